@@ -1,0 +1,53 @@
+# make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures
+# make test   every test
+# make check  format, lint, types, import layers, and every test
+
+PYTHON ?= python3
+CELLS ?= 21
+SAMPLES ?= 500
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) --y=-1:1:$(CELLS) \
+	--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn
+NAMES = resnet56 resnet56_noshort
+SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
+
+.PHONY: demo test check lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/run
+	@mkdir -p demo
+	@for name in $(NAMES); do \
+	  out=demo/$${name}_$(CELLS)x$(CELLS)_$(SAMPLES); \
+	  $(BIN)/mpirun -n 2 $(BIN)/python plot_surface.py $(PLANE) --model $$name \
+	    --model_file trained_nets/$${name}_fashion_mnist.safetensors --dir_file $${out}_directions.h5 \
+	    --surf_file $$out.h5 || exit $$?; \
+	done
+	@$(BIN)/python plot_2D.py --surf_file $(SURFACES) --labels "ResNet-56" "ResNet-56 without shortcuts" --out demo/landscapes
+	@echo "The pictures are in $(CURDIR)/demo: landscapes_train_loss_2dcontour.png, _2dcontourf.png, _2dheat.png, _3dsurface.png (and .pdf)"
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: requirements.txt requirements-mpi.txt constraints.txt | $(BIN)/python
+	$(INSTALL) -r requirements.txt -r requirements-mpi.txt
+	@touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/run | $(BIN)/python
+	$(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

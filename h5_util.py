@@ -1,0 +1,337 @@
+"""The file formats: surfaces and directions in HDF5, new ones and those of the original release.
+
+    python h5_util.py FILE                     what a file holds, and how much of it is done
+    python h5_util.py FILE --export OUT.npz    x, y, done and every field as (ny, nx) or (nx,)
+    python h5_util.py FILE --embed             copy the directions into the surface file
+
+A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
+`done`, `statistics/<split>/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own
+data. `directions` leads to the direction file. A file of the original release has none of these but the coordinates
+and fields; it is read as it is.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from errors import BadInput, BadUsage, CannotWrite, exit_code
+from surface import Grid, Surface
+
+FORMAT = "loss surface 1"
+MISSING = {"min_eig": 1.0}  # what the original stores where nothing is computed; -1 for every other field
+
+
+@dataclass(frozen=True)
+class Directions:
+    """One or two directions as lists of arrays, in the order of the network's parameters or states."""
+
+    x: Sequence[np.ndarray]
+    y: Sequence[np.ndarray] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Over the values of both directions."""
+        digest = hashlib.sha256()
+        for axis in (self.x, self.y or ()):
+            digest.update(b"direction")
+            for array in axis:
+                digest.update(repr((array.shape, str(array.dtype))).encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def write_directions(path: str | Path, directions: Directions) -> None:
+    """Write a direction file atomically. Raises CannotWrite."""
+    write(path, lambda f: fill_directions(f, directions))
+
+
+def fill_directions(group: h5py.Group, directions: Directions) -> None:
+    for name, arrays in (("xdirection", directions.x), ("ydirection", directions.y)):
+        for k, array in enumerate(arrays or ()):
+            group.create_dataset(f"{name}/{k}", data=array)
+    group.attrs["about"] = json.dumps(dict(directions.about))
+    group.attrs["sha256"] = directions.sha256
+
+
+def read_directions(path: str | Path) -> Directions:
+    """Read a direction file. Raises BadInput when it is none, or when its checksum does not fit."""
+    with opened(path) as f:
+        root = f["directions"] if "directions" in f else f
+        if "xdirection" not in root:
+            raise BadInput(f"{path} holds no 'xdirection': it is no direction file")
+        axes: list[list[np.ndarray] | None] = []
+        for name in ("xdirection", "ydirection"):
+            if name not in root:
+                axes.append(None)
+                continue
+            try:
+                axes.append([np.asarray(root[name][str(k)][()]) for k in range(len(root[name]))])
+            except (KeyError, AttributeError, TypeError):
+                raise BadInput(f"{path}: '{name}' does not hold the datasets 0 to {len(root[name]) - 1}") from None
+        directions = Directions(axes[0] or [], axes[1], read_json(root, "about"))
+        if "sha256" in root.attrs and root.attrs["sha256"] != directions.sha256:
+            raise BadInput(f"{path} is damaged: its directions do not have the checksum that it records")
+    return directions
+
+
+def write_surface(
+    path: str | Path, surface: Surface, dir_file: str | Path | None = None, embed: Directions | None = None
+) -> None:
+    """Write a surface file as an atomic snapshot. Raises CannotWrite.
+
+    `directions` in it is a link to `dir_file`, or a copy of the directions to `embed`.
+    """
+    data = surface_data(surface)
+
+    def fill(f: h5py.File) -> None:
+        for group in sorted({name.rpartition("/")[0] for name in data} - {""}):
+            f.create_group(group, track_order=True)  # the order of the statistics is that of the workers' columns
+        for name, array in data.items():
+            f.create_dataset(name, data=array)
+        axes = ["xcoordinates"] if surface.grid.y is None else ["ycoordinates", "xcoordinates"]
+        for name in axes:
+            f[name].make_scale(name[0])
+        for name, array in data.items():
+            if array.shape == surface.grid.shape and name not in axes:
+                for k, axis in enumerate(axes):
+                    f[name].dims[k].attach_scale(f[axis])
+        f.attrs["format"] = FORMAT
+        f.attrs["layout"] = "(nx,)" if surface.grid.y is None else "(ny, nx)"
+        f.attrs["sha256"] = checksum(data)
+        for name in ("plan", "request", "about", "populations"):
+            f.attrs[name] = json.dumps(dict(getattr(surface, name)))
+        if dir_file is not None:
+            f["dir_file"] = str(dir_file)
+        if embed is not None:
+            fill_directions(f.create_group("directions", track_order=True), embed)
+        elif dir_file is not None:
+            f["directions"] = h5py.ExternalLink(os.path.relpath(dir_file, Path(path).resolve().parent), "/")
+
+    write(path, fill)
+
+
+def surface_data(surface: Surface) -> dict[str, np.ndarray]:
+    """Everything numeric in a surface file, by its name in the file."""
+    data: dict[str, np.ndarray] = {"xcoordinates": surface.grid.x}
+    if surface.grid.y is not None:
+        data["ycoordinates"] = surface.grid.y
+    data["done"] = surface.done
+    if surface.foreign is not None:
+        data["provenance_unknown"] = surface.foreign
+    data |= surface.fields
+    data |= {f"values/{name}": array for name, array in surface.values.items()}
+    for split, arrays in surface.statistics.items():
+        data |= {f"statistics/{split}/{name}": array for name, array in arrays.items()}
+    return data
+
+
+def read_surface(path: str | Path) -> Surface:
+    """Read a surface file of this tool or of the original. Raises BadInput."""
+    with opened(path) as f:
+        if "xcoordinates" not in f:
+            raise BadInput(f"{path} holds no 'xcoordinates': it is no surface file")
+        grid = Grid(read_array(f, "xcoordinates", 1), read_array(f, "ycoordinates", 1) if "ycoordinates" in f else None)
+        if f.attrs.get("format") is None:
+            return read_original(f, grid, path)
+        if f.attrs["format"] != FORMAT:
+            raise BadInput(f"{path} has the format '{f.attrs['format']}', this version reads '{FORMAT}'")
+        try:
+            splits = list(f["statistics"]) if "statistics" in f else []
+            statistics = {split: ordered(f, f"statistics/{split}") for split in splits}
+            surface = Surface(
+                grid,
+                f["done"][()].astype(bool),
+                statistics,
+                ordered(f, "values") if "values" in f else {},
+                f["provenance_unknown"][()].astype(bool) if "provenance_unknown" in f else None,
+                **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
+            )
+            matches = checksum({name: f[name][()] for name in surface_data(surface)}) == f.attrs["sha256"]
+        except (KeyError, ValueError, TypeError, OSError) as error:
+            raise BadInput(f"{path} is damaged: {error}") from error
+    if not matches:
+        raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
+    return surface
+
+
+def ordered(f: h5py.File, group: str) -> dict[str, np.ndarray]:
+    """The arrays of a group in the order in which they were written."""
+    return {name: f[f"{group}/{name}"][()] for name in f[group]}
+
+
+def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
+    """A file of the original release: no mask, and non-square grids stored as (nx, ny) but filled as (ny, nx)."""
+    values, done = {}, np.ones(grid.shape, bool)
+    for name, item in f.items():
+        if isinstance(item, h5py.Dataset) and item.shape in {grid.shape, grid.shape[::-1]} and "coord" not in name:
+            array = np.asarray(item[()], dtype=np.float64).reshape(grid.shape)
+            missing = array == MISSING.get(name, -1.0)
+            values[name] = np.where(missing, np.nan, array)
+            done &= ~missing
+    if not values:
+        raise BadInput(f"{path} holds coordinates but no field on the grid {grid.shape}")
+    about = {"origin": "written by another program: no checksums, provenance unknown"}
+    if "dir_file" in f:
+        about["dir_file"] = text(f["dir_file"][()])
+    return Surface(grid, done, values=values, foreign=done.copy(), about=about)
+
+
+def direction_link(path: str | Path) -> str | None:
+    """The direction file that a surface file names, or None."""
+    with opened(path) as f:
+        return text(f["dir_file"][()]) if "dir_file" in f else None
+
+
+def read_projection(
+    path: str | Path, dir_file: str | Path | None = None
+) -> tuple[np.ndarray, np.ndarray, Sequence[float]]:
+    """A projected trajectory: x and y, and the shares of variance that the direction file says its axes explain."""
+    with opened(path) as f:
+        if "proj_xcoord" not in f or "proj_ycoord" not in f:
+            raise BadInput(f"{path} holds no 'proj_xcoord' and 'proj_ycoord': it is no projected trajectory")
+        x, y = (read_array(f, name, 1) for name in ("proj_xcoord", "proj_ycoord"))
+    explained: Sequence[float] = ()
+    if dir_file:
+        with opened(dir_file) as f:
+            if "explained_variance_ratio_" in f:
+                explained = read_array(f, "explained_variance_ratio_", 1).tolist()
+    return x, y, explained
+
+
+def write(path: str | Path, fill: Any) -> None:
+    """Build a file in memory, then put it in place: temporary file, fsync, replace, fsync of the folder.
+
+    The image is built in memory because libhdf5 crashes on a full disk, and because an interrupted write must leave
+    the previous file as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    try:
+        with h5py.File(str(path), "w", driver="core", backing_store=False, track_order=True) as f:
+            fill(f)
+            f.flush()
+            image = f.id.get_file_image()
+        with open(temporary, "wb") as out:
+            out.write(image)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.resolve().parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def opened(path: str | Path) -> h5py.File:
+    if not Path(path).is_file():
+        raise BadInput(f"no file {path}")
+    try:
+        return h5py.File(path, "r", locking=False, track_order=True)
+    except OSError as error:
+        raise BadInput(f"{path} is not a readable HDF5 file: {str(error).splitlines()[0][:150]}") from error
+
+
+def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:
+    array = np.asarray(f[name][()], dtype=np.float64)
+    if array.ndim != axes or array.size == 0 or not np.isfinite(array).all():
+        raise BadInput(f"{f.filename}: '{name}' has shape {array.shape}, or values that are no coordinates")
+    return array
+
+
+def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
+    return json.loads(item.attrs[name]) if name in item.attrs else {}
+
+
+def text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def checksum(data: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(data):
+        array = np.ascontiguousarray(data[name])
+        digest.update(repr((name, array.shape, str(array.dtype))).encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def describe(path: str | Path) -> str:
+    """What a file holds, as lines of text. Raises BadInput."""
+    with opened(path) as f:
+        directions_only = "xcoordinates" not in f
+    if directions_only:
+        directions = read_directions(path)
+        lines = [f"directions: {'one' if directions.y is None else 'two'}, {len(directions.x)} tensors each, "
+                 f"{sum(a.size for a in directions.x):,} numbers", f"sha256: {directions.sha256}"]  # fmt: skip
+        return "\n".join(lines + [f"{key}: {value}" for key, value in directions.about.items()])
+    surface = read_surface(path)
+    lines = [f"surface: {surface.grid}", f"done: {surface.done.sum()} of {surface.grid.size} cells"]
+    for name, array in surface.fields.items():
+        known = array[np.isfinite(array)]
+        span = f"{known.min():.6g} to {known.max():.6g}" if known.size else "no finite value"
+        odd = int(surface.done.sum()) - known.size
+        lines.append(f"{name}: {span}" + (f", {odd} cells not finite" if odd else ""))
+    if surface.foreign is not None and surface.foreign.any():
+        lines.append(f"provenance unknown: {surface.foreign.sum()} cells")
+    for title in ("request", "plan", "about"):
+        lines += [f"{title}.{key}: {value}" for key, value in getattr(surface, title).items()]
+    return "\n".join(lines)
+
+
+def export(path: str | Path, out: str | Path) -> None:
+    """Write x, y, done and every field of a surface as a compressed .npz. Raises BadInput, CannotWrite."""
+    surface = read_surface(path)
+    arrays = {"x": surface.grid.x, "done": surface.done, **surface.fields}
+    if surface.grid.y is not None:
+        arrays["y"] = surface.grid.y
+    try:
+        with open(out, "wb") as f:
+            np.savez_compressed(f, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise CannotWrite(f"cannot write {out}: {error.strerror}") from error
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("file", help="a surface or direction file")
+    p.add_argument("--export", metavar="OUT.npz", help="write the fields as numpy arrays")
+    p.add_argument("--embed", action="store_true", help="copy the directions into the surface file")
+    return p
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.export:
+        if not args.export.endswith(".npz"):
+            raise BadUsage(f"--export {args.export}: the name has to end in .npz")
+        export(args.file, args.export)
+        print(f"wrote {args.export}")
+    if args.embed:
+        link = direction_link(args.file)
+        if link is None:
+            raise BadInput(f"{args.file} names no direction file")
+        write_surface(args.file, read_surface(args.file), link, embed=read_directions(args.file))
+        print(f"{args.file} now holds its directions")
+    if not args.export and not args.embed:
+        print(describe(args.file))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return exit_code(lambda: run(parser().parse_args(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""The zoo: networks by name, and their checkpoints.
+
+from models import build, load_network
+net = load_network("resnet56", "model_300.t7", shape=(3, 32, 32), classes=10)
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from errors import BadUsage
+from models.checkpoint import load_into, read_state, save_state
+from models.mlp import mlp
+from models.resnet import cifar_resnet
+
+__all__ = ["MODELS", "build", "load_into", "load_network", "read_state", "save_state"]
+
+# Every factory takes the shape of one sample, (C, H, W), and the number of classes.
+MODELS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {"mlp": mlp}
+
+for depth in (20, 56, 110):
+    MODELS[f"resnet{depth}"] = partial(cifar_resnet, depth, 1, True)
+for depth in (20, 32, 44, 56, 110):
+    MODELS[f"resnet{depth}_noshort"] = partial(cifar_resnet, depth, 1, False)
+MODELS["resnet50_16_noshort"] = partial(cifar_resnet, 50, 1, False)
+for width in (2, 4, 8):
+    MODELS[f"wrn56_{width}"] = partial(cifar_resnet, 56, width, True)
+    MODELS[f"wrn56_{width}_noshort"] = partial(cifar_resnet, 56, width, False)
+for width in (2, 4):
+    MODELS[f"wrn110_{width}_noshort"] = partial(cifar_resnet, 110, width, False)
+
+
+def build(name: str, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> nn.Module:
+    """A freshly initialized network for samples of a shape (C, H, W); raises BadUsage for an unknown name."""
+    if name not in MODELS:
+        raise BadUsage(f"unknown model '{name}': choose from {', '.join(sorted(MODELS))}")
+    return MODELS[name](shape, classes)
+
+
+def load_network(name: str, file: str | Path, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> nn.Module:
+    """The network `name` with the weights of a checkpoint, in eval mode, parameters without gradients."""
+    net = build(name, shape, classes)
+    load_into(net, read_state(file), str(file))
+    return net.eval().requires_grad_(False)

@@ -1,0 +1,96 @@
+"""Checkpoints as safetensors or as torch files of plain tensors; nothing in a file is ever executed.
+
+A file holds a state dict, bare or under `state_dict`, with or without the prefix `module.` of DataParallel, with or
+without the counters `num_batches_tracked`, which files written before torch 0.4.1 lack.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from errors import BadInput, CannotWrite
+
+COUNTER = "num_batches_tracked"
+
+
+def read_state(file: str | Path) -> dict[str, Tensor]:
+    """The state dict in a checkpoint, on the CPU. Raises BadInput for anything else."""
+    path = Path(file)
+    if not path.is_file():
+        raise BadInput(f"no checkpoint at {path}")
+    content = read_content(path)
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content:
+        raise BadInput(f"{path} holds {type(content).__name__}, not a state dict")
+    for name, value in content.items():
+        if not isinstance(value, Tensor):
+            raise BadInput(f"{path}: '{name}' is {type(value).__name__}, not a tensor: not a state dict")
+    return {str(name).removeprefix("module."): value.detach() for name, value in content.items()}
+
+
+def read_content(path: Path) -> object:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise nearly anything
+        reason = str(error).strip().splitlines()
+        raise BadInput(
+            f"{path} is not readable as {'safetensors' if path.suffix == '.safetensors' else 'a torch file of tensors'}"
+            f" ({type(error).__name__}: {reason[0][:150] if reason else 'no message'}): save its state_dict() instead"
+        ) from error
+
+
+def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str = "the checkpoint") -> None:
+    """Load a state dict strictly, but for missing counters. Raises BadInput naming the first tensor that differs."""
+    own = net.state_dict()
+    for name, value in own.items():
+        if name not in state:
+            if name.endswith(COUNTER):
+                continue
+            raise BadInput(f"{source} lacks '{name}' {tuple(value.shape)}: it is of another architecture")
+        if state[name].shape != value.shape:
+            raise BadInput(
+                f"{source}: '{name}' has shape {tuple(state[name].shape)}, the model expects {tuple(value.shape)}"
+            )
+        if not torch.isfinite(state[name]).all():
+            raise BadInput(f"{source}: '{name}' holds NaN or infinite values")
+    if extra := [name for name in state if name not in own]:
+        raise BadInput(f"{source} holds '{extra[0]}' {tuple(state[extra[0]].shape)}, which the model does not have")
+    net.load_state_dict({name: state.get(name, value) for name, value in own.items()})
+
+
+def save_state(file: str | Path, net: nn.Module) -> None:
+    """Write a network's state dict as safetensors, atomically. Raises CannotWrite."""
+    from safetensors.torch import save
+
+    path = Path(file)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(save({name: value.contiguous().cpu() for name, value in net.state_dict().items()}))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values, whatever file they came from; counters are left out."""
+    result = hashlib.sha256()
+    for name, value in state.items():
+        if name.endswith(COUNTER):
+            continue
+        result.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        result.update(
+            value.detach().cpu().contiguous().view(torch.uint8).numpy().data
+            if value.dim()
+            else bytes(value.detach().cpu().reshape(1).view(torch.uint8).numpy())
+        )
+    return result.hexdigest()

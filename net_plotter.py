@@ -1,0 +1,149 @@
+"""Directions and planes in the space of a network's parameters.
+
+A point or a direction is a dict from the network's own tensor names to tensors. `weights` moves the parameters alone,
+`states` the buffers of BatchNorm too. Normalizations follow Li et al., arXiv 1712.09913, section 4.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from errors import BadInput
+
+Point = dict[str, Tensor]
+TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original release
+
+
+def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
+    """The tensors a direction covers, detached, by name and in file order: parameters, or floating-point states.
+
+    A tensor that is used under several names (tied weights) is listed once, under the first.
+    """
+    own: dict[str, Tensor] = dict(net.named_parameters(remove_duplicate=False))
+    names = list(own)
+    if dir_type == "states":
+        own |= dict(net.named_buffers(remove_duplicate=False))
+        names = [name for name in net.state_dict() if name in own]
+    seen: set[int] = set()
+    result: Point = {}
+    for name in names:
+        value = own[name]
+        if id(value) not in seen and value.is_floating_point():
+            seen.add(id(value))
+            result[name] = value.detach()
+    return result
+
+
+def random_direction(at: Mapping[str, Tensor], norm: str, ignore: str, seed: int) -> Point:
+    """A Gaussian direction at the point `at`, normalized. Depends on the seed and the shapes alone.
+
+    norm: see `normalize`. ignore: 'biasbn' or ''.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = {
+        name: torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
+        for name, value in at.items()
+    }
+    return normalize(drawn, at, norm, ignore)
+
+
+def normalize(direction: Mapping[str, Tensor], at: Mapping[str, Tensor], norm: str = "", ignore: str = "") -> Point:
+    """Scale a direction to the weights it belongs to.
+
+    norm: 'filter' (each slice along the first axis gets the norm of the same slice of the weights), 'layer' (each
+    tensor), 'weight' (elementwise product with the weights), 'dfilter' and 'dlayer' (unit norm per slice or tensor),
+    or '' (as it is). Tensors with at most one axis (biases, BatchNorm) become zero under ignore='biasbn'; otherwise
+    they become the weights themselves, as in the original release, so two axes share that component.
+    """
+    return {name: normalized(d, at[name], norm, ignore) for name, d in direction.items()}
+
+
+def normalized(d: Tensor, w: Tensor, norm: str, ignore: str) -> Tensor:
+    if d.dim() <= 1:
+        return torch.zeros_like(d) if ignore == "biasbn" else w.clone()
+    rows = d.flatten(1).norm(dim=1).view(-1, *[1] * (d.dim() - 1))
+    if norm == "filter":
+        return d * (w.flatten(1).norm(dim=1).view_as(rows) / (rows + TINY))
+    if norm == "layer":
+        return d * (w.norm() / (d.norm() + TINY))
+    if norm == "weight":
+        return d * w
+    if norm == "dfilter":
+        return d / (rows + TINY)
+    if norm == "dlayer":
+        return d / (d.norm() + TINY)
+    return d.clone()
+
+
+def target_direction(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> Point:
+    """The direction from one network to another, so that coordinate 1 is the second network."""
+    return {name: end[name] - value for name, value in start.items()}
+
+
+class Plane(Protocol):
+    """A map from coordinates to a point in parameter space; the names are the same at every point."""
+
+    def point(self, a: float, b: float) -> Point: ...
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The plane origin + a * dx + b * dy; dy is None for a line. Tensors on one device, float."""
+
+    origin: Mapping[str, Tensor]
+    dx: Mapping[str, Tensor]
+    dy: Mapping[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        for axis, direction in (("x", self.dx), ("y", self.dy)):
+            if direction is None:
+                continue
+            for name, value in self.origin.items():
+                if name not in direction:
+                    raise BadInput(f"the {axis} direction lacks '{name}' {tuple(value.shape)}")
+                if direction[name].shape != value.shape:
+                    raise BadInput(
+                        f"the {axis} direction has shape {tuple(direction[name].shape)} for '{name}', "
+                        f"the network {tuple(value.shape)}"
+                    )
+
+    def point(self, a: float, b: float) -> Point:
+        return {
+            name: w + a * self.dx[name] + (0 if self.dy is None else b * self.dy[name])
+            for name, w in self.origin.items()
+        }
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Any other surface: a function from (a, b) to a point."""
+
+    function: Callable[[float, float], Point]
+
+    def point(self, a: float, b: float) -> Point:
+        return self.function(a, b)
+
+
+def is_variance(name: str) -> bool:
+    """Whether a state is a BatchNorm variance, which must not be negative."""
+    return name.rsplit(".", 1)[-1] == "running_var"
+
+
+@contextmanager
+def moved(net: nn.Module, point: Mapping[str, Tensor]) -> Iterator[nn.Module]:
+    """The network at another point; the values it had before are back afterwards, bit for bit, even after an error."""
+    own = {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
+    before = {name: own[name].detach().clone() for name in point}
+    try:
+        with torch.no_grad():
+            for name, value in point.items():
+                own[name].copy_(value.clamp(min=0) if is_variance(name) else value)
+        yield net
+    finally:
+        with torch.no_grad():
+            for name, value in before.items():
+                own[name].copy_(value)

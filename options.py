@@ -1,0 +1,261 @@
+"""Options that commands share, each defined once, and the small frozen configurations they become."""
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from errors import BadUsage, exit_code
+from scheduler import World, connect, first_launched
+
+NORMS = ("filter", "layer", "weight", "dfilter", "dlayer")
+LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
+
+
+class Parser(argparse.ArgumentParser):
+    """Prints a wrong usage once, not once per rank, and never guesses abbreviated options."""
+
+    def __init__(self, doc: str) -> None:
+        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        if first_launched():
+            line = " ".join(message.split())
+            print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr)
+        raise SystemExit(BadUsage.code)
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no positive whole number")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of 0 or more")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Which samples: see dataloader.load. `files` are tensors given by name instead of a data set."""
+
+    dataset: str
+    datapath: str | None
+    raw: bool
+    data_split: int
+    limit: int | None
+    splits: tuple[str, ...]
+    files: tuple[str | None, str | None]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How a random direction is normalized."""
+
+    norm: str
+    ignore: str
+
+
+@dataclass(frozen=True)
+class DirectionChoice:
+    """Which directions: a file, targets, or random ones. y is None for a curve."""
+
+    dir_type: str
+    x: Axis
+    y: Axis | None
+    same_dir: bool
+    seed: int
+    idx: int
+    dir_file: str | None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The network in the middle, and those that directions point to."""
+
+    model: str
+    file: str
+    file2: str | None
+    file3: str | None
+
+
+def add_networks(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("network")
+    g.add_argument("--model", default="resnet56", help="name in the zoo (default: %(default)s)")
+    g.add_argument("--model_folder", default="", help="folder that the model files are in")
+    g.add_argument("--model_file", required=True, help="checkpoint in the middle: .safetensors, or a torch state dict")
+    g.add_argument("--model_file2", help="checkpoint at x = 1: the x direction points there")
+    g.add_argument("--model_file3", help="checkpoint at y = 1: the y direction points there")
+
+
+def networks(args: argparse.Namespace) -> Networks:
+    def place(name: str | None) -> str | None:
+        inside = Path(args.model_folder) / name if name else None
+        return str(inside) if inside and inside.exists() and not Path(str(name)).exists() else name
+
+    if args.model_file3 and not args.y:
+        raise BadUsage("--model_file3 is the network at y = 1: give --y too")
+    return Networks(args.model, str(place(args.model_file)), place(args.model_file2), place(args.model_file3))
+
+
+def add_data(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("data")
+    g.add_argument("--dataset", default="cifar10", help="cifar10, fashion_mnist or fashion_mnist_mini (bundled); "
+                   "default: %(default)s")  # fmt: skip
+    g.add_argument("--datapath", help="folder that holds the data set")
+    g.add_argument("--split", choices=("train", "test", "both"), default="train", help="default: %(default)s")
+    g.add_argument("--limit", type=positive, metavar="N", help="the first N samples in file order")
+    g.add_argument("--raw_data", action="store_true", help="do not normalize")
+    g.add_argument("--data_split", type=positive, default=1, metavar="K", help="keep one K-th of the training data")
+    g.add_argument("--split_idx", type=natural, default=0,
+                   help="accepted as in the original release, where it only enters the file name")  # fmt: skip
+    g.add_argument(
+        "--trainloader", metavar="FILE", help="training data as tensors: .npz or .pt with inputs and targets"
+    )
+    g.add_argument("--testloader", metavar="FILE", help="the same for test data")
+    g.add_argument("--loss_name", "-l", choices=("crossentropy", "mse"), default="crossentropy",
+                   help="default: %(default)s")  # fmt: skip
+
+
+def data_choice(args: argparse.Namespace) -> DataChoice:
+    splits = ("train", "test") if args.split == "both" else (args.split,)
+    return DataChoice(args.dataset, args.datapath, args.raw_data, args.data_split, args.limit, splits,
+                      (args.trainloader, args.testloader))  # fmt: skip
+
+
+def add_directions(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("directions and grid")
+    g.add_argument("--x", default="-1:1:51", metavar="MIN:MAX:NUM", help="default: %(default)s")
+    g.add_argument("--y", metavar="MIN:MAX:NUM", help="leave out for a curve")
+    g.add_argument("--dir_type", choices=("weights", "states"), default="weights",
+                   help="move the parameters, or the statistics of BatchNorm too (default: %(default)s)")  # fmt: skip
+    for axis in "xy":
+        g.add_argument(f"--{axis}norm", choices=("", *NORMS), default="", help=f"normalization of the {axis} direction")
+        g.add_argument(f"--{axis}ignore", choices=("", "biasbn"), default="",
+                       help="biasbn: zero for biases and BatchNorm; otherwise the original release's rule holds, the "
+                       "direction there is the weights themselves, in x and y alike")  # fmt: skip
+    g.add_argument("--same_dir", action="store_true", help="use the x direction for y too")
+    g.add_argument("--seed", type=natural, default=123, help="of the random directions (default: %(default)s)")
+    g.add_argument("--idx", type=natural, default=0, help="number of a repeat: other directions, other file names")
+    g.add_argument("--dir_file", help="direction file to use, or to write if it does not exist")
+
+
+def direction_choice(args: argparse.Namespace) -> DirectionChoice:
+    y = Axis(args.ynorm, args.yignore) if args.y else None
+    return DirectionChoice(args.dir_type, Axis(args.xnorm, args.xignore), y, args.same_dir, args.seed, args.idx,
+                           args.dir_file)  # fmt: skip
+
+
+def add_run(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("run")
+    g.add_argument("--mpi", "-m", action="store_true", help="share the work among the ranks of mpirun")
+    g.add_argument("--cuda", "-c", action="store_true", help="one CUDA device for each rank of a node")
+    g.add_argument(
+        "--ngpu", type=positive, default=1, help="accepted; a rank uses one device, start more ranks instead"
+    )
+    g.add_argument("--threads", type=natural, default=0, help="CPU threads of each rank (default: its share of cores)")
+    g.add_argument("--batch_size", type=natural, default=0, help="default: 64 on the CPU, 1024 with --cuda")
+    g.add_argument("--surf_file", help="surface file to write, or to continue")
+    g.add_argument("--self_contained", action="store_true", help="copy the directions into the finished surface file")
+    g.add_argument("--force", action="store_true", help="start over even if the surface file exists")
+
+
+def add_plot(p: argparse.ArgumentParser, *, single: bool = True) -> None:
+    g = p.add_argument_group("figures")
+    if single:
+        g.add_argument("--plot", action="store_true", help="draw the figures when the surface is complete")
+        g.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
+    g.add_argument("--vmin", type=float, help="lowest contour (default: chosen from the data)")
+    g.add_argument("--vmax", type=float, help="highest contour (default: chosen from the data)")
+    g.add_argument("--vlevel", type=float, help="distance of contours (default: chosen from the data)")
+    g.add_argument("--loss_max", type=float, help="top of the loss axis of curves")
+    g.add_argument("--log", action="store_true", help="logarithmic loss axis")
+    g.add_argument("--show", action="store_true", help="open a window too")
+
+
+def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
+    """The direction file's name when none is given, as the original release builds it."""
+    name = nets.file
+    if nets.file2:
+        name = joined(nets.file, nets.file2)
+    name += f"_{choice.dir_type}"
+    if not nets.file2:
+        name += named_axis("x", choice.x)
+    if choice.y is not None:
+        if nets.file3:
+            name = joined(name, nets.file3)
+        else:
+            name += named_axis("y", choice.y)
+            name += "_same_dir" if choice.same_dir else ""
+    if choice.idx:
+        name += f"_idx={choice.idx}"
+    if choice.seed != 123:
+        name += f"_seed={choice.seed}"
+    return shortened(Path(name + ".h5"))
+
+
+def named_axis(letter: str, axis: Axis) -> str:
+    ignore = f"_{letter}ignore={axis.ignore}" if axis.ignore else ""
+    return ignore + (f"_{letter}norm={axis.norm}" if axis.norm else "")
+
+
+def joined(first: str, second: str) -> str:
+    """`first`, and what tells `second` from it: its name, with its folder when that is another one."""
+    a, b = Path(first), Path(second)
+    return f"{first}_{b.name}" if a.parent == b.parent else f"{first}_{b.parent.name}_{b.name}"
+
+
+def surface_name(dir_file: Path, x: str, y: str | None, data: DataChoice, loss: str) -> Path:
+    """The surface file's name when none is given: the original's, with what it leaves out."""
+    name = dir_file.name
+    ranges = [[float(part) for part in text.split(":")] for text in (x, y) if text]
+    name += "_" + "x".join(f"[{low},{high},{int(number)}]" for low, high, number in ranges)
+    name += "_rawdata" if data.raw else ""
+    name += f"_datasplit={data.data_split}_splitidx=0" if data.data_split > 1 else ""
+    name += f"_loss={loss}" if loss != "crossentropy" else ""
+    name += f"_limit={data.limit}" if data.limit else ""
+    name += "" if data.splits == ("train",) else f"_split={'+'.join(data.splits)}"
+    return shortened(dir_file.with_name(name + ".h5"))
+
+
+def shortened(path: Path) -> Path:
+    """The same path, or one with a hash in place of the end of a name that is too long for figures beside it."""
+    if len(path.name.encode()) <= LONGEST_NAME:
+        return path
+    digest = hashlib.sha256(path.name.encode()).hexdigest()[:12]
+    kept = path.name.encode()[: LONGEST_NAME - 20].decode(errors="ignore")
+    return path.with_name(f"{kept}_{digest}.h5")
+
+
+def writable_folder(path: Path) -> bool:
+    return os.access(path.resolve().parent, os.W_OK)
+
+
+def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], None] = lambda line: None) -> int:
+    """Run a command's body on every rank. An error anywhere prints one line and ends every rank with its code."""
+    world = World()
+
+    def joined_body() -> int | None:
+        nonlocal world
+        world = connect(mpi)
+        return body(world)
+
+    code = exit_code(joined_body, lambda line: log(line) if world.root else None)
+    if code:
+        world.abort(code)
+    return code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process; after an error at once, because a thread may still be computing."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        os._exit(code)
+    sys.exit(0)

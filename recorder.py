@@ -1,0 +1,175 @@
+"""Fills a surface file: what may be continued, blocks to the ranks, snapshots, progress, and the log beside it."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from errors import BadInput, CannotWrite, Incomplete
+from h5_util import Directions, read_surface, write_surface
+from scheduler import MakeWork, World, serve
+from surface import Surface
+
+SNAPSHOT_SECONDS = 1.0
+PROGRESS_SECONDS = 5.0
+
+
+def resume(path: Path, fresh: Surface, dir_file: Path) -> Surface:
+    """The surface to go on with: `fresh`, or what an earlier run left under this name.
+
+    Raises BadInput, naming the field and both values, when the file is of something else.
+    """
+    if not path.exists():
+        return fresh
+    found = read_surface(path)
+    cure = "give another --surf_file, or --force to start over"
+    if not found.grid.matches(fresh.grid):
+        raise BadInput(f"{path} has the grid {found.grid}, this run asks for {fresh.grid}: {cure}")
+    if not found.request:
+        return adopt(path, found, fresh, dir_file)
+    compare(path, found.request, fresh.request, cure)
+    compare(path, {"device": found.plan["device"]}, {"device": fresh.plan["device"]}, cure)
+    return found
+
+
+def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure: str) -> None:
+    """Raise BadInput at the first field in which what a file records differs from what is asked for."""
+    for name in {**asked, **found}:
+        if found.get(name) != asked.get(name):
+            raise BadInput(f"{path} was made with {name} = {found.get(name)}, now it is {asked.get(name)}: {cure}")
+
+
+def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path) -> Surface:
+    """Go on with a file of the original release: its cells are kept, marked as of unknown provenance."""
+    if Path(found.about.get("dir_file", "")).name != dir_file.name:
+        raise BadInput(f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: "
+                       "give another --surf_file")  # fmt: skip
+    wanted = set(fresh.fields) & {f"{split}_{name}" for split in fresh.populations for name in ("loss", "acc")}
+    if missing := sorted(wanted - set(found.values)):
+        raise BadInput(f"{path} was written by another program and lacks {missing[0]}: give another --surf_file")
+    return replace(fresh, done=found.done, values=found.values, foreign=found.done,
+                   about={**fresh.about, **found.about})  # fmt: skip
+
+
+@contextmanager
+def stopped_politely() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into Incomplete while a surface is being filled, so that everything gets saved."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Incomplete(f"stopped by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def fill(
+    world: World,
+    path: Path,
+    surface: Surface,
+    make_work: MakeWork,
+    *,
+    dir_file: Path | None = None,
+    embed: Directions | None = None,
+    cells_per_block: int = 1,
+    say: Callable[[str], None] = print,
+) -> Surface:
+    """On rank 0: compute every pending cell, with snapshots; returns the complete surface.
+
+    `make_work()` gives a function from a list of cells to rows for `Surface.with_cells`. Whatever goes wrong, the
+    cells that arrived are saved before the error goes on.
+    """
+    pending = surface.pending
+    blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
+    progress = Progress(surface.grid.size, int(surface.done.sum()), say)
+    write_surface(path, surface, dir_file)
+    saved, unsaved = time.monotonic(), False
+    try:
+        with stopped_politely():
+            for item in serve(world, blocks, make_work):
+                if item is not None:
+                    surface = surface.with_cells(blocks[item[0]], item[1])
+                    unsaved = True
+                if unsaved and time.monotonic() - saved >= SNAPSHOT_SECONDS:
+                    write_surface(path, surface, dir_file)
+                    saved, unsaved = time.monotonic(), False
+                    progress.show(int(surface.done.sum()))
+    except CannotWrite:
+        raise
+    except BaseException as error:
+        if unsaved:
+            write_surface(path, surface, dir_file)
+        if isinstance(error, Incomplete):
+            raise Incomplete(f"{error}: {surface.done.sum()} of {surface.grid.size} cells are saved in {path}; "
+                             "run the same command again to continue") from None  # fmt: skip
+        raise
+    surface = replace(surface, about={**surface.about, **progress.provenance(surface.about)})
+    write_surface(path, surface, dir_file, embed)
+    progress.show(int(surface.done.sum()), last=True)
+    return surface
+
+
+class Progress:
+    """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere."""
+
+    def __init__(self, total: int, done: int, say: Callable[[str], None]) -> None:
+        self.total, self.before, self.say = total, done, say
+        self.started = time.monotonic()
+        self.last = self.started
+        self.terminal = sys.stdout.isatty()
+
+    def show(self, done: int, last: bool = False) -> None:
+        now = time.monotonic()
+        if done == self.before or not (last or self.terminal or now - self.last >= PROGRESS_SECONDS):
+            return
+        self.last = now
+        spent = now - self.started
+        left = spent / (done - self.before) * (self.total - done)
+        line = f"{done}/{self.total} cells saved, {clock(spent)} spent, {clock(left)} left"
+        if self.terminal:
+            width = 24 * done // self.total
+            print(f"\r[{'#' * width:<24}] {line} ", end="\n" if last else "", flush=True)
+        else:
+            self.say(line)
+
+    def provenance(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        seconds = time.monotonic() - self.started + about.get("computing_seconds", 0.0)
+        return {"computing_seconds": round(seconds, 2), "finished": datetime.now().isoformat(timespec="seconds")}
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+class Log:
+    """Lines beside an output file: what was started, how it ended. Best effort: it must not hide what it would say."""
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path: Path | None = None
+        if path:
+            self.beside(path)
+
+    def beside(self, path: str | Path) -> None:
+        self.path = Path(f"{path}.log")
+
+    def line(self, text: str) -> None:
+        if self.path is not None and self.path.parent.is_dir() and os.access(self.path.parent, os.W_OK):
+            with suppress(OSError), open(self.path, "a") as log:
+                log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
+
+
+def rows_of(work: Callable[[list[tuple[float, float]]], np.ndarray], surface: Surface) -> Callable[..., np.ndarray]:
+    """A function of cell numbers from a function of points."""
+    return lambda cells: work([surface.grid.point(cell) for cell in cells])

@@ -1,0 +1,226 @@
+"""Hands blocks of work to ranks and their results to rank 0: the only module that knows MPI.
+
+    world = connect(mpi=True)
+    if world.root:
+        for item in serve(world, blocks, make_work): ...    # rank 0, which computes as well
+    else:
+        follow(world, make_work)                            # every other rank
+
+`make_work()` is called once on every rank, where it will compute, and gives the function from a block to a result.
+
+Rank 0 computes in a thread of its own while its main thread talks to the other ranks and hands results on. Each
+other rank always holds one block more than the one it computes, so nobody waits for an answer. One process without
+MPI takes the same path.
+"""
+
+import os
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from errors import BadUsage, Stop
+
+BLOCK, RESULT, ERROR = 1, 2, 3
+POLL = 0.0005  # seconds between looks at the mailbox; a blocking wait of MPI would burn a core
+LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_NUM_TASKS")
+
+Work = Callable[[Any], Any]
+MakeWork = Callable[[], Work]
+
+
+class WorkFailed(Stop):
+    """Another rank could not go on; `code` and the message are that rank's."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks of this run. comm is the MPI communicator, None for one process without MPI."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    cores: int = 1
+    comm: Any = None
+    note: str = ""
+
+    @property
+    def root(self) -> bool:
+        return self.rank == 0
+
+    def share(self, value: Any) -> Any:
+        """What rank 0 passes in, on every rank. Large numpy arrays travel without being copied into a pickle."""
+        return value if self.comm is None or self.size == 1 else large(self.comm).bcast(value, root=0)
+
+    def abort(self, code: int) -> None:
+        """End every rank with this exit code; does nothing for a single rank."""
+        if self.size > 1:
+            self.comm.Abort(code)
+
+
+def large(comm: Any) -> Any:
+    from mpi4py.util import pkl5
+
+    return pkl5.Intracomm(comm)
+
+
+def launched() -> int:
+    """How many ranks the environment's launcher says it started; 1 without a launcher."""
+    sizes = [os.environ.get(name, "") for name in LAUNCHERS]
+    return max([int(size) for size in sizes if size.isdigit()], default=1)
+
+
+def first_launched() -> bool:
+    """Whether this process is the launcher's rank 0, or there is no launcher; known before MPI is joined."""
+    ranks = [os.environ.get(name, "0") for name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")]
+    return all(rank == "0" for rank in ranks)
+
+
+def connect(mpi: bool) -> World:
+    """Join the ranks of the launcher, or run alone. Raises BadUsage when launcher and library do not fit."""
+    expected = launched()
+    if not mpi:
+        if expected > 1:
+            raise BadUsage(f"a launcher started {expected} processes, but --mpi is missing: each would do all the work")
+        return World(cores=core_share([cores()]))
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if expected > 1:
+            raise BadUsage(
+                f"--mpi: a launcher started {expected} processes, but mpi4py finds no MPI library "
+                f"({' '.join(str(error).split())[:120]}): install mpi4py against the launcher's MPI"
+            ) from error
+        return World(cores=core_share([cores()]), note="--mpi: no MPI library here, running as one process")
+    comm = MPI.COMM_WORLD
+    if comm.size != expected and expected > 1:
+        raise BadUsage(
+            f"--mpi: the launcher started {expected} processes, but the MPI library sees {comm.size} "
+            f"({MPI.Get_library_version().splitlines()[0][:60].strip()}): use the mpirun that belongs to this library"
+        )
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    neighbours = node.allgather(cores())
+    own = [neighbours[node.rank], *neighbours[: node.rank], *neighbours[node.rank + 1 :]]
+    return World(comm.rank, comm.size, node.rank, core_share(own), comm)
+
+
+def cores() -> frozenset[int]:
+    """The cores this process may run on."""
+    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+def core_share(masks: Sequence[frozenset[int]]) -> int:
+    """How many cores belong to the first of the processes with these masks: a core is split among its users."""
+    share = sum(1 / sum(core in mask for mask in masks) for core in masks[0])
+    return max(1, int(share + 1e-9))
+
+
+def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[tuple[int, Any] | None]:
+    """On rank 0: yields (index of the block, result) as results arrive, in no particular order.
+
+    Yields None now and then while nothing arrives. Raises what the work raised, here or elsewhere (WorkFailed).
+    """
+    waiting = list(range(len(blocks)))[::-1]  # pop() gives the first one
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    thread = threading.Thread(target=compute, args=(outbox, inbox, make_work), daemon=True)
+    thread.start()
+    held = [0] * world.size
+
+    def refill(rank: int) -> None:
+        # Near the end nobody hoards: a block in a queue would wait behind a slow rank's current one.
+        ahead = 2 if len(waiting) > 2 * world.size else 1
+        while held[rank] < ahead and waiting:
+            k = waiting.pop()
+            held[rank] += 1
+            outbox.put((k, blocks[k])) if rank == 0 else world.comm.send((k, blocks[k]), dest=rank, tag=BLOCK)
+
+    try:
+        for rank in range(world.size):
+            refill(rank)
+        left = len(blocks)
+        while left:
+            message = receive(world, inbox)
+            if message is None:
+                yield None
+                continue
+            rank, k, result = message
+            held[rank] -= 1
+            left -= 1
+            refill(rank)
+            yield k, result
+    finally:
+        outbox.put(None)
+    for rank in range(1, world.size):
+        world.comm.send(None, dest=rank, tag=BLOCK)
+    thread.join()
+
+
+def receive(world: World, inbox: "queue.SimpleQueue[Any]", patience: float = 0.2) -> tuple[int, int, Any] | None:
+    """The next (rank, index, result), or None after `patience` seconds. Raises what a worker raised."""
+    if world.size == 1:
+        try:
+            return unpack(0, inbox.get(timeout=patience))
+        except queue.Empty:
+            return None
+    from mpi4py import MPI
+
+    deadline = time.monotonic() + patience
+    status = MPI.Status()
+    while time.monotonic() < deadline:
+        if not inbox.empty():
+            return unpack(0, inbox.get())
+        if world.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
+            rank, tag = status.Get_source(), status.Get_tag()
+            message = world.comm.recv(source=rank, tag=tag)
+            if tag == ERROR:
+                raise WorkFailed(f"rank {rank}: {message[0]}", message[1])
+            return rank, *message
+        time.sleep(POLL)
+    return None
+
+
+def unpack(rank: int, message: Any) -> tuple[int, int, Any]:
+    if isinstance(message, BaseException):
+        raise message
+    return rank, *message
+
+
+def compute(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]", make_work: MakeWork) -> None:
+    """The computing thread of rank 0."""
+    try:
+        work = make_work()
+        while (item := blocks.get()) is not None:
+            results.put((item[0], work(item[1])))
+    except BaseException as error:  # travels to the main thread
+        results.put(error)
+
+
+def follow(world: World, make_work: MakeWork) -> None:
+    """On the other ranks: compute the blocks that arrive until there are no more."""
+    try:
+        work = make_work()
+        while (item := next_block(world)) is not None:
+            world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
+    except Exception as error:
+        # Rank 0 saves what it has, reports this, and ends everyone; if it cannot, the sender does.
+        code = error.code if isinstance(error, Stop) else 1
+        line = str(error) if isinstance(error, Stop) else f"{type(error).__name__}: {error}"
+        if code == 1:
+            traceback.print_exc()
+        world.comm.send((line, code), dest=0, tag=ERROR)
+        time.sleep(30)
+        world.abort(code)
+
+
+def next_block(world: World) -> Any:
+    while not world.comm.Iprobe(source=0, tag=BLOCK):
+        time.sleep(POLL)
+    return world.comm.recv(source=0, tag=BLOCK)

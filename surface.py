@@ -1,0 +1,171 @@
+"""A loss surface: a grid, statistics and fields at its cells, which cells are done, and where it came from.
+
+Cells are numbered row by row: cell j * nx + i is the point (x[i], y[j]); arrays have shape (ny, nx), or (nx,) in 1-D.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from errors import BadUsage
+
+# What a worker reports of one cell and one split, as a row of float64; metrics follow as sums of weight * metric.
+STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", "penalty", "clamped")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells: x has shape (nx,), y has shape (ny,) or is None for a curve."""
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+
+    @classmethod
+    def parse(cls, x: str, y: str | None = None) -> "Grid":
+        """From 'min:max:num' for each axis. Raises BadUsage."""
+        return cls(parse_range("--x", x), None if y is None else parse_range("--y", y))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.x),) if self.y is None else (len(self.y), len(self.x))
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def point(self, cell: int) -> tuple[float, float]:
+        """The coordinates (a, b) of a cell; b is 0 on a curve."""
+        j, i = divmod(cell, len(self.x))
+        return float(self.x[i]), 0.0 if self.y is None else float(self.y[j])
+
+    def coarse_first(self) -> np.ndarray:
+        """All cells, those of coarse sub-grids first, so that an unfinished surface already shows its shape."""
+        levels = (
+            np.maximum.outer(*(refinement(n) for n in self.shape)) if self.y is not None else refinement(len(self.x))
+        )
+        return np.argsort(levels.ravel(), kind="stable")
+
+    def matches(self, other: "Grid") -> bool:
+        """Equal shape, and coordinates equal up to rounding of the last digits."""
+        if self.shape != other.shape:
+            return False
+        pairs = [(self.x, other.x)] if self.y is None or other.y is None else [(self.x, other.x), (self.y, other.y)]
+        return all(np.allclose(a, b, rtol=0, atol=1e-9 * max(1.0, float(np.abs(b).max()))) for a, b in pairs)
+
+    def __str__(self) -> str:
+        axes = [self.x] if self.y is None else [self.x, self.y]
+        return " x ".join(f"[{a[0]:.6g}, {a[-1]:.6g}] in {len(a)}" for a in axes)
+
+
+def parse_range(option: str, text: str) -> np.ndarray:
+    parts = text.split(":")
+    try:
+        low, high, number = float(parts[0]), float(parts[1]), int(float(parts[2]))
+        if len(parts) != 3 or number != float(parts[2]) or not math.isfinite(low + high):
+            raise ValueError
+    except (ValueError, IndexError, OverflowError):
+        raise BadUsage(f"{option}={text}: give min:max:num, as in {option}=-1:1:51") from None
+    if number < 1 or (number == 1) != (low == high) or low > high:
+        raise BadUsage(f"{option}={text}: needs min < max and at least 2 points (or min = max and 1 point)")
+    return np.linspace(low, high, number)
+
+
+def refinement(n: int) -> np.ndarray:
+    """The level at which each of n points is first visited when the spacing is halved from level to level."""
+    stride = 1 << max(0, (n - 1).bit_length() - 2)
+    levels = np.full(n, -1)
+    for level in range(n.bit_length() + 1):
+        chosen = np.arange(0, n, max(1, stride >> level))
+        levels[chosen[levels[chosen] < 0]] = level
+    return levels
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What is known on a grid. Immutable: `with_cells` returns a new one.
+
+    done: which cells are computed (NaN and infinity are values). statistics[split][name]: float64 arrays of
+    grid.shape, see STATISTICS. values: fields that are stored as such (eigenvalues, or the fields of a file that
+    records no statistics). foreign: cells taken over from a file that records no provenance. populations[split]:
+    how many samples the split has. plan and request: what decides the digits, and what was asked for. about: where it
+    came from.
+    """
+
+    grid: Grid
+    done: np.ndarray
+    statistics: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    foreign: np.ndarray | None = None
+    populations: Mapping[str, int] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    request: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, grid: Grid, populations: Mapping[str, int], metrics: Sequence[str], **about: Any) -> "Surface":
+        names = (*STATISTICS, *metrics)
+        statistics = {split: {name: np.full(grid.shape, np.nan) for name in names} for split in populations}
+        return cls(grid, np.zeros(grid.shape, bool), statistics, populations=dict(populations), **about)
+
+    @property
+    def pending(self) -> np.ndarray:
+        """Cells still to compute, coarse sub-grids first."""
+        order = self.grid.coarse_first()
+        return order[~self.done.ravel()[order]]
+
+    def complete_part(self) -> tuple[np.ndarray, ...]:
+        """Row and column numbers of the finest sub-grid whose cells are all done, for drawing an unfinished surface.
+
+        All of them when the surface is complete, the bounding rows and columns at least.
+        """
+        levels = [refinement(n) for n in self.grid.shape]
+        for finest in range(max(int(level.max()) for level in levels), -1, -1):
+            chosen = [np.flatnonzero(level <= finest) for level in levels]
+            if self.done[np.ix_(*chosen)].all():
+                return tuple(chosen)
+        return tuple(np.flatnonzero(level <= 0) for level in levels)
+
+    @property
+    def fields(self) -> dict[str, np.ndarray]:
+        """Every field by name, of shape grid.shape, NaN where a cell is not done."""
+        result = dict(self.values)
+        for split, statistics in self.statistics.items():
+            for name, value in summarize(statistics, self.populations[split]).items():
+                old = self.values.get(f"{split}_{name}")
+                if self.foreign is not None and old is not None:
+                    value = np.where(self.foreign, old, value)
+                result[f"{split}_{name}"] = value
+        return {name: np.where(self.done, value, np.nan) for name, value in result.items()}
+
+    def with_cells(self, cells: Sequence[int], rows: np.ndarray) -> "Surface":
+        """Add computed cells; rows has shape (cells, splits, statistics), in the order of `statistics`."""
+        done, statistics = self.done.copy(), {}
+        done.flat[cells] = True
+        for k, (split, arrays) in enumerate(self.statistics.items()):
+            statistics[split] = {name: array.copy() for name, array in arrays.items()}
+            for column, array in enumerate(statistics[split].values()):
+                array.flat[cells] = rows[:, k, column]
+        return replace(self, done=done, statistics=statistics)
+
+
+def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str, np.ndarray]:
+    """Mean loss, its standard error, accuracy (percent) and further metrics from the sums over samples.
+
+    The standard error is that of a mean over `n` samples drawn without replacement from `population`: zero when all
+    of them were used.
+    """
+    weight, n = statistics["weight"], statistics["n"]
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        mean = statistics["weight_loss"] / weight
+        spread = np.maximum(statistics["weight_loss2"] / weight - mean**2, 0) * n / np.maximum(n - 1, 1)
+        error = np.sqrt(spread / n * np.maximum(1 - n / population, 0))
+        result = {"loss": mean + statistics["penalty"], "loss_se": np.where(n >= population, 0.0, error)}
+        for name, total in statistics.items():
+            if name == "accuracy":
+                result["acc"] = 100 * total / weight
+            elif name not in STATISTICS:
+                result[name] = total / weight
+    return result

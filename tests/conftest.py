@@ -1,0 +1,101 @@
+"""Small networks and data that the tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Every process of the suite gets one thread: pytest runs several, and each test compares values bit for bit.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+
+
+class ConvNet(nn.Module):
+    """Convolution, BatchNorm with statistics that are not trivial, and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 3, padding=1, stride=2)
+        self.bn = nn.BatchNorm2d(6)
+        self.linear = nn.Linear(6, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(torch.relu(self.bn(self.conv(x))).mean((2, 3)))
+
+
+class TiedNet(nn.Module):
+    """An autoencoder whose decoder is the encoder's own weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(784, 20)
+        self.inner = nn.Linear(20, 20, bias=False)
+        self.again = nn.Linear(20, 20, bias=False)
+        self.again.weight = self.inner.weight
+        self.last = nn.Linear(20, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.first(x.flatten(1)))
+        return self.last(torch.tanh(self.again(torch.tanh(self.inner(x)))))
+
+
+def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    net = make()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 2)
+            module.bias.data.normal_()
+    return net.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def networks() -> dict[str, nn.Module]:
+    from models import build
+
+    return {
+        "mlp": seeded(lambda: build("mlp", (1, 28, 28))),
+        "conv": seeded(ConvNet),
+        "tied": seeded(TiedNet),
+    }
+
+
+@pytest.fixture(scope="session")
+def mini():
+    from dataloader import load
+
+    return load("fashion_mnist_mini", "train", limit=50)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A trained perceptron, as a file."""
+    return write_checkpoint(tmp_path / "net.safetensors", "mlp")
+
+
+def write_checkpoint(path: Path, model: str, seed: int = 0) -> Path:
+    from models import build, save_state
+
+    save_state(path, seeded(lambda: build(model, (1, 28, 28)), seed))
+    return path
+
+
+def surface_command(checkpoint: Path, surface: Path, *more: str, model: str = "mlp", limit: int = 40) -> list[str]:
+    return ["--model", model, "--dataset", "fashion_mnist_mini", "--limit", str(limit), "--model_file",
+            str(checkpoint), "--surf_file", str(surface), "--xnorm", "filter", "--xignore", "biasbn",
+            "--ynorm", "filter", "--yignore", "biasbn", *more]  # fmt: skip
+
+
+def python(*args: object, launcher: Sequence[object] = (), timeout: float = 200) -> subprocess.CompletedProcess[str]:
+    """Run a command of the project as a user would."""
+    command = [*map(str, launcher), sys.executable, *map(str, args)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)

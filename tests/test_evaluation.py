@@ -1,0 +1,137 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from evaluation import LOSSES, Evaluator, Losses
+from net_plotter import Affine, Mapped, moved, random_direction, tensors
+from surface import STATISTICS, Surface, Grid
+
+POINTS = [(0.0, 0.0), (0.5, -0.3), (-1.0, 1.0), (3.0, 2.0)]
+
+
+def plane_of(net, dir_type="weights", norm="filter"):
+    at = tensors(net, dir_type)
+    return Affine(at, random_direction(at, norm, "", 1), random_direction(at, norm, "biasbn", 2))
+
+
+def naive(net, plane, data, points, loss="crossentropy"):
+    """Set the weights, loop over single samples in float64, average."""
+    net, found = net.double(), []
+    for a, b in points:
+        with moved(net, {name: value.double() for name, value in plane.point(a, b).items()}), torch.no_grad():
+            losses, right = [], 0
+            for x, y in zip(data.inputs, data.targets, strict=True):
+                logits = net(x[None].double())
+                if loss == "mse":
+                    losses.append(((logits.softmax(1)[0] - torch.eye(10)[y]) ** 2).mean().item())
+                else:
+                    losses.append(F.cross_entropy(logits, y[None]).item())
+                right += int(logits.argmax() == y)
+            found.append((np.mean(losses), 100 * right / len(data)))
+    net.float()
+    return np.array(found)
+
+
+def fields(evaluator, points, split="train"):
+    """Loss and accuracy at points, by way of a surface."""
+    rows = evaluator(points)
+    surface = Surface.empty(Grid(np.arange(float(len(points)))), {s: len_of(evaluator, s) for s in evaluator.batches},
+                            evaluator.metrics).with_cells(range(len(points)), rows)  # fmt: skip
+    return np.stack([surface.fields[f"{split}_loss"], surface.fields[f"{split}_acc"]], axis=1)
+
+
+def len_of(evaluator, split):
+    return sum(len(targets) for _, targets in evaluator.batches[split])
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "tied"])
+@pytest.mark.parametrize("loss", ["crossentropy", "mse"])
+def test_agrees_with_a_naive_twin(networks, mini, name, loss):
+    net, plane = networks[name], plane_of(networks[name])
+    found = fields(Evaluator(net, plane, {"train": mini}, LOSSES[loss], batch_size=16), POINTS)
+    np.testing.assert_allclose(found, naive(net, plane, mini, POINTS, loss), rtol=2e-5)
+
+
+def test_moves_statistics_and_sets_negative_variances_to_zero(networks, mini):
+    net, plane = networks["conv"], plane_of(networks["conv"], "states")
+    far = [*POINTS, (-4.0, 0.0)]
+    evaluator = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=50)
+    np.testing.assert_allclose(fields(evaluator, far), naive(net, plane, mini, far), rtol=2e-4)
+    clamped = evaluator(far)[:, 0, STATISTICS.index("clamped")]
+    assert list(clamped) == [int((plane.point(a, b)["bn.running_var"] < 0).sum()) for a, b in far]
+    assert clamped[-1] == 6
+
+
+def test_any_map_gives_the_values_of_the_fast_path(networks, mini):
+    net, plane = networks["conv"], plane_of(networks["conv"], "states")
+    fast = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=16)(POINTS)
+    slow = Evaluator(net, Mapped(plane.point), {"train": mini}, LOSSES["crossentropy"], batch_size=16)(POINTS)
+    np.testing.assert_allclose(fast, slow, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 1000])
+def test_the_mean_does_not_depend_on_the_batch_size(networks, mini, size):
+    net, plane = networks["conv"], plane_of(networks["conv"])
+    one = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=size)(POINTS)
+    all_at_once = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=50)(POINTS)
+    np.testing.assert_allclose(one, all_at_once, rtol=1e-5)
+    assert (one[:, 0, 0] == 50).all()
+
+
+def test_the_callers_network_is_not_touched(networks, mini):
+    net = networks["conv"]
+    before = {name: (value.clone(), value.data_ptr()) for name, value in net.state_dict().items()}
+    Evaluator(net, plane_of(net, "states"), {"train": mini}, LOSSES["crossentropy"], batch_size=16)(POINTS)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name][0])
+        assert value.data_ptr() == before[name][1]
+
+
+def test_a_cell_has_the_same_bits_whatever_came_before(networks, mini):
+    evaluator = Evaluator(networks["conv"], plane_of(networks["conv"]), {"train": mini}, LOSSES["mse"], batch_size=16)
+    together = evaluator(POINTS)
+    for k in reversed(range(len(POINTS))):
+        np.testing.assert_array_equal(evaluator([POINTS[k]])[0], together[k])
+
+
+def test_two_splits_in_one_sweep(networks, mini):
+    other = replace(mini, inputs=mini.inputs[:20] * 2, targets=mini.targets[:20])
+    net, plane = networks["mlp"], plane_of(networks["mlp"])
+    both = Evaluator(net, plane, {"train": mini, "test": other}, LOSSES["crossentropy"], batch_size=8)
+    np.testing.assert_allclose(fields(both, POINTS, "test"), naive(net, plane, other, POINTS), rtol=2e-5)
+    np.testing.assert_allclose(fields(both, POINTS, "train"), naive(net, plane, mini, POINTS), rtol=2e-5)
+
+
+def test_weights_and_a_term_of_the_parameters_alone(networks, mini):
+    net, plane = networks["mlp"], plane_of(networks["mlp"])
+
+    def weighted(model, batch):
+        losses = LOSSES["crossentropy"](model, batch)
+        return replace(losses, weights=1.0 + batch[1], penalty=sum((p**2).sum() for p in model.parameters()))
+
+    evaluator = Evaluator(net, plane, {"train": mini}, weighted, batch_size=16)
+    with moved(net, plane.point(*POINTS[1])), torch.no_grad():
+        loss = F.cross_entropy(net(mini.inputs), mini.targets, reduction="none").numpy()
+        penalty = float(sum((p**2).sum() for p in net.parameters()))
+    expected = np.average(loss, weights=1 + mini.targets.numpy()) + penalty
+    assert fields(evaluator, [POINTS[1]])[0, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_diverged_point_is_a_value(networks, mini):
+    def broken(model, batch):
+        return Losses(torch.full((len(batch[1]),), float("nan")), metrics={"accuracy": batch[1] < 0})
+
+    found = Evaluator(networks["mlp"], plane_of(networks["mlp"]), {"train": mini}, broken, batch_size=16)([(0, 0)])
+    assert np.isnan(found[0, 0, STATISTICS.index("weight_loss")])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["mlp", "conv", "tied"])
+def test_cuda_agrees_with_a_naive_twin(networks, mini, name):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    net, plane = networks[name], plane_of(networks[name])
+    evaluator = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=16, device="cuda")
+    np.testing.assert_allclose(fields(evaluator, POINTS), naive(net, plane, mini, POINTS), rtol=1e-4)

@@ -1,0 +1,183 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from errors import BadInput, CannotWrite
+from h5_util import (
+    Directions, direction_link, main, read_directions, read_projection, read_surface, write_directions, write_surface,
+)  # fmt: skip
+from surface import Grid, Surface
+
+
+def make_surface(y="-1:1:3") -> Surface:
+    grid = Grid.parse("0:1:4", y)
+    surface = Surface.empty(grid, {"train": 10, "test": 4}, ("accuracy",), plan={"batch_size": 3, "device": "cpu"},
+                            request={"loss": "mse"}, about={"command": "x 'y z'"})  # fmt: skip
+    values = [1.0, -2.0, np.nan, np.inf, 0.0]
+    rows = np.array([[[10, 10, 10 * v, 10 * v * v, 0, 0, 5], [4, 4, 4 * v, 4 * v * v, 0, 1, 2]] for v in values])
+    cells = [0, 3, 1, 2] if y is None else [0, 3, 5, 7, 9]
+    return surface.with_cells(cells, rows[: len(cells)])
+
+
+def make_directions(seed=0) -> Directions:
+    generator = np.random.default_rng(seed)
+    arrays = [generator.normal(size=s).astype(np.float32) for s in ((4, 3, 3, 3), (4,), ())]
+    return Directions(arrays, [2 * a for a in arrays], {"x": "random"})
+
+
+@pytest.mark.parametrize("y", [None, "-1:1:3"])
+def test_a_surface_comes_back_as_it_was(tmp_path, y):
+    surface = make_surface(y)
+    write_surface(tmp_path / "s.h5", surface)
+    again = read_surface(tmp_path / "s.h5")
+    np.testing.assert_array_equal(again.done, surface.done)
+    assert list(again.statistics["train"]) == list(surface.statistics["train"])
+    for name, array in surface.fields.items():
+        np.testing.assert_array_equal(again.fields[name], array)
+    for name in ("plan", "request", "about", "populations"):
+        assert getattr(again, name) == getattr(surface, name)
+
+
+def test_users_of_the_original_find_their_fields(tmp_path):
+    write_directions(tmp_path / "d.h5", make_directions())
+    write_surface(tmp_path / "s.h5", make_surface(), tmp_path / "d.h5")
+    with h5py.File(tmp_path / "s.h5") as f:
+        assert f["train_loss"].shape == (3, 4)
+        assert f["train_loss"].dims[1][0].name == "/xcoordinates"
+        assert f["train_acc"][0, 0] == 50
+        assert f["dir_file"][()].decode().endswith("d.h5")
+        assert f["directions/xdirection/0"].shape == (4, 3, 3, 3)
+    with h5py.File(tmp_path / "d.h5") as f:
+        assert list(f["ydirection"]) == ["0", "1", "2"]
+
+
+def test_links_move_with_the_folder_and_copies_stand_alone(tmp_path):
+    (tmp_path / "a").mkdir()
+    write_directions(tmp_path / "a" / "d.h5", make_directions())
+    write_surface(tmp_path / "a" / "s.h5", make_surface(), tmp_path / "a" / "d.h5")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert read_directions(tmp_path / "b" / "s.h5").sha256 == make_directions().sha256
+    assert main([str(tmp_path / "b" / "s.h5"), "--embed"]) == 0
+    (tmp_path / "b" / "d.h5").unlink()
+    assert read_directions(tmp_path / "b" / "s.h5").sha256 == make_directions().sha256
+    assert read_surface(tmp_path / "b" / "s.h5").request == {"loss": "mse"}
+    assert direction_link(tmp_path / "b" / "s.h5") == str(tmp_path / "a" / "d.h5")
+
+
+@pytest.mark.parametrize("name", ["train_loss", "done", "statistics/test/weight", "xcoordinates"])
+def test_a_changed_number_is_noticed(tmp_path, name):
+    write_surface(tmp_path / "s.h5", make_surface())
+    with h5py.File(tmp_path / "s.h5", "r+") as f:
+        f[name][0] = 1 - f[name][0] if name != "done" else ~f[name][0]
+    with pytest.raises(BadInput, match="damaged"):
+        read_surface(tmp_path / "s.h5")
+
+
+def test_a_changed_direction_is_noticed(tmp_path):
+    write_directions(tmp_path / "d.h5", make_directions())
+    with h5py.File(tmp_path / "d.h5", "r+") as f:
+        f["ydirection/1"][0] += 1
+    with pytest.raises(BadInput, match="damaged"):
+        read_directions(tmp_path / "d.h5")
+
+
+def write_original(path, grid, loss, **more):
+    with h5py.File(path, "w") as f:
+        f["dir_file"] = "net.t7_weights.h5"
+        f["xcoordinates"] = grid.x
+        if grid.y is not None:
+            f["ycoordinates"] = grid.y
+        f["train_loss"] = loss
+        f["train_acc"] = np.where(loss == -1, -1, 50.0)
+        for name, value in more.items():
+            f[name] = value
+
+
+def test_a_scrambled_file_of_the_original_is_put_right(tmp_path, capsys):
+    grid = Grid.parse("0:1:5", "0:1:3")
+    loss = np.arange(15.0).reshape(3, 5)
+    write_original(tmp_path / "s.h5", grid, loss.reshape(5, 3))
+    surface = read_surface(tmp_path / "s.h5")
+    np.testing.assert_array_equal(surface.fields["train_loss"], loss)
+    assert surface.done.all()
+    assert main([str(tmp_path / "s.h5"), "--export", str(tmp_path / "s.npz")]) == 0
+    with np.load(tmp_path / "s.npz") as arrays:
+        np.testing.assert_array_equal(arrays["train_loss"], loss)
+    assert main([str(tmp_path / "s.h5")]) == 0
+    assert "provenance unknown" in capsys.readouterr().out
+
+
+def test_missing_cells_of_the_original_are_not_done(tmp_path):
+    grid = Grid.parse("0:1:3")
+    write_original(tmp_path / "s.h5", grid, np.array([0.5, -1.0, 0.0]))
+    surface = read_surface(tmp_path / "s.h5")
+    assert surface.done.tolist() == [True, False, True]
+    write_original(tmp_path / "e.h5", grid, np.array([0.5, 2.0, 1.0]), min_eig=np.array([-1.0, 1.0, -3.0]))
+    assert read_surface(tmp_path / "e.h5").done.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n" + b"\0" * 40])
+def test_files_that_are_none_of_ours_are_refused(tmp_path, content):
+    (tmp_path / "s.h5").write_bytes(content)
+    for read in (read_surface, read_directions, read_projection):
+        with pytest.raises(BadInput, match=r"s\.h5"):
+            read(tmp_path / "s.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as f:
+        f["x"] = 1
+    for read in (read_surface, read_directions, read_projection):
+        with pytest.raises(BadInput, match="other"):
+            read(tmp_path / "other.h5")
+    assert main([str(tmp_path / "absent.h5")]) == 3
+
+
+def test_an_unfinished_write_leaves_the_previous_file(tmp_path):
+    """The file system refuses to let the file grow (as a full disk would): one line, exit 5, nothing lost."""
+    write_surface(tmp_path / "s.h5", make_surface())
+    before = (tmp_path / "s.h5").read_bytes()
+    code = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(ROOT)!r}); sys.path.insert(0, {str(ROOT / "tests")!r})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+from errors import exit_code
+from h5_util import write_surface
+from test_h5_util import make_surface
+sys.exit(exit_code(lambda: write_surface({str(tmp_path / "s.h5")!r}, make_surface())))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 5, result.stderr
+    assert result.stderr.startswith("error: cannot write")
+    assert (tmp_path / "s.h5").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]
+
+
+def test_a_missing_folder_cannot_be_written_to(tmp_path):
+    with pytest.raises(CannotWrite, match="No such file"):
+        write_surface(tmp_path / "no" / "s.h5", make_surface())
+
+
+def test_export_needs_a_name_that_says_what_it_is(tmp_path):
+    write_surface(tmp_path / "s.h5", make_surface())
+    assert main([str(tmp_path / "s.h5"), "--export", str(tmp_path / "s.csv")]) == 2
+
+
+def test_describe_counts_what_is_done(tmp_path, capsys):
+    write_surface(tmp_path / "s.h5", make_surface())
+    write_directions(tmp_path / "d.h5", make_directions())
+    assert main([str(tmp_path / "s.h5")]) == 0
+    assert "done: 5 of 12 cells" in capsys.readouterr().out
+    assert main([str(tmp_path / "d.h5")]) == 0
+    assert "two, 3 tensors each, 113 numbers" in capsys.readouterr().out
+
+
+def test_eigenvalue_fields_are_stored_as_they_are(tmp_path):
+    surface = make_surface()
+    values = {"min_eig": np.arange(12.0).reshape(3, 4)}
+    write_surface(tmp_path / "s.h5", replace(surface, values=values))
+    found = read_surface(tmp_path / "s.h5").fields["min_eig"]
+    np.testing.assert_array_equal(found, np.where(surface.done, values["min_eig"], np.nan))

@@ -1,0 +1,133 @@
+"""Names and shapes are those of the published networks; checkpoints are read safely and strictly."""
+
+import hashlib
+import json
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+
+from errors import BadInput, BadUsage
+from models import MODELS, build, load_into, load_network, read_state, save_state
+from models.checkpoint import digest
+
+# For 3x32x32 inputs and 10 classes: the number of parameters and of states, and the SHA-256 of the lines "name shape".
+PUBLISHED = json.loads((Path(__file__).parent / "published_models.json").read_text())
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name in MODELS])
+def test_names_and_shapes_are_as_published(name):
+    with torch.device("meta"):
+        net = build(name)
+    lines = "\n".join(f"{key} {tuple(value.shape)}" for key, value in net.state_dict().items())
+    assert hashlib.sha256(lines.encode()).hexdigest() == PUBLISHED[name]["sha256"]
+    assert sum(p.numel() for p in net.parameters()) == PUBLISHED[name]["parameters"]
+    assert len(net.state_dict()) == PUBLISHED[name]["entries"]
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet20_noshort", "mlp"])
+@pytest.mark.parametrize(("shape", "classes"), [((1, 28, 28), 10), ((3, 32, 32), 7), ((4, 21, 17), 3)])
+def test_channels_size_and_classes_follow_the_data(name, shape, classes):
+    assert build(name, shape, classes)(torch.zeros(2, *shape)).shape == (2, classes)
+
+
+def test_without_shortcuts_nothing_is_added():
+    with_shortcuts, without = build("resnet20"), build("resnet20_noshort")
+    load = {k: v for k, v in with_shortcuts.state_dict().items() if "shortcut" not in k}
+    without.load_state_dict(load)
+    x = torch.randn(2, 3, 32, 32)
+    assert not torch.allclose(with_shortcuts.eval()(x), without.eval()(x))
+
+
+def test_an_unknown_name_is_refused_with_the_choices():
+    with pytest.raises(BadUsage, match=r"'resnet57'.*resnet56"):
+        build("resnet57")
+
+
+def variants(state):
+    prefixed = OrderedDict((f"module.{k}", v) for k, v in state.items())
+    old = {k: v for k, v in state.items() if "num_batches_tracked" not in k}
+    return {
+        "bare": state,
+        "under state_dict": {"state_dict": state, "epoch": 3, "acc": 91.2},
+        "module": {"state_dict": prefixed},
+        "of 2018": old,
+        "parameter objects": {k: torch.nn.Parameter(v, False) for k, v in state.items()},
+    }
+
+
+@pytest.mark.parametrize("kind", ["bare", "under state_dict", "module", "of 2018", "parameter objects"])
+def test_every_published_kind_of_checkpoint_is_read(tmp_path, kind):
+    net = build("resnet20", (1, 28, 28)).eval()
+    torch.save(variants(net.state_dict())[kind], tmp_path / "net.t7")
+    again = load_network("resnet20", tmp_path / "net.t7", (1, 28, 28))
+    x = torch.randn(2, 1, 28, 28)
+    assert torch.equal(net(x), again(x))
+    assert digest(net.state_dict()) == digest(read_state(tmp_path / "net.t7"))
+
+
+def test_safetensors_round_trip(tmp_path):
+    net = build("resnet20")
+    save_state(tmp_path / "net.safetensors", net)
+    assert digest(read_state(tmp_path / "net.safetensors")) == digest(net.state_dict())
+    assert list(tmp_path.iterdir()) == [tmp_path / "net.safetensors"]
+
+
+def test_digests_see_values_names_and_shapes():
+    base = {"a": torch.zeros(4), "b": torch.tensor(1.0)}
+    changed = [{"a": torch.zeros(4), "b": torch.tensor(2.0)}, {"a": torch.zeros(2, 2), "b": torch.tensor(1.0)},
+               {"c": torch.zeros(4), "b": torch.tensor(1.0)}]  # fmt: skip
+    assert len({digest(state) for state in [base, *changed]}) == 4
+
+
+def change(state, kind):
+    if kind == "shape":
+        state["linear.weight"] = torch.zeros(10, 3)
+    elif kind == "missing":
+        del state["layer2.1.conv1.weight"]
+    elif kind == "extra":
+        state["more.weight"] = torch.zeros(1)
+    elif kind == "nan":
+        state["conv1.weight"][0, 0, 0, 0] = float("nan")
+
+
+@pytest.mark.parametrize(("kind", "message"), [
+    ("shape", r"'linear.weight' has shape \(10, 3\), the model expects \(10, 64\)"),
+    ("missing", r"lacks 'layer2.1.conv1.weight' \(32, 32, 3, 3\)"),
+    ("extra", r"'more.weight' \(1,\)"),
+    ("nan", "'conv1.weight' holds NaN"),
+])  # fmt: skip
+def test_the_first_tensor_that_does_not_fit_is_named(kind, message):
+    net = build("resnet20")
+    state = {k: v.clone() for k, v in net.state_dict().items()}
+    change(state, kind)
+    with pytest.raises(BadInput, match=message):
+        load_into(net, state)
+
+
+class Trap:
+    def __reduce__(self):
+        return (Path.touch, (Path("executed"),))
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Trap()}, "trap.t7")
+    Path("raw.t7").write_bytes(pickle.dumps(Trap()))
+    for name in ("trap.t7", "raw.t7"):
+        with pytest.raises(BadInput, match=name):
+            read_state(name)
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("name", ["broken.t7", "broken.safetensors", "empty.t7", "list.t7", "numbers.t7", "absent.t7"])
+def test_files_that_are_no_checkpoint_are_refused(tmp_path, name):
+    (tmp_path / "broken.t7").write_bytes(b"PK\x03\x04 not really")
+    (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 40)
+    (tmp_path / "empty.t7").write_bytes(b"")
+    torch.save([torch.zeros(1)], tmp_path / "list.t7")
+    torch.save({"epoch": 3}, tmp_path / "numbers.t7")
+    with pytest.raises(BadInput, match=name):
+        read_state(tmp_path / name)
