@@ -91,7 +91,7 @@ def connect(mpi: bool) -> World:
             raise BadUsage(f"a launcher started {expected} processes, but --mpi is missing: each would do all the work")
         return World(cores=core_share([cores()]))
     try:
-        from mpi4py import MPI
+        comm, library = world_communicator()
     except (ImportError, RuntimeError) as error:
         if expected > 1:
             raise BadUsage(
@@ -99,16 +99,28 @@ def connect(mpi: bool) -> World:
                 f"({' '.join(str(error).split())[:120]}): install mpi4py against the launcher's MPI"
             ) from error
         return World(cores=core_share([cores()]), note="--mpi: no MPI library here, running as one process")
-    comm = MPI.COMM_WORLD
     if comm.size != expected and expected > 1:
         raise BadUsage(
             f"--mpi: the launcher started {expected} processes, but the MPI library sees {comm.size} "
-            f"({MPI.Get_library_version().splitlines()[0][:60].strip()}): use the mpirun that belongs to this library"
+            f"({library}): use the mpirun that belongs to this library"
         )
-    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    node = split_by_node(comm)
     neighbours = node.allgather(cores())
     own = [neighbours[node.rank], *neighbours[: node.rank], *neighbours[node.rank + 1 :]]
     return World(comm.rank, comm.size, node.rank, core_share(own), comm)
+
+
+def world_communicator() -> tuple[Any, str]:
+    """COMM_WORLD, which starts MPI, and the library's name. ImportError or RuntimeError where there is no library."""
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD, MPI.Get_library_version().splitlines()[0][:60].strip()
+
+
+def split_by_node(comm: Any) -> Any:
+    from mpi4py import MPI
+
+    return comm.Split_type(MPI.COMM_TYPE_SHARED)
 
 
 def cores() -> frozenset[int]:

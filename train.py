@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from errors import BadUsage
+from errors import BadUsage, exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,8 +99,8 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
-    run(parser().parse_args(command), ["train.py", *command])
-    return 0
+    args = parser().parse_args(command)
+    return exit_code(lambda: run(args, ["train.py", *command]))
 
 
 if __name__ == "__main__":

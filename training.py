@@ -32,14 +32,14 @@ class Recipe:
 
 
 def initialize(net: nn.Module, seed: int) -> None:
-    """He initialization of the convolutions (fan in), a nearly zero classifier; BatchNorm stays as torch sets it."""
+    """He initialization (fan in) of convolutions and linear layers, a nearly zero classifier; the rest as torch does."""
     torch.manual_seed(seed)
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_in")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=1e-3)
-            nn.init.zeros_(module.bias)
+    layers = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    nn.init.normal_(layers[-1].weight, std=1e-3)
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:

@@ -6,6 +6,7 @@ without the counters `num_batches_tracked`, which files written before torch 0.4
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def read_content(path: Path) -> object:
             from safetensors.torch import load_file
 
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # about the pickle protocol of files that are refused anyway
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise nearly anything
         reason = str(error).strip().splitlines()
         raise BadInput(
@@ -84,13 +87,8 @@ def save_state(file: str | Path, net: nn.Module) -> None:
 def digest(state: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes and values, whatever file they came from; counters are left out."""
     result = hashlib.sha256()
-    for name, value in state.items():
-        if name.endswith(COUNTER):
-            continue
+    for name in sorted(name for name in state if not name.endswith(COUNTER)):
+        value = state[name].detach().cpu().contiguous()
         result.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        result.update(
-            value.detach().cpu().contiguous().view(torch.uint8).numpy().data
-            if value.dim()
-            else bytes(value.detach().cpu().reshape(1).view(torch.uint8).numpy())
-        )
+        result.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return result.hexdigest()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from evaluation import LOSSES, Evaluator, Losses
 from net_plotter import Affine, Mapped, moved, random_direction, tensors
-from surface import STATISTICS, Surface, Grid
+from surface import STATISTICS, Grid, Surface
 
 POINTS = [(0.0, 0.0), (0.5, -0.3), (-1.0, 1.0), (3.0, 2.0)]
 

@@ -9,7 +9,14 @@ from conftest import ROOT
 
 from errors import BadInput, CannotWrite
 from h5_util import (
-    Directions, direction_link, main, read_directions, read_projection, read_surface, write_directions, write_surface,
+    Directions,
+    direction_link,
+    main,
+    read_directions,
+    read_projection,
+    read_surface,
+    write_directions,
+    write_surface,
 )  # fmt: skip
 from surface import Grid, Surface
 

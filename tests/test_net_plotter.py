@@ -37,7 +37,9 @@ def test_normalizations_against_a_naive_twin(networks, norm, ignore, dir_type):
 def test_filters_have_the_norm_of_the_weights(networks):
     at = tensors(networks["conv"])
     direction = random_direction(at, "filter", "biasbn", 1)
-    torch.testing.assert_close(direction["conv.weight"].flatten(1).norm(dim=1), at["conv.weight"].flatten(1).norm(dim=1))
+    torch.testing.assert_close(
+        direction["conv.weight"].flatten(1).norm(dim=1), at["conv.weight"].flatten(1).norm(dim=1)
+    )
     assert not direction["bn.weight"].any()
 
 

@@ -1,0 +1,199 @@
+"""The main job under a real mpirun: the same bits for any number of ranks and kills, and an end for every error."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ROOT, python, surface_command, write_checkpoint
+
+from h5_util import read_surface
+
+MPIRUN = Path(sys.executable).parent / "mpirun"
+MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
+pytestmark = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+
+GRID = ["--x=-1:1:5", "--y=-0.5:1:4", "--split", "both", "--threads", "1", "--batch_size", "16"]
+
+
+def compute(folder: Path, ranks: int, *more: str, name: str = "surface.h5", model: str = "resnet20", **options):
+    """Run plot_surface.py on `ranks` ranks (0: without MPI)."""
+    checkpoint = folder / "net.safetensors"
+    if not checkpoint.exists():
+        write_checkpoint(checkpoint, model)
+    command = surface_command(checkpoint, folder / name, *GRID, *more, model=model, **options)
+    mpi = ["--mpi"] if ranks else []
+    return python("plot_surface.py", *command, *mpi, launcher=[MPIRUN, "-n", ranks] if ranks else ())
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Every number in a surface file, bit for bit."""
+    found = {}
+    with h5py.File(path) as f:
+        f.visititems(lambda name, item: found.update({name: item[()].tobytes()} if isinstance(item, h5py.Dataset)
+                                                     and name != "dir_file" else {}))  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """The surface by one process without MPI."""
+    folder = tmp_path_factory.mktemp("alone")
+    result = compute(folder, 0)
+    assert result.returncode == 0, result.stderr
+    return folder / "surface.h5"
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_any_number_of_ranks_gives_the_same_bits(tmp_path, alone, ranks):
+    result = compute(tmp_path, ranks)
+    assert result.returncode == 0, result.stderr
+    assert f"{ranks} rank" in result.stdout
+    found, expected = contents(tmp_path / "surface.h5"), contents(alone)
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+    assert np.isfinite(read_surface(alone).fields["test_loss"]).all()
+
+
+class Run:
+    """A run in the background that is slow enough to be killed, and its processes."""
+
+    def __init__(self, folder: Path, ranks: int) -> None:
+        self.folder, self.surface = folder, folder / "surface.h5"
+        checkpoint = write_checkpoint(folder / "net.safetensors", "resnet20")
+        command = surface_command(checkpoint, self.surface, "--mpi", "--x=-1:1:9", "--y=-1:1:8", "--threads", "1",
+                                  "--batch_size", "50", model="resnet20", limit=200)  # fmt: skip
+        self.command = [str(MPIRUN), "-n", str(ranks), sys.executable, "plot_surface.py", *command]
+        self.process = subprocess.Popen(self.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True, start_new_session=True)  # fmt: skip
+
+    def rank(self, number: int) -> int:
+        """The process id of a rank, from its environment."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                environment = (folder / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            mine = str(self.surface).encode() in words and f"PMI_RANK={number}".encode() in environment
+            if mine and b"mpirun" not in words[0]:
+                return int(folder.name)
+        raise AssertionError(f"rank {number} is not running")
+
+    def wait_for_cells(self, number: int) -> None:
+        deadline = time.monotonic() + 100
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.process.communicate()
+            if self.surface.exists() and read_surface(self.surface).done.sum() >= number:
+                return
+            time.sleep(0.05)
+        raise AssertionError("no cells were saved in time")
+
+    def ends(self) -> int:
+        try:
+            self.process.communicate(timeout=60)
+        finally:
+            with_group = self.process.poll() is None
+            if with_group:
+                os.killpg(self.process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:  # nobody of this run is left behind
+            try:
+                self.rank(0)
+            except AssertionError:
+                return self.process.returncode
+            time.sleep(0.1)
+        raise AssertionError("a rank is still running")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, bytes]:
+    run = Run(tmp_path_factory.mktemp("undisturbed"), 2)
+    assert run.ends() == 0
+    return contents(run.surface)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["rank 0", "worker", "mpirun"])
+def test_a_killed_run_continues_to_the_same_bits(tmp_path, undisturbed, victim):
+    run = Run(tmp_path, 2)
+    run.wait_for_cells(1)
+    target = run.process.pid if victim == "mpirun" else run.rank(0 if victim == "rank 0" else 1)
+    os.kill(target, signal.SIGKILL)
+    if victim == "mpirun":  # its ranks lose their launcher; the batch system would end them as well
+        subprocess.run(["pkill", "-9", "-f", str(run.surface)], check=False)
+    assert run.ends() != 0
+    saved = read_surface(run.surface)
+    assert 0 < saved.done.sum() < saved.grid.size
+    again = subprocess.run(run.command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert again.returncode == 0, again.stderr
+    assert f"{saved.done.sum()} of {saved.grid.size} cells done" in again.stdout  # and not computed again
+    assert contents(run.surface) == undisturbed
+
+
+@pytest.mark.slow
+def test_sigterm_saves_what_is_there_and_says_how_to_go_on(tmp_path):
+    run = Run(tmp_path, 2)
+    run.wait_for_cells(1)
+    os.kill(run.rank(0), signal.SIGTERM)
+    _, errors = run.process.communicate(timeout=60)
+    assert run.ends() == 4, errors
+    assert "stopped by SIGTERM" in errors
+    assert "run the same command again" in errors
+    assert "stopped by SIGTERM" in Path(f"{run.surface}.log").read_text()
+
+
+def test_an_error_on_a_worker_ends_every_rank_with_its_code(tmp_path):
+    """Each rank but the first is told to fail; rank 0 saves, prints one line, keeps it in the log."""
+    write_checkpoint(tmp_path / "net.safetensors", "mlp")
+    script = tmp_path / "failing.py"
+    script.write_text(f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+import plot_surface
+from errors import BadInput
+original = plot_surface.make_work
+def make_work(job, world):
+    work = original(job, world)
+    def slow(cells):
+        time.sleep(0.3)
+        if world.rank:
+            raise BadInput("this rank is broken")
+        return work(cells)
+    return slow
+plot_surface.make_work = make_work
+import options
+options.leave(plot_surface.main(sys.argv[1:]))
+""")
+    command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", *GRID, "--mpi")
+    result = python(script, *command, launcher=[MPIRUN, "-n", 3], timeout=60)
+    assert result.returncode == 3
+    assert result.stderr.count("this rank is broken") == 1
+    assert "Traceback" not in result.stderr
+    assert "this rank is broken" in (tmp_path / "s.h5.log").read_text()
+
+
+def test_bad_input_is_one_line_under_mpirun_too(tmp_path):
+    write_checkpoint(tmp_path / "net.safetensors", "mlp")
+    command = surface_command(tmp_path / "absent.safetensors", tmp_path / "s.h5", "--mpi")
+    result = python("plot_surface.py", *command, launcher=[MPIRUN, "-n", 2], timeout=60)
+    assert result.returncode == 3
+    assert result.stderr.count("error:") == 1
+    assert "no checkpoint at" in (tmp_path / "s.h5.log").read_text()
+    assert not (tmp_path / "s.h5").exists()
+    wrong = python("plot_surface.py", *command, "--grid", "3", launcher=[MPIRUN, "-n", 2], timeout=60)
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("error:") == 1
+
+
+def test_a_launcher_without_mpi_flag_is_refused(tmp_path):
+    command = surface_command(write_checkpoint(tmp_path / "net.safetensors", "mlp"), tmp_path / "s.h5")
+    result = python("plot_surface.py", *command, launcher=[MPIRUN, "-n", 2], timeout=60)
+    assert result.returncode == 2
+    assert "--mpi is missing" in result.stderr

@@ -1,0 +1,258 @@
+"""The command in one process: names, directions, what may be continued and what is refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, surface_command, write_checkpoint
+
+import plot_surface
+from h5_util import read_directions, read_surface
+from models import load_network
+
+GRID = ("--x=-1:1:3", "--y=-0.5:1:4")
+
+
+def run(checkpoint, surface, *more, **options) -> int:
+    return plot_surface.main(surface_command(checkpoint, surface, *more, **options))
+
+
+@pytest.fixture
+def net(tmp_path) -> Path:
+    return write_checkpoint(tmp_path / "net.safetensors", "mlp")
+
+
+def test_values_against_a_loop_over_the_written_directions(tmp_path, net):
+    assert run(net, tmp_path / "s.h5", *GRID) == 0
+    surface, directions = read_surface(tmp_path / "s.h5"), read_directions(tmp_path / "s.h5")
+    from dataloader import load
+
+    data, model = load("fashion_mnist_mini", limit=40), load_network("mlp", net, (1, 28, 28)).double()
+    origin = [p.clone() for p in model.parameters()]
+    for j, b in enumerate(surface.grid.y):
+        for i, a in enumerate(surface.grid.x):
+            for p, w, x, y in zip(model.parameters(), origin, directions.x, directions.y, strict=True):
+                p.copy_(w + a * torch.from_numpy(x) + b * torch.from_numpy(y))
+            loss = torch.nn.functional.cross_entropy(model(data.inputs.double()), data.targets).item()
+            assert surface.fields["train_loss"][j, i] == pytest.approx(loss, rel=1e-5)
+
+
+def test_names_are_those_of_the_original(tmp_path, net):
+    command = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--model_file", str(net), "--x=-1:1:3",
+               "--y=-1:1:3", "--xnorm", "filter", "--xignore", "biasbn", "--ynorm", "filter", "--yignore", "biasbn"]  # fmt: skip
+    assert plot_surface.main(command) == 0
+    directions = f"{net}_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5"
+    assert Path(directions).exists()
+    assert Path(f"{directions}_[-1.0,1.0,3]x[-1.0,1.0,3].h5").exists()
+
+
+def test_a_finished_surface_is_not_computed_again(tmp_path, net, capsys, monkeypatch):
+    assert run(net, tmp_path / "s.h5", *GRID) == 0
+    monkeypatch.setattr(plot_surface, "rows_of", None)  # nothing may be evaluated
+    before = read_surface(tmp_path / "s.h5")
+    monkeypatch.setattr(plot_surface, "make_work", lambda job, world: None)
+    assert run(net, tmp_path / "s.h5", *GRID) == 0
+    assert "12 of 12 cells done" in capsys.readouterr().out
+    np.testing.assert_array_equal(read_surface(tmp_path / "s.h5").fields["train_loss"], before.fields["train_loss"])
+
+
+@pytest.mark.parametrize(("change", "field"), [
+    (["--loss_name", "mse"], "loss = crossentropy, now it is mse"),
+    (["--limit", "30"], "train_data ="),
+    (["--raw_data"], "train_data ="),
+    (["--split", "test"], "split = train, now it is test"),
+    (["--y=-0.5:1:5"], "has the grid"),
+    (["--x=-1:2:3"], "has the grid"),
+    (["--seed", "9"], "directions ="),
+    (["--xnorm", "layer"], "directions ="),
+    (["--dir_type", "states"], "dir_type = weights, now it is states"),
+    (["--model_file", "other"], "checkpoint ="),
+])  # fmt: skip
+def test_a_file_of_something_else_is_refused_with_both_values(tmp_path, net, capsys, change, field):
+    assert run(net, tmp_path / "s.h5", *GRID) == 0
+    if change[0] == "--model_file":
+        change = ["--model_file", str(write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=5))]
+    before = (tmp_path / "s.h5").read_bytes()
+    capsys.readouterr()
+    assert run(net, tmp_path / "s.h5", *GRID, *change) == 3
+    error = capsys.readouterr().err
+    assert field in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "s.h5").read_bytes() == before
+    assert run(net, tmp_path / "s.h5", *GRID, *change, "--force") == 0
+
+
+def test_the_files_plan_wins_over_a_new_batch_size(tmp_path, net, capsys):
+    assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "7") == 0
+    assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "9") == 0
+    assert "batch size 7, which stays" in capsys.readouterr().out
+    assert read_surface(tmp_path / "s.h5").plan["batch_size"] == 7
+
+
+def test_seeds_and_repeats_give_other_directions_and_names(tmp_path, net):
+    shas = set()
+    for more in ([], ["--seed", "1"], ["--idx", "1"], ["--idx", "2"]):
+        args = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "20", "--model_file", str(net),
+                "--x=0:1:2", *more]  # fmt: skip
+        assert plot_surface.main(args) == 0
+    for file in tmp_path.glob("net.safetensors_weights*h5"):
+        if "[" not in file.name:
+            shas.add(read_directions(file).sha256)
+    assert len(shas) == 4
+
+
+def test_one_dimension_along_the_x_direction_of_a_plane(tmp_path, net):
+    assert run(net, tmp_path / "plane.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
+    assert run(net, tmp_path / "line.h5", "--x=-1:1:3", "--dir_file", str(tmp_path / "d.h5")) == 0
+    line = read_surface(tmp_path / "line.h5").fields["train_loss"]
+    assert run(net, tmp_path / "check.h5", "--x=-1:1:3", "--y=0:0:1", "--dir_file", str(tmp_path / "d.h5")) == 0
+    np.testing.assert_array_equal(line, read_surface(tmp_path / "check.h5").fields["train_loss"][0])
+
+
+def test_interpolation_reaches_both_networks(tmp_path, net):
+    other = write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=4)
+    third = write_checkpoint(tmp_path / "third.safetensors", "mlp", seed=8)
+    assert run(net, tmp_path / "s.h5", "--model_file2", str(other), "--model_file3", str(third), "--x=0:1:2",
+               "--y=0:1:2") == 0  # fmt: skip
+    for file, name in ((other, "b"), (third, "c")):
+        assert run(file, tmp_path / f"{name}.h5", "--x=0:0:1", "--dir_file", str(tmp_path / f"{name}_d.h5")) == 0
+    plane = read_surface(tmp_path / "s.h5").fields["train_loss"]
+    assert plane[0, 1] == pytest.approx(read_surface(tmp_path / "b.h5").fields["train_loss"][0], rel=1e-5)
+    assert plane[1, 0] == pytest.approx(read_surface(tmp_path / "c.h5").fields["train_loss"][0], rel=1e-5)
+
+
+def test_models_in_other_folders_get_a_name_in_the_first_folder(tmp_path, net):
+    (tmp_path / "b").mkdir()
+    other = write_checkpoint(tmp_path / "b" / "other.safetensors", "mlp", seed=4)
+    args = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "20", "--model_file", str(net),
+            "--model_file2", str(other), "--x=0:1:2"]  # fmt: skip
+    assert plot_surface.main(args) == 0
+    assert (tmp_path / "net.safetensors_b_other.safetensors_weights.h5").exists()
+
+
+def test_same_dir_uses_one_direction_twice(tmp_path, net):
+    assert run(net, tmp_path / "s.h5", *GRID, "--same_dir") == 0
+    directions = read_directions(tmp_path / "s.h5")
+    assert all(np.array_equal(x, y) for x, y in zip(directions.x, directions.y, strict=True))
+
+
+def test_a_self_contained_file_needs_no_other(tmp_path, net):
+    assert run(net, tmp_path / "s.h5", *GRID, "--self_contained") == 0
+    for file in tmp_path.glob("*weights*.h5"):
+        file.unlink()
+    assert read_directions(tmp_path / "s.h5").y is not None
+
+
+def test_a_file_of_the_original_is_continued_and_its_cells_are_kept(tmp_path, net, capsys):
+    """Strip what only this tool records, and lose two cells, as an interrupted run of the original would."""
+    assert run(net, tmp_path / "new.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
+    done = read_surface(tmp_path / "new.h5").fields
+    loss, accuracy = done["train_loss"].copy(), done["train_acc"].copy()
+    for array in (loss, accuracy):
+        array[0, 0] = array[3, 2] = -1
+    loss[1, 1] = 77.0  # whatever the old tool found stays
+    with h5py.File(tmp_path / "old.h5", "w") as f:
+        f["dir_file"] = "somewhere/else/d.h5"
+        f["xcoordinates"], f["ycoordinates"] = np.linspace(-1, 1, 3), np.linspace(-0.5, 1, 4)
+        f["train_loss"], f["train_acc"] = loss.reshape(3, 4), accuracy.reshape(3, 4)
+    assert run(net, tmp_path / "old.h5", *GRID, "--dir_file", str(tmp_path / "e.h5")) == 3
+    assert "was made with the directions somewhere/else/d.h5" in capsys.readouterr().err
+    assert run(net, tmp_path / "old.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
+    assert "10 of 12 cells done" in capsys.readouterr().out
+    surface = read_surface(tmp_path / "old.h5")
+    expected = done["train_loss"].copy()
+    expected[1, 1] = 77.0
+    np.testing.assert_array_equal(surface.fields["train_loss"], expected)
+    assert surface.foreign.sum() == 10
+
+
+def test_directions_of_another_network_are_refused(tmp_path, net, capsys):
+    assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
+    big = write_checkpoint(tmp_path / "big.safetensors", "resnet20")
+    assert run(big, tmp_path / "t.h5", *GRID, "--dir_file", str(tmp_path / "d.h5"), model="resnet20") == 3
+    assert "has 6 tensors, the network" in capsys.readouterr().err
+    assert run(net, tmp_path / "u.h5", *GRID, "--dir_file", str(tmp_path / "d.h5"), "--dir_type", "states") == 0
+
+
+def test_directions_without_counters_are_read(tmp_path):
+    """As files of states written before torch 0.4.1 are."""
+    big = write_checkpoint(tmp_path / "big.safetensors", "resnet20")
+    line = ("--x=-1:1:2", "--dir_type", "states", "--batch_size", "20")
+    assert run(big, tmp_path / "a.h5", *line, "--dir_file", str(tmp_path / "d.h5"), model="resnet20", limit=20) == 0
+    directions = read_directions(tmp_path / "d.h5")
+    names = list(load_network("resnet20", big, (1, 28, 28)).state_dict())
+    assert len(directions.x) == len(names)
+    with h5py.File(tmp_path / "old.h5", "w") as f:
+        kept = [array for name, array in zip(names, directions.x, strict=True) if "num_batches" not in name]
+        for k, array in enumerate(kept):
+            f[f"xdirection/{k}"] = array
+    assert run(big, tmp_path / "b.h5", *line, "--dir_file", str(tmp_path / "old.h5"), model="resnet20", limit=20) == 0
+    a, b = (read_surface(tmp_path / f"{name}.h5").fields["train_loss"] for name in "ab")
+    np.testing.assert_array_equal(a, b)
+
+
+def test_data_by_file_name(tmp_path, net):
+    from dataloader import load
+
+    data = load("fashion_mnist_mini", limit=40)
+    np.savez(tmp_path / "data.npz", inputs=data.inputs, targets=data.targets)
+    assert run(net, tmp_path / "a.h5", *GRID) == 0
+    assert run(net, tmp_path / "b.h5", *GRID, "--trainloader", str(tmp_path / "data.npz")) == 0
+    a, b = (read_surface(tmp_path / f"{name}.h5").fields["train_loss"] for name in "ab")
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("more", "code", "message"), [
+    (["--model", "resnet57"], 2, "unknown model 'resnet57'"),
+    (["--dataset", "imagenet"], 2, "unknown data set"),
+    (["--x=1:-1:5"], 2, "--x=1:-1:5"),
+    (["--model_file3", "x"], 2, "--model_file3"),
+    (["--model_file", "absent"], 3, "no checkpoint at absent"),
+    (["--model", "resnet20"], 3, "lacks 'conv1.weight'"),
+    (["--dir_file", "no/folder/d.h5"], 3, "no folder"),
+    (["--surf_file", "no/folder/s.h5"], 3, "no folder no/folder"),
+    (["--datapath", "nowhere"], 3, "no 'fashion_mnist_mini.npz' in nowhere"),
+    (["--trainloader", "absent.npz"], 3, "no file absent.npz"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, net, capsys, monkeypatch, more, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(net, tmp_path / "s.h5", "--x=-1:1:3", *more) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("s.h5"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device_is_refused(tmp_path, net, capsys):
+    assert run(net, tmp_path / "s.h5", *GRID, "--cuda") == 2
+    assert "no CUDA device" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_cpu(tmp_path, net):
+    assert run(net, tmp_path / "a.h5", *GRID) == 0
+    assert run(net, tmp_path / "b.h5", *GRID, "--cuda") == 0
+    a, b = (read_surface(tmp_path / f"{name}.h5").fields["train_loss"] for name in "ab")
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_unknown_options_are_one_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        plot_surface.main(["--model_file", "x", "--grid", "3"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["plot_surface.py", "plot_1D.py", "plot_2D.py", "train.py", "h5_util.py"])
+def test_help_loads_neither_torch_nor_mpi(command):
+    code = f"import runpy, sys\nsys.argv = [{command!r}, '--help']\ntry:\n runpy.run_path({command!r}, run_name='__main__')\n" \
+           "except SystemExit: pass\nassert not {'torch', 'mpi4py', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)"  # fmt: skip
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "usage:" in result.stdout

@@ -1,0 +1,166 @@
+"""Figures from saved files alone: not blank, not misleading, without torch."""
+
+import subprocess
+import sys
+
+import h5py
+import matplotlib.image
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import figures
+import plot_1D
+import plot_2D
+from errors import BadUsage
+from h5_util import write_surface
+from surface import Grid, Surface
+
+KINDS = ["2dcontour", "2dcontourf", "2dheat", "3dsurface"]
+
+
+def surface_of(function, x="-1:1:9", y="-1:1:8", cells=None) -> Surface:
+    grid = Grid.parse(x, y)
+    values = np.array([function(*grid.point(k)) for k in range(grid.size)], float)
+    with np.errstate(over="ignore"):
+        rows = np.stack([[[10, 10, 10 * v, 10 * v * v, 0, 0, 5]] for v in values]).astype(float)
+    chosen = grid.coarse_first()[:cells]
+    return Surface.empty(grid, {"train": 10}, ("accuracy",)).with_cells(chosen, rows[chosen])
+
+
+def bowl(a, b):
+    return 0.1 + a * a + 3 * b * b
+
+
+def diverging(a, b):
+    return np.nan if a < -0.9 else np.inf if a > 0.9 else 0.1 + np.exp(12 * abs(a * b) ** 0.5)
+
+
+def drawn(folder, *args) -> list[str]:
+    assert plot_2D.main([*map(str, args)]) == 0
+    return sorted(p.name for p in folder.iterdir() if p.suffix in {".png", ".pdf"})
+
+
+def assert_is_a_picture(path):
+    pixels = matplotlib.image.imread(path)[..., :3]
+    assert min(pixels.shape[:2]) > 300
+    assert pixels.std() > 0.02, f"{path} is blank"
+
+
+@pytest.mark.parametrize("function", [bowl, diverging, lambda a, b: 3.0, lambda a, b: -a, lambda a, b: 1e-9 * (1 + a)])
+@pytest.mark.parametrize("cells", [None, 30, 1])
+def test_four_figures_of_any_surface(tmp_path, function, cells):
+    write_surface(tmp_path / "s.h5", surface_of(function, cells=cells))
+    if cells == 1 and not np.isfinite(function(-1, -1)):
+        assert plot_2D.main(["-f", str(tmp_path / "s.h5")]) == 2
+        return
+    names = drawn(tmp_path, "-f", tmp_path / "s.h5")
+    assert names == sorted(f"s.h5_train_loss_{kind}.{ext}" for kind in KINDS for ext in ("pdf", "png"))
+    for kind in KINDS:
+        assert_is_a_picture(tmp_path / f"s.h5_train_loss_{kind}.png")
+
+
+def test_several_surfaces_share_one_scale(tmp_path):
+    for name, factor in (("a", 1), ("b", 10)):
+        write_surface(tmp_path / f"{name}.h5", surface_of(lambda x, y, f=factor: f * bowl(x, y)))
+    names = drawn(tmp_path, "-f", tmp_path / "a.h5", tmp_path / "b.h5", "--labels", "one", "ten", "--out",
+                  tmp_path / "both")  # fmt: skip
+    assert "both_train_loss_2dcontourf.png" in names
+    assert_is_a_picture(tmp_path / "both_train_loss_3dsurface.png")
+
+
+def test_the_scale_keeps_a_diverging_surface_readable():
+    values = np.array([0.01, 0.5, 2, 3, 40, 1e12, np.inf, np.nan])
+    found = figures.scale([values])
+    assert found.log
+    assert found.cut
+    assert found.low == 0.01
+    assert found.high <= 1e4
+    assert 6 <= len(found.levels) <= 20
+    assert np.isfinite(found.height(values[:-1])).all()
+    assert np.isnan(found.height(values[-1]))
+    assert found.height(1e12) > found.limits[1]
+
+
+def test_the_scale_of_an_ordinary_surface_is_linear_and_keeps_what_is_given():
+    found = figures.scale([np.linspace(1, 5, 20)])
+    assert not found.log
+    assert not found.cut
+    given = figures.scale([np.linspace(0.01, 50, 20)], vmin=0.1, vmax=10, vlevel=0.5)
+    np.testing.assert_allclose(given.levels, np.arange(0.1, 10.25, 0.5))
+    assert given.cut
+    for wrong in ({"vmin": 3, "vmax": 1}, {"vlevel": 0.0}, {"vlevel": 1e-9}):
+        with pytest.raises(BadUsage):
+            figures.scale([np.linspace(1, 5, 20)], **wrong)
+    with pytest.raises(BadUsage, match="nothing to draw"):
+        figures.scale([np.array([np.nan, np.inf])])
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-3, 1e3), (0.5, 30), (1, 1e6), (2e-5, 1e-3), (3, 3.5)])
+def test_logarithmic_levels_are_round_and_inside(low, high):
+    levels = figures.scale([np.array([low, high])], log=True).levels
+    assert (levels >= low * 0.999).all()
+    assert (levels <= high * 1.001).all()
+    assert len(levels) >= 2
+
+
+def test_labels_have_no_exponent_up_to_a_million():
+    assert [figures.number(v) for v in (0.001, 0.3, 3, 3000, 2e5, 1e7)] == [
+        "0.001",
+        "0.3",
+        "3",
+        "3000",
+        "200000",
+        "1e+07",
+    ]
+
+
+def test_another_field_and_a_trajectory(tmp_path):
+    write_surface(tmp_path / "s.h5", surface_of(bowl))
+    with h5py.File(tmp_path / "p.h5", "w") as f:
+        f["proj_xcoord"], f["proj_ycoord"] = [0.9, 0.5, 0.0], [-0.5, 0.1, 0.0]
+    with h5py.File(tmp_path / "d.h5", "w") as f:
+        f["explained_variance_ratio_"] = [0.7, 0.2]
+    names = drawn(tmp_path, "-f", tmp_path / "s.h5", "--surf_name", "train_acc", "--proj_file", tmp_path / "p.h5",
+                  "--dir_file", tmp_path / "d.h5")  # fmt: skip
+    assert "s.h5_train_acc_2dcontour.png" in names
+
+
+@pytest.mark.parametrize(("args", "code"), [
+    (["--surf_name", "train_lss"], 2), (["--labels", "a", "b"], 2), (["--vmin", "9", "--vmax", "1"], 2),
+    (["--proj_file", "absent.h5"], 3), (["--out", "no/folder/x"], 5),
+])  # fmt: skip
+def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
+    write_surface(tmp_path / "s.h5", surface_of(bowl))
+    assert plot_2D.main(["-f", str(tmp_path / "s.h5"), *args]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_curves_and_surfaces_are_not_mixed_up(tmp_path, capsys):
+    write_surface(tmp_path / "line.h5", surface_of(bowl, y=None))
+    write_surface(tmp_path / "plane.h5", surface_of(bowl))
+    assert plot_2D.main(["-f", str(tmp_path / "line.h5")]) == 3
+    assert plot_1D.main(["-f", str(tmp_path / "plane.h5")]) == 3
+    assert "plot_1D.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("function", [bowl, diverging])
+@pytest.mark.parametrize("log", [[], ["--log"]])
+def test_curves(tmp_path, function, log):
+    write_surface(tmp_path / "s.h5", surface_of(function, x="-1:1:30", y=None))
+    write_surface(tmp_path / "t.h5", surface_of(bowl, y=None, cells=4))
+    assert plot_1D.main(["-f", str(tmp_path / "s.h5"), "--loss_max", "5", "--xmin", "-0.8", *log]) == 0
+    assert plot_1D.main(["-f", str(tmp_path / "s.h5"), str(tmp_path / "t.h5"), "--labels", "s", "t", *log]) == 0
+    pictures = list(tmp_path.glob("*.png"))
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert_is_a_picture(picture)
+
+
+def test_drawing_needs_no_torch(tmp_path):
+    write_surface(tmp_path / "s.h5", surface_of(bowl))
+    code = f"import sys, plot_2D; plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}]); assert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,86 @@
+import time
+
+import pytest
+
+import scheduler
+from errors import BadInput, BadUsage
+from scheduler import World, connect, core_share, launched, serve
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    for name in scheduler.LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_one_process_takes_the_path_of_many():
+    blocks = [[k] for k in range(20)]
+    items = [item for item in serve(World(), blocks, lambda: lambda block: [v * v for v in block]) if item]
+    assert sorted(items) == [(k, [k * k]) for k in range(20)]
+
+
+def test_nothing_to_do():
+    assert [item for item in serve(World(), [], lambda: lambda block: block) if item] == []
+
+
+def test_an_idle_scheduler_gives_its_caller_a_turn():
+    def slow(block):
+        time.sleep(0.5)
+        return block
+
+    items = list(serve(World(), [1], lambda: slow))
+    assert None in items
+    assert (0, 1) in items
+
+
+@pytest.mark.parametrize("where", ["preparing", "computing"])
+def test_an_error_in_the_computing_thread_arrives(where):
+    def fail(*_):
+        raise BadInput("not this one")
+
+    with pytest.raises(BadInput, match="not this one"):
+        list(serve(World(), [1, 2], fail if where == "preparing" else lambda: fail))
+
+
+def test_cores_are_shared_by_those_who_may_use_them():
+    everything = frozenset(range(8))
+    assert core_share([everything]) == 8
+    assert core_share([everything] * 3) == 2  # rounded down: 8 cores, 3 ranks
+    assert core_share([frozenset({0, 1}), frozenset({2, 3})]) == 2  # bound by the launcher
+    assert core_share([frozenset({0})] * 4) == 1  # more ranks than cores
+    assert core_share([everything, frozenset({0, 1, 2, 3})]) == 6
+
+
+@pytest.mark.parametrize("name", scheduler.LAUNCHERS)
+def test_a_launcher_without_mpi_is_refused(monkeypatch, name):
+    monkeypatch.setenv(name, "4")
+    assert launched() == 4
+    with pytest.raises(BadUsage, match="4 processes, but --mpi is missing"):
+        connect(False)
+
+
+@pytest.mark.parametrize("name", scheduler.LAUNCHERS)
+def test_a_launcher_of_another_family_is_refused(monkeypatch, name):
+    """Every process then believes that it is rank 0 of 1."""
+    monkeypatch.setenv(name, "4")
+    monkeypatch.setattr(scheduler, "world_communicator", lambda: (FakeCommunicator(), "Some MPI 1.0"))
+    with pytest.raises(BadUsage, match=r"started 4 processes, but the MPI library sees 1 \(Some MPI 1.0"):
+        connect(True)
+
+
+class FakeCommunicator:
+    size, rank = 1, 0
+
+
+def no_library():
+    raise RuntimeError("cannot load MPI library")
+
+
+def test_without_a_library_it_runs_alone_and_says_so(monkeypatch):
+    monkeypatch.setattr(scheduler, "world_communicator", no_library)
+    world = connect(True)
+    assert world.size == 1
+    assert "no MPI library" in world.note
+    monkeypatch.setenv("PMI_SIZE", "2")
+    with pytest.raises(BadUsage, match="finds no MPI library"):
+        connect(True)
