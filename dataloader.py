@@ -1,32 +1,43 @@
 """Data sets by name: read without executing anything in the files, normalized once, resident in memory.
 
+    python dataloader.py --dataset fashion_mnist_mini                what is found, and where
+    python dataloader.py --dataset cifar10 --download                fetch it (only ever when asked)
+
     from dataloader import load
     data = load("fashion_mnist_mini", "train", limit=500)
     data.inputs, data.targets          # float32 (500, 1, 28, 28), int64 (500,)
 
-Known names: cifar10 (python layout), fashion_mnist (IDX files, gzipped or not), and fashion_mnist_mini, a balanced
-subset of Fashion-MNIST that comes with the project (datasets/README.md).
+Known names: mnist, fashion_mnist, cifar10, cifar100, imagefolder (the layout of ImageNet), npz (a file of arrays), and
+fashion_mnist_mini, a balanced subset of Fashion-MNIST that comes with the project (datasets/README.md).
 """
 
-import gzip
+import argparse
 import hashlib
-import io
-import pickle
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from errors import BadInput, BadUsage
+from dataset_files import (
+    Arrays,
+    fetch,
+    folder_files,
+    read_cifar10,
+    read_cifar100,
+    read_idx,
+    read_images,
+    read_npz,
+)  # fmt: skip
+from errors import BadInput, BadUsage, exit_code
+
+if TYPE_CHECKING:  # reading and describing files needs no torch
+    from torch import Tensor
 
 HOME = Path(__file__).resolve().parent
 SPLITS = ("train", "test")
-Arrays = tuple[np.ndarray, np.ndarray]  # images (N, C, H, W) uint8, labels (N,) integers
 
 
 @dataclass(frozen=True)
@@ -38,8 +49,8 @@ class Dataset:
 
     name: str
     split: str
-    inputs: Tensor
-    targets: Tensor
+    inputs: "Tensor"
+    targets: "Tensor"
     classes: int
 
     def __len__(self) -> int:
@@ -57,21 +68,27 @@ class Dataset:
         """The samples at `index` (a slice or an integer array), in that order."""
         return replace(self, inputs=self.inputs[index], targets=self.targets[index])
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int) -> Iterator[tuple["Tensor", "Tensor"]]:
         """Consecutive batches (inputs, targets); the last one may be smaller."""
         yield from zip(self.inputs.split(size), self.targets.split(size), strict=True)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a named data set lies, how it is read, and its statistics per channel in units of [0, 1]."""
+    """Where a named data set lies, how it is read, and its statistics per channel in units of [0, 1].
+
+    markers: files or folders of which one shows that the data set is in a folder. urls: (address, MD5) of what
+    `--download` fetches.
+    """
 
     read: Callable[[Path, str], Arrays]
-    marker: str  # the file or folder that shows that the data set is in a folder
+    markers: tuple[str, ...]
+    below: tuple[str, ...]
     places: tuple[Path, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: int = 10
+    urls: tuple[tuple[str, str], ...] = field(default=())
 
 
 def load(
@@ -82,37 +99,65 @@ def load(
     raw: bool = False,
     limit: int | None = None,
     data_split: int = 1,
+    image_size: int = 224,
 ) -> Dataset:
     """Read one split of a data set.
 
     raw: leave out the normalization. limit: the first `limit` samples in file order. data_split: keep
     `len // data_split` samples drawn without replacement by `numpy.random.RandomState(0)`, as the release of
-    Li et al. does; applied to the training split alone, before the limit.
+    Li et al. does; applied to the training split alone, before the limit. image_size: of an image folder.
 
     Raises BadUsage for an unknown name, BadInput for missing or damaged files.
     """
-    if name not in SOURCES:
-        raise BadUsage(f"unknown data set '{name}': choose from {', '.join(SOURCES)}")
+    if name not in SOURCES and name not in OWN:
+        raise BadUsage(f"unknown data set '{name}': choose from {', '.join([*SOURCES, *OWN])}")
+    if split == "test":
+        data_split = 1
+    if name == "imagefolder":
+        files, labels = folder_files(own_place(name, datapath), split)
+        chosen = choice(len(files), data_split, limit)
+        arrays = read_images([files[k] for k in chosen], image_size), labels[chosen]
+        return normalized(name, split, arrays, int(labels.max()) + 1, None if raw else IMAGENET)
+    if name == "npz":
+        images, labels = read_npz(own_place(name, datapath), split)
+        checked(name, split, images, labels, None)
+        chosen = choice(len(labels), data_split, limit)
+        return normalized(name, split, (images[chosen], labels[chosen]), max(10, int(labels.max()) + 1), None)
     source = SOURCES[name]
     images, labels = source.read(find(name, source, datapath), split)
+    checked(name, split, images, labels, source.classes)
+    chosen = choice(len(labels), data_split, limit)
+    return normalized(name, split, (images[chosen], labels[chosen]), source.classes,
+                      None if raw else (source.mean, source.std))  # fmt: skip
+
+
+def choice(count: int, data_split: int, limit: int | None) -> np.ndarray:
+    """Which samples to keep, see `load`."""
+    if data_split == 1:
+        return np.arange(count)[:limit]
+    if count < data_split:
+        raise BadUsage(f"--data_split {data_split} leaves nothing of {count} samples")
+    return np.random.RandomState(0).choice(count, count // data_split, replace=False)[:limit]
+
+
+def checked(name: str, split: str, images: np.ndarray, labels: np.ndarray, classes: int | None) -> None:
     if images.shape[0] != labels.shape[0] or images.shape[0] == 0:
         raise BadInput(f"{name} {split}: {images.shape[0]} images but {labels.shape[0]} labels")
-    if labels.min() < 0 or labels.max() >= source.classes:
+    if labels.min() < 0 or (classes is not None and labels.max() >= classes):
         raise BadInput(
-            f"{name} {split}: labels reach from {labels.min()} to {labels.max()}, not 0..{source.classes - 1}"
+            f"{name} {split}: labels reach from {labels.min()} to {labels.max()}, not 0..{(classes or 0) - 1}"
         )
-    chosen = np.arange(len(labels))
-    if data_split > 1 and split == "train":
-        if len(labels) < data_split:
-            raise BadUsage(f"--data_split {data_split} leaves nothing of {len(labels)} samples")
-        chosen = np.random.RandomState(0).choice(len(labels), len(labels) // data_split, replace=False)
-    chosen = chosen[:limit]
-    inputs = torch.from_numpy(np.ascontiguousarray(images[chosen])).float().div_(255)
-    if not raw:
-        shape = (1, -1, 1, 1)
-        inputs = inputs.sub_(torch.tensor(source.mean).view(shape)).div_(torch.tensor(source.std).view(shape))
-    targets = torch.from_numpy(labels[chosen].astype(np.int64))
-    return Dataset(name, split, inputs, targets, source.classes)
+
+
+def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: Any) -> Dataset:
+    """A data set from bytes: scaled to [0, 1], then (x - mean) / std per channel when statistics are given."""
+    import torch
+
+    inputs = torch.from_numpy(np.ascontiguousarray(arrays[0])).float().div_(255)
+    if statistics is not None:
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in statistics)
+        inputs = inputs.sub_(mean).div_(std)
+    return Dataset(name, split, inputs, torch.from_numpy(arrays[1].astype(np.int64)), classes)
 
 
 def load_file(file: str | Path, split: str, *, limit: int | None = None) -> Dataset:
@@ -120,6 +165,8 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None) -> Data
 
     Raises BadInput; a pickled DataLoader is refused, because reading it would execute what it holds.
     """
+    import torch
+
     path = Path(file)
     try:
         if path.suffix == ".npz":
@@ -144,107 +191,132 @@ def find(name: str, source: Source, datapath: str | Path | None) -> Path:
     """The folder that holds the data set: `datapath` or one below it, otherwise the usual places."""
     places = (Path(datapath),) if datapath else source.places
     for place in places:
-        for folder in (place, *(place / below for below in ("cifar-10-batches-py", "fashion-mnist", name))):
-            if any(folder.glob(source.marker + "*")):
+        for folder in (place, *(place / below for below in (*source.below, name))):
+            if any((folder / marker).exists() for marker in source.markers):
                 return folder
     where = ", ".join(map(str, places))
+    hint = ", or fetch it with --download" if source.urls else ""
     raise BadInput(
-        f"{name}: no '{source.marker}' in {where}: put the data set there or name its folder with --datapath"
+        f"{name}: no '{source.markers[0]}' in {where}: put the data set there, name its folder with --datapath{hint}"
     )
 
 
-class ArraysOnly(pickle.Unpickler):
-    """Reads pickles of plain containers and numpy arrays; any other global is refused, so nothing is executed."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        numeric = module.replace("numpy._core", "numpy.core")
-        if (numeric, name) == ("numpy.core.multiarray", "_reconstruct"):
-            from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined,unused-ignore]
-
-            return _reconstruct
-        if (numeric, name) == ("numpy.core.numeric", "_frombuffer"):
-            from numpy._core.numeric import _frombuffer  # type: ignore[attr-defined,unused-ignore]
-
-            return _frombuffer
-        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            import _codecs
-
-            return _codecs.encode
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+def own_place(name: str, datapath: str | Path | None) -> Path:
+    """Where a user's own data lie. Raises BadUsage, BadInput."""
+    if not datapath:
+        raise BadUsage(f"--dataset {name}: say which {OWN[name]} with --datapath")
+    if not Path(datapath).exists():
+        raise BadInput(f"--datapath {datapath}: there is no such {OWN[name]}")
+    return Path(datapath)
 
 
-def read_cifar10(folder: Path, split: str) -> Arrays:
-    """The python-pickle layout: data_batch_* or test_batch with b'data' (N, 3072) uint8 and b'labels'."""
-    files = sorted(folder.glob("data_batch_*")) if split == "train" else [folder / "test_batch"]
-    parts = [read_cifar_file(file) for file in files]
-    images = np.concatenate([images for images, _ in parts])
-    return images.reshape(-1, 3, 32, 32), np.concatenate([labels for _, labels in parts])
-
-
-def read_cifar_file(file: Path) -> Arrays:
+def get(name: str, datapath: str | Path | None = None, say: Callable[[str], None] = print) -> None:
+    """Download a data set unless it is there. Raises BadUsage where there is nothing to download from."""
+    if name not in SOURCES:
+        raise BadUsage(f"unknown data set '{name}': choose from {', '.join(SOURCES)}")
+    source = SOURCES[name]
     try:
-        content = ArraysOnly(io.BytesIO(file.read_bytes()), encoding="bytes").load()
-        images, labels = content[b"data"], np.asarray(content[b"labels"])
-        if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072 or labels.dtype.kind not in "iu":
-            raise ValueError(f"data {images.dtype} {images.shape}, labels {labels.dtype}")
-    except OSError as error:
-        raise BadInput(f"cannot read {file}: {error.strerror}") from error
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise BadInput(f"{file} is no CIFAR-10 batch in the python layout: {error}") from error
-    return images, labels
+        find(name, source, datapath)
+        return
+    except BadInput:
+        if not source.urls:
+            raise
+    for url, md5 in source.urls:
+        fetch(url, md5, Path(datapath) if datapath else HOME / "datasets" / name, say)
 
 
-def read_idx(folder: Path, split: str) -> Arrays:
-    """The IDX layout of MNIST: <train|t10k>-images-idx3-ubyte and -labels-idx1-ubyte, with or without .gz."""
-    prefix = "train" if split == "train" else "t10k"
-    images = read_idx_file(folder, f"{prefix}-images-idx3-ubyte", 3)
-    return images[:, None], read_idx_file(folder, f"{prefix}-labels-idx1-ubyte", 1)
+def common_places(name: str, *more: str) -> tuple[Path, ...]:
+    """`more`, and the folders of that name beside the bundled data and in the user's cache."""
+    return (*map(Path, more), HOME / "datasets" / name, Path("~/.cache/datasets").expanduser() / name)
 
 
-def read_idx_file(folder: Path, name: str, axes: int) -> np.ndarray:
-    plain, zipped = folder / name, folder / f"{name}.gz"
-    file = plain if plain.exists() else zipped
-    try:
-        content = file.read_bytes()
-        content = gzip.decompress(content) if file.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:  # gzip's own error is an OSError
-        raise BadInput(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
-    if content[:4] != bytes([0, 0, 8, axes]) or len(content) < 4 + 4 * axes:
-        raise BadInput(f"{file} is no IDX file of {axes}-dimensional bytes")
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, offset=4))
-    if len(content) != 4 + 4 * axes + int(np.prod(shape)):
-        raise BadInput(f"{file} is truncated: its header says {shape}, it holds {len(content)} bytes")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+MNIST_FILES = (
+    ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+    ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
+    ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+    ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+)
+FASHION_FILES = (
+    ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+    ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+    ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+)
+MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+TORONTO = "https://www.cs.toronto.edu/~kriz/"
+IDX_MARKERS = (
+    "train-images-idx3-ubyte",
+    "train-images-idx3-ubyte.gz",
+    "t10k-images-idx3-ubyte",
+    "t10k-images-idx3-ubyte.gz",
+)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FASHION = ((0.2860,), (0.3530,))
 
-
-def read_npz(folder: Path, split: str) -> Arrays:
-    """The bundled layout: <split>_images (N, H, W) or (N, C, H, W) uint8 and <split>_labels (N,)."""
-    file = folder / "fashion_mnist_mini.npz"
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    except Exception as error:  # zip, header and key errors alike
-        raise BadInput(f"cannot read {file}: {error}") from error
-    return (images if images.ndim == 4 else images[:, None]), labels
-
-
-FASHION_MEAN, FASHION_STD = (0.2860,), (0.3530,)
+OWN = {"imagefolder": "folder with train/<class>/<image>", "npz": "file of arrays"}
 SOURCES = {
     "cifar10": Source(
-        read_cifar10,
-        "data_batch_1",
-        (HOME / "cifar10" / "data", HOME / "datasets", Path("~/.cache/cifar10").expanduser()),
-        (125.3 / 255, 123.0 / 255, 113.9 / 255),
-        (63.0 / 255, 62.1 / 255, 66.7 / 255),
+        read_cifar10, ("data_batch_1", "data_batch_1.bin", "test_batch", "test_batch.bin"),
+        ("cifar-10-batches-py", "cifar-10-batches-bin"), common_places("cifar10", str(HOME / "cifar10" / "data")),
+        (125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255), 10,
+        ((TORONTO + "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),),
+    ),
+    "cifar100": Source(
+        read_cifar100, ("train", "train.bin", "test", "test.bin"), ("cifar-100-python", "cifar-100-binary"),
+        common_places("cifar100"), (129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 65.4 / 255, 70.4 / 255), 100,
+        ((TORONTO + "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),),
+    ),
+    "mnist": Source(
+        read_idx, IDX_MARKERS, ("MNIST/raw",), common_places("mnist", "/usr/share/datasets/mnist"), (0.1307,), (0.3081,),
+        10, tuple((MNIST_URL + name, md5) for name, md5 in MNIST_FILES),
     ),
     "fashion_mnist": Source(
-        read_idx,
-        "train-images-idx3-ubyte",
-        (Path("/usr/share/datasets/fashion-mnist"), HOME / "datasets"),
-        FASHION_MEAN,
-        FASHION_STD,
+        read_idx, IDX_MARKERS, ("fashion-mnist", "FashionMNIST/raw"),
+        common_places("fashion_mnist", "/usr/share/datasets/fashion-mnist"), *FASHION, 10,
+        tuple((FASHION_URL + name, md5) for name, md5 in FASHION_FILES),
     ),
-    "fashion_mnist_mini": Source(read_npz, "fashion_mnist_mini.npz", (HOME / "datasets",), FASHION_MEAN, FASHION_STD),
-}
+    "fashion_mnist_mini": Source(
+        lambda folder, split: read_npz(folder / "fashion_mnist_mini.npz", split), ("fashion_mnist_mini.npz",), (),
+        (HOME / "datasets",), *FASHION,
+    ),
+}  # fmt: skip
+NAMES = (*SOURCES, *OWN)
+
+
+def describe(name: str, datapath: str | None) -> str:
+    """What is found of a data set, a line for each split."""
+    lines = [] if name in OWN else [f"{name} in {find(name, SOURCES[name], datapath)}"]
+    for split in SPLITS:
+        try:
+            data = load(name, split, datapath=datapath, raw=True)
+            per_class = np.bincount(data.targets.numpy(), minlength=data.classes)
+            lines.append(f"{split}: {len(data)} images of {'x'.join(map(str, data.inputs.shape[1:]))}, {data.classes} "
+                         f"classes with {per_class.min()} to {per_class.max()} each, sha256 {data.digest[:16]}")  # fmt: skip
+        except BadInput as error:
+            lines.append(f"{split}: {error}")
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--dataset", required=True, help=f"one of {', '.join(NAMES)}")
+    p.add_argument("--datapath", help="folder that holds it, or that a download goes to")
+    p.add_argument("--download", action="store_true", help="fetch it when it is not there")
+    return p
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.dataset not in NAMES:
+        raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(NAMES)}")
+    if args.download:
+        get(args.dataset, args.datapath)
+    print(describe(args.dataset, args.datapath))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return exit_code(lambda: run(parser().parse_args(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

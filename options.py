@@ -52,6 +52,8 @@ class DataChoice:
     limit: int | None
     splits: tuple[str, ...]
     files: tuple[str | None, str | None]
+    download: bool
+    image_size: int
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,11 @@ def networks(args: argparse.Namespace) -> Networks:
 
 def add_data(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("data")
-    g.add_argument("--dataset", default="cifar10", help="cifar10, fashion_mnist or fashion_mnist_mini (bundled); "
-                   "default: %(default)s")  # fmt: skip
-    g.add_argument("--datapath", help="folder that holds the data set")
+    g.add_argument("--dataset", default="cifar10", help="mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, "
+                   "imagefolder or npz (default: %(default)s)")  # fmt: skip
+    g.add_argument("--datapath", help="folder that holds the data set (a file for npz)")
+    g.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
+    g.add_argument("--image_size", type=positive, default=224, help="of an image folder (default: %(default)s)")
     g.add_argument("--split", choices=("train", "test", "both"), default="train", help="default: %(default)s")
     g.add_argument("--limit", type=positive, metavar="N", help="the first N samples in file order")
     g.add_argument("--raw_data", action="store_true", help="do not normalize")
@@ -126,7 +130,7 @@ def add_data(p: argparse.ArgumentParser) -> None:
 def data_choice(args: argparse.Namespace) -> DataChoice:
     splits = ("train", "test") if args.split == "both" else (args.split,)
     return DataChoice(args.dataset, args.datapath, args.raw_data, args.data_split, args.limit, splits,
-                      (args.trainloader, args.testloader))  # fmt: skip
+                      (args.trainloader, args.testloader), args.download, args.image_size)  # fmt: skip
 
 
 def add_directions(p: argparse.ArgumentParser) -> None:

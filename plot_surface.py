@@ -155,13 +155,15 @@ def prepare(
 
 
 def load_split(chosen: options.DataChoice, split: str) -> "Dataset":
-    from dataloader import load, load_file
+    from dataloader import get, load, load_file
 
     file = chosen.files[0 if split == "train" else 1]
     if file:
         return load_file(file, split, limit=chosen.limit)
+    if chosen.download:
+        get(chosen.dataset, chosen.datapath)
     return load(chosen.dataset, split, datapath=chosen.datapath, raw=chosen.raw, limit=chosen.limit,
-                data_split=chosen.data_split)  # fmt: skip
+                data_split=chosen.data_split, image_size=chosen.image_size)  # fmt: skip
 
 
 def place(given: str | None, default: Path, beside: str | None, say: Callable[[str], None]) -> Path:

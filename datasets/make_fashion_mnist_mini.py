@@ -11,7 +11,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from dataloader import read_idx  # noqa: E402
+from dataset_files import read_idx  # noqa: E402
 
 PER_CLASS = {"train": 200, "test": 100}
 

@@ -12,13 +12,31 @@ from torch import nn
 
 from errors import BadUsage
 from models.checkpoint import load_into, read_state, save_state
+from models.densenet import DenseNet
 from models.mlp import mlp
-from models.resnet import cifar_resnet
+from models.resnet import Block, Bottleneck, cifar_resnet, imagenet_resnet
+from models.vgg import Vgg9, Vgg13
 
 __all__ = ["MODELS", "build", "load_into", "load_network", "read_state", "save_state"]
 
 # Every factory takes the shape of one sample, (C, H, W), and the number of classes.
-MODELS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {"mlp": mlp}
+MODELS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {
+    "mlp": mlp,
+    "vgg9": Vgg9,
+    "vgg13": Vgg13,
+    "densenet121": partial(DenseNet, (6, 12, 24, 16), 32),
+}
+IMAGENET: dict[int, tuple[type[Block], Sequence[int]]] = {
+    18: (Block, (2, 2, 2, 2)),
+    34: (Block, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+
+for depth, (block, blocks) in IMAGENET.items():
+    MODELS[f"resnet{depth}"] = partial(imagenet_resnet, block, blocks, True)
+    MODELS[f"resnet{depth}_noshort"] = partial(imagenet_resnet, block, blocks, False)
 
 for depth in (20, 56, 110):
     MODELS[f"resnet{depth}"] = partial(cifar_resnet, depth, 1, True)

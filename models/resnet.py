@@ -1,9 +1,10 @@
 """Residual networks for small images, with and without shortcuts.
 
-Three stages of 16-32-64 channels times `width`, depth 6 n + 2 (He et al., arXiv 1512.03385, section 4.2), with a 1x1
-convolution and BatchNorm as the shortcut where the shape changes, as in the release of Li et al. (arXiv 1712.09913),
-whose parameter names are kept so that published checkpoints load strictly. Without shortcuts every one of them is
-dropped, the projections included.
+Two families of He et al. (arXiv 1512.03385): `cifar_resnet` with three stages of 16-32-64 channels times `width` and
+depth 6 n + 2 (section 4.2), and `imagenet_resnet` with four stages of 64 to 512 channels, here behind a 3x3 stem
+without pooling. Where the shape changes the shortcut is a 1x1 convolution with BatchNorm, as in the release of Li et al.
+(arXiv 1712.09913), whose parameter names are kept so that published checkpoints load strictly. Without shortcuts every
+one of them is dropped, the projections included.
 """
 
 from collections.abc import Sequence
@@ -44,6 +45,22 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.layers(x)
         return torch.relu(out + self.shortcut(x) if self.residual else out)
+
+
+class Bottleneck(Block):
+    expansion = 4
+
+    def make_layers(self, channels_in: int, channels: int, stride: int) -> None:
+        self.conv1 = conv(channels_in, channels, 1)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv(channels, channels, 3, stride)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = conv(channels, channels * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2d(channels * self.expansion)
+
+    def layers(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn1(self.conv1(x)))
+        return self.bn3(self.conv3(torch.relu(self.bn2(self.conv2(x)))))
 
 
 class ResNet(nn.Module):
@@ -88,3 +105,14 @@ def cifar_resnet(
     """ResNet of `depth` = 6 n + 2 layers with 16, 32 and 64 channels times `width`."""
     blocks = [(depth - 2) // 6] * 3
     return ResNet(Block, blocks, [16 * width, 32 * width, 64 * width], shortcut, shape[0], classes)
+
+
+def imagenet_resnet(
+    block: type[Block],
+    blocks: Sequence[int],
+    shortcut: bool = True,
+    shape: Sequence[int] = (3, 32, 32),
+    classes: int = 10,
+) -> ResNet:
+    """ResNet of four stages with 64 to 512 channels."""
+    return ResNet(block, blocks, [64, 128, 256, 512], shortcut, shape[0], classes)

@@ -1,5 +1,11 @@
+import functools
 import gzip
+import hashlib
+import http.server
 import pickle
+import tarfile
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +13,7 @@ import pytest
 import torch
 
 import dataloader
-from dataloader import load, load_file
+from dataloader import load, load_file, main
 from errors import BadInput, BadUsage
 
 FULL = Path("/usr/share/datasets/fashion-mnist")
@@ -127,7 +133,7 @@ def test_the_bundled_images_are_the_first_of_each_class():
 def test_missing_data_say_where_to_put_them(tmp_path):
     with pytest.raises(BadInput, match=rf"data_batch_1.*{tmp_path}.*--datapath"):
         load("cifar10", datapath=tmp_path)
-    with pytest.raises(BadUsage, match="'imagenet'.*cifar10"):
+    with pytest.raises(BadUsage, match=r"'imagenet'.*cifar10"):
         load("imagenet")
 
 
@@ -160,3 +166,143 @@ def test_batches_cover_the_data_in_order(mini):
     parts = [targets for _, targets in mini.batches(7)]
     assert torch.equal(torch.cat(parts), mini.targets)
     assert dataloader.SPLITS == ("train", "test")
+
+
+def binary_batches(folder: Path, label_bytes: int, names: dict[str, int]) -> np.ndarray:
+    generator, parts = np.random.default_rng(3), []
+    for name, n in names.items():
+        records = generator.integers(0, 256, (n, label_bytes + 3072), dtype=np.uint8)
+        records[:, :label_bytes] %= 10
+        (folder / name).write_bytes(records.tobytes())
+        parts.append(records)
+    return np.concatenate(parts[:-1])
+
+
+def test_cifar10_in_the_binary_layout_is_the_python_layout(tmp_path):
+    records = binary_batches(tmp_path, 1, {"data_batch_1.bin": 5, "data_batch_2.bin": 3, "test_batch.bin": 2})
+    data = load("cifar10", datapath=tmp_path, raw=True)
+    assert data.targets.tolist() == records[:, 0].tolist()
+    np.testing.assert_allclose(data.inputs.flatten(1), records[:, 1:] / 255, rtol=1e-6)
+    assert len(load("cifar10", "test", datapath=tmp_path)) == 2
+    (tmp_path / "data_batch_1.bin").write_bytes(b"x" * 4000)
+    with pytest.raises(BadInput, match="no whole records"):
+        load("cifar10", datapath=tmp_path)
+
+
+def test_cifar100_has_fine_labels_in_both_layouts(tmp_path):
+    records = binary_batches(tmp_path, 2, {"train.bin": 6, "test.bin": 2})
+    binary = load("cifar100", datapath=tmp_path)
+    assert binary.targets.tolist() == records[:, 1].tolist()
+    assert binary.classes == 100
+    (tmp_path / "py").mkdir()
+    batch = {b"data": records[:, 2:], b"fine_labels": records[:, 1].tolist(), b"coarse_labels": [0] * 6}
+    (tmp_path / "py" / "train").write_bytes(pickle.dumps(batch, 2))
+    assert torch.equal(load("cifar100", datapath=tmp_path / "py").inputs, binary.inputs)
+
+
+def test_mnist_is_normalized_with_its_own_statistics(tmp_path):
+    write_idx(tmp_path, True, np.full((2, 28, 28), 255, np.uint8), np.array([1, 2], np.uint8))
+    assert load("mnist", datapath=tmp_path).inputs.mean() == pytest.approx((1 - 0.1307) / 0.3081, rel=1e-5)
+
+
+def image_folder(folder: Path) -> None:
+    from PIL import Image
+
+    for split, count in (("train", 3), ("val", 1)):
+        for k, name in enumerate(("ant", "bee", "cow")):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (40 + 10 * i, 60), (80 * k, 10, 200)).save(folder / split / name / f"{i}.png")
+
+
+def test_an_image_folder_in_the_layout_of_imagenet(tmp_path):
+    image_folder(tmp_path)
+    data = load("imagefolder", datapath=tmp_path, image_size=16)
+    assert data.inputs.shape == (9, 3, 16, 16)
+    assert data.targets.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    raw = load("imagefolder", "test", datapath=tmp_path, image_size=16, raw=True)
+    np.testing.assert_allclose(raw.inputs[2, :, 3, 3], np.array([160, 10, 200]) / 255, rtol=1e-6)
+    (tmp_path / "train" / "ant" / "0.png").write_bytes(b"no image")
+    with pytest.raises(BadInput, match=r"ant/0\.png"):
+        load("imagefolder", datapath=tmp_path, image_size=16)
+
+
+@pytest.mark.parametrize("layout", ["ours", "keras", "channels last"])
+def test_a_file_of_arrays(tmp_path, layout):
+    images, labels = np.random.default_rng(0).integers(0, 256, (6, 3, 9, 8), dtype=np.uint8), np.arange(6)
+    names = ("train_images", "train_labels") if layout == "ours" else ("x_train", "y_train")
+    stored = images.transpose(0, 2, 3, 1) if layout == "channels last" else images
+    np.savez(tmp_path / "own.npz", **dict(zip(names, (stored, labels[:, None]), strict=True)))
+    data = load("npz", datapath=tmp_path / "own.npz")
+    np.testing.assert_allclose(data.inputs, images / 255, rtol=1e-6)
+    with pytest.raises(BadInput, match="test_images"):
+        load("npz", "test", datapath=tmp_path / "own.npz")
+    with pytest.raises(BadUsage, match="--datapath"):
+        load("npz")
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server on this machine that hands out an archive of a data set."""
+    (tmp_path / "www" / "cifar-10-batches-py").mkdir(parents=True)
+    cifar_folder(tmp_path / "www" / "cifar-10-batches-py")
+    with tarfile.open(tmp_path / "www" / "cifar.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "www" / "cifar-10-batches-py", "cifar-10-batches-py")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path / "www"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{web.server_port}/", tmp_path / "www" / "cifar.tar.gz"
+        web.shutdown()
+
+
+def offered(monkeypatch, url: str, md5: str) -> None:
+    source = replace(dataloader.SOURCES["cifar10"], urls=((url, md5),))
+    monkeypatch.setitem(dataloader.SOURCES, "cifar10", source)
+
+
+def test_a_download_is_checked_unpacked_and_used(tmp_path, server, monkeypatch, capsys):
+    address, archive = server
+    offered(monkeypatch, address + "cifar.tar.gz", hashlib.md5(archive.read_bytes()).hexdigest())
+    place = str(tmp_path / "new" / "place")
+    assert main(["--dataset", "cifar10", "--datapath", place]) == 3  # never without being asked
+    assert "--download" in capsys.readouterr().err
+    assert not Path(place).exists()
+    assert main(["--dataset", "cifar10", "--datapath", place, "--download"]) == 0
+    assert "train: 10 images of 3x32x32" in capsys.readouterr().out
+    assert [p.name for p in Path(place).iterdir()] == ["cifar-10-batches-py"]
+    offered(monkeypatch, "http://127.0.0.1:9/none", "")
+    assert main(["--dataset", "cifar10", "--datapath", place, "--download"]) == 0  # it is there already
+
+
+@pytest.mark.parametrize(("name", "md5", "message"), [("cifar.tar.gz", "0" * 32, "MD5"), ("absent", "", "404"),
+                                                      (None, "", "cannot fetch")])  # fmt: skip
+def test_a_download_that_fails_keeps_nothing(tmp_path, server, monkeypatch, capsys, name, md5, message):
+    address, _ = server
+    offered(monkeypatch, address + name if name else "http://127.0.0.1:9/none", md5)
+    assert main(["--dataset", "cifar10", "--datapath", str(tmp_path / "new"), "--download"]) == 3
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not [p for p in (tmp_path / "new").rglob("*") if p.is_file()]
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path, server, monkeypatch):
+    address, archive = server
+    (tmp_path / "evil").write_text("x")
+    with tarfile.open(archive, "w:gz") as out:
+        out.add(tmp_path / "evil", "../../escaped")
+    offered(monkeypatch, address + "cifar.tar.gz", hashlib.md5(archive.read_bytes()).hexdigest())
+    assert main(["--dataset", "cifar10", "--datapath", str(tmp_path / "a" / "b"), "--download"]) == 3
+    assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize("name", dataloader.NAMES)
+def test_every_name_says_what_is_found_or_what_is_missing(name, capsys):
+    code = main(["--dataset", name])
+    out = capsys.readouterr()
+    assert (code == 0 and "train: " in out.out) or (code in (2, 3) and "--datapath" in out.err)

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 LAYERS = [
     {"errors"},
-    {"surface"},
+    {"surface", "dataset_files"},
     {"net_plotter"},
     {"h5_util", "scheduler", "dataloader", "models"},
     {"evaluation", "training", "recorder"},
@@ -24,7 +24,18 @@ OWNERS = {
     "matplotlib": {"figures", "plot_1D", "plot_2D"},
     "seaborn": {"figures", "plot_1D", "plot_2D"},
 }
-WITHOUT_TORCH = {"errors", "surface", "h5_util", "scheduler", "recorder", "options", "figures", "plot_1D", "plot_2D"}
+WITHOUT_TORCH = {
+    "errors",
+    "surface",
+    "dataset_files",
+    "h5_util",
+    "scheduler",
+    "recorder",
+    "options",
+    "figures",
+    "plot_1D",
+    "plot_2D",
+}
 FILES = [*ROOT.glob("*.py"), *(ROOT / "models").glob("*.py")]
 
 

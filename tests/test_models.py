@@ -17,7 +17,12 @@ from models.checkpoint import digest
 PUBLISHED = json.loads((Path(__file__).parent / "published_models.json").read_text())
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLISHED if name in MODELS])
+def test_every_published_model_is_there():
+    assert set(PUBLISHED) <= set(MODELS)
+    assert len(PUBLISHED) == 29
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_names_and_shapes_are_as_published(name):
     with torch.device("meta"):
         net = build(name)
@@ -27,7 +32,8 @@ def test_names_and_shapes_are_as_published(name):
     assert len(net.state_dict()) == PUBLISHED[name]["entries"]
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet20_noshort", "mlp"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet20_noshort", "resnet18", "resnet50_noshort", "mlp", "vgg9", "vgg13",
+                                  "densenet121"])  # fmt: skip
 @pytest.mark.parametrize(("shape", "classes"), [((1, 28, 28), 10), ((3, 32, 32), 7), ((4, 21, 17), 3)])
 def test_channels_size_and_classes_follow_the_data(name, shape, classes):
     assert build(name, shape, classes)(torch.zeros(2, *shape)).shape == (2, classes)

@@ -1,0 +1,209 @@
+"""Reads and fetches the files of data sets: arrays out, nothing in a file is ever executed.
+
+A reader takes (place, split) and returns images (N, C, H, W) uint8 and labels (N,) integers; it raises BadInput for
+missing, truncated or foreign files.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from errors import BadInput, CannotWrite
+
+Arrays = tuple[np.ndarray, np.ndarray]
+IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm")
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Reads pickles of plain containers and numpy arrays; any other global is refused, so nothing is executed."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        numeric = module.replace("numpy._core", "numpy.core")
+        if (numeric, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return np.ndarray.__reduce__(np.zeros(0))[0]  # the function itself, wherever this numpy keeps it
+        if (numeric, name) == ("numpy.core.numeric", "_frombuffer"):
+            return np.zeros(1).__reduce_ex__(5)[0]
+        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
+            return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):
+            import _codecs
+
+            return _codecs.encode
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def read_cifar10(folder: Path, split: str) -> Arrays:
+    """CIFAR-10 in the python or the binary layout: data_batch_* and test_batch, or the same with .bin."""
+    binary = not (folder / "data_batch_1").exists() and not (folder / "test_batch").exists()
+    pattern = "data_batch_[0-9]*" if split == "train" else "test_batch"
+    files = sorted(f for f in folder.glob(pattern + (".bin" if binary else "")) if binary or not f.suffix)
+    if not files:
+        raise BadInput(f"no {pattern} in {folder}: the {split} split of cifar10 is not there")
+    parts = [read_cifar_records(f, 1) if binary else read_cifar_pickle(f, b"labels") for f in files]
+    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
+def read_cifar100(folder: Path, split: str) -> Arrays:
+    """CIFAR-100 with its fine labels, in the python or the binary layout: train and test, or the same with .bin."""
+    plain = folder / split
+    return (
+        read_cifar_pickle(plain, b"fine_labels") if plain.exists() else read_cifar_records(folder / f"{split}.bin", 2)
+    )
+
+
+def read_cifar_pickle(file: Path, labels_key: bytes) -> Arrays:
+    content = read_bytes(file)
+    try:
+        batch = ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+        images, labels = batch[b"data"], np.asarray(batch[labels_key])
+        if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072 or labels.dtype.kind not in "iu":
+            raise ValueError(f"data {images.dtype} {images.shape}, labels {labels.dtype}")
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise BadInput(f"{file} is no CIFAR batch in the python layout: {error}") from error
+    return images.reshape(-1, 3, 32, 32), labels
+
+
+def read_cifar_records(file: Path, label_bytes: int) -> Arrays:
+    """Records of `label_bytes` labels, the last of which counts, and 3072 bytes of image."""
+    content = np.frombuffer(read_bytes(file), np.uint8)
+    if len(content) == 0 or len(content) % (label_bytes + 3072):
+        raise BadInput(f"{file} is no CIFAR file in the binary layout: {len(content)} bytes are no whole records")
+    records = content.reshape(-1, label_bytes + 3072)
+    return records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1]
+
+
+def read_idx(folder: Path, split: str) -> Arrays:
+    """The IDX layout of MNIST: <train|t10k>-images-idx3-ubyte and -labels-idx1-ubyte, with or without .gz."""
+    prefix = "train" if split == "train" else "t10k"
+    images = read_idx_file(folder, f"{prefix}-images-idx3-ubyte", 3)
+    return images[:, None], read_idx_file(folder, f"{prefix}-labels-idx1-ubyte", 1)
+
+
+def read_idx_file(folder: Path, name: str, axes: int) -> np.ndarray:
+    file = folder / name if (folder / name).exists() else folder / f"{name}.gz"
+    content = read_bytes(file)
+    if file.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise BadInput(f"cannot read {file}: {error}") from error
+    if content[:4] != bytes([0, 0, 8, axes]) or len(content) < 4 + 4 * axes:
+        raise BadInput(f"{file} is no IDX file of {axes}-dimensional bytes")
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, offset=4))
+    if len(content) != 4 + 4 * axes + int(np.prod(shape)):
+        raise BadInput(f"{file} is truncated: its header says {shape}, it holds {len(content)} bytes")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def read_npz(file: Path, split: str) -> Arrays:
+    """A .npz with <split>_images (N, H, W), (N, H, W, C) or (N, C, H, W) uint8 and <split>_labels (N,).
+
+    The names of Keras' archives, x_<split> and y_<split>, do as well. An axis of 1 or 3 at the end holds channels.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            keras = f"x_{split}" in arrays
+            images = arrays[f"x_{split}" if keras else f"{split}_images"]
+            labels = np.squeeze(arrays[f"y_{split}" if keras else f"{split}_labels"])
+    except Exception as error:  # zip, header and key errors alike
+        raise BadInput(f"cannot read {split}_images and {split}_labels in {file}: {error}") from error
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise BadInput(
+            f"{file}: {split} images are {images.dtype} {images.shape}, labels {labels.dtype} {labels.shape}"
+        )
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    return images, labels
+
+
+def folder_files(folder: Path, split: str) -> tuple[list[Path], np.ndarray]:
+    """An image folder in the layout of ImageNet: <train|val|test>/<class>/<image>, sorted; classes by name."""
+    names = ("train",) if split == "train" else ("test", "val")
+    top = next((folder / name for name in names if (folder / name).is_dir()), None)
+    if top is None:
+        raise BadInput(f"no folder {' or '.join(names)} in {folder}: the {split} split is not there")
+    classes = sorted(p.name for p in top.iterdir() if p.is_dir())
+    files = [(f, k) for k, name in enumerate(classes) for f in sorted((top / name).iterdir())
+             if f.suffix.lower() in IMAGES]  # fmt: skip
+    if not files:
+        raise BadInput(f"no images in {top}/<class>/: known endings are {' '.join(IMAGES)}")
+    return [file for file, _ in files], np.array([k for _, k in files])
+
+
+def read_images(files: Sequence[Path], size: int) -> np.ndarray:
+    """Images (N, 3, size, size): the shorter side scaled to 8/7 of `size`, then the centre, as is usual for ImageNet."""
+    from PIL import Image
+
+    result = np.empty((len(files), 3, size, size), np.uint8)
+    for k, file in enumerate(files):
+        try:
+            with Image.open(file) as image:
+                rgb = image.convert("RGB")
+        except Exception as error:  # decoders raise nearly anything
+            raise BadInput(f"{file} is not a readable image: {error}") from error
+        scale = size * 8 / 7 / min(rgb.size)
+        width, height = (max(size, round(side * scale)) for side in rgb.size)
+        left, top = (width - size) // 2, (height - size) // 2
+        pixels = rgb.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+        result[k] = np.asarray(pixels).transpose(2, 0, 1)
+    return result
+
+
+def read_bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot read {file}: {error.strerror}") from error
+
+
+def fetch(url: str, md5: str, folder: Path, say: Callable[[str], None] = print) -> None:
+    """Download a file, check it, and unpack it when it is an archive. Raises BadInput, CannotWrite."""
+    target = folder / url.rpartition("/")[2]
+    part = target.with_name(target.name + ".part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = download(url, part, say)
+        if found != md5:
+            part.unlink()
+            raise BadInput(f"{url} has the MD5 checksum {found}, expected {md5}: nothing was kept")
+        os.replace(part, target)
+        if target.name.endswith(".tar.gz"):
+            with tarfile.open(target) as archive:
+                archive.extractall(folder, filter="data")
+            target.unlink()
+    except urllib.error.URLError as error:
+        raise BadInput(f"cannot fetch {url}: {error}") from error
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise BadInput(f"cannot unpack {target}: {error}") from error
+    except OSError as error:
+        raise CannotWrite(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def download(url: str, part: Path, say: Callable[[str], None]) -> str:
+    """Fetch a URL into a file with a progress line every few seconds; returns the MD5 checksum."""
+    digest, done, last = hashlib.md5(), 0, time.monotonic()
+    with urllib.request.urlopen(url, timeout=60) as response, open(part, "wb") as out:
+        total = int(response.headers.get("Content-Length") or 0)
+        while chunk := response.read(1 << 18):
+            out.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
+            if time.monotonic() - last > 3:
+                last = time.monotonic()
+                say(f"{url}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+    say(f"{url}: {done / 1e6:.2f} MB")
+    return digest.hexdigest()
