@@ -7,63 +7,18 @@ Data, origin and directions stay on the device; a point costs one fused step ove
 passes, without a synchronization per batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataloader import Dataset
+from losses import Batch, Loss
 from net_plotter import Affine, Plane, is_variance
 from surface import STATISTICS
-
-Batch = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What a loss function returns for one batch of n samples.
-
-    per_sample: (n,). weights: (n,) or None for 1. metrics: (n,) each, averaged like the loss; `accuracy` in 0..1.
-    penalty: a term of the parameters alone (), the same for every batch.
-    """
-
-    per_sample: Tensor
-    weights: Tensor | None = None
-    metrics: Mapping[str, Tensor] = field(default_factory=dict)
-    penalty: Tensor | None = None
-
-
-Loss = Callable[[nn.Module, Batch], Losses]
-
-
-def crossentropy(model: nn.Module, batch: Batch) -> Losses:
-    """Cross-entropy of the logits (n, classes) against the labels (n,)."""
-    logits, targets = upcast(model(batch[0])), batch[1]
-    return Losses(F.cross_entropy(logits, targets, reduction="none"), metrics=accuracy(logits, targets))
-
-
-def mse(model: nn.Module, batch: Batch) -> Losses:
-    """Mean over the classes of (softmax(logits) - one-hot)^2, as in the release of Li et al."""
-    logits, targets = upcast(model(batch[0])), batch[1]
-    error = logits.softmax(1) - F.one_hot(targets, logits.shape[1])
-    return Losses((error**2).mean(1), metrics=accuracy(logits, targets))
-
-
-def upcast(logits: Tensor) -> Tensor:
-    """Losses of reduced-precision logits are computed in float32."""
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-
-
-def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    return {"accuracy": logits.argmax(1) == targets}
-
-
-LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse}
 
 
 class Evaluator:

@@ -41,6 +41,16 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 to 1")
+    return value
+
+
 @dataclass(frozen=True)
 class DataChoice:
     """Which samples: see dataloader.load. `files` are tensors given by name instead of a data set."""

@@ -90,7 +90,7 @@ def prepare(
     """On rank 0: read everything once, write the direction file, and say what is to be computed."""
     import torch
 
-    from evaluation import LOSSES
+    from losses import LOSSES
     from models import build, load_into, read_state
     from models.checkpoint import digest
     from net_plotter import tensors
@@ -293,7 +293,8 @@ def make_work(job: Job, world: World) -> Callable[[list[int]], np.ndarray]:
     import torch
 
     from dataloader import Dataset
-    from evaluation import LOSSES, Evaluator
+    from evaluation import Evaluator
+    from losses import LOSSES
     from models import build
     from net_plotter import Affine, tensors
 

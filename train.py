@@ -1,100 +1,227 @@
-"""Train a network of the zoo and write its checkpoint with a JSON that says how it was made.
+"""Train a network of the zoo.
 
-python train.py --model resnet20 --dataset fashion_mnist_mini --epochs 5 --out trained_nets/mine.safetensors
-python train.py --model resnet56_noshort --dataset fashion_mnist --epochs 12 --bfloat16 --out plain.safetensors
+    python train.py --model resnet20 --dataset fashion_mnist_mini --epochs 5 --out trained_nets/mine.safetensors
+    python train.py --model resnet56_noshort --dataset cifar10 --epochs 300 --augment --schedule step --save trained_nets
+
+--out writes the trained network, with a JSON beside it that says how it was made. --save keeps checkpoints
+<folder>/<name of the recipe>/model_<epoch>.t7, named as in the release of Li et al., for trajectories and for --resume.
 """
 
 import argparse
 import json
+import os
 import platform
+import re
 import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from errors import BadUsage, exit_code
+import options
+from errors import BadInput, BadUsage, CannotWrite, exit_code
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from dataloader import Dataset
+    from training import Recipe
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = options.Parser(__doc__)
     what = p.add_argument_group("what")
     what.add_argument("--model", default="resnet56", help="name in the zoo (default: %(default)s)")
     what.add_argument("--dataset", default="fashion_mnist_mini", help="name of the data set (default: %(default)s)")
     what.add_argument("--datapath", help="folder that holds the data set")
+    what.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
+    what.add_argument("--raw_data", action="store_true", help="do not normalize")
+    what.add_argument("--limit", type=options.positive, metavar="N", help="the first N training samples")
+    what.add_argument("--loss_name", "-l", choices=("crossentropy", "mse"), default="crossentropy")
+    what.add_argument("--label_corrupt_prob", type=options.share, default=0.0, metavar="P",
+                      help="replace this share of the labels by random ones")  # fmt: skip
     how = p.add_argument_group("how")
-    how.add_argument("--epochs", type=int, default=10)
-    how.add_argument("--batch_size", type=int, default=128)
+    how.add_argument("--epochs", type=options.positive, default=10)
+    how.add_argument("--batch_size", type=options.positive, default=128)
+    how.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd")
     how.add_argument("--lr", type=float, default=0.1, help="peak learning rate (default: %(default)s)")
     how.add_argument("--momentum", type=float, default=0.9)
     how.add_argument("--weight_decay", type=float, default=5e-4)
-    how.add_argument("--schedule", choices=("cosine", "step", "constant"), default="cosine")
-    how.add_argument("--warmup", type=int, default=200, help="steps of linear warm-up (default: %(default)s)")
-    how.add_argument("--seed", type=int, default=0)
+    how.add_argument("--schedule", choices=("cosine", "step", "constant"), default="cosine",
+                     help="step: times --lr_decay at 1/2, 3/4 and 11/12 of the epochs")  # fmt: skip
+    how.add_argument("--lr_decay", type=float, default=0.1)
+    how.add_argument("--warmup", type=options.natural, default=200, help="steps of linear warm-up")
+    how.add_argument("--augment", action="store_true", help="shift by up to 4 pixels, and mirror")
+    how.add_argument("--noaug", action="store_true", help="no augmentation, which is the default")
+    how.add_argument("--seed", "--rand_seed", type=options.natural, default=0)
     how.add_argument("--bfloat16", action="store_true", help="forward and backward in bfloat16, weights in float32")
     how.add_argument("--cuda", "-c", action="store_true")
-    how.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
+    how.add_argument("--threads", type=options.natural, default=0, help="CPU threads (default: all cores)")
     out = p.add_argument_group("output")
-    out.add_argument("--out", required=True, help="checkpoint to write (.safetensors); the JSON lies beside it")
-    out.add_argument("--save_epoch", type=int, default=1, help="write the checkpoint every so many epochs, and last")
+    out.add_argument("--out", help="network to write (.safetensors); a JSON lies beside it")
+    out.add_argument("--save", metavar="FOLDER", help="keep checkpoints below this folder")
+    out.add_argument("--save_epoch", type=options.positive, default=10, help="a checkpoint every so many epochs")
+    out.add_argument("--resume", action="store_true", help="continue from the last checkpoint below --save")
+    out.add_argument("--idx", type=options.natural, default=0, help="number of a repeat, for the folder's name")
     return p
+
+
+def folder_name(args: argparse.Namespace) -> str:
+    """The folder of a recipe's checkpoints, as the original release names it."""
+    name = f"{args.model}_{args.optimizer}_lr={args.lr}"
+    name += f"_lr_decay={args.lr_decay}" if args.lr_decay != 0.1 else ""
+    name += f"_bs={args.batch_size}_wd={args.weight_decay}_mom={args.momentum}_save_epoch={args.save_epoch}"
+    name += f"_loss={args.loss_name}" if args.loss_name != "crossentropy" else ""
+    name += "" if args.augment else "_noaug"
+    name += "_rawdata" if args.raw_data else ""
+    name += f"_randlabel={args.label_corrupt_prob}" if args.label_corrupt_prob > 0 else ""
+    return name + (f"_idx={args.idx}" if args.idx else "")
+
+
+@dataclass
+class Run:
+    """Reports and saves while a network is being trained."""
+
+    args: argparse.Namespace
+    net: "nn.Module"
+    test: "Dataset"
+    recipe: "Recipe"
+    folder: Path | None
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    last: float = field(default_factory=time.monotonic)
+
+    def on_step(self, epoch: int, step: int, loss: float) -> None:
+        if time.monotonic() - self.last >= 10:
+            self.last = time.monotonic()
+            print(f"epoch {epoch + 1}/{self.recipe.epochs} step {step} loss {loss:.4f}", flush=True)
+
+    def on_epoch(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
+        from training import measure
+
+        loss, accuracy = measure(self.net, self.test, self.recipe.loss)
+        self.curve.append({"epoch": epoch, "test_loss": loss, "test_acc": accuracy})
+        print(f"epoch {epoch}/{self.recipe.epochs}: test loss {loss:.4f}, accuracy {accuracy:.2f} %, "
+              f"{time.monotonic() - self.started:.0f} s", flush=True)  # fmt: skip
+        if self.folder is not None and (epoch % self.args.save_epoch == 0 or epoch == self.recipe.epochs):
+            self.save(epoch, optimizer)
+
+    def save(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
+        """The state of the optimizer first: a checkpoint without it could not be continued."""
+        assert self.folder is not None
+        state = {"optimizer": optimizer.state_dict(), "curve": self.curve, "recipe": asdict(self.recipe)}
+        write_torch(self.folder / f"opt_state_{epoch}.t7", state)
+        content = {"state_dict": self.net.state_dict(), "epoch": epoch, "acc": self.curve[-1]["test_acc"]}
+        write_torch(self.folder / f"model_{epoch}.t7", content)
+
+
+def write_torch(path: Path, content: Any) -> None:
+    import torch
+
+    part = path.with_name(path.name + ".part")
+    try:
+        torch.save(content, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise CannotWrite(f"cannot write {path}: {error}") from error
 
 
 def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     import torch
 
-    from dataloader import load
+    from dataloader import get, load
     from models import build, save_state
     from training import Recipe, initialize, measure, train
 
-    if args.epochs < 1 or args.batch_size < 1 or args.save_epoch < 1:
-        raise BadUsage("--epochs, --batch_size and --save_epoch have to be at least 1")
-    if args.cuda and not torch.cuda.is_available():
-        raise BadUsage("--cuda: no CUDA device here: leave the flag out to use the CPU")
-    if not args.out.endswith(".safetensors"):
-        raise BadUsage(f"--out {args.out}: the name has to end in .safetensors")
+    check(args, torch.cuda.is_available())
     if args.threads:
         torch.set_num_threads(args.threads)
-    data = load(args.dataset, "train", datapath=args.datapath)
-    test = load(args.dataset, "test", datapath=args.datapath)
+    if args.download:
+        get(args.dataset, args.datapath)
+    data = load(args.dataset, "train", datapath=args.datapath, raw=args.raw_data, limit=args.limit)
+    test = load(args.dataset, "test", datapath=args.datapath, raw=args.raw_data)
     net = build(args.model, data.inputs.shape[1:], data.classes)
     initialize(net, args.seed)
     net.to("cuda" if args.cuda else "cpu")
-    recipe = Recipe(args.epochs, args.batch_size, args.lr, args.momentum, args.weight_decay, args.schedule,
-                    args.warmup, args.seed, args.bfloat16)  # fmt: skip
-    started, last, curve = time.monotonic(), [time.monotonic()], []
+    recipe = Recipe(args.epochs, args.batch_size, args.lr, args.momentum, args.weight_decay, args.schedule, args.warmup,
+                    args.seed, args.bfloat16, args.optimizer, args.lr_decay, args.loss_name, args.augment,
+                    args.label_corrupt_prob)  # fmt: skip
+    state = Run(args, net, test, recipe, prepare_folder(args))
+    start, optimizer_state = restore(state) if args.resume else (0, None)
+    train(net, data, recipe, state.on_step, state.on_epoch, start=start, optimizer_state=optimizer_state)
+    train_loss, train_accuracy = measure(net, data, recipe.loss)
+    if args.out:
+        save_state(args.out, net)
+        about = {
+            "command": shlex.join(["python", *command]),
+            "model": args.model,
+            "dataset": args.dataset,
+            "data_sha256": {"train": data.digest, "test": test.digest},
+            "train_loss": train_loss,
+            "train_acc": train_accuracy,
+            **{key: state.curve[-1][key] for key in ("test_loss", "test_acc")},
+            "recipe": asdict(recipe),
+            "epochs": state.curve,
+            "seconds": round(time.monotonic() - state.started),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        }
+        Path(args.out).with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+    print(f"{args.out or state.folder}: train accuracy {train_accuracy:.2f} %, "
+          f"test accuracy {state.curve[-1]['test_acc']:.2f} %")  # fmt: skip
 
-    def on_step(epoch: int, step: int, loss: float) -> None:
-        if time.monotonic() - last[0] >= 10:
-            last[0] = time.monotonic()
-            print(f"epoch {epoch + 1}/{args.epochs} step {step} loss {loss:.4f}", flush=True)
 
-    def on_epoch(epoch: int) -> None:
-        loss, accuracy = measure(net, test)
-        curve.append({"epoch": epoch, "test_loss": loss, "test_acc": accuracy})
-        print(f"epoch {epoch}/{args.epochs}: test loss {loss:.4f}, accuracy {accuracy:.2f} %, "
-              f"{time.monotonic() - started:.0f} s", flush=True)  # fmt: skip
-        if epoch % args.save_epoch == 0 or epoch == args.epochs:
-            save_state(args.out, net)
+def check(args: argparse.Namespace, cuda: bool) -> None:
+    if args.cuda and not cuda:
+        raise BadUsage("--cuda: no CUDA device here: leave the flag out to use the CPU")
+    if not args.out and not args.save:
+        raise BadUsage("say where the network goes: --out FILE.safetensors, or --save FOLDER, or both")
+    if args.out and not args.out.endswith(".safetensors"):
+        raise BadUsage(f"--out {args.out}: the name has to end in .safetensors")
+    if args.out and not Path(args.out).resolve().parent.is_dir():
+        raise BadInput(f"no folder {Path(args.out).parent} for --out: make it first")
+    if args.resume and not args.save:
+        raise BadUsage("--resume continues from checkpoints: name their folder with --save")
+    if args.augment and args.noaug:
+        raise BadUsage("--augment and --noaug contradict each other")
 
-    train(net, data, recipe, on_step, on_epoch)
-    train_loss, train_accuracy = measure(net, data)
-    about = {
-        "command": shlex.join(["python", *command]),
-        "model": args.model,
-        "dataset": args.dataset,
-        "data_sha256": {"train": data.digest, "test": test.digest},
-        "train_loss": train_loss,
-        "train_acc": train_accuracy,
-        **{key: curve[-1][key] for key in ("test_loss", "test_acc")},
-        "recipe": asdict(recipe),
-        "epochs": curve,
-        "seconds": round(time.monotonic() - started),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
-    Path(args.out).with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
-    print(f"{args.out}: train accuracy {train_accuracy:.2f} %, test accuracy {about['test_acc']:.2f} %")
+
+def prepare_folder(args: argparse.Namespace) -> Path | None:
+    if not args.save:
+        return None
+    folder = Path(args.save) / folder_name(args)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"cannot make {folder}: {error.strerror}") from error
+    if list(folder.glob("model_*.t7")) and not args.resume:
+        raise BadInput(
+            f"{folder} holds checkpoints already: --resume continues them, --idx N starts a repeat beside them"
+        )
+    return folder
+
+
+def restore(state: Run) -> tuple[int, dict | None]:
+    """The last checkpoint of a run, loaded: the epochs done, and the optimizer's state."""
+    from models import load_into, read_state
+    from models.checkpoint import read_content
+
+    assert state.folder is not None
+    epochs = [int(m[1]) for f in state.folder.iterdir() if (m := re.fullmatch(r"model_(\d+)\.t7", f.name))]
+    if not epochs:
+        return 0, None
+    last = max(epochs)
+    load_into(state.net, read_state(state.folder / f"model_{last}.t7"), f"model_{last}.t7")
+    saved: Any = read_content(state.folder / f"opt_state_{last}.t7")
+    asked = asdict(state.recipe)
+    for name, value in saved["recipe"].items():
+        if asked[name] != value:
+            raise BadInput(f"{state.folder} was trained with {name} = {value}, now it is {asked[name]}")
+    state.curve += saved["curve"]
+    print(f"continuing after epoch {last}")
+    return last, saved["optimizer"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evaluation import LOSSES, Evaluator, Losses
+from evaluation import Evaluator
+from losses import LOSSES, Losses
 from net_plotter import Affine, Mapped, moved, random_direction, tensors
 from surface import STATISTICS, Grid, Surface
 

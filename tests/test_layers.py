@@ -10,7 +10,7 @@ LAYERS = [
     {"errors"},
     {"surface", "dataset_files"},
     {"net_plotter"},
-    {"h5_util", "scheduler", "dataloader", "models"},
+    {"h5_util", "scheduler", "dataloader", "losses", "models"},
     {"evaluation", "training", "recorder"},
     {"options"},
     {"figures"},

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import train
-from models import build, load_network
-from training import Recipe, initialize, measure, rate
+from models import build, load_network, read_state
+from training import Recipe, augmented, corrupted, initialize, measure, rate
 
 
 def test_a_run_can_be_repeated_and_learns(tmp_path):
@@ -50,9 +50,75 @@ def test_initialization_depends_on_the_seed_alone():
     assert not torch.equal(a.conv1.weight, c.conv1.weight)
 
 
-@pytest.mark.parametrize("args", [["--epochs", "0"], ["--out", "x.t7"], ["--dataset", "nothing"], ["--model", "x"]])
-def test_bad_requests_are_one_line(tmp_path, capsys, args):
-    assert train.main(["--out", str(tmp_path / "a.safetensors"), *args]) == 2
+RUN = ["--model", "mlp", "--limit", "300", "--warmup", "5", "--lr", "0.05", "--threads", "1", "--save_epoch", "2",
+       "--augment", "--label_corrupt_prob", "0.1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_continued_run_is_the_run_that_was_never_interrupted(tmp_path, monkeypatch, optimizer):
+    args = [*RUN, "--epochs", "4", "--optimizer", optimizer]
+    assert train.main([*args, "--save", str(tmp_path / "whole")]) == 0
+    original = train.Run.on_epoch
+
+    def stop(self, epoch, state):
+        original(self, epoch, state)
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.Run, "on_epoch", stop)
+    assert train.main([*args, "--save", str(tmp_path / "parts")]) == 4
+    monkeypatch.setattr(train.Run, "on_epoch", original)
+    assert train.main([*args, "--save", str(tmp_path / "parts")]) == 3  # not without being asked
+    assert train.main([*args, "--save", str(tmp_path / "parts"), "--resume"]) == 0
+    name = f"mlp_{optimizer}_lr=0.05_bs=128_wd=0.0005_mom=0.9_save_epoch=2_randlabel=0.1/model_4.t7"
+    whole, parts = (read_state(tmp_path / folder / name) for folder in ("whole", "parts"))
+    assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+    assert train.main([*args, "--save", str(tmp_path / "parts"), "--resume", "--schedule", "step"]) == 3
+
+
+def test_checkpoints_have_the_layout_of_the_original(tmp_path):
+    args = ["--model", "mlp", "--limit", "50", "--epochs", "3", "--save_epoch", "2", "--save", str(tmp_path),
+            "--loss_name", "mse", "--raw_data", "--lr_decay", "0.2", "--idx", "1"]  # fmt: skip
+    assert train.main(args) == 0
+    folder = tmp_path / "mlp_sgd_lr=0.1_lr_decay=0.2_bs=128_wd=0.0005_mom=0.9_save_epoch=2_loss=mse_noaug_rawdata_idx=1"
+    assert sorted(p.name for p in folder.glob("model_*")) == ["model_2.t7", "model_3.t7"]
+    content = torch.load(folder / "model_2.t7", weights_only=True)
+    assert set(content) == {"state_dict", "epoch", "acc"}
+
+
+def test_augmentation_shifts_and_mirrors_each_image_on_its_own():
+    inputs = torch.arange(6 * 2 * 5 * 7.0).view(6, 2, 5, 7) + 1
+    found = augmented(inputs, torch.Generator().manual_seed(0), padding=1)
+    again = augmented(inputs, torch.Generator().manual_seed(0), padding=1)
+    assert torch.equal(found, again)
+    padded = torch.nn.functional.pad(inputs, (1, 1, 1, 1))
+    for k in range(6):
+        views = [padded[k, :, i : i + 5, j : j + 7] for i in range(3) for j in range(3)]
+        assert any(torch.equal(found[k], v) or torch.equal(found[k], v.flip(2)) for v in views)
+
+
+def test_corrupted_labels_are_as_many_as_asked_and_repeatable():
+    labels = torch.zeros(20_000, dtype=torch.int64)
+    found = corrupted(labels, 10, 0.3, 1)
+    assert (found != 0).float().mean() == pytest.approx(0.27, abs=0.01)  # a tenth of the random ones are right
+    assert torch.equal(found, corrupted(labels, 10, 0.3, 1))
+    assert torch.equal(corrupted(labels, 10, 0.0, 1), labels)
+
+
+@pytest.mark.parametrize(("args", "code"), [
+    (["--out", "x.t7"], 2), (["--dataset", "nothing"], 2), (["--model", "x"], 2), (["--out", "no/folder/x.safetensors"], 3),
+    (["--resume"], 2), (["--augment", "--noaug"], 2),
+])  # fmt: skip
+def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
+    assert train.main(["--out", str(tmp_path / "a.safetensors"), *args]) == code
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("args", [["--epochs", "0"], ["--label_corrupt_prob", "2"], ["--optimizer", "lbfgs"]])
+def test_values_out_of_range_are_one_line(capsys, args):
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--out", "a.safetensors", *args])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
