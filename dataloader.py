@@ -315,7 +315,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parser().parse_args(argv)))
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,13 @@ def pick(surface: Surface, name: str | None, file: Path) -> str:
     return name
 
 
+def eigen_ratio(surface: Surface) -> np.ndarray:
+    """|smallest / largest| eigenvalue at each cell; NaN where the largest one is not positive."""
+    smallest, largest = surface.fields["min_eig"], surface.fields["max_eig"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(largest > 0, np.abs(smallest / largest), np.nan)
+
+
 @dataclass(frozen=True)
 class Scale:
     """The range and levels that several pictures share. `cut`: values above `high` exist and are drawn as 'over'."""

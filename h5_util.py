@@ -32,11 +32,15 @@ MISSING = {"min_eig": 1.0}  # what the original stores where nothing is computed
 
 @dataclass(frozen=True)
 class Directions:
-    """One or two directions as lists of arrays, in the order of the network's parameters or states."""
+    """One or two directions as lists of arrays, in the order of the network's parameters or states.
+
+    extra: what else the file holds by name, such as the variance that principal components explain.
+    """
 
     x: Sequence[np.ndarray]
     y: Sequence[np.ndarray] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -59,6 +63,8 @@ def fill_directions(group: h5py.Group, directions: Directions) -> None:
     for name, arrays in (("xdirection", directions.x), ("ydirection", directions.y)):
         for k, array in enumerate(arrays or ()):
             group.create_dataset(f"{name}/{k}", data=array)
+    for name, array in directions.extra.items():
+        group.create_dataset(name, data=array)
     group.attrs["about"] = json.dumps(dict(directions.about))
     group.attrs["sha256"] = directions.sha256
 
@@ -78,7 +84,8 @@ def read_directions(path: str | Path) -> Directions:
                 axes.append([np.asarray(root[name][str(k)][()]) for k in range(len(root[name]))])
             except (KeyError, AttributeError, TypeError):
                 raise BadInput(f"{path}: '{name}' does not hold the datasets 0 to {len(root[name]) - 1}") from None
-        directions = Directions(axes[0] or [], axes[1], read_json(root, "about"))
+        extra = {name: item[()] for name, item in root.items() if isinstance(item, h5py.Dataset)}
+        directions = Directions(axes[0] or [], axes[1], read_json(root, "about"), extra)
         if "sha256" in root.attrs and root.attrs["sha256"] != directions.sha256:
             raise BadInput(f"{path} is damaged: its directions do not have the checksum that it records")
     return directions
@@ -190,6 +197,17 @@ def direction_link(path: str | Path) -> str | None:
     """The direction file that a surface file names, or None."""
     with opened(path) as f:
         return text(f["dir_file"][()]) if "dir_file" in f else None
+
+
+def write_projection(path: str | Path, coordinates: np.ndarray, **more: np.ndarray) -> None:
+    """Write a projected trajectory, coordinates (checkpoints, 2), atomically. Raises CannotWrite."""
+
+    def fill(f: h5py.File) -> None:
+        f["proj_xcoord"], f["proj_ycoord"] = coordinates[:, 0], coordinates[:, 1]
+        for name, array in more.items():
+            f[name] = array
+
+    write(path, fill)
 
 
 def read_projection(
@@ -330,7 +348,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parser().parse_args(argv)))
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ A point or a direction is a dict from the network's own tensor names to tensors.
 `states` the buffers of BatchNorm too. Normalizations follow Li et al., arXiv 1712.09913, section 4.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +37,40 @@ def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
             seen.add(id(value))
             result[name] = value.detach()
     return result
+
+
+def entries(net: nn.Module, dir_type: str) -> list[str]:
+    """The entries of a direction file, in order: the parameters, or every state including the integer counters."""
+    return [name for name, _ in net.named_parameters()] if dir_type == "weights" else list(net.state_dict())
+
+
+def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: str) -> list[np.ndarray]:
+    """A direction as the arrays of a direction file; what it does not move is zero."""
+    state = net.state_dict()
+    return [
+        vector[name].numpy() if name in vector else np.zeros(tuple(state[name].shape), np.float32)
+        for name in entries(net, dir_type)
+    ]
+
+
+def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, what: str) -> Point:
+    """Arrays of a direction file by tensor name. Raises BadInput, naming the first tensor that does not fit.
+
+    Files of states written before torch 0.4.1 lack the counters of BatchNorm.
+    """
+    names, state, moved_names = entries(net, dir_type), net.state_dict(), tensors(net, dir_type)
+    if len(arrays) != len(names):
+        names = [name for name in names if not name.endswith("num_batches_tracked")]
+    if len(arrays) != len(names):
+        raise BadInput(f"{what} has {len(arrays)} tensors, the network {len(names)} for --dir_type {dir_type}")
+    for name, array in zip(names, arrays, strict=True):
+        if array.shape != tuple(state[name].shape):
+            raise BadInput(f"{what} has shape {array.shape} for '{name}', the network {tuple(state[name].shape)}")
+    return {
+        name: torch.from_numpy(np.array(array, dtype=np.float32))
+        for name, array in zip(names, arrays, strict=True)
+        if name in moved_names
+    }
 
 
 def random_direction(at: Mapping[str, Tensor], norm: str, ignore: str, seed: int) -> Point:

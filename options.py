@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from errors import BadUsage, exit_code
+from errors import BadUsage, CannotWrite, exit_code
 from scheduler import World, connect, first_launched
 
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer")
@@ -249,6 +249,14 @@ def shortened(path: Path) -> Path:
 
 def writable_folder(path: Path) -> bool:
     return os.access(path.resolve().parent, os.W_OK)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for output. Raises CannotWrite."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], None] = lambda line: None) -> int:

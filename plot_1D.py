@@ -7,12 +7,14 @@ python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import figures
+import options
 from errors import BadInput, BadUsage, exit_code
 from h5_util import read_surface
 from surface import Surface
@@ -21,8 +23,12 @@ BLUE, RED = "#1f5fa8", "#c0392b"
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--surf_file", "-f", nargs="+", required=True, help="surface files of lines")
+    p = options.Parser(__doc__)
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--surf_file", "-f", nargs="+", help="surface files of lines")
+    what.add_argument("--prefix", help="repeats: files PREFIX_1.h5, PREFIX_2.h5, ...")
+    p.add_argument("--idx_min", type=int, default=1, help="first repeat (default: %(default)s)")
+    p.add_argument("--idx_max", type=int, default=10, help="last repeat (default: %(default)s)")
     p.add_argument("--labels", nargs="+", help="a name for each file (default: the file names)")
     p.add_argument("--out", help="beginning of the figures' names (default: the first file's name)")
     p.add_argument("--log", action="store_true", help="logarithmic loss axis")
@@ -33,33 +39,57 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@dataclass(frozen=True)
+class Axes:
+    """Limits and scale of the axes; None is chosen from the data."""
+
+    log: bool = False
+    xmin: float | None = None
+    xmax: float | None = None
+    loss_max: float | None = None
+
+    def apply(self, axis: Any, log: bool | None = None) -> None:
+        log = self.log if log is None else log
+        axis.set_yscale("log" if log else "linear")
+        axis.set_xlim(self.xmin, self.xmax)
+        if self.loss_max is not None:
+            axis.set_ylim(None if log else 0, self.loss_max)
+
+
 def draw(
     files: Sequence[str | Path],
     *,
     labels: Sequence[str] | None = None,
     out: str | None = None,
-    log: bool = False,
-    xmin: float | None = None,
-    xmax: float | None = None,
-    loss_max: float | None = None,
+    axes: Axes | None = None,
     show: bool = False,
 ) -> list[Path]:
     """Draw one file with loss and accuracy on two axes, or several files with a panel for each."""
-    paths = [Path(file) for file in files]
+    paths, axes = [Path(file) for file in files], axes or Axes()
     curves = [read_curve(path) for path in paths]
     names = list(labels or [path.name for path in paths])
     if len(names) != len(paths):
         raise BadUsage(f"--labels gives {len(names)} names for {len(paths)} files")
-    base = (out or str(paths[0])) + ("_1d_loss_acc" if len(paths) == 1 else "_1d_compare")
-    losses = np.concatenate([v for s in curves for k, v in s.fields.items() if k.endswith("_loss")])
-    log = log or steep(losses)
+    base = out or str(paths[0])
+    drawn: list[Path] = []
     with figures.style(show) as plt:
-        fig = draw_one(plt, curves[0], log) if len(curves) == 1 else draw_several(plt, curves, names, log)
-        axis = fig.axes[0]
-        axis.set_xlim(xmin, xmax)
-        if loss_max is not None:
-            axis.set_ylim(None if log else 0, loss_max)
-        return figures.save(fig, base + ("_log" if log else ""))
+        if any(loss_names(surface) for surface in curves):
+            losses = np.concatenate([surface.fields[name] for surface in curves for name in loss_names(surface)])
+            axes = replace(axes, log=axes.log or steep(losses))
+            end = "_log" if axes.log else ""
+            if len(curves) > 1:
+                drawn += figures.save(draw_several(plt, curves, names, axes), f"{base}_1d_compare{end}")
+            else:
+                drawn += figures.save(draw_one(plt, curves[0], axes), f"{base}_1d_loss_acc{end}")
+                for kind in ("loss", "err"):
+                    drawn += figures.save(draw_kind(plt, curves[0], axes, kind), f"{base}_1d_{kind}{end}")
+        if all({"min_eig", "max_eig"} <= set(surface.fields) for surface in curves):
+            drawn += figures.save(draw_ratio(plt, curves, names, axes), f"{base}_1d_eig_ratio")
+    return drawn
+
+
+def loss_names(surface: Surface) -> list[str]:
+    return [name for name in surface.fields if name.endswith("_loss")]
 
 
 def read_curve(path: Path) -> Surface:
@@ -77,7 +107,7 @@ def steep(losses: np.ndarray) -> bool:
     return bool(known.size and known.min() > 0 and known.max() > 100 * np.median(known))
 
 
-def draw_one(plt: Any, surface: Surface, log: bool) -> Any:
+def draw_one(plt: Any, surface: Surface, axes: Axes) -> Any:
     fig, left = plt.subplots(figsize=(5.2, 3.6))
     right = left.twinx()
     styles = {"train": "-", "test": "--"}
@@ -92,14 +122,14 @@ def draw_one(plt: Any, surface: Surface, log: bool) -> Any:
     left.tick_params(axis="y", colors=BLUE, which="both")
     right.tick_params(axis="y", colors=RED)
     right.set_ylim(-2, 102)
-    left.set_yscale("log" if log else "linear")
+    axes.apply(left)
     handles = [h for axis in (left, right) for h in axis.get_legend_handles_labels()[0]]
     left.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     note_unfinished(left, surface)
     return fig
 
 
-def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], log: bool) -> Any:
+def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
     import seaborn as sns
 
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.4), sharex=True, layout="constrained")
@@ -109,7 +139,7 @@ def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], log:
                 if f"{split}_{field}" in surface.fields:
                     curve(axis, surface, f"{split}_{field}", color=colour, linestyle=line, label=f"{name}, {split}")
     top.set_ylabel("loss")
-    top.set_yscale("log" if log else "linear")
+    axes.apply(top)
     bottom.set_ylabel("accuracy (%)")
     bottom.set_ylim(-2, 102)
     bottom.set_xlabel("coordinate along the direction")
@@ -139,13 +169,92 @@ def note_unfinished(axis: Any, surface: Surface) -> None:
         axis.text(0.01, 0.01, "; ".join(notes), transform=axis.transAxes, fontsize="small", color="0.35")
 
 
+def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
+    """Loss or error (100 % minus accuracy) of training and test data by itself."""
+    import seaborn as sns
+
+    fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+    for split, line in (("train", "-"), ("test", "--")):
+        field = f"{split}_{'loss' if kind == 'loss' else 'acc'}"
+        if field in surface.fields:
+            values = surface.fields[field] if kind == "loss" else 100 - surface.fields[field]
+            axis.plot(surface.grid.x[surface.done], values[surface.done], line, color=BLUE, linewidth=1.4,
+                      label={"train": "training", "test": "test"}[split])  # fmt: skip
+    if kind == "loss":
+        axes.apply(axis)
+    else:
+        axis.set(xlim=(axes.xmin, axes.xmax), ylim=(-2, 102))
+    axis.set(xlabel="coordinate along the direction", ylabel="loss" if kind == "loss" else "error (%)")
+    axis.legend(frameon=False)
+    note_unfinished(axis, surface)
+    sns.despine(fig)
+    return fig
+
+
+def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
+    """|smallest / largest| eigenvalue of the Hessian; nothing is drawn where the largest one is not positive."""
+    import seaborn as sns
+
+    fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+    for surface, name, colour in zip(curves, names, sns.color_palette("colorblind"), strict=False):
+        axis.plot(surface.grid.x[surface.done], figures.eigen_ratio(surface)[surface.done], color=colour, label=name)
+    axis.set(xlabel="coordinate along the direction", ylabel=r"$|\lambda_{\min} / \lambda_{\max}|$",
+             xlim=(axes.xmin, axes.xmax), ylim=(0, None))  # fmt: skip
+    if len(curves) > 1:
+        axis.legend(frameon=False)
+    sns.despine(fig)
+    return fig
+
+
+def draw_repeats(
+    prefix: str, idx_min: int, idx_max: int, *, axes: Axes | None = None, show: bool = False
+) -> list[Path]:
+    """Mean and standard deviation over repeats PREFIX_<idx>.h5, all on one grid. Raises BadInput."""
+    paths, axes = [Path(f"{prefix}_{idx}.h5") for idx in range(idx_min, idx_max + 1)], axes or Axes()
+    if len(paths) < 2:
+        raise BadUsage(f"--idx_min {idx_min} --idx_max {idx_max} name {len(paths)} files: a spread needs at least 2")
+    curves = [read_curve(path) for path in paths]
+    for path, surface in zip(paths, curves, strict=True):
+        if not surface.grid.matches(curves[0].grid):
+            raise BadInput(f"{path} has the grid {surface.grid}, {paths[0]} has {curves[0].grid}")
+        if not surface.done.all():
+            raise BadInput(f"{path} is not finished: {surface.done.sum()} of {surface.grid.size} cells")
+    with figures.style(show) as plt:
+        losses = np.concatenate([s.fields[name] for s in curves for name in loss_names(s)])
+        axes = replace(axes, log=axes.log or steep(losses))
+        fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.0, 5.2), sharex=True, layout="constrained")
+        for split, colour in (("train", BLUE), ("test", RED)):
+            for axis, kind in ((top, "loss"), (bottom, "acc")):
+                if all(f"{split}_{kind}" in s.fields for s in curves):
+                    values = np.stack([s.fields[f"{split}_{kind}"] for s in curves])
+                    band(axis, curves[0].grid.x, values if kind == "loss" else 100 - values, colour,
+                         {"train": "training", "test": "test"}[split])  # fmt: skip
+        axes.apply(top)
+        top.set_ylabel("loss")
+        top.set_title(f"mean of {len(curves)} directions; shaded: one standard deviation", fontsize="medium")
+        top.legend(frameon=False)
+        bottom.set(ylabel="error (%)", ylim=(-2, 102), xlabel="coordinate along the direction")
+        return figures.save(fig, f"{prefix}_1d_loss_err_repeat" + ("_log" if axes.log else ""))
+
+
+def band(axis: Any, x: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
+    """The mean of repeats (repeats, nx) with one standard deviation on either side."""
+    mean, spread = values.mean(0), values.std(0, ddof=1)
+    axis.plot(x, mean, color=colour, linewidth=1.4, label=label)
+    axis.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+
+
 def run(args: argparse.Namespace) -> None:
-    draw(args.surf_file, labels=args.labels, out=args.out, log=args.log, xmin=args.xmin, xmax=args.xmax,
-         loss_max=args.loss_max, show=args.show)  # fmt: skip
+    axes = Axes(args.log, args.xmin, args.xmax, args.loss_max)
+    if args.prefix:
+        draw_repeats(args.prefix, args.idx_min, args.idx_max, axes=axes, show=args.show)
+    else:
+        draw(args.surf_file, labels=args.labels, out=args.out, axes=axes, show=args.show)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parser().parse_args(argv)))
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))
 
 
 if __name__ == "__main__":

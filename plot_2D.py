@@ -8,13 +8,14 @@ python plot_2D.py --surf_file FILE.h5 --vmin 0.1 --vmax 10 --vlevel 0.5
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import figures
+import options
 from errors import BadInput, BadUsage, exit_code
 from figures import Scale
 from h5_util import read_projection, read_surface
@@ -25,7 +26,7 @@ NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = options.Parser(__doc__)
     p.add_argument("--surf_file", "-f", nargs="+", required=True, help="surface files; several share one scale")
     p.add_argument("--labels", nargs="+", help="a name for each file")
     p.add_argument("--out", help="beginning of the figures' names (default: the first file's name)")
@@ -96,7 +97,19 @@ def draw(
         for kind, one in kinds.items():
             drawn += figures.save(flat_figure(plt, panels, shared, name, one, trajectory), f"{base}_{kind}")
         drawn += figures.save(solid_figure(plt, panels, shared, name, zlim), f"{base}_3dsurface")
+        if surf_name is None and all({"min_eig", "max_eig"} <= set(surface.fields) for surface in surfaces):
+            drawn += draw_ratio(plt, surfaces, [p.label for p in panels], out or str(paths[0]))
     return drawn
+
+
+def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], base: str) -> list[Path]:
+    """Heat map of |smallest / largest| eigenvalue of the Hessian from 0 to 1; cells without a positive largest are
+    marked."""
+    panels = [replace(panel(surface, "min_eig", label), values=figures.eigen_ratio(surface))
+              for surface, label in zip(surfaces, labels, strict=True)]  # fmt: skip
+    shared = figures.Scale(0.0, 1.0, np.linspace(0, 1, 11), log=False, cut=any((p.values > 1).any() for p in panels))
+    fig = flat_figure(plt, panels, shared, r"$|\lambda_{\min} / \lambda_{\max}|$", heat, None)
+    return figures.save(fig, f"{base}_min_eig_max_eig_2dheat")
 
 
 def read_square(path: Path) -> Surface:
@@ -198,6 +211,18 @@ def draw_trajectory(axis: Any, trajectory: tuple[np.ndarray, np.ndarray, Sequenc
         axis.set_ylabel(f"2nd principal component: {100 * explained[1]:.2f} %")
 
 
+def draw_path(proj_file: str | Path, dir_file: str | Path | None = None, show: bool = False) -> list[Path]:
+    """Draw a projected trajectory by itself, as <proj_file>.pdf and .png."""
+    trajectory = read_projection(proj_file, dir_file)
+    with figures.style(show) as plt:
+        fig, axis = plt.subplots(figsize=(4.2, 3.8), layout="constrained")
+        axis.set(xlabel="x", ylabel="y")
+        axis.grid(alpha=0.25)
+        draw_trajectory(axis, trajectory)
+        axis.margins(0.08)
+        return figures.save(fig, str(proj_file))
+
+
 def solid_figure(plt: Any, panels: Sequence[Panel], scale: Scale, name: str, zlim: float | None) -> Any:
     """3-D surfaces side by side, with the same heights and colours."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -239,7 +264,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parser().parse_args(argv)))
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -189,6 +189,7 @@ def find_directions(
 ) -> Directions:
     """The directions in the file, when it fits, otherwise new ones, which are written there first."""
     from models.checkpoint import digest
+    from net_plotter import as_arrays, as_point
 
     about: dict[str, Any] = dict(record)
     axes = {"x": (choice.x, nets.file2), "y": (choice.y, nets.file3)}
@@ -237,43 +238,6 @@ def new_direction(
     return random_direction(origin, axis.norm, axis.ignore, seed)
 
 
-def file_names(net: "nn.Module", dir_type: str) -> list[str]:
-    """The entries of a direction file, in order: the parameters, or every state including the integer counters."""
-    return [name for name, _ in net.named_parameters()] if dir_type == "weights" else list(net.state_dict())
-
-
-def as_arrays(vector: "dict[str, Tensor]", net: "nn.Module", dir_type: str) -> list[np.ndarray]:
-    shapes = net.state_dict()
-    return [
-        vector[name].numpy() if name in vector else np.zeros(tuple(shapes[name].shape), np.float32)
-        for name in file_names(net, dir_type)
-    ]
-
-
-def as_point(arrays: Sequence[np.ndarray], net: "nn.Module", dir_type: str, what: str) -> "dict[str, Tensor]":
-    """Arrays of a direction file by tensor name. Raises BadInput, naming the first tensor that does not fit.
-
-    Files of states written before torch 0.4.1 lack the counters of BatchNorm.
-    """
-    import torch
-
-    from net_plotter import tensors
-
-    names, state, moved = file_names(net, dir_type), net.state_dict(), tensors(net, dir_type)
-    if len(arrays) != len(names):
-        names = [name for name in names if not name.endswith("num_batches_tracked")]
-    if len(arrays) != len(names):
-        raise BadInput(f"{what} has {len(arrays)} tensors, the network {len(names)} for --dir_type {dir_type}")
-    for name, array in zip(names, arrays, strict=True):
-        if array.shape != tuple(state[name].shape):
-            raise BadInput(f"{what} has shape {array.shape} for '{name}', the network {tuple(state[name].shape)}")
-    return {
-        name: torch.from_numpy(np.array(array, dtype=np.float32))
-        for name, array in zip(names, arrays, strict=True)
-        if name in moved
-    }
-
-
 def provenance(world: World, command: Sequence[str], threads: int, args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
@@ -296,7 +260,7 @@ def make_work(job: Job, world: World) -> Callable[[list[int]], np.ndarray]:
     from evaluation import Evaluator
     from losses import LOSSES
     from models import build
-    from net_plotter import Affine, tensors
+    from net_plotter import Affine, as_point, tensors
 
     torch.set_num_threads(job.threads)
     device = "cpu"
@@ -354,7 +318,7 @@ def draw(surf_file: Path, surface: Surface, args: argparse.Namespace) -> None:
     if surface.grid.y is None:
         import plot_1D
 
-        plot_1D.draw([surf_file], log=args.log, loss_max=args.loss_max, show=args.show)
+        plot_1D.draw([surf_file], axes=plot_1D.Axes(log=args.log, loss_max=args.loss_max), show=args.show)
     else:
         import plot_2D
 

@@ -126,14 +126,14 @@ class Progress:
     def __init__(self, total: int, done: int, say: Callable[[str], None]) -> None:
         self.total, self.before, self.say = total, done, say
         self.started = time.monotonic()
-        self.last = self.started
+        self.last, self.shown = self.started, done
         self.terminal = sys.stdout.isatty()
 
     def show(self, done: int, last: bool = False) -> None:
         now = time.monotonic()
-        if done == self.before or not (last or self.terminal or now - self.last >= PROGRESS_SECONDS):
+        if done == self.shown or not (last or self.terminal or now - self.last >= PROGRESS_SECONDS):
             return
-        self.last = now
+        self.last, self.shown = now, done
         spent = now - self.started
         left = spent / (done - self.before) * (self.total - done)
         line = f"{done}/{self.total} cells saved, {clock(spent)} spent, {clock(left)} left"

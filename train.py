@@ -192,10 +192,7 @@ def prepare_folder(args: argparse.Namespace) -> Path | None:
     if not args.save:
         return None
     folder = Path(args.save) / folder_name(args)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"cannot make {folder}: {error.strerror}") from error
+    options.make_folder(folder)
     if list(folder.glob("model_*.t7")) and not args.resume:
         raise BadInput(
             f"{folder} holds checkpoints already: --resume continues them, --idx N starts a repeat beside them"

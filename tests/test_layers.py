@@ -8,14 +8,14 @@ from conftest import ROOT
 
 LAYERS = [
     {"errors"},
-    {"surface", "dataset_files"},
+    {"surface", "projection", "dataset_files"},
     {"net_plotter"},
     {"h5_util", "scheduler", "dataloader", "losses", "models"},
     {"evaluation", "training", "recorder"},
     {"options"},
     {"figures"},
-    {"plot_1D", "plot_2D"},
-    {"plot_surface", "train"},
+    {"plot_1D", "plot_2D", "h52vtp"},
+    {"plot_surface", "plot_trajectory", "train"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 OWNERS = {

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import matplotlib.image
@@ -154,7 +155,7 @@ def test_curves(tmp_path, function, log):
     assert plot_1D.main(["-f", str(tmp_path / "s.h5"), "--loss_max", "5", "--xmin", "-0.8", *log]) == 0
     assert plot_1D.main(["-f", str(tmp_path / "s.h5"), str(tmp_path / "t.h5"), "--labels", "s", "t", *log]) == 0
     pictures = list(tmp_path.glob("*.png"))
-    assert len(pictures) == 2
+    assert len(pictures) == 4
     for picture in pictures:
         assert_is_a_picture(picture)
 
@@ -164,3 +165,31 @@ def test_drawing_needs_no_torch(tmp_path):
     code = f"import sys, plot_2D; plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}]); assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_repeats_are_a_mean_with_its_spread(tmp_path, capsys):
+    for idx in (1, 2, 3):
+        line = surface_of(lambda x, y, k=idx: bowl(x, y) * k, x="-1:1:12", y=None)
+        write_surface(tmp_path / f"run_{idx}.h5", line)
+    assert plot_1D.main(["--prefix", str(tmp_path / "run"), "--idx_max", "3"]) == 0
+    assert_is_a_picture(tmp_path / "run_1d_loss_err_repeat.png")
+    assert plot_1D.main(["--prefix", str(tmp_path / "run"), "--idx_max", "4"]) == 3
+    assert "run_4.h5" in capsys.readouterr().err
+    assert plot_1D.main(["--prefix", str(tmp_path / "run"), "--idx_max", "1"]) == 2
+    write_surface(tmp_path / "run_4.h5", surface_of(bowl, x="-1:1:9", y=None))
+    assert plot_1D.main(["--prefix", str(tmp_path / "run"), "--idx_max", "4"]) == 3
+
+
+def test_eigenvalues_get_a_figure_of_their_ratio(tmp_path):
+    for name, y in (("line", None), ("plane", "-1:1:7")):
+        surface = surface_of(bowl, y=y)
+        largest = np.where(surface.fields["train_loss"] > 1, -1.0, 5.0)
+        values = {"min_eig": -surface.fields["train_loss"], "max_eig": largest}
+        write_surface(tmp_path / f"{name}.h5", replace(surface, values=values))
+    ratio = figures.eigen_ratio(replace(surface, values=values))
+    assert np.isnan(ratio[largest < 0]).all()
+    np.testing.assert_allclose(ratio[largest > 0], surface.fields["train_loss"][largest > 0] / 5)
+    assert plot_1D.main(["-f", str(tmp_path / "line.h5")]) == 0
+    assert plot_2D.main(["-f", str(tmp_path / "plane.h5")]) == 0
+    assert_is_a_picture(tmp_path / "line.h5_1d_eig_ratio.png")
+    assert_is_a_picture(tmp_path / "plane.h5_min_eig_max_eig_2dheat.png")

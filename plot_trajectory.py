@@ -1,0 +1,160 @@
+"""Project the checkpoints of a training run onto a plane, by default that of their two principal components.
+
+    python plot_trajectory.py --model resnet20 --dataset fashion_mnist_mini --prefix model_ --suffix .t7 \\
+        --model_folder trained_nets/MY_RUN --start_epoch 0 --max_epoch 30 --save_epoch 1
+
+Then compute the surface under the trajectory along the directions that this command writes, and draw both:
+
+    python plot_surface.py ... --model_file trained_nets/MY_RUN/model_30.t7 --dir_file DIRECTIONS.h5 --x=... --y=... \\
+        --plot --proj_file PROJECTION.h5
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import options
+from errors import BadInput, BadUsage, exit_code
+from h5_util import Directions, read_directions, write_directions, write_projection
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def parser() -> argparse.ArgumentParser:
+    p = options.Parser(__doc__)
+    p.add_argument("--model", default="resnet56", help="name in the zoo (default: %(default)s)")
+    p.add_argument(
+        "--dataset", default="cifar10", help="whose shape and classes the network has (default: %(default)s)"
+    )
+    p.add_argument("--model_folder", required=True, help="folder of the checkpoints")
+    p.add_argument("--prefix", default="model_", help="beginning of a checkpoint's name (default: %(default)s)")
+    p.add_argument("--suffix", default=".t7", help="end of a checkpoint's name (default: %(default)s)")
+    p.add_argument("--start_epoch", type=options.natural, default=0)
+    p.add_argument("--max_epoch", type=options.natural, default=300, help="the last one, and the origin of the plane")
+    p.add_argument("--save_epoch", type=options.positive, default=1, help="every so many epochs")
+    p.add_argument("--dir_type", choices=("weights", "states"), default="weights")
+    p.add_argument("--ignore", choices=("", "biasbn"), default="", help="biasbn: leave out biases and BatchNorm")
+    p.add_argument("--dir_file", help="project onto the plane in this file instead")
+    p.add_argument("--show", action="store_true", help="open a window too")
+    return p
+
+
+def checkpoints(args: argparse.Namespace) -> tuple[list[int], list[Path]]:
+    """The epochs in question and their files. Raises BadInput when one is missing."""
+    if args.start_epoch >= args.max_epoch:
+        raise BadUsage(f"--start_epoch {args.start_epoch} has to be below --max_epoch {args.max_epoch}")
+    epochs = list(range(args.start_epoch, args.max_epoch + 1, args.save_epoch))
+    if epochs[-1] != args.max_epoch:
+        epochs.append(args.max_epoch)
+    files = [Path(args.model_folder) / f"{args.prefix}{epoch}{args.suffix}" for epoch in epochs]
+    if missing := [file for file in files if not file.exists()]:
+        raise BadInput(f"no checkpoint {missing[0]} ({len(missing)} of {len(files)} are missing): "
+                       "set --start_epoch, --max_epoch and --save_epoch to what is there")  # fmt: skip
+    return epochs, files
+
+
+def differences(files: Sequence[Path], net: "nn.Module", dir_type: str, ignore: str) -> np.ndarray:
+    """Each checkpoint minus the last one: (checkpoints, parameters) float32. Leaves `net` at the last one."""
+    from models import load_into, read_state
+    from net_plotter import tensors
+
+    def at(file: Path) -> "dict[str, Tensor]":
+        load_into(net, read_state(file), str(file))
+        return {name: value.clone() for name, value in tensors(net, dir_type).items()}
+
+    origin = at(files[-1])
+    kept = {name: not (ignore == "biasbn" and value.dim() <= 1) for name, value in origin.items()}
+    rows = np.zeros((len(files), sum(value.numel() for value in origin.values())), np.float32)
+    for row, file in zip(rows[:-1], files[:-1], strict=True):
+        point = at(file)
+        row[:] = np.concatenate([((point[name] - w) * kept[name]).flatten().numpy() for name, w in origin.items()])
+    at(files[-1])
+    return rows
+
+
+def unflatten(row: np.ndarray, net: "nn.Module", dir_type: str) -> "dict[str, Tensor]":
+    import torch
+
+    from net_plotter import tensors
+
+    like = tensors(net, dir_type)
+    parts = torch.from_numpy(row.astype(np.float32)).split([value.numel() for value in like.values()])
+    return {name: part.view(value.shape) for part, (name, value) in zip(parts, like.items(), strict=True)}
+
+
+def principal_plane(rows: np.ndarray, net: "nn.Module", args: argparse.Namespace, files: Sequence[Path]) -> Directions:
+    from net_plotter import as_arrays
+    from projection import principal_components
+
+    try:
+        found = principal_components(rows[:-1])
+    except ValueError as error:
+        raise BadInput(f"no plane through the trajectory: {error}: use more checkpoints") from error
+    x, y = (as_arrays(unflatten(vector, net, args.dir_type), net, args.dir_type) for vector in found.vectors)
+    extra = {"explained_variance_ratio_": found.explained_variance_ratio, "singular_values_": found.singular_values,
+             "explained_variance_": found.explained_variance}  # fmt: skip
+    about = {"dir_type": args.dir_type, "x": "1st principal component", "y": "2nd principal component",
+             "of": f"{len(files)} checkpoints, {files[0].name} to {files[-1].name}", "ignore": args.ignore}  # fmt: skip
+    return Directions(x, y, about, extra)
+
+
+def run(args: argparse.Namespace) -> None:
+    from dataloader import SOURCES
+    from models import build
+    from net_plotter import as_point, tensors
+    from projection import project
+
+    if args.dataset not in SOURCES:
+        raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(SOURCES)}")
+    epochs, files = checkpoints(args)
+    source = SOURCES[args.dataset]
+    shape = (3, 32, 32) if len(source.mean) == 3 else (1, 28, 28)
+    net = build(args.model, shape, source.classes)
+    rows = differences(files, net, args.dir_type, args.ignore)
+    if args.dir_file:
+        dir_file = Path(args.dir_file)
+        directions = read_directions(dir_file)
+        if directions.y is None:
+            raise BadInput(f"{dir_file} holds one direction, a plane needs two")
+    else:
+        ignore = f"_ignore={args.ignore}" if args.ignore else ""
+        folder = Path(args.model_folder) / f"PCA_{args.dir_type}{ignore}_save_epoch={args.save_epoch}"
+        dir_file = folder / "directions.h5"
+        directions = principal_plane(rows, net, args, files)
+        options.make_folder(folder)
+        write_directions(dir_file, directions)
+    assert directions.y is not None
+    names = list(tensors(net, args.dir_type))
+    points = [as_point(axis, net, args.dir_type, f"a direction in {dir_file}") for axis in (directions.x, directions.y)]
+    plane = np.stack([np.concatenate([point[name].numpy().ravel() for name in names]) for point in points])
+    try:
+        coordinates, distances = project(rows, plane)
+    except ValueError as error:
+        raise BadInput(f"{dir_file}: {error}") from error
+    proj_file = dir_file.with_name(f"{dir_file.name}_proj_cos.h5")
+    write_projection(proj_file, coordinates, epochs=np.array(epochs), distance=distances)
+    if "explained_variance_ratio_" in directions.extra:
+        ratio = 100 * directions.extra["explained_variance_ratio_"]
+        print(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")
+    print(f"farthest from the plane: epoch {epochs[int(distances.argmax())]}, by {distances.max():.4g} "
+          f"(length of the trajectory's first difference: {np.linalg.norm(rows[0]):.4g})")  # fmt: skip
+    print(f"x from {coordinates[:, 0].min():.4g} to {coordinates[:, 0].max():.4g}, "
+          f"y from {coordinates[:, 1].min():.4g} to {coordinates[:, 1].max():.4g}")  # fmt: skip
+    print(f"wrote {dir_file} and {proj_file}" if not args.dir_file else f"wrote {proj_file}")
+    import plot_2D
+
+    plot_2D.draw_path(proj_file, dir_file, show=args.show)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+import base64
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from test_plots import bowl, diverging, surface_of
+
+import h52vtp
+from h5_util import write_surface
+
+
+def arrays(path) -> dict[str, np.ndarray]:
+    """Every array of a VTP file by name, decoded independently of the writer; cell arrays are prefixed by their tag."""
+    found = {}
+    for parent in ET.parse(path).iter():
+        for item in parent.findall("DataArray"):
+            raw = base64.b64decode(item.text)
+            assert int.from_bytes(raw[:4], "little") == len(raw) - 4
+            kind = {"Float32": "<f4", "Int64": "<i8"}[item.get("type")]
+            prefix = parent.tag + "." if parent.tag in {"Polys", "Verts"} else ""
+            found[prefix + item.get("Name")] = np.frombuffer(raw[4:], kind)
+    return found
+
+
+def convert(tmp_path, function, *args, **kwargs):
+    write_surface(tmp_path / "s.h5", surface_of(function, **kwargs))
+    assert h52vtp.main(["--surf_file", str(tmp_path / "s.h5"), *args]) == 0
+    (path,) = tmp_path.glob("*.vtp")
+    return path, arrays(path)
+
+
+def test_points_and_polygons_of_a_grid_that_is_not_square(tmp_path):
+    path, found = convert(tmp_path, bowl, x="-1:1:4", y="0:1:3")
+    assert path.name == "s.h5_train_loss.vtp"
+    points = found["Points"].reshape(-1, 3)
+    np.testing.assert_allclose(points[:, 2], bowl(points[:, 0], points[:, 1]), rtol=1e-6)
+    corners = found["Polys.connectivity"].reshape(-1, 4)
+    assert len(corners) == 6
+    for quad in points[corners]:  # each one a cell of the grid, counter-clockwise
+        np.testing.assert_allclose(np.ptp(quad[:, :2], 0), [2 / 3, 1 / 2], rtol=1e-6)
+        assert np.linalg.det(np.stack([quad[1, :2] - quad[0, :2], quad[2, :2] - quad[1, :2]])) > 0
+    np.testing.assert_array_equal(found["Polys.offsets"], np.arange(1, 7) * 4)
+
+
+def test_cut_logarithm_and_points(tmp_path):
+    path, found = convert(tmp_path, bowl, "--zmax", "2", "--log", "--show_points")
+    assert path.name == "s.h5_train_loss_zmax=2.0_log.vtp"
+    assert found["Points"].reshape(-1, 3)[:, 2].max() == pytest.approx(np.log(2))
+    assert len(found["Verts.connectivity"]) == 72
+    assert len(found["Polys.connectivity"]) == 0
+
+
+def test_interpolation_keeps_a_smooth_surface(tmp_path):
+    _, found = convert(tmp_path, bowl, "--interp", "31")
+    points = found["Points"].reshape(-1, 3)
+    assert len(points) == 31 * 31
+    np.testing.assert_allclose(points[:, 2], bowl(points[:, 0], points[:, 1]), rtol=1e-5)
+
+
+def test_cells_without_a_height_are_in_no_polygon(tmp_path):
+    _, found = convert(tmp_path, diverging, "--show_points", "--show_polys")
+    points = found["Points"].reshape(-1, 3)
+    used = np.unique(found["Polys.connectivity"])
+    assert (np.abs(points[used, 0]) < 0.9).all()
+    assert len(used) == len(found["Verts.connectivity"]) == 7 * 8
+    assert np.isfinite(points).all()
+
+
+@pytest.mark.parametrize(("args", "code"), [(["--surf_name", "x"], 2), (["--interp", "1"], 2), (["--out", "no/f.vtp"], 5),
+                                            (["--interp", "9"], 2), (["--zmax", "-5", "--log", "--interp", "9"], 2)])  # fmt: skip
+def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
+    write_surface(tmp_path / "s.h5", surface_of(diverging))
+    assert h52vtp.main(["-f", str(tmp_path / "s.h5"), *args]) == code
+    assert capsys.readouterr().err.count("\n") == 1
+    write_surface(tmp_path / "line.h5", surface_of(bowl, y=None))
+    assert h52vtp.main(["-f", str(tmp_path / "line.h5")]) == 3
+
+
+def test_vtk_reads_the_file(tmp_path):
+    vtk = pytest.importorskip("vtk", reason="vtk is not installed")
+    path, _ = convert(tmp_path, bowl)
+    reader = vtk.vtkXMLPolyDataReader()
+    reader.SetFileName(str(path))
+    reader.Update()
+    assert reader.GetOutput().GetNumberOfPolys() == 56

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+import projection
+from projection import inner, principal_components, project
+
+
+@pytest.mark.parametrize("columns", [50, 1001])
+def test_components_against_a_singular_value_decomposition(monkeypatch, columns):
+    monkeypatch.setattr(projection, "COLUMNS", 100)
+    rows = np.random.default_rng(0).normal(size=(9, columns)) @ np.diag(np.linspace(3, 0.1, columns))
+    found = principal_components(rows.astype(np.float32))
+    _, singular, vectors = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    np.testing.assert_allclose(found.singular_values, singular[:2], rtol=1e-6)
+    np.testing.assert_allclose(np.abs((found.vectors * vectors[:2]).sum(1)), 1, atol=1e-6)
+    np.testing.assert_allclose(found.explained_variance_ratio, singular[:2] ** 2 / (singular**2).sum(), rtol=1e-6)
+    np.testing.assert_allclose(found.explained_variance, singular[:2] ** 2 / 8, rtol=1e-6)
+
+
+def test_inner_products_do_not_depend_on_the_chunk(monkeypatch):
+    a = np.random.default_rng(1).normal(size=(3, 77)).astype(np.float32)
+    whole = inner(a, a)
+    monkeypatch.setattr(projection, "COLUMNS", 10)
+    np.testing.assert_allclose(inner(a, a), whole, rtol=1e-12)
+
+
+def test_a_trajectory_on_a_line_spans_no_plane():
+    rows = np.arange(4)[:, None] * np.ones((1, 6))
+    with pytest.raises(ValueError, match="span 1 direction"):
+        principal_components(rows)
+
+
+def test_projection_is_exact_for_directions_of_any_length_and_angle():
+    generator = np.random.default_rng(2)
+    plane = generator.normal(size=(2, 40)) * np.array([[30], [0.01]])
+    plane[1] += plane[0] / 100  # far from a right angle
+    coordinates, off = generator.normal(size=(5, 2)), generator.normal(size=40)
+    off -= plane.T @ np.linalg.lstsq(plane.T, off, rcond=None)[0]
+    found, distances = project(coordinates @ plane + np.arange(5)[:, None] * off, plane)
+    np.testing.assert_allclose(found, coordinates, rtol=1e-6)
+    np.testing.assert_allclose(distances, np.arange(5) * np.linalg.norm(off), atol=1e-5)
+    with pytest.raises(ValueError, match="dependent"):
+        project(plane, np.stack([plane[0], 2 * plane[0]]))
