@@ -1,10 +1,13 @@
 """The one family of errors whose message a user reads: one line, and the exit code of the program."""
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Callable
 
+UNREADABLE = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.ELOOP}
+UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 OK, BUG, USAGE, INPUT, INCOMPLETE, OUTPUT = range(6)
 
 
@@ -46,17 +49,28 @@ def exit_code(function: Callable[[], int | None], on_error: Callable[[str], None
     try:
         return function() or OK
     except Stop as error:
-        line = " ".join(str(error).split())
-        print(f"error: {line}", file=sys.stderr, flush=True)
-        on_error(line)
-        return error.code
+        return tell(" ".join(str(error).split()), error.code, on_error)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr, flush=True)
         return INCOMPLETE
     except BrokenPipeError:  # the reader of stdout, such as `head`, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        if error.errno not in {*UNREADABLE, *UNWRITABLE}:
+            return bug(error, on_error)
+        return tell(f"{error.filename}: {error.strerror}", OUTPUT if error.errno in UNWRITABLE else INPUT, on_error)
     except Exception as error:
-        traceback.print_exc()
-        on_error(f"bug: {type(error).__name__}: {error}")
-        return BUG
+        return bug(error, on_error)
+
+
+def tell(line: str, code: int, on_error: Callable[[str], None]) -> int:
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    on_error(line)
+    return code
+
+
+def bug(error: Exception, on_error: Callable[[str], None]) -> int:
+    traceback.print_exception(error)
+    on_error(f"bug: {type(error).__name__}: {error}")
+    return BUG

@@ -178,6 +178,8 @@ def add_run(p: argparse.ArgumentParser) -> None:
     g.add_argument("--surf_file", help="surface file to write, or to continue")
     g.add_argument("--self_contained", action="store_true", help="copy the directions into the finished surface file")
     g.add_argument("--force", action="store_true", help="start over even if the surface file exists")
+    g.add_argument("--verbose", action="store_true", help="print the resolved configuration")
+    g.add_argument("--dry_run", action="store_true", help="print the resolved configuration and stop")
 
 
 def add_plot(p: argparse.ArgumentParser, *, single: bool = True) -> None:

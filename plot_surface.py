@@ -66,11 +66,27 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
         say(f"note: {world.note}")
     if not world.root:
         job = world.share(None)
+        if job is None:
+            return 0
         follow(world, lambda: make_work(job, world))
         return 0
     surf_file, dir_file, directions, job = prepare(world, args, command, say)
-    world.share(job)
     surface = job.surface
+    if args.verbose or args.dry_run:
+        for name, value in {
+            **surface.request,
+            **job.plan,
+            "threads per rank": job.threads,
+            "ranks": world.size,
+            "direction file": dir_file,
+            "surface file": surf_file,
+        }.items():
+            say(f"{name} = {value}")  # fmt: skip
+    if args.dry_run:
+        world.share(None)
+        say(f"would compute {len(surface.pending)} of {surface.grid.size} cells")
+        return 0
+    world.share(job)
     log.beside(surf_file)
     log.line(f"started: {shlex.join(command)}")
     say(f"{surf_file}: {surface.grid}, {surface.done.sum()} of {surface.grid.size} cells done; "
@@ -115,7 +131,7 @@ def prepare(
     metrics = tuple(LOSSES[args.loss_name](net.eval(), (first.inputs[:1], first.targets[:1])).metrics)
     record = {"model": nets.model, "checkpoint": digest(states[nets.file]), "dir_type": choice.dir_type}
     dir_file = place(choice.dir_file, options.direction_name(nets, choice), args.surf_file, say)
-    directions = find_directions(dir_file, record, nets, choice, net, origin, targets, states, say)
+    directions = find_directions(dir_file, record, nets, choice, net, origin, targets, states, say, dry=args.dry_run)
     surf_file = place(args.surf_file, options.surface_name(dir_file, args.x, args.y, chosen, args.loss_name), None, say)
     if not surf_file.resolve().parent.is_dir():
         raise BadInput(f"no folder {surf_file.parent} for the surface file: make it first")
@@ -186,8 +202,10 @@ def find_directions(
     targets: "Sequence[dict[str, Tensor] | None]",
     states: "dict[str, dict[str, Tensor]]",
     say: Callable[[str], None],
+    *,
+    dry: bool = False,
 ) -> Directions:
-    """The directions in the file, when it fits, otherwise new ones, which are written there first."""
+    """The directions in the file, when it fits, otherwise new ones, which are written there first (unless `dry`)."""
     from models.checkpoint import digest
     from net_plotter import as_arrays, as_point
 
@@ -219,7 +237,8 @@ def find_directions(
     directions = Directions(axes_arrays[0], axes_arrays[1] if len(axes_arrays) > 1 else None, about)
     if not dir_file.resolve().parent.is_dir():
         raise BadInput(f"no folder {dir_file.parent} for the direction file: make it first")
-    write_directions(dir_file, directions)
+    if not dry:
+        write_directions(dir_file, directions)
     return directions
 
 

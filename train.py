@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
     what = p.add_argument_group("what")
     what.add_argument("--model", default="resnet56", help="name in the zoo (default: %(default)s)")
+    what.add_argument("--init", metavar="FILE", help="start from this checkpoint instead of random weights")
     what.add_argument("--dataset", default="fashion_mnist_mini", help="name of the data set (default: %(default)s)")
     what.add_argument("--datapath", help="folder that holds the data set")
     what.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
@@ -133,7 +134,8 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     import torch
 
     from dataloader import get, load
-    from models import build, save_state
+    from models import build, load_into, read_state, save_state
+    from models.checkpoint import digest
     from training import Recipe, initialize, measure, train
 
     check(args, torch.cuda.is_available())
@@ -144,7 +146,10 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     data = load(args.dataset, "train", datapath=args.datapath, raw=args.raw_data, limit=args.limit)
     test = load(args.dataset, "test", datapath=args.datapath, raw=args.raw_data)
     net = build(args.model, data.inputs.shape[1:], data.classes)
-    initialize(net, args.seed)
+    if args.init:
+        load_into(net, read_state(args.init), args.init)
+    else:
+        initialize(net, args.seed)
     net.to("cuda" if args.cuda else "cpu")
     recipe = Recipe(args.epochs, args.batch_size, args.lr, args.momentum, args.weight_decay, args.schedule, args.warmup,
                     args.seed, args.bfloat16, args.optimizer, args.lr_decay, args.loss_name, args.augment,
@@ -159,6 +164,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
             "command": shlex.join(["python", *command]),
             "model": args.model,
             "dataset": args.dataset,
+            **({"init_sha256": digest(read_state(args.init))} if args.init else {}),
             "data_sha256": {"train": data.digest, "test": test.digest},
             "train_loss": train_loss,
             "train_acc": train_accuracy,

@@ -256,3 +256,70 @@ def test_help_loads_neither_torch_nor_mpi(command):
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "usage:" in result.stdout
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path, net, capsys):
+    assert run(net, tmp_path / "s.h5", *GRID, "--dry_run") == 0
+    out = capsys.readouterr().out
+    assert "batch_size = 64" in out
+    assert "would compute 12 of 12 cells" in out
+    assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["with space", "[brackets]x", "quo'te\"s", "é" * 60, "x" * 300])
+def test_strange_and_long_names(tmp_path, name):
+    folder = tmp_path / name[:60]
+    folder.mkdir()
+    net = write_checkpoint(folder / f"{name[:100]}.safetensors", "mlp")
+    command = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "20", "--model_file", str(net),
+               "--x=-1:1:3", "--y=-1:1:3", "--xnorm", "filter", "--xignore", "biasbn", "--ynorm", "filter",
+               "--yignore", "biasbn", "--idx", "3", "--plot"]  # fmt: skip
+    assert plot_surface.main(command) == 0
+    assert len(list(folder.glob("*.png"))) == 4
+    assert plot_surface.main(command) == 0  # found again under its shortened name
+
+
+def test_long_names_do_not_collide():
+    from options import shortened
+
+    names = {shortened(Path("x" * 250 + end)).name for end in ("a.h5", "b.h5")}
+    assert len(names) == 2
+    assert all(len(name.encode()) <= 200 for name in names)
+
+
+def test_a_name_that_is_too_long_for_the_file_system_cannot_be_written(tmp_path, net, capsys):
+    assert run(net, tmp_path / ("s" * 300), *GRID, "--dir_file", str(tmp_path / "d.h5")) in (3, 5)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_output_folder_that_cannot_be_written_to(tmp_path, net, capsys):
+    """/proc takes no files from anyone, root included."""
+    assert run(net, "/proc/s.h5", *GRID) == 5
+    assert "cannot write /proc/s.h5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["surface", "directions", "checkpoint"])
+@pytest.mark.parametrize("content", [b"", b"foreign", "half"])
+def test_damaged_files_are_refused_and_left_alone(tmp_path, net, capsys, damage, content):
+    assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
+    victim = {"surface": tmp_path / "s.h5", "directions": tmp_path / "d.h5", "checkpoint": net}[damage]
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2] if content == "half" else content)
+    before = {p.name: p.read_bytes() for p in tmp_path.glob("*.h5")}
+    capsys.readouterr()
+    assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert victim.name in error
+    assert {p.name: p.read_bytes() for p in tmp_path.glob("*.h5")} == before
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, capsys):
+    from safetensors.torch import load_file, save_file
+
+    net = write_checkpoint(tmp_path / "net.safetensors", "mlp")
+    state = load_file(net)
+    state["3.weight"][2, 2] = float("nan")
+    save_file(state, net)
+    assert run(net, tmp_path / "s.h5", *GRID) == 3
+    assert "'3.weight' holds NaN" in capsys.readouterr().err

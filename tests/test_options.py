@@ -1,0 +1,64 @@
+"""Every flag and combination of the original release is understood (its README, its scripts, its parsers)."""
+
+import shlex
+
+import pytest
+
+import h52vtp
+import plot_1D
+import plot_2D
+import plot_surface
+import plot_trajectory
+from options import data_choice, direction_choice, direction_name, networks, surface_name
+
+MODEL = "--model resnet56 --dataset cifar10 --model_file cifar10/trained_nets/resnet56_sgd/model_300.t7"
+SURFACE = [
+    f"{MODEL} --mpi --cuda --x=-1:1:51 --dir_type weights --xnorm filter --xignore biasbn --plot",
+    f"{MODEL} --x=-0.5:1.5:401 --dir_type states --model_file2 cifar10/trained_nets/vgg9_sgd/model_300.t7 --cuda --mpi --plot",
+    f"{MODEL} --mpi --cuda --x=-1:1:51 --y=-1:1:51 --dir_type weights --xnorm filter --xignore biasbn "
+    "--ynorm filter --yignore biasbn --plot",
+    f"{MODEL} -m -c --x=-1:1:51 --dir_type weights --xnorm filter --xignore biasbn --idx 7 --threads 4 --ngpu 2",
+    f"{MODEL} --raw_data --data_split 5 --split_idx 2 --trainloader train.pt --testloader test.pt --batch_size 256",
+    f"{MODEL} --model_folder cifar10/trained_nets --model_file3 c.t7 --model_file2 b.t7 --y=0:1:51 -l mse --same_dir",
+    f"{MODEL} --dir_file d.h5 --surf_file s.h5 --proj_file p.h5 --loss_max 5 --vmax 10 --vmin 0.1 --vlevel 0.5 --show --log",
+    f"{MODEL} --loss_name crossentropy --datapath cifar10/data --xnorm layer --ynorm weight --y=-1:1:3",
+    f"{MODEL} --xnorm dfilter --ynorm dlayer --y=-1:1:3",
+]
+OTHERS = [
+    (plot_1D, "--surf_file s.h5 --log --xmin -1 --xmax 1 --loss_max 5 --show"),
+    (plot_1D, "--prefix run --idx_min 1 --idx_max 10 --xmin -1.0 --xmax 1.0"),
+    (plot_1D, "-f s.h5"),
+    (plot_2D, "--surf_file s.h5 --dir_file d.h5 --proj_file p.h5 --surf_name train_acc --vmax 10 --vmin 0.1 --vlevel 0.5 "
+              "--zlim 10 --show"),
+    (plot_2D, "-f s.h5"),
+    (plot_trajectory, "--dataset cifar10 --model resnet56 --model_folder f --dir_type weights --ignore biasbn --prefix model_ "
+                      "--suffix .t7 --start_epoch 0 --max_epoch 300 --save_epoch 1 --dir_file d.h5"),
+    (h52vtp, "--surf_file s.h5 --surf_name train_loss --zmax 10 --interp 1000 --show_points --show_polys --log"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", SURFACE)
+def test_command_lines_of_the_original(line):
+    args = plot_surface.parser().parse_args(shlex.split(line))
+    networks(args), data_choice(args), direction_choice(args)
+
+
+@pytest.mark.parametrize(("command", "line"), OTHERS)
+def test_command_lines_of_the_other_commands(command, line):
+    command.parser().parse_args(shlex.split(line))
+
+
+@pytest.mark.parametrize(("line", "expected"), [
+    (SURFACE[0], "model_300.t7_weights_xignore=biasbn_xnorm=filter.h5_[-1.0,1.0,51].h5"),
+    (SURFACE[2], "model_300.t7_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5_[-1.0,1.0,51]x[-1.0,1.0,51].h5"),
+    (SURFACE[3], "model_300.t7_weights_xignore=biasbn_xnorm=filter_idx=7.h5_[-1.0,1.0,51].h5"),
+    (f"{MODEL} --model_file2 cifar10/trained_nets/resnet56_sgd/model_200.t7 --dir_type states --x=-0.5:1.5:5",
+     "model_300.t7_model_200.t7_states.h5_[-0.5,1.5,5].h5"),
+    (f"{MODEL} --same_dir --y=0:1:3 --raw_data --data_split 5 --xnorm layer --x=0:1:2",
+     "model_300.t7_weights_xnorm=layer_same_dir.h5_[0.0,1.0,2]x[0.0,1.0,3]_rawdata_datasplit=5_splitidx=0.h5"),
+])  # fmt: skip
+def test_file_names_of_the_original(line, expected):
+    args = plot_surface.parser().parse_args(shlex.split(line))
+    dir_file = direction_name(networks(args), direction_choice(args))
+    found = surface_name(dir_file, args.x, args.y, data_choice(args), args.loss_name)
+    assert str(found) == "cifar10/trained_nets/resnet56_sgd/" + expected
