@@ -182,17 +182,24 @@ def add_run(p: argparse.ArgumentParser) -> None:
     g.add_argument("--dry_run", action="store_true", help="print the resolved configuration and stop")
 
 
-def add_plot(p: argparse.ArgumentParser, *, single: bool = True) -> None:
+def add_plot(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("figures")
-    if single:
-        g.add_argument("--plot", action="store_true", help="draw the figures when the surface is complete")
-        g.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
+    g.add_argument("--plot", action="store_true", help="draw the figures when the surface is complete")
+    g.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
+    add_contours(g)
+    g.add_argument("--loss_max", type=float, help="top of the loss axis of curves")
+    add_looks(g)
+
+
+def add_contours(g: argparse._ActionsContainer) -> None:
     g.add_argument("--vmin", type=float, help="lowest contour (default: chosen from the data)")
     g.add_argument("--vmax", type=float, help="highest contour (default: chosen from the data)")
     g.add_argument("--vlevel", type=float, help="distance of contours (default: chosen from the data)")
-    g.add_argument("--loss_max", type=float, help="top of the loss axis of curves")
-    g.add_argument("--log", action="store_true", help="logarithmic loss axis")
-    g.add_argument("--show", action="store_true", help="open a window too")
+
+
+def add_looks(g: argparse._ActionsContainer) -> None:
+    g.add_argument("--log", action="store_true", help="logarithmic scale even where a linear one would do")
+    g.add_argument("--show", action="store_true", help="open windows too")
 
 
 def direction_name(nets: Networks, choice: DirectionChoice) -> Path:

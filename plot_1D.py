@@ -31,11 +31,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--idx_max", type=int, default=10, help="last repeat (default: %(default)s)")
     p.add_argument("--labels", nargs="+", help="a name for each file (default: the file names)")
     p.add_argument("--out", help="beginning of the figures' names (default: the first file's name)")
-    p.add_argument("--log", action="store_true", help="logarithmic loss axis")
     p.add_argument("--xmin", type=float, help="left end of the axis")
     p.add_argument("--xmax", type=float, help="right end of the axis")
     p.add_argument("--loss_max", type=float, help="top of the loss axis")
-    p.add_argument("--show", action="store_true", help="open a window too")
+    options.add_looks(p)
     return p
 
 

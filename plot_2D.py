@@ -33,12 +33,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--surf_name", help="field to draw (default: train_loss)")
     p.add_argument("--dir_file", help="direction file of a trajectory, for the variance that its axes explain")
     p.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
-    p.add_argument("--vmin", type=float, help="lowest contour (default: chosen from the data)")
-    p.add_argument("--vmax", type=float, help="highest contour (default: chosen from the data)")
-    p.add_argument("--vlevel", type=float, help="distance of contours (default: chosen from the data)")
+    options.add_contours(p)
     p.add_argument("--zlim", type=float, help="top of the 3-D figure")
-    p.add_argument("--log", action="store_true", help="logarithmic scale even where a linear one would do")
-    p.add_argument("--show", action="store_true", help="open windows too")
+    options.add_looks(p)
     return p
 
 
