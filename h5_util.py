@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -250,8 +251,10 @@ def write(path: str | Path, fill: Any) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def opened(path: str | Path) -> h5py.File:
@@ -290,8 +293,11 @@ def checksum(data: Mapping[str, np.ndarray]) -> str:
 def describe(path: str | Path) -> str:
     """What a file holds, as lines of text. Raises BadInput."""
     with opened(path) as f:
-        directions_only = "xcoordinates" not in f
-    if directions_only:
+        names = set(f)
+    if "proj_xcoord" in names:
+        x, y, _ = read_projection(path)
+        return f"trajectory: {len(x)} checkpoints, x {x.min():.6g} to {x.max():.6g}, y {y.min():.6g} to {y.max():.6g}"
+    if "xcoordinates" not in names:
         directions = read_directions(path)
         lines = [f"directions: {'one' if directions.y is None else 'two'}, {len(directions.x)} tensors each, "
                  f"{sum(a.size for a in directions.x):,} numbers", f"sha256: {directions.sha256}"]  # fmt: skip

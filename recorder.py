@@ -15,7 +15,7 @@ import numpy as np
 
 from errors import BadInput, CannotWrite, Incomplete
 from h5_util import Directions, read_surface, write_surface
-from scheduler import MakeWork, World, serve
+from scheduler import MakeWork, World, dismiss, serve
 from surface import Surface
 
 SNAPSHOT_SECONDS = 1.0
@@ -92,6 +92,9 @@ def fill(
     """
     pending = surface.pending
     blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
+    if not blocks and path.exists() and embed is None:  # a complete file stays as it is
+        dismiss(world)
+        return surface
     progress = Progress(surface.grid.size, int(surface.done.sum()), say)
     write_surface(path, surface, dir_file)
     saved, unsaved = time.monotonic(), False

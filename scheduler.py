@@ -13,13 +13,17 @@ other rank always holds one block more than the one it computes, so nobody waits
 MPI takes the same path.
 """
 
+import math
 import os
 import queue
+import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from errors import BadUsage, Stop
@@ -89,7 +93,7 @@ def connect(mpi: bool) -> World:
     if not mpi:
         if expected > 1:
             raise BadUsage(f"a launcher started {expected} processes, but --mpi is missing: each would do all the work")
-        return World(cores=core_share([cores()]))
+        return World(cores=core_share([cores()], core_limit()))
     try:
         comm, library = world_communicator()
     except (ImportError, RuntimeError) as error:
@@ -98,16 +102,21 @@ def connect(mpi: bool) -> World:
                 f"--mpi: a launcher started {expected} processes, but mpi4py finds no MPI library "
                 f"({' '.join(str(error).split())[:120]}): install mpi4py against the launcher's MPI"
             ) from error
-        return World(cores=core_share([cores()]), note="--mpi: no MPI library here, running as one process")
+        return World(
+            cores=core_share([cores()], core_limit()), note="--mpi: no MPI library here, running as one process"
+        )
     if comm.size != expected and expected > 1:
         raise BadUsage(
             f"--mpi: the launcher started {expected} processes, but the MPI library sees {comm.size} "
             f"({library}): use the mpirun that belongs to this library"
         )
+    if comm.rank > 0:  # a batch system signals every rank; rank 0 alone acts on it: it saves, then it ends the others
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     node = split_by_node(comm)
     neighbours = node.allgather(cores())
     own = [neighbours[node.rank], *neighbours[: node.rank], *neighbours[node.rank + 1 :]]
-    return World(comm.rank, comm.size, node.rank, core_share(own), comm)
+    return World(comm.rank, comm.size, node.rank, core_share(own, core_limit()), comm)
 
 
 def world_communicator() -> tuple[Any, str]:
@@ -128,10 +137,24 @@ def cores() -> frozenset[int]:
     return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
-def core_share(masks: Sequence[frozenset[int]]) -> int:
-    """How many cores belong to the first of the processes with these masks: a core is split among its users."""
+def core_share(masks: Sequence[frozenset[int]], limit: float = math.inf) -> int:
+    """How many cores belong to the first of the processes with these masks: a core is split among its users.
+
+    limit: how many cores' time all of them may use together, where a container sets one.
+    """
     share = sum(1 / sum(core in mask for mask in masks) for core in masks[0])
-    return max(1, int(share + 1e-9))
+    return max(1, int(min(share, limit / len(masks)) + 1e-9))
+
+
+def core_limit(root: str = "/sys/fs/cgroup") -> float:
+    """The CPU quota of the container this runs in, in cores; infinite where there is none."""
+    with suppress(OSError, ValueError):
+        quota, period = Path(root, "cpu.max").read_text().split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    with suppress(OSError, ValueError):
+        quota, period = (Path(root, "cpu", f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return math.inf if int(quota) < 0 else int(quota) / int(period)
+    return math.inf
 
 
 def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[tuple[int, Any] | None]:
@@ -170,9 +193,14 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
             yield k, result
     finally:
         outbox.put(None)
+    dismiss(world)
+    thread.join()
+
+
+def dismiss(world: World) -> None:
+    """On rank 0: tell the other ranks that there is nothing left."""
     for rank in range(1, world.size):
         world.comm.send(None, dest=rank, tag=BLOCK)
-    thread.join()
 
 
 def receive(world: World, inbox: "queue.SimpleQueue[Any]", patience: float = 0.2) -> tuple[int, int, Any] | None:

@@ -138,10 +138,14 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path, undisturbed, victim):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_what_is_there_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("targets", [[0], [1, 0]])
+def test_sigterm_saves_what_is_there_and_says_how_to_go_on(tmp_path, targets):
+    """To rank 0 alone, and to every rank, as batch systems do it."""
     run = Run(tmp_path, 2)
-    run.wait_for_cells(1)
-    os.kill(run.rank(0), signal.SIGTERM)
+    run.wait_for_cells(12)  # so that every rank has long joined
+    for target in targets:
+        os.kill(run.rank(target), signal.SIGTERM)
+        time.sleep(0.2)
     _, errors = run.process.communicate(timeout=60)
     assert run.ends() == 4, errors
     assert "stopped by SIGTERM" in errors

@@ -53,11 +53,10 @@ def test_names_are_those_of_the_original(tmp_path, net):
 def test_a_finished_surface_is_not_computed_again(tmp_path, net, capsys, monkeypatch):
     assert run(net, tmp_path / "s.h5", *GRID) == 0
     monkeypatch.setattr(plot_surface, "rows_of", None)  # nothing may be evaluated
-    before = read_surface(tmp_path / "s.h5")
-    monkeypatch.setattr(plot_surface, "make_work", lambda job, world: None)
+    before = (tmp_path / "s.h5").read_bytes()
     assert run(net, tmp_path / "s.h5", *GRID) == 0
     assert "12 of 12 cells done" in capsys.readouterr().out
-    np.testing.assert_array_equal(read_surface(tmp_path / "s.h5").fields["train_loss"], before.fields["train_loss"])
+    assert (tmp_path / "s.h5").read_bytes() == before
 
 
 @pytest.mark.parametrize(("change", "field"), [

@@ -1,10 +1,11 @@
+import math
 import time
 
 import pytest
 
 import scheduler
 from errors import BadInput, BadUsage
-from scheduler import World, connect, core_share, launched, serve
+from scheduler import World, connect, core_limit, core_share, launched, serve
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,19 @@ def test_cores_are_shared_by_those_who_may_use_them():
     assert core_share([frozenset({0, 1}), frozenset({2, 3})]) == 2  # bound by the launcher
     assert core_share([frozenset({0})] * 4) == 1  # more ranks than cores
     assert core_share([everything, frozenset({0, 1, 2, 3})]) == 6
+
+
+def test_a_containers_quota_counts(tmp_path):
+    assert core_limit(str(tmp_path)) == math.inf
+    for text, cores in (("max 100000", math.inf), ("250000 100000", 2.5)):
+        (tmp_path / "cpu.max").write_text(text)
+        assert core_limit(str(tmp_path)) == cores
+    (tmp_path / "cpu.max").unlink()
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("400000\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert core_limit(str(tmp_path)) == 4
+    assert core_share([frozenset(range(64))] * 2, 4) == 2
 
 
 @pytest.mark.parametrize("name", scheduler.LAUNCHERS)
