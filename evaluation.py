@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dataloader import Dataset
+from folding import Folded, NotFoldable
 from losses import Batch, Loss
 from net_plotter import Affine, Plane, is_variance
 from surface import STATISTICS
@@ -26,6 +27,8 @@ class Evaluator:
 
     Affine planes take the fast path: the whole point is formed in one buffer on the device. Calling it with points
     (a, b) gives float64 (points, splits, statistics), the columns being `columns`: see surface.STATISTICS.
+    folded: BatchNorm is folded into the layers in front of it, see `choose_path`; the loss then must not look at the
+    model's own parameters.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Evaluator:
         *,
         batch_size: int,
         device: str | torch.device = "cpu",
+        folded: bool = False,
     ) -> None:
         self.device = torch.device(device)
         self.loss = loss
@@ -48,9 +52,11 @@ class Evaluator:
             for split, d in data.items()
         }  # fmt: skip
         self.place = AffinePlace(self.net, plane) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
+        self.folded = Folded(self.net) if folded else None  # after `place`, so that both see the same tensors
+        self.model = self.net if self.folded is None else self.folded.net
         with torch.inference_mode():
             inputs, targets = next(iter(self.batches.values()))[0]
-            self.metrics = tuple(loss(self.net, (inputs[:2], targets[:2])).metrics)
+            self.metrics = tuple(loss(self.model, (inputs[:2], targets[:2])).metrics)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -62,6 +68,8 @@ class Evaluator:
 
     def at(self, a: float, b: float) -> np.ndarray:
         clamped = self.place.move(a, b)
+        if self.folded is not None:
+            self.folded.update()
         rows = [self.sum_up(batches, clamped) for batches in self.batches.values()]
         return torch.stack(rows).cpu().numpy()
 
@@ -69,7 +77,7 @@ class Evaluator:
         """One row of statistics, on the device, in float64."""
         sums = torch.zeros(4 + len(self.metrics), dtype=torch.float64, device=self.device)
         for batch in batches:
-            losses = self.loss(self.net, batch)
+            losses = self.loss(self.model, batch)
             loss = losses.per_sample.double()
             weights = torch.ones_like(loss) if losses.weights is None else losses.weights.double()
             sums[0] += len(loss)
@@ -83,6 +91,18 @@ class Evaluator:
             )
         penalty = sums.new_zeros(()) if losses.penalty is None else losses.penalty.double()
         return torch.cat([sums[:4], torch.stack([penalty, clamped]), sums[4:]])
+
+
+def choose_path(net: nn.Module, inputs: Tensor) -> tuple[bool, str]:
+    """Whether to evaluate a network with BatchNorm folded, and why not; checked on a few inputs (B, ...)."""
+    try:
+        folded = Folded(deepcopy(net).eval())
+    except NotFoldable as reason:
+        return False, str(reason)
+    with torch.inference_mode():
+        expected, found = net.eval()(inputs), folded.net(inputs)
+    error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
+    return (True, "") if error <= 1e-3 else (False, f"folding would change its output by {error:.1e}")
 
 
 def resident(inputs: Tensor, device: torch.device) -> Tensor:

@@ -106,6 +106,7 @@ def prepare(
     """On rank 0: read everything once, write the direction file, and say what is to be computed."""
     import torch
 
+    from evaluation import choose_path
     from losses import LOSSES
     from models import build, load_into, read_state
     from models.checkpoint import digest
@@ -135,10 +136,13 @@ def prepare(
     surf_file = place(args.surf_file, options.surface_name(dir_file, args.x, args.y, chosen, args.loss_name), None, say)
     if not surf_file.resolve().parent.is_dir():
         raise BadInput(f"no folder {surf_file.parent} for the surface file: make it first")
+    folded, reason = choose_path(net, first.inputs[:8])
+    if args.verbose and not folded:
+        say(f"BatchNorm is not folded: {reason}")
     plan = {
         "device": "cuda" if args.cuda else "cpu",
         "precision": "float32",
-        "path": "eager, channels_last",
+        "path": "folded" if folded else "unfolded",
         "batch_size": args.batch_size or (1024 if args.cuda else 64),
         "points_per_call": 1,
         "order": "file",
@@ -300,7 +304,8 @@ def make_work(job: Job, world: World) -> Callable[[list[int]], np.ndarray]:
     dx, dy = (None if d is None else as_point(d, net, job.dir_type, "the direction") for d in job.directions)
     assert dx is not None
     plane = Affine(tensors(net, job.dir_type), dx, dy)
-    evaluator = Evaluator(net, plane, data, LOSSES[job.loss], batch_size=job.plan["batch_size"], device=device)
+    evaluator = Evaluator(net, plane, data, LOSSES[job.loss], batch_size=job.plan["batch_size"], device=device,
+                          folded=job.plan["path"] == "folded")  # fmt: skip
     work = rows_of(evaluator, job.surface)
 
     def guarded(cells: list[int]) -> np.ndarray:

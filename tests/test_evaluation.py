@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evaluation import Evaluator
+from evaluation import Evaluator, choose_path
 from losses import LOSSES, Losses
 from net_plotter import Affine, Mapped, moved, random_direction, tensors
 from surface import STATISTICS, Grid, Surface
@@ -54,6 +54,15 @@ def test_agrees_with_a_naive_twin(networks, mini, name, loss):
     net, plane = networks[name], plane_of(networks[name])
     found = fields(Evaluator(net, plane, {"train": mini}, LOSSES[loss], batch_size=16), POINTS)
     np.testing.assert_allclose(found, naive(net, plane, mini, POINTS, loss), rtol=2e-5)
+
+
+@pytest.mark.parametrize("dir_type", ["weights", "states"])
+def test_the_folded_path_agrees_with_a_naive_twin(networks, mini, dir_type):
+    net, plane = networks["conv"], plane_of(networks["conv"], dir_type)
+    assert choose_path(net, mini.inputs[:4]) == (True, "")
+    evaluator = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=16, folded=True)
+    np.testing.assert_allclose(fields(evaluator, POINTS), naive(net, plane, mini, POINTS), rtol=2e-4)
+    assert not choose_path(networks["mlp"], mini.inputs[:4])[0]
 
 
 def test_moves_statistics_and_sets_negative_variances_to_zero(networks, mini):

@@ -10,7 +10,7 @@ LAYERS = [
     {"errors"},
     {"surface", "projection", "dataset_files"},
     {"net_plotter"},
-    {"h5_util", "scheduler", "dataloader", "losses", "models"},
+    {"h5_util", "scheduler", "dataloader", "losses", "folding", "models"},
     {"evaluation", "training", "recorder"},
     {"options"},
     {"figures"},

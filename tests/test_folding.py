@@ -1,0 +1,104 @@
+import pytest
+import torch
+from conftest import seeded
+from torch import nn
+
+from folding import Folded, NotFoldable
+from models import MODELS, build
+
+
+def same(net, x, tolerance=1e-5):
+    folded = Folded(net)
+    expected, found = net.double()(x.double()), None
+    net.float()
+    found = folded.net(x)
+    assert (found - expected).norm() <= tolerance * expected.norm()
+    with torch.no_grad():
+        for p in [*net.parameters(), *net.buffers()]:
+            if p.is_floating_point():
+                p.mul_(1.1)
+    assert not torch.allclose(folded.net(x), net(x), rtol=1e-3)
+    with torch.no_grad():
+        folded.update()
+    torch.testing.assert_close(folded.net(x), net(x), rtol=1e-3, atol=1e-4)
+    return folded
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet56_noshort", "vgg9", "resnet18", "densenet121"])
+def test_a_folded_network_computes_the_same(name):
+    assert name in MODELS
+    folded = same(seeded(lambda: build(name)), torch.randn(3, 3, 32, 32), 1e-4)
+    left = [m for m in folded.net.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+    called = {node.target for node in folded.net.graph.nodes if node.op == "call_module"}
+    norms = [name for name, m in folded.net.named_modules() if isinstance(m, nn.BatchNorm2d) and name in called]
+    assert len(left) >= len(norms)
+    if name == "densenet121":  # BatchNorm comes first there: the one behind a 1x1 convolution folds
+        assert len(folded.pairs) == 58
+    else:
+        assert norms == []
+
+
+def test_biases_and_norms_without_scale():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, affine=False), nn.ReLU(), nn.Linear(4, 3))
+
+        def forward(self, x):
+            return self.layers(x)
+
+    net = Net().eval().requires_grad_(False)
+    net.layers[1].running_mean.normal_()
+    net.layers[1].running_var.uniform_(0.2, 3)
+    same(net, torch.randn(6, 5))
+
+
+class Shared(nn.Module):
+    """One convolution in front of two norms: neither may be folded."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.a, self.b = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.a(self.conv(x)) + self.b(self.conv(x))
+
+
+class Twice(nn.Module):
+    """A convolution whose output is used before the norm too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.a = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return self.a(y) + y
+
+
+class Branching(nn.Module):
+    """Its path depends on the data."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.a = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.a(self.conv(x)) if x.sum() > 0 else x
+
+
+@pytest.mark.parametrize("make", [Shared, Twice, Branching, lambda: build("mlp", (1, 8, 8))])
+def test_what_cannot_be_folded_is_left_alone(make):
+    with pytest.raises(NotFoldable):
+        Folded(seeded(make))
+
+
+def test_the_original_is_not_changed():
+    net = seeded(lambda: build("resnet20"))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    names = [name for name, _ in net.named_modules()]
+    Folded(net)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert [name for name, _ in net.named_modules()] == names
+    assert isinstance(net.layer1[0].conv1, nn.Conv2d)
+    assert net.layer1[0].conv1.bias is None
