@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Compute and draw the pictures of the README, with the project's environment: docs/make_pictures.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+net=trained_nets
+data=(--dataset fashion_mnist_mini)
+filter=(--xnorm filter --xignore biasbn)
+plane=("${filter[@]}" --ynorm filter --yignore biasbn)
+run() { mpirun -n 2 python plot_surface.py --mpi "${data[@]}" "$@"; }
+
+make demo CELLS=31 SAMPLES=500
+cp demo/landscapes_train_loss_3dsurface.png docs/landscapes.png
+cp demo/landscapes_train_loss_2dcontour.png docs/landscapes_contour.png
+python plot_2D.py --surf_file demo/resnet56_31x31_500.h5 --out "$work/one"
+cp "$work/one_train_loss_2dcontourf.png" docs/surface.png
+
+run --model resnet56 --model_file $net/resnet56_fashion_mnist.safetensors --limit 500 --split both --x=-1:1:41 \
+  "${filter[@]}" --dir_file "$work/d.h5" --surf_file "$work/curve.h5" --plot
+cp "$work/curve.h5_1d_loss_acc"*.png docs/curve.png
+
+run --model resnet20 --model_file $net/resnet20_small_batch.safetensors \
+  --model_file2 $net/resnet20_large_batch.safetensors --dir_type states --split both --x=-0.5:1.5:41 \
+  --dir_file "$work/i.h5" --surf_file "$work/interpolation.h5" --plot
+cp "$work/interpolation.h5_1d_loss_acc"*.png docs/interpolation.png
+
+for i in 1 2 3 4 5 6 7 8; do
+  run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 500 --split both --x=-1:1:31 \
+    "${filter[@]}" --idx $i --dir_file "$work/r$i.h5" --surf_file "$work/repeat_$i.h5"
+done
+python plot_1D.py --prefix "$work/repeat" --idx_max 8
+cp "$work/repeat_1d_loss_err_repeat"*.png docs/repeats.png
+
+python train.py --model resnet20 "${data[@]}" --epochs 12 --save "$work" --save_epoch 1 --warmup 16
+folder=$(echo "$work"/resnet20_*)
+python plot_trajectory.py --model resnet20 "${data[@]}" --model_folder "$folder" --start_epoch 1 --max_epoch 12
+pca="$folder/PCA_weights_save_epoch=1/directions.h5"
+run --model resnet20 --limit 500 --model_file "$folder/model_12.t7" --dir_file "$pca" --x=-5:12:18 --y=-6:6:13 \
+  --surf_file "$work/path.h5"
+python plot_2D.py --surf_file "$work/path.h5" --proj_file "${pca}_proj_cos.h5" --dir_file "$pca"
+cp "$work/path.h5_train_loss_2dcontour.png" docs/trajectory.png
