@@ -1,6 +1,6 @@
 """The surface of a network of your own, from Python: no command line, no MPI.
 
-    python examples/from_python.py            writes own.h5 and draws it
+python examples/from_python.py            writes own.h5 and draws it
 """
 
 import sys
