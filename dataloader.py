@@ -114,15 +114,15 @@ def load(
     if split == "test":
         data_split = 1
     if name == "imagefolder":
-        files, labels = folder_files(own_place(name, datapath), split)
+        files, labels, classes = folder_files(own_place(name, datapath), split)
         chosen = choice(len(files), data_split, limit)
         arrays = read_images([files[k] for k in chosen], image_size), labels[chosen]
-        return normalized(name, split, arrays, int(labels.max()) + 1, None if raw else IMAGENET)
+        return normalized(name, split, arrays, classes, None if raw else IMAGENET)
     if name == "npz":
         images, labels = read_npz(own_place(name, datapath), split)
         checked(name, split, images, labels, None)
         chosen = choice(len(labels), data_split, limit)
-        return normalized(name, split, (images[chosen], labels[chosen]), max(10, int(labels.max()) + 1), None)
+        return normalized(name, split, (images[chosen], labels[chosen]), int(labels.max()) + 1, None)
     source = SOURCES[name]
     images, labels = source.read(find(name, source, datapath), split)
     checked(name, split, images, labels, source.classes)
@@ -184,7 +184,7 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None) -> Data
         ) from error
     if targets.dim() != 1 or len(inputs) != len(targets) or len(targets) == 0 or targets.min() < 0:
         raise BadInput(f"{path}: inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} do not fit")
-    return Dataset(path.name, split, inputs, targets, max(10, int(targets.max()) + 1))
+    return Dataset(path.name, split, inputs, targets, int(targets.max()) + 1)
 
 
 def find(name: str, source: Source, datapath: str | Path | None) -> Path:
@@ -215,14 +215,19 @@ def get(name: str, datapath: str | Path | None = None, say: Callable[[str], None
     if name not in SOURCES:
         raise BadUsage(f"unknown data set '{name}': choose from {', '.join(SOURCES)}")
     source = SOURCES[name]
+    folder = Path(datapath) if datapath else HOME / "datasets" / name
     try:
-        find(name, source, datapath)
-        return
+        folder = find(name, source, datapath)
     except BadInput:
         if not source.urls:
             raise
+    else:
+        if len(source.urls) < 2:  # an archive is unpacked as a whole or not at all
+            return
     for url, md5 in source.urls:
-        fetch(url, md5, Path(datapath) if datapath else HOME / "datasets" / name, say)
+        file = folder / url.rpartition("/")[2]
+        if not file.exists() and not file.with_suffix("").exists():
+            fetch(url, md5, folder, say)
 
 
 def common_places(name: str, *more: str) -> tuple[Path, ...]:

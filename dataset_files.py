@@ -6,10 +6,12 @@ missing, truncated or foreign files.
 
 import gzip
 import hashlib
+import http.client
 import io
 import os
 import pickle
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -130,18 +132,25 @@ def read_npz(file: Path, split: str) -> Arrays:
     return images, labels
 
 
-def folder_files(folder: Path, split: str) -> tuple[list[Path], np.ndarray]:
-    """An image folder in the layout of ImageNet: <train|val|test>/<class>/<image>, sorted; classes by name."""
+def folder_files(folder: Path, split: str) -> tuple[list[Path], np.ndarray, int]:
+    """An image folder in the layout of ImageNet, <train|val|test>/<class>/<image>: files in order, labels, classes.
+
+    Classes are numbered by the sorted names of the folders in train/, where there is one.
+    """
     names = ("train",) if split == "train" else ("test", "val")
     top = next((folder / name for name in names if (folder / name).is_dir()), None)
     if top is None:
         raise BadInput(f"no folder {' or '.join(names)} in {folder}: the {split} split is not there")
-    classes = sorted(p.name for p in top.iterdir() if p.is_dir())
-    files = [(f, k) for k, name in enumerate(classes) for f in sorted((top / name).iterdir())
+    naming = folder / "train" if (folder / "train").is_dir() else top
+    classes = sorted(p.name for p in naming.iterdir() if p.is_dir())
+    if unknown := sorted({p.name for p in top.iterdir() if p.is_dir()} - set(classes)):
+        raise BadInput(f"{top / unknown[0]}: there is no such class in {naming}")
+    files = [(f, k) for k, name in enumerate(classes) if (top / name).is_dir()
+             for f in sorted((top / name).iterdir())
              if f.suffix.lower() in IMAGES]  # fmt: skip
     if not files:
         raise BadInput(f"no images in {top}/<class>/: known endings are {' '.join(IMAGES)}")
-    return [file for file, _ in files], np.array([k for _, k in files])
+    return [file for file, _ in files], np.array([k for _, k in files]), len(classes)
 
 
 def read_images(files: Sequence[Path], size: int) -> np.ndarray:
@@ -182,15 +191,23 @@ def fetch(url: str, md5: str, folder: Path, say: Callable[[str], None] = print) 
             raise BadInput(f"{url} has the MD5 checksum {found}, expected {md5}: nothing was kept")
         os.replace(part, target)
         if target.name.endswith(".tar.gz"):
-            with tarfile.open(target) as archive:
-                archive.extractall(folder, filter="data")
-            target.unlink()
-    except urllib.error.URLError as error:
+            unpack(target, folder)
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
         raise BadInput(f"cannot fetch {url}: {error}") from error
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise BadInput(f"cannot unpack {target}: {error}") from error
     except OSError as error:
         raise CannotWrite(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack beside the place, then move, so that half an archive is never taken for a data set."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        with tarfile.open(archive) as content:
+            content.extractall(scratch, filter="data")
+        for item in Path(scratch).iterdir():
+            os.replace(item, folder / item.name)
+    archive.unlink()
 
 
 def download(url: str, part: Path, say: Callable[[str], None]) -> str:

@@ -54,14 +54,26 @@ def exit_code(function: Callable[[], int | None], on_error: Callable[[str], None
         print("error: interrupted", file=sys.stderr, flush=True)
         return INCOMPLETE
     except BrokenPipeError:  # the reader of stdout, such as `head`, is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        mute()
+        return INCOMPLETE
     except OSError as error:
         if error.errno not in {*UNREADABLE, *UNWRITABLE}:
             return bug(error, on_error)
         return tell(f"{error.filename}: {error.strerror}", OUTPUT if error.errno in UNWRITABLE else INPUT, on_error)
     except Exception as error:
         return bug(error, on_error)
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe; a reader that has gone away is no reason to stop computing."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        mute()
+
+
+def mute() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(line: str, code: int, on_error: Callable[[str], None]) -> int:

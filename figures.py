@@ -132,6 +132,8 @@ def scale(
     if high < low or (high == low and (vmin is not None or vmax is not None)):
         raise BadUsage(f"the range {low:g} to {high:g} is empty: change --vmin or --vmax")
     given = vlevel is not None
+    if log and given:
+        raise BadUsage("--vlevel is a distance on a linear scale: leave it or --log out")
     log = (log or not given) and low > 0 and (log or high / low > LOG_FROM)
     if log and vmax is None and high / low > 10**DECADES:
         high = max(low * 10**DECADES, float(np.median(values)))

@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
     p.add_argument("--surf_file", "-f", required=True, help="surface file")
     p.add_argument("--surf_name", default="train_loss", help="field to convert (default: %(default)s)")
-    p.add_argument("--zmax", type=float, default=-1, help="cut the heights there (default: no cut)")
+    p.add_argument("--zmax", type=options.finite, default=-1, help="cut the heights there (default: no cut)")
     p.add_argument("--interp", type=int, default=-1, metavar="N", help="interpolate to N x N points with cubic splines")
     p.add_argument("--log", action="store_true", help="natural logarithm of the field as height")
     p.add_argument("--show_points", action="store_true", help="mark the points as vertices")

@@ -15,8 +15,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from errors import BadInput, BadUsage, CannotWrite, exit_code
 from surface import Grid, Surface
 
 FORMAT = "loss surface 1"
+DAMAGE = (OSError, LookupError, RuntimeError, TypeError, ValueError, AttributeError, MemoryError, EOFError)
 MISSING = {"min_eig": 1.0}  # what the original stores where nothing is computed; -1 for every other field
 
 
@@ -73,7 +74,12 @@ def fill_directions(group: h5py.Group, directions: Directions) -> None:
 def read_directions(path: str | Path) -> Directions:
     """Read a direction file. Raises BadInput when it is none, or when its checksum does not fit."""
     with opened(path) as f:
-        root = f["directions"] if "directions" in f else f
+        link = f.get("directions", getlink=True)
+        try:
+            root = f if link is None else f["directions"]
+        except KeyError:
+            where = getattr(link, "filename", path)
+            raise BadInput(f"{path} leads to the directions in {where}, which are not there") from None
         if "xdirection" not in root:
             raise BadInput(f"{path} holds no 'xdirection': it is no direction file")
         axes: list[list[np.ndarray] | None] = []
@@ -123,7 +129,8 @@ def write_surface(
         if embed is not None:
             fill_directions(f.create_group("directions", track_order=True), embed)
         elif dir_file is not None:
-            f["directions"] = h5py.ExternalLink(os.path.relpath(dir_file, Path(path).resolve().parent), "/")
+            here = Path(path).resolve().parent
+            f["directions"] = h5py.ExternalLink(os.path.relpath(Path(dir_file).resolve(), here), "/")
 
     write(path, fill)
 
@@ -179,13 +186,13 @@ def ordered(f: h5py.File, group: str) -> dict[str, np.ndarray]:
 
 def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
     """A file of the original release: no mask, and non-square grids stored as (nx, ny) but filled as (ny, nx)."""
-    values, done = {}, np.ones(grid.shape, bool)
+    values, done = {}, np.zeros(grid.shape, bool)
     for name, item in f.items():
         if isinstance(item, h5py.Dataset) and item.shape in {grid.shape, grid.shape[::-1]} and "coord" not in name:
             array = np.asarray(item[()], dtype=np.float64).reshape(grid.shape)
             missing = array == MISSING.get(name, -1.0)
             values[name] = np.where(missing, np.nan, array)
-            done &= ~missing
+            done |= ~missing
     if not values:
         raise BadInput(f"{path} holds coordinates but no field on the grid {grid.shape}")
     about = {"origin": "written by another program: no checksums, provenance unknown"}
@@ -194,16 +201,26 @@ def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
     return Surface(grid, done, values=values, foreign=done.copy(), about=about)
 
 
+def embeds_directions(path: str | Path) -> bool:
+    """Whether a surface file holds its directions itself."""
+    with opened(path) as f:
+        return isinstance(f.get("directions", getlink=True), h5py.HardLink)
+
+
 def direction_link(path: str | Path) -> str | None:
     """The direction file that a surface file names, or None."""
     with opened(path) as f:
         return text(f["dir_file"][()]) if "dir_file" in f else None
 
 
-def write_projection(path: str | Path, coordinates: np.ndarray, **more: np.ndarray) -> None:
-    """Write a projected trajectory, coordinates (checkpoints, 2), atomically. Raises CannotWrite."""
+def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, **more: np.ndarray) -> None:
+    """Write a trajectory projected on the directions with the hash `plane`, atomically. Raises CannotWrite.
+
+    coordinates: (checkpoints, 2).
+    """
 
     def fill(f: h5py.File) -> None:
+        f.attrs["directions"] = plane
         f["proj_xcoord"], f["proj_ycoord"] = coordinates[:, 0], coordinates[:, 1]
         for name, array in more.items():
             f[name] = array
@@ -219,6 +236,8 @@ def read_projection(
         if "proj_xcoord" not in f or "proj_ycoord" not in f:
             raise BadInput(f"{path} holds no 'proj_xcoord' and 'proj_ycoord': it is no projected trajectory")
         x, y = (read_array(f, name, 1) for name in ("proj_xcoord", "proj_ycoord"))
+        if len(x) != len(y):
+            raise BadInput(f"{path} holds {len(x)} and {len(y)} coordinates: they do not fit")
     explained: Sequence[float] = ()
     if dir_file:
         with opened(dir_file) as f:
@@ -233,7 +252,7 @@ def write(path: str | Path, fill: Any) -> None:
     The image is built in memory because libhdf5 crashes on a full disk, and because an interrupted write must leave
     the previous file as it was.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a symbolic link stays one
     temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
     try:
         with h5py.File(str(path), "w", driver="core", backing_store=False, track_order=True) as f:
@@ -257,13 +276,22 @@ def write(path: str | Path, fill: Any) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def opened(path: str | Path) -> h5py.File:
+@contextmanager
+def opened(path: str | Path) -> Iterator[h5py.File]:
+    """An HDF5 file for reading. Raises BadInput for whatever goes wrong in it, since any byte may be damaged."""
     if not Path(path).is_file():
         raise BadInput(f"no file {path}")
     try:
-        return h5py.File(path, "r", locking=False, track_order=True)
+        f = h5py.File(path, "r", locking=False, track_order=True)
     except OSError as error:
         raise BadInput(f"{path} is not a readable HDF5 file: {str(error).splitlines()[0][:150]}") from error
+    with f:
+        try:
+            yield f
+        except (BadInput, BadUsage, CannotWrite):
+            raise
+        except DAMAGE as error:
+            raise BadInput(f"{path} is damaged, or not what it should be: {type(error).__name__}: {error}") from error
 
 
 def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:
@@ -275,6 +303,12 @@ def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:
 
 def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
     return json.loads(item.attrs[name]) if name in item.attrs else {}
+
+
+def projection_plane(path: str | Path) -> str | None:
+    """The hash of the directions a trajectory was projected on; None where the file does not say."""
+    with opened(path) as f:
+        return text(f.attrs["directions"]) if "directions" in f.attrs else None
 
 
 def text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from errors import BadUsage, CannotWrite, exit_code
 from scheduler import World, connect, first_launched
 
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer")
+SEED = 123  # of the random directions, as in the original release
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
 
 
@@ -41,6 +43,23 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is no finite number")
+    return value
+
+
+def not_negative(text: str) -> float:
+    value = finite(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is negative")
+    return value
+
+
 def share(text: str) -> float:
     try:
         value = float(text)
@@ -64,6 +83,8 @@ class DataChoice:
     files: tuple[str | None, str | None]
     download: bool
     image_size: int
+    classes: int | None
+    split_idx: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +134,8 @@ def networks(args: argparse.Namespace) -> Networks:
 
     if args.model_file3 and not args.y:
         raise BadUsage("--model_file3 is the network at y = 1: give --y too")
-    return Networks(args.model, str(place(args.model_file)), place(args.model_file2), place(args.model_file3))
+    third = None if args.same_dir else place(args.model_file3)  # as in the original, --same_dir wins
+    return Networks(args.model, str(place(args.model_file)), place(args.model_file2), third)
 
 
 def add_data(p: argparse.ArgumentParser) -> None:
@@ -123,6 +145,7 @@ def add_data(p: argparse.ArgumentParser) -> None:
     g.add_argument("--datapath", help="folder that holds the data set (a file for npz)")
     g.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
     g.add_argument("--image_size", type=positive, default=224, help="of an image folder (default: %(default)s)")
+    g.add_argument("--classes", type=positive, help="number of classes of your own data (default: the checkpoint's)")
     g.add_argument("--split", choices=("train", "test", "both"), default="train", help="default: %(default)s")
     g.add_argument("--limit", type=positive, metavar="N", help="the first N samples in file order")
     g.add_argument("--raw_data", action="store_true", help="do not normalize")
@@ -140,7 +163,8 @@ def add_data(p: argparse.ArgumentParser) -> None:
 def data_choice(args: argparse.Namespace) -> DataChoice:
     splits = ("train", "test") if args.split == "both" else (args.split,)
     return DataChoice(args.dataset, args.datapath, args.raw_data, args.data_split, args.limit, splits,
-                      (args.trainloader, args.testloader), args.download, args.image_size)  # fmt: skip
+                      (args.trainloader, args.testloader), args.download, args.image_size, args.classes,
+                      args.split_idx)  # fmt: skip
 
 
 def add_directions(p: argparse.ArgumentParser) -> None:
@@ -155,7 +179,7 @@ def add_directions(p: argparse.ArgumentParser) -> None:
                        help="biasbn: zero for biases and BatchNorm; otherwise the original release's rule holds, the "
                        "direction there is the weights themselves, in x and y alike")  # fmt: skip
     g.add_argument("--same_dir", action="store_true", help="use the x direction for y too")
-    g.add_argument("--seed", type=natural, default=123, help="of the random directions (default: %(default)s)")
+    g.add_argument("--seed", type=natural, default=SEED, help="of the random directions (default: %(default)s)")
     g.add_argument("--idx", type=natural, default=0, help="number of a repeat: other directions, other file names")
     g.add_argument("--dir_file", help="direction file to use, or to write if it does not exist")
 
@@ -187,14 +211,14 @@ def add_plot(p: argparse.ArgumentParser) -> None:
     g.add_argument("--plot", action="store_true", help="draw the figures when the surface is complete")
     g.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
     add_contours(g)
-    g.add_argument("--loss_max", type=float, help="top of the loss axis of curves")
+    g.add_argument("--loss_max", type=finite, help="top of the loss axis of curves")
     add_looks(g)
 
 
 def add_contours(g: argparse._ActionsContainer) -> None:
-    g.add_argument("--vmin", type=float, help="lowest contour (default: chosen from the data)")
-    g.add_argument("--vmax", type=float, help="highest contour (default: chosen from the data)")
-    g.add_argument("--vlevel", type=float, help="distance of contours (default: chosen from the data)")
+    g.add_argument("--vmin", type=finite, help="lowest contour (default: chosen from the data)")
+    g.add_argument("--vmax", type=finite, help="highest contour (default: chosen from the data)")
+    g.add_argument("--vlevel", type=finite, help="distance of contours (default: chosen from the data)")
 
 
 def add_looks(g: argparse._ActionsContainer) -> None:
@@ -208,8 +232,7 @@ def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
     if nets.file2:
         name = joined(nets.file, nets.file2)
     name += f"_{choice.dir_type}"
-    if not nets.file2:
-        name += named_axis("x", choice.x)
+    name += named_axis("x", choice.x)
     if choice.y is not None:
         if nets.file3:
             name = joined(name, nets.file3)
@@ -218,7 +241,7 @@ def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
             name += "_same_dir" if choice.same_dir else ""
     if choice.idx:
         name += f"_idx={choice.idx}"
-    if choice.seed != 123:
+    if choice.seed != SEED:
         name += f"_seed={choice.seed}"
     return shortened(Path(name + ".h5"))
 
@@ -229,8 +252,13 @@ def named_axis(letter: str, axis: Axis) -> str:
 
 
 def joined(first: str, second: str) -> str:
-    """`first`, and what tells `second` from it: its name, with its folder when that is another one."""
+    """`first`, and what tells `second` from it: its name, with its folder when that is another one.
+
+    For files in folders side by side this is the original's name, which lies beside the folders.
+    """
     a, b = Path(first), Path(second)
+    if a.parent != b.parent and a.parent.parent == b.parent.parent and a.parent.name and b.parent.name:
+        return f"{a.parent}_{a.name}_{b.parent.name}_{b.name}"
     return f"{first}_{b.name}" if a.parent == b.parent else f"{first}_{b.parent.name}_{b.name}"
 
 
@@ -240,7 +268,7 @@ def surface_name(dir_file: Path, x: str, y: str | None, data: DataChoice, loss: 
     ranges = [[float(part) for part in text.split(":")] for text in (x, y) if text]
     name += "_" + "x".join(f"[{low},{high},{int(number)}]" for low, high, number in ranges)
     name += "_rawdata" if data.raw else ""
-    name += f"_datasplit={data.data_split}_splitidx=0" if data.data_split > 1 else ""
+    name += f"_datasplit={data.data_split}_splitidx={data.split_idx}" if data.data_split > 1 else ""
     name += f"_loss={loss}" if loss != "crossentropy" else ""
     name += f"_limit={data.limit}" if data.limit else ""
     name += "" if data.splits == ("train",) else f"_split={'+'.join(data.splits)}"

@@ -5,6 +5,7 @@ python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one 
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,9 +32,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--idx_max", type=int, default=10, help="last repeat (default: %(default)s)")
     p.add_argument("--labels", nargs="+", help="a name for each file (default: the file names)")
     p.add_argument("--out", help="beginning of the figures' names (default: the first file's name)")
-    p.add_argument("--xmin", type=float, help="left end of the axis")
-    p.add_argument("--xmax", type=float, help="right end of the axis")
-    p.add_argument("--loss_max", type=float, help="top of the loss axis")
+    p.add_argument("--xmin", type=options.finite, help="left end of the axis")
+    p.add_argument("--xmax", type=options.finite, help="right end of the axis")
+    p.add_argument("--loss_max", type=options.finite, help="top of the loss axis")
     options.add_looks(p)
     return p
 
@@ -74,8 +75,8 @@ def draw(
     with figures.style(show) as plt:
         if any(loss_names(surface) for surface in curves):
             losses = np.concatenate([surface.fields[name] for surface in curves for name in loss_names(surface)])
-            axes = replace(axes, log=axes.log or steep(losses))
             end = "_log" if axes.log else ""
+            axes = replace(axes, log=axes.log or steep(losses))
             if len(curves) > 1:
                 drawn += figures.save(draw_several(plt, curves, names, axes), f"{base}_1d_compare{end}")
             else:
@@ -84,6 +85,8 @@ def draw(
                     drawn += figures.save(draw_kind(plt, curves[0], axes, kind), f"{base}_1d_{kind}{end}")
         if all({"min_eig", "max_eig"} <= set(surface.fields) for surface in curves):
             drawn += figures.save(draw_ratio(plt, curves, names, axes), f"{base}_1d_eig_ratio")
+    if not drawn:
+        raise BadInput(f"{paths[0]} holds neither a loss nor eigenvalues: {', '.join(curves[0].fields)}")
     return drawn
 
 
@@ -132,7 +135,7 @@ def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes
     import seaborn as sns
 
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.4), sharex=True, layout="constrained")
-    for surface, name, colour in zip(curves, names, sns.color_palette("colorblind"), strict=False):
+    for surface, name, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
         for split, line in (("train", "-"), ("test", "--")):
             for axis, field in ((top, "loss"), (bottom, "acc")):
                 if f"{split}_{field}" in surface.fields:
@@ -195,7 +198,7 @@ def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: 
     import seaborn as sns
 
     fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
-    for surface, name, colour in zip(curves, names, sns.color_palette("colorblind"), strict=False):
+    for surface, name, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
         axis.plot(surface.grid.x[surface.done], figures.eigen_ratio(surface)[surface.done], color=colour, label=name)
     axis.set(xlabel="coordinate along the direction", ylabel=r"$|\lambda_{\min} / \lambda_{\max}|$",
              xlim=(axes.xmin, axes.xmax), ylim=(0, None))  # fmt: skip
@@ -206,7 +209,7 @@ def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: 
 
 
 def draw_repeats(
-    prefix: str, idx_min: int, idx_max: int, *, axes: Axes | None = None, show: bool = False
+    prefix: str, idx_min: int, idx_max: int, *, out: str | None = None, axes: Axes | None = None, show: bool = False
 ) -> list[Path]:
     """Mean and standard deviation over repeats PREFIX_<idx>.h5, all on one grid. Raises BadInput."""
     paths, axes = [Path(f"{prefix}_{idx}.h5") for idx in range(idx_min, idx_max + 1)], axes or Axes()
@@ -218,6 +221,9 @@ def draw_repeats(
             raise BadInput(f"{path} has the grid {surface.grid}, {paths[0]} has {curves[0].grid}")
         if not surface.done.all():
             raise BadInput(f"{path} is not finished: {surface.done.sum()} of {surface.grid.size} cells")
+        if not loss_names(surface):
+            raise BadInput(f"{path} holds no loss: {', '.join(surface.fields)}")
+    end = "_log" if axes.log else ""
     with figures.style(show) as plt:
         losses = np.concatenate([s.fields[name] for s in curves for name in loss_names(s)])
         axes = replace(axes, log=axes.log or steep(losses))
@@ -233,7 +239,7 @@ def draw_repeats(
         top.set_title(f"mean of {len(curves)} directions; shaded: one standard deviation", fontsize="medium")
         top.legend(frameon=False)
         bottom.set(ylabel="error (%)", ylim=(-2, 102), xlabel="coordinate along the direction")
-        return figures.save(fig, f"{prefix}_1d_loss_err_repeat" + ("_log" if axes.log else ""))
+        return figures.save(fig, f"{out or prefix}_1d_loss_err_repeat{end}")
 
 
 def band(axis: Any, x: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
@@ -246,7 +252,9 @@ def band(axis: Any, x: np.ndarray, values: np.ndarray, colour: str, label: str) 
 def run(args: argparse.Namespace) -> None:
     axes = Axes(args.log, args.xmin, args.xmax, args.loss_max)
     if args.prefix:
-        draw_repeats(args.prefix, args.idx_min, args.idx_max, axes=axes, show=args.show)
+        if args.labels:
+            raise BadUsage("--labels name single files; repeats of a --prefix are drawn as one")
+        draw_repeats(args.prefix, args.idx_min, args.idx_max, out=args.out, axes=axes, show=args.show)
     else:
         draw(args.surf_file, labels=args.labels, out=args.out, axes=axes, show=args.show)
 

@@ -18,7 +18,7 @@ import figures
 import options
 from errors import BadInput, BadUsage, exit_code
 from figures import Scale
-from h5_util import read_projection, read_surface
+from h5_util import projection_plane, read_projection, read_surface
 from surface import Surface
 
 MAP = "viridis"
@@ -27,14 +27,14 @@ NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
 
 def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
-    p.add_argument("--surf_file", "-f", nargs="+", required=True, help="surface files; several share one scale")
+    p.add_argument("--surf_file", "-f", nargs="+", help="surface files; several share one scale")
     p.add_argument("--labels", nargs="+", help="a name for each file")
     p.add_argument("--out", help="beginning of the figures' names (default: the first file's name)")
     p.add_argument("--surf_name", help="field to draw (default: train_loss)")
     p.add_argument("--dir_file", help="direction file of a trajectory, for the variance that its axes explain")
     p.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
     options.add_contours(p)
-    p.add_argument("--zlim", type=float, help="top of the 3-D figure")
+    p.add_argument("--zlim", type=options.finite, help="top of the 3-D figure")
     options.add_looks(p)
     return p
 
@@ -88,6 +88,9 @@ def draw(
     shared = figures.scale([p.values for p in panels], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log)
     base = f"{out or paths[0]}{'_compare' if len(paths) > 1 and not out else ''}_{name}"
     trajectory = read_projection(proj_file, dir_file) if proj_file else None
+    planes = {projection_plane(proj_file) if proj_file else None, *(s.request.get("directions") for s in surfaces)}
+    if proj_file and len(planes - {None}) > 1:
+        raise BadInput(f"the trajectory in {proj_file} was projected on other directions than the surface's")
     drawn: list[Path] = []
     with figures.style(show) as plt:
         kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
@@ -226,6 +229,8 @@ def solid_figure(plt: Any, panels: Sequence[Panel], scale: Scale, name: str, zli
 
     floor, ceiling = scale.limits
     if zlim is not None:
+        if zlim <= scale.low:
+            raise BadUsage(f"--zlim {zlim:g} is not above the lowest value, {scale.low:g}")
         ceiling = float(np.log10(zlim) if scale.log else zlim)
 
     fig = plt.figure(figsize=(5.2 * len(panels), 4.6))
@@ -255,6 +260,11 @@ def solid_figure(plt: Any, panels: Sequence[Panel], scale: Scale, name: str, zli
 
 
 def run(args: argparse.Namespace) -> None:
+    if not args.surf_file:
+        if not args.proj_file:
+            raise BadUsage("name a --surf_file to draw, or a --proj_file")
+        draw_path(args.proj_file, args.dir_file, show=args.show)
+        return
     draw(args.surf_file, labels=args.labels, out=args.out, surf_name=args.surf_name, dir_file=args.dir_file,
          proj_file=args.proj_file, vmin=args.vmin, vmax=args.vmax, vlevel=args.vlevel, zlim=args.zlim, log=args.log,
          show=args.show)  # fmt: skip

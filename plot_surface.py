@@ -15,7 +15,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
-from errors import BadInput, BadUsage
-from h5_util import Directions, read_directions, write_directions
+from errors import BadInput, BadUsage, Stop, say
+from h5_util import Directions, embeds_directions, read_directions, read_surface, write_directions
 from recorder import Log, compare, fill, resume, rows_of
 from scheduler import World, follow
 from surface import Grid, Surface
@@ -61,54 +61,71 @@ class Job:
 
 
 def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
-    say = print if world.root else lambda line: None
-    if world.note:
-        say(f"note: {world.note}")
     if not world.root:
         job = world.share(None)
         if job is None:
             return 0
         follow(world, lambda: make_work(job, world))
         return 0
-    surf_file, dir_file, directions, job = prepare(world, args, command, say)
-    surface = job.surface
+    if world.note:
+        say(f"note: {world.note}")
+    task = prepare(world, args, command, log)
+    job, surface = task.job, task.job.surface
     if args.verbose or args.dry_run:
         for name, value in {
             **surface.request,
             **job.plan,
             "threads per rank": job.threads,
             "ranks": world.size,
-            "direction file": dir_file,
-            "surface file": surf_file,
+            "direction file": task.dir_file,
+            "surface file": task.surf_file,
         }.items():
             say(f"{name} = {value}")  # fmt: skip
     if args.dry_run:
         world.share(None)
         say(f"would compute {len(surface.pending)} of {surface.grid.size} cells")
         return 0
+    task.write_directions()
     world.share(job)
-    log.beside(surf_file)
     log.line(f"started: {shlex.join(command)}")
-    say(f"{surf_file}: {surface.grid}, {surface.done.sum()} of {surface.grid.size} cells done; "
+    say(f"{task.surf_file}: {surface.grid}, {surface.done.sum()} of {surface.grid.size} cells done; "
         f"{world.size} rank{'s' * (world.size > 1)} x {job.threads} threads on {job.plan['device']}")  # fmt: skip
-    surface = fill(world, surf_file, surface, lambda: make_work(job, world), dir_file=dir_file,
-                   embed=directions if args.self_contained else None, say=say)  # fmt: skip
+    surface = fill(world, task.surf_file, surface, lambda: make_work(job, world), dir_file=task.dir_file,
+                   embed=task.directions if task.embed else None)  # fmt: skip
     log.line("complete")
-    report(surface, surf_file, say)
+    report(surface, task.surf_file)
     if args.plot:
-        draw(surf_file, surface, args)
+        try:
+            draw(task.surf_file, task.dir_file, surface, args)
+        except Stop as error:  # the surface is complete all the same
+            say(f"note: not drawn: {error}")
     return 0
 
 
-def prepare(
-    world: World, args: argparse.Namespace, command: Sequence[str], say: Callable[[str], None]
-) -> tuple[Path, Path, Directions, Job]:
-    """On rank 0: read everything once, write the direction file, and say what is to be computed."""
+@dataclass(frozen=True)
+class Task:
+    """What rank 0 has prepared. new: the directions are not in their file yet."""
+
+    surf_file: Path
+    dir_file: Path
+    directions: Directions
+    new: bool
+    embed: bool
+    job: Job
+
+    def write_directions(self) -> None:
+        if self.new:
+            write_directions(self.dir_file, self.directions)
+            say(f"new directions are in {self.dir_file}")
+
+
+def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> Task:
+    """On rank 0: read everything once and say what is to be computed. Writes nothing."""
     import torch
 
     from evaluation import choose_path
     from losses import LOSSES
-    from models import build, load_into, read_state
+    from models import load_into, read_state
     from models.checkpoint import digest
     from net_plotter import tensors
 
@@ -118,10 +135,17 @@ def prepare(
         say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
     grid = Grid.parse(args.x, args.y)
     nets, choice, chosen = options.networks(args), options.direction_choice(args), options.data_choice(args)
-    data = {split: load_split(chosen, split) for split in chosen.splits}
-    first = data[chosen.splits[0]]
+    dir_file = place(choice.dir_file, options.direction_name(nets, choice), args.surf_file)
+    surf_file = place(args.surf_file, options.surface_name(dir_file, args.x, args.y, chosen, args.loss_name), None)
+    if not args.dry_run:
+        log.beside(surf_file)
+    for what, path in (("surface", surf_file), ("direction", dir_file)):
+        if not path.resolve().parent.is_dir():
+            raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
     states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
-    net = build(nets.model, first.inputs.shape[1:], first.classes)
+    data = load_data(chosen, states[nets.file])
+    first = data[chosen.splits[0]]
+    net = network_for(nets.model, first)
 
     def at(file: str) -> "dict[str, Tensor]":
         load_into(net, states[file], file)
@@ -129,17 +153,45 @@ def prepare(
 
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
-    metrics = tuple(LOSSES[args.loss_name](net.eval(), (first.inputs[:1], first.targets[:1])).metrics)
+    try:
+        metrics = tuple(LOSSES[args.loss_name](net.eval(), (first.inputs[:1], first.targets[:1])).metrics)
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        shape = "x".join(map(str, first.inputs.shape[1:]))
+        raise BadInput(f"{nets.model} cannot take inputs of {shape}: {str(error).splitlines()[0][:150]}") from error
     record = {"model": nets.model, "checkpoint": digest(states[nets.file]), "dir_type": choice.dir_type}
-    dir_file = place(choice.dir_file, options.direction_name(nets, choice), args.surf_file, say)
-    directions = find_directions(dir_file, record, nets, choice, net, origin, targets, states, say, dry=args.dry_run)
-    surf_file = place(args.surf_file, options.surface_name(dir_file, args.x, args.y, chosen, args.loss_name), None, say)
-    if not surf_file.resolve().parent.is_dir():
-        raise BadInput(f"no folder {surf_file.parent} for the surface file: make it first")
+    directions, new = find_directions(dir_file, record, nets, choice, net, origin, targets, states)
+    same = dir_file.resolve() == surf_file.resolve()
+    if same and (new or not is_surface(surf_file)):
+        raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
     folded, reason = choose_path(net, first.inputs[:8])
     if args.verbose and not folded:
         say(f"BatchNorm is not folded: {reason}")
-    plan = {
+    used = Directions(directions.x, directions.y if grid.y is not None else None)
+    request = {**record, "dataset": first.name, "loss": args.loss_name, "split": args.split, "directions": used.sha256,
+               **{f"{split}_data": d.digest for split, d in data.items()}}  # fmt: skip
+    threads = args.threads or world.cores
+    fresh = Surface.empty(grid, {split: len(d) for split, d in data.items()}, metrics, plan=new_plan(args, folded), request=request,
+                          about=provenance(world, command, threads, args))  # fmt: skip
+    surface = fresh if args.force else resume(surf_file, fresh, dir_file)
+    say_what_stays(surf_file, surface, args.batch_size, threads)
+    embed = args.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
+    job = Job(
+        nets.model,
+        {name: value.numpy() for name, value in net.state_dict().items()},
+        {split: (d.inputs.numpy(), d.targets.numpy(), d.classes) for split, d in data.items()},
+        choice.dir_type,
+        (used.x, used.y),
+        args.loss_name,
+        dict(surface.plan),
+        threads,
+        surface,
+    )
+    return Task(surf_file, dir_file, directions, new, embed, job)
+
+
+def new_plan(args: argparse.Namespace, folded: bool) -> dict[str, Any]:
+    """What decides the last digits of a new surface."""
+    return {
         "device": "cuda" if args.cuda else "cpu",
         "precision": "float32",
         "path": "folded" if folded else "unfolded",
@@ -147,31 +199,55 @@ def prepare(
         "points_per_call": 1,
         "order": "file",
     }
-    request = {**record, "dataset": chosen.dataset, "loss": args.loss_name, "split": args.split,
-               "directions": directions.sha256,
-               **{f"{split}_data": d.digest for split, d in data.items()}}  # fmt: skip
-    threads = args.threads or world.cores
-    fresh = Surface.empty(grid, {split: len(d) for split, d in data.items()}, metrics, plan=plan, request=request,
-                          about=provenance(world, command, threads, args))  # fmt: skip
-    surface = fresh if args.force else resume(surf_file, fresh, dir_file)
-    plan = dict(surface.plan)
-    if args.batch_size not in (0, plan["batch_size"]):
-        say(f"note: {surf_file} was started with batch size {plan['batch_size']}, which stays")
-    if surface.about.get("threads_per_rank", threads) != threads:
-        say(f"note: {surf_file} was started with {surface.about['threads_per_rank']} threads per rank, now {threads}: "
-            "the last digits may differ")  # fmt: skip
-    job = Job(
-        nets.model,
-        {name: value.numpy() for name, value in net.state_dict().items()},
-        {split: (d.inputs.numpy(), d.targets.numpy(), d.classes) for split, d in data.items()},
-        choice.dir_type,
-        (directions.x, directions.y if grid.y is not None else None),
-        args.loss_name,
-        plan,
-        threads,
-        surface,
-    )
-    return surf_file, dir_file, directions, job
+
+
+def say_what_stays(surf_file: Path, surface: Surface, batch_size: int, threads: int) -> None:
+    """Tell where a continued file's plan differs from this run."""
+    if batch_size not in (0, surface.plan["batch_size"]):
+        say(f"note: {surf_file} was started with batch size {surface.plan['batch_size']}, which stays")
+    before = surface.about.get("threads_per_rank", threads)
+    if before != threads:
+        say(f"note: {surf_file} was started with {before} threads per rank, now {threads}: the last digits may differ")
+
+
+def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]") -> "dict[str, Dataset]":
+    """Every split that is asked for. A user's own data have as many classes as the checkpoint has outputs."""
+    from dataloader import OWN
+
+    for split, file in zip(("train", "test"), chosen.files, strict=True):
+        if file and split not in chosen.splits:
+            say(f"note: --{split}loader {file} is not used: --split asks for {' and '.join(chosen.splits)}")
+    data = {split: load_split(chosen, split) for split in chosen.splits}
+    if chosen.classes or chosen.dataset in OWN or any(chosen.files):
+        outputs = [value.shape[0] for value in state.values() if value.dim() >= 1]
+        classes = chosen.classes or outputs[-1]
+        data = {split: replace(d, classes=classes) for split, d in data.items()}
+    for split, d in data.items():
+        if int(d.targets.max()) >= d.classes:
+            raise BadInput(f"the {split} data have the label {int(d.targets.max())}, the network {d.classes} classes")
+    return data
+
+
+def network_for(model: str, data: "Dataset") -> "nn.Module":
+    """A network of the zoo for samples of this shape. Raises BadInput where that is not possible."""
+    from models import build
+
+    shape = data.inputs.shape[1:]
+    try:
+        return build(model, shape, data.classes)
+    except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise BadInput(f"there is no {model} for inputs of {'x'.join(map(str, shape))}: {error}") from error
+
+
+def is_surface(path: Path) -> bool:
+    """Whether a readable surface file is there."""
+    if not path.exists():
+        return False
+    try:
+        read_surface(path)
+    except BadInput:
+        return False
+    return True
 
 
 def load_split(chosen: options.DataChoice, split: str) -> "Dataset":
@@ -186,7 +262,7 @@ def load_split(chosen: options.DataChoice, split: str) -> "Dataset":
                 data_split=chosen.data_split, image_size=chosen.image_size)  # fmt: skip
 
 
-def place(given: str | None, default: Path, beside: str | None, say: Callable[[str], None]) -> Path:
+def place(given: str | None, default: Path, beside: str | None) -> Path:
     """The file that is given, or the default; the latter beside another output when its own folder is read-only."""
     if given:
         return Path(given)
@@ -205,11 +281,8 @@ def find_directions(
     origin: "dict[str, Tensor]",
     targets: "Sequence[dict[str, Tensor] | None]",
     states: "dict[str, dict[str, Tensor]]",
-    say: Callable[[str], None],
-    *,
-    dry: bool = False,
-) -> Directions:
-    """The directions in the file, when it fits, otherwise new ones, which are written there first (unless `dry`)."""
+) -> tuple[Directions, bool]:
+    """The directions in the file when it fits, otherwise new ones; and whether they are still to be written."""
     from models.checkpoint import digest
     from net_plotter import as_arrays, as_point
 
@@ -221,29 +294,42 @@ def find_directions(
                 "the x direction" if letter == "y" and choice.same_dir
                 else f"random, norm={axis.norm or 'none'}, ignore={axis.ignore or 'none'}, "
                      f"seed={choice.seed}, idx={choice.idx}")  # fmt: skip
-    if dir_file.exists():
-        found = read_directions(dir_file)
-        if not found.about:
-            say(f"note: {dir_file} records no provenance; it is used as it is")
-        elif choice.dir_file is None:
-            compare(dir_file, found.about, about, "give another --dir_file, or remove this one")
-        if choice.y is not None and found.y is None:
-            raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
+    found = read_directions(dir_file) if dir_file.exists() else None
+    if found is not None:
+        check_record(dir_file, found, about, choice)
         for letter, arrays in (("x", found.x), ("y", found.y)):
             if arrays is not None:
                 as_point(arrays, net, choice.dir_type, f"the {letter} direction in {dir_file}")
-        return found
+        if choice.y is None or found.y is not None:
+            return found, False
+        if choice.dir_file is not None:
+            raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
     vectors: list[dict[str, Tensor]] = []
     for k, (axis, target) in enumerate(zip((choice.x, choice.y), targets, strict=True)):
         if axis is not None:
             vectors.append(vectors[0] if k and choice.same_dir else new_direction(origin, axis, target, choice, k))
-    axes_arrays = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
-    directions = Directions(axes_arrays[0], axes_arrays[1] if len(axes_arrays) > 1 else None, about)
-    if not dir_file.resolve().parent.is_dir():
-        raise BadInput(f"no folder {dir_file.parent} for the direction file: make it first")
-    if not dry:
-        write_directions(dir_file, directions)
-    return directions
+    arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
+    if found is not None:  # a file of one direction gets the second
+        arrays_of[0] = list(found.x)
+    return Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about), True
+
+
+def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choice: options.DirectionChoice) -> None:
+    """Compare what a direction file records with what is asked for, on the axes that are used.
+
+    A file that the user names is used as it is, and differences are said; but where --seed or --idx ask for directions
+    that it does not hold, or where the name was not the user's choice, that is an error.
+    """
+    if not found.about:
+        say(f"note: {dir_file} records no provenance; it is used as it is")
+        return
+    asked = {name: value for name, value in about.items() if name != "y" or found.y is not None}
+    recorded = {name: found.about.get(name) for name in asked}
+    if choice.dir_file is None or choice.idx or choice.seed != options.SEED:
+        compare(dir_file, recorded, asked, "give another --dir_file, or remove this one")
+    for name, value in asked.items():
+        if recorded[name] != value:
+            say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
 
 
 def new_direction(
@@ -304,14 +390,17 @@ def make_work(job: Job, world: World) -> Callable[[list[int]], np.ndarray]:
     dx, dy = (None if d is None else as_point(d, net, job.dir_type, "the direction") for d in job.directions)
     assert dx is not None
     plane = Affine(tensors(net, job.dir_type), dx, dy)
-    evaluator = Evaluator(net, plane, data, LOSSES[job.loss], batch_size=job.plan["batch_size"], device=device,
-                          folded=job.plan["path"] == "folded")  # fmt: skip
+    try:
+        evaluator = Evaluator(net, plane, data, LOSSES[job.loss], batch_size=job.plan["batch_size"], device=device,
+                              folded=job.plan["path"] == "folded")  # fmt: skip
+    except torch.cuda.OutOfMemoryError as error:
+        raise BadUsage(f"the data and the directions do not fit into the memory of {device}: use --limit") from error
     work = rows_of(evaluator, job.surface)
 
     def guarded(cells: list[int]) -> np.ndarray:
         try:
             return work(cells)
-        except torch.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             raise BadUsage(f"out of memory on {device} with --batch_size {job.plan['batch_size']}: "
                            "give a smaller one and another --surf_file") from error  # fmt: skip
 
@@ -325,7 +414,7 @@ def as_tensor(array: np.ndarray) -> "Tensor":
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def report(surface: Surface, surf_file: Path, say: Callable[[str], None]) -> None:
+def report(surface: Surface, surf_file: Path) -> None:
     for name, array in surface.fields.items():
         if name.endswith(("_loss", "_acc")):
             known = array[np.isfinite(array)]
@@ -338,7 +427,7 @@ def report(surface: Surface, surf_file: Path, say: Callable[[str], None]) -> Non
     say(f"complete: {surf_file}")
 
 
-def draw(surf_file: Path, surface: Surface, args: argparse.Namespace) -> None:
+def draw(surf_file: Path, dir_file: Path, surface: Surface, args: argparse.Namespace) -> None:
     if surface.grid.y is None:
         import plot_1D
 
@@ -347,6 +436,7 @@ def draw(surf_file: Path, surface: Surface, args: argparse.Namespace) -> None:
         import plot_2D
 
         plot_2D.draw([surf_file], vmin=args.vmin, vmax=args.vmax, vlevel=args.vlevel, proj_file=args.proj_file,
+                     dir_file=str(dir_file),
                      log=args.log, show=args.show)  # fmt: skip
 
 

@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dir_type", choices=("weights", "states"), default="weights")
     p.add_argument("--ignore", choices=("", "biasbn"), default="", help="biasbn: leave out biases and BatchNorm")
     p.add_argument("--dir_file", help="project onto the plane in this file instead")
+    p.add_argument("--force", action="store_true", help="replace the directions of other checkpoints")
     p.add_argument("--show", action="store_true", help="open a window too")
     return p
 
@@ -127,6 +128,9 @@ def run(args: argparse.Namespace) -> None:
         dir_file = folder / "directions.h5"
         directions = principal_plane(rows, net, args, files)
         options.make_folder(folder)
+        if dir_file.exists() and not args.force and read_directions(dir_file).sha256 != directions.sha256:
+            raise BadInput(f"{dir_file} holds other directions ({read_directions(dir_file).about.get('of', 'unknown')}), "
+                           "on which surfaces may rest: use them with --dir_file, or replace them with --force")  # fmt: skip
         write_directions(dir_file, directions)
     assert directions.y is not None
     names = list(tensors(net, args.dir_type))
@@ -137,7 +141,7 @@ def run(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise BadInput(f"{dir_file}: {error}") from error
     proj_file = dir_file.with_name(f"{dir_file.name}_proj_cos.h5")
-    write_projection(proj_file, coordinates, epochs=np.array(epochs), distance=distances)
+    write_projection(proj_file, coordinates, directions.sha256, epochs=np.array(epochs), distance=distances)
     if "explained_variance_ratio_" in directions.extra:
         ratio = 100 * directions.extra["explained_variance_ratio_"]
         print(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")

@@ -51,7 +51,10 @@ def principal_components(rows: np.ndarray, count: int = 2) -> Components:
     singular = np.sqrt(values[:count])
     # Rows of vectors.T @ (rows - mean) / singular: subtracting the mean of the weights centres the rows.
     weights = vectors[:, :count] - vectors[:, :count].mean(0)
-    components = (weights / singular).T @ rows
+    components = np.empty((count, rows.shape[1]))
+    for start in range(0, rows.shape[1], COLUMNS):
+        part = slice(start, start + COLUMNS)
+        components[:, part] = (weights / singular).T @ rows[:, part].astype(np.float64)
     components = components / np.sqrt(np.diag(inner(components, components)))[:, None]
     largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
     return Components(components * np.sign(largest), singular, values[:count] / (n - 1), values[:count] / values.sum())

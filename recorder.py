@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from errors import BadInput, CannotWrite, Incomplete
-from h5_util import Directions, read_surface, write_surface
+from errors import BadInput, CannotWrite, Incomplete, say
+from h5_util import Directions, embeds_directions, read_surface, write_surface
 from scheduler import MakeWork, World, dismiss, serve
 from surface import Surface
 
@@ -52,23 +52,23 @@ def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path) -> Surface
     if Path(found.about.get("dir_file", "")).name != dir_file.name:
         raise BadInput(f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: "
                        "give another --surf_file")  # fmt: skip
-    wanted = set(fresh.fields) & {f"{split}_{name}" for split in fresh.populations for name in ("loss", "acc")}
-    if missing := sorted(wanted - set(found.values)):
+    wanted = sorted(set(fresh.fields) & {f"{split}_{name}" for split in fresh.populations for name in ("loss", "acc")})
+    if missing := [name for name in wanted if name not in found.values]:
         raise BadInput(f"{path} was written by another program and lacks {missing[0]}: give another --surf_file")
-    return replace(fresh, done=found.done, values=found.values, foreign=found.done,
-                   about={**fresh.about, **found.about})  # fmt: skip
+    values = {name: found.values[name] for name in wanted}
+    done = np.logical_and.reduce([~np.isnan(array) for array in values.values()])
+    return replace(fresh, done=done, values=values, foreign=done, about={**fresh.about, **found.about})
 
 
 @contextmanager
-def stopped_politely() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into Incomplete while a surface is being filled, so that everything gets saved."""
-
-    def stop(number: int, frame: object) -> None:
-        raise Incomplete(f"stopped by {signal.Signals(number).name}")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+def signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of obeying them at once, so that no file is left half written."""
+    caught: list[int] = []
+    before = {
+        number: signal.signal(number, lambda n, _: caught.append(n)) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
-        yield
+        yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -83,7 +83,6 @@ def fill(
     dir_file: Path | None = None,
     embed: Directions | None = None,
     cells_per_block: int = 1,
-    say: Callable[[str], None] = print,
 ) -> Surface:
     """On rank 0: compute every pending cell, with snapshots; returns the complete surface.
 
@@ -92,48 +91,81 @@ def fill(
     """
     pending = surface.pending
     blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
-    if not blocks and path.exists() and embed is None:  # a complete file stays as it is
+    if not blocks and path.exists() and (embed is None or embeds_directions(path)):
         dismiss(world)
-        return surface
-    progress = Progress(surface.grid.size, int(surface.done.sum()), say)
-    write_surface(path, surface, dir_file)
-    saved, unsaved = time.monotonic(), False
-    try:
-        with stopped_politely():
+        return surface  # a complete file stays as it is
+    progress = Progress(surface.grid.size, int(surface.done.sum()))
+    file = Snapshots(path, surface, dir_file, embed)
+    with signals() as caught:
+        try:
             for item in serve(world, blocks, make_work):
                 if item is not None:
-                    surface = surface.with_cells(blocks[item[0]], item[1])
-                    unsaved = True
-                if unsaved and time.monotonic() - saved >= SNAPSHOT_SECONDS:
-                    write_surface(path, surface, dir_file)
-                    saved, unsaved = time.monotonic(), False
-                    progress.show(int(surface.done.sum()))
-    except CannotWrite:
-        raise
-    except BaseException as error:
-        if unsaved:
-            write_surface(path, surface, dir_file)
-        if isinstance(error, Incomplete):
-            raise Incomplete(f"{error}: {surface.done.sum()} of {surface.grid.size} cells are saved in {path}; "
-                             "run the same command again to continue") from None  # fmt: skip
-        raise
-    surface = replace(surface, about={**surface.about, **progress.provenance(surface.about)})
-    write_surface(path, surface, dir_file, embed)
-    progress.show(int(surface.done.sum()), last=True)
-    return surface
+                    file.add(blocks[item[0]], item[1])
+                if file.save_if_due():
+                    progress.show(int(file.surface.done.sum()))
+                if caught:
+                    raise Incomplete(f"stopped by {signal.Signals(caught[0]).name}")
+        except CannotWrite:
+            raise
+        except BaseException as error:
+            file.save()
+            if isinstance(error, Incomplete):
+                done = file.surface.done.sum()
+                raise Incomplete(f"{error}: {done} of {surface.grid.size} cells are saved in {path}; "
+                                 "run the same command again to continue") from None  # fmt: skip
+            raise
+        file.save(progress.provenance(surface.about))
+    progress.show(int(file.surface.done.sum()), last=True)
+    return file.surface
+
+
+class Snapshots:
+    """The surface file on disk and the cells that are not in it yet."""
+
+    def __init__(self, path: Path, surface: Surface, dir_file: Path | None, embed: Directions | None) -> None:
+        self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
+        self.cells: list[int] = []
+        self.rows: list[np.ndarray] = []
+        self.save({})
+
+    def add(self, cells: list[int], rows: np.ndarray) -> None:
+        self.cells += cells
+        self.rows.append(rows)
+
+    def save_if_due(self) -> bool:
+        """Save when there is something new and the last snapshot is a second ago (or 20 times what it took)."""
+        due = bool(self.cells) and time.monotonic() - self.saved >= max(SNAPSHOT_SECONDS, 20 * self.took)
+        if due:
+            self.save()
+        return due
+
+    def save(self, about: Mapping[str, Any] | None = None) -> None:
+        if self.cells:
+            self.surface = self.surface.with_cells(self.cells, np.concatenate(self.rows))
+        elif about is None:
+            return
+        self.cells, self.rows = [], []
+        if about:
+            self.surface = replace(self.surface, about={**self.surface.about, **about})
+        started = time.monotonic()
+        write_surface(self.path, self.surface, self.dir_file, self.embed)
+        self.saved = time.monotonic()
+        self.took = self.saved - started
 
 
 class Progress:
     """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere."""
 
-    def __init__(self, total: int, done: int, say: Callable[[str], None]) -> None:
-        self.total, self.before, self.say = total, done, say
+    def __init__(self, total: int, done: int) -> None:
+        self.total, self.before = total, done
         self.started = time.monotonic()
         self.last, self.shown = self.started, done
         self.terminal = sys.stdout.isatty()
 
     def show(self, done: int, last: bool = False) -> None:
         now = time.monotonic()
+        if last and self.terminal and done == self.shown:
+            print()
         if done == self.shown or not (last or self.terminal or now - self.last >= PROGRESS_SECONDS):
             return
         self.last, self.shown = now, done
@@ -144,7 +176,7 @@ class Progress:
             width = 24 * done // self.total
             print(f"\r[{'#' * width:<24}] {line} ", end="\n" if last else "", flush=True)
         else:
-            self.say(line)
+            say(line)
 
     def provenance(self, about: Mapping[str, Any]) -> dict[str, Any]:
         seconds = time.monotonic() - self.started + about.get("computing_seconds", 0.0)

@@ -70,6 +70,8 @@ def parse_range(option: str, text: str) -> np.ndarray:
         raise BadUsage(f"{option}={text}: give min:max:num, as in {option}=-1:1:51") from None
     if number < 1 or (number == 1) != (low == high) or low > high:
         raise BadUsage(f"{option}={text}: needs min < max and at least 2 points (or min = max and 1 point)")
+    if number > 1_000_000:
+        raise BadUsage(f"{option}={text}: {number} points on an axis are more than a million")
     return np.linspace(low, high, number)
 
 

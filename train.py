@@ -48,12 +48,12 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--epochs", type=options.positive, default=10)
     how.add_argument("--batch_size", type=options.positive, default=128)
     how.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd")
-    how.add_argument("--lr", type=float, default=0.1, help="peak learning rate (default: %(default)s)")
-    how.add_argument("--momentum", type=float, default=0.9)
-    how.add_argument("--weight_decay", type=float, default=5e-4)
+    how.add_argument("--lr", type=options.not_negative, default=0.1, help="peak learning rate (default: %(default)s)")
+    how.add_argument("--momentum", type=options.share, default=0.9)
+    how.add_argument("--weight_decay", type=options.not_negative, default=5e-4)
     how.add_argument("--schedule", choices=("cosine", "step", "constant"), default="cosine",
                      help="step: times --lr_decay at 1/2, 3/4 and 11/12 of the epochs")  # fmt: skip
-    how.add_argument("--lr_decay", type=float, default=0.1)
+    how.add_argument("--lr_decay", type=options.not_negative, default=0.1)
     how.add_argument("--warmup", type=options.natural, default=200, help="steps of linear warm-up")
     how.add_argument("--augment", action="store_true", help="shift by up to 4 pixels, and mirror")
     how.add_argument("--noaug", action="store_true", help="no augmentation, which is the default")
@@ -91,6 +91,7 @@ class Run:
     test: "Dataset"
     recipe: "Recipe"
     folder: Path | None
+    origin: dict[str, str]  # hashes of the data, and of the weights it started from
     curve: list[dict[str, Any]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
@@ -113,7 +114,8 @@ class Run:
     def save(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
         """The state of the optimizer first: a checkpoint without it could not be continued."""
         assert self.folder is not None
-        state = {"optimizer": optimizer.state_dict(), "curve": self.curve, "recipe": asdict(self.recipe)}
+        state = {"optimizer": optimizer.state_dict(), "curve": self.curve,
+                 "recipe": {**asdict(self.recipe), **self.origin}}  # fmt: skip
         write_torch(self.folder / f"opt_state_{epoch}.t7", state)
         content = {"state_dict": self.net.state_dict(), "epoch": epoch, "acc": self.curve[-1]["test_acc"]}
         write_torch(self.folder / f"model_{epoch}.t7", content)
@@ -154,7 +156,11 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     recipe = Recipe(args.epochs, args.batch_size, args.lr, args.momentum, args.weight_decay, args.schedule, args.warmup,
                     args.seed, args.bfloat16, args.optimizer, args.lr_decay, args.loss_name, args.augment,
                     args.label_corrupt_prob)  # fmt: skip
-    state = Run(args, net, test, recipe, prepare_folder(args))
+    origin = {"data": data.digest, **({"init": digest(read_state(args.init))} if args.init else {})}
+    if len(data) % args.batch_size == 1 and any("BatchNorm" in type(m).__name__ for m in net.modules()):
+        raise BadUsage(f"--batch_size {args.batch_size} leaves one of {len(data)} samples for the last batch, on which "
+                       "BatchNorm cannot be trained")  # fmt: skip
+    state = Run(args, net, test, recipe, prepare_folder(args), origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)
     train(net, data, recipe, state.on_step, state.on_epoch, start=start, optimizer_state=optimizer_state)
     train_loss, train_accuracy = measure(net, data, recipe.loss)
@@ -164,8 +170,8 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
             "command": shlex.join(["python", *command]),
             "model": args.model,
             "dataset": args.dataset,
-            **({"init_sha256": digest(read_state(args.init))} if args.init else {}),
-            "data_sha256": {"train": data.digest, "test": test.digest},
+            **({"init_sha256": origin["init"]} if args.init else {}),
+            "data_sha256": {"train": origin["data"], "test": test.digest},
             "train_loss": train_loss,
             "train_acc": train_accuracy,
             **{key: state.curve[-1][key] for key in ("test_loss", "test_acc")},
@@ -218,10 +224,13 @@ def restore(state: Run) -> tuple[int, dict | None]:
     last = max(epochs)
     load_into(state.net, read_state(state.folder / f"model_{last}.t7"), f"model_{last}.t7")
     saved: Any = read_content(state.folder / f"opt_state_{last}.t7")
-    asked = asdict(state.recipe)
-    for name, value in saved["recipe"].items():
-        if asked[name] != value:
-            raise BadInput(f"{state.folder} was trained with {name} = {value}, now it is {asked[name]}")
+    if not isinstance(saved, dict) or "recipe" not in saved:
+        raise BadInput(f"{state.folder}/opt_state_{last}.t7 was written by another program: it cannot be continued")
+    asked = {**asdict(state.recipe), **state.origin}
+    for name in {**asked, **saved["recipe"]}:
+        if asked.get(name) != saved["recipe"].get(name):
+            raise BadInput(f"{state.folder} was trained with {name} = {saved['recipe'].get(name)}, "
+                           f"now it is {asked.get(name)}")  # fmt: skip
     state.curve += saved["curve"]
     print(f"continuing after epoch {last}")
     return last, saved["optimizer"]

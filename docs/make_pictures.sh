@@ -11,10 +11,10 @@ filter=(--xnorm filter --xignore biasbn)
 plane=("${filter[@]}" --ynorm filter --yignore biasbn)
 run() { mpirun -n 2 python plot_surface.py --mpi "${data[@]}" "$@"; }
 
-make demo CELLS=31 SAMPLES=500
+make demo
 cp demo/landscapes_train_loss_3dsurface.png docs/landscapes.png
 cp demo/landscapes_train_loss_2dcontour.png docs/landscapes_contour.png
-python plot_2D.py --surf_file demo/resnet56_31x31_500.h5 --out "$work/one"
+python plot_2D.py --surf_file demo/resnet56_21x21_500.h5 --out "$work/one"
 cp "$work/one_train_loss_2dcontourf.png" docs/surface.png
 
 run --model resnet56 --model_file $net/resnet56_fashion_mnist.safetensors --limit 500 --split both --x=-1:1:41 \

@@ -291,6 +291,22 @@ def test_a_download_that_fails_keeps_nothing(tmp_path, server, monkeypatch, caps
     assert not [p for p in (tmp_path / "new").rglob("*") if p.is_file()]
 
 
+def test_a_download_that_was_interrupted_is_completed(tmp_path, server, monkeypatch):
+    address, archive = server
+    files = tmp_path / "idx"
+    files.mkdir()
+    write_idx(files, True, np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8))
+    urls = []
+    for file in sorted(files.iterdir(), reverse=True):
+        (archive.parent / file.name).write_bytes(file.read_bytes())
+        urls.append((address + file.name, hashlib.md5(file.read_bytes()).hexdigest()))
+    monkeypatch.setitem(dataloader.SOURCES, "mnist", replace(dataloader.SOURCES["mnist"], urls=tuple(urls)))
+    for file in files.glob("*labels*"):
+        file.unlink()
+    assert main(["--dataset", "mnist", "--datapath", str(files), "--download"]) == 0
+    assert len(load("mnist", datapath=files)) == 2
+
+
 def test_an_archive_cannot_write_outside_its_folder(tmp_path, server, monkeypatch):
     address, archive = server
     (tmp_path / "evil").write_text("x")

@@ -125,7 +125,9 @@ def test_missing_cells_of_the_original_are_not_done(tmp_path):
     surface = read_surface(tmp_path / "s.h5")
     assert surface.done.tolist() == [True, False, True]
     write_original(tmp_path / "e.h5", grid, np.array([0.5, 2.0, 1.0]), min_eig=np.array([-1.0, 1.0, -3.0]))
-    assert read_surface(tmp_path / "e.h5").done.tolist() == [True, False, True]
+    eigen = read_surface(tmp_path / "e.h5")
+    assert eigen.done.all()  # a cell is done when any field is; what is missing is no number
+    assert np.isnan(eigen.fields["min_eig"]).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n" + b"\0" * 40])
@@ -188,3 +190,41 @@ def test_eigenvalue_fields_are_stored_as_they_are(tmp_path):
     write_surface(tmp_path / "s.h5", replace(surface, values=values))
     found = read_surface(tmp_path / "s.h5").fields["min_eig"]
     np.testing.assert_array_equal(found, np.where(surface.done, values["min_eig"], np.nan))
+
+
+@pytest.mark.parametrize("kind", ["surface", "directions", "original"])
+def test_flipped_bits_never_end_in_a_traceback(tmp_path, kind):
+    """Either the file is refused, or what was hit does not matter."""
+    path = tmp_path / "f.h5"
+    if kind == "surface":
+        write_surface(path, make_surface())
+    elif kind == "directions":
+        write_directions(path, make_directions())
+    else:
+        write_original(path, Grid.parse("0:1:4", "0:1:4"), np.arange(16.0).reshape(4, 4))
+    content, generator = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        damaged[generator.integers(len(content))] ^= 1 << int(generator.integers(8))
+        path.write_bytes(damaged)
+        code = main([str(path)])
+        assert code in (0, 3)
+        refused += code == 3
+    assert refused > 5
+
+
+def test_a_link_to_directions_that_are_gone_says_so(tmp_path, capsys):
+    write_directions(tmp_path / "d.h5", make_directions())
+    write_surface(tmp_path / "s.h5", make_surface(), tmp_path / "d.h5")
+    (tmp_path / "d.h5").unlink()
+    assert main([str(tmp_path / "s.h5"), "--embed"]) == 3
+    assert "leads to the directions in d.h5, which are not there" in capsys.readouterr().err
+
+
+def test_a_symbolic_link_stays_one(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "s.h5").symlink_to(tmp_path / "real" / "s.h5")
+    write_surface(tmp_path / "s.h5", make_surface())
+    assert (tmp_path / "s.h5").is_symlink()
+    assert read_surface(tmp_path / "real" / "s.h5").request == {"loss": "mse"}

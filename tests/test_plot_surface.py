@@ -224,7 +224,7 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, net, capsys, monkeyp
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
-    assert not list(tmp_path.glob("s.h5"))
+    assert [p.name for p in tmp_path.iterdir()] in ([net.name], [net.name, "s.h5.log"], ["s.h5.log", net.name])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -248,7 +248,19 @@ def test_unknown_options_are_one_line(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["plot_surface.py", "plot_1D.py", "plot_2D.py", "train.py", "h5_util.py"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "plot_surface.py",
+        "plot_1D.py",
+        "plot_2D.py",
+        "train.py",
+        "h5_util.py",
+        "plot_trajectory.py",
+        "h52vtp.py",
+        "dataloader.py",
+    ],
+)
 def test_help_loads_neither_torch_nor_mpi(command):
     code = f"import runpy, sys\nsys.argv = [{command!r}, '--help']\ntry:\n runpy.run_path({command!r}, run_name='__main__')\n" \
            "except SystemExit: pass\nassert not {'torch', 'mpi4py', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)"  # fmt: skip
@@ -322,3 +334,101 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, capsys):
     save_file(state, net)
     assert run(net, tmp_path / "s.h5", *GRID) == 3
     assert "'3.weight' holds NaN" in capsys.readouterr().err
+
+
+def test_same_dir_wins_over_a_third_network_and_says_so_in_the_file(tmp_path, net):
+    other = write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=4)
+    args = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "20", "--model_file", str(net),
+            "--model_file2", str(other), "--model_file3", str(other), "--x=0:1:2", "--y=0:1:2"]  # fmt: skip
+    assert plot_surface.main([*args, "--same_dir"]) == 0
+    (same,) = tmp_path.glob("*_same_dir.h5")
+    assert read_directions(same).about["y"] == "the x direction"
+    assert plot_surface.main(args) == 0
+    assert len(list(tmp_path.glob("*_weights*.h5"))) == 4
+
+
+def test_a_named_direction_file_is_used_but_never_for_another_seed(tmp_path, net, capsys):
+    d = ("--dir_file", str(tmp_path / "d.h5"))
+    assert run(net, tmp_path / "a.h5", *GRID, *d) == 0
+    assert f"new directions are in {tmp_path / 'd.h5'}" in capsys.readouterr().out
+    assert run(net, tmp_path / "b.h5", *GRID, *d, "--xnorm", "layer") == 0
+    assert "d.h5 was made with x = random, norm=filter" in capsys.readouterr().out
+    for more in (["--idx", "2"], ["--seed", "5"]):
+        assert run(net, tmp_path / "c.h5", *GRID, *d, *more) == 3
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_a_line_and_a_plane_share_a_default_direction_file(tmp_path, net):
+    base = [
+        "--model",
+        "mlp",
+        "--dataset",
+        "fashion_mnist_mini",
+        "--limit",
+        "20",
+        "--model_file",
+        str(net),
+        "--x=-1:1:3",
+    ]
+    assert plot_surface.main(base) == 0
+    first = read_directions(f"{net}_weights.h5")
+    assert plot_surface.main([*base, "--y=-1:1:3"]) == 0  # the file gets a second direction
+    both = read_directions(f"{net}_weights.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(first.x, both.x, strict=True))
+    assert both.y is not None
+    assert plot_surface.main(base) == 0  # and the line is still complete
+
+
+def test_embedded_directions_are_kept_when_a_file_is_continued(tmp_path, net):
+    assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(tmp_path / "d.h5"), "--self_contained") == 0
+    surface = read_surface(tmp_path / "s.h5")
+    done = surface.done.copy()
+    done[1, 1] = False
+    from dataclasses import replace
+
+    from h5_util import write_surface
+
+    directions = read_directions(tmp_path / "s.h5")
+    write_surface(tmp_path / "s.h5", replace(surface, done=done), tmp_path / "d.h5", embed=directions)
+    (tmp_path / "d.h5").unlink()
+    assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(tmp_path / "s.h5")) == 0
+    again = read_surface(tmp_path / "s.h5")
+    np.testing.assert_array_equal(again.fields["train_loss"], surface.fields["train_loss"])
+    assert read_directions(tmp_path / "s.h5").sha256 == directions.sha256
+    assert run(net, tmp_path / "d2.h5", *GRID, "--dir_file", str(tmp_path / "d2.h5"), "--force") == 2
+
+
+def test_progress_reaches_a_pipe_and_a_closed_pipe_stops_nothing(tmp_path, net):
+    import os
+
+    command = [sys.executable, "plot_surface.py", *surface_command(net, tmp_path / "s.h5", *GRID)]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert "new directions" in process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=120) == 0
+    assert read_surface(tmp_path / "s.h5").done.all()
+
+
+def test_a_complete_surface_that_cannot_be_drawn_is_still_complete(tmp_path, net, capsys):
+    assert run(net, tmp_path / "s.h5", "--x=-1:1:3", "--y=0:0:1", "--plot") == 0
+    assert "not drawn: " in capsys.readouterr().out
+
+
+def test_own_data_with_few_classes(tmp_path, capsys):
+    from conftest import seeded
+
+    from models import build, save_state
+
+    generator = np.random.default_rng(0)
+    save_state(tmp_path / "net.safetensors", seeded(lambda: build("mlp", (2, 5, 5), 4)))
+    data = {"inputs": generator.normal(size=(9, 2, 5, 5)).astype(np.float32), "targets": np.arange(9) % 3}
+    np.savez(tmp_path / "own.npz", **data)
+    args = ["--model", "mlp", "--model_file", str(tmp_path / "net.safetensors"), "--x=-1:1:3", "--trainloader"]
+    assert plot_surface.main([*args, str(tmp_path / "own.npz")]) == 0
+    np.savez(tmp_path / "more.npz", inputs=data["inputs"], targets=np.arange(9))
+    capsys.readouterr()
+    assert plot_surface.main([*args, str(tmp_path / "more.npz")]) == 3
+    assert "the train data have the label 8, the network 4 classes" in capsys.readouterr().err
+    assert plot_surface.main([*args, str(tmp_path / "own.npz"), "--model", "vgg9"]) == 3
+    assert capsys.readouterr().err.count("\n") == 1

@@ -104,3 +104,17 @@ def test_states_move_too(folder):
     directions = read_directions(folder / "PCA_states_save_epoch=1" / "directions.h5")
     assert len(directions.x) == len(build("resnet20", (1, 28, 28)).state_dict())
     assert len(tensors(build("resnet20"), "states")) < len(directions.x)
+
+
+def test_directions_under_surfaces_are_not_replaced_and_paths_not_mixed(folder, capsys):
+    assert plot_trajectory.main(command(folder)) == 0
+    place = folder / "PCA_weights_save_epoch=1"
+    args = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--limit", "10", "--dir_file",
+            str(place / "directions.h5"), "--surf_file", str(folder / "s.h5"), "--x=-1:1:2", "--y=-1:1:2"]  # fmt: skip
+    assert plot_surface.main([*args, "--model_file", str(folder / "model_4.t7")]) == 0
+    assert plot_trajectory.main(command(folder, "--start_epoch", "1")) == 3
+    assert "--force" in capsys.readouterr().err
+    assert plot_trajectory.main(command(folder, "--start_epoch", "1", "--force")) == 0
+    assert plot_2D.main(["-f", str(folder / "s.h5"), "--proj_file", str(place / "directions.h5_proj_cos.h5")]) == 3
+    assert "other directions" in capsys.readouterr().err
+    assert plot_2D.main(["--proj_file", str(place / "directions.h5_proj_cos.h5")]) == 0  # the path alone

@@ -129,6 +129,7 @@ def test_another_field_and_a_trajectory(tmp_path):
 
 @pytest.mark.parametrize(("args", "code"), [
     (["--surf_name", "train_lss"], 2), (["--labels", "a", "b"], 2), (["--vmin", "9", "--vmax", "1"], 2),
+    (["--zlim", "0"], 2), (["--log", "--vlevel", "1"], 2),
     (["--proj_file", "absent.h5"], 3), (["--out", "no/folder/x"], 5),
 ])  # fmt: skip
 def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
@@ -193,3 +194,14 @@ def test_eigenvalues_get_a_figure_of_their_ratio(tmp_path):
     assert plot_2D.main(["-f", str(tmp_path / "plane.h5")]) == 0
     assert_is_a_picture(tmp_path / "line.h5_1d_eig_ratio.png")
     assert_is_a_picture(tmp_path / "plane.h5_min_eig_max_eig_2dheat.png")
+
+
+def test_more_files_than_colours_are_all_drawn(tmp_path, monkeypatch):
+    files = []
+    for k in range(12):
+        files.append(str(tmp_path / f"{k}.h5"))
+        write_surface(files[-1], surface_of(lambda x, y, k=k: bowl(x, y) + k, y=None))
+    drawn = []
+    monkeypatch.setattr(plot_1D, "curve", lambda axis, surface, name, **style: drawn.append(name))
+    assert plot_1D.main(["-f", *files]) == 0
+    assert len(drawn) == 24

@@ -73,7 +73,10 @@ def test_a_continued_run_is_the_run_that_was_never_interrupted(tmp_path, monkeyp
     name = f"mlp_{optimizer}_lr=0.05_bs=128_wd=0.0005_mom=0.9_save_epoch=2_randlabel=0.1/model_4.t7"
     whole, parts = (read_state(tmp_path / folder / name) for folder in ("whole", "parts"))
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
-    assert train.main([*args, "--save", str(tmp_path / "parts"), "--resume", "--schedule", "step"]) == 3
+    for more in (["--schedule", "step"], ["--limit", "200"]):
+        assert train.main([*args, "--save", str(tmp_path / "parts"), "--resume", *more]) == 3
+    next((tmp_path / "parts").glob("*/opt_state_4.t7")).write_bytes((tmp_path / "whole" / name).read_bytes())
+    assert train.main([*args, "--save", str(tmp_path / "parts"), "--resume"]) == 3
 
 
 def test_checkpoints_have_the_layout_of_the_original(tmp_path):
