@@ -136,6 +136,7 @@ def flat_figure(
     fig, axes = plt.subplots(
         1, len(panels), figsize=(3.9 * len(panels) + 0.7, 3.9), squeeze=False, sharey=True, layout="compressed"
     )
+    axes[0, 0].set_ylabel("y")
     for axis, p in zip(axes[0], panels, strict=True):
         mappable = one(axis, p, scale)
         mark_cells(axis, p)
@@ -145,7 +146,6 @@ def flat_figure(
         axis.set_title(f"{title}\n{p.note}" if p.note else title)
         if trajectory is not None:
             draw_trajectory(axis, trajectory)
-    axes[0, 0].set_ylabel("y")
     bar = fig.colorbar(mappable, ax=axes[0].tolist(), extend=scale.extend, label=figures.title_of(name), pad=0.02)
     plain_ticks(bar.ax.yaxis, scale)
     return fig

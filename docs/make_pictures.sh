@@ -22,7 +22,7 @@ run --model resnet56 --model_file $net/resnet56_fashion_mnist.safetensors --limi
 cp "$work/curve.h5_1d_loss_acc"*.png docs/curve.png
 
 run --model resnet20 --model_file $net/resnet20_small_batch.safetensors \
-  --model_file2 $net/resnet20_large_batch.safetensors --dir_type states --split both --x=-0.5:1.5:41 \
+  --model_file2 $net/resnet20_large_batch.safetensors --dir_type states --split both --x=-0.1:1.1:25 \
   --dir_file "$work/i.h5" --surf_file "$work/interpolation.h5" --plot
 cp "$work/interpolation.h5_1d_loss_acc"*.png docs/interpolation.png
 
@@ -37,7 +37,7 @@ python train.py --model resnet20 "${data[@]}" --epochs 12 --save "$work" --save_
 folder=$(echo "$work"/resnet20_*)
 python plot_trajectory.py --model resnet20 "${data[@]}" --model_folder "$folder" --start_epoch 1 --max_epoch 12
 pca="$folder/PCA_weights_save_epoch=1/directions.h5"
-run --model resnet20 --limit 500 --model_file "$folder/model_12.t7" --dir_file "$pca" --x=-5:12:18 --y=-6:6:13 \
+run --model resnet20 --limit 500 --model_file "$folder/model_12.t7" --dir_file "$pca" --x=-10:2:13 --y=-3:4:15 \
   --surf_file "$work/path.h5"
 python plot_2D.py --surf_file "$work/path.h5" --proj_file "${pca}_proj_cos.h5" --dir_file "$pca"
 cp "$work/path.h5_train_loss_2dcontour.png" docs/trajectory.png
