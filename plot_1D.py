@@ -82,7 +82,7 @@ def draw(
             else:
                 drawn += figures.save(draw_one(plt, curves[0], axes), f"{base}_1d_loss_acc{end}")
                 for kind in ("loss", "err"):
-                    drawn += figures.save(draw_kind(plt, curves[0], axes, kind), f"{base}_1d_{kind}{end}")
+                    drawn += figures.save(draw_kind(plt, curves[0], axes, kind), f"{base}_1d_train_{kind}{end}")
         if all({"min_eig", "max_eig"} <= set(surface.fields) for surface in curves):
             drawn += figures.save(draw_ratio(plt, curves, names, axes), f"{base}_1d_eig_ratio")
     if not drawn:

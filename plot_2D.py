@@ -109,7 +109,7 @@ def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], bas
               for surface, label in zip(surfaces, labels, strict=True)]  # fmt: skip
     shared = figures.Scale(0.0, 1.0, np.linspace(0, 1, 11), log=False, cut=any((p.values > 1).any() for p in panels))
     fig = flat_figure(plt, panels, shared, r"$|\lambda_{\min} / \lambda_{\max}|$", heat, None)
-    return figures.save(fig, f"{base}_min_eig_max_eig_2dheat")
+    return figures.save(fig, f"{base}_min_eig_max_eig_abs_ratio_heat_sns")
 
 
 def read_square(path: Path) -> Surface:

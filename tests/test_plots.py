@@ -193,7 +193,7 @@ def test_eigenvalues_get_a_figure_of_their_ratio(tmp_path):
     assert plot_1D.main(["-f", str(tmp_path / "line.h5")]) == 0
     assert plot_2D.main(["-f", str(tmp_path / "plane.h5")]) == 0
     assert_is_a_picture(tmp_path / "line.h5_1d_eig_ratio.png")
-    assert_is_a_picture(tmp_path / "plane.h5_min_eig_max_eig_2dheat.png")
+    assert_is_a_picture(tmp_path / "plane.h5_min_eig_max_eig_abs_ratio_heat_sns.png")
 
 
 def test_more_files_than_colours_are_all_drawn(tmp_path, monkeypatch):
