@@ -161,7 +161,8 @@ def read_surface(path: str | Path) -> Surface:
         if f.attrs["format"] != FORMAT:
             raise BadInput(f"{path} has the format '{f.attrs['format']}', this version reads '{FORMAT}'")
         try:
-            splits = list(f["statistics"]) if "statistics" in f else []
+            # In the order of the workers' rows, which the file's alphabetical groups do not keep.
+            splits = [split for split in read_json(f, "populations") if f"statistics/{split}" in f]
             statistics = {split: ordered(f, f"statistics/{split}") for split in splits}
             surface = Surface(
                 grid,

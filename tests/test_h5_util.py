@@ -43,6 +43,7 @@ def test_a_surface_comes_back_as_it_was(tmp_path, y):
     write_surface(tmp_path / "s.h5", surface)
     again = read_surface(tmp_path / "s.h5")
     np.testing.assert_array_equal(again.done, surface.done)
+    assert list(again.statistics) == ["train", "test"]  # the order of the workers' rows
     assert list(again.statistics["train"]) == list(surface.statistics["train"])
     for name, array in surface.fields.items():
         np.testing.assert_array_equal(again.fields[name], array)
