@@ -1,34 +1,52 @@
 """Statistics of a network's loss at the points of a plane.
 
-    evaluator = Evaluator(net, Affine(origin, dx, dy), {"train": data}, LOSSES["crossentropy"], batch_size=64)
+    evaluator = Evaluator(net, Affine(origin, dx, dy), {"train": data}, LOSSES["crossentropy"])
     rows = evaluator([(0.0, 0.0), (0.1, 0.2)])       # (points, splits, statistics), float64
 
-Data, origin and directions stay on the device; a point costs one fused step over the parameters and the forward
-passes, without a synchronization per batch.
+Data, origin and directions stay on the device; a point costs one step over the parameters and the forward passes,
+without a synchronization per batch. What the network returns is turned into float64 before the loss is computed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from dataloader import Dataset
+from errors import say
 from folding import Folded, NotFoldable
-from losses import Batch, Loss
+from losses import Batch, Loss, Losses, Model
 from net_plotter import Affine, Plane, is_variance
-from surface import STATISTICS
+from surface import PENALTY, STATISTICS, Tolerance
+
+# Precision by name: of the point in the plane, and of the forward pass. TF32 is a setting of CUDA's matrix units.
+PRECISIONS = {
+    "float32": (torch.float32, torch.float32),
+    "float64": (torch.float64, torch.float64),
+    "tf32": (torch.float32, torch.float32),
+    "bfloat16": (torch.float32, torch.bfloat16),
+    "float16": (torch.float32, torch.float16),
+}
+SHUFFLE = 0  # seed of the one order in which samples are drawn when not all of them are used
+MOST_GRAPHS = 512  # batches that are captured as CUDA graphs; with more, launches do not matter
+
+Inputs = tuple[Tensor, Tensor, Tensor]  # samples, targets, and the shuffled order of their numbers
 
 
 class Evaluator:
     """Evaluates a copy of `net` (the network itself is not touched) at points of a plane, in eval mode.
 
-    Affine planes take the fast path: the whole point is formed in one buffer on the device. Calling it with points
-    (a, b) gives float64 (points, splits, statistics), the columns being `columns`: see surface.STATISTICS.
-    folded: BatchNorm is folded into the layers in front of it, see `choose_path`; the loss then must not look at the
-    model's own parameters.
+    Calling it with points (a, b) gives float64 (points, splits, statistics), the columns being `columns`: see
+    surface.STATISTICS. batch_size may be changed at any time.
+
+    precision: see PRECISIONS. folded: BatchNorm is folded into the layers in front of it, see `choose_path`; the loss
+    then must not look at the model's own parameters. points_per_call: how many points of an affine plane go through
+    the network at once, which pays for small networks. tolerance: use as many samples, in a fixed shuffled order, as
+    make the standard error small enough.
     """
 
     def __init__(
@@ -38,96 +56,201 @@ class Evaluator:
         data: Mapping[str, Dataset],
         loss: Loss,
         *,
-        batch_size: int,
+        batch_size: int = 64,
         device: str | torch.device = "cpu",
+        precision: str = "float32",
         folded: bool = False,
+        points_per_call: int = 1,
+        tolerance: Tolerance | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.loss = loss
+        self.loss, self.batch_size, self.points_per_call = loss, batch_size, points_per_call
+        self.tolerance = tolerance or Tolerance()
+        dtype, forward = PRECISIONS[precision]
+        if self.device.type == "cuda":
+            set_cuda_numerics(precision)
         # Detached and moved as a copy, so that nothing done here can reach the caller's network.
-        self.net = deepcopy(net).to(self.device).eval().requires_grad_(False)
-        self.batches = {
-            split: list(zip(resident(d.inputs, self.device).split(batch_size),
-                            d.targets.to(self.device).split(batch_size), strict=True))
-            for split, d in data.items()
-        }  # fmt: skip
+        self.net = deepcopy(net).to(self.device, dtype).eval().requires_grad_(False)
+        self.data = {split: placed(d, self.device, forward) for split, d in data.items()}
         self.place = AffinePlace(self.net, plane) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
         self.folded = Folded(self.net) if folded else None  # after `place`, so that both see the same tensors
-        self.model = self.net if self.folded is None else self.folded.net
+        self.model: nn.Module = self.net if self.folded is None else self.folded.net
+        self.lowered = None if forward == dtype else Lowered(self.model, forward)
+        self.model.register_forward_hook(in_float64)
+        self.sums: dict[str, Tensor] = {}
+        self.graphs = Graphs(self.add) if self.device.type == "cuda" else None
         with torch.inference_mode():
-            inputs, targets = next(iter(self.batches.values()))[0]
+            self.refresh()
+            inputs, targets, _ = next(iter(self.data.values()))
             self.metrics = tuple(loss(self.model, (inputs[:2], targets[:2])).metrics)
+            self.sums = {split: torch.zeros(len(self.columns), dtype=torch.float64, device=self.device)
+                         for split in self.data}  # fmt: skip
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (*STATISTICS, *self.metrics)
 
     @torch.inference_mode()
-    def __call__(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
-        return np.stack([self.at(a, b) for a, b in points])
+    def __call__(self, points: Sequence[tuple[float, float]], before: np.ndarray | None = None) -> np.ndarray:
+        """before: the statistics these points already have (NaN for none), to which samples are added."""
+        if self.points_per_call > 1:
+            chunks = range(0, len(points), self.points_per_call)
+            return np.concatenate([self.at_once(points[k : k + self.points_per_call]) for k in chunks])
+        nothing = np.full((len(points), len(self.data), len(self.columns)), np.nan)
+        return np.stack([self.at(a, b, rows) for (a, b), rows in zip(points, nothing if before is None else before,
+                                                                    strict=True)])  # fmt: skip
 
-    def at(self, a: float, b: float) -> np.ndarray:
+    def at(self, a: float, b: float, before: np.ndarray) -> np.ndarray:
+        """One point: (splits, statistics)."""
         clamped = self.place.move(a, b)
+        self.refresh()
+        result = []
+        for (split, sums), row in zip(self.sums.items(), before, strict=True):
+            if np.isnan(row[0]) and self.tolerance.exact:
+                sums.zero_()
+                for start, stop in spans(0, len(self.data[split][1]), self.batch_size):
+                    self.sweep(split, start, stop, False)
+            else:
+                self.refine(split, row)
+            sums[STATISTICS.index("clamped")] = clamped
+            result.append(sums.clone())
+        return torch.stack(result).cpu().numpy()
+
+    def refine(self, split: str, before: np.ndarray) -> None:
+        """Add samples in the shuffled order until the standard error is small enough."""
+        sums, population = self.sums[split], len(self.data[split][1])
+        sums.copy_(torch.from_numpy(np.nan_to_num(before, nan=0.0) if np.isnan(before[0]) else before))
+        used = 0 if np.isnan(before[0]) else int(before[0])
+        while (wanted := self.tolerance.samples(sums.cpu().numpy(), population)) > used:
+            for start, stop in spans(used, wanted, self.batch_size):
+                used = min(stop, population)
+                self.sweep(split, start, used, True)
+
+    def forget_graphs(self) -> None:
+        """Free what CUDA graphs hold, after the batch size has changed."""
+        if self.graphs is not None:
+            self.graphs = Graphs(self.add)
+
+    def refresh(self) -> None:
+        """Let what is derived from the point in the plane follow it."""
         if self.folded is not None:
             self.folded.update()
-        rows = [self.sum_up(batches, clamped) for batches in self.batches.values()]
-        return torch.stack(rows).cpu().numpy()
+        if self.lowered is not None:
+            self.lowered.update()
 
-    def sum_up(self, batches: Sequence[Batch], clamped: Tensor) -> Tensor:
-        """One row of statistics, on the device, in float64."""
-        sums = torch.zeros(4 + len(self.metrics), dtype=torch.float64, device=self.device)
-        for batch in batches:
-            losses = self.loss(self.model, batch)
-            loss = losses.per_sample.double()
-            weights = torch.ones_like(loss) if losses.weights is None else losses.weights.double()
-            sums[0] += len(loss)
-            sums[1:] += torch.stack(
-                [
-                    weights.sum(),
-                    (weights * loss).sum(),
-                    (weights * loss * loss).sum(),
-                    *((weights * losses.metrics[name]).sum() for name in self.metrics),
-                ]
-            )
-        penalty = sums.new_zeros(()) if losses.penalty is None else losses.penalty.double()
-        return torch.cat([sums[:4], torch.stack([penalty, clamped]), sums[4:]])
+    def sweep(self, split: str, start: int, stop: int, shuffled: bool) -> None:
+        """Add the samples from start to stop to the sums of a split."""
+        if self.graphs is None or len(self.data[split][1]) > MOST_GRAPHS * self.batch_size:
+            self.add(split, start, stop, shuffled)
+        else:
+            self.graphs.run(self.sums[split], split, start, stop, shuffled)
+
+    def add(self, split: str, start: int, stop: int, shuffled: bool) -> None:
+        losses = self.loss(self.model, self.batch(split, start, stop, shuffled))
+        self.sums[split] += self.totals(losses)
+        if losses.penalty is not None:
+            self.sums[split][PENALTY] = losses.penalty.double()
+
+    def batch(self, split: str, start: int, stop: int, shuffled: bool) -> Batch:
+        inputs, targets, order = self.data[split]
+        if not shuffled:
+            return inputs[start:stop], targets[start:stop]
+        index = order[start:stop]
+        if inputs.dim() != 4:
+            return inputs[index], targets[index]
+        return inputs.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2), targets[index]  # stays channels-last
+
+    def totals(self, losses: Losses) -> Tensor:
+        """(statistics,): sums over the samples of one batch, in float64."""
+        loss = losses.per_sample.double()
+        weights = torch.ones_like(loss) if losses.weights is None else losses.weights.double()
+        weighted = weights * loss
+        zero = torch.zeros_like(weights[0])
+        return torch.stack([zero + len(loss), weights.sum(), weighted.sum(), (weighted * loss).sum(), zero, zero,
+                            *((weights * losses.metrics[name]).sum() for name in self.metrics)])  # fmt: skip
+
+    def at_once(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+        """Several points of an affine plane in one call: (points, splits, statistics)."""
+        if not isinstance(self.place, AffinePlace):
+            raise TypeError("several points in one call need an affine plane")
+        tensors, clamped = self.place.stack(np.array(points))
+
+        def totals(own: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            model: Model = lambda x: functional_call(self.net, own, (x,))  # noqa: E731
+            losses = self.loss(model, (inputs, targets))
+            row = self.totals(losses)
+            return row, row[0] * 0 if losses.penalty is None else losses.penalty.double()
+
+        result = []
+        for inputs, targets, _ in self.data.values():
+            sums = torch.zeros(len(points), len(self.columns), dtype=torch.float64, device=self.device)
+            for start, stop in spans(0, len(targets), self.batch_size):
+                rows, penalty = vmap(totals, in_dims=(0, None, None))(tensors, inputs[start:stop], targets[start:stop])
+                sums += rows
+            sums[:, PENALTY], sums[:, STATISTICS.index("clamped")] = penalty, clamped
+            result.append(sums)
+        return torch.stack(result, dim=1).cpu().numpy()
+
+
+def spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of `size` samples from start on; the last one may end behind `stop`."""
+    for first in range(start, stop, size):
+        yield first, first + size
 
 
 def choose_path(net: nn.Module, inputs: Tensor) -> tuple[bool, str]:
     """Whether to evaluate a network with BatchNorm folded, and why not; checked on a few inputs (B, ...)."""
     try:
         folded = Folded(deepcopy(net).eval())
+        with torch.inference_mode():
+            expected, found = net.eval()(inputs), folded.net(inputs.clone())
     except NotFoldable as reason:
         return False, str(reason)
-    with torch.inference_mode():
-        expected, found = net.eval()(inputs), folded.net(inputs)
+    except RuntimeError as reason:  # an addition that broadcasts the output which it would overwrite
+        return False, str(reason).splitlines()[0][:120]
     error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
     return (True, "") if error <= 1e-3 else (False, f"folding would change its output by {error:.1e}")
 
 
-def resident(inputs: Tensor, device: torch.device) -> Tensor:
-    """Images in channels-last order, which is the faster one for convolutions on CPU and GPU alike."""
-    inputs = inputs.to(device)
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+def placed(data: Dataset, device: torch.device, dtype: torch.dtype) -> Inputs:
+    """Samples on the device, images in channels-last order, which is the faster one on CPU and GPU alike."""
+    inputs = data.inputs.to(device)
+    if inputs.is_floating_point():
+        inputs = inputs.to(dtype)
+    if inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(SHUFFLE))
+    return inputs, data.targets.to(device), order.to(device)
+
+
+def in_float64(module: nn.Module, args: Any, output: Any) -> Any:
+    """Forward hook: the loss is computed in float64, whatever the network computes in."""
+    return output.double() if isinstance(output, Tensor) and output.is_floating_point() else output
+
+
+def set_cuda_numerics(precision: str) -> None:
+    """TF32 only where it is asked for, and the same algorithms in every process and run."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 class AffinePlace:
-    """Moves a network on an affine plane: origin, directions and the current point are four flat buffers."""
+    """Moves a network on an affine plane: origin, directions and the current point are flat buffers."""
 
     def __init__(self, net: nn.Module, plane: Affine) -> None:
-        first = next(iter(plane.origin.values()))
-        device, dtype = next(net.parameters()).device, first.dtype
+        first = next(net.parameters())
         pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
-        self.origin, *self.directions = (flatten(point, plane.origin, device, dtype) for point in pack)
+        self.origin, *self.directions = (flatten(point, plane.origin, first.device, first.dtype) for point in pack)
         self.current = self.origin.clone()
-        self.variances = []
-        offset = 0
-        for name, value in plane.origin.items():
-            view = viewed(self.current[offset : offset + value.numel()], value.shape)
+        self.shapes = {name: value.shape for name, value in plane.origin.items()}
+        for name, view in self.views(self.current).items():
             replace_tensor(net, name, view)
-            offset += value.numel()
-            if is_variance(name):
-                self.variances.append(view)
+        self.variances = [view for name, view in self.views(self.current).items() if is_variance(name)]
+
+    def views(self, buffer: Tensor) -> dict[str, Tensor]:
+        """The tensors in a buffer (..., total) by name."""
+        parts = buffer.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        return {name: viewed(part, shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)}
 
     def move(self, a: float, b: float) -> Tensor:
         """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
@@ -136,21 +259,105 @@ class AffinePlace:
             self.current.add_(self.directions[1], alpha=b)
         return clamp(self.variances, self.current)
 
+    def stack(self, points: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
+        """The tensors at points (n, 2) by name, (n, ...) each, and the numbers of negative variances (n,)."""
+        buffer = self.origin.expand(len(points), -1).clone()
+        for direction, column in zip(self.directions, points.T, strict=False):
+            coordinates = torch.from_numpy(column.copy()).to(buffer)
+            buffer.addcmul_(coordinates[:, None], direction[None])
+        views, clamped = self.views(buffer), buffer.new_zeros(len(points), dtype=torch.float64)
+        for name, view in views.items():
+            if is_variance(name):
+                clamped += (view < 0).sum(dim=1)
+                view.clamp_(min=0)
+        return views, clamped
+
 
 class AnyPlace:
     """Moves a network on any plane."""
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
         self.plane, self.net = plane, net
-        self.device = next(net.parameters()).device
-        self.own = {name: value.to(self.device, copy=True) for name, value in plane.point(0.0, 0.0).items()}
+        first = next(net.parameters())
+        self.own = {name: torch.empty_like(value, device=first.device, dtype=first.dtype)
+                    for name, value in plane.point(0.0, 0.0).items()}  # fmt: skip
         for name, value in self.own.items():
             replace_tensor(net, name, value)
+        self.move(0.0, 0.0)
 
     def move(self, a: float, b: float) -> Tensor:
         for name, value in self.plane.point(a, b).items():
             self.own[name].copy_(value)
-        return clamp([v for name, v in self.own.items() if is_variance(name)], torch.zeros((), device=self.device))
+        return clamp([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
+
+
+class Lowered:
+    """Puts copies of lower precision into a network; `update()` follows the tensors they stand for.
+
+    BatchNorm that is not folded stays as it is, because its statistics do not bear rounding.
+    """
+
+    def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
+        copies: dict[int, Tensor] = {}
+        self.sources: list[Tensor] = []
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                continue
+            tables: list[dict[str, Any]] = [module._parameters, module._buffers]
+            for table in tables:
+                for key, value in table.items():
+                    if value is None or not value.is_floating_point():
+                        continue
+                    if id(value) not in copies:
+                        copies[id(value)] = torch.empty_like(value, dtype=dtype)
+                        self.sources.append(value.data)
+                    low = copies[id(value)]
+                    table[key] = nn.Parameter(low, requires_grad=False) if isinstance(value, nn.Parameter) else low
+        self.copies = list(copies.values())
+
+    def update(self) -> None:
+        for low, source in zip(self.copies, self.sources, strict=True):
+            low.copy_(source)
+
+
+class Graphs:
+    """Each batch's forward pass, loss and sums as one CUDA graph, so that gaps between launches vanish."""
+
+    def __init__(self, add: Callable[[str, int, int, bool], None]) -> None:
+        self.add = add
+        self.graphs: dict[tuple[str, int, int, bool], torch.cuda.CUDAGraph] = {}
+        self.pool: Any = None
+        self.works = True
+
+    def run(self, sums: Tensor, *key: Any) -> None:
+        """Add the samples of `key` (the arguments of Evaluator.add) to the sums."""
+        if self.works and key not in self.graphs:
+            self.capture(sums, key)
+        if self.works:
+            self.graphs[key].replay()
+        else:
+            self.add(*key)
+
+    def capture(self, sums: Tensor, key: Any) -> None:
+        kept = sums.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # libraries choose algorithms and take memory at a first call
+            self.add(*key)
+        torch.cuda.current_stream().wait_stream(stream)
+        sums.copy_(kept)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self.pool):
+                self.add(*key)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            say(f"note: no CUDA graphs for this network ({str(error).splitlines()[0][:120]})")
+            self.works = False
+            return
+        self.pool = graph.pool()
+        self.graphs[key] = graph
 
 
 def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
@@ -172,10 +379,11 @@ def stored(value: Tensor) -> Tensor:
 
 
 def viewed(buffer: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of `stored`, without a copy."""
+    """The inverse of `stored`, without a copy; the buffer may have leading axes."""
+    lead = buffer.shape[:-1]
     if len(shape) != 4:
-        return buffer.view(shape)
-    return buffer.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+        return buffer.view(*lead, *shape)
+    return buffer.view(*lead, shape[0], shape[2], shape[3], shape[1]).movedim(-1, -3)
 
 
 def replace_tensor(net: nn.Module, name: str, value: Tensor) -> None:

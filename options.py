@@ -13,6 +13,7 @@ from typing import NoReturn
 from errors import BadUsage, CannotWrite, exit_code
 from scheduler import World, connect, first_launched
 
+PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer")
 SEED = 123  # of the random directions, as in the original release
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
@@ -198,7 +199,12 @@ def add_run(p: argparse.ArgumentParser) -> None:
         "--ngpu", type=positive, default=1, help="accepted; a rank uses one device, start more ranks instead"
     )
     g.add_argument("--threads", type=natural, default=0, help="CPU threads of each rank (default: its share of cores)")
-    g.add_argument("--batch_size", type=natural, default=0, help="default: 64 on the CPU, 1024 with --cuda")
+    g.add_argument("--batch_size", type=natural, default=0, help="default: the fastest of a short measurement")
+    g.add_argument("--precision", choices=PRECISIONS, help="of the forward pass (default: float32); what a lower one "
+                   "changes is measured, printed and stored")  # fmt: skip
+    g.add_argument("--tolerance", metavar="REL[,ABS]", help="use as many samples, in a random order, as bring the "
+                   "standard error of a cell below max(REL x loss, ABS), and at least 500, as in 0.02,0.05; a later "
+                   "run with a smaller tolerance, or none, adds samples")  # fmt: skip
     g.add_argument("--surf_file", help="surface file to write, or to continue")
     g.add_argument("--self_contained", action="store_true", help="copy the directions into the finished surface file")
     g.add_argument("--force", action="store_true", help="start over even if the surface file exists")
@@ -262,16 +268,20 @@ def joined(first: str, second: str) -> str:
     return f"{first}_{b.name}" if a.parent == b.parent else f"{first}_{b.parent.name}_{b.name}"
 
 
-def surface_name(dir_file: Path, x: str, y: str | None, data: DataChoice, loss: str) -> Path:
+SurfaceName = Callable[[Path, argparse.Namespace, DataChoice], Path]
+
+
+def surface_name(dir_file: Path, args: argparse.Namespace, data: DataChoice) -> Path:
     """The surface file's name when none is given: the original's, with what it leaves out."""
     name = dir_file.name
-    ranges = [[float(part) for part in text.split(":")] for text in (x, y) if text]
+    ranges = [[float(part) for part in text.split(":")] for text in (args.x, args.y) if text]
     name += "_" + "x".join(f"[{low},{high},{int(number)}]" for low, high, number in ranges)
     name += "_rawdata" if data.raw else ""
     name += f"_datasplit={data.data_split}_splitidx={data.split_idx}" if data.data_split > 1 else ""
-    name += f"_loss={loss}" if loss != "crossentropy" else ""
+    name += f"_loss={args.loss_name}" if args.loss_name != "crossentropy" else ""
     name += f"_limit={data.limit}" if data.limit else ""
     name += "" if data.splits == ("train",) else f"_split={'+'.join(data.splits)}"
+    name += "" if args.precision in (None, "float32") else f"_precision={args.precision}"
     return shortened(dir_file.with_name(name + ".h5"))
 
 

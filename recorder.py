@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -82,27 +82,28 @@ def fill(
     *,
     dir_file: Path | None = None,
     embed: Directions | None = None,
+    pending: np.ndarray,
     cells_per_block: int = 1,
 ) -> Surface:
-    """On rank 0: compute every pending cell, with snapshots; returns the complete surface.
+    """On rank 0: compute the pending cells, with snapshots; returns the complete surface.
 
-    `make_work()` gives a function from a list of cells to rows for `Surface.with_cells`. Whatever goes wrong, the
-    cells that arrived are saved before the error goes on.
+    `make_work()` gives a function from a list of cells to (rows for `Surface.with_cells`, what is to be recorded about
+    them or ''). Whatever goes wrong, the cells that arrived are saved before the error goes on.
     """
-    pending = surface.pending
     blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
     if not blocks and path.exists() and (embed is None or embeds_directions(path)):
         dismiss(world)
         return surface  # a complete file stays as it is
-    progress = Progress(surface.grid.size, int(surface.done.sum()))
+    before = surface.grid.size - len(pending)
+    progress = Progress(surface.grid.size, before)
     file = Snapshots(path, surface, dir_file, embed)
     with signals() as caught:
         try:
             for item in serve(world, blocks, make_work):
                 if item is not None:
-                    file.add(blocks[item[0]], item[1])
+                    file.add(blocks[item[0]], *item[1])
                 if file.save_if_due():
-                    progress.show(int(file.surface.done.sum()))
+                    progress.show(before + file.count)
                 if caught:
                     raise Incomplete(f"stopped by {signal.Signals(caught[0]).name}")
         except CannotWrite:
@@ -110,27 +111,31 @@ def fill(
         except BaseException as error:
             file.save()
             if isinstance(error, Incomplete):
-                done = file.surface.done.sum()
-                raise Incomplete(f"{error}: {done} of {surface.grid.size} cells are saved in {path}; "
+                raise Incomplete(f"{error}: {before + file.count} of {surface.grid.size} cells are saved in {path}; "
                                  "run the same command again to continue") from None  # fmt: skip
             raise
         file.save(progress.provenance(surface.about))
-    progress.show(int(file.surface.done.sum()), last=True)
+    progress.show(before + file.count, last=True)
     return file.surface
 
 
 class Snapshots:
-    """The surface file on disk and the cells that are not in it yet."""
+    """The surface file on disk, and the cells and notes that are not in it yet."""
 
     def __init__(self, path: Path, surface: Surface, dir_file: Path | None, embed: Directions | None) -> None:
         self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
         self.cells: list[int] = []
         self.rows: list[np.ndarray] = []
+        self.notes: list[str] = []
+        self.count = 0  # cells saved by this run
         self.save({})
 
-    def add(self, cells: list[int], rows: np.ndarray) -> None:
+    def add(self, cells: list[int], rows: np.ndarray, note: str) -> None:
         self.cells += cells
         self.rows.append(rows)
+        if note:
+            say(f"note: {note}")
+            self.notes.append(note)
 
     def save_if_due(self) -> bool:
         """Save when there is something new and the last snapshot is a second ago (or 20 times what it took)."""
@@ -144,7 +149,11 @@ class Snapshots:
             self.surface = self.surface.with_cells(self.cells, np.concatenate(self.rows))
         elif about is None:
             return
+        self.count += len(self.cells)
         self.cells, self.rows = [], []
+        if self.notes:
+            about = {**(about or {}), "notes": [*self.surface.about.get("notes", []), *self.notes]}
+            self.notes = []
         if about:
             self.surface = replace(self.surface, about={**self.surface.about, **about})
         started = time.monotonic()
@@ -203,8 +212,3 @@ class Log:
         if self.path is not None and self.path.parent.is_dir() and os.access(self.path.parent, os.W_OK):
             with suppress(OSError), open(self.path, "a") as log:
                 log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
-
-
-def rows_of(work: Callable[[list[tuple[float, float]]], np.ndarray], surface: Surface) -> Callable[..., np.ndarray]:
-    """A function of cell numbers from a function of points."""
-    return lambda cells: work([surface.grid.point(cell) for cell in cells])

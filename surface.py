@@ -14,6 +14,8 @@ from errors import BadUsage
 
 # What a worker reports of one cell and one split, as a row of float64; metrics follow as sums of weight * metric.
 STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", "penalty", "clamped")
+PENALTY = STATISTICS.index("penalty")
+FEWEST_SAMPLES = 500  # near a minimum a few samples carry the loss, and fewer would miss them
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,54 @@ def refinement(n: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """The standard error of a cell's loss that is small enough: the larger of relative * |loss| and absolute.
+
+    The default, zero, asks for all samples.
+    """
+
+    relative: float = 0.0
+    absolute: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Tolerance":
+        """From 'REL' or 'REL,ABS'. Raises BadUsage."""
+        try:
+            values = [float(part) for part in text.split(",")]
+            if len(values) > 2 or not all(math.isfinite(value) and value >= 0 for value in values) or not any(values):
+                raise ValueError
+        except ValueError:
+            raise BadUsage(f"--tolerance {text}: give REL or REL,ABS, as in --tolerance 0.02,0.05") from None
+        return cls(*values)
+
+    @property
+    def exact(self) -> bool:
+        return not (self.relative or self.absolute)
+
+    def excess(self, statistics: Mapping[str, np.ndarray], population: int) -> np.ndarray:
+        """The standard error in units of what is allowed: at most 1 where the samples are enough, or not finite."""
+        known = summarize(statistics, population)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            allowed = np.maximum(self.relative * np.abs(known["loss"]), self.absolute)
+            return np.where(known["loss_se"] > allowed, known["loss_se"] / allowed, 0.0)
+
+    def samples(self, row: np.ndarray, population: int) -> int:
+        """How many samples a cell with these statistics (in the order of STATISTICS) needs, as far as they tell."""
+        n = int(row[0])
+        if self.exact:
+            return population
+        if n < min(FEWEST_SAMPLES, population):
+            return min(FEWEST_SAMPLES, population)
+        statistics = dict(zip(STATISTICS, row[: len(STATISTICS), None], strict=True))
+        excess = float(self.excess(statistics, population)[0])
+        if not excess > 1:
+            return n
+        # With a standard error of c * sqrt(1/n - 1/N), the allowed one takes 1/m = 1/N + (1/n - 1/N) / excess^2.
+        wanted = 1 / (1 / population + (1 / n - 1 / population) / excess**2)
+        return min(population, max(n + 1, min(math.ceil(wanted), 4 * n)))
+
+
+@dataclass(frozen=True)
 class Surface:
     """What is known on a grid. Immutable: `with_cells` returns a new one.
 
@@ -112,11 +162,17 @@ class Surface:
         statistics = {split: {name: np.full(grid.shape, np.nan) for name in names} for split in populations}
         return cls(grid, np.zeros(grid.shape, bool), statistics, populations=dict(populations), **about)
 
-    @property
-    def pending(self) -> np.ndarray:
-        """Cells still to compute, coarse sub-grids first."""
+    def pending(self, tolerance: Tolerance | None = None) -> np.ndarray:
+        """Cells still to compute, coarse sub-grids first: not done, or with too large a standard error.
+
+        What a plan puts into one call is complete: such cells are computed together, always in the same company.
+        """
+        waiting = ~self.done
+        for split, statistics in self.statistics.items():
+            waiting |= self.done & ((tolerance or Tolerance()).excess(statistics, self.populations[split]) > 1)
         order = self.grid.coarse_first()
-        return order[~self.done.ravel()[order]]
+        waits, company = waiting.ravel()[order], self.plan.get("points_per_call", 0) or 1
+        return order[np.repeat(np.logical_or.reduceat(waits, np.arange(0, len(order), company)), company)[: len(order)]]
 
     def complete_part(self) -> tuple[np.ndarray, ...]:
         """Row and column numbers of the finest sub-grid whose cells are all done, for drawing an unfinished surface.

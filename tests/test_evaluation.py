@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from evaluation import Evaluator, choose_path
 from losses import LOSSES, Losses
 from net_plotter import Affine, Mapped, moved, random_direction, tensors
-from surface import STATISTICS, Grid, Surface
+from surface import STATISTICS, Grid, Surface, Tolerance
 
 POINTS = [(0.0, 0.0), (0.5, -0.3), (-1.0, 1.0), (3.0, 2.0)]
 
@@ -39,13 +39,9 @@ def naive(net, plane, data, points, loss="crossentropy"):
 def fields(evaluator, points, split="train"):
     """Loss and accuracy at points, by way of a surface."""
     rows = evaluator(points)
-    surface = Surface.empty(Grid(np.arange(float(len(points)))), {s: len_of(evaluator, s) for s in evaluator.batches},
+    surface = Surface.empty(Grid(np.arange(float(len(points)))), {s: len(d[1]) for s, d in evaluator.data.items()},
                             evaluator.metrics).with_cells(range(len(points)), rows)  # fmt: skip
     return np.stack([surface.fields[f"{split}_loss"], surface.fields[f"{split}_acc"]], axis=1)
-
-
-def len_of(evaluator, split):
-    return sum(len(targets) for _, targets in evaluator.batches[split])
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv", "tied"])
@@ -136,6 +132,92 @@ def test_a_diverged_point_is_a_value(networks, mini):
 
     found = Evaluator(networks["mlp"], plane_of(networks["mlp"]), {"train": mini}, broken, batch_size=16)([(0, 0)])
     assert np.isnan(found[0, 0, STATISTICS.index("weight_loss")])
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "tied"])
+@pytest.mark.parametrize("dir_type", ["weights", "states"])
+def test_several_points_in_one_call_agree_with_a_naive_twin(networks, mini, name, dir_type):
+    net, plane = networks[name], plane_of(networks[name], dir_type)
+    points = [*POINTS, (-4.0, 0.0), (0.3, -0.3)]
+    evaluator = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=16, points_per_call=2)
+    np.testing.assert_allclose(fields(evaluator, points), naive(net, plane, mini, points), rtol=2e-4)
+    alone = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=16)
+    np.testing.assert_allclose(evaluator(points), alone(points), rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "tied"])
+@pytest.mark.parametrize(("precision", "error"), [("float64", 1e-12), ("bfloat16", 0.05), ("float16", 0.005)])
+def test_precisions_are_as_exact_as_they_can_be(networks, mini, name, precision, error):
+    net, plane = networks[name], plane_of(networks[name])
+    evaluator = Evaluator(net, double(plane) if precision == "float64" else plane, {"train": mini},
+                          LOSSES["crossentropy"], batch_size=16, precision=precision, folded=name == "conv")  # fmt: skip
+    found, wanted = fields(evaluator, POINTS)[:, 0], naive(net, double(plane), mini, POINTS)[:, 0]
+    np.testing.assert_allclose(found, wanted, rtol=error)
+    assert precision == "float64" or (found != wanted).all()
+
+
+def double(plane):
+    return Affine(*({name: value.double() for name, value in d.items()} for d in (plane.origin, plane.dx, plane.dy)))
+
+
+def test_float32_is_as_exact_as_promised(networks, mini):
+    """At most 1e-5, or twice the error of eager float32, at losses from 1e-4 to 1e3."""
+    net = networks["conv"]
+    at = tensors(net)
+    scale = {name: 30.0 * value if name.startswith("linear") else torch.zeros_like(value) for name, value in at.items()}
+    noise = random_direction(at, "filter", "biasbn", 1)
+    plane = Affine(at, noise, scale)
+    with torch.no_grad():
+        targets = net(mini.inputs).argmax(1)
+    right, wrong = replace(mini, targets=targets), replace(mini, targets=(targets + 1) % 10)
+    seen = []
+    for data, points in ((right, [(0, 0.3), (0, 1), (0, 3)]), (wrong, [(0.1, 1.0), (0, 10), (1, 3)])):
+        exact = naive(net, double(plane), data, points)[:, 0]
+        evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, folded=True)
+        for k, (a, b) in enumerate(points):
+            with moved(net, plane.point(a, b)), torch.no_grad():
+                eager = float(F.cross_entropy(net(data.inputs), data.targets))
+            error = abs(fields(evaluator, points)[k, 0] - exact[k])
+            assert error <= max(1e-5 * exact[k], 2 * abs(eager - exact[k]))
+            seen.append(exact[k])
+    assert min(seen) < 1e-3
+    assert max(seen) > 100
+
+
+def many(mini, times=60):
+    noise = torch.randn(50 * times, *mini.inputs.shape[1:], generator=torch.Generator().manual_seed(0))
+    return replace(mini, inputs=mini.inputs.repeat(times, 1, 1, 1) + noise, targets=mini.targets.repeat(times))
+
+
+def test_a_tolerance_uses_the_first_samples_of_one_order(networks, mini):
+    net, plane, data = networks["mlp"], plane_of(networks["mlp"]), many(mini)
+    evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, tolerance=Tolerance(0.05))
+    rows = evaluator(POINTS)
+    order = evaluator.data["train"][2]
+    assert sorted(order.tolist()) == list(range(3000))
+    for (a, b), row in zip(POINTS, rows[:, 0], strict=True):
+        n = int(row[0])
+        assert 500 <= n < 3000
+        with moved(net, plane.point(a, b)), torch.no_grad():
+            loss = F.cross_entropy(net(data.inputs[order[:n]]), data.targets[order[:n]], reduction="none")
+        assert row[2] / n == pytest.approx(float(loss.mean()), rel=1e-5)
+        assert float(loss.std()) * (1 / n - 1 / 3000) ** 0.5 <= 0.05 * float(loss.mean()) * 1.001
+
+
+def test_samples_are_added_to_what_a_cell_has(networks, mini):
+    net, plane, data = networks["mlp"], plane_of(networks["mlp"]), many(mini)
+
+    def with_tolerance(*tolerance):
+        return Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16,
+                         tolerance=Tolerance(*tolerance))  # fmt: skip
+
+    coarse = with_tolerance(0.05)(POINTS)
+    finer = with_tolerance(0.002)(POINTS, coarse)
+    assert (finer[:, 0, 0] > coarse[:, 0, 0]).all()
+    np.testing.assert_array_equal(with_tolerance(0.05)(POINTS, finer), finer)  # nothing to add
+    every = with_tolerance()(POINTS, finer)
+    assert (every[:, 0, 0] == 3000).all()
+    np.testing.assert_allclose(every, with_tolerance()(POINTS), rtol=1e-9)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -3,6 +3,7 @@ import torch
 from conftest import seeded
 from torch import nn
 
+from evaluation import choose_path
 from folding import Folded, NotFoldable
 from models import MODELS, build
 
@@ -101,3 +102,38 @@ def test_the_original_is_not_changed():
     assert [name for name, _ in net.named_modules()] == names
     assert isinstance(net.layer1[0].conv1, nn.Conv2d)
     assert net.layer1[0].conv1.bias is None
+
+
+class Reused(nn.Module):
+    """Outputs that are read twice, broadcast additions, activations as modules: what may not be overwritten."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.relu = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU()
+        self.second, self.third = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 1, 1)
+        self.shift = nn.Parameter(torch.randn(4, 1, 1))
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        z = self.second(self.relu(y))
+        total = self.shift + z + y
+        return torch.relu(total + total) + y.relu() + self.relu(self.second(total) + self.shift)
+
+
+class Broadcast(Reused):
+    def forward(self, x):
+        return self.third(y := self.norm(self.conv(x))) + y
+
+
+def test_only_what_nobody_else_reads_is_overwritten():
+    x = torch.randn(2, 3, 5, 5)
+    kept = x.clone()
+    same(seeded(Reused), x)
+    assert torch.equal(x, kept)
+
+
+def test_a_sum_larger_than_its_overwritten_operand_is_noticed():
+    assert choose_path(seeded(Reused), torch.randn(2, 3, 5, 5)) == (True, "")
+    good, reason = choose_path(seeded(Broadcast), torch.randn(2, 3, 5, 5))
+    assert not good
+    assert "shape" in reason

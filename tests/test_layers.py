@@ -12,8 +12,8 @@ LAYERS = [
     {"net_plotter"},
     {"h5_util", "scheduler", "dataloader", "losses", "folding", "models"},
     {"evaluation", "training", "recorder"},
-    {"options"},
-    {"figures"},
+    {"options", "tuning"},
+    {"figures", "preparation"},
     {"plot_1D", "plot_2D", "h52vtp"},
     {"plot_surface", "plot_trajectory", "train"},
 ]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, python, surface_command, write_checkpoint
 
-from h5_util import read_surface
+from h5_util import read_surface, write_surface
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
 MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
@@ -68,7 +69,7 @@ class Run:
         self.folder, self.surface = folder, folder / "surface.h5"
         checkpoint = write_checkpoint(folder / "net.safetensors", "resnet20")
         command = surface_command(checkpoint, self.surface, "--mpi", "--x=-1:1:9", "--y=-1:1:8", "--threads", "1",
-                                  "--batch_size", "50", model="resnet20", limit=200)  # fmt: skip
+                                  "--batch_size", "50", "--split", "both", model="resnet20", limit=200)  # fmt: skip
         self.command = [str(MPIRUN), "-n", str(ranks), sys.executable, "plot_surface.py", *command]
         self.process = subprocess.Popen(self.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True, start_new_session=True)  # fmt: skip
@@ -142,7 +143,7 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path, undisturbed, victim):
 def test_sigterm_saves_what_is_there_and_says_how_to_go_on(tmp_path, targets):
     """To rank 0 alone, and to every rank, as batch systems do it."""
     run = Run(tmp_path, 2)
-    run.wait_for_cells(12)  # so that every rank has long joined
+    run.wait_for_cells(8)  # so that every rank has long joined
     for target in targets:
         os.kill(run.rank(target), signal.SIGTERM)
         time.sleep(0.2)
@@ -153,21 +154,64 @@ def test_sigterm_saves_what_is_there_and_says_how_to_go_on(tmp_path, targets):
     assert "stopped by SIGTERM" in Path(f"{run.surface}.log").read_text()
 
 
+def test_a_tolerance_and_a_reduced_precision_give_the_same_bits_too(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", inputs=rng.normal(size=(2000, 1, 28, 28)).astype(np.float32),
+             targets=rng.integers(0, 10, 2000))  # fmt: skip
+    more = ["--testloader", str(tmp_path / "data.npz"), "--trainloader", str(tmp_path / "data.npz"),
+            "--tolerance", "0.02", "--precision", "bfloat16"]  # fmt: skip
+    for ranks in (0, 3):
+        result = compute(tmp_path, ranks, *more, name=f"{ranks}.h5", model="mlp", limit=2000)
+        assert result.returncode == 0, result.stderr
+    one, three = contents(tmp_path / "0.h5"), contents(tmp_path / "3.h5")
+    assert [name for name in one if one[name] != three[name]] == []
+
+
+def test_points_that_share_a_call_keep_their_bits_through_ranks_and_kills(tmp_path):
+    """The choice is forced, because no measurement of such small work would make it."""
+    write_checkpoint(tmp_path / "net.safetensors", "mlp")
+    script = tmp_path / "many.py"
+    script.write_text(f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import options, plot_surface, tuning
+def tune(evaluator, cells, **_):
+    evaluator.batch_size, evaluator.points_per_call = 16, 6
+    return 1.0
+tuning.tune = tune
+options.leave(plot_surface.main(sys.argv[1:]))
+""")
+    for ranks, cells in ((1, ()), (3, ()), (2, range(7, 14))):
+        file = tmp_path / f"{ranks}.h5"
+        if cells:  # as an interrupted run would leave it: whole calls are done
+            shutil.copy(tmp_path / "1.h5", file)
+            surface = read_surface(file)
+            done = np.zeros(surface.grid.size, bool)
+            done[surface.grid.coarse_first()[6:12]] = True
+            write_surface(file, replace(surface, done=done.reshape(surface.grid.shape)))
+        command = surface_command(tmp_path / "net.safetensors", file, *GRID, "--mpi", limit=40)
+        result = python(script, *command, launcher=[MPIRUN, "-n", ranks])
+        assert result.returncode == 0, result.stderr
+        assert read_surface(file).plan["points_per_call"] == 6
+        found, one = contents(file), contents(tmp_path / "1.h5")
+        assert [name for name in one if found[name] != one[name]] == []
+
+
 def test_an_error_on_a_worker_ends_every_rank_with_its_code(tmp_path):
     """Each rank but the first is told to fail; rank 0 saves, prints one line, keeps it in the log."""
     write_checkpoint(tmp_path / "net.safetensors", "mlp")
     script = tmp_path / "failing.py"
     script.write_text(f"""
-import sys, time
+import os, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 import plot_surface
 from errors import BadInput
 original = plot_surface.make_work
-def make_work(job, world):
-    work = original(job, world)
+def make_work(*args):
+    work = original(*args)
     def slow(cells):
         time.sleep(0.3)
-        if world.rank:
+        if os.environ["PMI_RANK"] != "0":
             raise BadInput("this rank is broken")
         return work(cells)
     return slow

@@ -60,5 +60,5 @@ def test_command_lines_of_the_other_commands(command, line):
 def test_file_names_of_the_original(line, expected):
     args = plot_surface.parser().parse_args(shlex.split(line))
     dir_file = direction_name(networks(args), direction_choice(args))
-    found = surface_name(dir_file, args.x, args.y, data_choice(args), args.loss_name)
+    found = surface_name(dir_file, args, data_choice(args))
     assert str(found) == "cifar10/trained_nets/resnet56_sgd/" + expected

@@ -10,7 +10,10 @@ import pytest
 import torch
 from conftest import ROOT, surface_command, write_checkpoint
 
+import evaluation
+import options
 import plot_surface
+import tuning
 from h5_util import read_directions, read_surface
 from models import load_network
 
@@ -52,7 +55,7 @@ def test_names_are_those_of_the_original(tmp_path, net):
 
 def test_a_finished_surface_is_not_computed_again(tmp_path, net, capsys, monkeypatch):
     assert run(net, tmp_path / "s.h5", *GRID) == 0
-    monkeypatch.setattr(plot_surface, "rows_of", None)  # nothing may be evaluated
+    monkeypatch.setattr(plot_surface, "evaluator_of", None)  # nothing may be evaluated
     before = (tmp_path / "s.h5").read_bytes()
     assert run(net, tmp_path / "s.h5", *GRID) == 0
     assert "12 of 12 cells done" in capsys.readouterr().out
@@ -272,7 +275,7 @@ def test_help_loads_neither_torch_nor_mpi(command):
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path, net, capsys):
     assert run(net, tmp_path / "s.h5", *GRID, "--dry_run") == 0
     out = capsys.readouterr().out
-    assert "batch_size = 64" in out
+    assert "batch_size = to be measured" in out
     assert "would compute 12 of 12 cells" in out
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
 
@@ -432,3 +435,85 @@ def test_own_data_with_few_classes(tmp_path, capsys):
     assert "the train data have the label 8, the network 4 classes" in capsys.readouterr().err
     assert plot_surface.main([*args, str(tmp_path / "own.npz"), "--model", "vgg9"]) == 3
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.fixture
+def samples(tmp_path) -> list[str]:
+    """3,000 noisy samples as a user's own tensors, and the options that use them."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", inputs=rng.normal(size=(3000, 1, 28, 28)).astype(np.float32),
+             targets=rng.integers(0, 10, 3000))  # fmt: skip
+    return ["--trainloader", str(tmp_path / "data.npz")]
+
+
+def test_a_tolerance_uses_few_samples_and_later_runs_add_some(tmp_path, net, samples, capsys):
+    file, options = tmp_path / "s.h5", {"limit": 3000}
+    assert run(net, file, *GRID, *samples, "--tolerance", "0.003", **options) == 0
+    first = read_surface(file)
+    used = first.statistics["train"]["n"]
+    assert ((used >= 500) & (used < 3000)).all()
+    assert (first.fields["train_loss_se"] <= 0.003 * first.fields["train_loss"]).all()
+    assert "of the train samples: all of them would take about" in capsys.readouterr().out
+    assert run(net, file, *GRID, *samples, "--tolerance", "0.003", **options) == 0
+    assert "12 of 12 cells done" in capsys.readouterr().out
+    assert run(net, file, *GRID, *samples, "--tolerance", "0.001,0.004", **options) == 0
+    second = read_surface(file)
+    assert (second.statistics["train"]["n"] > used).any()
+    assert (second.fields["train_loss_se"] <= np.maximum(0.001 * second.fields["train_loss"], 0.004)).all()
+    assert run(net, file, *GRID, *samples, **options) == 0
+    third, other = read_surface(file), tmp_path / "all.h5"
+    assert (third.statistics["train"]["n"] == 3000).all()
+    assert run(net, other, *GRID, *samples, **options) == 0
+    np.testing.assert_allclose(third.fields["train_loss"], read_surface(other).fields["train_loss"], rtol=1e-9)
+    for coarse in (first, second):
+        distance = np.abs(coarse.fields["train_loss"] - third.fields["train_loss"])
+        assert (distance <= 4 * coarse.fields["train_loss_se"]).all()
+
+
+@pytest.mark.parametrize(("precision", "error"), [("float64", 0), ("bfloat16", 0.1)])
+def test_a_precision_is_recorded_and_its_error_measured(tmp_path, net, capsys, precision, error):
+    assert run(net, tmp_path / "s.h5", *GRID, "--precision", precision) == 0
+    assert run(net, tmp_path / "plain.h5", *GRID) == 0
+    found, plain = (read_surface(tmp_path / name) for name in ("s.h5", "plain.h5"))
+    assert found.plan["precision"] == precision
+    np.testing.assert_allclose(found.fields["train_loss"], plain.fields["train_loss"], rtol=max(error, 1e-5))
+    out = capsys.readouterr().out
+    if error:
+        assert "bfloat16 changes train_loss by" in out
+        assert 0 < max(found.about["precision_error"]["relative"]["train_loss"]) < error
+    assert run(net, tmp_path / "s.h5", *GRID) == 0  # the file's precision stays
+    assert run(net, tmp_path / "s.h5", *GRID, "--precision", "float16") == 3
+    assert f"was made with precision = {precision}, now it is float16" in capsys.readouterr().err
+
+
+def test_options_for_precision_and_tolerance_that_make_no_sense(tmp_path, net, capsys):
+    assert run(net, tmp_path / "s.h5", *GRID, "--precision", "tf32") == 2
+    assert "TF32 is a mode of CUDA devices" in capsys.readouterr().err
+    assert run(net, tmp_path / "s.h5", *GRID, "--tolerance", "many") == 2
+    assert "--tolerance many" in capsys.readouterr().err
+    assert set(options.PRECISIONS) == set(evaluation.PRECISIONS)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeypatch, capsys):
+    whole = evaluation.Evaluator.sweep
+
+    def sweep(self, split, start, stop, shuffled):
+        if stop - start > 7:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        whole(self, split, start, stop, shuffled)
+
+    assert run(net, tmp_path / "plain.h5", *GRID, "--batch_size", "16") == 0
+    monkeypatch.setattr(evaluation.Evaluator, "sweep", sweep)
+    monkeypatch.setattr(tuning, "per_sample", lambda *_: 1.0)
+    assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "16") == 0
+    assert "out of memory on cpu: batch size 4 from cell" in capsys.readouterr().out
+    found = read_surface(tmp_path / "s.h5")
+    assert "batch size 4" in found.about["notes"][0]
+    np.testing.assert_allclose(
+        found.fields["train_loss"], read_surface(tmp_path / "plain.h5").fields["train_loss"], rtol=1e-6
+    )
+    monkeypatch.setattr(
+        evaluation.Evaluator, "sweep", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("no"))
+    )
+    assert run(net, tmp_path / "t.h5", *GRID, "--batch_size", "16") == 2
+    assert "one sample does not fit" in capsys.readouterr().err

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from errors import BadUsage
-from surface import STATISTICS, Grid, Surface, refinement, summarize
+from surface import STATISTICS, Grid, Surface, Tolerance, refinement, summarize
 
 
 def test_cells_are_numbered_row_by_row():
@@ -66,7 +66,7 @@ def test_surfaces_are_immutable_and_know_what_is_done():
     empty = Surface.empty(Grid.parse("0:1:3", "0:1:2"), {"train": 10}, ("accuracy",))
     some = empty.with_cells([4, 1], rows([2.0, -1.0]))
     assert not empty.done.any()
-    assert sorted(some.pending) == [0, 2, 3, 5]
+    assert sorted(some.pending()) == [0, 2, 3, 5]
     assert some.fields["train_loss"][1, 1] == 2.0
     assert some.fields["train_loss"][0, 1] == -1.0  # a value, not a mark
     assert some.fields["train_acc"][1, 1] == 50
@@ -88,3 +88,55 @@ def test_complete_part_is_the_finest_finished_sub_grid():
         cells = order[: (levels <= level).sum() + 1]  # one cell of the next level as well
         part = surface.with_cells(cells, rows([1.0] * len(cells))).complete_part()
         np.testing.assert_array_equal(part[0], np.flatnonzero(refinement(9) <= level))
+
+
+@pytest.mark.parametrize("text", ["", "x", "-0.1", "0.1,-1", "0.1,0.2,0.3", "nan", "0", "0,0", "inf"])
+def test_a_tolerance_that_makes_no_sense(text):
+    with pytest.raises(BadUsage, match="--tolerance"):
+        Tolerance.parse(text)
+
+
+def test_a_tolerance_asks_for_enough_samples_and_no_more():
+    """Replayed on samples drawn in random orders: the stated error is met, and the first 500 are always taken."""
+    rng = np.random.default_rng(0)
+    population = rng.gamma(0.5, 2.0, 20_000)
+    tolerance, within, used = Tolerance(0.02, 0.01), [], []
+    for _ in range(100):
+        order, row = rng.permutation(population), np.zeros(6)
+        while (wanted := tolerance.samples(row, len(population))) > row[0]:
+            assert wanted >= 500
+            part = order[:wanted]
+            row = np.array([wanted, wanted, part.sum(), (part**2).sum(), 0, 0])
+        found = summarize(dict(zip(STATISTICS, row[:, None], strict=True)), len(population))
+        assert found["loss_se"][0] <= max(0.02 * found["loss"][0], 0.01)
+        within.append(abs(found["loss"][0] - population.mean()) <= 2 * found["loss_se"][0])
+        used.append(row[0])
+    assert np.mean(within) >= 0.9
+    needed = 1 / (1 / 20_000 + (0.02 * population.mean() / population.std()) ** 2)
+    assert np.mean(used) == pytest.approx(needed, rel=0.1)
+
+
+def test_samples_a_tolerance_asks_for():
+    assert Tolerance().samples(np.zeros(6), 40_000) == 40_000
+    assert Tolerance(0.1).samples(np.zeros(6), 40_000) == 500
+    assert Tolerance(0.1).samples(np.zeros(6), 300) == 300
+    diverged = np.array([500, 500, np.nan, np.nan, 0, 0])
+    assert Tolerance(0.1).samples(diverged, 40_000) == 500  # more samples do not make it finite
+    everything = np.array([600, 600, 600, 9e9, 0, 0])
+    assert Tolerance(1e-9).samples(everything, 600) == 600
+
+
+def test_cells_with_too_large_an_error_are_pending():
+    surface = Surface.empty(Grid.parse("0:1:4"), {"train": 1000}, ("accuracy",)).with_cells([0, 1, 2], rows([1.0] * 3))
+    spread = np.array([[[10, 10, 10, 1000, 0, 0, 5]]])  # a standard error of about 3
+    surface = surface.with_cells([1], spread)
+    assert sorted(surface.pending(Tolerance(0.5))) == [1, 3]
+    assert sorted(surface.pending(Tolerance(5.0))) == [3]
+    assert sorted(surface.with_cells([2], spread).pending(Tolerance(0, 0.001))) == [1, 2, 3]
+
+
+def test_cells_of_one_call_stay_together():
+    surface = Surface.empty(Grid.parse("0:1:7"), {"train": 10}, ("accuracy",), plan={"points_per_call": 3})
+    order = surface.grid.coarse_first()
+    assert list(surface.with_cells(order[:4], rows([1.0] * 4)).pending()) == list(order[3:])
+    assert list(surface.with_cells(order[:6], rows([1.0] * 6)).pending()) == [order[6]]

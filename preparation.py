@@ -1,0 +1,283 @@
+"""What a command that fills a grid reads before it computes: networks, data, directions; and what every rank is sent.
+
+setting = read_setting(args, grid)       # on rank 0; raises BadUsage and BadInput, writes nothing
+problem = Problem.of(setting, grid)      # travels to the other ranks
+net, plane, data = problem.unpack()      # on every rank
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import options
+from errors import BadInput, BadUsage, say
+from h5_util import Directions, embeds_directions, read_directions, read_surface, write_directions
+from recorder import Log, compare
+from surface import Grid
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import Tensor, nn
+
+    from dataloader import Dataset
+    from net_plotter import Affine
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What rank 0 has read. new: the directions are not in their file yet. record: what tells this from other work."""
+
+    surf_file: Path
+    dir_file: Path
+    directions: Directions
+    new: bool
+    embed: bool
+    net: "nn.Module"
+    model: str
+    dir_type: str
+    data: "dict[str, Dataset]"
+    record: dict[str, Any]
+
+    def write_directions(self) -> None:
+        if self.new:
+            write_directions(self.dir_file, self.directions)
+            say(f"new directions are in {self.dir_file}")
+
+
+def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceName, log: Log) -> Setting:
+    """Read everything once and find the directions. name_of: the surface file's name when none is given."""
+    from models import load_into, read_state
+    from models.checkpoint import digest
+    from net_plotter import tensors
+
+    nets, choice, chosen = options.networks(args), options.direction_choice(args), options.data_choice(args)
+    dir_file = place(choice.dir_file, options.direction_name(nets, choice), args.surf_file)
+    surf_file = place(args.surf_file, name_of(dir_file, args, chosen), None)
+    if not args.dry_run:
+        log.beside(surf_file)
+    for what, path in (("surface", surf_file), ("direction", dir_file)):
+        if not path.resolve().parent.is_dir():
+            raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
+    states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
+    data = load_data(chosen, states[nets.file])
+    first = data[chosen.splits[0]]
+    net = network_for(nets.model, first)
+
+    def at(file: str) -> "dict[str, Tensor]":
+        load_into(net, states[file], file)
+        return {name: value.clone() for name, value in tensors(net, choice.dir_type).items()}
+
+    targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
+    origin = at(nets.file)
+    try:
+        net.eval()(first.inputs[:1])
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        shape = "x".join(map(str, first.inputs.shape[1:]))
+        raise BadInput(f"{nets.model} cannot take inputs of {shape}: {str(error).splitlines()[0][:150]}") from error
+    record = {"model": nets.model, "checkpoint": digest(states[nets.file]), "dir_type": choice.dir_type}
+    directions, new = find_directions(dir_file, record, nets, choice, net, origin, targets, states)
+    same = dir_file.resolve() == surf_file.resolve()
+    if same and (new or not is_surface(surf_file)):
+        raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
+    used = Directions(directions.x, directions.y if grid.y is not None else None)
+    record |= {"dataset": first.name, "loss": args.loss_name, "split": args.split, "directions": used.sha256,
+               **{f"{split}_data": d.digest for split, d in data.items()}}  # fmt: skip
+    embed = args.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
+    return Setting(surf_file, dir_file, directions, new, embed, net, nets.model, choice.dir_type, data, record)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network, its directions and its data, as numpy arrays that travel without being copied.
+
+    data: (inputs, targets, classes) by split; images as (N, H, W, C).
+    """
+
+    model: str
+    state: dict[str, np.ndarray]
+    dir_type: str
+    directions: tuple[Sequence[np.ndarray], Sequence[np.ndarray] | None]
+    data: dict[str, tuple[np.ndarray, np.ndarray, int]]
+
+    @classmethod
+    def of(cls, setting: Setting, grid: Grid) -> "Problem":
+        return cls(
+            setting.model,
+            {name: value.numpy() for name, value in setting.net.state_dict().items()},
+            setting.dir_type,
+            (setting.directions.x, setting.directions.y if grid.y is not None else None),
+            {split: (channels_last(d.inputs).numpy(), d.targets.numpy(), d.classes)
+             for split, d in setting.data.items()},
+        )  # fmt: skip
+
+    def unpack(self) -> "tuple[nn.Module, Affine, dict[str, Dataset]]":
+        from dataloader import Dataset
+        from models import build
+        from net_plotter import Affine, as_point, tensors
+
+        data = {
+            split: Dataset(split, split, channels_first(as_tensor(inputs)), as_tensor(targets), classes)
+            for split, (inputs, targets, classes) in self.data.items()
+        }
+        first = next(iter(data.values()))
+        net = build(self.model, first.inputs.shape[1:], first.classes)
+        net.load_state_dict({name: as_tensor(value) for name, value in self.state.items()})
+        dx, dy = (None if d is None else as_point(d, net, self.dir_type, "the direction") for d in self.directions)
+        assert dx is not None
+        return net, Affine(tensors(net, self.dir_type), dx, dy), data
+
+
+def channels_last(inputs: "Tensor") -> "Tensor":
+    """Images (N, C, H, W) as contiguous (N, H, W, C), without a copy where they lie like this; others as they are."""
+    return inputs.permute(0, 2, 3, 1).contiguous() if inputs.dim() == 4 else inputs
+
+
+def channels_first(inputs: "Tensor") -> "Tensor":
+    return inputs.permute(0, 3, 1, 2) if inputs.dim() == 4 else inputs
+
+
+def as_tensor(array: np.ndarray) -> "Tensor":
+    """Without a copy, unless the array came read-only from another rank."""
+    import torch
+
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]") -> "dict[str, Dataset]":
+    """Every split that is asked for. A user's own data have as many classes as the checkpoint has outputs."""
+    from dataloader import OWN
+
+    for split, file in zip(("train", "test"), chosen.files, strict=True):
+        if file and split not in chosen.splits:
+            say(f"note: --{split}loader {file} is not used: --split asks for {' and '.join(chosen.splits)}")
+    data = {split: load_split(chosen, split) for split in chosen.splits}
+    if chosen.classes or chosen.dataset in OWN or any(chosen.files):
+        outputs = [value.shape[0] for value in state.values() if value.dim() >= 1]
+        classes = chosen.classes or outputs[-1]
+        data = {split: replace(d, classes=classes) for split, d in data.items()}
+    for split, d in data.items():
+        if int(d.targets.max()) >= d.classes:
+            raise BadInput(f"the {split} data have the label {int(d.targets.max())}, the network {d.classes} classes")
+    return data
+
+
+def network_for(model: str, data: "Dataset") -> "nn.Module":
+    """A network of the zoo for samples of this shape. Raises BadInput where that is not possible."""
+    from models import build
+
+    shape = data.inputs.shape[1:]
+    try:
+        return build(model, shape, data.classes)
+    except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise BadInput(f"there is no {model} for inputs of {'x'.join(map(str, shape))}: {error}") from error
+
+
+def is_surface(path: Path) -> bool:
+    """Whether a readable surface file is there."""
+    if not path.exists():
+        return False
+    try:
+        read_surface(path)
+    except BadInput:
+        return False
+    return True
+
+
+def load_split(chosen: options.DataChoice, split: str) -> "Dataset":
+    from dataloader import get, load, load_file
+
+    file = chosen.files[0 if split == "train" else 1]
+    if file:
+        return load_file(file, split, limit=chosen.limit)
+    if chosen.download:
+        get(chosen.dataset, chosen.datapath)
+    return load(chosen.dataset, split, datapath=chosen.datapath, raw=chosen.raw, limit=chosen.limit,
+                data_split=chosen.data_split, image_size=chosen.image_size)  # fmt: skip
+
+
+def place(given: str | None, default: Path, beside: str | None) -> Path:
+    """The file that is given, or the default; the latter beside another output when its own folder is read-only."""
+    if given:
+        return Path(given)
+    if beside and not default.exists() and not options.writable_folder(default):
+        say(f"note: {default.parent} is read-only, so {default.name} is written beside {beside}")
+        return Path(beside).with_name(default.name)
+    return default
+
+
+def find_directions(
+    dir_file: Path,
+    record: dict[str, Any],
+    nets: options.Networks,
+    choice: options.DirectionChoice,
+    net: "nn.Module",
+    origin: "dict[str, Tensor]",
+    targets: "Sequence[dict[str, Tensor] | None]",
+    states: "dict[str, dict[str, Tensor]]",
+) -> tuple[Directions, bool]:
+    """The directions in the file when it fits, otherwise new ones; and whether they are still to be written."""
+    from models.checkpoint import digest
+    from net_plotter import as_arrays, as_point
+
+    about: dict[str, Any] = dict(record)
+    axes = {"x": (choice.x, nets.file2), "y": (choice.y, nets.file3)}
+    for letter, (axis, file) in axes.items():
+        if axis is not None:
+            about[letter] = f"towards {digest(states[file])}" if file else (
+                "the x direction" if letter == "y" and choice.same_dir
+                else f"random, norm={axis.norm or 'none'}, ignore={axis.ignore or 'none'}, "
+                     f"seed={choice.seed}, idx={choice.idx}")  # fmt: skip
+    found = read_directions(dir_file) if dir_file.exists() else None
+    if found is not None:
+        check_record(dir_file, found, about, choice)
+        for letter, arrays in (("x", found.x), ("y", found.y)):
+            if arrays is not None:
+                as_point(arrays, net, choice.dir_type, f"the {letter} direction in {dir_file}")
+        if choice.y is None or found.y is not None:
+            return found, False
+        if choice.dir_file is not None:
+            raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
+    vectors: list[dict[str, Tensor]] = []
+    for k, (axis, target) in enumerate(zip((choice.x, choice.y), targets, strict=True)):
+        if axis is not None:
+            vectors.append(vectors[0] if k and choice.same_dir else new_direction(origin, axis, target, choice, k))
+    arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
+    if found is not None:  # a file of one direction gets the second
+        arrays_of[0] = list(found.x)
+    return Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about), True
+
+
+def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choice: options.DirectionChoice) -> None:
+    """Compare what a direction file records with what is asked for, on the axes that are used.
+
+    A file that the user names is used as it is, and differences are said; but where --seed or --idx ask for directions
+    that it does not hold, or where the name was not the user's choice, that is an error.
+    """
+    if not found.about:
+        say(f"note: {dir_file} records no provenance; it is used as it is")
+        return
+    asked = {name: value for name, value in about.items() if name != "y" or found.y is not None}
+    recorded = {name: found.about.get(name) for name in asked}
+    if choice.dir_file is None or choice.idx or choice.seed != options.SEED:
+        compare(dir_file, recorded, asked, "give another --dir_file, or remove this one")
+    for name, value in asked.items():
+        if recorded[name] != value:
+            say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
+
+
+def new_direction(
+    origin: "dict[str, Tensor]",
+    axis: options.Axis,
+    target: "dict[str, Tensor] | None",
+    choice: options.DirectionChoice,
+    k: int,
+) -> "dict[str, Tensor]":
+    from net_plotter import random_direction, target_direction
+
+    if target is not None:
+        return target_direction(origin, target)
+    seed = int(np.random.SeedSequence([choice.seed, choice.idx, k]).generate_state(2, np.uint32)[0])
+    return random_direction(origin, axis.norm, axis.ignore, seed)

@@ -1,0 +1,96 @@
+"""Measurements that choose batch size and points per call, on a clock that the tests set."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from test_evaluation import plane_of
+
+import tuning
+from evaluation import Evaluator
+from losses import LOSSES
+
+
+class Clock:
+    """Advances as the evaluator works: a price for each call and for each sample, by batch size."""
+
+    def __init__(self, monkeypatch, price):
+        self.now, self.price = 0.0, price
+        monkeypatch.setattr(tuning, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def spend(self, evaluator, samples, points=1):
+        self.now += self.price(evaluator.batch_size, samples, points)
+
+
+@pytest.fixture
+def evaluator(networks, mini):
+    many = type(mini)("many", "train", mini.inputs.repeat(60, 1, 1, 1), mini.targets.repeat(60), 10)
+    return Evaluator(networks["mlp"], plane_of(networks["mlp"]), {"train": many}, LOSSES["mse"])
+
+
+def run(evaluator, monkeypatch, price, cells=1000, **options):
+    clock = Clock(monkeypatch, price)
+    whole = evaluator.sweep
+
+    def sweep(split, start, stop, shuffled):
+        clock.spend(evaluator, min(stop, 3000) - start)
+        whole(split, start, stop, shuffled)
+
+    monkeypatch.setattr(evaluator, "sweep", sweep)
+    real = evaluator.at_once
+
+    def at_once(points):
+        clock.spend(evaluator, 3000, len(points))
+        return real(points) if len(points) == 2 else None
+
+    monkeypatch.setattr(evaluator, "at_once", at_once)
+    return tuning.tune(evaluator, cells, **options), clock.now
+
+
+@pytest.mark.parametrize("best", [32, 64, 128, 512])
+def test_the_fastest_batch_size_is_found(evaluator, monkeypatch, best):
+    def price(batch, samples, points):
+        return samples * points * 1e-5 * (1 + abs(np.log2(batch / best)) / 4)
+
+    seconds, spent = run(evaluator, monkeypatch, price)
+    assert evaluator.batch_size == best
+    assert evaluator.points_per_call == 1
+    assert seconds == pytest.approx(3000 * 1e-5)
+    assert spent <= 2 * tuning.LONGEST
+
+
+def test_several_points_go_into_one_call_where_calls_are_dear(evaluator, monkeypatch):
+    def price(batch, samples, points):
+        return 1e-4 * np.ceil(samples / batch) + 1e-9 * samples * points
+
+    run(evaluator, monkeypatch, price, cells=100_000)
+    assert evaluator.points_per_call == 64
+    assert evaluator.batch_size == 1024
+
+
+def test_a_small_job_is_not_measured(evaluator, monkeypatch):
+    def price(batch, samples, points):
+        return samples * points * 1e-5 * 64 / batch
+
+    run(evaluator, monkeypatch, price, cells=1)
+    assert (evaluator.batch_size, evaluator.points_per_call) == (64, 1)
+
+
+def test_a_given_batch_size_stays(evaluator, monkeypatch):
+    run(evaluator, monkeypatch, lambda batch, samples, points: samples * points / batch, batch_size=7)
+    assert evaluator.batch_size == 7
+
+
+def test_points_that_cannot_be_mapped_go_one_by_one(networks, mini, monkeypatch):
+    def stubborn(model, batch):
+        losses = LOSSES["mse"](model, batch)
+        if losses.per_sample.sum().item() < 0:  # a value on the host, which no mapped function has
+            raise AssertionError
+        return losses
+
+    evaluator = Evaluator(networks["mlp"], plane_of(networks["mlp"]), {"train": mini}, stubborn)
+    monkeypatch.setattr(tuning, "SHARE", 1e9)
+    tuning.tune(evaluator, 1000)
+    assert evaluator.points_per_call == 1
+    assert torch.isfinite(torch.tensor(evaluator([(0.1, 0.2)]))).all()

@@ -1,0 +1,134 @@
+"""What is fastest on this machine, found by short measurements: how many samples, and points, go into one call.
+
+    tune(evaluator, cells=2601)      # leaves the best in evaluator.batch_size and evaluator.points_per_call
+
+Both change the last digits of a surface, so the rank that plans measures them once, and they are recorded.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from evaluation import AffinePlace, Evaluator
+
+SHARE = 0.03  # of the time the surface will take may go into measuring, but not more than
+LONGEST = 1.0  # seconds
+BATCHES = {"cpu": (64, 32, 128, 256, 512, 1024), "cuda": (1024, 512, 2048, 4096, 8192)}  # the first is the default
+POINTS = (16, 64)
+FASTER = 0.97  # of the best time so far; what gains less is noise
+WORSE = 1.1  # times the best: larger ones will not do
+WORTH = 0.8  # of a point's time alone: several points in one call have to gain this much
+
+
+class Stopwatch:
+    """Measures functions, until the seconds that may be spent are over."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.left = device, LONGEST
+
+    def time(self, function: Callable[[], object], times: int = 2) -> float:
+        """The shorter of a few runs, in seconds."""
+        taken = []
+        for _ in range(times):
+            start = time.perf_counter()
+            function()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            taken.append(time.perf_counter() - start)
+        self.left -= sum(taken)
+        return min(taken)
+
+
+@torch.inference_mode()
+def tune(evaluator: Evaluator, cells: int, *, batch_size: int = 0, many: bool = True) -> float:
+    """Leave the best batch_size and points_per_call for so many cells in the evaluator; seconds a cell will take.
+
+    batch_size: keep this one. many: several points in one call may be tried. Small jobs get the defaults, because
+    measuring would take longer than it saves.
+    """
+    watch = Stopwatch(evaluator.device)
+    evaluator.batch_size = batch_size or BATCHES[evaluator.device.type][0]
+    samples = sum(len(targets) for _, targets, _ in evaluator.data.values())
+    point = samples * per_sample(evaluator, watch)
+    watch.left = min(LONGEST, SHARE * cells * point)
+    if not batch_size:
+        point = samples * choose_batch_size(evaluator, watch)
+    if many and evaluator.tolerance.exact and isinstance(evaluator.place, AffinePlace):
+        point = choose_points_per_call(evaluator, watch, cells, point, (batch_size,) if batch_size else (64, 256, 1024))
+    if evaluator.graphs is not None:
+        evaluator.forget_graphs()
+    return point
+
+
+def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
+    """Seconds a sample takes in batches of evaluator.batch_size."""
+    split, (_, targets, _) = next(iter(evaluator.data.items()))
+    size = min(evaluator.batch_size, len(targets))
+    rounds = max(1, min(128, len(targets)) // size)
+
+    def run() -> None:
+        for k in range(rounds):
+            evaluator.sweep(split, k * size, (k + 1) * size, False)
+
+    return watch.time(run) / (rounds * size)
+
+
+def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
+    """Leaves the fastest batch size in the evaluator; returns its seconds per sample."""
+    default = evaluator.batch_size
+    best, cost = default, per_sample(evaluator, watch)
+    longest = max(len(targets) for _, targets, _ in evaluator.data.values())
+    for size in BATCHES[evaluator.device.type][1:]:
+        if watch.left < 2 * max(size, 128) * cost or size >= 2 * longest:
+            break
+        evaluator.batch_size = size
+        try:
+            found = per_sample(evaluator, watch)
+        except torch.cuda.OutOfMemoryError:
+            break
+        if found < FASTER * cost:
+            best, cost = size, found
+        elif size > default and found > WORSE * cost:
+            break
+    evaluator.batch_size = best
+    return cost
+
+
+def choose_points_per_call(
+    evaluator: Evaluator, watch: Stopwatch, cells: int, alone: float, sizes: tuple[int, ...]
+) -> float:
+    """Leaves in the evaluator how many points go into one call, and the batch size for that; seconds a point takes.
+
+    alone: seconds that one point takes.
+    """
+    single = evaluator.batch_size
+    best, cost = (single, 1), WORTH * alone
+    for size, points in combinations(sizes, cells):
+        if watch.left < 2 * points * min(alone, cost):
+            continue
+        evaluator.batch_size = size
+        try:
+            found = watch.time(lambda: evaluator.at_once([(0.0, 0.0)] * points)) / points  # noqa: B023
+        except RuntimeError:  # this network cannot be mapped over points, or they do not fit
+            break
+        if found < FASTER * cost:
+            best, cost = (size, points), found
+    evaluator.batch_size, evaluator.points_per_call = best
+    if best[1] > 1 and not agrees(evaluator):
+        evaluator.batch_size, evaluator.points_per_call = single, 1
+    return cost if evaluator.points_per_call > 1 else alone
+
+
+def combinations(sizes: tuple[int, ...], cells: int) -> Iterator[tuple[int, int]]:
+    for points in POINTS:
+        if points <= cells:
+            yield from ((size, points) for size in sizes)
+
+
+def agrees(evaluator: Evaluator) -> bool:
+    """Whether several points in one call give the sums that single calls give."""
+    nothing = np.full((len(evaluator.data), len(evaluator.columns)), np.nan)
+    together = evaluator.at_once([(0.0, 0.0)] * 2)[0]
+    return bool(np.allclose(together, evaluator.at(0.0, 0.0, nothing), rtol=1e-4, equal_nan=True))
