@@ -8,6 +8,7 @@ without a synchronization per batch. What the network returns is turned into flo
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.func import functional_call, vmap
 from dataloader import Dataset
 from errors import say
 from folding import Folded, NotFoldable
-from losses import Batch, Loss, Losses, Model
+from losses import Batch, Loss, Losses
 from net_plotter import Affine, Plane, is_variance
 from surface import PENALTY, STATISTICS, Tolerance
 
@@ -32,6 +33,7 @@ PRECISIONS = {
     "float16": (torch.float32, torch.float16),
 }
 SHUFFLE = 0  # seed of the one order in which samples are drawn when not all of them are used
+SAMPLES_PER_LOSS = 1024  # where several points go into one call: the loss takes many small steps
 MOST_GRAPHS = 512  # batches that are captured as CUDA graphs; with more, launches do not matter
 
 Inputs = tuple[Tensor, Tensor, Tensor]  # samples, targets, and the shuffled order of their numbers
@@ -45,7 +47,9 @@ class Evaluator:
 
     precision: see PRECISIONS. folded: BatchNorm is folded into the layers in front of it, see `choose_path`; the loss
     then must not look at the model's own parameters. points_per_call: how many points of an affine plane go through
-    the network at once, which pays for small networks. tolerance: use as many samples, in a fixed shuffled order, as
+    the network at once, which pays for small networks. lanes: how many batches are computed side by side, by one thread
+    each, instead of one batch by all threads; for folded networks on the CPU alone, because what torch.fx has traced
+    keeps nothing between calls. tolerance: use as many samples, in a fixed shuffled order, as
     make the standard error small enough.
     """
 
@@ -61,10 +65,12 @@ class Evaluator:
         precision: str = "float32",
         folded: bool = False,
         points_per_call: int = 1,
+        lanes: int = 1,
         tolerance: Tolerance | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.loss, self.batch_size, self.points_per_call = loss, batch_size, points_per_call
+        self.loss, self.batch_size, self.points_per_call, self.lanes = loss, batch_size, points_per_call, lanes
+        self.pool: ThreadPoolExecutor | None = None
         self.tolerance = tolerance or Tolerance()
         dtype, forward = PRECISIONS[precision]
         if self.device.type == "cuda":
@@ -108,8 +114,7 @@ class Evaluator:
         for (split, sums), row in zip(self.sums.items(), before, strict=True):
             if np.isnan(row[0]) and self.tolerance.exact:
                 sums.zero_()
-                for start, stop in spans(0, len(self.data[split][1]), self.batch_size):
-                    self.sweep(split, start, stop, False)
+                self.cover(split, 0, len(self.data[split][1]), False)
             else:
                 self.refine(split, row)
             sums[STATISTICS.index("clamped")] = clamped
@@ -122,9 +127,7 @@ class Evaluator:
         sums.copy_(torch.from_numpy(np.nan_to_num(before, nan=0.0) if np.isnan(before[0]) else before))
         used = 0 if np.isnan(before[0]) else int(before[0])
         while (wanted := self.tolerance.samples(sums.cpu().numpy(), population)) > used:
-            for start, stop in spans(used, wanted, self.batch_size):
-                used = min(stop, population)
-                self.sweep(split, start, used, True)
+            used = self.cover(split, used, wanted, True)
 
     def forget_graphs(self) -> None:
         """Free what CUDA graphs hold, after the batch size has changed."""
@@ -138,8 +141,33 @@ class Evaluator:
         if self.lowered is not None:
             self.lowered.update()
 
+    def cover(self, split: str, start: int, stop: int, shuffled: bool) -> int:
+        """Add whole batches of samples from start on to the sums of a split, at least up to stop; returns where it ends."""
+        population = len(self.data[split][1])
+        ranges = [(first, min(last, population)) for first, last in spans(start, stop, self.batch_size)]
+        if self.lanes > 1:
+            self.side_by_side(split, ranges, shuffled)
+        else:
+            for first, last in ranges:
+                self.sweep(split, first, last, shuffled)
+        return ranges[-1][1]
+
+    def side_by_side(self, split: str, ranges: Sequence[tuple[int, int]], shuffled: bool) -> None:
+        if self.folded is None or self.device.type != "cpu":
+            raise ValueError("batches go side by side for folded networks on the CPU alone")
+        if self.pool is None:
+            self.pool = ThreadPoolExecutor(self.lanes, initializer=lambda: torch.set_num_threads(1))
+
+        def losses(bounds: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+            with torch.inference_mode():
+                found = self.loss(self.model, self.batch(split, *bounds, shuffled))
+                return self.totals(found), found.penalty
+
+        for row, penalty in self.pool.map(losses, ranges):
+            self.include(split, row, penalty)
+
     def sweep(self, split: str, start: int, stop: int, shuffled: bool) -> None:
-        """Add the samples from start to stop to the sums of a split."""
+        """Add one batch, the samples from start to stop, to the sums of a split."""
         if self.graphs is None or len(self.data[split][1]) > MOST_GRAPHS * self.batch_size:
             self.add(split, start, stop, shuffled)
         else:
@@ -147,9 +175,12 @@ class Evaluator:
 
     def add(self, split: str, start: int, stop: int, shuffled: bool) -> None:
         losses = self.loss(self.model, self.batch(split, start, stop, shuffled))
-        self.sums[split] += self.totals(losses)
-        if losses.penalty is not None:
-            self.sums[split][PENALTY] = losses.penalty.double()
+        self.include(split, self.totals(losses), losses.penalty)
+
+    def include(self, split: str, row: Tensor, penalty: Tensor | None) -> None:
+        self.sums[split] += row
+        if penalty is not None:
+            self.sums[split][PENALTY] = penalty.double()
 
     def batch(self, split: str, start: int, stop: int, shuffled: bool) -> Batch:
         inputs, targets, order = self.data[split]
@@ -176,7 +207,9 @@ class Evaluator:
         tensors, clamped = self.place.stack(np.array(points))
 
         def totals(own: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            model: Model = lambda x: functional_call(self.net, own, (x,))  # noqa: E731
+            def model(x: Tensor) -> Tensor:  # in small batches, whose activations stay in the cache
+                return torch.cat([functional_call(self.net, own, (part,)) for part in x.split(self.batch_size)])
+
             losses = self.loss(model, (inputs, targets))
             row = self.totals(losses)
             return row, row[0] * 0 if losses.penalty is None else losses.penalty.double()
@@ -184,7 +217,7 @@ class Evaluator:
         result = []
         for inputs, targets, _ in self.data.values():
             sums = torch.zeros(len(points), len(self.columns), dtype=torch.float64, device=self.device)
-            for start, stop in spans(0, len(targets), self.batch_size):
+            for start, stop in spans(0, len(targets), max(self.batch_size, SAMPLES_PER_LOSS)):
                 rows, penalty = vmap(totals, in_dims=(0, None, None))(tensors, inputs[start:stop], targets[start:stop])
                 sums += rows
             sums[:, PENALTY], sums[:, STATISTICS.index("clamped")] = penalty, clamped

@@ -144,6 +144,7 @@ def new_plan(args: argparse.Namespace, folded: bool) -> dict[str, Any]:
         "path": "folded" if folded else "unfolded",
         "batch_size": args.batch_size,
         "points_per_call": 0,
+        "lanes": 1,
         "order": "of the file; with a tolerance a random one",
     }
 
@@ -205,7 +206,8 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
     try:
         return Evaluator(net, plane, data, LOSSES[job.loss], batch_size=job.plan["batch_size"], device=device,
                          precision=job.plan["precision"], folded=job.plan["path"] == "folded",
-                         points_per_call=job.plan["points_per_call"] or 1, tolerance=job.tolerance)  # fmt: skip
+                         points_per_call=job.plan["points_per_call"] or 1,
+                         lanes=job.plan.get("lanes", 1), tolerance=job.tolerance)  # fmt: skip
     except torch.cuda.OutOfMemoryError as error:
         raise BadUsage(f"the data and the directions do not fit into the memory of {device}: use --limit") from error
     except RuntimeError as error:
@@ -223,7 +225,11 @@ def tuned(job: Job, evaluator: "Evaluator", cells: int, batch_size: int) -> "tup
     if plan["points_per_call"] == 0:
         many = plan["precision"] in ("float32", "float64", "tf32")
         about["seconds_per_cell"] = tune(evaluator, cells, batch_size=batch_size, many=many)
-        plan |= {"batch_size": evaluator.batch_size, "points_per_call": evaluator.points_per_call}
+        plan |= {
+            "batch_size": evaluator.batch_size,
+            "points_per_call": evaluator.points_per_call,
+            "lanes": evaluator.lanes,
+        }
         if plan["precision"] not in ("float32", "float64"):
             about["precision_error"] = precision_error(job, plan, evaluator)
     job = job.with_plan(plan)

@@ -66,6 +66,7 @@ class World:
     def abort(self, code: int) -> None:
         """End every rank with this exit code; does nothing for a single rank."""
         if self.size > 1:
+            time.sleep(0.3)  # the launcher loses what it has not forwarded when it ends the ranks
             self.comm.Abort(code)
 
 

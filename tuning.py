@@ -1,8 +1,9 @@
-"""What is fastest on this machine, found by short measurements: how many samples, and points, go into one call.
+"""What is fastest on this machine, found by short measurements: how many samples, and points, go into one call, and whether
+batches go side by side.
 
-    tune(evaluator, cells=2601)      # leaves the best in evaluator.batch_size and evaluator.points_per_call
+    tune(evaluator, cells=2601)      # leaves the best in the evaluator's batch_size, lanes and points_per_call
 
-Both change the last digits of a surface, so the rank that plans measures them once, and they are recorded.
+They change the last digits of a surface, so the rank that plans measures them once, and they are recorded.
 """
 
 import time
@@ -13,10 +14,11 @@ import torch
 
 from evaluation import AffinePlace, Evaluator
 
-SHARE = 0.03  # of the time the surface will take may go into measuring, but not more than
-LONGEST = 1.0  # seconds
+SHARE = 0.02  # of the time the surface will take may go into measuring, but not more than
+LONGEST = 2.0  # seconds
 BATCHES = {"cpu": (64, 32, 128, 256, 512, 1024), "cuda": (1024, 512, 2048, 4096, 8192)}  # the first is the default
 POINTS = (16, 64)
+MOMENT = 0.005  # seconds over which a short call is repeated
 FASTER = 0.97  # of the best time so far; what gains less is noise
 WORSE = 1.1  # times the best: larger ones will not do
 WORTH = 0.8  # of a point's time alone: several points in one call have to gain this much
@@ -28,10 +30,10 @@ class Stopwatch:
     def __init__(self, device: torch.device) -> None:
         self.device, self.left = device, LONGEST
 
-    def time(self, function: Callable[[], object], times: int = 2) -> float:
-        """The shorter of a few runs, in seconds."""
-        taken = []
-        for _ in range(times):
+    def time(self, function: Callable[[], object]) -> float:
+        """The shortest of a few runs, in seconds: two, or as many as fit into a few milliseconds."""
+        taken: list[float] = []
+        while len(taken) < 2 or (sum(taken) < MOMENT and len(taken) < 20):
             start = time.perf_counter()
             function()
             if self.device.type == "cuda":
@@ -43,7 +45,7 @@ class Stopwatch:
 
 @torch.inference_mode()
 def tune(evaluator: Evaluator, cells: int, *, batch_size: int = 0, many: bool = True) -> float:
-    """Leave the best batch_size and points_per_call for so many cells in the evaluator; seconds a cell will take.
+    """Leave the best batch_size, lanes and points_per_call for so many cells in the evaluator; seconds a cell will take.
 
     batch_size: keep this one. many: several points in one call may be tried. Small jobs get the defaults, because
     measuring would take longer than it saves.
@@ -53,8 +55,7 @@ def tune(evaluator: Evaluator, cells: int, *, batch_size: int = 0, many: bool = 
     samples = sum(len(targets) for _, targets, _ in evaluator.data.values())
     point = samples * per_sample(evaluator, watch)
     watch.left = min(LONGEST, SHARE * cells * point)
-    if not batch_size:
-        point = samples * choose_batch_size(evaluator, watch)
+    point = samples * choose_batch_size(evaluator, watch, batch_size)
     if many and evaluator.tolerance.exact and isinstance(evaluator.place, AffinePlace):
         point = choose_points_per_call(evaluator, watch, cells, point, (batch_size,) if batch_size else (64, 256, 1024))
     if evaluator.graphs is not None:
@@ -63,36 +64,32 @@ def tune(evaluator: Evaluator, cells: int, *, batch_size: int = 0, many: bool = 
 
 
 def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
-    """Seconds a sample takes in batches of evaluator.batch_size."""
+    """Seconds a sample takes, over a few batches of evaluator.batch_size."""
     split, (_, targets, _) = next(iter(evaluator.data.items()))
-    size = min(evaluator.batch_size, len(targets))
-    rounds = max(1, min(128, len(targets)) // size)
-
-    def run() -> None:
-        for k in range(rounds):
-            evaluator.sweep(split, k * size, (k + 1) * size, False)
-
-    return watch.time(run) / (rounds * size)
+    size = min(len(targets), evaluator.batch_size * max(torch.get_num_threads(), 128 // evaluator.batch_size, 1))
+    return watch.time(lambda: evaluator.cover(split, 0, size, False)) / size
 
 
-def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
-    """Leaves the fastest batch size in the evaluator; returns its seconds per sample."""
-    default = evaluator.batch_size
-    best, cost = default, per_sample(evaluator, watch)
+def choose_batch_size(evaluator: Evaluator, watch: Stopwatch, given: int) -> float:
+    """Leaves the fastest batch size, or the given one, and lanes in the evaluator; returns its seconds per sample."""
+    best, cost = (evaluator.batch_size, 1), per_sample(evaluator, watch)
     longest = max(len(targets) for _, targets, _ in evaluator.data.values())
-    for size in BATCHES[evaluator.device.type][1:]:
-        if watch.left < 2 * max(size, 128) * cost or size >= 2 * longest:
-            break
-        evaluator.batch_size = size
-        try:
-            found = per_sample(evaluator, watch)
-        except torch.cuda.OutOfMemoryError:
-            break
-        if found < FASTER * cost:
-            best, cost = size, found
-        elif size > default and found > WORSE * cost:
-            break
-    evaluator.batch_size = best
+    threads = torch.get_num_threads()
+    for lanes in (1, threads) if threads > 1 and evaluator.folded and evaluator.device.type == "cpu" else (1,):
+        sizes = (given,) if given else BATCHES[evaluator.device.type]
+        for size in sizes[lanes == 1 :]:  # the first one alone is measured already
+            if watch.left < 2 * max(size * threads, 128) * cost or size * lanes >= 2 * longest:
+                break
+            evaluator.batch_size, evaluator.lanes = size, lanes
+            try:
+                found = per_sample(evaluator, watch)
+            except torch.cuda.OutOfMemoryError:
+                break
+            if found < FASTER * cost:
+                best, cost = (size, lanes), found
+            elif size > sizes[0] and found > WORSE * cost:
+                break
+    evaluator.batch_size, evaluator.lanes = best
     return cost
 
 
@@ -103,7 +100,9 @@ def choose_points_per_call(
 
     alone: seconds that one point takes.
     """
-    single = evaluator.batch_size
+    single, nothing = evaluator.batch_size, np.full((len(evaluator.data), len(evaluator.columns)), np.nan)
+    if watch.left > 2 * alone:  # with what a point costs beside its samples
+        alone = watch.time(lambda: evaluator.at(0.0, 0.0, nothing))
     best, cost = (single, 1), WORTH * alone
     for size, points in combinations(sizes, cells):
         if watch.left < 2 * points * min(alone, cost):

@@ -1,90 +1,153 @@
-"""What a point costs: folded, unfolded, and the original's way, measured in turn in one run.
+"""What a point of a surface costs: against bare loops, the original's way, and loss-landscapes; and where the time goes.
 
     python benchmarks/point.py
 
-The original's way: images normalized one by one in a DataLoader with two workers, batches of 128 in NCHW order, weights
-rebuilt for the point, and a synchronization per batch.
+ResNet-56 with trained weights, 1,024 images of 3 x 32 x 32 (bundled ones, padded, three equal channels), one rank with
+all cores. `loss-landscapes` 3.0.6 is used where it is installed.
 """
 
 import sys
-import time
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from baselines import bare_loop, folded, in_turn, original_way, plain, ratio, result
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader
 
-from dataloader import load
+import baselines
+from dataloader import Dataset, load
 from evaluation import Evaluator
 from losses import LOSSES
-from models import load_network
+from models import build, read_state
 from net_plotter import Affine, random_direction, tensors
+from tuning import tune
 
-ROOT = Path(__file__).resolve().parent.parent
-IMAGES, ROUNDS = 1000, 5
+IMAGES, ROUNDS, POINT = 1024, 9, (0.01, 0.02)
+MEAN, STD = 0.2860, 0.3530
 
 
-class OneByOne(Dataset):
-    """Bytes that become a normalized tensor when they are asked for."""
+def trained_state() -> dict[str, Tensor]:
+    """The bundled network, its stem widened to three equal channels."""
+    state = dict(read_state(ROOT / "trained_nets" / "resnet56_fashion_mnist.safetensors"))
+    return {**state, "conv1.weight": state["conv1.weight"].repeat(1, 3, 1, 1) / 3}
 
-    def __init__(self, images: np.ndarray, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, k: int) -> tuple[Tensor, int]:
-        x = torch.from_numpy(self.images[k].transpose(2, 0, 1)).contiguous().float().div(255)
-        return x.sub(0.2860).div(0.3530), int(self.labels[k])
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """Bytes (N, 32, 32, 3) and labels."""
+    raw = load("fashion_mnist_mini", limit=IMAGES, raw=True)
+    padded = F.pad((raw.inputs * 255).round().byte(), (2, 2, 2, 2)).repeat(1, 3, 1, 1)
+    return padded.permute(0, 2, 3, 1).contiguous().numpy(), raw.targets.numpy()
 
 
 def main() -> None:
-    data = load("fashion_mnist_mini", limit=IMAGES)
-    raw = load("fashion_mnist_mini", limit=IMAGES, raw=True)
-    net = load_network("resnet56", ROOT / "trained_nets" / "resnet56_fashion_mnist.safetensors", (1, 28, 28))
-    at = tensors(net)
-    directions = [random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)]
-    plane = Affine(at, *directions)
-    folded, unfolded = (
-        Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=64, folded=f) for f in (True, False)
+    pictures, labels = images()
+    inputs = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(255).sub(MEAN).div(STD)
+    data = Dataset(
+        "images", "train", inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels), 10
     )
-    images = (raw.inputs * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    loader = DataLoader(OneByOne(images, raw.targets), batch_size=128, num_workers=2)
-    old = load_network("resnet56", ROOT / "trained_nets" / "resnet56_fashion_mnist.safetensors", (1, 28, 28))
-    parameters = dict(old.named_parameters())
+    state = trained_state()
+    net = build("resnet56", (3, 32, 32))
+    net.load_state_dict(state)
+    at = {name: value.clone() for name, value in tensors(net).items()}
+    plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
 
-    def original() -> float:
-        for name, w in at.items():
-            parameters[name].data = w + 0.1 * directions[0][name] + 0.2 * directions[1][name]
-        total = 0.0
-        with torch.no_grad():
-            for x, y in loader:
-                total += F.cross_entropy(old(x), y).item() * len(y)
-        return total / IMAGES
+    def ours(**options: object) -> Evaluator:
+        evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], folded=True, **options)
+        tune(evaluator, 10_000)
+        print(f"{options or 'default'}: batch size {evaluator.batch_size}, {evaluator.lanes} batches side by side")
+        return evaluator
 
-    ways: dict[str, Callable[[], float]] = {
-        "folded": lambda: float(folded([(0.1, 0.2)])[0, 0, 2] / IMAGES),
-        "unfolded": lambda: float(unfolded([(0.1, 0.2)])[0, 0, 2] / IMAGES),
-        "original's way": original,
+    exact, low = ours(), ours(precision="bfloat16")
+    at_origin = Affine(plane.point(*POINT), plane.dx, plane.dy)
+    moved = dict(state) | {name: value for name, value in at_origin.origin.items()}
+    eager, fast = plain(moved, channels_last=True), folded(plain(moved, channels_last=True))
+    compiled = torch.compile(folded(plain(moved, channels_last=True)), dynamic=False)
+    old = plain(state, channels_last=False)
+    loader = DataLoader(baselines.Images(pictures, labels, [MEAN] * 3, [STD] * 3), batch_size=128, num_workers=2)
+    weights, directions = list(at.values()), [list(plane.dx.values()), list(plane.dy.values())]
+    size = exact.batch_size
+    ways = {
+        "this tool": lambda: exact([POINT])[0, 0, 2] / IMAGES,
+        "this tool, bfloat16": lambda: low([POINT])[0, 0, 2] / IMAGES,
+        "bare folded loop": lambda: bare_loop(fast, data.inputs, data.targets, size),
+        "bare compiled folded loop": lambda: bare_loop(compiled, data.inputs, data.targets, size),
+        "eager channels-last loop": lambda: bare_loop(eager, data.inputs, data.targets, size),
+        "the original's way": lambda: original_way(old, weights, directions, loader, *POINT),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for k in range(ROUNDS + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            loss = way()
-            if k:
-                seconds[name].append(time.perf_counter() - start)
-            else:
-                print(f"{name}: loss {loss:.7f}")
-    print(f"ResNet-56, {IMAGES} images of 28x28, {torch.get_num_threads()} threads, median of {ROUNDS}:")
+    for name, way in ways.items():
+        print(f"{name}: loss {way():.7f}")
+    seconds = in_turn(ways, ROUNDS)
+    print(f"ResNet-56, {IMAGES} images of 3x32x32, {torch.get_num_threads()} threads, {ROUNDS} rounds in turn:")
     for name, times in seconds.items():
-        ratio = np.median(np.array(times) / np.array(seconds["folded"]))
-        print(f"{name}: {np.median(times):.3f} s a point, {ratio:.2f} times the folded path")
+        print(f"  {name}: {np.median(times):.3f} s a point (median), {times.min():.3f} s (least)")
+    bare, point = seconds["bare folded loop"], seconds["this tool"]
+    honest = ratio(seconds["eager channels-last loop"], bare)
+    result("baseline: the bare folded loop against an eager one", "≥ 1.2×", f"{honest:.2f}×", honest >= 1.2)
+    old_share = ratio(bare, seconds["the original's way"])
+    result("baseline: the original's way, speed against the bare folded loop", "≥ 0.30×", f"{old_share:.2f}×",
+           old_share >= 0.30)  # fmt: skip
+    value = ratio(point, bare)
+    result("a point against the bare folded channels-last loop", "≤ 1.05", f"{value:.2f}", value <= 1.05)
+    value = ratio(point, seconds["bare compiled folded loop"])
+    result(
+        "a point against the same loop with torch.compile (its compile time left out)",
+        "",
+        f"{value:.2f}",
+        value <= 1.05,
+    )
+    value = ratio(seconds["the original's way"], point)
+    result("a point against the original's way, float32", "≥ 2.5×", f"{value:.2f}×", value >= 2.5)
+    value = ratio(seconds["the original's way"], seconds["this tool, bfloat16"])
+    has_bf16 = "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+    result("the same, bfloat16 (a CPU with AVX-512 BF16)", "≥ 4×", f"{value:.2f}×" if has_bf16 else "no such CPU",
+           value >= 4 if has_bf16 else None)  # fmt: skip
+    against_loss_landscapes(state, data, exact)
+    where_the_time_goes(exact)
+
+
+def against_loss_landscapes(state: dict[str, Tensor], data: Dataset, evaluator: Evaluator) -> None:
+    figure = "a point against loss-landscapes 3.0.6 on the same 512 images"
+    try:
+        from loss_landscapes import random_plane
+        from loss_landscapes.metrics import Loss
+    except ImportError:
+        result(figure, "≥ 3×", "not installed (pip install loss-landscapes==3.0.6)", None)
+        return
+    warnings.simplefilter("ignore")
+    small, steps = data.take(slice(512)), 3
+    net = plain(state, channels_last=False).requires_grad_(True)
+    metric = Loss(nn.CrossEntropyLoss(), small.inputs.contiguous(), small.targets)
+    full = evaluator.data["train"]
+    evaluator.data["train"] = (full[0][:512], full[1][:512], full[2])
+    grid = [(0.01 * i, 0.01 * j) for i in range(steps) for j in range(steps)]
+    seconds = in_turn({"theirs": lambda: random_plane(net, metric, 10, steps, "filter", deepcopy_model=True),
+                       "ours": lambda: evaluator(grid)}, 3)  # fmt: skip
+    evaluator.data["train"] = full
+    value = ratio(seconds["theirs"], seconds["ours"])
+    result(figure, "≥ 3×", f"{value:.2f}×", value >= 3)
+
+
+def where_the_time_goes(evaluator: Evaluator) -> None:
+    evaluator([POINT])
+    with profile(activities=[ProfilerActivity.CPU]) as watched:
+        evaluator([POINT])
+    rows = {event.key: event.self_cpu_time_total for event in watched.key_averages()}
+    total = sum(rows.values())
+    print("where the time of one point goes, in percent:")
+    for name, spent in sorted(rows.items(), key=lambda row: -row[1])[:8]:
+        print(f"  {100 * spent / total:5.1f}  {name}")
+    with profile(activities=[ProfilerActivity.CPU]) as watched, torch.inference_mode():
+        evaluator.place.move(*POINT)
+        evaluator.refresh()
+    own = sum(event.self_cpu_time_total for event in watched.key_averages())
+    print(f"  {100 * own / total:5.1f}  of it: forming the point and folding BatchNorm")
 
 
 if __name__ == "__main__":

@@ -145,6 +145,17 @@ def test_several_points_in_one_call_agree_with_a_naive_twin(networks, mini, name
     np.testing.assert_allclose(evaluator(points), alone(points), rtol=2e-4)
 
 
+def test_batches_side_by_side_give_the_same_bits(networks, mini):
+    net, plane, data = networks["conv"], plane_of(networks["conv"]), many(mini, 10)
+    options = {"batch_size": 16, "folded": True}
+    for tolerance in (None, Tolerance(0.001)):
+        one, three = (Evaluator(net, plane, {"train": data, "test": mini}, LOSSES["crossentropy"], lanes=lanes,
+                                tolerance=tolerance, **options) for lanes in (1, 3))  # fmt: skip
+        np.testing.assert_array_equal(three(POINTS), one(POINTS))
+    with pytest.raises(ValueError, match="folded networks"):
+        Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], lanes=3)(POINTS)
+
+
 @pytest.mark.parametrize("name", ["mlp", "conv", "tied"])
 @pytest.mark.parametrize(("precision", "error"), [("float64", 1e-12), ("bfloat16", 0.05), ("float16", 0.005)])
 def test_precisions_are_as_exact_as_they_can_be(networks, mini, name, precision, error):

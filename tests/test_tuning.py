@@ -31,13 +31,13 @@ def evaluator(networks, mini):
 
 def run(evaluator, monkeypatch, price, cells=1000, **options):
     clock = Clock(monkeypatch, price)
-    whole = evaluator.sweep
+    whole = evaluator.cover
 
-    def sweep(split, start, stop, shuffled):
+    def cover(split, start, stop, shuffled):
         clock.spend(evaluator, min(stop, 3000) - start)
-        whole(split, start, stop, shuffled)
+        return whole(split, start, stop, shuffled)
 
-    monkeypatch.setattr(evaluator, "sweep", sweep)
+    monkeypatch.setattr(evaluator, "cover", cover)
     real = evaluator.at_once
 
     def at_once(points):
@@ -94,3 +94,24 @@ def test_points_that_cannot_be_mapped_go_one_by_one(networks, mini, monkeypatch)
     tuning.tune(evaluator, 1000)
     assert evaluator.points_per_call == 1
     assert torch.isfinite(torch.tensor(evaluator([(0.1, 0.2)]))).all()
+
+
+def test_batches_go_side_by_side_where_threads_do_not_help_each_other(networks, mini, monkeypatch):
+    many = type(mini)("many", "train", mini.inputs.repeat(60, 1, 1, 1), mini.targets.repeat(60), 10)
+    evaluator = Evaluator(networks["conv"], plane_of(networks["conv"]), {"train": many}, LOSSES["mse"], folded=True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    run(
+        evaluator,
+        monkeypatch,
+        lambda batch, samples, points: 1e-6 * samples * points / evaluator.lanes**0.5,
+        cells=10_000,
+    )
+    assert evaluator.lanes == 4
+    evaluator.lanes = 1
+    run(
+        evaluator,
+        monkeypatch,
+        lambda batch, samples, points: 1e-6 * samples * points * evaluator.lanes**0.5,
+        cells=10_000,
+    )
+    assert evaluator.lanes == 1
