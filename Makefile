@@ -1,5 +1,6 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures
 # make test   every test
+# make bench  measures, and writes benchmarks/RESULTS.md (about half an hour)
 # make check  format, lint, types, import layers, and every test
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) 
 NAMES = resnet56 resnet56_noshort
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -36,6 +37,9 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 
 check: lint test
+
+bench: $(VENV)/dev
+	$(BIN)/python benchmarks/run.py $(if $(LOSSES),--losses $(LOSSES))
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }

@@ -122,13 +122,13 @@ def load(
     if name == "npz":
         images, labels = read_npz(own_place(name, datapath), split)
         checked(name, split, images, labels, None)
-        chosen = choice(len(labels), data_split, limit)
-        return normalized(name, split, (images[chosen], labels[chosen]), int(labels.max()) + 1, None)
+        part = chosen_part(len(labels), data_split, limit)
+        return normalized(name, split, (images[part], labels[part]), int(labels.max()) + 1, None)
     source = SOURCES[name]
     images, labels = source.read(find(name, source, datapath), split)
     checked(name, split, images, labels, source.classes)
-    chosen = choice(len(labels), data_split, limit)
-    return normalized(name, split, (images[chosen], labels[chosen]), source.classes,
+    part = chosen_part(len(labels), data_split, limit)
+    return normalized(name, split, (images[part], labels[part]), source.classes,
                       None if raw else (source.mean, source.std))  # fmt: skip
 
 
@@ -139,6 +139,11 @@ def choice(count: int, data_split: int, limit: int | None) -> np.ndarray:
     if count < data_split:
         raise BadUsage(f"--data_split {data_split} leaves nothing of {count} samples")
     return np.random.RandomState(0).choice(count, count // data_split, replace=False)[:limit]
+
+
+def chosen_part(count: int, data_split: int, limit: int | None) -> Any:
+    """The same as an index that takes no copy where it need not."""
+    return slice(limit) if data_split == 1 else choice(count, data_split, limit)
 
 
 def checked(name: str, split: str, images: np.ndarray, labels: np.ndarray, classes: int | None) -> None:
@@ -154,9 +159,11 @@ def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: 
     """A data set from bytes: scaled to [0, 1], then (x - mean) / std per channel when statistics are given."""
     import torch
 
-    inputs = (
-        torch.from_numpy(np.ascontiguousarray(arrays[0])).to(torch.float32, memory_format=torch.channels_last).div_(255)
-    )
+    images = arrays[0]
+    inputs = torch.empty(images.shape, dtype=torch.float32, memory_format=torch.channels_last)
+    for k in range(0, len(images), 4096):  # in parts, so that the bytes are not copied as a whole
+        inputs[k : k + 4096] = torch.from_numpy(images[k : k + 4096].copy())
+    inputs.div_(255)
     if statistics is not None:
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in statistics)
         inputs = inputs.sub_(mean).div_(std)

@@ -75,8 +75,7 @@ class Evaluator:
         dtype, forward = PRECISIONS[precision]
         if self.device.type == "cuda":
             set_cuda_numerics(precision)
-        # Detached and moved as a copy, so that nothing done here can reach the caller's network.
-        self.net = deepcopy(net).to(self.device, dtype).eval().requires_grad_(False)
+        self.net = own_copy(net, self.device, dtype)
         self.data = {split: placed(d, self.device, forward) for split, d in data.items()}
         self.place = AffinePlace(self.net, plane) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
         self.folded = Folded(self.net) if folded else None  # after `place`, so that both see the same tensors
@@ -245,6 +244,17 @@ def choose_path(net: nn.Module, inputs: Tensor) -> tuple[bool, str]:
     return (True, "") if error <= 1e-3 else (False, f"folding would change its output by {error:.1e}")
 
 
+def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A network whose modules can be changed without touching the caller's, in eval mode.
+
+    Tensors that need not be converted stay shared: they are replaced in the copy, or only read.
+    """
+    own = [*net.parameters(), *net.buffers()]
+    if all(t.device == device and t.dtype in (dtype, torch.int64) for t in own):
+        return deepcopy(net, {id(t): t for t in own}).eval()
+    return deepcopy(net).to(device, dtype).eval().requires_grad_(False)
+
+
 def placed(data: Dataset, device: torch.device, dtype: torch.dtype) -> Inputs:
     """Samples on the device, images in channels-last order, which is the faster one on CPU and GPU alike."""
     inputs = data.inputs.to(device)
@@ -404,7 +414,13 @@ def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
 
 def flatten(point: Mapping[str, Tensor], order: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Tensor:
     """One buffer with every tensor of a point, filters of convolutions in channels-last order."""
-    return torch.cat([stored(point[name]).reshape(-1).to(device, dtype) for name in order])
+    buffer = torch.empty(sum(point[name].numel() for name in order), device=device, dtype=dtype)
+    offset = 0
+    for name in order:
+        value = stored(point[name])
+        buffer[offset : offset + value.numel()].view(value.shape).copy_(value)
+        offset += value.numel()
+    return buffer
 
 
 def stored(value: Tensor) -> Tensor:

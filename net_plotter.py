@@ -67,7 +67,7 @@ def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, what: 
         if array.shape != tuple(state[name].shape):
             raise BadInput(f"{what} has shape {array.shape} for '{name}', the network {tuple(state[name].shape)}")
     return {
-        name: torch.from_numpy(np.array(array, dtype=np.float32))
+        name: torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
         for name, array in zip(names, arrays, strict=True)
         if name in moved_names
     }

@@ -199,7 +199,8 @@ def add_run(p: argparse.ArgumentParser) -> None:
         "--ngpu", type=positive, default=1, help="accepted; a rank uses one device, start more ranks instead"
     )
     g.add_argument("--threads", type=natural, default=0, help="CPU threads of each rank (default: its share of cores)")
-    g.add_argument("--batch_size", type=natural, default=0, help="default: the fastest of a short measurement")
+    g.add_argument("--batch_size", type=natural, default=0, help="default: the fastest of a short measurement; with "
+                   "a number nothing is measured, so that equal commands give equal last digits")  # fmt: skip
     g.add_argument("--precision", choices=PRECISIONS, help="of the forward pass (default: float32); what a lower one "
                    "changes is measured, printed and stored")  # fmt: skip
     g.add_argument("--tolerance", metavar="REL[,ABS]", help="use as many samples, in a random order, as bring the "

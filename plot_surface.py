@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 class Job:
     """What every rank needs to compute cells; travels from rank 0 to the others."""
 
-    problem: Problem
+    problem: Problem | None
     loss: str
     plan: dict[str, Any]
     tolerance: Tolerance
@@ -78,26 +78,28 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
         world.share(None)
         say(f"would compute {len(pending)} of {job.surface.grid.size} cells")
         return 0
+    setting.write_directions()
     evaluator = None
     if len(pending):
         job, evaluator = tuned(job, evaluator_of(job, world), len(pending), args.batch_size)
         pending = job.surface.pending(job.tolerance)
     if args.verbose:
         tell(setting, job, world)
-    setting.write_directions()
     world.share(job)
+    # From here on the evaluator alone holds networks and data.
+    dir_file, embed, surface = setting.dir_file, setting.directions if setting.embed else None, job.surface
+    job = replace(job, problem=None)
+    del setting
     log.line(f"started: {shlex.join(command)}")
-    surface = job.surface
     say(f"{surf_file}: {surface.grid}, {surface.grid.size - len(pending)} of {surface.grid.size} cells done; "
         f"{world.size} rank{'s' * (world.size > 1)} x {job.threads} threads on {job.plan['device']}")  # fmt: skip
-    surface = fill(world, surf_file, surface, lambda: make_work(job, evaluator), dir_file=setting.dir_file,
-                   embed=setting.directions if setting.embed else None, pending=pending,
-                   cells_per_block=cells_per_block(surface, len(pending), world.size))  # fmt: skip
+    surface = fill(world, surf_file, surface, lambda: make_work(job, evaluator), dir_file=dir_file, embed=embed,
+                   pending=pending, cells_per_block=cells_per_block(surface, len(pending), world.size))  # fmt: skip
     log.line("complete")
     report(surface, surf_file)
     if args.plot:
         try:
-            draw(surf_file, setting.dir_file, surface, args)
+            draw(surf_file, dir_file, surface, args)
         except Stop as error:  # the surface is complete all the same
             say(f"note: not drawn: {error}")
     return 0
@@ -202,6 +204,7 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
         if not torch.cuda.is_available():
             raise BadInput(f"no CUDA device on {socket.gethostname()}")
         device = f"cuda:{world.local_rank % torch.cuda.device_count()}"
+    assert job.problem is not None
     net, plane, data = job.problem.unpack()
     try:
         return Evaluator(net, plane, data, LOSSES[job.loss], batch_size=job.plan["batch_size"], device=device,
@@ -223,13 +226,11 @@ def tuned(job: Job, evaluator: "Evaluator", cells: int, batch_size: int) -> "tup
 
     plan, about = dict(job.plan), dict(job.surface.about)
     if plan["points_per_call"] == 0:
-        many = plan["precision"] in ("float32", "float64", "tf32")
-        about["seconds_per_cell"] = tune(evaluator, cells, batch_size=batch_size, many=many)
-        plan |= {
-            "batch_size": evaluator.batch_size,
-            "points_per_call": evaluator.points_per_call,
-            "lanes": evaluator.lanes,
-        }
+        if not batch_size:
+            many = plan["precision"] in ("float32", "float64", "tf32")
+            about["seconds_per_cell"] = tune(evaluator, cells, many=many)
+        for name in ("batch_size", "points_per_call", "lanes"):
+            plan[name] = getattr(evaluator, name)
         if plan["precision"] not in ("float32", "float64"):
             about["precision_error"] = precision_error(job, plan, evaluator)
     job = job.with_plan(plan)
@@ -249,6 +250,7 @@ def precision_error(job: Job, plan: dict[str, Any], evaluator: "Evaluator") -> d
     from losses import LOSSES
 
     grid = job.surface.grid
+    assert job.problem is not None
     net, plane, data = job.problem.unpack()
     data = {split: d.take(slice(CHECKED_SAMPLES)) for split, d in data.items()}
     common: dict[str, Any] = {"batch_size": plan["batch_size"], "device": evaluator.device,

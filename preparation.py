@@ -114,6 +114,9 @@ class Problem:
         )  # fmt: skip
 
     def unpack(self) -> "tuple[nn.Module, Affine, dict[str, Dataset]]":
+        """All of it shares the arrays' memory."""
+        import torch
+
         from dataloader import Dataset
         from models import build
         from net_plotter import Affine, as_point, tensors
@@ -123,8 +126,10 @@ class Problem:
             for split, (inputs, targets, classes) in self.data.items()
         }
         first = next(iter(data.values()))
-        net = build(self.model, first.inputs.shape[1:], first.classes)
-        net.load_state_dict({name: as_tensor(value) for name, value in self.state.items()})
+        with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
+            net = build(self.model, first.inputs.shape[1:], first.classes)
+        net.load_state_dict({name: as_tensor(value) for name, value in self.state.items()}, assign=True)
+        net.requires_grad_(False)
         dx, dy = (None if d is None else as_point(d, net, self.dir_type, "the direction") for d in self.directions)
         assert dx is not None
         return net, Affine(tensors(net, self.dir_type), dx, dy), data

@@ -17,7 +17,7 @@ from evaluation import AffinePlace, Evaluator
 SHARE = 0.02  # of the time the surface will take may go into measuring, but not more than
 LONGEST = 2.0  # seconds
 BATCHES = {"cpu": (64, 32, 128, 256, 512, 1024), "cuda": (1024, 512, 2048, 4096, 8192)}  # the first is the default
-POINTS = (16, 64)
+POINTS, SIZES = (16, 64), (64, 256, 1024)  # points, and samples of each, in one call
 MOMENT = 0.005  # seconds over which a short call is repeated
 FASTER = 0.97  # of the best time so far; what gains less is noise
 WORSE = 1.1  # times the best: larger ones will not do
@@ -44,20 +44,20 @@ class Stopwatch:
 
 
 @torch.inference_mode()
-def tune(evaluator: Evaluator, cells: int, *, batch_size: int = 0, many: bool = True) -> float:
+def tune(evaluator: Evaluator, cells: int, *, many: bool = True) -> float:
     """Leave the best batch_size, lanes and points_per_call for so many cells in the evaluator; seconds a cell will take.
 
-    batch_size: keep this one. many: several points in one call may be tried. Small jobs get the defaults, because
-    measuring would take longer than it saves.
+    many: several points in one call may be tried. Small jobs get the defaults, because measuring would take longer than
+    it saves.
     """
     watch = Stopwatch(evaluator.device)
-    evaluator.batch_size = batch_size or BATCHES[evaluator.device.type][0]
+    evaluator.batch_size = BATCHES[evaluator.device.type][0]
     samples = sum(len(targets) for _, targets, _ in evaluator.data.values())
     point = samples * per_sample(evaluator, watch)
     watch.left = min(LONGEST, SHARE * cells * point)
-    point = samples * choose_batch_size(evaluator, watch, batch_size)
+    point = samples * choose_batch_size(evaluator, watch)
     if many and evaluator.tolerance.exact and isinstance(evaluator.place, AffinePlace):
-        point = choose_points_per_call(evaluator, watch, cells, point, (batch_size,) if batch_size else (64, 256, 1024))
+        point = choose_points_per_call(evaluator, watch, cells, point)
     if evaluator.graphs is not None:
         evaluator.forget_graphs()
     return point
@@ -70,13 +70,13 @@ def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
     return watch.time(lambda: evaluator.cover(split, 0, size, False)) / size
 
 
-def choose_batch_size(evaluator: Evaluator, watch: Stopwatch, given: int) -> float:
-    """Leaves the fastest batch size, or the given one, and lanes in the evaluator; returns its seconds per sample."""
+def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
+    """Leaves the fastest batch size and lanes in the evaluator; returns its seconds per sample."""
     best, cost = (evaluator.batch_size, 1), per_sample(evaluator, watch)
     longest = max(len(targets) for _, targets, _ in evaluator.data.values())
     threads = torch.get_num_threads()
     for lanes in (1, threads) if threads > 1 and evaluator.folded and evaluator.device.type == "cpu" else (1,):
-        sizes = (given,) if given else BATCHES[evaluator.device.type]
+        sizes = BATCHES[evaluator.device.type]
         for size in sizes[lanes == 1 :]:  # the first one alone is measured already
             if watch.left < 2 * max(size * threads, 128) * cost or size * lanes >= 2 * longest:
                 break
@@ -93,9 +93,7 @@ def choose_batch_size(evaluator: Evaluator, watch: Stopwatch, given: int) -> flo
     return cost
 
 
-def choose_points_per_call(
-    evaluator: Evaluator, watch: Stopwatch, cells: int, alone: float, sizes: tuple[int, ...]
-) -> float:
+def choose_points_per_call(evaluator: Evaluator, watch: Stopwatch, cells: int, alone: float) -> float:
     """Leaves in the evaluator how many points go into one call, and the batch size for that; seconds a point takes.
 
     alone: seconds that one point takes.
@@ -104,7 +102,7 @@ def choose_points_per_call(
     if watch.left > 2 * alone:  # with what a point costs beside its samples
         alone = watch.time(lambda: evaluator.at(0.0, 0.0, nothing))
     best, cost = (single, 1), WORTH * alone
-    for size, points in combinations(sizes, cells):
+    for size, points in combinations(cells):
         if watch.left < 2 * points * min(alone, cost):
             continue
         evaluator.batch_size = size
@@ -120,10 +118,10 @@ def choose_points_per_call(
     return cost if evaluator.points_per_call > 1 else alone
 
 
-def combinations(sizes: tuple[int, ...], cells: int) -> Iterator[tuple[int, int]]:
+def combinations(cells: int) -> Iterator[tuple[int, int]]:
     for points in POINTS:
         if points <= cells:
-            yield from ((size, points) for size in sizes)
+            yield from ((size, points) for size in SIZES)
 
 
 def agrees(evaluator: Evaluator) -> bool:

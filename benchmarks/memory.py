@@ -66,12 +66,12 @@ def main() -> None:
     data = load(dataset)
     megabytes = (data.inputs.nbytes + data.targets.nbytes) / 2**20
     worst = 0.0
-    for model, ranks in (("resnet20", 1), ("resnet20", 2), ("wrn56_8", 1), ("wrn56_8", 2)):
+    for model, ranks in (("resnet20", 1), ("resnet20", 2), ("wrn56_4", 1), ("wrn56_4", 2)):
         with tempfile.TemporaryDirectory() as name:
             net = build(model, (1, 28, 28))
             save_state(Path(name) / "net.safetensors", net)
             parameters = sum(p.nbytes for p in net.parameters()) / 2**20
-            widest = 16 * (8 if model == "wrn56_8" else 1)
+            widest = 16 * (4 if model == "wrn56_4" else 1)
             activations = 3 * BATCH * widest * 28 * 28 * 4 / 2**20  # input, output and shortcut of the widest layer
             run = [sys.executable, __file__, "--rank", f"{name}/memory", "--model", model, "--model_file",
                    f"{name}/net.safetensors", "--dataset", dataset, "--x=-1:1:2", "--xnorm", "filter", "--xignore",
@@ -85,8 +85,8 @@ def main() -> None:
                 allowed = megabytes + 6 * parameters + activations
                 used = seen["peak"] - seen["idle"]
                 worst = max(worst, used / allowed)
-                print(f"  {model}, rank {number} of {ranks}: {used:.0f} MB above {seen['idle']:.0f} MB; data {megabytes:.0f} MB, "
-                      f"6 x parameters {6 * parameters:.0f} MB, activations {activations:.0f} MB: {used / allowed:.2f}")  # fmt: skip
+                print(f"  {model}, rank {number} of {ranks}: {used:.0f} above {seen['idle']:.0f} MB; data {megabytes:.0f} MB, "
+                      f"6 x parameters {6 * parameters:.0f}, activations {activations:.0f}: {used / allowed:.2f}")  # fmt: skip
     result(f"peak memory of a rank against data + 6 × parameters + activations ({dataset}, worst of 6 ranks)", "≤ 1.3×",
            f"{worst:.2f}×", worst <= 1.3)  # fmt: skip
 

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import baselines
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,6 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
-import baselines
 from dataloader import Dataset, load
 from evaluation import Evaluator
 from losses import LOSSES
@@ -66,7 +66,7 @@ def main() -> None:
 
     exact, low = ours(), ours(precision="bfloat16")
     at_origin = Affine(plane.point(*POINT), plane.dx, plane.dy)
-    moved = dict(state) | {name: value for name, value in at_origin.origin.items()}
+    moved = {**state, **at_origin.origin}
     eager, fast = plain(moved, channels_last=True), folded(plain(moved, channels_last=True))
     compiled = torch.compile(folded(plain(moved, channels_last=True)), dynamic=False)
     old = plain(state, channels_last=False)

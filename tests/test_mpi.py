@@ -189,7 +189,7 @@ options.leave(plot_surface.main(sys.argv[1:]))
             done = np.zeros(surface.grid.size, bool)
             done[surface.grid.coarse_first()[6:12]] = True
             write_surface(file, replace(surface, done=done.reshape(surface.grid.shape)))
-        command = surface_command(tmp_path / "net.safetensors", file, *GRID, "--mpi", limit=40)
+        command = surface_command(tmp_path / "net.safetensors", file, *GRID[:-2], "--mpi", limit=40)
         result = python(script, *command, launcher=[MPIRUN, "-n", ranks])
         assert result.returncode == 0, result.stderr
         assert read_surface(file).plan["points_per_call"] == 6

@@ -77,11 +77,6 @@ def test_a_small_job_is_not_measured(evaluator, monkeypatch):
     assert (evaluator.batch_size, evaluator.points_per_call) == (64, 1)
 
 
-def test_a_given_batch_size_stays(evaluator, monkeypatch):
-    run(evaluator, monkeypatch, lambda batch, samples, points: samples * points / batch, batch_size=7)
-    assert evaluator.batch_size == 7
-
-
 def test_points_that_cannot_be_mapped_go_one_by_one(networks, mini, monkeypatch):
     def stubborn(model, batch):
         losses = LOSSES["mse"](model, batch)
