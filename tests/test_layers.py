@@ -12,7 +12,7 @@ LAYERS = [
     {"net_plotter"},
     {"h5_util", "scheduler", "dataloader", "losses", "folding", "models"},
     {"evaluation", "training", "recorder"},
-    {"options", "tuning"},
+    {"options", "tuning", "hessian"},
     {"figures", "preparation"},
     {"plot_1D", "plot_2D", "h52vtp"},
     {"plot_surface", "plot_trajectory", "train"},
@@ -36,11 +36,12 @@ WITHOUT_TORCH = {
     "plot_1D",
     "plot_2D",
 }
-FILES = [*ROOT.glob("*.py"), *(ROOT / "models").glob("*.py")]
+PACKAGES = ("models", "hessian")
+FILES = [*ROOT.glob("*.py"), *(file for name in PACKAGES for file in (ROOT / name).glob("*.py"))]
 
 
 def room(file: Path) -> str:
-    return "models" if file.parent.name == "models" else file.stem
+    return file.parent.name if file.parent.name in PACKAGES else file.stem
 
 
 def imports(file: Path) -> set[str]:

@@ -1,0 +1,129 @@
+"""Lanczos, traces, density and effective dimension against explicit matrices, numpy and scipy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse.linalg import eigsh
+
+from hessian import density, diagonal, effective_dimension, hutch_plus_plus, hutchinson, lanczos, of_matrix
+
+F64 = {"dtype": torch.float64}
+
+
+def matrix(values, seed=0):
+    """A symmetric matrix with these eigenvalues."""
+    q = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values), len(values))))[0]
+    return (q * np.asarray(values)) @ q.T
+
+
+def hessian_like(n=200):
+    """A few outliers, a bulk at zero, a small negative tail."""
+    rng = np.random.default_rng(1)
+    return np.concatenate([[30.0, 18.0, 7.0], rng.gamma(0.5, 0.2, n - 33), -rng.gamma(1.0, 0.3, 30)])
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-8), (torch.float32, 1e-4)])
+def test_both_ends_in_one_run(dtype, error):
+    a = matrix(hessian_like())
+    exact, vectors = np.linalg.eigh(a)
+    operator = of_matrix(a)
+    found = lanczos(lambda v: operator(v).to(dtype), 200, top=3, bottom=2, tolerance=error, dtype=dtype)
+    np.testing.assert_allclose(found.values, exact[[-1, -2, -3, 1, 0]], rtol=10 * error)
+    assert found.converged.all()
+    for value, vector, residual, k in zip(
+        found.values, found.vectors, found.residuals, (-1, -2, -3, 1, 0), strict=True
+    ):
+        v = vector.double().numpy()
+        assert np.linalg.norm(v) == pytest.approx(1, abs=1e-5)
+        assert abs(v @ vectors[:, k]) == pytest.approx(1, abs=1e-3)
+        assert np.linalg.norm(a @ v - value * v) <= residual + 100 * error
+    scipy = eigsh(a, k=1, which="SA", tol=error, return_eigenvectors=False)[0]
+    assert found.values[-1] == pytest.approx(scipy, rel=10 * error)
+
+
+def test_the_stated_residual_is_the_true_one_before_convergence():
+    a = matrix(hessian_like())
+    found = lanczos(of_matrix(a), 200, top=2, bottom=1, tolerance=1e-12, most=12, **F64)
+    assert found.products == 12
+    assert not found.converged.all()
+    for value, vector, residual in zip(found.values, found.vectors.numpy(), found.residuals, strict=True):
+        assert np.linalg.norm(a @ vector - value * vector) == pytest.approx(residual, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(("values", "top"), [
+    ([2.0] * 20, 2), ([0.0] * 20, 1), ([5.0] * 3 + [1.0] * 17, 3), ([3.0, 2.0, 1.0], 3), ([4.0], 1), ([1e-8, 2e-8, -1e-8], 2),
+])  # fmt: skip
+def test_invariant_subspaces_and_repeated_values(values, top):
+    found = lanczos(of_matrix(matrix(values)), len(values), top=top, bottom=0, tolerance=1e-8, **F64)
+    np.testing.assert_allclose(found.values, sorted(values)[::-1][:top], rtol=1e-6, atol=1e-14)
+    assert found.products <= len(values)
+    assert np.isfinite(found.vectors.numpy()).all()
+
+
+def test_a_warm_start_takes_fewer_products():
+    a, b = matrix(hessian_like()), matrix(hessian_like()) + 0.02 * matrix(np.linspace(-1, 1, 200), 5)
+    neighbour = lanczos(of_matrix(a), 200, top=1, bottom=1, tolerance=1e-2, **F64)
+    cold, warm = (lanczos(of_matrix(b), 200, top=1, bottom=1, tolerance=1e-2, start=start, **F64)
+                  for start in (None, neighbour.vectors.sum(0)))  # fmt: skip
+    np.testing.assert_allclose(warm.values, np.linalg.eigvalsh(b)[[-1, 0]], rtol=2e-2)
+    assert warm.products < cold.products
+
+
+def test_an_operator_that_is_not_finite_is_an_error():
+    with pytest.raises(ValueError, match="not finite at product 1"):
+        lanczos(lambda v: v * np.nan, 5)
+
+
+@pytest.mark.parametrize("estimator", [hutchinson, hutch_plus_plus])
+def test_traces_lie_within_their_errors_as_often_as_stated(estimator):
+    a = matrix(hessian_like(60))
+    within = []
+    for seed in range(200):
+        found = estimator(of_matrix(a), 60, tolerance=0.05, seed=seed, **F64)
+        assert found.error <= 0.05 * abs(found.value) or found.products == 1000
+        within.append(abs(found.value - np.trace(a)) <= 2 * found.error)
+    assert np.mean(within) >= 0.88  # two standard errors, stopped when the stated error happens to be small
+
+
+def test_hutch_plus_plus_needs_fewer_products_where_few_values_carry_the_trace():
+    a = matrix([100.0, 60.0, 30.0, 10.0] + [0.01] * 296)
+    plain, better = (f(of_matrix(a), 300, tolerance=0.005, most=5000, **F64) for f in (hutchinson, hutch_plus_plus))
+    assert better.products < plain.products / 5
+    assert better.value == pytest.approx(np.trace(a), rel=0.02)
+
+
+def test_the_diagonal_lies_within_its_errors():
+    a = matrix(hessian_like(60))
+    value, error = diagonal(of_matrix(a), 60, probes=400, **F64)
+    distance = np.abs(value.numpy() - np.diag(a)) / np.maximum(error.numpy(), 1e-12)
+    assert 0.9 <= np.mean(distance <= 2) <= 1
+    value, error = diagonal(of_matrix(np.diag(np.arange(60.0))), 60, probes=2, **F64)
+    np.testing.assert_allclose(value, np.arange(60.0))  # exact for a diagonal matrix
+    np.testing.assert_allclose(error, 0, atol=1e-12)
+
+
+def test_density_and_cumulative_curve():
+    values = hessian_like()
+    found = density(of_matrix(matrix(values)), 200, probes=20, steps=60, **F64)
+    assert found.products == 20 * 60
+    np.testing.assert_allclose(found.weights.sum(1), 1)
+    assert np.trapezoid(found.density, found.grid) == pytest.approx(1, abs=0.01)
+    exact = np.array([(values <= x).mean() for x in found.grid])
+    away = np.abs(found.grid[:, None] - values[None]).min(1) > 0.3  # a step has no error bar
+    assert (np.abs(found.cumulative - exact)[away] <= 4 * found.cumulative_se[away] + 0.01).all()
+    mean = (found.nodes * found.weights).sum(1)
+    assert mean.mean() == pytest.approx(values.mean(), abs=4 * mean.std() / 20**0.5)
+
+
+@pytest.mark.parametrize("trace", [False, True])
+def test_the_effective_dimension_lies_within_its_bounds(trace):
+    values = np.sort(np.abs(hessian_like()))[::-1]
+    for z in (1e-3, 0.1, 10.0):
+        exact = (values / (values + z)).sum()
+        for k in (0, 1, 10, 199, 200):
+            found = effective_dimension(values[:k], z, size=200, trace=values.sum() if trace else None)
+            assert found.known == pytest.approx((values[:k] / (values[:k] + z)).sum())
+            assert found.low - 1e-9 <= exact <= found.high + 1e-9
+        assert found.low == pytest.approx(found.high)
+    with pytest.raises(ValueError, match="must be positive"):
+        effective_dimension([1.0], 0.0, size=3)

@@ -1,0 +1,182 @@
+"""Products with the Hessian against finite differences in float64 and against the explicit Hessian."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ConvNet, TiedNet, seeded
+from torch import Tensor, nn
+
+from dataloader import Dataset
+from errors import BadInput, BadUsage
+from hessian import Hessian, lanczos
+from losses import LOSSES
+
+N = 12
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(4, 8), nn.LayerNorm(8)
+        self.qkv, self.rms, self.last = nn.Linear(8, 24), nn.RMSNorm(8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(torch.tanh(self.first(x.view(len(x), 3, 4))))
+        q, k, v = self.qkv(h).chunk(3, dim=-1)
+        return self.last(self.rms(h + F.scaled_dot_product_attention(q, k, v)).mean(1))
+
+
+class Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Linear(12, 3), nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.used(x))
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def layer_norm() -> nn.Module:
+    return nn.Sequential(nn.Linear(12, 6), nn.LayerNorm(6), nn.Tanh(), nn.RMSNorm(6), nn.Linear(6, 3))
+
+
+def sample(shape=(12,), classes=3, n=N) -> Dataset:
+    g = torch.Generator().manual_seed(3)
+    return Dataset("noise", "train", torch.randn(n, *shape, generator=g, dtype=torch.float64),
+                   torch.randint(0, classes, (n,), generator=g), classes)  # fmt: skip
+
+
+CASES = {
+    "mlp": (mlp, sample()),
+    "conv and BatchNorm": (ConvNet, sample((1, 8, 8), 10)),
+    "LayerNorm and RMSNorm": (layer_norm, sample()),
+    "attention": (Attention, sample()),
+    "tied": (TiedNet, sample((1, 28, 28), 10)),
+    "unused": (Unused, sample()),
+}
+
+
+@pytest.mark.parametrize("loss", ["crossentropy", "mse"])
+@pytest.mark.parametrize("case", list(CASES))
+def test_against_finite_differences(case, loss):
+    make, data = CASES[case]
+    net = seeded(make).double()
+    operator = Hessian(net, data, LOSSES[loss], batch_size=5)
+    v = torch.randn(operator.size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found, gradients, step = operator(v), [], 1e-5
+    for sign in (2, 1, -1, -2):
+        moved = Hessian(net, data, LOSSES[loss], batch_size=5)
+        with torch.no_grad():
+            for p, piece in zip(moved.parameters, moved.unflatten(v), strict=True):
+                p += sign * step * piece / v.norm()
+        gradients.append(moved.gradient()[1])
+    two, one, minus_one, minus_two = gradients
+    expected = (8 * (one - minus_one) - (two - minus_two)) / (12 * step) * v.norm()
+    assert (found - expected).norm() <= 1e-6 * expected.norm()
+
+
+@pytest.mark.parametrize("case", ["mlp", "LayerNorm and RMSNorm", "attention", "unused"])
+def test_against_the_explicit_hessian(case):
+    make, data = CASES[case]
+    net = seeded(make).double()
+    operator = Hessian(net, data, LOSSES["crossentropy"], batch_size=5)
+    names = operator.names
+
+    def mean_loss(flat: Tensor) -> Tensor:
+        own = dict(zip(names, operator.unflatten(flat), strict=True))
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            return F.cross_entropy(torch.func.functional_call(net, own, (data.inputs,)), data.targets)
+
+    flat = torch.cat([net.get_parameter(name).reshape(-1) for name in names])
+    explicit = torch.autograd.functional.hessian(mean_loss, flat)
+    found = torch.stack([operator(row) for row in torch.eye(operator.size, dtype=torch.float64)])
+    torch.testing.assert_close(found, explicit, rtol=1e-8, atol=1e-12)
+    values = torch.linalg.eigvalsh(explicit)
+    pairs = lanczos(operator, operator.size, top=2, bottom=1, tolerance=1e-8, dtype=torch.float64)
+    torch.testing.assert_close(torch.from_numpy(pairs.values), values[[-1, -2, 0]], rtol=1e-6, atol=1e-10)
+
+
+def test_batches_weights_and_a_term_of_the_parameters():
+    make, data = CASES["mlp"]
+    net = seeded(make).double()
+
+    def weighted(model, batch):
+        losses = LOSSES["crossentropy"](model, batch)
+        return replace(losses, weights=1.0 + batch[1], penalty=0.1 * sum((p**2).sum() for p in model.parameters()))
+
+    one, many = (Hessian(net, data, weighted, batch_size=size) for size in (100, 5))
+    v = torch.randn(one.size, dtype=torch.float64)
+    torch.testing.assert_close(one(v), many(v))
+    plain = replace_weights(net, data)
+    torch.testing.assert_close(one(v), plain(v) + 0.2 * v)
+
+
+def replace_weights(net, data):
+    def weighted(model, batch):
+        return replace(LOSSES["crossentropy"](model, batch), weights=1.0 + batch[1])
+
+    return Hessian(net, data, weighted)
+
+
+def test_ranks_that_share_the_data_give_the_sum():
+    make, data = CASES["conv and BatchNorm"]
+    net = seeded(make).double()
+
+    def penalized(model, batch):
+        return replace(LOSSES["mse"](model, batch), penalty=sum((p**2).sum() for p in model.parameters()))
+
+    parts = [data.take(slice(k, None, 3)) for k in range(3)]
+    totals = []  # what an all-reduce of the weights gives
+    alone = [Hessian(net, part, penalized, reduce=lambda v: totals.append(v) or v) for part in parts]
+    for operator in alone:
+        operator.share *= operator.total / N
+        operator.total = float(N)
+        operator.reduce = lambda v: v
+    v = torch.randn(alone[0].size, dtype=torch.float64)
+    torch.testing.assert_close(sum(operator(v) for operator in alone), Hessian(net, data, penalized)(v))
+    assert sum(float(t[0]) for t in totals) == N
+
+
+def test_parameters_are_chosen_by_name_or_by_axes():
+    make, data = CASES["mlp"]
+    net = seeded(make).double()
+    whole = Hessian(net, data, LOSSES["crossentropy"])
+    block = Hessian(net, data, LOSSES["crossentropy"], parameters=["^2[.]"])
+    assert block.names == ["2.weight", "2.bias"]
+    v = torch.randn(block.size, dtype=torch.float64)
+    padded = torch.cat([torch.zeros(whole.size - block.size, dtype=torch.float64), v])
+    torch.testing.assert_close(block(v), whole(padded)[-block.size :])
+    assert Hessian(net, data, LOSSES["crossentropy"], matrices_only=True).names == ["0.weight", "2.weight"]
+    with pytest.raises(BadUsage, match=r"no parameter is called like nothing: there are 0\.weight"):
+        Hessian(net, data, LOSSES["crossentropy"], parameters=["nothing"])
+
+
+def test_tied_weights_count_once_and_the_network_is_not_touched():
+    make, data = CASES["tied"]
+    net = seeded(make).double()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    operator = Hessian(net, data, LOSSES["crossentropy"])
+    assert operator.size == sum(p.numel() for p in net.parameters())
+    operator(torch.ones(operator.size))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_a_random_network_is_refused():
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.linear(x + torch.randn_like(x)))
+
+    data = CASES["mlp"][1]
+    with pytest.raises(BadInput, match="differ by"):
+        Hessian(seeded(Noisy).double(), data, LOSSES["mse"]).check_deterministic()
+    Hessian(seeded(mlp).double(), data, LOSSES["mse"]).check_deterministic()
