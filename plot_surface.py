@@ -71,7 +71,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
         return 0
     if world.note:
         say(f"note: {world.note}")
-    setting, job = prepare(world, args, command, log)
+    setting, job = world.computing.submit(prepare, world, args, command, log).result()
     surf_file, pending = setting.surf_file, job.surface.pending(job.tolerance)
     if args.dry_run:
         tell(setting, job, world)
@@ -81,7 +81,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     setting.write_directions()
     evaluator = None
     if len(pending):
-        job, evaluator = tuned(job, evaluator_of(job, world), len(pending), args.batch_size)
+        job, evaluator = world.computing.submit(tuned, job, world, len(pending), args.batch_size).result()
         pending = job.surface.pending(job.tolerance)
     if args.verbose:
         tell(setting, job, world)
@@ -220,10 +220,11 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
         raise
 
 
-def tuned(job: Job, evaluator: "Evaluator", cells: int, batch_size: int) -> "tuple[Job, Evaluator]":
-    """Complete a new plan by measurements, and measure what a reduced precision changes."""
+def tuned(job: Job, world: World, cells: int, batch_size: int) -> "tuple[Job, Evaluator]":
+    """This rank's evaluator; a new plan is completed by measurements, and what a reduced precision changes is measured."""
     from tuning import tune
 
+    evaluator = evaluator_of(job, world)
     plan, about = dict(job.plan), dict(job.surface.about)
     if plan["points_per_call"] == 0:
         if not batch_size:

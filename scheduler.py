@@ -17,12 +17,12 @@ import math
 import os
 import queue
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,12 @@ class WorkFailed(Stop):
 
 @dataclass(frozen=True)
 class World:
-    """The ranks of this run. comm is the MPI communicator, None for one process without MPI."""
+    """The ranks of this run. comm is the MPI communicator, None for one process without MPI.
+
+    computing: rank 0's one thread for numerical work. A second thread that used OpenMP would have a second team of
+    threads, and with more threads than cores OpenMP puts them to sleep between operations, which costs up to half of
+    the speed.
+    """
 
     rank: int = 0
     size: int = 1
@@ -54,6 +59,7 @@ class World:
     cores: int = 1
     comm: Any = None
     note: str = ""
+    computing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), compare=False)
 
     @property
     def root(self) -> bool:
@@ -166,8 +172,7 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
     waiting = list(range(len(blocks)))[::-1]  # pop() gives the first one
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    thread = threading.Thread(target=compute, args=(outbox, inbox, make_work), daemon=True)
-    thread.start()
+    thread = world.computing.submit(compute, outbox, inbox, make_work)
     held = [0] * world.size
 
     def refill(rank: int) -> None:
@@ -195,7 +200,7 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
     finally:
         outbox.put(None)
     dismiss(world)
-    thread.join()
+    thread.result()
 
 
 def dismiss(world: World) -> None:

@@ -21,7 +21,7 @@ POINTS, SIZES = (16, 64), (64, 256, 1024)  # points, and samples of each, in one
 MOMENT = 0.005  # seconds over which a short call is repeated
 FASTER = 0.97  # of the best time so far; what gains less is noise
 WORSE = 1.1  # times the best: larger ones will not do
-WORTH = 0.8  # of a point's time alone: several points in one call have to gain this much
+WORTH = 0.9  # of a point's time alone: several points in one call have to gain this much
 
 
 class Stopwatch:
