@@ -9,7 +9,7 @@
 `make_work()` is called once on every rank, where it will compute, and gives the function from a block to a result.
 
 Rank 0 computes in a thread of its own while its main thread talks to the other ranks and hands results on. Each
-other rank always holds one block more than the one it computes, so nobody waits for an answer. One process without
+rank holds a block or two more than the one it computes, so nobody waits for an answer. One process without
 MPI takes the same path.
 """
 
@@ -176,8 +176,9 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
     held = [0] * world.size
 
     def refill(rank: int) -> None:
-        # Near the end nobody hoards: a block in a queue would wait behind a slow rank's current one.
-        ahead = 2 if len(waiting) > 2 * world.size else 1
+        # Enough in hand to outlast a snapshot; near the end nobody hoards, because a block would wait behind a slow
+        # rank's current one.
+        ahead = 3 if len(waiting) > 4 * world.size else 2 if len(waiting) > 2 * world.size else 1
         while held[rank] < ahead and waiting:
             k = waiting.pop()
             held[rank] += 1
