@@ -61,7 +61,7 @@ def main() -> None:
     head = f"""# Measured
 
 Written by `make bench` (`python benchmarks/run.py`). Every row compares things that were measured in turn in one run;
-the machine is shared with others, so ratios vary by some 10 % from run to run.
+the machine is shared with others, so ratios vary by a fifth from run to run.
 
 Machine of the last run: {machine()}. {versions}.
 

@@ -238,3 +238,15 @@ def test_cuda_agrees_with_a_naive_twin(networks, mini, name):
     net, plane = networks[name], plane_of(networks[name])
     evaluator = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=16, device="cuda")
     np.testing.assert_allclose(fields(evaluator, POINTS), naive(net, plane, mini, POINTS), rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16", "float16"])
+@pytest.mark.parametrize("tolerance", [None, Tolerance(0.05)])
+def test_cuda_graphs_compute_what_eager_calls_compute(networks, mini, precision, tolerance):
+    net, plane, data = networks["conv"], plane_of(networks["conv"]), many(mini, 20)
+    captured, eager = (Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=256, device="cuda",
+                                 folded=True, precision=precision, tolerance=tolerance) for _ in range(2))  # fmt: skip
+    eager.graphs = None
+    np.testing.assert_array_equal(captured(POINTS), eager(POINTS))
+    assert captured.graphs.works
