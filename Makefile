@@ -1,6 +1,6 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures
 # make test   every test
-# make bench  measures, and writes benchmarks/RESULTS.md (about half an hour)
+# make bench  measures, and writes benchmarks/RESULTS.md (about half an hour; LOSSES=FILE: see benchmarks/tolerance.py)
 # make check  format, lint, types, import layers, and every test
 
 PYTHON ?= python3
@@ -39,6 +39,7 @@ lint: $(VENV)/dev
 check: lint test
 
 bench: $(VENV)/dev
+	$(INSTALL) loss-landscapes
 	$(BIN)/python benchmarks/run.py $(if $(LOSSES),--losses $(LOSSES))
 
 $(BIN)/python:

@@ -49,8 +49,8 @@ class Evaluator:
     then must not look at the model's own parameters. points_per_call: how many points of an affine plane go through
     the network at once, which pays for small networks. lanes: how many batches are computed side by side, by one thread
     each, instead of one batch by all threads; for folded networks on the CPU alone, because what torch.fx has traced
-    keeps nothing between calls. tolerance: use as many samples, in a fixed shuffled order, as
-    make the standard error small enough.
+    keeps nothing between calls. tolerance: use as many samples, in a fixed shuffled order, as make the standard error
+    small enough.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Evaluator:
         self.loss, self.batch_size, self.points_per_call, self.lanes = loss, batch_size, points_per_call, lanes
         self.pool: ThreadPoolExecutor | None = None
         self.tolerance = tolerance or Tolerance()
+        self.precision = precision
         dtype, forward = PRECISIONS[precision]
-        if self.device.type == "cuda":
-            set_cuda_numerics(precision)
+        self.set_numerics()
         self.net = own_copy(net, self.device, dtype)
         self.data = {split: placed(d, self.device, forward) for split, d in data.items()}
         self.place = AffinePlace(self.net, plane) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
@@ -98,6 +98,7 @@ class Evaluator:
     @torch.inference_mode()
     def __call__(self, points: Sequence[tuple[float, float]], before: np.ndarray | None = None) -> np.ndarray:
         """before: the statistics these points already have (NaN for none), to which samples are added."""
+        self.set_numerics()
         if self.points_per_call > 1:
             chunks = range(0, len(points), self.points_per_call)
             return np.concatenate([self.at_once(points[k : k + self.points_per_call]) for k in chunks])
@@ -132,6 +133,15 @@ class Evaluator:
         """Free what CUDA graphs hold, after the batch size has changed."""
         if self.graphs is not None:
             self.graphs = Graphs(self.add)
+
+    def set_numerics(self) -> None:
+        """TF32 only where it is asked for, and the same algorithms in every process and run.
+
+        These settings belong to the process, so each call sets its own: evaluators of two precisions may be at work.
+        """
+        if self.device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
     def refresh(self) -> None:
         """Let what is derived from the point in the plane follow it."""
@@ -269,12 +279,6 @@ def placed(data: Dataset, device: torch.device, dtype: torch.dtype) -> Inputs:
 def in_float64(module: nn.Module, args: Any, output: Any) -> Any:
     """Forward hook: the loss is computed in float64, whatever the network computes in."""
     return output.double() if isinstance(output, Tensor) and output.is_floating_point() else output
-
-
-def set_cuda_numerics(precision: str) -> None:
-    """TF32 only where it is asked for, and the same algorithms in every process and run."""
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 class AffinePlace:

@@ -131,8 +131,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
                           plan=new_plan(args, folded), request=setting.record,
                           about=provenance(world, command, threads, args))  # fmt: skip
     surface = fresh if args.force else resume(setting.surf_file, fresh, setting.dir_file)
-    if args.tolerance:
-        surface = replace(surface, about={**surface.about, "tolerance": args.tolerance})
+    surface = replace(surface, about={**surface.about, "tolerance": args.tolerance or "none"})
     say_what_stays(setting.surf_file, surface, args, threads)
     problem = Problem.of(setting, grid)
     return setting, Job(problem, args.loss_name, dict(surface.plan), tolerance, threads, surface)
@@ -305,7 +304,8 @@ def report(surface: Surface, surf_file: Path) -> None:
             say(f"{name}: {known.min():.6g} to {known.max():.6g}{f', {odd} cells not finite' * bool(odd)}"
                 if known.size else f"{name}: no finite value")  # fmt: skip
     for split, statistics in surface.statistics.items():
-        share = np.nanmean(statistics["n"]) / surface.populations[split]
+        used = statistics["n"][np.isfinite(statistics["n"])]  # cells of other programs record none
+        share = used.mean() / surface.populations[split] if used.size else 1.0
         if share < 1:
             say(f"the tolerance took {100 * share:.2g} % of the {split} samples: all of them would take about "
                 f"{1 / share:.3g} times as long")  # fmt: skip

@@ -160,6 +160,6 @@ def ratio(slow: np.ndarray, fast: np.ndarray) -> float:
 
 
 def result(figure: str, bar: str, measured: str, reached: bool | None) -> None:
-    """One row of benchmarks/RESULTS.md; reached is None where nothing could be measured."""
-    mark = "not measured" if reached is None else "reached" if reached else "not reached"
+    """One row of benchmarks/RESULTS.md; reached is None where nothing could be measured, bar is '' where there is none."""
+    mark = "" if not bar else "not measured" if reached is None else "reached" if reached else "not reached"
     print(f"RESULT | {figure} | {bar} | {measured} | {mark} |", flush=True)

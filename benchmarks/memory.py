@@ -8,6 +8,7 @@ whose parameters count and a small one. This script starts itself with `--rank`.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,7 @@ def rank(command: list[str], out: str) -> None:
     build("resnet20")
     idle = peak()
     code = plot_surface.main(command)
-    number = __import__("os").environ.get("PMI_RANK", "0")
+    number = os.environ.get("PMI_RANK", "0")
     Path(f"{out}.{number}").write_text(json.dumps({"idle": idle, "peak": peak(), "code": code}))
 
 

@@ -96,12 +96,7 @@ def main() -> None:
     value = ratio(point, bare)
     result("a point against the bare folded channels-last loop", "≤ 1.05", f"{value:.2f}", value <= 1.05)
     value = ratio(point, seconds["bare compiled folded loop"])
-    result(
-        "a point against the same loop with torch.compile (its compile time left out)",
-        "",
-        f"{value:.2f}",
-        value <= 1.05,
-    )
+    result("a point against the same loop with torch.compile (its compile time left out)", "", f"{value:.2f}", None)
     value = ratio(seconds["the original's way"], point)
     result("a point against the original's way, float32", "≥ 2.5×", f"{value:.2f}×", value >= 2.5)
     value = ratio(seconds["the original's way"], seconds["this tool, bfloat16"])
@@ -110,6 +105,10 @@ def main() -> None:
            value >= 4 if has_bf16 else None)  # fmt: skip
     against_loss_landscapes(state, data, exact)
     where_the_time_goes(exact)
+    if honest < 1.2 or old_share < 0.30:
+        raise SystemExit(
+            "a baseline is lame on this run: its rows say so, and what is compared with it flatters this tool"
+        )
 
 
 def against_loss_landscapes(state: dict[str, Tensor], data: Dataset, evaluator: Evaluator) -> None:

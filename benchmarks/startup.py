@@ -55,12 +55,11 @@ def main() -> None:
     print("seconds to the first cell:", ", ".join(f"{s:.2f}" for s in seconds))
     value = float(np.median(seconds))
     result("start to first cell, ResNet-20 on bundled data", "< 3 s", f"{value:.2f} s", value < 3)
-    with tempfile.TemporaryDirectory():
-        before = time.monotonic()
-        for surface in (ROOT / "demo").glob("*_21x21_500*"):
-            surface.unlink()
-        subprocess.run(["make", "demo"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        whole = time.monotonic() - before
+    for surface in (ROOT / "demo").glob("*_21x21_500.h5"):
+        surface.unlink()
+    before = time.monotonic()
+    subprocess.run(["make", "demo"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    whole = time.monotonic() - before
     computing = sum(float(read_surface(f"{ROOT}/demo/{name}_21x21_500.h5").about["computing_seconds"])
                     for name in ("resnet56", "resnet56_noshort"))  # fmt: skip
     print(f"make demo with an environment that exists: {whole:.0f} s")

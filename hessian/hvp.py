@@ -28,7 +28,7 @@ class Hessian:
     """The Hessian with respect to chosen parameters of a copy of `net`, as a function of flat vectors.
 
     parameters: patterns of parameter names (re.search), all parameters by default; a tensor with several names (tied
-    weights) counts once. At most `matrices_only`, those with more than one axis, as in the release of Li et al.
+    weights) counts once. matrices_only: of these the ones with more than one axis, as in the release of Li et al.
     reduce: where the data are spread over ranks, how a vector is summed over them; then `total` is the weight of all
     samples. Raises BadUsage where no parameter is chosen.
     """

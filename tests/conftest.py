@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,14 @@ def mini():
 def checkpoint(tmp_path: Path) -> Path:
     """A trained perceptron, as a file."""
     return write_checkpoint(tmp_path / "net.safetensors", "mlp")
+
+
+def write_noise(path: Path, count: int) -> str:
+    """Random images and labels as a user's own tensors."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(count, 1, 28, 28)).astype(np.float32)
+    np.savez(path, inputs=inputs, targets=rng.integers(0, 10, count))
+    return str(path)
 
 
 def write_checkpoint(path: Path, model: str, seed: int = 0) -> Path:

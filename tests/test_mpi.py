@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, python, surface_command, write_checkpoint
+from conftest import ROOT, python, surface_command, write_checkpoint, write_noise
 
 from h5_util import read_surface, write_surface
 
@@ -154,12 +154,22 @@ def test_sigterm_saves_what_is_there_and_says_how_to_go_on(tmp_path, targets):
     assert "stopped by SIGTERM" in Path(f"{run.surface}.log").read_text()
 
 
+def changed(folder: Path, change: str) -> Path:
+    """plot_surface.py as a script that changes something in it first."""
+    script = folder / "changed.py"
+    script.write_text(f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import options, plot_surface
+{change}
+options.leave(plot_surface.main(sys.argv[1:]))
+""")
+    return script
+
+
 def test_a_tolerance_and_a_reduced_precision_give_the_same_bits_too(tmp_path):
-    rng = np.random.default_rng(0)
-    np.savez(tmp_path / "data.npz", inputs=rng.normal(size=(2000, 1, 28, 28)).astype(np.float32),
-             targets=rng.integers(0, 10, 2000))  # fmt: skip
-    more = ["--testloader", str(tmp_path / "data.npz"), "--trainloader", str(tmp_path / "data.npz"),
-            "--tolerance", "0.02", "--precision", "bfloat16"]  # fmt: skip
+    noise = write_noise(tmp_path / "data.npz", 2000)
+    more = ["--testloader", noise, "--trainloader", noise, "--tolerance", "0.02", "--precision", "bfloat16"]
     for ranks in (0, 3):
         result = compute(tmp_path, ranks, *more, name=f"{ranks}.h5", model="mlp", limit=2000)
         assert result.returncode == 0, result.stderr
@@ -170,25 +180,27 @@ def test_a_tolerance_and_a_reduced_precision_give_the_same_bits_too(tmp_path):
 def test_points_that_share_a_call_keep_their_bits_through_ranks_and_kills(tmp_path):
     """The choice is forced, because no measurement of such small work would make it."""
     write_checkpoint(tmp_path / "net.safetensors", "mlp")
-    script = tmp_path / "many.py"
-    script.write_text(f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-import options, plot_surface, tuning
+    script = changed(
+        tmp_path,
+        """
+import tuning
 def tune(evaluator, cells, **_):
     evaluator.batch_size, evaluator.points_per_call = 16, 6
     return 1.0
 tuning.tune = tune
-options.leave(plot_surface.main(sys.argv[1:]))
-""")
-    for ranks, cells in ((1, ()), (3, ()), (2, range(7, 14))):
+""",
+    )
+    for ranks, interrupted in ((1, False), (3, False), (2, True)):
         file = tmp_path / f"{ranks}.h5"
-        if cells:  # as an interrupted run would leave it: whole calls are done
+        if interrupted:  # as an interrupted run would leave it: whole calls are done
             shutil.copy(tmp_path / "1.h5", file)
             surface = read_surface(file)
             done = np.zeros(surface.grid.size, bool)
             done[surface.grid.coarse_first()[6:12]] = True
-            write_surface(file, replace(surface, done=done.reshape(surface.grid.shape)))
+            done = done.reshape(surface.grid.shape)
+            kept = {split: {name: np.where(done, array, np.nan) for name, array in arrays.items()}
+                    for split, arrays in surface.statistics.items()}  # fmt: skip
+            write_surface(file, replace(surface, done=done, statistics=kept))
         command = surface_command(tmp_path / "net.safetensors", file, *GRID[:-2], "--mpi", limit=40)
         result = python(script, *command, launcher=[MPIRUN, "-n", ranks])
         assert result.returncode == 0, result.stderr
@@ -200,11 +212,10 @@ options.leave(plot_surface.main(sys.argv[1:]))
 def test_an_error_on_a_worker_ends_every_rank_with_its_code(tmp_path):
     """Each rank but the first is told to fail; rank 0 saves, prints one line, keeps it in the log."""
     write_checkpoint(tmp_path / "net.safetensors", "mlp")
-    script = tmp_path / "failing.py"
-    script.write_text(f"""
-import os, sys, time
-sys.path.insert(0, {str(ROOT)!r})
-import plot_surface
+    script = changed(
+        tmp_path,
+        """
+import os, time
 from errors import BadInput
 original = plot_surface.make_work
 def make_work(*args):
@@ -216,9 +227,8 @@ def make_work(*args):
         return work(cells)
     return slow
 plot_surface.make_work = make_work
-import options
-options.leave(plot_surface.main(sys.argv[1:]))
-""")
+""",
+    )
     command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", *GRID, "--mpi")
     result = python(script, *command, launcher=[MPIRUN, "-n", 3], timeout=60)
     assert result.returncode == 3

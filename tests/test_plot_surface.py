@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, surface_command, write_checkpoint
+from conftest import ROOT, surface_command, write_checkpoint, write_noise
 
 import evaluation
 import options
@@ -440,10 +440,7 @@ def test_own_data_with_few_classes(tmp_path, capsys):
 @pytest.fixture
 def samples(tmp_path) -> list[str]:
     """3,000 noisy samples as a user's own tensors, and the options that use them."""
-    rng = np.random.default_rng(0)
-    np.savez(tmp_path / "data.npz", inputs=rng.normal(size=(3000, 1, 28, 28)).astype(np.float32),
-             targets=rng.integers(0, 10, 3000))  # fmt: skip
-    return ["--trainloader", str(tmp_path / "data.npz")]
+    return ["--trainloader", write_noise(tmp_path / "data.npz", 3000)]
 
 
 def test_a_tolerance_uses_few_samples_and_later_runs_add_some(tmp_path, net, samples, capsys):
