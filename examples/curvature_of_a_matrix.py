@@ -14,12 +14,12 @@ import torch
 from hessian import density, diagonal, effective_dimension, hutch_plus_plus, hutchinson, lanczos, of_matrix
 
 
-def power_iteration(matvec, size: int, products: int) -> float:
+def power_iteration(operator, products: int) -> float:
     """What the estimators replace: one eigenvalue, the largest in magnitude, and no error."""
-    v = torch.ones(size, dtype=torch.float64)
+    v = torch.ones(operator.size, dtype=torch.float64)
     for _ in range(products):
         v = v / v.norm()
-        image = matvec(v)
+        image = operator(v)
         value, v = float(v @ image), image
     return value
 
@@ -30,27 +30,27 @@ def main(size: int = 300) -> None:
     values = np.concatenate([[30.0, 29.0, 9.0], rng.gamma(0.5, 0.2, size - 43), -rng.gamma(1.0, 0.3, 40)])
     q = np.linalg.qr(rng.normal(size=(size, size)))[0]
     matrix = (q * values) @ q.T
-    operator, f64 = of_matrix(matrix), {"dtype": torch.float64}
+    operator = of_matrix(matrix)
 
-    ends = lanczos(operator, size, top=2, bottom=1, tolerance=1e-4, **f64)
-    power = power_iteration(operator, size, ends.products)
+    ends = lanczos(operator, top=2, bottom=1, tolerance=1e-4)
+    power = power_iteration(operator, ends.products)
     print(f"largest:  Lanczos {ends.values[0]:.5f} (residual {ends.residuals[0]:.0e}, {ends.products} products for both ends), "
           f"power iteration {power:.5f} (as many products), exact {values.max():.5f}")  # fmt: skip
     print(f"second:   Lanczos {ends.values[1]:.5f}, exact {np.sort(values)[-2]:.5f}")
     print(f"smallest: Lanczos {ends.values[2]:.5f}, exact {values.min():.5f}")
     for name, estimator in (("Hutchinson", hutchinson), ("Hutch++", hutch_plus_plus)):
-        trace = estimator(operator, size, tolerance=0.02, most=5000, **f64)
+        trace = estimator(operator, tolerance=0.02, most=5000)
         print(
             f"trace:    {name} {trace.value:.2f} +- {trace.error:.2f} ({trace.products} products), exact {values.sum():.2f}"
         )
-    entries, errors = diagonal(operator, size, probes=200, **f64)
+    entries, errors = diagonal(operator, probes=200)
     inside = np.mean(np.abs(entries.numpy() - np.diag(matrix)) <= 2 * errors.numpy())
     print(f"diagonal: {100 * inside:.0f} % of the entries within 2 standard errors")
-    spectrum = density(operator, size, probes=10, steps=60, **f64)
+    spectrum = density(operator, probes=10, steps=60)
     at = np.searchsorted(spectrum.grid, 0.5)
     print(f"density:  {100 * spectrum.cumulative[at]:.1f} +- {100 * spectrum.cumulative_se[at]:.1f} % of them below 0.5, "
           f"exact {100 * np.mean(values <= 0.5):.1f} %")  # fmt: skip
-    top = lanczos(operator, size, top=100, tolerance=1e-4, **f64).values
+    top = lanczos(operator, top=100, tolerance=1e-4).values
     bounds = effective_dimension(top, 1.0, size=size)
     exact = (np.maximum(values, 0) / (np.maximum(values, 0) + 1.0)).sum()
     print(

@@ -1,25 +1,49 @@
 """Curvature: the Hessian of a network's mean loss, and estimators that need nothing but its products with vectors.
 
-The estimators take any symmetric operator: a function from a vector (n,) to a vector (n,), and n. An explicit numpy
+The estimators take any symmetric operator that knows its size, dtype and device, as `Hessian` does. An explicit numpy
 matrix becomes one with `of_matrix`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from hessian.density import Spectrum, density
 from hessian.effective_dimension import Dimension, effective_dimension
 from hessian.hvp import Hessian
-from hessian.lanczos import Matvec, Pairs, lanczos
+from hessian.lanczos import Operator, Pairs, lanczos
 from hessian.trace import Estimate, diagonal, hutch_plus_plus, hutchinson
 
 __all__ = [
-    "Dimension", "Estimate", "Hessian", "Matvec", "Pairs", "Spectrum", "density", "diagonal", "effective_dimension",
+    "Dimension", "Estimate", "Hessian", "Operator", "Pairs", "Spectrum", "density", "diagonal", "effective_dimension",
     "hutch_plus_plus", "hutchinson", "lanczos", "of_matrix",
 ]  # fmt: skip
 
 
-def of_matrix(matrix: np.ndarray) -> Matvec:
-    """An explicit symmetric matrix as an operator on float64 vectors."""
-    held = torch.from_numpy(np.array(matrix, dtype=np.float64))
-    return lambda vector: held @ vector.double()
+@dataclass(frozen=True)
+class Matrix:
+    """An explicit matrix (n, n) as an operator."""
+
+    entries: Tensor
+
+    @property
+    def size(self) -> int:
+        return len(self.entries)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.entries.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.entries.device
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        return self.entries @ vector
+
+
+def of_matrix(matrix: np.ndarray) -> Matrix:
+    """A symmetric matrix of float64 or float32 as an operator on vectors of that type."""
+    return Matrix(torch.from_numpy(np.array(matrix)))

@@ -1,6 +1,6 @@
 """The density of the whole spectrum by stochastic Lanczos quadrature.
 
-    found = density(matvec, size, probes=8, steps=80)
+    found = density(operator, probes=8, steps=80)
     found.grid, found.density, found.cumulative
 
 Each Gaussian probe's Lanczos run gives a quadrature rule, whose nodes are Ritz values and whose weights are the squared
@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from hessian.lanczos import Matvec, lanczos
+from hessian.lanczos import Operator, lanczos
 
 
 @dataclass(frozen=True)
@@ -37,23 +36,21 @@ class Spectrum:
 
 
 def density(
-    matvec: Matvec,
-    size: int,
+    operator: Operator,
     *,
     probes: int = 8,
     steps: int = 80,
     points: int = 1000,
     sigma: float | None = None,
     seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
     progress: Callable[[int, float], None] = lambda products, residual: None,
 ) -> Spectrum:
     """Density and cumulative curve from `probes` Lanczos runs of at most `steps` products. sigma: 1 % of the range."""
     rules, products = [], 0
     for probe in range(probes):
-        run = lanczos(matvec, size, top=1, bottom=1, tolerance=0.0, most=min(steps, size), seed=seed + probe,
-                      dtype=dtype, device=device, progress=lambda n, r: progress(products + n, r))  # fmt: skip  # noqa: B023
+        done = products
+        run = lanczos(operator, top=1, bottom=1, tolerance=0.0, most=steps, seed=seed + probe,
+                      progress=lambda n, r: progress(done + n, r))  # fmt: skip  # noqa: B023
         values, coordinates = np.linalg.eigh(np.diag(run.alphas) + np.diag(run.betas, 1) + np.diag(run.betas, -1))
         products += run.products
         rules.append((values, coordinates[0] ** 2))

@@ -1,6 +1,6 @@
 """Eigenvalues at both ends of a symmetric operator by one Lanczos run.
 
-    found = lanczos(matvec, size, top=2, bottom=1, tolerance=1e-3)
+    found = lanczos(operator, top=2, bottom=1, tolerance=1e-3)
     found.values, found.vectors, found.residuals, found.products
 
 Lanczos with full reorthogonalization (Golub and Van Loan, Matrix Computations, section 10.3): the ends of the spectrum
@@ -9,13 +9,28 @@ converge first, both in the same run. The residual of a Ritz pair is |beta * (la
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Matvec = Callable[[Tensor], Tensor]  # (size,) to (size,), linear and symmetric
 BREAKDOWN = 1e-6  # of the largest eigenvalue so far, in float32: a smaller beta means an invariant subspace
+
+
+class Operator(Protocol):
+    """A symmetric linear map of vectors (size,), in a dtype and on a device."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, vector: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -37,8 +52,7 @@ class Pairs:
 
 
 def lanczos(
-    matvec: Matvec,
-    size: int,
+    operator: Operator,
     *,
     top: int = 1,
     bottom: int = 0,
@@ -46,8 +60,6 @@ def lanczos(
     most: int = 200,
     start: Tensor | None = None,
     seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
     progress: Callable[[int, float], None] = lambda products, residual: None,
 ) -> Pairs:
     """The `top` largest and the `bottom` smallest eigenvalues of an operator.
@@ -57,6 +69,7 @@ def lanczos(
     (a warm start); otherwise a Gaussian one. progress: hears the products done and the largest relative residual.
     Raises ValueError where the operator gives a value that is not finite.
     """
+    size, dtype, device = operator.size, operator.dtype, operator.device
     wanted = min(top + bottom, size)
     generator = torch.Generator().manual_seed(seed)
     basis = Basis(size, dtype, device)
@@ -64,7 +77,7 @@ def lanczos(
     alphas: list[float] = []
     betas: list[float] = []
     while True:
-        image = matvec(basis.last)
+        image = operator(basis.last)
         if not torch.isfinite(image).all():
             raise ValueError(f"the operator gave a value that is not finite at product {len(alphas) + 1}")
         alphas.append(float(torch.dot(basis.last.double(), image.double())))
@@ -101,7 +114,7 @@ class Basis:
 
     CHUNK = 16
 
-    def __init__(self, size: int, dtype: torch.dtype, device: torch.device | str) -> None:
+    def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.new = lambda: torch.empty(self.CHUNK, size, dtype=dtype, device=device)
         self.chunks: list[Tensor] = []
         self.count = 0
@@ -141,5 +154,5 @@ def ends(count: int, top: int, bottom: int) -> np.ndarray:
     return np.array(sorted({*range(min(bottom, count)), *range(max(count - top, 0), count)}), dtype=int)
 
 
-def gaussian(size: int, generator: torch.Generator, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+def gaussian(size: int, generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.randn(size, generator=generator, dtype=torch.float64).to(device, dtype)

@@ -97,7 +97,7 @@ def test_against_the_explicit_hessian(case):
     found = torch.stack([operator(row) for row in torch.eye(operator.size, dtype=torch.float64)])
     torch.testing.assert_close(found, explicit, rtol=1e-8, atol=1e-12)
     values = torch.linalg.eigvalsh(explicit)
-    pairs = lanczos(operator, operator.size, top=2, bottom=1, tolerance=1e-8, dtype=torch.float64)
+    pairs = lanczos(operator, top=2, bottom=1, tolerance=1e-8)
     torch.testing.assert_close(torch.from_numpy(pairs.values), values[[-1, -2, 0]], rtol=1e-6, atol=1e-10)
 
 
