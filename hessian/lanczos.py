@@ -64,8 +64,8 @@ def lanczos(
 ) -> Pairs:
     """The `top` largest and the `bottom` smallest eigenvalues of an operator.
 
-    tolerance: a pair is resolved when its residual is at most tolerance * |value|. most: products at most; the basis
-    takes so many vectors of memory. start: a vector to begin with, such as the sum of the end vectors of a neighbour
+    tolerance: a pair is resolved when its residual is below tolerance * |value|; with 0 all `most` products are done.
+    most: products at most; the basis takes so many vectors of memory. start: a vector to begin with, such as the sum of the end vectors of a neighbour
     (a warm start); otherwise a Gaussian one. progress: hears the products done and the largest relative residual.
     Raises ValueError where the operator gives a value that is not finite.
     """
@@ -90,7 +90,7 @@ def lanczos(
         chosen = ends(len(values), top, bottom)
         relative = residuals[chosen] / np.maximum(np.abs(values[chosen]), 1e-300)
         progress(len(alphas), float(relative.max()))
-        enough = len(values) >= wanted and bool((relative <= tolerance).all())
+        enough = len(values) >= wanted and bool((relative < tolerance).all())
         # Inside an invariant subspace every pair is exact, but the ends of the spectrum may lie elsewhere.
         if (enough and not invariant) or len(alphas) in (most, size):
             break
@@ -104,7 +104,7 @@ def lanczos(
     vectors = torch.stack([basis.combined(coordinates[:, k]) for k in chosen])
     return Pairs(
         values[chosen], vectors, residuals[chosen],
-        residuals[chosen] <= tolerance * np.maximum(np.abs(values[chosen]), 1e-300),
+        residuals[chosen] < tolerance * np.maximum(np.abs(values[chosen]), 1e-300),
         len(alphas), np.array(alphas), np.array(betas),
     )  # fmt: skip
 

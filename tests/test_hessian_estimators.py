@@ -111,6 +111,13 @@ def test_density_and_cumulative_curve():
     assert mean.mean() == pytest.approx(values.mean(), abs=4 * mean.std() / 20**0.5)
 
 
+def test_the_density_takes_every_step_even_where_the_ends_are_exact():
+    found = density(of_matrix(np.eye(30)), probes=2, steps=20)
+    assert found.products == 40
+    assert found.cumulative[found.grid < 0.99].max(initial=0) == 0
+    assert found.cumulative[-1] == pytest.approx(1)
+
+
 @pytest.mark.parametrize("trace", [False, True])
 def test_the_effective_dimension_lies_within_its_bounds(trace):
     values = np.sort(np.abs(hessian_like()))[::-1]
