@@ -65,8 +65,9 @@ def lanczos(
     """The `top` largest and the `bottom` smallest eigenvalues of an operator.
 
     tolerance: a pair is resolved when its residual is below tolerance * |value|; with 0 all `most` products are done.
-    most: products at most; the basis takes so many vectors of memory. start: a vector to begin with, such as the sum of the end vectors of a neighbour
-    (a warm start); otherwise a Gaussian one. progress: hears the products done and the largest relative residual.
+    most: products at most; the basis takes so many vectors of memory. start: a vector to begin with, such as the sum of
+    the end vectors of a neighbour (a warm start); otherwise a Gaussian one. progress: hears the products done and the
+    largest relative residual.
     Raises ValueError where the operator gives a value that is not finite.
     """
     size, dtype, device = operator.size, operator.dtype, operator.device
