@@ -6,6 +6,7 @@ follow from the current ones by one product per layer.
 """
 
 import operator
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.func import functional_call
 
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -32,14 +34,32 @@ class Pair:
     bias: Tensor
 
     def update(self) -> None:
-        """weight * s and (bias - mean) * s + beta, with s = gamma / sqrt(var + eps), in place."""
         norm, layer = self.norm, self.layer
-        scale = torch.rsqrt(norm.running_var + norm.eps)
-        if norm.weight is not None:
-            scale = scale * norm.weight
-        shift = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
-        torch.mul(layer.weight, scale.view(-1, *[1] * (layer.weight.dim() - 1)), out=self.weight)
-        self.bias.copy_(shift * scale if norm.bias is None else torch.addcmul(norm.bias, shift, scale))
+        weight, bias = fold(
+            layer.weight, layer.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps
+        )
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+
+
+def fold(
+    weight: Tensor,
+    bias: Tensor | None,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the layer that stands for a layer and its BatchNorm.
+
+    They are weight * s and (bias - mean) * s + beta, with s = gamma / sqrt(variance + eps).
+    """
+    scale = torch.rsqrt(variance + eps)
+    if gamma is not None:
+        scale = scale * gamma
+    shift = (-mean if bias is None else bias - mean) * scale
+    return weight * scale.view(-1, *[1] * (weight.dim() - 1)), shift if beta is None else shift + beta
 
 
 class Folded:
@@ -49,36 +69,75 @@ class Folded:
     """
 
     def __init__(self, net: nn.Module) -> None:
-        try:
-            traced = fx.symbolic_trace(net)
-        except Exception as error:  # tracing runs the network's own forward
-            reason = str(error).strip().splitlines()
-            raise NotFoldable(f"it cannot be traced ({reason[0][:120] if reason else type(error).__name__})") from error
-        pairs = foldable(traced)
-        if not pairs:
-            raise NotFoldable("it has no BatchNorm behind a convolution or linear layer")
-        self.pairs = [self.replace(traced, layer, norm) for layer, norm in pairs]
+        traced, pairs = trace(net)
+        self.pairs = [replace(traced, layer, norm) for layer, norm in pairs]
         overwrite(traced)
         traced.recompile()
         self.net = traced
         with torch.no_grad():
             self.update()
 
-    def replace(self, traced: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> Pair:
-        modules = dict(traced.named_modules())
-        before: Any = modules[str(layer.target)]
-        after, folded, like = modules[str(norm.target)], deepcopy(before), before.weight
-        folded.weight = nn.Parameter(torch.empty_like(like), requires_grad=False)
-        folded.bias = nn.Parameter(like.new_zeros(like.shape[0]), requires_grad=False)
-        owner, _, leaf = str(layer.target).rpartition(".")
-        setattr(modules[owner], leaf, folded)
-        norm.replace_all_uses_with(layer)
-        traced.graph.erase_node(norm)
-        return Pair(before, after, folded.weight.data, folded.bias.data)
-
     def update(self) -> None:
         for pair in self.pairs:
             pair.update()
+
+
+def trace(net: nn.Module) -> tuple[fx.GraphModule, list[tuple[fx.Node, fx.Node]]]:
+    """The graph of a network and what can be folded in it. Raises NotFoldable."""
+    try:
+        traced = fx.symbolic_trace(net)
+    except Exception as error:  # tracing runs the network's own forward
+        reason = str(error).strip().splitlines()
+        raise NotFoldable(f"it cannot be traced ({reason[0][:120] if reason else type(error).__name__})") from error
+    pairs = foldable(traced)
+    if not pairs:
+        raise NotFoldable("it has no BatchNorm behind a convolution or linear layer")
+    return traced, pairs
+
+
+def replace(traced: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> Pair:
+    modules = dict(traced.named_modules())
+    before: Any = modules[str(layer.target)]
+    after, folded, like = modules[str(norm.target)], deepcopy(before), before.weight
+    folded.weight = nn.Parameter(torch.empty_like(like), requires_grad=False)
+    folded.bias = nn.Parameter(like.new_zeros(like.shape[0]), requires_grad=False)
+    owner, _, leaf = str(layer.target).rpartition(".")
+    setattr(modules[owner], leaf, folded)
+    norm.replace_all_uses_with(layer)
+    traced.graph.erase_node(norm)
+    return Pair(before, after, folded.weight.data, folded.bias.data)
+
+
+class FoldedFunction:
+    """What `net` computes as a function of its tensors, which can be differentiated.
+
+        function = FoldedFunction(net)
+        outputs = function(tensors, inputs)     # tensors: parameters and buffers of net by name, tied ones once
+
+    Raises NotFoldable as `Folded` does.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        first: dict[int, str] = {}
+        own = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
+        self.names = {name: first.setdefault(id(value), name) for name, value in own}
+        traced, pairs = trace(net)
+        self.folds = [
+            (str(layer.target), str(norm.target), replace(traced, layer, norm).norm.eps) for layer, norm in pairs
+        ]
+        traced.recompile()
+        self.net = traced
+        self.kept = set(traced.state_dict())
+
+    def __call__(self, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        own = {name: tensors[first] for name, first in self.names.items()}
+        used = {name: value for name, value in own.items() if name in self.kept}
+        for layer, norm, eps in self.folds:
+            used[f"{layer}.weight"], used[f"{layer}.bias"] = fold(
+                own[f"{layer}.weight"], own.get(f"{layer}.bias"), own.get(f"{norm}.weight"), own.get(f"{norm}.bias"),
+                own[f"{norm}.running_mean"], own[f"{norm}.running_var"], eps,
+            )  # fmt: skip
+        return functional_call(self.net, used, (inputs,))
 
 
 def foldable(traced: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
