@@ -74,7 +74,7 @@ class Evaluator:
         self.tolerance = tolerance or Tolerance()
         self.precision = precision
         dtype, forward = PRECISIONS[precision]
-        self.set_numerics()
+        set_numerics(self.device, precision == "tf32")
         self.net = own_copy(net, self.device, dtype)
         self.data = {split: placed(d, self.device, forward) for split, d in data.items()}
         self.place = AffinePlace(self.net, plane) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
@@ -98,7 +98,7 @@ class Evaluator:
     @torch.inference_mode()
     def __call__(self, points: Sequence[tuple[float, float]], before: np.ndarray | None = None) -> np.ndarray:
         """before: the statistics these points already have (NaN for none), to which samples are added."""
-        self.set_numerics()
+        set_numerics(self.device, self.precision == "tf32")
         if self.points_per_call > 1:
             chunks = range(0, len(points), self.points_per_call)
             return np.concatenate([self.at_once(points[k : k + self.points_per_call]) for k in chunks])
@@ -133,15 +133,6 @@ class Evaluator:
         """Free what CUDA graphs hold, after the batch size has changed."""
         if self.graphs is not None:
             self.graphs = Graphs(self.add)
-
-    def set_numerics(self) -> None:
-        """TF32 only where it is asked for, and the same algorithms in every process and run.
-
-        These settings belong to the process, so each call sets its own: evaluators of two precisions may be at work.
-        """
-        if self.device.type == "cuda":
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
     def refresh(self) -> None:
         """Let what is derived from the point in the plane follow it."""
@@ -234,6 +225,16 @@ class Evaluator:
         return torch.stack(result, dim=1).cpu().numpy()
 
 
+def set_numerics(device: torch.device, tf32: bool = False) -> None:
+    """TF32 only where it is asked for, and the same algorithms in every process and run.
+
+    These settings belong to the process, so each call sets its own: evaluators of two precisions may be at work.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+
 def spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
     """Ranges of `size` samples from start on; the last one may end behind `stop`."""
     for first in range(start, stop, size):
@@ -276,7 +277,7 @@ def placed(data: Dataset, device: torch.device, dtype: torch.dtype) -> Inputs:
     return inputs, data.targets.to(device), order.to(device)
 
 
-def in_float64(module: nn.Module, args: Any, output: Any) -> Any:
+def in_float64(module: Any, args: Any, output: Any) -> Any:
     """Forward hook: the loss is computed in float64, whatever the network computes in."""
     return output.double() if isinstance(output, Tensor) and output.is_floating_point() else output
 

@@ -17,6 +17,8 @@ TITLES = {
     "test_loss": "test loss",
     "train_acc": "training accuracy (%)",
     "test_acc": "test accuracy (%)",
+    "max_eig": "largest eigenvalue of the Hessian",
+    "min_eig": "smallest eigenvalue of the Hessian",
     "train_loss_se": "standard error of the training loss",
     "test_loss_se": "standard error of the test loss",
 }
@@ -60,7 +62,7 @@ def save(fig: Any, base: str) -> list[Path]:
 
 def pick(surface: Surface, name: str | None, file: Path) -> str:
     """The field to draw: the one named, or train_loss, or the first there is. Raises BadUsage."""
-    fields = [field for field in surface.fields if not field.endswith("_se")]
+    fields = [field for field in surface.fields if not field.endswith(("_se", "_residual"))]
     if name is None:
         return "train_loss" if "train_loss" in fields else fields[0]
     if name not in surface.fields:
@@ -68,11 +70,19 @@ def pick(surface: Surface, name: str | None, file: Path) -> str:
     return name
 
 
+def has_eigenvalues(surface: Surface) -> bool:
+    return {"min_eig", "max_eig"} <= set(surface.fields)
+
+
 def eigen_ratio(surface: Surface) -> np.ndarray:
-    """|smallest / largest| eigenvalue at each cell; NaN where the largest one is not positive."""
-    smallest, largest = surface.fields["min_eig"], surface.fields["max_eig"]
+    """|smallest / largest| eigenvalue at each cell; NaN where the largest one is not positive or not resolved."""
+    fields = surface.fields
+    smallest, largest = fields["min_eig"], fields["max_eig"]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(largest > 0, np.abs(smallest / largest), np.nan)
+        usable = largest > 0
+        if "max_eig_residual" in fields:
+            usable &= fields["max_eig_residual"] <= surface.request["tolerance"] * largest
+        return np.where(usable, np.abs(smallest / largest), np.nan)
 
 
 @dataclass(frozen=True)

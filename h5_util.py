@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from errors import BadInput, BadUsage, CannotWrite, exit_code
 from surface import Grid, Surface
 
 FORMAT = "loss surface 1"
+SPECTRUM_FORMAT = "hessian spectrum 1"
 DAMAGE = (OSError, LookupError, RuntimeError, TypeError, ValueError, AttributeError, MemoryError, EOFError)
 MISSING = {"min_eig": 1.0}  # what the original stores where nothing is computed; -1 for every other field
 
@@ -247,6 +248,55 @@ def read_projection(
     return x, y, explained
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a Hessian: arrays by name, and request, plan and provenance as of a surface."""
+
+    arrays: Mapping[str, np.ndarray]
+    request: Mapping[str, Any]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        return checksum(self.arrays)
+
+    def with_arrays(self, arrays: Mapping[str, Any], **about: Any) -> "Findings":
+        new = {name: np.asarray(array) for name, array in arrays.items()}
+        return replace(self, arrays={**self.arrays, **new}, about={**self.about, **about})
+
+
+def write_findings(path: str | Path, findings: Findings) -> None:
+    """Write a spectrum file as an atomic snapshot. Raises CannotWrite."""
+
+    def fill(f: h5py.File) -> None:
+        for name, array in findings.arrays.items():
+            f.create_dataset(name, data=array)
+        f.attrs["format"] = SPECTRUM_FORMAT
+        f.attrs["sha256"] = findings.sha256
+        for name in ("request", "plan", "about"):
+            f.attrs[name] = json.dumps(dict(getattr(findings, name)))
+
+    write(path, fill)
+
+
+def is_findings(path: str | Path) -> bool:
+    with opened(path) as f:
+        return bool(f.attrs.get("format") == SPECTRUM_FORMAT)
+
+
+def read_findings(path: str | Path) -> Findings:
+    """Read a spectrum file. Raises BadInput."""
+    with opened(path) as f:
+        if f.attrs.get("format") != SPECTRUM_FORMAT:
+            raise BadInput(f"{path} is no spectrum file of hessian_spectrum.py")
+        arrays: dict[str, np.ndarray] = {}
+        f.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        if checksum(arrays) != f.attrs["sha256"]:
+            raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
+        return Findings(arrays, *(read_json(f, name) for name in ("request", "plan", "about")))
+
+
 def write(path: str | Path, fill: Any) -> None:
     """Build a file in memory, then put it in place: temporary file, fsync, replace, fsync of the folder.
 
@@ -328,7 +378,9 @@ def checksum(data: Mapping[str, np.ndarray]) -> str:
 def describe(path: str | Path) -> str:
     """What a file holds, as lines of text. Raises BadInput."""
     with opened(path) as f:
-        names = set(f)
+        names, kind = set(f), f.attrs.get("format")
+    if kind == SPECTRUM_FORMAT:
+        return describe_findings(read_findings(path))
     if "proj_xcoord" in names:
         x, y, _ = read_projection(path)
         return f"trajectory: {len(x)} checkpoints, x {x.min():.6g} to {x.max():.6g}, y {y.min():.6g} to {y.max():.6g}"
@@ -348,6 +400,17 @@ def describe(path: str | Path) -> str:
         lines.append(f"provenance unknown: {surface.foreign.sum()} cells")
     for title in ("request", "plan", "about"):
         lines += [f"{title}.{key}: {value}" for key, value in getattr(surface, title).items()]
+    return "\n".join(lines)
+
+
+def describe_findings(findings: Findings) -> str:
+    lines = ["spectrum of a Hessian"]
+    for name, array in findings.arrays.items():
+        shape = "x".join(map(str, array.shape))
+        lines.append(f"{name}: {array:.6g}" if array.ndim == 0 else f"{name}: {shape} numbers" if array.size > 12
+                     else f"{name}: " + " ".join(f"{value:.6g}" for value in array.ravel()))  # fmt: skip
+    for title in ("request", "plan", "about"):
+        lines += [f"{title}.{key}: {value}" for key, value in getattr(findings, title).items()]
     return "\n".join(lines)
 
 

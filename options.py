@@ -5,7 +5,7 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +14,7 @@ from errors import BadUsage, CannotWrite, exit_code
 from scheduler import World, connect, first_launched
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
-NORMS = ("filter", "layer", "weight", "dfilter", "dlayer")
+NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 SEED = 123  # of the random directions, as in the original release
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
 
@@ -61,6 +61,13 @@ def not_negative(text: str) -> float:
     return value
 
 
+def above_zero(text: str) -> float:
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not above 0")
+    return value
+
+
 def share(text: str) -> float:
     try:
         value = float(text)
@@ -90,10 +97,29 @@ class DataChoice:
 
 @dataclass(frozen=True)
 class Axis:
-    """How a random direction is normalized."""
+    """What a direction is, and how it is normalized.
+
+    kind: random, gradient, eigenvector or file. number: which eigenvector, or which vector of the file.
+    """
 
     norm: str
     ignore: str
+    kind: str = "random"
+    number: int = 1
+    file: str = ""
+
+    @classmethod
+    def parse(cls, option: str, text: str, norm: str, ignore: str) -> "Axis":
+        """From 'random', 'gradient', 'eigenvector[:K]' or 'FILE.h5[:K]'. Raises BadUsage."""
+        name, colon, last = text.rpartition(":")
+        name, number = (name, last) if colon and last.isdigit() else (text, "1")
+        if int(number) < 1 or (name in ("random", "gradient") and name != text):
+            raise BadUsage(f"{option} {text}: eigenvectors and vectors of files are numbered from 1, others not at all")
+        if name in ("random", "gradient", "eigenvector"):
+            return cls(norm, ignore, name, int(number))
+        if not name.endswith(".h5"):
+            raise BadUsage(f"{option} {text}: give random, gradient, eigenvector, eigenvector:K, FILE.h5 or FILE.h5:K")
+        return cls(norm, ignore, "file", int(number), name)
 
 
 @dataclass(frozen=True)
@@ -107,6 +133,8 @@ class DirectionChoice:
     seed: int
     idx: int
     dir_file: str | None
+    orthogonal: bool = False
+    curvature: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,19 +147,29 @@ class Networks:
     file3: str | None
 
 
-def add_networks(p: argparse.ArgumentParser) -> None:
+def add_network(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     g = p.add_argument_group("network")
     g.add_argument("--model", default="resnet56", help="name in the zoo (default: %(default)s)")
     g.add_argument("--model_folder", default="", help="folder that the model files are in")
     g.add_argument("--model_file", required=True, help="checkpoint in the middle: .safetensors, or a torch state dict")
+    return g
+
+
+def add_networks(p: argparse.ArgumentParser) -> None:
+    g = add_network(p)
     g.add_argument("--model_file2", help="checkpoint at x = 1: the x direction points there")
     g.add_argument("--model_file3", help="checkpoint at y = 1: the y direction points there")
 
 
+def in_folder(name: str, folder: str) -> str:
+    """The file of this name, in --model_folder where it is there alone."""
+    inside = Path(folder) / name
+    return str(inside) if folder and inside.exists() and not Path(name).exists() else name
+
+
 def networks(args: argparse.Namespace) -> Networks:
     def place(name: str | None) -> str | None:
-        inside = Path(args.model_folder) / name if name else None
-        return str(inside) if inside and inside.exists() and not Path(str(name)).exists() else name
+        return in_folder(name, args.model_folder) if name else None
 
     if args.model_file3 and not args.y:
         raise BadUsage("--model_file3 is the network at y = 1: give --y too")
@@ -139,7 +177,7 @@ def networks(args: argparse.Namespace) -> Networks:
     return Networks(args.model, str(place(args.model_file)), place(args.model_file2), third)
 
 
-def add_data(p: argparse.ArgumentParser) -> None:
+def add_data(p: argparse.ArgumentParser, splits: Sequence[str] = ("train", "test", "both")) -> None:
     g = p.add_argument_group("data")
     g.add_argument("--dataset", default="cifar10", help="mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, "
                    "imagefolder or npz (default: %(default)s)")  # fmt: skip
@@ -147,7 +185,7 @@ def add_data(p: argparse.ArgumentParser) -> None:
     g.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
     g.add_argument("--image_size", type=positive, default=224, help="of an image folder (default: %(default)s)")
     g.add_argument("--classes", type=positive, help="number of classes of your own data (default: the checkpoint's)")
-    g.add_argument("--split", choices=("train", "test", "both"), default="train", help="default: %(default)s")
+    g.add_argument("--split", choices=splits, default="train", help="default: %(default)s")
     g.add_argument("--limit", type=positive, metavar="N", help="the first N samples in file order")
     g.add_argument("--raw_data", action="store_true", help="do not normalize")
     g.add_argument("--data_split", type=positive, default=1, metavar="K", help="keep one K-th of the training data")
@@ -179,6 +217,13 @@ def add_directions(p: argparse.ArgumentParser) -> None:
         g.add_argument(f"--{axis}ignore", choices=("", "biasbn"), default="",
                        help="biasbn: zero for biases and BatchNorm; otherwise the original release's rule holds, the "
                        "direction there is the weights themselves, in x and y alike")  # fmt: skip
+    for axis in "xy":
+        g.add_argument(f"--{axis}direction", default="random", metavar="WHAT", help=f"the {axis} direction: random, gradient, "
+                       "eigenvector:K (the K-th top one of the Hessian), or FILE.h5:K (the K-th vector of a spectrum or "
+                       "direction file); without a norm, gradient and eigenvectors have unit length (default: random)")  # fmt: skip
+    g.add_argument("--orthogonalize", action="store_true", help="take out of the y direction its part along x")
+    g.add_argument("--curvature", action="store_true", help="print and store the second derivatives of the loss along the "
+                   "axes; done anyway where a direction comes from the curvature")  # fmt: skip
     g.add_argument("--same_dir", action="store_true", help="use the x direction for y too")
     g.add_argument("--seed", type=natural, default=SEED, help="of the random directions (default: %(default)s)")
     g.add_argument("--idx", type=natural, default=0, help="number of a repeat: other directions, other file names")
@@ -186,12 +231,25 @@ def add_directions(p: argparse.ArgumentParser) -> None:
 
 
 def direction_choice(args: argparse.Namespace) -> DirectionChoice:
-    y = Axis(args.ynorm, args.yignore) if args.y else None
-    return DirectionChoice(args.dir_type, Axis(args.xnorm, args.xignore), y, args.same_dir, args.seed, args.idx,
-                           args.dir_file)  # fmt: skip
+    x = Axis.parse("--xdirection", args.xdirection, args.xnorm, args.xignore)
+    y = Axis.parse("--ydirection", args.ydirection, args.ynorm, args.yignore) if args.y else None
+    if args.ydirection != "random" and (y is None or args.same_dir):
+        raise BadUsage(f"--ydirection {args.ydirection} needs --y, and no --same_dir")
+    if args.orthogonalize and (y is None or args.same_dir):
+        raise BadUsage("--orthogonalize takes the x direction out of the y direction: it needs --y, and no --same_dir")
+    for axis, target in (("x", args.model_file2), ("y", args.model_file3)):
+        if target and getattr(args, f"{axis}direction") != "random":
+            raise BadUsage(
+                f"--{axis}direction and the network {target} both ask for the {axis} direction: leave one out"
+            )
+    made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}
+    if args.dir_type == "states" and (made or args.curvature):
+        raise BadUsage("gradient, eigenvectors and curvature belong to the parameters alone: use --dir_type weights")
+    return DirectionChoice(args.dir_type, x, y, args.same_dir, args.seed, args.idx, args.dir_file, args.orthogonalize,
+                           args.curvature or bool(made & {"gradient", "eigenvector", "file"}))  # fmt: skip
 
 
-def add_run(p: argparse.ArgumentParser) -> None:
+def add_ranks(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     g = p.add_argument_group("run")
     g.add_argument("--mpi", "-m", action="store_true", help="share the work among the ranks of mpirun")
     g.add_argument("--cuda", "-c", action="store_true", help="one CUDA device for each rank of a node")
@@ -199,6 +257,11 @@ def add_run(p: argparse.ArgumentParser) -> None:
         "--ngpu", type=positive, default=1, help="accepted; a rank uses one device, start more ranks instead"
     )
     g.add_argument("--threads", type=natural, default=0, help="CPU threads of each rank (default: its share of cores)")
+    return g
+
+
+def add_run(p: argparse.ArgumentParser) -> None:
+    g = add_ranks(p)
     g.add_argument("--batch_size", type=natural, default=0, help="default: the fastest of a short measurement; with "
                    "a number nothing is measured, so that equal commands give equal last digits")  # fmt: skip
     g.add_argument("--precision", choices=PRECISIONS, help="of the forward pass (default: float32); what a lower one "
@@ -206,6 +269,33 @@ def add_run(p: argparse.ArgumentParser) -> None:
     g.add_argument("--tolerance", metavar="REL[,ABS]", help="use as many samples, in a random order, as bring the "
                    "standard error of a cell below max(REL x loss, ABS), and at least 500, as in 0.02,0.05; a later "
                    "run with a smaller tolerance, or none, adds samples")  # fmt: skip
+    add_output(g)
+
+
+def add_curvature(p: argparse.ArgumentParser, tolerance: float) -> argparse._ArgumentGroup:
+    """What commands that compute Hessian products share."""
+    g = p.add_argument_group("Hessian")
+    g.add_argument("--parameters", nargs="+", default=[], metavar="PATTERN",
+                   help="parameters whose names contain these regular expressions (default: all)")  # fmt: skip
+    g.add_argument(
+        "--matrices_only", action="store_true", help="leave out biases and BatchNorm, as the original release does"
+    )
+    g.add_argument("--tolerance", type=above_zero, default=tolerance, metavar="REL",
+                   help="an eigenvalue is resolved when its residual is below REL x |eigenvalue| "
+                   "(default: %(default)s)")  # fmt: skip
+    g.add_argument("--most", type=positive, default=300, metavar="N",
+                   help="products at most for each run of Lanczos (default: %(default)s)")  # fmt: skip
+    g.add_argument("--compile", action="store_true", help="let torch.compile fuse the products: a quarter less time for each, "
+                   "after half a minute or more at the start")  # fmt: skip
+    return g
+
+
+def add_products(g: argparse._ArgumentGroup) -> None:
+    g.add_argument("--batch_size", type=natural, default=0, help="default: 64, with --cuda 256")
+    g.add_argument("--precision", choices=("float32", "float64"), help="default: float32")
+
+
+def add_output(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--surf_file", help="surface file to write, or to continue")
     g.add_argument("--self_contained", action="store_true", help="copy the directions into the finished surface file")
     g.add_argument("--force", action="store_true", help="start over even if the surface file exists")
@@ -246,6 +336,7 @@ def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
         else:
             name += named_axis("y", choice.y)
             name += "_same_dir" if choice.same_dir else ""
+            name += "_orthogonal" if choice.orthogonal else ""
     if choice.idx:
         name += f"_idx={choice.idx}"
     if choice.seed != SEED:
@@ -254,8 +345,10 @@ def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
 
 
 def named_axis(letter: str, axis: Axis) -> str:
+    what = {"random": "", "file": f"_{letter}={Path(axis.file).stem}:{axis.number}",
+            "eigenvector": f"_{letter}=eigenvector{axis.number}"}.get(axis.kind, f"_{letter}={axis.kind}")  # fmt: skip
     ignore = f"_{letter}ignore={axis.ignore}" if axis.ignore else ""
-    return ignore + (f"_{letter}norm={axis.norm}" if axis.norm else "")
+    return what + ignore + (f"_{letter}norm={axis.norm}" if axis.norm else "")
 
 
 def joined(first: str, second: str) -> str:

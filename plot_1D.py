@@ -83,7 +83,8 @@ def draw(
                 drawn += figures.save(draw_one(plt, curves[0], axes), f"{base}_1d_loss_acc{end}")
                 for kind in ("loss", "err"):
                     drawn += figures.save(draw_kind(plt, curves[0], axes, kind), f"{base}_1d_train_{kind}{end}")
-        if all({"min_eig", "max_eig"} <= set(surface.fields) for surface in curves):
+        if all(figures.has_eigenvalues(surface) for surface in curves):
+            drawn += figures.save(draw_eigenvalues(plt, curves, names, axes), f"{base}_1d_eig")
             drawn += figures.save(draw_ratio(plt, curves, names, axes), f"{base}_1d_eig_ratio")
     if not drawn:
         raise BadInput(f"{paths[0]} holds neither a loss nor eigenvalues: {', '.join(curves[0].fields)}")
@@ -189,6 +190,35 @@ def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
     axis.set(xlabel="coordinate along the direction", ylabel="loss" if kind == "loss" else "error (%)")
     axis.legend(frameon=False)
     note_unfinished(axis, surface)
+    sns.despine(fig)
+    return fig
+
+
+def draw_eigenvalues(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
+    """The largest eigenvalue of the Hessian above the smallest one; a hollow mark is one that is not resolved."""
+    import seaborn as sns
+
+    fig, panels = plt.subplots(2, 1, figsize=(5.0, 4.8), sharex=True, layout="constrained")
+    for surface, label, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
+        x, fields = surface.grid.x[surface.done], surface.fields
+        for axis, name in zip(panels, ("max_eig", "min_eig"), strict=True):
+            values = fields[name][surface.done]
+            axis.plot(
+                x, values, marker="o" if len(x) < 40 else None, markersize=2.5, linewidth=1.4, color=colour, label=label
+            )
+            if f"{name}_residual" in fields:
+                loose = fields[f"{name}_residual"][surface.done] > surface.request["tolerance"] * np.abs(values)
+                axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor="white", markersize=4)
+    for axis, name in zip(panels, ("max_eig", "min_eig"), strict=True):
+        axis.set(ylabel=f"{'largest' if name == 'max_eig' else 'smallest'} eigenvalue", xlim=(axes.xmin, axes.xmax))
+        known = np.abs(np.concatenate([surface.fields[name][surface.done] for surface in curves]))
+        known = known[np.isfinite(known) & (known > 0)]
+        if known.size and (axes.log or known.max() > figures.LOG_FROM * known.min()):
+            axis.set_yscale("symlog", linthresh=float(known.min()))
+    panels[1].set_xlabel("coordinate along the direction")
+    if len(curves) > 1:
+        panels[0].legend(frameon=False)
+    note_unfinished(panels[1], curves[0])
     sns.despine(fig)
     return fig
 

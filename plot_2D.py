@@ -81,24 +81,30 @@ def draw(
     if labels and len(labels) != len(paths):
         raise BadUsage(f"--labels gives {len(labels)} names for {len(paths)} files")
     surfaces = [read_square(path) for path in paths]
-    name = figures.pick(surfaces[0], surf_name, paths[0])
+    names = [figures.pick(surfaces[0], surf_name, paths[0])]
+    eigenvalues = surf_name is None and all(figures.has_eigenvalues(surface) for surface in surfaces)
+    if eigenvalues and names[0] == "max_eig":
+        names.append("min_eig")
     for surface, path in zip(surfaces[1:], paths[1:], strict=True):
-        figures.pick(surface, name, path)
-    panels = [panel(s, name, label) for s, label in zip(surfaces, labels or [p.name for p in paths], strict=True)]
-    shared = figures.scale([p.values for p in panels], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log)
-    base = f"{out or paths[0]}{'_compare' if len(paths) > 1 and not out else ''}_{name}"
+        for name in names:
+            figures.pick(surface, name, path)
+    own_labels = labels or [p.name for p in paths]
     trajectory = read_projection(proj_file, dir_file) if proj_file else None
     planes = {projection_plane(proj_file) if proj_file else None, *(s.request.get("directions") for s in surfaces)}
     if proj_file and len(planes - {None}) > 1:
         raise BadInput(f"the trajectory in {proj_file} was projected on other directions than the surface's")
     drawn: list[Path] = []
     with figures.style(show) as plt:
-        kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
-        for kind, one in kinds.items():
-            drawn += figures.save(flat_figure(plt, panels, shared, name, one, trajectory), f"{base}_{kind}")
-        drawn += figures.save(solid_figure(plt, panels, shared, name, zlim), f"{base}_3dsurface")
-        if surf_name is None and all({"min_eig", "max_eig"} <= set(surface.fields) for surface in surfaces):
-            drawn += draw_ratio(plt, surfaces, [p.label for p in panels], out or str(paths[0]))
+        for name in names:
+            panels = [panel(s, name, label) for s, label in zip(surfaces, own_labels, strict=True)]
+            shared = figures.scale([p.values for p in panels], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log)
+            base = f"{out or paths[0]}{'_compare' if len(paths) > 1 and not out else ''}_{name}"
+            kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
+            for kind, one in kinds.items():
+                drawn += figures.save(flat_figure(plt, panels, shared, name, one, trajectory), f"{base}_{kind}")
+            drawn += figures.save(solid_figure(plt, panels, shared, name, zlim), f"{base}_3dsurface")
+        if eigenvalues:
+            drawn += draw_ratio(plt, surfaces, own_labels, out or str(paths[0]))
     return drawn
 
 

@@ -10,13 +10,10 @@ Run the same command again to continue after an interruption.
 """
 
 import argparse
-import platform
 import shlex
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +21,7 @@ import numpy as np
 
 import options
 from errors import BadInput, BadUsage, Stop, say
-from preparation import Problem, Setting, read_setting
+from preparation import Problem, Setting, device_of, provenance, read_setting
 from recorder import Log, fill, resume
 from scheduler import World, follow
 from surface import Grid, Surface, Tolerance
@@ -112,8 +109,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     from evaluation import choose_path
     from losses import LOSSES
 
-    if args.cuda and not torch.cuda.is_available():
-        raise BadUsage("--cuda: no CUDA device here: leave the flag out to use the CPU")
+    device_of(args.cuda)
     if args.precision == "tf32" and not args.cuda:
         raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")
     if args.ngpu > 1:
@@ -129,11 +125,13 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
         say(f"BatchNorm is not folded: {reason}")
     fresh = Surface.empty(grid, {split: len(d) for split, d in setting.data.items()}, metrics,
                           plan=new_plan(args, folded), request=setting.record,
-                          about=provenance(world, command, threads, args))  # fmt: skip
+                          about=provenance(world, command, threads, args.seed))  # fmt: skip
     surface = fresh if args.force else resume(setting.surf_file, fresh, setting.dir_file)
     surface = replace(surface, about={**surface.about, "tolerance": args.tolerance or "none"})
+    if setting.curvature is not None and "second_derivatives" not in surface.about:
+        surface = replace(surface, about={**surface.about, **setting.curvature.along(setting.used)})
     say_what_stays(setting.surf_file, surface, args, threads)
-    problem = Problem.of(setting, grid)
+    problem = Problem.of(setting)
     return setting, Job(problem, args.loss_name, dict(surface.plan), tolerance, threads, surface)
 
 
@@ -176,20 +174,6 @@ def tell(setting: Setting, job: Job, world: World) -> None:
         say(f"{name} = {'to be measured' if value == 0 and name in job.plan else value}")
 
 
-def provenance(world: World, command: Sequence[str], threads: int, args: argparse.Namespace) -> dict[str, Any]:
-    import torch
-
-    return {
-        "command": shlex.join(["python", *command]),
-        "started": datetime.now().isoformat(timespec="seconds"),
-        "host": socket.gethostname(),
-        "ranks": world.size,
-        "threads_per_rank": threads,
-        "seed": args.seed,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-    }
-
-
 def evaluator_of(job: Job, world: World) -> "Evaluator":
     """On every rank: the network, the plane and the data on this rank's device."""
     import torch
@@ -198,11 +182,7 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
     from losses import LOSSES
 
     torch.set_num_threads(job.threads)
-    device = "cpu"
-    if job.plan["device"] == "cuda":
-        if not torch.cuda.is_available():
-            raise BadInput(f"no CUDA device on {socket.gethostname()}")
-        device = f"cuda:{world.local_rank % torch.cuda.device_count()}"
+    device = device_of(job.plan["device"] == "cuda", world.local_rank)
     assert job.problem is not None
     net, plane, data = job.problem.unpack()
     try:

@@ -1,22 +1,28 @@
 """What a command that fills a grid reads before it computes: networks, data, directions; and what every rank is sent.
 
 setting = read_setting(args, grid)       # on rank 0; raises BadUsage and BadInput, writes nothing
-problem = Problem.of(setting, grid)      # travels to the other ranks
+problem = Problem.of(setting)      # travels to the other ranks
 net, plane, data = problem.unpack()      # on every rank
 """
 
 import argparse
-from collections.abc import Sequence
+import platform
+import shlex
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import options
+from directions import Curvature, find_directions
 from errors import BadInput, BadUsage, say
-from h5_util import Directions, embeds_directions, read_directions, read_surface, write_directions
-from recorder import Log, compare
+from h5_util import Directions, embeds_directions, read_surface, write_directions
+from recorder import Log
+from scheduler import World
 from surface import Grid
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -28,11 +34,16 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 @dataclass(frozen=True)
 class Setting:
-    """What rank 0 has read. new: the directions are not in their file yet. record: what tells this from other work."""
+    """What rank 0 has read.
+
+    used: the directions without those that the grid does not need. new: they are not in their file yet. record: what
+    tells this from other work. curvature: where the second derivatives along the axes are wanted.
+    """
 
     surf_file: Path
     dir_file: Path
     directions: Directions
+    used: Directions
     new: bool
     embed: bool
     net: "nn.Module"
@@ -40,6 +51,7 @@ class Setting:
     dir_type: str
     data: "dict[str, Dataset]"
     record: dict[str, Any]
+    curvature: Curvature | None
 
     def write_directions(self) -> None:
         if self.new:
@@ -72,13 +84,11 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
 
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
-    try:
-        net.eval()(first.inputs[:1])
-    except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        shape = "x".join(map(str, first.inputs.shape[1:]))
-        raise BadInput(f"{nets.model} cannot take inputs of {shape}: {str(error).splitlines()[0][:150]}") from error
+    try_out(net, nets.model, first)
     record = {"model": nets.model, "checkpoint": digest(states[nets.file]), "dir_type": choice.dir_type}
-    directions, new = find_directions(dir_file, record, nets, choice, net, origin, targets, states)
+    curvature = Curvature(net, first, args.loss_name, device_of(args.cuda))
+    towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
+    directions, new = find_directions(dir_file, record, nets, choice, net, origin, targets, towards, curvature)
     same = dir_file.resolve() == surf_file.resolve()
     if same and (new or not is_surface(surf_file)):
         raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
@@ -86,40 +96,44 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
     record |= {"dataset": first.name, "loss": args.loss_name, "split": args.split, "directions": used.sha256,
                **{f"{split}_data": d.digest for split, d in data.items()}}  # fmt: skip
     embed = args.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
-    return Setting(surf_file, dir_file, directions, new, embed, net, nets.model, choice.dir_type, data, record)
+    return Setting(surf_file, dir_file, directions, used, new, embed, net, nets.model, choice.dir_type, data, record,
+                   curvature if choice.curvature else None)  # fmt: skip
+
+
+def try_out(net: "nn.Module", model: str, data: "Dataset") -> None:
+    """Raise BadInput where a network cannot take the data."""
+    try:
+        net.eval()(data.inputs[:1])
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        shape = "x".join(map(str, data.inputs.shape[1:]))
+        raise BadInput(f"{model} cannot take inputs of {shape}: {str(error).splitlines()[0][:150]}") from error
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A network, its directions and its data, as numpy arrays that travel without being copied.
+class Trained:
+    """A network and its data, as numpy arrays that travel without being copied.
 
     data: (inputs, targets, classes) by split; images as (N, H, W, C).
     """
 
     model: str
     state: dict[str, np.ndarray]
-    dir_type: str
-    directions: tuple[Sequence[np.ndarray], Sequence[np.ndarray] | None]
     data: dict[str, tuple[np.ndarray, np.ndarray, int]]
 
     @classmethod
-    def of(cls, setting: Setting, grid: Grid) -> "Problem":
+    def of(cls, model: str, net: "nn.Module", data: "Mapping[str, Dataset]") -> "Trained":
         return cls(
-            setting.model,
-            {name: value.numpy() for name, value in setting.net.state_dict().items()},
-            setting.dir_type,
-            (setting.directions.x, setting.directions.y if grid.y is not None else None),
-            {split: (channels_last(d.inputs).numpy(), d.targets.numpy(), d.classes)
-             for split, d in setting.data.items()},
-        )  # fmt: skip
+            model,
+            {name: value.numpy() for name, value in net.state_dict().items()},
+            {split: (channels_last(d.inputs).numpy(), d.targets.numpy(), d.classes) for split, d in data.items()},
+        )
 
-    def unpack(self) -> "tuple[nn.Module, Affine, dict[str, Dataset]]":
+    def unpack(self) -> "tuple[nn.Module, dict[str, Dataset]]":
         """All of it shares the arrays' memory."""
         import torch
 
         from dataloader import Dataset
         from models import build
-        from net_plotter import Affine, as_point, tensors
 
         data = {
             split: Dataset(split, split, channels_first(as_tensor(inputs)), as_tensor(targets), classes)
@@ -129,7 +143,27 @@ class Problem:
         with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
             net = build(self.model, first.inputs.shape[1:], first.classes)
         net.load_state_dict({name: as_tensor(value) for name, value in self.state.items()}, assign=True)
-        net.requires_grad_(False)
+        return net.requires_grad_(False), data
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network, its directions and its data, in the same form."""
+
+    trained: Trained
+    dir_type: str
+    directions: tuple[Sequence[np.ndarray], Sequence[np.ndarray] | None]
+
+    @classmethod
+    def of(cls, setting: Setting) -> "Problem":
+        directions = (setting.used.x, setting.used.y)
+        return cls(Trained.of(setting.model, setting.net, setting.data), setting.dir_type, directions)
+
+    def unpack(self) -> "tuple[nn.Module, Affine, dict[str, Dataset]]":
+        """All of it shares the arrays' memory."""
+        from net_plotter import Affine, as_point, tensors
+
+        net, data = self.trained.unpack()
         dx, dy = (None if d is None else as_point(d, net, self.dir_type, "the direction") for d in self.directions)
         assert dx is not None
         return net, Affine(tensors(net, self.dir_type), dx, dy), data
@@ -180,6 +214,31 @@ def network_for(model: str, data: "Dataset") -> "nn.Module":
         raise BadInput(f"there is no {model} for inputs of {'x'.join(map(str, shape))}: {error}") from error
 
 
+def device_of(cuda: bool, local_rank: int = 0) -> str:
+    """'cpu', or this rank's CUDA device. Raises BadUsage where there is none."""
+    import torch
+
+    if not cuda:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise BadUsage(f"--cuda: no CUDA device on {socket.gethostname()}: leave the flag out to use the CPU")
+    return f"cuda:{local_rank % torch.cuda.device_count()}"
+
+
+def provenance(world: World, command: Sequence[str], threads: int, seed: int) -> dict[str, Any]:
+    import torch
+
+    return {
+        "command": shlex.join(["python", *command]),
+        "started": datetime.now().isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "ranks": world.size,
+        "threads_per_rank": threads,
+        "seed": seed,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+
+
 def is_surface(path: Path) -> bool:
     """Whether a readable surface file is there."""
     if not path.exists():
@@ -211,78 +270,3 @@ def place(given: str | None, default: Path, beside: str | None) -> Path:
         say(f"note: {default.parent} is read-only, so {default.name} is written beside {beside}")
         return Path(beside).with_name(default.name)
     return default
-
-
-def find_directions(
-    dir_file: Path,
-    record: dict[str, Any],
-    nets: options.Networks,
-    choice: options.DirectionChoice,
-    net: "nn.Module",
-    origin: "dict[str, Tensor]",
-    targets: "Sequence[dict[str, Tensor] | None]",
-    states: "dict[str, dict[str, Tensor]]",
-) -> tuple[Directions, bool]:
-    """The directions in the file when it fits, otherwise new ones; and whether they are still to be written."""
-    from models.checkpoint import digest
-    from net_plotter import as_arrays, as_point
-
-    about: dict[str, Any] = dict(record)
-    axes = {"x": (choice.x, nets.file2), "y": (choice.y, nets.file3)}
-    for letter, (axis, file) in axes.items():
-        if axis is not None:
-            about[letter] = f"towards {digest(states[file])}" if file else (
-                "the x direction" if letter == "y" and choice.same_dir
-                else f"random, norm={axis.norm or 'none'}, ignore={axis.ignore or 'none'}, "
-                     f"seed={choice.seed}, idx={choice.idx}")  # fmt: skip
-    found = read_directions(dir_file) if dir_file.exists() else None
-    if found is not None:
-        check_record(dir_file, found, about, choice)
-        for letter, arrays in (("x", found.x), ("y", found.y)):
-            if arrays is not None:
-                as_point(arrays, net, choice.dir_type, f"the {letter} direction in {dir_file}")
-        if choice.y is None or found.y is not None:
-            return found, False
-        if choice.dir_file is not None:
-            raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
-    vectors: list[dict[str, Tensor]] = []
-    for k, (axis, target) in enumerate(zip((choice.x, choice.y), targets, strict=True)):
-        if axis is not None:
-            vectors.append(vectors[0] if k and choice.same_dir else new_direction(origin, axis, target, choice, k))
-    arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
-    if found is not None:  # a file of one direction gets the second
-        arrays_of[0] = list(found.x)
-    return Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about), True
-
-
-def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choice: options.DirectionChoice) -> None:
-    """Compare what a direction file records with what is asked for, on the axes that are used.
-
-    A file that the user names is used as it is, and differences are said; but where --seed or --idx ask for directions
-    that it does not hold, or where the name was not the user's choice, that is an error.
-    """
-    if not found.about:
-        say(f"note: {dir_file} records no provenance; it is used as it is")
-        return
-    asked = {name: value for name, value in about.items() if name != "y" or found.y is not None}
-    recorded = {name: found.about.get(name) for name in asked}
-    if choice.dir_file is None or choice.idx or choice.seed != options.SEED:
-        compare(dir_file, recorded, asked, "give another --dir_file, or remove this one")
-    for name, value in asked.items():
-        if recorded[name] != value:
-            say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
-
-
-def new_direction(
-    origin: "dict[str, Tensor]",
-    axis: options.Axis,
-    target: "dict[str, Tensor] | None",
-    choice: options.DirectionChoice,
-    k: int,
-) -> "dict[str, Tensor]":
-    from net_plotter import random_direction, target_direction
-
-    if target is not None:
-        return target_direction(origin, target)
-    seed = int(np.random.SeedSequence([choice.seed, choice.idx, k]).generate_state(2, np.uint32)[0])
-    return random_direction(origin, axis.norm, axis.ignore, seed)

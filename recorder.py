@@ -49,6 +49,9 @@ def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure
 
 def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path) -> Surface:
     """Go on with a file of the original release: its cells are kept, marked as of unknown provenance."""
+    if not fresh.populations:
+        raise BadInput(f"{path} was written by another program, and its eigenvalues may be of another Hessian (that release "
+                       "sums over batches and leaves out parameters with one axis): give another --surf_file")  # fmt: skip
     if Path(found.about.get("dir_file", "")).name != dir_file.name:
         raise BadInput(f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: "
                        "give another --surf_file")  # fmt: skip
@@ -190,6 +193,28 @@ class Progress:
     def provenance(self, about: Mapping[str, Any]) -> dict[str, Any]:
         seconds = time.monotonic() - self.started + about.get("computing_seconds", 0.0)
         return {"computing_seconds": round(seconds, 2), "finished": datetime.now().isoformat(timespec="seconds")}
+
+
+class Line:
+    """What a long computation is at: one line that is rewritten in a terminal, a plain line every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self.started = self.last = time.monotonic()
+        self.terminal = sys.stdout.isatty()
+
+    def show(self, text: str) -> None:
+        now = time.monotonic()
+        text = f"{text}, {clock(now - self.started)} spent"
+        if self.terminal:
+            print(f"\r{text:<79}", end="", flush=True)
+        elif now - self.last >= PROGRESS_SECONDS:
+            self.last = now
+            say(text)
+
+    def end(self, text: str) -> None:
+        if self.terminal:
+            print("\r" + " " * 79 + "\r", end="")
+        say(f"{text}, {clock(time.monotonic() - self.started)}")
 
 
 def clock(seconds: float) -> str:

@@ -7,6 +7,7 @@
         follow(world, make_work)                            # every other rank
 
 `make_work()` is called once on every rank, where it will compute, and gives the function from a block to a result.
+Where all ranks work on one thing at a time, such as a sum over data that they share, rank 0 leads and the others answer.
 
 Rank 0 computes in a thread of its own while its main thread talks to the other ranks and hands results on. Each
 rank holds a block or two more than the one it computes, so nobody waits for an answer. One process without
@@ -19,12 +20,14 @@ import queue
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from errors import BadUsage, Stop
 
@@ -68,6 +71,15 @@ class World:
     def share(self, value: Any) -> Any:
         """What rank 0 passes in, on every rank. Large numpy arrays travel without being copied into a pickle."""
         return value if self.comm is None or self.size == 1 else large(self.comm).bcast(value, root=0)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """On rank 0 the sum of every rank's values, in float64; what comes back elsewhere is not to be used."""
+        if self.comm is None or self.size == 1:
+            return values
+        own = np.ascontiguousarray(values, dtype=np.float64)
+        result = np.empty_like(own)
+        self.comm.Reduce(own, result if self.root else None, root=0)
+        return result
 
     def abort(self, code: int) -> None:
         """End every rank with this exit code; does nothing for a single rank."""
@@ -202,6 +214,23 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
         outbox.put(None)
     dismiss(world)
     thread.result()
+
+
+def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """On rank 0: a function that calls calls[name](*arguments) on every rank at once and gives rank 0's result."""
+
+    def together(name: str, *arguments: Any) -> Any:
+        world.share((name, arguments))
+        return calls[name](*arguments)
+
+    return together
+
+
+def answer(world: World, calls: Mapping[str, Callable[..., Any]]) -> None:
+    """On the other ranks: take part in what rank 0 calls, until it shares None."""
+    while (request := world.share(None)) is not None:
+        name, arguments = request
+        calls[name](*arguments)
 
 
 def dismiss(world: World) -> None:

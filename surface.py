@@ -50,6 +50,12 @@ class Grid:
         )
         return np.argsort(levels.ravel(), kind="stable")
 
+    def serpentine(self) -> np.ndarray:
+        """All cells row by row, every second row backwards, so that each is a neighbour of the one before."""
+        cells = np.arange(self.size).reshape(-1, len(self.x))
+        cells[1::2] = cells[1::2, ::-1].copy()
+        return cells.ravel()
+
     def matches(self, other: "Grid") -> bool:
         """Equal shape, and coordinates equal up to rounding of the last digits."""
         if self.shape != other.shape:
@@ -157,7 +163,15 @@ class Surface:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
+    def of_values(cls, grid: Grid, names: Sequence[str], **about: Any) -> "Surface":
+        """Nothing known yet of these fields, which are stored as such."""
+        return cls(
+            grid, np.zeros(grid.shape, bool), values={name: np.full(grid.shape, np.nan) for name in names}, **about
+        )
+
+    @classmethod
     def empty(cls, grid: Grid, populations: Mapping[str, int], metrics: Sequence[str], **about: Any) -> "Surface":
+        """Nothing known yet of the losses of these splits."""
         names = (*STATISTICS, *metrics)
         statistics = {split: {name: np.full(grid.shape, np.nan) for name in names} for split in populations}
         return cls(grid, np.zeros(grid.shape, bool), statistics, populations=dict(populations), **about)
@@ -165,13 +179,15 @@ class Surface:
     def pending(self, tolerance: Tolerance | None = None) -> np.ndarray:
         """Cells still to compute, coarse sub-grids first: not done, or with too large a standard error.
 
-        What a plan puts into one call is complete: such cells are computed together, always in the same company.
+        What a plan puts into one call is complete: such cells are computed together, always in the same company. So are
+        chains, in which a cell starts from what its neighbour found; they follow the rows.
         """
         waiting = ~self.done
         for split, statistics in self.statistics.items():
             waiting |= self.done & ((tolerance or Tolerance()).excess(statistics, self.populations[split]) > 1)
-        order = self.grid.coarse_first()
-        waits, company = waiting.ravel()[order], self.plan.get("points_per_call", 0) or 1
+        chain = self.plan.get("chain", 0)
+        order = self.grid.serpentine() if chain else self.grid.coarse_first()
+        waits, company = waiting.ravel()[order], chain or self.plan.get("points_per_call", 0) or 1
         return order[np.repeat(np.logical_or.reduceat(waits, np.arange(0, len(order), company)), company)[: len(order)]]
 
     def complete_part(self) -> tuple[np.ndarray, ...]:
@@ -199,14 +215,21 @@ class Surface:
         return {name: np.where(self.done, value, np.nan) for name, value in result.items()}
 
     def with_cells(self, cells: Sequence[int], rows: np.ndarray) -> "Surface":
-        """Add computed cells; rows has shape (cells, splits, statistics), in the order of `statistics`."""
-        done, statistics = self.done.copy(), {}
+        """Add computed cells; rows has shape (cells, splits, statistics), in the order of `statistics`.
+
+        Where there are no statistics it has shape (cells, fields), in the order of `values`.
+        """
+        done, statistics, values = self.done.copy(), {}, dict(self.values)
         done.flat[cells] = True
+        if not self.statistics:
+            for column, (name, array) in enumerate(self.values.items()):
+                values[name] = array.copy()
+                values[name].flat[cells] = rows[:, column]
         for k, (split, arrays) in enumerate(self.statistics.items()):
             statistics[split] = {name: array.copy() for name, array in arrays.items()}
             for column, array in enumerate(statistics[split].values()):
                 array.flat[cells] = rows[:, k, column]
-        return replace(self, done=done, statistics=statistics)
+        return replace(self, done=done, statistics=statistics, values=values)
 
 
 def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str, np.ndarray]:

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hessian.activations import Activations, Traces, traces
 from hessian.density import Spectrum, density
 from hessian.effective_dimension import Dimension, effective_dimension
-from hessian.hvp import Hessian
-from hessian.lanczos import Operator, Pairs, lanczos
+from hessian.hvp import Hessian, check_deterministic
+from hessian.lanczos import Basis, Operator, Pairs, lanczos
 from hessian.trace import Estimate, diagonal, hutch_plus_plus, hutchinson
 
 __all__ = [
-    "Dimension", "Estimate", "Hessian", "Operator", "Pairs", "Spectrum", "density", "diagonal", "effective_dimension",
-    "hutch_plus_plus", "hutchinson", "lanczos", "of_matrix",
+    "Activations", "Basis", "Dimension", "Estimate", "Hessian", "Operator", "Pairs", "Spectrum", "Traces",
+    "check_deterministic", "density", "diagonal", "effective_dimension", "hutch_plus_plus", "hutchinson", "lanczos",
+    "of_matrix", "traces",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hessian.lanczos import Operator, lanczos
+from hessian.lanczos import Operator, Pairs, lanczos
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,20 @@ def density(
     points: int = 1000,
     sigma: float | None = None,
     seed: int = 0,
+    first: Pairs | None = None,
     progress: Callable[[int, float], None] = lambda products, residual: None,
 ) -> Spectrum:
-    """Density and cumulative curve from `probes` Lanczos runs of at most `steps` products. sigma: 1 % of the range."""
-    rules, products = [], 0
-    for probe in range(probes):
+    """Density and cumulative curve from `probes` Lanczos runs of at most `steps` products. sigma: 1 % of the range.
+
+    first: a run from a Gaussian vector that is there already, which then counts as the first probe.
+    """
+    rules, products = [] if first is None else [first.rule()], 0
+    for probe in range(len(rules), probes):
         done = products
         run = lanczos(operator, top=1, bottom=1, tolerance=0.0, most=steps, seed=seed + probe,
                       progress=lambda n, r: progress(done + n, r))  # fmt: skip  # noqa: B023
-        values, coordinates = np.linalg.eigh(np.diag(run.alphas) + np.diag(run.betas, 1) + np.diag(run.betas, -1))
         products += run.products
-        rules.append((values, coordinates[0] ** 2))
+        rules.append(run.rule())
     longest = max(len(values) for values, _ in rules)
     nodes = np.array([np.pad(values, (0, longest - len(values)), mode="edge") for values, _ in rules])
     weights = np.array([np.pad(w, (0, longest - len(w))) for _, w in rules])

@@ -5,7 +5,8 @@
     loss, gradient = operator.gradient()
 
 Convention: the mean over the samples (with weights, the weighted mean), plus the loss's own term of the parameters.
-Products are exact (Pearlmutter, 1994); batches come in a fixed order, the network is in eval mode, and its outputs are turned into float64 before the loss is computed.
+Products are exact (Pearlmutter, 1994); batches come in a fixed order, the network is in eval mode, and its outputs are
+turned into float64 before the loss is computed.
 
 Two ways: `folded`, where BatchNorm is folded into the layers in front of it as a differentiable function and the
 gradient is differentiated forwards along v; and otherwise the gradient's product with v, differentiated backwards.
@@ -24,8 +25,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dataloader import Dataset
 from errors import BadInput, BadUsage
-from evaluation import in_float64
+from evaluation import in_float64, set_numerics
 from folding import FoldedFunction, NotFoldable
+from hessian.lanczos import Operator
 from losses import Batch, Loss
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
@@ -135,6 +137,7 @@ class Hessian:
 
         names: those parameters alone vary, the vector covers them, and the product is that with their block.
         """
+        set_numerics(self.device)
         chosen = [k for k, name in enumerate(self.names) if names is None or name in names]
         parameters = [self.parameters[k] for k in chosen]
         pieces = unflatten(vector.to(self.device, self.dtype), [self.shapes[k] for k in chosen])
@@ -212,15 +215,16 @@ class Hessian:
         """One vector, zero where a parameter does not enter."""
         return flatten(tensors, self.parameters)
 
-    def check_deterministic(self, tolerance: float = 1e-5) -> None:
-        """Raise BadInput when two evaluations at the same weights differ, as with dropout in eval mode or noise."""
-        probe = torch.randn(self.size, generator=torch.Generator().manual_seed(0)).to(self.device, self.dtype)
-        with torch.random.fork_rng():
-            first, second = self(probe), self(probe)
-        error = float((first - second).norm() / first.norm().clamp(min=1e-30))
-        if not error <= tolerance:
-            raise BadInput(f"two products with the same vector differ by {error:.1e}: the network or its loss is random "
-                           "(dropout, noise, shuffled data), and its Hessian is not defined")  # fmt: skip
+
+def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
+    """Raise BadInput when two evaluations at the same weights differ, as with dropout in eval mode or noise."""
+    probe = torch.randn(operator.size, generator=torch.Generator().manual_seed(0)).to(operator.device, operator.dtype)
+    with torch.random.fork_rng():
+        first, second = operator(probe), operator(probe)
+    error = float((first - second).norm() / first.norm().clamp(min=1e-30))
+    if not error <= tolerance:
+        raise BadInput(f"two products with the same vector differ by {error:.1e}: the network or its loss is random "
+                       "(dropout, noise, shuffled data), and its Hessian is not defined")  # fmt: skip
 
 
 def unflatten(vector: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:

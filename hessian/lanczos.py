@@ -18,6 +18,9 @@ from torch import Tensor
 BREAKDOWN = 1e-6  # of the largest eigenvalue so far, in float32: a smaller beta means an invariant subspace
 
 
+ROUNDING = (1e-14, 2e-6)  # of the largest eigenvalue, in float64 and float32
+
+
 class Operator(Protocol):
     """A symmetric linear map of vectors (size,), in a dtype and on a device."""
 
@@ -33,13 +36,24 @@ class Operator(Protocol):
     def __call__(self, vector: Tensor) -> Tensor: ...
 
 
+class Captured(Protocol):
+    """What is known of an operator A on a subspace with the orthonormal basis Q: see Pairs."""
+
+    @property
+    def basis(self) -> "Basis": ...
+
+    @property
+    def captured(self) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Ritz pairs, the largest values first, and how well they are resolved.
 
     values: (k,) float64. vectors: (k, size), unit rows. residuals: (k,), the norm of A v - value * v. converged: (k,)
-    whether the residual is below tolerance * |value|. products: how many times the operator was applied. alphas,
-    betas: the tridiagonal matrix.
+    whether the residual is small enough. products: how many times the operator was applied. alphas,
+    betas: the tridiagonal matrix. basis: its orthonormal vectors Q. captured: (size,) float64, the diagonal of A Q Q',
+    which sums to the part of the trace that lies in the basis.
     """
 
     values: np.ndarray
@@ -49,6 +63,13 @@ class Pairs:
     products: int
     alphas: np.ndarray
     betas: np.ndarray
+    basis: "Basis"
+    captured: Tensor
+
+    def rule(self) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes and weights (they sum to 1) of the quadrature that belongs to the start vector."""
+        values, coordinates = np.linalg.eigh(np.diag(self.alphas) + np.diag(self.betas, 1) + np.diag(self.betas, -1))
+        return values, coordinates[0] ** 2
 
 
 def lanczos(
@@ -64,7 +85,8 @@ def lanczos(
 ) -> Pairs:
     """The `top` largest and the `bottom` smallest eigenvalues of an operator.
 
-    tolerance: a pair is resolved when its residual is below tolerance * |value|; with 0 all `most` products are done.
+    tolerance: a pair is resolved when its residual is below tolerance * |value| (or below what rounding leaves of the
+    largest value); with 0 all `most` products are done.
     most: products at most; the basis takes so many vectors of memory. start: a vector to begin with, such as the sum of
     the end vectors of a neighbour (a warm start); otherwise a Gaussian one. progress: hears the products done and the
     largest relative residual.
@@ -75,13 +97,16 @@ def lanczos(
     generator = torch.Generator().manual_seed(seed)
     basis = Basis(size, dtype, device)
     basis.add(gaussian(size, generator, dtype, device) if start is None else start.to(device, dtype))
+    captured = torch.zeros(size, dtype=torch.float64, device=device)
     alphas: list[float] = []
     betas: list[float] = []
     while True:
         image = operator(basis.last)
         if not torch.isfinite(image).all():
             raise ValueError(f"the operator gave a value that is not finite at product {len(alphas) + 1}")
-        alphas.append(float(torch.dot(basis.last.double(), image.double())))
+        shares = basis.last.double() * image.double()
+        captured += shares
+        alphas.append(float(shares.sum()))
         image = basis.rest(image)
         beta = float(image.double().norm())
         scale = max(np.abs(alphas).max(), max(betas, default=0.0), 1e-300)
@@ -90,8 +115,9 @@ def lanczos(
         residuals = np.abs((0.0 if invariant else beta) * coordinates[-1])
         chosen = ends(len(values), top, bottom)
         relative = residuals[chosen] / np.maximum(np.abs(values[chosen]), 1e-300)
+        resolved = residuals[chosen] < allowed(values, chosen, tolerance, dtype)
         progress(len(alphas), float(relative.max()))
-        enough = len(values) >= wanted and bool((relative < tolerance).all())
+        enough = len(values) >= wanted and bool(resolved.all())
         # Inside an invariant subspace every pair is exact, but the ends of the spectrum may lie elsewhere.
         if (enough and not invariant) or len(alphas) in (most, size):
             break
@@ -105,9 +131,15 @@ def lanczos(
     vectors = torch.stack([basis.combined(coordinates[:, k]) for k in chosen])
     return Pairs(
         values[chosen], vectors, residuals[chosen],
-        residuals[chosen] < tolerance * np.maximum(np.abs(values[chosen]), 1e-300),
-        len(alphas), np.array(alphas), np.array(betas),
+        residuals[chosen] < allowed(values, chosen, tolerance, dtype),
+        len(alphas), np.array(alphas), np.array(betas), basis, captured,
     )  # fmt: skip
+
+
+def allowed(values: np.ndarray, chosen: np.ndarray, tolerance: float, dtype: torch.dtype) -> np.ndarray:
+    """The residual at which a pair counts as resolved: relative, but not below what rounding leaves of the largest."""
+    floor = ROUNDING[dtype == torch.float32] * np.abs(values).max() if tolerance > 0 else 0.0
+    return np.maximum(tolerance * np.abs(values[chosen]), floor)
 
 
 class Basis:

@@ -4,39 +4,37 @@
     found.value, found.error, found.products
 
 Hutchinson's estimator with Rademacher vectors z: E[z' A z] = tr A. Hutch++ (Meyer, Musco, Musco, Woodruff, 2021) takes
-the trace on the range of A exactly and estimates the rest, which pays where few eigenvalues carry the trace.
+the trace on the range of A exactly and estimates the rest, which pays where few eigenvalues carry the trace. After a
+Lanczos run the same comes for nothing: `hutchinson(operator, known=found)`.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hessian.lanczos import Operator
+from hessian.lanczos import Captured, Operator
 
 FEWEST = 5  # probes before a standard error is believed
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its standard error, and how many products it took."""
+    """A trace with its standard error, and how many products it took; the same of diagonal blocks, (blocks,) each."""
 
     value: float
     error: float
     products: int
+    blocks: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    block_errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def rademacher(operator: Operator, generator: torch.Generator) -> Tensor:
     signs = 2 * torch.randint(0, 2, (operator.size,), generator=generator) - 1
     return signs.to(operator.device, operator.dtype)
-
-
-def mean_and_error(samples: list[float]) -> tuple[float, float]:
-    values = np.array(samples)
-    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
 
 
 def hutchinson(
@@ -45,17 +43,42 @@ def hutchinson(
     tolerance: float = 0.02,
     most: int = 1000,
     seed: int = 0,
+    known: Captured | None = None,
+    blocks: Sequence[int] = (),
     progress: Callable[[int, float], None] = lambda products, error: None,
 ) -> Estimate:
-    """The trace, until its standard error is at most tolerance * |trace| or `most` products are done."""
-    generator, samples = torch.Generator().manual_seed(seed), list[float]()
+    """The trace, until its standard error is at most tolerance * |trace| or `most` products are done.
+
+    known: such as a Lanczos run on the same operator; its basis already carries a part of the trace: only the rest is
+    estimated, which takes far fewer products where a few eigenvalues carry the trace. blocks: sizes of consecutive
+    diagonal blocks whose traces are wanted too, from the same products.
+    """
+    generator, samples = torch.Generator().manual_seed(seed), list[np.ndarray]()
+    sizes = [*blocks, operator.size - sum(blocks)]
+    exact = torch.zeros(operator.size, dtype=torch.float64) if known is None else known.captured
+    fixed = sums(exact, sizes)
     while True:
         z = rademacher(operator, generator)
-        samples.append(float(torch.dot(z.double(), operator(z).double())))
-        value, error = mean_and_error(samples)
+        z = z if known is None else known.basis.rest(z)
+        # The mean of z z' is P = 1 - Q Q', so that of the diagonal of z (A z)' is diag(A) - diag(A Q Q').
+        samples.append(sums(z.double() * operator(z).double(), sizes))
+        rows = np.array(samples)
+        mean, errors = fixed + rows.mean(0), standard_errors(rows)
+        value, error = float(mean.sum()), float(standard_errors(rows.sum(1)))
         progress(len(samples), error)
         if len(samples) >= most or (len(samples) >= FEWEST and error <= tolerance * abs(value)):
-            return Estimate(value, error, len(samples))
+            return Estimate(value, error, len(samples), mean[: len(blocks)], errors[: len(blocks)])
+
+
+def sums(values: Tensor, sizes: Sequence[int]) -> np.ndarray:
+    """The sum of each of consecutive pieces."""
+    return np.array([float(piece.sum()) for piece in values.split(list(sizes))])
+
+
+def standard_errors(samples: np.ndarray) -> np.ndarray:
+    """Of the means over the first axis."""
+    count = len(samples)
+    return samples.std(axis=0, ddof=1) / math.sqrt(count) if count > 1 else np.full(samples.shape[1:], math.inf)
 
 
 def hutch_plus_plus(
@@ -83,7 +106,7 @@ def hutch_plus_plus(
         z = z - basis @ (basis.T @ z)
         samples.append(float(torch.dot(z.double(), operator(z).double())))
         products += 1
-        rest, error = mean_and_error(samples)
+        rest, error = float(np.mean(samples)), float(standard_errors(np.array(samples)))
         if products >= most or (len(samples) >= FEWEST and error <= tolerance * abs(exact + rest)):
             return Estimate(exact + rest, error, products)
 

@@ -13,9 +13,10 @@ LAYERS = [
     {"h5_util", "scheduler", "dataloader", "losses", "folding", "models"},
     {"evaluation", "training", "recorder"},
     {"options", "tuning", "hessian"},
-    {"figures", "preparation"},
-    {"plot_1D", "plot_2D", "h52vtp"},
-    {"plot_surface", "plot_trajectory", "train"},
+    {"figures", "directions"},
+    {"preparation"},
+    {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp"},
+    {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "plot_trajectory", "train"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 OWNERS = {
@@ -35,6 +36,7 @@ WITHOUT_TORCH = {
     "figures",
     "plot_1D",
     "plot_2D",
+    "plot_spectrum",
 }
 PACKAGES = ("models", "hessian")
 FILES = [*ROOT.glob("*.py"), *(file for name in PACKAGES for file in (ROOT / name).glob("*.py"))]
