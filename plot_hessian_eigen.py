@@ -197,7 +197,7 @@ def make_work(job: Job, operator: "Hessian", plane: "Affine") -> Callable[[list[
     plan = job.surface.plan
 
     def work(cells: list[int]) -> tuple[np.ndarray, str]:
-        start, rows, note = None, [], ""
+        start, rows, notes = None, [], []
         for cell in cells:
             point = job.surface.grid.point(cell)
             operator.place(plane.point(*point))
@@ -207,14 +207,14 @@ def make_work(job: Job, operator: "Hessian", plane: "Affine") -> Callable[[list[
             except ValueError:
                 start = None
                 rows.append([np.nan] * len(FIELDS))
-                note = f"the Hessian is not finite at ({point[0]:.4g}, {point[1]:.4g})"
+                notes.append(f"the Hessian is not finite at ({point[0]:.4g}, {point[1]:.4g})")
                 continue
             except torch.cuda.OutOfMemoryError as error:
                 raise BadUsage(f"a batch of {plan['batch_size']} does not fit into the memory of {operator.device}: "
                                "use a smaller --batch_size with --force") from error  # fmt: skip
             start = found.vectors.sum(0)
             rows.append([found.values[0], found.values[-1], found.residuals[0], found.residuals[-1], found.products])
-        return np.array(rows), note
+        return np.array(rows), "; ".join(notes)
 
     return work
 

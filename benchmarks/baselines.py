@@ -142,6 +142,86 @@ def naive_points(net: nn.Module, directions: list[list[Tensor]], x: Tensor, y: T
     return losses
 
 
+def gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The eager gradient of the mean loss over one batch, flat."""
+    found = torch.autograd.grad(F.cross_entropy(net(x), y), list(net.parameters()))
+    return torch.cat([g.reshape(-1) for g in found])
+
+
+def kept_product(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    """Products with the Hessian over one batch, whose gradient's graph is kept, as PyHessian does it."""
+    parameters = list(net.parameters())
+    gradients = torch.autograd.grad(F.cross_entropy(net(x), y), parameters, create_graph=True)
+
+    def product(vector: Tensor) -> Tensor:
+        pieces = [v.view_as(p) for v, p in zip(vector.split([p.numel() for p in parameters]), parameters, strict=True)]
+        found = torch.autograd.grad(gradients, parameters, grad_outputs=pieces, retain_graph=True)
+        return torch.cat([h.reshape(-1) for h in found])
+
+    return product
+
+
+def rebuilt_product(net: nn.Module, x: Tensor, y: Tensor, vector: Tensor, size: int = 128) -> Tensor:
+    """A product with the Hessian batch by batch, each gradient's graph built anew, as in the release of Li et al."""
+    parameters, total = list(net.parameters()), torch.zeros_like(vector)
+    pieces = [v.view_as(p) for v, p in zip(vector.split([p.numel() for p in parameters]), parameters, strict=True)]
+    for a, b in zip(x.split(size), y.split(size), strict=True):
+        loss = F.cross_entropy(net(a), b) * (len(b) / len(y))
+        gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+        product = sum((g * v).sum() for g, v in zip(gradients, pieces, strict=True))
+        total += torch.cat([h.reshape(-1) for h in torch.autograd.grad(product, parameters)])
+    return total
+
+
+def power_iteration(
+    product: Callable[[Tensor], Tensor], size: int, top: int, tolerance: float, most: int
+) -> tuple[list[float], list[float], int]:
+    """The algorithm of PyHessian: one eigenvalue after the other, orthogonal to those before.
+
+    It stops as soon as the residual allows, where PyHessian itself waits for a small change of the value. Returns
+    values, relative residuals and the number of products.
+    """
+    values, residuals, vectors, count = [], [], list[Tensor](), 0
+    for k in range(top):
+        v = torch.randn(size, generator=torch.Generator().manual_seed(k))
+        for _ in range(most):
+            for u in vectors:
+                v = v - u * torch.dot(u, v)
+            v = v / v.norm()
+            image = product(v)
+            count += 1
+            value = float(torch.dot(v, image))
+            residual = float((image - value * v).norm()) / abs(value)
+            if residual < tolerance:
+                break
+            before, v = v, image
+        else:
+            v = before
+        values.append(value)
+        residuals.append(residual)
+        vectors.append(v / v.norm())
+    return values, residuals, count
+
+
+def two_solves(product: Callable[[np.ndarray], np.ndarray], size: int, tolerance: float) -> tuple[float, float, int]:
+    """Both ends of the spectrum by two runs of scipy's eigsh, the second on a shifted operator, as in that release."""
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    count = 0
+
+    def counted(vector: np.ndarray) -> np.ndarray:
+        nonlocal count
+        count += 1
+        return product(vector.ravel().astype(np.float32))
+
+    first = LinearOperator((size, size), matvec=counted, dtype=np.float32)
+    largest = float(eigsh(first, k=1, tol=tolerance, return_eigenvectors=False)[0])
+    shift = 0.51 * largest
+    second = LinearOperator((size, size), matvec=lambda v: shift * v.ravel() - counted(v), dtype=np.float32)
+    smallest = shift - float(eigsh(second, k=1, tol=tolerance, return_eigenvectors=False)[0])
+    return largest, smallest, count
+
+
 def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
     """Seconds of each way in each round, measured in turn, after a round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}

@@ -81,6 +81,39 @@ def test_traces_lie_within_their_errors_as_often_as_stated(estimator):
     assert np.mean(within) >= 0.88  # two standard errors, stopped when the stated error happens to be small
 
 
+def test_after_a_lanczos_run_the_trace_takes_fewer_products_and_its_errors_hold():
+    a = matrix([100.0, 60.0, 30.0, 10.0, *np.linspace(-0.5, 2, 116)])
+    pairs = lanczos(of_matrix(a), top=4, tolerance=1e-3)
+    assert float(pairs.captured.sum()) == pytest.approx(pairs.alphas.sum())
+    blocks, within = [50, 30, 40], []
+    exact = np.array([np.trace(a), *(np.trace(a[i:j, i:j]) for i, j in ((0, 50), (50, 80), (80, 120)))])
+    for seed in range(200):
+        found = hutchinson(of_matrix(a), tolerance=1e-9, most=20, known=pairs, blocks=blocks, seed=seed)
+        values, errors = np.array([found.value, *found.blocks]), np.array([found.error, *found.block_errors])
+        assert found.blocks.sum() == pytest.approx(found.value)
+        within.append(np.abs(values - exact) <= 2 * errors)
+    assert (np.mean(within, axis=0) >= 0.9).all()
+    plain, after = (hutchinson(of_matrix(a), tolerance=0.01, most=5000, known=known) for known in (None, pairs))
+    assert after.products < plain.products / 5
+
+
+def test_a_run_that_is_there_counts_as_the_first_probe_of_the_density():
+    operator = of_matrix(matrix(hessian_like()))
+    pairs = lanczos(operator, top=1, bottom=1, tolerance=0.0, most=60, seed=0)
+    again, new = density(operator, probes=2, steps=60, first=pairs), density(operator, probes=2, steps=60)
+    assert (again.products, new.products) == (60, 120)
+    np.testing.assert_array_equal(again.density, new.density)
+
+
+def test_against_scipy():
+    from scipy.sparse.linalg import eigsh
+
+    a = matrix(hessian_like())
+    found = lanczos(of_matrix(a), top=3, bottom=2, tolerance=1e-8)
+    np.testing.assert_allclose(found.values[:3], eigsh(a, k=3, which="LA", return_eigenvectors=False)[::-1], rtol=1e-9)
+    np.testing.assert_allclose(found.values[3:][::-1], eigsh(a, k=2, which="SA", return_eigenvectors=False), rtol=1e-9)
+
+
 def test_hutch_plus_plus_needs_fewer_products_where_few_values_carry_the_trace():
     a = matrix([100.0, 60.0, 30.0, 10.0] + [0.01] * 296)
     plain, better = (f(of_matrix(a), tolerance=0.005, most=5000) for f in (hutchinson, hutch_plus_plus))

@@ -180,3 +180,61 @@ def test_a_random_network_is_refused():
     with pytest.raises(BadInput, match="differ by"):
         check_deterministic(Hessian(seeded(Noisy).double(), data, LOSSES["mse"]))
     check_deterministic(Hessian(seeded(mlp).double(), data, LOSSES["mse"]))
+
+
+@pytest.mark.parametrize("case", ["mlp", "conv and BatchNorm", "attention"])
+def test_against_curvlinops(case):
+    """LayerNorm is left out: its derivatives by jvp(jacrev), which curvlinops takes, are wrong in torch 2.13."""
+    from curvlinops import HessianLinearOperator
+
+    make, data = CASES[case]
+    if case == "attention":
+        make = Plain
+    net = seeded(make).double().requires_grad_(True)
+    theirs = HessianLinearOperator(net, nn.CrossEntropyLoss(), list(net.parameters()), [(data.inputs, data.targets)])
+    ours = Hessian(net, data, LOSSES["crossentropy"], batch_size=5)
+    v = torch.randn(ours.size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(ours(v), theirs @ v, rtol=1e-7, atol=1e-10)
+
+
+class Plain(Attention):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.rms = nn.Identity(), nn.Identity()
+
+
+def test_the_folded_way_is_taken_where_it_is_right():
+    net, data = seeded(ConvNet).double(), CASES["conv and BatchNorm"][1]
+    folded, not_folded = (Hessian(net, data, LOSSES["crossentropy"], folded=way, batch_size=5) for way in (None, False))
+    assert folded.folded
+    assert not not_folded.folded
+    v = torch.randn(folded.size, dtype=torch.float64)
+    torch.testing.assert_close(folded(v), not_folded(v), rtol=1e-9, atol=1e-12)
+    names = ["bn.weight", "linear.weight"]
+    some = torch.randn(6 + 60, dtype=torch.float64)
+    torch.testing.assert_close(folded(some, names), not_folded(some, names), rtol=1e-9, atol=1e-12)
+
+    def with_penalty(model, batch):
+        return replace(LOSSES["crossentropy"](model, batch), penalty=sum((p**2).sum() for p in model.parameters()))
+
+    assert not Hessian(net, data, with_penalty).folded
+    with pytest.raises(BadUsage, match="only what is folded can be compiled"):
+        Hessian(seeded(mlp), CASES["mlp"][1], LOSSES["mse"], compiled=True)
+
+
+def test_a_block_is_a_block_of_the_whole():
+    make, data = CASES["mlp"]
+    operator = Hessian(seeded(make).double(), data, LOSSES["crossentropy"])
+    names = operator.names[2:]
+    size = sum(shape.numel() for shape in operator.shapes[2:])
+    v = torch.randn(size, dtype=torch.float64)
+    whole = operator(torch.cat([torch.zeros(operator.size - size, dtype=torch.float64), v]))
+    torch.testing.assert_close(operator(v, names), whole[-size:])
+
+
+@pytest.mark.slow
+def test_the_compiled_way_gives_the_same_product():
+    net, data = seeded(ConvNet), CASES["conv and BatchNorm"][1]
+    eager, compiled = (Hessian(net, data, LOSSES["crossentropy"], batch_size=6, compiled=way) for way in (False, True))
+    v = torch.randn(eager.size, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(compiled(v), eager(v), rtol=1e-4, atol=1e-5)

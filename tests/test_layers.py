@@ -23,7 +23,7 @@ OWNERS = {
     "h5py": {"h5_util"},
     "mpi4py": {"scheduler"},
     "matplotlib": {"figures", "plot_1D", "plot_2D"},
-    "seaborn": {"figures", "plot_1D", "plot_2D"},
+    "seaborn": {"figures", "plot_1D", "plot_2D", "plot_spectrum"},
 }
 WITHOUT_TORCH = {
     "errors",

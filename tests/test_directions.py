@@ -1,0 +1,143 @@
+"""Directions from curvature: the surface along them has the slope and the curvature that they promise."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import surface_command, write_checkpoint
+
+import hessian_spectrum
+import plot_surface
+from h5_util import read_directions, read_surface
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("net") / "net.safetensors", "mlp")
+
+
+@pytest.fixture(scope="module")
+def spectrum(tmp_path_factory, net) -> Path:
+    out = tmp_path_factory.mktemp("spectrum") / "s.h5"
+    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(net),
+            "--spectrum_file", str(out), "--top", "3", "--trace_most", "5"]  # fmt: skip
+    assert hessian_spectrum.main(line) == 0
+    return out
+
+
+def run(net: Path, out: Path, *more: str) -> int:
+    """Without the usual norms, which the given ones come after."""
+    plain = ["--xnorm", "", "--ynorm", "", "--xignore", "", "--yignore", ""]
+    return plot_surface.main(
+        surface_command(net, out, *plain, "--dir_file", str(out.with_name(f"{out.stem}_d.h5")), *more)
+    )
+
+
+def flat(arrays) -> np.ndarray:
+    return np.concatenate([np.ravel(a) for a in arrays]).astype(np.float64)
+
+
+def second_difference(out: Path) -> float:
+    surface = read_surface(out)
+    loss, step = surface.fields["train_loss"], surface.grid.x[1] - surface.grid.x[0]
+    return float((loss[0] - 2 * loss[1] + loss[2]) / step**2)
+
+
+FINE = ["--x=-1e-5:1e-5:3", "--precision", "float64"]
+
+
+def test_along_a_unit_eigenvector_the_curvature_is_the_eigenvalue(tmp_path, net, spectrum):
+    from h5_util import read_findings
+
+    values = read_findings(spectrum).arrays["eigenvalues"]
+    for k, what in ((1, "eigenvector"), (2, "eigenvector:2"), (3, f"{spectrum}:3")):
+        out = tmp_path / f"{k}.h5"
+        assert run(net, out, "--xdirection", what, *FINE) == 0
+        stored = read_surface(out).about["second_derivatives"]["xx"]
+        assert stored == pytest.approx(values[k - 1], rel=1e-4)
+        assert second_difference(out) == pytest.approx(stored, rel=2e-2)  # the network has kinks
+        assert np.linalg.norm(flat(read_directions(tmp_path / f"{k}_d.h5").x)) == pytest.approx(1, rel=1e-5)
+
+
+def test_along_the_gradient_the_slope_is_its_length(tmp_path, net, capsys):
+    out = tmp_path / "g.h5"
+    assert run(net, out, "--xdirection", "gradient", *FINE) == 0
+    length = float(capsys.readouterr().out.split("length ")[1].split()[0])
+    loss = read_surface(out).fields["train_loss"]
+    assert (loss[2] - loss[0]) / 2e-5 == pytest.approx(length, rel=1e-4)
+
+
+def test_mixed_with_random_ones_and_orthogonal(tmp_path, net, capsys):
+    out = tmp_path / "m.h5"
+    line = ["--xdirection", "eigenvector", "--ydirection", "gradient", "--orthogonalize", "--x=-1:1:3", "--y=-1:1:3"]
+    assert run(net, out, *line) == 0
+    found = read_directions(tmp_path / "m_d.h5")
+    x, y = flat(found.x), flat(found.y)
+    assert abs(x @ y) <= 1e-6
+    assert np.linalg.norm(y) == pytest.approx(1, rel=1e-5)
+    assert set(read_surface(out).about["second_derivatives"]) == {"xx", "xy", "yy"}
+    assert "second derivative of the train loss along y" in capsys.readouterr().out
+    assert run(net, out, *line) == 0  # complete: nothing to do
+    assert run(net, tmp_path / "r.h5", "--xdirection", "random", "--xnorm", "unit", "--ydirection", "eigenvector:2",
+               "--ynorm", "filter", "--x=-1:1:3", "--y=-1:1:3") == 0  # fmt: skip
+    random = read_directions(tmp_path / "r_d.h5").x
+    assert np.linalg.norm(flat(random)) == pytest.approx(1, rel=1e-5)
+
+
+def test_a_filter_normalized_eigenvector_has_the_filters_norms(tmp_path, net):
+    from models import read_state
+
+    assert (
+        run(
+            net,
+            tmp_path / "f.h5",
+            "--xdirection",
+            "eigenvector",
+            "--xnorm",
+            "filter",
+            "--xignore",
+            "biasbn",
+            "--x=-1:1:3",
+        )
+        == 0
+    )
+    weights = [value for _, value in sorted(read_state(net).items(), key=lambda item: item[0].replace("weight", "a"))]
+    for d, w in zip(read_directions(tmp_path / "f_d.h5").x, weights, strict=True):
+        if w.dim() > 1:
+            np.testing.assert_allclose(np.linalg.norm(d, axis=1), w.flatten(1).norm(dim=1), rtol=1e-4)
+        else:
+            assert not d.any()
+
+
+def test_a_saved_direction_is_used_as_it_is(tmp_path, net):
+    assert run(net, tmp_path / "a.h5", "--x=-1:1:3", "--y=-1:1:3") == 0
+    saved = tmp_path / "a_d.h5"
+    assert run(net, tmp_path / "b.h5", "--xdirection", f"{saved}:2", "--x=-1:1:3") == 0
+    np.testing.assert_array_equal(flat(read_directions(tmp_path / "b_d.h5").x), flat(read_directions(saved).y))
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "line"),
+    [
+        (["--xdirection", "sideways"], 2, "give random, gradient, eigenvector"),
+        (["--xdirection", "eigenvector:0"], 2, "numbered from 1"),
+        (["--xdirection", "gradient:2"], 2, "others not at all"),
+        (["--xdirection", "missing.h5"], 3, "no file missing.h5"),
+        (["--xdirection", "SPECTRUM:9"], 3, "holds 4 eigenvectors, and number 9"),
+        (["--xdirection", "gradient", "--dir_type", "states"], 2, "belong to the parameters alone"),
+        (["--ydirection", "gradient"], 2, "needs --y"),
+        (["--orthogonalize"], 2, "needs --y"),
+        (
+            ["--xdirection", "gradient", "--ydirection", "gradient", "--orthogonalize", "--y=-1:1:3"],
+            3,
+            "nothing is left",
+        ),
+        (["--xdirection", "gradient", "--model_file2", "NET"], 2, "leave one out"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, net, spectrum, capsys, more, code, line):
+    more = [word.replace("SPECTRUM", str(spectrum)).replace("NET", str(net)) for word in more]
+    assert run(net, tmp_path / "s.h5", "--x=-1:1:3", *more) == code
+    message = capsys.readouterr().err
+    assert line in message
+    assert message.count("\n") == 1

@@ -1,0 +1,184 @@
+"""hessian_spectrum.py against explicit Hessians, alone and under mpirun."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import LAST, explicit_hessian, python, write_checkpoint
+
+import hessian_spectrum
+import plot_spectrum
+from h5_util import describe, read_findings
+from models import build, load_into, read_state
+
+MPIRUN = Path(sys.executable).parent / "mpirun"
+MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
+
+
+def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
+    return ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "50", "--model_file", str(checkpoint),
+            "--spectrum_file", str(out), "--top", "3", "--threads", "1", *more]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("net") / "net.safetensors", "mlp")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, net) -> Path:
+    """Everything there is, of the last layer."""
+    out = tmp_path_factory.mktemp("whole") / "s.h5"
+    more = [
+        "--parameters",
+        LAST,
+        "--layers",
+        "--activations",
+        "--probes",
+        "3",
+        "--steps",
+        "20",
+        "--trace_error",
+        "0.01",
+    ]
+    assert hessian_spectrum.main(command(net, out, *more, "--npz", str(out.with_suffix(".npz")), "--plot")) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def exact(net, mini) -> np.ndarray:
+    own = build("mlp", (1, 28, 28))
+    load_into(own, read_state(net), str(net))
+    return explicit_hessian(own.eval(), mini, ["5.weight", "5.bias"])
+
+
+def test_against_the_explicit_hessian(whole, exact):
+    found, values = read_findings(whole).arrays, np.linalg.eigvalsh(exact)
+    np.testing.assert_allclose(found["eigenvalues"], values[:-4:-1], rtol=1e-3)
+    assert (found["residuals"] <= 1e-3 * found["eigenvalues"]).all()
+    assert abs(float(found["min_eig"]) - values[0]) <= 1e-5 * values[-1]
+    assert abs(float(found["trace"]) - values.sum()) <= 3 * float(found["trace_se"])
+    assert float(found["trace_se"]) <= 0.01 * float(found["trace"])
+    assert found["layers/trace"][0] == pytest.approx(float(found["trace"]))
+    assert found["layers/max_eig"][0] == pytest.approx(values[-1], rel=1e-3)
+    vectors = found["eigenvectors"][:3].astype(float)
+    np.testing.assert_allclose(exact @ vectors.T, vectors.T * values[:-4:-1], atol=2e-3 * values[-1])
+    known, low, high = found["effective_dimension"]
+    assert known <= low <= (np.maximum(values, 0) / (np.maximum(values, 0) + 5e-4)).sum() * 1.02
+    assert (np.maximum(values, 0) / (np.maximum(values, 0) + 5e-4)).sum() <= high * 1.02
+
+
+def test_the_numpy_file_figures_and_description(whole):
+    with np.load(whole.with_suffix(".npz")) as saved:
+        np.testing.assert_array_equal(saved["pos_evals"][:3], read_findings(whole).arrays["eigenvalues"])
+    for end in ("density", "layers", "activations"):
+        assert Path(f"{whole}_{end}.png").stat().st_size > 5000
+    assert "trace: " in describe(whole)
+    assert plot_spectrum.main(["--spectrum_file", str(whole), "--out", str(whole.with_name("again"))]) == 0
+
+
+def test_a_second_run_adds_what_is_missing(tmp_path, net, capsys, exact):
+    out = tmp_path / "s.h5"
+    assert hessian_spectrum.main(command(net, out, "--parameters", LAST)) == 0
+    before = read_findings(out).arrays
+    capsys.readouterr()
+    more = ["--parameters", LAST, "--layers", "--trace_error", "0.01"]
+    assert hessian_spectrum.main(command(net, out, *more)) == 0
+    said, after = capsys.readouterr().out, read_findings(out).arrays
+    assert "eigenvalues: in the file already" in said
+    assert "density: in the file already" in said
+    np.testing.assert_array_equal(before["eigenvalues"], after["eigenvalues"])
+    assert abs(float(after["trace"]) - np.trace(exact)) <= 3 * float(after["trace_se"])
+    assert hessian_spectrum.main(command(net, out, "--parameters", LAST, "--limit", "40")) == 3
+    assert "data = " in capsys.readouterr().err
+
+
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_samples_spread_over_ranks_give_the_same_numbers(tmp_path, net, whole, ranks):
+    out = tmp_path / "s.h5"
+    args = command(net, out, "--parameters", LAST, "--activations", "--trace_error", "0.01", "--mpi")
+    result = python("hessian_spectrum.py", *args, launcher=[MPIRUN, "-n", ranks])
+    assert result.returncode == 0, result.stderr
+    found, alone = read_findings(out).arrays, read_findings(whole).arrays
+    np.testing.assert_allclose(found["eigenvalues"], alone["eigenvalues"], rtol=1e-6)
+    np.testing.assert_allclose(found["trace"], alone["trace"], rtol=1e-5)
+    errors = np.hypot(found["activations/trace_se"], alone["activations/trace_se"])
+    assert (np.abs(found["activations/trace"] - alone["activations/trace"]) <= 4 * errors).all()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "line"),
+    [
+        (["--parameters", "nothing"], 2, "no parameter is called like nothing"),
+        (["--activations", "nothing"], 2, "no layer is called like nothing"),
+        (["--npz", "out.txt"], 2, "has to end in .npz"),
+        (["--trace_error", "0"], 2, "is not above 0"),
+        (["--split", "both"], 2, "invalid choice"),
+        (["--model", "resnet20"], 3, "of another architecture"),
+        (["--compile"], 2, "only what is folded can be compiled"),
+        (["--cuda"], 2, "no CUDA device"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, net, capsys, more, code, line):
+    import torch
+
+    if more == ["--cuda"] and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    try:
+        found = hessian_spectrum.main(command(net, tmp_path / "s.h5", *more))
+    except SystemExit as error:
+        found = error.code
+    assert found == code
+    message = capsys.readouterr().err
+    assert line in message
+    assert message.count("\n") == 1
+
+
+def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
+    import torch
+    from torch import nn
+
+    import models
+    import preparation
+
+    class Noisy(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) + torch.randn(len(x), 10)
+
+    def noisy(*_):
+        return Noisy(nn.Flatten(), nn.Linear(784, 10))
+
+    monkeypatch.setattr(models, "build", noisy)
+    monkeypatch.setattr(preparation, "network_for", noisy)
+    monkeypatch.setattr(hessian_spectrum, "network_for", noisy)
+    models.save_state(tmp_path / "noisy.safetensors", noisy())
+    assert hessian_spectrum.main(command(tmp_path / "noisy.safetensors", tmp_path / "s.h5")) == 3
+    assert "random" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_signal_keeps_what_is_finished(tmp_path, net):
+    import os
+    import signal
+    import subprocess
+    import time
+
+    from conftest import ROOT
+
+    out = tmp_path / "s.h5"
+    args = command(net, out, "--probes", "200", "--steps", "200")
+    run = subprocess.Popen([sys.executable, "hessian_spectrum.py", *args], cwd=ROOT, stderr=subprocess.PIPE,
+                           stdout=subprocess.DEVNULL, text=True)  # fmt: skip
+    deadline = time.monotonic() + 100
+    while not (out.exists() and "trace" in read_findings(out).arrays):
+        assert run.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(run.pid, signal.SIGTERM)
+    assert "stopped by SIGTERM in the part 'density'" in run.communicate(timeout=60)[1]
+    assert run.returncode == 4
+    assert hessian_spectrum.main(command(net, out)) == 0
+    assert "density/grid" in read_findings(out).arrays
