@@ -27,7 +27,7 @@ DECADES = 5.0  # a wider span is cut at the top, to keep the basin readable
 
 
 def title_of(name: str) -> str:
-    return TITLES.get(name, name.replace("_", " "))
+    return name if name.startswith("$") else TITLES.get(name, name.replace("_", " "))
 
 
 @contextmanager

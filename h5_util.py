@@ -1,4 +1,4 @@
-"""The file formats: surfaces and directions in HDF5, new ones and those of the original release.
+"""The file formats: surfaces, directions and spectra in HDF5, new ones and those of the original release.
 
     python h5_util.py FILE                     what a file holds, and how much of it is done
     python h5_util.py FILE --export OUT.npz    x, y, done and every field as (ny, nx) or (nx,)
@@ -7,7 +7,7 @@
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
 `done`, `statistics/<split>/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own
 data. `directions` leads to the direction file. A file of the original release has none of these but the coordinates
-and fields; it is read as it is.
+and fields; it is read as it is. A spectrum file holds what hessian_spectrum.py has found, with the same attributes.
 """
 
 import argparse
@@ -415,11 +415,18 @@ def describe_findings(findings: Findings) -> str:
 
 
 def export(path: str | Path, out: str | Path) -> None:
-    """Write x, y, done and every field of a surface as a compressed .npz. Raises BadInput, CannotWrite."""
-    surface = read_surface(path)
-    arrays = {"x": surface.grid.x, "done": surface.done, **surface.fields}
-    if surface.grid.y is not None:
-        arrays["y"] = surface.grid.y
+    """Write x, y, done and every field of a surface, or all of a spectrum, as a compressed .npz.
+
+    Raises BadInput, CannotWrite.
+    """
+    arrays: dict[str, np.ndarray]
+    if is_findings(path):
+        arrays = dict(read_findings(path).arrays)
+    else:
+        surface = read_surface(path)
+        arrays = {"x": surface.grid.x, "done": surface.done, **surface.fields}
+        if surface.grid.y is not None:
+            arrays["y"] = surface.grid.y
     try:
         with open(out, "wb") as f:
             np.savez_compressed(f, **arrays)  # type: ignore[arg-type]

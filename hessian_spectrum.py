@@ -206,17 +206,25 @@ def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
     hessian = Hessian(net, data, LOSSES[job.loss], parameters=job.parameters, matrices_only=job.matrices_only,
                       compiled=job.compiled, reduce=total_everywhere, **common)  # fmt: skip
     hessian.reduce = reduce  # from here on rank 0 alone uses the sums
-    calls: dict[str, Callable[..., Any]] = {
-        "product": lambda vector, names: hessian(torch.from_numpy(vector), names),
-        "gradient": hessian.gradient,
-    }
+    calls: dict[str, Callable[..., Any]] = {"product": lambda vector, names: hessian(torch.from_numpy(vector), names)}
     if job.activations is not None:
         activations = Activations(net, data, LOSSES[job.loss], patterns=job.activations, at=job.at,
                                   reduce=total_everywhere, **common)  # fmt: skip
         activations.reduce = reduce
         calls["activations"] = lambda seed: activations(seed * world.size + world.rank)
         calls["layers"] = lambda: activations.layers
-    return calls, hessian
+
+    def fitting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*arguments: Any) -> Any:
+            try:
+                return call(*arguments)
+            except torch.cuda.OutOfMemoryError as error:
+                raise BadUsage(f"a batch of {job.batch_size} does not fit into the memory of {device}: "
+                               "use a smaller --batch_size") from error  # fmt: skip
+
+        return guarded
+
+    return {name: fitting(call) for name, call in calls.items()}, hessian
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import numpy as np
 
 import options
 from errors import BadInput, BadUsage, Stop, say
-from preparation import Problem, Setting, device_of, provenance, read_setting
+from preparation import Problem, Setting, device_of, provenance, read_setting, tell
 from recorder import Log, fill, resume
 from scheduler import World, follow
 from surface import Grid, Surface
@@ -75,7 +75,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     setting, job = world.computing.submit(prepare, world, args, command, log).result()
     surf_file, pending = setting.surf_file, job.surface.pending()
     if args.dry_run:
-        tell(setting, job, world)
+        tell(setting, job.surface, job.threads, world)
         world.share(None)
         say(f"would compute {len(pending)} of {job.surface.grid.size} cells")
         return 0
@@ -84,7 +84,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     if len(pending):
         job, operator = world.computing.submit(checked, job, world).result()
     if args.verbose:
-        tell(setting, job, world)
+        tell(setting, job.surface, job.threads, world)
     world.share(job)
     surface = job.surface
     log.line(f"started: {shlex.join(command)}")
@@ -135,19 +135,6 @@ def file_name(dir_file: Path, args: argparse.Namespace, data: options.DataChoice
     what = "_hessian_eigen" + "_matrices" * args.matrices_only + "".join(f"_{part}" for part in args.parameters)
     base = options.surface_name(dir_file, args, data)
     return options.shortened(base.with_name(f"{base.stem}{what.replace('/', '_')}.h5"))
-
-
-def tell(setting: Setting, job: Job, world: World) -> None:
-    """The resolved configuration."""
-    for name, value in {
-        **job.surface.request,
-        **job.surface.plan,
-        "threads per rank": job.threads,
-        "ranks": world.size,
-        "direction file": setting.dir_file,
-        "surface file": setting.surf_file,
-    }.items():
-        say(f"{name} = {value or ('to be found out' if name == 'path' else value)}")
 
 
 def operator_of(job: Job, world: World) -> "tuple[Hessian, Affine]":

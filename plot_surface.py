@@ -21,7 +21,7 @@ import numpy as np
 
 import options
 from errors import BadInput, BadUsage, Stop, say
-from preparation import Problem, Setting, device_of, provenance, read_setting
+from preparation import Problem, Setting, device_of, provenance, read_setting, tell
 from recorder import Log, fill, resume
 from scheduler import World, follow
 from surface import Grid, Surface, Tolerance
@@ -71,7 +71,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     setting, job = world.computing.submit(prepare, world, args, command, log).result()
     surf_file, pending = setting.surf_file, job.surface.pending(job.tolerance)
     if args.dry_run:
-        tell(setting, job, world)
+        tell(setting, job.surface, job.threads, world)
         world.share(None)
         say(f"would compute {len(pending)} of {job.surface.grid.size} cells")
         return 0
@@ -81,7 +81,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
         job, evaluator = world.computing.submit(tuned, job, world, len(pending), args.batch_size).result()
         pending = job.surface.pending(job.tolerance)
     if args.verbose:
-        tell(setting, job, world)
+        tell(setting, job.surface, job.threads, world)
     world.share(job)
     # From here on the evaluator alone holds networks and data.
     dir_file, embed, surface = setting.dir_file, setting.directions if setting.embed else None, job.surface
@@ -159,19 +159,6 @@ def say_what_stays(surf_file: Path, surface: Surface, args: argparse.Namespace, 
     before = surface.about.get("threads_per_rank", threads)
     if before != threads:
         say(f"note: {surf_file} was started with {before} threads per rank, now {threads}: the last digits may differ")
-
-
-def tell(setting: Setting, job: Job, world: World) -> None:
-    """The resolved configuration."""
-    for name, value in {
-        **job.surface.request,
-        **job.plan,
-        "threads per rank": job.threads,
-        "ranks": world.size,
-        "direction file": setting.dir_file,
-        "surface file": setting.surf_file,
-    }.items():
-        say(f"{name} = {'to be measured' if value == 0 and name in job.plan else value}")
 
 
 def evaluator_of(job: Job, world: World) -> "Evaluator":

@@ -23,7 +23,7 @@ from errors import BadInput, BadUsage, say
 from h5_util import Directions, embeds_directions, read_surface, write_directions
 from recorder import Log
 from scheduler import World
-from surface import Grid
+from surface import Grid, Surface
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
@@ -237,6 +237,20 @@ def provenance(world: World, command: Sequence[str], threads: int, seed: int) ->
         "seed": seed,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
+
+
+def tell(setting: Setting, surface: Surface, threads: int, world: World) -> None:
+    """Print the resolved configuration; what is 0 or empty in the plan is still to be measured."""
+    for name, value in {
+        **surface.request,
+        **surface.plan,
+        "threads per rank": threads,
+        "ranks": world.size,
+        "direction file": setting.dir_file,
+        "surface file": setting.surf_file,
+    }.items():
+        open_yet = name in surface.plan and value in (0, "") and value is not False and name != "seed"
+        say(f"{name} = {'to be measured' if open_yet else value}")
 
 
 def is_surface(path: Path) -> bool:

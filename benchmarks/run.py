@@ -2,7 +2,8 @@
 
     python benchmarks/run.py [--losses FILE] [NAME ...]
 
-NAME: point, many_points, ranks, tolerance, memory, startup, precision. Rows of benchmarks that are not run are kept.
+NAME: point, many_points, ranks, tolerance, memory, startup, precision, products, eigenpairs,
+eigen_map. Rows of benchmarks that are not run are kept.
 """
 
 import argparse
@@ -18,7 +19,18 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("point", "many_points", "ranks", "tolerance", "memory", "startup", "precision")
+NAMES = (
+    "point",
+    "many_points",
+    "ranks",
+    "tolerance",
+    "memory",
+    "startup",
+    "precision",
+    "products",
+    "eigenpairs",
+    "eigen_map",
+)
 OUT = HERE / "RESULTS.md"
 
 

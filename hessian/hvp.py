@@ -217,10 +217,15 @@ class Hessian:
 
 
 def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
-    """Raise BadInput when two evaluations at the same weights differ, as with dropout in eval mode or noise."""
+    """Raise BadInput when two products at the same weights differ, as with dropout in eval mode or noise.
+
+    Or when they are not finite.
+    """
     probe = torch.randn(operator.size, generator=torch.Generator().manual_seed(0)).to(operator.device, operator.dtype)
     with torch.random.fork_rng():
         first, second = operator(probe), operator(probe)
+    if not torch.isfinite(first).all():
+        raise BadInput("the Hessian of this network's loss is not finite: a weight is not, or the loss overflows")
     error = float((first - second).norm() / first.norm().clamp(min=1e-30))
     if not error <= tolerance:
         raise BadInput(f"two products with the same vector differ by {error:.1e}: the network or its loss is random "

@@ -85,6 +85,12 @@ def checkpoint(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "net.safetensors", "mlp")
 
 
+@pytest.fixture(scope="session")
+def perceptron(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, for tests that leave it as it is."""
+    return write_checkpoint(tmp_path_factory.mktemp("perceptron") / "net.safetensors", "mlp")
+
+
 def write_noise(path: Path, count: int) -> str:
     """Random images and labels as a user's own tensors."""
     rng = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import surface_command, write_checkpoint
+from conftest import surface_command
 
 import hessian_spectrum
 import plot_surface
@@ -12,14 +12,9 @@ from h5_util import read_directions, read_surface
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("net") / "net.safetensors", "mlp")
-
-
-@pytest.fixture(scope="module")
-def spectrum(tmp_path_factory, net) -> Path:
+def spectrum(tmp_path_factory, perceptron) -> Path:
     out = tmp_path_factory.mktemp("spectrum") / "s.h5"
-    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(net),
+    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(perceptron),
             "--spectrum_file", str(out), "--top", "3", "--trace_most", "5"]  # fmt: skip
     assert hessian_spectrum.main(line) == 0
     return out
@@ -46,62 +41,52 @@ def second_difference(out: Path) -> float:
 FINE = ["--x=-1e-5:1e-5:3", "--precision", "float64"]
 
 
-def test_along_a_unit_eigenvector_the_curvature_is_the_eigenvalue(tmp_path, net, spectrum):
+def test_along_a_unit_eigenvector_the_curvature_is_the_eigenvalue(tmp_path, perceptron, spectrum):
     from h5_util import read_findings
 
     values = read_findings(spectrum).arrays["eigenvalues"]
     for k, what in ((1, "eigenvector"), (2, "eigenvector:2"), (3, f"{spectrum}:3")):
         out = tmp_path / f"{k}.h5"
-        assert run(net, out, "--xdirection", what, *FINE) == 0
+        assert run(perceptron, out, "--xdirection", what, *FINE) == 0
         stored = read_surface(out).about["second_derivatives"]["xx"]
         assert stored == pytest.approx(values[k - 1], rel=1e-4)
         assert second_difference(out) == pytest.approx(stored, rel=2e-2)  # the network has kinks
         assert np.linalg.norm(flat(read_directions(tmp_path / f"{k}_d.h5").x)) == pytest.approx(1, rel=1e-5)
 
 
-def test_along_the_gradient_the_slope_is_its_length(tmp_path, net, capsys):
+def test_along_the_gradient_the_slope_is_its_length(tmp_path, perceptron, capsys):
     out = tmp_path / "g.h5"
-    assert run(net, out, "--xdirection", "gradient", *FINE) == 0
+    assert run(perceptron, out, "--xdirection", "gradient", *FINE) == 0
     length = float(capsys.readouterr().out.split("length ")[1].split()[0])
     loss = read_surface(out).fields["train_loss"]
     assert (loss[2] - loss[0]) / 2e-5 == pytest.approx(length, rel=1e-4)
 
 
-def test_mixed_with_random_ones_and_orthogonal(tmp_path, net, capsys):
+def test_mixed_with_random_ones_and_orthogonal(tmp_path, perceptron, capsys):
     out = tmp_path / "m.h5"
     line = ["--xdirection", "eigenvector", "--ydirection", "gradient", "--orthogonalize", "--x=-1:1:3", "--y=-1:1:3"]
-    assert run(net, out, *line) == 0
+    assert run(perceptron, out, *line) == 0
     found = read_directions(tmp_path / "m_d.h5")
     x, y = flat(found.x), flat(found.y)
     assert abs(x @ y) <= 1e-6
     assert np.linalg.norm(y) == pytest.approx(1, rel=1e-5)
     assert set(read_surface(out).about["second_derivatives"]) == {"xx", "xy", "yy"}
     assert "second derivative of the train loss along y" in capsys.readouterr().out
-    assert run(net, out, *line) == 0  # complete: nothing to do
-    assert run(net, tmp_path / "r.h5", "--xdirection", "random", "--xnorm", "unit", "--ydirection", "eigenvector:2",
+    assert run(perceptron, out, *line) == 0  # complete: nothing to do
+    assert run(perceptron, tmp_path / "r.h5", "--xdirection", "random", "--xnorm", "unit", "--ydirection", "eigenvector:2",
                "--ynorm", "filter", "--x=-1:1:3", "--y=-1:1:3") == 0  # fmt: skip
     random = read_directions(tmp_path / "r_d.h5").x
     assert np.linalg.norm(flat(random)) == pytest.approx(1, rel=1e-5)
 
 
-def test_a_filter_normalized_eigenvector_has_the_filters_norms(tmp_path, net):
+def test_a_filter_normalized_eigenvector_has_the_filters_norms(tmp_path, perceptron):
     from models import read_state
 
-    assert (
-        run(
-            net,
-            tmp_path / "f.h5",
-            "--xdirection",
-            "eigenvector",
-            "--xnorm",
-            "filter",
-            "--xignore",
-            "biasbn",
-            "--x=-1:1:3",
-        )
-        == 0
-    )
-    weights = [value for _, value in sorted(read_state(net).items(), key=lambda item: item[0].replace("weight", "a"))]
+    filtered = ["--xdirection", "eigenvector", "--xnorm", "filter", "--xignore", "biasbn"]
+    assert run(perceptron, tmp_path / "f.h5", *filtered, "--x=-1:1:3") == 0
+    weights = [
+        value for _, value in sorted(read_state(perceptron).items(), key=lambda item: item[0].replace("weight", "a"))
+    ]
     for d, w in zip(read_directions(tmp_path / "f_d.h5").x, weights, strict=True):
         if w.dim() > 1:
             np.testing.assert_allclose(np.linalg.norm(d, axis=1), w.flatten(1).norm(dim=1), rtol=1e-4)
@@ -109,10 +94,10 @@ def test_a_filter_normalized_eigenvector_has_the_filters_norms(tmp_path, net):
             assert not d.any()
 
 
-def test_a_saved_direction_is_used_as_it_is(tmp_path, net):
-    assert run(net, tmp_path / "a.h5", "--x=-1:1:3", "--y=-1:1:3") == 0
+def test_a_saved_direction_is_used_as_it_is(tmp_path, perceptron):
+    assert run(perceptron, tmp_path / "a.h5", "--x=-1:1:3", "--y=-1:1:3") == 0
     saved = tmp_path / "a_d.h5"
-    assert run(net, tmp_path / "b.h5", "--xdirection", f"{saved}:2", "--x=-1:1:3") == 0
+    assert run(perceptron, tmp_path / "b.h5", "--xdirection", f"{saved}:2", "--x=-1:1:3") == 0
     np.testing.assert_array_equal(flat(read_directions(tmp_path / "b_d.h5").x), flat(read_directions(saved).y))
 
 
@@ -135,9 +120,9 @@ def test_a_saved_direction_is_used_as_it_is(tmp_path, net):
         (["--xdirection", "gradient", "--model_file2", "NET"], 2, "leave one out"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path, net, spectrum, capsys, more, code, line):
-    more = [word.replace("SPECTRUM", str(spectrum)).replace("NET", str(net)) for word in more]
-    assert run(net, tmp_path / "s.h5", "--x=-1:1:3", *more) == code
+def test_bad_input_is_one_line(tmp_path, perceptron, spectrum, capsys, more, code, line):
+    more = [word.replace("SPECTRUM", str(spectrum)).replace("NET", str(perceptron)) for word in more]
+    assert run(perceptron, tmp_path / "s.h5", "--x=-1:1:3", *more) == code
     message = capsys.readouterr().err
     assert line in message
     assert message.count("\n") == 1

@@ -238,3 +238,24 @@ def test_the_compiled_way_gives_the_same_product():
     eager, compiled = (Hessian(net, data, LOSSES["crossentropy"], batch_size=6, compiled=way) for way in (False, True))
     v = torch.randn(eager.size, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(compiled(v), eager(v), rtol=1e-4, atol=1e-5)
+
+
+def test_a_hessian_that_is_not_finite_is_refused():
+    net = seeded(mlp).double()
+    net[0].weight[0, 0] = torch.inf
+    with pytest.raises(BadInput, match="not finite"):
+        check_deterministic(Hessian(net, CASES["mlp"][1], LOSSES["crossentropy"]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("case", list(CASES))
+def test_products_on_a_device_are_those_of_the_cpu(case):
+    make, data = CASES[case]
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-3)):
+        net = seeded(make).to(dtype)
+        cpu, cuda = (Hessian(net, data, LOSSES["crossentropy"], device=device) for device in ("cpu", "cuda"))
+        v = torch.randn(cpu.size, generator=torch.Generator().manual_seed(0), dtype=dtype)
+        error = (cuda(v).cpu() - cpu(v)).norm() / cpu(v).norm()
+        assert error <= tolerance
+        found, expected = (lanczos(operator, top=2, bottom=1, tolerance=1e-4) for operator in (cuda, cpu))
+        assert abs(found.values - expected.values).max() <= 1e-3 * expected.values[0]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAST, explicit_hessian, python, write_checkpoint
+from conftest import LAST, explicit_hessian, python
 
 import hessian_spectrum
 import plot_spectrum
-from h5_util import describe, read_findings
+from h5_util import describe, export, read_findings
 from models import build, load_into, read_state
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
@@ -23,12 +23,7 @@ def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("net") / "net.safetensors", "mlp")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, net) -> Path:
+def whole(tmp_path_factory, perceptron) -> Path:
     """Everything there is, of the last layer."""
     out = tmp_path_factory.mktemp("whole") / "s.h5"
     more = [
@@ -43,14 +38,14 @@ def whole(tmp_path_factory, net) -> Path:
         "--trace_error",
         "0.01",
     ]
-    assert hessian_spectrum.main(command(net, out, *more, "--npz", str(out.with_suffix(".npz")), "--plot")) == 0
+    assert hessian_spectrum.main(command(perceptron, out, *more, "--npz", str(out.with_suffix(".npz")), "--plot")) == 0
     return out
 
 
 @pytest.fixture(scope="module")
-def exact(net, mini) -> np.ndarray:
+def exact(perceptron, mini) -> np.ndarray:
     own = build("mlp", (1, 28, 28))
-    load_into(own, read_state(net), str(net))
+    load_into(own, read_state(perceptron), str(perceptron))
     return explicit_hessian(own.eval(), mini, ["5.weight", "5.bias"])
 
 
@@ -76,30 +71,42 @@ def test_the_numpy_file_figures_and_description(whole):
     for end in ("density", "layers", "activations"):
         assert Path(f"{whole}_{end}.png").stat().st_size > 5000
     assert "trace: " in describe(whole)
+    export(whole, whole.with_name("all.npz"))
+    with np.load(whole.with_name("all.npz")) as saved:
+        np.testing.assert_array_equal(saved["density/grid"], read_findings(whole).arrays["density/grid"])
     assert plot_spectrum.main(["--spectrum_file", str(whole), "--out", str(whole.with_name("again"))]) == 0
 
 
-def test_a_second_run_adds_what_is_missing(tmp_path, net, capsys, exact):
+def test_a_damaged_file_is_noticed(tmp_path, whole, capsys):
+    broken = tmp_path / "s.h5"
+    content = bytearray(whole.read_bytes())
+    content[content.index(read_findings(whole).arrays["eigenvectors"].tobytes()[:64])] ^= 1
+    broken.write_bytes(content)
+    assert plot_spectrum.main(["--spectrum_file", str(broken)]) == 3
+    assert "checksum" in capsys.readouterr().err
+
+
+def test_a_second_run_adds_what_is_missing(tmp_path, perceptron, capsys, exact):
     out = tmp_path / "s.h5"
-    assert hessian_spectrum.main(command(net, out, "--parameters", LAST)) == 0
+    assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST)) == 0
     before = read_findings(out).arrays
     capsys.readouterr()
     more = ["--parameters", LAST, "--layers", "--trace_error", "0.01"]
-    assert hessian_spectrum.main(command(net, out, *more)) == 0
+    assert hessian_spectrum.main(command(perceptron, out, *more)) == 0
     said, after = capsys.readouterr().out, read_findings(out).arrays
     assert "eigenvalues: in the file already" in said
     assert "density: in the file already" in said
     np.testing.assert_array_equal(before["eigenvalues"], after["eigenvalues"])
     assert abs(float(after["trace"]) - np.trace(exact)) <= 3 * float(after["trace_se"])
-    assert hessian_spectrum.main(command(net, out, "--parameters", LAST, "--limit", "40")) == 3
+    assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--limit", "40")) == 3
     assert "data = " in capsys.readouterr().err
 
 
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_samples_spread_over_ranks_give_the_same_numbers(tmp_path, net, whole, ranks):
+def test_samples_spread_over_ranks_give_the_same_numbers(tmp_path, perceptron, whole, ranks):
     out = tmp_path / "s.h5"
-    args = command(net, out, "--parameters", LAST, "--activations", "--trace_error", "0.01", "--mpi")
+    args = command(perceptron, out, "--parameters", LAST, "--activations", "--trace_error", "0.01", "--mpi")
     result = python("hessian_spectrum.py", *args, launcher=[MPIRUN, "-n", ranks])
     assert result.returncode == 0, result.stderr
     found, alone = read_findings(out).arrays, read_findings(whole).arrays
@@ -122,13 +129,13 @@ def test_samples_spread_over_ranks_give_the_same_numbers(tmp_path, net, whole, r
         (["--cuda"], 2, "no CUDA device"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path, net, capsys, more, code, line):
+def test_bad_input_is_one_line(tmp_path, perceptron, capsys, more, code, line):
     import torch
 
     if more == ["--cuda"] and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     try:
-        found = hessian_spectrum.main(command(net, tmp_path / "s.h5", *more))
+        found = hessian_spectrum.main(command(perceptron, tmp_path / "s.h5", *more))
     except SystemExit as error:
         found = error.code
     assert found == code
@@ -160,7 +167,7 @@ def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_signal_keeps_what_is_finished(tmp_path, net):
+def test_a_signal_keeps_what_is_finished(tmp_path, perceptron):
     import os
     import signal
     import subprocess
@@ -169,7 +176,7 @@ def test_a_signal_keeps_what_is_finished(tmp_path, net):
     from conftest import ROOT
 
     out = tmp_path / "s.h5"
-    args = command(net, out, "--probes", "200", "--steps", "200")
+    args = command(perceptron, out, "--probes", "200", "--steps", "200")
     run = subprocess.Popen([sys.executable, "hessian_spectrum.py", *args], cwd=ROOT, stderr=subprocess.PIPE,
                            stdout=subprocess.DEVNULL, text=True)  # fmt: skip
     deadline = time.monotonic() + 100
@@ -180,5 +187,13 @@ def test_a_signal_keeps_what_is_finished(tmp_path, net):
     os.kill(run.pid, signal.SIGTERM)
     assert "stopped by SIGTERM in the part 'density'" in run.communicate(timeout=60)[1]
     assert run.returncode == 4
-    assert hessian_spectrum.main(command(net, out)) == 0
+    assert hessian_spectrum.main(command(perceptron, out)) == 0
     assert "density/grid" in read_findings(out).arrays
+
+
+@pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="no CUDA device")
+def test_on_a_device(tmp_path, perceptron, whole):
+    out = tmp_path / "s.h5"
+    assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--activations", "--cuda")) == 0
+    found, expected = (read_findings(file).arrays["eigenvalues"] for file in (out, whole))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)

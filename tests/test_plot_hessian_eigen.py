@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAST, explicit_hessian, python, write_checkpoint
+from conftest import LAST, explicit_hessian, python
 
 import figures
 import plot_1D
@@ -32,20 +32,15 @@ PLANE = ["--x=-1:1:4", "--y=-1:1:3", "--chain", "2"]
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("net") / "net.safetensors", "mlp")
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory, net) -> Path:
+def alone(tmp_path_factory, perceptron) -> Path:
     out = tmp_path_factory.mktemp("alone") / "e.h5"
-    assert plot_hessian_eigen.main(command(net, out, *PLANE, "--plot")) == 0
+    assert plot_hessian_eigen.main(command(perceptron, out, *PLANE, "--plot")) == 0
     return out
 
 
-def test_against_the_explicit_hessian_at_every_cell(alone, net, mini):
+def test_against_the_explicit_hessian_at_every_cell(alone, perceptron, mini):
     own = build("mlp", (1, 28, 28))
-    load_into(own, read_state(net), str(net))
+    load_into(own, read_state(perceptron), str(perceptron))
     own.eval().requires_grad_(False)
     directions = read_directions(alone.with_name("directions.h5"))
     plane = Affine(tensors(own), *(as_point(d, own, "weights", "it") for d in (directions.x, directions.y)))
@@ -61,71 +56,71 @@ def test_against_the_explicit_hessian_at_every_cell(alone, net, mini):
 
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_any_number_of_ranks_gives_the_same_bits(tmp_path, net, alone, ranks):
+def test_any_number_of_ranks_gives_the_same_bits(tmp_path, perceptron, alone, ranks):
     out = tmp_path / "e.h5"
-    result = python("plot_hessian_eigen.py", *command(net, out, *PLANE, "--mpi"), launcher=[MPIRUN, "-n", ranks])
+    result = python("plot_hessian_eigen.py", *command(perceptron, out, *PLANE, "--mpi"), launcher=[MPIRUN, "-n", ranks])
     assert result.returncode == 0, result.stderr
     found, expected = read_surface(out), read_surface(alone)
     for name in plot_hessian_eigen.FIELDS:
         np.testing.assert_array_equal(found.fields[name], expected.fields[name])
 
 
-def test_a_resumed_map_has_the_same_bits_and_computes_whole_chains(tmp_path, net, alone, capsys):
+def test_a_resumed_map_has_the_same_bits_and_computes_whole_chains(tmp_path, perceptron, alone, capsys):
     out, whole = tmp_path / "e.h5", read_surface(alone)
     shutil.copy(alone.with_name("directions.h5"), tmp_path / "directions.h5")
     done = whole.done.copy()
     done.flat[[1, 6]] = False
     values = {name: np.where(done, value, np.nan) for name, value in whole.values.items()}
     write_surface(out, replace(whole, done=done, values=values), tmp_path / "directions.h5")
-    assert plot_hessian_eigen.main(command(net, out, *PLANE, "--chain", "5")) == 0  # the file's plan stays
+    assert plot_hessian_eigen.main(command(perceptron, out, *PLANE, "--chain", "5")) == 0  # the file's plan stays
     assert "8 of 12 cells done" in capsys.readouterr().out
     for name in plot_hessian_eigen.FIELDS:
         np.testing.assert_array_equal(read_surface(out).fields[name], whole.fields[name])
 
 
-def test_chains_take_fewer_products(tmp_path, net):
+def test_chains_take_fewer_products(tmp_path, perceptron):
     products = []
     for chain in ("1", "12"):
         out = tmp_path / f"{chain}.h5"
-        line = command(net, out, "--x=0:0.2:12", "--chain", chain)
+        line = command(perceptron, out, "--x=0:0.2:12", "--chain", chain)
         assert plot_hessian_eigen.main(line) == 0
         products.append(read_surface(out).fields["products"].sum())
     assert products[1] < products[0]
 
 
-def test_other_work_under_the_name_is_refused(tmp_path, net, alone, capsys):
+def test_other_work_under_the_name_is_refused(tmp_path, perceptron, alone, capsys):
     out = tmp_path / "e.h5"
     shutil.copy(alone, out)
     shutil.copy(alone.with_name("directions.h5"), tmp_path / "directions.h5")
     for more in (["--tolerance", "0.1"], ["--matrices_only"], ["--loss_name", "mse"], ["--precision", "float64"]):
-        assert plot_hessian_eigen.main(command(net, out, *PLANE, *more)) == 3
+        assert plot_hessian_eigen.main(command(perceptron, out, *PLANE, *more)) == 3
         assert more[0].strip("-").removesuffix("_name") in capsys.readouterr().err
 
 
-def test_a_file_of_the_original_is_not_continued(tmp_path, net, capsys):
+def test_a_file_of_the_original_is_not_continued(tmp_path, perceptron, capsys):
     import h5py
 
     out = tmp_path / "e.h5"
     with h5py.File(out, "w") as f:
         f["xcoordinates"], f["ycoordinates"] = np.linspace(-1, 1, 4), np.linspace(-1, 1, 3)
         f["min_eig"], f["max_eig"] = np.full((3, 4), -0.5), np.ones((3, 4))
-    assert plot_hessian_eigen.main(command(net, out, *PLANE)) == 3
+    assert plot_hessian_eigen.main(command(perceptron, out, *PLANE)) == 3
     assert "sums over batches" in capsys.readouterr().err
     assert plot_2D.main(["--surf_file", str(out)]) == 0  # but drawn
 
 
-def test_the_flag_of_the_original_leaves_out_parameters_with_one_axis(tmp_path, net, mini):
+def test_the_flag_of_the_original_leaves_out_parameters_with_one_axis(tmp_path, perceptron, mini):
     out = tmp_path / "e.h5"
-    assert plot_hessian_eigen.main(command(net, out, "--x=0:0:1", "--matrices_only", "--tolerance", "1e-4")) == 0
+    assert plot_hessian_eigen.main(command(perceptron, out, "--x=0:0:1", "--matrices_only", "--tolerance", "1e-4")) == 0
     own = build("mlp", (1, 28, 28))
-    load_into(own, read_state(net), str(net))
+    load_into(own, read_state(perceptron), str(perceptron))
     values = np.linalg.eigvalsh(explicit_hessian(own.eval(), mini, ["5.weight"]))
     assert read_surface(out).fields["max_eig"][0] == pytest.approx(values[-1], rel=1e-5)
 
 
-def test_points_that_are_not_finite_are_values(tmp_path, net, capsys):
+def test_points_that_are_not_finite_are_values(tmp_path, perceptron, capsys):
     out = tmp_path / "e.h5"
-    line = command(net, out, "--x=-1e30:1e30:3", "--y=0:0:1", "--dir_file", str(tmp_path / "far.h5"))
+    line = command(perceptron, out, "--x=-1e30:1e30:3", "--y=0:0:1", "--dir_file", str(tmp_path / "far.h5"))
     assert plot_hessian_eigen.main(line) == 0
     assert "the Hessian is not finite at (-1e+30, 0)" in capsys.readouterr().out
     found = read_surface(out)
@@ -133,7 +128,7 @@ def test_points_that_are_not_finite_are_values(tmp_path, net, capsys):
     assert np.isfinite(found.fields["max_eig"]).tolist() == [[False, True, False]]
 
 
-def test_figures_and_the_mask_where_the_largest_is_not_resolved(tmp_path, alone, net):
+def test_figures_and_the_mask_where_the_largest_is_not_resolved(tmp_path, alone, perceptron):
     for end in ("max_eig_2dcontour", "min_eig_2dheat", "min_eig_max_eig_abs_ratio_heat_sns"):
         assert Path(f"{alone}_{end}.png").stat().st_size > 5000
     grid = Grid(np.arange(3.0))
@@ -144,3 +139,10 @@ def test_figures_and_the_mask_where_the_largest_is_not_resolved(tmp_path, alone,
     assert plot_1D.main(["--surf_file", str(tmp_path / "curve.h5")]) == 0
     assert Path(f"{tmp_path / 'curve.h5'}_1d_eig.png").exists()
     assert Path(f"{tmp_path / 'curve.h5'}_1d_eig_ratio.png").exists()
+
+
+@pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="no CUDA device")
+def test_on_a_device(tmp_path, perceptron, alone):
+    assert plot_hessian_eigen.main(command(perceptron, tmp_path / "e.h5", *PLANE, "--cuda")) == 0
+    found, expected = (read_surface(file).fields["max_eig"] for file in (tmp_path / "e.h5", alone))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)

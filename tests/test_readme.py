@@ -11,7 +11,12 @@ from conftest import ROOT, write_checkpoint
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = [block for block in re.findall(r"```bash\n(.*?)```", README, re.S) if "make demo" not in block]
-SMALL = {"plot_surface.py": "--limit 10 --batch_size 10", "train.py": "--limit 100"}
+SMALL = {
+    "plot_surface.py": "--limit 10 --batch_size 10",
+    "train.py": "--limit 100",
+    "hessian_spectrum.py": "--limit 10 --top 3 --trace_most 5 --steps 5 --most 20 --probes 2",
+    "plot_hessian_eigen.py": "--limit 10 --most 15",
+}
 
 
 def smaller(block: str) -> str:
@@ -46,7 +51,8 @@ def test_every_command_runs_in_order(clone):
         assert result.returncode == 0, f"{block}\n{result.stdout[-500:]}\n{result.stderr[-1500:]}"
     drawn = {p.name for p in clone.glob("*.png")}
     assert {"surface.h5_train_loss_3dsurface.png", "curve.h5_1d_loss_acc.png", "repeat_1d_loss_err_repeat.png",
-            "path.h5_train_loss_2dcontour.png", "interpolation.h5_1d_loss_acc.png"} <= drawn  # fmt: skip
+            "path.h5_train_loss_2dcontour.png", "interpolation.h5_1d_loss_acc.png", "along_1d_compare.png",
+            "spectrum.h5_density.png", "spectrum.h5_activations.png", "eigen.h5_1d_eig_ratio.png"} <= drawn  # fmt: skip
     assert (clone / "surface.npz").exists()
 
 
