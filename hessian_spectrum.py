@@ -158,7 +158,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     load_into(net, state, file)
     try_out(net, args.model, samples)
     job = Job(Trained.of(args.model, net, data), args.loss_name, args.parameters, args.matrices_only, device,
-              args.precision or "float32", args.batch_size or (256 if args.cuda else 64), args.threads or world.cores,
+              args.precision or "float32", args.batch_size or (256 if args.cuda else 128), args.threads or world.cores,
               args.compile, args.activations, args.at)  # fmt: skip
     request = {"model": args.model, "checkpoint": digest(state), "dataset": samples.name, "loss": args.loss_name,
                "split": args.split, "data": samples.digest, "parameters": args.parameters or "all",

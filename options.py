@@ -291,7 +291,7 @@ def add_curvature(p: argparse.ArgumentParser, tolerance: float) -> argparse._Arg
 
 
 def add_products(g: argparse._ArgumentGroup) -> None:
-    g.add_argument("--batch_size", type=natural, default=0, help="default: 64, with --cuda 256")
+    g.add_argument("--batch_size", type=natural, default=0, help="default: 128, with --cuda 256")
     g.add_argument("--precision", choices=("float32", "float64"), help="default: float32")
 
 

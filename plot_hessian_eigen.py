@@ -116,7 +116,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     request = {**setting.record, "parameters": args.parameters or "all", "matrices_only": args.matrices_only,
                "tolerance": args.tolerance}  # fmt: skip
     plan = {"device": "cuda" if args.cuda else "cpu", "precision": args.precision or "float32", "path": "",
-            "compiled": args.compile, "batch_size": args.batch_size or (256 if args.cuda else 64),
+            "compiled": args.compile, "batch_size": args.batch_size or (256 if args.cuda else 128),
             "chain": min(args.chain, grid.size), "most": args.most, "seed": args.seed}  # fmt: skip
     fresh = Surface.of_values(grid, FIELDS, plan=plan, request=request,
                               about=provenance(world, command, threads, args.seed))  # fmt: skip

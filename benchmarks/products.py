@@ -78,7 +78,7 @@ def main() -> None:
             found <= bar,
         )
     used = {what: float(subprocess.run([sys.executable, __file__, "--memory", what], check=True, text=True,
-                                       capture_output=True).stdout) for what in ("gradient", str(IMAGES), "64")}  # fmt: skip
+                                       capture_output=True).stdout) for what in ("gradient", str(IMAGES), "128")}  # fmt: skip
     vectors = (VECTORS + 2) * 4 * ways["folded"].size / 2**20
     found = (used[str(IMAGES)] - vectors) / used["gradient"]
     print(f"  MB above idle: {used}; {VECTORS} vectors: {vectors:.0f}")
@@ -89,9 +89,9 @@ def main() -> None:
         found <= 2.5,
     )
     result(
-        "the same in the batches of 64 that are the default",
+        "the same in the batches of 128 that are the default",
         "",
-        f"{(used['64'] - vectors) / used['gradient']:.2f}×",
+        f"{(used['128'] - vectors) / used['gradient']:.2f}×",
         None,
     )
 

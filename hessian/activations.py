@@ -43,7 +43,7 @@ class Activations:
         *,
         patterns: Sequence[str] = (),
         at: str = "output",
-        batch_size: int = 64,
+        batch_size: int = 128,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
     ) -> None:

@@ -53,7 +53,7 @@ class Hessian:
         *,
         parameters: Sequence[str] = (),
         matrices_only: bool = False,
-        batch_size: int = 64,
+        batch_size: int = 128,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
         folded: bool | None = None,
