@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import options
-from errors import BadInput, BadUsage, Stop, say
-from preparation import Problem, Setting, device_of, provenance, read_setting, tell
+from errors import BadUsage, Stop, say
+from preparation import Problem, Setting, device_of, provenance, read_setting, say_what_stays, tell
 from recorder import Log, fill, resume
 from scheduler import World, follow
 from surface import Grid, Surface
@@ -121,9 +121,9 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     fresh = Surface.of_values(grid, FIELDS, plan=plan, request=request,
                               about=provenance(world, command, threads, args.seed))  # fmt: skip
     surface = fresh if args.force else resume(setting.surf_file, fresh, setting.dir_file)
-    if args.precision not in (None, surface.plan["precision"]):
-        raise BadInput(f"{setting.surf_file} was made with precision = {surface.plan['precision']}, now it is "
-                       f"{args.precision}: give another --surf_file, or --force to start over")  # fmt: skip
+    say_what_stays(setting.surf_file, surface, args, threads)
+    if setting.curvature is not None and "second_derivatives" not in surface.about:
+        surface = replace(surface, about={**surface.about, **setting.curvature.along(setting.used)})
     job = Job(
         Problem.of(setting), args.loss_name, args.parameters, args.matrices_only, args.tolerance, threads, surface
     )
@@ -187,7 +187,11 @@ def make_work(job: Job, operator: "Hessian", plane: "Affine") -> Callable[[list[
         start, rows, notes = None, [], []
         for cell in cells:
             point = job.surface.grid.point(cell)
-            operator.place(plane.point(*point))
+            clamped = operator.place(plane.point(*point))
+            if clamped:
+                notes.append(
+                    f"{clamped} BatchNorm variances were negative at ({point[0]:.4g}, {point[1]:.4g}), set to zero"
+                )
             try:
                 found = lanczos(operator, top=1, bottom=1, tolerance=job.tolerance, most=plan["most"], start=start,
                                 seed=plan["seed"])  # fmt: skip

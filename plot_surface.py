@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
-from errors import BadInput, BadUsage, Stop, say
-from preparation import Problem, Setting, device_of, provenance, read_setting, tell
+from errors import BadUsage, Stop, say
+from preparation import Problem, Setting, device_of, provenance, read_setting, say_what_stays, tell
 from recorder import Log, fill, resume
 from scheduler import World, follow
 from surface import Grid, Surface, Tolerance
@@ -146,19 +146,6 @@ def new_plan(args: argparse.Namespace, folded: bool) -> dict[str, Any]:
         "lanes": 1,
         "order": "of the file; with a tolerance a random one",
     }
-
-
-def say_what_stays(surf_file: Path, surface: Surface, args: argparse.Namespace, threads: int) -> None:
-    """Tell where a continued file's plan differs from this run. Raises BadInput for another precision."""
-    plan = surface.plan
-    if args.precision not in (None, plan["precision"]):
-        raise BadInput(f"{surf_file} was made with precision = {plan['precision']}, now it is {args.precision}: "
-                       "give another --surf_file, or --force to start over")  # fmt: skip
-    if args.batch_size not in (0, plan["batch_size"]):
-        say(f"note: {surf_file} was started with batch size {plan['batch_size']}, which stays")
-    before = surface.about.get("threads_per_rank", threads)
-    if before != threads:
-        say(f"note: {surf_file} was started with {before} threads per rank, now {threads}: the last digits may differ")
 
 
 def evaluator_of(job: Job, world: World) -> "Evaluator":

@@ -239,6 +239,19 @@ def provenance(world: World, command: Sequence[str], threads: int, seed: int) ->
     }
 
 
+def say_what_stays(surf_file: Path, surface: Surface, args: argparse.Namespace, threads: int) -> None:
+    """Tell where a continued file's plan differs from this run. Raises BadInput for another precision."""
+    plan = surface.plan
+    if args.precision not in (None, plan["precision"]):
+        raise BadInput(f"{surf_file} was made with precision = {plan['precision']}, now it is {args.precision}: "
+                       "give another --surf_file, or --force to start over")  # fmt: skip
+    if args.batch_size not in (0, plan["batch_size"]):
+        say(f"note: {surf_file} was started with batch size {plan['batch_size']}, which stays")
+    before = surface.about.get("threads_per_rank", threads)
+    if before != threads:
+        say(f"note: {surf_file} was started with {before} threads per rank, now {threads}: the last digits may differ")
+
+
 def tell(setting: Setting, surface: Surface, threads: int, world: World) -> None:
     """Print the resolved configuration; what is 0 or empty in the plan is still to be measured."""
     for name, value in {

@@ -1,4 +1,4 @@
-"""The surface of a network of your own, from Python: no command line, no MPI.
+"""The surface and the curvature of a network of your own, from Python: no command line, no MPI.
 
 python examples/from_python.py            writes own.h5 and draws it
 """
@@ -15,6 +15,7 @@ import plot_2D
 from dataloader import load
 from evaluation import Evaluator
 from h5_util import write_surface
+from hessian import Hessian, hutchinson, lanczos
 from losses import LOSSES
 from net_plotter import Affine, random_direction, tensors
 from surface import Grid, Surface
@@ -43,6 +44,12 @@ def main(out: str = "own.h5", steps: int = 100, cells: int = 21) -> None:
     print("loss at the centre:", surface.fields["train_loss"][cells // 2, cells // 2])
     write_surface(out, surface)
     plot_2D.draw([out])
+
+    # The ends of the Hessian's spectrum, each with its residual, and the trace with its standard error.
+    operator = Hessian(net, data, LOSSES["crossentropy"])
+    found = lanczos(operator, top=3, bottom=1, tolerance=1e-3)
+    trace = hutchinson(operator, known=found, tolerance=0.05)
+    print("eigenvalues:", found.values, "+-", found.residuals, "trace:", trace.value, "+-", trace.error)
 
 
 if __name__ == "__main__":

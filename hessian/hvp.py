@@ -29,6 +29,7 @@ from evaluation import in_float64, set_numerics
 from folding import FoldedFunction, NotFoldable
 from hessian.lanczos import Operator
 from losses import Batch, Loss
+from net_plotter import is_variance
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
 CHECKED = 8  # samples on which the folded way is compared with the other
@@ -125,12 +126,19 @@ class Hessian:
         """Every parameter and buffer of the network by name."""
         return {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
 
-    def place(self, point: Mapping[str, Tensor]) -> None:
-        """Move the network to a point in the plane, see net_plotter."""
-        own = self.tensors()
+    def place(self, point: Mapping[str, Tensor]) -> int:
+        """Move the network to a point in a plane, see net_plotter; gives the number of variances that were negative.
+
+        They are set to zero.
+        """
+        own, clamped = self.tensors(), 0
         with torch.no_grad():
             for name, value in point.items():
                 own[name].copy_(value)
+                if is_variance(name):
+                    clamped += int((own[name] < 0).sum())
+                    own[name].clamp_(min=0)
+        return clamped
 
     def __call__(self, vector: Tensor, names: Sequence[str] | None = None) -> Tensor:
         """The Hessian times a vector (size,), in the parameters' dtype.

@@ -50,7 +50,8 @@ class Captured(Protocol):
 class Pairs:
     """Ritz pairs, the largest values first, and how well they are resolved.
 
-    values: (k,) float64. vectors: (k, size), unit rows. residuals: (k,), the norm of A v - value * v. converged: (k,)
+    values: (k,) float64. vectors: (k, size), unit rows. residuals: (k,), the norm of A v - value * v, at least
+    the rounding of the largest value. converged: (k,)
     whether the residual is small enough. products: how many times the operator was applied. alphas,
     betas: the tridiagonal matrix. basis: its orthonormal vectors Q. captured: (size,) float64, the diagonal of A Q Q',
     which sums to the part of the trace that lies in the basis.
@@ -113,6 +114,7 @@ def lanczos(
         invariant = beta <= BREAKDOWN * scale if dtype == torch.float32 else beta <= 1e-13 * scale
         values, coordinates = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
         residuals = np.abs((0.0 if invariant else beta) * coordinates[-1])
+        residuals = np.maximum(residuals, torch.finfo(dtype).eps * np.abs(values).max())  # what rounding leaves
         chosen = ends(len(values), top, bottom)
         relative = residuals[chosen] / np.maximum(np.abs(values[chosen]), 1e-300)
         resolved = residuals[chosen] < allowed(values, chosen, tolerance, dtype)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAST, explicit_hessian, python
+from conftest import LAST, explicit_hessian, python, write_checkpoint
 
 import figures
 import plot_1D
@@ -146,3 +146,12 @@ def test_on_a_device(tmp_path, perceptron, alone):
     assert plot_hessian_eigen.main(command(perceptron, tmp_path / "e.h5", *PLANE, "--cuda")) == 0
     found, expected = (read_surface(file).fields["max_eig"] for file in (tmp_path / "e.h5", alone))
     np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_statistics_that_would_be_negative_are_set_to_zero_and_said(tmp_path, capsys):
+    net = write_checkpoint(tmp_path / "conv.safetensors", "resnet20")
+    line = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--limit", "8", "--model_file", str(net), "--dir_type",
+            "states", "--x=-3:0:2", "--parameters", "linear", "--surf_file", str(tmp_path / "e.h5"), "--most", "5",
+            "--dir_file", str(tmp_path / "d.h5")]  # fmt: skip
+    assert plot_hessian_eigen.main(line) == 0
+    assert "variances were negative at (-3, 0)" in capsys.readouterr().out
