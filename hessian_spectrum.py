@@ -64,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
                    "layers whose name or type contains one of these (without any: every layer)")  # fmt: skip
     g.add_argument("--at", choices=("output", "input"), default="output",
                    help="with --activations: what layers give out, or take in (default: %(default)s)")  # fmt: skip
+    g.add_argument("--activation_error", type=options.above_zero, default=0.1, metavar="REL",
+                   help="standard error of each of these traces, relative (default: %(default)s)")  # fmt: skip
+    g.add_argument("--activation_most", type=options.positive, default=30, metavar="N",
+                   help="probes at most; one takes about a gradient for each layer (default: %(default)s)")  # fmt: skip
     g.add_argument("--seed", type=options.natural, default=0, help="of the random vectors (default: %(default)s)")
     g = options.add_ranks(p)
     options.add_products(g)
@@ -280,7 +284,8 @@ class Parts:
         if args.layers:
             parts["layers"] = (search, self.blocks)
         if args.activations is not None:
-            parts["activations"] = ({"patterns": args.activations, "at": args.at, **probing}, self.activations)
+            parts["activations"] = ({"patterns": args.activations, "at": args.at, "error": args.activation_error,
+                                     "most": args.activation_most, "seed": args.seed}, self.activations)  # fmt: skip
         return parts
 
     def eigenvalues(self, progress: Progress) -> dict[str, Any]:
@@ -334,8 +339,8 @@ class Parts:
 
         together, args = self.spread.together, self.args
         seen = together("layers")
-        found = traces(lambda seed: together("activations", seed), seen, tolerance=args.trace_error, most=args.trace_most,
-                       seed=args.seed, progress=progress)  # fmt: skip
+        found = traces(lambda seed: together("activations", seed), seen, tolerance=args.activation_error,
+                       most=args.activation_most, seed=args.seed, progress=progress)  # fmt: skip
         self.about["activations"] = [[name, kind, list(shape)] for name, kind, shape in seen]
         return {
             "activations/trace": found.values,
@@ -450,7 +455,7 @@ def table(findings: Findings) -> list[str]:
         )
         for k, name in enumerate(about["layers"]):
             value, error = a["layers/trace"][k], a["layers/trace_se"][k]
-            lines.append(f"  {name:<24} {int(a['layers/size'][k]):9,} {value:11.5g} +- {error:<8.1e}"
+            lines.append(f"  {name:<24} {int(a['layers/size'][k]):9,} {value:11.5g} +- {error:.1e}"
                          + ("" if top is None else f" {top[k]:11.5g}"))  # fmt: skip
     if "activations/trace" in a:
         lines.append(

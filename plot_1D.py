@@ -211,16 +211,26 @@ def draw_eigenvalues(plt: Any, curves: Sequence[Surface], names: Sequence[str], 
                 axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor="white", markersize=4)
     for axis, name in zip(panels, ("max_eig", "min_eig"), strict=True):
         axis.set(ylabel=f"{'largest' if name == 'max_eig' else 'smallest'} eigenvalue", xlim=(axes.xmin, axes.xmax))
-        known = np.abs(np.concatenate([surface.fields[name][surface.done] for surface in curves]))
-        known = known[np.isfinite(known) & (known > 0)]
-        if known.size and (axes.log or known.max() > figures.LOG_FROM * known.min()):
-            axis.set_yscale("symlog", linthresh=float(known.min()))
+        stretch(axis, np.concatenate([surface.fields[name][surface.done] for surface in curves]), axes.log)
     panels[1].set_xlabel("coordinate along the direction")
     if len(curves) > 1:
         panels[0].legend(frameon=False)
     note_unfinished(panels[1], curves[0])
     sns.despine(fig)
     return fig
+
+
+def stretch(axis: Any, values: np.ndarray, log: bool) -> None:
+    """A logarithmic scale where values of one or both signs span a large factor, or where it is asked for."""
+    values = values[np.isfinite(values) & (values != 0)]
+    if not values.size or not (log or np.abs(values).max() > figures.LOG_FROM * np.abs(values).min()):
+        return
+    low, high = float(values.min()), float(values.max())
+    if low > 0:
+        axis.set_yscale("log")
+        return
+    axis.set_yscale("symlog", linthresh=float(np.abs(values).min()))
+    axis.set_ylim(1.6 * low, 1.6 * high if high > 0 else high / 1.6)
 
 
 def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:

@@ -41,3 +41,19 @@ run --model resnet20 --limit 500 --model_file "$folder/model_12.t7" --dir_file "
   --surf_file "$work/path.h5"
 python plot_2D.py --surf_file "$work/path.h5" --proj_file "${pca}_proj_cos.h5" --dir_file "$pca"
 cp "$work/path.h5_train_loss_2dcontour.png" docs/trajectory.png
+
+for what in random gradient eigenvector; do
+  run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 200 --x=-1:1:41 --curvature \
+    --xdirection $what --xnorm unit --dir_file "$work/$what.h5" --surf_file "$work/along_$what.h5"
+done
+python plot_1D.py --surf_file "$work"/along_{random,gradient,eigenvector}.h5 --labels random gradient "top eigenvector" \
+  --out "$work/along"
+cp "$work/along_1d_compare"*.png docs/directions.png
+
+small=("${data[@]}" --model resnet20 --model_file $net/resnet20_small_batch.safetensors)
+python hessian_spectrum.py "${small[@]}" --limit 256 --top 5 --probes 3 --spectrum_file "$work/spectrum.h5" --plot
+cp "$work/spectrum.h5_density.png" docs/spectrum.png
+
+python plot_hessian_eigen.py "${small[@]}" --limit 96 --x=-0.5:0.5:21 "${filter[@]}" --dir_file "$work/e.h5" \
+  --surf_file "$work/eigen.h5" --plot
+cp "$work/eigen.h5_1d_eig.png" docs/eigen.png
