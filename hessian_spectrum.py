@@ -127,6 +127,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     say(f"{path}: {operator.size:,} parameters, {len(next(iter(job.trained.data.values()))[1])} samples; "
         f"{world.size} rank{'s' * (world.size > 1)} x {job.threads} threads on {job.device}")  # fmt: skip
     log.line(f"started: {shlex.join(command)}")
+    write_findings(path, findings)  # a place that cannot be written is better noticed now than after an hour
     with signals() as caught:
         findings = compute(spread, findings, args, path, caught)
     world.share(None)

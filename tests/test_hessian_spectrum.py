@@ -122,6 +122,8 @@ def test_samples_spread_over_ranks_give_the_same_numbers(tmp_path, perceptron, w
         (["--parameters", "nothing"], 2, "no parameter is called like nothing"),
         (["--activations", "nothing"], 2, "no layer is called like nothing"),
         (["--npz", "out.txt"], 2, "has to end in .npz"),
+        (["--spectrum_file", "/missing/s.h5"], 3, "no folder /missing"),
+        (["--spectrum_file", "/proc/s.h5"], 5, "cannot write /proc/s.h5"),
         (["--trace_error", "0"], 2, "is not above 0"),
         (["--split", "both"], 2, "invalid choice"),
         (["--model", "resnet20"], 3, "of another architecture"),

@@ -7,6 +7,7 @@ import pytest
 import h52vtp
 import plot_1D
 import plot_2D
+import plot_hessian_eigen
 import plot_surface
 import plot_trajectory
 from options import data_choice, direction_choice, direction_name, networks, surface_name
@@ -37,9 +38,10 @@ OTHERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("command", [plot_surface, plot_hessian_eigen])
 @pytest.mark.parametrize("line", SURFACE)
-def test_command_lines_of_the_original(line):
-    args = plot_surface.parser().parse_args(shlex.split(line))
+def test_command_lines_of_the_original(line, command):
+    args = command.parser().parse_args(shlex.split(line))
     networks(args), data_choice(args), direction_choice(args)
 
 
