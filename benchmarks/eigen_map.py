@@ -2,7 +2,7 @@
 
     python benchmarks/eigen_map.py
 
-The bundled ResNet-20, 96 bundled images, 21 points on the default range and on a narrow one, tolerance 1e-2. Counts, so
+The bundled ResNet-20, 96 bundled images, 21 points on the default range, tolerance 1e-2. Counts, so
 that a busy machine does not matter.
 """
 
@@ -31,12 +31,11 @@ def products(folder: str, x: str, chain: int) -> float:
 
 
 def main() -> None:
-    for x in ("-1:1:21", "-0.2:0.2:21"):
+    for x in ("-1:1:21",):
         with tempfile.TemporaryDirectory() as folder:
-            cold, warm, default = (products(folder, x, chain) for chain in (1, 21, 8))
+            cold, warm = (products(folder, x, chain) for chain in (1, 21))
         what = f"a 1-D map of 21 points, --x={x}: cold against warm starts"
         result(f"{what}, products", "≥ 1.5×", f"{cold / warm:.2f}× ({cold:.0f} : {warm:.0f})", cold / warm >= 1.5)
-        result(f"{what}, in the default chains of 8", "", f"{cold / default:.2f}×", None)
 
 
 if __name__ == "__main__":
