@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 
 from errors import BadUsage, CannotWrite
-from surface import Surface
+from surface import Surface, unresolved
 
 TITLES = {
     "train_loss": "training loss",
@@ -79,10 +79,7 @@ def eigen_ratio(surface: Surface) -> np.ndarray:
     fields = surface.fields
     smallest, largest = fields["min_eig"], fields["max_eig"]
     with np.errstate(invalid="ignore", divide="ignore"):
-        usable = largest > 0
-        if "max_eig_residual" in fields:
-            usable &= fields["max_eig_residual"] <= surface.request["tolerance"] * largest
-        return np.where(usable, np.abs(smallest / largest), np.nan)
+        return np.where((largest > 0) & ~unresolved(surface, "max_eig"), np.abs(smallest / largest), np.nan)
 
 
 @dataclass(frozen=True)

@@ -298,9 +298,9 @@ class Parts:
         top = len(found.values) - min(args.bottom, len(found.values))
         result = {"eigenvalues": found.values[:top], "residuals": found.residuals[:top], "converged": found.converged,
                   "eigenvectors": found.vectors.cpu().numpy(), "eigenvalue_products": found.products}  # fmt: skip
+        result |= {"smallest": found.values[top:][::-1], "smallest_residuals": found.residuals[top:][::-1]}
         if args.bottom:
-            result |= {"min_eig": found.values[-1], "min_eig_residual": found.residuals[-1],
-                       "smallest": found.values[top:][::-1], "smallest_residuals": found.residuals[top:][::-1]}  # fmt: skip
+            result |= {"min_eig": found.values[-1], "min_eig_residual": found.residuals[-1]}
         return result
 
     def trace(self, progress: Progress) -> dict[str, Any]:
@@ -365,6 +365,10 @@ def compute(spread: Spread, findings: Findings, args: argparse.Namespace, path: 
         with reporting(name, caught) as progress:
             arrays = make(progress)
         parts.about |= {"deterministic": True, "parts": {**done, name: settings}}
+        if name == "eigenvalues":  # an earlier run may have looked for the smallest one, too
+            findings = replace(
+                findings, arrays={k: v for k, v in findings.arrays.items() if not k.startswith("min_eig")}
+            )
         parts.findings = findings = findings.with_arrays(arrays, **parts.about)
         write_findings(path, findings)
     a = findings.arrays
@@ -390,7 +394,7 @@ class Remembered:
         from hessian import Basis
 
         vectors = torch.from_numpy(findings.arrays["eigenvectors"]).to(spread.device, spread.dtype)
-        values = [*findings.arrays["eigenvalues"], *findings.arrays.get("smallest", [])[::-1]]
+        values = [*findings.arrays["eigenvalues"], *findings.arrays["smallest"][::-1]]
         basis = Basis(spread.size, spread.dtype, spread.device)
         for vector in vectors:
             basis.add(vector)
@@ -436,7 +440,7 @@ def table(findings: Findings) -> list[str]:
     lines = [f"Hessian of the mean loss ({findings.request['loss']}, {findings.request['split']}), {size:,} parameters:",
              "     eigenvalue    residual"]  # fmt: skip
     rows = [*zip([f"{k}" for k in range(1, 1 + len(a["eigenvalues"]))], a["eigenvalues"], a["residuals"], strict=True)]
-    if "smallest" in a:
+    if len(a["smallest"]):
         labels = ["min", *[f"min+{k}" for k in range(1, len(a["smallest"]))]]
         rows += [*zip(labels, a["smallest"], a["smallest_residuals"], strict=True)][::-1]
     loose = 1.001 * about["parts"]["eigenvalues"]["tolerance"]
@@ -470,7 +474,7 @@ def table(findings: Findings) -> list[str]:
 
 def finish(findings: Findings, path: Path, args: argparse.Namespace) -> None:
     if args.npz:
-        values = np.concatenate([findings.arrays["eigenvalues"], findings.arrays.get("smallest", np.zeros(0))[::-1]])
+        values = np.concatenate([findings.arrays["eigenvalues"], findings.arrays["smallest"][::-1]])
         try:
             np.savez(args.npz, pos_evals=values[values > 0], neg_evals=values[values < 0])
         except OSError as error:

@@ -18,7 +18,7 @@ import figures
 import options
 from errors import BadInput, BadUsage, exit_code
 from h5_util import read_surface
-from surface import Surface
+from surface import Surface, unresolved
 
 BLUE, RED = "#1f5fa8", "#c0392b"
 
@@ -206,9 +206,8 @@ def draw_eigenvalues(plt: Any, curves: Sequence[Surface], names: Sequence[str], 
             axis.plot(
                 x, values, marker="o" if len(x) < 40 else None, markersize=2.5, linewidth=1.4, color=colour, label=label
             )
-            if f"{name}_residual" in fields:
-                loose = fields[f"{name}_residual"][surface.done] > surface.request["tolerance"] * np.abs(values)
-                axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor="white", markersize=4)
+            loose = unresolved(surface, name)[surface.done]
+            axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor="white", markersize=4)
     for axis, name in zip(panels, ("max_eig", "min_eig"), strict=True):
         axis.set(ylabel=f"{'largest' if name == 'max_eig' else 'smallest'} eigenvalue", xlim=(axes.xmin, axes.xmax))
         stretch(axis, np.concatenate([surface.fields[name][surface.done] for surface in curves]), axes.log)

@@ -25,7 +25,7 @@ from errors import BadUsage, Stop, say
 from preparation import Problem, Setting, device_of, provenance, read_setting, say_what_stays, tell
 from recorder import Log, fill, resume
 from scheduler import World, follow
-from surface import Grid, Surface
+from surface import Grid, Surface, unresolved
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from hessian import Hessian
@@ -217,7 +217,7 @@ def report(surface: Surface, surf_file: Path) -> None:
         odd = surface.grid.size - known.size
         say(f"{name}: {known.min():.6g} to {known.max():.6g}{f', {odd} cells not finite' * bool(odd)}"
             if known.size else f"{name}: no finite value")  # fmt: skip
-        loose = int((fields[f"{name}_residual"] > surface.request["tolerance"] * np.abs(fields[name])).sum())
+        loose = int(unresolved(surface, name).sum())
         if loose:
             say(
                 f"note: {name} is not resolved at {loose} of {surface.grid.size} cells: more products with --most and --force"

@@ -54,7 +54,7 @@ def draw_density(plt: Any, findings: Findings) -> Any:
     left.fill_between(grid, floor, np.maximum(density, floor), color=BLUE, alpha=0.25, linewidth=0)
     left.plot(grid, np.maximum(density, floor), color=BLUE, linewidth=1.3)
     band(left, grid, density, a["density/density_se"], floor)
-    resolved = np.concatenate([a["eigenvalues"], a.get("smallest", np.zeros(0))])
+    resolved = np.concatenate([a["eigenvalues"], a["smallest"]])
     left.plot(resolved, np.full(len(resolved), floor), "|", color=RED, markersize=11, markeredgewidth=1.3, clip_on=False,
               label="resolved eigenvalues")  # fmt: skip
     left.set(yscale="log", ylim=(floor, None), xlabel="eigenvalue", ylabel="density")

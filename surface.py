@@ -232,6 +232,17 @@ class Surface:
         return replace(self, done=done, statistics=statistics, values=values)
 
 
+def unresolved(surface: Surface, name: str) -> np.ndarray:
+    """Where the residual of the eigenvalue `name` is above the tolerance, and above what rounding leaves."""
+    fields = surface.fields
+    if f"{name}_residual" not in fields:  # a file of the original release
+        return np.zeros(surface.grid.shape, bool)
+    rounding = 1e-14 if surface.plan.get("precision") == "float64" else 2e-6
+    largest = np.maximum(np.abs(fields["max_eig"]), np.abs(fields["min_eig"]))
+    allowed = np.maximum(surface.request["tolerance"] * np.abs(fields[name]), rounding * largest)
+    return fields[f"{name}_residual"] > allowed
+
+
 def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str, np.ndarray]:
     """Mean loss, its standard error, accuracy (percent) and further metrics from the sums over samples.
 

@@ -98,6 +98,12 @@ def test_a_second_run_adds_what_is_missing(tmp_path, perceptron, capsys, exact):
     assert "density: in the file already" in said
     np.testing.assert_array_equal(before["eigenvalues"], after["eigenvalues"])
     assert abs(float(after["trace"]) - np.trace(exact)) <= 3 * float(after["trace_se"])
+    assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--bottom", "0", "--top", "4")) == 0
+    fewer = read_findings(out).arrays
+    assert (len(fewer["eigenvalues"]), len(fewer["smallest"]), len(fewer["eigenvectors"])) == (4, 0, 4)
+    assert "min_eig" not in fewer
+    line = ["--parameters", LAST, "--bottom", "0", "--top", "4", "--trace_error", "0.03", "--plot"]
+    assert hessian_spectrum.main(command(perceptron, out, *line)) == 0
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--limit", "40")) == 3
     assert "data = " in capsys.readouterr().err
 
