@@ -170,8 +170,10 @@ def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: 
     return Dataset(name, split, inputs, torch.from_numpy(arrays[1].astype(np.int64)), classes)
 
 
-def load_file(file: str | Path, split: str, *, limit: int | None = None) -> Dataset:
+def load_file(file: str | Path, split: str, *, limit: int | None = None, data_split: int = 1) -> Dataset:
     """Tensors as they are: `inputs` (N, ...) float32 and `targets` (N,) in a .npz, or in a torch file of tensors.
+
+    data_split and limit as in `load`.
 
     Raises BadInput; a pickled DataLoader is refused, because reading it would execute what it holds.
     """
@@ -184,7 +186,7 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None) -> Data
                 content = {name: torch.from_numpy(arrays[name]) for name in ("inputs", "targets")}
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        inputs, targets = content["inputs"].float()[:limit], content["targets"].long()[:limit]
+        inputs, targets = content["inputs"].float(), content["targets"].long()
     except FileNotFoundError:
         raise BadInput(f"no file {path}") from None
     except Exception as error:  # damaged files raise nearly anything
@@ -194,7 +196,8 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None) -> Data
         ) from error
     if targets.dim() != 1 or len(inputs) != len(targets) or len(targets) == 0 or targets.min() < 0:
         raise BadInput(f"{path}: inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} do not fit")
-    return Dataset(path.name, split, inputs, targets, int(targets.max()) + 1)
+    part = chosen_part(len(targets), data_split, limit)
+    return Dataset(path.name, split, inputs[part], targets[part], int(targets.max()) + 1)
 
 
 def find(name: str, source: Source, datapath: str | Path | None) -> Path:

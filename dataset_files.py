@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from errors import BadInput, CannotWrite
+from errors import BadInput, CannotWrite, say
 
+CIFAR10_BATCHES = 5
 Arrays = tuple[np.ndarray, np.ndarray]
 IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm")
 
@@ -53,6 +54,9 @@ def read_cifar10(folder: Path, split: str) -> Arrays:
     files = sorted(f for f in folder.glob(pattern + (".bin" if binary else "")) if binary or not f.suffix)
     if not files:
         raise BadInput(f"no {pattern} in {folder}: the {split} split of cifar10 is not there")
+    if split == "train" and len(files) < CIFAR10_BATCHES:
+        say(f"note: {folder} holds {len(files)} of the {CIFAR10_BATCHES} training batches of cifar10 "
+            f"({', '.join(f.name for f in files)}): only their images are used")  # fmt: skip
     parts = [read_cifar_records(f, 1) if binary else read_cifar_pickle(f, b"labels") for f in files]
     return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
 

@@ -3,6 +3,7 @@
 The gradient of the loss and the top eigenvectors of its Hessian are computed here; see net_plotter for the others.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,15 @@ class Curvature:
         return {"second_derivatives": result, "samples": len(self.data), "split": self.data.split}
 
 
+def vector_hash(vector: "dict[str, Tensor]") -> str:
+    """Of the vector alone: what else its file holds, or will hold, does not matter."""
+    digest = hashlib.sha256()
+    for name, value in vector.items():
+        digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(value.numpy()).data)
+    return digest.hexdigest()
+
+
 def from_file(axis: options.Axis, net: "nn.Module") -> "dict[str, Tensor]":
     """A vector of a spectrum file, or the x or y direction of a direction file. Raises BadInput where it does not fit."""
     import torch
@@ -134,8 +144,7 @@ def description(
     elif axis.kind == "random":
         result = f"random, {scaled}, seed={choice.seed}, idx={choice.idx}"
     elif axis.kind == "file":
-        file = read_findings(axis.file).sha256 if is_findings(axis.file) else read_directions(axis.file).sha256
-        result = f"vector {axis.number} of a file with the sha256 {file}, {scaled}"
+        result = f"a vector with the sha256 {vector_hash(from_file(axis, curvature.net))}, {scaled}"
     else:
         number = f" {axis.number}" if axis.kind == "eigenvector" else ""
         result = f"{axis.kind}{number} of {curvature.what}, {scaled}"

@@ -7,7 +7,8 @@ Data, origin and directions stay on the device; a point costs one step over the 
 without a synchronization per batch. What the network returns is turned into float64 before the loss is computed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import queue
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
@@ -22,7 +23,7 @@ from errors import say
 from folding import Folded, NotFoldable
 from losses import Batch, Loss, Losses
 from net_plotter import Affine, Plane, is_variance
-from surface import PENALTY, STATISTICS, Tolerance
+from surface import CLAMPED, LEAST_SE, PENALTY, STATISTICS, Tolerance
 
 # Precision by name: of the point in the plane, and of the forward pass. TF32 is a setting of CUDA's matrix units.
 PRECISIONS = {
@@ -43,14 +44,13 @@ class Evaluator:
     """Evaluates a copy of `net` (the network itself is not touched) at points of a plane, in eval mode.
 
     Calling it with points (a, b) gives float64 (points, splits, statistics), the columns being `columns`: see
-    surface.STATISTICS. batch_size may be changed at any time.
+    surface.STATISTICS. batch_size and lanes may be changed at any time.
 
     precision: see PRECISIONS. folded: BatchNorm is folded into the layers in front of it, see `choose_path`; the loss
     then must not look at the model's own parameters. points_per_call: how many points of an affine plane go through
-    the network at once, which pays for small networks. lanes: how many batches are computed side by side, by one thread
-    each, instead of one batch by all threads; for folded networks on the CPU alone, because what torch.fx has traced
-    keeps nothing between calls. tolerance: use as many samples, in a fixed shuffled order, as make the standard error
-    small enough.
+    the network at once, which pays for small networks. lanes: how many batches are computed side by side on the CPU, by
+    one thread each, instead of one batch by all threads. tolerance: use as many samples, in a fixed shuffled order, as
+    make the standard error small enough.
     """
 
     def __init__(
@@ -70,26 +70,42 @@ class Evaluator:
     ) -> None:
         self.device = torch.device(device)
         self.loss, self.batch_size, self.points_per_call, self.lanes = loss, batch_size, points_per_call, lanes
-        self.pool: ThreadPoolExecutor | None = None
         self.tolerance = tolerance or Tolerance()
         self.precision = precision
-        dtype, forward = PRECISIONS[precision]
         set_numerics(self.device, precision == "tf32")
+        try:
+            self.arrange(net, plane, data, folded, channels_last=True)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError:  # a network that needs contiguous images or parameters, as `view` does
+            self.arrange(net, plane, data, folded, channels_last=False)
+        self.sums = {split: torch.zeros(len(self.columns), dtype=torch.float64, device=self.device)
+                     for split in self.data}  # fmt: skip
+
+    def arrange(
+        self, net: nn.Module, plane: Plane, data: Mapping[str, Dataset], folded: bool, channels_last: bool
+    ) -> None:
+        """Put network and data in place, and compute two samples."""
+        dtype, forward = PRECISIONS[self.precision]
+        self.channels_last = channels_last
         self.net = own_copy(net, self.device, dtype)
-        self.data = {split: placed(d, self.device, forward) for split, d in data.items()}
-        self.place = AffinePlace(self.net, plane) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
+        self.data = {split: placed(d, self.device, forward, channels_last) for split, d in data.items()}
+        self.place = (
+            AffinePlace(self.net, plane, channels_last) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
+        )
         self.folded = Folded(self.net) if folded else None  # after `place`, so that both see the same tensors
         self.model: nn.Module = self.net if self.folded is None else self.folded.net
         self.lowered = None if forward == dtype else Lowered(self.model, forward)
-        self.model.register_forward_hook(in_float64)
-        self.sums: dict[str, Tensor] = {}
+        for model in {self.net, self.model}:
+            model.register_forward_hook(in_float64)
+        self.side: Lanes | None = None
         self.graphs = Graphs(self.add) if self.device.type == "cuda" else None
+        inputs, targets, _ = next(iter(self.data.values()))
+        sample = inputs[:2].clone()
         with torch.inference_mode():
             self.refresh()
-            inputs, targets, _ = next(iter(self.data.values()))
-            self.metrics = tuple(loss(self.model, (inputs[:2], targets[:2])).metrics)
-            self.sums = {split: torch.zeros(len(self.columns), dtype=torch.float64, device=self.device)
-                         for split in self.data}  # fmt: skip
+            self.metrics = tuple(self.loss(self.model, (sample, targets[:2])).metrics)
+        self.overwrites = is_changed(sample)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -117,7 +133,7 @@ class Evaluator:
                 self.cover(split, 0, len(self.data[split][1]), False)
             else:
                 self.refine(split, row)
-            sums[STATISTICS.index("clamped")] = clamped
+            sums[CLAMPED] = clamped
             result.append(sums.clone())
         return torch.stack(result).cpu().numpy()
 
@@ -128,6 +144,7 @@ class Evaluator:
         used = 0 if np.isnan(before[0]) else int(before[0])
         while (wanted := self.tolerance.samples(sums.cpu().numpy(), population)) > used:
             used = self.cover(split, used, wanted, True)
+        sums[LEAST_SE] = self.tolerance.least_se(sums.cpu().numpy(), population)
 
     def forget_graphs(self) -> None:
         """Free what CUDA graphs hold, after the batch size has changed."""
@@ -146,25 +163,14 @@ class Evaluator:
         population = len(self.data[split][1])
         ranges = [(first, min(last, population)) for first, last in spans(start, stop, self.batch_size)]
         if self.lanes > 1:
-            self.side_by_side(split, ranges, shuffled)
+            if self.side is None or self.side.count != self.lanes:
+                self.side = Lanes(self.model, self.lanes, stateless=self.folded is not None)
+            for row, penalty in self.side.map(lambda model, k: self.losses(model, split, k[0], k[1], shuffled), ranges):
+                self.include(split, row, penalty)
         else:
             for first, last in ranges:
                 self.sweep(split, first, last, shuffled)
         return ranges[-1][1]
-
-    def side_by_side(self, split: str, ranges: Sequence[tuple[int, int]], shuffled: bool) -> None:
-        if self.folded is None or self.device.type != "cpu":
-            raise ValueError("batches go side by side for folded networks on the CPU alone")
-        if self.pool is None:
-            self.pool = ThreadPoolExecutor(self.lanes, initializer=lambda: torch.set_num_threads(1))
-
-        def losses(bounds: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-            with torch.inference_mode():
-                found = self.loss(self.model, self.batch(split, *bounds, shuffled))
-                return self.totals(found), found.penalty
-
-        for row, penalty in self.pool.map(losses, ranges):
-            self.include(split, row, penalty)
 
     def sweep(self, split: str, start: int, stop: int, shuffled: bool) -> None:
         """Add one batch, the samples from start to stop, to the sums of a split."""
@@ -174,8 +180,14 @@ class Evaluator:
             self.graphs.run(self.sums[split], split, start, stop, shuffled)
 
     def add(self, split: str, start: int, stop: int, shuffled: bool) -> None:
-        losses = self.loss(self.model, self.batch(split, start, stop, shuffled))
-        self.include(split, self.totals(losses), losses.penalty)
+        self.include(split, *self.losses(self.model, split, start, stop, shuffled))
+
+    def losses(
+        self, model: nn.Module, split: str, start: int, stop: int, shuffled: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The sums of one batch, and the loss's term of the parameters."""
+        found = self.loss(model, self.batch(split, start, stop, shuffled))
+        return self.totals(found), found.penalty
 
     def include(self, split: str, row: Tensor, penalty: Tensor | None) -> None:
         self.sums[split] += row
@@ -185,20 +197,28 @@ class Evaluator:
     def batch(self, split: str, start: int, stop: int, shuffled: bool) -> Batch:
         inputs, targets, order = self.data[split]
         if not shuffled:
-            return inputs[start:stop], targets[start:stop]
+            part = inputs[start:stop]
+            return part.clone() if self.overwrites else part, targets[start:stop]
         index = order[start:stop]
-        if inputs.dim() != 4:
+        if inputs.dim() != 4 or not self.channels_last:
             return inputs[index], targets[index]
         return inputs.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2), targets[index]  # stays channels-last
 
     def totals(self, losses: Losses) -> Tensor:
         """(statistics,): sums over the samples of one batch, in float64."""
         loss = losses.per_sample.double()
-        weights = torch.ones_like(loss) if losses.weights is None else losses.weights.double()
-        weighted = weights * loss
-        zero = torch.zeros_like(weights[0])
-        return torch.stack([zero + len(loss), weights.sum(), weighted.sum(), (weighted * loss).sum(), zero, zero,
-                            *((weights * losses.metrics[name]).sum() for name in self.metrics)])  # fmt: skip
+        square = loss * loss
+        powers = torch.stack([torch.ones_like(loss), loss, square, square * loss, square * square])
+        if losses.weights is None:
+            by_weight = [powers.sum(1)] * 3
+        else:
+            weights = losses.weights.double()
+            by_weight = [(powers * w).sum(1) for w in (weights, weights**2, weights**4)]
+        zeros = torch.zeros_like(by_weight[0][:3])
+        metrics = [(value if losses.weights is None else losses.weights.double() * value).double().sum().reshape(1)
+                   for value in (losses.metrics[name] for name in self.metrics)]  # fmt: skip
+        count = zeros[:1] + len(loss)
+        return torch.cat([count, by_weight[0][:3], by_weight[1][:3], by_weight[2], zeros, *metrics])
 
     def at_once(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
         """Several points of an affine plane in one call: (points, splits, statistics)."""
@@ -215,14 +235,50 @@ class Evaluator:
             return row, row[0] * 0 if losses.penalty is None else losses.penalty.double()
 
         result = []
-        for inputs, targets, _ in self.data.values():
+        for split, (_, all_targets, _) in self.data.items():
             sums = torch.zeros(len(points), len(self.columns), dtype=torch.float64, device=self.device)
-            for start, stop in spans(0, len(targets), max(self.batch_size, SAMPLES_PER_LOSS)):
-                rows, penalty = vmap(totals, in_dims=(0, None, None))(tensors, inputs[start:stop], targets[start:stop])
+            for start, stop in spans(0, len(all_targets), max(self.batch_size, SAMPLES_PER_LOSS)):
+                inputs, targets = self.batch(split, start, stop, False)
+                rows, penalty = vmap(totals, in_dims=(0, None, None))(tensors, inputs, targets)
                 sums += rows
-            sums[:, PENALTY], sums[:, STATISTICS.index("clamped")] = penalty, clamped
+            sums[:, PENALTY], sums[:, CLAMPED] = penalty, clamped
             result.append(sums)
         return torch.stack(result, dim=1).cpu().numpy()
+
+
+class Lanes:
+    """Computes batches side by side, by one thread each.
+
+    Threads that share one batch meet after every operation, and wait there for the one whose core the system has given
+    to another process; threads with batches of their own do not. Each thread has a network of its own, which shares all
+    tensors with the others, unless it is `stateless`: a module may keep things between calls.
+    """
+
+    def __init__(self, model: nn.Module, count: int, stateless: bool) -> None:
+        self.count = count
+        self.pool = ThreadPoolExecutor(count, initializer=lambda: torch.set_num_threads(1))
+        self.free: queue.SimpleQueue[nn.Module] = queue.SimpleQueue()
+        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        for k in range(count):
+            self.free.put(model if stateless or k == 0 else copied(model, shared))
+
+    def map(self, function: Callable[[nn.Module, Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """function(model, item) of each item, in their order."""
+
+        def one(item: Any) -> Any:
+            model = self.free.get()
+            try:
+                with torch.inference_mode():
+                    return function(model, item)
+            finally:
+                self.free.put(model)
+
+        return self.pool.map(one, items)
+
+
+def is_changed(sample: Tensor) -> bool:
+    """Whether something has written into this tensor since it was made (outside of inference mode)."""
+    return sample._version > 0
 
 
 def set_numerics(device: torch.device, tf32: bool = False) -> None:
@@ -244,15 +300,20 @@ def spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
 def choose_path(net: nn.Module, inputs: Tensor) -> tuple[bool, str]:
     """Whether to evaluate a network with BatchNorm folded, and why not; checked on a few inputs (B, ...)."""
     try:
-        folded = Folded(deepcopy(net).eval())
+        folded = Folded(copied(net).eval())
         with torch.inference_mode():
-            expected, found = net.eval()(inputs), folded.net(inputs.clone())
+            expected, found = net.eval()(sample_of(inputs)), folded.net(sample_of(inputs))
     except NotFoldable as reason:
         return False, str(reason)
     except RuntimeError as reason:  # an addition that broadcasts the output which it would overwrite
         return False, str(reason).splitlines()[0][:120]
     error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
     return (True, "") if error <= 1e-3 else (False, f"folding would change its output by {error:.1e}")
+
+
+def sample_of(inputs: Tensor) -> Tensor:
+    """A copy that a network may overwrite, contiguous, as every network takes it."""
+    return inputs.clone(memory_format=torch.contiguous_format)
 
 
 def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -262,17 +323,28 @@ def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mod
     """
     own = [*net.parameters(), *net.buffers()]
     if all(t.device == device and t.dtype in (dtype, torch.int64) for t in own):
-        return deepcopy(net, {id(t): t for t in own}).eval()
-    return deepcopy(net).to(device, dtype).eval().requires_grad_(False)
+        return copied(net, {id(t): t for t in own}).eval()
+    return copied(net).to(device, dtype).eval().requires_grad_(False)
 
 
-def placed(data: Dataset, device: torch.device, dtype: torch.dtype) -> Inputs:
+def copied(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
+    """A deep copy, but for the tensors that are `shared` by id; also of modules that hold results with a history.
+
+    `torch.nn.utils.weight_norm` leaves such a weight behind at every call.
+    """
+    results = {id(value): value.detach() for module in net.modules() for value in vars(module).values()
+               if isinstance(value, Tensor) and not value.is_leaf}  # fmt: skip
+    return deepcopy(net, {**results, **(shared or {})})
+
+
+def placed(data: Dataset, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> Inputs:
     """Samples on the device, images in channels-last order, which is the faster one on CPU and GPU alike."""
     inputs = data.inputs.to(device)
     if inputs.is_floating_point():
         inputs = inputs.to(dtype)
     if inputs.dim() == 4:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        inputs = inputs.contiguous(memory_format=layout)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(SHUFFLE))
     return inputs, data.targets.to(device), order.to(device)
 
@@ -283,12 +355,17 @@ def in_float64(module: Any, args: Any, output: Any) -> Any:
 
 
 class AffinePlace:
-    """Moves a network on an affine plane: origin, directions and the current point are flat buffers."""
+    """Moves a network on an affine plane: origin, directions and the current point are flat buffers.
 
-    def __init__(self, net: nn.Module, plane: Affine) -> None:
+    channels_last: filters of convolutions lie in that order.
+    """
+
+    def __init__(self, net: nn.Module, plane: Affine, channels_last: bool = True) -> None:
+        self.last = filters(net) if channels_last else frozenset()
         first = next(net.parameters())
         pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
-        self.origin, *self.directions = (flatten(point, plane.origin, first.device, first.dtype) for point in pack)
+        self.origin, *self.directions = (flatten(point, plane.origin, self.last, first.device, first.dtype)
+                                          for point in pack)  # fmt: skip
         self.current = self.origin.clone()
         self.shapes = {name: value.shape for name, value in plane.origin.items()}
         for name, view in self.views(self.current).items():
@@ -298,7 +375,10 @@ class AffinePlace:
     def views(self, buffer: Tensor) -> dict[str, Tensor]:
         """The tensors in a buffer (..., total) by name."""
         parts = buffer.split([shape.numel() for shape in self.shapes.values()], dim=-1)
-        return {name: viewed(part, shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)}
+        return {
+            name: viewed(part, shape, name in self.last)
+            for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
+        }
 
     def move(self, a: float, b: float) -> Tensor:
         """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
@@ -417,25 +497,37 @@ def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
     return count
 
 
-def flatten(point: Mapping[str, Tensor], order: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """One buffer with every tensor of a point, filters of convolutions in channels-last order."""
+def filters(net: nn.Module) -> frozenset[str]:
+    """The names of the filters of convolutions; other parameters with four axes are none of their business."""
+    return frozenset(f"{name}.weight" if name else "weight" for name, module in net.named_modules(remove_duplicate=False)
+                     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d))  # fmt: skip
+
+
+def flatten(
+    point: Mapping[str, Tensor],
+    order: Mapping[str, Any],
+    last: frozenset[str],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """One buffer with every tensor of a point, those named in `last` in channels-last order."""
     buffer = torch.empty(sum(point[name].numel() for name in order), device=device, dtype=dtype)
     offset = 0
     for name in order:
-        value = stored(point[name])
+        value = stored(point[name], name in last)
         buffer[offset : offset + value.numel()].view(value.shape).copy_(value)
         offset += value.numel()
     return buffer
 
 
-def stored(value: Tensor) -> Tensor:
-    return value.permute(0, 2, 3, 1) if value.dim() == 4 else value
+def stored(value: Tensor, channels_last: bool) -> Tensor:
+    return value.permute(0, 2, 3, 1) if channels_last and value.dim() == 4 else value
 
 
-def viewed(buffer: Tensor, shape: torch.Size) -> Tensor:
+def viewed(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
     """The inverse of `stored`, without a copy; the buffer may have leading axes."""
     lead = buffer.shape[:-1]
-    if len(shape) != 4:
+    if len(shape) != 4 or not channels_last:
         return buffer.view(*lead, *shape)
     return buffer.view(*lead, shape[0], shape[2], shape[3], shape[1]).movedim(-1, -3)
 

@@ -75,11 +75,12 @@ def has_eigenvalues(surface: Surface) -> bool:
 
 
 def eigen_ratio(surface: Surface) -> np.ndarray:
-    """|smallest / largest| eigenvalue at each cell; NaN where the largest one is not positive or not resolved."""
+    """|smallest / largest| eigenvalue at each cell; NaN where the largest is not positive, or one is not resolved."""
     fields = surface.fields
     smallest, largest = fields["min_eig"], fields["max_eig"]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where((largest > 0) & ~unresolved(surface, "max_eig"), np.abs(smallest / largest), np.nan)
+        loose = unresolved(surface, "max_eig") | unresolved(surface, "min_eig")
+        return np.where((largest > 0) & ~loose, np.abs(smallest / largest), np.nan)
 
 
 @dataclass(frozen=True)

@@ -143,17 +143,24 @@ class FoldedFunction:
 def foldable(traced: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
     """(layer, norm) where the norm is the layer's only user, and each is called once."""
     modules = dict(traced.named_modules())
+
+    def plain(node: fx.Node, kinds: tuple[type, ...]) -> bool:
+        """Whether a module computes from its own parameters alone: no parametrization (weight norm), no hooks."""
+        module = modules[str(node.target)]
+        hooks = (module._forward_pre_hooks, module._forward_hooks)
+        return type(module) in kinds and not any(hooks)
+
     calls = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
     found = []
     for node in traced.graph.nodes:
-        if node.op != "call_module" or not isinstance(modules[node.target], NORM):
+        if node.op != "call_module" or not plain(node, NORM):
             continue
         norm, layer = modules[node.target], node.args[0]
         statistics = norm.running_mean is not None and norm.running_var is not None and not norm.training
         if (
             statistics
             and layer.op == "call_module"
-            and isinstance(modules[layer.target], LINEAR)
+            and plain(layer, LINEAR)
             and len(layer.users) == 1
             and calls.count(layer.target) == calls.count(node.target) == 1
         ):

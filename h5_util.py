@@ -25,7 +25,7 @@ import h5py
 import numpy as np
 
 from errors import BadInput, BadUsage, CannotWrite, exit_code
-from surface import Grid, Surface
+from surface import Grid, Surface, with_moments
 
 FORMAT = "loss surface 1"
 SPECTRUM_FORMAT = "hessian spectrum 1"
@@ -178,6 +178,8 @@ def read_surface(path: str | Path) -> Surface:
             raise BadInput(f"{path} is damaged: {error}") from error
     if not matches:
         raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
+    if any("least_se" not in arrays for arrays in surface.statistics.values()):
+        surface = replace(surface, statistics={split: with_moments(a) for split, a in surface.statistics.items()})
     return surface
 
 
@@ -188,16 +190,22 @@ def ordered(f: h5py.File, group: str) -> dict[str, np.ndarray]:
 
 def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
     """A file of the original release: no mask, and non-square grids stored as (nx, ny) but filled as (ny, nx)."""
-    values, done = {}, np.zeros(grid.shape, bool)
+    values, done, others = {}, np.zeros(grid.shape, bool), [f"the attribute {name}" for name in f.attrs]
     for name, item in f.items():
-        if isinstance(item, h5py.Dataset) and item.shape in {grid.shape, grid.shape[::-1]} and "coord" not in name:
-            array = np.asarray(item[()], dtype=np.float64).reshape(grid.shape)
-            missing = array == MISSING.get(name, -1.0)
-            values[name] = np.where(missing, np.nan, array)
-            done |= ~missing
+        if name in ("xcoordinates", "ycoordinates", "dir_file"):
+            continue
+        if not isinstance(item, h5py.Dataset) or item.shape not in {grid.shape, grid.shape[::-1]}:
+            others.append(f"'{name}'")
+            continue
+        array = np.asarray(item[()], dtype=np.float64).reshape(grid.shape)
+        missing = (array == MISSING.get(name, -1.0)) & name.endswith(("_loss", "_acc", "_eig"))
+        values[name] = np.where(missing, np.nan, array)
+        done |= ~missing
     if not values:
         raise BadInput(f"{path} holds coordinates but no field on the grid {grid.shape}")
-    about = {"origin": "written by another program: no checksums, provenance unknown"}
+    about: dict[str, Any] = {"origin": "written by another program: no checksums, provenance unknown"}
+    if others:
+        about["others"] = others
     if "dir_file" in f:
         about["dir_file"] = text(f["dir_file"][()])
     return Surface(grid, done, values=values, foreign=done.copy(), about=about)
@@ -215,14 +223,14 @@ def direction_link(path: str | Path) -> str | None:
         return text(f["dir_file"][()]) if "dir_file" in f else None
 
 
-def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, **more: np.ndarray) -> None:
+def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, origin: str, **more: np.ndarray) -> None:
     """Write a trajectory projected on the directions with the hash `plane`, atomically. Raises CannotWrite.
 
-    coordinates: (checkpoints, 2).
+    coordinates: (checkpoints, 2). origin: the hash of the checkpoint that they are relative to.
     """
 
     def fill(f: h5py.File) -> None:
-        f.attrs["directions"] = plane
+        f.attrs["directions"], f.attrs["checkpoint"] = plane, origin
         f["proj_xcoord"], f["proj_ycoord"] = coordinates[:, 0], coordinates[:, 1]
         for name, array in more.items():
             f[name] = array
@@ -356,10 +364,10 @@ def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
     return json.loads(item.attrs[name]) if name in item.attrs else {}
 
 
-def projection_plane(path: str | Path) -> str | None:
-    """The hash of the directions a trajectory was projected on; None where the file does not say."""
+def projection_plane(path: str | Path) -> dict[str, str]:
+    """The hashes of the directions and of the origin of a trajectory's coordinates, as far as the file says."""
     with opened(path) as f:
-        return text(f.attrs["directions"]) if "directions" in f.attrs else None
+        return {name: text(f.attrs[name]) for name in ("directions", "checkpoint") if name in f.attrs}
 
 
 def text(value: Any) -> str:
@@ -414,6 +422,16 @@ def describe_findings(findings: Findings) -> str:
     return "\n".join(lines)
 
 
+def embed_directions(path: str | Path, link: str) -> None:
+    """Copy the directions into a surface file. Raises BadInput where they are not those it was computed along."""
+    surface, directions = read_surface(path), read_directions(path)
+    used = Directions(directions.x, directions.y if surface.grid.y is not None else None).sha256
+    if surface.request.get("directions") != used:
+        raise BadInput(f"{path} was computed along directions with the sha256 {surface.request.get('directions')}, those in "
+                       f"{link} have {used}: nothing is embedded")  # fmt: skip
+    write_surface(path, surface, link, embed=directions)
+
+
 def export(path: str | Path, out: str | Path) -> None:
     """Write x, y, done and every field of a surface, or all of a spectrum, as a compressed .npz.
 
@@ -452,7 +470,7 @@ def run(args: argparse.Namespace) -> None:
         link = direction_link(args.file)
         if link is None:
             raise BadInput(f"{args.file} names no direction file")
-        write_surface(args.file, read_surface(args.file), link, embed=read_directions(args.file))
+        embed_directions(args.file, link)
         print(f"{args.file} now holds its directions")
     if not args.export and not args.embed:
         print(describe(args.file))

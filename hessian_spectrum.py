@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--z", type=options.above_zero, default=5e-4, help="regularization in the effective dimension, the sum of "
                    "v / (v + z); the one that matches a weight decay is the weight decay (default: %(default)s)")  # fmt: skip
     g.add_argument("--layers", action="store_true", help="the largest eigenvalue of each layer's block too")
-    g.add_argument("--activations", nargs="*", metavar="PATTERN", help="the trace with respect to what layers give out, for "
+    g.add_argument("--activations", type=options.pattern, nargs="*", metavar="PATTERN", help="the trace with respect to what layers give out, for "
                    "layers whose name or type contains one of these (without any: every layer)")  # fmt: skip
     g.add_argument("--at", choices=("output", "input"), default="output",
                    help="with --activations: what layers give out, or take in (default: %(default)s)")  # fmt: skip
@@ -106,7 +106,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
 
         job = world.share(None)
         if job is not None:
-            answer(world, calls_of(job, world)[0])
+            answer(world, lambda: calls_of(job, world)[0])
         return 0
     if world.note:
         say(f"note: {world.note}")
@@ -155,7 +155,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     if not args.dry_run:
         log.beside(path)
     state = read_state(file)
-    data = load_data(chosen, state)
+    data = load_data(chosen, state, args.model)
     samples = data[args.split]
     if len(samples) < world.size:
         raise BadUsage(f"{len(samples)} samples cannot be spread over {world.size} ranks: start fewer")
@@ -296,7 +296,8 @@ class Parts:
         self.pairs = found = lanczos(self.spread, top=args.top, bottom=args.bottom, tolerance=args.tolerance,
                                      most=args.most, seed=args.seed, progress=progress)  # fmt: skip
         top = len(found.values) - min(args.bottom, len(found.values))
-        result = {"eigenvalues": found.values[:top], "residuals": found.residuals[:top], "converged": found.converged,
+        result = {"eigenvalues": found.values[:top], "residuals": found.residuals[:top], "converged": found.converged[:top],
+                  "bounds": found.bounds, "smallest_converged": found.converged[top:][::-1],
                   "eigenvectors": found.vectors.cpu().numpy(), "eigenvalue_products": found.products}  # fmt: skip
         result |= {"smallest": found.values[top:][::-1], "smallest_residuals": found.residuals[top:][::-1]}
         if args.bottom:
@@ -320,20 +321,24 @@ class Parts:
 
         found = density(self.spread, probes=self.args.probes, steps=self.args.steps, seed=self.args.seed, first=self.pairs,
                         progress=progress)  # fmt: skip
-        names = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
-        return {f"density/{name}": getattr(found, name) for name in names}
+        return {f"density/{name}": getattr(found, name) for name in CURVES}
 
     def blocks(self, progress: Progress) -> dict[str, Any]:
         from hessian import lanczos
 
-        values, residuals, done = [], [], 0
+        values, residuals, converged, done = [], [], [], 0
         for _, names, _ in self.layers:
             found = lanczos(replace(self.spread, names=names), top=1, tolerance=self.args.tolerance, most=self.args.most,
                             seed=self.args.seed, progress=lambda n, r: progress(done + n, r))  # fmt: skip  # noqa: B023
             values.append(found.values[0])
             residuals.append(found.residuals[0])
+            converged.append(found.converged[0])
             done += found.products
-        return {"layers/max_eig": values, "layers/max_eig_residual": residuals}
+        return {
+            "layers/max_eig": values,
+            "layers/max_eig_residual": residuals,
+            "layers/max_eig_converged": converged,
+        }
 
     def activations(self, progress: Progress) -> dict[str, Any]:
         from hessian import traces
@@ -352,12 +357,12 @@ class Parts:
 
 def compute(spread: Spread, findings: Findings, args: argparse.Namespace, path: Path, caught: list[int]) -> Findings:
     """Every part that is not in the file yet; each is saved when it is finished."""
-    from hessian import check_deterministic, effective_dimension
+    from hessian import check_deterministic
 
     parts = Parts(spread, args, findings)
     for name, (settings, make) in parts.wanted().items():
         done = findings.about.get("parts", {})
-        if done.get(name) == settings:
+        if satisfies(name, done.get(name, {}), settings, findings.arrays):
             say(f"{name}: in the file already")
             continue
         if not findings.about.get("deterministic"):
@@ -371,13 +376,63 @@ def compute(spread: Spread, findings: Findings, args: argparse.Namespace, path: 
             )
         parts.findings = findings = findings.with_arrays(arrays, **parts.about)
         write_findings(path, findings)
-    a = findings.arrays
-    dimension = effective_dimension(a["eigenvalues"], args.z, size=spread.size, trace=float(a["trace"]))
-    findings = findings.with_arrays(
-        {"effective_dimension": [dimension.known, dimension.low, dimension.high], "z": args.z}
-    )
+    findings = findings.with_arrays(dimension(findings, spread, args.z))
     write_findings(path, findings)
     return findings
+
+
+CURVES = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
+AT_LEAST = ("top", "bottom", "probes", "steps")
+AT_MOST = ("tolerance", "error")
+
+
+def satisfies(name: str, found: Mapping[str, Any], asked: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether a part that was computed with the settings `found` is as good as what is asked for now."""
+    if not found or (name == "eigenvalues" and "bounds" not in arrays):  # of a version that stated none
+        return False
+    if name == "layers" and "layers/max_eig_converged" not in arrays:
+        return False
+    for key, value in asked.items():
+        if key in AT_LEAST:
+            good = found[key] >= value
+        elif key in AT_MOST:
+            good = found[key] <= value
+        elif key == "most":  # a limit matters to what fell short of its goal
+            good = found[key] >= value or reached(name, asked, arrays)
+        else:
+            good = found[key] == value
+        if not good:
+            return False
+    return True
+
+
+def reached(name: str, asked: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether a part is as exact as it should be."""
+    if name == "eigenvalues":
+        return bool(arrays["converged"].all() and arrays["smallest_converged"].all())
+    if name == "trace":
+        return bool(arrays["trace_se"] <= asked["error"] * abs(arrays["trace"]))
+    return name == "layers" and bool(arrays["layers/max_eig_converged"].all())
+
+
+def dimension(findings: Findings, spread: Spread, z: float) -> dict[str, Any]:
+    """The effective dimension from the largest eigenvalues that are resolved, with bounds for the rest."""
+    import torch
+
+    from hessian import Spectrum, effective_dimension, random_start, share_of
+
+    a = findings.arrays
+    count = int(np.logical_and.accumulate(a["converged"]).sum())
+    vectors, seed = torch.from_numpy(a["eigenvectors"])[:count], findings.about["parts"]["density"]["seed"]
+    starts = [
+        random_start(spread.size, torch.Generator().manual_seed(seed + k))[0] for k in range(len(a["density/nodes"]))
+    ]
+    known = np.array([share_of(vectors, start) for start in starts])
+    curves: dict[str, Any] = {name: a[f"density/{name}"] for name in CURVES}
+    spectrum = Spectrum(**curves, products=0, known=known)
+    found = effective_dimension(a["eigenvalues"][:count], z, size=spread.size, residuals=a["residuals"][:count],
+                                trace=(float(a["trace"]), float(a["trace_se"])), spectrum=spectrum)  # fmt: skip
+    return {"effective_dimension": [found.known, found.low, found.high], "z": z}
 
 
 @dataclass(frozen=True)
@@ -439,20 +494,21 @@ def table(findings: Findings) -> list[str]:
     size = sum(int(np.prod(shape)) for _, shape in about["parameters"])
     lines = [f"Hessian of the mean loss ({findings.request['loss']}, {findings.request['split']}), {size:,} parameters:",
              "     eigenvalue    residual"]  # fmt: skip
-    rows = [*zip([f"{k}" for k in range(1, 1 + len(a["eigenvalues"]))], a["eigenvalues"], a["residuals"], strict=True)]
+    rows = [*zip([f"{k}" for k in range(1, 1 + len(a["eigenvalues"]))], a["eigenvalues"], a["residuals"], a["converged"],
+                 strict=True)]  # fmt: skip
     if len(a["smallest"]):
         labels = ["min", *[f"min+{k}" for k in range(1, len(a["smallest"]))]]
-        rows += [*zip(labels, a["smallest"], a["smallest_residuals"], strict=True)][::-1]
-    loose = 1.001 * about["parts"]["eigenvalues"]["tolerance"]
-    largest = max(abs(value) for _, value, _ in rows)
+        rows += [*zip(labels, a["smallest"], a["smallest_residuals"], a["smallest_converged"], strict=True)][::-1]
     lines += [f"{label:>5} {value:12.6g} {residual:9.1e}"
-              + (" not resolved: more products with --most" if residual > max(loose * abs(value), 2.1e-6 * largest) else "")
-              for label, value, residual in rows]  # fmt: skip
+              + ("" if resolved else " not resolved: more products with --most") for label, value, residual, resolved in rows]  # fmt: skip
+    lines.append(
+        "no eigenvalue is below {:.6g} or above {:.6g} (each but for a probability of 1e-3)".format(*a["bounds"])
+    )
     lines.append(f"trace: {float(a['trace']):.6g} +- {float(a['trace_se']):.2g}"
                  f" ({int(a['trace_products'])} products after {int(a['eigenvalue_products'])} for the eigenvalues)")  # fmt: skip
     known, low, high = a["effective_dimension"]
-    lines.append(f"effective dimension at z = {float(a['z']):g}: {known:.4g} from these eigenvalues, "
-                 f"between {low:.4g} and {high:.4g} with the rest of the trace")  # fmt: skip
+    lines.append(f"effective dimension at z = {float(a['z']):g}: {known:.4g} from the resolved ones of these eigenvalues, "
+                 f"between {low:.4g} and {high:.4g} with all others (closer with more --top, --probes and --steps)")  # fmt: skip
     if "layers/trace" in a:
         top = a.get("layers/max_eig")
         lines.append(
@@ -461,7 +517,8 @@ def table(findings: Findings) -> list[str]:
         for k, name in enumerate(about["layers"]):
             value, error = a["layers/trace"][k], a["layers/trace_se"][k]
             lines.append(f"  {name:<24} {int(a['layers/size'][k]):9,} {value:11.5g} +- {error:.1e}"
-                         + ("" if top is None else f" {top[k]:11.5g}"))  # fmt: skip
+                         + ("" if top is None else f" {top[k]:11.5g}"
+                            + " not resolved" * (not a["layers/max_eig_converged"][k])))  # fmt: skip
     if "activations/trace" in a:
         lines.append(
             f"with respect to activations ({about['parts']['activations']['at']}s), mean over the samples:  trace"
@@ -474,7 +531,10 @@ def table(findings: Findings) -> list[str]:
 
 def finish(findings: Findings, path: Path, args: argparse.Namespace) -> None:
     if args.npz:
-        values = np.concatenate([findings.arrays["eigenvalues"], findings.arrays["smallest"][::-1]])
+        a = findings.arrays
+        values = np.concatenate([a["eigenvalues"], a["smallest"][::-1]])
+        if loose := int((~a["converged"]).sum() + (~a["smallest_converged"]).sum()):
+            say(f"note: {loose} of the {len(values)} eigenvalues in {args.npz} are not resolved")
         try:
             np.savez(args.npz, pos_evals=values[values > 0], neg_evals=values[values < 0])
         except OSError as error:

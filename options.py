@@ -4,13 +4,15 @@ import argparse
 import hashlib
 import math
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from errors import BadUsage, CannotWrite, exit_code
+from errors import BadUsage, CannotWrite, Stop, exit_code
 from scheduler import World, connect, first_launched
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
@@ -26,10 +28,17 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        if first_launched():
-            line = " ".join(message.split())
-            print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr)
+        once(BadUsage.code)
+        line = " ".join(message.split())
+        print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr)
         raise SystemExit(BadUsage.code)
+
+
+def once(code: int) -> None:
+    """Go on in the launcher's first process alone, which says what is wrong; end the others after it has."""
+    if not first_launched():
+        time.sleep(2)
+        raise SystemExit(code)
 
 
 def positive(text: str) -> int:
@@ -66,6 +75,14 @@ def above_zero(text: str) -> float:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not above 0")
     return value
+
+
+def pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no regular expression: {error}") from None
+    return text
 
 
 def share(text: str) -> float:
@@ -275,7 +292,7 @@ def add_run(p: argparse.ArgumentParser) -> None:
 def add_curvature(p: argparse.ArgumentParser, tolerance: float) -> argparse._ArgumentGroup:
     """What commands that compute Hessian products share."""
     g = p.add_argument_group("Hessian")
-    g.add_argument("--parameters", nargs="+", default=[], metavar="PATTERN",
+    g.add_argument("--parameters", type=pattern, nargs="+", default=[], metavar="PATTERN",
                    help="parameters whose names contain these regular expressions (default: all)")  # fmt: skip
     g.add_argument(
         "--matrices_only", action="store_true", help="leave out biases and BatchNorm, as the original release does"
@@ -406,7 +423,11 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
 
     def joined_body() -> int | None:
         nonlocal world
-        world = connect(mpi)
+        try:
+            world = connect(mpi)
+        except Stop as error:  # every process of a launcher finds the same
+            once(error.code)
+            raise
         return body(world)
 
     code = exit_code(joined_body, lambda line: log(line) if world.root else None)

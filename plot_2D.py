@@ -16,7 +16,7 @@ import numpy as np
 
 import figures
 import options
-from errors import BadInput, BadUsage, exit_code
+from errors import BadInput, BadUsage, exit_code, say
 from figures import Scale
 from h5_util import projection_plane, read_projection, read_surface
 from surface import Surface
@@ -90,9 +90,8 @@ def draw(
             figures.pick(surface, name, path)
     own_labels = labels or [p.name for p in paths]
     trajectory = read_projection(proj_file, dir_file) if proj_file else None
-    planes = {projection_plane(proj_file) if proj_file else None, *(s.request.get("directions") for s in surfaces)}
-    if proj_file and len(planes - {None}) > 1:
-        raise BadInput(f"the trajectory in {proj_file} was projected on other directions than the surface's")
+    if proj_file:
+        check_plane(proj_file, surfaces, paths)
     drawn: list[Path] = []
     with figures.style(show) as plt:
         for name in names:
@@ -106,6 +105,21 @@ def draw(
         if eigenvalues:
             drawn += draw_ratio(plt, surfaces, own_labels, out or str(paths[0]))
     return drawn
+
+
+def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path]) -> None:
+    """Raise BadInput where a trajectory's coordinates are not those of a surface; say where that is not known."""
+    plane = projection_plane(proj_file)
+    for surface, path in zip(surfaces, paths, strict=True):
+        for name, what in (("directions", "directions"), ("checkpoint", "checkpoint at the origin")):
+            ours, theirs = plane.get(name), surface.request.get(name)
+            if ours is None or theirs is None:
+                say(f"note: {proj_file if ours is None else path} does not say which {what} it belongs to; the path may be "
+                    "misplaced")  # fmt: skip
+            elif ours != theirs:
+                raise BadInput(
+                    f"the trajectory in {proj_file} has another {what} ({ours[:12]}) than {path} ({theirs[:12]})"
+                )
 
 
 def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], base: str) -> list[Path]:

@@ -31,7 +31,16 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from hessian import Hessian
     from net_plotter import Affine
 
-FIELDS = ("max_eig", "min_eig", "max_eig_residual", "min_eig_residual", "products")
+# The bounds: no eigenvalue is larger, or smaller, but for a probability of 1e-3 at each cell (see hessian.lanczos).
+FIELDS = (
+    "max_eig",
+    "min_eig",
+    "max_eig_residual",
+    "min_eig_residual",
+    "max_eig_bound",
+    "min_eig_bound",
+    "products",
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,8 +49,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_data(p, splits=("train", "test"))
     options.add_directions(p)
     g = options.add_curvature(p, tolerance=1e-2)
-    g.add_argument("--chain", type=options.positive, default=8, metavar="N", help="a rank computes N neighbouring cells in "
-                   "one go, each from the eigenvectors of the one before; 1: each by itself (default: %(default)s)")  # fmt: skip
+    g.add_argument("--chain", type=options.positive, default=1, metavar="N", help="accepted from earlier versions, where N "
+                   "neighbouring cells were one block; each cell is computed by itself now: a start that may not miss an "
+                   "eigenvalue saves nothing (benchmarks/eigen_map.py)")  # fmt: skip
     g = options.add_ranks(p)
     options.add_products(g)
     options.add_output(g)
@@ -91,8 +101,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     say(f"{surf_file}: {surface.grid}, {surface.grid.size - len(pending)} of {surface.grid.size} cells done; "
         f"{world.size} rank{'s' * (world.size > 1)} x {job.threads} threads on {surface.plan['device']}")  # fmt: skip
     surface = fill(world, surf_file, surface, lambda: make_work(job, *operator), dir_file=setting.dir_file,  # type: ignore[misc]
-                   embed=setting.directions if setting.embed else None, pending=pending,
-                   cells_per_block=surface.plan["chain"])  # fmt: skip
+                   embed=setting.directions if setting.embed else None, pending=pending)  # fmt: skip
     log.line("complete")
     report(surface, surf_file)
     if args.plot:
@@ -117,7 +126,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
                "tolerance": args.tolerance}  # fmt: skip
     plan = {"device": "cuda" if args.cuda else "cpu", "precision": args.precision or "float32", "path": "",
             "compiled": args.compile, "batch_size": args.batch_size or (256 if args.cuda else 128),
-            "chain": min(args.chain, grid.size), "most": args.most, "seed": args.seed}  # fmt: skip
+            "most": args.most, "seed": args.seed}  # fmt: skip
     fresh = Surface.of_values(grid, FIELDS, plan=plan, request=request,
                               about=provenance(world, command, threads, args.seed))  # fmt: skip
     surface = fresh if args.force else resume(setting.surf_file, fresh, setting.dir_file)
@@ -175,16 +184,16 @@ def checked(job: Job, world: World) -> "tuple[Job, tuple[Hessian, Affine]]":
 
 
 def make_work(job: Job, operator: "Hessian", plane: "Affine") -> Callable[[list[int]], tuple[np.ndarray, str]]:
-    """The function from a chain of cells to rows and a note, in the thread that computes."""
+    """The function from cells to rows and a note, in the thread that computes."""
     import torch
 
-    from hessian import lanczos
+    from hessian import NotFinite, lanczos
 
     torch.set_num_threads(job.threads)
     plan = job.surface.plan
 
     def work(cells: list[int]) -> tuple[np.ndarray, str]:
-        start, rows, notes = None, [], []
+        rows, notes = [], []
         for cell in cells:
             point = job.surface.grid.point(cell)
             clamped = operator.place(plane.point(*point))
@@ -193,18 +202,18 @@ def make_work(job: Job, operator: "Hessian", plane: "Affine") -> Callable[[list[
                     f"{clamped} BatchNorm variances were negative at ({point[0]:.4g}, {point[1]:.4g}), set to zero"
                 )
             try:
-                found = lanczos(operator, top=1, bottom=1, tolerance=job.tolerance, most=plan["most"], start=start,
+                found = lanczos(operator, top=1, bottom=1, tolerance=job.tolerance, most=plan["most"],
                                 seed=plan["seed"])  # fmt: skip
-            except ValueError:
-                start = None
+            except NotFinite:
                 rows.append([np.nan] * len(FIELDS))
                 notes.append(f"the Hessian is not finite at ({point[0]:.4g}, {point[1]:.4g})")
                 continue
             except torch.cuda.OutOfMemoryError as error:
                 raise BadUsage(f"a batch of {plan['batch_size']} does not fit into the memory of {operator.device}: "
                                "use a smaller --batch_size with --force") from error  # fmt: skip
-            start = found.vectors.sum(0)
-            rows.append([found.values[0], found.values[-1], found.residuals[0], found.residuals[-1], found.products])
+            low, high = found.bounds
+            rows.append([found.values[0], found.values[-1], found.residuals[0], found.residuals[-1], high, low,
+                         found.products])  # fmt: skip
         return np.array(rows), "; ".join(notes)
 
     return work

@@ -16,7 +16,7 @@ import options
 from errors import BadInput, exit_code
 from h5_util import Findings, read_findings
 
-BLUE, RED = "#1f5fa8", "#c0392b"
+BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.5"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,9 +54,14 @@ def draw_density(plt: Any, findings: Findings) -> Any:
     left.fill_between(grid, floor, np.maximum(density, floor), color=BLUE, alpha=0.25, linewidth=0)
     left.plot(grid, np.maximum(density, floor), color=BLUE, linewidth=1.3)
     band(left, grid, density, a["density/density_se"], floor)
-    resolved = np.concatenate([a["eigenvalues"], a["smallest"]])
-    left.plot(resolved, np.full(len(resolved), floor), "|", color=RED, markersize=11, markeredgewidth=1.3, clip_on=False,
-              label="resolved eigenvalues")  # fmt: skip
+    values = np.concatenate([a["eigenvalues"], a["smallest"]])
+    resolved = np.zeros(len(values), bool)  # what a file of an earlier version records does not tell
+    if "smallest_converged" in a:
+        resolved = np.concatenate([a["converged"], a["smallest_converged"]])
+    for chosen, colour, label in ((resolved, RED, "resolved eigenvalues"), (~resolved, GREY, "not resolved")):
+        if chosen.any():
+            left.plot(values[chosen], np.full(chosen.sum(), floor), "|", color=colour, markersize=11, markeredgewidth=1.3,
+                      clip_on=False, label=label)  # fmt: skip
     left.set(yscale="log", ylim=(floor, None), xlabel="eigenvalue", ylabel="density")
     left.legend(frameon=False, loc="upper right")
     right.step(grid, np.maximum(size * (1 - cumulative), 0.1), color=BLUE, linewidth=1.3, where="mid")

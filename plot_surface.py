@@ -106,7 +106,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     """On rank 0: read everything once and say what is to be computed. Writes nothing."""
     import torch
 
-    from evaluation import choose_path
+    from evaluation import choose_path, sample_of
     from losses import LOSSES
 
     device_of(args.cuda)
@@ -119,7 +119,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     torch.set_num_threads(threads)
     setting = read_setting(args, grid, options.surface_name, log)
     first = next(iter(setting.data.values()))
-    metrics = tuple(LOSSES[args.loss_name](setting.net, (first.inputs[:1], first.targets[:1])).metrics)
+    metrics = tuple(LOSSES[args.loss_name](setting.net, (sample_of(first.inputs[:1]), first.targets[:1])).metrics)
     folded, reason = choose_path(setting.net, first.inputs[:8])
     if args.verbose and not folded:
         say(f"BatchNorm is not folded: {reason}")
@@ -143,7 +143,7 @@ def new_plan(args: argparse.Namespace, folded: bool) -> dict[str, Any]:
         "path": "folded" if folded else "unfolded",
         "batch_size": args.batch_size,
         "points_per_call": 0,
-        "lanes": 1,
+        "lanes": 0,
         "order": "of the file; with a tolerance a random one",
     }
 
@@ -163,7 +163,7 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
         return Evaluator(net, plane, data, LOSSES[job.loss], batch_size=job.plan["batch_size"], device=device,
                          precision=job.plan["precision"], folded=job.plan["path"] == "folded",
                          points_per_call=job.plan["points_per_call"] or 1,
-                         lanes=job.plan.get("lanes", 1), tolerance=job.tolerance)  # fmt: skip
+                         lanes=job.plan.get("lanes", 1) or 1, tolerance=job.tolerance)  # fmt: skip
     except torch.cuda.OutOfMemoryError as error:
         raise BadUsage(f"the data and the directions do not fit into the memory of {device}: use --limit") from error
     except RuntimeError as error:
@@ -175,14 +175,18 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
 
 def tuned(job: Job, world: World, cells: int, batch_size: int) -> "tuple[Job, Evaluator]":
     """This rank's evaluator; a new plan is completed by measurements, and what a reduced precision changes is measured."""
-    from tuning import tune
+    from tuning import tune, usual_lanes
 
     evaluator = evaluator_of(job, world)
     plan, about = dict(job.plan), dict(job.surface.about)
     if plan["points_per_call"] == 0:
-        if not batch_size:
+        if batch_size:
+            evaluator.lanes = usual_lanes(evaluator)
+        else:
             many = plan["precision"] in ("float32", "float64", "tf32")
-            about["seconds_per_cell"] = tune(evaluator, cells, many=many)
+            x, y = job.surface.grid.x, [0.0] if job.surface.grid.y is None else job.surface.grid.y
+            corners = [(float(a), float(b)) for a in (x[0], x[-1]) for b in (y[0], y[-1])]
+            about["seconds_per_cell"] = tune(evaluator, cells, many=many, far=corners)
         for name in ("batch_size", "points_per_call", "lanes"):
             plan[name] = getattr(evaluator, name)
         if plan["precision"] not in ("float32", "float64"):
@@ -195,6 +199,7 @@ def cells_per_block(surface: Surface, cells: int, ranks: int) -> int:
     """Whole calls; several where cells are so short that messages would count, if every rank still gets its blocks."""
     company, seconds = surface.plan["points_per_call"], surface.about.get("seconds_per_cell", SHORTEST_BLOCK)
     wanted = min(SHORTEST_BLOCK / seconds, cells / (8 * ranks))
+    company = company or 1  # 0 where nothing was left to measure it for
     return max(1, int(wanted / company)) * company
 
 

@@ -88,7 +88,9 @@ def unflatten(row: np.ndarray, net: "nn.Module", dir_type: str) -> "dict[str, Te
     return {name: part.view(value.shape) for part, (name, value) in zip(parts, like.items(), strict=True)}
 
 
-def principal_plane(rows: np.ndarray, net: "nn.Module", args: argparse.Namespace, files: Sequence[Path]) -> Directions:
+def principal_plane(
+    rows: np.ndarray, net: "nn.Module", args: argparse.Namespace, files: Sequence[Path], origin: str
+) -> Directions:
     from net_plotter import as_arrays
     from projection import principal_components
 
@@ -99,14 +101,16 @@ def principal_plane(rows: np.ndarray, net: "nn.Module", args: argparse.Namespace
     x, y = (as_arrays(unflatten(vector, net, args.dir_type), net, args.dir_type) for vector in found.vectors)
     extra = {"explained_variance_ratio_": found.explained_variance_ratio, "singular_values_": found.singular_values,
              "explained_variance_": found.explained_variance}  # fmt: skip
-    about = {"dir_type": args.dir_type, "x": "1st principal component", "y": "2nd principal component",
+    about = {"model": args.model, "checkpoint": origin, "dir_type": args.dir_type,
+             "x": "1st principal component", "y": "2nd principal component",
              "of": f"{len(files)} checkpoints, {files[0].name} to {files[-1].name}", "ignore": args.ignore}  # fmt: skip
     return Directions(x, y, about, extra)
 
 
 def run(args: argparse.Namespace) -> None:
     from dataloader import SOURCES
-    from models import build
+    from models import build, read_state
+    from models.checkpoint import digest
     from net_plotter import as_point, tensors
     from projection import project
 
@@ -117,6 +121,7 @@ def run(args: argparse.Namespace) -> None:
     shape = (3, 32, 32) if len(source.mean) == 3 else (1, 28, 28)
     net = build(args.model, shape, source.classes)
     rows = differences(files, net, args.dir_type, args.ignore)
+    origin = digest(read_state(files[-1]))
     if args.dir_file:
         dir_file = Path(args.dir_file)
         directions = read_directions(dir_file)
@@ -126,7 +131,7 @@ def run(args: argparse.Namespace) -> None:
         ignore = f"_ignore={args.ignore}" if args.ignore else ""
         folder = Path(args.model_folder) / f"PCA_{args.dir_type}{ignore}_save_epoch={args.save_epoch}"
         dir_file = folder / "directions.h5"
-        directions = principal_plane(rows, net, args, files)
+        directions = principal_plane(rows, net, args, files, origin)
         options.make_folder(folder)
         if dir_file.exists() and not args.force and read_directions(dir_file).sha256 != directions.sha256:
             raise BadInput(f"{dir_file} holds other directions ({read_directions(dir_file).about.get('of', 'unknown')}), "
@@ -141,7 +146,7 @@ def run(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise BadInput(f"{dir_file}: {error}") from error
     proj_file = dir_file.with_name(f"{dir_file.name}_proj_cos.h5")
-    write_projection(proj_file, coordinates, directions.sha256, epochs=np.array(epochs), distance=distances)
+    write_projection(proj_file, coordinates, directions.sha256, origin, epochs=np.array(epochs), distance=distances)
     if "explained_variance_ratio_" in directions.extra:
         ratio = 100 * directions.extra["explained_variance_ratio_"]
         print(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")

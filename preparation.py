@@ -9,7 +9,8 @@ import argparse
 import platform
 import shlex
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ import options
 from directions import Curvature, find_directions
 from errors import BadInput, BadUsage, say
 from h5_util import Directions, embeds_directions, read_surface, write_directions
-from recorder import Log
+from recorder import Log, compare
 from scheduler import World
 from surface import Grid, Surface
 
@@ -74,7 +75,7 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
         if not path.resolve().parent.is_dir():
             raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
     states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
-    data = load_data(chosen, states[nets.file])
+    data = load_data(chosen, states[nets.file], nets.model)
     first = data[chosen.splits[0]]
     net = network_for(nets.model, first)
 
@@ -102,8 +103,10 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
 
 def try_out(net: "nn.Module", model: str, data: "Dataset") -> None:
     """Raise BadInput where a network cannot take the data."""
+    from evaluation import sample_of
+
     try:
-        net.eval()(data.inputs[:1])
+        net.eval()(sample_of(data.inputs[:1]))
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
         shape = "x".join(map(str, data.inputs.shape[1:]))
         raise BadInput(f"{model} cannot take inputs of {shape}: {str(error).splitlines()[0][:150]}") from error
@@ -185,18 +188,21 @@ def as_tensor(array: np.ndarray) -> "Tensor":
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]") -> "dict[str, Dataset]":
+def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]", model: str) -> "dict[str, Dataset]":
     """Every split that is asked for. A user's own data have as many classes as the checkpoint has outputs."""
     from dataloader import OWN
+    from models import classes_in
 
     for split, file in zip(("train", "test"), chosen.files, strict=True):
         if file and split not in chosen.splits:
             say(f"note: --{split}loader {file} is not used: --split asks for {' and '.join(chosen.splits)}")
     data = {split: load_split(chosen, split) for split in chosen.splits}
     if chosen.classes or chosen.dataset in OWN or any(chosen.files):
-        outputs = [value.shape[0] for value in state.values() if value.dim() >= 1]
-        classes = chosen.classes or outputs[-1]
-        data = {split: replace(d, classes=classes) for split, d in data.items()}
+        first = data[chosen.splits[0]]
+        with fitting(model, first):
+            classes = chosen.classes or classes_in(model, first.inputs.shape[1:], state)
+        if classes is not None:  # otherwise loading the checkpoint says what does not fit
+            data = {split: replace(d, classes=classes) for split, d in data.items()}
     for split, d in data.items():
         if int(d.targets.max()) >= d.classes:
             raise BadInput(f"the {split} data have the label {int(d.targets.max())}, the network {d.classes} classes")
@@ -207,11 +213,18 @@ def network_for(model: str, data: "Dataset") -> "nn.Module":
     """A network of the zoo for samples of this shape. Raises BadInput where that is not possible."""
     from models import build
 
-    shape = data.inputs.shape[1:]
+    with fitting(model, data):
+        return build(model, data.inputs.shape[1:], data.classes)
+
+
+@contextmanager
+def fitting(model: str, data: "Dataset") -> Iterator[None]:
+    """Raise BadInput where there is no such network for these inputs."""
     try:
-        return build(model, shape, data.classes)
+        yield
     except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
-        raise BadInput(f"there is no {model} for inputs of {'x'.join(map(str, shape))}: {error}") from error
+        shape = "x".join(map(str, data.inputs.shape[1:]))
+        raise BadInput(f"there is no {model} for inputs of {shape}: {error}") from error
 
 
 def device_of(cuda: bool, local_rank: int = 0) -> str:
@@ -242,9 +255,11 @@ def provenance(world: World, command: Sequence[str], threads: int, seed: int) ->
 def say_what_stays(surf_file: Path, surface: Surface, args: argparse.Namespace, threads: int) -> None:
     """Tell where a continued file's plan differs from this run. Raises BadInput for another precision."""
     plan = surface.plan
-    if args.precision not in (None, plan["precision"]):
-        raise BadInput(f"{surf_file} was made with precision = {plan['precision']}, now it is {args.precision}: "
-                       "give another --surf_file, or --force to start over")  # fmt: skip
+    cure = "give another --surf_file, or --force to start over"
+    compare(surf_file, {"precision": plan["precision"]}, {"precision": args.precision or "float32"}, cure)
+    if "most" in plan:  # products of an eigenvalue map
+        compare(surf_file, {"most": plan["most"]}, {"most": args.most}, cure)
+        compare(surf_file, {"seed": plan["seed"]}, {"seed": args.seed}, cure)
     if args.batch_size not in (0, plan["batch_size"]):
         say(f"note: {surf_file} was started with batch size {plan['batch_size']}, which stays")
     before = surface.about.get("threads_per_rank", threads)
@@ -282,7 +297,7 @@ def load_split(chosen: options.DataChoice, split: str) -> "Dataset":
 
     file = chosen.files[0 if split == "train" else 1]
     if file:
-        return load_file(file, split, limit=chosen.limit)
+        return load_file(file, split, limit=chosen.limit, data_split=chosen.data_split if split == "train" else 1)
     if chosen.download:
         get(chosen.dataset, chosen.datapath)
     return load(chosen.dataset, split, datapath=chosen.datapath, raw=chosen.raw, limit=chosen.limit,

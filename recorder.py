@@ -37,6 +37,14 @@ def resume(path: Path, fresh: Surface, dir_file: Path) -> Surface:
         return adopt(path, found, fresh, dir_file)
     compare(path, found.request, fresh.request, cure)
     compare(path, {"device": found.plan["device"]}, {"device": fresh.plan["device"]}, cure)
+    for split, arrays in found.statistics.items():
+        if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
+            raise BadInput(f"{path} was begun with --tolerance by an earlier version, whose standard errors could be far too "
+                           f"small: {cure}")  # fmt: skip
+    for name in fresh.values:
+        if name not in found.values:
+            raise BadInput(f"{path} lacks {name}: an earlier version made it, which did not say whether an eigenvalue is the "
+                           f"extreme one: {cure}")  # fmt: skip
     return found
 
 
@@ -58,9 +66,12 @@ def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path) -> Surface
     wanted = sorted(set(fresh.fields) & {f"{split}_{name}" for split in fresh.populations for name in ("loss", "acc")})
     if missing := [name for name in wanted if name not in found.values]:
         raise BadInput(f"{path} was written by another program and lacks {missing[0]}: give another --surf_file")
-    values = {name: found.values[name] for name in wanted}
-    done = np.logical_and.reduce([~np.isnan(array) for array in values.values()])
-    return replace(fresh, done=done, values=values, foreign=done, about={**fresh.about, **found.about})
+    if others := found.about.get("others"):
+        raise BadInput(f"{path} was written by another program and holds {', '.join(others)}, which would be lost: "
+                       "give another --surf_file")  # fmt: skip
+    done = np.logical_and.reduce([~np.isnan(found.values[name]) for name in wanted])
+    # Fields that this run does not compute are carried along.
+    return replace(fresh, done=done, values=found.values, foreign=done, about={**fresh.about, **found.about})
 
 
 @contextmanager
@@ -95,7 +106,8 @@ def fill(
     """
     blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
     if not blocks and path.exists() and (embed is None or embeds_directions(path)):
-        dismiss(world)
+        for _ in dismiss(world):
+            pass
         return surface  # a complete file stays as it is
     before = surface.grid.size - len(pending)
     progress = Progress(surface.grid.size, before)

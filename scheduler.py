@@ -31,7 +31,7 @@ import numpy as np
 
 from errors import BadUsage, Stop
 
-BLOCK, RESULT, ERROR = 1, 2, 3
+BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4
 POLL = 0.0005  # seconds between looks at the mailbox; a blocking wait of MPI would burn a core
 LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_NUM_TASKS")
 
@@ -73,12 +73,19 @@ class World:
         return value if self.comm is None or self.size == 1 else large(self.comm).bcast(value, root=0)
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """On rank 0 the sum of every rank's values, in float64; what comes back elsewhere is not to be used."""
+        """On rank 0 the sum of every rank's values, in float64; what comes back elsewhere is not to be used.
+
+        Raises WorkFailed on rank 0 when another rank reports an error instead.
+        """
         if self.comm is None or self.size == 1:
             return values
         own = np.ascontiguousarray(values, dtype=np.float64)
         result = np.empty_like(own)
-        self.comm.Reduce(own, result if self.root else None, root=0)
+        request = self.comm.Ireduce(own, result if self.root else None, root=0)
+        while not request.Test():
+            if self.root:
+                raise_reported(self)
+            time.sleep(POLL)
         return result
 
     def abort(self, code: int) -> None:
@@ -212,12 +219,16 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
             yield k, result
     finally:
         outbox.put(None)
-    dismiss(world)
     thread.result()
+    yield from dismiss(world)
 
 
 def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    """On rank 0: a function that calls calls[name](*arguments) on every rank at once and gives rank 0's result."""
+    """On rank 0: a function that calls calls[name](*arguments) on every rank at once and gives rank 0's result.
+
+    Returns when every rank is ready. Raises WorkFailed, here and in each call, when one is not.
+    """
+    world.total(np.zeros(1))
 
     def together(name: str, *arguments: Any) -> Any:
         world.share((name, arguments))
@@ -226,17 +237,41 @@ def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[...,
     return together
 
 
-def answer(world: World, calls: Mapping[str, Callable[..., Any]]) -> None:
+def answer(world: World, make_calls: Callable[[], Mapping[str, Callable[..., Any]]]) -> None:
     """On the other ranks: take part in what rank 0 calls, until it shares None."""
-    while (request := world.share(None)) is not None:
-        name, arguments = request
-        calls[name](*arguments)
+    try:
+        calls = make_calls()
+        world.total(np.zeros(1))
+        while (request := world.share(None)) is not None:
+            name, arguments = request
+            calls[name](*arguments)
+    except Exception as error:
+        hand_over(world, error)
 
 
-def dismiss(world: World) -> None:
-    """On rank 0: tell the other ranks that there is nothing left."""
+def dismiss(world: World) -> Iterator[None]:
+    """On rank 0: tell the other ranks that there is nothing left, and wait until each of them has said that it goes.
+
+    Yields None now and then while they do not; a rank that never got a block may still be setting up. Raises WorkFailed.
+    """
     for rank in range(1, world.size):
         world.comm.send(None, dest=rank, tag=BLOCK)
+    for rank in range(1, world.size):
+        while not world.comm.Iprobe(source=rank, tag=GONE):
+            raise_reported(world)
+            time.sleep(POLL)
+            yield None
+        world.comm.recv(source=rank, tag=GONE)
+
+
+def raise_reported(world: World) -> None:
+    """On rank 0: raise the error that another rank has sent, if any."""
+    from mpi4py import MPI
+
+    status = MPI.Status()
+    if world.comm.Iprobe(MPI.ANY_SOURCE, ERROR, status):
+        line, code = world.comm.recv(source=status.Get_source(), tag=ERROR)
+        raise WorkFailed(f"rank {status.Get_source()}: {line}", code)
 
 
 def receive(world: World, inbox: "queue.SimpleQueue[Any]", patience: float = 0.2) -> tuple[int, int, Any] | None:
@@ -285,15 +320,23 @@ def follow(world: World, make_work: MakeWork) -> None:
         work = make_work()
         while (item := next_block(world)) is not None:
             world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
+        world.comm.send(None, dest=0, tag=GONE)
     except Exception as error:
-        # Rank 0 saves what it has, reports this, and ends everyone; if it cannot, the sender does.
-        code = error.code if isinstance(error, Stop) else 1
-        line = str(error) if isinstance(error, Stop) else f"{type(error).__name__}: {error}"
-        if code == 1:
-            traceback.print_exc()
-        world.comm.send((line, code), dest=0, tag=ERROR)
-        time.sleep(30)
-        world.abort(code)
+        hand_over(world, error)
+
+
+def hand_over(world: World, error: Exception) -> None:
+    """On the other ranks: tell rank 0, which saves what it has, reports the error, and ends everyone.
+
+    If it cannot, the sender does.
+    """
+    code = error.code if isinstance(error, Stop) else 1
+    line = str(error) if isinstance(error, Stop) else f"{type(error).__name__}: {error}"
+    if code == 1:
+        traceback.print_exception(error)
+    world.comm.send((line, code), dest=0, tag=ERROR)
+    time.sleep(30)
+    world.abort(code)
 
 
 def next_block(world: World) -> Any:

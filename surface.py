@@ -12,10 +12,17 @@ import numpy as np
 
 from errors import BadUsage
 
-# What a worker reports of one cell and one split, as a row of float64; metrics follow as sums of weight * metric.
-STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", "penalty", "clamped")
-PENALTY = STATISTICS.index("penalty")
-FEWEST_SAMPLES = 500  # near a minimum a few samples carry the loss, and fewer would miss them
+# What a worker reports of one cell and one split, as a row of float64: sums over its samples of weight, weight * loss and
+# so on (the 2 and 4 behind a factor is its power); a term of the parameters alone; how many BatchNorm variances were set to
+# zero; and what the standard error is at least, see Tolerance. Metrics follow as sums of weight * metric.
+MOMENTS = ("weight2", "weight2_loss", "weight2_loss2", "weight4", "weight4_loss", "weight4_loss2", "weight4_loss3",
+           "weight4_loss4")  # fmt: skip
+STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", *MOMENTS, "penalty", "clamped", "least_se")
+PENALTY, CLAMPED, LEAST_SE = (STATISTICS.index(name) for name in ("penalty", "clamped", "least_se"))
+FEWEST_SAMPLES = 1000
+FEWEST_CARRIERS = 20  # samples that the spread of the losses has to rest on before a standard error is believed
+DOUBT = 1.5  # a standard error that rests on c samples is stated 1 + DOUBT / sqrt(c) times as large
+WELL_BELOW = 10  # with fewer, the standard error has to be so many times smaller than allowed; nor is it stated smaller
 
 
 @dataclass(frozen=True)
@@ -50,22 +57,23 @@ class Grid:
         )
         return np.argsort(levels.ravel(), kind="stable")
 
-    def serpentine(self) -> np.ndarray:
-        """All cells row by row, every second row backwards, so that each is a neighbour of the one before."""
-        cells = np.arange(self.size).reshape(-1, len(self.x))
-        cells[1::2] = cells[1::2, ::-1].copy()
-        return cells.ravel()
-
     def matches(self, other: "Grid") -> bool:
         """Equal shape, and coordinates equal up to rounding of the last digits."""
         if self.shape != other.shape:
             return False
         pairs = [(self.x, other.x)] if self.y is None or other.y is None else [(self.x, other.x), (self.y, other.y)]
-        return all(np.allclose(a, b, rtol=0, atol=1e-9 * max(1.0, float(np.abs(b).max()))) for a, b in pairs)
+        return all(same_coordinates(a, b) for a, b in pairs)
 
     def __str__(self) -> str:
         axes = [self.x] if self.y is None else [self.x, self.y]
         return " x ".join(f"[{a[0]:.6g}, {a[-1]:.6g}] in {len(a)}" for a in axes)
+
+
+def same_coordinates(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal up to rounding, which is small against the distance of two neighbours too."""
+    rounding = 1e-9 * max(float(np.abs(a).max()), float(np.abs(b).max()))
+    spacing = min(float(np.diff(a).min()), float(np.diff(b).min())) if len(a) > 1 else math.inf
+    return bool((np.abs(a - b) <= min(rounding, 1e-3 * abs(spacing))).all())
 
 
 def parse_range(option: str, text: str) -> np.ndarray:
@@ -98,6 +106,11 @@ class Tolerance:
     """The standard error of a cell's loss that is small enough: the larger of relative * |loss| and absolute.
 
     The default, zero, asks for all samples.
+
+    Where few samples carry the loss, the first ones may hold none of these, and agree all the better. So a standard error
+    is not believed until FEWEST_CARRIERS samples carry the spread (see `carriers`), unless it is WELL_BELOW what is
+    allowed; and none is stated that is smaller than allowed / WELL_BELOW. `benchmarks/tolerance.py` counts how often it
+    holds. What fewer than one sample in 300 carry may still be missed by the first FEWEST_SAMPLES.
     """
 
     relative: float = 0.0
@@ -122,8 +135,18 @@ class Tolerance:
         """The standard error in units of what is allowed: at most 1 where the samples are enough, or not finite."""
         known = summarize(statistics, population)
         with np.errstate(divide="ignore", invalid="ignore"):
-            allowed = np.maximum(self.relative * np.abs(known["loss"]), self.absolute)
-            return np.where(known["loss_se"] > allowed, known["loss_se"] / allowed, 0.0)
+            allowed = self.allowed(known["loss"])
+            excess = np.where(known["loss_se"] > allowed, known["loss_se"] / allowed, 0.0)
+        return np.where(np.isnan(known["loss_se"]) & np.isfinite(known["loss"]), np.inf, excess)
+
+    def allowed(self, loss: np.ndarray) -> np.ndarray:
+        return np.maximum(self.relative * np.abs(loss), self.absolute)
+
+    def least_se(self, row: np.ndarray, population: int) -> float:
+        """What a cell that stops with these statistics (in the order of STATISTICS) has to state at least."""
+        if self.exact or row[0] >= population:
+            return 0.0
+        return float(self.allowed(summarize(as_statistics(row), population)["loss"])[0]) / WELL_BELOW
 
     def samples(self, row: np.ndarray, population: int) -> int:
         """How many samples a cell with these statistics (in the order of STATISTICS) needs, as far as they tell."""
@@ -132,10 +155,12 @@ class Tolerance:
             return population
         if n < min(FEWEST_SAMPLES, population):
             return min(FEWEST_SAMPLES, population)
-        statistics = dict(zip(STATISTICS, row[: len(STATISTICS), None], strict=True))
+        statistics = as_statistics(row, least_se=0.0)
         excess = float(self.excess(statistics, population)[0])
         if not excess > 1:
-            return n
+            strict = Tolerance(self.relative / WELL_BELOW, self.absolute / WELL_BELOW)
+            believed = not carriers(statistics)[0] < FEWEST_CARRIERS or not strict.excess(statistics, population)[0] > 1
+            return n if believed else min(population, 2 * n)
         # With a standard error of c * sqrt(1/n - 1/N), the allowed one takes 1/m = 1/N + (1/n - 1/N) / excess^2.
         wanted = 1 / (1 / population + (1 / n - 1 / population) / excess**2)
         return min(population, max(n + 1, min(math.ceil(wanted), 4 * n)))
@@ -179,15 +204,13 @@ class Surface:
     def pending(self, tolerance: Tolerance | None = None) -> np.ndarray:
         """Cells still to compute, coarse sub-grids first: not done, or with too large a standard error.
 
-        What a plan puts into one call is complete: such cells are computed together, always in the same company. So are
-        chains, in which a cell starts from what its neighbour found; they follow the rows.
+        What a plan puts into one call is complete: such cells are computed together, always in the same company.
         """
         waiting = ~self.done
         for split, statistics in self.statistics.items():
             waiting |= self.done & ((tolerance or Tolerance()).excess(statistics, self.populations[split]) > 1)
-        chain = self.plan.get("chain", 0)
-        order = self.grid.serpentine() if chain else self.grid.coarse_first()
-        waits, company = waiting.ravel()[order], chain or self.plan.get("points_per_call", 0) or 1
+        order = self.grid.coarse_first()
+        waits, company = waiting.ravel()[order], self.plan.get("points_per_call", 0) or 1
         return order[np.repeat(np.logical_or.reduceat(waits, np.arange(0, len(order), company)), company)[: len(order)]]
 
     def complete_part(self) -> tuple[np.ndarray, ...]:
@@ -233,27 +256,82 @@ class Surface:
 
 
 def unresolved(surface: Surface, name: str) -> np.ndarray:
-    """Where the residual of the eigenvalue `name` is above the tolerance, and above what rounding leaves."""
+    """Where the eigenvalue `name` is not resolved: its residual, or the distance of the bound beyond which there is none,
+    is above the tolerance, and above what rounding leaves.
+
+    A file that records no bounds does not say whether a value is the extreme one, so none of its cells is resolved; one
+    of the original release says nothing of the kind, and none is marked.
+    """
     fields = surface.fields
-    if f"{name}_residual" not in fields:  # a file of the original release
+    if f"{name}_residual" not in fields:
         return np.zeros(surface.grid.shape, bool)
+    if f"{name}_bound" not in fields:
+        return surface.done.copy()
     rounding = 1e-14 if surface.plan.get("precision") == "float64" else 2e-6
     largest = np.maximum(np.abs(fields["max_eig"]), np.abs(fields["min_eig"]))
     allowed = np.maximum(surface.request["tolerance"] * np.abs(fields[name]), rounding * largest)
-    return fields[f"{name}_residual"] > allowed
+    left = np.maximum(fields[f"{name}_residual"], np.abs(fields[f"{name}_bound"] - fields[name]))
+    return left > allowed * (1 + 1e-9)
+
+
+def with_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The statistics of a file that was written before there were MOMENTS: all weights were 1.
+
+    What they do not tell is NaN, and with it the standard error of cells for which not all samples were used.
+    """
+    s = {**statistics, "weight2": statistics["weight"], "weight4": statistics["weight"]}
+    for name in ("loss", "loss2"):
+        s[f"weight2_{name}"] = s[f"weight4_{name}"] = statistics[f"weight_{name}"]
+    unknown = np.full(statistics["n"].shape, np.nan)
+    s |= {"weight4_loss3": unknown, "weight4_loss4": unknown, "least_se": np.where(np.isnan(s["n"]), np.nan, 0.0)}
+    return {name: s[name] for name in (*STATISTICS, *(name for name in statistics if name not in STATISTICS))}
+
+
+def as_statistics(row: np.ndarray, **changed: float) -> dict[str, np.ndarray]:
+    """One cell's statistics by name, (1,) each."""
+    named = dict(zip(STATISTICS, row[: len(STATISTICS), None], strict=True))
+    return {**named, **{name: np.array([value]) for name, value in changed.items()}}
+
+
+def squared_deviations(statistics: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over the samples of e^2 and e^4, with e = weight * (loss - mean), the terms of a weighted mean's error."""
+    s = statistics
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        m = s["weight_loss"] / s["weight"]
+        second = s["weight2_loss2"] - 2 * m * s["weight2_loss"] + m**2 * s["weight2"]
+        fourth = (
+            s["weight4_loss4"]
+            - 4 * m * s["weight4_loss3"]
+            + 6 * m**2 * s["weight4_loss2"]
+            - 4 * m**3 * s["weight4_loss"]
+            + m**4 * s["weight4"]
+        )
+    return np.maximum(second, 0), np.maximum(fourth, 0)
+
+
+def carriers(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How many samples the spread rests on: (sum e^2)^2 / sum e^4, which is n for two equal groups and 1 for one outlier.
+
+    The relative error of a variance from them is about 1 / sqrt(carriers).
+    """
+    second, fourth = squared_deviations(statistics)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return np.clip(np.where(second > 0, second**2 / fourth, statistics["n"]), 1, np.maximum(statistics["n"], 1))
 
 
 def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str, np.ndarray]:
     """Mean loss, its standard error, accuracy (percent) and further metrics from the sums over samples.
 
-    The standard error is that of a mean over `n` samples drawn without replacement from `population`: zero when all
-    of them were used.
+    The standard error is that of a ratio of two sums (Cochran, Sampling Techniques, section 6.4) over `n` samples drawn
+    without replacement from `population`: zero when all of them were used. It is stated larger where it rests on few
+    samples, see `carriers` and DOUBT.
     """
     weight, n = statistics["weight"], statistics["n"]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         mean = statistics["weight_loss"] / weight
-        spread = np.maximum(statistics["weight_loss2"] / weight - mean**2, 0) * n / np.maximum(n - 1, 1)
-        error = np.sqrt(spread / n * np.maximum(1 - n / population, 0))
+        variance = squared_deviations(statistics)[0] / weight**2 * n / np.maximum(n - 1, 1)
+        error = np.sqrt(variance * np.maximum(1 - n / population, 0)) * (1 + DOUBT / np.sqrt(carriers(statistics)))
+        error = np.maximum(error, statistics["least_se"])
         result = {"loss": mean + statistics["penalty"], "loss_se": np.where(n >= population, 0.0, error)}
         for name, total in statistics.items():
             if name == "accuracy":

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from training import Recipe
 
 
+ENDINGS = (".safetensors", ".t7", ".pt", ".pth")
+
+
 def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
     what = p.add_argument_group("what")
@@ -62,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--cuda", "-c", action="store_true")
     how.add_argument("--threads", type=options.natural, default=0, help="CPU threads (default: all cores)")
     out = p.add_argument_group("output")
-    out.add_argument("--out", help="network to write (.safetensors); a JSON lies beside it")
+    out.add_argument(
+        "--out", help="network to write (.safetensors, or a torch file .t7, .pt, .pth); a JSON lies beside it"
+    )
     out.add_argument("--save", metavar="FOLDER", help="keep checkpoints below this folder")
     out.add_argument("--save_epoch", type=options.positive, default=10, help="a checkpoint every so many epochs")
     out.add_argument("--resume", action="store_true", help="continue from the last checkpoint below --save")
@@ -157,9 +162,11 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
                     args.seed, args.bfloat16, args.optimizer, args.lr_decay, args.loss_name, args.augment,
                     args.label_corrupt_prob)  # fmt: skip
     origin = {"data": data.digest, **({"init": digest(read_state(args.init))} if args.init else {})}
-    if len(data) % args.batch_size == 1 and any("BatchNorm" in type(m).__name__ for m in net.modules()):
-        raise BadUsage(f"--batch_size {args.batch_size} leaves one of {len(data)} samples for the last batch, on which "
-                       "BatchNorm cannot be trained")  # fmt: skip
+    if 1 in (args.batch_size, len(data) % args.batch_size) and any(
+        "BatchNorm" in type(m).__name__ for m in net.modules()
+    ):
+        raise BadUsage(f"--batch_size {args.batch_size} leaves one of {len(data)} samples for a batch, on which BatchNorm "
+                       "cannot be trained")  # fmt: skip
     state = Run(args, net, test, recipe, prepare_folder(args), origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)
     train(net, data, recipe, state.on_step, state.on_epoch, start=start, optimizer_state=optimizer_state)
@@ -190,8 +197,8 @@ def check(args: argparse.Namespace, cuda: bool) -> None:
         raise BadUsage("--cuda: no CUDA device here: leave the flag out to use the CPU")
     if not args.out and not args.save:
         raise BadUsage("say where the network goes: --out FILE.safetensors, or --save FOLDER, or both")
-    if args.out and not args.out.endswith(".safetensors"):
-        raise BadUsage(f"--out {args.out}: the name has to end in .safetensors")
+    if args.out and Path(args.out).suffix not in ENDINGS:
+        raise BadUsage(f"--out {args.out}: the name has to end in {', '.join(ENDINGS)}")
     if args.out and not Path(args.out).resolve().parent.is_dir():
         raise BadInput(f"no folder {Path(args.out).parent} for --out: make it first")
     if args.resume and not args.save:

@@ -142,7 +142,7 @@ def measure(net: nn.Module, data: Dataset, loss: str = "crossentropy", batch_siz
     net.eval()
     total = right = 0.0
     for inputs, targets in data.batches(batch_size):
-        found = LOSSES[loss](net, (inputs.to(device), targets.to(device)))
+        found = LOSSES[loss](net, (inputs.clone().to(device), targets.to(device)))  # it may overwrite its input
         total += found.per_sample.sum().item()
         right += found.metrics["accuracy"].sum().item()
     net.train(mode)

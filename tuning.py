@@ -3,16 +3,19 @@ batches go side by side.
 
     tune(evaluator, cells=2601)      # leaves the best in the evaluator's batch_size, lanes and points_per_call
 
-They change the last digits of a surface, so the rank that plans measures them once, and they are recorded.
+They change the last digits of a surface, so the rank that plans measures them once, and they are recorded. On the CPU
+batches go side by side unless a measurement says otherwise: threads that share a batch are as fast on an idle machine,
+and several times slower on a busy one, which it may become after the measurement (benchmarks/busy.py).
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from evaluation import AffinePlace, Evaluator
+from surface import STATISTICS
 
 SHARE = 0.02  # of the time the surface will take may go into measuring, but not more than
 LONGEST = 2.0  # seconds
@@ -20,6 +23,9 @@ BATCHES = {"cpu": (64, 32, 128, 256, 512, 1024), "cuda": (1024, 512, 2048, 4096,
 POINTS, SIZES = (16, 64), (64, 256, 1024)  # points, and samples of each, in one call
 MOMENT = 0.005  # seconds over which a short call is repeated
 FASTER = 0.97  # of the best time so far; what gains less is noise
+SHARED = 0.8  # of the time side by side: what threads that share a batch have to be better than
+IDLE = 0.2  # share of the threads that may have nothing to do while others compute the last batches side by side
+AGREES = 1e-3  # relative difference of the losses
 WORSE = 1.1  # times the best: larger ones will not do
 WORTH = 0.9  # of a point's time alone: several points in one call have to gain this much
 
@@ -44,23 +50,35 @@ class Stopwatch:
 
 
 @torch.inference_mode()
-def tune(evaluator: Evaluator, cells: int, *, many: bool = True) -> float:
+def tune(
+    evaluator: Evaluator, cells: int, *, many: bool = True, far: Sequence[tuple[float, float]] = ((1.0, 0.0),)
+) -> float:
     """Leave the best batch_size, lanes and points_per_call for so many cells in the evaluator; seconds a cell will take.
 
-    many: several points in one call may be tried. Small jobs get the defaults, because measuring would take longer than
-    it saves.
+    many: several points in one call may be tried; far: where, besides the origin, they have to give what single ones do.
+    Small jobs get the defaults, because measuring would take longer than it saves.
     """
     watch = Stopwatch(evaluator.device)
     evaluator.batch_size = BATCHES[evaluator.device.type][0]
+    evaluator.lanes = usual_lanes(evaluator)
     samples = sum(len(targets) for _, targets, _ in evaluator.data.values())
     point = samples * per_sample(evaluator, watch)
     watch.left = min(LONGEST, SHARE * cells * point)
     point = samples * choose_batch_size(evaluator, watch)
     if many and evaluator.tolerance.exact and isinstance(evaluator.place, AffinePlace):
-        point = choose_points_per_call(evaluator, watch, cells, point)
+        point = choose_points_per_call(evaluator, watch, cells, point, far)
     if evaluator.graphs is not None:
         evaluator.forget_graphs()
     return point
+
+
+def usual_lanes(evaluator: Evaluator) -> int:
+    """As many batches side by side as there are threads, on the CPU, where there are enough batches for all of them."""
+    threads = torch.get_num_threads() if evaluator.device.type == "cpu" else 1
+    samples = max(len(targets) for _, targets, _ in evaluator.data.values())
+    batches = -(-samples // evaluator.batch_size)
+    rounds = -(-batches // threads)
+    return threads if batches >= (1 - IDLE) * rounds * threads else 1
 
 
 def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
@@ -72,20 +90,24 @@ def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
 
 def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
     """Leaves the fastest batch size and lanes in the evaluator; returns its seconds per sample."""
-    best, cost = (evaluator.batch_size, 1), per_sample(evaluator, watch)
+    usual = evaluator.lanes
+    best, cost = (evaluator.batch_size, usual), per_sample(evaluator, watch)
     longest = max(len(targets) for _, targets, _ in evaluator.data.values())
     threads = torch.get_num_threads()
-    for lanes in (1, threads) if threads > 1 and evaluator.folded and evaluator.device.type == "cpu" else (1,):
+    ways = dict.fromkeys((usual, threads, 1) if evaluator.device.type == "cpu" else (1,))
+    for lanes in ways:
         sizes = BATCHES[evaluator.device.type]
-        for size in sizes[lanes == 1 :]:  # the first one alone is measured already
+        for size in sizes[lanes == usual :]:  # the first one is measured already
             if watch.left < 2 * max(size * threads, 128) * cost or size * lanes >= 2 * longest:
                 break
             evaluator.batch_size, evaluator.lanes = size, lanes
+            if lanes > 1 and usual_lanes(evaluator) != lanes:
+                continue
             try:
                 found = per_sample(evaluator, watch)
             except torch.cuda.OutOfMemoryError:
                 break
-            if found < FASTER * cost:
+            if found < (SHARED if lanes < best[1] else FASTER) * cost:
                 best, cost = (size, lanes), found
             elif size > sizes[0] and found > WORSE * cost:
                 break
@@ -93,7 +115,9 @@ def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
     return cost
 
 
-def choose_points_per_call(evaluator: Evaluator, watch: Stopwatch, cells: int, alone: float) -> float:
+def choose_points_per_call(
+    evaluator: Evaluator, watch: Stopwatch, cells: int, alone: float, far: Sequence[tuple[float, float]]
+) -> float:
     """Leaves in the evaluator how many points go into one call, and the batch size for that; seconds a point takes.
 
     alone: seconds that one point takes.
@@ -113,7 +137,7 @@ def choose_points_per_call(evaluator: Evaluator, watch: Stopwatch, cells: int, a
         if found < FASTER * cost:
             best, cost = (size, points), found
     evaluator.batch_size, evaluator.points_per_call = best
-    if best[1] > 1 and not agrees(evaluator):
+    if best[1] > 1 and not agrees(evaluator, [(0.0, 0.0), *far]):
         evaluator.batch_size, evaluator.points_per_call = single, 1
     return cost if evaluator.points_per_call > 1 else alone
 
@@ -124,8 +148,10 @@ def combinations(cells: int) -> Iterator[tuple[int, int]]:
             yield from ((size, points) for size in SIZES)
 
 
-def agrees(evaluator: Evaluator) -> bool:
-    """Whether several points in one call give the sums that single calls give."""
+def agrees(evaluator: Evaluator, points: Sequence[tuple[float, float]]) -> bool:
+    """Whether several points in one call have the losses that single calls have, tiny ones and infinite ones too."""
     nothing = np.full((len(evaluator.data), len(evaluator.columns)), np.nan)
-    together = evaluator.at_once([(0.0, 0.0)] * 2)[0]
-    return bool(np.allclose(together, evaluator.at(0.0, 0.0, nothing), rtol=1e-4, equal_nan=True))
+    loss = STATISTICS.index("weight_loss")
+    together = evaluator.at_once(points)[:, :, loss]
+    alone = np.stack([evaluator.at(a, b, nothing)[:, loss] for a, b in points])
+    return bool(np.allclose(together, alone, rtol=AGREES, atol=0, equal_nan=True))

@@ -8,8 +8,7 @@ other in eval mode; its trace is the mean over the samples of tr d2 l_i / d a_i2
 """
 
 import re
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +19,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dataloader import Dataset
 from errors import BadUsage
-from evaluation import in_float64
+from evaluation import copied, in_float64
 from hessian.trace import FEWEST, standard_errors
-from losses import Loss
+from losses import Batch, Loss
 
 Reduce = Callable[[Tensor], Tensor]
 Layer = tuple[str, str, tuple[int, ...]]  # name (with the number of the call, where there are several), type, shape
@@ -48,7 +47,7 @@ class Activations:
         reduce: Reduce | None = None,
     ) -> None:
         self.net, self.loss, self.reduce = (
-            deepcopy(net).to(device).eval().requires_grad_(False),
+            copied(net).to(device).eval().requires_grad_(False),
             loss,
             reduce or (lambda v: v),
         )
@@ -70,9 +69,13 @@ class Activations:
             raise BadUsage(f"no layer is called like {', '.join(patterns)}, nor of such a type: there are "
                            + ", ".join(f"{name} ({type(m).__name__})" for name, m in self.net.named_modules() if name))  # fmt: skip
 
+    def given(self) -> Iterator[Batch]:
+        """The batches, as copies, because a network may write into its input."""
+        yield from ((inputs.clone(), targets) for inputs, targets in self.batches)
+
     def weight(self) -> float:
         with torch.no_grad():
-            weights = [(self.loss(self.net, batch).weights, len(batch[1])) for batch in self.batches]
+            weights = [(self.loss(self.net, batch).weights, len(batch[1])) for batch in self.given()]
         return sum(float(n) if w is None else float(w.double().sum()) for w, n in weights)
 
     def watch_output(self, name: str, kind: str) -> Callable[..., Any]:
@@ -92,7 +95,7 @@ class Activations:
     def look(self) -> list[Layer]:
         """Which activations there are in one pass; a module that is called several times has one for each call."""
         self.seen = []
-        inputs, targets = self.batches[0]
+        inputs, targets = next(self.given())
         self.loss(self.net, (inputs[:1], targets[:1]))
         counts = [sum(other == name for other, _, _ in self.seen) for name, _, _ in self.seen]
         names = [name if count == 1 else f"{name} (call {1 + sum(o == name for o, _, _ in self.seen[:k])})"
@@ -103,7 +106,7 @@ class Activations:
         """z' H z with one Rademacher vector z for each layer: (layers,) float64. Ranks draw their own by `seed`."""
         generator, result = torch.Generator().manual_seed(seed), torch.zeros(len(self.layers), dtype=torch.float64)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            for batch in self.batches:
+            for batch in self.given():
                 self.seen = []
                 losses = self.loss(self.net, batch)
                 weighted = losses.per_sample if losses.weights is None else losses.weights * losses.per_sample
@@ -152,7 +155,9 @@ def traces(
         rows = np.array(samples)
         values, errors = rows.mean(0), standard_errors(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
-            worst = float(np.nanmax(np.where(errors == 0, 0.0, errors / np.abs(values)), initial=0.0))
+            nothing = (rows == 0).all(0)  # layers that the loss is linear in
+            errors = np.where(nothing, 0.0, errors)
+            worst = float(np.nanmax(np.where(nothing, 0.0, errors / np.abs(values)), initial=0.0))
         progress(len(samples), worst)
         if len(samples) >= most or (len(samples) >= FEWEST and worst <= tolerance):
             return Traces(layers, values, errors, len(samples))

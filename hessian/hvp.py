@@ -15,7 +15,6 @@ The first takes 2 to 2.7 gradients, and 1.6 to 2 when it is compiled; the second
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from functools import partial
 
 import torch
@@ -25,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dataloader import Dataset
 from errors import BadInput, BadUsage
-from evaluation import in_float64, set_numerics
+from evaluation import copied, in_float64, is_changed, set_numerics
 from folding import FoldedFunction, NotFoldable
 from hessian.lanczos import Operator
 from losses import Batch, Loss
@@ -60,7 +59,7 @@ class Hessian:
         folded: bool | None = None,
         compiled: bool = False,
     ) -> None:
-        self.net = deepcopy(net).to(device).eval().requires_grad_(False)
+        self.net = copied(net).to(device).eval().requires_grad_(False)
         self.net.register_forward_hook(in_float64)
         self.loss, self.reduce = loss, reduce or (lambda vector: vector)
         named = dict(self.net.named_parameters())
@@ -76,13 +75,15 @@ class Hessian:
         self.size = sum(p.numel() for p in self.parameters)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
         inputs = data.inputs.to(device, self.dtype) if data.inputs.is_floating_point() else data.inputs.to(device)
-        if inputs.dim() == 4:
+        targets = data.targets.to(device)
+        if inputs.dim() == 4 and self.takes_channels_last(inputs[:2], targets[:2]):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        self.batches: list[Batch] = list(
-            zip(inputs.split(batch_size), data.targets.to(device).split(batch_size), strict=True)
-        )
+        self.batches: list[Batch] = list(zip(inputs.split(batch_size), targets.split(batch_size), strict=True))
+        sample = inputs[:2].clone()
         with torch.no_grad():
-            weights = [loss(self.net, batch).weights for batch in self.batches]
+            loss(self.net, (sample, targets[:2]))
+            self.overwrites = is_changed(sample)
+            weights = [loss(self.net, batch).weights for batch in self.given()]
         own = sum(
             float(len(b[1]) if w is None else w.double().sum()) for b, w in zip(self.batches, weights, strict=True)
         )
@@ -103,17 +104,18 @@ class Hessian:
 
     def fold(self) -> str:
         """Use the folded way if it gives the same product on a few samples, in float64; otherwise why not."""
-        twin = deepcopy(self.net).double()
+        twin = copied(self.net).double()
         tensors = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
         parameters, generator = [tensors[name] for name in self.names], torch.Generator().manual_seed(0)
         vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
-        inputs, targets = (tensor[:CHECKED] for tensor in self.batches[0])
+        inputs, targets = (tensor[:CHECKED].clone() for tensor in self.batches[0])
         inputs = inputs.double() if inputs.is_floating_point() else inputs
+        again = inputs.clone()
         try:
             self.function = FoldedFunction(self.net)
             found = flatten(self.differentiated(parameters, tensors, vectors, inputs, targets), parameters)
             with sdpa_kernel(SDPBackend.MATH):
-                expected = self.backwards(self.part(twin, (inputs, targets)), vectors, parameters)
+                expected = self.backwards(self.part(twin, (again, targets)), vectors, parameters)
             error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
             reason = "" if error <= 1e-6 else f"it would change a product by {error:.1e}"
         except (NotFoldable, RuntimeError, NotImplementedError, AttributeError) as error:
@@ -121,6 +123,20 @@ class Hessian:
         if reason:
             self.function = None
         return reason
+
+    def takes_channels_last(self, inputs: Tensor, targets: Tensor) -> bool:
+        """Whether the network computes images in this order; `view` does not."""
+        try:
+            with torch.no_grad():
+                self.loss(self.net, (inputs.clone(memory_format=torch.channels_last), targets))
+        except RuntimeError:
+            return False
+        return True
+
+    def given(self) -> Iterator[Batch]:
+        """The batches, as copies where the network writes into its input."""
+        for inputs, targets in self.batches:
+            yield inputs.clone() if self.overwrites else inputs, targets
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter and buffer of the network by name."""
@@ -156,7 +172,7 @@ class Hessian:
                 fixed = dict(zip(self.names, self.parameters, strict=True))
                 tensors |= {name: value.detach() for name, value in fixed.items()}
             product = self.forward_product if names is None else partial(self.differentiated, names=names)
-            for batch in self.batches:
+            for batch in self.given():
                 total += flatten(product(parameters, tensors, pieces, *batch), parameters)
         else:
             for value in self.parts():
@@ -205,7 +221,7 @@ class Hessian:
         """Each batch's part of the mean loss; they add up to it."""
         # Fused attention has no second derivative (pytorch issue 116350).
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            for k, batch in enumerate(self.batches):
+            for k, batch in enumerate(self.given()):
                 yield self.part(self.net, batch, penalty=k == 0)
 
     def part(self, model: Callable[[Tensor], Tensor], batch: Batch, penalty: bool = False) -> Tensor:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
 from hessian.lanczos import Captured, Operator
 
-FEWEST = 5  # probes before a standard error is believed
+FEWEST = 12  # probes before a standard error is believed
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,19 @@ def sums(values: Tensor, sizes: Sequence[int]) -> np.ndarray:
 
 
 def standard_errors(samples: np.ndarray) -> np.ndarray:
-    """Of the means over the first axis."""
+    """Of the means over the first axis, such that 2 of them on either side hold the truth in 95 of 100 cases.
+
+    The textbook's error is too small for few samples, and for skewed ones (few eigenvalues that carry the trace), all the
+    more where one stops as soon as it is small. So it is scaled to Student's quantile, and grows with the skewness of the
+    mean, |g| / sqrt(n). `python -m pytest tests/test_hessian_estimators.py` counts how often it holds.
+    """
     count = len(samples)
-    return samples.std(axis=0, ddof=1) / math.sqrt(count) if count > 1 else np.full(samples.shape[1:], math.inf)
+    if count < 3:
+        return np.full(samples.shape[1:], math.inf)
+    spread = samples.std(axis=0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skewness = np.nan_to_num(np.abs(((samples - samples.mean(0)) ** 3).mean(0)) / samples.std(axis=0) ** 3)
+    return spread / math.sqrt(count) * (student.ppf(0.975, count - 1) / 1.96) * (1 + skewness / math.sqrt(count))
 
 
 def hutch_plus_plus(
@@ -92,7 +103,7 @@ def hutch_plus_plus(
     """The trace: exact on the range of A applied to `sketch` random vectors, Hutchinson's estimate on the rest.
 
     Takes 2 * sketch products, then one for each probe of the rest, until the standard error of the whole is at most
-    tolerance * |trace| or `most` products are done.
+    tolerance * |trace| or `most` products are done (FEWEST probes at least).
     """
     generator, sketch = torch.Generator().manual_seed(seed), min(sketch, operator.size)
     images = torch.stack([operator(rademacher(operator, generator)) for _ in range(sketch)], dim=1)

@@ -4,11 +4,12 @@ from models import build, load_network
 net = load_network("resnet56", "model_300.t7", shape=(3, 32, 32), classes=10)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from errors import BadUsage
 from models.checkpoint import load_into, read_state, save_state
@@ -17,7 +18,7 @@ from models.mlp import mlp
 from models.resnet import Block, Bottleneck, cifar_resnet, imagenet_resnet
 from models.vgg import Vgg9, Vgg13
 
-__all__ = ["MODELS", "build", "load_into", "load_network", "read_state", "save_state"]
+__all__ = ["MODELS", "build", "classes_in", "load_into", "load_network", "read_state", "save_state"]
 
 # Every factory takes the shape of one sample, (C, H, W), and the number of classes.
 MODELS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {
@@ -55,6 +56,20 @@ def build(name: str, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> n
     if name not in MODELS:
         raise BadUsage(f"unknown model '{name}': choose from {', '.join(sorted(MODELS))}")
     return MODELS[name](shape, classes)
+
+
+def classes_in(name: str, shape: Sequence[int], state: Mapping[str, Tensor]) -> int | None:
+    """How many classes a checkpoint is for: the length of the axis whose length follows the number of classes.
+
+    None where the checkpoint is of another architecture. The order of its tensors does not matter.
+    """
+    with torch.device("meta"):  # shapes alone
+        two, three = (build(name, shape, classes).state_dict() for classes in (2, 3))
+    for key, value in two.items():
+        axes = [k for k, (a, b) in enumerate(zip(value.shape, three[key].shape, strict=True)) if a != b]
+        if axes and key in state and state[key].dim() == value.dim():
+            return state[key].shape[axes[0]]
+    return None
 
 
 def load_network(name: str, file: str | Path, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> nn.Module:

@@ -5,6 +5,7 @@ without the counters `num_batches_tracked`, which files written before torch 0.4
 """
 
 import hashlib
+import io
 import os
 import warnings
 from collections.abc import Mapping
@@ -71,14 +72,23 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str = "the ch
 
 
 def save_state(file: str | Path, net: nn.Module) -> None:
-    """Write a network's state dict as safetensors, atomically. Raises CannotWrite."""
+    """Write a network's state dict, atomically: as safetensors or, under another ending than that, as a torch file.
+
+    Raises CannotWrite.
+    """
     from safetensors.torch import save
 
     path = Path(file)
     temporary = path.with_name(path.name + ".part")
+    state = {name: value.contiguous().cpu() for name, value in net.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save({name: value.contiguous().cpu() for name, value in net.state_dict().items()}))
+        if path.suffix == ".safetensors":
+            temporary.write_bytes(save(state))
+        else:
+            content = io.BytesIO()
+            torch.save({"state_dict": state}, content)
+            temporary.write_bytes(content.getvalue())
         os.replace(temporary, path)
     except OSError as error:
         raise CannotWrite(f"cannot write {path}: {error.strerror}") from error

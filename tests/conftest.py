@@ -91,6 +91,22 @@ def perceptron(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("perceptron") / "net.safetensors", "mlp")
 
 
+def statistics_row(
+    losses: Sequence[float],
+    weights: Sequence[float] | None = None,
+    *,
+    penalty: float = 0,
+    clamped: float = 0,
+    metrics: Sequence[float] = (),
+) -> np.ndarray:
+    """What a worker reports of samples with these losses and weights: see surface.STATISTICS. metrics: their sums."""
+    loss = np.asarray(losses, dtype=np.float64)
+    w = np.ones_like(loss) if weights is None else np.asarray(weights, dtype=np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = [(w**p * loss**k).sum() for p, top in ((1, 2), (2, 2), (4, 4)) for k in range(top + 1)]
+    return np.array([len(loss), *sums, penalty, clamped, 0.0, *metrics])
+
+
 def write_noise(path: Path, count: int) -> str:
     """Random images and labels as a user's own tensors."""
     rng = np.random.default_rng(0)

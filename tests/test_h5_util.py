@@ -5,7 +5,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, statistics_row
 
 from errors import BadInput, CannotWrite
 from h5_util import (
@@ -26,7 +26,8 @@ def make_surface(y="-1:1:3") -> Surface:
     surface = Surface.empty(grid, {"train": 10, "test": 4}, ("accuracy",), plan={"batch_size": 3, "device": "cpu"},
                             request={"loss": "mse"}, about={"command": "x 'y z'"})  # fmt: skip
     values = [1.0, -2.0, np.nan, np.inf, 0.0]
-    rows = np.array([[[10, 10, 10 * v, 10 * v * v, 0, 0, 5], [4, 4, 4 * v, 4 * v * v, 0, 1, 2]] for v in values])
+    rows = np.array([[statistics_row([v] * 10, metrics=[5]), statistics_row([v] * 4, clamped=1, metrics=[2])]
+                     for v in values])  # fmt: skip
     cells = [0, 3, 1, 2] if y is None else [0, 3, 5, 7, 9]
     return surface.with_cells(cells, rows[: len(cells)])
 
@@ -67,14 +68,27 @@ def test_users_of_the_original_find_their_fields(tmp_path):
 def test_links_move_with_the_folder_and_copies_stand_alone(tmp_path):
     (tmp_path / "a").mkdir()
     write_directions(tmp_path / "a" / "d.h5", make_directions())
-    write_surface(tmp_path / "a" / "s.h5", make_surface(), tmp_path / "a" / "d.h5")
+    request = {"loss": "mse", "directions": make_directions().sha256}
+    write_surface(tmp_path / "a" / "s.h5", replace(make_surface(), request=request), tmp_path / "a" / "d.h5")
     (tmp_path / "a").rename(tmp_path / "b")
     assert read_directions(tmp_path / "b" / "s.h5").sha256 == make_directions().sha256
     assert main([str(tmp_path / "b" / "s.h5"), "--embed"]) == 0
     (tmp_path / "b" / "d.h5").unlink()
     assert read_directions(tmp_path / "b" / "s.h5").sha256 == make_directions().sha256
-    assert read_surface(tmp_path / "b" / "s.h5").request == {"loss": "mse"}
+    assert read_surface(tmp_path / "b" / "s.h5").request == request
     assert direction_link(tmp_path / "b" / "s.h5") == str(tmp_path / "a" / "d.h5")
+
+
+def test_other_directions_are_not_embedded(tmp_path, capsys):
+    request = {"directions": make_directions().sha256}
+    write_surface(tmp_path / "s.h5", replace(make_surface(), request=request), tmp_path / "d.h5")
+    write_directions(tmp_path / "d.h5", make_directions(1))
+    before = (tmp_path / "s.h5").read_bytes()
+    assert main([str(tmp_path / "s.h5"), "--embed"]) == 3
+    err = capsys.readouterr().err
+    assert make_directions().sha256 in err
+    assert make_directions(1).sha256 in err
+    assert (tmp_path / "s.h5").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["train_loss", "done", "statistics/test/weight", "xcoordinates"])

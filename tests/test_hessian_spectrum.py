@@ -61,8 +61,11 @@ def test_against_the_explicit_hessian(whole, exact):
     vectors = found["eigenvectors"][:3].astype(float)
     np.testing.assert_allclose(exact @ vectors.T, vectors.T * values[:-4:-1], atol=2e-3 * values[-1])
     known, low, high = found["effective_dimension"]
-    assert known <= low <= (np.maximum(values, 0) / (np.maximum(values, 0) + 5e-4)).sum() * 1.02
-    assert (np.maximum(values, 0) / (np.maximum(values, 0) + 5e-4)).sum() <= high * 1.02
+    assert known <= low * 1.001
+    assert low <= (np.maximum(values, 0) / (np.maximum(values, 0) + 5e-4)).sum() <= high
+    below, above = found["bounds"]
+    assert below <= values[0] + 1e-5 * values[-1]
+    assert above >= values[-1] * (1 - 1e-5)
 
 
 def test_the_numpy_file_figures_and_description(whole):

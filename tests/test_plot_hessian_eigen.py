@@ -16,7 +16,7 @@ import plot_hessian_eigen
 from h5_util import read_directions, read_surface, write_surface
 from models import build, load_into, read_state
 from net_plotter import Affine, as_point, moved, tensors
-from surface import Grid, Surface
+from surface import Grid, Surface, unresolved
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
 MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
@@ -28,7 +28,7 @@ def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
             "filter", "--xignore", "biasbn", "--yignore", "biasbn", "--parameters", LAST, "--threads", "1", *more]  # fmt: skip
 
 
-PLANE = ["--x=-1:1:4", "--y=-1:1:3", "--chain", "2"]
+PLANE = ["--x=-1:1:4", "--y=-1:1:3"]
 
 
 @pytest.fixture(scope="module")
@@ -65,27 +65,63 @@ def test_any_number_of_ranks_gives_the_same_bits(tmp_path, perceptron, alone, ra
         np.testing.assert_array_equal(found.fields[name], expected.fields[name])
 
 
-def test_a_resumed_map_has_the_same_bits_and_computes_whole_chains(tmp_path, perceptron, alone, capsys):
+def test_a_resumed_map_has_the_same_bits(tmp_path, perceptron, alone, capsys):
     out, whole = tmp_path / "e.h5", read_surface(alone)
     shutil.copy(alone.with_name("directions.h5"), tmp_path / "directions.h5")
     done = whole.done.copy()
     done.flat[[1, 6]] = False
     values = {name: np.where(done, value, np.nan) for name, value in whole.values.items()}
     write_surface(out, replace(whole, done=done, values=values), tmp_path / "directions.h5")
-    assert plot_hessian_eigen.main(command(perceptron, out, *PLANE, "--chain", "5")) == 0  # the file's plan stays
-    assert "8 of 12 cells done" in capsys.readouterr().out
+    assert plot_hessian_eigen.main(command(perceptron, out, *PLANE, "--chain", "5")) == 0  # accepted
+    assert "10 of 12 cells done" in capsys.readouterr().out
     for name in plot_hessian_eigen.FIELDS:
         np.testing.assert_array_equal(read_surface(out).fields[name], whole.fields[name])
 
 
-def test_chains_take_fewer_products(tmp_path, perceptron):
-    products = []
-    for chain in ("1", "12"):
-        out = tmp_path / f"{chain}.h5"
-        line = command(perceptron, out, "--x=0:0.2:12", "--chain", chain)
-        assert plot_hessian_eigen.main(line) == 0
-        products.append(read_surface(out).fields["products"].sum())
-    assert products[1] < products[0]
+def test_every_cell_of_a_path_between_two_networks_has_the_extreme_eigenvalues(tmp_path, mini):
+    """A map between two networks, where eigenvalues overtake each other, against explicit Hessians."""
+    files = [write_checkpoint(tmp_path / f"{seed}.safetensors", "mlp", seed) for seed in (1, 2)]
+    out = tmp_path / "e.h5"
+    more = ["--model_file2", str(files[1]), "--x=-0.5:1.5:17"]
+    line = [part for part in command(files[0], out, *more) if part not in ("--xnorm", "--ynorm", "filter")]
+    assert plot_hessian_eigen.main([p for p in line if p not in ("--xignore", "--yignore", "biasbn")]) == 0
+    surface, own = read_surface(out), build("mlp", (1, 28, 28))
+    load_into(own, read_state(files[0]), str(files[0]))
+    own.eval().requires_grad_(False)
+    direction = read_directions(out.with_name("directions.h5")).x
+    plane = Affine(
+        {name: value.clone() for name, value in tensors(own).items()}, as_point(direction, own, "weights", "it")
+    )
+    for cell in range(surface.grid.size):
+        with moved(own, plane.point(*surface.grid.point(cell))):
+            values = np.linalg.eigvalsh(explicit_hessian(own, mini, ["5.weight", "5.bias"]))
+        found = {name: array.flat[cell] for name, array in surface.fields.items()}
+        assert found["max_eig"] == pytest.approx(values[-1], rel=1e-2)
+        assert found["min_eig"] == pytest.approx(values[0], rel=1e-2, abs=4e-6 * values[-1])
+        assert found["max_eig_bound"] >= values[-1] * (1 - 1e-5)
+        assert found["min_eig_bound"] <= values[0] + 1e-5 * values[-1]
+    assert not unresolved(surface, "max_eig").any()
+    assert not unresolved(surface, "min_eig").any()
+
+
+def test_files_of_earlier_versions_are_drawn_unresolved_and_not_continued(tmp_path, perceptron, alone, capsys):
+    out, whole = tmp_path / "e.h5", read_surface(alone)
+    shutil.copy(alone.with_name("directions.h5"), tmp_path / "directions.h5")
+    values = {name: value for name, value in whole.values.items() if not name.endswith("_bound")}
+    write_surface(out, replace(whole, values=values), tmp_path / "directions.h5")
+    assert unresolved(read_surface(out), "max_eig").all()
+    assert plot_2D.main(["--surf_file", str(out)]) == 0
+    assert plot_hessian_eigen.main(command(perceptron, out, *PLANE)) == 3
+    assert "lacks max_eig_bound: an earlier version made it" in capsys.readouterr().err
+
+
+def test_fewer_products_are_not_taken_for_more(tmp_path, perceptron, capsys):
+    out = tmp_path / "e.h5"
+    line = command(perceptron, out, "--x=0:0:1")
+    assert plot_hessian_eigen.main([*line, "--most", "3"]) == 0
+    assert "max_eig is not resolved at 1 of 1 cells" in capsys.readouterr().out
+    assert plot_hessian_eigen.main([*line, "--most", "300"]) == 3
+    assert "was made with most = 3, now it is 300" in capsys.readouterr().err
 
 
 def test_other_work_under_the_name_is_refused(tmp_path, perceptron, alone, capsys):
@@ -131,10 +167,11 @@ def test_points_that_are_not_finite_are_values(tmp_path, perceptron, capsys):
 def test_figures_and_the_mask_where_the_largest_is_not_resolved(tmp_path, alone, perceptron):
     for end in ("max_eig_2dcontour", "min_eig_2dheat", "min_eig_max_eig_abs_ratio_heat_sns"):
         assert Path(f"{alone}_{end}.png").stat().st_size > 5000
-    grid = Grid(np.arange(3.0))
-    rows = np.array([[4.0, -1.0, 0.01, 0.01, 9], [4.0, -1.0, 1.0, 0.01, 9], [-4.0, -5.0, 0.01, 0.01, 9]])
-    surface = Surface.of_values(grid, plot_hessian_eigen.FIELDS, request={"tolerance": 0.01}).with_cells(range(3), rows)
-    np.testing.assert_array_equal(figures.eigen_ratio(surface), [0.25, np.nan, np.nan])
+    grid = Grid(np.arange(4.0))
+    rows = np.array([[4.0, -1.0, 0.01, 0.01, 4.0, -1.0, 9], [4.0, -1.0, 1.0, 0.01, 4.0, -1.0, 9],
+                     [-4.0, -5.0, 0.01, 0.01, -4.0, -5.0, 9], [4.0, -1.0, 0.01, 0.01, 4.5, -1.0, 9]])  # fmt: skip
+    surface = Surface.of_values(grid, plot_hessian_eigen.FIELDS, request={"tolerance": 0.01}).with_cells(range(4), rows)
+    np.testing.assert_array_equal(figures.eigen_ratio(surface), [0.25, np.nan, np.nan, np.nan])
     write_surface(tmp_path / "curve.h5", surface)
     assert plot_1D.main(["--surf_file", str(tmp_path / "curve.h5")]) == 0
     assert Path(f"{tmp_path / 'curve.h5'}_1d_eig.png").exists()

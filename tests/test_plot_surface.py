@@ -478,9 +478,10 @@ def test_a_precision_is_recorded_and_its_error_measured(tmp_path, net, capsys, p
     if error:
         assert "bfloat16 changes train_loss by" in out
         assert 0 < max(found.about["precision_error"]["relative"]["train_loss"]) < error
-    assert run(net, tmp_path / "s.h5", *GRID) == 0  # the file's precision stays
-    assert run(net, tmp_path / "s.h5", *GRID, "--precision", "float16") == 3
-    assert f"was made with precision = {precision}, now it is float16" in capsys.readouterr().err
+    for other in ([], ["--precision", "float16"]):  # without the option it is float32
+        assert run(net, tmp_path / "s.h5", *GRID, *other) == 3
+        asked = (other or ["", "float32"])[1]
+        assert f"was made with precision = {precision}, now it is {asked}" in capsys.readouterr().err
 
 
 def test_options_for_precision_and_tolerance_that_make_no_sense(tmp_path, net, capsys):

@@ -8,7 +8,7 @@ import h5py
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, statistics_row
 
 import figures
 import plot_1D
@@ -24,7 +24,7 @@ def surface_of(function, x="-1:1:9", y="-1:1:8", cells=None) -> Surface:
     grid = Grid.parse(x, y)
     values = np.array([function(*grid.point(k)) for k in range(grid.size)], float)
     with np.errstate(over="ignore"):
-        rows = np.stack([[[10, 10, 10 * v, 10 * v * v, 0, 0, 5]] for v in values]).astype(float)
+        rows = np.stack([[statistics_row([v] * 10, metrics=[5])] for v in values])
     chosen = grid.coarse_first()[:cells]
     return Surface.empty(grid, {"train": 10}, ("accuracy",)).with_cells(chosen, rows[chosen])
 

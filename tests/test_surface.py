@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from conftest import statistics_row
 
 from errors import BadUsage
-from surface import STATISTICS, Grid, Surface, Tolerance, refinement, summarize
+from surface import STATISTICS, Grid, Surface, Tolerance, carriers, refinement, summarize, with_moments
 
 
 def test_cells_are_numbered_row_by_row():
@@ -37,9 +38,8 @@ def test_coarse_first_visits_every_cell_once_and_coarse_grids_first(x, y):
 def test_statistics_against_a_plain_mean():
     generator = np.random.default_rng(0)
     loss, weight = generator.exponential(size=30), generator.uniform(1, 2, size=30)
-    stats = {"n": 30, "weight": weight.sum(), "weight_loss": (weight * loss).sum(),
-             "weight_loss2": (weight * loss**2).sum(), "penalty": 0.25, "clamped": 0,
-             "accuracy": (weight * (loss < 1)).sum(), "other": weight.sum() * 3}  # fmt: skip
+    stats = dict(zip(STATISTICS, statistics_row(loss, weight, penalty=0.25), strict=True))
+    stats |= {"accuracy": (weight * (loss < 1)).sum(), "other": weight.sum() * 3}
     found = summarize({k: np.array(v, float) for k, v in stats.items()}, 30)
     assert found["loss"] == pytest.approx(np.average(loss, weights=weight) + 0.25)
     assert found["acc"] == pytest.approx(100 * np.average(loss < 1, weights=weight))
@@ -52,14 +52,16 @@ def test_standard_error_covers_the_truth_for_samples_without_replacement():
     population, n, errors = generator.exponential(size=400), 300, []
     for _ in range(400):
         part = generator.choice(population, n, replace=False)
-        stats = dict(zip(STATISTICS, (n, n, part.sum(), (part**2).sum(), 0, 0), strict=True))
+        stats = dict(zip(STATISTICS, statistics_row(part), strict=True))
         found = summarize({k: np.array(v, float) for k, v in stats.items()}, 400)
         errors.append((found["loss"] - population.mean()) / found["loss_se"])
-    assert np.std(errors) == pytest.approx(1, abs=0.12)  # without the finite-population factor it would be 0.5
+    assert np.std(errors) == pytest.approx(
+        0.9, abs=0.1
+    )  # stated somewhat larger, because few samples carry it; without the finite-population factor it would be 0.5
 
 
 def rows(values: list[float]) -> np.ndarray:
-    return np.array([[[10, 10, 10 * v, 10 * v * v, 0, 0, 5]] for v in values])
+    return np.array([[statistics_row([v] * 10, metrics=[5])] for v in values])
 
 
 def test_surfaces_are_immutable_and_know_what_is_done():
@@ -97,41 +99,41 @@ def test_a_tolerance_that_makes_no_sense(text):
 
 
 def test_a_tolerance_asks_for_enough_samples_and_no_more():
-    """Replayed on samples drawn in random orders: the stated error is met, and the first 500 are always taken."""
+    """Replayed on samples drawn in random orders: the stated error is met, and the first 1000 are always taken."""
     rng = np.random.default_rng(0)
     population = rng.gamma(0.5, 2.0, 20_000)
     tolerance, within, used = Tolerance(0.02, 0.01), [], []
     for _ in range(100):
-        order, row = rng.permutation(population), np.zeros(6)
+        order, row = rng.permutation(population), np.zeros(len(STATISTICS))
         while (wanted := tolerance.samples(row, len(population))) > row[0]:
-            assert wanted >= 500
-            part = order[:wanted]
-            row = np.array([wanted, wanted, part.sum(), (part**2).sum(), 0, 0])
+            assert wanted >= 1000
+            row = statistics_row(order[:wanted])
         found = summarize(dict(zip(STATISTICS, row[:, None], strict=True)), len(population))
         assert found["loss_se"][0] <= max(0.02 * found["loss"][0], 0.01)
         within.append(abs(found["loss"][0] - population.mean()) <= 2 * found["loss_se"][0])
         used.append(row[0])
-    assert np.mean(within) >= 0.9
+    assert np.mean(within) >= 0.94
     needed = 1 / (1 / 20_000 + (0.02 * population.mean() / population.std()) ** 2)
-    assert np.mean(used) == pytest.approx(needed, rel=0.1)
+    assert needed < np.mean(used) < 1.25 * needed
 
 
 def test_samples_a_tolerance_asks_for():
-    assert Tolerance().samples(np.zeros(6), 40_000) == 40_000
-    assert Tolerance(0.1).samples(np.zeros(6), 40_000) == 500
-    assert Tolerance(0.1).samples(np.zeros(6), 300) == 300
-    diverged = np.array([500, 500, np.nan, np.nan, 0, 0])
-    assert Tolerance(0.1).samples(diverged, 40_000) == 500  # more samples do not make it finite
-    everything = np.array([600, 600, 600, 9e9, 0, 0])
-    assert Tolerance(1e-9).samples(everything, 600) == 600
+    nothing = np.zeros(len(STATISTICS))
+    assert Tolerance().samples(nothing, 40_000) == 40_000
+    assert Tolerance(0.1).samples(nothing, 40_000) == 1000
+    assert Tolerance(0.1).samples(nothing, 300) == 300
+    assert Tolerance(0.1).samples(statistics_row([np.nan] * 1000), 40_000) == 1000  # more do not make it finite
+    assert Tolerance(0.1).samples(statistics_row([1.0, np.inf] * 500), 40_000) == 1000
+    assert Tolerance(1e-9).samples(statistics_row([0.0, 9e3] * 300), 600) == 600
+    assert Tolerance(0.5).samples(statistics_row([1e80, 2e80] * 500), 40_000) == 4000  # its fourth power overflows
 
 
 def test_cells_with_too_large_an_error_are_pending():
     surface = Surface.empty(Grid.parse("0:1:4"), {"train": 1000}, ("accuracy",)).with_cells([0, 1, 2], rows([1.0] * 3))
-    spread = np.array([[[10, 10, 10, 1000, 0, 0, 5]]])  # a standard error of about 3
+    spread = np.array([[statistics_row([-9, 11] * 5, metrics=[5])]])  # a standard error of about 3, stated as 5
     surface = surface.with_cells([1], spread)
     assert sorted(surface.pending(Tolerance(0.5))) == [1, 3]
-    assert sorted(surface.pending(Tolerance(5.0))) == [3]
+    assert sorted(surface.pending(Tolerance(9.0))) == [3]
     assert sorted(surface.with_cells([2], spread).pending(Tolerance(0, 0.001))) == [1, 2, 3]
 
 
@@ -140,3 +142,71 @@ def test_cells_of_one_call_stay_together():
     order = surface.grid.coarse_first()
     assert list(surface.with_cells(order[:4], rows([1.0] * 4)).pending()) == list(order[3:])
     assert list(surface.with_cells(order[:6], rows([1.0] * 6)).pending()) == [order[6]]
+
+
+def two_groups(rng, population):
+    """Few samples carry the loss: one in 250 has a loss that is 100 times as large."""
+    return np.where(rng.random(population) < 1 / 250, 1.0, 0.01) * rng.exponential(size=population)
+
+
+@pytest.mark.parametrize(
+    "draw", [two_groups, lambda rng, n: np.exp(rng.normal(-6, 3, n))], ids=["few carry", "lognormal"]
+)
+@pytest.mark.parametrize("tolerance", [Tolerance(0.02, 0.05), Tolerance(0.2)])
+def test_a_stated_error_holds_where_few_samples_carry_the_loss(draw, tolerance):
+    rng = np.random.default_rng(2)
+    population, within = draw(rng, 30_000), []
+    for _ in range(60):
+        order, row = rng.permutation(population), np.zeros(len(STATISTICS))
+        while (wanted := tolerance.samples(row, len(population))) > row[0]:
+            row = statistics_row(order[:wanted])
+        row[STATISTICS.index("least_se")] = tolerance.least_se(row, len(population))
+        found = summarize(dict(zip(STATISTICS, row[:, None], strict=True)), len(population))
+        assert found["loss_se"][0] <= tolerance.allowed(found["loss"])[0]
+        within.append(abs(found["loss"][0] - population.mean()) <= 2 * found["loss_se"][0] + 1e-12)
+    assert np.mean(within) >= 0.92
+
+
+@pytest.mark.parametrize("n", [500, 2000])
+def test_the_standard_error_of_weighted_losses_is_that_of_a_ratio(n):
+    """Divided by n it covered 46 % here: few samples have the weight."""
+    rng = np.random.default_rng(3)
+    weights, within = np.exp(rng.normal(0, 1.5, 20_000)), []
+    losses = rng.gamma(2.0, 1.0, 20_000) + 0.3 * np.log(weights)
+    for _ in range(400):
+        part = rng.choice(20_000, n, replace=False)
+        row = statistics_row(losses[part], weights[part])
+        found = summarize(dict(zip(STATISTICS, row[:, None], strict=True)), 20_000)
+        within.append(abs(found["loss"][0] - np.average(losses, weights=weights)) <= 2 * found["loss_se"][0])
+    assert np.mean(within) >= 0.92
+
+
+def test_carriers_counts_the_samples_that_the_spread_rests_on():
+    def count(losses):
+        return carriers(dict(zip(STATISTICS, statistics_row(losses)[:, None], strict=True)))[0]
+
+    assert count([-1.0, 1.0] * 50) == pytest.approx(100)
+    assert count([0.0] * 9999 + [1.0]) == pytest.approx(1, rel=1e-3)
+    assert count([2.0] * 50) == 50
+
+
+def test_statistics_of_earlier_files_keep_their_losses_and_lose_unreliable_errors():
+    row = statistics_row([1.0, 2.0, 3.0, 4.0])
+    old = {name: np.array([row[STATISTICS.index(name)]]) for name in STATISTICS[:4]}
+    old |= {"penalty": np.zeros(1), "clamped": np.zeros(1), "accuracy": np.array([3.0])}
+    upgraded = with_moments(old)
+    assert tuple(upgraded) == (*STATISTICS, "accuracy")
+    assert summarize(upgraded, 4)["loss_se"] == 0
+    assert summarize(upgraded, 9)["loss"] == 2.5
+    assert np.isnan(summarize(upgraded, 9)["loss_se"])
+    assert Tolerance(1.0).excess(upgraded, 9)[0] == np.inf
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [
+    ("0:1e-9:3", "0:5e-10:3", False), ("-1:1:51", "-1:1.0000001:51", False), ("1e6:1000000.0001:3", "1e6:1000000.0002:3", False),
+    ("-1:1:51", "-1:1:51", True), ("0:0:1", "0:0:1", True), ("0:0:1", "1e-9:1e-9:1", False),
+])  # fmt: skip
+def test_grids_are_the_same_up_to_rounding_alone(one, other, same):
+    assert Grid.parse(one).matches(Grid.parse(other)) is same
+    third = Grid(Grid.parse(one).x * 3 / 3)
+    assert Grid.parse(one).matches(third)
