@@ -161,8 +161,12 @@ def find_directions(
     targets: "Sequence[dict[str, Tensor] | None]",
     towards: dict[str, str],
     curvature: Curvature,
-) -> tuple[Directions, bool]:
-    """The directions in the file when it fits, otherwise new ones; and whether they are still to be written."""
+    planned: bool = False,
+) -> tuple[Directions, bool] | None:
+    """The directions in the file when it fits, otherwise new ones; and whether they are still to be written.
+
+    planned: nothing is to be computed from the curvature; None where it would be.
+    """
     from net_plotter import as_arrays, as_point, orthogonal
 
     about: dict[str, Any] = dict(record)
@@ -179,6 +183,9 @@ def find_directions(
             return found, False
         if choice.dir_file is not None:
             raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
+    made = [axis for axis, file in ((choice.x, nets.file2), (choice.y, nets.file3)) if axis is not None and not file]
+    if planned and any(axis.kind in ("gradient", "eigenvector") for axis in made):
+        return None
     vectors: list[dict[str, Tensor]] = []
     for k, (axis, target) in enumerate(zip((choice.x, choice.y), targets, strict=True)):
         if axis is not None:
@@ -209,7 +216,11 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
     if choice.dir_file is None or choice.idx or choice.seed != options.SEED:
         compare(dir_file, recorded, asked, "give another --dir_file, or remove this one")
     for name, value in asked.items():
-        if recorded[name] != value:
+        if recorded[name] in (None, value):
+            continue
+        if name in ("x", "y") and not recorded[name].startswith(("random", "towards")):  # such as principal components
+            say(f"{dir_file}: the {name} direction is the {recorded[name]}")
+        else:
             say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
 
 

@@ -60,8 +60,9 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--z", type=options.above_zero, default=5e-4, help="regularization in the effective dimension, the sum of "
                    "v / (v + z); the one that matches a weight decay is the weight decay (default: %(default)s)")  # fmt: skip
     g.add_argument("--layers", action="store_true", help="the largest eigenvalue of each layer's block too")
-    g.add_argument("--activations", type=options.pattern, nargs="*", metavar="PATTERN", help="the trace with respect to what layers give out, for "
-                   "layers whose name or type contains one of these (without any: every layer)")  # fmt: skip
+    g.add_argument("--activations", type=options.pattern, nargs="*", metavar="PATTERN",
+                   help="the trace with respect to what layers give out, for layers whose name or type contains one of these "
+                   "(without any: every layer)")  # fmt: skip
     g.add_argument("--at", choices=("output", "input"), default="output",
                    help="with --activations: what layers give out, or take in (default: %(default)s)")  # fmt: skip
     g.add_argument("--activation_error", type=options.above_zero, default=0.1, metavar="REL",
@@ -500,7 +501,8 @@ def table(findings: Findings) -> list[str]:
         labels = ["min", *[f"min+{k}" for k in range(1, len(a["smallest"]))]]
         rows += [*zip(labels, a["smallest"], a["smallest_residuals"], a["smallest_converged"], strict=True)][::-1]
     lines += [f"{label:>5} {value:12.6g} {residual:9.1e}"
-              + ("" if resolved else " not resolved: more products with --most") for label, value, residual, resolved in rows]  # fmt: skip
+              + ("" if resolved else " not resolved: more products with --most")
+              for label, value, residual, resolved in rows]  # fmt: skip
     lines.append(
         "no eigenvalue is below {:.6g} or above {:.6g} (each but for a probability of 1e-3)".format(*a["bounds"])
     )

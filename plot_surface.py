@@ -10,9 +10,10 @@ Run the same command again to continue after an interruption.
 """
 
 import argparse
+import math
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,10 +89,12 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     job = replace(job, problem=None)
     del setting
     log.line(f"started: {shlex.join(command)}")
-    say(f"{surf_file}: {surface.grid}, {surface.grid.size - len(pending)} of {surface.grid.size} cells done; "
-        f"{world.size} rank{'s' * (world.size > 1)} x {job.threads} threads on {job.plan['device']}")  # fmt: skip
+    size = surface.grid.size
+    say(f"{surf_file}: {surface.grid}, {size - len(pending)} of {size} cells done; "
+        f"{world.size} rank{'s' * (world.size > 1)} x {job.threads} threads on {job.plan['device']}{way(surface.plan)}")  # fmt: skip
     surface = fill(world, surf_file, surface, lambda: make_work(job, evaluator), dir_file=dir_file, embed=embed,
-                   pending=pending, cells_per_block=cells_per_block(surface, len(pending), world.size))  # fmt: skip
+                   pending=pending, cells_per_block=cells_per_block(surface, len(pending), world.size),
+                   expected=surface.about.get("seconds_per_cell", math.inf) / world.size)  # fmt: skip
     log.line("complete")
     report(surface, surf_file)
     if args.plot:
@@ -100,6 +103,16 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
         except Stop as error:  # the surface is complete all the same
             say(f"note: not drawn: {error}")
     return 0
+
+
+def way(plan: Mapping[str, Any]) -> str:
+    """How a rank computes, as the plan says; nothing where it is not measured yet."""
+    if not plan.get("batch_size"):
+        return ""
+    if plan.get("points_per_call", 1) > 1:
+        return f", {plan['points_per_call']} points at once"
+    lanes = plan.get("lanes", 1)
+    return f", batches of {plan['batch_size']}" + (f", {lanes} side by side" if lanes > 1 else " one after the other")
 
 
 def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> tuple[Setting, Job]:

@@ -22,7 +22,7 @@ import options
 from directions import Curvature, find_directions
 from errors import BadInput, BadUsage, say
 from h5_util import Directions, embeds_directions, read_surface, write_directions
-from recorder import Log, compare
+from recorder import NOT_COMPUTED, Log, compare
 from scheduler import World
 from surface import Grid, Surface
 
@@ -89,16 +89,20 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
     record = {"model": nets.model, "checkpoint": digest(states[nets.file]), "dir_type": choice.dir_type}
     curvature = Curvature(net, first, args.loss_name, device_of(args.cuda))
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
-    directions, new = find_directions(dir_file, record, nets, choice, net, origin, targets, towards, curvature)
+    found = find_directions(
+        dir_file, record, nets, choice, net, origin, targets, towards, curvature, planned=args.dry_run
+    )
+    directions, new = found or (Directions([]), True)
     same = dir_file.resolve() == surf_file.resolve()
     if same and (new or not is_surface(surf_file)):
         raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
     used = Directions(directions.x, directions.y if grid.y is not None else None)
-    record |= {"dataset": first.name, "loss": args.loss_name, "split": args.split, "directions": used.sha256,
+    record |= {"dataset": first.name, "loss": args.loss_name, "split": args.split,
+               "directions": used.sha256 if found else NOT_COMPUTED,
                **{f"{split}_data": d.digest for split, d in data.items()}}  # fmt: skip
     embed = args.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
     return Setting(surf_file, dir_file, directions, used, new, embed, net, nets.model, choice.dir_type, data, record,
-                   curvature if choice.curvature else None)  # fmt: skip
+                   curvature if choice.curvature and not args.dry_run else None)  # fmt: skip
 
 
 def try_out(net: "nn.Module", model: str, data: "Dataset") -> None:

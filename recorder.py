@@ -1,5 +1,6 @@
 """Fills a surface file: what may be continued, blocks to the ranks, snapshots, progress, and the log beside it."""
 
+import math
 import os
 import signal
 import sys
@@ -20,6 +21,9 @@ from surface import Surface
 
 SNAPSHOT_SECONDS = 1.0
 PROGRESS_SECONDS = 5.0
+SLOW = 3.0  # times as long as expected is worth a note, after
+SLOW_SECONDS = 10.0
+NOT_COMPUTED = "not computed in a dry run"
 
 
 def resume(path: Path, fresh: Surface, dir_file: Path) -> Surface:
@@ -51,7 +55,7 @@ def resume(path: Path, fresh: Surface, dir_file: Path) -> Surface:
 def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure: str) -> None:
     """Raise BadInput at the first field in which what a file records differs from what is asked for."""
     for name in {**asked, **found}:
-        if found.get(name) != asked.get(name):
+        if asked.get(name) != NOT_COMPUTED and found.get(name) != asked.get(name):
             raise BadInput(f"{path} was made with {name} = {found.get(name)}, now it is {asked.get(name)}: {cure}")
 
 
@@ -98,11 +102,13 @@ def fill(
     embed: Directions | None = None,
     pending: np.ndarray,
     cells_per_block: int = 1,
+    expected: float = math.inf,
 ) -> Surface:
     """On rank 0: compute the pending cells, with snapshots; returns the complete surface.
 
     `make_work()` gives a function from a list of cells to (rows for `Surface.with_cells`, what is to be recorded about
-    them or ''). Whatever goes wrong, the cells that arrived are saved before the error goes on.
+    them or ''). Whatever goes wrong, the cells that arrived are saved before the error goes on. expected: seconds that a
+    cell should take; that they take much longer is said once.
     """
     blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
     if not blocks and path.exists() and (embed is None or embeds_directions(path)):
@@ -110,7 +116,7 @@ def fill(
             pass
         return surface  # a complete file stays as it is
     before = surface.grid.size - len(pending)
-    progress = Progress(surface.grid.size, before)
+    progress = Progress(surface.grid.size, before, expected)
     file = Snapshots(path, surface, dir_file, embed)
     with signals() as caught:
         try:
@@ -180,8 +186,8 @@ class Snapshots:
 class Progress:
     """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere."""
 
-    def __init__(self, total: int, done: int) -> None:
-        self.total, self.before = total, done
+    def __init__(self, total: int, done: int, expected: float = math.inf) -> None:
+        self.total, self.before, self.expected = total, done, expected
         self.started = time.monotonic()
         self.last, self.shown = self.started, done
         self.terminal = sys.stdout.isatty()
@@ -201,6 +207,11 @@ class Progress:
             print(f"\r[{'#' * width:<24}] {line} ", end="\n" if last else "", flush=True)
         else:
             say(line)
+        if spent > SLOW_SECONDS and spent / (done - self.before) > SLOW * self.expected:
+            say(f"note: a cell takes {spent / (done - self.before) / self.expected:.1f} times as long as measured at the start: "
+                "other processes use these cores, or the measurement was lucky; fewer ranks or --threads 1 may be faster, "
+                "and --force measures again")  # fmt: skip
+            self.expected = math.inf
 
     def provenance(self, about: Mapping[str, Any]) -> dict[str, Any]:
         seconds = time.monotonic() - self.started + about.get("computing_seconds", 0.0)

@@ -101,8 +101,11 @@ def coverage(file: Path, tolerance: Tolerance) -> None:
                "≥ 94 %, each of five bands of loss ≥ 92 %", f"{100 * whole:.1f} %; bands "
                + ", ".join(f"{100 * band:.1f}" for band in bands) + f" %; {results[:, 1].mean():.0f} samples on average",
                whole >= 0.94 and min(bands) >= 0.92)  # fmt: skip
-    tails = {"lognormal(-6, 3)": np.exp(generator.normal(-6, 3, SAMPLES)),
-             "lognormal(-3, 2)": np.exp(generator.normal(-3, 2, SAMPLES)), "Pareto 2.2": generator.pareto(2.2, SAMPLES)}  # fmt: skip
+    tails = {
+        "lognormal(-6, 3)": np.exp(generator.normal(-6, 3, SAMPLES)),
+        "lognormal(-3, 2)": np.exp(generator.normal(-3, 2, SAMPLES)),
+        "Pareto 2.2": generator.pareto(2.2, SAMPLES),
+    }
     for name, losses in tails.items():
         share, used = covered(losses, orders, tolerance)
         result(

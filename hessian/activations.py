@@ -53,6 +53,7 @@ class Activations:
         )
         first = next(self.net.parameters())
         inputs = data.inputs.to(device, first.dtype) if data.inputs.is_floating_point() else data.inputs.to(device)
+        inputs = inputs.contiguous()  # which every network takes
         self.batches = list(zip(inputs.split(batch_size), data.targets.to(device).split(batch_size), strict=True))
         self.total = float(self.reduce(torch.tensor([self.weight()], dtype=torch.float64))[0])
         self.seen: list[tuple[str, str, Tensor]] = []

@@ -76,8 +76,8 @@ class Hessian:
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
         inputs = data.inputs.to(device, self.dtype) if data.inputs.is_floating_point() else data.inputs.to(device)
         targets = data.targets.to(device)
-        if inputs.dim() == 4 and self.takes_channels_last(inputs[:2], targets[:2]):
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        last = inputs.dim() == 4 and self.takes_channels_last(inputs[:2], targets[:2])
+        inputs = inputs.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
         self.batches: list[Batch] = list(zip(inputs.split(batch_size), targets.split(batch_size), strict=True))
         sample = inputs[:2].clone()
         with torch.no_grad():

@@ -4,6 +4,7 @@ from models import build, load_network
 net = load_network("resnet56", "model_300.t7", shape=(3, 32, 32), classes=10)
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -63,7 +64,8 @@ def classes_in(name: str, shape: Sequence[int], state: Mapping[str, Tensor]) -> 
 
     None where the checkpoint is of another architecture. The order of its tensors does not matter.
     """
-    with torch.device("meta"):  # shapes alone
+    with torch.device("meta"), warnings.catch_warnings():  # shapes alone
+        warnings.simplefilter("ignore")
         two, three = (build(name, shape, classes).state_dict() for classes in (2, 3))
     for key, value in two.items():
         axes = [k for k, (a, b) in enumerate(zip(value.shape, three[key].shape, strict=True)) if a != b]

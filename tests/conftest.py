@@ -128,7 +128,7 @@ def surface_command(checkpoint: Path, surface: Path, *more: str, model: str = "m
             "--ynorm", "filter", "--yignore", "biasbn", *more]  # fmt: skip
 
 
-def python(*args: object, launcher: Sequence[object] = (), timeout: float = 200) -> subprocess.CompletedProcess[str]:
+def python(*args: object, launcher: Sequence[object] = (), timeout: float = 1500) -> subprocess.CompletedProcess[str]:
     """Run a command of the project as a user would."""
     command = [*map(str, launcher), sys.executable, *map(str, args)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)

@@ -42,6 +42,15 @@ def test_cifar10_is_normalized_as_published(tmp_path, protocol):
     np.testing.assert_allclose(load("cifar10", datapath=tmp_path, raw=True).inputs, images / 255, rtol=1e-6)
 
 
+def test_missing_batches_are_said(tmp_path, capsys):
+    cifar_folder(tmp_path)
+    assert len(load("cifar10", "train", datapath=tmp_path)) == 10
+    assert "holds 2 of the 5 training batches of cifar10 (data_batch_1, data_batch_2)" in capsys.readouterr().out
+    cifar_folder(tmp_path, (1, 1, 1, 1, 1))
+    load("cifar10", "train", datapath=tmp_path)
+    assert capsys.readouterr().out == ""
+
+
 def test_the_folder_may_be_the_one_above(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
     cifar_folder(tmp_path / "cifar-10-batches-py")

@@ -101,6 +101,17 @@ def test_a_saved_direction_is_used_as_it_is(tmp_path, perceptron):
     np.testing.assert_array_equal(flat(read_directions(tmp_path / "b_d.h5").x), flat(read_directions(saved).y))
 
 
+def test_a_surface_goes_on_when_its_spectrum_file_has_grown(tmp_path, perceptron):
+    """The vector is what counts, not what else the file holds."""
+    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(perceptron),
+            "--spectrum_file", str(tmp_path / "s.h5"), "--trace_most", "5"]  # fmt: skip
+    assert hessian_spectrum.main([*line, "--top", "3"]) == 0
+    along = surface_command(perceptron, tmp_path / "a.h5", "--xdirection", f"{tmp_path / 's.h5'}:2", "--x=-1:1:3")
+    assert plot_surface.main(along) == 0
+    assert hessian_spectrum.main([*line, "--top", "2", "--layers", "--most", "30"]) == 0
+    assert plot_surface.main(along) == 0
+
+
 @pytest.mark.parametrize(
     ("more", "code", "line"),
     [

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import seeded
+from torch import nn
 
+import tuning
 from evaluation import Evaluator, choose_path
+from hessian import Hessian
 from losses import LOSSES, Losses
 from net_plotter import Affine, Mapped, moved, random_direction, tensors
 from surface import LEAST_SE, STATISTICS, Grid, Surface, Tolerance
@@ -165,6 +169,85 @@ def test_precisions_are_as_exact_as_they_can_be(networks, mini, name, precision,
     found, wanted = fields(evaluator, POINTS)[:, 0], naive(net, double(plane), mini, POINTS)[:, 0]
     np.testing.assert_allclose(found, wanted, rtol=error)
     assert precision == "float64" or (found != wanted).all()
+
+
+class Overwriting(nn.Module):
+    """Writes into its input, as an activation in place at the front does, and into a view of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(784, 10)
+
+    def forward(self, x):
+        x.flatten(1).mul_(1.5)
+        return self.linear(torch.relu_(x).flatten(1))
+
+
+class Viewing(nn.Module):
+    """Needs contiguous images and parameters: a 4-D parameter that is no filter, `view` of input and filters."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3, padding=1)
+        self.shift = nn.Parameter(torch.randn(2, 4, 14, 7))
+        self.linear = nn.Linear(3 * 14 * 28, 10)
+
+    def forward(self, x):
+        x = x.view(x.shape[0], -1) + self.shift.view(-1) + self.conv.weight.view(-1).sum()
+        x = x.view(-1, 2, 14, 28)
+        return self.linear(torch.relu(self.conv(x)).flatten(1))
+
+
+@pytest.mark.parametrize("make", [Overwriting, Viewing])
+@pytest.mark.parametrize("options", [{}, {"lanes": 2}, {"tolerance": Tolerance(1e-9)}, {"points_per_call": 2}],
+                         ids=["plain", "lanes", "shuffled", "at once"])  # fmt: skip
+def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
+    """The resident data stay as they are (they were multiplied again and again), and nothing crashes."""
+    data = replace(
+        mini, inputs=mini.inputs.expand(-1, 2, -1, -1).contiguous() if make is Viewing else mini.inputs.clone()
+    )
+    if make is Viewing:
+        data = replace(data, inputs=data.inputs[:, :, :14].contiguous(memory_format=torch.channels_last))
+    kept, net = data.inputs.clone(), seeded(make)
+    plane = plane_of(net)
+    fresh = replace(data, inputs=data.inputs.contiguous())
+    exact = []
+    for a, b in POINTS:
+        with moved(net, plane.point(a, b)), torch.no_grad():
+            exact.append(float(F.cross_entropy(net(fresh.inputs.clone()), data.targets)))
+    if make is Overwriting and "points_per_call" in options:
+        pytest.skip("vmap does not write into inputs")
+    evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, **options)
+    for _ in range(2):
+        np.testing.assert_allclose(fields(evaluator, POINTS)[:, 0], exact, rtol=1e-5)
+    torch.testing.assert_close(data.inputs, kept, rtol=0, atol=0)
+    operator = Hessian(net, data, LOSSES["crossentropy"], batch_size=16)
+    first = operator.gradient()
+    assert operator.gradient()[0] == first[0] == pytest.approx(exact[0], rel=1e-5)
+    choose_path(net, data.inputs[:4])
+    torch.testing.assert_close(data.inputs, kept, rtol=0, atol=0)
+
+
+def test_several_points_in_one_call_of_a_folded_network_have_its_tiny_losses(networks, mini):
+    """The loss was computed in float32 there: at 3e-13 it was 0."""
+    net = networks["conv"]
+    at = tensors(net)
+    scale = {name: value if name.startswith("linear") else torch.zeros_like(value) for name, value in at.items()}
+    with torch.no_grad():
+        data = replace(mini, targets=net(mini.inputs).argmax(1))
+        margin = net(mini.inputs).topk(2).values.diff().abs()
+    data = data.take(margin[:, 0] > margin.median())
+    plane, points = Affine(at, scale), [(0.0, 0.0), (30.0, 0.0), (50.0, 0.0)]
+    one, many = (Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, folded=True, points_per_call=n)
+                 for n in (1, 3))  # fmt: skip
+    alone, together = (fields(evaluator, points)[:, 0] for evaluator in (one, many))
+    assert 0 < alone[2] < 1e-11
+    np.testing.assert_allclose(together, alone, rtol=1e-2)
+    assert tuning.agrees(many, points[:1])
+    loss = STATISTICS.index("weight_loss")
+    broken = many.at_once
+    many.at_once = lambda points: broken(points) * np.where(np.arange(len(many.columns)) == loss, 1.01, 1)
+    assert not tuning.agrees(many, points)
 
 
 def double(plane):

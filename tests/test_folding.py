@@ -2,10 +2,15 @@ import pytest
 import torch
 from conftest import seeded
 from torch import nn
+from torch.nn.utils import parametrizations
 
-from evaluation import choose_path
+from dataloader import Dataset
+from evaluation import Evaluator, choose_path
 from folding import Folded, NotFoldable
+from hessian import Hessian
+from losses import LOSSES
 from models import MODELS, build
+from net_plotter import Affine, random_direction, tensors
 
 
 def same(net, x, tolerance=1e-5):
@@ -137,3 +142,33 @@ def test_a_sum_larger_than_its_overwritten_operand_is_noticed():
     good, reason = choose_path(seeded(Broadcast), torch.randn(2, 3, 5, 5))
     assert not good
     assert "shape" in reason
+
+
+@pytest.mark.parametrize("norm", [
+    parametrizations.weight_norm, parametrizations.spectral_norm, torch.nn.utils.weight_norm, torch.nn.utils.spectral_norm,
+], ids=["weight", "spectral", "old weight", "old spectral"])  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_layers_whose_weight_is_computed_are_not_folded_and_nothing_more(norm):
+    """They ended in a KeyError; the layers beside them are folded all the same."""
+    torch.manual_seed(0)
+    net = nn.Sequential(norm(nn.Conv2d(1, 4, 3)), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4),
+                        nn.Flatten(), nn.Linear(64, 3)).eval()  # fmt: skip
+    inputs, targets = torch.randn(12, 1, 8, 8), torch.randint(0, 3, (12,))
+    expected = float(nn.functional.cross_entropy(net(inputs), targets))
+    assert choose_path(net, inputs[:4]) == (True, "")
+    assert choose_path(net[:3], inputs[:4]) == (False, "it has no BatchNorm behind a convolution or linear layer")
+    data, at = Dataset("d", "train", inputs, targets, 3), tensors(net)
+    plane = Affine(at, random_direction(at, "filter", "biasbn", 1))
+    for folded in (False, True):
+        evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], folded=folded)
+        assert evaluator([(0.0, 0.0)])[0, 0, 2] / 12 == pytest.approx(expected, rel=1e-5)
+    operator = Hessian(net, data, LOSSES["crossentropy"])
+    loss, gradient = operator.gradient()
+    assert loss == pytest.approx(expected, rel=1e-5)
+    v = gradient / gradient.norm()
+    double = Hessian(
+        net.double(), Dataset("d", "train", inputs.double(), targets, 3), LOSSES["crossentropy"], folded=False
+    )
+    torch.testing.assert_close(
+        operator(v).double(), double(v.double()), rtol=1e-3, atol=1e-3 * float(double(v.double()).norm())
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import LAST, explicit_hessian, python
 
+import figures
 import hessian_spectrum
 import plot_spectrum
 from h5_util import describe, export, read_findings
@@ -101,14 +102,36 @@ def test_a_second_run_adds_what_is_missing(tmp_path, perceptron, capsys, exact):
     assert "density: in the file already" in said
     np.testing.assert_array_equal(before["eigenvalues"], after["eigenvalues"])
     assert abs(float(after["trace"]) - np.trace(exact)) <= 3 * float(after["trace_se"])
-    assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--bottom", "0", "--top", "4")) == 0
-    fewer = read_findings(out).arrays
-    assert (len(fewer["eigenvalues"]), len(fewer["smallest"]), len(fewer["eigenvectors"])) == (4, 0, 4)
-    assert "min_eig" not in fewer
-    line = ["--parameters", LAST, "--bottom", "0", "--top", "4", "--trace_error", "0.03", "--plot"]
-    assert hessian_spectrum.main(command(perceptron, out, *line)) == 0
+    twelve = ["--parameters", LAST, "--top", "12"]
+    assert hessian_spectrum.main(command(perceptron, out, *twelve)) == 0
+    assert "density: in the file already" in capsys.readouterr().out
+    kept = read_findings(out).arrays
+    assert len(kept["eigenvalues"]) == 12
+    fewer = ["--parameters", LAST, "--bottom", "0", "--top", "4", "--trace_error", "0.03", "--plot"]
+    for line in (["--parameters", LAST, "--layers"], fewer):  # less is asked for: nothing is thrown away
+        assert hessian_spectrum.main(command(perceptron, out, *line)) == 0
+        np.testing.assert_array_equal(read_findings(out).arrays["eigenvectors"], kept["eigenvectors"])
+    finer = ["--parameters", LAST, "--tolerance", "1e-5", "--top", "4"]
+    assert hessian_spectrum.main(command(perceptron, out, *finer)) == 0
+    assert len(read_findings(out).arrays["eigenvalues"]) == 4
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--limit", "40")) == 3
     assert "data = " in capsys.readouterr().err
+
+
+def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
+    out = tmp_path / "s.h5"
+    line = command(perceptron, out, "--parameters", LAST, "--most", "4", "--top", "2")
+    assert hessian_spectrum.main([*line, "--npz", str(tmp_path / "s.npz")]) == 0
+    said = capsys.readouterr().out
+    assert "not resolved: more products with --most" in said
+    assert "in " + str(tmp_path / "s.npz") + " are not resolved" in said
+    found = read_findings(out)
+    assert not found.arrays["converged"].all()
+    with figures.style(False) as plt:
+        labels = [line.get_label() for line in plot_spectrum.draw_density(plt, found).axes[0].get_lines()]
+    assert "not resolved" in labels
+    assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--top", "2")) == 0  # a higher limit
+    assert read_findings(out).arrays["converged"].all()
 
 
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
@@ -196,7 +219,7 @@ def test_a_signal_keeps_what_is_finished(tmp_path, perceptron):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     os.kill(run.pid, signal.SIGTERM)
-    assert "stopped by SIGTERM in the part 'density'" in run.communicate(timeout=60)[1]
+    assert "stopped by SIGTERM in the part 'density'" in run.communicate(timeout=600)[1]
     assert run.returncode == 4
     assert hessian_spectrum.main(command(perceptron, out)) == 0
     assert "density/grid" in read_findings(out).arrays

@@ -2,6 +2,8 @@
 
 import shlex
 
+import h5py
+import numpy as np
 import pytest
 
 import h52vtp
@@ -38,16 +40,82 @@ OTHERS = [
 ]  # fmt: skip
 
 
+def given(parser, line):
+    """(name, value) of each option in a line, as the option's own type makes it; True for flags."""
+    tokens = [
+        part for token in shlex.split(line) for part in (token.split("=", 1) if token.startswith("--") else [token])
+    ]
+    actions = {flag: action for action in parser._actions for flag in action.option_strings}
+    while tokens:
+        action = actions[tokens.pop(0)]
+        if action.nargs == 0:
+            yield action.dest, True
+        else:
+            value = (action.type or str)(tokens.pop(0))
+            yield action.dest, [value] if action.nargs == "+" else value
+
+
 @pytest.mark.parametrize("command", [plot_surface, plot_hessian_eigen])
 @pytest.mark.parametrize("line", SURFACE)
 def test_command_lines_of_the_original(line, command):
-    args = command.parser().parse_args(shlex.split(line))
-    networks(args), data_choice(args), direction_choice(args)
+    """Every option arrives with its value, and the configurations are made of them."""
+    parser = command.parser()
+    args = parser.parse_args(shlex.split(line))
+    for name, value in given(parser, line):
+        assert getattr(args, name) == value
+    nets, data, choice = networks(args), data_choice(args), direction_choice(args)
+    assert (nets.model, nets.file, nets.file2) == (args.model, args.model_file, args.model_file2)
+    assert nets.file3 == (None if args.same_dir else args.model_file3)
+    assert (data.raw, data.data_split, data.split_idx) == (args.raw_data, args.data_split, args.split_idx)
+    assert data.files == (args.trainloader, args.testloader)
+    assert (choice.x.norm, choice.x.ignore, choice.idx, choice.dir_file) == (
+        args.xnorm,
+        args.xignore,
+        args.idx,
+        args.dir_file,
+    )
+    assert (choice.y is None) == (args.y is None)
+    if choice.y is not None:
+        assert (choice.y.norm, choice.y.ignore) == (args.ynorm, args.yignore)
 
 
 @pytest.mark.parametrize(("command", "line"), OTHERS)
 def test_command_lines_of_the_other_commands(command, line):
-    command.parser().parse_args(shlex.split(line))
+    parser = command.parser()
+    args = parser.parse_args(shlex.split(line))
+    for name, value in given(parser, line):
+        assert getattr(args, name) == value
+
+
+@pytest.mark.parametrize(("command", "line", "drawn"), [
+    (plot_1D, OTHERS[0][1].replace("s.h5", "curve.h5").replace(" --show", ""), "curve.h5_1d_loss_acc_log.pdf"),
+    (plot_1D, "--prefix run --idx_min 1 --idx_max 2 --xmin -1.0 --xmax 1.0", "run_1d_loss_err_repeat.pdf"),
+    (plot_2D, "--surf_file s.h5 --surf_name train_acc --vmax 10 --vmin 0.1 --vlevel 0.5 --zlim 10", "s.h5_train_acc_3dsurface.pdf"),
+    (plot_2D, "-f s.h5", "s.h5_train_loss_2dcontour.pdf"),
+    (h52vtp, "--surf_file s.h5 --surf_name train_loss --zmax 10 --interp 20 --show_points --show_polys --log", "s.h5"),
+])  # fmt: skip
+def test_command_lines_of_the_original_draw_its_files(tmp_path, monkeypatch, command, line, drawn):
+    """On files as the original writes them."""
+    monkeypatch.chdir(tmp_path)
+    x = np.linspace(-1, 1, 7)
+    for name, shape in (("s.h5", (7, 7)), ("curve.h5", (7,)), ("run_1.h5", (7,)), ("run_2.h5", (7,))):
+        with h5py.File(name, "w") as f:
+            f["dir_file"], f["xcoordinates"] = "d.h5", x
+            if len(shape) == 2:
+                f["ycoordinates"] = x
+            f["train_loss"], f["train_acc"] = 0.1 + np.resize(x**2, shape), 100 - 50 * np.resize(x**2, shape)
+    before = {path.name for path in tmp_path.iterdir()}
+    assert command.main(shlex.split(line)) == 0
+    made = {path.name for path in tmp_path.iterdir()} - before
+    assert drawn in made or any(name.startswith(drawn) and name.endswith(".vtp") for name in made), made
+
+
+@pytest.mark.parametrize("text", ["fc(", "[", "*"])
+def test_a_pattern_that_is_no_regular_expression_is_a_wrong_usage(capsys, text):
+    with pytest.raises(SystemExit) as error:
+        plot_hessian_eigen.parser().parse_args(["--model_file", "x", "--parameters", text])
+    assert error.value.code == 2
+    assert "is no regular expression" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("line", "expected"), [

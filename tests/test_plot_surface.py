@@ -172,6 +172,113 @@ def test_a_file_of_the_original_is_continued_and_its_cells_are_kept(tmp_path, ne
     assert surface.foreign.sum() == 10
 
 
+def original_file(path, fields, **more) -> None:
+    """A file as the original release writes it."""
+    with h5py.File(path, "w") as f:
+        f["dir_file"] = "somewhere/d.h5"
+        f["xcoordinates"], f["ycoordinates"] = np.linspace(-1, 1, 3), np.linspace(-0.5, 1, 4)
+        for name, values in {**fields, **more}.items():
+            f[name] = values
+
+
+def test_nothing_in_a_file_of_the_original_is_lost(tmp_path, net, capsys):
+    """Train and test are there, one train cell is missing: the default --split train carries the test fields along."""
+    assert run(net, tmp_path / "new.h5", *GRID, "--split", "both", "--dir_file", str(tmp_path / "d.h5")) == 0
+    fields = {
+        name: read_surface(tmp_path / "new.h5").fields[name]
+        for name in ("train_loss", "train_acc", "test_loss", "test_acc")
+    }
+    gap = {name: np.where(np.arange(12).reshape(4, 3) == 5, -1.0, fields[name]) for name in ("train_loss", "train_acc")}
+    original_file(tmp_path / "old.h5", {**fields, **gap})
+    assert run(net, tmp_path / "old.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
+    found = read_surface(tmp_path / "old.h5")
+    for name, values in fields.items():
+        np.testing.assert_allclose(found.fields[name], values, rtol=1e-6)
+    with h5py.File(tmp_path / "old.h5") as f:
+        np.testing.assert_array_equal(f["test_acc"][()], fields["test_acc"])
+    for name, extra in (("notes", "mine"), ("spectrum", np.arange(5.0))):
+        original_file(tmp_path / "extra.h5", gap, **{name: extra})
+        before = (tmp_path / "extra.h5").read_bytes()
+        assert run(net, tmp_path / "extra.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 3
+        assert f"'{name}', which would be lost" in capsys.readouterr().err
+        assert (tmp_path / "extra.h5").read_bytes() == before
+
+
+def test_a_complete_file_of_the_original_stays_as_it_is(tmp_path, net, capsys):
+    """It ended in a ZeroDivisionError."""
+    assert run(net, tmp_path / "new.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
+    fields = {name: read_surface(tmp_path / "new.h5").fields[name] for name in ("train_loss", "train_acc")}
+    original_file(tmp_path / "old.h5", fields)
+    before = (tmp_path / "old.h5").read_bytes()
+    assert run(net, tmp_path / "old.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
+    assert "12 of 12 cells done" in capsys.readouterr().out
+    assert (tmp_path / "old.h5").read_bytes() == before
+
+
+def test_a_reduced_precision_is_not_taken_for_float32(tmp_path, net, capsys):
+    assert run(net, tmp_path / "s.h5", *GRID, "--precision", "bfloat16") == 0
+    assert run(net, tmp_path / "s.h5", *GRID) == 3
+    assert "was made with precision = bfloat16, now it is float32" in capsys.readouterr().err
+
+
+def test_a_split_of_own_tensors_is_honoured(tmp_path, net):
+    """As the original draws it; it was ignored beside --trainloader."""
+    own = write_noise(tmp_path / "own.npz", 40)
+    assert (
+        run(net, tmp_path / "s.h5", "--x=0:0:1", "--trainloader", own, "--data_split", "4", "--batch_size", "10") == 0
+    )
+    found = read_surface(tmp_path / "s.h5")
+    assert found.populations == {"train": 10}
+    with np.load(own) as saved:
+        chosen = np.random.RandomState(0).choice(40, 10, replace=False)
+        inputs, targets = torch.from_numpy(saved["inputs"][chosen]), torch.from_numpy(saved["targets"][chosen])
+    expected = torch.nn.functional.cross_entropy(load_network("mlp", net, (1, 28, 28))(inputs), targets)
+    assert found.fields["train_loss"][0] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("model", ["vgg9", "densenet121"])
+@pytest.mark.parametrize("ending", ["safetensors", "t7"])
+def test_the_classes_of_own_data_do_not_depend_on_the_order_in_a_file(tmp_path, model, ending):
+    from models import build, save_state
+
+    rng = np.random.default_rng(0)
+    own = tmp_path / "own.npz"
+    np.savez(own, inputs=rng.normal(size=(4, 3, 32, 32)).astype(np.float32), targets=rng.integers(0, 3, 4))
+    save_state(tmp_path / f"net.{ending}", build(model, (3, 32, 32), 7))
+    line = ["--model", model, "--model_file", str(tmp_path / f"net.{ending}"), "--trainloader", str(own), "--x=0:0:1",
+            "--surf_file", str(tmp_path / "s.h5"), "--dry_run"]  # fmt: skip
+    assert plot_surface.main(line) == 0
+
+
+def test_a_dry_run_computes_no_curvature(tmp_path, net, capsys, monkeypatch):
+    import hessian
+
+    monkeypatch.setattr(hessian, "Hessian", None)
+    assert run(net, tmp_path / "s.h5", "--x=0:1:3", "--xdirection", "eigenvector", "--dry_run") == 0
+    out = capsys.readouterr().out
+    assert "directions = not computed in a dry run" in out
+    assert "would compute 3 of 3 cells" in out
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_the_chosen_way_is_printed_and_a_slow_run_is_said(tmp_path, net, capsys, monkeypatch):
+    import recorder
+
+    assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "10", "--threads", "2", limit=40) == 0
+    assert "batches of 10, 2 side by side" in capsys.readouterr().out
+    now = iter(range(0, 10**6, 7))
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: float(next(now)))
+    progress = recorder.Progress(100, 0, expected=0.1)
+    progress.show(2)
+    progress.show(4)
+    out = capsys.readouterr().out
+    assert out.count("times as long as measured at the start") == 1
+    assert "--threads 1" in out
+    steady = recorder.Progress(100, 0, expected=10.0)
+    steady.show(2)
+    assert "times as long" not in capsys.readouterr().out
+
+
 def test_directions_of_another_network_are_refused(tmp_path, net, capsys):
     assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
     big = write_checkpoint(tmp_path / "big.safetensors", "resnet20")
@@ -409,7 +516,7 @@ def test_progress_reaches_a_pipe_and_a_closed_pipe_stops_nothing(tmp_path, net):
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert "new directions" in process.stdout.readline()
         process.stdout.close()
-        assert process.wait(timeout=120) == 0
+        assert process.wait(timeout=1200) == 0
     assert read_surface(tmp_path / "s.h5").done.all()
 
 

@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -118,3 +119,26 @@ def test_directions_under_surfaces_are_not_replaced_and_paths_not_mixed(folder, 
     assert plot_2D.main(["-f", str(folder / "s.h5"), "--proj_file", str(place / "directions.h5_proj_cos.h5")]) == 3
     assert "other directions" in capsys.readouterr().err
     assert plot_2D.main(["--proj_file", str(place / "directions.h5_proj_cos.h5")]) == 0  # the path alone
+
+
+def test_a_path_of_another_origin_is_not_drawn(folder, capsys):
+    """The same directions through another checkpoint: the path would be misplaced."""
+    assert plot_trajectory.main(command(folder)) == 0
+    place = folder / "PCA_weights_save_epoch=1"
+    proj = str(place / "directions.h5_proj_cos.h5")
+    args = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--limit", "10", "--dir_file", str(place / "directions.h5"),
+            "--x=-1:1:2", "--y=-1:1:2", "--model_file"]  # fmt: skip
+    capsys.readouterr()
+    assert plot_surface.main([*args, str(folder / "model_4.t7"), "--surf_file", str(folder / "s.h5")]) == 0
+    out = capsys.readouterr().out
+    assert "note:" not in out
+    assert "the x direction is the 1st principal component" in out
+    assert plot_surface.main([*args, str(folder / "model_2.t7"), "--surf_file", str(folder / "t.h5")]) == 0
+    assert "was made with checkpoint = " in capsys.readouterr().out
+    assert plot_2D.main(["-f", str(folder / "s.h5"), "--proj_file", proj]) == 0
+    assert plot_2D.main(["-f", str(folder / "t.h5"), "--proj_file", proj]) == 3
+    assert "another checkpoint at the origin" in capsys.readouterr().err
+    with h5py.File(proj, "r+") as f:  # as earlier versions wrote it
+        del f.attrs["checkpoint"]
+    assert plot_2D.main(["-f", str(folder / "t.h5"), "--proj_file", proj]) == 0
+    assert "does not say which checkpoint at the origin" in capsys.readouterr().out

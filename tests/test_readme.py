@@ -47,7 +47,7 @@ def test_every_command_runs_in_order(clone):
     for block in BLOCKS:
         script = "set -e\n" + smaller(block)
         result = subprocess.run(["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True,
-                                timeout=280, check=False)  # fmt: skip
+                                timeout=1500, check=False)  # fmt: skip
         assert result.returncode == 0, f"{block}\n{result.stdout[-500:]}\n{result.stderr[-1500:]}"
     drawn = {p.name for p in clone.glob("*.png")}
     assert {"surface.h5_train_loss_3dsurface.png", "curve.h5_1d_loss_acc.png", "repeat_1d_loss_err_repeat.png",
