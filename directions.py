@@ -218,7 +218,9 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
     for name, value in asked.items():
         if recorded[name] in (None, value):
             continue
-        if name in ("x", "y") and not recorded[name].startswith(("random", "towards")):  # such as principal components
+        if name in ("x", "y") and not str(recorded[name]).startswith(
+            ("random", "towards")
+        ):  # such as principal components
             say(f"{dir_file}: the {name} direction is the {recorded[name]}")
         else:
             say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")

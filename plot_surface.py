@@ -89,9 +89,9 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     job = replace(job, problem=None)
     del setting
     log.line(f"started: {shlex.join(command)}")
-    size = surface.grid.size
+    size, ranks = surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
     say(f"{surf_file}: {surface.grid}, {size - len(pending)} of {size} cells done; "
-        f"{world.size} rank{'s' * (world.size > 1)} x {job.threads} threads on {job.plan['device']}{way(surface.plan)}")  # fmt: skip
+        f"{ranks} x {job.threads} threads on {job.plan['device']}{way(surface.plan)}")  # fmt: skip
     surface = fill(world, surf_file, surface, lambda: make_work(job, evaluator), dir_file=dir_file, embed=embed,
                    pending=pending, cells_per_block=cells_per_block(surface, len(pending), world.size),
                    expected=surface.about.get("seconds_per_cell", math.inf) / world.size)  # fmt: skip

@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--losses FILE] [NAME ...]
 
-NAME: point, many_points, ranks, tolerance, memory, startup, precision, products, eigenpairs,
+NAME: point, many_points, busy, ranks, tolerance, memory, startup, precision, products, eigenpairs,
 eigen_map. Rows of benchmarks that are not run are kept.
 """
 
@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 NAMES = (
     "point",
     "many_points",
+    "busy",
     "ranks",
     "tolerance",
     "memory",
