@@ -306,6 +306,21 @@ def test_bad_input_is_one_line_under_mpirun_too(tmp_path):
     assert wrong.stderr.count("error:") == 1
 
 
+@pytest.mark.parametrize(("script", "more", "code", "line"), [
+    ("plot_surface.py", ["--x=1:0:3"], 2, "--x=1:0:3"),
+    ("plot_surface.py", ["--tolerance", "many"], 2, "--tolerance many"),
+    ("plot_hessian_eigen.py", ["--parameters", "fc("], 2, "'fc(' is no regular expression"),
+    ("plot_hessian_eigen.py", ["--parameters", "nothing"], 2, "no parameter is called like nothing"),
+])  # fmt: skip
+def test_wrong_options_are_one_line_from_all_ranks_together(tmp_path, script, more, code, line):
+    command = surface_command(write_checkpoint(tmp_path / "net.safetensors", "mlp"), tmp_path / "s.h5", "--mpi", *more)
+    result = python(script, *command, launcher=[MPIRUN, "-n", 3])
+    assert result.returncode == code
+    assert result.stderr.count("error:") == 1
+    assert line in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_launcher_without_mpi_flag_is_refused(tmp_path):
     command = surface_command(write_checkpoint(tmp_path / "net.safetensors", "mlp"), tmp_path / "s.h5")
     result = python("plot_surface.py", *command, launcher=[MPIRUN, "-n", 2])

@@ -109,7 +109,7 @@ def test_corrupted_labels_are_as_many_as_asked_and_repeatable():
 
 
 @pytest.mark.parametrize(("args", "code"), [
-    (["--out", "x.t7"], 2), (["--dataset", "nothing"], 2), (["--model", "x"], 2), (["--out", "no/folder/x.safetensors"], 3),
+    (["--out", "x.onnx"], 2), (["--dataset", "nothing"], 2), (["--model", "x"], 2), (["--out", "no/folder/x.safetensors"], 3),
     (["--resume"], 2), (["--augment", "--noaug"], 2),
 ])  # fmt: skip
 def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
@@ -125,3 +125,24 @@ def test_values_out_of_range_are_one_line(capsys, args):
         train.main(["--out", "a.safetensors", *args])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("model", "size"), [("vgg9", "1"), ("resnet20", "33")])
+def test_one_sample_is_no_batch_for_batchnorm(tmp_path, capsys, model, size):
+    """It ended in a traceback with --batch_size 1."""
+    line = ["--model", model, "--limit", "100", "--batch_size", size, "--epochs", "1", "--out", str(tmp_path / "n.t7")]
+    assert train.main(line) == 2
+    assert "leaves one of 100 samples for a batch" in capsys.readouterr().err
+
+
+def test_out_may_be_a_torch_file(tmp_path):
+    for name in ("a.t7", "a.safetensors"):
+        assert (
+            train.main(
+                ["--model", "mlp", "--limit", "100", "--epochs", "1", "--out", str(tmp_path / name), "--threads", "1"]
+            )
+            == 0
+        )
+    one, other = (read_state(tmp_path / name) for name in ("a.t7", "a.safetensors"))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    assert train.main(["--model", "mlp", "--limit", "100", "--epochs", "1", "--out", str(tmp_path / "a.onnx")]) == 2
