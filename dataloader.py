@@ -196,6 +196,9 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
         ) from error
     if targets.dim() != 1 or len(inputs) != len(targets) or len(targets) == 0 or targets.min() < 0:
         raise BadInput(f"{path}: inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} do not fit")
+    if not torch.isfinite(inputs).all():
+        bad = int((~torch.isfinite(inputs.flatten(1))).any(1).sum())
+        raise BadInput(f"{path}: {bad} of the {len(inputs)} inputs hold NaN or infinite values")
     part = chosen_part(len(targets), data_split, limit)
     return Dataset(path.name, split, inputs[part], targets[part], int(targets.max()) + 1)
 

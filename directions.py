@@ -93,6 +93,24 @@ class Curvature:
         return {"second_derivatives": result, "samples": len(self.data), "split": self.data.split}
 
 
+def say_eigenvalue(axis: options.Axis, curvature: Curvature) -> None:
+    """Which eigenvector of a spectrum file it is, and whether it is one of this network."""
+    from models.checkpoint import digest
+
+    findings = read_findings(axis.file)
+    a, k = findings.arrays, axis.number - 1
+    values = np.concatenate([a["eigenvalues"], a["smallest"][::-1]])
+    flags = [a.get(name, np.zeros(0, bool)) for name in ("converged", "smallest_converged")]
+    resolved = np.concatenate([flags[0], flags[1][::-1]])
+    which = f"number {axis.number} of the largest" if k < len(a["eigenvalues"]) else "one of the smallest"
+    say(f"vector {axis.number} of {axis.file}: eigenvalue {values[k]:.6g}, {which}"
+        + (", not resolved" if k >= len(resolved) or not resolved[k] else ""))  # fmt: skip
+    if findings.request.get("checkpoint") != digest(curvature.net.state_dict()):
+        say(
+            f"note: {axis.file} is the spectrum of another checkpoint, or of the same network with other BatchNorm statistics"
+        )
+
+
 def vector_hash(vector: "dict[str, Tensor]") -> str:
     """Of the vector alone: what else its file holds, or will hold, does not matter."""
     digest = hashlib.sha256()
@@ -128,7 +146,8 @@ def from_file(axis: options.Axis, net: "nn.Module") -> "dict[str, Tensor]":
     own = {name: tuple(value.shape) for name, value in net.named_parameters()}
     for name, piece in pieces.items():
         if own.get(name) != tuple(piece.shape):
-            raise BadInput(f"{what} has shape {tuple(piece.shape)} for '{name}', the network {own.get(name)}")
+            there = own.get(name, "no such parameter")
+            raise BadInput(f"{what} has shape {tuple(piece.shape)} for '{name}', the network {there}")
     return {name: pieces[name] if name in pieces else torch.zeros(shape) for name, shape in own.items()}
 
 
@@ -239,6 +258,8 @@ def new_direction(
     if target is not None:
         return target_direction(origin, target)
     if axis.kind == "file":
+        if is_findings(axis.file):
+            say_eigenvalue(axis, curvature)
         return scale_to(from_file(axis, curvature.net), origin, axis.norm, axis.ignore)
     if axis.kind != "random":
         made = curvature.gradient() if axis.kind == "gradient" else curvature.eigenvector(axis.number)

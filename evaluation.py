@@ -105,7 +105,7 @@ class Evaluator:
         with torch.inference_mode():
             self.refresh()
             self.metrics = tuple(self.loss(self.model, (sample, targets[:2])).metrics)
-        self.overwrites = is_changed(sample)
+        self.overwrites = is_changed(sample, inputs[:2])
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -276,9 +276,12 @@ class Lanes:
         return self.pool.map(one, items)
 
 
-def is_changed(sample: Tensor) -> bool:
-    """Whether something has written into this tensor since it was made (outside of inference mode)."""
-    return sample._version > 0
+def is_changed(sample: Tensor, original: Tensor) -> bool:
+    """Whether something has written into this copy of a tensor since it was made (outside of inference mode).
+
+    Writes that change nothing are counted by torch; writes through `.data` are not, but change something.
+    """
+    return sample._version > 0 or not torch.equal(sample, original)
 
 
 def set_numerics(device: torch.device, tf32: bool = False) -> None:

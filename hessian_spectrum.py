@@ -114,7 +114,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     if args.npz and not args.npz.endswith(".npz"):
         raise BadUsage(f"--npz {args.npz}: the name has to end in .npz")
     path, job, fresh = prepare(world, args, command, log)
-    findings = fresh if args.force else resume(path, fresh)
+    findings = fresh if args.force else resume(path, fresh, args.seed)
     if args.dry_run:
         for name, value in {**fresh.request, **fresh.plan, "spectrum file": path}.items():
             say(f"{name} = {value}")
@@ -177,11 +177,13 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     )
 
 
-def resume(path: Path, fresh: Findings) -> Findings:
+def resume(path: Path, fresh: Findings, seed: int) -> Findings:
     if not path.exists():
         return fresh
-    found = read_findings(path)
-    compare(path, found.request, fresh.request, "give another --spectrum_file, or --force to start over")
+    found, cure = read_findings(path), "give another --spectrum_file, or --force to start over"
+    compare(path, found.request, fresh.request, cure)
+    for settings in found.about.get("parts", {}).values():
+        compare(path, {"seed": settings["seed"]}, {"seed": seed}, cure)
     return found
 
 
@@ -259,6 +261,7 @@ class Spread:
 
 
 Progress = Callable[[int, float], None]
+Make = Callable[[Progress, Mapping[str, Any]], dict[str, Any]]
 
 
 class Parts:
@@ -273,12 +276,12 @@ class Parts:
             "parameters": [[n, list(s)] for n, s in zip(spread.hessian.names, spread.hessian.shapes, strict=True)],
         }
 
-    def wanted(self) -> "dict[str, tuple[dict[str, Any], Callable[[Progress], dict[str, Any]]]]":
-        """The settings of each part that is asked for, and what computes it; in this order."""
+    def wanted(self) -> "dict[str, tuple[dict[str, Any], Make]]":
+        """The settings of each part that is asked for, and what computes it with such settings; in this order."""
         args = self.args
         search = {"tolerance": args.tolerance, "most": args.most, "seed": args.seed}
         probing = {"error": args.trace_error, "most": args.trace_most, "seed": args.seed}
-        parts: dict[str, tuple[dict[str, Any], Callable[[Progress], dict[str, Any]]]] = {
+        parts: dict[str, tuple[dict[str, Any], Make]] = {
             "eigenvalues": ({"top": args.top, "bottom": args.bottom, **search}, self.eigenvalues),
             "trace": (probing, self.trace),
             "density": ({"probes": args.probes, "steps": args.steps, "seed": args.seed}, self.density),
@@ -290,47 +293,44 @@ class Parts:
                                      "most": args.activation_most, "seed": args.seed}, self.activations)  # fmt: skip
         return parts
 
-    def eigenvalues(self, progress: Progress) -> dict[str, Any]:
+    def eigenvalues(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
         from hessian import lanczos
 
-        args = self.args
-        self.pairs = found = lanczos(self.spread, top=args.top, bottom=args.bottom, tolerance=args.tolerance,
-                                     most=args.most, seed=args.seed, progress=progress)  # fmt: skip
-        top = len(found.values) - min(args.bottom, len(found.values))
+        self.pairs = found = lanczos(self.spread, **settings, progress=progress)
+        top = len(found.values) - min(settings["bottom"], len(found.values))
         result = {"eigenvalues": found.values[:top], "residuals": found.residuals[:top], "converged": found.converged[:top],
                   "bounds": found.bounds, "smallest_converged": found.converged[top:][::-1],
                   "eigenvectors": found.vectors.cpu().numpy(), "eigenvalue_products": found.products}  # fmt: skip
         result |= {"smallest": found.values[top:][::-1], "smallest_residuals": found.residuals[top:][::-1]}
-        if args.bottom:
+        if settings["bottom"]:
             result |= {"min_eig": found.values[-1], "min_eig_residual": found.residuals[-1]}
         return result
 
-    def trace(self, progress: Progress) -> dict[str, Any]:
+    def trace(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
         from hessian import hutchinson
 
-        args = self.args
         # When the eigenvalues come from the file, their vectors are all that is left of the basis.
-        found = hutchinson(self.spread, tolerance=args.trace_error, most=args.trace_most, seed=args.seed + 1,
+        found = hutchinson(self.spread, tolerance=settings["error"], most=settings["most"], seed=settings["seed"] + 1,
                            known=self.pairs or Remembered.of(self.findings, self.spread),
                            blocks=[size for _, _, size in self.layers], progress=progress)  # fmt: skip
         return {"trace": found.value, "trace_se": found.error, "trace_products": found.products,
                 "layers/size": [size for _, _, size in self.layers], "layers/trace": found.blocks,
                 "layers/trace_se": found.block_errors}  # fmt: skip
 
-    def density(self, progress: Progress) -> dict[str, Any]:
+    def density(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
         from hessian import density
 
-        found = density(self.spread, probes=self.args.probes, steps=self.args.steps, seed=self.args.seed, first=self.pairs,
+        found = density(self.spread, **settings, first=self.pairs,
                         progress=progress)  # fmt: skip
         return {f"density/{name}": getattr(found, name) for name in CURVES}
 
-    def blocks(self, progress: Progress) -> dict[str, Any]:
+    def blocks(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
         from hessian import lanczos
 
         values, residuals, converged, done = [], [], [], 0
         for _, names, _ in self.layers:
-            found = lanczos(replace(self.spread, names=names), top=1, tolerance=self.args.tolerance, most=self.args.most,
-                            seed=self.args.seed, progress=lambda n, r: progress(done + n, r))  # fmt: skip  # noqa: B023
+            block = replace(self.spread, names=names)
+            found = lanczos(block, top=1, **settings, progress=lambda n, r: progress(done + n, r))  # noqa: B023
             values.append(found.values[0])
             residuals.append(found.residuals[0])
             converged.append(found.converged[0])
@@ -341,13 +341,13 @@ class Parts:
             "layers/max_eig_converged": converged,
         }
 
-    def activations(self, progress: Progress) -> dict[str, Any]:
+    def activations(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
         from hessian import traces
 
-        together, args = self.spread.together, self.args
+        together = self.spread.together
         seen = together("layers")
-        found = traces(lambda seed: together("activations", seed), seen, tolerance=args.activation_error,
-                       most=args.activation_most, seed=args.seed, progress=progress)  # fmt: skip
+        found = traces(lambda seed: together("activations", seed), seen, tolerance=settings["error"],
+                       most=settings["most"], seed=settings["seed"], progress=progress)  # fmt: skip
         self.about["activations"] = [[name, kind, list(shape)] for name, kind, shape in seen]
         return {
             "activations/trace": found.values,
@@ -368,13 +368,10 @@ def compute(spread: Spread, findings: Findings, args: argparse.Namespace, path: 
             continue
         if not findings.about.get("deterministic"):
             check_deterministic(spread)
+        settings = together_with(done.get(name, {}), settings)
         with reporting(name, caught) as progress:
-            arrays = make(progress)
+            arrays = make(progress, settings)
         parts.about |= {"deterministic": True, "parts": {**done, name: settings}}
-        if name == "eigenvalues":  # an earlier run may have looked for the smallest one, too
-            findings = replace(
-                findings, arrays={k: v for k, v in findings.arrays.items() if not k.startswith("min_eig")}
-            )
         parts.findings = findings = findings.with_arrays(arrays, **parts.about)
         write_findings(path, findings)
     findings = findings.with_arrays(dimension(findings, spread, args.z))
@@ -407,6 +404,14 @@ def satisfies(name: str, found: Mapping[str, Any], asked: Mapping[str, Any], arr
     return True
 
 
+def together_with(found: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with which a part is computed again, so that nothing of what is there gets lost."""
+    if any(found.get(key) != asked[key] for key in ("patterns", "at") if key in asked):  # other activations
+        return dict(asked)
+    better = {**dict.fromkeys((*AT_LEAST, "most"), max), **dict.fromkeys(AT_MOST, min)}
+    return {key: better[key](value, found.get(key, value)) if key in better else value for key, value in asked.items()}
+
+
 def reached(name: str, asked: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether a part is as exact as it should be."""
     if name == "eigenvalues":
@@ -417,22 +422,13 @@ def reached(name: str, asked: Mapping[str, Any], arrays: Mapping[str, np.ndarray
 
 
 def dimension(findings: Findings, spread: Spread, z: float) -> dict[str, Any]:
-    """The effective dimension from the largest eigenvalues that are resolved, with bounds for the rest."""
-    import torch
-
-    from hessian import Spectrum, effective_dimension, random_start, share_of
+    """The effective dimension from the largest eigenvalues, with bounds for the rest."""
+    from hessian import Spectrum, effective_dimension
 
     a = findings.arrays
-    count = int(np.logical_and.accumulate(a["converged"]).sum())
-    vectors, seed = torch.from_numpy(a["eigenvectors"])[:count], findings.about["parts"]["density"]["seed"]
-    starts = [
-        random_start(spread.size, torch.Generator().manual_seed(seed + k))[0] for k in range(len(a["density/nodes"]))
-    ]
-    known = np.array([share_of(vectors, start) for start in starts])
     curves: dict[str, Any] = {name: a[f"density/{name}"] for name in CURVES}
-    spectrum = Spectrum(**curves, products=0, known=known)
-    found = effective_dimension(a["eigenvalues"][:count], z, size=spread.size, residuals=a["residuals"][:count],
-                                trace=(float(a["trace"]), float(a["trace_se"])), spectrum=spectrum)  # fmt: skip
+    found = effective_dimension(a["eigenvalues"], z, size=spread.size, highest=float(a["bounds"][1]),
+                                spectrum=Spectrum(**curves, products=0))  # fmt: skip
     return {"effective_dimension": [found.known, found.low, found.high], "z": z}
 
 
@@ -509,7 +505,7 @@ def table(findings: Findings) -> list[str]:
     lines.append(f"trace: {float(a['trace']):.6g} +- {float(a['trace_se']):.2g}"
                  f" ({int(a['trace_products'])} products after {int(a['eigenvalue_products'])} for the eigenvalues)")  # fmt: skip
     known, low, high = a["effective_dimension"]
-    lines.append(f"effective dimension at z = {float(a['z']):g}: {known:.4g} from the resolved ones of these eigenvalues, "
+    lines.append(f"effective dimension at z = {float(a['z']):g}: {known:.4g} from these eigenvalues, "
                  f"between {low:.4g} and {high:.4g} with all others (closer with more --top, --probes and --steps)")  # fmt: skip
     if "layers/trace" in a:
         top = a.get("layers/max_eig")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from errors import BadUsage, CannotWrite, Stop, exit_code
-from scheduler import World, connect, first_launched
+from scheduler import World, connect, first_launched, hand_over
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
@@ -284,7 +284,7 @@ def add_run(p: argparse.ArgumentParser) -> None:
     g.add_argument("--precision", choices=PRECISIONS, help="of the forward pass (default: float32); what a lower one "
                    "changes is measured, printed and stored")  # fmt: skip
     g.add_argument("--tolerance", metavar="REL[,ABS]", help="use as many samples, in a random order, as bring the "
-                   "standard error of a cell below max(REL x loss, ABS), and at least 500, as in 0.02,0.05; a later "
+                   "standard error of a cell below max(REL x loss, ABS), and at least 1,000, as in 0.02,0.05; a later "
                    "run with a smaller tolerance, or none, adds samples")  # fmt: skip
     add_output(g)
 
@@ -298,7 +298,8 @@ def add_curvature(p: argparse.ArgumentParser, tolerance: float) -> argparse._Arg
         "--matrices_only", action="store_true", help="leave out biases and BatchNorm, as the original release does"
     )
     g.add_argument("--tolerance", type=above_zero, default=tolerance, metavar="REL",
-                   help="an eigenvalue is resolved when its residual is below REL x |eigenvalue| "
+                   help="an eigenvalue is resolved when its residual is below REL x |eigenvalue|, or below what rounding "
+                   "leaves (2e-6 of the largest in float32), and none farther out than that is left out "
                    "(default: %(default)s)")  # fmt: skip
     g.add_argument("--most", type=positive, default=300, metavar="N",
                    help="products at most for each run of Lanczos (default: %(default)s)")  # fmt: skip
@@ -428,7 +429,12 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
         except Stop as error:  # every process of a launcher finds the same
             once(error.code)
             raise
-        return body(world)
+        try:
+            return body(world)
+        except Exception as error:
+            if not world.root:
+                hand_over(world, error)
+            raise
 
     code = exit_code(joined_body, lambda line: log(line) if world.root else None)
     if code:

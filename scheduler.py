@@ -18,6 +18,7 @@ import math
 import os
 import queue
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,8 +70,14 @@ class World:
         return self.rank == 0
 
     def share(self, value: Any) -> Any:
-        """What rank 0 passes in, on every rank. Large numpy arrays travel without being copied into a pickle."""
-        return value if self.comm is None or self.size == 1 else large(self.comm).bcast(value, root=0)
+        """What rank 0 passes in, on every rank. Large numpy arrays travel without being copied into a pickle.
+
+        Nobody sends before all are there. Raises WorkFailed on rank 0 when another rank reports an error instead.
+        """
+        if self.comm is None or self.size == 1:
+            return value
+        self.wait(self.comm.Ibarrier())
+        return large(self.comm).bcast(value, root=0)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """On rank 0 the sum of every rank's values, in float64; what comes back elsewhere is not to be used.
@@ -81,12 +88,15 @@ class World:
             return values
         own = np.ascontiguousarray(values, dtype=np.float64)
         result = np.empty_like(own)
-        request = self.comm.Ireduce(own, result if self.root else None, root=0)
+        self.wait(self.comm.Ireduce(own, result if self.root else None, root=0))
+        return result
+
+    def wait(self, request: Any) -> None:
+        """For a collective operation, without burning a core; on rank 0 with an ear for errors."""
         while not request.Test():
             if self.root:
                 raise_reported(self)
             time.sleep(POLL)
-        return result
 
     def abort(self, code: int) -> None:
         """End every rank with this exit code; does nothing for a single rank."""
@@ -226,9 +236,8 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
 def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     """On rank 0: a function that calls calls[name](*arguments) on every rank at once and gives rank 0's result.
 
-    Returns when every rank is ready. Raises WorkFailed, here and in each call, when one is not.
+    It raises WorkFailed when another rank does not take part, or did not get through the call before.
     """
-    world.total(np.zeros(1))
 
     def together(name: str, *arguments: Any) -> Any:
         world.share((name, arguments))
@@ -239,14 +248,10 @@ def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[...,
 
 def answer(world: World, make_calls: Callable[[], Mapping[str, Callable[..., Any]]]) -> None:
     """On the other ranks: take part in what rank 0 calls, until it shares None."""
-    try:
-        calls = make_calls()
-        world.total(np.zeros(1))
-        while (request := world.share(None)) is not None:
-            name, arguments = request
-            calls[name](*arguments)
-    except Exception as error:
-        hand_over(world, error)
+    calls = make_calls()
+    while (request := world.share(None)) is not None:
+        name, arguments = request
+        calls[name](*arguments)
 
 
 def dismiss(world: World) -> Iterator[None]:
@@ -316,19 +321,16 @@ def compute(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]",
 
 def follow(world: World, make_work: MakeWork) -> None:
     """On the other ranks: compute the blocks that arrive until there are no more."""
-    try:
-        work = make_work()
-        while (item := next_block(world)) is not None:
-            world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
-        world.comm.send(None, dest=0, tag=GONE)
-    except Exception as error:
-        hand_over(world, error)
+    work = make_work()
+    while (item := next_block(world)) is not None:
+        world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
+    world.comm.send(None, dest=0, tag=GONE)
 
 
 def hand_over(world: World, error: Exception) -> None:
     """On the other ranks: tell rank 0, which saves what it has, reports the error, and ends everyone.
 
-    If it cannot, the sender does.
+    If it cannot, the sender does, after half a minute.
     """
     code = error.code if isinstance(error, Stop) else 1
     line = str(error) if isinstance(error, Stop) else f"{type(error).__name__}: {error}"
@@ -336,6 +338,7 @@ def hand_over(world: World, error: Exception) -> None:
         traceback.print_exception(error)
     world.comm.send((line, code), dest=0, tag=ERROR)
     time.sleep(30)
+    print(f"error: rank {world.rank}: {' '.join(line.split())}", file=sys.stderr, flush=True)
     world.abort(code)
 
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from hessian.activations import Activations, Traces, traces
-from hessian.density import Spectrum, density, share_of
+from hessian.density import Spectrum, density
 from hessian.effective_dimension import Dimension, effective_dimension
 from hessian.hvp import Hessian, check_deterministic
-from hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos, random_start
+from hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos
 from hessian.trace import Estimate, diagonal, hutch_plus_plus, hutchinson
 
 __all__ = [
     "Activations", "Basis", "Dimension", "Estimate", "Hessian", "NotFinite", "Operator", "Pairs", "Spectrum", "Traces",
     "check_deterministic", "density", "diagonal", "effective_dimension", "hutch_plus_plus", "hutchinson", "lanczos",
-    "of_matrix", "random_start", "share_of", "traces",
+    "of_matrix", "traces",
 ]  # fmt: skip
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from hessian.lanczos import Operator, Pairs, lanczos
 
@@ -23,8 +21,7 @@ class Spectrum:
 
     nodes, weights: (probes, steps), the quadrature rules; each row of weights sums to 1. grid: (points,). density:
     (points,), which integrates to 1, and density_se; cumulative: (points,), the share of eigenvalues at most there,
-    and cumulative_se. sigma: the width of the Gaussian by which the density is smoothed. known: (probes, k), the share
-    (squared component) of each known eigenvector in each probe.
+    and cumulative_se. sigma: the width of the Gaussian by which the density is smoothed.
     """
 
     nodes: np.ndarray
@@ -36,7 +33,6 @@ class Spectrum:
     cumulative_se: np.ndarray
     sigma: float
     products: int
-    known: np.ndarray
 
 
 def density(
@@ -48,23 +44,19 @@ def density(
     sigma: float | None = None,
     seed: int = 0,
     first: Pairs | None = None,
-    known: Tensor | None = None,
     progress: Callable[[int, float], None] = lambda products, residual: None,
 ) -> Spectrum:
     """Density and cumulative curve from `probes` Lanczos runs of at most `steps` products. sigma: 1 % of the range.
 
-    first: a run from a Gaussian vector that is there already, which then counts as the first probe. known: unit
-    eigenvectors (k, size), whose shares in the probes are kept, see `effective_dimension`.
+    first: a run from a Gaussian vector that is there already, which then counts as the first probe.
     """
-    runs, products = [] if first is None else [first], 0
-    rules, shares = [run.rule() for run in runs], [share_of(known, run.start) for run in runs]
+    rules, products = [] if first is None else [first.rule()], 0
     for probe in range(len(rules), probes):
         done = products
         run = lanczos(operator, top=1, bottom=1, tolerance=0.0, most=steps, seed=seed + probe,
                       progress=lambda n, r: progress(done + n, r))  # fmt: skip  # noqa: B023
         products += run.products
         rules.append(run.rule())
-        shares.append(share_of(known, run.start))
     longest = max(len(values) for values, _ in rules)
     nodes = np.array([np.pad(values, (0, longest - len(values)), mode="edge") for values, _ in rules])
     weights = np.array([np.pad(w, (0, longest - len(w))) for _, w in rules])
@@ -75,15 +67,7 @@ def density(
     curves = (weights[:, None, :] * np.exp(-(distance**2) / 2)).sum(2) / (sigma * np.sqrt(2 * np.pi))
     steps_up = (weights[:, None, :] * (distance >= 0)).sum(2)
     return Spectrum(nodes, weights, grid, curves.mean(0), standard_error(curves), steps_up.mean(0),
-                    standard_error(steps_up), float(sigma), products, np.array(shares))  # fmt: skip
-
-
-def share_of(known: Tensor | None, start: Tensor) -> np.ndarray:
-    """The squared component of each of k unit vectors (k, size) in the unit vector along `start`: (k,)."""
-    if known is None:
-        return np.zeros(0)
-    start = start.double() / start.double().norm()
-    return np.array([float(torch.dot(vector.double(), start)) ** 2 for vector in known.to(start.device)])
+                    standard_error(steps_up), float(sigma), products)  # fmt: skip
 
 
 def standard_error(curves: np.ndarray) -> np.ndarray:

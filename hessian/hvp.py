@@ -31,6 +31,7 @@ from losses import Batch, Loss
 from net_plotter import is_variance
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
+SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below
 CHECKED = 8  # samples on which the folded way is compared with the other
 
 
@@ -82,7 +83,7 @@ class Hessian:
         sample = inputs[:2].clone()
         with torch.no_grad():
             loss(self.net, (sample, targets[:2]))
-            self.overwrites = is_changed(sample)
+            self.overwrites = is_changed(sample, inputs[:2])
             weights = [loss(self.net, batch).weights for batch in self.given()]
         own = sum(
             float(len(b[1]) if w is None else w.double().sum()) for b, w in zip(self.batches, weights, strict=True)
@@ -243,9 +244,13 @@ class Hessian:
 def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
     """Raise BadInput when two products at the same weights differ, as with dropout in eval mode or noise.
 
-    Or when they are not finite.
+    Or when they are not finite; or not those of a symmetric operator, as where torch's second derivative of a layer is
+    wrong (that of the fused `weight_norm` is, in 2.13).
     """
-    probe = torch.randn(operator.size, generator=torch.Generator().manual_seed(0)).to(operator.device, operator.dtype)
+    generator = torch.Generator().manual_seed(0)
+    probe, other = (
+        torch.randn(operator.size, generator=generator).to(operator.device, operator.dtype) for _ in range(2)
+    )
     with torch.random.fork_rng():
         first, second = operator(probe), operator(probe)
     if not torch.isfinite(first).all():
@@ -254,6 +259,11 @@ def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
     if not error <= tolerance:
         raise BadInput(f"two products with the same vector differ by {error:.1e}: the network or its loss is random "
                        "(dropout, noise, shuffled data), and its Hessian is not defined")  # fmt: skip
+    there, back = float(other.double() @ first.double()), float(probe.double() @ operator(other).double())
+    if not abs(there - back) <= SYMMETRIC * float(first.double().norm()):
+        raise BadInput(f"products with this network's Hessian are not symmetric (u'Hv = {there:.6g}, v'Hu = {back:.6g}): torch's "
+                       "second derivative of one of its layers is wrong (weight_norm is known for it): remove it, for example "
+                       "with torch.nn.utils.parametrize.remove_parametrizations")  # fmt: skip
 
 
 def unflatten(vector: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:

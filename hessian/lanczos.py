@@ -82,11 +82,6 @@ class Pairs:
     basis: "Basis"
     captured: Tensor
 
-    @property
-    def start(self) -> Tensor:
-        """The unit vector (size,) that the run began with."""
-        return next(self.basis.rows())[0]
-
     def rule(self) -> tuple[np.ndarray, np.ndarray]:
         """Nodes and weights (they sum to 1) of the quadrature that belongs to the start vector."""
         values, coordinates = np.linalg.eigh(np.diag(self.alphas) + np.diag(self.betas, 1) + np.diag(self.betas, -1))

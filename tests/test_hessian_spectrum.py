@@ -111,9 +111,17 @@ def test_a_second_run_adds_what_is_missing(tmp_path, perceptron, capsys, exact):
     for line in (["--parameters", LAST, "--layers"], fewer):  # less is asked for: nothing is thrown away
         assert hessian_spectrum.main(command(perceptron, out, *line)) == 0
         np.testing.assert_array_equal(read_findings(out).arrays["eigenvectors"], kept["eigenvectors"])
-    finer = ["--parameters", LAST, "--tolerance", "1e-5", "--top", "4"]
-    assert hessian_spectrum.main(command(perceptron, out, *finer)) == 0
-    assert len(read_findings(out).arrays["eigenvalues"]) == 4
+    for more in (
+        ["--bottom", "3"],
+        ["--tolerance", "1e-5", "--top", "4"],
+    ):  # computed again, together with what was there
+        assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, *more)) == 0
+        found = read_findings(out).arrays
+        assert (len(found["eigenvalues"]), len(found["smallest"]), len(found["eigenvectors"])) == (12, 3, 15)
+    assert (found["residuals"] <= 1e-5 * found["eigenvalues"]).all()
+    capsys.readouterr()
+    assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--seed", "9")) == 3
+    assert "was made with seed = 0, now it is 9" in capsys.readouterr().err
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--limit", "40")) == 3
     assert "data = " in capsys.readouterr().err
 

@@ -268,7 +268,8 @@ plot_surface.make_work = make_work
     assert again.returncode == 0, again.stderr
 
 
-def test_a_failing_rank_of_a_spectrum_is_in_the_log(tmp_path):
+@pytest.mark.parametrize("where", ["before the sum", "after the sum", "at the start", "in an import"])
+def test_a_failing_rank_of_a_spectrum_is_in_the_log(tmp_path, where):
     write_checkpoint(tmp_path / "net.safetensors", "mlp")
     script = tmp_path / "broken.py"
     script.write_text(f"""
@@ -276,21 +277,36 @@ import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 import hessian, hessian_spectrum, options
 from errors import BadInput
+def fail(where):
+    if os.environ["PMI_RANK"] == "1" and where == {where!r}:
+        raise BadInput("this device is gone")
 class Broken(hessian.Hessian):
+    def __init__(self, *args, **options):
+        fail("at the start")
+        super().__init__(*args, **options)
     def __call__(self, *args):
-        if os.environ["PMI_RANK"] == "1":
-            raise BadInput("this device is gone")
-        return super().__call__(*args)
+        fail("before the sum")
+        result = super().__call__(*args)
+        fail("after the sum")
+        return result
 hessian.Hessian = Broken
+share = hessian_spectrum.World.share
+def shared(self, value):
+    if not self.root:
+        fail("in an import")
+    return share(self, value)
+hessian_spectrum.World.share = shared
 options.leave(hessian_spectrum.main())
 """)
     out = tmp_path / "spectrum.h5"
     line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", tmp_path / "net.safetensors",
             "--spectrum_file", out, "--mpi"]  # fmt: skip
+    started = time.monotonic()
     result = python(script, *line, launcher=[MPIRUN, "-n", 2])
     assert result.returncode == 3
-    assert result.stderr.count("this device is gone") == 1
+    assert result.stderr.count("rank 1: this device is gone") == 1
     assert "rank 1: this device is gone" in Path(f"{out}.log").read_text()
+    assert time.monotonic() - started < 29  # otherwise the rank that failed has ended the others itself
 
 
 def test_bad_input_is_one_line_under_mpirun_too(tmp_path):
