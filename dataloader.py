@@ -187,6 +187,7 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
         inputs, targets = content["inputs"].float(), content["targets"].long()
+        whole = bool((content["targets"] == targets).all()) and inputs.dim() > 0 and not content["inputs"].is_complex()
     except FileNotFoundError:
         raise BadInput(f"no file {path}") from None
     except Exception as error:  # damaged files raise nearly anything
@@ -194,6 +195,8 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
             f"{path} holds no tensors 'inputs' and 'targets' that can be read without executing it "
             f"({type(error).__name__}): save them with numpy.savez(FILE, inputs=..., targets=...) and give that file"
         ) from error
+    if not whole:
+        raise BadInput(f"{path}: the targets are not whole numbers, or the inputs are no array of real numbers")
     if targets.dim() != 1 or len(inputs) != len(targets) or len(targets) == 0 or targets.min() < 0:
         raise BadInput(f"{path}: inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} do not fit")
     if not torch.isfinite(inputs).all():

@@ -69,6 +69,10 @@ class Curvature:
                      f"residual {pairs.residuals[-1]:.2g}")  # fmt: skip
             if not pairs.converged[-1]:
                 say(f"note: after {pairs.products} products eigenvector {number} is not resolved")
+            if len(pairs.values) < number:
+                raise BadInput(
+                    f"eigenvector:{number} asks for more than the {len(pairs.values)} that {pairs.products} products give"
+                )
             self.found = [v * v[v.abs().argmax()].sign() for v in pairs.vectors]
         return self.point(self.found[number - 1])
 

@@ -183,6 +183,25 @@ def read_surface(path: str | Path) -> Surface:
     return surface
 
 
+OWN = {"done", "provenance_unknown", "values", "statistics", "directions", "dir_file", "xcoordinates", "ycoordinates"}
+OWN_ATTRIBUTES = {"format", "layout", "sha256", "plan", "request", "about", "populations"}
+SCALES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid"}
+
+
+def added_by_others(path: str | Path) -> list[str]:
+    """What a surface file of this tool holds beside what is read from it, and would be lost when it is written again."""
+    known = OWN | set(read_surface(path).fields)
+    with opened(path) as f:
+        if f.attrs.get("format") != FORMAT:
+            return []
+        found = [f"'{name}'" for name in f if name not in known]
+        found += [f"the attribute {name}" for name in f.attrs if name not in OWN_ATTRIBUTES]
+        for name in known - {"directions", "values", "statistics"}:
+            if name in f:
+                found += [f"the attribute {key} of '{name}'" for key in f[name].attrs if key not in SCALES]
+    return found
+
+
 def ordered(f: h5py.File, group: str) -> dict[str, np.ndarray]:
     """The arrays of a group in the order in which they were written."""
     return {name: f[f"{group}/{name}"][()] for name in f[group]}

@@ -431,7 +431,7 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
             raise
         try:
             return body(world)
-        except Exception as error:
+        except BaseException as error:
             if not world.root:
                 hand_over(world, error)
             raise

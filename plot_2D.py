@@ -112,7 +112,8 @@ def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Pat
     plane = projection_plane(proj_file)
     for surface, path in zip(surfaces, paths, strict=True):
         for name, what in (("directions", "directions"), ("checkpoint", "checkpoint at the origin")):
-            ours, theirs = plane.get(name), surface.request.get(name)
+            unknown = surface.foreign is not None and surface.foreign.any()  # cells of another program
+            ours, theirs = plane.get(name), None if unknown else surface.request.get(name)
             if ours is None or theirs is None:
                 say(f"note: {proj_file if ours is None else path} does not say which {what} it belongs to; the path may be "
                     "misplaced")  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from errors import BadInput, CannotWrite, Incomplete, say
-from h5_util import Directions, embeds_directions, read_surface, write_surface
+from h5_util import Directions, added_by_others, embeds_directions, read_surface, write_surface
 from scheduler import MakeWork, World, dismiss, serve
 from surface import Surface
 
@@ -40,6 +40,8 @@ def resume(path: Path, fresh: Surface, dir_file: Path) -> Surface:
     if not found.request:
         return adopt(path, found, fresh, dir_file)
     compare(path, found.request, fresh.request, cure)
+    if others := added_by_others(path):
+        raise BadInput(f"{path} holds {', '.join(others)}, which this program did not write and would lose: {cure}")
     compare(path, {"device": found.plan["device"]}, {"device": fresh.plan["device"]}, cure)
     for split, arrays in found.statistics.items():
         if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
@@ -74,6 +76,8 @@ def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path) -> Surface
         raise BadInput(f"{path} was written by another program and holds {', '.join(others)}, which would be lost: "
                        "give another --surf_file")  # fmt: skip
     done = np.logical_and.reduce([~np.isnan(found.values[name]) for name in wanted])
+    say(f"note: {path} does not record checkpoint, data and loss; its {int(done.sum())} cells are kept as they are, marked as "
+        "of unknown provenance")  # fmt: skip
     # Fields that this run does not compute are carried along.
     return replace(fresh, done=done, values=found.values, foreign=done, about={**fresh.about, **found.about})
 

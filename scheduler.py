@@ -327,7 +327,7 @@ def follow(world: World, make_work: MakeWork) -> None:
     world.comm.send(None, dest=0, tag=GONE)
 
 
-def hand_over(world: World, error: Exception) -> None:
+def hand_over(world: World, error: BaseException) -> None:
     """On the other ranks: tell rank 0, which saves what it has, reports the error, and ends everyone.
 
     If it cannot, the sender does, after half a minute.

@@ -622,3 +622,33 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
     )
     assert run(net, tmp_path / "t.h5", *GRID, "--batch_size", "16") == 2
     assert "one sample does not fit" in capsys.readouterr().err
+
+
+def test_what_a_user_added_to_a_file_is_not_lost(tmp_path, net, capsys):
+    for k, add in enumerate((lambda f: f.create_dataset("notes", data="mine"), lambda f: f.attrs.update(comment="x"),
+                             lambda f: f["train_loss"].attrs.update(units="nats"), lambda f: f.create_group("more"))):  # fmt: skip
+        assert run(net, tmp_path / f"{k}.h5", *GRID) == 0
+        with h5py.File(tmp_path / f"{k}.h5", "r+") as f:
+            add(f)
+        before = (tmp_path / f"{k}.h5").read_bytes()
+        assert run(net, tmp_path / f"{k}.h5", *GRID) == 3
+        assert "which this program did not write and would lose" in capsys.readouterr().err
+        assert (tmp_path / f"{k}.h5").read_bytes() == before
+
+
+def test_own_tensors_that_are_none(tmp_path, net, capsys):
+    good = {"inputs": np.zeros((3, 1, 28, 28), np.float32), "targets": np.arange(3)}
+    for change in ({"inputs": np.float32(1)}, {"targets": np.array([0, 0.5, 1])}, {"inputs": good["inputs"] + np.nan},
+                   {"inputs": good["inputs"] + 1j}):  # fmt: skip
+        np.savez(tmp_path / "own.npz", **{**good, **change})
+        assert run(net, tmp_path / "s.h5", *GRID, "--trainloader", str(tmp_path / "own.npz")) == 3
+        assert capsys.readouterr().err.count("error:") == 1
+
+
+def test_more_eigenvectors_than_there_are(tmp_path, net, capsys):
+    line = ["--x=0:1:2", "--xdirection", "eigenvector:99999999"]
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("directions.MOST", 3)
+    assert run(net, tmp_path / "s.h5", *line) == 3
+    monkey.undo()
+    assert "asks for more than the 3" in capsys.readouterr().err
