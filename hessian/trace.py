@@ -83,7 +83,7 @@ def standard_errors(samples: np.ndarray) -> np.ndarray:
     The textbook's error is too small for few samples, and for skewed ones (few eigenvalues that carry the trace), all the
     more where one stops as soon as it is small. So it is scaled to Student's quantile, and grows with the skewness of the
     mean, |g| / sqrt(n), where g is taken as SKEWNESS at least, because few samples do not show it. Where a single
-    eigenvalue carries nearly all, 90 of 100 are covered (`tests/test_hessian_estimators.py`); a Lanczos run beforehand
+    eigenvalue carries nearly all, 88 of 100 or more are covered (`tests/test_hessian_estimators.py`); a Lanczos run beforehand
     takes such out.
     """
     count = len(samples)
