@@ -44,8 +44,7 @@ class Curvature:
         from losses import LOSSES
 
         if self.known is None:
-            size = 128 if self.device == "cpu" else 256
-            self.known = Hessian(self.net, self.data, LOSSES[self.loss], batch_size=size, device=self.device)
+            self.known = Hessian(self.net, self.data, LOSSES[self.loss], device=self.device)
             check_deterministic(self.known)
         return self.known
 

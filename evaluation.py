@@ -7,10 +7,8 @@ Data, origin and directions stay on the device; a point costs one step over the 
 without a synchronization per batch. What the network returns is turned into float64 before the loss is computed.
 """
 
-import queue
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from torch.func import functional_call, vmap
 from dataloader import Dataset
 from errors import say
 from folding import Folded, NotFoldable
+from lanes import Lanes, copied, replicas
 from losses import Batch, Loss, Losses
 from net_plotter import Affine, Plane, is_variance
 from surface import CLAMPED, LEAST_SE, PENALTY, STATISTICS, Tolerance
@@ -98,7 +97,7 @@ class Evaluator:
         self.lowered = None if forward == dtype else Lowered(self.model, forward)
         for model in {self.net, self.model}:
             model.register_forward_hook(in_float64)
-        self.side: Lanes | None = None
+        self.side: Lanes[nn.Module] | None = None
         self.graphs = Graphs(self.add) if self.device.type == "cuda" else None
         inputs, targets, _ = next(iter(self.data.values()))
         sample = inputs[:2].clone()
@@ -163,14 +162,26 @@ class Evaluator:
         population = len(self.data[split][1])
         ranges = [(first, min(last, population)) for first, last in spans(start, stop, self.batch_size)]
         if self.lanes > 1:
-            if self.side is None or self.side.count != self.lanes:
-                self.side = Lanes(self.model, self.lanes, stateless=self.folded is not None)
-            for row, penalty in self.side.map(lambda model, k: self.losses(model, split, k[0], k[1], shuffled), ranges):
+            for row, penalty in self.beside().map(partial(self.in_lane, split, shuffled), ranges):
                 self.include(split, row, penalty)
         else:
             for first, last in ranges:
                 self.sweep(split, first, last, shuffled)
         return ranges[-1][1]
+
+    def beside(self) -> Lanes[nn.Module]:
+        if self.side is None or self.side.count != self.lanes:
+            stateless = self.folded is not None
+            self.side = Lanes(
+                [self.model] * self.lanes if stateless else [self.model, *replicas(self.model, self.lanes - 1)]
+            )
+        return self.side
+
+    @torch.inference_mode()
+    def in_lane(
+        self, split: str, shuffled: bool, model: nn.Module, span: tuple[int, int]
+    ) -> tuple[Tensor, Tensor | None]:
+        return self.losses(model, split, *span, shuffled)
 
     def sweep(self, split: str, start: int, stop: int, shuffled: bool) -> None:
         """Add one batch, the samples from start to stop, to the sums of a split."""
@@ -246,36 +257,6 @@ class Evaluator:
         return torch.stack(result, dim=1).cpu().numpy()
 
 
-class Lanes:
-    """Computes batches side by side, by one thread each.
-
-    Threads that share one batch meet after every operation, and wait there for the one whose core the system has given
-    to another process; threads with batches of their own do not. Each thread has a network of its own, which shares all
-    tensors with the others, unless it is `stateless`: a module may keep things between calls.
-    """
-
-    def __init__(self, model: nn.Module, count: int, stateless: bool) -> None:
-        self.count = count
-        self.pool = ThreadPoolExecutor(count, initializer=lambda: torch.set_num_threads(1))
-        self.free: queue.SimpleQueue[nn.Module] = queue.SimpleQueue()
-        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-        for k in range(count):
-            self.free.put(model if stateless or k == 0 else copied(model, shared))
-
-    def map(self, function: Callable[[nn.Module, Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """function(model, item) of each item, in their order."""
-
-        def one(item: Any) -> Any:
-            model = self.free.get()
-            try:
-                with torch.inference_mode():
-                    return function(model, item)
-            finally:
-                self.free.put(model)
-
-        return self.pool.map(one, items)
-
-
 def is_changed(sample: Tensor, original: Tensor) -> bool:
     """Whether something has written into this copy of a tensor since it was made (outside of inference mode).
 
@@ -328,16 +309,6 @@ def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mod
     if all(t.device == device and t.dtype in (dtype, torch.int64) for t in own):
         return copied(net, {id(t): t for t in own}).eval()
     return copied(net).to(device, dtype).eval().requires_grad_(False)
-
-
-def copied(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
-    """A deep copy, but for the tensors that are `shared` by id; also of modules that hold results with a history.
-
-    `torch.nn.utils.weight_norm` leaves such a weight behind at every call.
-    """
-    results = {id(value): value.detach() for module in net.modules() for value in vars(module).values()
-               if isinstance(value, Tensor) and not value.is_leaf}  # fmt: skip
-    return deepcopy(net, {**results, **(shared or {})})
 
 
 def placed(data: Dataset, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> Inputs:

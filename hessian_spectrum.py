@@ -142,6 +142,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
 
 def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> tuple[Path, Job, Findings]:
     """On rank 0: read everything once. Writes nothing."""
+    from hessian import usual_batch_size
     from models import load_into, read_state
     from models.checkpoint import digest
 
@@ -163,9 +164,10 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     net = network_for(args.model, samples)
     load_into(net, state, file)
     try_out(net, args.model, samples)
+    threads = args.threads or world.cores
+    batch_size = args.batch_size or usual_batch_size(-(-len(samples) // world.size), device, threads)
     job = Job(Trained.of(args.model, net, data), args.loss_name, args.parameters, args.matrices_only, device,
-              args.precision or "float32", args.batch_size or (256 if args.cuda else 128), args.threads or world.cores,
-              args.compile, args.activations, args.at)  # fmt: skip
+              args.precision or "float32", batch_size, threads, args.compile, args.activations, args.at)  # fmt: skip
     request = {"model": args.model, "checkpoint": digest(state), "dataset": samples.name, "loss": args.loss_name,
                "split": args.split, "data": samples.digest, "parameters": args.parameters or "all",
                "matrices_only": args.matrices_only, "precision": job.precision}  # fmt: skip

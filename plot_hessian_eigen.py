@@ -119,14 +119,23 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     device_of(args.cuda)
     if args.ngpu > 1:
         say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
+    from hessian import usual_batch_size
+
     grid, threads = Grid.parse(args.x, args.y), args.threads or world.cores
     torch.set_num_threads(threads)
     setting = read_setting(args, grid, file_name, log)
     request = {**setting.record, "parameters": args.parameters or "all", "matrices_only": args.matrices_only,
                "tolerance": args.tolerance}  # fmt: skip
-    plan = {"device": "cuda" if args.cuda else "cpu", "precision": args.precision or "float32", "path": "",
-            "compiled": args.compile, "batch_size": args.batch_size or (256 if args.cuda else 128),
-            "most": args.most, "seed": args.seed}  # fmt: skip
+    device, samples = "cuda" if args.cuda else "cpu", len(next(iter(setting.data.values())))
+    plan = {
+        "device": device,
+        "precision": args.precision or "float32",
+        "path": "",
+        "compiled": args.compile,
+        "batch_size": args.batch_size or usual_batch_size(samples, device, threads),
+        "most": args.most,
+        "seed": args.seed,
+    }
     fresh = Surface.of_values(grid, FIELDS, plan=plan, request=request,
                               about=provenance(world, command, threads, args.seed))  # fmt: skip
     surface = fresh if args.force else resume(setting.surf_file, fresh, setting.dir_file)

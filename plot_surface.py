@@ -188,13 +188,13 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
 
 def tuned(job: Job, world: World, cells: int, batch_size: int) -> "tuple[Job, Evaluator]":
     """This rank's evaluator; a new plan is completed by measurements, and what a reduced precision changes is measured."""
-    from tuning import tune, usual_lanes
+    from tuning import lanes_of, tune
 
     evaluator = evaluator_of(job, world)
     plan, about = dict(job.plan), dict(job.surface.about)
     if plan["points_per_call"] == 0:
         if batch_size:
-            evaluator.lanes = usual_lanes(evaluator)
+            evaluator.lanes = lanes_of(evaluator)
         else:
             many = plan["precision"] in ("float32", "float64", "tf32")
             x, y = job.surface.grid.x, [0.0] if job.surface.grid.y is None else job.surface.grid.y

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from evaluation import AffinePlace, Evaluator
+from lanes import usual_lanes
 from surface import STATISTICS
 
 SHARE = 0.02  # of the time the surface will take may go into measuring, but not more than
@@ -24,7 +25,6 @@ POINTS, SIZES = (16, 64), (64, 256, 1024)  # points, and samples of each, in one
 MOMENT = 0.005  # seconds over which a short call is repeated
 FASTER = 0.97  # of the best time so far; what gains less is noise
 SHARED = 0.8  # of the time side by side: what threads that share a batch have to be better than
-IDLE = 0.2  # share of the threads that may have nothing to do while others compute the last batches side by side
 AGREES = 1e-3  # relative difference of the losses
 WORSE = 1.1  # times the best: larger ones will not do
 WORTH = 0.9  # of a point's time alone: several points in one call have to gain this much
@@ -60,7 +60,7 @@ def tune(
     """
     watch = Stopwatch(evaluator.device)
     evaluator.batch_size = BATCHES[evaluator.device.type][0]
-    evaluator.lanes = usual_lanes(evaluator)
+    evaluator.lanes = lanes_of(evaluator)
     samples = sum(len(targets) for _, targets, _ in evaluator.data.values())
     point = samples * per_sample(evaluator, watch)
     watch.left = min(LONGEST, SHARE * cells * point)
@@ -72,13 +72,11 @@ def tune(
     return point
 
 
-def usual_lanes(evaluator: Evaluator) -> int:
-    """As many batches side by side as there are threads, on the CPU, where there are enough batches for all of them."""
-    threads = torch.get_num_threads() if evaluator.device.type == "cpu" else 1
+def lanes_of(evaluator: Evaluator) -> int:
+    """The usual lanes for an evaluator's batches, on the CPU."""
     samples = max(len(targets) for _, targets, _ in evaluator.data.values())
-    batches = -(-samples // evaluator.batch_size)
-    rounds = -(-batches // threads)
-    return threads if batches >= (1 - IDLE) * rounds * threads else 1
+    threads = torch.get_num_threads() if evaluator.device.type == "cpu" else 1
+    return usual_lanes(-(-samples // evaluator.batch_size), threads)
 
 
 def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
@@ -101,7 +99,7 @@ def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
             if watch.left < 2 * max(size * threads, 128) * cost or size * lanes >= 2 * longest:
                 break
             evaluator.batch_size, evaluator.lanes = size, lanes
-            if lanes > 1 and usual_lanes(evaluator) != lanes:
+            if lanes > 1 and lanes_of(evaluator) != lanes:
                 continue
             try:
                 found = per_sample(evaluator, watch)

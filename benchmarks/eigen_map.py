@@ -3,7 +3,7 @@
     python benchmarks/eigen_map.py
 
 Two perceptrons trained with seeds 1 and 2 and the line between them (33 points, 64 bundled images), and the bundled
-ResNet-20 along a random direction (11 points, 96 images): at the default tolerance of 1e-2 against 1e-5; the perceptrons
+ResNet-20 along a random direction (7 points, 48 images): at the default tolerance of 1e-2 against 1e-5; the perceptrons
 also against explicit Hessians of their last layer. Then the products of cold starts against those from the sum of the
 neighbour's end vectors, with the same certainty that nothing is left out. Counts, so a busy machine does not matter.
 """
@@ -97,10 +97,10 @@ def main() -> None:
         between = ["--model", "mlp", *DATA, "--limit", "64", "--model_file", f"{folder}/1.t7", "--model_file2", f"{folder}/2.t7",
                    "--x=-0.5:1.5:33"]  # fmt: skip
         resnet = ROOT / "trained_nets" / "resnet20_small_batch.safetensors"
-        along = ["--model", "resnet20", *DATA, "--limit", "96", "--model_file", str(resnet), "--x=-0.5:0.5:11", "--xnorm",
+        along = ["--model", "resnet20", *DATA, "--limit", "48", "--model_file", str(resnet), "--x=-0.5:0.5:7", "--xnorm",
                  "filter", "--xignore", "biasbn"]  # fmt: skip
         cases = (("two perceptrons, 33 points", "mlp", folder / "1.t7", between, 64),
-                 ("ResNet-20, 11 points", "resnet20", resnet, along, 96))  # fmt: skip
+                 ("ResNet-20, 7 points", "resnet20", resnet, along, 48))  # fmt: skip
         for what, model, file, line, limit in cases:
             own = folder / model
             own.mkdir()

@@ -13,14 +13,14 @@ from torch import Tensor
 from hessian.activations import Activations, Traces, traces
 from hessian.density import Spectrum, density
 from hessian.effective_dimension import Dimension, effective_dimension
-from hessian.hvp import Hessian, check_deterministic
+from hessian.hvp import Hessian, check_deterministic, usual_batch_size
 from hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos
 from hessian.trace import Estimate, diagonal, hutch_plus_plus, hutchinson
 
 __all__ = [
     "Activations", "Basis", "Dimension", "Estimate", "Hessian", "NotFinite", "Operator", "Pairs", "Spectrum", "Traces",
     "check_deterministic", "density", "diagonal", "effective_dimension", "hutch_plus_plus", "hutchinson", "lanczos",
-    "of_matrix", "traces",
+    "of_matrix", "traces", "usual_batch_size",
 ]  # fmt: skip
 
 

@@ -35,8 +35,10 @@ class Dimension:
 
 
 def share(values: np.ndarray | float, z: float) -> np.ndarray:
-    positive = np.maximum(np.asarray(values, dtype=np.float64), 0)
-    return np.where(np.isinf(positive), 1.0, positive / (positive + z))
+    positive = np.clip(
+        np.asarray(values, dtype=np.float64), 0, np.finfo(np.float64).max / 2
+    )  # an infinite one counts 1
+    return positive / (positive + z)
 
 
 def effective_dimension(

@@ -10,29 +10,43 @@ turned into float64 before the loss is computed.
 
 Two ways: `folded`, where BatchNorm is folded into the layers in front of it as a differentiable function and the
 gradient is differentiated forwards along v; and otherwise the gradient's product with v, differentiated backwards.
-The first takes 2 to 2.7 gradients, and 1.6 to 2 when it is compiled; the second up to 4.
+The first takes 2 to 2.7 gradients, and 1.6 to 2 when it is compiled; the second up to 4. On the CPU batches go side by
+side, see `lanes`.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.func import grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dataloader import Dataset
 from errors import BadInput, BadUsage
-from evaluation import copied, in_float64, is_changed, set_numerics
+from evaluation import in_float64, is_changed, set_numerics
 from folding import FoldedFunction, NotFoldable
 from hessian.lanczos import Operator
+from lanes import Lanes, copied, replicas, usual_lanes
 from losses import Batch, Loss
 from net_plotter import is_variance
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
 SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below
 CHECKED = 8  # samples on which the folded way is compared with the other
+LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
+IN_FLIGHT = 512  # samples whose activations are in memory at once, in batches side by side
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The network and what its folded form computes, which belong to one batch while that is computed."""
+
+    net: nn.Module
+    function: FoldedFunction | None
 
 
 class Hessian:
@@ -41,7 +55,9 @@ class Hessian:
     parameters: patterns of parameter names (re.search), all parameters by default; a tensor with several names (tied
     weights) counts once. matrices_only: of these the ones with more than one axis, as in the release of Li et al.
     reduce: where the data are spread over ranks, how a vector is summed over them; then `total` is the weight of all
-    samples. folded: whether to fold BatchNorm; by default where that is possible and right, see `why_not_folded`.
+    samples. batch_size: see `usual_batch_size`. lanes: how many batches go side by side on the CPU; by default one for
+    each thread, if there are enough batches. folded: whether to fold BatchNorm; by default where that is possible and
+    right, see `why_not_folded`.
     compiled: let torch.compile fuse the folded way, which takes half a minute or more at the first product.
     Raises BadUsage where no parameter is chosen, or where what is not folded should be compiled.
     """
@@ -54,7 +70,8 @@ class Hessian:
         *,
         parameters: Sequence[str] = (),
         matrices_only: bool = False,
-        batch_size: int = 128,
+        batch_size: int | None = None,
+        lanes: int | None = None,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
         folded: bool | None = None,
@@ -79,7 +96,9 @@ class Hessian:
         targets = data.targets.to(device)
         last = inputs.dim() == 4 and self.takes_channels_last(inputs[:2], targets[:2])
         inputs = inputs.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-        self.batches: list[Batch] = list(zip(inputs.split(batch_size), targets.split(batch_size), strict=True))
+        threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
+        size = batch_size or usual_batch_size(len(data), self.device.type, threads)
+        self.batches: list[Batch] = list(zip(inputs.split(size), targets.split(size), strict=True))
         sample = inputs[:2].clone()
         with torch.no_grad():
             loss(self.net, (sample, targets[:2]))
@@ -90,18 +109,24 @@ class Hessian:
         )
         self.total = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
         self.share = own / self.total  # of the term of the parameters alone, which every rank would add
-        self.function: FoldedFunction | None = None
+        self.twin = Twin(self.net, None)
         self.why_not_folded = "not asked for" if folded is False else self.fold()
-        if folded and self.function is None:
+        if folded and not self.folded:
             raise BadInput(f"BatchNorm cannot be folded: {self.why_not_folded}")
-        if compiled and self.function is None:
+        if compiled and not self.folded:
             raise BadUsage(f"only what is folded can be compiled; this network is not: {self.why_not_folded}")
-        self.forward_product = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled \
-            else self.differentiated  # fmt: skip
+        self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
+        count = lanes or usual_lanes(len(self.batches), max(1, min(threads, IN_FLIGHT // size)))
+        self.side = Lanes([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
 
     @property
     def folded(self) -> bool:
-        return self.function is not None
+        return self.twin.function is not None
+
+    def twins(self, count: int) -> Iterator[Twin]:
+        """More of them, around the same parameters."""
+        for net in replicas(self.net, count):
+            yield Twin(net, None if self.twin.function is None else FoldedFunction(net))
 
     def fold(self) -> str:
         """Use the folded way if it gives the same product on a few samples, in float64; otherwise why not."""
@@ -113,16 +138,17 @@ class Hessian:
         inputs = inputs.double() if inputs.is_floating_point() else inputs
         again = inputs.clone()
         try:
-            self.function = FoldedFunction(self.net)
-            found = flatten(self.differentiated(parameters, tensors, vectors, inputs, targets), parameters)
+            folded = Twin(self.net, FoldedFunction(self.net))
+            with forward_ad.dual_level():
+                found = self.forwards(parameters, tensors, vectors, self.names, folded, (0, (inputs, targets)))
             with sdpa_kernel(SDPBackend.MATH):
-                expected = self.backwards(self.part(twin, (again, targets)), vectors, parameters)
+                expected = self.backwards(vectors, parameters, Twin(twin, None), (1, (again, targets)))
             error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
             reason = "" if error <= 1e-6 else f"it would change a product by {error:.1e}"
         except (NotFoldable, RuntimeError, NotImplementedError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0][:120]
-        if reason:
-            self.function = None
+        if not reason:
+            self.twin = folded
         return reason
 
     def takes_channels_last(self, inputs: Tensor, targets: Tensor) -> bool:
@@ -167,18 +193,53 @@ class Hessian:
         parameters = [self.parameters[k] for k in chosen]
         pieces = unflatten(vector.to(self.device, self.dtype), [self.shapes[k] for k in chosen])
         total = torch.zeros(len(vector), dtype=self.dtype, device=self.device)
-        if self.function is not None:
+        if self.folded:
             tensors = self.tensors()
             if names is not None:
                 fixed = dict(zip(self.names, self.parameters, strict=True))
                 tensors |= {name: value.detach() for name, value in fixed.items()}
-            product = self.forward_product if names is None else partial(self.differentiated, names=names)
-            for batch in self.given():
-                total += flatten(product(parameters, tensors, pieces, *batch), parameters)
+            chosen_names = [self.names[k] for k in chosen]
+            if self.compiled is not None and names is None:
+                for batch in self.given():
+                    total += flatten(self.compiled(parameters, tensors, pieces, *batch), parameters)
+            else:
+                with forward_ad.dual_level():  # one for all threads, because it belongs to the process
+                    for part in self.each(partial(self.forwards, parameters, tensors, pieces, chosen_names)):
+                        total += part
         else:
-            for value in self.parts():
-                total += self.backwards(value, pieces, parameters)
+            for part in self.each(partial(self.backwards, pieces, parameters)):
+                total += part
         return self.reduce(total)
+
+    def each(self, function: Callable[[Twin, tuple[int, Batch]], Tensor]) -> Iterator[Tensor]:
+        """function(twin, (number, batch)) of every batch, in their order."""
+        batches = enumerate(self.given())
+        # Fused attention has no second derivative (pytorch issue 116350).
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            if self.side is not None:
+                yield from self.side.map(function, batches)
+            else:
+                for batch in batches:
+                    yield function(self.twin, batch)
+
+    def forwards(
+        self,
+        parameters: Sequence[Tensor],
+        tensors: dict[str, Tensor],
+        vectors: Sequence[Tensor],
+        names: Sequence[str],
+        twin: Twin,
+        item: tuple[int, Batch],
+    ) -> Tensor:
+        """The derivative along `vectors` of the gradient of one batch's part of the mean loss; inside of a dual level."""
+        assert twin.function is not None
+        function = twin.function
+        moving = [forward_ad.make_dual(p.detach().requires_grad_(True), v.detach())
+                  for p, v in zip(parameters, vectors, strict=True)]  # fmt: skip
+        own = {**tensors, **dict(zip(names, moving, strict=True))}
+        value = self.part(lambda x: in_float64(None, None, function(own, x)), item[1])
+        gradients = torch.autograd.grad(value, moving, allow_unused=True)
+        return flatten([None if g is None else forward_ad.unpack_dual(g).tangent for g in gradients], parameters)
 
     def differentiated(
         self,
@@ -187,22 +248,23 @@ class Hessian:
         vectors: Sequence[Tensor],
         inputs: Tensor,
         targets: Tensor,
-        names: Sequence[str] | None = None,
     ) -> list[Tensor]:
-        """The derivative along `vectors` of the gradient of one batch's part of the mean loss."""
-        assert self.function is not None
-        function, chosen = self.function, self.names if names is None else [n for n in self.names if n in names]
+        """The same in the form that torch.compile takes."""
+        function = self.twin.function
+        assert function is not None
 
         def part(*moving: Tensor) -> Tensor:
-            own = {**tensors, **dict(zip(chosen, moving, strict=True))}
+            own = {**tensors, **dict(zip(self.names, moving, strict=True))}
             return self.part(lambda x: in_float64(None, None, function(own, x)), (inputs, targets))
 
-        gradient = grad(part, argnums=tuple(range(len(chosen))))
+        gradient = grad(part, argnums=tuple(range(len(parameters))))
         return list(jvp(gradient, tuple(p.detach() for p in parameters), tuple(v.detach() for v in vectors))[1])
 
-    def backwards(self, value: Tensor, vectors: Sequence[Tensor], parameters: Sequence[Tensor] | None = None) -> Tensor:
-        """The gradient of a value, its product with `vectors`, and the gradient of that."""
-        parameters = self.parameters if parameters is None else parameters
+    def backwards(
+        self, vectors: Sequence[Tensor], parameters: Sequence[Tensor], twin: Twin, item: tuple[int, Batch]
+    ) -> Tensor:
+        """The gradient of one batch's part, its product with `vectors`, and the gradient of that."""
+        value = self.part(twin.net, item[1], penalty=item[0] == 0)
         gradients = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
         used = [(g, v) for g, v in zip(gradients, vectors, strict=True) if g is not None and g.requires_grad]
         if not used:  # a loss that is linear in the parameters
@@ -212,18 +274,16 @@ class Hessian:
 
     def gradient(self) -> tuple[float, Tensor]:
         """The mean loss and its gradient (size,)."""
-        loss, total = 0.0, torch.zeros(self.size, dtype=self.dtype, device=self.device)
-        for value in self.parts():
-            loss += float(value.detach())
-            total += self.flatten(torch.autograd.grad(value, self.parameters, allow_unused=True))
-        return float(self.reduce(torch.tensor([loss], dtype=torch.float64))[0]), self.reduce(total)
 
-    def parts(self) -> Iterator[Tensor]:
-        """Each batch's part of the mean loss; they add up to it."""
-        # Fused attention has no second derivative (pytorch issue 116350).
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            for k, batch in enumerate(self.given()):
-                yield self.part(self.net, batch, penalty=k == 0)
+        def of(twin: Twin, item: tuple[int, Batch]) -> Tensor:
+            value = self.part(twin.net, item[1], penalty=item[0] == 0)
+            own = self.flatten(torch.autograd.grad(value, self.parameters, allow_unused=True))
+            return torch.cat([value.detach().reshape(1), own.double()])
+
+        total = torch.zeros(1 + self.size, dtype=torch.float64, device=self.device)
+        for part in self.each(of):
+            total += part
+        return float(self.reduce(total[:1].cpu())[0]), self.reduce(total[1:].to(self.dtype))
 
     def part(self, model: Callable[[Tensor], Tensor], batch: Batch, penalty: bool = False) -> Tensor:
         losses = self.loss(model, batch)
@@ -264,6 +324,11 @@ def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
         raise BadInput(f"products with this network's Hessian are not symmetric (u'Hv = {there:.6g}, v'Hu = {back:.6g}): torch's "
                        "second derivative of one of its layers is wrong (weight_norm is known for it): remove it, for example "
                        "with torch.nn.utils.parametrize.remove_parametrizations")  # fmt: skip
+
+
+def usual_batch_size(samples: int, device: str, threads: int) -> int:
+    """The largest one; smaller where there would not be a batch for each thread."""
+    return max(SMALLEST, min(LARGEST[device], -(-samples // threads)))
 
 
 def unflatten(vector: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:

@@ -123,6 +123,30 @@ def replace_weights(net, data):
     return Hessian(net, data, weighted)
 
 
+@pytest.mark.parametrize("folded", [None, False], ids=["folded where possible", "not folded"])
+@pytest.mark.parametrize("case", list(CASES))
+def test_batches_side_by_side_have_the_digits_of_batches_in_turn(case, folded):
+    """Thread by thread: whatever threads share, such as modules, mixes up batches that are computed at once."""
+    make, data = CASES[case]
+    data = data.take(torch.arange(20 * len(data)) % len(data))
+    net = seeded(make)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as each lane has
+    try:
+        one, three = (
+            Hessian(net, data, LOSSES["crossentropy"], folded=folded, batch_size=3, lanes=lanes) for lanes in (1, 3)
+        )
+        v = torch.randn(one.size, generator=torch.Generator().manual_seed(1))
+        assert three.folded == (folded is None and "BatchNorm" in case)
+        for _ in range(3):
+            assert torch.equal(one(v), three(v))
+        assert torch.equal(one.gradient()[1], three.gradient()[1])
+        names = one.names[:1]
+        assert torch.equal(one(v[: one.shapes[0].numel()], names), three(v[: one.shapes[0].numel()], names))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_ranks_that_share_the_data_give_the_sum():
     make, data = CASES["conv and BatchNorm"]
     net = seeded(make).double()
