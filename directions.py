@@ -96,10 +96,8 @@ class Curvature:
         return {"second_derivatives": result, "samples": len(self.data), "split": self.data.split}
 
 
-def say_eigenvalue(axis: options.Axis, curvature: Curvature) -> None:
-    """Which eigenvector of a spectrum file it is, and whether it is one of this network."""
-    from models.checkpoint import digest
-
+def say_eigenvalue(axis: options.Axis, checkpoint: str) -> None:
+    """Which eigenvector of a spectrum file it is, and whether it is one of this checkpoint (its digest)."""
     findings = read_findings(axis.file)
     a, k = findings.arrays, axis.number - 1
     values = np.concatenate([a["eigenvalues"], a["smallest"][::-1]])
@@ -108,7 +106,7 @@ def say_eigenvalue(axis: options.Axis, curvature: Curvature) -> None:
     which = f"number {axis.number} of the largest" if k < len(a["eigenvalues"]) else "one of the smallest"
     say(f"vector {axis.number} of {axis.file}: eigenvalue {values[k]:.6g}, {which}"
         + (", not resolved" if k >= len(resolved) or not resolved[k] else ""))  # fmt: skip
-    if findings.request.get("checkpoint") != digest(curvature.net.state_dict()):
+    if findings.request.get("checkpoint") != checkpoint:
         say(
             f"note: {axis.file} is the spectrum of another checkpoint, or of the same network with other BatchNorm statistics"
         )
@@ -212,7 +210,7 @@ def find_directions(
     for k, (axis, target) in enumerate(zip((choice.x, choice.y), targets, strict=True)):
         if axis is not None:
             vectors.append(vectors[0] if k and choice.same_dir
-                           else new_direction(origin, axis, target, choice, k, curvature))  # fmt: skip
+                           else new_direction(origin, axis, target, choice, k, curvature, record["checkpoint"]))  # fmt: skip
     if choice.orthogonal:
         first = (
             vectors[0] if found is None else as_point(found.x, net, choice.dir_type, f"the x direction in {dir_file}")
@@ -255,6 +253,7 @@ def new_direction(
     choice: options.DirectionChoice,
     k: int,
     curvature: Curvature,
+    checkpoint: str,
 ) -> "dict[str, Tensor]":
     from net_plotter import random_direction, scale_to, target_direction
 
@@ -262,7 +261,7 @@ def new_direction(
         return target_direction(origin, target)
     if axis.kind == "file":
         if is_findings(axis.file):
-            say_eigenvalue(axis, curvature)
+            say_eigenvalue(axis, checkpoint)
         return scale_to(from_file(axis, curvature.net), origin, axis.norm, axis.ignore)
     if axis.kind != "random":
         made = curvature.gradient() if axis.kind == "gradient" else curvature.eigenvector(axis.number)

@@ -13,6 +13,7 @@ and fields; it is read as it is. A spectrum file holds what hessian_spectrum.py 
 import argparse
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,8 @@ from surface import Grid, Surface, with_moments
 FORMAT = "loss surface 1"
 SPECTRUM_FORMAT = "hessian spectrum 1"
 DAMAGE = (OSError, LookupError, RuntimeError, TypeError, ValueError, AttributeError, MemoryError, EOFError)
-MISSING = {"min_eig": 1.0}  # what the original stores where nothing is computed; -1 for every other field
+# What the original stores where nothing is computed.
+MISSING = {"train_loss": -1, "train_acc": -1, "test_loss": -1, "test_acc": -1, "max_eig": -1, "min_eig": 1}
 
 
 @dataclass(frozen=True)
@@ -209,17 +211,21 @@ def ordered(f: h5py.File, group: str) -> dict[str, np.ndarray]:
 
 def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
     """A file of the original release: no mask, and non-square grids stored as (nx, ny) but filled as (ny, nx)."""
-    values, done, others = {}, np.zeros(grid.shape, bool), [f"the attribute {name}" for name in f.attrs]
+    values, others = {}, [f"the attribute {name}" for name in f.attrs]
     for name, item in f.items():
         if name in ("xcoordinates", "ycoordinates", "dir_file"):
             continue
-        if not isinstance(item, h5py.Dataset) or item.shape not in {grid.shape, grid.shape[::-1]}:
+        others += [f"the attribute {key} of '{name}'" for key in item.attrs if key not in SCALES]
+        if (
+            not isinstance(item, h5py.Dataset)
+            or item.shape not in {grid.shape, grid.shape[::-1]}
+            or not is_real(item[()])
+        ):
             others.append(f"'{name}'")
             continue
         array = np.asarray(item[()], dtype=np.float64).reshape(grid.shape)
-        missing = (array == MISSING.get(name, -1.0)) & name.endswith(("_loss", "_acc", "_eig"))
+        missing = array == MISSING.get(name, math.nan)
         values[name] = np.where(missing, np.nan, array)
-        done |= ~missing
     if not values:
         raise BadInput(f"{path} holds coordinates but no field on the grid {grid.shape}")
     about: dict[str, Any] = {"origin": "written by another program: no checksums, provenance unknown"}
@@ -227,7 +233,17 @@ def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
         about["others"] = others
     if "dir_file" in f:
         about["dir_file"] = text(f["dir_file"][()])
+    computed = [array for name, array in values.items() if name in MISSING] or list(values.values())
+    done = np.logical_or.reduce([~np.isnan(array) for array in computed])
     return Surface(grid, done, values=values, foreign=done.copy(), about=about)
+
+
+def is_real(array: np.ndarray) -> bool:
+    """Whether float64 holds these numbers: complex ones, large integers and texts are others' business."""
+    return array.dtype.kind in "fiu" and (
+        array.dtype.itemsize <= 8
+        and np.array_equal(array.astype(np.float64).astype(array.dtype), array, equal_nan=array.dtype.kind == "f")
+    )
 
 
 def embeds_directions(path: str | Path) -> bool:

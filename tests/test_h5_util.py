@@ -143,6 +143,10 @@ def test_missing_cells_of_the_original_are_not_done(tmp_path):
     eigen = read_surface(tmp_path / "e.h5")
     assert eigen.done.all()  # a cell is done when any field is; what is missing is no number
     assert np.isnan(eigen.fields["min_eig"]).tolist() == [False, True, False]
+    write_original(tmp_path / "own.h5", grid, np.array([0.5, -1.0, 0.0]), my_loss=np.array([-1.0, 1.0, -1.0]))
+    own = read_surface(tmp_path / "own.h5")  # a user's own field has no such marks, and says nothing about the others
+    assert own.values["my_loss"].tolist() == [-1.0, 1.0, -1.0]
+    assert own.done.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n" + b"\0" * 40])

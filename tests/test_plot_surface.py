@@ -196,7 +196,13 @@ def test_nothing_in_a_file_of_the_original_is_lost(tmp_path, net, capsys):
         np.testing.assert_allclose(found.fields[name], values, rtol=1e-6)
     with h5py.File(tmp_path / "old.h5") as f:
         np.testing.assert_array_equal(f["test_acc"][()], fields["test_acc"])
-    for name, extra in (("notes", "mine"), ("spectrum", np.arange(5.0))):
+    counts = np.full((4, 3), 2**60 + 1)
+    for name, extra in (
+        ("notes", "mine"),
+        ("spectrum", np.arange(5.0)),
+        ("phase", 1j * gap["train_loss"]),
+        ("counts", counts),
+    ):
         original_file(tmp_path / "extra.h5", gap, **{name: extra})
         before = (tmp_path / "extra.h5").read_bytes()
         assert run(net, tmp_path / "extra.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 3
