@@ -34,6 +34,7 @@ from surface import Surface, unresolved
 
 DATA = ["--dataset", "fashion_mnist_mini"]
 LAST = ("5.weight", "5.bias")
+SMALL = 2e-4  # what rounding in float32 leaves, 2e-6 of the largest eigenvalue, is 1e-2 of this
 
 
 def quietly(main, line: list[str]) -> None:
@@ -48,7 +49,12 @@ def map_of(folder: Path, name: str, line: list[str], *more: str) -> Surface:
 
 
 def difference(found: Surface, exact: dict[str, np.ndarray]) -> float:
-    return max(float(np.abs(found.fields[name] / exact[name] - 1).max()) for name in ("max_eig", "min_eig"))
+    """The largest one, relative; but to SMALL of the largest eigenvalue where a value is smaller, as zero is."""
+    largest = np.maximum(np.abs(exact["max_eig"]), np.abs(exact["min_eig"]))
+    return max(
+        float((np.abs(found.fields[name] - exact[name]) / np.maximum(np.abs(exact[name]), SMALL * largest)).max())
+        for name in ("max_eig", "min_eig")
+    )
 
 
 def explicit(model: str, file: Path, directions: Path, found: Surface, limit: int) -> dict[str, np.ndarray]:
