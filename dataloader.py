@@ -12,10 +12,9 @@ fashion_mnist_mini, a balanced subset of Fashion-MNIST that comes with the proje
 """
 
 import argparse
-import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,47 +30,13 @@ from dataset_files import (
     read_images,
     read_npz,
 )  # fmt: skip
-from errors import BadInput, BadUsage, exit_code
+from lossatlas.errors import BadInput, BadUsage, exit_code
 
 if TYPE_CHECKING:  # reading and describing files needs no torch
-    from torch import Tensor
+    from lossatlas.data import Dataset
 
 HOME = Path(__file__).resolve().parent
 SPLITS = ("train", "test")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Images and labels, in a fixed order.
-
-    inputs: (N, C, H, W) float32, normalized unless raw, in channels-last memory; targets: (N,) int64 in [0, classes).
-    """
-
-    name: str
-    split: str
-    inputs: "Tensor"
-    targets: "Tensor"
-    classes: int
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the inputs and targets as they are evaluated."""
-        digest = hashlib.sha256(repr((tuple(self.inputs.shape), self.classes)).encode())
-        for part in self.inputs.split(1024):  # a copy of all of them would double the memory
-            digest.update(np.ascontiguousarray(part.numpy()).data)
-        digest.update(np.ascontiguousarray(self.targets.numpy()).data)
-        return digest.hexdigest()
-
-    def take(self, index: Any) -> "Dataset":
-        """The samples at `index` (a slice or an integer array), in that order."""
-        return replace(self, inputs=self.inputs[index], targets=self.targets[index])
-
-    def batches(self, size: int) -> Iterator[tuple["Tensor", "Tensor"]]:
-        """Consecutive batches (inputs, targets); the last one may be smaller."""
-        yield from zip(self.inputs.split(size), self.targets.split(size), strict=True)
 
 
 @dataclass(frozen=True)
@@ -101,7 +66,7 @@ def load(
     limit: int | None = None,
     data_split: int = 1,
     image_size: int = 224,
-) -> Dataset:
+) -> "Dataset":
     """Read one split of a data set.
 
     raw: leave out the normalization. limit: the first `limit` samples in file order. data_split: keep
@@ -155,9 +120,11 @@ def checked(name: str, split: str, images: np.ndarray, labels: np.ndarray, class
         )
 
 
-def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: Any) -> Dataset:
+def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: Any) -> "Dataset":
     """A data set from bytes: scaled to [0, 1], then (x - mean) / std per channel when statistics are given."""
     import torch
+
+    from lossatlas.data import Dataset
 
     images = arrays[0]
     inputs = torch.empty(images.shape, dtype=torch.float32, memory_format=torch.channels_last)
@@ -170,7 +137,7 @@ def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: 
     return Dataset(name, split, inputs, torch.from_numpy(arrays[1].astype(np.int64)), classes)
 
 
-def load_file(file: str | Path, split: str, *, limit: int | None = None, data_split: int = 1) -> Dataset:
+def load_file(file: str | Path, split: str, *, limit: int | None = None, data_split: int = 1) -> "Dataset":
     """Tensors as they are: `inputs` (N, ...) float32 and `targets` (N,) in a .npz, or in a torch file of tensors.
 
     data_split and limit as in `load`.
@@ -178,6 +145,8 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
     Raises BadInput; a pickled DataLoader is refused, because reading it would execute what it holds.
     """
     import torch
+
+    from lossatlas.data import Dataset
 
     path = Path(file)
     try:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from errors import BadInput, CannotWrite, say
+from lossatlas.errors import BadInput, CannotWrite, say
 
 CIFAR10_BATCHES = 5
 Arrays = tuple[np.ndarray, np.ndarray]

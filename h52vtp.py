@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import options
-from errors import BadInput, BadUsage, CannotWrite, exit_code
-from h5_util import read_surface
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, exit_code
+from lossatlas.record import read_surface
 
 
 def parser() -> argparse.ArgumentParser:

@@ -23,17 +23,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
-from errors import BadInput, BadUsage, CannotWrite, Incomplete, Stop, say
-from h5_util import Findings, read_findings, write_findings
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, Incomplete, Stop, say
+from lossatlas.record import Findings, read_findings, write_findings
+from lossatlas.record.continuation import compare
+from lossatlas.record.progress import Line, Log
+from lossatlas.record.recorder import signals
 from preparation import Trained, device_of, load_data, network_for, place, provenance, try_out
-from recorder import Line, Log, compare, signals
 from scheduler import World, answer, lead
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
     from torch import Tensor
 
-    from hessian import Basis, Hessian, Pairs
+    from lossatlas.hessian import Basis, Hessian, Pairs
 
 Calls = Mapping[str, Callable[..., Any]]
 
@@ -103,7 +105,7 @@ class Job:
 
 def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
     if not world.root:
-        import hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
+        import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
 
         job = world.share(None)
         if job is not None:
@@ -142,7 +144,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
 
 def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> tuple[Path, Job, Findings]:
     """On rank 0: read everything once. Writes nothing."""
-    from hessian import usual_batch_size
+    from lossatlas.hessian import usual_batch_size
     from models import load_into, read_state
     from models.checkpoint import digest
 
@@ -193,8 +195,8 @@ def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
     """On every rank: products with its share of the samples, summed over the ranks."""
     import torch
 
-    from hessian import Activations, Hessian
-    from losses import LOSSES
+    from lossatlas.data import LOSSES
+    from lossatlas.hessian import Activations, Hessian
 
     torch.set_num_threads(job.threads)
     device = device_of(job.device == "cuda", world.local_rank)
@@ -296,7 +298,7 @@ class Parts:
         return parts
 
     def eigenvalues(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
-        from hessian import lanczos
+        from lossatlas.hessian import lanczos
 
         self.pairs = found = lanczos(self.spread, **settings, progress=progress)
         top = len(found.values) - min(settings["bottom"], len(found.values))
@@ -309,7 +311,7 @@ class Parts:
         return result
 
     def trace(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
-        from hessian import hutchinson
+        from lossatlas.hessian import hutchinson
 
         # When the eigenvalues come from the file, their vectors are all that is left of the basis.
         found = hutchinson(self.spread, tolerance=settings["error"], most=settings["most"], seed=settings["seed"] + 1,
@@ -320,14 +322,14 @@ class Parts:
                 "layers/trace_se": found.block_errors}  # fmt: skip
 
     def density(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
-        from hessian import density
+        from lossatlas.hessian import density
 
         found = density(self.spread, **settings, first=self.pairs,
                         progress=progress)  # fmt: skip
         return {f"density/{name}": getattr(found, name) for name in CURVES}
 
     def blocks(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
-        from hessian import lanczos
+        from lossatlas.hessian import lanczos
 
         values, residuals, converged, done = [], [], [], 0
         for _, names, _ in self.layers:
@@ -344,7 +346,7 @@ class Parts:
         }
 
     def activations(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
-        from hessian import traces
+        from lossatlas.hessian import traces
 
         together = self.spread.together
         seen = together("layers")
@@ -360,7 +362,7 @@ class Parts:
 
 def compute(spread: Spread, findings: Findings, args: argparse.Namespace, path: Path, caught: list[int]) -> Findings:
     """Every part that is not in the file yet; each is saved when it is finished."""
-    from hessian import check_deterministic
+    from lossatlas.hessian import check_deterministic
 
     parts = Parts(spread, args, findings)
     for name, (settings, make) in parts.wanted().items():
@@ -425,7 +427,7 @@ def reached(name: str, asked: Mapping[str, Any], arrays: Mapping[str, np.ndarray
 
 def dimension(findings: Findings, spread: Spread, z: float) -> dict[str, Any]:
     """The effective dimension from the largest eigenvalues, with bounds for the rest."""
-    from hessian import Spectrum, effective_dimension
+    from lossatlas.hessian import Spectrum, effective_dimension
 
     a = findings.arrays
     curves: dict[str, Any] = {name: a[f"density/{name}"] for name in CURVES}
@@ -445,7 +447,7 @@ class Remembered:
     def of(cls, findings: Findings, spread: Spread) -> "Remembered":
         import torch
 
-        from hessian import Basis
+        from lossatlas.hessian import Basis
 
         vectors = torch.from_numpy(findings.arrays["eigenvectors"]).to(spread.device, spread.dtype)
         values = [*findings.arrays["eigenvalues"], *findings.arrays["smallest"][::-1]]

@@ -1,225 +1,272 @@
-"""Directions and planes in the space of a network's parameters.
+"""Which directions a surface is computed along: those in a file, towards other networks, random ones, or from curvature.
 
-A point or a direction is a dict from the network's own tensor names to tensors. `weights` moves the parameters alone,
-`states` the buffers of BatchNorm too. Normalizations follow Li et al., arXiv 1712.09913, section 4.
+The gradient of the loss and the top eigenvectors of its Hessian are computed here; see net_plotter for the others.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from errors import BadInput
+import options
+from lossatlas.errors import BadInput, say
+from lossatlas.record import Directions, read_directions, read_findings
+from lossatlas.record.continuation import compare
+from lossatlas.record.progress import Line
+from lossatlas.record.spectra import is_findings
 
-Point = dict[str, Tensor]
-TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original release
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import Tensor, nn
+
+    from lossatlas.data import Dataset
+    from lossatlas.hessian import Hessian
+
+RESOLVED = 1e-3  # relative residual of an eigenvector
+MOST = 300  # products to find one
 
 
-def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
-    """The tensors a direction covers, detached, by name and in file order: parameters, or floating-point states.
+class Curvature:
+    """Gradient, top eigenvectors and second derivatives of the mean loss at a network, when they are asked for."""
 
-    A tensor that is used under several names (tied weights) is listed once, under the first.
+    def __init__(self, net: "nn.Module", data: "Dataset", loss: str, device: str) -> None:
+        self.net, self.data, self.loss, self.device = net, data, loss, device
+        self.known: Hessian | None = None
+        self.found: list[Tensor] = []
+
+    @property
+    def what(self) -> str:
+        """What the loss is that of, for the record."""
+        return f"{self.loss} on {self.data.digest}"
+
+    @property
+    def hessian(self) -> "Hessian":
+        from lossatlas.data import LOSSES
+        from lossatlas.hessian import Hessian, check_deterministic
+
+        if self.known is None:
+            self.known = Hessian(self.net, self.data, LOSSES[self.loss], device=self.device)
+            check_deterministic(self.known)
+        return self.known
+
+    def gradient(self) -> "dict[str, Tensor]":
+        loss, gradient = self.hessian.gradient()
+        length = float(gradient.norm())
+        say(f"gradient of the mean {self.data.split} loss: length {length:.6g} at a loss of {loss:.6g}")
+        if length == 0:
+            raise BadInput("the gradient is zero here: there is no direction along it")
+        return self.point(gradient)
+
+    def eigenvector(self, number: int) -> "dict[str, Tensor]":
+        """The one with the number-th largest eigenvalue, its largest component positive."""
+        from lossatlas.hessian import lanczos
+
+        if len(self.found) < number:
+            line = Line()
+            pairs = lanczos(self.hessian, top=number, tolerance=RESOLVED, most=MOST,
+                            progress=lambda n, r: line.show(f"eigenvector {number}: {n} products, residual {r:.2g}"))  # fmt: skip
+            line.end(f"eigenvector {number}: {pairs.products} products, eigenvalue {pairs.values[-1]:.6g}, "
+                     f"residual {pairs.residuals[-1]:.2g}")  # fmt: skip
+            if not pairs.converged[-1]:
+                say(f"note: after {pairs.products} products eigenvector {number} is not resolved")
+            if len(pairs.values) < number:
+                raise BadInput(
+                    f"eigenvector:{number} asks for more than the {len(pairs.values)} that {pairs.products} products give"
+                )
+            self.found = [v * v[v.abs().argmax()].sign() for v in pairs.vectors]
+        return self.point(self.found[number - 1])
+
+    def point(self, vector: "Tensor") -> "dict[str, Tensor]":
+        pieces = self.hessian.unflatten(vector.cpu())
+        return {name: piece.clone() for name, piece in zip(self.hessian.names, pieces, strict=True)}
+
+    def along(self, directions: Directions) -> dict[str, Any]:
+        """Second derivatives of the mean loss at the origin along the axes, and their mixed one."""
+        from lossatlas.space import as_point
+
+        vectors = {letter: as_point(arrays, self.net, "weights", f"the {letter} direction")
+                   for letter, arrays in (("x", directions.x), ("y", directions.y)) if arrays is not None}  # fmt: skip
+        flat = {letter: self.hessian.flatten([point[name] for name in self.hessian.names]).to(self.hessian.device)
+                for letter, point in vectors.items()}  # fmt: skip
+        products = {letter: self.hessian(vector).double() for letter, vector in flat.items()}
+        result = {a + b: float(flat[a].double() @ products[b]) for a in flat for b in flat if a <= b}
+        for letter, vector in flat.items():
+            value, length = result[letter * 2], float(vector.double().norm())
+            say(f"second derivative of the {self.data.split} loss along {letter}: {value:.6g}, per unit length "
+                f"{value / max(length, 1e-300) ** 2:.6g} (the direction has the length {length:.6g})")  # fmt: skip
+        return {"second_derivatives": result, "samples": len(self.data), "split": self.data.split}
+
+
+def say_eigenvalue(axis: options.Axis, checkpoint: str) -> None:
+    """Which eigenvector of a spectrum file it is, and whether it is one of this checkpoint (its digest)."""
+    findings = read_findings(axis.file)
+    a, k = findings.arrays, axis.number - 1
+    values = np.concatenate([a["eigenvalues"], a["smallest"][::-1]])
+    flags = [a.get(name, np.zeros(0, bool)) for name in ("converged", "smallest_converged")]
+    resolved = np.concatenate([flags[0], flags[1][::-1]])
+    which = f"number {axis.number} of the largest" if k < len(a["eigenvalues"]) else "one of the smallest"
+    say(f"vector {axis.number} of {axis.file}: eigenvalue {values[k]:.6g}, {which}"
+        + (", not resolved" if k >= len(resolved) or not resolved[k] else ""))  # fmt: skip
+    if findings.request.get("checkpoint") != checkpoint:
+        say(
+            f"note: {axis.file} is the spectrum of another checkpoint, or of the same network with other BatchNorm statistics"
+        )
+
+
+def vector_hash(vector: "dict[str, Tensor]") -> str:
+    """Of the vector alone: what else its file holds, or will hold, does not matter."""
+    digest = hashlib.sha256()
+    for name, value in vector.items():
+        digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(value.numpy()).data)
+    return digest.hexdigest()
+
+
+def from_file(axis: options.Axis, net: "nn.Module") -> "dict[str, Tensor]":
+    """A vector of a spectrum file, or the x or y direction of a direction file. Raises BadInput where it does not fit."""
+    import torch
+
+    from lossatlas.space import as_point
+
+    what = f"vector {axis.number} of {axis.file}"
+    if not is_findings(axis.file):
+        saved = read_directions(axis.file)
+        arrays = [saved.x, saved.y][axis.number - 1] if axis.number <= 2 else None
+        if arrays is None:
+            raise BadInput(
+                f"{axis.file} holds {1 + (saved.y is not None)} direction(s), and number {axis.number} is asked for"
+            )
+        return as_point(arrays, net, "weights", what)
+    findings = read_findings(axis.file)
+    vectors = findings.arrays["eigenvectors"]
+    if axis.number > len(vectors):
+        raise BadInput(f"{axis.file} holds {len(vectors)} eigenvectors, and number {axis.number} is asked for")
+    pieces, flat = {}, torch.from_numpy(vectors[axis.number - 1].astype(np.float32))
+    for name, shape in findings.about["parameters"]:
+        count = int(np.prod(shape))
+        pieces[name], flat = flat[:count].view(shape), flat[count:]
+    own = {name: tuple(value.shape) for name, value in net.named_parameters()}
+    for name, piece in pieces.items():
+        if own.get(name) != tuple(piece.shape):
+            there = own.get(name, "no such parameter")
+            raise BadInput(f"{what} has shape {tuple(piece.shape)} for '{name}', the network {there}")
+    return {name: pieces[name] if name in pieces else torch.zeros(shape) for name, shape in own.items()}
+
+
+def description(
+    letter: str, axis: options.Axis, target: str | None, choice: options.DirectionChoice, curvature: Curvature
+) -> str:
+    """What a direction file records about a direction; equal text means an equal direction."""
+    scaled = f"norm={axis.norm or 'none'}, ignore={axis.ignore or 'none'}"
+    if target:
+        result = f"towards {target}"
+    elif letter == "y" and choice.same_dir:
+        result = "the x direction"
+    elif axis.kind == "random":
+        result = f"random, {scaled}, seed={choice.seed}, idx={choice.idx}"
+    elif axis.kind == "file":
+        result = f"a vector with the sha256 {vector_hash(from_file(axis, curvature.net))}, {scaled}"
+    else:
+        number = f" {axis.number}" if axis.kind == "eigenvector" else ""
+        result = f"{axis.kind}{number} of {curvature.what}, {scaled}"
+    return result + ", orthogonal to x" * (letter == "y" and choice.orthogonal)
+
+
+def find_directions(
+    dir_file: Path,
+    record: dict[str, Any],
+    nets: options.Networks,
+    choice: options.DirectionChoice,
+    net: "nn.Module",
+    origin: "dict[str, Tensor]",
+    targets: "Sequence[dict[str, Tensor] | None]",
+    towards: dict[str, str],
+    curvature: Curvature,
+    planned: bool = False,
+) -> tuple[Directions, bool] | None:
+    """The directions in the file when it fits, otherwise new ones; and whether they are still to be written.
+
+    planned: nothing is to be computed from the curvature; None where it would be.
     """
-    own: dict[str, Tensor] = dict(net.named_parameters(remove_duplicate=False))
-    names = list(own)
-    if dir_type == "states":
-        own |= dict(net.named_buffers(remove_duplicate=False))
-        names = [name for name in net.state_dict() if name in own]
-    seen: set[int] = set()
-    result: Point = {}
-    for name in names:
-        value = own[name]
-        if id(value) not in seen and value.is_floating_point():
-            seen.add(id(value))
-            result[name] = value.detach()
-    return result
+    from lossatlas.space import as_arrays, as_point, orthogonal
+
+    about: dict[str, Any] = dict(record)
+    for letter, axis, file in (("x", choice.x, nets.file2), ("y", choice.y, nets.file3)):
+        if axis is not None:
+            about[letter] = description(letter, axis, towards[file] if file else None, choice, curvature)
+    found = read_directions(dir_file) if dir_file.exists() else None
+    if found is not None:
+        check_record(dir_file, found, about, choice)
+        for letter, arrays in (("x", found.x), ("y", found.y)):
+            if arrays is not None:
+                as_point(arrays, net, choice.dir_type, f"the {letter} direction in {dir_file}")
+        if choice.y is None or found.y is not None:
+            return found, False
+        if choice.dir_file is not None:
+            raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
+    made = [axis for axis, file in ((choice.x, nets.file2), (choice.y, nets.file3)) if axis is not None and not file]
+    if planned and any(axis.kind in ("gradient", "eigenvector") for axis in made):
+        return None
+    vectors: list[dict[str, Tensor]] = []
+    for k, (axis, target) in enumerate(zip((choice.x, choice.y), targets, strict=True)):
+        if axis is not None:
+            vectors.append(vectors[0] if k and choice.same_dir
+                           else new_direction(origin, axis, target, choice, k, curvature, record["checkpoint"]))  # fmt: skip
+    if choice.orthogonal:
+        first = (
+            vectors[0] if found is None else as_point(found.x, net, choice.dir_type, f"the x direction in {dir_file}")
+        )
+        vectors[1] = orthogonal(vectors[1], first)
+    arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
+    if found is not None:  # a file of one direction gets the second
+        arrays_of[0] = list(found.x)
+    return Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about), True
 
 
-def entries(net: nn.Module, dir_type: str) -> list[str]:
-    """The entries of a direction file, in order: the parameters, or every state including the integer counters."""
-    return [name for name, _ in net.named_parameters()] if dir_type == "weights" else list(net.state_dict())
+def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choice: options.DirectionChoice) -> None:
+    """Compare what a direction file records with what is asked for, on the axes that are used.
 
-
-def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: str) -> list[np.ndarray]:
-    """A direction as the arrays of a direction file; what it does not move is zero."""
-    state = net.state_dict()
-    return [
-        vector[name].numpy() if name in vector else np.zeros(tuple(state[name].shape), np.float32)
-        for name in entries(net, dir_type)
-    ]
-
-
-def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, what: str) -> Point:
-    """Arrays of a direction file by tensor name. Raises BadInput, naming the first tensor that does not fit.
-
-    Files of states written before torch 0.4.1 lack the counters of BatchNorm.
+    A file that the user names is used as it is, and differences are said; but where --seed or --idx ask for directions
+    that it does not hold, or where the name was not the user's choice, that is an error.
     """
-    names, state, moved_names = entries(net, dir_type), net.state_dict(), tensors(net, dir_type)
-    if len(arrays) != len(names):
-        names = [name for name in names if not name.endswith("num_batches_tracked")]
-    if len(arrays) != len(names):
-        raise BadInput(f"{what} has {len(arrays)} tensors, the network {len(names)} for --dir_type {dir_type}")
-    for name, array in zip(names, arrays, strict=True):
-        if array.shape != tuple(state[name].shape):
-            raise BadInput(f"{what} has shape {array.shape} for '{name}', the network {tuple(state[name].shape)}")
-    return {
-        name: torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
-        for name, array in zip(names, arrays, strict=True)
-        if name in moved_names
-    }
+    if not found.about:
+        say(f"note: {dir_file} records no provenance; it is used as it is")
+        return
+    asked = {name: value for name, value in about.items() if name != "y" or found.y is not None}
+    recorded = {name: found.about.get(name) for name in asked}
+    if choice.dir_file is None or choice.idx or choice.seed != options.SEED:
+        compare(dir_file, recorded, asked, "give another --dir_file, or remove this one")
+    for name, value in asked.items():
+        if recorded[name] in (None, value):
+            continue
+        if name in ("x", "y") and not str(recorded[name]).startswith(
+            ("random", "towards")
+        ):  # such as principal components
+            say(f"{dir_file}: the {name} direction is the {recorded[name]}")
+        else:
+            say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
 
 
-def random_direction(at: Mapping[str, Tensor], norm: str, ignore: str, seed: int) -> Point:
-    """A Gaussian direction at the point `at`, normalized. Depends on the seed and the shapes alone.
+def new_direction(
+    origin: "dict[str, Tensor]",
+    axis: options.Axis,
+    target: "dict[str, Tensor] | None",
+    choice: options.DirectionChoice,
+    k: int,
+    curvature: Curvature,
+    checkpoint: str,
+) -> "dict[str, Tensor]":
+    from lossatlas.space import random_direction, scale_to, target_direction
 
-    norm: see `normalize`. ignore: 'biasbn' or ''.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = {
-        name: torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
-        for name, value in at.items()
-    }
-    return normalize(drawn, at, norm, ignore)
-
-
-def normalize(direction: Mapping[str, Tensor], at: Mapping[str, Tensor], norm: str = "", ignore: str = "") -> Point:
-    """Scale a direction to the weights it belongs to.
-
-    norm: 'filter' (each slice along the first axis gets the norm of the same slice of the weights), 'layer' (each
-    tensor), 'weight' (elementwise product with the weights), 'dfilter' and 'dlayer' (unit norm per slice or tensor),
-    'unit' (unit norm of the whole), or '' (as it is). Tensors with at most one axis (biases, BatchNorm) become zero
-    under ignore='biasbn'; otherwise they become the weights themselves, as in the original release, so two axes share
-    that component (except under 'unit', where they are as drawn).
-    """
-    if norm == "unit":
-        return unit(without_biases(direction, ignore))
-    return {name: normalized(d, at[name], norm, ignore) for name, d in direction.items()}
-
-
-def scale_to(direction: Mapping[str, Tensor], at: Mapping[str, Tensor], norm: str = "", ignore: str = "") -> Point:
-    """Normalize a direction that says something in every tensor, such as a gradient: see `normalize`.
-
-    A tensor with one axis counts as one slice, and keeps its direction.
-    """
-    direction = without_biases(direction, ignore)
-    if norm in ("", "unit"):
-        return unit(direction) if norm else dict(direction)
-    return {name: normalized(d.view(1, -1), at[name].view(1, -1), norm, "").view_as(d) if d.dim() <= 1
-            else normalized(d, at[name], norm, "") for name, d in direction.items()}  # fmt: skip
-
-
-def without_biases(direction: Mapping[str, Tensor], ignore: str) -> Point:
-    return {name: torch.zeros_like(d) if d.dim() <= 1 and ignore == "biasbn" else d for name, d in direction.items()}
-
-
-def unit(direction: Mapping[str, Tensor]) -> Point:
-    length = inner(direction, direction) ** 0.5
-    return {name: d / max(length, TINY) for name, d in direction.items()}
-
-
-def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
-    return sum(float(torch.dot(a[name].double().flatten(), b[name].double().flatten())) for name in a)
-
-
-def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Point:
-    """A direction without its part along another one, with the length it had. Raises BadInput where nothing is left."""
-    length = inner(direction, direction) ** 0.5
-    result = dict(direction)
-    for _ in range(2):  # once leaves rounding behind
-        share = inner(result, other) / max(inner(other, other), 1e-300)
-        result = {name: d - share * other[name] for name, d in result.items()}
-    left = inner(result, result) ** 0.5
-    if left <= 1e-4 * length:
-        raise BadInput("--orthogonalize: the y direction is along the x direction, and nothing is left of it")
-    return {name: d * (length / left) for name, d in result.items()}
-
-
-def normalized(d: Tensor, w: Tensor, norm: str, ignore: str) -> Tensor:
-    if d.dim() <= 1:
-        return torch.zeros_like(d) if ignore == "biasbn" else w.clone()
-    rows = d.flatten(1).norm(dim=1).view(-1, *[1] * (d.dim() - 1))
-    if norm == "filter":
-        return d * (w.flatten(1).norm(dim=1).view_as(rows) / (rows + TINY))
-    if norm == "layer":
-        return d * (w.norm() / (d.norm() + TINY))
-    if norm == "weight":
-        return d * w
-    if norm == "dfilter":
-        return d / (rows + TINY)
-    if norm == "dlayer":
-        return d / (d.norm() + TINY)
-    return d.clone()
-
-
-def target_direction(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> Point:
-    """The direction from one network to another, so that coordinate 1 is the second network."""
-    return {name: end[name] - value for name, value in start.items()}
-
-
-class Plane(Protocol):
-    """A map from coordinates to a point in parameter space; the names are the same at every point."""
-
-    def point(self, a: float, b: float) -> Point: ...
-
-
-@dataclass(frozen=True)
-class Affine:
-    """The plane origin + a * dx + b * dy; dy is None for a line. Tensors on one device, float."""
-
-    origin: Mapping[str, Tensor]
-    dx: Mapping[str, Tensor]
-    dy: Mapping[str, Tensor] | None = None
-
-    def __post_init__(self) -> None:
-        for axis, direction in (("x", self.dx), ("y", self.dy)):
-            if direction is None:
-                continue
-            for name, value in self.origin.items():
-                if name not in direction:
-                    raise BadInput(f"the {axis} direction lacks '{name}' {tuple(value.shape)}")
-                if direction[name].shape != value.shape:
-                    raise BadInput(
-                        f"the {axis} direction has shape {tuple(direction[name].shape)} for '{name}', "
-                        f"the network {tuple(value.shape)}"
-                    )
-
-    def point(self, a: float, b: float) -> Point:
-        return {
-            name: w + a * self.dx[name] + (0 if self.dy is None else b * self.dy[name])
-            for name, w in self.origin.items()
-        }
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """Any other surface: a function from (a, b) to a point."""
-
-    function: Callable[[float, float], Point]
-
-    def point(self, a: float, b: float) -> Point:
-        return self.function(a, b)
-
-
-def is_variance(name: str) -> bool:
-    """Whether a state is a BatchNorm variance, which must not be negative."""
-    return name.rsplit(".", 1)[-1] == "running_var"
-
-
-@contextmanager
-def moved(net: nn.Module, point: Mapping[str, Tensor]) -> Iterator[nn.Module]:
-    """The network at another point; the values it had before are back afterwards, bit for bit, even after an error."""
-    own = {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
-    before = {name: own[name].detach().clone() for name in point}
-    try:
-        with torch.no_grad():
-            for name, value in point.items():
-                own[name].copy_(value.clamp(min=0) if is_variance(name) else value)
-        yield net
-    finally:
-        with torch.no_grad():
-            for name, value in before.items():
-                own[name].copy_(value)
+    if target is not None:
+        return target_direction(origin, target)
+    if axis.kind == "file":
+        if is_findings(axis.file):
+            say_eigenvalue(axis, checkpoint)
+        return scale_to(from_file(axis, curvature.net), origin, axis.norm, axis.ignore)
+    if axis.kind != "random":
+        made = curvature.gradient() if axis.kind == "gradient" else curvature.eigenvector(axis.number)
+        return scale_to(made, origin, axis.norm or "unit", axis.ignore)
+    seed = int(np.random.SeedSequence([choice.seed, choice.idx, k]).generate_state(2, np.uint32)[0])
+    return random_direction(origin, axis.norm, axis.ignore, seed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from errors import BadUsage, CannotWrite, Stop, exit_code
+from lossatlas.errors import BadUsage, CannotWrite, Stop, exit_code
 from scheduler import World, connect, first_launched, hand_over
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-import figures
 import options
-from errors import BadInput, BadUsage, exit_code
-from h5_util import read_surface
-from surface import Surface, unresolved
+from lossatlas import figures
+from lossatlas.errors import BadInput, BadUsage, exit_code
+from lossatlas.figures.style import LOG_FROM
+from lossatlas.landscape import Surface, unresolved
+from lossatlas.record import read_surface
 
 BLUE, RED = "#1f5fa8", "#c0392b"
 
@@ -222,7 +223,7 @@ def draw_eigenvalues(plt: Any, curves: Sequence[Surface], names: Sequence[str], 
 def stretch(axis: Any, values: np.ndarray, log: bool) -> None:
     """A logarithmic scale where values of one or both signs span a large factor, or where it is asked for."""
     values = values[np.isfinite(values) & (values != 0)]
-    if not values.size or not (log or np.abs(values).max() > figures.LOG_FROM * np.abs(values).min()):
+    if not values.size or not (log or np.abs(values).max() > LOG_FROM * np.abs(values).min()):
         return
     low, high = float(values.min()), float(values.max())
     if low > 0:

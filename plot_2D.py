@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-import figures
 import options
-from errors import BadInput, BadUsage, exit_code, say
-from figures import Scale
-from h5_util import projection_plane, read_projection, read_surface
-from surface import Surface
+from lossatlas import figures
+from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.figures import Scale
+from lossatlas.landscape import Surface
+from lossatlas.record import read_projection, read_surface
+from lossatlas.record.trajectories import projection_plane
 
 MAP = "viridis"
 NOT_DONE, NOT_FINITE = "0.85", "#c0392b"

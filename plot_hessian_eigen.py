@@ -15,21 +15,24 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import options
-from errors import BadUsage, Stop, say
+from lossatlas.errors import BadUsage, Stop, say
+from lossatlas.landscape import Grid, Surface, unresolved
+from lossatlas.record.continuation import resume
+from lossatlas.record.progress import Log
+from lossatlas.record.recorder import fill
 from preparation import Problem, Setting, device_of, provenance, read_setting, say_what_stays, tell
-from recorder import Log, fill, resume
-from scheduler import World, follow
-from surface import Grid, Surface, unresolved
+from scheduler import World, follow, serve
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from hessian import Hessian
-    from net_plotter import Affine
+    from lossatlas.hessian import Hessian
+    from lossatlas.space import Affine
 
 # The bounds: no eigenvalue is larger, or smaller, but for a probability of 1e-3 at each cell (see hessian.lanczos).
 FIELDS = (
@@ -74,7 +77,7 @@ class Job:
 
 def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
     if not world.root:
-        import hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
+        import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
 
         job = world.share(None)
         if job is not None:
@@ -100,7 +103,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     log.line(f"started: {shlex.join(command)}")
     say(f"{surf_file}: {surface.grid}, {surface.grid.size - len(pending)} of {surface.grid.size} cells done; "
         f"{world.size} rank{'s' * (world.size > 1)} x {job.threads} threads on {surface.plan['device']}")  # fmt: skip
-    surface = fill(world, surf_file, surface, lambda: make_work(job, *operator), dir_file=setting.dir_file,  # type: ignore[misc]
+    surface = fill(partial(serve, world), surf_file, surface, lambda: make_work(job, *operator), dir_file=setting.dir_file,  # type: ignore[misc]
                    embed=setting.directions if setting.embed else None, pending=pending)  # fmt: skip
     log.line("complete")
     report(surface, surf_file)
@@ -119,7 +122,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     device_of(args.cuda)
     if args.ngpu > 1:
         say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
-    from hessian import usual_batch_size
+    from lossatlas.hessian import usual_batch_size
 
     grid, threads = Grid.parse(args.x, args.y), args.threads or world.cores
     torch.set_num_threads(threads)
@@ -159,9 +162,9 @@ def operator_of(job: Job, world: World) -> "tuple[Hessian, Affine]":
     """On every rank: the Hessian on this rank's device, and the plane."""
     import torch
 
-    from hessian import Hessian
-    from losses import LOSSES
-    from net_plotter import Affine
+    from lossatlas.data import LOSSES
+    from lossatlas.hessian import Hessian
+    from lossatlas.space import Affine
 
     plan = job.surface.plan
     torch.set_num_threads(job.threads)
@@ -178,7 +181,7 @@ def operator_of(job: Job, world: World) -> "tuple[Hessian, Affine]":
 
 def checked(job: Job, world: World) -> "tuple[Job, tuple[Hessian, Affine]]":
     """This rank's operator; a new plan learns the way of the products. Raises BadInput for a network that is random."""
-    from hessian import check_deterministic
+    from lossatlas.hessian import check_deterministic
 
     operator, plane = operator_of(job, world)
     operator.place(plane.point(0.0, 0.0))
@@ -196,7 +199,7 @@ def make_work(job: Job, operator: "Hessian", plane: "Affine") -> Callable[[list[
     """The function from cells to rows and a note, in the thread that computes."""
     import torch
 
-    from hessian import NotFinite, lanczos
+    from lossatlas.hessian import NotFinite, lanczos
 
     torch.set_num_threads(job.threads)
     plan = job.surface.plan

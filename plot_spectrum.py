@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-import figures
 import options
-from errors import BadInput, exit_code
-from h5_util import Findings, read_findings
+from lossatlas import figures
+from lossatlas.errors import BadInput, exit_code
+from lossatlas.record import Findings, read_findings
 
 BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.5"
 

@@ -15,20 +15,23 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import options
-from errors import BadUsage, Stop, say
+from lossatlas.errors import BadUsage, Stop, say
+from lossatlas.landscape import Grid, Surface, Tolerance
+from lossatlas.record.continuation import resume
+from lossatlas.record.progress import Log
+from lossatlas.record.recorder import fill
 from preparation import Problem, Setting, device_of, provenance, read_setting, say_what_stays, tell
-from recorder import Log, fill, resume
-from scheduler import World, follow
-from surface import Grid, Surface, Tolerance
+from scheduler import World, follow, serve
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from evaluation import Evaluator
+    from lossatlas.evaluation import Evaluator
 
 CHECKED_SAMPLES = 256  # on which a reduced precision is compared with float32
 SHORTEST_BLOCK = 0.02  # seconds; cells that take less are sent out together
@@ -61,7 +64,7 @@ class Job:
 
 def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
     if not world.root:
-        import evaluation  # noqa: F401  takes seconds, in which rank 0 reads the data
+        import lossatlas.evaluation  # noqa: F401  takes seconds, in which rank 0 reads the data
 
         job = world.share(None)
         if job is not None:
@@ -92,7 +95,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     size, ranks = surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
     say(f"{surf_file}: {surface.grid}, {size - len(pending)} of {size} cells done; "
         f"{ranks} x {job.threads} threads on {job.plan['device']}{way(surface.plan)}")  # fmt: skip
-    surface = fill(world, surf_file, surface, lambda: make_work(job, evaluator), dir_file=dir_file, embed=embed,
+    surface = fill(partial(serve, world), surf_file, surface, lambda: make_work(job, evaluator), dir_file=dir_file, embed=embed,
                    pending=pending, cells_per_block=cells_per_block(surface, len(pending), world.size),
                    expected=surface.about.get("seconds_per_cell", math.inf) / world.size)  # fmt: skip
     log.line("complete")
@@ -119,8 +122,8 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     """On rank 0: read everything once and say what is to be computed. Writes nothing."""
     import torch
 
-    from evaluation import choose_path, sample_of
-    from losses import LOSSES
+    from lossatlas.data import LOSSES
+    from lossatlas.evaluation import choose_path, sample_of
 
     device_of(args.cuda)
     if args.precision == "tf32" and not args.cuda:
@@ -165,8 +168,8 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
     """On every rank: the network, the plane and the data on this rank's device."""
     import torch
 
-    from evaluation import Evaluator
-    from losses import LOSSES
+    from lossatlas.data import LOSSES
+    from lossatlas.evaluation import Evaluator
 
     torch.set_num_threads(job.threads)
     device = device_of(job.plan["device"] == "cuda", world.local_rank)
@@ -188,7 +191,7 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
 
 def tuned(job: Job, world: World, cells: int, batch_size: int) -> "tuple[Job, Evaluator]":
     """This rank's evaluator; a new plan is completed by measurements, and what a reduced precision changes is measured."""
-    from tuning import lanes_of, tune
+    from lossatlas.evaluation.tuning import lanes_of, tune
 
     evaluator = evaluator_of(job, world)
     plan, about = dict(job.plan), dict(job.surface.about)
@@ -218,8 +221,8 @@ def cells_per_block(surface: Surface, cells: int, ranks: int) -> int:
 
 def precision_error(job: Job, plan: dict[str, Any], evaluator: "Evaluator") -> dict[str, Any]:
     """What a reduced precision changes, against float32 on a few samples at the middle, on the way out, in a corner."""
-    from evaluation import Evaluator
-    from losses import LOSSES
+    from lossatlas.data import LOSSES
+    from lossatlas.evaluation import Evaluator
 
     grid = job.surface.grid
     assert job.problem is not None

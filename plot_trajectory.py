@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import options
-from errors import BadInput, BadUsage, exit_code
-from h5_util import Directions, read_directions, write_directions, write_projection
+from lossatlas.errors import BadInput, BadUsage, exit_code
+from lossatlas.record import Directions, read_directions, write_directions, write_projection
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,8 +61,8 @@ def checkpoints(args: argparse.Namespace) -> tuple[list[int], list[Path]]:
 
 def differences(files: Sequence[Path], net: "nn.Module", dir_type: str, ignore: str) -> np.ndarray:
     """Each checkpoint minus the last one: (checkpoints, parameters) float32. Leaves `net` at the last one."""
+    from lossatlas.space import tensors
     from models import load_into, read_state
-    from net_plotter import tensors
 
     def at(file: Path) -> "dict[str, Tensor]":
         load_into(net, read_state(file), str(file))
@@ -81,7 +81,7 @@ def differences(files: Sequence[Path], net: "nn.Module", dir_type: str, ignore: 
 def unflatten(row: np.ndarray, net: "nn.Module", dir_type: str) -> "dict[str, Tensor]":
     import torch
 
-    from net_plotter import tensors
+    from lossatlas.space import tensors
 
     like = tensors(net, dir_type)
     parts = torch.from_numpy(row.astype(np.float32)).split([value.numel() for value in like.values()])
@@ -91,8 +91,7 @@ def unflatten(row: np.ndarray, net: "nn.Module", dir_type: str) -> "dict[str, Te
 def principal_plane(
     rows: np.ndarray, net: "nn.Module", args: argparse.Namespace, files: Sequence[Path], origin: str
 ) -> Directions:
-    from net_plotter import as_arrays
-    from projection import principal_components
+    from lossatlas.space import as_arrays, principal_components
 
     try:
         found = principal_components(rows[:-1])
@@ -109,10 +108,9 @@ def principal_plane(
 
 def run(args: argparse.Namespace) -> None:
     from dataloader import SOURCES
+    from lossatlas.space import as_point, project, tensors
     from models import build, read_state
     from models.checkpoint import digest
-    from net_plotter import as_point, tensors
-    from projection import project
 
     if args.dataset not in SOURCES:
         raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(SOURCES)}")

@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
-from directions import Curvature, find_directions
-from errors import BadInput, BadUsage, say
-from h5_util import Directions, embeds_directions, read_surface, write_directions
-from recorder import NOT_COMPUTED, Log, compare
+from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.landscape import Grid, Surface
+from lossatlas.record import Directions, read_surface, write_directions
+from lossatlas.record.continuation import NOT_COMPUTED, compare
+from lossatlas.record.directions import embeds_directions
+from lossatlas.record.progress import Log
+from net_plotter import Curvature, find_directions
 from scheduler import World
-from surface import Grid, Surface
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
-    from dataloader import Dataset
-    from net_plotter import Affine
+    from lossatlas.data import Dataset
+    from lossatlas.space import Affine
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ class Setting:
 
 def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceName, log: Log) -> Setting:
     """Read everything once and find the directions. name_of: the surface file's name when none is given."""
+    from lossatlas.space import tensors
     from models import load_into, read_state
     from models.checkpoint import digest
-    from net_plotter import tensors
 
     nets, choice, chosen = options.networks(args), options.direction_choice(args), options.data_choice(args)
     dir_file = place(choice.dir_file, options.direction_name(nets, choice), args.surf_file)
@@ -107,7 +109,7 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
 
 def try_out(net: "nn.Module", model: str, data: "Dataset") -> None:
     """Raise BadInput where a network cannot take the data."""
-    from evaluation import sample_of
+    from lossatlas.evaluation import sample_of
 
     try:
         net.eval()(sample_of(data.inputs[:1]))
@@ -139,7 +141,7 @@ class Trained:
         """All of it shares the arrays' memory."""
         import torch
 
-        from dataloader import Dataset
+        from lossatlas.data import Dataset
         from models import build
 
         data = {
@@ -168,7 +170,7 @@ class Problem:
 
     def unpack(self) -> "tuple[nn.Module, Affine, dict[str, Dataset]]":
         """All of it shares the arrays' memory."""
-        from net_plotter import Affine, as_point, tensors
+        from lossatlas.space import Affine, as_point, tensors
 
         net, data = self.trained.unpack()
         dx, dy = (None if d is None else as_point(d, net, self.dir_type, "the direction") for d in self.directions)

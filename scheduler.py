@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from errors import BadUsage, Stop
+from lossatlas.errors import BadUsage, Stop
 
 BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4
 POLL = 0.0005  # seconds between looks at the mailbox; a blocking wait of MPI would burn a core
@@ -198,6 +198,9 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
 
     Yields None now and then while nothing arrives. Raises what the work raised, here or elsewhere (WorkFailed).
     """
+    if not blocks:
+        yield from dismiss(world)
+        return
     waiting = list(range(len(blocks)))[::-1]  # pop() gives the first one
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import options
-from errors import BadInput, BadUsage, CannotWrite, exit_code
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, exit_code
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from dataloader import Dataset
+    from lossatlas.data import Dataset
     from training import Recipe
 
 

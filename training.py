@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dataloader import Dataset
-from losses import LOSSES
+from lossatlas.data import LOSSES, Dataset
 
 SCHEDULES = ("cosine", "step", "constant")
 

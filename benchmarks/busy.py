@@ -21,13 +21,12 @@ import torch
 from baselines import in_turn, ratio, result
 
 from dataloader import load
-from evaluation import Evaluator
-from hessian import Hessian
-from losses import LOSSES
+from lossatlas.data import LOSSES
+from lossatlas.evaluation import Evaluator, tune
+from lossatlas.hessian import Hessian
+from lossatlas.space import Affine, random_direction, tensors
 from models import load_network
-from net_plotter import Affine, random_direction, tensors
 from scheduler import cores
-from tuning import tune
 
 SAMPLES, ROUNDS = 512, 5
 

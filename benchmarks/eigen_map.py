@@ -25,12 +25,12 @@ from baselines import result
 import plot_hessian_eigen
 import train
 from dataloader import load
-from h5_util import read_directions, read_surface
-from hessian import Hessian, lanczos
-from losses import LOSSES
+from lossatlas.data import LOSSES
+from lossatlas.hessian import Hessian, lanczos
+from lossatlas.landscape import Surface, unresolved
+from lossatlas.record import read_directions, read_surface
+from lossatlas.space import Affine, as_point, moved, tensors
 from models import load_network
-from net_plotter import Affine, as_point, moved, tensors
-from surface import Surface, unresolved
 
 DATA = ["--dataset", "fashion_mnist_mini"]
 LAST = ("5.weight", "5.bias")

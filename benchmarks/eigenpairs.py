@@ -17,10 +17,10 @@ import torch
 from baselines import kept_product, power_iteration, rebuilt_product, result, two_solves
 
 from dataloader import load
-from hessian import Hessian, hutchinson, lanczos
-from losses import LOSSES
+from lossatlas.data import LOSSES
+from lossatlas.hessian import Hessian, hutchinson, lanczos
+from lossatlas.space import Affine, moved, random_direction, tensors
 from models import build, load_into, read_state
-from net_plotter import Affine, moved, random_direction, tensors
 
 LOSS = LOSSES["crossentropy"]
 

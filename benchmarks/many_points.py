@@ -15,12 +15,10 @@ import torch
 from baselines import in_turn, naive_points, ratio, result
 from torch import nn
 
-from dataloader import Dataset
-from evaluation import Evaluator
-from losses import LOSSES
-from net_plotter import Affine, random_direction, tensors
-from surface import Grid
-from tuning import tune
+from lossatlas.data import LOSSES, Dataset
+from lossatlas.evaluation import Evaluator, tune
+from lossatlas.landscape import Grid
+from lossatlas.space import Affine, random_direction, tensors
 
 ROUNDS = 5
 

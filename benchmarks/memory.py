@@ -34,7 +34,7 @@ def rank(command: list[str], out: str) -> None:
 
     import dataloader  # noqa: F401
     import plot_surface
-    from evaluation import Evaluator  # noqa: F401
+    from lossatlas.evaluation import Evaluator  # noqa: F401
     from models import build
 
     before = torch.zeros(8, 3, 32, 32)  # a first convolution loads libraries
@@ -54,7 +54,7 @@ def main() -> None:
         rank(command, args.rank)
         return
     from dataloader import SOURCES, find
-    from errors import BadInput
+    from lossatlas.errors import BadInput
     from models import build, save_state
 
     try:

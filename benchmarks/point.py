@@ -22,12 +22,11 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
-from dataloader import Dataset, load
-from evaluation import Evaluator
-from losses import LOSSES
+from dataloader import load
+from lossatlas.data import LOSSES, Dataset
+from lossatlas.evaluation import Evaluator, tune
+from lossatlas.space import Affine, random_direction, tensors
 from models import build, read_state
-from net_plotter import Affine, random_direction, tensors
-from tuning import tune
 
 IMAGES, ROUNDS, POINT = 1024, 9, (0.01, 0.02)
 MEAN, STD = 0.2860, 0.3530

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from baselines import plain, result
 
 from dataloader import load
-from evaluation import Evaluator
-from losses import LOSSES
+from lossatlas.data import LOSSES
+from lossatlas.evaluation import Evaluator
+from lossatlas.space import Affine, random_direction, tensors
 from models import load_network, read_state
-from net_plotter import Affine, random_direction, tensors
 
 SAMPLES = 256
 POINTS = [

@@ -19,9 +19,8 @@ import torch
 from baselines import gradient, in_turn, ratio, result
 from memory import peak
 
-from dataloader import Dataset
-from hessian import Hessian, lanczos
-from losses import LOSSES
+from lossatlas.data import LOSSES, Dataset
+from lossatlas.hessian import Hessian, lanczos
 from models import build
 
 IMAGES, ROUNDS, VECTORS = 256, 8, 20

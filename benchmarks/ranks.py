@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,10 +20,10 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from baselines import result
 
-from h5_util import read_surface
-from recorder import fill
-from scheduler import connect, follow
-from surface import Grid, Surface
+from lossatlas.landscape import Grid, Surface
+from lossatlas.record import read_surface
+from lossatlas.record.recorder import fill
+from scheduler import connect, follow, serve
 
 MPIRUN = str(Path(sys.executable).parent / "mpirun")
 SLEEP = 0.05
@@ -43,7 +44,7 @@ def sleeping(slow: bool, out: Path) -> None:
         return
     surface = Surface.empty(Grid.parse("-1:1:51", "-1:1:51"), {"train": 1}, ("accuracy",))
     start = time.perf_counter()
-    done = fill(world, out, surface, lambda: work, pending=np.arange(surface.grid.size))
+    done = fill(partial(serve, world), out, surface, lambda: work, pending=np.arange(surface.grid.size))
     wall = time.perf_counter() - start
     busy = done.statistics["train"]["n"].sum() / (world.size * wall)
     out.with_suffix(".json").write_text(json.dumps({"busy": busy, "wall": wall}))

@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataloader import load
-from folding import Folded
+from lossatlas.evaluation.folding import Folded
+from lossatlas.space import Affine, moved, random_direction, tensors
 from models import build, load_network
-from net_plotter import Affine, moved, random_direction, tensors
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLED = {"resnet56": ("resnet56", "resnet56_fashion_mnist"), "resnet56_noshort": ("resnet56_noshort",

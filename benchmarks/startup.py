@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from baselines import result
 
-from errors import BadInput
-from h5_util import read_surface
+from lossatlas.errors import BadInput
+from lossatlas.record import read_surface
 
 
 def first_cell() -> float:

@@ -21,11 +21,11 @@ from baselines import result
 from sample_losses import NETWORKS, SAMPLES, bundled
 
 from dataloader import load
-from errors import BadInput
-from evaluation import Evaluator
-from losses import LOSSES
-from surface import LEAST_SE, STATISTICS, Grid, Tolerance, summarize
-from tuning import tune
+from lossatlas.data import LOSSES
+from lossatlas.errors import BadInput
+from lossatlas.evaluation import Evaluator, tune
+from lossatlas.landscape import STATISTICS, Grid, Tolerance
+from lossatlas.landscape.statistics import LEAST_SE, summarize
 
 TOLERANCE, SHUFFLES, BATCH, FULL_CELLS = Tolerance(0.02, 0.05), 200, 64, (0, 40)
 GRID = Grid.parse("-1:1:9", "-1:1:9")

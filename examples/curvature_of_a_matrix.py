@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from hessian import density, diagonal, effective_dimension, hutch_plus_plus, hutchinson, lanczos, of_matrix
+from lossatlas.hessian import density, diagonal, effective_dimension, hutch_plus_plus, hutchinson, lanczos, of_matrix
 
 
 def power_iteration(operator, products: int) -> float:

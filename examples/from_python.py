@@ -13,12 +13,12 @@ from torch import nn
 
 import plot_2D
 from dataloader import load
-from evaluation import Evaluator
-from h5_util import write_surface
-from hessian import Hessian, hutchinson, lanczos
-from losses import LOSSES
-from net_plotter import Affine, random_direction, tensors
-from surface import Grid, Surface
+from lossatlas.data import LOSSES
+from lossatlas.evaluation import Evaluator
+from lossatlas.hessian import Hessian, hutchinson, lanczos
+from lossatlas.landscape import Grid, Surface
+from lossatlas.record import write_surface
+from lossatlas.space import Affine, random_direction, tensors
 
 
 def main(out: str = "own.h5", steps: int = 100, cells: int = 21) -> None:

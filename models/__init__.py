@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from errors import BadUsage
+from lossatlas.errors import BadUsage
 from models.checkpoint import load_into, read_state, save_state
 from models.densenet import DenseNet
 from models.mlp import mlp

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from errors import BadInput, CannotWrite
+from lossatlas.errors import BadInput, CannotWrite
 
 COUNTER = "num_batches_tracked"
 

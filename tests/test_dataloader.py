@@ -14,7 +14,7 @@ import torch
 
 import dataloader
 from dataloader import load, load_file, main
-from errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage
 
 FULL = Path("/usr/share/datasets/fashion-mnist")
 

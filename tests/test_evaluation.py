@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from conftest import seeded
 from torch import nn
 
-import tuning
-from evaluation import Evaluator, choose_path
-from hessian import Hessian
-from losses import LOSSES, Losses
-from net_plotter import Affine, Mapped, moved, random_direction, tensors
-from surface import LEAST_SE, STATISTICS, Grid, Surface, Tolerance
+from lossatlas.data import LOSSES, Losses
+from lossatlas.evaluation import Evaluator, choose_path, tuning
+from lossatlas.hessian import Hessian
+from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
+from lossatlas.landscape.statistics import LEAST_SE
+from lossatlas.space import Affine, Mapped, moved, random_direction, tensors
 
 POINTS = [(0.0, 0.0), (0.5, -0.3), (-1.0, 1.0), (3.0, 2.0)]
 

@@ -4,13 +4,12 @@ from conftest import seeded
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from dataloader import Dataset
-from evaluation import Evaluator, choose_path
-from folding import Folded, NotFoldable
-from hessian import Hessian
-from losses import LOSSES
+from lossatlas.data import LOSSES, Dataset
+from lossatlas.evaluation import Evaluator, choose_path
+from lossatlas.evaluation.folding import Folded, NotFoldable
+from lossatlas.hessian import Hessian
+from lossatlas.space import Affine, random_direction, tensors
 from models import MODELS, build
-from net_plotter import Affine, random_direction, tensors
 
 
 def same(net, x, tolerance=1e-5):

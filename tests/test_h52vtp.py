@@ -6,7 +6,7 @@ import pytest
 from test_plots import bowl, diverging, surface_of
 
 import h52vtp
-from h5_util import write_surface
+from lossatlas.record import write_surface
 
 
 def arrays(path) -> dict[str, np.ndarray]:

@@ -7,18 +7,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, statistics_row
 
-from errors import BadInput, CannotWrite
-from h5_util import (
-    Directions,
-    direction_link,
-    main,
-    read_directions,
-    read_projection,
-    read_surface,
-    write_directions,
-    write_surface,
-)  # fmt: skip
-from surface import Grid, Surface
+from h5_util import main
+from lossatlas.errors import BadInput, CannotWrite
+from lossatlas.landscape import Grid, Surface
+from lossatlas.record import Directions, read_directions, read_projection, read_surface, write_directions, write_surface
+from lossatlas.record.directions import direction_link
 
 
 def make_surface(y="-1:1:3") -> Surface:
@@ -172,8 +165,8 @@ import resource, signal, sys
 sys.path.insert(0, {str(ROOT)!r}); sys.path.insert(0, {str(ROOT / "tests")!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-from errors import exit_code
-from h5_util import write_surface
+from lossatlas.errors import exit_code
+from lossatlas.record import write_surface
 from test_h5_util import make_surface
 sys.exit(exit_code(lambda: write_surface({str(tmp_path / "s.h5")!r}, make_surface())))
 """

@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from conftest import ConvNet, seeded
 from torch import Tensor, nn
 
-from dataloader import Dataset
-from errors import BadUsage
-from hessian import Activations, traces
-from losses import LOSSES
+from lossatlas.data import LOSSES, Dataset
+from lossatlas.errors import BadUsage
+from lossatlas.hessian import Activations, traces
 
 LOSS = LOSSES["crossentropy"]
 

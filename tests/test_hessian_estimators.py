@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.sparse.linalg import eigsh
 
-from hessian import density, diagonal, effective_dimension, hutch_plus_plus, hutchinson, lanczos, of_matrix
+from lossatlas.hessian import density, diagonal, effective_dimension, hutch_plus_plus, hutchinson, lanczos, of_matrix
 
 
 def matrix(values, seed=0):

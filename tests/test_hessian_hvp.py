@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from conftest import ConvNet, TiedNet, seeded
 from torch import Tensor, nn
 
-from dataloader import Dataset
-from errors import BadInput, BadUsage
-from hessian import Hessian, check_deterministic, lanczos
-from losses import LOSSES
+from lossatlas.data import LOSSES, Dataset
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.hessian import Hessian, check_deterministic, lanczos
 
 N = 12
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from conftest import LAST, explicit_hessian, python
 
-import figures
 import hessian_spectrum
 import plot_spectrum
-from h5_util import describe, export, read_findings
+from h5_util import describe, export
+from lossatlas import figures
+from lossatlas.record import read_findings
 from models import build, load_into, read_state
 
 MPIRUN = Path(sys.executable).parent / "mpirun"

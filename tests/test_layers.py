@@ -1,65 +1,77 @@
-"""Imports point downwards only, and each edge (HDF5, MPI, matplotlib, torch) has its owners."""
+"""Imports point downwards only: from the root to the package, and in each of them from floor to floor.
+
+Each edge (HDF5, MPI, matplotlib, torch) has its owners, and the package knows nothing of the program.
+"""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-LAYERS = [
-    {"errors"},
-    {"surface", "projection", "dataset_files"},
+PACKAGE = ["errors", "landscape", "space", "data", "evaluation", "hessian", "record", "figures", "atlas"]
+PROGRAM = [
+    {"scheduler", "dataset_files", "h5_util"},
+    {"dataloader", "models", "training"},
+    {"options"},
     {"net_plotter"},
-    {"h5_util", "scheduler", "dataloader", "losses", "folding", "models"},
-    {"evaluation", "training", "recorder"},
-    {"options", "tuning", "hessian"},
-    {"figures", "directions"},
     {"preparation"},
     {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp"},
     {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "plot_trajectory", "train"},
 ]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+LEVEL = {f"lossatlas.{name}": level for level, name in enumerate(PACKAGE)}
+LEVEL |= {name: len(PACKAGE) + level for level, names in enumerate(PROGRAM) for name in names}
 OWNERS = {
-    "h5py": {"h5_util"},
+    "h5py": {"lossatlas.record", "h5_util"},
     "mpi4py": {"scheduler"},
-    "matplotlib": {"figures", "plot_1D", "plot_2D"},
-    "seaborn": {"figures", "plot_1D", "plot_2D", "plot_spectrum"},
+    "argparse": {name for names in PROGRAM for name in names},
+    "matplotlib": {"lossatlas.figures", "plot_1D", "plot_2D"},
+    "seaborn": {"lossatlas.figures", "plot_1D", "plot_2D", "plot_spectrum"},
 }
 WITHOUT_TORCH = {
-    "errors",
-    "surface",
+    "lossatlas.errors",
+    "lossatlas.landscape",
+    "lossatlas.record",
+    "lossatlas.figures",
     "dataset_files",
     "h5_util",
     "scheduler",
-    "recorder",
     "options",
-    "figures",
     "plot_1D",
     "plot_2D",
     "plot_spectrum",
 }
-PACKAGES = ("models", "hessian")
-FILES = [*ROOT.glob("*.py"), *(file for name in PACKAGES for file in (ROOT / name).glob("*.py"))]
+FILES = [*ROOT.glob("*.py"), *(ROOT / "models").glob("*.py"), *(ROOT / "lossatlas").rglob("*.py")]
 
 
 def room(file: Path) -> str:
-    return file.parent.name if file.parent.name in PACKAGES else file.stem
+    """The floor of the package, or the module or folder at the root, that a file belongs to."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:2]) if parts[0] == "lossatlas" else parts[0]
 
 
 def imports(file: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file.name}: a relative import; modules import each other in one way only"
-            found.add(node.module.split(".")[0])
+            names = [f"lossatlas.{a.name}" for a in node.names] if node.module == "lossatlas" else [node.module]
+        else:
+            continue
+        found |= {".".join(name.split(".")[: 2 if name.startswith("lossatlas.") else 1]) for name in names}
     return found
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_point_downwards(file):
     here = room(file)
+    if here == "lossatlas.__init__":  # on top of the package
+        assert all(name.startswith("lossatlas") or name not in LEVEL for name in imports(file))
+        return
     assert here in LEVEL, f"give {here} a layer"
     for name in imports(file) & set(LEVEL) - {here}:
         assert LEVEL[name] < LEVEL[here], f"{here} imports {name} from its own layer or above"
@@ -70,3 +82,15 @@ def test_every_edge_has_its_owners(file):
     for name, owners in OWNERS.items():
         assert name not in imports(file) or room(file) in owners, f"{room(file)} imports {name}"
     assert not (room(file) in WITHOUT_TORCH and "torch" in imports(file))
+
+
+def test_the_root_holds_the_names_of_the_program():
+    wanted = {"plot_surface.py", "plot_1D.py", "plot_2D.py", "plot_hessian_eigen.py", "net_plotter.py", "scheduler.py",
+              "dataloader.py", "h5_util.py", "requirements.txt", "models", "trained_nets", "tests", "lossatlas"}  # fmt: skip
+    assert wanted <= {path.name for path in ROOT.iterdir()}
+
+
+def test_the_package_reads_and_draws_files_without_torch():
+    code = ("import lossatlas, lossatlas.record, lossatlas.figures, sys\n"
+            "assert not {'torch', 'mpi4py', 'scipy'} & set(sys.modules), sys.modules")  # fmt: skip
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage
 from models import MODELS, build, load_into, load_network, read_state, save_state
 from models.checkpoint import digest
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, python, surface_command, write_checkpoint, write_noise
 
-from h5_util import read_surface, write_surface
+from lossatlas.record import read_surface, write_surface
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
 MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
@@ -183,7 +183,7 @@ def test_points_that_share_a_call_keep_their_bits_through_ranks_and_kills(tmp_pa
     script = changed(
         tmp_path,
         """
-import tuning
+from lossatlas.evaluation import tuning
 def tune(evaluator, cells, **_):
     evaluator.batch_size, evaluator.points_per_call = 16, 6
     return 1.0
@@ -216,7 +216,7 @@ def test_an_error_on_a_worker_ends_every_rank_with_its_code(tmp_path):
         tmp_path,
         """
 import os, time
-from errors import BadInput
+from lossatlas.errors import BadInput
 original = plot_surface.make_work
 def make_work(*args):
     work = original(*args)
@@ -244,7 +244,7 @@ def test_a_worker_that_fails_after_the_last_block_is_heard(tmp_path):
         tmp_path,
         """
 import os, time
-from errors import BadInput
+from lossatlas.errors import BadInput
 original = plot_surface.make_work
 def make_work(*args):
     if os.environ["PMI_RANK"] == "2":
@@ -275,8 +275,9 @@ def test_a_failing_rank_of_a_spectrum_is_in_the_log(tmp_path, where):
     script.write_text(f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-import hessian, hessian_spectrum, options
-from errors import BadInput
+import hessian_spectrum, options
+from lossatlas import hessian
+from lossatlas.errors import BadInput
 def fail(where):
     if os.environ["PMI_RANK"] == "1" and where == {where!r}:
         raise BadInput("this device is gone")

@@ -1,91 +1,139 @@
+"""Directions from curvature: the surface along them has the slope and the curvature that they promise."""
+
+from pathlib import Path
+
+import numpy as np
 import pytest
-import torch
+from conftest import surface_command
 
-from errors import BadInput
-from net_plotter import Affine, moved, normalize, random_direction, target_direction, tensors
+import hessian_spectrum
+import plot_surface
+from lossatlas.record import read_directions, read_surface
 
 
-def naive(d, w, norm, ignore):
-    """One tensor, slice by slice, as the original release does it."""
-    if d.dim() <= 1:
-        return 0 * d if ignore == "biasbn" else w
-    out = d.clone()
-    for k in range(len(out)):
-        if norm == "filter":
-            out[k] = d[k] * w[k].norm() / (d[k].norm() + 1e-10)
-        if norm == "dfilter":
-            out[k] = d[k] / (d[k].norm() + 1e-10)
-    if norm == "layer":
-        out = d * w.norm() / d.norm()
-    if norm == "weight":
-        out = d * w
-    if norm == "dlayer":
-        out = d / d.norm()
+@pytest.fixture(scope="module")
+def spectrum(tmp_path_factory, perceptron) -> Path:
+    out = tmp_path_factory.mktemp("spectrum") / "s.h5"
+    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(perceptron),
+            "--spectrum_file", str(out), "--top", "3", "--trace_most", "5"]  # fmt: skip
+    assert hessian_spectrum.main(line) == 0
     return out
 
 
-@pytest.mark.parametrize("norm", ["", "filter", "layer", "weight", "dfilter", "dlayer"])
-@pytest.mark.parametrize("ignore", ["", "biasbn"])
-@pytest.mark.parametrize("dir_type", ["weights", "states"])
-def test_normalizations_against_a_naive_twin(networks, norm, ignore, dir_type):
-    at = tensors(networks["conv"], dir_type)
-    drawn = {name: torch.randn_like(value) for name, value in at.items()}
-    for name, found in normalize(drawn, at, norm, ignore).items():
-        torch.testing.assert_close(found, naive(drawn[name], at[name], norm, ignore))
-
-
-def test_filters_have_the_norm_of_the_weights(networks):
-    at = tensors(networks["conv"])
-    direction = random_direction(at, "filter", "biasbn", 1)
-    torch.testing.assert_close(
-        direction["conv.weight"].flatten(1).norm(dim=1), at["conv.weight"].flatten(1).norm(dim=1)
+def run(net: Path, out: Path, *more: str) -> int:
+    """Without the usual norms, which the given ones come after."""
+    plain = ["--xnorm", "", "--ynorm", "", "--xignore", "", "--yignore", ""]
+    return plot_surface.main(
+        surface_command(net, out, *plain, "--dir_file", str(out.with_name(f"{out.stem}_d.h5")), *more)
     )
-    assert not direction["bn.weight"].any()
 
 
-def test_a_filter_of_zeros_gets_a_direction_of_zeros():
-    weights = {"w": torch.zeros(2, 3)}
-    assert not random_direction(weights, "filter", "", 0)["w"].any()
+def flat(arrays) -> np.ndarray:
+    return np.concatenate([np.ravel(a) for a in arrays]).astype(np.float64)
 
 
-def test_directions_depend_on_the_seed_alone(networks):
-    at = tensors(networks["mlp"])
-    first = random_direction(at, "layer", "", 7)
-    torch.manual_seed(3)
-    again, other = random_direction(at, "layer", "", 7), random_direction(at, "layer", "", 8)
-    assert all(torch.equal(first[name], again[name]) for name in at)
-    assert not torch.equal(first["1.weight"], other["1.weight"])
+def second_difference(out: Path) -> float:
+    surface = read_surface(out)
+    loss, step = surface.fields["train_loss"], surface.grid.x[1] - surface.grid.x[0]
+    return float((loss[0] - 2 * loss[1] + loss[2]) / step**2)
 
 
-def test_states_hold_statistics_but_no_counters_and_ties_are_listed_once(networks):
-    assert [name for name in tensors(networks["conv"], "states") if "running" in name] == ["bn.running_mean",
-                                                                                          "bn.running_var"]  # fmt: skip
-    assert "bn.num_batches_tracked" not in tensors(networks["conv"], "states")
-    for dir_type in ("weights", "states"):
-        assert "again.weight" not in tensors(networks["tied"], dir_type)
+FINE = ["--x=-1e-5:1e-5:3", "--precision", "float64"]
 
 
-def test_a_target_direction_reaches_the_target():
-    start, end = {"w": torch.randn(3)}, {"w": torch.randn(3)}
-    plane = Affine(start, target_direction(start, end))
-    torch.testing.assert_close(plane.point(1.0, 0.0)["w"], end["w"])
+def test_along_a_unit_eigenvector_the_curvature_is_the_eigenvalue(tmp_path, perceptron, spectrum):
+    from lossatlas.record import read_findings
+
+    values = read_findings(spectrum).arrays["eigenvalues"]
+    for k, what in ((1, "eigenvector"), (2, "eigenvector:2"), (3, f"{spectrum}:3")):
+        out = tmp_path / f"{k}.h5"
+        assert run(perceptron, out, "--xdirection", what, *FINE) == 0
+        stored = read_surface(out).about["second_derivatives"]["xx"]
+        assert stored == pytest.approx(values[k - 1], rel=1e-4)
+        assert second_difference(out) == pytest.approx(stored, rel=2e-2)  # the network has kinks
+        assert np.linalg.norm(flat(read_directions(tmp_path / f"{k}_d.h5").x)) == pytest.approx(1, rel=1e-5)
 
 
-def test_a_direction_of_another_network_is_refused_with_the_tensor_named(networks):
-    at = tensors(networks["mlp"])
-    wrong = dict(at, **{"3.weight": torch.zeros(2, 2)})
-    with pytest.raises(BadInput, match=r"3\.weight"):
-        Affine(at, wrong)
-    with pytest.raises(BadInput, match="lacks"):
-        Affine(at, {})
+def test_along_the_gradient_the_slope_is_its_length(tmp_path, perceptron, capsys):
+    out = tmp_path / "g.h5"
+    assert run(perceptron, out, "--xdirection", "gradient", *FINE) == 0
+    length = float(capsys.readouterr().out.split("length ")[1].split()[0])
+    loss = read_surface(out).fields["train_loss"]
+    assert (loss[2] - loss[0]) / 2e-5 == pytest.approx(length, rel=1e-4)
 
 
-def test_a_moved_network_comes_back_bit_for_bit_even_after_an_error(networks):
-    net = networks["conv"]
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    far = {name: value * 1e9 - 3 for name, value in tensors(net, "states").items()}
-    with pytest.raises(RuntimeError, match="halfway"), moved(net, far):
-        assert net.state_dict()["bn.running_var"].min() >= 0
-        assert torch.equal(net.conv.weight, far["conv.weight"])
-        raise RuntimeError("halfway")
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+def test_mixed_with_random_ones_and_orthogonal(tmp_path, perceptron, capsys):
+    out = tmp_path / "m.h5"
+    line = ["--xdirection", "eigenvector", "--ydirection", "gradient", "--orthogonalize", "--x=-1:1:3", "--y=-1:1:3"]
+    assert run(perceptron, out, *line) == 0
+    found = read_directions(tmp_path / "m_d.h5")
+    x, y = flat(found.x), flat(found.y)
+    assert abs(x @ y) <= 1e-6
+    assert np.linalg.norm(y) == pytest.approx(1, rel=1e-5)
+    assert set(read_surface(out).about["second_derivatives"]) == {"xx", "xy", "yy"}
+    assert "second derivative of the train loss along y" in capsys.readouterr().out
+    assert run(perceptron, out, *line) == 0  # complete: nothing to do
+    assert run(perceptron, tmp_path / "r.h5", "--xdirection", "random", "--xnorm", "unit", "--ydirection", "eigenvector:2",
+               "--ynorm", "filter", "--x=-1:1:3", "--y=-1:1:3") == 0  # fmt: skip
+    random = read_directions(tmp_path / "r_d.h5").x
+    assert np.linalg.norm(flat(random)) == pytest.approx(1, rel=1e-5)
+
+
+def test_a_filter_normalized_eigenvector_has_the_filters_norms(tmp_path, perceptron):
+    from models import read_state
+
+    filtered = ["--xdirection", "eigenvector", "--xnorm", "filter", "--xignore", "biasbn"]
+    assert run(perceptron, tmp_path / "f.h5", *filtered, "--x=-1:1:3") == 0
+    weights = [
+        value for _, value in sorted(read_state(perceptron).items(), key=lambda item: item[0].replace("weight", "a"))
+    ]
+    for d, w in zip(read_directions(tmp_path / "f_d.h5").x, weights, strict=True):
+        if w.dim() > 1:
+            np.testing.assert_allclose(np.linalg.norm(d, axis=1), w.flatten(1).norm(dim=1), rtol=1e-4)
+        else:
+            assert not d.any()
+
+
+def test_a_saved_direction_is_used_as_it_is(tmp_path, perceptron):
+    assert run(perceptron, tmp_path / "a.h5", "--x=-1:1:3", "--y=-1:1:3") == 0
+    saved = tmp_path / "a_d.h5"
+    assert run(perceptron, tmp_path / "b.h5", "--xdirection", f"{saved}:2", "--x=-1:1:3") == 0
+    np.testing.assert_array_equal(flat(read_directions(tmp_path / "b_d.h5").x), flat(read_directions(saved).y))
+
+
+def test_a_surface_goes_on_when_its_spectrum_file_has_grown(tmp_path, perceptron):
+    """The vector is what counts, not what else the file holds."""
+    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(perceptron),
+            "--spectrum_file", str(tmp_path / "s.h5"), "--trace_most", "5"]  # fmt: skip
+    assert hessian_spectrum.main([*line, "--top", "3"]) == 0
+    along = surface_command(perceptron, tmp_path / "a.h5", "--xdirection", f"{tmp_path / 's.h5'}:2", "--x=-1:1:3")
+    assert plot_surface.main(along) == 0
+    assert hessian_spectrum.main([*line, "--top", "2", "--layers", "--most", "30"]) == 0
+    assert plot_surface.main(along) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "line"),
+    [
+        (["--xdirection", "sideways"], 2, "give random, gradient, eigenvector"),
+        (["--xdirection", "eigenvector:0"], 2, "numbered from 1"),
+        (["--xdirection", "gradient:2"], 2, "others not at all"),
+        (["--xdirection", "missing.h5"], 3, "no file missing.h5"),
+        (["--xdirection", "SPECTRUM:9"], 3, "holds 4 eigenvectors, and number 9"),
+        (["--xdirection", "gradient", "--dir_type", "states"], 2, "belong to the parameters alone"),
+        (["--ydirection", "gradient"], 2, "needs --y"),
+        (["--orthogonalize"], 2, "needs --y"),
+        (
+            ["--xdirection", "gradient", "--ydirection", "gradient", "--orthogonalize", "--y=-1:1:3"],
+            3,
+            "nothing is left",
+        ),
+        (["--xdirection", "gradient", "--model_file2", "NET"], 2, "leave one out"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, perceptron, spectrum, capsys, more, code, line):
+    more = [word.replace("SPECTRUM", str(spectrum)).replace("NET", str(perceptron)) for word in more]
+    assert run(perceptron, tmp_path / "s.h5", "--x=-1:1:3", *more) == code
+    message = capsys.readouterr().err
+    assert line in message
+    assert message.count("\n") == 1

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from conftest import LAST, explicit_hessian, python, write_checkpoint
 
-import figures
 import plot_1D
 import plot_2D
 import plot_hessian_eigen
-from h5_util import read_directions, read_surface, write_surface
+from lossatlas import figures
+from lossatlas.landscape import Grid, Surface, unresolved
+from lossatlas.record import read_directions, read_surface, write_surface
+from lossatlas.space import Affine, as_point, moved, tensors
 from models import build, load_into, read_state
-from net_plotter import Affine, as_point, moved, tensors
-from surface import Grid, Surface, unresolved
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
 MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")

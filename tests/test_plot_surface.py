@@ -10,11 +10,12 @@ import pytest
 import torch
 from conftest import ROOT, surface_command, write_checkpoint, write_noise
 
-import evaluation
 import options
 import plot_surface
-import tuning
-from h5_util import read_directions, read_surface
+from lossatlas import hessian
+from lossatlas.evaluation import PRECISIONS, tuning
+from lossatlas.evaluation import evaluator as evaluation
+from lossatlas.record import read_directions, read_surface
 from models import load_network
 
 GRID = ("--x=-1:1:3", "--y=-0.5:1:4")
@@ -257,7 +258,6 @@ def test_the_classes_of_own_data_do_not_depend_on_the_order_in_a_file(tmp_path, 
 
 
 def test_a_dry_run_computes_no_curvature(tmp_path, net, capsys, monkeypatch):
-    import hessian
 
     monkeypatch.setattr(hessian, "Hessian", None)
     assert run(net, tmp_path / "s.h5", "--x=0:1:3", "--xdirection", "eigenvector", "--dry_run") == 0
@@ -268,7 +268,7 @@ def test_a_dry_run_computes_no_curvature(tmp_path, net, capsys, monkeypatch):
 
 
 def test_the_chosen_way_is_printed_and_a_slow_run_is_said(tmp_path, net, capsys, monkeypatch):
-    import recorder
+    from lossatlas.record import progress as recorder
 
     assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "10", "--threads", "2", limit=40) == 0
     assert "batches of 10, 2 side by side" in capsys.readouterr().out
@@ -502,7 +502,7 @@ def test_embedded_directions_are_kept_when_a_file_is_continued(tmp_path, net):
     done[1, 1] = False
     from dataclasses import replace
 
-    from h5_util import write_surface
+    from lossatlas.record import write_surface
 
     directions = read_directions(tmp_path / "s.h5")
     write_surface(tmp_path / "s.h5", replace(surface, done=done), tmp_path / "d.h5", embed=directions)
@@ -602,7 +602,7 @@ def test_options_for_precision_and_tolerance_that_make_no_sense(tmp_path, net, c
     assert "TF32 is a mode of CUDA devices" in capsys.readouterr().err
     assert run(net, tmp_path / "s.h5", *GRID, "--tolerance", "many") == 2
     assert "--tolerance many" in capsys.readouterr().err
-    assert set(options.PRECISIONS) == set(evaluation.PRECISIONS)
+    assert set(options.PRECISIONS) == set(PRECISIONS)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeypatch, capsys):
@@ -654,7 +654,7 @@ def test_own_tensors_that_are_none(tmp_path, net, capsys):
 def test_more_eigenvectors_than_there_are(tmp_path, net, capsys):
     line = ["--x=0:1:2", "--xdirection", "eigenvector:99999999"]
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("directions.MOST", 3)
+    monkey.setattr("net_plotter.MOST", 3)
     assert run(net, tmp_path / "s.h5", *line) == 3
     monkey.undo()
     assert "asks for more than the 3" in capsys.readouterr().err

@@ -7,9 +7,9 @@ from conftest import seeded
 import plot_2D
 import plot_surface
 import plot_trajectory
-from h5_util import read_directions, read_projection, read_surface
+from lossatlas.record import read_directions, read_projection, read_surface
+from lossatlas.space import as_point, tensors
 from models import build
-from net_plotter import as_point, tensors
 
 
 @pytest.fixture

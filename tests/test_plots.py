@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from conftest import ROOT, statistics_row
 
-import figures
 import plot_1D
 import plot_2D
-from errors import BadUsage
-from h5_util import write_surface
-from surface import Grid, Surface
+from lossatlas import figures
+from lossatlas.errors import BadUsage
+from lossatlas.landscape import Grid, Surface
+from lossatlas.record import write_surface
 
 KINDS = ["2dcontour", "2dcontourf", "2dheat", "3dsurface"]
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-import projection
-from projection import inner, principal_components, project
+from lossatlas.space import principal_components, project, projection
+from lossatlas.space.projection import inner
 
 
 @pytest.mark.parametrize("columns", [50, 1001])

@@ -4,7 +4,7 @@ import time
 import pytest
 
 import scheduler
-from errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage
 from scheduler import World, connect, core_limit, core_share, launched, serve
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from test_evaluation import plane_of
 
-import tuning
-from evaluation import Evaluator
-from losses import LOSSES
+from lossatlas.data import LOSSES
+from lossatlas.evaluation import Evaluator, tuning
 
 
 class Clock:

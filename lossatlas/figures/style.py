@@ -9,8 +9,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from errors import BadUsage, CannotWrite
-from surface import Surface, unresolved
+from lossatlas.errors import BadUsage, CannotWrite
+from lossatlas.landscape.surface import Surface, unresolved
 
 TITLES = {
     "train_loss": "training loss",

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from evaluation import AffinePlace, Evaluator
-from lanes import usual_lanes
-from surface import STATISTICS
+from lossatlas.evaluation.evaluator import Evaluator
+from lossatlas.evaluation.lanes import usual_lanes
+from lossatlas.evaluation.places import AffinePlace
+from lossatlas.landscape.statistics import STATISTICS
 
 SHARE = 0.02  # of the time the surface will take may go into measuring, but not more than
 LONGEST = 2.0  # seconds

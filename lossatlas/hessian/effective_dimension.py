@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hessian.density import Spectrum
+from lossatlas.hessian.density import Spectrum
 
 RISK = 1e-3  # of each bound
 

@@ -7,35 +7,28 @@ Data, origin and directions stay on the device; a point costs one step over the 
 without a synchronization per batch. What the network returns is turned into float64 before the loss is computed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from dataloader import Dataset
-from errors import say
-from folding import Folded, NotFoldable
-from lanes import Lanes, copied, replicas
-from losses import Batch, Loss, Losses
-from net_plotter import Affine, Plane, is_variance
-from surface import CLAMPED, LEAST_SE, PENALTY, STATISTICS, Tolerance
+from lossatlas.data.dataset import Dataset
+from lossatlas.data.losses import Batch, Loss, Losses
+from lossatlas.evaluation.folding import Folded, NotFoldable
+from lossatlas.evaluation.graphs import Graphs
+from lossatlas.evaluation.lanes import Lanes, copied, replicas
+from lossatlas.evaluation.places import AffinePlace, AnyPlace
+from lossatlas.evaluation.precision import PRECISIONS, Lowered, in_float64, set_numerics
+from lossatlas.landscape.statistics import CLAMPED, LEAST_SE, PENALTY, STATISTICS
+from lossatlas.landscape.tolerance import Tolerance
+from lossatlas.space.planes import Affine, Plane
 
-# Precision by name: of the point in the plane, and of the forward pass. TF32 is a setting of CUDA's matrix units.
-PRECISIONS = {
-    "float32": (torch.float32, torch.float32),
-    "float64": (torch.float64, torch.float64),
-    "tf32": (torch.float32, torch.float32),
-    "bfloat16": (torch.float32, torch.bfloat16),
-    "float16": (torch.float32, torch.float16),
-}
 SHUFFLE = 0  # seed of the one order in which samples are drawn when not all of them are used
 SAMPLES_PER_LOSS = 1024  # where several points go into one call: the loss takes many small steps
 MOST_GRAPHS = 512  # batches that are captured as CUDA graphs; with more, launches do not matter
-
 Inputs = tuple[Tensor, Tensor, Tensor]  # samples, targets, and the shuffled order of their numbers
 
 
@@ -265,16 +258,6 @@ def is_changed(sample: Tensor, original: Tensor) -> bool:
     return sample._version > 0 or not torch.equal(sample, original)
 
 
-def set_numerics(device: torch.device, tf32: bool = False) -> None:
-    """TF32 only where it is asked for, and the same algorithms in every process and run.
-
-    These settings belong to the process, so each call sets its own: evaluators of two precisions may be at work.
-    """
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-
-
 def spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
     """Ranges of `size` samples from start on; the last one may end behind `stop`."""
     for first in range(start, stop, size):
@@ -321,199 +304,3 @@ def placed(data: Dataset, device: torch.device, dtype: torch.dtype, channels_las
         inputs = inputs.contiguous(memory_format=layout)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(SHUFFLE))
     return inputs, data.targets.to(device), order.to(device)
-
-
-def in_float64(module: Any, args: Any, output: Any) -> Any:
-    """Forward hook: the loss is computed in float64, whatever the network computes in."""
-    return output.double() if isinstance(output, Tensor) and output.is_floating_point() else output
-
-
-class AffinePlace:
-    """Moves a network on an affine plane: origin, directions and the current point are flat buffers.
-
-    channels_last: filters of convolutions lie in that order.
-    """
-
-    def __init__(self, net: nn.Module, plane: Affine, channels_last: bool = True) -> None:
-        self.last = filters(net) if channels_last else frozenset()
-        first = next(net.parameters())
-        pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
-        self.origin, *self.directions = (flatten(point, plane.origin, self.last, first.device, first.dtype)
-                                          for point in pack)  # fmt: skip
-        self.current = self.origin.clone()
-        self.shapes = {name: value.shape for name, value in plane.origin.items()}
-        for name, view in self.views(self.current).items():
-            replace_tensor(net, name, view)
-        self.variances = [view for name, view in self.views(self.current).items() if is_variance(name)]
-
-    def views(self, buffer: Tensor) -> dict[str, Tensor]:
-        """The tensors in a buffer (..., total) by name."""
-        parts = buffer.split([shape.numel() for shape in self.shapes.values()], dim=-1)
-        return {
-            name: viewed(part, shape, name in self.last)
-            for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
-        }
-
-    def move(self, a: float, b: float) -> Tensor:
-        """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
-        torch.add(self.origin, self.directions[0], alpha=a, out=self.current)
-        if len(self.directions) > 1:
-            self.current.add_(self.directions[1], alpha=b)
-        return clamp(self.variances, self.current)
-
-    def stack(self, points: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
-        """The tensors at points (n, 2) by name, (n, ...) each, and the numbers of negative variances (n,)."""
-        buffer = self.origin.expand(len(points), -1).clone()
-        for direction, column in zip(self.directions, points.T, strict=False):
-            coordinates = torch.from_numpy(column.copy()).to(buffer)
-            buffer.addcmul_(coordinates[:, None], direction[None])
-        views, clamped = self.views(buffer), buffer.new_zeros(len(points), dtype=torch.float64)
-        for name, view in views.items():
-            if is_variance(name):
-                clamped += (view < 0).sum(dim=1)
-                view.clamp_(min=0)
-        return views, clamped
-
-
-class AnyPlace:
-    """Moves a network on any plane."""
-
-    def __init__(self, net: nn.Module, plane: Plane) -> None:
-        self.plane, self.net = plane, net
-        first = next(net.parameters())
-        self.own = {name: torch.empty_like(value, device=first.device, dtype=first.dtype)
-                    for name, value in plane.point(0.0, 0.0).items()}  # fmt: skip
-        for name, value in self.own.items():
-            replace_tensor(net, name, value)
-        self.move(0.0, 0.0)
-
-    def move(self, a: float, b: float) -> Tensor:
-        for name, value in self.plane.point(a, b).items():
-            self.own[name].copy_(value)
-        return clamp([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
-
-
-class Lowered:
-    """Puts copies of lower precision into a network; `update()` follows the tensors they stand for.
-
-    BatchNorm that is not folded stays as it is, because its statistics do not bear rounding.
-    """
-
-    def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
-        copies: dict[int, Tensor] = {}
-        self.sources: list[Tensor] = []
-        for module in net.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                continue
-            tables: list[dict[str, Any]] = [module._parameters, module._buffers]
-            for table in tables:
-                for key, value in table.items():
-                    if value is None or not value.is_floating_point():
-                        continue
-                    if id(value) not in copies:
-                        copies[id(value)] = torch.empty_like(value, dtype=dtype)
-                        self.sources.append(value.data)
-                    low = copies[id(value)]
-                    table[key] = nn.Parameter(low, requires_grad=False) if isinstance(value, nn.Parameter) else low
-        self.copies = list(copies.values())
-
-    def update(self) -> None:
-        for low, source in zip(self.copies, self.sources, strict=True):
-            low.copy_(source)
-
-
-class Graphs:
-    """Each batch's forward pass, loss and sums as one CUDA graph, so that gaps between launches vanish."""
-
-    def __init__(self, add: Callable[[str, int, int, bool], None]) -> None:
-        self.add = add
-        self.graphs: dict[tuple[str, int, int, bool], torch.cuda.CUDAGraph] = {}
-        self.pool: Any = None
-        self.works = True
-
-    def run(self, sums: Tensor, *key: Any) -> None:
-        """Add the samples of `key` (the arguments of Evaluator.add) to the sums."""
-        if self.works and key not in self.graphs:
-            self.capture(sums, key)
-        if self.works:
-            self.graphs[key].replay()
-        else:
-            self.add(*key)
-
-    def capture(self, sums: Tensor, key: Any) -> None:
-        kept = sums.clone()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # libraries choose algorithms and take memory at a first call
-            self.add(*key)
-        torch.cuda.current_stream().wait_stream(stream)
-        sums.copy_(kept)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, pool=self.pool):
-                self.add(*key)
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            say(f"note: no CUDA graphs for this network ({str(error).splitlines()[0][:120]})")
-            self.works = False
-            return
-        self.pool = graph.pool()
-        self.graphs[key] = graph
-
-
-def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Set negative variances to zero, in place; their number, on the device."""
-    count = torch.zeros((), dtype=torch.float64, device=like.device)
-    for variance in variances:
-        count += (variance < 0).sum()
-        variance.clamp_(min=0)
-    return count
-
-
-def filters(net: nn.Module) -> frozenset[str]:
-    """The names of the filters of convolutions; other parameters with four axes are none of their business."""
-    return frozenset(f"{name}.weight" if name else "weight" for name, module in net.named_modules(remove_duplicate=False)
-                     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d))  # fmt: skip
-
-
-def flatten(
-    point: Mapping[str, Tensor],
-    order: Mapping[str, Any],
-    last: frozenset[str],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Tensor:
-    """One buffer with every tensor of a point, those named in `last` in channels-last order."""
-    buffer = torch.empty(sum(point[name].numel() for name in order), device=device, dtype=dtype)
-    offset = 0
-    for name in order:
-        value = stored(point[name], name in last)
-        buffer[offset : offset + value.numel()].view(value.shape).copy_(value)
-        offset += value.numel()
-    return buffer
-
-
-def stored(value: Tensor, channels_last: bool) -> Tensor:
-    return value.permute(0, 2, 3, 1) if channels_last and value.dim() == 4 else value
-
-
-def viewed(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
-    """The inverse of `stored`, without a copy; the buffer may have leading axes."""
-    lead = buffer.shape[:-1]
-    if len(shape) != 4 or not channels_last:
-        return buffer.view(*lead, *shape)
-    return buffer.view(*lead, shape[0], shape[2], shape[3], shape[1]).movedim(-1, -3)
-
-
-def replace_tensor(net: nn.Module, name: str, value: Tensor) -> None:
-    """Put `value` in the place of a parameter or buffer, under every name it has (tied weights)."""
-    modules = dict(net.named_modules(remove_duplicate=False))
-    owner, _, leaf = name.rpartition(".")
-    old = getattr(modules[owner], leaf)
-    is_parameter = isinstance(old, nn.Parameter)
-    new = nn.Parameter(value, requires_grad=False) if is_parameter else value
-    for module in modules.values():
-        table: dict[str, Any] = module._parameters if is_parameter else module._buffers
-        for key in [key for key, held in table.items() if held is old]:
-            table[key] = new

@@ -17,7 +17,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from hessian.lanczos import Captured, Operator
+from lossatlas.hessian.lanczos import Captured, Operator
 
 FEWEST = 12  # probes before a standard error is believed
 SKEWNESS = 2.0  # that of one dominant eigenvalue is 2.8

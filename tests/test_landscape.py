@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from conftest import statistics_row
 
-from errors import BadUsage
-from surface import STATISTICS, Grid, Surface, Tolerance, carriers, refinement, summarize, with_moments
+from lossatlas.errors import BadUsage
+from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
+from lossatlas.landscape.grid import refinement
+from lossatlas.landscape.statistics import carriers, summarize, with_moments
 
 
 def test_cells_are_numbered_row_by_row():

@@ -25,14 +25,15 @@ from torch.autograd import forward_ad
 from torch.func import grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dataloader import Dataset
-from errors import BadInput, BadUsage
-from evaluation import in_float64, is_changed, set_numerics
-from folding import FoldedFunction, NotFoldable
-from hessian.lanczos import Operator
-from lanes import Lanes, copied, replicas, usual_lanes
-from losses import Batch, Loss
-from net_plotter import is_variance
+from lossatlas.data.dataset import Dataset
+from lossatlas.data.losses import Batch, Loss
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.evaluation.evaluator import is_changed
+from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
+from lossatlas.evaluation.lanes import Lanes, copied, replicas, usual_lanes
+from lossatlas.evaluation.precision import in_float64, set_numerics
+from lossatlas.hessian.lanczos import Operator
+from lossatlas.space.points import is_variance
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
 SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below

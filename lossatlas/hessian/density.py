@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hessian.lanczos import Operator, Pairs, lanczos
+from lossatlas.hessian.lanczos import Operator, Pairs, lanczos
 
 
 @dataclass(frozen=True)

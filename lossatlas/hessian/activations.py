@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dataloader import Dataset
-from errors import BadUsage
-from evaluation import copied, in_float64
-from hessian.trace import FEWEST, standard_errors
-from losses import Batch, Loss
+from lossatlas.data.dataset import Dataset
+from lossatlas.data.losses import Batch, Loss
+from lossatlas.errors import BadUsage
+from lossatlas.evaluation.lanes import copied
+from lossatlas.evaluation.precision import in_float64
+from lossatlas.hessian.trace import FEWEST, standard_errors
 
 Reduce = Callable[[Tensor], Tensor]
 Layer = tuple[str, str, tuple[int, ...]]  # name (with the number of the call, where there are several), type, shape

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hessian.activations import Activations, Traces, traces
-from hessian.density import Spectrum, density
-from hessian.effective_dimension import Dimension, effective_dimension
-from hessian.hvp import Hessian, check_deterministic, usual_batch_size
-from hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos
-from hessian.trace import Estimate, diagonal, hutch_plus_plus, hutchinson
+from lossatlas.hessian.activations import Activations, Traces, traces
+from lossatlas.hessian.density import Spectrum, density
+from lossatlas.hessian.effective_dimension import Dimension, effective_dimension
+from lossatlas.hessian.hvp import Hessian, check_deterministic, usual_batch_size
+from lossatlas.hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos
+from lossatlas.hessian.trace import Estimate, diagonal, hutch_plus_plus, hutchinson
 
 __all__ = [
     "Activations", "Basis", "Dimension", "Estimate", "Hessian", "NotFinite", "Operator", "Pairs", "Spectrum", "Traces",
