@@ -13,7 +13,7 @@ fashion_mnist_mini, a balanced subset of Fashion-MNIST that comes with the proje
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,11 @@ from dataset_files import (
     read_images,
     read_npz,
 )  # fmt: skip
-from lossatlas.errors import BadInput, BadUsage, exit_code
+from factories import Factory, parameters, place_of
+from lossatlas.errors import BadInput, BadUsage, Stop, exit_code
 
 if TYPE_CHECKING:  # reading and describing files needs no torch
-    from lossatlas.data import Dataset
+    from lossatlas.data import AnyData, Dataset
 
 HOME = Path(__file__).resolve().parent
 SPLITS = ("train", "test")
@@ -134,7 +135,7 @@ def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: 
     if statistics is not None:
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in statistics)
         inputs = inputs.sub_(mean).div_(std)
-    return Dataset(name, split, inputs, torch.from_numpy(arrays[1].astype(np.int64)), classes)
+    return Dataset(name, split, (inputs, torch.from_numpy(arrays[1].astype(np.int64))), classes)
 
 
 def load_file(file: str | Path, split: str, *, limit: int | None = None, data_split: int = 1) -> "Dataset":
@@ -172,7 +173,36 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
         bad = int((~torch.isfinite(inputs.flatten(1))).any(1).sum())
         raise BadInput(f"{path}: {bad} of the {len(inputs)} inputs hold NaN or infinite values")
     part = chosen_part(len(targets), data_split, limit)
-    return Dataset(path.name, split, inputs[part], targets[part], int(targets.max()) + 1)
+    return Dataset(path.name, split, (inputs[part], targets[part]), int(targets.max()) + 1)
+
+
+def from_factory(factory: Factory, split: str, *, limit: int | None = None, data_split: int = 1) -> "AnyData":
+    """One split of what a user's function gives: it is called with `split` where it takes that.
+
+    Otherwise it gives the training data, or a dict with the splits. data_split and limit as in `load`. Raises BadInput.
+    """
+    from lossatlas.data import FixedBatches, as_dataset
+
+    found = factory(split=split)
+    if isinstance(found, Mapping) and set(found) <= set(SPLITS) and found:
+        if split not in found:
+            raise BadInput(f"--dataset {factory} gives {', '.join(found)}, and no '{split}'")
+        found = found[split]
+    elif split != "train" and "split" not in parameters(factory.function):
+        raise BadInput(f"--dataset {factory} takes no 'split', so it gives training data alone: let it take one")
+    with factory.at_home():
+        try:
+            data = as_dataset(found, name=str(factory), split=split)
+        except Stop as error:
+            raise BadInput(f"--dataset {factory}: {error}") from error
+        except Exception as error:
+            raise BadInput(f"--dataset {factory}: its samples cannot be read: {place_of(error)}") from error
+    if isinstance(data, FixedBatches):
+        if limit or data_split > 1:
+            raise BadInput(f"--dataset {factory} gives batches whose shapes differ, of which no part can be taken: leave out "
+                           "--limit and --data_split")  # fmt: skip
+        return data
+    return data.take(chosen_part(len(data), data_split if split == "train" else 1, limit))
 
 
 def find(name: str, source: Source, datapath: str | Path | None) -> Path:

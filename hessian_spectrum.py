@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
+from factories import Factory
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, Incomplete, Stop, say
 from lossatlas.record import Findings, read_findings, write_findings
 from lossatlas.record.continuation import compare
 from lossatlas.record.progress import Line, Log
 from lossatlas.record.recorder import signals
-from preparation import Trained, device_of, load_data, network_for, place, provenance, try_out
+from preparation import Trained, device_of, load_data, loss_of, network_for, place, provenance, recorded, try_out
 from scheduler import World, answer, lead
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -91,11 +92,12 @@ class Job:
     """What every rank needs; travels from rank 0 to the others."""
 
     trained: Trained
-    loss: str
+    loss: str | Factory
     parameters: Sequence[str]
     matrices_only: bool
     device: str
     precision: str
+    samples: int
     batch_size: int
     threads: int
     compiled: bool
@@ -127,7 +129,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     spread = Spread(operator, lead(world, calls))
     way = "folded" if operator.folded else f"not folded: {operator.why_not_folded}"
     findings = replace(findings, plan={**fresh.plan, "path": way, "compiled": args.compile})
-    say(f"{path}: {operator.size:,} parameters, {len(next(iter(job.trained.data.values()))[1])} samples; "
+    say(f"{path}: {operator.size:,} parameters, {job.samples} samples; "
         f"{world.size} rank{'s' * (world.size > 1)} x {job.threads} threads on {job.device}")  # fmt: skip
     log.line(f"started: {shlex.join(command)}")
     write_findings(path, findings)  # a place that cannot be written is better noticed now than after an hour
@@ -144,6 +146,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
 
 def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> tuple[Path, Job, Findings]:
     """On rank 0: read everything once. Writes nothing."""
+    from lossatlas.data import Dataset
     from lossatlas.hessian import usual_batch_size
     from models import load_into, read_state
     from models.checkpoint import digest
@@ -152,25 +155,30 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     device = "cuda" if args.cuda else "cpu"
     if args.ngpu > 1:
         say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
-    file, chosen = options.in_folder(args.model_file, args.model_folder), options.data_choice(args)
-    path = place(args.spectrum_file, Path(f"{file}_spectrum.h5"), None)
+    model, file, chosen = options.model_choice(args), options.model_file(args), options.data_choice(args)
+    loss_name = options.loss_choice(args)
+    path = place(args.spectrum_file, Path(f"{options.base_name(model, file)}_spectrum.h5"), None)
     if not path.resolve().parent.is_dir():
         raise BadInput(f"no folder {path.parent} for the spectrum file: make it first")
     if not args.dry_run:
         log.beside(path)
-    state = read_state(file)
-    data = load_data(chosen, state, args.model)
+    state = read_state(file) if file else {}
+    data = load_data(chosen, state, model)
     samples = data[args.split]
-    if len(samples) < world.size:
-        raise BadUsage(f"{len(samples)} samples cannot be spread over {world.size} ranks: start fewer")
-    net = network_for(args.model, samples)
-    load_into(net, state, file)
-    try_out(net, args.model, samples)
+    parts = len(samples) if isinstance(samples, Dataset) else len(samples.contents)
+    if parts < world.size:
+        what = "samples" if isinstance(samples, Dataset) else "batches of different shapes"
+        raise BadUsage(f"{parts} {what} cannot be spread over {world.size} ranks: start fewer")
+    net = network_for(model, samples)
+    if file:
+        load_into(net, state, file)
+    state = state or {name: value.detach() for name, value in net.state_dict().items()}
+    try_out(net, model, samples, loss_name)
     threads = args.threads or world.cores
     batch_size = args.batch_size or usual_batch_size(-(-len(samples) // world.size), device, threads)
-    job = Job(Trained.of(args.model, net, data), args.loss_name, args.parameters, args.matrices_only, device,
-              args.precision or "float32", batch_size, threads, args.compile, args.activations, args.at)  # fmt: skip
-    request = {"model": args.model, "checkpoint": digest(state), "dataset": samples.name, "loss": args.loss_name,
+    job = Job(Trained.of(model, net, data), loss_name, args.parameters, args.matrices_only, device,
+              args.precision or "float32", len(samples), batch_size, threads, args.compile, args.activations, args.at)  # fmt: skip
+    request = {**recorded("model", model), "checkpoint": digest(state), "dataset": samples.name, **recorded("loss", loss_name),
                "split": args.split, "data": samples.digest, "parameters": args.parameters or "all",
                "matrices_only": args.matrices_only, "precision": job.precision}  # fmt: skip
     plan = {"device": device, "batch_size": job.batch_size, "ranks": world.size}
@@ -195,15 +203,13 @@ def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
     """On every rank: products with its share of the samples, summed over the ranks."""
     import torch
 
-    from lossatlas.data import LOSSES
     from lossatlas.hessian import Activations, Hessian
 
     torch.set_num_threads(job.threads)
     device = device_of(job.device == "cuda", world.local_rank)
     net, splits = job.trained.unpack()
     data = next(iter(splits.values()))
-    count = len(data)
-    data = data.take(slice(count * world.rank // world.size, count * (world.rank + 1) // world.size))
+    data = data.share(world.rank, world.size)
     net = net.double() if job.precision == "float64" else net
 
     def reduce(vector: "Tensor") -> "Tensor":
@@ -215,12 +221,12 @@ def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
         return torch.from_numpy(world.share(reduce(vector).numpy() if world.root else world.total(vector.numpy())))
 
     common: dict[str, Any] = {"batch_size": job.batch_size, "device": device}
-    hessian = Hessian(net, data, LOSSES[job.loss], parameters=job.parameters, matrices_only=job.matrices_only,
+    hessian = Hessian(net, data, loss_of(job.loss), parameters=job.parameters, matrices_only=job.matrices_only,
                       compiled=job.compiled, reduce=total_everywhere, **common)  # fmt: skip
     hessian.reduce = reduce  # from here on rank 0 alone uses the sums
     calls: dict[str, Callable[..., Any]] = {"product": lambda vector, names: hessian(torch.from_numpy(vector), names)}
     if job.activations is not None:
-        activations = Activations(net, data, LOSSES[job.loss], patterns=job.activations, at=job.at,
+        activations = Activations(net, data, loss_of(job.loss), patterns=job.activations, at=job.at,
                                   reduce=total_everywhere, **common)  # fmt: skip
         activations.reduce = reduce
         calls["activations"] = lambda seed: activations(seed * world.size + world.rank)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
+from factories import Factory
 from lossatlas.errors import BadInput, say
 from lossatlas.record import Directions, read_directions, read_findings
 from lossatlas.record.continuation import compare
@@ -20,7 +21,7 @@ from lossatlas.record.spectra import is_findings
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
-    from lossatlas.data import Dataset
+    from lossatlas.data import AnyData
     from lossatlas.hessian import Hessian
 
 RESOLVED = 1e-3  # relative residual of an eigenvector
@@ -30,7 +31,7 @@ MOST = 300  # products to find one
 class Curvature:
     """Gradient, top eigenvectors and second derivatives of the mean loss at a network, when they are asked for."""
 
-    def __init__(self, net: "nn.Module", data: "Dataset", loss: str, device: str) -> None:
+    def __init__(self, net: "nn.Module", data: "AnyData", loss: "str | Factory", device: str) -> None:
         self.net, self.data, self.loss, self.device = net, data, loss, device
         self.known: Hessian | None = None
         self.found: list[Tensor] = []
@@ -42,11 +43,12 @@ class Curvature:
 
     @property
     def hessian(self) -> "Hessian":
-        from lossatlas.data import LOSSES
+        from lossatlas.data import as_loss
         from lossatlas.hessian import Hessian, check_deterministic
 
         if self.known is None:
-            self.known = Hessian(self.net, self.data, LOSSES[self.loss], device=self.device)
+            loss = as_loss(self.loss.function if isinstance(self.loss, Factory) else self.loss)
+            self.known = Hessian(self.net, self.data, loss, device=self.device)
             check_deterministic(self.known)
         return self.known
 

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from factories import Factory, is_factory
 from lossatlas.errors import BadUsage, CannotWrite, Stop, exit_code
 from scheduler import World, connect, first_launched, hand_over
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
+LOSS_NAMES = ("crossentropy", "mse")
+Model = str | Factory  # in the zoo, or of a user
 SEED = 123  # of the random directions, as in the original release
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
 
@@ -99,7 +102,7 @@ def share(text: str) -> float:
 class DataChoice:
     """Which samples: see dataloader.load. `files` are tensors given by name instead of a data set."""
 
-    dataset: str
+    dataset: str | Factory
     datapath: str | None
     raw: bool
     data_split: int
@@ -156,9 +159,9 @@ class DirectionChoice:
 
 @dataclass(frozen=True)
 class Networks:
-    """The network in the middle, and those that directions point to."""
+    """The network in the middle, and those that directions point to. file: '' where its factory gives a trained one."""
 
-    model: str
+    model: Model
     file: str
     file2: str | None
     file3: str | None
@@ -166,10 +169,36 @@ class Networks:
 
 def add_network(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     g = p.add_argument_group("network")
-    g.add_argument("--model", default="resnet56", help="name in the zoo (default: %(default)s)")
+    g.add_argument("--model", default="resnet56", help="name in the zoo, or FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION that "
+                   "makes a network of your own, see docs/your-own.md (default: %(default)s)")  # fmt: skip
+    g.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
     g.add_argument("--model_folder", default="", help="folder that the model files are in")
-    g.add_argument("--model_file", required=True, help="checkpoint in the middle: .safetensors, or a torch state dict")
+    g.add_argument("--model_file", help="checkpoint in the middle: .safetensors, or a torch state dict; may be left out where "
+                   "a function of your own gives a trained network")  # fmt: skip
     return g
+
+
+def model_choice(args: argparse.Namespace) -> Model:
+    """A name in the zoo, or a user's function. Raises BadUsage."""
+    if is_factory(args.model):
+        return Factory.parse("--model", args.model, args.model_args)
+    if args.model_args:
+        raise BadUsage(f"--model_args {args.model_args[0]}: {args.model} is a network of the zoo, which takes none")
+    return args.model
+
+
+def model_file(args: argparse.Namespace) -> str:
+    """The checkpoint in the middle, '' where the user's function gives a trained network. Raises BadUsage."""
+    if args.model_file:
+        return in_folder(args.model_file, args.model_folder)
+    if not is_factory(args.model):
+        raise BadUsage("--model_file is missing: name the checkpoint in the middle")
+    return ""
+
+
+def base_name(model: Model, file: str) -> str:
+    """What names of output files begin with: the checkpoint, or the function that gives the network."""
+    return file or (f"{Path(model.where).stem}_{model.name}" if isinstance(model, Factory) else model)
 
 
 def add_networks(p: argparse.ArgumentParser) -> None:
@@ -191,13 +220,14 @@ def networks(args: argparse.Namespace) -> Networks:
     if args.model_file3 and not args.y:
         raise BadUsage("--model_file3 is the network at y = 1: give --y too")
     third = None if args.same_dir else place(args.model_file3)  # as in the original, --same_dir wins
-    return Networks(args.model, str(place(args.model_file)), place(args.model_file2), third)
+    return Networks(model_choice(args), model_file(args), place(args.model_file2), third)
 
 
 def add_data(p: argparse.ArgumentParser, splits: Sequence[str] = ("train", "test", "both")) -> None:
     g = p.add_argument_group("data")
     g.add_argument("--dataset", default="cifar10", help="mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, "
-                   "imagefolder or npz (default: %(default)s)")  # fmt: skip
+                   "imagefolder or npz, or FILE.py:FUNCTION that gives data of your own (default: %(default)s)")  # fmt: skip
+    g.add_argument("--dataset_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
     g.add_argument("--datapath", help="folder that holds the data set (a file for npz)")
     g.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
     g.add_argument("--image_size", type=positive, default=224, help="of an image folder (default: %(default)s)")
@@ -212,13 +242,30 @@ def add_data(p: argparse.ArgumentParser, splits: Sequence[str] = ("train", "test
         "--trainloader", metavar="FILE", help="training data as tensors: .npz or .pt with inputs and targets"
     )
     g.add_argument("--testloader", metavar="FILE", help="the same for test data")
-    g.add_argument("--loss_name", "-l", choices=("crossentropy", "mse"), default="crossentropy",
-                   help="default: %(default)s")  # fmt: skip
+    g.add_argument("--loss_name", "-l", type=loss_name, default="crossentropy", metavar="LOSS",
+                   help="crossentropy or mse, or FILE.py:FUNCTION of your own (default: %(default)s)")  # fmt: skip
+
+
+def loss_name(text: str) -> str:
+    if not is_factory(text) and text not in LOSS_NAMES:
+        raise argparse.ArgumentTypeError(f"invalid choice: '{text}' (choose from {', '.join(LOSS_NAMES)}, or give "
+                                         "FILE.py:FUNCTION)")  # fmt: skip
+    return text
+
+
+def loss_choice(args: argparse.Namespace) -> str | Factory:
+    """A name, or a user's function. Raises BadUsage."""
+    return Factory.parse("--loss_name", args.loss_name) if is_factory(args.loss_name) else args.loss_name
 
 
 def data_choice(args: argparse.Namespace) -> DataChoice:
     splits = ("train", "test") if args.split == "both" else (args.split,)
-    return DataChoice(args.dataset, args.datapath, args.raw_data, args.data_split, args.limit, splits,
+    dataset = args.dataset
+    if is_factory(dataset):
+        dataset = Factory.parse("--dataset", dataset, args.dataset_args)
+    elif args.dataset_args:
+        raise BadUsage(f"--dataset_args {args.dataset_args[0]}: {dataset} is no function of your own, and takes none")
+    return DataChoice(dataset, args.datapath, args.raw_data, args.data_split, args.limit, splits,
                       (args.trainloader, args.testloader), args.download, args.image_size, args.classes,
                       args.split_idx)  # fmt: skip
 
@@ -343,9 +390,9 @@ def add_looks(g: argparse._ActionsContainer) -> None:
 
 def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
     """The direction file's name when none is given, as the original release builds it."""
-    name = nets.file
+    name = base_name(nets.model, nets.file)
     if nets.file2:
-        name = joined(nets.file, nets.file2)
+        name = joined(name, nets.file2)
     name += f"_{choice.dir_type}"
     name += named_axis("x", choice.x)
     if choice.y is not None:
@@ -390,7 +437,7 @@ def surface_name(dir_file: Path, args: argparse.Namespace, data: DataChoice) -> 
     name += "_" + "x".join(f"[{low},{high},{int(number)}]" for low, high, number in ranges)
     name += "_rawdata" if data.raw else ""
     name += f"_datasplit={data.data_split}_splitidx={data.split_idx}" if data.data_split > 1 else ""
-    name += f"_loss={args.loss_name}" if args.loss_name != "crossentropy" else ""
+    name += f"_loss={args.loss_name.rpartition(':')[2]}" if args.loss_name != "crossentropy" else ""
     name += f"_limit={data.limit}" if data.limit else ""
     name += "" if data.splits == ("train",) else f"_split={'+'.join(data.splits)}"
     name += "" if args.precision in (None, "float32") else f"_precision={args.precision}"

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import options
+from factories import Factory
 from lossatlas.errors import BadUsage, Stop, say
 from lossatlas.landscape import Grid, Surface, unresolved
 from lossatlas.record.continuation import resume
 from lossatlas.record.progress import Log
 from lossatlas.record.recorder import fill
-from preparation import Problem, Setting, device_of, provenance, read_setting, say_what_stays, tell
+from preparation import Problem, Setting, device_of, loss_of, provenance, read_setting, say_what_stays, tell
 from scheduler import World, follow, serve
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -67,7 +68,7 @@ class Job:
     """What every rank needs to compute cells; travels from rank 0 to the others."""
 
     problem: Problem
-    loss: str
+    loss: str | Factory
     parameters: Sequence[str]
     matrices_only: bool
     tolerance: float
@@ -145,9 +146,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     say_what_stays(setting.surf_file, surface, args, threads)
     if setting.curvature is not None and "second_derivatives" not in surface.about:
         surface = replace(surface, about={**surface.about, **setting.curvature.along(setting.used)})
-    job = Job(
-        Problem.of(setting), args.loss_name, args.parameters, args.matrices_only, args.tolerance, threads, surface
-    )
+    job = Job(Problem.of(setting), setting.loss, args.parameters, args.matrices_only, args.tolerance, threads, surface)
     return setting, job
 
 
@@ -162,7 +161,6 @@ def operator_of(job: Job, world: World) -> "tuple[Hessian, Affine]":
     """On every rank: the Hessian on this rank's device, and the plane."""
     import torch
 
-    from lossatlas.data import LOSSES
     from lossatlas.hessian import Hessian
     from lossatlas.space import Affine
 
@@ -174,7 +172,7 @@ def operator_of(job: Job, world: World) -> "tuple[Hessian, Affine]":
         net = net.double()
         plane = Affine(*(None if d is None else {name: value.double() for name, value in d.items()}
                          for d in (plane.origin, plane.dx, plane.dy)))  # type: ignore[arg-type]  # fmt: skip
-    return Hessian(net, next(iter(data.values())), LOSSES[job.loss], parameters=job.parameters,
+    return Hessian(net, next(iter(data.values())), loss_of(job.loss), parameters=job.parameters,
                    matrices_only=job.matrices_only, batch_size=plan["batch_size"], device=device,
                    folded=None if not plan["path"] else plan["path"] == "folded", compiled=plan["compiled"]), plane  # fmt: skip
 

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
+from factories import Factory
 from lossatlas.errors import BadUsage, Stop, say
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.record.continuation import resume
 from lossatlas.record.progress import Log
 from lossatlas.record.recorder import fill
-from preparation import Problem, Setting, device_of, provenance, read_setting, say_what_stays, tell
+from preparation import Problem, Setting, device_of, loss_of, provenance, read_setting, say_what_stays, tell
 from scheduler import World, follow, serve
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -52,7 +53,7 @@ class Job:
     """What every rank needs to compute cells; travels from rank 0 to the others."""
 
     problem: Problem | None
-    loss: str
+    loss: str | Factory
     plan: dict[str, Any]
     tolerance: Tolerance
     threads: int
@@ -122,7 +123,6 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     """On rank 0: read everything once and say what is to be computed. Writes nothing."""
     import torch
 
-    from lossatlas.data import LOSSES
     from lossatlas.evaluation import choose_path, sample_of
 
     device_of(args.cuda)
@@ -135,8 +135,9 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     torch.set_num_threads(threads)
     setting = read_setting(args, grid, options.surface_name, log)
     first = next(iter(setting.data.values()))
-    metrics = tuple(LOSSES[args.loss_name](setting.net, (sample_of(first.inputs[:1]), first.targets[:1])).metrics)
-    folded, reason = choose_path(setting.net, first.inputs[:8])
+    loss, few = loss_of(setting.loss), next(first.batches(8))
+    metrics = tuple(loss(setting.net, sample_of(few)).metrics)
+    folded, reason = choose_path(setting.net, loss, few)
     if args.verbose and not folded:
         say(f"BatchNorm is not folded: {reason}")
     fresh = Surface.empty(grid, {split: len(d) for split, d in setting.data.items()}, metrics,
@@ -148,7 +149,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
         surface = replace(surface, about={**surface.about, **setting.curvature.along(setting.used)})
     say_what_stays(setting.surf_file, surface, args, threads)
     problem = Problem.of(setting)
-    return setting, Job(problem, args.loss_name, dict(surface.plan), tolerance, threads, surface)
+    return setting, Job(problem, setting.loss, dict(surface.plan), tolerance, threads, surface)
 
 
 def new_plan(args: argparse.Namespace, folded: bool) -> dict[str, Any]:
@@ -168,7 +169,6 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
     """On every rank: the network, the plane and the data on this rank's device."""
     import torch
 
-    from lossatlas.data import LOSSES
     from lossatlas.evaluation import Evaluator
 
     torch.set_num_threads(job.threads)
@@ -176,7 +176,7 @@ def evaluator_of(job: Job, world: World) -> "Evaluator":
     assert job.problem is not None
     net, plane, data = job.problem.unpack()
     try:
-        return Evaluator(net, plane, data, LOSSES[job.loss], batch_size=job.plan["batch_size"], device=device,
+        return Evaluator(net, plane, data, loss_of(job.loss), batch_size=job.plan["batch_size"], device=device,
                          precision=job.plan["precision"], folded=job.plan["path"] == "folded",
                          points_per_call=job.plan["points_per_call"] or 1,
                          lanes=job.plan.get("lanes", 1) or 1, tolerance=job.tolerance)  # fmt: skip
@@ -221,16 +221,15 @@ def cells_per_block(surface: Surface, cells: int, ranks: int) -> int:
 
 def precision_error(job: Job, plan: dict[str, Any], evaluator: "Evaluator") -> dict[str, Any]:
     """What a reduced precision changes, against float32 on a few samples at the middle, on the way out, in a corner."""
-    from lossatlas.data import LOSSES
     from lossatlas.evaluation import Evaluator
 
     grid = job.surface.grid
     assert job.problem is not None
     net, plane, data = job.problem.unpack()
-    data = {split: d.take(slice(CHECKED_SAMPLES)) for split, d in data.items()}
+    data = {split: d.first(CHECKED_SAMPLES) for split, d in data.items()}
     common: dict[str, Any] = {"batch_size": plan["batch_size"], "device": evaluator.device,
                               "folded": plan["path"] == "folded"}  # fmt: skip
-    exact, reduced = (Evaluator(net, plane, data, LOSSES[job.loss], precision=precision, **common)
+    exact, reduced = (Evaluator(net, plane, data, loss_of(job.loss), precision=precision, **common)
                       for precision in ("float32", plan["precision"]))  # fmt: skip
     x, y = grid.x, np.zeros(1) if grid.y is None else grid.y
     points = [(float(x[i]), float(y[min(i * len(y) // len(x), len(y) - 1)])) for i in (len(x) // 2, len(x) // 4, 0)]

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
-from lossatlas.errors import BadInput, BadUsage, say
+from factories import Factory
+from lossatlas.errors import BadInput, BadUsage, Stop, say
 from lossatlas.landscape import Grid, Surface
 from lossatlas.record import Directions, read_surface, write_directions
 from lossatlas.record.continuation import NOT_COMPUTED, compare
@@ -31,7 +32,7 @@ from scheduler import World
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
-    from lossatlas.data import Dataset
+    from lossatlas.data import AnyData, Dataset, Loss
     from lossatlas.space import Affine
 
 
@@ -50,9 +51,10 @@ class Setting:
     new: bool
     embed: bool
     net: "nn.Module"
-    model: str
+    model: options.Model
     dir_type: str
-    data: "dict[str, Dataset]"
+    data: "dict[str, AnyData]"
+    loss: str | Factory
     record: dict[str, Any]
     curvature: Curvature | None
 
@@ -69,6 +71,7 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
     from models.checkpoint import digest
 
     nets, choice, chosen = options.networks(args), options.direction_choice(args), options.data_choice(args)
+    loss_name = options.loss_choice(args)
     dir_file = place(choice.dir_file, options.direction_name(nets, choice), args.surf_file)
     surf_file = place(args.surf_file, name_of(dir_file, args, chosen), None)
     if not args.dry_run:
@@ -77,9 +80,11 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
         if not path.resolve().parent.is_dir():
             raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
     states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
-    data = load_data(chosen, states[nets.file], nets.model)
+    data = load_data(chosen, states.get(nets.file, {}), nets.model)
     first = data[chosen.splits[0]]
     net = network_for(nets.model, first)
+    if not nets.file:
+        states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
 
     def at(file: str) -> "dict[str, Tensor]":
         load_into(net, states[file], file)
@@ -87,9 +92,9 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
 
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
-    try_out(net, nets.model, first)
-    record = {"model": nets.model, "checkpoint": digest(states[nets.file]), "dir_type": choice.dir_type}
-    curvature = Curvature(net, first, args.loss_name, device_of(args.cuda))
+    try_out(net, nets.model, first, loss_name)
+    record = {**recorded("model", nets.model), "checkpoint": digest(states[nets.file]), "dir_type": choice.dir_type}
+    curvature = Curvature(net, first, loss_name, device_of(args.cuda))
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
     found = find_directions(
         dir_file, record, nets, choice, net, origin, targets, towards, curvature, planned=args.dry_run
@@ -99,60 +104,127 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
     if same and (new or not is_surface(surf_file)):
         raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
     used = Directions(directions.x, directions.y if grid.y is not None else None)
-    record |= {"dataset": first.name, "loss": args.loss_name, "split": args.split,
+    record |= {"dataset": first.name, **recorded("loss", loss_name), "split": args.split,
                "directions": used.sha256 if found else NOT_COMPUTED,
                **{f"{split}_data": d.digest for split, d in data.items()}}  # fmt: skip
     embed = args.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
-    return Setting(surf_file, dir_file, directions, used, new, embed, net, nets.model, choice.dir_type, data, record,
+    return Setting(surf_file, dir_file, directions, used, new, embed, net, nets.model, choice.dir_type, data, loss_name, record,
                    curvature if choice.curvature and not args.dry_run else None)  # fmt: skip
 
 
-def try_out(net: "nn.Module", model: str, data: "Dataset") -> None:
-    """Raise BadInput where a network cannot take the data."""
+def recorded(what: str, name: str | Factory) -> dict[str, Any]:
+    """What tells a network or a loss from others: its name; for a user's function what it is called with, and its code."""
+    return {what: str(name), f"{what}_code": name.code} if isinstance(name, Factory) else {what: name}
+
+
+def loss_of(name: str | Factory) -> "Loss":
+    """A loss by name, or a user's. Raises BadInput, BadUsage."""
+    from lossatlas.data import as_loss
+
+    return as_loss(name.function if isinstance(name, Factory) else name)
+
+
+def try_out(net: "nn.Module", model: options.Model, data: "AnyData", loss_name: str | Factory) -> None:
+    """Raise BadInput where a network cannot take the data, its loss cannot be computed, or is random."""
+    import torch
+
     from lossatlas.evaluation import sample_of
 
-    try:
-        net.eval()(sample_of(data.inputs[:1]))
-    except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        shape = "x".join(map(str, data.inputs.shape[1:]))
-        raise BadInput(f"{model} cannot take inputs of {shape}: {str(error).splitlines()[0][:150]}") from error
+    loss, few = loss_of(loss_name), next(data.batches(2))
+    with torch.no_grad(), torch.random.fork_rng():
+        try:
+            first, second = (loss(net.eval(), sample_of(few)).per_sample for _ in range(2))
+        except Stop:
+            raise
+        except Exception as error:
+            raise BadInput(f"{model} cannot take {described(few)}: {one_line(error)}") from error
+    if not torch.equal(first, second) and not torch.isnan(first).any():
+        most = float((first - second).abs().max())
+        raise BadInput(f"the loss of {model} differs when it is computed twice (by {most:.2g}): the network or the loss is "
+                       "random in eval mode, as with functional dropout without training=False")  # fmt: skip
+
+
+def described(samples: Any) -> str:
+    """The shapes in a batch, for messages."""
+    from lossatlas.data.structures import leaves
+
+    parts = [
+        (path, "x".join(map(str, leaf.shape[1:])) or "numbers")
+        for path, leaf in leaves(samples)
+        if hasattr(leaf, "shape")
+    ]
+    if [path for path, _ in parts] == ["[0]", "[1]"]:
+        return f"inputs of {parts[0][1]}"
+    return "a batch of " + ", ".join(f"{path or 'one tensor'}: {shape}" for path, shape in parts)
+
+
+def one_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
 
 
 @dataclass(frozen=True)
 class Trained:
     """A network and its data, as numpy arrays that travel without being copied.
 
-    data: (inputs, targets, classes) by split; images as (N, H, W, C).
+    data: (samples, classes) by split, or (list of batches, classes) where these are fixed; what has four axes as
+    (N, H, W, C).
     """
 
-    model: str
+    model: options.Model
     state: dict[str, np.ndarray]
-    data: dict[str, tuple[np.ndarray, np.ndarray, int]]
+    data: dict[str, tuple[Any, int]]
 
     @classmethod
-    def of(cls, model: str, net: "nn.Module", data: "Mapping[str, Dataset]") -> "Trained":
+    def of(cls, model: options.Model, net: "nn.Module", data: "Mapping[str, AnyData]") -> "Trained":
+        from lossatlas.data import Dataset
+        from lossatlas.data.structures import mapped
+
+        def packed(samples: Any) -> Any:
+            return mapped(samples, lambda tensor: as_array(channels_last(tensor)))
+
         return cls(
             model,
-            {name: value.numpy() for name, value in net.state_dict().items()},
-            {split: (channels_last(d.inputs).numpy(), d.targets.numpy(), d.classes) for split, d in data.items()},
+            {name: as_array(value) for name, value in net.state_dict().items()},
+            {
+                split: (
+                    packed(d.samples) if isinstance(d, Dataset) else Fixed([packed(batch) for batch in d.contents]),
+                    d.classes,
+                )
+                for split, d in data.items()
+            },
         )
 
-    def unpack(self) -> "tuple[nn.Module, dict[str, Dataset]]":
+    def unpack(self) -> "tuple[nn.Module, dict[str, AnyData]]":
         """All of it shares the arrays' memory."""
         import torch
 
-        from lossatlas.data import Dataset
+        from lossatlas.data import Dataset, FixedBatches
+        from lossatlas.data.structures import mapped
         from models import build
 
-        data = {
-            split: Dataset(split, split, channels_first(as_tensor(inputs)), as_tensor(targets), classes)
-            for split, (inputs, targets, classes) in self.data.items()
-        }
+        def unpacked(samples: Any) -> Any:
+            return mapped(own(samples), channels_first)
+
+        data: dict[str, AnyData] = {}
+        for split, (packed, classes) in self.data.items():
+            data[split] = FixedBatches(split, split, [unpacked(batch) for batch in packed.batches], classes) \
+                if isinstance(packed, Fixed) else Dataset(split, split, unpacked(packed), classes)  # fmt: skip
         first = next(iter(data.values()))
-        with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
-            net = build(self.model, first.inputs.shape[1:], first.classes)
+        if isinstance(self.model, Factory):
+            net = build(self.model)
+        else:
+            assert isinstance(first, Dataset)
+            with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
+                net = build(self.model, first.inputs.shape[1:], first.classes)
         net.load_state_dict({name: as_tensor(value) for name, value in self.state.items()}, assign=True)
         return net.requires_grad_(False), data
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Batches of shapes that differ, packed."""
+
+    batches: list[Any]
 
 
 @dataclass(frozen=True)
@@ -168,7 +240,7 @@ class Problem:
         directions = (setting.used.x, setting.used.y)
         return cls(Trained.of(setting.model, setting.net, setting.data), setting.dir_type, directions)
 
-    def unpack(self) -> "tuple[nn.Module, Affine, dict[str, Dataset]]":
+    def unpack(self) -> "tuple[nn.Module, Affine, dict[str, AnyData]]":
         """All of it shares the arrays' memory."""
         from lossatlas.space import Affine, as_point, tensors
 
@@ -187,44 +259,75 @@ def channels_first(inputs: "Tensor") -> "Tensor":
     return inputs.permute(0, 3, 1, 2) if inputs.dim() == 4 else inputs
 
 
-def as_tensor(array: np.ndarray) -> "Tensor":
+def own(samples: Any) -> Any:
+    """Samples whose arrays can be written, copied where they came read-only from another rank."""
+    if isinstance(samples, np.ndarray):
+        return samples if samples.flags.writeable else samples.copy()
+    if isinstance(samples, Mapping):
+        return {name: own(value) for name, value in samples.items()}
+    if isinstance(samples, list | tuple):
+        items = [own(value) for value in samples]
+        return type(samples)(*items) if hasattr(samples, "_fields") else type(samples)(items)
+    return samples
+
+
+def as_array(tensor: "Tensor") -> Any:
+    """The tensor's memory as a numpy array; a tensor where numpy has no such type."""
+    import torch
+
+    return tensor if tensor.dtype == torch.bfloat16 else tensor.detach().numpy()
+
+
+def as_tensor(array: Any) -> "Tensor":
     """Without a copy, unless the array came read-only from another rank."""
     import torch
 
+    if isinstance(array, torch.Tensor):
+        return array
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]", model: str) -> "dict[str, Dataset]":
+def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]", model: options.Model) -> "dict[str, AnyData]":
     """Every split that is asked for. A user's own data have as many classes as the checkpoint has outputs."""
     from dataloader import OWN
+    from lossatlas.data import Dataset
     from models import classes_in
 
     for split, file in zip(("train", "test"), chosen.files, strict=True):
         if file and split not in chosen.splits:
             say(f"note: --{split}loader {file} is not used: --split asks for {' and '.join(chosen.splits)}")
-    data = {split: load_split(chosen, split) for split in chosen.splits}
-    if chosen.classes or chosen.dataset in OWN or any(chosen.files):
-        first = data[chosen.splits[0]]
+    data: dict[str, AnyData] = {split: load_split(chosen, split) for split in chosen.splits}
+    if isinstance(model, Factory):  # what its targets mean is the loss's business
+        return data
+    for d in data.values():
+        if not isinstance(d, Dataset) or not isinstance(d.samples, tuple) or len(d.samples) != 2:
+            raise BadInput(f"{model} of the zoo takes pairs of inputs and labels, and --dataset gives something else")
+    sets = {split: d for split, d in data.items() if isinstance(d, Dataset)}
+    if chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN or any(chosen.files):
+        first = sets[chosen.splits[0]]
         with fitting(model, first):
             classes = chosen.classes or classes_in(model, first.inputs.shape[1:], state)
         if classes is not None:  # otherwise loading the checkpoint says what does not fit
-            data = {split: replace(d, classes=classes) for split, d in data.items()}
-    for split, d in data.items():
-        if int(d.targets.max()) >= d.classes:
+            sets = {split: replace(d, classes=classes) for split, d in sets.items()}
+    for split, d in sets.items():
+        if not d.targets.is_floating_point() and int(d.targets.max()) >= d.classes:
             raise BadInput(f"the {split} data have the label {int(d.targets.max())}, the network {d.classes} classes")
-    return data
+    return {**data, **sets}
 
 
-def network_for(model: str, data: "Dataset") -> "nn.Module":
-    """A network of the zoo for samples of this shape. Raises BadInput where that is not possible."""
+def network_for(model: options.Model, data: "AnyData") -> "nn.Module":
+    """A network of the zoo for samples of this shape, or a user's. Raises BadInput where that is not possible."""
+    from lossatlas.data import Dataset
     from models import build
 
+    if isinstance(model, Factory) or not isinstance(data, Dataset):
+        return build(model).eval()
     with fitting(model, data):
         return build(model, data.inputs.shape[1:], data.classes)
 
 
 @contextmanager
-def fitting(model: str, data: "Dataset") -> Iterator[None]:
+def fitting(model: options.Model, data: "Dataset") -> Iterator[None]:
     """Raise BadInput where there is no such network for these inputs."""
     try:
         yield
@@ -298,12 +401,14 @@ def is_surface(path: Path) -> bool:
     return True
 
 
-def load_split(chosen: options.DataChoice, split: str) -> "Dataset":
-    from dataloader import get, load, load_file
+def load_split(chosen: options.DataChoice, split: str) -> "AnyData":
+    from dataloader import from_factory, get, load, load_file
 
     file = chosen.files[0 if split == "train" else 1]
     if file:
         return load_file(file, split, limit=chosen.limit, data_split=chosen.data_split if split == "train" else 1)
+    if isinstance(chosen.dataset, Factory):
+        return from_factory(chosen.dataset, split, limit=chosen.limit, data_split=chosen.data_split)
     if chosen.download:
         get(chosen.dataset, chosen.datapath)
     return load(chosen.dataset, split, datapath=chosen.datapath, raw=chosen.raw, limit=chosen.limit,

@@ -27,7 +27,7 @@ def main() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
     inputs = torch.randn(1000, 2)
-    data = Dataset("moons", "train", inputs, (inputs.prod(1) > 0).long(), 2)
+    data = Dataset("moons", "train", (inputs, (inputs.prod(1) > 0).long()), 2)
     at = tensors(net)
     plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
     grid = Grid.parse("-1:1:51", "-1:1:51")

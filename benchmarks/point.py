@@ -49,7 +49,7 @@ def main() -> None:
     pictures, labels = images()
     inputs = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(255).sub(MEAN).div(STD)
     data = Dataset(
-        "images", "train", inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels), 10
+        "images", "train", (inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)), 10
     )
     state = trained_state()
     net = build("resnet56", (3, 32, 32))

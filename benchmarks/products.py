@@ -29,7 +29,7 @@ IMAGES, ROUNDS, VECTORS = 256, 8, 20
 def problem() -> tuple[torch.nn.Module, Dataset]:
     torch.manual_seed(0)
     net = build("resnet20", (3, 32, 32)).eval()
-    return net, Dataset("noise", "train", torch.randn(IMAGES, 3, 32, 32), torch.randint(0, 10, (IMAGES,)), 10)
+    return net, Dataset("noise", "train", (torch.randn(IMAGES, 3, 32, 32), torch.randint(0, 10, (IMAGES,))), 10)
 
 
 def memory(what: str) -> None:

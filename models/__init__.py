@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lossatlas.errors import BadUsage
+from factories import Factory
+from lossatlas.errors import BadInput, BadUsage
 from models.checkpoint import load_into, read_state, save_state
 from models.densenet import DenseNet
 from models.mlp import mlp
@@ -52,18 +53,28 @@ for width in (2, 4):
     MODELS[f"wrn110_{width}_noshort"] = partial(cifar_resnet, 110, width, False)
 
 
-def build(name: str, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> nn.Module:
-    """A freshly initialized network for samples of a shape (C, H, W); raises BadUsage for an unknown name."""
+def build(name: str | Factory, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> nn.Module:
+    """A freshly initialized network for samples of a shape (C, H, W), or what a user's function makes.
+
+    Raises BadUsage for an unknown name, BadInput where a user's function fails.
+    """
+    if isinstance(name, Factory):
+        net = name(shape=tuple(shape), classes=classes)
+        if not isinstance(net, nn.Module):
+            raise BadInput(f"--model {name} gives {type(net).__name__}, not a torch.nn.Module")
+        return net
     if name not in MODELS:
         raise BadUsage(f"unknown model '{name}': choose from {', '.join(sorted(MODELS))}")
     return MODELS[name](shape, classes)
 
 
-def classes_in(name: str, shape: Sequence[int], state: Mapping[str, Tensor]) -> int | None:
+def classes_in(name: str | Factory, shape: Sequence[int], state: Mapping[str, Tensor]) -> int | None:
     """How many classes a checkpoint is for: the length of the axis whose length follows the number of classes.
 
-    None where the checkpoint is of another architecture. The order of its tensors does not matter.
+    None where the checkpoint is of another architecture, or the network a user's. The order of its tensors does not matter.
     """
+    if isinstance(name, Factory):
+        return None
     with torch.device("meta"), warnings.catch_warnings():  # shapes alone
         warnings.simplefilter("ignore")
         two, three = (build(name, shape, classes).state_dict() for classes in (2, 3))

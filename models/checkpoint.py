@@ -1,6 +1,6 @@
 """Checkpoints as safetensors or as torch files of plain tensors; nothing in a file is ever executed.
 
-A file holds a state dict, bare or under `state_dict`, with or without the prefix `module.` of DataParallel, with or
+A file holds a state dict, bare or under one of WITHIN, with or without the prefixes that wrappers add (PREFIXES), with or
 without the counters `num_batches_tracked`, which files written before torch 0.4.1 lack.
 """
 
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from lossatlas.errors import BadInput, CannotWrite
 
 COUNTER = "num_batches_tracked"
+WITHIN = ("state_dict", "model_state_dict", "model", "net", "network", "module")  # keys that lead to a state dict
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")  # DataParallel, torch.compile, Lightning and habit
+SHOWN = 3  # names of a file beside those expected
 
 
 def read_state(file: str | Path) -> dict[str, Tensor]:
@@ -25,8 +28,8 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise BadInput(f"no checkpoint at {path}")
     content = read_content(path)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in WITHIN if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         raise BadInput(f"{path} holds {type(content).__name__}, not a state dict")
     for name, value in content.items():
@@ -55,11 +58,14 @@ def read_content(path: Path) -> object:
 def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str = "the checkpoint") -> None:
     """Load a state dict strictly, but for missing counters. Raises BadInput naming the first tensor that differs."""
     own = net.state_dict()
+    state = without_prefixes(state, own)
     for name, value in own.items():
         if name not in state:
             if name.endswith(COUNTER):
                 continue
-            raise BadInput(f"{source} lacks '{name}' {tuple(value.shape)}: it is of another architecture")
+            held = ", ".join(f"'{key}' {tuple(held.shape)}" for key, held in list(state.items())[:SHOWN])
+            raise BadInput(f"{source} lacks '{name}' {tuple(value.shape)}: it is of another architecture; it holds {held}"
+                           + ", ..." * (len(state) > SHOWN))  # fmt: skip
         if state[name].shape != value.shape:
             raise BadInput(
                 f"{source}: '{name}' has shape {tuple(state[name].shape)}, the model expects {tuple(value.shape)}"
@@ -69,6 +75,20 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str = "the ch
     if extra := [name for name in state if name not in own]:
         raise BadInput(f"{source} holds '{extra[0]}' {tuple(state[extra[0]].shape)}, which the model does not have")
     net.load_state_dict({name: state.get(name, value) for name, value in own.items()})
+
+
+def without_prefixes(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The part of a state that is the network's, under its names: a wrapper's prefix is taken off where that makes it fit.
+
+    What a wrapper holds beside the network, such as the weights of a loss, is left out with it.
+    """
+    wanted = {name for name in own if not name.endswith(COUNTER)}
+    while not wanted & set(state):
+        prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in state)), None)
+        if prefix is None:
+            return state
+        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return state
 
 
 def save_state(file: str | Path, net: nn.Module) -> None:

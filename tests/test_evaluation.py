@@ -22,6 +22,10 @@ def plane_of(net, dir_type="weights", norm="filter"):
     return Affine(at, random_direction(at, norm, "", 1), random_direction(at, norm, "biasbn", 2))
 
 
+def first(data):
+    return next(data.batches(4))
+
+
 def naive(net, plane, data, points, loss="crossentropy"):
     """Set the weights, loop over single samples in float64, average."""
     net, found = net.double(), []
@@ -43,7 +47,7 @@ def naive(net, plane, data, points, loss="crossentropy"):
 def fields(evaluator, points, split="train"):
     """Loss and accuracy at points, by way of a surface."""
     rows = evaluator(points)
-    surface = Surface.empty(Grid(np.arange(float(len(points)))), {s: len(d[1]) for s, d in evaluator.data.items()},
+    surface = Surface.empty(Grid(np.arange(float(len(points)))), {s: len(d) for s, d in evaluator.data.items()},
                             evaluator.metrics).with_cells(range(len(points)), rows)  # fmt: skip
     return np.stack([surface.fields[f"{split}_loss"], surface.fields[f"{split}_acc"]], axis=1)
 
@@ -59,10 +63,10 @@ def test_agrees_with_a_naive_twin(networks, mini, name, loss):
 @pytest.mark.parametrize("dir_type", ["weights", "states"])
 def test_the_folded_path_agrees_with_a_naive_twin(networks, mini, dir_type):
     net, plane = networks["conv"], plane_of(networks["conv"], dir_type)
-    assert choose_path(net, mini.inputs[:4]) == (True, "")
+    assert choose_path(net, LOSSES["crossentropy"], first(mini)) == (True, "")
     evaluator = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=16, folded=True)
     np.testing.assert_allclose(fields(evaluator, POINTS), naive(net, plane, mini, POINTS), rtol=2e-4)
-    assert not choose_path(networks["mlp"], mini.inputs[:4])[0]
+    assert not choose_path(networks["mlp"], LOSSES["crossentropy"], first(mini))[0]
 
 
 def test_moves_statistics_and_sets_negative_variances_to_zero(networks, mini):
@@ -108,7 +112,7 @@ def test_a_cell_has_the_same_bits_whatever_came_before(networks, mini):
 
 
 def test_two_splits_in_one_sweep(networks, mini):
-    other = replace(mini, inputs=mini.inputs[:20] * 2, targets=mini.targets[:20])
+    other = replace(mini, samples=(mini.inputs[:20] * 2, mini.targets[:20]))
     net, plane = networks["mlp"], plane_of(networks["mlp"])
     both = Evaluator(net, plane, {"train": mini, "test": other}, LOSSES["crossentropy"], batch_size=8)
     np.testing.assert_allclose(fields(both, POINTS, "test"), naive(net, plane, other, POINTS), rtol=2e-5)
@@ -204,13 +208,19 @@ class Viewing(nn.Module):
 def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
     """The resident data stay as they are (they were multiplied again and again), and nothing crashes."""
     data = replace(
-        mini, inputs=mini.inputs.expand(-1, 2, -1, -1).contiguous() if make is Viewing else mini.inputs.clone()
+        mini,
+        samples=(
+            mini.inputs.expand(-1, 2, -1, -1).contiguous() if make is Viewing else mini.inputs.clone(),
+            mini.targets,
+        ),
     )
     if make is Viewing:
-        data = replace(data, inputs=data.inputs[:, :, :14].contiguous(memory_format=torch.channels_last))
+        data = replace(
+            data, samples=(data.inputs[:, :, :14].contiguous(memory_format=torch.channels_last), data.targets)
+        )
     kept, net = data.inputs.clone(), seeded(make)
     plane = plane_of(net)
-    fresh = replace(data, inputs=data.inputs.contiguous())
+    fresh = replace(data, samples=(data.inputs.contiguous(), data.targets))
     exact = []
     for a, b in POINTS:
         with moved(net, plane.point(a, b)), torch.no_grad():
@@ -222,9 +232,9 @@ def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
         np.testing.assert_allclose(fields(evaluator, POINTS)[:, 0], exact, rtol=1e-5)
     torch.testing.assert_close(data.inputs, kept, rtol=0, atol=0)
     operator = Hessian(net, data, LOSSES["crossentropy"], batch_size=16)
-    first = operator.gradient()
-    assert operator.gradient()[0] == first[0] == pytest.approx(exact[0], rel=1e-5)
-    choose_path(net, data.inputs[:4])
+    before = operator.gradient()
+    assert operator.gradient()[0] == before[0] == pytest.approx(exact[0], rel=1e-5)
+    choose_path(net, LOSSES["crossentropy"], first(data))
     torch.testing.assert_close(data.inputs, kept, rtol=0, atol=0)
 
 
@@ -234,7 +244,7 @@ def test_several_points_in_one_call_of_a_folded_network_have_its_tiny_losses(net
     at = tensors(net)
     scale = {name: value if name.startswith("linear") else torch.zeros_like(value) for name, value in at.items()}
     with torch.no_grad():
-        data = replace(mini, targets=net(mini.inputs).argmax(1))
+        data = replace(mini, samples=(mini.inputs, net(mini.inputs).argmax(1)))
         margin = net(mini.inputs).topk(2).values.diff().abs()
     data = data.take(margin[:, 0] > margin.median())
     plane, points = Affine(at, scale), [(0.0, 0.0), (30.0, 0.0), (50.0, 0.0)]
@@ -263,7 +273,7 @@ def test_float32_is_as_exact_as_promised(networks, mini):
     plane = Affine(at, noise, scale)
     with torch.no_grad():
         targets = net(mini.inputs).argmax(1)
-    right, wrong = replace(mini, targets=targets), replace(mini, targets=(targets + 1) % 10)
+    right, wrong = (replace(mini, samples=(mini.inputs, labels)) for labels in (targets, (targets + 1) % 10))
     seen = []
     for data, points in ((right, [(0, 0.3), (0, 1), (0, 3)]), (wrong, [(0.1, 1.0), (0, 10), (1, 3)])):
         exact = naive(net, double(plane), data, points)[:, 0]
@@ -280,14 +290,14 @@ def test_float32_is_as_exact_as_promised(networks, mini):
 
 def many(mini, times=60):
     noise = torch.randn(50 * times, *mini.inputs.shape[1:], generator=torch.Generator().manual_seed(0))
-    return replace(mini, inputs=mini.inputs.repeat(times, 1, 1, 1) + noise, targets=mini.targets.repeat(times))
+    return replace(mini, samples=(mini.inputs.repeat(times, 1, 1, 1) + noise, mini.targets.repeat(times)))
 
 
 def test_a_tolerance_uses_the_first_samples_of_one_order(networks, mini):
     net, plane, data = networks["mlp"], plane_of(networks["mlp"]), many(mini)
     evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, tolerance=Tolerance(0.05))
     rows = evaluator(POINTS)
-    order = evaluator.data["train"][2]
+    order = evaluator.data["train"].order
     assert sorted(order.tolist()) == list(range(3000))
     for (a, b), row in zip(POINTS, rows[:, 0], strict=True):
         n = int(row[0])

@@ -4,12 +4,16 @@ from conftest import seeded
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from lossatlas.data import LOSSES, Dataset
+from lossatlas.data import LOSSES, Dataset, Losses
 from lossatlas.evaluation import Evaluator, choose_path
 from lossatlas.evaluation.folding import Folded, NotFoldable
 from lossatlas.hessian import Hessian
 from lossatlas.space import Affine, random_direction, tensors
 from models import MODELS, build
+
+
+def path_of(net, inputs):
+    return choose_path(net, lambda model, batch: Losses(model(batch[0]).flatten(1).mean(1)), (inputs, inputs))
 
 
 def same(net, x, tolerance=1e-5):
@@ -137,8 +141,8 @@ def test_only_what_nobody_else_reads_is_overwritten():
 
 
 def test_a_sum_larger_than_its_overwritten_operand_is_noticed():
-    assert choose_path(seeded(Reused), torch.randn(2, 3, 5, 5)) == (True, "")
-    good, reason = choose_path(seeded(Broadcast), torch.randn(2, 3, 5, 5))
+    assert path_of(seeded(Reused), torch.randn(2, 3, 5, 5)) == (True, "")
+    good, reason = path_of(seeded(Broadcast), torch.randn(2, 3, 5, 5))
     assert not good
     assert "shape" in reason
 
@@ -154,9 +158,9 @@ def test_layers_whose_weight_is_computed_are_not_folded_and_nothing_more(norm):
                         nn.Flatten(), nn.Linear(64, 3)).eval()  # fmt: skip
     inputs, targets = torch.randn(12, 1, 8, 8), torch.randint(0, 3, (12,))
     expected = float(nn.functional.cross_entropy(net(inputs), targets))
-    assert choose_path(net, inputs[:4]) == (True, "")
-    assert choose_path(net[:3], inputs[:4]) == (False, "it has no BatchNorm behind a convolution or linear layer")
-    data, at = Dataset("d", "train", inputs, targets, 3), tensors(net)
+    assert path_of(net, inputs[:4]) == (True, "")
+    assert path_of(net[:3], inputs[:4]) == (False, "it has no BatchNorm behind a convolution or linear layer")
+    data, at = Dataset("d", "train", (inputs, targets), 3), tensors(net)
     plane = Affine(at, random_direction(at, "filter", "biasbn", 1))
     for folded in (False, True):
         evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], folded=folded)
@@ -166,7 +170,7 @@ def test_layers_whose_weight_is_computed_are_not_folded_and_nothing_more(norm):
     assert loss == pytest.approx(expected, rel=1e-5)
     v = gradient / gradient.norm()
     double = Hessian(
-        net.double(), Dataset("d", "train", inputs.double(), targets, 3), LOSSES["crossentropy"], folded=False
+        net.double(), Dataset("d", "train", (inputs.double(), targets), 3), LOSSES["crossentropy"], folded=False
     )
     torch.testing.assert_close(
         operator(v).double(), double(v.double()), rtol=1e-3, atol=1e-3 * float(double(v.double()).norm())

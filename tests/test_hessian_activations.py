@@ -16,8 +16,8 @@ LOSS = LOSSES["crossentropy"]
 
 def sample(shape: tuple[int, ...], n: int = 6) -> Dataset:
     g = torch.Generator().manual_seed(3)
-    return Dataset("noise", "train", torch.randn(n, *shape, generator=g, dtype=torch.float64),
-                   torch.randint(0, 3, (n,), generator=g), 3)  # fmt: skip
+    return Dataset("noise", "train", (torch.randn(n, *shape, generator=g, dtype=torch.float64),
+                   torch.randint(0, 3, (n,), generator=g)), 3)  # fmt: skip
 
 
 class Overwriting(nn.Module):

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 PACKAGE = ["errors", "landscape", "space", "data", "evaluation", "hessian", "record", "figures", "atlas"]
 PROGRAM = [
-    {"scheduler", "dataset_files", "h5_util"},
+    {"scheduler", "dataset_files", "h5_util", "factories"},
     {"dataloader", "models", "training"},
     {"options"},
     {"net_plotter"},

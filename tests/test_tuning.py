@@ -24,7 +24,7 @@ class Clock:
 
 @pytest.fixture
 def evaluator(networks, mini):
-    many = type(mini)("many", "train", mini.inputs.repeat(60, 1, 1, 1), mini.targets.repeat(60), 10)
+    many = type(mini)("many", "train", (mini.inputs.repeat(60, 1, 1, 1), mini.targets.repeat(60)), 10)
     return Evaluator(networks["mlp"], plane_of(networks["mlp"]), {"train": many}, LOSSES["mse"])
 
 
@@ -91,7 +91,7 @@ def test_points_that_cannot_be_mapped_go_one_by_one(networks, mini, monkeypatch)
 
 
 def test_batches_go_side_by_side_where_threads_do_not_help_each_other(networks, mini, monkeypatch):
-    many = type(mini)("many", "train", mini.inputs.repeat(60, 1, 1, 1), mini.targets.repeat(60), 10)
+    many = type(mini)("many", "train", (mini.inputs.repeat(60, 1, 1, 1), mini.targets.repeat(60)), 10)
     evaluator = Evaluator(networks["conv"], plane_of(networks["conv"]), {"train": many}, LOSSES["mse"], folded=True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     run(

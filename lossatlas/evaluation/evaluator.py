@@ -7,29 +7,29 @@ Data, origin and directions stay on the device; a point costs one step over the 
 without a synchronization per batch. What the network returns is turned into float64 before the loss is computed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from lossatlas.data.dataset import Dataset
-from lossatlas.data.losses import Batch, Loss, Losses
+from lossatlas.data.dataset import AnyData
+from lossatlas.data.losses import Batch, Loss, Losses, output_of
 from lossatlas.evaluation.folding import Folded, NotFoldable
 from lossatlas.evaluation.graphs import Graphs
 from lossatlas.evaluation.lanes import Lanes, copied, replicas
 from lossatlas.evaluation.places import AffinePlace, AnyPlace
 from lossatlas.evaluation.precision import PRECISIONS, Lowered, in_float64, set_numerics
+from lossatlas.evaluation.resident import Resident, is_changed, sample_of
 from lossatlas.landscape.statistics import CLAMPED, LEAST_SE, PENALTY, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.space.planes import Affine, Plane
 
-SHUFFLE = 0  # seed of the one order in which samples are drawn when not all of them are used
 SAMPLES_PER_LOSS = 1024  # where several points go into one call: the loss takes many small steps
 MOST_GRAPHS = 512  # batches that are captured as CUDA graphs; with more, launches do not matter
-Inputs = tuple[Tensor, Tensor, Tensor]  # samples, targets, and the shuffled order of their numbers
 
 
 class Evaluator:
@@ -49,7 +49,7 @@ class Evaluator:
         self,
         net: nn.Module,
         plane: Plane,
-        data: Mapping[str, Dataset],
+        data: Mapping[str, AnyData],
         loss: Loss,
         *,
         batch_size: int = 64,
@@ -75,13 +75,13 @@ class Evaluator:
                      for split in self.data}  # fmt: skip
 
     def arrange(
-        self, net: nn.Module, plane: Plane, data: Mapping[str, Dataset], folded: bool, channels_last: bool
+        self, net: nn.Module, plane: Plane, data: Mapping[str, AnyData], folded: bool, channels_last: bool
     ) -> None:
         """Put network and data in place, and compute two samples."""
         dtype, forward = PRECISIONS[self.precision]
         self.channels_last = channels_last
         self.net = own_copy(net, self.device, dtype)
-        self.data = {split: placed(d, self.device, forward, channels_last) for split, d in data.items()}
+        self.data = {split: Resident(d, self.device, forward, channels_last) for split, d in data.items()}
         self.place = (
             AffinePlace(self.net, plane, channels_last) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
         )
@@ -92,12 +92,14 @@ class Evaluator:
             model.register_forward_hook(in_float64)
         self.side: Lanes[nn.Module] | None = None
         self.graphs = Graphs(self.add) if self.device.type == "cuda" else None
-        inputs, targets, _ = next(iter(self.data.values()))
-        sample = inputs[:2].clone()
+        first = next(iter(self.data.values()))
+        sample = first.few()
         with torch.inference_mode():
             self.refresh()
-            self.metrics = tuple(self.loss(self.model, (sample, targets[:2])).metrics)
-        self.overwrites = is_changed(sample, inputs[:2])
+            self.metrics = tuple(self.loss(self.model, sample).metrics)
+        if is_changed(sample, first.few()):
+            for samples in self.data.values():
+                samples.overwritten = True
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -122,7 +124,7 @@ class Evaluator:
         for (split, sums), row in zip(self.sums.items(), before, strict=True):
             if np.isnan(row[0]) and self.tolerance.exact:
                 sums.zero_()
-                self.cover(split, 0, len(self.data[split][1]), False)
+                self.cover(split, 0, len(self.data[split]), False)
             else:
                 self.refine(split, row)
             sums[CLAMPED] = clamped
@@ -131,7 +133,7 @@ class Evaluator:
 
     def refine(self, split: str, before: np.ndarray) -> None:
         """Add samples in the shuffled order until the standard error is small enough."""
-        sums, population = self.sums[split], len(self.data[split][1])
+        sums, population = self.sums[split], len(self.data[split])
         sums.copy_(torch.from_numpy(np.nan_to_num(before, nan=0.0) if np.isnan(before[0]) else before))
         used = 0 if np.isnan(before[0]) else int(before[0])
         while (wanted := self.tolerance.samples(sums.cpu().numpy(), population)) > used:
@@ -152,8 +154,7 @@ class Evaluator:
 
     def cover(self, split: str, start: int, stop: int, shuffled: bool) -> int:
         """Add whole batches of samples from start on to the sums of a split, at least up to stop; returns where it ends."""
-        population = len(self.data[split][1])
-        ranges = [(first, min(last, population)) for first, last in spans(start, stop, self.batch_size)]
+        ranges = list(self.data[split].spans(start, stop, self.batch_size))
         if self.lanes > 1:
             for row, penalty in self.beside().map(partial(self.in_lane, split, shuffled), ranges):
                 self.include(split, row, penalty)
@@ -178,7 +179,7 @@ class Evaluator:
 
     def sweep(self, split: str, start: int, stop: int, shuffled: bool) -> None:
         """Add one batch, the samples from start to stop, to the sums of a split."""
-        if self.graphs is None or len(self.data[split][1]) > MOST_GRAPHS * self.batch_size:
+        if self.graphs is None or len(self.data[split]) > MOST_GRAPHS * self.batch_size:
             self.add(split, start, stop, shuffled)
         else:
             self.graphs.run(self.sums[split], split, start, stop, shuffled)
@@ -190,7 +191,7 @@ class Evaluator:
         self, model: nn.Module, split: str, start: int, stop: int, shuffled: bool
     ) -> tuple[Tensor, Tensor | None]:
         """The sums of one batch, and the loss's term of the parameters."""
-        found = self.loss(model, self.batch(split, start, stop, shuffled))
+        found = self.loss(model, self.data[split].batch(start, stop, shuffled))
         return self.totals(found), found.penalty
 
     def include(self, split: str, row: Tensor, penalty: Tensor | None) -> None:
@@ -198,21 +199,13 @@ class Evaluator:
         if penalty is not None:
             self.sums[split][PENALTY] = penalty.double()
 
-    def batch(self, split: str, start: int, stop: int, shuffled: bool) -> Batch:
-        inputs, targets, order = self.data[split]
-        if not shuffled:
-            part = inputs[start:stop]
-            return part.clone() if self.overwrites else part, targets[start:stop]
-        index = order[start:stop]
-        if inputs.dim() != 4 or not self.channels_last:
-            return inputs[index], targets[index]
-        return inputs.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2), targets[index]  # stays channels-last
-
     def totals(self, losses: Losses) -> Tensor:
         """(statistics,): sums over the samples of one batch, in float64."""
         loss = losses.per_sample.double()
         square = loss * loss
         powers = torch.stack([torch.ones_like(loss), loss, square, square * loss, square * square])
+        if not losses.spread:
+            powers[2:] = torch.nan
         if losses.weights is None:
             by_weight = [powers.sum(1)] * 3
         else:
@@ -230,57 +223,63 @@ class Evaluator:
             raise TypeError("several points in one call need an affine plane")
         tensors, clamped = self.place.stack(np.array(points))
 
-        def totals(own: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            def model(x: Tensor) -> Tensor:  # in small batches, whose activations stay in the cache
-                return torch.cat([functional_call(self.net, own, (part,)) for part in x.split(self.batch_size)])
+        def totals(own: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+            def model(*arguments: Any, **named: Any) -> Any:
+                if named or len(arguments) > 1 or not isinstance(arguments[0], Tensor):
+                    return functional_call(self.net, own, arguments, named)
+                # In small batches, whose activations stay in the cache.
+                return torch.cat([functional_call(self.net, own, (x,)) for x in arguments[0].split(self.batch_size)])
 
-            losses = self.loss(model, (inputs, targets))
+            losses = self.loss(model, batch)
             row = self.totals(losses)
             return row, row[0] * 0 if losses.penalty is None else losses.penalty.double()
 
         result = []
-        for split, (_, all_targets, _) in self.data.items():
+        for samples in self.data.values():
             sums = torch.zeros(len(points), len(self.columns), dtype=torch.float64, device=self.device)
-            for start, stop in spans(0, len(all_targets), max(self.batch_size, SAMPLES_PER_LOSS)):
-                inputs, targets = self.batch(split, start, stop, False)
-                rows, penalty = vmap(totals, in_dims=(0, None, None))(tensors, inputs, targets)
+            for start, stop in samples.spans(0, len(samples), max(self.batch_size, SAMPLES_PER_LOSS)):
+                rows, penalty = vmap(totals, in_dims=(0, None))(tensors, samples.batch(start, stop))
                 sums += rows
             sums[:, PENALTY], sums[:, CLAMPED] = penalty, clamped
             result.append(sums)
         return torch.stack(result, dim=1).cpu().numpy()
 
 
-def is_changed(sample: Tensor, original: Tensor) -> bool:
-    """Whether something has written into this copy of a tensor since it was made (outside of inference mode).
-
-    Writes that change nothing are counted by torch; writes through `.data` are not, but change something.
-    """
-    return sample._version > 0 or not torch.equal(sample, original)
-
-
-def spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-    """Ranges of `size` samples from start on; the last one may end behind `stop`."""
-    for first in range(start, stop, size):
-        yield first, first + size
-
-
-def choose_path(net: nn.Module, inputs: Tensor) -> tuple[bool, str]:
-    """Whether to evaluate a network with BatchNorm folded, and why not; checked on a few inputs (B, ...)."""
+def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
+    """Whether to evaluate a network with BatchNorm folded, and why not; checked on what the loss asks of it for a batch."""
+    asked = Asked(net.eval())
     try:
+        with torch.inference_mode():
+            loss(asked, sample_of(batch))
         folded = Folded(copied(net).eval())
         with torch.inference_mode():
-            expected, found = net.eval()(sample_of(inputs)), folded.net(sample_of(inputs))
+            for arguments, named, expected in asked.calls:
+                found = output_of(folded.net(*sample_of(arguments), **sample_of(named)))
+                error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
+                if not error <= 1e-3:
+                    return False, f"folding would change its output by {error:.1e}"
     except NotFoldable as reason:
         return False, str(reason)
     except RuntimeError as reason:  # an addition that broadcasts the output which it would overwrite
         return False, str(reason).splitlines()[0][:120]
-    error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
-    return (True, "") if error <= 1e-3 else (False, f"folding would change its output by {error:.1e}")
+    return True, ""
 
 
-def sample_of(inputs: Tensor) -> Tensor:
-    """A copy that a network may overwrite, contiguous, as every network takes it."""
-    return inputs.clone(memory_format=torch.contiguous_format)
+class Asked:
+    """Stands for a network, and remembers what a loss asks of it: nothing but outputs, or it cannot be folded."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any], Tensor]] = []
+        self.net = net
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        kept = sample_of(arguments), sample_of(named)
+        output = self.net(*arguments, **named)
+        self.calls.append((*kept, output_of(output)))
+        return output
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotFoldable(f"the loss looks at '{name}' of the network")
 
 
 def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -292,15 +291,3 @@ def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mod
     if all(t.device == device and t.dtype in (dtype, torch.int64) for t in own):
         return copied(net, {id(t): t for t in own}).eval()
     return copied(net).to(device, dtype).eval().requires_grad_(False)
-
-
-def placed(data: Dataset, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> Inputs:
-    """Samples on the device, images in channels-last order, which is the faster one on CPU and GPU alike."""
-    inputs = data.inputs.to(device)
-    if inputs.is_floating_point():
-        inputs = inputs.to(dtype)
-    if inputs.dim() == 4:
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        inputs = inputs.contiguous(memory_format=layout)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(SHUFFLE))
-    return inputs, data.targets.to(device), order.to(device)

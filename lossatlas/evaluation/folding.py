@@ -129,7 +129,7 @@ class FoldedFunction:
         self.net = traced
         self.kept = set(traced.state_dict())
 
-    def __call__(self, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    def __call__(self, tensors: Mapping[str, Tensor], *inputs: Any, **named: Any) -> Any:
         own = {name: tensors[first] for name, first in self.names.items()}
         used = {name: value for name, value in own.items() if name in self.kept}
         for layer, norm, eps in self.folds:
@@ -137,7 +137,7 @@ class FoldedFunction:
                 own[f"{layer}.weight"], own.get(f"{layer}.bias"), own.get(f"{norm}.weight"), own.get(f"{norm}.bias"),
                 own[f"{norm}.running_mean"], own[f"{norm}.running_var"], eps,
             )  # fmt: skip
-        return functional_call(self.net, used, (inputs,))
+        return functional_call(self.net, used, inputs, named)
 
 
 def foldable(traced: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:

@@ -1,5 +1,6 @@
 """Precisions of a forward pass, and the settings of the device that belong to them."""
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import torch
@@ -56,4 +57,13 @@ def set_numerics(device: torch.device, tf32: bool = False) -> None:
 
 def in_float64(module: Any, args: Any, output: Any) -> Any:
     """Forward hook: the loss is computed in float64, whatever the network computes in."""
-    return output.double() if isinstance(output, Tensor) and output.is_floating_point() else output
+    if isinstance(output, Tensor):
+        return output.double() if output.is_floating_point() else output
+    if isinstance(output, MutableMapping):  # as of Hugging Face: keeps its type and its other entries
+        for name, value in output.items():
+            output[name] = in_float64(module, args, value)
+        return output
+    if isinstance(output, list | tuple):
+        values = (in_float64(module, args, value) for value in output)
+        return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
+    return output

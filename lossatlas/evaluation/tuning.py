@@ -62,7 +62,7 @@ def tune(
     watch = Stopwatch(evaluator.device)
     evaluator.batch_size = BATCHES[evaluator.device.type][0]
     evaluator.lanes = lanes_of(evaluator)
-    samples = sum(len(targets) for _, targets, _ in evaluator.data.values())
+    samples = sum(len(samples) for samples in evaluator.data.values())
     point = samples * per_sample(evaluator, watch)
     watch.left = min(LONGEST, SHARE * cells * point)
     point = samples * choose_batch_size(evaluator, watch)
@@ -75,15 +75,15 @@ def tune(
 
 def lanes_of(evaluator: Evaluator) -> int:
     """The usual lanes for an evaluator's batches, on the CPU."""
-    samples = max(len(targets) for _, targets, _ in evaluator.data.values())
+    samples = max(len(samples) for samples in evaluator.data.values())
     threads = torch.get_num_threads() if evaluator.device.type == "cpu" else 1
     return usual_lanes(-(-samples // evaluator.batch_size), threads)
 
 
 def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
     """Seconds a sample takes, over a few batches of evaluator.batch_size."""
-    split, (_, targets, _) = next(iter(evaluator.data.items()))
-    size = min(len(targets), evaluator.batch_size * max(torch.get_num_threads(), 128 // evaluator.batch_size, 1))
+    split, samples = next(iter(evaluator.data.items()))
+    size = min(len(samples), evaluator.batch_size * max(torch.get_num_threads(), 128 // evaluator.batch_size, 1))
     return watch.time(lambda: evaluator.cover(split, 0, size, False)) / size
 
 
@@ -91,7 +91,7 @@ def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
     """Leaves the fastest batch size and lanes in the evaluator; returns its seconds per sample."""
     usual = evaluator.lanes
     best, cost = (evaluator.batch_size, usual), per_sample(evaluator, watch)
-    longest = max(len(targets) for _, targets, _ in evaluator.data.values())
+    longest = max(len(samples) for samples in evaluator.data.values())
     threads = torch.get_num_threads()
     ways = dict.fromkeys((usual, threads, 1) if evaluator.device.type == "cpu" else (1,))
     for lanes in ways:

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.data.dataset import Dataset
+from lossatlas.data.dataset import AnyData
 from lossatlas.data.losses import Batch, Loss
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.lanes import copied
 from lossatlas.evaluation.precision import in_float64
+from lossatlas.evaluation.resident import Resident
 from lossatlas.hessian.trace import FEWEST, standard_errors
 
 Reduce = Callable[[Tensor], Tensor]
@@ -38,7 +39,7 @@ class Activations:
     def __init__(
         self,
         net: nn.Module,
-        data: Dataset,
+        data: AnyData,
         loss: Loss,
         *,
         patterns: Sequence[str] = (),
@@ -53,9 +54,11 @@ class Activations:
             reduce or (lambda v: v),
         )
         first = next(self.net.parameters())
-        inputs = data.inputs.to(device, first.dtype) if data.inputs.is_floating_point() else data.inputs.to(device)
-        inputs = inputs.contiguous()  # which every network takes
-        self.batches = list(zip(inputs.split(batch_size), data.targets.to(device).split(batch_size), strict=True))
+        self.samples = Resident(
+            data, torch.device(device), first.dtype, channels_last=False
+        )  # which every network takes
+        self.samples.overwritten = True  # it may be
+        self.spans = list(self.samples.spans(0, len(data), batch_size))
         self.total = float(self.reduce(torch.tensor([self.weight()], dtype=torch.float64))[0])
         self.seen: list[tuple[str, str, Tensor]] = []
         self.net.register_forward_hook(in_float64)
@@ -73,12 +76,14 @@ class Activations:
 
     def given(self) -> Iterator[Batch]:
         """The batches, as copies, because a network may write into its input."""
-        yield from ((inputs.clone(), targets) for inputs, targets in self.batches)
+        for start, stop in self.spans:
+            yield self.samples.batch(start, stop)
 
     def weight(self) -> float:
         with torch.no_grad():
-            weights = [(self.loss(self.net, batch).weights, len(batch[1])) for batch in self.given()]
-        return sum(float(n) if w is None else float(w.double().sum()) for w, n in weights)
+            weights = [self.loss(self.net, batch).weights for batch in self.given()]
+        return sum(float(stop - start) if w is None else float(w.double().sum())
+                   for (start, stop), w in zip(self.spans, weights, strict=True))  # fmt: skip
 
     def watch_output(self, name: str, kind: str) -> Callable[..., Any]:
         return lambda module, args, output: self.watch(name, kind, output)
@@ -97,8 +102,7 @@ class Activations:
     def look(self) -> list[Layer]:
         """Which activations there are in one pass; a module that is called several times has one for each call."""
         self.seen = []
-        inputs, targets = next(self.given())
-        self.loss(self.net, (inputs[:1], targets[:1]))
+        self.loss(self.net, self.samples.few(1))
         counts = [sum(other == name for other, _, _ in self.seen) for name, _, _ in self.seen]
         names = [name if count == 1 else f"{name} (call {1 + sum(o == name for o, _, _ in self.seen[:k])})"
                  for k, ((name, _, _), count) in enumerate(zip(self.seen, counts, strict=True))]  # fmt: skip

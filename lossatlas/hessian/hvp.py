@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,14 @@ from torch.autograd import forward_ad
 from torch.func import grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.data.dataset import Dataset
+from lossatlas.data.dataset import AnyData
 from lossatlas.data.losses import Batch, Loss
+from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage
-from lossatlas.evaluation.evaluator import is_changed
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
 from lossatlas.evaluation.lanes import Lanes, copied, replicas, usual_lanes
 from lossatlas.evaluation.precision import in_float64, set_numerics
+from lossatlas.evaluation.resident import Resident, is_changed, of_inputs
 from lossatlas.hessian.lanczos import Operator
 from lossatlas.space.points import is_variance
 
@@ -66,7 +68,7 @@ class Hessian:
     def __init__(
         self,
         net: nn.Module,
-        data: Dataset,
+        data: AnyData,
         loss: Loss,
         *,
         parameters: Sequence[str] = (),
@@ -93,20 +95,21 @@ class Hessian:
         self.shapes = [p.shape for p in self.parameters]
         self.size = sum(p.numel() for p in self.parameters)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
-        inputs = data.inputs.to(device, self.dtype) if data.inputs.is_floating_point() else data.inputs.to(device)
-        targets = data.targets.to(device)
-        last = inputs.dim() == 4 and self.takes_channels_last(inputs[:2], targets[:2])
-        inputs = inputs.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        images = any(isinstance(x, Tensor) and x.dim() == 4 for _, x in leaves(next(iter(data.batches(1)))))
+        samples = Resident(data, self.device, self.dtype, channels_last=True)
+        if images and not self.takes(samples.few()):
+            samples = Resident(data, self.device, self.dtype, channels_last=False)
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
         size = batch_size or usual_batch_size(len(data), self.device.type, threads)
-        self.batches: list[Batch] = list(zip(inputs.split(size), targets.split(size), strict=True))
-        sample = inputs[:2].clone()
+        self.samples, self.spans = samples, list(samples.spans(0, len(samples), size))
+        sample = samples.few()
         with torch.no_grad():
-            loss(self.net, (sample, targets[:2]))
-            self.overwrites = is_changed(sample, inputs[:2])
+            loss(self.net, sample)
+            samples.overwritten = is_changed(sample, samples.few())
             weights = [loss(self.net, batch).weights for batch in self.given()]
         own = sum(
-            float(len(b[1]) if w is None else w.double().sum()) for b, w in zip(self.batches, weights, strict=True)
+            float(stop - start if w is None else w.double().sum())
+            for (start, stop), w in zip(self.spans, weights, strict=True)
         )
         self.total = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
         self.share = own / self.total  # of the term of the parameters alone, which every rank would add
@@ -117,7 +120,7 @@ class Hessian:
         if compiled and not self.folded:
             raise BadUsage(f"only what is folded can be compiled; this network is not: {self.why_not_folded}")
         self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
-        count = lanes or usual_lanes(len(self.batches), max(1, min(threads, IN_FLIGHT // size)))
+        count = lanes or usual_lanes(len(self.spans), max(1, min(threads, IN_FLIGHT // size)))
         self.side = Lanes([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
 
     @property
@@ -135,15 +138,13 @@ class Hessian:
         tensors = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
         parameters, generator = [tensors[name] for name in self.names], torch.Generator().manual_seed(0)
         vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
-        inputs, targets = (tensor[:CHECKED].clone() for tensor in self.batches[0])
-        inputs = inputs.double() if inputs.is_floating_point() else inputs
-        again = inputs.clone()
+        batch, again = (of_inputs(self.samples.few(CHECKED), doubled) for _ in range(2))
         try:
             folded = Twin(self.net, FoldedFunction(self.net))
             with forward_ad.dual_level():
-                found = self.forwards(parameters, tensors, vectors, self.names, folded, (0, (inputs, targets)))
+                found = self.forwards(parameters, tensors, vectors, self.names, folded, (0, batch))
             with sdpa_kernel(SDPBackend.MATH):
-                expected = self.backwards(vectors, parameters, Twin(twin, None), (1, (again, targets)))
+                expected = self.backwards(vectors, parameters, Twin(twin, None), (1, again))
             error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
             reason = "" if error <= 1e-6 else f"it would change a product by {error:.1e}"
         except (NotFoldable, RuntimeError, NotImplementedError, AttributeError) as error:
@@ -152,19 +153,19 @@ class Hessian:
             self.twin = folded
         return reason
 
-    def takes_channels_last(self, inputs: Tensor, targets: Tensor) -> bool:
-        """Whether the network computes images in this order; `view` does not."""
+    def takes(self, batch: Batch) -> bool:
+        """Whether the network computes images in channels-last order; `view` does not."""
         try:
             with torch.no_grad():
-                self.loss(self.net, (inputs.clone(memory_format=torch.channels_last), targets))
+                self.loss(self.net, batch)
         except RuntimeError:
             return False
         return True
 
     def given(self) -> Iterator[Batch]:
         """The batches, as copies where the network writes into its input."""
-        for inputs, targets in self.batches:
-            yield inputs.clone() if self.overwrites else inputs, targets
+        for start, stop in self.spans:
+            yield self.samples.batch(start, stop)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter and buffer of the network by name."""
@@ -202,7 +203,7 @@ class Hessian:
             chosen_names = [self.names[k] for k in chosen]
             if self.compiled is not None and names is None:
                 for batch in self.given():
-                    total += flatten(self.compiled(parameters, tensors, pieces, *batch), parameters)
+                    total += flatten(self.compiled(parameters, tensors, pieces, batch), parameters)
             else:
                 with forward_ad.dual_level():  # one for all threads, because it belongs to the process
                     for part in self.each(partial(self.forwards, parameters, tensors, pieces, chosen_names)):
@@ -238,7 +239,7 @@ class Hessian:
         moving = [forward_ad.make_dual(p.detach().requires_grad_(True), v.detach())
                   for p, v in zip(parameters, vectors, strict=True)]  # fmt: skip
         own = {**tensors, **dict(zip(names, moving, strict=True))}
-        value = self.part(lambda x: in_float64(None, None, function(own, x)), item[1])
+        value = self.part(lambda *a, **k: in_float64(None, None, function(own, *a, **k)), item[1])
         gradients = torch.autograd.grad(value, moving, allow_unused=True)
         return flatten([None if g is None else forward_ad.unpack_dual(g).tangent for g in gradients], parameters)
 
@@ -247,8 +248,7 @@ class Hessian:
         parameters: Sequence[Tensor],
         tensors: dict[str, Tensor],
         vectors: Sequence[Tensor],
-        inputs: Tensor,
-        targets: Tensor,
+        batch: Batch,
     ) -> list[Tensor]:
         """The same in the form that torch.compile takes."""
         function = self.twin.function
@@ -256,7 +256,7 @@ class Hessian:
 
         def part(*moving: Tensor) -> Tensor:
             own = {**tensors, **dict(zip(self.names, moving, strict=True))}
-            return self.part(lambda x: in_float64(None, None, function(own, x)), (inputs, targets))
+            return self.part(lambda *a, **k: in_float64(None, None, function(own, *a, **k)), batch)
 
         gradient = grad(part, argnums=tuple(range(len(parameters))))
         return list(jvp(gradient, tuple(p.detach() for p in parameters), tuple(v.detach() for v in vectors))[1])
@@ -286,7 +286,7 @@ class Hessian:
             total += part
         return float(self.reduce(total[:1].cpu())[0]), self.reduce(total[1:].to(self.dtype))
 
-    def part(self, model: Callable[[Tensor], Tensor], batch: Batch, penalty: bool = False) -> Tensor:
+    def part(self, model: Callable[..., Any], batch: Batch, penalty: bool = False) -> Tensor:
         losses = self.loss(model, batch)
         if losses.penalty is not None and not isinstance(model, nn.Module):
             raise NotFoldable("the loss has a term of the parameters")
@@ -330,6 +330,10 @@ def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
 def usual_batch_size(samples: int, device: str, threads: int) -> int:
     """The largest one; smaller where there would not be a batch for each thread."""
     return max(SMALLEST, min(LARGEST[device], -(-samples // threads)))
+
+
+def doubled(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def unflatten(vector: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
