@@ -260,15 +260,16 @@ def new_direction(
     checkpoint: str,
 ) -> "dict[str, Tensor]":
     from lossatlas.space import random_direction, scale_to, target_direction
+    from lossatlas.space.directions import norm_parameters, seed_of
 
     if target is not None:
         return target_direction(origin, target)
+    norms = norm_parameters(curvature.net)
     if axis.kind == "file":
         if is_findings(axis.file):
             say_eigenvalue(axis, checkpoint)
-        return scale_to(from_file(axis, curvature.net), origin, axis.norm, axis.ignore)
+        return scale_to(from_file(axis, curvature.net), origin, axis.norm, axis.ignore, norms)
     if axis.kind != "random":
         made = curvature.gradient() if axis.kind == "gradient" else curvature.eigenvector(axis.number)
-        return scale_to(made, origin, axis.norm or "unit", axis.ignore)
-    seed = int(np.random.SeedSequence([choice.seed, choice.idx, k]).generate_state(2, np.uint32)[0])
-    return random_direction(origin, axis.norm, axis.ignore, seed)
+        return scale_to(made, origin, axis.norm or "unit", axis.ignore, norms)
+    return random_direction(origin, axis.norm, axis.ignore, seed_of(choice.seed, choice.idx, k), norms)

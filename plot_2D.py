@@ -8,7 +8,7 @@ python plot_2D.py --surf_file FILE.h5 --vmin 0.1 --vmax 10 --vlevel 0.5
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,11 @@ import numpy as np
 import options
 from lossatlas import figures
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
-from lossatlas.figures import Scale
+from lossatlas.figures.maps import contour, draw_trajectory, filled, flat_figure, heat, panel
+from lossatlas.figures.solids import solid_figure
 from lossatlas.landscape import Surface
 from lossatlas.record import read_projection, read_surface
 from lossatlas.record.trajectories import projection_plane
-
-MAP = "viridis"
-NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,28 +36,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--zlim", type=options.finite, help="top of the 3-D figure")
     options.add_looks(p)
     return p
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One surface to draw: the part of the grid that is complete for contours, all of it for the heat map."""
-
-    label: str
-    x: np.ndarray  # (nx,)
-    y: np.ndarray  # (ny,)
-    values: np.ndarray  # (ny, nx); NaN where not done, or where the value is not a number
-    done: np.ndarray  # (ny, nx)
-    rows: np.ndarray
-    columns: np.ndarray
-
-    @property
-    def part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y and values of the finest complete sub-grid."""
-        return self.x[self.columns], self.y[self.rows], self.values[np.ix_(self.rows, self.columns)]
-
-    @property
-    def note(self) -> str:
-        return "" if self.done.all() else f"unfinished: {self.done.sum()} of {self.done.size} cells"
 
 
 def draw(
@@ -145,94 +121,6 @@ def read_square(path: Path) -> Surface:
     return surface
 
 
-def panel(surface: Surface, name: str, label: str) -> Panel:
-    assert surface.grid.y is not None
-    rows, columns = surface.complete_part()
-    return Panel(label, surface.grid.x, surface.grid.y, surface.fields[name], surface.done, rows, columns)
-
-
-def flat_figure(
-    plt: Any, panels: Sequence[Panel], scale: Scale, name: str, one: Callable[..., Any], trajectory: Any
-) -> Any:
-    """Panels side by side with one scale, and a colour bar where colours carry the value."""
-    fig, axes = plt.subplots(
-        1, len(panels), figsize=(3.9 * len(panels) + 0.7, 3.9), squeeze=False, sharey=True, layout="compressed"
-    )
-    axes[0, 0].set_ylabel("y")
-    for axis, p in zip(axes[0], panels, strict=True):
-        mappable = one(axis, p, scale)
-        mark_cells(axis, p)
-        axis.set(xlabel="x", aspect="equal", xlim=(p.x[0], p.x[-1]), ylim=(p.y[0], p.y[-1]))
-        axis.set_box_aspect(1 if np.ptp(p.y) / np.ptp(p.x) > 4 or np.ptp(p.x) / np.ptp(p.y) > 4 else None)
-        title = p.label if len(panels) > 1 else figures.title_of(name)
-        axis.set_title(f"{title}\n{p.note}" if p.note else title)
-        if trajectory is not None:
-            draw_trajectory(axis, trajectory)
-    bar = fig.colorbar(mappable, ax=axes[0].tolist(), extend=scale.extend, label=figures.title_of(name), pad=0.02)
-    plain_ticks(bar.ax.yaxis, scale)
-    return fig
-
-
-def contour(axis: Any, p: Panel, scale: Scale) -> Any:
-    from matplotlib import cm
-    from matplotlib.colors import Normalize
-
-    x, y, z = p.part
-    lines = axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), cmap=MAP, vmin=scale.limits[0],
-                         vmax=scale.limits[1], linewidths=1.1)  # fmt: skip
-    axis.clabel(lines, lines.levels[::2], fontsize=7, fmt=scale.text, inline_spacing=2)
-    return cm.ScalarMappable(Normalize(*scale.limits), MAP)
-
-
-def filled(axis: Any, p: Panel, scale: Scale) -> Any:
-    x, y, z = p.part
-    bounds = np.union1d(scale.height(scale.levels), scale.limits)
-    mesh = axis.contourf(x, y, scale.height(z), levels=bounds, cmap=MAP, extend=scale.extend,
-                         vmin=scale.limits[0], vmax=scale.limits[1])  # fmt: skip
-    axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), colors="white", linewidths=0.4, alpha=0.6)
-    return mesh
-
-
-def heat(axis: Any, p: Panel, scale: Scale) -> Any:
-    return axis.pcolormesh(edges(p.x), edges(p.y), np.ma.masked_invalid(scale.height(p.values)), cmap=MAP,
-                           vmin=scale.limits[0], vmax=scale.limits[1], rasterized=True)  # fmt: skip
-
-
-def edges(centres: np.ndarray) -> np.ndarray:
-    middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
-
-
-def mark_cells(axis: Any, p: Panel) -> None:
-    """Grey cells where nothing is computed, red crosses where the value is not finite; never mistaken for a colour."""
-    from matplotlib.colors import ListedColormap
-
-    if not p.done.all():
-        grey = np.ma.masked_where(p.done, np.ones(p.done.shape))
-        axis.pcolormesh(edges(p.x), edges(p.y), grey, cmap=ListedColormap([NOT_DONE]), zorder=0.5)
-    bad = p.done & ~np.isfinite(p.values)
-    if bad.any():
-        x, y = np.meshgrid(p.x, p.y)
-        axis.plot(x[bad], y[bad], "x", color=NOT_FINITE, markersize=4, clip_on=False, label="not finite", zorder=5)
-        axis.legend(loc="upper right", fontsize="small", framealpha=0.9)
-
-
-def plain_ticks(axis: Any, scale: Scale) -> None:
-    """Tick labels as plain numbers at the contour levels."""
-    levels = scale.levels if len(scale.levels) < 12 else scale.levels[:: 1 + len(scale.levels) // 12]
-    axis.set_ticks(scale.height(levels), labels=[figures.number(level) for level in levels], minor=False)
-    axis.set_ticks([], minor=True)
-
-
-def draw_trajectory(axis: Any, trajectory: tuple[np.ndarray, np.ndarray, Sequence[float]]) -> None:
-    x, y, explained = trajectory
-    axis.plot(x, y, ".-", color="black", linewidth=1, markersize=4)
-    axis.plot(x[-1:], y[-1:], "*", color="black", markersize=9)
-    if len(explained) >= 2:
-        axis.set_xlabel(f"1st principal component: {100 * explained[0]:.2f} %")
-        axis.set_ylabel(f"2nd principal component: {100 * explained[1]:.2f} %")
-
-
 def draw_path(proj_file: str | Path, dir_file: str | Path | None = None, show: bool = False) -> list[Path]:
     """Draw a projected trajectory by itself, as <proj_file>.pdf and .png."""
     trajectory = read_projection(proj_file, dir_file)
@@ -243,42 +131,6 @@ def draw_path(proj_file: str | Path, dir_file: str | Path | None = None, show: b
         draw_trajectory(axis, trajectory)
         axis.margins(0.08)
         return figures.save(fig, str(proj_file))
-
-
-def solid_figure(plt: Any, panels: Sequence[Panel], scale: Scale, name: str, zlim: float | None) -> Any:
-    """3-D surfaces side by side, with the same heights and colours."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    floor, ceiling = scale.limits
-    if zlim is not None:
-        if zlim <= scale.low:
-            raise BadUsage(f"--zlim {zlim:g} is not above the lowest value, {scale.low:g}")
-        ceiling = float(np.log10(zlim) if scale.log else zlim)
-
-    fig = plt.figure(figsize=(5.2 * len(panels), 4.6))
-    for k, p in enumerate(panels):
-        axis = fig.add_subplot(1, len(panels), k + 1, projection="3d", computed_zorder=False)
-        x, y, z = p.part
-        axis.plot_surface(*np.meshgrid(x, y), np.minimum(scale.height(z), ceiling), cmap=MAP, vmin=floor,
-                          vmax=scale.limits[1], rstride=1, cstride=1, linewidth=0.15, edgecolor=(1, 1, 1, 0.25),
-                          antialiased=True)  # fmt: skip
-        axis.set_zlim(floor, ceiling)
-        axis.zaxis.set_major_locator(MaxNLocator(5, integer=scale.log and ceiling - floor > 2))
-        axis.zaxis.set_major_formatter(FuncFormatter(lambda height, _: scale.text(height)))
-        for flat in (axis.xaxis, axis.yaxis):
-            flat.set_major_locator(MaxNLocator(5))
-        axis.tick_params(labelsize="small", pad=1)
-        axis.set(xlabel="x", ylabel="y", title=p.label if len(panels) > 1 else None)
-        axis.set_zlabel(figures.title_of(name), labelpad=6)
-        axis.view_init(elev=32, azim=-60)
-        axis.set_box_aspect((1, 1, 0.75), zoom=0.88)
-        for pane in (axis.xaxis, axis.yaxis, axis.zaxis):
-            pane.set_pane_color((1, 1, 1, 0))
-            pane._axinfo["grid"].update(color=(0, 0, 0, 0.12), linewidth=0.5)
-        if p.note:
-            axis.text2D(0.02, 0.02, p.note, transform=axis.transAxes, fontsize="small")
-    fig.subplots_adjust(left=0, right=0.96, bottom=0.02, top=0.96, wspace=0.08)
-    return fig
 
 
 def run(args: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 import options
 from factories import Factory
-from lossatlas.errors import BadUsage, Stop, say
+from lossatlas.errors import Stop, say
 from lossatlas.landscape import Grid, Surface, unresolved
 from lossatlas.record.continuation import resume
 from lossatlas.record.progress import Log
@@ -34,17 +34,6 @@ from scheduler import World, follow, serve
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.hessian import Hessian
     from lossatlas.space import Affine
-
-# The bounds: no eigenvalue is larger, or smaller, but for a probability of 1e-3 at each cell (see hessian.lanczos).
-FIELDS = (
-    "max_eig",
-    "min_eig",
-    "max_eig_residual",
-    "min_eig_residual",
-    "max_eig_bound",
-    "min_eig_bound",
-    "products",
-)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -123,6 +112,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     device_of(args.cuda)
     if args.ngpu > 1:
         say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
+    from lossatlas.computing.eigenvalues import FIELDS
     from lossatlas.hessian import usual_batch_size
 
     grid, threads = Grid.parse(args.x, args.y), args.threads or world.cores
@@ -197,36 +187,11 @@ def make_work(job: Job, operator: "Hessian", plane: "Affine") -> Callable[[list[
     """The function from cells to rows and a note, in the thread that computes."""
     import torch
 
-    from lossatlas.hessian import NotFinite, lanczos
+    from lossatlas.computing.eigenvalues import work_of
 
     torch.set_num_threads(job.threads)
     plan = job.surface.plan
-
-    def work(cells: list[int]) -> tuple[np.ndarray, str]:
-        rows, notes = [], []
-        for cell in cells:
-            point = job.surface.grid.point(cell)
-            clamped = operator.place(plane.point(*point))
-            if clamped:
-                notes.append(
-                    f"{clamped} BatchNorm variances were negative at ({point[0]:.4g}, {point[1]:.4g}), set to zero"
-                )
-            try:
-                found = lanczos(operator, top=1, bottom=1, tolerance=job.tolerance, most=plan["most"],
-                                seed=plan["seed"])  # fmt: skip
-            except NotFinite:
-                rows.append([np.nan] * len(FIELDS))
-                notes.append(f"the Hessian is not finite at ({point[0]:.4g}, {point[1]:.4g})")
-                continue
-            except torch.cuda.OutOfMemoryError as error:
-                raise BadUsage(f"a batch of {plan['batch_size']} does not fit into the memory of {operator.device}: "
-                               "use a smaller --batch_size with --force") from error  # fmt: skip
-            low, high = found.bounds
-            rows.append([found.values[0], found.values[-1], found.residuals[0], found.residuals[-1], high, low,
-                         found.products])  # fmt: skip
-        return np.array(rows), "; ".join(notes)
-
-    return work
+    return work_of(job.surface.grid, operator, plane, tolerance=job.tolerance, most=plan["most"], seed=plan["seed"])
 
 
 def report(surface: Surface, surf_file: Path) -> None:

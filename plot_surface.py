@@ -32,10 +32,8 @@ from preparation import Problem, Setting, device_of, loss_of, provenance, read_s
 from scheduler import World, follow, serve
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from lossatlas.computing.surfaces import Scene
     from lossatlas.evaluation import Evaluator
-
-CHECKED_SAMPLES = 256  # on which a reduced precision is compared with float32
-SHORTEST_BLOCK = 0.02  # seconds; cells that take less are sent out together
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,9 +57,6 @@ class Job:
     threads: int
     surface: Surface
 
-    def with_plan(self, plan: dict[str, Any]) -> "Job":
-        return replace(self, plan=plan, surface=replace(self.surface, plan=plan))
-
 
 def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
     if not world.root:
@@ -69,7 +64,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
 
         job = world.share(None)
         if job is not None:
-            follow(world, lambda: make_work(job, evaluator_of(job, world)))
+            follow(world, lambda: make_work(job, scene_of(job, world).evaluator(job.plan, job.tolerance)))
         return 0
     if world.note:
         say(f"note: {world.note}")
@@ -83,7 +78,7 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     setting.write_directions()
     evaluator = None
     if len(pending):
-        job, evaluator = world.computing.submit(tuned, job, world, len(pending), args.batch_size).result()
+        job, evaluator = world.computing.submit(measured, job, world, len(pending), args.batch_size).result()
         pending = job.surface.pending(job.tolerance)
     if args.verbose:
         tell(setting, job.surface, job.threads, world)
@@ -93,6 +88,8 @@ def run(world: World, args: argparse.Namespace, command: Sequence[str], log: Log
     job = replace(job, problem=None)
     del setting
     log.line(f"started: {shlex.join(command)}")
+    from lossatlas.computing.surfaces import cells_per_block
+
     size, ranks = surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
     say(f"{surf_file}: {surface.grid}, {size - len(pending)} of {size} cells done; "
         f"{ranks} x {job.threads} threads on {job.plan['device']}{way(surface.plan)}")  # fmt: skip
@@ -123,6 +120,7 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     """On rank 0: read everything once and say what is to be computed. Writes nothing."""
     import torch
 
+    from lossatlas.computing.surfaces import new_plan, refuse_tolerance
     from lossatlas.evaluation import choose_path, sample_of
 
     device_of(args.cuda)
@@ -136,13 +134,21 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     setting = read_setting(args, grid, options.surface_name, log)
     first = next(iter(setting.data.values()))
     loss, few = loss_of(setting.loss), next(first.batches(8))
-    metrics = tuple(loss(setting.net, sample_of(few)).metrics)
+    found = loss(setting.net, sample_of(few))
+    metrics, spread = tuple(found.metrics), found.spread
     folded, reason = choose_path(setting.net, loss, few)
     if args.verbose and not folded:
         say(f"BatchNorm is not folded: {reason}")
-    fresh = Surface.empty(grid, {split: len(d) for split, d in setting.data.items()}, metrics,
-                          plan=new_plan(args, folded), request=setting.record,
-                          about=provenance(world, command, threads, args.seed))  # fmt: skip
+    if not tolerance.exact:
+        refuse_tolerance(setting.data, spread)
+    fresh = Surface.empty(
+        grid,
+        {split: len(d) for split, d in setting.data.items()},
+        metrics,
+        plan=new_plan("cuda" if args.cuda else "cpu", args.precision or "float32", folded, args.batch_size),
+        request=setting.record,
+        about=provenance(world, command, threads, args.seed),
+    )
     surface = fresh if args.force else resume(setting.surf_file, fresh, setting.dir_file)
     surface = replace(surface, about={**surface.about, "tolerance": args.tolerance or "none"})
     if setting.curvature is not None and "second_derivatives" not in surface.about:
@@ -152,122 +158,39 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     return setting, Job(problem, setting.loss, dict(surface.plan), tolerance, threads, surface)
 
 
-def new_plan(args: argparse.Namespace, folded: bool) -> dict[str, Any]:
-    """What decides the last digits of a new surface; what is 0 is still to be measured."""
-    return {
-        "device": "cuda" if args.cuda else "cpu",
-        "precision": args.precision or "float32",
-        "path": "folded" if folded else "unfolded",
-        "batch_size": args.batch_size,
-        "points_per_call": 0,
-        "lanes": 0,
-        "order": "of the file; with a tolerance a random one",
-    }
-
-
-def evaluator_of(job: Job, world: World) -> "Evaluator":
+def scene_of(job: Job, world: World) -> "Scene":
     """On every rank: the network, the plane and the data on this rank's device."""
     import torch
 
-    from lossatlas.evaluation import Evaluator
+    from lossatlas.computing.surfaces import Scene
 
     torch.set_num_threads(job.threads)
-    device = device_of(job.plan["device"] == "cuda", world.local_rank)
     assert job.problem is not None
     net, plane, data = job.problem.unpack()
-    try:
-        return Evaluator(net, plane, data, loss_of(job.loss), batch_size=job.plan["batch_size"], device=device,
-                         precision=job.plan["precision"], folded=job.plan["path"] == "folded",
-                         points_per_call=job.plan["points_per_call"] or 1,
-                         lanes=job.plan.get("lanes", 1) or 1, tolerance=job.tolerance)  # fmt: skip
-    except torch.cuda.OutOfMemoryError as error:
-        raise BadUsage(f"the data and the directions do not fit into the memory of {device}: use --limit") from error
-    except RuntimeError as error:
-        if job.plan["precision"] in ("bfloat16", "float16"):
-            raise BadUsage(f"--precision {job.plan['precision']}: this network does not compute in it on {device}: "
-                           f"{str(error).splitlines()[0][:150]}") from error  # fmt: skip
-        raise
+    return Scene(net, plane, data, loss_of(job.loss), device_of(job.plan["device"] == "cuda", world.local_rank))
 
 
-def tuned(job: Job, world: World, cells: int, batch_size: int) -> "tuple[Job, Evaluator]":
-    """This rank's evaluator; a new plan is completed by measurements, and what a reduced precision changes is measured."""
-    from lossatlas.evaluation.tuning import lanes_of, tune
+def measured(job: Job, world: World, cells: int, batch_size: int) -> "tuple[Job, Evaluator]":
+    """On rank 0: its evaluator, and the job with a complete plan."""
+    from lossatlas.computing.surfaces import precision_lines, tuned
 
-    evaluator = evaluator_of(job, world)
-    plan, about = dict(job.plan), dict(job.surface.about)
-    if plan["points_per_call"] == 0:
-        if batch_size:
-            evaluator.lanes = lanes_of(evaluator)
-        else:
-            many = plan["precision"] in ("float32", "float64", "tf32")
-            x, y = job.surface.grid.x, [0.0] if job.surface.grid.y is None else job.surface.grid.y
-            corners = [(float(a), float(b)) for a in (x[0], x[-1]) for b in (y[0], y[-1])]
-            about["seconds_per_cell"] = tune(evaluator, cells, many=many, far=corners)
-        for name in ("batch_size", "points_per_call", "lanes"):
-            plan[name] = getattr(evaluator, name)
-        if plan["precision"] not in ("float32", "float64"):
-            about["precision_error"] = precision_error(job, plan, evaluator)
-    job = job.with_plan(plan)
-    return replace(job, surface=replace(job.surface, about=about)), evaluator
-
-
-def cells_per_block(surface: Surface, cells: int, ranks: int) -> int:
-    """Whole calls; several where cells are so short that messages would count, if every rank still gets its blocks."""
-    company, seconds = surface.plan["points_per_call"], surface.about.get("seconds_per_cell", SHORTEST_BLOCK)
-    wanted = min(SHORTEST_BLOCK / seconds, cells / (8 * ranks))
-    company = company or 1  # 0 where nothing was left to measure it for
-    return max(1, int(wanted / company)) * company
-
-
-def precision_error(job: Job, plan: dict[str, Any], evaluator: "Evaluator") -> dict[str, Any]:
-    """What a reduced precision changes, against float32 on a few samples at the middle, on the way out, in a corner."""
-    from lossatlas.evaluation import Evaluator
-
-    grid = job.surface.grid
-    assert job.problem is not None
-    net, plane, data = job.problem.unpack()
-    data = {split: d.first(CHECKED_SAMPLES) for split, d in data.items()}
-    common: dict[str, Any] = {"batch_size": plan["batch_size"], "device": evaluator.device,
-                              "folded": plan["path"] == "folded"}  # fmt: skip
-    exact, reduced = (Evaluator(net, plane, data, loss_of(job.loss), precision=precision, **common)
-                      for precision in ("float32", plan["precision"]))  # fmt: skip
-    x, y = grid.x, np.zeros(1) if grid.y is None else grid.y
-    points = [(float(x[i]), float(y[min(i * len(y) // len(x), len(y) - 1)])) for i in (len(x) // 2, len(x) // 4, 0)]
-    sizes = {split: len(d) for split, d in data.items()}
-    curve = Surface.empty(Grid(np.arange(3.0)), sizes, evaluator.metrics)
-    found, wanted = (curve.with_cells(range(3), e(points)).fields for e in (reduced, exact))
-    errors = {name: [float(abs(f - w) / abs(w)) for f, w in zip(found[name], wanted[name], strict=True)]
-              for name in wanted if name.endswith("_loss")}  # fmt: skip
-    for name, values in errors.items():
-        say(f"{plan['precision']} changes {name} by " + ", ".join(
-            f"{error:.1e} at ({a:.3g}, {b:.3g})" for error, (a, b) in zip(values, points, strict=True))
-            + f" (relative to float32, {len(next(iter(data.values())))} samples)")  # fmt: skip
-    return {"points": points, "relative": errors, "samples": CHECKED_SAMPLES}
+    known = "precision_error" in job.surface.about
+    surface, evaluator = tuned(scene_of(job, world), job.surface, job.tolerance, cells, batch_size)
+    if "precision_error" in surface.about and not known:
+        for line in precision_lines(surface.plan["precision"], surface.about["precision_error"]):
+            say(line)
+    return replace(job, plan=dict(surface.plan), surface=surface), evaluator
 
 
 def make_work(job: Job, evaluator: "Evaluator | None") -> Callable[[list[int]], tuple[np.ndarray, str]]:
     """The function from cells to rows and a note, in the thread that computes."""
     import torch
 
+    from lossatlas.computing.surfaces import work_of
+
     assert evaluator is not None
     torch.set_num_threads(job.threads)
-    before = np.stack([np.stack([array.ravel() for array in statistics.values()], axis=1)
-                       for statistics in job.surface.statistics.values()], axis=1)  # fmt: skip
-
-    def work(cells: list[int]) -> tuple[np.ndarray, str]:
-        points, note = [job.surface.grid.point(cell) for cell in cells], ""
-        while True:
-            try:
-                return evaluator(points, before[cells]), note
-            except torch.cuda.OutOfMemoryError as error:
-                if evaluator.batch_size == 1:
-                    raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
-                note = f"out of memory on {evaluator.device}: batch size {evaluator.batch_size // 2} from cell {cells[0]} on"
-                evaluator.batch_size //= 2
-                evaluator.forget_graphs()
-                torch.cuda.empty_cache()
-
-    return work
+    return work_of(job.surface, evaluator)
 
 
 def report(surface: Surface, surf_file: Path) -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
-    p.add_argument("--model", default="resnet56", help="name in the zoo (default: %(default)s)")
+    p.add_argument("--model", default="resnet56", help="name in the zoo, or FILE.py:FUNCTION (default: %(default)s)")
+    p.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
     p.add_argument(
         "--dataset", default="cifar10", help="whose shape and classes the network has (default: %(default)s)"
     )
@@ -62,6 +63,7 @@ def checkpoints(args: argparse.Namespace) -> tuple[list[int], list[Path]]:
 def differences(files: Sequence[Path], net: "nn.Module", dir_type: str, ignore: str) -> np.ndarray:
     """Each checkpoint minus the last one: (checkpoints, parameters) float32. Leaves `net` at the last one."""
     from lossatlas.space import tensors
+    from lossatlas.space.directions import is_bias, norm_parameters
     from models import load_into, read_state
 
     def at(file: Path) -> "dict[str, Tensor]":
@@ -69,7 +71,8 @@ def differences(files: Sequence[Path], net: "nn.Module", dir_type: str, ignore: 
         return {name: value.clone() for name, value in tensors(net, dir_type).items()}
 
     origin = at(files[-1])
-    kept = {name: not (ignore == "biasbn" and value.dim() <= 1) for name, value in origin.items()}
+    norms = norm_parameters(net)
+    kept = {name: not (ignore == "biasbn" and is_bias(name, value, norms)) for name, value in origin.items()}
     rows = np.zeros((len(files), sum(value.numel() for value in origin.values())), np.float32)
     for row, file in zip(rows[:-1], files[:-1], strict=True):
         point = at(file)
@@ -100,7 +103,7 @@ def principal_plane(
     x, y = (as_arrays(unflatten(vector, net, args.dir_type), net, args.dir_type) for vector in found.vectors)
     extra = {"explained_variance_ratio_": found.explained_variance_ratio, "singular_values_": found.singular_values,
              "explained_variance_": found.explained_variance}  # fmt: skip
-    about = {"model": args.model, "checkpoint": origin, "dir_type": args.dir_type,
+    about = {"model": str(options.model_choice(args)), "checkpoint": origin, "dir_type": args.dir_type,
              "x": "1st principal component", "y": "2nd principal component",
              "of": f"{len(files)} checkpoints, {files[0].name} to {files[-1].name}", "ignore": args.ignore}  # fmt: skip
     return Directions(x, y, about, extra)
@@ -112,12 +115,15 @@ def run(args: argparse.Namespace) -> None:
     from models import build, read_state
     from models.checkpoint import digest
 
-    if args.dataset not in SOURCES:
+    model = options.model_choice(args)
+    if isinstance(model, str) and args.dataset not in SOURCES:
         raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(SOURCES)}")
     epochs, files = checkpoints(args)
-    source = SOURCES[args.dataset]
-    shape = (3, 32, 32) if len(source.mean) == 3 else (1, 28, 28)
-    net = build(args.model, shape, source.classes)
+    if isinstance(model, str):
+        source = SOURCES[args.dataset]
+        net = build(model, (3, 32, 32) if len(source.mean) == 3 else (1, 28, 28), source.classes)
+    else:
+        net = build(model).eval()
     rows = differences(files, net, args.dir_type, args.ignore)
     origin = digest(read_state(files[-1]))
     if args.dir_file:

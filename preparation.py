@@ -72,6 +72,9 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
 
     nets, choice, chosen = options.networks(args), options.direction_choice(args), options.data_choice(args)
     loss_name = options.loss_choice(args)
+    for brought in (nets.model, chosen.dataset, loss_name):
+        if isinstance(brought, Factory):
+            brought.function  # noqa: B018  what cannot be imported is better said at once
     dir_file = place(choice.dir_file, options.direction_name(nets, choice), args.surf_file)
     surf_file = place(args.surf_file, name_of(dir_file, args, chosen), None)
     if not args.dry_run:

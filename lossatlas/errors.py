@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 UNREADABLE = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.ELOOP}
 UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
@@ -30,9 +31,10 @@ class BadInput(Stop):
 
 
 class Incomplete(Stop):
-    """Stopped before the end; the same command continues."""
+    """Stopped before the end; the same command continues. partial: what there is."""
 
     code = INCOMPLETE
+    partial: Any = None
 
 
 class CannotWrite(Stop):

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parent.parent
+MPIRUN: Path | str | None = Path(sys.executable).parent / "mpirun"
+if not Path(MPIRUN).exists():
+    MPIRUN = shutil.which("mpirun")
 
 # Every process of the suite gets one thread: pytest runs several, and each test compares values bit for bit.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-PACKAGE = ["errors", "landscape", "space", "data", "evaluation", "hessian", "record", "figures", "atlas"]
+PACKAGE = ["errors", "landscape", "space", "data", "evaluation", "hessian", "record", "computing", "figures", "atlas"]
 PROGRAM = [
     {"scheduler", "dataset_files", "h5_util", "factories"},
     {"dataloader", "models", "training"},

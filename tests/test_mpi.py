@@ -12,12 +12,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, python, surface_command, write_checkpoint, write_noise
+from conftest import MPIRUN, ROOT, python, surface_command, write_checkpoint, write_noise
 
 from lossatlas.record import read_surface, write_surface
 
-MPIRUN = Path(sys.executable).parent / "mpirun"
-MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
 pytestmark = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 
 GRID = ["--x=-1:1:5", "--y=-0.5:1:4", "--split", "both", "--threads", "1", "--batch_size", "16"]

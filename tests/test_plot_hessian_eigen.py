@@ -13,6 +13,7 @@ import plot_1D
 import plot_2D
 import plot_hessian_eigen
 from lossatlas import figures
+from lossatlas.computing.eigenvalues import FIELDS
 from lossatlas.landscape import Grid, Surface, unresolved
 from lossatlas.record import read_directions, read_surface, write_surface
 from lossatlas.space import Affine, as_point, moved, tensors
@@ -61,7 +62,7 @@ def test_any_number_of_ranks_gives_the_same_bits(tmp_path, perceptron, alone, ra
     result = python("plot_hessian_eigen.py", *command(perceptron, out, *PLANE, "--mpi"), launcher=[MPIRUN, "-n", ranks])
     assert result.returncode == 0, result.stderr
     found, expected = read_surface(out), read_surface(alone)
-    for name in plot_hessian_eigen.FIELDS:
+    for name in FIELDS:
         np.testing.assert_array_equal(found.fields[name], expected.fields[name])
 
 
@@ -74,7 +75,7 @@ def test_a_resumed_map_has_the_same_bits(tmp_path, perceptron, alone, capsys):
     write_surface(out, replace(whole, done=done, values=values), tmp_path / "directions.h5")
     assert plot_hessian_eigen.main(command(perceptron, out, *PLANE, "--chain", "5")) == 0  # accepted
     assert "10 of 12 cells done" in capsys.readouterr().out
-    for name in plot_hessian_eigen.FIELDS:
+    for name in FIELDS:
         np.testing.assert_array_equal(read_surface(out).fields[name], whole.fields[name])
 
 
@@ -170,7 +171,7 @@ def test_figures_and_the_mask_where_the_largest_is_not_resolved(tmp_path, alone,
     grid = Grid(np.arange(4.0))
     rows = np.array([[4.0, -1.0, 0.01, 0.01, 4.0, -1.0, 9], [4.0, -1.0, 1.0, 0.01, 4.0, -1.0, 9],
                      [-4.0, -5.0, 0.01, 0.01, -4.0, -5.0, 9], [4.0, -1.0, 0.01, 0.01, 4.5, -1.0, 9]])  # fmt: skip
-    surface = Surface.of_values(grid, plot_hessian_eigen.FIELDS, request={"tolerance": 0.01}).with_cells(range(4), rows)
+    surface = Surface.of_values(grid, FIELDS, request={"tolerance": 0.01}).with_cells(range(4), rows)
     np.testing.assert_array_equal(figures.eigen_ratio(surface), [0.25, np.nan, np.nan, np.nan])
     write_surface(tmp_path / "curve.h5", surface)
     assert plot_1D.main(["--surf_file", str(tmp_path / "curve.h5")]) == 0

@@ -56,7 +56,7 @@ def test_names_are_those_of_the_original(tmp_path, net):
 
 def test_a_finished_surface_is_not_computed_again(tmp_path, net, capsys, monkeypatch):
     assert run(net, tmp_path / "s.h5", *GRID) == 0
-    monkeypatch.setattr(plot_surface, "evaluator_of", None)  # nothing may be evaluated
+    monkeypatch.setattr(plot_surface, "scene_of", None)  # nothing may be evaluated
     before = (tmp_path / "s.h5").read_bytes()
     assert run(net, tmp_path / "s.h5", *GRID) == 0
     assert "12 of 12 cells done" in capsys.readouterr().out

@@ -202,6 +202,6 @@ def test_more_files_than_colours_are_all_drawn(tmp_path, monkeypatch):
         files.append(str(tmp_path / f"{k}.h5"))
         write_surface(files[-1], surface_of(lambda x, y, k=k: bowl(x, y) + k, y=None))
     drawn = []
-    monkeypatch.setattr(plot_1D, "curve", lambda axis, surface, name, **style: drawn.append(name))
+    monkeypatch.setattr("lossatlas.figures.curves.curve", lambda axis, surface, name, **style: drawn.append(name))
     assert plot_1D.main(["-f", *files]) == 0
     assert len(drawn) == 24

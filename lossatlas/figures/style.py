@@ -30,21 +30,46 @@ def title_of(name: str) -> str:
     return name if name.startswith("$") else TITLES.get(name, name.replace("_", " "))
 
 
+class Offscreen:
+    """Makes figures as pyplot does, but none that pyplot would show: they need no backend, and touch none."""
+
+    def figure(self, **options: Any) -> Any:
+        from matplotlib.figure import Figure
+
+        return Figure(**options)
+
+    def subplots(
+        self, rows: int = 1, columns: int = 1, *, figsize: Any = None, layout: Any = None, **options: Any
+    ) -> Any:
+        fig = self.figure(figsize=figsize, layout=layout)
+        return fig, fig.subplots(rows, columns, **options)
+
+
 @contextmanager
-def style(show: bool = False) -> Iterator[Any]:
-    """matplotlib.pyplot in the house style; without a window unless one is asked for."""
-    if not show:
-        matplotlib.use("Agg", force=True)
-    import matplotlib.pyplot as plt
+def house_style() -> Iterator[None]:
+    """What is made within has the house style."""
     import seaborn as sns
 
     rc = {**sns.axes_style("ticks"), **sns.plotting_context("paper", font_scale=1.1), "pdf.fonttype": 42,
           "font.family": "sans-serif", "figure.dpi": 100, "savefig.dpi": 200, "axes.grid": False}  # fmt: skip
     with matplotlib.rc_context(rc):
+        yield
+
+
+@contextmanager
+def style(show: bool = False) -> Iterator[Any]:
+    """What makes figures in the house style: pyplot where windows are asked for, which open at the end; see Offscreen."""
+    with house_style():
+        if not show:
+            yield Offscreen()
+            return
+        import matplotlib.pyplot as plt
+
+        before = set(plt.get_fignums())
         yield plt
-        if show:
-            plt.show()
-        plt.close("all")
+        plt.show()
+        for number in set(plt.get_fignums()) - before:
+            plt.close(number)
 
 
 def save(fig: Any, base: str) -> list[Path]:
@@ -60,13 +85,13 @@ def save(fig: Any, base: str) -> list[Path]:
     return paths
 
 
-def pick(surface: Surface, name: str | None, file: Path) -> str:
+def pick(surface: Surface, name: str | None, where: Any = "the surface") -> str:
     """The field to draw: the one named, or train_loss, or the first there is. Raises BadUsage."""
     fields = [field for field in surface.fields if not field.endswith(("_se", "_residual"))]
     if name is None:
         return "train_loss" if "train_loss" in fields else fields[0]
     if name not in surface.fields:
-        raise BadUsage(f"{file} has no field '{name}': choose from {', '.join(surface.fields)}")
+        raise BadUsage(f"{where} has no field '{name}': choose from {', '.join(surface.fields)}")
     return name
 
 

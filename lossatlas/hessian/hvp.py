@@ -101,7 +101,8 @@ class Hessian:
             samples = Resident(data, self.device, self.dtype, channels_last=False)
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
         size = batch_size or usual_batch_size(len(data), self.device.type, threads)
-        self.samples, self.spans = samples, list(samples.spans(0, len(samples), size))
+        self.batch_size, self.samples = size, samples
+        self.spans = list(samples.spans(0, len(samples), size))
         sample = samples.few()
         with torch.no_grad():
             loss(self.net, sample)

@@ -52,6 +52,36 @@ class Progress:
         return {"computing_seconds": round(seconds, 2), "finished": datetime.now().isoformat(timespec="seconds")}
 
 
+class Quiet(Progress):
+    """Says nothing."""
+
+    def show(self, done: int, last: bool = False) -> None:
+        pass
+
+
+class Bar(Progress):
+    """A bar of tqdm, in a terminal or a notebook."""
+
+    def __init__(self, total: int, done: int) -> None:
+        from tqdm.auto import tqdm
+
+        super().__init__(total, done)
+        self.bar = tqdm(total=total, initial=done, unit="cell")
+
+    def show(self, done: int, last: bool = False) -> None:
+        self.bar.update(done - self.shown)
+        self.shown = done
+        if last:
+            self.bar.close()
+
+
+def make_progress(total: int, done: int, quiet: bool = False) -> Progress:
+    """A bar where people look on, otherwise a line every few seconds."""
+    if quiet:
+        return Quiet(total, done)
+    return Bar(total, done) if sys.stderr.isatty() or "ipykernel" in sys.modules else Progress(total, done)
+
+
 class Line:
     """What a long computation is at: one line that is rewritten in a terminal, a plain line every few seconds elsewhere."""
 

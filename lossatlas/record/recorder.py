@@ -2,6 +2,7 @@
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ Serve = Callable[[Sequence[Any], MakeWork], Iterator[tuple[int, Any] | None]]
 def signals() -> Iterator[list[int]]:
     """Collect SIGTERM and SIGINT instead of obeying them at once, so that no file is left half written."""
     caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # nothing else may set handlers
+        yield caught
+        return
     before = {
         number: signal.signal(number, lambda n, _: caught.append(n)) for number in (signal.SIGTERM, signal.SIGINT)
     }
@@ -40,7 +44,7 @@ def signals() -> Iterator[list[int]]:
 
 def fill(
     serve: Serve,
-    path: Path,
+    path: Path | None,
     surface: Surface,
     make_work: MakeWork,
     *,
@@ -49,8 +53,9 @@ def fill(
     pending: np.ndarray,
     cells_per_block: int = 1,
     expected: float = math.inf,
+    progress: Progress | None = None,
 ) -> Surface:
-    """Compute the pending cells, with snapshots; returns the complete surface.
+    """Compute the pending cells, with snapshots where there is a file; returns the complete surface.
 
     serve: whatever hands blocks to those who compute, and yields (index of the block, result) in any order, or now and then
     None; after the last result it takes leave of them.
@@ -59,12 +64,12 @@ def fill(
     cell should take; that they take much longer is said once.
     """
     blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
-    if not blocks and path.exists() and (embed is None or embeds_directions(path)):
+    if not blocks and path is not None and path.exists() and (embed is None or embeds_directions(path)):
         for _ in serve([], make_work):
             pass
         return surface  # a complete file stays as it is
     before = surface.grid.size - len(pending)
-    progress = Progress(surface.grid.size, before, expected)
+    progress = progress or Progress(surface.grid.size, before, expected)
     file = Snapshots(path, surface, dir_file, embed)
     with signals() as caught:
         try:
@@ -80,8 +85,10 @@ def fill(
         except BaseException as error:
             file.save()
             if isinstance(error, Incomplete):
-                raise Incomplete(f"{error}: {before + file.count} of {surface.grid.size} cells are saved in {path}; "
-                                 "run the same command again to continue") from None  # fmt: skip
+                stopped = Incomplete(f"{error}: {before + file.count} of {surface.grid.size} cells are saved in {path}; "
+                                     "run the same command again to continue")  # fmt: skip
+                stopped.partial = file.surface
+                raise stopped from None
             raise
         file.save(progress.provenance(surface.about))
     progress.show(before + file.count, last=True)
@@ -91,7 +98,7 @@ def fill(
 class Snapshots:
     """The surface file on disk, and the cells and notes that are not in it yet."""
 
-    def __init__(self, path: Path, surface: Surface, dir_file: Path | None, embed: Directions | None) -> None:
+    def __init__(self, path: Path | None, surface: Surface, dir_file: Path | None, embed: Directions | None) -> None:
         self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
         self.cells: list[int] = []
         self.rows: list[np.ndarray] = []
@@ -126,6 +133,7 @@ class Snapshots:
         if about:
             self.surface = replace(self.surface, about={**self.surface.about, **about})
         started = time.monotonic()
-        write_surface(self.path, self.surface, self.dir_file, self.embed)
+        if self.path is not None:
+            write_surface(self.path, self.surface, self.dir_file, self.embed)
         self.saved = time.monotonic()
         self.took = self.saved - started

@@ -1,57 +1,99 @@
 """Directions and their normalizations, which follow Li et al., arXiv 1712.09913, section 4."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossatlas.errors import BadInput
 from lossatlas.space.points import Point
 
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original release
 
 
-def random_direction(at: Mapping[str, Tensor], norm: str, ignore: str, seed: int) -> Point:
+def seed_of(seed: int, idx: int, axis: int) -> int:
+    """The seed of a random direction: repeats (idx) and axes of one seed are independent."""
+    return int(np.random.SeedSequence([seed, idx, axis]).generate_state(2, np.uint32)[0])
+
+
+def norm_parameters(net: nn.Module) -> frozenset[str]:
+    """The names of the parameters of normalization layers, whatever their shape: they scale and shift what others compute.
+
+    A LayerNorm over [8, 16, 16] has weights with three axes, which are no filters.
+    """
+    return frozenset(f"{prefix}.{name}" if prefix else name
+                     for prefix, module in net.named_modules(remove_duplicate=False)
+                     if isinstance(module, NORMS) or type(module).__name__.endswith("Norm")
+                     for name, _ in module.named_parameters(recurse=False))  # fmt: skip
+
+
+def random_direction(at: Mapping[str, Tensor], norm: str, ignore: str, seed: int, norms: Collection[str] = ()) -> Point:
     """A Gaussian direction at the point `at`, normalized. Depends on the seed and the shapes alone.
 
-    norm: see `normalize`. ignore: 'biasbn' or ''.
+    norm, ignore, norms: see `normalize`.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = {
         name: torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
         for name, value in at.items()
     }
-    return normalize(drawn, at, norm, ignore)
+    return normalize(drawn, at, norm, ignore, norms)
 
 
-def normalize(direction: Mapping[str, Tensor], at: Mapping[str, Tensor], norm: str = "", ignore: str = "") -> Point:
+def normalize(
+    direction: Mapping[str, Tensor],
+    at: Mapping[str, Tensor],
+    norm: str = "",
+    ignore: str = "",
+    norms: Collection[str] = (),
+) -> Point:
     """Scale a direction to the weights it belongs to.
 
     norm: 'filter' (each slice along the first axis gets the norm of the same slice of the weights), 'layer' (each
     tensor), 'weight' (elementwise product with the weights), 'dfilter' and 'dlayer' (unit norm per slice or tensor),
     'unit' (unit norm of the whole), or '' (as it is). Tensors with at most one axis (biases, BatchNorm) become zero
     under ignore='biasbn'; otherwise they become the weights themselves, as in the original release, so two axes share
-    that component (except under 'unit', where they are as drawn).
+    that component (except under 'unit', where they are as drawn). norms: names of tensors that count among these
+    whatever their axes, see `norm_parameters`.
     """
     if norm == "unit":
-        return unit(without_biases(direction, ignore))
-    return {name: normalized(d, at[name], norm, ignore) for name, d in direction.items()}
+        return unit(without_biases(direction, ignore, norms))
+    return {name: of_bias(d, at[name], ignore) if is_bias(name, d, norms) else normalized(d, at[name], norm)
+            for name, d in direction.items()}  # fmt: skip
 
 
-def scale_to(direction: Mapping[str, Tensor], at: Mapping[str, Tensor], norm: str = "", ignore: str = "") -> Point:
+def scale_to(
+    direction: Mapping[str, Tensor],
+    at: Mapping[str, Tensor],
+    norm: str = "",
+    ignore: str = "",
+    norms: Collection[str] = (),
+) -> Point:
     """Normalize a direction that says something in every tensor, such as a gradient: see `normalize`.
 
     A tensor with one axis counts as one slice, and keeps its direction.
     """
-    direction = without_biases(direction, ignore)
+    direction = without_biases(direction, ignore, norms)
     if norm in ("", "unit"):
         return unit(direction) if norm else dict(direction)
-    return {name: normalized(d.view(1, -1), at[name].view(1, -1), norm, "").view_as(d) if d.dim() <= 1
-            else normalized(d, at[name], norm, "") for name, d in direction.items()}  # fmt: skip
+    return {name: normalized(d.reshape(1, -1), at[name].reshape(1, -1), norm).view_as(d) if is_bias(name, d, norms)
+            else normalized(d, at[name], norm) for name, d in direction.items()}  # fmt: skip
 
 
-def without_biases(direction: Mapping[str, Tensor], ignore: str) -> Point:
-    return {name: torch.zeros_like(d) if d.dim() <= 1 and ignore == "biasbn" else d for name, d in direction.items()}
+def is_bias(name: str, d: Tensor, norms: Collection[str]) -> bool:
+    """Whether a tensor counts as bias or normalization."""
+    return d.dim() <= 1 or name in norms
+
+
+def of_bias(d: Tensor, w: Tensor, ignore: str) -> Tensor:
+    return torch.zeros_like(d) if ignore == "biasbn" else w.clone()
+
+
+def without_biases(direction: Mapping[str, Tensor], ignore: str, norms: Collection[str] = ()) -> Point:
+    return {name: torch.zeros_like(d) if ignore == "biasbn" and is_bias(name, d, norms) else d
+            for name, d in direction.items()}  # fmt: skip
 
 
 def unit(direction: Mapping[str, Tensor]) -> Point:
@@ -76,9 +118,7 @@ def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
     return {name: d * (length / left) for name, d in result.items()}
 
 
-def normalized(d: Tensor, w: Tensor, norm: str, ignore: str) -> Tensor:
-    if d.dim() <= 1:
-        return torch.zeros_like(d) if ignore == "biasbn" else w.clone()
+def normalized(d: Tensor, w: Tensor, norm: str) -> Tensor:
     rows = d.flatten(1).norm(dim=1).view(-1, *[1] * (d.dim() - 1))
     if norm == "filter":
         return d * (w.flatten(1).norm(dim=1).view_as(rows) / (rows + TINY))

@@ -1,0 +1,307 @@
+"""A user's own network, data and loss from the command line, in a folder whose files have the names of ours."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import MPIRUN, ROOT
+
+import factories
+import hessian_spectrum
+import plot_hessian_eigen
+import plot_surface
+import plot_trajectory
+from factories import Factory
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.record import read_directions, read_findings, read_surface
+from lossatlas.space import as_point
+
+OWN = """
+import torch
+from torch import nn
+import models, options, surface, dataloader, errors          # the user's own, not ours
+from models import Block
+
+class ViT(nn.Module):
+    def __init__(self, width=8, depth=1):
+        super().__init__()
+        self.embed = nn.Linear(4, width)
+        self.position = nn.Parameter(torch.zeros(9, width))
+        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.norm = nn.LayerNorm([9, width])
+        self.head = nn.Linear(width, 3)
+    def forward(self, x):
+        x = x.unfold(2, 2, 2).unfold(3, 2, 2).reshape(len(x), 9, 4)
+        x = self.embed(x) + self.position
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x).mean(1))
+
+def make(width=8):
+    assert options.MINE and errors.MINE and surface.MINE
+    import factories                                          # lazily, while the factory runs
+    assert factories.MINE
+    torch.manual_seed(0)
+    return ViT(width)
+
+def data(split):
+    return dataloader.samples(split)
+
+def smooth(output, target, reduction="mean"):
+    return nn.functional.cross_entropy(output, target, label_smoothing=0.1, reduction=reduction)
+
+def smooth_with_decay(model, batch):
+    from lossatlas import Losses
+    output = model(batch[0])
+    loss = nn.functional.cross_entropy(output, batch[1], label_smoothing=0.1, reduction="none")
+    penalty = 1e-3 * sum((p ** 2).sum() for p in model.parameters())
+    return Losses(loss, metrics={"margin": output.amax(1)}, penalty=penalty)
+
+def only_the_mean(output, target):
+    return nn.functional.cross_entropy(output, target)
+
+def random_net():
+    class Noisy(ViT):
+        def forward(self, x):
+            return nn.functional.dropout(super().forward(x), 0.5)
+    return Noisy()
+
+def augmented(split):
+    class Images(torch.utils.data.Dataset):
+        def __len__(self): return 8
+        def __getitem__(self, k): return torch.randn(1, 6, 6), k % 3
+    return Images()
+
+def not_a_net():
+    return 3
+
+def failing():
+    raise RuntimeError("no weights here")
+"""
+MODELS = """
+import torch
+from torch import nn
+MINE = True
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+    def forward(self, x):
+        q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
+        return x + self.out(nn.functional.scaled_dot_product_attention(q, k, v))
+"""
+LOADER = """
+import torch
+MINE = True
+def samples(split):
+    g = torch.Generator().manual_seed(int(split == "test"))
+    x = torch.randn(60, 1, 6, 6, generator=g)
+    return torch.utils.data.TensorDataset(x, (x.mean((1, 2, 3)) * 10).long().clamp(0, 2))
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A user's folder, and the current one."""
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "models.py").write_text(MODELS)
+    (tmp_path / "dataloader.py").write_text(LOADER)
+    for name in ("options", "surface", "errors", "factories", "losses"):
+        (tmp_path / f"{name}.py").write_text("MINE = True\n")
+    monkeypatch.chdir(tmp_path)
+    net = Factory.parse("--model", "own.py:make")()
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.3, generator=torch.Generator().manual_seed(p.numel()))
+    torch.save({"epoch": 3, "model_state_dict": {f"_orig_mod.{k}": v for k, v in net.state_dict().items()}}, "net.ckpt")
+    return tmp_path
+
+
+LINE = ["--model", "own.py:make", "--model_file", "net.ckpt", "--dataset", "own.py:data", "--dir_file", "d.h5"]
+FILTER = ["--xnorm", "filter", "--xignore", "biasbn"]
+
+
+def problem(home):
+    """The network as it is in its checkpoint, and its data."""
+    net = Factory.parse("--model", "own.py:make")()
+    state = torch.load("net.ckpt", weights_only=True)["model_state_dict"]
+    net.load_state_dict({k.removeprefix("_orig_mod."): v for k, v in state.items()})
+    x, y = Factory.parse("--dataset", "own.py:data")(split="train").tensors
+    return net.double().eval(), x.double(), y
+
+
+@torch.no_grad()
+def naive(home, loss, grid):
+    """The mean loss over the data along the direction in the file, in float64, by a plain loop."""
+    net, x, y = problem(home)
+    direction = as_point(read_directions("d.h5").x, net, "weights", "it")
+    at = {name: p.clone() for name, p in net.named_parameters()}
+    values = []
+    for a in grid:
+        for name, p in net.named_parameters():
+            p.copy_(at[name] + a * direction[name].double())
+        values.append(float(loss(net, x, y)))
+    return np.array(values)
+
+
+LOSSES = {
+    "crossentropy": lambda net, x, y: F.cross_entropy(net(x), y),
+    "own.py:smooth": lambda net, x, y: F.cross_entropy(net(x), y, label_smoothing=0.1),
+    "own.py:smooth_with_decay": lambda net, x, y: F.cross_entropy(net(x), y, label_smoothing=0.1)
+    + 1e-3 * sum((p**2).sum() for p in net.parameters()),
+    "own.py:only_the_mean": lambda net, x, y: F.cross_entropy(net(x), y),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_a_surface_is_that_of_a_naive_loop(home, loss):
+    assert plot_surface.main([*LINE, *FILTER, "--loss_name", loss, "--x=-1:1:5", "--surf_file", "s.h5", "--plot"]) == 0
+    found = read_surface("s.h5")
+    np.testing.assert_allclose(found.fields["train_loss"], naive(home, LOSSES[loss], found.grid.x), rtol=1e-5)
+    assert (home / "s.h5_1d_loss_acc.png").exists()
+    if loss.endswith("decay"):
+        assert "train_margin" in found.fields
+    assert set(found.request) >= {"model", "model_code", "checkpoint"}
+
+
+def test_normalization_layers_do_not_move_whatever_their_shape(home):
+    assert plot_surface.main([*LINE, *FILTER, "--x=-1:1:2", "--surf_file", "s.h5"]) == 0
+    net, _, _ = problem(home)
+    direction = as_point(read_directions("d.h5").x, net, "weights", "it")
+    assert net.norm.weight.shape == (9, 8)
+    moved = {name for name, d in direction.items() if d.abs().max() > 0}
+    assert moved == {"embed.weight", "position", "blocks.0.qkv.weight", "blocks.0.out.weight", "head.weight"}
+
+
+def test_the_top_eigenvalue_is_that_of_the_dense_hessian(home):
+    assert (
+        hessian_spectrum.main(
+            [*LINE[:-2], "--top", "2", "--trace_most", "20", "--steps", "10", "--spectrum_file", "h.h5"]
+        )
+        == 0
+    )
+    net, x, y = problem(home)
+    names = [name for name, _ in net.named_parameters()]
+    shapes = [p.shape for p in net.parameters()]
+
+    def loss(flat):
+        pieces = flat.split([s.numel() for s in shapes])
+        own = {n: p.view(s) for n, p, s in zip(names, pieces, shapes, strict=True)}
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            return F.cross_entropy(torch.func.functional_call(net, own, (x,)), y)
+
+    flat = torch.cat([p.detach().flatten() for p in net.parameters()])
+    exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, flat))
+    np.testing.assert_allclose(read_findings("h.h5").arrays["eigenvalues"], exact[[-1, -2]], rtol=1e-4)
+    assert plot_hessian_eigen.main([*LINE, "--x=0:0.1:2", "--surf_file", "e.h5"]) == 0
+    np.testing.assert_allclose(read_surface("e.h5").fields["max_eig"][0], exact[-1], rtol=1e-4)
+
+
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_give_the_same_bits_and_changed_code_is_named(home, ranks):
+    def run(file, *more, count=ranks):
+        command = [MPIRUN, "-n", str(count), sys.executable, str(ROOT / "plot_surface.py"), "--mpi", *LINE, *FILTER,
+                   "--batch_size", "20", "--threads", "1", "--x=-1:1:9", "--loss_name", "own.py:smooth",
+                   "--surf_file", file]  # fmt: skip
+        return subprocess.run([*command, *more], capture_output=True, text=True, timeout=1500, check=False)
+
+    for file, count in (("one.h5", 1), ("many.h5", ranks)):
+        result = run(file, count=count)
+        assert result.returncode == 0, result.stderr
+    one, many = (read_surface(file).fields["train_loss"] for file in ("one.h5", "many.h5"))
+    assert np.array_equal(one, many)
+    changed = (home / "own.py").read_text().replace("label_smoothing=0.1", "label_smoothing=0.2")
+    (home / "own.py").write_text(changed)
+    result = run("many.h5")
+    assert result.returncode == 3
+    assert "was made with model_code" in result.stderr
+
+
+BAD = [
+    (["--model", "nowhere.py:make"], 3, "no file"),
+    (["--model", "own.py:nothing"], 3, "own.py has no 'nothing': there are ViT, make, data"),
+    (["--model", "own.py:failing"], 3, "own.py, line 61: RuntimeError: no weights here"),
+    (["--model", "own.py:not_a_net"], 3, "gives int, not a torch.nn.Module"),
+    (["--model", "own.py:make", "--model_args", "size=3"], 2, "takes no 'size'; it takes width"),
+    (
+        ["--model", "own.py:make", "--model_args", "width=16"],
+        3,
+        "'position' has shape (9, 8), the model expects (9, 16)",
+    ),
+    (["--model", "broken.py:make"], 3, "broken.py cannot be imported: line 2: SyntaxError"),
+    (["--model", "lacking.py:make"], 3, "lacking.py, line 1: ModuleNotFoundError: No module named 'not_there'"),
+    (["--model", "no.such.package:make"], 3, "there is no module 'no'"),
+    (["--model", "own.py:random_net"], 3, "differs when it is computed twice"),
+    (["--dataset", "own.py:augmented"], 3, "drawn or augmented at random"),
+    (["--dataset", "own.py:not_a_net"], 3, "data have to be tensors"),
+    (["--loss_name", "own.py:only_the_mean", "--tolerance", "0.1"], 2, "gives the mean of a batch alone"),
+    (["--loss_name", "own"], 2, "invalid choice: 'own'"),
+]
+
+
+@pytest.mark.parametrize(("more", "code", "message"), BAD, ids=[" ".join(more[-2:]) for more, _, _ in BAD])
+def test_what_fails_is_said_in_one_line(home, capsys, more, code, message):
+    (home / "broken.py").write_text("x = 1\ndef make(:\n")
+    (home / "lacking.py").write_text("import not_there\n")
+    try:
+        found = plot_surface.main([*LINE, "--x=-1:1:3", "--surf_file", "s.h5", *more])
+    except SystemExit as error:
+        found = error.code
+    assert found == code
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+    assert not (home / "s.h5").exists()
+
+
+def test_ours_are_back_afterwards_and_theirs_stay_theirs(home):
+    import models
+    import options
+
+    net = Factory.parse("--model", "own.py:make", ["width=4"])()
+    assert net.embed.out_features == 4
+    assert sys.modules["models"] is models
+    assert sys.modules["options"] is options
+    assert sys.modules["factories"] is factories
+    assert not hasattr(models, "MINE")
+
+
+def test_a_factory_may_give_a_trained_network(home):
+    assert plot_surface.main(["--model", "own.py:make", "--dataset", "own.py:data", "--x=0:1:2", "--y=0:1:2"]) == 0
+    assert list(home.glob("own_make_weights*[[]0.0,1.0,2]x[[]0.0,1.0,2].h5"))
+
+
+def test_a_trajectory_of_ones_own(home):
+    net = Factory.parse("--model", "own.py:make")()
+    for epoch in range(4):
+        with torch.no_grad():
+            for p in net.parameters():
+                p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(epoch)))
+        torch.save({"model": net.state_dict()}, f"model_{epoch}.pt")
+    assert (
+        plot_trajectory.main(["--model", "own.py:make", "--model_folder", ".", "--suffix", ".pt", "--max_epoch", "3"])
+        == 0
+    )
+    assert (home / "PCA_weights_save_epoch=1" / "directions.h5_proj_cos.h5").exists()
+
+
+@pytest.mark.parametrize("text", ["own.py:", ":make", "own.py:a-b"])
+def test_names_that_are_none(text):
+    with pytest.raises(BadUsage, match="give path/to/file"):
+        Factory.parse("--model", text)
+
+
+def test_arguments_are_read_as_python_writes_them():
+    found = Factory.parse("--model", "a.py:b", ["n=3", "x=1e-3", "names=['a']", "flag=True", "text=hello"]).arguments
+    assert found == {"n": 3, "x": 1e-3, "names": ["a"], "flag": True, "text": "hello"}
+    with pytest.raises(BadUsage, match="give key=value"):
+        Factory.parse("--model", "a.py:b", ["3"])
+
+
+def test_a_module_that_is_installed(tmp_path):
+    assert Factory.parse("--model", "torch.nn:Linear", ["in_features=2", "out_features=3"])().out_features == 3
+    with pytest.raises(BadInput, match="there is no module"):
+        Factory.parse("--model", "torch.nothing:Linear")()
