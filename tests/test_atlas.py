@@ -1,0 +1,428 @@
+"""The library as a notebook uses it: networks it has never seen, against plain loops and dense Hessians."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import MPIRUN, ROOT, seeded
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lossatlas
+import plot_surface
+from lossatlas.data import Losses
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.landscape import unresolved
+from lossatlas.record import read_directions
+from lossatlas.space import as_point
+from models import save_state
+
+QUIET = {"progress": False}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class Mlp(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(2, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 2))
+
+
+X = torch.randn(90, 2, generator=generator())
+Y = (X.prod(1) > 0).long()
+
+
+@torch.no_grad()
+def naive(net, directions, points, mean):
+    """mean(net) at points of a plane, in float64, by a plain loop."""
+    net = copy.deepcopy(net).double().eval()
+    vectors = [as_point(d, net, "weights", "it") for d in (directions.x, directions.y) if d is not None]
+    at = {name: p.clone() for name, p in net.named_parameters()}
+    values = []
+    for point in points:
+        for name, p in net.named_parameters():
+            p.copy_(at[name] + sum(c * v[name].double() for c, v in zip(point, vectors, strict=False)))
+        values.append(float(mean(net)))
+    return np.array(values)
+
+
+def test_five_lines_give_the_surface_of_a_naive_loop():
+    net = seeded(Mlp).train().requires_grad_(True)
+    loader = DataLoader(TensorDataset(X, Y), batch_size=32)
+    surface = lossatlas.surface(net, loader, x="-1:1:5", y="-1:1:3", norm="filter", ignore="biasbn", **QUIET)
+    points = [(a, b) for b in surface.y for a in surface.x]
+    expected = naive(net, surface.directions, points, lambda net: F.cross_entropy(net(X.double()), Y))
+    np.testing.assert_allclose(surface.loss.ravel(), expected, rtol=1e-5)
+    assert net.training
+    assert all(p.requires_grad for p in net.parameters())
+    assert surface.done.all()
+
+
+OWN = """
+import torch
+from torch import nn
+def make():
+    return nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 2))
+def data():
+    return torch.load("d.pt")
+"""
+
+
+def test_directions_and_digits_are_those_of_the_command(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    net = seeded(Mlp)
+    torch.save((X, Y), "d.pt")
+    save_state("net.safetensors", net)
+    line = ["--model", "own.py:make", "--model_file", "net.safetensors", "--dataset", "own.py:data", "--x=-1:1:5", "--xnorm",
+            "filter", "--xignore", "biasbn", "--surf_file", "s.h5", "--dir_file", "d.h5", "--batch_size", "32"]  # fmt: skip
+    assert plot_surface.main(line) == 0
+    ours = lossatlas.surface(net, (X, Y), x="-1:1:5", batch_size=32, **QUIET)
+    theirs = lossatlas.read("s.h5")
+    assert np.array_equal(ours.loss, theirs.loss)
+    assert ours.directions.sha256 == read_directions("d.h5").sha256
+
+
+class Tagger(nn.Module):
+    """Token classification with the interface of Hugging Face's models."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.head = nn.Embedding(9, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, input_ids, attention_mask):
+        h = torch.tanh(self.mix(self.embed(input_ids))) * attention_mask[..., None]
+        return {"logits": self.head(h)}
+
+
+def token_batches():
+    g = generator(1)
+    for length in (5, 7, 4):
+        ids = torch.randint(0, 9, (6, length), generator=g)
+        mask = (torch.arange(length) < torch.randint(2, length + 1, (6, 1), generator=g)).float()
+        labels = torch.where(mask > 0, ids % 3, -100)
+        yield {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def mean_over_tokens(net):
+    total = count = 0
+    for batch in token_batches():
+        logits = net(batch["input_ids"], batch["attention_mask"].double())["logits"]
+        total += F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), reduction="sum")
+        count += int((batch["labels"] >= 0).sum())
+    return total / count
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 4), nn.Bilinear(4, 4, 2)
+
+    def forward(self, x, z):
+        return self.b(torch.tanh(self.a(x)), torch.tanh(self.a(z)))
+
+
+class Segment(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.out = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1)
+
+    def forward(self, x):
+        return self.out(torch.relu(self.bn(self.conv(x))))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 2, bias=False), nn.Linear(2, 2)
+        self.last.weight = self.first.weight
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x)))
+
+
+class Frozen(Mlp):
+    def __init__(self):
+        super().__init__()
+        self[0].requires_grad_(False)
+
+
+IMAGES = torch.randn(12, 1, 6, 6, generator=generator(2))
+MASKS = torch.randint(0, 3, (12, 6, 6), generator=generator(3))
+R = torch.randn(90, 2, generator=generator(4))
+PROBLEMS = {
+    "padded sequences in dicts": (Tagger, list(token_batches()), "crossentropy", mean_over_tokens),
+    "several inputs": (Two, (X, 2 * X, Y), "crossentropy", lambda net: F.cross_entropy(net(X.double(), 2 * X.double()), Y)),
+    "segmentation": (Segment, (IMAGES, MASKS), nn.CrossEntropyLoss(), lambda net: F.cross_entropy(net(IMAGES.double()), MASKS)),
+    "regression": (Mlp, (X, R), "mse", lambda net: F.mse_loss(net(X.double()), R.double())),
+    "a mean alone": (Mlp, (X, R), lambda output, target: ((output - target) ** 2).mean(),
+                     lambda net: F.mse_loss(net(X.double()), R.double())),
+    "tied weights": (Tied, (X, Y), "crossentropy", lambda net: F.cross_entropy(net(X.double()), Y)),
+    "frozen parts": (Frozen, (X, Y), "crossentropy", lambda net: F.cross_entropy(net(X.double()), Y)),
+    "weights, and a term of the parameters": (
+        Mlp, (X, Y),
+        lambda model, batch: Losses(F.cross_entropy(model(batch[0]), batch[1], reduction="none"), weights=1.0 + batch[1],
+                                    penalty=0.1 * sum((p**2).sum() for p in model.parameters())),
+        lambda net: (F.cross_entropy(net(X.double()), Y, reduction="none") * (1 + Y)).sum() / (1 + Y).sum()
+        + 0.1 * sum((p**2).sum() for p in net.parameters())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(PROBLEMS))
+def test_networks_and_data_of_every_kind(name):
+    make, data, loss, mean = PROBLEMS[name]
+    net = seeded(make)
+    line = lossatlas.surface(net, data, loss=loss, x="-1:1:5", batch_size=32, **QUIET)
+    np.testing.assert_allclose(line.loss, naive(net, line.directions, [(a,) for a in line.x], mean), rtol=1e-5)
+    operator = lossatlas.eigenvalues(net, data, loss=loss, x=[0.0], tolerance=1e-6, **QUIET)
+    assert not unresolved(operator, "max_eig").any()
+    exact = dense(net, mean)
+    assert operator.fields["max_eig"][0] == pytest.approx(exact[-1], rel=1e-4)
+    assert operator.fields["min_eig"][0] == pytest.approx(exact[0], rel=1e-4, abs=1e-5 * exact[-1])
+
+
+def dense(net, mean):
+    """Eigenvalues of the explicit Hessian in float64, by second differences of exact gradients."""
+    net = copy.deepcopy(net).double().eval().requires_grad_(True)
+    own = list(net.parameters())
+
+    def gradient():
+        found = torch.autograd.grad(mean(net), own, allow_unused=True)
+        return torch.cat(
+            [torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(found, own, strict=True)]
+        )
+
+    rows = []
+    for p in own:
+        flat = p.data.view(-1)
+        for k in range(len(flat)):
+            sides = []
+            for step in (1e-5, -2e-5):
+                flat[k] += step
+                sides.append(gradient())
+            flat[k] += 1e-5
+            rows.append((sides[0] - sides[1]) / 2e-5)
+    matrix = torch.stack(rows)
+    return torch.linalg.eigvalsh((matrix + matrix.T) / 2).numpy()
+
+
+def test_a_spectrum_is_that_of_the_dense_hessian():
+    net = seeded(Mlp)
+    found = lossatlas.spectrum(net, (X, Y), top=3, bottom=2, tolerance=1e-6)
+    exact = dense(net, lambda net: F.cross_entropy(net(X.double()), Y))
+    np.testing.assert_allclose(found.eigenvalues, [*exact[:-4:-1], *exact[1::-1]], rtol=1e-4)
+    assert found.resolved.all()
+    assert abs(found.trace.value - exact.sum()) <= 4 * found.trace.error + 1e-9
+    positive = np.maximum(exact, 0)
+    assert found.dimension.low - 1e-3 <= (positive / (positive + 5e-4)).sum() <= found.dimension.high + 1e-3
+
+
+def test_a_trajectory_lies_in_the_plane_that_it_spans():
+    net = seeded(Mlp)
+    steps = [torch.randn(sum(p.numel() for p in net.parameters()), generator=generator(k)) for k in range(2)]
+    states = []
+    for a, b in ((3, 0), (2, 1), (1, 1.5), (0.5, 0.2), (0, 0)):
+        state, offset = {}, 0
+        for name, p in net.named_parameters():
+            piece = (a * steps[0] + b * steps[1])[offset : offset + p.numel()].view_as(p)
+            state[name], offset = p.detach() + piece, offset + p.numel()
+        states.append(state)
+    found = lossatlas.trajectory(net, states)
+    assert found.explained.sum() == pytest.approx(1, rel=1e-5)
+    assert found.distance.max() < 1e-4
+    x, y = found.coordinates[0]
+    surface = lossatlas.surface(net, (X, Y), x=[x - 1, x], y=[y - 1, y], norm="", directions=found.plane, **QUIET)
+    moved = seeded(Mlp).eval()
+    moved.load_state_dict(states[0])
+    assert surface.loss[1, 1] == pytest.approx(float(F.cross_entropy(moved(X), Y)), rel=1e-4)
+
+
+def test_towards_another_network():
+    one, two = seeded(Mlp), Mlp()
+    line = lossatlas.surface(one, (X, Y), x="0:1:3", towards=two, **QUIET)
+    for k, net in ((0, one), (2, two)):
+        assert line.loss[k] == pytest.approx(float(F.cross_entropy(net.eval()(X), Y)), rel=1e-5)
+    with pytest.raises(BadInput, match=r"'0.weight' has shape \(16, 2\) in the network"):
+        lossatlas.surface(one, (X, Y), x="0:1:3", towards=nn.Sequential(nn.Linear(3, 16)), **QUIET)
+
+
+def test_along_the_gradient_and_an_eigenvector():
+    net = seeded(Mlp)
+    line = lossatlas.surface(
+        net, (X, Y), x=[-1e-2, 0.0, 1e-2], norm="unit", ignore="", directions=["gradient"], **QUIET
+    )
+    slope = (line.loss[2] - line.loss[0]) / 2e-2
+    loss = F.cross_entropy(net.eval().requires_grad_(True)(X), Y)
+    length = float(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()))]).norm())
+    assert slope == pytest.approx(length, rel=1e-3)
+    line = lossatlas.surface(net, (X, Y), x=[-3e-2, 0.0, 3e-2], norm="unit", ignore="", directions=["eigenvector"],
+                             precision="float64", **QUIET)  # fmt: skip
+    bend = (line.loss[0] - 2 * line.loss[1] + line.loss[2]) / 9e-4
+    assert bend == pytest.approx(dense(net, lambda net: F.cross_entropy(net(X.double()), Y))[-1], rel=2e-2)
+
+
+def test_a_file_continues_and_refuses_something_else(tmp_path):
+    net, file = seeded(Mlp), tmp_path / "s.h5"
+    whole = lossatlas.surface(net, (X, Y), x="-1:1:5", file=file, **QUIET)
+    assert np.array_equal(lossatlas.read(file).loss, whole.loss)
+    assert lossatlas.read(file).directions.sha256 == whole.directions.sha256
+    before = file.read_bytes()
+    again = lossatlas.surface(net, (X, Y), x="-1:1:5", file=file, **QUIET)
+    assert np.array_equal(again.loss, whole.loss)
+    assert file.read_bytes() == before
+    with pytest.raises(BadInput, match="was made with train_data"):
+        lossatlas.surface(net, (X, 1 - Y), x="-1:1:5", file=file, **QUIET)
+    with pytest.raises(BadInput, match="was made with loss"):
+        lossatlas.surface(net, (X, Y), x="-1:1:5", loss=nn.CrossEntropyLoss(label_smoothing=0.1), file=file, **QUIET)
+    with pytest.raises(BadInput, match="no folder"):
+        lossatlas.surface(net, (X, Y), x="-1:1:5", file=tmp_path / "no" / "s.h5", **QUIET)
+
+
+class Interrupting(Mlp):
+    """Sends Ctrl-C to its own process at the fifth point."""
+
+    calls = 0
+
+    def forward(self, x):
+        Interrupting.calls += 1
+        if Interrupting.calls == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("file", [None, "s.h5"])
+def test_ctrl_c_gives_what_is_there(tmp_path, file):
+    assert threading.current_thread() is threading.main_thread()
+    Interrupting.calls, net = 0, seeded(Interrupting)
+    file = file and tmp_path / file
+    with pytest.warns(UserWarning, match="stopped with"):
+        part = lossatlas.surface(net, (X, Y), x="-1:1:101", batch_size=90, file=file, **QUIET)
+    assert 0 < part.done.sum() < 101
+    whole = lossatlas.surface(net, (X, Y), x="-1:1:101", batch_size=90, file=file, **QUIET)
+    assert whole.done.all()
+    assert np.array_equal(whole.loss[part.done], part.loss[part.done])
+
+
+def test_figures_leave_the_backend_and_other_figures_alone(tmp_path):
+    import matplotlib.pyplot as plt
+
+    from lossatlas import figures
+
+    backend, own = matplotlib.get_backend(), plt.figure()
+    net = seeded(Mlp)
+    plane = lossatlas.surface(net, (X, Y), x="-1:1:5", y="-1:1:5", **QUIET)
+    line = lossatlas.surface(net, (X, Y), x="-1:1:5", **QUIET)
+    made = [
+        plane.plot(),
+        plane.plot(kind="solid"),
+        plane.plot(kind="heat", name="train_acc"),
+        plane.plot(kind="filled"),
+        line.plot(),
+    ]
+    fig, ax = plt.subplots()
+    assert figures.contour(plane, ax) is fig
+    assert ax.collections
+    assert matplotlib.get_backend() == backend
+    assert {own.number, *(f.number for f in made)} <= set(plt.get_fignums())  # plt.show() will show them
+    plane.save(tmp_path / "s.h5")
+    plt.close("all")
+    import plot_2D
+
+    other = plt.figure()
+    assert len(plot_2D.draw([tmp_path / "s.h5"])) == 8
+    assert plt.get_fignums() == [other.number]
+    plt.close("all")
+    with pytest.raises(BadUsage, match="a line has no contours"):
+        figures.contour(line)
+    with pytest.raises(BadUsage, match="unknown kind of figure 'pie'"):
+        plane.plot(kind="pie")
+
+
+def test_a_tolerance_and_several_splits():
+    g = generator(7)
+    x = torch.randn(6000, 2, generator=g)
+    y = (x.prod(1) > 0).long()
+    net = seeded(Mlp)
+    few = lossatlas.surface(net, (x, y), test=(X, Y), x="-1:1:3", tolerance=(0.05, 0.05), **QUIET)
+    whole = lossatlas.surface(net, (x, y), x="-1:1:3", **QUIET)
+    assert (few.statistics["train"]["n"] < 6000).any()
+    assert (np.abs(few.loss - whole.loss) <= 4 * few.fields["train_loss_se"] + 1e-6).all()
+    assert "test_loss" in few.fields
+    with pytest.raises(BadUsage, match="this loss gives the mean of a batch alone"):
+        lossatlas.surface(
+            net, (x, y), loss=lambda output, target: F.cross_entropy(output, target) * 1, tolerance=0.1, **QUIET
+        )
+    with pytest.raises(BadUsage, match="batches whose shapes differ"):
+        lossatlas.surface(seeded(Tagger), list(token_batches()), tolerance=0.1, **QUIET)
+
+
+class Random(Mlp):
+    def forward(self, x):
+        return F.dropout(super().forward(x), 0.5)
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"x": "1:0:3"}, BadUsage, "needs min < max"), ({"x": [0.0, 0.0]}, BadUsage, "increasing finite coordinates"),
+    ({"directions": ["up"]}, BadUsage, "a direction is 'random', 'gradient'"), ({"loss": "huber"}, BadUsage, "unknown loss"),
+    ({"net": Random()}, BadInput, "differs when it is computed twice"), ({"tolerance": -1.0}, BadUsage, "give REL or REL,ABS"),
+    ({"y": "-1:1:3", "directions": ["random"]}, BadUsage, "2 direction.s. are needed"),
+], ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else None)  # fmt: skip
+def test_bad_input_is_said(change, error, message):
+    asked = {"net": seeded(Mlp), "x": "-1:1:3", **QUIET, **change}
+    with pytest.raises(error, match=message):
+        lossatlas.surface(asked.pop("net"), (X, Y), **asked)
+
+
+SCRIPT = """
+import sys, torch
+from torch import nn
+import lossatlas
+from mpi4py import MPI
+torch.set_num_threads(1)
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2))
+x = torch.randn(90, 2)
+def loss(output, target):
+    if sys.argv[2] == "fail" and MPI.COMM_WORLD.rank == 1:
+        raise ValueError("this rank is tired")
+    return nn.functional.cross_entropy(output, target, reduction="none")
+surface = lossatlas.surface(net, (x, (x.prod(1) > 0).long()), loss=loss, x="-1:1:7", y="-1:1:3", batch_size=30,
+                            ranks=MPI.COMM_WORLD, progress=False, file=sys.argv[1] if len(sys.argv[1]) > 1 else None)
+surface.loss.tofile(f"{MPI.COMM_WORLD.size}_{MPI.COMM_WORLD.rank}.loss")
+"""
+
+
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+def test_a_script_under_mpirun_shares_the_work(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def run(ranks, file, how="work"):
+        command = [MPIRUN, "-n", str(ranks), sys.executable, "script.py", file, how]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            command, cwd=tmp_path, check=False, text=True, capture_output=True, timeout=1500, env=environment
+        )
+
+    found = [run(1, "-"), run(2, "two.h5"), run(3, "-")]
+    assert [result.returncode for result in found] == [0, 0, 0], [r.stderr[-500:] for r in found]
+    files = [tmp_path / f"{ranks}_{rank}.loss" for ranks in (1, 2, 3) for rank in range(ranks)]
+    assert len({file.read_bytes() for file in files}) == 1
+    assert lossatlas.read(tmp_path / "two.h5").done.all()
+    failed = run(2, "-", "fail")
+    assert failed.returncode != 0
+    assert "this rank is tired" in failed.stderr
+
+
+def test_a_launcher_without_ranks_is_told(monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "4")
+    with pytest.warns(UserWarning, match="a launcher started 4 processes"):
+        lossatlas.surface(seeded(Mlp), (X, Y), x="0:1:2", **QUIET)
