@@ -9,6 +9,9 @@ batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how
 
 import hashlib
 import os
+import sys
+import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -132,35 +135,38 @@ def surface(
     """
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
-    loss_function, grid = as_loss(loss), grid_of(x, y)
-    limit = tolerance_of(tolerance)
-    first, few = splits["train"], next(splits["train"].batches(8))
-    check_random(net, loss_function, few)
-    found = loss_function(still(net), sample_of(few))
-    if not limit.exact:
-        refuse_tolerance(splits, found.spread)
-    plane, kept = plane_of(net, grid, norm, ignore, seed, directions, towards, dir_type, first, loss_function, device)
-    folded, _ = choose_path(still(net), loss_function, few)
-    fresh = Surface.empty(
-        grid,
-        {split: len(d) for split, d in splits.items()},
-        tuple(found.metrics),
-        plan=new_plan(device.type, precision, folded, batch_size),
-        request={**request_of(net, loss, splits, dir_type), "directions": kept.sha256},
-        about={"torch": torch.__version__},
-    )
-    known = fresh if file is None else continued(Path(file), fresh)
-    scene = Scene(still(net), plane, splits, loss_function, device)
+    limit, loss_function = tolerance_of(tolerance), as_loss(loss)
+
+    def begin() -> tuple[Surface, Scene, Directions]:
+        splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
+        grid, few = grid_of(x, y), next(splits["train"].batches(8))
+        check_random(net, loss_function, few)
+        found = loss_function(still(net), sample_of(few))
+        if not limit.exact:
+            refuse_tolerance(splits, found.spread)
+        plane, kept = plane_of(
+            net, grid, norm, ignore, seed, directions, towards, dir_type, splits["train"], loss_function, device
+        )
+        folded, _ = choose_path(still(net), loss_function, few)
+        fresh = Surface.empty(
+            grid,
+            {split: len(d) for split, d in splits.items()},
+            tuple(found.metrics),
+            plan=new_plan(device.type, precision, folded, batch_size),
+            request={**request_of(net, loss, splits, dir_type), "directions": kept.sha256},
+            about={"torch": torch.__version__},
+        )
+        return fresh, Scene(still(net), plane, splits, loss_function, device), kept
+
+    fresh, scene, kept = agreed(ranks, begin)
+    known = first_alone(ranks, lambda: fresh if file is None else continued(Path(file), fresh))
     pending = known.pending(limit)
     if not len(pending):
         return Landscape.of(known, kept)
-    if leads(ranks):
-        known, evaluator = tuned(scene, known, limit, len(pending), batch_size)
-        known = from_first(ranks, known)
-    else:
-        known = from_first(ranks, None)
-        evaluator = scene.evaluator(known.plan, limit)
+    known, evaluator = agreed(ranks, lambda: tuned(scene, known, limit, len(pending), batch_size) if leads(ranks)
+                              else (known, None))  # fmt: skip
+    known = from_first(ranks, known)
+    evaluator = agreed(ranks, lambda: evaluator or scene.evaluator(known.plan, limit))
     pending = known.pending(limit)
     block = cells_per_block(known, len(pending), size_of(ranks))
     work = work_of(known, evaluator)
@@ -196,25 +202,33 @@ def eigenvalues(
     """
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    samples, loss_function, grid = as_dataset(data), as_loss(loss), grid_of(x, y)
-    plane, kept = plane_of(
-        net, grid, norm, ignore, seed, directions, towards, "weights", samples, loss_function, device
-    )
-    size = batch_size or usual_batch_size(len(samples), device.type, torch.get_num_threads())
-    operator = Hessian(still(net), samples, loss_function, parameters=parameters, batch_size=size, device=device)
-    check_deterministic(operator)
-    plan = {"device": device.type, "precision": "float32", "path": "folded" if operator.folded else "unfolded",
-            "batch_size": size, "most": most, "seed": 0}  # fmt: skip
-    request = {**request_of(net, loss, {"train": samples}, "weights"), "directions": kept.sha256,
-               "parameters": list(parameters) or "all", "tolerance": tolerance}  # fmt: skip
-    fresh = Surface.of_values(
-        grid, eigenvalue_work.FIELDS, plan=plan, request=request, about={"torch": torch.__version__}
-    )
-    known = from_first(ranks, (fresh if file is None else continued(Path(file), fresh)) if leads(ranks) else None)
+
+    def begin() -> tuple[Surface, Hessian, Affine, Directions]:
+        samples, loss_function, grid = as_dataset(data), as_loss(loss), grid_of(x, y)
+        plane, kept = plane_of(
+            net, grid, norm, ignore, seed, directions, towards, "weights", samples, loss_function, device
+        )
+        size = batch_size or usual_batch_size(len(samples), device.type, torch.get_num_threads())
+        operator = Hessian(still(net), samples, loss_function, parameters=parameters, batch_size=size, device=device)
+        check_deterministic(operator)
+        plan = {"device": device.type, "precision": "float32", "path": "folded" if operator.folded else "unfolded",
+                "batch_size": size, "most": most, "seed": 0}  # fmt: skip
+        request = {**request_of(net, loss, {"train": samples}, "weights"), "directions": kept.sha256,
+                   "parameters": list(parameters) or "all", "tolerance": tolerance}  # fmt: skip
+        about = {"torch": torch.__version__}
+        return (
+            Surface.of_values(grid, eigenvalue_work.FIELDS, plan=plan, request=request, about=about),
+            operator,
+            plane,
+            kept,
+        )
+
+    fresh, operator, plane, kept = agreed(ranks, begin)
+    known = first_alone(ranks, lambda: fresh if file is None else continued(Path(file), fresh))
     pending = known.pending()
     if not len(pending):
         return Landscape.of(known, kept)
-    work = eigenvalue_work.work_of(grid, operator, plane, tolerance=tolerance, most=most)
+    work = eigenvalue_work.work_of(known.grid, operator, plane, tolerance=tolerance, most=most)
     return computed(known, kept, lambda: work, pending, 1, file, ranks, progress)
 
 
@@ -473,11 +487,50 @@ def computed(
         found = fill(lambda given, make: rounds(ranks, given, make()), path, known, make_work, embed=kept, pending=pending,
                      cells_per_block=block, progress=shown)  # fmt: skip
     except Incomplete as error:
-        if size_of(ranks) > 1 or error.partial is None:
-            raise
+        if size_of(ranks) > 1:
+            end_all(ranks, error)
         warnings.warn(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells", stacklevel=3)
         found = error.partial
+    except BaseException as error:
+        if size_of(ranks) > 1 and not isinstance(error, FailedRank):  # the others wait for the next round
+            end_all(ranks, error)
+        raise
     return Landscape.of(from_first(ranks, found), kept)
+
+
+class FailedRank(RuntimeError):
+    """A rank failed; raised on all of them."""
+
+
+def agreed(ranks: Any, function: Callable[[], Any]) -> Any:
+    """What a function gives on each rank; where it fails on one, it fails on all of them."""
+    if size_of(ranks) == 1:
+        return function()
+    failure, result = None, None
+    try:
+        result = function()
+    except Exception as error:
+        failure = error
+    failures = ranks.allgather(None if failure is None else f"{type(failure).__name__}: {failure}")
+    if failure is not None:
+        raise failure
+    for rank, line in enumerate(failures):
+        if line is not None:
+            raise FailedRank(f"rank {rank}: {line}")
+    return result
+
+
+def first_alone(ranks: Any, function: Callable[[], Any]) -> Any:
+    """What a function gives on rank 0, on every rank."""
+    return from_first(ranks, agreed(ranks, lambda: function() if leads(ranks) else None))
+
+
+def end_all(ranks: Any, error: BaseException) -> None:
+    """End every rank, because the others wait for this one: a communicator of mpi4py can."""
+    traceback.print_exception(error)
+    sys.stderr.flush()
+    time.sleep(0.3)  # the launcher loses what it has not forwarded
+    ranks.Abort(1)
 
 
 def rounds(ranks: Any, blocks: Sequence[Any], work: Any) -> Iterator[tuple[int, Any] | None]:
@@ -487,16 +540,9 @@ def rounds(ranks: Any, blocks: Sequence[Any], work: Any) -> Iterator[tuple[int, 
         if size == 1:
             yield first, work(blocks[first])
             continue
-        try:
-            mine: Any = work(blocks[first + rank]) if first + rank < len(blocks) else None
-        except Exception as error:
-            mine = error
-        everyones = ranks.allgather(mine)
-        for failed in everyones:
-            if isinstance(failed, Exception):
-                raise failed
-        for k, result in enumerate(everyones):
-            if rank == 0 and first + k < len(blocks):
+        mine = agreed(ranks, lambda: work(blocks[first + rank]) if first + rank < len(blocks) else None)  # noqa: B023
+        for k, result in enumerate(ranks.gather(mine, root=0) or ()):
+            if first + k < len(blocks):
                 yield first + k, result
 
 

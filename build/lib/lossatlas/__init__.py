@@ -1,0 +1,40 @@
+"""The loss landscape of a neural network: surfaces, curvature and paths of training.
+
+    import lossatlas
+    surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21", norm="filter", ignore="biasbn")
+    surface.plot()
+
+`surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `read` reads a file. torch is imported when they are first used,
+so that files can be read and drawn without it (`lossatlas.record`, `lossatlas.figures`).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lossatlas.atlas import Curvature, Landscape, Trajectory, eigenvalues, read, spectrum, surface, trajectory
+    from lossatlas.data import Losses
+
+__version__ = "0.2.0.dev0"
+
+__all__ = [
+    "Curvature",
+    "Landscape",
+    "Losses",
+    "Trajectory",
+    "eigenvalues",
+    "read",
+    "spectrum",
+    "surface",
+    "trajectory",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Losses":
+        return import_module("lossatlas.data").Losses
+    if name in __all__:
+        return getattr(import_module("lossatlas.atlas"), name)
+    if name in ("computing", "data", "evaluation", "figures", "hessian", "landscape", "record", "space"):
+        return import_module(f"lossatlas.{name}")
+    raise AttributeError(f"module 'lossatlas' has no attribute '{name}'")

@@ -1,0 +1,155 @@
+"""Samples in a fixed order, in memory.
+
+data = Dataset("moons", "train", (inputs, targets), classes=2)     # one structure: batches of any size, in any order
+data = FixedBatches("texts", "train", batches)                     # of shapes that differ: as they are
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lossatlas.data.structures import Structure, leaves, lengths, part
+from lossatlas.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples as a structure of tensors that have the samples along their first axis, such as (inputs, targets).
+
+    classes: the number of classes where targets are labels, otherwise 0. Raises BadInput where lengths differ.
+    """
+
+    name: str
+    split: str
+    samples: Structure
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        found = lengths(self.samples)
+        if not found:
+            raise BadInput(f"{self.name}: there is no tensor in it with the samples along its first axis")
+        if len(set(found.values())) > 1 or not next(iter(found.values())):
+            described = ", ".join(f"{n} in {path or 'it'}" for path, n in found.items())
+            raise BadInput(
+                f"{self.name}: every tensor has to have the samples along its first axis; there are {described}"
+            )
+
+    def __len__(self) -> int:
+        return next(iter(lengths(self.samples).values()))
+
+    @property
+    def inputs(self) -> Tensor:
+        """Of samples that are (inputs, targets)."""
+        return self.samples[0]
+
+    @property
+    def targets(self) -> Tensor:
+        return self.samples[1]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything in it, as it is evaluated."""
+        return digest_of(self.samples, self.classes)
+
+    def take(self, index: Any) -> "Dataset":
+        """The samples at `index` (a slice or an integer tensor), in that order."""
+        return replace(self, samples=part(self.samples, index))
+
+    def first(self, count: int) -> "Dataset":
+        return self.take(slice(count))
+
+    def share(self, k: int, n: int) -> "Dataset":
+        """The k-th of n parts."""
+        return self.take(slice(len(self) * k // n, len(self) * (k + 1) // n))
+
+    def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+        """Ranges of `size` samples from start on; the last one may end behind `stop`, though not behind the last sample."""
+        for first in range(start, stop, size):
+            yield first, min(first + size, len(self))
+
+    def batches(self, size: int) -> Iterator[Structure]:
+        """Consecutive batches; the last one may be smaller."""
+        for first, last in self.spans(0, len(self), size):
+            yield part(self.samples, slice(first, last))
+
+
+@dataclass(frozen=True)
+class FixedBatches:
+    """Batches that cannot be joined, because their shapes differ (padded sequences); they stay as they came."""
+
+    name: str
+    split: str
+    contents: Sequence[Structure]
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        for k, batch in enumerate(self.contents):
+            found = lengths(batch)
+            if not found:
+                raise BadInput(f"{self.name}: there is no tensor in batch {k} with the samples along its first axis")
+
+    @cached_property
+    def edges(self) -> list[int]:
+        """The number of the first sample of each batch, and of all samples."""
+        sizes = [next(iter(lengths(batch).values())) for batch in self.contents]
+        return [0, *np.cumsum(sizes).tolist()]
+
+    def __len__(self) -> int:
+        return self.edges[-1]
+
+    @cached_property
+    def digest(self) -> str:
+        digests = [digest_of(batch, self.classes) for batch in self.contents]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+    def first(self, count: int) -> "FixedBatches":
+        """Batches with `count` samples, or somewhat more."""
+        number = sum(edge < count for edge in self.edges[:-1])
+        return replace(self, contents=self.contents[:number])
+
+    def share(self, k: int, n: int) -> "FixedBatches":
+        """The k-th of n parts."""
+        count = len(self.contents)
+        return replace(self, contents=self.contents[count * k // n : count * (k + 1) // n])
+
+    def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+        """The batches from start on until `stop` is reached, whatever size is asked for."""
+        for first, last in zip(self.edges, self.edges[1:], strict=False):
+            if start <= first < stop:
+                yield first, last
+
+    def batches(self, size: int) -> Iterator[Structure]:
+        yield from self.contents
+
+
+AnyData = Dataset | FixedBatches
+
+
+def digest_of(samples: Structure, classes: int) -> str:
+    """SHA-256 over the values; the form is a part of it, except for the (inputs, targets) of the first versions."""
+    found = [(path, leaf) for path, leaf in leaves(samples)]
+    if [path for path, _ in found] == ["[0]", "[1]"] and all(isinstance(leaf, Tensor) for _, leaf in found):
+        result = hashlib.sha256(repr((tuple(found[0][1].shape), classes)).encode())
+    else:
+        form = [
+            (path, tuple(leaf.shape), str(leaf.dtype)) if isinstance(leaf, Tensor) else path for path, leaf in found
+        ]
+        result = hashlib.sha256(repr((form, classes)).encode())
+    for _, leaf in found:
+        if not isinstance(leaf, Tensor):
+            result.update(repr(list(leaf)).encode())
+            continue
+        for piece in leaf.split(1024) if leaf.dim() else (leaf,):  # a copy of all of them would double the memory
+            result.update(np.ascontiguousarray(plain(piece)).data)
+    return result.hexdigest()
+
+
+def plain(tensor: Tensor) -> np.ndarray:
+    """A tensor as a numpy array, on the CPU; numpy has no bfloat16."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()

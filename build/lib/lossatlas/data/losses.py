@@ -1,0 +1,253 @@
+"""Losses: a function of (model, batch) to per-sample losses, weights and metrics.
+
+    losses = LOSSES["crossentropy"](net, (inputs, labels))
+    loss = as_loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))      # an ordinary loss(output, target)
+
+A batch is (inputs, targets), or (input, input, ..., targets), or a dict with the targets under one of TARGETS and the
+network's arguments by name. `model` is the network, or what computes the same.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lossatlas.data.structures import Structure, leaves
+from lossatlas.errors import BadInput, BadUsage
+
+Batch = Structure
+TARGETS = ("labels", "label", "targets", "target", "y")  # names under which a dict holds what is to be predicted
+MODELS = (
+    "model",
+    "net",
+    "network",
+    "module",
+)  # names of the first argument that tell (model, batch) from (output, target)
+IGNORED = -100  # a label that does not count, as in torch
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a loss function returns for one batch of n samples.
+
+    per_sample: (n,). weights: (n,) or None for 1. metrics: (n,) each, averaged like the loss; `accuracy` in 0..1.
+    penalty: a term of the parameters alone (), the same for every batch. spread: False where per_sample repeats the mean
+    of the batch, which says nothing about the spread of the samples.
+    """
+
+    per_sample: Tensor
+    weights: Tensor | None = None
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    penalty: Tensor | None = None
+    spread: bool = True
+
+
+Model = Callable[..., Any]  # a network, or anything that maps inputs to outputs
+Loss = Callable[[Model, Batch], Losses]
+
+
+def apply(model: Model, batch: Batch) -> tuple[Tensor, Any]:
+    """The output of a network for a batch, and the targets. Raises BadInput where the batch does not say what is what."""
+    if isinstance(batch, Mapping):
+        found = [name for name in TARGETS if name in batch]
+        if not found:
+            raise BadInput(f"a batch has no targets: it holds {', '.join(map(str, batch))}, and none of {', '.join(TARGETS)}; "
+                           "give a loss(model, batch) of your own")  # fmt: skip
+        kind = type(model).__name__
+        if any(part in kind for part in ("CausalLM", "LMHead", "Seq2Seq", "ConditionalGeneration")):
+            raise BadInput(f"{kind} predicts the next token, and its labels have to be shifted: give a loss(model, batch) of "
+                           "your own, see docs/your-own.md")  # fmt: skip
+        return output_of(model(**{name: value for name, value in batch.items() if name not in found})), batch[found[0]]
+    if isinstance(batch, list | tuple) and len(batch) >= 2:
+        return output_of(model(*batch[:-1])), batch[-1]
+    raise BadInput(f"a batch is {type(batch).__name__}, neither (inputs, targets) nor a dict with "
+                   f"{' or '.join(TARGETS)}: give a loss(model, batch) of your own")  # fmt: skip
+
+
+def output_of(output: Any) -> Tensor:
+    """The tensor that a network gives: its logits where they have a name, or the first of several."""
+    if isinstance(output, Tensor):
+        return output
+    if hasattr(output, "logits"):
+        return output.logits
+    if isinstance(output, Mapping):
+        return output["logits"] if "logits" in output else next(iter(output.values()))
+    if isinstance(output, list | tuple):
+        return output[0]
+    raise BadInput(
+        f"the network gives {type(output).__name__}, which is no tensor: give a loss(model, batch) of your own"
+    )
+
+
+def crossentropy(model: Model, batch: Batch) -> Losses:
+    """Cross-entropy of the logits against labels: (n, classes) against (n,), or for each position of a sample.
+
+    Positions are (n, classes, ...) against (n, ...), as torch has it, or (n, ..., classes), as in sequences. Labels of
+    IGNORED do not count; a sample weighs as much as it has positions, so the mean is over all positions.
+    """
+    output, targets = apply(model, batch)
+    logits = positions_last(upcast(output), targets)
+    if targets.dim() == 1 and logits.dim() == 2:
+        loss = F.cross_entropy(logits, targets, reduction="none")
+        return Losses(loss, (targets != IGNORED).to(loss), accuracy(logits, targets))
+    flat = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view(len(targets), -1)
+    valid = (targets != IGNORED).view(len(targets), -1)
+    count = valid.sum(1)
+    right = ((logits.argmax(-1) == targets).view(len(targets), -1) & valid).sum(1)
+    each = count.clamp(min=1)
+    return Losses(flat.sum(1) / each, count.to(flat), {"accuracy": right / each})
+
+
+def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
+    """The logits with the classes along the last axis. Raises BadInput where labels and logits do not fit."""
+    if targets.is_floating_point() or targets.dtype == torch.bool:
+        raise BadInput(f"cross-entropy needs whole numbers as labels, the targets are {targets.dtype}: use --loss_name for "
+                       "another loss, or give labels")  # fmt: skip
+    if logits.dim() >= 2 and targets.shape == logits.shape[:1] + logits.shape[2:]:
+        if logits.dim() > 2 and targets.shape == logits.shape[:-1] and logits.shape[1] != logits.shape[-1]:
+            return logits
+        return logits.movedim(1, -1)
+    if logits.dim() >= 2 and targets.shape == logits.shape[:-1]:
+        return logits
+    raise BadInput(f"cross-entropy: outputs {tuple(logits.shape)} and labels {tuple(targets.shape)} do not fit")
+
+
+def mse(model: Model, batch: Batch) -> Losses:
+    """Mean over the classes of (softmax(logits) - one-hot)^2, as in the release of Li et al.
+
+    Where the targets are no labels: the mean over everything a sample gives of (output - target)^2.
+    """
+    output, targets = apply(model, batch)
+    output = upcast(output)
+    if not targets.is_floating_point() and output.dim() == 2 and targets.dim() == 1:
+        error = output.softmax(1) - F.one_hot(targets, output.shape[1])
+        return Losses((error**2).mean(1), metrics=accuracy(output, targets))
+    if output.shape != targets.shape:
+        if output.numel() != targets.numel() or len(output) != len(targets):
+            raise BadInput(f"mse: outputs {tuple(output.shape)} and targets {tuple(targets.shape)} do not fit")
+        targets = targets.view_as(output)
+    return Losses(((output - targets) ** 2).flatten(1).mean(1) if output.dim() > 1 else (output - targets) ** 2)
+
+
+def upcast(logits: Tensor) -> Tensor:
+    """Losses of reduced-precision logits are computed in float32."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {"accuracy": logits.argmax(1) == targets}
+
+
+LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse}
+
+
+def as_loss(function: Any) -> Loss:
+    """A loss in the form of this package, from what people have.
+
+    function: a name in LOSSES; a function of (model, batch), told by the name of its first argument, see MODELS, that gives
+    `Losses`, or a tensor; or an ordinary function or module of (output, target), with `reduction` or without. One that gives
+    the mean of a batch alone is taken too; the spread is then unknown. Raises BadUsage for a sum.
+    """
+    if isinstance(function, str):
+        if function not in LOSSES:
+            raise BadUsage(f"unknown loss '{function}': choose from {', '.join(LOSSES)}, or give a function")
+        return LOSSES[function]
+    if not callable(function):
+        raise BadUsage(f"a loss has to be a function, and {function!r} is none")
+    if function in LOSSES.values():
+        return function
+    if isinstance(function, nn.Module):
+        return partial(of_module, per_sample_of(function))
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # of a builtin
+        names = []
+    if names and names[0] in MODELS:
+        return partial(of_model_and_batch, function)
+    return partial(of_output_and_target, function, "reduction" in names)
+
+
+def per_sample_of(module: nn.Module) -> nn.Module:
+    """A copy of a loss module that gives one value for each sample or position. Raises BadUsage for a sum."""
+    if not hasattr(module, "reduction"):
+        return module
+    if module.reduction == "sum":
+        raise BadUsage(
+            f"{type(module).__name__} sums over the samples, so the loss depends on their number: use reduction='mean'"
+        )
+    result: Any = deepcopy(module)
+    result.mean_over, result.reduction = module.reduction, "none"
+    return result
+
+
+def of_module(module: nn.Module, model: Model, batch: Batch) -> Losses:
+    output, targets = apply(model, batch)
+    output = upcast(output)
+    if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point():
+        return with_class_weights(module, output, targets)
+    weight = getattr(module, "weight", None)
+    if isinstance(weight, Tensor):
+        module = deepcopy(module).to(output.device, output.dtype)
+    return shaped(module(output, targets), output, targets, sums=getattr(module, "mean_over", "") == "batchmean")
+
+
+def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
+    """A cross-entropy whose mean is weighted by the weights of the classes, over the labels that are not ignored."""
+    weight = None if module.weight is None else module.weight.to(output)
+    options: dict[str, Any] = {"weight": weight, "ignore_index": module.ignore_index, "reduction": "none"}
+    if isinstance(module, nn.NLLLoss):
+        loss = F.nll_loss(output, targets, **options)
+    else:
+        loss = F.cross_entropy(output, targets, label_smoothing=module.label_smoothing, **options)
+    valid = targets != module.ignore_index
+    each = valid.to(loss) if weight is None else weight[torch.where(valid, targets, 0)] * valid
+    total = each.view(len(targets), -1).sum(1)
+    per_sample = loss.view(len(targets), -1).sum(1) / torch.where(total > 0, total, torch.ones_like(total))
+    return Losses(per_sample, total, accuracy(output, targets) if targets.dim() == 1 and weight is None else {})
+
+
+def of_output_and_target(function: Callable[..., Any], reduces: bool, model: Model, batch: Batch) -> Losses:
+    output, targets = apply(model, batch)
+    output = upcast(output)
+    return shaped(
+        function(output, targets, reduction="none") if reduces else function(output, targets), output, targets
+    )
+
+
+def of_model_and_batch(function: Callable[..., Any], model: Model, batch: Batch) -> Losses:
+    found = function(model, batch)
+    if isinstance(found, Losses):
+        return found
+    count = next((len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim()), 1)
+    return per_sample_or_mean(found, count)
+
+
+def shaped(loss: Any, output: Tensor, targets: Any, sums: bool = False) -> Losses:
+    """What an ordinary loss gives, with the accuracy where the targets are labels."""
+    result = per_sample_or_mean(loss, len(output), sums)
+    labels = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dtype != torch.bool
+    if labels and targets.dim() == 1 and output.dim() == 2:
+        result = replace(result, metrics=accuracy(output, targets))
+    return result
+
+
+def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
+    """One value for each sample, the mean over its positions, or the mean of a batch, repeated."""
+    if not isinstance(loss, Tensor):
+        raise BadInput(f"a loss gave {type(loss).__name__}, not a tensor or lossatlas.Losses")
+    if loss.dim() == 0:
+        return Losses(loss.expand(count), spread=False)
+    if len(loss) != count:
+        raise BadInput(
+            f"a loss gave {len(loss)} values for a batch of {count} samples: give one for each, or their mean"
+        )
+    if loss.dim() == 1:
+        return Losses(loss)
+    flat = loss.flatten(1)
+    return Losses(flat.sum(1) if sums else flat.mean(1))

@@ -1,0 +1,121 @@
+"""Structures of tensors: a tensor, or tuples, lists and dicts of structures, as loaders give them for a batch.
+
+A list of texts or other objects counts as a column with one entry for each sample. What is no container is left alone.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Structure = Any
+
+
+def mapped(structure: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
+    """The structure with function(tensor) in the place of each tensor; numpy arrays count as tensors."""
+    if isinstance(structure, np.ndarray):
+        structure = torch.from_numpy(structure)
+    if isinstance(structure, Tensor):
+        return function(structure)
+    if isinstance(structure, Mapping):
+        return {name: mapped(value, function) for name, value in structure.items()}
+    if is_column(structure):
+        return list(structure)
+    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
+        return type(structure)(*(mapped(value, function) for value in structure))
+    if isinstance(structure, list | tuple):
+        return type(structure)(mapped(value, function) for value in structure)
+    return structure
+
+
+def leaves(structure: Structure, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, tensor or column) of each; a path is such as `['labels']` or `[0]`."""
+    if isinstance(structure, Tensor | np.ndarray) or is_column(structure):
+        yield path, structure
+    elif isinstance(structure, Mapping):
+        for name, value in structure.items():
+            yield from leaves(value, f"{path}[{name!r}]")
+    elif isinstance(structure, list | tuple):
+        for k, value in enumerate(structure):
+            yield from leaves(value, f"{path}[{k}]")
+
+
+def is_column(value: Any) -> bool:
+    """A list of objects that belong to the samples, such as file names."""
+    return isinstance(value, list | tuple) and bool(value) and not any(
+        isinstance(item, Tensor | np.ndarray | Mapping | list | tuple) for item in value
+    )  # fmt: skip
+
+
+def lengths(structure: Structure) -> dict[str, int]:
+    """The lengths of the first axes by path. A tensor without axes has none."""
+    return {
+        path: len(leaf) for path, leaf in leaves(structure) if not isinstance(leaf, Tensor | np.ndarray) or leaf.ndim
+    }
+
+
+def part(structure: Structure, index: Any) -> Structure:
+    """The samples at `index`, a slice or an integer tensor."""
+    if isinstance(structure, np.ndarray):
+        structure = torch.from_numpy(structure)
+    if isinstance(structure, Tensor):
+        return taken(structure, index) if structure.dim() else structure
+    if isinstance(structure, Mapping):
+        return {name: part(value, index) for name, value in structure.items()}
+    if is_column(structure):
+        return structure[index] if isinstance(index, slice) else [structure[k] for k in torch.as_tensor(index).tolist()]
+    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
+        return type(structure)(*(part(value, index) for value in structure))
+    if isinstance(structure, list | tuple):
+        return type(structure)(part(value, index) for value in structure)
+    return structure
+
+
+def taken(tensor: Tensor, index: Any) -> Tensor:
+    """The samples at `index`; images in channels-last order stay in it."""
+    if isinstance(index, slice) or tensor.dim() != 4 or not tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor[index]
+    return tensor.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
+
+
+def joined(structures: Sequence[Structure]) -> Structure:
+    """Batches as one, along the first axis. Raises ValueError where their shapes or their forms do not fit."""
+    first = structures[0]
+    if isinstance(first, Tensor | np.ndarray):
+        tensors = [torch.as_tensor(value) for value in structures]
+        if len({(value.shape[1:], value.dtype) for value in tensors}) > 1 or not tensors[0].dim():
+            raise ValueError(f"shapes {', '.join(sorted({str(tuple(value.shape[1:])) for value in tensors}))}")
+        return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+    if any(type(value) is not type(first) for value in structures):
+        raise ValueError("batches of different forms")
+    if isinstance(first, Mapping):
+        if any(set(value) != set(first) for value in structures):
+            raise ValueError("batches with different names")
+        return {name: joined([value[name] for value in structures]) for name in first}
+    if all(is_column(value) for value in structures):
+        return [item for value in structures for item in value]
+    if isinstance(first, list | tuple):
+        if any(len(value) != len(first) for value in structures):
+            raise ValueError("batches of different lengths")
+        items = [joined([value[k] for value in structures]) for k in range(len(first))]
+        return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
+    if any(value != first for value in structures):
+        raise ValueError(f"batches with different constants, such as {first!r}")
+    return first
+
+
+def equal(a: Structure, b: Structure) -> bool:
+    """Whether all tensors and columns are the same, not-a-numbers included."""
+    ours, theirs = list(leaves(a)), list(leaves(b))
+    if [path for path, _ in ours] != [path for path, _ in theirs]:
+        return False
+    return all(same(x, y) for (_, x), (_, y) in zip(ours, theirs, strict=True))
+
+
+def same(x: Any, y: Any) -> bool:
+    if not isinstance(x, Tensor | np.ndarray):
+        return bool(x == y)
+    x, y = torch.as_tensor(x), torch.as_tensor(y)
+    return x.shape == y.shape and bool(torch.equal(x, y) or torch.allclose(x, y, rtol=0, atol=0, equal_nan=True))

@@ -1,0 +1,69 @@
+"""Precisions of a forward pass, and the settings of the device that belong to them."""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Precision by name: of the point in the plane, and of the forward pass. TF32 is a setting of CUDA's matrix units.
+PRECISIONS = {
+    "float32": (torch.float32, torch.float32),
+    "float64": (torch.float64, torch.float64),
+    "tf32": (torch.float32, torch.float32),
+    "bfloat16": (torch.float32, torch.bfloat16),
+    "float16": (torch.float32, torch.float16),
+}
+
+
+class Lowered:
+    """Puts copies of lower precision into a network; `update()` follows the tensors they stand for.
+
+    BatchNorm that is not folded stays as it is, because its statistics do not bear rounding.
+    """
+
+    def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
+        copies: dict[int, Tensor] = {}
+        self.sources: list[Tensor] = []
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                continue
+            tables: list[dict[str, Any]] = [module._parameters, module._buffers]
+            for table in tables:
+                for key, value in table.items():
+                    if value is None or not value.is_floating_point():
+                        continue
+                    if id(value) not in copies:
+                        copies[id(value)] = torch.empty_like(value, dtype=dtype)
+                        self.sources.append(value.data)
+                    low = copies[id(value)]
+                    table[key] = nn.Parameter(low, requires_grad=False) if isinstance(value, nn.Parameter) else low
+        self.copies = list(copies.values())
+
+    def update(self) -> None:
+        for low, source in zip(self.copies, self.sources, strict=True):
+            low.copy_(source)
+
+
+def set_numerics(device: torch.device, tf32: bool = False) -> None:
+    """TF32 only where it is asked for, and the same algorithms in every process and run.
+
+    These settings belong to the process, so each call sets its own: evaluators of two precisions may be at work.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+
+def in_float64(module: Any, args: Any, output: Any) -> Any:
+    """Forward hook: the loss is computed in float64, whatever the network computes in."""
+    if isinstance(output, Tensor):
+        return output.double() if output.is_floating_point() else output
+    if isinstance(output, MutableMapping):  # as of Hugging Face: keeps its type and its other entries
+        for name, value in output.items():
+            output[name] = in_float64(module, args, value)
+        return output
+    if isinstance(output, list | tuple):
+        values = (in_float64(module, args, value) for value in output)
+        return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
+    return output

@@ -1,0 +1,32 @@
+"""Figures of saved surfaces, curves and spectra."""
+
+from lossatlas.figures.public import contour, curve, filled, heat, plot, solid
+from lossatlas.figures.style import (
+    Scale,
+    eigen_ratio,
+    has_eigenvalues,
+    number,
+    pick,
+    save,
+    scale,
+    style,
+    title_of,
+)
+
+__all__ = [
+    "Scale",
+    "contour",
+    "curve",
+    "eigen_ratio",
+    "filled",
+    "has_eigenvalues",
+    "heat",
+    "number",
+    "pick",
+    "plot",
+    "save",
+    "scale",
+    "solid",
+    "style",
+    "title_of",
+]

@@ -1,0 +1,201 @@
+"""Loss, accuracy and eigenvalues along a line."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossatlas.figures.style import LOG_FROM, eigen_ratio, title_of
+from lossatlas.landscape.surface import Surface, unresolved
+
+BLUE, RED = "#1f5fa8", "#c0392b"
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Limits and scale of the axes; None is chosen from the data."""
+
+    log: bool = False
+    xmin: float | None = None
+    xmax: float | None = None
+    loss_max: float | None = None
+
+    def apply(self, axis: Any, log: bool | None = None) -> None:
+        log = self.log if log is None else log
+        axis.set_yscale("log" if log else "linear")
+        axis.set_xlim(self.xmin, self.xmax)
+        if self.loss_max is not None:
+            axis.set_ylim(None if log else 0, self.loss_max)
+
+
+def loss_names(surface: Surface) -> list[str]:
+    return [name for name in surface.fields if name.endswith("_loss")]
+
+
+def steep(losses: np.ndarray) -> bool:
+    """Whether a linear axis would flatten everything but a few points that diverge."""
+    known = losses[np.isfinite(losses)]
+    return bool(known.size and known.min() > 0 and known.max() > 100 * np.median(known))
+
+
+def draw_one(plt: Any, surface: Surface, axes: Axes) -> Any:
+    fig, left = plt.subplots(figsize=(5.2, 3.6))
+    right = left.twinx()
+    styles = {"train": "-", "test": "--"}
+    for split, line in styles.items():
+        for axis, name, colour in ((left, "loss", BLUE), (right, "acc", RED)):
+            if f"{split}_{name}" in surface.fields:
+                curve(axis, surface, f"{split}_{name}", color=colour, linestyle=line,
+                      label=f"{title_of(f'{split}_{name}').replace(' (%)', '')}")  # fmt: skip
+    left.set_xlabel("coordinate along the direction")
+    left.set_ylabel("loss", color=BLUE)
+    right.set_ylabel("accuracy (%)", color=RED)
+    left.tick_params(axis="y", colors=BLUE, which="both")
+    right.tick_params(axis="y", colors=RED)
+    right.set_ylim(-2, 102)
+    axes.apply(left)
+    handles = [h for axis in (left, right) for h in axis.get_legend_handles_labels()[0]]
+    left.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    note_unfinished(left, surface)
+    return fig
+
+
+def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
+    import seaborn as sns
+
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.4), sharex=True, layout="constrained")
+    for surface, name, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
+        for split, line in (("train", "-"), ("test", "--")):
+            for axis, field in ((top, "loss"), (bottom, "acc")):
+                if f"{split}_{field}" in surface.fields:
+                    curve(axis, surface, f"{split}_{field}", color=colour, linestyle=line, label=f"{name}, {split}")
+    top.set_ylabel("loss")
+    axes.apply(top)
+    bottom.set_ylabel("accuracy (%)")
+    bottom.set_ylim(-2, 102)
+    bottom.set_xlabel("coordinate along the direction")
+    top.legend(frameon=False)
+    sns.despine(fig)
+    return fig
+
+
+def curve(axis: Any, surface: Surface, name: str, **style: Any) -> None:
+    """A field over the finished cells; cells that are not finite leave a gap."""
+    done = surface.done
+    x, values = surface.grid.x[done], surface.fields[name][done]
+    axis.plot(x, values, marker="o" if done.sum() < 40 else None, markersize=2.5, linewidth=1.4, **style)
+    error = surface.fields.get(f"{name}_se")
+    if error is not None and np.nanmax(error) > 0:
+        axis.fill_between(x, values - 2 * error[done], values + 2 * error[done], color=style["color"], alpha=0.15)
+
+
+def note_unfinished(axis: Any, surface: Surface) -> None:
+    notes = []
+    if not surface.done.all():
+        notes.append(f"unfinished: {surface.done.sum()} of {surface.done.size} cells")
+    odd = sum(int((~np.isfinite(v[surface.done])).sum()) for k, v in surface.fields.items() if k.endswith("_loss"))
+    if odd:
+        notes.append(f"{odd} cells not finite")
+    if notes:
+        axis.text(0.01, 0.01, "; ".join(notes), transform=axis.transAxes, fontsize="small", color="0.35")
+
+
+def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
+    """Loss or error (100 % minus accuracy) of training and test data by itself."""
+    import seaborn as sns
+
+    fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+    for split, line in (("train", "-"), ("test", "--")):
+        field = f"{split}_{'loss' if kind == 'loss' else 'acc'}"
+        if field in surface.fields:
+            values = surface.fields[field] if kind == "loss" else 100 - surface.fields[field]
+            axis.plot(surface.grid.x[surface.done], values[surface.done], line, color=BLUE, linewidth=1.4,
+                      label={"train": "training", "test": "test"}[split])  # fmt: skip
+    if kind == "loss":
+        axes.apply(axis)
+    else:
+        axis.set(xlim=(axes.xmin, axes.xmax), ylim=(-2, 102))
+    axis.set(xlabel="coordinate along the direction", ylabel="loss" if kind == "loss" else "error (%)")
+    axis.legend(frameon=False)
+    note_unfinished(axis, surface)
+    sns.despine(fig)
+    return fig
+
+
+def draw_eigenvalues(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
+    """The largest eigenvalue of the Hessian above the smallest one; a hollow mark is one that is not resolved."""
+    import seaborn as sns
+
+    fig, panels = plt.subplots(2, 1, figsize=(5.0, 4.8), sharex=True, layout="constrained")
+    for surface, label, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
+        x, fields = surface.grid.x[surface.done], surface.fields
+        for axis, name in zip(panels, ("max_eig", "min_eig"), strict=True):
+            values = fields[name][surface.done]
+            axis.plot(
+                x, values, marker="o" if len(x) < 40 else None, markersize=2.5, linewidth=1.4, color=colour, label=label
+            )
+            loose = unresolved(surface, name)[surface.done]
+            axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor="white", markersize=4)
+    for axis, name in zip(panels, ("max_eig", "min_eig"), strict=True):
+        axis.set(ylabel=f"{'largest' if name == 'max_eig' else 'smallest'} eigenvalue", xlim=(axes.xmin, axes.xmax))
+        stretch(axis, np.concatenate([surface.fields[name][surface.done] for surface in curves]), axes.log)
+    panels[1].set_xlabel("coordinate along the direction")
+    if len(curves) > 1:
+        panels[0].legend(frameon=False)
+    note_unfinished(panels[1], curves[0])
+    sns.despine(fig)
+    return fig
+
+
+def stretch(axis: Any, values: np.ndarray, log: bool) -> None:
+    """A logarithmic scale where values of one or both signs span a large factor, or where it is asked for."""
+    values = values[np.isfinite(values) & (values != 0)]
+    if not values.size or not (log or np.abs(values).max() > LOG_FROM * np.abs(values).min()):
+        return
+    low, high = float(values.min()), float(values.max())
+    if low > 0:
+        axis.set_yscale("log")
+        return
+    axis.set_yscale("symlog", linthresh=float(np.abs(values).min()))
+    axis.set_ylim(1.6 * low, 1.6 * high if high > 0 else high / 1.6)
+
+
+def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
+    """|smallest / largest| eigenvalue of the Hessian; nothing is drawn where the largest one is not positive."""
+    import seaborn as sns
+
+    fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+    for surface, name, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
+        axis.plot(surface.grid.x[surface.done], eigen_ratio(surface)[surface.done], color=colour, label=name)
+    axis.set(xlabel="coordinate along the direction", ylabel=r"$|\lambda_{\min} / \lambda_{\max}|$",
+             xlim=(axes.xmin, axes.xmax), ylim=(0, None))  # fmt: skip
+    if len(curves) > 1:
+        axis.legend(frameon=False)
+    sns.despine(fig)
+    return fig
+
+
+def draw_repeated(plt: Any, curves: Sequence[Surface], axes: Axes) -> Any:
+    """Mean and standard deviation of loss and error over repeats on one grid."""
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.0, 5.2), sharex=True, layout="constrained")
+    for split, colour in (("train", BLUE), ("test", RED)):
+        for axis, kind in ((top, "loss"), (bottom, "acc")):
+            if all(f"{split}_{kind}" in s.fields for s in curves):
+                values = np.stack([s.fields[f"{split}_{kind}"] for s in curves])
+                band(axis, curves[0].grid.x, values if kind == "loss" else 100 - values, colour,
+                     {"train": "training", "test": "test"}[split])  # fmt: skip
+    axes.apply(top)
+    top.set_ylabel("loss")
+    top.set_title(f"mean of {len(curves)} directions; shaded: one standard deviation", fontsize="medium")
+    top.legend(frameon=False)
+    bottom.set(ylabel="error (%)", ylim=(-2, 102), xlabel="coordinate along the direction")
+    return fig
+
+
+def band(axis: Any, x: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
+    """The mean of repeats (repeats, nx) with one standard deviation on either side."""
+    mean, spread = values.mean(0), values.std(0, ddof=1)
+    axis.plot(x, mean, color=colour, linewidth=1.4, label=label)
+    axis.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)

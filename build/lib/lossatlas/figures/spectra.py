@@ -1,0 +1,82 @@
+"""Spectra of a Hessian: density, layers, activations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lossatlas.record.spectra import Findings
+
+BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.5"
+
+
+def draw_density(plt: Any, findings: Findings) -> Any:
+    """The density on a logarithmic axis with the resolved eigenvalues below it, and how many eigenvalues are larger."""
+    import seaborn as sns
+
+    a = findings.arrays
+    size = sum(int(np.prod(shape)) for _, shape in findings.about["parameters"])
+    grid, density, cumulative = a["density/grid"], a["density/density"], a["density/cumulative"]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.4), layout="constrained")
+    floor = 0.1 / size / float(a["density/sigma"])
+    left.fill_between(grid, floor, np.maximum(density, floor), color=BLUE, alpha=0.25, linewidth=0)
+    left.plot(grid, np.maximum(density, floor), color=BLUE, linewidth=1.3)
+    band(left, grid, density, a["density/density_se"], floor)
+    values = np.concatenate([a["eigenvalues"], a["smallest"]])
+    resolved = np.zeros(len(values), bool)  # what a file of an earlier version records does not tell
+    if "smallest_converged" in a:
+        resolved = np.concatenate([a["converged"], a["smallest_converged"]])
+    for chosen, colour, label in ((resolved, RED, "resolved eigenvalues"), (~resolved, GREY, "not resolved")):
+        if chosen.any():
+            left.plot(values[chosen], np.full(chosen.sum(), floor), "|", color=colour, markersize=11, markeredgewidth=1.3,
+                      clip_on=False, label=label)  # fmt: skip
+    left.set(yscale="log", ylim=(floor, None), xlabel="eigenvalue", ylabel="density")
+    left.legend(frameon=False, loc="upper right")
+    right.step(grid, np.maximum(size * (1 - cumulative), 0.1), color=BLUE, linewidth=1.3, where="mid")
+    band(right, grid, size * (1 - cumulative), size * a["density/cumulative_se"], 0.1)
+    right.set(yscale="log", ylim=(0.5, 1.6 * size), xlabel="eigenvalue", ylabel="number of larger eigenvalues")
+    probes = len(a["density/nodes"])
+    right.set_title(f"{probes} probe{'s; shaded: 2 standard errors' if probes > 1 else ''}", fontsize="medium")
+    left.set_title(f"Hessian of the mean loss, {size:,} parameters", fontsize="medium")
+    sns.despine(fig)
+    return fig
+
+
+def band(axis: Any, x: np.ndarray, values: np.ndarray, errors: np.ndarray, floor: float) -> None:
+    """Two standard errors on either side, where they are known."""
+    if np.isfinite(errors).any():
+        axis.fill_between(x, np.maximum(values - 2 * errors, floor), np.maximum(values + 2 * errors, floor), color=BLUE,
+                          alpha=0.3, linewidth=0)  # fmt: skip
+
+
+def draw_layers(plt: Any, findings: Findings) -> Any:
+    """The trace of each layer's diagonal block, and its largest eigenvalue where it was computed."""
+    a = findings.arrays
+    panels = [("trace of the block", a["layers/trace"], a["layers/trace_se"])]
+    if "layers/max_eig" in a:
+        panels.append(("largest eigenvalue of the block", a["layers/max_eig"], a["layers/max_eig_residual"]))
+    return bars(plt, findings.about["layers"], panels)
+
+
+def draw_activations(plt: Any, findings: Findings) -> Any:
+    a, at = findings.arrays, findings.about["parts"]["activations"]["at"]
+    names = [f"{name} ({kind})" for name, kind, _ in findings.about["activations"]]
+    return bars(plt, names, [(f"trace with respect to the {at}", a["activations/trace"], a["activations/trace_se"])])
+
+
+def bars(plt: Any, names: Sequence[str], panels: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Any:
+    """A bar for each name, from the first layer down to the last; error bars are two standard errors, or residuals."""
+    import seaborn as sns
+
+    fig, axes = plt.subplots(1, len(panels), figsize=(1.2 + 3.6 * len(panels), 0.9 + 0.2 * len(names)), sharey=True,
+                             squeeze=False, layout="constrained")  # fmt: skip
+    rows = np.arange(len(names))
+    for axis, (title, values, errors) in zip(axes[0], panels, strict=True):
+        axis.barh(rows, values, xerr=2 * errors, color=BLUE, alpha=0.75, error_kw={"linewidth": 0.8, "ecolor": "0.2"})
+        axis.axvline(0, color="0.3", linewidth=0.7)
+        axis.set_xlabel(title)
+        axis.margins(y=0.01)
+    axes[0, 0].set_yticks(rows, labels=names, fontsize="small")
+    axes[0, 0].invert_yaxis()
+    sns.despine(fig)
+    return fig

@@ -1,0 +1,198 @@
+"""What all figures share: style, scales, and saving as PDF and PNG. The only module that sets up matplotlib."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from lossatlas.errors import BadUsage, CannotWrite
+from lossatlas.landscape.surface import Surface, unresolved
+
+TITLES = {
+    "train_loss": "training loss",
+    "test_loss": "test loss",
+    "train_acc": "training accuracy (%)",
+    "test_acc": "test accuracy (%)",
+    "max_eig": "largest eigenvalue of the Hessian",
+    "min_eig": "smallest eigenvalue of the Hessian",
+    "train_loss_se": "standard error of the training loss",
+    "test_loss_se": "standard error of the test loss",
+}
+LOG_FROM = 20.0  # a positive field that spans a larger factor gets a logarithmic scale
+DECADES = 5.0  # a wider span is cut at the top, to keep the basin readable
+
+
+def title_of(name: str) -> str:
+    return name if name.startswith("$") else TITLES.get(name, name.replace("_", " "))
+
+
+class Offscreen:
+    """Makes figures as pyplot does, but none that pyplot would show: they need no backend, and touch none."""
+
+    def figure(self, **options: Any) -> Any:
+        from matplotlib.figure import Figure
+
+        return Figure(**options)
+
+    def subplots(
+        self, rows: int = 1, columns: int = 1, *, figsize: Any = None, layout: Any = None, **options: Any
+    ) -> Any:
+        fig = self.figure(figsize=figsize, layout=layout)
+        return fig, fig.subplots(rows, columns, **options)
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """What is made within has the house style."""
+    import seaborn as sns
+
+    rc = {**sns.axes_style("ticks"), **sns.plotting_context("paper", font_scale=1.1), "pdf.fonttype": 42,
+          "font.family": "sans-serif", "figure.dpi": 100, "savefig.dpi": 200, "axes.grid": False}  # fmt: skip
+    with matplotlib.rc_context(rc):
+        yield
+
+
+@contextmanager
+def style(show: bool = False) -> Iterator[Any]:
+    """What makes figures in the house style: pyplot where windows are asked for, which open at the end; see Offscreen."""
+    with house_style():
+        if not show:
+            yield Offscreen()
+            return
+        import matplotlib.pyplot as plt
+
+        before = set(plt.get_fignums())
+        yield plt
+        plt.show()
+        for number in set(plt.get_fignums()) - before:
+            plt.close(number)
+
+
+def save(fig: Any, base: str) -> list[Path]:
+    """Write <base>.pdf and <base>.png and say so. Raises CannotWrite."""
+    paths = [Path(base + ".pdf"), Path(base + ".png")]
+    for path in paths:
+        try:
+            metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+            fig.savefig(path, bbox_inches="tight", pad_inches=0.06, metadata=metadata)
+        except OSError as error:
+            raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+    print(f"drew {paths[0]} and .png")
+    return paths
+
+
+def pick(surface: Surface, name: str | None, where: Any = "the surface") -> str:
+    """The field to draw: the one named, or train_loss, or the first there is. Raises BadUsage."""
+    fields = [field for field in surface.fields if not field.endswith(("_se", "_residual"))]
+    if name is None:
+        return "train_loss" if "train_loss" in fields else fields[0]
+    if name not in surface.fields:
+        raise BadUsage(f"{where} has no field '{name}': choose from {', '.join(surface.fields)}")
+    return name
+
+
+def has_eigenvalues(surface: Surface) -> bool:
+    return {"min_eig", "max_eig"} <= set(surface.fields)
+
+
+def eigen_ratio(surface: Surface) -> np.ndarray:
+    """|smallest / largest| eigenvalue at each cell; NaN where the largest is not positive, or one is not resolved."""
+    fields = surface.fields
+    smallest, largest = fields["min_eig"], fields["max_eig"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        loose = unresolved(surface, "max_eig") | unresolved(surface, "min_eig")
+        return np.where((largest > 0) & ~loose, np.abs(smallest / largest), np.nan)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The range and levels that several pictures share. `cut`: values above `high` exist and are drawn as 'over'."""
+
+    low: float
+    high: float
+    levels: np.ndarray
+    log: bool
+    cut: bool
+
+    @property
+    def extend(self) -> str:
+        return "max" if self.cut else "neither"
+
+    def height(self, values: Any) -> np.ndarray:
+        """What is drawn for a value: its decimal logarithm on a logarithmic scale; beyond the range, just beyond."""
+        beyond = self.high * 10 if self.log else self.high + (self.high - self.low)
+        values = np.asarray(values, float)
+        clipped = np.clip(values, self.low, np.where(values > self.high, beyond, self.high))
+        return np.log10(clipped) if self.log else clipped
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        return float(self.height(self.low)), float(self.height(self.high))
+
+    def text(self, height: float) -> str:
+        """The value at a height, for labels."""
+        return number(10**height if self.log else height)
+
+
+def number(value: float) -> str:
+    """A label of a few digits, without an exponent up to a million."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def scale(
+    fields: Iterable[np.ndarray],
+    *,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    vlevel: float | None = None,
+    log: bool = False,
+) -> Scale:
+    """A range and levels for fields that share one scale; what is given is kept, the rest is chosen from the data.
+
+    Raises BadUsage when nothing is finite, or when the given range is empty.
+    """
+    values = np.concatenate([np.ravel(field) for field in fields])
+    infinite = bool(np.isposinf(values).any())
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise BadUsage("there is nothing to draw: no cell of this field is finite")
+    low = float(values.min()) if vmin is None else vmin
+    high = float(values.max()) if vmax is None else vmax
+    if high < low or (high == low and (vmin is not None or vmax is not None)):
+        raise BadUsage(f"the range {low:g} to {high:g} is empty: change --vmin or --vmax")
+    given = vlevel is not None
+    if log and given:
+        raise BadUsage("--vlevel is a distance on a linear scale: leave it or --log out")
+    log = (log or not given) and low > 0 and (log or high / low > LOG_FROM)
+    if log and vmax is None and high / low > 10**DECADES:
+        high = max(low * 10**DECADES, float(np.median(values)))
+    if high == low:
+        high, low = high + 0.5 * max(abs(high), 1e-12), low - 0.5 * max(abs(low), 1e-12)
+        log = False
+    if vlevel is not None and not log:
+        if vlevel <= 0 or (high - low) / vlevel > 1000:
+            raise BadUsage(f"--vlevel {vlevel:g} gives no sensible number of contours from {low:g} to {high:g}")
+        levels: np.ndarray = np.arange(low, high + vlevel / 2, vlevel)
+    elif log:
+        levels = log_levels(low, high)
+    else:
+        from matplotlib.ticker import MaxNLocator
+
+        levels = np.asarray(MaxNLocator(12).tick_values(low, high))
+        levels = levels[(levels >= low) & (levels <= high)]
+    if len(levels) < 2:
+        levels = np.geomspace(low, high, 8) if log else np.linspace(low, high, 8)
+    return Scale(low, high, levels, log, infinite or bool((values > high).any()))
+
+
+def log_levels(low: float, high: float) -> np.ndarray:
+    """Round numbers: 1, 2, 5 in each decade, or fewer when there are many decades."""
+    decades = np.log10(high / low)
+    steps: Sequence[float] = (1, 1.5, 2, 3, 5, 7) if decades < 1.6 else (1, 2, 5) if decades < 3.6 else (1, 3)
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    levels: np.ndarray = np.outer(powers, steps).ravel()
+    return levels[(levels >= low * (1 - 1e-9)) & (levels <= high * (1 + 1e-9))]

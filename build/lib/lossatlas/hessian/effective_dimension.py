@@ -1,0 +1,79 @@
+"""Effective dimension: sum of max(v, 0) / (max(v, 0) + z) over the eigenvalues v, with bounds for those not computed.
+
+    found = effective_dimension(pairs.values, z=1e-3, size=850_000, highest=pairs.bounds[1], spectrum=spectrum)
+    found.known, found.low, found.high
+
+Maddox, Benton and Wilson, arXiv 2003.02139. For the Hessian of the mean loss the z that matches a weight decay is the
+weight decay itself; for the loss summed over N samples it would be N times that.
+
+The bounds hold for any symmetric operator, negative and repeated eigenvalues included, but for a probability of RISK each.
+Ritz values never exceed the eigenvalues of the same rank, so what they contribute is a lower bound. The rest comes from the
+quadrature rules of stochastic Lanczos: by the Chebyshev-Markov-Stieltjes inequalities (Akhiezer, The Classical Moment
+Problem, section 2.5) the measure of a probe between two nodes is known up to the weights of those nodes, and an increasing
+function's integral follows from that; how far a probe may be from the spectrum is bounded as for any weighted chi-square
+variable (Laurent and Massart, Ann. Statist. 28, 2000, lemma 1).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossatlas.hessian.density import Spectrum
+
+RISK = 1e-3  # of each bound
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """known: from the computed eigenvalues. low, high: bounds of the whole."""
+
+    known: float
+    low: float
+    high: float
+
+
+def share(values: np.ndarray | float, z: float) -> np.ndarray:
+    positive = np.clip(
+        np.asarray(values, dtype=np.float64), 0, np.finfo(np.float64).max / 2
+    )  # an infinite one counts 1
+    return positive / (positive + z)
+
+
+def effective_dimension(
+    values: Sequence[float] | np.ndarray,
+    z: float,
+    *,
+    size: int,
+    highest: float = math.inf,
+    spectrum: Spectrum | None = None,
+) -> Dimension:
+    """Of an operator with `size` eigenvalues, of which `values` are the largest Ritz values; negative ones count nothing.
+
+    highest: no eigenvalue is above it. spectrum: from `density`. Without it the rest may be anything from 0 to `highest`.
+    Raises ValueError for z <= 0.
+    """
+    if not z > 0:
+        raise ValueError(f"z = {z}: the regularization must be positive")
+    known = float(share(np.asarray(values), z).sum())
+    if len(values) >= size:
+        return Dimension(known, known, known)
+    low, high = known, size * float(share(highest, z))
+    if spectrum is not None:
+        below, above = by_quadrature(spectrum, z, size)
+        low, high = max(low, below), min(high, above)
+    return Dimension(known, low, max(high, low))
+
+
+def by_quadrature(spectrum: Spectrum, z: float, size: int) -> tuple[float, float]:
+    """Bounds of the whole from the probes' rules."""
+    lows, highs = [], []
+    for nodes, weights in zip(spectrum.nodes, spectrum.weights, strict=True):
+        at, weights = share(nodes[weights > 0], z), weights[weights > 0]
+        exact = len(at) >= size
+        lows.append(size * (weights @ (at if exact else np.array([0.0, *at[:-1]]))))
+        highs.append(size * (weights @ (at if exact else np.array([*at[1:], 1.0]))))
+    a = math.sqrt(-math.log(RISK) / len(lows))
+    low, high = float(np.mean(lows)), float(np.mean(highs))
+    return max(math.sqrt(max(low - a * a, 0.0)) - a, 0.0) ** 2, (a + math.sqrt(a * a + high)) ** 2

@@ -1,0 +1,348 @@
+"""Products with the Hessian of a network's mean loss.
+
+    operator = Hessian(net, data, LOSSES["crossentropy"])
+    operator(v)                    # the Hessian times v, (size,) both
+    loss, gradient = operator.gradient()
+
+Convention: the mean over the samples (with weights, the weighted mean), plus the loss's own term of the parameters.
+Products are exact (Pearlmutter, 1994); batches come in a fixed order, the network is in eval mode, and its outputs are
+turned into float64 before the loss is computed.
+
+Two ways: `folded`, where BatchNorm is folded into the layers in front of it as a differentiable function and the
+gradient is differentiated forwards along v; and otherwise the gradient's product with v, differentiated backwards.
+The first takes 2 to 2.7 gradients, and 1.6 to 2 when it is compiled; the second up to 4. On the CPU batches go side by
+side, see `lanes`.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import grad, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from lossatlas.data.dataset import AnyData
+from lossatlas.data.losses import Batch, Loss
+from lossatlas.data.structures import leaves
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
+from lossatlas.evaluation.lanes import Lanes, copied, replicas, usual_lanes
+from lossatlas.evaluation.precision import in_float64, set_numerics
+from lossatlas.evaluation.resident import Resident, is_changed, of_inputs
+from lossatlas.hessian.lanczos import Operator
+from lossatlas.space.points import is_variance
+
+Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
+SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below
+CHECKED = 8  # samples on which the folded way is compared with the other
+LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
+IN_FLIGHT = 512  # samples whose activations are in memory at once, in batches side by side
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The network and what its folded form computes, which belong to one batch while that is computed."""
+
+    net: nn.Module
+    function: FoldedFunction | None
+
+
+class Hessian:
+    """The Hessian with respect to chosen parameters of a copy of `net`, as a function of flat vectors.
+
+    parameters: patterns of parameter names (re.search), all parameters by default; a tensor with several names (tied
+    weights) counts once. matrices_only: of these the ones with more than one axis, as in the release of Li et al.
+    reduce: where the data are spread over ranks, how a vector is summed over them; then `total` is the weight of all
+    samples. batch_size: see `usual_batch_size`. lanes: how many batches go side by side on the CPU; by default one for
+    each thread, if there are enough batches. folded: whether to fold BatchNorm; by default where that is possible and
+    right, see `why_not_folded`.
+    compiled: let torch.compile fuse the folded way, which takes half a minute or more at the first product.
+    Raises BadUsage where no parameter is chosen, or where what is not folded should be compiled.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        data: AnyData,
+        loss: Loss,
+        *,
+        parameters: Sequence[str] = (),
+        matrices_only: bool = False,
+        batch_size: int | None = None,
+        lanes: int | None = None,
+        device: torch.device | str = "cpu",
+        reduce: Reduce | None = None,
+        folded: bool | None = None,
+        compiled: bool = False,
+    ) -> None:
+        self.net = copied(net).to(device).eval().requires_grad_(False)
+        self.net.register_forward_hook(in_float64)
+        self.loss, self.reduce = loss, reduce or (lambda vector: vector)
+        named = dict(self.net.named_parameters())
+        self.names = [name for name, value in named.items()
+                      if (not parameters or any(re.search(pattern, name) for pattern in parameters))
+                      and (value.dim() > 1 or not matrices_only)]  # fmt: skip
+        if not self.names:
+            raise BadUsage(
+                f"no parameter is called like {', '.join(parameters) or 'a matrix'}: there are {', '.join(named)}"
+            )
+        self.parameters = [named[name].requires_grad_(True) for name in self.names]
+        self.shapes = [p.shape for p in self.parameters]
+        self.size = sum(p.numel() for p in self.parameters)
+        self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
+        images = any(isinstance(x, Tensor) and x.dim() == 4 for _, x in leaves(next(iter(data.batches(1)))))
+        samples = Resident(data, self.device, self.dtype, channels_last=True)
+        if images and not self.takes(samples.few()):
+            samples = Resident(data, self.device, self.dtype, channels_last=False)
+        threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
+        size = batch_size or usual_batch_size(len(data), self.device.type, threads)
+        self.batch_size, self.samples = size, samples
+        self.spans = list(samples.spans(0, len(samples), size))
+        sample = samples.few()
+        with torch.no_grad():
+            loss(self.net, sample)
+            samples.overwritten = is_changed(sample, samples.few())
+            weights = [loss(self.net, batch).weights for batch in self.given()]
+        own = sum(
+            float(stop - start if w is None else w.double().sum())
+            for (start, stop), w in zip(self.spans, weights, strict=True)
+        )
+        self.total = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
+        self.share = own / self.total  # of the term of the parameters alone, which every rank would add
+        self.twin = Twin(self.net, None)
+        self.why_not_folded = "not asked for" if folded is False else self.fold()
+        if folded and not self.folded:
+            raise BadInput(f"BatchNorm cannot be folded: {self.why_not_folded}")
+        if compiled and not self.folded:
+            raise BadUsage(f"only what is folded can be compiled; this network is not: {self.why_not_folded}")
+        self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
+        count = lanes or usual_lanes(len(self.spans), max(1, min(threads, IN_FLIGHT // size)))
+        self.side = Lanes([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
+
+    @property
+    def folded(self) -> bool:
+        return self.twin.function is not None
+
+    def twins(self, count: int) -> Iterator[Twin]:
+        """More of them, around the same parameters."""
+        for net in replicas(self.net, count):
+            yield Twin(net, None if self.twin.function is None else FoldedFunction(net))
+
+    def fold(self) -> str:
+        """Use the folded way if it gives the same product on a few samples, in float64; otherwise why not."""
+        twin = copied(self.net).double()
+        tensors = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
+        parameters, generator = [tensors[name] for name in self.names], torch.Generator().manual_seed(0)
+        vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
+        batch, again = (of_inputs(self.samples.few(CHECKED), doubled) for _ in range(2))
+        try:
+            folded = Twin(self.net, FoldedFunction(self.net))
+            with forward_ad.dual_level():
+                found = self.forwards(parameters, tensors, vectors, self.names, folded, (0, batch))
+            with sdpa_kernel(SDPBackend.MATH):
+                expected = self.backwards(vectors, parameters, Twin(twin, None), (1, again))
+            error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
+            reason = "" if error <= 1e-6 else f"it would change a product by {error:.1e}"
+        except (NotFoldable, RuntimeError, NotImplementedError, AttributeError) as error:
+            reason = str(error).strip().splitlines()[0][:120]
+        if not reason:
+            self.twin = folded
+        return reason
+
+    def takes(self, batch: Batch) -> bool:
+        """Whether the network computes images in channels-last order; `view` does not."""
+        try:
+            with torch.no_grad():
+                self.loss(self.net, batch)
+        except RuntimeError:
+            return False
+        return True
+
+    def given(self) -> Iterator[Batch]:
+        """The batches, as copies where the network writes into its input."""
+        for start, stop in self.spans:
+            yield self.samples.batch(start, stop)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every parameter and buffer of the network by name."""
+        return {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
+
+    def place(self, point: Mapping[str, Tensor]) -> int:
+        """Move the network to a point in a plane, see net_plotter; gives the number of variances that were negative.
+
+        They are set to zero.
+        """
+        own, clamped = self.tensors(), 0
+        with torch.no_grad():
+            for name, value in point.items():
+                own[name].copy_(value)
+                if is_variance(name):
+                    clamped += int((own[name] < 0).sum())
+                    own[name].clamp_(min=0)
+        return clamped
+
+    def __call__(self, vector: Tensor, names: Sequence[str] | None = None) -> Tensor:
+        """The Hessian times a vector (size,), in the parameters' dtype.
+
+        names: those parameters alone vary, the vector covers them, and the product is that with their block.
+        """
+        set_numerics(self.device)
+        chosen = [k for k, name in enumerate(self.names) if names is None or name in names]
+        parameters = [self.parameters[k] for k in chosen]
+        pieces = unflatten(vector.to(self.device, self.dtype), [self.shapes[k] for k in chosen])
+        total = torch.zeros(len(vector), dtype=self.dtype, device=self.device)
+        if self.folded:
+            tensors = self.tensors()
+            if names is not None:
+                fixed = dict(zip(self.names, self.parameters, strict=True))
+                tensors |= {name: value.detach() for name, value in fixed.items()}
+            chosen_names = [self.names[k] for k in chosen]
+            if self.compiled is not None and names is None:
+                for batch in self.given():
+                    total += flatten(self.compiled(parameters, tensors, pieces, batch), parameters)
+            else:
+                with forward_ad.dual_level():  # one for all threads, because it belongs to the process
+                    for part in self.each(partial(self.forwards, parameters, tensors, pieces, chosen_names)):
+                        total += part
+        else:
+            for part in self.each(partial(self.backwards, pieces, parameters)):
+                total += part
+        return self.reduce(total)
+
+    def each(self, function: Callable[[Twin, tuple[int, Batch]], Tensor]) -> Iterator[Tensor]:
+        """function(twin, (number, batch)) of every batch, in their order."""
+        batches = enumerate(self.given())
+        # Fused attention has no second derivative (pytorch issue 116350).
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            if self.side is not None:
+                yield from self.side.map(function, batches)
+            else:
+                for batch in batches:
+                    yield function(self.twin, batch)
+
+    def forwards(
+        self,
+        parameters: Sequence[Tensor],
+        tensors: dict[str, Tensor],
+        vectors: Sequence[Tensor],
+        names: Sequence[str],
+        twin: Twin,
+        item: tuple[int, Batch],
+    ) -> Tensor:
+        """The derivative along `vectors` of the gradient of one batch's part of the mean loss; inside of a dual level."""
+        assert twin.function is not None
+        function = twin.function
+        moving = [forward_ad.make_dual(p.detach().requires_grad_(True), v.detach())
+                  for p, v in zip(parameters, vectors, strict=True)]  # fmt: skip
+        own = {**tensors, **dict(zip(names, moving, strict=True))}
+        value = self.part(lambda *a, **k: in_float64(None, None, function(own, *a, **k)), item[1])
+        gradients = torch.autograd.grad(value, moving, allow_unused=True)
+        return flatten([None if g is None else forward_ad.unpack_dual(g).tangent for g in gradients], parameters)
+
+    def differentiated(
+        self,
+        parameters: Sequence[Tensor],
+        tensors: dict[str, Tensor],
+        vectors: Sequence[Tensor],
+        batch: Batch,
+    ) -> list[Tensor]:
+        """The same in the form that torch.compile takes."""
+        function = self.twin.function
+        assert function is not None
+
+        def part(*moving: Tensor) -> Tensor:
+            own = {**tensors, **dict(zip(self.names, moving, strict=True))}
+            return self.part(lambda *a, **k: in_float64(None, None, function(own, *a, **k)), batch)
+
+        gradient = grad(part, argnums=tuple(range(len(parameters))))
+        return list(jvp(gradient, tuple(p.detach() for p in parameters), tuple(v.detach() for v in vectors))[1])
+
+    def backwards(
+        self, vectors: Sequence[Tensor], parameters: Sequence[Tensor], twin: Twin, item: tuple[int, Batch]
+    ) -> Tensor:
+        """The gradient of one batch's part, its product with `vectors`, and the gradient of that."""
+        value = self.part(twin.net, item[1], penalty=item[0] == 0)
+        gradients = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
+        used = [(g, v) for g, v in zip(gradients, vectors, strict=True) if g is not None and g.requires_grad]
+        if not used:  # a loss that is linear in the parameters
+            return torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype, device=self.device)
+        product = torch.stack([(g * v.detach()).sum() for g, v in used]).sum()
+        return flatten(torch.autograd.grad(product, parameters, allow_unused=True), parameters)
+
+    def gradient(self) -> tuple[float, Tensor]:
+        """The mean loss and its gradient (size,)."""
+
+        def of(twin: Twin, item: tuple[int, Batch]) -> Tensor:
+            value = self.part(twin.net, item[1], penalty=item[0] == 0)
+            own = self.flatten(torch.autograd.grad(value, self.parameters, allow_unused=True))
+            return torch.cat([value.detach().reshape(1), own.double()])
+
+        total = torch.zeros(1 + self.size, dtype=torch.float64, device=self.device)
+        for part in self.each(of):
+            total += part
+        return float(self.reduce(total[:1].cpu())[0]), self.reduce(total[1:].to(self.dtype))
+
+    def part(self, model: Callable[..., Any], batch: Batch, penalty: bool = False) -> Tensor:
+        losses = self.loss(model, batch)
+        if losses.penalty is not None and not isinstance(model, nn.Module):
+            raise NotFoldable("the loss has a term of the parameters")
+        weighted = losses.per_sample if losses.weights is None else losses.weights * losses.per_sample
+        part = weighted.sum() / self.total
+        return part + losses.penalty * self.share if penalty and losses.penalty is not None else part
+
+    def unflatten(self, vector: Tensor) -> list[Tensor]:
+        return unflatten(vector, self.shapes)
+
+    def flatten(self, tensors: Sequence[Tensor | None]) -> Tensor:
+        """One vector, zero where a parameter does not enter."""
+        return flatten(tensors, self.parameters)
+
+
+def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
+    """Raise BadInput when two products at the same weights differ, as with dropout in eval mode or noise.
+
+    Or when they are not finite; or not those of a symmetric operator, as where torch's second derivative of a layer is
+    wrong (that of the fused `weight_norm` is, in 2.13).
+    """
+    generator = torch.Generator().manual_seed(0)
+    probe, other = (
+        torch.randn(operator.size, generator=generator).to(operator.device, operator.dtype) for _ in range(2)
+    )
+    with torch.random.fork_rng():
+        first, second = operator(probe), operator(probe)
+    if not torch.isfinite(first).all():
+        raise BadInput("the Hessian of this network's loss is not finite: a weight is not, or the loss overflows")
+    error = float((first - second).norm() / first.norm().clamp(min=1e-30))
+    if not error <= tolerance:
+        raise BadInput(f"two products with the same vector differ by {error:.1e}: the network or its loss is random "
+                       "(dropout, noise, shuffled data), and its Hessian is not defined")  # fmt: skip
+    there, back = float(other.double() @ first.double()), float(probe.double() @ operator(other).double())
+    if not abs(there - back) <= SYMMETRIC * float(first.double().norm()):
+        raise BadInput(f"products with this network's Hessian are not symmetric (u'Hv = {there:.6g}, v'Hu = {back:.6g}): torch's "
+                       "second derivative of one of its layers is wrong (weight_norm is known for it): remove it, for example "
+                       "with torch.nn.utils.parametrize.remove_parametrizations")  # fmt: skip
+
+
+def usual_batch_size(samples: int, device: str, threads: int) -> int:
+    """The largest one; smaller where there would not be a batch for each thread."""
+    return max(SMALLEST, min(LARGEST[device], -(-samples // threads)))
+
+
+def doubled(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def unflatten(vector: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = vector.split([shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def flatten(tensors: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
+    """One vector, zero where a parameter does not enter."""
+    return torch.cat([p.new_zeros(p.numel()) if t is None else t.detach().reshape(-1)
+                      for t, p in zip(tensors, parameters, strict=True)])  # fmt: skip

@@ -1,0 +1,84 @@
+"""The cells of a surface: coordinates along each axis, and the order in which they are computed."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossatlas.errors import BadUsage
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells: x has shape (nx,), y has shape (ny,) or is None for a curve."""
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+
+    @classmethod
+    def parse(cls, x: str, y: str | None = None) -> "Grid":
+        """From 'min:max:num' for each axis. Raises BadUsage."""
+        return cls(parse_range("--x", x), None if y is None else parse_range("--y", y))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.x),) if self.y is None else (len(self.y), len(self.x))
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def point(self, cell: int) -> tuple[float, float]:
+        """The coordinates (a, b) of a cell; b is 0 on a curve."""
+        j, i = divmod(cell, len(self.x))
+        return float(self.x[i]), 0.0 if self.y is None else float(self.y[j])
+
+    def coarse_first(self) -> np.ndarray:
+        """All cells, those of coarse sub-grids first, so that an unfinished surface already shows its shape."""
+        levels = (
+            np.maximum.outer(*(refinement(n) for n in self.shape)) if self.y is not None else refinement(len(self.x))
+        )
+        return np.argsort(levels.ravel(), kind="stable")
+
+    def matches(self, other: "Grid") -> bool:
+        """Equal shape, and coordinates equal up to rounding of the last digits."""
+        if self.shape != other.shape:
+            return False
+        pairs = [(self.x, other.x)] if self.y is None or other.y is None else [(self.x, other.x), (self.y, other.y)]
+        return all(same_coordinates(a, b) for a, b in pairs)
+
+    def __str__(self) -> str:
+        axes = [self.x] if self.y is None else [self.x, self.y]
+        return " x ".join(f"[{a[0]:.6g}, {a[-1]:.6g}] in {len(a)}" for a in axes)
+
+
+def same_coordinates(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal up to rounding, which is small against the distance of two neighbours too."""
+    rounding = 1e-9 * max(float(np.abs(a).max()), float(np.abs(b).max()))
+    spacing = min(float(np.diff(a).min()), float(np.diff(b).min())) if len(a) > 1 else math.inf
+    return bool((np.abs(a - b) <= min(rounding, 1e-3 * abs(spacing))).all())
+
+
+def parse_range(option: str, text: str) -> np.ndarray:
+    parts = text.split(":")
+    try:
+        low, high, number = float(parts[0]), float(parts[1]), int(float(parts[2]))
+        if len(parts) != 3 or number != float(parts[2]) or not math.isfinite(low + high):
+            raise ValueError
+    except (ValueError, IndexError, OverflowError):
+        raise BadUsage(f"{option}={text}: give min:max:num, as in {option}=-1:1:51") from None
+    if number < 1 or (number == 1) != (low == high) or low > high:
+        raise BadUsage(f"{option}={text}: needs min < max and at least 2 points (or min = max and 1 point)")
+    if number > 1_000_000:
+        raise BadUsage(f"{option}={text}: {number} points on an axis are more than a million")
+    return np.linspace(low, high, number)
+
+
+def refinement(n: int) -> np.ndarray:
+    """The level at which each of n points is first visited when the spacing is halved from level to level."""
+    stride = 1 << max(0, (n - 1).bit_length() - 2)
+    levels = np.full(n, -1)
+    for level in range(n.bit_length() + 1):
+        chosen = np.arange(0, n, max(1, stride >> level))
+        levels[chosen[levels[chosen] < 0]] = level
+    return levels

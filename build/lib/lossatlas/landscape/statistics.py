@@ -1,0 +1,81 @@
+"""What is stored of a cell: sums over its samples, from which mean, spread and standard error follow."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+# What a worker reports of one cell and one split, as a row of float64: sums over its samples of weight, weight * loss and
+# so on (the 2 and 4 behind a factor is its power); a term of the parameters alone; how many BatchNorm variances were set to
+# zero; and what the standard error is at least, see Tolerance. Metrics follow as sums of weight * metric.
+MOMENTS = ("weight2", "weight2_loss", "weight2_loss2", "weight4", "weight4_loss", "weight4_loss2", "weight4_loss3",
+           "weight4_loss4")  # fmt: skip
+STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", *MOMENTS, "penalty", "clamped", "least_se")
+PENALTY, CLAMPED, LEAST_SE = (STATISTICS.index(name) for name in ("penalty", "clamped", "least_se"))
+DOUBT = 1.5  # a standard error that rests on c samples is stated 1 + DOUBT / sqrt(c) times as large
+
+
+def with_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The statistics of a file that was written before there were MOMENTS: all weights were 1.
+
+    What they do not tell is NaN, and with it the standard error of cells for which not all samples were used.
+    """
+    s = {**statistics, "weight2": statistics["weight"], "weight4": statistics["weight"]}
+    for name in ("loss", "loss2"):
+        s[f"weight2_{name}"] = s[f"weight4_{name}"] = statistics[f"weight_{name}"]
+    unknown = np.full(statistics["n"].shape, np.nan)
+    s |= {"weight4_loss3": unknown, "weight4_loss4": unknown, "least_se": np.where(np.isnan(s["n"]), np.nan, 0.0)}
+    return {name: s[name] for name in (*STATISTICS, *(name for name in statistics if name not in STATISTICS))}
+
+
+def as_statistics(row: np.ndarray, **changed: float) -> dict[str, np.ndarray]:
+    """One cell's statistics by name, (1,) each."""
+    named = dict(zip(STATISTICS, row[: len(STATISTICS), None], strict=True))
+    return {**named, **{name: np.array([value]) for name, value in changed.items()}}
+
+
+def squared_deviations(statistics: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over the samples of e^2 and e^4, with e = weight * (loss - mean), the terms of a weighted mean's error."""
+    s = statistics
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        m = s["weight_loss"] / s["weight"]
+        second = s["weight2_loss2"] - 2 * m * s["weight2_loss"] + m**2 * s["weight2"]
+        fourth = (
+            s["weight4_loss4"]
+            - 4 * m * s["weight4_loss3"]
+            + 6 * m**2 * s["weight4_loss2"]
+            - 4 * m**3 * s["weight4_loss"]
+            + m**4 * s["weight4"]
+        )
+    return np.maximum(second, 0), np.maximum(fourth, 0)
+
+
+def carriers(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How many samples the spread rests on: (sum e^2)^2 / sum e^4, which is n for two equal groups and 1 for one outlier.
+
+    The relative error of a variance from them is about 1 / sqrt(carriers).
+    """
+    second, fourth = squared_deviations(statistics)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return np.clip(np.where(second > 0, second**2 / fourth, statistics["n"]), 1, np.maximum(statistics["n"], 1))
+
+
+def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str, np.ndarray]:
+    """Mean loss, its standard error, accuracy (percent) and further metrics from the sums over samples.
+
+    The standard error is that of a ratio of two sums (Cochran, Sampling Techniques, section 6.4) over `n` samples drawn
+    without replacement from `population`: zero when all of them were used. It is stated larger where it rests on few
+    samples, see `carriers` and DOUBT.
+    """
+    weight, n = statistics["weight"], statistics["n"]
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        mean = statistics["weight_loss"] / weight
+        variance = squared_deviations(statistics)[0] / weight**2 * n / np.maximum(n - 1, 1)
+        error = np.sqrt(variance * np.maximum(1 - n / population, 0)) * (1 + DOUBT / np.sqrt(carriers(statistics)))
+        error = np.maximum(error, statistics["least_se"])
+        result = {"loss": mean + statistics["penalty"], "loss_se": np.where(n >= population, 0.0, error)}
+        for name, total in statistics.items():
+            if name == "accuracy":
+                result["acc"] = 100 * total / weight
+            elif name not in STATISTICS:
+                result[name] = total / weight
+    return result

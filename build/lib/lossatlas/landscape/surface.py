@@ -1,0 +1,122 @@
+"""A loss surface: a grid, statistics and fields at its cells, which cells are done, and where it came from.
+
+Cells are numbered row by row: cell j * nx + i is the point (x[i], y[j]); arrays have shape (ny, nx), or (nx,) in 1-D.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lossatlas.landscape.grid import Grid, refinement
+from lossatlas.landscape.statistics import STATISTICS, summarize
+from lossatlas.landscape.tolerance import Tolerance
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What is known on a grid. Immutable: `with_cells` returns a new one.
+
+    done: which cells are computed (NaN and infinity are values). statistics[split][name]: float64 arrays of
+    grid.shape, see STATISTICS. values: fields that are stored as such (eigenvalues, or the fields of a file that
+    records no statistics). foreign: cells taken over from a file that records no provenance. populations[split]:
+    how many samples the split has. plan and request: what decides the digits, and what was asked for. about: where it
+    came from.
+    """
+
+    grid: Grid
+    done: np.ndarray
+    statistics: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    foreign: np.ndarray | None = None
+    populations: Mapping[str, int] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    request: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_values(cls, grid: Grid, names: Sequence[str], **about: Any) -> "Surface":
+        """Nothing known yet of these fields, which are stored as such."""
+        return cls(
+            grid, np.zeros(grid.shape, bool), values={name: np.full(grid.shape, np.nan) for name in names}, **about
+        )
+
+    @classmethod
+    def empty(cls, grid: Grid, populations: Mapping[str, int], metrics: Sequence[str], **about: Any) -> "Surface":
+        """Nothing known yet of the losses of these splits."""
+        names = (*STATISTICS, *metrics)
+        statistics = {split: {name: np.full(grid.shape, np.nan) for name in names} for split in populations}
+        return cls(grid, np.zeros(grid.shape, bool), statistics, populations=dict(populations), **about)
+
+    def pending(self, tolerance: Tolerance | None = None) -> np.ndarray:
+        """Cells still to compute, coarse sub-grids first: not done, or with too large a standard error.
+
+        What a plan puts into one call is complete: such cells are computed together, always in the same company.
+        """
+        waiting = ~self.done
+        for split, statistics in self.statistics.items():
+            waiting |= self.done & ((tolerance or Tolerance()).excess(statistics, self.populations[split]) > 1)
+        order = self.grid.coarse_first()
+        waits, company = waiting.ravel()[order], self.plan.get("points_per_call", 0) or 1
+        return order[np.repeat(np.logical_or.reduceat(waits, np.arange(0, len(order), company)), company)[: len(order)]]
+
+    def complete_part(self) -> tuple[np.ndarray, ...]:
+        """Row and column numbers of the finest sub-grid whose cells are all done, for drawing an unfinished surface.
+
+        All of them when the surface is complete, the bounding rows and columns at least.
+        """
+        levels = [refinement(n) for n in self.grid.shape]
+        for finest in range(max(int(level.max()) for level in levels), -1, -1):
+            chosen = [np.flatnonzero(level <= finest) for level in levels]
+            if self.done[np.ix_(*chosen)].all():
+                return tuple(chosen)
+        return tuple(np.flatnonzero(level <= 0) for level in levels)
+
+    @property
+    def fields(self) -> dict[str, np.ndarray]:
+        """Every field by name, of shape grid.shape, NaN where a cell is not done."""
+        result = dict(self.values)
+        for split, statistics in self.statistics.items():
+            for name, value in summarize(statistics, self.populations[split]).items():
+                old = self.values.get(f"{split}_{name}")
+                if self.foreign is not None and old is not None:
+                    value = np.where(self.foreign, old, value)
+                result[f"{split}_{name}"] = value
+        return {name: np.where(self.done, value, np.nan) for name, value in result.items()}
+
+    def with_cells(self, cells: Sequence[int], rows: np.ndarray) -> "Surface":
+        """Add computed cells; rows has shape (cells, splits, statistics), in the order of `statistics`.
+
+        Where there are no statistics it has shape (cells, fields), in the order of `values`.
+        """
+        done, statistics, values = self.done.copy(), {}, dict(self.values)
+        done.flat[cells] = True
+        if not self.statistics:
+            for column, (name, array) in enumerate(self.values.items()):
+                values[name] = array.copy()
+                values[name].flat[cells] = rows[:, column]
+        for k, (split, arrays) in enumerate(self.statistics.items()):
+            statistics[split] = {name: array.copy() for name, array in arrays.items()}
+            for column, array in enumerate(statistics[split].values()):
+                array.flat[cells] = rows[:, k, column]
+        return replace(self, done=done, statistics=statistics, values=values)
+
+
+def unresolved(surface: Surface, name: str) -> np.ndarray:
+    """Where the eigenvalue `name` is not resolved: its residual, or the distance of the bound beyond which there is none,
+    is above the tolerance, and above what rounding leaves.
+
+    A file that records no bounds does not say whether a value is the extreme one, so none of its cells is resolved; one
+    of the original release says nothing of the kind, and none is marked.
+    """
+    fields = surface.fields
+    if f"{name}_residual" not in fields:
+        return np.zeros(surface.grid.shape, bool)
+    if f"{name}_bound" not in fields:
+        return surface.done.copy()
+    rounding = 1e-14 if surface.plan.get("precision") == "float64" else 2e-6
+    largest = np.maximum(np.abs(fields["max_eig"]), np.abs(fields["min_eig"]))
+    allowed = np.maximum(surface.request["tolerance"] * np.abs(fields[name]), rounding * largest)
+    left = np.maximum(fields[f"{name}_residual"], np.abs(fields[f"{name}_bound"] - fields[name]))
+    return left > allowed * (1 + 1e-9)

@@ -1,0 +1,139 @@
+"""Fills a surface file: blocks to the ranks, and snapshots of what has arrived."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossatlas.errors import CannotWrite, Incomplete, say
+from lossatlas.landscape.surface import Surface
+from lossatlas.record.directions import Directions, embeds_directions
+from lossatlas.record.progress import Progress
+from lossatlas.record.surfaces import write_surface
+
+SNAPSHOT_SECONDS = 1.0
+
+Work = Callable[[list[int]], tuple[np.ndarray, str]]
+MakeWork = Callable[[], Work]
+Serve = Callable[[Sequence[Any], MakeWork], Iterator[tuple[int, Any] | None]]
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of obeying them at once, so that no file is left half written."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # nothing else may set handlers
+        yield caught
+        return
+    before = {
+        number: signal.signal(number, lambda n, _: caught.append(n)) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def fill(
+    serve: Serve,
+    path: Path | None,
+    surface: Surface,
+    make_work: MakeWork,
+    *,
+    dir_file: Path | None = None,
+    embed: Directions | None = None,
+    pending: np.ndarray,
+    cells_per_block: int = 1,
+    expected: float = math.inf,
+    progress: Progress | None = None,
+) -> Surface:
+    """Compute the pending cells, with snapshots where there is a file; returns the complete surface.
+
+    serve: whatever hands blocks to those who compute, and yields (index of the block, result) in any order, or now and then
+    None; after the last result it takes leave of them.
+    `make_work()` gives a function from a list of cells to (rows for `Surface.with_cells`, what is to be recorded about
+    them or ''). Whatever goes wrong, the cells that arrived are saved before the error goes on. expected: seconds that a
+    cell should take; that they take much longer is said once.
+    """
+    blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
+    if not blocks and path is not None and path.exists() and (embed is None or embeds_directions(path)):
+        for _ in serve([], make_work):
+            pass
+        return surface  # a complete file stays as it is
+    before = surface.grid.size - len(pending)
+    progress = progress or Progress(surface.grid.size, before, expected)
+    file = Snapshots(path, surface, dir_file, embed)
+    with signals() as caught:
+        try:
+            for item in serve(blocks, make_work):
+                if item is not None:
+                    file.add(blocks[item[0]], *item[1])
+                if file.save_if_due():
+                    progress.show(before + file.count)
+                if caught:
+                    raise Incomplete(f"stopped by {signal.Signals(caught[0]).name}")
+        except CannotWrite:
+            raise
+        except BaseException as error:
+            file.save()
+            if isinstance(error, Incomplete):
+                stopped = Incomplete(f"{error}: {before + file.count} of {surface.grid.size} cells are saved in {path}; "
+                                     "run the same command again to continue")  # fmt: skip
+                stopped.partial = file.surface
+                raise stopped from None
+            raise
+        file.save(progress.provenance(surface.about))
+    progress.show(before + file.count, last=True)
+    return file.surface
+
+
+class Snapshots:
+    """The surface file on disk, and the cells and notes that are not in it yet."""
+
+    def __init__(self, path: Path | None, surface: Surface, dir_file: Path | None, embed: Directions | None) -> None:
+        self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
+        self.cells: list[int] = []
+        self.rows: list[np.ndarray] = []
+        self.notes: list[str] = []
+        self.count = 0  # cells saved by this run
+        self.save({})
+
+    def add(self, cells: list[int], rows: np.ndarray, note: str) -> None:
+        self.cells += cells
+        self.rows.append(rows)
+        if note:
+            say(f"note: {note}")
+            self.notes.append(note)
+
+    def save_if_due(self) -> bool:
+        """Save when there is something new and the last snapshot is a second ago (or 20 times what it took)."""
+        due = bool(self.cells) and time.monotonic() - self.saved >= max(SNAPSHOT_SECONDS, 20 * self.took)
+        if due:
+            self.save()
+        return due
+
+    def save(self, about: Mapping[str, Any] | None = None) -> None:
+        if self.cells:
+            self.surface = self.surface.with_cells(self.cells, np.concatenate(self.rows))
+        elif about is None:
+            return
+        self.count += len(self.cells)
+        self.cells, self.rows = [], []
+        if self.notes:
+            about = {**(about or {}), "notes": [*self.surface.about.get("notes", []), *self.notes]}
+            self.notes = []
+        if about:
+            self.surface = replace(self.surface, about={**self.surface.about, **about})
+        started = time.monotonic()
+        if self.path is not None:
+            write_surface(self.path, self.surface, self.dir_file, self.embed)
+        self.saved = time.monotonic()
+        self.took = self.saved - started

@@ -1,0 +1,64 @@
+"""Spectrum files: what is known of a Hessian, with request, plan and provenance as in a surface file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from lossatlas.errors import BadInput
+from lossatlas.record.files import checksum, opened, read_json, write
+
+SPECTRUM_FORMAT = "hessian spectrum 1"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a Hessian: arrays by name, and request, plan and provenance as of a surface."""
+
+    arrays: Mapping[str, np.ndarray]
+    request: Mapping[str, Any]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        return checksum(self.arrays)
+
+    def with_arrays(self, arrays: Mapping[str, Any], **about: Any) -> "Findings":
+        new = {name: np.asarray(array) for name, array in arrays.items()}
+        return replace(self, arrays={**self.arrays, **new}, about={**self.about, **about})
+
+
+def write_findings(path: str | Path, findings: Findings) -> None:
+    """Write a spectrum file as an atomic snapshot. Raises CannotWrite."""
+
+    def fill(f: h5py.File) -> None:
+        for name, array in findings.arrays.items():
+            f.create_dataset(name, data=array)
+        f.attrs["format"] = SPECTRUM_FORMAT
+        f.attrs["sha256"] = findings.sha256
+        for name in ("request", "plan", "about"):
+            f.attrs[name] = json.dumps(dict(getattr(findings, name)))
+
+    write(path, fill)
+
+
+def is_findings(path: str | Path) -> bool:
+    with opened(path) as f:
+        return bool(f.attrs.get("format") == SPECTRUM_FORMAT)
+
+
+def read_findings(path: str | Path) -> Findings:
+    """Read a spectrum file. Raises BadInput."""
+    with opened(path) as f:
+        if f.attrs.get("format") != SPECTRUM_FORMAT:
+            raise BadInput(f"{path} is no spectrum file of hessian_spectrum.py")
+        arrays: dict[str, np.ndarray] = {}
+        f.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        if checksum(arrays) != f.attrs["sha256"]:
+            raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
+        return Findings(arrays, *(read_json(f, name) for name in ("request", "plan", "about")))

@@ -1,0 +1,183 @@
+"""Surface files, new ones and those of the original release.
+
+A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
+`done`, `statistics/<split>/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own
+data. `directions` leads to the direction file. A file of the original release has none of these but the coordinates
+and fields; it is read as it is.
+"""
+
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from lossatlas.errors import BadInput
+from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.statistics import with_moments
+from lossatlas.landscape.surface import Surface
+from lossatlas.record.directions import Directions, fill_directions, read_directions
+from lossatlas.record.files import checksum, opened, read_array, read_json, text, write
+
+FORMAT = "loss surface 1"
+# What the original stores where nothing is computed.
+MISSING = {"train_loss": -1, "train_acc": -1, "test_loss": -1, "test_acc": -1, "max_eig": -1, "min_eig": 1}
+
+
+def write_surface(
+    path: str | Path, surface: Surface, dir_file: str | Path | None = None, embed: Directions | None = None
+) -> None:
+    """Write a surface file as an atomic snapshot. Raises CannotWrite.
+
+    `directions` in it is a link to `dir_file`, or a copy of the directions to `embed`.
+    """
+    data = surface_data(surface)
+
+    def fill(f: h5py.File) -> None:
+        for group in sorted({name.rpartition("/")[0] for name in data} - {""}):
+            f.create_group(group, track_order=True)  # the order of the statistics is that of the workers' columns
+        for name, array in data.items():
+            f.create_dataset(name, data=array)
+        axes = ["xcoordinates"] if surface.grid.y is None else ["ycoordinates", "xcoordinates"]
+        for name in axes:
+            f[name].make_scale(name[0])
+        for name, array in data.items():
+            if array.shape == surface.grid.shape and name not in axes:
+                for k, axis in enumerate(axes):
+                    f[name].dims[k].attach_scale(f[axis])
+        f.attrs["format"] = FORMAT
+        f.attrs["layout"] = "(nx,)" if surface.grid.y is None else "(ny, nx)"
+        f.attrs["sha256"] = checksum(data)
+        for name in ("plan", "request", "about", "populations"):
+            f.attrs[name] = json.dumps(dict(getattr(surface, name)))
+        if dir_file is not None:
+            f["dir_file"] = str(dir_file)
+        if embed is not None:
+            fill_directions(f.create_group("directions", track_order=True), embed)
+        elif dir_file is not None:
+            here = Path(path).resolve().parent
+            f["directions"] = h5py.ExternalLink(os.path.relpath(Path(dir_file).resolve(), here), "/")
+
+    write(path, fill)
+
+
+def surface_data(surface: Surface) -> dict[str, np.ndarray]:
+    """Everything numeric in a surface file, by its name in the file."""
+    data: dict[str, np.ndarray] = {"xcoordinates": surface.grid.x}
+    if surface.grid.y is not None:
+        data["ycoordinates"] = surface.grid.y
+    data["done"] = surface.done
+    if surface.foreign is not None:
+        data["provenance_unknown"] = surface.foreign
+    data |= surface.fields
+    data |= {f"values/{name}": array for name, array in surface.values.items()}
+    for split, arrays in surface.statistics.items():
+        data |= {f"statistics/{split}/{name}": array for name, array in arrays.items()}
+    return data
+
+
+def read_surface(path: str | Path) -> Surface:
+    """Read a surface file of this tool or of the original. Raises BadInput."""
+    with opened(path) as f:
+        if "xcoordinates" not in f:
+            raise BadInput(f"{path} holds no 'xcoordinates': it is no surface file")
+        grid = Grid(read_array(f, "xcoordinates", 1), read_array(f, "ycoordinates", 1) if "ycoordinates" in f else None)
+        if f.attrs.get("format") is None:
+            return read_original(f, grid, path)
+        if f.attrs["format"] != FORMAT:
+            raise BadInput(f"{path} has the format '{f.attrs['format']}', this version reads '{FORMAT}'")
+        try:
+            # In the order of the workers' rows, which the file's alphabetical groups do not keep.
+            splits = [split for split in read_json(f, "populations") if f"statistics/{split}" in f]
+            statistics = {split: ordered(f, f"statistics/{split}") for split in splits}
+            surface = Surface(
+                grid,
+                f["done"][()].astype(bool),
+                statistics,
+                ordered(f, "values") if "values" in f else {},
+                f["provenance_unknown"][()].astype(bool) if "provenance_unknown" in f else None,
+                **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
+            )
+            matches = checksum({name: f[name][()] for name in surface_data(surface)}) == f.attrs["sha256"]
+        except (KeyError, ValueError, TypeError, OSError) as error:
+            raise BadInput(f"{path} is damaged: {error}") from error
+    if not matches:
+        raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
+    if any("least_se" not in arrays for arrays in surface.statistics.values()):
+        surface = replace(surface, statistics={split: with_moments(a) for split, a in surface.statistics.items()})
+    return surface
+
+
+OWN = {"done", "provenance_unknown", "values", "statistics", "directions", "dir_file", "xcoordinates", "ycoordinates"}
+OWN_ATTRIBUTES = {"format", "layout", "sha256", "plan", "request", "about", "populations"}
+SCALES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid"}
+
+
+def added_by_others(path: str | Path) -> list[str]:
+    """What a surface file of this tool holds beside what is read from it, and would be lost when it is written again."""
+    known = OWN | set(read_surface(path).fields)
+    with opened(path) as f:
+        if f.attrs.get("format") != FORMAT:
+            return []
+        found = [f"'{name}'" for name in f if name not in known]
+        found += [f"the attribute {name}" for name in f.attrs if name not in OWN_ATTRIBUTES]
+        for name in known - {"directions", "values", "statistics"}:
+            if name in f:
+                found += [f"the attribute {key} of '{name}'" for key in f[name].attrs if key not in SCALES]
+    return found
+
+
+def ordered(f: h5py.File, group: str) -> dict[str, np.ndarray]:
+    """The arrays of a group in the order in which they were written."""
+    return {name: f[f"{group}/{name}"][()] for name in f[group]}
+
+
+def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
+    """A file of the original release: no mask, and non-square grids stored as (nx, ny) but filled as (ny, nx)."""
+    values, others = {}, [f"the attribute {name}" for name in f.attrs]
+    for name, item in f.items():
+        if name in ("xcoordinates", "ycoordinates", "dir_file"):
+            continue
+        others += [f"the attribute {key} of '{name}'" for key in item.attrs if key not in SCALES]
+        if (
+            not isinstance(item, h5py.Dataset)
+            or item.shape not in {grid.shape, grid.shape[::-1]}
+            or not is_real(item[()])
+        ):
+            others.append(f"'{name}'")
+            continue
+        array = np.asarray(item[()], dtype=np.float64).reshape(grid.shape)
+        missing = array == MISSING.get(name, math.nan)
+        values[name] = np.where(missing, np.nan, array)
+    if not values:
+        raise BadInput(f"{path} holds coordinates but no field on the grid {grid.shape}")
+    about: dict[str, Any] = {"origin": "written by another program: no checksums, provenance unknown"}
+    if others:
+        about["others"] = others
+    if "dir_file" in f:
+        about["dir_file"] = text(f["dir_file"][()])
+    computed = [array for name, array in values.items() if name in MISSING] or list(values.values())
+    done = np.logical_or.reduce([~np.isnan(array) for array in computed])
+    return Surface(grid, done, values=values, foreign=done.copy(), about=about)
+
+
+def is_real(array: np.ndarray) -> bool:
+    """Whether float64 holds these numbers: complex ones, large integers and texts are others' business."""
+    return array.dtype.kind in "fiu" and (
+        array.dtype.itemsize <= 8
+        and np.array_equal(array.astype(np.float64).astype(array.dtype), array, equal_nan=array.dtype.kind == "f")
+    )
+
+
+def embed_directions(path: str | Path, link: str) -> None:
+    """Copy the directions into a surface file. Raises BadInput where they are not those it was computed along."""
+    surface, directions = read_surface(path), read_directions(path)
+    used = Directions(directions.x, directions.y if surface.grid.y is not None else None).sha256
+    if surface.request.get("directions") != used:
+        raise BadInput(f"{path} was computed along directions with the sha256 {surface.request.get('directions')}, those in "
+                       f"{link} have {used}: nothing is embedded")  # fmt: skip
+    write_surface(path, surface, link, embed=directions)

@@ -1,0 +1,49 @@
+"""Trajectories of training, projected on a plane."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lossatlas.errors import BadInput
+from lossatlas.record.files import opened, read_array, text, write
+
+
+def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, origin: str, **more: np.ndarray) -> None:
+    """Write a trajectory projected on the directions with the hash `plane`, atomically. Raises CannotWrite.
+
+    coordinates: (checkpoints, 2). origin: the hash of the checkpoint that they are relative to.
+    """
+
+    def fill(f: h5py.File) -> None:
+        f.attrs["directions"], f.attrs["checkpoint"] = plane, origin
+        f["proj_xcoord"], f["proj_ycoord"] = coordinates[:, 0], coordinates[:, 1]
+        for name, array in more.items():
+            f[name] = array
+
+    write(path, fill)
+
+
+def read_projection(
+    path: str | Path, dir_file: str | Path | None = None
+) -> tuple[np.ndarray, np.ndarray, Sequence[float]]:
+    """A projected trajectory: x and y, and the shares of variance that the direction file says its axes explain."""
+    with opened(path) as f:
+        if "proj_xcoord" not in f or "proj_ycoord" not in f:
+            raise BadInput(f"{path} holds no 'proj_xcoord' and 'proj_ycoord': it is no projected trajectory")
+        x, y = (read_array(f, name, 1) for name in ("proj_xcoord", "proj_ycoord"))
+        if len(x) != len(y):
+            raise BadInput(f"{path} holds {len(x)} and {len(y)} coordinates: they do not fit")
+    explained: Sequence[float] = ()
+    if dir_file:
+        with opened(dir_file) as f:
+            if "explained_variance_ratio_" in f:
+                explained = read_array(f, "explained_variance_ratio_", 1).tolist()
+    return x, y, explained
+
+
+def projection_plane(path: str | Path) -> dict[str, str]:
+    """The hashes of the directions and of the origin of a trajectory's coordinates, as far as the file says."""
+    with opened(path) as f:
+        return {name: text(f.attrs[name]) for name in ("directions", "checkpoint") if name in f.attrs}

@@ -1,0 +1,25 @@
+"""The space of a network's parameters: points, directions, planes, projections."""
+
+from lossatlas.space.directions import normalize, orthogonal, random_direction, scale_to, target_direction
+from lossatlas.space.planes import Affine, Mapped, Plane
+from lossatlas.space.points import Point, as_arrays, as_point, moved, tensors
+from lossatlas.space.projection import Components, principal_components, project
+
+__all__ = [
+    "Affine",
+    "Components",
+    "Mapped",
+    "Plane",
+    "Point",
+    "as_arrays",
+    "as_point",
+    "moved",
+    "normalize",
+    "orthogonal",
+    "principal_components",
+    "project",
+    "random_direction",
+    "scale_to",
+    "target_direction",
+    "tensors",
+]

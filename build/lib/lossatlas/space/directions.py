@@ -1,0 +1,138 @@
+"""Directions and their normalizations, which follow Li et al., arXiv 1712.09913, section 4."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossatlas.errors import BadInput
+from lossatlas.space.points import Point
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
+TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original release
+
+
+def seed_of(seed: int, idx: int, axis: int) -> int:
+    """The seed of a random direction: repeats (idx) and axes of one seed are independent."""
+    return int(np.random.SeedSequence([seed, idx, axis]).generate_state(2, np.uint32)[0])
+
+
+def norm_parameters(net: nn.Module) -> frozenset[str]:
+    """The names of the parameters of normalization layers, whatever their shape: they scale and shift what others compute.
+
+    A LayerNorm over [8, 16, 16] has weights with three axes, which are no filters.
+    """
+    return frozenset(f"{prefix}.{name}" if prefix else name
+                     for prefix, module in net.named_modules(remove_duplicate=False)
+                     if isinstance(module, NORMS) or type(module).__name__.endswith("Norm")
+                     for name, _ in module.named_parameters(recurse=False))  # fmt: skip
+
+
+def random_direction(at: Mapping[str, Tensor], norm: str, ignore: str, seed: int, norms: Collection[str] = ()) -> Point:
+    """A Gaussian direction at the point `at`, normalized. Depends on the seed and the shapes alone.
+
+    norm, ignore, norms: see `normalize`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = {
+        name: torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
+        for name, value in at.items()
+    }
+    return normalize(drawn, at, norm, ignore, norms)
+
+
+def normalize(
+    direction: Mapping[str, Tensor],
+    at: Mapping[str, Tensor],
+    norm: str = "",
+    ignore: str = "",
+    norms: Collection[str] = (),
+) -> Point:
+    """Scale a direction to the weights it belongs to.
+
+    norm: 'filter' (each slice along the first axis gets the norm of the same slice of the weights), 'layer' (each
+    tensor), 'weight' (elementwise product with the weights), 'dfilter' and 'dlayer' (unit norm per slice or tensor),
+    'unit' (unit norm of the whole), or '' (as it is). Tensors with at most one axis (biases, BatchNorm) become zero
+    under ignore='biasbn'; otherwise they become the weights themselves, as in the original release, so two axes share
+    that component (except under 'unit', where they are as drawn). norms: names of tensors that count among these
+    whatever their axes, see `norm_parameters`.
+    """
+    if norm == "unit":
+        return unit(without_biases(direction, ignore, norms))
+    return {name: of_bias(d, at[name], ignore) if is_bias(name, d, norms) else normalized(d, at[name], norm)
+            for name, d in direction.items()}  # fmt: skip
+
+
+def scale_to(
+    direction: Mapping[str, Tensor],
+    at: Mapping[str, Tensor],
+    norm: str = "",
+    ignore: str = "",
+    norms: Collection[str] = (),
+) -> Point:
+    """Normalize a direction that says something in every tensor, such as a gradient: see `normalize`.
+
+    A tensor with one axis counts as one slice, and keeps its direction.
+    """
+    direction = without_biases(direction, ignore, norms)
+    if norm in ("", "unit"):
+        return unit(direction) if norm else dict(direction)
+    return {name: normalized(d.reshape(1, -1), at[name].reshape(1, -1), norm).view_as(d) if is_bias(name, d, norms)
+            else normalized(d, at[name], norm) for name, d in direction.items()}  # fmt: skip
+
+
+def is_bias(name: str, d: Tensor, norms: Collection[str]) -> bool:
+    """Whether a tensor counts as bias or normalization."""
+    return d.dim() <= 1 or name in norms
+
+
+def of_bias(d: Tensor, w: Tensor, ignore: str) -> Tensor:
+    return torch.zeros_like(d) if ignore == "biasbn" else w.clone()
+
+
+def without_biases(direction: Mapping[str, Tensor], ignore: str, norms: Collection[str] = ()) -> Point:
+    return {name: torch.zeros_like(d) if ignore == "biasbn" and is_bias(name, d, norms) else d
+            for name, d in direction.items()}  # fmt: skip
+
+
+def unit(direction: Mapping[str, Tensor]) -> Point:
+    length = inner(direction, direction) ** 0.5
+    return {name: d / max(length, TINY) for name, d in direction.items()}
+
+
+def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    return sum(float(torch.dot(a[name].double().flatten(), b[name].double().flatten())) for name in a)
+
+
+def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Point:
+    """A direction without its part along another one, with the length it had. Raises BadInput where nothing is left."""
+    length = inner(direction, direction) ** 0.5
+    result = dict(direction)
+    for _ in range(2):  # once leaves rounding behind
+        share = inner(result, other) / max(inner(other, other), 1e-300)
+        result = {name: d - share * other[name] for name, d in result.items()}
+    left = inner(result, result) ** 0.5
+    if left <= 1e-4 * length:
+        raise BadInput("--orthogonalize: the y direction is along the x direction, and nothing is left of it")
+    return {name: d * (length / left) for name, d in result.items()}
+
+
+def normalized(d: Tensor, w: Tensor, norm: str) -> Tensor:
+    rows = d.flatten(1).norm(dim=1).view(-1, *[1] * (d.dim() - 1))
+    if norm == "filter":
+        return d * (w.flatten(1).norm(dim=1).view_as(rows) / (rows + TINY))
+    if norm == "layer":
+        return d * (w.norm() / (d.norm() + TINY))
+    if norm == "weight":
+        return d * w
+    if norm == "dfilter":
+        return d / (rows + TINY)
+    if norm == "dlayer":
+        return d / (d.norm() + TINY)
+    return d.clone()
+
+
+def target_direction(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> Point:
+    """The direction from one network to another, so that coordinate 1 is the second network."""
+    return {name: end[name] - value for name, value in start.items()}

@@ -1,0 +1,75 @@
+"""Principal components of a trajectory and its projection onto a plane: arrays in, arrays out.
+
+A trajectory has few rows (checkpoints) and up to millions of columns (parameters), so everything goes through the small
+matrix of inner products, in float64.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+COLUMNS = 1 << 20  # columns that are converted to float64 at a time
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components of centred rows.
+
+    vectors: (k, columns), of unit length. singular_values, explained_variance, explained_variance_ratio: (k,), as
+    scikit-learn defines them (divisor rows - 1).
+    """
+
+    vectors: np.ndarray
+    singular_values: np.ndarray
+    explained_variance: np.ndarray
+    explained_variance_ratio: np.ndarray
+
+
+def inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b.T of (n, columns) and (m, columns), accumulated in float64."""
+    result = np.zeros((len(a), len(b)))
+    for start in range(0, a.shape[1], COLUMNS):
+        part = slice(start, start + COLUMNS)
+        result += a[:, part].astype(np.float64) @ b[:, part].astype(np.float64).T
+    return result
+
+
+def principal_components(rows: np.ndarray, count: int = 2) -> Components:
+    """The leading components of rows (n, columns), exact up to rounding. Raises ValueError when there are too few.
+
+    The eigenvectors of the Gram matrix of the centred rows, mapped back to the columns. The sign is such that the
+    component's largest entry is positive, as the eigenvectors' own sign is arbitrary.
+    """
+    n = len(rows)
+    gram = inner(rows, rows)
+    centred = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
+    values, vectors = np.linalg.eigh(centred)
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    rank = int((values > values[0] * n * np.finfo(float).eps).sum()) if values[0] > 0 else 0
+    if rank < count:
+        raise ValueError(f"{n} checkpoints span {rank} directions, {count} are needed")
+    singular = np.sqrt(values[:count])
+    # Rows of vectors.T @ (rows - mean) / singular: subtracting the mean of the weights centres the rows.
+    weights = vectors[:, :count] - vectors[:, :count].mean(0)
+    components = np.empty((count, rows.shape[1]))
+    for start in range(0, rows.shape[1], COLUMNS):
+        part = slice(start, start + COLUMNS)
+        components[:, part] = (weights / singular).T @ rows[:, part].astype(np.float64)
+    components = components / np.sqrt(np.diag(inner(components, components)))[:, None]
+    largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
+    return Components(components * np.sign(largest), singular, values[:count] / (n - 1), values[:count] / values.sum())
+
+
+def project(rows: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (n, k) of rows (n, columns) in the span of directions (k, columns), and distances (n,) from it.
+
+    Least squares by the normal equations, so the directions need neither unit length nor right angles between them.
+    Raises ValueError when they are linearly dependent.
+    """
+    gram = inner(directions, directions)
+    if np.linalg.cond(gram) > 1e12:
+        raise ValueError("the directions are linearly dependent")
+    right = inner(rows, directions)
+    coordinates = np.linalg.solve(gram, right.T).T
+    norms = np.array([inner(row[None], row[None])[0, 0] for row in rows])
+    return coordinates, np.sqrt(np.maximum(norms - (coordinates * right).sum(1), 0))
