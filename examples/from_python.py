@@ -1,6 +1,6 @@
-"""The surface and the curvature of a network of your own, from Python: no command line, no MPI.
+"""The surface and the curvature of a network of your own, from Python.
 
-python examples/from_python.py            writes own.h5 and draws it
+python examples/from_python.py            writes own.h5 and draws it (after `pip install .`, or from the clone)
 """
 
 import sys
@@ -10,46 +10,31 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-import plot_2D
-from dataloader import load
-from lossatlas.data import LOSSES
-from lossatlas.evaluation import Evaluator
-from lossatlas.hessian import Hessian, hutchinson, lanczos
-from lossatlas.landscape import Grid, Surface
-from lossatlas.record import write_surface
-from lossatlas.space import Affine, random_direction, tensors
+import lossatlas
+from examples.spirals import data, make_net
 
 
-def main(out: str = "own.h5", steps: int = 100, cells: int = 21) -> None:
-    data = load("fashion_mnist_mini", "train", limit=500)
-
-    # Any network, trained in any way.
+def main(out: str = "own.h5", steps: int = 200, cells: int = 21) -> None:
+    # Any network, trained in any way, on any data.
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.Tanh(), nn.Linear(32, 10))
-    optimizer = torch.optim.Adam(net.parameters(), 0.003)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(data.inputs), data.targets).backward()
-        optimizer.step()
+    net, loader = make_net(), DataLoader(data("train"), batch_size=100, shuffle=True)
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    for _ in range(steps // 10):
+        for inputs, labels in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(inputs), labels).backward()
+            optimizer.step()
 
-    # A plane through its parameters, a grid on it, and the loss at every cell. The network itself is not touched.
-    origin = tensors(net)
-    plane = Affine(origin, *(random_direction(origin, "filter", "biasbn", seed) for seed in (1, 2)))
-    grid = Grid.parse(f"-1:1:{cells}", f"-1:1:{cells}")
-    evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=500)
-    rows = evaluator([grid.point(cell) for cell in range(grid.size)])
-    surface = Surface.empty(grid, {"train": len(data)}, evaluator.metrics).with_cells(range(grid.size), rows)
-
-    print("loss at the centre:", surface.fields["train_loss"][cells // 2, cells // 2])
-    write_surface(out, surface)
-    plot_2D.draw([out])
+    surface = lossatlas.surface(net, loader, x=f"-1:1:{cells}", y=f"-1:1:{cells}", file=out)
+    surface.plot(kind="filled").savefig(out + "_own.png")
+    print("loss at the centre:", surface.loss[cells // 2, cells // 2])
 
     # The ends of the Hessian's spectrum, each with its residual, and the trace with its standard error.
-    operator = Hessian(net, data, LOSSES["crossentropy"])
-    found = lanczos(operator, top=3, bottom=1, tolerance=1e-3)
-    trace = hutchinson(operator, known=found, tolerance=0.05)
-    print("eigenvalues:", found.values, "+-", found.residuals, "trace:", trace.value, "+-", trace.error)
+    found = lossatlas.spectrum(net, loader, top=3, bottom=1, trace_error=0.05, probes=1)
+    print("eigenvalues:", found.eigenvalues, "+-", found.pairs.residuals)
+    print("trace:", found.trace.value, "+-", found.trace.error)
 
 
 if __name__ == "__main__":
