@@ -1,5 +1,7 @@
 """Hands blocks of work to ranks and their results to rank 0: the only module that knows MPI.
 
+    mpirun -n 4 python scheduler.py --mpi [--cuda]         as a command: what every rank sees
+
     world = connect(mpi=True)
     if world.root:
         for item in serve(world, blocks, make_work): ...    # rank 0, which computes as well
@@ -14,10 +16,12 @@ rank holds a block or two more than the one it computes, so nobody waits for an 
 MPI takes the same path.
 """
 
+import argparse
 import math
 import os
 import queue
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -30,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, Stop
+from lossatlas.errors import BadUsage, Stop, exit_code, say
 
 BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4
 POLL = 0.0005  # seconds between looks at the mailbox; a blocking wait of MPI would burn a core
@@ -349,3 +353,43 @@ def next_block(world: World) -> Any:
     while not world.comm.Iprobe(source=0, tag=BLOCK):
         time.sleep(POLL)
     return world.comm.recv(source=0, tag=BLOCK)
+
+
+def seen(world: World, cuda: bool) -> str:
+    """What this rank sees: host, place among the ranks, cores, device."""
+    device = "cpu"
+    if cuda:
+        import torch
+
+        count = torch.cuda.device_count()
+        device = f"cuda:{world.local_rank % count} of {count} ({torch.cuda.get_device_name(world.local_rank % count)})" \
+            if count else "no CUDA device"  # fmt: skip
+    return (f"rank {world.rank} of {world.size} on {socket.gethostname()}, number {world.local_rank} there: "
+            f"{world.cores} of {len(cores())} cores, {device}")  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--mpi", "-m", action="store_true", help="join the ranks of mpirun")
+    p.add_argument("--cuda", "-c", action="store_true", help="say which CUDA device each rank would use")
+    return p
+
+
+def run(args: argparse.Namespace) -> None:
+    world = connect(args.mpi)
+    lines = [seen(world, args.cuda)] if world.comm is None else world.comm.gather(seen(world, args.cuda), root=0)
+    if world.root:
+        say(f"MPI library: {world_communicator()[1]}" if world.comm is not None else "no MPI: one process")
+        if world.note:
+            say(f"note: {world.note}")
+        for line in lines:
+            say(line)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--losses FILE] [NAME ...]
 
-NAME: point, many_points, busy, ranks, tolerance, memory, startup, precision, products, eigenpairs,
+NAME: point, own_network, many_points, busy, ranks, tolerance, memory, startup, precision, products, eigenpairs,
 eigen_map. Rows of benchmarks that are not run are kept.
 """
 
@@ -21,6 +21,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 NAMES = (
     "point",
+    "own_network",
     "many_points",
     "busy",
     "ranks",

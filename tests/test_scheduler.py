@@ -1,7 +1,10 @@
 import math
+import subprocess
+import sys
 import time
 
 import pytest
+from conftest import MPIRUN, ROOT
 
 import scheduler
 from lossatlas.errors import BadInput, BadUsage
@@ -98,3 +101,17 @@ def test_without_a_library_it_runs_alone_and_says_so(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "2")
     with pytest.raises(BadUsage, match="finds no MPI library"):
         connect(True)
+
+
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_the_command_says_what_every_rank_sees(ranks):
+    command = [MPIRUN, "-n", str(ranks), sys.executable, "scheduler.py", "--mpi"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600)
+    first, *lines = result.stdout.splitlines()
+    assert first.startswith("MPI library: ")
+    assert [line.split(" on ")[0] for line in lines] == [f"rank {k} of {ranks}" for k in range(ranks)]
+    alone = subprocess.run(
+        [sys.executable, "scheduler.py"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
+    )
+    assert alone.stdout.startswith("no MPI: one process\nrank 0 of 1 on ")

@@ -1,1 +1,0 @@
-"""Whole computations over a grid: what a surface, or a map of eigenvalues, is made of."""

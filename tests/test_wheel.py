@@ -1,0 +1,58 @@
+"""The package as it is installed: built as a wheel, and used where there is no clone."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from conftest import ROOT
+
+USE = """
+import sys, torch
+import models, options, surface                       # the user's own
+from torch import nn
+import lossatlas
+assert "site" in lossatlas.__file__, lossatlas.__file__
+assert not any(name in sys.modules for name in ("preparation", "mpi4py", "scheduler", "net_plotter")), "not the library's business"
+net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
+x = torch.randn(40, 2)
+found = lossatlas.surface(net, (x, (x[:, 0] > 0).long()), x="-1:1:5", progress=False, file="s.h5")
+assert abs(found.loss[2] - nn.functional.cross_entropy(net(x), (x[:, 0] > 0).long()).item()) < 1e-5
+found.plot().savefig("s.png")
+assert lossatlas.read("s.h5").done.all()
+print(lossatlas.__version__)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Where a wheel of this project is installed, alone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    shutil.copytree(ROOT / "lossatlas", source / "lossatlas", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)], check=True)
+    (wheel,) = folder.glob("*.whl")
+    names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"lossatlas"}
+    assert "lossatlas/py.typed" in zipfile.ZipFile(wheel).namelist()
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(folder / "site"), str(wheel)], check=True)
+    return folder / "site"
+
+
+def test_it_works_without_the_clone(site, tmp_path):
+    for name in ("models", "options", "surface"):
+        (tmp_path / f"{name}.py").write_text("MINE = True\n")
+    (tmp_path / "use.py").write_text(USE)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    result = subprocess.run(
+        [sys.executable, "use.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    import lossatlas
+
+    assert result.stdout.strip().endswith(lossatlas.__version__)
