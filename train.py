@@ -116,13 +116,21 @@ class Run:
         if self.folder is not None and (epoch % self.args.save_epoch == 0 or epoch == self.recipe.epochs):
             self.save(epoch, optimizer)
 
+    def on_start(self, optimizer: "torch.optim.Optimizer") -> None:
+        """The network before its first step, from which a trajectory starts."""
+        if self.folder is not None and not (self.folder / "opt_state_0.t7").exists():
+            self.save(0, optimizer)
+
     def save(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
         """The state of the optimizer first: a checkpoint without it could not be continued."""
+        from training import measure
+
         assert self.folder is not None
+        accuracy = self.curve[-1]["test_acc"] if self.curve else measure(self.net, self.test, self.recipe.loss)[1]
         state = {"optimizer": optimizer.state_dict(), "curve": self.curve,
                  "recipe": {**asdict(self.recipe), **self.origin}}  # fmt: skip
         write_torch(self.folder / f"opt_state_{epoch}.t7", state)
-        content = {"state_dict": self.net.state_dict(), "epoch": epoch, "acc": self.curve[-1]["test_acc"]}
+        content = {"state_dict": self.net.state_dict(), "epoch": epoch, "acc": accuracy}
         write_torch(self.folder / f"model_{epoch}.t7", content)
 
 
@@ -169,7 +177,8 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
                        "cannot be trained")  # fmt: skip
     state = Run(args, net, test, recipe, prepare_folder(args), origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)
-    train(net, data, recipe, state.on_step, state.on_epoch, start=start, optimizer_state=optimizer_state)
+    train(net, data, recipe, state.on_step, state.on_epoch, on_start=state.on_start,
+          start=start, optimizer_state=optimizer_state)  # fmt: skip
     train_loss, train_accuracy = measure(net, data, recipe.loss)
     if args.out:
         save_state(args.out, net)

@@ -91,13 +91,15 @@ def train(
     recipe: Recipe,
     on_step: Callable[[int, int, float], None] = lambda epoch, step, loss: None,
     on_epoch: Callable[[int, torch.optim.Optimizer], None] = lambda epoch, optimizer: None,
+    on_start: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None,
     *,
     start: int = 0,
     optimizer_state: dict | None = None,
 ) -> None:
     """Train in place, from epoch `start` with the optimizer's state of then.
 
-    `on_step` hears (epoch, step, batch loss) after every step, `on_epoch` the epochs done and the optimizer.
+    `on_step` hears (epoch, step, batch loss) after every step, `on_epoch` the epochs done and the optimizer, `on_start` the
+    optimizer before the first step of all.
     """
     net.to(memory_format=torch.channels_last).train().requires_grad_(True)  # type: ignore[call-overload]
     device = next(net.parameters()).device
@@ -106,6 +108,8 @@ def train(
     optimizer = make_optimizer(net, recipe)
     if optimizer_state is not None:
         optimizer.load_state_dict(optimizer_state)
+    if start == 0:
+        on_start(optimizer)
     per_epoch = math.ceil(len(data) / recipe.batch_size)
     for epoch in range(start, recipe.epochs):
         generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)

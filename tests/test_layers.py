@@ -37,7 +37,6 @@ WITHOUT_TORCH = {
     "lossatlas.figures",
     "dataset_files",
     "h5_util",
-    "scheduler",
     "options",
     "plot_1D",
     "plot_2D",

@@ -84,7 +84,7 @@ def test_checkpoints_have_the_layout_of_the_original(tmp_path):
             "--loss_name", "mse", "--raw_data", "--lr_decay", "0.2", "--idx", "1"]  # fmt: skip
     assert train.main(args) == 0
     folder = tmp_path / "mlp_sgd_lr=0.1_lr_decay=0.2_bs=128_wd=0.0005_mom=0.9_save_epoch=2_loss=mse_noaug_rawdata_idx=1"
-    assert sorted(p.name for p in folder.glob("model_*")) == ["model_2.t7", "model_3.t7"]
+    assert sorted(p.name for p in folder.glob("model_*")) == ["model_0.t7", "model_2.t7", "model_3.t7"]
     content = torch.load(folder / "model_2.t7", weights_only=True)
     assert set(content) == {"state_dict", "epoch", "acc"}
 
