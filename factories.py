@@ -100,9 +100,9 @@ class Factory:
         with self.at_home():
             try:
                 return function(**arguments)
-            except Stop:
+            except (Stop, KeyboardInterrupt):
                 raise
-            except Exception as error:
+            except BaseException as error:
                 raise BadInput(f"{self.option} {self} fails: {place_of(error)}") from error
 
     @contextmanager
@@ -179,6 +179,18 @@ def place_of(error: BaseException) -> str:
     return f"{where}{type(error).__name__}: {text}"[:400]
 
 
+FOLDERS: set[Path] = set()  # where users' files lie
+
+
+def of_another_folder(name: str, module: Any, folder: Path) -> bool:
+    """Whether a module was imported by a user's file in another folder, such as a `utils.py` beside it."""
+    where = getattr(module, "__file__", None)
+    if not where or name.startswith("users_") or name == "__main__":
+        return False
+    return any(place != folder and place in Path(where).resolve().parents and "site-packages" not in where
+               and folder not in place.parents for place in FOLDERS)  # fmt: skip
+
+
 THEIRS: dict[
     Path, dict[str, ModuleType]
 ] = {}  # what users' files have imported under names that are ours too, by folder
@@ -194,6 +206,10 @@ def isolated(folder: Path) -> Iterator[None]:
     def collisions() -> dict[str, ModuleType]:
         return {name: module for name, module in sys.modules.items() if name.split(".")[0] in names}
 
+    others = {name: module for name, module in sys.modules.items() if of_another_folder(name, module, folder)}
+    FOLDERS.add(folder)
+    for name in others:
+        del sys.modules[name]
     ours, path = collisions(), list(sys.path)
     main = sys.modules.get("__main__")
     for name in ours:
@@ -207,7 +223,7 @@ def isolated(folder: Path) -> Iterator[None]:
         THEIRS[folder] = collisions()
         for name in THEIRS[folder]:
             del sys.modules[name]
-        sys.modules.update(ours)
+        sys.modules.update({**others, **ours})
         if main is not None:
             sys.modules["__main__"] = main
         sys.path[:] = path

@@ -173,13 +173,13 @@ def prepare(world: World, args: argparse.Namespace, command: Sequence[str], log:
     if file:
         load_into(net, state, file)
     state = state or {name: value.detach() for name, value in net.state_dict().items()}
-    try_out(net, model, samples, loss_name)
+    value = try_out(net, model, samples, loss_name)
     threads = args.threads or world.cores
     batch_size = args.batch_size or usual_batch_size(-(-len(samples) // world.size), device, threads)
     job = Job(Trained.of(model, net, data), loss_name, args.parameters, args.matrices_only, device,
               args.precision or "float32", len(samples), batch_size, threads, args.compile, args.activations, args.at)  # fmt: skip
-    request = {**recorded("model", model), "checkpoint": digest(state), "dataset": samples.name, **recorded("loss", loss_name),
-               "split": args.split, "data": samples.digest, "parameters": args.parameters or "all",
+    request = {**recorded("model", model, value), "checkpoint": digest(state), "dataset": samples.name,
+               **recorded("loss", loss_name), "split": args.split, "data": samples.digest, "parameters": args.parameters or "all",
                "matrices_only": args.matrices_only, "precision": job.precision}  # fmt: skip
     plan = {"device": device, "batch_size": job.batch_size, "ranks": world.size}
     return (

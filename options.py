@@ -182,6 +182,10 @@ def model_choice(args: argparse.Namespace) -> Model:
     """A name in the zoo, or a user's function. Raises BadUsage."""
     if is_factory(args.model):
         return Factory.parse("--model", args.model, args.model_args)
+    if args.model.endswith(".py"):
+        raise BadUsage(
+            f"--model {args.model}: name the function in it that makes the network, as in --model {args.model}:make"
+        )
     if args.model_args:
         raise BadUsage(f"--model_args {args.model_args[0]}: {args.model} is a network of the zoo, which takes none")
     return args.model
@@ -191,6 +195,7 @@ def model_file(args: argparse.Namespace) -> str:
     """The checkpoint in the middle, '' where the user's function gives a trained network. Raises BadUsage."""
     if args.model_file:
         return in_folder(args.model_file, args.model_folder)
+    model_choice(args)
     if not is_factory(args.model):
         raise BadUsage("--model_file is missing: name the checkpoint in the middle")
     return ""

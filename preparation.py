@@ -36,6 +36,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.space import Affine
 
 
+CHECKED, FEW = 64, 4  # samples on which a loss is looked at before anything is computed: a user's, and one of ours
+
+
 @dataclass(frozen=True)
 class Setting:
     """What rank 0 has read.
@@ -95,8 +98,12 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
 
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
-    try_out(net, nets.model, first, loss_name)
-    record = {**recorded("model", nets.model), "checkpoint": digest(states[nets.file]), "dir_type": choice.dir_type}
+    value = try_out(net, nets.model, first, loss_name)
+    record = {
+        **recorded("model", nets.model, value),
+        "checkpoint": digest(states[nets.file]),
+        "dir_type": choice.dir_type,
+    }
     curvature = Curvature(net, first, loss_name, device_of(args.cuda))
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
     found = find_directions(
@@ -115,9 +122,15 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
                    curvature if choice.curvature and not args.dry_run else None)  # fmt: skip
 
 
-def recorded(what: str, name: str | Factory) -> dict[str, Any]:
-    """What tells a network or a loss from others: its name; for a user's function what it is called with, and its code."""
-    return {what: str(name), f"{what}_code": name.code} if isinstance(name, Factory) else {what: name}
+def recorded(what: str, name: str | Factory, value: float | None = None) -> dict[str, Any]:
+    """What tells a network or a loss from others: its name; for a user's function what it is called with, and its code.
+
+    value: of a user's network, the loss of the first samples, because a file does not show what it imports.
+    """
+    if not isinstance(name, Factory):
+        return {what: name}
+    more = {} if value is None else {"loss_of_first_samples": value}
+    return {what: str(name), f"{what}_code": name.code, **more}
 
 
 def loss_of(name: str | Factory) -> "Loss":
@@ -127,24 +140,26 @@ def loss_of(name: str | Factory) -> "Loss":
     return as_loss(name.function if isinstance(name, Factory) else name)
 
 
-def try_out(net: "nn.Module", model: options.Model, data: "AnyData", loss_name: str | Factory) -> None:
-    """Raise BadInput where a network cannot take the data, its loss cannot be computed, or is random."""
+def try_out(net: "nn.Module", model: options.Model, data: "AnyData", loss_name: str | Factory) -> float:
+    """The mean loss of the first samples, which tells from other losses and networks.
+
+    Raises BadInput where a network cannot take the data, its loss cannot be computed, or is random.
+    """
     import torch
 
+    from lossatlas.data.losses import check_loss
     from lossatlas.evaluation import sample_of
 
-    loss, few = loss_of(loss_name), next(data.batches(2))
-    with torch.no_grad(), torch.random.fork_rng():
-        try:
-            first, second = (loss(net.eval(), sample_of(few)).per_sample for _ in range(2))
-        except Stop:
-            raise
-        except Exception as error:
-            raise BadInput(f"{model} cannot take {described(few)}: {one_line(error)}") from error
-    if not torch.equal(first, second) and not torch.isnan(first).any():
-        most = float((first - second).abs().max())
-        raise BadInput(f"the loss of {model} differs when it is computed twice (by {most:.2g}): the network or the loss is "
-                       "random in eval mode, as with functional dropout without training=False")  # fmt: skip
+    own = isinstance(model, Factory) or isinstance(loss_name, Factory)
+    loss, few = loss_of(loss_name), next(data.batches(CHECKED if own else FEW))
+    try:
+        found = check_loss(loss, net.eval(), few, sample_of)
+    except Stop as error:
+        raise type(error)(f"{model}: {error}") from error
+    except Exception as error:
+        raise BadInput(f"{model} cannot take {described(few)}: {one_line(error)}") from error
+    weights = torch.ones_like(found.per_sample) if found.weights is None else found.weights
+    return float((weights * found.per_sample).sum() / weights.sum())
 
 
 def described(samples: Any) -> str:
@@ -219,7 +234,8 @@ class Trained:
             assert isinstance(first, Dataset)
             with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
                 net = build(self.model, first.inputs.shape[1:], first.classes)
-        net.load_state_dict({name: as_tensor(value) for name, value in self.state.items()}, assign=True)
+        own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
+        net.load_state_dict(own_tensors, assign=not isinstance(self.model, Factory))  # assigning would untie weights
         return net.requires_grad_(False), data
 
 

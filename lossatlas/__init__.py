@@ -29,12 +29,18 @@ __all__ = [
     "trajectory",
 ]
 
+FLOORS = ("computing", "data", "evaluation", "figures", "hessian", "landscape", "record", "space")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__", *FLOORS]
+
 
 def __getattr__(name: str) -> Any:
     if name == "Losses":
         return import_module("lossatlas.data").Losses
     if name in __all__:
         return getattr(import_module("lossatlas.atlas"), name)
-    if name in ("computing", "data", "evaluation", "figures", "hessian", "landscape", "record", "space"):
+    if name in FLOORS:
         return import_module(f"lossatlas.{name}")
     raise AttributeError(f"module 'lossatlas' has no attribute '{name}'")

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 
 from lossatlas.computing import eigenvalues as eigenvalue_work
 from lossatlas.computing.surfaces import Scene, cells_per_block, new_plan, refuse_tolerance, tuned, work_of
-from lossatlas.data import AnyData, Loss, as_dataset, as_loss
+from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
+from lossatlas.data.losses import check_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete
 from lossatlas.evaluation import choose_path, sample_of
+from lossatlas.evaluation.lanes import copied
 from lossatlas.hessian import (
     Dimension,
     Estimate,
@@ -42,7 +44,7 @@ from lossatlas.hessian import (
 )
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.record import Directions, read_surface, write_surface
-from lossatlas.record.continuation import resume
+from lossatlas.record.continuation import compare, equal, resume
 from lossatlas.record.progress import make_progress
 from lossatlas.record.recorder import fill
 from lossatlas.space import (
@@ -60,11 +62,12 @@ from lossatlas.space.directions import is_bias, norm_parameters, seed_of
 
 LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_NUM_TASKS")
 RESOLVED, MOST = 1e-3, 500  # of eigenvectors as directions
+CHECKED = 64  # samples on which a loss is looked at before anything is computed
 Axis = str | Sequence[float] | np.ndarray
 Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Landscape(Surface):
     """A surface that can be drawn and saved: `fields` by name, (ny, nx) or (nx,), on `grid`; `done` where it is computed."""
 
@@ -92,6 +95,10 @@ class Landscape(Surface):
         from lossatlas import figures
 
         return figures.plot(self, ax, **options)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.fields)
+        return f"<Landscape on {self.grid}, {int(self.done.sum())} of {self.grid.size} cells done: {names}>"
 
     def save(self, file: str | Path) -> None:
         """Write a surface file, with its directions in it. Raises CannotWrite."""
@@ -135,13 +142,12 @@ def surface(
     """
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    limit, loss_function = tolerance_of(tolerance), as_loss(loss)
+    limit = tolerance_of(tolerance)
 
     def begin() -> tuple[Surface, Scene, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
-        grid, few = grid_of(x, y), next(splits["train"].batches(8))
-        check_random(net, loss_function, few)
-        found = loss_function(still(net), sample_of(few))
+        loss_function, grid, few = as_loss(loss), grid_of(x, y), next(splits["train"].batches(CHECKED))
+        found = check_loss(loss_function, still(net), few, sample_of)
         if not limit.exact:
             refuse_tolerance(splits, found.spread)
         plane, kept = plane_of(
@@ -153,12 +159,13 @@ def surface(
             {split: len(d) for split, d in splits.items()},
             tuple(found.metrics),
             plan=new_plan(device.type, precision, folded, batch_size),
-            request={**request_of(net, loss, splits, dir_type), "directions": kept.sha256},
+            request={**request_of(net, loss, splits, dir_type, found), "directions": kept.sha256},
             about={"torch": torch.__version__},
         )
         return fresh, Scene(still(net), plane, splits, loss_function, device), kept
 
     fresh, scene, kept = agreed(ranks, begin)
+    agree_on(ranks, fresh.request)
     known = first_alone(ranks, lambda: fresh if file is None else continued(Path(file), fresh))
     pending = known.pending(limit)
     if not len(pending):
@@ -205,6 +212,7 @@ def eigenvalues(
 
     def begin() -> tuple[Surface, Hessian, Affine, Directions]:
         samples, loss_function, grid = as_dataset(data), as_loss(loss), grid_of(x, y)
+        found = check_loss(loss_function, still(net), next(samples.batches(CHECKED)), sample_of)
         plane, kept = plane_of(
             net, grid, norm, ignore, seed, directions, towards, "weights", samples, loss_function, device
         )
@@ -213,7 +221,7 @@ def eigenvalues(
         check_deterministic(operator)
         plan = {"device": device.type, "precision": "float32", "path": "folded" if operator.folded else "unfolded",
                 "batch_size": size, "most": most, "seed": 0}  # fmt: skip
-        request = {**request_of(net, loss, {"train": samples}, "weights"), "directions": kept.sha256,
+        request = {**request_of(net, loss, {"train": samples}, "weights", found), "directions": kept.sha256,
                    "parameters": list(parameters) or "all", "tolerance": tolerance}  # fmt: skip
         about = {"torch": torch.__version__}
         return (
@@ -224,6 +232,7 @@ def eigenvalues(
         )
 
     fresh, operator, plane, kept = agreed(ranks, begin)
+    agree_on(ranks, fresh.request)
     known = first_alone(ranks, lambda: fresh if file is None else continued(Path(file), fresh))
     pending = known.pending()
     if not len(pending):
@@ -232,7 +241,7 @@ def eigenvalues(
     return computed(known, kept, lambda: work, pending, 1, file, ranks, progress)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Curvature:
     """What is known of the Hessian of a network's mean loss."""
 
@@ -250,6 +259,10 @@ class Curvature:
     @property
     def resolved(self) -> np.ndarray:
         return self.pairs.converged
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{value:.6g}" for value in self.eigenvalues)
+        return f"<Curvature: eigenvalues {shown}; trace {self.trace.value:.6g} +- {self.trace.error:.2g}>"
 
 
 def spectrum(
@@ -286,7 +299,7 @@ def spectrum(
     return Curvature(pairs, trace, found, dimension, operator.names)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trajectory:
     """Checkpoints in a plane. coordinates: (checkpoints, 2), the last one is the origin. explained: shares of the variance.
 
@@ -297,6 +310,16 @@ class Trajectory:
     explained: np.ndarray
     distance: np.ndarray
     plane: tuple[Point, Point]
+
+    def __repr__(self) -> str:
+        shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])
+        return f"<Trajectory of {len(self.coordinates)} checkpoints in the plane that explains {shares}>"
+
+    def plot(self, ax: Any = None) -> Any:
+        """The path in its plane, on your axis (such as that of a surface along the plane); returns the figure."""
+        from lossatlas import figures
+
+        return figures.path(self.coordinates, self.explained, ax)
 
 
 def trajectory(
@@ -357,20 +380,8 @@ def tolerance_of(given: float | tuple[float, float] | None) -> Tolerance:
 
 
 def still(net: nn.Module) -> nn.Module:
-    """A copy in eval mode around the same tensors: the network keeps its mode."""
-    from lossatlas.evaluation.lanes import replicas
-
-    return replicas(net, 1)[0].eval()
-
-
-@torch.no_grad()
-def check_random(net: nn.Module, loss: Loss, few: Any) -> None:
-    """Raise BadInput where the loss differs when it is computed twice."""
-    with torch.random.fork_rng():
-        first, second = (loss(still(net), sample_of(few)).per_sample for _ in range(2))
-    if not torch.equal(first, second) and not torch.isnan(first).any():
-        raise BadInput(f"the loss differs when it is computed twice (by {float((first - second).abs().max()):.2g}): the "
-                       "network or the loss is random in eval mode")  # fmt: skip
+    """A copy in eval mode around the same parameters: the network keeps its mode, and its buffers."""
+    return copied(net, {id(p): p for p in net.parameters()}).eval()
 
 
 def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
@@ -414,6 +425,10 @@ def plane_of(
             continue
         what = wanted[k]
         if isinstance(what, Mapping):
+            if unknown := [name for name in what if name not in origin]:
+                raise BadUsage(
+                    f"a direction names '{unknown[0]}', which the network does not have: {', '.join(list(origin)[:3])}, ..."
+                )
             vectors.append({name: torch.as_tensor(what[name]).to(value) if name in what else torch.zeros_like(value)
                             for name, value in origin.items()})  # fmt: skip
         elif what == "random":
@@ -447,8 +462,12 @@ def operator_direction(operator: Hessian, what: str) -> Tensor:
     return vector * vector[vector.abs().argmax()].sign()
 
 
-def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], dir_type: str) -> dict[str, Any]:
-    """What tells this surface from others: the network's values, the data, the loss as far as it has a name."""
+def request_of(
+    net: nn.Module, loss: Any, splits: Mapping[str, AnyData], dir_type: str, found: Losses
+) -> dict[str, Any]:
+    """What tells this surface from others: the network's values, the data, and what the loss of the first samples is."""
+    weights = torch.ones_like(found.per_sample) if found.weights is None else found.weights
+    mean = (weights * found.per_sample).sum() / weights.sum() + (0 if found.penalty is None else found.penalty)
     digest = hashlib.sha256()
     for name, value in net.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
@@ -456,13 +475,18 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], dir_typ
     name = loss if isinstance(loss, str) else repr(loss) if isinstance(loss, nn.Module) else \
         f"{getattr(loss, '__module__', '')}.{getattr(loss, '__qualname__', type(loss).__name__)}"  # fmt: skip
     return {"model": type(net).__name__, "checkpoint": digest.hexdigest(), "dir_type": dir_type, "loss": name,
+            "loss_of_first_samples": float(mean),
             **{f"{split}_data": d.digest for split, d in splits.items()}}  # fmt: skip
 
 
 def continued(file: Path, fresh: Surface) -> Surface:
     if not file.resolve().parent.is_dir():
         raise BadInput(f"no folder {file.parent} for the surface file: make it first")
-    return resume(file, fresh, file)
+    found, cure = resume(file, fresh, file), "give another file"
+    for name in ("precision", "most"):
+        if name in fresh.plan:
+            compare(file, {name: found.plan[name]}, {name: fresh.plan[name]}, cure)
+    return found
 
 
 def computed(
@@ -509,7 +533,7 @@ def agreed(ranks: Any, function: Callable[[], Any]) -> Any:
     failure, result = None, None
     try:
         result = function()
-    except Exception as error:
+    except BaseException as error:
         failure = error
     failures = ranks.allgather(None if failure is None else f"{type(failure).__name__}: {failure}")
     if failure is not None:
@@ -518,6 +542,18 @@ def agreed(ranks: Any, function: Callable[[], Any]) -> Any:
         if line is not None:
             raise FailedRank(f"rank {rank}: {line}")
     return result
+
+
+def agree_on(ranks: Any, request: Mapping[str, Any]) -> None:
+    """Raise BadInput on every rank where they are asked for different things."""
+    if size_of(ranks) == 1:
+        return
+    everyones = ranks.allgather(dict(request))
+    for rank, other in enumerate(everyones):
+        for name, value in everyones[0].items():
+            if not equal(other.get(name), value):
+                raise BadInput(f"rank {rank} has {name} = {other.get(name)}, rank 0 {value}: give every rank the same network "
+                               "and data (seed them)")  # fmt: skip
 
 
 def first_alone(ranks: Any, function: Callable[[], Any]) -> Any:

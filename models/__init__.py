@@ -59,7 +59,9 @@ def build(name: str | Factory, shape: Sequence[int] = (3, 32, 32), classes: int 
     Raises BadUsage for an unknown name, BadInput where a user's function fails.
     """
     if isinstance(name, Factory):
-        net = name(shape=tuple(shape), classes=classes)
+        with torch.random.fork_rng():  # what is no part of its state is the same on every rank and in every run
+            torch.manual_seed(0)
+            net = name(shape=tuple(shape), classes=classes)
         if not isinstance(net, nn.Module):
             raise BadInput(f"--model {name} gives {type(net).__name__}, not a torch.nn.Module")
         return net

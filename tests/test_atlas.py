@@ -426,3 +426,109 @@ def test_a_launcher_without_ranks_is_told(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "4")
     with pytest.warns(UserWarning, match="a launcher started 4 processes"):
         lossatlas.surface(seeded(Mlp), (X, Y), x="0:1:2", **QUIET)
+
+
+CLASS = torch.tensor([1.0, 5.0])
+
+
+@pytest.mark.parametrize(("loss", "message"), [
+    (lambda output, target: F.cross_entropy(output, target, reduction="sum"), "it is a sum, or a mean over something else"),
+    (lambda output, target: F.cross_entropy(output, target, weight=CLASS), "it is a sum, or a mean over something else"),
+    (lambda model, batch: Losses(model(batch[0])[:, :1]), r"gave per_sample \(64, 1\) for 64 samples"),
+    (lambda model, batch: Losses(model(batch[0])[:, 0], metrics={"loss": batch[1]}), "a metric called 'loss'"),
+    (lambda model, batch: Losses(model(batch[0])[:, 0], penalty=3.0), "a penalty that is no tensor"),
+], ids=["a sum", "weights of classes", "shapes", "a reserved name", "a number"])  # fmt: skip
+def test_losses_that_are_none_are_refused(loss, message):
+    with pytest.raises(BadInput, match=message):
+        lossatlas.surface(seeded(Mlp), (X, Y), loss=loss, x="-1:1:3", **QUIET)
+
+
+def test_ignored_labels_and_weights_of_classes_as_torch_has_them():
+    labels = Y.clone()
+    labels[:30] = -100
+    net = seeded(Mlp)
+    for loss in (F.cross_entropy, nn.CrossEntropyLoss(), "crossentropy"):
+        line = lossatlas.surface(net, (X, labels), loss=loss, x=[0.0], batch_size=16, **QUIET)
+        assert line.loss[0] == pytest.approx(float(F.cross_entropy(net(X), labels)), rel=1e-5)
+    from functools import partial
+
+    weighted = partial(F.cross_entropy, weight=CLASS, label_smoothing=0.1)
+    line = lossatlas.surface(net, (X, Y), loss=weighted, x=[0.0], batch_size=16, **QUIET)
+    assert line.loss[0] == pytest.approx(float(weighted(net(X), Y)), rel=1e-5)
+
+
+class Batched(nn.Module):
+    """Normalizes over the batch even in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.out = nn.BatchNorm1d(2, track_running_stats=False), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.out(self.norm(x))
+
+
+def test_a_network_that_looks_at_the_whole_batch_is_refused():
+    with pytest.raises(BadInput, match="depends on the others in its batch"):
+        lossatlas.surface(seeded(Batched), (X, Y), x="-1:1:3", **QUIET)
+
+
+class Counting(Mlp):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x)
+
+
+def test_the_network_is_not_touched_and_neither_are_the_data():
+    net = seeded(Counting)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+
+    def writing(model, batch):
+        output = model(batch.pop(0) if isinstance(batch, list) else batch[0])
+        target = batch[-1]
+        target.add_(1).sub_(1)
+        return F.cross_entropy(output, target, reduction="none")
+
+    x, y = X.clone(), Y.clone()
+    lossatlas.surface(net, (x, y), loss=writing, x="-1:1:3", **QUIET)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert torch.equal(x, X)
+    assert torch.equal(y, Y)
+
+
+def test_a_large_grid_takes_penalties_and_networks_of_every_kind(monkeypatch):
+    """Several points in one call do not suit them, which is no error."""
+    few = {"data": (X, Y), "x": "-1:1:61", "y": "-1:1:61", **QUIET}
+    decay = PROBLEMS["weights, and a term of the parameters"][2]
+    for net, loss in ((seeded(Mlp), decay), (seeded(Tupled), "crossentropy")):
+        assert np.isfinite(lossatlas.surface(net, loss=loss, **few).loss).all()
+
+
+class Tupled(Mlp):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+def test_a_file_is_not_continued_with_another_loss_or_precision(tmp_path):
+    net, file = seeded(Mlp), tmp_path / "s.h5"
+    first = nn.CrossEntropyLoss()
+    lossatlas.surface(net, (X, Y), x="-1:1:5", loss=first, file=file, **QUIET)
+    for other in (nn.CrossEntropyLoss(label_smoothing=0.3), nn.CrossEntropyLoss(weight=CLASS)):
+        with pytest.raises(BadInput, match="was made with loss_of_first_samples"):
+            lossatlas.surface(net, (X, Y), x="-1:1:5", loss=other, file=file, **QUIET)
+    net[1] = nn.ReLU()
+    with pytest.raises(BadInput, match="was made with loss_of_first_samples"):
+        lossatlas.surface(net, (X, Y), x="-1:1:5", loss=first, file=file, **QUIET)
+    net[1] = nn.Tanh()
+    with pytest.raises(BadInput, match="was made with precision"):
+        lossatlas.surface(net, (X, Y), x="-1:1:5", loss=first, precision="float64", file=file, **QUIET)
+
+
+def test_results_are_shown_in_a_line_and_listed():
+    line = lossatlas.surface(seeded(Mlp), (X, Y), x="-1:1:3", **QUIET)
+    assert repr(line) == "<Landscape on [-1, 1] in 3, 3 of 3 cells done: train_loss, train_loss_se, train_acc>"
+    assert {"surface", "spectrum", "figures"} <= set(dir(lossatlas))

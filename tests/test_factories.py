@@ -75,6 +75,17 @@ def augmented(split):
         def __getitem__(self, k): return torch.randn(1, 6, 6), k % 3
     return Images()
 
+def tied():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.flat, self.a, self.b = nn.Flatten(), nn.Linear(36, 36, bias=False), nn.Linear(36, 36)
+            self.b.weight = self.a.weight
+            self.noise = torch.randn(36)                  # no part of the state: the same on every rank and in every run
+        def forward(self, x):
+            return self.b(torch.tanh(self.a(self.flat(x)) + self.noise))
+    return Tied()
+
 def not_a_net():
     return 3
 
@@ -223,7 +234,7 @@ def test_ranks_give_the_same_bits_and_changed_code_is_named(home, ranks):
 BAD = [
     (["--model", "nowhere.py:make"], 3, "no file"),
     (["--model", "own.py:nothing"], 3, "own.py has no 'nothing': there are ViT, make, data"),
-    (["--model", "own.py:failing"], 3, "own.py, line 61: RuntimeError: no weights here"),
+    (["--model", "own.py:failing"], 3, "own.py, line 72: RuntimeError: no weights here"),
     (["--model", "own.py:not_a_net"], 3, "gives int, not a torch.nn.Module"),
     (["--model", "own.py:make", "--model_args", "size=3"], 2, "takes no 'size'; it takes width"),
     (
@@ -305,3 +316,22 @@ def test_a_module_that_is_installed(tmp_path):
     assert Factory.parse("--model", "torch.nn:Linear", ["in_features=2", "out_features=3"])().out_features == 3
     with pytest.raises(BadInput, match="there is no module"):
         Factory.parse("--model", "torch.nothing:Linear")()
+
+
+def test_tied_weights_and_tensors_outside_of_the_state(home):
+    line = ["--model", "own.py:tied", "--dataset", "own.py:data", "--x=-1:1:3", *FILTER, "--dir_file", "t.h5"]
+    assert plot_surface.main([*line, "--surf_file", "one.h5"]) == 0
+    assert len(read_directions("t.h5").x) == 2
+    assert plot_surface.main([*line, "--surf_file", "two.h5"]) == 0
+    one, two = (read_surface(file).fields["train_loss"] for file in ("one.h5", "two.h5"))
+    assert np.array_equal(one, two)
+
+
+def test_files_in_two_folders_have_helpers_of_their_own(home):
+    for folder, scale in (("a", 1), ("b", 100)):
+        (home / folder).mkdir()
+        (home / folder / "utils.py").write_text(f"SCALE = {scale}\n")
+        (home / folder / "it.py").write_text("import utils\ndef scale():\n    import utils\n    return utils.SCALE\n")
+    assert Factory.parse("--model", "a/it.py:scale")() == 1
+    assert Factory.parse("--model", "b/it.py:scale")() == 100
+    assert Factory.parse("--model", "a/it.py:scale")() == 1

@@ -32,7 +32,7 @@ def as_dataset(data: Any, *, name: str = "", split: str = "train", classes: int 
     if isinstance(data, Dataset | FixedBatches):
         return data
     name = name or type(data).__name__
-    if isinstance(data, TensorDataset):
+    if type(data) is TensorDataset:
         return Dataset(name, split, tuple(data.tensors), classes)
     if isinstance(data, DataLoader):
         return from_batches(in_order(data, name), name, split, classes)

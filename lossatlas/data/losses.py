@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lossatlas.data.structures import Structure, leaves
+from lossatlas.data.structures import Structure, leaves, part
 from lossatlas.errors import BadInput, BadUsage
 
 Batch = Structure
@@ -60,12 +60,17 @@ def apply(model: Model, batch: Batch) -> tuple[Tensor, Any]:
             raise BadInput(f"a batch has no targets: it holds {', '.join(map(str, batch))}, and none of {', '.join(TARGETS)}; "
                            "give a loss(model, batch) of your own")  # fmt: skip
         kind = type(model).__name__
-        if any(part in kind for part in ("CausalLM", "LMHead", "Seq2Seq", "ConditionalGeneration")):
+        if any(word in kind for word in ("CausalLM", "LMHead", "Seq2Seq", "ConditionalGeneration")):
             raise BadInput(f"{kind} predicts the next token, and its labels have to be shifted: give a loss(model, batch) of "
                            "your own, see docs/your-own.md")  # fmt: skip
         return output_of(model(**{name: value for name, value in batch.items() if name not in found})), batch[found[0]]
     if isinstance(batch, list | tuple) and len(batch) >= 2:
-        return output_of(model(*batch[:-1])), batch[-1]
+        inputs = batch[:-1]
+        if len(inputs) == 1 and isinstance(inputs[0], Mapping):  # (inputs by name, targets)
+            return output_of(model(**inputs[0])), batch[-1]
+        if len(inputs) == 1 and isinstance(inputs[0], list | tuple):  # ((input, input), targets)
+            inputs = inputs[0]
+        return output_of(model(*inputs)), batch[-1]
     raise BadInput(f"a batch is {type(batch).__name__}, neither (inputs, targets) nor a dict with "
                    f"{' or '.join(TARGETS)}: give a loss(model, batch) of your own")  # fmt: skip
 
@@ -92,7 +97,7 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
     IGNORED do not count; a sample weighs as much as it has positions, so the mean is over all positions.
     """
     output, targets = apply(model, batch)
-    logits = positions_last(upcast(output), targets)
+    logits = positions_last(upcast(output), targets, sequence=isinstance(batch, Mapping))
     if targets.dim() == 1 and logits.dim() == 2:
         loss = F.cross_entropy(logits, targets, reduction="none")
         return Losses(loss, (targets != IGNORED).to(loss), accuracy(logits, targets))
@@ -104,13 +109,16 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
     return Losses(flat.sum(1) / each, count.to(flat), {"accuracy": right / each})
 
 
-def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
-    """The logits with the classes along the last axis. Raises BadInput where labels and logits do not fit."""
+def positions_last(logits: Tensor, targets: Tensor, sequence: bool = False) -> Tensor:
+    """The logits with the classes along the last axis. Raises BadInput where labels and logits do not fit.
+
+    sequence: where both readings fit, the classes are the last axis already, rather than the second.
+    """
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise BadInput(f"cross-entropy needs whole numbers as labels, the targets are {targets.dtype}: use --loss_name for "
                        "another loss, or give labels")  # fmt: skip
     if logits.dim() >= 2 and targets.shape == logits.shape[:1] + logits.shape[2:]:
-        if logits.dim() > 2 and targets.shape == logits.shape[:-1] and logits.shape[1] != logits.shape[-1]:
+        if sequence and targets.shape == logits.shape[:-1]:
             return logits
         return logits.movedim(1, -1)
     if logits.dim() >= 2 and targets.shape == logits.shape[:-1]:
@@ -147,6 +155,9 @@ def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
 LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse}
 
 
+TORCHS: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
+
+
 def as_loss(function: Any) -> Loss:
     """A loss in the form of this package, from what people have.
 
@@ -164,6 +175,9 @@ def as_loss(function: Any) -> Loss:
         return function
     if isinstance(function, nn.Module):
         return partial(of_module, per_sample_of(function))
+    known, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
+    if known in TORCHS and not getattr(function, "args", ()):  # as modules, whose weights and ignored labels are known
+        return as_loss(TORCHS[known](**options))
     try:
         names = list(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # of a builtin
@@ -191,10 +205,10 @@ def of_module(module: nn.Module, model: Model, batch: Batch) -> Losses:
     output = upcast(output)
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point():
         return with_class_weights(module, output, targets)
-    weight = getattr(module, "weight", None)
-    if isinstance(weight, Tensor):
+    if any(True for _ in (*module.parameters(), *module.buffers())):
         module = deepcopy(module).to(output.device, output.dtype)
-    return shaped(module(output, targets), output, targets, sums=getattr(module, "mean_over", "") == "batchmean")
+    found = module(output, of_type(targets, output))
+    return shaped(found, output, targets, sums=getattr(module, "mean_over", "") == "batchmean")
 
 
 def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
@@ -214,10 +228,18 @@ def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
 
 def of_output_and_target(function: Callable[..., Any], reduces: bool, model: Model, batch: Batch) -> Losses:
     output, targets = apply(model, batch)
+    options = {"reduction": "none"} if reduces else {}
     output = upcast(output)
-    return shaped(
-        function(output, targets, reduction="none") if reduces else function(output, targets), output, targets
-    )
+    try:
+        found = function(output, of_type(targets, output), **options)
+    except RuntimeError:  # tensors of its own, such as the weights of classes, are float32
+        found = function(output.float(), of_type(targets, output.float()), **options)
+    return shaped(found, output, targets)
+
+
+def of_type(targets: Any, output: Tensor) -> Any:
+    """Float targets in the precision of the output, which is computed in float64."""
+    return targets.to(output.dtype) if isinstance(targets, Tensor) and targets.is_floating_point() else targets
 
 
 def of_model_and_batch(function: Callable[..., Any], model: Model, batch: Batch) -> Losses:
@@ -251,3 +273,45 @@ def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
         return Losses(loss)
     flat = loss.flatten(1)
     return Losses(flat.sum(1) if sums else flat.mean(1))
+
+
+RESERVED = ("loss", "loss_se", "acc", "n")  # names of fields that every surface has
+DEPENDS = 1e-3  # relative difference of a sample's loss alone and among others
+
+
+@torch.no_grad()
+def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch], Batch]) -> Losses:
+    """What a loss gives for a batch, after a look at whether it is one: of each sample, whatever else is in the batch.
+
+    copied: makes a copy, because a network may write into its input. Raises BadInput for what is random, for a sum, for a mean
+    over something else than samples, and for shapes that do not fit.
+    """
+    with torch.random.fork_rng():
+        found, again = (loss(model, copied(batch)) for _ in range(2))
+    count = next(len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim())
+    for name, value in (("per_sample", found.per_sample), ("weights", found.weights),
+                        *((f"metrics['{name}']", value) for name, value in found.metrics.items())):  # fmt: skip
+        if value is not None and (not isinstance(value, Tensor) or value.shape != (count,)):
+            there = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise BadInput(f"a loss gave {name} {there} for {count} samples: give a tensor ({count},)")
+    if found.penalty is not None and (not isinstance(found.penalty, Tensor) or found.penalty.dim()):
+        raise BadInput("a loss gave a penalty that is no tensor without axes: sum it")
+    if taken := [name for name in found.metrics if name in RESERVED]:
+        raise BadInput(f"a loss gave a metric called '{taken[0]}', which a surface has already: give it another name")
+    if not torch.equal(found.per_sample, again.per_sample) and not torch.isnan(found.per_sample).any():
+        most = float((found.per_sample - again.per_sample).abs().max())
+        raise BadInput(f"the loss differs when it is computed twice (by {most:.2g}): the network or the loss is random in eval "
+                       "mode, as with functional dropout without training=False")  # fmt: skip
+    if count < 2:
+        return found
+    halves = [loss(model, copied(part(batch, cut))) for cut in (slice(count // 2), slice(count // 2, count))]
+    alone = torch.cat([half.per_sample for half in halves])
+    if not found.spread:  # the mean of the whole against that of the halves
+        alone, whole = alone.mean(), found.per_sample.mean()
+    else:
+        whole = found.per_sample
+    if not torch.allclose(alone, whole, rtol=DEPENDS, atol=1e-6, equal_nan=True):
+        raise BadInput("the loss of a sample depends on the others in its batch: it is a sum, or a mean over something else than "
+                       "samples (ignored labels, weights), or the network normalizes over the batch; give a loss(model, batch) "
+                       "with weights, see docs/your-own.md")  # fmt: skip
+    return found

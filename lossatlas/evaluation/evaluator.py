@@ -260,8 +260,10 @@ def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
                     return False, f"folding would change its output by {error:.1e}"
     except NotFoldable as reason:
         return False, str(reason)
-    except RuntimeError as reason:  # an addition that broadcasts the output which it would overwrite
-        return False, str(reason).splitlines()[0][:120]
+    except (
+        Exception
+    ) as reason:  # an addition that broadcasts the output which it would overwrite, a branch that was traced
+        return False, (str(reason).splitlines() or [type(reason).__name__])[0][:120]
     return True, ""
 
 

@@ -41,14 +41,14 @@ class Resident:
     def batch(self, start: int, stop: int, shuffled: bool = False) -> Structure:
         """The samples from start to stop, in their own order or in the shuffled one."""
         if not isinstance(self.data, Dataset):
-            found = self.fixed[start]
+            found = self.fixed[start]  # as new containers, which a loss may take apart
         elif shuffled:
             return part(self.samples, self.order[start:stop])
         else:
             found = part(self.samples, slice(start, stop))
-        return of_inputs(found, Tensor.clone) if self.overwritten else found
+        return mapped(found, copied_leaf if self.overwritten else same)
 
-    def few(self, count: int = 2) -> Structure:
+    def few(self, count: int = 8) -> Structure:
         """A copy of the first samples, which a network may overwrite."""
         _, stop = next(self.spans(0, len(self), count))
         return mapped(self.batch(0, stop), lambda t: t.clone() if t.dim() else t)
@@ -72,13 +72,23 @@ def arranged(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
     return tensor
 
 
+def copied_leaf(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.dim() else tensor
+
+
+def same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 def is_changed(sample: Structure, original: Structure) -> bool:
     """Whether something has written into this copy since it was made (outside of inference mode).
 
     Writes that change nothing are counted by torch; writes through `.data` are not, but change something.
     """
-    pairs = zip(leaves(sample), leaves(original), strict=True)
-    return any(isinstance(a, Tensor) and (a._version > 0 or not torch.equal(a, b)) for (_, a), (_, b) in pairs)
+    before = dict(leaves(original))
+    return any(
+        isinstance(a, Tensor) and (a._version > 0 or not torch.equal(a, before[path])) for path, a in leaves(sample)
+    )
 
 
 def sample_of(samples: Structure, count: int | None = None) -> Structure:

@@ -131,7 +131,7 @@ def choose_points_per_call(
         evaluator.batch_size = size
         try:
             found = watch.time(lambda: evaluator.at_once([(0.0, 0.0)] * points)) / points  # noqa: B023
-        except RuntimeError:  # this network cannot be mapped over points, or they do not fit
+        except Exception:  # this network or its loss cannot be mapped over points, or they do not fit
             break
         if found < FASTER * cost:
             best, cost = (size, points), found

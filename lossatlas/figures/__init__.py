@@ -1,6 +1,6 @@
 """Figures of saved surfaces, curves and spectra."""
 
-from lossatlas.figures.public import contour, curve, filled, heat, plot, solid
+from lossatlas.figures.public import contour, curve, filled, heat, path, plot, solid
 from lossatlas.figures.style import (
     Scale,
     eigen_ratio,
@@ -22,6 +22,7 @@ __all__ = [
     "has_eigenvalues",
     "heat",
     "number",
+    "path",
     "pick",
     "plot",
     "save",

@@ -5,7 +5,7 @@
 Nothing here chooses or changes matplotlib's backend, and nothing is shown or saved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,14 @@ def curve(surface: Surface, ax: Any = None, *, name: str | None = None, log: boo
         if len(names) > 1:
             ax.legend(frameon=False)
         note_unfinished(ax, surface)
+    return fig
+
+
+def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), ax: Any = None) -> Any:
+    """A trajectory (checkpoints, 2) in its plane; the last checkpoint has a star."""
+    with house_style():
+        fig, ax = given_or_new(ax)
+        maps.draw_trajectory(ax, (coordinates[:, 0], coordinates[:, 1], list(explained)))
     return fig
 
 

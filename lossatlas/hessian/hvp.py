@@ -148,8 +148,8 @@ class Hessian:
                 expected = self.backwards(vectors, parameters, Twin(twin, None), (1, again))
             error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
             reason = "" if error <= 1e-6 else f"it would change a product by {error:.1e}"
-        except (NotFoldable, RuntimeError, NotImplementedError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0][:120]
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         if not reason:
             self.twin = folded
         return reason

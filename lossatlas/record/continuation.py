@@ -1,5 +1,6 @@
 """Which file a request may go on with."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from lossatlas.errors import BadInput, say
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.surfaces import added_by_others, read_surface
 
+LAST = "loss_of_first_samples"  # what is different is said by its name, where it has one
 NOT_COMPUTED = "not computed in a dry run"
 
 
@@ -44,9 +46,16 @@ def resume(path: Path, fresh: Surface, dir_file: Path) -> Surface:
 
 def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure: str) -> None:
     """Raise BadInput at the first field in which what a file records differs from what is asked for."""
-    for name in {**asked, **found}:
-        if asked.get(name) != NOT_COMPUTED and found.get(name) != asked.get(name):
+    for name in sorted({**asked, **found}, key=lambda name: name == LAST):
+        if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
             raise BadInput(f"{path} was made with {name} = {found.get(name)}, now it is {asked.get(name)}: {cure}")
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Equal, numbers that are computed up to what another machine may compute."""
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b))
+    return bool(a == b)
 
 
 def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path) -> Surface:
