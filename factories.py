@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -185,23 +186,21 @@ FOLDERS: set[Path] = set()  # where users' files lie
 def of_another_folder(name: str, module: Any, folder: Path) -> bool:
     """Whether a module was imported by a user's file in another folder, such as a `utils.py` beside it."""
     where = getattr(module, "__file__", None)
-    if not where or name.startswith("users_") or name == "__main__":
+    if not where or name.startswith("users_") or name == "__main__" or "site-packages" in where:
         return False
-    return any(place != folder and place in Path(where).resolve().parents and "site-packages" not in where
-               and folder not in place.parents for place in FOLDERS)  # fmt: skip
+    return any(where.startswith(f"{place}{os.sep}") and place != folder and place not in folder.parents and folder not in
+               place.parents for place in FOLDERS)  # fmt: skip
 
 
-THEIRS: dict[
-    Path, dict[str, ModuleType]
-] = {}  # what users' files have imported under names that are ours too, by folder
+# What users' files have imported under names that are ours too, by folder.
+THEIRS: dict[Path, dict[str, ModuleType]] = {}
 
 
 @contextmanager
 def isolated(folder: Path) -> Iterator[None]:
     """Let a user's folder come first among the places of imports, and hide this program's modules from it."""
-    names = {path.stem for path in HERE.glob("*.py")} | {path.parent.name for path in HERE.glob("*/*.py")} - {
-        "lossatlas"
-    }
+    folders = {path.parent.name for path in HERE.glob("*/*.py")} - {"lossatlas"}
+    names = {path.stem for path in HERE.glob("*.py")} | folders
 
     def collisions() -> dict[str, ModuleType]:
         return {name: module for name, module in sys.modules.items() if name.split(".")[0] in names}

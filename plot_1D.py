@@ -71,7 +71,8 @@ def draw(
                 drawn += figures.save(draw_several(plt, curves, names, axes), f"{base}_1d_compare{end}")
             else:
                 drawn += figures.save(draw_one(plt, curves[0], axes), f"{base}_1d_loss_acc{end}")
-                for kind in ("loss", "err"):
+                measured = any(name.endswith("_acc") for name in curves[0].fields)
+                for kind in ("loss", "err") if measured else ("loss",):
                     drawn += figures.save(draw_kind(plt, curves[0], axes, kind), f"{base}_1d_train_{kind}{end}")
         if all(figures.has_eigenvalues(surface) for surface in curves):
             drawn += figures.save(draw_eigenvalues(plt, curves, names, axes), f"{base}_1d_eig")

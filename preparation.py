@@ -149,11 +149,15 @@ def try_out(net: "nn.Module", model: options.Model, data: "AnyData", loss_name: 
 
     from lossatlas.data.losses import check_loss
     from lossatlas.evaluation import sample_of
+    from lossatlas.evaluation.lanes import copied
+    from lossatlas.evaluation.precision import in_float64
 
     own = isinstance(model, Factory) or isinstance(loss_name, Factory)
     loss, few = loss_of(loss_name), next(data.batches(CHECKED if own else FEW))
+    model_of_loss = copied(net).eval()
+    model_of_loss.register_forward_hook(in_float64)
     try:
-        found = check_loss(loss, net.eval(), few, sample_of)
+        found = check_loss(loss, model_of_loss, few, sample_of)
     except Stop as error:
         raise type(error)(f"{model}: {error}") from error
     except Exception as error:

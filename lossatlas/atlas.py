@@ -26,9 +26,11 @@ from lossatlas.computing import eigenvalues as eigenvalue_work
 from lossatlas.computing.surfaces import Scene, cells_per_block, new_plan, refuse_tolerance, tuned, work_of
 from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
 from lossatlas.data.losses import check_loss
+from lossatlas.data.structures import mapped
 from lossatlas.errors import BadInput, BadUsage, Incomplete
 from lossatlas.evaluation import choose_path, sample_of
 from lossatlas.evaluation.lanes import copied
+from lossatlas.evaluation.precision import in_float64
 from lossatlas.hessian import (
     Dimension,
     Estimate,
@@ -113,7 +115,7 @@ def surface(
     y: Axis | None = None,
     test: Any = None,
     loss: Any = "crossentropy",
-    norm: str = "filter",
+    norm: str | None = None,
     ignore: str = "biasbn",
     seed: int = 123,
     directions: Sequence[str | Mapping[str, Tensor]] | None = None,
@@ -131,9 +133,10 @@ def surface(
 
     x, y: 'min:max:num', or the coordinates; y=None for a line. test: further data, as a second split. loss: a name, an
     ordinary `loss(output, target)`, or a `loss(model, batch)`. norm: 'filter', 'layer', 'weight', 'dfilter', 'dlayer',
-    'unit' or ''. ignore: 'biasbn' leaves biases and normalization layers alone, '' does not. directions: for each axis
-    'random', 'gradient', 'eigenvector', 'eigenvector:K', or a direction by tensor name; random ones depend on `seed` alone,
-    and are those of the command plot_surface.py. towards: one or two networks, at coordinate 1 of the axes, instead.
+    'unit' or '' (none); by default 'filter', and 'unit' for gradient and eigenvectors. ignore: 'biasbn' leaves biases and
+    normalization layers alone, '' does not. directions: for each axis 'random', 'gradient', 'eigenvector', 'eigenvector:K',
+    or a direction by tensor name; random ones depend on `seed` alone, and are those of the command plot_surface.py.
+    towards: one or two networks, at coordinate 1 of the axes, instead.
     tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). batch_size: 0 is
     found by a short measurement. device: by default that of the network. file: continue or write this surface file.
     ranks: an mpi4py communicator, such as MPI.COMM_WORLD: every rank calls this function, and all get the result.
@@ -146,8 +149,8 @@ def surface(
 
     def begin() -> tuple[Surface, Scene, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
-        loss_function, grid, few = as_loss(loss), grid_of(x, y), next(splits["train"].batches(CHECKED))
-        found = check_loss(loss_function, still(net), few, sample_of)
+        loss_function, grid = as_loss(loss), grid_of(x, y)
+        found, few = looked_at(net, loss_function, splits["train"])
         if not limit.exact:
             refuse_tolerance(splits, found.spread)
         plane, kept = plane_of(
@@ -187,7 +190,7 @@ def eigenvalues(
     x: Axis = "-1:1:21",
     y: Axis | None = None,
     loss: Any = "crossentropy",
-    norm: str = "filter",
+    norm: str | None = None,
     ignore: str = "biasbn",
     seed: int = 123,
     directions: Sequence[str | Mapping[str, Tensor]] | None = None,
@@ -212,7 +215,7 @@ def eigenvalues(
 
     def begin() -> tuple[Surface, Hessian, Affine, Directions]:
         samples, loss_function, grid = as_dataset(data), as_loss(loss), grid_of(x, y)
-        found = check_loss(loss_function, still(net), next(samples.batches(CHECKED)), sample_of)
+        found, _ = looked_at(net, loss_function, samples)
         plane, kept = plane_of(
             net, grid, norm, ignore, seed, directions, towards, "weights", samples, loss_function, device
         )
@@ -289,8 +292,11 @@ def spectrum(
     z: regularization in the effective dimension, see `lossatlas.hessian`. Raises BadInput for a random network.
     """
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    operator = Hessian(still(net), as_dataset(data), as_loss(loss), parameters=parameters, batch_size=batch_size or None,
-                       device=device)  # fmt: skip
+    samples, loss_function = as_dataset(data), as_loss(loss)
+    looked_at(net, loss_function, samples)
+    operator = Hessian(
+        still(net), samples, loss_function, parameters=parameters, batch_size=batch_size or None, device=device
+    )
     check_deterministic(operator)
     pairs = lanczos(operator, top=top, bottom=bottom, tolerance=tolerance, most=most, seed=seed)
     trace = hutchinson(operator, tolerance=trace_error, seed=seed)
@@ -384,6 +390,15 @@ def still(net: nn.Module) -> nn.Module:
     return copied(net, {id(p): p for p in net.parameters()}).eval()
 
 
+def looked_at(net: nn.Module, loss: Loss, data: AnyData) -> tuple[Losses, Any]:
+    """The losses of the first samples, see `check_loss`, and these samples where the network is."""
+    device = next(net.parameters()).device
+    few = mapped(next(data.batches(CHECKED)), lambda tensor: tensor.to(device))
+    model = still(net)
+    model.register_forward_hook(in_float64)
+    return check_loss(loss, model, few, sample_of), few
+
+
 def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
     """Where another network, or a state, is, under the names of `net`. Raises BadInput where it does not fit."""
     own = tensors(net, dir_type)
@@ -398,7 +413,7 @@ def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
 def plane_of(
     net: nn.Module,
     grid: Grid,
-    norm: str,
+    norm: str | None,
     ignore: str,
     seed: int,
     directions: Sequence[str | Mapping[str, Tensor]] | None,
@@ -432,7 +447,9 @@ def plane_of(
             vectors.append({name: torch.as_tensor(what[name]).to(value) if name in what else torch.zeros_like(value)
                             for name, value in origin.items()})  # fmt: skip
         elif what == "random":
-            vectors.append(random_direction(origin, norm, ignore, seed_of(seed, 0, k), norms))
+            vectors.append(
+                random_direction(origin, "filter" if norm is None else norm, ignore, seed_of(seed, 0, k), norms)
+            )
         else:
             if dir_type == "states":
                 raise BadUsage(f"{what}: the curvature belongs to the parameters alone: use dir_type='weights'")
@@ -440,9 +457,9 @@ def plane_of(
             vector = operator_direction(operator, what)
             pieces = dict(zip(operator.names, operator.unflatten(vector), strict=True))
             made = {name: pieces[name].to(value) for name, value in origin.items()}
-            vectors.append(scale_to(made, origin, norm if norm != "filter" else "unit", ignore, norms))
+            vectors.append(scale_to(made, origin, "unit" if norm is None else norm, ignore, norms))
     arrays = [as_arrays({n: v.cpu() for n, v in vector.items()}, net, dir_type) for vector in vectors]
-    about = {"dir_type": dir_type, "norm": norm, "ignore": ignore, "seed": seed}
+    about = {"dir_type": dir_type, "norm": norm or "", "ignore": ignore, "seed": seed}
     return Affine(origin, *vectors), Directions(arrays[0], arrays[1] if axes == 2 else None, about)
 
 
@@ -601,15 +618,3 @@ def warn_of_launcher(ranks: Any) -> None:
     if ranks is None and started > 1:
         warnings.warn(f"a launcher started {started} processes, and each of them computes everything: share the work with "
                       "ranks=MPI.COMM_WORLD (from mpi4py import MPI)", stacklevel=3)  # fmt: skip
-
-
-__all__ = [
-    "Curvature",
-    "Landscape",
-    "Trajectory",
-    "eigenvalues",
-    "read",
-    "spectrum",
-    "surface",
-    "trajectory",
-]

@@ -61,7 +61,7 @@ def build(name: str | Factory, shape: Sequence[int] = (3, 32, 32), classes: int 
     if isinstance(name, Factory):
         with torch.random.fork_rng():  # what is no part of its state is the same on every rank and in every run
             torch.manual_seed(0)
-            net = name(shape=tuple(shape), classes=classes)
+            net = name()
         if not isinstance(net, nn.Module):
             raise BadInput(f"--model {name} gives {type(net).__name__}, not a torch.nn.Module")
         return net

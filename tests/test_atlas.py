@@ -532,3 +532,32 @@ def test_results_are_shown_in_a_line_and_listed():
     line = lossatlas.surface(seeded(Mlp), (X, Y), x="-1:1:3", **QUIET)
     assert repr(line) == "<Landscape on [-1, 1] in 3, 3 of 3 cells done: train_loss, train_loss_se, train_acc>"
     assert {"surface", "spectrum", "figures"} <= set(dir(lossatlas))
+
+
+def test_a_network_that_has_learnt_everything_is_no_reason_to_refuse():
+    """Losses of single samples are rounding of float32 there, if the loss is not computed in float64."""
+    net = seeded(Mlp)
+    with torch.no_grad():
+        net[3].weight.mul_(300)
+        labels = net.eval()(X).argmax(1)
+    line = lossatlas.surface(net, (X, labels), x=[0.0], **QUIET)
+    exact = copy.deepcopy(net).double()
+    assert line.loss[0] == pytest.approx(float(F.cross_entropy(exact(X.double()), labels)), rel=1e-3)
+    assert (F.cross_entropy(exact(X.double()), labels, reduction="none") < 1e-9).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("loss", [lambda output, target: F.cross_entropy(output, target, reduction="sum")])
+def test_curvature_refuses_a_sum_too(loss):
+    for function in (lossatlas.spectrum, lossatlas.eigenvalues):
+        with pytest.raises(BadInput, match="it is a sum"):
+            function(seeded(Mlp), (X, Y), loss=loss)
+
+
+def test_on_another_device():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    net = seeded(Mlp)
+    cpu = lossatlas.surface(net, (X, Y), x="-1:1:5", **QUIET)
+    cuda = lossatlas.surface(net.cuda(), (X, Y), x="-1:1:5", **QUIET)
+    np.testing.assert_allclose(cuda.loss, cpu.loss, rtol=1e-4)
+    assert lossatlas.spectrum(net, (X, Y), top=1).resolved.all()

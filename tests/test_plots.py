@@ -205,3 +205,14 @@ def test_more_files_than_colours_are_all_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr("lossatlas.figures.curves.curve", lambda axis, surface, name, **style: drawn.append(name))
     assert plot_1D.main(["-f", *files]) == 0
     assert len(drawn) == 24
+
+
+def test_a_loss_without_accuracy_has_no_figure_of_errors(tmp_path, recwarn):
+    grid = Grid.parse("-1:1:5")
+    surface = Surface.empty(grid, {"train": 10}, ()).with_cells(
+        range(5), np.array([[statistics_row([k] * 10)] for k in range(1, 6)])
+    )
+    write_surface(tmp_path / "s.h5", surface)
+    assert plot_1D.main(["-f", str(tmp_path / "s.h5")]) == 0
+    assert {p.name for p in tmp_path.glob("*.png")} == {"s.h5_1d_loss_acc.png", "s.h5_1d_train_loss.png"}
+    assert not recwarn.list

@@ -23,12 +23,8 @@ from lossatlas.errors import BadInput, BadUsage
 
 Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # names under which a dict holds what is to be predicted
-MODELS = (
-    "model",
-    "net",
-    "network",
-    "module",
-)  # names of the first argument that tell (model, batch) from (output, target)
+# Names of the first argument that tell (model, batch) from (output, target).
+MODELS = ("model", "net", "network", "module")
 IGNORED = -100  # a label that does not count, as in torch
 
 
@@ -153,8 +149,6 @@ def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse}
-
-
 TORCHS: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 
 
@@ -276,14 +270,17 @@ def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
 
 
 RESERVED = ("loss", "loss_se", "acc", "n")  # names of fields that every surface has
-DEPENDS = 1e-3  # relative difference of a sample's loss alone and among others
+# How far the losses of samples alone and among others may differ, relative to all of them, and the mean of a batch; and what
+# float32 outputs may do to losses that are nearly zero.
+DEPENDS, MEAN_DEPENDS, NOTHING = 1e-3, 2e-5, 1e-6
 
 
 @torch.no_grad()
 def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch], Batch]) -> Losses:
     """What a loss gives for a batch, after a look at whether it is one: of each sample, whatever else is in the batch.
 
-    copied: makes a copy, because a network may write into its input. Raises BadInput for what is random, for a sum, for a mean
+    model: its outputs have to be float64, because losses near zero would be rounding otherwise. copied: makes a copy of a batch
+    where the model is, because a network may write into its input. Raises BadInput for what is random, for a sum, for a mean
     over something else than samples, and for shapes that do not fit.
     """
     with torch.random.fork_rng():
@@ -305,12 +302,13 @@ def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch],
     if count < 2:
         return found
     halves = [loss(model, copied(part(batch, cut))) for cut in (slice(count // 2), slice(count // 2, count))]
-    alone = torch.cat([half.per_sample for half in halves])
+    alone, whole = torch.cat([half.per_sample for half in halves]), found.per_sample
     if not found.spread:  # the mean of the whole against that of the halves
-        alone, whole = alone.mean(), found.per_sample.mean()
-    else:
-        whole = found.per_sample
-    if not torch.allclose(alone, whole, rtol=DEPENDS if found.spread else 0.02 * DEPENDS, atol=1e-7, equal_nan=True):
+        alone, whole = alone.mean(), whole.mean()
+    known = torch.isfinite(alone) & torch.isfinite(whole)
+    error, size = ((values * known.to(values)).nan_to_num().norm() for values in (alone - whole, whole))
+    agree = torch.equal(torch.isfinite(alone), torch.isfinite(whole))
+    if not agree or error > (DEPENDS if found.spread else MEAN_DEPENDS) * size + NOTHING:
         raise BadInput("the loss of a sample depends on the others in its batch: it is a sum, or a mean over something else than "
                        "samples (ignored labels, weights), or the network normalizes over the batch; give a loss(model, batch) "
                        "with weights, see docs/your-own.md")  # fmt: skip

@@ -56,6 +56,7 @@ def draw_one(plt: Any, surface: Surface, axes: Axes) -> Any:
     right.tick_params(axis="y", colors=RED)
     right.set_ylim(-2, 102)
     axes.apply(left)
+    right.set_visible(any(name.endswith("_acc") for name in surface.fields))
     handles = [h for axis in (left, right) for h in axis.get_legend_handles_labels()[0]]
     left.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     note_unfinished(left, surface)

@@ -10,8 +10,6 @@ from lossatlas.figures.style import Scale, number, title_of
 from lossatlas.landscape.surface import Surface
 
 MAP = "viridis"
-
-
 NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
 
 
