@@ -34,7 +34,9 @@ from factories import Factory, parameters, place_of
 from lossatlas.errors import BadInput, BadUsage, Stop, exit_code
 
 if TYPE_CHECKING:  # reading and describing files needs no torch
-    from lossatlas.data import AnyData, Dataset
+    from torch import Tensor
+
+    from lossatlas.data import AnyData, Dataset, Streamed
 
 HOME = Path(__file__).resolve().parent
 SPLITS = ("train", "test")
@@ -67,12 +69,14 @@ def load(
     limit: int | None = None,
     data_split: int = 1,
     image_size: int = 224,
-) -> "Dataset":
+    stream: bool | None = None,
+) -> "Dataset | Streamed":
     """Read one split of a data set.
 
     raw: leave out the normalization. limit: the first `limit` samples in file order. data_split: keep
     `len // data_split` samples drawn without replacement by `numpy.random.RandomState(0)`, as the release of
-    Li et al. does; applied to the training split alone, before the limit. image_size: of an image folder.
+    Li et al. does; applied to the training split alone, before the limit. image_size: of an image folder. stream: whether
+    to read the images of a folder when they are needed; by default where they do not fit into memory.
 
     Raises BadUsage for an unknown name, BadInput for missing or damaged files.
     """
@@ -83,8 +87,8 @@ def load(
     if name == "imagefolder":
         files, labels, classes = folder_files(own_place(name, datapath), split)
         chosen = choice(len(files), data_split, limit)
-        arrays = read_images([files[k] for k in chosen], image_size), labels[chosen]
-        return normalized(name, split, arrays, classes, None if raw else IMAGENET)
+        folder = Images([files[k] for k in chosen], labels[chosen], image_size, None if raw else IMAGENET)
+        return folder.data(name, split, classes, stream)
     if name == "npz":
         images, labels = read_npz(own_place(name, datapath), split)
         checked(name, split, images, labels, None)
@@ -96,6 +100,42 @@ def load(
     part = chosen_part(len(labels), data_split, limit)
     return normalized(name, split, (images[part], labels[part]), source.classes,
                       None if raw else (source.mean, source.std))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a folder with their labels, as a data set that reads them by number."""
+
+    files: Sequence[Path]
+    labels: np.ndarray
+    size: int
+    statistics: Any
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> "tuple[Tensor, Tensor]":
+        """(3, size, size) and a label, as in memory."""
+        one = slice(number, number + 1)
+        arrays = read_images(self.files[one], self.size), self.labels[one]
+        inputs, targets = normalized("", "", arrays, 0, self.statistics).samples
+        return inputs[0], targets[0]
+
+    def data(self, name: str, split: str, classes: int, stream: bool | None) -> "Dataset | Streamed":
+        from lossatlas.data import Streamed
+        from lossatlas.data.collect import is_better_streamed
+
+        streamed = Streamed(name, split, self, classes, collate=as_pair)
+        if is_better_streamed(streamed, stream):
+            return streamed
+        return normalized(name, split, (read_images(self.files, self.size), self.labels), classes, self.statistics)
+
+
+def as_pair(items: "list[Any]") -> "tuple[Tensor, Tensor]":
+    import torch
+
+    inputs, targets = zip(*items, strict=True)
+    return torch.stack(inputs), torch.stack(targets)
 
 
 def choice(count: int, data_split: int, limit: int | None) -> np.ndarray:
@@ -176,7 +216,9 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
     return Dataset(path.name, split, (inputs[part], targets[part]), int(targets.max()) + 1)
 
 
-def from_factory(factory: Factory, split: str, *, limit: int | None = None, data_split: int = 1) -> "AnyData":
+def from_factory(
+    factory: Factory, split: str, *, limit: int | None = None, data_split: int = 1, stream: bool | None = None
+) -> "AnyData":
     """One split of what a user's function gives: it is called with `split` where it takes that.
 
     Otherwise it gives the training data, or a dict with the splits. data_split and limit as in `load`. Raises BadInput.
@@ -192,7 +234,7 @@ def from_factory(factory: Factory, split: str, *, limit: int | None = None, data
         raise BadInput(f"--dataset {factory} takes no 'split', so it gives training data alone: let it take one")
     with factory.at_home():
         try:
-            data = as_dataset(found, name=str(factory), split=split)
+            data = as_dataset(found, name=str(factory), split=split, stream=stream and by_number(found))
         except Stop as error:
             raise BadInput(f"--dataset {factory}: {error}") from error
         except Exception as error:
@@ -203,6 +245,14 @@ def from_factory(factory: Factory, split: str, *, limit: int | None = None, data
                            "--limit and --data_split")  # fmt: skip
         return data
     return data.take(chosen_part(len(data), data_split if split == "train" else 1, limit))
+
+
+def by_number(found: Any) -> bool | None:
+    """True for what can be read when it is needed; for other things None, because what is in memory may stay there."""
+    from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+    source = found.dataset if isinstance(found, DataLoader) else found
+    return True if isinstance(source, Dataset) and not isinstance(source, IterableDataset) else None
 
 
 def find(name: str, source: Source, datapath: str | Path | None) -> Path:
@@ -309,12 +359,16 @@ NAMES = (*SOURCES, *OWN)
 
 def describe(name: str, datapath: str | None) -> str:
     """What is found of a data set, a line for each split."""
+    from lossatlas.data import Dataset
+
     lines = [] if name in OWN else [f"{name} in {find(name, SOURCES[name], datapath)}"]
     for split in SPLITS:
         try:
             data = load(name, split, datapath=datapath, raw=True)
-            per_class = np.bincount(data.targets.numpy(), minlength=data.classes)
-            lines.append(f"{split}: {len(data)} images of {'x'.join(map(str, data.inputs.shape[1:]))}, {data.classes} "
+            inputs = next(data.batches(1))[0]
+            labels = data.targets.numpy() if isinstance(data, Dataset) else data.source.labels
+            per_class = np.bincount(labels, minlength=data.classes)
+            lines.append(f"{split}: {len(data)} images of {'x'.join(map(str, inputs.shape[1:]))}, {data.classes} "
                          f"classes with {per_class.min()} to {per_class.max()} each, sha256 {data.digest[:16]}")  # fmt: skip
         except BadInput as error:
             lines.append(f"{split}: {error}")

@@ -2,7 +2,9 @@
 
     python h5_util.py FILE                     what a file holds, and how much of it is done
     python h5_util.py FILE --export OUT.npz    x, y, done and every field as (ny, nx) or (nx,)
+    python h5_util.py FILE --check             whether checksums hold, directions are there, all cells are done
     python h5_util.py FILE --embed             copy the directions into the surface file
+    python h5_util.py FILE --convert OUT.h5    a file of the release of 2018 as one of this version, fields put right
 
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
 `done`, `statistics/<split>/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own
@@ -17,8 +19,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lossatlas.errors import BadInput, BadUsage, CannotWrite, exit_code
-from lossatlas.record import Findings, read_directions, read_findings, read_projection, read_surface
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, Incomplete, exit_code
+from lossatlas.landscape import Surface
+from lossatlas.record import (
+    Directions,
+    Findings,
+    read_directions,
+    read_findings,
+    read_projection,
+    read_surface,
+    write_surface,
+)
 from lossatlas.record.directions import direction_link
 from lossatlas.record.files import opened
 from lossatlas.record.spectra import SPECTRUM_FORMAT, is_findings
@@ -84,10 +95,71 @@ def export(path: str | Path, out: str | Path) -> None:
         raise CannotWrite(f"cannot write {out}: {error.strerror}") from error
 
 
+def check(path: str | Path) -> list[str]:
+    """What was found to be right, as lines of text. Raises BadInput for what is damaged, Incomplete for what is not done."""
+    with opened(path) as f:
+        names, kind, sealed = set(f), f.attrs.get("format"), "sha256" in f.attrs
+    if kind == SPECTRUM_FORMAT:
+        findings = read_findings(path)
+        if "effective_dimension" not in findings.arrays:
+            raise Incomplete(f"{path} is not complete: the same command of hessian_spectrum.py continues it")
+        return [f"the checksum over {len(findings.arrays)} arrays holds", "all parts are there"]
+    if "proj_xcoord" in names:
+        return [f"a trajectory of {len(read_projection(path)[0])} checkpoints"]
+    if "xcoordinates" not in names:
+        return [f"the directions have the checksum that the file records: {read_directions(path).sha256}"]
+    surface = read_surface(path)
+    lines = ["the checksum holds" if sealed else "no checksum: the file is of another program, and read as it is"]
+    for split, statistics in surface.statistics.items():
+        used = statistics["n"][surface.done & np.isfinite(statistics["n"])]
+        if used.size and not (used.min() >= 1 and used.max() <= surface.populations[split]):
+            raise BadInput(
+                f"{path}: a cell says that it used {used.max():g} of {surface.populations[split]} {split} samples"
+            )
+        if used.size:
+            lines.append(
+                f"{split}: {used.min():g} to {used.max():g} of {surface.populations[split]} samples at each cell"
+            )
+    lines.append(check_directions(path, surface))
+    if not surface.done.all():
+        raise Incomplete(f"{path}: {int(surface.done.sum())} of {surface.grid.size} cells are done")
+    return [*lines, f"all {surface.grid.size} cells are done"]
+
+
+def check_directions(path: str | Path, surface: Surface) -> str:
+    """Whether the directions are those that the surface was computed along. Raises BadInput."""
+    recorded = surface.request.get("directions")
+    try:
+        saved = read_directions(path)
+    except BadInput as error:
+        if recorded is None:
+            return f"directions: not there ({direction_link(path) or 'the file names none'})"
+        raise BadInput(f"{path}: its directions cannot be read: {error}") from error
+    used = Directions(saved.x, saved.y if surface.grid.y is not None else None)
+    if recorded not in (None, used.sha256):
+        raise BadInput(
+            f"{path} was computed along directions with the sha256 {recorded}, those it leads to have {used.sha256}"
+        )
+    return "the directions are those it was computed along" if recorded else "directions are there"
+
+
+def convert(path: str | Path, out: str | Path) -> None:
+    """Write a surface file of another program as one of this version. Raises BadInput, BadUsage, CannotWrite."""
+    if Path(out).exists():
+        raise BadUsage(f"--convert {out}: the file exists: give another name")
+    with opened(path) as f:
+        if f.attrs.get("format") is not None:
+            raise BadUsage(f"{path} is a file of this program already")
+    link = direction_link(path)
+    write_surface(out, read_surface(path), link)
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("file", help="a surface or direction file")
     p.add_argument("--export", metavar="OUT.npz", help="write the fields as numpy arrays")
+    p.add_argument("--check", action="store_true", help="verify the file")
+    p.add_argument("--convert", metavar="OUT.h5", help="write a file of the release of 2018 as one of this version")
     p.add_argument("--embed", action="store_true", help="copy the directions into the surface file")
     return p
 
@@ -104,7 +176,14 @@ def run(args: argparse.Namespace) -> None:
             raise BadInput(f"{args.file} names no direction file")
         embed_directions(args.file, link)
         print(f"{args.file} now holds its directions")
-    if not args.export and not args.embed:
+    if args.convert:
+        convert(args.file, args.convert)
+        print(f"wrote {args.convert}")
+    if args.check:
+        for line in check(args.file):
+            print(line)
+        print(f"right: {args.file}")
+    if not (args.export or args.embed or args.convert or args.check):
         print(describe(args.file))
 
 

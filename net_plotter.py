@@ -1,38 +1,50 @@
-"""Which directions a surface is computed along: those in a file, towards other networks, random ones, or from curvature.
+"""Which directions a surface is computed along: random ones, towards other networks, from a file, or from curvature.
 
-The gradient of the loss and the top eigenvectors of its Hessian are computed here; see net_plotter for the others.
+    python net_plotter.py --model resnet20 --model_file MODEL --xnorm filter --ynorm filter --dir_file OUT.h5      makes two
+    python net_plotter.py OUT.h5                                                   what it moves, by how much, and what not
+
+The gradient of the loss and the top eigenvectors of its Hessian are computed here. A direction file that exists is kept when
+it is what is asked for.
 """
 
+import argparse
 import hashlib
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import options
-from factories import Factory
-from lossatlas.errors import BadInput, say
-from lossatlas.record import Directions, read_directions, read_findings
+from lossatlas.errors import BadInput, exit_code, say
+from lossatlas.record import Directions, read_directions, read_findings, write_directions
 from lossatlas.record.continuation import compare
 from lossatlas.record.progress import Line
 from lossatlas.record.spectra import is_findings
+from preparation import Brought, bring, check_factories, device_of, loss_of, place
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
-    from lossatlas.data import AnyData
     from lossatlas.hessian import Hessian
+    from lossatlas.space import Point, Selection
 
 RESOLVED = 1e-3  # relative residual of an eigenvector
 MOST = 300  # products to find one
+NOT_MOVED = "not moved"
 
 
 class Curvature:
-    """Gradient, top eigenvectors and second derivatives of the mean loss at a network, when they are asked for."""
+    """Gradient, top eigenvectors and second derivatives of the mean loss at a network, when they are asked for.
 
-    def __init__(self, net: "nn.Module", data: "AnyData", loss: "str | Factory", device: str) -> None:
-        self.net, self.data, self.loss, self.device = net, data, loss, device
+    selection: what gradient and eigenvectors are with respect to.
+    """
+
+    def __init__(self, brought: Brought, selection: "Selection", device: str) -> None:
+        self.net, self.data, self.loss = brought.net, brought.first, brought.loss
+        self.selection, self.device = selection, device
         self.known: Hessian | None = None
         self.found: list[Tensor] = []
 
@@ -43,30 +55,32 @@ class Curvature:
 
     @property
     def hessian(self) -> "Hessian":
-        from lossatlas.data import as_loss
         from lossatlas.hessian import Hessian, check_deterministic
 
         if self.known is None:
-            loss = as_loss(self.loss.function if isinstance(self.loss, Factory) else self.loss)
-            self.known = Hessian(self.net, self.data, loss, device=self.device)
+            self.known = Hessian(self.net, self.data, loss_of(self.loss), device=self.device)
             check_deterministic(self.known)
         return self.known
 
-    def gradient(self) -> "dict[str, Tensor]":
+    def gradient(self) -> "Point":
         loss, gradient = self.hessian.gradient()
+        point = self.selection.within(self.point(gradient, self.hessian.names))
+        gradient = self.hessian.flatten([point[name] for name in self.hessian.names])
         length = float(gradient.norm())
         say(f"gradient of the mean {self.data.split} loss: length {length:.6g} at a loss of {loss:.6g}")
         if length == 0:
             raise BadInput("the gradient is zero here: there is no direction along it")
-        return self.point(gradient)
+        return point
 
-    def eigenvector(self, number: int) -> "dict[str, Tensor]":
+    def eigenvector(self, number: int) -> "Point":
         """The one with the number-th largest eigenvalue, its largest component positive."""
         from lossatlas.hessian import lanczos
 
+        names = self.selection.of(self.hessian.names)
         if len(self.found) < number:
             line = Line()
-            pairs = lanczos(self.hessian, top=number, tolerance=RESOLVED, most=MOST,
+            operator = self.hessian.block(names) if self.selection else self.hessian
+            pairs = lanczos(operator, top=number, tolerance=RESOLVED, most=MOST,
                             progress=lambda n, r: line.show(f"eigenvector {number}: {n} products, residual {r:.2g}"))  # fmt: skip
             line.end(f"eigenvector {number}: {pairs.products} products, eigenvalue {pairs.values[-1]:.6g}, "
                      f"residual {pairs.residuals[-1]:.2g}")  # fmt: skip
@@ -77,11 +91,20 @@ class Curvature:
                     f"eigenvector:{number} asks for more than the {len(pairs.values)} that {pairs.products} products give"
                 )
             self.found = [v * v[v.abs().argmax()].sign() for v in pairs.vectors]
-        return self.point(self.found[number - 1])
+        return self.point(self.found[number - 1], names)
 
-    def point(self, vector: "Tensor") -> "dict[str, Tensor]":
-        pieces = self.hessian.unflatten(vector.cpu())
-        return {name: piece.clone() for name, piece in zip(self.hessian.names, pieces, strict=True)}
+    def point(self, vector: "Tensor", names: Sequence[str]) -> "Point":
+        """A vector over these parameters by name; the others are zero."""
+        import torch
+
+        result, offset = {}, 0
+        for name, shape in zip(self.hessian.names, self.hessian.shapes, strict=True):
+            if name in names:
+                result[name] = vector[offset : offset + shape.numel()].view(shape).cpu().clone()
+                offset += shape.numel()
+            else:
+                result[name] = torch.zeros(shape, dtype=vector.dtype)
+        return result
 
     def along(self, directions: Directions) -> dict[str, Any]:
         """Second derivatives of the mean loss at the origin along the axes, and their mixed one."""
@@ -116,7 +139,7 @@ def say_eigenvalue(axis: options.Axis, checkpoint: str) -> None:
         )
 
 
-def vector_hash(vector: "dict[str, Tensor]") -> str:
+def vector_hash(vector: "Point") -> str:
     """Of the vector alone: what else its file holds, or will hold, does not matter."""
     digest = hashlib.sha256()
     for name, value in vector.items():
@@ -125,7 +148,7 @@ def vector_hash(vector: "dict[str, Tensor]") -> str:
     return digest.hexdigest()
 
 
-def from_file(axis: options.Axis, net: "nn.Module") -> "dict[str, Tensor]":
+def from_file(axis: options.Axis, net: "nn.Module") -> "Point":
     """A vector of a spectrum file, or the x or y direction of a direction file. Raises BadInput where it does not fit."""
     import torch
 
@@ -172,18 +195,15 @@ def description(
     else:
         number = f" {axis.number}" if axis.kind == "eigenvector" else ""
         result = f"{axis.kind}{number} of {curvature.what}, {scaled}"
-    return result + ", orthogonal to x" * (letter == "y" and choice.orthogonal)
+    selected = f", {choice.selection}" if choice.selection else ""
+    return result + selected + ", orthogonal to x" * (letter == "y" and choice.orthogonal)
 
 
 def find_directions(
     dir_file: Path,
-    record: dict[str, Any],
+    brought: Brought,
     nets: options.Networks,
     choice: options.DirectionChoice,
-    net: "nn.Module",
-    origin: "dict[str, Tensor]",
-    targets: "Sequence[dict[str, Tensor] | None]",
-    towards: dict[str, str],
     curvature: Curvature,
     planned: bool = False,
 ) -> tuple[Directions, bool] | None:
@@ -193,6 +213,8 @@ def find_directions(
     """
     from lossatlas.space import as_arrays, as_point, orthogonal
 
+    choice.selection.of(brought.origin)
+    net, record, towards = brought.net, brought.record, brought.towards
     about: dict[str, Any] = dict(record)
     for letter, axis, file in (("x", choice.x, nets.file2), ("y", choice.y, nets.file3)):
         if axis is not None:
@@ -210,11 +232,11 @@ def find_directions(
     made = [axis for axis, file in ((choice.x, nets.file2), (choice.y, nets.file3)) if axis is not None and not file]
     if planned and any(axis.kind in ("gradient", "eigenvector") for axis in made):
         return None
-    vectors: list[dict[str, Tensor]] = []
-    for k, (axis, target) in enumerate(zip((choice.x, choice.y), targets, strict=True)):
+    vectors: list[Point] = []
+    for k, (axis, target) in enumerate(zip((choice.x, choice.y), brought.targets, strict=True)):
         if axis is not None:
             vectors.append(vectors[0] if k and choice.same_dir
-                           else new_direction(origin, axis, target, choice, k, curvature, record["checkpoint"]))  # fmt: skip
+                           else new_direction(brought, axis, target, choice, k, curvature))  # fmt: skip
     if choice.orthogonal:
         first = (
             vectors[0] if found is None else as_point(found.x, net, choice.dir_type, f"the x direction in {dir_file}")
@@ -223,7 +245,32 @@ def find_directions(
     arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
     if found is not None:  # a file of one direction gets the second
         arrays_of[0] = list(found.x)
-    return Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about), True
+    made_now = Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about)
+    return replace(made_now, extra=moved_by(brought, made_now)), True
+
+
+def moved_by(brought: Brought, directions: Directions) -> dict[str, np.ndarray]:
+    """What a direction file says of its tensors: their names, how long each is, and how far each direction moves it."""
+    from lossatlas.space import as_point, lengths
+
+    vectors = [
+        as_point(arrays, brought.net, brought.dir_type, f"the {letter} direction")
+        for letter, arrays in (("x", directions.x), ("y", directions.y))
+        if arrays is not None
+    ]
+    names = np.array([name.encode() for name in brought.origin])
+    return {"tensors": names, "lengths": lengths(brought.origin, vectors)}
+
+
+def moved_lines(names: Sequence[str], found: np.ndarray) -> list[str]:
+    """A line for each tensor: how long it is, and how far the directions move it, also relative to that."""
+    letters, width = "xy"[: found.shape[1] - 1], max(len("tensor"), *map(len, names))
+    lines = [f"{'tensor':<{width}} {'length':>10}" + "".join(f"{letter + ' moves it by':>22}" for letter in letters)]
+    for name, (length, *moves) in zip(names, found, strict=True):
+        cells = [f"{move:.4g} ({move / length:.3g} of it)" if move and length else f"{move:.4g}" if move else NOT_MOVED
+                 for move in moves]  # fmt: skip
+        lines.append(f"{name:<{width}} {length:>10.4g}" + "".join(f"{cell:>22}" for cell in cells))
+    return lines
 
 
 def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choice: options.DirectionChoice) -> None:
@@ -251,25 +298,101 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
 
 
 def new_direction(
-    origin: "dict[str, Tensor]",
+    brought: Brought,
     axis: options.Axis,
-    target: "dict[str, Tensor] | None",
+    target: "Point | None",
     choice: options.DirectionChoice,
     k: int,
     curvature: Curvature,
-    checkpoint: str,
-) -> "dict[str, Tensor]":
+) -> "Point":
     from lossatlas.space import random_direction, scale_to, target_direction
     from lossatlas.space.directions import norm_parameters, seed_of
 
+    origin, selection = brought.origin, choice.selection
     if target is not None:
-        return target_direction(origin, target)
-    norms = norm_parameters(curvature.net)
+        return target_direction(origin, target, selection)
+    norms = norm_parameters(brought.net)
+    if axis.kind == "random":
+        return random_direction(origin, axis.norm, axis.ignore, seed_of(choice.seed, choice.idx, k), norms, selection)
     if axis.kind == "file":
         if is_findings(axis.file):
-            say_eigenvalue(axis, checkpoint)
-        return scale_to(from_file(axis, curvature.net), origin, axis.norm, axis.ignore, norms)
-    if axis.kind != "random":
+            say_eigenvalue(axis, brought.record["checkpoint"])
+        made, norm = from_file(axis, brought.net), axis.norm
+    else:
         made = curvature.gradient() if axis.kind == "gradient" else curvature.eigenvector(axis.number)
-        return scale_to(made, origin, axis.norm or "unit", axis.ignore, norms)
-    return random_direction(origin, axis.norm, axis.ignore, seed_of(choice.seed, choice.idx, k), norms)
+        norm = axis.norm or "unit"
+    return scale_to(made, origin, norm, axis.ignore, norms, selection)
+
+
+def describe(path: Path) -> list[str]:
+    """What a direction file holds, as lines of text. Raises BadInput."""
+    saved = read_directions(path)
+    axes = [arrays for arrays in (saved.x, saved.y) if arrays is not None]
+    flat = [np.concatenate([np.ravel(array).astype(np.float64) for array in arrays]) for arrays in axes]
+    norms = [float(np.linalg.norm(vector)) for vector in flat]
+    lines = [f"{letter}: {len(arrays)} tensors, {vector.size:,} numbers, length {norm:.6g}"
+             for letter, arrays, vector, norm in zip("xy", axes, flat, norms, strict=False)]  # fmt: skip
+    if len(flat) == 2:
+        lines.append(f"cosine between them: {float(flat[0] @ flat[1]) / max(norms[0] * norms[1], 1e-300):.4g}")
+    lines += [f"{key}: {value}" for key, value in saved.about.items()]
+    if "tensors" in saved.extra:
+        names, found = [name.decode() for name in saved.extra["tensors"]], saved.extra["lengths"]
+        return [*lines, *moved_lines(names, found)]
+    lines.append("the file does not say which tensors these are; lengths in its order:")
+    columns = [" ".join(f"{np.linalg.norm(arrays[k]):.4g}" for arrays in axes) for k in range(len(axes[0]))]
+    return [
+        *lines,
+        *(f"{k} {'x'.join(map(str, axes[0][k].shape)) or 'a number'}: {row}" for k, row in enumerate(columns)),
+    ]
+
+
+def parser() -> argparse.ArgumentParser:
+    p = options.Parser(__doc__)
+    p.add_argument(
+        "file", nargs="?", help="direction file (or surface file) to describe; otherwise directions are made"
+    )
+    p.add_argument("--axes", type=int, choices=(1, 2), default=2, help="how many directions (default: %(default)s)")
+    options.add_networks(p)
+    options.add_data(p, splits=("train", "test"))
+    options.add_directions(p)
+    p.add_argument("--cuda", "-c", action="store_true", help="compute gradient and eigenvectors on a CUDA device")
+    return p
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.file:
+        for line in describe(Path(args.file)):
+            print(line)
+        return
+    args.y = args.axes == 2  # these options ask whether there is a second axis
+    nets, choice, chosen, loss = (
+        options.networks(args),
+        options.direction_choice(args),
+        options.data_choice(args),
+        options.loss_choice(args),
+    )
+    check_factories(nets.model, chosen.dataset, loss)
+    dir_file = place(choice.dir_file, options.direction_name(nets, choice), None)
+    if not dir_file.resolve().parent.is_dir():
+        raise BadInput(f"no folder {dir_file.parent} for the direction file: make it first")
+    brought = bring(nets, choice.dir_type, chosen, loss)
+    curvature = Curvature(brought, choice.selection, device_of(args.cuda))
+    found = find_directions(dir_file, brought, nets, choice, curvature)
+    assert found is not None
+    directions, new = found
+    if new:
+        write_directions(dir_file, directions)
+    if choice.curvature:
+        curvature.along(directions)
+    for line in describe(dir_file):
+        print(line)
+    print(f"wrote {dir_file}" if new else f"{dir_file} holds them already")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,16 +5,21 @@ import hashlib
 import math
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from factories import Factory, is_factory
-from lossatlas.errors import BadUsage, CannotWrite, Stop, exit_code
+from lossatlas.errors import BadUsage, CannotWrite, Stop, exit_code, say
+from lossatlas.landscape import Grid
 from scheduler import World, connect, first_launched, hand_over
+
+if TYPE_CHECKING:
+    from lossatlas.space import Selection
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
@@ -113,6 +118,16 @@ class DataChoice:
     image_size: int
     classes: int | None
     split_idx: int
+    stream: str = "auto"
+
+    @property
+    def streamed(self) -> bool | None:
+        """Whether samples are read when they are needed; None where that depends on the memory."""
+        return {"auto": None, "always": True, "never": False}[self.stream]
+
+    @property
+    def split(self) -> str:
+        return "both" if len(self.splits) > 1 else self.splits[0]
 
 
 @dataclass(frozen=True)
@@ -155,6 +170,15 @@ class DirectionChoice:
     dir_file: str | None
     orthogonal: bool = False
     curvature: bool = False
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    @property
+    def selection(self) -> "Selection":
+        """Which tensors are moved."""
+        from lossatlas.space import Selection
+
+        return Selection(self.only, self.without)
 
 
 @dataclass(frozen=True)
@@ -165,6 +189,109 @@ class Networks:
     file: str
     file2: str | None
     file3: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the ranks compute. threads, batch_size: 0 where the program chooses."""
+
+    cuda: bool
+    threads: int
+    batch_size: int
+    precision: str
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.cuda else "cpu"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a surface goes, and what happens to one that is there."""
+
+    surf_file: str | None
+    self_contained: bool
+    force: bool
+    verbose: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Whether and how the finished file is drawn."""
+
+    plot: bool
+    show: bool
+    log: bool
+    vmin: float | None
+    vmax: float | None
+    vlevel: float | None
+    loss_max: float | None
+    proj_file: str | None
+
+
+@dataclass(frozen=True)
+class GridTask:
+    """Everything that a command which fills a grid is told. command: the line that started it."""
+
+    networks: Networks
+    directions: DirectionChoice
+    data: DataChoice
+    loss: str | Factory
+    x: str
+    y: str | None
+    run: Run
+    output: Output
+    looks: Looks
+    command: str
+
+    @property
+    def grid(self) -> Grid:
+        return Grid.parse(self.x, self.y)
+
+
+def grid_task(args: argparse.Namespace, command: Sequence[str]) -> GridTask:
+    """Raises BadUsage where options do not fit together."""
+    looks = Looks(**{name: getattr(args, name) for name in Looks.__dataclass_fields__})
+    output = Output(**{name: getattr(args, name) for name in Output.__dataclass_fields__})
+    return GridTask(
+        networks(args),
+        direction_choice(args),
+        data_choice(args),
+        loss_choice(args),
+        args.x,
+        args.y,
+        run_choice(args),
+        output,
+        looks,
+        shlex.join(["python", *command]),
+    )
+
+
+def run_choice(args: argparse.Namespace) -> Run:
+    if args.ngpu > 1:
+        say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
+    return Run(args.cuda, args.threads, args.batch_size, args.precision or "float32")
+
+
+@dataclass(frozen=True)
+class HessianChoice:
+    """Which Hessian, and when an eigenvalue of it is resolved: see add_curvature.
+
+    parameters, without: patterns of names, see `lossatlas.hessian.Hessian`.
+    """
+
+    parameters: tuple[str, ...]
+    without: tuple[str, ...]
+    matrices_only: bool
+    tolerance: float
+    most: int
+    compiled: bool
+
+
+def hessian_choice(args: argparse.Namespace) -> HessianChoice:
+    parameters, without = args.parameters or args.only, args.without
+    return HessianChoice(tuple(parameters), tuple(without), args.matrices_only, args.tolerance, args.most, args.compile)
 
 
 def add_network(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -236,6 +363,9 @@ def add_data(p: argparse.ArgumentParser, splits: Sequence[str] = ("train", "test
     g.add_argument("--datapath", help="folder that holds the data set (a file for npz)")
     g.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
     g.add_argument("--image_size", type=positive, default=224, help="of an image folder (default: %(default)s)")
+    g.add_argument("--stream", choices=("auto", "always", "never"), default="auto", help="read samples of an image folder, or of "
+                   "a data set of your own, when they are needed: auto where they do not fit into memory, and where a "
+                   "tolerance needs only some of them (default: %(default)s)")  # fmt: skip
     g.add_argument("--classes", type=positive, help="number of classes of your own data (default: the checkpoint's)")
     g.add_argument("--split", choices=splits, default="train", help="default: %(default)s")
     g.add_argument("--limit", type=positive, metavar="N", help="the first N samples in file order")
@@ -272,13 +402,24 @@ def data_choice(args: argparse.Namespace) -> DataChoice:
         raise BadUsage(f"--dataset_args {args.dataset_args[0]}: {dataset} is no function of your own, and takes none")
     return DataChoice(dataset, args.datapath, args.raw_data, args.data_split, args.limit, splits,
                       (args.trainloader, args.testloader), args.download, args.image_size, args.classes,
-                      args.split_idx)  # fmt: skip
+                      args.split_idx, args.stream)  # fmt: skip
+
+
+def add_grid(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("grid")
+    g.add_argument("--x", default="-1:1:51", metavar="MIN:MAX:NUM", help="default: %(default)s")
+    g.add_argument("--y", metavar="MIN:MAX:NUM", help="leave out for a curve")
+
+
+def add_selection(g: argparse._ActionsContainer, what: str) -> None:
+    g.add_argument("--only", type=pattern, nargs="+", default=[], metavar="PATTERN", help=f"{what} the parameters whose names "
+                   "contain one of these regular expressions, such as lora_ or layer3")  # fmt: skip
+    g.add_argument("--except", dest="without", type=pattern, nargs="+", default=[], metavar="PATTERN",
+                   help=f"{what} no parameter whose name contains one of these")  # fmt: skip
 
 
 def add_directions(p: argparse.ArgumentParser) -> None:
-    g = p.add_argument_group("directions and grid")
-    g.add_argument("--x", default="-1:1:51", metavar="MIN:MAX:NUM", help="default: %(default)s")
-    g.add_argument("--y", metavar="MIN:MAX:NUM", help="leave out for a curve")
+    g = p.add_argument_group("directions")
     g.add_argument("--dir_type", choices=("weights", "states"), default="weights",
                    help="move the parameters, or the statistics of BatchNorm too (default: %(default)s)")  # fmt: skip
     for axis in "xy":
@@ -290,6 +431,7 @@ def add_directions(p: argparse.ArgumentParser) -> None:
         g.add_argument(f"--{axis}direction", default="random", metavar="WHAT", help=f"the {axis} direction: random, gradient, "
                        "eigenvector:K (the K-th top one of the Hessian), or FILE.h5:K (the K-th vector of a spectrum or "
                        "direction file); without a norm, gradient and eigenvectors have unit length (default: random)")  # fmt: skip
+    add_selection(g, "move")
     g.add_argument("--orthogonalize", action="store_true", help="take out of the y direction its part along x")
     g.add_argument("--curvature", action="store_true", help="print and store the second derivatives of the loss along the "
                    "axes; done anyway where a direction comes from the curvature")  # fmt: skip
@@ -315,7 +457,8 @@ def direction_choice(args: argparse.Namespace) -> DirectionChoice:
     if args.dir_type == "states" and (made or args.curvature):
         raise BadUsage("gradient, eigenvectors and curvature belong to the parameters alone: use --dir_type weights")
     return DirectionChoice(args.dir_type, x, y, args.same_dir, args.seed, args.idx, args.dir_file, args.orthogonalize,
-                           args.curvature or bool(made & {"gradient", "eigenvector", "file"}))  # fmt: skip
+                           args.curvature or bool(made & {"gradient", "eigenvector", "file"}),
+                           tuple(args.only), tuple(args.without))  # fmt: skip
 
 
 def add_ranks(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -345,7 +488,8 @@ def add_curvature(p: argparse.ArgumentParser, tolerance: float) -> argparse._Arg
     """What commands that compute Hessian products share."""
     g = p.add_argument_group("Hessian")
     g.add_argument("--parameters", type=pattern, nargs="+", default=[], metavar="PATTERN",
-                   help="parameters whose names contain these regular expressions (default: all)")  # fmt: skip
+                   help="parameters whose names contain these regular expressions (default: what --only and "
+                   "--except say, otherwise all)")  # fmt: skip
     g.add_argument(
         "--matrices_only", action="store_true", help="leave out biases and BatchNorm, as the original release does"
     )
@@ -407,11 +551,18 @@ def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
             name += named_axis("y", choice.y)
             name += "_same_dir" if choice.same_dir else ""
             name += "_orthogonal" if choice.orthogonal else ""
+    for word, patterns in (("only", choice.only), ("except", choice.without)):
+        name += f"_{word}={'+'.join(map(plain, patterns))}" if patterns else ""
     if choice.idx:
         name += f"_idx={choice.idx}"
     if choice.seed != SEED:
         name += f"_seed={choice.seed}"
     return shortened(Path(name + ".h5"))
+
+
+def plain(pattern: str) -> str:
+    """A regular expression as a part of a file name."""
+    return re.sub(r"[^\w.=+-]", "_", pattern)
 
 
 def named_axis(letter: str, axis: Axis) -> str:
@@ -432,21 +583,22 @@ def joined(first: str, second: str) -> str:
     return f"{first}_{b.name}" if a.parent == b.parent else f"{first}_{b.parent.name}_{b.name}"
 
 
-SurfaceName = Callable[[Path, argparse.Namespace, DataChoice], Path]
-
-
-def surface_name(dir_file: Path, args: argparse.Namespace, data: DataChoice) -> Path:
+def surface_name(dir_file: Path, task: GridTask) -> Path:
     """The surface file's name when none is given: the original's, with what it leaves out."""
-    name = dir_file.name
-    ranges = [[float(part) for part in text.split(":")] for text in (args.x, args.y) if text]
+    name, data = dir_file.name, task.data
+    ranges = [[float(part) for part in text.split(":")] for text in (task.x, task.y) if text]
     name += "_" + "x".join(f"[{low},{high},{int(number)}]" for low, high, number in ranges)
     name += "_rawdata" if data.raw else ""
     name += f"_datasplit={data.data_split}_splitidx={data.split_idx}" if data.data_split > 1 else ""
-    name += f"_loss={args.loss_name.rpartition(':')[2]}" if args.loss_name != "crossentropy" else ""
+    name += f"_loss={loss_word(task.loss)}" if task.loss != "crossentropy" else ""
     name += f"_limit={data.limit}" if data.limit else ""
     name += "" if data.splits == ("train",) else f"_split={'+'.join(data.splits)}"
-    name += "" if args.precision in (None, "float32") else f"_precision={args.precision}"
+    name += "" if task.run.precision == "float32" else f"_precision={task.run.precision}"
     return shortened(dir_file.with_name(name + ".h5"))
+
+
+def loss_word(loss: str | Factory) -> str:
+    return loss.name if isinstance(loss, Factory) else loss
 
 
 def shortened(path: Path) -> Path:

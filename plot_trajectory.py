@@ -11,7 +11,7 @@ Then compute the surface under the trajectory along the directions that this com
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,9 @@ from lossatlas.errors import BadInput, BadUsage, exit_code
 from lossatlas.record import Directions, read_directions, write_directions, write_projection
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+    from lossatlas.space import Point
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--save_epoch", type=options.positive, default=1, help="every so many epochs")
     p.add_argument("--dir_type", choices=("weights", "states"), default="weights")
     p.add_argument("--ignore", choices=("", "biasbn"), default="", help="biasbn: leave out biases and BatchNorm")
+    options.add_selection(p, "project")
     p.add_argument("--dir_file", help="project onto the plane in this file instead")
     p.add_argument("--force", action="store_true", help="replace the directions of other checkpoints")
     p.add_argument("--show", action="store_true", help="open a window too")
@@ -60,58 +63,37 @@ def checkpoints(args: argparse.Namespace) -> tuple[list[int], list[Path]]:
     return epochs, files
 
 
-def differences(files: Sequence[Path], net: "nn.Module", dir_type: str, ignore: str) -> np.ndarray:
-    """Each checkpoint minus the last one: (checkpoints, parameters) float32. Leaves `net` at the last one."""
+def read_path(files: Sequence[Path], net: "nn.Module", dir_type: str) -> "Iterator[Point]":
+    """The network at each checkpoint."""
     from lossatlas.space import tensors
-    from lossatlas.space.directions import is_bias, norm_parameters
     from models import load_into, read_state
 
-    def at(file: Path) -> "dict[str, Tensor]":
+    for file in files:
         load_into(net, read_state(file), str(file))
-        return {name: value.clone() for name, value in tensors(net, dir_type).items()}
-
-    origin = at(files[-1])
-    norms = norm_parameters(net)
-    kept = {name: not (ignore == "biasbn" and is_bias(name, value, norms)) for name, value in origin.items()}
-    rows = np.zeros((len(files), sum(value.numel() for value in origin.values())), np.float32)
-    for row, file in zip(rows[:-1], files[:-1], strict=True):
-        point = at(file)
-        row[:] = np.concatenate([((point[name] - w) * kept[name]).flatten().numpy() for name, w in origin.items()])
-    at(files[-1])
-    return rows
+        yield {name: value.clone() for name, value in tensors(net, dir_type).items()}
 
 
-def unflatten(row: np.ndarray, net: "nn.Module", dir_type: str) -> "dict[str, Tensor]":
-    import torch
-
-    from lossatlas.space import tensors
-
-    like = tensors(net, dir_type)
-    parts = torch.from_numpy(row.astype(np.float32)).split([value.numel() for value in like.values()])
-    return {name: part.view(value.shape) for part, (name, value) in zip(parts, like.items(), strict=True)}
-
-
-def principal_plane(
-    rows: np.ndarray, net: "nn.Module", args: argparse.Namespace, files: Sequence[Path], origin: str
+def principal_directions(
+    rows: np.ndarray, net: "nn.Module", origin: "Point", args: argparse.Namespace, about: dict[str, str]
 ) -> Directions:
-    from lossatlas.space import as_arrays, principal_components
+    from lossatlas.computing.trajectories import principal_plane
+    from lossatlas.space import as_arrays
 
-    try:
-        found = principal_components(rows[:-1])
-    except ValueError as error:
-        raise BadInput(f"no plane through the trajectory: {error}: use more checkpoints") from error
-    x, y = (as_arrays(unflatten(vector, net, args.dir_type), net, args.dir_type) for vector in found.vectors)
-    extra = {"explained_variance_ratio_": found.explained_variance_ratio, "singular_values_": found.singular_values,
-             "explained_variance_": found.explained_variance}  # fmt: skip
-    about = {"model": str(options.model_choice(args)), "checkpoint": origin, "dir_type": args.dir_type,
-             "x": "1st principal component", "y": "2nd principal component",
-             "of": f"{len(files)} checkpoints, {files[0].name} to {files[-1].name}", "ignore": args.ignore}  # fmt: skip
-    return Directions(x, y, about, extra)
+    found, plane = principal_plane(rows, origin)
+    x, y = (as_arrays(point, net, args.dir_type) for point in plane)
+    extra = {
+        "explained_variance_ratio_": found.explained_variance_ratio,
+        "singular_values_": found.singular_values,
+        "explained_variance_": found.explained_variance,
+    }
+    names = {"x": "1st principal component", "y": "2nd principal component"}
+    return Directions(x, y, {**about, **names, "ignore": args.ignore}, extra)
 
 
 def run(args: argparse.Namespace) -> None:
     from dataloader import SOURCES
-    from lossatlas.space import as_point, project, tensors
+    from lossatlas.computing.trajectories import coordinates, differences
+    from lossatlas.space import Selection, as_point
     from models import build, read_state
     from models.checkpoint import digest
 
@@ -124,7 +106,9 @@ def run(args: argparse.Namespace) -> None:
         net = build(model, (3, 32, 32) if len(source.mean) == 3 else (1, 28, 28), source.classes)
     else:
         net = build(model).eval()
-    rows = differences(files, net, args.dir_type, args.ignore)
+    selection = Selection(args.only, args.without)
+    (last,) = read_path(files[-1:], net, args.dir_type)
+    rows = differences(read_path(files, net, args.dir_type), len(files), last, net, args.ignore, selection)
     origin = digest(read_state(files[-1]))
     if args.dir_file:
         dir_file = Path(args.dir_file)
@@ -133,31 +117,34 @@ def run(args: argparse.Namespace) -> None:
             raise BadInput(f"{dir_file} holds one direction, a plane needs two")
     else:
         ignore = f"_ignore={args.ignore}" if args.ignore else ""
-        folder = Path(args.model_folder) / f"PCA_{args.dir_type}{ignore}_save_epoch={args.save_epoch}"
+        chosen = "".join(f"_{options.plain(part)}" for part in str(selection).split(", ") if part)
+        folder = Path(args.model_folder) / f"PCA_{args.dir_type}{ignore}{chosen}_save_epoch={args.save_epoch}"
         dir_file = folder / "directions.h5"
-        directions = principal_plane(rows, net, args, files, origin)
+        about = {
+            "model": str(model),
+            "checkpoint": origin,
+            "dir_type": args.dir_type,
+            "of": f"{len(files)} checkpoints, {files[0].name} to {files[-1].name}"
+            + (f", {selection}" if selection else ""),
+        }
+        directions = principal_directions(rows, net, last, args, about)
         options.make_folder(folder)
         if dir_file.exists() and not args.force and read_directions(dir_file).sha256 != directions.sha256:
             raise BadInput(f"{dir_file} holds other directions ({read_directions(dir_file).about.get('of', 'unknown')}), "
                            "on which surfaces may rest: use them with --dir_file, or replace them with --force")  # fmt: skip
         write_directions(dir_file, directions)
     assert directions.y is not None
-    names = list(tensors(net, args.dir_type))
-    points = [as_point(axis, net, args.dir_type, f"a direction in {dir_file}") for axis in (directions.x, directions.y)]
-    plane = np.stack([np.concatenate([point[name].numpy().ravel() for name in names]) for point in points])
-    try:
-        coordinates, distances = project(rows, plane)
-    except ValueError as error:
-        raise BadInput(f"{dir_file}: {error}") from error
+    plane = [as_point(axis, net, args.dir_type, f"a direction in {dir_file}") for axis in (directions.x, directions.y)]
+    found, distances = coordinates(rows, plane, str(dir_file))
     proj_file = dir_file.with_name(f"{dir_file.name}_proj_cos.h5")
-    write_projection(proj_file, coordinates, directions.sha256, origin, epochs=np.array(epochs), distance=distances)
+    write_projection(proj_file, found, directions.sha256, origin, epochs=np.array(epochs), distance=distances)
     if "explained_variance_ratio_" in directions.extra:
         ratio = 100 * directions.extra["explained_variance_ratio_"]
         print(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")
     print(f"farthest from the plane: epoch {epochs[int(distances.argmax())]}, by {distances.max():.4g} "
           f"(length of the trajectory's first difference: {np.linalg.norm(rows[0]):.4g})")  # fmt: skip
-    print(f"x from {coordinates[:, 0].min():.4g} to {coordinates[:, 0].max():.4g}, "
-          f"y from {coordinates[:, 1].min():.4g} to {coordinates[:, 1].max():.4g}")  # fmt: skip
+    print(f"x from {found[:, 0].min():.4g} to {found[:, 0].max():.4g}, "
+          f"y from {found[:, 1].min():.4g} to {found[:, 1].max():.4g}")  # fmt: skip
     print(f"wrote {dir_file} and {proj_file}" if not args.dir_file else f"wrote {proj_file}")
     import plot_2D
 

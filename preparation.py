@@ -1,13 +1,11 @@
-"""What a command that fills a grid reads before it computes: networks, data, directions; and what every rank is sent.
+"""What commands read before they compute: networks, data and losses, by name or of a user's; and how these travel.
 
-setting = read_setting(args, grid)       # on rank 0; raises BadUsage and BadInput, writes nothing
-problem = Problem.of(setting)      # travels to the other ranks
-net, plane, data = problem.unpack()      # on every rank
+brought = bring(networks, "weights", data, loss)      # on rank 0; raises BadUsage and BadInput, writes nothing
+trained = Trained.of(model, net, data)                # travels to the other ranks
+net, data = trained.unpack()                          # on every rank
 """
 
-import argparse
 import platform
-import shlex
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,70 +19,49 @@ import numpy as np
 import options
 from factories import Factory
 from lossatlas.errors import BadInput, BadUsage, Stop, say
-from lossatlas.landscape import Grid, Surface
-from lossatlas.record import Directions, read_surface, write_directions
-from lossatlas.record.continuation import NOT_COMPUTED, compare
-from lossatlas.record.directions import embeds_directions
-from lossatlas.record.progress import Log
-from net_plotter import Curvature, find_directions
 from scheduler import World
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
-    from lossatlas.data import AnyData, Dataset, Loss
-    from lossatlas.space import Affine
+    from lossatlas.data import AnyData, Loss
+    from lossatlas.space import Point
 
 
 CHECKED, FEW = 64, 4  # samples on which a loss is looked at before anything is computed: a user's, and one of ours
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What rank 0 has read.
+class Brought:
+    """Networks and data as they are read, the network being at the origin.
 
-    used: the directions without those that the grid does not need. new: they are not in their file yet. record: what
-    tells this from other work. curvature: where the second derivatives along the axes are wanted.
+    targets: where the axes point to, None where they do not point to a network; towards: the digests of these checkpoints
+    by file. record: what tells the network from others.
     """
 
-    surf_file: Path
-    dir_file: Path
-    directions: Directions
-    used: Directions
-    new: bool
-    embed: bool
     net: "nn.Module"
     model: options.Model
-    dir_type: str
     data: "dict[str, AnyData]"
+    chosen: options.DataChoice
     loss: str | Factory
-    record: dict[str, Any]
-    curvature: Curvature | None
+    dir_type: str
+    origin: "Point"
+    targets: "Sequence[Point | None]"
+    towards: Mapping[str, str]
+    record: Mapping[str, Any]
 
-    def write_directions(self) -> None:
-        if self.new:
-            write_directions(self.dir_file, self.directions)
-            say(f"new directions are in {self.dir_file}")
+    @property
+    def first(self) -> "AnyData":
+        """The split of which the curvature is."""
+        return next(iter(self.data.values()))
 
 
-def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceName, log: Log) -> Setting:
-    """Read everything once and find the directions. name_of: the surface file's name when none is given."""
+def bring(nets: options.Networks, dir_type: str, chosen: options.DataChoice, loss_name: str | Factory) -> Brought:
+    """Read networks and data, and try them out. Raises BadUsage and BadInput."""
     from lossatlas.space import tensors
     from models import load_into, read_state
     from models.checkpoint import digest
 
-    nets, choice, chosen = options.networks(args), options.direction_choice(args), options.data_choice(args)
-    loss_name = options.loss_choice(args)
-    for brought in (nets.model, chosen.dataset, loss_name):
-        if isinstance(brought, Factory):
-            brought.function  # noqa: B018  what cannot be imported is better said at once
-    dir_file = place(choice.dir_file, options.direction_name(nets, choice), args.surf_file)
-    surf_file = place(args.surf_file, name_of(dir_file, args, chosen), None)
-    if not args.dry_run:
-        log.beside(surf_file)
-    for what, path in (("surface", surf_file), ("direction", dir_file)):
-        if not path.resolve().parent.is_dir():
-            raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
     states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
     data = load_data(chosen, states.get(nets.file, {}), nets.model)
     first = data[chosen.splits[0]]
@@ -92,34 +69,23 @@ def read_setting(args: argparse.Namespace, grid: Grid, name_of: options.SurfaceN
     if not nets.file:
         states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
 
-    def at(file: str) -> "dict[str, Tensor]":
+    def at(file: str) -> "Point":
         load_into(net, states[file], file)
-        return {name: value.clone() for name, value in tensors(net, choice.dir_type).items()}
+        return {name: value.clone() for name, value in tensors(net, dir_type).items()}
 
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
     value = try_out(net, nets.model, first, loss_name)
-    record = {
-        **recorded("model", nets.model, value),
-        "checkpoint": digest(states[nets.file]),
-        "dir_type": choice.dir_type,
-    }
-    curvature = Curvature(net, first, loss_name, device_of(args.cuda))
+    record = {**recorded("model", nets.model, value), "checkpoint": digest(states[nets.file]), "dir_type": dir_type}
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
-    found = find_directions(
-        dir_file, record, nets, choice, net, origin, targets, towards, curvature, planned=args.dry_run
-    )
-    directions, new = found or (Directions([]), True)
-    same = dir_file.resolve() == surf_file.resolve()
-    if same and (new or not is_surface(surf_file)):
-        raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
-    used = Directions(directions.x, directions.y if grid.y is not None else None)
-    record |= {"dataset": first.name, **recorded("loss", loss_name), "split": args.split,
-               "directions": used.sha256 if found else NOT_COMPUTED,
-               **{f"{split}_data": d.digest for split, d in data.items()}}  # fmt: skip
-    embed = args.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
-    return Setting(surf_file, dir_file, directions, used, new, embed, net, nets.model, choice.dir_type, data, loss_name, record,
-                   curvature if choice.curvature and not args.dry_run else None)  # fmt: skip
+    return Brought(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record)
+
+
+def check_factories(*brought: Any) -> None:
+    """What of a user's cannot be imported is better said at once."""
+    for one in brought:
+        if isinstance(one, Factory):
+            one.function  # noqa: B018
 
 
 def recorded(what: str, name: str | Factory, value: float | None = None) -> dict[str, Any]:
@@ -188,89 +154,95 @@ def one_line(error: BaseException) -> str:
 class Trained:
     """A network and its data, as numpy arrays that travel without being copied.
 
-    data: (samples, classes) by split, or (list of batches, classes) where these are fixed; what has four axes as
-    (N, H, W, C).
+    data by split: samples whose images have four axes as (N, H, W, C), or where they are read.
     """
 
     model: options.Model
     state: dict[str, np.ndarray]
-    data: dict[str, tuple[Any, int]]
+    data: "dict[str, Packed | Source]"
 
     @classmethod
-    def of(cls, model: options.Model, net: "nn.Module", data: "Mapping[str, AnyData]") -> "Trained":
-        from lossatlas.data import Dataset
-        from lossatlas.data.structures import mapped
-
-        def packed(samples: Any) -> Any:
-            return mapped(samples, lambda tensor: as_array(channels_last(tensor)))
-
-        return cls(
-            model,
-            {name: as_array(value) for name, value in net.state_dict().items()},
-            {
-                split: (
-                    packed(d.samples) if isinstance(d, Dataset) else Fixed([packed(batch) for batch in d.contents]),
-                    d.classes,
-                )
-                for split, d in data.items()
-            },
-        )
+    def of(cls, brought: Brought) -> "Trained":
+        state = {name: as_array(value) for name, value in brought.net.state_dict().items()}
+        return cls(brought.model, state, {split: packed(data, brought.chosen) for split, data in brought.data.items()})
 
     def unpack(self) -> "tuple[nn.Module, dict[str, AnyData]]":
-        """All of it shares the arrays' memory."""
+        """All of it shares the arrays' memory. Raises BadInput where this rank reads other data than rank 0."""
         import torch
 
-        from lossatlas.data import Dataset, FixedBatches
-        from lossatlas.data.structures import mapped
         from models import build
 
-        def unpacked(samples: Any) -> Any:
-            return mapped(own(samples), channels_first)
-
-        data: dict[str, AnyData] = {}
-        for split, (packed, classes) in self.data.items():
-            data[split] = FixedBatches(split, split, [unpacked(batch) for batch in packed.batches], classes) \
-                if isinstance(packed, Fixed) else Dataset(split, split, unpacked(packed), classes)  # fmt: skip
+        data = {split: one.unpack(split) for split, one in self.data.items()}
         first = next(iter(data.values()))
         if isinstance(self.model, Factory):
             net = build(self.model)
         else:
-            assert isinstance(first, Dataset)
+            shape = shape_of(first)
             with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
-                net = build(self.model, first.inputs.shape[1:], first.classes)
+                net = build(self.model, shape, first.classes)
         own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
         net.load_state_dict(own_tensors, assign=not isinstance(self.model, Factory))  # assigning would untie weights
-        return net.requires_grad_(False), data
+        return net.eval().requires_grad_(False), data
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """Batches of shapes that differ, packed."""
+class Packed:
+    """Samples, or batches of shapes that differ, as arrays."""
 
-    batches: list[Any]
+    samples: Any
+    classes: int
+    fixed: bool
+
+    def unpack(self, split: str) -> "AnyData":
+        from lossatlas.data import Dataset, FixedBatches
+        from lossatlas.data.structures import mapped
+
+        if self.fixed:
+            batches = [mapped(own(batch), channels_first) for batch in self.samples]
+            return FixedBatches(split, split, batches, self.classes)
+        return Dataset(split, split, mapped(own(self.samples), channels_first), self.classes)
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A network, its directions and its data, in the same form."""
+class Source:
+    """Samples that every rank reads when it needs them."""
 
-    trained: Trained
-    dir_type: str
-    directions: tuple[Sequence[np.ndarray], Sequence[np.ndarray] | None]
+    chosen: options.DataChoice
+    classes: int
+    sketch: str
 
-    @classmethod
-    def of(cls, setting: Setting) -> "Problem":
-        directions = (setting.used.x, setting.used.y)
-        return cls(Trained.of(setting.model, setting.net, setting.data), setting.dir_type, directions)
+    def unpack(self, split: str) -> "AnyData":
+        from lossatlas.data import Streamed
 
-    def unpack(self) -> "tuple[nn.Module, Affine, dict[str, AnyData]]":
-        """All of it shares the arrays' memory."""
-        from lossatlas.space import Affine, as_point, tensors
+        data = load_split(replace(self.chosen, stream="always"), split)
+        assert isinstance(data, Streamed)
+        data = replace(data, classes=self.classes)
+        if data.sketch != self.sketch:
+            raise BadInput(
+                f"{data.name} holds other {split} samples here, on {socket.gethostname()}, than on rank 0: every rank "
+                "has to reach the same files"
+            )
+        return data
 
-        net, data = self.trained.unpack()
-        dx, dy = (None if d is None else as_point(d, net, self.dir_type, "the direction") for d in self.directions)
-        assert dx is not None
-        return net, Affine(tensors(net, self.dir_type), dx, dy), data
+
+def packed(data: "AnyData", chosen: options.DataChoice) -> Packed | Source:
+    from lossatlas.data import FixedBatches, Streamed
+    from lossatlas.data.structures import mapped
+
+    if isinstance(data, Streamed):
+        return Source(chosen, data.classes, data.sketch)
+
+    def arrays(samples: Any) -> Any:
+        return mapped(samples, lambda tensor: as_array(channels_last(tensor)))
+
+    if isinstance(data, FixedBatches):
+        return Packed([arrays(batch) for batch in data.contents], data.classes, True)
+    return Packed(arrays(data.samples), data.classes, False)
+
+
+def shape_of(data: "AnyData") -> tuple[int, ...]:
+    """Of one input."""
+    return tuple(next(data.batches(1))[0].shape[1:])
 
 
 def channels_last(inputs: "Tensor") -> "Tensor":
@@ -313,49 +285,53 @@ def as_tensor(array: Any) -> "Tensor":
 def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]", model: options.Model) -> "dict[str, AnyData]":
     """Every split that is asked for. A user's own data have as many classes as the checkpoint has outputs."""
     from dataloader import OWN
-    from lossatlas.data import Dataset
+    from lossatlas.data import Dataset, FixedBatches, Streamed
+    from lossatlas.data.memory import in_words
     from models import classes_in
 
     for split, file in zip(("train", "test"), chosen.files, strict=True):
         if file and split not in chosen.splits:
             say(f"note: --{split}loader {file} is not used: --split asks for {' and '.join(chosen.splits)}")
     data: dict[str, AnyData] = {split: load_split(chosen, split) for split in chosen.splits}
+    for split, d in data.items():
+        if isinstance(d, Streamed):
+            size = in_words(d.sample_bytes * len(d))
+            say(f"the {split} data, {len(d):,} samples of {size} in all, are read when they are needed")
     if isinstance(model, Factory):  # what its targets mean is the loss's business
         return data
     for d in data.values():
-        if not isinstance(d, Dataset) or not isinstance(d.samples, tuple) or len(d.samples) != 2:
+        few = next(d.batches(2))
+        if isinstance(d, FixedBatches) or not isinstance(few, list | tuple) or len(few) != 2:
             raise BadInput(f"{model} of the zoo takes pairs of inputs and labels, and --dataset gives something else")
-    sets = {split: d for split, d in data.items() if isinstance(d, Dataset)}
+    first = data[chosen.splits[0]]
     if chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN or any(chosen.files):
-        first = sets[chosen.splits[0]]
         with fitting(model, first):
-            classes = chosen.classes or classes_in(model, first.inputs.shape[1:], state)
+            classes = chosen.classes or classes_in(model, shape_of(first), state)
         if classes is not None:  # otherwise loading the checkpoint says what does not fit
-            sets = {split: replace(d, classes=classes) for split, d in sets.items()}
-    for split, d in sets.items():
-        if not d.targets.is_floating_point() and int(d.targets.max()) >= d.classes:
+            data = {split: replace(d, classes=classes) for split, d in data.items()}
+    for split, d in data.items():
+        if isinstance(d, Dataset) and not d.targets.is_floating_point() and int(d.targets.max()) >= d.classes:
             raise BadInput(f"the {split} data have the label {int(d.targets.max())}, the network {d.classes} classes")
-    return {**data, **sets}
+    return data
 
 
 def network_for(model: options.Model, data: "AnyData") -> "nn.Module":
-    """A network of the zoo for samples of this shape, or a user's. Raises BadInput where that is not possible."""
-    from lossatlas.data import Dataset
+    """A network of the zoo for samples of this shape, or a user's, in eval mode. Raises BadInput where that is not possible."""
     from models import build
 
-    if isinstance(model, Factory) or not isinstance(data, Dataset):
+    if isinstance(model, Factory):
         return build(model).eval()
     with fitting(model, data):
-        return build(model, data.inputs.shape[1:], data.classes)
+        return build(model, shape_of(data), data.classes).eval()
 
 
 @contextmanager
-def fitting(model: options.Model, data: "Dataset") -> Iterator[None]:
+def fitting(model: options.Model, data: "AnyData") -> Iterator[None]:
     """Raise BadInput where there is no such network for these inputs."""
     try:
         yield
     except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
-        shape = "x".join(map(str, data.inputs.shape[1:]))
+        shape = "x".join(map(str, shape_of(data)))
         raise BadInput(f"there is no {model} for inputs of {shape}: {error}") from error
 
 
@@ -370,11 +346,11 @@ def device_of(cuda: bool, local_rank: int = 0) -> str:
     return f"cuda:{local_rank % torch.cuda.device_count()}"
 
 
-def provenance(world: World, command: Sequence[str], threads: int, seed: int) -> dict[str, Any]:
+def provenance(world: World, command: str, threads: int, seed: int) -> dict[str, Any]:
     import torch
 
     return {
-        "command": shlex.join(["python", *command]),
+        "command": command,
         "started": datetime.now().isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "ranks": world.size,
@@ -384,46 +360,6 @@ def provenance(world: World, command: Sequence[str], threads: int, seed: int) ->
     }
 
 
-def say_what_stays(surf_file: Path, surface: Surface, args: argparse.Namespace, threads: int) -> None:
-    """Tell where a continued file's plan differs from this run. Raises BadInput for another precision."""
-    plan = surface.plan
-    cure = "give another --surf_file, or --force to start over"
-    compare(surf_file, {"precision": plan["precision"]}, {"precision": args.precision or "float32"}, cure)
-    if "most" in plan:  # products of an eigenvalue map
-        compare(surf_file, {"most": plan["most"]}, {"most": args.most}, cure)
-        compare(surf_file, {"seed": plan["seed"]}, {"seed": args.seed}, cure)
-    if args.batch_size not in (0, plan["batch_size"]):
-        say(f"note: {surf_file} was started with batch size {plan['batch_size']}, which stays")
-    before = surface.about.get("threads_per_rank", threads)
-    if before != threads:
-        say(f"note: {surf_file} was started with {before} threads per rank, now {threads}: the last digits may differ")
-
-
-def tell(setting: Setting, surface: Surface, threads: int, world: World) -> None:
-    """Print the resolved configuration; what is 0 or empty in the plan is still to be measured."""
-    for name, value in {
-        **surface.request,
-        **surface.plan,
-        "threads per rank": threads,
-        "ranks": world.size,
-        "direction file": setting.dir_file,
-        "surface file": setting.surf_file,
-    }.items():
-        open_yet = name in surface.plan and value in (0, "") and value is not False and name != "seed"
-        say(f"{name} = {'to be measured' if open_yet else value}")
-
-
-def is_surface(path: Path) -> bool:
-    """Whether a readable surface file is there."""
-    if not path.exists():
-        return False
-    try:
-        read_surface(path)
-    except BadInput:
-        return False
-    return True
-
-
 def load_split(chosen: options.DataChoice, split: str) -> "AnyData":
     from dataloader import from_factory, get, load, load_file
 
@@ -431,11 +367,13 @@ def load_split(chosen: options.DataChoice, split: str) -> "AnyData":
     if file:
         return load_file(file, split, limit=chosen.limit, data_split=chosen.data_split if split == "train" else 1)
     if isinstance(chosen.dataset, Factory):
-        return from_factory(chosen.dataset, split, limit=chosen.limit, data_split=chosen.data_split)
+        return from_factory(
+            chosen.dataset, split, limit=chosen.limit, data_split=chosen.data_split, stream=chosen.streamed
+        )
     if chosen.download:
         get(chosen.dataset, chosen.datapath)
     return load(chosen.dataset, split, datapath=chosen.datapath, raw=chosen.raw, limit=chosen.limit,
-                data_split=chosen.data_split, image_size=chosen.image_size)  # fmt: skip
+                data_split=chosen.data_split, image_size=chosen.image_size, stream=chosen.streamed)  # fmt: skip
 
 
 def place(given: str | None, default: Path, beside: str | None) -> Path:

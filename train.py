@@ -1,7 +1,8 @@
-"""Train a network of the zoo.
+"""Train a network of the zoo, or one of your own.
 
     python train.py --model resnet20 --dataset fashion_mnist_mini --epochs 5 --out trained_nets/mine.safetensors
     python train.py --model resnet56_noshort --dataset cifar10 --epochs 300 --augment --schedule step --save trained_nets
+    python train.py --model nets.py:make --dataset data.py:load --loss_name losses.py:smooth --epochs 20 --save runs
 
 --out writes the trained network, with a JSON beside it that says how it was made. --save keeps checkpoints
 <folder>/<name of the recipe>/model_<epoch>.t7, named as in the release of Li et al., for trajectories and for --resume.
@@ -9,6 +10,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 import re
@@ -21,13 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import options
+from factories import Factory, is_factory
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, exit_code
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from lossatlas.data import Dataset
+    from lossatlas.data import AnyData, Loss
     from training import Recipe
 
 
@@ -37,14 +40,22 @@ ENDINGS = (".safetensors", ".t7", ".pt", ".pth")
 def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
     what = p.add_argument_group("what")
-    what.add_argument("--model", default="resnet56", help="name in the zoo (default: %(default)s)")
+    what.add_argument("--model", default="resnet56", help="name in the zoo, or FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION "
+                      "that makes a network of your own, see docs/your-own.md (default: %(default)s)")  # fmt: skip
+    what.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
     what.add_argument("--init", metavar="FILE", help="start from this checkpoint instead of random weights")
-    what.add_argument("--dataset", default="fashion_mnist_mini", help="name of the data set (default: %(default)s)")
+    what.add_argument("--dataset", default="fashion_mnist_mini", help="name of the data set, or FILE.py:FUNCTION that gives "
+                      "data of your own (default: %(default)s)")  # fmt: skip
+    what.add_argument("--dataset_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
+    what.add_argument(
+        "--classes", type=options.positive, help="number of classes of your own data (default: as the labels say)"
+    )
     what.add_argument("--datapath", help="folder that holds the data set")
     what.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
     what.add_argument("--raw_data", action="store_true", help="do not normalize")
     what.add_argument("--limit", type=options.positive, metavar="N", help="the first N training samples")
-    what.add_argument("--loss_name", "-l", choices=("crossentropy", "mse"), default="crossentropy")
+    what.add_argument("--loss_name", "-l", type=options.loss_name, default="crossentropy", metavar="LOSS",
+                      help="crossentropy or mse, or FILE.py:FUNCTION of your own (default: %(default)s)")  # fmt: skip
     what.add_argument("--label_corrupt_prob", type=options.share, default=0.0, metavar="P",
                       help="replace this share of the labels by random ones")  # fmt: skip
     how = p.add_argument_group("how")
@@ -77,10 +88,11 @@ def parser() -> argparse.ArgumentParser:
 
 def folder_name(args: argparse.Namespace) -> str:
     """The folder of a recipe's checkpoints, as the original release names it."""
-    name = f"{args.model}_{args.optimizer}_lr={args.lr}"
+    name = f"{options.base_name(options.model_choice(args), '')}_{args.optimizer}_lr={args.lr}"
     name += f"_lr_decay={args.lr_decay}" if args.lr_decay != 0.1 else ""
     name += f"_bs={args.batch_size}_wd={args.weight_decay}_mom={args.momentum}_save_epoch={args.save_epoch}"
-    name += f"_loss={args.loss_name}" if args.loss_name != "crossentropy" else ""
+    loss = options.loss_choice(args)
+    name += f"_loss={options.loss_word(loss)}" if loss != "crossentropy" else ""
     name += "" if args.augment else "_noaug"
     name += "_rawdata" if args.raw_data else ""
     name += f"_randlabel={args.label_corrupt_prob}" if args.label_corrupt_prob > 0 else ""
@@ -93,8 +105,9 @@ class Run:
 
     args: argparse.Namespace
     net: "nn.Module"
-    test: "Dataset"
+    test: "AnyData"
     recipe: "Recipe"
+    loss: "Loss"
     folder: Path | None
     origin: dict[str, str]  # hashes of the data, and of the weights it started from
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -109,10 +122,13 @@ class Run:
     def on_epoch(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
         from training import measure
 
-        loss, accuracy = measure(self.net, self.test, self.recipe.loss)
-        self.curve.append({"epoch": epoch, "test_loss": loss, "test_acc": accuracy})
-        print(f"epoch {epoch}/{self.recipe.epochs}: test loss {loss:.4f}, accuracy {accuracy:.2f} %, "
-              f"{time.monotonic() - self.started:.0f} s", flush=True)  # fmt: skip
+        loss, accuracy = measure(self.net, self.test, self.loss)
+        self.curve.append({"epoch": epoch, "test_loss": loss, "test_acc": known(accuracy)})
+        print(
+            f"epoch {epoch}/{self.recipe.epochs}: test loss {loss:.4f}{said(accuracy)}, "
+            f"{time.monotonic() - self.started:.0f} s",
+            flush=True,
+        )
         if self.folder is not None and (epoch % self.args.save_epoch == 0 or epoch == self.recipe.epochs):
             self.save(epoch, optimizer)
 
@@ -126,12 +142,20 @@ class Run:
         from training import measure
 
         assert self.folder is not None
-        accuracy = self.curve[-1]["test_acc"] if self.curve else measure(self.net, self.test, self.recipe.loss)[1]
+        accuracy = self.curve[-1]["test_acc"] if self.curve else measure(self.net, self.test, self.loss)[1]
         state = {"optimizer": optimizer.state_dict(), "curve": self.curve,
                  "recipe": {**asdict(self.recipe), **self.origin}}  # fmt: skip
         write_torch(self.folder / f"opt_state_{epoch}.t7", state)
         content = {"state_dict": self.net.state_dict(), "epoch": epoch, "acc": accuracy}
         write_torch(self.folder / f"model_{epoch}.t7", content)
+
+
+def known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def said(accuracy: float | None) -> str:
+    return "" if accuracy is None or math.isnan(accuracy) else f", accuracy {accuracy:.2f} %"
 
 
 def write_torch(path: Path, content: Any) -> None:
@@ -148,48 +172,61 @@ def write_torch(path: Path, content: Any) -> None:
 def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     import torch
 
-    from dataloader import get, load
-    from models import build, load_into, read_state, save_state
+    from lossatlas.data import FixedBatches
+    from models import load_into, read_state, save_state
     from models.checkpoint import digest
+    from preparation import loss_of, recorded
     from training import Recipe, initialize, measure, train
 
     check(args, torch.cuda.is_available())
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.download:
-        get(args.dataset, args.datapath)
-    data = load(args.dataset, "train", datapath=args.datapath, raw=args.raw_data, limit=args.limit)
-    test = load(args.dataset, "test", datapath=args.datapath, raw=args.raw_data)
-    net = build(args.model, data.inputs.shape[1:], data.classes)
+    model, loss_name = options.model_choice(args), options.loss_choice(args)
+    own, loss = isinstance(model, Factory), loss_of(loss_name)
+    data, test = load_data(args)
+    torch.manual_seed(args.seed)  # what a function of a user's draws
+    net = built(args, model, data)
     if args.init:
         load_into(net, read_state(args.init), args.init)
-    else:
+    elif not own:
         initialize(net, args.seed)
     net.to("cuda" if args.cuda else "cpu")
     recipe = Recipe(args.epochs, args.batch_size, args.lr, args.momentum, args.weight_decay, args.schedule, args.warmup,
-                    args.seed, args.bfloat16, args.optimizer, args.lr_decay, args.loss_name, args.augment,
+                    args.seed, args.bfloat16, args.optimizer, args.lr_decay, str(loss_name), args.augment,
                     args.label_corrupt_prob)  # fmt: skip
     origin = {"data": data.digest, **({"init": digest(read_state(args.init))} if args.init else {})}
-    if 1 in (args.batch_size, len(data) % args.batch_size) and any(
-        "BatchNorm" in type(m).__name__ for m in net.modules()
-    ):
+    for what, brought in (("model", model), ("loss", loss_name)):
+        if isinstance(brought, Factory):
+            origin |= recorded(what, brought)
+    one = not isinstance(data, FixedBatches) and 1 in (args.batch_size, len(data) % args.batch_size)
+    if one and any("BatchNorm" in type(m).__name__ for m in net.modules()):
         raise BadUsage(f"--batch_size {args.batch_size} leaves one of {len(data)} samples for a batch, on which BatchNorm "
                        "cannot be trained")  # fmt: skip
-    state = Run(args, net, test, recipe, prepare_folder(args), origin)
+    state = Run(args, net, test, recipe, loss, prepare_folder(args), origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)
-    train(net, data, recipe, state.on_step, state.on_epoch, on_start=state.on_start,
-          start=start, optimizer_state=optimizer_state)  # fmt: skip
-    train_loss, train_accuracy = measure(net, data, recipe.loss)
+    train(
+        net,
+        data,
+        recipe,
+        state.on_step,
+        state.on_epoch,
+        on_start=state.on_start,
+        loss=loss,
+        channels_last=not own,
+        start=start,
+        optimizer_state=optimizer_state,
+    )
+    train_loss, train_accuracy = measure(net, data, loss)
     if args.out:
         save_state(args.out, net)
         about = {
             "command": shlex.join(["python", *command]),
-            "model": args.model,
-            "dataset": args.dataset,
+            "model": str(model),
+            "dataset": data.name,
             **({"init_sha256": origin["init"]} if args.init else {}),
             "data_sha256": {"train": origin["data"], "test": test.digest},
             "train_loss": train_loss,
-            "train_acc": train_accuracy,
+            "train_acc": known(train_accuracy),
             **{key: state.curve[-1][key] for key in ("test_loss", "test_acc")},
             "recipe": asdict(recipe),
             "epochs": state.curve,
@@ -197,8 +234,47 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
         }
         Path(args.out).with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
-    print(f"{args.out or state.folder}: train accuracy {train_accuracy:.2f} %, "
-          f"test accuracy {state.curve[-1]['test_acc']:.2f} %")  # fmt: skip
+    last = state.curve[-1]
+    print(
+        f"{args.out or state.folder}: train loss {train_loss:.4f}{said(train_accuracy)}, "
+        f"test loss {last['test_loss']:.4f}{said(last['test_acc'])}"
+    )
+
+
+def load_data(args: argparse.Namespace) -> "tuple[AnyData, AnyData]":
+    """Training and test data; where a function of a user's gives none for testing, the training data, which is said."""
+    from dataloader import from_factory, get, load
+
+    if not is_factory(args.dataset):
+        if args.download:
+            get(args.dataset, args.datapath)
+        return (
+            load(args.dataset, "train", datapath=args.datapath, raw=args.raw_data, limit=args.limit),
+            load(args.dataset, "test", datapath=args.datapath, raw=args.raw_data),
+        )
+    factory = Factory.parse("--dataset", args.dataset, args.dataset_args)
+    data = from_factory(factory, "train", limit=args.limit)
+    try:
+        return data, from_factory(factory, "test")
+    except BadInput as error:
+        print(f"note: no test data, so what is called test is measured on the training data ({error})")
+        return data, data
+
+
+def built(args: argparse.Namespace, model: "options.Model", data: "AnyData") -> "nn.Module":
+    """Raises BadUsage, BadInput."""
+    from lossatlas.data import Dataset
+    from models import build
+    from preparation import shape_of
+
+    if isinstance(model, Factory):
+        return build(model)
+    classes = args.classes or data.classes
+    if not classes and isinstance(data, Dataset) and not data.targets.is_floating_point():
+        classes = int(data.targets.max()) + 1
+    if not classes:
+        raise BadUsage("--classes is missing: the data do not say how many outputs the network has")
+    return build(model, shape_of(data), classes).requires_grad_(True)
 
 
 def check(args: argparse.Namespace, cuda: bool) -> None:

@@ -5,14 +5,18 @@ continued from a checkpoint is the run that was never interrupted.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lossatlas.data import LOSSES, Dataset
+from lossatlas.data import LOSSES, AnyData, Dataset, FixedBatches, Loss, Losses
+from lossatlas.data.structures import Structure, leaves, mapped
+from lossatlas.errors import BadUsage
+from lossatlas.evaluation.resident import of_inputs
 
 SCHEDULES = ("cosine", "step", "constant")
 
@@ -49,9 +53,10 @@ def initialize(net: nn.Module, seed: int) -> None:
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    moving = [p for p in net.parameters() if p.requires_grad]
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(net.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+        return torch.optim.Adam(moving, recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(moving, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -87,66 +92,121 @@ def augmented(inputs: Tensor, generator: torch.Generator, padding: int = 4) -> T
 
 def train(
     net: nn.Module,
-    data: Dataset,
+    data: AnyData,
     recipe: Recipe,
     on_step: Callable[[int, int, float], None] = lambda epoch, step, loss: None,
     on_epoch: Callable[[int, torch.optim.Optimizer], None] = lambda epoch, optimizer: None,
     on_start: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None,
     *,
+    loss: Loss | None = None,
+    channels_last: bool = True,
     start: int = 0,
     optimizer_state: dict | None = None,
 ) -> None:
-    """Train in place, from epoch `start` with the optimizer's state of then.
+    """Train in place, from epoch `start` with the optimizer's state of then; what needs no gradient stays as it is.
 
     `on_step` hears (epoch, step, batch loss) after every step, `on_epoch` the epochs done and the optimizer, `on_start` the
-    optimizer before the first step of all.
+    optimizer before the first step of all. loss: by default the one that the recipe names. channels_last: the order in
+    which images and filters lie, which is the faster one.
     """
-    net.to(memory_format=torch.channels_last).train().requires_grad_(True)  # type: ignore[call-overload]
-    device = next(net.parameters()).device
-    inputs = data.inputs.to(device)
-    targets = corrupted(data.targets, data.classes, recipe.label_corrupt_prob, recipe.seed).to(device)
+    if channels_last:
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.train()
+    device, loss = next(net.parameters()).device, loss or LOSSES[recipe.loss]
+    data = prepared(data, recipe, device)
     optimizer = make_optimizer(net, recipe)
     if optimizer_state is not None:
         optimizer.load_state_dict(optimizer_state)
     if start == 0:
         on_start(optimizer)
-    per_epoch = math.ceil(len(data) / recipe.batch_size)
+    per_epoch = len(data.contents) if isinstance(data, FixedBatches) else math.ceil(len(data) / recipe.batch_size)
     for epoch in range(start, recipe.epochs):
         generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
-        order = torch.randperm(len(data), generator=generator)
-        for step, index in enumerate(order.to(device).split(recipe.batch_size)):
+        for step, found in enumerate(shuffled(data, recipe.batch_size, generator)):
             for group in optimizer.param_groups:
                 group["lr"] = rate(recipe, epoch * per_epoch + step, recipe.epochs * per_epoch)
-            batch = augmented(inputs[index], generator) if recipe.augment else inputs[index]
-            on_step(epoch, step, training_step(net, batch, targets[index], optimizer, recipe))
+            batch = mapped(found, lambda tensor: tensor.to(device))
+            if recipe.augment:
+                batch = of_inputs(batch, lambda inputs: augmented(inputs, generator))  # noqa: B023
+            if channels_last:
+                batch = of_inputs(batch, in_channels_last)
+            on_step(epoch, step, training_step(net, batch, optimizer, recipe, loss))
         on_epoch(epoch + 1, optimizer)
 
 
+def prepared(data: AnyData, recipe: Recipe, device: torch.device) -> AnyData:
+    """What fits on the device there, with the labels of the recipe. Raises BadUsage where there are none."""
+    if recipe.label_corrupt_prob > 0:
+        if not isinstance(data, Dataset) or not is_pair(data.samples) or data.targets.is_floating_point():
+            raise BadUsage("--label_corrupt_prob: only labels of samples in memory can be replaced at random")
+        classes = data.classes or int(data.targets.max()) + 1
+        labels = corrupted(data.targets, classes, recipe.label_corrupt_prob, recipe.seed)
+        data = replace(data, samples=(data.inputs, labels))
+    if recipe.augment and not (is_pair(first := next(data.batches(1))) and first[0].dim() == 4):
+        raise BadUsage("--augment shifts and mirrors images, and these samples are no pairs of an image and a label")
+    if isinstance(data, Dataset):
+        data = replace(data, samples=mapped(data.samples, lambda tensor: tensor.to(device)))
+    return data
+
+
+def is_pair(samples: Structure) -> bool:
+    return isinstance(samples, list | tuple) and len(samples) == 2 and isinstance(samples[0], Tensor)
+
+
+def shuffled(data: AnyData, size: int, generator: torch.Generator) -> Iterator[Structure]:
+    """The batches of an epoch; those whose shapes differ stay together, and come in a random order."""
+    if isinstance(data, FixedBatches):
+        for k in torch.randperm(len(data.contents), generator=generator).tolist():
+            yield data.contents[k]
+        return
+    order = torch.randperm(len(data), generator=generator)
+    if isinstance(data, Dataset):
+        order = order.to(next(leaf for _, leaf in leaves(data.samples) if isinstance(leaf, Tensor)).device)
+    yield from data.stream(order.split(size))
+
+
+def in_channels_last(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+
+
 def training_step(
-    net: nn.Module, inputs: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer, recipe: Recipe
+    net: nn.Module, batch: Structure, optimizer: torch.optim.Optimizer, recipe: Recipe, loss: Loss
 ) -> float:
-    inputs = inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+    device = next(net.parameters()).device.type
 
-    def forward(x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
-            return net(x)
+    def forward(*arguments: Any, **named: Any) -> Any:
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.bfloat16):
+            return net(*arguments, **named)
 
-    loss = LOSSES[recipe.loss](forward, (inputs, targets)).per_sample.mean()
+    value = mean_of(loss(forward, batch))
     optimizer.zero_grad()
-    loss.backward()
+    value.backward()
     optimizer.step()
-    return loss.item()
+    return value.item()
+
+
+def mean_of(losses: Losses) -> Tensor:
+    """The mean over a batch, with weights and the term of the parameters."""
+    weights = losses.weights
+    mean = losses.per_sample.mean() if weights is None else (weights * losses.per_sample).sum() / weights.sum()
+    return mean if losses.penalty is None else mean + losses.penalty
 
 
 @torch.inference_mode()
-def measure(net: nn.Module, data: Dataset, loss: str = "crossentropy", batch_size: int = 128) -> tuple[float, float]:
-    """Mean loss and accuracy in percent, in eval mode; the mode is put back afterwards."""
+def measure(
+    net: nn.Module, data: AnyData, loss: str | Loss = "crossentropy", batch_size: int = 128
+) -> tuple[float, float]:
+    """Mean loss and accuracy in percent (NaN where there is none), in eval mode; the mode is put back afterwards."""
     mode, device = net.training, next(net.parameters()).device
+    loss = LOSSES[loss] if isinstance(loss, str) else loss
     net.eval()
-    total = right = 0.0
-    for inputs, targets in data.batches(batch_size):
-        found = LOSSES[loss](net, (inputs.clone().to(device), targets.to(device)))  # it may overwrite its input
-        total += found.per_sample.sum().item()
-        right += found.metrics["accuracy"].sum().item()
+    total = weight = right = penalty = 0.0
+    for batch in data.batches(batch_size):
+        found = loss(net, mapped(batch, lambda tensor: tensor.clone().to(device)))  # it may overwrite its input
+        weights = torch.ones_like(found.per_sample) if found.weights is None else found.weights
+        weight += weights.sum().item()
+        total += (weights * found.per_sample).sum().item()
+        right += (weights * found.metrics["accuracy"]).sum().item() if "accuracy" in found.metrics else math.nan
+        penalty = 0.0 if found.penalty is None else float(found.penalty)
     net.train(mode)
-    return total / len(data), 100 * right / len(data)
+    return total / weight + penalty, 100 * right / weight

@@ -33,7 +33,7 @@ def main(out: str = "own.h5", steps: int = 200, cells: int = 21) -> None:
 
     # The ends of the Hessian's spectrum, each with its residual, and the trace with its standard error.
     found = lossatlas.spectrum(net, loader, top=3, bottom=1, trace_error=0.05, probes=1)
-    print("eigenvalues:", found.eigenvalues, "+-", found.pairs.residuals)
+    print("eigenvalues:", found.eigenvalues, "+-", found.residuals)
     print("trace:", found.trace.value, "+-", found.trace.error)
 
 

@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossatlas.atlas import Curvature, Landscape, Trajectory, eigenvalues, read, spectrum, surface, trajectory
+    from lossatlas.atlas import eigenvalues, read, spectrum, surface, trajectory
     from lossatlas.data import Losses
+    from lossatlas.results import Curvature, Landscape, Trajectory
 
 __version__ = "0.2.0.dev0"
 

@@ -190,7 +190,12 @@ def test_networks_and_data_of_every_kind(name):
     assert operator.fields["min_eig"][0] == pytest.approx(exact[0], rel=1e-4, abs=1e-5 * exact[-1])
 
 
-def dense(net, mean):
+def dense(net, mean) -> np.ndarray:
+    """Eigenvalues of the Hessian, from the smallest on."""
+    return np.linalg.eigvalsh(dense_matrix(net, mean))
+
+
+def dense_matrix(net, mean):
     """Eigenvalues of the explicit Hessian in float64, by second differences of exact gradients."""
     net = copy.deepcopy(net).double().eval().requires_grad_(True)
     own = list(net.parameters())
@@ -212,7 +217,7 @@ def dense(net, mean):
             flat[k] += 1e-5
             rows.append((sides[0] - sides[1]) / 2e-5)
     matrix = torch.stack(rows)
-    return torch.linalg.eigvalsh((matrix + matrix.T) / 2).numpy()
+    return ((matrix + matrix.T) / 2).numpy()
 
 
 def test_a_spectrum_is_that_of_the_dense_hessian():
@@ -224,6 +229,74 @@ def test_a_spectrum_is_that_of_the_dense_hessian():
     assert abs(found.trace.value - exact.sum()) <= 4 * found.trace.error + 1e-9
     positive = np.maximum(exact, 0)
     assert found.dimension.low - 1e-3 <= (positive / (positive + 5e-4)).sum() <= found.dimension.high + 1e-3
+
+
+def test_all_parts_of_a_spectrum_and_a_file_that_is_continued(tmp_path):
+    net, file = seeded(Mlp), tmp_path / "s.h5"
+    wanted = {"top": 3, "layers": True, "activations": [], "activation_error": 0.3, "trace_error": 0.05, "file": file}
+    found = lossatlas.spectrum(net, (X, Y), **wanted, progress=False)
+    matrix, offset = dense_matrix(net, lambda net: F.cross_entropy(net(X.double()), Y)), 0
+    for k, layer in enumerate(found.findings.about["layers"]):
+        size = sum(p.numel() for name, p in net.named_parameters() if name.startswith(layer + "."))
+        block = matrix[offset : offset + size, offset : offset + size]
+        offset += size
+        assert found.findings.arrays["layers/max_eig"][k] == pytest.approx(np.linalg.eigvalsh(block)[-1], rel=2e-3)
+        assert abs(found.trace.blocks[k] - np.trace(block)) <= 4 * found.trace.block_errors[k] + 1e-6
+    vector = torch.cat([value.flatten() for value in found.vector(0).values()]).double().numpy()
+    np.testing.assert_allclose(matrix @ vector, found.eigenvalues[0] * vector, atol=2e-3 * found.eigenvalues[0])
+    assert found.bounds[1] >= found.eigenvalues[0] * 0.999
+    assert "with respect to activations" in found.table()
+    again = lossatlas.spectrum(net, (X, Y), **wanted, progress=False)  # nothing is computed, the same is there
+    np.testing.assert_array_equal(found.findings.arrays["trace"], again.findings.arrays["trace"])
+    more = lossatlas.spectrum(net, (X, Y), **{**wanted, "top": 6}, progress=False)
+    assert len(more.eigenvalues) == 7
+    np.testing.assert_array_equal(found.trace.value, more.trace.value)
+    with pytest.raises(BadInput, match="loss = crossentropy, now it is mse"):
+        lossatlas.spectrum(net, (X, F.one_hot(Y).float()), **{**wanted, "top": 6}, loss="mse", progress=False)
+    for kind in ("density", "layers", "activations"):
+        assert more.plot(kind).axes
+    with pytest.raises(BadUsage, match="no figure of 'weights': there are density, layers, activations"):
+        more.plot("weights")
+
+
+def test_an_interrupted_spectrum_gives_its_finished_parts(tmp_path, monkeypatch):
+    from lossatlas.computing import spectra
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(spectra, "density", interrupted)
+    with pytest.warns(UserWarning, match="parts of the spectrum"):
+        found = lossatlas.spectrum(seeded(Mlp), (X, Y), top=2, file=tmp_path / "s.h5", progress=False)
+    assert len(found.eigenvalues) == 3
+    assert found.trace.value
+    assert found.density is None
+    assert found.dimension is None
+    assert "trace" in repr(found)
+    monkeypatch.undo()
+    assert lossatlas.spectrum(seeded(Mlp), (X, Y), top=2, file=tmp_path / "s.h5", progress=False).dimension.low > 0
+
+
+def test_only_what_is_selected_is_moved_and_differentiated():
+    net = seeded(Mlp)
+    last = [name for name, _ in net.named_parameters()][-2:]
+    chosen = rf"^{last[0].rpartition('.')[0]}\."
+    line = lossatlas.surface(net, (X, Y), x="-1:1:3", norm="unit", ignore="", only=[chosen], **QUIET)
+    moves = dict(zip(line.directions.extra["tensors"], line.directions.extra["lengths"][:, 1], strict=True))
+    assert [name.decode() for name, length in moves.items() if length] == last
+    assert np.sqrt(sum(length**2 for length in moves.values())) == pytest.approx(1, rel=1e-5)
+    count = sum(dict(net.named_parameters())[name].numel() for name in last)
+    matrix = dense_matrix(net, lambda net: F.cross_entropy(net(X.double()), Y))[-count:, -count:]
+    top = np.linalg.eigvalsh(matrix)[-1]
+    assert lossatlas.spectrum(net, (X, Y), top=1, only=[chosen], progress=False).eigenvalues[0] == pytest.approx(
+        top, rel=1e-3
+    )
+    map_of = lossatlas.eigenvalues(net, (X, Y), x=[0.0], only=[chosen], tolerance=1e-4, **QUIET)
+    assert map_of.fields["max_eig"][0] == pytest.approx(top, rel=1e-3)
+    others = lossatlas.eigenvalues(net, (X, Y), x=[0.0], without=["0"], precision="float64", **QUIET)
+    assert others.request["without"] == ["0"]
+    with pytest.raises(BadUsage, match="no tensor is left by 'only lora_'"):
+        lossatlas.surface(net, (X, Y), x="-1:1:3", only=["lora_"], **QUIET)
 
 
 def test_a_trajectory_lies_in_the_plane_that_it_spans():

@@ -240,3 +240,55 @@ def test_a_symbolic_link_stays_one(tmp_path):
     write_surface(tmp_path / "s.h5", make_surface())
     assert (tmp_path / "s.h5").is_symlink()
     assert read_surface(tmp_path / "real" / "s.h5").request == {"loss": "mse"}
+
+
+def done_surface(directions: Directions) -> Surface:
+    grid = Grid.parse("0:1:4")
+    request = {"loss": "mse", "directions": Directions(directions.x).sha256}
+    surface = Surface.empty(grid, {"train": 10}, ("accuracy",), plan={"batch_size": 3}, request=request)
+    return surface.with_cells(
+        range(4), np.array([[statistics_row([v] * 10, metrics=[5])] for v in (1.0, 2.0, np.nan, 0.0)])
+    )
+
+
+def test_check_says_what_is_right_and_what_is_not(tmp_path, capsys):
+    directions, file = make_directions(), tmp_path / "s.h5"
+    write_directions(tmp_path / "d.h5", directions)
+    write_surface(file, done_surface(directions), tmp_path / "d.h5")
+    assert main([str(file), "--check"]) == 0
+    said = capsys.readouterr().out
+    assert "the directions are those it was computed along" in said
+    assert "all 4 cells are done" in said
+    assert main([str(tmp_path / "d.h5"), "--check"]) == 0
+    write_surface(tmp_path / "part.h5", make_surface())
+    assert main([str(tmp_path / "part.h5"), "--check"]) == 4
+    assert "5 of 12 cells are done" in capsys.readouterr().err
+    write_directions(tmp_path / "d.h5", make_directions(1))
+    assert main([str(file), "--check"]) == 3
+    assert "was computed along directions with the sha256" in capsys.readouterr().err
+    (tmp_path / "d.h5").unlink()
+    assert main([str(file), "--check"]) == 3
+    assert "its directions cannot be read" in capsys.readouterr().err
+    surface = done_surface(directions)
+    surface.statistics["train"]["n"][2] = 11
+    write_surface(tmp_path / "odd.h5", surface, embed=directions)
+    assert main([str(tmp_path / "odd.h5"), "--check"]) == 3
+    assert "used 11 of 10 train samples" in capsys.readouterr().err
+
+
+def test_convert_makes_a_file_of_the_release_of_2018_one_of_this_version(tmp_path, capsys):
+    old, new = tmp_path / "old.h5", tmp_path / "new.h5"
+    with h5py.File(old, "w") as f:
+        f["xcoordinates"], f["ycoordinates"] = np.linspace(0, 1, 4), np.linspace(-1, 1, 3)
+        f["train_loss"] = np.arange(12.0).reshape(4, 3)  # stored as (nx, ny), filled as (ny, nx)
+        f["train_acc"] = np.full((4, 3), -1.0)
+    assert main([str(old), "--convert", str(new)]) == 0
+    with h5py.File(new) as f:
+        np.testing.assert_array_equal(f["train_loss"], np.arange(12.0).reshape(3, 4))
+        assert f["done"][()].all()
+        assert "sha256" in f.attrs
+    assert main([str(new), "--check"]) == 0
+    for file in (old, new):
+        assert main([str(file), "--convert", str(new)]) == 2
+    assert main([str(new), "--convert", str(tmp_path / "third.h5")]) == 2
+    assert "file of this program already" in capsys.readouterr().err

@@ -203,7 +203,6 @@ def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(models, "build", noisy)
     monkeypatch.setattr(preparation, "network_for", noisy)
-    monkeypatch.setattr(hessian_spectrum, "network_for", noisy)
     models.save_state(tmp_path / "noisy.safetensors", noisy())
     assert hessian_spectrum.main(command(tmp_path / "noisy.safetensors", tmp_path / "s.h5")) == 3
     assert "random" in capsys.readouterr().err

@@ -11,13 +11,27 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-PACKAGE = ["errors", "landscape", "space", "data", "evaluation", "hessian", "record", "computing", "figures", "atlas"]
+PACKAGE = [
+    "errors",
+    "landscape",
+    "space",
+    "data",
+    "evaluation",
+    "hessian",
+    "record",
+    "computing",
+    "figures",
+    "results",
+    "atlas",
+]
 PROGRAM = [
     {"scheduler", "dataset_files", "h5_util", "factories"},
     {"dataloader", "models", "training"},
     {"options"},
-    {"net_plotter"},
     {"preparation"},
+    {"net_plotter"},
+    {"setting"},
+    {"filling"},
     {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp"},
     {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "plot_trajectory", "train"},
 ]

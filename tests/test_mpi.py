@@ -158,7 +158,7 @@ def changed(folder: Path, change: str) -> Path:
     script.write_text(f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-import options, plot_surface
+import filling, options, plot_surface
 {change}
 options.leave(plot_surface.main(sys.argv[1:]))
 """)
@@ -215,7 +215,7 @@ def test_an_error_on_a_worker_ends_every_rank_with_its_code(tmp_path):
         """
 import os, time
 from lossatlas.errors import BadInput
-original = plot_surface.make_work
+original = filling.make_work
 def make_work(*args):
     work = original(*args)
     def slow(cells):
@@ -224,7 +224,7 @@ def make_work(*args):
             raise BadInput("this rank is broken")
         return work(cells)
     return slow
-plot_surface.make_work = make_work
+filling.make_work = make_work
 """,
     )
     command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", *GRID, "--mpi")
@@ -243,13 +243,13 @@ def test_a_worker_that_fails_after_the_last_block_is_heard(tmp_path):
         """
 import os, time
 from lossatlas.errors import BadInput
-original = plot_surface.make_work
+original = filling.make_work
 def make_work(*args):
     if os.environ["PMI_RANK"] == "2":
         time.sleep(4)
         raise BadInput("this rank is late and broken")
     return original(*args)
-plot_surface.make_work = make_work
+filling.make_work = make_work
 """,
     )
     command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", "--x=0:1:2", "--mpi")

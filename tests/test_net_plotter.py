@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import surface_command
+from conftest import explicit_hessian, surface_command
 
 import hessian_spectrum
+import net_plotter
 import plot_surface
+from dataloader import load
 from lossatlas.record import read_directions, read_surface
+from models import build, load_into, read_state
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +140,79 @@ def test_bad_input_is_one_line(tmp_path, perceptron, spectrum, capsys, more, cod
     message = capsys.readouterr().err
     assert line in message
     assert message.count("\n") == 1
+
+
+def moved(file: Path) -> dict[str, np.ndarray]:
+    """What a direction file moves of each tensor, by name: (axes,)."""
+    extra = read_directions(file).extra
+    return dict(zip([name.decode() for name in extra["tensors"]], extra["lengths"][:, 1:], strict=True))
+
+
+def test_only_what_is_selected_is_moved_and_the_rest_as_without(tmp_path, perceptron):
+    plane = ["--xnorm", "filter", "--ynorm", "unit", "--yignore", "biasbn", "--x=-1:1:3", "--y=-1:1:3"]
+    assert run(perceptron, tmp_path / "all.h5", *plane) == 0
+    assert run(perceptron, tmp_path / "some.h5", *plane, "--only", "^3", "weight", "--except", "5") == 0
+    every, some = (read_directions(tmp_path / f"{name}_d.h5") for name in ("all", "some"))
+    found = moved(tmp_path / "some_d.h5")
+    assert {name for name, (x, _) in found.items() if x} == {"1.weight", "3.weight", "3.bias"}
+    assert {name for name, (_, y) in found.items() if y} == {"1.weight", "3.weight"}
+    for k, (name, (x, _)) in enumerate(found.items()):
+        np.testing.assert_array_equal(some.x[k], every.x[k] if x else 0, err_msg=name)
+        assert np.linalg.norm(some.x[k]) == pytest.approx(x, rel=1e-5)
+    assert np.linalg.norm(flat(some.y)) == pytest.approx(1, rel=1e-5)  # the norm is that of what is moved
+    assert "only ^3 weight, except 5" in some.about["x"]
+
+
+def test_a_selected_eigenvector_is_one_of_the_block(tmp_path, perceptron, exact_block):
+    out = tmp_path / "e.h5"
+    assert run(perceptron, out, "--xdirection", "eigenvector", "--only", "^5", *FINE) == 0
+    assert read_surface(out).about["second_derivatives"]["xx"] == pytest.approx(exact_block[-1], rel=1e-4)
+    assert {name for name, x in moved(tmp_path / "e_d.h5").items() if x} == {"5.weight", "5.bias"}
+    out = tmp_path / "g.h5"
+    assert run(perceptron, out, "--xdirection", "gradient", "--except", "^5", *FINE) == 0
+    assert {name for name, x in moved(tmp_path / "g_d.h5").items() if not x} == {"5.weight", "5.bias"}
+    assert np.linalg.norm(flat(read_directions(tmp_path / "g_d.h5").x)) == pytest.approx(1, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def exact_block(perceptron) -> np.ndarray:
+    """The eigenvalues of the last layer's block of the Hessian over 40 samples."""
+    own, data = build("mlp", (1, 28, 28)), load("fashion_mnist_mini", limit=40)
+    load_into(own, read_state(perceptron), str(perceptron))
+    return np.linalg.eigvalsh(explicit_hessian(own.eval(), data, ["5.weight", "5.bias"]))
+
+
+def test_a_selection_that_leaves_nothing_is_said(tmp_path, perceptron, capsys):
+    assert run(perceptron, tmp_path / "n.h5", "--only", "lora_") == 2
+    assert "no tensor is left by 'only lora_': there are 1.weight" in capsys.readouterr().err
+
+
+def test_another_selection_gets_another_file_and_is_not_continued(tmp_path, perceptron, capsys):
+    assert run(perceptron, tmp_path / "s.h5", "--x=-1:1:3", "--only", "^5") == 0
+    other = ["--dir_file", str(tmp_path / "other.h5"), "--only", "^3"]
+    assert run(perceptron, tmp_path / "s.h5", "--x=-1:1:3", *other) == 3
+    assert "was made with directions" in capsys.readouterr().err
+
+
+def test_the_command_makes_and_describes_direction_files(tmp_path, perceptron, capsys):
+    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(perceptron),
+            "--xnorm", "filter", "--xignore", "biasbn", "--ydirection", "gradient"]  # fmt: skip
+    made = tmp_path / "d.h5"
+    assert net_plotter.main([*line, "--dir_file", str(made)]) == 0
+    said = capsys.readouterr().out
+    assert f"wrote {made}" in said
+    assert run(perceptron, tmp_path / "s.h5", "--x=-1:1:3", "--y=-1:1:3", "--xnorm", "filter", "--xignore", "biasbn",
+               "--ydirection", "gradient", "--dir_file", str(made)) == 0  # fmt: skip
+    assert read_surface(tmp_path / "s.h5").request["directions"] == read_directions(made).sha256
+    capsys.readouterr()
+    assert net_plotter.main([*line, "--dir_file", str(made)]) == 0
+    assert "holds them already" in capsys.readouterr().out
+    assert net_plotter.main([*line, "--seed", "5", "--dir_file", str(made)]) == 3
+    assert "was made with x = random" in capsys.readouterr().err
+    for file in (made, tmp_path / "s.h5"):
+        assert net_plotter.main([str(file)]) == 0
+        said = capsys.readouterr().out
+        biases = [row.split() for row in said.splitlines() if row.startswith("1.bias")]
+        assert biases[0][2:4] == ["not", "moved"]
+        assert "cosine between them" in said
+    assert net_plotter.main([str(tmp_path / "none.h5")]) == 3

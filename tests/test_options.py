@@ -12,7 +12,7 @@ import plot_2D
 import plot_hessian_eigen
 import plot_surface
 import plot_trajectory
-from options import data_choice, direction_choice, direction_name, networks, surface_name
+from options import data_choice, direction_choice, direction_name, grid_task, networks, surface_name
 
 MODEL = "--model resnet56 --dataset cifar10 --model_file cifar10/trained_nets/resnet56_sgd/model_300.t7"
 SURFACE = [
@@ -129,6 +129,6 @@ def test_a_pattern_that_is_no_regular_expression_is_a_wrong_usage(capsys, text):
 ])  # fmt: skip
 def test_file_names_of_the_original(line, expected):
     args = plot_surface.parser().parse_args(shlex.split(line))
-    dir_file = direction_name(networks(args), direction_choice(args))
-    found = surface_name(dir_file, args, data_choice(args))
+    task = grid_task(args, ["plot_surface.py"])
+    found = surface_name(direction_name(task.networks, task.directions), task)
     assert str(found) == "cifar10/trained_nets/resnet56_sgd/" + expected

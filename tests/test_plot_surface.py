@@ -30,12 +30,14 @@ def net(tmp_path) -> Path:
     return write_checkpoint(tmp_path / "net.safetensors", "mlp")
 
 
-def test_values_against_a_loop_over_the_written_directions(tmp_path, net):
-    assert run(net, tmp_path / "s.h5", *GRID) == 0
+@pytest.mark.parametrize("name", ["mlp", "resnet20"])  # the second has statistics, which nothing may touch
+def test_values_against_a_loop_over_the_written_directions(tmp_path, name):
+    net = write_checkpoint(tmp_path / "net.safetensors", name)
+    assert run(net, tmp_path / "s.h5", *GRID, model=name) == 0
     surface, directions = read_surface(tmp_path / "s.h5"), read_directions(tmp_path / "s.h5")
     from dataloader import load
 
-    data, model = load("fashion_mnist_mini", limit=40), load_network("mlp", net, (1, 28, 28)).double()
+    data, model = load("fashion_mnist_mini", limit=40), load_network(name, net, (1, 28, 28)).double()
     origin = [p.clone() for p in model.parameters()]
     for j, b in enumerate(surface.grid.y):
         for i, a in enumerate(surface.grid.x):
@@ -56,7 +58,7 @@ def test_names_are_those_of_the_original(tmp_path, net):
 
 def test_a_finished_surface_is_not_computed_again(tmp_path, net, capsys, monkeypatch):
     assert run(net, tmp_path / "s.h5", *GRID) == 0
-    monkeypatch.setattr(plot_surface, "scene_of", None)  # nothing may be evaluated
+    monkeypatch.setattr("filling.ready", None)  # nothing may be evaluated
     before = (tmp_path / "s.h5").read_bytes()
     assert run(net, tmp_path / "s.h5", *GRID) == 0
     assert "12 of 12 cells done" in capsys.readouterr().out

@@ -3,9 +3,13 @@ import json
 import pytest
 import torch
 
+import plot_trajectory
 import train
+from lossatlas.data import Dataset, FixedBatches, Streamed
+from lossatlas.errors import BadUsage
 from models import build, load_network, read_state
 from training import Recipe, augmented, corrupted, initialize, measure, rate
+from training import train as fit
 
 
 def test_a_run_can_be_repeated_and_learns(tmp_path):
@@ -146,3 +150,87 @@ def test_out_may_be_a_torch_file(tmp_path):
     one, other = (read_state(tmp_path / name) for name in ("a.t7", "a.safetensors"))
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert train.main(["--model", "mlp", "--limit", "100", "--epochs", "1", "--out", str(tmp_path / "a.onnx")]) == 2
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Spiral(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.frozen = nn.Linear(2, 8).requires_grad_(False)
+        self.head = nn.Sequential(nn.Linear(8, width), nn.Tanh(), nn.BatchNorm1d(width), nn.Linear(width, 2))
+
+    def forward(self, point=None, label=None):
+        return self.head(self.frozen(point))
+
+def net(width=16):
+    return Spiral(width)
+
+def data(split):
+    generator = torch.Generator().manual_seed(0 if split == "train" else 1)
+    x = torch.randn(300, 2, generator=generator)
+    return {"point": x, "labels": (x[:, 0] * x[:, 1] > 0).long()}
+
+def loss(model, batch):
+    per_sample = nn.functional.cross_entropy(model(point=batch["point"]), batch["labels"], reduction="none")
+    return per_sample
+"""
+
+
+def test_a_network_of_ones_own_is_trained_and_its_path_drawn(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OWN)
+    own = ["--model", f"{tmp_path}/own.py:net", "--model_args", "width=12"]
+    line = [*own, "--dataset", f"{tmp_path}/own.py:data", "--loss_name", f"{tmp_path}/own.py:loss", "--lr", "0.1",
+            "--warmup", "0", "--save_epoch", "1", "--save", str(tmp_path), "--threads", "1", "--batch_size", "32"]  # fmt: skip
+    assert train.main([*line, "--epochs", "6"]) == 0
+    said = capsys.readouterr().out
+    first, last = (float(row.split("test loss ")[1].split(",")[0]) for row in said.splitlines() if "epoch 1/" in row
+                   or "epoch 6/" in row)  # fmt: skip
+    assert last < 0.8 * first
+    folder = next(tmp_path.glob("own_net_sgd_*_loss=loss_noaug"))
+    states = [read_state(folder / f"model_{k}.t7") for k in (0, 6)]
+    assert torch.equal(*(state["frozen.weight"] for state in states))
+    assert not torch.equal(*(state["head.0.weight"] for state in states))
+    more = [*line, "--epochs", "6", "--resume"]
+    assert train.main(more) == 0
+    assert "continuing after epoch 6" in capsys.readouterr().out
+    (tmp_path / "own.py").write_text(OWN + "\n# changed\n")
+    assert train.main(more) == 3
+    assert "was trained with model_code" in capsys.readouterr().err
+    assert plot_trajectory.main([*own, "--model_folder", str(folder), "--max_epoch", "6", "--except", "frozen"]) == 0
+    assert (folder / "PCA_weights_except_frozen_save_epoch=1" / "directions.h5").exists()
+
+
+def test_training_on_samples_that_are_read_and_on_batches_that_differ():
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    y = (x.sum(1) > 0).long()
+    rows = [(x[k], y[k]) for k in range(60)]
+    held = Dataset("it", "train", (x, y), 2)
+    streamed = Streamed("it", "train", rows, 2)
+    batches = FixedBatches("it", "train", [(x[:20], y[:20]), (x[20:], y[20:])], 2)
+    nets = []
+    for data in (held, streamed, batches):
+        torch.manual_seed(0)
+        net = torch.nn.Linear(3, 2)
+        before = measure(net, data)[0]
+        fit(net, data, Recipe(5, batch_size=16, lr=0.1, warmup=0), channels_last=False)
+        nets.append(net)
+        assert measure(net, data)[0] < 0.7 * before
+    assert torch.equal(nets[0].weight, nets[1].weight)
+    for recipe in (Recipe(1, augment=True), Recipe(1, label_corrupt_prob=0.5)):
+        with pytest.raises(BadUsage, match="--augment" if recipe.augment else "--label_corrupt_prob"):
+            fit(net, streamed, recipe)
+
+
+def test_without_test_data_the_training_data_are_measured_and_it_is_said(tmp_path, capsys):
+    code = OWN.replace("def data(split):", "def data(split='train', seed=0):")
+    (tmp_path / "own.py").write_text(code.replace("    x = torch", "    assert split == 'train', split\n    x = torch"))
+    line = ["--model", f"{tmp_path}/own.py:net", "--dataset", f"{tmp_path}/own.py:data", "--loss_name",
+            f"{tmp_path}/own.py:loss", "--epochs", "1", "--out", str(tmp_path / "n.t7"), "--threads", "1"]  # fmt: skip
+    assert train.main(line) == 0
+    assert "no test data, so what is called test is measured on the training data" in capsys.readouterr().out
+    about = json.loads((tmp_path / "n.json").read_text())
+    assert about["train_loss"] == pytest.approx(about["test_loss"])
+    assert about["train_acc"] is None

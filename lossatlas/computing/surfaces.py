@@ -1,61 +1,92 @@
 """The losses of a grid: what decides their digits, measured once, and the work of a block of cells."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from lossatlas.data.dataset import AnyData, Dataset
+from lossatlas.computing.scene import Scene
+from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
+from lossatlas.data.streamed import AnyData
+from lossatlas.data.structures import mapped
 from lossatlas.errors import BadUsage
-from lossatlas.evaluation.evaluator import Evaluator
+from lossatlas.evaluation.evaluator import Evaluator, choose_path
+from lossatlas.evaluation.lanes import still
+from lossatlas.evaluation.resident import Flowing, sample_of
 from lossatlas.evaluation.tuning import lanes_of, tune
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
-from lossatlas.space.planes import Plane
 
+FEW = 8  # samples on which the way to compute is chosen
 CHECKED_SAMPLES = 256  # on which a reduced precision is compared with float32
+MOST_IN_A_PASS, READING = (
+    32,
+    4,
+)  # points of a pass over data that are read; computing takes so many times as long as reading
 SHORTEST_BLOCK = 0.02  # seconds; cells that take less are sent out together
 EXACT = ("float32", "float64")  # precisions whose error is not worth a measurement
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A network, a plane through its parameters, data by split, a loss, and the device that computes."""
-
-    net: nn.Module
-    plane: Plane
-    data: Mapping[str, AnyData]
-    loss: Loss
-    device: str | torch.device = "cpu"
-
-    def evaluator(self, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
-        """What computes as a plan says. Raises BadUsage where the device cannot."""
-        try:
-            return Evaluator(
-                self.net, self.plane, self.data, self.loss, batch_size=plan["batch_size"], device=self.device,
-                precision=plan["precision"], folded=plan["path"] == "folded",
-                points_per_call=plan.get("points_per_call", 1) or 1, lanes=plan.get("lanes", 1) or 1, tolerance=tolerance,
-            )  # fmt: skip
-        except torch.cuda.OutOfMemoryError as error:
+def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
+    """What computes as a plan says. Raises BadUsage where the device cannot."""
+    try:
+        return Evaluator(
+            scene.net,
+            scene.plane,
+            scene.data,
+            scene.loss,
+            batch_size=plan["batch_size"],
+            device=scene.device,
+            precision=plan["precision"],
+            folded=plan["path"] == "folded",
+            points_per_call=plan.get("points_per_call", 1) or 1,
+            lanes=plan.get("lanes", 1) or 1,
+            tolerance=tolerance,
+        )
+    except torch.cuda.OutOfMemoryError as error:
+        raise BadUsage(
+            f"the data and the directions do not fit into the memory of {scene.device}: use fewer samples (--limit)"
+        ) from error
+    except RuntimeError as error:
+        if plan["precision"] in ("bfloat16", "float16"):
             raise BadUsage(
-                f"the data and the directions do not fit into the memory of {self.device}: use fewer samples (--limit)"
+                f"--precision {plan['precision']}: this network does not compute in it on {scene.device}: "
+                f"{str(error).splitlines()[0][:150]}"
             ) from error
-        except RuntimeError as error:
-            if plan["precision"] in ("bfloat16", "float16"):
-                raise BadUsage(f"--precision {plan['precision']}: this network does not compute in it on {self.device}: "
-                               f"{str(error).splitlines()[0][:150]}") from error  # fmt: skip
-            raise
+        raise
 
 
-def new_plan(device: str, precision: str, folded: bool, batch_size: int = 0) -> dict[str, Any]:
-    """What decides the last digits of a new surface; what is 0 is still to be measured."""
-    return {
-        "device": device,
+def begun(
+    net: nn.Module,
+    data: Mapping[str, AnyData],
+    loss: Loss,
+    grid: Grid,
+    *,
+    device: str | torch.device = "cpu",
+    tolerance: Tolerance,
+    precision: str = "float32",
+    batch_size: int = 0,
+    request: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> Surface:
+    """A surface of which nothing is computed yet; what is 0 in its plan is measured by `ready`.
+
+    Raises BadUsage where a tolerance asks for standard errors that cannot be known.
+    """
+    own = next(net.parameters()).device
+    few = mapped(next(next(iter(data.values())).batches(FEW)), lambda tensor: tensor.to(own))
+    net = still(net)
+    found = loss(net, sample_of(few))
+    if not tolerance.exact:
+        refuse_tolerance(data, found.spread)
+    folded, why_not = choose_path(net, loss, few)
+    plan = {
+        "device": torch.device(device).type,
         "precision": precision,
         "path": "folded" if folded else "unfolded",
         "batch_size": batch_size,
@@ -63,19 +94,20 @@ def new_plan(device: str, precision: str, folded: bool, batch_size: int = 0) -> 
         "lanes": 0,
         "order": "of the file; with a tolerance a random one",
     }
+    populations = {split: len(samples) for split, samples in data.items()}
+    about = {**about, "why_not_folded": why_not}
+    return Surface.empty(grid, populations, tuple(found.metrics), plan=plan, request=request, about=about)
 
 
-def tuned(
-    scene: Scene, surface: Surface, tolerance: Tolerance, cells: int, batch_size: int = 0
-) -> tuple[Surface, Evaluator]:
+def ready(scene: Scene, surface: Surface, tolerance: Tolerance, cells: int) -> tuple[Surface, Evaluator]:
     """The evaluator for a surface; a new plan is completed by measurements, and what a reduced precision changes is measured.
 
-    cells: how many are to be computed. batch_size: where it is given, nothing else is measured.
+    cells: how many are to be computed. Where the plan has a batch size, nothing else is measured.
     """
-    evaluator = scene.evaluator(surface.plan, tolerance)
+    evaluator = evaluator_of(scene, surface.plan, tolerance)
     plan, about = dict(surface.plan), dict(surface.about)
     if plan["points_per_call"] == 0:
-        if batch_size:
+        if plan["batch_size"]:
             evaluator.lanes = lanes_of(evaluator)
         else:
             many = plan["precision"] in ("float32", "float64", "tf32")
@@ -86,6 +118,8 @@ def tuned(
             plan[name] = getattr(evaluator, name)
         if plan["precision"] not in EXACT:
             about["precision_error"] = precision_error(scene, surface.grid, plan)
+        if evaluator.flowing:
+            about["points_per_pass"] = points_per_pass(evaluator, about.get("seconds_per_cell"))
     return replace(surface, plan=plan, about=about), evaluator
 
 
@@ -94,7 +128,7 @@ def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:
     if not spread:
         raise BadUsage("a tolerance needs the loss of each sample, and this loss gives the mean of a batch alone")
     for split, d in splits.items():
-        if not isinstance(d, Dataset):
+        if isinstance(d, FixedBatches):
             raise BadUsage(
                 f"a tolerance draws single samples, and the {split} data come in batches whose shapes differ"
             )
@@ -105,14 +139,28 @@ def cells_per_block(surface: Surface, cells: int, ranks: int = 1) -> int:
     company, seconds = surface.plan["points_per_call"], surface.about.get("seconds_per_cell", SHORTEST_BLOCK)
     wanted = min(SHORTEST_BLOCK / seconds, cells / (8 * ranks))
     company = company or 1  # 0 where nothing was left to measure it for
-    return max(1, int(wanted / company)) * company
+    passing = min(surface.about.get("points_per_pass", 1), -(-cells // (2 * ranks)))
+    return max(1, int(max(wanted, passing) / company)) * company
+
+
+def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int:
+    """At how many points a batch that is read should be evaluated, so that reading is a small part of the time."""
+    flowing = [samples for samples in evaluator.data.values() if isinstance(samples, Flowing)]
+    if all(samples.all_fit for samples in flowing):
+        return 1  # they are read once, and kept
+    if seconds_per_cell is None:
+        return MOST_IN_A_PASS // 4
+    reading = max(samples.seconds_per_sample for samples in flowing) * sum(len(samples) for samples in flowing)
+    return max(1, min(MOST_IN_A_PASS, int(np.ceil(READING * reading / max(seconds_per_cell, 1e-9)))))
 
 
 def precision_error(scene: Scene, grid: Grid, plan: Mapping[str, Any]) -> dict[str, Any]:
     """What a reduced precision changes, against float32 on a few samples at the middle, on the way out, in a corner."""
     few = replace(scene, data={split: d.first(CHECKED_SAMPLES) for split, d in scene.data.items()})
     one = {**plan, "points_per_call": 1, "lanes": 1}
-    exact, reduced = (few.evaluator({**one, "precision": precision}) for precision in ("float32", plan["precision"]))
+    exact, reduced = (
+        evaluator_of(few, {**one, "precision": precision}) for precision in ("float32", plan["precision"])
+    )
     x, y = grid.x, np.zeros(1) if grid.y is None else grid.y
     points = [(float(x[i]), float(y[min(i * len(y) // len(x), len(y) - 1)])) for i in (len(x) // 2, len(x) // 4, 0)]
     sizes = {split: len(d) for split, d in few.data.items()}
@@ -148,7 +196,7 @@ def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]],
                     raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
                 note = f"out of memory on {evaluator.device}: batch size {evaluator.batch_size // 2} from cell {cells[0]} on"
                 evaluator.batch_size //= 2
-                evaluator.forget_graphs()
+                evaluator.forget()
                 torch.cuda.empty_cache()
 
     return work

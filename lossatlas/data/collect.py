@@ -1,4 +1,4 @@
-"""Data in memory from what people have: tensors, torch data sets, loaders, any iterable of batches.
+"""Data from what people have: tensors, torch data sets, loaders, any iterable of batches.
 
     data = as_dataset(loader)
 
@@ -14,38 +14,71 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from lossatlas.data.dataset import AnyData, Dataset, FixedBatches
+from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of
+from lossatlas.data.memory import budget, in_words
+from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, equal, is_column, joined, lengths, mapped
 from lossatlas.errors import BadInput
 
 BATCH = 256  # samples that are read at once from a data set without a loader
 TRIED = 3  # samples that are read twice
+CURE = (
+    "give a torch Dataset with a length and items by number, or a DataLoader of one; then samples are read when needed"
+)
 
 
-def as_dataset(data: Any, *, name: str = "", split: str = "train", classes: int = 0) -> AnyData:
-    """Every sample in memory, in a fixed order.
+def as_dataset(
+    data: Any, *, name: str = "", split: str = "train", classes: int = 0, stream: bool | None = None
+) -> AnyData:
+    """Every sample in a fixed order, in memory or read when it is needed.
 
     data: (inputs, targets) or another structure of tensors with the samples along the first axis; a torch `Dataset`; a
-    `DataLoader`; any iterable of batches. Batches whose shapes differ stay as they are. Raises BadInput for what is
-    random, empty, or none of these.
+    `DataLoader`; any iterable of batches. Batches whose shapes differ stay as they are. stream: whether to read the samples
+    of a data set, or of a loader of one, when they are needed; by default where they would take more than `memory.budget`.
+    What is in memory anyway stays there. Raises BadInput for what is random, empty, or none of these, and where it should
+    be streamed and cannot.
     """
-    if isinstance(data, Dataset | FixedBatches):
+    if isinstance(data, Dataset | FixedBatches | Streamed):
         return data
     name = name or type(data).__name__
     if type(data) is TensorDataset:
         return Dataset(name, split, tuple(data.tensors), classes)
     if isinstance(data, DataLoader):
-        return from_batches(in_order(data, name), name, split, classes)
-    if isinstance(data, TorchDataset):
-        if isinstance(data, IterableDataset):
-            return from_batches(DataLoader(data, batch_size=BATCH), name, split, classes)
+        data = in_order(data, name)
+        source = data.dataset
+        if type(source) is TensorDataset:
+            return from_batches(data, name, split, classes, None)
+        by_number = has_length(source) and data.batch_size is not None and isinstance(data.sampler, SequentialSampler)
+        if not by_number:
+            return from_batches(data, name, split, classes, stream)
+        streamed = Streamed(name, split, source, classes, data.collate_fn, data.num_workers)
+        return streamed if is_better_streamed(streamed, stream) else from_batches(data, name, split, classes, None)
+    if isinstance(data, TorchDataset) and not isinstance(data, IterableDataset):
         check_samples(data, name)
-        return from_batches(DataLoader(data, batch_size=BATCH), name, split, classes)
+        if has_length(data):
+            streamed = Streamed(name, split, data, classes)
+            if is_better_streamed(streamed, stream):
+                return streamed
+        return from_batches(DataLoader(data, batch_size=BATCH), name, split, classes, None)
+    if isinstance(data, TorchDataset):
+        return from_batches(DataLoader(data, batch_size=BATCH), name, split, classes, stream)
     if is_structure(data):
         return Dataset(name, split, mapped(data, Tensor.detach), classes)
     if isinstance(data, Iterable):
-        return from_batches(data, name, split, classes)
+        return from_batches(data, name, split, classes, stream)
     raise BadInput(f"data have to be tensors, a torch Dataset, a DataLoader or an iterable of batches, not {name}")
+
+
+def has_length(dataset: Any) -> bool:
+    try:
+        return len(dataset) > 0
+    except TypeError:
+        return False
+
+
+def is_better_streamed(data: Streamed, asked: bool | None) -> bool:
+    """Whether to read samples when they are needed: as it is asked for, otherwise if they take too much memory."""
+    return data.sample_bytes * len(data) > budget() if asked is None else asked
 
 
 def is_structure(data: Any) -> bool:
@@ -91,8 +124,15 @@ def wrapped(sample: Any) -> Structure:
     return sample if isinstance(sample, list | tuple | Mapping) else [sample]
 
 
-def from_batches(batches: Iterable[Any], name: str, split: str, classes: int) -> AnyData:
-    kept = [mapped(batch, lambda tensor: tensor.detach().cpu()) for batch in batches]
+def from_batches(batches: Iterable[Any], name: str, split: str, classes: int, stream: bool | None) -> AnyData:
+    kept, size, most = [], 0, budget()
+    if stream:
+        raise BadInput(f"the {name} has no samples by number, so it cannot be read in parts: {CURE}")
+    for batch in batches:
+        kept.append(mapped(batch, lambda tensor: tensor.detach().cpu()))
+        size += bytes_of(kept[-1])
+        if size > most:
+            raise BadInput(f"the {name} takes more than the {in_words(most)} of memory that data may take here: {CURE}")
     if not kept:
         raise BadInput(f"the {name} gives no batch: it is empty, or has been iterated over before")
     check_first(batches, kept[0], name)

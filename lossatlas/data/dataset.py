@@ -5,16 +5,19 @@ data = FixedBatches("texts", "train", batches)                     # of shapes t
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lossatlas.data.structures import Structure, leaves, lengths, part
 from lossatlas.errors import BadInput
+
+SKETCHED = 64  # samples that stand for all of them
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,19 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 of everything in it, as it is evaluated."""
         return digest_of(self.samples, self.classes)
+
+    @cached_property
+    def sketch(self) -> str:
+        """As that of the same samples when they are not in memory, see `Streamed.sketch`."""
+        return sketch_of(self.read(spread_numbers(len(self))), len(self), self.classes)
+
+    def read(self, index: Any) -> Structure:
+        """The samples at `index` (a slice, or integers)."""
+        return part(self.samples, index if isinstance(index, slice) else torch.as_tensor(index))
+
+    def stream(self, indices: Iterable[Any]) -> Iterator[Structure]:
+        """The batches at these indices, one after the other."""
+        return map(self.read, indices)
 
     def take(self, index: Any) -> "Dataset":
         """The samples at `index` (a slice or an integer tensor), in that order."""
@@ -107,6 +123,10 @@ class FixedBatches:
         digests = [digest_of(batch, self.classes) for batch in self.contents]
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
+    @property
+    def sketch(self) -> str:
+        return self.digest
+
     def first(self, count: int) -> "FixedBatches":
         """Batches with `count` samples, or somewhat more."""
         number = sum(edge < count for edge in self.edges[:-1])
@@ -127,7 +147,17 @@ class FixedBatches:
         yield from self.contents
 
 
-AnyData = Dataset | FixedBatches
+def sketch_of(samples: Structure, count: int, classes: int) -> str:
+    return hashlib.sha256(f"{count} {digest_of(samples, classes)}".encode()).hexdigest()
+
+
+def spread_numbers(count: int) -> list[int]:
+    """The samples of a sketch: some of `count`, spread evenly."""
+    return sorted({k * (count - 1) // max(1, SKETCHED - 1) for k in range(SKETCHED)})
+
+
+def bytes_of(samples: Structure) -> int:
+    return sum(leaf.numel() * leaf.element_size() for _, leaf in leaves(samples) if isinstance(leaf, Tensor))
 
 
 def digest_of(samples: Structure, classes: int) -> str:

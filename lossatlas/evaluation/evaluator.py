@@ -3,33 +3,33 @@
     evaluator = Evaluator(net, Affine(origin, dx, dy), {"train": data}, LOSSES["crossentropy"])
     rows = evaluator([(0.0, 0.0), (0.1, 0.2)])       # (points, splits, statistics), float64
 
-Data, origin and directions stay on the device; a point costs one step over the parameters and the forward passes,
-without a synchronization per batch. What the network returns is turned into float64 before the loss is computed.
+Data (where they fit), origin and directions stay on the device; a point costs one step over the parameters and the forward
+passes, without a synchronization per batch. Samples that are read when they are needed are read once for all points of a
+call. What the network returns is turned into float64 before the loss is computed.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
-from lossatlas.data.dataset import AnyData
-from lossatlas.data.losses import Batch, Loss, Losses, output_of
+from lossatlas.data.losses import Batch, Loss, output_of
+from lossatlas.data.streamed import AnyData
+from lossatlas.data.structures import Structure
 from lossatlas.evaluation.folding import Folded, NotFoldable
-from lossatlas.evaluation.graphs import Graphs
-from lossatlas.evaluation.lanes import Lanes, copied, replicas
+from lossatlas.evaluation.graphs import MOST_GRAPHS, Captured
+from lossatlas.evaluation.lanes import copied
+from lossatlas.evaluation.manypoints import ManyPoints
 from lossatlas.evaluation.places import AffinePlace, AnyPlace
 from lossatlas.evaluation.precision import PRECISIONS, Lowered, in_float64, set_numerics
-from lossatlas.evaluation.resident import Resident, is_changed, sample_of
-from lossatlas.landscape.statistics import CLAMPED, LEAST_SE, PENALTY, STATISTICS
+from lossatlas.evaluation.resident import Samples, Span, is_changed, placed, sample_of
+from lossatlas.evaluation.sums import Sums
+from lossatlas.evaluation.ways import OneByOne, SideBySide, Way
+from lossatlas.landscape.statistics import CLAMPED, LEAST_SE, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.space.planes import Affine, Plane
-
-SAMPLES_PER_LOSS = 1024  # where several points go into one call: the loss takes many small steps
-MOST_GRAPHS = 512  # batches that are captured as CUDA graphs; with more, launches do not matter
 
 
 class Evaluator:
@@ -81,7 +81,7 @@ class Evaluator:
         dtype, forward = PRECISIONS[self.precision]
         self.channels_last = channels_last
         self.net = own_copy(net, self.device, dtype)
-        self.data = {split: Resident(d, self.device, forward, channels_last) for split, d in data.items()}
+        self.data = {split: placed(d, self.device, forward, channels_last) for split, d in data.items()}
         self.place = (
             AffinePlace(self.net, plane, channels_last) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
         )
@@ -90,13 +90,15 @@ class Evaluator:
         self.lowered = None if forward == dtype else Lowered(self.model, forward)
         for model in {self.net, self.model}:
             model.register_forward_hook(in_float64)
-        self.side: Lanes[nn.Module] | None = None
-        self.graphs = Graphs(self.add) if self.device.type == "cuda" else None
         first = next(iter(self.data.values()))
         sample = first.few()
         with torch.inference_mode():
             self.refresh()
             self.metrics = tuple(self.loss(self.model, sample).metrics)
+        self.step = Sums(self.loss, self.metrics)
+        self.single = OneByOne(self.step, self.model)
+        self.side: tuple[int, SideBySide] | None = None
+        self.graphs = Captured(self.step, self.model) if self.device.type == "cuda" else None
         if is_changed(sample, first.few()):
             for samples in self.data.values():
                 samples.overwritten = True
@@ -112,9 +114,17 @@ class Evaluator:
         if self.points_per_call > 1:
             chunks = range(0, len(points), self.points_per_call)
             return np.concatenate([self.at_once(points[k : k + self.points_per_call]) for k in chunks])
+        new = before is None or bool(np.isnan(before[:, :, 0]).all())
+        if new and self.flowing and self.tolerance.exact:
+            return self.in_one_pass(points)
         nothing = np.full((len(points), len(self.data), len(self.columns)), np.nan)
-        return np.stack([self.at(a, b, rows) for (a, b), rows in zip(points, nothing if before is None else before,
-                                                                    strict=True)])  # fmt: skip
+        rows = nothing if before is None else before
+        return np.stack([self.at(a, b, row) for (a, b), row in zip(points, rows, strict=True)])
+
+    @property
+    def flowing(self) -> bool:
+        """Whether samples are read when they are needed."""
+        return not all(samples.resident for samples in self.data.values())
 
     def at(self, a: float, b: float, before: np.ndarray) -> np.ndarray:
         """One point: (splits, statistics)."""
@@ -140,10 +150,30 @@ class Evaluator:
             used = self.cover(split, used, wanted, True)
         sums[LEAST_SE] = self.tolerance.least_se(sums.cpu().numpy(), population)
 
-    def forget_graphs(self) -> None:
-        """Free what CUDA graphs hold, after the batch size has changed."""
+    def in_one_pass(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+        """Several points, (points, splits, statistics): each batch is read once, and taken through the network at each."""
+        shape = len(points), len(self.data), len(self.columns)
+        result = torch.zeros(shape, dtype=torch.float64, device=self.device)
+        for k, (split, samples) in enumerate(self.data.items()):
+            way = self.way(split)
+            for held in groups(samples, list(samples.spans(0, len(samples), self.batch_size)), self.lanes):
+                for sums, (a, b) in zip(result[:, k], points, strict=True):
+                    clamped = self.place.move(a, b)
+                    self.refresh()
+                    way.add(sums, held, held.own, False)
+                    sums[CLAMPED] = clamped
+        return result.cpu().numpy()
+
+    def at_once(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+        """Several points of an affine plane in one call: (points, splits, statistics)."""
+        return ManyPoints(self.step, self.net, self.place, self.data)(points, self.batch_size).cpu().numpy()
+
+    def forget(self) -> None:
+        """Free what is kept of batches, after the batch size has changed."""
+        for samples in self.data.values():
+            samples.forget()
         if self.graphs is not None:
-            self.graphs = Graphs(self.add)
+            self.graphs = Captured(self.step, self.model)
 
     def refresh(self) -> None:
         """Let what is derived from the point in the plane follow it."""
@@ -154,95 +184,41 @@ class Evaluator:
 
     def cover(self, split: str, start: int, stop: int, shuffled: bool) -> int:
         """Add whole batches of samples from start on to the sums of a split, at least up to stop; returns where it ends."""
-        ranges = list(self.data[split].spans(start, stop, self.batch_size))
+        samples = self.data[split]
+        spans = list(samples.spans(start, stop, self.batch_size))
+        self.way(split).add(self.sums[split], samples, spans, shuffled)
+        return spans[-1][1]
+
+    def way(self, split: str) -> Way:
+        """How the batches of a split go through the network."""
+        samples = self.data[split]
         if self.lanes > 1:
-            for row, penalty in self.beside().map(partial(self.in_lane, split, shuffled), ranges):
-                self.include(split, row, penalty)
-        else:
-            for first, last in ranges:
-                self.sweep(split, first, last, shuffled)
-        return ranges[-1][1]
+            if self.side is None or self.side[0] != self.lanes:
+                stateless = self.folded is not None
+                self.side = self.lanes, SideBySide(self.step, self.model, self.lanes, stateless)
+            return self.side[1]
+        if self.graphs is not None and samples.resident and len(samples) <= MOST_GRAPHS * self.batch_size:
+            return self.graphs
+        return self.single
 
-    def beside(self) -> Lanes[nn.Module]:
-        if self.side is None or self.side.count != self.lanes:
-            stateless = self.folded is not None
-            self.side = Lanes(
-                [self.model] * self.lanes if stateless else [self.model, *replicas(self.model, self.lanes - 1)]
-            )
-        return self.side
 
-    @torch.inference_mode()
-    def in_lane(
-        self, split: str, shuffled: bool, model: nn.Module, span: tuple[int, int]
-    ) -> tuple[Tensor, Tensor | None]:
-        return self.losses(model, split, *span, shuffled)
+class Held(Samples):
+    """A few batches that are there already, for several points."""
 
-    def sweep(self, split: str, start: int, stop: int, shuffled: bool) -> None:
-        """Add one batch, the samples from start to stop, to the sums of a split."""
-        if self.graphs is None or len(self.data[split]) > MOST_GRAPHS * self.batch_size:
-            self.add(split, start, stop, shuffled)
-        else:
-            self.graphs.run(self.sums[split], split, start, stop, shuffled)
+    def __init__(self, samples: Samples, own: Sequence[Span], batches: Sequence[Structure]) -> None:
+        super().__init__(samples.data, samples.device, samples.dtype, samples.channels_last)
+        self.own, self.there, self.overwritten = own, dict(zip(own, batches, strict=True)), samples.overwritten
 
-    def add(self, split: str, start: int, stop: int, shuffled: bool) -> None:
-        self.include(split, *self.losses(self.model, split, start, stop, shuffled))
+    def found(self, start: int, stop: int, shuffled: bool) -> Structure:
+        return self.there[start, stop]
 
-    def losses(
-        self, model: nn.Module, split: str, start: int, stop: int, shuffled: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """The sums of one batch, and the loss's term of the parameters."""
-        found = self.loss(model, self.data[split].batch(start, stop, shuffled))
-        return self.totals(found), found.penalty
 
-    def include(self, split: str, row: Tensor, penalty: Tensor | None) -> None:
-        self.sums[split] += row
-        if penalty is not None:
-            self.sums[split][PENALTY] = penalty.double()
-
-    def totals(self, losses: Losses) -> Tensor:
-        """(statistics,): sums over the samples of one batch, in float64."""
-        loss = losses.per_sample.double()
-        square = loss * loss
-        powers = torch.stack([torch.ones_like(loss), loss, square, square * loss, square * square])
-        if not losses.spread:
-            powers[2:] = torch.nan
-        if losses.weights is None:
-            by_weight = [powers.sum(1)] * 3
-        else:
-            weights = losses.weights.double()
-            by_weight = [(powers * w).sum(1) for w in (weights, weights**2, weights**4)]
-        zeros = torch.zeros_like(by_weight[0][:3])
-        metrics = [(value if losses.weights is None else losses.weights.double() * value).double().sum().reshape(1)
-                   for value in (losses.metrics[name] for name in self.metrics)]  # fmt: skip
-        count = zeros[:1] + len(loss)
-        return torch.cat([count, by_weight[0][:3], by_weight[1][:3], by_weight[2], zeros, *metrics])
-
-    def at_once(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
-        """Several points of an affine plane in one call: (points, splits, statistics)."""
-        if not isinstance(self.place, AffinePlace):
-            raise TypeError("several points in one call need an affine plane")
-        tensors, clamped = self.place.stack(np.array(points))
-
-        def totals(own: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-            def model(*arguments: Any, **named: Any) -> Any:
-                if named or len(arguments) > 1 or not isinstance(arguments[0], Tensor):
-                    return functional_call(self.net, own, arguments, named)
-                # In small batches, whose activations stay in the cache.
-                return torch.cat([functional_call(self.net, own, (x,)) for x in arguments[0].split(self.batch_size)])
-
-            losses = self.loss(model, batch)
-            row = self.totals(losses)
-            return row, row[0] * 0 if losses.penalty is None else losses.penalty.double()
-
-        result = []
-        for samples in self.data.values():
-            sums = torch.zeros(len(points), len(self.columns), dtype=torch.float64, device=self.device)
-            for start, stop in samples.spans(0, len(samples), max(self.batch_size, SAMPLES_PER_LOSS)):
-                rows, penalty = vmap(totals, in_dims=(0, None))(tensors, samples.batch(start, stop))
-                sums += rows
-            sums[:, PENALTY], sums[:, CLAMPED] = penalty, clamped
-            result.append(sums)
-        return torch.stack(result, dim=1).cpu().numpy()
+def groups(samples: Samples, spans: Sequence[Span], lanes: int) -> Iterator[Held]:
+    """As many batches at a time as keep all lanes busy."""
+    size, batches = 2 * lanes if lanes > 1 else 1, samples.stream(spans)
+    for k in range(0, len(spans), size):
+        own = spans[k : k + size]
+        yield Held(samples, own, [next(batches) for _ in own])
 
 
 def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:

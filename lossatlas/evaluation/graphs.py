@@ -1,44 +1,58 @@
 """CUDA graphs of the steps of an evaluation."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossatlas.errors import say
+from lossatlas.evaluation.resident import Samples, Span
+from lossatlas.evaluation.sums import Sums, include
+
+MOST_GRAPHS = 512  # batches that are captured; with more, launches do not matter
 
 
-class Graphs:
-    """Each batch's forward pass, loss and sums as one CUDA graph, so that gaps between launches vanish."""
+class Captured:
+    """Each batch's forward pass, loss and sums as one CUDA graph, so that gaps between launches vanish.
 
-    def __init__(self, add: Callable[[str, int, int, bool], None]) -> None:
-        self.add = add
-        self.graphs: dict[tuple[str, int, int, bool], torch.cuda.CUDAGraph] = {}
+    The sums and the samples have to be the same tensors at each call: samples on the device, in few batches.
+    """
+
+    def __init__(self, step: Sums, model: nn.Module) -> None:
+        self.step, self.model = step, model
+        self.graphs: dict[Any, torch.cuda.CUDAGraph] = {}
         self.pool: Any = None
         self.works = True
 
-    def run(self, sums: Tensor, *key: Any) -> None:
-        """Add the samples of `key` (the arguments of Evaluator.add) to the sums."""
+    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None:
+        for start, stop in spans:
+            self.run(sums, samples, start, stop, shuffled)
+
+    def run(self, sums: Tensor, samples: Samples, start: int, stop: int, shuffled: bool) -> None:
+        key = (id(sums), id(samples), start, stop, shuffled)
         if self.works and key not in self.graphs:
-            self.capture(sums, key)
+            self.capture(sums, samples, key)
         if self.works:
             self.graphs[key].replay()
         else:
-            self.add(*key)
+            self.one(sums, samples, *key[2:])
 
-    def capture(self, sums: Tensor, key: Any) -> None:
+    def one(self, sums: Tensor, samples: Samples, start: int, stop: int, shuffled: bool) -> None:
+        include(sums, *self.step(self.model, samples.batch(start, stop, shuffled)))
+
+    def capture(self, sums: Tensor, samples: Samples, key: Any) -> None:
         kept = sums.clone()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries choose algorithms and take memory at a first call
-            self.add(*key)
+            self.one(sums, samples, *key[2:])
         torch.cuda.current_stream().wait_stream(stream)
         sums.copy_(kept)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self.pool):
-                self.add(*key)
+                self.one(sums, samples, *key[2:])
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:

@@ -73,3 +73,8 @@ def copied(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Mod
     results = {id(value): value.detach() for module in net.modules() for value in vars(module).values()
                if isinstance(value, Tensor) and not value.is_leaf}  # fmt: skip
     return deepcopy(net, {**results, **(shared or {})})
+
+
+def still(net: nn.Module) -> nn.Module:
+    """A copy in eval mode around the same parameters: the network keeps its mode, and its buffers."""
+    return copied(net, {id(p): p for p in net.parameters()}).eval()

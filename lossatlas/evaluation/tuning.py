@@ -68,8 +68,7 @@ def tune(
     point = samples * choose_batch_size(evaluator, watch)
     if many and evaluator.tolerance.exact and isinstance(evaluator.place, AffinePlace):
         point = choose_points_per_call(evaluator, watch, cells, point, far)
-    if evaluator.graphs is not None:
-        evaluator.forget_graphs()
+    evaluator.forget()
     return point
 
 

@@ -1,6 +1,6 @@
 """Figures of saved surfaces, curves and spectra."""
 
-from lossatlas.figures.public import contour, curve, filled, heat, path, plot, solid
+from lossatlas.figures.public import contour, curve, filled, heat, path, plot, solid, spectrum
 from lossatlas.figures.style import (
     Scale,
     eigen_ratio,
@@ -28,6 +28,7 @@ __all__ = [
     "save",
     "scale",
     "solid",
+    "spectrum",
     "style",
     "title_of",
 ]

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage
-from lossatlas.figures import maps
+from lossatlas.figures import maps, spectra
 from lossatlas.figures.curves import BLUE, Axes, loss_names, note_unfinished, steep
 from lossatlas.figures.curves import curve as line
 from lossatlas.figures.solids import draw_solid
 from lossatlas.figures.style import house_style, pick, scale, title_of
 from lossatlas.landscape.surface import Surface
+from lossatlas.record.spectra import Findings
 
 
 def plot(surface: Surface, ax: Any = None, kind: str = "", **options: Any) -> Any:
@@ -99,6 +100,22 @@ def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), 
         fig, ax = given_or_new(ax)
         maps.draw_trajectory(ax, (coordinates[:, 0], coordinates[:, 1], list(explained)))
     return fig
+
+
+def spectrum(findings: Findings, kind: str = "density") -> Any:
+    """Of a Hessian: 'density', 'layers' or 'activations', where they are computed."""
+    import matplotlib.pyplot as plt
+
+    kinds: dict[str, tuple[str, Callable[..., Any]]] = {
+        "density": ("density/grid", spectra.draw_density),
+        "layers": ("layers/trace", spectra.draw_layers),
+        "activations": ("activations/trace", spectra.draw_activations),
+    }
+    if kind not in kinds or kinds[kind][0] not in findings.arrays:
+        there = [name for name, (needed, _) in kinds.items() if needed in findings.arrays]
+        raise BadUsage(f"no figure of '{kind}': there are {', '.join(there) or 'none yet'}")
+    with house_style():
+        return kinds[kind][1](plt, findings)
 
 
 def given_or_new(ax: Any, **options: Any) -> tuple[Any, Any]:

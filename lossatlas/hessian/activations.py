@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.data.dataset import AnyData
 from lossatlas.data.losses import Batch, Loss
+from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.lanes import copied
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.evaluation.resident import Resident
+from lossatlas.evaluation.resident import placed
 from lossatlas.hessian.trace import FEWEST, standard_errors
 
 Reduce = Callable[[Tensor], Tensor]
@@ -54,9 +54,7 @@ class Activations:
             reduce or (lambda v: v),
         )
         first = next(self.net.parameters())
-        self.samples = Resident(
-            data, torch.device(device), first.dtype, channels_last=False
-        )  # which every network takes
+        self.samples = placed(data, torch.device(device), first.dtype, channels_last=False)  # which every network takes
         self.samples.overwritten = True  # it may be
         self.spans = list(self.samples.spans(0, len(data), batch_size))
         self.total = float(self.reduce(torch.tensor([self.weight()], dtype=torch.float64))[0])
@@ -76,8 +74,7 @@ class Activations:
 
     def given(self) -> Iterator[Batch]:
         """The batches, as copies, because a network may write into its input."""
-        for start, stop in self.spans:
-            yield self.samples.batch(start, stop)
+        return self.samples.stream(self.spans)
 
     def weight(self) -> float:
         with torch.no_grad():

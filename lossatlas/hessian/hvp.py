@@ -14,7 +14,6 @@ The first takes 2 to 2.7 gradients, and 1.6 to 2 when it is compiled; the second
 side, see `lanes`.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,15 +25,16 @@ from torch.autograd import forward_ad
 from torch.func import grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.data.dataset import AnyData
 from lossatlas.data.losses import Batch, Loss
+from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
 from lossatlas.evaluation.lanes import Lanes, copied, replicas, usual_lanes
 from lossatlas.evaluation.precision import in_float64, set_numerics
-from lossatlas.evaluation.resident import Resident, is_changed, of_inputs
+from lossatlas.evaluation.resident import is_changed, of_inputs, placed
 from lossatlas.hessian.lanczos import Operator
+from lossatlas.space.directions import Selection
 from lossatlas.space.points import is_variance
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
@@ -55,7 +55,8 @@ class Twin:
 class Hessian:
     """The Hessian with respect to chosen parameters of a copy of `net`, as a function of flat vectors.
 
-    parameters: patterns of parameter names (re.search), all parameters by default; a tensor with several names (tied
+    parameters: patterns of parameter names (re.search), all parameters by default; without: those of which one excludes
+    a parameter. A tensor with several names (tied
     weights) counts once. matrices_only: of these the ones with more than one axis, as in the release of Li et al.
     reduce: where the data are spread over ranks, how a vector is summed over them; then `total` is the weight of all
     samples. batch_size: see `usual_batch_size`. lanes: how many batches go side by side on the CPU; by default one for
@@ -72,6 +73,7 @@ class Hessian:
         loss: Loss,
         *,
         parameters: Sequence[str] = (),
+        without: Sequence[str] = (),
         matrices_only: bool = False,
         batch_size: int | None = None,
         lanes: int | None = None,
@@ -84,21 +86,20 @@ class Hessian:
         self.net.register_forward_hook(in_float64)
         self.loss, self.reduce = loss, reduce or (lambda vector: vector)
         named = dict(self.net.named_parameters())
-        self.names = [name for name, value in named.items()
-                      if (not parameters or any(re.search(pattern, name) for pattern in parameters))
-                      and (value.dim() > 1 or not matrices_only)]  # fmt: skip
+        selection = Selection(parameters, without)
+        self.names = [n for n, value in named.items() if n in selection and (value.dim() > 1 or not matrices_only)]
         if not self.names:
-            raise BadUsage(
-                f"no parameter is called like {', '.join(parameters) or 'a matrix'}: there are {', '.join(named)}"
-            )
+            named_like = f"is called like {', '.join(parameters) or 'a matrix'}"
+            what = f"is left by '{selection}'" if without else named_like
+            raise BadUsage(f"no parameter {what}: there are {', '.join(named)}")
         self.parameters = [named[name].requires_grad_(True) for name in self.names]
         self.shapes = [p.shape for p in self.parameters]
         self.size = sum(p.numel() for p in self.parameters)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
         images = any(isinstance(x, Tensor) and x.dim() == 4 for _, x in leaves(next(iter(data.batches(1)))))
-        samples = Resident(data, self.device, self.dtype, channels_last=True)
+        samples = placed(data, self.device, self.dtype, channels_last=True)
         if images and not self.takes(samples.few()):
-            samples = Resident(data, self.device, self.dtype, channels_last=False)
+            samples = placed(data, self.device, self.dtype, channels_last=False)
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
         size = batch_size or usual_batch_size(len(data), self.device.type, threads)
         self.batch_size, self.samples = size, samples
@@ -127,6 +128,10 @@ class Hessian:
     @property
     def folded(self) -> bool:
         return self.twin.function is not None
+
+    def block(self, names: Sequence[str]) -> "Block":
+        """The diagonal block that belongs to these parameters, as an operator."""
+        return Block(self, names)
 
     def twins(self, count: int) -> Iterator[Twin]:
         """More of them, around the same parameters."""
@@ -165,8 +170,7 @@ class Hessian:
 
     def given(self) -> Iterator[Batch]:
         """The batches, as copies where the network writes into its input."""
-        for start, stop in self.spans:
-            yield self.samples.batch(start, stop)
+        return self.samples.stream(self.spans)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter and buffer of the network by name."""
@@ -301,6 +305,34 @@ class Hessian:
     def flatten(self, tensors: Sequence[Tensor | None]) -> Tensor:
         """One vector, zero where a parameter does not enter."""
         return flatten(tensors, self.parameters)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A diagonal block of a Hessian: see `Hessian.block`."""
+
+    hessian: Hessian
+    names: Sequence[str]
+
+    @property
+    def size(self) -> int:
+        return size_of(self.hessian.names, self.hessian.shapes, self.names)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.hessian.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.hessian.device
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        return self.hessian(vector, self.names)
+
+
+def size_of(names: Sequence[str], shapes: Sequence[torch.Size], chosen: Sequence[str] | None) -> int:
+    """How many numbers the chosen parameters have; None for all."""
+    return sum(shape.numel() for name, shape in zip(names, shapes, strict=True) if chosen is None or name in chosen)
 
 
 def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:

@@ -98,9 +98,12 @@ class Line:
             self.last = now
             say(text)
 
-    def end(self, text: str) -> None:
+    def close(self) -> None:
         if self.terminal:
-            print("\r" + " " * 79 + "\r", end="")
+            print("\r" + " " * 79 + "\r", end="", flush=True)
+
+    def end(self, text: str) -> None:
+        self.close()
         say(f"{text}, {clock(time.monotonic() - self.started)}")
 
 

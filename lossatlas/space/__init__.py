@@ -1,6 +1,14 @@
 """The space of a network's parameters: points, directions, planes, projections."""
 
-from lossatlas.space.directions import normalize, orthogonal, random_direction, scale_to, target_direction
+from lossatlas.space.directions import (
+    Selection,
+    lengths,
+    normalize,
+    orthogonal,
+    random_direction,
+    scale_to,
+    target_direction,
+)
 from lossatlas.space.planes import Affine, Mapped, Plane
 from lossatlas.space.points import Point, as_arrays, as_point, moved, tensors
 from lossatlas.space.projection import Components, principal_components, project
@@ -11,8 +19,10 @@ __all__ = [
     "Mapped",
     "Plane",
     "Point",
+    "Selection",
     "as_arrays",
     "as_point",
+    "lengths",
     "moved",
     "normalize",
     "orthogonal",

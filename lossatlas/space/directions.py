@@ -1,16 +1,56 @@
 """Directions and their normalizations, which follow Li et al., arXiv 1712.09913, section 4."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, BadUsage
 from lossatlas.space.points import Point
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original release
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which tensors a direction moves: those with one of the patterns `only` in their name, and none of `without`.
+
+    Patterns are regular expressions (re.search). By default all tensors are moved.
+    """
+
+    only: Sequence[str] = ()
+    without: Sequence[str] = ()
+
+    def __contains__(self, name: str) -> bool:
+        wanted = not self.only or any(re.search(pattern, name) for pattern in self.only)
+        return wanted and not any(re.search(pattern, name) for pattern in self.without)
+
+    def __bool__(self) -> bool:
+        return bool(self.only or self.without)
+
+    def __str__(self) -> str:
+        """For records: '' where everything is moved."""
+        parts = [f"{word} {' '.join(patterns)}" for word, patterns in (("only", self.only), ("except", self.without))
+                 if patterns]  # fmt: skip
+        return ", ".join(parts)
+
+    def of(self, names: Iterable[str]) -> list[str]:
+        """The names among these. Raises BadUsage where there is none."""
+        every = list(names)
+        if chosen := [name for name in every if name in self]:
+            return chosen
+        raise BadUsage(f"no tensor is left by '{self}': there are {', '.join(every[:8])}{', ...' * (len(every) > 8)}")
+
+    def within(self, direction: Mapping[str, Tensor]) -> Point:
+        """A direction that is zero in all other tensors."""
+        return {name: d if name in self else torch.zeros_like(d) for name, d in direction.items()}
+
+
+EVERYTHING = Selection()
 
 
 def seed_of(seed: int, idx: int, axis: int) -> int:
@@ -29,17 +69,24 @@ def norm_parameters(net: nn.Module) -> frozenset[str]:
                      for name, _ in module.named_parameters(recurse=False))  # fmt: skip
 
 
-def random_direction(at: Mapping[str, Tensor], norm: str, ignore: str, seed: int, norms: Collection[str] = ()) -> Point:
+def random_direction(
+    at: Mapping[str, Tensor],
+    norm: str,
+    ignore: str,
+    seed: int,
+    norms: Collection[str] = (),
+    selection: Selection = EVERYTHING,
+) -> Point:
     """A Gaussian direction at the point `at`, normalized. Depends on the seed and the shapes alone.
 
-    norm, ignore, norms: see `normalize`.
+    norm, ignore, norms: see `normalize`. selection: all other tensors stay zero; the rest is as it would be without.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = {
         name: torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
         for name, value in at.items()
     }
-    return normalize(drawn, at, norm, ignore, norms)
+    return selection.within(normalize(selection.within(drawn), at, norm, ignore, norms))
 
 
 def normalize(
@@ -70,12 +117,13 @@ def scale_to(
     norm: str = "",
     ignore: str = "",
     norms: Collection[str] = (),
+    selection: Selection = EVERYTHING,
 ) -> Point:
     """Normalize a direction that says something in every tensor, such as a gradient: see `normalize`.
 
     A tensor with one axis counts as one slice, and keeps its direction.
     """
-    direction = without_biases(direction, ignore, norms)
+    direction = selection.within(without_biases(direction, ignore, norms))
     if norm in ("", "unit"):
         return unit(direction) if norm else dict(direction)
     return {name: normalized(d.reshape(1, -1), at[name].reshape(1, -1), norm).view_as(d) if is_bias(name, d, norms)
@@ -133,6 +181,14 @@ def normalized(d: Tensor, w: Tensor, norm: str) -> Tensor:
     return d.clone()
 
 
-def target_direction(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> Point:
-    """The direction from one network to another, so that coordinate 1 is the second network."""
-    return {name: end[name] - value for name, value in start.items()}
+def target_direction(
+    start: Mapping[str, Tensor], end: Mapping[str, Tensor], selection: Selection = EVERYTHING
+) -> Point:
+    """The direction from one network to another, so that coordinate 1 is the second network (where it is moved)."""
+    return selection.within({name: end[name] - value for name, value in start.items()})
+
+
+def lengths(origin: Mapping[str, Tensor], directions: Sequence[Mapping[str, Tensor]]) -> np.ndarray:
+    """(tensors, 1 + directions) float64: how long each tensor is, and how far each direction moves it."""
+    points = (origin, *directions)
+    return np.array([[float(point[name].double().norm()) for point in points] for name in origin])

@@ -43,6 +43,16 @@ class Affine:
             for name, w in self.origin.items()
         }
 
+    def double(self) -> "Affine":
+        """The same plane in float64."""
+        origin, dx, dy = (
+            None if point is None else {name: value.double() for name, value in point.items()}
+            for point in (self.origin, self.dx, self.dy)
+        )
+        assert origin is not None
+        assert dx is not None
+        return Affine(origin, dx, dy)
+
 
 @dataclass(frozen=True)
 class Mapped:

@@ -1,0 +1,194 @@
+"""Fills a surface file with the ranks there are: the way from options to a complete file, for every quantity over a grid.
+
+A command brings what is special about it as a `Quantity`, which travels to every rank.
+"""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+import options
+from factories import Factory
+from lossatlas.errors import Stop, say
+from lossatlas.landscape import Surface
+from lossatlas.record.continuation import CURE, resume
+from lossatlas.record.progress import Log
+from lossatlas.record.recorder import fill
+from preparation import device_of, loss_of, provenance
+from scheduler import World, follow, serve
+from setting import Problem, Setting, read_setting, tell
+
+Work = Callable[[list[int]], tuple[np.ndarray, str]]
+
+
+class Quantity(Protocol):
+    """What is computed at every cell of a grid. An operator is whatever computes it on a rank."""
+
+    def file_name(self, dir_file: Path, task: options.GridTask) -> Path:
+        """The surface file's name when none is given."""
+        ...
+
+    def begun(self, setting: Setting, task: options.GridTask, about: dict[str, Any]) -> Surface:
+        """A surface of which nothing is computed yet."""
+        ...
+
+    def pending(self, surface: Surface) -> np.ndarray: ...
+
+    def ready(self, scene: Any, surface: Surface, cells: int) -> tuple[Surface, Any]:
+        """On rank 0: the surface with a complete plan, and the operator."""
+        ...
+
+    def operator(self, scene: Any, surface: Surface) -> Any:
+        """On the other ranks."""
+        ...
+
+    def work(self, surface: Surface, operator: Any) -> Work: ...
+
+    def cells_per_block(self, surface: Surface, cells: int, ranks: int) -> int: ...
+
+    def way(self, surface: Surface) -> str:
+        """How a rank computes, for people."""
+        ...
+
+    def report(self, surface: Surface) -> None:
+        """Say what a complete surface holds."""
+        ...
+
+    def draw(self, surf_file: Path, dir_file: Path, surface: Surface, looks: options.Looks) -> None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every rank needs to compute cells; travels from rank 0 to the others."""
+
+    quantity: Quantity
+    problem: Problem | None
+    loss: str | Factory
+    threads: int
+    surface: Surface
+
+    def scene(self, world: World) -> Any:
+        """The network, the plane and the data on this rank's device."""
+        import torch
+
+        from lossatlas.computing.scene import Scene
+
+        torch.set_num_threads(self.threads)
+        assert self.problem is not None
+        net, plane, data = self.problem.unpack()
+        device = device_of(self.surface.plan["device"] == "cuda", world.local_rank)
+        return Scene(net, plane, data, loss_of(self.loss), device)
+
+
+def make_work(job: Job, operator: Any) -> Work:
+    """The function from cells to rows and a note, in the thread that computes."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    return job.quantity.work(job.surface, operator)
+
+
+def run(world: World, order: Callable[[], tuple[options.GridTask, Quantity]], log: Log) -> int:
+    """order: gives what is asked for, on rank 0 alone, where wrong usage is said."""
+    if not world.root:
+        import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
+
+        job = world.share(None)
+        if job is not None:
+            follow(world, lambda: make_work(job, job.quantity.operator(job.scene(world), job.surface)))
+        return 0
+    if world.note:
+        say(f"note: {world.note}")
+    task, quantity = order()
+    setting, job = computed(world, partial(prepare, world, task, quantity, log))
+    surf_file, dir_file, pending = setting.surf_file, setting.dir_file, quantity.pending(job.surface)
+    if task.output.dry_run:
+        tell(setting, job.surface, job.threads, world)
+        world.share(None)
+        say(f"would compute {len(pending)} of {job.surface.grid.size} cells")
+        return 0
+    setting.write_directions()
+    operator = None
+    if len(pending):
+        job, operator = computed(world, partial(ready, job, world, len(pending)))
+        pending = quantity.pending(job.surface)
+    if task.output.verbose:
+        tell(setting, job.surface, job.threads, world)
+    world.share(job)
+    embed, surface = setting.directions if setting.embed else None, job.surface
+    job = replace(job, problem=None)
+    del setting  # from here on the operator alone holds networks and data
+    log.line(f"started: {task.command}")
+    size, ranks = surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
+    say(
+        f"{surf_file}: {surface.grid}, {size - len(pending)} of {size} cells done; "
+        f"{ranks} x {job.threads} threads on {surface.plan['device']}{quantity.way(surface)}"
+    )
+    surface = fill(
+        partial(serve, world),
+        surf_file,
+        surface,
+        lambda: make_work(job, operator),
+        dir_file=dir_file,
+        embed=embed,
+        pending=pending,
+        cells_per_block=quantity.cells_per_block(surface, len(pending), world.size),
+        expected=surface.about.get("seconds_per_cell", math.inf) / world.size,
+    )
+    log.line("complete")
+    quantity.report(surface)
+    say(f"complete: {surf_file}")
+    if task.looks.plot:
+        try:
+            quantity.draw(surf_file, dir_file, surface, task.looks)
+        except Stop as error:  # the surface is complete all the same
+            say(f"note: not drawn: {error}")
+    return 0
+
+
+def computed(world: World, function: Callable[[], Any]) -> Any:
+    """What a function gives in the one thread of this rank that computes."""
+    future: Future[Any] = world.computing.submit(function)
+    return future.result()
+
+
+def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log) -> tuple[Setting, Job]:
+    """On rank 0: read everything once and say what is to be computed. Writes nothing."""
+    import torch
+
+    device_of(task.run.cuda)
+    threads = task.run.threads or world.cores
+    torch.set_num_threads(threads)
+    setting = read_setting(task, quantity.file_name, log)
+    about = provenance(world, task.command, threads, task.directions.seed)
+    about["sketches"] = {f"{split}_data": data.sketch for split, data in setting.brought.data.items()}
+    surface = quantity.begun(setting, task, about)
+    if not task.output.force:
+        surface = resume(setting.surf_file, surface, setting.dir_file, CURE.format("surf_file"))
+    if setting.curvature is not None and "second_derivatives" not in surface.about:
+        surface = replace(surface, about={**surface.about, **setting.curvature.along(setting.used)})
+    return setting, Job(quantity, Problem.of(setting), task.loss, threads, surface)
+
+
+def ready(job: Job, world: World, cells: int) -> tuple[Job, Any]:
+    """On rank 0: the job with a complete plan, and its operator."""
+    surface, operator = job.quantity.ready(job.scene(world), job.surface, cells)
+    return replace(job, surface=surface), operator
+
+
+def say_ranges(surface: Surface, names: list[str]) -> None:
+    """Say between which values fields lie."""
+    for name in names:
+        array = surface.fields[name]
+        known = array[np.isfinite(array)]
+        odd = array.size - known.size
+        if known.size:
+            say(f"{name}: {known.min():.6g} to {known.max():.6g}{f', {odd} cells not finite' * bool(odd)}")
+        else:
+            say(f"{name}: no finite value")

@@ -1,0 +1,132 @@
+"""The plane that a user asks for: directions at random, towards networks, along gradient or eigenvectors, or their own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossatlas.data import AnyData, Loss
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.evaluation.lanes import still
+from lossatlas.hessian import Hessian, lanczos
+from lossatlas.landscape import Grid
+from lossatlas.record import Directions
+from lossatlas.space import (
+    Affine,
+    Point,
+    Selection,
+    as_arrays,
+    lengths,
+    random_direction,
+    scale_to,
+    target_direction,
+    tensors,
+)
+from lossatlas.space.directions import norm_parameters, seed_of
+
+RESOLVED, MOST = 1e-3, 500  # of eigenvectors as directions
+Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What the axes are, see `lossatlas.surface`. norm: None for the usual one of each kind of direction."""
+
+    directions: Sequence[str | Mapping[str, Tensor]] | None
+    towards: Net | Sequence[Net] | None
+    norm: str | None
+    ignore: str
+    seed: int
+    selection: Selection
+
+
+def plane_of(
+    ends: Ends, net: nn.Module, grid: Grid, dir_type: str, data: AnyData, loss: Loss, device: torch.device
+) -> tuple[Affine, Directions]:
+    """The plane, and its directions as they are stored. Raises BadUsage, BadInput."""
+    axes = 1 if grid.y is None else 2
+    origin = {name: value.clone() for name, value in tensors(net, dir_type).items()}
+    ends.selection.of(origin)
+    towards, wanted = networks_in(ends.towards), list(ends.directions or ["random"] * axes)
+    if len(towards) > axes or len(wanted) < axes:
+        raise BadUsage(
+            f"{axes} direction(s) are needed: there are {len(towards)} networks to go to, {len(wanted)} directions"
+        )
+    norms, vectors = norm_parameters(net), []
+    normal, special = ("filter", "unit") if ends.norm is None else (ends.norm, ends.norm)
+    operator = None
+    for k in range(axes):
+        if k < len(towards):
+            vector = target_direction(origin, point_of(net, towards[k], dir_type), ends.selection)
+        elif isinstance(what := wanted[k], Mapping):
+            vector = ends.selection.within(given(what, origin))
+        elif what == "random":
+            seed = seed_of(ends.seed, 0, k)
+            vector = random_direction(origin, normal, ends.ignore, seed, norms, ends.selection)
+        else:
+            if dir_type == "states":
+                raise BadUsage(f"{what}: the curvature belongs to the parameters alone: use dir_type='weights'")
+            operator = operator or Hessian(
+                still(net), data, loss, device=device, parameters=ends.selection.only, without=ends.selection.without
+            )
+            pieces = dict(zip(operator.names, operator.unflatten(operator_direction(operator, what)), strict=True))
+            made = {n: pieces[n].to(w) if n in pieces else torch.zeros_like(w) for n, w in origin.items()}
+            vector = scale_to(made, origin, special, ends.ignore, norms)
+        vectors.append(vector)
+    arrays = [as_arrays({n: v.cpu() for n, v in vector.items()}, net, dir_type) for vector in vectors]
+    about = {"dir_type": dir_type, "norm": ends.norm or "", "ignore": ends.ignore, "seed": ends.seed}
+    if ends.selection:
+        about["moved"] = str(ends.selection)
+    extra = {"tensors": np.array([name.encode() for name in origin]), "lengths": lengths(origin, vectors)}
+    return Affine(origin, *vectors), Directions(arrays[0], arrays[1] if axes == 2 else None, about, extra)
+
+
+def networks_in(towards: Net | Sequence[Net] | None) -> list[Net]:
+    if towards is None:
+        return []
+    return [towards] if isinstance(towards, nn.Module | Mapping) else list(towards)
+
+
+def given(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Point:
+    """A direction of a user's, zero where it does not say anything. Raises BadUsage."""
+    for name, value in direction.items():
+        if name not in origin:
+            raise BadUsage(
+                f"a direction names '{name}', which the network does not have: {', '.join(list(origin)[:3])}, ..."
+            )
+        if tuple(value.shape) != tuple(origin[name].shape):
+            raise BadUsage(
+                f"a direction has shape {tuple(value.shape)} for '{name}', the network {tuple(origin[name].shape)}"
+            )
+    return {
+        n: torch.as_tensor(direction[n]).to(w) if n in direction else torch.zeros_like(w) for n, w in origin.items()
+    }
+
+
+def operator_direction(operator: Hessian, what: str) -> Tensor:
+    """The gradient, or the eigenvector with the K-th largest eigenvalue."""
+    name, _, number = what.partition(":")
+    if name == "gradient":
+        return operator.gradient()[1]
+    if name != "eigenvector" or (number and not number.isdigit()):
+        raise BadUsage(
+            f"a direction is 'random', 'gradient', 'eigenvector', 'eigenvector:K' or a dict of tensors, not {what!r}"
+        )
+    pairs = lanczos(operator, top=int(number or 1), tolerance=RESOLVED, most=MOST)
+    if not pairs.converged[-1]:
+        raise BadInput(f"the {what} is not resolved within {MOST} products")
+    vector = pairs.vectors[-1]
+    return vector * vector[vector.abs().argmax()].sign()
+
+
+def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
+    """Where another network, or a state, is, under the names of `net`. Raises BadInput where it does not fit."""
+    own = tensors(net, dir_type)
+    state = other.state_dict() if isinstance(other, nn.Module) else other
+    for name, value in own.items():
+        if name not in state or state[name].shape != value.shape:
+            there = tuple(state[name].shape) if name in state else "nothing"
+            raise BadInput(f"'{name}' has shape {tuple(value.shape)} in the network, and {there} in the other one")
+    return {name: state[name].detach().to(value.device, value.dtype) for name, value in own.items()}

@@ -1,0 +1,22 @@
+"""What a whole computation needs of the world."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from lossatlas.data.losses import Loss
+from lossatlas.data.streamed import AnyData
+from lossatlas.space.planes import Plane
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A network in eval mode, a plane through its parameters, data by split, a loss, and the device that computes."""
+
+    net: nn.Module
+    plane: Plane
+    data: Mapping[str, AnyData]
+    loss: Loss
+    device: str | torch.device = "cpu"

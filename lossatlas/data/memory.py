@@ -1,0 +1,63 @@
+"""How much memory data may take."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+LOCAL = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "PALS_LOCAL_SIZE", "SLURM_TASKS_PER_NODE", "PMI_SIZE")
+SHARE = 0.4  # of what is free; while they are collected they are there twice
+
+
+def budget() -> int:
+    """Bytes that the data of this process may take: a share of what is free, split among the ranks of this node."""
+    return int(SHARE * available() / local_ranks())
+
+
+def available() -> int:
+    """Bytes that are free on this machine, or in the container that this runs in."""
+    free = [limit for limit in (of_machine(), of_container()) if limit is not None]
+    return min(free, default=1 << 33)
+
+
+def of_machine() -> int | None:
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    with suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def of_container(root: str = "/sys/fs/cgroup") -> int | None:
+    """What a container's limit leaves; None where there is none."""
+    for most, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with suppress(OSError, ValueError):
+            limit = Path(root, most).read_text().strip()
+            return (
+                None
+                if limit == "max" or int(limit) > 1 << 60
+                else max(0, int(limit) - int(Path(root, used).read_text()))
+            )
+    return None
+
+
+def local_ranks() -> int:
+    """How many ranks the launcher started on this node, at most."""
+    for name in LOCAL:
+        first = os.environ.get(name, "").split("(")[0].split(",")[0]
+        if first.isdigit() and int(first):
+            return int(first)
+    return 1
+
+
+def in_words(count: float) -> str:
+    """Bytes as people write them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,51 @@
+"""The ways to take batches through a network at one point; all of them add the same rows in the same order.
+
+    way = OneByOne(Sums(loss, metrics), model)
+    way.add(sums, samples, spans, shuffled=False)
+
+`graphs.Captured` is a further one. Several points in one call are in `manypoints`.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lossatlas.data.losses import Batch
+from lossatlas.evaluation.lanes import Lanes, replicas
+from lossatlas.evaluation.resident import Samples, Span
+from lossatlas.evaluation.sums import Sums, include
+
+
+class Way(Protocol):
+    """Adds the batches of some spans to the sums (statistics,) in place."""
+
+    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None: ...
+
+
+class OneByOne:
+    """One batch after the other, each by all threads."""
+
+    def __init__(self, step: Sums, model: nn.Module) -> None:
+        self.step, self.model = step, model
+
+    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None:
+        for batch in samples.stream(spans, shuffled):
+            include(sums, *self.step(self.model, batch))
+
+
+class SideBySide:
+    """Several batches at a time on the CPU, each by one thread, with a copy of the model where it keeps things in itself."""
+
+    def __init__(self, step: Sums, model: nn.Module, count: int, stateless: bool) -> None:
+        self.step = step
+        self.lanes = Lanes([model] * count if stateless else [model, *replicas(model, count - 1)])
+
+    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None:
+        for row, penalty in self.lanes.map(self.one, samples.stream(spans, shuffled)):
+            include(sums, row, penalty)
+
+    @torch.inference_mode()
+    def one(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        return self.step(model, batch)
