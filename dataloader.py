@@ -29,7 +29,7 @@ from dataset_files import (
     read_idx,
     read_images,
     read_npz,
-)  # fmt: skip
+)
 from factories import Factory, parameters, place_of
 from lossatlas.errors import BadInput, BadUsage, Stop, exit_code
 
@@ -98,8 +98,9 @@ def load(
     images, labels = source.read(find(name, source, datapath), split)
     checked(name, split, images, labels, source.classes)
     part = chosen_part(len(labels), data_split, limit)
-    return normalized(name, split, (images[part], labels[part]), source.classes,
-                      None if raw else (source.mean, source.std))  # fmt: skip
+    return normalized(
+        name, split, (images[part], labels[part]), source.classes, None if raw else (source.mean, source.std)
+    )
 
 
 @dataclass(frozen=True)
@@ -241,8 +242,10 @@ def from_factory(
             raise BadInput(f"--dataset {factory}: its samples cannot be read: {place_of(error)}") from error
     if isinstance(data, FixedBatches):
         if limit or data_split > 1:
-            raise BadInput(f"--dataset {factory} gives batches whose shapes differ, of which no part can be taken: leave out "
-                           "--limit and --data_split")  # fmt: skip
+            raise BadInput(
+                f"--dataset {factory} gives batches whose shapes differ, of which no part can be taken: leave out "
+                "--limit and --data_split"
+            )
         return data
     return data.take(chosen_part(len(data), data_split if split == "train" else 1, limit))
 
@@ -330,30 +333,52 @@ FASHION = ((0.2860,), (0.3530,))
 OWN = {"imagefolder": "folder with train/<class>/<image>", "npz": "file of arrays"}
 SOURCES = {
     "cifar10": Source(
-        read_cifar10, ("data_batch_1", "data_batch_1.bin", "test_batch", "test_batch.bin"),
-        ("cifar-10-batches-py", "cifar-10-batches-bin"), common_places("cifar10", str(HOME / "cifar10" / "data")),
-        (125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255), 10,
+        read_cifar10,
+        ("data_batch_1", "data_batch_1.bin", "test_batch", "test_batch.bin"),
+        ("cifar-10-batches-py", "cifar-10-batches-bin"),
+        common_places("cifar10", str(HOME / "cifar10" / "data")),
+        (125.3 / 255, 123.0 / 255, 113.9 / 255),
+        (63.0 / 255, 62.1 / 255, 66.7 / 255),
+        10,
         ((TORONTO + "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),),
     ),
     "cifar100": Source(
-        read_cifar100, ("train", "train.bin", "test", "test.bin"), ("cifar-100-python", "cifar-100-binary"),
-        common_places("cifar100"), (129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 65.4 / 255, 70.4 / 255), 100,
+        read_cifar100,
+        ("train", "train.bin", "test", "test.bin"),
+        ("cifar-100-python", "cifar-100-binary"),
+        common_places("cifar100"),
+        (129.3 / 255, 124.1 / 255, 112.4 / 255),
+        (68.2 / 255, 65.4 / 255, 70.4 / 255),
+        100,
         ((TORONTO + "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),),
     ),
     "mnist": Source(
-        read_idx, IDX_MARKERS, ("MNIST/raw",), common_places("mnist", "/usr/share/datasets/mnist"), (0.1307,), (0.3081,),
-        10, tuple((MNIST_URL + name, md5) for name, md5 in MNIST_FILES),
+        read_idx,
+        IDX_MARKERS,
+        ("MNIST/raw",),
+        common_places("mnist", "/usr/share/datasets/mnist"),
+        (0.1307,),
+        (0.3081,),
+        10,
+        tuple((MNIST_URL + name, md5) for name, md5 in MNIST_FILES),
     ),
     "fashion_mnist": Source(
-        read_idx, IDX_MARKERS, ("fashion-mnist", "FashionMNIST/raw"),
-        common_places("fashion_mnist", "/usr/share/datasets/fashion-mnist"), *FASHION, 10,
+        read_idx,
+        IDX_MARKERS,
+        ("fashion-mnist", "FashionMNIST/raw"),
+        common_places("fashion_mnist", "/usr/share/datasets/fashion-mnist"),
+        *FASHION,
+        10,
         tuple((FASHION_URL + name, md5) for name, md5 in FASHION_FILES),
     ),
     "fashion_mnist_mini": Source(
-        lambda folder, split: read_npz(folder / "fashion_mnist_mini.npz", split), ("fashion_mnist_mini.npz",), (),
-        (HOME / "datasets",), *FASHION,
+        lambda folder, split: read_npz(folder / "fashion_mnist_mini.npz", split),
+        ("fashion_mnist_mini.npz",),
+        (),
+        (HOME / "datasets",),
+        *FASHION,
     ),
-}  # fmt: skip
+}
 NAMES = (*SOURCES, *OWN)
 
 
@@ -368,8 +393,10 @@ def describe(name: str, datapath: str | None) -> str:
             inputs = next(data.batches(1))[0]
             labels = data.targets.numpy() if isinstance(data, Dataset) else data.source.labels
             per_class = np.bincount(labels, minlength=data.classes)
-            lines.append(f"{split}: {len(data)} images of {'x'.join(map(str, inputs.shape[1:]))}, {data.classes} "
-                         f"classes with {per_class.min()} to {per_class.max()} each, sha256 {data.digest[:16]}")  # fmt: skip
+            lines.append(
+                f"{split}: {len(data)} images of {'x'.join(map(str, inputs.shape[1:]))}, {data.classes} "
+                f"classes with {per_class.min()} to {per_class.max()} each, sha256 {data.digest[:16]}"
+            )
         except BadInput as error:
             lines.append(f"{split}: {error}")
     return "\n".join(lines)

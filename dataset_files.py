@@ -55,8 +55,10 @@ def read_cifar10(folder: Path, split: str) -> Arrays:
     if not files:
         raise BadInput(f"no {pattern} in {folder}: the {split} split of cifar10 is not there")
     if split == "train" and len(files) < CIFAR10_BATCHES:
-        say(f"note: {folder} holds {len(files)} of the {CIFAR10_BATCHES} training batches of cifar10 "
-            f"({', '.join(f.name for f in files)}): only their images are used")  # fmt: skip
+        say(
+            f"note: {folder} holds {len(files)} of the {CIFAR10_BATCHES} training batches of cifar10 "
+            f"({', '.join(f.name for f in files)}): only their images are used"
+        )
     parts = [read_cifar_records(f, 1) if binary else read_cifar_pickle(f, b"labels") for f in files]
     return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
 
@@ -149,9 +151,13 @@ def folder_files(folder: Path, split: str) -> tuple[list[Path], np.ndarray, int]
     classes = sorted(p.name for p in naming.iterdir() if p.is_dir())
     if unknown := sorted({p.name for p in top.iterdir() if p.is_dir()} - set(classes)):
         raise BadInput(f"{top / unknown[0]}: there is no such class in {naming}")
-    files = [(f, k) for k, name in enumerate(classes) if (top / name).is_dir()
-             for f in sorted((top / name).iterdir())
-             if f.suffix.lower() in IMAGES]  # fmt: skip
+    files = [
+        (f, k)
+        for k, name in enumerate(classes)
+        if (top / name).is_dir()
+        for f in sorted((top / name).iterdir())
+        if f.suffix.lower() in IMAGES
+    ]
     if not files:
         raise BadInput(f"no images in {top}/<class>/: known endings are {' '.join(IMAGES)}")
     return [file for file, _ in files], np.array([k for _, k in files]), len(classes)

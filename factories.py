@@ -85,8 +85,11 @@ class Factory:
     def offers(self) -> list[str]:
         with self.at_home():
             module = self.module()
-        own = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")
-               and getattr(value, "__module__", None) == module.__name__]  # fmt: skip
+        own = [
+            name
+            for name, value in vars(module).items()
+            if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+        ]
         return own or ["no functions"]
 
     def __call__(self, **more: Any) -> Any:
@@ -174,8 +177,11 @@ def place_of(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__)
-              if not f.filename.startswith(("<frozen", str(HERE / "factories"))) and "site-packages" not in f.filename]  # fmt: skip
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if not f.filename.startswith(("<frozen", str(HERE / "factories"))) and "site-packages" not in f.filename
+    ]
     where = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""
     return f"{where}{type(error).__name__}: {text}"[:400]
 
@@ -188,8 +194,13 @@ def of_another_folder(name: str, module: Any, folder: Path) -> bool:
     where = getattr(module, "__file__", None)
     if not where or name.startswith("users_") or name == "__main__" or "site-packages" in where:
         return False
-    return any(where.startswith(f"{place}{os.sep}") and place != folder and place not in folder.parents and folder not in
-               place.parents for place in FOLDERS)  # fmt: skip
+    return any(
+        where.startswith(f"{place}{os.sep}")
+        and place != folder
+        and place not in folder.parents
+        and folder not in place.parents
+        for place in FOLDERS
+    )
 
 
 # What users' files have imported under names that are ours too, by folder.

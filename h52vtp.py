@@ -64,8 +64,10 @@ def data_array(values: np.ndarray, name: str, components: int = 1) -> str:
     kinds = {"float32": "Float32", "int64": "Int64"}
     raw = np.ascontiguousarray(values).tobytes()
     text = base64.b64encode(np.uint32(len(raw)).tobytes() + raw).decode()
-    return (f'<DataArray type="{kinds[str(values.dtype)]}" Name="{name}" NumberOfComponents="{components}" '
-            f'format="binary">{text}</DataArray>')  # fmt: skip
+    return (
+        f'<DataArray type="{kinds[str(values.dtype)]}" Name="{name}" NumberOfComponents="{components}" '
+        f'format="binary">{text}</DataArray>'
+    )
 
 
 def vtp(x: np.ndarray, y: np.ndarray, z: np.ndarray, name: str, *, points: bool, polys: bool) -> str:
@@ -77,21 +79,26 @@ def vtp(x: np.ndarray, y: np.ndarray, z: np.ndarray, name: str, *, points: bool,
 
     def cells(tag: str, members: np.ndarray, size: int) -> str:
         offsets = np.arange(1, len(members) + 1, dtype=np.int64) * size
-        return (f"<{tag}>{data_array(members.astype(np.int64).ravel(), 'connectivity')}"
-                f"{data_array(offsets, 'offsets')}</{tag}>")  # fmt: skip
+        return (
+            f"<{tag}>{data_array(members.astype(np.int64).ravel(), 'connectivity')}"
+            f"{data_array(offsets, 'offsets')}</{tag}>"
+        )
 
     coordinates = np.stack([grid_x, grid_y, filled], -1).reshape(-1, 3).astype(np.float32)
-    return "\n".join([
-        '<?xml version="1.0"?>',
-        '<VTKFile type="PolyData" version="0.1" byte_order="LittleEndian" header_type="UInt32">',
-        f'<PolyData><Piece NumberOfPoints="{z.size}" NumberOfVerts="{len(vertices)}" NumberOfLines="0" '
-        f'NumberOfStrips="0" NumberOfPolys="{len(corners)}">',
-        f'<PointData Scalars="{name}">{data_array(filled.ravel(), name)}</PointData>',
-        f"<Points>{data_array(coordinates.ravel(), 'Points', 3)}</Points>",
-        cells("Verts", vertices, 1),
-        cells("Polys", corners, 4),
-        "</Piece></PolyData></VTKFile>", "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            '<?xml version="1.0"?>',
+            '<VTKFile type="PolyData" version="0.1" byte_order="LittleEndian" header_type="UInt32">',
+            f'<PolyData><Piece NumberOfPoints="{z.size}" NumberOfVerts="{len(vertices)}" NumberOfLines="0" '
+            f'NumberOfStrips="0" NumberOfPolys="{len(corners)}">',
+            f'<PointData Scalars="{name}">{data_array(filled.ravel(), name)}</PointData>',
+            f"<Points>{data_array(coordinates.ravel(), 'Points', 3)}</Points>",
+            cells("Verts", vertices, 1),
+            cells("Polys", corners, 4),
+            "</Piece></PolyData></VTKFile>",
+            "",
+        ]
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -47,8 +47,11 @@ def describe(path: str | Path) -> str:
         return f"trajectory: {len(x)} checkpoints, x {x.min():.6g} to {x.max():.6g}, y {y.min():.6g} to {y.max():.6g}"
     if "xcoordinates" not in names:
         directions = read_directions(path)
-        lines = [f"directions: {'one' if directions.y is None else 'two'}, {len(directions.x)} tensors each, "
-                 f"{sum(a.size for a in directions.x):,} numbers", f"sha256: {directions.sha256}"]  # fmt: skip
+        lines = [
+            f"directions: {'one' if directions.y is None else 'two'}, {len(directions.x)} tensors each, "
+            f"{sum(a.size for a in directions.x):,} numbers",
+            f"sha256: {directions.sha256}",
+        ]
         return "\n".join(lines + [f"{key}: {value}" for key, value in directions.about.items()])
     surface = read_surface(path)
     lines = [f"surface: {surface.grid}", f"done: {surface.done.sum()} of {surface.grid.size} cells"]
@@ -68,8 +71,13 @@ def describe_findings(findings: Findings) -> str:
     lines = ["spectrum of a Hessian"]
     for name, array in findings.arrays.items():
         shape = "x".join(map(str, array.shape))
-        lines.append(f"{name}: {array:.6g}" if array.ndim == 0 else f"{name}: {shape} numbers" if array.size > 12
-                     else f"{name}: " + " ".join(f"{value:.6g}" for value in array.ravel()))  # fmt: skip
+        lines.append(
+            f"{name}: {array:.6g}"
+            if array.ndim == 0
+            else f"{name}: {shape} numbers"
+            if array.size > 12
+            else f"{name}: " + " ".join(f"{value:.6g}" for value in array.ravel())
+        )
     for title in ("request", "plan", "about"):
         lines += [f"{title}.{key}: {value}" for key, value in getattr(findings, title).items()]
     return "\n".join(lines)

@@ -51,28 +51,78 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument(
         "--top", type=options.positive, default=10, metavar="K", help="largest eigenvalues (default: %(default)s)"
     )
-    g.add_argument("--bottom", type=options.natural, default=1, metavar="K",
-                   help="smallest eigenvalues (default: %(default)s); they take the most products")  # fmt: skip
-    g.add_argument("--trace_error", type=options.above_zero, default=0.02, metavar="REL",
-                   help="standard error of the trace, relative (default: %(default)s)")  # fmt: skip
-    g.add_argument("--trace_most", type=options.positive, default=500, metavar="N",
-                   help="products at most for the trace (default: %(default)s)")  # fmt: skip
-    g.add_argument("--probes", type=options.positive, default=1, metavar="N", help="vectors for the density of the spectrum; "
-                   "the first costs nothing, several give a band (default: %(default)s)")  # fmt: skip
-    g.add_argument("--steps", type=options.positive, default=80, metavar="N",
-                   help="products for each further probe (default: %(default)s)")  # fmt: skip
-    g.add_argument("--z", type=options.above_zero, default=5e-4, help="regularization in the effective dimension, the sum of "
-                   "v / (v + z); the one that matches a weight decay is the weight decay (default: %(default)s)")  # fmt: skip
+    g.add_argument(
+        "--bottom",
+        type=options.natural,
+        default=1,
+        metavar="K",
+        help="smallest eigenvalues (default: %(default)s); they take the most products",
+    )
+    g.add_argument(
+        "--trace_error",
+        type=options.above_zero,
+        default=0.02,
+        metavar="REL",
+        help="standard error of the trace, relative (default: %(default)s)",
+    )
+    g.add_argument(
+        "--trace_most",
+        type=options.positive,
+        default=500,
+        metavar="N",
+        help="products at most for the trace (default: %(default)s)",
+    )
+    g.add_argument(
+        "--probes",
+        type=options.positive,
+        default=1,
+        metavar="N",
+        help="vectors for the density of the spectrum; "
+        "the first costs nothing, several give a band (default: %(default)s)",
+    )
+    g.add_argument(
+        "--steps",
+        type=options.positive,
+        default=80,
+        metavar="N",
+        help="products for each further probe (default: %(default)s)",
+    )
+    g.add_argument(
+        "--z",
+        type=options.above_zero,
+        default=5e-4,
+        help="regularization in the effective dimension, the sum of "
+        "v / (v + z); the one that matches a weight decay is the weight decay (default: %(default)s)",
+    )
     g.add_argument("--layers", action="store_true", help="the largest eigenvalue of each layer's block too")
-    g.add_argument("--activations", type=options.pattern, nargs="*", metavar="PATTERN",
-                   help="the trace with respect to what layers give out, for layers whose name or type contains one of these "
-                   "(without any: every layer)")  # fmt: skip
-    g.add_argument("--at", choices=("output", "input"), default="output",
-                   help="with --activations: what layers give out, or take in (default: %(default)s)")  # fmt: skip
-    g.add_argument("--activation_error", type=options.above_zero, default=0.1, metavar="REL",
-                   help="standard error of each of these traces, relative (default: %(default)s)")  # fmt: skip
-    g.add_argument("--activation_most", type=options.positive, default=30, metavar="N",
-                   help="probes at most; one takes about a gradient for each layer (default: %(default)s)")  # fmt: skip
+    g.add_argument(
+        "--activations",
+        type=options.pattern,
+        nargs="*",
+        metavar="PATTERN",
+        help="the trace with respect to what layers give out, for layers whose name or type contains one of these "
+        "(without any: every layer)",
+    )
+    g.add_argument(
+        "--at",
+        choices=("output", "input"),
+        default="output",
+        help="with --activations: what layers give out, or take in (default: %(default)s)",
+    )
+    g.add_argument(
+        "--activation_error",
+        type=options.above_zero,
+        default=0.1,
+        metavar="REL",
+        help="standard error of each of these traces, relative (default: %(default)s)",
+    )
+    g.add_argument(
+        "--activation_most",
+        type=options.positive,
+        default=30,
+        metavar="N",
+        help="probes at most; one takes about a gradient for each layer (default: %(default)s)",
+    )
     g.add_argument("--seed", type=options.natural, default=0, help="of the random vectors (default: %(default)s)")
     g = options.add_ranks(p)
     options.add_products(g)
@@ -112,8 +162,23 @@ class Task:
         """Raises BadUsage."""
         if args.npz and not args.npz.endswith(".npz"):
             raise BadUsage(f"--npz {args.npz}: the name has to end in .npz")
-        names = ("top", "bottom", "tolerance", "most", "trace_error", "trace_most", "probes", "steps", "z", "layers",
-                 "activations", "at", "activation_error", "activation_most", "seed")  # fmt: skip
+        names = (
+            "top",
+            "bottom",
+            "tolerance",
+            "most",
+            "trace_error",
+            "trace_most",
+            "probes",
+            "steps",
+            "z",
+            "layers",
+            "activations",
+            "at",
+            "activation_error",
+            "activation_most",
+            "seed",
+        )
         own = ("spectrum_file", "npz", "force", "dry_run", "plot", "show")
         return cls(
             options.model_choice(args),

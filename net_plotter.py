@@ -80,10 +80,17 @@ class Curvature:
         if len(self.found) < number:
             line = Line()
             operator = self.hessian.block(names) if self.selection else self.hessian
-            pairs = lanczos(operator, top=number, tolerance=RESOLVED, most=MOST,
-                            progress=lambda n, r: line.show(f"eigenvector {number}: {n} products, residual {r:.2g}"))  # fmt: skip
-            line.end(f"eigenvector {number}: {pairs.products} products, eigenvalue {pairs.values[-1]:.6g}, "
-                     f"residual {pairs.residuals[-1]:.2g}")  # fmt: skip
+            pairs = lanczos(
+                operator,
+                top=number,
+                tolerance=RESOLVED,
+                most=MOST,
+                progress=lambda n, r: line.show(f"eigenvector {number}: {n} products, residual {r:.2g}"),
+            )
+            line.end(
+                f"eigenvector {number}: {pairs.products} products, eigenvalue {pairs.values[-1]:.6g}, "
+                f"residual {pairs.residuals[-1]:.2g}"
+            )
             if not pairs.converged[-1]:
                 say(f"note: after {pairs.products} products eigenvector {number} is not resolved")
             if len(pairs.values) < number:
@@ -110,16 +117,23 @@ class Curvature:
         """Second derivatives of the mean loss at the origin along the axes, and their mixed one."""
         from lossatlas.space import as_point
 
-        vectors = {letter: as_point(arrays, self.net, "weights", f"the {letter} direction")
-                   for letter, arrays in (("x", directions.x), ("y", directions.y)) if arrays is not None}  # fmt: skip
-        flat = {letter: self.hessian.flatten([point[name] for name in self.hessian.names]).to(self.hessian.device)
-                for letter, point in vectors.items()}  # fmt: skip
+        vectors = {
+            letter: as_point(arrays, self.net, "weights", f"the {letter} direction")
+            for letter, arrays in (("x", directions.x), ("y", directions.y))
+            if arrays is not None
+        }
+        flat = {
+            letter: self.hessian.flatten([point[name] for name in self.hessian.names]).to(self.hessian.device)
+            for letter, point in vectors.items()
+        }
         products = {letter: self.hessian(vector).double() for letter, vector in flat.items()}
         result = {a + b: float(flat[a].double() @ products[b]) for a in flat for b in flat if a <= b}
         for letter, vector in flat.items():
             value, length = result[letter * 2], float(vector.double().norm())
-            say(f"second derivative of the {self.data.split} loss along {letter}: {value:.6g}, per unit length "
-                f"{value / max(length, 1e-300) ** 2:.6g} (the direction has the length {length:.6g})")  # fmt: skip
+            say(
+                f"second derivative of the {self.data.split} loss along {letter}: {value:.6g}, per unit length "
+                f"{value / max(length, 1e-300) ** 2:.6g} (the direction has the length {length:.6g})"
+            )
         return {"second_derivatives": result, "samples": len(self.data), "split": self.data.split}
 
 
@@ -131,8 +145,10 @@ def say_eigenvalue(axis: options.Axis, checkpoint: str) -> None:
     flags = [a.get(name, np.zeros(0, bool)) for name in ("converged", "smallest_converged")]
     resolved = np.concatenate([flags[0], flags[1][::-1]])
     which = f"number {axis.number} of the largest" if k < len(a["eigenvalues"]) else "one of the smallest"
-    say(f"vector {axis.number} of {axis.file}: eigenvalue {values[k]:.6g}, {which}"
-        + (", not resolved" if k >= len(resolved) or not resolved[k] else ""))  # fmt: skip
+    say(
+        f"vector {axis.number} of {axis.file}: eigenvalue {values[k]:.6g}, {which}"
+        + (", not resolved" if k >= len(resolved) or not resolved[k] else "")
+    )
     if findings.request.get("checkpoint") != checkpoint:
         say(
             f"note: {axis.file} is the spectrum of another checkpoint, or of the same network with other BatchNorm statistics"
@@ -235,8 +251,9 @@ def find_directions(
     vectors: list[Point] = []
     for k, (axis, target) in enumerate(zip((choice.x, choice.y), brought.targets, strict=True)):
         if axis is not None:
-            vectors.append(vectors[0] if k and choice.same_dir
-                           else new_direction(brought, axis, target, choice, k, curvature))  # fmt: skip
+            vectors.append(
+                vectors[0] if k and choice.same_dir else new_direction(brought, axis, target, choice, k, curvature)
+            )
     if choice.orthogonal:
         first = (
             vectors[0] if found is None else as_point(found.x, net, choice.dir_type, f"the x direction in {dir_file}")
@@ -267,8 +284,10 @@ def moved_lines(names: Sequence[str], found: np.ndarray) -> list[str]:
     letters, width = "xy"[: found.shape[1] - 1], max(len("tensor"), *map(len, names))
     lines = [f"{'tensor':<{width}} {'length':>10}" + "".join(f"{letter + ' moves it by':>22}" for letter in letters)]
     for name, (length, *moves) in zip(names, found, strict=True):
-        cells = [f"{move:.4g} ({move / length:.3g} of it)" if move and length else f"{move:.4g}" if move else NOT_MOVED
-                 for move in moves]  # fmt: skip
+        cells = [
+            f"{move:.4g} ({move / length:.3g} of it)" if move and length else f"{move:.4g}" if move else NOT_MOVED
+            for move in moves
+        ]
         lines.append(f"{name:<{width}} {length:>10.4g}" + "".join(f"{cell:>22}" for cell in cells))
     return lines
 
@@ -330,8 +349,10 @@ def describe(path: Path) -> list[str]:
     axes = [arrays for arrays in (saved.x, saved.y) if arrays is not None]
     flat = [np.concatenate([np.ravel(array).astype(np.float64) for array in arrays]) for arrays in axes]
     norms = [float(np.linalg.norm(vector)) for vector in flat]
-    lines = [f"{letter}: {len(arrays)} tensors, {vector.size:,} numbers, length {norm:.6g}"
-             for letter, arrays, vector, norm in zip("xy", axes, flat, norms, strict=False)]  # fmt: skip
+    lines = [
+        f"{letter}: {len(arrays)} tensors, {vector.size:,} numbers, length {norm:.6g}"
+        for letter, arrays, vector, norm in zip("xy", axes, flat, norms, strict=False)
+    ]
     if len(flat) == 2:
         lines.append(f"cosine between them: {float(flat[0] @ flat[1]) / max(norms[0] * norms[1], 1e-300):.4g}")
     lines += [f"{key}: {value}" for key, value in saved.about.items()]

@@ -296,12 +296,19 @@ def hessian_choice(args: argparse.Namespace) -> HessianChoice:
 
 def add_network(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     g = p.add_argument_group("network")
-    g.add_argument("--model", default="resnet56", help="name in the zoo, or FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION that "
-                   "makes a network of your own, see docs/your-own.md (default: %(default)s)")  # fmt: skip
+    g.add_argument(
+        "--model",
+        default="resnet56",
+        help="name in the zoo, or FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION that "
+        "makes a network of your own, see docs/your-own.md (default: %(default)s)",
+    )
     g.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
     g.add_argument("--model_folder", default="", help="folder that the model files are in")
-    g.add_argument("--model_file", help="checkpoint in the middle: .safetensors, or a torch state dict; may be left out where "
-                   "a function of your own gives a trained network")  # fmt: skip
+    g.add_argument(
+        "--model_file",
+        help="checkpoint in the middle: .safetensors, or a torch state dict; may be left out where "
+        "a function of your own gives a trained network",
+    )
     return g
 
 
@@ -357,34 +364,54 @@ def networks(args: argparse.Namespace) -> Networks:
 
 def add_data(p: argparse.ArgumentParser, splits: Sequence[str] = ("train", "test", "both")) -> None:
     g = p.add_argument_group("data")
-    g.add_argument("--dataset", default="cifar10", help="mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, "
-                   "imagefolder or npz, or FILE.py:FUNCTION that gives data of your own (default: %(default)s)")  # fmt: skip
+    g.add_argument(
+        "--dataset",
+        default="cifar10",
+        help="mnist, fashion_mnist, fashion_mnist_mini (bundled), cifar10, cifar100, "
+        "imagefolder or npz, or FILE.py:FUNCTION that gives data of your own (default: %(default)s)",
+    )
     g.add_argument("--dataset_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
     g.add_argument("--datapath", help="folder that holds the data set (a file for npz)")
     g.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
     g.add_argument("--image_size", type=positive, default=224, help="of an image folder (default: %(default)s)")
-    g.add_argument("--stream", choices=("auto", "always", "never"), default="auto", help="read samples of an image folder, or of "
-                   "a data set of your own, when they are needed: auto where they do not fit into memory, and where a "
-                   "tolerance needs only some of them (default: %(default)s)")  # fmt: skip
+    g.add_argument(
+        "--stream",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="read samples of an image folder, or of "
+        "a data set of your own, when they are needed: auto where they do not fit into memory, and where a "
+        "tolerance needs only some of them (default: %(default)s)",
+    )
     g.add_argument("--classes", type=positive, help="number of classes of your own data (default: the checkpoint's)")
     g.add_argument("--split", choices=splits, default="train", help="default: %(default)s")
     g.add_argument("--limit", type=positive, metavar="N", help="the first N samples in file order")
     g.add_argument("--raw_data", action="store_true", help="do not normalize")
     g.add_argument("--data_split", type=positive, default=1, metavar="K", help="keep one K-th of the training data")
-    g.add_argument("--split_idx", type=natural, default=0,
-                   help="accepted as in the original release, where it only enters the file name")  # fmt: skip
+    g.add_argument(
+        "--split_idx",
+        type=natural,
+        default=0,
+        help="accepted as in the original release, where it only enters the file name",
+    )
     g.add_argument(
         "--trainloader", metavar="FILE", help="training data as tensors: .npz or .pt with inputs and targets"
     )
     g.add_argument("--testloader", metavar="FILE", help="the same for test data")
-    g.add_argument("--loss_name", "-l", type=loss_name, default="crossentropy", metavar="LOSS",
-                   help="crossentropy or mse, or FILE.py:FUNCTION of your own (default: %(default)s)")  # fmt: skip
+    g.add_argument(
+        "--loss_name",
+        "-l",
+        type=loss_name,
+        default="crossentropy",
+        metavar="LOSS",
+        help="crossentropy or mse, or FILE.py:FUNCTION of your own (default: %(default)s)",
+    )
 
 
 def loss_name(text: str) -> str:
     if not is_factory(text) and text not in LOSS_NAMES:
-        raise argparse.ArgumentTypeError(f"invalid choice: '{text}' (choose from {', '.join(LOSS_NAMES)}, or give "
-                                         "FILE.py:FUNCTION)")  # fmt: skip
+        raise argparse.ArgumentTypeError(
+            f"invalid choice: '{text}' (choose from {', '.join(LOSS_NAMES)}, or give FILE.py:FUNCTION)"
+        )
     return text
 
 
@@ -400,9 +427,20 @@ def data_choice(args: argparse.Namespace) -> DataChoice:
         dataset = Factory.parse("--dataset", dataset, args.dataset_args)
     elif args.dataset_args:
         raise BadUsage(f"--dataset_args {args.dataset_args[0]}: {dataset} is no function of your own, and takes none")
-    return DataChoice(dataset, args.datapath, args.raw_data, args.data_split, args.limit, splits,
-                      (args.trainloader, args.testloader), args.download, args.image_size, args.classes,
-                      args.split_idx, args.stream)  # fmt: skip
+    return DataChoice(
+        dataset,
+        args.datapath,
+        args.raw_data,
+        args.data_split,
+        args.limit,
+        splits,
+        (args.trainloader, args.testloader),
+        args.download,
+        args.image_size,
+        args.classes,
+        args.split_idx,
+        args.stream,
+    )
 
 
 def add_grid(p: argparse.ArgumentParser) -> None:
@@ -412,29 +450,59 @@ def add_grid(p: argparse.ArgumentParser) -> None:
 
 
 def add_selection(g: argparse._ActionsContainer, what: str) -> None:
-    g.add_argument("--only", type=pattern, nargs="+", default=[], metavar="PATTERN", help=f"{what} the parameters whose names "
-                   "contain one of these regular expressions, such as lora_ or layer3")  # fmt: skip
-    g.add_argument("--except", dest="without", type=pattern, nargs="+", default=[], metavar="PATTERN",
-                   help=f"{what} no parameter whose name contains one of these")  # fmt: skip
+    g.add_argument(
+        "--only",
+        type=pattern,
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help=f"{what} the parameters whose names contain one of these regular expressions, such as lora_ or layer3",
+    )
+    g.add_argument(
+        "--except",
+        dest="without",
+        type=pattern,
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help=f"{what} no parameter whose name contains one of these",
+    )
 
 
 def add_directions(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("directions")
-    g.add_argument("--dir_type", choices=("weights", "states"), default="weights",
-                   help="move the parameters, or the statistics of BatchNorm too (default: %(default)s)")  # fmt: skip
+    g.add_argument(
+        "--dir_type",
+        choices=("weights", "states"),
+        default="weights",
+        help="move the parameters, or the statistics of BatchNorm too (default: %(default)s)",
+    )
     for axis in "xy":
         g.add_argument(f"--{axis}norm", choices=("", *NORMS), default="", help=f"normalization of the {axis} direction")
-        g.add_argument(f"--{axis}ignore", choices=("", "biasbn"), default="",
-                       help="biasbn: zero for biases and BatchNorm; otherwise the original release's rule holds, the "
-                       "direction there is the weights themselves, in x and y alike")  # fmt: skip
+        g.add_argument(
+            f"--{axis}ignore",
+            choices=("", "biasbn"),
+            default="",
+            help="biasbn: zero for biases and BatchNorm; otherwise the original release's rule holds, the "
+            "direction there is the weights themselves, in x and y alike",
+        )
     for axis in "xy":
-        g.add_argument(f"--{axis}direction", default="random", metavar="WHAT", help=f"the {axis} direction: random, gradient, "
-                       "eigenvector:K (the K-th top one of the Hessian), or FILE.h5:K (the K-th vector of a spectrum or "
-                       "direction file); without a norm, gradient and eigenvectors have unit length (default: random)")  # fmt: skip
+        g.add_argument(
+            f"--{axis}direction",
+            default="random",
+            metavar="WHAT",
+            help=f"the {axis} direction: random, gradient, "
+            "eigenvector:K (the K-th top one of the Hessian), or FILE.h5:K (the K-th vector of a spectrum or "
+            "direction file); without a norm, gradient and eigenvectors have unit length (default: random)",
+        )
     add_selection(g, "move")
     g.add_argument("--orthogonalize", action="store_true", help="take out of the y direction its part along x")
-    g.add_argument("--curvature", action="store_true", help="print and store the second derivatives of the loss along the "
-                   "axes; done anyway where a direction comes from the curvature")  # fmt: skip
+    g.add_argument(
+        "--curvature",
+        action="store_true",
+        help="print and store the second derivatives of the loss along the "
+        "axes; done anyway where a direction comes from the curvature",
+    )
     g.add_argument("--same_dir", action="store_true", help="use the x direction for y too")
     g.add_argument("--seed", type=natural, default=SEED, help="of the random directions (default: %(default)s)")
     g.add_argument("--idx", type=natural, default=0, help="number of a repeat: other directions, other file names")
@@ -456,9 +524,19 @@ def direction_choice(args: argparse.Namespace) -> DirectionChoice:
     made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}
     if args.dir_type == "states" and (made or args.curvature):
         raise BadUsage("gradient, eigenvectors and curvature belong to the parameters alone: use --dir_type weights")
-    return DirectionChoice(args.dir_type, x, y, args.same_dir, args.seed, args.idx, args.dir_file, args.orthogonalize,
-                           args.curvature or bool(made & {"gradient", "eigenvector", "file"}),
-                           tuple(args.only), tuple(args.without))  # fmt: skip
+    return DirectionChoice(
+        args.dir_type,
+        x,
+        y,
+        args.same_dir,
+        args.seed,
+        args.idx,
+        args.dir_file,
+        args.orthogonalize,
+        args.curvature or bool(made & {"gradient", "eigenvector", "file"}),
+        tuple(args.only),
+        tuple(args.without),
+    )
 
 
 def add_ranks(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -474,33 +552,65 @@ def add_ranks(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 def add_run(p: argparse.ArgumentParser) -> None:
     g = add_ranks(p)
-    g.add_argument("--batch_size", type=natural, default=0, help="default: the fastest of a short measurement; with "
-                   "a number nothing is measured, so that equal commands give equal last digits")  # fmt: skip
-    g.add_argument("--precision", choices=PRECISIONS, help="of the forward pass (default: float32); what a lower one "
-                   "changes is measured, printed and stored")  # fmt: skip
-    g.add_argument("--tolerance", metavar="REL[,ABS]", help="use as many samples, in a random order, as bring the "
-                   "standard error of a cell below max(REL x loss, ABS), and at least 1,000, as in 0.02,0.05; a later "
-                   "run with a smaller tolerance, or none, adds samples")  # fmt: skip
+    g.add_argument(
+        "--batch_size",
+        type=natural,
+        default=0,
+        help="default: the fastest of a short measurement; with "
+        "a number nothing is measured, so that equal commands give equal last digits",
+    )
+    g.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of the forward pass (default: float32); what a lower one changes is measured, printed and stored",
+    )
+    g.add_argument(
+        "--tolerance",
+        metavar="REL[,ABS]",
+        help="use as many samples, in a random order, as bring the "
+        "standard error of a cell below max(REL x loss, ABS), and at least 1,000, as in 0.02,0.05; a later "
+        "run with a smaller tolerance, or none, adds samples",
+    )
     add_output(g)
 
 
 def add_curvature(p: argparse.ArgumentParser, tolerance: float) -> argparse._ArgumentGroup:
     """What commands that compute Hessian products share."""
     g = p.add_argument_group("Hessian")
-    g.add_argument("--parameters", type=pattern, nargs="+", default=[], metavar="PATTERN",
-                   help="parameters whose names contain these regular expressions (default: what --only and "
-                   "--except say, otherwise all)")  # fmt: skip
+    g.add_argument(
+        "--parameters",
+        type=pattern,
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="parameters whose names contain these regular expressions (default: what --only and "
+        "--except say, otherwise all)",
+    )
     g.add_argument(
         "--matrices_only", action="store_true", help="leave out biases and BatchNorm, as the original release does"
     )
-    g.add_argument("--tolerance", type=above_zero, default=tolerance, metavar="REL",
-                   help="an eigenvalue is resolved when its residual is below REL x |eigenvalue|, or below what rounding "
-                   "leaves (2e-6 of the largest in float32), and none farther out than that is left out "
-                   "(default: %(default)s)")  # fmt: skip
-    g.add_argument("--most", type=positive, default=300, metavar="N",
-                   help="products at most for each run of Lanczos (default: %(default)s)")  # fmt: skip
-    g.add_argument("--compile", action="store_true", help="let torch.compile fuse the products: a quarter less time for each, "
-                   "after half a minute or more at the start")  # fmt: skip
+    g.add_argument(
+        "--tolerance",
+        type=above_zero,
+        default=tolerance,
+        metavar="REL",
+        help="an eigenvalue is resolved when its residual is below REL x |eigenvalue|, or below what rounding "
+        "leaves (2e-6 of the largest in float32), and none farther out than that is left out "
+        "(default: %(default)s)",
+    )
+    g.add_argument(
+        "--most",
+        type=positive,
+        default=300,
+        metavar="N",
+        help="products at most for each run of Lanczos (default: %(default)s)",
+    )
+    g.add_argument(
+        "--compile",
+        action="store_true",
+        help="let torch.compile fuse the products: a quarter less time for each, "
+        "after half a minute or more at the start",
+    )
     return g
 
 
@@ -566,8 +676,11 @@ def plain(pattern: str) -> str:
 
 
 def named_axis(letter: str, axis: Axis) -> str:
-    what = {"random": "", "file": f"_{letter}={Path(axis.file).stem}:{axis.number}",
-            "eigenvector": f"_{letter}=eigenvector{axis.number}"}.get(axis.kind, f"_{letter}={axis.kind}")  # fmt: skip
+    what = {
+        "random": "",
+        "file": f"_{letter}={Path(axis.file).stem}:{axis.number}",
+        "eigenvector": f"_{letter}=eigenvector{axis.number}",
+    }.get(axis.kind, f"_{letter}={axis.kind}")
     ignore = f"_{letter}ignore={axis.ignore}" if axis.ignore else ""
     return what + ignore + (f"_{letter}norm={axis.norm}" if axis.norm else "")
 

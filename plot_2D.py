@@ -92,8 +92,10 @@ def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Pat
             unknown = surface.foreign is not None and surface.foreign.any()  # cells of another program
             ours, theirs = plane.get(name), None if unknown else surface.request.get(name)
             if ours is None or theirs is None:
-                say(f"note: {proj_file if ours is None else path} does not say which {what} it belongs to; the path may be "
-                    "misplaced")  # fmt: skip
+                say(
+                    f"note: {proj_file if ours is None else path} does not say which {what} it belongs to; the path may be "
+                    "misplaced"
+                )
             elif ours != theirs:
                 raise BadInput(
                     f"the trajectory in {proj_file} has another {what} ({ours[:12]}) than {path} ({theirs[:12]})"
@@ -103,8 +105,10 @@ def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Pat
 def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], base: str) -> list[Path]:
     """Heat map of |smallest / largest| eigenvalue of the Hessian from 0 to 1; cells without a positive largest are
     marked."""
-    panels = [replace(panel(surface, "min_eig", label), values=figures.eigen_ratio(surface))
-              for surface, label in zip(surfaces, labels, strict=True)]  # fmt: skip
+    panels = [
+        replace(panel(surface, "min_eig", label), values=figures.eigen_ratio(surface))
+        for surface, label in zip(surfaces, labels, strict=True)
+    ]
     shared = figures.Scale(0.0, 1.0, np.linspace(0, 1, 11), log=False, cut=any((p.values > 1).any() for p in panels))
     fig = flat_figure(plt, panels, shared, r"$|\lambda_{\min} / \lambda_{\max}|$", heat, None)
     return figures.save(fig, f"{base}_min_eig_max_eig_abs_ratio_heat_sns")
@@ -139,9 +143,20 @@ def run(args: argparse.Namespace) -> None:
             raise BadUsage("name a --surf_file to draw, or a --proj_file")
         draw_path(args.proj_file, args.dir_file, show=args.show)
         return
-    draw(args.surf_file, labels=args.labels, out=args.out, surf_name=args.surf_name, dir_file=args.dir_file,
-         proj_file=args.proj_file, vmin=args.vmin, vmax=args.vmax, vlevel=args.vlevel, zlim=args.zlim, log=args.log,
-         show=args.show)  # fmt: skip
+    draw(
+        args.surf_file,
+        labels=args.labels,
+        out=args.out,
+        surf_name=args.surf_name,
+        dir_file=args.dir_file,
+        proj_file=args.proj_file,
+        vmin=args.vmin,
+        vmax=args.vmax,
+        vlevel=args.vlevel,
+        zlim=args.zlim,
+        log=args.log,
+        show=args.show,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -58,8 +58,10 @@ def checkpoints(args: argparse.Namespace) -> tuple[list[int], list[Path]]:
         epochs.append(args.max_epoch)
     files = [Path(args.model_folder) / f"{args.prefix}{epoch}{args.suffix}" for epoch in epochs]
     if missing := [file for file in files if not file.exists()]:
-        raise BadInput(f"no checkpoint {missing[0]} ({len(missing)} of {len(files)} are missing): "
-                       "set --start_epoch, --max_epoch and --save_epoch to what is there")  # fmt: skip
+        raise BadInput(
+            f"no checkpoint {missing[0]} ({len(missing)} of {len(files)} are missing): "
+            "set --start_epoch, --max_epoch and --save_epoch to what is there"
+        )
     return epochs, files
 
 
@@ -130,8 +132,10 @@ def run(args: argparse.Namespace) -> None:
         directions = principal_directions(rows, net, last, args, about)
         options.make_folder(folder)
         if dir_file.exists() and not args.force and read_directions(dir_file).sha256 != directions.sha256:
-            raise BadInput(f"{dir_file} holds other directions ({read_directions(dir_file).about.get('of', 'unknown')}), "
-                           "on which surfaces may rest: use them with --dir_file, or replace them with --force")  # fmt: skip
+            raise BadInput(
+                f"{dir_file} holds other directions ({read_directions(dir_file).about.get('of', 'unknown')}), "
+                "on which surfaces may rest: use them with --dir_file, or replace them with --force"
+            )
         write_directions(dir_file, directions)
     assert directions.y is not None
     plane = [as_point(axis, net, args.dir_type, f"a direction in {dir_file}") for axis in (directions.x, directions.y)]
@@ -141,10 +145,14 @@ def run(args: argparse.Namespace) -> None:
     if "explained_variance_ratio_" in directions.extra:
         ratio = 100 * directions.extra["explained_variance_ratio_"]
         print(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")
-    print(f"farthest from the plane: epoch {epochs[int(distances.argmax())]}, by {distances.max():.4g} "
-          f"(length of the trajectory's first difference: {np.linalg.norm(rows[0]):.4g})")  # fmt: skip
-    print(f"x from {found[:, 0].min():.4g} to {found[:, 0].max():.4g}, "
-          f"y from {found[:, 1].min():.4g} to {found[:, 1].max():.4g}")  # fmt: skip
+    print(
+        f"farthest from the plane: epoch {epochs[int(distances.argmax())]}, by {distances.max():.4g} "
+        f"(length of the trajectory's first difference: {np.linalg.norm(rows[0]):.4g})"
+    )
+    print(
+        f"x from {found[:, 0].min():.4g} to {found[:, 0].max():.4g}, "
+        f"y from {found[:, 1].min():.4g} to {found[:, 1].max():.4g}"
+    )
     print(f"wrote {dir_file} and {proj_file}" if not args.dir_file else f"wrote {proj_file}")
     import plot_2D
 

@@ -372,8 +372,16 @@ def load_split(chosen: options.DataChoice, split: str) -> "AnyData":
         )
     if chosen.download:
         get(chosen.dataset, chosen.datapath)
-    return load(chosen.dataset, split, datapath=chosen.datapath, raw=chosen.raw, limit=chosen.limit,
-                data_split=chosen.data_split, image_size=chosen.image_size, stream=chosen.streamed)  # fmt: skip
+    return load(
+        chosen.dataset,
+        split,
+        datapath=chosen.datapath,
+        raw=chosen.raw,
+        limit=chosen.limit,
+        data_split=chosen.data_split,
+        image_size=chosen.image_size,
+        stream=chosen.streamed,
+    )
 
 
 def place(given: str | None, default: Path, beside: str | None) -> Path:

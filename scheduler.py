@@ -362,10 +362,15 @@ def seen(world: World, cuda: bool) -> str:
         import torch
 
         count = torch.cuda.device_count()
-        device = f"cuda:{world.local_rank % count} of {count} ({torch.cuda.get_device_name(world.local_rank % count)})" \
-            if count else "no CUDA device"  # fmt: skip
-    return (f"rank {world.rank} of {world.size} on {socket.gethostname()}, number {world.local_rank} there: "
-            f"{world.cores} of {len(cores())} cores, {device}")  # fmt: skip
+        device = (
+            f"cuda:{world.local_rank % count} of {count} ({torch.cuda.get_device_name(world.local_rank % count)})"
+            if count
+            else "no CUDA device"
+        )
+    return (
+        f"rank {world.rank} of {world.size} on {socket.gethostname()}, number {world.local_rank} there: "
+        f"{world.cores} of {len(cores())} cores, {device}"
+    )
 
 
 def parser() -> argparse.ArgumentParser:

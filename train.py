@@ -40,12 +40,19 @@ ENDINGS = (".safetensors", ".t7", ".pt", ".pth")
 def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
     what = p.add_argument_group("what")
-    what.add_argument("--model", default="resnet56", help="name in the zoo, or FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION "
-                      "that makes a network of your own, see docs/your-own.md (default: %(default)s)")  # fmt: skip
+    what.add_argument(
+        "--model",
+        default="resnet56",
+        help="name in the zoo, or FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION "
+        "that makes a network of your own, see docs/your-own.md (default: %(default)s)",
+    )
     what.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
     what.add_argument("--init", metavar="FILE", help="start from this checkpoint instead of random weights")
-    what.add_argument("--dataset", default="fashion_mnist_mini", help="name of the data set, or FILE.py:FUNCTION that gives "
-                      "data of your own (default: %(default)s)")  # fmt: skip
+    what.add_argument(
+        "--dataset",
+        default="fashion_mnist_mini",
+        help="name of the data set, or FILE.py:FUNCTION that gives data of your own (default: %(default)s)",
+    )
     what.add_argument("--dataset_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
     what.add_argument(
         "--classes", type=options.positive, help="number of classes of your own data (default: as the labels say)"
@@ -54,10 +61,21 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
     what.add_argument("--raw_data", action="store_true", help="do not normalize")
     what.add_argument("--limit", type=options.positive, metavar="N", help="the first N training samples")
-    what.add_argument("--loss_name", "-l", type=options.loss_name, default="crossentropy", metavar="LOSS",
-                      help="crossentropy or mse, or FILE.py:FUNCTION of your own (default: %(default)s)")  # fmt: skip
-    what.add_argument("--label_corrupt_prob", type=options.share, default=0.0, metavar="P",
-                      help="replace this share of the labels by random ones")  # fmt: skip
+    what.add_argument(
+        "--loss_name",
+        "-l",
+        type=options.loss_name,
+        default="crossentropy",
+        metavar="LOSS",
+        help="crossentropy or mse, or FILE.py:FUNCTION of your own (default: %(default)s)",
+    )
+    what.add_argument(
+        "--label_corrupt_prob",
+        type=options.share,
+        default=0.0,
+        metavar="P",
+        help="replace this share of the labels by random ones",
+    )
     how = p.add_argument_group("how")
     how.add_argument("--epochs", type=options.positive, default=10)
     how.add_argument("--batch_size", type=options.positive, default=128)
@@ -65,8 +83,12 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--lr", type=options.not_negative, default=0.1, help="peak learning rate (default: %(default)s)")
     how.add_argument("--momentum", type=options.share, default=0.9)
     how.add_argument("--weight_decay", type=options.not_negative, default=5e-4)
-    how.add_argument("--schedule", choices=("cosine", "step", "constant"), default="cosine",
-                     help="step: times --lr_decay at 1/2, 3/4 and 11/12 of the epochs")  # fmt: skip
+    how.add_argument(
+        "--schedule",
+        choices=("cosine", "step", "constant"),
+        default="cosine",
+        help="step: times --lr_decay at 1/2, 3/4 and 11/12 of the epochs",
+    )
     how.add_argument("--lr_decay", type=options.not_negative, default=0.1)
     how.add_argument("--warmup", type=options.natural, default=200, help="steps of linear warm-up")
     how.add_argument("--augment", action="store_true", help="shift by up to 4 pixels, and mirror")
@@ -143,8 +165,11 @@ class Run:
 
         assert self.folder is not None
         accuracy = self.curve[-1]["test_acc"] if self.curve else measure(self.net, self.test, self.loss)[1]
-        state = {"optimizer": optimizer.state_dict(), "curve": self.curve,
-                 "recipe": {**asdict(self.recipe), **self.origin}}  # fmt: skip
+        state = {
+            "optimizer": optimizer.state_dict(),
+            "curve": self.curve,
+            "recipe": {**asdict(self.recipe), **self.origin},
+        }
         write_torch(self.folder / f"opt_state_{epoch}.t7", state)
         content = {"state_dict": self.net.state_dict(), "epoch": epoch, "acc": accuracy}
         write_torch(self.folder / f"model_{epoch}.t7", content)
@@ -191,17 +216,32 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     elif not own:
         initialize(net, args.seed)
     net.to("cuda" if args.cuda else "cpu")
-    recipe = Recipe(args.epochs, args.batch_size, args.lr, args.momentum, args.weight_decay, args.schedule, args.warmup,
-                    args.seed, args.bfloat16, args.optimizer, args.lr_decay, str(loss_name), args.augment,
-                    args.label_corrupt_prob)  # fmt: skip
+    recipe = Recipe(
+        args.epochs,
+        args.batch_size,
+        args.lr,
+        args.momentum,
+        args.weight_decay,
+        args.schedule,
+        args.warmup,
+        args.seed,
+        args.bfloat16,
+        args.optimizer,
+        args.lr_decay,
+        str(loss_name),
+        args.augment,
+        args.label_corrupt_prob,
+    )
     origin = {"data": data.digest, **({"init": digest(read_state(args.init))} if args.init else {})}
     for what, brought in (("model", model), ("loss", loss_name)):
         if isinstance(brought, Factory):
             origin |= recorded(what, brought)
     one = not isinstance(data, FixedBatches) and 1 in (args.batch_size, len(data) % args.batch_size)
     if one and any("BatchNorm" in type(m).__name__ for m in net.modules()):
-        raise BadUsage(f"--batch_size {args.batch_size} leaves one of {len(data)} samples for a batch, on which BatchNorm "
-                       "cannot be trained")  # fmt: skip
+        raise BadUsage(
+            f"--batch_size {args.batch_size} leaves one of {len(data)} samples for a batch, on which BatchNorm "
+            "cannot be trained"
+        )
     state = Run(args, net, test, recipe, loss, prepare_folder(args), origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)
     train(
@@ -321,8 +361,9 @@ def restore(state: Run) -> tuple[int, dict | None]:
     asked = {**asdict(state.recipe), **state.origin}
     for name in {**asked, **saved["recipe"]}:
         if asked.get(name) != saved["recipe"].get(name):
-            raise BadInput(f"{state.folder} was trained with {name} = {saved['recipe'].get(name)}, "
-                           f"now it is {asked.get(name)}")  # fmt: skip
+            raise BadInput(
+                f"{state.folder} was trained with {name} = {saved['recipe'].get(name)}, now it is {asked.get(name)}"
+            )
     state.curve += saved["curve"]
     print(f"continuing after epoch {last}")
     return last, saved["optimizer"]

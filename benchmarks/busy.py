@@ -54,8 +54,12 @@ def compare(name: str, ways: dict[str, Callable[[], object]], chosen: str) -> No
         )
         value = ratio(seconds["together"], seconds["side"])
         what = f"{name}, {SAMPLES} images, {len(cores())} cores, {place}"
-        result(f"{what}: batches side by side against one by all threads", f"≥ {wanted:g}×",
-               f"{value:.2f}× ({speeds['together']:.0f} : {speeds['side']:.0f} images/s)", value >= wanted)  # fmt: skip
+        result(
+            f"{what}: batches side by side against one by all threads",
+            f"≥ {wanted:g}×",
+            f"{value:.2f}× ({speeds['together']:.0f} : {speeds['side']:.0f} images/s)",
+            value >= wanted,
+        )
 
 
 def main() -> None:

@@ -100,13 +100,27 @@ def main() -> None:
                 train.main,
                 ["--model", "mlp", *DATA, "--epochs", "8", "--seed", str(seed), "--out", f"{folder}/{seed}.t7"],
             )
-        between = ["--model", "mlp", *DATA, "--limit", "64", "--model_file", f"{folder}/1.t7", "--model_file2", f"{folder}/2.t7",
-                   "--x=-0.5:1.5:33"]  # fmt: skip
+        between = [
+            *"--model mlp".split(),
+            *DATA,
+            *"--limit 64 --model_file".split(),
+            f"{folder}/1.t7",
+            "--model_file2",
+            f"{folder}/2.t7",
+            "--x=-0.5:1.5:33",
+        ]
         resnet = ROOT / "trained_nets" / "resnet20_small_batch.safetensors"
-        along = ["--model", "resnet20", *DATA, "--limit", "48", "--model_file", str(resnet), "--x=-0.5:0.5:7", "--xnorm",
-                 "filter", "--xignore", "biasbn"]  # fmt: skip
-        cases = (("two perceptrons, 33 points", "mlp", folder / "1.t7", between, 64),
-                 ("ResNet-20, 7 points", "resnet20", resnet, along, 48))  # fmt: skip
+        along = [
+            *"--model resnet20".split(),
+            *DATA,
+            *"--limit 48 --model_file".split(),
+            str(resnet),
+            *"--x=-0.5:0.5:7 --xnorm filter --xignore biasbn".split(),
+        ]
+        cases = (
+            ("two perceptrons, 33 points", "mlp", folder / "1.t7", between, 64),
+            ("ResNet-20, 7 points", "resnet20", resnet, along, 48),
+        )
         for what, model, file, line, limit in cases:
             own = folder / model
             own.mkdir()
@@ -115,15 +129,27 @@ def main() -> None:
                 int(unresolved(surface, name).sum()) for surface in (default, exact) for name in ("max_eig", "min_eig")
             )
             error = difference(default, exact.fields)
-            result(f"{what}: eigenvalues at the default tolerance of 1e-2 against 1e-5, largest relative difference",
-                   "≤ 1e-2, all resolved", f"{error:.1e}, {loose} not resolved", error <= 1e-2 and loose == 0)  # fmt: skip
+            result(
+                f"{what}: eigenvalues at the default tolerance of 1e-2 against 1e-5, largest relative difference",
+                "≤ 1e-2, all resolved",
+                f"{error:.1e}, {loose} not resolved",
+                error <= 1e-2 and loose == 0,
+            )
             cold, warm = (products(model, file, own / "d.h5", default.grid.x, limit, warm) for warm in (False, True))
-            result(f"{what}: products of cold starts against warm ones, nothing left out in either", "",
-                   f"{cold / warm:.2f}× ({cold} : {warm})", None)  # fmt: skip
+            result(
+                f"{what}: products of cold starts against warm ones, nothing left out in either",
+                "",
+                f"{cold / warm:.2f}× ({cold} : {warm})",
+                None,
+            )
         dense = map_of(folder / "mlp", "last", [*between, "--parameters", *LAST])
         error = difference(dense, explicit("mlp", folder / "1.t7", folder / "mlp" / "d.h5", dense, 64))
-        result("two perceptrons, 33 points, last layer: eigenvalues against explicit Hessians, largest relative difference",
-               "≤ 1e-2", f"{error:.1e}", error <= 1e-2)  # fmt: skip
+        result(
+            "two perceptrons, 33 points, last layer: eigenvalues against explicit Hessians, largest relative difference",
+            "≤ 1e-2",
+            f"{error:.1e}",
+            error <= 1e-2,
+        )
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ def network() -> torch.nn.Module:
 def top_two(net: torch.nn.Module) -> None:
     data = load("fashion_mnist_mini", limit=512)
     start = time.perf_counter()
-    values, residuals, products = power_iteration(kept_product(net, data.inputs, data.targets),
-                                                  sum(p.numel() for p in net.parameters()), 2, 1e-3, 300)  # fmt: skip
+    values, residuals, products = power_iteration(
+        kept_product(net, data.inputs, data.targets), sum(p.numel() for p in net.parameters()), 2, 1e-3, 300
+    )
     theirs = time.perf_counter() - start
     print(f"  power iteration: {values} after {products} products, residuals {residuals}: {theirs:.1f} s")
     seconds = {}
@@ -47,9 +48,11 @@ def top_two(net: torch.nn.Module) -> None:
         ready = time.perf_counter()
         found = lanczos(operator, top=2, tolerance=1e-3)
         seconds[compiled] = time.perf_counter() - ready, time.perf_counter() - start
-        print(f"  Lanczos{', compiled' * compiled}: {found.values} after {found.products} products, residuals "
-              f"{found.residuals / found.values}: {seconds[compiled][0]:.1f} s, "
-              f"with preparation {seconds[compiled][1]:.1f} s")  # fmt: skip
+        print(
+            f"  Lanczos{', compiled' * compiled}: {found.values} after {found.products} products, residuals "
+            f"{found.residuals / found.values}: {seconds[compiled][0]:.1f} s, "
+            f"with preparation {seconds[compiled][1]:.1f} s"
+        )
     what = "top-2 eigenpairs, residual 1e-3, ResNet-20, 512 images, against PyHessian's algorithm"
     result(f"{what}, all included", "≥ 2.5×", f"{theirs / seconds[False][1]:.1f}×", theirs / seconds[False][1] >= 2.5)
     result(
@@ -82,9 +85,11 @@ def ends(net: torch.nn.Module) -> None:
                 1e-2,
             )
             theirs = time.perf_counter() - start
-        print(f"  at {a}: ours {found.products} products, {ours:.1f} s, errors {np.abs(found.values / exact.values - 1)}; "
-              f"two solves {products} products, {theirs:.1f} s, errors "
-              f"{np.abs(np.array([largest, smallest]) / exact.values - 1)}")  # fmt: skip
+        print(
+            f"  at {a}: ours {found.products} products, {ours:.1f} s, errors {np.abs(found.values / exact.values - 1)}; "
+            f"two solves {products} products, {theirs:.1f} s, errors "
+            f"{np.abs(np.array([largest, smallest]) / exact.values - 1)}"
+        )
         fewer.append(products / found.products)
         faster.append(theirs / ours)
     what = "both ends at a point, tolerance 1e-2, ResNet-20, 96 images, against two eigsh solves (median of 3 points)"
@@ -98,8 +103,10 @@ def trace(net: torch.nn.Module) -> None:
     after = hutchinson(operator, tolerance=0.02, known=pairs)
     plain = hutchinson(operator, tolerance=0.02, most=60)
     wanted = plain.products * (plain.error / (0.02 * after.value)) ** 2
-    print(f"  after {pairs.products} products for 11 eigenpairs: {after.value:.5g} +- {after.error:.2g} with {after.products}; "
-          f"plain: {plain.value:.5g} +- {plain.error:.2g} after {plain.products}, so 2 % takes {wanted:.0f}")  # fmt: skip
+    print(
+        f"  after {pairs.products} products for 11 eigenpairs: {after.value:.5g} +- {after.error:.2g} with {after.products}; "
+        f"plain: {plain.value:.5g} +- {plain.error:.2g} after {plain.products}, so 2 % takes {wanted:.0f}"
+    )
     what = "trace to 2 %, ResNet-20, 256 images: products of plain Hutchinson (extrapolated from 60) against"
     result(f"{what} those after the eigenvalues", "fewer", f"{wanted:.0f} : {after.products}", wanted > after.products)
     total = pairs.products + after.products

@@ -51,8 +51,12 @@ def main() -> None:
     for name, times in seconds.items():
         print(f"  {name}: {np.median(times):.3f} s for 51 x 51 points")
     value, bound = (ratio(seconds["naive loop over points"], seconds[name]) for name in ("this tool", "bound"))
-    result("a perceptron 2-64-64-2, 1,000 samples, 51×51, against the naive loop over points", "≥ 4×",
-           f"{value:.2f}× (the hidden layer's batched product alone: {bound:.2f}×)", value >= 4)  # fmt: skip
+    result(
+        "a perceptron 2-64-64-2, 1,000 samples, 51×51, against the naive loop over points",
+        "≥ 4×",
+        f"{value:.2f}× (the hidden layer's batched product alone: {bound:.2f}×)",
+        value >= 4,
+    )
 
 
 if __name__ == "__main__":

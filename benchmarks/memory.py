@@ -74,10 +74,22 @@ def main() -> None:
             parameters = sum(p.nbytes for p in net.parameters()) / 2**20
             widest = 16 * (4 if model == "wrn56_4" else 1)
             activations = 3 * BATCH * widest * 28 * 28 * 4 / 2**20  # input, output and shortcut of the widest layer
-            run = [sys.executable, __file__, "--rank", f"{name}/memory", "--model", model, "--model_file",
-                   f"{name}/net.safetensors", "--dataset", dataset, "--x=-1:1:2", "--xnorm", "filter", "--xignore",
-                   "biasbn", "--batch_size", str(BATCH), "--tolerance", "10,1000",
-                   "--surf_file", f"{name}/s.h5"]  # fmt: skip
+            run = [
+                sys.executable,
+                __file__,
+                "--rank",
+                f"{name}/memory",
+                "--model",
+                model,
+                "--model_file",
+                f"{name}/net.safetensors",
+                "--dataset",
+                dataset,
+                *"--x=-1:1:2 --xnorm filter --xignore biasbn --batch_size".split(),
+                str(BATCH),
+                *"--tolerance 10,1000 --surf_file".split(),
+                f"{name}/s.h5",
+            ]
             if ranks > 1:
                 run = [MPIRUN, "-n", str(ranks), *run, "--mpi", "--y=-1:1:2"]
             subprocess.run(run, check=True, capture_output=True)
@@ -86,10 +98,16 @@ def main() -> None:
                 allowed = megabytes + 6 * parameters + activations
                 used = seen["peak"] - seen["idle"]
                 worst = max(worst, used / allowed)
-                print(f"  {model}, rank {number} of {ranks}: {used:.0f} above {seen['idle']:.0f} MB; data {megabytes:.0f} MB, "
-                      f"6 x parameters {6 * parameters:.0f}, activations {activations:.0f}: {used / allowed:.2f}")  # fmt: skip
-    result(f"peak memory of a rank against data + 6 × parameters + activations ({dataset}, worst of 6 ranks)", "≤ 1.3×",
-           f"{worst:.2f}×", worst <= 1.3)  # fmt: skip
+                print(
+                    f"  {model}, rank {number} of {ranks}: {used:.0f} above {seen['idle']:.0f} MB; data {megabytes:.0f} MB, "
+                    f"6 x parameters {6 * parameters:.0f}, activations {activations:.0f}: {used / allowed:.2f}"
+                )
+    result(
+        f"peak memory of a rank against data + 6 × parameters + activations ({dataset}, worst of 6 ranks)",
+        "≤ 1.3×",
+        f"{worst:.2f}×",
+        worst <= 1.3,
+    )
 
 
 if __name__ == "__main__":

@@ -102,8 +102,9 @@ def main() -> None:
         ),
     }
     for name, (net, inputs, labels) in cases.items():
-        whole = lossatlas.surface(net, (inputs, labels), x=f"-1:1:{PLANNED}" if inputs.dim() == 2 else f"-1:1:{POINTS}",
-                                  progress=False)  # fmt: skip
+        whole = lossatlas.surface(
+            net, (inputs, labels), x=f"-1:1:{PLANNED}" if inputs.dim() == 2 else f"-1:1:{POINTS}", progress=False
+        )
         line = lossatlas.surface(net, (inputs, labels), x=f"-1:1:{POINTS}", progress=False)
         line = replace(line, plan=whole.plan)  # as for a grid that is worth a measurement
         direction = as_point(line.directions.x, net, "weights", "it")  # type: ignore[union-attr]
@@ -120,9 +121,12 @@ def main() -> None:
             ROUNDS,
         )
         print(f"  {name}: {plan}, relative error {error:.1e}")
-        result(f"{name}: a point against a plain loop, speed; relative error", "> 1×, ≤ 1e-5",
-               f"{ratio(seconds['naive'], seconds['ours']):.2f}×, {error:.1e}",
-               ratio(seconds["naive"], seconds["ours"]) > 1 and error <= 1e-5)  # fmt: skip
+        result(
+            f"{name}: a point against a plain loop, speed; relative error",
+            "> 1×, ≤ 1e-5",
+            f"{ratio(seconds['naive'], seconds['ours']):.2f}×, {error:.1e}",
+            ratio(seconds["naive"], seconds["ours"]) > 1 and error <= 1e-5,
+        )
 
 
 def evaluator_of(net: nn.Module, line: lossatlas.Landscape, inputs: Tensor, labels: Tensor):

@@ -90,8 +90,12 @@ def main() -> None:
     honest = ratio(seconds["eager channels-last loop"], bare)
     result("baseline: the bare folded loop against an eager one", "≥ 1.2×", f"{honest:.2f}×", honest >= 1.2)
     old_share = ratio(bare, seconds["the original's way"])
-    result("baseline: the original's way, speed against the bare folded loop", "≥ 0.30×", f"{old_share:.2f}×",
-           old_share >= 0.30)  # fmt: skip
+    result(
+        "baseline: the original's way, speed against the bare folded loop",
+        "≥ 0.30×",
+        f"{old_share:.2f}×",
+        old_share >= 0.30,
+    )
     value = ratio(point, bare)
     result("a point against the bare folded channels-last loop", "≤ 1.05", f"{value:.2f}", value <= 1.05)
     value = ratio(point, seconds["bare compiled folded loop"])
@@ -100,8 +104,12 @@ def main() -> None:
     result("a point against the original's way, float32", "≥ 2.5×", f"{value:.2f}×", value >= 2.5)
     value = ratio(seconds["the original's way"], seconds["this tool, bfloat16"])
     has_bf16 = "avx512_bf16" in Path("/proc/cpuinfo").read_text()
-    result("the same, bfloat16 (a CPU with AVX-512 BF16)", "≥ 4×", f"{value:.2f}×" if has_bf16 else "no such CPU",
-           value >= 4 if has_bf16 else None)  # fmt: skip
+    result(
+        "the same, bfloat16 (a CPU with AVX-512 BF16)",
+        "≥ 4×",
+        f"{value:.2f}×" if has_bf16 else "no such CPU",
+        value >= 4 if has_bf16 else None,
+    )
     against_loss_landscapes(state, data, exact)
     where_the_time_goes(exact)
     if honest < 1.2 or old_share < 0.30:
@@ -125,8 +133,13 @@ def against_loss_landscapes(state: dict[str, Tensor], data: Dataset, evaluator: 
     full = evaluator.data["train"]
     evaluator.data["train"] = (full[0][:512], full[1][:512], full[2])
     grid = [(0.01 * i, 0.01 * j) for i in range(steps) for j in range(steps)]
-    seconds = in_turn({"theirs": lambda: random_plane(net, metric, 10, steps, "filter", deepcopy_model=True),
-                       "ours": lambda: evaluator(grid)}, 3)  # fmt: skip
+    seconds = in_turn(
+        {
+            "theirs": lambda: random_plane(net, metric, 10, steps, "filter", deepcopy_model=True),
+            "ours": lambda: evaluator(grid),
+        },
+        3,
+    )
     evaluator.data["train"] = full
     value = ratio(seconds["theirs"], seconds["ours"])
     result(figure, "≥ 3×", f"{value:.2f}×", value >= 3)

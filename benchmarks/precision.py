@@ -69,8 +69,13 @@ def main() -> None:
         usual = abs(eager[k] - value) / value
         worst = max(worst, errors[0] / max(1e-5, 2 * usual))
         print(f"  {value:10.4g}  {usual:.1e}  " + "  ".join(f"{error:.1e}" for error in errors))
-    result(f"float32 against float64 at losses from {min(exact):.0e} to {max(exact):.0e}: error in units of "
-           "max(1e-5, twice that of eager float32)", "≤ 1", f"{worst:.2g}", worst <= 1)  # fmt: skip
+    result(
+        f"float32 against float64 at losses from {min(exact):.0e} to {max(exact):.0e}: error in units of "
+        "max(1e-5, twice that of eager float32)",
+        "≤ 1",
+        f"{worst:.2g}",
+        worst <= 1,
+    )
 
 
 if __name__ == "__main__":

@@ -54,8 +54,10 @@ def main() -> None:
         memory(args.memory)
         return
     net, data = problem()
-    ways = {name: Hessian(net, data, LOSSES["crossentropy"], folded=name != "backwards", compiled=name == "compiled")
-            for name in ("folded", "compiled", "backwards")}  # fmt: skip
+    ways = {
+        name: Hessian(net, data, LOSSES["crossentropy"], folded=name != "backwards", compiled=name == "compiled")
+        for name in ("folded", "compiled", "backwards")
+    }
     v = torch.randn(ways["folded"].size)
     start = time.perf_counter()
     ways["compiled"](v)
@@ -76,8 +78,14 @@ def main() -> None:
             f"{found:.2f}×",
             found <= bar,
         )
-    used = {what: float(subprocess.run([sys.executable, __file__, "--memory", what], check=True, text=True,
-                                       capture_output=True).stdout) for what in ("gradient", str(IMAGES), "128")}  # fmt: skip
+    used = {
+        what: float(
+            subprocess.run(
+                [sys.executable, __file__, "--memory", what], check=True, text=True, capture_output=True
+            ).stdout
+        )
+        for what in ("gradient", str(IMAGES), "128")
+    }
     vectors = (VECTORS + 2) * 4 * ways["folded"].size / 2**20
     found = (used[str(IMAGES)] - vectors) / used["gradient"]
     print(f"  MB above idle: {used}; {VECTORS} vectors: {vectors:.0f}")

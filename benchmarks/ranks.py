@@ -53,11 +53,20 @@ def sleeping(slow: bool, out: Path) -> None:
 def computing(ranks: int, folder: Path) -> float:
     """Seconds from the first cell to the last of a surface by so many ranks on this machine's cores."""
     out = folder / f"{ranks}.h5"
-    command = [MPIRUN, "-n", str(ranks), sys.executable, "plot_surface.py", "--mpi", "--model", "resnet56",
-               "--model_file", "trained_nets/resnet56_fashion_mnist.safetensors", "--dataset", "fashion_mnist_mini",
-               "--limit", "500", "--x=-1:1:9", "--y=-1:1:9", "--xnorm", "filter", "--xignore", "biasbn", "--ynorm",
-               "filter", "--yignore", "biasbn", "--force", "--dir_file", str(folder / "directions.h5"),
-               "--surf_file", str(out)]  # fmt: skip
+    command = [
+        MPIRUN,
+        "-n",
+        str(ranks),
+        sys.executable,
+        *(
+            "plot_surface.py --mpi --model resnet56 --model_file trained_nets/resnet56_fashion_mnist.safetensors "
+            "--dataset fashion_mnist_mini --limit 500 --x=-1:1:9 --y=-1:1:9 --xnorm filter --xignore biasbn "
+            "--ynorm filter --yignore biasbn --force --dir_file"
+        ).split(),
+        str(folder / "directions.h5"),
+        "--surf_file",
+        str(out),
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return float(read_surface(out).about["computing_seconds"])
 
@@ -72,11 +81,16 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for kind, bar, text in (("uniform", 0.97, "16 ranks whose points sleep 50 ms: busy"),
-                                ("slow", 0.93, "the same with a quarter of the ranks twice as slow: busy")):  # fmt: skip
+        for kind, bar, text in (
+            ("uniform", 0.97, "16 ranks whose points sleep 50 ms: busy"),
+            ("slow", 0.93, "the same with a quarter of the ranks twice as slow: busy"),
+        ):
             out = folder / f"{kind}.h5"
-            subprocess.run([MPIRUN, "-n", "16", sys.executable, __file__, "--rank", kind, "--out", str(out)], check=True,
-                           capture_output=True)  # fmt: skip
+            subprocess.run(
+                [MPIRUN, "-n", "16", sys.executable, __file__, "--rank", kind, "--out", str(out)],
+                check=True,
+                capture_output=True,
+            )
             busy = json.loads(out.with_suffix(".json").read_text())["busy"]
             result(text, f"≥ {100 * bar:.0f} %", f"{100 * busy:.1f} %", busy >= bar)
         seconds = np.array([[computing(ranks, folder) for ranks in (1, 2)] for _ in range(3)])

@@ -30,12 +30,30 @@ from lossatlas.space import Affine, moved, random_direction, tensors
 from models import build, load_network
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLED = {"resnet56": ("resnet56", "resnet56_fashion_mnist"), "resnet56_noshort": ("resnet56_noshort",
-           "resnet56_noshort_fashion_mnist"), "resnet20_small_batch": ("resnet20", "resnet20_small_batch"),
-           "resnet20_large_batch": ("resnet20", "resnet20_large_batch")}  # fmt: skip
+BUNDLED = {
+    "resnet56": ("resnet56", "resnet56_fashion_mnist"),
+    "resnet56_noshort": ("resnet56_noshort", "resnet56_noshort_fashion_mnist"),
+    "resnet20_small_batch": ("resnet20", "resnet20_small_batch"),
+    "resnet20_large_batch": ("resnet20", "resnet20_large_batch"),
+}
 NETWORKS = (*BUNDLED, "mlp_init", "regression")
-POINTS = ((0, 0), (0.4, -0.4), (0.1, 0), (1, 1), (0.2, 0.1), (-0.25, 0), (-0.5, 0.5), (0.05, 0), (0.6, 0.3), (-0.1, 0.05),
-          (-0.8, 0), (0.15, -0.1), (-0.4, 0.1), (0.8, -0.8), (0.3, 0.2))  # fmt: skip
+POINTS = (
+    (0, 0),
+    (0.4, -0.4),
+    (0.1, 0),
+    (1, 1),
+    (0.2, 0.1),
+    (-0.25, 0),
+    (-0.5, 0.5),
+    (0.05, 0),
+    (0.6, 0.3),
+    (-0.1, 0.05),
+    (-0.8, 0),
+    (0.15, -0.1),
+    (-0.4, 0.1),
+    (0.8, -0.8),
+    (0.3, 0.2),
+)
 SAMPLES = 60_000
 
 

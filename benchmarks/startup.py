@@ -26,11 +26,19 @@ def first_cell() -> float:
         out = Path(folder) / "s.h5"
         start = time.monotonic()
         run = subprocess.Popen(
-            [sys.executable, "plot_surface.py", "--model", "resnet20", "--model_file",
-             "trained_nets/resnet20_small_batch.safetensors", "--dataset", "fashion_mnist_mini", "--limit", "500",
-             "--x=-1:1:51", "--y=-1:1:51", "--xnorm", "filter", "--dir_file", f"{folder}/d.h5", "--surf_file",
-             str(out)], cwd=ROOT, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                sys.executable,
+                *(
+                    "plot_surface.py --model resnet20 --model_file trained_nets/resnet20_small_batch.safetensors "
+                    "--dataset fashion_mnist_mini --limit 500 --x=-1:1:51 --y=-1:1:51 --xnorm filter --dir_file"
+                ).split(),
+                f"{folder}/d.h5",
+                "--surf_file",
+                str(out),
+            ],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
         try:
             while True:
                 if run.poll() is not None:
@@ -60,8 +68,10 @@ def main() -> None:
     before = time.monotonic()
     subprocess.run(["make", "demo"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     whole = time.monotonic() - before
-    computing = sum(float(read_surface(f"{ROOT}/demo/{name}_21x21_500.h5").about["computing_seconds"])
-                    for name in ("resnet56", "resnet56_noshort"))  # fmt: skip
+    computing = sum(
+        float(read_surface(f"{ROOT}/demo/{name}_21x21_500.h5").about["computing_seconds"])
+        for name in ("resnet56", "resnet56_noshort")
+    )
     print(f"make demo with an environment that exists: {whole:.0f} s")
     result(
         "make demo: computing 2 × 441 cells × 500 images by 2 ranks", "≤ 120 s", f"{computing:.0f} s", computing <= 120

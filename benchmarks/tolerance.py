@@ -54,8 +54,12 @@ def speed() -> None:
     print(
         f"  tolerance {spent['tolerance']:.0f} s, all data {spent['all']:.0f} s (from {len(FULL_CELLS)} cells of each network)"
     )
-    result("--tolerance 0.02,0.05 against all of Fashion-MNIST, two networks, 9×9 (all data extrapolated from 4 cells)",
-           "≥ 8×", f"{value:.0f}×", value >= 8)  # fmt: skip
+    result(
+        "--tolerance 0.02,0.05 against all of Fashion-MNIST, two networks, 9×9 (all data extrapolated from 4 cells)",
+        "≥ 8×",
+        f"{value:.0f}×",
+        value >= 8,
+    )
 
 
 def moments(losses: np.ndarray) -> np.ndarray:
@@ -97,10 +101,14 @@ def coverage(file: Path, tolerance: Tolerance) -> None:
         ranks = np.argsort([losses.mean() for losses in cells])
         bands = [float(results[part, 0].mean()) for part in np.array_split(ranks, 5)]
         whole = float(results[:, 0].mean())
-        result(f"{what}: coverage of ± 2 stated errors, {name}, {SHUFFLES} shuffles of {len(cells)} points",
-               "≥ 94 %, each of five bands of loss ≥ 92 %", f"{100 * whole:.1f} %; bands "
-               + ", ".join(f"{100 * band:.1f}" for band in bands) + f" %; {results[:, 1].mean():.0f} samples on average",
-               whole >= 0.94 and min(bands) >= 0.92)  # fmt: skip
+        result(
+            f"{what}: coverage of ± 2 stated errors, {name}, {SHUFFLES} shuffles of {len(cells)} points",
+            "≥ 94 %, each of five bands of loss ≥ 92 %",
+            f"{100 * whole:.1f} %; bands "
+            + ", ".join(f"{100 * band:.1f}" for band in bands)
+            + f" %; {results[:, 1].mean():.0f} samples on average",
+            whole >= 0.94 and min(bands) >= 0.92,
+        )
     tails = {
         "lognormal(-6, 3)": np.exp(generator.normal(-6, 3, SAMPLES)),
         "lognormal(-3, 2)": np.exp(generator.normal(-3, 2, SAMPLES)),

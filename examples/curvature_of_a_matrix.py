@@ -34,8 +34,10 @@ def main(size: int = 300) -> None:
 
     ends = lanczos(operator, top=2, bottom=1, tolerance=1e-4)
     power = power_iteration(operator, ends.products)
-    print(f"largest:  Lanczos {ends.values[0]:.5f} (residual {ends.residuals[0]:.0e}, {ends.products} products for both ends), "
-          f"power iteration {power:.5f} (as many products), exact {values.max():.5f}")  # fmt: skip
+    print(
+        f"largest:  Lanczos {ends.values[0]:.5f} (residual {ends.residuals[0]:.0e}, {ends.products} products for both ends), "
+        f"power iteration {power:.5f} (as many products), exact {values.max():.5f}"
+    )
     print(f"second:   Lanczos {ends.values[1]:.5f}, exact {np.sort(values)[-2]:.5f}")
     print(f"smallest: Lanczos {ends.values[2]:.5f}, exact {values.min():.5f}")
     for name, estimator in (("Hutchinson", hutchinson), ("Hutch++", hutch_plus_plus)):
@@ -48,8 +50,10 @@ def main(size: int = 300) -> None:
     print(f"diagonal: {100 * inside:.0f} % of the entries within 2 standard errors")
     spectrum = density(operator, probes=10, steps=60)
     at = np.searchsorted(spectrum.grid, 0.5)
-    print(f"density:  {100 * spectrum.cumulative[at]:.1f} +- {100 * spectrum.cumulative_se[at]:.1f} % of them below 0.5, "
-          f"exact {100 * np.mean(values <= 0.5):.1f} %")  # fmt: skip
+    print(
+        f"density:  {100 * spectrum.cumulative[at]:.1f} +- {100 * spectrum.cumulative_se[at]:.1f} % of them below 0.5, "
+        f"exact {100 * np.mean(values <= 0.5):.1f} %"
+    )
     top = lanczos(operator, top=100, tolerance=1e-4).values
     bounds = effective_dimension(top, 1.0, size=size)
     exact = (np.maximum(values, 0) / (np.maximum(values, 0) + 1.0)).sum()

@@ -8,7 +8,6 @@ batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how
 """
 
 import hashlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,7 +40,7 @@ from lossatlas.computing.trajectories import coordinates, differences, principal
 from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
 from lossatlas.data.losses import check_loss
 from lossatlas.data.structures import mapped
-from lossatlas.errors import BadInput, BadUsage, Incomplete
+from lossatlas.errors import BadInput, BadUsage, Incomplete, note
 from lossatlas.evaluation import sample_of
 from lossatlas.evaluation.lanes import copied, still
 from lossatlas.evaluation.precision import in_float64
@@ -348,7 +347,7 @@ def spectrum(
     except KeyboardInterrupt:
         if size_of(ranks) > 1:
             end_all(ranks, Incomplete("interrupted"))
-        warnings.warn("stopped: the parts of the spectrum that were finished are there", stacklevel=2)
+        note("stopped: the parts of the spectrum that were finished are there")
     except BaseException as error:
         if size_of(ranks) > 1:  # the others wait for this one's share of the next sum
             end_all(ranks, error)
@@ -458,11 +457,20 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: 
     for name, value in net.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    name = loss if isinstance(loss, str) else repr(loss) if isinstance(loss, nn.Module) else \
-        f"{getattr(loss, '__module__', '')}.{getattr(loss, '__qualname__', type(loss).__name__)}"  # fmt: skip
-    return {"model": type(net).__name__, "checkpoint": digest.hexdigest(), "loss": name,
-            "loss_of_first_samples": float(mean),
-            **{f"{split}_data": d.digest for split, d in splits.items()}}  # fmt: skip
+    name = (
+        loss
+        if isinstance(loss, str)
+        else repr(loss)
+        if isinstance(loss, nn.Module)
+        else f"{getattr(loss, '__module__', '')}.{getattr(loss, '__qualname__', type(loss).__name__)}"
+    )
+    return {
+        "model": type(net).__name__,
+        "checkpoint": digest.hexdigest(),
+        "loss": name,
+        "loss_of_first_samples": float(mean),
+        **{f"{split}_data": d.digest for split, d in splits.items()},
+    }
 
 
 def about_of(splits: Mapping[str, AnyData]) -> dict[str, Any]:
@@ -500,12 +508,20 @@ def computed(
     shown = make_progress(known.grid.size, known.grid.size - len(pending), quiet=not progress)
     path = None if file is None else Path(file)
     try:
-        found = fill(lambda given, make: rounds(ranks, given, make()), path, known, make_work, embed=kept, pending=pending,
-                     cells_per_block=block, progress=shown)  # fmt: skip
+        found = fill(
+            lambda given, make: rounds(ranks, given, make()),
+            path,
+            known,
+            make_work,
+            embed=kept,
+            pending=pending,
+            cells_per_block=block,
+            progress=shown,
+        )
     except Incomplete as error:
         if size_of(ranks) > 1:
             end_all(ranks, error)
-        warnings.warn(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells", stacklevel=3)
+        note(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells")
         found = error.partial
     except BaseException as error:
         if size_of(ranks) > 1 and not isinstance(error, FailedRank):  # the others wait for the next round

@@ -4,8 +4,13 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+HERE = str(Path(__file__).resolve().parent)
 
 UNREADABLE = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.ELOOP}
 UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
@@ -43,13 +48,43 @@ class CannotWrite(Stop):
     code = OUTPUT
 
 
+class Note(UserWarning):
+    """Something that a user should know, and that is no error."""
+
+
+def note(line: str) -> None:
+    """Warn of something, at the line of the user's code that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(HERE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(line, Note, stacklevel=level)
+
+
+@contextmanager
+def notes_as_lines() -> Iterator[None]:
+    """For commands: each note is a line on stdout, other warnings are as ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        usual = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, Note):
+                say(f"note: {message}")
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
+
+
 def exit_code(function: Callable[[], int | None], on_error: Callable[[str], None] = lambda line: None) -> int:
     """Run a command and turn its outcome into an exit code.
 
     A Stop prints its one line; a bug prints its traceback. `on_error` hears the line too, for a log.
     """
     try:
-        return function() or OK
+        with notes_as_lines():
+            return function() or OK
     except Stop as error:
         return tell(" ".join(str(error).split()), error.code, on_error)
     except KeyboardInterrupt:

@@ -64,8 +64,10 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str = "the ch
             if name.endswith(COUNTER):
                 continue
             held = ", ".join(f"'{key}' {tuple(held.shape)}" for key, held in list(state.items())[:SHOWN])
-            raise BadInput(f"{source} lacks '{name}' {tuple(value.shape)}: it is of another architecture; it holds {held}"
-                           + ", ..." * (len(state) > SHOWN))  # fmt: skip
+            raise BadInput(
+                f"{source} lacks '{name}' {tuple(value.shape)}: it is of another architecture; it holds {held}"
+                + ", ..." * (len(state) > SHOWN)
+            )
         if state[name].shape != value.shape:
             raise BadInput(
                 f"{source}: '{name}' has shape {tuple(state[name].shape)}, the model expects {tuple(value.shape)}"

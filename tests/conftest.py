@@ -127,9 +127,18 @@ def write_checkpoint(path: Path, model: str, seed: int = 0) -> Path:
 
 
 def surface_command(checkpoint: Path, surface: Path, *more: str, model: str = "mlp", limit: int = 40) -> list[str]:
-    return ["--model", model, "--dataset", "fashion_mnist_mini", "--limit", str(limit), "--model_file",
-            str(checkpoint), "--surf_file", str(surface), "--xnorm", "filter", "--xignore", "biasbn",
-            "--ynorm", "filter", "--yignore", "biasbn", *more]  # fmt: skip
+    return [
+        "--model",
+        model,
+        *"--dataset fashion_mnist_mini --limit".split(),
+        str(limit),
+        "--model_file",
+        str(checkpoint),
+        "--surf_file",
+        str(surface),
+        *"--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn".split(),
+        *more,
+    ]
 
 
 def python(*args: object, launcher: Sequence[object] = (), timeout: float = 1500) -> subprocess.CompletedProcess[str]:

@@ -83,8 +83,10 @@ def test_directions_and_digits_are_those_of_the_command(tmp_path, monkeypatch):
     net = seeded(Mlp)
     torch.save((X, Y), "d.pt")
     save_state("net.safetensors", net)
-    line = ["--model", "own.py:make", "--model_file", "net.safetensors", "--dataset", "own.py:data", "--x=-1:1:5", "--xnorm",
-            "filter", "--xignore", "biasbn", "--surf_file", "s.h5", "--dir_file", "d.h5", "--batch_size", "32"]  # fmt: skip
+    line = (
+        "--model own.py:make --model_file net.safetensors --dataset own.py:data --x=-1:1:5 --xnorm filter "
+        "--xignore biasbn --surf_file s.h5 --dir_file d.h5 --batch_size 32"
+    ).split()
     assert plot_surface.main(line) == 0
     ours = lossatlas.surface(net, (X, Y), x="-1:1:5", batch_size=32, **QUIET)
     theirs = lossatlas.read("s.h5")
@@ -161,20 +163,41 @@ MASKS = torch.randint(0, 3, (12, 6, 6), generator=generator(3))
 R = torch.randn(90, 2, generator=generator(4))
 PROBLEMS = {
     "padded sequences in dicts": (Tagger, list(token_batches()), "crossentropy", mean_over_tokens),
-    "several inputs": (Two, (X, 2 * X, Y), "crossentropy", lambda net: F.cross_entropy(net(X.double(), 2 * X.double()), Y)),
-    "segmentation": (Segment, (IMAGES, MASKS), nn.CrossEntropyLoss(), lambda net: F.cross_entropy(net(IMAGES.double()), MASKS)),
+    "several inputs": (
+        Two,
+        (X, 2 * X, Y),
+        "crossentropy",
+        lambda net: F.cross_entropy(net(X.double(), 2 * X.double()), Y),
+    ),
+    "segmentation": (
+        Segment,
+        (IMAGES, MASKS),
+        nn.CrossEntropyLoss(),
+        lambda net: F.cross_entropy(net(IMAGES.double()), MASKS),
+    ),
     "regression": (Mlp, (X, R), "mse", lambda net: F.mse_loss(net(X.double()), R.double())),
-    "a mean alone": (Mlp, (X, R), lambda output, target: ((output - target) ** 2).mean(),
-                     lambda net: F.mse_loss(net(X.double()), R.double())),
+    "a mean alone": (
+        Mlp,
+        (X, R),
+        lambda output, target: ((output - target) ** 2).mean(),
+        lambda net: F.mse_loss(net(X.double()), R.double()),
+    ),
     "tied weights": (Tied, (X, Y), "crossentropy", lambda net: F.cross_entropy(net(X.double()), Y)),
     "frozen parts": (Frozen, (X, Y), "crossentropy", lambda net: F.cross_entropy(net(X.double()), Y)),
     "weights, and a term of the parameters": (
-        Mlp, (X, Y),
-        lambda model, batch: Losses(F.cross_entropy(model(batch[0]), batch[1], reduction="none"), weights=1.0 + batch[1],
-                                    penalty=0.1 * sum((p**2).sum() for p in model.parameters())),
-        lambda net: (F.cross_entropy(net(X.double()), Y, reduction="none") * (1 + Y)).sum() / (1 + Y).sum()
-        + 0.1 * sum((p**2).sum() for p in net.parameters())),
-}  # fmt: skip
+        Mlp,
+        (X, Y),
+        lambda model, batch: Losses(
+            F.cross_entropy(model(batch[0]), batch[1], reduction="none"),
+            weights=1.0 + batch[1],
+            penalty=0.1 * sum((p**2).sum() for p in model.parameters()),
+        ),
+        lambda net: (
+            (F.cross_entropy(net(X.double()), Y, reduction="none") * (1 + Y)).sum() / (1 + Y).sum()
+            + 0.1 * sum((p**2).sum() for p in net.parameters())
+        ),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", list(PROBLEMS))
@@ -337,8 +360,16 @@ def test_along_the_gradient_and_an_eigenvector():
     loss = F.cross_entropy(net.eval().requires_grad_(True)(X), Y)
     length = float(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()))]).norm())
     assert slope == pytest.approx(length, rel=1e-3)
-    line = lossatlas.surface(net, (X, Y), x=[-3e-2, 0.0, 3e-2], norm="unit", ignore="", directions=["eigenvector"],
-                             precision="float64", **QUIET)  # fmt: skip
+    line = lossatlas.surface(
+        net,
+        (X, Y),
+        x=[-3e-2, 0.0, 3e-2],
+        norm="unit",
+        ignore="",
+        directions=["eigenvector"],
+        precision="float64",
+        **QUIET,
+    )
     bend = (line.loss[0] - 2 * line.loss[1] + line.loss[2]) / 9e-4
     assert bend == pytest.approx(dense(net, lambda net: F.cross_entropy(net(X.double()), Y))[-1], rel=2e-2)
 
@@ -443,12 +474,19 @@ class Random(Mlp):
         return F.dropout(super().forward(x), 0.5)
 
 
-@pytest.mark.parametrize(("change", "error", "message"), [
-    ({"x": "1:0:3"}, BadUsage, "needs min < max"), ({"x": [0.0, 0.0]}, BadUsage, "increasing finite coordinates"),
-    ({"directions": ["up"]}, BadUsage, "a direction is 'random', 'gradient'"), ({"loss": "huber"}, BadUsage, "unknown loss"),
-    ({"net": Random()}, BadInput, "differs when it is computed twice"), ({"tolerance": -1.0}, BadUsage, "give REL or REL,ABS"),
-    ({"y": "-1:1:3", "directions": ["random"]}, BadUsage, "2 direction.s. are needed"),
-], ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else None)  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x": "1:0:3"}, BadUsage, "needs min < max"),
+        ({"x": [0.0, 0.0]}, BadUsage, "increasing finite coordinates"),
+        ({"directions": ["up"]}, BadUsage, "a direction is 'random', 'gradient'"),
+        ({"loss": "huber"}, BadUsage, "unknown loss"),
+        ({"net": Random()}, BadInput, "differs when it is computed twice"),
+        ({"tolerance": -1.0}, BadUsage, "give REL or REL,ABS"),
+        ({"y": "-1:1:3", "directions": ["random"]}, BadUsage, "2 direction.s. are needed"),
+    ],
+    ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else None,
+)
 def test_bad_input_is_said(change, error, message):
     asked = {"net": seeded(Mlp), "x": "-1:1:3", **QUIET, **change}
     with pytest.raises(error, match=message):
@@ -504,13 +542,23 @@ def test_a_launcher_without_ranks_is_told(monkeypatch):
 CLASS = torch.tensor([1.0, 5.0])
 
 
-@pytest.mark.parametrize(("loss", "message"), [
-    (lambda output, target: F.cross_entropy(output, target, reduction="sum"), "it is a sum, or a mean over something else"),
-    (lambda output, target: F.cross_entropy(output, target, weight=CLASS), "it is a sum, or a mean over something else"),
-    (lambda model, batch: Losses(model(batch[0])[:, :1]), r"gave per_sample \(64, 1\) for 64 samples"),
-    (lambda model, batch: Losses(model(batch[0])[:, 0], metrics={"loss": batch[1]}), "a metric called 'loss'"),
-    (lambda model, batch: Losses(model(batch[0])[:, 0], penalty=3.0), "a penalty that is no tensor"),
-], ids=["a sum", "weights of classes", "shapes", "a reserved name", "a number"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (
+            lambda output, target: F.cross_entropy(output, target, reduction="sum"),
+            "it is a sum, or a mean over something else",
+        ),
+        (
+            lambda output, target: F.cross_entropy(output, target, weight=CLASS),
+            "it is a sum, or a mean over something else",
+        ),
+        (lambda model, batch: Losses(model(batch[0])[:, :1]), r"gave per_sample \(64, 1\) for 64 samples"),
+        (lambda model, batch: Losses(model(batch[0])[:, 0], metrics={"loss": batch[1]}), "a metric called 'loss'"),
+        (lambda model, batch: Losses(model(batch[0])[:, 0], penalty=3.0), "a penalty that is no tensor"),
+    ],
+    ids=["a sum", "weights of classes", "shapes", "a reserved name", "a number"],
+)
 def test_losses_that_are_none_are_refused(loss, message):
     with pytest.raises(BadInput, match=message):
         lossatlas.surface(seeded(Mlp), (X, Y), loss=loss, x="-1:1:3", **QUIET)

@@ -59,12 +59,35 @@ class Stream(IterableDataset):
         yield from zip(X, Y, strict=True)
 
 
-@pytest.mark.parametrize("data", [
-    (X, Y), [X, Y], TensorDataset(X, Y), Rows(), Stream(), DataLoader(Rows(), batch_size=3), DataLoader(Rows(), batch_size=4),
-    DataLoader(Stream(), batch_size=3), [(X[:6], Y[:6]), (X[6:], Y[6:])], ((x[None], y[None]) for x, y in zip(X, Y, strict=True)),
-    (X.numpy(), Y.numpy()),
-], ids=["tensors", "a list", "TensorDataset", "Dataset", "IterableDataset", "DataLoader", "another", "of a stream", "batches",
-        "a generator", "numpy"])  # fmt: skip
+@pytest.mark.parametrize(
+    "data",
+    [
+        (X, Y),
+        [X, Y],
+        TensorDataset(X, Y),
+        Rows(),
+        Stream(),
+        DataLoader(Rows(), batch_size=3),
+        DataLoader(Rows(), batch_size=4),
+        DataLoader(Stream(), batch_size=3),
+        [(X[:6], Y[:6]), (X[6:], Y[6:])],
+        ((x[None], y[None]) for x, y in zip(X, Y, strict=True)),
+        (X.numpy(), Y.numpy()),
+    ],
+    ids=[
+        "tensors",
+        "a list",
+        "TensorDataset",
+        "Dataset",
+        "IterableDataset",
+        "DataLoader",
+        "another",
+        "of a stream",
+        "batches",
+        "a generator",
+        "numpy",
+    ],
+)
 def test_all_ways_give_the_same_samples(data):
     found = as_dataset(data)
     assert isinstance(found, Dataset)
@@ -94,10 +117,17 @@ def test_what_is_random_is_refused():
         as_dataset(Shuffling())
 
 
-@pytest.mark.parametrize(("data", "message"), [
-    ([], "gives no batch"), (3, "data have to be"), (iter([]), "gives no batch"),
-    (TensorDataset(X[:0], Y[:0]), "every tensor has to have"), ({"a": X, "b": Y[:3]}, "10 in .'a'., 3 in .'b'."),
-], ids=["nothing", "a number", "an iterator", "empty", "lengths"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "gives no batch"),
+        (3, "data have to be"),
+        (iter([]), "gives no batch"),
+        (TensorDataset(X[:0], Y[:0]), "every tensor has to have"),
+        ({"a": X, "b": Y[:3]}, "10 in .'a'., 3 in .'b'."),
+    ],
+    ids=["nothing", "a number", "an iterator", "empty", "lengths"],
+)
 def test_what_is_no_data_is_refused(data, message):
     with pytest.raises(BadInput, match=message):
         as_dataset(data)
@@ -125,9 +155,16 @@ def mean(losses: Losses) -> float:
 
 NET = nn.Linear(4, 3)
 CLASS = torch.tensor([1.0, 0.2, 3.0])
-ORDINARY = [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=CLASS), nn.CrossEntropyLoss(weight=CLASS, label_smoothing=0.3),
-            nn.CrossEntropyLoss(ignore_index=1), nn.MultiMarginLoss(), F.cross_entropy, F.multi_margin_loss,
-            lambda output, target: 1.0 * F.cross_entropy(output, target)]  # fmt: skip
+ORDINARY = [
+    nn.CrossEntropyLoss(),
+    nn.CrossEntropyLoss(weight=CLASS),
+    nn.CrossEntropyLoss(weight=CLASS, label_smoothing=0.3),
+    nn.CrossEntropyLoss(ignore_index=1),
+    nn.MultiMarginLoss(),
+    F.cross_entropy,
+    F.multi_margin_loss,
+    lambda output, target: 1.0 * F.cross_entropy(output, target),
+]
 
 
 @pytest.mark.parametrize("loss", ORDINARY, ids=range(len(ORDINARY)))
@@ -137,13 +174,25 @@ def test_ordinary_losses_have_the_mean_that_torch_gives(loss):
     assert mean(found) == pytest.approx(float(loss(NET(X), Y)), rel=1e-6)
     assert found.spread == (loss is not ORDINARY[-1])
     parts = [as_loss(loss)(NET, (X[k : k + 4], Y[k : k + 4])) for k in range(0, 10, 4)]
-    joint = Losses(torch.cat([p.per_sample for p in parts]),
-                   None if parts[0].weights is None else torch.cat([p.weights for p in parts]))  # fmt: skip
+    joint = Losses(
+        torch.cat([p.per_sample for p in parts]),
+        None if parts[0].weights is None else torch.cat([p.weights for p in parts]),
+    )
     assert mean(joint) == pytest.approx(float(loss(NET(X), Y)), rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.BCEWithLogitsLoss(), F.mse_loss,
-                                  nn.KLDivLoss(reduction="batchmean")], ids=range(6))  # fmt: skip
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.MSELoss(),
+        nn.L1Loss(),
+        nn.SmoothL1Loss(),
+        nn.BCEWithLogitsLoss(),
+        F.mse_loss,
+        nn.KLDivLoss(reduction="batchmean"),
+    ],
+    ids=range(6),
+)
 def test_regressions(loss):
     targets = torch.rand(10, 3)
     assert mean(as_loss(loss)(NET, (X, targets))) == pytest.approx(float(loss(NET(X), targets)), rel=1e-5)

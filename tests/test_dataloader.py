@@ -73,15 +73,19 @@ class Trap:
         return (Path.touch, (Path("executed"),))
 
 
-@pytest.mark.parametrize("content", [
-    pickle.dumps(Trap()),
-    pickle.dumps({b"data": Trap(), b"labels": []}),
-    pickle.dumps({b"data": np.zeros((2, 3), np.uint8), b"labels": [1, 2]}),
-    pickle.dumps({b"data": np.zeros((2, 3072)), b"labels": [1, 2]}),
-    pickle.dumps([1, 2]),
-    pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [1, 2]})[:500],
-    b"", b"\x00" * 100,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps(Trap()),
+        pickle.dumps({b"data": Trap(), b"labels": []}),
+        pickle.dumps({b"data": np.zeros((2, 3), np.uint8), b"labels": [1, 2]}),
+        pickle.dumps({b"data": np.zeros((2, 3072)), b"labels": [1, 2]}),
+        pickle.dumps([1, 2]),
+        pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [1, 2]})[:500],
+        b"",
+        b"\x00" * 100,
+    ],
+)
 def test_foreign_and_malicious_batches_are_refused_unexecuted(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data_batch_1").write_bytes(content)
@@ -288,8 +292,9 @@ def test_a_download_is_checked_unpacked_and_used(tmp_path, server, monkeypatch, 
     assert main(["--dataset", "cifar10", "--datapath", place, "--download"]) == 0  # it is there already
 
 
-@pytest.mark.parametrize(("name", "md5", "message"), [("cifar.tar.gz", "0" * 32, "MD5"), ("absent", "", "404"),
-                                                      (None, "", "cannot fetch")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "md5", "message"), [("cifar.tar.gz", "0" * 32, "MD5"), ("absent", "", "404"), (None, "", "cannot fetch")]
+)
 def test_a_download_that_fails_keeps_nothing(tmp_path, server, monkeypatch, capsys, name, md5, message):
     address, _ = server
     offered(monkeypatch, address + name if name else "http://127.0.0.1:9/none", md5)

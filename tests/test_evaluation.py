@@ -47,8 +47,9 @@ def naive(net, plane, data, points, loss="crossentropy"):
 def fields(evaluator, points, split="train"):
     """Loss and accuracy at points, by way of a surface."""
     rows = evaluator(points)
-    surface = Surface.empty(Grid(np.arange(float(len(points)))), {s: len(d) for s, d in evaluator.data.items()},
-                            evaluator.metrics).with_cells(range(len(points)), rows)  # fmt: skip
+    surface = Surface.empty(
+        Grid(np.arange(float(len(points)))), {s: len(d) for s, d in evaluator.data.items()}, evaluator.metrics
+    ).with_cells(range(len(points)), rows)
     return np.stack([surface.fields[f"{split}_loss"], surface.fields[f"{split}_acc"]], axis=1)
 
 
@@ -157,8 +158,18 @@ def test_batches_side_by_side_give_the_same_bits(networks, mini):
     net, plane, data = networks["conv"], plane_of(networks["conv"]), many(mini, 10)
     options = {"batch_size": 16, "folded": True}
     for tolerance in (None, Tolerance(0.001)):
-        one, three = (Evaluator(net, plane, {"train": data, "test": mini}, LOSSES["crossentropy"], lanes=lanes,
-                                tolerance=tolerance, **options) for lanes in (1, 3))  # fmt: skip
+        one, three = (
+            Evaluator(
+                net,
+                plane,
+                {"train": data, "test": mini},
+                LOSSES["crossentropy"],
+                lanes=lanes,
+                tolerance=tolerance,
+                **options,
+            )
+            for lanes in (1, 3)
+        )
         np.testing.assert_array_equal(three(POINTS), one(POINTS))
     plain = [Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], lanes=lanes) for lanes in (1, 3)]
     np.testing.assert_array_equal(*(evaluator(POINTS) for evaluator in plain))
@@ -168,8 +179,15 @@ def test_batches_side_by_side_give_the_same_bits(networks, mini):
 @pytest.mark.parametrize(("precision", "error"), [("float64", 1e-12), ("bfloat16", 0.05), ("float16", 0.005)])
 def test_precisions_are_as_exact_as_they_can_be(networks, mini, name, precision, error):
     net, plane = networks[name], plane_of(networks[name])
-    evaluator = Evaluator(net, double(plane) if precision == "float64" else plane, {"train": mini},
-                          LOSSES["crossentropy"], batch_size=16, precision=precision, folded=name == "conv")  # fmt: skip
+    evaluator = Evaluator(
+        net,
+        double(plane) if precision == "float64" else plane,
+        {"train": mini},
+        LOSSES["crossentropy"],
+        batch_size=16,
+        precision=precision,
+        folded=name == "conv",
+    )
     found, wanted = fields(evaluator, POINTS)[:, 0], naive(net, double(plane), mini, POINTS)[:, 0]
     np.testing.assert_allclose(found, wanted, rtol=error)
     assert precision == "float64" or (found != wanted).all()
@@ -203,8 +221,11 @@ class Viewing(nn.Module):
 
 
 @pytest.mark.parametrize("make", [Overwriting, Viewing])
-@pytest.mark.parametrize("options", [{}, {"lanes": 2}, {"tolerance": Tolerance(1e-9)}, {"points_per_call": 2}],
-                         ids=["plain", "lanes", "shuffled", "at once"])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lanes": 2}, {"tolerance": Tolerance(1e-9)}, {"points_per_call": 2}],
+    ids=["plain", "lanes", "shuffled", "at once"],
+)
 def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
     """The resident data stay as they are (they were multiplied again and again), and nothing crashes."""
     data = replace(
@@ -248,8 +269,10 @@ def test_several_points_in_one_call_of_a_folded_network_have_its_tiny_losses(net
         margin = net(mini.inputs).topk(2).values.diff().abs()
     data = data.take(margin[:, 0] > margin.median())
     plane, points = Affine(at, scale), [(0.0, 0.0), (30.0, 0.0), (50.0, 0.0)]
-    one, many = (Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, folded=True, points_per_call=n)
-                 for n in (1, 3))  # fmt: skip
+    one, many = (
+        Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, folded=True, points_per_call=n)
+        for n in (1, 3)
+    )
     alone, together = (fields(evaluator, points)[:, 0] for evaluator in (one, many))
     assert 0 < alone[2] < 1e-11
     np.testing.assert_allclose(together, alone, rtol=1e-2)
@@ -312,8 +335,9 @@ def test_samples_are_added_to_what_a_cell_has(networks, mini):
     net, plane, data = networks["mlp"], plane_of(networks["mlp"]), many(mini)
 
     def with_tolerance(*tolerance):
-        return Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16,
-                         tolerance=Tolerance(*tolerance))  # fmt: skip
+        return Evaluator(
+            net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, tolerance=Tolerance(*tolerance)
+        )
 
     coarse = with_tolerance(0.05)(POINTS)
     finer = with_tolerance(0.0005)(POINTS, coarse)
@@ -340,8 +364,20 @@ def test_cuda_agrees_with_a_naive_twin(networks, mini, name):
 @pytest.mark.parametrize("tolerance", [None, Tolerance(0.05)])
 def test_cuda_graphs_compute_what_eager_calls_compute(networks, mini, precision, tolerance):
     net, plane, data = networks["conv"], plane_of(networks["conv"]), many(mini, 20)
-    captured, eager = (Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=256, device="cuda",
-                                 folded=True, precision=precision, tolerance=tolerance) for _ in range(2))  # fmt: skip
+    captured, eager = (
+        Evaluator(
+            net,
+            plane,
+            {"train": data},
+            LOSSES["crossentropy"],
+            batch_size=256,
+            device="cuda",
+            folded=True,
+            precision=precision,
+            tolerance=tolerance,
+        )
+        for _ in range(2)
+    )
     eager.graphs = None
     np.testing.assert_array_equal(captured(POINTS), eager(POINTS))
     assert captured.graphs.works

@@ -160,10 +160,11 @@ def naive(home, loss, grid):
 LOSSES = {
     "crossentropy": lambda net, x, y: F.cross_entropy(net(x), y),
     "own.py:smooth": lambda net, x, y: F.cross_entropy(net(x), y, label_smoothing=0.1),
-    "own.py:smooth_with_decay": lambda net, x, y: F.cross_entropy(net(x), y, label_smoothing=0.1)
-    + 1e-3 * sum((p**2).sum() for p in net.parameters()),
+    "own.py:smooth_with_decay": lambda net, x, y: (
+        F.cross_entropy(net(x), y, label_smoothing=0.1) + 1e-3 * sum((p**2).sum() for p in net.parameters())
+    ),
     "own.py:only_the_mean": lambda net, x, y: F.cross_entropy(net(x), y),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
@@ -214,9 +215,18 @@ def test_the_top_eigenvalue_is_that_of_the_dense_hessian(home):
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_give_the_same_bits_and_changed_code_is_named(home, ranks):
     def run(file, *more, count=ranks):
-        command = [MPIRUN, "-n", str(count), sys.executable, str(ROOT / "plot_surface.py"), "--mpi", *LINE, *FILTER,
-                   "--batch_size", "20", "--threads", "1", "--x=-1:1:9", "--loss_name", "own.py:smooth",
-                   "--surf_file", file]  # fmt: skip
+        command = [
+            MPIRUN,
+            "-n",
+            str(count),
+            sys.executable,
+            str(ROOT / "plot_surface.py"),
+            "--mpi",
+            *LINE,
+            *FILTER,
+            *"--batch_size 20 --threads 1 --x=-1:1:9 --loss_name own.py:smooth --surf_file".split(),
+            file,
+        ]
         return subprocess.run([*command, *more], capture_output=True, text=True, timeout=1500, check=False)
 
     for file, count in (("one.h5", 1), ("many.h5", ranks)):

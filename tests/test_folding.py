@@ -147,15 +147,29 @@ def test_a_sum_larger_than_its_overwritten_operand_is_noticed():
     assert "shape" in reason
 
 
-@pytest.mark.parametrize("norm", [
-    parametrizations.weight_norm, parametrizations.spectral_norm, torch.nn.utils.weight_norm, torch.nn.utils.spectral_norm,
-], ids=["weight", "spectral", "old weight", "old spectral"])  # fmt: skip
+@pytest.mark.parametrize(
+    "norm",
+    [
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+        torch.nn.utils.weight_norm,
+        torch.nn.utils.spectral_norm,
+    ],
+    ids=["weight", "spectral", "old weight", "old spectral"],
+)
 @pytest.mark.filterwarnings("ignore")
 def test_layers_whose_weight_is_computed_are_not_folded_and_nothing_more(norm):
     """They ended in a KeyError; the layers beside them are folded all the same."""
     torch.manual_seed(0)
-    net = nn.Sequential(norm(nn.Conv2d(1, 4, 3)), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4),
-                        nn.Flatten(), nn.Linear(64, 3)).eval()  # fmt: skip
+    net = nn.Sequential(
+        norm(nn.Conv2d(1, 4, 3)),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    ).eval()
     inputs, targets = torch.randn(12, 1, 8, 8), torch.randint(0, 3, (12,))
     expected = float(nn.functional.cross_entropy(net(inputs), targets))
     assert path_of(net, inputs[:4]) == (True, "")

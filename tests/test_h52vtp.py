@@ -66,8 +66,16 @@ def test_cells_without_a_height_are_in_no_polygon(tmp_path):
     assert np.isfinite(points).all()
 
 
-@pytest.mark.parametrize(("args", "code"), [(["--surf_name", "x"], 2), (["--interp", "1"], 2), (["--out", "no/f.vtp"], 5),
-                                            (["--interp", "9"], 2), (["--zmax", "-5", "--log", "--interp", "9"], 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["--surf_name", "x"], 2),
+        (["--interp", "1"], 2),
+        (["--out", "no/f.vtp"], 5),
+        (["--interp", "9"], 2),
+        (["--zmax", "-5", "--log", "--interp", "9"], 2),
+    ],
+)
 def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
     write_surface(tmp_path / "s.h5", surface_of(diverging))
     assert h52vtp.main(["-f", str(tmp_path / "s.h5"), *args]) == code

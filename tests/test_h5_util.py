@@ -16,11 +16,18 @@ from lossatlas.record.directions import direction_link
 
 def make_surface(y="-1:1:3") -> Surface:
     grid = Grid.parse("0:1:4", y)
-    surface = Surface.empty(grid, {"train": 10, "test": 4}, ("accuracy",), plan={"batch_size": 3, "device": "cpu"},
-                            request={"loss": "mse"}, about={"command": "x 'y z'"})  # fmt: skip
+    surface = Surface.empty(
+        grid,
+        {"train": 10, "test": 4},
+        ("accuracy",),
+        plan={"batch_size": 3, "device": "cpu"},
+        request={"loss": "mse"},
+        about={"command": "x 'y z'"},
+    )
     values = [1.0, -2.0, np.nan, np.inf, 0.0]
-    rows = np.array([[statistics_row([v] * 10, metrics=[5]), statistics_row([v] * 4, clamped=1, metrics=[2])]
-                     for v in values])  # fmt: skip
+    rows = np.array(
+        [[statistics_row([v] * 10, metrics=[5]), statistics_row([v] * 4, clamped=1, metrics=[2])] for v in values]
+    )
     cells = [0, 3, 1, 2] if y is None else [0, 3, 5, 7, 9]
     return surface.with_cells(cells, rows[: len(cells)])
 

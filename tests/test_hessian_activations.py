@@ -16,8 +16,12 @@ LOSS = LOSSES["crossentropy"]
 
 def sample(shape: tuple[int, ...], n: int = 6) -> Dataset:
     g = torch.Generator().manual_seed(3)
-    return Dataset("noise", "train", (torch.randn(n, *shape, generator=g, dtype=torch.float64),
-                   torch.randint(0, 3, (n,), generator=g)), 3)  # fmt: skip
+    return Dataset(
+        "noise",
+        "train",
+        (torch.randn(n, *shape, generator=g, dtype=torch.float64), torch.randint(0, 3, (n,), generator=g)),
+        3,
+    )
 
 
 class Overwriting(nn.Module):
@@ -53,8 +57,10 @@ def test_the_mean_does_not_depend_on_the_batches_and_errors_are_honest():
     net = seeded(lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))).double()
     probes = Activations(net, data, LOSS, patterns=["^0$"], batch_size=5)
     whole = np.mean([float(probes(seed)[0]) for seed in range(3000)])
-    within = [abs(found.values[0] - whole) <= 2 * found.errors[0]
-              for found in (traces(probes, probes.layers, tolerance=1e-9, most=12, seed=13 * k) for k in range(200))]  # fmt: skip
+    within = [
+        abs(found.values[0] - whole) <= 2 * found.errors[0]
+        for found in (traces(probes, probes.layers, tolerance=1e-9, most=12, seed=13 * k) for k in range(200))
+    ]
     assert np.mean(within) >= 0.88
 
 

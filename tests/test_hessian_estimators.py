@@ -47,9 +47,17 @@ def test_the_stated_residual_is_the_true_one_before_convergence():
         assert np.linalg.norm(a @ vector - value * vector) == pytest.approx(residual, rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.parametrize(("values", "top"), [
-    ([2.0] * 20, 2), ([0.0] * 20, 1), ([5.0] * 3 + [1.0] * 17, 3), ([3.0, 2.0, 1.0], 3), ([4.0], 1), ([1e-8, 2e-8, -1e-8], 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "top"),
+    [
+        ([2.0] * 20, 2),
+        ([0.0] * 20, 1),
+        ([5.0] * 3 + [1.0] * 17, 3),
+        ([3.0, 2.0, 1.0], 3),
+        ([4.0], 1),
+        ([1e-8, 2e-8, -1e-8], 2),
+    ],
+)
 def test_invariant_subspaces_and_repeated_values(values, top):
     found = lanczos(of_matrix(matrix(values)), top=top, bottom=0, tolerance=1e-8)
     np.testing.assert_allclose(found.values, sorted(values)[::-1][:top], rtol=1e-6, atol=1e-14)

@@ -46,8 +46,12 @@ def layer_norm() -> nn.Module:
 
 def sample(shape=(12,), classes=3, n=N) -> Dataset:
     g = torch.Generator().manual_seed(3)
-    return Dataset("noise", "train", (torch.randn(n, *shape, generator=g, dtype=torch.float64),
-                   torch.randint(0, classes, (n,), generator=g)), classes)  # fmt: skip
+    return Dataset(
+        "noise",
+        "train",
+        (torch.randn(n, *shape, generator=g, dtype=torch.float64), torch.randint(0, classes, (n,), generator=g)),
+        classes,
+    )
 
 
 CASES = {

@@ -20,26 +20,21 @@ MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
 
 
 def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
-    return ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "50", "--model_file", str(checkpoint),
-            "--spectrum_file", str(out), "--top", "3", "--threads", "1", *more]  # fmt: skip
+    return [
+        *"--model mlp --dataset fashion_mnist_mini --limit 50 --model_file".split(),
+        str(checkpoint),
+        "--spectrum_file",
+        str(out),
+        *"--top 3 --threads 1".split(),
+        *more,
+    ]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, perceptron) -> Path:
     """Everything there is, of the last layer."""
     out = tmp_path_factory.mktemp("whole") / "s.h5"
-    more = [
-        "--parameters",
-        LAST,
-        "--layers",
-        "--activations",
-        "--probes",
-        "3",
-        "--steps",
-        "20",
-        "--trace_error",
-        "0.01",
-    ]
+    more = ["--parameters", LAST, *"--layers --activations --probes 3 --steps 20 --trace_error 0.01".split()]
     assert hessian_spectrum.main(command(perceptron, out, *more, "--npz", str(out.with_suffix(".npz")), "--plot")) == 0
     return out
 
@@ -219,8 +214,13 @@ def test_a_signal_keeps_what_is_finished(tmp_path, perceptron):
 
     out = tmp_path / "s.h5"
     args = command(perceptron, out, "--probes", "200", "--steps", "200")
-    run = subprocess.Popen([sys.executable, "hessian_spectrum.py", *args], cwd=ROOT, stderr=subprocess.PIPE,
-                           stdout=subprocess.DEVNULL, text=True)  # fmt: skip
+    run = subprocess.Popen(
+        [sys.executable, "hessian_spectrum.py", *args],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
     deadline = time.monotonic() + 100
     while not (out.exists() and "trace" in read_findings(out).arrays):
         assert run.poll() is None

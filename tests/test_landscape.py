@@ -15,8 +15,25 @@ def test_cells_are_numbered_row_by_row():
     assert Grid.parse("-1:1:5").point(4) == (1.0, 0.0)
 
 
-@pytest.mark.parametrize("text", ["", "1", "0:1", "a:b:c", "0:1:2:3", "1:0:5", "0:1:0", "0:1:1", "0:1:2.5", "0:nan:3",
-                                  "0:inf:3", "0:1:-3", "0:0:2", "0:1:1e999"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "0:1",
+        "a:b:c",
+        "0:1:2:3",
+        "1:0:5",
+        "0:1:0",
+        "0:1:1",
+        "0:1:2.5",
+        "0:nan:3",
+        "0:inf:3",
+        "0:1:-3",
+        "0:0:2",
+        "0:1:1e999",
+    ],
+)
 def test_bad_ranges_are_refused_with_the_option_named(text):
     with pytest.raises(BadUsage, match="--x"):
         Grid.parse(text)
@@ -204,10 +221,17 @@ def test_statistics_of_earlier_files_keep_their_losses_and_lose_unreliable_error
     assert Tolerance(1.0).excess(upgraded, 9)[0] == np.inf
 
 
-@pytest.mark.parametrize(("one", "other", "same"), [
-    ("0:1e-9:3", "0:5e-10:3", False), ("-1:1:51", "-1:1.0000001:51", False), ("1e6:1000000.0001:3", "1e6:1000000.0002:3", False),
-    ("-1:1:51", "-1:1:51", True), ("0:0:1", "0:0:1", True), ("0:0:1", "1e-9:1e-9:1", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("0:1e-9:3", "0:5e-10:3", False),
+        ("-1:1:51", "-1:1.0000001:51", False),
+        ("1e6:1000000.0001:3", "1e6:1000000.0002:3", False),
+        ("-1:1:51", "-1:1:51", True),
+        ("0:0:1", "0:0:1", True),
+        ("0:0:1", "1e-9:1e-9:1", False),
+    ],
+)
 def test_grids_are_the_same_up_to_rounding_alone(one, other, same):
     assert Grid.parse(one).matches(Grid.parse(other)) is same
     third = Grid(Grid.parse(one).x * 3 / 3)

@@ -62,6 +62,10 @@ def test_lanes_where_few_threads_would_have_nothing_to_do(batches, threads, lane
 def test_replicas_share_tensors_and_nothing_else():
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     for other in replicas(net, 2):
-        assert all(a is b for a, b in zip(net.state_dict(keep_vars=True).values(),
-                                          other.state_dict(keep_vars=True).values(), strict=True))  # fmt: skip
+        assert all(
+            a is b
+            for a, b in zip(
+                net.state_dict(keep_vars=True).values(), other.state_dict(keep_vars=True).values(), strict=True
+            )
+        )
         assert other[0] is not net[0]

@@ -98,12 +98,27 @@ def test_every_edge_has_its_owners(file):
 
 
 def test_the_root_holds_the_names_of_the_program():
-    wanted = {"plot_surface.py", "plot_1D.py", "plot_2D.py", "plot_hessian_eigen.py", "net_plotter.py", "scheduler.py",
-              "dataloader.py", "h5_util.py", "requirements.txt", "models", "trained_nets", "tests", "lossatlas"}  # fmt: skip
+    wanted = {
+        "plot_surface.py",
+        "plot_1D.py",
+        "plot_2D.py",
+        "plot_hessian_eigen.py",
+        "net_plotter.py",
+        "scheduler.py",
+        "dataloader.py",
+        "h5_util.py",
+        "requirements.txt",
+        "models",
+        "trained_nets",
+        "tests",
+        "lossatlas",
+    }
     assert wanted <= {path.name for path in ROOT.iterdir()}
 
 
 def test_the_package_reads_and_draws_files_without_torch():
-    code = ("import lossatlas, lossatlas.record, lossatlas.figures, sys\n"
-            "assert not {'torch', 'mpi4py', 'scipy'} & set(sys.modules), sys.modules")  # fmt: skip
+    code = (
+        "import lossatlas, lossatlas.record, lossatlas.figures, sys\n"
+        "assert not {'torch', 'mpi4py', 'scipy'} & set(sys.modules), sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

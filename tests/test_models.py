@@ -32,8 +32,9 @@ def test_names_and_shapes_are_as_published(name):
     assert len(net.state_dict()) == PUBLISHED[name]["entries"]
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet20_noshort", "resnet18", "resnet50_noshort", "mlp", "vgg9", "vgg13",
-                                  "densenet121"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["resnet20", "resnet20_noshort", "resnet18", "resnet50_noshort", "mlp", "vgg9", "vgg13", "densenet121"]
+)
 @pytest.mark.parametrize(("shape", "classes"), [((1, 28, 28), 10), ((3, 32, 32), 7), ((4, 21, 17), 3)])
 def test_channels_size_and_classes_follow_the_data(name, shape, classes):
     assert build(name, shape, classes)(torch.zeros(2, *shape)).shape == (2, classes)
@@ -83,8 +84,11 @@ def test_safetensors_round_trip(tmp_path):
 
 def test_digests_see_values_names_and_shapes():
     base = {"a": torch.zeros(4), "b": torch.tensor(1.0)}
-    changed = [{"a": torch.zeros(4), "b": torch.tensor(2.0)}, {"a": torch.zeros(2, 2), "b": torch.tensor(1.0)},
-               {"c": torch.zeros(4), "b": torch.tensor(1.0)}]  # fmt: skip
+    changed = [
+        {"a": torch.zeros(4), "b": torch.tensor(2.0)},
+        {"a": torch.zeros(2, 2), "b": torch.tensor(1.0)},
+        {"c": torch.zeros(4), "b": torch.tensor(1.0)},
+    ]
     assert len({digest(state) for state in [base, *changed]}) == 4
 
 
@@ -99,12 +103,15 @@ def change(state, kind):
         state["conv1.weight"][0, 0, 0, 0] = float("nan")
 
 
-@pytest.mark.parametrize(("kind", "message"), [
-    ("shape", r"'linear.weight' has shape \(10, 3\), the model expects \(10, 64\)"),
-    ("missing", r"lacks 'layer2.1.conv1.weight' \(32, 32, 3, 3\)"),
-    ("extra", r"'more.weight' \(1,\)"),
-    ("nan", "'conv1.weight' holds NaN"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("shape", r"'linear.weight' has shape \(10, 3\), the model expects \(10, 64\)"),
+        ("missing", r"lacks 'layer2.1.conv1.weight' \(32, 32, 3, 3\)"),
+        ("extra", r"'more.weight' \(1,\)"),
+        ("nan", "'conv1.weight' holds NaN"),
+    ],
+)
 def test_the_first_tensor_that_does_not_fit_is_named(kind, message):
     net = build("resnet20")
     state = {k: v.clone() for k, v in net.state_dict().items()}

@@ -35,8 +35,11 @@ def contents(path: Path) -> dict[str, bytes]:
     """Every number in a surface file, bit for bit."""
     found = {}
     with h5py.File(path) as f:
-        f.visititems(lambda name, item: found.update({name: item[()].tobytes()} if isinstance(item, h5py.Dataset)
-                                                     and name != "dir_file" else {}))  # fmt: skip
+        f.visititems(
+            lambda name, item: found.update(
+                {name: item[()].tobytes()} if isinstance(item, h5py.Dataset) and name != "dir_file" else {}
+            )
+        )
     return found
 
 
@@ -66,11 +69,25 @@ class Run:
     def __init__(self, folder: Path, ranks: int) -> None:
         self.folder, self.surface = folder, folder / "surface.h5"
         checkpoint = write_checkpoint(folder / "net.safetensors", "resnet20")
-        command = surface_command(checkpoint, self.surface, "--mpi", "--x=-1:1:9", "--y=-1:1:8", "--threads", "1",
-                                  "--batch_size", "50", "--split", "both", model="resnet20", limit=200)  # fmt: skip
+        command = surface_command(
+            checkpoint,
+            self.surface,
+            "--mpi",
+            "--x=-1:1:9",
+            "--y=-1:1:8",
+            "--threads",
+            "1",
+            "--batch_size",
+            "50",
+            "--split",
+            "both",
+            model="resnet20",
+            limit=200,
+        )
         self.command = [str(MPIRUN), "-n", str(ranks), sys.executable, "plot_surface.py", *command]
-        self.process = subprocess.Popen(self.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True, start_new_session=True)  # fmt: skip
+        self.process = subprocess.Popen(
+            self.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
 
     def rank(self, number: int) -> int:
         """The process id of a rank, from its environment."""
@@ -196,8 +213,10 @@ tuning.tune = tune
             done = np.zeros(surface.grid.size, bool)
             done[surface.grid.coarse_first()[6:12]] = True
             done = done.reshape(surface.grid.shape)
-            kept = {split: {name: np.where(done, array, np.nan) for name, array in arrays.items()}
-                    for split, arrays in surface.statistics.items()}  # fmt: skip
+            kept = {
+                split: {name: np.where(done, array, np.nan) for name, array in arrays.items()}
+                for split, arrays in surface.statistics.items()
+            }
             write_surface(file, replace(surface, done=done, statistics=kept))
         command = surface_command(tmp_path / "net.safetensors", file, *GRID[:-2], "--mpi", limit=40)
         result = python(script, *command, launcher=[MPIRUN, "-n", ranks])
@@ -298,8 +317,13 @@ hessian_spectrum.World.share = shared
 options.leave(hessian_spectrum.main())
 """)
     out = tmp_path / "spectrum.h5"
-    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", tmp_path / "net.safetensors",
-            "--spectrum_file", out, "--mpi"]  # fmt: skip
+    line = [
+        *"--model mlp --dataset fashion_mnist_mini --limit 40 --model_file".split(),
+        tmp_path / "net.safetensors",
+        "--spectrum_file",
+        out,
+        "--mpi",
+    ]
     started = time.monotonic()
     result = python(script, *line, launcher=[MPIRUN, "-n", 2])
     assert result.returncode == 3
@@ -321,12 +345,15 @@ def test_bad_input_is_one_line_under_mpirun_too(tmp_path):
     assert wrong.stderr.count("error:") == 1
 
 
-@pytest.mark.parametrize(("script", "more", "code", "line"), [
-    ("plot_surface.py", ["--x=1:0:3"], 2, "--x=1:0:3"),
-    ("plot_surface.py", ["--tolerance", "many"], 2, "--tolerance many"),
-    ("plot_hessian_eigen.py", ["--parameters", "fc("], 2, "'fc(' is no regular expression"),
-    ("plot_hessian_eigen.py", ["--parameters", "nothing"], 2, "no parameter is called like nothing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("script", "more", "code", "line"),
+    [
+        ("plot_surface.py", ["--x=1:0:3"], 2, "--x=1:0:3"),
+        ("plot_surface.py", ["--tolerance", "many"], 2, "--tolerance many"),
+        ("plot_hessian_eigen.py", ["--parameters", "fc("], 2, "'fc(' is no regular expression"),
+        ("plot_hessian_eigen.py", ["--parameters", "nothing"], 2, "no parameter is called like nothing"),
+    ],
+)
 def test_wrong_options_are_one_line_from_all_ranks_together(tmp_path, script, more, code, line):
     command = surface_command(write_checkpoint(tmp_path / "net.safetensors", "mlp"), tmp_path / "s.h5", "--mpi", *more)
     result = python(script, *command, launcher=[MPIRUN, "-n", 3])

@@ -17,8 +17,13 @@ from models import build, load_into, read_state
 @pytest.fixture(scope="module")
 def spectrum(tmp_path_factory, perceptron) -> Path:
     out = tmp_path_factory.mktemp("spectrum") / "s.h5"
-    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(perceptron),
-            "--spectrum_file", str(out), "--top", "3", "--trace_most", "5"]  # fmt: skip
+    line = [
+        *"--model mlp --dataset fashion_mnist_mini --limit 40 --model_file".split(),
+        str(perceptron),
+        "--spectrum_file",
+        str(out),
+        *"--top 3 --trace_most 5".split(),
+    ]
     assert hessian_spectrum.main(line) == 0
     return out
 
@@ -76,8 +81,23 @@ def test_mixed_with_random_ones_and_orthogonal(tmp_path, perceptron, capsys):
     assert set(read_surface(out).about["second_derivatives"]) == {"xx", "xy", "yy"}
     assert "second derivative of the train loss along y" in capsys.readouterr().out
     assert run(perceptron, out, *line) == 0  # complete: nothing to do
-    assert run(perceptron, tmp_path / "r.h5", "--xdirection", "random", "--xnorm", "unit", "--ydirection", "eigenvector:2",
-               "--ynorm", "filter", "--x=-1:1:3", "--y=-1:1:3") == 0  # fmt: skip
+    assert (
+        run(
+            perceptron,
+            tmp_path / "r.h5",
+            "--xdirection",
+            "random",
+            "--xnorm",
+            "unit",
+            "--ydirection",
+            "eigenvector:2",
+            "--ynorm",
+            "filter",
+            "--x=-1:1:3",
+            "--y=-1:1:3",
+        )
+        == 0
+    )
     random = read_directions(tmp_path / "r_d.h5").x
     assert np.linalg.norm(flat(random)) == pytest.approx(1, rel=1e-5)
 
@@ -106,8 +126,13 @@ def test_a_saved_direction_is_used_as_it_is(tmp_path, perceptron):
 
 def test_a_surface_goes_on_when_its_spectrum_file_has_grown(tmp_path, perceptron):
     """The vector is what counts, not what else the file holds."""
-    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(perceptron),
-            "--spectrum_file", str(tmp_path / "s.h5"), "--trace_most", "5"]  # fmt: skip
+    line = [
+        *"--model mlp --dataset fashion_mnist_mini --limit 40 --model_file".split(),
+        str(perceptron),
+        "--spectrum_file",
+        str(tmp_path / "s.h5"),
+        *"--trace_most 5".split(),
+    ]
     assert hessian_spectrum.main([*line, "--top", "3"]) == 0
     along = surface_command(perceptron, tmp_path / "a.h5", "--xdirection", f"{tmp_path / 's.h5'}:2", "--x=-1:1:3")
     assert plot_surface.main(along) == 0
@@ -195,14 +220,32 @@ def test_another_selection_gets_another_file_and_is_not_continued(tmp_path, perc
 
 
 def test_the_command_makes_and_describes_direction_files(tmp_path, perceptron, capsys):
-    line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(perceptron),
-            "--xnorm", "filter", "--xignore", "biasbn", "--ydirection", "gradient"]  # fmt: skip
+    line = [
+        *"--model mlp --dataset fashion_mnist_mini --limit 40 --model_file".split(),
+        str(perceptron),
+        *"--xnorm filter --xignore biasbn --ydirection gradient".split(),
+    ]
     made = tmp_path / "d.h5"
     assert net_plotter.main([*line, "--dir_file", str(made)]) == 0
     said = capsys.readouterr().out
     assert f"wrote {made}" in said
-    assert run(perceptron, tmp_path / "s.h5", "--x=-1:1:3", "--y=-1:1:3", "--xnorm", "filter", "--xignore", "biasbn",
-               "--ydirection", "gradient", "--dir_file", str(made)) == 0  # fmt: skip
+    assert (
+        run(
+            perceptron,
+            tmp_path / "s.h5",
+            "--x=-1:1:3",
+            "--y=-1:1:3",
+            "--xnorm",
+            "filter",
+            "--xignore",
+            "biasbn",
+            "--ydirection",
+            "gradient",
+            "--dir_file",
+            str(made),
+        )
+        == 0
+    )
     assert read_surface(tmp_path / "s.h5").request["directions"] == read_directions(made).sha256
     capsys.readouterr()
     assert net_plotter.main([*line, "--dir_file", str(made)]) == 0

@@ -31,13 +31,19 @@ OTHERS = [
     (plot_1D, "--surf_file s.h5 --log --xmin -1 --xmax 1 --loss_max 5 --show"),
     (plot_1D, "--prefix run --idx_min 1 --idx_max 10 --xmin -1.0 --xmax 1.0"),
     (plot_1D, "-f s.h5"),
-    (plot_2D, "--surf_file s.h5 --dir_file d.h5 --proj_file p.h5 --surf_name train_acc --vmax 10 --vmin 0.1 --vlevel 0.5 "
-              "--zlim 10 --show"),
+    (
+        plot_2D,
+        "--surf_file s.h5 --dir_file d.h5 --proj_file p.h5 --surf_name train_acc --vmax 10 --vmin 0.1 --vlevel 0.5 "
+        "--zlim 10 --show",
+    ),
     (plot_2D, "-f s.h5"),
-    (plot_trajectory, "--dataset cifar10 --model resnet56 --model_folder f --dir_type weights --ignore biasbn --prefix model_ "
-                      "--suffix .t7 --start_epoch 0 --max_epoch 300 --save_epoch 1 --dir_file d.h5"),
+    (
+        plot_trajectory,
+        "--dataset cifar10 --model resnet56 --model_folder f --dir_type weights --ignore biasbn --prefix model_ "
+        "--suffix .t7 --start_epoch 0 --max_epoch 300 --save_epoch 1 --dir_file d.h5",
+    ),
     (h52vtp, "--surf_file s.h5 --surf_name train_loss --zmax 10 --interp 1000 --show_points --show_polys --log"),
-]  # fmt: skip
+]
 
 
 def given(parser, line):
@@ -87,13 +93,24 @@ def test_command_lines_of_the_other_commands(command, line):
         assert getattr(args, name) == value
 
 
-@pytest.mark.parametrize(("command", "line", "drawn"), [
-    (plot_1D, OTHERS[0][1].replace("s.h5", "curve.h5").replace(" --show", ""), "curve.h5_1d_loss_acc_log.pdf"),
-    (plot_1D, "--prefix run --idx_min 1 --idx_max 2 --xmin -1.0 --xmax 1.0", "run_1d_loss_err_repeat.pdf"),
-    (plot_2D, "--surf_file s.h5 --surf_name train_acc --vmax 10 --vmin 0.1 --vlevel 0.5 --zlim 10", "s.h5_train_acc_3dsurface.pdf"),
-    (plot_2D, "-f s.h5", "s.h5_train_loss_2dcontour.pdf"),
-    (h52vtp, "--surf_file s.h5 --surf_name train_loss --zmax 10 --interp 20 --show_points --show_polys --log", "s.h5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "line", "drawn"),
+    [
+        (plot_1D, OTHERS[0][1].replace("s.h5", "curve.h5").replace(" --show", ""), "curve.h5_1d_loss_acc_log.pdf"),
+        (plot_1D, "--prefix run --idx_min 1 --idx_max 2 --xmin -1.0 --xmax 1.0", "run_1d_loss_err_repeat.pdf"),
+        (
+            plot_2D,
+            "--surf_file s.h5 --surf_name train_acc --vmax 10 --vmin 0.1 --vlevel 0.5 --zlim 10",
+            "s.h5_train_acc_3dsurface.pdf",
+        ),
+        (plot_2D, "-f s.h5", "s.h5_train_loss_2dcontour.pdf"),
+        (
+            h52vtp,
+            "--surf_file s.h5 --surf_name train_loss --zmax 10 --interp 20 --show_points --show_polys --log",
+            "s.h5",
+        ),
+    ],
+)
 def test_command_lines_of_the_original_draw_its_files(tmp_path, monkeypatch, command, line, drawn):
     """On files as the original writes them."""
     monkeypatch.chdir(tmp_path)
@@ -118,15 +135,25 @@ def test_a_pattern_that_is_no_regular_expression_is_a_wrong_usage(capsys, text):
     assert "is no regular expression" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("line", "expected"), [
-    (SURFACE[0], "model_300.t7_weights_xignore=biasbn_xnorm=filter.h5_[-1.0,1.0,51].h5"),
-    (SURFACE[2], "model_300.t7_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5_[-1.0,1.0,51]x[-1.0,1.0,51].h5"),
-    (SURFACE[3], "model_300.t7_weights_xignore=biasbn_xnorm=filter_idx=7.h5_[-1.0,1.0,51].h5"),
-    (f"{MODEL} --model_file2 cifar10/trained_nets/resnet56_sgd/model_200.t7 --dir_type states --x=-0.5:1.5:5",
-     "model_300.t7_model_200.t7_states.h5_[-0.5,1.5,5].h5"),
-    (f"{MODEL} --same_dir --y=0:1:3 --raw_data --data_split 5 --xnorm layer --x=0:1:2",
-     "model_300.t7_weights_xnorm=layer_same_dir.h5_[0.0,1.0,2]x[0.0,1.0,3]_rawdata_datasplit=5_splitidx=0.h5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (SURFACE[0], "model_300.t7_weights_xignore=biasbn_xnorm=filter.h5_[-1.0,1.0,51].h5"),
+        (
+            SURFACE[2],
+            "model_300.t7_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5_[-1.0,1.0,51]x[-1.0,1.0,51].h5",
+        ),
+        (SURFACE[3], "model_300.t7_weights_xignore=biasbn_xnorm=filter_idx=7.h5_[-1.0,1.0,51].h5"),
+        (
+            f"{MODEL} --model_file2 cifar10/trained_nets/resnet56_sgd/model_200.t7 --dir_type states --x=-0.5:1.5:5",
+            "model_300.t7_model_200.t7_states.h5_[-0.5,1.5,5].h5",
+        ),
+        (
+            f"{MODEL} --same_dir --y=0:1:3 --raw_data --data_split 5 --xnorm layer --x=0:1:2",
+            "model_300.t7_weights_xnorm=layer_same_dir.h5_[0.0,1.0,2]x[0.0,1.0,3]_rawdata_datasplit=5_splitidx=0.h5",
+        ),
+    ],
+)
 def test_file_names_of_the_original(line, expected):
     args = plot_surface.parser().parse_args(shlex.split(line))
     task = grid_task(args, ["plot_surface.py"])

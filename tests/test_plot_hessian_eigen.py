@@ -24,9 +24,18 @@ MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
 
 
 def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
-    return ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "50", "--model_file", str(checkpoint),
-            "--surf_file", str(out), "--dir_file", str(out.with_name("directions.h5")), "--xnorm", "filter", "--ynorm",
-            "filter", "--xignore", "biasbn", "--yignore", "biasbn", "--parameters", LAST, "--threads", "1", *more]  # fmt: skip
+    return [
+        *"--model mlp --dataset fashion_mnist_mini --limit 50 --model_file".split(),
+        str(checkpoint),
+        "--surf_file",
+        str(out),
+        "--dir_file",
+        str(out.with_name("directions.h5")),
+        *"--xnorm filter --ynorm filter --xignore biasbn --yignore biasbn --parameters".split(),
+        LAST,
+        *"--threads 1".split(),
+        *more,
+    ]
 
 
 PLANE = ["--x=-1:1:4", "--y=-1:1:3"]
@@ -169,8 +178,14 @@ def test_figures_and_the_mask_where_the_largest_is_not_resolved(tmp_path, alone,
     for end in ("max_eig_2dcontour", "min_eig_2dheat", "min_eig_max_eig_abs_ratio_heat_sns"):
         assert Path(f"{alone}_{end}.png").stat().st_size > 5000
     grid = Grid(np.arange(4.0))
-    rows = np.array([[4.0, -1.0, 0.01, 0.01, 4.0, -1.0, 9], [4.0, -1.0, 1.0, 0.01, 4.0, -1.0, 9],
-                     [-4.0, -5.0, 0.01, 0.01, -4.0, -5.0, 9], [4.0, -1.0, 0.01, 0.01, 4.5, -1.0, 9]])  # fmt: skip
+    rows = np.array(
+        [
+            [4.0, -1.0, 0.01, 0.01, 4.0, -1.0, 9],
+            [4.0, -1.0, 1.0, 0.01, 4.0, -1.0, 9],
+            [-4.0, -5.0, 0.01, 0.01, -4.0, -5.0, 9],
+            [4.0, -1.0, 0.01, 0.01, 4.5, -1.0, 9],
+        ]
+    )
     surface = Surface.of_values(grid, FIELDS, request={"tolerance": 0.01}).with_cells(range(4), rows)
     np.testing.assert_array_equal(figures.eigen_ratio(surface), [0.25, np.nan, np.nan, np.nan])
     write_surface(tmp_path / "curve.h5", surface)
@@ -188,8 +203,13 @@ def test_on_a_device(tmp_path, perceptron, alone):
 
 def test_statistics_that_would_be_negative_are_set_to_zero_and_said(tmp_path, capsys):
     net = write_checkpoint(tmp_path / "conv.safetensors", "resnet20")
-    line = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--limit", "8", "--model_file", str(net), "--dir_type",
-            "states", "--x=-3:0:2", "--parameters", "linear", "--surf_file", str(tmp_path / "e.h5"), "--most", "5",
-            "--dir_file", str(tmp_path / "d.h5")]  # fmt: skip
+    line = [
+        *"--model resnet20 --dataset fashion_mnist_mini --limit 8 --model_file".split(),
+        str(net),
+        *"--dir_type states --x=-3:0:2 --parameters linear --surf_file".split(),
+        str(tmp_path / "e.h5"),
+        *"--most 5 --dir_file".split(),
+        str(tmp_path / "d.h5"),
+    ]
     assert plot_hessian_eigen.main(line) == 0
     assert "variances were negative at (-3, 0)" in capsys.readouterr().out

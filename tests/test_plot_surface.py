@@ -48,8 +48,11 @@ def test_values_against_a_loop_over_the_written_directions(tmp_path, name):
 
 
 def test_names_are_those_of_the_original(tmp_path, net):
-    command = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--model_file", str(net), "--x=-1:1:3",
-               "--y=-1:1:3", "--xnorm", "filter", "--xignore", "biasbn", "--ynorm", "filter", "--yignore", "biasbn"]  # fmt: skip
+    command = [
+        *"--model mlp --dataset fashion_mnist_mini --model_file".split(),
+        str(net),
+        *"--x=-1:1:3 --y=-1:1:3 --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn".split(),
+    ]
     assert plot_surface.main(command) == 0
     directions = f"{net}_weights_xignore=biasbn_xnorm=filter_yignore=biasbn_ynorm=filter.h5"
     assert Path(directions).exists()
@@ -65,18 +68,21 @@ def test_a_finished_surface_is_not_computed_again(tmp_path, net, capsys, monkeyp
     assert (tmp_path / "s.h5").read_bytes() == before
 
 
-@pytest.mark.parametrize(("change", "field"), [
-    (["--loss_name", "mse"], "loss = crossentropy, now it is mse"),
-    (["--limit", "30"], "train_data ="),
-    (["--raw_data"], "train_data ="),
-    (["--split", "test"], "split = train, now it is test"),
-    (["--y=-0.5:1:5"], "has the grid"),
-    (["--x=-1:2:3"], "has the grid"),
-    (["--seed", "9"], "directions ="),
-    (["--xnorm", "layer"], "directions ="),
-    (["--dir_type", "states"], "dir_type = weights, now it is states"),
-    (["--model_file", "other"], "checkpoint ="),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (["--loss_name", "mse"], "loss = crossentropy, now it is mse"),
+        (["--limit", "30"], "train_data ="),
+        (["--raw_data"], "train_data ="),
+        (["--split", "test"], "split = train, now it is test"),
+        (["--y=-0.5:1:5"], "has the grid"),
+        (["--x=-1:2:3"], "has the grid"),
+        (["--seed", "9"], "directions ="),
+        (["--xnorm", "layer"], "directions ="),
+        (["--dir_type", "states"], "dir_type = weights, now it is states"),
+        (["--model_file", "other"], "checkpoint ="),
+    ],
+)
 def test_a_file_of_something_else_is_refused_with_both_values(tmp_path, net, capsys, change, field):
     assert run(net, tmp_path / "s.h5", *GRID) == 0
     if change[0] == "--model_file":
@@ -101,8 +107,12 @@ def test_the_files_plan_wins_over_a_new_batch_size(tmp_path, net, capsys):
 def test_seeds_and_repeats_give_other_directions_and_names(tmp_path, net):
     shas = set()
     for more in ([], ["--seed", "1"], ["--idx", "1"], ["--idx", "2"]):
-        args = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "20", "--model_file", str(net),
-                "--x=0:1:2", *more]  # fmt: skip
+        args = [
+            *"--model mlp --dataset fashion_mnist_mini --limit 20 --model_file".split(),
+            str(net),
+            "--x=0:1:2",
+            *more,
+        ]
         assert plot_surface.main(args) == 0
     for file in tmp_path.glob("net.safetensors_weights*h5"):
         if "[" not in file.name:
@@ -121,8 +131,10 @@ def test_one_dimension_along_the_x_direction_of_a_plane(tmp_path, net):
 def test_interpolation_reaches_both_networks(tmp_path, net):
     other = write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=4)
     third = write_checkpoint(tmp_path / "third.safetensors", "mlp", seed=8)
-    assert run(net, tmp_path / "s.h5", "--model_file2", str(other), "--model_file3", str(third), "--x=0:1:2",
-               "--y=0:1:2") == 0  # fmt: skip
+    assert (
+        run(net, tmp_path / "s.h5", "--model_file2", str(other), "--model_file3", str(third), "--x=0:1:2", "--y=0:1:2")
+        == 0
+    )
     for file, name in ((other, "b"), (third, "c")):
         assert run(file, tmp_path / f"{name}.h5", "--x=0:0:1", "--dir_file", str(tmp_path / f"{name}_d.h5")) == 0
     plane = read_surface(tmp_path / "s.h5").fields["train_loss"]
@@ -133,8 +145,13 @@ def test_interpolation_reaches_both_networks(tmp_path, net):
 def test_models_in_other_folders_get_a_name_in_the_first_folder(tmp_path, net):
     (tmp_path / "b").mkdir()
     other = write_checkpoint(tmp_path / "b" / "other.safetensors", "mlp", seed=4)
-    args = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "20", "--model_file", str(net),
-            "--model_file2", str(other), "--x=0:1:2"]  # fmt: skip
+    args = [
+        *"--model mlp --dataset fashion_mnist_mini --limit 20 --model_file".split(),
+        str(net),
+        "--model_file2",
+        str(other),
+        "--x=0:1:2",
+    ]
     assert plot_surface.main(args) == 0
     assert (tmp_path / "net.safetensors_b_other.safetensors_weights.h5").exists()
 
@@ -254,8 +271,17 @@ def test_the_classes_of_own_data_do_not_depend_on_the_order_in_a_file(tmp_path, 
     own = tmp_path / "own.npz"
     np.savez(own, inputs=rng.normal(size=(4, 3, 32, 32)).astype(np.float32), targets=rng.integers(0, 3, 4))
     save_state(tmp_path / f"net.{ending}", build(model, (3, 32, 32), 7))
-    line = ["--model", model, "--model_file", str(tmp_path / f"net.{ending}"), "--trainloader", str(own), "--x=0:0:1",
-            "--surf_file", str(tmp_path / "s.h5"), "--dry_run"]  # fmt: skip
+    line = [
+        "--model",
+        model,
+        "--model_file",
+        str(tmp_path / f"net.{ending}"),
+        "--trainloader",
+        str(own),
+        *"--x=0:0:1 --surf_file".split(),
+        str(tmp_path / "s.h5"),
+        "--dry_run",
+    ]
     assert plot_surface.main(line) == 0
 
 
@@ -323,18 +349,21 @@ def test_data_by_file_name(tmp_path, net):
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(("more", "code", "message"), [
-    (["--model", "resnet57"], 2, "unknown model 'resnet57'"),
-    (["--dataset", "imagenet"], 2, "unknown data set"),
-    (["--x=1:-1:5"], 2, "--x=1:-1:5"),
-    (["--model_file3", "x"], 2, "--model_file3"),
-    (["--model_file", "absent"], 3, "no checkpoint at absent"),
-    (["--model", "resnet20"], 3, "lacks 'conv1.weight'"),
-    (["--dir_file", "no/folder/d.h5"], 3, "no folder"),
-    (["--surf_file", "no/folder/s.h5"], 3, "no folder no/folder"),
-    (["--datapath", "nowhere"], 3, "no 'fashion_mnist_mini.npz' in nowhere"),
-    (["--trainloader", "absent.npz"], 3, "no file absent.npz"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--model", "resnet57"], 2, "unknown model 'resnet57'"),
+        (["--dataset", "imagenet"], 2, "unknown data set"),
+        (["--x=1:-1:5"], 2, "--x=1:-1:5"),
+        (["--model_file3", "x"], 2, "--model_file3"),
+        (["--model_file", "absent"], 3, "no checkpoint at absent"),
+        (["--model", "resnet20"], 3, "lacks 'conv1.weight'"),
+        (["--dir_file", "no/folder/d.h5"], 3, "no folder"),
+        (["--surf_file", "no/folder/s.h5"], 3, "no folder no/folder"),
+        (["--datapath", "nowhere"], 3, "no 'fashion_mnist_mini.npz' in nowhere"),
+        (["--trainloader", "absent.npz"], 3, "no file absent.npz"),
+    ],
+)
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, net, capsys, monkeypatch, more, code, message):
     monkeypatch.chdir(tmp_path)
     assert run(net, tmp_path / "s.h5", "--x=-1:1:3", *more) == code
@@ -380,8 +409,10 @@ def test_unknown_options_are_one_line(capsys):
     ],
 )
 def test_help_loads_neither_torch_nor_mpi(command):
-    code = f"import runpy, sys\nsys.argv = [{command!r}, '--help']\ntry:\n runpy.run_path({command!r}, run_name='__main__')\n" \
-           "except SystemExit: pass\nassert not {'torch', 'mpi4py', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)"  # fmt: skip
+    code = (
+        f"import runpy, sys\nsys.argv = [{command!r}, '--help']\ntry:\n runpy.run_path({command!r}, run_name='__main__')\n"
+        "except SystemExit: pass\nassert not {'torch', 'mpi4py', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "usage:" in result.stdout
@@ -400,9 +431,11 @@ def test_strange_and_long_names(tmp_path, name):
     folder = tmp_path / name[:60]
     folder.mkdir()
     net = write_checkpoint(folder / f"{name[:100]}.safetensors", "mlp")
-    command = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "20", "--model_file", str(net),
-               "--x=-1:1:3", "--y=-1:1:3", "--xnorm", "filter", "--xignore", "biasbn", "--ynorm", "filter",
-               "--yignore", "biasbn", "--idx", "3", "--plot"]  # fmt: skip
+    command = [
+        *"--model mlp --dataset fashion_mnist_mini --limit 20 --model_file".split(),
+        str(net),
+        *"--x=-1:1:3 --y=-1:1:3 --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --idx 3 --plot".split(),
+    ]
     assert plot_surface.main(command) == 0
     assert len(list(folder.glob("*.png"))) == 4
     assert plot_surface.main(command) == 0  # found again under its shortened name
@@ -456,8 +489,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, capsys):
 
 def test_same_dir_wins_over_a_third_network_and_says_so_in_the_file(tmp_path, net):
     other = write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=4)
-    args = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "20", "--model_file", str(net),
-            "--model_file2", str(other), "--model_file3", str(other), "--x=0:1:2", "--y=0:1:2"]  # fmt: skip
+    args = [
+        *"--model mlp --dataset fashion_mnist_mini --limit 20 --model_file".split(),
+        str(net),
+        "--model_file2",
+        str(other),
+        "--model_file3",
+        str(other),
+        *"--x=0:1:2 --y=0:1:2".split(),
+    ]
     assert plot_surface.main([*args, "--same_dir"]) == 0
     (same,) = tmp_path.glob("*_same_dir.h5")
     assert read_directions(same).about["y"] == "the x direction"
@@ -477,17 +517,7 @@ def test_a_named_direction_file_is_used_but_never_for_another_seed(tmp_path, net
 
 
 def test_a_line_and_a_plane_share_a_default_direction_file(tmp_path, net):
-    base = [
-        "--model",
-        "mlp",
-        "--dataset",
-        "fashion_mnist_mini",
-        "--limit",
-        "20",
-        "--model_file",
-        str(net),
-        "--x=-1:1:3",
-    ]
+    base = [*"--model mlp --dataset fashion_mnist_mini --limit 20 --model_file".split(), str(net), "--x=-1:1:3"]
     assert plot_surface.main(base) == 0
     first = read_directions(f"{net}_weights.h5")
     assert plot_surface.main([*base, "--y=-1:1:3"]) == 0  # the file gets a second direction
@@ -633,8 +663,14 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
 
 
 def test_what_a_user_added_to_a_file_is_not_lost(tmp_path, net, capsys):
-    for k, add in enumerate((lambda f: f.create_dataset("notes", data="mine"), lambda f: f.attrs.update(comment="x"),
-                             lambda f: f["train_loss"].attrs.update(units="nats"), lambda f: f.create_group("more"))):  # fmt: skip
+    for k, add in enumerate(
+        (
+            lambda f: f.create_dataset("notes", data="mine"),
+            lambda f: f.attrs.update(comment="x"),
+            lambda f: f["train_loss"].attrs.update(units="nats"),
+            lambda f: f.create_group("more"),
+        )
+    ):
         assert run(net, tmp_path / f"{k}.h5", *GRID) == 0
         with h5py.File(tmp_path / f"{k}.h5", "r+") as f:
             add(f)
@@ -646,8 +682,12 @@ def test_what_a_user_added_to_a_file_is_not_lost(tmp_path, net, capsys):
 
 def test_own_tensors_that_are_none(tmp_path, net, capsys):
     good = {"inputs": np.zeros((3, 1, 28, 28), np.float32), "targets": np.arange(3)}
-    for change in ({"inputs": np.float32(1)}, {"targets": np.array([0, 0.5, 1])}, {"inputs": good["inputs"] + np.nan},
-                   {"inputs": good["inputs"] + 1j}):  # fmt: skip
+    for change in (
+        {"inputs": np.float32(1)},
+        {"targets": np.array([0, 0.5, 1])},
+        {"inputs": good["inputs"] + np.nan},
+        {"inputs": good["inputs"] + 1j},
+    ):
         np.savez(tmp_path / "own.npz", **{**good, **change})
         assert run(net, tmp_path / "s.h5", *GRID, "--trainloader", str(tmp_path / "own.npz")) == 3
         assert capsys.readouterr().err.count("error:") == 1

@@ -27,14 +27,9 @@ def folder(tmp_path):
 
 def command(folder, *more):
     return [
-        "--model",
-        "resnet20",
-        "--dataset",
-        "fashion_mnist",
-        "--model_folder",
+        *"--model resnet20 --dataset fashion_mnist --model_folder".split(),
         str(folder),
-        "--max_epoch",
-        "4",
+        *"--max_epoch 4".split(),
         *more,
     ]
 
@@ -66,18 +61,43 @@ def test_the_surface_under_a_trajectory(folder):
     assert plot_trajectory.main(command(folder)) == 0
     place = folder / "PCA_weights_save_epoch=1"
     x, y, _ = read_projection(place / "directions.h5_proj_cos.h5")
-    args = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--limit", "20", "--dir_file",
-            str(place / "directions.h5"), "--surf_file", str(folder / "s.h5")]  # fmt: skip
+    args = [
+        *"--model resnet20 --dataset fashion_mnist_mini --limit 20 --dir_file".split(),
+        str(place / "directions.h5"),
+        "--surf_file",
+        str(folder / "s.h5"),
+    ]
     where = [f"--x={x[1]}:{x[1]}:1", f"--y={y[1]}:{y[1]}:1"]
     assert plot_surface.main([*args, "--model_file", str(folder / "model_4.t7"), *where]) == 0
     on_plane = read_surface(folder / "s.h5").fields["train_loss"].item()
     assert plot_surface.main([*args, "--model_file", str(folder / "model_1.t7"), "--x=0:0:1", "--force"]) == 0
     assert on_plane == pytest.approx(read_surface(folder / "s.h5").fields["train_loss"].item(), rel=1e-3)
-    assert plot_surface.main([*args, "--model_file", str(folder / "model_4.t7"), "--x=-1:2:3", "--y=-1:1:3", "--force",
-                              "--plot", "--proj_file", str(place / "directions.h5_proj_cos.h5")]) == 0  # fmt: skip
+    assert (
+        plot_surface.main(
+            [
+                *args,
+                "--model_file",
+                str(folder / "model_4.t7"),
+                *"--x=-1:2:3 --y=-1:1:3 --force --plot --proj_file".split(),
+                str(place / "directions.h5_proj_cos.h5"),
+            ]
+        )
+        == 0
+    )
     assert (folder / "s.h5_train_loss_2dcontour.png").exists()
-    assert plot_2D.main(["-f", str(folder / "s.h5"), "--proj_file", str(place / "directions.h5_proj_cos.h5"),
-                         "--dir_file", str(place / "directions.h5")]) == 0  # fmt: skip
+    assert (
+        plot_2D.main(
+            [
+                "-f",
+                str(folder / "s.h5"),
+                "--proj_file",
+                str(place / "directions.h5_proj_cos.h5"),
+                "--dir_file",
+                str(place / "directions.h5"),
+            ]
+        )
+        == 0
+    )
 
 
 def test_projection_onto_a_given_plane(folder):
@@ -88,11 +108,18 @@ def test_projection_onto_a_given_plane(folder):
     np.testing.assert_allclose(read_projection(f"{directions}_proj_cos.h5")[0], before[0])
 
 
-@pytest.mark.parametrize(("more", "code", "message"), [
-    (["--max_epoch", "9"], 3, "model_5.t7"), (["--start_epoch", "4"], 2, "--start_epoch"),
-    (["--prefix", "net_"], 3, "net_0.t7"), (["--save_epoch", "4"], 3, "span"), (["--dataset", "nothing"], 2, "nothing"),
-    (["--model", "resnet56"], 3, "layer1.3"), (["--dir_file", "absent.h5"], 3, "absent.h5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--max_epoch", "9"], 3, "model_5.t7"),
+        (["--start_epoch", "4"], 2, "--start_epoch"),
+        (["--prefix", "net_"], 3, "net_0.t7"),
+        (["--save_epoch", "4"], 3, "span"),
+        (["--dataset", "nothing"], 2, "nothing"),
+        (["--model", "resnet56"], 3, "layer1.3"),
+        (["--dir_file", "absent.h5"], 3, "absent.h5"),
+    ],
+)
 def test_bad_requests_are_one_line(folder, capsys, more, code, message):
     assert plot_trajectory.main(command(folder, *more)) == code
     error = capsys.readouterr().err
@@ -110,8 +137,13 @@ def test_states_move_too(folder):
 def test_directions_under_surfaces_are_not_replaced_and_paths_not_mixed(folder, capsys):
     assert plot_trajectory.main(command(folder)) == 0
     place = folder / "PCA_weights_save_epoch=1"
-    args = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--limit", "10", "--dir_file",
-            str(place / "directions.h5"), "--surf_file", str(folder / "s.h5"), "--x=-1:1:2", "--y=-1:1:2"]  # fmt: skip
+    args = [
+        *"--model resnet20 --dataset fashion_mnist_mini --limit 10 --dir_file".split(),
+        str(place / "directions.h5"),
+        "--surf_file",
+        str(folder / "s.h5"),
+        *"--x=-1:1:2 --y=-1:1:2".split(),
+    ]
     assert plot_surface.main([*args, "--model_file", str(folder / "model_4.t7")]) == 0
     assert plot_trajectory.main(command(folder, "--start_epoch", "1")) == 3
     assert "--force" in capsys.readouterr().err
@@ -126,8 +158,11 @@ def test_a_path_of_another_origin_is_not_drawn(folder, capsys):
     assert plot_trajectory.main(command(folder)) == 0
     place = folder / "PCA_weights_save_epoch=1"
     proj = str(place / "directions.h5_proj_cos.h5")
-    args = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--limit", "10", "--dir_file", str(place / "directions.h5"),
-            "--x=-1:1:2", "--y=-1:1:2", "--model_file"]  # fmt: skip
+    args = [
+        *"--model resnet20 --dataset fashion_mnist_mini --limit 10 --dir_file".split(),
+        str(place / "directions.h5"),
+        *"--x=-1:1:2 --y=-1:1:2 --model_file".split(),
+    ]
     capsys.readouterr()
     assert plot_surface.main([*args, str(folder / "model_4.t7"), "--surf_file", str(folder / "s.h5")]) == 0
     out = capsys.readouterr().out

@@ -64,8 +64,9 @@ def test_four_figures_of_any_surface(tmp_path, function, cells):
 def test_several_surfaces_share_one_scale(tmp_path):
     for name, factor in (("a", 1), ("b", 10)):
         write_surface(tmp_path / f"{name}.h5", surface_of(lambda x, y, f=factor: f * bowl(x, y)))
-    names = drawn(tmp_path, "-f", tmp_path / "a.h5", tmp_path / "b.h5", "--labels", "one", "ten", "--out",
-                  tmp_path / "both")  # fmt: skip
+    names = drawn(
+        tmp_path, "-f", tmp_path / "a.h5", tmp_path / "b.h5", "--labels", "one", "ten", "--out", tmp_path / "both"
+    )
     assert "both_train_loss_2dcontourf.png" in names
     assert_is_a_picture(tmp_path / "both_train_loss_3dsurface.png")
 
@@ -122,16 +123,32 @@ def test_another_field_and_a_trajectory(tmp_path):
         f["proj_xcoord"], f["proj_ycoord"] = [0.9, 0.5, 0.0], [-0.5, 0.1, 0.0]
     with h5py.File(tmp_path / "d.h5", "w") as f:
         f["explained_variance_ratio_"] = [0.7, 0.2]
-    names = drawn(tmp_path, "-f", tmp_path / "s.h5", "--surf_name", "train_acc", "--proj_file", tmp_path / "p.h5",
-                  "--dir_file", tmp_path / "d.h5")  # fmt: skip
+    names = drawn(
+        tmp_path,
+        "-f",
+        tmp_path / "s.h5",
+        "--surf_name",
+        "train_acc",
+        "--proj_file",
+        tmp_path / "p.h5",
+        "--dir_file",
+        tmp_path / "d.h5",
+    )
     assert "s.h5_train_acc_2dcontour.png" in names
 
 
-@pytest.mark.parametrize(("args", "code"), [
-    (["--surf_name", "train_lss"], 2), (["--labels", "a", "b"], 2), (["--vmin", "9", "--vmax", "1"], 2),
-    (["--zlim", "0"], 2), (["--log", "--vlevel", "1"], 2),
-    (["--proj_file", "absent.h5"], 3), (["--out", "no/folder/x"], 5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["--surf_name", "train_lss"], 2),
+        (["--labels", "a", "b"], 2),
+        (["--vmin", "9", "--vmax", "1"], 2),
+        (["--zlim", "0"], 2),
+        (["--log", "--vlevel", "1"], 2),
+        (["--proj_file", "absent.h5"], 3),
+        (["--out", "no/folder/x"], 5),
+    ],
+)
 def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
     assert plot_2D.main(["-f", str(tmp_path / "s.h5"), *args]) == code

@@ -46,13 +46,28 @@ def test_every_command_runs_in_order(clone):
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(clone), "OMP_NUM_THREADS": "1"}
     for block in BLOCKS:
         script = "set -e\n" + smaller(block)
-        result = subprocess.run(["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True,
-                                timeout=1500, check=False)  # fmt: skip
+        result = subprocess.run(
+            ["bash", "-c", script],
+            cwd=clone,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=1500,
+            check=False,
+        )
         assert result.returncode == 0, f"{block}\n{result.stdout[-500:]}\n{result.stderr[-1500:]}"
     drawn = {p.name for p in clone.glob("*.png")}
-    assert {"surface.h5_train_loss_3dsurface.png", "curve.h5_1d_loss_acc.png", "repeat_1d_loss_err_repeat.png",
-            "path.h5_train_loss_2dcontour.png", "interpolation.h5_1d_loss_acc.png", "along_1d_compare.png",
-            "spectrum.h5_density.png", "spectrum.h5_activations.png", "eigen.h5_1d_eig_ratio.png"} <= drawn  # fmt: skip
+    assert {
+        "surface.h5_train_loss_3dsurface.png",
+        "curve.h5_1d_loss_acc.png",
+        "repeat_1d_loss_err_repeat.png",
+        "path.h5_train_loss_2dcontour.png",
+        "interpolation.h5_1d_loss_acc.png",
+        "along_1d_compare.png",
+        "spectrum.h5_density.png",
+        "spectrum.h5_activations.png",
+        "eigen.h5_1d_eig_ratio.png",
+    } <= drawn
     assert (clone / "surface.npz").exists()
 
 

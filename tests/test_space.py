@@ -58,8 +58,10 @@ def test_directions_depend_on_the_seed_alone(networks):
 
 
 def test_states_hold_statistics_but_no_counters_and_ties_are_listed_once(networks):
-    assert [name for name in tensors(networks["conv"], "states") if "running" in name] == ["bn.running_mean",
-                                                                                          "bn.running_var"]  # fmt: skip
+    assert [name for name in tensors(networks["conv"], "states") if "running" in name] == [
+        "bn.running_mean",
+        "bn.running_var",
+    ]
     assert "bn.num_batches_tracked" not in tensors(networks["conv"], "states")
     for dir_type in ("weights", "states"):
         assert "again.weight" not in tensors(networks["tied"], dir_type)

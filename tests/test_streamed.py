@@ -85,8 +85,9 @@ def test_a_tolerance_reads_what_it_draws_and_each_of_it_once(net):
     assert drawn < 10_000
     assert len(source.read) <= drawn + 64 + 64 + 3 + 8  # the sketch, the first ones, those that are read twice
     assert sum(source.read.values()) <= drawn + 64 + 2 * 64 + 9 + 3 * 64
-    twin = lossatlas.surface(net, as_dataset(Photos(20_000), stream=False), x="-0.1:0.1:3", tolerance=0.05,
-                             batch_size=64, **QUIET)  # fmt: skip
+    twin = lossatlas.surface(
+        net, as_dataset(Photos(20_000), stream=False), x="-0.1:0.1:3", tolerance=0.05, batch_size=64, **QUIET
+    )
     same = lossatlas.surface(net, streamed(Photos(20_000)), x="-0.1:0.1:3", tolerance=0.05, batch_size=64, **QUIET)
     np.testing.assert_array_equal(twin.loss, same.loss)
     np.testing.assert_array_equal(twin.statistics["train"]["n"], same.statistics["train"]["n"])
@@ -151,9 +152,16 @@ def images(folder, count=40):
 
 
 def folder_command(folder, out, *more):
-    return ["--model", "resnet18", "--dataset", "imagefolder", "--datapath", str(folder), "--image_size", "32",
-            "--model_file", str(folder / "net.safetensors"), "--x=-0.1:0.1:3", "--xnorm", "filter", "--batch_size", "16",
-            "--surf_file", str(out), "--threads", "1", *more]  # fmt: skip
+    return [
+        *"--model resnet18 --dataset imagefolder --datapath".split(),
+        str(folder),
+        *"--image_size 32 --model_file".split(),
+        str(folder / "net.safetensors"),
+        *"--x=-0.1:0.1:3 --xnorm filter --batch_size 16 --surf_file".split(),
+        str(out),
+        *"--threads 1".split(),
+        *more,
+    ]
 
 
 def test_a_folder_of_images(tmp_path, capsys):
@@ -201,8 +209,15 @@ def net():
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_every_rank_reads_for_itself(tmp_path, ranks):
     (tmp_path / "own.py").write_text(OWN)
-    line = ["plot_surface.py", "--model", f"{tmp_path}/own.py:net", "--dataset", f"{tmp_path}/own.py:data", "--x=-1:1:7",
-            "--dir_file", tmp_path / "d.h5", "--batch_size", "64", "--threads", "1"]  # fmt: skip
+    line = [
+        *"plot_surface.py --model".split(),
+        f"{tmp_path}/own.py:net",
+        "--dataset",
+        f"{tmp_path}/own.py:data",
+        *"--x=-1:1:7 --dir_file".split(),
+        tmp_path / "d.h5",
+        *"--batch_size 64 --threads 1".split(),
+    ]
     alone = python(*line, "--surf_file", tmp_path / "1.h5", "--stream", "never")
     assert alone.returncode == 0, alone.stderr
     result = python(
@@ -215,10 +230,20 @@ def test_every_rank_reads_for_itself(tmp_path, ranks):
 
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 def test_a_rank_that_reads_other_samples_is_noticed(tmp_path):
-    (tmp_path / "own.py").write_text(OWN.replace("manual_seed(k)", "manual_seed(k + int(os.environ['PMI_RANK']))")
-                                     .replace("import torch\n", "import os\nimport torch\n", 1))  # fmt: skip
-    line = ["plot_surface.py", "--model", f"{tmp_path}/own.py:net", "--dataset", f"{tmp_path}/own.py:data", "--x=-1:1:3",
-            "--surf_file", tmp_path / "s.h5", "--stream", "always", "--mpi"]  # fmt: skip
+    (tmp_path / "own.py").write_text(
+        OWN.replace("manual_seed(k)", "manual_seed(k + int(os.environ['PMI_RANK']))").replace(
+            "import torch\n", "import os\nimport torch\n", 1
+        )
+    )
+    line = [
+        *"plot_surface.py --model".split(),
+        f"{tmp_path}/own.py:net",
+        "--dataset",
+        f"{tmp_path}/own.py:data",
+        *"--x=-1:1:3 --surf_file".split(),
+        tmp_path / "s.h5",
+        *"--stream always --mpi".split(),
+    ]
     result = python(*line, launcher=[MPIRUN, "-n", 2])
     assert result.returncode == 3
     assert "rank 1: own.py:data() holds other train samples here" in result.stderr

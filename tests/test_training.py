@@ -54,8 +54,9 @@ def test_initialization_depends_on_the_seed_alone():
     assert not torch.equal(a.conv1.weight, c.conv1.weight)
 
 
-RUN = ["--model", "mlp", "--limit", "300", "--warmup", "5", "--lr", "0.05", "--threads", "1", "--save_epoch", "2",
-       "--augment", "--label_corrupt_prob", "0.1"]  # fmt: skip
+RUN = (
+    "--model mlp --limit 300 --warmup 5 --lr 0.05 --threads 1 --save_epoch 2 --augment --label_corrupt_prob 0.1".split()
+)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -84,8 +85,11 @@ def test_a_continued_run_is_the_run_that_was_never_interrupted(tmp_path, monkeyp
 
 
 def test_checkpoints_have_the_layout_of_the_original(tmp_path):
-    args = ["--model", "mlp", "--limit", "50", "--epochs", "3", "--save_epoch", "2", "--save", str(tmp_path),
-            "--loss_name", "mse", "--raw_data", "--lr_decay", "0.2", "--idx", "1"]  # fmt: skip
+    args = [
+        *"--model mlp --limit 50 --epochs 3 --save_epoch 2 --save".split(),
+        str(tmp_path),
+        *"--loss_name mse --raw_data --lr_decay 0.2 --idx 1".split(),
+    ]
     assert train.main(args) == 0
     folder = tmp_path / "mlp_sgd_lr=0.1_lr_decay=0.2_bs=128_wd=0.0005_mom=0.9_save_epoch=2_loss=mse_noaug_rawdata_idx=1"
     assert sorted(p.name for p in folder.glob("model_*")) == ["model_0.t7", "model_2.t7", "model_3.t7"]
@@ -112,10 +116,17 @@ def test_corrupted_labels_are_as_many_as_asked_and_repeatable():
     assert torch.equal(corrupted(labels, 10, 0.0, 1), labels)
 
 
-@pytest.mark.parametrize(("args", "code"), [
-    (["--out", "x.onnx"], 2), (["--dataset", "nothing"], 2), (["--model", "x"], 2), (["--out", "no/folder/x.safetensors"], 3),
-    (["--resume"], 2), (["--augment", "--noaug"], 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["--out", "x.onnx"], 2),
+        (["--dataset", "nothing"], 2),
+        (["--model", "x"], 2),
+        (["--out", "no/folder/x.safetensors"], 3),
+        (["--resume"], 2),
+        (["--augment", "--noaug"], 2),
+    ],
+)
 def test_bad_requests_are_one_line(tmp_path, capsys, args, code):
     assert train.main(["--out", str(tmp_path / "a.safetensors"), *args]) == code
     error = capsys.readouterr().err
@@ -182,12 +193,23 @@ def loss(model, batch):
 def test_a_network_of_ones_own_is_trained_and_its_path_drawn(tmp_path, capsys):
     (tmp_path / "own.py").write_text(OWN)
     own = ["--model", f"{tmp_path}/own.py:net", "--model_args", "width=12"]
-    line = [*own, "--dataset", f"{tmp_path}/own.py:data", "--loss_name", f"{tmp_path}/own.py:loss", "--lr", "0.1",
-            "--warmup", "0", "--save_epoch", "1", "--save", str(tmp_path), "--threads", "1", "--batch_size", "32"]  # fmt: skip
+    line = [
+        *own,
+        "--dataset",
+        f"{tmp_path}/own.py:data",
+        "--loss_name",
+        f"{tmp_path}/own.py:loss",
+        *"--lr 0.1 --warmup 0 --save_epoch 1 --save".split(),
+        str(tmp_path),
+        *"--threads 1 --batch_size 32".split(),
+    ]
     assert train.main([*line, "--epochs", "6"]) == 0
     said = capsys.readouterr().out
-    first, last = (float(row.split("test loss ")[1].split(",")[0]) for row in said.splitlines() if "epoch 1/" in row
-                   or "epoch 6/" in row)  # fmt: skip
+    first, last = (
+        float(row.split("test loss ")[1].split(",")[0])
+        for row in said.splitlines()
+        if "epoch 1/" in row or "epoch 6/" in row
+    )
     assert last < 0.8 * first
     folder = next(tmp_path.glob("own_net_sgd_*_loss=loss_noaug"))
     states = [read_state(folder / f"model_{k}.t7") for k in (0, 6)]
@@ -227,8 +249,17 @@ def test_training_on_samples_that_are_read_and_on_batches_that_differ():
 def test_without_test_data_the_training_data_are_measured_and_it_is_said(tmp_path, capsys):
     code = OWN.replace("def data(split):", "def data(split='train', seed=0):")
     (tmp_path / "own.py").write_text(code.replace("    x = torch", "    assert split == 'train', split\n    x = torch"))
-    line = ["--model", f"{tmp_path}/own.py:net", "--dataset", f"{tmp_path}/own.py:data", "--loss_name",
-            f"{tmp_path}/own.py:loss", "--epochs", "1", "--out", str(tmp_path / "n.t7"), "--threads", "1"]  # fmt: skip
+    line = [
+        "--model",
+        f"{tmp_path}/own.py:net",
+        "--dataset",
+        f"{tmp_path}/own.py:data",
+        "--loss_name",
+        f"{tmp_path}/own.py:loss",
+        *"--epochs 1 --out".split(),
+        str(tmp_path / "n.t7"),
+        *"--threads 1".split(),
+    ]
     assert train.main(line) == 0
     assert "no test data, so what is called test is measured on the training data" in capsys.readouterr().out
     about = json.loads((tmp_path / "n.json").read_text())

@@ -47,19 +47,31 @@ def translated(model, batch):
 
 def cases():
     config = transformers.BertConfig(**SMALL, vocab_size=WORDS, max_position_embeddings=20, num_labels=3)
-    yield (BertForSequenceClassification(config), {**TEXTS, "labels": labels}, "crossentropy",
-           lambda net: F.cross_entropy(net(**TEXTS).logits, labels))  # fmt: skip
+    yield (
+        BertForSequenceClassification(config),
+        {**TEXTS, "labels": labels},
+        "crossentropy",
+        lambda net: F.cross_entropy(net(**TEXTS).logits, labels),
+    )
     config = transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=WORDS, n_positions=20)
     yield GPT2LMHeadModel(config), TEXTS, next_tokens, mean_of_tokens
     config = transformers.T5Config(
         d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, vocab_size=WORDS, decoder_start_token_id=0
     )
     batch = {**TEXTS, "labels": answers}
-    yield (T5ForConditionalGeneration(config), batch, translated,
-           lambda net: F.cross_entropy(net(**batch).logits.transpose(1, 2), answers))  # fmt: skip
+    yield (
+        T5ForConditionalGeneration(config),
+        batch,
+        translated,
+        lambda net: F.cross_entropy(net(**batch).logits.transpose(1, 2), answers),
+    )
     config = transformers.ViTConfig(**SMALL, image_size=16, patch_size=4, num_channels=1, num_labels=3)
-    yield (Vit(config), {"pixel_values": pixels, "labels": labels}, "crossentropy",
-           lambda net: F.cross_entropy(net(pixel_values=pixels.double()).logits, labels))  # fmt: skip
+    yield (
+        Vit(config),
+        {"pixel_values": pixels, "labels": labels},
+        "crossentropy",
+        lambda net: F.cross_entropy(net(pixel_values=pixels.double()).logits, labels),
+    )
 
 
 torch.manual_seed(0)

@@ -7,11 +7,10 @@ import os
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, note
 from lossatlas.record.continuation import equal
 
 LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -47,8 +46,10 @@ def agree_on(ranks: Any, request: Mapping[str, Any]) -> None:
     for rank, other in enumerate(everyones):
         for name, value in everyones[0].items():
             if not equal(other.get(name), value):
-                raise BadInput(f"rank {rank} has {name} = {other.get(name)}, rank 0 {value}: give every rank the same network "
-                               "and data (seed them)")  # fmt: skip
+                raise BadInput(
+                    f"rank {rank} has {name} = {other.get(name)}, rank 0 {value}: give every rank the same network "
+                    "and data (seed them)"
+                )
 
 
 def first_alone(ranks: Any, function: Callable[[], Any]) -> Any:
@@ -98,5 +99,7 @@ def warn_of_launcher(ranks: Any) -> None:
     sizes = [os.environ.get(name, "") for name in LAUNCHERS]
     started = max([int(size) for size in sizes if size.isdigit()], default=1)
     if ranks is None and started > 1:
-        warnings.warn(f"a launcher started {started} processes, and each of them computes everything: share the work with "
-                      "ranks=MPI.COMM_WORLD (from mpi4py import MPI)", stacklevel=3)  # fmt: skip
+        note(
+            f"a launcher started {started} processes, and each of them computes everything: share the work with "
+            "ranks=MPI.COMM_WORLD (from mpi4py import MPI)"
+        )

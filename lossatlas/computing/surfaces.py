@@ -166,8 +166,11 @@ def precision_error(scene: Scene, grid: Grid, plan: Mapping[str, Any]) -> dict[s
     sizes = {split: len(d) for split, d in few.data.items()}
     curve = Surface.empty(Grid(np.arange(3.0)), sizes, exact.metrics)
     found, wanted = (curve.with_cells(range(3), e(points)).fields for e in (reduced, exact))
-    errors = {name: [float(abs(f - w) / abs(w)) for f, w in zip(found[name], wanted[name], strict=True)]
-              for name in wanted if name.endswith("_loss")}  # fmt: skip
+    errors = {
+        name: [float(abs(f - w) / abs(w)) for f, w in zip(found[name], wanted[name], strict=True)]
+        for name in wanted
+        if name.endswith("_loss")
+    }
     return {"points": points, "relative": errors, "samples": CHECKED_SAMPLES, "used": next(iter(sizes.values()))}
 
 
@@ -183,8 +186,13 @@ def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
 
 def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], tuple[np.ndarray, str]]:
     """The function from cells to their statistics and a note. A batch that does not fit into memory is halved."""
-    before = np.stack([np.stack([array.ravel() for array in statistics.values()], axis=1)
-                       for statistics in surface.statistics.values()], axis=1)  # fmt: skip
+    before = np.stack(
+        [
+            np.stack([array.ravel() for array in statistics.values()], axis=1)
+            for statistics in surface.statistics.values()
+        ],
+        axis=1,
+    )
 
     def work(cells: Sequence[int]) -> tuple[np.ndarray, str]:
         points, note = [surface.grid.point(cell) for cell in cells], ""

@@ -6,7 +6,6 @@ Two passes have to see the same samples in the same order: what shuffles is put 
 draws at random is refused.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of
 from lossatlas.data.memory import budget, in_words
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, equal, is_column, joined, lengths, mapped
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, note
 
 BATCH = 256  # samples that are read at once from a data set without a loader
 TRIED = 3  # samples that are read twice
@@ -100,11 +99,10 @@ def in_order(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]":
         return loader
     if isinstance(loader.sampler, RandomSampler | SequentialSampler) and loader.batch_size is not None:
         why = "drops the last batch" if isinstance(loader.sampler, SequentialSampler) else "shuffles"
-        warnings.warn(
-            f"the {name} {why}: its samples are taken in the order of the data set, all of them", stacklevel=4
+        note(f"the {name} {why}: its samples are taken in the order of the data set, all of them")
+        return DataLoader(
+            loader.dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers
         )
-        return DataLoader(loader.dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn,
-                          num_workers=loader.num_workers)  # fmt: skip
     return loader
 
 
@@ -116,8 +114,10 @@ def check_samples(dataset: Any, name: str) -> None:
         return
     for k in sorted({k * (count - 1) // max(1, TRIED - 1) for k in range(TRIED)} if count else ()):
         if not equal(wrapped(dataset[k]), wrapped(dataset[k])):
-            raise BadInput(f"sample {k} of the {name} differs each time it is read: it is drawn or augmented at random, and "
-                           "its loss is not one number; give the data set without augmentation")  # fmt: skip
+            raise BadInput(
+                f"sample {k} of the {name} differs each time it is read: it is drawn or augmented at random, and "
+                "its loss is not one number; give the data set without augmentation"
+            )
 
 
 def wrapped(sample: Any) -> Structure:
@@ -148,5 +148,7 @@ def check_first(batches: Iterable[Any], first: Structure, name: str) -> None:
         return
     again = next(iter(batches), None)
     if again is None or not equal(wrapped(mapped(again, Tensor.detach)), wrapped(first)):
-        raise BadInput(f"two passes over the {name} begin with different samples: it shuffles or draws at random; give it "
-                       "without shuffling")  # fmt: skip
+        raise BadInput(
+            f"two passes over the {name} begin with different samples: it shuffles or draws at random; give it "
+            "without shuffling"
+        )

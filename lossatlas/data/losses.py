@@ -53,12 +53,16 @@ def apply(model: Model, batch: Batch) -> tuple[Tensor, Any]:
     if isinstance(batch, Mapping):
         found = [name for name in TARGETS if name in batch]
         if not found:
-            raise BadInput(f"a batch has no targets: it holds {', '.join(map(str, batch))}, and none of {', '.join(TARGETS)}; "
-                           "give a loss(model, batch) of your own")  # fmt: skip
+            raise BadInput(
+                f"a batch has no targets: it holds {', '.join(map(str, batch))}, and none of {', '.join(TARGETS)}; "
+                "give a loss(model, batch) of your own"
+            )
         kind = type(model).__name__
         if any(word in kind for word in ("CausalLM", "LMHead", "Seq2Seq", "ConditionalGeneration")):
-            raise BadInput(f"{kind} predicts the next token, and its labels have to be shifted: give a loss(model, batch) of "
-                           "your own, see docs/your-own.md")  # fmt: skip
+            raise BadInput(
+                f"{kind} predicts the next token, and its labels have to be shifted: give a loss(model, batch) of "
+                "your own, see docs/your-own.md"
+            )
         return output_of(model(**{name: value for name, value in batch.items() if name not in found})), batch[found[0]]
     if isinstance(batch, list | tuple) and len(batch) >= 2:
         inputs = batch[:-1]
@@ -67,8 +71,10 @@ def apply(model: Model, batch: Batch) -> tuple[Tensor, Any]:
         if len(inputs) == 1 and isinstance(inputs[0], list | tuple):  # ((input, input), targets)
             inputs = inputs[0]
         return output_of(model(*inputs)), batch[-1]
-    raise BadInput(f"a batch is {type(batch).__name__}, neither (inputs, targets) nor a dict with "
-                   f"{' or '.join(TARGETS)}: give a loss(model, batch) of your own")  # fmt: skip
+    raise BadInput(
+        f"a batch is {type(batch).__name__}, neither (inputs, targets) nor a dict with "
+        f"{' or '.join(TARGETS)}: give a loss(model, batch) of your own"
+    )
 
 
 def output_of(output: Any) -> Tensor:
@@ -111,8 +117,10 @@ def positions_last(logits: Tensor, targets: Tensor, sequence: bool = False) -> T
     sequence: where both readings fit, the classes are the last axis already, rather than the second.
     """
     if targets.is_floating_point() or targets.dtype == torch.bool:
-        raise BadInput(f"cross-entropy needs whole numbers as labels, the targets are {targets.dtype}: use --loss_name for "
-                       "another loss, or give labels")  # fmt: skip
+        raise BadInput(
+            f"cross-entropy needs whole numbers as labels, the targets are {targets.dtype}: use --loss_name for "
+            "another loss, or give labels"
+        )
     if logits.dim() >= 2 and targets.shape == logits.shape[:1] + logits.shape[2:]:
         if sequence and targets.shape == logits.shape[:-1]:
             return logits
@@ -286,8 +294,11 @@ def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch],
     with torch.random.fork_rng():
         found, again = (loss(model, copied(batch)) for _ in range(2))
     count = next(len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim())
-    for name, value in (("per_sample", found.per_sample), ("weights", found.weights),
-                        *((f"metrics['{name}']", value) for name, value in found.metrics.items())):  # fmt: skip
+    for name, value in (
+        ("per_sample", found.per_sample),
+        ("weights", found.weights),
+        *((f"metrics['{name}']", value) for name, value in found.metrics.items()),
+    ):
         if value is not None and (not isinstance(value, Tensor) or value.shape != (count,)):
             there = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise BadInput(f"a loss gave {name} {there} for {count} samples: give a tensor ({count},)")
@@ -297,8 +308,10 @@ def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch],
         raise BadInput(f"a loss gave a metric called '{taken[0]}', which a surface has already: give it another name")
     if not torch.equal(found.per_sample, again.per_sample) and not torch.isnan(found.per_sample).any():
         most = float((found.per_sample - again.per_sample).abs().max())
-        raise BadInput(f"the loss differs when it is computed twice (by {most:.2g}): the network or the loss is random in eval "
-                       "mode, as with functional dropout without training=False")  # fmt: skip
+        raise BadInput(
+            f"the loss differs when it is computed twice (by {most:.2g}): the network or the loss is random in eval "
+            "mode, as with functional dropout without training=False"
+        )
     if count < 2:
         return found
     halves = [loss(model, copied(part(batch, cut))) for cut in (slice(count // 2), slice(count // 2, count))]
@@ -309,7 +322,9 @@ def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch],
     error, size = ((values * known.to(values)).nan_to_num().norm() for values in (alone - whole, whole))
     agree = torch.equal(torch.isfinite(alone), torch.isfinite(whole))
     if not agree or error > (DEPENDS if found.spread else MEAN_DEPENDS) * size + NOTHING:
-        raise BadInput("the loss of a sample depends on the others in its batch: it is a sum, or a mean over something else than "
-                       "samples (ignored labels, weights), or the network normalizes over the batch; give a loss(model, batch) "
-                       "with weights, see docs/your-own.md")  # fmt: skip
+        raise BadInput(
+            "the loss of a sample depends on the others in its batch: it is a sum, or a mean over something else than "
+            "samples (ignored labels, weights), or the network normalizes over the batch; give a loss(model, batch) "
+            "with weights, see docs/your-own.md"
+        )
     return found

@@ -44,9 +44,11 @@ def leaves(structure: Structure, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def is_column(value: Any) -> bool:
     """A list of objects that belong to the samples, such as file names."""
-    return isinstance(value, list | tuple) and bool(value) and not any(
-        isinstance(item, Tensor | np.ndarray | Mapping | list | tuple) for item in value
-    )  # fmt: skip
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and not any(isinstance(item, Tensor | np.ndarray | Mapping | list | tuple) for item in value)
+    )
 
 
 def lengths(structure: Structure) -> dict[str, int]:

@@ -71,8 +71,9 @@ class Evaluator:
             raise
         except RuntimeError:  # a network that needs contiguous images or parameters, as `view` does
             self.arrange(net, plane, data, folded, channels_last=False)
-        self.sums = {split: torch.zeros(len(self.columns), dtype=torch.float64, device=self.device)
-                     for split in self.data}  # fmt: skip
+        self.sums = {
+            split: torch.zeros(len(self.columns), dtype=torch.float64, device=self.device) for split in self.data
+        }
 
     def arrange(
         self, net: nn.Module, plane: Plane, data: Mapping[str, AnyData], folded: bool, channels_last: bool

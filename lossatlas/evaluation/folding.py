@@ -134,9 +134,14 @@ class FoldedFunction:
         used = {name: value for name, value in own.items() if name in self.kept}
         for layer, norm, eps in self.folds:
             used[f"{layer}.weight"], used[f"{layer}.bias"] = fold(
-                own[f"{layer}.weight"], own.get(f"{layer}.bias"), own.get(f"{norm}.weight"), own.get(f"{norm}.bias"),
-                own[f"{norm}.running_mean"], own[f"{norm}.running_var"], eps,
-            )  # fmt: skip
+                own[f"{layer}.weight"],
+                own.get(f"{layer}.bias"),
+                own.get(f"{norm}.weight"),
+                own.get(f"{norm}.bias"),
+                own[f"{norm}.running_mean"],
+                own[f"{norm}.running_var"],
+                eps,
+            )
         return functional_call(self.net, used, inputs, named)
 
 

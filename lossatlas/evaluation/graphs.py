@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossatlas.errors import say
+from lossatlas.errors import note
 from lossatlas.evaluation.resident import Samples, Span
 from lossatlas.evaluation.sums import Sums, include
 
@@ -56,7 +56,7 @@ class Captured:
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            say(f"note: no CUDA graphs for this network ({str(error).splitlines()[0][:120]})")
+            note(f"no CUDA graphs for this network ({str(error).splitlines()[0][:120]})")
             self.works = False
             return
         self.pool = graph.pool()

@@ -70,8 +70,12 @@ def copied(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Mod
 
     `torch.nn.utils.weight_norm` leaves such a weight behind at every call.
     """
-    results = {id(value): value.detach() for module in net.modules() for value in vars(module).values()
-               if isinstance(value, Tensor) and not value.is_leaf}  # fmt: skip
+    results = {
+        id(value): value.detach()
+        for module in net.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
     return deepcopy(net, {**results, **(shared or {})})
 
 

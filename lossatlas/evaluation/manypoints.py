@@ -41,8 +41,9 @@ class ManyPoints:
             row, penalty = self.step(model, batch)
             return row, row[0] * 0 if penalty is None else penalty.double()
 
-        return torch.stack([self.sums_of(tensors, samples, totals, clamped, batch_size) for samples in self.data.values()],
-                           dim=1)  # fmt: skip
+        return torch.stack(
+            [self.sums_of(tensors, samples, totals, clamped, batch_size) for samples in self.data.values()], dim=1
+        )
 
     def sums_of(self, tensors: Any, samples: Samples, totals: Any, clamped: Tensor, batch_size: int) -> Tensor:
         spans = samples.spans(0, len(samples), max(batch_size, SAMPLES_PER_LOSS))

@@ -21,8 +21,9 @@ class AffinePlace:
         self.last = filters(net) if channels_last else frozenset()
         first = next(net.parameters())
         pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
-        self.origin, *self.directions = (flatten(point, plane.origin, self.last, first.device, first.dtype)
-                                          for point in pack)  # fmt: skip
+        self.origin, *self.directions = (
+            flatten(point, plane.origin, self.last, first.device, first.dtype) for point in pack
+        )
         self.current = self.origin.clone()
         self.shapes = {name: value.shape for name, value in plane.origin.items()}
         for name, view in self.views(self.current).items():
@@ -64,8 +65,10 @@ class AnyPlace:
     def __init__(self, net: nn.Module, plane: Plane) -> None:
         self.plane, self.net = plane, net
         first = next(net.parameters())
-        self.own = {name: torch.empty_like(value, device=first.device, dtype=first.dtype)
-                    for name, value in plane.point(0.0, 0.0).items()}  # fmt: skip
+        self.own = {
+            name: torch.empty_like(value, device=first.device, dtype=first.dtype)
+            for name, value in plane.point(0.0, 0.0).items()
+        }
         for name, value in self.own.items():
             replace_tensor(net, name, value)
         self.move(0.0, 0.0)
@@ -87,8 +90,11 @@ def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
 
 def filters(net: nn.Module) -> frozenset[str]:
     """The names of the filters of convolutions; other parameters with four axes are none of their business."""
-    return frozenset(f"{name}.weight" if name else "weight" for name, module in net.named_modules(remove_duplicate=False)
-                     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d))  # fmt: skip
+    return frozenset(
+        f"{name}.weight" if name else "weight"
+        for name, module in net.named_modules(remove_duplicate=False)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    )
 
 
 def flatten(

@@ -47,8 +47,14 @@ def draw_one(plt: Any, surface: Surface, axes: Axes) -> Any:
     for split, line in styles.items():
         for axis, name, colour in ((left, "loss", BLUE), (right, "acc", RED)):
             if f"{split}_{name}" in surface.fields:
-                curve(axis, surface, f"{split}_{name}", color=colour, linestyle=line,
-                      label=f"{title_of(f'{split}_{name}').replace(' (%)', '')}")  # fmt: skip
+                curve(
+                    axis,
+                    surface,
+                    f"{split}_{name}",
+                    color=colour,
+                    linestyle=line,
+                    label=f"{title_of(f'{split}_{name}').replace(' (%)', '')}",
+                )
     left.set_xlabel("coordinate along the direction")
     left.set_ylabel("loss", color=BLUE)
     right.set_ylabel("accuracy (%)", color=RED)
@@ -112,8 +118,14 @@ def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
         field = f"{split}_{'loss' if kind == 'loss' else 'acc'}"
         if field in surface.fields:
             values = surface.fields[field] if kind == "loss" else 100 - surface.fields[field]
-            axis.plot(surface.grid.x[surface.done], values[surface.done], line, color=BLUE, linewidth=1.4,
-                      label={"train": "training", "test": "test"}[split])  # fmt: skip
+            axis.plot(
+                surface.grid.x[surface.done],
+                values[surface.done],
+                line,
+                color=BLUE,
+                linewidth=1.4,
+                label={"train": "training", "test": "test"}[split],
+            )
     if kind == "loss":
         axes.apply(axis)
     else:
@@ -170,8 +182,12 @@ def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: 
     fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
     for surface, name, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
         axis.plot(surface.grid.x[surface.done], eigen_ratio(surface)[surface.done], color=colour, label=name)
-    axis.set(xlabel="coordinate along the direction", ylabel=r"$|\lambda_{\min} / \lambda_{\max}|$",
-             xlim=(axes.xmin, axes.xmax), ylim=(0, None))  # fmt: skip
+    axis.set(
+        xlabel="coordinate along the direction",
+        ylabel=r"$|\lambda_{\min} / \lambda_{\max}|$",
+        xlim=(axes.xmin, axes.xmax),
+        ylim=(0, None),
+    )
     if len(curves) > 1:
         axis.legend(frameon=False)
     sns.despine(fig)
@@ -185,8 +201,13 @@ def draw_repeated(plt: Any, curves: Sequence[Surface], axes: Axes) -> Any:
         for axis, kind in ((top, "loss"), (bottom, "acc")):
             if all(f"{split}_{kind}" in s.fields for s in curves):
                 values = np.stack([s.fields[f"{split}_{kind}"] for s in curves])
-                band(axis, curves[0].grid.x, values if kind == "loss" else 100 - values, colour,
-                     {"train": "training", "test": "test"}[split])  # fmt: skip
+                band(
+                    axis,
+                    curves[0].grid.x,
+                    values if kind == "loss" else 100 - values,
+                    colour,
+                    {"train": "training", "test": "test"}[split],
+                )
     axes.apply(top)
     top.set_ylabel("loss")
     top.set_title(f"mean of {len(curves)} directions; shaded: one standard deviation", fontsize="medium")

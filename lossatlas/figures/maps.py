@@ -81,8 +81,16 @@ def contour(axis: Any, p: Panel, scale: Scale) -> Any:
     from matplotlib.colors import Normalize
 
     x, y, z = p.part
-    lines = axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), cmap=MAP, vmin=scale.limits[0],
-                         vmax=scale.limits[1], linewidths=1.1)  # fmt: skip
+    lines = axis.contour(
+        x,
+        y,
+        scale.height(z),
+        levels=scale.height(scale.levels),
+        cmap=MAP,
+        vmin=scale.limits[0],
+        vmax=scale.limits[1],
+        linewidths=1.1,
+    )
     axis.clabel(lines, lines.levels[::2], fontsize=7, fmt=scale.text, inline_spacing=2)
     return cm.ScalarMappable(Normalize(*scale.limits), MAP)
 
@@ -90,15 +98,23 @@ def contour(axis: Any, p: Panel, scale: Scale) -> Any:
 def filled(axis: Any, p: Panel, scale: Scale) -> Any:
     x, y, z = p.part
     bounds = np.union1d(scale.height(scale.levels), scale.limits)
-    mesh = axis.contourf(x, y, scale.height(z), levels=bounds, cmap=MAP, extend=scale.extend,
-                         vmin=scale.limits[0], vmax=scale.limits[1])  # fmt: skip
+    mesh = axis.contourf(
+        x, y, scale.height(z), levels=bounds, cmap=MAP, extend=scale.extend, vmin=scale.limits[0], vmax=scale.limits[1]
+    )
     axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), colors="white", linewidths=0.4, alpha=0.6)
     return mesh
 
 
 def heat(axis: Any, p: Panel, scale: Scale) -> Any:
-    return axis.pcolormesh(edges(p.x), edges(p.y), np.ma.masked_invalid(scale.height(p.values)), cmap=MAP,
-                           vmin=scale.limits[0], vmax=scale.limits[1], rasterized=True)  # fmt: skip
+    return axis.pcolormesh(
+        edges(p.x),
+        edges(p.y),
+        np.ma.masked_invalid(scale.height(p.values)),
+        cmap=MAP,
+        vmin=scale.limits[0],
+        vmax=scale.limits[1],
+        rasterized=True,
+    )
 
 
 def edges(centres: np.ndarray) -> np.ndarray:

@@ -32,8 +32,18 @@ def draw_solid(axis: Any, p: Panel, scale: Scale, name: str, zlim: float | None)
             raise BadUsage(f"--zlim {zlim:g} is not above the lowest value, {scale.low:g}")
         ceiling = float(np.log10(zlim) if scale.log else zlim)
     x, y, z = p.part
-    axis.plot_surface(*np.meshgrid(x, y), np.minimum(scale.height(z), ceiling), cmap=MAP, vmin=floor, vmax=scale.limits[1],
-                      rstride=1, cstride=1, linewidth=0.15, edgecolor=(1, 1, 1, 0.25), antialiased=True)  # fmt: skip
+    axis.plot_surface(
+        *np.meshgrid(x, y),
+        np.minimum(scale.height(z), ceiling),
+        cmap=MAP,
+        vmin=floor,
+        vmax=scale.limits[1],
+        rstride=1,
+        cstride=1,
+        linewidth=0.15,
+        edgecolor=(1, 1, 1, 0.25),
+        antialiased=True,
+    )
     axis.set_zlim(floor, ceiling)
     axis.zaxis.set_major_locator(MaxNLocator(5, integer=scale.log and ceiling - floor > 2))
     axis.zaxis.set_major_formatter(FuncFormatter(lambda height, _: scale.text(height)))

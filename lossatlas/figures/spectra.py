@@ -28,8 +28,16 @@ def draw_density(plt: Any, findings: Findings) -> Any:
         resolved = np.concatenate([a["converged"], a["smallest_converged"]])
     for chosen, colour, label in ((resolved, RED, "resolved eigenvalues"), (~resolved, GREY, "not resolved")):
         if chosen.any():
-            left.plot(values[chosen], np.full(chosen.sum(), floor), "|", color=colour, markersize=11, markeredgewidth=1.3,
-                      clip_on=False, label=label)  # fmt: skip
+            left.plot(
+                values[chosen],
+                np.full(chosen.sum(), floor),
+                "|",
+                color=colour,
+                markersize=11,
+                markeredgewidth=1.3,
+                clip_on=False,
+                label=label,
+            )
     left.set(yscale="log", ylim=(floor, None), xlabel="eigenvalue", ylabel="density")
     left.legend(frameon=False, loc="upper right")
     right.step(grid, np.maximum(size * (1 - cumulative), 0.1), color=BLUE, linewidth=1.3, where="mid")
@@ -45,8 +53,14 @@ def draw_density(plt: Any, findings: Findings) -> Any:
 def band(axis: Any, x: np.ndarray, values: np.ndarray, errors: np.ndarray, floor: float) -> None:
     """Two standard errors on either side, where they are known."""
     if np.isfinite(errors).any():
-        axis.fill_between(x, np.maximum(values - 2 * errors, floor), np.maximum(values + 2 * errors, floor), color=BLUE,
-                          alpha=0.3, linewidth=0)  # fmt: skip
+        axis.fill_between(
+            x,
+            np.maximum(values - 2 * errors, floor),
+            np.maximum(values + 2 * errors, floor),
+            color=BLUE,
+            alpha=0.3,
+            linewidth=0,
+        )
 
 
 def draw_layers(plt: Any, findings: Findings) -> Any:
@@ -68,8 +82,14 @@ def bars(plt: Any, names: Sequence[str], panels: Sequence[tuple[str, np.ndarray,
     """A bar for each name, from the first layer down to the last; error bars are two standard errors, or residuals."""
     import seaborn as sns
 
-    fig, axes = plt.subplots(1, len(panels), figsize=(1.2 + 3.6 * len(panels), 0.9 + 0.2 * len(names)), sharey=True,
-                             squeeze=False, layout="constrained")  # fmt: skip
+    fig, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(1.2 + 3.6 * len(panels), 0.9 + 0.2 * len(names)),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
     rows = np.arange(len(names))
     for axis, (title, values, errors) in zip(axes[0], panels, strict=True):
         axis.barh(rows, values, xerr=2 * errors, color=BLUE, alpha=0.75, error_kw={"linewidth": 0.8, "ecolor": "0.2"})

@@ -50,8 +50,15 @@ def house_style() -> Iterator[None]:
     """What is made within has the house style."""
     import seaborn as sns
 
-    rc = {**sns.axes_style("ticks"), **sns.plotting_context("paper", font_scale=1.1), "pdf.fonttype": 42,
-          "font.family": "sans-serif", "figure.dpi": 100, "savefig.dpi": 200, "axes.grid": False}  # fmt: skip
+    rc = {
+        **sns.axes_style("ticks"),
+        **sns.plotting_context("paper", font_scale=1.1),
+        "pdf.fonttype": 42,
+        "font.family": "sans-serif",
+        "figure.dpi": 100,
+        "savefig.dpi": 200,
+        "axes.grid": False,
+    }
     with matplotlib.rc_context(rc):
         yield
 

@@ -18,10 +18,27 @@ from lossatlas.hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos
 from lossatlas.hessian.trace import Estimate, diagonal, hutch_plus_plus, hutchinson
 
 __all__ = [
-    "Activations", "Basis", "Dimension", "Estimate", "Hessian", "NotFinite", "Operator", "Pairs", "Spectrum", "Traces",
-    "check_deterministic", "density", "diagonal", "effective_dimension", "hutch_plus_plus", "hutchinson", "lanczos",
-    "of_matrix", "traces", "usual_batch_size",
-]  # fmt: skip
+    "Activations",
+    "Basis",
+    "Dimension",
+    "Estimate",
+    "Hessian",
+    "NotFinite",
+    "Operator",
+    "Pairs",
+    "Spectrum",
+    "Traces",
+    "check_deterministic",
+    "density",
+    "diagonal",
+    "effective_dimension",
+    "hutch_plus_plus",
+    "hutchinson",
+    "lanczos",
+    "of_matrix",
+    "traces",
+    "usual_batch_size",
+]
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,10 @@ class Activations:
                     module.register_forward_hook(self.watch_output(name, kind))
         self.layers = self.look()
         if not self.layers:
-            raise BadUsage(f"no layer is called like {', '.join(patterns)}, nor of such a type: there are "
-                           + ", ".join(f"{name} ({type(m).__name__})" for name, m in self.net.named_modules() if name))  # fmt: skip
+            raise BadUsage(
+                f"no layer is called like {', '.join(patterns)}, nor of such a type: there are "
+                + ", ".join(f"{name} ({type(m).__name__})" for name, m in self.net.named_modules() if name)
+            )
 
     def given(self) -> Iterator[Batch]:
         """The batches, as copies, because a network may write into its input."""
@@ -79,8 +81,10 @@ class Activations:
     def weight(self) -> float:
         with torch.no_grad():
             weights = [self.loss(self.net, batch).weights for batch in self.given()]
-        return sum(float(stop - start) if w is None else float(w.double().sum())
-                   for (start, stop), w in zip(self.spans, weights, strict=True))  # fmt: skip
+        return sum(
+            float(stop - start) if w is None else float(w.double().sum())
+            for (start, stop), w in zip(self.spans, weights, strict=True)
+        )
 
     def watch_output(self, name: str, kind: str) -> Callable[..., Any]:
         return lambda module, args, output: self.watch(name, kind, output)
@@ -101,8 +105,10 @@ class Activations:
         self.seen = []
         self.loss(self.net, self.samples.few(1))
         counts = [sum(other == name for other, _, _ in self.seen) for name, _, _ in self.seen]
-        names = [name if count == 1 else f"{name} (call {1 + sum(o == name for o, _, _ in self.seen[:k])})"
-                 for k, ((name, _, _), count) in enumerate(zip(self.seen, counts, strict=True))]  # fmt: skip
+        names = [
+            name if count == 1 else f"{name} (call {1 + sum(o == name for o, _, _ in self.seen[:k])})"
+            for k, ((name, _, _), count) in enumerate(zip(self.seen, counts, strict=True))
+        ]
         return [(name, kind, tuple(a.shape[1:])) for name, (_, kind, a) in zip(names, self.seen, strict=True)]
 
     def __call__(self, seed: int) -> Tensor:

@@ -53,8 +53,15 @@ def density(
     rules, products = [] if first is None else [first.rule()], 0
     for probe in range(len(rules), probes):
         done = products
-        run = lanczos(operator, top=1, bottom=1, tolerance=0.0, most=steps, seed=seed + probe,
-                      progress=lambda n, r: progress(done + n, r))  # fmt: skip  # noqa: B023
+        run = lanczos(
+            operator,
+            top=1,
+            bottom=1,
+            tolerance=0.0,
+            most=steps,
+            seed=seed + probe,
+            progress=lambda n, r: progress(done + n, r),  # noqa: B023
+        )
         products += run.products
         rules.append(run.rule())
     longest = max(len(values) for values, _ in rules)
@@ -66,8 +73,17 @@ def density(
     distance = (grid[None, :, None] - nodes[:, None, :]) / sigma
     curves = (weights[:, None, :] * np.exp(-(distance**2) / 2)).sum(2) / (sigma * np.sqrt(2 * np.pi))
     steps_up = (weights[:, None, :] * (distance >= 0)).sum(2)
-    return Spectrum(nodes, weights, grid, curves.mean(0), standard_error(curves), steps_up.mean(0),
-                    standard_error(steps_up), float(sigma), products)  # fmt: skip
+    return Spectrum(
+        nodes,
+        weights,
+        grid,
+        curves.mean(0),
+        standard_error(curves),
+        steps_up.mean(0),
+        standard_error(steps_up),
+        float(sigma),
+        products,
+    )
 
 
 def standard_error(curves: np.ndarray) -> np.ndarray:

@@ -241,8 +241,10 @@ class Hessian:
         """The derivative along `vectors` of the gradient of one batch's part of the mean loss; inside of a dual level."""
         assert twin.function is not None
         function = twin.function
-        moving = [forward_ad.make_dual(p.detach().requires_grad_(True), v.detach())
-                  for p, v in zip(parameters, vectors, strict=True)]  # fmt: skip
+        moving = [
+            forward_ad.make_dual(p.detach().requires_grad_(True), v.detach())
+            for p, v in zip(parameters, vectors, strict=True)
+        ]
         own = {**tensors, **dict(zip(names, moving, strict=True))}
         value = self.part(lambda *a, **k: in_float64(None, None, function(own, *a, **k)), item[1])
         gradients = torch.autograd.grad(value, moving, allow_unused=True)
@@ -351,13 +353,17 @@ def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
         raise BadInput("the Hessian of this network's loss is not finite: a weight is not, or the loss overflows")
     error = float((first - second).norm() / first.norm().clamp(min=1e-30))
     if not error <= tolerance:
-        raise BadInput(f"two products with the same vector differ by {error:.1e}: the network or its loss is random "
-                       "(dropout, noise, shuffled data), and its Hessian is not defined")  # fmt: skip
+        raise BadInput(
+            f"two products with the same vector differ by {error:.1e}: the network or its loss is random "
+            "(dropout, noise, shuffled data), and its Hessian is not defined"
+        )
     there, back = float(other.double() @ first.double()), float(probe.double() @ operator(other).double())
     if not abs(there - back) <= SYMMETRIC * float(first.double().norm()):
-        raise BadInput(f"products with this network's Hessian are not symmetric (u'Hv = {there:.6g}, v'Hu = {back:.6g}): torch's "
-                       "second derivative of one of its layers is wrong (weight_norm is known for it): remove it, for example "
-                       "with torch.nn.utils.parametrize.remove_parametrizations")  # fmt: skip
+        raise BadInput(
+            f"products with this network's Hessian are not symmetric (u'Hv = {there:.6g}, v'Hu = {back:.6g}): torch's "
+            "second derivative of one of its layers is wrong (weight_norm is known for it): remove it, for example "
+            "with torch.nn.utils.parametrize.remove_parametrizations"
+        )
 
 
 def usual_batch_size(samples: int, device: str, threads: int) -> int:
@@ -376,5 +382,9 @@ def unflatten(vector: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
 
 def flatten(tensors: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
     """One vector, zero where a parameter does not enter."""
-    return torch.cat([p.new_zeros(p.numel()) if t is None else t.detach().reshape(-1)
-                      for t, p in zip(tensors, parameters, strict=True)])  # fmt: skip
+    return torch.cat(
+        [
+            p.new_zeros(p.numel()) if t is None else t.detach().reshape(-1)
+            for t, p in zip(tensors, parameters, strict=True)
+        ]
+    )

@@ -158,9 +158,17 @@ def lanczos(
     vectors = torch.stack([basis.combined(coordinates[:, k]) for k in chosen])
     outermost = (float(values[0]), float(values[-1]))
     return Pairs(
-        values[chosen], vectors, residuals[chosen], outermost if whole else reach.bounds(*outermost), resolved[chosen],
-        len(alphas), np.array(alphas), np.array(betas), basis, captured,
-    )  # fmt: skip
+        values[chosen],
+        vectors,
+        residuals[chosen],
+        outermost if whole else reach.bounds(*outermost),
+        resolved[chosen],
+        len(alphas),
+        np.array(alphas),
+        np.array(betas),
+        basis,
+        captured,
+    )
 
 
 def random_start(size: int, generator: torch.Generator, warm: Tensor | None = None) -> tuple[Tensor, float]:

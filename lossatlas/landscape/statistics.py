@@ -7,8 +7,16 @@ import numpy as np
 # What a worker reports of one cell and one split, as a row of float64: sums over its samples of weight, weight * loss and
 # so on (the 2 and 4 behind a factor is its power); a term of the parameters alone; how many BatchNorm variances were set to
 # zero; and what the standard error is at least, see Tolerance. Metrics follow as sums of weight * metric.
-MOMENTS = ("weight2", "weight2_loss", "weight2_loss2", "weight4", "weight4_loss", "weight4_loss2", "weight4_loss3",
-           "weight4_loss4")  # fmt: skip
+MOMENTS = (
+    "weight2",
+    "weight2_loss",
+    "weight2_loss2",
+    "weight4",
+    "weight4_loss",
+    "weight4_loss2",
+    "weight4_loss3",
+    "weight4_loss4",
+)
 STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", *MOMENTS, "penalty", "clamped", "least_se")
 PENALTY, CLAMPED, LEAST_SE = (STATISTICS.index(name) for name in ("penalty", "clamped", "least_se"))
 DOUBT = 1.5  # a standard error that rests on c samples is stated 1 + DOUBT / sqrt(c) times as large

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import BadInput, say
+from lossatlas.errors import BadInput, note
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.spectra import Findings, read_findings
 from lossatlas.record.surfaces import added_by_others, read_surface
@@ -44,12 +44,16 @@ def resume(path: Path, fresh: Surface, dir_file: Path, cure: str = CURE.format("
     compare(path, {name: found.plan.get(name) for name in held}, {name: fresh.plan[name] for name in held}, cure)
     for split, arrays in found.statistics.items():
         if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
-            raise BadInput(f"{path} was begun with --tolerance by an earlier version, whose standard errors could be far too "
-                           f"small: {cure}")  # fmt: skip
+            raise BadInput(
+                f"{path} was begun with --tolerance by an earlier version, whose standard errors could be far too "
+                f"small: {cure}"
+            )
     for name in fresh.values:
         if name not in found.values:
-            raise BadInput(f"{path} lacks {name}: an earlier version made it, which did not say whether an eigenvalue is the "
-                           f"extreme one: {cure}")  # fmt: skip
+            raise BadInput(
+                f"{path} lacks {name}: an earlier version made it, which did not say whether an eigenvalue is the "
+                f"extreme one: {cure}"
+            )
     say_what_stays(path, found, fresh)
     return found
 
@@ -57,11 +61,11 @@ def resume(path: Path, fresh: Surface, dir_file: Path, cure: str = CURE.format("
 def say_what_stays(path: Path, found: Surface, fresh: Surface) -> None:
     """What of this run's wishes a continued file does not follow."""
     if fresh.plan["batch_size"] not in (0, found.plan["batch_size"]):
-        say(f"note: {path} was started with batch size {found.plan['batch_size']}, which stays")
+        note(f"{path} was started with batch size {found.plan['batch_size']}, which stays")
     now = fresh.about.get("threads_per_rank")
     before = found.about.get("threads_per_rank", now)
     if before != now:
-        say(f"note: {path} was started with {before} threads per rank, now {now}: the last digits may differ")
+        note(f"{path} was started with {before} threads per rank, now {now}: the last digits may differ")
 
 
 def read_alike(found: Surface | Findings, fresh: Surface | Findings) -> dict[str, Any]:
@@ -91,20 +95,28 @@ def equal(a: Any, b: Any) -> bool:
 def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path) -> Surface:
     """Go on with a file of the original release: its cells are kept, marked as of unknown provenance."""
     if not fresh.populations:
-        raise BadInput(f"{path} was written by another program, and its eigenvalues may be of another Hessian (that release "
-                       "sums over batches and leaves out parameters with one axis): give another --surf_file")  # fmt: skip
+        raise BadInput(
+            f"{path} was written by another program, and its eigenvalues may be of another Hessian (that release "
+            "sums over batches and leaves out parameters with one axis): give another --surf_file"
+        )
     if Path(found.about.get("dir_file", "")).name != dir_file.name:
-        raise BadInput(f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: "
-                       "give another --surf_file")  # fmt: skip
+        raise BadInput(
+            f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: "
+            "give another --surf_file"
+        )
     wanted = sorted(set(fresh.fields) & {f"{split}_{name}" for split in fresh.populations for name in ("loss", "acc")})
     if missing := [name for name in wanted if name not in found.values]:
         raise BadInput(f"{path} was written by another program and lacks {missing[0]}: give another --surf_file")
     if others := found.about.get("others"):
-        raise BadInput(f"{path} was written by another program and holds {', '.join(others)}, which would be lost: "
-                       "give another --surf_file")  # fmt: skip
+        raise BadInput(
+            f"{path} was written by another program and holds {', '.join(others)}, which would be lost: "
+            "give another --surf_file"
+        )
     done = np.logical_and.reduce([~np.isnan(found.values[name]) for name in wanted])
-    say(f"note: {path} does not record checkpoint, data and loss; its {int(done.sum())} cells are kept as they are, marked as "
-        "of unknown provenance")  # fmt: skip
+    note(
+        f"{path} does not record checkpoint, data and loss; its {int(done.sum())} cells are kept as they are, marked as "
+        "of unknown provenance"
+    )
     # Fields that this run does not compute are carried along.
     return replace(fresh, done=done, values=found.values, foreign=done, about={**fresh.about, **found.about})
 

@@ -42,9 +42,11 @@ class Progress:
         else:
             say(line)
         if spent > SLOW_SECONDS and spent / (done - self.before) > SLOW * self.expected:
-            say(f"note: a cell takes {spent / (done - self.before) / self.expected:.1f} times as long as measured at the start: "
+            say(
+                f"note: a cell takes {spent / (done - self.before) / self.expected:.1f} times as long as measured at the start: "
                 "other processes use these cores, or the measurement was lucky; fewer ranks or --threads 1 may be faster, "
-                "and --force measures again")  # fmt: skip
+                "and --force measures again"
+            )
             self.expected = math.inf
 
     def provenance(self, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import CannotWrite, Incomplete, say
+from lossatlas.errors import CannotWrite, Incomplete, note
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.directions import Directions, embeds_directions
 from lossatlas.record.progress import Progress
@@ -85,8 +85,10 @@ def fill(
         except BaseException as error:
             file.save()
             if isinstance(error, Incomplete):
-                stopped = Incomplete(f"{error}: {before + file.count} of {surface.grid.size} cells are saved in {path}; "
-                                     "run the same command again to continue")  # fmt: skip
+                stopped = Incomplete(
+                    f"{error}: {before + file.count} of {surface.grid.size} cells are saved in {path}; "
+                    "run the same command again to continue"
+                )
                 stopped.partial = file.surface
                 raise stopped from None
             raise
@@ -106,12 +108,12 @@ class Snapshots:
         self.count = 0  # cells saved by this run
         self.save({})
 
-    def add(self, cells: list[int], rows: np.ndarray, note: str) -> None:
+    def add(self, cells: list[int], rows: np.ndarray, remark: str) -> None:
         self.cells += cells
         self.rows.append(rows)
-        if note:
-            say(f"note: {note}")
-            self.notes.append(note)
+        if remark:
+            note(remark)
+            self.notes.append(remark)
 
     def save_if_due(self) -> bool:
         """Save when there is something new and the last snapshot is a second ago (or 20 times what it took)."""

@@ -178,6 +178,8 @@ def embed_directions(path: str | Path, link: str) -> None:
     surface, directions = read_surface(path), read_directions(path)
     used = Directions(directions.x, directions.y if surface.grid.y is not None else None).sha256
     if surface.request.get("directions") != used:
-        raise BadInput(f"{path} was computed along directions with the sha256 {surface.request.get('directions')}, those in "
-                       f"{link} have {used}: nothing is embedded")  # fmt: skip
+        raise BadInput(
+            f"{path} was computed along directions with the sha256 {surface.request.get('directions')}, those in "
+            f"{link} have {used}: nothing is embedded"
+        )
     write_surface(path, surface, link, embed=directions)

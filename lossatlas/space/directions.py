@@ -34,8 +34,11 @@ class Selection:
 
     def __str__(self) -> str:
         """For records: '' where everything is moved."""
-        parts = [f"{word} {' '.join(patterns)}" for word, patterns in (("only", self.only), ("except", self.without))
-                 if patterns]  # fmt: skip
+        parts = [
+            f"{word} {' '.join(patterns)}"
+            for word, patterns in (("only", self.only), ("except", self.without))
+            if patterns
+        ]
         return ", ".join(parts)
 
     def of(self, names: Iterable[str]) -> list[str]:
@@ -63,10 +66,12 @@ def norm_parameters(net: nn.Module) -> frozenset[str]:
 
     A LayerNorm over [8, 16, 16] has weights with three axes, which are no filters.
     """
-    return frozenset(f"{prefix}.{name}" if prefix else name
-                     for prefix, module in net.named_modules(remove_duplicate=False)
-                     if isinstance(module, NORMS) or type(module).__name__.endswith("Norm")
-                     for name, _ in module.named_parameters(recurse=False))  # fmt: skip
+    return frozenset(
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in net.named_modules(remove_duplicate=False)
+        if isinstance(module, NORMS) or type(module).__name__.endswith("Norm")
+        for name, _ in module.named_parameters(recurse=False)
+    )
 
 
 def random_direction(
@@ -107,8 +112,10 @@ def normalize(
     """
     if norm == "unit":
         return unit(without_biases(direction, ignore, norms))
-    return {name: of_bias(d, at[name], ignore) if is_bias(name, d, norms) else normalized(d, at[name], norm)
-            for name, d in direction.items()}  # fmt: skip
+    return {
+        name: of_bias(d, at[name], ignore) if is_bias(name, d, norms) else normalized(d, at[name], norm)
+        for name, d in direction.items()
+    }
 
 
 def scale_to(
@@ -126,8 +133,12 @@ def scale_to(
     direction = selection.within(without_biases(direction, ignore, norms))
     if norm in ("", "unit"):
         return unit(direction) if norm else dict(direction)
-    return {name: normalized(d.reshape(1, -1), at[name].reshape(1, -1), norm).view_as(d) if is_bias(name, d, norms)
-            else normalized(d, at[name], norm) for name, d in direction.items()}  # fmt: skip
+    return {
+        name: normalized(d.reshape(1, -1), at[name].reshape(1, -1), norm).view_as(d)
+        if is_bias(name, d, norms)
+        else normalized(d, at[name], norm)
+        for name, d in direction.items()
+    }
 
 
 def is_bias(name: str, d: Tensor, norms: Collection[str]) -> bool:
@@ -140,8 +151,10 @@ def of_bias(d: Tensor, w: Tensor, ignore: str) -> Tensor:
 
 
 def without_biases(direction: Mapping[str, Tensor], ignore: str, norms: Collection[str] = ()) -> Point:
-    return {name: torch.zeros_like(d) if ignore == "biasbn" and is_bias(name, d, norms) else d
-            for name, d in direction.items()}  # fmt: skip
+    return {
+        name: torch.zeros_like(d) if ignore == "biasbn" and is_bias(name, d, norms) else d
+        for name, d in direction.items()
+    }
 
 
 def unit(direction: Mapping[str, Tensor]) -> Point:
