@@ -13,8 +13,7 @@ from conftest import ROOT, surface_command, write_checkpoint, write_noise
 import options
 import plot_surface
 from lossatlas import hessian
-from lossatlas.evaluation import PRECISIONS, tuning
-from lossatlas.evaluation import evaluator as evaluation
+from lossatlas.evaluation import PRECISIONS, sums, tuning
 from lossatlas.record import read_directions, read_surface
 from models import load_network
 
@@ -638,15 +637,15 @@ def test_options_for_precision_and_tolerance_that_make_no_sense(tmp_path, net, c
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeypatch, capsys):
-    whole = evaluation.Evaluator.sweep
+    whole = sums.Sums.__call__
 
-    def sweep(self, split, start, stop, shuffled):
-        if stop - start > 7:
+    def small(self, model, batch):
+        if len(batch[1]) > 7:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        whole(self, split, start, stop, shuffled)
+        return whole(self, model, batch)
 
     assert run(net, tmp_path / "plain.h5", *GRID, "--batch_size", "16") == 0
-    monkeypatch.setattr(evaluation.Evaluator, "sweep", sweep)
+    monkeypatch.setattr(sums.Sums, "__call__", small)
     monkeypatch.setattr(tuning, "per_sample", lambda *_: 1.0)
     assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "16") == 0
     assert "out of memory on cpu: batch size 4 from cell" in capsys.readouterr().out
@@ -655,9 +654,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
     np.testing.assert_allclose(
         found.fields["train_loss"], read_surface(tmp_path / "plain.h5").fields["train_loss"], rtol=1e-6
     )
-    monkeypatch.setattr(
-        evaluation.Evaluator, "sweep", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("no"))
-    )
+    monkeypatch.setattr(sums.Sums, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("no")))
     assert run(net, tmp_path / "t.h5", *GRID, "--batch_size", "16") == 2
     assert "one sample does not fit" in capsys.readouterr().err
 
