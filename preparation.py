@@ -18,7 +18,7 @@ import numpy as np
 
 import options
 from factories import Factory
-from lossatlas.errors import BadInput, BadUsage, Stop, say
+from lossatlas.errors import BadInput, BadUsage, say
 from scheduler import World
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.space import Point
 
 
-CHECKED, FEW = 64, 4  # samples on which a loss is looked at before anything is computed: a user's, and one of ours
+FEW = 4  # samples on which a loss and a network of ours are tried; of a user's they are more
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Brought:
 
 def bring(nets: options.Networks, dir_type: str, chosen: options.DataChoice, loss_name: str | Factory) -> Brought:
     """Read networks and data, and try them out. Raises BadUsage and BadInput."""
+    from lossatlas.computing.trial import CHECKED, tried
     from lossatlas.space import tensors
     from models import load_into, read_state
     from models.checkpoint import digest
@@ -75,8 +76,13 @@ def bring(nets: options.Networks, dir_type: str, chosen: options.DataChoice, los
 
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
-    value = try_out(net, nets.model, first, loss_name)
-    record = {**recorded("model", nets.model, value), "checkpoint": digest(states[nets.file]), "dir_type": dir_type}
+    own = isinstance(nets.model, Factory) or isinstance(loss_name, Factory)
+    found = tried(net, loss_of(loss_name), first, str(nets.model), CHECKED if own else FEW)
+    record = {
+        **recorded("model", nets.model, float(found.mean())),
+        "checkpoint": digest(states[nets.file]),
+        "dir_type": dir_type,
+    }
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
     return Brought(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record)
 
@@ -104,50 +110,6 @@ def loss_of(name: str | Factory) -> "Loss":
     from lossatlas.data import as_loss
 
     return as_loss(name.function if isinstance(name, Factory) else name)
-
-
-def try_out(net: "nn.Module", model: options.Model, data: "AnyData", loss_name: str | Factory) -> float:
-    """The mean loss of the first samples, which tells from other losses and networks.
-
-    Raises BadInput where a network cannot take the data, its loss cannot be computed, or is random.
-    """
-    import torch
-
-    from lossatlas.data.losses import check_loss
-    from lossatlas.evaluation import sample_of
-    from lossatlas.evaluation.lanes import copied
-    from lossatlas.evaluation.precision import in_float64
-
-    own = isinstance(model, Factory) or isinstance(loss_name, Factory)
-    loss, few = loss_of(loss_name), next(data.batches(CHECKED if own else FEW))
-    model_of_loss = copied(net).eval()
-    model_of_loss.register_forward_hook(in_float64)
-    try:
-        found = check_loss(loss, model_of_loss, few, sample_of)
-    except Stop as error:
-        raise type(error)(f"{model}: {error}") from error
-    except Exception as error:
-        raise BadInput(f"{model} cannot take {described(few)}: {one_line(error)}") from error
-    weights = torch.ones_like(found.per_sample) if found.weights is None else found.weights
-    return float((weights * found.per_sample).sum() / weights.sum())
-
-
-def described(samples: Any) -> str:
-    """The shapes in a batch, for messages."""
-    from lossatlas.data.structures import leaves
-
-    parts = [
-        (path, "x".join(map(str, leaf.shape[1:])) or "numbers")
-        for path, leaf in leaves(samples)
-        if hasattr(leaf, "shape")
-    ]
-    if [path for path, _ in parts] == ["[0]", "[1]"]:
-        return f"inputs of {parts[0][1]}"
-    return "a batch of " + ", ".join(f"{path or 'one tensor'}: {shape}" for path, shape in parts)
-
-
-def one_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
 
 
 @dataclass(frozen=True)

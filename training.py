@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lossatlas.data import LOSSES, AnyData, Dataset, FixedBatches, Loss, Losses
+from lossatlas.data import LOSSES, AnyData, Dataset, FixedBatches, Loss
 from lossatlas.data.structures import Structure, leaves, mapped
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.resident import of_inputs
@@ -178,18 +178,11 @@ def training_step(
         with torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.bfloat16):
             return net(*arguments, **named)
 
-    value = mean_of(loss(forward, batch))
+    value = loss(forward, batch).mean()
     optimizer.zero_grad()
     value.backward()
     optimizer.step()
     return value.item()
-
-
-def mean_of(losses: Losses) -> Tensor:
-    """The mean over a batch, with weights and the term of the parameters."""
-    weights = losses.weights
-    mean = losses.per_sample.mean() if weights is None else (weights * losses.per_sample).sum() / weights.sum()
-    return mean if losses.penalty is None else mean + losses.penalty
 
 
 @torch.inference_mode()

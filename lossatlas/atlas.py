@@ -37,13 +37,10 @@ from lossatlas.computing.ranks import (
 )
 from lossatlas.computing.scene import Scene
 from lossatlas.computing.trajectories import coordinates, differences, principal_plane
+from lossatlas.computing.trial import tried
 from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
-from lossatlas.data.losses import check_loss
-from lossatlas.data.structures import mapped
 from lossatlas.errors import BadInput, BadUsage, Incomplete, note
-from lossatlas.evaluation import sample_of
 from lossatlas.evaluation.lanes import copied, still
-from lossatlas.evaluation.precision import in_float64
 from lossatlas.hessian import Activations, Hessian
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.record import Directions, Findings, read_surface, write_findings
@@ -53,7 +50,6 @@ from lossatlas.record.recorder import fill
 from lossatlas.results import Curvature, Landscape, Trajectory
 from lossatlas.space import Selection
 
-CHECKED = 64  # samples on which a loss is looked at before anything is computed
 CURE = "give another file"
 Axis = str | Sequence[float] | np.ndarray
 
@@ -104,7 +100,7 @@ def surface(
     def begin() -> tuple[Surface, Scene, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
         loss_function, grid = as_loss(loss), grid_of(x, y)
-        found = looked_at(net, loss_function, splits["train"])
+        found = tried(net, loss_function, splits["train"], type(net).__name__)
         plane, kept = plane_of(
             Ends(directions, towards, norm, ignore, seed, Selection(only, without)),
             net,
@@ -184,7 +180,7 @@ def eigenvalues(
 
     def begin() -> tuple[Surface, Scene, Directions]:
         samples, loss_function, grid = as_dataset(data), as_loss(loss), grid_of(x, y)
-        found = looked_at(net, loss_function, samples)
+        found = tried(net, loss_function, samples, type(net).__name__)
         plane, kept = plane_of(
             Ends(directions, towards, norm, ignore, seed, Selection(only, without)),
             net,
@@ -273,7 +269,7 @@ def spectrum(
 
     def begin() -> tuple[Findings, AnyData, Loss]:
         samples, loss_function = as_dataset(data), as_loss(loss)
-        found = looked_at(net, loss_function, samples)
+        found = tried(net, loss_function, samples, type(net).__name__)
         request = {
             **request_of(net, loss, {"train": samples}, found),
             "parameters": list(only) or "all",
@@ -440,19 +436,8 @@ def tolerance_of(given: float | tuple[float, float] | None) -> Tolerance:
     return Tolerance.parse(f"{relative},{absolute}")
 
 
-def looked_at(net: nn.Module, loss: Loss, data: AnyData) -> Losses:
-    """The losses of the first samples, see `check_loss`."""
-    device = next(net.parameters()).device
-    few = mapped(next(data.batches(CHECKED)), lambda tensor: tensor.to(device))
-    model = still(net)
-    model.register_forward_hook(in_float64)
-    return check_loss(loss, model, few, sample_of)
-
-
 def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: Losses) -> dict[str, Any]:
     """What tells this surface from others: the network's values, the data, and what the loss of the first samples is."""
-    weights = torch.ones_like(found.per_sample) if found.weights is None else found.weights
-    mean = (weights * found.per_sample).sum() / weights.sum() + (0 if found.penalty is None else found.penalty)
     digest = hashlib.sha256()
     for name, value in net.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
@@ -468,7 +453,7 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: 
         "model": type(net).__name__,
         "checkpoint": digest.hexdigest(),
         "loss": name,
-        "loss_of_first_samples": float(mean),
+        "loss_of_first_samples": float(found.mean()),
         **{f"{split}_data": d.digest for split, d in splits.items()},
     }
 

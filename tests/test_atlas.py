@@ -682,3 +682,10 @@ def test_on_another_device():
     cuda = lossatlas.surface(net.cuda(), (X, Y), x="-1:1:5", **QUIET)
     np.testing.assert_allclose(cuda.loss, cpu.loss, rtol=1e-4)
     assert lossatlas.spectrum(net, (X, Y), top=1).resolved.all()
+
+
+def test_data_that_a_network_cannot_take_are_one_error():
+    with pytest.raises(BadInput, match="Mlp cannot take inputs of 5: mat1 and mat2"):
+        lossatlas.surface(seeded(Mlp), (torch.zeros(9, 5), Y[:9]), x="-1:1:3", **QUIET)
+    with pytest.raises(BadInput, match="Mlp cannot take inputs of 2: Target 7 is out of bounds"):
+        lossatlas.spectrum(seeded(Mlp), (X, Y + 6), **QUIET)

@@ -43,6 +43,12 @@ class Losses:
     penalty: Tensor | None = None
     spread: bool = True
 
+    def mean(self) -> Tensor:
+        """The (weighted) mean over the batch, plus the term of the parameters."""
+        weights = self.weights
+        mean = self.per_sample.mean() if weights is None else (weights * self.per_sample).sum() / weights.sum()
+        return mean if self.penalty is None else mean + self.penalty
+
 
 Model = Callable[..., Any]  # a network, or anything that maps inputs to outputs
 Loss = Callable[[Model, Batch], Losses]

@@ -83,7 +83,8 @@ def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes
     bottom.set_ylabel("accuracy (%)")
     bottom.set_ylim(-2, 102)
     bottom.set_xlabel("coordinate along the direction")
-    top.legend(frameon=False)
+    if top.get_legend_handles_labels()[0]:
+        top.legend(frameon=False)
     sns.despine(fig)
     return fig
 

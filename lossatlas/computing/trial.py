@@ -1,0 +1,49 @@
+"""A look at a network, its data and its loss before anything is computed."""
+
+from typing import Any
+
+from torch import nn
+
+from lossatlas.data.losses import Loss, Losses, check_loss
+from lossatlas.data.streamed import AnyData
+from lossatlas.data.structures import leaves, mapped
+from lossatlas.errors import BadInput, Stop
+from lossatlas.evaluation.lanes import still
+from lossatlas.evaluation.precision import in_float64
+from lossatlas.evaluation.resident import sample_of
+
+CHECKED = 64  # samples
+
+
+def tried(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHECKED) -> Losses:
+    """The losses of the first samples, see `check_loss`. The network stays as it is.
+
+    what: what it is called in messages. Raises BadInput where it cannot take the data, its loss cannot be computed, or is
+    random, or is none of single samples.
+    """
+    device = next(net.parameters()).device
+    few = mapped(next(data.batches(count)), lambda tensor: tensor.to(device))
+    model = still(net)
+    model.register_forward_hook(in_float64)
+    try:
+        return check_loss(loss, model, few, sample_of)
+    except Stop as error:
+        raise type(error)(f"{what}: {error}") from error
+    except Exception as error:
+        raise BadInput(f"{what} cannot take {described(few)}: {one_line(error)}") from error
+
+
+def described(samples: Any) -> str:
+    """The shapes in a batch, for messages."""
+    parts = [
+        (path, "x".join(map(str, leaf.shape[1:])) or "numbers")
+        for path, leaf in leaves(samples)
+        if hasattr(leaf, "shape")
+    ]
+    if [path for path, _ in parts] == ["[0]", "[1]"]:
+        return f"inputs of {parts[0][1]}"
+    return "a batch of " + ", ".join(f"{path or 'one tensor'}: {shape}" for path, shape in parts)
+
+
+def one_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
