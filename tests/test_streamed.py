@@ -247,3 +247,17 @@ def test_a_rank_that_reads_other_samples_is_noticed(tmp_path):
     result = python(*line, launcher=[MPIRUN, "-n", 2])
     assert result.returncode == 3
     assert "rank 1: own.py:data() holds other train samples here" in result.stderr
+
+
+class Broken(Photos):
+    def __getitem__(self, k):
+        if k == 277:
+            raise OSError("truncated file")
+        return super().__getitem__(k)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_sample_that_cannot_be_read_is_named(net, workers):
+    source = DataLoader(Broken(600), batch_size=50, num_workers=workers)
+    with pytest.raises(BadInput, match="truncated file"):
+        lossatlas.surface(net, streamed(source), x="-1:1:3", batch_size=64, **QUIET)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,8 +20,51 @@ from lossatlas.errors import BadInput
 SKETCHED = 64  # samples that stand for all of them
 
 
+class ByNumber:
+    """Samples in a fixed order, of which any can be read: what follows from `len`, `read` and `take`."""
+
+    classes: int
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def read(self, index: Any) -> Structure:
+        """The samples at `index` (a slice, or integers), as one batch."""
+        raise NotImplementedError
+
+    def take(self, index: Any) -> Self:
+        """The samples at `index` (a slice, or integers), in that order."""
+        raise NotImplementedError
+
+    @cached_property
+    def sketch(self) -> str:
+        """SHA-256 of some samples, spread evenly, and of how many there are."""
+        return sketch_of(self.read(spread_numbers(len(self))), len(self), self.classes)
+
+    def first(self, count: int) -> Self:
+        return self.take(slice(count))
+
+    def share(self, k: int, n: int) -> Self:
+        """The k-th of n parts."""
+        return self.take(slice(len(self) * k // n, len(self) * (k + 1) // n))
+
+    def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+        """Ranges of `size` samples from start on; the last one may end behind `stop`, though not behind the last sample."""
+        for first in range(start, stop, size):
+            yield first, min(first + size, len(self))
+
+    def batches(self, size: int) -> Iterator[Structure]:
+        """Consecutive batches; the last one may be smaller."""
+        for first, last in self.spans(0, len(self), size):
+            yield self.read(slice(first, last))
+
+    def stream(self, indices: Iterable[Any]) -> Iterator[Structure]:
+        """The batches at these indices, one after the other."""
+        return map(self.read, indices)
+
+
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(ByNumber):
     """Samples as a structure of tensors that have the samples along their first axis, such as (inputs, targets).
 
     classes: the number of classes where targets are labels, otherwise 0. Raises BadInput where lengths differ.
@@ -59,39 +102,13 @@ class Dataset:
         """SHA-256 of everything in it, as it is evaluated."""
         return digest_of(self.samples, self.classes)
 
-    @cached_property
-    def sketch(self) -> str:
-        """As that of the same samples when they are not in memory, see `Streamed.sketch`."""
-        return sketch_of(self.read(spread_numbers(len(self))), len(self), self.classes)
-
     def read(self, index: Any) -> Structure:
         """The samples at `index` (a slice, or integers)."""
         return part(self.samples, index if isinstance(index, slice) else torch.as_tensor(index))
 
-    def stream(self, indices: Iterable[Any]) -> Iterator[Structure]:
-        """The batches at these indices, one after the other."""
-        return map(self.read, indices)
-
     def take(self, index: Any) -> "Dataset":
         """The samples at `index` (a slice or an integer tensor), in that order."""
         return replace(self, samples=part(self.samples, index))
-
-    def first(self, count: int) -> "Dataset":
-        return self.take(slice(count))
-
-    def share(self, k: int, n: int) -> "Dataset":
-        """The k-th of n parts."""
-        return self.take(slice(len(self) * k // n, len(self) * (k + 1) // n))
-
-    def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-        """Ranges of `size` samples from start on; the last one may end behind `stop`, though not behind the last sample."""
-        for first in range(start, stop, size):
-            yield first, min(first + size, len(self))
-
-    def batches(self, size: int) -> Iterator[Structure]:
-        """Consecutive batches; the last one may be smaller."""
-        for first, last in self.spans(0, len(self), size):
-            yield part(self.samples, slice(first, last))
 
 
 @dataclass(frozen=True)

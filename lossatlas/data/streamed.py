@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, default_collate
 
-from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of, sketch_of, spread_numbers
+from lossatlas.data.dataset import ByNumber, Dataset, FixedBatches, bytes_of
 from lossatlas.data.structures import Structure, mapped
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, Stop
 
 Collate = Callable[[list[Any]], Any]
 
 
 @dataclass(frozen=True)
-class Streamed:
+class Streamed(ByNumber):
     """Samples in a fixed order that are read in batches, each whenever it is asked for.
 
     source: a data set with a length and items by number. numbers: which of its items, all by default. collate: makes a
@@ -51,18 +51,19 @@ class Streamed:
         """What is known of the data without reading all of it: see `sketch`."""
         return f"sketch {self.sketch}"
 
-    @cached_property
-    def sketch(self) -> str:
-        """SHA-256 of some samples, spread evenly, and of how many there are."""
-        return sketch_of(self.read(spread_numbers(len(self))), len(self), self.classes)
-
     def read(self, index: Any) -> Structure:
         """The samples at `index` (a slice, or integers), as one batch. Raises BadInput where one cannot be read."""
         with self.lock:
-            return self.joined([self.source[k] for k in self.chosen(index)])
+            items = [self.item(k) for k in self.chosen(index)]
+            return mapped(self.collate(items), lambda tensor: tensor.detach().cpu())
 
-    def joined(self, items: list[Any]) -> Structure:
-        return mapped(self.collate(items), lambda tensor: tensor.detach().cpu())
+    def item(self, number: int) -> Any:
+        try:
+            return self.source[number]
+        except Stop:
+            raise
+        except Exception as error:
+            raise BadInput(f"sample {number} of the {self.name} cannot be read: {in_short(error)}") from error
 
     def chosen(self, index: Any) -> list[int]:
         if isinstance(index, slice):
@@ -77,8 +78,11 @@ class Streamed:
             return
         batches = [self.chosen(index) for index in indices]
         loader = DataLoader(self.source, batch_sampler=batches, collate_fn=self.collate, num_workers=self.workers)
-        for batch in loader:
-            yield mapped(batch, lambda tensor: tensor.detach())
+        try:
+            for batch in loader:
+                yield mapped(batch, lambda tensor: tensor.detach())
+        except Exception as error:
+            raise BadInput(f"samples of the {self.name} cannot be read: {in_short(error)}") from error
 
     @cached_property
     def sample_bytes(self) -> int:
@@ -90,22 +94,11 @@ class Streamed:
         chosen = self.numbers[index] if isinstance(index, slice) else self.chosen(index)
         return replace(self, numbers=chosen)
 
-    def first(self, count: int) -> "Streamed":
-        return self.take(slice(count))
 
-    def share(self, k: int, n: int) -> "Streamed":
-        """The k-th of n parts."""
-        return self.take(slice(len(self) * k // n, len(self) * (k + 1) // n))
-
-    def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-        """See Dataset.spans."""
-        for first in range(start, stop, size):
-            yield first, min(first + size, len(self))
-
-    def batches(self, size: int) -> Iterator[Structure]:
-        """Consecutive batches; the last one may be smaller."""
-        for first, last in self.spans(0, len(self), size):
-            yield self.read(slice(first, last))
+def in_short(error: Exception) -> str:
+    """Its type, and the last line of what it says, which is that of the process where it happened."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[-1]}" if said else type(error).__name__
 
 
 AnyData = Dataset | FixedBatches | Streamed

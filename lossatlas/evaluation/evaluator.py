@@ -156,7 +156,7 @@ class Evaluator:
         shape = len(points), len(self.data), len(self.columns)
         result = torch.zeros(shape, dtype=torch.float64, device=self.device)
         for k, (split, samples) in enumerate(self.data.items()):
-            way = self.way(split)
+            way = self.way(split) if self.lanes > 1 else self.single  # graphs need batches that stay where they are
             for held in groups(samples, list(samples.spans(0, len(samples), self.batch_size)), self.lanes):
                 for sums, (a, b) in zip(result[:, k], points, strict=True):
                     clamped = self.place.move(a, b)
