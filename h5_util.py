@@ -158,8 +158,10 @@ def convert(path: str | Path, out: str | Path) -> None:
     with opened(path) as f:
         if f.attrs.get("format") is not None:
             raise BadUsage(f"{path} is a file of this program already")
-    link = direction_link(path)
-    write_surface(out, read_surface(path), link)
+    surface = read_surface(path)
+    if others := surface.about.get("others"):
+        raise BadInput(f"{path} holds {', '.join(others)}, which would be lost: nothing is written")
+    write_surface(out, surface, direction_link(path))
 
 
 def parser() -> argparse.ArgumentParser:

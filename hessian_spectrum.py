@@ -263,7 +263,6 @@ def computed(task: Task, spread: "Spread", findings: Findings, path: Path) -> Fi
 
 def prepare(world: World, task: Task, log: Log) -> tuple[Path, Job, Findings]:
     """On rank 0: read everything once. Writes nothing."""
-    from lossatlas.data import FixedBatches
     from lossatlas.hessian import usual_batch_size
 
     device_of(task.run.cuda)
@@ -275,10 +274,9 @@ def prepare(world: World, task: Task, log: Log) -> tuple[Path, Job, Findings]:
         log.beside(path)
     brought = bring(options.Networks(model, file, None, None), "weights", task.data, task.loss)
     samples = brought.first
-    parts = len(samples.contents) if isinstance(samples, FixedBatches) else len(samples)
-    if parts < world.size:
-        what = "batches of different shapes" if isinstance(samples, FixedBatches) else "samples"
-        raise BadUsage(f"{parts} {what} cannot be spread over {world.size} ranks: start fewer")
+    if samples.parts < world.size:
+        what = "samples" if samples.parts == len(samples) else "batches that stay as they are"
+        raise BadUsage(f"{samples.parts} {what} cannot be spread over {world.size} ranks: start fewer")
     threads = task.run.threads or world.cores
     size = task.run.batch_size or usual_batch_size(-(-len(samples) // world.size), task.run.device, threads)
     run = replace(task.run, threads=threads, batch_size=size)

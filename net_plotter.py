@@ -44,7 +44,7 @@ class Curvature:
 
     def __init__(self, brought: Brought, selection: "Selection", device: str) -> None:
         self.net, self.data, self.loss = brought.net, brought.first, brought.loss
-        self.selection, self.device = selection, device
+        self.selection, self.device = selection.within_net(brought.net), device
         self.known: Hessian | None = None
         self.found: list[Tensor] = []
 
@@ -229,7 +229,7 @@ def find_directions(
     """
     from lossatlas.space import as_arrays, as_point, orthogonal
 
-    choice.selection.of(brought.origin)
+    curvature.selection.of(brought.origin)
     net, record, towards = brought.net, brought.record, brought.towards
     about: dict[str, Any] = dict(record)
     for letter, axis, file in (("x", choice.x, nets.file2), ("y", choice.y, nets.file3)):
@@ -327,7 +327,7 @@ def new_direction(
     from lossatlas.space import random_direction, scale_to, target_direction
     from lossatlas.space.directions import norm_parameters, seed_of
 
-    origin, selection = brought.origin, choice.selection
+    origin, selection = brought.origin, curvature.selection
     if target is not None:
         return target_direction(origin, target, selection)
     norms = norm_parameters(brought.net)

@@ -101,7 +101,7 @@ def recorded(what: str, name: str | Factory, value: float | None = None) -> dict
     """
     if not isinstance(name, Factory):
         return {what: name}
-    more = {} if value is None else {"loss_of_first_samples": value}
+    more = {} if value is None else {"loss_of_some_samples": value}
     return {what: str(name), f"{what}_code": name.code, **more}
 
 

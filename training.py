@@ -122,6 +122,7 @@ def train(
     per_epoch = len(data.contents) if isinstance(data, FixedBatches) else math.ceil(len(data) / recipe.batch_size)
     for epoch in range(start, recipe.epochs):
         generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
+        torch.manual_seed(recipe.seed * 100_003 + epoch)  # of what the network draws, as in dropout
         for step, found in enumerate(shuffled(data, recipe.batch_size, generator)):
             for group in optimizer.param_groups:
                 group["lr"] = rate(recipe, epoch * per_epoch + step, recipe.epochs * per_epoch)
@@ -172,17 +173,26 @@ def in_channels_last(inputs: Tensor) -> Tensor:
 def training_step(
     net: nn.Module, batch: Structure, optimizer: torch.optim.Optimizer, recipe: Recipe, loss: Loss
 ) -> float:
-    device = next(net.parameters()).device.type
-
-    def forward(*arguments: Any, **named: Any) -> Any:
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.bfloat16):
-            return net(*arguments, **named)
-
-    value = loss(forward, batch).mean()
+    model = InBfloat16(net) if recipe.bfloat16 else net
+    value = loss(model, batch).mean()
     optimizer.zero_grad()
     value.backward()
     optimizer.step()
     return value.item()
+
+
+class InBfloat16:
+    """Stands for a network whose forward pass is in bfloat16; everything else of it is its own."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        with torch.autocast(next(self.net.parameters()).device.type, dtype=torch.bfloat16):
+            return self.net(*arguments, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.net, name)
 
 
 @torch.inference_mode()

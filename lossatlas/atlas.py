@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lossatlas.computing import eigenvalues as maps
 from lossatlas.computing import spectra
 from lossatlas.computing import surfaces as losses
+from lossatlas.computing.identity import identity, name_of
 from lossatlas.computing.planes import Ends, Net, plane_of, point_of
 from lossatlas.computing.ranks import (
     FailedRank,
@@ -49,6 +50,7 @@ from lossatlas.record.progress import Line, make_progress
 from lossatlas.record.recorder import fill
 from lossatlas.results import Curvature, Landscape, Trajectory
 from lossatlas.space import Selection
+from lossatlas.space.directions import patterns_of
 
 CURE = "give another file"
 Axis = str | Sequence[float] | np.ndarray
@@ -65,11 +67,11 @@ def surface(
     norm: str | None = None,
     ignore: str = "biasbn",
     seed: int = 123,
-    directions: Sequence[str | Mapping[str, Tensor]] | None = None,
+    directions: str | Mapping[str, Tensor] | Sequence[str | Mapping[str, Tensor]] | None = None,
     towards: Net | Sequence[Net] | None = None,
     dir_type: str = "weights",
-    only: Sequence[str] = (),
-    without: Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    without: str | Sequence[str] = (),
     tolerance: float | tuple[float, float] | None = None,
     precision: str = "float32",
     batch_size: int = 0,
@@ -84,7 +86,8 @@ def surface(
     ordinary `loss(output, target)`, or a `loss(model, batch)`. norm: 'filter', 'layer', 'weight', 'dfilter', 'dlayer',
     'unit' or '' (none); by default 'filter', and 'unit' for gradient and eigenvectors. ignore: 'biasbn' leaves biases and
     normalization layers alone, '' does not. directions: for each axis 'random', 'gradient', 'eigenvector', 'eigenvector:K',
-    or a direction by tensor name; random ones depend on `seed` alone, and are those of the command plot_surface.py.
+    or a direction by tensor name, which is taken as it is unless `norm` says otherwise; random ones depend on `seed` alone,
+    and are those of the command plot_surface.py.
     towards: one or two networks, at coordinate 1 of the axes, instead. only, without: regular expressions; parameters whose
     names contain none of `only`, or one of `without`, stay where they are.
     tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). batch_size: 0 is
@@ -151,11 +154,11 @@ def eigenvalues(
     norm: str | None = None,
     ignore: str = "biasbn",
     seed: int = 123,
-    directions: Sequence[str | Mapping[str, Tensor]] | None = None,
+    directions: str | Mapping[str, Tensor] | Sequence[str | Mapping[str, Tensor]] | None = None,
     towards: Net | Sequence[Net] | None = None,
-    only: Sequence[str] = (),
-    without: Sequence[str] = (),
-    parameters: Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    without: str | Sequence[str] = (),
+    parameters: str | Sequence[str] = (),
     matrices_only: bool = False,
     tolerance: float = 1e-2,
     most: int = 300,
@@ -227,8 +230,8 @@ def spectrum(
     loss: Any = "crossentropy",
     top: int = 10,
     bottom: int = 1,
-    only: Sequence[str] = (),
-    without: Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    without: str | Sequence[str] = (),
     matrices_only: bool = False,
     tolerance: float = 1e-3,
     most: int = 300,
@@ -238,7 +241,7 @@ def spectrum(
     steps: int = 80,
     z: float = 5e-4,
     layers: bool = False,
-    activations: Sequence[str] | None = None,
+    activations: str | Sequence[str] | None = None,
     at: str = "output",
     activation_error: float = 0.1,
     activation_most: int = 30,
@@ -272,17 +275,22 @@ def spectrum(
         found = tried(net, loss_function, samples, type(net).__name__)
         request = {
             **request_of(net, loss, {"train": samples}, found),
-            "parameters": list(only) or "all",
-            "without": list(without),
+            "parameters": list(patterns_of(only)) or "all",
+            "without": list(patterns_of(without)),
             "matrices_only": matrices_only,
             "precision": precision,
         }
         about = {**about_of({"train": samples}), "samples": len(samples)}
+        if samples.parts < size_of(ranks):
+            raise BadUsage(
+                f"{samples.parts} samples or batches cannot be spread over {size_of(ranks)} ranks: start fewer"
+            )
         return Findings({}, request, about=about), samples.share(rank_of(ranks), size_of(ranks)), loss_function
 
     fresh, samples, loss_function = agreed(ranks, begin)
     agree_on(ranks, fresh.request)
     known = first_alone(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed, CURE))
+    patterns = None if activations is None else patterns_of(activations)
     model = still(net) if precision == "float32" else copied(net).double().eval()
     common: dict[str, Any] = {"device": device, "reduce": total(ranks)}
     wanted = spectra.Wanted(
@@ -296,7 +304,7 @@ def spectrum(
         steps=steps,
         z=z,
         layers=layers,
-        activations=activations,
+        activations=patterns,
         at=at,
         activation_error=activation_error,
         activation_most=activation_most,
@@ -388,8 +396,8 @@ def trajectory(
     *,
     dir_type: str = "weights",
     ignore: str = "",
-    only: Sequence[str] = (),
-    without: Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    without: str | Sequence[str] = (),
 ) -> Trajectory:
     """Project checkpoints of a training run on the plane of their two principal components; the last one is the origin.
 
@@ -442,18 +450,13 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: 
     for name, value in net.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    name = (
-        loss
-        if isinstance(loss, str)
-        else repr(loss)
-        if isinstance(loss, nn.Module)
-        else f"{getattr(loss, '__module__', '')}.{getattr(loss, '__qualname__', type(loss).__name__)}"
-    )
     return {
         "model": type(net).__name__,
+        "model_settings": identity(net),
         "checkpoint": digest.hexdigest(),
-        "loss": name,
-        "loss_of_first_samples": float(found.mean()),
+        "loss": loss if isinstance(loss, str) else name_of(loss),
+        "loss_settings": identity(loss),
+        "loss_of_some_samples": float(found.mean()),
         **{f"{split}_data": d.digest for split, d in splits.items()},
     }
 

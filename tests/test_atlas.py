@@ -1,6 +1,7 @@
 """The library as a notebook uses it: networks it has never seen, against plain loops and dense Hessians."""
 
 import copy
+import functools
 import os
 import signal
 import subprocess
@@ -465,7 +466,7 @@ def test_a_tolerance_and_several_splits():
         lossatlas.surface(
             net, (x, y), loss=lambda output, target: F.cross_entropy(output, target) * 1, tolerance=0.1, **QUIET
         )
-    with pytest.raises(BadUsage, match="batches whose shapes differ"):
+    with pytest.raises(BadUsage, match="batches that stay as they are"):
         lossatlas.surface(seeded(Tagger), list(token_batches()), tolerance=0.1, **QUIET)
 
 
@@ -639,10 +640,10 @@ def test_a_file_is_not_continued_with_another_loss_or_precision(tmp_path):
     first = nn.CrossEntropyLoss()
     lossatlas.surface(net, (X, Y), x="-1:1:5", loss=first, file=file, **QUIET)
     for other in (nn.CrossEntropyLoss(label_smoothing=0.3), nn.CrossEntropyLoss(weight=CLASS)):
-        with pytest.raises(BadInput, match="was made with loss_of_first_samples"):
+        with pytest.raises(BadInput, match="was made with loss_settings"):
             lossatlas.surface(net, (X, Y), x="-1:1:5", loss=other, file=file, **QUIET)
     net[1] = nn.ReLU()
-    with pytest.raises(BadInput, match="was made with loss_of_first_samples"):
+    with pytest.raises(BadInput, match="was made with loss_settings"):
         lossatlas.surface(net, (X, Y), x="-1:1:5", loss=first, file=file, **QUIET)
     net[1] = nn.Tanh()
     with pytest.raises(BadInput, match="was made with precision"):
@@ -689,3 +690,76 @@ def test_data_that_a_network_cannot_take_are_one_error():
         lossatlas.surface(seeded(Mlp), (torch.zeros(9, 5), Y[:9]), x="-1:1:3", **QUIET)
     with pytest.raises(BadInput, match="Mlp cannot take inputs of 2: Target 7 is out of bounds"):
         lossatlas.spectrum(seeded(Mlp), (X, Y + 6), **QUIET)
+
+
+def test_a_single_text_is_a_pattern():
+    net = seeded(Mlp)
+    for only in ("^3", ["^3"]):
+        line = lossatlas.surface(net, (X, Y), x="-1:1:3", only=only, ignore="", **QUIET)
+        moved = line.directions.extra["lengths"][:, 1] > 0
+        assert moved.tolist() == [False, False, True, True]
+    found = lossatlas.spectrum(net, (X, Y), top=1, only="^3", activations="Linear", activation_most=3, **QUIET)
+    assert found.findings.about["parameters"] == [["3.weight", [2, 16]], ["3.bias", [2]]]
+    assert [kind for _, kind, _ in found.findings.about["activations"]] == ["Linear", "Linear"]
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+        self.dec.weight = self.enc.weight
+
+    def forward(self, x):
+        return self.dec(torch.tanh(self.enc(x)))
+
+
+def test_a_tied_tensor_is_meant_by_each_of_its_names():
+    net = seeded(Tied)
+    with pytest.raises(BadUsage, match="no tensor is left by 'except \\^dec'"):
+        lossatlas.surface(net, (X, Y), x="-1:1:3", without="^dec", **QUIET)
+    assert lossatlas.surface(net, (X, Y), x="-1:1:3", only="^dec", **QUIET).directions.extra["lengths"][0, 1] > 0
+    assert lossatlas.spectrum(net, (X, Y), top=1, bottom=0, only="^dec", **QUIET).findings.about["parameters"]
+
+
+def test_given_directions_are_scaled_where_a_norm_is_asked_for_and_the_record_says_so():
+    net = seeded(Mlp)
+    given = {name: torch.randn(p.shape, generator=generator(3)) for name, p in net.named_parameters()}
+    lengths = {}
+    for norm in (None, "unit", "filter"):
+        line = lossatlas.surface(net, (X, Y), x="-1:1:3", norm=norm, directions=[given], **QUIET)
+        lengths[norm] = line.directions.extra["lengths"]
+        assert line.directions.about["x"] == "given" + (f", norm={norm}" if norm else "")
+    np.testing.assert_allclose(lengths[None][:, 1], [float(v.norm()) for v in given.values()], rtol=1e-5)
+    assert np.linalg.norm(lengths["unit"][:, 1]) == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(lengths["filter"][0, 1], lengths["filter"][0, 0], rtol=1e-5)
+    random = lossatlas.surface(net, (X, Y), x="-1:1:3", **QUIET).directions.about["x"]
+    assert random == "random, norm=filter, ignore=biasbn, seed=123, axis 0"
+
+
+class Clamped(Mlp):
+    def __init__(self, limit=5.0):
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x):
+        return super().forward(x).clamp(-self.limit, self.limit)
+
+
+def test_another_loss_or_network_of_the_same_name_is_not_continued(tmp_path):
+    sorted_labels = torch.arange(90) // 45  # the first samples show one class alone
+    weights = [nn.CrossEntropyLoss(weight=torch.tensor([1.0, w])) for w in (1, 3)]
+    partials = [functools.partial(F.cross_entropy, weight=torch.tensor([1.0, w])) for w in (1, 3)]
+    lambdas = [
+        lambda o, t: F.cross_entropy(o, t, reduction="none"),
+        lambda o, t: 2 * F.cross_entropy(o, t, reduction="none"),
+    ]
+    for k, (one, other) in enumerate((weights, partials, lambdas)):
+        line = {"x": "-1:1:3", "file": tmp_path / f"{k}.h5", **QUIET}
+        lossatlas.surface(seeded(Mlp), (X, sorted_labels), loss=one, **line)
+        lossatlas.surface(seeded(Mlp), (X, sorted_labels), loss=one, **line)
+        with pytest.raises(BadInput, match="loss_settings"):
+            lossatlas.surface(seeded(Mlp), (X, sorted_labels), loss=other, **line)
+    line = {"x": "-1:1:3", "file": tmp_path / "c.h5", **QUIET}
+    lossatlas.surface(seeded(Clamped), (X, Y), **line)
+    with pytest.raises(BadInput, match="model_settings"):
+        lossatlas.surface(seeded(lambda: Clamped(50.0)), (X, Y), **line)

@@ -299,3 +299,39 @@ def test_convert_makes_a_file_of_the_release_of_2018_one_of_this_version(tmp_pat
         assert main([str(file), "--convert", str(new)]) == 2
     assert main([str(new), "--convert", str(tmp_path / "third.h5")]) == 2
     assert "file of this program already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["request", "plan", "about", "populations"])
+def test_a_changed_attribute_is_damage(tmp_path, name):
+    directions, file = make_directions(), tmp_path / "s.h5"
+    write_surface(file, done_surface(directions), embed=directions)
+    with h5py.File(file, "r+") as f:
+        f.attrs["of somebody else"] = 1  # what others add is theirs
+    assert main([str(file), "--check"]) == 0
+    with h5py.File(file, "r+") as f:
+        f.attrs[name] = f.attrs[name].replace("}", ', "more": 1}') if len(f.attrs[name]) > 2 else '{"more": 1}'
+    with pytest.raises(BadInput, match="is damaged: its attributes"):
+        read_surface(file)
+
+
+@pytest.mark.parametrize("change", ["about", "lengths"])
+def test_what_a_direction_file_says_of_its_tensors_is_checked(tmp_path, change):
+    file = tmp_path / "d.h5"
+    extra = {"tensors": np.array([b"a", b"b", b"c"]), "lengths": np.arange(6.0).reshape(3, 2)}
+    write_directions(file, replace(make_directions(), extra=extra))
+    assert read_directions(file).extra["lengths"][2, 1] == 5
+    with h5py.File(file, "r+") as f:
+        if change == "about":
+            f.attrs["about"] = "{}"
+        else:
+            f["lengths"][...] = f["lengths"][()][::-1]
+    with pytest.raises(BadInput, match="is damaged"):
+        read_directions(file)
+
+
+def test_convert_refuses_what_would_be_lost(tmp_path, capsys):
+    with h5py.File(tmp_path / "old.h5", "w") as f:
+        f["xcoordinates"], f["train_loss"], f["comment"] = np.linspace(0, 1, 4), np.ones(4), "mine"
+    assert main([str(tmp_path / "old.h5"), "--convert", str(tmp_path / "new.h5")]) == 3
+    assert "holds 'comment', which would be lost" in capsys.readouterr().err
+    assert not (tmp_path / "new.h5").exists()

@@ -1,6 +1,7 @@
 """Samples that are read when they are needed: the digits of samples in memory, and nothing read that is not drawn."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import plot_surface
 from lossatlas.computing import surfaces
 from lossatlas.data import Streamed, as_dataset, collect, memory
 from lossatlas.data.dataset import spread_numbers
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, BadUsage
 from lossatlas.evaluation import resident
 from lossatlas.record import read_surface
 from models import save_state
@@ -261,3 +262,78 @@ def test_a_sample_that_cannot_be_read_is_named(net, workers):
     source = DataLoader(Broken(600), batch_size=50, num_workers=workers)
     with pytest.raises(BadInput, match="truncated file"):
         lossatlas.surface(net, streamed(source), x="-1:1:3", batch_size=64, **QUIET)
+
+
+class Words(Dataset):
+    """Sequences of different lengths, padded by the loader."""
+
+    def __len__(self):
+        return 90
+
+    def __getitem__(self, k):
+        return torch.randn(2 + k % 7, 3, generator=torch.Generator().manual_seed(k)), k % 2
+
+
+def padded(items):
+    words, labels = zip(*items, strict=True)
+    return nn.utils.rnn.pad_sequence(words, batch_first=True), torch.tensor(labels)
+
+
+class OverPositions(nn.Module):
+    """A mean over positions that does not mask the padding, so that a sample's loss depends on its batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return torch.tanh(self.layer(x)).mean(1)
+
+
+def test_batches_that_a_loader_makes_its_own_way_stay_as_they_are():
+    net = seeded(OverPositions)
+    loader = DataLoader(Words(), batch_size=10, collate_fn=padded)
+    held, flowing = as_dataset(loader), as_dataset(loader, stream=True)
+    line = {"x": "-1:1:3", **QUIET}
+    for size in (0, 1, 64):
+        wanted, found = (lossatlas.surface(net, data, batch_size=size, **line).loss for data in (held, flowing))
+        np.testing.assert_allclose(found, wanted, rtol=1e-12 if size == 0 else 0)  # measured, ways may differ
+    assert [len(part) for part in (flowing.first(11), flowing.share(0, 2), flowing.share(1, 2))] == [20, 40, 50]
+    with pytest.raises(BadUsage, match="batches that stay as they are"):
+        lossatlas.surface(net, flowing, tolerance=0.1, **line)
+
+
+class Tenfold(DataLoader):
+    def __iter__(self):
+        for inputs, labels in super().__iter__():
+            yield 10 * inputs, labels
+
+
+def test_a_loader_that_does_more_than_load_keeps_what_it_does():
+    plain, tenfold = as_dataset(DataLoader(Photos(30), batch_size=10)), as_dataset(Tenfold(Photos(30), batch_size=10))
+    assert torch.equal(tenfold.inputs, 10 * plain.inputs)
+    with pytest.raises(BadInput, match="no samples by number"):
+        as_dataset(Tenfold(Photos(30), batch_size=10), stream=True)
+    with pytest.raises(BadInput, match="shuffles or draws"):
+        as_dataset(Tenfold(Photos(30), batch_size=10, shuffle=True))
+
+
+def test_random_numbers_of_the_user_stay_where_they_were(net):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for stream in (False, True):
+        lossatlas.surface(net, as_dataset(Photos(100), stream=stream), x="-1:1:3", **QUIET)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_processes_that_read_do_so_after_a_training_loop_and_in_a_pool(net, monkeypatch):
+    """Workers that were forked by a thread of a pool ended with an error."""
+    monkeypatch.setattr(resident, "budget", lambda: 0)
+    for _ in DataLoader(Photos(20), batch_size=10, num_workers=2):
+        pass
+    data = streamed(DataLoader(Photos(120), batch_size=30, num_workers=2))
+    for _ in range(5):
+        lossatlas.surface(net, data, x="-1:1:3", batch_size=30, **QUIET)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(lossatlas.surface, net, data, x="-1:1:3", batch_size=30, **QUIET).result()
+    assert found.done.all()

@@ -265,3 +265,43 @@ def test_without_test_data_the_training_data_are_measured_and_it_is_said(tmp_pat
     about = json.loads((tmp_path / "n.json").read_text())
     assert about["train_loss"] == pytest.approx(about["test_loss"])
     assert about["train_acc"] is None
+
+
+NOISY = (
+    OWN.replace("nn.Tanh(),", "nn.Tanh(), nn.Dropout(0.3),")
+    + """
+def with_penalty(model, batch):
+    from lossatlas import Losses
+    per_sample = nn.functional.cross_entropy(model(point=batch["point"]), batch["labels"], reduction="none")
+    return Losses(per_sample=per_sample, penalty=1e-3 * sum((p**2).sum() for p in model.parameters()))
+"""
+)
+
+
+@pytest.mark.parametrize("more", [[], ["--bfloat16"]])
+def test_a_run_with_dropout_and_a_penalty_is_continued_to_the_same_weights(tmp_path, more):
+    (tmp_path / "own.py").write_text(NOISY)
+    line = [
+        "--model",
+        f"{tmp_path}/own.py:net",
+        "--dataset",
+        f"{tmp_path}/own.py:data",
+        "--loss_name",
+        f"{tmp_path}/own.py:with_penalty",
+        "--epochs",
+        "4",
+        "--save_epoch",
+        "1",
+        "--save",
+        str(tmp_path),
+        "--threads",
+        "1",
+        *more,
+    ]
+    assert train.main(line) == 0
+    (folder,) = tmp_path.glob("own_net_*")
+    whole = read_state(folder / "model_4.t7")
+    for name in ("model_3.t7", "model_4.t7", "opt_state_3.t7", "opt_state_4.t7"):
+        (folder / name).unlink()
+    assert train.main([*line, "--resume"]) == 0
+    assert all(torch.equal(value, whole[name]) for name, value in read_state(folder / "model_4.t7").items())

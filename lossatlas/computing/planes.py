@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
 class Ends:
     """What the axes are, see `lossatlas.surface`. norm: None for the usual one of each kind of direction."""
 
-    directions: Sequence[str | Mapping[str, Tensor]] | None
+    directions: str | Mapping[str, Tensor] | Sequence[str | Mapping[str, Tensor]] | None
     towards: Net | Sequence[Net] | None
     norm: str | None
     ignore: str
@@ -48,23 +49,26 @@ def plane_of(
     """The plane, and its directions as they are stored. Raises BadUsage, BadInput."""
     axes = 1 if grid.y is None else 2
     origin = {name: value.clone() for name, value in tensors(net, dir_type).items()}
-    ends.selection.of(origin)
-    towards, wanted = networks_in(ends.towards), list(ends.directions or ["random"] * axes)
+    selection = ends.selection.within_net(net)
+    selection.of(origin)
+    towards, wanted = networks_in(ends.towards), directions_in(ends.directions, axes)
     if len(towards) > axes or len(wanted) < axes:
         raise BadUsage(
             f"{axes} direction(s) are needed: there are {len(towards)} networks to go to, {len(wanted)} directions"
         )
-    norms, vectors = norm_parameters(net), []
+    norms, vectors, made_as = norm_parameters(net), [], list[str]()
     normal, special = ("filter", "unit") if ends.norm is None else (ends.norm, ends.norm)
     operator = None
     for k in range(axes):
         if k < len(towards):
-            vector = target_direction(origin, point_of(net, towards[k], dir_type), ends.selection)
+            vector = target_direction(origin, point_of(net, towards[k], dir_type), selection)
         elif isinstance(what := wanted[k], Mapping):
-            vector = ends.selection.within(given(what, origin))
+            vector = selection.within(given(what, origin))
+            if ends.norm:
+                vector = scale_to(vector, origin, ends.norm, "", norms)
         elif what == "random":
             seed = seed_of(ends.seed, 0, k)
-            vector = random_direction(origin, normal, ends.ignore, seed, norms, ends.selection)
+            vector = random_direction(origin, normal, ends.ignore, seed, norms, selection)
         else:
             if dir_type == "states":
                 raise BadUsage(f"{what}: the curvature belongs to the parameters alone: use dir_type='weights'")
@@ -75,12 +79,30 @@ def plane_of(
             made = {n: pieces[n].to(w) if n in pieces else torch.zeros_like(w) for n, w in origin.items()}
             vector = scale_to(made, origin, special, ends.ignore, norms)
         vectors.append(vector)
+        made_as.append(description(ends, k, what if k >= len(towards) else None, normal, special))
     arrays = [as_arrays({n: v.cpu() for n, v in vector.items()}, net, dir_type) for vector in vectors]
-    about = {"dir_type": dir_type, "norm": ends.norm or "", "ignore": ends.ignore, "seed": ends.seed}
-    if ends.selection:
-        about["moved"] = str(ends.selection)
+    about = {"dir_type": dir_type, **dict(zip("xy", made_as, strict=False))}
+    if selection:
+        about["moved"] = str(selection)
     extra = {"tensors": np.array([name.encode() for name in origin]), "lengths": lengths(origin, vectors)}
     return Affine(origin, *vectors), Directions(arrays[0], arrays[1] if axes == 2 else None, about, extra)
+
+
+def description(ends: Ends, axis: int, what: Any, normal: str, special: str) -> str:
+    """What is recorded of a direction. what: None for one towards a network."""
+    if what is None:
+        return "towards a network"
+    if isinstance(what, Mapping):
+        return f"given{f', norm={ends.norm}' if ends.norm else ''}"
+    if what == "random":
+        return f"random, norm={normal or 'none'}, ignore={ends.ignore or 'none'}, seed={ends.seed}, axis {axis}"
+    return f"{what}, norm={special or 'none'}, ignore={ends.ignore or 'none'}"
+
+
+def directions_in(given: Any, axes: int) -> list[str | Mapping[str, Tensor]]:
+    if given is None:
+        return ["random"] * axes
+    return [given] if isinstance(given, str | Mapping) else list(given)
 
 
 def networks_in(towards: Net | Sequence[Net] | None) -> list[Net]:

@@ -11,7 +11,7 @@ from torch import nn
 from lossatlas.computing.scene import Scene
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
-from lossatlas.data.streamed import AnyData
+from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import mapped
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
@@ -128,9 +128,10 @@ def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:
     if not spread:
         raise BadUsage("a tolerance needs the loss of each sample, and this loss gives the mean of a batch alone")
     for split, d in splits.items():
-        if isinstance(d, FixedBatches):
+        if isinstance(d, FixedBatches) or (isinstance(d, Streamed) and d.fixed):
             raise BadUsage(
-                f"a tolerance draws single samples, and the {split} data come in batches whose shapes differ"
+                f"a tolerance draws single samples, and the {split} data come in batches that stay as they are: their "
+                "shapes differ, or they are made by a collate_fn of its own"
             )
 
 

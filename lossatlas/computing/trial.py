@@ -4,9 +4,10 @@ from typing import Any
 
 from torch import nn
 
+from lossatlas.data.dataset import FixedBatches, spread_numbers
 from lossatlas.data.losses import Loss, Losses, check_loss
-from lossatlas.data.streamed import AnyData
-from lossatlas.data.structures import leaves, mapped
+from lossatlas.data.streamed import AnyData, Streamed
+from lossatlas.data.structures import Structure, leaves, mapped
 from lossatlas.errors import BadInput, Stop
 from lossatlas.evaluation.lanes import still
 from lossatlas.evaluation.precision import in_float64
@@ -16,13 +17,13 @@ CHECKED = 64  # samples
 
 
 def tried(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHECKED) -> Losses:
-    """The losses of the first samples, see `check_loss`. The network stays as it is.
+    """The losses of some samples, see `check_loss`. The network stays as it is.
 
     what: what it is called in messages. Raises BadInput where it cannot take the data, its loss cannot be computed, or is
     random, or is none of single samples.
     """
     device = next(net.parameters()).device
-    few = mapped(next(data.batches(count)), lambda tensor: tensor.to(device))
+    few = mapped(looked_at(data, count), lambda tensor: tensor.to(device))
     model = still(net)
     model.register_forward_hook(in_float64)
     try:
@@ -31,6 +32,13 @@ def tried(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHE
         raise type(error)(f"{what}: {error}") from error
     except Exception as error:
         raise BadInput(f"{what} cannot take {described(few)}: {one_line(error)}") from error
+
+
+def looked_at(data: AnyData, count: int) -> Structure:
+    """Some samples, spread evenly, because those of a class may lie together; the first batch where batches stay as they are."""
+    if isinstance(data, FixedBatches) or (isinstance(data, Streamed) and data.fixed):
+        return next(data.batches(count))
+    return data.read(spread_numbers(len(data), count))
 
 
 def described(samples: Any) -> str:

@@ -9,8 +9,16 @@ draws at random is refused.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
 from torch.utils.data import Dataset as TorchDataset
 
 from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of
@@ -42,6 +50,8 @@ def as_dataset(
     name = name or type(data).__name__
     if type(data) is TensorDataset:
         return Dataset(name, split, tuple(data.tensors), classes)
+    if isinstance(data, DataLoader) and type(data).__iter__ is not DataLoader.__iter__:  # it does more than load
+        return from_batches(data, name, split, classes, stream)
     if isinstance(data, DataLoader):
         data = in_order(data, name)
         source = data.dataset
@@ -50,7 +60,8 @@ def as_dataset(
         by_number = has_length(source) and data.batch_size is not None and isinstance(data.sampler, SequentialSampler)
         if not by_number:
             return from_batches(data, name, split, classes, stream)
-        streamed = Streamed(name, split, source, classes, data.collate_fn, data.num_workers)
+        fixed = 0 if data.collate_fn is default_collate else data.batch_size or 1
+        streamed = Streamed(name, split, source, classes, data.collate_fn, data.num_workers, fixed=fixed)
         return streamed if is_better_streamed(streamed, stream) else from_batches(data, name, split, classes, None)
     if isinstance(data, TorchDataset) and not isinstance(data, IterableDataset):
         check_samples(data, name)
@@ -125,9 +136,21 @@ def wrapped(sample: Any) -> Structure:
 
 
 def from_batches(batches: Iterable[Any], name: str, split: str, classes: int, stream: bool | None) -> AnyData:
-    kept, size, most = [], 0, budget()
+    """All batches, joined where they can be. Torch's random numbers, of which a loader draws a seed, stay as they were."""
     if stream:
         raise BadInput(f"the {name} has no samples by number, so it cannot be read in parts: {CURE}")
+    with torch.random.fork_rng(devices=[]):
+        kept = read_all(batches, name)
+        check_first(batches, kept[0], name)
+    try:
+        return Dataset(name, split, joined(kept), classes)
+    except (ValueError, TypeError):
+        return FixedBatches(name, split, kept, classes)
+
+
+def read_all(batches: Iterable[Any], name: str) -> list[Structure]:
+    kept: list[Structure] = []
+    size, most = 0, budget()
     for batch in batches:
         kept.append(mapped(batch, lambda tensor: tensor.detach().cpu()))
         size += bytes_of(kept[-1])
@@ -135,11 +158,7 @@ def from_batches(batches: Iterable[Any], name: str, split: str, classes: int, st
             raise BadInput(f"the {name} takes more than the {in_words(most)} of memory that data may take here: {CURE}")
     if not kept:
         raise BadInput(f"the {name} gives no batch: it is empty, or has been iterated over before")
-    check_first(batches, kept[0], name)
-    try:
-        return Dataset(name, split, joined(kept), classes)
-    except (ValueError, TypeError):
-        return FixedBatches(name, split, kept, classes)
+    return kept
 
 
 def check_first(batches: Iterable[Any], first: Structure, name: str) -> None:

@@ -44,6 +44,11 @@ class ByNumber:
     def first(self, count: int) -> Self:
         return self.take(slice(count))
 
+    @property
+    def parts(self) -> int:
+        """Of how many parts a share may consist."""
+        return len(self)
+
     def share(self, k: int, n: int) -> Self:
         """The k-th of n parts."""
         return self.take(slice(len(self) * k // n, len(self) * (k + 1) // n))
@@ -144,6 +149,10 @@ class FixedBatches:
     def sketch(self) -> str:
         return self.digest
 
+    @property
+    def parts(self) -> int:
+        return len(self.contents)
+
     def first(self, count: int) -> "FixedBatches":
         """Batches with `count` samples, or somewhat more."""
         number = sum(edge < count for edge in self.edges[:-1])
@@ -168,9 +177,9 @@ def sketch_of(samples: Structure, count: int, classes: int) -> str:
     return hashlib.sha256(f"{count} {digest_of(samples, classes)}".encode()).hexdigest()
 
 
-def spread_numbers(count: int) -> list[int]:
-    """The samples of a sketch: some of `count`, spread evenly."""
-    return sorted({k * (count - 1) // max(1, SKETCHED - 1) for k in range(SKETCHED)})
+def spread_numbers(count: int, chosen: int = SKETCHED) -> list[int]:
+    """Some of `count` samples, spread evenly; by default those of a sketch."""
+    return sorted({k * (count - 1) // max(1, chosen - 1) for k in range(chosen)})
 
 
 def bytes_of(samples: Structure) -> int:

@@ -25,7 +25,8 @@ class Streamed(ByNumber):
 
     source: a data set with a length and items by number. numbers: which of its items, all by default. collate: makes a
     batch of items, as that of a `DataLoader`. workers: processes that read, as those of a `DataLoader`; 0 for a thread of
-    this process. A batch is what the same items give in memory, to the last bit.
+    this process. fixed: the size of batches that have to stay as they are, because what a sample becomes in one (its
+    padding) may depend on the others; 0 where any will do. A batch is what the same items give in memory, to the last bit.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Streamed(ByNumber):
     collate: Collate = default_collate
     workers: int = 0
     numbers: Sequence[int] = ()
+    fixed: int = 0
     lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)  # a data set may use one open file
 
     def __post_init__(self) -> None:
@@ -88,6 +90,24 @@ class Streamed(ByNumber):
     def sample_bytes(self) -> int:
         """Of the first sample."""
         return bytes_of(self.read(slice(1)))
+
+    def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+        """As of a Dataset, or the batches that have to stay as they are, from start on."""
+        return super().spans(start, stop, self.fixed or size)
+
+    def first(self, count: int) -> "Streamed":
+        """So many samples, or batches with at least so many."""
+        return self.take(slice(-(-count // self.fixed) * self.fixed if self.fixed else count))
+
+    @property
+    def parts(self) -> int:
+        """Of how many parts a share may consist."""
+        return -(-len(self) // self.fixed) if self.fixed else len(self)
+
+    def share(self, k: int, n: int) -> "Streamed":
+        """The k-th of n parts, in whole batches where they have to stay as they are."""
+        size = self.fixed or 1
+        return self.take(slice(self.parts * k // n * size, self.parts * (k + 1) // n * size))
 
     def take(self, index: Any) -> "Streamed":
         """The samples at `index` (a slice, or integers), in that order."""

@@ -4,10 +4,12 @@ samples = placed(data, device, dtype)
 for batch in samples.stream(samples.spans(0, len(samples), 64)): ...
 """
 
+import queue
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -126,8 +128,6 @@ class Flowing(Samples):
         self.kept: dict[tuple[int, int, bool], Structure] = {}
         self.room = self.most = room_on(device)
         self.spent, self.read_count = 0.0, 0
-        # A thread of its own, with one thread for what torch does: a second team of threads slows the first one down.
-        self.reader = ThreadPoolExecutor(1, initializer=lambda: torch.set_num_threads(1))
 
     def found(self, start: int, stop: int, shuffled: bool) -> Structure:
         key = (start, stop, shuffled)
@@ -139,7 +139,7 @@ class Flowing(Samples):
 
     def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
         keys = [(start, stop, shuffled) for start, stop in spans]
-        for batch in ahead(self.reader, self.batches(keys)):
+        for batch in ahead(self.batches(keys)):
             yield mapped(batch, copied_leaf if self.overwritten else same)
 
     def batches(self, keys: list[tuple[int, int, bool]]) -> Iterator[Structure]:
@@ -188,12 +188,46 @@ class Flowing(Samples):
 END = object()
 
 
-def ahead(reader: ThreadPoolExecutor, items: Iterator[Structure], count: int = AHEAD) -> Iterator[Structure]:
-    """The items, of which the next few are made by a thread while one is used."""
-    waiting: deque[Future[Any]] = deque(reader.submit(next, items, END) for _ in range(count))
-    while (item := waiting.popleft().result()) is not END:
-        waiting.append(reader.submit(next, items, END))
-        yield item
+@dataclass(frozen=True)
+class Failed:
+    error: BaseException
+
+
+def ahead(items: Iterator[Structure], count: int = AHEAD) -> Iterator[Structure]:
+    """The items, of which the next few are made by a thread while one is used.
+
+    A thread of its own, and none of a pool: processes that a `DataLoader` starts from one of those end with an error. It
+    lets torch use one thread, because a second team of threads slows the first one down.
+    """
+    found: queue.Queue[Any] = queue.Queue(count)
+    unwanted = threading.Event()
+
+    def offer(item: Any) -> bool:
+        while not unwanted.is_set():
+            with suppress(queue.Full):
+                found.put(item, timeout=0.1)
+                return True
+        return False
+
+    def read() -> None:
+        torch.set_num_threads(1)
+        last: Any = END
+        try:
+            for item in items:
+                if not offer(item):
+                    return
+        except BaseException as error:  # travels to the thread that computes
+            last = Failed(error)
+        offer(last)
+
+    threading.Thread(target=read, name="reader", daemon=True).start()
+    try:
+        while (item := found.get()) is not END:
+            if isinstance(item, Failed):
+                raise item.error
+            yield item
+    finally:
+        unwanted.set()
 
 
 def room_on(device: torch.device) -> int:

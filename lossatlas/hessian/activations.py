@@ -24,6 +24,7 @@ from lossatlas.evaluation.lanes import copied
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.evaluation.resident import placed
 from lossatlas.hessian.trace import FEWEST, standard_errors
+from lossatlas.space.directions import patterns_of
 
 Reduce = Callable[[Tensor], Tensor]
 Layer = tuple[str, str, tuple[int, ...]]  # name (with the number of the call, where there are several), type, shape
@@ -42,12 +43,13 @@ class Activations:
         data: AnyData,
         loss: Loss,
         *,
-        patterns: Sequence[str] = (),
+        patterns: str | Sequence[str] = (),
         at: str = "output",
         batch_size: int = 128,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
     ) -> None:
+        patterns = patterns_of(patterns)
         self.net, self.loss, self.reduce = (
             copied(net).to(device).eval().requires_grad_(False),
             loss,

@@ -72,8 +72,8 @@ class Hessian:
         data: AnyData,
         loss: Loss,
         *,
-        parameters: Sequence[str] = (),
-        without: Sequence[str] = (),
+        parameters: str | Sequence[str] = (),
+        without: str | Sequence[str] = (),
         matrices_only: bool = False,
         batch_size: int | None = None,
         lanes: int | None = None,
@@ -86,10 +86,10 @@ class Hessian:
         self.net.register_forward_hook(in_float64)
         self.loss, self.reduce = loss, reduce or (lambda vector: vector)
         named = dict(self.net.named_parameters())
-        selection = Selection(parameters, without)
+        selection = Selection(parameters, without, self.net)
         self.names = [n for n, value in named.items() if n in selection and (value.dim() > 1 or not matrices_only)]
         if not self.names:
-            named_like = f"is called like {', '.join(parameters) or 'a matrix'}"
+            named_like = f"is called like {', '.join(selection.only) or 'a matrix'}"
             what = f"is left by '{selection}'" if without else named_like
             raise BadUsage(f"no parameter {what}: there are {', '.join(named)}")
         self.parameters = [named[name].requires_grad_(True) for name in self.names]

@@ -19,7 +19,7 @@ AT_LEAST, AT_MOST = (
     ("top", "bottom", "probes", "steps"),
     ("tolerance", "error"),
 )  # of a spectrum's parts: what is better
-LAST = "loss_of_first_samples"  # what is different is said by its name, where it has one
+LAST = "loss_of_some_samples"  # what is different is said by its name, where it has one
 NOT_COMPUTED = "not computed in a dry run"
 
 

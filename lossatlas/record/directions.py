@@ -11,7 +11,9 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput
-from lossatlas.record.files import opened, read_json, text, write
+from lossatlas.record.files import check_seal, opened, read_json, seal, text, write
+
+SEALED = ("about", "sealed")  # attributes with a checksum, which covers `extra` too
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def fill_directions(group: h5py.Group, directions: Directions) -> None:
         group.create_dataset(name, data=array)
     group.attrs["about"] = json.dumps(dict(directions.about))
     group.attrs["sha256"] = directions.sha256
+    group.attrs["sealed"] = json.dumps(sorted(directions.extra))
+    seal(group, SEALED, directions.extra)
 
 
 def read_directions(path: str | Path) -> Directions:
@@ -74,6 +78,8 @@ def read_directions(path: str | Path) -> Directions:
             except (KeyError, AttributeError, TypeError):
                 raise BadInput(f"{path}: '{name}' does not hold the datasets 0 to {len(root[name]) - 1}") from None
         extra = {name: item[()] for name, item in root.items() if isinstance(item, h5py.Dataset)}
+        own = json.loads(text(root.attrs["sealed"])) if "sealed" in root.attrs else []
+        check_seal(root, SEALED, {name: extra[name] for name in own})
         directions = Directions(axes[0] or [], axes[1], read_json(root, "about"), extra)
         if "sha256" in root.attrs and root.attrs["sha256"] != directions.sha256:
             raise BadInput(f"{path} is damaged: its directions do not have the checksum that it records")

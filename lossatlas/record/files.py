@@ -6,7 +6,7 @@ Any byte of a file may be damaged: whatever goes wrong in reading is a BadInput,
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,24 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
             raise
         except DAMAGE as error:
             raise BadInput(f"{path} is damaged, or not what it should be: {type(error).__name__}: {error}") from error
+
+
+def seal(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+    """Record a checksum over attributes of a file or a group, and further arrays; what others add to it is theirs."""
+    item.attrs["seal"] = seal_of(item, names, arrays)
+
+
+def check_seal(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+    """Raise BadInput where something is not what was sealed. Files of earlier versions have no seal."""
+    if "seal" in item.attrs and item.attrs["seal"] != seal_of(item, names, arrays):
+        raise BadInput(f"{item.file.filename} is damaged: its attributes do not have the checksum that it records")
+
+
+def seal_of(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None) -> str:
+    digest = hashlib.sha256(checksum(arrays or {}).encode())
+    for name in sorted(names):
+        digest.update(f"{name}={text(item.attrs[name]) if name in item.attrs else None}\n".encode())
+    return digest.hexdigest()
 
 
 def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:

@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput
-from lossatlas.record.files import checksum, opened, read_json, write
+from lossatlas.record.files import check_seal, checksum, opened, read_json, seal, write
 
 SPECTRUM_FORMAT = "hessian spectrum 1"
+SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def write_findings(path: str | Path, findings: Findings) -> None:
         f.attrs["sha256"] = findings.sha256
         for name in ("request", "plan", "about"):
             f.attrs[name] = json.dumps(dict(getattr(findings, name)))
+        seal(f, SEALED)
 
     write(path, fill)
 
@@ -57,6 +59,7 @@ def read_findings(path: str | Path) -> Findings:
     with opened(path) as f:
         if f.attrs.get("format") != SPECTRUM_FORMAT:
             raise BadInput(f"{path} is no spectrum file of hessian_spectrum.py")
+        check_seal(f, SEALED)
         arrays: dict[str, np.ndarray] = {}
         f.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
         if checksum(arrays) != f.attrs["sha256"]:

@@ -21,9 +21,10 @@ from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.statistics import with_moments
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.directions import Directions, fill_directions, read_directions
-from lossatlas.record.files import checksum, opened, read_array, read_json, text, write
+from lossatlas.record.files import check_seal, checksum, opened, read_array, read_json, seal, text, write
 
 FORMAT = "loss surface 1"
+SEALED = ("format", "layout", "plan", "request", "about", "populations")  # attributes with a checksum of their own
 # What the original stores where nothing is computed.
 MISSING = {"train_loss": -1, "train_acc": -1, "test_loss": -1, "test_acc": -1, "max_eig": -1, "min_eig": 1}
 
@@ -54,6 +55,7 @@ def write_surface(
         f.attrs["sha256"] = checksum(data)
         for name in ("plan", "request", "about", "populations"):
             f.attrs[name] = json.dumps(dict(getattr(surface, name)))
+        seal(f, SEALED)
         if dir_file is not None:
             f["dir_file"] = str(dir_file)
         if embed is not None:
@@ -90,6 +92,7 @@ def read_surface(path: str | Path) -> Surface:
             return read_original(f, grid, path)
         if f.attrs["format"] != FORMAT:
             raise BadInput(f"{path} has the format '{f.attrs['format']}', this version reads '{FORMAT}'")
+        check_seal(f, SEALED)
         try:
             # In the order of the workers' rows, which the file's alphabetical groups do not keep.
             splits = [split for split in read_json(f, "populations") if f"statistics/{split}" in f]
@@ -113,7 +116,7 @@ def read_surface(path: str | Path) -> Surface:
 
 
 OWN = {"done", "provenance_unknown", "values", "statistics", "directions", "dir_file", "xcoordinates", "ycoordinates"}
-OWN_ATTRIBUTES = {"format", "layout", "sha256", "plan", "request", "about", "populations"}
+OWN_ATTRIBUTES = {"format", "layout", "sha256", "plan", "request", "about", "populations", "seal"}
 SCALES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid"}
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,31 +14,40 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalRes
 TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original release
 
 
-@dataclass(frozen=True)
+def patterns_of(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Regular expressions; a single text is one."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 class Selection:
     """Which tensors a direction moves: those with one of the patterns `only` in their name, and none of `without`.
 
-    Patterns are regular expressions (re.search). By default all tensors are moved.
+    Patterns are regular expressions (re.search); a single text is one of them. By default all tensors are moved. A tensor
+    with several names (tied weights) is meant by any of them, see `within_net`.
     """
 
-    only: Sequence[str] = ()
-    without: Sequence[str] = ()
+    def __init__(
+        self, only: str | Iterable[str] = (), without: str | Iterable[str] = (), net: nn.Module | None = None
+    ) -> None:
+        self.only, self.without = patterns_of(only), patterns_of(without)
+        self.others = {} if net is None else names_of(net)
 
     def __contains__(self, name: str) -> bool:
-        wanted = not self.only or any(re.search(pattern, name) for pattern in self.only)
-        return wanted and not any(re.search(pattern, name) for pattern in self.without)
+        names = self.others.get(name, (name,))
+        wanted = not self.only or any(re.search(pattern, each) for pattern in self.only for each in names)
+        return wanted and not any(re.search(pattern, each) for pattern in self.without for each in names)
 
     def __bool__(self) -> bool:
         return bool(self.only or self.without)
 
     def __str__(self) -> str:
         """For records: '' where everything is moved."""
-        parts = [
-            f"{word} {' '.join(patterns)}"
-            for word, patterns in (("only", self.only), ("except", self.without))
-            if patterns
-        ]
-        return ", ".join(parts)
+        words = ("only", self.only), ("except", self.without)
+        return ", ".join(f"{word} {' '.join(patterns)}" for word, patterns in words if patterns)
+
+    def within_net(self, net: nn.Module) -> "Selection":
+        """The same, which knows the further names of tied tensors."""
+        return Selection(self.only, self.without, net)
 
     def of(self, names: Iterable[str]) -> list[str]:
         """The names among these. Raises BadUsage where there is none."""
@@ -51,6 +59,15 @@ class Selection:
     def within(self, direction: Mapping[str, Tensor]) -> Point:
         """A direction that is zero in all other tensors."""
         return {name: d if name in self else torch.zeros_like(d) for name, d in direction.items()}
+
+
+def names_of(net: nn.Module) -> dict[str, tuple[str, ...]]:
+    """All names of each parameter and buffer, by each of them."""
+    found: dict[int, list[str]] = {}
+    every = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
+    for name, value in every:
+        found.setdefault(id(value), []).append(name)
+    return {name: tuple(found[id(value)]) for name, value in every}
 
 
 EVERYTHING = Selection()
