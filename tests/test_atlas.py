@@ -643,7 +643,7 @@ def test_a_file_is_not_continued_with_another_loss_or_precision(tmp_path):
         with pytest.raises(BadInput, match="was made with loss_settings"):
             lossatlas.surface(net, (X, Y), x="-1:1:5", loss=other, file=file, **QUIET)
     net[1] = nn.ReLU()
-    with pytest.raises(BadInput, match="was made with loss_settings"):
+    with pytest.raises(BadInput, match="was made with model_settings"):
         lossatlas.surface(net, (X, Y), x="-1:1:5", loss=first, file=file, **QUIET)
     net[1] = nn.Tanh()
     with pytest.raises(BadInput, match="was made with precision"):
