@@ -163,6 +163,7 @@ def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log) 
     import torch
 
     device_of(task.run.cuda)
+    task.grid  # noqa: B018  what is no grid is better said at once
     threads = task.run.threads or world.cores
     torch.set_num_threads(threads)
     setting = read_setting(task, quantity.file_name, log)

@@ -12,10 +12,8 @@ Hessian of the mean loss over the samples, with the network in eval mode.
 
 import argparse
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +22,11 @@ import numpy as np
 
 import options
 from factories import Factory
-from lossatlas.errors import BadInput, BadUsage, CannotWrite, Incomplete, Stop, say
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, say
 from lossatlas.record import Findings, write_findings
 from lossatlas.record.continuation import resume_findings
-from lossatlas.record.progress import Line, Log
-from lossatlas.record.recorder import signals
+from lossatlas.record.progress import Log
+from lossatlas.record.recorder import reporting, signals
 from preparation import Trained, bring, device_of, loss_of, place, provenance, recorded
 from scheduler import World, answer, lead
 
@@ -229,7 +227,7 @@ def run(world: World, order: Callable[[], Task], log: Log) -> int:
     world.share(job)
     calls, hessian = calls_of(job, world)
     spread = Spread(hessian, lead(world, calls))
-    way = "folded" if hessian.folded else f"not folded: {hessian.why_not_folded}"
+    way = "folded" if hessian.folded else "not folded"
     findings = replace(findings, plan={**findings.plan, "path": way, "compiled": task.hessian.compiled})
     ranks = f"{world.size} rank{'s' * (world.size > 1)}"
     say(
@@ -401,26 +399,6 @@ class Spread:
         from lossatlas.computing.spectra import Probes
 
         return Probes(lambda seed: self.together("activations", seed), lambda: self.together("layers"))
-
-
-@contextmanager
-def reporting(name: str, caught: list[int]) -> Iterator[Callable[[int, float], None]]:
-    """Progress of a part; a signal ends it between two products."""
-    line, last = Line(), (0, 0.0)
-    what = {"trace": "standard error", "activations": "relative standard error"}.get(name, "relative residual")
-    unit = "probes" if name == "activations" else "products"
-
-    def progress(products: int, residual: float) -> None:
-        nonlocal last
-        last = products, residual
-        if caught:
-            raise Incomplete(
-                f"stopped by {signal.Signals(caught[0]).name} in the part '{name}'; the parts before it are saved"
-            )
-        line.show(f"{name}: {products} {unit}, {what} {residual:.2g}")
-
-    yield progress
-    line.end(f"{name}: {last[0]} {unit}, {what} {last[1]:.2g}" if last[0] else f"{name}: from what is there")
 
 
 def finish(findings: Findings, path: Path, task: Task) -> None:

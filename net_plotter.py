@@ -20,7 +20,7 @@ import numpy as np
 import options
 from lossatlas.errors import BadInput, exit_code, say
 from lossatlas.record import Directions, read_directions, read_findings, write_directions
-from lossatlas.record.continuation import compare
+from lossatlas.record.continuation import LAST, compare
 from lossatlas.record.progress import Line
 from lossatlas.record.spectra import is_findings
 from preparation import Brought, bring, check_factories, device_of, loss_of, place
@@ -231,7 +231,9 @@ def find_directions(
 
     curvature.selection.of(brought.origin)
     net, record, towards = brought.net, brought.record, brought.towards
-    about: dict[str, Any] = dict(record)
+    about: dict[str, Any] = {
+        name: value for name, value in record.items() if name != LAST
+    }  # data and loss do not count
     for letter, axis, file in (("x", choice.x, nets.file2), ("y", choice.y, nets.file3)):
         if axis is not None:
             about[letter] = description(letter, axis, towards[file] if file else None, choice, curvature)
@@ -282,13 +284,13 @@ def moved_by(brought: Brought, directions: Directions) -> dict[str, np.ndarray]:
 def moved_lines(names: Sequence[str], found: np.ndarray) -> list[str]:
     """A line for each tensor: how long it is, and how far the directions move it, also relative to that."""
     letters, width = "xy"[: found.shape[1] - 1], max(len("tensor"), *map(len, names))
-    lines = [f"{'tensor':<{width}} {'length':>10}" + "".join(f"{letter + ' moves it by':>22}" for letter in letters)]
+    lines = [f"{'tensor':<{width}} {'length':>11}" + "".join(f"  {letter + ' moves it by':>22}" for letter in letters)]
     for name, (length, *moves) in zip(names, found, strict=True):
         cells = [
             f"{move:.4g} ({move / length:.3g} of it)" if move and length else f"{move:.4g}" if move else NOT_MOVED
             for move in moves
         ]
-        lines.append(f"{name:<{width}} {length:>10.4g}" + "".join(f"{cell:>22}" for cell in cells))
+        lines.append(f"{name:<{width}} {length:>11.4g}" + "".join(f"  {cell:>22}" for cell in cells))
     return lines
 
 

@@ -79,7 +79,7 @@ def principal_directions(
     rows: np.ndarray, net: "nn.Module", origin: "Point", args: argparse.Namespace, about: dict[str, str]
 ) -> Directions:
     from lossatlas.computing.trajectories import principal_plane
-    from lossatlas.space import as_arrays
+    from lossatlas.space import as_arrays, lengths
 
     found, plane = principal_plane(rows, origin)
     x, y = (as_arrays(point, net, args.dir_type) for point in plane)
@@ -87,6 +87,8 @@ def principal_directions(
         "explained_variance_ratio_": found.explained_variance_ratio,
         "singular_values_": found.singular_values,
         "explained_variance_": found.explained_variance,
+        "tensors": np.array([name.encode() for name in origin]),
+        "lengths": lengths(origin, plane),
     }
     names = {"x": "1st principal component", "y": "2nd principal component"}
     return Directions(x, y, {**about, **names, "ignore": args.ignore}, extra)
@@ -147,7 +149,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")
     print(
         f"farthest from the plane: epoch {epochs[int(distances.argmax())]}, by {distances.max():.4g} "
-        f"(length of the trajectory's first difference: {np.linalg.norm(rows[0]):.4g})"
+        f"(the path begins {np.linalg.norm(rows[0]):.4g} away from its end)"
     )
     print(
         f"x from {found[:, 0].min():.4g} to {found[:, 0].max():.4g}, "

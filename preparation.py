@@ -68,6 +68,7 @@ def bring(nets: options.Networks, dir_type: str, chosen: options.DataChoice, los
     first = data[chosen.splits[0]]
     net = network_for(nets.model, first)
     if not nets.file:
+        say(f"note: no --model_file, so the network is taken as {nets.model} gives it")
         states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
 
     def at(file: str) -> "Point":
@@ -77,7 +78,7 @@ def bring(nets: options.Networks, dir_type: str, chosen: options.DataChoice, los
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
     own = isinstance(nets.model, Factory) or isinstance(loss_name, Factory)
-    found = tried(net, loss_of(loss_name), first, str(nets.model), CHECKED if own else FEW)
+    found = tried(net, loss_of(loss_name), first, f"{nets.model} with the loss {loss_name}", CHECKED if own else FEW)
     record = {
         **recorded("model", nets.model, float(found.mean())),
         "checkpoint": digest(states[nets.file]),
@@ -244,6 +245,15 @@ def as_tensor(array: Any) -> "Tensor":
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def load_splits(chosen: options.DataChoice, model: options.Model) -> "dict[str, AnyData]":
+    try:
+        return {split: load_split(chosen, split) for split in chosen.splits}
+    except BadInput as error:
+        if isinstance(model, Factory) and isinstance(chosen.dataset, str):
+            raise BadInput(f"{error} (data of your own: --dataset FILE.py:FUNCTION)") from error
+        raise
+
+
 def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]", model: options.Model) -> "dict[str, AnyData]":
     """Every split that is asked for. A user's own data have as many classes as the checkpoint has outputs."""
     from dataloader import OWN
@@ -254,7 +264,7 @@ def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]", model: opt
     for split, file in zip(("train", "test"), chosen.files, strict=True):
         if file and split not in chosen.splits:
             say(f"note: --{split}loader {file} is not used: --split asks for {' and '.join(chosen.splits)}")
-    data: dict[str, AnyData] = {split: load_split(chosen, split) for split in chosen.splits}
+    data = load_splits(chosen, model)
     for split, d in data.items():
         if isinstance(d, Streamed):
             size = in_words(d.sample_bytes * len(d))

@@ -56,6 +56,9 @@ class Setting:
 
 def read_setting(task: options.GridTask, name_of: Callable[[Path, options.GridTask], Path], log: Log) -> Setting:
     """Read everything once and find the directions. name_of: the surface file's name when none is given."""
+    from lossatlas.space import as_point
+    from lossatlas.space.directions import note_skewed
+
     nets, choice, chosen, output = task.networks, task.directions, task.data, task.output
     check_factories(nets.model, chosen.dataset, task.loss)
     dir_file = place(choice.dir_file, options.direction_name(nets, choice), output.surf_file)
@@ -69,6 +72,9 @@ def read_setting(task: options.GridTask, name_of: Callable[[Path, options.GridTa
     curvature = Curvature(brought, choice.selection, device_of(task.run.cuda))
     found = find_directions(dir_file, brought, nets, choice, curvature, planned=output.dry_run)
     directions, new = found or (Directions([]), True)
+    if new and directions.y is not None:
+        x, y = (as_point(axis, brought.net, choice.dir_type, "a direction") for axis in (directions.x, directions.y))
+        note_skewed(x, y, "the surface is sheared (--orthogonalize takes out of y its part along x)")
     same = dir_file.resolve() == surf_file.resolve()
     if same and (new or not is_surface(surf_file)):
         raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")

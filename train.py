@@ -90,7 +90,9 @@ def parser() -> argparse.ArgumentParser:
         help="step: times --lr_decay at 1/2, 3/4 and 11/12 of the epochs",
     )
     how.add_argument("--lr_decay", type=options.not_negative, default=0.1)
-    how.add_argument("--warmup", type=options.natural, default=200, help="steps of linear warm-up")
+    how.add_argument(
+        "--warmup", type=options.natural, default=200, help="steps of linear warm-up (default: %(default)s)"
+    )
     how.add_argument("--augment", action="store_true", help="shift by up to 4 pixels, and mirror")
     how.add_argument("--noaug", action="store_true", help="no augmentation, which is the default")
     how.add_argument("--seed", "--rand_seed", type=options.natural, default=0)
@@ -242,6 +244,11 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
             f"--batch_size {args.batch_size} leaves one of {len(data)} samples for a batch, on which BatchNorm "
             "cannot be trained"
         )
+    steps = recipe.epochs * (
+        len(data.contents) if isinstance(data, FixedBatches) else -(-len(data) // recipe.batch_size)
+    )
+    if recipe.warmup > steps // 2:
+        print(f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see --warmup")
     state = Run(args, net, test, recipe, loss, prepare_folder(args), origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)
     train(

@@ -8,8 +8,7 @@ batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,17 +41,25 @@ from lossatlas.computing.trial import tried
 from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, note
 from lossatlas.evaluation.lanes import copied, still
+from lossatlas.evaluation.precision import PRECISIONS
 from lossatlas.hessian import Activations, Hessian
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.record import Directions, Findings, read_surface, write_findings
 from lossatlas.record.continuation import resume, resume_findings
-from lossatlas.record.progress import Line, make_progress
-from lossatlas.record.recorder import fill
+from lossatlas.record.progress import make_progress
+from lossatlas.record.recorder import fill, reporting, signals
 from lossatlas.results import Curvature, Landscape, Trajectory
 from lossatlas.space import Selection
 from lossatlas.space.directions import patterns_of
 
 CURE = "give another file"
+WORDS: dict[str, Sequence[str]] = {
+    "norm": ("", "filter", "layer", "weight", "dfilter", "dlayer", "unit"),
+    "ignore": ("", "biasbn"),
+    "dir_type": ("weights", "states"),
+    "precision": tuple(PRECISIONS),
+    "at": ("output", "input"),
+}
 Axis = str | Sequence[float] | np.ndarray
 
 
@@ -96,6 +103,7 @@ def surface(
 
     Ctrl-C gives what is there. Raises BadUsage, BadInput, CannotWrite.
     """
+    check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
     limit = tolerance_of(tolerance)
@@ -178,6 +186,7 @@ def eigenvalues(
     precision: 'float32' or 'float64'. compiled: let torch.compile fuse the products, which takes half a minute at the start.
     The rest as for `surface`; fields: see `lossatlas.computing.eigenvalues.FIELDS`.
     """
+    check_words(norm=norm, ignore=ignore, precision=precision)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
 
@@ -267,6 +276,7 @@ def spectrum(
 
     Raises BadUsage, BadInput (also for a random network), CannotWrite.
     """
+    check_words(precision=precision, at=at)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
 
@@ -311,7 +321,7 @@ def spectrum(
         seed=seed,
     )
 
-    def run(save: Callable[[Findings], None]) -> Findings:
+    def run(save: Callable[[Findings], None], caught: list[int]) -> Findings:
         hessian = Hessian(
             model,
             samples,
@@ -336,7 +346,7 @@ def spectrum(
             replace(known, plan=plan),
             probes=sampler,
             save=save,
-            during=lambda part: reporting(part, progress and leads(ranks)),
+            during=lambda part: reporting(part, caught, shown=progress and leads(ranks)),
         )
 
     there = [known]
@@ -347,8 +357,9 @@ def spectrum(
             write_findings(file, found)
 
     try:
-        run(save)
-    except KeyboardInterrupt:
+        with signals() as caught:
+            run(save, caught)
+    except (KeyboardInterrupt, Incomplete):
         if size_of(ranks) > 1:
             end_all(ranks, Incomplete("interrupted"))
         note("stopped: the parts of the spectrum that were finished are there")
@@ -373,23 +384,6 @@ def total(ranks: Any) -> Callable[[Tensor], Tensor] | None:
     return reduce
 
 
-@contextmanager
-def reporting(part: str, shown: bool) -> Iterator[Callable[[int, float], None]]:
-    """What a part of a spectrum is at: one line every few seconds."""
-    if not shown:
-        yield lambda count, error: None
-        return
-    line, last = Line(), (0, 0.0)
-
-    def progress(count: int, error: float) -> None:
-        nonlocal last
-        last = count, error
-        line.show(f"{part}: {count} {'probes' if part == 'activations' else 'products'}, relative error {error:.2g}")
-
-    yield progress
-    line.close()
-
-
 def trajectory(
     net: nn.Module,
     checkpoints: Sequence[Net],
@@ -404,6 +398,7 @@ def trajectory(
     checkpoints: networks or state dicts, at least three. The components have unit length. ignore, only, without: as for
     `surface`.
     """
+    check_words(dir_type=dir_type, ignore=ignore)
     if len(checkpoints) < 3:
         raise BadUsage(f"{len(checkpoints)} checkpoints span no plane: give at least 3")
     points = [point_of(net, state, dir_type) for state in checkpoints]
@@ -423,6 +418,14 @@ def read(file: str | Path) -> Landscape:
     except BadInput:  # they are not needed for drawing
         directions = None
     return Landscape.of(found, directions)
+
+
+def check_words(**words: str | None) -> None:
+    """Raise BadUsage for a word that is none of those there are."""
+    for name, word in words.items():
+        if word is not None and word not in WORDS[name]:
+            there = ", ".join(repr(each) for each in WORDS[name])
+            raise BadUsage(f"{name}={word!r}: there are {there}")
 
 
 def grid_of(x: Axis, y: Axis | None) -> Grid:

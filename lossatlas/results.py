@@ -115,7 +115,7 @@ class Curvature:
         return None if found is None else Dimension(*(float(value) for value in found))
 
     def table(self) -> str:
-        """All of it in words. Raises BadInput where a part of it is missing."""
+        """All that is there in words."""
         return "\n".join(table(self.findings))
 
     def plot(self, kind: str = "density") -> Any:

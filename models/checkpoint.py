@@ -7,6 +7,7 @@ without the counters `num_batches_tracked`, which files written before torch 0.4
 import hashlib
 import io
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ def read_content(path: Path) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise nearly anything
-        reason = str(error).strip().splitlines()
+        reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()  # torch writes in bold
         raise BadInput(
             f"{path} is not readable as {'safetensors' if path.suffix == '.safetensors' else 'a torch file of tensors'}"
             f" ({type(error).__name__}: {reason[0][:150] if reason else 'no message'}): save its state_dict() instead"

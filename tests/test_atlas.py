@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import matplotlib
 import numpy as np
@@ -281,6 +282,24 @@ def test_all_parts_of_a_spectrum_and_a_file_that_is_continued(tmp_path):
         assert more.plot(kind).axes
     with pytest.raises(BadUsage, match="no figure of 'weights': there are density, layers, activations"):
         more.plot("weights")
+
+
+def test_ctrl_c_ends_a_spectrum_between_two_products(monkeypatch):
+    from lossatlas.computing import spectra
+
+    def interrupted(operator, *, progress, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        for count in range(100):
+            time.sleep(0.01)
+            progress(count, 1.0)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(spectra, "hutchinson", interrupted)
+    with pytest.warns(UserWarning, match="parts of the spectrum"):
+        found = lossatlas.spectrum(seeded(Mlp), (X, Y), top=2, **QUIET)
+    assert found.trace is None
+    assert found.table().splitlines()[-1] == "not complete: it was stopped before the other parts"
+    assert "no eigenvalue is below" in found.table()
 
 
 def test_an_interrupted_spectrum_gives_its_finished_parts(tmp_path, monkeypatch):
@@ -763,3 +782,33 @@ def test_another_loss_or_network_of_the_same_name_is_not_continued(tmp_path):
     lossatlas.surface(seeded(Clamped), (X, Y), **line)
     with pytest.raises(BadInput, match="model_settings"):
         lossatlas.surface(seeded(lambda: Clamped(50.0)), (X, Y), **line)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"norm": "filtr"}, "norm='filtr': there are '', 'filter'"),
+        ({"ignore": "bn"}, "ignore='bn'"),
+        ({"dir_type": "foo"}, "dir_type='foo'"),
+        ({"precision": "half"}, "precision='half'"),
+    ],
+)
+def test_words_that_are_none_are_refused(words, message):
+    with pytest.raises(BadUsage, match=message):
+        lossatlas.surface(seeded(Mlp), (X, Y), x="-1:1:3", **words, **QUIET)
+
+
+def test_axes_that_are_no_right_angles_and_patterns_that_match_nothing_are_said():
+    one = {name: torch.randn(p.shape, generator=generator(3)) for name, p in seeded(Mlp).named_parameters()}
+    other = {name: value + 0.5 * torch.randn(value.shape, generator=generator(4)) for name, value in one.items()}
+    with pytest.warns(UserWarning, match=r"the cosine between the directions is 0\.[89]"):
+        lossatlas.surface(seeded(Mlp), (X, Y), x="-1:1:3", y="-1:1:3", directions=[one, other], **QUIET)
+    with pytest.warns(UserWarning, match="no tensor is called like zzz"):
+        lossatlas.surface(seeded(Mlp), (X, Y), x="-1:1:3", without="zzz", **QUIET)
+
+
+def test_both_ends_are_drawn_of_a_line_of_eigenvalues():
+    line = lossatlas.eigenvalues(seeded(Mlp), (X, Y), x="-1:1:3", **QUIET)
+    (ax,) = line.plot().axes
+    assert len(ax.get_legend().get_texts()) == 2
+    assert ax.get_ylabel() == "eigenvalue of the Hessian"

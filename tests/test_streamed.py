@@ -337,3 +337,27 @@ def test_processes_that_read_do_so_after_a_training_loop_and_in_a_pool(net, monk
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(lossatlas.surface, net, data, x="-1:1:3", batch_size=30, **QUIET).result()
     assert found.done.all()
+
+
+def test_other_data_and_another_loss_go_along_the_same_directions(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OWN)
+    line = [
+        "--model",
+        f"{tmp_path}/own.py:net",
+        "--dataset",
+        f"{tmp_path}/own.py:data",
+        "--x=-1:1:3",
+        "--dir_file",
+        str(tmp_path / "d.h5"),
+        "--threads",
+        "1",
+    ]
+    for k, more in enumerate(([], ["--limit", "20"], ["--loss_name", "mse"], ["--stream", "always"])):
+        assert plot_surface.main([*line, "--surf_file", str(tmp_path / f"{k}.h5"), *more]) == 0
+    assert len({read_surface(tmp_path / f"{k}.h5").request["directions"] for k in range(4)}) == 1
+    assert "no --model_file, so the network is taken as own.py:net() gives it" in capsys.readouterr().out
+    for x in ("--x=-1:1", "--x=-1:1:abc"):
+        assert plot_surface.main([*line, x]) == 2
+        assert "give min:max:num" in capsys.readouterr().err
+    assert plot_surface.main([*line[:2], "--x=-1:1:3"]) == 3
+    assert "data of your own: --dataset FILE.py:FUNCTION" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from lossatlas.space import (
     target_direction,
     tensors,
 )
-from lossatlas.space.directions import norm_parameters, seed_of
+from lossatlas.space.directions import norm_parameters, note_skewed, seed_of
 
 RESOLVED, MOST = 1e-3, 500  # of eigenvectors as directions
 Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
@@ -80,6 +80,8 @@ def plane_of(
             vector = scale_to(made, origin, special, ends.ignore, norms)
         vectors.append(vector)
         made_as.append(description(ends, k, what if k >= len(towards) else None, normal, special))
+    if axes == 2:
+        note_skewed(vectors[0], vectors[1], "the surface is sheared")
     arrays = [as_arrays({n: v.cpu() for n, v in vector.items()}, net, dir_type) for vector in vectors]
     about = {"dir_type": dir_type, **dict(zip("xy", made_as, strict=False))}
     if selection:

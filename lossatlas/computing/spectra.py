@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas.errors import BadInput
 from lossatlas.hessian.activations import Layer, traces
 from lossatlas.hessian.density import Spectrum, density
 from lossatlas.hessian.effective_dimension import effective_dimension
@@ -245,16 +244,31 @@ def layers_of(operator: Products) -> list[tuple[str, list[str], int]]:
 
 
 def table(findings: Findings) -> list[str]:
-    """What was found, as lines of text. Raises BadInput where a part of it is missing."""
+    """What was found, as lines of text; a last one where parts are missing."""
     a, about = findings.arrays, findings.about
-    if "effective_dimension" not in a:
-        raise BadInput("the spectrum is not complete: run the same again to continue")
-    size = sum(int(np.prod(shape)) for _, shape in about["parameters"])
     split = f", {findings.request['split']}" if "split" in findings.request else ""
-    lines = [
-        f"Hessian of the mean loss ({findings.request['loss']}{split}), {size:,} parameters:",
-        "     eigenvalue    residual",
-    ]
+    size = sum(int(np.prod(shape)) for _, shape in about.get("parameters", []))
+    lines = [f"Hessian of the mean loss ({findings.request['loss']}{split}), {size:,} parameters:"]
+    if "bounds" in a:
+        lines += table_of_eigenvalues(findings)
+    if "trace" in a:
+        lines.append(
+            f"trace: {float(a['trace']):.6g} +- {float(a['trace_se']):.2g}"
+            f" ({int(a['trace_products'])} products after {int(a['eigenvalue_products'])} for the eigenvalues)"
+        )
+    if "effective_dimension" in a:
+        known, low, high = a["effective_dimension"]
+        lines.append(
+            f"effective dimension at z = {float(a['z']):g}: {known:.4g} from these eigenvalues, "
+            f"between {low:.4g} and {high:.4g} with all others (closer with more --top, --probes and --steps)"
+        )
+    lines += [*table_of_layers(findings), *table_of_activations(findings)]
+    return lines if "effective_dimension" in a else [*lines, "not complete: it was stopped before the other parts"]
+
+
+def table_of_eigenvalues(findings: Findings) -> list[str]:
+    a = findings.arrays
+    lines = ["     eigenvalue    residual"]
     numbers = [f"{k}" for k in range(1, 1 + len(a["eigenvalues"]))]
     rows = [*zip(numbers, a["eigenvalues"], a["residuals"], a["converged"], strict=True)]
     if len(a["smallest"]):
@@ -266,16 +280,7 @@ def table(findings: Findings) -> list[str]:
         lines.append(f"{label:>5} {value:12.6g} {residual:9.1e}{note}")
     below, above = a["bounds"]
     lines.append(f"no eigenvalue is below {below:.6g} or above {above:.6g} (each but for a probability of 1e-3)")
-    lines.append(
-        f"trace: {float(a['trace']):.6g} +- {float(a['trace_se']):.2g}"
-        f" ({int(a['trace_products'])} products after {int(a['eigenvalue_products'])} for the eigenvalues)"
-    )
-    known, low, high = a["effective_dimension"]
-    lines.append(
-        f"effective dimension at z = {float(a['z']):g}: {known:.4g} from these eigenvalues, "
-        f"between {low:.4g} and {high:.4g} with all others (closer with more --top, --probes and --steps)"
-    )
-    return [*lines, *table_of_layers(findings), *table_of_activations(findings)]
+    return lines
 
 
 def table_of_layers(findings: Findings) -> list[str]:

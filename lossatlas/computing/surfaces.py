@@ -95,7 +95,8 @@ def begun(
         "order": "of the file; with a tolerance a random one",
     }
     populations = {split: len(samples) for split, samples in data.items()}
-    about = {**about, "why_not_folded": why_not}
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
+        about = {**about, "why_not_folded": why_not}
     return Surface.empty(grid, populations, tuple(found.metrics), plan=plan, request=request, about=about)
 
 

@@ -80,14 +80,16 @@ def curve(surface: Surface, ax: Any = None, *, name: str | None = None, log: boo
     """A field, or all losses, along a line; a band shows two standard errors where they are known."""
     if surface.grid.y is not None:
         raise BadUsage("a plane is no curve: draw it with contour(), heat() or solid()")
-    names = [name] if name else loss_names(surface) or [pick(surface, None)]
+    both = [each for each in ("max_eig", "min_eig") if each in surface.fields]
+    names = [name] if name else loss_names(surface) or both or [pick(surface, None)]
     values = np.concatenate([surface.fields[pick(surface, each)] for each in names])
     with house_style():
         fig, ax = given_or_new(ax)
         for each, dash in zip(names, ("-", "--", "-.", ":"), strict=False):
             line(ax, surface, each, **{"color": BLUE, "linestyle": dash, "label": title_of(each), **looks})
         Axes(log=steep(values) if log is None else log).apply(ax)
-        ax.set(xlabel="coordinate along the direction", ylabel="loss" if len(names) > 1 else title_of(names[0]))
+        several = "eigenvalue of the Hessian" if names == both else "loss"
+        ax.set(xlabel="coordinate along the direction", ylabel=several if len(names) > 1 else title_of(names[0]))
         if len(names) > 1:
             ax.legend(frameon=False)
         note_unfinished(ax, surface)

@@ -15,7 +15,7 @@ import numpy as np
 from lossatlas.errors import CannotWrite, Incomplete, note
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.directions import Directions, embeds_directions
-from lossatlas.record.progress import Progress
+from lossatlas.record.progress import Line, Progress
 from lossatlas.record.surfaces import write_surface
 
 SNAPSHOT_SECONDS = 1.0
@@ -139,3 +139,25 @@ class Snapshots:
             write_surface(self.path, self.surface, self.dir_file, self.embed)
         self.saved = time.monotonic()
         self.took = self.saved - started
+
+
+@contextmanager
+def reporting(part: str, caught: list[int], shown: bool = True) -> Iterator[Callable[[int, float], None]]:
+    """What a part of a spectrum is at. Raises Incomplete between two products after a signal, see `signals`."""
+    line, last = Line(), (0, 0.0)
+    what = {"trace": "standard error", "activations": "relative standard error"}.get(part, "relative residual")
+    unit = "probes" if part == "activations" else "products"
+
+    def progress(count: int, error: float) -> None:
+        nonlocal last
+        last = count, error
+        if caught:
+            raise Incomplete(
+                f"stopped by {signal.Signals(caught[0]).name} in the part '{part}'; the parts before it are saved"
+            )
+        if shown:
+            line.show(f"{part}: {count} {unit}, {what} {error:.2g}")
+
+    yield progress
+    if shown:
+        line.end(f"{part}: {last[0]} {unit}, {what} {last[1]:.2g}" if last[0] else f"{part}: from what is there")

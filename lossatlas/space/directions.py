@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage, note
 from lossatlas.space.points import Point
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
+SKEWED = 0.3  # cosine of axes that are worth a word
 TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original release
 
 
@@ -52,6 +53,9 @@ class Selection:
     def of(self, names: Iterable[str]) -> list[str]:
         """The names among these. Raises BadUsage where there is none."""
         every = list(names)
+        for pattern in (*self.only, *self.without):
+            if not any(re.search(pattern, each) for name in every for each in self.others.get(name, (name,))):
+                note(f"no tensor is called like {pattern}")
         if chosen := [name for name in every if name in self]:
             return chosen
         raise BadUsage(f"no tensor is left by '{self}': there are {', '.join(every[:8])}{', ...' * (len(every) > 8)}")
@@ -216,6 +220,18 @@ def target_direction(
 ) -> Point:
     """The direction from one network to another, so that coordinate 1 is the second network (where it is moved)."""
     return selection.within({name: end[name] - value for name, value in start.items()})
+
+
+def cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    """Between two directions; 0 where one of them has no length."""
+    size = (inner(a, a) * inner(b, b)) ** 0.5
+    return inner(a, b) / size if size else 0.0
+
+
+def note_skewed(x: Mapping[str, Tensor], y: Mapping[str, Tensor], cure: str) -> None:
+    """Warn of axes that are drawn at right angles and are not."""
+    if abs(value := cosine(x, y)) > SKEWED:
+        note(f"the cosine between the directions is {value:.2f}, though figures draw them at right angles: {cure}")
 
 
 def lengths(origin: Mapping[str, Tensor], directions: Sequence[Mapping[str, Tensor]]) -> np.ndarray:
