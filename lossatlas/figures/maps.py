@@ -72,7 +72,11 @@ def draw_flat(
         axis.set_title(f"{title}\n{p.note}" if p.note else title)
         if trajectory is not None:
             draw_trajectory(axis, trajectory)
-    bar = fig.colorbar(mappable, ax=list(axes), extend=scale.extend, label=title_of(name), pad=0.02)
+    low = min(np.ptp(p.y) / np.ptp(p.x) for p in panels)  # of a wide plane: the equal aspect leaves height unused
+    shrink = float(low) if 1 / 4 <= low < 1 else 1.0
+    bar = fig.colorbar(
+        mappable, ax=list(axes), extend=scale.extend, label=title_of(name), pad=0.02, shrink=shrink, aspect=20 * shrink
+    )
     plain_ticks(bar.ax.yaxis, scale)
 
 
