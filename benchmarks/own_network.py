@@ -112,7 +112,7 @@ def main() -> None:
         net.float()
         error = float(np.abs(line.loss / exact - 1).max())
         plan = {key: line.plan[key] for key in ("path", "batch_size", "lanes", "points_per_call")}
-        work = evaluator_of(net, line, inputs, labels)
+        work = as_planned(net, line, inputs, labels)
         seconds = in_turn(
             {
                 "ours": lambda: work([(float(a), 0.0) for a in line.x]),  # noqa: B023
@@ -129,17 +129,17 @@ def main() -> None:
         )
 
 
-def evaluator_of(net: nn.Module, line: lossatlas.Landscape, inputs: Tensor, labels: Tensor):
+def as_planned(net: nn.Module, line: lossatlas.Landscape, inputs: Tensor, labels: Tensor):
     """What `surface` has computed with, without what it does once."""
-    from lossatlas.computing.surfaces import Scene
+    from lossatlas.computing.scene import Scene
+    from lossatlas.computing.surfaces import evaluator_of
     from lossatlas.data import LOSSES, Dataset
     from lossatlas.space import Affine, tensors
 
     origin = {key: value.clone() for key, value in tensors(net).items()}
     plane = Affine(origin, as_point(line.directions.x, net, "weights", "it"))  # type: ignore[union-attr]
-    return Scene(net, plane, {"train": Dataset("it", "train", (inputs, labels))}, LOSSES["crossentropy"]).evaluator(
-        line.plan
-    )
+    scene = Scene(net, plane, {"train": Dataset("it", "train", (inputs, labels))}, LOSSES["crossentropy"])
+    return evaluator_of(scene, line.plan)
 
 
 if __name__ == "__main__":

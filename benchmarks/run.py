@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--losses FILE] [NAME ...]
 
-NAME: point, own_network, many_points, busy, ranks, tolerance, memory, startup, precision, products, eigenpairs,
+NAME: point, own_network, many_points, busy, ranks, tolerance, memory, streamed, startup, precision, products, eigenpairs,
 eigen_map. Rows of benchmarks that are not run are kept.
 """
 
@@ -27,6 +27,7 @@ NAMES = (
     "ranks",
     "tolerance",
     "memory",
+    "streamed",
     "startup",
     "precision",
     "products",
