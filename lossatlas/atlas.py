@@ -122,7 +122,7 @@ def surface(
             device,
         )
         fresh = losses.begun(
-            still(net),
+            net,
             splits,
             loss_function,
             grid,
@@ -335,9 +335,9 @@ def spectrum(
         )
         plan = {"device": device.type, "batch_size": hessian.batch_size, "ranks": size_of(ranks)}
         sampler = None
-        if activations is not None:
+        if patterns is not None:
             own = Activations(
-                model, samples, loss_function, patterns=activations, at=at, batch_size=hessian.batch_size, **common
+                model, samples, loss_function, patterns=patterns, at=at, batch_size=hessian.batch_size, **common
             )
             sampler = spectra.Probes(lambda number: own(number * size_of(ranks) + rank_of(ranks)), lambda: own.layers)
         return spectra.compute(

@@ -55,13 +55,12 @@ class Twin:
 class Hessian:
     """The Hessian with respect to chosen parameters of a copy of `net`, as a function of flat vectors.
 
-    parameters: patterns of parameter names (re.search), all parameters by default; without: those of which one excludes
-    a parameter. A tensor with several names (tied
-    weights) counts once. matrices_only: of these the ones with more than one axis, as in the release of Li et al.
-    reduce: where the data are spread over ranks, how a vector is summed over them; then `total` is the weight of all
-    samples. batch_size: see `usual_batch_size`. lanes: how many batches go side by side on the CPU; by default one for
-    each thread, if there are enough batches. folded: whether to fold BatchNorm; by default where that is possible and
-    right, see `why_not_folded`.
+    parameters: patterns of parameter names (re.search), all parameters by default; without: a parameter that one of these
+    matches is left out. A tensor with several names (tied weights) is meant by any of them, and counts once.
+    matrices_only: of these the ones with more than one axis, as in the release of Li et al. reduce: where the data are
+    spread over ranks, how a vector is summed over them; then `total` is the weight of all samples. batch_size: see
+    `usual_batch_size`. lanes: how many batches go side by side on the CPU; by default one for each thread, if there are
+    enough batches. folded: whether to fold BatchNorm; by default where that is possible and right, see `why_not_folded`.
     compiled: let torch.compile fuse the folded way, which takes half a minute or more at the first product.
     Raises BadUsage where no parameter is chosen, or where what is not folded should be compiled.
     """
@@ -89,8 +88,8 @@ class Hessian:
         selection = Selection(parameters, without, self.net)
         self.names = [n for n, value in named.items() if n in selection and (value.dim() > 1 or not matrices_only)]
         if not self.names:
-            named_like = f"is called like {', '.join(selection.only) or 'a matrix'}"
-            what = f"is left by '{selection}'" if without else named_like
+            names = ", ".join(selection.only) or "a matrix"
+            what = f"is left by '{selection}'" if without else f"is called like {names}"
             raise BadUsage(f"no parameter {what}: there are {', '.join(named)}")
         self.parameters = [named[name].requires_grad_(True) for name in self.names]
         self.shapes = [p.shape for p in self.parameters]
