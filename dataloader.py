@@ -22,6 +22,7 @@ import numpy as np
 
 from dataset_files import (
     Arrays,
+    check_archive,
     fetch,
     folder_files,
     read_cifar10,
@@ -189,18 +190,26 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
     import torch
 
     from lossatlas.data import Dataset
+    from models.checkpoint import odd_kind
 
     path = Path(file)
+    if path.is_file():
+        check_archive(path)
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 content = {name: torch.from_numpy(arrays[name]) for name in ("inputs", "targets")}
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+            for name in ("inputs", "targets"):
+                if odd := odd_kind(content[name], path):
+                    raise BadInput(f"{path}: '{name}' is {odd}: save it as plain numbers")
         inputs, targets = content["inputs"].float(), content["targets"].long()
         whole = bool((content["targets"] == targets).all()) and inputs.dim() > 0 and not content["inputs"].is_complex()
     except FileNotFoundError:
         raise BadInput(f"no file {path}") from None
+    except BadInput:
+        raise
     except Exception as error:  # damaged files raise nearly anything
         raise BadInput(
             f"{path} holds no tensors 'inputs' and 'targets' that can be read without executing it "

@@ -8,16 +8,21 @@ import gzip
 import hashlib
 import http.client
 import io
+import math
+import operator
 import os
 import pickle
+import re
 import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,26 +30,81 @@ import numpy as np
 from lossatlas.errors import BadInput, CannotWrite, say
 
 CIFAR10_BATCHES = 5
+MOST_FROM_ZIP = 100  # times its size that a compressed file may unpack to; images reach 5
+SMALL = 1 << 26  # bytes to which any archive may unpack
 Arrays = tuple[np.ndarray, np.ndarray]
 IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm")
 
 
+class Kind:
+    """Stands for a numpy dtype in a pickle: integers alone. Of its state the order of the bytes counts, nothing else."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        text = name.decode("latin1") if isinstance(name, bytes) else str(name)
+        if not re.fullmatch(r"[|<>=]?[iu][1248]", text):
+            raise pickle.UnpicklingError(f"its arrays hold '{text[:20]}', no integers")
+        self.dtype = np.dtype(text)
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        if state[1] in ("<", ">", b"<", b">"):
+            order = state[1] if isinstance(state[1], str) else state[1].decode()
+            self.dtype = self.dtype.newbyteorder(order)  # type: ignore[arg-type]
+
+
+class Integers:
+    """Stands for a numpy array in a pickle, and takes nothing over from it but shape, kind and bytes."""
+
+    def __init__(self, *_: Any) -> None:
+        self.value = np.zeros(0, np.uint8)
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        _, shape, kind, fortran, content = state
+        self.value = integers(content, kind, shape, "F" if fortran else "C")
+
+
+def integers(content: Any, kind: Any, shape: Any, order: str) -> np.ndarray:
+    """An array of these bytes. Raises UnpicklingError, ValueError, TypeError."""
+    if not isinstance(kind, Kind) or not isinstance(content, bytes | bytearray | str):
+        raise pickle.UnpicklingError("it holds an array whose bytes are missing")
+    if isinstance(content, str):  # as Python 2 wrote them
+        content = content.encode("latin1")
+    shape = tuple(operator.index(n) for n in shape)
+    return np.frombuffer(content, kind.dtype).reshape(shape, order="F" if order in ("F", b"F") else "C")
+
+
+def from_buffer(content: Any, kind: Any, shape: Any, order: Any) -> Integers:
+    found = Integers()
+    found.value = integers(bytes(content), kind, shape, order)
+    return found
+
+
+def encode(text: str, encoding: str) -> bytes:
+    """Bytes that Python 3 wrote in the protocol of Python 2; no other encoding, because some grow without end."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the encoding {str(encoding)[:20]}")
+    return text.encode("latin1")
+
+
 class ArraysOnly(pickle.Unpickler):
-    """Reads pickles of plain containers and numpy arrays; any other global is refused, so nothing is executed."""
+    """Reads pickles of plain containers and arrays of integers. Any other global is refused, so nothing is executed, and
+    numpy itself never sees what a file says of an array's type.
+    """
+
+    KNOWN = MappingProxyType(
+        {
+            ("numpy.core.multiarray", "_reconstruct"): Integers,
+            ("numpy.core.numeric", "_frombuffer"): from_buffer,
+            ("numpy", "ndarray"): Integers,
+            ("numpy", "dtype"): Kind,
+            ("_codecs", "encode"): encode,
+        }
+    )
 
     def find_class(self, module: str, name: str) -> Any:
-        numeric = module.replace("numpy._core", "numpy.core")
-        if (numeric, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return np.ndarray.__reduce__(np.zeros(0))[0]  # the function itself, wherever this numpy keeps it
-        if (numeric, name) == ("numpy.core.numeric", "_frombuffer"):
-            return np.zeros(1).__reduce_ex__(5)[0]
-        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            import _codecs
-
-            return _codecs.encode
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        found = self.KNOWN.get((module.replace("numpy._core", "numpy.core"), name))
+        if found is None:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return found
 
 
 def read_cifar10(folder: Path, split: str) -> Arrays:
@@ -75,12 +135,17 @@ def read_cifar_pickle(file: Path, labels_key: bytes) -> Arrays:
     content = read_bytes(file)
     try:
         batch = ArraysOnly(io.BytesIO(content), encoding="bytes").load()
-        images, labels = batch[b"data"], np.asarray(batch[labels_key])
+        images, labels = (value_of(batch[key]) for key in (b"data", labels_key))
         if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072 or labels.dtype.kind not in "iu":
             raise ValueError(f"data {images.dtype} {images.shape}, labels {labels.dtype}")
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise BadInput(f"{file} is no CIFAR batch in the python layout: {error}") from error
     return images.reshape(-1, 3, 32, 32), labels
+
+
+def value_of(found: Any) -> np.ndarray:
+    """An array of a pickle, or a list of numbers as one."""
+    return found.value if isinstance(found, Integers) else np.asarray(found)
 
 
 def read_cifar_records(file: Path, label_bytes: int) -> Arrays:
@@ -103,16 +168,43 @@ def read_idx_file(folder: Path, name: str, axes: int) -> np.ndarray:
     file = folder / name if (folder / name).exists() else folder / f"{name}.gz"
     content = read_bytes(file)
     if file.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise BadInput(f"cannot read {file}: {error}") from error
-    if content[:4] != bytes([0, 0, 8, axes]) or len(content) < 4 + 4 * axes:
-        raise BadInput(f"{file} is no IDX file of {axes}-dimensional bytes")
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, offset=4))
-    if len(content) != 4 + 4 * axes + int(np.prod(shape)):
+        content = unzipped(content, file, axes)
+    shape = idx_shape(content, file, axes)
+    if len(content) != 4 + 4 * axes + math.prod(shape):
         raise BadInput(f"{file} is truncated: its header says {shape}, it holds {len(content)} bytes")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def idx_shape(content: bytes, file: Path, axes: int) -> tuple[int, ...]:
+    """What the beginning of an IDX file says. Raises BadInput."""
+    if content[:4] != bytes([0, 0, 8, axes]) or len(content) < 4 + 4 * axes:
+        raise BadInput(f"{file} is no IDX file of {axes}-dimensional bytes")
+    return tuple(int(n) for n in np.frombuffer(content, ">u4", axes, offset=4))
+
+
+def unzipped(content: bytes, file: Path, axes: int) -> bytes:
+    """An IDX file without its compression, of which no more is unpacked than its own header says. Raises BadInput."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as unpacked:
+            head = unpacked.read(4 + 4 * axes)
+            size = math.prod(idx_shape(head, file, axes))
+            if size > max(SMALL, MOST_FROM_ZIP * len(content)):
+                raise BadInput(f"{file} says that {len(content)} bytes unpack to {size}: such data compress less")
+            return head + unpacked.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInput(f"cannot read {file}: {error}") from error
+
+
+def check_archive(file: Path) -> None:
+    """Raise BadInput for a zip archive (.npz, torch) that unpacks to far more than it is: images and weights do not."""
+    size = file.stat().st_size
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(item.file_size for item in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # whoever reads it says what it is instead
+    if unpacked > max(SMALL, MOST_FROM_ZIP * size):
+        raise BadInput(f"{file} has {size} bytes, and says that it unpacks to {unpacked}: nothing is read from it")
 
 
 def read_npz(file: Path, split: str) -> Arrays:
@@ -120,6 +212,8 @@ def read_npz(file: Path, split: str) -> Arrays:
 
     The names of Keras' archives, x_<split> and y_<split>, do as well. An axis of 1 or 3 at the end holds channels.
     """
+    if file.is_file():
+        check_archive(file)
     try:
         with np.load(file, allow_pickle=False) as arrays:
             keras = f"x_{split}" in arrays

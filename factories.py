@@ -180,7 +180,8 @@ def place_of(error: BaseException) -> str:
     frames = [
         f
         for f in traceback.extract_tb(error.__traceback__)
-        if not f.filename.startswith(("<frozen", str(HERE / "factories"))) and "site-packages" not in f.filename
+        if not f.filename.startswith(("<frozen", str(HERE / "factories"), str(HERE / "guard")))
+        and "site-packages" not in f.filename
     ]
     where = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""
     return f"{where}{type(error).__name__}: {text}"[:400]

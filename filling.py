@@ -5,7 +5,6 @@ A command brings what is special about it as a `Quantity`, which travels to ever
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from lossatlas.record.continuation import CURE, resume
 from lossatlas.record.progress import Log
 from lossatlas.record.recorder import fill
 from preparation import device_of, loss_of, provenance
-from scheduler import World, follow, serve
+from scheduler import World, computed, follow, serve
 from setting import Problem, Setting, read_setting, tell
 
 Work = Callable[[list[int]], tuple[np.ndarray, str]]
@@ -150,12 +149,6 @@ def run(world: World, order: Callable[[], tuple[options.GridTask, Quantity]], lo
         except Stop as error:  # the surface is complete all the same
             say(f"note: not drawn: {error}")
     return 0
-
-
-def computed(world: World, function: Callable[[], Any]) -> Any:
-    """What a function gives in the one thread of this rank that computes."""
-    future: Future[Any] = world.computing.submit(function)
-    return future.result()
 
 
 def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log) -> tuple[Setting, Job]:

@@ -10,13 +10,13 @@ import argparse
 import base64
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 import options
-from lossatlas.errors import BadInput, BadUsage, CannotWrite, exit_code
+from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.record import read_surface
+from lossatlas.writing import put
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,11 +118,8 @@ def run(args: argparse.Namespace) -> None:
     name = f"{args.surf_file}_{args.surf_name}" + (f"_zmax={args.zmax}" if args.zmax > 0 else "")
     out = args.out or name + ("_log" if args.log else "") + ".vtp"
     points, polys = args.show_points, args.show_polys or not args.show_points
-    try:
-        Path(out).write_text(vtp(x, y, z, args.surf_name, points=points, polys=polys))
-    except OSError as error:
-        raise CannotWrite(f"cannot write {out}: {error.strerror}") from error
-    print(f"wrote {out}: {z.size} points, {len(polygons(z)) if polys else 0} polygons")
+    put(out, vtp(x, y, z, args.surf_name, points=points, polys=polys).encode())
+    say(f"wrote {out}: {z.size} points, {len(polygons(z)) if polys else 0} polygons")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lossatlas.errors import BadInput, BadUsage, CannotWrite, Incomplete, exit_code
+from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
 from lossatlas.landscape import Surface
 from lossatlas.record import (
     Directions,
@@ -31,15 +31,16 @@ from lossatlas.record import (
     write_surface,
 )
 from lossatlas.record.directions import direction_link
-from lossatlas.record.files import opened
+from lossatlas.record.files import get_text, opened
 from lossatlas.record.spectra import SPECTRUM_FORMAT, is_findings
 from lossatlas.record.surfaces import embed_directions
+from lossatlas.writing import put
 
 
 def describe(path: str | Path) -> str:
     """What a file holds, as lines of text. Raises BadInput."""
     with opened(path) as f:
-        names, kind = set(f), f.attrs.get("format")
+        names, kind = set(f), get_text(f, "format")
     if kind == SPECTRUM_FORMAT:
         return describe_findings(read_findings(path))
     if "proj_xcoord" in names:
@@ -96,17 +97,13 @@ def export(path: str | Path, out: str | Path) -> None:
         arrays = {"x": surface.grid.x, "done": surface.done, **surface.fields}
         if surface.grid.y is not None:
             arrays["y"] = surface.grid.y
-    try:
-        with open(out, "wb") as f:
-            np.savez_compressed(f, **arrays)  # type: ignore[arg-type]
-    except OSError as error:
-        raise CannotWrite(f"cannot write {out}: {error.strerror}") from error
+    put(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def check(path: str | Path) -> list[str]:
     """What was found to be right, as lines of text. Raises BadInput for what is damaged, Incomplete for what is not done."""
     with opened(path) as f:
-        names, kind, sealed = set(f), f.attrs.get("format"), "sha256" in f.attrs
+        names, kind, sealed = set(f), get_text(f, "format"), "sha256" in f.attrs
     if kind == SPECTRUM_FORMAT:
         findings = read_findings(path)
         if "effective_dimension" not in findings.arrays:
@@ -156,7 +153,7 @@ def convert(path: str | Path, out: str | Path) -> None:
     if Path(out).exists():
         raise BadUsage(f"--convert {out}: the file exists: give another name")
     with opened(path) as f:
-        if f.attrs.get("format") is not None:
+        if get_text(f, "format") is not None:
             raise BadUsage(f"{path} is a file of this program already")
     surface = read_surface(path)
     if others := surface.about.get("others"):
@@ -179,16 +176,16 @@ def run(args: argparse.Namespace) -> None:
         if not args.export.endswith(".npz"):
             raise BadUsage(f"--export {args.export}: the name has to end in .npz")
         export(args.file, args.export)
-        print(f"wrote {args.export}")
+        say(f"wrote {args.export}")
     if args.embed:
         link = direction_link(args.file)
         if link is None:
             raise BadInput(f"{args.file} names no direction file")
         embed_directions(args.file, link)
-        print(f"{args.file} now holds its directions")
+        say(f"{args.file} now holds its directions")
     if args.convert:
         convert(args.file, args.convert)
-        print(f"wrote {args.convert}")
+        say(f"wrote {args.convert}")
     if args.check:
         for line in check(args.file):
             print(line)

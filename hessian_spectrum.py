@@ -10,6 +10,8 @@ Run the same command again to continue after an interruption: what is finished i
 Hessian of the mean loss over the samples, with the network in eval mode.
 """
 
+import guard  # noqa: F401  before anything else
+
 import argparse
 import shlex
 import sys
@@ -22,11 +24,12 @@ import numpy as np
 
 import options
 from factories import Factory
-from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, say
+from lossatlas.errors import BadInput, BadUsage, Stop, say
 from lossatlas.record import Findings, write_findings
 from lossatlas.record.continuation import resume_findings
 from lossatlas.record.progress import Log
 from lossatlas.record.recorder import reporting, signals
+from lossatlas.writing import put
 from preparation import Trained, bring, device_of, loss_of, place, provenance, recorded
 from scheduler import World, answer, lead
 
@@ -426,10 +429,7 @@ def write_npz(name: str, findings: Findings) -> None:
     values = np.concatenate([a["eigenvalues"], a["smallest"][::-1]])
     if loose := int((~a["converged"]).sum() + (~a["smallest_converged"]).sum()):
         say(f"note: {loose} of the {len(values)} eigenvalues in {name} are not resolved")
-    try:
-        np.savez(name, pos_evals=values[values > 0], neg_evals=values[values < 0])
-    except OSError as error:
-        raise CannotWrite(f"cannot write {name}: {error.strerror}") from error
+    put(name, lambda file: np.savez(file, pos_evals=values[values > 0], neg_evals=values[values < 0]))
     say(f"wrote {name}")
 
 

@@ -409,7 +409,7 @@ def run(args: argparse.Namespace) -> None:
         curvature.along(directions)
     for line in describe(dir_file):
         print(line)
-    print(f"wrote {dir_file}" if new else f"{dir_file} holds them already")
+    say(f"wrote {dir_file}" if new else f"{dir_file} holds them already")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,7 @@
 """Options that commands share, each defined once, and the small frozen configurations they become."""
 
+import guard
+
 import argparse
 import hashlib
 import math
@@ -11,12 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from factories import Factory, is_factory
-from lossatlas.errors import BadUsage, CannotWrite, Stop, exit_code, say
+from lossatlas.errors import BadUsage, CannotWrite, as_line, code_of, exit_code, mute, say
 from lossatlas.landscape import Grid
-from scheduler import World, connect, first_launched, hand_over
+from lossatlas.launchers import first_launched, rank_launched
+from scheduler import World, connect, hand_over
 
 if TYPE_CHECKING:
     from lossatlas.space import Selection
@@ -37,15 +40,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         once(BadUsage.code)
-        line = " ".join(message.split())
-        print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr)
+        line = " ".join(message.encode(errors="backslashreplace").decode().split())
+        print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr, flush=True)
+        guard.take_others_along(BadUsage.code)
         raise SystemExit(BadUsage.code)
+
+    def print_help(self, file: Any = None) -> None:
+        guard.apart()
+        super().print_help(file)
 
 
 def once(code: int) -> None:
-    """Go on in the launcher's first process alone, which says what is wrong; end the others after it has."""
+    """Go on in the launcher's first process alone, which says what is wrong; the others end after it has."""
     if not first_launched():
         time.sleep(2)
+        guard.take_others_along(code)
         raise SystemExit(code)
 
 
@@ -736,33 +745,48 @@ def make_folder(folder: Path) -> None:
 
 
 def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], None] = lambda line: None) -> int:
-    """Run a command's body on every rank. An error anywhere prints one line and ends every rank with its code."""
+    """Run a command's body on every rank. Whatever ends it anywhere prints one line and ends every rank with its code."""
     world = World()
 
-    def joined_body() -> int | None:
+    def body_of_this_rank() -> int | None:
         nonlocal world
-        try:
-            world = connect(mpi)
-        except Stop as error:  # every process of a launcher finds the same
-            once(error.code)
-            raise
+        world = joined_ranks(mpi)
         try:
             return body(world)
         except BaseException as error:
+            guard.deaf()
             if not world.root:
                 hand_over(world, error)
             raise
 
-    code = exit_code(joined_body, lambda line: log(line) if world.root else None)
+    code = exit_code(body_of_this_rank, lambda line: log(line) if world.root else None)
+    guard.deaf()
     if code:
         world.abort(code)
+        guard.take_others_along(code)
     return code
+
+
+def joined_ranks(mpi: bool) -> World:
+    """The ranks, joined. Where every process finds the same error the first one says it, otherwise the one that cannot."""
+    try:
+        return connect(mpi)
+    except BaseException as error:
+        guard.deaf()
+        if not first_launched():
+            time.sleep(2)  # by then the first has ended everyone, if it found the same
+            print(f"error: rank {rank_launched()}: {as_line(error)}", file=sys.stderr, flush=True)
+            guard.take_others_along(code_of(error))
+        raise
 
 
 def leave(code: int) -> NoReturn:
     """End the process; after an error at once, because a thread may still be computing."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # a full disk, a reader that is gone
+            mute(stream)
     if code:
-        os._exit(code)
+        guard.really_exit(code)
     sys.exit(0)

@@ -10,6 +10,8 @@ Run the same command again to continue after an interruption. The Hessian is tha
 parameters; --matrices_only leaves out those with one axis (biases, BatchNorm), as the original release does.
 """
 
+import guard  # noqa: F401  before anything else
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence

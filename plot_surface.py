@@ -9,6 +9,8 @@
 Run the same command again to continue after an interruption.
 """
 
+import guard  # noqa: F401  before anything else
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence

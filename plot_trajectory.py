@@ -9,8 +9,9 @@ Then compute the surface under the trajectory along the directions that this com
         --plot --proj_file PROJECTION.h5
 """
 
+import guard  # noqa: F401  before anything else
+
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import options
-from lossatlas.errors import BadInput, BadUsage, exit_code
+from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.record import Directions, read_directions, write_directions, write_projection
 
 if TYPE_CHECKING:
@@ -146,16 +147,16 @@ def run(args: argparse.Namespace) -> None:
     write_projection(proj_file, found, directions.sha256, origin, epochs=np.array(epochs), distance=distances)
     if "explained_variance_ratio_" in directions.extra:
         ratio = 100 * directions.extra["explained_variance_ratio_"]
-        print(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")
-    print(
+        say(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")
+    say(
         f"farthest from the plane: epoch {epochs[int(distances.argmax())]}, by {distances.max():.4g} "
         f"(the path begins {np.linalg.norm(rows[0]):.4g} away from its end)"
     )
-    print(
+    say(
         f"x from {found[:, 0].min():.4g} to {found[:, 0].max():.4g}, "
         f"y from {found[:, 1].min():.4g} to {found[:, 1].max():.4g}"
     )
-    print(f"wrote {dir_file} and {proj_file}" if not args.dir_file else f"wrote {proj_file}")
+    say(f"wrote {dir_file} and {proj_file}" if not args.dir_file else f"wrote {proj_file}")
     import plot_2D
 
     plot_2D.draw_path(proj_file, dir_file, show=args.show)
@@ -167,4 +168,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options.leave(main())

@@ -16,11 +16,13 @@ rank holds a block or two more than the one it computes, so nobody waits for an 
 MPI takes the same path.
 """
 
+import guard
+
 import argparse
+import atexit
 import math
 import os
 import queue
-import signal
 import socket
 import sys
 import time
@@ -34,11 +36,13 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, Stop, exit_code, say
+from lossatlas.errors import BUG, BadUsage, Stop, as_line, code_of, exit_code, say
+from lossatlas.launchers import launched, other_family
 
 BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4
 POLL = 0.0005  # seconds between looks at the mailbox; a blocking wait of MPI would burn a core
-LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_NUM_TASKS")
+EAR = 0.2  # seconds between looks for errors of other ranks
+PATIENCE = 8.0  # seconds that a rank which failed gives rank 0 to save and to end everyone
 
 Work = Callable[[Any], Any]
 MakeWork = Callable[[], Work]
@@ -115,27 +119,24 @@ def large(comm: Any) -> Any:
     return pkl5.Intracomm(comm)
 
 
-def launched() -> int:
-    """How many ranks the environment's launcher says it started; 1 without a launcher."""
-    sizes = [os.environ.get(name, "") for name in LAUNCHERS]
-    return max([int(size) for size in sizes if size.isdigit()], default=1)
-
-
-def first_launched() -> bool:
-    """Whether this process is the launcher's rank 0, or there is no launcher; known before MPI is joined."""
-    ranks = [os.environ.get(name, "0") for name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")]
-    return all(rank == "0" for rank in ranks)
-
-
 def connect(mpi: bool) -> World:
-    """Join the ranks of the launcher, or run alone. Raises BadUsage when launcher and library do not fit."""
+    """Join the ranks of the launcher, or run alone. Raises BadUsage when launcher and library do not fit.
+
+    That they do not is found before MPI starts where their names tell, because MPI would end the process in its own words.
+    """
     expected = launched()
     if not mpi:
         if expected > 1:
             raise BadUsage(f"a launcher started {expected} processes, but --mpi is missing: each would do all the work")
         return World(cores=core_share([cores()], core_limit()))
     try:
-        comm, library = world_communicator()
+        library = mpi_library()
+        if family := other_family(library):
+            raise BadUsage(
+                f"--mpi: {family}'s launcher started {expected} processes, but mpi4py uses {library}: "
+                "use the mpirun that belongs to this library"
+            )
+        comm = world_communicator()
     except (ImportError, RuntimeError) as error:
         if expected > 1:
             raise BadUsage(
@@ -150,20 +151,39 @@ def connect(mpi: bool) -> World:
             f"--mpi: the launcher started {expected} processes, but the MPI library sees {comm.size} "
             f"({library}): use the mpirun that belongs to this library"
         )
-    if comm.rank > 0:  # a batch system signals every rank; rank 0 alone acts on it: it saves, then it ends the others
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    guard.apart()
     node = split_by_node(comm)
     neighbours = node.allgather(cores())
     own = [neighbours[node.rank], *neighbours[: node.rank], *neighbours[node.rank + 1 :]]
     return World(comm.rank, comm.size, node.rank, core_share(own, core_limit()), comm)
 
 
-def world_communicator() -> tuple[Any, str]:
-    """COMM_WORLD, which starts MPI, and the library's name. ImportError or RuntimeError where there is no library."""
+def mpi_library() -> str:
+    """The name of the MPI library, which is loaded but not started. ImportError or RuntimeError where there is none."""
+    import mpi4py
+
+    if "mpi4py.MPI" not in sys.modules:
+        mpi4py.rc.initialize = False
     from mpi4py import MPI
 
-    return MPI.COMM_WORLD, MPI.Get_library_version().splitlines()[0][:60].strip()
+    return MPI.Get_library_version().splitlines()[0][:60].strip()
+
+
+def world_communicator() -> Any:
+    """COMM_WORLD of an MPI that is started now, if it is not yet, and ended when this process ends."""
+    from mpi4py import MPI
+
+    if not MPI.Is_initialized():
+        MPI.Init_thread()
+        atexit.register(finalize)
+    return MPI.COMM_WORLD
+
+
+def finalize() -> None:
+    from mpi4py import MPI
+
+    if not MPI.Is_finalized():
+        MPI.Finalize()
 
 
 def split_by_node(comm: Any) -> Any:
@@ -240,6 +260,18 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
     yield from dismiss(world)
 
 
+def computed(world: World, function: Callable[[], Any]) -> Any:
+    """On rank 0: what a function gives in its one thread that computes. Raises WorkFailed when another rank fails."""
+    future = world.computing.submit(function)
+    while True:
+        try:
+            return future.result(timeout=EAR)
+        except TimeoutError:
+            if future.done():  # the function's own
+                raise
+            raise_reported(world)
+
+
 def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     """On rank 0: a function that calls calls[name](*arguments) on every rank at once and gives rank 0's result.
 
@@ -278,6 +310,8 @@ def dismiss(world: World) -> Iterator[None]:
 
 def raise_reported(world: World) -> None:
     """On rank 0: raise the error that another rank has sent, if any."""
+    if world.size == 1:
+        return
     from mpi4py import MPI
 
     status = MPI.Status()
@@ -337,15 +371,14 @@ def follow(world: World, make_work: MakeWork) -> None:
 def hand_over(world: World, error: BaseException) -> None:
     """On the other ranks: tell rank 0, which saves what it has, reports the error, and ends everyone.
 
-    If it cannot, the sender does, after half a minute.
+    If it cannot, the sender does.
     """
-    code = error.code if isinstance(error, Stop) else 1
-    line = str(error) if isinstance(error, Stop) else f"{type(error).__name__}: {error}"
-    if code == 1:
+    line, code = as_line(error), code_of(error)
+    if code == BUG:
         traceback.print_exception(error)
     world.comm.send((line, code), dest=0, tag=ERROR)
-    time.sleep(30)
-    print(f"error: rank {world.rank}: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    time.sleep(PATIENCE)
+    print(f"error: rank {world.rank}: {line}", file=sys.stderr, flush=True)
     world.abort(code)
 
 
@@ -384,7 +417,7 @@ def run(args: argparse.Namespace) -> None:
     world = connect(args.mpi)
     lines = [seen(world, args.cuda)] if world.comm is None else world.comm.gather(seen(world, args.cuda), root=0)
     if world.root:
-        say(f"MPI library: {world_communicator()[1]}" if world.comm is not None else "no MPI: one process")
+        say(f"MPI library: {mpi_library()}" if world.comm is not None else "no MPI: one process")
         if world.note:
             say(f"note: {world.note}")
         for line in lines:

@@ -8,10 +8,11 @@
 <folder>/<name of the recipe>/model_<epoch>.t7, named as in the release of Li et al., for trajectories and for --resume.
 """
 
+import guard  # noqa: F401  before anything else
+
 import argparse
 import json
 import math
-import os
 import platform
 import re
 import shlex
@@ -24,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import options
 from factories import Factory, is_factory
-from lossatlas.errors import BadInput, BadUsage, CannotWrite, exit_code
+from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.writing import put
 
 if TYPE_CHECKING:
     import torch
@@ -141,17 +143,16 @@ class Run:
     def on_step(self, epoch: int, step: int, loss: float) -> None:
         if time.monotonic() - self.last >= 10:
             self.last = time.monotonic()
-            print(f"epoch {epoch + 1}/{self.recipe.epochs} step {step} loss {loss:.4f}", flush=True)
+            say(f"epoch {epoch + 1}/{self.recipe.epochs} step {step} loss {loss:.4f}")
 
     def on_epoch(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
         from training import measure
 
         loss, accuracy = measure(self.net, self.test, self.loss)
         self.curve.append({"epoch": epoch, "test_loss": loss, "test_acc": known(accuracy)})
-        print(
+        say(
             f"epoch {epoch}/{self.recipe.epochs}: test loss {loss:.4f}{said(accuracy)}, "
-            f"{time.monotonic() - self.started:.0f} s",
-            flush=True,
+            f"{time.monotonic() - self.started:.0f} s"
         )
         if self.folder is not None and (epoch % self.args.save_epoch == 0 or epoch == self.recipe.epochs):
             self.save(epoch, optimizer)
@@ -163,6 +164,7 @@ class Run:
 
     def save(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
         """The state of the optimizer first: a checkpoint without it could not be continued."""
+        from models.checkpoint import put_torch
         from training import measure
 
         assert self.folder is not None
@@ -172,9 +174,9 @@ class Run:
             "curve": self.curve,
             "recipe": {**asdict(self.recipe), **self.origin},
         }
-        write_torch(self.folder / f"opt_state_{epoch}.t7", state)
+        put_torch(self.folder / f"opt_state_{epoch}.t7", state)
         content = {"state_dict": self.net.state_dict(), "epoch": epoch, "acc": accuracy}
-        write_torch(self.folder / f"model_{epoch}.t7", content)
+        put_torch(self.folder / f"model_{epoch}.t7", content)
 
 
 def known(value: float) -> float | None:
@@ -183,17 +185,6 @@ def known(value: float) -> float | None:
 
 def said(accuracy: float | None) -> str:
     return "" if accuracy is None or math.isnan(accuracy) else f", accuracy {accuracy:.2f} %"
-
-
-def write_torch(path: Path, content: Any) -> None:
-    import torch
-
-    part = path.with_name(path.name + ".part")
-    try:
-        torch.save(content, part)
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise CannotWrite(f"cannot write {path}: {error}") from error
 
 
 def run(args: argparse.Namespace, command: Sequence[str]) -> None:
@@ -248,7 +239,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
         len(data.contents) if isinstance(data, FixedBatches) else -(-len(data) // recipe.batch_size)
     )
     if recipe.warmup > steps // 2:
-        print(f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see --warmup")
+        say(f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see --warmup")
     state = Run(args, net, test, recipe, loss, prepare_folder(args), origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)
     train(
@@ -280,9 +271,9 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
             "seconds": round(time.monotonic() - state.started),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
         }
-        Path(args.out).with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+        put(Path(args.out).with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
     last = state.curve[-1]
-    print(
+    say(
         f"{args.out or state.folder}: train loss {train_loss:.4f}{said(train_accuracy)}, "
         f"test loss {last['test_loss']:.4f}{said(last['test_acc'])}"
     )
@@ -304,7 +295,7 @@ def load_data(args: argparse.Namespace) -> "tuple[AnyData, AnyData]":
     try:
         return data, from_factory(factory, "test")
     except BadInput as error:
-        print(f"note: no test data, so what is called test is measured on the training data ({error})")
+        say(f"note: no test data, so what is called test is measured on the training data ({error})")
         return data, data
 
 
@@ -372,7 +363,7 @@ def restore(state: Run) -> tuple[int, dict | None]:
                 f"{state.folder} was trained with {name} = {saved['recipe'].get(name)}, now it is {asked.get(name)}"
             )
     state.curve += saved["curve"]
-    print(f"continuing after epoch {last}")
+    say(f"continuing after epoch {last}")
     return last, saved["optimizer"]
 
 
@@ -383,4 +374,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options.leave(main())

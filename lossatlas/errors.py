@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -15,6 +16,12 @@ HERE = str(Path(__file__).resolve().parent)
 UNREADABLE = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.ELOOP}
 UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 OK, BUG, USAGE, INPUT, INCOMPLETE, OUTPUT = range(6)
+# What users and batch systems send before they kill.
+SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    if hasattr(signal, name)
+]
 
 
 class Stop(Exception):
@@ -40,6 +47,14 @@ class Incomplete(Stop):
 
     code = INCOMPLETE
     partial: Any = None
+
+
+class Signalled(KeyboardInterrupt):
+    """A signal asks this process to end; `number` is which."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        self.number = number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
 
 
 class CannotWrite(Stop):
@@ -78,48 +93,87 @@ def notes_as_lines() -> Iterator[None]:
 
 
 def exit_code(function: Callable[[], int | None], on_error: Callable[[str], None] = lambda line: None) -> int:
-    """Run a command and turn its outcome into an exit code.
+    """Run a command and turn its outcome, whatever it is, into an exit code.
 
-    A Stop prints its one line; a bug prints its traceback. `on_error` hears the line too, for a log.
+    A Stop prints its one line; a bug, or somebody's sys.exit, its traceback and a line. `on_error` hears the line too,
+    for a log.
     """
     try:
         with notes_as_lines():
-            return function() or OK
-    except Stop as error:
-        return tell(" ".join(str(error).split()), error.code, on_error)
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr, flush=True)
-        return INCOMPLETE
-    except BrokenPipeError:  # the reader of stdout, such as `head`, is gone
+            code = function() or OK
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
+    except BaseException as error:
+        return ended(error, on_error)
+
+
+def ended(error: BaseException, on_error: Callable[[str], None]) -> int:
+    """Say why a command ends, and give its exit code."""
+    if isinstance(error, BrokenPipeError):  # the reader of stdout, such as `head`, is gone
         mute()
         return INCOMPLETE
-    except OSError as error:
-        if error.errno not in {*UNREADABLE, *UNWRITABLE}:
-            return bug(error, on_error)
-        return tell(f"{error.filename}: {error.strerror}", OUTPUT if error.errno in UNWRITABLE else INPUT, on_error)
-    except Exception as error:
-        return bug(error, on_error)
+    line, code = as_line(error), code_of(error)
+    if isinstance(error, OSError) and code == OUTPUT and not error.filename:  # what stdout goes to is full
+        line = f"cannot print: {line}"
+        mute()
+    if code == BUG:
+        try:
+            traceback.print_exception(error)
+        except OSError:
+            mute(sys.stderr)
+    return tell(line, code, on_error)
+
+
+def code_of(error: BaseException) -> int:
+    if isinstance(error, Stop):
+        return error.code
+    if isinstance(error, KeyboardInterrupt):
+        return INCOMPLETE
+    if isinstance(error, OSError) and error.errno in UNWRITABLE | UNREADABLE:
+        return OUTPUT if error.errno in UNWRITABLE else INPUT
+    return BUG
+
+
+def as_line(error: BaseException) -> str:
+    """What a user reads of it."""
+    if isinstance(error, Stop):
+        text = str(error)
+    elif isinstance(error, Signalled):
+        text = f"{error}: what was saved is kept, and the same command goes on from there"
+    elif isinstance(error, KeyboardInterrupt):
+        text = "interrupted"
+    elif isinstance(error, OSError) and code_of(error) != BUG:
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    elif isinstance(error, SystemExit):
+        text = f"sys.exit({'' if error.code is None else repr(error.code)}) was called before the work was done"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return " ".join(text.encode(errors="backslashreplace").decode().split())
 
 
 def say(line: str) -> None:
-    """Print a line at once, also into a pipe; a reader that has gone away is no reason to stop computing."""
+    """Print a line at once, also into a pipe; what cannot be printed any more is no reason to stop computing."""
     try:
-        print(line, flush=True)
-    except BrokenPipeError:
+        print(line.encode(errors="backslashreplace").decode(), flush=True)
+    except (OSError, ValueError):  # its reader is gone, its disk is full, it is closed
         mute()
 
 
-def mute() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def mute(stream: Any = None) -> None:
+    """Let what is printed vanish from now on."""
+    stream = stream or sys.stdout
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError, AttributeError):  # closed, or none at all
+        name = "stderr" if stream is sys.stderr else "stdout"
+        setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
 def tell(line: str, code: int, on_error: Callable[[str], None]) -> int:
-    print(f"error: {line}", file=sys.stderr, flush=True)
+    try:
+        print(f"error: {line}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        mute(sys.stderr)
     on_error(line)
     return code
-
-
-def bug(error: Exception, on_error: Callable[[str], None]) -> int:
-    traceback.print_exception(error)
-    on_error(f"bug: {type(error).__name__}: {error}")
-    return BUG

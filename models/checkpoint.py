@@ -6,7 +6,6 @@ without the counters `num_batches_tracked`, which files written before torch 0.4
 
 import hashlib
 import io
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -15,8 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dataset_files import SMALL, check_archive
 from lossatlas.errors import BadInput, CannotWrite
+from lossatlas.writing import put
 
+PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool}
+PLAIN |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 COUNTER = "num_batches_tracked"
 WITHIN = ("state_dict", "model_state_dict", "model", "net", "network", "module")  # keys that lead to a state dict
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")  # DataParallel, torch.compile, Lightning and habit
@@ -36,10 +39,28 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     for name, value in content.items():
         if not isinstance(value, Tensor):
             raise BadInput(f"{path}: '{name}' is {type(value).__name__}, not a tensor: not a state dict")
+        if odd := odd_kind(value, path):
+            raise BadInput(f"{path}: '{name}' is {odd}: save it as plain numbers (float32, float16, bfloat16)")
     return {str(name).removeprefix("module."): value.detach() for name, value in content.items()}
 
 
+def odd_kind(value: Tensor, file: Path) -> str:
+    """What a tensor of this file is that nothing here can be computed with, '' for plain numbers."""
+    if value.is_quantized:
+        return f"quantized ({str(value.dtype).removeprefix('torch.')})"
+    if value.is_nested or value.layout != torch.strided:
+        return "nested" if value.is_nested else f"sparse ({str(value.layout).removeprefix('torch.')})"
+    if value.device.type == "meta":
+        return "on the device 'meta', without values"
+    if value.dtype not in PLAIN:
+        return str(value.dtype).removeprefix("torch.")
+    if value.numel() * value.element_size() > max(SMALL, 4 * file.stat().st_size):
+        return f"a view of {tuple(value.shape)} on far fewer numbers"
+    return ""
+
+
 def read_content(path: Path) -> object:
+    check_archive(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -73,6 +94,9 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str = "the ch
             raise BadInput(
                 f"{source}: '{name}' has shape {tuple(state[name].shape)}, the model expects {tuple(value.shape)}"
             )
+        if not torch.can_cast(state[name].dtype, value.dtype):
+            there, own_kind = (str(t.dtype).removeprefix("torch.") for t in (state[name], value))
+            raise BadInput(f"{source}: '{name}' is {there}, the model's is {own_kind}, which would lose a part of it")
         if not torch.isfinite(state[name]).all():
             raise BadInput(f"{source}: '{name}' holds NaN or infinite values")
     if extra := [name for name in state if name not in own]:
@@ -102,19 +126,22 @@ def save_state(file: str | Path, net: nn.Module) -> None:
     from safetensors.torch import save
 
     path = Path(file)
-    temporary = path.with_name(path.name + ".part")
     state = {name: value.contiguous().cpu() for name, value in net.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":
-            temporary.write_bytes(save(state))
-        else:
-            content = io.BytesIO()
-            torch.save({"state_dict": state}, content)
-            temporary.write_bytes(content.getvalue())
-        os.replace(temporary, path)
     except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
+        raise CannotWrite(f"cannot make the folder {path.parent}: {error.strerror}") from error
+    if path.suffix == ".safetensors":
+        put(path, save(state))
+    else:
+        put_torch(path, {"state_dict": state})
+
+
+def put_torch(path: str | Path, content: object) -> None:
+    """Write what torch.save writes, atomically. Raises CannotWrite."""
+    image = io.BytesIO()  # torch itself may crash on a full disk
+    torch.save(content, image)
+    put(path, image.getvalue())
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

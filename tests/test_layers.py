@@ -13,6 +13,8 @@ from conftest import ROOT
 
 PACKAGE = [
     "errors",
+    "launchers",
+    "writing",
     "landscape",
     "space",
     "data",
@@ -25,8 +27,10 @@ PACKAGE = [
     "atlas",
 ]
 PROGRAM = [
+    {"guard"},
     {"scheduler", "dataset_files", "h5_util", "factories"},
-    {"dataloader", "models", "training"},
+    {"models"},
+    {"dataloader", "training"},
     {"options"},
     {"preparation"},
     {"net_plotter"},
@@ -46,6 +50,9 @@ OWNERS = {
 }
 WITHOUT_TORCH = {
     "lossatlas.errors",
+    "lossatlas.launchers",
+    "lossatlas.writing",
+    "guard",
     "lossatlas.landscape",
     "lossatlas.record",
     "lossatlas.figures",

@@ -7,13 +7,15 @@ import pytest
 from conftest import MPIRUN, ROOT
 
 import scheduler
+from lossatlas import launchers
 from lossatlas.errors import BadInput, BadUsage
-from scheduler import World, connect, core_limit, core_share, launched, serve
+from lossatlas.launchers import launched
+from scheduler import World, connect, core_limit, core_share, serve
 
 
 @pytest.fixture(autouse=True)
 def no_launcher(monkeypatch):
-    for name in scheduler.LAUNCHERS:
+    for name in launchers.SIZES:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -68,7 +70,7 @@ def test_a_containers_quota_counts(tmp_path):
     assert core_share([frozenset(range(64))] * 2, 4) == 2
 
 
-@pytest.mark.parametrize("name", scheduler.LAUNCHERS)
+@pytest.mark.parametrize("name", launchers.SIZES)
 def test_a_launcher_without_mpi_is_refused(monkeypatch, name):
     monkeypatch.setenv(name, "4")
     assert launched() == 4
@@ -76,12 +78,30 @@ def test_a_launcher_without_mpi_is_refused(monkeypatch, name):
         connect(False)
 
 
-@pytest.mark.parametrize("name", scheduler.LAUNCHERS)
+@pytest.mark.parametrize("name", launchers.SIZES)
 def test_a_launcher_of_another_family_is_refused(monkeypatch, name):
     """Every process then believes that it is rank 0 of 1."""
     monkeypatch.setenv(name, "4")
-    monkeypatch.setattr(scheduler, "world_communicator", lambda: (FakeCommunicator(), "Some MPI 1.0"))
+    monkeypatch.setattr(scheduler, "mpi_library", lambda: "Some MPI 1.0")
+    monkeypatch.setattr(scheduler, "world_communicator", FakeCommunicator)
     with pytest.raises(BadUsage, match=r"started 4 processes, but the MPI library sees 1 \(Some MPI 1.0"):
+        connect(True)
+
+
+@pytest.mark.parametrize(
+    ("name", "library"), [("OMPI_COMM_WORLD_SIZE", "MPICH Version: 5.0.2"), ("HYDI_CONTROL_FD", "Open MPI v5.0.11")]
+)
+def test_another_family_is_refused_before_mpi_starts(monkeypatch, name, library):
+    """It would end the process in its own words, or hang."""
+
+    def started():
+        raise AssertionError("MPI was started")
+
+    monkeypatch.setenv(name, "3")
+    monkeypatch.setenv("PMI_SIZE", "3")
+    monkeypatch.setattr(scheduler, "mpi_library", lambda: library)
+    monkeypatch.setattr(scheduler, "world_communicator", started)
+    with pytest.raises(BadUsage, match=f"launcher started 3 processes, but mpi4py uses {library}"):
         connect(True)
 
 
@@ -94,7 +114,7 @@ def no_library():
 
 
 def test_without_a_library_it_runs_alone_and_says_so(monkeypatch):
-    monkeypatch.setattr(scheduler, "world_communicator", no_library)
+    monkeypatch.setattr(scheduler, "mpi_library", no_library)
     world = connect(True)
     assert world.size == 1
     assert "no MPI library" in world.note

@@ -3,7 +3,6 @@
 ranks: a communicator of mpi4py, or None for one process. What fails on one rank fails on all of them.
 """
 
-import os
 import sys
 import time
 import traceback
@@ -11,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lossatlas.errors import BadInput, note
+from lossatlas.launchers import launched
 from lossatlas.record.continuation import equal
-
-LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 class FailedRank(RuntimeError):
@@ -96,9 +94,7 @@ def from_first(ranks: Any, value: Any) -> Any:
 
 
 def warn_of_launcher(ranks: Any) -> None:
-    sizes = [os.environ.get(name, "") for name in LAUNCHERS]
-    started = max([int(size) for size in sizes if size.isdigit()], default=1)
-    if ranks is None and started > 1:
+    if ranks is None and (started := launched()) > 1:
         note(
             f"a launcher started {started} processes, and each of them computes everything: share the work with "
             "ranks=MPI.COMM_WORLD (from mpi4py import MPI)"

@@ -1,5 +1,6 @@
 """What all figures share: style, scales, and saving as PDF and PNG. The only module that sets up matplotlib."""
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from lossatlas.errors import BadUsage, CannotWrite
+from lossatlas.errors import BadUsage, say
 from lossatlas.landscape.surface import Surface, unresolved
+from lossatlas.writing import put
 
 TITLES = {
     "train_loss": "training loss",
@@ -83,12 +85,11 @@ def save(fig: Any, base: str) -> list[Path]:
     """Write <base>.pdf and <base>.png and say so. Raises CannotWrite."""
     paths = [Path(base + ".pdf"), Path(base + ".png")]
     for path in paths:
-        try:
-            metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-            fig.savefig(path, bbox_inches="tight", pad_inches=0.06, metadata=metadata)
-        except OSError as error:
-            raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
-    print(f"drew {paths[0]} and .png")
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+        image = io.BytesIO()
+        fig.savefig(image, format=path.suffix[1:], bbox_inches="tight", pad_inches=0.06, metadata=metadata)
+        put(path, image.getvalue())
+    say(f"drew {paths[0]} and .png")
     return paths
 
 

@@ -11,9 +11,11 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput
-from lossatlas.record.files import check_seal, opened, read_json, seal, text, write
+from lossatlas.record.files import check_seal, get_text, opened, read_json, seal, set_text, text, write
 
 SEALED = ("about", "sealed")  # attributes with a checksum, which covers `extra` too
+
+OURS_ALONE = {"tensors", "lengths", "about", "sealed", "seal"}  # what other programs' files do not have
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ def fill_directions(group: h5py.Group, directions: Directions) -> None:
             group.create_dataset(f"{name}/{k}", data=array)
     for name, array in directions.extra.items():
         group.create_dataset(name, data=array)
-    group.attrs["about"] = json.dumps(dict(directions.about))
-    group.attrs["sha256"] = directions.sha256
-    group.attrs["sealed"] = json.dumps(sorted(directions.extra))
+    set_text(group, "about", json.dumps(dict(directions.about)))
+    set_text(group, "sha256", directions.sha256)
+    set_text(group, "sealed", json.dumps(sorted(directions.extra)))
     seal(group, SEALED, directions.extra)
 
 
@@ -78,10 +80,12 @@ def read_directions(path: str | Path) -> Directions:
             except (KeyError, AttributeError, TypeError):
                 raise BadInput(f"{path}: '{name}' does not hold the datasets 0 to {len(root[name]) - 1}") from None
         extra = {name: item[()] for name, item in root.items() if isinstance(item, h5py.Dataset)}
-        own = json.loads(text(root.attrs["sealed"])) if "sealed" in root.attrs else []
+        own = json.loads(get_text(root, "sealed") or "[]")
         check_seal(root, SEALED, {name: extra[name] for name in own})
         directions = Directions(axes[0] or [], axes[1], read_json(root, "about"), extra)
-        if "sha256" in root.attrs and root.attrs["sha256"] != directions.sha256:
+        if "sha256" not in root.attrs and (OURS_ALONE & {*root, *root.attrs}):
+            raise BadInput(f"{path} is damaged: its attribute 'sha256' is gone")
+        if get_text(root, "sha256") not in (None, directions.sha256):
             raise BadInput(f"{path} is damaged: its directions do not have the checksum that it records")
     return directions
 

@@ -6,47 +6,52 @@ Any byte of a file may be damaged: whatever goes wrong in reading is a BadInput,
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput, BadUsage, CannotWrite
+from lossatlas.writing import put
 
-DAMAGE = (OSError, LookupError, RuntimeError, TypeError, ValueError, AttributeError, MemoryError, EOFError)
+MARK = b"\nlossatlas sha256 "  # what the checksum of a whole file follows
+PIECE = 60_000  # bytes of a text in one attribute
+DAMAGE = (
+    OSError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+    EOFError,
+)
 
 
-def write(path: str | Path, fill: Any) -> None:
-    """Build a file in memory, then put it in place: temporary file, fsync, replace, fsync of the folder.
+def write(path: str | Path, fill: Callable[[h5py.File], object]) -> None:
+    """Write an HDF5 file atomically, with a checksum over all of it behind its end, where HDF5 does not look.
 
-    The image is built in memory because libhdf5 crashes on a full disk, and because an interrupted write must leave
-    the previous file as it was.
+    It is built in memory because libhdf5 crashes on a full disk. Raises CannotWrite.
     """
-    path = Path(os.path.realpath(path))  # a symbolic link stays one
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
-    try:
-        with h5py.File(str(path), "w", driver="core", backing_store=False, track_order=True) as f:
-            fill(f)
-            f.flush()
-            image = f.id.get_file_image()
-        with open(temporary, "wb") as out:
-            out.write(image)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.resolve().parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with h5py.File("in memory", "w", driver="core", backing_store=False, track_order=True) as f:
+        fill(f)
+        f.flush()
+        image = f.id.get_file_image()
+    digest = hashlib.sha256(image)
+
+    def content(out: BinaryIO) -> None:
+        out.write(image)
+        out.write(MARK + digest.hexdigest().encode() + b"\n")
+
+    put(path, content)
 
 
 @contextmanager
@@ -55,34 +60,129 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
     if not Path(path).is_file():
         raise BadInput(f"no file {path}")
     try:
+        readable(Path(os.path.realpath(path)))
         f = h5py.File(path, "r", locking=False, track_order=True)
     except OSError as error:
-        raise BadInput(f"{path} is not a readable HDF5 file: {str(error).splitlines()[0][:150]}") from error
+        raise BadInput(f"{path} is not a readable HDF5 file: {first_line(error)}") from error
     with f:
         try:
             yield f
         except (BadInput, BadUsage, CannotWrite):
             raise
         except DAMAGE as error:
-            raise BadInput(f"{path} is damaged, or not what it should be: {type(error).__name__}: {error}") from error
+            raise BadInput(f"{path} is damaged, or not what it should be: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:150]}"
+
+
+def readable(path: Path) -> None:
+    """Raise BadInput for a file in which libhdf5 may loop for ever: damaged bytes lead it in circles.
+
+    A file whose checksum holds is not damaged. Another one, such as that of another program, is read in a process of its
+    own first, whose time and memory are limited.
+    """
+    found = path.stat()
+    unchanged(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=4096)
+def unchanged(path: Path, version: tuple[int, ...]) -> None:
+    if not intact(path):
+        try_out(path)
+
+
+def intact(path: Path) -> bool:
+    """Whether the checksum at the end of a file is that of all before it."""
+    length = len(MARK) + 64 + 1
+    with open(path, "rb") as f:
+        size = f.seek(0, os.SEEK_END) - length
+        if size < 0:
+            return False
+        f.seek(size)
+        end = f.read(length)
+        if not end.startswith(MARK):
+            return False
+        f.seek(0)
+        digest = hashlib.sha256()
+        while size > 0 and (chunk := f.read(min(size, 1 << 22))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return end == MARK + digest.hexdigest().encode() + b"\n"
+
+
+def try_out(path: Path) -> None:
+    """Raise BadInput where a process of its own does not get through a file, see lossatlas.record.tryout."""
+    script = Path(__file__).with_name("tryout.py")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI", "HYD"))}
+    result = subprocess.run(
+        [sys.executable, "-P", str(script), os.fsencode(path)],
+        capture_output=True,
+        env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    if result.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise BadInput(f"{path} is damaged: reading it has no end")
+    if result.returncode:
+        lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"it ends by {result.returncode}"]
+        raise BadInput(f"{path} is not a readable HDF5 file: {lines[-1][:150]}")
+
+
+def set_text(item: h5py.HLObject, name: str, value: str) -> None:
+    """Store a text as attributes of a fixed length, of which HDF5 allows 64 kB each: `name`, `name 2`, ...
+
+    Texts of variable length lie in a heap of their own, and reading that has no end where it is damaged.
+    """
+    content = value.encode()
+    for k, start in enumerate(range(0, max(1, len(content)), PIECE)):
+        piece = content[start : start + PIECE]
+        kind = h5py.string_dtype("utf-8", max(1, len(piece)))
+        item.attrs.create(name if k == 0 else f"{name} {k + 1}", np.array(piece, kind))
+
+
+def get_text(item: h5py.HLObject, name: str) -> str | None:
+    """A text as `set_text` or an earlier version has stored it; None where there is none."""
+    if name not in item.attrs:
+        return None
+    found = item.attrs[name]
+    if not isinstance(found, bytes):
+        return str(found)
+    number = 2
+    while f"{name} {number}" in item.attrs:
+        found += item.attrs[f"{name} {number}"]
+        number += 1
+    return found.decode()
+
+
+def own_attribute(name: str, names: Collection[str]) -> bool:
+    """Whether an attribute is one of these, or a further piece of one."""
+    first, _, number = name.rpartition(" ")
+    return name in names or (first in names and number.isdecimal())
 
 
 def seal(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None = None) -> None:
     """Record a checksum over attributes of a file or a group, and further arrays; what others add to it is theirs."""
-    item.attrs["seal"] = seal_of(item, names, arrays)
+    set_text(item, "seal", seal_of(item, names, arrays))
 
 
 def check_seal(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None = None) -> None:
     """Raise BadInput where something is not what was sealed. Files of earlier versions have no seal."""
-    if "seal" in item.attrs and item.attrs["seal"] != seal_of(item, names, arrays):
+    if get_text(item, "seal") not in (None, seal_of(item, names, arrays)):
         raise BadInput(f"{item.file.filename} is damaged: its attributes do not have the checksum that it records")
 
 
 def seal_of(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None) -> str:
     digest = hashlib.sha256(checksum(arrays or {}).encode())
     for name in sorted(names):
-        digest.update(f"{name}={text(item.attrs[name]) if name in item.attrs else None}\n".encode())
+        digest.update(f"{name}={get_text(item, name)}\n".encode())
     return digest.hexdigest()
+
+
+def set_file_name(group: h5py.Group, name: str, file: str | Path) -> None:
+    """Store the name of a file, whatever bytes it has, as a data set of a fixed length."""
+    content = os.fsencode(file)
+    group.create_dataset(name, data=np.array(content, h5py.string_dtype("utf-8", max(1, len(content)))))
 
 
 def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:
@@ -93,11 +193,15 @@ def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:
 
 
 def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
-    return json.loads(item.attrs[name]) if name in item.attrs else {}
+    found = get_text(item, name)
+    value = {} if found is None else json.loads(found)
+    if not isinstance(value, dict):
+        raise BadInput(f"{item.file.filename} is damaged: the attribute {name} is {type(value).__name__}")
+    return value
 
 
 def text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value)
 
 
 def checksum(data: Mapping[str, np.ndarray]) -> str:

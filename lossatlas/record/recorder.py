@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import CannotWrite, Incomplete, note
+from lossatlas.errors import SIGNALS, CannotWrite, Incomplete, note
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.directions import Directions, embeds_directions
 from lossatlas.record.progress import Line, Progress
@@ -27,19 +27,32 @@ Serve = Callable[[Sequence[Any], MakeWork], Iterator[tuple[int, Any] | None]]
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of obeying them at once, so that no file is left half written."""
+    """Collect what asks this process to end instead of obeying at once, so that what is done is saved first.
+
+    SIGTERM, SIGINT, and what batch systems send besides; not what is ignored, as under nohup, nor what somebody else
+    handles, such as a trainer of the caller's.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # nothing else may set handlers
         yield caught
         return
-    before = {
-        number: signal.signal(number, lambda n, _: caught.append(n)) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    ours = [number for number, handler in before.items() if ends(number, handler)]
+    for number in ours:
+        signal.signal(number, lambda n, _: caught.append(n))
     try:
         yield caught
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+def ends(number: int, handler: Any) -> bool:
+    """Whether this handler of a signal is one that ends the process."""
+    if handler in (signal.SIG_IGN, None):
+        return False
+    usual = handler in (signal.SIG_DFL, signal.default_int_handler) or getattr(handler, "__module__", "") == "guard"
+    return usual or number in (signal.SIGTERM, signal.SIGINT)
 
 
 def fill(

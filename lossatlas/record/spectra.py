@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput
-from lossatlas.record.files import check_seal, checksum, opened, read_json, seal, write
+from lossatlas.record.files import check_seal, checksum, get_text, opened, read_json, seal, set_text, write
 
 SPECTRUM_FORMAT = "hessian spectrum 1"
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
@@ -40,10 +40,10 @@ def write_findings(path: str | Path, findings: Findings) -> None:
     def fill(f: h5py.File) -> None:
         for name, array in findings.arrays.items():
             f.create_dataset(name, data=array)
-        f.attrs["format"] = SPECTRUM_FORMAT
-        f.attrs["sha256"] = findings.sha256
+        set_text(f, "format", SPECTRUM_FORMAT)
+        set_text(f, "sha256", findings.sha256)
         for name in ("request", "plan", "about"):
-            f.attrs[name] = json.dumps(dict(getattr(findings, name)))
+            set_text(f, name, json.dumps(dict(getattr(findings, name))))
         seal(f, SEALED)
 
     write(path, fill)
@@ -51,17 +51,17 @@ def write_findings(path: str | Path, findings: Findings) -> None:
 
 def is_findings(path: str | Path) -> bool:
     with opened(path) as f:
-        return bool(f.attrs.get("format") == SPECTRUM_FORMAT)
+        return get_text(f, "format") == SPECTRUM_FORMAT
 
 
 def read_findings(path: str | Path) -> Findings:
     """Read a spectrum file. Raises BadInput."""
     with opened(path) as f:
-        if f.attrs.get("format") != SPECTRUM_FORMAT:
+        if get_text(f, "format") != SPECTRUM_FORMAT:
             raise BadInput(f"{path} is no spectrum file of hessian_spectrum.py")
         check_seal(f, SEALED)
         arrays: dict[str, np.ndarray] = {}
         f.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-        if checksum(arrays) != f.attrs["sha256"]:
+        if checksum(arrays) != get_text(f, "sha256"):
             raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
         return Findings(arrays, *(read_json(f, name) for name in ("request", "plan", "about")))

@@ -21,7 +21,20 @@ from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.statistics import with_moments
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.directions import Directions, fill_directions, read_directions
-from lossatlas.record.files import check_seal, checksum, opened, read_array, read_json, seal, text, write
+from lossatlas.record.files import (
+    check_seal,
+    checksum,
+    get_text,
+    opened,
+    own_attribute,
+    read_array,
+    read_json,
+    seal,
+    set_file_name,
+    set_text,
+    text,
+    write,
+)
 
 FORMAT = "loss surface 1"
 SEALED = ("format", "layout", "plan", "request", "about", "populations")  # attributes with a checksum of their own
@@ -50,14 +63,14 @@ def write_surface(
             if array.shape == surface.grid.shape and name not in axes:
                 for k, axis in enumerate(axes):
                     f[name].dims[k].attach_scale(f[axis])
-        f.attrs["format"] = FORMAT
-        f.attrs["layout"] = "(nx,)" if surface.grid.y is None else "(ny, nx)"
-        f.attrs["sha256"] = checksum(data)
+        set_text(f, "format", FORMAT)
+        set_text(f, "layout", "(nx,)" if surface.grid.y is None else "(ny, nx)")
+        set_text(f, "sha256", checksum(data))
         for name in ("plan", "request", "about", "populations"):
-            f.attrs[name] = json.dumps(dict(getattr(surface, name)))
+            set_text(f, name, json.dumps(dict(getattr(surface, name))))
         seal(f, SEALED)
         if dir_file is not None:
-            f["dir_file"] = str(dir_file)
+            set_file_name(f, "dir_file", dir_file)
         if embed is not None:
             fill_directions(f.create_group("directions", track_order=True), embed)
         elif dir_file is not None:
@@ -88,10 +101,13 @@ def read_surface(path: str | Path) -> Surface:
         if "xcoordinates" not in f:
             raise BadInput(f"{path} holds no 'xcoordinates': it is no surface file")
         grid = Grid(read_array(f, "xcoordinates", 1), read_array(f, "ycoordinates", 1) if "ycoordinates" in f else None)
-        if f.attrs.get("format") is None:
+        form = get_text(f, "format")
+        if form is None and not (OURS_ALONE & {*f, *f.attrs}):
             return read_original(f, grid, path)
-        if f.attrs["format"] != FORMAT:
-            raise BadInput(f"{path} has the format '{f.attrs['format']}', this version reads '{FORMAT}'")
+        if form is None:
+            raise BadInput(f"{path} is damaged: its attribute 'format' is gone")
+        if form != FORMAT:
+            raise BadInput(f"{path} has the format '{form}', this version reads '{FORMAT}'")
         check_seal(f, SEALED)
         try:
             # In the order of the workers' rows, which the file's alphabetical groups do not keep.
@@ -105,7 +121,7 @@ def read_surface(path: str | Path) -> Surface:
                 f["provenance_unknown"][()].astype(bool) if "provenance_unknown" in f else None,
                 **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
             )
-            matches = checksum({name: f[name][()] for name in surface_data(surface)}) == f.attrs["sha256"]
+            matches = checksum({name: f[name][()] for name in surface_data(surface)}) == get_text(f, "sha256")
         except (KeyError, ValueError, TypeError, OSError) as error:
             raise BadInput(f"{path} is damaged: {error}") from error
     if not matches:
@@ -116,6 +132,17 @@ def read_surface(path: str | Path) -> Surface:
 
 
 OWN = {"done", "provenance_unknown", "values", "statistics", "directions", "dir_file", "xcoordinates", "ycoordinates"}
+OURS_ALONE = {
+    "done",
+    "values",
+    "statistics",
+    "provenance_unknown",
+    "directions",
+    "plan",
+    "request",
+    "populations",
+    "seal",
+}
 OWN_ATTRIBUTES = {"format", "layout", "sha256", "plan", "request", "about", "populations", "seal"}
 SCALES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid"}
 
@@ -124,10 +151,10 @@ def added_by_others(path: str | Path) -> list[str]:
     """What a surface file of this tool holds beside what is read from it, and would be lost when it is written again."""
     known = OWN | set(read_surface(path).fields)
     with opened(path) as f:
-        if f.attrs.get("format") != FORMAT:
+        if get_text(f, "format") != FORMAT:
             return []
         found = [f"'{name}'" for name in f if name not in known]
-        found += [f"the attribute {name}" for name in f.attrs if name not in OWN_ATTRIBUTES]
+        found += [f"the attribute {name}" for name in f.attrs if not own_attribute(name, OWN_ATTRIBUTES)]
         for name in known - {"directions", "values", "statistics"}:
             if name in f:
                 found += [f"the attribute {key} of '{name}'" for key in f[name].attrs if key not in SCALES]

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput
-from lossatlas.record.files import opened, read_array, text, write
+from lossatlas.record.files import get_text, opened, read_array, set_text, write
 
 
 def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, origin: str, **more: np.ndarray) -> None:
@@ -17,7 +17,8 @@ def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, orig
     """
 
     def fill(f: h5py.File) -> None:
-        f.attrs["directions"], f.attrs["checkpoint"] = plane, origin
+        set_text(f, "directions", plane)
+        set_text(f, "checkpoint", origin)
         f["proj_xcoord"], f["proj_ycoord"] = coordinates[:, 0], coordinates[:, 1]
         for name, array in more.items():
             f[name] = array
@@ -46,4 +47,5 @@ def read_projection(
 def projection_plane(path: str | Path) -> dict[str, str]:
     """The hashes of the directions and of the origin of a trajectory's coordinates, as far as the file says."""
     with opened(path) as f:
-        return {name: text(f.attrs[name]) for name in ("directions", "checkpoint") if name in f.attrs}
+        found = {name: get_text(f, name) for name in ("directions", "checkpoint")}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,100 @@
+"""What holds from a command's first moment on, on every rank: no signal ends it without a word, and no way out of a rank
+leaves the others waiting.
+
+Commands that ranks run import it before anything else; it is armed where one of them is the program that runs.
+
+- A signal that a user or a batch system sends raises `Signalled`; a second one changes nothing. One that is ignored, as
+  under nohup, stays ignored.
+- `os._exit` raises `Left`, so that somebody else's code cannot end a rank without a word and with exit code 0.
+- A process that ends before it has joined the ranks takes those with it that wait for it. Afterwards MPI does that.
+"""
+
+import atexit
+import faulthandler
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from lossatlas.errors import SIGNALS, Signalled
+from lossatlas.launchers import launched
+
+HERE = Path(__file__).resolve().parent
+really_exit = os._exit
+
+
+class Left(BaseException):
+    """Somebody's code called os._exit; the message says so."""
+
+
+class State:
+    """Of this process. awaited: others wait for it to join them. ending: it is on its way out."""
+
+    awaited = False
+    ending = False
+
+
+def arm() -> None:
+    """Begin to guard this process."""
+    State.awaited = launched() > 1
+    faulthandler.enable()
+    for number in SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, raise_signalled)
+    os._exit = refused  # type: ignore[assignment]
+    os.register_at_fork(after_in_child=disarm)
+    atexit.register(take_others_along)
+
+
+def disarm() -> None:
+    """In a process that somebody forked: it is not a rank."""
+    State.awaited = False
+    os._exit = really_exit
+    for number in SIGNALS:
+        if signal.getsignal(number) is raise_signalled:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def raise_signalled(number: int, frame: FrameType | None) -> None:
+    if not State.ending:
+        State.ending = True
+        raise Signalled(number)
+
+
+def refused(code: int) -> NoReturn:
+    raise Left(f"os._exit({code}) was called")
+
+
+def deaf() -> None:
+    """From now on signals change nothing: this process is on its way out."""
+    State.ending = True
+
+
+def apart() -> None:
+    """The end of this process leaves nobody waiting: it has joined the ranks, and MPI sees to that, or it only gives help."""
+    State.awaited = False
+
+
+def take_others_along(code: int = 1) -> None:
+    """End the ranks that wait for this one, which never joined them: MPICH's launcher would let them wait for ever."""
+    if not State.awaited:
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(0.3)  # the launcher loses what it has not forwarded
+    channel = os.environ.get("PMI_FD", "")
+    if channel.isdecimal():
+        try:
+            os.write(int(channel), f"cmd=abort exitcode={code}\n".encode())
+            time.sleep(1)
+        except OSError:
+            pass
+    really_exit(code)
+
+
+program = getattr(sys.modules["__main__"], "__file__", None)
+if program and Path(program).resolve().parent == HERE:
+    arm()

@@ -1,0 +1,53 @@
+"""What the environment says of the launcher that started this process: known before MPI is joined, and without it."""
+
+import os
+
+SIZES = (
+    "PMI_SIZE",
+    "OMPI_COMM_WORLD_SIZE",
+    "PMIX_SIZE",
+    "MV2_COMM_WORLD_SIZE",
+    "PALS_SIZE",
+    "FLUX_JOB_SIZE",
+    "SLURM_STEP_NUM_TASKS",
+)
+RANKS = (
+    "PMI_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "PMIX_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "PALS_RANKID",
+    "FLUX_TASK_RANK",
+    "SLURM_PROCID",
+)
+# A variable that one family's launcher alone sets, and words in the name of a library that cannot be its.
+FOREIGN = {
+    "OMPI_COMM_WORLD_SIZE": ("Open MPI", ("MPICH", "Intel", "MVAPICH", "CRAY")),
+    "HYDI_CONTROL_FD": ("MPICH", ("Open MPI",)),
+    "MV2_COMM_WORLD_SIZE": ("MVAPICH", ("Open MPI",)),
+    "PALS_SIZE": ("Cray PALS", ("Open MPI",)),
+}
+
+
+def launched() -> int:
+    """How many ranks the launcher says it started; 1 without a launcher."""
+    sizes = [os.environ.get(name, "") for name in SIZES]
+    return max([int(size) for size in sizes if size.isdecimal() and len(size) < 10], default=1)
+
+
+def first_launched() -> bool:
+    """Whether this process is the launcher's rank 0, or there is no launcher."""
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
+
+
+def rank_launched() -> str:
+    """Which rank the launcher says this is, '0' without a launcher."""
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0")
+
+
+def other_family(library: str) -> str:
+    """The launcher's family where the MPI library of this name cannot belong to it, otherwise ''."""
+    for name, (family, words) in FOREIGN.items():
+        if name in os.environ and any(word in library for word in words):
+            return family
+    return ""

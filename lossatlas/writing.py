@@ -1,0 +1,112 @@
+"""The one way in which files come about: at once or not at all.
+
+Content goes to a temporary file in the same folder, then to the disk, then takes the place of what was there. Whatever
+happens in between, the previous file is as it was; what a killed process left behind goes with the next write.
+"""
+
+import hashlib
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+from lossatlas.errors import CannotWrite
+
+KEPT = 86_400.0  # seconds after which a temporary file of another host is nobody's any more
+
+
+def put(path: str | Path, content: bytes | Callable[[BinaryIO], object], *, new: bool = False) -> bool:
+    """Write a file atomically. Raises CannotWrite.
+
+    content: bytes, or a function that writes into an open file. new: only where there is no such file yet; whether it was
+    written is returned, and False means that somebody else was first.
+    """
+    path = Path(os.path.realpath(path))  # a symbolic link stays one
+    try:
+        before = mode_of(path)
+        sweep(path)
+        temporary = path.with_name(f"{beginning(path)}{host()}.{os.getpid()}.part")
+        try:
+            with open(temporary, "wb") as out:
+                if before is not None:
+                    os.fchmod(out.fileno(), before)
+                if callable(content):
+                    content(out)
+                else:
+                    out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+            if new:
+                try:
+                    os.link(temporary, path)
+                except FileExistsError:
+                    return False
+                except OSError:  # a file system without hard links
+                    if path.exists():
+                        return False
+                    os.replace(temporary, path)
+            else:
+                os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        flush_folder(path.parent)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+    return True
+
+
+def mode_of(path: Path) -> int | None:
+    """The permissions of a file that is there. Raises CannotWrite for what is no file, such as a device."""
+    try:
+        found = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found):
+        raise CannotWrite(f"cannot write {path}: it is no regular file")
+    return stat.S_IMODE(found)
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring the folder's list of names to the disk, where the file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def beginning(path: Path) -> str:
+    """Of the names of temporary files for this one: short enough for every file system, however long its name is."""
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
+    return f".{os.fsencode(path.name)[:60].decode(errors='ignore')}.{digest}."
+
+
+def host() -> str:
+    return socket.gethostname().replace(".", "-")[:40]
+
+
+@cache  # once for each file: a folder may be large and far away
+def sweep(path: Path) -> None:
+    """Remove what killed processes left behind of this file."""
+    start = beginning(path)
+    with suppress(OSError):
+        for name in os.listdir(path.parent):
+            if name.startswith(start) and name.endswith(".part") and left_behind(path.with_name(name)):
+                path.with_name(name).unlink(missing_ok=True)
+
+
+def left_behind(temporary: Path) -> bool:
+    """Whether the process that was writing this is gone."""
+    *_, where, number, _ = temporary.name.split(".")
+    if where == host() and number.isdecimal():
+        return not Path(f"/proc/{number}").exists() if Path("/proc/self").exists() else False
+    with suppress(OSError):
+        return time.time() - temporary.stat().st_mtime > KEPT
+    return False
