@@ -5,6 +5,7 @@ A command brings what is special about it as a `Quantity`, which travels to ever
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from lossatlas.landscape import Surface
 from lossatlas.record.continuation import CURE, resume
 from lossatlas.record.progress import Log
 from lossatlas.record.recorder import fill
+from lossatlas.writing import set_aside
 from preparation import device_of, loss_of, provenance
 from scheduler import World, computed, follow, serve
 from setting import Problem, Setting, read_setting, tell
@@ -105,7 +107,13 @@ def run(world: World, order: Callable[[], tuple[options.GridTask, Quantity]], lo
     if world.note:
         say(f"note: {world.note}")
     task, quantity = order()
-    setting, job = computed(world, partial(prepare, world, task, quantity, log))
+    with ExitStack() as held:
+        return lead(world, task, quantity, log, held)
+
+
+def lead(world: World, task: options.GridTask, quantity: Quantity, log: Log, held: ExitStack) -> int:
+    """On rank 0: see `run`. held: lets go of the lock on the output."""
+    setting, job = computed(world, partial(prepare, world, task, quantity, log, held))
     surf_file, dir_file, pending = setting.surf_file, setting.dir_file, quantity.pending(job.surface)
     if task.output.dry_run:
         tell(setting, job.surface, job.threads, world)
@@ -120,7 +128,7 @@ def run(world: World, order: Callable[[], tuple[options.GridTask, Quantity]], lo
     if task.output.verbose:
         tell(setting, job.surface, job.threads, world)
     world.share(job)
-    embed, surface = setting.directions if setting.embed else None, job.surface
+    embed, surface, lock = setting.directions if setting.embed else None, job.surface, setting.lock
     job = replace(job, problem=None)
     del setting  # from here on the operator alone holds networks and data
     log.line(f"started: {task.command}")
@@ -129,6 +137,8 @@ def run(world: World, order: Callable[[], tuple[options.GridTask, Quantity]], lo
         f"{surf_file}: {surface.grid}, {size - len(pending)} of {size} cells done; "
         f"{ranks} x {job.threads} threads on {surface.plan['device']}{quantity.way(surface)}"
     )
+    if task.output.force and (old := set_aside(surf_file)):
+        say(f"note: the file that was there is now {old}")
     surface = fill(
         partial(serve, world),
         surf_file,
@@ -139,6 +149,7 @@ def run(world: World, order: Callable[[], tuple[options.GridTask, Quantity]], lo
         pending=pending,
         cells_per_block=quantity.cells_per_block(surface, len(pending), world.size),
         expected=surface.about.get("seconds_per_cell", math.inf) / world.size,
+        lock=lock,
     )
     log.line("complete")
     quantity.report(surface)
@@ -151,7 +162,7 @@ def run(world: World, order: Callable[[], tuple[options.GridTask, Quantity]], lo
     return 0
 
 
-def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log) -> tuple[Setting, Job]:
+def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log, held: ExitStack) -> tuple[Setting, Job]:
     """On rank 0: read everything once and say what is to be computed. Writes nothing."""
     import torch
 
@@ -159,7 +170,7 @@ def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log) 
     task.grid  # noqa: B018  what is no grid is better said at once
     threads = task.run.threads or world.cores
     torch.set_num_threads(threads)
-    setting = read_setting(task, quantity.file_name, log)
+    setting = read_setting(task, quantity.file_name, log, held)
     about = provenance(world, task.command, threads, task.directions.seed)
     about["sketches"] = {f"{split}_data": data.sketch for split, data in setting.brought.data.items()}
     surface = quantity.begun(setting, task, about)

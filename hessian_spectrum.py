@@ -16,6 +16,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,10 @@ from factories import Factory
 from lossatlas.errors import BadInput, BadUsage, Stop, say
 from lossatlas.record import Findings, write_findings
 from lossatlas.record.continuation import resume_findings
+from lossatlas.record.lock import Lock, holder
 from lossatlas.record.progress import Log
 from lossatlas.record.recorder import reporting, signals
-from lossatlas.writing import put
+from lossatlas.writing import put, set_aside
 from preparation import Trained, bring, device_of, loss_of, place, provenance, recorded
 from scheduler import World, answer, lead
 
@@ -219,7 +221,13 @@ def run(world: World, order: Callable[[], Task], log: Log) -> int:
     if world.note:
         say(f"note: {world.note}")
     task = order()
-    path, job, findings = prepare(world, task, log)
+    with ExitStack() as held:
+        return led(world, task, log, held)
+
+
+def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
+    """On rank 0: see `run`. held: lets go of the lock on the output."""
+    path, job, findings, lock = prepare(world, task, log, held)
     if not task.force:
         findings = resume_findings(path, findings, task.wanted["seed"])
     if task.dry_run:
@@ -238,17 +246,23 @@ def run(world: World, order: Callable[[], Task], log: Log) -> int:
         f"{ranks} x {job.run.threads} threads on {job.run.device}"
     )
     log.line(f"started: {task.command}")
+    if task.force and (old := set_aside(path)):
+        say(f"note: the file that was there is now {old}")
     write_findings(path, findings)  # a place that cannot be written is better noticed now than after an hour
-    findings = computed(task, spread, findings, path)
+    findings = computed(task, spread, findings, path, lock)
     world.share(None)
     log.line("complete")
     finish(findings, path, task)
     return 0
 
 
-def computed(task: Task, spread: "Spread", findings: Findings, path: Path) -> Findings:
+def computed(task: Task, spread: "Spread", findings: Findings, path: Path, lock: Lock) -> Findings:
     """The complete spectrum; each part is saved when it is finished. A signal ends it between two products."""
     from lossatlas.computing.spectra import Wanted, compute
+
+    def save(found: Findings) -> None:
+        lock.check()
+        write_findings(path, found)
 
     with signals() as caught:
         return compute(
@@ -256,16 +270,18 @@ def computed(task: Task, spread: "Spread", findings: Findings, path: Path) -> Fi
             Wanted(**task.wanted),
             findings,
             probes=spread.probes(),
-            save=lambda found: write_findings(path, found),
+            save=save,
             during=lambda part: reporting(part, caught),
             known=lambda part: say(f"{part}: in the file already"),
         )
 
 
-def prepare(world: World, task: Task, log: Log) -> tuple[Path, Job, Findings]:
-    """On rank 0: read everything once. Writes nothing."""
+def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, Job, Findings, Lock]:
+    """On rank 0: read everything once. Writes nothing but the lock."""
+    from lossatlas.computing.spectra import Wanted
     from lossatlas.hessian import usual_batch_size
 
+    Wanted(**task.wanted)
     device_of(task.run.cuda)
     model, file = task.model, task.model_file
     path = place(task.spectrum_file, Path(f"{options.base_name(model, file)}_spectrum.h5"), None)
@@ -273,6 +289,13 @@ def prepare(world: World, task: Task, log: Log) -> tuple[Path, Job, Findings]:
         raise BadInput(f"no folder {path.parent} for the spectrum file: make it first")
     if not task.dry_run:
         log.beside(path)
+    lock = Lock(path)
+    if not task.dry_run:
+        held.enter_context(lock)
+        if lock.before:
+            log.line(lock.before)
+    elif somebody := holder(path):
+        say(f"note: {path} is being written by {somebody}")
     brought = bring(options.Networks(model, file, None, None), "weights", task.data, task.loss)
     samples = brought.first
     if samples.parts < world.size:
@@ -304,7 +327,7 @@ def prepare(world: World, task: Task, log: Log) -> tuple[Path, Job, Findings]:
     }
     plan = {"device": run.device, "batch_size": size, "ranks": world.size}
     about = {**provenance(world, task.command, threads, wanted["seed"]), "sketches": {"data": samples.sketch}}
-    return path, job, Findings({}, request, plan, about)
+    return path, job, Findings({}, request, plan, about), lock
 
 
 def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":

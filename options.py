@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from factories import Factory, is_factory
 from lossatlas.errors import BadUsage, CannotWrite, as_line, code_of, exit_code, mute, say
 from lossatlas.landscape import Grid
+from lossatlas.landscape.grid import shown
 from lossatlas.launchers import first_launched, rank_launched
 from scheduler import World, connect, hand_over
 
@@ -29,6 +30,7 @@ NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 LOSS_NAMES = ("crossentropy", "mse")
 Model = str | Factory  # in the zoo, or of a user
 SEED = 123  # of the random directions, as in the original release
+MOST_DIGITS, MOST_THREADS = 15, 1024  # of a whole number; of a rank
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
 
 
@@ -58,15 +60,26 @@ def once(code: int) -> None:
         raise SystemExit(code)
 
 
+def is_whole(text: str) -> bool:
+    """Whether it is a whole number of 0 or more that an array can be as large as."""
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+
+
 def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no positive whole number")
+    if not is_whole(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is no positive whole number")
     return int(text)
 
 
 def natural(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of 0 or more")
+    if not is_whole(text):
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is no whole number of 0 or more")
+    return int(text)
+
+
+def threads(text: str) -> int:
+    if natural(text) > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} threads are more than {MOST_THREADS}")
     return int(text)
 
 
@@ -156,7 +169,7 @@ class Axis:
     def parse(cls, option: str, text: str, norm: str, ignore: str) -> "Axis":
         """From 'random', 'gradient', 'eigenvector[:K]' or 'FILE.h5[:K]'. Raises BadUsage."""
         name, colon, last = text.rpartition(":")
-        name, number = (name, last) if colon and last.isdigit() else (text, "1")
+        name, number = (name, last) if colon and is_whole(last) else (text, "1")
         if int(number) < 1 or (name in ("random", "gradient") and name != text):
             raise BadUsage(f"{option} {text}: eigenvectors and vectors of files are numbered from 1, others not at all")
         if name in ("random", "gradient", "eigenvector"):
@@ -555,7 +568,7 @@ def add_ranks(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     g.add_argument(
         "--ngpu", type=positive, default=1, help="accepted; a rank uses one device, start more ranks instead"
     )
-    g.add_argument("--threads", type=natural, default=0, help="CPU threads of each rank (default: its share of cores)")
+    g.add_argument("--threads", type=threads, default=0, help="CPU threads of each rank (default: its share of cores)")
     return g
 
 
@@ -631,7 +644,11 @@ def add_products(g: argparse._ArgumentGroup) -> None:
 def add_output(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--surf_file", help="surface file to write, or to continue")
     g.add_argument("--self_contained", action="store_true", help="copy the directions into the finished surface file")
-    g.add_argument("--force", action="store_true", help="start over even if the surface file exists")
+    g.add_argument(
+        "--force",
+        action="store_true",
+        help="start over even if the surface file exists, which is kept under another name",
+    )
     g.add_argument("--verbose", action="store_true", help="print the resolved configuration")
     g.add_argument("--dry_run", action="store_true", help="print the resolved configuration and stop")
 

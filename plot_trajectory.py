@@ -21,6 +21,7 @@ import numpy as np
 import options
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.record import Directions, read_directions, write_directions, write_projection
+from lossatlas.writing import set_aside
 
 if TYPE_CHECKING:
     from torch import nn
@@ -139,6 +140,8 @@ def run(args: argparse.Namespace) -> None:
                 f"{dir_file} holds other directions ({read_directions(dir_file).about.get('of', 'unknown')}), "
                 "on which surfaces may rest: use them with --dir_file, or replace them with --force"
             )
+        if args.force and dir_file.exists() and read_directions(dir_file).sha256 != directions.sha256:
+            say(f"note: the directions that were there are now in {set_aside(dir_file)}")
         write_directions(dir_file, directions)
     assert directions.y is not None
     plane = [as_point(axis, net, args.dir_type, f"a direction in {dir_file}") for axis in (directions.x, directions.y)]

@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import BUG, BadUsage, Stop, as_line, code_of, exit_code, say
+from lossatlas.errors import BUG, BadUsage, Signalled, Stop, as_line, code_of, exit_code, say
 from lossatlas.launchers import launched, other_family
 
 BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4
@@ -373,7 +373,7 @@ def hand_over(world: World, error: BaseException) -> None:
 
     If it cannot, the sender does.
     """
-    line, code = as_line(error), code_of(error)
+    line, code = str(error) if isinstance(error, Signalled) else as_line(error), code_of(error)
     if code == BUG:
         traceback.print_exception(error)
     world.comm.send((line, code), dest=0, tag=ERROR)

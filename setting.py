@@ -6,6 +6,7 @@ net, plane, data = problem.unpack()             # on every rank
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from lossatlas.landscape import Surface
 from lossatlas.record import Directions, read_surface, write_directions
 from lossatlas.record.continuation import NOT_COMPUTED
 from lossatlas.record.directions import embeds_directions
+from lossatlas.record.lock import Lock, holder
 from lossatlas.record.progress import Log
 from net_plotter import Curvature, find_directions, moved_by, moved_lines
 from preparation import Brought, Trained, bring, check_factories, device_of, place, recorded
@@ -35,7 +37,8 @@ class Setting:
     """What rank 0 has read.
 
     used: the directions without those that the grid does not need. new: they are not in their file yet. record: what
-    tells this from other work. curvature: where the second derivatives along the axes are wanted.
+    tells this from other work. curvature: where the second derivatives along the axes are wanted. lock: on the surface file,
+    None in a dry run. first: there was no direction file.
     """
 
     surf_file: Path
@@ -47,15 +50,22 @@ class Setting:
     brought: Brought
     record: dict[str, Any]
     curvature: Curvature | None
+    lock: Lock | None
+    first: bool
 
     def write_directions(self) -> None:
         if self.new:
-            write_directions(self.dir_file, self.directions)
+            write_directions(self.dir_file, self.directions, new=self.first)
             say(f"new directions are in {self.dir_file}")
 
 
-def read_setting(task: options.GridTask, name_of: Callable[[Path, options.GridTask], Path], log: Log) -> Setting:
-    """Read everything once and find the directions. name_of: the surface file's name when none is given."""
+def read_setting(
+    task: options.GridTask, name_of: Callable[[Path, options.GridTask], Path], log: Log, held: ExitStack
+) -> Setting:
+    """Read everything once and find the directions.
+
+    name_of: the surface file's name when none is given. held: lets go of the lock on it in the end.
+    """
     from lossatlas.space import as_point
     from lossatlas.space.directions import note_skewed
 
@@ -68,6 +78,12 @@ def read_setting(task: options.GridTask, name_of: Callable[[Path, options.GridTa
     for what, path in (("surface", surf_file), ("direction", dir_file)):
         if not path.resolve().parent.is_dir():
             raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
+    lock = None if output.dry_run else held.enter_context(Lock(surf_file))
+    if output.dry_run and (somebody := holder(surf_file)):
+        say(f"note: {surf_file} is being written by {somebody}")
+    if lock is not None and lock.before:
+        log.line(lock.before)
+    first = not dir_file.exists()
     brought = bring(nets, choice.dir_type, chosen, task.loss)
     curvature = Curvature(brought, choice.selection, device_of(task.run.cuda))
     found = find_directions(dir_file, brought, nets, choice, curvature, planned=output.dry_run)
@@ -89,7 +105,7 @@ def read_setting(task: options.GridTask, name_of: Callable[[Path, options.GridTa
     }
     embed = output.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
     wanted = curvature if choice.curvature and not output.dry_run else None
-    return Setting(surf_file, dir_file, directions, used, new, embed, brought, record, wanted)
+    return Setting(surf_file, dir_file, directions, used, new, embed, brought, record, wanted, lock, first)
 
 
 @dataclass(frozen=True)

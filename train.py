@@ -19,6 +19,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import options
 from factories import Factory, is_factory
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.record.lock import Lock
 from lossatlas.writing import put
 
 if TYPE_CHECKING:
@@ -188,6 +190,12 @@ def said(accuracy: float | None) -> str:
 
 
 def run(args: argparse.Namespace, command: Sequence[str]) -> None:
+    with ExitStack() as held:
+        trained(args, command, held)
+
+
+def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -> None:
+    """held: lets go of the locks on the outputs."""
     import torch
 
     from lossatlas.data import FixedBatches
@@ -197,6 +205,8 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     from training import Recipe, initialize, measure, train
 
     check(args, torch.cuda.is_available())
+    if args.out:
+        held.enter_context(Lock(args.out))
     if args.threads:
         torch.set_num_threads(args.threads)
     model, loss_name = options.model_choice(args), options.loss_choice(args)
@@ -240,7 +250,10 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     )
     if recipe.warmup > steps // 2:
         say(f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see --warmup")
-    state = Run(args, net, test, recipe, loss, prepare_folder(args), origin)
+    folder = prepare_folder(args)
+    if folder is not None:
+        held.enter_context(Lock(folder / "checkpoints"))
+    state = Run(args, net, test, recipe, loss, folder, origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)
     train(
         net,

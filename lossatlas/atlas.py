@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -46,12 +46,14 @@ from lossatlas.hessian import Activations, Hessian
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.record import Directions, Findings, read_surface, write_findings
 from lossatlas.record.continuation import resume, resume_findings
+from lossatlas.record.lock import Lock
 from lossatlas.record.progress import make_progress
 from lossatlas.record.recorder import fill, reporting, signals
 from lossatlas.results import Curvature, Landscape, Trajectory
 from lossatlas.space import Selection
 from lossatlas.space.directions import patterns_of
 
+T = TypeVar("T")
 CURE = "give another file"
 WORDS: dict[str, Sequence[str]] = {
     "norm": ("", "filter", "layer", "weight", "dfilter", "dlayer", "unit"),
@@ -137,19 +139,23 @@ def surface(
 
     fresh, scene, kept = agreed(ranks, begin)
     agree_on(ranks, fresh.request)
-    known = first_alone(ranks, lambda: continued(file, fresh))
-    pending = known.pending(limit)
-    if not len(pending):
-        return Landscape.of(known, kept)
-    known, evaluator = agreed(
-        ranks, lambda: losses.ready(scene, known, limit, len(pending)) if leads(ranks) else (known, None)
-    )
-    known = from_first(ranks, known)
-    evaluator = agreed(ranks, lambda: evaluator or losses.evaluator_of(scene, known.plan, limit))
-    pending = known.pending(limit)
-    block = losses.cells_per_block(known, len(pending), size_of(ranks))
-    work = losses.work_of(known, evaluator)
-    return computed(known, kept, lambda: work, pending, block, file, ranks, progress)
+
+    def finish(lock: Lock | None) -> Landscape:
+        known = first_alone(ranks, lambda: continued(file, fresh))
+        pending = known.pending(limit)
+        if not len(pending):
+            return Landscape.of(known, kept)
+        known, evaluator = agreed(
+            ranks, lambda: losses.ready(scene, known, limit, len(pending)) if leads(ranks) else (known, None)
+        )
+        known = from_first(ranks, known)
+        evaluator = agreed(ranks, lambda: evaluator or losses.evaluator_of(scene, known.plan, limit))
+        pending = known.pending(limit)
+        block = losses.cells_per_block(known, len(pending), size_of(ranks))
+        work = losses.work_of(known, evaluator)
+        return computed(known, kept, lambda: work, pending, block, file, ranks, progress, lock)
+
+    return alone(file, ranks, finish)
 
 
 def eigenvalues(
@@ -221,15 +227,19 @@ def eigenvalues(
 
     fresh, scene, kept = agreed(ranks, begin)
     agree_on(ranks, fresh.request)
-    known = first_alone(ranks, lambda: continued(file, fresh))
-    pending = known.pending()
-    if not len(pending):
-        return Landscape.of(known, kept)
-    known, operator = agreed(ranks, lambda: maps.ready(scene, known) if leads(ranks) else (known, None))
-    known = from_first(ranks, known)
-    operator = agreed(ranks, lambda: operator or maps.operator_of(scene, known))
-    work = maps.work_of(known, operator)
-    return computed(known, kept, lambda: work, pending, 1, file, ranks, progress)
+
+    def finish(lock: Lock | None) -> Landscape:
+        known = first_alone(ranks, lambda: continued(file, fresh))
+        pending = known.pending()
+        if not len(pending):
+            return Landscape.of(known, kept)
+        known, operator = agreed(ranks, lambda: maps.ready(scene, known) if leads(ranks) else (known, None))
+        known = from_first(ranks, known)
+        operator = agreed(ranks, lambda: operator or maps.operator_of(scene, known))
+        work = maps.work_of(known, operator)
+        return computed(known, kept, lambda: work, pending, 1, file, ranks, progress, lock)
+
+    return alone(file, ranks, finish)
 
 
 def spectrum(
@@ -299,75 +309,83 @@ def spectrum(
 
     fresh, samples, loss_function = agreed(ranks, begin)
     agree_on(ranks, fresh.request)
-    known = first_alone(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed, CURE))
-    patterns = None if activations is None else patterns_of(activations)
-    model = still(net) if precision == "float32" else copied(net).double().eval()
-    common: dict[str, Any] = {"device": device, "reduce": total(ranks)}
-    wanted = spectra.Wanted(
-        top=top,
-        bottom=bottom,
-        tolerance=tolerance,
-        most=most,
-        trace_error=trace_error,
-        trace_most=trace_most,
-        probes=probes,
-        steps=steps,
-        z=z,
-        layers=layers,
-        activations=patterns,
-        at=at,
-        activation_error=activation_error,
-        activation_most=activation_most,
-        seed=seed,
-    )
 
-    def run(save: Callable[[Findings], None], caught: list[int]) -> Findings:
-        hessian = Hessian(
-            model,
-            samples,
-            loss_function,
-            parameters=only,
-            without=without,
-            matrices_only=matrices_only,
-            compiled=compiled,
-            batch_size=batch_size or None,
-            **common,
+    def finish(lock: Lock | None) -> Curvature:
+        known = first_alone(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed, CURE))
+        patterns = None if activations is None else patterns_of(activations)
+        model = still(net) if precision == "float32" else copied(net).double().eval()
+        common: dict[str, Any] = {"device": device, "reduce": total(ranks)}
+        wanted = spectra.Wanted(
+            top=top,
+            bottom=bottom,
+            tolerance=tolerance,
+            most=most,
+            trace_error=trace_error,
+            trace_most=trace_most,
+            probes=probes,
+            steps=steps,
+            z=z,
+            layers=layers,
+            activations=patterns,
+            at=at,
+            activation_error=activation_error,
+            activation_most=activation_most,
+            seed=seed,
         )
-        plan = {"device": device.type, "batch_size": hessian.batch_size, "ranks": size_of(ranks)}
-        sampler = None
-        if patterns is not None:
-            own = Activations(
-                model, samples, loss_function, patterns=patterns, at=at, batch_size=hessian.batch_size, **common
+
+        def run(save: Callable[[Findings], None], caught: list[int]) -> Findings:
+            hessian = Hessian(
+                model,
+                samples,
+                loss_function,
+                parameters=only,
+                without=without,
+                matrices_only=matrices_only,
+                compiled=compiled,
+                batch_size=batch_size or None,
+                **common,
             )
-            sampler = spectra.Probes(lambda number: own(number * size_of(ranks) + rank_of(ranks)), lambda: own.layers)
-        return spectra.compute(
-            hessian,
-            wanted,
-            replace(known, plan=plan),
-            probes=sampler,
-            save=save,
-            during=lambda part: reporting(part, caught, shown=progress and leads(ranks)),
-        )
+            plan = {"device": device.type, "batch_size": hessian.batch_size, "ranks": size_of(ranks)}
+            sampler = None
+            if patterns is not None:
+                own = Activations(
+                    model, samples, loss_function, patterns=patterns, at=at, batch_size=hessian.batch_size, **common
+                )
+                sampler = spectra.Probes(
+                    lambda number: own(number * size_of(ranks) + rank_of(ranks)), lambda: own.layers
+                )
+            return spectra.compute(
+                hessian,
+                wanted,
+                replace(known, plan=plan),
+                probes=sampler,
+                save=save,
+                during=lambda part: reporting(part, caught, shown=progress and leads(ranks)),
+            )
 
-    there = [known]
+        there = [known]
 
-    def save(found: Findings) -> None:
-        there[0] = found
-        if file is not None and leads(ranks):
-            write_findings(file, found)
+        def save(found: Findings) -> None:
+            there[0] = found
+            if file is not None and leads(ranks):
+                if lock is not None:
+                    lock.check()
+                write_findings(file, found)
 
-    try:
-        with signals() as caught:
-            run(save, caught)
-    except (KeyboardInterrupt, Incomplete):
-        if size_of(ranks) > 1:
-            end_all(ranks, Incomplete("interrupted"))
-        note("stopped: the parts of the spectrum that were finished are there")
-    except BaseException as error:
-        if size_of(ranks) > 1:  # the others wait for this one's share of the next sum
-            end_all(ranks, error)
-        raise
-    return Curvature(there[0])
+        try:
+            with signals() as caught:
+                run(save, caught)
+        except (KeyboardInterrupt, Incomplete):
+            if size_of(ranks) > 1:
+                end_all(ranks, Incomplete("interrupted"))
+            note("stopped: the parts of the spectrum that were finished are there")
+        except BaseException as error:
+            if size_of(ranks) > 1:  # the others wait for this one's share of the next sum
+                end_all(ranks, error)
+            raise
+        return Curvature(there[0])
+
+    return alone(file, ranks, finish)
 
 
 def total(ranks: Any) -> Callable[[Tensor], Tensor] | None:
@@ -480,6 +498,17 @@ def continued(file: str | Path | None, fresh: Surface) -> Surface:
     return fresh if file is None else resume(placed(file), fresh, Path(file), CURE)
 
 
+def alone(file: str | Path | None, ranks: Any, finish: Callable[[Lock | None], T]) -> T:
+    """What `finish` gives while no other run writes this file. Raises CannotWrite where one does."""
+    lock = Lock(placed(file)) if file is not None and leads(ranks) else None
+    agreed(ranks, lock.take if lock is not None else lambda: None)
+    try:
+        return finish(lock)
+    finally:
+        if lock is not None:
+            lock.release()
+
+
 def computed(
     known: Surface,
     kept: Directions,
@@ -489,6 +518,7 @@ def computed(
     file: str | Path | None,
     ranks: Any,
     progress: bool,
+    lock: Lock | None,
 ) -> Landscape:
     """Compute the pending cells with the ranks there are."""
     blocks = [pending[k : k + block].tolist() for k in range(0, len(pending), block)]
@@ -508,6 +538,7 @@ def computed(
             pending=pending,
             cells_per_block=block,
             progress=shown,
+            lock=lock,
         )
     except Incomplete as error:
         if size_of(ranks) > 1:

@@ -132,6 +132,8 @@ def code_of(error: BaseException) -> int:
         return INCOMPLETE
     if isinstance(error, OSError) and error.errno in UNWRITABLE | UNREADABLE:
         return OUTPUT if error.errno in UNWRITABLE else INPUT
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's
+        return INPUT
     return BUG
 
 
@@ -144,7 +146,9 @@ def as_line(error: BaseException) -> str:
     elif isinstance(error, KeyboardInterrupt):
         text = "interrupted"
     elif isinstance(error, OSError) and code_of(error) != BUG:
-        text = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else str(error.strerror)
+    elif code_of(error) == INPUT:
+        text = str(error)
     elif isinstance(error, SystemExit):
         text = f"sys.exit({'' if error.code is None else repr(error.code)}) was called before the work was done"
     else:

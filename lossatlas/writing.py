@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from lossatlas.errors import CannotWrite
 
+LONGEST, ENDING = 255, 5  # bytes of a file's name, and of those of its ending
 KEPT = 86_400.0  # seconds after which a temporary file of another host is nobody's any more
 
 
@@ -61,6 +62,21 @@ def put(path: str | Path, content: bytes | Callable[[BinaryIO], object], *, new:
     return True
 
 
+def set_aside(path: str | Path) -> Path | None:
+    """Give a file that is there another name beside it, and return that. Raises CannotWrite."""
+    path = Path(os.path.realpath(path))
+    if not path.exists():
+        return None
+    number = 1
+    while (aside := Path(fitting(f"{path.with_suffix('')}.old{number}") + path.suffix)).exists():
+        number += 1
+    try:
+        os.rename(path, aside)
+    except OSError as error:
+        raise CannotWrite(f"cannot rename {path}: {error.strerror}") from error
+    return aside
+
+
 def mode_of(path: Path) -> int | None:
     """The permissions of a file that is there. Raises CannotWrite for what is no file, such as a device."""
     try:
@@ -86,6 +102,16 @@ def beginning(path: Path) -> str:
     """Of the names of temporary files for this one: short enough for every file system, however long its name is."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
     return f".{os.fsencode(path.name)[:60].decode(errors='ignore')}.{digest}."
+
+
+def fitting(base: str) -> str:
+    """The same path, or one whose name ends in a hash, so that with an ending it is short enough for a file."""
+    folder, name = os.path.split(base)
+    content = os.fsencode(name)
+    if len(content) <= LONGEST - ENDING:
+        return base
+    kept = content[: LONGEST - ENDING - 13].decode(errors="ignore")
+    return os.path.join(folder, f"{kept}_{hashlib.sha256(content).hexdigest()[:12]}")
 
 
 def host() -> str:

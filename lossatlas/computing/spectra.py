@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas.errors import BadUsage
 from lossatlas.hessian.activations import Layer, traces
 from lossatlas.hessian.density import Spectrum, density
 from lossatlas.hessian.effective_dimension import effective_dimension
@@ -68,6 +69,13 @@ class Wanted:
     activation_error: float = 0.1
     activation_most: int = 30
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.top + self.bottom > self.most:
+            raise BadUsage(
+                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.most} products can give: "
+                "raise the limit --most"
+            )
 
 
 def compute(

@@ -12,7 +12,7 @@ import numpy as np
 
 from lossatlas.errors import BadUsage, say
 from lossatlas.landscape.surface import Surface, unresolved
-from lossatlas.writing import put
+from lossatlas.writing import fitting, put
 
 TITLES = {
     "train_loss": "training loss",
@@ -82,7 +82,8 @@ def style(show: bool = False) -> Iterator[Any]:
 
 
 def save(fig: Any, base: str) -> list[Path]:
-    """Write <base>.pdf and <base>.png and say so. Raises CannotWrite."""
+    """Write <base>.pdf and <base>.png and say so; a name that is too long for a file is shortened. Raises CannotWrite."""
+    base = fitting(base)
     paths = [Path(base + ".pdf"), Path(base + ".png")]
     for path in paths:
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}

@@ -7,6 +7,10 @@ import numpy as np
 
 from lossatlas.errors import BadUsage
 
+MOST_POINTS, MOST_CELLS = 1_000_000, 10_000_000
+LARGEST, CLOSEST = 1e30, 1e-30  # coordinates, and distances of neighbours, in what float32 can multiply
+SPACING = 1e-12  # distance of neighbours against the coordinates, far above the rounding of float64
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -18,7 +22,10 @@ class Grid:
     @classmethod
     def parse(cls, x: str, y: str | None = None) -> "Grid":
         """From 'min:max:num' for each axis. Raises BadUsage."""
-        return cls(parse_range("--x", x), None if y is None else parse_range("--y", y))
+        axes = [read_range("--x", x)] if y is None else [read_range("--x", x), read_range("--y", y)]
+        if (cells := math.prod(number for _, _, number in axes)) > MOST_CELLS:
+            raise BadUsage(f"--x={x} --y={y}: {cells:.3g} cells are more than ten million")
+        return cls(*(np.linspace(*axis) for axis in axes))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,18 +67,33 @@ def same_coordinates(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def parse_range(option: str, text: str) -> np.ndarray:
+    """The coordinates of one axis. Raises BadUsage."""
+    return np.linspace(*read_range(option, text))
+
+
+def read_range(option: str, text: str) -> tuple[float, float, int]:
+    """Lowest and highest coordinate, and how many there are. Raises BadUsage."""
     parts = text.split(":")
     try:
-        low, high, number = float(parts[0]), float(parts[1]), int(float(parts[2]))
-        if len(parts) != 3 or number != float(parts[2]) or not math.isfinite(low + high):
+        low, high, points = float(parts[0]), float(parts[1]), float(parts[2])
+        if len(parts) != 3 or points != int(points) or not math.isfinite(low + high):
             raise ValueError
     except (ValueError, IndexError, OverflowError):
-        raise BadUsage(f"{option}={text}: give min:max:num, as in {option}=-1:1:51") from None
-    if number < 1 or (number == 1) != (low == high) or low > high:
-        raise BadUsage(f"{option}={text}: needs min < max and at least 2 points (or min = max and 1 point)")
-    if number > 1_000_000:
-        raise BadUsage(f"{option}={text}: {number} points on an axis are more than a million")
-    return np.linspace(low, high, number)
+        raise BadUsage(f"{option}={shown(text)}: give min:max:num, as in {option}=-1:1:51") from None
+    if points < 1 or (points == 1) != (low == high) or low > high:
+        raise BadUsage(f"{option}={shown(text)}: needs min < max and at least 2 points (or min = max and 1 point)")
+    if points > MOST_POINTS:
+        raise BadUsage(f"{option}={shown(text)}: {points:.3g} points on an axis are more than a million")
+    if max(-low, high) > LARGEST:
+        raise BadUsage(f"{option}={shown(text)}: coordinates beyond {LARGEST:g} are too large for float32")
+    if points > 1 and (high - low) / (points - 1) < max(CLOSEST, SPACING * max(-low, high)):
+        raise BadUsage(f"{option}={shown(text)}: the points are too close to be told apart")
+    return low, high, int(points)
+
+
+def shown(text: str) -> str:
+    """What a user gave, in a message."""
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def refinement(n: int) -> np.ndarray:

@@ -42,9 +42,14 @@ class Directions:
         return digest.hexdigest()
 
 
-def write_directions(path: str | Path, directions: Directions) -> None:
-    """Write a direction file atomically. Raises CannotWrite."""
-    write(path, lambda f: fill_directions(f, directions))
+def write_directions(path: str | Path, directions: Directions, *, new: bool = False) -> None:
+    """Write a direction file atomically. Raises CannotWrite.
+
+    new: there was none; raises BadInput where another run has written other directions there in the meantime.
+    """
+    written = write(path, lambda f: fill_directions(f, directions), new=new)
+    if not written and read_directions(path).sha256 != directions.sha256:
+        raise BadInput(f"another run has just written other directions to {path}: give another --dir_file")
 
 
 def fill_directions(group: h5py.Group, directions: Directions) -> None:

@@ -36,10 +36,10 @@ DAMAGE = (
 )
 
 
-def write(path: str | Path, fill: Callable[[h5py.File], object]) -> None:
+def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = False) -> bool:
     """Write an HDF5 file atomically, with a checksum over all of it behind its end, where HDF5 does not look.
 
-    It is built in memory because libhdf5 crashes on a full disk. Raises CannotWrite.
+    It is built in memory because libhdf5 crashes on a full disk. new: see `lossatlas.writing.put`. Raises CannotWrite.
     """
     with h5py.File("in memory", "w", driver="core", backing_store=False, track_order=True) as f:
         fill(f)
@@ -51,7 +51,7 @@ def write(path: str | Path, fill: Callable[[h5py.File], object]) -> None:
         out.write(image)
         out.write(MARK + digest.hexdigest().encode() + b"\n")
 
-    put(path, content)
+    return put(path, content, new=new)
 
 
 @contextmanager

@@ -17,6 +17,14 @@ SLOW = 3.0  # times as long as expected is worth a note, after
 SLOW_SECONDS = 10.0
 
 
+def is_terminal(stream: Any) -> bool:
+    """Whether people look on; a stream may also be closed."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
 class Progress:
     """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere."""
 
@@ -24,7 +32,7 @@ class Progress:
         self.total, self.before, self.expected = total, done, expected
         self.started = time.monotonic()
         self.last, self.shown = self.started, done
-        self.terminal = sys.stdout.isatty()
+        self.terminal = is_terminal(sys.stdout)
 
     def show(self, done: int, last: bool = False) -> None:
         now = time.monotonic()
@@ -81,7 +89,7 @@ def make_progress(total: int, done: int, quiet: bool = False) -> Progress:
     """A bar where people look on, otherwise a line every few seconds."""
     if quiet:
         return Quiet(total, done)
-    return Bar(total, done) if sys.stderr.isatty() or "ipykernel" in sys.modules else Progress(total, done)
+    return Bar(total, done) if is_terminal(sys.stderr) or "ipykernel" in sys.modules else Progress(total, done)
 
 
 class Line:
@@ -89,7 +97,7 @@ class Line:
 
     def __init__(self) -> None:
         self.started = self.last = time.monotonic()
-        self.terminal = sys.stdout.isatty()
+        self.terminal = is_terminal(sys.stdout)
 
     def show(self, text: str) -> None:
         now = time.monotonic()
@@ -127,5 +135,5 @@ class Log:
 
     def line(self, text: str) -> None:
         if self.path is not None and self.path.parent.is_dir() and os.access(self.path.parent, os.W_OK):
-            with suppress(OSError), open(self.path, "a") as log:
+            with suppress(OSError), open(self.path, "a", errors="backslashreplace") as log:
                 log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import SIGNALS, CannotWrite, Incomplete, note
+from lossatlas.errors import INCOMPLETE, SIGNALS, CannotWrite, Incomplete, code_of, note
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.directions import Directions, embeds_directions
+from lossatlas.record.lock import Lock
 from lossatlas.record.progress import Line, Progress
 from lossatlas.record.surfaces import write_surface
 
@@ -67,6 +68,7 @@ def fill(
     cells_per_block: int = 1,
     expected: float = math.inf,
     progress: Progress | None = None,
+    lock: Lock | None = None,
 ) -> Surface:
     """Compute the pending cells, with snapshots where there is a file; returns the complete surface.
 
@@ -74,7 +76,7 @@ def fill(
     None; after the last result it takes leave of them.
     `make_work()` gives a function from a list of cells to (rows for `Surface.with_cells`, what is to be recorded about
     them or ''). Whatever goes wrong, the cells that arrived are saved before the error goes on. expected: seconds that a
-    cell should take; that they take much longer is said once.
+    cell should take; that they take much longer is said once. lock: checked before every snapshot.
     """
     blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
     if not blocks and path is not None and path.exists() and (embed is None or embeds_directions(path)):
@@ -83,7 +85,7 @@ def fill(
         return surface  # a complete file stays as it is
     before = surface.grid.size - len(pending)
     progress = progress or Progress(surface.grid.size, before, expected)
-    file = Snapshots(path, surface, dir_file, embed)
+    file = Snapshots(path, surface, dir_file, embed, lock)
     with signals() as caught:
         try:
             for item in serve(blocks, make_work):
@@ -97,9 +99,9 @@ def fill(
             raise
         except BaseException as error:
             file.save()
-            if isinstance(error, Incomplete):
+            if code_of(error) == INCOMPLETE:
                 stopped = Incomplete(
-                    f"{error}: {before + file.count} of {surface.grid.size} cells are saved in {path}; "
+                    f"{str(error) or 'interrupted'}: {before + file.count} of {surface.grid.size} cells are saved in {path}; "
                     "run the same command again to continue"
                 )
                 stopped.partial = file.surface
@@ -113,7 +115,15 @@ def fill(
 class Snapshots:
     """The surface file on disk, and the cells and notes that are not in it yet."""
 
-    def __init__(self, path: Path | None, surface: Surface, dir_file: Path | None, embed: Directions | None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        surface: Surface,
+        dir_file: Path | None,
+        embed: Directions | None,
+        lock: Lock | None,
+    ) -> None:
+        self.lock = lock
         self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
         self.cells: list[int] = []
         self.rows: list[np.ndarray] = []
@@ -149,6 +159,8 @@ class Snapshots:
             self.surface = replace(self.surface, about={**self.surface.about, **about})
         started = time.monotonic()
         if self.path is not None:
+            if self.lock is not None:
+                self.lock.check()
             write_surface(self.path, self.surface, self.dir_file, self.embed)
         self.saved = time.monotonic()
         self.took = self.saved - started
