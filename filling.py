@@ -19,13 +19,11 @@ from lossatlas.errors import Stop, say
 from lossatlas.landscape import Surface
 from lossatlas.record.continuation import CURE, resume
 from lossatlas.record.progress import Log
-from lossatlas.record.recorder import fill
+from lossatlas.record.recorder import Timed, Work, fill, timed
 from lossatlas.writing import set_aside
 from preparation import device_of, loss_of, provenance
 from scheduler import World, computed, follow, serve
 from setting import Problem, Setting, read_setting, tell
-
-Work = Callable[[list[int]], tuple[np.ndarray, str]]
 
 
 class Quantity(Protocol):
@@ -87,12 +85,14 @@ class Job:
         return Scene(net, plane, data, loss_of(self.loss), device)
 
 
-def make_work(job: Job, operator: Any) -> Work:
-    """The function from cells to rows and a note, in the thread that computes."""
+def make_work(job: Job, operator: Any, world: World) -> Timed:
+    """The function from cells to rows, a note, and who computed them, in the thread that computes."""
     import torch
 
     torch.set_num_threads(job.threads)
-    return job.quantity.work(job.surface, operator)
+    device = device_of(job.surface.plan["device"] == "cuda", world.local_rank)
+    name = "" if device == "cpu" else f"{device} {torch.cuda.get_device_name(device)}"
+    return timed(job.quantity.work(job.surface, operator), name)
 
 
 def run(world: World, order: Callable[[], tuple[options.GridTask, Quantity]], log: Log) -> int:
@@ -102,7 +102,7 @@ def run(world: World, order: Callable[[], tuple[options.GridTask, Quantity]], lo
 
         job = world.share(None)
         if job is not None:
-            follow(world, lambda: make_work(job, job.quantity.operator(job.scene(world), job.surface)))
+            follow(world, lambda: make_work(job, job.quantity.operator(job.scene(world), job.surface), world))
         return 0
     if world.note:
         say(f"note: {world.note}")
@@ -143,7 +143,7 @@ def lead(world: World, task: options.GridTask, quantity: Quantity, log: Log, hel
         partial(serve, world),
         surf_file,
         surface,
-        lambda: make_work(job, operator),
+        lambda: make_work(job, operator, world),
         dir_file=dir_file,
         embed=embed,
         pending=pending,

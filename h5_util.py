@@ -63,9 +63,23 @@ def describe(path: str | Path) -> str:
         lines.append(f"{name}: {span}" + (f", {odd} cells not finite" if odd else ""))
     if surface.foreign is not None and surface.foreign.any():
         lines.append(f"provenance unknown: {surface.foreign.sum()} cells")
+    lines += described_by(surface)
     for title in ("request", "plan", "about"):
         lines += [f"{title}.{key}: {value}" for key, value in getattr(surface, title).items()]
     return "\n".join(lines)
+
+
+def described_by(surface: Surface) -> list[str]:
+    """Who computed how many cells, and how long they took."""
+    lines, by = [], surface.provenance.get("computed_by")
+    for number, who in enumerate(surface.about.get("computed_by", [])):
+        if by is not None and (own := by == number).any():
+            seconds = surface.provenance["seconds"][own]
+            lines.append(
+                f"computed by {who}: {own.sum()} cells, {seconds.sum():.3g} s, {np.median(seconds):.3g} s each "
+                f"({seconds.min():.3g} to {seconds.max():.3g})"
+            )
+    return lines
 
 
 def describe_findings(findings: Findings) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import options
 from factories import Factory
 from lossatlas.errors import BadInput, BadUsage, say
-from scheduler import World
+from scheduler import World, mpi_library
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
@@ -321,6 +322,8 @@ def device_of(cuda: bool, local_rank: int = 0) -> str:
 def provenance(world: World, command: str, threads: int, seed: int) -> dict[str, Any]:
     import torch
 
+    import lossatlas
+
     return {
         "command": command,
         "started": datetime.now().isoformat(timespec="seconds"),
@@ -328,7 +331,14 @@ def provenance(world: World, command: str, threads: int, seed: int) -> dict[str,
         "ranks": world.size,
         "threads_per_rank": threads,
         "seed": seed,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {
+            "lossatlas": lossatlas.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "h5py": version("h5py"),
+            **({"mpi": mpi_library()} if world.comm is not None else {}),
+        },
     }
 
 

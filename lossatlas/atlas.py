@@ -48,7 +48,7 @@ from lossatlas.record import Directions, Findings, read_surface, write_findings
 from lossatlas.record.continuation import resume, resume_findings
 from lossatlas.record.lock import Lock
 from lossatlas.record.progress import make_progress
-from lossatlas.record.recorder import fill, reporting, signals
+from lossatlas.record.recorder import fill, reporting, signals, timed
 from lossatlas.results import Curvature, Landscape, Trajectory
 from lossatlas.space import Selection
 from lossatlas.space.directions import patterns_of
@@ -522,8 +522,9 @@ def computed(
 ) -> Landscape:
     """Compute the pending cells with the ranks there are."""
     blocks = [pending[k : k + block].tolist() for k in range(0, len(pending), block)]
+    work = timed(make_work())
     if not leads(ranks):
-        for _ in rounds(ranks, blocks, make_work()):
+        for _ in rounds(ranks, blocks, work):
             pass
         return Landscape.of(from_first(ranks, None), kept)
     shown = make_progress(known.grid.size, known.grid.size - len(pending), quiet=not progress)
@@ -533,7 +534,7 @@ def computed(
             lambda given, make: rounds(ranks, given, make()),
             path,
             known,
-            make_work,
+            lambda: work,
             embed=kept,
             pending=pending,
             cells_per_block=block,

@@ -37,7 +37,9 @@ def contents(path: Path) -> dict[str, bytes]:
     with h5py.File(path) as f:
         f.visititems(
             lambda name, item: found.update(
-                {name: item[()].tobytes()} if isinstance(item, h5py.Dataset) and name != "dir_file" else {}
+                {name: item[()].tobytes()}
+                if isinstance(item, h5py.Dataset) and name != "dir_file" and not name.startswith("provenance/")
+                else {}
             )
         )
     return found

@@ -22,7 +22,8 @@ class Surface:
     grid.shape, see STATISTICS. values: fields that are stored as such (eigenvalues, or the fields of a file that
     records no statistics). foreign: cells taken over from a file that records no provenance. populations[split]:
     how many samples the split has. plan and request: what decides the digits, and what was asked for. about: where it
-    came from.
+    came from. provenance: arrays of grid.shape, `seconds` that a cell took and `computed_by`, a number in the list of that
+    name in `about`, -1 where nothing is known.
     """
 
     grid: Grid
@@ -34,6 +35,7 @@ class Surface:
     plan: Mapping[str, Any] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of_values(cls, grid: Grid, names: Sequence[str], **about: Any) -> "Surface":
@@ -101,6 +103,17 @@ class Surface:
             for column, array in enumerate(statistics[split].values()):
                 array.flat[cells] = rows[:, k, column]
         return replace(self, done=done, statistics=statistics, values=values)
+
+    def computed(self, blocks: Sequence[tuple[Sequence[int], str, float]]) -> "Surface":
+        """Note who computed cells, block by block, and how many seconds the cells of a block took together."""
+        names = list(self.about.get("computed_by", []))
+        new = {"seconds": np.full(self.grid.shape, np.nan), "computed_by": np.full(self.grid.shape, -1, np.int32)}
+        new |= {name: array.copy() for name, array in self.provenance.items()}
+        for cells, who, seconds in blocks:
+            names += [who] * (who not in names)
+            new["seconds"].flat[cells] = seconds / max(1, len(cells))
+            new["computed_by"].flat[cells] = names.index(who)
+        return replace(self, provenance=new, about={**self.about, "computed_by": names})
 
 
 def unresolved(surface: Surface, name: str) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Fills a surface file: blocks to the ranks, and snapshots of what has arrived."""
 
 import math
+import platform
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from lossatlas.record.surfaces import write_surface
 SNAPSHOT_SECONDS = 1.0
 
 Work = Callable[[list[int]], tuple[np.ndarray, str]]
-MakeWork = Callable[[], Work]
+Timed = Callable[[list[int]], tuple[np.ndarray, str, tuple[str, float]]]
+MakeWork = Callable[[], Timed]
 Serve = Callable[[Sequence[Any], MakeWork], Iterator[tuple[int, Any] | None]]
 
 
@@ -75,8 +78,9 @@ def fill(
     serve: whatever hands blocks to those who compute, and yields (index of the block, result) in any order, or now and then
     None; after the last result it takes leave of them.
     `make_work()` gives a function from a list of cells to (rows for `Surface.with_cells`, what is to be recorded about
-    them or ''). Whatever goes wrong, the cells that arrived are saved before the error goes on. expected: seconds that a
-    cell should take; that they take much longer is said once. lock: checked before every snapshot.
+    them or '', who computed them and in how many seconds), see `timed`. Whatever goes wrong, the cells that arrived are
+    saved before the error goes on. expected: seconds that a cell should take; that they take much longer is said once.
+    lock: checked before every snapshot.
     """
     blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
     if not blocks and path is not None and path.exists() and (embed is None or embeds_directions(path)):
@@ -112,6 +116,27 @@ def fill(
     return file.surface
 
 
+def timed(work: Work, device: str = "") -> Timed:
+    """The same work, with who does it and how long it takes; device: what it is done on."""
+    who = f"{socket.gethostname()}, {device or processor()}"
+
+    def run(cells: list[int]) -> tuple[np.ndarray, str, tuple[str, float]]:
+        began = time.perf_counter()
+        rows, remark = work(cells)
+        return rows, remark, (who, time.perf_counter() - began)
+
+    return run
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 class Snapshots:
     """The surface file on disk, and the cells and notes that are not in it yet."""
 
@@ -127,13 +152,15 @@ class Snapshots:
         self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
         self.cells: list[int] = []
         self.rows: list[np.ndarray] = []
+        self.spent: list[tuple[list[int], str, float]] = []
         self.notes: list[str] = []
         self.count = 0  # cells saved by this run
         self.save({})
 
-    def add(self, cells: list[int], rows: np.ndarray, remark: str) -> None:
+    def add(self, cells: list[int], rows: np.ndarray, remark: str, spent: tuple[str, float]) -> None:
         self.cells += cells
         self.rows.append(rows)
+        self.spent.append((cells, *spent))
         if remark:
             note(remark)
             self.notes.append(remark)
@@ -148,10 +175,11 @@ class Snapshots:
     def save(self, about: Mapping[str, Any] | None = None) -> None:
         if self.cells:
             self.surface = self.surface.with_cells(self.cells, np.concatenate(self.rows))
+            self.surface = self.surface.computed(self.spent)
         elif about is None:
             return
         self.count += len(self.cells)
-        self.cells, self.rows = [], []
+        self.cells, self.rows, self.spent = [], [], []
         if self.notes:
             about = {**(about or {}), "notes": [*self.surface.about.get("notes", []), *self.notes]}
             self.notes = []

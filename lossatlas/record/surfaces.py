@@ -1,9 +1,9 @@
 """Surface files, new ones and those of the original release.
 
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
-`done`, `statistics/<split>/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own
-data. `directions` leads to the direction file. A file of the original release has none of these but the coordinates
-and fields; it is read as it is.
+`done`, `statistics/<split>/<name>`, `provenance/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256`
+over its own data. `directions` leads to the direction file. A file of the original release has none of these but the
+coordinates and fields; it is read as it is.
 """
 
 import json
@@ -92,7 +92,7 @@ def surface_data(surface: Surface) -> dict[str, np.ndarray]:
     data |= {f"values/{name}": array for name, array in surface.values.items()}
     for split, arrays in surface.statistics.items():
         data |= {f"statistics/{split}/{name}": array for name, array in arrays.items()}
-    return data
+    return data | {f"provenance/{name}": array for name, array in surface.provenance.items()}
 
 
 def read_surface(path: str | Path) -> Surface:
@@ -120,6 +120,7 @@ def read_surface(path: str | Path) -> Surface:
                 ordered(f, "values") if "values" in f else {},
                 f["provenance_unknown"][()].astype(bool) if "provenance_unknown" in f else None,
                 **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
+                provenance=ordered(f, "provenance") if "provenance" in f else {},
             )
             matches = checksum({name: f[name][()] for name in surface_data(surface)}) == get_text(f, "sha256")
         except (KeyError, ValueError, TypeError, OSError) as error:
@@ -131,7 +132,17 @@ def read_surface(path: str | Path) -> Surface:
     return surface
 
 
-OWN = {"done", "provenance_unknown", "values", "statistics", "directions", "dir_file", "xcoordinates", "ycoordinates"}
+OWN = {
+    "done",
+    "provenance_unknown",
+    "provenance",
+    "values",
+    "statistics",
+    "directions",
+    "dir_file",
+    "xcoordinates",
+    "ycoordinates",
+}
 OURS_ALONE = {
     "done",
     "values",
@@ -155,7 +166,7 @@ def added_by_others(path: str | Path) -> list[str]:
             return []
         found = [f"'{name}'" for name in f if name not in known]
         found += [f"the attribute {name}" for name in f.attrs if not own_attribute(name, OWN_ATTRIBUTES)]
-        for name in known - {"directions", "values", "statistics"}:
+        for name in known - {"directions", "values", "statistics", "provenance"}:
             if name in f:
                 found += [f"the attribute {key} of '{name}'" for key in f[name].attrs if key not in SCALES]
     return found
