@@ -22,6 +22,7 @@ from typing import NoReturn
 from lossatlas.errors import SIGNALS, Signalled
 from lossatlas.launchers import launched
 
+AGAIN = 2.0  # seconds after which a signal that nothing came of is raised once more
 HERE = Path(__file__).resolve().parent
 really_exit = os._exit
 
@@ -31,9 +32,12 @@ class Left(BaseException):
 
 
 class State:
-    """Of this process. awaited: others wait for it to join them. ending: it is on its way out."""
+    """Of this process. awaited: others wait for it to join them. caught: the signal that asks it to end, 0 for none.
+    ending: it is on its way out.
+    """
 
     awaited = False
+    caught = 0
     ending = False
 
 
@@ -44,6 +48,7 @@ def arm() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, raise_signalled)
+    signal.signal(signal.SIGALRM, raise_again)
     os._exit = refused  # type: ignore[assignment]
     os.register_at_fork(after_in_child=disarm)
     atexit.register(take_others_along)
@@ -58,10 +63,24 @@ def disarm() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+def listen_again() -> None:
+    """Take the signals back from a library: UCX, which MPICH uses, makes SIGHUP a switch for its own messages."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is raise_signalled:
+            signal.signal(number, raise_signalled)
+
+
 def raise_signalled(number: int, frame: FrameType | None) -> None:
-    if not State.ending:
-        State.ending = True
+    if not State.caught and not State.ending:
+        State.caught = number
+        signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
         raise Signalled(number)
+
+
+def raise_again(number: int, frame: FrameType | None) -> None:
+    """Where somebody's code swallowed the exception, such as a destructor, in which Python does."""
+    if not State.ending:
+        raise Signalled(State.caught)
 
 
 def refused(code: int) -> NoReturn:
@@ -71,6 +90,8 @@ def refused(code: int) -> NoReturn:
 def deaf() -> None:
     """From now on signals change nothing: this process is on its way out."""
     State.ending = True
+    if State.caught:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def apart() -> None:

@@ -152,6 +152,7 @@ def connect(mpi: bool) -> World:
             f"({library}): use the mpirun that belongs to this library"
         )
     guard.apart()
+    guard.listen_again()
     node = split_by_node(comm)
     neighbours = node.allgather(cores())
     own = [neighbours[node.rank], *neighbours[: node.rank], *neighbours[node.rank + 1 :]]

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -122,8 +123,8 @@ class Place:
     def command(self, script: str, out: Path, *more: str, ranks: int = 0) -> list[str]:
         what = {
             "plot_surface.py": [f"--x=-1:1:{SIDE}", f"--y=-1:1:{SIDE}", "--surf_file", str(out)],
-            "plot_hessian_eigen.py": ["--x=-1:1:9", "--most", "12", "--surf_file", str(out)],
-            "hessian_spectrum.py": [*"--top 2 --bottom 1 --trace_most 40 --spectrum_file".split(), str(out)],
+            "plot_hessian_eigen.py": ["--x=-1:1:15", "--most", "6", "--surf_file", str(out)],
+            "hessian_spectrum.py": [*"--top 2 --bottom 1 --trace_most 20 --spectrum_file".split(), str(out)],
         }[script]
         if script != "hessian_spectrum.py":
             what += ["--dir_file", str(out.with_name(out.stem + "_directions.h5"))]
@@ -226,7 +227,7 @@ def kills(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
     wanted, seconds = {}, {}
     for script in sorted(set(scripts)):
         file = place.folder / f"whole_{script[:-3]}.h5"
-        whole = place.run(place.command(script, file, ranks=ranks), SLEEP="0.01")
+        whole = place.run(place.command(script, file, ranks=ranks), SLEEP="0.02")
         assert whole.code == 0, whole.errors
         wanted[script], seconds[script] = numbers(file), whole.seconds
     done = 0
@@ -237,7 +238,7 @@ def kills(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
         while done < count and rng.random() < 0.8:
             victim = rng.choice(["rank 0", "a worker", "everyone"])
             wait = rng.uniform(0.5, seconds[script])
-            process = place.start(place.command(script, file, ranks=ranks), SLEEP="0.01")
+            process = place.start(place.command(script, file, ranks=ranks), SLEEP="0.02")
             began = time.monotonic()
             time.sleep(wait)
             pids = processes(str(file))
@@ -553,6 +554,8 @@ def checkpoints(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
         return {**good, name: value}
 
     weight = good[name]
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")  # about kinds that go out of use
+    warnings.filterwarnings("ignore", message=".*(CSR|quantize).*")
     cases: dict[str, Any] = {
         "missing": {key: value for key, value in good.items() if key != name},
         "further": {**good, "more": torch.zeros(2)},

@@ -6,6 +6,7 @@ happens in between, the previous file is as it was; what a killed process left b
 
 import hashlib
 import os
+import secrets
 import socket
 import stat
 import time
@@ -31,7 +32,7 @@ def put(path: str | Path, content: bytes | Callable[[BinaryIO], object], *, new:
     try:
         before = mode_of(path)
         sweep(path)
-        temporary = path.with_name(f"{beginning(path)}{host()}.{os.getpid()}.part")
+        temporary = path.with_name(f"{beginning(path)}{host()}.{os.getpid()}.{secrets.token_hex(3)}.part")
         try:
             with open(temporary, "wb") as out:
                 if before is not None:
@@ -130,7 +131,7 @@ def sweep(path: Path) -> None:
 
 def left_behind(temporary: Path) -> bool:
     """Whether the process that was writing this is gone."""
-    *_, where, number, _ = temporary.name.split(".")
+    *_, where, number, _, _ = temporary.name.split(".")
     if where == host() and number.isdecimal():
         return not Path(f"/proc/{number}").exists() if Path("/proc/self").exists() else False
     with suppress(OSError):

@@ -162,7 +162,7 @@ def holder(path: str | Path) -> str:
 def read(file: Path) -> tuple[dict[str, Any], float | None]:
     """What a lock says, and when it was touched last; None where it is gone."""
     try:
-        with open(file) as f:
+        with open(file, errors="replace") as f:
             content, touched = f.read(10_000), os.fstat(f.fileno()).st_mtime
     except OSError:
         return {}, None

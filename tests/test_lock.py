@@ -1,0 +1,160 @@
+"""One run at a time on an output: who is let in, who is refused, and what becomes of the locks of the dead."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import ROOT
+
+from lossatlas.errors import CannotWrite, Note
+from lossatlas.record import lock as module
+from lossatlas.record.lock import Lock, holder, this_process
+
+
+def test_the_second_is_told_who_writes(tmp_path):
+    with Lock(tmp_path / "s.h5") as first:
+        assert first.held
+        with pytest.raises(CannotWrite, match=rf"being written by process {os.getpid()} on .* since 20\d\d-"):
+            Lock(tmp_path / "s.h5").take()
+        assert f"process {os.getpid()}" in holder(tmp_path / "s.h5")
+        with Lock(tmp_path / "other.h5"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    assert holder(tmp_path / "s.h5") == ""
+    with Lock(tmp_path / "s.h5"):
+        pass
+
+
+def test_a_symbolic_link_is_the_same_output(tmp_path):
+    (tmp_path / "link.h5").symlink_to(tmp_path / "s.h5")
+    with Lock(tmp_path / "link.h5"), pytest.raises(CannotWrite, match="being written"):
+        Lock(tmp_path / "s.h5").take()
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from lossatlas.record.lock import Lock
+Lock({str(tmp_path / "s.h5")!r}).take()
+os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1
+    lock = Lock(tmp_path / "s.h5")
+    with pytest.warns(Note, match="ended without a word"):
+        lock.take()
+    assert lock.held
+    assert "ended without a word" in lock.before
+    lock.release()
+
+
+def left_by(path, monkeypatch, **changed):
+    """A lock that another process has left."""
+    lock = Lock(path)
+    lock.file.write_text(json.dumps({**this_process(), "token": "theirs", **changed}))
+    return lock
+
+
+def test_a_process_number_that_is_used_again_is_another_process(tmp_path, monkeypatch):
+    left_by(tmp_path / "s.h5", monkeypatch, started="1")
+    with pytest.warns(Note, match="ended without a word"), Lock(tmp_path / "s.h5") as lock:
+        assert lock.held
+
+
+def test_a_lock_of_another_host_is_held_while_it_is_touched(tmp_path, monkeypatch):
+    lock = left_by(tmp_path / "s.h5", monkeypatch, where="elsewhere", host="node7", pid=1)
+    over = threading.Event()
+
+    def touch():
+        while not over.wait(0.2):
+            os.utime(lock.file)
+
+    thread = threading.Thread(target=touch)
+    thread.start()
+    try:
+        began = time.monotonic()
+        with pytest.raises(CannotWrite, match="process 1 on node7"):
+            Lock(tmp_path / "s.h5").take()
+    finally:
+        over.set()
+        thread.join()
+    assert time.monotonic() - began < 60
+
+
+def test_a_lock_of_another_host_that_is_silent_is_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "STALE", 1.0)
+    monkeypatch.setattr(module, "WATCHED", 0.2)
+    lock = left_by(tmp_path / "s.h5", monkeypatch, where="elsewhere", host="node7", pid=1)
+    now = time.time()
+    with pytest.warns(Note, match="node7"), Lock(tmp_path / "s.h5") as mine:
+        assert mine.held
+    assert time.time() - now >= 0.9  # not before it was sure
+    assert not lock.file.exists()
+
+
+def test_a_lock_that_cannot_be_read_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "STALE", 0.5)
+    Lock(tmp_path / "s.h5").file.write_bytes(b"\xff not json")
+    with pytest.warns(Note, match="cannot be read"), Lock(tmp_path / "s.h5") as mine:
+        assert mine.held
+
+
+def test_who_was_taken_for_dead_writes_nothing_more(tmp_path, monkeypatch):
+    with Lock(tmp_path / "s.h5") as sleeper:
+        sleeper.check()
+        sleeper.file.unlink()
+        left_by(tmp_path / "s.h5", monkeypatch)
+        with pytest.raises(CannotWrite, match="another one"):
+            sleeper.check()
+    assert "theirs" in sleeper.file.read_text()  # and it does not remove what is not its own
+
+
+def test_a_lock_that_somebody_has_tidied_up_is_made_again(tmp_path):
+    with Lock(tmp_path / "s.h5") as lock:
+        lock.file.unlink()
+        lock.check()
+        assert lock.file.exists()
+
+
+def test_of_many_who_find_a_stale_lock_one_gets_it(tmp_path, monkeypatch):
+    left_by(tmp_path / "s.h5", monkeypatch, started="1")
+    code = f"""
+import sys, time, warnings
+sys.path.insert(0, {str(ROOT)!r})
+warnings.simplefilter("ignore")
+from lossatlas.errors import CannotWrite
+from lossatlas.record.lock import Lock
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    Lock({str(tmp_path / "s.h5")!r}).take()
+    print("mine", flush=True)
+except CannotWrite:
+    print("theirs", flush=True)
+sys.stdin.readline()
+"""
+    start = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    for process in start:
+        assert process.stdout.readline() == "ready\n"
+    for process in start:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.stdout.readline() for process in start]
+    for process in start:
+        process.communicate("\n")
+    assert sorted(said) == ["mine\n", *["theirs\n"] * 5]
+
+
+def test_a_folder_that_cannot_be_written_to_has_no_lock(tmp_path):
+    lock = Lock(tmp_path / "absent" / "s.h5")
+    with lock:
+        assert not lock.held
+        lock.check()
