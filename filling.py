@@ -15,13 +15,14 @@ import numpy as np
 
 import options
 from factories import Factory
-from lossatlas.errors import Stop, say
+from lossatlas.errors import BadUsage, Stop, say
 from lossatlas.landscape import Surface
 from lossatlas.record.continuation import CURE, resume
 from lossatlas.record.progress import Log
 from lossatlas.record.recorder import Timed, Work, fill, timed
 from lossatlas.writing import set_aside
 from preparation import device_of, loss_of, provenance
+from rehearsal import rehearse
 from scheduler import World, computed, follow, serve
 from setting import Problem, Setting, read_setting, tell
 
@@ -45,6 +46,10 @@ class Quantity(Protocol):
 
     def operator(self, scene: Any, surface: Surface) -> Any:
         """On the other ranks."""
+        ...
+
+    def guess(self, scene: Any, surface: Surface) -> tuple[float, str]:
+        """Seconds that a cell may take, and what has been measured."""
         ...
 
     def work(self, surface: Surface, operator: Any) -> Work: ...
@@ -119,6 +124,7 @@ def lead(world: World, task: options.GridTask, quantity: Quantity, log: Log, hel
         tell(setting, job.surface, job.threads, world)
         world.share(None)
         say(f"would compute {len(pending)} of {job.surface.grid.size} cells")
+        rehearse(world, setting, job.surface, len(pending), quantity, lambda: job.scene(world))
         return 0
     setting.write_directions()
     operator = None
@@ -166,7 +172,7 @@ def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log, 
     """On rank 0: read everything once and say what is to be computed. Writes nothing."""
     import torch
 
-    device_of(task.run.cuda)
+    check_device(task)
     task.grid  # noqa: B018  what is no grid is better said at once
     threads = task.run.threads or world.cores
     torch.set_num_threads(threads)
@@ -179,6 +185,16 @@ def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log, 
     if setting.curvature is not None and "second_derivatives" not in surface.about:
         surface = replace(surface, about={**surface.about, **setting.curvature.along(setting.used)})
     return setting, Job(quantity, Problem.of(setting), task.loss, threads, surface)
+
+
+def check_device(task: options.GridTask) -> None:
+    """Raise BadUsage where a device is missing; in a dry run, on a login node, that is said."""
+    try:
+        device_of(task.run.cuda)
+    except BadUsage as error:
+        if not task.output.dry_run:
+            raise
+        say(f"note: {error}; a dry run goes on without one")
 
 
 def ready(job: Job, world: World, cells: int) -> tuple[Job, Any]:

@@ -102,6 +102,11 @@ class ExtremeEigenvalues:
 
         return operator_of(scene, surface)
 
+    def guess(self, scene: "Scene", surface: Surface) -> tuple[float, str]:
+        from lossatlas.computing.eigenvalues import guessed
+
+        return guessed(scene, surface)
+
     def work(self, surface: Surface, operator: "Operator") -> Callable[[list[int]], tuple[np.ndarray, str]]:
         from lossatlas.computing.eigenvalues import work_of
 

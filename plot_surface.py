@@ -96,6 +96,11 @@ class Losses:
 
         return evaluator_of(scene, surface.plan, self.tolerance)
 
+    def guess(self, scene: "Scene", surface: Surface) -> tuple[float, str]:
+        from lossatlas.computing.surfaces import guessed
+
+        return guessed(scene, surface, self.tolerance)
+
     def work(self, surface: Surface, operator: "Evaluator") -> Callable[[list[int]], tuple[np.ndarray, str]]:
         from lossatlas.computing.surfaces import work_of
 

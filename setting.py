@@ -85,7 +85,8 @@ def read_setting(
         log.line(lock.before)
     first = not dir_file.exists()
     brought = bring(nets, choice.dir_type, chosen, task.loss)
-    curvature = Curvature(brought, choice.selection, device_of(task.run.cuda))
+    device = "cpu" if output.dry_run else device_of(task.run.cuda)
+    curvature = Curvature(brought, choice.selection, device)
     found = find_directions(dir_file, brought, nets, choice, curvature, planned=output.dry_run)
     directions, new = found or (Directions([]), True)
     if new and directions.y is not None:

@@ -1,12 +1,22 @@
 """The examples run, and the notebook from top to bottom."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import matplotlib
 import pytest
-from conftest import ROOT
+from conftest import MPIRUN, ROOT
+
+from lossatlas.record import read_surface
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from torture import Place, ended, processes
 
 NOTEBOOK = json.loads((ROOT / "examples" / "own_network.ipynb").read_text())
 
@@ -37,3 +47,75 @@ def test_examples_run(tmp_path):
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500, check=False)
         assert result.returncode == 0, result.stderr
     assert (tmp_path / "own.h5_own.png").exists()
+
+
+FAKE = {
+    # As SLURM starts the tasks of a step, here by a local mpirun.
+    "srun": """#!/bin/bash
+while [[ "$1" == --* ]]; do echo "$1" >> "$FAKE/options"; shift; done
+export SLURM_STEP_NUM_TASKS=2
+exec mpirun -n 2 "$@"
+""",
+    "scontrol": """#!/bin/bash
+echo "$@" >> "$FAKE/requeued"
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+def test_the_script_for_slurm_goes_into_the_queue_again_until_it_is_complete(tmp_path):
+    """Stopped by the signal before the time is over, then killed, then complete; and not again after wrong usage."""
+    place = Place.at(tmp_path)
+    for name, text in FAKE.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{Path(MPIRUN).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    given = {"PATH": path, "FAKE": str(tmp_path), "SLURM_JOB_ID": "77", "SLEEP": "0.03", "SLURM_RESTART_COUNT": "1"}
+    file = tmp_path / "s.h5"
+    script = ["bash", str(ROOT / "examples" / "slurm.sh")]
+    command = [*script, *place.command("plot_surface.py", file)[1:]]
+    requeued = tmp_path / "requeued"
+    cells = []
+    for ending in (signal.SIGUSR1, signal.SIGKILL):
+        process = place.start(command, **given)
+        deadline = time.monotonic() + 200
+        while time.monotonic() < deadline and not (file.exists() and read_surface(file).done.sum() > sum(cells[-1:])):
+            time.sleep(0.1)
+        for pid in processes(str(file)):
+            os.kill(pid, ending)
+        result = ended(process, 100, time.monotonic())
+        assert result.code == (4 if ending == signal.SIGUSR1 else result.code), result.errors
+        assert result.code != 0
+        cells.append(int(read_surface(file).done.sum()))
+    assert requeued.read_text().split("\n")[0] == "requeue 77"
+    assert 0 < cells[0] <= cells[1]
+    before = requeued.read_text()
+    last = place.run(command, **{**given, "SLEEP": "0"})
+    assert last.code == 0, last.errors
+    assert read_surface(file).done.all()
+    wrong = place.run([*command, "--x=1:0:3"], **given)
+    assert wrong.code == 2
+    assert requeued.read_text() == before
+    assert "--kill-on-bad-exit=1" in (tmp_path / "options").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+def test_the_script_for_mpirun_starts_again_what_was_stopped(tmp_path):
+    place = Place.at(tmp_path)
+    path = f"{Path(MPIRUN).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    given = {"PATH": path, "PAUSE": "0", "SLEEP": "0.03"}
+    file = tmp_path / "s.h5"
+    process = place.start(
+        ["bash", str(ROOT / "examples" / "mpirun.sh"), *place.command("plot_surface.py", file)[1:]], **given
+    )
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not file.exists():
+        time.sleep(0.1)
+    for pid in processes(str(file)):
+        os.kill(pid, signal.SIGTERM)
+    result = ended(process, 300, time.monotonic())
+    assert result.code == 0, result.errors
+    assert "attempt 1 ended with 4" in result.errors
+    assert read_surface(file).done.all()

@@ -35,6 +35,7 @@ PROGRAM = [
     {"preparation"},
     {"net_plotter"},
     {"setting"},
+    {"rehearsal"},
     {"filling"},
     {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp"},
     {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "plot_trajectory", "train"},

@@ -1,5 +1,6 @@
 """The extreme eigenvalues of the Hessian over a grid: the plan, the operator, and the work of a block of cells."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,8 @@ FIELDS = (
     "min_eig_bound",
     "products",
 )
+
+USUAL = 40  # products at a cell
 
 Operator = tuple[Hessian, Plane]
 
@@ -101,6 +104,16 @@ def ready(scene: Scene, surface: Surface) -> tuple[Surface, Operator]:
         plan["path"] = "folded" if operator.folded else "unfolded"
         about["why_not_folded"] = operator.why_not_folded
     return replace(surface, plan=plan, about=about), (operator, plane)
+
+
+def guessed(scene: Scene, surface: Surface) -> tuple[float, str]:
+    """Seconds that a cell may take, and what has been measured."""
+    _, (operator, plane) = ready(scene, surface)
+    operator.place(plane.point(0.0, 0.0))
+    vector = torch.ones(operator.size, dtype=operator.dtype, device=operator.device)
+    began = time.perf_counter()
+    operator(vector).sum().item()
+    return USUAL * (time.perf_counter() - began), f"from one product; a cell may take {USUAL} of them"
 
 
 def work_of(surface: Surface, operator: Operator) -> Callable[[Sequence[int]], tuple[np.ndarray, str]]:

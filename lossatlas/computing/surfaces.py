@@ -17,7 +17,7 @@ from lossatlas.errors import BadUsage
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.lanes import still
 from lossatlas.evaluation.resident import Flowing, sample_of
-from lossatlas.evaluation.tuning import lanes_of, tune
+from lossatlas.evaluation.tuning import guess, lanes_of, tune
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
@@ -122,6 +122,14 @@ def ready(scene: Scene, surface: Surface, tolerance: Tolerance, cells: int) -> t
         if evaluator.flowing:
             about["points_per_pass"] = points_per_pass(evaluator, about.get("seconds_per_cell"))
     return replace(surface, plan=plan, about=about), evaluator
+
+
+def guessed(scene: Scene, surface: Surface, tolerance: Tolerance) -> tuple[float, str]:
+    """Seconds that a cell may take, and what has been measured."""
+    evaluator = evaluator_of(scene, surface.plan, tolerance)
+    if seconds := surface.about.get("seconds_per_cell"):
+        return seconds, "measured when the file was begun"
+    return guess(evaluator), "from a few batches" + ", with all samples" * (not tolerance.exact)
 
 
 def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:

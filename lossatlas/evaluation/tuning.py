@@ -72,6 +72,16 @@ def tune(
     return point
 
 
+@torch.inference_mode()
+def guess(evaluator: Evaluator) -> float:
+    """Seconds that one point may take, from a few batches of the usual size."""
+    if not evaluator.batch_size:
+        evaluator.batch_size = BATCHES[evaluator.device.type][0]
+    evaluator.lanes = lanes_of(evaluator)
+    found = per_sample(evaluator, Stopwatch(evaluator.device))
+    return found * sum(len(samples) for samples in evaluator.data.values())
+
+
 def lanes_of(evaluator: Evaluator) -> int:
     """The usual lanes for an evaluator's batches, on the CPU."""
     samples = max(len(samples) for samples in evaluator.data.values())

@@ -41,10 +41,7 @@ def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = 
 
     It is built in memory because libhdf5 crashes on a full disk. new: see `lossatlas.writing.put`. Raises CannotWrite.
     """
-    with h5py.File("in memory", "w", driver="core", backing_store=False, track_order=True) as f:
-        fill(f)
-        f.flush()
-        image = f.id.get_file_image()
+    image = image_of(fill)
     digest = hashlib.sha256(image)
 
     def content(out: BinaryIO) -> None:
@@ -52,6 +49,19 @@ def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = 
         out.write(MARK + digest.hexdigest().encode() + b"\n")
 
     return put(path, content, new=new)
+
+
+def image_of(fill: Callable[[h5py.File], object]) -> bytes:
+    """An HDF5 file in memory."""
+    with h5py.File("in memory", "w", driver="core", backing_store=False, track_order=True) as f:
+        fill(f)
+        f.flush()
+        return f.id.get_file_image()
+
+
+def size_of(fill: Callable[[h5py.File], object]) -> int:
+    """How many bytes a file would have."""
+    return len(image_of(fill)) + len(MARK) + 65
 
 
 @contextmanager

@@ -9,7 +9,7 @@ coordinates and fields; it is read as it is.
 import json
 import math
 import os
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,13 @@ def write_surface(
 
     `directions` in it is a link to `dir_file`, or a copy of the directions to `embed`.
     """
+    write(path, filler(path, surface, dir_file, embed))
+
+
+def filler(
+    path: str | Path, surface: Surface, dir_file: str | Path | None, embed: Directions | None
+) -> Callable[[h5py.File], None]:
+    """What fills a surface file: see `write_surface`."""
     data = surface_data(surface)
 
     def fill(f: h5py.File) -> None:
@@ -77,7 +84,7 @@ def write_surface(
             here = Path(path).resolve().parent
             f["directions"] = h5py.ExternalLink(os.path.relpath(Path(dir_file).resolve(), here), "/")
 
-    write(path, fill)
+    return fill
 
 
 def surface_data(surface: Surface) -> dict[str, np.ndarray]:
@@ -112,7 +119,7 @@ def read_surface(path: str | Path) -> Surface:
         try:
             # In the order of the workers' rows, which the file's alphabetical groups do not keep.
             splits = [split for split in read_json(f, "populations") if f"statistics/{split}" in f]
-            statistics = {split: ordered(f, f"statistics/{split}") for split in splits}
+            statistics = {split: complete(ordered(f, f"statistics/{split}")) for split in splits}
             surface = Surface(
                 grid,
                 f["done"][()].astype(bool),
@@ -122,14 +129,18 @@ def read_surface(path: str | Path) -> Surface:
                 **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
                 provenance=ordered(f, "provenance") if "provenance" in f else {},
             )
-            matches = checksum({name: f[name][()] for name in surface_data(surface)}) == get_text(f, "sha256")
+            there = {name: f[name][()] for name in surface_data(surface) if name in f}
+            matches = checksum(there) == get_text(f, "sha256")
         except (KeyError, ValueError, TypeError, OSError) as error:
             raise BadInput(f"{path} is damaged: {error}") from error
     if not matches:
         raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
-    if any("least_se" not in arrays for arrays in surface.statistics.values()):
-        surface = replace(surface, statistics={split: with_moments(a) for split, a in surface.statistics.items()})
     return surface
+
+
+def complete(statistics: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Statistics, with what is known of those that an earlier version did not record."""
+    return statistics if "least_se" in statistics else with_moments(statistics)
 
 
 OWN = {
