@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
+from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, printable, say
 from lossatlas.landscape import Surface
 from lossatlas.record import (
     Directions,
@@ -205,7 +205,7 @@ def run(args: argparse.Namespace) -> None:
             print(line)
         print(f"right: {args.file}")
     if not (args.export or args.embed or args.convert or args.check):
-        print(describe(args.file))
+        print(printable(describe(args.file)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 HERE = str(Path(__file__).resolve().parent)
 
+LONGEST = 1000  # characters of an error's line
 UNREADABLE = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.ELOOP}
 UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 OK, BUG, USAGE, INPUT, INCOMPLETE, OUTPUT = range(6)
@@ -153,7 +154,13 @@ def as_line(error: BaseException) -> str:
         text = f"sys.exit({'' if error.code is None else repr(error.code)}) was called before the work was done"
     else:
         text = f"{type(error).__name__}: {error}"
-    return " ".join(text.encode(errors="backslashreplace").decode().split())
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey, such as escape sequences in a name or a file; lines stay lines."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(line: str) -> None:
