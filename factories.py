@@ -226,6 +226,7 @@ def isolated(folder: Path) -> Iterator[None]:
     for name in ours:
         del sys.modules[name]
     sys.modules.update(THEIRS.get(folder, {}))
+    sys.modules["__main__"] = ModuleType("__main__")  # what processes of theirs would import again
     sys.path[:] = [str(folder), *(entry for entry in path if Path(entry or ".").resolve() not in (HERE, folder))]
     importlib.invalidate_caches()
     try:

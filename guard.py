@@ -44,7 +44,13 @@ class State:
 def arm() -> None:
     """Begin to guard this process."""
     State.awaited = launched() > 1
-    faulthandler.enable()
+    for standard in range(3):  # one that is closed would be the number of the next file that is opened
+        try:
+            os.fstat(standard)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is not None:
+        faulthandler.enable()
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, raise_signalled)

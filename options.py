@@ -742,11 +742,11 @@ def loss_word(loss: str | Factory) -> str:
 
 def shortened(path: Path) -> Path:
     """The same path, or one with a hash in place of the end of a name that is too long for figures beside it."""
-    if len(path.name.encode()) <= LONGEST_NAME:
+    name = os.fsencode(path.name)
+    if len(name) <= LONGEST_NAME:
         return path
-    digest = hashlib.sha256(path.name.encode()).hexdigest()[:12]
-    kept = path.name.encode()[: LONGEST_NAME - 20].decode(errors="ignore")
-    return path.with_name(f"{kept}_{digest}.h5")
+    kept = name[: LONGEST_NAME - 20].decode(errors="ignore")
+    return path.with_name(f"{kept}_{hashlib.sha256(name).hexdigest()[:12]}.h5")
 
 
 def writable_folder(path: Path) -> bool:

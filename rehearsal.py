@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from lossatlas.data.memory import in_words
 from lossatlas.errors import CannotWrite, say
 from lossatlas.landscape import Surface
 from lossatlas.record.files import size_of
@@ -28,6 +27,8 @@ class Guesses(Protocol):
 
 def rehearse(world: World, setting: Setting, surface: Surface, cells: int, guesses: Guesses, scene: Any) -> None:
     """Say what a job needs. scene: gives the network, the plane and the data. Raises CannotWrite where it could not write."""
+    from lossatlas.data.memory import in_words
+
     embedded = sum(array.nbytes for axis in (setting.directions.x, setting.directions.y or ()) for array in axis)
     image = size_of(filler(setting.surf_file, surface, setting.dir_file, None)) + embedded * setting.embed
     needed = {setting.surf_file: image, setting.dir_file: embedded * setting.new}
@@ -56,6 +57,8 @@ def rehearse(world: World, setting: Setting, surface: Surface, cells: int, guess
 
 def check_place(path: Path, size: int) -> None:
     """Raise CannotWrite where a file of this size would not get a place: it is written beside the one that is there."""
+    from lossatlas.data.memory import in_words
+
     folder = path.resolve().parent
     if not os.access(folder, os.W_OK):
         raise CannotWrite(f"cannot write {path}: the folder {folder} is not writable")
@@ -72,5 +75,7 @@ def has_cuda() -> bool:
 
 def device_memory(device: str) -> str:
     import torch
+
+    from lossatlas.data.memory import in_words
 
     return f", {in_words(torch.cuda.max_memory_allocated())} on its device" if device == "cuda" else ""

@@ -63,9 +63,9 @@ def read_content(path: Path) -> object:
     check_archive(path)
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors.torch import load, load_file
 
-            return load_file(path)
+            return load_file(path) if str(path).isprintable() else load(path.read_bytes())  # it takes UTF-8 alone
         with warnings.catch_warnings():  # about the pickle protocol of files that are refused anyway
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)

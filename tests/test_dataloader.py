@@ -5,6 +5,7 @@ import http.server
 import pickle
 import tarfile
 import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,9 +74,20 @@ class Trap:
         return (Path.touch, (Path("executed"),))
 
 
+# What an array of objects, or of plain bytes whose type is changed afterwards, would be for numpy: pointers of a file's choice.
+ARRAY = b"\x80\x02}(C\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01K\x01\x85"
+STATE = (
+    b"\x89\x88\x87R(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89C\x08AAAAAAAAtbC\x06labels]u."
+)
+POINTERS = [
+    ARRAY + b"cnumpy\ndtype\nX\x02\x00\x00\x00" + kind + STATE for kind in (b"O8", b"u1", b"i8", b"V8", b"S8", b"M8")
+]
+
+
 @pytest.mark.parametrize(
     "content",
     [
+        *POINTERS,
         pickle.dumps(Trap()),
         pickle.dumps({b"data": Trap(), b"labels": []}),
         pickle.dumps({b"data": np.zeros((2, 3), np.uint8), b"labels": [1, 2]}),
@@ -92,6 +104,36 @@ def test_foreign_and_malicious_batches_are_refused_unexecuted(tmp_path, monkeypa
     with pytest.raises(BadInput, match="data_batch_1"):
         load("cifar10", datapath=tmp_path)
     assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("kind", ["u1", "<i8", ">i4"])
+def test_batches_that_this_and_other_versions_of_python_write(tmp_path, protocol, kind):
+    data = np.arange(6144, dtype=np.uint32).astype(np.uint8).reshape(2, 3072)
+    batch = {b"data": data, b"labels": np.array([3, 1], kind)}
+    (tmp_path / "test_batch").write_bytes(pickle.dumps(batch, protocol))
+    found = load("cifar10", "test", datapath=tmp_path, raw=True)
+    assert found.targets.tolist() == [3, 1]
+    np.testing.assert_allclose(found.inputs.flatten(1).numpy() * 255, data, atol=1e-3)
+
+
+def test_what_unpacks_to_far_more_than_it_is(tmp_path):
+    head = bytes([0, 0, 8, 3]) + np.array([60000, 1000, 1000], ">u4").tobytes()
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + bytes(1 << 24)))
+    with pytest.raises(BadInput, match="compress less"):
+        load("mnist", datapath=tmp_path)
+    with zipfile.ZipFile(tmp_path / "d.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_images.npy", bytes(1 << 27))
+    for read in (lambda: load("npz", datapath=tmp_path / "d.npz"), lambda: load_file(tmp_path / "d.npz", "train")):
+        with pytest.raises(BadInput, match="says that it unpacks to 134217728: nothing is read"):
+            read()
+
+
+def test_an_idx_header_whose_product_overflows(tmp_path):
+    content = bytes([0, 0, 8, 3]) + np.array([2**32 - 1] * 3, ">u4").tobytes()
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(BadInput, match="truncated"):
+        load("mnist", datapath=tmp_path)
 
 
 def test_labels_out_of_range_and_missing_labels_are_refused(tmp_path):

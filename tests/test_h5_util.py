@@ -13,6 +13,7 @@ from lossatlas.landscape import Grid, Surface
 from lossatlas.record import Directions, read_directions, read_projection, read_surface, write_directions, write_surface
 from lossatlas.record.directions import direction_link
 from lossatlas.record.files import get_text, set_text
+from lossatlas.record.surfaces import added_by_others
 
 
 def make_surface(y="-1:1:3") -> Surface:
@@ -337,3 +338,66 @@ def test_convert_refuses_what_would_be_lost(tmp_path, capsys):
     assert main([str(tmp_path / "old.h5"), "--convert", str(tmp_path / "new.h5")]) == 3
     assert "holds 'comment', which would be lost" in capsys.readouterr().err
     assert not (tmp_path / "new.h5").exists()
+
+
+def test_damage_that_leads_hdf5_in_circles_ends(tmp_path):
+    """A file of an earlier version, whose texts lie in a heap; with its bytes zeroed, reading them has no end."""
+    file = tmp_path / "s.h5"
+    content = bytearray((ROOT / "tests" / "files" / "2026-11-25" / "surface.h5").read_bytes())
+    at = content.index(b"GCOL")
+    content[at + 16 : at + 80] = bytes(64)
+    file.write_bytes(content)
+    with pytest.raises(BadInput, match="damaged: reading it has no end"):
+        read_surface(file)
+
+
+def test_a_file_without_its_attributes_is_not_one_of_the_original(tmp_path):
+    """It would be 'written by another program', and its cells those that are no NaN."""
+    write_surface(tmp_path / "s.h5", done_surface(make_directions()), embed=make_directions())
+    with h5py.File(tmp_path / "s.h5", "r+") as f:
+        for name in list(f.attrs):
+            del f.attrs[name]
+        del f["directions"].attrs["sha256"]
+    with pytest.raises(BadInput, match="its attribute 'format' is gone"):
+        read_surface(tmp_path / "s.h5")
+    with pytest.raises(BadInput, match="its attribute 'sha256' is gone"):
+        read_directions(tmp_path / "s.h5")
+
+
+def test_long_texts_and_texts_in_every_language(tmp_path):
+    surface = done_surface(make_directions())
+    about = {"notes": ["漢字" * 40_000, "\udcff", ""], "command": "x" * 100_000}
+    write_surface(tmp_path / "s.h5", replace(surface, about=about))
+    assert read_surface(tmp_path / "s.h5").about == about
+    assert added_by_others(tmp_path / "s.h5") == []
+
+
+def test_who_computed_what_is_printed_and_checked(tmp_path, capsys):
+    directions = make_directions()
+    surface = done_surface(directions).computed([([0, 1], "node1, a card", 3.0), ([2, 3], "node2, a card", 1.0)])
+    write_surface(tmp_path / "s.h5", surface, embed=directions)
+    assert main([str(tmp_path / "s.h5")]) == 0
+    out = capsys.readouterr().out
+    assert "computed by node1, a card: 2 cells, 3 s, 1.5 s each" in out
+    assert main([str(tmp_path / "s.h5"), "--check"]) == 0
+    with h5py.File(tmp_path / "s.h5", "r+") as f:
+        f["provenance/seconds"][0] = 7
+    assert main([str(tmp_path / "s.h5"), "--check"]) == 3
+
+
+def test_an_array_that_says_it_is_far_larger_than_its_file(tmp_path):
+    with h5py.File(tmp_path / "s.h5", "w") as f:
+        f["xcoordinates"] = [0.0, 1.0]
+        f.create_dataset("train_loss", (1 << 40,), "f4", chunks=(1 << 20,), compression="gzip")
+    with pytest.raises(BadInput, match="more than four times those of the file"):
+        read_surface(tmp_path / "s.h5")
+
+
+def test_what_a_terminal_would_obey_is_not_printed(tmp_path, capsys):
+    surface = replace(done_surface(make_directions()), about={"command": "python \x1b[31mred \x07"})
+    write_surface(tmp_path / "s.h5", surface)
+    assert main([str(tmp_path / "s.h5")]) == 0
+    assert main([str(tmp_path / "\x1b[31mno.h5")]) == 3
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    assert "\\x1b[31mred" in captured.out

@@ -158,7 +158,7 @@ def test_after_a_lanczos_run_the_trace_takes_fewer_products_and_its_errors_hold(
 def test_a_run_that_is_there_counts_as_the_first_probe_of_the_density():
     operator = of_matrix(matrix(hessian_like()))
     pairs = lanczos(operator, top=1, bottom=1, tolerance=0.0, most=60, seed=0)
-    again, new = density(operator, probes=2, steps=60, first=pairs), density(operator, probes=2, steps=60)
+    again, new = density(operator, probes=2, steps=60, first=pairs.rule()), density(operator, probes=2, steps=60)
     assert (again.products, new.products) == (60, 120)
     np.testing.assert_array_equal(again.density, new.density)
 
@@ -251,7 +251,7 @@ def test_the_effective_dimension_lies_within_its_bounds(draw):
         values, z = draw(rng), 10.0 ** rng.uniform(-5, 1)
         operator = of_matrix(matrix(values, seed))
         pairs = lanczos(operator, top=int(rng.integers(1, 11)), bottom=1, most=60, seed=seed)
-        spectrum = density(operator, probes=int(rng.integers(1, 4)), steps=40, first=pairs, seed=seed)
+        spectrum = density(operator, probes=int(rng.integers(1, 4)), steps=40, first=pairs.rule(), seed=seed)
         found = effective_dimension(pairs.values[:-1], z, size=len(values), highest=pairs.bounds[1], spectrum=spectrum)
         exact = (np.maximum(values, 0) / (np.maximum(values, 0) + z)).sum()
         assert found.low - 1e-6 <= exact <= found.high + 1e-6

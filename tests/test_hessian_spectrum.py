@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ import hessian_spectrum
 import plot_spectrum
 from h5_util import describe, export
 from lossatlas import figures
-from lossatlas.record import read_findings
+from lossatlas.computing import spectra
+from lossatlas.data import as_loss
+from lossatlas.hessian import Hessian
+from lossatlas.record import Findings, read_findings, write_findings
 from models import build, load_into, read_state
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
@@ -239,3 +243,40 @@ def test_on_a_device(tmp_path, perceptron, whole):
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--activations", "--cuda")) == 0
     found, expected = (read_findings(file).arrays["eigenvalues"] for file in (out, whole))
     np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("small_basis", [10**9, 0])
+@pytest.mark.parametrize("part", ["trace", "density", "layers"])
+def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
+    tmp_path, monkeypatch, networks, mini, part, small_basis
+):
+    """What the trace and the density take over from the eigenvalues is saved with them, or computed again."""
+    monkeypatch.setattr(spectra, "SMALL_BASIS", small_basis)
+    operator = Hessian(networks["mlp"], mini, as_loss("crossentropy"), parameters=[r"^5\."], batch_size=16)
+    wanted = spectra.Wanted(top=2, bottom=1, trace_most=12, probes=2, steps=10, layers=True)
+    fresh = Findings({}, {"loss": "crossentropy"})
+    whole = spectra.compute(operator, wanted, fresh)
+
+    @contextmanager
+    def killed(name):
+        if name == part:
+            raise KeyboardInterrupt
+        yield lambda count, error: None
+
+    file = tmp_path / "s.h5"
+    with pytest.raises(KeyboardInterrupt):
+        spectra.compute(operator, wanted, fresh, during=killed, save=lambda found: write_findings(file, found))
+    there = read_findings(file)
+    computed = []
+    again = spectra.compute(operator, wanted, there, during=lambda name: seen(computed, name))
+    assert whole.arrays.keys() == again.arrays.keys()
+    for name, array in whole.arrays.items():
+        assert np.array_equal(array, again.arrays[name], equal_nan=True), name
+    assert not [name for name in whole.arrays if name in spectra.BASIS]  # it does not stay
+    assert ("eigenvalues" in computed) == (part == "trace" and small_basis == 0)
+
+
+@contextmanager
+def seen(names, name):
+    names.append(name)
+    yield lambda count, error: None

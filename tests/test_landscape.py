@@ -32,11 +32,23 @@ def test_cells_are_numbered_row_by_row():
         "0:1:-3",
         "0:0:2",
         "0:1:1e999",
+        "-1e300:1e300:5",
+        "-1e308:1e308:5",
+        "0:1e-323:5",
+        "1:1.0000000000000002:2",
+        "0:1:1000001",
+        "0:1:" + "9" * 5000,
     ],
 )
 def test_bad_ranges_are_refused_with_the_option_named(text):
     with pytest.raises(BadUsage, match="--x"):
         Grid.parse(text)
+
+
+def test_more_cells_than_a_memory_holds_are_refused():
+    with pytest.raises(BadUsage, match="1e\\+12 cells are more than ten million"):
+        Grid.parse("0:1:1000000", "0:1:1000000")
+    assert Grid.parse("0:1:5000", "0:1:2000").size == 10_000_000
 
 
 def test_one_cell_and_a_range_that_starts_at_zero():

@@ -135,6 +135,39 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
     assert not Path("executed").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.to(torch.complex64), "is complex64, the model's is float32, which would lose a part"),
+        (lambda w: w.to_sparse(), "is sparse"),
+        (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), "is quantized"),
+        (lambda w: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "is nested"),
+        (lambda w: w.to(torch.float8_e4m3fn), "is float8_e4m3fn"),
+        (lambda w: w.to("meta"), "on the device 'meta'"),
+        (lambda w: torch.zeros(1).expand(1 << 20, 1 << 14), "on far fewer numbers"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_of_every_other_kind_are_named(tmp_path, change, message):
+    net = build("mlp", (1, 28, 28))
+    state = net.state_dict()
+    name = next(iter(state))
+    torch.save({**state, name: change(state[name])}, tmp_path / "net.pt")
+    with pytest.raises(BadInput, match=message) as error:
+        load_into(net, read_state(tmp_path / "net.pt"), "net.pt")
+    assert f"'{name}'" in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_plain_numbers_of_every_kind_are_taken(tmp_path, dtype):
+    net = build("mlp", (1, 28, 28))
+    state = {name: value.to(dtype) for name, value in net.state_dict().items()}
+    torch.save(state, tmp_path / "net.pt")
+    load_into(net, read_state(tmp_path / "net.pt"))
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, state[name].float())
+
+
 @pytest.mark.parametrize("name", ["broken.t7", "broken.safetensors", "empty.t7", "list.t7", "numbers.t7", "absent.t7"])
 def test_files_that_are_no_checkpoint_are_refused(tmp_path, name):
     (tmp_path / "broken.t7").write_bytes(b"PK\x03\x04 not really")

@@ -159,3 +159,18 @@ def test_file_names_of_the_original(line, expected):
     task = grid_task(args, ["plot_surface.py"])
     found = surface_name(direction_name(task.networks, task.directions), task)
     assert str(found) == "cifar10/trained_nets/resnet56_sgd/" + expected
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "0", "-1", "1.5", "１２", ""])
+def test_what_is_no_whole_number_is_one_short_line(capsys, text):
+    with pytest.raises(SystemExit):
+        plot_surface.parser().parse_args(["--limit", text])
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: argument --limit: ")
+    assert len(errors) < 250
+
+
+def test_more_threads_than_a_machine_survives(capsys):
+    with pytest.raises(SystemExit):
+        plot_surface.parser().parse_args(["--threads", "1000000"])
+    assert "1000000 threads are more than 1024" in capsys.readouterr().err

@@ -1,5 +1,8 @@
 """The command in one process: names, directions, what may be continued and what is refused."""
 
+import argparse
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +15,10 @@ from conftest import ROOT, surface_command, write_checkpoint, write_noise
 
 import options
 import plot_surface
+import setting
 from lossatlas import hessian
 from lossatlas.evaluation import PRECISIONS, sums, tuning
-from lossatlas.record import read_directions, read_surface
+from lossatlas.record import Directions, read_directions, read_surface, write_directions
 from models import load_network
 
 GRID = ("--x=-1:1:3", "--y=-0.5:1:4")
@@ -425,7 +429,63 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path, net, capsy
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
 
 
-@pytest.mark.parametrize("name", ["with space", "[brackets]x", "quo'te\"s", "é" * 60, "x" * 300])
+def test_a_dry_run_says_what_a_job_needs(tmp_path, net, capsys, monkeypatch):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert run(net, folder / "s.h5", *GRID, "--dry_run", "--cuda") == 0
+    out = capsys.readouterr().out
+    if not torch.cuda.is_available():  # on a login node
+        assert "no CUDA device" in out
+        assert "time: not measured" in out
+    assert run(net, folder / "s.h5", *GRID, "--dry_run") == 0
+    out = capsys.readouterr().out
+    said = re.search(r"surface file: about ([\d.]+) kB, directions: ([\d.]+) kB", out)
+    assert re.search(r"time: about \S+ s for a cell \(from a few batches\), 0:00 for 12 cells", out)
+    assert re.search(r"memory: [\d.]+ [MG]B for this rank", out)
+    assert list(folder.iterdir()) == []
+    assert run(net, folder / "s.h5", *GRID, "--dir_file", str(folder / "d.h5")) == 0
+    for size, file in zip(said.groups(), ("s.h5", "d.h5"), strict=True):
+        assert float(size) == pytest.approx((folder / file).stat().st_size / 1000, rel=0.2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: argparse.Namespace(free=1000))
+    assert run(net, folder / "t.h5", *GRID, "--dry_run") == 5
+    assert "1 kB are free there" in capsys.readouterr().err
+
+
+def test_force_keeps_the_file_that_was_there(tmp_path, net, capsys):
+    for seed in (1, 2, 3):
+        more = ["--seed", str(seed), "--dir_file", str(tmp_path / f"{seed}.dir.h5"), "--force"]
+        assert run(net, tmp_path / "s.h5", *GRID, *more) == 0
+    assert "the file that was there is now" in capsys.readouterr().out
+    kept = [read_surface(tmp_path / name).request["directions"] for name in ("s.old1.h5", "s.old2.h5", "s.h5")]
+    assert kept == [read_directions(tmp_path / f"{seed}.dir.h5").sha256 for seed in (1, 2, 3)]
+
+
+def test_directions_that_another_run_has_just_written_are_not_replaced(tmp_path, net, capsys, monkeypatch):
+    """Both found no file; the second to write hears of the first."""
+    one = tmp_path / "d.h5"
+    original = setting.find_directions
+
+    def slow(*arguments, **more):
+        found = original(*arguments, **more)
+        write_directions(one, Directions([np.ones(3)]))
+        return found
+
+    monkeypatch.setattr(setting, "find_directions", slow)
+    assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(one)) == 3
+    assert "another run has just written other directions" in capsys.readouterr().err
+    assert read_directions(one).x[0].tolist() == [1, 1, 1]
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_a_symbolic_link_to_itself(tmp_path, net, capsys):
+    (tmp_path / "s.h5").symlink_to(tmp_path / "s.h5")
+    assert run(net, tmp_path / "s.h5", *GRID) in (3, 5)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["with space", "\udcff\udcfe", "漢" * 80, "$\\foo$", "[brackets]x", "quo'te\"s", "é" * 60, "x" * 300]
+)
 def test_strange_and_long_names(tmp_path, name):
     folder = tmp_path / name[:60]
     folder.mkdir()

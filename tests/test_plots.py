@@ -14,6 +14,8 @@ import plot_1D
 import plot_2D
 from lossatlas import figures
 from lossatlas.errors import BadUsage
+from lossatlas.figures.maps import panel
+from lossatlas.figures.solids import solid_figure
 from lossatlas.landscape import Grid, Surface
 from lossatlas.record import write_surface
 
@@ -59,6 +61,24 @@ def test_four_figures_of_any_surface(tmp_path, function, cells):
     assert names == sorted(f"s.h5_train_loss_{kind}.{ext}" for kind in KINDS for ext in ("pdf", "png"))
     for kind in KINDS:
         assert_is_a_picture(tmp_path / f"s.h5_train_loss_{kind}.png")
+
+
+def test_what_is_not_finite_is_marked_in_every_figure():
+    """In three dimensions too: at the top where it is plus infinity, otherwise at the bottom."""
+    surface = surface_of(
+        lambda a, b: np.nan if a < -0.9 else -np.inf if b < -0.9 else np.inf if a > 0.9 else bowl(a, b)
+    )
+    odd = int((~np.isfinite(surface.fields["train_loss"])).sum())
+    panels = [panel(surface, "train_loss", "one")]
+    shared = figures.scale([surface.fields["train_loss"]])
+    with figures.style() as plt:
+        fig = solid_figure(plt, panels, shared, "train_loss", None)
+    marks = [line for line in fig.axes[0].lines if line.get_label() == "not finite"]
+    x, _, z = marks[0].get_data_3d()
+    assert len(x) == odd
+    assert set(np.asarray(z)[np.asarray(x) > 0.9]) >= {shared.limits[1]}
+    assert set(np.asarray(z)[np.asarray(x) < -0.9]) == {shared.limits[0]}
+    assert fig.axes[0].get_legend() is not None
 
 
 def test_several_surfaces_share_one_scale(tmp_path):

@@ -19,7 +19,7 @@ from lossatlas.hessian.activations import Layer, traces
 from lossatlas.hessian.density import Spectrum, density
 from lossatlas.hessian.effective_dimension import effective_dimension
 from lossatlas.hessian.hvp import check_deterministic
-from lossatlas.hessian.lanczos import Basis, Operator, Pairs, lanczos
+from lossatlas.hessian.lanczos import Basis, Operator, Pairs, lanczos, rule_of
 from lossatlas.hessian.trace import hutchinson
 from lossatlas.record.continuation import satisfies, together_with
 from lossatlas.record.spectra import Findings
@@ -48,6 +48,10 @@ class Probes:
 
     probe: Callable[[int], Tensor]
     layers: Callable[[], Sequence[Layer]]
+
+
+BASIS = ("lanczos/basis", "lanczos/captured")  # of a run of Lanczos, while other parts need it
+SMALL_BASIS = 256_000_000  # bytes that a file may hold of it
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def compute(
     parts = Parts(operator, wanted, findings, probes)
     for name, (settings, make) in parts.asked().items():
         done = parts.findings.about.get("parts", {})
-        if satisfies(name, done.get(name, {}), settings, parts.findings.arrays):
+        if satisfies(name, done.get(name, {}), settings, parts.findings.arrays) and not parts.lost_basis(name):
             known(name)
             continue
         if not parts.findings.about.get("deterministic"):
@@ -106,6 +110,8 @@ def compute(
             arrays = make(progress, settings)
         parts.about |= {"deterministic": True, "parts": {**done, name: settings}}
         parts.findings = parts.findings.with_arrays(arrays, **parts.about)
+        if name == "density":
+            parts.findings = parts.findings.without(*BASIS)
         save(parts.findings)
     result = parts.findings.with_arrays(dimension(parts.findings, operator.size, wanted.z))
     save(result)
@@ -141,6 +147,15 @@ class Parts:
             parts["activations"] = ({**settings, "most": w.activation_most, "seed": w.seed}, self.activations)
         return parts
 
+    def lost_basis(self, name: str) -> bool:
+        """Whether the eigenvalues are there, and the trace is not, and what it starts from was too large for the file.
+
+        Then they are computed again, to the same bits, so that a run that was killed in between ends like any other.
+        """
+        arrays = self.findings.arrays
+        there = "lanczos/alphas" in arrays and BASIS[0] not in arrays
+        return name == "eigenvalues" and there and "trace" not in self.findings.about.get("parts", {})
+
     def eigenvalues(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
         self.pairs = found = lanczos(self.operator, **settings, progress=progress)
         top = len(found.values) - min(settings["bottom"], len(found.values))
@@ -154,13 +169,17 @@ class Parts:
             "smallest_converged": found.converged[top:][::-1],
             "eigenvectors": found.vectors.cpu().numpy(),
             "eigenvalue_products": found.products,
+            "lanczos/alphas": found.alphas,
+            "lanczos/betas": found.betas,
         }
+        if found.basis.nbytes <= SMALL_BASIS:  # until trace and density, which need it, are there
+            result |= dict(zip(BASIS, (found.basis.stacked().cpu().numpy(), found.captured.cpu().numpy()), strict=True))
         if settings["bottom"]:
             result |= {"min_eig": found.values[-1], "min_eig_residual": found.residuals[-1]}
         return result
 
     def trace(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
-        # When the eigenvalues come from the file, their vectors are all that is left of the basis.
+        # Where a finished spectrum is improved, the vectors are all that is left of the basis.
         found = hutchinson(
             self.operator,
             tolerance=settings["error"],
@@ -181,7 +200,9 @@ class Parts:
 
     def density(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
         steps = min(settings["steps"], self.operator.size)
-        found = density(self.operator, **{**settings, "steps": steps}, first=self.pairs, progress=progress)
+        a = self.findings.arrays
+        rule = rule_of(a["lanczos/alphas"], a["lanczos/betas"]) if "lanczos/alphas" in a else None
+        found = density(self.operator, **{**settings, "steps": steps}, first=rule, progress=progress)
         return {f"density/{name}": getattr(found, name) for name in CURVES}
 
     def blocks(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,14 +245,18 @@ def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What saved eigenvectors know of the trace, see hessian.lanczos.Captured."""
+    """What a saved basis, or saved eigenvectors, know of the trace, see hessian.lanczos.Captured."""
 
     basis: Basis
     captured: Tensor
 
     @classmethod
     def of(cls, findings: Findings, operator: Operator) -> "Remembered":
-        vectors = torch.from_numpy(findings.arrays["eigenvectors"]).to(operator.device, operator.dtype)
+        a = findings.arrays
+        if BASIS[0] in a:
+            vectors, captured = (torch.from_numpy(a[name]).to(operator.device) for name in BASIS)
+            return cls(Basis.of(vectors, operator.device), captured)
+        vectors = torch.from_numpy(a["eigenvectors"]).to(operator.device, operator.dtype)
         values = [*findings.arrays["eigenvalues"], *findings.arrays["smallest"][::-1]]
         basis = Basis(operator.size, operator.dtype, operator.device)
         for vector in vectors:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage
-from lossatlas.figures.maps import MAP, Panel
+from lossatlas.figures.maps import MAP, NOT_FINITE, Panel
 from lossatlas.figures.style import Scale, title_of
 
 
@@ -44,6 +44,7 @@ def draw_solid(axis: Any, p: Panel, scale: Scale, name: str, zlim: float | None)
         edgecolor=(1, 1, 1, 0.25),
         antialiased=True,
     )
+    mark_in_space(axis, p, floor, ceiling)
     axis.set_zlim(floor, ceiling)
     axis.zaxis.set_major_locator(MaxNLocator(5, integer=scale.log and ceiling - floor > 2))
     axis.zaxis.set_major_formatter(FuncFormatter(lambda height, _: scale.text(height)))
@@ -59,3 +60,14 @@ def draw_solid(axis: Any, p: Panel, scale: Scale, name: str, zlim: float | None)
         pane._axinfo["grid"].update(color=(0, 0, 0, 0.12), linewidth=0.5)
     if p.note:
         axis.text2D(0.02, 0.02, p.note, transform=axis.transAxes, fontsize="small")
+
+
+def mark_in_space(axis: Any, p: Panel, floor: float, ceiling: float) -> None:
+    """Red crosses where a value is not finite: at the top where it is plus infinity, otherwise at the bottom."""
+    bad = p.done & ~np.isfinite(p.values)
+    if not bad.any():
+        return
+    x, y = np.meshgrid(p.x, p.y)
+    heights = np.where(np.isposinf(p.values[bad]), ceiling, floor)
+    axis.plot(x[bad], y[bad], heights, "x", color=NOT_FINITE, markersize=4, label="not finite", zorder=5)
+    axis.legend(loc="upper right", fontsize="small", framealpha=0.9)

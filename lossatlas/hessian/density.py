@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossatlas.hessian.lanczos import Operator, Pairs, lanczos
+from lossatlas.hessian.lanczos import Operator, lanczos
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ def density(
     points: int = 1000,
     sigma: float | None = None,
     seed: int = 0,
-    first: Pairs | None = None,
+    first: tuple[np.ndarray, np.ndarray] | None = None,
     progress: Callable[[int, float], None] = lambda products, residual: None,
 ) -> Spectrum:
     """Density and cumulative curve from `probes` Lanczos runs of at most `steps` products. sigma: 1 % of the range.
 
-    first: a run from a Gaussian vector that is there already, which then counts as the first probe.
+    first: nodes and weights of a run from a Gaussian vector that is there already, which then is the first probe.
     """
-    rules, products = [] if first is None else [first.rule()], 0
+    rules, products = [] if first is None else [first], 0
     for probe in range(len(rules), probes):
         done = products
         run = lanczos(

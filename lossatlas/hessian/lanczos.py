@@ -84,8 +84,7 @@ class Pairs:
 
     def rule(self) -> tuple[np.ndarray, np.ndarray]:
         """Nodes and weights (they sum to 1) of the quadrature that belongs to the start vector."""
-        values, coordinates = np.linalg.eigh(np.diag(self.alphas) + np.diag(self.betas, 1) + np.diag(self.betas, -1))
-        return values, coordinates[0] ** 2
+        return rule_of(self.alphas, self.betas)
 
 
 def lanczos(
@@ -171,6 +170,12 @@ def lanczos(
     )
 
 
+def rule_of(alphas: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the quadrature of a tridiagonal matrix."""
+    values, coordinates = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
+    return values, coordinates[0] ** 2
+
+
 def random_start(size: int, generator: torch.Generator, warm: Tensor | None = None) -> tuple[Tensor, float]:
     """A start vector, and the share of any given unit vector that it has at least, but for a probability of RISK.
 
@@ -251,6 +256,25 @@ class Basis:
         self.new = lambda: torch.empty(self.CHUNK, size, dtype=dtype, device=device)
         self.chunks: list[Tensor] = []
         self.count = 0
+
+    @classmethod
+    def of(cls, rows: Tensor, device: torch.device) -> "Basis":
+        """What `stacked` has given, bit for bit."""
+        basis = cls(rows.shape[1], rows.dtype, device)
+        for row in rows:
+            if basis.count % cls.CHUNK == 0:
+                basis.chunks.append(basis.new())
+            basis.count += 1
+            basis.last.copy_(row)
+        return basis
+
+    def stacked(self) -> Tensor:
+        """All vectors as (count, size)."""
+        return torch.cat(list(self.rows()))
+
+    @property
+    def nbytes(self) -> int:
+        return sum(rows.numel() * rows.element_size() for rows in self.rows())
 
     @property
     def last(self) -> Tensor:

@@ -33,6 +33,9 @@ class Findings:
         new = {name: np.asarray(array) for name, array in arrays.items()}
         return replace(self, arrays={**self.arrays, **new}, about={**self.about, **about})
 
+    def without(self, *names: str) -> "Findings":
+        return replace(self, arrays={name: array for name, array in self.arrays.items() if name not in names})
+
 
 def write_findings(path: str | Path, findings: Findings) -> None:
     """Write a spectrum file as an atomic snapshot. Raises CannotWrite."""

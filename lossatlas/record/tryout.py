@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 
-SECONDS = 4  # of the processor, and more for large files
+SECONDS = 2  # of the processor, and more for large files
 MEMORY = 1 << 30  # bytes beside those of the file
 LARGE = 1 << 28  # bytes of one array that a smaller file may hold
 

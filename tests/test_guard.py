@@ -1,0 +1,153 @@
+"""From a command's first moment on: signals, exits of somebody else's code, and ranks that never join."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import MPIRUN, ROOT
+
+from lossatlas.record import read_surface
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from torture import Place, end_all, ended
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Place:
+    return Place.at(tmp_path_factory.mktemp("guard"))
+
+
+MISSING = """
+import os, sys
+if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "{rank}":
+    sys.modules["{module}"] = None
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.parametrize("module", ["mpi4py", "h5py"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_cannot_join_does_not_leave_the_others_waiting(place, tmp_path, module, rank):
+    """It has no mpi4py, or its first import fails."""
+    (tmp_path / "sitecustomize.py").write_text(MISSING.format(rank=rank, module=module))
+    result = place.run(
+        place.command("plot_surface.py", tmp_path / "s.h5", ranks=3), timeout=60, PYTHONPATH=str(tmp_path)
+    )
+    assert result.code not in (0, None)
+    assert module in result.errors
+    assert result.seconds < 40  # it would wait for ever
+    assert end_all(str(tmp_path / "s.h5"))
+    if module == "mpi4py":
+        assert result.code == 2
+        assert len(result.lines) == 1
+
+
+def in_the_background(place: Place, file: Path, *before: str, **environment: str):
+    command = [*before, *place.command("plot_surface.py", file)]
+    process = place.start(command, SLEEP="0.02", **environment)
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and not (file.exists() and read_surface(file).done.sum() > 1):
+        time.sleep(0.1)
+    return process
+
+
+def test_under_nohup_a_hangup_is_ignored_and_other_signals_are_not(place, tmp_path):
+    file = tmp_path / "s.h5"
+    process = in_the_background(place, file, "nohup")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGUSR2)
+    result = ended(process, 60, time.monotonic())
+    assert result.code == 4
+    assert "stopped by SIGUSR2" in result.errors
+
+
+@pytest.mark.parametrize("where", ["> /dev/full", ">&-", "> /dev/full 2>&1", ">&- 2>&-"])
+def test_what_is_printed_may_go_nowhere(place, tmp_path, where):
+    """stdout on a full device, or closed: the surface is computed all the same, and so is its picture."""
+    file = tmp_path / "s.h5"
+    command = " ".join(
+        f"'{part}'" for part in [*place.command("plot_surface.py", file, "--x=-1:1:3", "--y=-1:1:3"), "--plot"]
+    )
+    result = place.run(["bash", "-c", f"{command} {where}"])
+    assert result.code == 0, result.errors
+    assert read_surface(file).done.all()
+    assert len(list(tmp_path.glob("*.png"))) == 4
+    shown = f"'{place.python}' '{ROOT / 'h5_util.py'}' '{file}' > /dev/full"
+    result = place.run(["bash", "-c", shown])  # whose printing is all it does
+    assert result.code == 5
+    assert result.lines == ["error: cannot print: No space left on device"]
+
+
+PEACEFUL = """
+import os, subprocess, sys
+import torch
+def make():
+    torch.manual_seed(0)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    subprocess.run([sys.executable, "-c", "import os; os._exit(3)"])
+    import multiprocessing
+    process = multiprocessing.get_context("spawn").Process(target=print, args=("hello",))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+def test_processes_that_somebodys_code_starts_are_no_ranks(place, tmp_path):
+    (tmp_path / "peaceful.py").write_text(PEACEFUL)
+    more = ["--model", f"{tmp_path / 'peaceful.py'}:make", "--x=-1:1:3", "--y=-1:1:3"]
+    result = place.run(place.command("plot_surface.py", tmp_path / "s.h5", *more, ranks=2))
+    assert result.code == 0, result.errors
+    assert result.out.count("hello") >= 2
+
+
+SWALLOWED = """
+import os, signal, time
+class Swallows:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+def make():
+    import torch
+    one = Swallows()
+    del one
+    time.sleep(20)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_that_arrives_where_python_swallows_exceptions_is_raised_again(place, tmp_path):
+    (tmp_path / "swallowed.py").write_text(SWALLOWED)
+    more = ["--model", f"{tmp_path / 'swallowed.py'}:make"]
+    result = place.run(place.command("plot_surface.py", tmp_path / "s.h5", *more))
+    assert result.code == 4
+    assert "stopped by SIGTERM" in result.lines[-1]
+
+
+def test_importing_it_changes_nothing_in_somebody_elses_program():
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+before = os._exit, [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+import guard, lossatlas, plot_surface
+assert before == (os._exit, [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    assert result.returncode == 0, result.stderr
