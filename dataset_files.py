@@ -136,8 +136,10 @@ def read_cifar_pickle(file: Path, labels_key: bytes) -> Arrays:
     try:
         batch = ArraysOnly(io.BytesIO(content), encoding="bytes").load()
         images, labels = (value_of(batch[key]) for key in (b"data", labels_key))
-        if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072 or labels.dtype.kind not in "iu":
-            raise ValueError(f"data {images.dtype} {images.shape}, labels {labels.dtype}")
+        if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
+            raise ValueError(f"data {images.dtype} {images.shape}")
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise ValueError(f"labels {labels.dtype} {labels.shape}")
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise BadInput(f"{file} is no CIFAR batch in the python layout: {error}") from error
     return images.reshape(-1, 3, 32, 32), labels
@@ -170,7 +172,7 @@ def read_idx_file(folder: Path, name: str, axes: int) -> np.ndarray:
     if file.suffix == ".gz":
         content = unzipped(content, file, axes)
     shape = idx_shape(content, file, axes)
-    if len(content) != 4 + 4 * axes + math.prod(shape):
+    if len(content) != 4 + 4 * axes + math.prod(shape) or max(shape) > len(content):
         raise BadInput(f"{file} is truncated: its header says {shape}, it holds {len(content)} bytes")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 

@@ -93,6 +93,7 @@ POINTERS = [
         pickle.dumps({b"data": np.zeros((2, 3), np.uint8), b"labels": [1, 2]}),
         pickle.dumps({b"data": np.zeros((2, 3072)), b"labels": [1, 2]}),
         pickle.dumps([1, 2]),
+        pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": 5}),
         pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [1, 2]})[:500],
         b"",
         b"\x00" * 100,
@@ -129,8 +130,9 @@ def test_what_unpacks_to_far_more_than_it_is(tmp_path):
             read()
 
 
-def test_an_idx_header_whose_product_overflows(tmp_path):
-    content = bytes([0, 0, 8, 3]) + np.array([2**32 - 1] * 3, ">u4").tobytes()
+@pytest.mark.parametrize("sizes", [[2**32 - 1] * 3, [0, 2**32 - 1, 2**32 - 1]])
+def test_an_idx_header_whose_product_overflows(tmp_path, sizes):
+    content = bytes([0, 0, 8, 3]) + np.array(sizes, ">u4").tobytes()
     (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(BadInput, match="truncated"):
         load("mnist", datapath=tmp_path)
