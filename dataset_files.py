@@ -9,10 +9,10 @@ import hashlib
 import http.client
 import io
 import math
-import operator
 import os
 import pickle
 import re
+import struct
 import tarfile
 import tempfile
 import time
@@ -40,7 +40,7 @@ class Kind:
     """Stands for a numpy dtype in a pickle: integers alone. Of its state the order of the bytes counts, nothing else."""
 
     def __init__(self, name: Any, *_: Any) -> None:
-        text = name.decode("latin1") if isinstance(name, bytes) else str(name)
+        text = name.decode("latin1") if isinstance(name, bytes) else name if type(name) is str else "?"
         if not re.fullmatch(r"[|<>=]?[iu][1248]", text):
             raise pickle.UnpicklingError(f"its arrays hold '{text[:20]}', no integers")
         self.dtype = np.dtype(text)
@@ -57,9 +57,9 @@ class Integers:
     def __init__(self, *_: Any) -> None:
         self.value = np.zeros(0, np.uint8)
 
-    def __setstate__(self, state: Sequence[Any]) -> None:
+    def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, content = state
-        self.value = integers(content, kind, shape, "F" if fortran else "C")
+        self.value = integers(content, kind, shape, "F" if fortran is True else "C")
 
 
 def integers(content: Any, kind: Any, shape: Any, order: str) -> np.ndarray:
@@ -68,26 +68,33 @@ def integers(content: Any, kind: Any, shape: Any, order: str) -> np.ndarray:
         raise pickle.UnpicklingError("it holds an array whose bytes are missing")
     if isinstance(content, str):  # as Python 2 wrote them
         content = content.encode("latin1")
-    shape = tuple(operator.index(n) for n in shape)
-    return np.frombuffer(content, kind.dtype).reshape(shape, order="F" if order in ("F", b"F") else "C")
+    if not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
+        raise pickle.UnpicklingError("it holds an array without a shape")
+    return np.frombuffer(content, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
 def from_buffer(content: Any, kind: Any, shape: Any, order: Any) -> Integers:
     found = Integers()
-    found.value = integers(bytes(content), kind, shape, order)
+    found.value = integers(content, kind, shape, "F" if order in ("F", b"F") else "C")
     return found
 
 
-def encode(text: str, encoding: str) -> bytes:
+def encode(text: Any, encoding: Any) -> bytes:
     """Bytes that Python 3 wrote in the protocol of Python 2; no other encoding, because some grow without end."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the encoding {str(encoding)[:20]}")
+    if type(text) is not str or encoding != "latin1":
+        raise pickle.UnpicklingError("it asks for an encoding that arrays do not need")
     return text.encode("latin1")
 
 
-class ArraysOnly(pickle.Unpickler):
+InPython: Any = pickle._Unpickler
+
+
+class ArraysOnly(InPython):
     """Reads pickles of plain containers and arrays of integers. Any other global is refused, so nothing is executed, and
     numpy itself never sees what a file says of an array's type.
+
+    It is the unpickler that is written in Python, because each of its steps can be looked at: what needs memory or time
+    beyond the size of the file (tables with gaps, keys that are nested, buffers that are announced) is refused.
     """
 
     KNOWN = MappingProxyType(
@@ -99,12 +106,75 @@ class ArraysOnly(pickle.Unpickler):
             ("_codecs", "encode"): encode,
         }
     )
+    REFUSED = (
+        *(pickle.PERSID, pickle.BINPERSID, pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX),
+        *(
+            pickle.EXT1,
+            pickle.EXT2,
+            pickle.EXT4,
+            pickle.NEXT_BUFFER,
+            pickle.EMPTY_SET,
+            pickle.ADDITEMS,
+            pickle.FROZENSET,
+        ),
+    )
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self.size = len(content)
 
     def find_class(self, module: str, name: str) -> Any:
         found = self.KNOWN.get((module.replace("numpy._core", "numpy.core"), name))
         if found is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return found
+
+    def refuse(self) -> None:
+        raise pickle.UnpicklingError("it uses what arrays and lists do not need")
+
+    def check_keys(self, keys: Sequence[Any]) -> None:
+        if not all(type(key) in (str, bytes, int) for key in keys):
+            raise pickle.UnpicklingError("it has a key that is no text and no number")
+
+    def setitem(self) -> None:
+        self.check_keys(self.stack[-2:-1])
+        InPython.load_setitem(self)
+
+    def setitems(self) -> None:
+        self.check_keys(self.stack[::2])
+        InPython.load_setitems(self)
+
+    def dictionary(self) -> None:
+        self.check_keys(self.stack[::2])
+        InPython.load_dict(self)
+
+    def bytearray8(self) -> None:
+        (length,) = struct.unpack("<Q", self.read(8))
+        if length > self.size:
+            raise pickle.UnpicklingError("it is truncated")
+        self.append(bytearray(self.read(length)))
+
+    def reduce(self) -> None:
+        if not any(self.stack[-2] is known for known in self.KNOWN.values()):
+            self.refuse()
+        InPython.load_reduce(self)
+
+    def build(self) -> None:
+        if type(self.stack[-2]) not in (Kind, Integers):
+            self.refuse()
+        InPython.load_build(self)
+
+
+ArraysOnly.dispatch = {
+    **InPython.dispatch,
+    **dict.fromkeys((code[0] for code in ArraysOnly.REFUSED), ArraysOnly.refuse),
+    pickle.SETITEM[0]: ArraysOnly.setitem,
+    pickle.SETITEMS[0]: ArraysOnly.setitems,
+    pickle.DICT[0]: ArraysOnly.dictionary,
+    pickle.BYTEARRAY8[0]: ArraysOnly.bytearray8,
+    pickle.REDUCE[0]: ArraysOnly.reduce,
+    pickle.BUILD[0]: ArraysOnly.build,
+}
 
 
 def read_cifar10(folder: Path, split: str) -> Arrays:
@@ -134,7 +204,7 @@ def read_cifar100(folder: Path, split: str) -> Arrays:
 def read_cifar_pickle(file: Path, labels_key: bytes) -> Arrays:
     content = read_bytes(file)
     try:
-        batch = ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+        batch = ArraysOnly(content).load()
         images, labels = (value_of(batch[key]) for key in (b"data", labels_key))
         if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
             raise ValueError(f"data {images.dtype} {images.shape}")
@@ -146,8 +216,12 @@ def read_cifar_pickle(file: Path, labels_key: bytes) -> Arrays:
 
 
 def value_of(found: Any) -> np.ndarray:
-    """An array of a pickle, or a list of numbers as one."""
-    return found.value if isinstance(found, Integers) else np.asarray(found)
+    """An array of a pickle, or a list of whole numbers as one. Raises ValueError."""
+    if isinstance(found, Integers):
+        return found.value
+    if type(found) is not list or not all(type(number) is int for number in found):
+        raise ValueError(f"{type(found).__name__} where an array or a list of whole numbers should be")
+    return np.array(found, np.int64)
 
 
 def read_cifar_records(file: Path, label_bytes: int) -> Arrays:

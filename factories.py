@@ -15,7 +15,6 @@ import importlib.util
 import inspect
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,9 +23,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lossatlas.errors import BadInput, BadUsage, Stop
+from lossatlas.errors import BadInput, BadUsage, Stop, place_of
 
 HERE = Path(__file__).resolve().parent
+OURS = (str(HERE / "factories"), str(HERE / "guard"))  # no place where an error of a user's comes from
 
 
 def is_factory(name: str) -> bool:
@@ -107,7 +107,7 @@ class Factory:
             except (Stop, KeyboardInterrupt):
                 raise
             except BaseException as error:
-                raise BadInput(f"{self.option} {self} fails: {place_of(error)}") from error
+                raise BadInput(f"{self.option} {self} fails: {cause_of(error)}") from error
 
     @contextmanager
     def at_home(self) -> Iterator[None]:
@@ -122,9 +122,9 @@ class Factory:
         except ModuleNotFoundError as error:
             if error.name and (self.where == error.name or self.where.startswith(f"{error.name}.")):
                 raise BadInput(f"{self.option}: there is no module '{error.name}' here, nor is it installed") from error
-            raise BadInput(f"{self.option}: {self.where} cannot be imported: {place_of(error)}") from error
+            raise BadInput(f"{self.option}: {self.where} cannot be imported: {cause_of(error)}") from error
         except Exception as error:
-            raise BadInput(f"{self.option}: {self.where} cannot be imported: {place_of(error)}") from error
+            raise BadInput(f"{self.option}: {self.where} cannot be imported: {cause_of(error)}") from error
 
 
 def argument(option: str, text: str) -> tuple[str, Any]:
@@ -168,23 +168,19 @@ def module_of(option: str, path: Path) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise BadInput(f"{option}: {path} cannot be imported: {place_of(error)}") from error
+        raise BadInput(f"{option}: {path} cannot be imported: {cause_of(error)}") from error
     return module
 
 
-def place_of(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """What went wrong and in which line of the user's files."""
     text = " ".join(str(error).split())
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
-    frames = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if not f.filename.startswith(("<frozen", str(HERE / "factories"), str(HERE / "guard")))
-        and "site-packages" not in f.filename
-    ]
-    where = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""
-    return f"{where}{type(error).__name__}: {text}"[:400]
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, str) else f"sys.exit({'' if error.code is None else error.code})"
+        return f"{place_of(error, OURS)}{code} was called"
+    return f"{place_of(error, OURS)}{type(error).__name__}: {text}"[:400]
 
 
 FOLDERS: set[Path] = set()  # where users' files lie
@@ -229,9 +225,11 @@ def isolated(folder: Path) -> Iterator[None]:
     sys.modules["__main__"] = ModuleType("__main__")  # what processes of theirs would import again
     sys.path[:] = [str(folder), *(entry for entry in path if Path(entry or ".").resolve() not in (HERE, folder))]
     importlib.invalidate_caches()
+    place = os.getcwd()
     try:
         yield
     finally:
+        os.chdir(place)
         THEIRS[folder] = collisions()
         for name in THEIRS[folder]:
             del sys.modules[name]

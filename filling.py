@@ -5,7 +5,7 @@ A command brings what is special about it as a `Quantity`, which travels to ever
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 import options
 from factories import Factory
-from lossatlas.errors import BadUsage, Stop, say
+from lossatlas.errors import BadUsage, CannotWrite, Stop, say
 from lossatlas.landscape import Surface
 from lossatlas.record.continuation import CURE, resume
 from lossatlas.record.progress import Log
@@ -145,24 +145,27 @@ def lead(world: World, task: options.GridTask, quantity: Quantity, log: Log, hel
     )
     if task.output.force and (old := set_aside(surf_file)):
         say(f"note: the file that was there is now {old}")
-    surface = fill(
-        partial(serve, world),
-        surf_file,
-        surface,
-        lambda: make_work(job, operator, world),
-        dir_file=dir_file,
-        embed=embed,
-        pending=pending,
-        cells_per_block=quantity.cells_per_block(surface, len(pending), world.size),
-        expected=surface.about.get("seconds_per_cell", math.inf) / world.size,
-        lock=lock,
-    )
+    with chdir("."):  # a user's network may go elsewhere
+        surface = fill(
+            partial(serve, world),
+            surf_file,
+            surface,
+            lambda: make_work(job, operator, world),
+            dir_file=dir_file,
+            embed=embed,
+            pending=pending,
+            cells_per_block=quantity.cells_per_block(surface, len(pending), world.size),
+            expected=surface.about.get("seconds_per_cell", math.inf) / world.size,
+            lock=lock,
+        )
     log.line("complete")
     quantity.report(surface)
     say(f"complete: {surf_file}")
     if task.looks.plot:
         try:
             quantity.draw(surf_file, dir_file, surface, task.looks)
+        except CannotWrite:
+            raise
         except Stop as error:  # the surface is complete all the same
             say(f"note: not drawn: {error}")
     return 0

@@ -5,45 +5,52 @@ Commands that ranks run import it before anything else; it is armed where one of
 
 - A signal that a user or a batch system sends raises `Signalled`; a second one changes nothing. One that is ignored, as
   under nohup, stays ignored.
-- `os._exit` raises `Left`, so that somebody else's code cannot end a rank without a word and with exit code 0.
+- `os._exit` and `os.exec*` raise `Left`, and `exit` of C has the exit code 1, so that somebody else's code cannot end a rank
+  without a word and with exit code 0.
 - A process that ends before it has joined the ranks takes those with it that wait for it. Afterwards MPI does that.
 """
 
 import atexit
+import ctypes
 import faulthandler
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
-from lossatlas.errors import SIGNALS, Signalled
+from lossatlas.errors import SIGNALS, Signalled, ended, mute
 from lossatlas.launchers import launched
 
 AGAIN = 2.0  # seconds after which a signal that nothing came of is raised once more
 HERE = Path(__file__).resolve().parent
+EXITS = [(module, name) for module in (os, sys.modules[os.name]) for name in ("_exit", "execv", "execve")]
+ORIGINALS = [getattr(module, name) for module, name in EXITS]
 really_exit = os._exit
 
 
-class Left(BaseException):
+class Left(SystemExit):
     """Somebody's code called os._exit; the message says so."""
 
 
 class State:
-    """Of this process. awaited: others wait for it to join them. caught: the signal that asks it to end, 0 for none.
-    ending: it is on its way out.
+    """Of this process. armed: it is guarded. awaited: others wait for it to join them. forked: from a rank, by somebody.
+    caught: the signal that asks it to end, 0 for none. ending: it is on its way out.
     """
 
+    armed = False
     awaited = False
+    forked = False
     caught = 0
     ending = False
 
 
 def arm() -> None:
     """Begin to guard this process."""
-    State.awaited = launched() > 1
+    State.armed, State.awaited = True, launched() > 1
     for standard in range(3):  # one that is closed would be the number of the next file that is opened
         try:
             os.fstat(standard)
@@ -55,15 +62,19 @@ def arm() -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, raise_signalled)
     signal.signal(signal.SIGALRM, raise_again)
-    os._exit = refused  # type: ignore[assignment]
+    for module, name in EXITS:
+        setattr(module, name, refusing(name))
+    refuse_exit_of_libc()
+    sys.excepthook = last_word
     os.register_at_fork(after_in_child=disarm)
     atexit.register(take_others_along)
 
 
 def disarm() -> None:
     """In a process that somebody forked: it is not a rank."""
-    State.awaited = False
-    os._exit = really_exit
+    State.armed, State.awaited, State.forked = False, False, True
+    for (module, name), original in zip(EXITS, ORIGINALS, strict=True):
+        setattr(module, name, original)
     for number in SIGNALS:
         if signal.getsignal(number) is raise_signalled:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -85,12 +96,38 @@ def raise_signalled(number: int, frame: FrameType | None) -> None:
 
 def raise_again(number: int, frame: FrameType | None) -> None:
     """Where somebody's code swallowed the exception, such as a destructor, in which Python does."""
-    if not State.ending:
+    if State.caught and not State.ending:
         raise Signalled(State.caught)
 
 
-def refused(code: int) -> NoReturn:
-    raise Left(f"os._exit({code}) was called")
+def last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Of what nobody has caught, such as a signal while modules are imported: a line, and its exit code."""
+    deaf()
+    code = ended(error.with_traceback(trace), lambda line: None)
+    take_others_along(code)
+    really_exit(code)
+
+
+def refusing(name: str) -> Callable[..., NoReturn]:
+    def refused(*arguments: object) -> NoReturn:
+        raise Left(f"os.{name}({', '.join(map(repr, arguments))[:60]})")
+
+    return refused
+
+
+def refuse_exit_of_libc() -> None:
+    """Let `exit` of C, as of a library that gives up, be an error: a command itself always leaves through `_exit`."""
+    try:
+        libc = ctypes.CDLL(None)
+        libc.__cxa_atexit(ctypes.cast(libc._exit, ctypes.c_void_p), ctypes.c_void_p(1), None)
+    except (OSError, AttributeError):  # another system
+        pass
+
+
+def end_if_forked(error: BaseException) -> None:
+    """End a process that somebody forked, and that came back to where a rank goes on."""
+    if State.forked:
+        really_exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
 
 
 def deaf() -> None:
@@ -103,6 +140,19 @@ def deaf() -> None:
 def apart() -> None:
     """The end of this process leaves nobody waiting: it has joined the ranks, and MPI sees to that, or it only gives help."""
     State.awaited = False
+
+
+def leave(code: int) -> NoReturn:
+    """End this process: after success once everybody has tidied up, after an error at once, because a thread may still run."""
+    deaf()
+    if not code:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # a full disk, a reader that is gone
+            mute(stream)
+    really_exit(code)
 
 
 def take_others_along(code: int = 1) -> None:

@@ -8,7 +8,6 @@ Cells that are not finished or not finite are left out of the polygons.
 
 import argparse
 import base64
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -128,4 +127,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options.leave(main())

@@ -83,8 +83,12 @@ def described_by(surface: Surface) -> list[str]:
 
 
 def describe_findings(findings: Findings) -> str:
-    lines = ["spectrum of a Hessian"]
-    for name, array in findings.arrays.items():
+    lines, first = (
+        ["spectrum of a Hessian"],
+        ("eigenvalues", "smallest", "bounds", "trace", "trace_se", "effective_dimension"),
+    )
+    arrays = {name: findings.arrays[name] for name in (*first, *findings.arrays) if name in findings.arrays}
+    for name, array in arrays.items():
         shape = "x".join(map(str, array.shape))
         lines.append(
             f"{name}: {array:.6g}"
@@ -202,8 +206,8 @@ def run(args: argparse.Namespace) -> None:
         say(f"wrote {args.convert}")
     if args.check:
         for line in check(args.file):
-            print(line)
-        print(f"right: {args.file}")
+            print(printable(line))
+        print(printable(f"right: {args.file}"))
     if not (args.export or args.embed or args.convert or args.check):
         print(printable(describe(args.file)))
 

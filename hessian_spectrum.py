@@ -13,10 +13,12 @@ Hessian of the mean loss over the samples, with the network in eval mode.
 import guard  # noqa: F401  before anything else
 
 import argparse
+import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +27,11 @@ import numpy as np
 
 import options
 from factories import Factory
-from lossatlas.errors import BadInput, BadUsage, Stop, say
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, say
 from lossatlas.record import Findings, write_findings
 from lossatlas.record.continuation import resume_findings
 from lossatlas.record.lock import Lock, holder
-from lossatlas.record.progress import Log
+from lossatlas.record.progress import Log, clock
 from lossatlas.record.recorder import reporting, signals
 from lossatlas.writing import put, set_aside
 from preparation import Trained, bring, device_of, loss_of, place, provenance, recorded
@@ -227,16 +229,19 @@ def run(world: World, order: Callable[[], Task], log: Log) -> int:
 
 def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
     """On rank 0: see `run`. held: lets go of the lock on the output."""
-    path, job, findings, lock = prepare(world, task, log, held)
+    with chdir("."):  # a user's code may go elsewhere
+        path, job, findings, lock = prepare(world, task, log, held)
     if not task.force:
         findings = resume_findings(path, findings, task.wanted["seed"])
     if task.dry_run:
         for name, value in {**findings.request, **findings.plan, "spectrum file": path}.items():
             say(f"{name} = {value}")
         world.share(None)
+        rehearse(job, path, task)
         return 0
     world.share(job)
-    calls, hessian = calls_of(job, world)
+    with chdir("."):
+        calls, hessian = calls_of(job, world)
     spread = Spread(hessian, lead(world, calls))
     way = "folded" if hessian.folded else "not folded"
     findings = replace(findings, plan={**findings.plan, "path": way, "compiled": task.hessian.compiled})
@@ -249,7 +254,8 @@ def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
     if task.force and (old := set_aside(path)):
         say(f"note: the file that was there is now {old}")
     write_findings(path, findings)  # a place that cannot be written is better noticed now than after an hour
-    findings = computed(task, spread, findings, path, lock)
+    with chdir("."):
+        findings = computed(task, spread, findings, Path(os.path.abspath(path)), lock)
     world.share(None)
     log.line("complete")
     finish(findings, path, task)
@@ -276,13 +282,43 @@ def computed(task: Task, spread: "Spread", findings: Findings, path: Path, lock:
         )
 
 
+def rehearse(job: Job, path: Path, task: Task) -> None:
+    """Say what the job needs: from one product with all samples, by one rank."""
+    import torch
+
+    from lossatlas.data.memory import in_words
+    from rehearsal import check_place, has_cuda
+
+    if task.run.cuda and not has_cuda():
+        say("time: not measured, because there is no CUDA device here")
+        return
+    _, hessian = calls_of(job, World())
+    wanted, own = task.wanted, hessian.size * hessian.dtype.itemsize
+    check_place(path, own * (wanted["top"] + wanted["bottom"]))
+    began = time.perf_counter()
+    hessian(torch.ones(hessian.size, dtype=hessian.dtype, device=hessian.device)).sum().item()
+    seconds = time.perf_counter() - began
+    most = wanted["most"] + wanted["trace_most"] + (wanted["probes"] - 1) * wanted["steps"]
+    say(f"spectrum file: about {in_words(own * (wanted['top'] + wanted['bottom']))}")
+    say(
+        f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace and "
+        f"density: up to {clock(most * seconds)}"
+        + ", and more for layers and activations"
+        * bool(wanted["layers"] or wanted["activations"] is not None)
+    )
+    say(
+        f"memory: up to {in_words(own * wanted['most'])} for the vectors of a run of Lanczos, beside the network and the data"
+    )
+
+
 def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, Job, Findings, Lock]:
     """On rank 0: read everything once. Writes nothing but the lock."""
     from lossatlas.computing.spectra import Wanted
     from lossatlas.hessian import usual_batch_size
 
     Wanted(**task.wanted)
-    device_of(task.run.cuda)
+    if not task.dry_run:
+        device_of(task.run.cuda)
     model, file = task.model, task.model_file
     path = place(task.spectrum_file, Path(f"{options.base_name(model, file)}_spectrum.h5"), None)
     if not path.resolve().parent.is_dir():
@@ -442,6 +478,8 @@ def finish(findings: Findings, path: Path, task: Task) -> None:
 
         try:
             plot_spectrum.draw(path, show=task.show)
+        except CannotWrite:
+            raise
         except Stop as error:  # the file is complete all the same
             say(f"note: not drawn: {error}")
 

@@ -9,7 +9,6 @@ it is what is asked for.
 
 import argparse
 import hashlib
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
-from lossatlas.errors import BadInput, exit_code, say
+from lossatlas.errors import BadInput, exit_code, printable, say
 from lossatlas.record import Directions, read_directions, read_findings, write_directions
 from lossatlas.record.continuation import LAST, compare
 from lossatlas.record.progress import Line
@@ -385,7 +384,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     if args.file:
         for line in describe(Path(args.file)):
-            print(line)
+            print(printable(line))
         return
     args.y = args.axes == 2  # these options ask whether there is a second axis
     nets, choice, chosen, loss = (
@@ -408,7 +407,7 @@ def run(args: argparse.Namespace) -> None:
     if choice.curvature:
         curvature.along(directions)
     for line in describe(dir_file):
-        print(line)
+        say(line)
     say(f"wrote {dir_file}" if new else f"{dir_file} holds them already")
 
 
@@ -418,4 +417,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options.leave(main())

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from factories import Factory, is_factory
-from lossatlas.errors import BadUsage, CannotWrite, as_line, code_of, exit_code, mute, say
+from lossatlas.errors import BadUsage, CannotWrite, Incomplete, as_line, code_of, exit_code, say
 from lossatlas.landscape import Grid
 from lossatlas.landscape.grid import shown
 from lossatlas.launchers import first_launched, rank_launched
+from lossatlas.record.lock import release_all
 from scheduler import World, connect, hand_over
 
 if TYPE_CHECKING:
@@ -45,7 +46,14 @@ class Parser(argparse.ArgumentParser):
         line = " ".join(message.encode(errors="backslashreplace").decode().split())
         print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr, flush=True)
         guard.take_others_along(BadUsage.code)
-        raise SystemExit(BadUsage.code)
+        self.exit(BadUsage.code)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if message:
+            self._print_message(message, sys.stderr)
+        if guard.State.armed:  # whose exit code C would change
+            guard.leave(status)
+        raise SystemExit(status)
 
     def print_help(self, file: Any = None) -> None:
         guard.apart()
@@ -774,11 +782,15 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
             guard.deaf()
             if not world.root:
                 hand_over(world, error)
+            if isinstance(error, KeyboardInterrupt):
+                what = str(error) or "interrupted"
+                raise Incomplete(f"{what}: run the same command again to continue") from None
             raise
 
     code = exit_code(body_of_this_rank, lambda line: log(line) if world.root else None)
     guard.deaf()
     if code:
+        release_all()
         world.abort(code)
         guard.take_others_along(code)
     return code
@@ -798,12 +810,7 @@ def joined_ranks(mpi: bool) -> World:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process; after an error at once, because a thread may still be computing."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):  # a full disk, a reader that is gone
-            mute(stream)
+    """End the process of a command."""
     if code:
-        guard.really_exit(code)
-    sys.exit(0)
+        release_all()
+    guard.leave(code)

@@ -5,7 +5,6 @@ python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one 
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -130,4 +129,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options.leave(main())

@@ -20,6 +20,7 @@ import numpy as np
 import options
 from factories import Factory
 from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.record.continuation import LAST
 from scheduler import World, mpi_library
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -80,8 +81,10 @@ def bring(nets: options.Networks, dir_type: str, chosen: options.DataChoice, los
     origin = at(nets.file)
     own = isinstance(nets.model, Factory) or isinstance(loss_name, Factory)
     found = tried(net, loss_of(loss_name), first, f"{nets.model} with the loss {loss_name}", CHECKED if own else FEW)
+    sampled = {LAST: float(found.mean())} if own else {}
     record = {
-        **recorded("model", nets.model, float(found.mean())),
+        **recorded("model", nets.model),
+        **sampled,
         "checkpoint": digest(states[nets.file]),
         "dir_type": dir_type,
     }
@@ -96,15 +99,12 @@ def check_factories(*brought: Any) -> None:
             one.function  # noqa: B018
 
 
-def recorded(what: str, name: str | Factory, value: float | None = None) -> dict[str, Any]:
+def recorded(what: str, name: str | Factory) -> dict[str, Any]:
     """What tells a network or a loss from others: its name; for a user's function what it is called with, and its code.
 
-    value: of a user's network, the loss of the first samples, because a file does not show what it imports.
+    What such a file imports shows in the loss of some samples alone, which is recorded beside it.
     """
-    if not isinstance(name, Factory):
-        return {what: name}
-    more = {} if value is None else {"loss_of_some_samples": value}
-    return {what: str(name), f"{what}_code": name.code, **more}
+    return {what: str(name), f"{what}_code": name.code} if isinstance(name, Factory) else {what: name}
 
 
 def loss_of(name: str | Factory) -> "Loss":

@@ -28,8 +28,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import chdir, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -263,7 +263,11 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
 
 def computed(world: World, function: Callable[[], Any]) -> Any:
     """On rank 0: what a function gives in its one thread that computes. Raises WorkFailed when another rank fails."""
-    future = world.computing.submit(function)
+    with chdir("."):  # a user's code may go elsewhere
+        return heard(world, world.computing.submit(function))
+
+
+def heard(world: World, future: "Future[Any]") -> Any:
     while True:
         try:
             return future.result(timeout=EAR)
@@ -358,6 +362,7 @@ def compute(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]",
         while (item := blocks.get()) is not None:
             results.put((item[0], work(item[1])))
     except BaseException as error:  # travels to the main thread
+        guard.end_if_forked(error)
         results.put(error)
 
 
@@ -431,4 +436,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    guard.leave(main())

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import options
 from factories import Factory, is_factory
-from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
 from lossatlas.record.lock import Lock
 from lossatlas.writing import put
 
@@ -191,7 +191,15 @@ def said(accuracy: float | None) -> str:
 
 def run(args: argparse.Namespace, command: Sequence[str]) -> None:
     with ExitStack() as held:
-        trained(args, command, held)
+        try:
+            trained(args, command, held)
+        except KeyboardInterrupt as error:
+            kept = (
+                f"{args.save} keeps the checkpoints up to then, and the same command with --resume goes on"
+                if args.save
+                else "nothing of it is kept: --save FOLDER, with --save_epoch N, keeps checkpoints"
+            )
+            raise Incomplete(f"{str(error) or 'interrupted'}: {kept}") from None
 
 
 def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -> None:

@@ -60,6 +60,13 @@ def strike(stage):
         sys.exit(int(way[4:]))
     if way.startswith("_exit"):
         os._exit(int(way[5:]))
+    if way == "posix":
+        import posix
+        posix._exit(0)
+    if way == "libc":
+        ctypes.CDLL(None).exit(0)
+    if way == "execv":
+        os.execv("/bin/true", ["true"])
     if way == "segv":
         ctypes.string_at(0)
     os.kill(os.getpid(), getattr(signal, "SIG" + way.upper()))
@@ -321,7 +328,21 @@ def signals(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
 
 
 STAGES = ("import", "factory", "first", "later")
-WAYS = ("raise", "exit0", "exit3", "_exit0", "base", "interrupt", "kill", "segv", "abrt", "term")
+WAYS = (
+    "raise",
+    "exit0",
+    "exit3",
+    "_exit0",
+    "posix",
+    "libc",
+    "execv",
+    "base",
+    "interrupt",
+    "kill",
+    "segv",
+    "abrt",
+    "term",
+)
 
 
 def ways(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
@@ -339,7 +360,7 @@ def ways(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
         nobody = end_all(str(file))
         log = Path(f"{file}.log").read_text() if Path(f"{file}.log").exists() else ""
         good = nobody and result.code not in (0, None) and "complete" not in result.out
-        if way not in ("kill", "segv", "abrt"):  # of which the launcher alone hears
+        if way not in ("kill", "segv", "abrt", "libc"):  # of which the launcher alone hears
             good = good and bool(result.lines) and result.lines[-1].removeprefix("error: ")[:60] in log
         label = f"{script} {stage} {way} on rank {rank}"
         yield good, f"{label}: code {result.code} after {result.seconds:.1f} s {result.lines[-1:]}"
@@ -880,7 +901,7 @@ def hosts(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
 SECTIONS: dict[str, tuple[Callable[..., Iterator[Outcome]], int]] = {
     "kills": (kills, 200),
     "signals": (signals, 50),
-    "ways": (ways, 210),
+    "ways": (ways, 273),
     "disks": (disks, 80),
     "small_disk": (small_disk, 1),
     "damage": (damage, 750),

@@ -8,6 +8,7 @@ batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how
 """
 
 import hashlib
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,7 @@ from lossatlas.hessian import Activations, Hessian
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.record import Directions, Findings, read_surface, write_findings
 from lossatlas.record.continuation import resume, resume_findings
-from lossatlas.record.lock import Lock
+from lossatlas.record.lock import Lock, release_all
 from lossatlas.record.progress import make_progress
 from lossatlas.record.recorder import fill, reporting, signals, timed
 from lossatlas.results import Curvature, Landscape, Trajectory
@@ -103,7 +104,8 @@ def surface(
     found by a short measurement. device: by default that of the network. file: continue or write this surface file.
     ranks: an mpi4py communicator, such as MPI.COMM_WORLD: every rank calls this function, and all get the result.
 
-    Ctrl-C gives what is there. Raises BadUsage, BadInput, CannotWrite.
+    Ctrl-C gives what is there; SIGTERM and the like end the program, after what is there is saved in the file. Raises
+    BadUsage, BadInput, CannotWrite.
     """
     check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision)
     warn_of_launcher(ranks)
@@ -375,9 +377,10 @@ def spectrum(
         try:
             with signals() as caught:
                 run(save, caught)
-        except (KeyboardInterrupt, Incomplete):
+        except (KeyboardInterrupt, Incomplete) as error:
             if size_of(ranks) > 1:
                 end_all(ranks, Incomplete("interrupted"))
+            obey(error)
             note("stopped: the parts of the spectrum that were finished are there")
         except BaseException as error:
             if size_of(ranks) > 1:  # the others wait for this one's share of the next sum
@@ -509,6 +512,14 @@ def alone(file: str | Path | None, ranks: Any, finish: Callable[[Lock | None], T
             lock.release()
 
 
+def obey(error: BaseException) -> None:
+    """Once all is saved, let a signal do what it would have done: Ctrl-C alone asks for what there is."""
+    number = getattr(error, "signal", 0)
+    if number not in (0, signal.SIGINT):
+        release_all()
+        signal.raise_signal(number)
+
+
 def computed(
     known: Surface,
     kept: Directions,
@@ -544,6 +555,7 @@ def computed(
     except Incomplete as error:
         if size_of(ranks) > 1:
             end_all(ranks, error)
+        obey(error)
         note(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells")
         found = error.partial
     except BaseException as error:

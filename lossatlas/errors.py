@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,11 @@ class BadInput(Stop):
 
 
 class Incomplete(Stop):
-    """Stopped before the end; the same command continues. partial: what there is."""
+    """Stopped before the end; the same command continues. partial: what there is. signal: what asked for it, 0 for none."""
 
     code = INCOMPLETE
     partial: Any = None
+    signal = 0
 
 
 class Signalled(KeyboardInterrupt):
@@ -142,20 +143,29 @@ def as_line(error: BaseException) -> str:
     """What a user reads of it."""
     if isinstance(error, Stop):
         text = str(error)
-    elif isinstance(error, Signalled):
-        text = f"{error}: what was saved is kept, and the same command goes on from there"
     elif isinstance(error, KeyboardInterrupt):
-        text = "interrupted"
+        text = str(error) or "interrupted"
     elif isinstance(error, OSError) and code_of(error) != BUG:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else str(error.strerror)
     elif code_of(error) == INPUT:
         text = str(error)
     elif isinstance(error, SystemExit):
-        text = f"sys.exit({'' if error.code is None else repr(error.code)}) was called before the work was done"
+        code = error.code if isinstance(error.code, str) else f"sys.exit({'' if error.code is None else error.code})"
+        text = f"{place_of(error, [str(Path(HERE).parent / 'guard')])}{code} was called before the work was done"
     else:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{place_of(error)}{type(error).__name__}: {error}"
     line = printable(" ".join(text.split()))
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+
+
+def place_of(error: BaseException, but: Sequence[str] = ()) -> str:
+    """Which line an error comes from, 'file.py, line 7: ', outside of installed packages and of files that begin with `but`."""
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if not f.filename.startswith(("<frozen", *but)) and "site-packages" not in f.filename
+    ]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""
 
 
 def printable(text: str) -> str:
@@ -166,7 +176,7 @@ def printable(text: str) -> str:
 def say(line: str) -> None:
     """Print a line at once, also into a pipe; what cannot be printed any more is no reason to stop computing."""
     try:
-        print(line.encode(errors="backslashreplace").decode(), flush=True)
+        print(printable(line), flush=True)
     except (OSError, ValueError):  # its reader is gone, its disk is full, it is closed
         mute()
 

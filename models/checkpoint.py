@@ -41,7 +41,17 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
             raise BadInput(f"{path}: '{name}' is {type(value).__name__}, not a tensor: not a state dict")
         if odd := odd_kind(value, path):
             raise BadInput(f"{path}: '{name}' is {odd}: save it as plain numbers (float32, float16, bfloat16)")
-    return {str(name).removeprefix("module."): value.detach() for name, value in content.items()}
+    state = {str(name).removeprefix("module."): plain(value) for name, value in content.items()}
+    if len(state) < len(content):
+        names = [str(name).removeprefix("module.") for name in content]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInput(f"{path} holds '{twice}' twice, with and without 'module.'")
+    return state
+
+
+def plain(value: Tensor) -> Tensor:
+    """The numbers of a tensor, whatever else a file has attached to it."""
+    return Tensor.detach(value).resolve_conj().resolve_neg()
 
 
 def odd_kind(value: Tensor, file: Path) -> str:

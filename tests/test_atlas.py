@@ -23,7 +23,7 @@ import plot_surface
 from lossatlas.data import Losses
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.landscape import unresolved
-from lossatlas.record import read_directions
+from lossatlas.record import read_directions, read_surface
 from lossatlas.space import as_point
 from models import save_state
 
@@ -812,3 +812,38 @@ def test_both_ends_are_drawn_of_a_line_of_eigenvalues():
     (ax,) = line.plot().axes
     assert len(ax.get_legend().get_texts()) == 2
     assert ax.get_ylabel() == "eigenvalue of the Hessian"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_a_script_that_is_asked_to_end_saves_and_ends(tmp_path, name):
+    """Ctrl-C gives the script what there is, and it goes on; other signals end it, as they would without us."""
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+import torch, lossatlas
+class Slow(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls = torch.nn.Linear(3, 2), 0
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 60:
+            os.kill(os.getpid(), signal.{name})
+        time.sleep(0.02)
+        return self.layer(x)
+torch.manual_seed(0)
+found = lossatlas.surface(Slow(), (torch.randn(8, 3), torch.zeros(8, dtype=torch.long)), x="-1:1:99", file="s.h5",
+                          batch_size=8, progress=False)
+print("went on with", int(found.done.sum()))
+""")
+    result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = int(read_surface(tmp_path / "s.h5").done.sum())
+    assert 0 < done < 99
+    assert not list(tmp_path.glob(".s.h5*"))
+    if name == "SIGINT":
+        assert result.returncode == 0, result.stderr
+        assert f"went on with {done}" in result.stdout
+    else:
+        assert result.returncode == -getattr(signal, name)
+        assert "went on" not in result.stdout

@@ -84,10 +84,27 @@ POINTERS = [
 ]
 
 
+SHARED = (
+    b"]q\x000" + b"".join(b"](h%ch%ceq%c0" % (k, k, k + 1) for k in range(30)) + b"h\x1e"
+)  # 2^30 lists in 200 bytes
+NESTED = b"K\x01q\x000" + b"".join(b"h%ch%c\x86q%c0" % (k, k, k + 1) for k in range(40)) + b"h\x28"  # as tuples
+BOMBS = [
+    b"\x80\x04cnumpy\ndtype\n(" + SHARED + b"tR.",
+    b"\x80\x04c_codecs\nencode\n(U\x01a" + SHARED + b"tR.",
+    b"\x80\x04}C\x06labels" + SHARED + b"s.",
+    b"\x80\x04}" + NESTED + b"Ns.",
+    b"\x80\x04Nr\xff\xff\xff\x7f0}.",  # a table with two thousand million places
+    b"\x80\x05\x96" + (8 << 30).to_bytes(8, "little") + b"x.",
+    b"\x80\x04cnumpy.core.numeric\n_frombuffer\n(J\x00\x00\x00\x7fcnumpy\ndtype\n(U\x02u1tR(J\x00\x00\x00\x7ftC\x01CtR.",
+    b"\x80\x04cnumpy.core.numeric\n_frombuffer\nN}X\x08\x00\x00\x00__name__X\x03\x00\x00\x00abcs\x86b0}.",
+]
+
+
 @pytest.mark.parametrize(
     "content",
     [
         *POINTERS,
+        *BOMBS,
         pickle.dumps(Trap()),
         pickle.dumps({b"data": Trap(), b"labels": []}),
         pickle.dumps({b"data": np.zeros((2, 3), np.uint8), b"labels": [1, 2]}),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import MPIRUN, ROOT
+from conftest import MPIRUN, ROOT, python, surface_command, write_checkpoint
 
 import factories
 import hessian_spectrum
@@ -345,3 +345,55 @@ def test_files_in_two_folders_have_helpers_of_their_own(home):
     assert Factory.parse("--model", "a/it.py:scale")() == 1
     assert Factory.parse("--model", "b/it.py:scale")() == 100
     assert Factory.parse("--model", "a/it.py:scale")() == 1
+
+
+def test_a_loss_whose_import_has_changed_is_another_loss(tmp_path, capsys, monkeypatch):
+    """Its own file is the same; what it gives for some samples is not."""
+    checkpoint = write_checkpoint(tmp_path / "net.safetensors", "mlp")
+    (tmp_path / "helper.py").write_text("FACTOR = 1.0\n")
+    (tmp_path / "own_loss.py").write_text(
+        "import torch.nn.functional as F\nfrom helper import FACTOR\n"
+        "def loss(output, target):\n    return FACTOR * F.cross_entropy(output, target, reduction='none')\n"
+    )
+    command = surface_command(
+        checkpoint, tmp_path / "s.h5", "--x=-1:1:3", "--loss_name", f"{tmp_path / 'own_loss.py'}:loss"
+    )
+    assert python("plot_surface.py", *command).returncode == 0
+    assert python("plot_surface.py", *command).returncode == 0
+    (tmp_path / "helper.py").write_text("FACTOR = 2.0\n")
+    again = python("plot_surface.py", *command)
+    assert again.returncode == 3
+    assert "loss_of_some_samples" in again.stderr
+
+
+def test_a_function_that_changes_the_current_folder_moves_no_output(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "moves.py").write_text(f"""
+import os, torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(784, 10)
+    def forward(self, x):
+        os.chdir({str(tmp_path / "elsewhere")!r})
+        return self.layer(x.flatten(1))
+def make():
+    os.chdir({str(tmp_path / "elsewhere")!r})
+    torch.manual_seed(0)
+    return Net()
+""")
+    command = [
+        *f"--model {tmp_path / 'moves.py'}:make --dataset fashion_mnist_mini --limit 20 --x=-1:1:3".split(),
+        *"--surf_file s.h5 --dir_file d.h5".split(),
+    ]
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "plot_surface.py"), *command],
+        cwd=tmp_path / "out",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["d.h5", "s.h5", "s.h5.log"]
+    assert not list((tmp_path / "elsewhere").iterdir())

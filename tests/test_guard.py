@@ -48,6 +48,27 @@ def test_a_rank_that_cannot_join_does_not_leave_the_others_waiting(place, tmp_pa
         assert len(result.lines) == 1
 
 
+EARLY = """
+import os, signal, sys
+class Strike:
+    def find_spec(self, name, path=None, target=None):
+        if name == "h5py":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGUSR1)
+sys.meta_path.insert(0, Strike())
+"""
+
+
+@pytest.mark.parametrize("command", ["plot_surface.py", "plot_hessian_eigen.py", "hessian_spectrum.py"])
+def test_a_signal_while_modules_are_imported_is_a_line_and_code_4(place, tmp_path, command):
+    (tmp_path / "sitecustomize.py").write_text(EARLY)
+    for ranks in (0, 2) if MPIRUN else (0,):
+        result = place.run(place.command(command, tmp_path / "s.h5", ranks=ranks), timeout=60, PYTHONPATH=str(tmp_path))
+        assert result.code == 4
+        assert result.errors.count("error: stopped by SIGUSR1") >= 1
+        assert "Traceback" not in result.errors
+
+
 def in_the_background(place: Place, file: Path, *before: str, **environment: str):
     command = [*before, *place.command("plot_surface.py", file)]
     process = place.start(command, SLEEP="0.02", **environment)

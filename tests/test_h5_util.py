@@ -12,8 +12,10 @@ from lossatlas.errors import BadInput, CannotWrite
 from lossatlas.landscape import Grid, Surface
 from lossatlas.record import Directions, read_directions, read_projection, read_surface, write_directions, write_surface
 from lossatlas.record.directions import direction_link
-from lossatlas.record.files import get_text, set_text
+from lossatlas.record.files import get_text, set_text, write
+from lossatlas.record.lock import Lock
 from lossatlas.record.surfaces import added_by_others
+from lossatlas.record.trajectories import write_projection
 
 
 def make_surface(y="-1:1:3") -> Surface:
@@ -401,3 +403,45 @@ def test_what_a_terminal_would_obey_is_not_printed(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "\x1b" not in captured.out + captured.err
     assert "\\x1b[31mred" in captured.out
+
+
+def test_a_changed_trajectory_is_noticed(tmp_path):
+    write_projection(
+        tmp_path / "p.h5", np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "plane", "origin", epochs=np.arange(3)
+    )
+    assert main([str(tmp_path / "p.h5"), "--check"]) == 0
+    with h5py.File(tmp_path / "p.h5", "r+") as f:
+        f["proj_xcoord"][1] = 48
+    assert main([str(tmp_path / "p.h5"), "--check"]) == 3
+
+
+def test_nothing_is_embedded_while_somebody_writes(tmp_path, capsys):
+    directions = make_directions()
+    write_directions(tmp_path / "d.h5", directions)
+    write_surface(tmp_path / "s.h5", done_surface(directions), dir_file=tmp_path / "d.h5")
+    before = (tmp_path / "s.h5").read_bytes()
+    with Lock(tmp_path / "s.h5"):
+        assert main([str(tmp_path / "s.h5"), "--embed"]) == 5
+    assert "is being written by process" in capsys.readouterr().err
+    assert (tmp_path / "s.h5").read_bytes() == before
+    assert main([str(tmp_path / "s.h5"), "--embed"]) == 0
+
+
+def test_damage_of_linked_directions_is_said_of_their_file(tmp_path, capsys):
+    directions = make_directions()
+    write_directions(tmp_path / "d.h5", directions)
+    write_surface(tmp_path / "s.h5", done_surface(directions), dir_file=tmp_path / "d.h5")
+    with h5py.File(tmp_path / "d.h5", "r+") as f:
+        f["xdirection/0"][0] = 9
+    assert main([str(tmp_path / "s.h5"), "--check"]) == 3
+    assert f"{tmp_path / 'd.h5'} is damaged" in capsys.readouterr().err
+
+
+def test_a_file_with_a_checksum_of_its_own_that_would_fill_the_memory(tmp_path):
+    write(
+        tmp_path / "s.h5",
+        lambda f: f.create_dataset("xcoordinates", (1 << 40,), "f4", chunks=(1 << 20,), compression="gzip"),
+    )
+    for read in (read_surface, read_directions, read_projection):
+        with pytest.raises(BadInput, match="far larger than its file"):
+            read(tmp_path / "s.h5")

@@ -158,3 +158,28 @@ def test_a_folder_that_cannot_be_written_to_has_no_lock(tmp_path):
     with lock:
         assert not lock.held
         lock.check()
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link"])
+def test_what_is_in_the_way_is_named(tmp_path, kind):
+    lock = Lock(tmp_path / "s.h5")
+    lock.file.mkdir() if kind == "folder" else lock.file.symlink_to("nowhere")
+    with pytest.raises(CannotWrite, match="is in the way"):
+        lock.take()
+
+
+def test_a_lock_from_the_future_is_stale_after_a_while_too(tmp_path, monkeypatch):
+    """The clock of another host goes wrong."""
+    monkeypatch.setattr(module, "STALE", 1.0)
+    lock = left_by(tmp_path / "s.h5", monkeypatch, where="elsewhere", host="node7", pid=1)
+    os.utime(lock.file, (time.time() + 1e6, time.time() + 1e6))
+    with pytest.warns(Note, match="ended without a word"), Lock(tmp_path / "s.h5") as mine:
+        assert mine.held
+
+
+@pytest.mark.parametrize("content", [b"[" * 9999, b"[1]", b'{"pid": "x"}', b"{}", b""])
+def test_odd_contents_of_a_lock(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(module, "STALE", 0.3)
+    Lock(tmp_path / "s.h5").file.write_bytes(content)
+    with pytest.warns(Note, match="ended without a word"), Lock(tmp_path / "s.h5") as mine:
+        assert mine.held

@@ -177,3 +177,24 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path, name):
     torch.save({"epoch": 3}, tmp_path / "numbers.t7")
     with pytest.raises(BadInput, match=name):
         read_state(tmp_path / name)
+
+
+def test_views_and_attributes_of_tensors_do_not_matter(tmp_path):
+    net = build("mlp", (1, 28, 28))
+    state = net.state_dict()
+    name, weight = next(iter(state.items()))
+    odd = torch.nn.Parameter(weight.clone())
+    odd.detach = 5
+    torch.save({**state, name: odd}, tmp_path / "a.pt")
+    torch.save({**state, name: torch._neg_view(-weight)}, tmp_path / "b.pt")
+    for file in ("a.pt", "b.pt"):
+        assert torch.equal(read_state(tmp_path / file)[name], weight)
+        digest(read_state(tmp_path / file))
+
+
+def test_a_name_that_is_there_twice_is_refused(tmp_path):
+    state = build("mlp", (1, 28, 28)).state_dict()
+    name = next(iter(state))
+    torch.save({**state, f"module.{name}": torch.zeros_like(state[name])}, tmp_path / "net.pt")
+    with pytest.raises(BadInput, match=f"holds '{name}' twice"):
+        read_state(tmp_path / "net.pt")

@@ -8,7 +8,7 @@ from lossatlas.data.dataset import FixedBatches, spread_numbers
 from lossatlas.data.losses import Loss, Losses, check_loss
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves, mapped
-from lossatlas.errors import BadInput, Stop
+from lossatlas.errors import HERE, BadInput, Stop, place_of
 from lossatlas.evaluation.lanes import still
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.evaluation.resident import sample_of
@@ -31,7 +31,7 @@ def tried(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHE
     except Stop as error:
         raise type(error)(f"{what}: {error}") from error
     except Exception as error:
-        raise BadInput(f"{what} cannot take {described(few)}: {one_line(error)}") from error
+        raise BadInput(f"{what} cannot take {described(few)}: {place_of(error, [HERE])}{one_line(error)}") from error
 
 
 def looked_at(data: AnyData, count: int) -> Structure:

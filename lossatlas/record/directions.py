@@ -68,11 +68,12 @@ def read_directions(path: str | Path) -> Directions:
     """Read a direction file. Raises BadInput when it is none, or when its checksum does not fit."""
     with opened(path) as f:
         link = f.get("directions", getlink=True)
-        try:
-            root = f if link is None else f["directions"]
-        except KeyError:
-            where = getattr(link, "filename", path)
-            raise BadInput(f"{path} leads to the directions in {where}, which are not there") from None
+        if isinstance(link, h5py.ExternalLink):
+            there = Path(path).resolve().parent / link.filename
+            if not there.is_file():
+                raise BadInput(f"{path} leads to the directions in {link.filename}, which are not there")
+            return read_directions(there)
+        root = f if link is None else f["directions"]
         if "xdirection" not in root:
             raise BadInput(f"{path} holds no 'xdirection': it is no direction file")
         axes: list[list[np.ndarray] | None] = []

@@ -22,6 +22,7 @@ from lossatlas.errors import BadInput, BadUsage, CannotWrite
 from lossatlas.writing import put
 
 MARK = b"\nlossatlas sha256 "  # what the checksum of a whole file follows
+LARGE = 1 << 28  # bytes of an array in a smaller file
 PIECE = 60_000  # bytes of a text in one attribute
 DAMAGE = (
     OSError,
@@ -76,6 +77,7 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
         raise BadInput(f"{path} is not a readable HDF5 file: {first_line(error)}") from error
     with f:
         try:
+            check_sizes(f, os.path.getsize(path))
             yield f
         except (BadInput, BadUsage, CannotWrite):
             raise
@@ -83,8 +85,21 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
             raise BadInput(f"{path} is damaged, or not what it should be: {first_line(error)}") from error
 
 
+def check_sizes(f: h5py.File, size: int) -> None:
+    """Raise BadInput where an array says that it is far larger than its file: it would fill the memory."""
+
+    def look(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset) and (item.size or 0) * item.dtype.itemsize > max(LARGE, 4 * size):
+            raise BadInput(f"{f.filename}: '{name}' says that it is far larger than its file")
+
+    f.visititems(look)
+
+
 def first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:150]}"
+    text = (str(error).splitlines() or [""])[0][:150]
+    if isinstance(error, OSError) and text.endswith(")"):  # as h5py says it: what it wanted (what was wrong)
+        return text[text.find("(") + 1 : -1]
+    return f"{type(error).__name__}: {text}"
 
 
 def readable(path: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from lossatlas.errors import CannotWrite, note
-from lossatlas.writing import beginning
+from lossatlas.writing import beginning, host
 
 BEAT = 1.0  # seconds between touches
 WATCHED = 4.0  # seconds in which the lock of another host has to be touched to count as held
@@ -54,12 +55,15 @@ class Lock:
         while not self.created():
             there, touched = read(self.file)
             if touched is None:  # gone in this moment
+                time.sleep(0.02)
                 continue
+            if not stat.S_ISREG(os.lstat(self.file).st_mode):
+                raise CannotWrite(f"cannot write {self.path}: {self.file} is in the way, which is no file: remove it")
             alive = runs_here(there)
             if alive is None:
                 first = touched if first is None else first
                 alive = touched != first
-                if not alive and self.clock() - touched < STALE:
+                if not alive and max(self.clock() - touched, time.monotonic() - began) < STALE:
                     if time.monotonic() - began > WATCHED and not waiting:
                         waiting = True
                         note(
@@ -76,11 +80,16 @@ class Lock:
                 note(self.before)
         self.held = os.path.lexists(self.file)
         if self.held:
+            HELD.append(self)
             threading.Thread(target=self.beat, daemon=True).start()
+
+    def beside(self, what: str) -> Path:
+        """The name of a temporary file, which goes with the next write if this process is killed."""
+        return self.path.with_name(f"{beginning(self.path)}{host()}.{os.getpid()}.{self.token}-{what}.part")
 
     def created(self) -> bool:
         """Whether the lock is ours now, or there can be none."""
-        temporary = self.file.with_name(f"{self.file.name}.{self.token}")
+        temporary = self.beside("lock")
         try:
             temporary.write_text(json.dumps({**this_process(), "token": self.token}))
             try:
@@ -102,7 +111,7 @@ class Lock:
 
     def clock(self) -> float:
         """What time it is for the file system, whose clock need not be this host's."""
-        temporary = self.file.with_name(f"{self.file.name}.{self.token}.clock")
+        temporary = self.beside("clock")
         try:
             temporary.touch()
             return temporary.stat().st_mtime
@@ -114,7 +123,7 @@ class Lock:
 
     def cleared(self, stale: dict[str, Any]) -> bool:
         """Whether this process has removed the stale lock. Of several who try, one succeeds."""
-        aside = self.file.with_name(f"{self.file.name}.{self.token}.stale")
+        aside = self.beside("stale")
         try:
             os.rename(self.file, aside)
         except OSError:
@@ -151,6 +160,17 @@ class Lock:
             with contextlib.suppress(OSError):
                 self.file.unlink()
         self.held = False
+        with contextlib.suppress(ValueError):
+            HELD.remove(self)
+
+
+HELD: list[Lock] = []  # of this process
+
+
+def release_all() -> None:
+    """Before this process ends at once."""
+    for lock in list(HELD):
+        lock.release()
 
 
 def holder(path: str | Path) -> str:
@@ -162,13 +182,11 @@ def holder(path: str | Path) -> str:
 def read(file: Path) -> tuple[dict[str, Any], float | None]:
     """What a lock says, and when it was touched last; None where it is gone."""
     try:
-        with open(file, errors="replace") as f:
-            content, touched = f.read(10_000), os.fstat(f.fileno()).st_mtime
-    except OSError:
+        touched = os.lstat(file).st_mtime
+        found = json.loads(file.read_bytes()[:10_000]) if file.is_file() else {}
+    except FileNotFoundError:
         return {}, None
-    try:
-        found = json.loads(content)
-    except ValueError:
+    except (OSError, ValueError, RecursionError):  # another user's, or no lock of ours
         found = {}
     return found if isinstance(found, dict) else {}, touched
 
@@ -223,6 +241,9 @@ def who(there: dict[str, Any]) -> str:
     """The holder of a lock, in words."""
     if "pid" not in there:
         return "somebody whose lock cannot be read"
-    return (
-        f"process {there['pid']} on {there.get('host')} since {there.get('since')} ({str(there.get('command'))[:60]})"
-    )
+    return f"process {there['pid']} on {there.get('host')} since {there.get('since')} ({shortened(str(there.get('command')))})"
+
+
+def shortened(text: str, width: int = 100) -> str:
+    """The first words of it."""
+    return text if len(text) <= width else text[:width].rsplit(" ", 1)[0] + " ..."

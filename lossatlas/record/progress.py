@@ -131,7 +131,7 @@ class Log:
             self.beside(path)
 
     def beside(self, path: str | Path) -> None:
-        self.path = Path(f"{path}.log")
+        self.path = Path(os.path.abspath(f"{path}.log"))
 
     def line(self, text: str) -> None:
         if self.path is not None and self.path.parent.is_dir() and os.access(self.path.parent, os.W_OK):

@@ -1,13 +1,14 @@
 """Fills a surface file: blocks to the ranks, and snapshots of what has arrived."""
 
 import math
+import os
 import platform
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,12 @@ def signals() -> Iterator[list[int]]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
+
+
+def stopped_by(number: int, more: str = "") -> Incomplete:
+    error = Incomplete(f"stopped by {signal.Signals(number).name}{more}")
+    error.signal = number
+    return error
 
 
 def ends(number: int, handler: Any) -> bool:
@@ -98,7 +105,7 @@ def fill(
                 if file.save_if_due():
                     progress.show(before + file.count)
                 if caught:
-                    raise Incomplete(f"stopped by {signal.Signals(caught[0]).name}")
+                    raise stopped_by(caught[0])
         except CannotWrite:
             raise
         except BaseException as error:
@@ -109,6 +116,7 @@ def fill(
                     "run the same command again to continue"
                 )
                 stopped.partial = file.surface
+                stopped.signal = getattr(error, "signal", 0)
                 raise stopped from None
             raise
         file.save(progress.provenance(surface.about))
@@ -149,6 +157,7 @@ class Snapshots:
         lock: Lock | None,
     ) -> None:
         self.lock = lock
+        self.folder = os.getcwd()  # names are relative to it, wherever a user's network goes
         self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
         self.cells: list[int] = []
         self.rows: list[np.ndarray] = []
@@ -189,7 +198,8 @@ class Snapshots:
         if self.path is not None:
             if self.lock is not None:
                 self.lock.check()
-            write_surface(self.path, self.surface, self.dir_file, self.embed)
+            with nullcontext() if os.getcwd() == self.folder else chdir(self.folder):
+                write_surface(self.path, self.surface, self.dir_file, self.embed)
         self.saved = time.monotonic()
         self.took = self.saved - started
 
@@ -205,8 +215,9 @@ def reporting(part: str, caught: list[int], shown: bool = True) -> Iterator[Call
         nonlocal last
         last = count, error
         if caught:
-            raise Incomplete(
-                f"stopped by {signal.Signals(caught[0]).name} in the part '{part}'; the parts before it are saved"
+            raise stopped_by(
+                caught[0],
+                f" in the part '{part}'; the parts before it are saved, run the same command again to continue",
             )
         if shown:
             line.show(f"{part}: {count} {unit}, {what} {error:.2g}")

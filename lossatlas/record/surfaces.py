@@ -35,6 +35,7 @@ from lossatlas.record.files import (
     text,
     write,
 )
+from lossatlas.record.lock import Lock
 
 FORMAT = "loss surface 1"
 SEALED = ("format", "layout", "plan", "request", "about", "populations")  # attributes with a checksum of their own
@@ -226,7 +227,15 @@ def is_real(array: np.ndarray) -> bool:
 
 
 def embed_directions(path: str | Path, link: str) -> None:
-    """Copy the directions into a surface file. Raises BadInput where they are not those it was computed along."""
+    """Copy the directions into a surface file, which nobody else may be writing.
+
+    Raises CannotWrite, and BadInput where they are not those it was computed along.
+    """
+    with Lock(path) as lock:
+        embed_locked(path, link, lock)
+
+
+def embed_locked(path: str | Path, link: str, lock: Lock) -> None:
     surface, directions = read_surface(path), read_directions(path)
     used = Directions(directions.x, directions.y if surface.grid.y is not None else None).sha256
     if surface.request.get("directions") != used:
@@ -234,4 +243,5 @@ def embed_directions(path: str | Path, link: str) -> None:
             f"{path} was computed along directions with the sha256 {surface.request.get('directions')}, those in "
             f"{link} have {used}: nothing is embedded"
         )
+    lock.check()
     write_surface(path, surface, link, embed=directions)

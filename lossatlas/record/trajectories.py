@@ -7,7 +7,9 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput
-from lossatlas.record.files import get_text, opened, read_array, set_text, write
+from lossatlas.record.files import check_seal, get_text, opened, read_array, seal, set_text, write
+
+SEALED = ("directions", "checkpoint")  # attributes with a checksum, which covers the arrays too
 
 
 def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, origin: str, **more: np.ndarray) -> None:
@@ -22,6 +24,7 @@ def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, orig
         f["proj_xcoord"], f["proj_ycoord"] = coordinates[:, 0], coordinates[:, 1]
         for name, array in more.items():
             f[name] = array
+        seal(f, SEALED, {name: f[name][()] for name in f})
 
     write(path, fill)
 
@@ -33,6 +36,7 @@ def read_projection(
     with opened(path) as f:
         if "proj_xcoord" not in f or "proj_ycoord" not in f:
             raise BadInput(f"{path} holds no 'proj_xcoord' and 'proj_ycoord': it is no projected trajectory")
+        check_seal(f, SEALED, {name: f[name][()] for name in f})
         x, y = (read_array(f, name, 1) for name in ("proj_xcoord", "proj_ycoord"))
         if len(x) != len(y):
             raise BadInput(f"{path} holds {len(x)} and {len(y)} coordinates: they do not fit")

@@ -20,9 +20,10 @@ def limit(size: int) -> None:
     seconds = int(used) + SECONDS + size // 50_000_000
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with open("/proc/self/statm") as f:
-        taken = int(f.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY + 4 * size,) * 2)
+    if os.path.exists("/proc/self/statm"):
+        with open("/proc/self/statm") as f:
+            taken = int(f.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY + 4 * size,) * 2)
 
 
 def walk(path: str) -> None:
@@ -54,4 +55,5 @@ if __name__ == "__main__":
     try:
         walk(sys.argv[1])
     except Exception as error:
-        sys.exit(f"{type(error).__name__}: {error}".splitlines()[0])
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        sys.exit(text[text.find("(") + 1 : -1] if isinstance(error, OSError) and text.endswith(")") else text)
