@@ -139,6 +139,8 @@ def intact(path: Path) -> bool:
 
 def try_out(path: Path) -> None:
     """Raise BadInput where a process of its own does not get through a file, see lossatlas.record.tryout."""
+    if not sys.executable:  # a program that embeds Python
+        return
     script = Path(__file__).with_name("tryout.py")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI", "HYD"))}
     result = subprocess.run(
