@@ -217,7 +217,7 @@ def test_eigenvalue_fields_are_stored_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("kind", ["surface", "directions", "original"])
 def test_flipped_bits_never_end_in_a_traceback(tmp_path, kind):
-    """Either the file is refused, or what was hit does not matter."""
+    """Either the file is refused, or what was hit does not matter; benchmarks/torture.py does it 750 times."""
     path = tmp_path / "f.h5"
     if kind == "surface":
         write_surface(path, make_surface())
@@ -227,14 +227,14 @@ def test_flipped_bits_never_end_in_a_traceback(tmp_path, kind):
         write_original(path, Grid.parse("0:1:4", "0:1:4"), np.arange(16.0).reshape(4, 4))
     content, generator = path.read_bytes(), np.random.default_rng(0)
     refused = 0
-    for _ in range(150):
+    for _ in range(40):
         damaged = bytearray(content)
         damaged[generator.integers(len(content))] ^= 1 << int(generator.integers(8))
         path.write_bytes(damaged)
         code = main([str(path)])
         assert code in (0, 3)
         refused += code == 3
-    assert refused > 5
+    assert refused > 1
 
 
 def test_a_link_to_directions_that_are_gone_says_so(tmp_path, capsys):
