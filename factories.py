@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lossatlas.errors import BadInput, BadUsage, Stop, place_of
+from lossatlas.errors import BadInput, BadUsage, Stop, call_of, place_of
 
 HERE = Path(__file__).resolve().parent
 OURS = (str(HERE / "factories"), str(HERE / "guard"))  # no place where an error of a user's comes from
@@ -178,8 +178,7 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
     if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, str) else f"sys.exit({'' if error.code is None else error.code})"
-        return f"{place_of(error, OURS)}{code} was called"
+        return f"{place_of(error, OURS)}{call_of(error)} was called"
     return f"{place_of(error, OURS)}{type(error).__name__}: {text}"[:400]
 
 

@@ -172,7 +172,7 @@ def lead(world: World, task: options.GridTask, quantity: Quantity, log: Log, hel
 
 
 def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log, held: ExitStack) -> tuple[Setting, Job]:
-    """On rank 0: read everything once and say what is to be computed. Writes nothing."""
+    """On rank 0: read everything once and say what is to be computed. Writes nothing but the lock."""
     import torch
 
     check_device(task)

@@ -33,7 +33,7 @@ really_exit = os._exit
 
 
 class Left(SystemExit):
-    """Somebody's code called os._exit; the message says so."""
+    """Somebody's code called os._exit or os.exec*; the message says which."""
 
 
 class State:
@@ -140,6 +140,15 @@ def deaf() -> None:
 def apart() -> None:
     """The end of this process leaves nobody waiting: it has joined the ranks, and MPI sees to that, or it only gives help."""
     State.awaited = False
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run a command as the program; what it raises to end at once, as argparse does, is its exit code."""
+    try:
+        code = main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:

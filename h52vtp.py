@@ -6,6 +6,8 @@
 Cells that are not finished or not finite are left out of the polygons.
 """
 
+import guard
+
 import argparse
 import base64
 from collections.abc import Sequence
@@ -127,4 +129,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

@@ -83,10 +83,8 @@ def described_by(surface: Surface) -> list[str]:
 
 
 def describe_findings(findings: Findings) -> str:
-    lines, first = (
-        ["spectrum of a Hessian"],
-        ("eigenvalues", "smallest", "bounds", "trace", "trace_se", "effective_dimension"),
-    )
+    lines = ["spectrum of a Hessian"]
+    first = ("eigenvalues", "smallest", "bounds", "trace", "trace_se", "effective_dimension")
     arrays = {name: findings.arrays[name] for name in (*first, *findings.arrays) if name in findings.arrays}
     for name, array in arrays.items():
         shape = "x".join(map(str, array.shape))

@@ -10,7 +10,7 @@ Run the same command again to continue after an interruption: what is finished i
 Hessian of the mean loss over the samples, with the network in eval mode.
 """
 
-import guard  # noqa: F401  before anything else
+import guard
 
 import argparse
 import os
@@ -504,4 +504,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

@@ -7,6 +7,8 @@ The gradient of the loss and the top eigenvectors of its Hessian are computed he
 it is what is asked for.
 """
 
+import guard
+
 import argparse
 import hashlib
 from collections.abc import Sequence
@@ -417,4 +419,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

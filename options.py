@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from factories import Factory, is_factory
 from lossatlas.errors import BadUsage, CannotWrite, Incomplete, as_line, code_of, exit_code, say
@@ -46,14 +46,7 @@ class Parser(argparse.ArgumentParser):
         line = " ".join(message.encode(errors="backslashreplace").decode().split())
         print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr, flush=True)
         guard.take_others_along(BadUsage.code)
-        self.exit(BadUsage.code)
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        if message:
-            self._print_message(message, sys.stderr)
-        if guard.State.armed:  # whose exit code C would change
-            guard.leave(status)
-        raise SystemExit(status)
+        raise SystemExit(BadUsage.code)
 
     def print_help(self, file: Any = None) -> None:
         guard.apart()
@@ -807,10 +800,3 @@ def joined_ranks(mpi: bool) -> World:
             print(f"error: rank {rank_launched()}: {as_line(error)}", file=sys.stderr, flush=True)
             guard.take_others_along(code_of(error))
         raise
-
-
-def leave(code: int) -> NoReturn:
-    """End the process of a command."""
-    if code:
-        release_all()
-    guard.leave(code)

@@ -4,6 +4,8 @@ python plot_1D.py --surf_file FILE.h5                      loss and accuracy of 
 python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one figure
 """
 
+import guard
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
@@ -129,4 +131,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

@@ -5,6 +5,8 @@ python plot_2D.py --surf_file A.h5 B.h5 --labels shortcuts none        the same,
 python plot_2D.py --surf_file FILE.h5 --vmin 0.1 --vmax 10 --vlevel 0.5
 """
 
+import guard
+
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -164,4 +166,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

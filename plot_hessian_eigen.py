@@ -10,7 +10,7 @@ Run the same command again to continue after an interruption. The Hessian is tha
 parameters; --matrices_only leaves out those with one axis (biases, BatchNorm), as the original release does.
 """
 
-import guard  # noqa: F401  before anything else
+import guard
 
 import argparse
 import sys
@@ -153,4 +153,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

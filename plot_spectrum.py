@@ -3,6 +3,8 @@
 python plot_spectrum.py --spectrum_file spectrum.h5
 """
 
+import guard
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,4 +49,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

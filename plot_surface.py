@@ -9,7 +9,7 @@
 Run the same command again to continue after an interruption.
 """
 
-import guard  # noqa: F401  before anything else
+import guard
 
 import argparse
 import sys
@@ -171,4 +171,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

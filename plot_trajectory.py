@@ -9,7 +9,7 @@ Then compute the surface under the trajectory along the directions that this com
         --plot --proj_file PROJECTION.h5
 """
 
-import guard  # noqa: F401  before anything else
+import guard
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -171,4 +171,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

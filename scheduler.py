@@ -436,4 +436,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    guard.leave(main())
+    guard.run(main)

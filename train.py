@@ -8,7 +8,7 @@
 <folder>/<name of the recipe>/model_<epoch>.t7, named as in the release of Li et al., for trajectories and for --resume.
 """
 
-import guard  # noqa: F401  before anything else
+import guard
 
 import argparse
 import json
@@ -395,4 +395,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    options.leave(main())
+    guard.run(main)

@@ -150,12 +150,18 @@ def as_line(error: BaseException) -> str:
     elif code_of(error) == INPUT:
         text = str(error)
     elif isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, str) else f"sys.exit({'' if error.code is None else error.code})"
-        text = f"{place_of(error, [str(Path(HERE).parent / 'guard')])}{code} was called before the work was done"
+        text = (
+            f"{place_of(error, [str(Path(HERE).parent / 'guard')])}{call_of(error)} was called before the work was done"
+        )
     else:
         text = f"{place_of(error)}{type(error).__name__}: {error}"
     line = printable(" ".join(text.split()))
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+
+
+def call_of(error: SystemExit) -> str:
+    """What somebody's code has called to end the program."""
+    return error.code if isinstance(error.code, str) else f"sys.exit({'' if error.code is None else error.code})"
 
 
 def place_of(error: BaseException, but: Sequence[str] = ()) -> str:

@@ -172,3 +172,15 @@ assert before == (os._exit, [signal.getsignal(n) for n in (signal.SIGTERM, signa
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ)
     )
     assert result.returncode == 0, result.stderr
+
+
+COMMANDS = sorted(p.name for p in ROOT.glob("*.py") if "def parser(" in p.read_text())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_and_wrong_options_keep_their_exit_codes(place, command):
+    """As programs, where C's own exit would have another code."""
+    assert place.run([place.python, str(ROOT / command), "--help"]).code == 0
+    wrong = place.run([place.python, str(ROOT / command), "--nonsense"])
+    assert wrong.code == 2
+    assert "Traceback" not in wrong.errors

@@ -183,3 +183,14 @@ def test_odd_contents_of_a_lock(tmp_path, monkeypatch, content):
     Lock(tmp_path / "s.h5").file.write_bytes(content)
     with pytest.warns(Note, match="ended without a word"), Lock(tmp_path / "s.h5") as mine:
         assert mine.held
+
+
+def test_a_process_that_the_system_hides_is_alive(tmp_path, monkeypatch):
+    """As with hidepid, where /proc shows nobody else's processes."""
+    lock = left_by(tmp_path / "s.h5", monkeypatch, pid=os.getppid())
+    monkeypatch.setattr(
+        module, "Path", lambda name: tmp_path / "absent" if str(name).startswith("/proc/") else type(tmp_path)(name)
+    )
+    monkeypatch.setattr(module, "here", lambda: json.loads(lock.file.read_text())["where"])
+    with pytest.raises(CannotWrite, match="being written"):
+        lock.take()

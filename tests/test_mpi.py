@@ -174,9 +174,9 @@ def changed(folder: Path, change: str) -> Path:
     script.write_text(f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-import filling, options, plot_surface
+import filling, guard, plot_surface
 {change}
-options.leave(plot_surface.main(sys.argv[1:]))
+guard.run(plot_surface.main)
 """)
     return script
 
@@ -291,7 +291,7 @@ def test_a_failing_rank_of_a_spectrum_is_in_the_log(tmp_path, where):
     script.write_text(f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-import hessian_spectrum, options
+import guard, hessian_spectrum
 from lossatlas import hessian
 from lossatlas.errors import BadInput
 def fail(where):
@@ -313,7 +313,7 @@ def shared(self, value):
         fail("in an import")
     return share(self, value)
 hessian_spectrum.World.share = shared
-options.leave(hessian_spectrum.main())
+guard.run(hessian_spectrum.main)
 """)
     out = tmp_path / "spectrum.h5"
     line = [

@@ -150,6 +150,7 @@ class Lock:
             return
         if there.get("token") != self.token:
             self.held = False
+            self.over.set()  # the lock is no longer ours to touch
             raise CannotWrite(
                 f"cannot write {self.path}: this run was silent for so long that another one, {who(there)}, goes on with it"
             )
@@ -213,28 +214,27 @@ def here() -> str:
 
 
 def start_of(pid: int) -> str:
-    """When a process began, in ticks of its system; '' where it does not run, 'unknown' where nobody says."""
+    """When a process began, in ticks of its system; '' where it does not run, 'unknown' where it does and nobody says."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in "ZX" else rest[18]
+    except OSError:  # gone, or another user's in a system that hides them, or no Linux
+        pass
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return ""
     except OSError:
-        return "" if Path("/proc/self/stat").exists() else "unknown"
-    return "" if state in "ZX" else rest[18]
+        pass
+    return "unknown"
 
 
 def runs_here(there: dict[str, Any]) -> bool | None:
     """Whether the process that holds a lock runs; None where that cannot be known from here."""
-    if there.get("where") != here() or not isinstance(there.get("pid"), int):
+    if there.get("where") != here() or type(there.get("pid")) is not int or there["pid"] < 1:
         return None
     now = start_of(there["pid"])
-    if now != "unknown":
-        return bool(now) and now == there.get("started")
-    try:
-        os.kill(there["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
+    return now == "unknown" or (bool(now) and now == there.get("started"))
 
 
 def who(there: dict[str, Any]) -> str:
