@@ -14,7 +14,7 @@ import guard
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from setting import Setting
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.computing.eigenvalues import Operator
     from lossatlas.computing.scene import Scene
+    from lossatlas.record.recorder import Work
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,7 +108,7 @@ class ExtremeEigenvalues:
 
         return guessed(scene, surface)
 
-    def work(self, surface: Surface, operator: "Operator") -> Callable[[list[int]], tuple[np.ndarray, str]]:
+    def work(self, surface: Surface, operator: "Operator") -> "Work":
         from lossatlas.computing.eigenvalues import work_of
 
         return work_of(surface, operator)

@@ -13,7 +13,7 @@ import guard
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from setting import Setting
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.computing.scene import Scene
     from lossatlas.evaluation import Evaluator
+    from lossatlas.record.recorder import Work
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,7 +102,7 @@ class Losses:
 
         return guessed(scene, surface, self.tolerance)
 
-    def work(self, surface: Surface, operator: "Evaluator") -> Callable[[list[int]], tuple[np.ndarray, str]]:
+    def work(self, surface: Surface, operator: "Evaluator") -> "Work":
         from lossatlas.computing.surfaces import work_of
 
         return work_of(surface, operator)

@@ -22,7 +22,7 @@ from baselines import result
 
 from lossatlas.landscape import Grid, Surface
 from lossatlas.record import read_surface
-from lossatlas.record.recorder import fill
+from lossatlas.record.recorder import Remark, fill, timed
 from scheduler import connect, follow, serve
 
 MPIRUN = str(Path(sys.executable).parent / "mpirun")
@@ -34,17 +34,17 @@ def sleeping(slow: bool, out: Path) -> None:
     world = connect(mpi=True)
     nap = SLEEP * (2 if slow and world.rank % 4 == 3 else 1)
 
-    def work(cells: list[int]) -> tuple[np.ndarray, str]:
+    def work(cells: list[int]) -> tuple[np.ndarray, Remark]:
         for _ in cells:
             time.sleep(nap)
-        return np.full((len(cells), 1, 7), nap), ""  # tells what the rank has spent
+        return np.full((len(cells), 1, 7), nap), Remark()  # tells what the rank has spent
 
     if not world.root:
-        follow(world, lambda: work)
+        follow(world, lambda: timed(work))
         return
     surface = Surface.empty(Grid.parse("-1:1:51", "-1:1:51"), {"train": 1}, ("accuracy",))
     start = time.perf_counter()
-    done = fill(partial(serve, world), out, surface, lambda: work, pending=np.arange(surface.grid.size))
+    done = fill(partial(serve, world), out, surface, lambda: timed(work), pending=np.arange(surface.grid.size))
     wall = time.perf_counter() - start
     busy = done.statistics["train"]["n"].sum() / (world.size * wall)
     out.with_suffix(".json").write_text(json.dumps({"busy": busy, "wall": wall}))

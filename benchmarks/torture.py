@@ -87,6 +87,9 @@ class Net(torch.nn.Module):
         strike("first")
         if calls > 60:
             strike("later")
+        if "COUNTED" in os.environ:  # where in the plane this is, and when
+            with open(f"{os.environ['COUNTED']}.{os.getpid()}", "a") as f:
+                print(time.time(), *self.layer.weight.detach()[:2, 0].tolist(), file=f)
         time.sleep(float(os.environ.get("SLEEP", "0.002")))
         return self.layer(inputs.flatten(1))
 
@@ -97,6 +100,8 @@ def make():
     return Net()
 '''
 LINE = ["--dataset", "fashion_mnist_mini", "--limit", "100", "--threads", "1", "--batch_size", "10"]
+FULL_COUNT = 50  # from so many kills on, a quiet machine is supposed
+LATEST = 2.0  # seconds: one between two snapshots, a block of cells, a write
 SIDE = 7  # cells on each axis of a surface
 
 
@@ -230,24 +235,27 @@ def kills(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
     rng = random.Random(seed)
     scripts = ("plot_surface.py", "plot_surface.py", "plot_hessian_eigen.py", "hessian_spectrum.py")
     ranks = 2 if place.mpirun else 0
-    wanted, seconds = {}, {}
+    wanted, seconds, again = {}, {}, Again(place.folder)
     for script in sorted(set(scripts)):
         file = place.folder / f"whole_{script[:-3]}.h5"
-        whole = place.run(place.command(script, file, ranks=ranks), SLEEP="0.02")
+        whole = place.run(place.command(script, file, ranks=ranks), SLEEP="0.02", **again.counted(script))
         assert whole.code == 0, whole.errors
         wanted[script], seconds[script] = numbers(file), whole.seconds
+        again.learn(script)
     done = 0
     for k in itertools.count():
         script, file = scripts[k % len(scripts)], place.folder / f"killed_{k}.h5"
         said: list[str] = []
         acknowledged = 0
+        again.begin()
         while done < count and rng.random() < 0.8:
             victim = rng.choice(["rank 0", "a worker", "everyone"])
             wait = rng.uniform(0.5, seconds[script])
-            process = place.start(place.command(script, file, ranks=ranks), SLEEP="0.02")
+            process = place.start(place.command(script, file, ranks=ranks), SLEEP="0.02", **again.counted(script))
             began = time.monotonic()
             time.sleep(wait)
             pids = processes(str(file))
+            killed = time.time()
             chosen = [pid for pid in pids if victim == "everyone" or (rank_of(pid) == "0") == (victim == "rank 0")]
             if victim == "everyone":
                 process.kill()
@@ -262,8 +270,9 @@ def kills(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
             yield finding(file, script, acknowledged, shown, f"{label}{', somebody is left' * left}", not left)
             if file.exists() and script != "hessian_spectrum.py":
                 acknowledged = int(read_surface(file).done.sum())
+            again.killed(script, killed, file)
             said.append(label)
-        last = place.run(place.command(script, file, ranks=ranks), SLEEP="0.01")
+        last = place.run(place.command(script, file, ranks=ranks), SLEEP="0.01", **again.counted(script))
         resumed = script == "hessian_spectrum.py" or f"{acknowledged} of" in last.out
         parts = [path.name for path in place.folder.glob(f".{file.name}*")]
         good = last.code == 0 and numbers(file) == wanted[script] and resumed and not parts
@@ -272,8 +281,69 @@ def kills(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
                 good,
                 f"{script} {k}: the same bits after {len(said)} kills {parts}{'' if good else last.errors[-300:]}",
             )
+            yield from again.judged(script, f"{script} {k}", full=count >= FULL_COUNT)
         if done >= count:
             return
+
+
+class Again:
+    """What is computed again after kills of a surface: cells by where the victim's weights are, and when."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.run, self.batches = folder, 0, 0
+        self.trial: set[tuple[str, ...]] = set()  # where a network is also tried out: those of no use for counting
+        self.begin()
+
+    def begin(self) -> None:
+        """A new chain of kills."""
+        self.kills: list[tuple[float, int, dict[tuple[str, ...], list[float]]]] = []
+
+    def counted(self, script: str) -> dict[str, str]:
+        """What the next run has to be given."""
+        self.run += 1
+        return {"COUNTED": str(self.folder / f"counted_{self.run}")} if script == "plot_surface.py" else {}
+
+    def seen(self) -> dict[tuple[str, ...], list[float]]:
+        """When the last run computed a batch, by place."""
+        found: dict[tuple[str, ...], list[float]] = {}
+        for path in self.folder.glob(f"counted_{self.run}.*"):
+            for line in path.read_text().splitlines():
+                when, *where = line.split()
+                if len(where) == 2 and tuple(where) not in self.trial:
+                    found.setdefault(tuple(where), []).append(float(when))
+        return found
+
+    def learn(self, script: str) -> None:
+        """From a run that nobody disturbed."""
+        if script == "plot_surface.py":
+            found = self.seen()
+            self.batches = min(len(times) for times in found.values() if len(times) > 1)
+            self.trial = {where for where, times in found.items() if len(times) != self.batches}
+
+    def killed(self, script: str, when: float, file: Path) -> None:
+        if script == "plot_surface.py":
+            held = 0
+            if file.exists():
+                done = read_surface(file).done
+                held = int(done.sum() - done[SIDE // 2, SIDE // 2])  # the middle is where it is tried out
+            self.kills.append((when, held, self.seen()))
+
+    def judged(self, script: str, label: str, full: bool) -> Iterator[Outcome]:
+        """Exactly what no file held is computed after a kill; in a full run also how old it was."""
+        if script != "plot_surface.py":
+            return
+        later = set(self.seen())
+        for when, held, seen in reversed(self.kills):
+            whole = {where: max(times) for where, times in seen.items() if len(times) == self.batches}
+            ages = [when - whole[where] for where in later & set(whole)]
+            exact = len(later) == SIDE * SIDE - 1 - held
+            young = max(ages, default=0.0) < LATEST or not full
+            yield (
+                exact and young,
+                f"{label}: {len(later)} cells computed after a kill with {held} of {SIDE * SIDE - 1} held; "
+                f"{len(ages)} whole ones again, the oldest ended {max(ages, default=0.0):.2f} s before",
+            )
+            later |= set(seen)
 
 
 def finding(path: Path, script: str, before: int, shown: list[int], label: str, good: bool) -> Outcome:

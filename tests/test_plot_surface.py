@@ -710,7 +710,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
     assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "16") == 0
     assert "out of memory on cpu: batch size 4 from cell" in capsys.readouterr().out
     found = read_surface(tmp_path / "s.h5")
-    assert "batch size 4" in found.about["notes"][0]
+    assert len(found.about["notes"]) == 1
+    assert found.plan["batch_size"] == 16
+    assert found.plan["halved"] == [{"batch_size": 4, "from_cell": 0}]
     np.testing.assert_allclose(
         found.fields["train_loss"], read_surface(tmp_path / "plain.h5").fields["train_loss"], rtol=1e-6
     )

@@ -21,6 +21,7 @@ from lossatlas.evaluation.tuning import guess, lanes_of, tune
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
+from lossatlas.record.recorder import Remark
 
 FEW = 8  # samples on which the way to compute is chosen
 CHECKED_SAMPLES = 256  # on which a reduced precision is compared with float32
@@ -40,7 +41,7 @@ def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | N
             scene.plane,
             scene.data,
             scene.loss,
-            batch_size=plan["batch_size"],
+            batch_size=min([plan["batch_size"], *(halved["batch_size"] for halved in plan.get("halved", []))]),
             device=scene.device,
             precision=plan["precision"],
             folded=plan["path"] == "folded",
@@ -194,8 +195,8 @@ def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], tuple[np.ndarray, str]]:
-    """The function from cells to their statistics and a note. A batch that does not fit into memory is halved."""
+def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], tuple[np.ndarray, Remark]]:
+    """The function from cells to their statistics and a remark. A batch that does not fit into memory is halved."""
     before = np.stack(
         [
             np.stack([array.ravel() for array in statistics.values()], axis=1)
@@ -204,16 +205,19 @@ def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]],
         axis=1,
     )
 
-    def work(cells: Sequence[int]) -> tuple[np.ndarray, str]:
-        points, note = [surface.grid.point(cell) for cell in cells], ""
+    def work(cells: Sequence[int]) -> tuple[np.ndarray, Remark]:
+        points, remark = [surface.grid.point(cell) for cell in cells], Remark()
         while True:
             try:
-                return evaluator(points, before[cells]), note
+                return evaluator(points, before[cells]), remark
             except torch.cuda.OutOfMemoryError as error:
                 if evaluator.batch_size == 1:
                     raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
-                note = f"out of memory on {evaluator.device}: batch size {evaluator.batch_size // 2} from cell {cells[0]} on"
                 evaluator.batch_size //= 2
+                remark = Remark(
+                    f"out of memory on {evaluator.device}: batch size {evaluator.batch_size} from cell {cells[0]} on",
+                    evaluator.batch_size,
+                )
                 evaluator.forget()
                 torch.cuda.empty_cache()
 

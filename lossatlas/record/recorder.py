@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,16 @@ from lossatlas.record.surfaces import write_surface
 
 SNAPSHOT_SECONDS = 1.0
 
-Work = Callable[[list[int]], tuple[np.ndarray, str]]
-Timed = Callable[[list[int]], tuple[np.ndarray, str, tuple[str, float]]]
+
+class Remark(NamedTuple):
+    """What is to be said and recorded about a block of cells."""
+
+    text: str = ""
+    batch_size: int = 0  # from this block on, where a batch did not fit into memory
+
+
+Work = Callable[[list[int]], tuple[np.ndarray, Remark]]
+Timed = Callable[[list[int]], tuple[np.ndarray, Remark, tuple[str, float]]]
 MakeWork = Callable[[], Timed]
 Serve = Callable[[Sequence[Any], MakeWork], Iterator[tuple[int, Any] | None]]
 
@@ -84,8 +92,8 @@ def fill(
 
     serve: whatever hands blocks to those who compute, and yields (index of the block, result) in any order, or now and then
     None; after the last result it takes leave of them.
-    `make_work()` gives a function from a list of cells to (rows for `Surface.with_cells`, what is to be recorded about
-    them or '', who computed them and in how many seconds), see `timed`. Whatever goes wrong, the cells that arrived are
+    `make_work()` gives a function from a list of cells to (rows for `Surface.with_cells`, a remark about them, who
+    computed them and in how many seconds), see `timed`. Whatever goes wrong, the cells that arrived are
     saved before the error goes on. expected: seconds that a cell should take; that they take much longer is said once.
     lock: checked before every snapshot.
     """
@@ -128,7 +136,7 @@ def timed(work: Work, device: str = "") -> Timed:
     """The same work, with who does it and how long it takes; device: what it is done on."""
     who = f"{socket.gethostname()}, {device or processor()}"
 
-    def run(cells: list[int]) -> tuple[np.ndarray, str, tuple[str, float]]:
+    def run(cells: list[int]) -> tuple[np.ndarray, Remark, tuple[str, float]]:
         began = time.perf_counter()
         rows, remark = work(cells)
         return rows, remark, (who, time.perf_counter() - began)
@@ -163,16 +171,21 @@ class Snapshots:
         self.rows: list[np.ndarray] = []
         self.spent: list[tuple[list[int], str, float]] = []
         self.notes: list[str] = []
+        self.halved: list[dict[str, int]] = list(surface.plan.get("halved", []))
         self.count = 0  # cells saved by this run
         self.save({})
 
-    def add(self, cells: list[int], rows: np.ndarray, remark: str, spent: tuple[str, float]) -> None:
+    def add(self, cells: list[int], rows: np.ndarray, remark: Remark, spent: tuple[str, float]) -> None:
         self.cells += cells
         self.rows.append(rows)
         self.spent.append((cells, *spent))
-        if remark:
-            note(remark)
-            self.notes.append(remark)
+        if remark.batch_size:
+            if any(remark.batch_size >= known["batch_size"] for known in self.halved):
+                return  # another rank had to do so before
+            self.halved = [*self.halved, {"batch_size": remark.batch_size, "from_cell": cells[0]}]
+        if remark.text:
+            note(remark.text)
+            self.notes.append(remark.text)
 
     def save_if_due(self) -> bool:
         """Save when there is something new and the last snapshot is a second ago (or 20 times what it took)."""
@@ -185,6 +198,8 @@ class Snapshots:
         if self.cells:
             self.surface = self.surface.with_cells(self.cells, np.concatenate(self.rows))
             self.surface = self.surface.computed(self.spent)
+            if self.halved:
+                self.surface = replace(self.surface, plan={**self.surface.plan, "halved": self.halved})
         elif about is None:
             return
         self.count += len(self.cells)
