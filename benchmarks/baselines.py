@@ -86,7 +86,7 @@ def folded(net: PlainResNet56) -> PlainResNet56:
 @torch.inference_mode()
 def bare_loop(net: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> float:
     """The least that a point can cost: the forward passes over resident batches and the sum of the loss."""
-    total = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64, device=inputs.device)
     for x, y in zip(inputs.split(size), targets.split(size), strict=True):
         total += F.cross_entropy(net(x), y, reduction="sum")
     return float(total) / len(targets)

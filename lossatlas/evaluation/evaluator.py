@@ -23,7 +23,7 @@ from lossatlas.evaluation.graphs import MOST_GRAPHS, Captured
 from lossatlas.evaluation.lanes import copied
 from lossatlas.evaluation.manypoints import ManyPoints
 from lossatlas.evaluation.places import AffinePlace, AnyPlace
-from lossatlas.evaluation.precision import PRECISIONS, Lowered, in_float64, set_numerics
+from lossatlas.evaluation.precision import PRECISIONS, Lowered, channels_come_last, in_float64, set_numerics
 from lossatlas.evaluation.resident import Samples, Span, is_changed, placed, sample_of
 from lossatlas.evaluation.sums import Sums
 from lossatlas.evaluation.ways import OneByOne, SideBySide, Way
@@ -66,7 +66,7 @@ class Evaluator:
         self.precision = precision
         set_numerics(self.device, precision == "tf32")
         try:
-            self.arrange(net, plane, data, folded, channels_last=True)
+            self.arrange(net, plane, data, folded, channels_come_last(self.device, precision))
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError:  # a network that needs contiguous images or parameters, as `view` does

@@ -16,6 +16,15 @@ PRECISIONS = {
 }
 
 
+# In which filters of convolutions lie channels-last on a CUDA device; in the others that takes 2.8 times as long (H200).
+MATRIX_UNITS = ("tf32", "bfloat16", "float16")
+
+
+def channels_come_last(device: torch.device, precision: str) -> bool:
+    """Whether convolutions are faster with that layout. Measured by benchmarks/point.py and gpu.py."""
+    return device.type != "cuda" or precision in MATRIX_UNITS
+
+
 class Lowered:
     """Puts copies of lower precision into a network; `update()` follows the tensors they stand for.
 

@@ -31,7 +31,7 @@ from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
 from lossatlas.evaluation.lanes import Lanes, copied, replicas, usual_lanes
-from lossatlas.evaluation.precision import in_float64, set_numerics
+from lossatlas.evaluation.precision import channels_come_last, in_float64, set_numerics
 from lossatlas.evaluation.resident import is_changed, of_inputs, placed
 from lossatlas.hessian.lanczos import Operator
 from lossatlas.space.directions import Selection
@@ -96,7 +96,7 @@ class Hessian:
         self.size = sum(p.numel() for p in self.parameters)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
         images = any(isinstance(x, Tensor) and x.dim() == 4 for _, x in leaves(next(iter(data.batches(1)))))
-        samples = placed(data, self.device, self.dtype, channels_last=True)
+        samples = placed(data, self.device, self.dtype, channels_come_last(self.device, "float32"))
         if images and not self.takes(samples.few()):
             samples = placed(data, self.device, self.dtype, channels_last=False)
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
