@@ -990,6 +990,9 @@ def main() -> int:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--verbose", action="store_true", help="print what held, too")
     args = p.parse_args()
+    for number in (signal.SIGINT, signal.SIGHUP):  # which nohup and a shell's & have ignored, by what is started too
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     failed = 0
     for name in args.sections or SECTIONS:
         function, full = SECTIONS[name]

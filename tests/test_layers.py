@@ -23,6 +23,7 @@ PACKAGE = [
     "record",
     "computing",
     "figures",
+    "page",
     "results",
     "atlas",
 ]
@@ -38,6 +39,7 @@ PROGRAM = [
     {"rehearsal"},
     {"filling"},
     {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp"},
+    {"view_surface"},
     {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "plot_trajectory", "train"},
 ]
 LEVEL = {f"lossatlas.{name}": level for level, name in enumerate(PACKAGE)}
@@ -46,7 +48,7 @@ OWNERS = {
     "h5py": {"lossatlas.record", "h5_util"},
     "mpi4py": {"scheduler"},
     "argparse": {name for names in PROGRAM for name in names},
-    "matplotlib": {"lossatlas.figures", "plot_1D", "plot_2D"},
+    "matplotlib": {"lossatlas.figures", "lossatlas.page", "plot_1D", "plot_2D"},
     "seaborn": {"lossatlas.figures", "plot_1D", "plot_2D", "plot_spectrum"},
 }
 WITHOUT_TORCH = {
@@ -63,6 +65,8 @@ WITHOUT_TORCH = {
     "plot_1D",
     "plot_2D",
     "plot_spectrum",
+    "lossatlas.page",
+    "view_surface",
 }
 FILES = [*ROOT.glob("*.py"), *(ROOT / "models").glob("*.py"), *(ROOT / "lossatlas").rglob("*.py")]
 

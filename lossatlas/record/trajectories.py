@@ -48,6 +48,20 @@ def read_projection(
     return x, y, explained
 
 
+def read_trajectory(path: str | Path) -> dict[str, np.ndarray]:
+    """Everything that is known of each checkpoint of a projected trajectory: x, y, and of epochs, loss and distance what
+    the file holds. Raises BadInput."""
+    x, y, _ = read_projection(path)
+    found = {"x": x, "y": y}
+    with opened(path) as f:
+        for name in ("epochs", "loss", "distance"):
+            if name in f:
+                found[name] = np.asarray(read_array(f, name, 1), float)
+                if len(found[name]) != len(x):
+                    raise BadInput(f"{path} holds {len(x)} checkpoints and {len(found[name])} numbers '{name}'")
+    return found
+
+
 def projection_plane(path: str | Path) -> dict[str, str]:
     """The hashes of the directions and of the origin of a trajectory's coordinates, as far as the file says."""
     with opened(path) as f:

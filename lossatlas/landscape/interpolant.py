@@ -1,0 +1,130 @@
+"""A surface between its cells: a bicubic interpolant with continuous slope, and how far it can be trusted.
+
+    surface = Interpolant.of(x, y, values)       # values (ny, nx); NaN and infinity are holes
+    value, dx, dy = surface.at(0.1, -0.2)
+
+Slopes at the nodes come from parabolas through three neighbours, so that parabolas are met exactly; between the nodes it
+is Hermite's polynomial (Press et al., Numerical Recipes, section 3.6). Where it is better so, the logarithm of the values is
+interpolated. The page's interpolant.js does the same arithmetic.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+FEWEST = 5  # nodes along each axis for leaving out every second one
+
+
+@dataclass(frozen=True)
+class Interpolant:
+    """u is the value at the nodes (ny, nx), or its logarithm; ux, uy, uxy its slopes there. Immutable."""
+
+    x: np.ndarray
+    y: np.ndarray
+    u: np.ndarray
+    ux: np.ndarray
+    uy: np.ndarray
+    uxy: np.ndarray
+    log: bool
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray, values: np.ndarray, log: bool = False) -> "Interpolant":
+        """log: interpolate the logarithm; every finite value then has to be positive."""
+        values = np.where(np.isfinite(values), values, np.nan)
+        u = np.log(values) if log else values
+        ux = slopes(x, u)
+        return cls(np.asarray(x, float), np.asarray(y, float), u, ux, slopes(y, u.T).T, slopes(y, ux.T).T, log)
+
+    def at(self, a: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The value and its two slopes at points (a, b), arrays of one shape; NaN outside the grid and in holes."""
+        a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
+        inside = (a >= self.x[0]) & (a <= self.x[-1]) & (b >= self.y[0]) & (b <= self.y[-1])
+        i = np.clip(np.searchsorted(self.x, a, "right") - 1, 0, len(self.x) - 2)
+        j = np.clip(np.searchsorted(self.y, b, "right") - 1, 0, len(self.y) - 2)
+        h, k = self.x[i + 1] - self.x[i], self.y[j + 1] - self.y[j]
+        p, dp = weights((a - self.x[i]) / h, h)
+        q, dq = weights((b - self.y[j]) / k, k)
+        value, slope_x, slope_y = np.zeros(a.shape), np.zeros(a.shape), np.zeros(a.shape)
+        for n, (row, last) in enumerate(((j, 0), (j, 1), (j + 1, 0), (j + 1, 1))):
+            # along y: value at the lower node, slope there, value at the upper node, slope there
+            along, mixed = (self.uy, self.uxy) if last else (self.u, self.ux)
+            parts = (along[row, i], mixed[row, i], along[row, i + 1], mixed[row, i + 1])
+            line = sum(weight * part for weight, part in zip(p, parts, strict=True))
+            slope = sum(weight * part for weight, part in zip(dp, parts, strict=True))
+            value, slope_x, slope_y = value + q[n] * line, slope_x + q[n] * slope, slope_y + dq[n] * line
+        if self.log:
+            value = np.exp(value)
+            slope_x, slope_y = value * slope_x, value * slope_y
+        return tuple(np.where(inside, each, np.nan) for each in (value, slope_x, slope_y))  # type: ignore[return-value]
+
+
+def weights(t: np.ndarray, h: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Of value, slope, next value, next slope, at t in [0, 1] of an interval of length h; and their slopes."""
+    value = ((1 + 2 * t) * (1 - t) ** 2, h * t * (1 - t) ** 2, t * t * (3 - 2 * t), h * t * t * (t - 1))
+    slope = (6 * t * (t - 1) / h, (1 - t) * (1 - 3 * t), 6 * t * (1 - t) / h, t * (3 * t - 2))
+    return value, slope
+
+
+def slopes(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Along the last axis of u (..., n), from the parabola through a node and its neighbours; at an edge or beside a hole
+    from the two next ones on the other side, or a line through what there is."""
+    n = len(x)
+    result = np.full(u.shape, np.nan)
+    known = np.isfinite(u)
+    for k in range(n):
+        there = [0 <= m < n for m in range(k - 2, k + 3)]
+        ok = [known[..., k + d] if there[d + 2] else np.zeros(u.shape[:-1], bool) for d in range(-2, 3)]
+        choices = [  # in order of preference
+            (ok[1] & ok[3], (-1, 0, 1)),
+            (ok[3] & ok[4], (0, 1, 2)),
+            (ok[1] & ok[0], (-2, -1, 0)),
+            (ok[3], (0, 1)),
+            (ok[1], (-1, 0)),
+        ]
+        found = np.where(ok[2], 0.0, np.nan)  # a node without neighbours is flat
+        for possible, steps in reversed(choices):
+            if all(0 <= k + step < n for step in steps):
+                nodes = [k + step for step in steps]
+                found = np.where(ok[2] & possible, slope_of(x[nodes], u[..., nodes], x[k]), found)
+        result[..., k] = found
+    return result
+
+
+def slope_of(x: np.ndarray, u: np.ndarray, at: float) -> np.ndarray:
+    """Of the polynomial through two or three nodes, at one of them."""
+    if len(x) == 2:
+        return (u[..., 1] - u[..., 0]) / (x[1] - x[0])
+    first, second = ((u[..., m + 1] - u[..., m]) / (x[m + 1] - x[m]) for m in (0, 1))
+    bend = (second - first) / (x[2] - x[0])
+    return first + bend * ((at - x[0]) + (at - x[1]))
+
+
+def fitting(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, float]:
+    """Whether the logarithm is to be interpolated, and how far the interpolant is off, as a share of what is left out.
+
+    Every second row and column is left out and predicted, from values and from their logarithms where they are positive.
+    The error is the median distance divided by the distance of the middle half of the values; NaN where nothing can be left
+    out. The better one is taken; values are not, where they go below zero in the prediction of positive ones.
+    """
+    finite = values[np.isfinite(values)]
+    positive = bool(finite.size and (finite > 0).all())
+    if min(len(x), len(y)) < FEWEST:
+        return positive, np.nan
+    cut = np.s_[::2, ::2]
+    left = np.ones(values.shape, bool)
+    left[cut] = False
+    best = (positive, np.nan)
+    for log in (True, False) if positive else (False,):
+        coarse = Interpolant.of(x[::2], y[::2], values[cut], log)
+        found, _, _ = coarse.at(*np.meshgrid(x, y))
+        seen = left & np.isfinite(values) & np.isfinite(found)
+        if seen.sum() < FEWEST or (positive and (found[seen] <= 0).any()):
+            continue
+        with np.errstate(divide="ignore"):
+            scaled = (np.log(found[seen]), np.log(values[seen])) if positive else (found[seen], values[seen])
+        spread = float(np.subtract(*np.percentile(scaled[1], [75, 25])))
+        error = float(np.median(np.abs(scaled[0] - scaled[1]))) / spread if spread > 0 else 0.0
+        if np.isnan(best[1]) or error < best[1]:
+            best = (log, error)
+    return best

@@ -1,0 +1,229 @@
+// Optimizers in the plane. Each is { name, title, settings: {name: [default, what it is]}, start(): state,
+// step(state, point, gradientAt, settings): point }. They do what torch.optim does, with the same names; SAM is that of
+// Foret et al. (2021). A step is pure: it changes nothing but the state it is given.
+
+const add = (p, factor, d) => [p[0] + factor * d[0], p[1] + factor * d[1]];
+const each = (f, ...vectors) => [f(...vectors.map((v) => v[0])), f(...vectors.map((v) => v[1]))];
+const zero = () => [0, 0];
+
+/** Momentum as in torch.optim.SGD: the first step takes the gradient as it is. */
+function momentumStep(state, point, gradientAt, { rate, momentum }, nesterov) {
+  const g = gradientAt(point);
+  state.buffer = state.buffer ? each((b, d) => momentum * b + d, state.buffer, g) : g;
+  return add(point, -rate, nesterov ? add(g, momentum, state.buffer) : state.buffer);
+}
+
+/** The moments of Adam after a gradient g, at step state.t. */
+function moments(state, g, { beta1, beta2 }) {
+  state.t += 1;
+  state.m = each((m, d) => m + (1 - beta1) * (d - m), state.m, g);
+  state.v = each((v, d) => beta2 * v + (1 - beta2) * d * d, state.v, g);
+}
+
+function adamStep(state, point, g, settings) {
+  moments(state, g, settings);
+  const { rate, beta1, beta2, eps } = settings;
+  const size = rate / (1 - beta1 ** state.t);
+  const root = Math.sqrt(1 - beta2 ** state.t);
+  return each((p, m, v) => p - (size * m) / (Math.sqrt(v) / root + eps), point, state.m, state.v);
+}
+
+const adamStart = () => ({ t: 0, m: zero(), v: zero(), product: 1 });
+const BETAS = { beta1: [0.9, "β₁"], beta2: [0.999, "β₂"], eps: [1e-8, "ε"] };
+
+const OPTIMIZERS = [
+  {
+    name: "sgd",
+    title: "SGD",
+    color: "#e41a1c",
+    pace: 1,
+    settings: {},
+    start: () => ({}),
+    step: (_state, point, gradientAt, { rate }) => add(point, -rate, gradientAt(point)),
+  },
+  {
+    name: "momentum",
+    title: "Momentum",
+    color: "#ff7f00",
+    pace: 0.3,
+    settings: { momentum: [0.9, "μ"] },
+    start: () => ({ buffer: null }),
+    step: (state, point, gradientAt, settings) => momentumStep(state, point, gradientAt, settings, false),
+  },
+  {
+    name: "nesterov",
+    title: "Nesterov",
+    color: "#f0c419",
+    pace: 0.3,
+    settings: { momentum: [0.9, "μ"] },
+    start: () => ({ buffer: null }),
+    step: (state, point, gradientAt, settings) => momentumStep(state, point, gradientAt, settings, true),
+  },
+  {
+    name: "rmsprop",
+    title: "RMSProp",
+    color: "#4daf4a",
+    pace: 0,
+    settings: { alpha: [0.99, "α"], eps: [1e-8, "ε"] },
+    start: () => ({ v: zero() }),
+    step(state, point, gradientAt, { rate, alpha, eps }) {
+      const g = gradientAt(point);
+      state.v = each((v, d) => alpha * v + (1 - alpha) * d * d, state.v, g);
+      return each((p, d, v) => p - (rate * d) / (Math.sqrt(v) + eps), point, g, state.v);
+    },
+  },
+  {
+    name: "adam",
+    title: "Adam",
+    color: "#377eb8",
+    pace: 0,
+    settings: BETAS,
+    start: adamStart,
+    step: (state, point, gradientAt, settings) => adamStep(state, point, gradientAt(point), settings),
+  },
+  {
+    name: "adamw",
+    title: "AdamW",
+    color: "#00bcd4",
+    pace: 0,
+    settings: { ...BETAS, decay: [0.01, "λ: weight decay, of the two coordinates"] },
+    start: adamStart,
+    step(state, point, gradientAt, settings) {
+      const g = gradientAt(point);
+      const shrunk = each((p) => p * (1 - settings.rate * settings.decay), point);
+      return adamStep(state, shrunk, g, settings);
+    },
+  },
+  {
+    name: "nadam",
+    title: "NAdam",
+    color: "#984ea3",
+    pace: 0,
+    settings: { ...BETAS, decay: [0.004, "ψ: momentum decay"] },
+    start: adamStart,
+    step(state, point, gradientAt, settings) {
+      const { rate, beta1, beta2, eps, decay } = settings;
+      const g = gradientAt(point);
+      moments(state, g, settings);
+      const now = beta1 * (1 - 0.5 * 0.96 ** (state.t * decay));
+      const next = beta1 * (1 - 0.5 * 0.96 ** ((state.t + 1) * decay));
+      state.product *= now;
+      const own = (rate * (1 - now)) / (1 - state.product);
+      const kept = (rate * next) / (1 - state.product * next);
+      const correction = 1 - beta2 ** state.t;
+      return each(
+        (p, d, m, v) => {
+          const root = Math.sqrt(v / correction) + eps;
+          return p - (own * d) / root - (kept * m) / root;
+        },
+        point,
+        g,
+        state.m,
+        state.v,
+      );
+    },
+  },
+  {
+    name: "sam",
+    title: "SAM",
+    color: "#f781bf",
+    pace: 1,
+    settings: { rho: [0.05, "ρ: the radius that is looked at"] },
+    start: () => ({}),
+    step(_state, point, gradientAt, { rate, rho }) {
+      const g = gradientAt(point);
+      const length = Math.hypot(g[0], g[1]);
+      const worst = length > 0 ? add(point, rho / length, g) : point;
+      return add(point, -rate, gradientAt(worst));
+    },
+  },
+];
+
+/** Uniform numbers in [0, 1) from a seed (mulberry32). */
+function randomFrom(seed) {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** Two independent normal numbers (Box and Muller). */
+function normalPair(random) {
+  const radius = Math.sqrt(-2 * Math.log(1 - random()));
+  const angle = 2 * Math.PI * random();
+  return [radius * Math.cos(angle), radius * Math.sin(angle)];
+}
+
+/**
+ * The path of one optimizer: { points: Float64Array of x, y; losses; steps; end }.
+ * objective: "loss" or "log". noise: standard deviation of what is added to each slope. It stops where the surface
+ * ends or has a hole, and says so in `end`: "edge", "hole", "diverged" or "" when all steps were made.
+ */
+function descend(surface, optimizer, settings, start, { steps, objective = "loss", noise = 0, seed = 0 }) {
+  const random = randomFrom(seed);
+  const state = optimizer.start();
+  const flat = surface.y.length === 1;
+  let outside = "";
+  const gradientAt = (p) => {
+    const found = evaluate(surface, p[0], p[1]);
+    if (!found || Number.isNaN(found[0])) {
+      outside = found ? "hole" : "edge";
+      return [NaN, NaN];
+    }
+    const scale = objective === "log" ? 1 / found[0] : 1;
+    const g = [found[1] * scale, flat ? 0 : found[2] * scale];
+    if (noise > 0) {
+      const [n, m] = normalPair(random);
+      return [g[0] + noise * n, flat ? 0 : g[1] + noise * m];
+    }
+    return g;
+  };
+  const points = new Float64Array(2 * (steps + 1));
+  const losses = new Float64Array(steps + 1);
+  let point = [start[0], start[1]];
+  let count = 0;
+  let end = "";
+  for (let k = 0; k <= steps; k++) {
+    const here = evaluate(surface, point[0], point[1]);
+    if (!here || Number.isNaN(here[0])) {
+      end = here ? "hole" : Number.isFinite(point[0] + point[1]) ? "edge" : "diverged";
+      break;
+    }
+    points.set(point, 2 * k);
+    losses[k] = here[0];
+    count = k;
+    if (k === steps) break;
+    outside = "";
+    const next = optimizer.step(state, point, gradientAt, settings);
+    if (outside) {
+      end = outside;
+      break;
+    }
+    point = next;
+  }
+  return { points: points.slice(0, 2 * (count + 1)), losses: losses.slice(0, count + 1), steps: count, end };
+}
+
+/** Rates that suit a surface: a share of its width for the largest slopes, two significant digits. */
+function suitableRate(surface, optimizer, objective) {
+  const { x, y } = surface;
+  const width = x[x.length - 1] - x[0];
+  if (optimizer.pace === 0) return twoDigits(width / 100);
+  const lengths = [];
+  for (const b of y) {
+    for (const a of x) {
+      const found = evaluate(surface, a, b);
+      if (!found || Number.isNaN(found[0])) continue;
+      const scale = objective === "log" ? 1 / found[0] : 1;
+      lengths.push(Math.hypot(found[1], found[2] || 0) * scale);
+    }
+  }
+  lengths.sort((a, b) => a - b);
+  const steep = lengths[Math.floor(0.8 * (lengths.length - 1))] || 1;
+  return twoDigits((optimizer.pace * width) / 40 / steep);
+}
+
+const twoDigits = (value) => Number(value.toPrecision(2));

@@ -1,0 +1,75 @@
+// From values to heights and colours: linear, logarithmic, or ln(value + 0.1), the recipe of the release of 2018, which
+// keeps a basin that goes down to zero from looking like a needle.
+
+const SOFT = 0.1;
+
+/** A scale over [low, high]: height in [0, 1] of a value, and back. Values beyond it are cut by whoever draws. */
+function makeScale(kind, low, high) {
+  const forms = {
+    linear: [(v) => v, (h) => h],
+    log: [Math.log, Math.exp],
+    soft: [(v) => Math.log(v + SOFT), (h) => Math.exp(h) - SOFT],
+  };
+  const [into, back] = forms[kind];
+  const [bottom, top] = [into(low), into(high)];
+  const span = top > bottom ? top - bottom : 1;
+  return {
+    kind,
+    low,
+    high,
+    height: (v) => (into(v) - bottom) / span,
+    value: (h) => back(bottom + h * span),
+  };
+}
+
+/** About `count` round values on a scale. */
+function ticks(scale, count) {
+  const { kind, low, high } = scale;
+  if (kind === "linear") return roundSteps(low, high, count);
+  const found = [];
+  const first = Math.floor(Math.log10(kind === "soft" ? Math.max(low, SOFT / 10) : low));
+  for (let power = first; power <= Math.ceil(Math.log10(high)); power++) {
+    for (const digit of [1, 2, 5]) found.push(digit * 10 ** power);
+  }
+  const inside = found.filter((v) => v >= low * (1 - 1e-9) && v <= high * (1 + 1e-9));
+  const far = 0.75 / count;
+  const kept = [];
+  const byPower = (v) => (/^1e|^10*$|^0\.0*1$/.test(String(v)) ? 0 : 1);
+  for (const v of [...inside].sort((a, b) => byPower(a) - byPower(b))) {
+    if (kept.every((other) => Math.abs(scale.height(v) - scale.height(other)) > far)) kept.push(v);
+  }
+  return kept.length > 1 ? kept.sort((a, b) => a - b) : roundSteps(low, high, count);
+}
+
+function roundSteps(low, high, count) {
+  const raw = (high - low) / count;
+  if (!(raw > 0)) return [low];
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 2.5, 5, 10].find((digit) => digit * power >= raw) * power;
+  const found = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) found.push(k * step);
+  return found;
+}
+
+/** A value in a few digits. */
+function text(value, digits = 4) {
+  if (value === Infinity) return "∞";
+  if (value === -Infinity) return "−∞";
+  if (!Number.isFinite(value)) return "not a number";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const shown =
+    size >= 1e6 || size < 1e-4
+      ? value
+          .toExponential(Math.max(0, digits - 2))
+          .replace(/\.?0+e/, "e")
+          .replace("e+", "e")
+      : String(Number(value.toPrecision(digits)));
+  return shown.replace("-", "−");
+}
+
+/** The colour [r, g, b] of a height on a map of bytes (256 x 3). */
+function colourOf(map, height) {
+  const k = 3 * Math.max(0, Math.min(255, Math.round(height * 255)));
+  return [map[k], map[k + 1], map[k + 2]];
+}
