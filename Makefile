@@ -1,4 +1,4 @@
-# make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures
+# make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page
 # make test   every test
 # make bench  measures, and writes benchmarks/RESULTS.md (about half an hour; LOSSES=FILE: see benchmarks/tolerance.py)
 # make check  format, lint, types, import layers, and every test
@@ -26,7 +26,9 @@ demo: $(VENV)/run
 	    --surf_file $$out.h5 || exit $$?; \
 	done
 	@$(BIN)/python plot_2D.py --surf_file $(SURFACES) --labels "ResNet-56" "ResNet-56 without shortcuts" --out demo/landscapes
+	@$(BIN)/python view_surface.py $(SURFACES) --labels "ResNet-56" "ResNet-56 without shortcuts" --out demo/landscapes.html
 	@echo "The pictures are in $(CURDIR)/demo: landscapes_train_loss_2dcontour.png, _2dcontourf.png, _2dheat.png, _3dsurface.png (and .pdf)"
+	@echo "The page, to be opened in a browser: $(CURDIR)/demo/landscapes.html"
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 2
@@ -35,6 +37,8 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@if command -v npm > /dev/null; then npm install --no-audit --no-fund --no-package-lock --silent && npm run --silent lint; \
+	else echo "no npm: the page's scripts are not checked"; fi
 
 check: lint test
 
@@ -55,4 +59,4 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/run | $(BIN)/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) node_modules demo .pytest_cache .mypy_cache .ruff_cache

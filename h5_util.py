@@ -5,6 +5,7 @@
     python h5_util.py FILE --check             whether checksums hold, directions are there, all cells are done
     python h5_util.py FILE --embed             copy the directions into the surface file
     python h5_util.py FILE --convert OUT.h5    a file of the release of 2018 as one of this version, fields put right
+    python h5_util.py FILE --slim OUT.h5       the fields alone, a tenth of the size: to be drawn and sent, not continued
 
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
 `done`, `statistics/<split>/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own
@@ -15,6 +16,7 @@ and fields; it is read as it is. A spectrum file holds what hessian_spectrum.py 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,8 @@ def check(path: str | Path) -> list[str]:
 def check_directions(path: str | Path, surface: Surface) -> str:
     """Whether the directions are those that the surface was computed along. Raises BadInput."""
     recorded = surface.request.get("directions")
+    if "slim" in surface.about:
+        return "directions: a slim file has none"
     try:
         saved = read_directions(path)
     except BadInput as error:
@@ -177,12 +181,29 @@ def convert(path: str | Path, out: str | Path) -> None:
     write_surface(out, surface, direction_link(path))
 
 
+def slim(path: str | Path, out: str | Path) -> None:
+    """Write a complete surface without the sums that its fields come from, and without directions.
+
+    Raises BadInput, BadUsage, CannotWrite.
+    """
+    if Path(out).exists():
+        raise BadUsage(f"--slim {out}: the file exists: give another name")
+    surface = read_surface(path)
+    if not surface.done.all():
+        raise BadInput(f"{path} is not complete, and a slim file cannot be continued: nothing is written")
+    zero = [name for name, values in surface.fields.items() if name.endswith("_se") and not values.any()]
+    values = {name: values for name, values in surface.fields.items() if name not in zero}
+    about = {**surface.about, "slim": "fields alone, of a file that holds more"}
+    write_surface(out, replace(surface, statistics={}, provenance={}, values=values, about=about))
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("file", help="a surface or direction file")
     p.add_argument("--export", metavar="OUT.npz", help="write the fields as numpy arrays")
     p.add_argument("--check", action="store_true", help="verify the file")
     p.add_argument("--convert", metavar="OUT.h5", help="write a file of the release of 2018 as one of this version")
+    p.add_argument("--slim", metavar="OUT.h5", help="write a small file with the fields alone, to be drawn and sent")
     p.add_argument("--embed", action="store_true", help="copy the directions into the surface file")
     return p
 
@@ -202,11 +223,14 @@ def run(args: argparse.Namespace) -> None:
     if args.convert:
         convert(args.file, args.convert)
         say(f"wrote {args.convert}")
+    if args.slim:
+        slim(args.file, args.slim)
+        say(f"wrote {args.slim}")
     if args.check:
         for line in check(args.file):
             print(printable(line))
         print(printable(f"right: {args.file}"))
-    if not (args.export or args.embed or args.convert or args.check):
+    if not (args.export or args.embed or args.convert or args.slim or args.check):
         print(printable(describe(args.file)))
 
 

@@ -24,6 +24,7 @@ from lossatlas.record.lock import release_all
 from scheduler import World, connect, hand_over
 
 if TYPE_CHECKING:
+    from lossatlas.figures import Files
     from lossatlas.space import Selection
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
@@ -672,6 +673,24 @@ def add_contours(g: argparse._ActionsContainer) -> None:
 def add_looks(g: argparse._ActionsContainer) -> None:
     g.add_argument("--log", action="store_true", help="logarithmic scale even where a linear one would do")
     g.add_argument("--show", action="store_true", help="open windows too")
+
+
+def add_files(g: argparse._ActionsContainer) -> None:
+    g.add_argument("--format", default="pdf,png", metavar="LIST", help="of pdf, png, svg (default: %(default)s)")
+    g.add_argument("--dpi", type=positive, default=200, help="of pictures (default: %(default)s)")
+    g.add_argument("--title", default="", help="above the figure")
+
+
+def files_of(args: argparse.Namespace) -> "Files":
+    """Raises BadUsage."""
+    from lossatlas.figures import Files
+
+    formats = tuple(dict.fromkeys(args.format.split(",")))
+    if unknown := [each for each in formats if each not in ("pdf", "png", "svg")]:
+        raise BadUsage(f"--format {args.format}: '{unknown[0]}' is none of pdf, png, svg")
+    if args.dpi > 2400:
+        raise BadUsage(f"--dpi {args.dpi}: at most 2400")
+    return Files(formats, args.dpi)
 
 
 def direction_name(nets: Networks, choice: DirectionChoice) -> Path:

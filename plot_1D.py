@@ -58,7 +58,7 @@ def draw(
     """Draw one file with loss and accuracy on two axes, or several files with a panel for each."""
     paths, axes = [Path(file) for file in files], axes or Axes()
     curves = [read_curve(path) for path in paths]
-    names = list(labels or [path.name for path in paths])
+    names = [figures.words(name) for name in labels or [path.name for path in paths]]
     if len(names) != len(paths):
         raise BadUsage(f"--labels gives {len(names)} names for {len(paths)} files")
     base = out or str(paths[0])

@@ -35,6 +35,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
     options.add_contours(p)
     p.add_argument("--zlim", type=options.finite, help="top of the 3-D figure")
+    p.add_argument(
+        "--elev", type=options.finite, default=32, help="height of the camera, degrees (default: %(default)s)"
+    )
+    p.add_argument(
+        "--azim", type=options.finite, default=-60, help="the camera's angle, degrees (default: %(default)s)"
+    )
+    p.add_argument(
+        "--layout", choices=("grid", "overlay"), default="grid", help="3-D surfaces side by side, or one over the other"
+    )
+    options.add_files(p)
     options.add_looks(p)
     return p
 
@@ -53,6 +63,10 @@ def draw(
     zlim: float | None = None,
     log: bool = False,
     show: bool = False,
+    camera: figures.Camera | None = None,
+    layout: str = "grid",
+    title: str = "",
+    files_as: figures.Files | None = None,
 ) -> list[Path]:
     """Draw the four figures of one field; returns the paths. Raises BadInput, BadUsage, CannotWrite."""
     paths = [Path(file) for file in files]
@@ -66,23 +80,32 @@ def draw(
     for surface, path in zip(surfaces[1:], paths[1:], strict=True):
         for name in names:
             figures.pick(surface, name, path)
-    own_labels = labels or [p.name for p in paths]
+    own_labels = [figures.words(label) for label in labels or [p.name for p in paths]]
     trajectory = read_projection(proj_file, dir_file) if proj_file else None
     if proj_file:
         check_plane(proj_file, surfaces, paths)
     drawn: list[Path] = []
-    with figures.style(show) as plt:
+    if layout == "overlay" and len(paths) < 2:
+        raise BadUsage("--layout overlay needs at least two surface files")
+    with figures.style(show, files_as) as plt:
         for name in names:
             panels = [panel(s, name, label) for s, label in zip(surfaces, own_labels, strict=True)]
             shared = figures.scale([p.values for p in panels], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log)
             base = f"{out or paths[0]}{'_compare' if len(paths) > 1 and not out else ''}_{name}"
             kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
             for kind, one in kinds.items():
-                drawn += figures.save(flat_figure(plt, panels, shared, name, one, trajectory), f"{base}_{kind}")
-            drawn += figures.save(solid_figure(plt, panels, shared, name, zlim), f"{base}_3dsurface")
+                drawn += saved(flat_figure(plt, panels, shared, name, one, trajectory), f"{base}_{kind}", title)
+            solid = solid_figure(plt, panels, shared, name, zlim, camera, layout == "overlay")
+            drawn += saved(solid, f"{base}_3dsurface", title)
         if eigenvalues:
-            drawn += draw_ratio(plt, surfaces, own_labels, out or str(paths[0]))
+            drawn += draw_ratio(plt, surfaces, own_labels, out or str(paths[0]), title)
     return drawn
+
+
+def saved(fig: Any, base: str, title: str) -> list[Path]:
+    if title:
+        fig.suptitle(figures.words(title))
+    return figures.save(fig, base)
 
 
 def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path]) -> None:
@@ -103,7 +126,7 @@ def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Pat
                 )
 
 
-def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], base: str) -> list[Path]:
+def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], base: str, title: str) -> list[Path]:
     """Heat map of |smallest / largest| eigenvalue of the Hessian from 0 to 1; cells without a positive largest are
     marked."""
     panels = [
@@ -112,7 +135,7 @@ def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], bas
     ]
     shared = figures.Scale(0.0, 1.0, np.linspace(0, 1, 11), log=False, cut=any((p.values > 1).any() for p in panels))
     fig = flat_figure(plt, panels, shared, r"$|\lambda_{\min} / \lambda_{\max}|$", heat, None)
-    return figures.save(fig, f"{base}_min_eig_max_eig_abs_ratio_heat_sns")
+    return saved(fig, f"{base}_min_eig_max_eig_abs_ratio_heat_sns", title)
 
 
 def read_square(path: Path) -> Surface:
@@ -157,6 +180,10 @@ def run(args: argparse.Namespace) -> None:
         zlim=args.zlim,
         log=args.log,
         show=args.show,
+        camera=figures.Camera(args.elev, args.azim),
+        layout=args.layout,
+        title=args.title,
+        files_as=options.files_of(args),
     )
 
 

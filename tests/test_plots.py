@@ -14,7 +14,7 @@ import plot_1D
 import plot_2D
 from lossatlas import figures
 from lossatlas.errors import BadUsage
-from lossatlas.figures.maps import panel
+from lossatlas.figures.maps import contour, filled, flat_figure, panel
 from lossatlas.figures.solids import solid_figure
 from lossatlas.landscape import Grid, Surface
 from lossatlas.record import write_surface
@@ -41,7 +41,7 @@ def diverging(a, b):
 
 def drawn(folder, *args) -> list[str]:
     assert plot_2D.main([*map(str, args)]) == 0
-    return sorted(p.name for p in folder.iterdir() if p.suffix in {".png", ".pdf"})
+    return sorted(p.name for p in folder.iterdir() if p.suffix in {".png", ".pdf", ".svg"})
 
 
 def assert_is_a_picture(path):
@@ -77,7 +77,7 @@ def test_what_is_not_finite_is_marked_in_every_figure():
     x, _, z = marks[0].get_data_3d()
     assert len(x) == odd
     assert set(np.asarray(z)[np.asarray(x) > 0.9]) >= {shared.limits[1]}
-    assert set(np.asarray(z)[np.asarray(x) < -0.9]) == {shared.limits[0]}
+    assert set(np.asarray(z)[np.asarray(x) < -0.9]) == {fig.axes[0].get_zlim()[0]}
     assert fig.axes[0].get_legend() is not None
 
 
@@ -97,11 +97,107 @@ def test_the_scale_keeps_a_diverging_surface_readable():
     assert found.log
     assert found.cut
     assert found.low == 0.01
-    assert found.high <= 1e4
+    assert found.high <= 1e5 * (0.01 + found.shift) * (1 + 1e-9)
     assert 6 <= len(found.levels) <= 20
     assert np.isfinite(found.height(values[:-1])).all()
     assert np.isnan(found.height(values[-1]))
     assert found.height(1e12) > found.limits[1]
+
+
+def test_a_deep_basin_is_no_needle():
+    """The height of the release of 2018, ln(loss + 0.1); --log takes the plain logarithm."""
+    values = np.array([0.0006, 0.02, 0.5, 30.0])
+    found = figures.scale([values])
+    assert found.shift == 0.1
+    np.testing.assert_allclose(found.height(values), np.log10(values + 0.1))
+    assert found.text(float(found.height(0.5))) == "0.5"
+    assert {0.1, 1, 10} <= set(found.levels)
+    plain = figures.scale([values], log=True)
+    assert plain.shift == 0
+    np.testing.assert_allclose(plain.height(values), np.log10(values))
+    assert figures.scale([values * 1e-3]).shift == 0  # small everywhere: there is no ground that it lies far below
+    assert figures.scale([values + 1]).shift == 0
+
+
+def test_contours_follow_the_interpolant_where_it_can_be_trusted_and_keep_the_cells():
+    smooth = panel(surface_of(bowl), "train_loss", "one")
+    x, y, z = smooth.fine
+    assert len(x) > 4 * len(smooth.x)
+    np.testing.assert_allclose(z, bowl(*np.meshgrid(x, y)), rtol=1e-3)
+    rng = np.random.default_rng(0)
+    noise = panel(surface_of(lambda a, b: rng.uniform(1, 2)), "train_loss", "two")
+    x, y, z = noise.fine
+    assert z.max() == noise.values.max()  # straight between the cells: nothing is invented
+    assert z.min() == noise.values.min()
+    times = (len(x) - 1) // (len(noise.x) - 1)
+    np.testing.assert_array_equal(z[::times, ::times], noise.values)
+
+
+def test_no_contour_is_dashed_and_no_label_is_cut_off_or_on_another():
+    p = panel(surface_of(lambda a, b: 1e-3 + a * a + b * b), "train_loss", "one")
+    shared = figures.scale([p.values], log=True)
+    assert shared.height(shared.levels).min() < 0  # which matplotlib would draw dashed
+    with figures.style() as plt:
+        for one in (contour, filled):
+            fig = flat_figure(plt, [p], shared, "train_loss", one, None)
+            axis = fig.axes[0]
+            for lines in (each for each in axis.collections if hasattr(each, "levels")):
+                assert all(dash[1] is None for dash in lines.get_linestyle())
+            fig.canvas.draw()
+            boxes = [t.get_window_extent() for t in axis.texts if t.get_visible()]
+            frame = axis.get_window_extent()
+            for k, box in enumerate(boxes):
+                assert frame.x0 <= box.x0
+                assert box.x1 <= frame.x1
+                assert frame.y0 <= box.y0
+                assert box.y1 <= frame.y1
+                assert not any(box.overlaps(other) for other in boxes[:k])
+            assert one is filled or len(boxes) >= 2
+
+
+def test_the_colour_of_a_minimum_is_its_own():
+    from lossatlas.figures.solids import lit
+
+    p = panel(surface_of(lambda a, b: 1e-3 + 4 * (a * a + b * b)), "train_loss", "one")
+    shared = figures.scale([p.values], log=True)
+    corners, _ = lit(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits)
+    assert corners[..., 2].min() == pytest.approx(shared.height(p.values.min()), abs=1e-9)
+    lowest = corners[corners[..., 2].mean(1).argmin(), :, 2].mean()
+    assert 10**lowest < 10 * p.values.min()  # of the face that has the darkest colour
+
+
+def test_two_surfaces_over_each_other_and_other_files(tmp_path, capsys):
+    for name, factor in (("a", 1), ("b", 3)):
+        write_surface(tmp_path / f"{name}.h5", surface_of(lambda x, y, f=factor: f * bowl(x, y)))
+    both = ["-f", tmp_path / "a.h5", tmp_path / "b.h5", "--out", tmp_path / "both", "--labels", "$\\foo$", "b"]
+    looks = [
+        "--layout",
+        "overlay",
+        "--format",
+        "svg,png",
+        "--dpi",
+        "120",
+        "--title",
+        "a $x",
+        "--elev",
+        "20",
+        "--azim",
+        "-30",
+    ]
+    names = drawn(tmp_path, *both, *looks)
+    assert sorted(n for n in names if n.startswith("both")) == sorted(
+        f"both_train_loss_{kind}.{ending}"
+        for kind in ("2dcontour", "2dcontourf", "2dheat", "3dsurface")
+        for ending in ("svg", "png")
+    )
+    assert_is_a_picture(tmp_path / "both_train_loss_3dsurface.png")
+    for argv, word in (
+        (["--format", "gif"], "none of pdf, png, svg"),
+        (["--layout", "overlay"], "at least two"),
+        (["--dpi", "100000"], "at most 2400"),
+    ):
+        assert plot_2D.main(["-f", str(tmp_path / "a.h5"), *argv]) == 2
+        assert word in capsys.readouterr().err
 
 
 def test_the_scale_of_an_ordinary_surface_is_linear_and_keeps_what_is_given():

@@ -1,7 +1,9 @@
 """Figures of saved surfaces, curves and spectra."""
 
 from lossatlas.figures.public import contour, curve, filled, heat, path, plot, solid, spectrum
+from lossatlas.figures.solids import Camera
 from lossatlas.figures.style import (
+    Files,
     Scale,
     eigen_ratio,
     has_eigenvalues,
@@ -11,9 +13,12 @@ from lossatlas.figures.style import (
     scale,
     style,
     title_of,
+    words,
 )
 
 __all__ = [
+    "Camera",
+    "Files",
     "Scale",
     "contour",
     "curve",
@@ -31,4 +36,5 @@ __all__ = [
     "spectrum",
     "style",
     "title_of",
+    "words",
 ]

@@ -2,15 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from lossatlas.figures.style import Scale, number, title_of
+from lossatlas.figures.style import Scale, number, plain, title_of
+from lossatlas.landscape.interpolant import Interpolant, fitting
 from lossatlas.landscape.surface import Surface
 
 MAP = "viridis"
 NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
+TRUSTED = (
+    0.05  # an interpolant that is off by less, see `fitting`, is drawn; otherwise straight lines between the cells
+)
+LABEL = 0.1, 0.05  # width and height of a label, as shares of the frame
+FINE = 240  # points along an axis of what is drawn, about
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,26 @@ class Panel:
     def part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x, y and values of the finest complete sub-grid."""
         return self.x[self.columns], self.y[self.rows], self.values[np.ix_(self.rows, self.columns)]
+
+    @cached_property
+    def fine(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same on a finer grid that holds its cells: through the interpolant where it can be trusted."""
+        x, y, z = self.part
+        if min(len(x), len(y)) < 2:
+            return x, y, z
+        log, error = fitting(x, y, z)
+        times = [max(1, min(8, FINE // (len(axis) - 1))) for axis in (x, y)]
+        finer = [
+            np.interp(np.arange(n * (len(a) - 1) + 1) / n, np.arange(len(a)), a)
+            for n, a in zip(times, (x, y), strict=True)
+        ]
+        if error < TRUSTED:
+            values = Interpolant.of(x, y, z, log).at(*np.meshgrid(*finer))[0]
+        else:
+            rows = np.stack([np.interp(finer[0], x, row) for row in z])
+            values = np.stack([np.interp(finer[1], y, column) for column in rows.T], axis=1)
+        values[:: times[1], :: times[0]] = z  # infinite ones too
+        return *finer, values
 
     @property
     def note(self) -> str:
@@ -62,11 +89,17 @@ def draw_flat(
     trajectory: Any,
 ) -> None:
     """A panel on each axis, and the colour bar beside them. one: contour, filled or heat."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     axes[0].set_ylabel("y")
     for axis, p in zip(axes, panels, strict=True):
         mappable = one(axis, p, scale)
         mark_cells(axis, p)
-        axis.set(xlabel="x", aspect="equal", xlim=(p.x[0], p.x[-1]), ylim=(p.y[0], p.y[-1]))
+        ends = [edges(each) if one is heat else each for each in (p.x, p.y)]
+        axis.set(xlabel="x", aspect="equal", xlim=(ends[0][0], ends[0][-1]), ylim=(ends[1][0], ends[1][-1]))
+        for each in (axis.xaxis, axis.yaxis):
+            each.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            each.set_major_formatter(FuncFormatter(plain))
         axis.set_box_aspect(1 if np.ptp(p.y) / np.ptp(p.x) > 4 or np.ptp(p.x) / np.ptp(p.y) > 4 else None)
         title = p.label if len(panels) > 1 else title_of(name)
         axis.set_title(f"{title}\n{p.note}" if p.note else title)
@@ -84,7 +117,7 @@ def contour(axis: Any, p: Panel, scale: Scale) -> Any:
     from matplotlib import cm
     from matplotlib.colors import Normalize
 
-    x, y, z = p.part
+    x, y, z = p.fine
     lines = axis.contour(
         x,
         y,
@@ -94,18 +127,46 @@ def contour(axis: Any, p: Panel, scale: Scale) -> Any:
         vmin=scale.limits[0],
         vmax=scale.limits[1],
         linewidths=1.1,
+        linestyles="solid",
     )
-    axis.clabel(lines, lines.levels[::2], fontsize=7, fmt=scale.text, inline_spacing=2)
+    label(axis, lines, scale)
+    mark_lowest(axis, p)
     return cm.ScalarMappable(Normalize(*scale.limits), MAP)
 
 
+def label(axis: Any, lines: Any, scale: Scale) -> None:
+    """Values on every second contour; none that would be cut off by the frame or lie on another one."""
+    from matplotlib.patheffects import withStroke
+
+    texts = axis.clabel(lines, lines.levels[::2], fontsize=7, fmt=scale.text, inline=False)
+    taken: list[tuple[float, float]] = []
+    for text in texts:
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+        text.set_clip_on(True)
+        (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
+        share = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
+        free = all(abs(share[0] - a) > LABEL[0] or abs(share[1] - b) > LABEL[1] for a, b in taken)
+        if free and LABEL[0] / 2 < share[0] < 1 - LABEL[0] / 2 and LABEL[1] / 2 < share[1] < 1 - LABEL[1] / 2:
+            taken.append(share)
+        else:
+            text.set_visible(False)
+
+
+def mark_lowest(axis: Any, p: Panel) -> None:
+    """A small cross at the lowest cell."""
+    if np.isfinite(p.values).any():
+        j, i = np.unravel_index(np.nanargmin(np.where(np.isfinite(p.values), p.values, np.nan)), p.values.shape)
+        axis.plot(p.x[i], p.y[j], "+", color="black", markersize=6, markeredgewidth=0.9, zorder=4)
+
+
 def filled(axis: Any, p: Panel, scale: Scale) -> Any:
-    x, y, z = p.part
+    x, y, z = p.fine
     bounds = np.union1d(scale.height(scale.levels), scale.limits)
     mesh = axis.contourf(
         x, y, scale.height(z), levels=bounds, cmap=MAP, extend=scale.extend, vmin=scale.limits[0], vmax=scale.limits[1]
     )
-    axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), colors="white", linewidths=0.4, alpha=0.6)
+    thin: dict[str, Any] = {"colors": "white", "linewidths": 0.4, "alpha": 0.6, "linestyles": "solid"}
+    axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), **thin)
     return mesh
 
 

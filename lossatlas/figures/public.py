@@ -72,7 +72,7 @@ def solid(
     panel = maps.panel(surface, name, title_of(name))
     with house_style():
         fig, ax = given_or_new(ax, projection="3d")
-        draw_solid(ax, panel, scale([panel.values], **limits), name, zlim)
+        draw_solid(ax, [panel], scale([panel.values], **limits), name, zlim)
     return fig
 
 

@@ -1,63 +1,187 @@
-"""Surfaces in three dimensions."""
+"""Surfaces in three dimensions, with light and contour lines; several of them side by side or one over the other."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lossatlas.errors import BadUsage
 from lossatlas.figures.maps import MAP, NOT_FINITE, Panel
-from lossatlas.figures.style import Scale, title_of
+from lossatlas.figures.style import Scale, is_power_of_ten, plain, title_of
+
+SUN = np.array([-0.45, -0.25, 0.857])  # where light comes from; the page has the same
+TALL = 0.62  # of the box, against its width
+BELOW = 0.4  # of the surface's height: how far below it the floor lies
+OVERLAID = ("Blues_r", "Oranges_r", "Greens_r", "Purples_r")
+LINE = (0.05, 0.07, 0.1, 0.55)  # colour of a contour line
+NEARER = 0.012  # how far contour lines lie before their surface, as a share of the box
 
 
-def solid_figure(plt: Any, panels: Sequence[Panel], scale: Scale, name: str, zlim: float | None) -> Any:
-    """3-D surfaces side by side, with the same heights and colours."""
-    fig = plt.figure(figsize=(5.2 * len(panels), 4.6))
-    for k, p in enumerate(panels):
-        axis = fig.add_subplot(1, len(panels), k + 1, projection="3d", computed_zorder=False)
-        draw_solid(axis, p, scale, name, zlim)
-        if len(panels) > 1:
-            axis.set_title(p.label)
-    fig.subplots_adjust(left=0, right=0.96, bottom=0.02, top=0.96, wspace=0.08)
+@dataclass(frozen=True)
+class Camera:
+    """Degrees."""
+
+    elevation: float = 32
+    azimuth: float = -60
+
+
+def solid_figure(
+    plt: Any,
+    panels: Sequence[Panel],
+    scale: Scale,
+    name: str,
+    zlim: float | None,
+    camera: Camera | None = None,
+    overlay: bool = False,
+) -> Any:
+    """3-D surfaces side by side, or one over the other, with the same heights and colours."""
+    columns = 1 if overlay else len(panels)
+    fig = plt.figure(figsize=(5.2 * columns, 4.4))
+    for k, group in enumerate([panels] if overlay else [[p] for p in panels]):
+        axis = fig.add_subplot(1, columns, k + 1, projection="3d", computed_zorder=False)
+        draw_solid(axis, group, scale, name, zlim, camera)
+        if not overlay and len(panels) > 1:
+            axis.set_title(group[0].label, y=0.96)
+    fig.subplots_adjust(left=0, right=0.97, bottom=0.0, top=1.0, wspace=0.04)
     return fig
 
 
-def draw_solid(axis: Any, p: Panel, scale: Scale, name: str, zlim: float | None) -> None:
-    """A surface on an axis with three dimensions, cut off at `zlim`. Raises BadUsage where nothing is left."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+def draw_solid(
+    axis: Any, panels: Sequence[Panel], scale: Scale, name: str, zlim: float | None, camera: Camera | None = None
+) -> None:
+    """Surfaces on an axis with three dimensions, cut off at `zlim`. Raises BadUsage where nothing is left."""
+    from matplotlib import colormaps
+    from matplotlib.patches import Patch
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-    floor, ceiling = scale.limits
+    bottom, ceiling = scale.limits
     if zlim is not None:
         if zlim <= scale.low:
             raise BadUsage(f"--zlim {zlim:g} is not above the lowest value, {scale.low:g}")
-        ceiling = float(np.log10(zlim) if scale.log else zlim)
-    x, y, z = p.part
-    axis.plot_surface(
-        *np.meshgrid(x, y),
-        np.minimum(scale.height(z), ceiling),
-        cmap=MAP,
-        vmin=floor,
-        vmax=scale.limits[1],
-        rstride=1,
-        cstride=1,
-        linewidth=0.15,
-        edgecolor=(1, 1, 1, 0.25),
-        antialiased=True,
+        ceiling = float(np.log10(zlim + scale.shift) if scale.log else zlim)
+    floor = bottom - BELOW * (ceiling - bottom)
+    camera = camera or Camera()
+    several = len(panels) > 1
+    maps = [OVERLAID[k % len(OVERLAID)] if several else MAP for k in range(len(panels))]
+    faces, colours, widths = [], [], []
+    for p, each in zip(panels, maps, strict=True):
+        on_the_floor(axis, p, scale, each, floor, ceiling)
+        corners, inks = lit(p, scale, colormaps[each], bottom, ceiling)
+        lines = contour_lines(p, scale, (floor, ceiling), camera)
+        if several:
+            inks[:, 3] = 0.75
+        faces += [corners, lines]
+        colours += [inks, np.tile(LINE, (len(lines), 1))]
+        widths += [np.full(len(corners), 0.35), np.full(len(lines), 0.7)]
+    surface = Poly3DCollection(
+        np.concatenate(faces),
+        facecolors=np.concatenate(colours),
+        edgecolors=np.concatenate(colours),  # of no other colour: gaps between faces would show
+        linewidths=np.concatenate(widths),
+        zorder=2,
     )
-    mark_in_space(axis, p, floor, ceiling)
-    axis.set_zlim(floor, ceiling)
-    axis.zaxis.set_major_locator(MaxNLocator(5, integer=scale.log and ceiling - floor > 2))
-    axis.zaxis.set_major_formatter(FuncFormatter(lambda height, _: scale.text(height)))
+    surface.set_rasterized(True)  # tens of thousands of faces would make a vector file of megabytes
+    axis.add_collection3d(surface)
+    for p in panels:
+        mark_in_space(axis, p, floor, ceiling)
+    if several:
+        handles = [Patch(color=colormaps[each](0.35), label=p.label) for p, each in zip(panels, maps, strict=True)]
+        axis.legend(handles=handles, loc="upper left", frameon=False, fontsize="small")
+    arrange(axis, panels[0], scale, name, (floor, ceiling), camera)
+
+
+def lit(p: Panel, scale: Scale, colours: Any, bottom: float, ceiling: float) -> tuple[np.ndarray, np.ndarray]:
+    """The faces (n, 4, 3) of a surface below the ceiling, and their colours (n, 4) under light."""
+    x, y, z = p.fine
+    with np.errstate(invalid="ignore"):
+        h = np.where(np.isfinite(z), scale.height(z), np.nan)
+    sides = np.ptp(p.x), np.ptp(p.y), (ceiling - bottom) * (1 + BELOW) / TALL
+    slope_y, slope_x = (g * side / sides[2] for g, side in zip(np.gradient(h, y, x), (sides[1], sides[0]), strict=True))
+    normal = np.stack([-slope_x, -slope_y, np.ones(h.shape)], -1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    light = 0.6 + 0.45 * np.clip(normal @ SUN, 0, None) - 0.12 * (1 - normal[..., 2])
+    grid = np.stack([*np.meshgrid(x, y), h], -1)
+    corners = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], 2)
+    heights = corners[..., 2]
+    with np.errstate(invalid="ignore"):
+        low = heights.min(-1)
+        share = np.clip((heights.mean(-1) - bottom) / (scale.limits[1] - bottom), 0, 1)
+    inks = colours(np.nan_to_num(share))
+    middle = np.nan_to_num((light[:-1, :-1] + light[1:, 1:] + light[:-1, 1:] + light[1:, :-1]) / 4, nan=0.7)
+    inks[..., :3] = np.clip(inks[..., :3] * middle[..., None], 0, 1)
+    shown = np.isfinite(heights).all(-1) & (low < ceiling)
+    corners = np.minimum(corners, [np.inf, np.inf, ceiling])
+    return corners[shown], inks[shown]
+
+
+def contour_lines(p: Panel, scale: Scale, ends: tuple[float, float], camera: Camera) -> np.ndarray:
+    """Segments (n, 4, 3) of the contour lines on a surface, a little towards the camera, as faces without a width."""
+    from contourpy import contour_generator
+
+    x, y, z = p.fine
+    lines = contour_generator(x=x, y=y, z=np.ma.masked_invalid(scale.height(z)))
+    elevation, azimuth = np.radians([camera.elevation, camera.azimuth])
+    towards = np.array(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation) / TALL]
+    )
+    lift = NEARER * towards * [np.ptp(p.x), np.ptp(p.y), ends[1] - ends[0]]
+    found = [np.zeros((0, 4, 3))]
+    for level in scale.height(scale.levels):
+        for run in lines.lines(level) if level < ends[1] else ():
+            points = np.column_stack([np.asarray(run), np.full(len(run), level)]) + lift
+            found.append(np.stack([points[:-1], points[1:], points[1:], points[:-1]], 1))
+    return np.concatenate(found)
+
+
+def on_the_floor(axis: Any, p: Panel, scale: Scale, colours: str, floor: float, ceiling: float) -> None:
+    x, y, z = p.fine
+    levels = scale.height(scale.levels)
+    levels = levels[levels <= ceiling]
+    if len(levels) == 0:
+        return
+    axis.contour(
+        *np.meshgrid(x, y),
+        scale.height(z),
+        levels=levels,
+        zdir="z",
+        offset=floor,
+        cmap=colours,
+        vmin=scale.limits[0],
+        vmax=scale.limits[1],
+        linewidths=0.8,
+        linestyles="solid",
+        zorder=1,
+    )
+
+
+def arrange(axis: Any, p: Panel, scale: Scale, name: str, ends: tuple[float, float], camera: Camera) -> None:
+    """Axes, ticks and the camera."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_xlim(p.x[0], p.x[-1])
+    axis.set_ylim(p.y[0], p.y[-1])
+    axis.set_zlim(*ends)
+    axis_ticks = [level for level in scale.levels if scale.height(level) <= ends[1] + 1e-9]
+    kept: list[float] = []
+    for level in sorted(axis_ticks, key=lambda v: not is_power_of_ten(v)):  # rounder ones first
+        if all(abs(scale.height(level) - scale.height(other)) >= (ends[1] - ends[0]) / 8 for other in kept):
+            kept.append(level)
+    axis.set_zticks(
+        [float(scale.height(level)) for level in kept],
+        labels=[scale.text(float(scale.height(level))) for level in kept],
+    )
     for flat in (axis.xaxis, axis.yaxis):
-        flat.set_major_locator(MaxNLocator(5))
+        flat.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        flat.set_major_formatter(FuncFormatter(plain))
     axis.tick_params(labelsize="small", pad=1)
     axis.set(xlabel="x", ylabel="y")
-    axis.set_zlabel(title_of(name), labelpad=6)
-    axis.view_init(elev=32, azim=-60)
-    axis.set_box_aspect((1, 1, 0.75), zoom=0.88)
+    axis.set_zlabel(title_of(name), labelpad=4)
+    axis.view_init(elev=camera.elevation, azim=camera.azimuth)
+    axis.set_box_aspect((1, 1, TALL), zoom=1.02)
     for pane in (axis.xaxis, axis.yaxis, axis.zaxis):
         pane.set_pane_color((1, 1, 1, 0))
-        pane._axinfo["grid"].update(color=(0, 0, 0, 0.12), linewidth=0.5)
+        pane._axinfo["grid"].update(color=(0, 0, 0, 0.0), linewidth=0.5)
     if p.note:
         axis.text2D(0.02, 0.02, p.note, transform=axis.transAxes, fontsize="small")
 

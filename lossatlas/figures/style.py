@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,23 @@ TITLES = {
     "test_loss_se": "standard error of the test loss",
 }
 LOG_FROM = 20.0  # a positive field that spans a larger factor gets a logarithmic scale
+SOFT = 0.1  # what is added before the logarithm, as in the release of 2018, where a basin goes down to nearly nothing
 DECADES = 5.0  # a wider span is cut at the top, to keep the basin readable
 
 
 def title_of(name: str) -> str:
     return name if name.startswith("$") else TITLES.get(name, name.replace("_", " "))
+
+
+def words(text: str) -> str:
+    """A text for a figure: formulas between $ are set where matplotlib understands them, and left as they are elsewhere."""
+    from matplotlib.mathtext import MathTextParser
+
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return text.replace("$", r"\$")
+    return text
 
 
 class Offscreen:
@@ -59,38 +72,66 @@ def house_style() -> Iterator[None]:
         "font.family": "sans-serif",
         "figure.dpi": 100,
         "savefig.dpi": 200,
+        "svg.hashsalt": "lossatlas",
         "axes.grid": False,
     }
     with matplotlib.rc_context(rc):
         yield
 
 
-@contextmanager
-def style(show: bool = False) -> Iterator[Any]:
-    """What makes figures in the house style: pyplot where windows are asked for, which open at the end; see Offscreen."""
-    with house_style():
-        if not show:
-            yield Offscreen()
-            return
-        import matplotlib.pyplot as plt
+@dataclass(frozen=True)
+class Files:
+    """What figures are written as: endings, and dots per inch of what is not drawn by lines."""
 
-        before = set(plt.get_fignums())
-        yield plt
-        plt.show()
-        for number in set(plt.get_fignums()) - before:
-            plt.close(number)
+    formats: tuple[str, ...] = ("pdf", "png")
+    dpi: int = 200
+
+
+AS_USUAL = Files()
+FILES: ContextVar[Files] = ContextVar("files", default=AS_USUAL)
+
+
+@contextmanager
+def style(show: bool = False, files: Files | None = None) -> Iterator[Any]:
+    """What makes figures in the house style: pyplot where windows are asked for, which open at the end; see Offscreen.
+
+    files: what `save` writes within.
+    """
+    token = FILES.set(files or FILES.get())
+    try:
+        with house_style():
+            if not show:
+                yield Offscreen()
+                return
+            import matplotlib.pyplot as plt
+
+            before = set(plt.get_fignums())
+            yield plt
+            plt.show()
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
+    finally:
+        FILES.reset(token)
 
 
 def save(fig: Any, base: str) -> list[Path]:
-    """Write <base>.pdf and <base>.png and say so; a name that is too long for a file is shortened. Raises CannotWrite."""
-    base = fitting(base)
-    paths = [Path(base + ".pdf"), Path(base + ".png")]
-    for path in paths:
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+    """Write <base>.pdf and <base>.png, or what FILES says, and say so; a name that is too long for a file is shortened.
+
+    Raises CannotWrite.
+    """
+    base, files = fitting(base), FILES.get()
+    paths = [Path(f"{base}.{ending}") for ending in files.formats]
+    without = {
+        "pdf": {"CreationDate": None},
+        "svg": {"Date": None},
+        "png": {"Software": None},
+    }  # the same bytes each time
+    for path, ending in zip(paths, files.formats, strict=True):
         image = io.BytesIO()
-        fig.savefig(image, format=path.suffix[1:], bbox_inches="tight", pad_inches=0.06, metadata=metadata)
+        looks = {"bbox_inches": "tight", "pad_inches": 0.06, "metadata": without[ending], "dpi": files.dpi}
+        fig.savefig(image, format=ending, **looks)
         put(path, image.getvalue())
-    say(f"drew {paths[0]} and .png")
+    say(f"drew {' and '.join([str(paths[0]), *(path.suffix for path in paths[1:])])}")
     return paths
 
 
@@ -119,13 +160,17 @@ def eigen_ratio(surface: Surface) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scale:
-    """The range and levels that several pictures share. `cut`: values above `high` exist and are drawn as 'over'."""
+    """The range and levels that several pictures share. `cut`: values above `high` exist and are drawn as 'over'.
+
+    shift: what is added before the logarithm.
+    """
 
     low: float
     high: float
     levels: np.ndarray
     log: bool
     cut: bool
+    shift: float = 0.0
 
     @property
     def extend(self) -> str:
@@ -136,7 +181,7 @@ class Scale:
         beyond = self.high * 10 if self.log else self.high + (self.high - self.low)
         values = np.asarray(values, float)
         clipped = np.clip(values, self.low, np.where(values > self.high, beyond, self.high))
-        return np.log10(clipped) if self.log else clipped
+        return np.log10(clipped + self.shift) if self.log else clipped
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -144,12 +189,21 @@ class Scale:
 
     def text(self, height: float) -> str:
         """The value at a height, for labels."""
-        return number(10**height if self.log else height)
+        return number(10**height - self.shift if self.log else height)
 
 
 def number(value: float) -> str:
     """A label of a few digits, without an exponent up to a million."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def plain(value: float, _: int | None = None) -> str:
+    """A tick label without digits that say nothing."""
+    return f"{value:.6g}".replace("-", "\u2212")
+
+
+def is_power_of_ten(value: float) -> bool:
+    return value > 0 and abs(np.log10(value) - round(np.log10(value))) < 1e-9
 
 
 def scale(
@@ -162,6 +216,9 @@ def scale(
 ) -> Scale:
     """A range and levels for fields that share one scale; what is given is kept, the rest is chosen from the data.
 
+    log: a plain logarithm. Otherwise a logarithm is taken where the field spans a factor of LOG_FROM, and SOFT is added
+    before where a basin lies far below it, which would be drawn as a needle.
+
     Raises BadUsage when nothing is finite, or when the given range is empty.
     """
     values = np.concatenate([np.ravel(field) for field in fields])
@@ -173,12 +230,13 @@ def scale(
     high = float(values.max()) if vmax is None else vmax
     if high < low or (high == low and (vmin is not None or vmax is not None)):
         raise BadUsage(f"the range {low:g} to {high:g} is empty: change --vmin or --vmax")
-    given = vlevel is not None
+    given, plain = vlevel is not None, log
     if log and given:
         raise BadUsage("--vlevel is a distance on a linear scale: leave it or --log out")
     log = (log or not given) and low > 0 and (log or high / low > LOG_FROM)
-    if log and vmax is None and high / low > 10**DECADES:
-        high = max(low * 10**DECADES, float(np.median(values)))
+    shift = SOFT if log and not plain and low < SOFT and high > 10 * SOFT else 0.0
+    if log and vmax is None and (high + shift) / (low + shift) > 10**DECADES:
+        high = max((low + shift) * 10**DECADES, float(np.median(values)))
     if high == low:
         high, low = high + 0.5 * max(abs(high), 1e-12), low - 0.5 * max(abs(low), 1e-12)
         log = False
@@ -187,7 +245,7 @@ def scale(
             raise BadUsage(f"--vlevel {vlevel:g} gives no sensible number of contours from {low:g} to {high:g}")
         levels: np.ndarray = np.arange(low, high + vlevel / 2, vlevel)
     elif log:
-        levels = log_levels(low, high)
+        levels = soft_levels(low, high) if shift else log_levels(low, high)
     else:
         from matplotlib.ticker import MaxNLocator
 
@@ -195,13 +253,19 @@ def scale(
         levels = levels[(levels >= low) & (levels <= high)]
     if len(levels) < 2:
         levels = np.geomspace(low, high, 8) if log else np.linspace(low, high, 8)
-    return Scale(low, high, levels, log, infinite or bool((values > high).any()))
+    return Scale(low, high, levels, log, infinite or bool((values > high).any()), shift)
+
+
+def soft_levels(low: float, high: float) -> np.ndarray:
+    """Round numbers for a logarithm of value + SOFT: few of those below SOFT, which lie close together."""
+    below = np.array([SOFT / 10, 3 * SOFT / 10])
+    return np.concatenate([below[below > low], log_levels(SOFT, high) if high / SOFT > 2 else [SOFT]])
 
 
 def log_levels(low: float, high: float) -> np.ndarray:
     """Round numbers: 1, 2, 5 in each decade, or fewer when there are many decades."""
     decades = np.log10(high / low)
-    steps: Sequence[float] = (1, 1.5, 2, 3, 5, 7) if decades < 1.6 else (1, 2, 5) if decades < 3.6 else (1, 3)
+    steps: Sequence[float] = (1, 1.5, 2, 3, 5, 7) if decades < 1.6 else (1, 2, 5) if decades < 4 else (1, 3)
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     levels: np.ndarray = np.outer(powers, steps).ravel()
     return levels[(levels >= low * (1 - 1e-9)) & (levels <= high * (1 + 1e-9))]

@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.figures.style import DECADES, LOG_FROM, eigen_ratio, has_eigenvalues, log_levels, title_of
+from lossatlas.figures.style import (
+    DECADES,
+    LOG_FROM,
+    SOFT,
+    eigen_ratio,
+    has_eigenvalues,
+    log_levels,
+    soft_levels,
+    title_of,
+)
 from lossatlas.landscape.interpolant import Interpolant, fitting
 from lossatlas.landscape.surface import Surface
 
@@ -24,7 +33,6 @@ MAPS = (
     "Purples",
 )  # the last ones: overlaid models
 FINE = 240  # points along an axis on which contour lines are found, at most
-LEAST = 0.03  # lowest contour under a height of ln(loss + 0.1)
 HELPERS = ("_residual", "_bound")
 
 
@@ -94,9 +102,9 @@ def levels_of(fields: Sequence[np.ndarray]) -> dict[str, Any]:
     scale = "linear"
     if low > 0 and high > low:
         levels["log"] = log_levels(max(low, high / 10**DECADES), high).tolist()
-        levels["soft"] = log_levels(max(low, LEAST), high).tolist() if high > LEAST else levels["log"]
+        levels["soft"] = soft_levels(low, high).tolist()
         if high / low > LOG_FROM:
-            scale = "soft" if low < 0.1 < high else "log"
+            scale = "soft" if low < SOFT and high > 10 * SOFT else "log"
     return {"range": [low, high], "scale": scale, "levels": levels}
 
 

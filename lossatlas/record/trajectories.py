@@ -56,9 +56,9 @@ def read_trajectory(path: str | Path) -> dict[str, np.ndarray]:
     with opened(path) as f:
         for name in ("epochs", "loss", "distance"):
             if name in f:
-                found[name] = np.asarray(read_array(f, name, 1), float)
-                if len(found[name]) != len(x):
-                    raise BadInput(f"{path} holds {len(x)} checkpoints and {len(found[name])} numbers '{name}'")
+                found[name] = np.asarray(f[name][()], float)  # a loss may be infinite
+                if found[name].shape != x.shape:
+                    raise BadInput(f"{path} holds {len(x)} checkpoints, and '{name}' has shape {found[name].shape}")
     return found
 
 

@@ -1,7 +1,5 @@
 // The page: its state, what its controls change, and the race.
 
-const SECONDS = 7; // that a race takes to be played
-
 class App {
   constructor(root, content) {
     this.root = root;
@@ -32,6 +30,7 @@ class App {
       noise: 0,
       seed: 0,
       steps: 300,
+      seconds: 7,
       at: 0,
       on: ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "sam"],
       rates: OPTIMIZERS.map(() => 0),
@@ -70,6 +69,7 @@ class App {
     const most = (value, low, high) => Math.min(high, Math.max(low, value));
     state.top = most(state.top, 0.05, 1);
     state.steps = Math.round(most(state.steps, 1, 5000));
+    state.seconds = most(state.seconds, 0.5, 600);
     state.at = Math.round(most(state.at, 0, state.steps));
     state.elevation = most(state.elevation, -10, 89);
     state.distance = most(state.distance, 2.5, 12);
@@ -176,7 +176,7 @@ class App {
   play(on = !this.playing) {
     if (on && this.state.at >= this.state.steps) this.state.at = 0;
     this.playing = on;
-    this.clock = performance.now() - (this.state.at / this.state.steps) * SECONDS * 1000;
+    this.clock = performance.now() - (this.state.at / this.state.steps) * this.state.seconds * 1000;
     this.playButton.textContent = on ? "Pause" : "Play";
     this.dirty();
     if (!on) this.remember();
@@ -449,6 +449,7 @@ class App {
           },
         ),
         this.number("steps", "Steps", { low: 1, high: 5000, step: 1, whole: true }, again),
+        this.number("seconds", "in seconds", { low: 0.5, high: 600, step: "any" }, () => this.play(false)),
       ),
       element(
         "div",
@@ -733,7 +734,7 @@ class App {
     const began = performance.now();
     const { state } = this;
     if (this.playing) {
-      state.at = Math.min(state.steps, Math.max(0, Math.round(((now - this.clock) / (SECONDS * 1000)) * state.steps)));
+      state.at = Math.min(state.steps, Math.max(0, Math.round(((now - this.clock) / (state.seconds * 1000)) * state.steps)));
       if (state.at >= state.steps) this.play(false);
     }
     for (const panel of this.panels) panel.draw();

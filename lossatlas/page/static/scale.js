@@ -65,7 +65,7 @@ function text(value, digits = 4) {
           .replace(/\.?0+e/, "e")
           .replace("e+", "e")
       : String(Number(value.toPrecision(digits)));
-  return shown.replace("-", "−");
+  return shown.replace(/^-/, "−");
 }
 
 /** The colour [r, g, b] of a height on a map of bytes (256 x 3). */

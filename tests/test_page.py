@@ -1,0 +1,539 @@
+"""What the page computes, by Node against Python and torch, and what is written into the file."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+import view_surface
+from lossatlas.errors import BadUsage
+from lossatlas.landscape import Grid, Surface
+from lossatlas.landscape.interpolant import Interpolant, fitting
+from lossatlas.page import Shown, Trajectory, page_of
+from lossatlas.page.document import SCRIPTS
+from lossatlas.record.surfaces import write_surface
+from lossatlas.record.trajectories import write_projection
+
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
+PURE = ("interpolant.js", "optimizers.js", "projection.js", "scale.js", "model.js")
+RNG = np.random.default_rng(0)
+X, Y = np.linspace(-1, 1, 13), np.concatenate([np.linspace(-1, 0, 6)[:-1], np.linspace(0, 2, 5)])
+
+
+def rough(x, y):
+    return 2.5 + np.sin(4 * x) * np.cos(3 * y) + x * x + 0.5 * y
+
+
+def convex(x, y):
+    return 1.0 + 3 * x * x + y * y + x * y
+
+
+def run_js(code, given):
+    """What a function body returns, with the page's pure functions and `given` at hand."""
+    source = "\n".join((ROOT / "lossatlas/page/static" / name).read_text() for name in PURE)
+    program = (
+        f'"use strict";{source}\nconst given = JSON.parse(require("fs").readFileSync(0, "utf8"));'
+        "const array = (v) => Float64Array.from(v, (x) => (x === null ? NaN : x));"
+        f"process.stdout.write(JSON.stringify((() => {{{code}}})()));"
+    )
+    result = subprocess.run([NODE, "-e", program], input=json.dumps(given), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def given_surface(x, y, values, log, **more):
+    plain = [None if not np.isfinite(v) else float(v) for v in np.ravel(values)]
+    return {"x": list(x), "y": list(y), "values": plain, "log": log, **more}
+
+
+MAKE = "const s = makeInterpolant(array(given.x), array(given.y), array(given.values), given.log);"
+
+
+# The interpolant --------------------------------------------------------------------------------------------------
+
+
+@needs_node
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("holes", [False, True])
+def test_the_page_and_python_have_the_same_interpolant(log, holes):
+    values = rough(*np.meshgrid(X, Y))
+    if holes:
+        values[3, 4], values[0, 0], values[7, 11], values[8, 11] = np.nan, np.inf, np.nan, np.nan
+    points = np.stack([RNG.uniform(-1, 1, 500), RNG.uniform(-1, 2, 500)], 1)
+    found = run_js(
+        f"{MAKE} return given.points.map(([a, b]) => evaluate(s, a, b));",
+        given_surface(X, Y, values, log, points=points.tolist()),
+    )
+    wanted = np.stack(Interpolant.of(X, Y, values, log).at(*points.T), 1)
+    found = np.array([[np.nan] * 3 if p is None else [np.nan if v is None else v for v in p] for p in found])
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    assert np.isnan(wanted).any() == holes
+    known = ~np.isnan(wanted)
+    np.testing.assert_allclose(found[known], wanted[known], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_the_slope_is_that_of_the_value(log):
+    surface = Interpolant.of(X, Y, rough(*np.meshgrid(X, Y)), log)
+    a, b, h = RNG.uniform(-0.99, 0.99, 300), RNG.uniform(-0.99, 1.99, 300), 1e-6
+    _, dx, dy = surface.at(a, b)
+    np.testing.assert_allclose((surface.at(a + h, b)[0] - surface.at(a - h, b)[0]) / (2 * h), dx, atol=1e-7)
+    np.testing.assert_allclose((surface.at(a, b + h)[0] - surface.at(a, b - h)[0]) / (2 * h), dy, atol=1e-7)
+
+
+def test_value_and_slope_do_not_jump_between_cells():
+    surface = Interpolant.of(X, Y, rough(*np.meshgrid(X, Y)))
+    e = 1e-9
+    for x in X[1:-1]:
+        b = RNG.uniform(-1, 2, 50)
+        for left, right in zip(surface.at(x - e, b), surface.at(x + e, b), strict=True):
+            np.testing.assert_allclose(left, right, atol=1e-6)
+    for y in Y[1:-1]:
+        a = RNG.uniform(-1, 1, 50)
+        for below, above in zip(surface.at(a, y - e), surface.at(a, y + e), strict=True):
+            np.testing.assert_allclose(below, above, atol=1e-6)
+
+
+def test_parabolas_are_met_and_cells_are_kept():
+    surface = Interpolant.of(X, Y, convex(*np.meshgrid(X, Y)))
+    a, b = RNG.uniform(-1, 1, 200), RNG.uniform(-1, 2, 200)
+    np.testing.assert_allclose(surface.at(a, b)[0], convex(a, b), rtol=1e-13)
+    np.testing.assert_allclose(surface.at(a, b)[1], 6 * a + b, atol=1e-12)
+    values = rough(*np.meshgrid(X, Y))
+    np.testing.assert_allclose(Interpolant.of(X, Y, values, True).at(*np.meshgrid(X, Y))[0], values, rtol=1e-14)
+    assert np.isnan(surface.at([1.01, 0, np.nan], [0, -1.01, 0])[0]).all()
+
+
+def test_a_network_of_few_points_and_one_with_holes_are_interpolated_as_far_as_it_goes():
+    two = Interpolant.of(np.array([0.0, 1.0]), np.array([0.0, 2.0]), np.array([[0.0, 1.0], [2.0, 3.0]]))
+    np.testing.assert_allclose(two.at(0.5, 1.0), (1.5, 1.0, 1.0))
+    lonely = np.full((3, 3), np.nan)
+    lonely[1, 1] = 1.0
+    assert np.isnan(Interpolant.of(np.arange(3.0), np.arange(3.0), lonely).at(1.2, 1.2)[0])
+
+
+def test_the_logarithm_is_interpolated_where_it_is_better_and_the_error_is_said():
+    x = np.linspace(-1, 1, 21)
+    grid = np.meshgrid(x, x)
+    steep = np.exp(8 * (grid[0] ** 2 + grid[1] ** 2)) * 1e-3
+    log, error = fitting(x, x, steep)
+    assert log
+    assert error < 1e-6
+    log, error = fitting(x, x, convex(*grid) - 2)  # not positive
+    assert not log
+    assert error < 1e-12
+    noise = np.random.default_rng(0).uniform(1, 2, (21, 21))
+    assert fitting(x, x, noise)[1] > 0.3  # nobody could guess it
+    assert np.isnan(fitting(x[:3], x[:3], convex(*np.meshgrid(x[:3], x[:3])))[1])
+
+
+# Optimizers -------------------------------------------------------------------------------------------------------
+
+SETTINGS = {
+    "sgd": {},
+    "momentum": {"momentum": 0.9},
+    "nesterov": {"momentum": 0.9},
+    "rmsprop": {"alpha": 0.99, "eps": 1e-8},
+    "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "decay": 0.01},
+    "nadam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "decay": 0.004},
+    "sam": {"rho": 0.05},
+}
+
+
+class Sam:
+    """Foret et al. (2021), algorithm 1 with p = 2 and plain steps."""
+
+    def __init__(self, point, lr, rho):
+        self.point, self.lr, self.rho = point, lr, rho
+
+    def step(self, gradient):
+        g = gradient(self.point.detach())
+        self.point -= self.lr * gradient(self.point + self.rho * g / g.norm())
+
+
+def of_torch(name, point, rate, s):
+    betas = (s["beta1"], s["beta2"]) if "beta1" in s else None
+    torch_ones = {
+        "sgd": lambda: torch.optim.SGD([point], lr=rate),
+        "momentum": lambda: torch.optim.SGD([point], lr=rate, momentum=s["momentum"]),
+        "nesterov": lambda: torch.optim.SGD([point], lr=rate, momentum=s["momentum"], nesterov=True),
+        "rmsprop": lambda: torch.optim.RMSprop([point], lr=rate, alpha=s["alpha"], eps=s["eps"]),
+        "adam": lambda: torch.optim.Adam([point], lr=rate, betas=betas, eps=s["eps"]),
+        "adamw": lambda: torch.optim.AdamW([point], lr=rate, betas=betas, eps=s["eps"], weight_decay=s["decay"]),
+        "nadam": lambda: torch.optim.NAdam([point], lr=rate, betas=betas, eps=s["eps"], momentum_decay=s["decay"]),
+    }
+    return torch_ones[name]()
+
+
+def step_of(name, optimizer, point, gradient):
+    if name == "sam":
+        optimizer.step(gradient)
+        return
+    point.grad = gradient(point.detach())
+    optimizer.step()
+
+
+def gradient_of(surface):
+    def gradient(point):
+        _, dx, dy = surface.at(*point.detach().numpy())
+        return torch.tensor([float(dx), float(dy)], dtype=torch.float64)
+
+    return gradient
+
+
+def prepared(name, rate, start):
+    point = torch.tensor(start, dtype=torch.float64)
+    if name == "sam":
+        return point, Sam(point, rate, SETTINGS[name]["rho"])
+    point.requires_grad_(True)
+    optimizer = of_torch(name, point, rate, SETTINGS[name])
+    if name == "nadam":  # torch itself begins with a product in float32
+        one = torch.ones((), dtype=torch.float64)
+        zero = torch.zeros(2, dtype=torch.float64)
+        optimizer.state[point] = {"step": 0 * one, "mu_product": one, "exp_avg": zero, "exp_avg_sq": zero.clone()}
+    return point, optimizer
+
+
+FIND = "const o = OPTIMIZERS.find((each) => each.name === given.name);"
+
+
+# RMSProp and SAM do not come to rest in a minimum, but jump around it, and rounding grows: they are to be on their way.
+RATES = {"momentum": 0.003, "nesterov": 0.003, "rmsprop": 5e-4, "sam": 5e-4}
+
+
+@needs_node
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_thousand_steps_are_those_of_torch(name):
+    x = np.linspace(-1, 1, 21)
+    values, rate = convex(*np.meshgrid(x, x)), RATES.get(name, 0.01)
+    given = given_surface(x, x, values, False, name=name, settings={"rate": rate, **SETTINGS[name]})
+    code = f"{MAKE}{FIND} return Array.from(descend(s, o, given.settings, [0.8, 0.7], {{steps: 1000}}).points);"
+    found = np.array(run_js(code, given)).reshape(-1, 2)
+    surface = Interpolant.of(x, x, values)
+    point, optimizer = prepared(name, rate, [0.8, 0.7])
+    wanted = [point.detach().numpy().copy()]
+    for _ in range(1000):
+        step_of(name, optimizer, point, gradient_of(surface))
+        wanted.append(point.detach().numpy().copy())
+    assert len(found) == 1001
+    assert np.abs(found - np.array(wanted)).max() <= 1e-9
+    assert convex(*found[-1]) < convex(*found[0])
+
+
+@needs_node
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_step_from_the_same_state_is_that_of_torch(name):
+    """On a rough surface, where errors would grow: torch is put into the page's state before each step."""
+    values = rough(*np.meshgrid(X, Y))
+    given = given_surface(X, Y, values, True, name=name, settings={"rate": 0.004, **SETTINGS[name]})
+    code = f"""{MAKE}{FIND}
+    const state = o.start(); let p = [0.3, 0.9]; const seen = [];
+    const g = (q) => evaluate(s, q[0], q[1]).slice(1);
+    for (let k = 0; k < 60; k++) {{
+      const before = JSON.parse(JSON.stringify(state)); const from = p;
+      p = o.step(state, p, g, given.settings); seen.push([from, before, p]);
+    }}
+    return seen;"""
+    surface = Interpolant.of(X, Y, values, True)
+    for k, (start, state, wanted) in enumerate(run_js(code, given)):
+        point, optimizer = prepared(name, 0.004, start)
+        if k and name not in ("sgd", "sam"):
+            torch_state = {
+                "momentum_buffer": state.get("buffer"),
+                "square_avg": state.get("v"),
+                "exp_avg": state.get("m"),
+                "exp_avg_sq": state.get("v"),
+            }
+            own = {n: torch.tensor(v, dtype=torch.float64) for n, v in torch_state.items() if v is not None}
+            own["step"] = torch.tensor(float(state.get("t", k)), dtype=torch.float64)
+            if name == "nadam":
+                own["mu_product"] = torch.tensor(state["product"], dtype=torch.float64)
+            optimizer.state[point] = own
+        step_of(name, optimizer, point, gradient_of(surface))
+        np.testing.assert_allclose(point.detach().numpy(), wanted, rtol=1e-12, atol=1e-14)
+
+
+@needs_node
+def test_the_optimizers_are_tested_all():
+    found = run_js("return OPTIMIZERS.map((o) => [o.name, Object.keys(o.settings)]);", {})
+    assert dict(found) == {name: list(own) for name, own in SETTINGS.items()}
+
+
+@needs_node
+def test_a_path_ends_where_the_surface_does():
+    x = np.linspace(-1, 1, 9)
+    slope = np.meshgrid(x, x)[0] + 2
+    code = f"""{MAKE}{FIND}
+    const p = descend(s, o, given.settings, given.start, given.how);
+    return [p.end, p.steps, Array.from(p.points), Array.from(p.losses)];"""
+    line = {"name": "sgd", "settings": {"rate": 0.1}, "start": [0.55, 0.0], "how": {"steps": 100}}
+    end, steps, points, losses = run_js(code, given_surface(x, x, slope, False, **line))
+    assert end == "edge"
+    assert steps == 15
+    assert len(points) == 2 * 16
+    assert points[-2] == pytest.approx(-0.95)
+    assert losses == pytest.approx([2.55 - 0.1 * k for k in range(16)])
+    slope[:, 2] = np.nan  # x = -0.5
+    assert run_js(code, given_surface(x, x, slope, False, **line))[0] == "hole"
+    slope[:, 6] = np.nan  # the start is in it
+    assert run_js(code, given_surface(x, x, slope, False, **line))[:2] == ["hole", 0]
+    far = {**line, "settings": {"rate": 1e300}}
+    assert run_js(code, given_surface(x, x, np.meshgrid(x, x)[0] * 1e300, False, **far))[0] in ("edge", "diverged")
+
+
+@needs_node
+def test_noise_is_normal_and_belongs_to_its_seed():
+    code = "const r = randomFrom(given.seed); return Array.from({length: 20000}, () => normalPair(r)).flat();"
+    first, again, other = (np.array(run_js(code, {"seed": seed})) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert abs(np.corrcoef(first, other)[0, 1]) < 0.03
+    assert abs(first.mean()) < 0.03
+    assert abs(first.std() - 1) < 0.02
+    assert abs(np.mean(first**4) - 3) < 0.2
+
+
+@needs_node
+def test_descent_on_the_logarithm_follows_its_slope():
+    x = np.linspace(-1, 1, 21)
+    values = np.exp(convex(*np.meshgrid(x, x)))
+    given = given_surface(x, x, values, True, name="sgd", settings={"rate": 0.02})
+    code = f'{MAKE}{FIND} return Array.from(descend(s, o, given.settings, [0.8, 0.7], {{steps: 50, objective: "log"}}).points);'
+    found = np.array(run_js(code, given)).reshape(-1, 2)
+    point = np.array([0.8, 0.7])
+    for k in range(50):
+        np.testing.assert_allclose(found[k], point, atol=1e-9)
+        point = point - 0.02 * np.array([6 * point[0] + point[1], 2 * point[1] + point[0]])
+
+
+# Camera, scales, state --------------------------------------------------------------------------------------------
+
+
+@needs_node
+def test_a_point_on_the_screen_is_found_again_on_the_surface():
+    code = """
+    const h = (u, v) => 0.3 + 0.2 * u * v + 0.1 * Math.sin(3 * u);
+    const out = [];
+    for (const camera of given.cameras) {
+      const { matrix, eye } = viewProjection(camera, 1.5);
+      for (const [u, v] of given.points) {
+        const [x, y, depth] = toScreen(matrix, [u, v, h(u, v)], 600, 400);
+        const sight = lineOfSight(matrix, x, y, 600, 400);
+        const hit = firstHit(sight, h);
+        const d = hit && [0, 1].map((k) => [u, v][k] - hit[k]);
+        const far = (p) => Math.hypot(eye[0] - p[0], eye[1] - p[1], eye[2] - h(...p));
+        const nearer = hit && far(hit) < far([u, v]) + 1e-6;
+        out.push([x, y, depth, d && Math.hypot(...d), nearer]);
+      }
+    }
+    return out;"""
+    cameras = [
+        {"azimuth": a, "elevation": e, "distance": d, "height": 0.14}
+        for a in (-60, 10, 150)
+        for e in (35, 60, 89)
+        for d in (4, 6)
+    ]
+    points = RNG.uniform(-0.95, 0.95, (20, 2)).tolist()
+    found = run_js(code, {"cameras": cameras, "points": points})
+    assert len(found) == 360
+    for x, y, depth, distance, nearer in found:
+        assert 0 < x < 600
+        assert 0 < y < 400
+        assert -1 < depth < 1
+        assert distance < 1e-6 or nearer  # something in front of it
+
+
+@needs_node
+@pytest.mark.parametrize("kind", ["linear", "log", "soft"])
+def test_scales_go_there_and_back_and_have_few_round_ticks(kind):
+    code = """
+    const s = makeScale(given.kind, given.low, given.high);
+    const step = 1e-6;
+    return [[given.low, given.high].map(s.height), given.values.map((v) => s.value(s.height(v))), ticks(s, 5),
+      given.values.map((v) => [slopeOfScale(s, v), (s.height(v + step * v) - s.height(v - step * v)) / (2 * step * v)])];"""
+    values = [0.002, 0.05, 1.0, 20.0]
+    ends, again, marks, slopes = run_js(code, {"kind": kind, "low": 0.001, "high": 30.0, "values": values})
+    assert ends == pytest.approx([0, 1], abs=1e-12)
+    assert again == pytest.approx(values, rel=1e-9)
+    assert 2 <= len(marks) <= 8
+    assert all(re.fullmatch(r"[1-9]0*|2\.5|0\.0*[125]|[125]e-\d|25|15|0|7\.5|12\.5", f"{v:g}") for v in marks), marks
+    for exact, measured in slopes:
+        assert exact == pytest.approx(measured, rel=1e-5)
+
+
+@needs_node
+def test_numbers_are_written_for_people():
+    found = run_js("return given.map((v) => text(v === null ? NaN : v));", [0, 1234567, -0.5, 1e-7, 12.3456, None])
+    assert found == ["0", "1.23e6", "−0.5", "1e-7", "12.35", "not a number"]
+
+
+@needs_node
+def test_a_state_survives_the_address_and_a_bad_one_does_no_harm():
+    code = "return given.fragments.map((f) => fromFragment(f, given.state)).concat(toFragment(given.state));"
+    state = {"x": 0.5, "wire": False, "on": ["sgd", "adam"], "rates": [0.1, 0], "map": "viridis"}
+    *found, fragment = run_js(
+        code, {"state": state, "fragments": ["x=1e-3&wire=true&on=&map=a%26b", "x=&rates=1~x&wire=1&evil=2"]}
+    )
+    assert found == [{"x": 1e-3, "wire": True, "on": [], "map": "a&b"}, {}]
+    (again,) = run_js("return [fromFragment(given[0], given[1])];", [fragment, state])
+    assert again == state
+
+
+@needs_node
+def test_a_cut_has_the_values_and_the_curvature_of_the_surface():
+    x = np.linspace(-1, 1, 21)
+    raw = {"x": list(x), "y": list(x), "rows": list(range(21)), "columns": list(range(21)), "flat": False}
+    given = {**given_surface(x, x, convex(*np.meshgrid(x, x)), False), "raw": raw}
+    code = f"""{MAKE} const surface = {{...given.raw, fields: {{f: {{interpolant: s}}}}}};
+    return [cutThrough(surface, "f", [0.2, 0.1], 30), bend(surface, "f", [0.2, 0.1], 30)];"""
+    cut, bend = run_js(code, given)
+    c, s = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    assert bend == pytest.approx(6 * c * c + 2 * s * s + 2 * c * s, rel=1e-6)
+    for point in cut:
+        assert point["value"] == pytest.approx(convex(0.2 + point["r"] * c, 0.1 + point["r"] * s), rel=1e-9)
+    assert cut[0]["r"] == pytest.approx(-1.2 / c)
+    assert cut[-1]["r"] == pytest.approx(0.8 / c)
+
+
+# What is written --------------------------------------------------------------------------------------------------
+
+
+def made(gx="-1:1:21", gy="-1:1:21", f=convex, names=("train_loss", "train_acc"), **about):
+    grid = Grid.parse(gx, gy)
+    x, y = np.meshgrid(grid.x, [0.0] if grid.y is None else grid.y)
+    values = f(x, y).ravel()
+    rows = np.stack([values] + [100 / (1 + np.abs(values))] * (len(names) - 1), 1)
+    return Surface.of_values(grid, names, **about).with_cells(range(grid.size), rows)
+
+
+def content(text):
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found.group(1))
+
+
+def test_the_page_fetches_nothing_and_holds_one_classic_script():
+    text = page_of([Shown(made(), "a")])
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert not re.search(r"https?://", text)
+    assert 'type="module"' not in text
+    assert "default-src 'none'" in text
+    assert len(SCRIPTS) == len(list((ROOT / "lossatlas/page/static").glob("*.js")))
+
+
+@pytest.mark.parametrize(
+    "name", ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a&b\"'", "{{DATA}}", "$\\foo$"]
+)
+def test_names_do_no_harm(name):
+    surface = made(request={"model": name, "dataset": name})
+    text = page_of([Shown(surface, name), Shown(surface, "b")], title=name)
+    assert text.count("<script") == 2
+    assert "<img" not in text
+    found = content(text)
+    assert found["surfaces"][0]["label"] == name
+    assert ["model", name] in found["surfaces"][0]["caption"]
+
+
+@pytest.mark.parametrize(("side", "most"), [(51, 1e6), (201, 3e6)])
+def test_the_page_is_small(side, most):
+    surface = made(f"-1:1:{side}", f"-1:1:{side}", rough)
+    assert len(page_of([Shown(surface, "a")])) < most
+
+
+def test_two_surfaces_share_range_and_levels():
+    low, high = made(), made(f=lambda x, y: 100 * convex(x, y))
+    found = content(page_of([Shown(low, "a"), Shown(high, "b")]))
+    (field,) = [each for each in found["fields"] if each["name"] == "train_loss"]
+    assert field["range"] == pytest.approx([low.fields["train_loss"].min(), high.fields["train_loss"].max()])
+    assert field["scale"] == "log"
+    levels = {level["level"] for surface in found["surfaces"] for level in surface["fields"]["train_loss"]["contours"]}
+    assert levels <= {v for each in field["levels"].values() for v in each}
+
+
+def test_contour_lines_lie_where_the_value_is_the_level():
+    import base64
+
+    surface = made(f=rough)
+    found = content(page_of([Shown(surface, "a")]))["surfaces"][0]["fields"]["train_loss"]
+    own = Interpolant.of(surface.grid.x, surface.grid.y, surface.fields["train_loss"], found["log"])
+    assert len(found["contours"]) > 8
+    for each in found["contours"]:
+        shares = np.frombuffer(base64.b64decode(each["points"]), "<u2").reshape(-1, 2) / 65535
+        assert len(shares) == sum(each["runs"])
+        np.testing.assert_allclose(own.at(*(2 * shares.T - 1))[0], each["level"], atol=0.01)
+
+
+def test_what_is_unfinished_or_not_finite_is_told_apart():
+    grid = Grid.parse("-1:1:9", "-1:1:9")
+    whole = convex(*np.meshgrid(grid.x, grid.y))
+    whole[0, 0] = np.inf
+    cells = grid.coarse_first()[:40]
+    surface = Surface.of_values(grid, ["train_loss"]).with_cells(cells, whole.ravel()[cells][:, None])
+    found = content(page_of([Shown(surface, "a")]))["surfaces"][0]
+    assert found["cells"] == [40, 81]
+    assert found["rows"] == found["columns"] == [0, 2, 4, 6, 8]
+
+
+def test_eigenvalues_have_their_ratio():
+    surface = made(names=("max_eig", "min_eig"))
+    found = content(page_of([Shown(surface, "a")]))
+    assert [each["name"] for each in found["fields"]] == ["max_eig", "min_eig", "eigen_ratio"]
+
+
+def test_what_cannot_be_shown_is_refused(tmp_path, capsys):
+    nothing = Surface.of_values(Grid.parse("-1:1:3", "-1:1:3"), ["train_loss"]).with_cells(
+        range(9), np.full((9, 1), np.nan)
+    )
+    with pytest.raises(BadUsage, match="no cell is finite"):
+        page_of([Shown(nothing, "a")])
+    with pytest.raises(BadUsage, match="in common"):
+        page_of([Shown(made(), "a"), Shown(made(names=("max_eig", "min_eig")), "b")])
+    write_surface(tmp_path / "plane.h5", made())
+    write_surface(tmp_path / "curve.h5", made(gy=None))
+    write_surface(tmp_path / "row.h5", made(gy="0:0:1"))
+    for argv, words in (
+        ([], "name a surface file"),
+        (["plane.h5", "curve.h5"], "cannot be shown on one page"),
+        (["plane.h5", "--labels", "a", "b"], "2 names for 1 files"),
+        (["curve.h5", "--proj_file", "x.h5"], "needs a plane"),
+        (["row.h5"], "at least 2 points"),
+        (["plane.h5", "-o", "plane.h5"], "is one of the surface files"),
+        (["absent.h5"], "absent.h5"),
+    ):
+        argv = [str(tmp_path / word) if word.endswith(".h5") else word for word in argv]
+        assert view_surface.main(argv) in (2, 3)
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".html"] == []
+
+
+def test_the_command_writes_a_page_with_the_path_of_a_training(tmp_path, capsys):
+    write_surface(tmp_path / "s.h5", made())
+    path = np.array([[0.9, 0.8], [0.3, 0.2], [0.0, 0.0]])
+    more = {
+        "epochs": np.array([0, 10, 20]),
+        "loss": np.array([3.0, 2.0, np.nan]),
+        "distance": np.array([4.0, 1.0, 0.0]),
+    }
+    write_projection(tmp_path / "p.h5", path, "", "", **more)
+    argv = [str(tmp_path / "s.h5"), "--proj_file", str(tmp_path / "p.h5"), "-o", str(tmp_path / "out.html")]
+    assert view_surface.main(argv) == 0
+    assert "out.html" in capsys.readouterr().out
+    found = content((tmp_path / "out.html").read_text())["surfaces"][0]["trajectory"]
+    assert found == {
+        "x": [0.9, 0.3, 0.0],
+        "y": [0.8, 0.2, 0.0],
+        "epochs": [0.0, 10.0, 20.0],
+        "loss": [3.0, 2.0, None],
+        "distance": [4.0, 1.0, 0.0],
+    }
+    assert view_surface.main([str(tmp_path / "s.h5")]) == 0
+    assert content((tmp_path / "s.h5.html").read_text())["surfaces"][0]["label"] == "s"
+    shown = Shown(made(), "a", trajectory=Trajectory(path[:, 0], path[:, 1]))
+    assert content(page_of([shown]))["surfaces"][0]["trajectory"]["loss"] is None
