@@ -11,8 +11,11 @@ filter=(--xnorm filter --xignore biasbn)
 plane=("${filter[@]}" --ynorm filter --yignore biasbn)
 run() { mpirun -n 2 python plot_surface.py --mpi "${data[@]}" "$@"; }
 
+python plot_2D.py --surf_file docs/resnet56{,_noshort}_cifar10.h5 --labels "ResNet-56" "ResNet-56 without shortcuts" \
+  --out "$work/famous" --format png --dpi 150
+cp "$work/famous_train_loss_3dsurface.png" docs/famous.png
+
 make demo
-cp demo/landscapes_train_loss_3dsurface.png docs/landscapes.png
 cp demo/landscapes_train_loss_2dcontour.png docs/landscapes_contour.png
 python plot_2D.py --surf_file demo/resnet56_21x21_500.h5 --out "$work/one"
 cp "$work/one_train_loss_2dcontourf.png" docs/surface.png

@@ -31,7 +31,7 @@ def smaller(block: str) -> str:
 def clone(tmp_path_factory) -> Path:
     """A copy of the project in which the bundled networks are small stand-ins of the same architecture."""
     folder = tmp_path_factory.mktemp("readme") / "clone"
-    wanted = shutil.ignore_patterns(".git", ".venv", "demo", "*cache*", "__pycache__", "docs", "tests")
+    wanted = shutil.ignore_patterns(".git", ".venv", "demo", "*cache*", "__pycache__", "node_modules", "tests")
     shutil.copytree(ROOT, folder, ignore=wanted)
     for name in ("small", "large"):
         file = folder / "trained_nets" / f"resnet20_{name}_batch.safetensors"
