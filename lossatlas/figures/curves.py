@@ -1,13 +1,15 @@
 """Loss, accuracy and eigenvalues along a line."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lossatlas.figures.style import LOG_FROM, eigen_ratio, title_of
+from lossatlas.figures.style import LOG_FROM, eigen_ratio, log_levels, plain, title_of, words
 from lossatlas.landscape.surface import Surface, unresolved
 
 BLUE, RED = "#1f5fa8", "#c0392b"
@@ -25,9 +27,70 @@ class Axes:
     def apply(self, axis: Any, log: bool | None = None) -> None:
         log = self.log if log is None else log
         axis.set_yscale("log" if log else "linear")
-        axis.set_xlim(self.xmin, self.xmax)
+        self.along(axis)
         if self.loss_max is not None:
             axis.set_ylim(None if log else 0, self.loss_max)
+        if log:
+            plain_log(axis)
+
+    def along(self, axis: Any) -> None:
+        """The x axis: few ticks at round places."""
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+        axis.set_xlim(self.xmin, self.xmax)
+        axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axis.xaxis.set_major_formatter(FuncFormatter(plain))
+
+
+def plain_log(axis: Any) -> None:
+    """Plain numbers at few round places of a logarithmic y axis, or of one that is logarithmic on both sides of zero."""
+    low, high = axis.get_ylim()
+    sides = []
+    if high > 0:
+        sides.append((1, max(low, high / 1e12), high))
+    if low < 0:
+        sides.append((-1, max(-high, -low / 1e12), -low))
+    ticks = []
+    for sign, near, far in sides:
+        if near <= 0 or axis.get_yscale() != "log":
+            near = max(near, axis.yaxis.get_transform().linthresh if axis.get_yscale() == "symlog" else far / 1e6)
+        levels = log_levels(near, far) if far > near else np.array([])
+        decades = np.log10(far / near) if far > near else 0
+        if decades > 1.6:
+            levels = np.array([v for v in levels if decades < 4 or f"{v:.0e}"[0] == "1"])
+        else:
+            levels = np.array([v for v in levels if f"{v:.0e}"[0] in "125" and np.isclose(v, float(f"{v:.0e}"))])
+        while len(levels) > 7:
+            levels = levels[::2]
+        ticks += (sign * levels).tolist()
+    if len(ticks) > 1:
+        axis.set_yticks(ticks, labels=[plain(tick) for tick in ticks], minor=False)
+        axis.set_yticks([], minor=True)
+
+
+def mark_networks(axis: Any, surface: Surface) -> None:
+    """Where the two networks are between which a curve interpolates, as far as its file says so."""
+    command = str(surface.about.get("command", ""))
+    ends = [re.search(rf"--{name}[= ](\S+)", command) for name in ("model_file", "model_file2")]
+    if ends[1] is None:
+        return
+    for place, found in enumerate(ends):
+        if surface.grid.x[0] <= place <= surface.grid.x[-1] and found is not None:
+            axis.axvline(place, color="0.6", linewidth=0.8, zorder=0)
+            name = words(Path(found.group(1)).stem)
+            side = {"ha": "left", "x": 3} if place == 0 else {"ha": "right", "x": -3}
+            axis.annotate(
+                name,
+                (place, 0.98),
+                xytext=(side["x"], 0),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                rotation=90,
+                ha=side["ha"],
+                va="top",
+                fontsize="x-small",
+                color="0.4",
+            )
 
 
 def loss_names(surface: Surface) -> list[str]:
@@ -62,6 +125,7 @@ def draw_one(plt: Any, surface: Surface, axes: Axes) -> Any:
     right.tick_params(axis="y", colors=RED)
     right.set_ylim(-2, 102)
     axes.apply(left)
+    mark_networks(left, surface)
     right.set_visible(any(name.endswith("_acc") for name in surface.fields))
     handles = [h for axis in (left, right) for h in axis.get_legend_handles_labels()[0]]
     left.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
@@ -93,6 +157,9 @@ def curve(axis: Any, surface: Surface, name: str, **style: Any) -> None:
     """A field over the finished cells; cells that are not finite leave a gap."""
     done = surface.done
     x, values = surface.grid.x[done], surface.fields[name][done]
+    axis.update_datalim(
+        [(surface.grid.x[0], np.nan), (surface.grid.x[-1], np.nan)], updatey=False
+    )  # gaps at the ends too
     axis.plot(x, values, marker="o" if done.sum() < 40 else None, markersize=2.5, linewidth=1.4, **style)
     error = surface.fields.get(f"{name}_se")
     if error is not None and np.nanmax(error) > 0:
@@ -107,7 +174,15 @@ def note_unfinished(axis: Any, surface: Surface) -> None:
     if odd:
         notes.append(f"{odd} cells not finite")
     if notes:
-        axis.text(0.01, 0.01, "; ".join(notes), transform=axis.transAxes, fontsize="small", color="0.35")
+        axis.annotate(
+            "; ".join(notes),
+            (0, 0),
+            xytext=(0, -34),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize="small",
+            color="0.35",
+        )  # under the axis, where no curve is
 
 
 def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
@@ -130,7 +205,8 @@ def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
     if kind == "loss":
         axes.apply(axis)
     else:
-        axis.set(xlim=(axes.xmin, axes.xmax), ylim=(-2, 102))
+        axes.along(axis)
+        axis.set(ylim=(-2, 102))
     axis.set(xlabel="coordinate along the direction", ylabel="loss" if kind == "loss" else "error (%)")
     axis.legend(frameon=False)
     note_unfinished(axis, surface)
@@ -153,7 +229,8 @@ def draw_eigenvalues(plt: Any, curves: Sequence[Surface], names: Sequence[str], 
             loose = unresolved(surface, name)[surface.done]
             axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor="white", markersize=4)
     for axis, name in zip(panels, ("max_eig", "min_eig"), strict=True):
-        axis.set(ylabel=f"{'largest' if name == 'max_eig' else 'smallest'} eigenvalue", xlim=(axes.xmin, axes.xmax))
+        axis.set(ylabel=f"{'largest' if name == 'max_eig' else 'smallest'} eigenvalue")
+        axes.along(axis)
         stretch(axis, np.concatenate([surface.fields[name][surface.done] for surface in curves]), axes.log)
     panels[1].set_xlabel("coordinate along the direction")
     if len(curves) > 1:
@@ -171,9 +248,10 @@ def stretch(axis: Any, values: np.ndarray, log: bool) -> None:
     low, high = float(values.min()), float(values.max())
     if low > 0:
         axis.set_yscale("log")
-        return
-    axis.set_yscale("symlog", linthresh=float(np.abs(values).min()))
-    axis.set_ylim(1.6 * low, 1.6 * high if high > 0 else high / 1.6)
+    else:
+        axis.set_yscale("symlog", linthresh=float(np.abs(values).min()))
+        axis.set_ylim(1.6 * low, 1.6 * high if high > 0 else high / 1.6)
+    plain_log(axis)
 
 
 def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
@@ -186,9 +264,9 @@ def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: 
     axis.set(
         xlabel="coordinate along the direction",
         ylabel=r"$|\lambda_{\min} / \lambda_{\max}|$",
-        xlim=(axes.xmin, axes.xmax),
         ylim=(0, None),
     )
+    axes.along(axis)
     if len(curves) > 1:
         axis.legend(frameon=False)
     sns.despine(fig)

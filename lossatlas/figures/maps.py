@@ -72,9 +72,8 @@ def flat_figure(
     plt: Any, panels: Sequence[Panel], scale: Scale, name: str, one: Callable[..., Any], trajectory: Any
 ) -> Any:
     """Panels side by side with one scale, and a colour bar where colours carry the value."""
-    fig, axes = plt.subplots(
-        1, len(panels), figsize=(3.9 * len(panels) + 0.7, 3.9), squeeze=False, sharey=True, layout="compressed"
-    )
+    size = 3.9 * widening(panels) * len(panels) + 0.7, 3.9
+    fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, layout="compressed")
     draw_flat(fig, axes[0].tolist(), panels, scale, name, one, trajectory)
     return fig
 
@@ -98,7 +97,7 @@ def draw_flat(
         ends = [edges(each) if one is heat else each for each in (p.x, p.y)]
         axis.set(xlabel="x", aspect="equal", xlim=(ends[0][0], ends[0][-1]), ylim=(ends[1][0], ends[1][-1]))
         for each in (axis.xaxis, axis.yaxis):
-            each.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            each.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             each.set_major_formatter(FuncFormatter(plain))
         axis.set_box_aspect(1 if np.ptp(p.y) / np.ptp(p.x) > 4 or np.ptp(p.x) / np.ptp(p.y) > 4 else None)
         title = p.label if len(panels) > 1 else title_of(name)
@@ -106,11 +105,16 @@ def draw_flat(
         if trajectory is not None:
             draw_trajectory(axis, trajectory)
     low = min(np.ptp(p.y) / np.ptp(p.x) for p in panels)  # of a wide plane: the equal aspect leaves height unused
-    shrink = float(low) if 1 / 4 <= low < 1 else 1.0
+    shrink = min(1.0, float(low) * widening(panels)) if 1 / 4 <= low < 1 else 1.0
     bar = fig.colorbar(
         mappable, ax=list(axes), extend=scale.extend, label=title_of(name), pad=0.02, shrink=shrink, aspect=20 * shrink
     )
-    plain_ticks(bar.ax.yaxis, scale)
+    plain_ticks(bar.ax.yaxis, scale, int(12 * shrink))
+
+
+def widening(panels: Sequence[Panel]) -> float:
+    """How much wider than high a panel is made."""
+    return max(1.0, min(1.7, float(np.ptp(panels[0].x) / np.ptp(panels[0].y))))
 
 
 def contour(axis: Any, p: Panel, scale: Scale) -> Any:
@@ -201,9 +205,9 @@ def mark_cells(axis: Any, p: Panel) -> None:
         axis.legend(loc="upper right", fontsize="small", framealpha=0.9)
 
 
-def plain_ticks(axis: Any, scale: Scale) -> None:
+def plain_ticks(axis: Any, scale: Scale, most: int = 12) -> None:
     """Tick labels as plain numbers at the contour levels."""
-    levels = scale.levels if len(scale.levels) < 12 else scale.levels[:: 1 + len(scale.levels) // 12]
+    levels = scale.levels if len(scale.levels) < most else scale.levels[:: 1 + len(scale.levels) // most]
     axis.set_ticks(scale.height(levels), labels=[number(level) for level in levels], minor=False)
     axis.set_ticks([], minor=True)
 
@@ -211,7 +215,9 @@ def plain_ticks(axis: Any, scale: Scale) -> None:
 def draw_trajectory(axis: Any, trajectory: tuple[np.ndarray, np.ndarray, Sequence[float]]) -> None:
     x, y, explained = trajectory
     axis.plot(x, y, ".-", color="black", linewidth=1, markersize=4)
-    axis.plot(x[-1:], y[-1:], "*", color="black", markersize=9)
+    axis.plot(x[:1], y[:1], "o", color="black", markerfacecolor="white", markersize=5, label="first checkpoint")
+    axis.plot(x[-1:], y[-1:], "*", color="black", markersize=9, label="last checkpoint")
+    axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
     if len(explained) >= 2:
         axis.set_xlabel(f"1st principal component: {100 * explained[0]:.2f} %")
         axis.set_ylabel(f"2nd principal component: {100 * explained[1]:.2f} %")
