@@ -349,3 +349,40 @@ def test_a_loss_without_accuracy_has_no_figure_of_errors(tmp_path, recwarn):
     assert plot_1D.main(["-f", str(tmp_path / "s.h5")]) == 0
     assert {p.name for p in tmp_path.glob("*.png")} == {"s.h5_1d_loss_acc.png", "s.h5_1d_train_loss.png"}
     assert not recwarn.list
+
+
+def test_a_density_contains_what_is_known_exactly():
+    """The number of larger eigenvalues is exact where all are resolved, and never less than what is resolved."""
+    from lossatlas.figures.spectra import with_known
+    from lossatlas.hessian import density, lanczos, of_matrix
+    from lossatlas.record.spectra import Findings
+
+    rng = np.random.default_rng(0)
+    values = np.sort(np.concatenate([[100.0, 60, 45, 30, 20], rng.exponential(0.3, 392) - 0.1, [-2.0, -3, -4]]))[::-1]
+    rotation = np.linalg.qr(rng.normal(size=(400, 400)))[0]
+    operator = of_matrix((rotation * values) @ rotation.T)
+    pairs = lanczos(operator, top=5, bottom=2, tolerance=1e-4)
+    assert pairs.converged.all()
+    curves = density(operator, probes=3, steps=30)
+    arrays = {f"density/{name}": getattr(curves, name) for name in ("nodes", "weights", "sigma")}
+    arrays |= {"eigenvalues": pairs.values[:5], "residuals": pairs.residuals[:5], "converged": pairs.converged[:5]}
+    arrays |= {
+        "smallest": pairs.values[5:][::-1],
+        "smallest_residuals": pairs.residuals[5:][::-1],
+        "smallest_converged": pairs.converged[5:][::-1],
+    }
+    found = with_known(Findings(arrays, {}), 400)
+    assert found.known == 7
+    exact = np.array([(values > g * (1 + 1e-9) if g > 0 else values > g).sum() for g in found.grid])
+    above = found.grid > 20.1
+    np.testing.assert_allclose(found.larger[above], exact[above], atol=1e-9)
+    below = found.grid < -3.1
+    np.testing.assert_allclose(found.larger[below], exact[below], atol=1e-9)
+    assert found.larger[found.grid < 19.9].min() >= 5 - 1e-9
+    assert found.larger[0] == pytest.approx(400)
+    assert np.trapezoid(found.density, found.grid) == pytest.approx(1, abs=0.01)
+    inner = found.grid[(found.grid > 0.3) & (found.grid < 1.0)]
+    at = np.isin(found.grid, inner)
+    assert (np.abs(found.larger[at] - exact[at]) <= 4 * found.larger_se[at] + 12).all()
+    unknown = with_known(Findings({**arrays, "converged": np.array([False] * 5)}, {}), 400)
+    assert unknown.known == 2

@@ -1,6 +1,7 @@
 """Spectra of a Hessian: density, layers, activations."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ def draw_density(plt: Any, findings: Findings) -> Any:
 
     a = findings.arrays
     size = sum(int(np.prod(shape)) for _, shape in findings.about["parameters"])
-    grid, density, cumulative = a["density/grid"], a["density/density"], a["density/cumulative"]
+    curves = with_known(findings, size)
+    grid = curves.grid
     fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.4), layout="constrained")
     floor = 0.1 / size / float(a["density/sigma"])
-    left.fill_between(grid, floor, np.maximum(density, floor), color=BLUE, alpha=0.25, linewidth=0)
-    left.plot(grid, np.maximum(density, floor), color=BLUE, linewidth=1.3)
-    band(left, grid, density, a["density/density_se"], floor)
+    left.fill_between(grid, floor, np.maximum(curves.density, floor), color=BLUE, alpha=0.25, linewidth=0)
+    left.plot(grid, np.maximum(curves.density, floor), color=BLUE, linewidth=1.3)
+    band(left, grid, curves.density, curves.density_se, floor)
     values = np.concatenate([a["eigenvalues"], a["smallest"]])
     resolved = np.zeros(len(values), bool)  # what a file of an earlier version records does not tell
     if "smallest_converged" in a:
@@ -40,14 +42,74 @@ def draw_density(plt: Any, findings: Findings) -> Any:
             )
     left.set(yscale="log", ylim=(floor, None), xlabel="eigenvalue", ylabel="density")
     left.legend(frameon=False, loc="upper right")
-    right.step(grid, np.maximum(size * (1 - cumulative), 0.1), color=BLUE, linewidth=1.3, where="mid")
-    band(right, grid, size * (1 - cumulative), size * a["density/cumulative_se"], 0.1)
+    right.plot(grid, np.maximum(curves.larger, 0.1), color=BLUE, linewidth=1.3)
+    band(right, grid, curves.larger, curves.larger_se, 0.1)
     right.set(yscale="log", ylim=(0.5, 1.6 * size), xlabel="eigenvalue", ylabel="number of larger eigenvalues")
     probes = len(a["density/nodes"])
-    right.set_title(f"{probes} probe{'s; shaded: 2 standard errors' if probes > 1 else ''}", fontsize="medium")
+    known = f"{curves.known} resolved, the rest from " if curves.known else ""
+    right.set_title(f"{known}{probes} probe{'s; shaded: 2 standard errors' if probes > 1 else ''}", fontsize="medium")
     left.set_title(f"Hessian of the mean loss, {size:,} parameters", fontsize="medium")
     sns.despine(fig)
     return fig
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Over eigenvalues: the density, and how many are larger, with standard errors; known: how many are exact."""
+
+    grid: np.ndarray
+    density: np.ndarray
+    density_se: np.ndarray
+    larger: np.ndarray
+    larger_se: np.ndarray
+    known: int
+
+
+def with_known(findings: Findings, size: int) -> Curves:
+    """The density of a file together with its resolved eigenvalues, which are counted as they are.
+
+    A resolved eigenvalue comes with the promise that there is none beyond it but for the others. So what the probes say
+    of the range beyond the innermost ones gives way to them, and the rest is scaled to the number of eigenvalues that is left.
+    """
+    a = findings.arrays
+    top, bottom, high, low = np.zeros(0), np.zeros(0), np.inf, -np.inf
+    if "smallest_converged" in a:
+        top, bottom = leading(a["eigenvalues"], a["converged"]), leading(a["smallest"], a["smallest_converged"])
+    if len(top) + len(bottom) >= size:
+        top = top[: size - len(bottom)]
+    if len(top):
+        high = top[-1] - 2 * a["residuals"][len(top) - 1] - 1e-6 * abs(top[-1])
+    if len(bottom):
+        low = bottom[-1] + 2 * a["smallest_residuals"][len(bottom) - 1] + 1e-6 * abs(bottom[-1])
+    atoms = np.concatenate([top, bottom])
+    nodes, weights = a["density/nodes"], np.array(a["density/weights"])
+    weights[(nodes >= high) | (nodes <= low)] = 0
+    weights *= (size - len(atoms)) / size / np.maximum(weights.sum(1, keepdims=True), 1e-300)
+    sigma = float(a["density/sigma"])
+    ends = np.concatenate([nodes.ravel(), atoms])
+    grid = np.union1d(np.linspace(ends.min() - 5 * sigma, ends.max() + 5 * sigma, 1000), atoms)
+
+    def of(places: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        distance = (grid[:, None] - places) / sigma
+        bells = np.exp(-(distance**2) / 2) / (sigma * np.sqrt(2 * np.pi))
+        return bells @ shares, (distance < 0) @ shares
+
+    rest = [of(n, w) for n, w in zip(nodes, weights, strict=True)]
+    exact = of(atoms, np.full(len(atoms), 1 / size))
+    (density, density_se), (larger, larger_se) = (mean_and_error(np.array([r[k] for r in rest])) for k in (0, 1))
+    return Curves(grid, density + exact[0], density_se, size * (larger + exact[1]), size * larger_se, len(atoms))
+
+
+def leading(values: np.ndarray, resolved: np.ndarray) -> np.ndarray:
+    """The first ones up to the first that is not resolved."""
+    return values[: int(np.argmin(np.append(resolved, False)))]
+
+
+def mean_and_error(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of probes (probes, points); the error of a single one is not known."""
+    if len(curves) == 1:
+        return curves[0], np.full(curves.shape[1], np.nan)
+    return curves.mean(0), curves.std(0, ddof=1) / np.sqrt(len(curves))
 
 
 def band(axis: Any, x: np.ndarray, values: np.ndarray, errors: np.ndarray, floor: float) -> None:
