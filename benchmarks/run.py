@@ -3,7 +3,7 @@
     python benchmarks/run.py [--losses FILE] [NAME ...]
 
 NAME: point, own_network, many_points, busy, ranks, tolerance, memory, streamed, startup, precision, products, eigenpairs,
-eigen_map. Rows of benchmarks that are not run are kept.
+eigen_map, page. Rows of benchmarks that are not run are kept.
 """
 
 import argparse
@@ -33,6 +33,7 @@ NAMES = (
     "products",
     "eigenpairs",
     "eigen_map",
+    "page",
 )
 OUT = HERE / "RESULTS.md"
 
