@@ -157,27 +157,40 @@ def curve(axis: Any, surface: Surface, name: str, **style: Any) -> None:
     """A field over the finished cells; cells that are not finite leave a gap."""
     done = surface.done
     x, values = surface.grid.x[done], surface.fields[name][done]
-    axis.update_datalim(
-        [(surface.grid.x[0], np.nan), (surface.grid.x[-1], np.nan)], updatey=False
-    )  # gaps at the ends too
+    whole_line(axis, surface)
     axis.plot(x, values, marker="o" if done.sum() < 40 else None, markersize=2.5, linewidth=1.4, **style)
     error = surface.fields.get(f"{name}_se")
     if error is not None and np.nanmax(error) > 0:
         axis.fill_between(x, values - 2 * error[done], values + 2 * error[done], color=style["color"], alpha=0.15)
 
 
+def whole_line(axis: Any, surface: Surface) -> None:
+    """The axis covers the whole line, where values are missing too, so that figures of one file have the same axis."""
+    axis.update_datalim([(surface.grid.x[0], 0.0), (surface.grid.x[-1], 0.0)], updatey=False)
+
+
 def note_unfinished(axis: Any, surface: Surface) -> None:
     notes = []
+    odd = np.zeros(surface.done.shape, bool)
+    for name, values in surface.fields.items():
+        odd |= surface.done & ~np.isfinite(values) if name.endswith("_loss") else False
+    axis.plot(
+        surface.grid.x[odd],
+        np.full(odd.sum(), 0.98),
+        "x",
+        color=RED,
+        markersize=4,
+        transform=axis.get_xaxis_transform(),
+    )
     if not surface.done.all():
         notes.append(f"unfinished: {surface.done.sum()} of {surface.done.size} cells")
-    odd = sum(int((~np.isfinite(v[surface.done])).sum()) for k, v in surface.fields.items() if k.endswith("_loss"))
-    if odd:
-        notes.append(f"{odd} cells not finite")
+    if odd.any():
+        notes.append(f"{odd.sum()} cells not finite (red crosses)")
     if notes:
         axis.annotate(
             "; ".join(notes),
             (0, 0),
-            xytext=(0, -34),
+            xytext=(0, -46),
             xycoords="axes fraction",
             textcoords="offset points",
             fontsize="small",
@@ -194,6 +207,7 @@ def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
         field = f"{split}_{'loss' if kind == 'loss' else 'acc'}"
         if field in surface.fields:
             values = surface.fields[field] if kind == "loss" else 100 - surface.fields[field]
+            whole_line(axis, surface)
             axis.plot(
                 surface.grid.x[surface.done],
                 values[surface.done],
