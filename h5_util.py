@@ -35,7 +35,7 @@ from lossatlas.record import (
 from lossatlas.record.directions import direction_link
 from lossatlas.record.files import get_text, opened
 from lossatlas.record.spectra import SPECTRUM_FORMAT, is_findings
-from lossatlas.record.surfaces import embed_directions
+from lossatlas.record.surfaces import added_by_others, embed_directions
 from lossatlas.writing import put
 
 
@@ -191,9 +191,11 @@ def slim(path: str | Path, out: str | Path) -> None:
     surface = read_surface(path)
     if not surface.done.all():
         raise BadInput(f"{path} is not complete, and a slim file cannot be continued: nothing is written")
+    if others := [*added_by_others(path), *surface.about.get("others", [])]:
+        raise BadInput(f"{path} holds {', '.join(others)}, which would be lost: nothing is written")
     zero = [name for name, values in surface.fields.items() if name.endswith("_se") and not values.any()]
     values = {name: values for name, values in surface.fields.items() if name not in zero}
-    about = {**surface.about, "slim": "fields alone, of a file that holds more"}
+    about = {**surface.about, "slim": "fields alone, of a file that holds more", "zero": zero}
     write_surface(out, replace(surface, statistics={}, provenance={}, values=values, about=about))
 
 

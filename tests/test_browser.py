@@ -359,6 +359,27 @@ def test_the_address_holds_the_state(opened):
     assert state(wrong, "steps") == 5000
 
 
+@pytest.mark.parametrize("fragment", ["#scale=toString", "#map=constructor", "#scale=__proto__", "#height=__proto__"])
+def test_no_address_breaks_the_page(opened, fragment):
+    page = opened("one", fragment)
+    assert page.locator(".solid").count() == 1
+    assert state(page, "scale") in ("linear", "log", "soft")
+
+
+def test_what_is_better_high_is_climbed(opened):
+    page = opened("one", "#height=train_acc&at=300")
+    assert "is climbed" in page.locator("#remark").text_content()
+    ends = page.evaluate("lossatlas.races[0].map((run) => [run.losses[0], run.losses[run.losses.length - 1]])")
+    assert sum(last > first for first, last in ends) >= 6
+
+
+def test_what_is_not_taken_is_said(opened):
+    page = opened("one")
+    page.fill("#c-steps", "100000")
+    page.keyboard.press("Tab")
+    assert "from 1 to 5000" in page.locator(".complaint").text_content()
+
+
 def test_two_models_turn_together_and_lie_over_each_other(opened):
     page = opened("two")
     assert page.locator(".solid").count() == 2

@@ -5,7 +5,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, statistics_row
+from conftest import ROOT, statistics_row, surface_command
 
 from h5_util import main
 from lossatlas.errors import BadInput, CannotWrite
@@ -95,7 +95,7 @@ def test_other_directions_are_not_embedded(tmp_path, capsys):
     assert (tmp_path / "s.h5").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["train_loss", "done", "statistics/test/weight", "xcoordinates"])
+@pytest.mark.parametrize("name", ["train_loss", "done", "statistics/test/weight"])
 def test_a_changed_number_is_noticed(tmp_path, name):
     write_surface(tmp_path / "s.h5", make_surface())
     with h5py.File(tmp_path / "s.h5", "r+") as f:
@@ -445,3 +445,29 @@ def test_a_file_with_a_checksum_of_its_own_that_would_fill_the_memory(tmp_path):
     for read in (read_surface, read_directions, read_projection):
         with pytest.raises(BadInput, match="far larger than its file"):
             read(tmp_path / "s.h5")
+
+
+def test_a_slim_file_holds_the_fields_and_cannot_be_taken_for_a_whole_one(tmp_path, checkpoint, capsys):
+    import plot_surface
+
+    whole, small = tmp_path / "s.h5", tmp_path / "slim.h5"
+    argv = [*surface_command(checkpoint, whole, "--x=-1:1:5", "--y=-1:1:5"), "--dir_file", str(tmp_path / "d.h5")]
+    assert plot_surface.main(argv) == 0
+    assert main([str(whole), "--slim", str(small)]) == 0
+    assert small.stat().st_size < 0.5 * whole.stat().st_size
+    found, wanted = read_surface(small), read_surface(whole)
+    for name in ("train_loss", "train_acc"):
+        np.testing.assert_array_equal(found.fields[name], wanted.fields[name])
+    assert found.about["zero"] == ["train_loss_se"]
+    assert main([str(small), "--check"]) == 0
+    assert "a slim file has none" in capsys.readouterr().out
+    assert plot_surface.main([word if word != str(whole) else str(small) for word in argv]) == 3
+    assert "slim file, which holds nothing to go on from" in capsys.readouterr().err
+    assert main([str(whole), "--slim", str(small)]) == 2
+    with h5py.File(whole, "r+") as f:
+        f["mine"] = [1, 2]
+    assert main([str(whole), "--slim", str(tmp_path / "t.h5")]) == 3
+    assert "'mine', which would be lost" in capsys.readouterr().err
+    unfinished = make_surface()
+    write_surface(tmp_path / "u.h5", replace(unfinished, done=np.zeros_like(unfinished.done)))
+    assert main([str(tmp_path / "u.h5"), "--slim", str(tmp_path / "v.h5")]) == 3

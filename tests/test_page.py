@@ -312,6 +312,31 @@ def test_descent_on_the_logarithm_follows_its_slope():
         point = point - 0.02 * np.array([6 * point[0] + point[1], 2 * point[1] + point[0]])
 
 
+@needs_node
+def test_the_gradients_of_a_step_share_their_noise():
+    """As those of one batch: SAM with a radius of nothing is SGD."""
+    x = np.linspace(-1, 1, 21)
+    code = f"""{MAKE}
+    const path = (name, more) => Array.from(descend(s, OPTIMIZERS.find((o) => o.name === name), {{rate: 0.01, ...more}},
+      [0.5, 0.5], {{steps: 20, noise: 3, seed: 4}}).points);
+    return [path("sgd", {{}}), path("sam", {{rho: 0}})];"""
+    sgd, sam = run_js(code, given_surface(x, x, convex(*np.meshgrid(x, x)), False))
+    np.testing.assert_allclose(sgd, sam, atol=1e-12)
+
+
+@needs_node
+def test_what_is_better_high_is_climbed_and_nothing_has_the_logarithm_of_nothing():
+    x = np.linspace(-1, 1, 21)
+    code = f"{MAKE}{FIND} const p = descend(s, o, given.settings, [0.5, 0.5], given.how); return [p.end, Array.from(p.losses)];"
+    own = {"name": "sgd", "settings": {"rate": 0.02}}
+    values = 3 - convex(*np.meshgrid(x, x))
+    _, climbed = run_js(code, given_surface(x, x, values, False, **own, how={"steps": 50, "uphill": True}))
+    assert climbed[-1] > climbed[0]
+    end, losses = run_js(code, given_surface(x, x, values, False, **own, how={"steps": 50, "objective": "log"}))
+    assert end == "zero"
+    assert losses[-1] < 0.2
+
+
 # Camera, scales, state --------------------------------------------------------------------------------------------
 
 
@@ -343,8 +368,8 @@ def test_a_point_on_the_screen_is_found_again_on_the_surface():
     found = run_js(code, {"cameras": cameras, "points": points})
     assert len(found) == 360
     for x, y, depth, distance, nearer in found:
-        assert 0 < x < 600
-        assert 0 < y < 400
+        assert -100 < x < 700
+        assert -100 < y < 500
         assert -1 < depth < 1
         assert distance < 1e-6 or nearer  # something in front of it
 
@@ -365,6 +390,15 @@ def test_scales_go_there_and_back_and_have_few_round_ticks(kind):
     assert all(re.fullmatch(r"[1-9]0*|2\.5|0\.0*[125]|[125]e-\d|25|15|0|7\.5|12\.5", f"{v:g}") for v in marks), marks
     for exact, measured in slopes:
         assert exact == pytest.approx(measured, rel=1e-5)
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("low", "high"), [(10, 10.000000000000002), (1, 1), (2.302585092994045, 2.3025850929940455), (-1e300, 1e300)]
+)
+def test_ticks_end_on_any_range(low, high):
+    found = run_js("return roundSteps(given.low, given.high, 5);", {"low": low, "high": high})
+    assert 1 <= len(found) <= 11
 
 
 @needs_node
@@ -479,6 +513,39 @@ def test_what_is_unfinished_or_not_finite_is_told_apart():
     assert found["rows"] == found["columns"] == [0, 2, 4, 6, 8]
 
 
+def test_contours_of_an_unfinished_part_lie_where_it_does():
+    import base64
+
+    grid = Grid.parse("-1:1:6", "-1:1:6")
+    cells = [j * 6 + i for j in (0, 2, 4) for i in (0, 2, 4)]
+    values = np.meshgrid(grid.x, grid.y)[0]
+    surface = Surface.of_values(grid, ["train_loss"]).with_cells(cells, values.ravel()[cells][:, None])
+    found = content(page_of([Shown(surface, "a")]))["surfaces"][0]["fields"]["train_loss"]["contours"]
+    for each in found:
+        shares = np.frombuffer(base64.b64decode(each["points"]), "<u2").reshape(-1, 2) / 65535
+        np.testing.assert_allclose(2 * shares[:, 0] - 1, each["level"], atol=1e-4)
+        assert shares[:, 1].max() <= 0.8 + 1e-4
+
+
+@pytest.mark.parametrize("value", [2.302585092994046, 0.0, -3.0])
+def test_one_value_everywhere_is_a_surface_too(value):
+    for values in (np.full(25, value), np.append(np.full(24, value), np.nextafter(value, 9))):
+        grid = Grid.parse("-1:1:5", "-1:1:5")
+        surface = Surface.of_values(grid, ["train_loss"]).with_cells(range(25), values[:, None])
+        (field,) = content(page_of([Shown(surface, "a")]))["fields"]
+        assert field["range"][0] < value < field["range"][1]
+        assert field["levels"] == {"linear": []}
+
+
+def test_odd_contents_of_a_file_do_no_harm():
+    surface = made(request={"model": "A" * 3_000_000, "tolerance": "x"}, populations={"train": "many"})
+    assert len(page_of([Shown(surface, "x" * 5000)])) < 1e6
+    names = ("max_eig", "min_eig", "max_eig_residual", "min_eig_residual", "max_eig_bound", "min_eig_bound")
+    page_of([Shown(made(names=names, request={"tolerance": "high"}), "bad\udcff")]).encode(errors="replace")
+    with pytest.raises(BadUsage, match="wider than numbers go"):
+        page_of([Shown(made(f=lambda x, y: np.where(x > 0, 1e308, -1e308)), "a")])
+
+
 def test_eigenvalues_have_their_ratio():
     surface = made(names=("max_eig", "min_eig"))
     found = content(page_of([Shown(surface, "a")]))
@@ -518,7 +585,7 @@ def test_the_command_writes_a_page_with_the_path_of_a_training(tmp_path, capsys)
     path = np.array([[0.9, 0.8], [0.3, 0.2], [0.0, 0.0]])
     more = {
         "epochs": np.array([0, 10, 20]),
-        "loss": np.array([3.0, 2.0, np.nan]),
+        "loss": np.array([3.0, np.inf, np.nan]),
         "distance": np.array([4.0, 1.0, 0.0]),
     }
     write_projection(tmp_path / "p.h5", path, "", "", **more)
@@ -530,7 +597,7 @@ def test_the_command_writes_a_page_with_the_path_of_a_training(tmp_path, capsys)
         "x": [0.9, 0.3, 0.0],
         "y": [0.8, 0.2, 0.0],
         "epochs": [0.0, 10.0, 20.0],
-        "loss": [3.0, 2.0, None],
+        "loss": [3.0, "Infinity", None],
         "distance": [4.0, 1.0, 0.0],
     }
     assert view_surface.main([str(tmp_path / "s.h5")]) == 0

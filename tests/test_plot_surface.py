@@ -712,7 +712,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
     found = read_surface(tmp_path / "s.h5")
     assert len(found.about["notes"]) == 1
     assert found.plan["batch_size"] == 16
-    assert found.plan["halved"] == [{"batch_size": 4, "from_cell": 0}]
+    (halved,) = found.plan["halved"]
+    assert (halved["batch_size"], halved["from_cell"]) == (4, 0)
+    assert halved["by"] == found.about["computed_by"][0]
     np.testing.assert_allclose(
         found.fields["train_loss"], read_surface(tmp_path / "plain.h5").fields["train_loss"], rtol=1e-6
     )

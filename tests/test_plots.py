@@ -161,7 +161,7 @@ def test_the_colour_of_a_minimum_is_its_own():
     p = panel(surface_of(lambda a, b: 1e-3 + 4 * (a * a + b * b)), "train_loss", "one")
     shared = figures.scale([p.values], log=True)
     corners, _ = lit(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits)
-    assert corners[..., 2].min() == pytest.approx(shared.height(p.values.min()), abs=1e-9)
+    assert corners[..., 2].min() <= shared.height(p.values.min()) + 1e-9
     lowest = corners[corners[..., 2].mean(1).argmin(), :, 2].mean()
     assert 10**lowest < 10 * p.values.min()  # of the face that has the darkest colour
 
@@ -200,13 +200,66 @@ def test_two_surfaces_over_each_other_and_other_files(tmp_path, capsys):
         assert word in capsys.readouterr().err
 
 
+def test_a_contour_at_the_lowest_level_is_where_it_is(tmp_path):
+    """Values below are not cut off at it before the line is drawn."""
+    p = panel(surface_of(lambda a, b: 2 + a), "train_loss", "one")
+    shared = figures.scale([p.values], vmin=1.5, vmax=2.6, vlevel=0.5)
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], shared, "train_loss", contour, None)
+    lines = next(each for each in fig.axes[0].collections if hasattr(each, "levels"))
+    np.testing.assert_allclose([path.vertices[:, 0].mean() for path in lines.get_paths()], [-0.5, 0.0, 0.5], atol=1e-9)
+
+
+def test_a_plateau_has_no_holes_and_no_contours_of_rounding():
+    from lossatlas.figures.solids import lit
+
+    p = panel(surface_of(lambda a, b: min(100.0, 130 - 60 * (a * a + b * b))), "train_loss", "one")
+    shared = figures.scale([p.values])
+    assert np.nanmax(p.fine[2]) == 100
+    corners, _ = lit(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits)
+    assert len(corners) == (p.fine[0].size - 1) * (p.fine[1].size - 1)  # no face is missing
+    flat = panel(surface_of(lambda a, b: 0.1 if (a, b) == (0, 0) else 5.0), "train_loss", "two")
+    assert len(np.unique(flat.fine[2][:3])) == 1
+
+
+def test_surfaces_over_different_planes_are_not_drawn_over_each_other(tmp_path, capsys):
+    write_surface(tmp_path / "a.h5", surface_of(bowl))
+    write_surface(tmp_path / "b.h5", surface_of(bowl, "-2:2:9", "-2:2:9"))
+    both = ["-f", str(tmp_path / "a.h5"), str(tmp_path / "b.h5"), "--out", str(tmp_path / "c")]
+    assert plot_2D.main([*both, "--layout", "overlay"]) == 2
+    assert "same part of a plane" in capsys.readouterr().err
+    panels = [
+        panel(surface_of(bowl, *ranges), "train_loss", "") for ranges in (("-1:1:9", "-1:1:8"), ("-2:2:9", "-2:2:9"))
+    ]
+    with figures.style() as plt:
+        fig = flat_figure(plt, panels, figures.scale([p.values for p in panels]), "train_loss", filled, None)
+    assert [axis.get_ylim() for axis in fig.axes[:2]] == [(-1, 1), (-2, 2)]
+
+
+def test_an_axis_that_does_not_increase_is_refused(tmp_path, capsys):
+    grid = Grid(np.linspace(1, -1, 5), np.linspace(-1, 1, 5))
+    surface = Surface.of_values(grid, ["train_loss"]).with_cells(range(25), np.arange(25.0)[:, None])
+    write_surface(tmp_path / "s.h5", surface)
+    assert plot_2D.main(["-f", str(tmp_path / "s.h5")]) == 3
+    assert "'xcoordinates' does not increase" in capsys.readouterr().err
+    assert plot_2D.main(["-f", str(tmp_path / "t.h5")]) == 3
+    capsys.readouterr()
+    wide = Grid(np.linspace(-1, 1, 5), np.linspace(-1, 1, 5))
+    huge = Surface.of_values(wide, ["train_loss"]).with_cells(range(25), np.linspace(-1e308, 1e308, 25)[:, None])
+    write_surface(tmp_path / "t.h5", huge)
+    assert plot_2D.main(["-f", str(tmp_path / "t.h5")]) == 2
+    assert "wider than numbers go" in capsys.readouterr().err
+
+
 def test_the_scale_of_an_ordinary_surface_is_linear_and_keeps_what_is_given():
     found = figures.scale([np.linspace(1, 5, 20)])
     assert not found.log
     assert not found.cut
     given = figures.scale([np.linspace(0.01, 50, 20)], vmin=0.1, vmax=10, vlevel=0.5)
-    np.testing.assert_allclose(given.levels, np.arange(0.1, 10.25, 0.5))
+    np.testing.assert_allclose(given.levels, np.arange(0.1, 10, 0.5))
     assert given.cut
+    assert given.under
+    assert given.extend == "both"
     for wrong in ({"vmin": 3, "vmax": 1}, {"vlevel": 0.0}, {"vlevel": 1e-9}):
         with pytest.raises(BadUsage):
             figures.scale([np.linspace(1, 5, 20)], **wrong)

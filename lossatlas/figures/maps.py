@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from lossatlas.figures.style import Scale, number, plain, title_of
-from lossatlas.landscape.interpolant import Interpolant, fitting
+from lossatlas.figures.style import Scale, is_power_of_ten, number, plain, scaled_title, title_of
+from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
 from lossatlas.landscape.surface import Surface
 
 MAP = "viridis"
@@ -54,6 +55,7 @@ class Panel:
         else:
             rows = np.stack([np.interp(finer[0], x, row) for row in z])
             values = np.stack([np.interp(finer[1], y, column) for column in rows.T], axis=1)
+        values = tamed(values, z)
         values[:: times[1], :: times[0]] = z  # infinite ones too
         return *finer, values
 
@@ -73,9 +75,16 @@ def flat_figure(
 ) -> Any:
     """Panels side by side with one scale, and a colour bar where colours carry the value."""
     size = 3.9 * widening(panels) * len(panels) + 0.7, 3.9
-    fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, layout="compressed")
+    fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=alike(panels), layout="compressed")
     draw_flat(fig, axes[0].tolist(), panels, scale, name, one, trajectory)
     return fig
+
+
+def alike(panels: Sequence[Panel]) -> bool:
+    """Whether they cover the same part of a plane."""
+    return all(
+        np.allclose([p.x[0], p.x[-1], p.y[0], p.y[-1]], [q.x[0], q.x[-1], q.y[0], q.y[-1]]) for p, q in pairwise(panels)
+    )
 
 
 def draw_flat(
@@ -107,7 +116,13 @@ def draw_flat(
     low = min(np.ptp(p.y) / np.ptp(p.x) for p in panels)  # of a wide plane: the equal aspect leaves height unused
     shrink = min(1.0, float(low) * widening(panels)) if 1 / 4 <= low < 1 else 1.0
     bar = fig.colorbar(
-        mappable, ax=list(axes), extend=scale.extend, label=title_of(name), pad=0.02, shrink=shrink, aspect=20 * shrink
+        mappable,
+        ax=list(axes),
+        extend=scale.extend,
+        label=scaled_title(name, scale),
+        pad=0.02,
+        shrink=shrink,
+        aspect=20 * shrink,
     )
     plain_ticks(bar.ax.yaxis, scale, int(12 * shrink))
 
@@ -140,12 +155,10 @@ def contour(axis: Any, p: Panel, scale: Scale) -> Any:
 
 def label(axis: Any, lines: Any, scale: Scale) -> None:
     """Values on every second contour; none that would be cut off by the frame or lie on another one."""
-    from matplotlib.patheffects import withStroke
-
     texts = axis.clabel(lines, lines.levels[::2], fontsize=7, fmt=scale.text, inline=False)
     taken: list[tuple[float, float]] = []
     for text in texts:
-        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
         share = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
@@ -154,6 +167,12 @@ def label(axis: Any, lines: Any, scale: Scale) -> None:
             taken.append(share)
         else:
             text.set_visible(False)
+
+
+def distinct(bounds: np.ndarray) -> np.ndarray:
+    """Sorted values without those that rounding has doubled."""
+    gap = 1e-6 * (bounds[-1] - bounds[0])
+    return bounds[np.append(True, np.diff(bounds) > gap)]
 
 
 def mark_lowest(axis: Any, p: Panel) -> None:
@@ -165,7 +184,8 @@ def mark_lowest(axis: Any, p: Panel) -> None:
 
 def filled(axis: Any, p: Panel, scale: Scale) -> Any:
     x, y, z = p.fine
-    bounds = np.union1d(scale.height(scale.levels), scale.limits)
+    z = np.clip(z, None if scale.under else scale.low, None if scale.cut else scale.high)  # a bicubic may swing beyond
+    bounds = distinct(np.union1d(scale.height(scale.levels), scale.limits))
     mesh = axis.contourf(
         x, y, scale.height(z), levels=bounds, cmap=MAP, extend=scale.extend, vmin=scale.limits[0], vmax=scale.limits[1]
     )
@@ -207,7 +227,13 @@ def mark_cells(axis: Any, p: Panel) -> None:
 
 def plain_ticks(axis: Any, scale: Scale, most: int = 12) -> None:
     """Tick labels as plain numbers at the contour levels."""
-    levels = scale.levels if len(scale.levels) < most else scale.levels[:: 1 + len(scale.levels) // most]
+    gap = (scale.limits[1] - scale.limits[0]) / (2 * most)
+    levels: list[float] = []
+    for level in sorted(scale.levels, key=lambda value: not is_power_of_ten(value)):  # rounder ones first
+        if all(abs(scale.height(level) - scale.height(other)) >= gap for other in levels):
+            levels.append(level)
+    levels.sort()
+    levels = levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
     axis.set_ticks(scale.height(levels), labels=[number(level) for level in levels], minor=False)
     axis.set_ticks([], minor=True)
 
@@ -219,5 +245,5 @@ def draw_trajectory(axis: Any, trajectory: tuple[np.ndarray, np.ndarray, Sequenc
     axis.plot(x[-1:], y[-1:], "*", color="black", markersize=9, label="last checkpoint")
     axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
     if len(explained) >= 2:
-        axis.set_xlabel(f"1st principal component: {100 * explained[0]:.2f} %")
-        axis.set_ylabel(f"2nd principal component: {100 * explained[1]:.2f} %")
+        axis.set_xlabel(f"1st principal component ({100 * explained[0]:.1f} %)")
+        axis.set_ylabel(f"2nd ({100 * explained[1]:.1f} %)")

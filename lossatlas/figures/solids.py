@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage
-from lossatlas.figures.maps import MAP, NOT_FINITE, Panel
-from lossatlas.figures.style import Scale, is_power_of_ten, plain, title_of
+from lossatlas.figures.maps import MAP, NOT_FINITE, Panel, alike
+from lossatlas.figures.style import Scale, is_power_of_ten, plain, scaled_title
 
 SUN = np.array([-0.45, -0.25, 0.857])  # where light comes from; the page has the same
 TALL = 0.62  # of the box, against its width
@@ -36,6 +36,8 @@ def solid_figure(
     overlay: bool = False,
 ) -> Any:
     """3-D surfaces side by side, or one over the other, with the same heights and colours."""
+    if overlay and not alike(panels):
+        raise BadUsage("--layout overlay needs surfaces over the same part of a plane: leave it out")
     columns = 1 if overlay else len(panels)
     fig = plt.figure(figsize=(5.2 * columns, 4.4))
     for k, group in enumerate([panels] if overlay else [[p] for p in panels]):
@@ -73,21 +75,26 @@ def draw_solid(
             inks[:, 3] = 0.75
         faces += [corners, lines]
         colours += [inks, np.tile(LINE, (len(lines), 1))]
-        widths += [np.full(len(corners), 0.35), np.full(len(lines), 0.7)]
+        widths += [np.full(len(corners), 0 if several else 0.35), np.full(len(lines), 0.7)]  # seams would show through
     surface = Poly3DCollection(
         np.concatenate(faces),
         facecolors=np.concatenate(colours),
         edgecolors=np.concatenate(colours),  # of no other colour: gaps between faces would show
         linewidths=np.concatenate(widths),
+        antialiased=not several,
         zorder=2,
     )
     surface.set_rasterized(True)  # tens of thousands of faces would make a vector file of megabytes
     axis.add_collection3d(surface)
-    for p in panels:
-        mark_in_space(axis, p, floor, ceiling)
+    handles: list[Any] = []
     if several:
-        handles = [Patch(color=colormaps[each](0.35), label=p.label) for p, each in zip(panels, maps, strict=True)]
-        axis.legend(handles=handles, loc="upper left", frameon=False, fontsize="small")
+        handles += [Patch(color=colormaps[each](0.35), label=p.label) for p, each in zip(panels, maps, strict=True)]
+    for p in panels:
+        handles += mark_in_space(axis, p, floor, ceiling, f"{p.label}: not finite" if several else "not finite")
+    if handles:
+        axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
+    notes = [f"{p.label}: {p.note}" if several else p.note for p in panels if p.note]
+    axis.text2D(0.02, 0.02, "\n".join(notes), transform=axis.transAxes, fontsize="small")
     arrange(axis, panels[0], scale, name, (floor, ceiling), camera)
 
 
@@ -110,7 +117,7 @@ def lit(p: Panel, scale: Scale, colours: Any, bottom: float, ceiling: float) -> 
     inks = colours(np.nan_to_num(share))
     middle = np.nan_to_num((light[:-1, :-1] + light[1:, 1:] + light[:-1, 1:] + light[1:, :-1]) / 4, nan=0.7)
     inks[..., :3] = np.clip(inks[..., :3] * middle[..., None], 0, 1)
-    shown = np.isfinite(heights).all(-1) & (low < ceiling)
+    shown = np.isfinite(heights).all(-1) & (low < ceiling + 1e-9 * (ceiling - bottom))
     corners = np.minimum(corners, [np.inf, np.inf, ceiling])
     return corners[shown], inks[shown]
 
@@ -176,22 +183,22 @@ def arrange(axis: Any, p: Panel, scale: Scale, name: str, ends: tuple[float, flo
         flat.set_major_formatter(FuncFormatter(plain))
     axis.tick_params(labelsize="small", pad=1)
     axis.set(xlabel="x", ylabel="y")
-    axis.set_zlabel(title_of(name), labelpad=4)
+    axis.set_zlabel(scaled_title(name, scale), labelpad=4)
+    if camera.elevation > 70:  # where the vertical axis is a point
+        axis.set_zticks([])
+        axis.set_zlabel("")
     axis.view_init(elev=camera.elevation, azim=camera.azimuth)
     axis.set_box_aspect((1, 1, TALL), zoom=1.02)
     for pane in (axis.xaxis, axis.yaxis, axis.zaxis):
         pane.set_pane_color((1, 1, 1, 0))
         pane._axinfo["grid"].update(color=(0, 0, 0, 0.0), linewidth=0.5)
-    if p.note:
-        axis.text2D(0.02, 0.02, p.note, transform=axis.transAxes, fontsize="small")
 
 
-def mark_in_space(axis: Any, p: Panel, floor: float, ceiling: float) -> None:
+def mark_in_space(axis: Any, p: Panel, floor: float, ceiling: float, label: str) -> list[Any]:
     """Red crosses where a value is not finite: at the top where it is plus infinity, otherwise at the bottom."""
     bad = p.done & ~np.isfinite(p.values)
     if not bad.any():
-        return
+        return []
     x, y = np.meshgrid(p.x, p.y)
     heights = np.where(np.isposinf(p.values[bad]), ceiling, floor)
-    axis.plot(x[bad], y[bad], heights, "x", color=NOT_FINITE, markersize=4, label="not finite", zorder=5)
-    axis.legend(loc="upper right", fontsize="small", framealpha=0.9)
+    return list(axis.plot(x[bad], y[bad], heights, "x", color=NOT_FINITE, markersize=4, label=label, zorder=5))

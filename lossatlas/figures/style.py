@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from lossatlas.errors import BadUsage, say
+from lossatlas.errors import BadUsage, note, say
 from lossatlas.landscape.surface import Surface, unresolved
 from lossatlas.writing import fitting, put
 
@@ -27,7 +27,13 @@ TITLES = {
 }
 LOG_FROM = 20.0  # a positive field that spans a larger factor gets a logarithmic scale
 SOFT = 0.1  # what is added before the logarithm, as in the release of 2018, where a basin goes down to nearly nothing
+LARGEST = 1e300  # what can be drawn: there is room for sums and squares of a few
 DECADES = 5.0  # a wider span is cut at the top, to keep the basin readable
+
+
+def scaled_title(name: str, scale: "Scale") -> str:
+    """The title of an axis or a colour bar, which says where the scale is no usual one."""
+    return f"{title_of(name)}, scale ln(loss + {scale.shift:g})" if scale.shift else title_of(name)
 
 
 def title_of(name: str) -> str:
@@ -160,9 +166,9 @@ def eigen_ratio(surface: Surface) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scale:
-    """The range and levels that several pictures share. `cut`: values above `high` exist and are drawn as 'over'.
+    """The range and levels that several pictures share.
 
-    shift: what is added before the logarithm.
+    cut, under: values above `high` or below `low` exist and are drawn as such. shift: what is added before the logarithm.
     """
 
     low: float
@@ -171,17 +177,18 @@ class Scale:
     log: bool
     cut: bool
     shift: float = 0.0
+    under: bool = False
 
     @property
     def extend(self) -> str:
-        return "max" if self.cut else "neither"
+        return {(True, True): "both", (True, False): "max", (False, True): "min"}.get((self.cut, self.under), "neither")
 
     def height(self, values: Any) -> np.ndarray:
-        """What is drawn for a value: its decimal logarithm on a logarithmic scale; beyond the range, just beyond."""
-        beyond = self.high * 10 if self.log else self.high + (self.high - self.low)
-        values = np.asarray(values, float)
-        clipped = np.clip(values, self.low, np.where(values > self.high, beyond, self.high))
-        return np.log10(clipped + self.shift) if self.log else clipped
+        """What is drawn for a value: its decimal logarithm on a logarithmic scale; far beyond the range, just beyond."""
+        values, span = np.asarray(values, float), self.high - self.low
+        if not self.log:
+            return np.clip(values, self.low - span, self.high + span)
+        return np.log10(np.clip(values + self.shift, (self.low + self.shift) / 10, (self.high + self.shift) * 10))
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -230,6 +237,10 @@ def scale(
     high = float(values.max()) if vmax is None else vmax
     if high < low or (high == low and (vmin is not None or vmax is not None)):
         raise BadUsage(f"the range {low:g} to {high:g} is empty: change --vmin or --vmax")
+    if not max(abs(low), abs(high)) < LARGEST:
+        raise BadUsage(f"the range {low:g} to {high:g} is wider than numbers go: choose --vmin and --vmax")
+    if log and low <= 0:
+        note(f"values down to {low:g} have no logarithm: the scale is linear")
     given, plain = vlevel is not None, log
     if log and given:
         raise BadUsage("--vlevel is a distance on a linear scale: leave it or --log out")
@@ -244,6 +255,7 @@ def scale(
         if vlevel <= 0 or (high - low) / vlevel > 1000:
             raise BadUsage(f"--vlevel {vlevel:g} gives no sensible number of contours from {low:g} to {high:g}")
         levels: np.ndarray = np.arange(low, high + vlevel / 2, vlevel)
+        levels = levels[levels <= high + 1e-9 * (high - low)]
     elif log:
         levels = soft_levels(low, high) if shift else log_levels(low, high)
     else:
@@ -253,7 +265,8 @@ def scale(
         levels = levels[(levels >= low) & (levels <= high)]
     if len(levels) < 2:
         levels = np.geomspace(low, high, 8) if log else np.linspace(low, high, 8)
-    return Scale(low, high, levels, log, infinite or bool((values > high).any()), shift)
+    under = bool((values < low).any())
+    return Scale(low, high, levels, log, infinite or bool((values > high).any()), shift, under)
 
 
 def soft_levels(low: float, high: float) -> np.ndarray:

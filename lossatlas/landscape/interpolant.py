@@ -59,6 +59,26 @@ class Interpolant:
         return tuple(np.where(inside, each, np.nan) for each in (value, slope_x, slope_y))  # type: ignore[return-value]
 
 
+def tamed(found: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Interpolated values as they are drawn: none beyond a plateau, positive ones stay so, and without the last digits.
+
+    A bicubic swings a little beyond a value that several cells share, such as an accuracy of 100 %, and the rounding on a
+    plateau would be contours. A minimum between the cells is lower than all of them, and stays.
+    """
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return found
+    low, high = finite.min(), finite.max()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = 10.0 ** np.floor(np.log10(np.maximum(np.abs(found), 1e-290)))
+        found = np.round(found / unit, 11) * unit
+    if (finite == high).sum() > 1:
+        found = np.minimum(found, high)
+    if (finite == low).sum() > max(4, 0.03 * finite.size):
+        found = np.maximum(found, low)
+    return np.maximum(found, low / 2) if low > 0 else found
+
+
 def weights(t: np.ndarray, h: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
     """Of value, slope, next value, next slope, at t in [0, 1] of an interval of length h; and their slopes."""
     value = ((1 + 2 * t) * (1 - t) ** 2, h * t * (1 - t) ** 2, t * t * (3 - 2 * t), h * t * t * (t - 1))
@@ -104,8 +124,9 @@ def fitting(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, flo
     """Whether the logarithm is to be interpolated, and how far the interpolant is off, as a share of what is left out.
 
     Every second row and column is left out and predicted, from values and from their logarithms where they are positive.
-    The error is the median distance divided by the distance of the middle half of the values; NaN where nothing can be left
-    out. The better one is taken; values are not, where they go below zero in the prediction of positive ones.
+    The error is the median distance divided by the distance of the middle half of the values, or a fifth of the distance
+    that one in twenty exceeds divided by their range, whichever is larger; NaN where nothing can be left out. The better one is
+    taken; values are not, where they go below zero in the prediction of positive ones.
     """
     finite = values[np.isfinite(values)]
     positive = bool(finite.size and (finite > 0).all())
@@ -123,8 +144,10 @@ def fitting(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, flo
             continue
         with np.errstate(divide="ignore"):
             scaled = (np.log(found[seen]), np.log(values[seen])) if positive else (found[seen], values[seen])
-        spread = float(np.subtract(*np.percentile(scaled[1], [75, 25])))
-        error = float(np.median(np.abs(scaled[0] - scaled[1]))) / spread if spread > 0 else 0.0
+        distance = np.abs(scaled[0] - scaled[1])
+        middle, whole = float(np.subtract(*np.percentile(scaled[1], [75, 25]))), float(np.ptp(scaled[1]))
+        usual = float(np.median(distance)) / middle if middle > 0 else 0.0
+        error = max(usual, 0.2 * float(np.percentile(distance, 95)) / whole if whole > 0 else 0.0)
         if np.isnan(best[1]) or error < best[1]:
             best = (log, error)
     return best

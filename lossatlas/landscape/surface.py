@@ -130,6 +130,8 @@ def unresolved(surface: Surface, name: str) -> np.ndarray:
         return surface.done.copy()
     rounding = 1e-14 if surface.plan.get("precision") == "float64" else 2e-6
     largest = np.maximum(np.abs(fields["max_eig"]), np.abs(fields["min_eig"]))
-    allowed = np.maximum(surface.request["tolerance"] * np.abs(fields[name]), rounding * largest)
+    tolerance = surface.request.get("tolerance")
+    tolerance = tolerance if isinstance(tolerance, int | float) else 0.0  # a file that says none resolves nothing
+    allowed = np.maximum(tolerance * np.abs(fields[name]), rounding * largest)
     left = np.maximum(fields[f"{name}_residual"], np.abs(fields[f"{name}_bound"] - fields[name]))
     return left > allowed * (1 + 1e-9)

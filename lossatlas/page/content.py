@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas.errors import BadUsage
 from lossatlas.figures.style import (
     DECADES,
+    LARGEST,
     LOG_FROM,
     SOFT,
     eigen_ratio,
@@ -19,7 +21,7 @@ from lossatlas.figures.style import (
     soft_levels,
     title_of,
 )
-from lossatlas.landscape.interpolant import Interpolant, fitting
+from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
 from lossatlas.landscape.surface import Surface
 
 MAPS = (
@@ -32,6 +34,8 @@ MAPS = (
     "Greens",
     "Purples",
 )  # the last ones: overlaid models
+SAME = 1e-9  # values that differ by less, relative to the largest, are one
+LONGEST = 300  # letters of a text in the caption
 FINE = 240  # points along an axis on which contour lines are found, at most
 HELPERS = ("_residual", "_bound")
 
@@ -97,6 +101,11 @@ def levels_of(fields: Sequence[np.ndarray]) -> dict[str, Any]:
     if values.size == 0:
         return {"range": None, "scale": "linear", "levels": {"linear": []}}
     low, high = float(values.min()), float(values.max())
+    if not max(abs(low), abs(high)) < LARGEST:
+        raise BadUsage(f"the range {low:g} to {high:g} is wider than numbers go")
+    if high - low <= max(SAME * max(abs(low), abs(high)), 1e-290):  # one value: a scale around it, and no contours
+        half = 0.5 * abs(low) or 0.5
+        return {"range": [low - half, high + half], "scale": "linear", "levels": {"linear": []}}
     steps = np.asarray(MaxNLocator(12).tick_values(low, high))
     levels = {"linear": steps[(steps >= low) & (steps <= high)].tolist()}
     scale = "linear"
@@ -128,9 +137,10 @@ def one(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any
         }
         if grid.y is not None and name in levels and len(rows) > 1 and len(columns) > 1:
             wanted = sorted({level for each in levels[name]["levels"].values() for level in each})
-            found[name]["contours"] = contours(Interpolant.of(x[columns], y[rows], known, log), wanted)
+            ends = ((x[0], x[-1]), (y[0], y[-1]))  # of the whole plane: an unfinished part may end before it does
+            found[name]["contours"] = contours(Interpolant.of(x[columns], y[rows], known, log), known, wanted, ends)
     return {
-        "label": shown.label,
+        "label": shortened(shown.label),
         "caption": caption(shown),
         "x": x.tolist(),
         "y": None if grid.y is None else y.tolist(),
@@ -151,9 +161,10 @@ def path_of(trajectory: Trajectory | None) -> dict[str, Any] | None:
     return {name: None if array is None else plain(array) for name, array in arrays.items()}
 
 
-def plain(array: np.ndarray) -> list[float | None]:
-    """JSON has no infinities."""
-    return [float(value) if np.isfinite(value) else None for value in array]
+def plain(array: np.ndarray) -> list[float | str | None]:
+    """JSON has no infinities: they travel as texts that JavaScript reads as numbers."""
+    names = {np.inf: "Infinity", -np.inf: "-Infinity"}
+    return [None if np.isnan(value) else names.get(value, float(value)) for value in array.tolist()]
 
 
 def encoded(array: np.ndarray, kind: Any) -> str:
@@ -168,8 +179,13 @@ def colours(name: str) -> str:
     return encoded((colormaps[name](wanted)[:, :3] * 255).round(), np.uint8)
 
 
-def contours(surface: Interpolant, levels: Sequence[float]) -> list[dict[str, Any]]:
-    """Lines of each level: lengths of the runs, and their points as shares of the axes, 65535 being the whole of one."""
+def contours(
+    surface: Interpolant, known: np.ndarray, levels: Sequence[float], ends: Sequence[tuple[float, float]]
+) -> list[dict[str, Any]]:
+    """Lines of each level: lengths of the runs, and their points as shares of the axes, 65535 being the whole of one.
+
+    known: the values at the cells. ends: of each axis of the whole plane.
+    """
     from contourpy import contour_generator
 
     axes = []
@@ -177,15 +193,15 @@ def contours(surface: Interpolant, levels: Sequence[float]) -> list[dict[str, An
         times = max(1, min(6, FINE // max(1, len(axis) - 1)))
         fine = [np.linspace(a, b, times, endpoint=False) for a, b in pairwise(axis)]
         axes.append(np.concatenate([*fine, axis[-1:]]))
-    values = surface.at(*np.meshgrid(*axes))[0]
+    values = tamed(surface.at(*np.meshgrid(*axes))[0], known)
     lines = contour_generator(x=axes[0], y=axes[1], z=np.ma.masked_invalid(values))
     found = []
     for level in levels:
         runs = [run for run in lines.lines(level) if len(run) > 1]
         if not runs:
             continue
-        ends = np.array([[axis[0], axis[-1] - axis[0]] for axis in axes])
-        shares = np.concatenate([(run - ends[:, 0]) / ends[:, 1] for run in runs])
+        begin, width = np.array([[low, high - low] for low, high in ends]).T
+        shares = np.clip(np.concatenate([(run - begin) / width for run in runs]), 0, 1)
         found.append(
             {
                 "level": float(level),
@@ -211,7 +227,8 @@ def caption(shown: Shown) -> list[list[str]]:
     if len(set(axes.values())) == 1 and norms:
         norms = next(iter(axes.values()))
     ignored = option("xignore")
-    samples = "; ".join(f"{count:,} of {split}" for split, count in surface.populations.items())
+    counts = {split: f"{n:,}" if isinstance(n, int) else str(n) for split, n in surface.populations.items()}
+    samples = "; ".join(f"{count} {'training' if split == 'train' else split}" for split, count in counts.items())
     tolerance = about.get("tolerance")
     items = {
         "model": request.get("model", ""),
@@ -227,12 +244,19 @@ def caption(shown: Shown) -> list[list[str]]:
         "cells": f"{surface.done.sum()} of {surface.done.size}" if not surface.done.all() else str(surface.done.size),
         "computed": str(about.get("finished", about.get("started", "")))[:10],
     }
-    return [[name, str(value)] for name, value in items.items() if value not in ("", None)]
+    return [[name, shortened(str(value))] for name, value in items.items() if value not in ("", None)]
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def standard_errors(surface: Surface) -> str:
     """Of the losses: none where all samples were used."""
-    texts = []
+    zero = surface.about.get("zero", [])  # what a slim file has left out
+    texts = (
+        ["0, all samples are used" for name in zero if str(name).endswith("_loss_se")] if isinstance(zero, list) else []
+    )
     for name, values in surface.fields.items():
         if name.endswith("_loss_se") and np.isfinite(values).any():
             largest = float(np.nanmax(np.where(np.isfinite(values), values, np.nan)))

@@ -55,4 +55,4 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
 
 def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> None:
     """Write the page. Raises BadUsage, CannotWrite."""
-    put(Path(path), page_of(shown, title).encode())
+    put(Path(path), page_of(shown, title).encode(errors="replace"))  # names that are no text

@@ -35,6 +35,8 @@ def resume(path: Path, fresh: Surface, dir_file: Path, cure: str = CURE.format("
     found = read_surface(path)
     if not found.grid.matches(fresh.grid):
         raise BadInput(f"{path} has the grid {found.grid}, this run asks for {fresh.grid}: {cure}")
+    if "slim" in found.about:
+        raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
     if not found.request:
         return adopt(path, found, fresh, dir_file)
     compare(path, found.request, read_alike(found, fresh), cure)

@@ -171,7 +171,7 @@ class Snapshots:
         self.rows: list[np.ndarray] = []
         self.spent: list[tuple[list[int], str, float]] = []
         self.notes: list[str] = []
-        self.halved: list[dict[str, int]] = list(surface.plan.get("halved", []))
+        self.halved: list[dict[str, Any]] = list(surface.plan.get("halved", []))
         self.count = 0  # cells saved by this run
         self.save({})
 
@@ -179,11 +179,11 @@ class Snapshots:
         self.cells += cells
         self.rows.append(rows)
         self.spent.append((cells, *spent))
+        said = False
         if remark.batch_size:
-            if any(remark.batch_size >= known["batch_size"] for known in self.halved):
-                return  # another rank had to do so before
-            self.halved = [*self.halved, {"batch_size": remark.batch_size, "from_cell": cells[0]}]
-        if remark.text:
+            said = any(remark.batch_size == known["batch_size"] for known in self.halved)
+            self.halved = [*self.halved, {"batch_size": remark.batch_size, "from_cell": cells[0], "by": spent[0]}]
+        if remark.text and not said:
             note(remark.text)
             self.notes.append(remark.text)
 

@@ -109,6 +109,9 @@ def read_surface(path: str | Path) -> Surface:
         if "xcoordinates" not in f:
             raise BadInput(f"{path} holds no 'xcoordinates': it is no surface file")
         grid = Grid(read_array(f, "xcoordinates", 1), read_array(f, "ycoordinates", 1) if "ycoordinates" in f else None)
+        for name, axis in (("xcoordinates", grid.x), ("ycoordinates", grid.y)):
+            if axis is not None and not (np.diff(axis) > 0).all():
+                raise BadInput(f"{path}: '{name}' does not increase from one point to the next: sort the cells first")
         form = get_text(f, "format")
         if form is None and not (OURS_ALONE & {*f, *f.attrs}):
             return read_original(f, grid, path)

@@ -127,7 +127,7 @@ function paintedField(size, sample, map, top) {
  * A chart: curves [{points: [[x, y]], color, width, dash, marks}] on a linear x and a linear or logarithmic y axis.
  * Returns {toX, toY, frame}, or null where nothing is finite. guides: vertical lines [x, colour].
  */
-function drawChart(canvas, theme, curves, { log, xLabel, yLabel, guides = [], empty = "" }) {
+function drawChart(canvas, theme, curves, { log, xLabel, yLabel, range = null, guides = [], empty = "" }) {
   const [context, width, height] = fit(canvas);
   const finite = (v) => Number.isFinite(v) && (!log || v > 0);
   let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
@@ -148,8 +148,9 @@ function drawChart(canvas, theme, curves, { log, xLabel, yLabel, guides = [], em
     context.fillText(empty, width / 2, height / 2);
     return null;
   }
+  if (range) [y0, y1] = [Math.min(y0, range[0]), Math.max(y1, range[1])];
   if (x1 === x0) x1 = x0 + 1;
-  if (y1 === y0) [y0, y1] = log ? [y0 / 2, y1 * 2] : [y0 - 0.5, y1 + 0.5];
+  if (y1 - y0 <= 1e-9 * Math.max(Math.abs(y0), Math.abs(y1))) [y0, y1] = log ? [y0 / 2, y1 * 2] : [y0 - 0.5, y1 + 0.5];
   const scale = makeScale(log ? "log" : "linear", y0, y1);
   const pad = 0.05;
   const toX = (x) => frame.left + ((x - x0) / (x1 - x0)) * frame.width;
@@ -173,7 +174,7 @@ function drawChart(canvas, theme, curves, { log, xLabel, yLabel, guides = [], em
     for (const [x, y] of [...points, [NaN, NaN]]) {
       if (finite(y)) run.push([toX(x), toY(y)]);
       else {
-        polyline(context, run, color, wide);
+        if (wide > 0) polyline(context, run, color, wide);
         run = [];
       }
     }

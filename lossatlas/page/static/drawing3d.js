@@ -48,6 +48,7 @@ void main() {
     if (k >= count) break;
     line = max(line, 1.0 - smoothstep(0.5, 1.3, abs(height - levels[k]) / wide));
   }
+  line *= smoothstep(1e-6, 1e-5, fwidth(height));  // a plateau at a level is no line
   shaded = mix(shaded, shaded * 0.35, line * strength);
   pixel = vec4(shaded, 1.0) * opacity;
 }`;

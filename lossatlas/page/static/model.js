@@ -28,7 +28,9 @@ function openSurface(raw) {
     });
     fields[name] = { ...field, values, contours, interpolant: null };
   }
-  return { ...raw, y, flat, fields, done: decoded(raw.done, Uint8Array) };
+  const trajectory = raw.trajectory && { ...raw.trajectory };
+  if (trajectory?.loss) trajectory.loss = trajectory.loss.map((v) => (v === null ? null : Number(v)));
+  return { ...raw, y, flat, fields, trajectory, done: decoded(raw.done, Uint8Array) };
 }
 
 /** The interpolant of a field on the part of the grid that is complete. */
@@ -94,9 +96,10 @@ function sampler(surface, name, scale, colour) {
     const [a, b] = toPlane(surface, s, t);
     const found = evaluate(own, a, b);
     if (!found || Number.isNaN(found[0])) return null;
-    const value = Math.max(found[0], scale.kind === "linear" ? -Infinity : scale.low * 1e-3);
+    // A bicubic swings a little beyond a plateau, which is drawn flat; a minimum between the cells is lower than all of them.
+    const value = Math.min(scale.high, Math.max(found[0], scale.low > 0 ? scale.low / 2 : -Infinity));
     const height = scale.height(value);
-    const factor = slopeOfScale(scale, value);
+    const factor = value === found[0] ? slopeOfScale(scale, value) : 0;
     let tint = height;
     if (colour) {
       const other = evaluate(interpolantOf(surface, colour.name), a, b);
@@ -177,7 +180,7 @@ function fromFragment(fragment, state) {
     return text;
   };
   for (const [key, text] of new URLSearchParams(fragment)) {
-    if (!(key in state)) continue;
+    if (!Object.hasOwn(state, key)) continue;
     const like = state[key];
     if (Array.isArray(like)) {
       const kind = like.length ? like[0] : "";

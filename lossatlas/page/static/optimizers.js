@@ -159,27 +159,27 @@ function normalPair(random) {
 
 /**
  * The path of one optimizer: { points: Float64Array of x, y; losses; steps; end }.
- * objective: "loss" or "log". noise: standard deviation of what is added to each slope. It stops where the surface
+ * objective: "loss" or "log". uphill: climb instead. noise: standard deviation of what is added to each slope. It stops where the surface
  * ends or has a hole, and says so in `end`: "edge", "hole", "diverged" or "" when all steps were made.
  */
-function descend(surface, optimizer, settings, start, { steps, objective = "loss", noise = 0, seed = 0 }) {
+function descend(surface, optimizer, settings, start, { steps, objective = "loss", noise = 0, seed = 0, uphill = false }) {
   const random = randomFrom(seed);
   const state = optimizer.start();
   const flat = surface.y.length === 1;
   let outside = "";
+  let drawn = [0, 0]; // the noise of a step, as that of a batch: SAM's two gradients share it
   const gradientAt = (p) => {
     const found = evaluate(surface, p[0], p[1]);
     if (!found || Number.isNaN(found[0])) {
       outside = found ? "hole" : "edge";
       return [NaN, NaN];
     }
-    const scale = objective === "log" ? 1 / found[0] : 1;
-    const g = [found[1] * scale, flat ? 0 : found[2] * scale];
-    if (noise > 0) {
-      const [n, m] = normalPair(random);
-      return [g[0] + noise * n, flat ? 0 : g[1] + noise * m];
+    if (objective === "log" && !(found[0] > 0)) {
+      outside = "zero";
+      return [NaN, NaN];
     }
-    return g;
+    const scale = (objective === "log" ? 1 / found[0] : 1) * (uphill ? -1 : 1);
+    return [found[1] * scale + noise * drawn[0], flat ? 0 : found[2] * scale + noise * drawn[1]];
   };
   const points = new Float64Array(2 * (steps + 1));
   const losses = new Float64Array(steps + 1);
@@ -197,6 +197,7 @@ function descend(surface, optimizer, settings, start, { steps, objective = "loss
     count = k;
     if (k === steps) break;
     outside = "";
+    if (noise > 0) drawn = normalPair(random);
     const next = optimizer.step(state, point, gradientAt, settings);
     if (outside) {
       end = outside;

@@ -7,10 +7,10 @@ class App {
     this.surfaces = content.surfaces.map(openSurface);
     this.maps = Object.fromEntries(Object.entries(content.maps).map(([name, bytes]) => [name, bytesOf(bytes)]));
     this.hover = null;
+    this.flat = this.surfaces.every((s) => s.flat);
     this.playing = false;
     this.races = [];
     const first = this.fields[0];
-    const curved = this.surfaces.every((s) => s.flat);
     const { x, y } = this.surfaces[0];
     this.state = {
       height: first.name,
@@ -25,7 +25,7 @@ class App {
       elevation: 34,
       distance: 5.3,
       x: x[0] + 0.86 * (x[x.length - 1] - x[0]),
-      y: curved ? 0 : y[0] + 0.9 * (y[y.length - 1] - y[0]),
+      y: this.flat ? 0 : y[0] + 0.9 * (y[y.length - 1] - y[0]),
       objective: "loss",
       noise: 0,
       seed: 0,
@@ -42,6 +42,10 @@ class App {
       gl: true,
     };
     [this.state.x, this.state.y] = this.knownStart([this.state.x, this.state.y]);
+    if (this.flat) {
+      document.querySelector("header p").textContent =
+        "The loss of a trained network on a line through its parameters, and optimizers that descend it. They see one coordinate of the many that a network has: this is a descent of the slice, not of the network.";
+    }
     this.initial = { ...this.state };
     Object.assign(this.state, fromFragment(location.hash.slice(1), this.state));
     this.repair();
@@ -62,9 +66,10 @@ class App {
     const { state, fields } = this;
     const field = fields.find((f) => f.name === state.height) || fields[0];
     state.height = field.name;
-    if (!field.levels[state.scale]) state.scale = field.scale;
+    if (!Object.hasOwn(field.levels, state.scale)) state.scale = field.scale;
+    if (this.flat && state.scale === "soft") state.scale = "log";
     if (state.colour && !fields.some((f) => f.name === state.colour)) state.colour = "";
-    if (!this.maps[state.map]) state.map = "viridis";
+    if (!Object.hasOwn(this.maps, state.map)) state.map = "viridis";
     state.on = state.on.filter((name) => OPTIMIZERS.some((o) => o.name === name));
     const most = (value, low, high) => Math.min(high, Math.max(low, value));
     state.top = most(state.top, 0.05, 1);
@@ -78,7 +83,7 @@ class App {
     if (state.coefficients.length !== wanted) {
       state.coefficients = OPTIMIZERS.flatMap((o) => Object.values(o.settings).map(([value]) => value));
     }
-    if (!["loss", "log"].includes(state.objective)) state.objective = "loss";
+    if (state.objective !== "log" || field.range[0] <= 0) state.objective = "loss";
     if (!["auto", "light", "dark"].includes(state.theme)) state.theme = "auto";
     if (this.surfaces.length < 2 || !this.alike()) state.overlay = false;
     [state.x, state.y] = this.inside([state.x, state.y]);
@@ -109,6 +114,12 @@ class App {
 
   field(name = this.state.height) {
     return this.fields.find((f) => f.name === name);
+  }
+
+  /** From the lowest to the highest value of some fields, on all surfaces. */
+  rangeOf(names) {
+    const ranges = names.map((name) => this.field(name).range);
+    return [Math.min(...ranges.map((r) => r[0])), Math.max(...ranges.map((r) => r[1]))];
   }
 
   title(name) {
@@ -155,7 +166,8 @@ class App {
 
   race() {
     const { state } = this;
-    const how = { steps: state.steps, objective: state.objective, noise: state.noise, seed: state.seed };
+    const uphill = this.field().better < 0; // accuracy is climbed
+    const how = { steps: state.steps, objective: state.objective, noise: state.noise, seed: state.seed, uphill };
     this.races = this.surfaces.map((surface) => {
       const own = interpolantOf(surface, state.height);
       return OPTIMIZERS.filter((o) => state.on.includes(o.name)).map((optimizer) => ({
@@ -190,6 +202,7 @@ class App {
   }
 
   startAt(point) {
+    if (this.hover) this.pointAt(null);
     [this.state.x, this.state.y] = this.inside(point);
     if (this.surfaces[0].flat) this.state.y = 0;
     this.race();
@@ -235,7 +248,7 @@ class App {
     const changed = {};
     for (const [key, value] of Object.entries(this.state)) {
       if (String(value) !== String(this.initial[key]))
-        changed[key] = typeof value === "number" ? Number(value.toPrecision(7)) : value;
+        changed[key] = typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(7)) : value;
     }
     const fragment = toFragment(changed);
     this.written = `#${fragment}`;
@@ -281,8 +294,10 @@ class App {
       });
       legend.append(swatch, element("span", {}, surface.label));
     });
+    this.legend = legend;
     this.stage = element("div", { class: "stage", hidden: true }, legend);
-    this.root.replaceChildren(this.stage, list, this.transport(), tools);
+    this.remark = element("p", { class: "hint", id: "remark" });
+    this.root.replaceChildren(this.remark, this.stage, list, this.transport(), tools);
     if (this.sceneless && !this.surfaces.every((s) => s.flat)) {
       this.root.prepend(
         element(
@@ -337,9 +352,9 @@ class App {
       step,
       onchange: () => {
         const value = Number(field.value);
-        if (field.value.trim() !== "" && Number.isFinite(value) && value >= low && value <= high) {
-          this.set(key, whole ? Math.round(value) : value, after);
-        }
+        const fine = field.value.trim() !== "" && Number.isFinite(value) && value >= low && value <= high;
+        if (fine) this.set(key, whole ? Math.round(value) : value, after);
+        this.complain(fine ? "" : `${words}: from ${low} to ${high}`);
         field.value = this.state[key];
       },
     });
@@ -347,6 +362,11 @@ class App {
       if (document.activeElement !== field) field.value = this.state[key];
     });
     return element("label", {}, words, field);
+  }
+
+  /** Say beside the play button what was not taken. */
+  complain(words) {
+    this.complaint.textContent = words;
   }
 
   set(key, value, after) {
@@ -360,8 +380,45 @@ class App {
     this.colourBar = colourBar;
     this.barLow = element("span");
     this.barHigh = element("span");
-    const names = { linear: "linear", log: "logarithmic", soft: "ln(value + 0.1), as in 2018" };
+    const names = { linear: "linear", log: "logarithmic", soft: "ln(value + 0.1), the paper's" };
     const after = () => this.refreshAll();
+    const theme = this.select(
+      "theme",
+      "Theme",
+      () => [
+        ["auto", "as the system"],
+        ["light", "light"],
+        ["dark", "dark"],
+      ],
+      () => {
+        this.setTheme();
+        this.refreshAll();
+      },
+    );
+    const save = element("button", { type: "button", id: "picture", onclick: () => this.savePicture() }, "Save PNG");
+    if (this.flat) {
+      const field = this.select(
+        "height",
+        "Field",
+        () => this.fields.map((f) => [f.name, f.title]),
+        () => this.newHeight(),
+      );
+      const kind = this.select(
+        "scale",
+        "Scale",
+        () => ["linear", "log"].filter((k) => this.field().levels[k]).map((k) => [k, names[k]]),
+        after,
+      );
+      const row = (...parts) => element("div", { class: "row" }, ...parts);
+      return element(
+        "fieldset",
+        {},
+        element("legend", {}, "View"),
+        row(field, kind),
+        row(this.checkbox("wire", "computed cells")),
+        row(theme, save),
+      );
+    }
     return element(
       "fieldset",
       {},
@@ -373,13 +430,7 @@ class App {
           "height",
           "Height",
           () => this.fields.map((f) => [f.name, f.title]),
-          () => {
-            this.state.scale = this.field().scale;
-            this.state.top = 1;
-            if (this.field().range[0] <= 0) this.state.objective = "loss";
-            this.state.rates = OPTIMIZERS.map(() => 0);
-            this.refreshAll();
-          },
+          () => this.newHeight(),
         ),
         this.select("scale", "Scale", () => Object.keys(this.field().levels).map((kind) => [kind, names[kind]]), after),
       ),
@@ -391,7 +442,7 @@ class App {
       ),
       this.range(
         "top",
-        "Cut at",
+        "Hide above",
         () => [0.05, 1, 0.01],
         after,
         (v) => text(this.scale().value(v), 3),
@@ -407,23 +458,20 @@ class App {
       element(
         "div",
         { class: "row" },
-        this.select(
-          "theme",
-          "Theme",
-          () => [
-            ["auto", "as the system"],
-            ["light", "light"],
-            ["dark", "dark"],
-          ],
-          () => {
-            this.setTheme();
-            this.refreshAll();
-          },
-        ),
-        element("button", { type: "button", id: "picture", onclick: () => this.savePicture() }, "Save PNG"),
-        element("button", { type: "button", id: "reset-view", onclick: () => this.resetView() }, "Turn back"),
+        theme,
+        save,
+        element("button", { type: "button", id: "reset-view", onclick: () => this.resetView() }, "Reset view"),
       ),
     );
+  }
+
+  /** Another field is the height: its own scale and rates. */
+  newHeight() {
+    this.state.scale = this.field().scale;
+    this.state.top = 1;
+    this.state.rates = OPTIMIZERS.map(() => 0);
+    this.repair();
+    this.refreshAll();
   }
 
   raceTools() {
@@ -441,15 +489,15 @@ class App {
         { class: "row" },
         this.select(
           "objective",
-          "On the",
-          () => [["loss", "value"], ...(this.field().range[0] > 0 ? [["log", "logarithm of it"]] : [])],
+          "Descend",
+          () => [["loss", "the value"], ...(this.field().range[0] > 0 ? [["log", "its logarithm"]] : [])],
           () => {
             this.state.rates = OPTIMIZERS.map(() => 0);
-            this.restart();
+            this.refreshAll();
           },
         ),
         this.number("steps", "Steps", { low: 1, high: 5000, step: 1, whole: true }, again),
-        this.number("seconds", "in seconds", { low: 0.5, high: 600, step: "any" }, () => this.play(false)),
+        this.number("seconds", "played in (s)", { low: 0.5, high: 600, step: "any" }, () => this.play(false)),
       ),
       element(
         "div",
@@ -460,16 +508,20 @@ class App {
       element(
         "p",
         { class: "hint" },
-        "Click or drag in either view to choose a start. Keys: space plays, . and , step, r rewinds, arrows turn the surface or move the start.",
+        this.flat
+          ? "Click or drag to choose a start: the race begins there. Keys: space plays, . and , step, r rewinds, arrows move the start."
+          : "Click in either view, or drag the ball, to choose a start: the race begins there. Drag to turn, wheel or pinch to zoom. Keys: space plays, . and , step, r rewinds, arrows turn the surface or move the start.",
       ),
     );
   }
 
   transport() {
     this.playButton = element("button", { type: "button", class: "main", id: "play", onclick: () => this.play() }, "Play");
+    this.complaint = element("output", { class: "complaint" });
     return element(
       "div",
       { class: "transport", role: "group", "aria-label": "Descent" },
+      this.complaint,
       this.playButton,
       element("button", { type: "button", id: "back", title: "one step back (,)", onclick: () => this.step(-1) }, "‹"),
       element("button", { type: "button", id: "forward", title: "one step (.)", onclick: () => this.step(1) }, "›"),
@@ -515,7 +567,10 @@ class App {
           title: label,
           onchange: () => {
             const value = Number(field.value);
-            if (field.value.trim() !== "" && Number.isFinite(value) && value >= 0) write(value);
+            const fine = field.value.trim() !== "" && Number.isFinite(value) && value >= 0;
+            if (fine) write(value);
+            else field.value = read();
+            this.complain(fine ? "" : `${optimizer.title}, ${label}: a number that is not negative`);
             this.restart();
             this.remember();
           },
@@ -561,7 +616,7 @@ class App {
     const head = element(
       "thead",
       {},
-      element("tr", {}, ...["Optimizer", "Rate", "Its own"].map((name) => element("th", { scope: "col" }, name))),
+      element("tr", {}, ...["Optimizer", "Rate", "Coefficients"].map((name) => element("th", { scope: "col" }, name))),
     );
     return element(
       "fieldset",
@@ -616,7 +671,9 @@ class App {
       element(
         "p",
         { class: "hint" },
-        "Each checkpoint has the colour and the height of its own loss, where that is known; a stem joins it to the surface, on which only its projection lies.",
+        this.surfaces.some((s) => s.trajectory?.loss)
+          ? "Each checkpoint has the colour and the height of its own training loss; a stem joins it to the surface, on which only its projection lies."
+          : "The file does not hold the losses of the checkpoints themselves: what is shown lies on the surface, of which each checkpoint is a projection.",
       ),
     );
   }
@@ -681,6 +738,12 @@ class App {
 
   /** Everything anew: fields, colours, rates, race. */
   refreshAll() {
+    const remarks = [];
+    const one = this.surfaces.length < 2 || this.surfaces.every((s) => s.flat) || this.alike();
+    if (!one)
+      remarks.push("These surfaces cover different parts of their planes: a start is at the same coordinates where it can be.");
+    if (this.field().better < 0) remarks.push(`${this.title(this.state.height)} is climbed, not descended.`);
+    this.remark.textContent = remarks.join(" ");
     this.usualRates = OPTIMIZERS.map((o) =>
       suitableRate(interpolantOf(this.surfaces[0], this.state.height), o, this.state.objective),
     );
@@ -749,6 +812,7 @@ class App {
   }
 
   drawBar() {
+    if (!this.colourBar) return;
     const [context, width, height] = fit(this.colourBar);
     const colour = this.colour();
     const scale = colour ? colour.scale : this.scale();
@@ -800,14 +864,16 @@ class App {
     const words = this.surfaces.map((surface) => {
       const value = bend(surface, state.height, [state.x, state.y], state.angle);
       const name = this.surfaces.length > 1 ? `${surface.label}: ` : "";
-      return Number.isFinite(value) ? `${name}curvature at the start ${text(value, 3)}` : `${name}curvature at the start unknown`;
+      return Number.isFinite(value)
+        ? `${name}second derivative along it at the start ${text(value, 3)}`
+        : `${name}second derivative unknown`;
     });
-    this.cutWords.textContent = `${words.join("; ")}.`;
+    this.cutWords.textContent = `${words.join("; ")} (of the value itself, whatever the scale).`;
   }
 
   sayResults() {
     const rows = [];
-    const ends = { edge: "left at the edge", hole: "met unknown cells", diverged: "diverged" };
+    const ends = { edge: "left at the edge", hole: "met unknown cells", zero: "no logarithm there", diverged: "diverged" };
     const sign = this.field().better;
     this.surfaces.forEach((surface, number) => {
       const runs = [...this.racesOf(number)].sort((a, b) => sign * (a.losses[a.shown] - b.losses[b.shown]));
@@ -868,7 +934,11 @@ class App {
         x += layers[0].width;
         tall = Math.max(tall, layers[0].height);
       }
-      pieces.push([row, height, panel.surface.label]);
+      const names =
+        this.state.overlay && panel.number === 0
+          ? this.surfaces.map((each, k) => `${each.label} (${OVERLAID[k % OVERLAID.length].toLowerCase()})`)
+          : [];
+      pieces.push([row, height, [names.join(" and ") || panel.surface.label, panel.note.textContent].filter(Boolean).join(" · ")]);
       width = Math.max(width, x);
       height += tall + 40;
     }

@@ -98,6 +98,7 @@ class Panel {
     const { state } = app;
     const colour = app.colour();
     this.scale = app.scale();
+    this.made = {};
     this.sample = surface.flat ? null : sampler(surface, state.height, this.scale, colour);
     this.say();
     if (surface.flat) return;
@@ -113,12 +114,16 @@ class Panel {
       opacity: state.overlay && k < shown.length - 1 ? 0.72 : state.overlay && shown.length > 1 ? 0.72 : 1,
     }));
     this.renderer.setFields(fields);
-    this.contourLevels = app.levels().map((level) => this.scale.height(level));
+    this.contourLevels = app
+      .levels()
+      .map((level) => this.scale.height(level))
+      .filter((h) => h > 1e-6 && h < 1 - 1e-6);
   }
 
   /** The point of the scene over a point of the plane; its height is that of the surface unless it is given. */
   scenePoint(a, b, height) {
     const [s, t] = toShare(this.surface, a, b);
+    if (!(s > -1e-9 && s < 1 + 1e-9 && t > -1e-9 && t < 1 + 1e-9)) return null;
     let h = height;
     if (h === undefined) {
       const found = this.sample(Math.min(1, Math.max(0, s)), Math.min(1, Math.max(0, t)));
@@ -139,7 +144,7 @@ class Panel {
   view() {
     const { clientWidth: width, clientHeight: height } = this.solid;
     const { azimuth, elevation, distance } = this.app.state;
-    const camera = { azimuth, elevation, distance, height: 0.14 };
+    const camera = { azimuth, elevation, distance, height: 0.1 };
     return { ...viewProjection(camera, width / height), width, height };
   }
 
@@ -165,11 +170,21 @@ class Panel {
       [-eu, -ev, FLOOR],
     ];
     renderer.drawLines(segmentsOf([{ points: square, ink: frame }]), { width: ratio });
-    if (state.lines) renderer.drawLines(this.floorContours(), { width: 1.2 * ratio });
-    const marks = this.markedCells();
-    renderer.drawLines(marks, { width: 1.6 * ratio });
+    if (state.lines)
+      renderer.drawLines(
+        this.kept("floor", () => this.floorContours()),
+        { width: 1.2 * ratio },
+      );
+    renderer.drawLines(
+      this.kept("marks", () => this.markedCells()),
+      { width: 1.6 * ratio },
+    );
     renderer.drawFields({ tall: TALL, top: state.top, levels: this.contourLevels, strength: state.lines ? 0.5 : 0 });
-    if (state.wire) renderer.drawLines(this.wires(), { width: 0.8 * ratio, lift: 0.0006, opacity: 0.55 });
+    if (state.wire)
+      renderer.drawLines(
+        this.kept("wires", () => this.wires()),
+        { width: 0.8 * ratio, lift: 0.0006, opacity: 0.55 },
+      );
     const paths = [];
     const balls = [];
     const others = state.overlay ? app.panels : [this];
@@ -198,6 +213,12 @@ class Panel {
       renderer.drawLines(segmentsOf(stem), { width: ratio, hidden: 0.3 });
     }
     this.drawLabels(view);
+  }
+
+  /** What is made once until something is changed. */
+  kept(name, make) {
+    if (!this.made[name]) this.made[name] = make();
+    return this.made[name];
   }
 
   floorContours() {
@@ -313,9 +334,9 @@ class Panel {
   /** Height of a checkpoint's own loss; null where it is not known. */
   trueHeight(k) {
     const loss = this.surface.trajectory.loss?.[k];
-    if (loss === undefined || loss === null || !this.app.state.height.endsWith("_loss")) return null;
-    const height = this.scale.height(loss);
-    return Number.isFinite(height) ? Math.min(1.15, Math.max(-0.15, height)) : null;
+    if (loss === undefined || loss === null || this.app.state.height !== "train_loss") return null;
+    const height = loss === Infinity ? 2 : this.scale.height(Math.max(loss, this.scale.low));
+    return Math.min(1.15, height);
   }
 
   trajectoryBalls() {
@@ -364,7 +385,7 @@ class Panel {
     context.lineWidth = 1;
     const taken = [];
     const write = (words, p, away, strong) => {
-      const [x, y] = [p[0] + away[0], p[1] + away[1]];
+      const [x, y] = [Math.min(width - 8, Math.max(8, p[0] + away[0])), Math.min(height - 8, Math.max(8, p[1] + away[1]))];
       if (!strong && taken.some(([a, b]) => Math.abs(a - x) < 26 && Math.abs(b - y) < 13)) return;
       taken.push([x, y]);
       context.textAlign = Math.abs(away[0]) < 4 ? "center" : away[0] > 0 ? "left" : "right";
@@ -384,9 +405,16 @@ class Panel {
     const nearU = view.back[0] > 0 ? box[0] : -box[0];
     const [x0, x1] = [surface.x[0], surface.x[surface.x.length - 1]];
     const [y0, y1] = [surface.y[0], surface.y[surface.y.length - 1]];
+    const corners = [
+      [nearU, -nearV],
+      [-nearU, nearV],
+    ].sort((a, b) => at([...a, 0])[0] - at([...b, 0])[0]);
+    const [u, v] = corners[0];
+    const foot = at([u, v, FLOOR]);
     const axis = (low, high, place, name) => {
       for (const v of roundSteps(low, high, 4)) {
         const p = at(place((2 * (v - low)) / (high - low) - 1));
+        if (Math.hypot(p[0] - foot[0], p[1] - foot[1]) < 24) continue; // the vertical axis stands there
         write(text(v), p, outwards(p, 15));
       }
       const p = at(place(0));
@@ -394,11 +422,6 @@ class Panel {
     };
     axis(x0, x1, (u) => [u * box[0], nearV, FLOOR], "x");
     axis(y0, y1, (v) => [nearU, v * box[1], FLOOR], "y");
-    const corners = [
-      [nearU, -nearV],
-      [-nearU, nearV],
-    ].sort((a, b) => at([...a, 0])[0] - at([...b, 0])[0]);
-    const [u, v] = corners[0];
     const top = Math.min(1, state.top);
     const [low, high] = [at([u, v, FLOOR]), at([u, v, top * TALL])];
     context.strokeStyle = theme.frame;
@@ -545,21 +568,25 @@ class Panel {
     const { app, surface } = this;
     const { state, theme } = app;
     const own = interpolantOf(surface, state.height);
-    const count = 600;
-    const points = [];
-    for (let k = 0; k <= count; k++) {
-      const [a] = toPlane(surface, k / count, 0);
-      const found = evaluate(own, a, 0);
-      points.push([a, found ? found[0] : NaN]);
-    }
+    const losses = app.fields.map((f) => f.name).filter((name) => name.endsWith("_loss"));
+    const shown = [state.height, ...(losses.includes(state.height) ? losses.filter((name) => name !== state.height) : [])];
+    const curves = shown.map((name, n) => {
+      const points = [];
+      for (let k = 0; k <= 600; k++) {
+        const [a] = toPlane(surface, k / 600, 0);
+        const found = evaluate(interpolantOf(surface, name), a, 0);
+        points.push([a, found ? found[0] : NaN]);
+      }
+      return { points, color: n ? theme.text : theme.accent, width: n ? 1.2 : 1.8, dash: n ? [5, 4] : [] };
+    });
     const { values } = surface.fields[state.height];
     const cells = surface.x.map((a, k) => [a, values[k]]);
-    const curves = [{ points, color: theme.accent, width: 1.8 }];
     if (state.wire) curves.push({ points: cells.map(([a, v]) => [a, v]), color: theme.accent, width: 0, marks: true });
     const chart = drawChart(this.flatCanvas, theme, curves, {
       log: state.scale !== "linear",
       xLabel: "coordinate along the direction",
-      yLabel: app.title(state.height),
+      yLabel: shown.length > 1 ? `${app.title(shown[0])}; dashed: ${app.title(shown[1])}` : app.title(state.height),
+      range: app.rangeOf(shown),
       guides: app.hover ? [[app.hover[0], theme.accent]] : [],
     });
     this.chart = chart;

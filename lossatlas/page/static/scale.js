@@ -46,8 +46,10 @@ function roundSteps(low, high, count) {
   if (!(raw > 0)) return [low];
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].find((digit) => digit * power >= raw) * power;
+  const first = Math.ceil(low / step - 1e-9);
+  if (!(step > 1e-12 * Math.max(Math.abs(low), Math.abs(high))) || !Number.isSafeInteger(first)) return [low];
   const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) found.push(k * step);
+  for (let k = 0; k <= 10 * count && (first + k) * step <= high + 1e-9 * step; k++) found.push((first + k) * step);
   return found;
 }
 
