@@ -37,8 +37,8 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	@if command -v npm > /dev/null; then npm install --no-audit --no-fund --no-package-lock --silent && npm run --silent lint; \
-	else echo "no npm: the page's scripts are not checked"; fi
+	@if command -v npm > /dev/null && npm install --no-audit --no-fund --no-package-lock --silent; then npm run --silent lint; \
+	else echo "no npm, or nothing to be had from it: the page's scripts are not checked"; fi
 
 check: lint test
 
