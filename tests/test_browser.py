@@ -153,7 +153,7 @@ def test_a_click_starts_a_race_that_ends_lower(opened, view, share):
     page = opened("one", "#seconds=1")
     before = [state(page, "x"), state(page, "y")]
     page.mouse.click(*middle(page, view, share))
-    assert page.evaluate("lossatlas.playing")
+    wait(page, "lossatlas.state.at > 0")
     assert [state(page, "x"), state(page, "y")] != before
     wait(page, "!lossatlas.playing")
     races = page.evaluate(

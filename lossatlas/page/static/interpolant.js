@@ -66,30 +66,36 @@ function evaluate(surface, a, b) {
   const h = x[i + 1] - x[i];
   const t = (a - x[i]) / h;
   const s = 1 - t;
-  const p = [(1 + 2 * t) * s * s, h * t * s * s, t * t * (3 - 2 * t), h * t * t * (t - 1)];
-  const dp = [(6 * t * (t - 1)) / h, s * (1 - 3 * t), (6 * t * s) / h, t * (3 * t - 2)];
-  let f = 0;
-  let fx = 0;
+  // Along x: value, slope, next value, next slope, and the slopes of these weights.
+  const p0 = (1 + 2 * t) * s * s;
+  const p1 = h * t * s * s;
+  const p2 = t * t * (3 - 2 * t);
+  const p3 = h * t * t * (t - 1);
+  const d0 = (6 * t * (t - 1)) / h;
+  const d1 = s * (1 - 3 * t);
+  const d2 = (6 * t * s) / h;
+  const d3 = t * (3 * t - 2);
+  const at = j * nx + i;
+  const line = (v, m, n) => p0 * v[n] + p1 * m[n] + p2 * v[n + 1] + p3 * m[n + 1];
+  const slope = (v, m, n) => d0 * v[n] + d1 * m[n] + d2 * v[n + 1] + d3 * m[n + 1];
+  let f = line(u, ux, at);
+  let fx = slope(u, ux, at);
   let fy = 0;
-  const rows = flat ? 1 : 4;
-  let q = [1];
-  let dq = [0];
   if (!flat) {
     const k = y[j + 1] - y[j];
     const v = (b - y[j]) / k;
     const w = 1 - v;
-    q = [(1 + 2 * v) * w * w, k * v * w * w, v * v * (3 - 2 * v), k * v * v * (v - 1)];
-    dq = [(6 * v * (v - 1)) / k, w * (1 - 3 * v), (6 * v * w) / k, v * (3 * v - 2)];
-  }
-  for (let n = 0; n < rows; n++) {
-    const at = (n > 1 ? j + 1 : j) * nx + i;
-    const along = n & 1 ? uy : u;
-    const mixed = n & 1 ? uxy : ux;
-    const line = p[0] * along[at] + p[1] * mixed[at] + p[2] * along[at + 1] + p[3] * mixed[at + 1];
-    const slope = dp[0] * along[at] + dp[1] * mixed[at] + dp[2] * along[at + 1] + dp[3] * mixed[at + 1];
-    f += q[n] * line;
-    fx += q[n] * slope;
-    fy += dq[n] * line;
+    const q0 = (1 + 2 * v) * w * w;
+    const q1 = k * v * w * w;
+    const q2 = v * v * (3 - 2 * v);
+    const q3 = k * v * v * (v - 1);
+    const low = f;
+    const lowUp = line(uy, uxy, at);
+    const high = line(u, ux, at + nx);
+    const highUp = line(uy, uxy, at + nx);
+    f = q0 * low + q1 * lowUp + q2 * high + q3 * highUp;
+    fx = q0 * fx + q1 * slope(uy, uxy, at) + q2 * slope(u, ux, at + nx) + q3 * slope(uy, uxy, at + nx);
+    fy = ((6 * v * (v - 1)) / k) * low + w * (1 - 3 * v) * lowUp + ((6 * v * w) / k) * high + v * (3 * v - 2) * highUp;
   }
   if (surface.log) {
     f = Math.exp(f);

@@ -208,14 +208,20 @@ function descend(surface, optimizer, settings, start, { steps, objective = "loss
   return { points: points.slice(0, 2 * (count + 1)), losses: losses.slice(0, count + 1), steps: count, end };
 }
 
-/** Rates that suit a surface: a share of its width for the largest slopes, two significant digits. */
+/** A rate that suits a surface: a share of its width for the larger slopes, two significant digits. */
 function suitableRate(surface, optimizer, objective) {
-  const { x, y } = surface;
-  const width = x[x.length - 1] - x[0];
+  const width = surface.x[surface.x.length - 1] - surface.x[0];
   if (optimizer.pace === 0) return twoDigits(width / 100);
+  return twoDigits((optimizer.pace * width) / 40 / steepness(surface, objective));
+}
+
+/** The length of the slope that four cells in five do not exceed; kept with the surface. */
+function steepness(surface, objective) {
+  surface.steepness ??= {};
+  if (objective in surface.steepness) return surface.steepness[objective];
   const lengths = [];
-  for (const b of y) {
-    for (const a of x) {
+  for (const b of surface.y) {
+    for (const a of surface.x) {
       const found = evaluate(surface, a, b);
       if (!found || Number.isNaN(found[0])) continue;
       const scale = objective === "log" ? 1 / found[0] : 1;
@@ -223,8 +229,8 @@ function suitableRate(surface, optimizer, objective) {
     }
   }
   lengths.sort((a, b) => a - b);
-  const steep = lengths[Math.floor(0.8 * (lengths.length - 1))] || 1;
-  return twoDigits((optimizer.pace * width) / 40 / steep);
+  surface.steepness[objective] = lengths[Math.floor(0.8 * (lengths.length - 1))] || 1;
+  return surface.steepness[objective];
 }
 
 const twoDigits = (value) => Number(value.toPrecision(2));
