@@ -66,22 +66,18 @@ def draw_solid(
     camera = camera or Camera()
     several = len(panels) > 1
     maps = [OVERLAID[k % len(OVERLAID)] if several else MAP for k in range(len(panels))]
-    faces, colours, widths = [], [], []
+    faces, colours = [], []
     for p, each in zip(panels, maps, strict=True):
         on_the_floor(axis, p, scale, each, floor, ceiling)
         corners, inks = lit(p, scale, colormaps[each], bottom, ceiling)
         lines = contour_lines(p, scale, (floor, ceiling), camera)
-        if several:
-            inks[:, 3] = 0.75
         faces += [corners, lines]
         colours += [inks, np.tile(LINE, (len(lines), 1))]
-        widths += [np.full(len(corners), 0 if several else 0.35), np.full(len(lines), 0.7)]  # seams would show through
     surface = Poly3DCollection(
         np.concatenate(faces),
         facecolors=np.concatenate(colours),
         edgecolors=np.concatenate(colours),  # of no other colour: gaps between faces would show
-        linewidths=np.concatenate(widths),
-        antialiased=not several,
+        linewidths=0.45,  # one for all: matplotlib sorts faces by depth, but not their widths
         zorder=2,
     )
     surface.set_rasterized(True)  # tens of thousands of faces would make a vector file of megabytes

@@ -33,7 +33,7 @@ DECADES = 5.0  # a wider span is cut at the top, to keep the basin readable
 
 def scaled_title(name: str, scale: "Scale") -> str:
     """The title of an axis or a colour bar, which says where the scale is no usual one."""
-    return f"{title_of(name)}, scale ln(loss + {scale.shift:g})" if scale.shift else title_of(name)
+    return f"{title_of(name)}, scale ln(value + {scale.shift:g})" if scale.shift else title_of(name)
 
 
 def title_of(name: str) -> str:
@@ -241,11 +241,11 @@ def scale(
         raise BadUsage(f"the range {low:g} to {high:g} is wider than numbers go: choose --vmin and --vmax")
     if log and low <= 0:
         note(f"values down to {low:g} have no logarithm: the scale is linear")
-    given, plain = vlevel is not None, log
+    given, asked = vlevel is not None, log
     if log and given:
         raise BadUsage("--vlevel is a distance on a linear scale: leave it or --log out")
     log = (log or not given) and low > 0 and (log or high / low > LOG_FROM)
-    shift = SOFT if log and not plain and low < SOFT and high > 10 * SOFT else 0.0
+    shift = SOFT if log and not asked and low < SOFT and high > 10 * SOFT else 0.0
     if log and vmax is None and (high + shift) / (low + shift) > 10**DECADES:
         high = max((low + shift) * 10**DECADES, float(np.median(values)))
     if high == low:

@@ -385,7 +385,10 @@ class Panel {
     context.lineWidth = 1;
     const taken = [];
     const write = (words, p, away, strong) => {
-      const [x, y] = [Math.min(width - 8, Math.max(8, p[0] + away[0])), Math.min(height - 8, Math.max(8, p[1] + away[1]))];
+      const wide = context.measureText(words).width + 2;
+      const [left, right] = Math.abs(away[0]) < 4 ? [wide / 2, wide / 2] : away[0] > 0 ? [2, wide] : [wide, 2]; // of its anchor
+      const x = Math.min(width - right, Math.max(left, p[0] + away[0]));
+      const y = Math.min(height - 8, Math.max(8, p[1] + away[1]));
       if (!strong && taken.some(([a, b]) => Math.abs(a - x) < 26 && Math.abs(b - y) < 13)) return;
       taken.push([x, y]);
       context.textAlign = Math.abs(away[0]) < 4 ? "center" : away[0] > 0 ? "left" : "right";
