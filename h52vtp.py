@@ -3,19 +3,20 @@
     python h52vtp.py --surf_file FILE.h5 --surf_name train_loss --log
     python h52vtp.py --surf_file FILE.h5 --zmax 10 --interp 200 --show_points --show_polys
 
-Cells that are not finished or not finite are left out of the polygons.
+Cells that are not finished or not finite are left out of the polygons. VTK writes the file: pip install vtk.
 """
 
 import guard
 
 import argparse
-import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 import options
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.figures import meshes
 from lossatlas.record import read_surface
 from lossatlas.writing import put
 
@@ -52,54 +53,48 @@ def interpolated(x: np.ndarray, y: np.ndarray, z: np.ndarray, number: int) -> tu
     return fine_x, fine_y, RectBivariateSpline(y, x, z, kx=order_y, ky=order_x)(fine_y, fine_x)
 
 
-def polygons(z: np.ndarray) -> np.ndarray:
-    """Corner numbers (n, 4) of the quadrilaterals whose corners all have a height."""
-    ny, nx = z.shape
-    first = (np.arange(ny - 1)[:, None] * nx + np.arange(nx - 1)).ravel()
-    corners = np.stack([first, first + 1, first + nx + 1, first + nx], 1)
-    return corners[np.isfinite(z.ravel()[corners]).all(1)]
+def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, points: bool, polys: bool) -> bytes:
+    """A PolyData file. The first field is the height; every field is there as numbers of the points.
 
+    Points without a height lie at the lowest one, in no polygon, and are no vertices.
+    """
+    try:
+        from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+        from vtkmodules.vtkCommonCore import vtkPoints
+        from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+        from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
+    except ImportError as error:
+        raise BadUsage(f"VTK writes this format, and is not there ({error}): pip install vtk") from error
 
-def data_array(values: np.ndarray, name: str, components: int = 1) -> str:
-    """An array in VTK's inline binary encoding: base64 of its length in bytes (uint32) and its bytes."""
-    kinds = {"float32": "Float32", "int64": "Int64"}
-    raw = np.ascontiguousarray(values).tobytes()
-    text = base64.b64encode(np.uint32(len(raw)).tobytes() + raw).decode()
-    return (
-        f'<DataArray type="{kinds[str(values.dtype)]}" Name="{name}" NumberOfComponents="{components}" '
-        f'format="binary">{text}</DataArray>'
-    )
-
-
-def vtp(x: np.ndarray, y: np.ndarray, z: np.ndarray, name: str, *, points: bool, polys: bool) -> str:
-    """A PolyData file. Points without a height lie at the lowest one, and in no polygon."""
-    filled = np.where(np.isfinite(z), z, np.nanmin(z)).astype(np.float32)
-    grid_x, grid_y = np.meshgrid(x, y)
-    corners = polygons(z) if polys else np.empty((0, 4), np.int64)
-    vertices = np.flatnonzero(np.isfinite(z)) if points else np.empty(0, np.int64)
-
-    def cells(tag: str, members: np.ndarray, size: int) -> str:
-        offsets = np.arange(1, len(members) + 1, dtype=np.int64) * size
-        return (
-            f"<{tag}>{data_array(members.astype(np.int64).ravel(), 'connectivity')}"
-            f"{data_array(offsets, 'offsets')}</{tag}>"
+    def cells(members: np.ndarray) -> Any:
+        found = vtkCellArray()
+        offsets = np.arange(len(members) + 1) * members.shape[1]
+        found.SetData(
+            *(numpy_to_vtkIdTypeArray(each.astype(np.int64), deep=True) for each in (offsets, members.ravel()))
         )
+        return found
 
-    coordinates = np.stack([grid_x, grid_y, filled], -1).reshape(-1, 3).astype(np.float32)
-    return "\n".join(
-        [
-            '<?xml version="1.0"?>',
-            '<VTKFile type="PolyData" version="0.1" byte_order="LittleEndian" header_type="UInt32">',
-            f'<PolyData><Piece NumberOfPoints="{z.size}" NumberOfVerts="{len(vertices)}" NumberOfLines="0" '
-            f'NumberOfStrips="0" NumberOfPolys="{len(corners)}">',
-            f'<PointData Scalars="{name}">{data_array(filled.ravel(), name)}</PointData>',
-            f"<Points>{data_array(coordinates.ravel(), 'Points', 3)}</Points>",
-            cells("Verts", vertices, 1),
-            cells("Polys", corners, 4),
-            "</Piece></PolyData></VTKFile>",
-            "",
-        ]
-    )
+    (first, z), *_ = fields.items()
+    places = vtkPoints()
+    places.SetData(numpy_to_vtk(meshes.points(x, y, z).astype(np.float32), deep=True))
+    data = vtkPolyData()
+    data.SetPoints(places)
+    if polys:
+        data.SetPolys(cells(meshes.quadrilaterals(z)))
+    if points:
+        data.SetVerts(cells(np.flatnonzero(np.isfinite(z))[:, None]))
+    for name, values in fields.items():
+        array = numpy_to_vtk(values.astype(np.float32).ravel(), deep=True)
+        array.SetName(name)
+        data.GetPointData().AddArray(array)
+    data.GetPointData().SetActiveScalars(first)
+    writer = vtkXMLPolyDataWriter()
+    writer.SetInputData(data)
+    writer.WriteToOutputStringOn()
+    writer.SetDataModeToBinary()
+    if not writer.Write():
+        raise BadInput("VTK could not write the surface")
+    return str(writer.GetOutputString()).encode()
 
 
 def run(args: argparse.Namespace) -> None:
@@ -114,13 +109,17 @@ def run(args: argparse.Namespace) -> None:
     z = heights(surface.fields[args.surf_name], args.log, args.zmax)
     if not np.isfinite(z).any():
         raise BadUsage(f"{args.surf_file}: no cell of '{args.surf_name}' has a height")
+    fields = {args.surf_name: z}
     if args.interp > 0:
         x, y, z = interpolated(x, y, z, args.interp)
+        fields = {args.surf_name: z}
+    else:  # to colour by
+        fields |= {each: values for each, values in surface.fields.items() if each != args.surf_name}
     name = f"{args.surf_file}_{args.surf_name}" + (f"_zmax={args.zmax}" if args.zmax > 0 else "")
     out = args.out or name + ("_log" if args.log else "") + ".vtp"
     points, polys = args.show_points, args.show_polys or not args.show_points
-    put(out, vtp(x, y, z, args.surf_name, points=points, polys=polys).encode())
-    say(f"wrote {out}: {z.size} points, {len(polygons(z)) if polys else 0} polygons")
+    put(out, vtp(x, y, fields, points=points, polys=polys))
+    say(f"wrote {out}: {z.size} points, {len(meshes.quadrilaterals(z)) if polys else 0} polygons")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -34,9 +34,11 @@ from lossatlas.record import (
 )
 from lossatlas.record.directions import direction_link
 from lossatlas.record.files import get_text, opened
-from lossatlas.record.spectra import SPECTRUM_FORMAT, is_findings
+from lossatlas.record.spectra import SPECTRUM_FORMAT, is_findings, write_findings
 from lossatlas.record.surfaces import added_by_others, embed_directions
 from lossatlas.writing import put
+
+VECTORS = "eigenvectors"  # of a spectrum file: each as large as the network
 
 
 def describe(path: str | Path) -> str:
@@ -46,7 +48,8 @@ def describe(path: str | Path) -> str:
     if kind == SPECTRUM_FORMAT:
         return describe_findings(read_findings(path))
     if "proj_xcoord" in names:
-        x, y, _ = read_projection(path)
+        path_ = read_projection(path)
+        x, y = path_.x, path_.y
         return f"trajectory: {len(x)} checkpoints, x {x.min():.6g} to {x.max():.6g}, y {y.min():.6g} to {y.max():.6g}"
     if "xcoordinates" not in names:
         directions = read_directions(path)
@@ -128,7 +131,7 @@ def check(path: str | Path) -> list[str]:
             raise Incomplete(f"{path} is not complete: the same command of hessian_spectrum.py continues it")
         return [f"the checksum over {len(findings.arrays)} arrays holds", "all parts are there"]
     if "proj_xcoord" in names:
-        return [f"a trajectory of {len(read_projection(path)[0])} checkpoints"]
+        return [f"a trajectory of {len(read_projection(path).x)} checkpoints"]
     if "xcoordinates" not in names:
         return [f"the directions have the checksum that the file records: {read_directions(path).sha256}"]
     surface = read_surface(path)
@@ -182,12 +185,18 @@ def convert(path: str | Path, out: str | Path) -> None:
 
 
 def slim(path: str | Path, out: str | Path) -> None:
-    """Write a complete surface without the sums that its fields come from, and without directions.
+    """Write a complete surface without the sums that its fields come from, and without directions; or a spectrum without
+    its eigenvectors.
 
     Raises BadInput, BadUsage, CannotWrite.
     """
     if Path(out).exists():
         raise BadUsage(f"--slim {out}: the file exists: give another name")
+    if is_findings(path):
+        check(path)
+        findings = read_findings(path)
+        write_findings(out, findings.without(VECTORS).with_arrays({}, slim="without eigenvectors"))
+        return
     surface = read_surface(path)
     if not surface.done.all():
         raise BadInput(f"{path} is not complete, and a slim file cannot be continued: nothing is written")

@@ -670,6 +670,14 @@ def add_contours(g: argparse._ActionsContainer) -> None:
     g.add_argument("--vlevel", type=finite, help="distance of contours (default: chosen from the data)")
 
 
+def add_camera(g: argparse._ActionsContainer) -> None:
+    g.add_argument("--elev", type=finite, default=32, help="height of the camera, degrees (default: %(default)s)")
+    g.add_argument("--azim", type=finite, default=-60, help="the camera's angle, degrees (default: %(default)s)")
+    g.add_argument(
+        "--layout", choices=("grid", "overlay"), default="grid", help="3-D surfaces side by side, or one over the other"
+    )
+
+
 def add_looks(g: argparse._ActionsContainer) -> None:
     g.add_argument("--log", action="store_true", help="logarithmic scale even where a linear one would do")
     g.add_argument("--show", action="store_true", help="open windows too")
@@ -678,6 +686,13 @@ def add_looks(g: argparse._ActionsContainer) -> None:
 def add_files(g: argparse._ActionsContainer) -> None:
     g.add_argument("--format", default="pdf,png", metavar="LIST", help="of pdf, png, svg (default: %(default)s)")
     g.add_argument("--dpi", type=positive, default=200, help="of pictures (default: %(default)s)")
+    g.add_argument(
+        "--columns",
+        type=int,
+        choices=(1, 2),
+        default=0,
+        help="of a paper's page, 3.4 or 7 inches wide (default: any width)",
+    )
     g.add_argument("--title", default="", help="above the figure")
 
 
@@ -690,7 +705,7 @@ def files_of(args: argparse.Namespace) -> "Files":
         raise BadUsage(f"--format {args.format}: '{unknown[0]}' is none of pdf, png, svg")
     if args.dpi > 2400:
         raise BadUsage(f"--dpi {args.dpi}: at most 2400")
-    return Files(formats, args.dpi)
+    return Files(formats, args.dpi, args.columns)
 
 
 def direction_name(nets: Networks, choice: DirectionChoice) -> Path:

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,7 @@ from lossatlas.figures.curves import (
     loss_names,
     steep,
 )
-from lossatlas.landscape import Surface
-from lossatlas.record import read_surface
+from saved import check_labels, read_curve
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--xmin", type=options.finite, help="left end of the axis")
     p.add_argument("--xmax", type=options.finite, help="right end of the axis")
     p.add_argument("--loss_max", type=options.finite, help="top of the loss axis")
+    options.add_files(p)
     options.add_looks(p)
     return p
 
@@ -54,46 +55,46 @@ def draw(
     out: str | None = None,
     axes: Axes | None = None,
     show: bool = False,
+    title: str = "",
+    files_as: figures.Files | None = None,
 ) -> list[Path]:
     """Draw one file with loss and accuracy on two axes, or several files with a panel for each."""
     paths, axes = [Path(file) for file in files], axes or Axes()
+    check_labels(labels, paths)
     curves = [read_curve(path) for path in paths]
     names = [figures.words(name) for name in labels or [path.name for path in paths]]
-    if len(names) != len(paths):
-        raise BadUsage(f"--labels gives {len(names)} names for {len(paths)} files")
     base = out or str(paths[0])
     drawn: list[Path] = []
-    with figures.style(show) as plt:
+    with figures.style(show, files_as) as plt:
         if any(loss_names(surface) for surface in curves):
             losses = np.concatenate([surface.fields[name] for surface in curves for name in loss_names(surface)])
             end = "_log" if axes.log else ""
             axes = replace(axes, log=axes.log or steep(losses))
             if len(curves) > 1:
-                drawn += figures.save(draw_several(plt, curves, names, axes), f"{base}_1d_compare{end}")
+                drawn += figures.save(draw_several(plt, curves, names, axes), f"{base}_1d_compare{end}", title)
             else:
-                drawn += figures.save(draw_one(plt, curves[0], axes), f"{base}_1d_loss_acc{end}")
+                drawn += figures.save(draw_one(plt, curves[0], axes), f"{base}_1d_loss_acc{end}", title)
                 measured = any(name.endswith("_acc") for name in curves[0].fields)
                 for kind in ("loss", "err") if measured else ("loss",):
-                    drawn += figures.save(draw_kind(plt, curves[0], axes, kind), f"{base}_1d_train_{kind}{end}")
+                    drawn += figures.save(draw_kind(plt, curves[0], axes, kind), f"{base}_1d_train_{kind}{end}", title)
         if all(figures.has_eigenvalues(surface) for surface in curves):
-            drawn += figures.save(draw_eigenvalues(plt, curves, names, axes), f"{base}_1d_eig")
-            drawn += figures.save(draw_ratio(plt, curves, names, axes), f"{base}_1d_eig_ratio")
+            drawn += figures.save(draw_eigenvalues(plt, curves, names, axes), f"{base}_1d_eig", title)
+            drawn += figures.save(draw_ratio(plt, curves, names, axes), f"{base}_1d_eig_ratio", title)
     if not drawn:
         raise BadInput(f"{paths[0]} holds neither a loss nor eigenvalues: {', '.join(curves[0].fields)}")
     return drawn
 
 
-def read_curve(path: Path) -> Surface:
-    surface = read_surface(path)
-    if surface.grid.y is not None:
-        raise BadInput(f"{path} holds a surface, not a curve: draw it with plot_2D.py")
-    if not surface.done.any():
-        raise BadInput(f"{path} has no finished cell yet")
-    return surface
-
-
 def draw_repeats(
-    prefix: str, idx_min: int, idx_max: int, *, out: str | None = None, axes: Axes | None = None, show: bool = False
+    prefix: str,
+    idx_min: int,
+    idx_max: int,
+    *,
+    out: str | None = None,
+    axes: Axes | None = None,
+    show: bool = False,
+    title: str = "",
+    files_as: figures.Files | None = None,
 ) -> list[Path]:
     """Mean and standard deviation over repeats PREFIX_<idx>.h5, all on one grid. Raises BadInput."""
     paths, axes = [Path(f"{prefix}_{idx}.h5") for idx in range(idx_min, idx_max + 1)], axes or Axes()
@@ -108,21 +109,22 @@ def draw_repeats(
         if not loss_names(surface):
             raise BadInput(f"{path} holds no loss: {', '.join(surface.fields)}")
     end = "_log" if axes.log else ""
-    with figures.style(show) as plt:
+    with figures.style(show, files_as) as plt:
         losses = np.concatenate([s.fields[name] for s in curves for name in loss_names(s)])
         axes = replace(axes, log=axes.log or steep(losses))
         fig = draw_repeated(plt, curves, axes)
-        return figures.save(fig, f"{out or prefix}_1d_loss_err_repeat{end}")
+        return figures.save(fig, f"{out or prefix}_1d_loss_err_repeat{end}", title)
 
 
 def run(args: argparse.Namespace) -> None:
     axes = Axes(args.log, args.xmin, args.xmax, args.loss_max)
+    looks: dict[str, Any] = {"axes": axes, "show": args.show, "title": args.title, "files_as": options.files_of(args)}
     if args.prefix:
         if args.labels:
             raise BadUsage("--labels name single files; repeats of a --prefix are drawn as one")
-        draw_repeats(args.prefix, args.idx_min, args.idx_max, out=args.out, axes=axes, show=args.show)
+        draw_repeats(args.prefix, args.idx_min, args.idx_max, out=args.out, **looks)
     else:
-        draw(args.surf_file, labels=args.labels, out=args.out, axes=axes, show=args.show)
+        draw(args.surf_file, labels=args.labels, out=args.out, **looks)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

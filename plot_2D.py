@@ -17,12 +17,13 @@ import numpy as np
 
 import options
 from lossatlas import figures
-from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.errors import BadUsage, exit_code
+from lossatlas.figures import rendered
 from lossatlas.figures.maps import contour, draw_trajectory, filled, flat_figure, heat, panel
 from lossatlas.figures.solids import solid_figure
 from lossatlas.landscape import Surface
-from lossatlas.record import read_projection, read_surface
-from lossatlas.record.trajectories import projection_plane
+from lossatlas.record import read_projection
+from saved import check_labels, check_plane, read_plane
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,14 +36,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
     options.add_contours(p)
     p.add_argument("--zlim", type=options.finite, help="top of the 3-D figure")
+    options.add_camera(p)
     p.add_argument(
-        "--elev", type=options.finite, default=32, help="height of the camera, degrees (default: %(default)s)"
-    )
-    p.add_argument(
-        "--azim", type=options.finite, default=-60, help="the camera's angle, degrees (default: %(default)s)"
-    )
-    p.add_argument(
-        "--layout", choices=("grid", "overlay"), default="grid", help="3-D surfaces side by side, or one over the other"
+        "--render",
+        action="store_true",
+        help="render the surface too, with light and shadow and without axes (needs pyvista); --vmax 10 gives the paper's "
+        "Figure 1, whose height is ln(min(loss, 10) + 0.1)",
     )
     options.add_files(p)
     options.add_looks(p)
@@ -65,14 +64,14 @@ def draw(
     show: bool = False,
     camera: figures.Camera | None = None,
     layout: str = "grid",
+    render: bool = False,
     title: str = "",
     files_as: figures.Files | None = None,
 ) -> list[Path]:
     """Draw the four figures of one field; returns the paths. Raises BadInput, BadUsage, CannotWrite."""
     paths = [Path(file) for file in files]
-    if labels and len(labels) != len(paths):
-        raise BadUsage(f"--labels gives {len(labels)} names for {len(paths)} files")
-    surfaces = [read_square(path) for path in paths]
+    check_labels(labels, paths)
+    surfaces = [read_plane(path) for path in paths]
     names = [figures.pick(surfaces[0], surf_name, paths[0])]
     eigenvalues = surf_name is None and all(figures.has_eigenvalues(surface) for surface in surfaces)
     if eigenvalues and names[0] == "max_eig":
@@ -85,6 +84,8 @@ def draw(
     if proj_file:
         check_plane(proj_file, surfaces, paths)
     drawn: list[Path] = []
+    if render:
+        rendered.need()
     if layout == "overlay" and len(paths) < 2:
         raise BadUsage("--layout overlay needs at least two surface files")
     with figures.style(show, files_as) as plt:
@@ -94,36 +95,15 @@ def draw(
             base = f"{out or paths[0]}{'_compare' if len(paths) > 1 and not out else ''}_{name}"
             kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
             for kind, one in kinds.items():
-                drawn += saved(flat_figure(plt, panels, shared, name, one, trajectory), f"{base}_{kind}", title)
-            solid = solid_figure(plt, panels, shared, name, zlim, camera, layout == "overlay")
-            drawn += saved(solid, f"{base}_3dsurface", title)
+                drawn += figures.save(flat_figure(plt, panels, shared, name, one, trajectory), f"{base}_{kind}", title)
+            solid = solid_figure(plt, panels, shared, name, zlim, camera, layout == "overlay", trajectory)
+            drawn += figures.save(solid, f"{base}_3dsurface", title)
+            if render:
+                picture = rendered.rendered_figure(plt, panels, shared, name, camera, layout == "overlay", trajectory)
+                drawn += figures.save(picture, f"{base}_3drender", title)
         if eigenvalues:
             drawn += draw_ratio(plt, surfaces, own_labels, out or str(paths[0]), title)
     return drawn
-
-
-def saved(fig: Any, base: str, title: str) -> list[Path]:
-    if title:
-        fig.suptitle(figures.words(title))
-    return figures.save(fig, base)
-
-
-def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path]) -> None:
-    """Raise BadInput where a trajectory's coordinates are not those of a surface; say where that is not known."""
-    plane = projection_plane(proj_file)
-    for surface, path in zip(surfaces, paths, strict=True):
-        for name, what in (("directions", "directions"), ("checkpoint", "checkpoint at the origin")):
-            unknown = surface.foreign is not None and surface.foreign.any()  # cells of another program
-            ours, theirs = plane.get(name), None if unknown else surface.request.get(name)
-            if ours is None or theirs is None:
-                say(
-                    f"note: {proj_file if ours is None else path} does not say which {what} it belongs to; the path may be "
-                    "misplaced"
-                )
-            elif ours != theirs:
-                raise BadInput(
-                    f"the trajectory in {proj_file} has another {what} ({ours[:12]}) than {path} ({theirs[:12]})"
-                )
 
 
 def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], base: str, title: str) -> list[Path]:
@@ -135,37 +115,33 @@ def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], bas
     ]
     shared = figures.Scale(0.0, 1.0, np.linspace(0, 1, 11), log=False, cut=any((p.values > 1).any() for p in panels))
     fig = flat_figure(plt, panels, shared, r"$|\lambda_{\min} / \lambda_{\max}|$", heat, None)
-    return saved(fig, f"{base}_min_eig_max_eig_abs_ratio_heat_sns", title)
+    return figures.save(fig, f"{base}_min_eig_max_eig_abs_ratio_heat_sns", title)
 
 
-def read_square(path: Path) -> Surface:
-    surface = read_surface(path)
-    if surface.grid.y is None:
-        raise BadInput(f"{path} holds a curve, not a surface: draw it with plot_1D.py")
-    if min(surface.grid.shape) < 2:
-        raise BadInput(f"{path} has the grid {surface.grid}: contours need at least 2 points on each axis")
-    if not surface.done.any():
-        raise BadInput(f"{path} has no finished cell yet")
-    return surface
-
-
-def draw_path(proj_file: str | Path, dir_file: str | Path | None = None, show: bool = False) -> list[Path]:
+def draw_path(
+    proj_file: str | Path,
+    dir_file: str | Path | None = None,
+    show: bool = False,
+    out: str | None = None,
+    title: str = "",
+    files_as: figures.Files | None = None,
+) -> list[Path]:
     """Draw a projected trajectory by itself, as <proj_file>.pdf and .png."""
     trajectory = read_projection(proj_file, dir_file)
-    with figures.style(show) as plt:
+    with figures.style(show, files_as) as plt:
         fig, axis = plt.subplots(figsize=(4.2, 3.8), layout="constrained")
         axis.set(xlabel="x", ylabel="y")
         axis.grid(alpha=0.25)
         draw_trajectory(axis, trajectory)
         axis.margins(0.08)
-        return figures.save(fig, str(proj_file))
+        return figures.save(fig, out or str(proj_file), title)
 
 
 def run(args: argparse.Namespace) -> None:
     if not args.surf_file:
         if not args.proj_file:
             raise BadUsage("name a --surf_file to draw, or a --proj_file")
-        draw_path(args.proj_file, args.dir_file, show=args.show)
+        draw_path(args.proj_file, args.dir_file, args.show, args.out, args.title, options.files_of(args))
         return
     draw(
         args.surf_file,
@@ -182,6 +158,7 @@ def run(args: argparse.Namespace) -> None:
         show=args.show,
         camera=figures.Camera(args.elev, args.azim),
         layout=args.layout,
+        render=args.render,
         title=args.title,
         files_as=options.files_of(args),
     )

@@ -21,6 +21,7 @@ import numpy as np
 import options
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.record import Directions, read_directions, write_directions, write_projection
+from lossatlas.record.trajectories import EXPLAINED
 from lossatlas.writing import set_aside
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def principal_directions(
     found, plane = principal_plane(rows, origin)
     x, y = (as_arrays(point, net, args.dir_type) for point in plane)
     extra = {
-        "explained_variance_ratio_": found.explained_variance_ratio,
+        EXPLAINED: found.explained_variance_ratio,
         "singular_values_": found.singular_values,
         "explained_variance_": found.explained_variance,
         "tensors": np.array([name.encode() for name in origin]),
@@ -94,6 +95,22 @@ def principal_directions(
     }
     names = {"x": "1st principal component", "y": "2nd principal component"}
     return Directions(x, y, {**about, **names, "ignore": args.ignore}, extra)
+
+
+def report(found: np.ndarray, rows: np.ndarray, epochs: Sequence[int], known: dict[str, np.ndarray]) -> None:
+    """Say how much of the path the plane shows, and where it is."""
+    distances = known["distance"]
+    if EXPLAINED in known:
+        ratio = 100 * known[EXPLAINED]
+        say(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")
+    say(
+        f"farthest from the plane: epoch {epochs[int(distances.argmax())]}, by {distances.max():.4g} "
+        f"(the path begins {np.linalg.norm(rows[0]):.4g} away from its end)"
+    )
+    say(
+        f"x from {found[:, 0].min():.4g} to {found[:, 0].max():.4g}, "
+        f"y from {found[:, 1].min():.4g} to {found[:, 1].max():.4g}"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -147,18 +164,11 @@ def run(args: argparse.Namespace) -> None:
     plane = [as_point(axis, net, args.dir_type, f"a direction in {dir_file}") for axis in (directions.x, directions.y)]
     found, distances = coordinates(rows, plane, str(dir_file))
     proj_file = dir_file.with_name(f"{dir_file.name}_proj_cos.h5")
-    write_projection(proj_file, found, directions.sha256, origin, epochs=np.array(epochs), distance=distances)
-    if "explained_variance_ratio_" in directions.extra:
-        ratio = 100 * directions.extra["explained_variance_ratio_"]
-        say(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")
-    say(
-        f"farthest from the plane: epoch {epochs[int(distances.argmax())]}, by {distances.max():.4g} "
-        f"(the path begins {np.linalg.norm(rows[0]):.4g} away from its end)"
-    )
-    say(
-        f"x from {found[:, 0].min():.4g} to {found[:, 0].max():.4g}, "
-        f"y from {found[:, 1].min():.4g} to {found[:, 1].max():.4g}"
-    )
+    known = {"epochs": np.array(epochs), "distance": distances}
+    if EXPLAINED in directions.extra and not args.dir_file:  # of another plane it says nothing of these checkpoints
+        known[EXPLAINED] = directions.extra[EXPLAINED]
+    write_projection(proj_file, found, directions.sha256, origin, **known)
+    report(found, rows, epochs, known)
     say(f"wrote {dir_file} and {proj_file}" if not args.dir_file else f"wrote {proj_file}")
     import plot_2D
 

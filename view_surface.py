@@ -16,10 +16,9 @@ import numpy as np
 import options
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.landscape import Surface
-from lossatlas.page import Shown, Trajectory, write_page
-from lossatlas.record import read_surface
-from lossatlas.record.trajectories import read_trajectory
-from plot_2D import check_plane
+from lossatlas.page import Shown, write_page
+from lossatlas.record import read_projection
+from saved import check_labels, check_plane, read_begun
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,8 +44,7 @@ def view(
     paths = [Path(file) for file in files]
     if not paths:
         raise BadUsage("name a surface file to show")
-    if labels and len(labels) != len(paths):
-        raise BadUsage(f"--labels gives {len(labels)} names for {len(paths)} files")
+    check_labels(labels, paths)
     surfaces = [readable(path) for path in paths]
     if len({surface.grid.y is None for surface in surfaces}) > 1:
         raise BadUsage("a curve and a plane cannot be shown on one page: make a page of each")
@@ -55,7 +53,7 @@ def view(
         if surfaces[0].grid.y is None:
             raise BadUsage("--proj_file needs a plane, and this is a curve")
         check_plane(proj_file, surfaces[:1], paths[:1])
-        trajectory = Trajectory(**read_trajectory(proj_file))
+        trajectory = read_projection(proj_file)
     names = labels or [path.name.removesuffix(".h5") for path in paths]
     shown = [
         Shown(surface, name, trajectory=trajectory if k == 0 else None)
@@ -70,11 +68,9 @@ def view(
 
 
 def readable(path: Path) -> Surface:
-    surface = read_surface(path)
+    surface = read_begun(path)
     if min(surface.grid.shape) < 2:
         raise BadInput(f"{path} has the grid {surface.grid}: a page needs at least 2 points on each axis")
-    if not surface.done.any():
-        raise BadInput(f"{path} has no finished cell yet")
     if not any(np.isfinite(values).any() for values in surface.fields.values()):
         raise BadInput(f"{path} has no finite value")
     return surface

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from lossatlas.landscape import Grid, Surface
-from lossatlas.page import Shown, Trajectory, write_page
+from lossatlas.page import Shown, write_page
+from lossatlas.record import Projection
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -51,7 +52,7 @@ def surface(gx="-1:1:21", gy="-1:1:21", f=bowl, cells=None):
 
 
 T = np.linspace(0, 1, 6)
-PATH = Trajectory(
+PATH = Projection(
     0.9 * (1 - T), 0.8 * (1 - T) ** 2, 10 * np.arange(6.0), bowl(0.9 * (1 - T), 0.8 * (1 - T) ** 2) + 0.4, 3 - 3 * T
 )
 
@@ -415,6 +416,10 @@ def test_the_path_of_a_training_is_walked(opened):
     page.keyboard.press("End")
     settled(page)
     assert "epoch 50" in page.locator("#walk").text_content()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.locator("#from-checkpoint").click()
+    assert [state(page, "x"), state(page, "y")] == [PATH.x[1], PATH.y[1]]
 
 
 def test_what_is_not_known_is_shown_as_such(opened):

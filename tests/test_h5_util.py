@@ -10,7 +10,15 @@ from conftest import ROOT, statistics_row, surface_command
 from h5_util import main
 from lossatlas.errors import BadInput, CannotWrite
 from lossatlas.landscape import Grid, Surface
-from lossatlas.record import Directions, read_directions, read_projection, read_surface, write_directions, write_surface
+from lossatlas.record import (
+    Directions,
+    read_directions,
+    read_findings,
+    read_projection,
+    read_surface,
+    write_directions,
+    write_surface,
+)
 from lossatlas.record.directions import direction_link
 from lossatlas.record.files import get_text, set_text, write
 from lossatlas.record.lock import Lock
@@ -445,6 +453,26 @@ def test_a_file_with_a_checksum_of_its_own_that_would_fill_the_memory(tmp_path):
     for read in (read_surface, read_directions, read_projection):
         with pytest.raises(BadInput, match="far larger than its file"):
             read(tmp_path / "s.h5")
+
+
+def test_a_slim_spectrum_is_drawn_and_not_continued(tmp_path, checkpoint, capsys):
+    import hessian_spectrum
+    import plot_spectrum
+
+    whole, small = tmp_path / "s.h5", tmp_path / "slim.h5"
+    model = f"--model mlp --dataset fashion_mnist_mini --limit 20 --top 2 --trace_most 5 --threads 1 --model_file {checkpoint}"
+    argv = [*model.split(), "--spectrum_file", str(whole)]
+    assert hessian_spectrum.main([*argv, "--probes", "1", "--steps", "5"]) == 0
+    assert main([str(whole), "--slim", str(small)]) == 0
+    assert small.stat().st_size < 0.5 * whole.stat().st_size
+    found, wanted = read_findings(small), read_findings(whole)
+    assert set(wanted.arrays) - set(found.arrays) == {"eigenvectors"}
+    np.testing.assert_array_equal(found.arrays["eigenvalues"], wanted.arrays["eigenvalues"])
+    assert main([str(small), "--check"]) == 0
+    assert plot_spectrum.main(["-f", str(small)]) == 0
+    capsys.readouterr()
+    assert hessian_spectrum.main([*argv[:-1], str(small), "--top", "3"]) == 3
+    assert "slim file, which holds nothing to go on from" in capsys.readouterr().err
 
 
 def test_a_slim_file_holds_the_fields_and_cannot_be_taken_for_a_whole_one(tmp_path, checkpoint, capsys):

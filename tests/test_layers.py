@@ -29,7 +29,7 @@ PACKAGE = [
 ]
 PROGRAM = [
     {"guard"},
-    {"scheduler", "dataset_files", "h5_util", "factories"},
+    {"scheduler", "dataset_files", "h5_util", "factories", "saved"},
     {"models"},
     {"dataloader", "training"},
     {"options"},
@@ -39,7 +39,7 @@ PROGRAM = [
     {"rehearsal"},
     {"filling"},
     {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp"},
-    {"view_surface"},
+    {"view_surface", "animate_surface"},
     {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "plot_trajectory", "train"},
 ]
 LEVEL = {f"lossatlas.{name}": level for level, name in enumerate(PACKAGE)}

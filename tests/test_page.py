@@ -14,8 +14,9 @@ import view_surface
 from lossatlas.errors import BadUsage
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.interpolant import Interpolant, fitting
-from lossatlas.page import Shown, Trajectory, page_of
+from lossatlas.page import Shown, page_of
 from lossatlas.page.document import SCRIPTS
+from lossatlas.record import Projection
 from lossatlas.record.surfaces import write_surface
 from lossatlas.record.trajectories import write_projection
 
@@ -602,5 +603,5 @@ def test_the_command_writes_a_page_with_the_path_of_a_training(tmp_path, capsys)
     }
     assert view_surface.main([str(tmp_path / "s.h5")]) == 0
     assert content((tmp_path / "s.h5.html").read_text())["surfaces"][0]["label"] == "s"
-    shown = Shown(made(), "a", trajectory=Trajectory(path[:, 0], path[:, 1]))
+    shown = Shown(made(), "a", trajectory=Projection(path[:, 0], path[:, 1]))
     assert content(page_of([shown]))["surfaces"][0]["trajectory"]["loss"] is None

@@ -41,8 +41,9 @@ def test_the_plane_goes_through_the_checkpoints(folder, capsys, ignore, name):
     assert plot_trajectory.main(command(folder, *ignore)) == 0
     place = folder / f"{name}_save_epoch=1"
     directions = read_directions(place / "directions.h5")
-    x, y, explained = read_projection(place / "directions.h5_proj_cos.h5", place / "directions.h5")
-    assert sum(explained) == pytest.approx(1, abs=1e-5)
+    found = read_projection(place / "directions.h5_proj_cos.h5", place / "directions.h5")
+    x, y = found.x, found.y
+    assert sum(found.explained) == pytest.approx(1, abs=1e-5)
     assert (x[-1], y[-1]) == (0, 0)
     net = build("resnet20", (1, 28, 28))
     axes = [as_point(d, net, "weights", "") for d in (directions.x, directions.y)]
@@ -60,7 +61,8 @@ def test_the_plane_goes_through_the_checkpoints(folder, capsys, ignore, name):
 def test_the_surface_under_a_trajectory(folder):
     assert plot_trajectory.main(command(folder)) == 0
     place = folder / "PCA_weights_save_epoch=1"
-    x, y, _ = read_projection(place / "directions.h5_proj_cos.h5")
+    path = read_projection(place / "directions.h5_proj_cos.h5")
+    x, y = path.x, path.y
     args = [
         *"--model resnet20 --dataset fashion_mnist_mini --limit 20 --dir_file".split(),
         str(place / "directions.h5"),
@@ -105,7 +107,7 @@ def test_projection_onto_a_given_plane(folder):
     directions = folder / "PCA_weights_save_epoch=1" / "directions.h5"
     before = read_projection(f"{directions}_proj_cos.h5")
     assert plot_trajectory.main(command(folder, "--dir_file", str(directions))) == 0
-    np.testing.assert_allclose(read_projection(f"{directions}_proj_cos.h5")[0], before[0])
+    np.testing.assert_allclose(read_projection(f"{directions}_proj_cos.h5").x, before.x)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Figures from saved files alone: not blank, not misleading, without torch."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,12 +13,13 @@ from conftest import ROOT, statistics_row
 
 import plot_1D
 import plot_2D
+import plot_spectrum
 from lossatlas import figures
 from lossatlas.errors import BadUsage
 from lossatlas.figures.maps import contour, filled, flat_figure, panel
 from lossatlas.figures.solids import solid_figure
 from lossatlas.landscape import Grid, Surface
-from lossatlas.record import write_surface
+from lossatlas.record import Projection, write_surface
 
 KINDS = ["2dcontour", "2dcontourf", "2dheat", "3dsurface"]
 
@@ -440,3 +442,65 @@ def test_a_density_contains_what_is_known_exactly():
     assert (np.abs(found.larger[at] - exact[at]) <= 4 * found.larger_se[at] + 12).all()
     unknown = with_known(Findings({**arrays, "converged": np.array([False] * 5)}, {}), 400)
     assert unknown.known == 2
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("command", ["plane", "line", "spectrum"])
+def test_a_figure_has_the_width_of_a_paper_s_column(tmp_path, columns, command):
+    """The page of the PDF, in points."""
+    argv = ["--format", "pdf", "--columns", str(columns), "--title", "one"]
+    if command == "plane":
+        write_surface(tmp_path / "s.h5", surface_of(bowl))
+        assert plot_2D.main(["-f", str(tmp_path / "s.h5"), *argv]) == 0
+    elif command == "line":
+        write_surface(tmp_path / "s.h5", surface_of(bowl, y=None))
+        assert plot_1D.main(["-f", str(tmp_path / "s.h5"), *argv]) == 0
+    else:
+        file = ROOT / "docs" / "surfaces" / "spectrum.h5"
+        assert plot_spectrum.main(["-f", str(file), "--out", str(tmp_path / "s"), *argv]) == 0
+    pages = list(tmp_path.glob("*.pdf"))
+    assert len(pages) >= 3
+    for page in pages:
+        box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ", page.read_bytes())
+        assert float(box.group(1)) / 72 == pytest.approx({1: 3.4, 2: 7.0}[columns], rel=0.005), page.name
+
+
+def test_a_surface_is_cut_exactly_where_it_reaches_the_ceiling():
+    from lossatlas.figures.solids import lit
+
+    p = panel(surface_of(lambda a, b: 1 + a + 0.3 * b, "-1:1:9", "-1:1:9"), "train_loss", "one")
+    shared = figures.scale([p.values], log=False)
+    corners, inks = lit(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), 0, 1.2)
+    assert len(corners) == len(inks)
+    assert corners[..., 2].max() == pytest.approx(1.2)
+    np.testing.assert_allclose(corners[..., 2], 1 + corners[..., 0] + 0.3 * corners[..., 1], atol=1e-9)
+    u, v = corners[..., 0], corners[..., 1]  # areas of polygons, by their corners
+    areas = 0.5 * np.abs((u * np.roll(v, -1, 1) - v * np.roll(u, -1, 1)).sum(1))
+    assert areas.sum() == pytest.approx(2 * 1.2, rel=1e-6)  # x below 0.2 - 0.3 y, y from -1 to 1
+
+
+def test_a_path_on_a_surface_is_faint_where_the_surface_hides_it():
+    """A ridge along y between the camera and one half of the path."""
+    p = panel(surface_of(lambda a, b: 1 + 5 * np.exp(-20 * a * a), "-1:1:33", "-1:1:33"), "train_loss", "one")
+    path = Projection(np.linspace(-0.6, 0.6, 7), np.zeros(7))
+    with figures.style() as plt:
+        fig = solid_figure(
+            plt, [p], figures.scale([p.values], log=False), "train_loss", None, figures.Camera(15, 0), False, path
+        )
+    faint, clear = (line.get_data_3d()[0] for line in fig.axes[0].lines[:2])  # seen from large x
+    faint, clear = faint[np.isfinite(faint)], clear[np.isfinite(clear)]
+    assert faint.max() < 0.05
+    assert faint.min() < -0.35
+    assert clear.max() > 0.55
+    assert (np.diff(np.sort(np.concatenate([faint, clear]))) < 0.06).all(), "nothing of it is missing"
+
+
+def test_checkpoints_have_the_colour_of_their_own_loss():
+    p = panel(surface_of(bowl), "train_loss", "one")
+    shared = figures.scale([p.values])
+    path = Projection(np.array([0.5, 0.2, 0.0]), np.array([0.5, 0.1, 0.0]), loss=np.array([3.0, 1.0, 0.2]))
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], shared, "train_loss", contour, path)
+    dots = [each for each in fig.axes[0].collections if each.get_label() == "the checkpoint's own loss"]
+    np.testing.assert_allclose(dots[0].get_array(), shared.height(path.loss))
+    assert dots[0].get_clim() == shared.limits

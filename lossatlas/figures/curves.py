@@ -104,7 +104,7 @@ def steep(losses: np.ndarray) -> bool:
 
 
 def draw_one(plt: Any, surface: Surface, axes: Axes) -> Any:
-    fig, left = plt.subplots(figsize=(5.2, 3.6))
+    fig, left = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
     right = left.twinx()
     styles = {"train": "-", "test": "--"}
     for split, line in styles.items():

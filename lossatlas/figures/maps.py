@@ -11,14 +11,15 @@ import numpy as np
 from lossatlas.figures.style import Scale, is_power_of_ten, number, plain, scaled_title, title_of
 from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
 from lossatlas.landscape.surface import Surface
+from lossatlas.record.trajectories import Projection
 
 MAP = "viridis"
 NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
 TRUSTED = (
     0.05  # an interpolant that is off by less, see `fitting`, is drawn; otherwise straight lines between the cells
 )
+FINE = 240
 LABEL = 0.1, 0.05  # width and height of a label, as shares of the frame
-FINE = 240  # points along an axis of what is drawn, about
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Panel:
     done: np.ndarray  # (ny, nx)
     rows: np.ndarray
     columns: np.ndarray
+    detail: int = FINE  # points along an axis of what is drawn, about
 
     @property
     def part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,7 +47,7 @@ class Panel:
         if min(len(x), len(y)) < 2:
             return x, y, z
         log, error = fitting(x, y, z)
-        times = [max(1, min(8, FINE // (len(axis) - 1))) for axis in (x, y)]
+        times = [max(1, min(8, self.detail // (len(axis) - 1))) for axis in (x, y)]
         finer = [
             np.interp(np.arange(n * (len(a) - 1) + 1) / n, np.arange(len(a)), a)
             for n, a in zip(times, (x, y), strict=True)
@@ -71,7 +73,7 @@ def panel(surface: Surface, name: str, label: str) -> Panel:
 
 
 def flat_figure(
-    plt: Any, panels: Sequence[Panel], scale: Scale, name: str, one: Callable[..., Any], trajectory: Any
+    plt: Any, panels: Sequence[Panel], scale: Scale, name: str, one: Callable[..., Any], trajectory: Projection | None
 ) -> Any:
     """Panels side by side with one scale, and a colour bar where colours carry the value."""
     size = 3.9 * widening(panels) * len(panels) + 0.7, 3.9
@@ -94,7 +96,8 @@ def draw_flat(
     scale: Scale,
     name: str,
     one: Callable[..., Any],
-    trajectory: Any,
+    trajectory: Projection | None,
+    bar: bool = True,
 ) -> None:
     """A panel on each axis, and the colour bar beside them. one: contour, filled or heat."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -112,10 +115,12 @@ def draw_flat(
         title = p.label if len(panels) > 1 else title_of(name)
         axis.set_title(f"{title}\n{p.note}" if p.note else title)
         if trajectory is not None:
-            draw_trajectory(axis, trajectory)
+            draw_trajectory(axis, trajectory, scale)
+    if not bar:
+        return
     low = min(np.ptp(p.y) / np.ptp(p.x) for p in panels)  # of a wide plane: the equal aspect leaves height unused
     shrink = min(1.0, float(low) * widening(panels)) if 1 / 4 <= low < 1 else 1.0
-    bar = fig.colorbar(
+    colours = fig.colorbar(
         mappable,
         ax=list(axes),
         extend=scale.extend,
@@ -124,7 +129,7 @@ def draw_flat(
         shrink=shrink,
         aspect=20 * shrink,
     )
-    plain_ticks(bar.ax.yaxis, scale, int(12 * shrink))
+    plain_ticks(colours.ax.yaxis, scale, int(12 * shrink))
 
 
 def widening(panels: Sequence[Panel]) -> float:
@@ -238,12 +243,28 @@ def plain_ticks(axis: Any, scale: Scale, most: int = 12) -> None:
     axis.set_ticks([], minor=True)
 
 
-def draw_trajectory(axis: Any, trajectory: tuple[np.ndarray, np.ndarray, Sequence[float]]) -> None:
-    x, y, explained = trajectory
-    axis.plot(x, y, ".-", color="black", linewidth=1, markersize=4)
-    axis.plot(x[:1], y[:1], "o", color="black", markerfacecolor="white", markersize=5, label="first checkpoint")
-    axis.plot(x[-1:], y[-1:], "*", color="black", markersize=9, label="last checkpoint")
-    axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
-    if len(explained) >= 2:
-        axis.set_xlabel(f"1st principal component ({100 * explained[0]:.1f} %)")
-        axis.set_ylabel(f"2nd ({100 * explained[1]:.1f} %)")
+def draw_trajectory(axis: Any, path: Projection, scale: Scale | None = None) -> None:
+    """The path of a training; with a scale each checkpoint has the colour of its own loss, where that is known."""
+    x, y = path.x, path.y
+    axis.plot(x, y, "-", color="black", linewidth=1, zorder=5)
+    if scale is not None and path.loss is not None:
+        looks = {
+            "cmap": MAP,
+            "vmin": scale.limits[0],
+            "vmax": scale.limits[1],
+            "edgecolors": "black",
+            "linewidths": 0.6,
+        }
+        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label="the checkpoint's own loss", **looks)
+        axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
+    else:
+        axis.plot(x, y, ".", color="black", markersize=4, zorder=5)
+        axis.plot(x[:1], y[:1], "o", color="black", markerfacecolor="white", markersize=5, zorder=6)
+    for where, text in ((0, "first"), (-1, "last")):
+        axis.annotate(
+            text, (x[where], y[where]), (5, 4), textcoords="offset points", fontsize="x-small", zorder=7, clip_on=True
+        )
+    axis.plot(x[-1:], y[-1:], "*", color="black", markersize=9, zorder=7)
+    if len(path.explained) >= 2:
+        axis.set_xlabel(f"1st principal component ({100 * path.explained[0]:.1f} %)")
+        axis.set_ylabel(f"2nd ({100 * path.explained[1]:.1f} %)")

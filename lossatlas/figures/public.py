@@ -18,6 +18,7 @@ from lossatlas.figures.solids import draw_solid
 from lossatlas.figures.style import house_style, pick, scale, title_of
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.spectra import Findings
+from lossatlas.record.trajectories import Projection
 
 
 def plot(surface: Surface, ax: Any = None, kind: str = "", **options: Any) -> Any:
@@ -100,7 +101,7 @@ def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), 
     """A trajectory (checkpoints, 2) in its plane; the last checkpoint has a star."""
     with house_style():
         fig, ax = given_or_new(ax)
-        maps.draw_trajectory(ax, (coordinates[:, 0], coordinates[:, 1], list(explained)))
+        maps.draw_trajectory(ax, Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained)))
     return fig
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from lossatlas.errors import BadUsage
 from lossatlas.figures.maps import MAP, NOT_FINITE, Panel, alike
 from lossatlas.figures.style import Scale, is_power_of_ten, plain, scaled_title
+from lossatlas.landscape.interpolant import Interpolant
+from lossatlas.record.trajectories import Projection
 
 SUN = np.array([-0.45, -0.25, 0.857])  # where light comes from; the page has the same
 TALL = 0.62  # of the box, against its width
@@ -25,6 +27,12 @@ class Camera:
     elevation: float = 32
     azimuth: float = -60
 
+    def towards(self, p: Panel, ends: tuple[float, float]) -> np.ndarray:
+        """The way from a surface to the camera, as long as the box, in the units of its axes. ends: of the height."""
+        elevation, azimuth = np.radians([self.elevation, self.azimuth])
+        way = [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation) / TALL]
+        return np.array(way) * [np.ptp(p.x), np.ptp(p.y), ends[1] - ends[0]]
+
 
 def solid_figure(
     plt: Any,
@@ -34,6 +42,7 @@ def solid_figure(
     zlim: float | None,
     camera: Camera | None = None,
     overlay: bool = False,
+    trajectory: Projection | None = None,
 ) -> Any:
     """3-D surfaces side by side, or one over the other, with the same heights and colours."""
     if overlay and not alike(panels):
@@ -42,17 +51,28 @@ def solid_figure(
     fig = plt.figure(figsize=(5.2 * columns, 4.4))
     for k, group in enumerate([panels] if overlay else [[p] for p in panels]):
         axis = fig.add_subplot(1, columns, k + 1, projection="3d", computed_zorder=False)
-        draw_solid(axis, group, scale, name, zlim, camera)
+        draw_solid(axis, group, scale, name, zlim, camera, trajectory)
+        axis.patch.set_visible(False)  # it would cover what the one beside it has written
         if not overlay and len(panels) > 1:
             axis.set_title(group[0].label, y=0.96)
+            if k + 1 < len(panels):
+                axis.set_zlabel("")
     fig.subplots_adjust(left=0, right=0.97, bottom=0.0, top=1.0, wspace=0.04)
     return fig
 
 
 def draw_solid(
-    axis: Any, panels: Sequence[Panel], scale: Scale, name: str, zlim: float | None, camera: Camera | None = None
+    axis: Any,
+    panels: Sequence[Panel],
+    scale: Scale,
+    name: str,
+    zlim: float | None,
+    camera: Camera | None = None,
+    trajectory: Projection | None = None,
+    notes: bool = True,
 ) -> None:
-    """Surfaces on an axis with three dimensions, cut off at `zlim`. Raises BadUsage where nothing is left."""
+    """Surfaces on an axis with three dimensions, cut off at `zlim`; a path lies on the first. Raises BadUsage where nothing
+    is left."""
     from matplotlib import colormaps
     from matplotlib.patches import Patch
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
@@ -87,15 +107,20 @@ def draw_solid(
         handles += [Patch(color=colormaps[each](0.35), label=p.label) for p, each in zip(panels, maps, strict=True)]
     for p in panels:
         handles += mark_in_space(axis, p, floor, ceiling, f"{p.label}: not finite" if several else "not finite")
+    if trajectory is not None:
+        handles += draw_path(axis, panels[0], scale, (floor, ceiling), camera, trajectory)
     if handles:
         axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
-    notes = [f"{p.label}: {p.note}" if several else p.note for p in panels if p.note]
-    axis.text2D(0.02, 0.02, "\n".join(notes), transform=axis.transAxes, fontsize="small")
+    said = [f"{p.label}: {p.note}" if several else p.note for p in panels if p.note and notes]
+    axis.text2D(0.02, 0.02, "\n".join(said), transform=axis.transAxes, fontsize="small")
     arrange(axis, panels[0], scale, name, (floor, ceiling), camera)
 
 
 def lit(p: Panel, scale: Scale, colours: Any, bottom: float, ceiling: float) -> tuple[np.ndarray, np.ndarray]:
-    """The faces (n, 4, 3) of a surface below the ceiling, and their colours (n, 4) under light."""
+    """The faces (n, 5, 3) of a surface below the ceiling, and their colours (n, 4) under light.
+
+    A face that goes through the ceiling is cut there; corners that it does not need are the same one again.
+    """
     x, y, z = p.fine
     with np.errstate(invalid="ignore"):
         h = np.where(np.isfinite(z), scale.height(z), np.nan)
@@ -108,33 +133,86 @@ def lit(p: Panel, scale: Scale, colours: Any, bottom: float, ceiling: float) -> 
     corners = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], 2)
     heights = corners[..., 2]
     with np.errstate(invalid="ignore"):
-        low = heights.min(-1)
+        low, high = heights.min(-1), heights.max(-1)
         share = np.clip((heights.mean(-1) - bottom) / (scale.limits[1] - bottom), 0, 1)
+        whole = high <= ceiling + 1e-9 * (ceiling - bottom)  # not where a corner is missing
+        through = np.isfinite(high) & (low < ceiling) & ~whole
     inks = colours(np.nan_to_num(share))
     middle = np.nan_to_num((light[:-1, :-1] + light[1:, 1:] + light[:-1, 1:] + light[1:, :-1]) / 4, nan=0.7)
     inks[..., :3] = np.clip(inks[..., :3] * middle[..., None], 0, 1)
-    shown = np.isfinite(heights).all(-1) & (low < ceiling + 1e-9 * (ceiling - bottom))
-    corners = np.minimum(corners, [np.inf, np.inf, ceiling])
-    return corners[shown], inks[shown]
+    cuts = np.array([cut_off(face, ceiling) for face in corners[through]]).reshape(-1, 5, 3)
+    faces = corners[whole]
+    return (
+        np.concatenate([np.concatenate([faces, faces[:, -1:]], 1), cuts]),
+        np.concatenate([inks[whole], inks[through]]),
+    )
+
+
+def cut_off(face: np.ndarray, ceiling: float) -> np.ndarray:
+    """What of a face (4, 3) lies below the ceiling, with five corners."""
+    kept: list[np.ndarray] = []
+    for a, b in zip(np.roll(face, 1, 0), face, strict=True):
+        if (a[2] <= ceiling) != (b[2] <= ceiling):
+            kept.append(a + (ceiling - a[2]) / (b[2] - a[2]) * (b - a))
+        if b[2] <= ceiling:
+            kept.append(b)
+    kept = kept[:5]  # of a face that goes up and down twice, a corner is left out
+    return np.stack(kept + [kept[-1]] * (5 - len(kept)))
 
 
 def contour_lines(p: Panel, scale: Scale, ends: tuple[float, float], camera: Camera) -> np.ndarray:
-    """Segments (n, 4, 3) of the contour lines on a surface, a little towards the camera, as faces without a width."""
+    """Segments (n, 5, 3) of the contour lines on a surface, a little towards the camera, as faces without a width."""
     from contourpy import contour_generator
 
     x, y, z = p.fine
     lines = contour_generator(x=x, y=y, z=np.ma.masked_invalid(scale.height(z)))
-    elevation, azimuth = np.radians([camera.elevation, camera.azimuth])
-    towards = np.array(
-        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation) / TALL]
-    )
-    lift = NEARER * towards * [np.ptp(p.x), np.ptp(p.y), ends[1] - ends[0]]
-    found = [np.zeros((0, 4, 3))]
+    lift = NEARER * camera.towards(p, ends)
+    found = [np.zeros((0, 5, 3))]
     for level in scale.height(scale.levels):
         for run in lines.lines(level) if level < ends[1] else ():
             points = np.column_stack([np.asarray(run), np.full(len(run), level)]) + lift
-            found.append(np.stack([points[:-1], points[1:], points[1:], points[:-1]], 1))
+            found.append(np.stack([points[:-1], *[points[1:]] * 3, points[:-1]], 1))
     return np.concatenate(found)
+
+
+def ground_of(p: Panel, scale: Scale) -> Interpolant:
+    """The drawn heights of a surface at any point."""
+    x, y, z = p.fine
+    with np.errstate(invalid="ignore"):
+        return Interpolant.of(x, y, scale.height(z))
+
+
+def draw_path(
+    axis: Any, p: Panel, scale: Scale, ends: tuple[float, float], camera: Camera, trajectory: Projection
+) -> list[Any]:
+    """A trajectory on a surface, faint where the surface hides it; nothing of it is drawn off the surface."""
+    x, y = trajectory.x, trajectory.y
+    knots = np.arange(len(x))
+    between = np.linspace(0, len(x) - 1, 24 * (len(x) - 1) + 1)
+    line = np.column_stack([np.interp(between, knots, x), np.interp(between, knots, y)])
+    ground = ground_of(p, scale)
+
+    def raised(places: np.ndarray) -> np.ndarray:
+        heights = ground.at(places[:, 0], places[:, 1])[0]
+        return np.column_stack([places, np.where(heights > ends[1], np.nan, heights)])
+
+    way = camera.towards(p, ends)
+    points = raised(line)
+    hidden = np.zeros(len(points), bool)
+    for step in np.linspace(0.02, 1.5, 75):  # is the surface above the ray to the camera?
+        ray = points + step * way
+        above = ground.at(ray[:, 0], ray[:, 1])[0]
+        with np.errstate(invalid="ignore"):
+            hidden |= (above > ray[:, 2]) & (above <= ends[1])
+    points = points + NEARER * way
+    axis.plot(*np.where(hidden[:, None], points, np.nan).T, color="black", linewidth=0.9, alpha=0.25, zorder=4)
+    axis.plot(*np.where(hidden[:, None], np.nan, points).T, color="black", linewidth=1.3, zorder=4)
+    handles = []
+    for where, shape, size, fill, label in ((0, "o", 4.5, "white", "first"), (-1, "*", 8, "black", "last")):
+        mark = points[[0, -1][where]][:, None]
+        look = {"marker": shape, "markersize": size, "markerfacecolor": fill, "color": "black", "linestyle": "none"}
+        handles += axis.plot(*mark, label=f"{label} checkpoint", zorder=5, **look)
+    return handles
 
 
 def on_the_floor(axis: Any, p: Panel, scale: Scale, colours: str, floor: float, ceiling: float) -> None:

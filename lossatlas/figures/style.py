@@ -28,6 +28,7 @@ TITLES = {
 LOG_FROM = 20.0  # a positive field that spans a larger factor gets a logarithmic scale
 SOFT = 0.1  # what is added before the logarithm, as in the release of 2018, where a basin goes down to nearly nothing
 LARGEST = 1e300  # what can be drawn: there is room for sums and squares of a few
+MARGIN = 0.06  # inches around what is drawn
 DECADES = 5.0  # a wider span is cut at the top, to keep the basin readable
 
 
@@ -67,13 +68,13 @@ class Offscreen:
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
+def house_style(font_scale: float = 1.1) -> Iterator[None]:
     """What is made within has the house style."""
     import seaborn as sns
 
     rc = {
         **sns.axes_style("ticks"),
-        **sns.plotting_context("paper", font_scale=1.1),
+        **sns.plotting_context("paper", font_scale=font_scale),
         "pdf.fonttype": 42,
         "font.family": "sans-serif",
         "figure.dpi": 100,
@@ -85,12 +86,17 @@ def house_style() -> Iterator[None]:
         yield
 
 
+COLUMNS = {1: (3.4, 0.8), 2: (7.0, 0.9)}  # of a journal's page: inches, and the size of letters
+
+
 @dataclass(frozen=True)
 class Files:
-    """What figures are written as: endings, and dots per inch of what is not drawn by lines."""
+    """What figures are written as: endings, dots per inch of what is not drawn by lines, and how many columns of a page they
+    fill (0: each has its own width)."""
 
     formats: tuple[str, ...] = ("pdf", "png")
     dpi: int = 200
+    columns: int = 0
 
 
 AS_USUAL = Files()
@@ -105,7 +111,7 @@ def style(show: bool = False, files: Files | None = None) -> Iterator[Any]:
     """
     token = FILES.set(files or FILES.get())
     try:
-        with house_style():
+        with house_style(COLUMNS[FILES.get().columns][1] if FILES.get().columns else 1.1):
             if not show:
                 yield Offscreen()
                 return
@@ -120,12 +126,16 @@ def style(show: bool = False, files: Files | None = None) -> Iterator[Any]:
         FILES.reset(token)
 
 
-def save(fig: Any, base: str) -> list[Path]:
+def save(fig: Any, base: str, title: str = "") -> list[Path]:
     """Write <base>.pdf and <base>.png, or what FILES says, and say so; a name that is too long for a file is shortened.
 
     Raises CannotWrite.
     """
     base, files = fitting(base), FILES.get()
+    if title:
+        fig.suptitle(words(title))
+    if files.columns:
+        fit_width(fig, COLUMNS[files.columns][0])
     paths = [Path(f"{base}.{ending}") for ending in files.formats]
     without = {
         "pdf": {"CreationDate": None},
@@ -134,11 +144,21 @@ def save(fig: Any, base: str) -> list[Path]:
     }  # the same bytes each time
     for path, ending in zip(paths, files.formats, strict=True):
         image = io.BytesIO()
-        looks = {"bbox_inches": "tight", "pad_inches": 0.06, "metadata": without[ending], "dpi": files.dpi}
+        looks = {"bbox_inches": "tight", "pad_inches": MARGIN, "metadata": without[ending], "dpi": files.dpi}
         fig.savefig(image, format=ending, **looks)
         put(path, image.getvalue())
     say(f"drew {' and '.join([str(paths[0]), *(path.suffix for path in paths[1:])])}")
     return paths
+
+
+def fit_width(fig: Any, width: float) -> None:
+    """Give a figure this width in inches, of what is saved of it; letters stay as large as they are."""
+    for _ in range(6):
+        fig.draw_without_rendering()
+        now = fig.get_tightbbox().width + 2 * MARGIN
+        if abs(now - width) < 0.002 * width:
+            return
+        fig.set_size_inches(fig.get_size_inches() * width / now)
 
 
 def pick(surface: Surface, name: str | None, where: Any = "the surface") -> str:

@@ -3,7 +3,7 @@
 write_page("compare.html", [Shown(surface, "with shortcuts"), Shown(other, "without")])
 """
 
-from lossatlas.page.content import Shown, Trajectory
+from lossatlas.page.content import Shown
 from lossatlas.page.document import page_of, write_page
 
-__all__ = ["Shown", "Trajectory", "page_of", "write_page"]
+__all__ = ["Shown", "page_of", "write_page"]

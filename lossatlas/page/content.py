@@ -23,6 +23,7 @@ from lossatlas.figures.style import (
 )
 from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
 from lossatlas.landscape.surface import Surface
+from lossatlas.record.trajectories import KNOWN, Projection
 
 MAPS = (
     "viridis",
@@ -41,27 +42,13 @@ HELPERS = ("_residual", "_bound")
 
 
 @dataclass(frozen=True)
-class Trajectory:
-    """Checkpoints of a training on the plane of a surface; arrays of one length, None for what is not known.
-
-    loss: of the checkpoints themselves. distance: from the plane.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    epochs: np.ndarray | None = None
-    loss: np.ndarray | None = None
-    distance: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
 class Shown:
     """A surface, its name, and what else is known of it."""
 
     surface: Surface
     label: str
     directions: Mapping[str, Any] | None = None  # what the direction file says
-    trajectory: Trajectory | None = None
+    trajectory: Projection | None = None
     flatness: Mapping[str, float] | None = None
 
 
@@ -154,10 +141,10 @@ def one(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any
     }
 
 
-def path_of(trajectory: Trajectory | None) -> dict[str, Any] | None:
+def path_of(trajectory: Projection | None) -> dict[str, Any] | None:
     if trajectory is None:
         return None
-    arrays = {name: getattr(trajectory, name) for name in ("x", "y", "epochs", "loss", "distance")}
+    arrays = {name: getattr(trajectory, name) for name in ("x", "y", *KNOWN)}
     return {name: None if array is None else plain(array) for name, array in arrays.items()}
 
 

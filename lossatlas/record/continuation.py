@@ -131,6 +131,8 @@ def resume_findings(path: Path, fresh: Findings, seed: int, cure: str = CURE.for
     if not path.exists():
         return fresh
     found = read_findings(path)
+    if "slim" in found.about:
+        raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
     compare(path, found.request, read_alike(found, fresh), cure)
     for settings in found.about.get("parts", {}).values():
         compare(path, {"seed": settings["seed"]}, {"seed": seed}, cure)

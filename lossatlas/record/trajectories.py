@@ -1,6 +1,6 @@
 """Trajectories of training, projected on a plane."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -9,7 +9,24 @@ import numpy as np
 from lossatlas.errors import BadInput
 from lossatlas.record.files import check_seal, get_text, opened, read_array, seal, set_text, write
 
+EXPLAINED = "explained_variance_ratio_"
 SEALED = ("directions", "checkpoint")  # attributes with a checksum, which covers the arrays too
+KNOWN = ("epochs", "loss", "distance")  # of each checkpoint, where the file holds it
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Checkpoints of a training run on a plane; arrays of one length, None for what is not known.
+
+    loss: of the checkpoints themselves. distance: from the plane. explained: the shares of variance that the axes explain.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    epochs: np.ndarray | None = None
+    loss: np.ndarray | None = None
+    distance: np.ndarray | None = None
+    explained: tuple[float, ...] = ()
 
 
 def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, origin: str, **more: np.ndarray) -> None:
@@ -29,10 +46,11 @@ def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, orig
     write(path, fill)
 
 
-def read_projection(
-    path: str | Path, dir_file: str | Path | None = None
-) -> tuple[np.ndarray, np.ndarray, Sequence[float]]:
-    """A projected trajectory: x and y, and the shares of variance that the direction file says its axes explain."""
+def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Projection:
+    """A projected trajectory. dir_file: says how much of the variance the axes explain where the file itself does not.
+
+    Raises BadInput.
+    """
     with opened(path) as f:
         if "proj_xcoord" not in f or "proj_ycoord" not in f:
             raise BadInput(f"{path} holds no 'proj_xcoord' and 'proj_ycoord': it is no projected trajectory")
@@ -40,26 +58,16 @@ def read_projection(
         x, y = (read_array(f, name, 1) for name in ("proj_xcoord", "proj_ycoord"))
         if len(x) != len(y):
             raise BadInput(f"{path} holds {len(x)} and {len(y)} coordinates: they do not fit")
-    explained: Sequence[float] = ()
+        explained = tuple(read_array(f, EXPLAINED, 1).tolist()) if EXPLAINED in f else ()
+        more = {name: np.asarray(f[name][()], float) for name in KNOWN if name in f}  # a loss may be infinite
+    for name, values in more.items():
+        if values.shape != x.shape:
+            raise BadInput(f"{path} holds {len(x)} checkpoints, and '{name}' has shape {values.shape}")
     if dir_file:
         with opened(dir_file) as f:
-            if "explained_variance_ratio_" in f:
-                explained = read_array(f, "explained_variance_ratio_", 1).tolist()
-    return x, y, explained
-
-
-def read_trajectory(path: str | Path) -> dict[str, np.ndarray]:
-    """Everything that is known of each checkpoint of a projected trajectory: x, y, and of epochs, loss and distance what
-    the file holds. Raises BadInput."""
-    x, y, _ = read_projection(path)
-    found = {"x": x, "y": y}
-    with opened(path) as f:
-        for name in ("epochs", "loss", "distance"):
-            if name in f:
-                found[name] = np.asarray(f[name][()], float)  # a loss may be infinite
-                if found[name].shape != x.shape:
-                    raise BadInput(f"{path} holds {len(x)} checkpoints, and '{name}' has shape {found[name].shape}")
-    return found
+            if EXPLAINED in f:
+                explained = tuple(read_array(f, EXPLAINED, 1).tolist())
+    return Projection(x, y, explained=explained, **more)
 
 
 def projection_plane(path: str | Path) -> dict[str, str]:

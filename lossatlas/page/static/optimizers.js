@@ -29,7 +29,11 @@ function adamStep(state, point, g, settings) {
 }
 
 const adamStart = () => ({ t: 0, m: zero(), v: zero(), product: 1 });
-const BETAS = { beta1: [0.9, "β₁"], beta2: [0.999, "β₂"], eps: [1e-8, "ε"] };
+const BETAS = {
+  beta1: [0.9, "β₁: decay of the mean of slopes"],
+  beta2: [0.999, "β₂: decay of the mean of their squares"],
+  eps: [1e-8, "ε: added to the root, against a division by zero"],
+};
 
 const OPTIMIZERS = [
   {
@@ -46,7 +50,7 @@ const OPTIMIZERS = [
     title: "Momentum",
     color: "#ff7f00",
     pace: 0.3,
-    settings: { momentum: [0.9, "μ"] },
+    settings: { momentum: [0.9, "μ: momentum, the share of the last step that is kept"] },
     start: () => ({ buffer: null }),
     step: (state, point, gradientAt, settings) => momentumStep(state, point, gradientAt, settings, false),
   },
@@ -55,7 +59,7 @@ const OPTIMIZERS = [
     title: "Nesterov",
     color: "#f0c419",
     pace: 0.3,
-    settings: { momentum: [0.9, "μ"] },
+    settings: { momentum: [0.9, "μ: momentum, the share of the last step that is kept"] },
     start: () => ({ buffer: null }),
     step: (state, point, gradientAt, settings) => momentumStep(state, point, gradientAt, settings, true),
   },
@@ -64,7 +68,10 @@ const OPTIMIZERS = [
     title: "RMSProp",
     color: "#4daf4a",
     pace: 0,
-    settings: { alpha: [0.99, "α"], eps: [1e-8, "ε"] },
+    settings: {
+      alpha: [0.99, "α: decay of the mean of squared slopes"],
+      eps: [1e-8, "ε: added to the root, against a division by zero"],
+    },
     start: () => ({ v: zero() }),
     step(state, point, gradientAt, { rate, alpha, eps }) {
       const g = gradientAt(point);

@@ -281,8 +281,9 @@ class App {
       "bare",
       this.panels.every((p) => !p.renderer),
     );
-    const tools = element("div", { class: "tools" }, this.viewTools(), this.raceTools(), this.cutTools());
-    if (this.surfaces.some((s) => s.trajectory)) tools.append(this.trajectoryTools());
+    const descent = element("div", { class: "pile" }, this.raceTools());
+    if (this.surfaces.some((s) => s.trajectory)) descent.append(this.trajectoryTools());
+    const tools = element("div", { class: "tools" }, this.viewTools(), descent, this.cutTools());
     tools.append(this.optimizerTools(), this.lossTools());
     if (this.surfaces.some((s) => Object.keys(s.flatness).length)) tools.append(this.flatnessTools());
     const legend = element("p", { class: "caption" });
@@ -600,7 +601,7 @@ class App {
           },
           label,
         );
-        return element("label", {}, label.split(":")[0], field);
+        return element("label", { title: label }, label.split(":")[0], field);
       });
       const swatch = element("span", { class: "swatch", style: `background:${optimizer.color}` });
       body.append(
@@ -669,6 +670,11 @@ class App {
       ),
       this.walk,
       element(
+        "div",
+        { class: "row" },
+        element("button", { type: "button", id: "from-checkpoint", onclick: () => this.startAtCheckpoint() }, "Race from here"),
+      ),
+      element(
         "p",
         { class: "hint" },
         this.surfaces.some((s) => s.trajectory?.loss)
@@ -676,6 +682,13 @@ class App {
           : "The file does not hold the losses of the checkpoints themselves: what is shown lies on the surface, of which each checkpoint is a projection.",
       ),
     );
+  }
+
+  startAtCheckpoint() {
+    const { trajectory } = this.surfaces.find((s) => s.trajectory);
+    const k = Math.min(this.state.epoch, trajectory.x.length - 1);
+    this.startAt([trajectory.x[k], trajectory.y[k]]);
+    this.remember();
   }
 
   epochName(k) {

@@ -1,0 +1,290 @@
+"""Draw every kind of figure from the surfaces in docs/surfaces, into docs/pictures and docs/gallery.md: make gallery.
+
+The surfaces are real ones, computed by docs/compute.sh. Rendered pictures need pyvista, the page's picture a Chromium.
+"""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+FILES = "docs/surfaces"
+PAIR = f"{FILES}/resnet56_cifar10.h5 {FILES}/resnet56_noshort_cifar10.h5"
+FASHION = f"{FILES}/resnet56_fashion.h5 {FILES}/resnet56_noshort_fashion.h5"
+NAMES = '--labels "ResNet-56" "ResNet-56 without shortcuts"'
+DPI = 130
+BEGINNING = """# Gallery
+
+Every kind of figure, each from a surface file that lies in [surfaces](surfaces), drawn by the command above it in seconds
+(`make gallery` draws all of them; [compute.sh](compute.sh) computed the files). The figures are written as PDF and PNG, or what
+`--format` says; `--columns 1` or `2` gives them the width of a paper's column or page.
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture, what it shows, and the command. ending: of the file that the command writes, after the name it is given."""
+
+    picture: str
+    title: str
+    text: str
+    command: str
+    ending: str
+    width: int = 620
+
+
+ENTRIES = [
+    Entry(
+        "famous.png",
+        "Two surfaces, rendered",
+        "ResNet-56 with and without shortcuts, the paper's own networks on 1,000 images of CIFAR-10, on one scale. Needs pyvista "
+        "(`pip install pyvista`); with `--vmax 10` the height is that of the paper's Figure 1, ln(min(loss, 10) + 0.1).",
+        f"plot_2D.py --surf_file {PAIR} {NAMES} --render",
+        "_train_loss_3drender.png",
+        900,
+    ),
+    Entry(
+        "famous_3d.png",
+        "The same with axes, without pyvista",
+        "Light, contours on the surface and on the floor. `--elev` and `--azim` move the camera, `--zlim` cuts the top off.",
+        f"plot_2D.py --surf_file {PAIR} {NAMES}",
+        "_train_loss_3dsurface.png",
+        900,
+    ),
+    Entry(
+        "famous_contour.png",
+        "Contours",
+        "On one scale. A small cross is the lowest cell. Between the cells lines follow an interpolant, where leaving out every "
+        "second row and column shows that it predicts them; otherwise they are straight from cell to cell.",
+        f"plot_2D.py --surf_file {PAIR} {NAMES}",
+        "_train_loss_2dcontour.png",
+        900,
+    ),
+    Entry(
+        "overlay.png",
+        "Two surfaces, one over the other",
+        "",
+        f"plot_2D.py --surf_file {FASHION} {NAMES} --layout overlay",
+        "_train_loss_3dsurface.png",
+    ),
+    Entry(
+        "landscapes_contour.png",
+        "The bundled networks",
+        "ResNet-56 after 12 epochs on Fashion-MNIST: with shortcuts the minimum is deeper and narrower.",
+        f"plot_2D.py --surf_file {FASHION} {NAMES}",
+        "_train_loss_2dcontour.png",
+        900,
+    ),
+    Entry(
+        "surface.png",
+        "Filled contours",
+        "",
+        f"plot_2D.py --surf_file {FILES}/resnet56_fashion.h5",
+        "_train_loss_2dcontourf.png",
+        480,
+    ),
+    Entry(
+        "heat.png",
+        "Every cell as it was computed",
+        "Any field of the file, here the accuracy.",
+        f"plot_2D.py --surf_file {FILES}/resnet56_fashion.h5 --surf_name train_acc",
+        "_train_acc_2dheat.png",
+        480,
+    ),
+    Entry(
+        "turn.gif",
+        "A film",
+        "It turns; a GIF, or an MP4 where ffmpeg is there. Without `--render` it has axes, and needs no pyvista.",
+        f"animate_surface.py --surf_file {PAIR} {NAMES} --render --frames 48 --fps 12",
+        ".gif",
+        900,
+    ),
+    Entry(
+        "refine.gif",
+        "How a surface is computed",
+        "Coarse cells first, so that a figure drawn halfway already shows the shape.",
+        f"animate_surface.py --surf_file {FILES}/resnet56_cifar10.h5 --kind refine",
+        ".gif",
+        760,
+    ),
+    Entry(
+        "curve.png",
+        "Loss and accuracy along a line",
+        "",
+        f"plot_1D.py --surf_file {FILES}/curve.h5",
+        "_1d_loss_acc.png",
+        520,
+    ),
+    Entry(
+        "error.png",
+        "The error by itself",
+        "",
+        f"plot_1D.py --surf_file {FILES}/curve.h5",
+        "_1d_train_err.png",
+        460,
+    ),
+    Entry(
+        "interpolation.png",
+        "Between two networks",
+        "Trained with batches of 128 (at 0) and of 2048 (at 1).",
+        f"plot_1D.py --surf_file {FILES}/interpolation.h5",
+        "_1d_loss_acc.png",
+        520,
+    ),
+    Entry(
+        "repeats.png",
+        "How much depends on the direction that was drawn",
+        "",
+        f"plot_1D.py --prefix {FILES}/repeat --idx_max 8",
+        "_1d_loss_err_repeat.png",
+        520,
+    ),
+    Entry(
+        "directions.png",
+        "How little a random direction shows",
+        "All three have length 1, so the axis is the distance in the space of the weights: of ten, along a random direction, the "
+        "loss takes no notice; a hundredth of that along the top eigenvector of the Hessian is a different network.",
+        f"plot_1D.py --surf_file {FILES}/along_random.h5 {FILES}/along_gradient.h5 {FILES}/along_eigenvector.h5 "
+        '--labels random gradient "top eigenvector"',
+        "_1d_compare.png",
+        540,
+    ),
+    Entry(
+        "trajectory.png",
+        "A training run on its surface",
+        "In the plane of the two principal components of the checkpoints.",
+        f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
+        "_train_loss_2dcontour.png",
+    ),
+    Entry(
+        "trajectory_3d.png",
+        "The same in three dimensions",
+        "The path is faint where the surface hides it.",
+        f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
+        "_train_loss_3dsurface.png",
+    ),
+    Entry(
+        "walk.gif",
+        "The same as a film",
+        "",
+        f"animate_surface.py --surf_file {FILES}/path.h5 --kind path --proj_file {FILES}/path_projection.h5 --frames 60",
+        ".gif",
+        760,
+    ),
+    Entry(
+        "spectrum.png",
+        "The spectrum of a Hessian",
+        "Resolved eigenvalues are counted as they are; the rest of the density is estimated.",
+        f"plot_spectrum.py --spectrum_file {FILES}/spectrum.h5",
+        "_density.png",
+        760,
+    ),
+    Entry(
+        "layers.png",
+        "Curvature of each layer",
+        "",
+        f"plot_spectrum.py --spectrum_file {FILES}/spectrum.h5",
+        "_layers.png",
+        760,
+    ),
+    Entry(
+        "activations.png",
+        "Curvature with respect to what layers give out",
+        "",
+        f"plot_spectrum.py --spectrum_file {FILES}/spectrum.h5",
+        "_activations.png",
+        560,
+    ),
+    Entry(
+        "eigen.png",
+        "The extreme eigenvalues along a line",
+        "",
+        f"plot_1D.py --surf_file {FILES}/eigen.h5",
+        "_1d_eig.png",
+        520,
+    ),
+    Entry(
+        "eigen_ratio.png",
+        "How far a plane is from convex",
+        "|smallest / largest| eigenvalue of the Hessian; cells where one of them is not resolved are marked.",
+        f"plot_2D.py --surf_file {FILES}/eigen_map.h5",
+        "_min_eig_max_eig_abs_ratio_heat_sns.png",
+        480,
+    ),
+    Entry(
+        "page.png",
+        "A page to turn and descend",
+        "One file of a few hundred kilobytes, to be opened in any browser: optimizers race over the surface.",
+        f"view_surface.py {PAIR} {NAMES} -o compare.html",
+        ".html",
+        900,
+    ),
+]
+
+
+def draw(work: Path) -> None:
+    """Run each command once, with its output in `work`, and take the pictures from there."""
+    bases: dict[str, Path] = {}
+    for entry in ENTRIES:
+        target = DOCS / "pictures" / entry.picture
+        if entry.command not in bases:
+            bases[entry.command] = base = work / str(len(bases))
+            kind = entry.command.split(".py")[0]
+            words = shlex.split(entry.command.split(" -o ")[0])
+            words += ["--out", f"{base}{entry.ending}" if kind in ("animate_surface", "view_surface") else str(base)]
+            if kind.startswith("plot_"):
+                words += ["--format", "png", "--dpi", str(DPI)]
+            subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+        made = Path(f"{bases[entry.command]}{entry.ending}")
+        if not made.exists():  # of curves that are steep, the name says so
+            made = made.with_name(made.name.replace(".png", "_log.png"))
+        if entry.picture == "page.png":
+            photograph(made, target)
+        else:
+            shutil.copy(made, target)
+
+
+def photograph(page: Path, target: Path) -> None:
+    """The page in a browser, in the middle of a race."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        chromium = shutil.which("chromium")
+        arguments = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = p.chromium.launch(executable_path=chromium, args=arguments)
+        view = browser.new_page(viewport={"width": 1400, "height": 900})
+        view.goto(page.as_uri())
+        view.wait_for_timeout(1500)
+        view.keyboard.press("Space")
+        view.wait_for_timeout(6000)
+        view.keyboard.press("Space")
+        view.wait_for_timeout(1500)
+        view.screenshot(path=str(target))
+        browser.close()
+
+
+def text() -> str:
+    parts = [BEGINNING]
+    for entry in ENTRIES:
+        picture = f'<img src="pictures/{entry.picture}" width="{entry.width}" alt="{entry.title}">'
+        said = f"{entry.text}\n\n" if entry.text else ""
+        parts.append(f"## {entry.title}\n\n{said}```bash\npython {entry.command}\n```\n\n{picture}\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    (DOCS / "pictures").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        draw(Path(folder))
+    (DOCS / "gallery.md").write_text(text())
+    weight = sum(file.stat().st_size for file in (DOCS / "pictures").iterdir())
+    print(f"drew {len(ENTRIES)} pictures ({weight / 1e6:.1f} MB) and docs/gallery.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Saved files as figures, films and the page want them: read, or refused in one line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.landscape import Surface
+from lossatlas.record import read_surface
+from lossatlas.record.trajectories import projection_plane
+
+
+def check_labels(labels: Sequence[str] | None, files: Sequence[Path]) -> None:
+    """Raise BadUsage where there is not one for each file."""
+    if labels and len(labels) != len(files):
+        raise BadUsage(f"--labels gives {len(labels)} names for {len(files)} files")
+
+
+def read_begun(path: Path) -> Surface:
+    """A curve or a plane of which at least one cell is done. Raises BadInput."""
+    surface = read_surface(path)
+    if not surface.done.any():
+        raise BadInput(f"{path} has no finished cell yet")
+    return surface
+
+
+def read_plane(path: Path) -> Surface:
+    """Raises BadInput where there is no plane, or nothing done."""
+    surface = read_surface(path)
+    if surface.grid.y is None:
+        raise BadInput(f"{path} holds a curve, not a surface: draw it with plot_1D.py")
+    if min(surface.grid.shape) < 2:
+        raise BadInput(f"{path} has the grid {surface.grid}: contours need at least 2 points on each axis")
+    return read_begun(path)
+
+
+def read_curve(path: Path) -> Surface:
+    """Raises BadInput where there is no curve, or nothing done."""
+    if read_surface(path).grid.y is not None:
+        raise BadInput(f"{path} holds a surface, not a curve: draw it with plot_2D.py")
+    return read_begun(path)
+
+
+def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path]) -> None:
+    """Raise BadInput where a trajectory's coordinates are not those of a surface; say where that is not known."""
+    plane = projection_plane(proj_file)
+    for surface, path in zip(surfaces, paths, strict=True):
+        for name, what in (("directions", "directions"), ("checkpoint", "checkpoint at the origin")):
+            unknown = surface.foreign is not None and surface.foreign.any()  # cells of another program
+            ours, theirs = plane.get(name), None if unknown else surface.request.get(name)
+            if ours is None or theirs is None:
+                say(
+                    f"note: {proj_file if ours is None else path} does not say which {what} it belongs to; the path may be "
+                    "misplaced"
+                )
+            elif ours != theirs:
+                raise BadInput(
+                    f"the trajectory in {proj_file} has another {what} ({ours[:12]}) than {path} ({theirs[:12]})"
+                )

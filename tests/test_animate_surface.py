@@ -1,0 +1,141 @@
+"""Films: they move, they show what they say, and they can be opened."""
+
+import json
+import shutil
+import subprocess
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+from test_plots import bowl, surface_of
+
+import animate_surface
+import plot_2D
+from lossatlas.figures import rendered
+from lossatlas.record import write_projection, write_surface
+
+T = np.linspace(0, 1, 5)
+NO_RENDERING = rendered.missing()
+renders = pytest.mark.skipif(bool(NO_RENDERING), reason=f"pyvista does not render here: {NO_RENDERING}")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A bowl whose lowest cell is off its middle, and a path down into it."""
+    write_surface(tmp_path / "s.h5", surface_of(lambda a, b: 0.1 + (a - 0.5) ** 2 + 3 * b * b, "-1:1:17", "-1:1:17"))
+    path = np.column_stack([1 - T - 0.9, 0.8 * (1 - T)])
+    more = {"epochs": np.arange(5.0) * 10, "loss": 2 - T}
+    write_projection(tmp_path / "p.h5", path, "d" * 64, "c" * 64, **more)
+    return tmp_path
+
+
+def film(folder, *args, code=0):
+    out = folder / "film.gif"
+    argv = ["-f", str(folder / "s.h5"), "--out", str(out), *args]
+    assert animate_surface.main(argv) == code
+    if code:
+        assert not out.exists()
+        return []
+    return [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(Image.open(out))]
+
+
+def moved(frames) -> list[float]:
+    return [float(np.abs(a - b).mean()) for a, b in pairwise(frames)]
+
+
+@pytest.mark.parametrize("render", [False, pytest.param(True, marks=renders)])
+def test_a_surface_turns_once_around(files, render):
+    frames = film(files, "--frames", "8", "--dpi", "40", *["--render"] * render)
+    assert len(frames) == 8
+    assert min(moved(frames)) > 1
+    # after a half turn it is seen from behind: far from the first picture, while the first and last are neighbours
+    assert np.abs(frames[0] - frames[4]).mean() > 0.5 * np.abs(frames[0] - frames[7]).mean()
+    assert (frames[0][:3] == 255).all(), "the ground is white"
+
+
+def test_a_path_is_walked_with_its_losses(files):
+    frames = film(files, "--kind", "path", "--proj_file", str(files / "p.h5"), "--frames", "9", "--dpi", "60")
+    assert len(frames) == 9
+    assert min(moved(frames)) > 0.05
+    left = [frame[:, : frame.shape[1] // 2] for frame in frames]
+    dark = [(frame.sum(-1) < 60).sum() for frame in left]
+    assert dark == sorted(dark), "the path grows"
+    durations = [frame.info["duration"] for frame in ImageSequence.Iterator(Image.open(files / "film.gif"))]
+    assert durations[-1] == durations[0] + 2000
+
+
+def test_a_grid_is_filled_coarse_cells_first(files):
+    frames = film(files, "--kind", "refine", "--frames", "5", "--dpi", "60")
+    assert 2 < len(frames) <= 5
+    assert min(moved(frames)) > 0.2
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg")
+def test_an_mp4_has_the_frames_and_the_rate(files):
+    out = files / "film.mp4"
+    common = ["-f", str(files / "s.h5"), "--frames", "6", "--fps", "3", "--dpi", "40", "--out", str(out)]
+    assert animate_surface.main(common) == 0
+    fields = "stream=nb_frames,avg_frame_rate,pix_fmt"
+    command = ["ffprobe", "-v", "error", "-show_entries", fields, "-of", "json", str(out)]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["streams"][0]
+    assert found == {"nb_frames": "6", "avg_frame_rate": "3/1", "pix_fmt": "yuv420p"}
+
+
+def test_without_ffmpeg_a_line_says_what_to_do(files, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert animate_surface.main(["-f", str(files / "s.h5"), "--out", str(files / "film.mp4")]) == 2
+    assert "name a .gif" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--kind", "path"],
+        ["--proj_file", "p.h5"],
+        ["--layout", "overlay"],
+        ["--out", "film.avi"],
+        ["--kind", "refine", "--render"],
+        ["--labels", "a", "b"],
+        ["--surf_name", "nothing"],
+    ],
+)
+def test_bad_requests_are_one_line(files, capsys, args):
+    film(files, *args, code=2)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_path_that_is_not_on_the_grid(files, capsys):
+    write_projection(files / "far.h5", np.full((3, 2), 9.0), "d" * 64, "c" * 64)
+    film(files, "--kind", "path", "--proj_file", str(files / "far.h5"), code=3)
+    assert "lies on the grid" in capsys.readouterr().err
+
+
+@renders
+def test_a_rendering_is_blue_below_and_red_above(tmp_path):
+    write_surface(tmp_path / "s.h5", surface_of(bowl, "-1:1:17", "-1:1:17"))
+    args = ["-f", str(tmp_path / "s.h5"), "--render", "--elev", "89.5", "--azim", "-90", "--format", "png"]
+    assert plot_2D.main(args) == 0
+    pixels = np.asarray(Image.open(tmp_path / "s.h5_train_loss_3drender.png").convert("RGB")).astype(int)
+    colour = pixels.max(-1) - pixels.min(-1) > 60  # neither white, nor grey, nor black
+    rows, columns = np.nonzero(colour[:, : pixels.shape[1] * 3 // 4])
+    top, bottom = rows.min(), rows.max()
+    middle = pixels[(top + bottom) // 2, (columns.min() + columns.max()) // 2]
+    edge = pixels[top + (bottom - top) // 20, (columns.min() + columns.max()) // 2]
+    assert middle[2] > middle[0] + 60, "the minimum is blue"
+    assert edge[0] > edge[2] + 60, "the rim is red"
+
+
+def test_where_nothing_can_be_rendered_nothing_is_drawn(tmp_path, monkeypatch, capsys):
+    """The library is tried in a process of its own, which may end by a signal."""
+    write_surface(tmp_path / "s.h5", surface_of(bowl))
+    rendered.missing.cache_clear()
+    monkeypatch.setattr(rendered, "PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    try:
+        assert plot_2D.main(["-f", str(tmp_path / "s.h5"), "--render"]) == 2
+    finally:
+        rendered.missing.cache_clear()
+    said = capsys.readouterr().err
+    assert "signal 11" in said
+    assert "pip install pyvista" in said
+    assert not list(tmp_path.glob("*.png"))
