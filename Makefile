@@ -1,5 +1,6 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page
 # make test   every test
+# make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
 # make bench  measures, and writes benchmarks/RESULTS.md (about half an hour; LOSSES=FILE: see benchmarks/tolerance.py)
 # make check  format, lint, types, import layers, and every test
 
@@ -14,7 +15,7 @@ PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) 
 NAMES = resnet56 resnet56_noshort
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint bench gallery clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -41,6 +42,9 @@ lint: $(VENV)/dev
 	else echo "no npm, or nothing to be had from it: the page's scripts are not checked"; fi
 
 check: lint test
+
+gallery: $(VENV)/dev
+	$(BIN)/python docs/gallery.py
 
 bench: $(VENV)/dev
 	$(INSTALL) loss-landscapes

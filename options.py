@@ -268,6 +268,7 @@ class GridTask:
     output: Output
     looks: Looks
     command: str
+    path: tuple[str, ...] = ()  # checkpoints, of which the k-th is the cell x = k
 
     @property
     def grid(self) -> Grid:
@@ -575,6 +576,11 @@ def add_ranks(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def add_run(p: argparse.ArgumentParser) -> None:
+    add_output(add_way(p))
+
+
+def add_way(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """How losses are computed."""
     g = add_ranks(p)
     g.add_argument(
         "--batch_size",
@@ -595,7 +601,7 @@ def add_run(p: argparse.ArgumentParser) -> None:
         "standard error of a cell below max(REL x loss, ABS), and at least 1,000, as in 0.02,0.05; a later "
         "run with a smaller tolerance, or none, adds samples",
     )
-    add_output(g)
+    return g
 
 
 def add_curvature(p: argparse.ArgumentParser, tolerance: float) -> argparse._ArgumentGroup:

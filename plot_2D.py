@@ -19,7 +19,8 @@ import options
 from lossatlas import figures
 from lossatlas.errors import BadUsage, exit_code
 from lossatlas.figures import rendered
-from lossatlas.figures.maps import contour, draw_trajectory, filled, flat_figure, heat, panel
+from lossatlas.figures.maps import PATHS, contour, draw_trajectory, filled, flat_figure, heat, panel
+from lossatlas.figures.paths import along_figure, beneath
 from lossatlas.figures.solids import solid_figure
 from lossatlas.landscape import Surface
 from lossatlas.record import read_projection
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", help="beginning of the figures' names (default: the first file's name)")
     p.add_argument("--surf_name", help="field to draw (default: train_loss)")
     p.add_argument("--dir_file", help="direction file of a trajectory, for the variance that its axes explain")
-    p.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
+    p.add_argument("--proj_file", nargs="+", help="trajectories to draw on the surface (proj_xcoord, proj_ycoord)")
     options.add_contours(p)
     p.add_argument("--zlim", type=options.finite, help="top of the 3-D figure")
     options.add_camera(p)
@@ -55,7 +56,7 @@ def draw(
     out: str | None = None,
     surf_name: str | None = None,
     dir_file: str | None = None,
-    proj_file: str | None = None,
+    proj_file: str | Sequence[str] | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
     vlevel: float | None = None,
@@ -80,9 +81,10 @@ def draw(
         for name in names:
             figures.pick(surface, name, path)
     own_labels = [figures.words(label) for label in labels or [p.name for p in paths]]
-    trajectory = read_projection(proj_file, dir_file) if proj_file else None
-    if proj_file:
-        check_plane(proj_file, surfaces, paths)
+    proj_files = [proj_file] if isinstance(proj_file, str) else proj_file or ()
+    runs = [read_projection(file, dir_file) for file in proj_files]
+    for file in proj_files:
+        check_plane(file, surfaces, paths)
     drawn: list[Path] = []
     if render:
         rendered.need()
@@ -95,11 +97,14 @@ def draw(
             base = f"{out or paths[0]}{'_compare' if len(paths) > 1 and not out else ''}_{name}"
             kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
             for kind, one in kinds.items():
-                drawn += figures.save(flat_figure(plt, panels, shared, name, one, trajectory), f"{base}_{kind}", title)
-            solid = solid_figure(plt, panels, shared, name, zlim, camera, layout == "overlay", trajectory)
+                drawn += figures.save(flat_figure(plt, panels, shared, name, one, runs), f"{base}_{kind}", title)
+            solid = solid_figure(plt, panels, shared, name, zlim, camera, layout == "overlay", runs)
             drawn += figures.save(solid, f"{base}_3dsurface", title)
+            if runs and name == names[0] and name.endswith("_loss"):
+                along = [(run, beneath(surfaces[0], name, run)) for run in runs]
+                drawn += figures.save(along_figure(plt, along, name, shared.log), f"{base}_along_path", title)
             if render:
-                picture = rendered.rendered_figure(plt, panels, shared, name, camera, layout == "overlay", trajectory)
+                picture = rendered.rendered_figure(plt, panels, shared, name, camera, layout == "overlay", runs)
                 drawn += figures.save(picture, f"{base}_3drender", title)
         if eigenvalues:
             drawn += draw_ratio(plt, surfaces, own_labels, out or str(paths[0]), title)
@@ -114,27 +119,31 @@ def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], bas
         for surface, label in zip(surfaces, labels, strict=True)
     ]
     shared = figures.Scale(0.0, 1.0, np.linspace(0, 1, 11), log=False, cut=any((p.values > 1).any() for p in panels))
-    fig = flat_figure(plt, panels, shared, r"$|\lambda_{\min} / \lambda_{\max}|$", heat, None)
+    fig = flat_figure(plt, panels, shared, r"$|\lambda_{\min} / \lambda_{\max}|$", heat, ())
     return figures.save(fig, f"{base}_min_eig_max_eig_abs_ratio_heat_sns", title)
 
 
 def draw_path(
-    proj_file: str | Path,
+    proj_file: str | Path | Sequence[str],
     dir_file: str | Path | None = None,
     show: bool = False,
     out: str | None = None,
     title: str = "",
     files_as: figures.Files | None = None,
 ) -> list[Path]:
-    """Draw a projected trajectory by itself, as <proj_file>.pdf and .png."""
-    trajectory = read_projection(proj_file, dir_file)
+    """Draw projected trajectories by themselves, as <the first proj_file>.pdf and .png."""
+    files = [proj_file] if isinstance(proj_file, str | Path) else list(proj_file)
+    runs = [read_projection(file, dir_file) for file in files]
     with figures.style(show, files_as) as plt:
         fig, axis = plt.subplots(figsize=(4.2, 3.8), layout="constrained")
         axis.set(xlabel="x", ylabel="y")
         axis.grid(alpha=0.25)
-        draw_trajectory(axis, trajectory)
+        for k, path in enumerate(runs):
+            draw_trajectory(axis, path, colour=PATHS[k % len(PATHS)] if len(runs) > 1 else "black")
+        if len(runs) > 1:
+            axis.legend(fontsize="x-small")
         axis.margins(0.08)
-        return figures.save(fig, out or str(proj_file), title)
+        return figures.save(fig, out or str(files[0]), title)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -130,7 +130,7 @@ class ExtremeEigenvalues:
                 )
         say(f"{int(np.nansum(fields['products']))} products, {np.nanmean(fields['products']):.1f} a cell")
 
-    def draw(self, surf_file: Path, dir_file: Path, surface: Surface, looks: options.Looks) -> None:
+    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: options.Looks) -> None:
         if surface.grid.y is None:
             import plot_1D
 

@@ -14,24 +14,12 @@ import guard
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from dataclasses import replace
 
 import options
-from filling import run, say_ranges
-from lossatlas.errors import BadUsage, say
-from lossatlas.landscape import Surface, Tolerance
+from filling import run
 from lossatlas.record.progress import Log
-from preparation import loss_of
-from setting import Setting
-
-if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from lossatlas.computing.scene import Scene
-    from lossatlas.evaluation import Evaluator
-    from lossatlas.record.recorder import Work
+from losses import Losses
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,118 +31,6 @@ def parser() -> argparse.ArgumentParser:
     options.add_run(p)
     options.add_plot(p)
     return p
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Loss and metrics at every cell, of all samples or of as many as a tolerance asks for. See filling.Quantity."""
-
-    tolerance: Tolerance
-    asked: str
-
-    @classmethod
-    def of(cls, args: argparse.Namespace) -> "Losses":
-        """Raises BadUsage."""
-        if args.precision == "tf32" and not args.cuda:
-            raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")
-        return cls(Tolerance.parse(args.tolerance) if args.tolerance else Tolerance(), args.tolerance or "none")
-
-    def file_name(self, dir_file: Path, task: options.GridTask) -> Path:
-        return options.surface_name(dir_file, task)
-
-    def begun(self, setting: Setting, task: options.GridTask, about: dict[str, Any]) -> Surface:
-        from lossatlas.computing.surfaces import begun
-
-        run = task.run
-        return begun(
-            setting.brought.net,
-            setting.brought.data,
-            loss_of(task.loss),
-            task.grid,
-            device=run.device,
-            tolerance=self.tolerance,
-            precision=run.precision,
-            batch_size=run.batch_size,
-            request=setting.record,
-            about=about,
-        )
-
-    def pending(self, surface: Surface) -> np.ndarray:
-        return surface.pending(self.tolerance)
-
-    def ready(self, scene: "Scene", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
-        from lossatlas.computing.surfaces import precision_lines, ready
-
-        known = "precision_error" in surface.about
-        surface, evaluator = ready(scene, surface, self.tolerance, cells)
-        if "precision_error" in surface.about and not known:
-            for line in precision_lines(surface.plan["precision"], surface.about["precision_error"]):
-                say(line)
-        return replace(surface, about={**surface.about, "tolerance": self.asked}), evaluator
-
-    def operator(self, scene: "Scene", surface: Surface) -> "Evaluator":
-        from lossatlas.computing.surfaces import evaluator_of
-
-        return evaluator_of(scene, surface.plan, self.tolerance)
-
-    def guess(self, scene: "Scene", surface: Surface) -> tuple[float, str]:
-        from lossatlas.computing.surfaces import guessed
-
-        return guessed(scene, surface, self.tolerance)
-
-    def work(self, surface: Surface, operator: "Evaluator") -> "Work":
-        from lossatlas.computing.surfaces import work_of
-
-        return work_of(surface, operator)
-
-    def cells_per_block(self, surface: Surface, cells: int, ranks: int) -> int:
-        from lossatlas.computing.surfaces import cells_per_block
-
-        return cells_per_block(surface, cells, ranks)
-
-    def way(self, surface: Surface) -> str:
-        plan = surface.plan
-        if not plan.get("batch_size"):  # not measured yet
-            return ""
-        if plan.get("points_per_call", 1) > 1:
-            return f", {plan['points_per_call']} points at once"
-        lanes = plan.get("lanes", 1)
-        return f", batches of {plan['batch_size']}" + (
-            f", {lanes} side by side" if lanes > 1 else " one after the other"
-        )
-
-    def report(self, surface: Surface) -> None:
-        say_ranges(surface, [name for name in surface.fields if name.endswith(("_loss", "_acc"))])
-        for split, statistics in surface.statistics.items():
-            used = statistics["n"][np.isfinite(statistics["n"])]  # cells of other programs record none
-            share = used.mean() / surface.populations[split] if used.size else 1.0
-            if share < 1:
-                say(
-                    f"the tolerance took {100 * share:.2g} % of the {split} samples: all of them would take about "
-                    f"{1 / share:.3g} times as long"
-                )
-        for statistics in list(surface.statistics.values())[:1]:
-            if (count := int(np.nansum(statistics["clamped"] > 0))) > 0:
-                say(f"note: at {count} cells BatchNorm variances were negative and set to zero")
-
-    def draw(self, surf_file: Path, dir_file: Path, surface: Surface, looks: options.Looks) -> None:
-        if surface.grid.y is None:
-            import plot_1D
-
-            plot_1D.draw([surf_file], axes=plot_1D.Axes(log=looks.log, loss_max=looks.loss_max), show=looks.show)
-            return
-        import plot_2D
-
-        plot_2D.draw(
-            [surf_file],
-            vmin=looks.vmin,
-            vmax=looks.vmax,
-            vlevel=looks.vlevel,
-            proj_file=looks.proj_file,
-            dir_file=str(dir_file),
-            log=looks.log,
-            show=looks.show,
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,85 +1,227 @@
-"""Project the checkpoints of a training run onto a plane, by default that of their two principal components.
+"""Project the checkpoints of a training run onto a plane, and compute the loss surface under them.
 
-    python plot_trajectory.py --model resnet20 --dataset fashion_mnist_mini --prefix model_ --suffix .t7 \\
-        --model_folder trained_nets/MY_RUN --start_epoch 0 --max_epoch 30 --save_epoch 1
+    python plot_trajectory.py --model resnet20 --dataset fashion_mnist_mini --model_folder runs/MY_RUN
 
-Then compute the surface under the trajectory along the directions that this command writes, and draw both:
+writes the plane of the two principal components, and where the checkpoints lie in it. With --surface it goes on: the loss of
+every checkpoint itself, a grid that holds the path with a margin, the surface on it, and the figures:
 
-    python plot_surface.py ... --model_file trained_nets/MY_RUN/model_30.t7 --dir_file DIRECTIONS.h5 --x=... --y=... \\
-        --plot --proj_file PROJECTION.h5
+    mpirun -n 4 python plot_trajectory.py --mpi --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
+        --model_folder runs/MY_RUN --surface 25
+
+Several folders are several runs on one plane and one surface. Run the same command again to continue after an interruption.
 """
 
 import guard
 
 import argparse
-from collections.abc import Iterator, Sequence
+import math
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import filling
 import options
-from lossatlas.errors import BadInput, BadUsage, exit_code, say
-from lossatlas.record import Directions, read_directions, write_directions, write_projection
+from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.record import (
+    Directions,
+    Projection,
+    read_directions,
+    read_projection,
+    read_surface,
+    write_directions,
+    write_projection,
+)
+from lossatlas.record.progress import Log
 from lossatlas.record.trajectories import EXPLAINED
 from lossatlas.writing import set_aside
+from losses import Losses
+from scheduler import World, computed
+from training_runs import Run, runs_of
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from lossatlas.computing.trajectories import Differences
     from lossatlas.space import Point
+
+MARGIN = 0.15  # around the path, as a share of its extent along each axis
 
 
 def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
-    p.add_argument("--model", default="resnet56", help="name in the zoo, or FILE.py:FUNCTION (default: %(default)s)")
-    p.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
-    p.add_argument(
-        "--dataset", default="cifar10", help="whose shape and classes the network has (default: %(default)s)"
+    g = p.add_argument_group("checkpoints")
+    g.add_argument("--model", default="resnet56", help="name in the zoo, or FILE.py:FUNCTION (default: %(default)s)")
+    g.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
+    g.add_argument("--model_folder", nargs="+", default=[], metavar="FOLDER", help="of one run, or of several")
+    g.add_argument("--prefix", default="model_", help="beginning of a checkpoint's name (default: %(default)s)")
+    g.add_argument("--suffix", default=".t7", help="end of a checkpoint's name (default: %(default)s)")
+    g.add_argument("--start_epoch", type=options.natural, help="default: the first that is there")
+    g.add_argument(
+        "--max_epoch", type=options.natural, help="the last one, and the origin of the plane (default: of all)"
     )
-    p.add_argument("--model_folder", required=True, help="folder of the checkpoints")
-    p.add_argument("--prefix", default="model_", help="beginning of a checkpoint's name (default: %(default)s)")
-    p.add_argument("--suffix", default=".t7", help="end of a checkpoint's name (default: %(default)s)")
-    p.add_argument("--start_epoch", type=options.natural, default=0)
-    p.add_argument("--max_epoch", type=options.natural, default=300, help="the last one, and the origin of the plane")
-    p.add_argument("--save_epoch", type=options.positive, default=1, help="every so many epochs")
-    p.add_argument("--dir_type", choices=("weights", "states"), default="weights")
-    p.add_argument("--ignore", choices=("", "biasbn"), default="", help="biasbn: leave out biases and BatchNorm")
-    options.add_selection(p, "project")
-    p.add_argument("--dir_file", help="project onto the plane in this file instead")
-    p.add_argument("--force", action="store_true", help="replace the directions of other checkpoints")
+    g.add_argument("--save_epoch", type=options.positive, help="every so many epochs (default: all that are there)")
+    g.add_argument(
+        "--checkpoints", nargs="+", default=[], metavar="FILE", help="instead of folders: files, in their order"
+    )
+    g.add_argument(
+        "--lr_drops",
+        type=options.natural,
+        nargs="+",
+        default=[],
+        metavar="EPOCH",
+        help="epochs at which the learning rate was lowered (default: what the states of the optimizer say)",
+    )
+    g = p.add_argument_group("plane")
+    g.add_argument(
+        "--plane",
+        choices=("pca", "river"),
+        default="pca",
+        help="principal components; or river: from the first checkpoint to the last, and the top eigenvector of the "
+        "Hessian at the last (default: %(default)s)",
+    )
+    g.add_argument("--dir_type", choices=("weights", "states"), default="weights")
+    g.add_argument("--ignore", choices=("", "biasbn"), default="", help="biasbn: leave out biases and BatchNorm")
+    options.add_selection(g, "project")
+    g.add_argument("--dir_file", help="project onto the plane in this file instead")
+    g = p.add_argument_group("surface")
+    g.add_argument(
+        "--surface", metavar="N[xM]", help="compute the surface under the path, on so many points along x (and y)"
+    )
+    g.add_argument(
+        "--margin",
+        type=options.not_negative,
+        default=MARGIN,
+        help="around the path, as a share of its extent (default: %(default)s)",
+    )
+    options.add_data(p)
+    g = options.add_way(p)
+    g.add_argument("--surf_file", help="surface file to write, or to continue")
+    g.add_argument("--force", action="store_true", help="replace the directions of other checkpoints, and start over")
+    g.add_argument("--verbose", action="store_true", help="print the resolved configuration")
     p.add_argument("--show", action="store_true", help="open a window too")
     return p
 
 
-def checkpoints(args: argparse.Namespace) -> tuple[list[int], list[Path]]:
-    """The epochs in question and their files. Raises BadInput when one is missing."""
-    if args.start_epoch >= args.max_epoch:
-        raise BadUsage(f"--start_epoch {args.start_epoch} has to be below --max_epoch {args.max_epoch}")
-    epochs = list(range(args.start_epoch, args.max_epoch + 1, args.save_epoch))
-    if epochs[-1] != args.max_epoch:
-        epochs.append(args.max_epoch)
-    files = [Path(args.model_folder) / f"{args.prefix}{epoch}{args.suffix}" for epoch in epochs]
-    if missing := [file for file in files if not file.exists()]:
-        raise BadInput(
-            f"no checkpoint {missing[0]} ({len(missing)} of {len(files)} are missing): "
-            "set --start_epoch, --max_epoch and --save_epoch to what is there"
-        )
-    return epochs, files
+@dataclass(frozen=True)
+class Plan:
+    """What is there after the projection. places: the file of each run, and its coordinates."""
+
+    runs: tuple[Run, ...]
+    dir_file: Path
+    places: tuple[Path, ...]
+    ends: tuple[tuple[float, float], tuple[float, float]]  # of all paths, along x and y
 
 
-def read_path(files: Sequence[Path], net: "nn.Module", dir_type: str) -> "Iterator[Point]":
-    """The network at each checkpoint."""
-    from lossatlas.space import tensors
-    from models import load_into, read_state
+def plan(args: argparse.Namespace, world: World) -> Plan:
+    """Directions and projections, written. Raises BadUsage, BadInput, CannotWrite."""
+    from dataloader import SOURCES
+    from lossatlas.computing.trajectories import differences
+    from lossatlas.space import Selection, tensors
+    from models import build, load_into, read_state
+    from models.checkpoint import digest
 
-    for file in files:
-        load_into(net, read_state(file), str(file))
-        yield {name: value.clone() for name, value in tensors(net, dir_type).items()}
+    model = options.model_choice(args)
+    runs = runs_of(args)
+    if args.surface:
+        numbers(args.surface)
+    if isinstance(model, str) and (args.surface or args.plane == "river" or args.dataset not in SOURCES):
+        net: nn.Module = network_of_data(args, model, runs)
+    elif isinstance(model, str):
+        source = SOURCES[args.dataset]
+        net = build(model, (3, 32, 32) if len(source.mean) == 3 else (1, 28, 28), source.classes)
+    else:
+        net = build(model).eval()
+    selection = Selection(args.only, args.without)
+    files = [*runs[0].files[:-1], *(file for run in runs[1:] for file in run.files), runs[0].files[-1]]
+
+    def point(k: int) -> "Point":
+        load_into(net, read_state(files[k]), str(files[k]))
+        return {name: value.clone() for name, value in tensors(net, args.dir_type).items()}
+
+    last = point(len(files) - 1)
+    rows = differences(point, len(files), last, net, args.ignore, selection)
+    origin = digest(read_state(files[-1]))
+    dir_file, directions = plane_of(args, runs, rows, net, last, origin, world)
+    return projected(args, runs, rows, net, dir_file, directions, origin)
 
 
-def principal_directions(
-    rows: np.ndarray, net: "nn.Module", origin: "Point", args: argparse.Namespace, about: dict[str, str]
+def network_of_data(args: argparse.Namespace, model: str, runs: Sequence[Run]) -> "nn.Module":
+    """A network of the zoo whose shape is that of the data."""
+    from models import read_state
+    from preparation import load_data, network_for
+
+    data = load_data(options.data_choice(args), read_state(runs[0].files[-1]), model)
+    return network_for(model, next(iter(data.values())))
+
+
+def plane_of(
+    args: argparse.Namespace,
+    runs: Sequence[Run],
+    rows: "Differences",
+    net: "nn.Module",
+    origin_point: "Point",
+    origin: str,
+    world: World,
+) -> tuple[Path, Directions]:
+    """The directions that are named, or new ones, written where none or the same are."""
+    if args.dir_file:
+        directions = read_directions(args.dir_file)
+        if directions.y is None:
+            raise BadInput(f"{args.dir_file} holds one direction, a plane needs two")
+        return Path(args.dir_file), directions
+    dir_file = folder_of(args, runs) / "directions.h5"
+    about = {
+        "model": str(options.model_choice(args)),
+        "checkpoint": origin,
+        "dir_type": args.dir_type,
+        "ignore": args.ignore,
+        "of": "; ".join(f"{len(run.files)} checkpoints, {run.files[0].name} to {run.files[-1].name}" for run in runs)
+        + "".join(f", {part}" for part in [*args.only, *(f"not {each}" for each in args.without)]),
+    }
+    if (
+        args.plane == "river" and dir_file.exists() and not args.force
+    ):  # an eigenvector is not found again to the last bit
+        found = read_directions(dir_file)
+        if {name: found.about.get(name) for name in about} == about:
+            return dir_file, found
+    if args.plane == "river":
+        directions = river(args, rows, net, origin_point, about, runs[0], world)
+    else:
+        directions = principal(rows, net, origin_point, args, about)
+    options.make_folder(dir_file.parent)
+    if dir_file.exists() and read_directions(dir_file).sha256 != directions.sha256:
+        if not args.force:
+            raise BadInput(
+                f"{dir_file} holds other directions ({read_directions(dir_file).about.get('of', 'unknown')}), "
+                "on which surfaces may rest: use them with --dir_file, or replace them with --force"
+            )
+        say(f"note: the directions that were there are now in {set_aside(dir_file)}")
+    write_directions(dir_file, directions)
+    return dir_file, directions
+
+
+def folder_of(args: argparse.Namespace, runs: Sequence[Run]) -> Path:
+    """Where the plane of these runs and everything on it goes."""
+    from lossatlas.space import Selection
+
+    selection = Selection(args.only, args.without)
+    ignore = f"_ignore={args.ignore}" if args.ignore else ""
+    chosen = "".join(f"_{options.plain(part)}" for part in str(selection).split(", ") if part)
+    every = args.save_epoch or (runs[0].epochs[1] - runs[0].epochs[0] if len(runs[0].epochs) > 1 else 1)
+    others = "".join(f"_with_{options.plain(run.name)}" for run in runs[1:])
+    kind = "PCA" if args.plane == "pca" else "river"
+    name = f"{kind}_{args.dir_type}{ignore}{chosen}_save_epoch={every}{others}"
+    return options.shortened(runs[0].files[0].parent / f"{name}.h5").with_suffix("")
+
+
+def principal(
+    rows: "Differences", net: "nn.Module", origin: "Point", args: argparse.Namespace, about: dict[str, str]
 ) -> Directions:
     from lossatlas.computing.trajectories import principal_plane
     from lossatlas.space import as_arrays, lengths
@@ -93,91 +235,191 @@ def principal_directions(
         "tensors": np.array([name.encode() for name in origin]),
         "lengths": lengths(origin, plane),
     }
-    names = {"x": "1st principal component", "y": "2nd principal component"}
-    return Directions(x, y, {**about, **names, "ignore": args.ignore}, extra)
+    return Directions(x, y, {**about, "x": "1st principal component", "y": "2nd principal component"}, extra)
 
 
-def report(found: np.ndarray, rows: np.ndarray, epochs: Sequence[int], known: dict[str, np.ndarray]) -> None:
-    """Say how much of the path the plane shows, and where it is."""
-    distances = known["distance"]
-    if EXPLAINED in known:
-        ratio = 100 * known[EXPLAINED]
-        say(f"the plane explains {ratio[0]:.2f} % + {ratio[1]:.2f} % of the variance")
-    say(
-        f"farthest from the plane: epoch {epochs[int(distances.argmax())]}, by {distances.max():.4g} "
-        f"(the path begins {np.linalg.norm(rows[0]):.4g} away from its end)"
-    )
-    say(
-        f"x from {found[:, 0].min():.4g} to {found[:, 0].max():.4g}, "
-        f"y from {found[:, 1].min():.4g} to {found[:, 1].max():.4g}"
-    )
+def river(
+    args: argparse.Namespace,
+    rows: "Differences",
+    net: "nn.Module",
+    origin: "Point",
+    about: dict[str, str],
+    run: Run,
+    world: World,
+) -> Directions:
+    """The way the first run has drifted, and what is steepest across it, both of unit length and at right angles."""
+    from lossatlas.computing.trajectories import unflattened
+    from lossatlas.space import Selection, as_arrays, lengths, orthogonal, scale_to
+    from lossatlas.space.directions import norm_parameters
+    from net_plotter import Curvature
+    from preparation import bring, device_of
 
-
-def run(args: argparse.Namespace) -> None:
-    from dataloader import SOURCES
-    from lossatlas.computing.trajectories import coordinates, differences
-    from lossatlas.space import Selection, as_point
-    from models import build, read_state
-    from models.checkpoint import digest
-
-    model = options.model_choice(args)
-    if isinstance(model, str) and args.dataset not in SOURCES:
-        raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(SOURCES)}")
-    epochs, files = checkpoints(args)
-    if isinstance(model, str):
-        source = SOURCES[args.dataset]
-        net = build(model, (3, 32, 32) if len(source.mean) == 3 else (1, 28, 28), source.classes)
-    else:
-        net = build(model).eval()
+    if args.dir_type != "weights":
+        raise BadUsage("--plane river has no eigenvector of statistics: leave --dir_type states out")
+    nets = options.Networks(options.model_choice(args), str(run.files[-1]), None, None)
+    brought = bring(nets, "weights", options.data_choice(args), options.loss_choice(args))
     selection = Selection(args.only, args.without)
-    (last,) = read_path(files[-1:], net, args.dir_type)
-    rows = differences(read_path(files, net, args.dir_type), len(files), last, net, args.ignore, selection)
-    origin = digest(read_state(files[-1]))
-    if args.dir_file:
-        dir_file = Path(args.dir_file)
-        directions = read_directions(dir_file)
-        if directions.y is None:
-            raise BadInput(f"{dir_file} holds one direction, a plane needs two")
-    else:
-        ignore = f"_ignore={args.ignore}" if args.ignore else ""
-        chosen = "".join(f"_{options.plain(part)}" for part in str(selection).split(", ") if part)
-        folder = Path(args.model_folder) / f"PCA_{args.dir_type}{ignore}{chosen}_save_epoch={args.save_epoch}"
-        dir_file = folder / "directions.h5"
-        about = {
-            "model": str(model),
-            "checkpoint": origin,
-            "dir_type": args.dir_type,
-            "of": f"{len(files)} checkpoints, {files[0].name} to {files[-1].name}"
-            + (f", {selection}" if selection else ""),
-        }
-        directions = principal_directions(rows, net, last, args, about)
-        options.make_folder(folder)
-        if dir_file.exists() and not args.force and read_directions(dir_file).sha256 != directions.sha256:
-            raise BadInput(
-                f"{dir_file} holds other directions ({read_directions(dir_file).about.get('of', 'unknown')}), "
-                "on which surfaces may rest: use them with --dir_file, or replace them with --force"
-            )
-        if args.force and dir_file.exists() and read_directions(dir_file).sha256 != directions.sha256:
-            say(f"note: the directions that were there are now in {set_aside(dir_file)}")
-        write_directions(dir_file, directions)
+    drift = unflattened(-rows[0], origin)
+    steepest = Curvature(brought, selection, device_of(args.cuda)).eigenvector(1)
+    norms = norm_parameters(net)
+    x = scale_to(drift, origin, "unit", args.ignore, norms, selection)
+    y = scale_to(orthogonal(steepest, x), origin, "unit", args.ignore, norms, selection)
+    say("x is the drift of the run, y the top eigenvector of the Hessian at its end, at a right angle to x")
+    extra = {"tensors": np.array([name.encode() for name in origin]), "lengths": lengths(origin, (x, y))}
+    names = {"x": f"drift from {run.files[0].name} to {run.files[-1].name}", "y": "top eigenvector, orthogonal to x"}
+    return Directions(as_arrays(x, net, "weights"), as_arrays(y, net, "weights"), {**about, **names}, extra)
+
+
+def projected(
+    args: argparse.Namespace,
+    runs: tuple[Run, ...],
+    rows: "Differences",
+    net: "nn.Module",
+    dir_file: Path,
+    directions: Directions,
+    origin: str,
+) -> Plan:
+    """Write where each run is in the plane, and say how much of it the plane shows."""
+    from lossatlas.computing.trajectories import coordinates
+    from lossatlas.space import as_point
+
     assert directions.y is not None
     plane = [as_point(axis, net, args.dir_type, f"a direction in {dir_file}") for axis in (directions.x, directions.y)]
     found, distances = coordinates(rows, plane, str(dir_file))
-    proj_file = dir_file.with_name(f"{dir_file.name}_proj_cos.h5")
-    known = {"epochs": np.array(epochs), "distance": distances}
-    if EXPLAINED in directions.extra and not args.dir_file:  # of another plane it says nothing of these checkpoints
-        known[EXPLAINED] = directions.extra[EXPLAINED]
-    write_projection(proj_file, found, directions.sha256, origin, **known)
-    report(found, rows, epochs, known)
-    say(f"wrote {dir_file} and {proj_file}" if not args.dir_file else f"wrote {proj_file}")
-    import plot_2D
+    shares = directions.extra.get(EXPLAINED, ()) if not args.dir_file else ()
+    explained = tuple(float(share) for share in shares)
+    if explained:
+        say(f"the plane explains {100 * explained[0]:.2f} % + {100 * explained[1]:.2f} % of the variance")
+    numbers_of, start = [], 0  # of each run's rows; the origin, the end of the first, is the last of all
+    for k, run in enumerate(runs):
+        own = len(run.files) - (k == 0)
+        numbers_of.append([*range(start, start + own), *([len(rows) - 1] if k == 0 else [])])
+        start += own
+    places = []
+    for run, chosen in zip(runs, numbers_of, strict=True):
+        where, off = found[chosen], distances[chosen]
+        another = "" if run is runs[0] else f"_{options.plain(run.name)}"
+        place = dir_file.with_name(f"{dir_file.name}{another}_proj_cos.h5")
+        path = Projection(where[:, 0], where[:, 1], np.array(run.epochs), None, off, explained, run.drops, run.name)
+        write_projection(place, path, directions.sha256, origin)
+        places.append(place)
+        of = f"{run.name}: " if len(runs) > 1 else ""
+        say(
+            f"{of}farthest from the plane: epoch {run.epochs[int(off.argmax())]}, by {off.max():.4g} "
+            f"(the path begins {float(np.hypot(*where[0])):.4g} away from the origin, in the plane)"
+        )
+    (x0, y0), (x1, y1) = found.min(0), found.max(0)
+    say(f"x from {x0:.4g} to {x1:.4g}, y from {y0:.4g} to {y1:.4g}")
+    say(f"wrote {'' if args.dir_file else f'{dir_file} and '}{', '.join(map(str, places))}")
+    return Plan(runs, dir_file, tuple(places), ((float(x0), float(x1)), (float(y0), float(y1))))
 
-    plot_2D.draw_path(proj_file, dir_file, show=args.show)
+
+def numbers(text: str) -> tuple[int, int]:
+    """Points along x and y, from N or NxM. Raises BadUsage."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if found is None or min(nx := int(found.group(1)), ny := int(found.group(2) or nx)) < 2:
+        raise BadUsage(f"--surface {text}: give the number of points on each axis, as in 25 or 31x21, at least 2")
+    return nx, ny
+
+
+def grid_around(ends: Sequence[tuple[float, float]], margin: float, counts: Sequence[int]) -> tuple[str, str]:
+    """Axes that hold what lies between the ends, with a margin, at round places. A path along one axis gets a square's share."""
+    widest = max(high - low for low, high in ends)
+    axes = []
+    for (low, high), count in zip(ends, counts, strict=True):
+        extent = max(high - low, 0.1 * widest)
+        room = margin * extent + (extent - (high - low)) / 2
+        unit = 10.0 ** (math.floor(math.log10(extent)) - 1) if extent > 0 else 1.0
+        a, b = math.floor((low - room) / unit) * unit, math.ceil((high + room) / unit) * unit
+        axes.append(f"{a:.6g}:{b:.6g}:{count}")
+    return axes[0], axes[1]
+
+
+def checkpoint_task(args: argparse.Namespace, found: Plan, command: str) -> options.GridTask:
+    """The losses of the checkpoints themselves."""
+    files = tuple(str(file) for run in found.runs for file in run.files)
+    task = surface_task(args, found, command)
+    task = replace(task, path=files, x=f"0:{len(files) - 1}:{len(files)}", y=None)
+    name = options.surface_name(found.dir_file.with_name("checkpoints.h5"), task)
+    return replace(task, output=replace(task.output, surf_file=str(name)))
+
+
+def surface_task(args: argparse.Namespace, found: Plan, command: str) -> options.GridTask:
+    nets = options.Networks(options.model_choice(args), str(found.runs[0].files[-1]), None, None)
+    axis = options.Axis("", "")
+    choice = options.DirectionChoice(args.dir_type, axis, axis, False, options.SEED, 0, str(found.dir_file))
+    x, y = grid_around(found.ends, args.margin, numbers(args.surface))
+    output = options.Output(args.surf_file, False, args.force, args.verbose, False)
+    looks = options.Looks(False, args.show, False, None, None, None, None, None)
+    return options.GridTask(
+        nets,
+        choice,
+        options.data_choice(args),
+        options.loss_choice(args),
+        x,
+        y,
+        options.run_choice(args),
+        output,
+        looks,
+        command,
+    )
+
+
+def finish(args: argparse.Namespace, found: Plan, surf_file: Path, loss_file: Path) -> None:
+    """Bring the checkpoints' own losses into the projections, say how far they are from the surface's, and draw."""
+    import plot_2D
+    from lossatlas.figures.paths import apart_words, beneath
+    from lossatlas.record.trajectories import projection_plane
+
+    surface, own = read_surface(surf_file), read_surface(loss_file)
+    name = next(field for field in surface.fields if field.endswith("_loss"))
+    start = 0
+    for run, place in zip(found.runs, found.places, strict=True):
+        losses = own.fields[name][start : start + len(run.files)]
+        start += len(run.files)
+        path, plane = replace(read_projection(place), loss=losses), projection_plane(place)
+        write_projection(place, path, plane["directions"], plane["checkpoint"])
+        if words := apart_words(path, beneath(surface, name, path)):
+            say(f"{run.name}: {words}" if len(found.runs) > 1 else words)
+    files = [str(place) for place in found.places]
+    plot_2D.draw([surf_file], proj_file=files, show=args.show)
+    quoted = shlex.join(files)
+    say(f"again: python plot_2D.py --surf_file {shlex.quote(str(surf_file))} --proj_file {quoted}")
+    say(f"a page: python view_surface.py {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}")
+
+
+def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
+    line = shlex.join(["python", "plot_trajectory.py", *command])
+    found: list[Plan] = []
+
+    def order(task: Any) -> tuple[options.GridTask, Losses]:
+        return task(args, found[0], line), Losses.of(args)
+
+    if world.root:
+        found.append(computed(world, lambda: plan(args, world)))
+    if not args.surface:
+        if world.root:
+            import plot_2D
+
+            plot_2D.draw_path([str(place) for place in found[0].places], show=args.show)
+            say("the loss of the checkpoints, and the surface under them: the same command with --surface 25")
+        return 0
+    filling.run(world, lambda: order(checkpoint_task), log)
+    filling.run(world, lambda: order(surface_task), log)
+    if world.root:
+        task = surface_task(args, found[0], line)
+        surf_file = Path(task.output.surf_file or options.surface_name(found[0].dir_file, task))
+        loss_file = checkpoint_task(args, found[0], line).output.surf_file
+        assert loss_file is not None
+        finish(args, found[0], surf_file, Path(loss_file))
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    return exit_code(lambda: run(args))
+    command = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(command)
+    log = Log(args.surf_file)
+    return options.launch(args.mpi, lambda world: body(world, args, command, log), log.line)
 
 
 if __name__ == "__main__":

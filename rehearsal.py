@@ -31,7 +31,9 @@ def rehearse(world: World, setting: Setting, surface: Surface, cells: int, guess
 
     embedded = sum(array.nbytes for axis in (setting.directions.x, setting.directions.y or ()) for array in axis)
     image = size_of(filler(setting.surf_file, surface, setting.dir_file, None)) + embedded * setting.embed
-    needed = {setting.surf_file: image, setting.dir_file: embedded * setting.new}
+    needed = {setting.surf_file: image}
+    if setting.dir_file is not None:
+        needed[setting.dir_file] = embedded * setting.new
     for path, size in needed.items():
         if size:
             check_place(path, size)

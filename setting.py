@@ -5,6 +5,7 @@ problem = Problem.of(setting)                   # travels to the other ranks
 net, plane, data = problem.unpack()             # on every rank
 """
 
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,20 +30,21 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
     from lossatlas.data import AnyData
-    from lossatlas.space import Affine
+    from lossatlas.space import Plane, Point
 
 
 @dataclass(frozen=True)
 class Setting:
     """What rank 0 has read.
 
-    used: the directions without those that the grid does not need. new: they are not in their file yet. record: what
-    tells this from other work. curvature: where the second derivatives along the axes are wanted. lock: on the surface file,
-    None in a dry run. first: there was no direction file.
+    dir_file: None along a path of checkpoints, which has no directions. used: the directions without those that the grid does
+    not need. new: they are not in their file yet. record: what tells this from other work. curvature: where the second
+    derivatives along the axes are wanted. lock: on the surface file, None in a dry run. first: there was no direction file.
+    path: checkpoints and their digests.
     """
 
     surf_file: Path
-    dir_file: Path
+    dir_file: Path | None
     directions: Directions
     used: Directions
     new: bool
@@ -52,9 +54,10 @@ class Setting:
     curvature: Curvature | None
     lock: Lock | None
     first: bool
+    path: tuple[tuple[str, str], ...] = ()
 
     def write_directions(self) -> None:
-        if self.new:
+        if self.new and self.dir_file is not None:
             write_directions(self.dir_file, self.directions, new=self.first)
             say(f"new directions are in {self.dir_file}")
 
@@ -71,18 +74,12 @@ def read_setting(
 
     nets, choice, chosen, output = task.networks, task.directions, task.data, task.output
     check_factories(nets.model, chosen.dataset, task.loss)
+    if task.path:
+        return read_path(task, log, held)
     dir_file = place(choice.dir_file, options.direction_name(nets, choice), output.surf_file)
     surf_file = place(output.surf_file, name_of(dir_file, task), None)
-    if not output.dry_run:
-        log.beside(surf_file)
-    for what, path in (("surface", surf_file), ("direction", dir_file)):
-        if not path.resolve().parent.is_dir():
-            raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
-    lock = None if output.dry_run else held.enter_context(Lock(surf_file))
-    if output.dry_run and (somebody := holder(surf_file)):
-        say(f"note: {surf_file} is being written by {somebody}")
-    if lock is not None and lock.before:
-        log.line(lock.before)
+    lock = locked(surf_file, output.dry_run, log, held)
+    check_folder("direction", dir_file)
     first = not dir_file.exists()
     brought = bring(nets, choice.dir_type, chosen, task.loss)
     device = "cpu" if output.dry_run else device_of(task.run.cuda)
@@ -109,27 +106,108 @@ def read_setting(
     return Setting(surf_file, dir_file, directions, used, new, embed, brought, record, wanted, lock, first)
 
 
+def read_path(task: options.GridTask, log: Log, held: ExitStack) -> Setting:
+    """The same where the k-th cell is the k-th checkpoint of a path, with its own BatchNorm statistics."""
+    from models import read_state
+    from models.checkpoint import digest
+
+    assert task.output.surf_file is not None
+    surf_file = Path(task.output.surf_file)
+    lock = locked(surf_file, task.output.dry_run, log, held)
+    brought = bring(task.networks, "states", task.data, task.loss)
+    path = tuple((file, digest(read_state(file))) for file in task.path)
+    record = {
+        **brought.record,
+        "dataset": brought.first.name,
+        **recorded("loss", task.loss),
+        "split": task.data.split,
+        "path": [digest for _, digest in path],
+        **{f"{split}_data": data.digest for split, data in brought.data.items()},
+    }
+    none = Directions([])
+    return Setting(surf_file, None, none, none, False, False, brought, record, None, lock, True, path)
+
+
+def locked(surf_file: Path, dry: bool, log: Log, held: ExitStack) -> Lock | None:
+    """The lock on a surface file that is to be written. Raises BadInput where it has no folder, CannotWrite."""
+    if not dry:
+        log.beside(surf_file)
+    check_folder("surface", surf_file)
+    if dry:
+        if somebody := holder(surf_file):
+            say(f"note: {surf_file} is being written by {somebody}")
+        return None
+    lock = held.enter_context(Lock(surf_file))
+    if lock.before:
+        log.line(lock.before)
+    return lock
+
+
+def check_folder(what: str, path: Path) -> None:
+    if not path.resolve().parent.is_dir():
+        raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
+
+
+@dataclass(frozen=True)
+class Along:
+    """Directions, in the form in which they travel."""
+
+    dir_type: str
+    x: Sequence[np.ndarray]
+    y: Sequence[np.ndarray] | None
+
+    def plane(self, net: "nn.Module") -> "Plane":
+        """It shares the arrays' memory."""
+        from lossatlas.space import Affine, as_point, tensors
+
+        dx, dy = (None if d is None else as_point(d, net, self.dir_type, "the direction") for d in (self.x, self.y))
+        assert dx is not None
+        return Affine(tensors(net, self.dir_type), dx, dy)
+
+
+@dataclass(frozen=True)
+class Through:
+    """Checkpoints, which every rank reads when it needs them: the k-th one at x = k."""
+
+    path: tuple[tuple[str, str], ...]
+
+    def plane(self, net: "nn.Module") -> "Plane":
+        import copy
+
+        from lossatlas.space import Mapped, tensors
+        from models import load_into, read_state
+        from models.checkpoint import digest
+
+        other = copy.deepcopy(net)
+
+        def point(a: float, _: float) -> "Point":
+            file, wanted = self.path[round(a)]
+            state = read_state(file)
+            if digest(state) != wanted:
+                raise BadInput(f"{file} is another one on {socket.gethostname()} than rank 0 has read")
+            load_into(other, state, file)
+            return tensors(other, "states")
+
+        return Mapped(point)
+
+
 @dataclass(frozen=True)
 class Problem:
-    """A network, its directions and its data, in the same form."""
+    """A network, where it is moved, and its data, in the same form."""
 
     trained: Trained
-    dir_type: str
-    directions: tuple[Sequence[np.ndarray], Sequence[np.ndarray] | None]
+    where: Along | Through
 
     @classmethod
     def of(cls, setting: Setting) -> "Problem":
-        brought, directions = setting.brought, (setting.used.x, setting.used.y)
-        return cls(Trained.of(brought), brought.dir_type, directions)
+        brought, used = setting.brought, setting.used
+        where = Through(setting.path) if setting.path else Along(brought.dir_type, used.x, used.y)
+        return cls(Trained.of(brought), where)
 
-    def unpack(self) -> "tuple[nn.Module, Affine, dict[str, AnyData]]":
+    def unpack(self) -> "tuple[nn.Module, Plane, dict[str, AnyData]]":
         """All of it shares the arrays' memory."""
-        from lossatlas.space import Affine, as_point, tensors
-
         net, data = self.trained.unpack()
-        dx, dy = (None if d is None else as_point(d, net, self.dir_type, "the direction") for d in self.directions)
-        assert dx is not None
-        return net, Affine(tensors(net, self.dir_type), dx, dy), data
+        return net, self.where.plane(net), data
 
 
 def tell(setting: Setting, surface: Surface, threads: int, world: World) -> None:

@@ -116,7 +116,9 @@ def parser() -> argparse.ArgumentParser:
 
 def folder_name(args: argparse.Namespace) -> str:
     """The folder of a recipe's checkpoints, as the original release names it."""
-    name = f"{options.base_name(options.model_choice(args), '')}_{args.optimizer}_lr={args.lr}"
+    name = options.base_name(options.model_choice(args), "")
+    name += "".join(f"_{options.plain(each)}" for each in (*args.model_args, *args.dataset_args))
+    name += f"_{args.optimizer}_lr={args.lr}"
     name += f"_lr_decay={args.lr_decay}" if args.lr_decay != 0.1 else ""
     name += f"_bs={args.batch_size}_wd={args.weight_decay}_mom={args.momentum}_save_epoch={args.save_epoch}"
     loss = options.loss_choice(args)

@@ -3,7 +3,7 @@
     python benchmarks/run.py [--losses FILE] [NAME ...]
 
 NAME: point, own_network, many_points, busy, ranks, tolerance, memory, streamed, startup, precision, products, eigenpairs,
-eigen_map, page. Rows of benchmarks that are not run are kept.
+eigen_map, page, trajectory. Rows of benchmarks that are not run are kept.
 """
 
 import argparse
@@ -34,6 +34,7 @@ NAMES = (
     "eigenpairs",
     "eigen_map",
     "page",
+    "trajectory",
 )
 OUT = HERE / "RESULTS.md"
 

@@ -51,17 +51,15 @@ keep "$work/spectrum.h5" spectrum.h5
 python plot_hessian_eigen.py "${small[@]}" --limit 96 --x=-0.5:0.5:21 "${filter[@]}" --dir_file "$work/e.h5" \
   --surf_file "$work/eigen.h5"
 keep "$work/eigen.h5" eigen.h5
-python plot_hessian_eigen.py "${small[@]}" --limit 96 --x=-0.5:0.5:9 --y=-0.5:0.5:9 "${plane[@]}" --dir_file "$work/em.h5" \
-  --surf_file "$work/eigen_map.h5"
+mpirun -n 2 python plot_hessian_eigen.py --mpi "${small[@]}" --limit 32 --x=-0.5:0.5:7 --y=-0.5:0.5:7 "${plane[@]}" \
+  --dir_file "$work/em.h5" --surf_file "$work/eigen_map.h5"
 keep "$work/eigen_map.h5" eigen_map.h5
 
 if [ ! -d "$work/run" ]; then
   python train.py --model resnet20 "${data[@]}" --epochs 12 --save "$work/run" --save_epoch 1 --warmup 16
 fi
 folder=$(echo "$work"/run/resnet20_*)
-pca="$folder/PCA_weights_save_epoch=1/directions.h5"
-python plot_trajectory.py --model resnet20 "${data[@]}" --model_folder "$folder" --start_epoch 1 --max_epoch 12
-run --model resnet20 --limit 500 --model_file "$folder/model_12.t7" --dir_file "$pca" --x=-10:2:25 --y=-3:4:15 \
-  --surf_file "$work/path.h5"
+mpirun -n 2 python plot_trajectory.py --mpi --model resnet20 "${data[@]}" --limit 500 --model_folder "$folder" \
+  --surface 25x17 --surf_file "$work/path.h5"
 keep "$work/path.h5" path.h5
-cp "${pca}_proj_cos.h5" docs/surfaces/path_projection.h5
+cp "$folder/PCA_weights_save_epoch=1/directions.h5_proj_cos.h5" docs/surfaces/path_projection.h5

@@ -422,9 +422,16 @@ def trajectory(
     check_words(dir_type=dir_type, ignore=ignore)
     if len(checkpoints) < 3:
         raise BadUsage(f"{len(checkpoints)} checkpoints span no plane: give at least 3")
-    points = [point_of(net, state, dir_type) for state in checkpoints]
-    rows = differences(points, len(points), points[-1], net, ignore, Selection(only, without))
-    found, plane = principal_plane(rows, points[-1])
+    origin = point_of(net, checkpoints[-1], dir_type)
+    rows = differences(
+        lambda k: point_of(net, checkpoints[k], dir_type),
+        len(checkpoints),
+        origin,
+        net,
+        ignore,
+        Selection(only, without),
+    )
+    found, plane = principal_plane(rows, origin)
     where, distance = coordinates(rows, plane, "the trajectory")
     return Trajectory(where, found.explained_variance_ratio, distance, plane)
 

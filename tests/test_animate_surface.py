@@ -13,7 +13,7 @@ from test_plots import bowl, surface_of
 import animate_surface
 import plot_2D
 from lossatlas.figures import rendered
-from lossatlas.record import write_projection, write_surface
+from lossatlas.record import Projection, write_projection, write_surface
 
 T = np.linspace(0, 1, 5)
 NO_RENDERING = rendered.missing()
@@ -24,9 +24,8 @@ renders = pytest.mark.skipif(bool(NO_RENDERING), reason=f"pyvista does not rende
 def files(tmp_path):
     """A bowl whose lowest cell is off its middle, and a path down into it."""
     write_surface(tmp_path / "s.h5", surface_of(lambda a, b: 0.1 + (a - 0.5) ** 2 + 3 * b * b, "-1:1:17", "-1:1:17"))
-    path = np.column_stack([1 - T - 0.9, 0.8 * (1 - T)])
-    more = {"epochs": np.arange(5.0) * 10, "loss": 2 - T}
-    write_projection(tmp_path / "p.h5", path, "d" * 64, "c" * 64, **more)
+    path = Projection(0.1 - T, 0.8 * (1 - T), epochs=np.arange(5.0) * 10, loss=2 - T)
+    write_projection(tmp_path / "p.h5", path, "d" * 64, "c" * 64)
     return tmp_path
 
 
@@ -106,7 +105,7 @@ def test_bad_requests_are_one_line(files, capsys, args):
 
 
 def test_a_path_that_is_not_on_the_grid(files, capsys):
-    write_projection(files / "far.h5", np.full((3, 2), 9.0), "d" * 64, "c" * 64)
+    write_projection(files / "far.h5", Projection(np.full(3, 9.0), np.full(3, 9.0)), "d" * 64, "c" * 64)
     film(files, "--kind", "path", "--proj_file", str(files / "far.h5"), code=3)
     assert "lies on the grid" in capsys.readouterr().err
 

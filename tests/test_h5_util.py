@@ -23,7 +23,7 @@ from lossatlas.record.directions import direction_link
 from lossatlas.record.files import get_text, set_text, write
 from lossatlas.record.lock import Lock
 from lossatlas.record.surfaces import added_by_others
-from lossatlas.record.trajectories import write_projection
+from lossatlas.record.trajectories import Projection, write_projection
 
 
 def make_surface(y="-1:1:3") -> Surface:
@@ -414,9 +414,9 @@ def test_what_a_terminal_would_obey_is_not_printed(tmp_path, capsys):
 
 
 def test_a_changed_trajectory_is_noticed(tmp_path):
-    write_projection(
-        tmp_path / "p.h5", np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "plane", "origin", epochs=np.arange(3)
-    )
+    path = Projection(np.array([1.0, 3.0, 5.0]), np.array([2.0, 4.0, 6.0]), np.arange(3.0), run="one")
+    write_projection(tmp_path / "p.h5", path, "plane", "origin")
+    assert read_projection(tmp_path / "p.h5").run == "one"
     assert main([str(tmp_path / "p.h5"), "--check"]) == 0
     with h5py.File(tmp_path / "p.h5", "r+") as f:
         f["proj_xcoord"][1] = 48

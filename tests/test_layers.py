@@ -31,7 +31,7 @@ PROGRAM = [
     {"guard"},
     {"scheduler", "dataset_files", "h5_util", "factories", "saved"},
     {"models"},
-    {"dataloader", "training"},
+    {"dataloader", "training", "training_runs"},
     {"options"},
     {"preparation"},
     {"net_plotter"},
@@ -39,6 +39,7 @@ PROGRAM = [
     {"rehearsal"},
     {"filling"},
     {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp"},
+    {"losses"},
     {"view_surface", "animate_surface"},
     {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "plot_trajectory", "train"},
 ]

@@ -585,11 +585,11 @@ def test_the_command_writes_a_page_with_the_path_of_a_training(tmp_path, capsys)
     write_surface(tmp_path / "s.h5", made())
     path = np.array([[0.9, 0.8], [0.3, 0.2], [0.0, 0.0]])
     more = {
-        "epochs": np.array([0, 10, 20]),
+        "epochs": np.array([0.0, 10, 20]),
         "loss": np.array([3.0, np.inf, np.nan]),
         "distance": np.array([4.0, 1.0, 0.0]),
     }
-    write_projection(tmp_path / "p.h5", path, "", "", **more)
+    write_projection(tmp_path / "p.h5", Projection(path[:, 0], path[:, 1], **more), "", "")
     argv = [str(tmp_path / "s.h5"), "--proj_file", str(tmp_path / "p.h5"), "-o", str(tmp_path / "out.html")]
     assert view_surface.main(argv) == 0
     assert "out.html" in capsys.readouterr().out

@@ -1,8 +1,13 @@
+import shutil
+import subprocess
+import sys
+import weakref
+
 import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import seeded
+from conftest import MPIRUN, ROOT, seeded
 
 import plot_2D
 import plot_surface
@@ -113,9 +118,9 @@ def test_projection_onto_a_given_plane(folder):
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["--max_epoch", "9"], 3, "model_5.t7"),
+        (["--max_epoch", "9"], 3, "model_9.t7"),
         (["--start_epoch", "4"], 2, "--start_epoch"),
-        (["--prefix", "net_"], 3, "net_0.t7"),
+        (["--prefix", "net_"], 3, "net_<epoch>.t7"),
         (["--save_epoch", "4"], 3, "span"),
         (["--dataset", "nothing"], 2, "nothing"),
         (["--model", "resnet56"], 3, "layer1.3"),
@@ -179,3 +184,217 @@ def test_a_path_of_another_origin_is_not_drawn(folder, capsys):
         del f.attrs["checkpoint"], f.attrs["seal"]
     assert plot_2D.main(["-f", str(folder / "t.h5"), "--proj_file", proj]) == 0
     assert "does not say which checkpoint at the origin" in capsys.readouterr().out
+
+
+def naive_loss(file, limit=20) -> float:
+    """The mean loss of a checkpoint with its own statistics, in float64, by a plain loop."""
+    from dataloader import load
+
+    net = build("resnet20", (1, 28, 28)).double().eval()
+    net.load_state_dict(torch.load(file)["state_dict"])
+    data = load("fashion_mnist_mini", "train", limit=limit)
+    with torch.no_grad():
+        return float(torch.nn.functional.cross_entropy(net(data.inputs.double()), data.targets))
+
+
+def whole(folder, *more):
+    return [
+        *"--model resnet20 --dataset fashion_mnist_mini --limit 20 --threads 1 --batch_size 20 --model_folder".split(),
+        str(folder),
+        *"--surface 5x4".split(),
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder after the one command: the statistics of BatchNorm differ from checkpoint to checkpoint."""
+    folder = tmp_path_factory.mktemp("run")
+    write_run(folder)
+    assert plot_trajectory.main(whole(folder, "--surf_file", str(folder / "s.h5"))) == 0
+    return folder
+
+
+def write_run(folder, shift=0.0):
+    net = seeded(lambda: build("resnet20", (1, 28, 28)))
+    torch.manual_seed(1)
+    u, v = ({name: torch.randn_like(p) for name, p in net.named_parameters()} for _ in range(2))
+    start = {name: value.clone() for name, value in net.state_dict().items()}
+    for k, (a, b) in enumerate([(1.0, 0.0), (0.7, 0.5), (0.3, 0.4), (0.1, -0.1), (0.0, 0.0)]):
+        state = {n: w + 0.02 * ((a + shift) * u[n] + b * v[n]) if n in u else w.clone() for n, w in start.items()}
+        state |= {n: w * (1 + 0.1 * (4 - k)) for n, w in state.items() if n.endswith("running_var")}
+        torch.save({"state_dict": state}, folder / f"model_{10 * k}.t7")
+        rate = {"optimizer": {"param_groups": [{"lr": 0.1 if k < 3 else 0.01}]}}
+        torch.save(rate, folder / f"opt_state_{10 * k}.t7")
+
+
+def test_the_losses_of_the_checkpoints_themselves_are_stored(finished):
+    path = read_projection(finished / "PCA_weights_save_epoch=10" / "directions.h5_proj_cos.h5")
+    np.testing.assert_array_equal(path.epochs, [0, 10, 20, 30, 40])
+    expected = [naive_loss(finished / f"model_{epoch}.t7") for epoch in (0, 10, 20, 30, 40)]
+    np.testing.assert_allclose(path.loss, expected, rtol=1e-5)
+    assert path.run == finished.name
+    assert path.drops == (30.0,)
+    np.testing.assert_array_equal(path.dropped(), [3])
+
+
+def test_the_grid_holds_the_path_with_a_margin_and_the_surface_is_that_of_the_plane(finished):
+    surface = read_surface(finished / "s.h5")
+    assert surface.done.all()
+    assert surface.grid.shape == (4, 5)
+    path = read_projection(finished / "PCA_weights_save_epoch=10" / "directions.h5_proj_cos.h5")
+    for axis, along in ((surface.grid.x, path.x), (surface.grid.y, path.y)):
+        room = 0.15 * np.ptp(along)
+        assert axis[0] <= along.min() - room
+        assert axis[-1] >= along.max() + room
+        assert np.ptp(axis) < 1.6 * np.ptp(along)
+    for kind in ("2dcontour", "3dsurface", "along_path"):
+        assert (finished / f"s.h5_train_loss_{kind}.png").exists()
+
+
+def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
+    from lossatlas.figures.paths import apart, beneath
+
+    assert plot_trajectory.main(whole(finished, "--surf_file", str(finished / "s.h5"))) == 0
+    said = capsys.readouterr().out
+    assert "20 of 20 cells done" in said, "nothing is computed again"
+    path = read_projection(finished / "PCA_weights_save_epoch=10" / "directions.h5_proj_cos.h5")
+    under = beneath(read_surface(finished / "s.h5"), "train_loss", path)
+    factors = np.exp(np.abs(np.log(under / path.loss)))
+    np.testing.assert_allclose(apart(path, under), under / path.loss)
+    assert f"differ by a factor of {np.median(factors):.3g} (median), {factors.max():.3g} at most" in said
+    assert "python view_surface.py" in said
+
+
+@pytest.mark.skipif(MPIRUN is None, reason="there is no mpirun")
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_any_number_of_ranks_gives_the_same_bits(tmp_path, finished, ranks):
+    for file in finished.glob("*.t7"):
+        shutil.copy(file, tmp_path)
+    argv = [sys.executable, "plot_trajectory.py", "--mpi", *whole(tmp_path, "--surf_file", str(tmp_path / "s.h5"))]
+    done = subprocess.run(
+        [str(MPIRUN), "-n", str(ranks), *argv], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found, wanted = (read_surface(folder / "s.h5").fields["train_loss"] for folder in (tmp_path, finished))
+    np.testing.assert_array_equal(found, wanted)
+    place = "PCA_weights_save_epoch=10/directions.h5_proj_cos.h5"
+    np.testing.assert_array_equal(read_projection(tmp_path / place).loss, read_projection(finished / place).loss)
+
+
+def test_several_runs_on_one_plane(tmp_path, capsys):
+    for name, shift in (("sgd", 0.0), ("adam", 0.2)):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name, shift)
+    assert plot_trajectory.main(whole(tmp_path / "sgd", "--surf_file", str(tmp_path / "s.h5"))) == 0
+    capsys.readouterr()
+    both = whole(tmp_path / "sgd", "--surf_file", str(tmp_path / "both.h5"))
+    both.insert(both.index(str(tmp_path / "sgd")) + 1, str(tmp_path / "adam"))
+    assert plot_trajectory.main(both) == 0
+    place = tmp_path / "sgd" / "PCA_weights_save_epoch=10_with_adam"
+    paths = [read_projection(place / f"directions.h5{name}_proj_cos.h5") for name in ("", "_adam")]
+    assert [path.run for path in paths] == ["sgd", "adam"]
+    assert (paths[0].x[-1], paths[0].y[-1]) == (0, 0), "the end of the first run is the origin"
+    for path, name in zip(paths, ("sgd", "adam"), strict=True):
+        expected = [naive_loss(tmp_path / name / f"model_{epoch}.t7") for epoch in path.epochs.astype(int)]
+        np.testing.assert_allclose(path.loss, expected, rtol=1e-5)
+    assert (paths[0].distance.max(), paths[1].distance.max()) < (1e-2, 1e-2), "both runs lie in the plane of u and v"
+    net = build("resnet20", (1, 28, 28))
+    saved = read_directions(place / "directions.h5")
+    axes = [as_point(d, net, "weights", "") for d in (saved.x, saved.y)]
+    states = [
+        torch.load(tmp_path / folder / f"model_{n}.t7")["state_dict"] for folder, n in (("adam", 10), ("sgd", 40))
+    ]
+    moved = paths[1].x[1] * axes[0]["conv1.weight"] + paths[1].y[1] * axes[1]["conv1.weight"]
+    torch.testing.assert_close(moved, states[0]["conv1.weight"] - states[1]["conv1.weight"], atol=2e-5, rtol=1e-3)
+
+
+def test_the_river_valley_plane(tmp_path):
+    """From the first checkpoint to the last, and the top eigenvector of the Hessian at the last: the steepest way across."""
+    from lossatlas.hessian import Hessian
+
+    write_run(tmp_path)
+    argv = [word for word in whole(tmp_path, "--plane", "river") if word not in ("--surface", "5x4")]
+    assert plot_trajectory.main(argv) == 0
+    saved = read_directions(tmp_path / "river_weights_save_epoch=10" / "directions.h5")
+    flat = [np.concatenate([a.ravel() for a in axis]).astype(float) for axis in (saved.x, saved.y)]
+    np.testing.assert_allclose([flat[0] @ flat[0], flat[1] @ flat[1]], 1, rtol=1e-5)
+    assert abs(flat[0] @ flat[1]) < 1e-5
+    states = [torch.load(tmp_path / f"model_{n}.t7")["state_dict"] for n in (0, 40)]
+    net = build("resnet20", (1, 28, 28)).eval()
+    net.load_state_dict(states[1])
+    drift = np.concatenate([(states[1][n] - states[0][n]).flatten().numpy() for n, _ in net.named_parameters()])
+    assert abs(drift @ flat[0]) / np.linalg.norm(drift) == pytest.approx(1, abs=1e-5)
+    from dataloader import load
+    from lossatlas.data import as_loss
+    from lossatlas.hessian import lanczos
+
+    hessian = Hessian(net, load("fashion_mnist_mini", "train", limit=20), as_loss("crossentropy"))
+    top = lanczos(hessian, top=1, tolerance=1e-4, most=200)
+    vector = top.vectors[0].double().numpy()
+    across = vector - (vector @ flat[0]) * flat[0]
+    assert abs(across @ flat[1]) / np.linalg.norm(across) == pytest.approx(1, abs=1e-3)
+    before = saved.sha256
+    assert plot_trajectory.main(argv) == 0  # the same plane, not a new one
+    assert read_directions(tmp_path / "river_weights_save_epoch=10" / "directions.h5").sha256 == before
+
+
+def test_checkpoints_by_name_in_their_order(finished, tmp_path):
+    files = [str(finished / f"model_{n}.t7") for n in (0, 20, 30, 40)]
+    argv = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--checkpoints", *files]
+    for file in files:
+        shutil.copy(file, tmp_path)
+    argv[-4:] = [str(tmp_path / f"model_{n}.t7") for n in (0, 20, 30, 40)]
+    assert plot_trajectory.main([*argv, "--lr_drops", "20"]) == 0
+    path = read_projection(tmp_path / "PCA_weights_save_epoch=20" / "directions.h5_proj_cos.h5")
+    np.testing.assert_array_equal(path.epochs, [0, 20, 30, 40])
+    assert path.drops == (20.0,)
+
+
+def test_few_checkpoints_are_held_at_a_time():
+    """However many there are: a row that was let go of is read again."""
+    from lossatlas.space import principal_components, project
+    from lossatlas.space.projection import HELD
+
+    alive: list[weakref.ref] = []
+    most = 0
+
+    class Row(np.ndarray):
+        pass
+
+    class Rows:
+        data = np.random.default_rng(0).normal(size=(30, 50))
+
+        def __len__(self):
+            return 30
+
+        def __getitem__(self, k):
+            nonlocal most
+            row = self.data[k].copy().view(Row)
+            alive.append(weakref.ref(row))
+            most = max(most, sum(each() is not None for each in alive))
+            return row
+
+    found = principal_components(Rows())
+    np.testing.assert_allclose(found.singular_values, principal_components(Rows.data).singular_values)
+    where, distance = project(Rows(), found.vectors)
+    np.testing.assert_allclose(where, Rows.data @ found.vectors.T, atol=1e-9)
+    assert distance.shape == (30,)
+    assert most <= HELD + 1
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--surface", "1"], 2, "--surface 1"),
+        (["--surface", "5x"], 2, "--surface 5x"),
+        (["--checkpoints", "a.t7"], 2, "--checkpoints"),
+        (["--suffix", ".pt"], 3, "model_<epoch>.pt"),
+        (["--plane", "river", "--dir_type", "states"], 2, "river"),
+    ],
+)
+def test_what_cannot_be_is_said(finished, capsys, more, code, message):
+    assert plot_trajectory.main(whole(finished, *more)) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

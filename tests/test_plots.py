@@ -141,7 +141,7 @@ def test_no_contour_is_dashed_and_no_label_is_cut_off_or_on_another():
     assert shared.height(shared.levels).min() < 0  # which matplotlib would draw dashed
     with figures.style() as plt:
         for one in (contour, filled):
-            fig = flat_figure(plt, [p], shared, "train_loss", one, None)
+            fig = flat_figure(plt, [p], shared, "train_loss", one, ())
             axis = fig.axes[0]
             for lines in (each for each in axis.collections if hasattr(each, "levels")):
                 assert all(dash[1] is None for dash in lines.get_linestyle())
@@ -207,7 +207,7 @@ def test_a_contour_at_the_lowest_level_is_where_it_is(tmp_path):
     p = panel(surface_of(lambda a, b: 2 + a), "train_loss", "one")
     shared = figures.scale([p.values], vmin=1.5, vmax=2.6, vlevel=0.5)
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], shared, "train_loss", contour, None)
+        fig = flat_figure(plt, [p], shared, "train_loss", contour, ())
     lines = next(each for each in fig.axes[0].collections if hasattr(each, "levels"))
     np.testing.assert_allclose([path.vertices[:, 0].mean() for path in lines.get_paths()], [-0.5, 0.0, 0.5], atol=1e-9)
 
@@ -234,7 +234,7 @@ def test_surfaces_over_different_planes_are_not_drawn_over_each_other(tmp_path, 
         panel(surface_of(bowl, *ranges), "train_loss", "") for ranges in (("-1:1:9", "-1:1:8"), ("-2:2:9", "-2:2:9"))
     ]
     with figures.style() as plt:
-        fig = flat_figure(plt, panels, figures.scale([p.values for p in panels]), "train_loss", filled, None)
+        fig = flat_figure(plt, panels, figures.scale([p.values for p in panels]), "train_loss", filled, ())
     assert [axis.get_ylim() for axis in fig.axes[:2]] == [(-1, 1), (-2, 2)]
 
 
@@ -485,7 +485,7 @@ def test_a_path_on_a_surface_is_faint_where_the_surface_hides_it():
     path = Projection(np.linspace(-0.6, 0.6, 7), np.zeros(7))
     with figures.style() as plt:
         fig = solid_figure(
-            plt, [p], figures.scale([p.values], log=False), "train_loss", None, figures.Camera(15, 0), False, path
+            plt, [p], figures.scale([p.values], log=False), "train_loss", None, figures.Camera(15, 0), False, [path]
         )
     faint, clear = (line.get_data_3d()[0] for line in fig.axes[0].lines[:2])  # seen from large x
     faint, clear = faint[np.isfinite(faint)], clear[np.isfinite(clear)]
@@ -500,7 +500,7 @@ def test_checkpoints_have_the_colour_of_their_own_loss():
     shared = figures.scale([p.values])
     path = Projection(np.array([0.5, 0.2, 0.0]), np.array([0.5, 0.1, 0.0]), loss=np.array([3.0, 1.0, 0.2]))
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], shared, "train_loss", contour, path)
+        fig = flat_figure(plt, [p], shared, "train_loss", contour, [path])
     dots = [each for each in fig.axes[0].collections if each.get_label() == "the checkpoint's own loss"]
     np.testing.assert_allclose(dots[0].get_array(), shared.height(path.loss))
     assert dots[0].get_clim() == shared.limits

@@ -1,6 +1,7 @@
 """A path of training: checkpoints as differences from the last one, their principal plane, and where they are in a plane."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,31 +10,49 @@ from torch import Tensor, nn
 from lossatlas.errors import BadInput
 from lossatlas.space import Components, Point, Selection, principal_components, project
 from lossatlas.space.directions import EVERYTHING, is_bias, norm_parameters
+from lossatlas.space.projection import Rows
+
+
+@dataclass(frozen=True)
+class Differences:
+    """(count, parameters) float32: each point minus the origin, zero where tensors are not kept; read when it is asked for.
+
+    point: the k-th one. See space.projection.Rows.
+    """
+
+    point: Callable[[int], Mapping[str, Tensor]]
+    count: int
+    origin: Mapping[str, Tensor]
+    kept: Mapping[str, bool]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, k: int) -> np.ndarray:
+        point, parts = self.point(k), []
+        for name, w in self.origin.items():
+            parts.append(((point[name] - w) * self.kept[name]).flatten().cpu().numpy())
+        return np.concatenate(parts)
 
 
 def differences(
-    points: Iterable[Mapping[str, Tensor]],
+    point: Callable[[int], Mapping[str, Tensor]],
     count: int,
     origin: Mapping[str, Tensor],
     net: nn.Module,
     ignore: str = "",
     selection: Selection = EVERYTHING,
-) -> np.ndarray:
-    """(count, parameters) float32: each point minus the origin, zero where `ignore` or the selection leave tensors out."""
+) -> Differences:
+    """Of points from the origin, without the tensors that `ignore` or the selection leave out."""
     norms, names = norm_parameters(net), selection.of(origin)
     kept = {name: name in names and not (ignore == "biasbn" and is_bias(name, w, norms)) for name, w in origin.items()}
-    rows = np.zeros((count, sum(w.numel() for w in origin.values())), np.float32)
-    for row, point in zip(rows, points, strict=True):
-        row[:] = np.concatenate(
-            [((point[name] - w) * kept[name]).flatten().cpu().numpy() for name, w in origin.items()]
-        )
-    return rows
+    return Differences(point, count, origin, kept)
 
 
-def principal_plane(rows: np.ndarray, origin: Mapping[str, Tensor]) -> tuple[Components, tuple[Point, Point]]:
+def principal_plane(rows: Differences, origin: Mapping[str, Tensor]) -> tuple[Components, tuple[Point, Point]]:
     """The first two principal components of all rows but the last, the origin; also by tensor name. Raises BadInput."""
     try:
-        found = principal_components(rows[:-1])
+        found = principal_components(replace(rows, count=len(rows) - 1))
     except ValueError as error:
         raise BadInput(f"no plane through the trajectory: {error}: use more checkpoints") from error
     x, y = (unflattened(vector, origin) for vector in found.vectors)
@@ -45,7 +64,7 @@ def unflattened(row: np.ndarray, like: Mapping[str, Tensor]) -> Point:
     return {name: part.view(value.shape) for part, (name, value) in zip(parts, like.items(), strict=True)}
 
 
-def coordinates(rows: np.ndarray, plane: Iterable[Mapping[str, Tensor]], what: str) -> tuple[np.ndarray, np.ndarray]:
+def coordinates(rows: Rows, plane: Iterable[Mapping[str, Tensor]], what: str) -> tuple[np.ndarray, np.ndarray]:
     """(rows, 2), and each row's distance from the plane of two directions. Raises BadInput where they are no plane."""
     axes = np.stack([np.concatenate([value.cpu().numpy().ravel() for value in point.values()]) for point in plane])
     try:

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.figures.style import Scale, is_power_of_ten, number, plain, scaled_title, title_of
+from lossatlas.figures.style import Scale, is_power_of_ten, number, plain, scaled_title, title_of, words
 from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.trajectories import Projection
 
 MAP = "viridis"
+PATHS = ("#d81b60", "#e69f00", "#1e88e5", "#009e73", "#7b3fa0")  # of several runs
+DROP = "#e4312b"
+OWN = "the checkpoint's own loss"
 NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
 TRUSTED = (
     0.05  # an interpolant that is off by less, see `fitting`, is drawn; otherwise straight lines between the cells
@@ -47,7 +50,7 @@ class Panel:
         if min(len(x), len(y)) < 2:
             return x, y, z
         log, error = fitting(x, y, z)
-        times = [max(1, min(8, self.detail // (len(axis) - 1))) for axis in (x, y)]
+        times = [max(1, min(24, self.detail // (len(axis) - 1))) for axis in (x, y)]
         finer = [
             np.interp(np.arange(n * (len(a) - 1) + 1) / n, np.arange(len(a)), a)
             for n, a in zip(times, (x, y), strict=True)
@@ -73,12 +76,12 @@ def panel(surface: Surface, name: str, label: str) -> Panel:
 
 
 def flat_figure(
-    plt: Any, panels: Sequence[Panel], scale: Scale, name: str, one: Callable[..., Any], trajectory: Projection | None
+    plt: Any, panels: Sequence[Panel], scale: Scale, name: str, one: Callable[..., Any], paths: Sequence[Projection]
 ) -> Any:
     """Panels side by side with one scale, and a colour bar where colours carry the value."""
     size = 3.9 * widening(panels) * len(panels) + 0.7, 3.9
     fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=alike(panels), layout="compressed")
-    draw_flat(fig, axes[0].tolist(), panels, scale, name, one, trajectory)
+    draw_flat(fig, axes[0].tolist(), panels, scale, name, one, paths)
     return fig
 
 
@@ -96,7 +99,7 @@ def draw_flat(
     scale: Scale,
     name: str,
     one: Callable[..., Any],
-    trajectory: Projection | None,
+    paths: Sequence[Projection],
     bar: bool = True,
 ) -> None:
     """A panel on each axis, and the colour bar beside them. one: contour, filled or heat."""
@@ -114,8 +117,10 @@ def draw_flat(
         axis.set_box_aspect(1 if np.ptp(p.y) / np.ptp(p.x) > 4 or np.ptp(p.x) / np.ptp(p.y) > 4 else None)
         title = p.label if len(panels) > 1 else title_of(name)
         axis.set_title(f"{title}\n{p.note}" if p.note else title)
-        if trajectory is not None:
-            draw_trajectory(axis, trajectory, scale)
+        for k, path in enumerate(paths):
+            draw_trajectory(axis, path, scale, PATHS[k % len(PATHS)] if len(paths) > 1 else "black")
+        if paths and axis.get_legend_handles_labels()[0]:
+            axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
     if not bar:
         return
     low = min(np.ptp(p.y) / np.ptp(p.x) for p in panels)  # of a wide plane: the equal aspect leaves height unused
@@ -243,28 +248,31 @@ def plain_ticks(axis: Any, scale: Scale, most: int = 12) -> None:
     axis.set_ticks([], minor=True)
 
 
-def draw_trajectory(axis: Any, path: Projection, scale: Scale | None = None) -> None:
+def draw_trajectory(axis: Any, path: Projection, scale: Scale | None = None, colour: str = "black") -> None:
     """The path of a training; with a scale each checkpoint has the colour of its own loss, where that is known."""
     x, y = path.x, path.y
-    axis.plot(x, y, "-", color="black", linewidth=1, zorder=5)
+    axis.plot(x, y, "-", color=colour, linewidth=1.1, zorder=5, label=words(path.run) if colour != "black" else None)
     if scale is not None and path.loss is not None:
-        looks = {
-            "cmap": MAP,
-            "vmin": scale.limits[0],
-            "vmax": scale.limits[1],
-            "edgecolors": "black",
-            "linewidths": 0.6,
-        }
-        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label="the checkpoint's own loss", **looks)
-        axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
+        looks = {"cmap": MAP, "vmin": scale.limits[0], "vmax": scale.limits[1], "edgecolors": colour, "linewidths": 0.7}
+        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=OWN if colour == "black" else None, **looks)
     else:
-        axis.plot(x, y, ".", color="black", markersize=4, zorder=5)
-        axis.plot(x[:1], y[:1], "o", color="black", markerfacecolor="white", markersize=5, zorder=6)
+        axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
+        axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor="white", markersize=5, zorder=6)
+    if len(low := path.dropped()):
+        axis.plot(
+            x[low],
+            y[low],
+            "D",
+            color=DROP,
+            markersize=4,
+            zorder=7,
+            label="learning rate dropped" if colour == "black" else None,
+        )
     for where, text in ((0, "first"), (-1, "last")):
         axis.annotate(
-            text, (x[where], y[where]), (5, 4), textcoords="offset points", fontsize="x-small", zorder=7, clip_on=True
+            text, (x[where], y[where]), (5, 4), textcoords="offset points", fontsize="x-small", zorder=8, clip_on=True
         )
-    axis.plot(x[-1:], y[-1:], "*", color="black", markersize=9, zorder=7)
+    axis.plot(x[-1:], y[-1:], "*", color=colour, markersize=9, zorder=7)
     if len(path.explained) >= 2:
         axis.set_xlabel(f"1st principal component ({100 * path.explained[0]:.1f} %)")
         axis.set_ylabel(f"2nd ({100 * path.explained[1]:.1f} %)")

@@ -79,7 +79,7 @@ def walking(
     epochs = np.arange(len(path.x)) if path.epochs is None else path.epochs
     word = "checkpoint" if path.epochs is None else "epoch"
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.2), layout="constrained")
-    draw_flat(fig, [left], [p], scale, name, contour, None)
+    draw_flat(fig, [left], [p], scale, name, contour, ())
     (line,) = left.plot([], [], "-", color=INK, linewidth=1.3, zorder=5)
     (ball,) = left.plot([], [], "o", color=INK, markeredgecolor="white", markersize=7, zorder=6)
     for values, style, label in ((beneath, "-", "surface under the path"), (path.loss, "--", "the checkpoint itself")):
@@ -120,7 +120,7 @@ def refining(
         p = Panel(whole.label, whole.x, whole.y, values, done, rows, columns, DETAIL)
         fig = plt.figure(figsize=(9.6, 4.2))
         flat = fig.add_axes((0.06, 0.13, 0.36, 0.74))
-        draw_flat(fig, [flat], [replace(whole, rows=rows, columns=columns)], scale, name, filled, None, bar=False)
+        draw_flat(fig, [flat], [replace(whole, rows=rows, columns=columns)], scale, name, filled, (), bar=False)
         y, x = np.nonzero(done)
         flat.plot(whole.x[x], whole.y[y], ".", color="white", markersize=2, zorder=4)
         flat.set_title(f"{count} of {surface.grid.size} cells")

@@ -59,7 +59,7 @@ def flat(surface: Surface, ax: Any, draw: Callable[..., Any], *, name: str | Non
     levels = scale([panel.values], **limits)
     with house_style():
         fig, ax = given_or_new(ax)
-        maps.draw_flat(fig, [ax], [panel], levels, name, draw, None)
+        maps.draw_flat(fig, [ax], [panel], levels, name, draw, ())
     return fig
 
 

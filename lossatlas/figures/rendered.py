@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage
-from lossatlas.figures.maps import Panel, alike
+from lossatlas.figures.maps import PATHS, Panel, alike
 from lossatlas.figures.meshes import points, quadrilaterals
 from lossatlas.figures.solids import BELOW, OVERLAID, TALL, Camera, ground_of
 from lossatlas.figures.style import Scale, scaled_title
@@ -57,7 +57,7 @@ class Stage:
         panels: Sequence[Panel],
         scale: Scale,
         size: tuple[int, int] = SIZE,
-        trajectory: Projection | None = None,
+        paths: Sequence[Projection] = (),
         soft: bool = True,
         label: str = "",
     ) -> None:
@@ -88,8 +88,8 @@ class Stage:
             )
         if label:
             self.plotter.add_text(label, position="upper_edge", font_size=9, color="black")
-        if trajectory is not None:
-            self.add_path(pyvista, panels[0], scale, trajectory)
+        for k, path in enumerate(paths):
+            self.add_path(pyvista, panels[0], scale, path, PATHS[k % len(PATHS)] if len(paths) > 1 else "black")
         if len(panels) > 1:
             self.plotter.enable_depth_peeling(8)
         elif soft:
@@ -97,17 +97,17 @@ class Stage:
         if soft:
             self.plotter.enable_anti_aliasing("ssaa")
 
-    def add_path(self, pyvista: Any, p: Panel, scale: Scale, trajectory: Projection) -> None:
-        x, y = trajectory.x, trajectory.y
+    def add_path(self, pyvista: Any, p: Panel, scale: Scale, path: Projection, ink: str) -> None:
+        x, y = path.x, path.y
         between = np.linspace(0, len(x) - 1, 24 * (len(x) - 1) + 1)
         line = np.column_stack([np.interp(between, np.arange(len(x)), each) for each in (x, y)])
         heights = (ground_of(p, scale).at(*line.T)[0] - scale.limits[0]) / (scale.limits[1] - scale.limits[0])
         there = np.column_stack([*unit(p, *line.T), 2 * TALL / (1 + BELOW) * heights])
         there = there[np.isfinite(heights) & (heights <= 1)]
         if len(there) > 1:
-            self.plotter.add_mesh(pyvista.lines_from_points(there).tube(radius=0.009), color="black")
+            self.plotter.add_mesh(pyvista.lines_from_points(there).tube(radius=0.009), color=ink)
             self.plotter.add_mesh(pyvista.Sphere(0.028, there[0]), color="white")
-            self.plotter.add_mesh(pyvista.Sphere(0.028, there[-1]), color="black")
+            self.plotter.add_mesh(pyvista.Sphere(0.028, there[-1]), color=ink)
 
     def picture(self, camera: Camera) -> np.ndarray:
         """(height, width, 3) bytes, the plane always at the same distance."""
@@ -161,7 +161,7 @@ def rendered_figure(
     name: str,
     camera: Camera | None = None,
     overlay: bool = False,
-    trajectory: Projection | None = None,
+    paths: Sequence[Projection] = (),
 ) -> Any:
     """Rendered surfaces side by side or one over the other, with their names and a slim colour bar."""
     from matplotlib import cm
@@ -173,7 +173,7 @@ def rendered_figure(
     groups = [list(panels)] if overlay else [[p] for p in panels]
     pictures = []
     for group in groups:
-        stage = Stage(group, scale, trajectory=trajectory)
+        stage = Stage(group, scale, paths=paths)
         pictures.append(stage.picture(camera or Camera()))
         stage.close()
     pictures = cropped(pictures)

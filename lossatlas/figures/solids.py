@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage
-from lossatlas.figures.maps import MAP, NOT_FINITE, Panel, alike
-from lossatlas.figures.style import Scale, is_power_of_ten, plain, scaled_title
+from lossatlas.figures.maps import MAP, NOT_FINITE, PATHS, Panel, alike
+from lossatlas.figures.style import Scale, is_power_of_ten, plain, scaled_title, words
 from lossatlas.landscape.interpolant import Interpolant
 from lossatlas.record.trajectories import Projection
 
@@ -42,7 +42,7 @@ def solid_figure(
     zlim: float | None,
     camera: Camera | None = None,
     overlay: bool = False,
-    trajectory: Projection | None = None,
+    paths: Sequence[Projection] = (),
 ) -> Any:
     """3-D surfaces side by side, or one over the other, with the same heights and colours."""
     if overlay and not alike(panels):
@@ -51,7 +51,7 @@ def solid_figure(
     fig = plt.figure(figsize=(5.2 * columns, 4.4))
     for k, group in enumerate([panels] if overlay else [[p] for p in panels]):
         axis = fig.add_subplot(1, columns, k + 1, projection="3d", computed_zorder=False)
-        draw_solid(axis, group, scale, name, zlim, camera, trajectory)
+        draw_solid(axis, group, scale, name, zlim, camera, paths)
         axis.patch.set_visible(False)  # it would cover what the one beside it has written
         if not overlay and len(panels) > 1:
             axis.set_title(group[0].label, y=0.96)
@@ -68,10 +68,10 @@ def draw_solid(
     name: str,
     zlim: float | None,
     camera: Camera | None = None,
-    trajectory: Projection | None = None,
+    paths: Sequence[Projection] = (),
     notes: bool = True,
 ) -> None:
-    """Surfaces on an axis with three dimensions, cut off at `zlim`; a path lies on the first. Raises BadUsage where nothing
+    """Surfaces on an axis with three dimensions, cut off at `zlim`; paths lie on the first. Raises BadUsage where nothing
     is left."""
     from matplotlib import colormaps
     from matplotlib.patches import Patch
@@ -107,8 +107,9 @@ def draw_solid(
         handles += [Patch(color=colormaps[each](0.35), label=p.label) for p, each in zip(panels, maps, strict=True)]
     for p in panels:
         handles += mark_in_space(axis, p, floor, ceiling, f"{p.label}: not finite" if several else "not finite")
-    if trajectory is not None:
-        handles += draw_path(axis, panels[0], scale, (floor, ceiling), camera, trajectory)
+    for k, path in enumerate(paths):
+        ink = PATHS[k % len(PATHS)] if len(paths) > 1 else "black"
+        handles += draw_path(axis, panels[0], scale, (floor, ceiling), camera, path, ink)
     if handles:
         axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
     said = [f"{p.label}: {p.note}" if several else p.note for p in panels if p.note and notes]
@@ -183,10 +184,10 @@ def ground_of(p: Panel, scale: Scale) -> Interpolant:
 
 
 def draw_path(
-    axis: Any, p: Panel, scale: Scale, ends: tuple[float, float], camera: Camera, trajectory: Projection
+    axis: Any, p: Panel, scale: Scale, ends: tuple[float, float], camera: Camera, path: Projection, ink: str
 ) -> list[Any]:
     """A trajectory on a surface, faint where the surface hides it; nothing of it is drawn off the surface."""
-    x, y = trajectory.x, trajectory.y
+    x, y = path.x, path.y
     knots = np.arange(len(x))
     between = np.linspace(0, len(x) - 1, 24 * (len(x) - 1) + 1)
     line = np.column_stack([np.interp(between, knots, x), np.interp(between, knots, y)])
@@ -205,14 +206,16 @@ def draw_path(
         with np.errstate(invalid="ignore"):
             hidden |= (above > ray[:, 2]) & (above <= ends[1])
     points = points + NEARER * way
-    axis.plot(*np.where(hidden[:, None], points, np.nan).T, color="black", linewidth=0.9, alpha=0.25, zorder=4)
-    axis.plot(*np.where(hidden[:, None], np.nan, points).T, color="black", linewidth=1.3, zorder=4)
+    axis.plot(*np.where(hidden[:, None], points, np.nan).T, color=ink, linewidth=0.9, alpha=0.25, zorder=4)
+    axis.plot(*np.where(hidden[:, None], np.nan, points).T, color=ink, linewidth=1.3, zorder=4)
     handles = []
-    for where, shape, size, fill, label in ((0, "o", 4.5, "white", "first"), (-1, "*", 8, "black", "last")):
+    for where, shape, size, fill, label in ((0, "o", 4.5, "white", "first"), (-1, "*", 8, ink, "last")):
         mark = points[[0, -1][where]][:, None]
-        look = {"marker": shape, "markersize": size, "markerfacecolor": fill, "color": "black", "linestyle": "none"}
-        handles += axis.plot(*mark, label=f"{label} checkpoint", zorder=5, **look)
-    return handles
+        look = {"marker": shape, "markersize": size, "markerfacecolor": fill, "color": ink, "linestyle": "none"}
+        handles += axis.plot(
+            *mark, label=words(path.run) if ink != "black" else f"{label} checkpoint", zorder=5, **look
+        )
+    return handles[1:] if ink != "black" else handles
 
 
 def on_the_floor(axis: Any, p: Panel, scale: Scale, colours: str, floor: float, ceiling: float) -> None:

@@ -23,7 +23,7 @@ LAST = "loss_of_some_samples"  # what is different is said by its name, where it
 NOT_COMPUTED = "not computed in a dry run"
 
 
-def resume(path: Path, fresh: Surface, dir_file: Path, cure: str = CURE.format("surf_file")) -> Surface:
+def resume(path: Path, fresh: Surface, dir_file: Path | None, cure: str = CURE.format("surf_file")) -> Surface:
     """The surface to go on with: `fresh`, or what an earlier run left under this name.
 
     The grid, the request, and what is HELD of the plan have to be the same; the rest of the plan, which was chosen for
@@ -94,14 +94,14 @@ def equal(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path) -> Surface:
+def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:
     """Go on with a file of the original release: its cells are kept, marked as of unknown provenance."""
     if not fresh.populations:
         raise BadInput(
             f"{path} was written by another program, and its eigenvalues may be of another Hessian (that release "
             "sums over batches and leaves out parameters with one axis): give another --surf_file"
         )
-    if Path(found.about.get("dir_file", "")).name != dir_file.name:
+    if dir_file is None or Path(found.about.get("dir_file", "")).name != dir_file.name:
         raise BadInput(
             f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: "
             "give another --surf_file"

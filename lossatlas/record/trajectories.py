@@ -19,6 +19,7 @@ class Projection:
     """Checkpoints of a training run on a plane; arrays of one length, None for what is not known.
 
     loss: of the checkpoints themselves. distance: from the plane. explained: the shares of variance that the axes explain.
+    drops: epochs after which the learning rate was less than half of what it was before. run: the name of the run.
     """
 
     x: np.ndarray
@@ -27,20 +28,30 @@ class Projection:
     loss: np.ndarray | None = None
     distance: np.ndarray | None = None
     explained: tuple[float, ...] = ()
+    drops: tuple[float, ...] = ()
+    run: str = ""
+
+    def dropped(self) -> np.ndarray:
+        """Numbers of the checkpoints at which the learning rate had just dropped."""
+        return np.flatnonzero(np.isin(self.epochs, self.drops)) if self.epochs is not None else np.zeros(0, int)
 
 
-def write_projection(path: str | Path, coordinates: np.ndarray, plane: str, origin: str, **more: np.ndarray) -> None:
+def write_projection(path: str | Path, projected: Projection, plane: str, origin: str) -> None:
     """Write a trajectory projected on the directions with the hash `plane`, atomically. Raises CannotWrite.
 
-    coordinates: (checkpoints, 2). origin: the hash of the checkpoint that they are relative to.
+    origin: the hash of the checkpoint that the coordinates are relative to.
     """
+    arrays = {name: getattr(projected, name) for name in KNOWN}
+    arrays |= {EXPLAINED: np.array(projected.explained), "drops": np.array(projected.drops)}
+    arrays["run"] = np.frombuffer(projected.run.encode(), np.uint8)
 
     def fill(f: h5py.File) -> None:
         set_text(f, "directions", plane)
         set_text(f, "checkpoint", origin)
-        f["proj_xcoord"], f["proj_ycoord"] = coordinates[:, 0], coordinates[:, 1]
-        for name, array in more.items():
-            f[name] = array
+        f["proj_xcoord"], f["proj_ycoord"] = projected.x, projected.y
+        for name, array in arrays.items():
+            if array is not None and array.size:
+                f[name] = array
         seal(f, SEALED, {name: f[name][()] for name in f})
 
     write(path, fill)
@@ -60,6 +71,8 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
             raise BadInput(f"{path} holds {len(x)} and {len(y)} coordinates: they do not fit")
         explained = tuple(read_array(f, EXPLAINED, 1).tolist()) if EXPLAINED in f else ()
         more = {name: np.asarray(f[name][()], float) for name in KNOWN if name in f}  # a loss may be infinite
+        drops = tuple(read_array(f, "drops", 1).tolist()) if "drops" in f else ()
+        run = np.asarray(f["run"][()], np.uint8).tobytes().decode(errors="replace") if "run" in f else ""
     for name, values in more.items():
         if values.shape != x.shape:
             raise BadInput(f"{path} holds {len(x)} checkpoints, and '{name}' has shape {values.shape}")
@@ -67,7 +80,7 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
         with opened(dir_file) as f:
             if EXPLAINED in f:
                 explained = tuple(read_array(f, EXPLAINED, 1).tolist())
-    return Projection(x, y, explained=explained, **more)
+    return Projection(x, y, explained=explained, drops=drops, run=run, **more)
 
 
 def projection_plane(path: str | Path) -> dict[str, str]:

@@ -1,14 +1,24 @@
 """Principal components of a trajectory and its projection onto a plane: arrays in, arrays out.
 
 A trajectory has few rows (checkpoints) and up to millions of columns (parameters), so everything goes through the small
-matrix of inner products, in float64.
+matrix of inner products, in float64. Rows may be read when they are needed: few are held at a time, however many there are.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 COLUMNS = 1 << 20  # columns that are converted to float64 at a time
+HELD = 4  # rows in memory at a time, in float64
+
+
+class Rows(Protocol):
+    """(n, columns) of which each row is read, or computed, whenever it is asked for; an array is one too."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, k: int, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -30,18 +40,33 @@ def inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     result = np.zeros((len(a), len(b)))
     for start in range(0, a.shape[1], COLUMNS):
         part = slice(start, start + COLUMNS)
-        result += a[:, part].astype(np.float64) @ b[:, part].astype(np.float64).T
+        result += np.asarray(a[:, part], np.float64) @ np.asarray(b[:, part], np.float64).T
     return result
 
 
-def principal_components(rows: np.ndarray, count: int = 2) -> Components:
+def inner_products(rows: Rows) -> np.ndarray:
+    """rows @ rows.T; each row is read once for every HELD of those before it."""
+    n = len(rows)
+    result = np.zeros((n, n))
+    for first in range(0, n, HELD):
+        numbers = range(first, min(first + HELD, n))
+        held = np.empty((len(numbers), len(rows[0])))
+        for row, k in zip(held, numbers, strict=True):
+            row[:] = rows[k]
+        result[first : numbers.stop, first : numbers.stop] = held @ held.T
+        for k in range(numbers.stop, n):
+            result[first : numbers.stop, k] = result[k, first : numbers.stop] = inner(held, rows[k][None])[:, 0]
+    return result
+
+
+def principal_components(rows: Rows, count: int = 2) -> Components:
     """The leading components of rows (n, columns), exact up to rounding. Raises ValueError when there are too few.
 
     The eigenvectors of the Gram matrix of the centred rows, mapped back to the columns. The sign is such that the
     component's largest entry is positive, as the eigenvectors' own sign is arbitrary.
     """
     n = len(rows)
-    gram = inner(rows, rows)
+    gram = inner_products(rows)
     centred = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
     values, vectors = np.linalg.eigh(centred)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
@@ -50,17 +75,19 @@ def principal_components(rows: np.ndarray, count: int = 2) -> Components:
         raise ValueError(f"{n} checkpoints span {rank} directions, {count} are needed")
     singular = np.sqrt(values[:count])
     # Rows of vectors.T @ (rows - mean) / singular: subtracting the mean of the weights centres the rows.
-    weights = vectors[:, :count] - vectors[:, :count].mean(0)
-    components = np.empty((count, rows.shape[1]))
-    for start in range(0, rows.shape[1], COLUMNS):
-        part = slice(start, start + COLUMNS)
-        components[:, part] = (weights / singular).T @ rows[:, part].astype(np.float64)
+    weights = (vectors[:, :count] - vectors[:, :count].mean(0)) / singular
+    components = np.zeros((count, len(rows[0])))
+    for k in range(n):
+        row = rows[k]
+        for component, weight in zip(components, weights[k], strict=True):
+            for start in range(0, len(row), COLUMNS):
+                component[start : start + COLUMNS] += weight * row[start : start + COLUMNS].astype(np.float64)
     components = components / np.sqrt(np.diag(inner(components, components)))[:, None]
     largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
     return Components(components * np.sign(largest), singular, values[:count] / (n - 1), values[:count] / values.sum())
 
 
-def project(rows: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def project(rows: Rows, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (n, k) of rows (n, columns) in the span of directions (k, columns), and distances (n,) from it.
 
     Least squares by the normal equations, so the directions need neither unit length nor right angles between them.
@@ -69,7 +96,9 @@ def project(rows: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.nd
     gram = inner(directions, directions)
     if np.linalg.cond(gram) > 1e12:
         raise ValueError("the directions are linearly dependent")
-    right = inner(rows, directions)
+    right, norms = np.zeros((len(rows), len(directions))), np.zeros(len(rows))
+    for k in range(len(rows)):
+        row = rows[k][None]
+        right[k], norms[k] = inner(row, directions)[0], inner(row, row)[0, 0]
     coordinates = np.linalg.solve(gram, right.T).T
-    norms = np.array([inner(row[None], row[None])[0, 0] for row in rows])
     return coordinates, np.sqrt(np.maximum(norms - (coordinates * right).sum(1), 0))

@@ -1,0 +1,85 @@
+"""The checkpoints of a training: which there are, in their order, and where its learning rate dropped."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from lossatlas.errors import BadInput, BadUsage
+
+DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped
+
+
+@dataclass(frozen=True)
+class Run:
+    """Checkpoints of one training, in their order."""
+
+    name: str
+    files: tuple[Path, ...]
+    epochs: tuple[int, ...]
+    drops: tuple[int, ...]
+
+
+def runs_of(args: argparse.Namespace) -> tuple[Run, ...]:
+    """Raises BadUsage and BadInput."""
+    if bool(args.model_folder) == bool(args.checkpoints):
+        raise BadUsage("name a --model_folder of checkpoints, or several, or --checkpoints")
+    if args.checkpoints:
+        files = [Path(file) for file in args.checkpoints]
+        if missing := [file for file in files if not file.exists()]:
+            raise BadInput(f"no checkpoint {missing[0]}")
+        numbers = [int((re.findall(r"\d+", file.stem) or ["-1"])[-1]) for file in files]
+        counted = all(a < b for a, b in pairwise(numbers)) and numbers[0] >= 0
+        epochs = numbers if counted else list(range(1, len(files) + 1))
+        return (Run(files[0].resolve().parent.name, tuple(files), tuple(epochs), tuple(args.lr_drops)),)
+    runs = [one_run(Path(folder), args) for folder in args.model_folder]
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        runs = [replace(run, name=folder) for run, folder in zip(runs, args.model_folder, strict=True)]
+    return tuple(runs)
+
+
+def one_run(folder: Path, args: argparse.Namespace) -> Run:
+    """The checkpoints in a folder, all or those that are asked for."""
+    pattern = re.compile(re.escape(args.prefix) + r"(\d+)" + re.escape(args.suffix))
+    if not folder.is_dir():
+        raise BadInput(f"no folder {folder}")
+    there = sorted(int(found.group(1)) for file in folder.iterdir() if (found := pattern.fullmatch(file.name)))
+    if not there:
+        raise BadInput(f"no checkpoint {args.prefix}<epoch>{args.suffix} in {folder}: set --prefix and --suffix")
+    first = there[0] if args.start_epoch is None else args.start_epoch
+    last = there[-1] if args.max_epoch is None else args.max_epoch
+    if first >= last:
+        raise BadUsage(f"--start_epoch {first} has to be below --max_epoch {last}")
+    epochs = [epoch for epoch in there if first <= epoch <= last]
+    if args.save_epoch:
+        epochs = list(range(first, last + 1, args.save_epoch))
+    wanted = [*epochs, *(end for end in (first, last) if end not in epochs)]
+    missing = [epoch for epoch in sorted(wanted) if epoch not in there]
+    if missing:
+        raise BadInput(
+            f"no checkpoint {folder / f'{args.prefix}{missing[0]}{args.suffix}'} ({len(missing)} of {len(wanted)} are "
+            "missing): set --start_epoch, --max_epoch and --save_epoch to what is there"
+        )
+    epochs = sorted(wanted)
+    files = tuple(folder / f"{args.prefix}{epoch}{args.suffix}" for epoch in epochs)
+    return Run(folder.resolve().name, files, tuple(epochs), tuple(args.lr_drops) or drops_of(folder, epochs))
+
+
+def drops_of(folder: Path, epochs: Sequence[int]) -> tuple[int, ...]:
+    """Epochs at which the learning rate is far below that of the checkpoint before, as the optimizer's states say."""
+    from models.checkpoint import read_content
+
+    rates: list[float] = []
+    for epoch in epochs:
+        file = folder / f"opt_state_{epoch}.t7"
+        try:
+            content: Any = read_content(file)
+            rates.append(float(content["optimizer"]["param_groups"][0]["lr"]))
+        except (BadInput, OSError, KeyError, IndexError, TypeError, ValueError):
+            return ()
+    pairs = zip(epochs[1:], rates, rates[1:], strict=False)
+    return tuple(epoch for epoch, before, now in pairs if 0 < now <= DROPPED * before)
