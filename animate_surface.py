@@ -21,6 +21,7 @@ from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.figures import moving, rendered
 from lossatlas.figures.maps import Panel, panel
 from lossatlas.figures.solids import ground_of
+from lossatlas.figures.style import is_share
 from lossatlas.landscape import Surface
 from lossatlas.record import read_projection
 from saved import check_labels, check_plane, read_plane
@@ -86,7 +87,7 @@ def animate(
         figures.pick(surface, name, path)
     names = [figures.words(label) for label in labels or [p.name for p in paths]]
     panels = [panel(s, name, label) for s, label in zip(surfaces, names, strict=True)]
-    shared = figures.scale([p.values for p in panels], **limits)
+    shared = figures.scale([p.values for p in panels], linear=is_share(name), **limits)
     target = Path(out) if out else Path(f"{paths[0]}_{name}_{kind}.gif")
     moving.check_film(target)
     camera, number, overlay = camera or figures.Camera(), frames or FRAMES[kind], layout == "overlay"

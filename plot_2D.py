@@ -22,6 +22,7 @@ from lossatlas.figures import rendered
 from lossatlas.figures.maps import PATHS, contour, draw_trajectory, filled, flat_figure, heat, panel
 from lossatlas.figures.paths import along_figure, beneath
 from lossatlas.figures.solids import solid_figure
+from lossatlas.figures.style import is_share
 from lossatlas.landscape import Surface
 from lossatlas.record import read_projection
 from saved import check_labels, check_plane, read_plane
@@ -93,7 +94,9 @@ def draw(
     with figures.style(show, files_as) as plt:
         for name in names:
             panels = [panel(s, name, label) for s, label in zip(surfaces, own_labels, strict=True)]
-            shared = figures.scale([p.values for p in panels], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log)
+            shared = figures.scale(
+                [p.values for p in panels], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log, linear=is_share(name)
+            )
             base = f"{out or paths[0]}{'_compare' if len(paths) > 1 and not out else ''}_{name}"
             kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
             for kind, one in kinds.items():

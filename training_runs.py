@@ -10,7 +10,8 @@ from typing import Any
 
 from lossatlas.errors import BadInput, BadUsage
 
-DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped
+DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped,
+STEADY = 0.9  # where it was steady before or afterwards
 
 
 @dataclass(frozen=True)
@@ -81,5 +82,10 @@ def drops_of(folder: Path, epochs: Sequence[int]) -> tuple[int, ...]:
             rates.append(float(content["optimizer"]["param_groups"][0]["lr"]))
         except (BadInput, OSError, KeyError, IndexError, TypeError, ValueError):
             return ()
-    pairs = zip(epochs[1:], rates, rates[1:], strict=False)
-    return tuple(epoch for epoch, before, now in pairs if 0 < now <= DROPPED * before)
+    kept = [after / before if before > 0 else 0.0 for before, after in pairwise(rates)]
+    steady = [False, *(share >= STEADY for share in kept), False]  # before and after each step
+    return tuple(
+        epoch
+        for k, (epoch, share) in enumerate(zip(epochs[1:], kept, strict=True))
+        if 0 < share <= DROPPED and (steady[k] or steady[k + 2])  # a cosine falls that much in the end, and is no drop
+    )

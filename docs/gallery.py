@@ -100,7 +100,7 @@ ENTRIES = [
         "turn.gif",
         "A film",
         "It turns; a GIF, or an MP4 where ffmpeg is there. Without `--render` it has axes, and needs no pyvista.",
-        f"animate_surface.py --surf_file {PAIR} {NAMES} --render --frames 48 --fps 12",
+        f"animate_surface.py --surf_file {PAIR} {NAMES} --render --frames 36 --fps 10",
         ".gif",
         900,
     ),

@@ -238,6 +238,24 @@ def test_the_losses_of_the_checkpoints_themselves_are_stored(finished):
     np.testing.assert_array_equal(path.dropped(), [3])
 
 
+@pytest.mark.parametrize(
+    ("rates", "drops"),
+    [
+        ([0.1, 0.1, 0.01, 0.01, 0.001], (20, 40)),  # steps
+        ([0.1, 0.08, 0.05, 0.02, 0.002], ()),  # a cosine
+        ([0.0005, 0.1, 0.1, 0.05, 0.05], (30,)),  # after a warm-up
+        ([0.1, 0.1, None, 0.01, 0.01], ()),  # not known
+    ],
+)
+def test_where_the_learning_rate_dropped(tmp_path, rates, drops):
+    from training_runs import drops_of
+
+    for k, rate in enumerate(rates):
+        state = {} if rate is None else {"optimizer": {"param_groups": [{"lr": rate}]}}
+        torch.save(state, tmp_path / f"opt_state_{10 * k}.t7")
+    assert drops_of(tmp_path, [0, 10, 20, 30, 40]) == drops
+
+
 def test_the_grid_holds_the_path_with_a_margin_and_the_surface_is_that_of_the_plane(finished):
     surface = read_surface(finished / "s.h5")
     assert surface.done.all()

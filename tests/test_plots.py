@@ -504,3 +504,10 @@ def test_checkpoints_have_the_colour_of_their_own_loss():
     dots = [each for each in fig.axes[0].collections if each.get_label() == "the checkpoint's own loss"]
     np.testing.assert_allclose(dots[0].get_array(), shared.height(path.loss))
     assert dots[0].get_clim() == shared.limits
+
+
+def test_an_accuracy_has_a_linear_scale():
+    values = np.array([[0.5, 3.0], [20.0, 99.0]])
+    assert figures.scale([values]).log
+    assert not figures.scale([values], linear=True).log
+    assert figures.scale([values], log=True, linear=True).log

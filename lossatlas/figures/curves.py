@@ -81,13 +81,13 @@ def mark_networks(axis: Any, surface: Surface) -> None:
             side = {"ha": "left", "x": 3} if place == 0 else {"ha": "right", "x": -3}
             axis.annotate(
                 name,
-                (place, 0.98),
+                (place, 0.63),
                 xytext=(side["x"], 0),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 rotation=90,
                 ha=side["ha"],
-                va="top",
+                va="center",
                 fontsize="x-small",
                 color="0.4",
             )

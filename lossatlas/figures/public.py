@@ -15,7 +15,7 @@ from lossatlas.figures import maps, spectra
 from lossatlas.figures.curves import BLUE, Axes, loss_names, note_unfinished, steep
 from lossatlas.figures.curves import curve as line
 from lossatlas.figures.solids import draw_solid
-from lossatlas.figures.style import house_style, pick, scale, title_of
+from lossatlas.figures.style import house_style, is_share, pick, scale, title_of
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.spectra import Findings
 from lossatlas.record.trajectories import Projection
@@ -56,7 +56,7 @@ def flat(surface: Surface, ax: Any, draw: Callable[..., Any], *, name: str | Non
         raise BadUsage("a line has no contours: draw it with curve()")
     name = pick(surface, name)
     panel = maps.panel(surface, name, title_of(name))
-    levels = scale([panel.values], **limits)
+    levels = scale([panel.values], linear=is_share(name), **limits)
     with house_style():
         fig, ax = given_or_new(ax)
         maps.draw_flat(fig, [ax], [panel], levels, name, draw, ())
@@ -73,7 +73,7 @@ def solid(
     panel = maps.panel(surface, name, title_of(name))
     with house_style():
         fig, ax = given_or_new(ax, projection="3d")
-        draw_solid(ax, [panel], scale([panel.values], **limits), name, zlim)
+        draw_solid(ax, [panel], scale([panel.values], linear=is_share(name), **limits), name, zlim)
     return fig
 
 

@@ -19,7 +19,7 @@ def draw_density(plt: Any, findings: Findings) -> Any:
     size = sum(int(np.prod(shape)) for _, shape in findings.about["parameters"])
     curves = with_known(findings, size)
     grid = curves.grid
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.4), layout="constrained")
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.5), layout="constrained")
     floor = 0.1 / size / float(a["density/sigma"])
     left.fill_between(grid, floor, np.maximum(curves.density, floor), color=BLUE, alpha=0.25, linewidth=0)
     left.plot(grid, np.maximum(curves.density, floor), color=BLUE, linewidth=1.3)
@@ -46,9 +46,9 @@ def draw_density(plt: Any, findings: Findings) -> Any:
     band(right, grid, curves.larger, curves.larger_se, 0.1)
     right.set(yscale="log", ylim=(0.5, 1.6 * size), xlabel="eigenvalue", ylabel="number of larger eigenvalues")
     probes = len(a["density/nodes"])
-    known = f"{curves.known} resolved, the rest from " if curves.known else ""
-    right.set_title(f"{known}{probes} probe{'s; shaded: 2 standard errors' if probes > 1 else ''}", fontsize="medium")
-    left.set_title(f"Hessian of the mean loss, {size:,} parameters", fontsize="medium")
+    known = f"{curves.known} resolved, the rest from\n" if curves.known else ""
+    right.set_title(f"{known}{probes} probe{'s; shaded: 2 standard errors' if probes > 1 else ''}", fontsize="small")
+    left.set_title(f"Hessian of the mean loss,\n{size:,} parameters", fontsize="small")
     sns.despine(fig)
     return fig
 

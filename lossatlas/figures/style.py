@@ -171,6 +171,11 @@ def pick(surface: Surface, name: str | None, where: Any = "the surface") -> str:
     return name
 
 
+def is_share(name: str) -> bool:
+    """Whether a field is an accuracy in percent, of which nobody wants the logarithm."""
+    return name.endswith("_acc")
+
+
 def has_eigenvalues(surface: Surface) -> bool:
     return {"min_eig", "max_eig"} <= set(surface.fields)
 
@@ -240,11 +245,12 @@ def scale(
     vmax: float | None = None,
     vlevel: float | None = None,
     log: bool = False,
+    linear: bool = False,
 ) -> Scale:
     """A range and levels for fields that share one scale; what is given is kept, the rest is chosen from the data.
 
-    log: a plain logarithm. Otherwise a logarithm is taken where the field spans a factor of LOG_FROM, and SOFT is added
-    before where a basin lies far below it, which would be drawn as a needle.
+    log: a plain logarithm. linear: no logarithm, unless that is asked for. Otherwise a logarithm is taken where the field
+    spans a factor of LOG_FROM, and SOFT is added before where a basin lies far below it, which would be drawn as a needle.
 
     Raises BadUsage when nothing is finite, or when the given range is empty.
     """
@@ -264,7 +270,7 @@ def scale(
     given, asked = vlevel is not None, log
     if log and given:
         raise BadUsage("--vlevel is a distance on a linear scale: leave it or --log out")
-    log = (log or not given) and low > 0 and (log or high / low > LOG_FROM)
+    log = (log or not (given or linear)) and low > 0 and (log or high / low > LOG_FROM)
     shift = SOFT if log and not asked and low < SOFT and high > 10 * SOFT else 0.0
     if log and vmax is None and (high + shift) / (low + shift) > 10**DECADES:
         high = max((low + shift) * 10**DECADES, float(np.median(values)))

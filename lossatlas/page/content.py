@@ -17,6 +17,7 @@ from lossatlas.figures.style import (
     SOFT,
     eigen_ratio,
     has_eigenvalues,
+    is_share,
     log_levels,
     soft_levels,
     title_of,
@@ -56,7 +57,7 @@ def content_of(shown: Sequence[Shown]) -> dict[str, Any]:
     """Everything that the page's script reads, as JSON allows it."""
     fields = [fields_of(each.surface) for each in shown]
     common = [name for name in fields[0] if all(name in own for own in fields) and not name.endswith("_se")]
-    levels = {name: levels_of([own[name] for own in fields]) for name in common}
+    levels = {name: levels_of([own[name] for own in fields], is_share(name)) for name in common}
     return {
         "maps": {name: colours(name) for name in MAPS},
         "fields": [
@@ -80,7 +81,7 @@ def plain_title(name: str) -> str:
     return "|smallest / largest eigenvalue|" if name == "eigen_ratio" else title_of(name)
 
 
-def levels_of(fields: Sequence[np.ndarray]) -> dict[str, Any]:
+def levels_of(fields: Sequence[np.ndarray], linear: bool = False) -> dict[str, Any]:
     """Range, the scale to begin with, and contour levels of a field that several surfaces share."""
     from matplotlib.ticker import MaxNLocator
 
@@ -99,7 +100,7 @@ def levels_of(fields: Sequence[np.ndarray]) -> dict[str, Any]:
     if low > 0 and high > low:
         levels["log"] = log_levels(max(low, high / 10**DECADES), high).tolist()
         levels["soft"] = soft_levels(low, high).tolist()
-        if high / low > LOG_FROM:
+        if high / low > LOG_FROM and not linear:
             scale = "soft" if low < SOFT and high > 10 * SOFT else "log"
     return {"range": [low, high], "scale": scale, "levels": levels}
 
