@@ -169,6 +169,15 @@ ENTRIES = [
         "_train_loss_3dsurface.png",
     ),
     Entry(
+        "along_path.png",
+        "Why the contours and the path disagree",
+        "The surface is that of the plane, and of the last checkpoint's BatchNorm statistics. A checkpoint lies beside the plane and "
+        "has its own statistics, and so another loss.",
+        f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
+        "_train_loss_along_path.png",
+        520,
+    ),
+    Entry(
         "walk.gif",
         "The same as a film",
         "",

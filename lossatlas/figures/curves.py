@@ -74,23 +74,12 @@ def mark_networks(axis: Any, surface: Surface) -> None:
     ends = [re.search(rf"--{name}[= ](\S+)", command) for name in ("model_file", "model_file2")]
     if ends[1] is None:
         return
+    names = []
     for place, found in enumerate(ends):
         if surface.grid.x[0] <= place <= surface.grid.x[-1] and found is not None:
             axis.axvline(place, color="0.6", linewidth=0.8, zorder=0)
-            name = words(Path(found.group(1)).stem)
-            side = {"ha": "left", "x": 3} if place == 0 else {"ha": "right", "x": -3}
-            axis.annotate(
-                name,
-                (place, 0.63),
-                xytext=(side["x"], 0),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                rotation=90,
-                ha=side["ha"],
-                va="center",
-                fontsize="x-small",
-                color="0.4",
-            )
+            names.append(f"{place}: {words(Path(found.group(1)).stem)}")
+    axis.set_xlabel(f"{axis.get_xlabel()}\n{', '.join(names)}")
 
 
 def loss_names(surface: Surface) -> list[str]:

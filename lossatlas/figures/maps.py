@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.figures.style import Scale, is_power_of_ten, number, plain, scaled_title, title_of, words
+from lossatlas.figures.style import Scale, is_power_of_ten, narrow, number, plain, scaled_title, title_of, words
 from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.trajectories import Projection
@@ -79,9 +79,12 @@ def flat_figure(
     plt: Any, panels: Sequence[Panel], scale: Scale, name: str, one: Callable[..., Any], paths: Sequence[Projection]
 ) -> Any:
     """Panels side by side with one scale, and a colour bar where colours carry the value."""
-    size = 3.9 * widening(panels) * len(panels) + 0.7, 3.9
-    fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=alike(panels), layout="compressed")
-    draw_flat(fig, axes[0].tolist(), panels, scale, name, one, paths)
+    rows, columns = (len(panels), 1) if narrow() else (1, len(panels))
+    size = 3.9 * widening(panels) * columns + 0.7, 3.9 * rows
+    fig, axes = plt.subplots(
+        rows, columns, figsize=size, squeeze=False, sharex=alike(panels), sharey=alike(panels), layout="compressed"
+    )
+    draw_flat(fig, axes.ravel().tolist(), panels, scale, name, one, paths)
     return fig
 
 
@@ -105,7 +108,8 @@ def draw_flat(
     """A panel on each axis, and the colour bar beside them. one: contour, filled or heat."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axes[0].set_ylabel("y")
+    for axis in axes if narrow() else axes[:1]:
+        axis.set_ylabel("y")
     for axis, p in zip(axes, panels, strict=True):
         mappable = one(axis, p, scale)
         mark_cells(axis, p)
@@ -121,6 +125,8 @@ def draw_flat(
             draw_trajectory(axis, path, scale, PATHS[k % len(PATHS)] if len(paths) > 1 else "black")
         if paths and axis.get_legend_handles_labels()[0]:
             axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
+    for axis in axes[:-1] if narrow() else ():
+        axis.set_xlabel("")
     if not bar:
         return
     low = min(np.ptp(p.y) / np.ptp(p.x) for p in panels)  # of a wide plane: the equal aspect leaves height unused
@@ -268,10 +274,11 @@ def draw_trajectory(axis: Any, path: Projection, scale: Scale | None = None, col
             zorder=7,
             label="learning rate dropped" if colour == "black" else None,
         )
-    for where, text in ((0, "first"), (-1, "last")):
-        axis.annotate(
-            text, (x[where], y[where]), (5, 4), textcoords="offset points", fontsize="x-small", zorder=8, clip_on=True
-        )
+    for where, beside, text in ((0, 1, "first"), (-1, -2, "last")):
+        away = np.array([x[where] - x[beside], y[where] - y[beside]]) if len(x) > 1 else np.ones(2)
+        shift = 12 * away / max(float(np.hypot(*away)), 1e-300)  # where the path is not
+        at = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small"}
+        axis.annotate(text, (x[where], y[where]), tuple(shift), zorder=8, clip_on=True, **at)
     axis.plot(x[-1:], y[-1:], "*", color=colour, markersize=9, zorder=7)
     if len(path.explained) >= 2:
         axis.set_xlabel(f"1st principal component ({100 * path.explained[0]:.1f} %)")

@@ -16,7 +16,7 @@ from lossatlas.errors import BadUsage
 from lossatlas.figures.maps import PATHS, Panel, alike
 from lossatlas.figures.meshes import points, quadrilaterals
 from lossatlas.figures.solids import BELOW, OVERLAID, TALL, Camera, ground_of
-from lossatlas.figures.style import Scale, scaled_title
+from lossatlas.figures.style import Scale, narrow, scaled_title
 from lossatlas.figures.style import title_of as title
 from lossatlas.record.trajectories import Projection
 
@@ -178,14 +178,15 @@ def rendered_figure(
         stage.close()
     pictures = cropped(pictures)
     shape = pictures[0].shape
+    rows, columns = (len(pictures), 1) if narrow() else (1, len(pictures))
     fig, axes = plt.subplots(
-        1,
-        len(pictures),
-        figsize=(4.6 * len(pictures), 4.6 * shape[0] / shape[1] + 0.3),
+        rows,
+        columns,
+        figsize=(4.6 * columns, (4.6 * shape[0] / shape[1] + 0.3) * rows),
         squeeze=False,
         layout="constrained",
     )
-    for axis, picture, group in zip(axes[0], pictures, groups, strict=True):
+    for axis, picture, group in zip(axes.ravel(), pictures, groups, strict=True):
         axis.imshow(picture, interpolation="antialiased")
         axis.set_axis_off()
         notes = [p.note for p in group if p.note]
@@ -203,7 +204,12 @@ def rendered_figure(
 
         colours = cm.ScalarMappable(Normalize(*scale.limits), MAP)
         bar = fig.colorbar(
-            colours, ax=axes[0].tolist(), extend=scale.extend, shrink=0.6, aspect=30, label=scaled_title(name, scale)
+            colours,
+            ax=axes.ravel().tolist(),
+            extend=scale.extend,
+            shrink=0.6,
+            aspect=30,
+            label=scaled_title(name, scale),
         )
         plain_ticks(bar.ax.yaxis, scale, 8)
         bar.outline.set_visible(False)

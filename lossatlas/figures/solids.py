@@ -8,7 +8,7 @@ import numpy as np
 
 from lossatlas.errors import BadUsage
 from lossatlas.figures.maps import MAP, NOT_FINITE, PATHS, Panel, alike
-from lossatlas.figures.style import Scale, is_power_of_ten, plain, scaled_title, words
+from lossatlas.figures.style import Scale, is_power_of_ten, narrow, plain, scaled_title, words
 from lossatlas.landscape.interpolant import Interpolant
 from lossatlas.record.trajectories import Projection
 
@@ -47,15 +47,16 @@ def solid_figure(
     """3-D surfaces side by side, or one over the other, with the same heights and colours."""
     if overlay and not alike(panels):
         raise BadUsage("--layout overlay needs surfaces over the same part of a plane: leave it out")
-    columns = 1 if overlay else len(panels)
-    fig = plt.figure(figsize=(5.2 * columns, 4.4))
+    count = 1 if overlay else len(panels)
+    rows, columns = (count, 1) if narrow() else (1, count)
+    fig = plt.figure(figsize=(5.2 * columns, 4.4 * rows))
     for k, group in enumerate([panels] if overlay else [[p] for p in panels]):
-        axis = fig.add_subplot(1, columns, k + 1, projection="3d", computed_zorder=False)
+        axis = fig.add_subplot(rows, columns, k + 1, projection="3d", computed_zorder=False)
         draw_solid(axis, group, scale, name, zlim, camera, paths)
         axis.patch.set_visible(False)  # it would cover what the one beside it has written
         if not overlay and len(panels) > 1:
             axis.set_title(group[0].label, y=0.96)
-            if k + 1 < len(panels):
+            if k + 1 < columns:
                 axis.set_zlabel("")
     fig.subplots_adjust(left=0, right=0.97, bottom=0.0, top=1.0, wspace=0.04)
     return fig

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas.figures.style import narrow
 from lossatlas.record.spectra import Findings
 
 BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.5"
@@ -19,7 +20,8 @@ def draw_density(plt: Any, findings: Findings) -> Any:
     size = sum(int(np.prod(shape)) for _, shape in findings.about["parameters"])
     curves = with_known(findings, size)
     grid = curves.grid
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.5), layout="constrained")
+    rows, size_of = ((2, 1), (3.4, 5.0)) if narrow() else ((1, 2), (8.2, 3.5))
+    fig, (left, right) = plt.subplots(*rows, figsize=size_of, layout="constrained")
     floor = 0.1 / size / float(a["density/sigma"])
     left.fill_between(grid, floor, np.maximum(curves.density, floor), color=BLUE, alpha=0.25, linewidth=0)
     left.plot(grid, np.maximum(curves.density, floor), color=BLUE, linewidth=1.3)
@@ -147,7 +149,7 @@ def bars(plt: Any, names: Sequence[str], panels: Sequence[tuple[str, np.ndarray,
     fig, axes = plt.subplots(
         1,
         len(panels),
-        figsize=(1.2 + 3.6 * len(panels), 0.9 + 0.2 * len(names)),
+        figsize=(3.4 if narrow() else 1.2 + 3.6 * len(panels), 0.9 + 0.2 * len(names)),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -156,7 +158,7 @@ def bars(plt: Any, names: Sequence[str], panels: Sequence[tuple[str, np.ndarray,
     for axis, (title, values, errors) in zip(axes[0], panels, strict=True):
         axis.barh(rows, values, xerr=2 * errors, color=BLUE, alpha=0.75, error_kw={"linewidth": 0.8, "ecolor": "0.2"})
         axis.axvline(0, color="0.3", linewidth=0.7)
-        axis.set_xlabel(title)
+        axis.set_xlabel(title.replace(" of the ", "\nof the ") if narrow() else title)
         axis.margins(y=0.01)
     axes[0, 0].set_yticks(rows, labels=names, fontsize="small")
     axes[0, 0].invert_yaxis()

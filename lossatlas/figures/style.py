@@ -151,6 +151,11 @@ def save(fig: Any, base: str, title: str = "") -> list[Path]:
     return paths
 
 
+def narrow() -> bool:
+    """Whether figures are made for one column, so that panels stand one below the other."""
+    return FILES.get().columns == 1
+
+
 def fit_width(fig: Any, width: float) -> None:
     """Give a figure this width in inches, of what is saved of it; letters stay as large as they are."""
     for _ in range(6):
