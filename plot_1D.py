@@ -28,6 +28,7 @@ from lossatlas.figures.curves import (
     loss_names,
     steep,
 )
+from lossatlas.landscape import Surface
 from saved import check_labels, read_curve
 
 
@@ -35,10 +36,10 @@ def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--surf_file", "-f", nargs="+", help="surface files of lines")
-    what.add_argument("--prefix", help="repeats: files PREFIX_1.h5, PREFIX_2.h5, ...")
+    what.add_argument("--prefix", nargs="+", help="repeats: files PREFIX_1.h5, PREFIX_2.h5, ...; of several networks")
     p.add_argument("--idx_min", type=int, default=1, help="first repeat (default: %(default)s)")
     p.add_argument("--idx_max", type=int, default=10, help="last repeat (default: %(default)s)")
-    p.add_argument("--labels", nargs="+", help="a name for each file (default: the file names)")
+    p.add_argument("--labels", nargs="+", help="a name for each file, or prefix (default: their names)")
     p.add_argument("--out", help="beginning of the figures' names (default: the first file's name)")
     p.add_argument("--xmin", type=options.finite, help="left end of the axis")
     p.add_argument("--xmax", type=options.finite, help="right end of the axis")
@@ -86,21 +87,46 @@ def draw(
 
 
 def draw_repeats(
-    prefix: str,
+    prefixes: str | Sequence[str],
     idx_min: int,
     idx_max: int,
     *,
+    labels: Sequence[str] | None = None,
     out: str | None = None,
     axes: Axes | None = None,
     show: bool = False,
     title: str = "",
     files_as: figures.Files | None = None,
 ) -> list[Path]:
-    """Mean and standard deviation over repeats PREFIX_<idx>.h5, all on one grid. Raises BadInput."""
-    paths, axes = [Path(f"{prefix}_{idx}.h5") for idx in range(idx_min, idx_max + 1)], axes or Axes()
-    if len(paths) < 2:
-        raise BadUsage(f"--idx_min {idx_min} --idx_max {idx_max} name {len(paths)} files: a spread needs at least 2")
+    """The mean over repeats PREFIX_<idx>.h5 with its confidence, and each of them; several networks on one grid.
+
+    Raises BadInput.
+    """
+    prefixes = [prefixes] if isinstance(prefixes, str) else list(prefixes)
+    check_labels(labels, [Path(prefix) for prefix in prefixes])
+    if idx_max <= idx_min:
+        raise BadUsage(
+            f"--idx_min {idx_min} --idx_max {idx_max} name {max(0, idx_max - idx_min + 1)} files: a spread needs at least 2"
+        )
+    groups = [read_repeats(prefix, idx_min, idx_max) for prefix in prefixes]
+    for prefix, curves in zip(prefixes, groups, strict=True):
+        if not curves[0].grid.matches(groups[0][0].grid):
+            raise BadInput(f"{prefix} has the grid {curves[0].grid}, {prefixes[0]} has {groups[0][0].grid}")
+    names = [figures.words(name) for name in labels or [Path(prefix).name for prefix in prefixes]]
+    axes = axes or Axes()
+    end = "_log" if axes.log else ""
+    with figures.style(show, files_as) as plt:
+        losses = np.concatenate([s.fields[name] for curves in groups for s in curves for name in loss_names(s)])
+        axes = replace(axes, log=axes.log or steep(losses))
+        fig = draw_repeated(plt, groups, names, axes)
+        return figures.save(fig, f"{out or prefixes[0]}_1d_loss_err_repeat{end}", title)
+
+
+def read_repeats(prefix: str, idx_min: int, idx_max: int) -> list[Surface]:
+    """Complete curves on one grid along different directions. Raises BadInput."""
+    paths = [Path(f"{prefix}_{idx}.h5") for idx in range(idx_min, idx_max + 1)]
     curves = [read_curve(path) for path in paths]
+    seen: dict[str, Path] = {}
     for path, surface in zip(paths, curves, strict=True):
         if not surface.grid.matches(curves[0].grid):
             raise BadInput(f"{path} has the grid {surface.grid}, {paths[0]} has {curves[0].grid}")
@@ -108,21 +134,20 @@ def draw_repeats(
             raise BadInput(f"{path} is not finished: {surface.done.sum()} of {surface.grid.size} cells")
         if not loss_names(surface):
             raise BadInput(f"{path} holds no loss: {', '.join(surface.fields)}")
-    end = "_log" if axes.log else ""
-    with figures.style(show, files_as) as plt:
-        losses = np.concatenate([s.fields[name] for s in curves for name in loss_names(s)])
-        axes = replace(axes, log=axes.log or steep(losses))
-        fig = draw_repeated(plt, curves, axes)
-        return figures.save(fig, f"{out or prefix}_1d_loss_err_repeat{end}", title)
+        along = surface.request.get("directions")
+        if along and along in seen:
+            raise BadInput(
+                f"{path} and {seen[along]} are along the same direction, which is no repeat: draw others with --idx or --seed"
+            )
+        seen[str(along)] = path
+    return curves
 
 
 def run(args: argparse.Namespace) -> None:
     axes = Axes(args.log, args.xmin, args.xmax, args.loss_max)
     looks: dict[str, Any] = {"axes": axes, "show": args.show, "title": args.title, "files_as": options.files_of(args)}
     if args.prefix:
-        if args.labels:
-            raise BadUsage("--labels name single files; repeats of a --prefix are drawn as one")
-        draw_repeats(args.prefix, args.idx_min, args.idx_max, out=args.out, **looks)
+        draw_repeats(args.prefix, args.idx_min, args.idx_max, labels=args.labels, out=args.out, **looks)
     else:
         draw(args.surf_file, labels=args.labels, out=args.out, **looks)
 

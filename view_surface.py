@@ -16,6 +16,7 @@ import numpy as np
 import options
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.landscape import Surface
+from lossatlas.landscape.flatness import flatness
 from lossatlas.page import Shown, write_page
 from lossatlas.record import read_projection
 from saved import check_labels, check_plane, read_begun
@@ -56,7 +57,7 @@ def view(
         trajectory = read_projection(proj_file)
     names = labels or [path.name.removesuffix(".h5") for path in paths]
     shown = [
-        Shown(surface, name, trajectory=trajectory if k == 0 else None)
+        Shown(surface, name, trajectory=trajectory if k == 0 else None, flatness=flatness_words(surface))
         for k, (surface, name) in enumerate(zip(surfaces, names, strict=True))
     ]
     target = Path(out) if out else Path(f"{paths[0]}.html")
@@ -65,6 +66,14 @@ def view(
     write_page(target, shown, title)
     say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
     return target
+
+
+def flatness_words(surface: Surface) -> dict[str, str]:
+    """Of the loss, where there is one."""
+    name = next((field for field in surface.fields if field.endswith("_loss")), "")
+    if not name or not np.isfinite(surface.fields[name]).any():
+        return {}
+    return {what: str(measure) for what, measure in flatness(surface, name).items()}
 
 
 def readable(path: Path) -> Surface:

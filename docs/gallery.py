@@ -139,7 +139,8 @@ ENTRIES = [
     Entry(
         "repeats.png",
         "How much depends on the direction that was drawn",
-        "",
+        "Eight random directions: each thinly, their mean, and where the mean of all directions lies with 95 % confidence. Several "
+        "prefixes compare networks.",
         f"plot_1D.py --prefix {FILES}/repeat --idx_max 8",
         "_1d_loss_err_repeat.png",
         520,
@@ -171,7 +172,7 @@ ENTRIES = [
     Entry(
         "along_path.png",
         "Why the contours and the path disagree",
-        "The surface is that of the plane, and of the last checkpoint's BatchNorm statistics. A checkpoint lies beside the plane and "
+        "The surface is that of the plane, and of the last checkpoint's BatchNorm statistics. A checkpoint lies beside the plane, "
         "has its own statistics, and so another loss.",
         f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
         "_train_loss_along_path.png",

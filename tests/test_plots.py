@@ -369,6 +369,29 @@ def test_repeats_are_a_mean_with_its_spread(tmp_path, capsys):
     assert plot_1D.main(["--prefix", str(tmp_path / "run"), "--idx_max", "4"]) == 3
 
 
+def test_the_band_is_the_confidence_of_the_mean(tmp_path, capsys):
+    """Against scipy's own interval; in 95 % of draws it holds the true mean."""
+    from scipy import stats
+
+    from lossatlas.figures.curves import mean_and_confidence
+
+    draws = np.random.default_rng(0).normal(3.0, 2.0, (5, 4000))
+    mean, half = mean_and_confidence(draws)
+    found = stats.ttest_1samp(draws[:, 0], 0).confidence_interval(0.95)
+    np.testing.assert_allclose([mean[0] - half[0], mean[0] + half[0]], [found.low, found.high])
+    assert (np.abs(mean - 3.0) <= half).mean() == pytest.approx(0.95, abs=0.015)
+    for prefix, factor in (("a", 1), ("b", 3)):
+        for idx in (1, 2, 3):
+            line = surface_of(lambda x, y, k=idx * factor: bowl(x, y) * k, x="-1:1:12", y=None)
+            write_surface(tmp_path / f"{prefix}_{idx}.h5", replace(line, request={"directions": f"{prefix}{idx}"}))
+    both = ["--prefix", str(tmp_path / "a"), str(tmp_path / "b"), "--idx_max", "3", "--labels", "small", "large"]
+    assert plot_1D.main(both) == 0
+    assert_is_a_picture(tmp_path / "a_1d_loss_err_repeat.png")
+    write_surface(tmp_path / "b_3.h5", replace(line, request={"directions": "b1"}))
+    assert plot_1D.main(both) == 3
+    assert "the same direction" in capsys.readouterr().err
+
+
 def test_eigenvalues_get_a_figure_of_their_ratio(tmp_path):
     for name, y in (("line", None), ("plane", "-1:1:7")):
         surface = surface_of(bowl, y=y)

@@ -276,30 +276,51 @@ def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: 
     return fig
 
 
-def draw_repeated(plt: Any, curves: Sequence[Surface], axes: Axes) -> Any:
-    """Mean and standard deviation of loss and error over repeats on one grid."""
+CONFIDENCE = 0.95
+
+
+def draw_repeated(plt: Any, groups: Sequence[Sequence[Surface]], names: Sequence[str], axes: Axes) -> Any:
+    """Loss and error over repeats on one grid: the mean with its confidence, and each curve faintly. A group is a network."""
+    import seaborn as sns
+
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.0, 5.2), sharex=True, layout="constrained")
-    for split, colour in (("train", BLUE), ("test", RED)):
-        for axis, kind in ((top, "loss"), (bottom, "acc")):
-            if all(f"{split}_{kind}" in s.fields for s in curves):
-                values = np.stack([s.fields[f"{split}_{kind}"] for s in curves])
-                band(
-                    axis,
-                    curves[0].grid.x,
-                    values if kind == "loss" else 100 - values,
-                    colour,
-                    {"train": "training", "test": "test"}[split],
-                )
+    several = len(groups) > 1
+    for curves, name, ink in zip(groups, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
+        for split, colour, line in (("train", ink if several else BLUE, "-"), ("test", ink if several else RED, "--")):
+            for axis, kind in ((top, "loss"), (bottom, "acc")):
+                if all(f"{split}_{kind}" in s.fields for s in curves):
+                    values = np.stack([s.fields[f"{split}_{kind}"] for s in curves])
+                    label = {"train": "training", "test": "test"}[split]
+                    band(
+                        axis,
+                        curves[0].grid.x,
+                        values if kind == "loss" else 100 - values,
+                        colour,
+                        line if several else "-",
+                        f"{name}, {label}" if several else label,
+                    )
     axes.apply(top)
     top.set_ylabel("loss")
-    top.set_title(f"mean of {len(curves)} directions; shaded: one standard deviation", fontsize="medium")
+    counts = " and ".join(dict.fromkeys(str(len(curves)) for curves in groups))
+    top.set_title(
+        f"mean of {counts} directions; shaded: {100 * CONFIDENCE:g} % confidence of the mean\n(Student's t); thin: each direction",
+        fontsize="small",
+    )
     top.legend(frameon=False)
     bottom.set(ylabel="error (%)", ylim=(-2, 102), xlabel="coordinate along the direction")
     return fig
 
 
-def band(axis: Any, x: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
-    """The mean of repeats (repeats, nx) with one standard deviation on either side."""
-    mean, spread = values.mean(0), values.std(0, ddof=1)
-    axis.plot(x, mean, color=colour, linewidth=1.4, label=label)
-    axis.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+def mean_and_confidence(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of repeats (repeats, ...), and half the width of its confidence interval by Student's t."""
+    from scipy.stats import t
+
+    n = len(values)
+    return values.mean(0), t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
+
+
+def band(axis: Any, x: np.ndarray, values: np.ndarray, colour: Any, line: str, label: str) -> None:
+    mean, half = mean_and_confidence(values)
+    axis.plot(x, values.T, color=colour, linewidth=0.5, alpha=0.35)
+    axis.fill_between(x, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+    axis.plot(x, mean, line, color=colour, linewidth=1.5, label=label)

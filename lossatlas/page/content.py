@@ -50,7 +50,7 @@ class Shown:
     label: str
     directions: Mapping[str, Any] | None = None  # what the direction file says
     trajectory: Projection | None = None
-    flatness: Mapping[str, float] | None = None
+    flatness: Mapping[str, str] | None = None  # what it is, and the number in words
 
 
 def content_of(shown: Sequence[Shown]) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def one(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any
         "cells": [int(surface.done.sum()), int(surface.done.size)],
         "fields": found,
         "trajectory": path_of(shown.trajectory),
-        "flatness": {name: float(value) for name, value in (shown.flatness or {}).items()},
+        "flatness": dict(shown.flatness or {}),
     }
 
 

@@ -735,7 +735,7 @@ class App {
         "tr",
         {},
         element("th", { scope: "row" }, name),
-        ...this.surfaces.map((s) => element("td", {}, name in s.flatness ? text(s.flatness[name]) : "")),
+        ...this.surfaces.map((s) => element("td", {}, name in s.flatness ? s.flatness[name] : "")),
       ),
     );
     const head = element("tr", {}, element("th"), ...this.surfaces.map((s) => element("th", { scope: "col" }, s.label)));
