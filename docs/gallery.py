@@ -66,6 +66,14 @@ ENTRIES = [
         900,
     ),
     Entry(
+        "minima.png",
+        "Minima, and how deep they are",
+        "A bar reaches from the bottom of a minimum to the level at which it runs into a deeper one.",
+        f"plot_minima.py --surf_file {FILES}/resnet56_noshort_cifar10.h5 --depth 2",
+        "_train_loss_minima.png",
+        800,
+    ),
+    Entry(
         "overlay.png",
         "Two surfaces, one over the other",
         "",

@@ -1,0 +1,65 @@
+"""Minima and their depths, against gudhi and against counting pools level by level."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from test_flatness import made
+
+import plot_minima
+from lossatlas.landscape.topology import minima, pools
+from lossatlas.record import write_surface
+
+
+def rough(seed, shape=(17, 23), whole=False):
+    values = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 1.2)
+    return np.round(values * 20) if whole else values
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["distinct", "plateaus"])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_pairs_are_those_of_gudhi(seed, whole):
+    gudhi = pytest.importorskip("gudhi", reason="gudhi is not installed")
+    values = rough(seed, whole=whole)
+    complex_ = gudhi.CubicalComplex(vertices=values)
+    complex_.compute_persistence()
+    expected = complex_.persistence_intervals_in_dimension(0)
+    found = np.array([[each.value, each.end] for each in pools(values)])
+    assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, expected.tolist()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_at_every_level_there_are_as_many_pools_as_bars(seed):
+    """With holes too: a plain count of connected parts."""
+    values = rough(seed)
+    values[3:14, 11] = np.nan
+    found = pools(values)
+    for level in np.quantile(values[np.isfinite(values)], np.linspace(0.01, 1, 25)):
+        _, count = ndimage.label(np.nan_to_num(values, nan=np.inf) <= level)
+        assert sum(each.value <= level < each.end for each in found) == count
+
+
+def test_a_pool_ends_in_a_deeper_one_at_the_pass_between_them():
+    found = minima(made(lambda a, b: (a * a - 0.25) ** 2 + 0.1 * a + b * b, "-1:1:81", "-1:1:21"))
+    assert len(found) == 2
+    deep, shallow = found
+    assert deep.parent is None
+    assert np.isinf(deep.end)
+    assert shallow.parent == 0
+    assert shallow.end == pytest.approx(((0.2063**2) - 0.25) ** 2 + 0.1 * 0.2063, abs=0.02)  # the pass, near the middle
+    assert 0 < shallow.depth < deep.depth
+
+
+def test_a_constant_surface_has_one():
+    assert len(pools(np.ones((4, 5)))) == 1
+    assert pools(np.full((3, 3), np.nan)) == []
+
+
+def test_the_command_draws_and_counts(tmp_path, capsys):
+    write_surface(
+        tmp_path / "s.h5", made(lambda a, b: (a * a - 0.25) ** 2 + 0.1 * a + b * b + 0.1, "-1:1:41", "-1:1:21")
+    )
+    assert plot_minima.main(["-f", str(tmp_path / "s.h5"), "--depth", "0.001"]) == 0
+    assert "2 minima, 2 deeper than 0.001" in capsys.readouterr().out
+    assert (tmp_path / "s.h5_train_loss_minima.png").stat().st_size > 10_000
+    assert plot_minima.main(["-f", str(tmp_path / "s.h5"), "--surf_name", "no"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
