@@ -14,7 +14,9 @@ Several folders are several runs on one plane and one surface. Run the same comm
 import guard
 
 import argparse
+import hashlib
 import math
+import os
 import re
 import shlex
 import sys
@@ -77,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="EPOCH",
         help="epochs at which the learning rate was lowered (default: what the states of the optimizer say)",
     )
+    g.add_argument("--labels", nargs="+", help="a name for each run (default: what tells the folders apart)")
     g = p.add_argument_group("plane")
     g.add_argument(
         "--plane",
@@ -213,10 +216,15 @@ def folder_of(args: argparse.Namespace, runs: Sequence[Run]) -> Path:
     selection = Selection(args.only, args.without)
     ignore = f"_ignore={args.ignore}" if args.ignore else ""
     chosen = "".join(f"_{options.plain(part)}" for part in str(selection).split(", ") if part)
-    every = args.save_epoch or (runs[0].epochs[1] - runs[0].epochs[0] if len(runs[0].epochs) > 1 else 1)
+    epochs = runs[0].epochs
+    every = args.save_epoch or (epochs[1] - epochs[0] if epochs is not None and len(epochs) > 1 else 1)
+    which = f"save_epoch={every}"
+    if args.checkpoints:  # beside what is there of the whole run
+        names = "\n".join(str(file.resolve()) for file in runs[0].files)
+        which = f"of_{len(runs[0].files)}_{hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}"
     others = "".join(f"_with_{options.plain(run.name)}" for run in runs[1:])
     kind = "PCA" if args.plane == "pca" else "river"
-    name = f"{kind}_{args.dir_type}{ignore}{chosen}_save_epoch={every}{others}"
+    name = f"{kind}_{args.dir_type}{ignore}{chosen}_{which}{others}"
     return options.shortened(runs[0].files[0].parent / f"{name}.h5").with_suffix("")
 
 
@@ -264,9 +272,10 @@ def river(
     norms = norm_parameters(net)
     x = scale_to(drift, origin, "unit", args.ignore, norms, selection)
     y = scale_to(orthogonal(steepest, x), origin, "unit", args.ignore, norms, selection)
-    say("x is the drift of the run, y the top eigenvector of the Hessian at its end, at a right angle to x")
+    of = f" {run.name}" if run.name and len(args.model_folder) > 1 else ""
+    say(f"x is the drift of the run{of}, y the top eigenvector of the Hessian at its end, at a right angle to x")
     extra = {"tensors": np.array([name.encode() for name in origin]), "lengths": lengths(origin, (x, y))}
-    names = {"x": f"drift from {run.files[0].name} to {run.files[-1].name}", "y": "top eigenvector, orthogonal to x"}
+    names = {"x": f"drift from {run.files[0].name} to {run.files[-1].name}", "y": "top eigenvector, at a right angle"}
     return Directions(as_arrays(x, net, "weights"), as_arrays(y, net, "weights"), {**about, **names}, extra)
 
 
@@ -282,6 +291,7 @@ def projected(
     """Write where each run is in the plane, and say how much of it the plane shows."""
     from lossatlas.computing.trajectories import coordinates
     from lossatlas.space import as_point
+    from lossatlas.space.projection import inner
 
     assert directions.y is not None
     plane = [as_point(axis, net, args.dir_type, f"a direction in {dir_file}") for axis in (directions.x, directions.y)]
@@ -289,7 +299,15 @@ def projected(
     shares = directions.extra.get(EXPLAINED, ()) if not args.dir_file else ()
     explained = tuple(float(share) for share in shares)
     if explained:
-        say(f"the plane explains {100 * explained[0]:.2f} % + {100 * explained[1]:.2f} % of the variance")
+        say(
+            f"the plane explains {100 * explained[0]:.2f} % + {100 * explained[1]:.2f} % of the variance about the mean"
+        )
+    axes = np.stack([np.concatenate([value.numpy().ravel() for value in point.values()]) for point in plane])
+    inside = ((found @ inner(axes, axes)) * found).sum()
+    say(
+        f"of the squared distances from the origin, the last checkpoint, {100 * inside / (inside + (distances**2).sum()):.2f} % "
+        "lie in the plane"
+    )
     numbers_of, start = [], 0  # of each run's rows; the origin, the end of the first, is the last of all
     for k, run in enumerate(runs):
         own = len(run.files) - (k == 0)
@@ -300,12 +318,14 @@ def projected(
         where, off = found[chosen], distances[chosen]
         another = "" if run is runs[0] else f"_{options.plain(run.name)}"
         place = dir_file.with_name(f"{dir_file.name}{another}_proj_cos.h5")
-        path = Projection(where[:, 0], where[:, 1], np.array(run.epochs), None, off, explained, run.drops, run.name)
+        epochs = None if run.epochs is None else np.array(run.epochs, float)
+        names = tuple(str(directions.about.get(letter, letter)) for letter in "xy")
+        path = Projection(where[:, 0], where[:, 1], epochs, None, off, explained, run.drops, run.name, names)
         write_projection(place, path, directions.sha256, origin)
         places.append(place)
         of = f"{run.name}: " if len(runs) > 1 else ""
         say(
-            f"{of}farthest from the plane: epoch {run.epochs[int(off.argmax())]}, by {off.max():.4g} "
+            f"{of}farthest from the plane: {run.at(int(off.argmax()))}, by {off.max():.4g} "
             f"(the path begins {float(np.hypot(*where[0])):.4g} away from the origin, in the plane)"
         )
     (x0, y0), (x1, y1) = found.min(0), found.max(0)
@@ -340,8 +360,17 @@ def checkpoint_task(args: argparse.Namespace, found: Plan, command: str) -> opti
     files = tuple(str(file) for run in found.runs for file in run.files)
     task = surface_task(args, found, command)
     task = replace(task, path=files, x=f"0:{len(files) - 1}:{len(files)}", y=None)
-    name = options.surface_name(found.dir_file.with_name("checkpoints.h5"), task)
+    name = beside(surface_file(found, surface_task(args, found, command)), "checkpoints")
     return replace(task, output=replace(task.output, surf_file=str(name)))
+
+
+def surface_file(found: Plan, task: options.GridTask) -> Path:
+    return Path(task.output.surf_file or options.surface_name(found.dir_file, task))
+
+
+def beside(surf_file: Path, what: str) -> Path:
+    """A file that belongs to a surface."""
+    return surf_file.with_name(f"{surf_file.name.removesuffix('.h5')}_{what}.h5")
 
 
 def surface_task(args: argparse.Namespace, found: Plan, command: str) -> options.GridTask:
@@ -368,24 +397,27 @@ def surface_task(args: argparse.Namespace, found: Plan, command: str) -> options
 def finish(args: argparse.Namespace, found: Plan, surf_file: Path, loss_file: Path) -> None:
     """Bring the checkpoints' own losses into the projections, say how far they are from the surface's, and draw."""
     import plot_2D
-    from lossatlas.figures.paths import apart_words, beneath
-    from lossatlas.record.trajectories import projection_plane
+    from lossatlas.figures.paths import apart_words
+    from lossatlas.figures.paths import beneath as under_path
+    from lossatlas.record.trajectories import loss_key, projection_plane
 
     surface, own = read_surface(surf_file), read_surface(loss_file)
     name = next(field for field in surface.fields if field.endswith("_loss"))
-    start = 0
+    start, files = 0, []
     for run, place in zip(found.runs, found.places, strict=True):
         losses = own.fields[name][start : start + len(run.files)]
         start += len(run.files)
-        path, plane = replace(read_projection(place), loss=losses), projection_plane(place)
-        write_projection(place, path, plane["directions"], plane["checkpoint"])
-        if words := apart_words(path, beneath(surface, name, path)):
+        path = replace(read_projection(place), loss=losses, losses_of=loss_key(surface.request))
+        plane = projection_plane(place)
+        files.append(str(beside(surf_file, "path" if run is found.runs[0] else f"path_{options.plain(run.name)}")))
+        write_projection(files[-1], path, plane["directions"], plane["checkpoint"])
+        if words := apart_words(path, under_path(surface, name, path)):
             say(f"{run.name}: {words}" if len(found.runs) > 1 else words)
-    files = [str(place) for place in found.places]
+    say(f"wrote {', '.join(files)}")
     plot_2D.draw([surf_file], proj_file=files, show=args.show)
-    quoted = shlex.join(files)
-    say(f"again: python plot_2D.py --surf_file {shlex.quote(str(surf_file))} --proj_file {quoted}")
-    say(f"a page: python view_surface.py {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}")
+    say(f"again: python plot_2D.py --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
+    of = f" (of {found.runs[0].name})" if len(files) > 1 else ""
+    say(f"a page{of}: python view_surface.py {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}")
 
 
 def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
@@ -408,7 +440,7 @@ def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Lo
     filling.run(world, lambda: order(surface_task), log)
     if world.root:
         task = surface_task(args, found[0], line)
-        surf_file = Path(task.output.surf_file or options.surface_name(found[0].dir_file, task))
+        surf_file = surface_file(found[0], task)
         loss_file = checkpoint_task(args, found[0], line).output.surf_file
         assert loss_file is not None
         finish(args, found[0], surf_file, Path(loss_file))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from lossatlas.errors import BadInput, BadUsage, say
 from lossatlas.landscape import Surface
-from lossatlas.record import read_surface
-from lossatlas.record.trajectories import projection_plane
+from lossatlas.record import read_projection, read_surface
+from lossatlas.record.trajectories import loss_key, projection_plane
 
 
 def check_labels(labels: Sequence[str] | None, files: Sequence[Path]) -> None:
@@ -42,8 +42,13 @@ def read_curve(path: Path) -> Surface:
 
 def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path]) -> None:
     """Raise BadInput where a trajectory's coordinates are not those of a surface; say where that is not known."""
-    plane = projection_plane(proj_file)
+    plane, losses_of = projection_plane(proj_file), read_projection(proj_file).losses_of
     for surface, path in zip(surfaces, paths, strict=True):
+        if losses_of and (here := loss_key(surface.request)) and here != losses_of:
+            raise BadInput(
+                f"the losses of the checkpoints in {proj_file} are of other data, or another loss, than {path}: use the one that "
+                "was made with this surface"
+            )
         for name, what in (("directions", "directions"), ("checkpoint", "checkpoint at the origin")):
             unknown = surface.foreign is not None and surface.foreign.any()  # cells of another program
             ours, theirs = plane.get(name), None if unknown else surface.request.get(name)

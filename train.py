@@ -262,6 +262,7 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
         say(f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see --warmup")
     folder = prepare_folder(args)
     if folder is not None:
+        say(f"checkpoints go to {folder}")
         held.enter_context(Lock(folder / "checkpoints"))
     state = Run(args, net, test, recipe, loss, folder, origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)

@@ -16,12 +16,16 @@ STEADY = 0.9  # where it was steady before or afterwards
 
 @dataclass(frozen=True)
 class Run:
-    """Checkpoints of one training, in their order."""
+    """Checkpoints of one training, in their order. epochs: None where their names do not say."""
 
     name: str
     files: tuple[Path, ...]
-    epochs: tuple[int, ...]
+    epochs: tuple[int, ...] | None
     drops: tuple[int, ...]
+
+    def at(self, k: int) -> str:
+        """The k-th one, in words."""
+        return f"checkpoint {k + 1}" if self.epochs is None else f"epoch {self.epochs[k]}"
 
 
 def runs_of(args: argparse.Namespace) -> tuple[Run, ...]:
@@ -34,13 +38,29 @@ def runs_of(args: argparse.Namespace) -> tuple[Run, ...]:
             raise BadInput(f"no checkpoint {missing[0]}")
         numbers = [int((re.findall(r"\d+", file.stem) or ["-1"])[-1]) for file in files]
         counted = all(a < b for a, b in pairwise(numbers)) and numbers[0] >= 0
-        epochs = numbers if counted else list(range(1, len(files) + 1))
-        return (Run(files[0].resolve().parent.name, tuple(files), tuple(epochs), tuple(args.lr_drops)),)
+        name = args.labels[0] if args.labels else files[0].resolve().parent.name
+        return (Run(name, tuple(files), tuple(numbers) if counted else None, tuple(args.lr_drops)),)
     runs = [one_run(Path(folder), args) for folder in args.model_folder]
-    names = [run.name for run in runs]
+    places = [run.files[0].resolve().parent for run in runs]
+    if twice := [place for k, place in enumerate(places) if place in places[:k]]:
+        raise BadUsage(f"--model_folder names {twice[0]} twice")
+    if args.labels and len(args.labels) != len(runs):
+        raise BadUsage(f"--labels gives {len(args.labels)} names for {len(runs)} runs")
+    names = args.labels or short_names([Path(folder).absolute().name for folder in args.model_folder])
     if len(set(names)) < len(names):
-        runs = [replace(run, name=folder) for run, folder in zip(runs, args.model_folder, strict=True)]
-    return tuple(runs)
+        names = list(map(str, args.model_folder))
+    return tuple(replace(run, name=name) for run, name in zip(runs, names, strict=True))
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names without the parts, between underscores, that all of them have."""
+    if len(names) < 2:
+        return list(names)
+    parts = [name.split("_") for name in names]
+    common = set(parts[0]).intersection(*parts[1:])
+    return [
+        " ".join(part for part in own if part not in common) or name for own, name in zip(parts, names, strict=True)
+    ]
 
 
 def one_run(folder: Path, args: argparse.Namespace) -> Run:

@@ -229,7 +229,8 @@ def write_run(folder, shift=0.0):
 
 
 def test_the_losses_of_the_checkpoints_themselves_are_stored(finished):
-    path = read_projection(finished / "PCA_weights_save_epoch=10" / "directions.h5_proj_cos.h5")
+    path = read_projection(finished / "s_path.h5")
+    assert read_projection(finished / "PCA_weights_save_epoch=10" / "directions.h5_proj_cos.h5").loss is None
     np.testing.assert_array_equal(path.epochs, [0, 10, 20, 30, 40])
     expected = [naive_loss(finished / f"model_{epoch}.t7") for epoch in (0, 10, 20, 30, 40)]
     np.testing.assert_allclose(path.loss, expected, rtol=1e-5)
@@ -256,6 +257,15 @@ def test_where_the_learning_rate_dropped(tmp_path, rates, drops):
     assert drops_of(tmp_path, [0, 10, 20, 30, 40]) == drops
 
 
+def test_what_tells_runs_apart_is_their_name():
+    from training_runs import short_names
+
+    names = ["net_sgd_lr=0.1_bs=128_noaug", "net_adam_lr=0.001_bs=128_noaug"]
+    assert short_names(names) == ["sgd lr=0.1", "adam lr=0.001"]
+    assert short_names(["a", "b"]) == ["a", "b"]
+    assert short_names(["one_run"]) == ["one_run"]
+
+
 def test_the_grid_holds_the_path_with_a_margin_and_the_surface_is_that_of_the_plane(finished):
     surface = read_surface(finished / "s.h5")
     assert surface.done.all()
@@ -276,7 +286,7 @@ def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
     assert plot_trajectory.main(whole(finished, "--surf_file", str(finished / "s.h5"))) == 0
     said = capsys.readouterr().out
     assert "20 of 20 cells done" in said, "nothing is computed again"
-    path = read_projection(finished / "PCA_weights_save_epoch=10" / "directions.h5_proj_cos.h5")
+    path = read_projection(finished / "s_path.h5")
     under = beneath(read_surface(finished / "s.h5"), "train_loss", path)
     factors = np.exp(np.abs(np.log(under / path.loss)))
     np.testing.assert_allclose(apart(path, under), under / path.loss)
@@ -296,8 +306,21 @@ def test_any_number_of_ranks_gives_the_same_bits(tmp_path, finished, ranks):
     assert done.returncode == 0, done.stderr[-2000:]
     found, wanted = (read_surface(folder / "s.h5").fields["train_loss"] for folder in (tmp_path, finished))
     np.testing.assert_array_equal(found, wanted)
-    place = "PCA_weights_save_epoch=10/directions.h5_proj_cos.h5"
-    np.testing.assert_array_equal(read_projection(tmp_path / place).loss, read_projection(finished / place).loss)
+    losses = [read_projection(folder / "s_path.h5").loss for folder in (tmp_path, finished)]
+    np.testing.assert_array_equal(*losses)
+
+
+def test_losses_of_other_data_are_not_drawn(finished, capsys):
+    """Each surface has its own path; that of another one is refused."""
+    more = ["--limit", "10", "--surf_file", str(finished / "other.h5")]
+    assert plot_trajectory.main(whole(finished, *more)) == 0
+    before, after = (read_projection(finished / f"{name}_path.h5").loss for name in ("s", "other"))
+    assert not np.allclose(before, after)
+    capsys.readouterr()
+    drawn = ["-f", str(finished / "s.h5"), "--proj_file"]
+    assert plot_2D.main([*drawn, str(finished / "s_path.h5")]) == 0
+    assert plot_2D.main([*drawn, str(finished / "other_path.h5")]) == 3
+    assert "of other data" in capsys.readouterr().err
 
 
 def test_several_runs_on_one_plane(tmp_path, capsys):
@@ -310,7 +333,7 @@ def test_several_runs_on_one_plane(tmp_path, capsys):
     both.insert(both.index(str(tmp_path / "sgd")) + 1, str(tmp_path / "adam"))
     assert plot_trajectory.main(both) == 0
     place = tmp_path / "sgd" / "PCA_weights_save_epoch=10_with_adam"
-    paths = [read_projection(place / f"directions.h5{name}_proj_cos.h5") for name in ("", "_adam")]
+    paths = [read_projection(tmp_path / f"both_path{name}.h5") for name in ("", "_adam")]
     assert [path.run for path in paths] == ["sgd", "adam"]
     assert (paths[0].x[-1], paths[0].y[-1]) == (0, 0), "the end of the first run is the origin"
     for path, name in zip(paths, ("sgd", "adam"), strict=True):
@@ -364,7 +387,8 @@ def test_checkpoints_by_name_in_their_order(finished, tmp_path):
         shutil.copy(file, tmp_path)
     argv[-4:] = [str(tmp_path / f"model_{n}.t7") for n in (0, 20, 30, 40)]
     assert plot_trajectory.main([*argv, "--lr_drops", "20"]) == 0
-    path = read_projection(tmp_path / "PCA_weights_save_epoch=20" / "directions.h5_proj_cos.h5")
+    (place,) = tmp_path.glob("PCA_weights_of_4_*")
+    path = read_projection(place / "directions.h5_proj_cos.h5")
     np.testing.assert_array_equal(path.epochs, [0, 20, 30, 40])
     assert path.drops == (20.0,)
 

@@ -1,5 +1,7 @@
 """Surfaces seen from above: contours, filled contours, heat maps, and paths on them."""
 
+import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +19,13 @@ MAP = "viridis"
 PATHS = ("#d81b60", "#e69f00", "#1e88e5", "#009e73", "#7b3fa0")  # of several runs
 DROP = "#e4312b"
 OWN = "the checkpoint's own loss"
+DROPPED = "learning rate dropped"
 NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
 TRUSTED = (
     0.05  # an interpolant that is off by less, see `fitting`, is drawn; otherwise straight lines between the cells
 )
 FINE = 240
+MOST_SKEWED, SKEWED = 4.0, 1.7  # one axis against the other: beyond the first they are drawn like the second
 LABEL = 0.1, 0.05  # width and height of a label, as shares of the frame
 
 
@@ -118,9 +122,11 @@ def draw_flat(
         for each in (axis.xaxis, axis.yaxis):
             each.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             each.set_major_formatter(FuncFormatter(plain))
-        axis.set_box_aspect(1 if np.ptp(p.y) / np.ptp(p.x) > 4 or np.ptp(p.x) / np.ptp(p.y) > 4 else None)
-        title = p.label if len(panels) > 1 else title_of(name)
-        axis.set_title(f"{title}\n{p.note}" if p.note else title)
+        notes = [p.label if len(panels) > 1 else title_of(name), p.note]
+        if skewed(p):
+            axis.set(aspect="auto", box_aspect=1 / SKEWED if np.ptp(p.x) > np.ptp(p.y) else SKEWED)
+            notes.append("the axes have different scales")
+        axis.set_title("\n".join(filter(None, notes)))
         for k, path in enumerate(paths):
             draw_trajectory(axis, path, scale, PATHS[k % len(PATHS)] if len(paths) > 1 else "black")
         if paths and axis.get_legend_handles_labels()[0]:
@@ -129,8 +135,8 @@ def draw_flat(
         axis.set_xlabel("")
     if not bar:
         return
-    low = min(np.ptp(p.y) / np.ptp(p.x) for p in panels)  # of a wide plane: the equal aspect leaves height unused
-    shrink = min(1.0, float(low) * widening(panels)) if 1 / 4 <= low < 1 else 1.0
+    low = min(1 / SKEWED if skewed(p) and np.ptp(p.x) > np.ptp(p.y) else np.ptp(p.y) / np.ptp(p.x) for p in panels)
+    shrink = min(1.0, float(low) * widening(panels)) if low < 1 else 1.0  # of a wide plane, whose height is not used
     colours = fig.colorbar(
         mappable,
         ax=list(axes),
@@ -140,7 +146,12 @@ def draw_flat(
         shrink=shrink,
         aspect=20 * shrink,
     )
-    plain_ticks(colours.ax.yaxis, scale, int(12 * shrink))
+    plain_ticks(colours.ax.yaxis, scale, max(3, int((6 * len(axes) if narrow() else 12) * shrink)))
+
+
+def skewed(p: Panel) -> bool:
+    """Whether one axis is so much longer that with equal scales nothing could be seen."""
+    return not 1 / MOST_SKEWED <= np.ptp(p.y) / np.ptp(p.x) <= MOST_SKEWED
 
 
 def widening(panels: Sequence[Panel]) -> float:
@@ -171,15 +182,16 @@ def contour(axis: Any, p: Panel, scale: Scale) -> Any:
 
 def label(axis: Any, lines: Any, scale: Scale) -> None:
     """Values on every second contour; none that would be cut off by the frame or lie on another one."""
-    texts = axis.clabel(lines, lines.levels[::2], fontsize=7, fmt=scale.text, inline=False)
+    wide, high = (1.7 * each for each in LABEL) if narrow() else LABEL
+    texts = axis.clabel(lines, lines.levels[::2], fontsize=6 if narrow() else 7, fmt=scale.text, inline=False)
     taken: list[tuple[float, float]] = []
     for text in texts:
         text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
         share = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
-        free = all(abs(share[0] - a) > LABEL[0] or abs(share[1] - b) > LABEL[1] for a, b in taken)
-        if free and LABEL[0] / 2 < share[0] < 1 - LABEL[0] / 2 and LABEL[1] / 2 < share[1] < 1 - LABEL[1] / 2:
+        free = all(abs(share[0] - a) > wide or abs(share[1] - b) > high for a, b in taken)
+        if free and wide / 2 < share[0] < 1 - wide / 2 and high / 2 < share[1] < 1 - high / 2:
             taken.append(share)
         else:
             text.set_visible(False)
@@ -256,30 +268,43 @@ def plain_ticks(axis: Any, scale: Scale, most: int = 12) -> None:
 
 def draw_trajectory(axis: Any, path: Projection, scale: Scale | None = None, colour: str = "black") -> None:
     """The path of a training; with a scale each checkpoint has the colour of its own loss, where that is known."""
+    from matplotlib.patheffects import withStroke
+
     x, y = path.x, path.y
-    axis.plot(x, y, "-", color=colour, linewidth=1.1, zorder=5, label=words(path.run) if colour != "black" else None)
-    if scale is not None and path.loss is not None:
+    several, own = colour != "black", scale is not None and path.loss is not None
+    axis.plot(x, y, "-", color=colour, linewidth=1.1, zorder=5, label=short(path.run) if several else None)
+    if own and scale is not None:
         looks = {"cmap": MAP, "vmin": scale.limits[0], "vmax": scale.limits[1], "edgecolors": colour, "linewidths": 0.7}
-        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=OWN if colour == "black" else None, **looks)
+        known = [each.get_label() for each in axis.collections]
+        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=None if OWN in known else OWN, **looks)
     else:
         axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
         axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor="white", markersize=5, zorder=6)
     if len(low := path.dropped()):
-        axis.plot(
-            x[low],
-            y[low],
-            "D",
-            color=DROP,
-            markersize=4,
-            zorder=7,
-            label="learning rate dropped" if colour == "black" else None,
-        )
+        known = [each.get_label() for each in axis.get_lines()]
+        label = None if DROPPED in known else DROPPED
+        axis.plot(x[low], y[low], "D", color=DROP, markersize=4, linestyle="none", zorder=7, label=label)
     for where, beside, text in ((0, 1, "first"), (-1, -2, "last")):
         away = np.array([x[where] - x[beside], y[where] - y[beside]]) if len(x) > 1 else np.ones(2)
         shift = 12 * away / max(float(np.hypot(*away)), 1e-300)  # where the path is not
         at = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small"}
-        axis.annotate(text, (x[where], y[where]), tuple(shift), zorder=8, clip_on=True, **at)
+        note = axis.annotate(text, (x[where], y[where]), tuple(shift), zorder=8, clip_on=True, color="black", **at)
+        note.set_path_effects([withStroke(linewidth=2, foreground="white")])
     axis.plot(x[-1:], y[-1:], "*", color=colour, markersize=9, zorder=7)
+    for letter, name in zip("xy", axis_names(path), strict=True):
+        axis.set(**{f"{letter}label": name})
+
+
+def axis_names(path: Projection) -> tuple[str, str]:
+    """What the axes of its plane are."""
     if len(path.explained) >= 2:
-        axis.set_xlabel(f"1st principal component ({100 * path.explained[0]:.1f} %)")
-        axis.set_ylabel(f"2nd ({100 * path.explained[1]:.1f} %)")
+        first, second = (f"{100 * share:.1f} %" for share in path.explained[:2])
+        return f"1st principal component ({first})", f"2nd ({second})"
+    names = [words(re.sub(r" from .*", "", name)) for name in path.axes] or ["x", "y"]
+    return names[0], names[1]
+
+
+def short(name: str, width: int = 28) -> str:
+    """A name for a legend: a long one takes several lines, at most three."""
+    lines = textwrap.wrap(name, width, break_on_hyphens=False) or [name]
+    return words("\n".join(lines[:3]) + "…" * (len(lines) > 3))

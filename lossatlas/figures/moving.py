@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage, CannotWrite
-from lossatlas.figures.maps import Panel, contour, draw_flat, filled
+from lossatlas.figures.maps import Panel, axis_names, contour, draw_flat, filled
 from lossatlas.figures.solids import Camera, draw_solid, solid_figure
 from lossatlas.figures.style import Scale, plain, title_of
 from lossatlas.landscape.surface import Surface
@@ -50,8 +50,11 @@ def turning(
     """Once around."""
     panels = [replace(p, detail=DETAIL) for p in panels]
     for azimuth in camera.azimuth + np.linspace(0, 360, frames, endpoint=False):
-        now = Camera(camera.elevation, float(azimuth))
-        yield pixels(solid_figure(plt, panels, scale, name, zlim, now, overlay), dpi)
+        fig = solid_figure(plt, panels, scale, name, zlim, Camera(camera.elevation, float(azimuth)), overlay)
+        for axis in fig.axes:  # which would jump from one side to the other
+            axis.set_zlabel("")
+        fig.text(0.5, 0.02, title_of(name), ha="center", fontsize="small")
+        yield pixels(fig, dpi)
 
 
 def turning_rendered(
@@ -80,6 +83,9 @@ def walking(
     word = "checkpoint" if path.epochs is None else "epoch"
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.2), layout="constrained")
     draw_flat(fig, [left], [p], scale, name, contour, ())
+    fig.axes[-1].set_ylabel("")  # the curve's axis says it
+    left.set(**dict(zip(("xlabel", "ylabel"), axis_names(path), strict=True)))
+    left.plot(path.x, path.y, ".", color=GREY, markersize=4, zorder=4)
     (line,) = left.plot([], [], "-", color=INK, linewidth=1.3, zorder=5)
     (ball,) = left.plot([], [], "o", color=INK, markeredgecolor="white", markersize=7, zorder=6)
     for values, style, label in ((beneath, "-", "surface under the path"), (path.loss, "--", "the checkpoint itself")):
@@ -114,15 +120,15 @@ def refining(
         there[order[:count]] = True
         done = there.reshape(surface.grid.shape) & surface.done
         rows, columns = replace(surface, done=done).complete_part()
-        if len(rows) < 2 or len(columns) < 2:
-            continue
+        if len(rows) < 2 or len(columns) < 2 or not done[np.ix_(rows, columns)].all():
+            continue  # too few for a surface
         values = np.where(done, whole.values, np.nan)
         p = Panel(whole.label, whole.x, whole.y, values, done, rows, columns, DETAIL)
         fig = plt.figure(figsize=(9.6, 4.2))
         flat = fig.add_axes((0.06, 0.13, 0.36, 0.74))
         draw_flat(fig, [flat], [replace(whole, rows=rows, columns=columns)], scale, name, filled, (), bar=False)
         y, x = np.nonzero(done)
-        flat.plot(whole.x[x], whole.y[y], ".", color="white", markersize=2, zorder=4)
+        flat.plot(whole.x[x], whole.y[y], ".", color="white", markersize=min(2.0, 40 / np.sqrt(count)), zorder=4)
         flat.set_title(f"{count} of {surface.grid.size} cells")
         solid = fig.add_axes((0.46, 0.0, 0.5, 1.0), projection="3d", computed_zorder=False)
         draw_solid(solid, [p], scale, name, None, camera, notes=False)

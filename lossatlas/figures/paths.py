@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from lossatlas.figures.curves import plain_log
-from lossatlas.figures.maps import DROP, PATHS
-from lossatlas.figures.style import title_of, words
+from lossatlas.figures.maps import DROP, DROPPED, PATHS, short
+from lossatlas.figures.style import narrow, title_of
 from lossatlas.landscape.interpolant import Interpolant, fitting
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.trajectories import Projection
@@ -55,7 +55,7 @@ def along_figure(plt: Any, runs: Sequence[tuple[Projection, np.ndarray]], name: 
     for k, (path, under) in enumerate(runs):
         ink = PATHS[k % len(PATHS)] if len(runs) > 1 else "black"
         epochs = np.arange(len(path.x)) + 1 if path.epochs is None else path.epochs
-        run = f"{words(path.run)}: " if len(runs) > 1 else ""
+        run = f"{short(path.run)}: " if len(runs) > 1 else ""
         if path.loss is not None:
             shown = np.where(np.isfinite(path.loss), path.loss, np.nan)
             top.plot(
@@ -66,12 +66,17 @@ def along_figure(plt: Any, runs: Sequence[tuple[Projection, np.ndarray]], name: 
             bottom.plot(epochs, path.distance, "o-", color=ink, markersize=3, linewidth=1.3)
         for low in path.dropped():
             for axis in panels[:, 0]:
-                axis.axvline(epochs[low], color=DROP, linewidth=0.8, linestyle=":", zorder=0)
+                known = [line.get_label() for line in axis.get_lines()]
+                label = None if DROPPED in known else DROPPED
+                axis.axvline(epochs[low], color=DROP, linewidth=0.8, linestyle=":", zorder=0, label=label)
     if log:
         top.set_yscale("log")
         plain_log(top)
     top.set_ylabel(title_of(name))
-    top.legend(frameon=False, fontsize="small")
+    if narrow() or len(runs) > 2:
+        fig.legend(*top.get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize="small")
+    else:
+        top.legend(frameon=False, fontsize="small")
     if len(runs) == 1 and (said := apart_words(*runs[0])):
         top.set_title(said.replace(" differ", "\ndiffer"), fontsize="small")
     if with_distance:

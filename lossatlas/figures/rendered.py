@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage
-from lossatlas.figures.maps import PATHS, Panel, alike
+from lossatlas.figures.maps import PATHS, Panel, alike, short
 from lossatlas.figures.meshes import points, quadrilaterals
 from lossatlas.figures.solids import BELOW, OVERLAID, TALL, Camera, ground_of
 from lossatlas.figures.style import Scale, narrow, scaled_title
@@ -103,11 +103,12 @@ class Stage:
         line = np.column_stack([np.interp(between, np.arange(len(x)), each) for each in (x, y)])
         heights = (ground_of(p, scale).at(*line.T)[0] - scale.limits[0]) / (scale.limits[1] - scale.limits[0])
         there = np.column_stack([*unit(p, *line.T), 2 * TALL / (1 + BELOW) * heights])
-        there = there[np.isfinite(heights) & (heights <= 1)]
+        there[:, 2] = np.minimum(there[:, 2], 2 * TALL / (1 + BELOW))
+        there = there[np.isfinite(heights)]
         if len(there) > 1:
             self.plotter.add_mesh(pyvista.lines_from_points(there).tube(radius=0.009), color=ink)
-            self.plotter.add_mesh(pyvista.Sphere(0.028, there[0]), color="white")
-            self.plotter.add_mesh(pyvista.Sphere(0.028, there[-1]), color=ink)
+            self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=there[0]), color="white")
+            self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=there[-1]), color=ink)
 
     def picture(self, camera: Camera) -> np.ndarray:
         """(height, width, 3) bytes, the plane always at the same distance."""
@@ -192,12 +193,16 @@ def rendered_figure(
         notes = [p.note for p in group if p.note]
         label = group[0].label if len(panels) > 1 and not overlay else title(name)
         axis.set_title("\n".join([label, *notes]) if not overlay else "\n".join(notes))
+        handles = []
         if overlay:
             from matplotlib import colormaps
 
             handles = [
                 Patch(color=colormaps[OVERLAID[k % len(OVERLAID)]](0.35), label=p.label) for k, p in enumerate(group)
             ]
+        if len(paths) > 1:
+            handles += [Patch(color=PATHS[k % len(PATHS)], label=short(path.run)) for k, path in enumerate(paths)]
+        if handles:
             axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
     if not overlay:
         from lossatlas.figures.maps import plain_ticks

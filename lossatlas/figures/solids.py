@@ -1,5 +1,6 @@
 """Surfaces in three dimensions, with light and contour lines; several of them side by side or one over the other."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage
-from lossatlas.figures.maps import MAP, NOT_FINITE, PATHS, Panel, alike
-from lossatlas.figures.style import Scale, is_power_of_ten, narrow, plain, scaled_title, words
+from lossatlas.figures.maps import MAP, NOT_FINITE, PATHS, Panel, alike, axis_names, short
+from lossatlas.figures.style import Scale, is_power_of_ten, narrow, plain, scaled_title
 from lossatlas.landscape.interpolant import Interpolant
 from lossatlas.record.trajectories import Projection
 
@@ -90,7 +91,7 @@ def draw_solid(
     faces, colours = [], []
     for p, each in zip(panels, maps, strict=True):
         on_the_floor(axis, p, scale, each, floor, ceiling)
-        corners, inks = lit(p, scale, colormaps[each], bottom, ceiling)
+        corners, inks = lit(p, scale, colormaps[each], bottom, ceiling, plateau=zlim is None)
         lines = contour_lines(p, scale, (floor, ceiling), camera)
         faces += [corners, lines]
         colours += [inks, np.tile(LINE, (len(lines), 1))]
@@ -108,6 +109,13 @@ def draw_solid(
         handles += [Patch(color=colormaps[each](0.35), label=p.label) for p, each in zip(panels, maps, strict=True)]
     for p in panels:
         handles += mark_in_space(axis, p, floor, ceiling, f"{p.label}: not finite" if several else "not finite")
+    arrange(axis, panels[0], scale, name, (floor, ceiling), camera)
+    if paths:
+        axis.set(
+            **dict(
+                zip(("xlabel", "ylabel"), (re.sub(r" \(.*", "", each) for each in axis_names(paths[0])), strict=True)
+            )
+        )
     for k, path in enumerate(paths):
         ink = PATHS[k % len(PATHS)] if len(paths) > 1 else "black"
         handles += draw_path(axis, panels[0], scale, (floor, ceiling), camera, path, ink)
@@ -115,17 +123,20 @@ def draw_solid(
         axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
     said = [f"{p.label}: {p.note}" if several else p.note for p in panels if p.note and notes]
     axis.text2D(0.02, 0.02, "\n".join(said), transform=axis.transAxes, fontsize="small")
-    arrange(axis, panels[0], scale, name, (floor, ceiling), camera)
 
 
-def lit(p: Panel, scale: Scale, colours: Any, bottom: float, ceiling: float) -> tuple[np.ndarray, np.ndarray]:
+def lit(
+    p: Panel, scale: Scale, colours: Any, bottom: float, ceiling: float, plateau: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """The faces (n, 5, 3) of a surface below the ceiling, and their colours (n, 4) under light.
 
-    A face that goes through the ceiling is cut there; corners that it does not need are the same one again.
+    A face that goes through the ceiling is cut there, or with a plateau bent there; corners that it does not need are the same
+    one again.
     """
     x, y, z = p.fine
     with np.errstate(invalid="ignore"):
         h = np.where(np.isfinite(z), scale.height(z), np.nan)
+        h = np.minimum(h, ceiling) if plateau else h
     sides = np.ptp(p.x), np.ptp(p.y), (ceiling - bottom) * (1 + BELOW) / TALL
     slope_y, slope_x = (g * side / sides[2] for g, side in zip(np.gradient(h, y, x), (sides[1], sides[0]), strict=True))
     normal = np.stack([-slope_x, -slope_y, np.ones(h.shape)], -1)
@@ -196,7 +207,7 @@ def draw_path(
 
     def raised(places: np.ndarray) -> np.ndarray:
         heights = ground.at(places[:, 0], places[:, 1])[0]
-        return np.column_stack([places, np.where(heights > ends[1], np.nan, heights)])
+        return np.column_stack([places, np.minimum(heights, ends[1])])
 
     way = camera.towards(p, ends)
     points = raised(line)
@@ -214,7 +225,7 @@ def draw_path(
         mark = points[[0, -1][where]][:, None]
         look = {"marker": shape, "markersize": size, "markerfacecolor": fill, "color": ink, "linestyle": "none"}
         handles += axis.plot(
-            *mark, label=words(path.run) if ink != "black" else f"{label} checkpoint", zorder=5, **look
+            *mark, label=short(path.run) if ink != "black" else f"{label} checkpoint", zorder=5, **look
         )
     return handles[1:] if ink != "black" else handles
 

@@ -34,7 +34,8 @@ DECADES = 5.0  # a wider span is cut at the top, to keep the basin readable
 
 def scaled_title(name: str, scale: "Scale") -> str:
     """The title of an axis or a colour bar, which says where the scale is no usual one."""
-    return f"{title_of(name)}, scale ln(value + {scale.shift:g})" if scale.shift else title_of(name)
+    apart = ",\n" if narrow() else ", "
+    return f"{title_of(name)}{apart}scale ln(value + {scale.shift:g})" if scale.shift else title_of(name)
 
 
 def title_of(name: str) -> str:

@@ -54,8 +54,9 @@ class Interpolant:
             slope = sum(weight * part for weight, part in zip(dp, parts, strict=True))
             value, slope_x, slope_y = value + q[n] * line, slope_x + q[n] * slope, slope_y + dq[n] * line
         if self.log:
-            value = np.exp(value)
-            slope_x, slope_y = value * slope_x, value * slope_y
+            with np.errstate(over="ignore", invalid="ignore"):  # far outside, where nothing is given
+                value = np.exp(value)
+                slope_x, slope_y = value * slope_x, value * slope_y
         return tuple(np.where(inside, each, np.nan) for each in (value, slope_x, slope_y))  # type: ignore[return-value]
 
 

@@ -1,7 +1,11 @@
 """Trajectories of training, projected on a plane."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,6 +24,7 @@ class Projection:
 
     loss: of the checkpoints themselves. distance: from the plane. explained: the shares of variance that the axes explain.
     drops: epochs after which the learning rate was less than half of what it was before. run: the name of the run.
+    axes: what they are. losses_of: what tells the losses from those of other data, see `loss_key`.
     """
 
     x: np.ndarray
@@ -30,6 +35,8 @@ class Projection:
     explained: tuple[float, ...] = ()
     drops: tuple[float, ...] = ()
     run: str = ""
+    axes: tuple[str, ...] = ()
+    losses_of: str = ""
 
     def dropped(self) -> np.ndarray:
         """Numbers of the checkpoints at which the learning rate had just dropped."""
@@ -43,7 +50,8 @@ def write_projection(path: str | Path, projected: Projection, plane: str, origin
     """
     arrays = {name: getattr(projected, name) for name in KNOWN}
     arrays |= {EXPLAINED: np.array(projected.explained), "drops": np.array(projected.drops)}
-    arrays["run"] = np.frombuffer(projected.run.encode(), np.uint8)
+    texts = {"run": projected.run, "axes": "\n".join(projected.axes), "losses_of": projected.losses_of}
+    arrays |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
 
     def fill(f: h5py.File) -> None:
         set_text(f, "directions", plane)
@@ -72,7 +80,7 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
         explained = tuple(read_array(f, EXPLAINED, 1).tolist()) if EXPLAINED in f else ()
         more = {name: np.asarray(f[name][()], float) for name in KNOWN if name in f}  # a loss may be infinite
         drops = tuple(read_array(f, "drops", 1).tolist()) if "drops" in f else ()
-        run = np.asarray(f["run"][()], np.uint8).tobytes().decode(errors="replace") if "run" in f else ""
+        run, axes, losses_of = (text_of(f, name) for name in ("run", "axes", "losses_of"))
     for name, values in more.items():
         if values.shape != x.shape:
             raise BadInput(f"{path} holds {len(x)} checkpoints, and '{name}' has shape {values.shape}")
@@ -80,7 +88,19 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
         with opened(dir_file) as f:
             if EXPLAINED in f:
                 explained = tuple(read_array(f, EXPLAINED, 1).tolist())
-    return Projection(x, y, explained=explained, drops=drops, run=run, **more)
+    named = tuple(axes.split("\n")) if axes else ()
+    return Projection(x, y, explained=explained, drops=drops, run=run, axes=named, losses_of=losses_of, **more)
+
+
+def text_of(f: h5py.File, name: str) -> str:
+    """Of a data set of bytes; empty where there is none."""
+    return np.asarray(f[name][()], np.uint8).tobytes().decode(errors="replace") if name in f else ""
+
+
+def loss_key(request: Mapping[str, Any]) -> str:
+    """What of a surface's request decides the loss of a network at one point, as a hash; empty where it is not recorded."""
+    parts = {name: value for name, value in request.items() if name in ("loss", "loss_code") or name.endswith("_data")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest() if len(parts) > 1 else ""
 
 
 def projection_plane(path: str | Path) -> dict[str, str]:

@@ -689,6 +689,8 @@ class App {
     const k = Math.min(this.state.epoch, trajectory.x.length - 1);
     this.startAt([trajectory.x[k], trajectory.y[k]]);
     this.remember();
+    this.play(true);
+    this.list.scrollIntoView({ block: "nearest" });
   }
 
   epochName(k) {
