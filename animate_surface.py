@@ -27,6 +27,7 @@ from lossatlas.record import read_projection
 from saved import check_labels, check_plane, read_plane
 
 FRAMES = {"turn": 60, "path": 90, "refine": 24}
+SLOWEST, FASTEST = 0.05, 50.0  # a GIF counts in hundredths of a second, and browsers slow down what is below two
 RATES = {"turn": 15.0, "path": 15.0, "refine": 4.0}
 
 
@@ -45,10 +46,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--zlim", type=options.finite, help="top of the surface that turns")
     options.add_camera(p)
     p.add_argument("--frames", type=options.positive, help=f"how many (default: {FRAMES})".replace("'", ""))
-    p.add_argument("--fps", type=options.above_zero, help=f"frames a second (default: {RATES})".replace("'", ""))
+    p.add_argument("--fps", type=rate_of_frames, help=f"frames a second (default: {RATES})".replace("'", ""))
     p.add_argument("--dpi", type=options.positive, default=90, help="of each frame (default: %(default)s)")
     p.add_argument("--log", action="store_true", help="logarithmic scale even where a linear one would do")
     return p
+
+
+def rate_of_frames(text: str) -> float:
+    value = options.above_zero(text)
+    if not SLOWEST <= value <= FASTEST:
+        raise argparse.ArgumentTypeError(f"{text} frames a second: from {SLOWEST:g} to {FASTEST:g}")
+    return value
 
 
 def animate(
@@ -103,8 +111,10 @@ def animate(
             pictures = moving.turning_rendered(groups, shared, camera, number)
         else:
             pictures = moving.turning(plt, panels, shared, name, camera, number, dpi, overlay, zlim)
-        moving.save_film(target, pictures, rate or RATES[kind], hold=0 if kind == "turn" else 2)
-    say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB)")
+        speed = rate or RATES[kind]
+        count = moving.save_film(target, pictures, speed, hold=(hold := 0 if kind == "turn" else 2))
+    size = target.stat().st_size / 1e6
+    say(f"wrote {target} ({size:.2f} MB): {count} frame{'s' * (count > 1)}, {count / speed + hold:.1f} s")
     return target
 
 
@@ -119,7 +129,7 @@ def walk(
     frames: int,
     dpi: int,
 ) -> Iterator[np.ndarray]:
-    path = read_projection(proj_file)
+    path = read_projection(proj_file).of(name)
     check_plane(proj_file, surfaces, paths)
     if len(path.x) < 2:
         raise BadInput(f"{proj_file} holds {len(path.x)} checkpoint: a path needs two")

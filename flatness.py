@@ -17,7 +17,7 @@ from lossatlas.errors import exit_code, printable, say
 from lossatlas.figures.style import pick
 from lossatlas.landscape.flatness import Measure, flatness
 from lossatlas.writing import put
-from saved import check_labels, read_begun
+from saved import check_labels, check_out, read_begun
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,6 +38,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 def run(args: argparse.Namespace) -> None:
     paths = [Path(file) for file in args.surf_file]
     check_labels(args.labels, paths)
+    check_out("--csv", args.csv, paths)
     names = args.labels or [path.name.removesuffix(".h5") for path in paths]
     found: list[dict[str, Measure]] = []
     for path in paths:

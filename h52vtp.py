@@ -19,6 +19,9 @@ from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.figures import meshes
 from lossatlas.record import read_surface
 from lossatlas.writing import put
+from saved import check_out
+
+LARGEST = 3e38  # the format's numbers are float32
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +42,7 @@ def heights(values: np.ndarray, log: bool, zmax: float) -> np.ndarray:
     cut = np.minimum(values, zmax) if zmax > 0 else values
     with np.errstate(invalid="ignore", divide="ignore"):
         result = np.log(cut) if log else cut
-    return np.where(np.isfinite(result), result, np.nan)
+    return np.where(np.abs(result) < LARGEST, result, np.nan)
 
 
 def interpolated(x: np.ndarray, y: np.ndarray, z: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,6 +101,7 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
 
 
 def run(args: argparse.Namespace) -> None:
+    check_out("--out", args.out, [args.surf_file])
     surface = read_surface(args.surf_file)
     if surface.grid.y is None or min(surface.grid.shape) < 2:
         raise BadInput(f"{args.surf_file} has the grid {surface.grid}: a surface needs two axes of at least 2 points")
@@ -119,6 +123,11 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or name + ("_log" if args.log else "") + ".vtp"
     points, polys = args.show_points, args.show_polys or not args.show_points
     put(out, vtp(x, y, fields, points=points, polys=polys))
+    if left := int(
+        np.isfinite(surface.fields[args.surf_name]).sum()
+        - np.isfinite(heights(surface.fields[args.surf_name], args.log, args.zmax)).sum()
+    ):
+        say(f"note: {left} cells have no height on this scale, and are left out")
     say(f"wrote {out}: {z.size} points, {len(meshes.quadrilaterals(z)) if polys else 0} polygons")
 
 

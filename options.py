@@ -709,8 +709,8 @@ def files_of(args: argparse.Namespace) -> "Files":
     formats = tuple(dict.fromkeys(args.format.split(",")))
     if unknown := [each for each in formats if each not in ("pdf", "png", "svg")]:
         raise BadUsage(f"--format {args.format}: '{unknown[0]}' is none of pdf, png, svg")
-    if args.dpi > 2400:
-        raise BadUsage(f"--dpi {args.dpi}: at most 2400")
+    if not 20 <= args.dpi <= 2400:
+        raise BadUsage(f"--dpi {args.dpi}: at least 20, at most 2400")
     return Files(formats, args.dpi, args.columns)
 
 

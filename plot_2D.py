@@ -83,7 +83,7 @@ def draw(
             figures.pick(surface, name, path)
     own_labels = [figures.words(label) for label in labels or [p.name for p in paths]]
     proj_files = [proj_file] if isinstance(proj_file, str) else proj_file or ()
-    runs = [read_projection(file, dir_file) for file in proj_files]
+    projections = [read_projection(file, dir_file) for file in proj_files]
     for file in proj_files:
         check_plane(file, surfaces, paths)
     drawn: list[Path] = []
@@ -94,21 +94,25 @@ def draw(
     with figures.style(show, files_as) as plt:
         for name in names:
             panels = [panel(s, name, label) for s, label in zip(surfaces, own_labels, strict=True)]
+            runs = [run.of(name) for run in projections]
             shared = figures.scale(
                 [p.values for p in panels], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log, linear=is_share(name)
             )
             base = f"{out or paths[0]}{'_compare' if len(paths) > 1 and not out else ''}_{name}"
-            kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
-            for kind, one in kinds.items():
-                drawn += figures.save(flat_figure(plt, panels, shared, name, one, runs), f"{base}_{kind}", title)
+            made: dict[str, Any] = {}  # all of them before any is written: one may be refused
             solid = solid_figure(plt, panels, shared, name, zlim, camera, layout == "overlay", runs)
-            drawn += figures.save(solid, f"{base}_3dsurface", title)
+            if render:
+                made["3drender"] = rendered.rendered_figure(
+                    plt, panels, shared, name, camera, layout == "overlay", runs
+                )
+            kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
+            flat = {kind: flat_figure(plt, panels, shared, name, one, runs) for kind, one in kinds.items()}
+            made = {**flat, "3dsurface": solid, **made}
             if runs and name == names[0] and name.endswith("_loss"):
                 along = [(run, beneath(surfaces[0], name, run)) for run in runs]
-                drawn += figures.save(along_figure(plt, along, name, shared.log), f"{base}_along_path", title)
-            if render:
-                picture = rendered.rendered_figure(plt, panels, shared, name, camera, layout == "overlay", runs)
-                drawn += figures.save(picture, f"{base}_3drender", title)
+                made["along_path"] = along_figure(plt, along, name, shared.log)
+            for kind, fig in made.items():
+                drawn += figures.save(fig, f"{base}_{kind}", title)
         if eigenvalues:
             drawn += draw_ratio(plt, surfaces, own_labels, out or str(paths[0]), title)
     return drawn

@@ -30,6 +30,7 @@ import numpy as np
 import filling
 import options
 from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.landscape import Grid
 from lossatlas.record import (
     Directions,
     Projection,
@@ -44,6 +45,7 @@ from lossatlas.record.trajectories import EXPLAINED
 from lossatlas.writing import set_aside
 from losses import Losses
 from scheduler import World, computed
+from setting import check_folder
 from training_runs import Run, runs_of
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
 
     from lossatlas.computing.trajectories import Differences
     from lossatlas.space import Point
+    from preparation import Brought
 
+MOST_MARGIN = 100.0
 MARGIN = 0.15  # around the path, as a share of its extent along each axis
 
 
@@ -121,7 +125,24 @@ class Plan:
     ends: tuple[tuple[float, float], tuple[float, float]]  # of all paths, along x and y
 
 
-def plan(args: argparse.Namespace, world: World) -> Plan:
+def check(args: argparse.Namespace) -> None:
+    """What is wrong is said before hours are spent. Raises BadUsage, BadInput."""
+    Losses.of(args)
+    options.data_choice(args)
+    if args.surface:
+        nx, ny = numbers(args.surface)
+        Grid.parse(f"0:1:{nx}", f"0:1:{ny}")
+    if args.margin > MOST_MARGIN:
+        raise BadUsage(f"--margin {args.margin:g}: at most {MOST_MARGIN:g} times the path's extent")
+    if args.surf_file:
+        check_folder("surface", Path(args.surf_file))
+    if args.plane == "river" and args.dir_file:
+        raise BadUsage("--plane river makes a plane, and --dir_file names one: leave one of them out")
+    if args.plane == "river" and args.dir_type != "weights":
+        raise BadUsage("--plane river has no eigenvector of statistics: leave --dir_type states out")
+
+
+def plan(args: argparse.Namespace) -> Plan:
     """Directions and projections, written. Raises BadUsage, BadInput, CannotWrite."""
     from dataloader import SOURCES
     from lossatlas.computing.trajectories import differences
@@ -131,8 +152,6 @@ def plan(args: argparse.Namespace, world: World) -> Plan:
 
     model = options.model_choice(args)
     runs = runs_of(args)
-    if args.surface:
-        numbers(args.surface)
     if isinstance(model, str) and (args.surface or args.plane == "river" or args.dataset not in SOURCES):
         net: nn.Module = network_of_data(args, model, runs)
     elif isinstance(model, str):
@@ -150,7 +169,7 @@ def plan(args: argparse.Namespace, world: World) -> Plan:
     last = point(len(files) - 1)
     rows = differences(point, len(files), last, net, args.ignore, selection)
     origin = digest(read_state(files[-1]))
-    dir_file, directions = plane_of(args, runs, rows, net, last, origin, world)
+    dir_file, directions = plane_of(args, runs, rows, net, last, origin)
     return projected(args, runs, rows, net, dir_file, directions, origin)
 
 
@@ -170,9 +189,9 @@ def plane_of(
     net: "nn.Module",
     origin_point: "Point",
     origin: str,
-    world: World,
 ) -> tuple[Path, Directions]:
     """The directions that are named, or new ones, written where none or the same are."""
+
     if args.dir_file:
         directions = read_directions(args.dir_file)
         if directions.y is None:
@@ -187,14 +206,19 @@ def plane_of(
         "of": "; ".join(f"{len(run.files)} checkpoints, {run.files[0].name} to {run.files[-1].name}" for run in runs)
         + "".join(f", {part}" for part in [*args.only, *(f"not {each}" for each in args.without)]),
     }
-    if (
-        args.plane == "river" and dir_file.exists() and not args.force
-    ):  # an eigenvector is not found again to the last bit
-        found = read_directions(dir_file)
-        if {name: found.about.get(name) for name in about} == about:
-            return dir_file, found
     if args.plane == "river":
-        directions = river(args, rows, net, origin_point, about, runs[0], world)
+        from models import read_state
+        from models.checkpoint import digest
+        from preparation import recorded
+
+        brought = brought_for(args, runs[0])
+        about["drift"] = f"from {digest(read_state(runs[0].files[0]))}"
+        about["curvature"] = f"of {recorded('loss', options.loss_choice(args))} on {brought.first.digest}"
+        if dir_file.exists() and not args.force:  # an eigenvector is not found again to the last bit
+            there = read_directions(dir_file)
+            if {name: there.about.get(name) for name in about} == about:
+                return dir_file, there
+        directions = river(args, rows, net, origin_point, about, runs[0], brought)
     else:
         directions = principal(rows, net, origin_point, args, about)
     options.make_folder(dir_file.parent)
@@ -222,7 +246,7 @@ def folder_of(args: argparse.Namespace, runs: Sequence[Run]) -> Path:
     if args.checkpoints:  # beside what is there of the whole run
         names = "\n".join(str(file.resolve()) for file in runs[0].files)
         which = f"of_{len(runs[0].files)}_{hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}"
-    others = "".join(f"_with_{options.plain(run.name)}" for run in runs[1:])
+    others = "".join(f"_with_{run.slug}" for run in runs[1:])
     kind = "PCA" if args.plane == "pca" else "river"
     name = f"{kind}_{args.dir_type}{ignore}{chosen}_{which}{others}"
     return options.shortened(runs[0].files[0].parent / f"{name}.h5").with_suffix("")
@@ -246,6 +270,14 @@ def principal(
     return Directions(x, y, {**about, "x": "1st principal component", "y": "2nd principal component"}, extra)
 
 
+def brought_for(args: argparse.Namespace, run: Run) -> "Brought":
+    """The network at the end of a run, and the data."""
+    from preparation import bring
+
+    nets = options.Networks(options.model_choice(args), str(run.files[-1]), None, None)
+    return bring(nets, "weights", options.data_choice(args), options.loss_choice(args))
+
+
 def river(
     args: argparse.Namespace,
     rows: "Differences",
@@ -253,21 +285,19 @@ def river(
     origin: "Point",
     about: dict[str, str],
     run: Run,
-    world: World,
+    brought: "Brought",
 ) -> Directions:
     """The way the first run has drifted, and what is steepest across it, both of unit length and at right angles."""
     from lossatlas.computing.trajectories import unflattened
     from lossatlas.space import Selection, as_arrays, lengths, orthogonal, scale_to
     from lossatlas.space.directions import norm_parameters
     from net_plotter import Curvature
-    from preparation import bring, device_of
+    from preparation import device_of
 
-    if args.dir_type != "weights":
-        raise BadUsage("--plane river has no eigenvector of statistics: leave --dir_type states out")
-    nets = options.Networks(options.model_choice(args), str(run.files[-1]), None, None)
-    brought = bring(nets, "weights", options.data_choice(args), options.loss_choice(args))
     selection = Selection(args.only, args.without)
     drift = unflattened(-rows[0], origin)
+    if not rows[0].any():
+        raise BadInput(f"{run.files[0]} and {run.files[-1]} are the same network: there is no drift")
     steepest = Curvature(brought, selection, device_of(args.cuda)).eigenvector(1)
     norms = norm_parameters(net)
     x = scale_to(drift, origin, "unit", args.ignore, norms, selection)
@@ -316,7 +346,8 @@ def projected(
     places = []
     for run, chosen in zip(runs, numbers_of, strict=True):
         where, off = found[chosen], distances[chosen]
-        another = "" if run is runs[0] else f"_{options.plain(run.name)}"
+        own = not args.dir_file or run.files[0].resolve().parent in dir_file.resolve().parents
+        another = "" if run is runs[0] and own else f"_{run.slug}"  # another's plane may have a projection already
         place = dir_file.with_name(f"{dir_file.name}{another}_proj_cos.h5")
         epochs = None if run.epochs is None else np.array(run.epochs, float)
         names = tuple(str(directions.about.get(letter, letter)) for letter in "xy")
@@ -407,9 +438,9 @@ def finish(args: argparse.Namespace, found: Plan, surf_file: Path, loss_file: Pa
     for run, place in zip(found.runs, found.places, strict=True):
         losses = own.fields[name][start : start + len(run.files)]
         start += len(run.files)
-        path = replace(read_projection(place), loss=losses, losses_of=loss_key(surface.request))
+        path = replace(read_projection(place), loss=losses, field=name, losses_of=loss_key(surface.request))
         plane = projection_plane(place)
-        files.append(str(beside(surf_file, "path" if run is found.runs[0] else f"path_{options.plain(run.name)}")))
+        files.append(str(beside(surf_file, "path" if run is found.runs[0] else f"path_{run.slug}")))
         write_projection(files[-1], path, plane["directions"], plane["checkpoint"])
         if words := apart_words(path, under_path(surface, name, path)):
             say(f"{run.name}: {words}" if len(found.runs) > 1 else words)
@@ -428,7 +459,8 @@ def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Lo
         return task(args, found[0], line), Losses.of(args)
 
     if world.root:
-        found.append(computed(world, lambda: plan(args, world)))
+        check(args)
+        found.append(computed(world, lambda: plan(args)))
     if not args.surface:
         if world.root:
             import plot_2D

@@ -15,6 +15,12 @@ def check_labels(labels: Sequence[str] | None, files: Sequence[Path]) -> None:
         raise BadUsage(f"--labels gives {len(labels)} names for {len(files)} files")
 
 
+def check_out(option: str, out: str | Path | None, inputs: Sequence[str | Path]) -> None:
+    """Raise BadUsage where an output would replace one of the files that are read."""
+    if out is not None and Path(out).resolve() in {Path(path).resolve() for path in inputs}:
+        raise BadUsage(f"{option} {out} is one of the files that are read: choose another name")
+
+
 def read_begun(path: Path) -> Surface:
     """A curve or a plane of which at least one cell is done. Raises BadInput."""
     surface = read_surface(path)

@@ -1,6 +1,7 @@
 """The checkpoints of a training: which there are, in their order, and where its learning rate dropped."""
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +11,7 @@ from typing import Any
 
 from lossatlas.errors import BadInput, BadUsage
 
-DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped,
-STEADY = 0.9  # where it was steady before or afterwards
+DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Run:
     files: tuple[Path, ...]
     epochs: tuple[int, ...] | None
     drops: tuple[int, ...]
+    slug: str = ""  # a name for files, another one for each run
 
     def at(self, k: int) -> str:
         """The k-th one, in words."""
@@ -39,7 +40,7 @@ def runs_of(args: argparse.Namespace) -> tuple[Run, ...]:
         numbers = [int((re.findall(r"\d+", file.stem) or ["-1"])[-1]) for file in files]
         counted = all(a < b for a, b in pairwise(numbers)) and numbers[0] >= 0
         name = args.labels[0] if args.labels else files[0].resolve().parent.name
-        return (Run(name, tuple(files), tuple(numbers) if counted else None, tuple(args.lr_drops)),)
+        return (Run(name, tuple(files), tuple(numbers) if counted else None, tuple(args.lr_drops), "checkpoints"),)
     runs = [one_run(Path(folder), args) for folder in args.model_folder]
     places = [run.files[0].resolve().parent for run in runs]
     if twice := [place for k, place in enumerate(places) if place in places[:k]]:
@@ -49,7 +50,11 @@ def runs_of(args: argparse.Namespace) -> tuple[Run, ...]:
     names = args.labels or short_names([Path(folder).absolute().name for folder in args.model_folder])
     if len(set(names)) < len(names):
         names = list(map(str, args.model_folder))
-    return tuple(replace(run, name=name) for run, name in zip(runs, names, strict=True))
+    slugs: list[str] = []
+    for name in names:
+        slug = re.sub(r"[^\w.=+-]", "_", name)
+        slugs.append(slug if slug not in slugs else f"{slug}_{len(slugs) + 1}")
+    return tuple(replace(run, name=n, slug=slug) for run, n, slug in zip(runs, names, slugs, strict=True))
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -68,7 +73,12 @@ def one_run(folder: Path, args: argparse.Namespace) -> Run:
     pattern = re.compile(re.escape(args.prefix) + r"(\d+)" + re.escape(args.suffix))
     if not folder.is_dir():
         raise BadInput(f"no folder {folder}")
-    there = sorted(int(found.group(1)) for file in folder.iterdir() if (found := pattern.fullmatch(file.name)))
+    named = [(int(found.group(1)), file) for file in folder.iterdir() if (found := pattern.fullmatch(file.name))]
+    files_of = dict(named)
+    if len(files_of) < len(named):
+        epoch = next(epoch for epoch, file in named if files_of[epoch] != file)
+        raise BadInput(f"{folder} holds epoch {epoch} twice: name --checkpoints, or remove one")
+    there = sorted(files_of)
     if not there:
         raise BadInput(f"no checkpoint {args.prefix}<epoch>{args.suffix} in {folder}: set --prefix and --suffix")
     first = there[0] if args.start_epoch is None else args.start_epoch
@@ -86,26 +96,28 @@ def one_run(folder: Path, args: argparse.Namespace) -> Run:
             "missing): set --start_epoch, --max_epoch and --save_epoch to what is there"
         )
     epochs = sorted(wanted)
-    files = tuple(folder / f"{args.prefix}{epoch}{args.suffix}" for epoch in epochs)
+    files = tuple(files_of[epoch] for epoch in epochs)
     return Run(folder.resolve().name, files, tuple(epochs), tuple(args.lr_drops) or drops_of(folder, epochs))
 
 
 def drops_of(folder: Path, epochs: Sequence[int]) -> tuple[int, ...]:
-    """Epochs at which the learning rate is far below that of the checkpoint before, as the optimizer's states say."""
+    """Epochs at which the learning rate is far below that of the checkpoint before, as the optimizer's states say.
+
+    A smooth schedule has no drops: a state of train.py says which it is, and of others most rates have to be the same.
+    """
     from models.checkpoint import read_content
 
     rates: list[float] = []
+    schedule = ""
     for epoch in epochs:
-        file = folder / f"opt_state_{epoch}.t7"
         try:
-            content: Any = read_content(file)
+            content: Any = read_content(folder / f"opt_state_{epoch}.t7")
             rates.append(float(content["optimizer"]["param_groups"][0]["lr"]))
-        except (BadInput, OSError, KeyError, IndexError, TypeError, ValueError):
+            schedule = content.get("recipe", {}).get("schedule", "")
+        except (BadInput, OSError, KeyError, IndexError, TypeError, ValueError, AttributeError):
             return ()
-    kept = [after / before if before > 0 else 0.0 for before, after in pairwise(rates)]
-    steady = [False, *(share >= STEADY for share in kept), False]  # before and after each step
-    return tuple(
-        epoch
-        for k, (epoch, share) in enumerate(zip(epochs[1:], kept, strict=True))
-        if 0 < share <= DROPPED and (steady[k] or steady[k + 2])  # a cosine falls that much in the end, and is no drop
-    )
+    steady = sum(math.isclose(a, b) for a, b in pairwise(rates))
+    if schedule not in ("", "step") or (not schedule and 2 * steady < len(rates) - 1):
+        return ()
+    pairs = zip(epochs[1:], pairwise(rates), strict=True)
+    return tuple(epoch for epoch, (before, now) in pairs if 0 < now <= DROPPED * before)

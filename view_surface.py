@@ -19,7 +19,7 @@ from lossatlas.landscape import Surface
 from lossatlas.landscape.flatness import flatness
 from lossatlas.page import Shown, write_page
 from lossatlas.record import read_projection
-from saved import check_labels, check_plane, read_begun
+from saved import check_labels, check_out, check_plane, read_begun
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,8 +61,7 @@ def view(
         for k, (surface, name) in enumerate(zip(surfaces, names, strict=True))
     ]
     target = Path(out) if out else Path(f"{paths[0]}.html")
-    if target.resolve() in {path.resolve() for path in paths}:
-        raise BadUsage(f"--out {target} is one of the surface files: choose another name")
+    check_out("--out", target, [*paths, *([proj_file] if proj_file else [])])
     write_page(target, shown, title)
     say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
     return target

@@ -59,9 +59,10 @@ def test_a_path_is_walked_with_its_losses(files):
     assert min(moved(frames)) > 0.05
     left = [frame[:, : frame.shape[1] // 2] for frame in frames]
     dark = [(frame.sum(-1) < 60).sum() for frame in left]
-    assert dark == sorted(dark), "the path grows"
+    assert dark[-1] > dark[0] + 10, "the path grows"
     durations = [frame.info["duration"] for frame in ImageSequence.Iterator(Image.open(files / "film.gif"))]
-    assert durations[-1] == durations[0] + 2000
+    assert 1990 <= durations[-1] - durations[0] <= 2010
+    assert sum(durations) == 600 + 2000
 
 
 def test_a_grid_is_filled_coarse_cells_first(files):
@@ -137,4 +138,17 @@ def test_where_nothing_can_be_rendered_nothing_is_drawn(tmp_path, monkeypatch, c
     said = capsys.readouterr().err
     assert "signal 11" in said
     assert "pip install pyvista" in said
+    assert not list(tmp_path.glob("*.png"))
+
+
+@renders
+def test_a_rendering_that_fails_late_leaves_nothing(tmp_path, monkeypatch, capsys):
+    write_surface(tmp_path / "s.h5", surface_of(bowl))
+
+    def broken(*_, **__):
+        raise RuntimeError("no context")
+
+    monkeypatch.setattr(rendered, "Stage", broken)
+    assert plot_2D.main(["-f", str(tmp_path / "s.h5"), "--render"]) == 2
+    assert "pyvista failed" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.png"))

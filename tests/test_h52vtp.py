@@ -116,3 +116,12 @@ def test_without_vtk_a_line_says_what_to_do(tmp_path):
     assert "pip install vtk" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.glob("*.vtp"))
+
+
+def test_the_surface_is_not_written_over(tmp_path, capsys):
+    write_surface(tmp_path / "s.h5", surface_of(bowl))
+    before = (tmp_path / "s.h5").read_bytes()
+    assert h52vtp.main(["-f", str(tmp_path / "s.h5"), "--out", str(tmp_path / "s.h5")]) == 2
+    assert (tmp_path / "s.h5").read_bytes() == before
+    assert h52vtp.main(["-f", str(tmp_path / "s.h5"), "--log"]) == 0
+    capsys.readouterr()

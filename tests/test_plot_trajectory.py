@@ -121,7 +121,7 @@ def test_projection_onto_a_given_plane(folder):
         (["--max_epoch", "9"], 3, "model_9.t7"),
         (["--start_epoch", "4"], 2, "--start_epoch"),
         (["--prefix", "net_"], 3, "net_<epoch>.t7"),
-        (["--save_epoch", "4"], 3, "span"),
+        (["--save_epoch", "4"], 3, "at least 2 are needed"),
         (["--dataset", "nothing"], 2, "nothing"),
         (["--model", "resnet56"], 3, "layer1.3"),
         (["--dir_file", "absent.h5"], 3, "absent.h5"),
@@ -240,19 +240,24 @@ def test_the_losses_of_the_checkpoints_themselves_are_stored(finished):
 
 
 @pytest.mark.parametrize(
-    ("rates", "drops"),
+    ("rates", "schedule", "drops"),
     [
-        ([0.1, 0.1, 0.01, 0.01, 0.001], (20, 40)),  # steps
-        ([0.1, 0.08, 0.05, 0.02, 0.002], ()),  # a cosine
-        ([0.0005, 0.1, 0.1, 0.05, 0.05], (30,)),  # after a warm-up
-        ([0.1, 0.1, None, 0.01, 0.01], ()),  # not known
+        ([0.1, 0.1, 0.01, 0.01, 0.001], "", (20, 40)),  # steps
+        ([0.05, 0.05, 0.05, 0.005, 5e-5], "step", (30, 40)),
+        ([0.05, 0.05, 0.05, 0.005, 5e-5], "", (30, 40)),
+        ([0.1, 0.08, 0.05, 0.02, 0.002], "", ()),  # a cosine
+        ([0.1, 0.08, 0.05, 0.02, 0.002], "cosine", ()),
+        ([0.0005, 0.1, 0.1, 0.05, 0.05], "", (30,)),  # after a warm-up
+        ([0.1, 0.01, 0.1, 0.01, 0.1], "", ()),  # restarts
+        ([0.1, 0.1, None, 0.01, 0.01], "", ()),  # not known
     ],
 )
-def test_where_the_learning_rate_dropped(tmp_path, rates, drops):
+def test_where_the_learning_rate_dropped(tmp_path, rates, schedule, drops):
     from training_runs import drops_of
 
     for k, rate in enumerate(rates):
         state = {} if rate is None else {"optimizer": {"param_groups": [{"lr": rate}]}}
+        state |= {"recipe": {"schedule": schedule}} if schedule else {}
         torch.save(state, tmp_path / f"opt_state_{10 * k}.t7")
     assert drops_of(tmp_path, [0, 10, 20, 30, 40]) == drops
 
@@ -440,3 +445,67 @@ def test_what_cannot_be_is_said(finished, capsys, more, code, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_own_losses_are_drawn_where_they_belong_alone(tmp_path):
+    """With two splits the training loss is kept, and no figure of the test loss shows it."""
+    write_run(tmp_path)
+    assert plot_trajectory.main(whole(tmp_path, "--split", "both", "--surf_file", str(tmp_path / "s.h5"))) == 0
+    path = read_projection(tmp_path / "s_path.h5")
+    assert path.field == "train_loss"
+    assert path.of("test_loss").loss is None
+    assert path.of("train_loss").loss is not None
+    drawn = ["-f", str(tmp_path / "s.h5"), "--proj_file", str(tmp_path / "s_path.h5"), "--surf_name", "test_loss"]
+    assert plot_2D.main(drawn) == 0
+
+
+def test_a_river_of_another_start_or_of_other_data_is_another_plane(tmp_path, capsys):
+    write_run(tmp_path)
+    argv = [word for word in whole(tmp_path, "--plane", "river") if word not in ("--surface", "5x4")]
+    assert plot_trajectory.main(argv) == 0
+    shutil.copy(tmp_path / "model_10.t7", tmp_path / "model_0.t7")
+    assert plot_trajectory.main(argv) == 3
+    assert "other directions" in capsys.readouterr().err
+    assert plot_trajectory.main([*argv, "--force"]) == 0
+    assert plot_trajectory.main([*argv, "--loss_name", "mse"]) == 3
+
+
+def test_what_is_wrong_is_said_before_anything_is_written(finished, tmp_path, capsys):
+    for file in finished.glob("*.t7"):
+        shutil.copy(file, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for more in (["--tolerance", "x"], ["--margin", "1e30"], ["--surface", "99999"], ["--surf_file", "no/s.h5"]):
+        assert plot_trajectory.main(whole(tmp_path, *more)) in (2, 3)
+        assert sorted(tmp_path.rglob("*")) == before
+    capsys.readouterr()
+
+
+def test_a_projection_of_another_run_is_left_alone(tmp_path):
+    for name, shift in (("a", 0.0), ("b", 0.2)):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name, shift)
+    common = "--model resnet20 --dataset fashion_mnist_mini --model_folder".split()
+    assert plot_trajectory.main([*common, str(tmp_path / "a")]) == 0
+    directions = tmp_path / "a" / "PCA_weights_save_epoch=10" / "directions.h5"
+    before = read_projection(f"{directions}_proj_cos.h5")
+    assert plot_trajectory.main([*common, str(tmp_path / "b"), "--dir_file", str(directions)]) == 0
+    np.testing.assert_array_equal(read_projection(f"{directions}_proj_cos.h5").x, before.x)
+    assert read_projection(f"{directions}_proj_cos.h5").run == "a"
+    assert read_projection(f"{directions}_b_proj_cos.h5").run == "b"
+
+
+def test_names_that_become_alike_and_padded_numbers(tmp_path, capsys):
+    for name in ("a b", "a_b"):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name)
+    for file in list((tmp_path / "a_b").glob("model_*.t7")):
+        file.rename(file.with_name(f"model_{int(file.stem[6:]):03d}.t7"))
+    common = "--model resnet20 --dataset fashion_mnist_mini --model_folder".split()
+    folders = [str(tmp_path / name) for name in ("a b", "a_b")]
+    assert plot_trajectory.main([*common, *folders]) == 0
+    assert len(list((tmp_path / "a b").rglob("*_proj_cos.h5"))) == 2
+    assert plot_trajectory.main([*common, folders[0], folders[0]]) == 2
+    assert "twice" in capsys.readouterr().err
+    shutil.copy(tmp_path / "a_b" / "model_010.t7", tmp_path / "a_b" / "model_10.t7")
+    assert plot_trajectory.main([*common, folders[1]]) == 3
+    assert "epoch 10 twice" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from conftest import ROOT, statistics_row
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 import plot_1D
 import plot_2D
@@ -197,6 +198,7 @@ def test_two_surfaces_over_each_other_and_other_files(tmp_path, capsys):
         (["--format", "gif"], "none of pdf, png, svg"),
         (["--layout", "overlay"], "at least two"),
         (["--dpi", "100000"], "at most 2400"),
+        (["--dpi", "1"], "at least 20"),
     ):
         assert plot_2D.main(["-f", str(tmp_path / "a.h5"), *argv]) == 2
         assert word in capsys.readouterr().err
@@ -534,3 +536,58 @@ def test_an_accuracy_has_a_linear_scale():
     assert figures.scale([values]).log
     assert not figures.scale([values], linear=True).log
     assert figures.scale([values], log=True, linear=True).log
+
+
+def test_a_long_title_and_long_names_fit_into_a_column(tmp_path, capsys):
+    write_surface(tmp_path / "s.h5", surface_of(bowl))
+    words = "A long title about the loss surface of a very deep network indeed, on the images of CIFAR-10"
+    argv = ["-f", str(tmp_path / "s.h5"), "--format", "pdf", "--columns", "1", "--title", words]
+    assert plot_2D.main(argv) == 0
+    for page in tmp_path.glob("*.pdf"):
+        box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+)", page.read_bytes())
+        assert float(box.group(1)) / 72 == pytest.approx(3.4, rel=0.005), page.name
+        assert float(box.group(2)) / 72 > 2
+    assert not capsys.readouterr().err
+
+
+def test_an_elongated_plane_fills_its_figure():
+    p = panel(surface_of(lambda a, b: 1 + a * a + 100 * b * b, "-5:5:21", "-0.5:0.5:9"), "train_loss", "one")
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], figures.scale([p.values]), "train_loss", filled, ())
+        fig.canvas.draw()
+    axis = fig.axes[0]
+    assert axis.get_ylim() == (-0.5, 0.5)
+    box = axis.get_window_extent()
+    assert 1.4 < box.width / box.height < 2
+    assert "different scales" in axis.get_title()
+
+
+def test_a_surface_above_the_scale_of_the_colours_is_as_high_as_it_is():
+    p = panel(surface_of(lambda a, b: 2 + 1.5 * a), "train_loss", "one")
+    shared = figures.scale([p.values], vmax=1.0)
+    with figures.style() as plt:
+        fig = solid_figure(plt, [p], shared, "train_loss", 3.5)
+    (solid,) = (each for each in fig.axes[0].collections if isinstance(each, Poly3DCollection))
+    fig.canvas.draw()  # what is drawn lies where the axis says
+    top = max(solid._faces[..., 2].max(), 0)
+    assert top == pytest.approx(3.5, abs=0.02)
+
+
+def test_what_is_constant_but_for_rounding(tmp_path):
+    write_surface(tmp_path / "s.h5", surface_of(lambda a, b: 1 + 1e-15 * a * a))
+    assert plot_2D.main(["-f", str(tmp_path / "s.h5")]) == 0
+
+
+def test_the_surface_under_a_path_is_the_one_that_is_drawn():
+    """Where the interpolant is not trusted, straight lines between the cells are."""
+    from lossatlas.figures.paths import apart_words, beneath
+
+    rough = np.random.default_rng(0).uniform(1, 10, 81)
+    surface = surface_of(lambda a, b: 1.0, "-1:1:9", "-1:1:9")
+    values = iter(rough)
+    surface = surface_of(lambda a, b: next(values), "-1:1:9", "-1:1:9")
+    path = Projection(np.array([-1.0, -0.875, 5.0]), np.array([-1.0, -1.0, 0.0]), loss=np.array([1.0, 2.0, 3.0]))
+    under = beneath(surface, "train_loss", path)
+    np.testing.assert_allclose(under[:2], [rough[0], (rough[0] + rough[1]) / 2], rtol=1e-6)
+    assert np.isnan(under[2])
+    assert "known of 2 of 3" in apart_words(path, under)

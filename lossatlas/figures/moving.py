@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -143,13 +144,17 @@ def check_film(path: Path) -> None:
         raise BadUsage(f"--out {path}: an MP4 needs ffmpeg, which is not there: install it, or name a .gif")
 
 
-def save_film(path: Path, frames: Iterable[np.ndarray], rate: float, hold: float = 0.0) -> None:
-    """Write frames as a GIF that begins again, or an MP4. rate: frames a second. hold: seconds that the last one stays.
+def save_film(path: Path, frames: Iterable[np.ndarray], rate: float, hold: float = 0.0) -> int:
+    """Write frames as a GIF that begins again, or an MP4, and return how many.
 
-    Raises BadUsage, see check_film, and CannotWrite.
+    rate: frames a second. hold: seconds that the last one stays. Raises BadUsage, see check_film, and CannotWrite.
     """
     check_film(path)
-    put(path, WRITERS[path.suffix](list(frames), rate, hold))
+    made = list(frames)
+    if not made:
+        raise BadUsage("there is nothing to show: the grid is too small, or has too few cells")
+    put(path, WRITERS[path.suffix](made, rate, hold))
+    return len(made)
 
 
 def gif(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
@@ -164,7 +169,8 @@ def gif(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
     palette.putpalette(colours.ravel().tolist())
     blend = Image.Dither.FLOYDSTEINBERG  # without, few colours would look like contours
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=blend) for frame in frames]
-    shown = [round(1000 / rate)] * len(pictures)
+    ends = [10 * round(100 * (k + 1) / rate) for k in range(len(pictures))]  # in hundredths of a second
+    shown = [end - start for start, end in pairwise([0, *ends])]
     shown[-1] += round(1000 * hold)
     out = io.BytesIO()
     pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=shown, loop=0, optimize=False)

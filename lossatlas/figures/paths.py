@@ -6,19 +6,20 @@ from typing import Any
 import numpy as np
 
 from lossatlas.figures.curves import plain_log
-from lossatlas.figures.maps import DROP, DROPPED, PATHS, short
+from lossatlas.figures.maps import DROP, DROPPED, PATHS, panel, short
 from lossatlas.figures.style import narrow, title_of
-from lossatlas.landscape.interpolant import Interpolant, fitting
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.trajectories import Projection
 
 
 def beneath(surface: Surface, name: str, path: Projection) -> np.ndarray:
-    """A field at a path's coordinates, between the cells by the interpolant; NaN off the surface."""
-    assert surface.grid.y is not None
-    rows, columns = surface.complete_part()
-    x, y, values = surface.grid.x[columns], surface.grid.y[rows], surface.fields[name][np.ix_(rows, columns)]
-    return Interpolant.of(x, y, values, fitting(x, y, values)[0]).at(path.x, path.y)[0]
+    """A field at a path's coordinates, between the cells as it is drawn; NaN off the surface."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    x, y, values = panel(surface, name, "").fine
+    known = np.where(np.isfinite(values), values, np.nan)
+    drawn = RegularGridInterpolator((y, x), known, bounds_error=False, fill_value=np.nan)
+    return np.asarray(drawn(np.column_stack([path.y, path.x])))
 
 
 def apart(path: Projection, under: np.ndarray) -> np.ndarray:
@@ -42,6 +43,8 @@ def apart_words(path: Projection, under: np.ndarray) -> str:
     return (
         f"the surface under the checkpoints and their own losses differ by a factor of {np.median(factors):.3g} (median), "
         f"{factors.max():.3g} at most ({where})"
+        + f"; known of {len(known)} of {len(ratio)}"
+        * (len(known) < len(ratio))
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, as_line
 from lossatlas.figures.maps import PATHS, Panel, alike, short
 from lossatlas.figures.meshes import points, quadrilaterals
 from lossatlas.figures.solids import BELOW, OVERLAID, TALL, Camera, ground_of
@@ -27,6 +27,7 @@ import pyvista
 plotter = pyvista.Plotter(off_screen=True, window_size=(64, 48))
 plotter.add_mesh(pyvista.Sphere())
 assert plotter.screenshot().std() > 0, "the picture is empty"
+print("it renders")
 """
 
 
@@ -34,7 +35,7 @@ assert plotter.screenshot().std() > 0, "the picture is empty"
 def missing() -> str:
     """Why nothing can be rendered here; empty where it can."""
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode == 0:
+    if done.returncode == 0 and "it renders" in done.stdout:
         return ""
     if done.returncode < 0:
         return f"it ends with signal {-done.returncode}"
@@ -105,7 +106,7 @@ class Stage:
         there = np.column_stack([*unit(p, *line.T), 2 * TALL / (1 + BELOW) * heights])
         there[:, 2] = np.minimum(there[:, 2], 2 * TALL / (1 + BELOW))
         there = there[np.isfinite(heights)]
-        if len(there) > 1:
+        if len(there) > 1 and np.ptp(there, 0).max() > 0:
             self.plotter.add_mesh(pyvista.lines_from_points(there).tube(radius=0.009), color=ink)
             self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=there[0]), color="white")
             self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=there[-1]), color=ink)
@@ -150,6 +151,8 @@ def mesh(pyvista: Any, p: Panel, scale: Scale) -> Any:
     places = points(*unit(p, x, y), heights)
     places[:, 2] *= 2 * TALL / (1 + BELOW)
     corners = quadrilaterals(heights)
+    if not len(corners):
+        raise BadUsage(f"--render: no four neighbouring cells of {p.label} are finite")
     found = pyvista.PolyData(places, np.column_stack([np.full(len(corners), 4), corners]).ravel())
     found["height"] = np.nan_to_num(heights).ravel()
     return found.compute_normals(split_vertices=False, consistent_normals=True)
@@ -174,9 +177,14 @@ def rendered_figure(
     groups = [list(panels)] if overlay else [[p] for p in panels]
     pictures = []
     for group in groups:
-        stage = Stage(group, scale, paths=paths)
-        pictures.append(stage.picture(camera or Camera()))
-        stage.close()
+        try:
+            stage = Stage(group, scale, paths=paths)
+            pictures.append(stage.picture(camera or Camera()))
+            stage.close()
+        except BadUsage:
+            raise
+        except Exception as error:  # of a library that tried well
+            raise BadUsage(f"--render: pyvista failed ({as_line(error)}): leave it out") from error
     pictures = cropped(pictures)
     shape = pictures[0].shape
     rows, columns = (len(pictures), 1) if narrow() else (1, len(pictures))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,9 @@ def draw_solid(
         if zlim <= scale.low:
             raise BadUsage(f"--zlim {zlim:g} is not above the lowest value, {scale.low:g}")
         ceiling = float(np.log10(zlim + scale.shift) if scale.log else zlim)
+    tall = (
+        scale if zlim is None else replace(scale, high=max(scale.high, zlim))
+    )  # heights beyond the scale of the colours
     floor = bottom - BELOW * (ceiling - bottom)
     camera = camera or Camera()
     several = len(panels) > 1
@@ -91,8 +94,8 @@ def draw_solid(
     faces, colours = [], []
     for p, each in zip(panels, maps, strict=True):
         on_the_floor(axis, p, scale, each, floor, ceiling)
-        corners, inks = lit(p, scale, colormaps[each], bottom, ceiling, plateau=zlim is None)
-        lines = contour_lines(p, scale, (floor, ceiling), camera)
+        corners, inks = lit(p, tall, colormaps[each], bottom, ceiling, zlim is None, scale.limits[1])
+        lines = contour_lines(p, tall, (floor, ceiling), camera)
         faces += [corners, lines]
         colours += [inks, np.tile(LINE, (len(lines), 1))]
     surface = Poly3DCollection(
@@ -118,7 +121,7 @@ def draw_solid(
         )
     for k, path in enumerate(paths):
         ink = PATHS[k % len(PATHS)] if len(paths) > 1 else "black"
-        handles += draw_path(axis, panels[0], scale, (floor, ceiling), camera, path, ink)
+        handles += draw_path(axis, panels, tall, (floor, ceiling), camera, path, ink)
     if handles:
         axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
     said = [f"{p.label}: {p.note}" if several else p.note for p in panels if p.note and notes]
@@ -126,7 +129,13 @@ def draw_solid(
 
 
 def lit(
-    p: Panel, scale: Scale, colours: Any, bottom: float, ceiling: float, plateau: bool = False
+    p: Panel,
+    scale: Scale,
+    colours: Any,
+    bottom: float,
+    ceiling: float,
+    plateau: bool = False,
+    brightest: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The faces (n, 5, 3) of a surface below the ceiling, and their colours (n, 4) under light.
 
@@ -147,7 +156,9 @@ def lit(
     heights = corners[..., 2]
     with np.errstate(invalid="ignore"):
         low, high = heights.min(-1), heights.max(-1)
-        share = np.clip((heights.mean(-1) - bottom) / (scale.limits[1] - bottom), 0, 1)
+        share = np.clip(
+            (heights.mean(-1) - bottom) / ((scale.limits[1] if brightest is None else brightest) - bottom), 0, 1
+        )
         whole = high <= ceiling + 1e-9 * (ceiling - bottom)  # not where a corner is missing
         through = np.isfinite(high) & (low < ceiling) & ~whole
     inks = colours(np.nan_to_num(share))
@@ -196,14 +207,25 @@ def ground_of(p: Panel, scale: Scale) -> Interpolant:
 
 
 def draw_path(
-    axis: Any, p: Panel, scale: Scale, ends: tuple[float, float], camera: Camera, path: Projection, ink: str
+    axis: Any,
+    panels: Sequence[Panel],
+    scale: Scale,
+    ends: tuple[float, float],
+    camera: Camera,
+    path: Projection,
+    ink: str,
 ) -> list[Any]:
-    """A trajectory on a surface, faint where the surface hides it; nothing of it is drawn off the surface."""
+    """A trajectory on the first surface, faint where one hides it; nothing of it is drawn off the surface.
+
+    Hidden is what a ray to the camera says that is parallel to the view.
+    """
+    p = panels[0]
     x, y = path.x, path.y
     knots = np.arange(len(x))
     between = np.linspace(0, len(x) - 1, 24 * (len(x) - 1) + 1)
     line = np.column_stack([np.interp(between, knots, x), np.interp(between, knots, y)])
-    ground = ground_of(p, scale)
+    grounds = [ground_of(each, scale) for each in panels]
+    ground = grounds[0]
 
     def raised(places: np.ndarray) -> np.ndarray:
         heights = ground.at(places[:, 0], places[:, 1])[0]
@@ -214,9 +236,11 @@ def draw_path(
     hidden = np.zeros(len(points), bool)
     for step in np.linspace(0.02, 1.5, 75):  # is the surface above the ray to the camera?
         ray = points + step * way
-        above = ground.at(ray[:, 0], ray[:, 1])[0]
-        with np.errstate(invalid="ignore"):
-            hidden |= (above > ray[:, 2]) & (above <= ends[1])
+        for other in grounds:
+            above = other.at(ray[:, 0], ray[:, 1])[0]
+            with np.errstate(invalid="ignore"):
+                over = (above > ray[:, 2]) & (above <= ends[1])
+            hidden |= over
     points = points + NEARER * way
     axis.plot(*np.where(hidden[:, None], points, np.nan).T, color=ink, linewidth=0.9, alpha=0.25, zorder=4)
     axis.plot(*np.where(hidden[:, None], np.nan, points).T, color=ink, linewidth=1.3, zorder=4)

@@ -1,6 +1,7 @@
 """What all figures share: style, scales, and saving as PDF and PNG. The only module that sets up matplotlib."""
 
 import io
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,6 +29,7 @@ TITLES = {
 LOG_FROM = 20.0  # a positive field that spans a larger factor gets a logarithmic scale
 SOFT = 0.1  # what is added before the logarithm, as in the release of 2018, where a basin goes down to nearly nothing
 LARGEST = 1e300  # what can be drawn: there is room for sums and squares of a few
+SAME = 1e-12  # values that differ by less, relative to the largest, are one
 MARGIN = 0.06  # inches around what is drawn
 DECADES = 5.0  # a wider span is cut at the top, to keep the basin readable
 
@@ -134,9 +136,14 @@ def save(fig: Any, base: str, title: str = "") -> list[Path]:
     """
     base, files = fitting(base), FILES.get()
     if title:
-        fig.suptitle(words(title))
+        wide = {0: 90, 1: 48, 2: 95}[files.columns]
+        fig.suptitle(
+            "\n".join(words(line) for line in textwrap.wrap(title, wide)),
+            fontsize="large" if files.columns != 1 else None,
+        )
+    part: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": MARGIN}
     if files.columns:
-        fit_width(fig, COLUMNS[files.columns][0])
+        part = {"bbox_inches": fit_width(fig, COLUMNS[files.columns][0])}
     paths = [Path(f"{base}.{ending}") for ending in files.formats]
     without = {
         "pdf": {"CreationDate": None},
@@ -145,7 +152,7 @@ def save(fig: Any, base: str, title: str = "") -> list[Path]:
     }  # the same bytes each time
     for path, ending in zip(paths, files.formats, strict=True):
         image = io.BytesIO()
-        looks = {"bbox_inches": "tight", "pad_inches": MARGIN, "metadata": without[ending], "dpi": files.dpi}
+        looks = {**part, "metadata": without[ending], "dpi": files.dpi}
         fig.savefig(image, format=ending, **looks)
         put(path, image.getvalue())
     say(f"drew {' and '.join([str(paths[0]), *(path.suffix for path in paths[1:])])}")
@@ -157,14 +164,28 @@ def narrow() -> bool:
     return FILES.get().columns == 1
 
 
-def fit_width(fig: Any, width: float) -> None:
-    """Give a figure this width in inches, of what is saved of it; letters stay as large as they are."""
-    for _ in range(6):
+def fit_width(fig: Any, width: float) -> Any:
+    """Give a figure this width in inches, and return the part of it to save; letters stay as large as they are."""
+    from matplotlib.transforms import Bbox
+
+    box = None
+    for _ in range(12):
         fig.draw_without_rendering()
-        now = fig.get_tightbbox().width + 2 * MARGIN
-        if abs(now - width) < 0.002 * width:
-            return
-        fig.set_size_inches(fig.get_size_inches() * width / now)
+        box = fig.get_tightbbox()
+        missing = width - 2 * MARGIN - box.width
+        if abs(missing) < 0.002 * width:
+            break
+        before = fig.get_size_inches()
+        wider = max(before[0] + missing, 0.4 * width)  # what stands around the panels does not grow with them
+        fig.set_size_inches(wider, before[1] * wider / before[0])
+    assert box is not None
+    if box.width + 2 * MARGIN > 1.005 * width:
+        note(
+            f"a figure needs {box.width + 2 * MARGIN:.2f} inches for its words, more than the {width:g} of its columns"
+        )
+        return box.padded(MARGIN)
+    middle = (box.x0 + box.x1) / 2
+    return Bbox([[middle - width / 2, box.y0 - MARGIN], [middle + width / 2, box.y1 + MARGIN]])
 
 
 def pick(surface: Surface, name: str | None, where: Any = "the surface") -> str:
@@ -280,7 +301,7 @@ def scale(
     shift = SOFT if log and not asked and low < SOFT and high > 10 * SOFT else 0.0
     if log and vmax is None and (high + shift) / (low + shift) > 10**DECADES:
         high = max((low + shift) * 10**DECADES, float(np.median(values)))
-    if high == low:
+    if high - low <= SAME * max(abs(high), abs(low)):
         high, low = high + 0.5 * max(abs(high), 1e-12), low - 0.5 * max(abs(low), 1e-12)
         log = False
     if vlevel is not None and not log:

@@ -146,7 +146,10 @@ def path_of(trajectory: Projection | None) -> dict[str, Any] | None:
     if trajectory is None:
         return None
     arrays = {name: getattr(trajectory, name) for name in ("x", "y", *KNOWN)}
-    return {name: None if array is None else plain(array) for name, array in arrays.items()}
+    return {
+        **{name: None if array is None else plain(array) for name, array in arrays.items()},
+        "field": trajectory.field,
+    }
 
 
 def plain(array: np.ndarray) -> list[float | str | None]:

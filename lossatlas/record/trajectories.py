@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Projection:
 
     loss: of the checkpoints themselves. distance: from the plane. explained: the shares of variance that the axes explain.
     drops: epochs after which the learning rate was less than half of what it was before. run: the name of the run.
-    axes: what they are. losses_of: what tells the losses from those of other data, see `loss_key`.
+    axes: what they are. field: which loss it is. losses_of: what tells it from that of other data, see `loss_key`.
     """
 
     x: np.ndarray
@@ -36,7 +36,12 @@ class Projection:
     drops: tuple[float, ...] = ()
     run: str = ""
     axes: tuple[str, ...] = ()
+    field: str = "train_loss"
     losses_of: str = ""
+
+    def of(self, field: str) -> "Projection":
+        """The same where a field is drawn: without losses that are of another one."""
+        return self if field == self.field else replace(self, loss=None)
 
     def dropped(self) -> np.ndarray:
         """Numbers of the checkpoints at which the learning rate had just dropped."""
@@ -51,6 +56,7 @@ def write_projection(path: str | Path, projected: Projection, plane: str, origin
     arrays = {name: getattr(projected, name) for name in KNOWN}
     arrays |= {EXPLAINED: np.array(projected.explained), "drops": np.array(projected.drops)}
     texts = {"run": projected.run, "axes": "\n".join(projected.axes), "losses_of": projected.losses_of}
+    texts["field"] = projected.field if projected.loss is not None else ""
     arrays |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
 
     def fill(f: h5py.File) -> None:
@@ -80,7 +86,7 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
         explained = tuple(read_array(f, EXPLAINED, 1).tolist()) if EXPLAINED in f else ()
         more = {name: np.asarray(f[name][()], float) for name in KNOWN if name in f}  # a loss may be infinite
         drops = tuple(read_array(f, "drops", 1).tolist()) if "drops" in f else ()
-        run, axes, losses_of = (text_of(f, name) for name in ("run", "axes", "losses_of"))
+        run, axes, field, losses_of = (text_of(f, name) for name in ("run", "axes", "field", "losses_of"))
     for name, values in more.items():
         if values.shape != x.shape:
             raise BadInput(f"{path} holds {len(x)} checkpoints, and '{name}' has shape {values.shape}")
@@ -89,7 +95,8 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
             if EXPLAINED in f:
                 explained = tuple(read_array(f, EXPLAINED, 1).tolist())
     named = tuple(axes.split("\n")) if axes else ()
-    return Projection(x, y, explained=explained, drops=drops, run=run, axes=named, losses_of=losses_of, **more)
+    texts = {"run": run, "axes": named, "field": field or "train_loss", "losses_of": losses_of}
+    return Projection(x, y, explained=explained, drops=drops, **texts, **more)  # type: ignore[arg-type]
 
 
 def text_of(f: h5py.File, name: str) -> str:

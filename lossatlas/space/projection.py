@@ -1,7 +1,8 @@
 """Principal components of a trajectory and its projection onto a plane: arrays in, arrays out.
 
 A trajectory has few rows (checkpoints) and up to millions of columns (parameters), so everything goes through the small
-matrix of inner products, in float64. Rows may be read when they are needed: few are held at a time, however many there are.
+matrix of inner products, in float64: a component whose singular value is a millionth of the largest keeps four digits. Rows may
+be read when they are needed: few are held at a time, however many there are.
 """
 
 from dataclasses import dataclass
@@ -66,13 +67,15 @@ def principal_components(rows: Rows, count: int = 2) -> Components:
     component's largest entry is positive, as the eigenvectors' own sign is arbitrary.
     """
     n = len(rows)
+    if n < count:
+        raise ValueError(f"{n} checkpoints beside the origin, at least {count} are needed")
     gram = inner_products(rows)
     centred = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
     values, vectors = np.linalg.eigh(centred)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     rank = int((values > values[0] * n * np.finfo(float).eps).sum()) if values[0] > 0 else 0
     if rank < count:
-        raise ValueError(f"{n} checkpoints span {rank} directions, {count} are needed")
+        raise ValueError(f"{n} checkpoints beside the origin span {rank} directions, {count} are needed")
     singular = np.sqrt(values[:count])
     # Rows of vectors.T @ (rows - mean) / singular: subtracting the mean of the weights centres the rows.
     weights = (vectors[:, :count] - vectors[:, :count].mean(0)) / singular

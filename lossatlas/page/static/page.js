@@ -923,10 +923,11 @@ class App {
       const found = evaluate(interpolantOf(surface, this.state.height), path.x[k], path.y[k]);
       const loss = path.loss?.[k];
       const distance = path.distance?.[k];
+      const own = path.field === this.state.height ? "loss" : this.title(path.field);
       parts.push(
         [
           `${this.epochName(k)}${this.surfaces.length > 1 ? ` of ${surface.label}` : ""}`,
-          loss === null || loss === undefined ? "its own loss is not recorded" : `its own loss ${text(loss)}`,
+          loss === null || loss === undefined ? "its own loss is not recorded" : `its own ${own} ${text(loss)}`,
           found && Number.isFinite(found[0]) ? `the surface under it ${text(found[0])}` : "not on this surface",
           ...(distance === null || distance === undefined ? [] : [`distance from the plane ${text(distance)}`]),
         ].join("; "),

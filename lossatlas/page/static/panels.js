@@ -334,7 +334,7 @@ class Panel {
   /** Height of a checkpoint's own loss; null where it is not known. */
   trueHeight(k) {
     const loss = this.surface.trajectory.loss?.[k];
-    if (loss === undefined || loss === null || this.app.state.height !== "train_loss") return null;
+    if (loss === undefined || loss === null || this.app.state.height !== this.surface.trajectory.field) return null;
     const height = loss === Infinity ? 2 : this.scale.height(Math.max(loss, this.scale.low));
     return Math.min(1.15, height);
   }
