@@ -62,4 +62,4 @@ folder=$(echo "$work"/run/resnet20_*)
 mpirun -n 2 python plot_trajectory.py --mpi --model resnet20 "${data[@]}" --limit 500 --model_folder "$folder" \
   --surface 25x17 --surf_file "$work/path.h5"
 keep "$work/path.h5" path.h5
-cp "$folder/PCA_weights_save_epoch=1/directions.h5_proj_cos.h5" docs/surfaces/path_projection.h5
+cp "$work/path_path.h5" docs/surfaces/path_projection.h5

@@ -20,9 +20,9 @@ NAMES = '--labels "ResNet-56" "ResNet-56 without shortcuts"'
 DPI = 130
 BEGINNING = """# Gallery
 
-Every kind of figure, each from a surface file that lies in [surfaces](surfaces), drawn by the command above it in seconds
-(`make gallery` draws all of them; [compute.sh](compute.sh) computed the files). The figures are written as PDF and PNG, or what
-`--format` says; `--columns 1` or `2` gives them the width of a paper's column or page.
+Every kind of figure, each from a surface file that lies in [surfaces](surfaces), drawn by the command above it in
+half a minute at most (`make gallery` draws all of them; [compute.sh](compute.sh) computed the files). The figures are written as
+PDF and PNG, or what `--format` says; `--columns 1` or `2` gives them the width of a paper's column or page.
 """
 
 
@@ -36,6 +36,14 @@ class Entry:
     command: str
     ending: str
     width: int = 620
+
+    @property
+    def shown(self) -> str:
+        """The command, with a name for what it writes in the folder where one is."""
+        if " -o " in self.command:
+            return self.command
+        stem, film = self.picture.rsplit(".", 1)
+        return f"{self.command} --out {stem}{'.gif' if film == 'gif' else ''}"
 
 
 ENTRIES = [
@@ -291,7 +299,7 @@ def text() -> str:
     for entry in ENTRIES:
         picture = f'<img src="pictures/{entry.picture}" width="{entry.width}" alt="{entry.title}">'
         said = f"{entry.text}\n\n" if entry.text else ""
-        parts.append(f"## {entry.title}\n\n{said}```bash\npython {entry.command}\n```\n\n{picture}\n")
+        parts.append(f"## {entry.title}\n\n{said}```bash\npython {entry.shown}\n```\n\n{picture}\n")
     return "\n".join(parts)
 
 

@@ -106,7 +106,7 @@ def walking(
         line.set_data([*path.x[: whole + 1], x], [*path.y[: whole + 1], y])
         ball.set_data([x], [y])
         here.set_data([e], [v])
-        right.set_title(f"{word} {epochs[round(share)]:g}")
+        right.set_title(f"{word} {e:.1f}")
         yield pixels(fig, dpi)
 
 

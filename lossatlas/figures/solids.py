@@ -113,12 +113,9 @@ def draw_solid(
     for p in panels:
         handles += mark_in_space(axis, p, floor, ceiling, f"{p.label}: not finite" if several else "not finite")
     arrange(axis, panels[0], scale, name, (floor, ceiling), camera)
-    if paths:
-        axis.set(
-            **dict(
-                zip(("xlabel", "ylabel"), (re.sub(r" \(.*", "", each) for each in axis_names(paths[0])), strict=True)
-            )
-        )
+    for letter, words in zip("xy", axis_names(paths[0]), strict=True) if paths else ():
+        shown = re.sub(r" \(.*", "", words)  # the shares of variance stand in the figures from above
+        axis.set(**{f"{letter}label": f"{shown} principal component" if shown == "2nd" else shown})
     for k, path in enumerate(paths):
         ink = PATHS[k % len(PATHS)] if len(paths) > 1 else "black"
         handles += draw_path(axis, panels, tall, (floor, ceiling), camera, path, ink)
