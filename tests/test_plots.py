@@ -591,3 +591,19 @@ def test_the_surface_under_a_path_is_the_one_that_is_drawn():
     np.testing.assert_allclose(under[:2], [rough[0], (rough[0] + rough[1]) / 2], rtol=1e-6)
     assert np.isnan(under[2])
     assert "known of 2 of 3" in apart_words(path, under)
+
+
+def test_three_networks_and_their_average_are_marked(tmp_path):
+    command = "python plot_surface.py --model_file nets/a.pt --model_file2 nets/b.pt --model_file3=nets/c.pt"
+    surface = replace(surface_of(bowl, "-0.5:1.5:9", "-0.5:1.5:9"), about={"command": command})
+    p = panel(surface, "train_loss", "one")
+    assert [(each.name, each.x, each.y) for each in p.networks] == [
+        ("a", 0, 0),
+        ("b", 1, 0),
+        ("c", 0, 1),
+        ("average of the three", 1 / 3, 1 / 3),
+    ]
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], figures.scale([p.values]), "train_loss", contour, ())
+    assert {"a", "b", "c", "average of the three"} <= {text.get_text() for text in fig.axes[0].texts}
+    assert panel(surface_of(bowl), "train_loss", "one").networks == ()

@@ -1,14 +1,13 @@
 """Loss, accuracy and eigenvalues along a line."""
 
 import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lossatlas.figures.networks import networks_of
 from lossatlas.figures.style import LOG_FROM, eigen_ratio, log_levels, plain, title_of, words
 from lossatlas.landscape.surface import Surface, unresolved
 
@@ -69,17 +68,13 @@ def plain_log(axis: Any) -> None:
 
 
 def mark_networks(axis: Any, surface: Surface) -> None:
-    """Where the two networks are between which a curve interpolates, as far as its file says so."""
-    command = str(surface.about.get("command", ""))
-    ends = [re.search(rf"--{name}[= ](\S+)", command) for name in ("model_file", "model_file2")]
-    if ends[1] is None:
-        return
-    names = []
-    for place, found in enumerate(ends):
-        if surface.grid.x[0] <= place <= surface.grid.x[-1] and found is not None:
-            axis.axvline(place, color="0.6", linewidth=0.8, zorder=0)
-            names.append(f"{place}: {words(Path(found.group(1)).stem)}")
-    axis.set_xlabel(f"{axis.get_xlabel()}\n{', '.join(names)}")
+    """Where the networks are between which a curve interpolates."""
+    found = networks_of(surface)
+    for each in found:
+        axis.axvline(each.x, color="0.6", linewidth=0.8, zorder=0)
+    if found:
+        names = ", ".join(f"{each.x:g}: {words(each.name)}" for each in found)
+        axis.set_xlabel(f"{axis.get_xlabel()}\n{names}")
 
 
 def loss_names(surface: Surface) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas.figures.networks import Network, networks_of
 from lossatlas.figures.style import Scale, is_power_of_ten, narrow, number, plain, scaled_title, title_of, words
 from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
 from lossatlas.landscape.surface import Surface
@@ -41,6 +42,7 @@ class Panel:
     rows: np.ndarray
     columns: np.ndarray
     detail: int = FINE  # points along an axis of what is drawn, about
+    networks: tuple[Network, ...] = ()
 
     @property
     def part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,7 +78,8 @@ class Panel:
 def panel(surface: Surface, name: str, label: str) -> Panel:
     assert surface.grid.y is not None
     rows, columns = surface.complete_part()
-    return Panel(label, surface.grid.x, surface.grid.y, surface.fields[name], surface.done, rows, columns)
+    grid, known = surface.grid, tuple(networks_of(surface))
+    return Panel(label, grid.x, surface.grid.y, surface.fields[name], surface.done, rows, columns, networks=known)
 
 
 def flat_figure(
@@ -117,6 +120,7 @@ def draw_flat(
     for axis, p in zip(axes, panels, strict=True):
         mappable = one(axis, p, scale)
         mark_cells(axis, p)
+        mark_networks(axis, p)
         ends = [edges(each) if one is heat else each for each in (p.x, p.y)]
         axis.set(xlabel="x", aspect="equal", xlim=(ends[0][0], ends[0][-1]), ylim=(ends[1][0], ends[1][-1]))
         for each in (axis.xaxis, axis.yaxis):
@@ -251,6 +255,19 @@ def mark_cells(axis: Any, p: Panel) -> None:
         x, y = np.meshgrid(p.x, p.y)
         axis.plot(x[bad], y[bad], "x", color=NOT_FINITE, markersize=4, clip_on=False, label="not finite", zorder=5)
         axis.legend(loc="upper right", fontsize="small", framealpha=0.9)
+
+
+def mark_networks(axis: Any, p: Panel) -> None:
+    """Points with the names of the networks that the plane goes through."""
+    from matplotlib.patheffects import withStroke
+
+    for each in p.networks:
+        axis.plot(
+            each.x, each.y, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.7, zorder=6
+        )
+        at = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small", "zorder": 7}
+        note = axis.annotate(short(each.name), (each.x, each.y), (0, 5), **at)
+        note.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
 def plain_ticks(axis: Any, scale: Scale, most: int = 12) -> None:
