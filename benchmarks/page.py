@@ -54,7 +54,7 @@ def of_side(side: int) -> Surface:
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
-    famous = read_surface(ROOT / "docs" / "resnet56_cifar10.h5")
+    famous = read_surface(ROOT / "docs" / "surfaces" / "resnet56_cifar10.h5")
     script = "\n".join(
         (ROOT / "lossatlas/page/static" / name).read_text() for name in ("interpolant.js", "optimizers.js")
     )

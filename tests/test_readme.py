@@ -16,6 +16,8 @@ SMALL = {
     "train.py": "--limit 100",
     "hessian_spectrum.py": "--limit 10 --top 3 --trace_most 5 --steps 5 --most 20 --probes 2",
     "plot_hessian_eigen.py": "--limit 10 --most 15",
+    "plot_trajectory.py": "--limit 10 --batch_size 10 --surface 3",
+    "animate_surface.py": "--frames 3",
 }
 
 

@@ -211,7 +211,7 @@ def test_a_network_of_ones_own_is_trained_and_its_path_drawn(tmp_path, capsys):
         if "epoch 1/" in row or "epoch 6/" in row
     )
     assert last < 0.8 * first
-    folder = next(tmp_path.glob("own_net_sgd_*_loss=loss_noaug"))
+    folder = next(tmp_path.glob("own_net_width=12_sgd_*_loss=loss_noaug"))
     states = [read_state(folder / f"model_{k}.t7") for k in (0, 6)]
     assert torch.equal(*(state["frozen.weight"] for state in states))
     assert not torch.equal(*(state["head.0.weight"] for state in states))
