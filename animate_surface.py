@@ -20,7 +20,7 @@ from lossatlas import figures
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.figures import moving, rendered
 from lossatlas.figures.maps import Panel, panel
-from lossatlas.figures.solids import ground_of
+from lossatlas.figures.paths import beneath
 from lossatlas.figures.style import is_share
 from lossatlas.landscape import Surface
 from lossatlas.record import read_projection
@@ -133,11 +133,10 @@ def walk(
     check_plane(proj_file, surfaces, paths)
     if len(path.x) < 2:
         raise BadInput(f"{proj_file} holds {len(path.x)} checkpoint: a path needs two")
-    heights = ground_of(p, scale).at(path.x, path.y)[0]
-    if not np.isfinite(heights).any():
+    under = beneath(surfaces[0], name, path)
+    if not np.isfinite(under).any():
         raise BadInput(f"no checkpoint of {proj_file} lies on the grid of {paths[0]}")
-    beneath = 10**heights - scale.shift if scale.log else heights
-    return moving.walking(plt, p, scale, name, path, beneath, frames, dpi)
+    return moving.walking(plt, p, scale, name, path, under, frames, dpi)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -702,6 +702,12 @@ def add_files(g: argparse._ActionsContainer) -> None:
     g.add_argument("--title", default="", help="above the figure")
 
 
+def drawn_as(args: argparse.Namespace) -> dict[str, Any]:
+    """What add_contours, add_looks and add_files have read, as functions that draw take it. Raises BadUsage."""
+    names = ("vmin", "vmax", "vlevel", "log", "show", "title")
+    return {**{name: getattr(args, name) for name in names}, "files_as": files_of(args)}
+
+
 def files_of(args: argparse.Namespace) -> "Files":
     """Raises BadUsage."""
     from lossatlas.figures import Files

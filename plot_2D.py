@@ -166,17 +166,11 @@ def run(args: argparse.Namespace) -> None:
         surf_name=args.surf_name,
         dir_file=args.dir_file,
         proj_file=args.proj_file,
-        vmin=args.vmin,
-        vmax=args.vmax,
-        vlevel=args.vlevel,
         zlim=args.zlim,
-        log=args.log,
-        show=args.show,
         camera=figures.Camera(args.elev, args.azim),
         layout=args.layout,
         render=args.render,
-        title=args.title,
-        files_as=options.files_of(args),
+        **options.drawn_as(args),
     )
 
 

@@ -73,13 +73,7 @@ def run(args: argparse.Namespace) -> None:
         surf_name=args.surf_name,
         depth=args.depth,
         out=args.out,
-        vmin=args.vmin,
-        vmax=args.vmax,
-        vlevel=args.vlevel,
-        log=args.log,
-        show=args.show,
-        title=args.title,
-        files_as=options.files_of(args),
+        **options.drawn_as(args),
     )
 
 

@@ -334,10 +334,8 @@ def projected(
         )
     axes = np.stack([np.concatenate([value.numpy().ravel() for value in point.values()]) for point in plane])
     inside = ((found @ inner(axes, axes)) * found).sum()
-    say(
-        f"of the squared distances from the origin, the last checkpoint, {100 * inside / (inside + (distances**2).sum()):.2f} % "
-        "lie in the plane"
-    )
+    whole = max(float(inside + (distances**2).sum()), 1e-300)
+    say(f"of the squared distances from the origin, the last checkpoint, {100 * inside / whole:.2f} % lie in the plane")
     numbers_of, start = [], 0  # of each run's rows; the origin, the end of the first, is the last of all
     for k, run in enumerate(runs):
         own = len(run.files) - (k == 0)

@@ -12,6 +12,7 @@ from test_plots import bowl, surface_of
 
 import animate_surface
 import plot_2D
+from lossatlas import figures
 from lossatlas.figures import rendered
 from lossatlas.record import Projection, write_projection, write_surface
 
@@ -152,3 +153,14 @@ def test_a_rendering_that_fails_late_leaves_nothing(tmp_path, monkeypatch, capsy
     assert plot_2D.main(["-f", str(tmp_path / "s.h5"), "--render"]) == 2
     assert "pyvista failed" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.png"))
+
+
+@renders
+def test_infinite_cells_are_holes_in_a_rendering_and_no_plateau():
+    from lossatlas.figures.maps import panel
+
+    p = panel(surface_of(lambda a, b: np.inf if a > 0.6 else bowl(a, b), "-1:1:11", "-1:1:11"), "train_loss", "one")
+    found = rendered.mesh(rendered.quiet_pyvista(), p, figures.scale([p.values]))
+    used = found.points[np.unique(found.regular_faces)]
+    assert used[:, 0].max() < 0.65
+    assert used[:, 0].min() == -1

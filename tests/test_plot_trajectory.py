@@ -447,7 +447,7 @@ def test_what_cannot_be_is_said(finished, capsys, more, code, message):
     assert error.count("\n") == 1
 
 
-def test_own_losses_are_drawn_where_they_belong_alone(tmp_path):
+def test_own_losses_are_drawn_where_they_belong_alone(tmp_path, monkeypatch):
     """With two splits the training loss is kept, and no figure of the test loss shows it."""
     write_run(tmp_path)
     assert plot_trajectory.main(whole(tmp_path, "--split", "both", "--surf_file", str(tmp_path / "s.h5"))) == 0
@@ -456,7 +456,12 @@ def test_own_losses_are_drawn_where_they_belong_alone(tmp_path):
     assert path.of("test_loss").loss is None
     assert path.of("train_loss").loss is not None
     drawn = ["-f", str(tmp_path / "s.h5"), "--proj_file", str(tmp_path / "s_path.h5"), "--surf_name", "test_loss"]
+    seen = []
+    flat_figure = plot_2D.flat_figure
+    monkeypatch.setattr(plot_2D, "flat_figure", lambda *args: seen.append(args[-1]) or flat_figure(*args))
     assert plot_2D.main(drawn) == 0
+    assert plot_2D.main(drawn[:-2]) == 0
+    assert [paths[0].loss is None for paths in seen] == [True] * 3 + [False] * 3
 
 
 def test_a_river_of_another_start_or_of_other_data_is_another_plane(tmp_path, capsys):

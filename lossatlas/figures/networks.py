@@ -23,6 +23,8 @@ def networks_of(surface: Surface) -> list[Network]:
     command = str(surface.about.get("command", ""))
     found = []
     for option, (x, y) in PLACES.items():
+        if option == "model_file3" and "--same_dir" in command:  # which then counts, and not the file
+            continue
         if file := re.search(rf"--{option}[= ](\S+)", command):
             found.append(Network(Path(file.group(1)).stem, x, y))
     if len(found) < 2:

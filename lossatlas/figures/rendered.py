@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage, as_line
-from lossatlas.figures.maps import PATHS, Panel, alike, short
+from lossatlas.figures.maps import PATHS, Panel, short
 from lossatlas.figures.meshes import points, quadrilaterals
-from lossatlas.figures.solids import BELOW, OVERLAID, TALL, Camera, ground_of
+from lossatlas.figures.solids import BELOW, OVERLAID, TALL, Camera, check_overlay, ground_of
 from lossatlas.figures.style import Scale, narrow, scaled_title
 from lossatlas.figures.style import title_of as title
 from lossatlas.record.trajectories import Projection
@@ -34,7 +34,10 @@ print("it renders")
 @cache
 def missing() -> str:
     """Why nothing can be rendered here; empty where it can."""
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=300, check=False)
+    try:
+        done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired:
+        return "it does not end within five minutes"
     if done.returncode == 0 and "it renders" in done.stdout:
         return ""
     if done.returncode < 0:
@@ -147,7 +150,7 @@ def mesh(pyvista: Any, p: Panel, scale: Scale) -> Any:
     x, y, z = p.fine
     with np.errstate(invalid="ignore"):
         heights = (scale.height(z) - scale.limits[0]) / (scale.limits[1] - scale.limits[0])
-    heights = np.clip(heights, 0, 1)
+    heights = np.where(np.isfinite(z), np.clip(heights, 0, 1), np.nan)  # what is not finite is a hole
     places = points(*unit(p, x, y), heights)
     places[:, 2] *= 2 * TALL / (1 + BELOW)
     corners = quadrilaterals(heights)
@@ -172,8 +175,7 @@ def rendered_figure(
     from matplotlib.colors import Normalize
     from matplotlib.patches import Patch
 
-    if overlay and not alike(panels):
-        raise BadUsage("--layout overlay needs surfaces over the same part of a plane: leave it out")
+    check_overlay(panels, overlay)
     groups = [list(panels)] if overlay else [[p] for p in panels]
     pictures = []
     for group in groups:
@@ -199,6 +201,8 @@ def rendered_figure(
         axis.imshow(picture, interpolation="antialiased")
         axis.set_axis_off()
         notes = [p.note for p in group if p.note]
+        if odd := sum(int((p.done & ~np.isfinite(p.values)).sum()) for p in group):
+            notes.append(f"{odd} cells not finite: holes")
         label = group[0].label if len(panels) > 1 and not overlay else title(name)
         axis.set_title("\n".join([label, *notes]) if not overlay else "\n".join(notes))
         handles = []

@@ -46,8 +46,7 @@ def solid_figure(
     paths: Sequence[Projection] = (),
 ) -> Any:
     """3-D surfaces side by side, or one over the other, with the same heights and colours."""
-    if overlay and not alike(panels):
-        raise BadUsage("--layout overlay needs surfaces over the same part of a plane: leave it out")
+    check_overlay(panels, overlay)
     count = 1 if overlay else len(panels)
     rows, columns = (count, 1) if narrow() else (1, count)
     fig = plt.figure(figsize=(5.2 * columns, 4.4 * rows))
@@ -61,6 +60,12 @@ def solid_figure(
                 axis.set_zlabel("")
     fig.subplots_adjust(left=0, right=0.97, bottom=0.0, top=1.0, wspace=0.04)
     return fig
+
+
+def check_overlay(panels: Sequence[Panel], overlay: bool) -> None:
+    """Raise BadUsage where surfaces cannot lie one over the other."""
+    if overlay and not alike(panels):
+        raise BadUsage("--layout overlay needs surfaces over the same part of a plane: leave it out")
 
 
 def draw_solid(
