@@ -279,8 +279,11 @@ def photograph(page: Path, target: Path) -> None:
     """The page in a browser, in the middle of a race."""
     from playwright.sync_api import sync_playwright
 
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        print(f"no Chromium here: {target.name} stays as it is")
+        return
     with sync_playwright() as p:
-        chromium = shutil.which("chromium")
         arguments = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
         browser = p.chromium.launch(executable_path=chromium, args=arguments)
         view = browser.new_page(viewport={"width": 1400, "height": 900})
