@@ -76,7 +76,7 @@ def along_figure(plt: Any, runs: Sequence[tuple[Projection, np.ndarray]], name: 
         top.set_yscale("log")
         plain_log(top)
     top.set_ylabel(title_of(name))
-    if narrow() or len(runs) > 2:
+    if narrow() or len(runs) > 1:  # where no curve is
         fig.legend(*top.get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize="small")
     else:
         top.legend(frameon=False, fontsize="small")
