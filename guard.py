@@ -4,7 +4,8 @@ leaves the others waiting.
 Commands that ranks run import it before anything else; it is armed where one of them is the program that runs.
 
 - A signal that a user or a batch system sends raises `Signalled`; a second one changes nothing. One that is ignored, as
-  under nohup, stays ignored.
+  under nohup, stays ignored. While a module is imported it waits for a moment, and while code of C++ is loaded to the end,
+  because some takes an exception for a reason to abort.
 - `os._exit` and `os.exec*` raise `Left`, and `exit` of C has the exit code 1, so that somebody else's code cannot end a rank
   without a word and with exit code 0.
 - A process that ends before it has joined the ranks takes those with it that wait for it. Afterwards MPI does that.
@@ -25,7 +26,8 @@ from typing import NoReturn
 from lossatlas.errors import SIGNALS, Signalled, ended, mute
 from lossatlas.launchers import launched
 
-AGAIN = 2.0  # seconds after which a signal that nothing came of is raised once more
+AGAIN = 2.0  # seconds after which a signal that nothing came of is raised once more, or that came during an import
+SOON = 0.05  # seconds between looks whether an import has ended
 HERE = Path(__file__).resolve().parent
 EXITS = [(module, name) for module in (os, sys.modules[os.name]) for name in ("_exit", "execv", "execve")]
 ORIGINALS = [getattr(module, name) for module, name in EXITS]
@@ -38,19 +40,21 @@ class Left(SystemExit):
 
 class State:
     """Of this process. armed: it is guarded. awaited: others wait for it to join them. forked: from a rank, by somebody.
-    caught: the signal that asks it to end, 0 for none. ending: it is on its way out.
+    caught: the signal that asks it to end, 0 for none. since: when. ending: it is on its way out.
     """
 
     armed = False
     awaited = False
     forked = False
     caught = 0
+    since = 0.0
     ending = False
 
 
 def arm() -> None:
     """Begin to guard this process."""
     State.armed, State.awaited = True, launched() > 1
+    os.environ.setdefault("UCX_DEBUG_SIGNO", "0")  # or UCX, which MPICH uses, takes SIGHUP for its own messages
     for standard in range(3):  # one that is closed would be the number of the next file that is opened
         try:
             os.fstat(standard)
@@ -81,7 +85,7 @@ def disarm() -> None:
 
 
 def listen_again() -> None:
-    """Take the signals back from a library: UCX, which MPICH uses, makes SIGHUP a switch for its own messages."""
+    """Take the signals back from a library, such as MPI, that wanted them."""
     for number in SIGNALS:
         if signal.getsignal(number) is raise_signalled:
             signal.signal(number, raise_signalled)
@@ -89,15 +93,32 @@ def listen_again() -> None:
 
 def raise_signalled(number: int, frame: FrameType | None) -> None:
     if not State.caught and not State.ending:
-        State.caught = number
-        signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
-        raise Signalled(number)
+        State.caught, State.since = number, time.monotonic()
+        raise_again(number, frame)
 
 
 def raise_again(number: int, frame: FrameType | None) -> None:
-    """Where somebody's code swallowed the exception, such as a destructor, in which Python does."""
-    if State.caught and not State.ending:
-        raise Signalled(State.caught)
+    """What asks this process to end, unless it imports something; and once more where somebody's code swallowed it, such as
+    a destructor, in which Python does.
+    """
+    if not State.caught or State.ending:
+        return
+    long = time.monotonic() - State.since > AGAIN
+    if importing(frame, "ExtensionFileLoader." if long else ""):
+        signal.setitimer(signal.ITIMER_REAL, SOON)
+        return
+    signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
+    raise Signalled(State.caught)
+
+
+def importing(frame: FrameType | None, by: str = "") -> bool:
+    """Whether a module is imported, by a function of importlib whose name begins so."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.startswith("<frozen importlib") and code.co_qualname.startswith(by):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factories import Factory, is_factory
-from lossatlas.errors import BadUsage, CannotWrite, Incomplete, as_line, code_of, exit_code, say
+from lossatlas.errors import BadUsage, CannotWrite, Incomplete, as_line, code_of, exit_code, first_of, say
 from lossatlas.landscape import Grid
 from lossatlas.landscape.grid import shown
 from lossatlas.launchers import first_launched, rank_launched
@@ -817,13 +817,13 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
         world = joined_ranks(mpi)
         try:
             return body(world)
-        except BaseException as error:
+        except BaseException as what:
             guard.deaf()
+            error = first_of(what)
             if not world.root:
                 hand_over(world, error)
             if isinstance(error, KeyboardInterrupt):
-                what = str(error) or "interrupted"
-                raise Incomplete(f"{what}: run the same command again to continue") from None
+                raise Incomplete(f"{str(error) or 'interrupted'}: run the same command again to continue") from None
             raise
 
     code = exit_code(body_of_this_rank, lambda line: log(line) if world.root else None)
@@ -843,6 +843,7 @@ def joined_ranks(mpi: bool) -> World:
         guard.deaf()
         if not first_launched():
             time.sleep(2)  # by then the first has ended everyone, if it found the same
-            print(f"error: rank {rank_launched()}: {as_line(error)}", file=sys.stderr, flush=True)
-            guard.take_others_along(code_of(error))
+            first = first_of(error)
+            print(f"error: rank {rank_launched()}: {as_line(first)}", file=sys.stderr, flush=True)
+            guard.take_others_along(code_of(first))
         raise

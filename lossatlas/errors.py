@@ -112,6 +112,7 @@ def exit_code(function: Callable[[], int | None], on_error: Callable[[str], None
 
 def ended(error: BaseException, on_error: Callable[[str], None]) -> int:
     """Say why a command ends, and give its exit code."""
+    error = first_of(error)
     if isinstance(error, BrokenPipeError):  # the reader of stdout, such as `head`, is gone
         mute()
         return INCOMPLETE
@@ -125,6 +126,16 @@ def ended(error: BaseException, on_error: Callable[[str], None]) -> int:
         except OSError:
             mute(sys.stderr)
     return tell(line, code, on_error)
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The signal, where somebody's code has turned its exception into another one; otherwise the error itself."""
+    earlier: BaseException | None = error
+    while code_of(error) in (BUG, USAGE, INPUT) and earlier is not None:
+        if isinstance(earlier, Signalled):
+            return earlier
+        earlier = earlier.__cause__ or earlier.__context__
+    return error
 
 
 def code_of(error: BaseException) -> int:

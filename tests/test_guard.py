@@ -65,7 +65,7 @@ def test_a_signal_while_modules_are_imported_is_a_line_and_code_4(place, tmp_pat
     for ranks in (0, 2) if MPIRUN else (0,):
         result = place.run(place.command(command, tmp_path / "s.h5", ranks=ranks), timeout=60, PYTHONPATH=str(tmp_path))
         assert result.code == 4
-        assert result.errors.count("error: stopped by SIGUSR1") >= 1
+        assert "stopped by SIGUSR1" in result.errors
         assert "Traceback" not in result.errors
 
 
@@ -158,6 +158,59 @@ def test_a_signal_that_arrives_where_python_swallows_exceptions_is_raised_again(
     result = place.run(place.command("plot_surface.py", tmp_path / "s.h5", *more))
     assert result.code == 4
     assert "stopped by SIGTERM" in result.lines[-1]
+
+
+IMPORTED = """
+import os, signal, sys, time
+os.kill(os.getpid(), signal.SIGTERM)
+end = time.monotonic() + {seconds}
+try:
+    while time.monotonic() < end:
+        time.sleep(0.01)
+except BaseException:
+    raise ImportError("initialization failed")
+print("whole")
+"""
+
+
+@pytest.mark.parametrize(("seconds", "whole"), [(0.5, True), (30, False)])
+def test_an_import_ends_before_a_signal_does_unless_it_takes_long(tmp_path, seconds, whole):
+    """Code of C++ that starts a library takes an exception for a reason to abort, or turns it into another."""
+    (tmp_path / "imported.py").write_text(IMPORTED.format(seconds=seconds))
+    code = f"""
+import sys, time
+sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]
+import guard
+guard.arm()
+import imported
+while True: time.sleep(0.01)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=25)
+    assert result.returncode == 4
+    assert result.stderr.splitlines()[-1] == "error: stopped by SIGTERM"
+    assert result.stdout.splitlines() == ["whole"] * whole
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+def test_the_mpi_library_does_not_swallow_a_signal_while_it_starts(place):
+    """UCX, in MPICH's wheel, made SIGHUP a switch for its own messages."""
+    code = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+import guard
+guard.arm()
+import scheduler
+scheduler.mpi_library()
+from mpi4py import MPI
+MPI.Init_thread()
+os.kill(os.getpid(), signal.SIGHUP)
+while True: time.sleep(0.01)
+"""
+    result = place.run([place.mpirun, "-n", "1", place.python, "-c", code], timeout=60)
+    assert result.code == 4
+    assert "stopped by SIGHUP" in result.errors
 
 
 def test_importing_it_changes_nothing_in_somebody_elses_program():
