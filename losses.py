@@ -45,7 +45,7 @@ class Losses:
             setting.brought.net,
             setting.brought.data,
             loss_of(task.loss),
-            task.grid,
+            setting.grid,
             device=run.device,
             tolerance=self.tolerance,
             precision=run.precision,
@@ -113,7 +113,12 @@ class Losses:
                 say(f"note: at {count} cells BatchNorm variances were negative and set to zero")
 
     def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: options.Looks) -> None:
-        if surface.grid.y is None:
+        if surface.rows_of == "layers":
+            import plot_layers
+
+            plot_layers.draw(surf_file, show=looks.show)
+            return
+        if surface.grid.y is None or surface.rows_of:
             import plot_1D
 
             plot_1D.draw([surf_file], axes=plot_1D.Axes(log=looks.log, loss_max=looks.loss_max), show=looks.show)

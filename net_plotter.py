@@ -197,10 +197,12 @@ def from_file(axis: options.Axis, net: "nn.Module") -> "Point":
 
 
 def description(
-    letter: str, axis: options.Axis, target: str | None, choice: options.DirectionChoice, curvature: Curvature
+    letter: str, axis: options.Axis, target: str | None, choice: options.DirectionChoice, curvature: Curvature | None
 ) -> str:
     """What a direction file records about a direction; equal text means an equal direction."""
     scaled = f"norm={axis.norm or 'none'}, ignore={axis.ignore or 'none'}"
+    if choice.scheme:
+        scaled = "norm=filter, a network that the scheme goes to"
     if target:
         result = f"towards {target}"
     elif letter == "y" and choice.same_dir:
@@ -208,8 +210,10 @@ def description(
     elif axis.kind == "random":
         result = f"random, {scaled}, seed={choice.seed}, idx={choice.idx}"
     elif axis.kind == "file":
+        assert curvature is not None
         result = f"a vector with the sha256 {vector_hash(from_file(axis, curvature.net))}, {scaled}"
     else:
+        assert curvature is not None
         number = f" {axis.number}" if axis.kind == "eigenvector" else ""
         result = f"{axis.kind}{number} of {curvature.what}, {scaled}"
     selected = f", {choice.selection}" if choice.selection else ""
@@ -327,13 +331,15 @@ def new_direction(
     k: int,
     curvature: Curvature,
 ) -> "Point":
-    from lossatlas.space import random_direction, scale_to, target_direction
+    from lossatlas.space import other_network, random_direction, scale_to, target_direction
     from lossatlas.space.directions import norm_parameters, seed_of
 
     origin, selection = brought.origin, curvature.selection
     if target is not None:
         return target_direction(origin, target, selection)
     norms = norm_parameters(brought.net)
+    if choice.scheme:
+        return other_network(origin, seed_of(choice.seed, choice.idx, k), norms, selection)
     if axis.kind == "random":
         return random_direction(origin, axis.norm, axis.ignore, seed_of(choice.seed, choice.idx, k), norms, selection)
     if axis.kind == "file":

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 LOSS_NAMES = ("crossentropy", "mse")
+SCHEMES = ("linear2x", "barycentric")
 Model = str | Factory  # in the zoo, or of a user
 SEED = 123  # of the random directions, as in the original release
 MOST_DIGITS, MOST_THREADS = 15, 1024  # of a whole number; of a rank
@@ -183,7 +184,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class DirectionChoice:
-    """Which directions: a file, targets, or random ones. y is None for a curve."""
+    """Which directions: a file, targets, or random ones. y is None for a curve. scheme, repeat, per_layer: see add_schemes."""
 
     dir_type: str
     x: Axis
@@ -196,6 +197,9 @@ class DirectionChoice:
     curvature: bool = False
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    scheme: str = ""
+    repeat: int = 0
+    per_layer: bool = False
 
     @property
     def selection(self) -> "Selection":
@@ -532,9 +536,62 @@ def add_directions(p: argparse.ArgumentParser) -> None:
     g.add_argument("--seed", type=natural, default=SEED, help="of the random directions (default: %(default)s)")
     g.add_argument("--idx", type=natural, default=0, help="number of a repeat: other directions, other file names")
     g.add_argument("--dir_file", help="direction file to use, or to write if it does not exist")
+    p.set_defaults(scheme="", repeat=0, per_layer=False)
+
+
+def add_schemes(p: argparse.ArgumentParser) -> None:
+    """What is no plane."""
+    g = p.add_argument_group("instead of a plane")
+    g.add_argument(
+        "--repeat",
+        type=positive,
+        metavar="N",
+        help="curves along N random directions, those of --idx 0 to N-1, in one file, which plot_1D.py draws with the "
+        "confidence of their mean",
+    )
+    g.add_argument(
+        "--per_layer",
+        action="store_true",
+        help="a curve for each layer, which moves alone along its part of the x direction; plot_layers.py draws them",
+    )
+    g.add_argument(
+        "--scheme",
+        choices=SCHEMES,
+        help="between the network and two random ones, scaled back to its size: the two interpolations of the notebook "
+        "'Visualizing the loss landscape' in Julia",
+    )
+
+
+def check_schemes(args: argparse.Namespace) -> None:
+    """Raise BadUsage where these do not fit to the rest."""
+    chosen = [name for name in ("repeat", "per_layer", "scheme") if getattr(args, name)]
+    if not chosen:
+        return
+    option = f"--{chosen[0]}"
+    if len(chosen) > 1:
+        raise BadUsage(f"{option} and --{chosen[1]} exclude each other")
+    if chosen[0] == "scheme" and not args.y:
+        raise BadUsage("--scheme is a surface: give --y too")
+    if chosen[0] != "scheme" and args.y:
+        raise BadUsage(f"{option} is a row of curves: leave --y out")
+    if chosen[0] == "per_layer":
+        return
+    if chosen[0] == "repeat" and args.repeat < 2:
+        raise BadUsage("--repeat 1: a spread needs at least 2 directions")
+    if args.model_file2 or args.model_file3 or args.xdirection != "random" or args.ydirection != "random":
+        raise BadUsage(f"{option} draws random directions: leave out other networks, --xdirection and --ydirection")
+    if chosen[0] == "repeat" and (args.dir_file or args.idx or args.same_dir):
+        raise BadUsage("--repeat draws its directions from --seed alone: leave out --dir_file, --idx and --same_dir")
+    if chosen[0] == "scheme" and (args.same_dir or args.orthogonalize or args.curvature or args.dir_type != "weights"):
+        raise BadUsage(
+            "--scheme moves the weights between three networks: leave out --same_dir, --orthogonalize, --curvature"
+        )
+    if chosen[0] == "scheme" and (args.xnorm or args.ynorm or args.xignore or args.yignore):
+        raise BadUsage("--scheme has its own normalization: leave out --xnorm, --ynorm, --xignore and --yignore")
 
 
 def direction_choice(args: argparse.Namespace) -> DirectionChoice:
+    check_schemes(args)
     x = Axis.parse("--xdirection", args.xdirection, args.xnorm, args.xignore)
     y = Axis.parse("--ydirection", args.ydirection, args.ynorm, args.yignore) if args.y else None
     if args.ydirection != "random" and (y is None or args.same_dir):
@@ -561,6 +618,9 @@ def direction_choice(args: argparse.Namespace) -> DirectionChoice:
         args.curvature or bool(made & {"gradient", "eigenvector", "file"}),
         tuple(args.only),
         tuple(args.without),
+        args.scheme or "",
+        args.repeat or 0,
+        args.per_layer,
     )
 
 
@@ -736,6 +796,7 @@ def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
             name += "_orthogonal" if choice.orthogonal else ""
     for word, patterns in (("only", choice.only), ("except", choice.without)):
         name += f"_{word}={'+'.join(map(plain, patterns))}" if patterns else ""
+    name += f"_{choice.scheme}" if choice.scheme else ""
     if choice.idx:
         name += f"_idx={choice.idx}"
     if choice.seed != SEED:
@@ -774,6 +835,8 @@ def surface_name(dir_file: Path, task: GridTask) -> Path:
     name, data = dir_file.name, task.data
     ranges = [[float(part) for part in text.split(":")] for text in (task.x, task.y) if text]
     name += "_" + "x".join(f"[{low},{high},{int(number)}]" for low, high, number in ranges)
+    name += f"_repeat={task.directions.repeat}" if task.directions.repeat else ""
+    name += "_per_layer" if task.directions.per_layer else ""
     name += "_rawdata" if data.raw else ""
     name += f"_datasplit={data.data_split}_splitidx={data.split_idx}" if data.data_split > 1 else ""
     name += f"_loss={loss_word(task.loss)}" if task.loss != "crossentropy" else ""

@@ -2,6 +2,7 @@
 
 python plot_1D.py --surf_file FILE.h5                      loss and accuracy of one file
 python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one figure
+python plot_1D.py --surf_file R.h5 [S.h5]                  repeats (plot_surface.py --repeat N): their mean and its confidence
 """
 
 import guard
@@ -16,7 +17,7 @@ import numpy as np
 
 import options
 from lossatlas import figures
-from lossatlas.errors import BadInput, BadUsage, exit_code
+from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.figures.curves import (
     Axes,
     draw_eigenvalues,
@@ -29,7 +30,8 @@ from lossatlas.figures.curves import (
     steep,
 )
 from lossatlas.landscape import Surface
-from saved import check_labels, read_curve
+from lossatlas.record import read_surface
+from saved import check_labels, read_begun, read_curve
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +64,16 @@ def draw(
     """Draw one file with loss and accuracy on two axes, or several files with a panel for each."""
     paths, axes = [Path(file) for file in files], axes or Axes()
     check_labels(labels, paths)
+    repeated = [read_surface(path).rows_of == "repeats" for path in paths]
+    if any(repeated):
+        if not all(repeated):
+            odd = paths[repeated.index(False)]
+            raise BadInput(f"{odd} holds no repeats, and {paths[repeated.index(True)]} does: draw them one by one")
+        groups = [repeats_in(path) for path in paths]
+        looks: dict[str, Any] = {"axes": axes, "show": show, "title": title, "files_as": files_as}
+        return draw_groups(
+            groups, paths, labels=labels or [path.name for path in paths], base=out or str(paths[0]), **looks
+        )
     curves = [read_curve(path) for path in paths]
     names = [figures.words(name) for name in labels or [path.name for path in paths]]
     base = out or str(paths[0])
@@ -109,17 +121,48 @@ def draw_repeats(
             f"--idx_min {idx_min} --idx_max {idx_max} name {max(0, idx_max - idx_min + 1)} files: a spread needs at least 2"
         )
     groups = [read_repeats(prefix, idx_min, idx_max) for prefix in prefixes]
-    for prefix, curves in zip(prefixes, groups, strict=True):
+    names = labels or [Path(prefix).name for prefix in prefixes]
+    looks: dict[str, Any] = {"axes": axes or Axes(), "show": show, "title": title, "files_as": files_as}
+    return draw_groups(groups, prefixes, labels=names, base=out or prefixes[0], **looks)
+
+
+def draw_groups(
+    groups: Sequence[Sequence[Surface]],
+    sources: Sequence[str | Path],
+    *,
+    labels: Sequence[str],
+    base: str,
+    axes: Axes,
+    show: bool,
+    title: str,
+    files_as: figures.Files | None,
+) -> list[Path]:
+    """Repeats of one or several networks in one figure. Raises BadInput where they are on different grids."""
+    for source, curves in zip(sources, groups, strict=True):
         if not curves[0].grid.matches(groups[0][0].grid):
-            raise BadInput(f"{prefix} has the grid {curves[0].grid}, {prefixes[0]} has {groups[0][0].grid}")
-    names = [figures.words(name) for name in labels or [Path(prefix).name for prefix in prefixes]]
-    axes = axes or Axes()
+            raise BadInput(f"{source} has the grid {curves[0].grid}, {sources[0]} has {groups[0][0].grid}")
+    names = [figures.words(name) for name in labels]
     end = "_log" if axes.log else ""
     with figures.style(show, files_as) as plt:
         losses = np.concatenate([s.fields[name] for curves in groups for s in curves for name in loss_names(s)])
         axes = replace(axes, log=axes.log or steep(losses))
         fig = draw_repeated(plt, groups, names, axes)
-        return figures.save(fig, f"{out or prefixes[0]}_1d_loss_err_repeat{end}", title)
+        return figures.save(fig, f"{base}_1d_loss_err_repeat{end}", title)
+
+
+def repeats_in(path: Path) -> list[Surface]:
+    """The curves of a file of repeats that are complete, at least two. Raises BadInput."""
+    surface = read_begun(path, "repeats")
+    if not any(name.endswith("_loss") for name in surface.fields):
+        raise BadInput(f"{path} holds no loss: {', '.join(surface.fields)}")
+    whole = [k for k, done in enumerate(surface.done) if done.all()]
+    if len(whole) < 2:
+        raise BadInput(
+            f"{path} is not finished: {len(whole)} of {len(surface.done)} curves are complete, a spread needs 2"
+        )
+    if len(whole) < len(surface.done):
+        say(f"note: {path} is not finished: {len(whole)} of {len(surface.done)} curves are complete, and drawn")
+    return [surface.curve(k) for k in whole]
 
 
 def read_repeats(prefix: str, idx_min: int, idx_max: int) -> list[Surface]:

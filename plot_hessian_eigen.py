@@ -75,7 +75,7 @@ class ExtremeEigenvalues:
 
         run, chosen = task.run, self.choice
         return begun(
-            task.grid,
+            setting.grid,
             device=run.device,
             parameters=chosen.parameters,
             without=chosen.without,

@@ -5,6 +5,8 @@
         --x=-1:1:21 --y=-1:1:21 --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --plot
 
     mpirun -n 4 python plot_surface.py --mpi --cuda ...      one CUDA device for each rank of a node
+    python plot_surface.py ... --x=-1:1:51 --repeat 10       curves along ten random directions, for the mean and its confidence
+    python plot_surface.py ... --x=-1:1:51 --per_layer       one layer at a time: which layers carry the loss
 
 Run the same command again to continue after an interruption.
 """
@@ -28,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_data(p)
     options.add_grid(p)
     options.add_directions(p)
+    options.add_schemes(p)
     options.add_run(p)
     options.add_plot(p)
     return p

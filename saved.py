@@ -21,9 +21,19 @@ def check_out(option: str, out: str | Path | None, inputs: Sequence[str | Path])
         raise BadUsage(f"{option} {out} is one of the files that are read: choose another name")
 
 
-def read_begun(path: Path) -> Surface:
-    """A curve or a plane of which at least one cell is done. Raises BadInput."""
+DRAWN_BY = {"repeats": "plot_1D.py", "layers": "plot_layers.py"}
+FLAGS = {"repeats": "repeat N", "layers": "per_layer"}
+
+
+def read_begun(path: Path, rows_of: str = "") -> Surface:
+    """A curve or a plane of which at least one cell is done, or rows of curves of this kind. Raises BadInput."""
     surface = read_surface(path)
+    if surface.rows_of != rows_of:
+        if not surface.rows_of:
+            raise BadInput(f"{path} holds no curves of {rows_of}: compute them with plot_surface.py --{FLAGS[rows_of]}")
+        raise BadInput(
+            f"{path} holds {len(surface.done)} curves of {surface.rows_of}, which {DRAWN_BY.get(surface.rows_of)} draws"
+        )
     if not surface.done.any():
         raise BadInput(f"{path} has no finished cell yet")
     return surface
@@ -32,6 +42,8 @@ def read_begun(path: Path) -> Surface:
 def read_plane(path: Path) -> Surface:
     """Raises BadInput where there is no plane, or nothing done."""
     surface = read_surface(path)
+    if surface.rows_of:
+        return read_begun(path)  # which says what draws it
     if surface.grid.y is None:
         raise BadInput(f"{path} holds a curve, not a surface: draw it with plot_1D.py")
     if min(surface.grid.shape) < 2:
@@ -41,7 +53,8 @@ def read_plane(path: Path) -> Surface:
 
 def read_curve(path: Path) -> Surface:
     """Raises BadInput where there is no curve, or nothing done."""
-    if read_surface(path).grid.y is not None:
+    surface = read_surface(path)
+    if surface.grid.y is not None and not surface.rows_of:
         raise BadInput(f"{path} holds a surface, not a curve: draw it with plot_2D.py")
     return read_begun(path)
 

@@ -8,7 +8,8 @@ net, plane, data = problem.unpack()             # on every rank
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,13 @@ import numpy as np
 
 import options
 from lossatlas.errors import BadInput, BadUsage, say
-from lossatlas.landscape import Surface
+from lossatlas.landscape import Grid, Surface
 from lossatlas.record import Directions, read_surface, write_directions
 from lossatlas.record.continuation import NOT_COMPUTED
 from lossatlas.record.directions import embeds_directions
 from lossatlas.record.lock import Lock, holder
 from lossatlas.record.progress import Log
-from net_plotter import Curvature, find_directions, moved_by, moved_lines
+from net_plotter import Curvature, description, find_directions, moved_by, moved_lines
 from preparation import Brought, Trained, bring, check_factories, device_of, place, recorded
 from scheduler import World
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.space import Plane, Point
 
 
+KEPT = 4  # random directions that a rank remembers
+
+
 @dataclass(frozen=True)
 class Setting:
     """What rank 0 has read.
@@ -40,10 +44,11 @@ class Setting:
     dir_file: None along a path of checkpoints, which has no directions. used: the directions without those that the grid does
     not need. new: they are not in their file yet. record: what tells this from other work. curvature: where the second
     derivatives along the axes are wanted. lock: on the surface file, None in a dry run. first: there was no direction file.
-    path: checkpoints and their digests.
+    where: the recipe of the points, which travels to the other ranks.
     """
 
     surf_file: Path
+    grid: Grid
     dir_file: Path | None
     directions: Directions
     used: Directions
@@ -54,7 +59,7 @@ class Setting:
     curvature: Curvature | None
     lock: Lock | None
     first: bool
-    path: tuple[tuple[str, str], ...] = ()
+    where: "Recipe"
 
     def write_directions(self) -> None:
         if self.new and self.dir_file is not None:
@@ -76,6 +81,8 @@ def read_setting(
     check_factories(nets.model, chosen.dataset, task.loss)
     if task.path:
         return read_path(task, log, held)
+    if choice.repeat:
+        return read_repeats(task, name_of, log, held)
     dir_file = place(choice.dir_file, options.direction_name(nets, choice), output.surf_file)
     surf_file = place(output.surf_file, name_of(dir_file, task), None)
     lock = locked(surf_file, output.dry_run, log, held)
@@ -86,24 +93,71 @@ def read_setting(
     curvature = Curvature(brought, choice.selection, device)
     found = find_directions(dir_file, brought, nets, choice, curvature, planned=output.dry_run)
     directions, new = found or (Directions([]), True)
-    if new and directions.y is not None:
+    if new and directions.y is not None and not choice.scheme:
         x, y = (as_point(axis, brought.net, choice.dir_type, "a direction") for axis in (directions.x, directions.y))
         note_skewed(x, y, "the surface is sheared (--orthogonalize takes out of y its part along x)")
     same = dir_file.resolve() == surf_file.resolve()
     if same and (new or not is_surface(surf_file)):
         raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
     used = Directions(directions.x, directions.y if task.y else None, directions.about)
-    record = {
+    where, grid, more = recipe(task, brought, used)
+    record = record_of(task, brought, directions=used.sha256 if found else NOT_COMPUTED, **more)
+    embed = output.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
+    wanted = curvature if choice.curvature and not output.dry_run else None
+    return Setting(surf_file, grid, dir_file, directions, used, new, embed, brought, record, wanted, lock, first, where)
+
+
+def record_of(task: options.GridTask, brought: Brought, **where: Any) -> dict[str, Any]:
+    """What tells this work from other work. where: the points, in words or digests."""
+    return {
         **brought.record,
         "dataset": brought.first.name,
         **recorded("loss", task.loss),
-        "split": chosen.split,
-        "directions": used.sha256 if found else NOT_COMPUTED,
+        "split": task.data.split,
+        **where,
         **{f"{split}_data": data.digest for split, data in brought.data.items()},
     }
-    embed = output.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
-    wanted = curvature if choice.curvature and not output.dry_run else None
-    return Setting(surf_file, dir_file, directions, used, new, embed, brought, record, wanted, lock, first)
+
+
+def recipe(task: options.GridTask, brought: Brought, used: Directions) -> "tuple[Recipe, Grid, dict[str, Any]]":
+    """The points that directions lead to, their grid, and what of it is recorded."""
+    from lossatlas.space import as_point, layers_of
+
+    choice = task.directions
+    if choice.per_layer and used.x:
+        x = as_point(used.x, brought.net, choice.dir_type, "the x direction")
+        layers = layers_of(x)
+        if len(layers) < 2:
+            raise BadUsage(f"--per_layer: the direction moves {len(layers)} layer of this network, and a row needs two")
+        rows = {"rows_of": "layers", "rows": list(layers)}
+        return Layers(brought.dir_type, used.x, tuple(map(tuple, layers.values()))), rowed(task, len(layers)), rows
+    if choice.scheme and used.x and used.y is not None:
+        named = {"scheme": choice.scheme}
+        return Schemed(choice.scheme, used.x, used.y, choice.only, choice.without), task.grid, named
+    return Along(brought.dir_type, used.x, used.y), task.grid, {}
+
+
+def rowed(task: options.GridTask, rows: int) -> Grid:
+    """Curves beside each other."""
+    return Grid(task.grid.x, np.arange(float(rows)))
+
+
+def read_repeats(
+    task: options.GridTask, name_of: Callable[[Path, options.GridTask], Path], log: Log, held: ExitStack
+) -> Setting:
+    """The same where each row is a curve along a random direction of its own, which every rank draws itself."""
+    choice, nets = task.directions, task.networks
+    dir_name = options.direction_name(nets, choice)
+    surf_file = place(task.output.surf_file, name_of(dir_name, task), None)
+    lock = locked(surf_file, task.output.dry_run, log, held)
+    brought = bring(nets, choice.dir_type, task.data, task.loss)
+    where = Repeats(choice.dir_type, choice.x, choice.seed, choice.only, choice.without)
+    rows = [description("x", choice.x, None, replace(choice, idx=k), None) for k in range(choice.repeat)]
+    record = record_of(task, brought, directions=rows[0], rows_of="repeats", rows=rows)
+    none = Directions([])
+    return Setting(
+        surf_file, rowed(task, choice.repeat), None, none, none, False, False, brought, record, None, lock, True, where
+    )
 
 
 def read_path(task: options.GridTask, log: Log, held: ExitStack) -> Setting:
@@ -116,16 +170,11 @@ def read_path(task: options.GridTask, log: Log, held: ExitStack) -> Setting:
     lock = locked(surf_file, task.output.dry_run, log, held)
     brought = bring(task.networks, "states", task.data, task.loss)
     path = tuple((file, digest(read_state(file))) for file in task.path)
-    record = {
-        **brought.record,
-        "dataset": brought.first.name,
-        **recorded("loss", task.loss),
-        "split": task.data.split,
-        "path": [digest for _, digest in path],
-        **{f"{split}_data": data.digest for split, data in brought.data.items()},
-    }
+    record = record_of(task, brought, path=[digest for _, digest in path])
     none = Directions([])
-    return Setting(surf_file, None, none, none, False, False, brought, record, None, lock, True, path)
+    return Setting(
+        surf_file, task.grid, None, none, none, False, False, brought, record, None, lock, True, Through(path)
+    )
 
 
 def locked(surf_file: Path, dry: bool, log: Log, held: ExitStack) -> Lock | None:
@@ -192,17 +241,82 @@ class Through:
 
 
 @dataclass(frozen=True)
+class Repeats:
+    """Random directions, which every rank draws when it needs them: row k along the one of --idx k."""
+
+    dir_type: str
+    axis: options.Axis
+    seed: int
+    only: tuple[str, ...]
+    without: tuple[str, ...]
+
+    def plane(self, net: "nn.Module") -> "Plane":
+        from lossatlas.space import Rows, Selection, random_direction, tensors
+        from lossatlas.space.directions import norm_parameters, seed_of
+
+        origin, norms = tensors(net, self.dir_type), norm_parameters(net)
+        selection = Selection(self.only, self.without).within_net(net)
+
+        @lru_cache(maxsize=KEPT)
+        def line(k: int) -> "Point":
+            return random_direction(
+                origin, self.axis.norm, self.axis.ignore, seed_of(self.seed, k, 0), norms, selection
+            )
+
+        return Rows(origin, line)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A direction, of which row k takes the part of the k-th layer alone."""
+
+    dir_type: str
+    x: Sequence[np.ndarray]
+    layers: tuple[tuple[str, ...], ...]
+
+    def plane(self, net: "nn.Module") -> "Plane":
+        from lossatlas.space import Rows, as_point, tensors
+
+        x = as_point(self.x, net, self.dir_type, "the x direction")
+        return Rows(tensors(net, self.dir_type), lambda k: {name: x[name] for name in self.layers[k]})
+
+
+@dataclass(frozen=True)
+class Schemed:
+    """The network and two more, between which a scheme goes."""
+
+    kind: str
+    second: Sequence[np.ndarray]
+    third: Sequence[np.ndarray]
+    only: tuple[str, ...]
+    without: tuple[str, ...]
+
+    def plane(self, net: "nn.Module") -> "Plane":
+        from lossatlas.space import Scheme, Selection, as_point, tensors
+        from lossatlas.space.directions import norm_parameters
+        from lossatlas.space.schemes import free
+
+        first = tensors(net, "weights")
+        second, third = (
+            as_point(arrays, net, "weights", "a network of the scheme") for arrays in (self.second, self.third)
+        )
+        names = free(first, norm_parameters(net), Selection(self.only, self.without).within_net(net))
+        return Scheme(self.kind, first, second, third, names)
+
+
+Recipe = Along | Through | Repeats | Layers | Schemed
+
+
+@dataclass(frozen=True)
 class Problem:
     """A network, where it is moved, and its data, in the same form."""
 
     trained: Trained
-    where: Along | Through
+    where: "Recipe"
 
     @classmethod
     def of(cls, setting: Setting) -> "Problem":
-        brought, used = setting.brought, setting.used
-        where = Through(setting.path) if setting.path else Along(brought.dir_type, used.x, used.y)
-        return cls(Trained.of(brought), where)
+        return cls(Trained.of(setting.brought), setting.where)
 
     def unpack(self) -> "tuple[nn.Module, Plane, dict[str, AnyData]]":
         """All of it shares the arrays' memory."""

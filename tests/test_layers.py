@@ -38,7 +38,7 @@ PROGRAM = [
     {"setting"},
     {"rehearsal"},
     {"filling"},
-    {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp", "flatness", "plot_minima"},
+    {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp", "flatness", "plot_minima", "plot_layers"},
     {"losses"},
     {"view_surface", "animate_surface"},
     {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "plot_trajectory", "train"},

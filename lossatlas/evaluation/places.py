@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lossatlas.space.planes import Affine, Plane
 from lossatlas.space.points import is_variance
+from lossatlas.space.schemes import Rows, Scheme
 
 
 class AffinePlace:
@@ -63,11 +64,11 @@ class AnyPlace:
     """Moves a network on any plane."""
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
-        self.plane, self.net = plane, net
         first = next(net.parameters())
+        self.plane = plane.on(first.device, first.dtype) if isinstance(plane, Rows | Scheme) else plane
         self.own = {
             name: torch.empty_like(value, device=first.device, dtype=first.dtype)
-            for name, value in plane.point(0.0, 0.0).items()
+            for name, value in self.plane.point(0.0, 0.0).items()
         }
         for name, value in self.own.items():
             replace_tensor(net, name, value)

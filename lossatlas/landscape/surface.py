@@ -63,6 +63,26 @@ class Surface:
         waits, company = waiting.ravel()[order], self.plan.get("points_per_call", 0) or 1
         return order[np.repeat(np.logical_or.reduceat(waits, np.arange(0, len(order), company)), company)[: len(order)]]
 
+    @property
+    def rows_of(self) -> str:
+        """'repeats' or 'layers' where rows are curves of their own, whose names are request['rows']; '' for a plane."""
+        return str(self.request.get("rows_of", ""))
+
+    def curve(self, k: int) -> "Surface":
+        """The k-th row as a curve."""
+        rows = list(self.request["rows"])
+        request = {name: value for name, value in self.request.items() if name not in ("rows", "rows_of")}
+        return replace(
+            self,
+            grid=Grid(self.grid.x),
+            done=self.done[k],
+            statistics={s: {n: array[k] for n, array in arrays.items()} for s, arrays in self.statistics.items()},
+            values={name: array[k] for name, array in self.values.items()},
+            foreign=None if self.foreign is None else self.foreign[k],
+            request={**request, "directions": rows[k]},
+            provenance={name: array[k] for name, array in self.provenance.items()},
+        )
+
     def complete_part(self) -> tuple[np.ndarray, ...]:
         """Row and column numbers of the finest sub-grid whose cells are all done, for drawing an unfinished surface.
 

@@ -12,6 +12,7 @@ from lossatlas.space.directions import (
 from lossatlas.space.planes import Affine, Mapped, Plane
 from lossatlas.space.points import Point, as_arrays, as_point, moved, tensors
 from lossatlas.space.projection import Components, principal_components, project
+from lossatlas.space.schemes import Rows, Scheme, layers_of, other_network
 
 __all__ = [
     "Affine",
@@ -19,13 +20,17 @@ __all__ = [
     "Mapped",
     "Plane",
     "Point",
+    "Rows",
+    "Scheme",
     "Selection",
     "as_arrays",
     "as_point",
+    "layers_of",
     "lengths",
     "moved",
     "normalize",
     "orthogonal",
+    "other_network",
     "principal_components",
     "project",
     "random_direction",
