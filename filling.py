@@ -87,7 +87,15 @@ class Job:
         assert self.problem is not None
         net, plane, data = self.problem.unpack()
         device = device_of(self.surface.plan["device"] == "cuda", world.local_rank)
-        return Scene(net, plane, data, loss_of(self.loss), device)
+        training = self.problem.trained.training
+        return Scene(
+            net,
+            plane,
+            data,
+            loss_of(self.loss),
+            device,
+            training.unpack("train") if training is not None else data.get("train"),
+        )
 
 
 def make_work(job: Job, operator: Any, world: World) -> Timed:

@@ -52,6 +52,7 @@ class Losses:
             batch_size=run.batch_size,
             request=setting.record,
             about=about,
+            recalibrated=task.recalibrated,
         )
 
     def pending(self, surface: Surface) -> np.ndarray:

@@ -273,6 +273,7 @@ class GridTask:
     looks: Looks
     command: str
     path: tuple[str, ...] = ()  # checkpoints, of which the k-th is the cell x = k
+    recalibrated: int = 0  # training samples for the statistics of BatchNorm at every point; 0 where they are kept
 
     @property
     def grid(self) -> Grid:
@@ -294,6 +295,7 @@ def grid_task(args: argparse.Namespace, command: Sequence[str]) -> GridTask:
         output,
         looks,
         shlex.join(["python", *command]),
+        recalibrated=args.bn_samples if args.bn == "recalibrate" else 0,
     )
 
 
@@ -536,7 +538,25 @@ def add_directions(p: argparse.ArgumentParser) -> None:
     g.add_argument("--seed", type=natural, default=SEED, help="of the random directions (default: %(default)s)")
     g.add_argument("--idx", type=natural, default=0, help="number of a repeat: other directions, other file names")
     g.add_argument("--dir_file", help="direction file to use, or to write if it does not exist")
-    p.set_defaults(scheme="", repeat=0, per_layer=False)
+    p.set_defaults(scheme="", repeat=0, per_layer=False, bn="keep", bn_samples=0)
+
+
+def add_statistics(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("BatchNorm")
+    g.add_argument(
+        "--bn",
+        choices=("keep", "recalibrate"),
+        default="keep",
+        help="keep the checkpoint's running statistics, or estimate them again at every point, without which barriers "
+        "between networks are partly an artefact (default: %(default)s)",
+    )
+    g.add_argument(
+        "--bn_samples",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="training samples they are estimated from, the same at every point (default: %(default)s)",
+    )
 
 
 def add_schemes(p: argparse.ArgumentParser) -> None:
@@ -843,6 +863,7 @@ def surface_name(dir_file: Path, task: GridTask) -> Path:
     name += f"_limit={data.limit}" if data.limit else ""
     name += "" if data.splits == ("train",) else f"_split={'+'.join(data.splits)}"
     name += "" if task.run.precision == "float32" else f"_precision={task.run.precision}"
+    name += f"_bn={task.recalibrated}" if task.recalibrated else ""
     return shortened(dir_file.with_name(name + ".h5"))
 
 

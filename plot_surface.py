@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_grid(p)
     options.add_directions(p)
     options.add_schemes(p)
+    options.add_statistics(p)
     options.add_run(p)
     options.add_plot(p)
     return p

@@ -38,7 +38,8 @@ class Brought:
     """Networks and data as they are read, the network being at the origin.
 
     targets: where the axes point to, None where they do not point to a network; towards: the digests of these checkpoints
-    by file. record: what tells the network from others.
+    by file. record: what tells the network from others. training: where they are wanted, training samples for the statistics
+    of BatchNorm.
     """
 
     net: "nn.Module"
@@ -51,6 +52,7 @@ class Brought:
     targets: "Sequence[Point | None]"
     towards: Mapping[str, str]
     record: Mapping[str, Any]
+    training: "AnyData | None" = None
 
     @property
     def first(self) -> "AnyData":
@@ -58,8 +60,14 @@ class Brought:
         return next(iter(self.data.values()))
 
 
-def bring(nets: options.Networks, dir_type: str, chosen: options.DataChoice, loss_name: str | Factory) -> Brought:
-    """Read networks and data, and try them out. Raises BadUsage and BadInput."""
+def bring(
+    nets: options.Networks,
+    dir_type: str,
+    chosen: options.DataChoice,
+    loss_name: str | Factory,
+    train_too: bool = False,
+) -> Brought:
+    """Read networks and data, and try them out; training samples too, whichever are asked for. Raises BadUsage and BadInput."""
     from lossatlas.computing.trial import CHECKED, tried
     from lossatlas.space import tensors
     from models import load_into, read_state
@@ -89,7 +97,8 @@ def bring(nets: options.Networks, dir_type: str, chosen: options.DataChoice, los
         "dir_type": dir_type,
     }
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
-    return Brought(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record)
+    training = (data.get("train") or load_split(chosen, "train")) if train_too else None
+    return Brought(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
 
 
 def check_factories(*brought: Any) -> None:
@@ -118,17 +127,22 @@ def loss_of(name: str | Factory) -> "Loss":
 class Trained:
     """A network and its data, as numpy arrays that travel without being copied.
 
-    data by split: samples whose images have four axes as (N, H, W, C), or where they are read.
+    data by split: samples whose images have four axes as (N, H, W, C), or where they are read. training: those for the
+    statistics of BatchNorm, where they are not among the data.
     """
 
     model: options.Model
     state: dict[str, np.ndarray]
     data: "dict[str, Packed | Source]"
+    training: "Packed | Source | None" = None
 
     @classmethod
     def of(cls, brought: Brought) -> "Trained":
         state = {name: as_array(value) for name, value in brought.net.state_dict().items()}
-        return cls(brought.model, state, {split: packed(data, brought.chosen) for split, data in brought.data.items()})
+        data = {split: packed(data, brought.chosen) for split, data in brought.data.items()}
+        further = brought.training is not None and "train" not in data
+        training = packed(brought.training, brought.chosen) if further and brought.training is not None else None
+        return cls(brought.model, state, data, training)
 
     def unpack(self) -> "tuple[nn.Module, dict[str, AnyData]]":
         """All of it shares the arrays' memory. Raises BadInput where this rank reads other data than rank 0."""

@@ -88,7 +88,8 @@ def read_setting(
     lock = locked(surf_file, output.dry_run, log, held)
     check_folder("direction", dir_file)
     first = not dir_file.exists()
-    brought = bring(nets, choice.dir_type, chosen, task.loss)
+    brought = bring(nets, choice.dir_type, chosen, task.loss, task.recalibrated > 0)
+    check_statistics(task, brought)
     device = "cpu" if output.dry_run else device_of(task.run.cuda)
     curvature = Curvature(brought, choice.selection, device)
     found = find_directions(dir_file, brought, nets, choice, curvature, planned=output.dry_run)
@@ -109,6 +110,8 @@ def read_setting(
 
 def record_of(task: options.GridTask, brought: Brought, **where: Any) -> dict[str, Any]:
     """What tells this work from other work. where: the points, in words or digests."""
+    if task.recalibrated and brought.training is not None:
+        where["bn"] = f"recalibrated on {task.recalibrated} samples of {brought.training.digest}"
     return {
         **brought.record,
         "dataset": brought.first.name,
@@ -117,6 +120,13 @@ def record_of(task: options.GridTask, brought: Brought, **where: Any) -> dict[st
         **where,
         **{f"{split}_data": data.digest for split, data in brought.data.items()},
     }
+
+
+def check_statistics(task: options.GridTask, brought: Brought) -> None:
+    from lossatlas.evaluation.recalibration import check_recalibrated
+
+    if brought.training is not None:
+        check_recalibrated(brought.net, brought.training, task.run.precision)
 
 
 def recipe(task: options.GridTask, brought: Brought, used: Directions) -> "tuple[Recipe, Grid, dict[str, Any]]":
@@ -150,7 +160,8 @@ def read_repeats(
     dir_name = options.direction_name(nets, choice)
     surf_file = place(task.output.surf_file, name_of(dir_name, task), None)
     lock = locked(surf_file, task.output.dry_run, log, held)
-    brought = bring(nets, choice.dir_type, task.data, task.loss)
+    brought = bring(nets, choice.dir_type, task.data, task.loss, task.recalibrated > 0)
+    check_statistics(task, brought)
     where = Repeats(choice.dir_type, choice.x, choice.seed, choice.only, choice.without)
     rows = [description("x", choice.x, None, replace(choice, idx=k), None) for k in range(choice.repeat)]
     record = record_of(task, brought, directions=rows[0], rows_of="repeats", rows=rows)

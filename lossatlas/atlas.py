@@ -43,6 +43,7 @@ from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, note
 from lossatlas.evaluation.lanes import copied, still
 from lossatlas.evaluation.precision import PRECISIONS
+from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.hessian import Activations, Hessian
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.record import Directions, Findings, read_surface, write_findings
@@ -62,6 +63,7 @@ WORDS: dict[str, Sequence[str]] = {
     "dir_type": ("weights", "states"),
     "precision": tuple(PRECISIONS),
     "at": ("output", "input"),
+    "bn": ("keep", "recalibrate"),
 }
 Axis = str | Sequence[float] | np.ndarray
 
@@ -84,6 +86,8 @@ def surface(
     without: str | Sequence[str] = (),
     tolerance: float | tuple[float, float] | None = None,
     precision: str = "float32",
+    bn: str = "keep",
+    bn_samples: int = 1000,
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
@@ -100,22 +104,29 @@ def surface(
     and are those of the command plot_surface.py.
     towards: one or two networks, at coordinate 1 of the axes, instead. only, without: regular expressions; parameters whose
     names contain none of `only`, or one of `without`, stay where they are.
-    tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). batch_size: 0 is
+    tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). bn:
+    'keep', or 'recalibrate': the statistics of BatchNorm are estimated again at every point, from `bn_samples` training samples.
+    batch_size: 0 is
     found by a short measurement. device: by default that of the network. file: continue or write this surface file.
     ranks: an mpi4py communicator, such as MPI.COMM_WORLD: every rank calls this function, and all get the result.
 
     Ctrl-C gives what is there; SIGTERM and the like end the program, after what is there is saved in the file. Raises
     BadUsage, BadInput, CannotWrite.
     """
-    check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision)
+    check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
     limit = tolerance_of(tolerance)
+    recalibrated = bn_samples if bn == "recalibrate" else 0
 
     def begin() -> tuple[Surface, Scene, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
         loss_function, grid = as_loss(loss), grid_of(x, y)
         found = tried(net, loss_function, splits["train"], type(net).__name__)
+        request = request_of(net, loss, splits, found)
+        if recalibrated:
+            check_recalibrated(net, splits["train"], precision)
+            request["bn"] = f"recalibrated on {recalibrated} samples of {splits['train'].digest}"
         plane, kept = plane_of(
             Ends(directions, towards, norm, ignore, seed, Selection(only, without)),
             net,
@@ -134,10 +145,11 @@ def surface(
             tolerance=limit,
             precision=precision,
             batch_size=batch_size,
-            request={**request_of(net, loss, splits, found), "dir_type": dir_type, "directions": kept.sha256},
+            request={**request, "dir_type": dir_type, "directions": kept.sha256},
             about=about_of(splits),
+            recalibrated=recalibrated,
         )
-        return fresh, Scene(still(net), plane, splits, loss_function, device), kept
+        return fresh, Scene(still(net), plane, splits, loss_function, device, splits["train"]), kept
 
     fresh, scene, kept = agreed(ranks, begin)
     agree_on(ranks, fresh.request)

@@ -13,10 +13,14 @@ from lossatlas.space.planes import Plane
 
 @dataclass(frozen=True)
 class Scene:
-    """A network in eval mode, a plane through its parameters, data by split, a loss, and the device that computes."""
+    """A network in eval mode, a plane through its parameters, data by split, a loss, and the device that computes.
+
+    training: samples for the statistics of BatchNorm, where these are estimated again at every point.
+    """
 
     net: nn.Module
     plane: Plane
     data: Mapping[str, AnyData]
     loss: Loss
     device: str | torch.device = "cpu"
+    training: AnyData | None = None

@@ -16,6 +16,7 @@ from lossatlas.data.structures import mapped
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.lanes import still
+from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.resident import Flowing, sample_of
 from lossatlas.evaluation.tuning import guess, lanes_of, tune
 from lossatlas.landscape.grid import Grid
@@ -35,6 +36,7 @@ EXACT = ("float32", "float64")  # precisions whose error is not worth a measurem
 
 def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
     """What computes as a plan says. Raises BadUsage where the device cannot."""
+    count, training = plan.get("recalibrated", 0), scene.training
     try:
         return Evaluator(
             scene.net,
@@ -48,6 +50,7 @@ def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | N
             points_per_call=plan.get("points_per_call", 1) or 1,
             lanes=plan.get("lanes", 1) or 1,
             tolerance=tolerance,
+            recalibrate=(training, count) if count and training is not None else None,
         )
     except torch.cuda.OutOfMemoryError as error:
         raise BadUsage(
@@ -74,9 +77,11 @@ def begun(
     batch_size: int = 0,
     request: Mapping[str, Any],
     about: Mapping[str, Any],
+    recalibrated: int = 0,
 ) -> Surface:
     """A surface of which nothing is computed yet; what is 0 in its plan is measured by `ready`.
 
+    recalibrated: how many training samples give the statistics of BatchNorm at every point; 0 where they stay as they are.
     Raises BadUsage where a tolerance asks for standard errors that cannot be known.
     """
     own = next(net.parameters()).device
@@ -95,6 +100,8 @@ def begun(
         "lanes": 0,
         "order": "of the file; with a tolerance a random one",
     }
+    if recalibrated:
+        plan |= {"recalibrated": recalibrated, "recalibrated_batch": BATCH}
     populations = {split: len(samples) for split, samples in data.items()}
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         about = {**about, "why_not_folded": why_not}

@@ -24,6 +24,7 @@ from lossatlas.evaluation.lanes import copied
 from lossatlas.evaluation.manypoints import ManyPoints
 from lossatlas.evaluation.places import AffinePlace, AnyPlace
 from lossatlas.evaluation.precision import PRECISIONS, Lowered, channels_come_last, in_float64, set_numerics
+from lossatlas.evaluation.recalibration import Recalibrated
 from lossatlas.evaluation.resident import Samples, Span, is_changed, placed, sample_of
 from lossatlas.evaluation.sums import Sums
 from lossatlas.evaluation.ways import OneByOne, SideBySide, Way
@@ -42,7 +43,8 @@ class Evaluator:
     then must not look at the model's own parameters. points_per_call: how many points of an affine plane go through
     the network at once, which pays for small networks. lanes: how many batches are computed side by side on the CPU, by
     one thread each, instead of one batch by all threads. tolerance: use as many samples, in a fixed shuffled order, as
-    make the standard error small enough.
+    make the standard error small enough. recalibrate: training samples, of which so many give the statistics of BatchNorm
+    at every point, see `Recalibrated`.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Evaluator:
         points_per_call: int = 1,
         lanes: int = 1,
         tolerance: Tolerance | None = None,
+        recalibrate: tuple[AnyData, int] | None = None,
     ) -> None:
+        self.wanted = recalibrate
         self.device = torch.device(device)
         self.loss, self.batch_size, self.points_per_call, self.lanes = loss, batch_size, points_per_call, lanes
         self.tolerance = tolerance or Tolerance()
@@ -86,6 +90,12 @@ class Evaluator:
         self.place = (
             AffinePlace(self.net, plane, channels_last) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
         )
+        self.recalibrated: Recalibrated | None = None
+        if self.wanted is not None:
+            own, count = self.wanted
+            split = next((split for split, d in data.items() if d is own), None)
+            samples = placed(own, self.device, forward, channels_last) if split is None else self.data[split]
+            self.recalibrated = Recalibrated(self.net, samples, count, self.loss)
         self.folded = Folded(self.net) if folded else None  # after `place`, so that both see the same tensors
         self.model: nn.Module = self.net if self.folded is None else self.folded.net
         self.lowered = None if forward == dtype else Lowered(self.model, forward)
@@ -116,7 +126,7 @@ class Evaluator:
             chunks = range(0, len(points), self.points_per_call)
             return np.concatenate([self.at_once(points[k : k + self.points_per_call]) for k in chunks])
         new = before is None or bool(np.isnan(before[:, :, 0]).all())
-        if new and self.flowing and self.tolerance.exact:
+        if new and self.flowing and self.tolerance.exact and self.recalibrated is None:
             return self.in_one_pass(points)
         nothing = np.full((len(points), len(self.data), len(self.columns)), np.nan)
         rows = nothing if before is None else before
@@ -130,6 +140,8 @@ class Evaluator:
     def at(self, a: float, b: float, before: np.ndarray) -> np.ndarray:
         """One point: (splits, statistics)."""
         clamped = self.place.move(a, b)
+        if self.recalibrated is not None:
+            self.recalibrated()
         self.refresh()
         result = []
         for (split, sums), row in zip(self.sums.items(), before, strict=True):

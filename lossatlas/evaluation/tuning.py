@@ -66,7 +66,12 @@ def tune(
     point = samples * per_sample(evaluator, watch)
     watch.left = min(LONGEST, SHARE * cells * point)
     point = samples * choose_batch_size(evaluator, watch)
-    if many and evaluator.tolerance.exact and isinstance(evaluator.place, AffinePlace):
+    if (
+        many
+        and evaluator.recalibrated is None
+        and evaluator.tolerance.exact
+        and isinstance(evaluator.place, AffinePlace)
+    ):
         point = choose_points_per_call(evaluator, watch, cells, point, far)
     evaluator.forget()
     return point

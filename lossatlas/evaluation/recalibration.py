@@ -1,0 +1,69 @@
+"""Statistics of BatchNorm, estimated again wherever a network is.
+
+Between two networks, or far from one, the running means and variances of a checkpoint are not those of what its layers
+see there, and a part of the loss is nothing but that. They are estimated from a fixed stream of training samples, as
+torch.optim.swa_utils.update_bn does: the mean over batches of each batch's mean and variance, layer after layer in one pass.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from lossatlas.data.dataset import FixedBatches
+from lossatlas.data.streamed import AnyData, Streamed
+from lossatlas.errors import BadUsage
+from lossatlas.evaluation.resident import Samples
+
+BATCH = 125  # samples of a batch of the stream
+NORM = nn.modules.batchnorm._BatchNorm
+
+
+def with_statistics(net: nn.Module) -> list[nn.Module]:
+    """The BatchNorm layers of a network that keep running statistics."""
+    return [module for module in net.modules() if isinstance(module, NORM) and module.running_mean is not None]
+
+
+def check_recalibrated(net: nn.Module, data: AnyData, precision: str) -> None:
+    """Raise BadUsage where there is nothing to estimate, or no way to."""
+    if not with_statistics(net):
+        raise BadUsage("there is no BatchNorm with running statistics in this network to recalibrate: use bn=keep")
+    if precision in ("bfloat16", "float16"):
+        raise BadUsage(f"BatchNorm is not recalibrated in {precision}: use float32, float64 or tf32, or bn=keep")
+    if isinstance(data, FixedBatches) or (isinstance(data, Streamed) and data.fixed):
+        raise BadUsage(
+            "BatchNorm is recalibrated on single training samples, and these come in batches that stay as they are"
+        )
+    if len(data) < 2:
+        raise BadUsage("BatchNorm is recalibrated on two training samples at least, and there is one")
+
+
+class Recalibrated:
+    """The BatchNorm layers of `net`, which get buffers of their own, and `count` samples in the one shuffled order.
+
+    Called when the network has moved.
+    """
+
+    def __init__(self, net: nn.Module, samples: Samples, count: int, forward: Callable[[nn.Module, Any], Any]) -> None:
+        self.net, self.samples, self.forward = net, samples, forward
+        self.norms: list[Any] = with_statistics(net)
+        count = min(count, len(samples))
+        cut = [(start, min(stop, count)) for start, stop in samples.spans(0, count, BATCH)]
+        self.spans = [(start, stop) for start, stop in cut if stop - start > 1]  # of one there is no variance
+        for module in self.norms:
+            module.momentum = None  # the mean over all batches
+            for name, buffer in list(module.named_buffers(recurse=False)):
+                setattr(module, name, buffer.clone())
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        for module in self.norms:
+            module.reset_running_stats()
+            module.train()
+        try:
+            for batch in self.samples.stream(self.spans, True):
+                self.forward(self.net, batch)
+        finally:
+            for module in self.norms:
+                module.eval()
