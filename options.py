@@ -211,12 +211,16 @@ class DirectionChoice:
 
 @dataclass(frozen=True)
 class Networks:
-    """The network in the middle, and those that directions point to. file: '' where its factory gives a trained one."""
+    """The network in the middle, and those that directions point to. file: '' where its factory gives a trained one.
+
+    align: those get the order of hidden units that fits best to the one in the middle.
+    """
 
     model: Model
     file: str
     file2: str | None
     file3: str | None
+    align: bool = False
 
 
 @dataclass(frozen=True)
@@ -375,6 +379,12 @@ def add_networks(p: argparse.ArgumentParser) -> None:
     g = add_network(p)
     g.add_argument("--model_file2", help="checkpoint at x = 1: the x direction points there")
     g.add_argument("--model_file3", help="checkpoint at y = 1: the y direction points there")
+    g.add_argument(
+        "--align",
+        action="store_true",
+        help="bring the hidden units of those two into the order that fits best to the first one's, which changes nothing "
+        "of what they compute (weight matching of Git Re-Basin)",
+    )
 
 
 def in_folder(name: str, folder: str) -> str:
@@ -389,8 +399,10 @@ def networks(args: argparse.Namespace) -> Networks:
 
     if args.model_file3 and not args.y:
         raise BadUsage("--model_file3 is the network at y = 1: give --y too")
+    if args.align and not args.model_file2:
+        raise BadUsage("--align orders the hidden units of another network: give --model_file2 too")
     third = None if args.same_dir else place(args.model_file3)  # as in the original, --same_dir wins
-    return Networks(model_choice(args), model_file(args), place(args.model_file2), third)
+    return Networks(model_choice(args), model_file(args), place(args.model_file2), third, args.align)
 
 
 def add_data(p: argparse.ArgumentParser, splits: Sequence[str] = ("train", "test", "both")) -> None:
@@ -816,6 +828,7 @@ def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
             name += "_orthogonal" if choice.orthogonal else ""
     for word, patterns in (("only", choice.only), ("except", choice.without)):
         name += f"_{word}={'+'.join(map(plain, patterns))}" if patterns else ""
+    name += "_aligned" if nets.align else ""
     name += f"_{choice.scheme}" if choice.scheme else ""
     if choice.idx:
         name += f"_idx={choice.idx}"

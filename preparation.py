@@ -85,6 +85,12 @@ def bring(
         load_into(net, states[file], file)
         return {name: value.clone() for name, value in tensors(net, dir_type).items()}
 
+    towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
+    if nets.align:
+        for file in towards:
+            states[file] = align(net, states, nets.file, file, first)
+            towards[file] += ", aligned"
+
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
     own = isinstance(nets.model, Factory) or isinstance(loss_name, Factory)
@@ -96,9 +102,29 @@ def bring(
         "checkpoint": digest(states[nets.file]),
         "dir_type": dir_type,
     }
-    towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
     training = (data.get("train") or load_split(chosen, "train")) if train_too else None
     return Brought(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
+
+
+def align(
+    net: "nn.Module", states: "Mapping[str, dict[str, Tensor]]", origin: str, file: str, data: "AnyData"
+) -> "dict[str, Tensor]":
+    """The state of a checkpoint, its hidden units in the order that fits best to the one in the middle."""
+    from lossatlas.computing.alignment import aligned
+    from models import load_into
+
+    few = next(data.batches(FEW))
+    if not isinstance(few, list | tuple) or len(few) != 2:
+        raise BadInput(
+            "--align traces a network that is called with the first of (inputs, targets): these are no such pairs"
+        )
+    own = {}
+    for name in (origin, file):
+        load_into(net, states[name], name)
+        own[name] = {key: value.clone() for key, value in net.state_dict().items()}
+    result, count = aligned(net, own[origin], own[file], few[0])
+    say(f"aligned {file} to {origin or 'the network in the middle'}: {count} hidden units change places")
+    return result
 
 
 def check_factories(*brought: Any) -> None:

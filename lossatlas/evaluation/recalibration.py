@@ -20,7 +20,7 @@ BATCH = 125  # samples of a batch of the stream
 NORM = nn.modules.batchnorm._BatchNorm
 
 
-def with_statistics(net: nn.Module) -> list[nn.Module]:
+def with_statistics(net: nn.Module) -> list[Any]:
     """The BatchNorm layers of a network that keep running statistics."""
     return [module for module in net.modules() if isinstance(module, NORM) and module.running_mean is not None]
 
@@ -47,7 +47,7 @@ class Recalibrated:
 
     def __init__(self, net: nn.Module, samples: Samples, count: int, forward: Callable[[nn.Module, Any], Any]) -> None:
         self.net, self.samples, self.forward = net, samples, forward
-        self.norms: list[Any] = with_statistics(net)
+        self.norms = with_statistics(net)
         count = min(count, len(samples))
         cut = [(start, min(stop, count)) for start, stop in samples.spans(0, count, BATCH)]
         self.spans = [(start, stop) for start, stop in cut if stop - start > 1]  # of one there is no variance

@@ -1,0 +1,107 @@
+"""Bring the hidden units of one network into the order of another, before what lies between them is looked at.
+
+Weight matching of Ainsworth, Hayase and Srinivasa, "Git Re-Basin" (arXiv 2209.04836, algorithm 1): one group of units after
+the other gets the order in which the weights of the two networks have the largest inner product, an assignment problem,
+until none changes any more.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lossatlas.data.losses import output_of
+from lossatlas.errors import BadInput
+from lossatlas.evaluation.lanes import copied
+from lossatlas.space.symmetry import Group, order_of, permuted, symmetries
+
+ROUNDS = 100
+CHANGED = 1e-6  # of the size of the output, in float64: more is no permutation of hidden units
+
+
+def matched(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], groups: Sequence[Group], seed: int = 0
+) -> list[Tensor]:
+    """For each group the order of the second network's units in which its parameters are most like the first one's.
+
+    seed: of the order in which groups take their turns.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    a, b = ({name: value.detach().double() for name, value in point.items()} for point in (first, second))
+    orders = [torch.arange(group.count) for group in groups]
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(ROUNDS):
+        changed = False
+        for k in torch.randperm(len(groups), generator=generator).tolist():
+            gain = likeness(a, b, groups, orders, k)
+            rows, columns = linear_sum_assignment(gain.numpy(), maximize=True)
+            new = torch.from_numpy(columns)
+            better = (
+                gain[rows, columns].sum() > gain[torch.arange(len(new)), orders[k]].sum() + 1e-12 * gain.abs().sum()
+            )
+            if better and not torch.equal(new, orders[k]):
+                orders[k], changed = new, True
+        if not changed:
+            return orders
+    return orders
+
+
+def likeness(
+    a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group], orders: Sequence[Tensor], k: int
+) -> Tensor:
+    """(units, units): the inner product of unit i of the first network and unit j of the second, the other groups being in
+    their order."""
+    group = groups[k]
+    result = torch.zeros(group.count, group.count, dtype=torch.float64)
+    for place in group.places:
+        name, axis, start, inner = place
+        if name not in a:
+            continue
+        other = b[name]
+        for each, order in zip(groups, orders, strict=True):
+            for there in each.places:
+                if there[0] == name and there != place:
+                    other = other.index_select(there[1], order_of(each, there, order, other.shape[there[1]]))
+        parts = [
+            value.movedim(axis, 0)[start : start + group.count * inner].reshape(group.count, -1)
+            for value in (a[name], other)
+        ]
+        result += parts[0] @ parts[1].T
+    return result
+
+
+def aligned(
+    net: nn.Module, first: Mapping[str, Tensor], second: Mapping[str, Tensor], inputs: Any, seed: int = 0
+) -> tuple[dict[str, Tensor], int]:
+    """The second network's state with its hidden units in the order of the first one's, and how many were moved.
+
+    net: of the kind that both are, in eval mode; it is not changed. inputs: a batch, as the network is called with.
+
+    Raises BadInput where the operations cannot be traced, where there is nothing that could change places, and where the
+    network would compute something else.
+    """
+    groups = symmetries(net, inputs)
+    if not groups:
+        raise BadInput("no units of this network can be shown to change places: there is nothing to align")
+    parameters = {name for name, _ in net.named_parameters()}
+    ours, theirs = ({name: value for name, value in state.items() if name in parameters} for state in (first, second))
+    orders = matched(ours, theirs, groups, seed)
+    result = permuted(second, groups, orders)
+    before, after = (output(net, state, inputs) for state in (second, result))
+    error = float((after - before).norm() / before.norm().clamp(min=1e-300))
+    if not error <= CHANGED:
+        raise BadInput(
+            f"aligned, the network would compute something else (by {error:.1e}): its units cannot be permuted"
+        )
+    return result, sum(int((order != torch.arange(len(order))).sum()) for order in orders)
+
+
+def output(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
+    """In float64."""
+    double = {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
+    inputs = inputs.double() if inputs.is_floating_point() else inputs
+    with torch.no_grad():
+        return output_of(functional_call(copied(net).double().eval(), double, (inputs,))).double()

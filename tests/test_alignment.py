@@ -1,0 +1,172 @@
+"""Symmetries of networks, and weight matching: hidden permutations found again, and nothing else changed."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import surface_command
+from torch import nn
+
+import plot_surface
+from lossatlas.computing.alignment import aligned, matched, output
+from lossatlas.errors import BadInput
+from lossatlas.record import read_directions, read_surface
+from lossatlas.space.symmetry import permuted, symmetries
+from models import build, save_state
+
+ZOO = ("mlp", "vgg9", "resnet20", "resnet20_noshort", "wrn56_2")
+SHAPE = (1, 28, 28)
+
+
+def trained_like(net: nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
+    """A state in which no two units are alike."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: value + 0.1 * torch.randn(value.shape, generator=generator).abs() if value.is_floating_point() else value
+        for name, value in net.state_dict().items()
+    }
+
+
+def shuffled(net: nn.Module, state, inputs, seed: int = 1):
+    torch.manual_seed(seed)
+    groups = symmetries(net, inputs)
+    return groups, permuted(state, groups, [torch.randperm(group.count) for group in groups])
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_hidden_permutation_is_recovered_exactly_and_changes_nothing(name):
+    net, x = build(name, SHAPE, 10).eval(), torch.randn(4, *SHAPE)
+    state = trained_like(net)
+    groups, other = shuffled(net, state, x)
+    assert len(groups) >= 2
+    before, after = output(net, state, x), output(net, other, x)
+    assert float((before - after).norm() / before.norm()) < 1e-6
+    assert not all(torch.equal(state[each], other[each]) for each in state)
+    found, moved = aligned(net, state, other, x)
+    assert all(torch.equal(found[each], state[each]) for each in state)
+    assert moved > 0
+
+
+class Branches(nn.Module):
+    """Everything that joins, cuts and reorders channels, and an operation that nobody knows."""
+
+    def __init__(self, strange: bool = False) -> None:
+        super().__init__()
+        self.strange = strange
+        self.a, self.b = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.c, self.norm = nn.Conv2d(14, 8, 1), nn.BatchNorm2d(8)
+        self.d, self.e = nn.Linear(8 * 16, 10), nn.LayerNorm(10)
+        self.f = nn.Linear(10, 3)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.silu(self.a(x)), 2)
+        x = torch.cat([x, F.pad(F.relu(self.b(x)), (0, 0, 0, 0, 1, 1))], 1)
+        x = F.relu(self.norm(self.c(x)), inplace=True)
+        x = self.e(torch.tanh(self.d(x.flatten(1))))
+        x = x.cumsum(1) if self.strange else x
+        return self.f(x)
+
+
+def test_joined_cut_and_reordered_channels():
+    net, x = Branches().eval(), torch.randn(3, 2, 8, 8)
+    groups, other = shuffled(net, trained_like(net), x)
+    assert sorted(group.count for group in groups) == [6, 8, 10]
+    before, after = output(net, trained_like(net), x), output(net, other, x)
+    torch.testing.assert_close(before, after, rtol=1e-9, atol=1e-9)
+
+
+def test_what_an_unknown_operation_takes_in_stays_where_it_is():
+    net, x = Branches(strange=True).eval(), torch.randn(3, 2, 8, 8)
+    groups, other = shuffled(net, trained_like(net), x)
+    assert sorted(group.count for group in groups) == [6, 8]
+    torch.testing.assert_close(output(net, trained_like(net), x), output(net, other, x), rtol=1e-9, atol=1e-9)
+
+
+class Shift(nn.Module):
+    """A residual stream of whose channels the first are cut off: only those of the branch are free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(5, 6), nn.Linear(6, 6), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.a(x)
+        x += F.gelu(self.b(x))
+        return self.c(x[:, 2:])
+
+
+def test_a_stream_of_which_a_part_is_taken_is_not_reordered():
+    with pytest.raises(BadInput, match="nothing to align"):
+        net = Shift().eval()
+        aligned(net, net.state_dict(), net.state_dict(), torch.randn(2, 5))
+
+
+def test_a_network_whose_way_depends_on_its_data_is_refused():
+    class Forked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.a(x) if bool(x.sum() > 0) else x
+
+    net = Forked().eval()
+    with pytest.raises(BadInput, match="cannot be traced"):
+        aligned(net, net.state_dict(), net.state_dict(), torch.randn(2, 3))
+
+
+def test_against_trying_every_permutation():
+    """One hidden layer: the assignment is solved exactly."""
+    net, x = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), torch.randn(2, 3)
+    a, b = trained_like(net, 1), trained_like(net, 2)
+    groups = symmetries(net, x)
+
+    def likeness(order) -> float:
+        other = permuted(b, groups, [torch.tensor(order)])
+        return float(sum((a[name].double() * other[name].double()).sum() for name in a))
+
+    best = max(itertools.permutations(range(5)), key=likeness)
+    assert likeness(matched(a, b, groups)[0].tolist()) == pytest.approx(likeness(best), rel=1e-12)
+
+
+def test_matching_never_makes_them_less_alike():
+    net, x = build("resnet20", SHAPE, 10).eval(), torch.randn(2, *SHAPE)
+    a, b = trained_like(net, 1), trained_like(build("resnet20", SHAPE, 10), 2)
+    found, _ = aligned(net, a, b, x)
+    names = [name for name, _ in net.named_parameters()]
+
+    def distance(other) -> float:
+        return float(sum((a[name] - other[name]).double().square().sum() for name in names))
+
+    assert distance(found) < distance(b)
+
+
+@pytest.mark.parametrize("model", ["mlp", "resnet20"])
+def test_the_command_joins_a_network_and_its_own_permutation_without_a_barrier(tmp_path, capsys, model):
+    net, x = build(model, SHAPE, 10).eval(), torch.randn(2, *SHAPE)
+    state = trained_like(net)
+    _, other = shuffled(net, state, x)
+    for name, each in (("a", state), ("b", other)):
+        net.load_state_dict(each)
+        save_state(tmp_path / f"{name}.safetensors", net)
+
+    def run(name: str, *more: str) -> int:
+        command = surface_command(tmp_path / "a.safetensors", tmp_path / f"{name}.h5", "--x=0:1:5", *more, model=model)
+        own = ("--model_file2", str(tmp_path / "b.safetensors"), "--dir_type", "states")
+        return plot_surface.main([*command, *own, "--dir_file", str(tmp_path / f"{name}_d.h5")])
+
+    assert run("naive") == 0
+    assert run("aligned", "--align") == 0
+    assert "hidden units change places" in capsys.readouterr().out
+    naive, flat = (read_surface(tmp_path / f"{name}.h5").fields["train_loss"] for name in ("naive", "aligned"))
+    assert naive[-1] == pytest.approx(naive[0], rel=1e-5)  # the same function
+    np.testing.assert_allclose(flat, flat[0], rtol=1e-5)
+    assert np.ptp(naive) > 1e-3
+    assert read_directions(tmp_path / "aligned_d.h5").about["x"].endswith(", aligned")
+
+
+def test_align_needs_another_network(tmp_path, capsys):
+    assert plot_surface.main(surface_command(tmp_path / "a.safetensors", tmp_path / "s.h5", "--align")) == 2
+    assert "--model_file2" in capsys.readouterr().err
