@@ -71,6 +71,16 @@ def test_the_barrier_of_an_interpolation():
     assert found["radius below +1, smallest"].value == pytest.approx(0.0477, abs=2e-3)
 
 
+def test_a_centre_on_the_edge_looks_inwards():
+    """As of an interpolation from 0 to 1: nothing is known on the other side."""
+    found = flatness(made(lambda a, b: 0.02 + a**2 + 0 * b, "0:1:21", None))
+    assert "curvature along x" not in found
+    assert found["radius below +0.5, smallest"].value == pytest.approx(0.5**0.5, rel=1e-3)
+    assert not found["radius below +0.5, smallest"].bound
+    low = flatness(made(lambda a, b: 0.02 + 0.3 * a * (1 - a) + 0 * b, "0:1:21", None))["radius below +0.5, mean"]
+    assert (low.value, low.bound) == (pytest.approx(1.0), True)
+
+
 def test_nothing_known_is_said():
     with pytest.raises(BadUsage, match="finite"):
         flatness(made(lambda a, b: np.full(a.shape, np.nan)))

@@ -49,7 +49,8 @@ def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
     }
     exact = surface.about.get("second_derivatives") if where == "" and name == "train_loss" else None
     for letter in "xy" if surface.grid.y is not None else "x":
-        result[f"curvature along {letter}"] = curvature(ground, letter, centre, exact)
+        if np.isfinite((found := curvature(ground, letter, centre, exact)).value):  # the centre may lie on the edge
+            result[f"curvature along {letter}"] = found
     radii = ground.radii(centre, [centre[2] + rise for rise in RISES])
     for rise, (lengths, bounds) in zip(RISES, radii, strict=True):
         first = int(lengths.argmin())
@@ -110,11 +111,13 @@ class Ground:
         return (float(self.x[i]), float(self.y[j]), float(self.known[j, i])), " (the lowest cell)"
 
     def radii(self, centre: tuple[float, float, float], levels: list[float]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each level, along rays in all directions: how far the value stays below, and where the grid ends before."""
+        """For each level, along rays in all directions that begin on the grid: how far the value stays below, and where the
+        grid ends before."""
         turns = np.array([0.0, np.pi]) if len(self.y) == 1 else np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
         ways = np.stack([np.cos(turns), np.sin(turns) * (len(self.y) > 1)])
         spacing = [np.diff(axis).min() for axis in (self.x, self.y) if len(axis) > 1]
         reach = float(np.hypot(np.ptp(self.x), np.ptp(self.y)))
+        ways = ways[:, self.edge(centre, ways, np.full(len(turns), reach)) > 1e-9 * reach]
         far = np.linspace(0, reach, max(2, int(np.ceil(reach / min(spacing) * STEPS)) + 1))
         a, b = (c + far[:, None] * way for c, way in zip(centre, ways, strict=False))
         values = self.at(a, b)
@@ -124,7 +127,7 @@ class Ground:
             stop = ~(values <= level)  # also where it is not known
             first = np.where(stop.any(0), stop.argmax(0), len(far) - 1)
             below, above = (np.take_along_axis(values, k[None], 0)[0] for k in (np.maximum(first - 1, 0), first))
-            bound = np.isnan(above)
+            bound = np.isnan(above) | ~stop.any(0)
             with np.errstate(invalid="ignore", divide="ignore"):
                 part = np.where(bound, 0.0, (level - below) / (above - below))
             lengths = far[np.maximum(first - 1, 0)] + part * (far[1] - far[0])
