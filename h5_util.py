@@ -34,7 +34,7 @@ from lossatlas.record import (
 )
 from lossatlas.record.directions import direction_link
 from lossatlas.record.files import get_text, opened
-from lossatlas.record.spectra import SPECTRUM_FORMAT, is_findings, write_findings
+from lossatlas.record.spectra import FORMATS, WRITERS, is_findings, write_findings
 from lossatlas.record.surfaces import added_by_others, embed_directions
 from lossatlas.writing import put
 
@@ -45,8 +45,8 @@ def describe(path: str | Path) -> str:
     """What a file holds, as lines of text. Raises BadInput."""
     with opened(path) as f:
         names, kind = set(f), get_text(f, "format")
-    if kind == SPECTRUM_FORMAT:
-        return describe_findings(read_findings(path))
+    if kind in FORMATS.values():
+        return describe_findings(read_findings(path, ""))
     if "proj_xcoord" in names:
         path_ = read_projection(path)
         x, y = path_.x, path_.y
@@ -88,7 +88,7 @@ def described_by(surface: Surface) -> list[str]:
 
 
 def describe_findings(findings: Findings) -> str:
-    lines = ["spectrum of a Hessian"]
+    lines = [{"spectrum": "spectrum of a Hessian", "sharpness": "sharpness of a minimum"}[findings.kind]]
     first = ("eigenvalues", "smallest", "bounds", "trace", "trace_se", "effective_dimension")
     arrays = {name: findings.arrays[name] for name in (*first, *findings.arrays) if name in findings.arrays}
     for name, array in arrays.items():
@@ -112,7 +112,7 @@ def export(path: str | Path, out: str | Path) -> None:
     """
     arrays: dict[str, np.ndarray]
     if is_findings(path):
-        arrays = dict(read_findings(path).arrays)
+        arrays = dict(read_findings(path, "").arrays)
     else:
         surface = read_surface(path)
         arrays = {"x": surface.grid.x, "done": surface.done, **surface.fields}
@@ -125,10 +125,10 @@ def check(path: str | Path) -> list[str]:
     """What was found to be right, as lines of text. Raises BadInput for what is damaged, Incomplete for what is not done."""
     with opened(path) as f:
         names, kind, sealed = set(f), get_text(f, "format"), "sha256" in f.attrs
-    if kind == SPECTRUM_FORMAT:
-        findings = read_findings(path)
-        if "effective_dimension" not in findings.arrays:
-            raise Incomplete(f"{path} is not complete: the same command of hessian_spectrum.py continues it")
+    if kind in FORMATS.values():
+        findings = read_findings(path, "")
+        if not {"effective_dimension", "critical"} & set(findings.arrays):
+            raise Incomplete(f"{path} is not complete: the same command of {WRITERS[findings.kind]} continues it")
         return [f"the checksum over {len(findings.arrays)} arrays holds", "all parts are there"]
     if "proj_xcoord" in names:
         return [f"a trajectory of {len(read_projection(path).x)} checkpoints"]
@@ -155,6 +155,8 @@ def check(path: str | Path) -> list[str]:
 def check_directions(path: str | Path, surface: Surface) -> str:
     """Whether the directions are those that the surface was computed along. Raises BadInput."""
     recorded = surface.request.get("directions")
+    if surface.rows_of == "repeats":
+        return "directions: each rank draws them from their seeds"
     if "slim" in surface.about:
         return "directions: a slim file has none"
     try:

@@ -34,8 +34,9 @@ from lossatlas.record.lock import Lock, holder
 from lossatlas.record.progress import Log, clock
 from lossatlas.record.recorder import reporting, signals
 from lossatlas.writing import put, set_aside
-from preparation import Trained, bring, device_of, loss_of, place, provenance, recorded
+from preparation import Trained, bring, device_of, place, provenance, recorded
 from scheduler import World, answer, lead
+from sharing import Job, calls_of, check_spread
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
@@ -43,8 +44,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.computing.spectra import Probes
     from lossatlas.hessian import Hessian
-
-Calls = Mapping[str, Callable[..., Any]]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -198,19 +197,6 @@ class Task:
         )
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every rank needs; travels from rank 0 to the others."""
-
-    trained: Trained
-    loss: str | Factory
-    hessian: options.HessianChoice
-    run: options.Run
-    samples: int
-    activations: Sequence[str] | None
-    at: str
-
-
 def run(world: World, order: Callable[[], Task], log: Log) -> int:
     """order: gives what is asked for, on rank 0 alone, where wrong usage is said."""
     if not world.root:
@@ -334,9 +320,7 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, 
         say(f"note: {path} is being written by {somebody}")
     brought = bring(options.Networks(model, file, None, None), "weights", task.data, task.loss)
     samples = brought.first
-    if samples.parts < world.size:
-        what = "samples" if samples.parts == len(samples) else "batches that stay as they are"
-        raise BadUsage(f"{samples.parts} {what} cannot be spread over {world.size} ranks: start fewer")
+    check_spread(brought, world)
     threads = task.run.threads or world.cores
     size = task.run.batch_size or usual_batch_size(-(-len(samples) // world.size), task.run.device, threads)
     run = replace(task.run, threads=threads, batch_size=size)
@@ -364,61 +348,6 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, 
     plan = {"device": run.device, "batch_size": size, "ranks": world.size}
     about = {**provenance(world, task.command, threads, wanted["seed"]), "sketches": {"data": samples.sketch}}
     return path, job, Findings({}, request, plan, about), lock
-
-
-def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
-    """On every rank: products with its share of the samples, summed over the ranks."""
-    import torch
-
-    from lossatlas.hessian import Activations, Hessian
-
-    torch.set_num_threads(job.run.threads)
-    device = device_of(job.run.cuda, world.local_rank)
-    net, splits = job.trained.unpack()
-    data = next(iter(splits.values()))
-    data = data.share(world.rank, world.size)
-    net = net.double() if job.run.precision == "float64" else net
-
-    def reduce(vector: "Tensor") -> "Tensor":
-        if world.size == 1:
-            return vector
-        return torch.from_numpy(world.total(vector.detach().cpu().numpy())).to(vector.device, vector.dtype)
-
-    def total_everywhere(vector: "Tensor") -> "Tensor":
-        return torch.from_numpy(world.share(reduce(vector).numpy() if world.root else world.total(vector.numpy())))
-
-    common: dict[str, Any] = {"batch_size": job.run.batch_size, "device": device, "reduce": total_everywhere}
-    hessian = Hessian(
-        net,
-        data,
-        loss_of(job.loss),
-        parameters=job.hessian.parameters,
-        without=job.hessian.without,
-        matrices_only=job.hessian.matrices_only,
-        compiled=job.hessian.compiled,
-        **common,
-    )
-    hessian.reduce = reduce  # from here on rank 0 alone uses the sums
-    calls: dict[str, Callable[..., Any]] = {"product": lambda vector, names: hessian(torch.from_numpy(vector), names)}
-    if job.activations is not None:
-        activations = Activations(net, data, loss_of(job.loss), patterns=job.activations, at=job.at, **common)
-        activations.reduce = reduce
-        calls["activations"] = lambda seed: activations(seed * world.size + world.rank)
-        calls["layers"] = lambda: activations.layers
-
-    def fitting(call: Callable[..., Any]) -> Callable[..., Any]:
-        def guarded(*arguments: Any) -> Any:
-            try:
-                return call(*arguments)
-            except torch.cuda.OutOfMemoryError as error:
-                raise BadUsage(
-                    f"a batch of {job.run.batch_size} does not fit into the memory of {device}: "
-                    "use a smaller --batch_size"
-                ) from error
-
-        return guarded
-
-    return {name: fitting(call) for name, call in calls.items()}, hessian
 
 
 @dataclass(frozen=True)

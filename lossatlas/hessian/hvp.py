@@ -15,6 +15,7 @@ side, see `lanes`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -291,6 +292,44 @@ class Hessian:
         for part in self.each(of):
             total += part
         return float(self.reduce(total[:1].cpu())[0]), self.reduce(total[1:].to(self.dtype))
+
+    def weights(self) -> Tensor:
+        """The chosen parameters, (size,)."""
+        return self.flatten(self.parameters)
+
+    @contextmanager
+    def changed(self, change: Tensor | None) -> Iterator[None]:
+        """The network with the chosen parameters changed by a vector (size,); afterwards they are what they were, bit for bit."""
+        before = [p.detach().clone() for p in self.parameters]
+        pieces = [None] * len(before) if change is None else self.unflatten(change.to(self.device, self.dtype))
+        with torch.no_grad():
+            for p, piece in zip(self.parameters, pieces, strict=True):
+                if piece is not None:
+                    p.add_(piece)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for p, value in zip(self.parameters, before, strict=True):
+                    p.copy_(value)
+
+    def gradient_at(self, change: Tensor | None) -> tuple[float, Tensor]:
+        """The same as `gradient`, at changed parameters."""
+        with self.changed(change):
+            return self.gradient()
+
+    def loss_at(self, change: Tensor | None) -> float:
+        """The mean loss at changed parameters."""
+
+        def of(twin: Twin, item: tuple[int, Batch]) -> Tensor:
+            with torch.no_grad():
+                return self.part(twin.net, item[1], penalty=item[0] == 0).double().reshape(1)
+
+        with self.changed(change):
+            total = torch.zeros(1, dtype=torch.float64, device=self.device)
+            for part in self.each(of):
+                total += part
+            return float(self.reduce(total.cpu())[0])
 
     def part(self, model: Callable[..., Any], batch: Batch, penalty: bool = False) -> Tensor:
         losses = self.loss(model, batch)

@@ -130,7 +130,7 @@ def resume_findings(path: Path, fresh: Findings, seed: int, cure: str = CURE.for
     """
     if not path.exists():
         return fresh
-    found = read_findings(path)
+    found = read_findings(path, fresh.kind)
     if "slim" in found.about:
         raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
     compare(path, found.request, read_alike(found, fresh), cure)

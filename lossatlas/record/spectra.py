@@ -1,4 +1,4 @@
-"""Spectrum files: what is known of a Hessian, with request, plan and provenance as in a surface file."""
+"""Files of findings: what is known of a Hessian, or of a sharpness, with request, plan and provenance as in a surface file."""
 
 import json
 from collections.abc import Mapping
@@ -12,18 +12,20 @@ import numpy as np
 from lossatlas.errors import BadInput
 from lossatlas.record.files import check_seal, checksum, get_text, opened, read_json, seal, set_text, write
 
-SPECTRUM_FORMAT = "hessian spectrum 1"
+FORMATS = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
+WRITERS = {"spectrum": "hessian_spectrum.py", "sharpness": "sharpness.py"}
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is known of a Hessian: arrays by name, and request, plan and provenance as of a surface."""
+    """Arrays by name, and request, plan and provenance as of a surface. kind: see FORMATS."""
 
     arrays: Mapping[str, np.ndarray]
     request: Mapping[str, Any]
     plan: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "spectrum"
 
     @property
     def sha256(self) -> str:
@@ -38,12 +40,12 @@ class Findings:
 
 
 def write_findings(path: str | Path, findings: Findings) -> None:
-    """Write a spectrum file as an atomic snapshot. Raises CannotWrite."""
+    """Write a file of findings as an atomic snapshot. Raises CannotWrite."""
 
     def fill(f: h5py.File) -> None:
         for name, array in findings.arrays.items():
             f.create_dataset(name, data=array)
-        set_text(f, "format", SPECTRUM_FORMAT)
+        set_text(f, "format", FORMATS[findings.kind])
         set_text(f, "sha256", findings.sha256)
         for name in ("request", "plan", "about"):
             set_text(f, name, json.dumps(dict(getattr(findings, name))))
@@ -54,17 +56,18 @@ def write_findings(path: str | Path, findings: Findings) -> None:
 
 def is_findings(path: str | Path) -> bool:
     with opened(path) as f:
-        return get_text(f, "format") == SPECTRUM_FORMAT
+        return get_text(f, "format") in FORMATS.values()
 
 
-def read_findings(path: str | Path) -> Findings:
-    """Read a spectrum file. Raises BadInput."""
+def read_findings(path: str | Path, kind: str = "spectrum") -> Findings:
+    """Read a file of findings, of any kind where that is ''. Raises BadInput."""
     with opened(path) as f:
-        if get_text(f, "format") != SPECTRUM_FORMAT:
-            raise BadInput(f"{path} is no spectrum file of hessian_spectrum.py")
+        found = {form: name for name, form in FORMATS.items()}.get(get_text(f, "format") or "", "")
+        if not found or kind not in ("", found):
+            raise BadInput(f"{path} is no {kind or 'spectrum'} file of {WRITERS[kind or 'spectrum']}")
         check_seal(f, SEALED)
         arrays: dict[str, np.ndarray] = {}
         f.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
         if checksum(arrays) != get_text(f, "sha256"):
             raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
-        return Findings(arrays, *(read_json(f, name) for name in ("request", "plan", "about")))
+        return Findings(arrays, **{name: read_json(f, name) for name in ("request", "plan", "about")}, kind=found)

@@ -1,0 +1,107 @@
+"""Losses, gradients and products with a Hessian, whose samples are spread over the ranks.
+
+job = Job(trained, loss, hessian, run, samples, None, "output")   # on rank 0; travels to the others
+calls, hessian = calls_of(job, world)                             # on every rank, see scheduler.lead and answer
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import options
+from factories import Factory
+from lossatlas.errors import BadUsage
+from preparation import Brought, Trained, device_of, loss_of
+from scheduler import World
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    import numpy as np
+    from torch import Tensor
+
+    from lossatlas.hessian import Hessian
+
+Calls = Mapping[str, Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every rank needs; travels from rank 0 to the others."""
+
+    trained: Trained
+    loss: str | Factory
+    hessian: options.HessianChoice
+    run: options.Run
+    samples: int
+    activations: Sequence[str] | None
+    at: str
+
+
+def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
+    """On every rank: products with its share of the samples, summed over the ranks."""
+    import torch
+
+    from lossatlas.hessian import Activations, Hessian
+
+    torch.set_num_threads(job.run.threads)
+    device = device_of(job.run.cuda, world.local_rank)
+    net, splits = job.trained.unpack()
+    data = next(iter(splits.values()))
+    data = data.share(world.rank, world.size)
+    net = net.double() if job.run.precision == "float64" else net
+
+    def reduce(vector: "Tensor") -> "Tensor":
+        if world.size == 1:
+            return vector
+        return torch.from_numpy(world.total(vector.detach().cpu().numpy())).to(vector.device, vector.dtype)
+
+    def total_everywhere(vector: "Tensor") -> "Tensor":
+        return torch.from_numpy(world.share(reduce(vector).numpy() if world.root else world.total(vector.numpy())))
+
+    common: dict[str, Any] = {"batch_size": job.run.batch_size, "device": device, "reduce": total_everywhere}
+    hessian = Hessian(
+        net,
+        data,
+        loss_of(job.loss),
+        parameters=job.hessian.parameters,
+        without=job.hessian.without,
+        matrices_only=job.hessian.matrices_only,
+        compiled=job.hessian.compiled,
+        **common,
+    )
+    hessian.reduce = reduce  # from here on rank 0 alone uses the sums
+
+    def change(vector: "np.ndarray | None") -> "Tensor | None":
+        return None if vector is None else torch.from_numpy(vector)
+
+    calls: dict[str, Callable[..., Any]] = {
+        "product": lambda vector, names: hessian(torch.from_numpy(vector), names),
+        "loss": lambda vector: hessian.loss_at(change(vector)),
+        "gradient": lambda vector: hessian.gradient_at(change(vector)),
+    }
+    if job.activations is not None:
+        activations = Activations(net, data, loss_of(job.loss), patterns=job.activations, at=job.at, **common)
+        activations.reduce = reduce
+        calls["activations"] = lambda seed: activations(seed * world.size + world.rank)
+        calls["layers"] = lambda: activations.layers
+
+    def fitting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*arguments: Any) -> Any:
+            try:
+                return call(*arguments)
+            except torch.cuda.OutOfMemoryError as error:
+                raise BadUsage(
+                    f"a batch of {job.run.batch_size} does not fit into the memory of {device}: "
+                    "use a smaller --batch_size"
+                ) from error
+
+        return guarded
+
+    return {name: fitting(call) for name, call in calls.items()}, hessian
+
+
+def check_spread(brought: Brought, world: World) -> None:
+    """Raise BadUsage where there is not a sample for each rank."""
+    samples = brought.first
+    if samples.parts < world.size:
+        what = "samples" if samples.parts == len(samples) else "batches that stay as they are"
+        raise BadUsage(f"{samples.parts} {what} cannot be spread over {world.size} ranks: start fewer")

@@ -1,0 +1,163 @@
+"""Sharpness: on quadratic losses, where algebra gives it, against random search, and as a command."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import MPIRUN, python, write_checkpoint
+from torch import nn
+
+import plot_sharpness
+import plot_surface
+import sharpness as command
+from lossatlas.data import as_loss
+from lossatlas.data.collect import as_dataset
+from lossatlas.errors import BadInput
+from lossatlas.hessian import Hessian
+from lossatlas.hessian.sharpness import critical_sharpness, random_unit, sharpness
+from lossatlas.record import read_directions, read_findings, read_surface, write_findings
+
+
+def quadratic(seed: int = 0, minimum: bool = False) -> tuple[Hessian, np.ndarray, torch.Tensor]:
+    """A linear network with a squared error: the operator, its Hessian, and its gradient."""
+    torch.manual_seed(seed)
+    net = nn.Linear(6, 1, bias=False).double()
+    x = torch.randn(40, 6, dtype=torch.float64) * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.2, 0.1], dtype=torch.float64)
+    y = x @ net.weight.detach().T if minimum else torch.randn(40, 1, dtype=torch.float64)
+    operator = Hessian(net, as_dataset((x, y)), as_loss(nn.MSELoss()))
+    return operator, (2 * x.T @ x / 40).numpy(), operator.gradient()[1]
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_at_a_minimum_it_is_the_largest_eigenvalue(adaptive):
+    """Half of it times the square of the radius; of the Hessian in relative changes where these are meant."""
+    operator, matrix, _ = quadratic(minimum=True)
+    scale = np.diag(np.abs(operator.weights().numpy())) if adaptive else np.eye(6)
+    top = np.linalg.eigvalsh(scale @ matrix @ scale)[-1]
+    radii = [0.01, 0.1, 1.0]
+    found = sharpness(operator, radii, adaptive=adaptive, steps=40, directions=200)
+    for radius, rise in zip(radii, found, strict=True):
+        assert rise.worst <= 0.5 * radius**2 * top * (1 + 1e-9)
+        assert rise.worst == pytest.approx(0.5 * radius**2 * top, rel=0.02)
+        mean = radius**2 * np.trace(scale @ matrix @ scale) / 12
+        assert abs(rise.average - mean) < 4 * rise.average_se
+        inside = rise.change.numpy() / np.where(adaptive, np.diag(scale), 1)
+        assert np.linalg.norm(inside) <= radius * (1 + 1e-9)
+
+
+def test_away_from_a_minimum_against_the_exact_maximum():
+    """Of a convex quadratic in a ball: the secular equation, solved by bisection."""
+    operator, matrix, gradient = quadratic(3)
+    g, (values, vectors) = gradient.numpy(), np.linalg.eigh(matrix)
+    for rise in sharpness(operator, [0.05, 0.5, 2.0], steps=60):
+        c, low, high = vectors.T @ g, values[-1], values[-1] + 1e6
+        for _ in range(300):
+            middle = (low + high) / 2
+            low, high = (middle, high) if np.linalg.norm(c / (middle - values)) > rise.radius else (low, middle)
+        v = vectors @ (c / (high - values))
+        exact = g @ v + 0.5 * v @ matrix @ v
+        assert exact * 0.98 <= rise.worst <= exact * (1 + 1e-6)
+
+
+def test_the_rise_is_that_of_the_change_and_no_search_does_better():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+    x, y = torch.randn(30, 5, dtype=torch.float64), torch.randint(3, (30,))
+    operator = Hessian(net, as_dataset((x, y)), as_loss("crossentropy"))
+    before = operator.weights().clone()
+    found = sharpness(operator, [0.2, 0.5, 1.0])
+    assert torch.equal(operator.weights(), before)
+    bottom = operator.loss_at(None)
+    reached = -np.inf
+    for rise in found:
+        assert operator.loss_at(rise.change) - bottom == pytest.approx(rise.worst, rel=1e-9)
+        assert rise.worst >= reached  # it does not fall with the radius
+        reached = rise.worst
+        best = max(operator.loss_at(rise.radius * random_unit(operator.size, 1000 + k, before)) for k in range(500))
+        assert best - bottom < rise.worst
+
+
+def test_critical_sharpness_of_a_quadratic_is_the_second_derivative_along_the_gradient():
+    operator, matrix, gradient = quadratic(5)
+    g = gradient.numpy()
+    found, losses = critical_sharpness(operator)
+    assert found == pytest.approx(g @ matrix @ g / (g @ g), rel=1e-3)
+    assert losses < 40
+    assert np.isnan(critical_sharpness(quadratic(minimum=True)[0])[0])  # there is no update
+
+
+def line(net, file, *more):
+    own = (
+        "--model mlp --dataset fashion_mnist_mini --limit 60 --rho 0.1 0.5 --adaptive_rho 0.2 --steps 4 --directions 3"
+    )
+    return [*own.split(), "--model_file", str(net), "--sharpness_file", str(file), *more]
+
+
+@pytest.fixture
+def net(tmp_path):
+    return write_checkpoint(tmp_path / "net.safetensors", "mlp")
+
+
+def test_the_command_its_figure_and_its_direction(tmp_path, net, capsys):
+    file = tmp_path / "s.h5"
+    assert command.main(line(net, file)) == 0
+    printed = capsys.readouterr().out
+    assert "critical sharpness" in printed
+    findings = read_findings(file, "sharpness")
+    rises = findings.arrays["plain/rises"]
+    assert rises[:, 0].tolist() == [0.1, 0.5]
+    drawn = plot_sharpness.draw([file, file], labels=["a", "b"])
+    assert all(path.stat().st_size > 3000 for path in drawn)
+    worst = tmp_path / "s_worst.h5"
+    norm = np.sqrt(sum(float((a.astype(float) ** 2).sum()) for a in read_directions(worst).x))
+    assert norm <= 0.5 * (1 + 1e-5)
+    along = "--model mlp --dataset fashion_mnist_mini --limit 60 --x=0:1:2".split()
+    more = ["--model_file", str(net), "--surf_file", str(tmp_path / "c.h5"), "--xdirection", f"{worst}:1"]
+    assert plot_surface.main([*along, *more, "--dir_file", str(tmp_path / "d.h5")]) == 0
+    loss = read_surface(tmp_path / "c.h5").fields["train_loss"]
+    assert loss[1] - loss[0] == pytest.approx(rises[1, 1], rel=1e-4)
+
+
+def test_it_goes_on_where_it_was(tmp_path, net, capsys):
+    file, other = tmp_path / "s.h5", tmp_path / "t.h5"
+    assert command.main(line(net, file)) == 0
+    whole = read_findings(file, "sharpness")
+    first = {name: array for name, array in whole.arrays.items() if name != "critical" and "adaptive" not in name}
+    write_findings(other, whole.without("critical", *(n for n in whole.arrays if "adaptive" in n)))
+    capsys.readouterr()
+    assert command.main(line(net, other)) == 0
+    assert "in the file already" in capsys.readouterr().out
+    again = read_findings(other, "sharpness")
+    assert first.keys() < again.arrays.keys()
+    for name, array in whole.arrays.items():
+        np.testing.assert_allclose(again.arrays[name], array, rtol=1e-5, atol=1e-6)
+    assert command.main(line(net, file, "--seed", "5")) == 3
+    assert "seed" in capsys.readouterr().err
+
+
+def test_files_of_another_kind_are_refused(tmp_path, net):
+    file = tmp_path / "s.h5"
+    command.main(line(net, file))
+    with pytest.raises(BadInput, match="no spectrum file"):
+        read_findings(file)
+    (tmp_path / "t_worst.h5").write_bytes((tmp_path / "s.h5").read_bytes())
+    assert command.main(line(net, tmp_path / "t.h5")) == 3  # nothing of a user's is replaced
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+def test_ranks_share_the_samples(tmp_path, net):
+    found = []
+    for ranks in (1, 2, 3):
+        file = tmp_path / f"{ranks}.h5"
+        more = ("--mpi", "--threads", "1", "--precision", "float64")
+        result = python("sharpness.py", *line(net, file, *more), launcher=[MPIRUN, "-n", ranks])
+        assert result.returncode == 0, result.stderr
+        found.append(read_findings(file, "sharpness").arrays["plain/rises"])
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=1e-6, atol=1e-9)
+
+
+def test_dry_run_says_what_it_would_take(tmp_path, net, capsys):
+    assert command.main(line(net, tmp_path / "s.h5", "--dry_run")) == 0
+    assert "at most 12 gradients" in capsys.readouterr().out
+    assert not (tmp_path / "s.h5").exists()
