@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 LOSS_NAMES = ("crossentropy", "mse")
-SCHEMES = ("linear2x", "barycentric")
+SCHEMES, CURVES = ("linear2x", "barycentric"), ("bezier", "polygonal")
 Model = str | Factory  # in the zoo, or of a user
 SEED = 123  # of the random directions, as in the original release
 MOST_DIGITS, MOST_THREADS = 15, 1024  # of a whole number; of a rank
@@ -184,7 +184,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class DirectionChoice:
-    """Which directions: a file, targets, or random ones. y is None for a curve. scheme, repeat, per_layer: see add_schemes."""
+    """Which directions: a file, targets, or random ones. y is None for a curve. scheme, curve, repeat, per_layer: see
+    add_schemes.
+    """
 
     dir_type: str
     x: Axis
@@ -198,6 +200,8 @@ class DirectionChoice:
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     scheme: str = ""
+    curve: str = ""
+    bends: tuple[str, ...] = ()
     repeat: int = 0
     per_layer: bool = False
 
@@ -550,7 +554,7 @@ def add_directions(p: argparse.ArgumentParser) -> None:
     g.add_argument("--seed", type=natural, default=SEED, help="of the random directions (default: %(default)s)")
     g.add_argument("--idx", type=natural, default=0, help="number of a repeat: other directions, other file names")
     g.add_argument("--dir_file", help="direction file to use, or to write if it does not exist")
-    p.set_defaults(scheme="", repeat=0, per_layer=False, bn="keep", bn_samples=0)
+    p.set_defaults(scheme="", curve="", bend=[], repeat=0, per_layer=False, bn="keep", bn_samples=0)
 
 
 def add_statistics(p: argparse.ArgumentParser) -> None:
@@ -592,11 +596,19 @@ def add_schemes(p: argparse.ArgumentParser) -> None:
         help="between the network and two random ones, scaled back to its size: the two interpolations of the notebook "
         "'Visualizing the loss landscape' in Julia",
     )
+    g.add_argument(
+        "--curve",
+        choices=CURVES,
+        help="from the network to --model_file2 along a curve of low loss, which train_curve.py has found; x is the place on it",
+    )
+    g.add_argument("--bend", nargs="+", default=[], metavar="FILE", help="its bends, in order")
 
 
 def check_schemes(args: argparse.Namespace) -> None:
     """Raise BadUsage where these do not fit to the rest."""
-    chosen = [name for name in ("repeat", "per_layer", "scheme") if getattr(args, name)]
+    chosen = [name for name in ("repeat", "per_layer", "scheme", "curve") if getattr(args, name)]
+    if bool(args.curve) != bool(args.bend):
+        raise BadUsage("--curve and --bend belong together: the kind of the curve, and its bends")
     if not chosen:
         return
     option = f"--{chosen[0]}"
@@ -605,20 +617,27 @@ def check_schemes(args: argparse.Namespace) -> None:
     if chosen[0] == "scheme" and not args.y:
         raise BadUsage("--scheme is a surface: give --y too")
     if chosen[0] != "scheme" and args.y:
-        raise BadUsage(f"{option} is a row of curves: leave --y out")
-    if chosen[0] == "per_layer":
-        return
-    if chosen[0] == "repeat" and args.repeat < 2:
+        raise BadUsage(f"{option} is {'a curve' if args.curve else 'a row of curves'}: leave --y out")
+    if args.curve and (not args.model_file2 or args.xdirection != "random" or args.dir_file or args.curvature):
+        raise BadUsage("--curve leads to --model_file2: give that, and no --xdirection, --dir_file and --curvature")
+    if chosen[0] in ("repeat", "scheme"):
+        check_random(args, chosen[0])
+
+
+def check_random(args: argparse.Namespace, chosen: str) -> None:
+    """Of what draws its directions, or networks, itself. Raises BadUsage."""
+    option = f"--{chosen}"
+    if chosen == "repeat" and args.repeat < 2:
         raise BadUsage("--repeat 1: a spread needs at least 2 directions")
     if args.model_file2 or args.model_file3 or args.xdirection != "random" or args.ydirection != "random":
         raise BadUsage(f"{option} draws random directions: leave out other networks, --xdirection and --ydirection")
-    if chosen[0] == "repeat" and (args.dir_file or args.idx or args.same_dir):
+    if chosen == "repeat" and (args.dir_file or args.idx or args.same_dir):
         raise BadUsage("--repeat draws its directions from --seed alone: leave out --dir_file, --idx and --same_dir")
-    if chosen[0] == "scheme" and (args.same_dir or args.orthogonalize or args.curvature or args.dir_type != "weights"):
+    if chosen == "scheme" and (args.same_dir or args.orthogonalize or args.curvature or args.dir_type != "weights"):
         raise BadUsage(
             "--scheme moves the weights between three networks: leave out --same_dir, --orthogonalize, --curvature"
         )
-    if chosen[0] == "scheme" and (args.xnorm or args.ynorm or args.xignore or args.yignore):
+    if chosen == "scheme" and (args.xnorm or args.ynorm or args.xignore or args.yignore):
         raise BadUsage("--scheme has its own normalization: leave out --xnorm, --ynorm, --xignore and --yignore")
 
 
@@ -651,6 +670,8 @@ def direction_choice(args: argparse.Namespace) -> DirectionChoice:
         tuple(args.only),
         tuple(args.without),
         args.scheme or "",
+        args.curve or "",
+        tuple(in_folder(file, args.model_folder) for file in args.bend),
         args.repeat or 0,
         args.per_layer,
     )
@@ -830,6 +851,7 @@ def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
         name += f"_{word}={'+'.join(map(plain, patterns))}" if patterns else ""
     name += "_aligned" if nets.align else ""
     name += f"_{choice.scheme}" if choice.scheme else ""
+    name += f"_{choice.curve}_{Path(choice.bends[0]).stem}" if choice.curve else ""
     if choice.idx:
         name += f"_idx={choice.idx}"
     if choice.seed != SEED:

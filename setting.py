@@ -81,8 +81,8 @@ def read_setting(
     check_factories(nets.model, chosen.dataset, task.loss)
     if task.path:
         return read_path(task, log, held)
-    if choice.repeat:
-        return read_repeats(task, name_of, log, held)
+    if choice.repeat or choice.curve:
+        return read_alone(task, name_of, log, held)
     dir_file = place(choice.dir_file, options.direction_name(nets, choice), output.surf_file)
     surf_file = place(output.surf_file, name_of(dir_file, task), None)
     lock = locked(surf_file, output.dry_run, log, held)
@@ -152,23 +152,50 @@ def rowed(task: options.GridTask, rows: int) -> Grid:
     return Grid(task.grid.x, np.arange(float(rows)))
 
 
-def read_repeats(
+def read_alone(
     task: options.GridTask, name_of: Callable[[Path, options.GridTask], Path], log: Log, held: ExitStack
 ) -> Setting:
-    """The same where each row is a curve along a random direction of its own, which every rank draws itself."""
+    """The same where there is no direction file: each row is along a random direction of its own, which every rank draws
+    itself, or a curve has bends.
+    """
     choice, nets = task.directions, task.networks
     dir_name = options.direction_name(nets, choice)
     surf_file = place(task.output.surf_file, name_of(dir_name, task), None)
     lock = locked(surf_file, task.output.dry_run, log, held)
     brought = bring(nets, choice.dir_type, task.data, task.loss, task.recalibrated > 0)
     check_statistics(task, brought)
-    where = Repeats(choice.dir_type, choice.x, choice.seed, choice.only, choice.without)
-    rows = [description("x", choice.x, None, replace(choice, idx=k), None) for k in range(choice.repeat)]
-    record = record_of(task, brought, directions=rows[0], rows_of="repeats", rows=rows)
     none = Directions([])
-    return Setting(
-        surf_file, rowed(task, choice.repeat), None, none, none, False, False, brought, record, None, lock, True, where
-    )
+    where: Recipe
+    if choice.curve:
+        where, words = bent(task, brought)
+        grid, record = task.grid, record_of(task, brought, directions=words)
+    else:
+        where = Repeats(choice.dir_type, choice.x, choice.seed, choice.only, choice.without)
+        rows = [description("x", choice.x, None, replace(choice, idx=k), None) for k in range(choice.repeat)]
+        grid = rowed(task, choice.repeat)
+        record = record_of(task, brought, directions=rows[0], rows_of="repeats", rows=rows)
+    return Setting(surf_file, grid, None, none, none, False, False, brought, record, None, lock, True, where)
+
+
+def bent(task: options.GridTask, brought: Brought) -> "tuple[Bent, str]":
+    """A curve to another network, and what of it is recorded."""
+    from lossatlas.space import tensors
+    from models import load_into, read_state
+    from models.checkpoint import digest
+
+    choice, end = task.directions, brought.targets[0]
+    assert end is not None
+    points, digests = [brought.origin], []
+    before = {name: value.clone() for name, value in brought.net.state_dict().items()}
+    for file in choice.bends:
+        state = read_state(file)
+        load_into(brought.net, state, file)
+        points.append({name: value.clone() for name, value in tensors(brought.net, choice.dir_type).items()})
+        digests.append(digest(state))
+    brought.net.load_state_dict(before)
+    arrays = [{name: value.numpy() for name, value in point.items()} for point in (*points[1:], end)]
+    words = f"a {choice.curve} curve towards {brought.towards[task.networks.file2 or '']} by {', '.join(digests)}"
+    return Bent(choice.curve, choice.dir_type, arrays), words
 
 
 def read_path(task: options.GridTask, log: Log, held: ExitStack) -> Setting:
@@ -315,7 +342,23 @@ class Schemed:
         return Scheme(self.kind, first, second, third, names)
 
 
-Recipe = Along | Through | Repeats | Layers | Schemed
+@dataclass(frozen=True)
+class Bent:
+    """A curve from the network through bends to another one: these, by tensor name."""
+
+    kind: str
+    dir_type: str
+    points: Sequence[dict[str, np.ndarray]]
+
+    def plane(self, net: "nn.Module") -> "Plane":
+        from lossatlas.space import Joined, tensors
+        from preparation import as_tensor
+
+        others = [{name: as_tensor(array) for name, array in point.items()} for point in self.points]
+        return Joined(self.kind, [tensors(net, self.dir_type), *others])
+
+
+Recipe = Along | Through | Repeats | Layers | Schemed | Bent
 
 
 @dataclass(frozen=True)

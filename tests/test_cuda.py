@@ -261,3 +261,63 @@ def test_a_rehearsal_says_what_the_device_needs(tmp_path, resnet, capsys):
 
 def test_provenance_names_the_device(on_the_device):
     assert torch.cuda.get_device_name(0) in str(on_the_device.about["computed_by"])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--bn", "recalibrate", "--bn_samples", "200"),
+        ("--bn", "recalibrate", "--bn_samples", "200", "--split", "test"),
+        ("--bn", "recalibrate", "--bn_samples", "200", "--dir_type", "states", "--x=-0.2:0.2:3", "--y=-0.2:0.2:3"),
+        ("--scheme", "linear2x", "--xnorm", "", "--ynorm", "", "--xignore", "", "--yignore", ""),
+        ("--scheme", "barycentric", "--xnorm", "", "--ynorm", "", "--xignore", "", "--yignore", ""),
+    ],
+)
+def test_other_ways_through_the_parameters(tmp_path, resnet, more):
+    own = ("--dir_file", str(tmp_path / "d.h5"))
+    found, wanted = (surface(resnet, tmp_path / f"{k}.h5", *more, *own, *c) for k, c in enumerate((["--cuda"], [])))
+    assert differences(found, wanted, next(iter(found.fields))) <= 5e-5
+
+
+@pytest.mark.parametrize("more", [("--repeat", "3"), ("--per_layer",)])
+def test_rows_of_curves(tmp_path, resnet, more):
+    lines = []
+    for k, cuda in enumerate((["--cuda"], [])):
+        own = surface_command(resnet, tmp_path / f"{k}.h5", "--x=-1:1:5", *more, *cuda, model="resnet20")
+        assert (
+            plot_surface.main([*own, *(["--dir_file", str(tmp_path / "d.h5")] if "--per_layer" in more else [])]) == 0
+        )
+        lines.append(read_surface(tmp_path / f"{k}.h5"))
+    assert differences(*lines) <= 2e-5
+
+
+def test_sharpness(tmp_path, resnet):
+    import sharpness
+
+    found = []
+    for k, cuda in enumerate((["--cuda"], [])):
+        file = tmp_path / f"{k}.h5"
+        own = (
+            "--model resnet20 --dataset fashion_mnist_mini --limit 200 --rho 0.05 --adaptive_rho 0.2 --steps 3".split()
+        )
+        more = ["--model_file", str(resnet), "--sharpness_file", str(file), "--precision", "float64", *cuda]
+        assert sharpness.main([*own, *more]) == 0
+        found.append(read_findings(file, "sharpness").arrays)
+    for name in ("plain/rises", "adaptive/rises", "critical"):
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-4, atol=1e-8)
+
+
+def test_a_curve_of_low_loss(tmp_path):
+    import train_curve
+
+    ends = [str(write_checkpoint(tmp_path / f"{seed}.safetensors", "resnet20", seed=seed)) for seed in (0, 1)]
+    own = "--model resnet20 --dataset fashion_mnist_mini --limit 300 --epochs 1 --cuda".split()
+    out = tmp_path / "bend.safetensors"
+    assert train_curve.main([*own, "--model_file", ends[0], "--model_file2", ends[1], "--out", str(out)]) == 0
+    more = ["--curve", "bezier", "--bend", str(out), "--bn", "recalibrate", "--model_file2", ends[1]]
+    lines = []
+    for k, cuda in enumerate((["--cuda"], [])):
+        line = surface_command(ends[0], tmp_path / f"{k}.h5", "--x=0:1:5", *more, *cuda, model="resnet20")
+        assert plot_surface.main(line) == 0
+        lines.append(read_surface(tmp_path / f"{k}.h5"))
+    assert differences(*lines) <= 5e-5

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas.space.curves import Joined
 from lossatlas.space.planes import Affine, Plane
 from lossatlas.space.points import is_variance
 from lossatlas.space.schemes import Rows, Scheme
@@ -65,7 +66,7 @@ class AnyPlace:
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
         first = next(net.parameters())
-        self.plane = plane.on(first.device, first.dtype) if isinstance(plane, Rows | Scheme) else plane
+        self.plane = plane.on(first.device, first.dtype) if isinstance(plane, Joined | Rows | Scheme) else plane
         self.own = {
             name: torch.empty_like(value, device=first.device, dtype=first.dtype)
             for name, value in self.plane.point(0.0, 0.0).items()

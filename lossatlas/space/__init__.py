@@ -1,5 +1,6 @@
 """The space of a network's parameters: points, directions, planes, projections."""
 
+from lossatlas.space.curves import Joined
 from lossatlas.space.directions import (
     Selection,
     lengths,
@@ -17,6 +18,7 @@ from lossatlas.space.schemes import Rows, Scheme, layers_of, other_network
 __all__ = [
     "Affine",
     "Components",
+    "Joined",
     "Mapped",
     "Plane",
     "Point",
