@@ -38,7 +38,7 @@ from lossatlas.record.spectra import FORMATS, WRITERS, is_findings, write_findin
 from lossatlas.record.surfaces import added_by_others, embed_directions
 from lossatlas.writing import put
 
-VECTORS = "eigenvectors"  # of a spectrum file: each as large as the network
+VECTORS = ("eigenvectors", "change")  # of files of findings: each as large as the network
 
 
 def describe(path: str | Path) -> str:
@@ -187,8 +187,8 @@ def convert(path: str | Path, out: str | Path) -> None:
 
 
 def slim(path: str | Path, out: str | Path) -> None:
-    """Write a complete surface without the sums that its fields come from, and without directions; or a spectrum without
-    its eigenvectors.
+    """Write a complete surface without the sums that its fields come from, and without directions; or findings without
+    vectors as large as the network.
 
     Raises BadInput, BadUsage, CannotWrite.
     """
@@ -197,7 +197,8 @@ def slim(path: str | Path, out: str | Path) -> None:
     if is_findings(path):
         check(path)
         findings = read_findings(path)
-        write_findings(out, findings.without(VECTORS).with_arrays({}, slim="without eigenvectors"))
+        vectors = [name for name in findings.arrays if name.rpartition("/")[2] in VECTORS]
+        write_findings(out, findings.without(*vectors).with_arrays({}, slim="without vectors as large as the network"))
         return
     surface = read_surface(path)
     if not surface.done.all():

@@ -38,6 +38,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--proj_file", nargs="+", help="trajectories to draw on the surface (proj_xcoord, proj_ycoord)")
     options.add_contours(p)
     p.add_argument("--zlim", type=options.finite, help="top of the 3-D figure")
+    p.add_argument(
+        "--infinite",
+        choices=("hole", "largest"),
+        default="hole",
+        help="draw infinite values as holes, or as the largest finite one, as the notebook in Julia does (default: %(default)s)",
+    )
     options.add_camera(p)
     p.add_argument(
         "--render",
@@ -67,6 +73,7 @@ def draw(
     camera: figures.Camera | None = None,
     layout: str = "grid",
     render: bool = False,
+    infinite: str = "hole",
     title: str = "",
     files_as: figures.Files | None = None,
 ) -> list[Path]:
@@ -93,7 +100,9 @@ def draw(
         raise BadUsage("--layout overlay needs at least two surface files")
     with figures.style(show, files_as) as plt:
         for name in names:
-            panels = [panel(s, name, label) for s, label in zip(surfaces, own_labels, strict=True)]
+            panels = [
+                panel(s, name, label, infinite == "largest") for s, label in zip(surfaces, own_labels, strict=True)
+            ]
             runs = [run.of(name) for run in projections]
             shared = figures.scale(
                 [p.values for p in panels], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log, linear=is_share(name)
@@ -170,6 +179,7 @@ def run(args: argparse.Namespace) -> None:
         camera=figures.Camera(args.elev, args.azim),
         layout=args.layout,
         render=args.render,
+        infinite=args.infinite,
         **options.drawn_as(args),
     )
 

@@ -32,10 +32,39 @@ run --model resnet20 --model_file $net/resnet20_small_batch.safetensors \
   --dir_file "$work/i.h5" --surf_file "$work/interpolation.h5"
 keep "$work/interpolation.h5" interpolation.h5
 
-for i in 1 2 3 4 5 6 7 8; do
-  run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 500 --split both --x=-1:1:31 \
-    "${filter[@]}" --idx $i --dir_file "$work/r$i.h5" --surf_file "$work/repeat_$i.h5"
-  keep "$work/repeat_$i.h5" repeat_$i.h5
+run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 500 --split both --x=-1:1:31 \
+  "${filter[@]}" --repeat 8 --surf_file "$work/repeats.h5"
+keep "$work/repeats.h5" repeats.h5
+
+for way in kept recalibrated; do
+  how=(--dir_type states)
+  if [ $way = recalibrated ]; then how=(--bn recalibrate); fi
+  run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 1000 \
+    --model_file2 $net/resnet20_large_batch.safetensors "${how[@]}" --x=0:1:41 \
+    --dir_file "$work/$way"_d.h5 --surf_file "$work/$way.h5"
+  keep "$work/$way.h5" $way.h5
+done
+
+for i in 1 2 3; do
+  python train.py --model mlp "${data[@]}" --epochs 20 --seed $i --lr 0.05 --warmup 20 --out "$work/mlp_$i.safetensors"
+done
+ends=(--model mlp --model_file "$work/mlp_1.safetensors" --model_file2 "$work/mlp_2.safetensors")
+run "${ends[@]}" --x=0:1:41 --dir_file "$work/naive_d.h5" --surf_file "$work/naive.h5"
+run "${ends[@]}" --x=0:1:41 --align --dir_file "$work/aligned_d.h5" --surf_file "$work/aligned.h5"
+python train_curve.py "${ends[@]}" "${data[@]}" --epochs 20 --out "$work/bend.safetensors"
+run "${ends[@]}" --x=0:1:41 --curve bezier --bend "$work/bend.safetensors" --surf_file "$work/bezier.h5"
+run "${ends[@]}" --model_file3 "$work/mlp_3.safetensors" --x=-0.3:1.3:33 --y=-0.3:1.3:33 --dir_file "$work/three_d.h5" \
+  --surf_file "$work/three.h5"
+for name in naive aligned bezier three; do keep "$work/$name.h5" $name.h5; done
+
+run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 300 --x=-1:1:21 "${filter[@]}" --per_layer \
+  --dir_file "$work/layers_d.h5" --surf_file "$work/layers.h5"
+keep "$work/layers.h5" layers.h5
+
+for batch in small large; do
+  python sharpness.py --model resnet20 --model_file $net/resnet20_${batch}_batch.safetensors "${data[@]}" --limit 300 \
+    --steps 15 --sharpness_file "$work/sharpness_$batch.h5"
+  keep "$work/sharpness_$batch.h5" sharpness_$batch.h5
 done
 
 for what in random gradient eigenvector; do
@@ -63,3 +92,5 @@ mpirun -n 2 python plot_trajectory.py --mpi --model resnet20 "${data[@]}" --limi
   --surface 25x17 --surf_file "$work/path.h5"
 keep "$work/path.h5" path.h5
 cp "$work/path_path.h5" docs/surfaces/path_projection.h5
+
+# docs/surfaces/julia.h5 is of examples/julia.sh, which takes a CUDA device.

@@ -153,11 +153,63 @@ ENTRIES = [
         520,
     ),
     Entry(
+        "between.png",
+        "Around a barrier",
+        "Two perceptrons of different seeds: on the straight line, after their hidden units are put into the same order "
+        "(--align), and along a Bezier curve that was trained (train_curve.py).",
+        f"plot_1D.py --surf_file {FILES}/naive.h5 {FILES}/aligned.h5 {FILES}/bezier.h5 --labels straight aligned curve",
+        "_1d_compare.png",
+        520,
+    ),
+    Entry(
+        "recalibrated.png",
+        "What BatchNorm has to do with a barrier",
+        "The same two networks as above, with the statistics of BatchNorm interpolated, and estimated again at every point "
+        "(--bn recalibrate).",
+        f"plot_1D.py --surf_file {FILES}/kept.h5 {FILES}/recalibrated.h5 --labels interpolated recalibrated",
+        "_1d_compare.png",
+        520,
+    ),
+    Entry(
+        "three.png",
+        "Through three networks",
+        "Three perceptrons of different seeds, and their average.",
+        f"plot_2D.py --surf_file {FILES}/three.h5",
+        "_train_loss_2dcontour.png",
+        520,
+    ),
+    Entry(
+        "julia.png",
+        "The picture of the Julia notebook",
+        "Its VGG with 13 weight layers, trained on Fashion-MNIST, one batch, and its barycentric scheme (--scheme barycentric), "
+        "which is no plane: every point is scaled back to the size of the network. examples/julia.sh computes it.",
+        f"plot_2D.py --surf_file {FILES}/julia.h5 --log --infinite largest --elev 40 --azim 130",
+        "_train_loss_3dsurface.png",
+    ),
+    Entry(
+        "by_layer.png",
+        "Which layers carry the loss",
+        "One layer moved at a time (--per_layer), and the trace of its block of the Hessian.",
+        f"plot_layers.py --surf_file {FILES}/layers.h5 --spectrum_file {FILES}/spectrum.h5",
+        "_train_loss_layers.png",
+        700,
+    ),
+    Entry(
+        "sharpness.png",
+        "How far the loss rises within a distance",
+        "ResNet-20 trained with small and with large batches. Solid: at worst, as far as ascent has found; dashed: on average over "
+        "random directions.",
+        f"plot_sharpness.py --sharpness_file {FILES}/sharpness_small.h5 {FILES}/sharpness_large.h5 "
+        '--labels "small batch" "large batch"',
+        "_rises.png",
+        760,
+    ),
+    Entry(
         "repeats.png",
         "How much depends on the direction that was drawn",
         "Eight random directions: each thinly, their mean, and where the mean of all directions lies with 95 % confidence. Several "
-        "prefixes compare networks.",
-        f"plot_1D.py --prefix {FILES}/repeat --idx_max 8",
+        "files compare networks.",
+        f"plot_1D.py --surf_file {FILES}/repeats.h5",
         "_1d_loss_err_repeat.png",
         520,
     ),

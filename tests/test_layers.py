@@ -41,7 +41,7 @@ PROGRAM = [
     {"plot_1D", "plot_2D", "plot_spectrum", "h52vtp", "flatness", "plot_minima", "plot_layers", "plot_sharpness"},
     {"losses"},
     {"view_surface", "animate_surface"},
-    {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "sharpness", "plot_trajectory", "train"},
+    {"plot_surface", "plot_hessian_eigen", "hessian_spectrum", "sharpness", "plot_trajectory", "train", "train_curve"},
 ]
 LEVEL = {f"lossatlas.{name}": level for level, name in enumerate(PACKAGE)}
 LEVEL |= {name: len(PACKAGE) + level for level, names in enumerate(PROGRAM) for name in names}

@@ -84,6 +84,21 @@ def test_what_is_not_finite_is_marked_in_every_figure():
     assert fig.axes[0].get_legend() is not None
 
 
+def test_infinite_values_are_holes_or_as_large_as_the_largest(tmp_path):
+    surface = surface_of(bowl, x="-1:1:9", y="-1:1:9")
+    values = surface.values["train_loss"].copy()
+    values[0, :3] = np.inf
+    values[8, 8] = np.nan
+    odd = replace(surface, values={"train_loss": values})
+    hole, lifted = (panel(odd, "train_loss", "", lift) for lift in (False, True))
+    assert np.isinf(hole.values).sum() == 3
+    assert (lifted.values[0, :3] == np.nanmax(values[np.isfinite(values)])).all()
+    assert np.isnan(lifted.values[8, 8])  # is no infinity
+    assert "3 infinite cells" in lifted.note
+    write_surface(tmp_path / "s.h5", odd)
+    assert plot_2D.draw([tmp_path / "s.h5"], infinite="largest", log=True)
+
+
 def test_several_surfaces_share_one_scale(tmp_path):
     for name, factor in (("a", 1), ("b", 10)):
         write_surface(tmp_path / f"{name}.h5", surface_of(lambda x, y, f=factor: f * bowl(x, y)))

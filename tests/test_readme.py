@@ -18,6 +18,8 @@ SMALL = {
     "plot_hessian_eigen.py": "--limit 10 --most 15",
     "plot_trajectory.py": "--limit 10 --batch_size 10 --surface 3",
     "animate_surface.py": "--frames 3",
+    "sharpness.py": "--limit 10 --rho 0.1 --adaptive_rho 0.1 --steps 2 --directions 2",
+    "train_curve.py": "--limit 60 --epochs 1",
 }
 
 
@@ -62,7 +64,10 @@ def test_every_command_runs_in_order(clone):
     assert {
         "surface.h5_train_loss_3dsurface.png",
         "curve.h5_1d_loss_acc.png",
-        "repeat_1d_loss_err_repeat.png",
+        "repeat.h5_1d_loss_err_repeat.png",
+        "between_1d_compare.png",
+        "layers.h5_train_loss_layers.png",
+        "sharpness_small.h5_rises.png",
         "path.h5_train_loss_2dcontour.png",
         "interpolation.h5_1d_loss_acc.png",
         "along_1d_compare.png",

@@ -43,6 +43,7 @@ class Panel:
     columns: np.ndarray
     detail: int = FINE  # points along an axis of what is drawn, about
     networks: tuple[Network, ...] = ()
+    lifted: int = 0  # infinite values that are drawn as the largest finite one
 
     @property
     def part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -72,14 +73,21 @@ class Panel:
 
     @property
     def note(self) -> str:
-        return "" if self.done.all() else f"unfinished: {self.done.sum()} of {self.done.size} cells"
+        notes = [] if self.done.all() else [f"unfinished: {self.done.sum()} of {self.done.size} cells"]
+        notes += [f"{self.lifted} infinite cells at the largest value"] if self.lifted else []
+        return "; ".join(notes)
 
 
-def panel(surface: Surface, name: str, label: str) -> Panel:
+def panel(surface: Surface, name: str, label: str, lift: bool = False) -> Panel:
+    """lift: draw infinite values as the largest finite one, which the note says."""
     assert surface.grid.y is not None
     rows, columns = surface.complete_part()
     grid, known = surface.grid, tuple(networks_of(surface))
-    return Panel(label, grid.x, surface.grid.y, surface.fields[name], surface.done, rows, columns, networks=known)
+    values, above = surface.fields[name], np.isposinf(surface.fields[name])
+    if lift and np.isfinite(values).any():
+        values = np.where(above, values[np.isfinite(values)].max(), values)
+    lifted = int(above.sum()) if lift else 0
+    return Panel(label, grid.x, surface.grid.y, values, surface.done, rows, columns, networks=known, lifted=lifted)
 
 
 def flat_figure(

@@ -1,0 +1,142 @@
+"""Curves between networks: their formulas, that training lowers the loss along them, and the commands together."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import MPIRUN, python, surface_command, write_checkpoint
+
+import plot_surface
+import train_curve
+from dataloader import load
+from lossatlas.record import read_surface
+from lossatlas.space import Joined
+from lossatlas.space.curves import shares
+from models import load_network, read_state
+
+
+def casteljau(points, t):
+    while len(points) > 1:
+        points = [(1 - t) * a + t * b for a, b in itertools.pairwise(points)]
+    return points[0]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("t", [-0.3, 0.0, 0.2, 0.5, 0.77, 1.0, 1.2])
+def test_shares_against_other_ways_to_the_same_point(count, t):
+    points = [torch.tensor(v, dtype=torch.float64) for v in np.random.default_rng(0).normal(size=(count, 4))]
+    for kind in ("bezier", "polygonal"):
+        parts = shares(kind, t, count)
+        assert sum(parts) == pytest.approx(1)
+        found = Joined(kind, [{"w": point} for point in points]).point(t)["w"]
+        if kind == "bezier":
+            expected = casteljau(points, t)
+        else:
+            k = min(max(int(np.floor(t * (count - 1))), 0), count - 2)
+            part = t * (count - 1) - k
+            expected = (1 - part) * points[k] + part * points[k + 1]
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.fixture
+def ends(tmp_path):
+    return [write_checkpoint(tmp_path / f"{seed}.safetensors", "mlp", seed=seed) for seed in (0, 1)]
+
+
+def trained(tmp_path, ends, *more, model="mlp", name="bend"):
+    out = tmp_path / f"{name}.safetensors"
+    own = f"--model {model} --dataset fashion_mnist_mini --limit 200 --model_file {ends[0]} --model_file2 {ends[1]}"
+    code = train_curve.main([*own.split(), "--out", str(out), *more])
+    return code, out
+
+
+def test_training_lowers_the_loss_along_it_and_leaves_the_ends(tmp_path, ends, capsys):
+    before = [path.read_bytes() for path in ends]
+    code, out = trained(tmp_path, ends, "--epochs", "15", "--lr", "0.05", "--batch_size", "50")
+    assert code == 0
+    assert "largest loss along" in capsys.readouterr().out
+    about = json.loads(out.with_suffix(".json").read_text())
+    straight, curve = (about[name]["train"] for name in ("straight", "losses"))
+    assert max(curve[5:16]) < 0.9 * max(straight[5:16])
+    assert curve[0] == pytest.approx(straight[0], rel=1e-5)
+    assert curve[-1] == pytest.approx(straight[-1], rel=1e-5)
+    assert [path.read_bytes() for path in ends] == before
+
+
+@pytest.mark.parametrize(("kind", "bends"), [("bezier", 1), ("polygonal", 2)])
+def test_the_loss_along_it_by_hand(tmp_path, ends, kind, bends):
+    code, out = trained(tmp_path, ends, "--epochs", "2", "--kind", kind, "--bends", str(bends))
+    assert code == 0
+    files = [out] if bends == 1 else [tmp_path / f"bend_bend{k + 1}.safetensors" for k in range(bends)]
+    more = ["--curve", kind, "--bend", *map(str, files), "--model_file2", str(ends[1]), "--x=0:1:5"]
+    assert plot_surface.main(surface_command(ends[0], tmp_path / "s.h5", *more, limit=200)) == 0
+    surface, data = read_surface(tmp_path / "s.h5"), load("fashion_mnist_mini", limit=200)
+    states = [read_state(file) for file in (ends[0], *files, ends[1])]
+    net = load_network("mlp", ends[0], (1, 28, 28)).double()
+    for k, t in enumerate(surface.grid.x):
+        parts = shares(kind, float(t), len(states))
+        for name, p in net.named_parameters():
+            p.data = sum(part * state[name].double() for part, state in zip(parts, states, strict=True))
+        loss = F.cross_entropy(net(data.inputs.double()), data.targets).item()
+        assert surface.fields["train_loss"][k] == pytest.approx(loss, rel=1e-5)
+    own = json.loads(files[0].with_suffix(".json").read_text())["losses"]["train"]
+    np.testing.assert_allclose(surface.fields["train_loss"], own[::5], rtol=1e-5)
+
+
+def test_with_batchnorm_the_command_and_the_surface_agree(tmp_path):
+    ends = [write_checkpoint(tmp_path / f"{seed}.safetensors", "resnet20", seed=seed) for seed in (0, 1)]
+    code, out = trained(tmp_path, ends, "--epochs", "1", model="resnet20")
+    assert code == 0
+    more = ["--curve", "bezier", "--bend", str(out), "--model_file2", str(ends[1]), "--x=0:1:3", "--bn", "recalibrate"]
+    assert plot_surface.main(surface_command(ends[0], tmp_path / "s.h5", *more, model="resnet20", limit=200)) == 0
+    own = json.loads(out.with_suffix(".json").read_text())["losses"]["train"]
+    np.testing.assert_allclose(read_surface(tmp_path / "s.h5").fields["train_loss"], own[::10], rtol=1e-4)
+
+
+def test_repeats_are_reported_together(tmp_path, ends, capsys):
+    code, _ = trained(tmp_path, ends, "--epochs", "1", "--repeat", "2", "--split", "test")
+    assert code == 0
+    printed = capsys.readouterr().out
+    assert "largest test loss along 2 curves" in printed
+    assert "largest train loss along 2 curves" in printed
+    assert {"bend_1.safetensors", "bend_2.safetensors"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        (("--model_file2", "SAME"), "the same network"),
+        (("--out", "bend.pt"), ".safetensors"),
+        (("--model_file3", "SAME"), "two ends"),
+        (("--out", "SAME"), "one of the ends"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path, ends, capsys, more, word):
+    more = [str(ends[0]) if each == "SAME" else each for each in more]
+    assert trained(tmp_path, ends, "--epochs", "1", *more)[0] in (2, 3)
+    assert word in capsys.readouterr().err
+
+
+def test_a_curve_needs_its_bends(tmp_path, ends, capsys):
+    for more in (["--curve", "bezier"], ["--bend", str(ends[0])]):
+        assert plot_surface.main(surface_command(ends[0], tmp_path / "s.h5", *more)) == 2
+        assert "belong together" in capsys.readouterr().err
+    more = ["--curve", "bezier", "--bend", str(ends[0]), "--y=0:1:3", "--model_file2", str(ends[1])]
+    assert plot_surface.main(surface_command(ends[0], tmp_path / "s.h5", *more)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+def test_any_number_of_ranks_gives_the_same_bits(tmp_path, ends):
+    found = []
+    for ranks in (1, 2, 3):
+        file = tmp_path / f"s{ranks}.h5"
+        more = ["--curve", "polygonal", "--bend", str(ends[0]), "--model_file2", str(ends[1]), "--x=0:1:5"]
+        run = surface_command(ends[0], file, *more, "--threads", "1", "--batch_size", "16", "--mpi")
+        result = python("plot_surface.py", *run, launcher=[MPIRUN, "-n", ranks])
+        assert result.returncode == 0, result.stderr
+        found.append(read_surface(file).fields["train_loss"].tobytes())
+    assert found[0] == found[1] == found[2]
