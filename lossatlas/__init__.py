@@ -4,7 +4,8 @@
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21", norm="filter", ignore="biasbn")
     surface.plot()
 
-`surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `read` reads a file. torch is imported when they are first used,
+`surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `align` puts the hidden units of one network into the order of
+another; `read` reads a file. torch is imported when they are first used,
 so that files can be read and drawn without it (`lossatlas.record`, `lossatlas.figures`).
 """
 
@@ -12,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossatlas.atlas import eigenvalues, read, spectrum, surface, trajectory
+    from lossatlas.atlas import align, eigenvalues, read, spectrum, surface, trajectory
     from lossatlas.data import Losses
     from lossatlas.results import Curvature, Landscape, Trajectory
 
@@ -23,6 +24,7 @@ __all__ = [
     "Landscape",
     "Losses",
     "Trajectory",
+    "align",
     "eigenvalues",
     "read",
     "spectrum",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lossatlas.computing import eigenvalues as maps
 from lossatlas.computing import spectra
 from lossatlas.computing import surfaces as losses
+from lossatlas.computing.alignment import aligned
 from lossatlas.computing.identity import identity, name_of
 from lossatlas.computing.planes import Ends, Net, plane_of, point_of
 from lossatlas.computing.ranks import (
@@ -446,6 +447,19 @@ def trajectory(
     found, plane = principal_plane(rows, origin)
     where, distance = coordinates(rows, plane, "the trajectory")
     return Trajectory(where, found.explained_variance_ratio, distance, plane)
+
+
+def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
+    """The state of another network of the same kind, its hidden units in the order that fits best to those of `net`.
+
+    What it computes does not change, which is checked. inputs: a batch, of two samples at least. `towards=` of `surface` takes
+    the result. Raises BadInput where the shapes differ, where the operations cannot be traced, or where no units can change
+    places. Weight matching of Ainsworth et al. (arXiv 2209.04836).
+    """
+    point_of(net, other, "states")
+    state = other.state_dict() if isinstance(other, nn.Module) else other
+    twin = still(net)
+    return aligned(twin, twin.state_dict(), {name: value.detach() for name, value in state.items()}, inputs)[0]
 
 
 def read(file: str | Path) -> Landscape:

@@ -84,6 +84,29 @@ def test_what_an_unknown_operation_takes_in_stays_where_it_is():
     torch.testing.assert_close(output(net, trained_like(net), x), output(net, other, x), rtol=1e-9, atol=1e-9)
 
 
+class Texts(nn.Module):
+    """Attention is no operation whose units are known to be free; the hidden units of the perceptron behind it are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.norm = nn.Embedding(11, 8), nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.up, self.down, self.head = nn.Linear(8, 12), nn.Linear(12, 8), nn.Linear(8, 11)
+
+    def forward(self, x):
+        x = self.table(x)
+        y = self.norm(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return self.head(x + self.down(F.gelu(self.up(x))))
+
+
+def test_texts_and_attention():
+    net, x = Texts().eval(), torch.randint(11, (2, 5))
+    groups, other = shuffled(net, trained_like(net), x)
+    assert [group.count for group in groups] == [12]
+    torch.testing.assert_close(output(net, trained_like(net), x), output(net, other, x), rtol=1e-9, atol=1e-9)
+
+
 class Shift(nn.Module):
     """A residual stream of whose channels the first are cut off: only those of the branch are free."""
 
@@ -165,6 +188,21 @@ def test_the_command_joins_a_network_and_its_own_permutation_without_a_barrier(t
     np.testing.assert_allclose(flat, flat[0], rtol=1e-5)
     assert np.ptp(naive) > 1e-3
     assert read_directions(tmp_path / "aligned_d.h5").about["x"].endswith(", aligned")
+
+
+def test_from_python():
+    import lossatlas
+
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)), torch.randn(20, 5)
+    _, other = shuffled(net, trained_like(net), x)
+    net.load_state_dict(trained_like(net))
+    found = lossatlas.align(net, other, x)
+    assert all(torch.equal(found[name], value) for name, value in net.state_dict().items())
+    line = lossatlas.surface(net, (x, torch.zeros(20, dtype=torch.long)), x="0:1:3", towards=found, progress=False)
+    np.testing.assert_allclose(line.loss, line.loss[0], rtol=1e-6)
+    with pytest.raises(BadInput, match="has shape"):
+        lossatlas.align(net, nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)), x)
 
 
 def test_align_needs_another_network(tmp_path, capsys):

@@ -139,10 +139,7 @@ class Evaluator:
 
     def at(self, a: float, b: float, before: np.ndarray) -> np.ndarray:
         """One point: (splits, statistics)."""
-        clamped = self.place.move(a, b)
-        if self.recalibrated is not None:
-            self.recalibrated()
-        self.refresh()
+        clamped = self.arrive(a, b)
         result = []
         for (split, sums), row in zip(self.sums.items(), before, strict=True):
             if np.isnan(row[0]) and self.tolerance.exact:
@@ -153,6 +150,14 @@ class Evaluator:
             sums[CLAMPED] = clamped
             result.append(sums.clone())
         return torch.stack(result).cpu().numpy()
+
+    def arrive(self, a: float, b: float) -> Tensor:
+        """Go to a point, with all that depends on it; returns how many BatchNorm variances were negative."""
+        clamped = self.place.move(a, b)
+        if self.recalibrated is not None:
+            self.recalibrated()
+        self.refresh()
+        return clamped
 
     def refine(self, split: str, before: np.ndarray) -> None:
         """Add samples in the shuffled order until the standard error is small enough."""
@@ -171,8 +176,7 @@ class Evaluator:
             way = self.way(split) if self.lanes > 1 else self.single  # graphs need batches that stay where they are
             for held in groups(samples, list(samples.spans(0, len(samples), self.batch_size)), self.lanes):
                 for sums, (a, b) in zip(result[:, k], points, strict=True):
-                    clamped = self.place.move(a, b)
-                    self.refresh()
+                    clamped = self.arrive(a, b)
                     way.add(sums, held, held.own, False)
                     sums[CLAMPED] = clamped
         return result.cpu().numpy()

@@ -74,7 +74,7 @@ def tune(
     ):
         point = choose_points_per_call(evaluator, watch, cells, point, far)
     evaluator.forget()
-    return point
+    return point + arriving(evaluator, watch)
 
 
 @torch.inference_mode()
@@ -83,8 +83,16 @@ def guess(evaluator: Evaluator) -> float:
     if not evaluator.batch_size:
         evaluator.batch_size = BATCHES[evaluator.device.type][0]
     evaluator.lanes = lanes_of(evaluator)
-    found = per_sample(evaluator, Stopwatch(evaluator.device))
-    return found * sum(len(samples) for samples in evaluator.data.values())
+    watch = Stopwatch(evaluator.device)
+    found = per_sample(evaluator, watch)
+    return found * sum(len(samples) for samples in evaluator.data.values()) + arriving(evaluator, watch)
+
+
+def arriving(evaluator: Evaluator, watch: Stopwatch) -> float:
+    """Seconds it takes to go to a point, where that counts: not on a plane whose directions lie on the device."""
+    if isinstance(evaluator.place, AffinePlace) and evaluator.recalibrated is None:
+        return 0.0
+    return watch.time(lambda: evaluator.arrive(0.0, 0.0))
 
 
 def lanes_of(evaluator: Evaluator) -> int:

@@ -285,6 +285,13 @@ def pooled(walk: Walk, node: Any) -> Axes:
     return (*x[:2], *(still(size) for size in shape[2:]))
 
 
+def looked_up(walk: Walk, node: Any) -> Axes:
+    """Rows of a table, by numbers that mean what they mean."""
+    table = walk.of(node.args[0])
+    pin(table[0])
+    return (*(still(size) for size in shape_of(node)[:-1]), table[1])
+
+
 def reduced(walk: Walk, node: Any) -> Axes | None:
     """A mean or a sum over some axes, each of which has the same weight."""
     x = walk.of(node.args[0])
@@ -298,8 +305,8 @@ def reduced(walk: Walk, node: Any) -> Axes | None:
 
 def reshaped(walk: Walk, node: Any) -> Axes | None:
     """Where axes are joined whose units are in the first of them, such as channels and places of an image; or single ones
-    come and go."""
-    x, old, new = walk.of(node.args[0]), list(shape_of(node.args[0])), list(shape_of(node))
+    come and go; or one is split that does not move."""
+    x, old, new = list(walk.of(node.args[0])), list(shape_of(node.args[0])), list(shape_of(node))
     found: list[Axis] = []
     i = 0
     for size in new:
@@ -311,6 +318,11 @@ def reshaped(walk: Walk, node: Any) -> Axes | None:
         else:
             while i < len(old) and old[i] == 1:
                 i += 1
+            if i < len(old) and old[i] % size == 0 and all(block.units.fixed for block in resolved(x[i])):
+                found.append(still(size))  # a part of what does not move, such as samples and places in a text
+                old[i] //= size
+                x[i] = still(old[i])
+                continue
             if i == len(old) or size % old[i]:
                 return None
             joined, inner, head = old[i], 1, x[i]
@@ -378,6 +390,7 @@ RULES: dict[Any, Rule] = {
     aten.alias: same,
     aten._to_copy: same,
     aten.relu: same,
+    aten.embedding: looked_up,
     aten.max_pool2d_with_indices: pooled,
     aten.avg_pool2d: pooled,
     aten._adaptive_avg_pool2d: pooled,
