@@ -190,6 +190,8 @@ def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log, 
     setting = read_setting(task, quantity.file_name, log, held)
     about = provenance(world, task.command, threads, task.directions.seed)
     about["sketches"] = {f"{split}_data": data.sketch for split, data in setting.brought.data.items()}
+    if setting.networks:
+        about["networks"] = setting.networks
     surface = quantity.begun(setting, task, about)
     if not task.output.force:
         surface = resume(setting.surf_file, surface, setting.dir_file, CURE.format("surf_file"))

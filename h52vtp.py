@@ -103,6 +103,8 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
 def run(args: argparse.Namespace) -> None:
     check_out("--out", args.out, [args.surf_file])
     surface = read_surface(args.surf_file)
+    if surface.rows_of:
+        raise BadInput(f"{args.surf_file} holds curves of {surface.rows_of}, and no surface")
     if surface.grid.y is None or min(surface.grid.shape) < 2:
         raise BadInput(f"{args.surf_file} has the grid {surface.grid}: a surface needs two axes of at least 2 points")
     if args.surf_name not in surface.fields:

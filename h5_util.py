@@ -196,7 +196,7 @@ def slim(path: str | Path, out: str | Path) -> None:
         raise BadUsage(f"--slim {out}: the file exists: give another name")
     if is_findings(path):
         check(path)
-        findings = read_findings(path)
+        findings = read_findings(path, "")
         vectors = [name for name in findings.arrays if name.rpartition("/")[2] in VECTORS]
         write_findings(out, findings.without(*vectors).with_arrays({}, slim="without vectors as large as the network"))
         return

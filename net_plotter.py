@@ -172,6 +172,9 @@ def from_file(axis: options.Axis, net: "nn.Module") -> "Point":
     from lossatlas.space import as_point
 
     what = f"vector {axis.number} of {axis.file}"
+    if is_findings(axis.file) and read_findings(axis.file, "").kind == "sharpness":
+        worst = Path(axis.file).with_suffix("").name + "_worst.h5"
+        raise BadInput(f"{axis.file} is of sharpness.py, which wrote its direction beside it: give {worst}:1")
     if not is_findings(axis.file):
         saved = read_directions(axis.file)
         arrays = [saved.x, saved.y][axis.number - 1] if axis.number <= 2 else None

@@ -303,8 +303,15 @@ def grid_task(args: argparse.Namespace, command: Sequence[str]) -> GridTask:
         output,
         looks,
         shlex.join(["python", *command]),
-        recalibrated=args.bn_samples if args.bn == "recalibrate" else 0,
+        recalibrated=recalibrated_on(args),
     )
+
+
+def recalibrated_on(args: argparse.Namespace) -> int:
+    """How many samples give the statistics of BatchNorm at every point; 0 where they are kept. Raises BadUsage."""
+    if args.bn_samples and args.bn == "keep":
+        raise BadUsage(f"--bn_samples {args.bn_samples} belongs to --bn recalibrate: add that, or leave it out")
+    return (args.bn_samples or 1000) if args.bn == "recalibrate" else 0
 
 
 def run_choice(args: argparse.Namespace) -> Run:
@@ -379,10 +386,11 @@ def base_name(model: Model, file: str) -> str:
     return file or (f"{Path(model.where).stem}_{model.name}" if isinstance(model, Factory) else model)
 
 
-def add_networks(p: argparse.ArgumentParser) -> None:
+def add_networks(p: argparse.ArgumentParser, third: bool = True) -> None:
     g = add_network(p)
     g.add_argument("--model_file2", help="checkpoint at x = 1: the x direction points there")
-    g.add_argument("--model_file3", help="checkpoint at y = 1: the y direction points there")
+    if third:
+        g.add_argument("--model_file3", help="checkpoint at y = 1: the y direction points there")
     g.add_argument(
         "--align",
         action="store_true",
@@ -569,9 +577,9 @@ def add_statistics(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--bn_samples",
         type=positive,
-        default=1000,
+        default=None,
         metavar="N",
-        help="training samples they are estimated from, the same at every point (default: %(default)s)",
+        help="training samples they are estimated from, the same at every point (default: 1000)",
     )
 
 
@@ -618,6 +626,10 @@ def check_schemes(args: argparse.Namespace) -> None:
         raise BadUsage("--scheme is a surface: give --y too")
     if chosen[0] != "scheme" and args.y:
         raise BadUsage(f"{option} is {'a curve' if args.curve else 'a row of curves'}: leave --y out")
+    if args.per_layer and not args.xnorm and args.xdirection == "random" and not args.model_file2:
+        say(
+            "note: without --xnorm every layer moves by a vector of its own size, whatever its weights: see --xnorm filter"
+        )
     if args.curve and (not args.model_file2 or args.xdirection != "random" or args.dir_file or args.curvature):
         raise BadUsage("--curve leads to --model_file2: give that, and no --xdirection, --dir_file and --curvature")
     if chosen[0] in ("repeat", "scheme"):
@@ -846,7 +858,7 @@ def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
         else:
             name += named_axis("y", choice.y)
             name += "_same_dir" if choice.same_dir else ""
-            name += "_orthogonal" if choice.orthogonal else ""
+        name += "_orthogonal" if choice.orthogonal else ""
     for word, patterns in (("only", choice.only), ("except", choice.without)):
         name += f"_{word}={'+'.join(map(plain, patterns))}" if patterns else ""
     name += "_aligned" if nets.align else ""

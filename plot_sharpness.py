@@ -11,7 +11,7 @@ from pathlib import Path
 
 import options
 from lossatlas import figures
-from lossatlas.errors import BadInput, exit_code, printable
+from lossatlas.errors import BadInput, exit_code, printable, say
 from lossatlas.figures.sharpness import draw_rises, table
 from lossatlas.record import read_findings
 from saved import check_labels
@@ -43,6 +43,8 @@ def draw(
     for path, findings in zip(paths, found, strict=True):
         if not any(name.endswith("/rises") for name in findings.arrays):
             raise BadInput(f"{path} holds no radius yet: the same command of sharpness.py continues it")
+        if "critical" not in findings.arrays:
+            say(f"note: {path} is not complete: the same command of sharpness.py continues it")
     names = [figures.words(name) for name in labels or [path.name.removesuffix(".h5") for path in paths]]
     with figures.style(show, files_as) as plt:
         return figures.save(draw_rises(plt, found, names), f"{out or paths[0]}_rises", title)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.space import Point
 
 
+TRACED = 64  # samples on which it is checked that alignment changes nothing
 FEW = 4  # samples on which a loss and a network of ours are tried; of a user's they are more
 
 
@@ -113,7 +114,7 @@ def align(
     from lossatlas.computing.alignment import aligned
     from models import load_into
 
-    few = next(data.batches(FEW))
+    few = next(data.batches(TRACED))
     if not isinstance(few, list | tuple) or len(few) != 2:
         raise BadInput(
             "--align traces a network that is called with the first of (inputs, targets): these are no such pairs"
@@ -123,7 +124,10 @@ def align(
         load_into(net, states[name], name)
         own[name] = {key: value.clone() for key, value in net.state_dict().items()}
     result, count = aligned(net, own[origin], own[file], few[0])
-    say(f"aligned {file} to {origin or 'the network in the middle'}: {count} hidden units change places")
+    there = origin or "the network in the middle"
+    say(
+        f"aligned {file} to {there}: {count} hidden units change places{'' if count else ', they were in the best order found'}"
+    )
     return result
 
 

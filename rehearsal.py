@@ -41,7 +41,7 @@ def rehearse(world: World, setting: Setting, surface: Surface, cells: int, guess
         f"surface file: about {in_words(image)}"
         + f", directions: {in_words(embedded)}" * bool(embedded and setting.new)
     )
-    if not setting.directions.x:
+    if setting.dir_file is not None and not setting.directions.x:
         say("time: not measured, because the directions come from the curvature, which a dry run does not compute")
         return
     if surface.plan["device"] == "cuda" and not has_cuda():

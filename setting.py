@@ -5,6 +5,7 @@ problem = Problem.of(setting)                   # travels to the other ranks
 net, plane, data = problem.unpack()             # on every rank
 """
 
+import json
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.space import Plane, Point
 
 
+NEAR = 1e-3  # of its distance from the origin: a network that is farther from a plane does not lie on it
 KEPT = 4  # random directions that a rank remembers
 
 
@@ -44,7 +46,8 @@ class Setting:
     dir_file: None along a path of checkpoints, which has no directions. used: the directions without those that the grid does
     not need. new: they are not in their file yet. record: what tells this from other work. curvature: where the second
     derivatives along the axes are wanted. lock: on the surface file, None in a dry run. first: there was no direction file.
-    where: the recipe of the points, which travels to the other ranks.
+    where: the recipe of the points, which travels to the other ranks. networks: names and coordinates of those the points go
+    through, where that is known.
     """
 
     surf_file: Path
@@ -60,6 +63,7 @@ class Setting:
     lock: Lock | None
     first: bool
     where: "Recipe"
+    networks: Sequence[tuple[str, float, float]] = ()
 
     def write_directions(self) -> None:
         if self.new and self.dir_file is not None:
@@ -105,7 +109,29 @@ def read_setting(
     record = record_of(task, brought, directions=used.sha256 if found else NOT_COMPUTED, **more)
     embed = output.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
     wanted = curvature if choice.curvature and not output.dry_run else None
-    return Setting(surf_file, grid, dir_file, directions, used, new, embed, brought, record, wanted, lock, first, where)
+    networks = () if choice.per_layer else networks_on(nets, brought, used)
+    return Setting(
+        surf_file, grid, dir_file, directions, used, new, embed, brought, record, wanted, lock, first, where, networks
+    )
+
+
+def networks_on(nets: options.Networks, brought: Brought, used: Directions) -> list[tuple[str, float, float]]:
+    """Which of the networks lie on the line or plane along these directions, and where."""
+    from lossatlas.space import as_point
+    from lossatlas.space.directions import inner
+
+    found = [(Path(nets.file).stem or "network", 0.0, 0.0)]
+    axes = [as_point(arrays, brought.net, brought.dir_type, "a direction") for arrays in (used.x, used.y) if arrays]
+    gram = np.array([[inner(a, b) for b in axes] for a in axes])
+    for file, target in zip((nets.file2, nets.file3), brought.targets, strict=True):
+        if not axes or not file or target is None:
+            continue
+        way = {name: target[name] - value for name, value in brought.origin.items()}
+        at = np.linalg.lstsq(gram, np.array([inner(a, way) for a in axes]), rcond=None)[0]
+        left = {name: d - sum(float(c) * a[name] for c, a in zip(at, axes, strict=True)) for name, d in way.items()}
+        if inner(left, left) <= NEAR**2 * inner(way, way):
+            found.append((Path(file).stem, float(at[0]), float(at[1]) if len(at) > 1 else 0.0))
+    return found
 
 
 def record_of(task: options.GridTask, brought: Brought, **where: Any) -> dict[str, Any]:
@@ -122,11 +148,34 @@ def record_of(task: options.GridTask, brought: Brought, **where: Any) -> dict[st
     }
 
 
+def check_bends(choice: options.DirectionChoice, ends: Sequence[str]) -> None:
+    """Raise BadInput where what train_curve.py wrote beside the bends says that they are of another curve."""
+    beside = [Path(file).with_suffix(".json") for file in choice.bends]
+    about = next((file for file in beside if file.exists()), beside[0])
+    try:
+        found = json.loads(about.read_text())
+        kind, bends, own = found["kind"], found["bends"], found["ends"]
+    except (OSError, ValueError, KeyError, TypeError):
+        say(f"note: there is no {about} that says between which networks these bends were trained")
+        return
+    if [Path(file).name for file in choice.bends] != bends:
+        raise BadInput(f"{about} names the bends {', '.join(bends)}, in this order: give them with --bend")
+    if kind != choice.curve:
+        raise BadInput(f"{choice.bends[0]} is a bend of a {kind} curve, and --curve asks for a {choice.curve} one")
+    for here, there, option in zip(ends, own, ("--model_file", "--model_file2"), strict=True):
+        if here != there:
+            same = here.removesuffix(", aligned") == there.removesuffix(", aligned")
+            cure = f"{'leave out' if here.endswith('aligned') else 'add'} --align" if same else f"give another {option}"
+            raise BadInput(
+                f"{choice.bends[0]} was trained between other networks, or the same ones not in this order: {cure}"
+            )
+
+
 def check_statistics(task: options.GridTask, brought: Brought) -> None:
     from lossatlas.evaluation.recalibration import check_recalibrated
 
     if brought.training is not None:
-        check_recalibrated(brought.net, brought.training, task.run.precision)
+        check_recalibrated(brought.net, brought.training, task.run.precision, task.recalibrated)
 
 
 def recipe(task: options.GridTask, brought: Brought, used: Directions) -> "tuple[Recipe, Grid, dict[str, Any]]":
@@ -174,7 +223,10 @@ def read_alone(
         rows = [description("x", choice.x, None, replace(choice, idx=k), None) for k in range(choice.repeat)]
         grid = rowed(task, choice.repeat)
         record = record_of(task, brought, directions=rows[0], rows_of="repeats", rows=rows)
-    return Setting(surf_file, grid, None, none, none, False, False, brought, record, None, lock, True, where)
+    networks = [
+        (Path(file).stem, at, 0.0) for file, at in ((nets.file, 0.0), (nets.file2, 1.0)) if file and choice.curve
+    ]
+    return Setting(surf_file, grid, None, none, none, False, False, brought, record, None, lock, True, where, networks)
 
 
 def bent(task: options.GridTask, brought: Brought) -> "tuple[Bent, str]":
@@ -193,6 +245,7 @@ def bent(task: options.GridTask, brought: Brought) -> "tuple[Bent, str]":
         points.append({name: value.clone() for name, value in tensors(brought.net, choice.dir_type).items()})
         digests.append(digest(state))
     brought.net.load_state_dict(before)
+    check_bends(choice, [brought.record["checkpoint"], brought.towards[task.networks.file2 or ""]])
     arrays = [{name: value.numpy() for name, value in point.items()} for point in (*points[1:], end)]
     words = f"a {choice.curve} curve towards {brought.towards[task.networks.file2 or '']} by {', '.join(digests)}"
     return Bent(choice.curve, choice.dir_type, arrays), words

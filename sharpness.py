@@ -212,7 +212,7 @@ def computed(task: Task, around: "Spread", findings: Findings, path: Path, lock:
             def each(rise: "Rise", kind: str = kind) -> None:
                 row = [rise.radius, rise.worst, rise.steps, rise.average, rise.average_se]
                 before = findings.arrays.get(f"{kind}/rises", np.zeros((0, len(COLUMNS))))
-                largest = rise.change.cpu().numpy().astype(np.float32)
+                largest = rise.change.cpu().numpy()
                 save(findings.with_arrays({f"{kind}/rises": np.vstack([before, row]), f"{kind}/change": largest}))
                 say(line_of(kind, row))
 

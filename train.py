@@ -222,7 +222,6 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
     model, loss_name = options.model_choice(args), options.loss_choice(args)
     own, loss = isinstance(model, Factory), loss_of(loss_name)
     data, test = load_data(args)
-    torch.manual_seed(args.seed)  # what a function of a user's draws
     net = built(args, model, data)
     if args.init:
         load_into(net, read_state(args.init), args.init)
@@ -330,7 +329,7 @@ def built(args: argparse.Namespace, model: "options.Model", data: "AnyData") -> 
     from preparation import shape_of
 
     if isinstance(model, Factory):
-        return build(model)
+        return build(model, seed=args.seed)
     classes = args.classes or data.classes
     if not classes and isinstance(data, Dataset) and not data.targets.is_floating_point():
         classes = int(data.targets.max()) + 1

@@ -4,8 +4,8 @@
         --dataset fashion_mnist_mini --epochs 20 --out bend.safetensors
     python plot_surface.py --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
         --curve bezier --bend bend.safetensors --x=0:1:61 --bn recalibrate ...               the loss along it
-    python plot_surface.py ... --model_file2 B.safetensors --model_file3 bend.safetensors --x=-0.2:1.2:29 --y=-0.2:1.2:29
-                                                                                             the plane it lies in
+    python plot_surface.py ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
+        --x=-0.2:1.2:29 --y=-0.5:1.5:41 --bn recalibrate                                     the plane it lies in
 
 Every step draws a place on the curve, and lowers the loss of the network there. At the end the largest loss along the
 curve, and along the straight line, is measured, with BatchNorm statistics of every place itself.
@@ -15,6 +15,7 @@ import guard
 
 import argparse
 import json
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import options
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
 from lossatlas.record.lock import Lock
-from lossatlas.writing import put
+from lossatlas.writing import put, set_aside
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -35,17 +36,23 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.space import Point
 
 PLACES = 21  # at which the loss along a curve is measured
+FEW = 200  # steps that hardly bend a curve
 SAMPLES = 1000  # training samples for the statistics of BatchNorm there
 
 
 def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
-    options.add_networks(p)
+    options.add_networks(p, third=False)
     options.add_data(p)
     g = p.add_argument_group("curve")
     g.add_argument("--kind", choices=options.CURVES, default="bezier", help="default: %(default)s")
     g.add_argument("--bends", type=options.positive, default=1, metavar="N", help="default: %(default)s")
-    g.add_argument("--out", required=True, metavar="FILE.safetensors", help="the bend; several get numbers")
+    g.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE.safetensors",
+        help="the bend; of several, and of repeats, OUT_bend1, OUT_2_bend1, ...",
+    )
     g.add_argument(
         "--repeat",
         type=options.positive,
@@ -62,22 +69,23 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--seed", type=options.natural, default=0, help="default: %(default)s")
     g.add_argument("--cuda", "-c", action="store_true", help="on a CUDA device")
     g.add_argument("--threads", type=options.threads, default=0, help="CPU threads")
-    p.set_defaults(y=None, same_dir=False)
+    p.set_defaults(y=None, same_dir=False, model_file3=None)
     return p
 
 
 def check(args: argparse.Namespace) -> None:
     if not args.model_file2:
         raise BadUsage("--model_file2 is missing: name the network at the other end")
-    if args.model_file3:
-        raise BadUsage("--model_file3: a curve has two ends; its bends are trained")
     if not args.out.endswith(".safetensors"):
         raise BadUsage(f"--out {args.out}: the name has to end in .safetensors")
     if not Path(args.out).resolve().parent.is_dir():
         raise BadInput(f"no folder {Path(args.out).parent} for --out: make it first")
     ends = [each for each in (args.model_file, args.model_file2) if each]
-    if Path(args.out).resolve() in {Path(options.in_folder(each, args.model_folder)).resolve() for each in ends}:
-        raise BadUsage(f"--out {args.out} is one of the ends: choose another name")
+    taken = {Path(options.in_folder(each, args.model_folder)).resolve() for each in ends}
+    for k in range(args.repeat):
+        for file in names(args.out, k, args.repeat, args.bends):
+            if file.resolve() in taken:
+                raise BadUsage(f"--out {args.out} would replace {file}, one of the ends: choose another name")
 
 
 def names(out: str, repeat: int, repeats: int, bends: int) -> list[Path]:
@@ -119,8 +127,11 @@ def curves(args: argparse.Namespace, command: Sequence[str], held: ExitStack) ->
     if not any(bool(d.any()) for d in target_direction(ends[0], ends[1]).values()):
         raise BadInput(f"{nets.file2} is the same network as {nets.file}: there is nothing between them")
     data = {"train": train, **brought.data}
+    if (steps := args.epochs * -(-len(train) // args.batch_size)) < FEW:
+        say(f"note: {steps} steps in all are few: more --epochs, or smaller batches, give a lower curve")
     straight = along(net, "polygonal", ends, data, loss)
     say_largest("the straight line", straight)
+    named = [brought.record["checkpoint"], *brought.towards.values()]
     results = []
     for repeat, bend_files in enumerate(files):
         recipe = Recipe(
@@ -134,16 +145,19 @@ def curves(args: argparse.Namespace, command: Sequence[str], held: ExitStack) ->
             loss=str(loss_name),
         )
         bends = trained(net, args.kind, ends, args.bends, train, loss, recipe)
+        if not all(bool(value.isfinite().all()) for bend in bends for value in bend.values()):
+            raise BadInput(f"the bends are not finite after training with --lr {args.lr:g}: use a smaller rate")
         found = along(net, args.kind, [ends[0], *bends, ends[1]], data, loss)
-        say_largest(f"the {args.kind} curve of seed {recipe.seed}", found)
+        number = f" {repeat + 1} of {args.repeat}" if args.repeat > 1 else ""
+        say_largest(f"the {args.kind} curve{number} (seed {recipe.seed})", found)
         results.append(found)
-        write(net, bends, bend_files, found, straight, args, command, asdict(recipe))
+        write(net, bends, bend_files, found, straight, args, command, asdict(recipe), named)
     if args.repeat > 1:
         for split in data:
-            tops = torch.tensor([max(found[split]) for found in results], dtype=torch.float64)
+            tops = torch.tensor([largest(found[split]) for found in results], dtype=torch.float64)
             say(
                 f"largest {split} loss along {args.repeat} curves: {tops.mean():.4g} on average, {tops.min():.4g} to "
-                f"{tops.max():.4g}, standard deviation {tops.std():.2g}; on the straight line {max(straight[split]):.4g}"
+                f"{tops.max():.4g}, standard deviation {tops.std():.2g}; on the straight line {largest(straight[split]):.4g}"
             )
 
 
@@ -233,9 +247,14 @@ def along(
     return {split: fields[f"{split}_loss"].tolist() for split in data}
 
 
+def largest(losses: list[float]) -> float:
+    """One that is not a number is larger than all."""
+    return max(losses, key=lambda value: math.inf if math.isnan(value) else value)
+
+
 def say_largest(what: str, found: dict[str, list[float]]) -> None:
     tops = [
-        f"{split} {max(losses):.4g} at {losses.index(max(losses)) / (PLACES - 1):.2f}"
+        f"{split} {largest(losses):.4g} at {losses.index(largest(losses)) / (PLACES - 1):.2f}"
         for split, losses in found.items()
     ]
     say(f"largest loss along {what}: {', '.join(tops)}")
@@ -250,18 +269,23 @@ def write(
     args: argparse.Namespace,
     command: Sequence[str],
     recipe: dict[str, Any],
+    ends: Sequence[str],
 ) -> None:
     """A checkpoint for each bend, with the statistics of BatchNorm of the last step, and a JSON beside the first one."""
     from lossatlas.space.points import moved
     from models import save_state
 
+    for file in (*files, files[0].with_suffix(".json")):
+        if old := set_aside(file):
+            say(f"note: the file that was there is now {old}")
     for bend, file in zip(bends, files, strict=True):
         with moved(net, bend):
             save_state(file, net)
     about = {
         "command": shlex.join(["python", *command]),
         "kind": args.kind,
-        "bends": [str(file) for file in files],
+        "bends": [file.name for file in files],
+        "ends": ends,
         "recipe": recipe,
         "losses": found,
         "straight": straight,

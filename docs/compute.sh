@@ -32,7 +32,7 @@ run --model resnet20 --model_file $net/resnet20_small_batch.safetensors \
   --dir_file "$work/i.h5" --surf_file "$work/interpolation.h5"
 keep "$work/interpolation.h5" interpolation.h5
 
-run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 500 --split both --x=-1:1:31 \
+run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 300 --split both --x=-1:1:31 \
   "${filter[@]}" --repeat 8 --surf_file "$work/repeats.h5"
 keep "$work/repeats.h5" repeats.h5
 

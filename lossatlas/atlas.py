@@ -118,16 +118,15 @@ def surface(
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
     limit = tolerance_of(tolerance)
-    recalibrated = bn_samples if bn == "recalibrate" else 0
 
     def begin() -> tuple[Surface, Scene, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
         loss_function, grid = as_loss(loss), grid_of(x, y)
         found = tried(net, loss_function, splits["train"], type(net).__name__)
         request = request_of(net, loss, splits, found)
-        if recalibrated:
-            check_recalibrated(net, splits["train"], precision)
-            request["bn"] = f"recalibrated on {recalibrated} samples of {splits['train'].digest}"
+        if bn == "recalibrate":
+            check_recalibrated(net, splits["train"], precision, bn_samples)
+            request["bn"] = f"recalibrated on {bn_samples} samples of {splits['train'].digest}"
         plane, kept = plane_of(
             Ends(directions, towards, norm, ignore, seed, Selection(only, without)),
             net,
@@ -148,7 +147,7 @@ def surface(
             batch_size=batch_size,
             request={**request, "dir_type": dir_type, "directions": kept.sha256},
             about=about_of(splits),
-            recalibrated=recalibrated,
+            recalibrated=bn_samples if bn == "recalibrate" else 0,
         )
         return fresh, Scene(still(net), plane, splits, loss_function, device, splits["train"]), kept
 

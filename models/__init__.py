@@ -53,21 +53,31 @@ for width in (2, 4):
     MODELS[f"wrn110_{width}_noshort"] = partial(cifar_resnet, 110, width, False)
 
 
-def build(name: str | Factory, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> nn.Module:
+def build(name: str | Factory, shape: Sequence[int] = (3, 32, 32), classes: int = 10, seed: int = 0) -> nn.Module:
     """A freshly initialized network for samples of a shape (C, H, W), or what a user's function makes.
+
+    seed: of the state that a user's function draws; what is no part of the state is the same on every rank and in every run.
 
     Raises BadUsage for an unknown name, BadInput where a user's function fails.
     """
     if isinstance(name, Factory):
-        with torch.random.fork_rng():  # what is no part of its state is the same on every rank and in every run
-            torch.manual_seed(0)
-            net = name()
-        if not isinstance(net, nn.Module):
-            raise BadInput(f"--model {name} gives {type(net).__name__}, not a torch.nn.Module")
+        net = drawn(name, 0)
+        if seed:
+            net.load_state_dict(drawn(name, seed).state_dict())
         return net
     if name not in MODELS:
         raise BadUsage(f"unknown model '{name}': choose from {', '.join(sorted(MODELS))}")
     return MODELS[name](shape, classes)
+
+
+def drawn(function: Factory, seed: int) -> nn.Module:
+    """What a user's function makes when torch has this seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = function()
+    if not isinstance(net, nn.Module):
+        raise BadInput(f"--model {function} gives {type(net).__name__}, not a torch.nn.Module")
+    return net
 
 
 def classes_in(name: str | Factory, shape: Sequence[int], state: Mapping[str, Tensor]) -> int | None:

@@ -136,7 +136,11 @@ def save_state(file: str | Path, net: nn.Module) -> None:
     from safetensors.torch import save
 
     path = Path(file)
-    state = {name: value.contiguous().cpu() for name, value in net.state_dict().items()}
+    state: dict[str, Tensor] = {}
+    for name, value in net.state_dict().items():
+        own = value.contiguous().cpu()
+        twice = any(own.untyped_storage().data_ptr() == other.untyped_storage().data_ptr() for other in state.values())
+        state[name] = own.clone() if twice else own  # tied tensors are written under each of their names
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

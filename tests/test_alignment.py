@@ -190,6 +190,101 @@ def test_the_command_joins_a_network_and_its_own_permutation_without_a_barrier(t
     assert read_directions(tmp_path / "aligned_d.h5").about["x"].endswith(", aligned")
 
 
+class Made(nn.Module):
+    """Any function of layers by name."""
+
+    def __init__(self, function, **layers: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def line(a: int, b: int) -> nn.Linear:
+    return nn.Linear(a, b)
+
+
+def tied() -> nn.Module:
+    one = line(5, 5)
+    return Made(lambda s, x: s.o(F.relu(s.b(F.relu(s.a(x))))), a=one, b=one, o=line(5, 2))
+
+
+ODD = {
+    "joined twice": lambda: Made(
+        lambda s, x: s.o(F.relu(torch.cat([s.h(x), s.h(x)], 1) + torch.cat([s.p(x), s.q(x)], 1))),
+        h=line(5, 4),
+        p=line(5, 4),
+        q=line(5, 4),
+        o=line(8, 2),
+    ),
+    "joined in turns": lambda: Made(
+        lambda s, x: s.o(torch.cat([s.p(x), s.q(x)], 1) + torch.cat([s.q(x), s.p(x)], 1)),
+        p=line(5, 4),
+        q=line(5, 4),
+        o=line(8, 2),
+    ),
+    "two joints": lambda: Made(
+        lambda s, x: (
+            s.o(torch.cat([s.a(x), s.a(x)], 1) + torch.cat([s.b(x), s.c(x)], 1)) + s.r(torch.cat([s.b(x), s.a(x)], 1))
+        ),
+        a=line(5, 4),
+        b=line(5, 4),
+        c=line(5, 4),
+        o=line(8, 2),
+        r=line(8, 2),
+    ),
+    "pooled over units": lambda: nn.Sequential(
+        line(5, 8), nn.Unflatten(1, (8, 1)), nn.MaxPool2d((2, 1)), nn.Tanh(), nn.Flatten(), line(4, 3)
+    ),
+    "pooled beside each other": lambda: nn.Sequential(
+        line(5, 8), nn.Unflatten(1, (8, 1)), nn.AvgPool2d((3, 1), stride=1, padding=(1, 0)), nn.Flatten(), line(8, 3)
+    ),
+    "tied": tied,
+    "its own float32": lambda: Made(
+        lambda s, x: s.o(torch.tanh(s.w(x) + s.h(torch.zeros(len(x), 6)))), w=line(5, 6), h=line(6, 6), o=line(6, 2)
+    ),
+    "an empty piece": lambda: Made(
+        lambda s, x: s.o(torch.cat([torch.zeros(0), F.relu(s.w(x))], 1)), w=line(5, 6), o=line(6, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_networks_are_aligned_rightly_or_refused(name):
+    torch.manual_seed(0)
+    net, x = ODD[name]().eval(), torch.randn(200, 5)
+    first = {key: value.clone() for key, value in net.state_dict().items()}
+    second = {key: torch.randn(value.shape) for key, value in first.items()}
+    for alias, key in (("b.weight", "a.weight"), ("b.bias", "a.bias")) if name == "tied" else ():
+        second[alias] = second[key]
+    if not symmetries(net, x[:64]):
+        with pytest.raises(BadInput, match="nothing to align"):
+            aligned(net, first, second, x[:64])
+        return
+    found, _ = aligned(net, first, second, x[:64])  # which checks that it is a symmetry
+
+    def given(state):
+        net.load_state_dict(state)
+        with torch.no_grad():
+            return net(x)
+
+    torch.testing.assert_close(given(found), given(second), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_where_a_layer_has_one_group_on_both_sides_no_step_makes_it_worse(seed):
+    torch.manual_seed(seed)
+    net = Made(
+        lambda s, x: s.o(F.relu(F.relu(s.a(x)) + s.w(F.relu(s.a(x))))), a=line(4, 12), w=line(12, 12), o=line(12, 2)
+    )
+    a, b = ({k: torch.randn(v.shape) * (5 if "w." in k else 1) for k, v in net.state_dict().items()} for _ in range(2))
+    found, _ = aligned(net.eval(), a, b, torch.randn(8, 4))
+    assert sum((a[k] - found[k]).square().sum() for k in a) <= sum((a[k] - b[k]).square().sum() for k in a) * (1 + 1e-6)
+
+
 def test_from_python():
     import lossatlas
 

@@ -110,7 +110,6 @@ def test_repeats_are_reported_together(tmp_path, ends, capsys):
     [
         (("--model_file2", "SAME"), "the same network"),
         (("--out", "bend.pt"), ".safetensors"),
-        (("--model_file3", "SAME"), "two ends"),
         (("--out", "SAME"), "one of the ends"),
     ],
 )
@@ -118,6 +117,41 @@ def test_what_makes_no_sense_is_refused(tmp_path, ends, capsys, more, word):
     more = [str(ends[0]) if each == "SAME" else each for each in more]
     assert trained(tmp_path, ends, "--epochs", "1", *more)[0] in (2, 3)
     assert word in capsys.readouterr().err
+
+
+def test_no_end_is_replaced_and_what_was_there_is_kept(tmp_path, ends, capsys):
+    first = tmp_path / "E_1.safetensors"
+    first.write_bytes(ends[0].read_bytes())
+    own = f"--model mlp --dataset fashion_mnist_mini --limit 50 --epochs 1 --model_file {first} --model_file2 {ends[1]}".split()
+    assert train_curve.main([*own, "--out", str(tmp_path / "E.safetensors"), "--repeat", "2"]) == 2
+    assert "one of the ends" in capsys.readouterr().err
+    assert first.read_bytes() == ends[0].read_bytes()
+    mine = tmp_path / "mine.safetensors"
+    mine.write_text("mine")
+    mine.with_suffix(".json").write_text("mine too")
+    assert train_curve.main([*own, "--out", str(mine)]) == 0
+    assert (tmp_path / "mine.old1.safetensors").read_text() == "mine"
+    assert (tmp_path / "mine.old1.json").read_text() == "mine too"
+
+
+def test_bends_of_another_curve_are_refused(tmp_path, ends, capsys):
+    trained(tmp_path, ends, "--epochs", "1", "--kind", "polygonal", "--bends", "2")
+    one, two = (str(tmp_path / f"bend_bend{k}.safetensors") for k in (1, 2))
+
+    def at(*more, end=ends[1]):
+        line = ["--x=0:1:3", "--model_file2", str(end), *more]
+        return plot_surface.main(surface_command(ends[0], tmp_path / "s.h5", *line, limit=50))
+
+    for more, word in (
+        (["--curve", "bezier", "--bend", one, two], "polygonal"),
+        (["--curve", "polygonal", "--bend", two, one], "in this order"),
+        (["--curve", "polygonal", "--bend", one, two, "--align"], "leave out --align"),
+    ):
+        assert at(*more) == 3
+        assert word in capsys.readouterr().err
+    third = write_checkpoint(tmp_path / "2.safetensors", "mlp", seed=2)
+    assert at("--curve", "polygonal", "--bend", one, two, end=third) == 3
+    assert at("--curve", "polygonal", "--bend", one, two) == 0
 
 
 def test_a_curve_needs_its_bends(tmp_path, ends, capsys):

@@ -81,6 +81,16 @@ def test_a_centre_on_the_edge_looks_inwards():
     assert (low.value, low.bound) == (pytest.approx(1.0), True)
 
 
+def test_the_origin_counts_though_its_neighbour_is_not_known():
+    found = flatness(made(lambda a, b: np.where(np.isclose(a, 0.2), np.nan, 5 - 4 * a) + 0 * b, "0:1:6", None))
+    assert found["train_loss at the centre"].value == pytest.approx(5)
+
+
+def test_one_point_is_refused():
+    with pytest.raises(BadUsage, match="one point"):
+        flatness(made(bowl, "0:0:1", None))
+
+
 def test_nothing_known_is_said():
     with pytest.raises(BadUsage, match="finite"):
         flatness(made(lambda a, b: np.full(a.shape, np.nan)))

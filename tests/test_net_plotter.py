@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import explicit_hessian, surface_command
+from conftest import explicit_hessian, surface_command, write_checkpoint
 
 import hessian_spectrum
 import net_plotter
 import plot_surface
 from dataloader import load
+from lossatlas.figures.networks import networks_of
 from lossatlas.record import read_directions, read_surface
 from models import build, load_into, read_state
 
@@ -259,3 +260,34 @@ def test_the_command_makes_and_describes_direction_files(tmp_path, perceptron, c
         assert biases[0][2:4] == ["not", "moved"]
         assert "cosine between them" in said
     assert net_plotter.main([str(tmp_path / "none.h5")]) == 3
+
+
+def test_networks_are_marked_where_they_lie(tmp_path):
+    """Also on axes that were made orthogonal, and not where the directions lead elsewhere."""
+    nets = [write_checkpoint(tmp_path / f"{seed}.safetensors", "mlp", seed=seed) for seed in range(3)]
+
+    def surface(name: str, *more: str):
+        file = tmp_path / f"{name}.h5"
+        own = (
+            f"--model mlp --dataset fashion_mnist_mini --limit 40 --x=-3:3:7 --y=-3:3:7 --model_file {nets[0]}".split()
+        )
+        ends = ["--model_file2", str(nets[1]), "--model_file3", str(nets[2])]
+        assert plot_surface.main([*own, *ends, "--surf_file", str(file), *more]) == 0
+        return read_surface(file)
+
+    plain = surface("plain", "--dir_file", str(tmp_path / "d.h5"))
+    turned = surface("turned", "--dir_file", str(tmp_path / "o.h5"), "--orthogonalize")
+    found = [(each.x, each.y) for each in networks_of(plain)][:3]
+    np.testing.assert_allclose(found, [(0, 0), (1, 0), (0, 1)], atol=1e-5)
+    third = networks_of(turned)[2]
+    directions = read_directions(tmp_path / "o.h5")
+    states = [read_state(path) for path in (nets[0], nets[2])]
+    names = list(states[0])
+    order = [name for name, _ in build("mlp", (1, 28, 28)).named_parameters()]
+    for name, x, y in zip(order, directions.x, directions.y, strict=True):
+        there = states[0][name].numpy() + third.x * x + third.y * y
+        np.testing.assert_allclose(there, states[1][name].numpy(), atol=1e-5)
+    assert len(names) == len(order)
+    assert abs(third.x) > 0.1
+    average = networks_of(turned)[3]
+    assert (average.x, average.y) == pytest.approx(((1 + third.x) / 3, third.y / 3))

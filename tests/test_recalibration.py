@@ -126,6 +126,22 @@ def test_what_cannot_be_recalibrated_is_refused(tmp_path, net, capsys):
         lossatlas.surface(Counting(), (torch.randn(4, 6), torch.zeros(4, dtype=torch.long)), x="0:1:2", bn="reset")
 
 
+@pytest.mark.parametrize("count", [1, 0, -3, 2.5])
+def test_so_few_samples_have_no_variance(tmp_path, net, capsys, count):
+    with pytest.raises(BadUsage, match="two training samples"):
+        lossatlas.surface(
+            Counting(),
+            (torch.randn(9, 6), torch.zeros(9, dtype=torch.long)),
+            x="0:1:2",
+            bn="recalibrate",
+            bn_samples=count,
+        )
+    if count == 1:
+        assert run(net, tmp_path / "s.h5", LINE[0], "--bn", "recalibrate", "--bn_samples", "1") == 2
+        assert run(net, tmp_path / "s.h5", LINE[0], "--bn_samples", "100") == 2
+        assert "belongs to --bn recalibrate" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 def test_any_number_of_ranks_gives_the_same_bits(tmp_path, net):

@@ -85,6 +85,37 @@ def test_critical_sharpness_of_a_quadratic_is_the_second_derivative_along_the_gr
     assert np.isnan(critical_sharpness(quadratic(minimum=True)[0])[0])  # there is no update
 
 
+def test_seeds_beside_each_other_share_no_direction():
+    operator, _, _ = quadratic(3)
+    found = [sharpness(operator, [0.5], steps=1, directions=1, seed=seed)[0].average for seed in range(6)]
+    shifted = [
+        sharpness(operator, [0.5], steps=1, directions=2, seed=seed)[0].average * 2 - found[seed] for seed in range(5)
+    ]
+    assert len({round(value, 12) for value in found + shifted}) == 11
+
+
+class Walls:
+    """A loss that is finite at the network alone."""
+
+    size = 3
+
+    def weights(self):
+        return torch.ones(3)
+
+    def loss_at(self, change):
+        return 1.0 if change is None else float("inf")
+
+    def gradient_at(self, change):
+        return self.loss_at(change), torch.tensor([1.0, 0.0, 0.0])
+
+
+def test_where_the_loss_overflows_the_rise_is_infinite_and_never_below_zero():
+    found = sharpness(Walls(), [0.1], directions=2)[0]
+    assert found.worst == float("inf")
+    operator, _, _ = quadratic(1)
+    assert sharpness(operator, [1e-12], steps=2)[0].worst >= 0
+
+
 def line(net, file, *more):
     own = (
         "--model mlp --dataset fashion_mnist_mini --limit 60 --rho 0.1 0.5 --adaptive_rho 0.2 --steps 4 --directions 3"

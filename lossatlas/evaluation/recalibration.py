@@ -25,7 +25,7 @@ def with_statistics(net: nn.Module) -> list[Any]:
     return [module for module in net.modules() if isinstance(module, NORM) and module.running_mean is not None]
 
 
-def check_recalibrated(net: nn.Module, data: AnyData, precision: str) -> None:
+def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int) -> None:
     """Raise BadUsage where there is nothing to estimate, or no way to."""
     if not with_statistics(net):
         raise BadUsage("there is no BatchNorm with running statistics in this network to recalibrate: use bn=keep")
@@ -35,8 +35,10 @@ def check_recalibrated(net: nn.Module, data: AnyData, precision: str) -> None:
         raise BadUsage(
             "BatchNorm is recalibrated on single training samples, and these come in batches that stay as they are"
         )
-    if len(data) < 2:
-        raise BadUsage("BatchNorm is recalibrated on two training samples at least, and there is one")
+    if not isinstance(count, int) or min(len(data), count) < 2:
+        raise BadUsage(
+            f"BatchNorm is recalibrated on two training samples at least: {count} of {len(data)} are asked for"
+        )
 
 
 class Recalibrated:

@@ -72,6 +72,8 @@ def mark_networks(axis: Any, surface: Surface) -> None:
     found = networks_of(surface)
     for each in found:
         axis.axvline(each.x, color="0.6", linewidth=0.8, zorder=0)
+    if len(found) > 1:
+        axis.set_xlabel("place between the networks")
     if found:
         names = ", ".join(f"{each.x:g}: {words(each.name)}" for each in found)
         axis.set_xlabel(f"{axis.get_xlabel()}\n{names}")
@@ -121,16 +123,22 @@ def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes
     import seaborn as sns
 
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.4), sharex=True, layout="constrained")
-    for surface, name, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
+    both = len({split for surface in curves for split in ("train", "test") if f"{split}_loss" in surface.fields}) > 1
+    inks = itertools.cycle(sns.color_palette("colorblind"))
+    for k, (surface, name, colour) in enumerate(zip(curves, names, inks, strict=False)):
+        width = 1.4 + 0.7 * min(3, len(curves) - 1 - k)  # so that of equal ones each is seen
         for split, line in (("train", "-"), ("test", "--")):
             for axis, field in ((top, "loss"), (bottom, "acc")):
                 if f"{split}_{field}" in surface.fields:
-                    curve(axis, surface, f"{split}_{field}", color=colour, linestyle=line, label=f"{name}, {split}")
+                    label = f"{name}, {split}" if both else name
+                    curve(axis, surface, f"{split}_{field}", color=colour, linestyle=line, label=label, linewidth=width)
     top.set_ylabel("loss")
     axes.apply(top)
     bottom.set_ylabel("accuracy (%)")
     bottom.set_ylim(-2, 102)
-    bottom.set_xlabel("coordinate along the direction")
+    known = [networks_of(surface) for surface in curves]
+    between = all(len(each) > 1 and (each[0].x, each[1].x) == (0, 1) for each in known)
+    bottom.set_xlabel("place between the networks at 0 and 1" if between else "coordinate along the direction")
     if top.get_legend_handles_labels()[0]:
         top.legend(frameon=False)
     sns.despine(fig)
@@ -142,7 +150,8 @@ def curve(axis: Any, surface: Surface, name: str, **style: Any) -> None:
     done = surface.done
     x, values = surface.grid.x[done], surface.fields[name][done]
     whole_line(axis, surface)
-    axis.plot(x, values, marker="o" if done.sum() < 40 else None, markersize=2.5, linewidth=1.4, **style)
+    style = {"linewidth": 1.4, **style}
+    axis.plot(x, values, marker="o" if done.sum() < 40 else None, markersize=1 + 1.1 * style["linewidth"], **style)
     error = surface.fields.get(f"{name}_se")
     if error is not None and np.nanmax(error) > 0:
         axis.fill_between(x, values - 2 * error[done], values + 2 * error[done], color=style["color"], alpha=0.15)

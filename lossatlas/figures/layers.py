@@ -39,7 +39,8 @@ def draw_by_layer(plt: Any, surface: Surface, name: str, scale: Scale, findings:
     left.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     left.xaxis.set_major_formatter(FuncFormatter(plain))
     unfinished = "" if surface.done.all() else f"\nunfinished: {surface.done.sum()} of {surface.done.size} cells"
-    left.set_title(f"{title_of(name)}, one layer moved at a time{unfinished}", fontsize="small")
+    what = title_of(name) if narrow() else f"{title_of(name)}, one layer moved at a time"
+    left.set_title(f"{what}{unfinished}", fontsize="small")
     bar = fig.colorbar(
         mesh, ax=list(axes[0]), extend=scale.extend, label=scaled_title(name, scale), pad=0.02, aspect=25
     )
@@ -62,6 +63,6 @@ def draw_traces(axis: Any, layers: list[str], findings: Findings) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     axis.xaxis.set_major_formatter(FuncFormatter(plain))
     axis.tick_params(axis="y", length=0)
-    axis.set_title("trace of the layer's\nHessian block", fontsize="small")
+    axis.set_title("trace" if narrow() else "trace of the layer's\nHessian block", fontsize="small")
     axis.tick_params(axis="x", labelsize="x-small")
     axis.grid(axis="y", visible=False)

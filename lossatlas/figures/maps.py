@@ -43,6 +43,7 @@ class Panel:
     columns: np.ndarray
     detail: int = FINE  # points along an axis of what is drawn, about
     networks: tuple[Network, ...] = ()
+    scheme: str = ""  # where it is no plane
     lifted: int = 0  # infinite values that are drawn as the largest finite one
 
     @property
@@ -74,6 +75,7 @@ class Panel:
     @property
     def note(self) -> str:
         notes = [] if self.done.all() else [f"unfinished: {self.done.sum()} of {self.done.size} cells"]
+        notes += [f"scheme: {self.scheme}"] if self.scheme else []
         notes += [f"{self.lifted} infinite cells at the largest value"] if self.lifted else []
         return "; ".join(notes)
 
@@ -86,8 +88,9 @@ def panel(surface: Surface, name: str, label: str, lift: bool = False) -> Panel:
     values, above = surface.fields[name], np.isposinf(surface.fields[name])
     if lift and np.isfinite(values).any():
         values = np.where(above, values[np.isfinite(values)].max(), values)
-    lifted = int(above.sum()) if lift else 0
-    return Panel(label, grid.x, surface.grid.y, values, surface.done, rows, columns, networks=known, lifted=lifted)
+    lifted, scheme = int(above.sum()) if lift else 0, str(surface.request.get("scheme", ""))
+    own: dict[str, Any] = {"networks": known, "scheme": scheme, "lifted": lifted}
+    return Panel(label, grid.x, surface.grid.y, values, surface.done, rows, columns, **own)
 
 
 def flat_figure(

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.figures.curves import plain_log
 from lossatlas.figures.style import narrow, plain
 from lossatlas.record.spectra import Findings
 
@@ -39,6 +38,8 @@ def draw_rises(plt: Any, found: Sequence[Findings], names: Sequence[str]) -> Any
                 x, average, "--o", color=colour, markersize=2, linewidth=1, label=f"{name}, on average".lstrip(", ")
             )
             axis.fill_between(x, average - 2 * error, average + 2 * error, color=colour, alpha=0.15, linewidth=0)
+            if len(x) == 1:
+                axis.errorbar(x, average, 2 * error, color=colour, linewidth=1, capsize=2)
         axis.set_xscale("log")
         axis.set_yscale("symlog", linthresh=LINEAR)
         radii = sorted(
@@ -49,16 +50,33 @@ def draw_rises(plt: Any, found: Sequence[Findings], names: Sequence[str]) -> Any
         axis.xaxis.set_major_formatter(FuncFormatter(plain))
         low, high = bounds([f.arrays[f"{kind}/rises"] for f in found if f"{kind}/rises" in f.arrays])
         axis.set_ylim(low, high)
-        plain_log(axis)
-        ticks, labels = list(axis.get_yticks()), [each.get_text() for each in axis.get_yticklabels()]
-        axis.set_yticks([*ticks, 0.0], labels=[*labels, "0"])
+        ticks = decades(low, high)
+        axis.set_yticks(ticks, labels=[plain(tick) for tick in ticks])
+        axis.set_yticks([], minor=True)
         axis.axhline(0, color="0.7", linewidth=0.7, zorder=0)
         axis.set_title(TITLES[kind], fontsize="medium")
         axis.set_xlabel("ρ")
-    axes[0, 0].set_ylabel("rise of the mean loss")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(f"rise of the mean loss\n(linear below {plain(LINEAR)}, then logarithmic)", fontsize="small")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    fig.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=1 if narrow() else 2,
+        frameon=False,
+        title="at worst: as far as ascent has found; on average: with two standard errors",
+        title_fontsize="x-small",
+    )
     return fig
+
+
+def decades(low: float, high: float) -> list[float]:
+    """Zero, and powers of ten on both sides, at most about seven in all."""
+    first = round(np.log10(LINEAR))
+    powers = [10.0**k for k in range(first, 1 + max(first, int(np.floor(np.log10(high)))))]
+    up = powers[:: 1 + len(powers) // 7]
+    return [*(-p for p in up[::-1] if -p >= low), 0.0, *up]
 
 
 def bounds(rises: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -10,13 +10,14 @@ arXiv 2302.07011). Critical sharpness: 2 over the rate at which a step along the
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lossatlas.errors import BadInput
+from lossatlas.space.directions import seed_of
 
 SHRINK, SHORTEST = 0.5, 0.02  # a step that falls is tried again with half of the turn, and an ascent ends below this
 DOUBLINGS, HALVINGS = 60, 12
@@ -84,13 +85,15 @@ def sharpness(
     The same random directions are used at every radius, and an ascent also begins where the one before ended, so that what
     was reached does not fall with the radius.
     """
-    scale, found = scales(around.weights(), adaptive), list(known)
+    weights = around.weights()
+    scale = scales(weights, adaptive)
+    found = [replace(rise, change=rise.change.to(weights.device, weights.dtype)) for rise in known]
     bottom, gradient = around.gradient_at(None)
     if not math.isfinite(bottom):
         raise BadInput(f"the loss of this network is {bottom}: there is no rise above it")
     uphill = scaled(gradient, scale)
     for radius in radii[len(found) :]:
-        starts = [uphill if length(uphill) > 0 else random_unit(around.size, seed, uphill)]
+        starts = [uphill if length(uphill) > 0 else random_unit(around.size, seed_of(seed, 0, 1), uphill)]
         if found:
             starts.append(found[-1].change if scale is None else found[-1].change / scale.clamp(min=1e-30))
         worst, change, taken = ascent(around, bottom, scale, radius, starts, steps)
@@ -98,7 +101,7 @@ def sharpness(
             worst, change = found[-1].worst, found[-1].change
         rises = torch.tensor(
             [
-                around.loss_at(scaled(radius * random_unit(around.size, seed + 1 + k, uphill), scale)) - bottom
+                around.loss_at(scaled(radius * random_unit(around.size, seed_of(seed, k, 0), uphill), scale)) - bottom
                 for k in range(directions)
             ],
             dtype=torch.float64,
@@ -112,13 +115,13 @@ def sharpness(
 def ascent(
     around: Around, bottom: float, scale: Tensor | None, radius: float, starts: Sequence[Tensor], steps: int
 ) -> tuple[float, Tensor, int]:
-    """The largest rise that was reached, the change there, and how many gradients it took."""
-    best, at, slope, taken = -math.inf, starts[0] * 0, starts[0], 0
+    """The largest rise that was reached, the change there, and how many gradients it took; infinite where the loss is."""
+    best, at, slope, taken = 0.0, starts[0] * 0, starts[0], 0  # the network itself is in the ball
     for start in starts:
         here = start * (radius / max(length(start), 1e-300))
         value, gradient = around.gradient_at(scaled(here, scale))
         taken += 1
-        if math.isfinite(value) and value - bottom > best:
+        if value - bottom > best:
             best, at, slope = value - bottom, here, scaled(gradient, scale)
     turn = 1.0  # from the place towards the gradient; whole ones are power iterations where the loss is quadratic
     while taken < steps and turn >= SHORTEST and 0 < length(slope) < math.inf:
@@ -126,7 +129,7 @@ def ascent(
         there = there * (radius / max(length(there), 1e-300))
         value, gradient = around.gradient_at(scaled(there, scale))
         taken += 1
-        if math.isfinite(value) and value - bottom > best:
+        if value - bottom > best:
             best, at, slope = value - bottom, there, scaled(gradient, scale)
         else:
             turn *= SHRINK

@@ -39,6 +39,8 @@ def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
         raise BadUsage(f"there is no field '{name}': choose from {', '.join(surface.fields)}")
     values = np.atleast_2d(surface.fields[name])
     x, y = surface.grid.x, np.zeros(1) if surface.grid.y is None else surface.grid.y
+    if len(x) < 2:
+        raise BadUsage(f"one point along x says nothing about how flat it is: {surface.grid}")
     if not np.isfinite(values).any():
         raise BadUsage(f"no cell of '{name}' is finite")
     ground = Ground.of(x, y, values)
@@ -104,7 +106,11 @@ class Ground:
 
     def centre(self) -> tuple[tuple[float, float, float], str]:
         """Coordinates and value, and what it is where it is not the origin."""
-        origin = float(self.at(np.array(0.0), np.array(0.0)))
+        cell = [np.flatnonzero(axis == 0) for axis in (self.y, self.x)]
+        if all(len(each) for each in cell):  # a cell, whatever its neighbours are
+            origin = float(self.known[cell[0][0], cell[1][0]])
+        else:
+            origin = float(self.at(np.array(0.0), np.array(0.0)))
         if np.isfinite(origin):
             return (0.0, 0.0, origin), ""
         j, i = np.unravel_index(np.nanargmin(self.known), self.known.shape)

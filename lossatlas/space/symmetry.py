@@ -90,10 +90,7 @@ def agree(a: Axis, b: Axis) -> None:
         pin(a, b)
         return
     for x, y in zip(a, b, strict=True):
-        if x.units is not y.units:
-            if x.units.fixed or y.units.fixed:
-                x.units.fixed = y.units.fixed = True
-            x.units.same = (Block(y.units),)
+        agree((Block(x.units),), (Block(y.units),))  # what the pairs before have joined is known there
 
 
 @dataclass(frozen=True)
@@ -114,18 +111,21 @@ def symmetries(net: nn.Module, inputs: Any) -> list[Group]:
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     names = list(tensors)
 
+    saved = set(net.state_dict())
+
     def call(values: list[Tensor], batch: Any) -> Any:
         return functional_call(net, dict(zip(names, values, strict=True)), (batch,))
 
     try:
         with torch.no_grad():
             graph = make_fx(call)([value.detach() for value in tensors.values()], inputs).graph
+        own = {name: tuple(fresh(size) for size in value.shape) for name, value in tensors.items()}
+        for name in own.keys() - saved:  # a buffer that no checkpoint holds
+            pin(*own[name])
+        Walk(list(own.values())).over(graph)
     except Exception as error:
-        raise BadInput(
-            f"the operations of this network cannot be traced: {str(error).splitlines()[0][:150]}"
-        ) from error
-    own = {name: tuple(fresh(size) for size in value.shape) for name, value in tensors.items()}
-    Walk(list(own.values())).over(graph)
+        what = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        raise BadInput(f"the operations of this network cannot be traced: {what}") from error
     found: dict[int, tuple[Units, list[tuple[str, int, int, int]]]] = {}
     for name, axes in own.items():
         for k, axis in enumerate(axes):
@@ -155,7 +155,8 @@ class Walk:
                 found = rule(self, node) if rule is not None else None
                 if found is None and torch.Tag.pointwise in getattr(node.target, "tags", ()):
                     found = pointwise(self, node)
-                self.axes[node] = self.unknown(node) if found is None else found
+                good = found is not None and [sum(b.size for b in axis) for axis in found] == list(shape_of(node))
+                self.axes[node] = found if good and found is not None else self.unknown(node)
             elif node.op == "output":
                 self.unknown(node)
             else:  # a constant of the network's own
@@ -195,6 +196,8 @@ def pointwise(walk: Walk, node: Any) -> Axes | None:
     found = [still(size) for size in shape]
     for k, size in enumerate(shape):
         over = [axes[k - len(shape)] for axes in sources if len(axes) >= len(shape) - k]
+        if any(sum(block.size for block in axis) not in (1, size) for axis in over):
+            return None
         over = [axis for axis in over if sum(block.size for block in axis) == size]
         for other in over[1:]:
             agree(over[0], other)
@@ -279,10 +282,10 @@ def same(walk: Walk, node: Any) -> Axes:
 
 
 def pooled(walk: Walk, node: Any) -> Axes:
-    """Over places of images, whatever the channel."""
+    """Over places of images, the last two axes, whatever the channel."""
     x, shape = walk.of(node.args[0]), shape_of(node)
-    pin(*x[2:])
-    return (*x[:2], *(still(size) for size in shape[2:]))
+    pin(*x[-2:])
+    return (*x[:-2], *(still(size) for size in shape[-2:]))
 
 
 def looked_up(walk: Walk, node: Any) -> Axes:
@@ -338,7 +341,7 @@ def reshaped(walk: Walk, node: Any) -> Axes | None:
 
 
 def joined(walk: Walk, node: Any) -> Axes | None:
-    parts = [walk.of(each) for each in node.args[0]]
+    parts = [walk.of(each) for each in node.args[0] if shape_of(each) != (0,)]  # an empty piece is left out
     along = node.args[1] % len(parts[0]) if len(node.args) > 1 else 0
     for other in parts[1:]:
         for k in range(len(other)):
