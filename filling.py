@@ -192,6 +192,8 @@ def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log, 
     about["sketches"] = {f"{split}_data": data.sketch for split, data in setting.brought.data.items()}
     if setting.networks:
         about["networks"] = setting.networks
+    if setting.curve:
+        about["curve"] = setting.curve
     surface = quantity.begun(setting, task, about)
     if not task.output.force:
         surface = resume(setting.surf_file, surface, setting.dir_file, CURE.format("surf_file"))

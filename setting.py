@@ -47,7 +47,7 @@ class Setting:
     not need. new: they are not in their file yet. record: what tells this from other work. curvature: where the second
     derivatives along the axes are wanted. lock: on the surface file, None in a dry run. first: there was no direction file.
     where: the recipe of the points, which travels to the other ranks. networks: names and coordinates of those the points go
-    through, where that is known.
+    through, where that is known. curve: its kind, where the third of these is the bend of one between the other two.
     """
 
     surf_file: Path
@@ -64,6 +64,7 @@ class Setting:
     first: bool
     where: "Recipe"
     networks: Sequence[tuple[str, float, float]] = ()
+    curve: str = ""
 
     def write_directions(self) -> None:
         if self.new and self.dir_file is not None:
@@ -111,7 +112,21 @@ def read_setting(
     wanted = curvature if choice.curvature and not output.dry_run else None
     networks = () if choice.per_layer else networks_on(nets, brought, used)
     return Setting(
-        surf_file, grid, dir_file, directions, used, new, embed, brought, record, wanted, lock, first, where, networks
+        surf_file,
+        grid,
+        dir_file,
+        directions,
+        used,
+        new,
+        embed,
+        brought,
+        record,
+        wanted,
+        lock,
+        first,
+        where,
+        networks,
+        bend_of(nets, brought) if len(networks) > 2 else "",
     )
 
 
@@ -148,16 +163,31 @@ def record_of(task: options.GridTask, brought: Brought, **where: Any) -> dict[st
     }
 
 
-def check_bends(choice: options.DirectionChoice, ends: Sequence[str]) -> None:
-    """Raise BadInput where what train_curve.py wrote beside the bends says that they are of another curve."""
-    beside = [Path(file).with_suffix(".json") for file in choice.bends]
+def said_of(bends: Sequence[str]) -> tuple[Path, tuple[str, list[str], list[str]] | None]:
+    """What train_curve.py wrote beside bends: the kind of the curve, its bends in order, and the digests of its ends."""
+    beside = [Path(file).with_suffix(".json") for file in bends]
     about = next((file for file in beside if file.exists()), beside[0])
     try:
         found = json.loads(about.read_text())
-        kind, bends, own = found["kind"], found["bends"], found["ends"]
+        return about, (found["kind"], found["bends"], found["ends"])
     except (OSError, ValueError, KeyError, TypeError):
+        return about, None
+
+
+def bend_of(nets: options.Networks, brought: Brought) -> str:
+    """The kind of the curve whose one bend the third network is, between the other two; '' where it is none."""
+    _, said = said_of([nets.file3]) if nets.file3 else (None, None)
+    ends = [brought.record["checkpoint"], brought.towards.get(nets.file2 or "", "")]
+    return said[0] if said is not None and len(said[1]) == 1 and said[2] == ends else ""
+
+
+def check_bends(choice: options.DirectionChoice, ends: Sequence[str]) -> None:
+    """Raise BadInput where what is said beside the bends is that they are of another curve."""
+    about, said = said_of(choice.bends)
+    if said is None:
         say(f"note: there is no {about} that says between which networks these bends were trained")
         return
+    kind, bends, own = said
     if [Path(file).name for file in choice.bends] != bends:
         raise BadInput(f"{about} names the bends {', '.join(bends)}, in this order: give them with --bend")
     if kind != choice.curve:

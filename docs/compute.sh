@@ -55,7 +55,9 @@ python train_curve.py "${ends[@]}" "${data[@]}" --epochs 20 --out "$work/bend.sa
 run "${ends[@]}" --x=0:1:41 --curve bezier --bend "$work/bend.safetensors" --surf_file "$work/bezier.h5"
 run "${ends[@]}" --model_file3 "$work/mlp_3.safetensors" --x=-0.3:1.3:33 --y=-0.3:1.3:33 --dir_file "$work/three_d.h5" \
   --surf_file "$work/three.h5"
-for name in naive aligned bezier three; do keep "$work/$name.h5" $name.h5; done
+run "${ends[@]}" --model_file3 "$work/bend.safetensors" --orthogonalize --x=-0.25:1.25:31 --y=-0.4:0.7:23 \
+  --dir_file "$work/curve_plane_d.h5" --surf_file "$work/curve_plane.h5"
+for name in naive aligned bezier three curve_plane; do keep "$work/$name.h5" $name.h5; done
 
 run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 300 --x=-1:1:21 "${filter[@]}" --per_layer \
   --dir_file "$work/layers_d.h5" --surf_file "$work/layers.h5"

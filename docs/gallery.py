@@ -162,6 +162,14 @@ ENTRIES = [
         520,
     ),
     Entry(
+        "curve_plane.png",
+        "The plane of that curve",
+        "Through both networks and the bend, whose direction is made orthogonal to the line between them.",
+        f"plot_2D.py --surf_file {FILES}/curve_plane.h5",
+        "_train_loss_2dcontour.png",
+        560,
+    ),
+    Entry(
         "recalibrated.png",
         "What BatchNorm has to do with a barrier",
         "The same two networks as above, with the statistics of BatchNorm interpolated, and estimated again at every point "

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from conftest import MPIRUN, python, surface_command, write_checkpoint
 
+import plot_2D
 import plot_surface
 import train_curve
 from dataloader import load
-from lossatlas.record import read_surface
+from lossatlas.figures.networks import bent, curve_of, networks_of
+from lossatlas.record import read_directions, read_surface
 from lossatlas.space import Joined
 from lossatlas.space.curves import shares
 from models import load_network, read_state
@@ -152,6 +155,46 @@ def test_bends_of_another_curve_are_refused(tmp_path, ends, capsys):
     third = write_checkpoint(tmp_path / "2.safetensors", "mlp", seed=2)
     assert at("--curve", "polygonal", "--bend", one, two, end=third) == 3
     assert at("--curve", "polygonal", "--bend", one, two) == 0
+
+
+@pytest.mark.parametrize("kind", ["bezier", "polygonal"])
+def test_it_is_drawn_in_its_plane(tmp_path, ends, kind):
+    """Through the same points of the plane as the networks on it; not where the third network is no bend of it."""
+    _, out = trained(tmp_path, ends, "--epochs", "1", "--kind", kind)
+
+    def surface(third):
+        file = tmp_path / f"{Path(third).stem}_plane.h5"
+        line = [
+            "--x=-1:2:4",
+            "--y=-1:2:4",
+            "--model_file2",
+            str(ends[1]),
+            "--model_file3",
+            str(third),
+            "--orthogonalize",
+        ]
+        assert plot_surface.main(surface_command(ends[0], file, *line, "--dir_file", f"{file}_d.h5", limit=50)) == 0
+        return read_surface(file)
+
+    plane = surface(out)
+    assert curve_of(plane) == kind
+    marked = networks_of(plane)
+    assert len(marked) == 3
+    directions = read_directions(tmp_path / "bend_plane.h5_d.h5")
+    states = [read_state(file) for file in (ends[0], out, ends[1])]
+    net = load_network("mlp", ends[0], (1, 28, 28))
+    xs, ys = bent(kind, marked)
+    for t, x, y in [(0.0, xs[0], ys[0]), (0.5, xs[len(xs) // 2], ys[len(ys) // 2]), (1.0, xs[-1], ys[-1])]:
+        parts = shares(kind, t, 3)
+        for (name, p), dx, dy in zip(net.named_parameters(), directions.x, directions.y, strict=True):
+            expected = sum(part * state[name] for part, state in zip(parts, states, strict=True))
+            torch.testing.assert_close(
+                p + x * torch.from_numpy(dx) + y * torch.from_numpy(dy), expected, atol=1e-4, rtol=0
+            )
+    assert plot_2D.draw([tmp_path / "bend_plane.h5"])
+    other = surface(write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=5))
+    assert curve_of(other) == ""
+    assert networks_of(other)[-1].name == "average of the three"
 
 
 def test_a_curve_needs_its_bends(tmp_path, ends, capsys):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.figures.networks import Network, networks_of
+from lossatlas.figures.networks import Network, bent, curve_of, networks_of
 from lossatlas.figures.style import Scale, is_power_of_ten, narrow, number, plain, scaled_title, title_of, words
 from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
 from lossatlas.landscape.surface import Surface
@@ -44,6 +44,7 @@ class Panel:
     detail: int = FINE  # points along an axis of what is drawn, about
     networks: tuple[Network, ...] = ()
     scheme: str = ""  # where it is no plane
+    curve: str = ""  # between the first two networks, whose bend the third one is
     lifted: int = 0  # infinite values that are drawn as the largest finite one
 
     @property
@@ -89,7 +90,7 @@ def panel(surface: Surface, name: str, label: str, lift: bool = False) -> Panel:
     if lift and np.isfinite(values).any():
         values = np.where(above, values[np.isfinite(values)].max(), values)
     lifted, scheme = int(above.sum()) if lift else 0, str(surface.request.get("scheme", ""))
-    own: dict[str, Any] = {"networks": known, "scheme": scheme, "lifted": lifted}
+    own: dict[str, Any] = {"networks": known, "scheme": scheme, "lifted": lifted, "curve": curve_of(surface)}
     return Panel(label, grid.x, surface.grid.y, values, surface.done, rows, columns, **own)
 
 
@@ -272,6 +273,8 @@ def mark_networks(axis: Any, p: Panel) -> None:
     """Points with the names of the networks that the plane goes through."""
     from matplotlib.patheffects import withStroke
 
+    if p.curve:
+        axis.plot(*bent(p.curve, p.networks), "--", color="black", linewidth=1.2, zorder=5)
     for each in p.networks:
         axis.plot(
             each.x, each.y, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.7, zorder=6

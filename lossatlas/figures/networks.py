@@ -1,8 +1,11 @@
 """Which networks a line or a plane goes through, as far as a surface file says so."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from lossatlas.landscape.surface import Surface
 
@@ -22,6 +25,8 @@ def networks_of(surface: Surface) -> list[Network]:
     """The two or three networks that the axes point to, and the average of three; none where directions are others."""
     if "networks" in surface.about:
         named = [Network(str(name), float(x), float(y)) for name, x, y in surface.about["networks"]]
+        if curve_of(surface):
+            return named
         return within(surface, named, alone="scheme" in surface.request)
     command = str(surface.about.get("command", ""))
     found = []
@@ -31,6 +36,22 @@ def networks_of(surface: Surface) -> list[Network]:
         if file := re.search(rf"--{option}[= ](\S+)", command):
             found.append(Network(Path(file.group(1)).stem, x, y))
     return within(surface, found)
+
+
+def curve_of(surface: Surface) -> str:
+    """The kind of the curve between the first two networks whose bend the third one is; '' where there is none."""
+    kind = surface.about.get("curve", "")
+    return str(kind) if kind in ("bezier", "polygonal") and len(surface.about.get("networks", ())) == 3 else ""
+
+
+def bent(kind: str, networks: Sequence[Network]) -> tuple[np.ndarray, np.ndarray]:
+    """x and y along a curve from the first network to the second by the third."""
+    (x0, x2, x1), (y0, y2, y1) = ([getattr(each, axis) for each in networks] for axis in "xy")
+    if kind == "polygonal":
+        return np.array([x0, x1, x2]), np.array([y0, y1, y2])
+    t = np.linspace(0, 1, 101)
+    shares = (1 - t) ** 2, 2 * t * (1 - t), t**2
+    return tuple(sum(s * v for s, v in zip(shares, values, strict=True)) for values in ((x0, x1, x2), (y0, y1, y2)))
 
 
 def within(surface: Surface, found: list[Network], alone: bool = False) -> list[Network]:
