@@ -8,8 +8,8 @@
 Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and among
 changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent: what is
 printed is reached, and the maximum may be larger. Average case: the mean over random directions of that length. Critical
-sharpness: 2 over the rate at which a step along the gradient stops to lower the loss. The change with the largest rise is
-written as a direction, so that plot_surface.py can go along it.
+sharpness: 2 over the rate at which a step along the gradient stops to lower the loss. The changes with the largest rises are
+written as directions, so that plot_surface.py can go along them.
 
 Run the same command again to continue after an interruption: what is finished is in the file.
 """
@@ -326,25 +326,31 @@ def check_worst(path: Path) -> None:
 
 
 def finish(findings: Findings, path: Path, task: Task, brought: Brought, hessian: "Hessian") -> None:
-    """Say what was found, write the worst change as a direction, and draw."""
+    """Say what was found, write the worst changes as directions, and draw."""
     import torch
 
     from lossatlas.figures.sharpness import table
     from lossatlas.space import as_arrays
 
-    for line in table([findings], [""]):
-        say(line)
-    kind = next(kind for kind in KINDS if task.radii[kind])
-    change = torch.from_numpy(findings.arrays[f"{kind}/change"].astype(np.float32))
-    moved = dict(zip(hessian.names, [piece.clone() for piece in hessian.unflatten(change)], strict=True))
-    radius = findings.arrays[f"{kind}/rises"][-1, 0]
-    about = {**{name: value for name, value in findings.request.items() if name in ("model", "checkpoint")}}
-    about["x"] = f"{WORST} with the largest rise of the loss that was found within rho = {radius:g} ({kind})"
+    say(table([findings], [""])[-1])  # the rest has been said
+    kinds = [kind for kind in KINDS if task.radii[kind]]
+    about = {name: value for name, value in findings.request.items() if name in ("model", "checkpoint")}
+    arrays = []
+    for letter, kind in zip("xy", kinds, strict=False):
+        change = torch.from_numpy(findings.arrays[f"{kind}/change"].astype(np.float32))
+        moved = dict(zip(hessian.names, [piece.clone() for piece in hessian.unflatten(change)], strict=True))
+        radius = findings.arrays[f"{kind}/rises"][-1, 0]
+        about[letter] = f"{WORST} with the largest rise of the loss that was found within rho = {radius:g} ({kind})"
+        arrays.append(as_arrays(moved, brought.net, "weights"))
     worst = worst_file(path)
-    arrays = as_arrays(moved, brought.net, "weights")
-    write_directions(worst, Directions(arrays, None, about), new=not worst.exists())
+    write_directions(
+        worst, Directions(arrays[0], arrays[1] if len(arrays) > 1 else None, about), new=not worst.exists()
+    )
     say(f"complete: {path}")
-    say(f"the worst direction: plot_surface.py ... --xdirection {worst}:1 (coordinate 1 is where it ends)")
+    for number, kind in enumerate(kinds, 1):
+        say(
+            f"the worst {kind} change: plot_surface.py ... --xdirection {worst}:{number} (coordinate 1 is where it ends)"
+        )
     if task.plot:
         import plot_sharpness
 

@@ -14,10 +14,12 @@ import hessian_spectrum
 import plot_hessian_eigen
 import plot_surface
 import plot_trajectory
+import train
 from factories import Factory
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.record import read_directions, read_findings, read_surface
 from lossatlas.space import as_point
+from models import build, read_state
 
 OWN = """
 import torch
@@ -397,3 +399,40 @@ def make():
     assert result.returncode == 0, result.stderr
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["d.h5", "s.h5", "s.h5.log"]
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+SEEDED = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(784, 10)
+        self.mask = torch.rand(784)  # no part of the state
+
+    def forward(self, x):
+        return self.layer(self.mask * x.flatten(1))
+
+def make():
+    return Net()
+"""
+
+
+def test_the_seed_of_a_training_reaches_the_weights_and_nothing_else(tmp_path):
+    """What is no part of the state has to be the same when a surface is computed, which knows no seed of the training."""
+    (tmp_path / "net.py").write_text(SEEDED)
+    function = Factory.parse("--model", f"{tmp_path / 'net.py'}:make")
+    zero, one, two, again = (build(function, seed=seed) for seed in (0, 1, 2, 1))
+    assert torch.equal(one.layer.weight, again.layer.weight)
+    assert not torch.equal(one.layer.weight, two.layer.weight)
+    assert torch.equal(build(function).layer.weight, zero.layer.weight)
+    assert all(torch.equal(zero.mask, net.mask) for net in (one, two))
+    files = []
+    for seed in ("1", "2"):
+        files.append(tmp_path / f"{seed}.safetensors")
+        line = ["--model", f"{tmp_path / 'net.py'}:make", "--seed", seed, "--out", str(files[-1])]
+        assert train.main([*line, *"--dataset fashion_mnist_mini --limit 20 --epochs 1 --lr 1e-6".split()]) == 0
+    states = [read_state(file)["layer.weight"] for file in files]
+    torch.testing.assert_close(states[0], one.layer.weight.detach(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(states[1], two.layer.weight.detach(), atol=1e-3, rtol=0)

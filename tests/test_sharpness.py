@@ -146,6 +146,10 @@ def test_the_command_its_figure_and_its_direction(tmp_path, net, capsys):
     assert plot_surface.main([*along, *more, "--dir_file", str(tmp_path / "d.h5")]) == 0
     loss = read_surface(tmp_path / "c.h5").fields["train_loss"]
     assert loss[1] - loss[0] == pytest.approx(rises[1, 1], rel=1e-4)
+    more = ["--model_file", str(net), "--surf_file", str(tmp_path / "a.h5"), "--xdirection", f"{worst}:2"]
+    assert plot_surface.main([*along, *more, "--dir_file", str(tmp_path / "e.h5")]) == 0
+    loss = read_surface(tmp_path / "a.h5").fields["train_loss"]
+    assert loss[1] - loss[0] == pytest.approx(findings.arrays["adaptive/rises"][0, 1], rel=1e-4)
 
 
 def test_it_goes_on_where_it_was(tmp_path, net, capsys):
