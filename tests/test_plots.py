@@ -17,6 +17,7 @@ import plot_2D
 import plot_spectrum
 from lossatlas import figures
 from lossatlas.errors import BadUsage
+from lossatlas.figures.curves import Axes, draw_several
 from lossatlas.figures.maps import contour, filled, flat_figure, panel
 from lossatlas.figures.solids import solid_figure
 from lossatlas.landscape import Grid, Surface
@@ -94,6 +95,16 @@ def test_infinite_values_are_holes_or_as_large_as_the_largest(tmp_path):
     assert "9 infinite cells" in lifted.note
     write_surface(tmp_path / "s.h5", odd)
     assert plot_2D.draw([tmp_path / "s.h5"], infinite="largest", log=True)
+
+
+def test_of_curves_that_are_alike_each_is_seen():
+    line, same, other = (
+        surface_of(f, y=None) for f in (bowl, lambda a, b: bowl(a, b) * 1.001, lambda a, b: bowl(a, b) + 1)
+    )
+    for curves, several in (([line, same], 2), ([line, other], 1)):
+        with figures.style() as plt:
+            fig = draw_several(plt, curves, ["a", "b"], Axes())
+        assert len({drawn_line.get_linewidth() for drawn_line in fig.axes[0].lines}) == several
 
 
 def test_several_surfaces_share_one_scale(tmp_path):

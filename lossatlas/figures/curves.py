@@ -124,9 +124,12 @@ def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes
 
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.4), sharex=True, layout="constrained")
     both = len({split for surface in curves for split in ("train", "test") if f"{split}_loss" in surface.fields}) > 1
-    inks = itertools.cycle(sns.color_palette("colorblind"))
+    inks, hidden = (
+        itertools.cycle(sns.color_palette("colorblind")),
+        any(alike(*pair) for pair in itertools.combinations(curves, 2)),
+    )
     for k, (surface, name, colour) in enumerate(zip(curves, names, inks, strict=False)):
-        width = 1.4 + 0.7 * min(3, len(curves) - 1 - k)  # so that of equal ones each is seen
+        width = 1.4 + 0.7 * min(3, len(curves) - 1 - k) * hidden  # so that of equal ones each is seen
         for split, line in (("train", "-"), ("test", "--")):
             for axis, field in ((top, "loss"), (bottom, "acc")):
                 if f"{split}_{field}" in surface.fields:
@@ -143,6 +146,16 @@ def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes
         top.legend(frameon=False)
     sns.despine(fig)
     return fig
+
+
+def alike(one: Surface, other: Surface) -> bool:
+    """Whether one curve would hide the other: they differ by less than a hundredth of what they span."""
+    names = set(loss_names(one)) & set(loss_names(other))
+    if not one.grid.matches(other.grid) or not names:
+        return False
+    a, b = (np.concatenate([surface.fields[name] for name in sorted(names)]) for surface in (one, other))
+    span = np.nanmax(a, initial=-np.inf) - np.nanmin(a, initial=np.inf)
+    return bool(np.isfinite(span) and np.nanmax(np.abs(a - b), initial=0.0) <= 0.01 * span)
 
 
 def curve(axis: Any, surface: Surface, name: str, **style: Any) -> None:
