@@ -318,6 +318,8 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
     for name, value in asked.items():
         if recorded[name] in (None, value):
             continue
+        if str(value).removesuffix(", aligned") == str(recorded[name]).removesuffix(", aligned"):
+            compare(dir_file, recorded, asked, "give another --dir_file, or the same --align")
         if name in ("x", "y") and not str(recorded[name]).startswith(
             ("random", "towards")
         ):  # such as principal components

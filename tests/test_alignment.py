@@ -188,6 +188,10 @@ def test_the_command_joins_a_network_and_its_own_permutation_without_a_barrier(t
     np.testing.assert_allclose(flat, flat[0], rtol=1e-5)
     assert np.ptp(naive) > 1e-3
     assert read_directions(tmp_path / "aligned_d.h5").about["x"].endswith(", aligned")
+    own = ("--model_file2", str(tmp_path / "b.safetensors"), "--dir_type", "states", "--align")
+    command = surface_command(tmp_path / "a.safetensors", tmp_path / "t.h5", "--x=0:1:5", *own, model=model)
+    assert plot_surface.main([*command, "--dir_file", str(tmp_path / "naive_d.h5")]) == 3
+    assert "--align" in capsys.readouterr().err
 
 
 class Made(nn.Module):
