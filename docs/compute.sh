@@ -45,7 +45,7 @@ for way in kept recalibrated; do
   keep "$work/$way.h5" $way.h5
 done
 
-for i in 1 2 3; do
+for i in 1 2; do
   python train.py --model mlp "${data[@]}" --epochs 20 --seed $i --lr 0.05 --warmup 20 --out "$work/mlp_$i.safetensors"
 done
 ends=(--model mlp --model_file "$work/mlp_1.safetensors" --model_file2 "$work/mlp_2.safetensors")
@@ -53,11 +53,19 @@ run "${ends[@]}" --x=0:1:41 --dir_file "$work/naive_d.h5" --surf_file "$work/nai
 run "${ends[@]}" --x=0:1:41 --align --dir_file "$work/aligned_d.h5" --surf_file "$work/aligned.h5"
 python train_curve.py "${ends[@]}" "${data[@]}" --epochs 20 --out "$work/bend.safetensors"
 run "${ends[@]}" --x=0:1:41 --curve bezier --bend "$work/bend.safetensors" --surf_file "$work/bezier.h5"
-run "${ends[@]}" --model_file3 "$work/mlp_3.safetensors" --x=-0.3:1.3:33 --y=-0.3:1.3:33 --dir_file "$work/three_d.h5" \
-  --surf_file "$work/three.h5"
 run "${ends[@]}" --model_file3 "$work/bend.safetensors" --orthogonalize --x=-0.25:1.25:31 --y=-0.4:0.7:23 \
   --dir_file "$work/curve_plane_d.h5" --surf_file "$work/curve_plane.h5"
-for name in naive aligned bezier three curve_plane; do keep "$work/$name.h5" $name.h5; done
+for name in naive aligned bezier curve_plane; do keep "$work/$name.h5" $name.h5; done
+
+python train.py --model resnet20 "${data[@]}" --epochs 8 --seed 3 --warmup 16 --out "$work/resnet20_other.safetensors"
+for way in kept recalibrated; do
+  how=(--dir_type states)
+  if [ $way = recalibrated ]; then how=(--bn recalibrate --bn_samples 500); fi
+  run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 200 \
+    --model_file2 $net/resnet20_large_batch.safetensors --model_file3 "$work/resnet20_other.safetensors" "${how[@]}" \
+    --x=-0.3:1.3:17 --y=-0.3:1.3:17 --dir_file "$work/three_${way}_d.h5" --surf_file "$work/three_$way.h5"
+  keep "$work/three_$way.h5" three_$way.h5
+done
 
 run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 300 --x=-1:1:21 "${filter[@]}" --per_layer \
   --dir_file "$work/layers_d.h5" --surf_file "$work/layers.h5"

@@ -180,11 +180,12 @@ ENTRIES = [
     ),
     Entry(
         "three.png",
-        "Through three networks",
-        "Three perceptrons of different seeds, and their average.",
-        f"plot_2D.py --surf_file {FILES}/three.h5",
+        "Through three networks, with and without recalibration",
+        "ResNet-20, trained with small batches (0, 0), with large ones (1, 0), and from another seed (0, 1), and their average. "
+        "Left the statistics of BatchNorm are interpolated too, right they are estimated again at every point.",
+        f"plot_2D.py --surf_file {FILES}/three_kept.h5 {FILES}/three_recalibrated.h5 --labels interpolated recalibrated --vmax 10",
         "_train_loss_2dcontour.png",
-        520,
+        900,
     ),
     Entry(
         "julia.png",
