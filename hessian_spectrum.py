@@ -26,17 +26,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
+import sharing
 from factories import Factory
-from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, say
+from lossatlas.errors import BadUsage, CannotWrite, Stop, say
 from lossatlas.record import Findings, write_findings
 from lossatlas.record.continuation import resume_findings
-from lossatlas.record.lock import Lock, holder
+from lossatlas.record.lock import Lock
 from lossatlas.record.progress import Log, clock
 from lossatlas.record.recorder import reporting, signals
 from lossatlas.writing import put, set_aside
 from preparation import Trained, bring, device_of, place, provenance, recorded
-from scheduler import World, answer, lead
-from sharing import Job, calls_of, check_spread
+from scheduler import World, lead
+from sharing import Job, calls_of, check_spread, output_lock
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
@@ -199,18 +200,13 @@ class Task:
 
 def run(world: World, order: Callable[[], Task], log: Log) -> int:
     """order: gives what is asked for, on rank 0 alone, where wrong usage is said."""
-    if not world.root:
-        import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
 
-        job = world.share(None)
-        if job is not None:
-            answer(world, lambda: calls_of(job, world)[0])
-        return 0
-    if world.note:
-        say(f"note: {world.note}")
-    task = order()
-    with ExitStack() as held:
-        return led(world, task, log, held)
+    def leading() -> int:
+        task = order()
+        with ExitStack() as held:
+            return led(world, task, log, held)
+
+    return sharing.run(world, leading)
 
 
 def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
@@ -307,17 +303,7 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, 
         device_of(task.run.cuda)
     model, file = task.model, task.model_file
     path = place(task.spectrum_file, Path(f"{options.base_name(model, file)}_spectrum.h5"), None)
-    if not path.resolve().parent.is_dir():
-        raise BadInput(f"no folder {path.parent} for the spectrum file: make it first")
-    if not task.dry_run:
-        log.beside(path)
-    lock = Lock(path)
-    if not task.dry_run:
-        held.enter_context(lock)
-        if lock.before:
-            log.line(lock.before)
-    elif somebody := holder(path):
-        say(f"note: {path} is being written by {somebody}")
+    lock = output_lock("spectrum", path, task.dry_run, log, held)
     brought = bring(options.Networks(model, file, None, None), "weights", task.data, task.loss)
     samples = brought.first
     check_spread(brought, world)

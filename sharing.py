@@ -5,14 +5,18 @@ calls, hessian = calls_of(job, world)                             # on every ran
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import options
 from factories import Factory
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.record.lock import Lock, holder
+from lossatlas.record.progress import Log
 from preparation import Brought, Trained, device_of, loss_of
-from scheduler import World
+from scheduler import World, answer
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import numpy as np
@@ -97,6 +101,36 @@ def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
         return guarded
 
     return {name: fitting(call) for name, call in calls.items()}, hessian
+
+
+def run(world: World, lead: Callable[[], int]) -> int:
+    """On rank 0 what leads; on the others answers to what it calls."""
+    if world.root:
+        if world.note:
+            say(f"note: {world.note}")
+        return lead()
+    import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
+
+    job = world.share(None)
+    if job is not None:
+        answer(world, lambda: calls_of(job, world)[0])
+    return 0
+
+
+def output_lock(what: str, path: Path, dry: bool, log: Log, held: ExitStack) -> Lock:
+    """The lock on a file that is to be written; held unless nothing is. Raises BadInput where it has no folder, CannotWrite."""
+    if not path.resolve().parent.is_dir():
+        raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
+    if not dry:
+        log.beside(path)
+    lock = Lock(path)
+    if not dry:
+        held.enter_context(lock)
+        if lock.before:
+            log.line(lock.before)
+    elif somebody := holder(path):
+        say(f"note: {path} is being written by {somebody}")
+    return lock
 
 
 def check_spread(brought: Brought, world: World) -> None:

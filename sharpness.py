@@ -29,17 +29,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import options
+import sharing
 from factories import Factory
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, say
 from lossatlas.record import Directions, Findings, read_directions, write_directions, write_findings
 from lossatlas.record.continuation import resume_findings
-from lossatlas.record.lock import Lock, holder
+from lossatlas.record.lock import Lock
 from lossatlas.record.progress import Log
 from lossatlas.record.recorder import signals, stopped_by
 from lossatlas.writing import set_aside
 from preparation import Brought, Trained, bring, device_of, place, provenance, recorded
-from scheduler import World, answer, lead
-from sharing import Job, calls_of, check_spread
+from scheduler import World, lead
+from sharing import Job, calls_of, check_spread, output_lock
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor
@@ -142,18 +143,13 @@ class Task:
 
 def run(world: World, order: Callable[[], Task], log: Log) -> int:
     """order: gives what is asked for, on rank 0 alone, where wrong usage is said."""
-    if not world.root:
-        import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
 
-        job = world.share(None)
-        if job is not None:
-            answer(world, lambda: calls_of(job, world)[0])
-        return 0
-    if world.note:
-        say(f"note: {world.note}")
-    task = order()
-    with ExitStack() as held:
-        return led(world, task, log, held)
+    def leading() -> int:
+        task = order()
+        with ExitStack() as held:
+            return led(world, task, log, held)
+
+    return sharing.run(world, leading)
 
 
 def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
@@ -277,17 +273,7 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> "tuple[Path,
         device_of(task.run.cuda)
     model, file = task.model, task.model_file
     path = place(task.sharpness_file, Path(f"{options.base_name(model, file)}_sharpness.h5"), None)
-    if not path.resolve().parent.is_dir():
-        raise BadInput(f"no folder {path.parent} for the sharpness file: make it first")
-    if not task.dry_run:
-        log.beside(path)
-    lock = Lock(path)
-    if not task.dry_run:
-        held.enter_context(lock)
-        if lock.before:
-            log.line(lock.before)
-    elif somebody := holder(path):
-        say(f"note: {path} is being written by {somebody}")
+    lock = output_lock("sharpness", path, task.dry_run, log, held)
     check_worst(worst_file(path))
     brought = bring(options.Networks(model, file, None, None), "weights", task.data, task.loss)
     check_spread(brought, world)

@@ -4,7 +4,8 @@
     other = permuted(state, groups, orders)     # the same function, its units in another order
 
 Every axis of every tensor starts with units of its own; each operation says which axes have to agree. What an operation
-that is not known here takes in stays where it is, and so do inputs and outputs: fewer symmetries, never a wrong one.
+that is not known here takes in stays where it is, and so do inputs and outputs. Whoever uses a symmetry checks it on samples,
+see `computing.alignment`.
 """
 
 import operator
@@ -189,7 +190,7 @@ def shape_of(node: Any) -> tuple[int, ...]:
 
 def pointwise(walk: Walk, node: Any) -> Axes | None:
     """Axes that lie over each other agree; one of a single number is spread, and has nothing to say."""
-    shape, found = shape_of(node), None
+    shape = shape_of(node)
     sources = [walk.of(source) for source in node.all_input_nodes]
     if not all(len(axes) <= len(shape) for axes in sources):
         return None
