@@ -1,6 +1,7 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page
 # make test   every test
 # make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
+# make docs   the pages: docs/_build/index.html
 # make bench  measures, and writes benchmarks/RESULTS.md (about half an hour; LOSSES=FILE: see benchmarks/tolerance.py)
 # make check  format, lint, types, import layers, and every test
 
@@ -15,7 +16,7 @@ PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) 
 NAMES = resnet56 resnet56_noshort
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test check lint bench gallery clean
+.PHONY: demo test check lint bench gallery docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -46,6 +47,10 @@ check: lint test
 gallery: $(VENV)/dev
 	$(BIN)/python docs/gallery.py
 
+docs: $(VENV)/dev
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo "The pages: $(CURDIR)/docs/_build/index.html"
+
 bench: $(VENV)/dev
 	$(INSTALL) loss-landscapes
 	$(BIN)/python benchmarks/run.py $(if $(LOSSES),--losses $(LOSSES))
@@ -63,4 +68,4 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/run | $(BIN)/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) node_modules demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) node_modules demo docs/_build docs/readme.md .pytest_cache .mypy_cache .ruff_cache

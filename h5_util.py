@@ -89,7 +89,15 @@ def described_by(surface: Surface) -> list[str]:
 
 def describe_findings(findings: Findings) -> str:
     lines = [{"spectrum": "spectrum of a Hessian", "sharpness": "sharpness of a minimum"}[findings.kind]]
-    first = ("eigenvalues", "smallest", "bounds", "trace", "trace_se", "effective_dimension")
+    first = (
+        "eigenvalues",
+        "smallest",
+        "bounds",
+        "trace",
+        "trace_se",
+        "effective_dimension",
+        "effective_dimension_estimate",
+    )
     arrays = {name: findings.arrays[name] for name in (*first, *findings.arrays) if name in findings.arrays}
     for name, array in arrays.items():
         shape = "x".join(map(str, array.shape))

@@ -103,4 +103,4 @@ mpirun -n 2 python plot_trajectory.py --mpi --model resnet20 "${data[@]}" --limi
 keep "$work/path.h5" path.h5
 cp "$work/path_path.h5" docs/surfaces/path_projection.h5
 
-# docs/surfaces/julia.h5 is of examples/julia.sh, which takes a CUDA device.
+# docs/surfaces/julia.h5 is of examples/julia/run.sh, which takes a CUDA device.

@@ -20,7 +20,7 @@ NAMES = '--labels "ResNet-56" "ResNet-56 without shortcuts"'
 DPI = 130
 BEGINNING = """# Gallery
 
-Every kind of figure, each from a surface file that lies in [surfaces](surfaces), drawn by the command above it in
+Every kind of figure, each from a surface file that lies in `docs/surfaces`, drawn by the command above it in
 half a minute at most (`make gallery` draws all of them; [compute.sh](compute.sh) computed the files). The figures are written as
 PDF and PNG, or what `--format` says; `--columns 1` or `2` gives them the width of a paper's column or page.
 """
@@ -191,7 +191,7 @@ ENTRIES = [
         "julia.png",
         "The picture of the Julia notebook",
         "Its VGG with 13 weight layers, trained on Fashion-MNIST, one batch, and its barycentric scheme (--scheme barycentric), "
-        "which is no plane: every point is scaled back to the size of the network. examples/julia.sh computes it.",
+        "which is no plane: every point is scaled back to the size of the network. examples/julia/run.sh computes it.",
         f"plot_2D.py --surf_file {FILES}/julia.h5 --log --infinite largest --elev 40 --azim 130",
         "_train_loss_3dsurface.png",
     ),

@@ -111,8 +111,10 @@ class Curvature:
     @property
     def dimension(self) -> Dimension | None:
         """The effective dimension."""
-        found = self.findings.arrays.get("effective_dimension")
-        return None if found is None else Dimension(*(float(value) for value in found))
+        a = self.findings.arrays
+        if "effective_dimension" not in a:
+            return None
+        return Dimension(*map(float, [*a["effective_dimension"], *a.get("effective_dimension_estimate", ())]))
 
     def table(self) -> str:
         """All that is there in words."""

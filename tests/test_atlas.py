@@ -847,3 +847,56 @@ print("went on with", int(found.done.sum()))
     else:
         assert result.returncode == -getattr(signal, name)
         assert "went on" not in result.stdout
+
+
+def heat(net, z, derivatives):
+    """The squared residual of u_t = u_xx / 10, (n,), from the first and second derivatives of u by (t, x)."""
+    first, second = derivatives(net, z)
+    return (first[:, 0] - 0.1 * second) ** 2
+
+
+def by_autograd(net, z):
+    z.requires_grad_()
+    (first,) = torch.autograd.grad(net(z).sum(), z, create_graph=True)
+    return first, torch.autograd.grad(first[:, 1].sum(), z, create_graph=True)[0][:, 1]
+
+
+def by_forward_mode(net, z):
+    along = [torch.eye(2)[k].expand_as(z).to(z) for k in (0, 1)]
+    first = [torch.func.jvp(net, (z,), (v,))[1][:, 0] for v in along]
+    second = torch.func.jvp(lambda y: torch.func.jvp(net, (y,), (along[1],))[1], (z,), (along[1],))[1][:, 0]
+    return torch.stack(first, dim=1), second
+
+
+def by_hessian(net, z):
+    one = lambda p: net(p[None])[0, 0]  # noqa: E731
+    first = torch.func.vmap(torch.func.grad(one))(z)
+    return first, torch.func.vmap(torch.func.hessian(one))(z)[:, 1, 1]
+
+
+@pytest.mark.parametrize("derivatives", [by_autograd, by_forward_mode, by_hessian])
+def test_a_loss_may_differentiate_by_its_inputs(derivatives):
+    """Against a plain loop; with batches side by side, of which forward mode allows one at a time."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    places = torch.rand(600, 2)
+
+    def loss(model, batch):
+        return lossatlas.Losses(heat(model, batch["places"], derivatives))
+
+    line = lossatlas.surface(net, {"places": places}, x="0:0.5:2", loss=loss, batch_size=32, **QUIET)
+    twin = copy.deepcopy(net).double()
+    exact = heat(twin, places.double(), by_autograd).mean()
+    assert float(line.loss[0]) == pytest.approx(float(exact.detach()), rel=1e-5)
+    assert not places.requires_grad
+    names, values = zip(*twin.named_parameters(), strict=True)
+
+    def flat_loss(flat):
+        parts = flat.split([v.numel() for v in values])
+        own = {n: part.view_as(v) for n, part, v in zip(names, parts, values, strict=True)}
+        return heat(lambda z: torch.func.functional_call(twin, own, (z,)), places.double(), by_hessian).mean()
+
+    flat = torch.cat([v.detach().flatten() for v in values])
+    largest = torch.linalg.eigvalsh(torch.func.hessian(flat_loss)(flat))[-1]
+    found = lossatlas.spectrum(net, {"places": places}, loss=loss, top=1, bottom=0, batch_size=64, **QUIET)
+    assert found.eigenvalues[0] == pytest.approx(float(largest), rel=1e-3)

@@ -259,6 +259,22 @@ def test_the_effective_dimension_lies_within_its_bounds(draw):
     assert narrow >= 25  # bounds that say nothing would hold, too
 
 
+@pytest.mark.parametrize("draw", [net_spectrum, drawn_spectrum, repeated_spectrum])
+def test_the_estimate_of_the_effective_dimension_lies_within_its_error(draw):
+    """100 of each kind; the error says something: it is mostly below half the value."""
+    rng = np.random.default_rng(1)
+    within, said = 0, []
+    for seed in range(100):
+        values, z = draw(rng), 10.0 ** rng.uniform(-4, 1)
+        spectrum = density(of_matrix(matrix(values, seed)), probes=int(rng.integers(1, 6)), steps=32, seed=seed)
+        found = effective_dimension([], z, size=len(values), spectrum=spectrum)
+        exact = (np.maximum(values, 0) / (np.maximum(values, 0) + z)).sum()
+        within += abs(found.value - exact) <= 2 * found.error + 1e-6 * exact
+        said.append(found.error / exact)
+    assert within >= 92
+    assert np.median(said) < 1 / 2
+
+
 def test_the_effective_dimension_without_more_knowledge():
     values = np.sort(np.abs(hessian_like()))[::-1]
     exact = (values / (values + 0.1)).sum()

@@ -240,7 +240,11 @@ def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
     found = effective_dimension(
         a["eigenvalues"], z, size=size, highest=float(a["bounds"][1]), spectrum=Spectrum(**curves, products=0)
     )
-    return {"effective_dimension": [found.known, found.low, found.high], "z": z}
+    return {
+        "effective_dimension": [found.known, found.low, found.high],
+        "effective_dimension_estimate": [found.value, found.error],
+        "z": z,
+    }
 
 
 @dataclass(frozen=True)
@@ -291,9 +295,12 @@ def table(findings: Findings) -> list[str]:
         )
     if "effective_dimension" in a:
         known, low, high = a["effective_dimension"]
+        value, error = a.get("effective_dimension_estimate", (np.nan, np.nan))  # files of before did not have it
         lines.append(
-            f"effective dimension at z = {float(a['z']):g}: {known:.4g} from these eigenvalues, "
-            f"between {low:.4g} and {high:.4g} with all others (closer with more --top, --probes and --steps)"
+            f"effective dimension at z = {float(a['z']):g}: "
+            + (f"{value:.4g} +- {error:.2g}; " if error < value else "")  # too few steps to say
+            + f"{known:.4g} from these eigenvalues, between {low:.4g} and {high:.4g} with all others "
+            "(closer with more --top, --probes and --steps)"
         )
     lines += [*table_of_layers(findings), *table_of_activations(findings)]
     return lines if "effective_dimension" in a else [*lines, "not complete: it was stopped before the other parts"]

@@ -24,7 +24,7 @@ def tried(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHE
     """
     device = next(net.parameters()).device
     few = mapped(looked_at(data, count), lambda tensor: tensor.to(device))
-    model = still(net)
+    model = still(net, fixed=True)
     model.register_forward_hook(in_float64)
     try:
         return check_loss(loss, model, few, sample_of)

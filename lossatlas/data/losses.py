@@ -8,7 +8,8 @@ network's arguments by name. `model` is the network, or what computes the same.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,8 +18,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
-from lossatlas.data.structures import Structure, leaves, part
+from lossatlas.data.structures import Structure, leaves, mapped, part
 from lossatlas.errors import BadInput, BadUsage
 
 Batch = Structure
@@ -179,7 +181,7 @@ def as_loss(function: Any) -> Loss:
         return LOSSES[function]
     if not callable(function):
         raise BadUsage(f"a loss has to be a function, and {function!r} is none")
-    if function in LOSSES.values():
+    if function in LOSSES.values() or isinstance(function, OwnLoss):
         return function
     if isinstance(function, nn.Module):
         return partial(of_module, per_sample_of(function))
@@ -191,7 +193,7 @@ def as_loss(function: Any) -> Loss:
     except (TypeError, ValueError):  # of a builtin
         names = []
     if names and names[0] in MODELS:
-        return partial(of_model_and_batch, function)
+        return OwnLoss(function)
     return partial(of_output_and_target, function, "reduction" in names)
 
 
@@ -250,12 +252,67 @@ def of_type(targets: Any, output: Tensor) -> Any:
     return targets.to(output.dtype) if isinstance(targets, Tensor) and targets.is_floating_point() else targets
 
 
-def of_model_and_batch(function: Callable[..., Any], model: Model, batch: Batch) -> Losses:
-    found = function(model, batch)
-    if isinstance(found, Losses):
-        return found
-    count = next((len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim()), 1)
-    return per_sample_or_mean(found, count)
+class OwnLoss:
+    """A loss(model, batch) of a user's, in the form of this package.
+
+    It may differentiate with respect to its inputs, by torch.autograd or torch.func: the graph is on while it runs, and what it
+    gives is cut off from it where the graph was off before. alone: whether it differentiates forwards (torch.func.jvp,
+    jacfwd, hessian), which one thread of a process can do at a time; known after the first call.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.alone, self.known = False, False
+
+    def __call__(self, model: Model, batch: Batch) -> Losses:
+        recorded = torch.is_grad_enabled()
+        own = mapped(batch, lambda tensor: tensor.detach())  # so that `requires_grad_()` leaves the samples alone
+        with torch.enable_grad():
+            if self.known:
+                found = self.function(model, own)
+            else:
+                with forward_mode() as used:
+                    found = self.function(model, own)
+                self.alone, self.known = bool(used), True
+        if not isinstance(found, Losses):
+            count = next((len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim()), 1)
+            found = per_sample_or_mean(found, count)
+        return found if recorded else detached(found)
+
+
+def alone(loss: Loss) -> bool:
+    """Whether only one thread at a time can compute it, as far as is known."""
+    return isinstance(loss, OwnLoss) and loss.alone
+
+
+def detached(losses: Losses) -> Losses:
+    def cut(value: Any) -> Any:
+        return value.detach() if isinstance(value, Tensor) else value
+
+    return replace(
+        losses,
+        per_sample=cut(losses.per_sample),
+        weights=cut(losses.weights),
+        metrics={name: cut(value) for name, value in losses.metrics.items()},
+        penalty=cut(losses.penalty),
+    )
+
+
+@contextmanager
+def forward_mode() -> Iterator[list[bool]]:
+    """Whether anything is differentiated forwards within; the list is empty if not."""
+    used: list[bool] = []
+    make_dual = forward_ad.make_dual
+
+    def noticed(*arguments: Any, **named: Any) -> Any:
+        used.append(True)
+        return make_dual(*arguments, **named)
+
+    forward_ad.make_dual = noticed
+    try:
+        yield used
+    finally:
+        forward_ad.make_dual = make_dual
 
 
 def shaped(loss: Any, output: Tensor, targets: Any, sums: bool = False) -> Losses:

@@ -103,7 +103,7 @@ class Evaluator:
             model.register_forward_hook(in_float64)
         first = next(iter(self.data.values()))
         sample = first.few()
-        with torch.inference_mode():
+        with torch.no_grad():
             self.refresh()
             self.metrics = tuple(self.loss(self.model, sample).metrics)
         self.step = Sums(self.loss, self.metrics)
@@ -118,7 +118,7 @@ class Evaluator:
     def columns(self) -> tuple[str, ...]:
         return (*STATISTICS, *self.metrics)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, points: Sequence[tuple[float, float]], before: np.ndarray | None = None) -> np.ndarray:
         """before: the statistics these points already have (NaN for none), to which samples are added."""
         set_numerics(self.device, self.precision == "tf32")
@@ -242,10 +242,10 @@ def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
     """Whether to evaluate a network with BatchNorm folded, and why not; checked on what the loss asks of it for a batch."""
     asked = Asked(net.eval())
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             loss(asked, sample_of(batch))
         folded = Folded(copied(net).eval())
-        with torch.inference_mode():
+        with torch.no_grad():
             for arguments, named, expected in asked.calls:
                 found = output_of(folded.net(*sample_of(arguments), **sample_of(named)))
                 error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))

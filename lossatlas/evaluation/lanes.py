@@ -79,6 +79,13 @@ def copied(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Mod
     return deepcopy(net, {**results, **(shared or {})})
 
 
-def still(net: nn.Module) -> nn.Module:
-    """A copy in eval mode around the same parameters: the network keeps its mode, and its buffers."""
-    return copied(net, {id(p): p for p in net.parameters()}).eval()
+def still(net: nn.Module, fixed: bool = False) -> nn.Module:
+    """A copy in eval mode around the same parameters: the network keeps its mode, and its buffers.
+
+    fixed: its parameters, which share their numbers with those, want no gradient.
+    """
+
+    def shared(parameter: nn.Parameter) -> nn.Parameter:
+        return nn.Parameter(parameter.detach(), requires_grad=False) if fixed else parameter
+
+    return copied(net, {id(p): shared(p) for p in net.parameters()}).eval()

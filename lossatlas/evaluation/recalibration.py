@@ -58,7 +58,7 @@ class Recalibrated:
             for name, buffer in list(module.named_buffers(recurse=False)):
                 setattr(module, name, buffer.clone())
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self) -> None:
         for module in self.norms:
             module.reset_running_stats()

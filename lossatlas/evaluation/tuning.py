@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
+from lossatlas.data.losses import alone
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.lanes import usual_lanes
 from lossatlas.evaluation.places import AffinePlace
@@ -50,7 +51,7 @@ class Stopwatch:
         return min(taken)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def tune(
     evaluator: Evaluator, cells: int, *, many: bool = True, far: Sequence[tuple[float, float]] = ((1.0, 0.0),)
 ) -> float:
@@ -77,7 +78,7 @@ def tune(
     return point + arriving(evaluator, watch)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def guess(evaluator: Evaluator) -> float:
     """Seconds that one point may take, from a few batches of the usual size."""
     if not evaluator.batch_size:
@@ -98,7 +99,7 @@ def arriving(evaluator: Evaluator, watch: Stopwatch) -> float:
 def lanes_of(evaluator: Evaluator) -> int:
     """The usual lanes for an evaluator's batches, on the CPU."""
     samples = max(len(samples) for samples in evaluator.data.values())
-    threads = torch.get_num_threads() if evaluator.device.type == "cpu" else 1
+    threads = torch.get_num_threads() if evaluator.device.type == "cpu" and not alone(evaluator.loss) else 1
     return usual_lanes(-(-samples // evaluator.batch_size), threads)
 
 

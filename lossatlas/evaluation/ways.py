@@ -46,6 +46,6 @@ class SideBySide:
         for row, penalty in self.lanes.map(self.one, samples.stream(spans, shuffled)):
             include(sums, row, penalty)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def one(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
         return self.step(model, batch)

@@ -58,7 +58,8 @@ def plain_log(axis: Any) -> None:
         if decades > 1.6:
             levels = np.array([v for v in levels if decades < 4 or f"{v:.0e}"[0] == "1"])
         else:
-            levels = np.array([v for v in levels if f"{v:.0e}"[0] in "125" and np.isclose(v, float(f"{v:.0e}"))])
+            round_ones = np.array([v for v in levels if f"{v:.0e}"[0] in "125" and np.isclose(v, float(f"{v:.0e}"))])
+            levels = round_ones if len(round_ones) > 1 else levels
         while len(levels) > 7:
             levels = levels[::2]
         ticks += (sign * levels).tolist()

@@ -26,7 +26,7 @@ from torch.autograd import forward_ad
 from torch.func import grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.data.losses import Batch, Loss
+from lossatlas.data.losses import Batch, Loss, alone
 from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage
@@ -122,7 +122,8 @@ class Hessian:
         if compiled and not self.folded:
             raise BadUsage(f"only what is folded can be compiled; this network is not: {self.why_not_folded}")
         self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
-        count = lanes or usual_lanes(len(self.spans), max(1, min(threads, IN_FLIGHT // size)))
+        most = max(1, min(threads, IN_FLIGHT // size))
+        count = 1 if alone(loss) else lanes or usual_lanes(len(self.spans), most)
         self.side = Lanes([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
 
     @property

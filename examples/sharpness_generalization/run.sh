@@ -1,0 +1,6 @@
+#!/bin/bash
+# examples/sharpness_generalization/story.py says what it shows.
+#
+#     bash examples/sharpness_generalization/run.sh        OUT=folder: where to; SMALL=1: a small form of it
+set -euo pipefail
+python "$(dirname "$0")/story.py" --out "${OUT:-.}" ${SMALL:+--small}
