@@ -1,4 +1,4 @@
-"""Every command of the README runs, on smaller grids and fewer images."""
+"""Every command of the README and of the pages runs, on smaller grids and fewer images; the pages are made without a warning."""
 
 import re
 import shutil
@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT, write_checkpoint
 
 README = (ROOT / "README.md").read_text()
+OTHERS = ("gallery", "recipes", "readme")  # run by test_gallery.py and test_stories.py; the README itself, for the site
+PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if page.stem not in OTHERS)
 BLOCKS = [block for block in re.findall(r"```bash\n(.*?)```", README, re.S) if "make demo" not in block]
 SMALL = {
     "plot_surface.py": "--limit 10 --batch_size 10",
@@ -44,22 +46,64 @@ def clone(tmp_path_factory) -> Path:
     return folder
 
 
+def run(block: str, clone: Path) -> None:
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(clone), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        ["bash", "-c", "set -e\n" + smaller(block)],
+        cwd=clone,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    assert result.returncode == 0, f"{block}\n{result.stdout[-500:]}\n{result.stderr[-1500:]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_of_a_page_runs(page, clone):
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.S):
+        if "my_net.py" not in block:  # of a reader's own file
+            run(block, clone)
+
+
+@pytest.mark.slow
+def test_the_pages_are_made_without_a_warning_and_their_links_lead_somewhere(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        str(ROOT / "docs"),
+        str(tmp_path),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stderr
+    pages = {page.name: page.read_text() for page in tmp_path.glob("*.html")}
+    assert {"index.html", "concepts.html", "recipes.html", "python.html"} <= set(pages)
+    names = {name: set(re.findall(r'id="([^"]+)"', text)) for name, text in pages.items()}
+    for name, text in pages.items():
+        for target in re.findall(r'(?:href|src)="([^"]+)"', text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            file, _, place = target.split("?")[0].partition("#")
+            assert not file or (tmp_path / file).exists(), (name, target)
+            if place and (file or name) in names:
+                assert place in names[file or name], (name, target)
+    for function in ("surface", "eigenvalues", "spectrum", "trajectory", "align", "read"):
+        assert f'id="lossatlas.{function}"' in pages["python.html"]
+
+
 @pytest.mark.slow
 def test_every_command_runs_in_order(clone):
     assert len(BLOCKS) >= 8
-    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(clone), "OMP_NUM_THREADS": "1"}
     for block in BLOCKS:
-        script = "set -e\n" + smaller(block)
-        result = subprocess.run(
-            ["bash", "-c", script],
-            cwd=clone,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=1500,
-            check=False,
-        )
-        assert result.returncode == 0, f"{block}\n{result.stdout[-500:]}\n{result.stderr[-1500:]}"
+        run(block, clone)
     drawn = {p.name for p in clone.glob("*.png")}
     assert {
         "surface.h5_train_loss_3dsurface.png",

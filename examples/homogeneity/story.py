@@ -141,7 +141,7 @@ def shares(plt: Any, found: Directions, splits: dict[str, Tensor], distances: np
         xlabel="distance in the space of the parameters", ylabel="predictions that change (%)", xlim=(0, distances[-1])
     )
     ax.set_ylim(bottom=0)
-    ax.legend(frameon=False, fontsize="small")
+    fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     return fig
 
 
@@ -153,7 +153,7 @@ def main() -> None:
     )
     args = p.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    limit, steps, known, draws, cells = (100, 30, 4, 2, 20) if args.small else (2000, 1000, 100, 10, 200)
+    limit, steps, known, draws, cells = (100, 30, 4, 2, 20) if args.small else (1000, 1000, 100, 10, 200)
 
     net = spirals.make_net()
     net.load_state_dict(torch.load(Path(spirals.__file__).with_suffix(".pt"), weights_only=True)["model_state_dict"])

@@ -2,7 +2,8 @@
 
 python examples/todays_networks/pinn.py pinn.pt [STEPS]          trains it
 
-The loss takes derivatives with respect to the inputs, here by torch.func; torch.autograd.grad would do as well. The initial and boundary values are at fixed places: a term of the parameters alone.
+The loss takes derivatives with respect to the inputs, here by torch.func; torch.autograd.grad would do as well.
+The initial and boundary values are at fixed places: a term of the parameters alone.
 """
 
 import sys
