@@ -195,7 +195,7 @@ class InBfloat16:
         return getattr(self.net, name)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure(
     net: nn.Module, data: AnyData, loss: str | Loss = "crossentropy", batch_size: int = 128
 ) -> tuple[float, float]:

@@ -874,6 +874,76 @@ def by_hessian(net, z):
     return first, torch.func.vmap(torch.func.hessian(one))(z)[:, 1, 1]
 
 
+class Residual(nn.Module):
+    """Folded, its ReLU would be overwritten by the addition, which its derivative needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.norms, self.last = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)]), nn.Linear(4, 3)
+
+    def forward(self, x):
+        h = torch.relu(self.norms[0](self.first(x)))
+        return self.last(torch.tanh(torch.relu(self.norms[1](self.second(h))) + h).mean((2, 3)))
+
+
+def test_a_loss_that_differentiates_through_batchnorm_leaves_everything_alone():
+    net, labels = seeded(Residual).eval().requires_grad_(True), torch.arange(48) % 3
+    inputs = torch.rand(48, 1, 6, 6, generator=generator())
+
+    def attacked(model, batch):
+        x = batch[0].requires_grad_()
+        F.cross_entropy(model(x), batch[1], reduction="sum").backward()
+        return F.cross_entropy(model(x + 0.05 * x.grad.sign()), batch[1], reduction="none")
+
+    line = lossatlas.surface(net, (inputs, labels), x="0:0.5:2", loss=attacked, batch_size=16, **QUIET)
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())
+    assert inputs.grad is None
+    assert not inputs.requires_grad
+    exact = attacked(copy.deepcopy(net).double(), (inputs.double(), labels)).mean()
+    assert float(line.loss[0]) == pytest.approx(float(exact.detach()), rel=1e-5)
+
+
+def test_a_loss_without_a_graph_has_no_hessian():
+    net, places = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)), torch.rand(20, 2)
+
+    def cut(model, batch):
+        return model(batch["places"]).detach()[:, 0] ** 2
+
+    assert lossatlas.surface(net, {"places": places}, x="0:1:2", loss=cut, **QUIET).done.all()
+    with pytest.raises(BadInput, match="autograd sees no parameter"):
+        lossatlas.spectrum(net, {"places": places}, loss=cut, top=1, **QUIET)
+
+
+@pytest.mark.parametrize("graph", [{}, {"retain_graph": True}])
+def test_a_loss_whose_derivative_has_no_graph_has_no_hessian(graph):
+    net, places = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(40, 2)
+
+    def penalty(model, batch):
+        z = batch["places"].requires_grad_()
+        value = model(z)[:, 0]
+        (slope,) = torch.autograd.grad(value.sum(), z, **graph)
+        return value**2 + 3 * (slope.norm(dim=1) - 1) ** 2
+
+    assert lossatlas.surface(net, {"places": places}, x="0:1:2", loss=penalty, **QUIET).done.all()
+    with pytest.raises(BadInput, match="create_graph=True"):
+        lossatlas.spectrum(net, {"places": places}, loss=penalty, top=1, **QUIET)
+
+
+def test_one_tensor_alone_is_refused_and_names_that_are_taken():
+    net, places = nn.Linear(2, 1), torch.rand(20, 2)
+    with pytest.raises(BadInput, match="one tensor alone"):
+        lossatlas.surface(net, places, x="0:1:2", loss=lambda model, batch: model(batch)[:, 0] ** 2, **QUIET)
+    for name, problem in (("penalty", "has already"), ("a/b", "slash")):
+
+        def loss(model, batch, name=name):
+            value = model(batch["x"])[:, 0] ** 2
+            return Losses(value, metrics={name: value})
+
+        with pytest.raises(BadInput, match=problem):
+            lossatlas.surface(net, {"x": places}, x="0:1:2", loss=loss, **QUIET)
+
+
 @pytest.mark.parametrize("derivatives", [by_autograd, by_forward_mode, by_hessian])
 def test_a_loss_may_differentiate_by_its_inputs(derivatives):
     """Against a plain loop; with batches side by side, of which forward mode allows one at a time."""

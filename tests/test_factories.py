@@ -259,7 +259,7 @@ BAD = [
     (["--model", "no.such.package:make"], 3, "there is no module 'no'"),
     (["--model", "own.py:random_net"], 3, "differs when it is computed twice"),
     (["--dataset", "own.py:augmented"], 3, "drawn or augmented at random"),
-    (["--dataset", "own.py:not_a_net"], 3, "data have to be tensors"),
+    (["--dataset", "own.py:not_a_net"], 3, "data have to be (inputs, targets)"),
     (["--loss_name", "own.py:only_the_mean", "--tolerance", "0.1"], 2, "gives the mean of a batch alone"),
     (["--loss_name", "own"], 2, "invalid choice: 'own'"),
 ]

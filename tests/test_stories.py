@@ -12,7 +12,7 @@ from conftest import MPIRUN, ROOT
 STORIES = {
     "effective_dimension": ("effective_dimension.png", "double_descent.png"),
     "homogeneity": ("homogeneity_spirals.png", "homogeneity_images.png"),
-    "julia": ("julia_linear2x.h5_train_loss_3dsurface_log.png", "julia.html"),
+    "julia": ("julia_linear2x.h5_train_loss_3dsurface.png", "julia.html"),
     "original_readme": ("contour.h5_train_loss_2dcontour.png", "contour.h5_train_loss_zmax=10.0_log.vtp"),
     "posterior_contraction": ("posterior_contraction.png",),
     "pyhessian_tutorial": ("pyhessian_1.png", "pyhessian_4.png"),
@@ -48,6 +48,7 @@ def test_a_story_runs_by_its_one_command(name, tmp_path):
         pytest.skip("no mpirun: pip install -r requirements-mpi.txt")
     before = {path for path in ROOT.rglob("*") if ".git" not in path.parts and "__pycache__" not in path.parts}
     ran(name, tmp_path)
+    tmp_path = tmp_path if name == "pyhessian_tutorial" else tmp_path / "small"
     for file in STORIES[name]:
         assert (tmp_path / file).stat().st_size > 1000, file
     if name == "effective_dimension":

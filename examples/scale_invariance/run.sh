@@ -1,13 +1,13 @@
 #!/bin/bash
 # One function, written with two sets of weights: what filter normalization is for.
 #
-#     bash examples/scale_invariance/run.sh        OUT=folder: where to; SMALL=1: a small form of it
+#     bash examples/scale_invariance/run.sh        OUT=folder: where to; SMALL=1: a small form of it, in a folder small
 #
 # A perceptron is trained; in a second copy the first layer is five times as large and the second a fifth, which ReLU does not
 # notice: both compute the same. Along plain random directions of one length the second looks sharper or flatter, along
 # filter-normalized ones both curves are the same.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd) out=${OUT:-.}
+root=$(cd "$(dirname "$0")/../.." && pwd) out=${OUT:-.}${SMALL:+/small}
 mkdir -p "$out"
 limit=${SMALL:+100} cells=${SMALL:+5} epochs=${SMALL:+1}
 [ -e "$out/plain.safetensors" ] || python "$root/train.py" --model mlp --dataset fashion_mnist_mini --limit "${limit:-2000}" \

@@ -1,6 +1,6 @@
 #!/bin/bash
 # examples/sharpness_generalization/story.py says what it shows.
 #
-#     bash examples/sharpness_generalization/run.sh        OUT=folder: where to; SMALL=1: a small form of it
+#     bash examples/sharpness_generalization/run.sh        OUT=folder: where to; SMALL=1: a small form of it, in a folder small
 set -euo pipefail
-python "$(dirname "$0")/story.py" --out "${OUT:-.}" ${SMALL:+--small}
+python "$(dirname "$0")/story.py" --out "${OUT:-.}${SMALL:+/small}" ${SMALL:+--small}

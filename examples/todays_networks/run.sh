@@ -8,7 +8,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$(dirname "$here")")
-out=${OUT:-.}
+out=${OUT:-.}${SMALL:+/small}
 mkdir -p "$out"
 points=41 samples=256 steps=() spectra=" vit gpt lora pinn adversarial value "
 if [ -n "${SMALL:-}" ]; then points=3 samples=8 steps=(20) spectra=" gpt pinn "; fi

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Two models in one 3-D picture, each along the two largest eigenvectors of its own Hessian.
 #
-#     bash examples/two_models/run.sh        OUT=folder: where to; SMALL=1: a small form of it
+#     bash examples/two_models/run.sh        OUT=folder: where to; SMALL=1: a small form of it, in a folder small
 #
 # The networks are the bundled ones: ResNet-20 trained with batches of 128 and of 2,048.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd) out=${OUT:-.}
+root=$(cd "$(dirname "$0")/../.." && pwd) out=${OUT:-.}${SMALL:+/small}
 mkdir -p "$out"
 cells=${SMALL:+3} limit=${SMALL:+10}
 for batch in small large; do

@@ -86,7 +86,7 @@ def begun(
     """
     own = next(net.parameters()).device
     few = mapped(next(next(iter(data.values())).batches(FEW)), lambda tensor: tensor.to(own))
-    net = still(net)
+    net = still(net, fixed=True)
     found = loss(net, sample_of(few))
     if not tolerance.exact:
         refuse_tolerance(data, found.spread)

@@ -74,9 +74,13 @@ def as_dataset(
         return from_batches(DataLoader(data, batch_size=BATCH), name, split, classes, stream)
     if is_structure(data):
         return Dataset(name, split, mapped(data, Tensor.detach), classes)
-    if isinstance(data, Iterable):
+    if isinstance(data, Iterable) and not isinstance(data, Tensor):
         return from_batches(data, name, split, classes, stream)
-    raise BadInput(f"data have to be tensors, a torch Dataset, a DataLoader or an iterable of batches, not {name}")
+    what = "one tensor alone" if isinstance(data, Tensor) else name
+    raise BadInput(
+        "data have to be (inputs, targets), a dict of tensors, a torch Dataset, a DataLoader or an iterable of batches, "
+        f"not {what}"
+    )
 
 
 def has_length(dataset: Any) -> bool:

@@ -8,6 +8,7 @@ network's arguments by name. `model` is the network, or what computes the same.
 """
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -22,6 +23,7 @@ from torch.autograd import forward_ad
 
 from lossatlas.data.structures import Structure, leaves, mapped, part
 from lossatlas.errors import BadInput, BadUsage
+from lossatlas.landscape.statistics import STATISTICS
 
 Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # names under which a dict holds what is to be predicted
@@ -256,24 +258,23 @@ class OwnLoss:
     """A loss(model, batch) of a user's, in the form of this package.
 
     It may differentiate with respect to its inputs, by torch.autograd or torch.func: the graph is on while it runs, and what it
-    gives is cut off from it where the graph was off before. alone: whether it differentiates forwards (torch.func.jvp,
-    jacfwd, hessian), which one thread of a process can do at a time; known after the first call.
+    gives is cut off from it where the graph was off before. alone: whether it has differentiated forwards (torch.func.jvp,
+    jacfwd, hessian), which one thread of a process can do at a time; noticed by the main thread, which calls it first.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.alone, self.known = False, False
+        self.function, self.alone = function, False
 
     def __call__(self, model: Model, batch: Batch) -> Losses:
         recorded = torch.is_grad_enabled()
         own = mapped(batch, lambda tensor: tensor.detach())  # so that `requires_grad_()` leaves the samples alone
         with torch.enable_grad():
-            if self.known:
+            if self.alone or threading.current_thread() is not threading.main_thread():
                 found = self.function(model, own)
             else:
                 with forward_mode() as used:
                     found = self.function(model, own)
-                self.alone, self.known = bool(used), True
+                self.alone = bool(used)
         if not isinstance(found, Losses):
             count = next((len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim()), 1)
             found = per_sample_or_mean(found, count)
@@ -302,17 +303,23 @@ def detached(losses: Losses) -> Losses:
 def forward_mode() -> Iterator[list[bool]]:
     """Whether anything is differentiated forwards within; the list is empty if not."""
     used: list[bool] = []
-    make_dual = forward_ad.make_dual
+    names = ("make_dual", "enter_dual_level")  # of torch.func, and of those who take forward_ad's own names
+    before = {name: getattr(forward_ad, name) for name in names}
 
-    def noticed(*arguments: Any, **named: Any) -> Any:
-        used.append(True)
-        return make_dual(*arguments, **named)
+    def noticing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noticed(*arguments: Any, **named: Any) -> Any:
+            used.append(True)
+            return function(*arguments, **named)
 
-    forward_ad.make_dual = noticed
+        return noticed
+
+    for name, function in before.items():
+        setattr(forward_ad, name, noticing(function))
     try:
         yield used
     finally:
-        forward_ad.make_dual = make_dual
+        for name, function in before.items():
+            setattr(forward_ad, name, function)
 
 
 def shaped(loss: Any, output: Tensor, targets: Any, sums: bool = False) -> Losses:
@@ -340,7 +347,7 @@ def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
     return Losses(flat.sum(1) if sums else flat.mean(1))
 
 
-RESERVED = ("loss", "loss_se", "acc", "n")  # names of fields that every surface has
+RESERVED = ("loss", "loss_se", "acc", *STATISTICS)  # names of fields and statistics that every surface has
 # How far the losses of samples alone and among others may differ, relative to all of them, and the mean of a batch; and what
 # float32 outputs may do to losses that are nearly zero.
 DEPENDS, MEAN_DEPENDS, NOTHING = 1e-3, 2e-5, 1e-6
@@ -369,6 +376,10 @@ def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch],
         raise BadInput("a loss gave a penalty that is no tensor without axes: sum it")
     if taken := [name for name in found.metrics if name in RESERVED]:
         raise BadInput(f"a loss gave a metric called '{taken[0]}', which a surface has already: give it another name")
+    if wrong := [name for name in found.metrics if "/" in name or not name]:
+        raise BadInput(
+            f"a loss gave a metric called '{wrong[0]}': leave out the slash, names are those of fields in a file"
+        )
     if not torch.equal(found.per_sample, again.per_sample) and not torch.isnan(found.per_sample).any():
         most = float((found.per_sample - again.per_sample).abs().max())
         raise BadInput(

@@ -239,7 +239,8 @@ def groups(samples: Samples, spans: Sequence[Span], lanes: int) -> Iterator[Held
 
 
 def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
-    """Whether to evaluate a network with BatchNorm folded, and why not; checked on what the loss asks of it for a batch."""
+    """Whether to evaluate a network with BatchNorm folded, and why not; checked on what the loss asks of it for a batch, and
+    on the loss itself, which may differentiate."""
     asked = Asked(net.eval())
     try:
         with torch.no_grad():
@@ -251,6 +252,7 @@ def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
                 error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
                 if not error <= 1e-3:
                     return False, f"folding would change its output by {error:.1e}"
+            loss(folded.net, sample_of(batch))
     except NotFoldable as reason:
         return False, str(reason)
     except (

@@ -15,8 +15,9 @@ function's integral follows from that; how far a probe may be from the spectrum 
 variable (Laurent and Massart, Ann. Statist. 28, 2000, lemma 1).
 
 The estimate is the mean of the probes' quadratures. Its standard error has two parts: the spread over probes, which for vectors
-that are uniform on the sphere follows from the traces of F and F^2, F = max(A, 0) / (max(A, 0) + z), and what changes when
-half or a quarter of the steps are left out.
+that are uniform on the sphere follows from the traces of F and F^2, F = max(A, 0) / (max(A, 0) + z), and what the rules do not
+resolve: what changes when half or a quarter of their steps are left out, or how far the share bends between neighbouring
+nodes, whichever is more.
 """
 
 import math
@@ -75,30 +76,55 @@ def effective_dimension(
     return Dimension(known, low, max(high, low), *estimate(spectrum, z, size))
 
 
+NOTHING = 1e-25  # a weight: the node belongs to another invariant subspace than the probe
+
+
 def estimate(spectrum: Spectrum, z: float, size: int) -> tuple[float, float]:
     """The mean of the probes' quadratures, and its standard error."""
-    sums, squares, changes = [], [], []
-    for nodes, weights in zip(spectrum.nodes, spectrum.weights, strict=True):
-        at, weights = share(nodes[weights > 0], z), weights[weights > 0]
-        sums.append(size * float(weights @ at))
-        squares.append(size * float(weights @ at**2))
-        ended = len(at) < len(nodes) or len(at) >= size  # in an invariant subspace: the rule is exact
-        changes.append([0.0 if ended else sums[-1] - size * by_fewer(nodes, weights, z, part) for part in (2, 4)])
+    sums, squares, unresolved = [], [], []
+    for nodes, weights in map(trimmed, spectrum.nodes, spectrum.weights):
+        ended = bool((weights < NOTHING).any()) or len(nodes) >= size  # in an invariant subspace: the rule is exact
+        nodes, weights = nodes[weights >= NOTHING], weights[weights >= NOTHING]
+        sums.append(size * float(weights @ share(nodes, z)))
+        squares.append(size * float(weights @ share(nodes, z) ** 2))
+        fewer = [sums[-1] - size * by_fewer(nodes, weights, z, part) for part in (2, 4)]
+        unresolved.append([0.0] * 3 if ended else [*fewer, size * bend(nodes, weights, z)])
     value, a = float(np.mean(sums)), math.sqrt(0.5 / len(sums))
     square = (a + math.sqrt(a * a + float(np.mean(squares)))) ** 2  # at most, but for a probability of 0.4
     spread = 2 * max(square - value**2 / size, 0.0) / len(sums)
-    return value, math.sqrt(spread + float(np.abs(np.mean(changes, axis=0)).max()) ** 2)
+    return value, math.sqrt(spread + float(np.abs(np.mean(unresolved, axis=0)).max()) ** 2)
+
+
+def trimmed(nodes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A probe's rule without what it was padded with to the length of the longest: its last node again, of no weight."""
+    count = len(nodes)
+    while count > 1 and weights[count - 1] == 0 and nodes[count - 1] == nodes[count - 2]:
+        count -= 1
+    return nodes[:count], weights[:count]
+
+
+def bend(nodes: np.ndarray, weights: np.ndarray, z: float) -> float:
+    """How far the share at the nodes is from the chords between their neighbours, on average: what a rule of these nodes takes
+    for one eigenvalue may be many between the neighbours. Below the lowest node is 0, at most."""
+    around = np.concatenate([[min(0.0, 2 * nodes[0])], nodes, [nodes[-1]]])
+    left, right, at = around[:-2], around[2:], nodes
+    part = np.where(right > left, (at - left) / np.where(right > left, right - left, 1), 0.5)
+    chord = (1 - part) * share(left, z) + part * share(right, z)
+    return float(weights @ np.abs(share(at, z) - chord))
 
 
 def by_fewer(nodes: np.ndarray, weights: np.ndarray, z: float, part: int) -> float:
-    """What the same probe's rule gives when the last `part`-th of its steps is left out."""
+    """What the same probe's rule gives when the last `part`-th of its steps is left out; 0 where nothing is left."""
+    kept = len(nodes) - max(1, len(nodes) // part)
+    if kept < 1:
+        return 0.0
     vectors = [np.sqrt(weights)]
-    for _ in range(len(nodes) - len(nodes) // part - 1):  # Lanczos on the nodes, from the weights, gives the rule back
+    for _ in range(kept - 1):  # Lanczos on the nodes, from the weights, gives the rule back
         fresh = nodes * vectors[-1]
         for _ in range(2):
             for vector in vectors:
                 fresh = fresh - (vector @ fresh) * vector
-        vectors.append(fresh / np.linalg.norm(fresh))
+        vectors.append(fresh / max(float(np.linalg.norm(fresh)), 1e-300))
     basis = np.stack(vectors)
     values, rotation = np.linalg.eigh((basis * nodes) @ basis.T)
     return float(rotation[0] ** 2 @ share(values, z))

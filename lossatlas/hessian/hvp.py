@@ -14,6 +14,7 @@ The first takes 2 to 2.7 gradients, and 1.6 to 2 when it is compiled; the second
 side, see `lanes`.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from torch.autograd import forward_ad
 from torch.func import grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.data.losses import Batch, Loss, alone
+from lossatlas.data.losses import Batch, Loss, OwnLoss, alone
 from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage
@@ -42,6 +43,12 @@ Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that s
 SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below
 CHECKED = 8  # samples on which the folded way is compared with the other
 LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
+ASYMMETRY, WRONG = 1e-3, 0.1  # relative, of a Hessian, and of a gradient against differences of losses
+VISIBLE = 1e-5  # of the loss: smaller differences are rounding
+NO_GRAPH = (
+    "the derivatives of the loss are not those of its values, or their graph is gone: a derivative within it has to be taken "
+    "with create_graph=True, and nothing may be detached that depends on the parameters"
+)
 IN_FLIGHT = 512  # samples whose activations are in memory at once, in batches side by side
 
 
@@ -124,7 +131,40 @@ class Hessian:
         self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
         most = max(1, min(threads, IN_FLIGHT // size))
         count = 1 if alone(loss) else lanes or usual_lanes(len(self.spans), most)
+        if isinstance(loss, OwnLoss) and not self.folded:
+            self.check_derivatives()
         self.side = Lanes([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
+
+    def check_derivatives(self) -> None:
+        """Raises BadInput where the first batch's gradient is not that of its losses, or its Hessian not symmetric: then something
+        in the loss was cut off from the graph. Looked at beside the network, where the gradient is not zero.
+        """
+        item, generator = (0, next(iter(self.given()))), torch.Generator().manual_seed(0)
+        u, v = (torch.randn(self.size, generator=generator).to(self.device, self.dtype) for _ in range(2))
+        here = self.weights()
+        aside = 0.02 * float(here.norm()) / math.sqrt(self.size) * u
+
+        def value(change: Tensor) -> float:
+            with self.changed(change), torch.no_grad():
+                return float(self.part(self.net, item[1], penalty=True))
+
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            with self.changed(aside):
+                loss = self.part(self.net, item[1], penalty=True)
+                slope = self.flatten(self.slopes(loss, self.parameters, True))
+                left, right = (
+                    self.backwards(unflatten(w, self.shapes), self.parameters, self.twin, item).double() for w in (u, v)
+                )
+            length, off = float(slope.double().norm()), []
+            for step in (1e-2 * aside.norm(), 1e-1 * aside.norm(), aside.norm()):
+                along = step / max(length, 1e-300) * slope
+                rise = value(aside + along) - value(aside - along)
+                if length * step > VISIBLE * abs(float(loss.detach())):
+                    off.append(abs(rise / float(2 * step) - length))
+        sizes = float(left.norm() * v.double().norm() + right.norm() * u.double().norm())
+        crooked = abs(float(left @ v.double() - right @ u.double())) > ASYMMETRY * sizes
+        if crooked or (off and min(off) > WRONG * length):
+            raise BadInput(NO_GRAPH)
 
     @property
     def folded(self) -> bool:
@@ -274,19 +314,38 @@ class Hessian:
     ) -> Tensor:
         """The gradient of one batch's part, its product with `vectors`, and the gradient of that."""
         value = self.part(twin.net, item[1], penalty=item[0] == 0)
-        gradients = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
+        gradients = self.slopes(value, parameters, item[0] == 0, create_graph=True)
         used = [(g, v) for g, v in zip(gradients, vectors, strict=True) if g is not None and g.requires_grad]
         if not used:  # a loss that is linear in the parameters
             return torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype, device=self.device)
         product = torch.stack([(g * v.detach()).sum() for g, v in used]).sum()
         return flatten(torch.autograd.grad(product, parameters, allow_unused=True), parameters)
 
+    def slopes(
+        self, value: Tensor, parameters: Sequence[Tensor], first: bool, create_graph: bool = False
+    ) -> Sequence[Tensor | None]:
+        """The derivatives of one batch's part. Raises BadInput where the first one has none with respect to any parameter."""
+        found: Sequence[Tensor | None] = [None] * len(parameters)
+        if value.requires_grad:
+            try:
+                found = torch.autograd.grad(value, parameters, create_graph=create_graph, allow_unused=True)
+            except RuntimeError as error:
+                if "a second time" not in str(error):
+                    raise
+                raise BadInput(NO_GRAPH) from error
+        if first and len(parameters) == len(self.parameters) and all(slope is None for slope in found):
+            raise BadInput(
+                "autograd sees no parameter in the loss: it is computed without a graph (torch.no_grad, detach, "
+                "torch.func.linearize), or from others than the chosen parameters"
+            )
+        return found
+
     def gradient(self) -> tuple[float, Tensor]:
         """The mean loss and its gradient (size,)."""
 
         def of(twin: Twin, item: tuple[int, Batch]) -> Tensor:
             value = self.part(twin.net, item[1], penalty=item[0] == 0)
-            own = self.flatten(torch.autograd.grad(value, self.parameters, allow_unused=True))
+            own = self.flatten(self.slopes(value, self.parameters, item[0] == 0))
             return torch.cat([value.detach().reshape(1), own.double()])
 
         total = torch.zeros(1 + self.size, dtype=torch.float64, device=self.device)

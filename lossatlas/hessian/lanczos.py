@@ -27,7 +27,6 @@ from torch import Tensor
 BREAKDOWN = 1e-6  # of the largest eigenvalue so far, in float32: a smaller beta means an invariant subspace
 RISK = 1e-3  # the probability, for each wanted value, that a larger (or smaller) eigenvalue is left out
 FRESH = 3  # new random vectors after which nothing is looked for outside of an invariant subspace
-OF_A_PRODUCT = 8  # what rounding leaves of a residual, in units of the largest eigenvalue's last digit: 4 were measured
 ROUNDING = (1e-14, 2e-6)  # of the largest eigenvalue, in float64 and float32
 
 
@@ -64,8 +63,9 @@ class NotFinite(ValueError):
 class Pairs:
     """Ritz pairs, the largest values first, and how well they are resolved.
 
-    values: (k,) float64. vectors: (k, size), unit rows. residuals: (k,), the norm of A v - value * v, at least
-    the rounding of the largest value. bounds: below the first and above the second there is no eigenvalue, each but for
+    values: (k,) float64. vectors: (k, size), unit rows. residuals: (k,), the norm of A v - value * v, at least the last
+    digit of the largest value; what rounding adds in the products themselves, a few such digits, is not in it. bounds:
+    below the first and above the second there is no eigenvalue, each but for
     a probability of RISK. converged: (k,) whether the residual is small enough, and no eigenvalue left out: an eigenvalue
     of exact multiplicity counts once. products: how many times the operator was applied. alphas, betas: the tridiagonal
     matrix. basis: its orthonormal vectors Q. captured: (size,) float64, the diagonal of A Q Q', which sums to the part of
@@ -132,7 +132,7 @@ def lanczos(
         invariant = beta <= BREAKDOWN * scale if dtype == torch.float32 else beta <= 1e-13 * scale
         values, coordinates = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
         residuals = np.abs((0.0 if invariant else beta) * coordinates[-1])
-        residuals = np.maximum(residuals, OF_A_PRODUCT * torch.finfo(dtype).eps * np.abs(values).max())
+        residuals = np.maximum(residuals, torch.finfo(dtype).eps * np.abs(values).max())  # what rounding leaves
         chosen = ends(len(values), top, bottom)
         relative = residuals[chosen] / np.maximum(np.abs(values[chosen]), 1e-300)
         progress(len(alphas), float(relative.max()))
