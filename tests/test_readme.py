@@ -30,7 +30,7 @@ def smaller(block: str) -> str:
     lines = block.replace("\\\n", " ").strip().splitlines()
     for command, options in SMALL.items():
         lines = [re.sub(rf"(python {re.escape(command)}[^;]*)", rf"\1 {options} ", line) for line in lines]
-    return "\n".join(re.sub(r":\d+(?= |$)", ":3", line) for line in lines)
+    return "\n".join(re.sub(r":(?!1(?: |$))\d+(?= |$)", ":3", line) for line in lines)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd) out=${OUT:-.}${SMALL:+/small}
 mkdir -p "$out"
 data=(${DATA:---dataset fashion_mnist_mini})
-side=${SIDE:-${SMALL:+3}} limit=${LIMIT:-${SMALL:+4}}
+epochs=${EPOCHS:-${SMALL:+1}} side=${SIDE:-${SMALL:+3}} limit=${LIMIT:-${SMALL:+4}}
 if [ ! -e "$out/vgg13.safetensors" ]; then
-  python "$root/train.py" --model vgg13 "${data[@]}" ${SMALL:+--limit 32} --epochs "${EPOCHS:-3}" --lr 0.02 --warmup "${WARMUP:-30}" \
+  python "$root/train.py" --model vgg13 "${data[@]}" ${SMALL:+--limit 32} --epochs "${epochs:-3}" --lr 0.02 --warmup "${WARMUP:-30}" \
     ${DEVICE:-} --out "$out/vgg13.safetensors"
 fi
 for scheme in linear2x barycentric; do
