@@ -41,12 +41,16 @@ def ran(name: str, out: Path) -> str:
     return result.stdout
 
 
+def files_of(name: str) -> set[Path]:
+    return {path for path in (ROOT / "examples" / name).rglob("*") if "__pycache__" not in path.parts}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STORIES)
 def test_a_story_runs_by_its_one_command(name, tmp_path):
     if name == "original_readme" and MPIRUN is None:
         pytest.skip("no mpirun: pip install -r requirements-mpi.txt")
-    before = {path for path in ROOT.rglob("*") if ".git" not in path.parts and "__pycache__" not in path.parts}
+    before = files_of(name)
     ran(name, tmp_path)
     tmp_path = tmp_path if name == "pyhessian_tutorial" else tmp_path / "small"
     for file in STORIES[name]:
@@ -63,5 +67,4 @@ def test_a_story_runs_by_its_one_command(name, tmp_path):
         np.testing.assert_allclose(plain, scaled, rtol=1e-4)
         plain, scaled = (read_surface(tmp_path / f"{net}_unit.h5").fields["train_loss"] for net in ("plain", "scaled"))
         assert np.abs(plain / scaled - 1).max() > 0.01
-    after = {path for path in ROOT.rglob("*") if ".git" not in path.parts and "__pycache__" not in path.parts}
-    assert not {path for path in after - before if "examples" in path.parts or path.parent == ROOT}
+    assert files_of(name) == before  # nothing beside OUT
