@@ -42,7 +42,9 @@ def ran(name: str, out: Path) -> str:
 
 
 def files_of(name: str) -> set[Path]:
-    return {path for path in (ROOT / "examples" / name).rglob("*") if "__pycache__" not in path.parts}
+    """What lies beside a story's scripts, and beside the networks that it may use."""
+    places = [*(ROOT / "examples" / name).rglob("*"), *(ROOT / "trained_nets").iterdir()]
+    return {path for path in places if "__pycache__" not in path.parts}
 
 
 @pytest.mark.slow

@@ -339,7 +339,8 @@ def test_processes_that_read_do_so_after_a_training_loop_and_in_a_pool(net, monk
     assert found.done.all()
 
 
-def test_other_data_and_another_loss_go_along_the_same_directions(tmp_path, capsys):
+def test_other_data_and_another_loss_go_along_the_same_directions(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(OWN)
     line = [
         "--model",

@@ -16,10 +16,10 @@ run() { mpirun -n 2 python "$root/plot_surface.py" --mpi "${data[@]}" "$@" --plo
 [ -e small.safetensors ] || train --batch_size 128 --lr 0.05 --weight_decay 0 --out small.safetensors
 [ -e large.safetensors ] || train --batch_size 500 --lr 0.05 --weight_decay 0 --epochs "${epochs:-12}" --out large.safetensors
 run --model vgg9 --x=-0.5:1.5:"${cells:-61}" --dir_type states --limit "${limit:-100}" --split both \
-  --model_file small.safetensors --model_file2 large.safetensors --surf_file interpolation.h5
+  --model_file small.safetensors --model_file2 large.safetensors --dir_file interpolation_directions.h5 --surf_file interpolation.h5
 run --model vgg9 --x=-1:1:"${cells:-51}" --limit "${limit:-100}" --split both --model_file small.safetensors \
-  --dir_type weights --xnorm filter --xignore biasbn --surf_file curve.h5
+  --dir_type weights --xnorm filter --xignore biasbn --dir_file curve_directions.h5 --surf_file curve.h5
 run --model resnet56 --x=-1:1:"${cells:-51}" --y=-1:1:"${cells:-51}" --limit "${limit:-50}" \
   --model_file "$root/trained_nets/resnet56_fashion_mnist.safetensors" \
-  --dir_type weights --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --surf_file contour.h5
+  --dir_type weights --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --dir_file contour_directions.h5 --surf_file contour.h5
 python "$root/h52vtp.py" --surf_file contour.h5 --surf_name train_loss --zmax 10 --log

@@ -62,17 +62,12 @@ def loss(model, batch: tuple[Tensor, Tensor]) -> Losses:
 
 
 def main(path: str, steps: int = 500) -> None:
+    from fitting import fit
+
     torch.manual_seed(0)
     net, (images, labels) = make(), data("train")
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
-    for step in range(steps):
-        chosen = torch.randint(len(images), (64,))
-        value = loss(net, (images[chosen], labels[chosen])).mean()
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        if step % 100 == 99:
-            print(f"step {step + 1}: loss {value.item():.4f}")
+    fit(optimizer, lambda n: loss(net, (images[n], labels[n])).mean(), len(images), steps=steps, cycle=False)
     torch.save({"model_state_dict": net.state_dict()}, path)
 
 

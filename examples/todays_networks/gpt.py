@@ -61,19 +61,16 @@ def data(split: str) -> tuple[Tensor, Tensor]:
 
 
 def main(path: str, steps: int = 600) -> None:
+    from fitting import fit
+
     torch.manual_seed(0)
     net, (inputs, targets) = make(), data("train")
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    for step in range(steps):
-        chosen = torch.randint(len(inputs), (32,))
-        loss = F.cross_entropy(net(inputs[chosen]).flatten(0, 1), targets[chosen].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 99:
-            print(f"step {step + 1}: loss {loss.item():.4f}")
+
+    def loss(n: Tensor) -> Tensor:
+        return F.cross_entropy(net(inputs[n]).flatten(0, 1), targets[n].flatten())
+
+    fit(optimizer, loss, len(inputs), batch=32, steps=steps)
     torch.save({"model_state_dict": net.state_dict()}, path)
 
 

@@ -51,15 +51,10 @@ def data(split: str, first: int = 5) -> tuple[Tensor, Tensor]:
 
 
 def train(net: nn.Module, images: Tensor, labels: Tensor, steps: int, lr: float) -> None:
+    from fitting import fit
+
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr)
-    for step in range(steps):
-        chosen = torch.randint(len(images), (64,))
-        loss = F.cross_entropy(net(images[chosen]), labels[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 100 == 99:
-            print(f"step {step + 1}: loss {loss.item():.4f}")
+    fit(optimizer, lambda n: F.cross_entropy(net(images[n]), labels[n]), len(images), steps=steps, cycle=False)
 
 
 def main(path: str, steps: int = 600) -> None:

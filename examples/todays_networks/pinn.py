@@ -59,18 +59,12 @@ def loss(model, batch: dict[str, Tensor]) -> Losses:
 
 
 def main(path: str, steps: int = 3000) -> None:
+    from fitting import fit
+
     torch.manual_seed(0)
     net, places = make(), data("train")["places"]
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
-    for step in range(steps):
-        value = loss(net, {"places": places[torch.randint(len(places), (256,))]}).mean()
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 500 == 499:
-            print(f"step {step + 1}: loss {value.item():.3g}")
+    fit(optimizer, lambda n: loss(net, {"places": places[n]}).mean(), len(places), batch=256, steps=steps)
     torch.save({"model_state_dict": net.state_dict()}, path)
 
 

@@ -66,20 +66,21 @@ def loss(model, batch: dict[str, Tensor]) -> Losses:
 
 
 def main(path: str, steps: int = 6000) -> None:
+    from fitting import fit
+
     torch.manual_seed(0)
-    net, steps_seen = make(), data("train")
+    net, seen = make(), data("train")
     net.target.load_state_dict(net.online.state_dict())
     optimizer = torch.optim.Adam(net.online.parameters(), lr=1e-3)
-    for step in range(steps):
-        chosen = torch.randint(len(steps_seen["action"]), (128,))
-        value = loss(net, {name: tensor[chosen] for name, tensor in steps_seen.items()}).mean()
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        if step % 100 == 99:
+
+    def error(n: Tensor) -> Tensor:
+        return loss(net, {name: tensor[n] for name, tensor in seen.items()}).mean()
+
+    def follow(step: int) -> None:
+        if step % 100 == 0:
             net.target.load_state_dict(net.online.state_dict())
-        if step % 1000 == 999:
-            print(f"step {step + 1}: loss {value.item():.4f}")
+
+    fit(optimizer, error, len(seen["action"]), batch=128, steps=steps, cycle=False, each=follow)
     torch.save({"model_state_dict": net.state_dict()}, path)
 
 

@@ -46,19 +46,12 @@ def data(split: str) -> tuple[Tensor, Tensor]:
 
 
 def main(path: str, steps: int = 600) -> None:
+    from fitting import fit
+
     torch.manual_seed(0)
     net, (images, labels) = make(), data("train")
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
-    for step in range(steps):
-        chosen = torch.randint(len(images), (64,))
-        loss = F.cross_entropy(net(images[chosen]), labels[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 99:
-            print(f"step {step + 1}: loss {loss.item():.4f}")
+    fit(optimizer, lambda n: F.cross_entropy(net(images[n]), labels[n]), len(images), steps=steps)
     torch.save({"model_state_dict": net.state_dict()}, path)
 
 
