@@ -73,7 +73,7 @@ def linear(features: Tensor, y: Tensor) -> Learned:
     dimension = found.dimension
     assert dimension is not None
     result = Learned(samples, contraction, dimension.value, dimension.error)
-    assert abs(result.contraction - result.dimension) <= 1e-5 * result.contraction, result
+    assert abs(result.contraction - result.dimension) <= 1e-6 * result.contraction, result
     return result
 
 
