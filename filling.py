@@ -20,6 +20,7 @@ from lossatlas.landscape import Surface
 from lossatlas.record.continuation import CURE, resume
 from lossatlas.record.progress import Log
 from lossatlas.record.recorder import Timed, Work, fill, timed
+from lossatlas.record.supply import Supply
 from lossatlas.writing import set_aside
 from preparation import device_of, loss_of, provenance
 from rehearsal import rehearse
@@ -54,7 +55,9 @@ class Quantity(Protocol):
 
     def work(self, surface: Surface, operator: Any) -> Work: ...
 
-    def cells_per_block(self, surface: Surface, cells: int, ranks: int) -> int: ...
+    def supply(self, surface: Surface, pending: np.ndarray, ranks: int) -> Supply:
+        """The pending cells in blocks, which `work` takes."""
+        ...
 
     def way(self, surface: Surface) -> str:
         """How a rank computes, for people."""
@@ -161,8 +164,7 @@ def lead(world: World, task: options.GridTask, quantity: Quantity, log: Log, hel
             lambda: make_work(job, operator, world),
             dir_file=dir_file,
             embed=embed,
-            pending=pending,
-            cells_per_block=quantity.cells_per_block(surface, len(pending), world.size),
+            supply=quantity.supply(surface, pending, world.size),
             expected=surface.about.get("seconds_per_cell", math.inf) / world.size,
             lock=lock,
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.computing.scene import Scene
     from lossatlas.evaluation import Evaluator
     from lossatlas.record.recorder import Work
+    from lossatlas.record.supply import Supply
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ class Losses:
 
         return work_of(surface, operator)
 
-    def cells_per_block(self, surface: Surface, cells: int, ranks: int) -> int:
-        from lossatlas.computing.surfaces import cells_per_block
+    def supply(self, surface: Surface, pending: np.ndarray, ranks: int) -> "Supply":
+        from lossatlas.computing.surfaces import supply
 
-        return cells_per_block(surface, cells, ranks)
+        return supply(surface, pending, ranks)
 
     def way(self, surface: Surface) -> str:
         plan = surface.plan

@@ -26,6 +26,7 @@ from filling import run, say_ranges
 from lossatlas.errors import say
 from lossatlas.landscape import Surface, unresolved
 from lossatlas.record.progress import Log
+from lossatlas.record.supply import Supply
 from setting import Setting
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -113,8 +114,8 @@ class ExtremeEigenvalues:
 
         return work_of(surface, operator)
 
-    def cells_per_block(self, surface: Surface, cells: int, ranks: int) -> int:
-        return 1
+    def supply(self, surface: Surface, pending: np.ndarray, ranks: int) -> Supply:
+        return Supply.of(pending)
 
     def way(self, surface: Surface) -> str:
         return ""

@@ -38,6 +38,7 @@ import numpy as np
 
 from lossatlas.errors import BUG, BadUsage, Signalled, Stop, as_line, code_of, exit_code, say
 from lossatlas.launchers import launched, other_family
+from lossatlas.record.supply import Supply
 
 BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4
 POLL = 0.0005  # seconds between looks at the mailbox; a blocking wait of MPI would burn a core
@@ -218,34 +219,41 @@ def core_limit(root: str = "/sys/fs/cgroup") -> float:
     return math.inf
 
 
-def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[tuple[int, Any] | None]:
-    """On rank 0: yields (index of the block, result) as results arrive, in no particular order.
+def serve(world: World, blocks: Supply, make_work: MakeWork) -> Iterator[tuple[int, Any] | None]:
+    """On rank 0: yields (number of the block, result) as results arrive, in no particular order.
 
-    Yields None now and then while nothing arrives. Raises what the work raised, here or elsewhere (WorkFailed).
+    Yields None now and then while nothing arrives. A block that rests on a result is there once the caller, who has got
+    that result, asks for the next. Raises what the work raised, here or elsewhere (WorkFailed).
     """
-    if not blocks:
+    if not len(blocks):
         yield from dismiss(world)
         return
-    waiting = list(range(len(blocks)))[::-1]  # pop() gives the first one
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     thread = world.computing.submit(compute, outbox, inbox, make_work)
-    held = [0] * world.size
+    held, on_the_way = [0] * world.size, list[Any]()
 
-    def refill(rank: int) -> None:
+    def post(item: Any, rank: int) -> Any:
+        return world.comm.isend(item, dest=rank, tag=BLOCK)
+
+    def refill() -> None:
         # Enough in hand to outlast a snapshot; near the end nobody hoards, because a block would wait behind a slow
         # rank's current one.
-        ahead = 3 if len(waiting) > 4 * world.size else 2 if len(waiting) > 2 * world.size else 1
-        while held[rank] < ahead and waiting:
-            k = waiting.pop()
+        while True:
+            ahead = 3 if blocks.left > 4 * world.size else 2 if blocks.left > 2 * world.size else 1
+            rank = held.index(min(held))
+            if held[rank] >= ahead or (item := blocks.take()) is None:
+                return
             held[rank] += 1
-            outbox.put((k, blocks[k])) if rank == 0 else world.comm.send((k, blocks[k]), dest=rank, tag=BLOCK)
+            if rank == 0:
+                outbox.put(item)
+            else:  # a large block waits for its receiver, who may be waiting for this rank to take a large result
+                on_the_way[:] = [*(sent for sent in on_the_way if not sent.test()[0]), post(item, rank)]
 
     try:
-        for rank in range(world.size):
-            refill(rank)
         left = len(blocks)
         while left:
+            refill()
             message = receive(world, inbox)
             if message is None:
                 yield None
@@ -253,7 +261,7 @@ def serve(world: World, blocks: Sequence[Any], make_work: MakeWork) -> Iterator[
             rank, k, result = message
             held[rank] -= 1
             left -= 1
-            refill(rank)
+            refill()  # before the caller, who may write a file
             yield k, result
     finally:
         outbox.put(None)

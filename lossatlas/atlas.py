@@ -52,6 +52,7 @@ from lossatlas.record.continuation import resume, resume_findings
 from lossatlas.record.lock import Lock, release_all
 from lossatlas.record.progress import make_progress
 from lossatlas.record.recorder import fill, reporting, signals, timed
+from lossatlas.record.supply import Supply
 from lossatlas.results import Curvature, Landscape, Trajectory
 from lossatlas.space import Selection
 from lossatlas.space.directions import patterns_of
@@ -165,9 +166,8 @@ def surface(
         known = from_first(ranks, known)
         evaluator = agreed(ranks, lambda: evaluator or losses.evaluator_of(scene, known.plan, limit))
         pending = known.pending(limit)
-        block = losses.cells_per_block(known, len(pending), size_of(ranks))
-        work = losses.work_of(known, evaluator)
-        return computed(known, kept, lambda: work, pending, block, file, ranks, progress, lock)
+        work, supply = losses.work_of(known, evaluator), losses.supply(known, pending, size_of(ranks))
+        return computed(known, kept, lambda: work, supply, file, ranks, progress, lock)
 
     return alone(file, ranks, finish)
 
@@ -251,7 +251,7 @@ def eigenvalues(
         known = from_first(ranks, known)
         operator = agreed(ranks, lambda: operator or maps.operator_of(scene, known))
         work = maps.work_of(known, operator)
-        return computed(known, kept, lambda: work, pending, 1, file, ranks, progress, lock)
+        return computed(known, kept, lambda: work, Supply.of(pending), file, ranks, progress, lock)
 
     return alone(file, ranks, finish)
 
@@ -556,21 +556,20 @@ def computed(
     known: Surface,
     kept: Directions,
     make_work: Callable[[], Any],
-    pending: np.ndarray,
-    block: int,
+    supply: Supply,
     file: str | Path | None,
     ranks: Any,
     progress: bool,
     lock: Lock | None,
 ) -> Landscape:
-    """Compute the pending cells with the ranks there are."""
-    blocks = [pending[k : k + block].tolist() for k in range(0, len(pending), block)]
+    """Compute the cells of a supply with the ranks there are."""
     work = timed(make_work())
     if not leads(ranks):
-        for _ in rounds(ranks, blocks, work):
+        for _ in rounds(ranks, None, work):
             pass
         return Landscape.of(from_first(ranks, None), kept)
-    shown = make_progress(known.grid.size, known.grid.size - len(pending), quiet=not progress)
+    before = known.grid.size - sum(len(cells) for cells in supply.blocks)
+    shown = make_progress(known.grid.size, before, quiet=not progress)
     path = None if file is None else Path(file)
     try:
         found = fill(
@@ -579,8 +578,7 @@ def computed(
             known,
             lambda: work,
             embed=kept,
-            pending=pending,
-            cells_per_block=block,
+            supply=supply,
             progress=shown,
             lock=lock,
         )

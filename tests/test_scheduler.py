@@ -10,6 +10,7 @@ import scheduler
 from lossatlas import launchers
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.launchers import launched
+from lossatlas.record.supply import Supply
 from scheduler import World, connect, core_limit, core_share, serve
 
 
@@ -21,12 +22,12 @@ def no_launcher(monkeypatch):
 
 def test_one_process_takes_the_path_of_many():
     blocks = [[k] for k in range(20)]
-    items = [item for item in serve(World(), blocks, lambda: lambda block: [v * v for v in block]) if item]
+    items = [item for item in serve(World(), Supply(blocks), lambda: lambda block: [v * v for v in block]) if item]
     assert sorted(items) == [(k, [k * k]) for k in range(20)]
 
 
 def test_nothing_to_do():
-    assert [item for item in serve(World(), [], lambda: lambda block: block) if item] == []
+    assert [item for item in serve(World(), Supply([]), lambda: lambda block: block) if item] == []
 
 
 def test_an_idle_scheduler_gives_its_caller_a_turn():
@@ -34,7 +35,7 @@ def test_an_idle_scheduler_gives_its_caller_a_turn():
         time.sleep(0.5)
         return block
 
-    items = list(serve(World(), [1], lambda: slow))
+    items = list(serve(World(), Supply([1]), lambda: slow))
     assert None in items
     assert (0, 1) in items
 
@@ -45,7 +46,7 @@ def test_an_error_in_the_computing_thread_arrives(where):
         raise BadInput("not this one")
 
     with pytest.raises(BadInput, match="not this one"):
-        list(serve(World(), [1, 2], fail if where == "preparing" else lambda: fail))
+        list(serve(World(), Supply([1, 2]), fail if where == "preparing" else lambda: fail))
 
 
 def test_cores_are_shared_by_those_who_may_use_them():

@@ -16,6 +16,7 @@ from lossatlas.hessian.lanczos import NotFinite, lanczos
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.recorder import Remark
+from lossatlas.record.supply import Found
 from lossatlas.space.planes import Affine, Plane
 
 # The bounds: no eigenvalue is larger, or smaller, but for a probability of 1e-3 at each cell (see hessian.lanczos).
@@ -117,12 +118,12 @@ def guessed(scene: Scene, surface: Surface) -> tuple[float, str]:
     return USUAL * (time.perf_counter() - began), f"from one product; a cell may take {USUAL} of them"
 
 
-def work_of(surface: Surface, operator: Operator) -> Callable[[Sequence[int]], tuple[np.ndarray, Remark]]:
+def work_of(surface: Surface, operator: Operator) -> Callable[[Sequence[int]], tuple[Found, Remark]]:
     """The function from cells to rows in the order of FIELDS, and a remark. Each cell starts from nothing: see lanczos."""
     hessian, plane = operator
     tolerance, most, seed = surface.request["tolerance"], surface.plan["most"], surface.plan["seed"]
 
-    def work(cells: Sequence[int]) -> tuple[np.ndarray, Remark]:
+    def work(cells: Sequence[int]) -> tuple[Found, Remark]:
         rows, notes = [], []
         for cell in cells:
             point = surface.grid.point(cell)
@@ -144,6 +145,6 @@ def work_of(surface: Surface, operator: Operator) -> Callable[[Sequence[int]], t
             rows.append(
                 [found.values[0], found.values[-1], found.residuals[0], found.residuals[-1], high, low, found.products]
             )
-        return np.array(rows), Remark("; ".join(notes))
+        return Found(np.array(rows)), Remark("; ".join(notes))
 
     return work

@@ -6,12 +6,13 @@ ranks: a communicator of mpi4py, or None for one process. What fails on one rank
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lossatlas.errors import BadInput, note
 from lossatlas.launchers import launched
 from lossatlas.record.continuation import equal
+from lossatlas.record.supply import Supply
 
 
 class FailedRank(RuntimeError):
@@ -63,17 +64,30 @@ def end_all(ranks: Any, error: BaseException) -> None:
     ranks.Abort(1)
 
 
-def rounds(ranks: Any, blocks: Sequence[Any], work: Any) -> Iterator[tuple[int, Any] | None]:
-    """A block for each rank, then the next; rank 0 gets the results. An error on any rank is raised on all of them."""
-    size, rank = size_of(ranks), rank_of(ranks)
-    for first in range(0, len(blocks), size):
-        if size == 1:
-            yield first, work(blocks[first])
-            continue
-        mine = agreed(ranks, lambda: work(blocks[first + rank]) if first + rank < len(blocks) else None)  # noqa: B023
-        for k, result in enumerate(ranks.gather(mine, root=0) or ()):
-            if first + k < len(blocks):
-                yield first + k, result
+def rounds(ranks: Any, blocks: Supply | None, work: Any) -> Iterator[tuple[int, Any] | None]:
+    """A block for each rank, then the next; rank 0 has the blocks and gets the results.
+
+    An error on any rank is raised on all of them.
+    """
+    size = size_of(ranks)
+    if size == 1:
+        assert blocks is not None
+        while (item := blocks.take()) is not None:
+            yield item[0], work(item[1])
+        return
+    while True:
+        items = [blocks.take() for _ in range(size)] if blocks is not None else None
+        mine = ranks.scatter(items if items is None or any(items) else [END] * size, root=0)
+        if mine == END:
+            return
+        result = agreed(ranks, lambda: work(mine[1]) if mine is not None else None)  # noqa: B023
+        results = ranks.gather(result, root=0)
+        for item, found in zip(items or (), results or (), strict=True):
+            if item is not None:
+                yield item[0], found
+
+
+END = "no block is left"
 
 
 def size_of(ranks: Any) -> int:

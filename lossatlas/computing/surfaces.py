@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lossatlas.computing.levels import ByLevels, in_small_batches, work_by_levels
 from lossatlas.computing.scene import Scene
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
@@ -23,6 +24,7 @@ from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.record.recorder import Remark
+from lossatlas.record.supply import Found, Supply
 
 FEW = 8  # samples on which the way to compute is chosen
 CHECKED_SAMPLES = 256  # on which a reduced precision is compared with float32
@@ -105,7 +107,9 @@ def begun(
     populations = {split: len(samples) for split, samples in data.items()}
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         about = {**about, "why_not_folded": why_not}
-    return Surface.empty(grid, populations, tuple(found.metrics), plan=plan, request=request, about=about)
+    return Surface.empty(
+        grid, populations, tuple(found.metrics), helping=not tolerance.exact, plan=plan, request=request, about=about
+    )
 
 
 def ready(scene: Scene, surface: Surface, tolerance: Tolerance, cells: int) -> tuple[Surface, Evaluator]:
@@ -116,7 +120,8 @@ def ready(scene: Scene, surface: Surface, tolerance: Tolerance, cells: int) -> t
     evaluator = evaluator_of(scene, surface.plan, tolerance)
     plan, about = dict(surface.plan), dict(surface.about)
     if plan["points_per_call"] == 0:
-        if plan["batch_size"]:
+        chosen = bool(plan["batch_size"])
+        if chosen:
             evaluator.lanes = lanes_of(evaluator)
         else:
             many = plan["precision"] in ("float32", "float64", "tf32")
@@ -125,6 +130,9 @@ def ready(scene: Scene, surface: Surface, tolerance: Tolerance, cells: int) -> t
             about["seconds_per_cell"] = tune(evaluator, cells, many=many, far=corners)
         for name in ("batch_size", "points_per_call", "lanes"):
             plan[name] = getattr(evaluator, name)
+        if surface.samples:
+            plan = in_small_batches(plan, chosen)
+            evaluator.batch_size = plan["batch_size"]
         if plan["precision"] not in EXACT:
             about["precision_error"] = precision_error(scene, surface.grid, plan)
         if evaluator.flowing:
@@ -202,8 +210,32 @@ def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], tuple[np.ndarray, Remark]]:
-    """The function from cells to their statistics and a remark. A batch that does not fit into memory is halved."""
+def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[Found, Remark]]:
+    """The function from a block of a `supply` to what it gives and a remark. A batch that does not fit into memory is halved."""
+    evaluate = work_by_levels(surface, evaluator) if surface.samples else work_alone(surface, evaluator)
+
+    def work(block: Any) -> tuple[Found, Remark]:
+        remark = Remark()
+        while True:
+            try:
+                return evaluate(block), remark
+            except torch.cuda.OutOfMemoryError as error:
+                if evaluator.batch_size == 1:
+                    raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
+                evaluator.batch_size //= 2
+                first = (block[0] if surface.samples else block)[0]
+                remark = Remark(
+                    f"out of memory on {evaluator.device}: batch size {evaluator.batch_size} from cell {first} on",
+                    evaluator.batch_size,
+                )
+                evaluator.forget()
+                torch.cuda.empty_cache()
+
+    return work
+
+
+def work_alone(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], Found]:
+    """The function from cells, each of which is computed by itself, to their statistics."""
     before = np.stack(
         [
             np.stack([array.ravel() for array in statistics.values()], axis=1)
@@ -211,21 +243,10 @@ def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]],
         ],
         axis=1,
     )
+    return lambda cells: Found(evaluator([surface.grid.point(cell) for cell in cells], before[cells]))
 
-    def work(cells: Sequence[int]) -> tuple[np.ndarray, Remark]:
-        points, remark = [surface.grid.point(cell) for cell in cells], Remark()
-        while True:
-            try:
-                return evaluator(points, before[cells]), remark
-            except torch.cuda.OutOfMemoryError as error:
-                if evaluator.batch_size == 1:
-                    raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
-                evaluator.batch_size //= 2
-                remark = Remark(
-                    f"out of memory on {evaluator.device}: batch size {evaluator.batch_size} from cell {cells[0]} on",
-                    evaluator.batch_size,
-                )
-                evaluator.forget()
-                torch.cuda.empty_cache()
 
-    return work
+def supply(surface: Surface, pending: np.ndarray, ranks: int = 1) -> Supply:
+    """The pending cells in blocks."""
+    size = cells_per_block(surface, len(pending), ranks)
+    return ByLevels(surface, pending, size) if surface.samples else Supply.of(pending, size)

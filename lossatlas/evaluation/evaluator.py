@@ -27,7 +27,8 @@ from lossatlas.evaluation.precision import PRECISIONS, Lowered, channels_come_la
 from lossatlas.evaluation.recalibration import Recalibrated
 from lossatlas.evaluation.resident import Samples, Span, is_changed, placed, sample_of
 from lossatlas.evaluation.sums import Sums
-from lossatlas.evaluation.ways import OneByOne, SideBySide, Way
+from lossatlas.evaluation.ways import EachWay, OneByOne, SideBySide, Way
+from lossatlas.landscape.levels import Draw
 from lossatlas.landscape.statistics import CLAMPED, LEAST_SE, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.space.planes import Affine, Plane
@@ -151,6 +152,7 @@ class Evaluator:
             result.append(sums.clone())
         return torch.stack(result).cpu().numpy()
 
+    @torch.no_grad()
     def arrive(self, a: float, b: float) -> Tensor:
         """Go to a point, with all that depends on it; returns how many BatchNorm variances were negative."""
         clamped = self.place.move(a, b)
@@ -206,14 +208,32 @@ class Evaluator:
         self.way(split).add(self.sums[split], samples, spans, shuffled)
         return spans[-1][1]
 
+    @torch.no_grad()
+    def draw(self, split: str, start: int, stop: int) -> Draw:
+        """The samples of a split from start to stop, in the shuffled order, where the network is: see `arrive`.
+
+        They come in whole batches, which may end behind `stop`.
+        """
+        set_numerics(self.device, self.precision == "tf32")
+        spans = list(self.data[split].spans(start, stop, self.batch_size))
+        way: EachWay = self.beside() if self.lanes > 1 else self.single
+        parts = list(way.each(self.data[split], spans))
+        loss, weight, *metrics = torch.cat([part for part, _ in parts], dim=1).cpu().numpy()
+        penalty = parts[-1][1]
+        named = dict(zip(self.metrics, metrics, strict=True))
+        return Draw(loss, weight, named, 0.0 if penalty is None else float(penalty))
+
+    def beside(self) -> SideBySide:
+        if self.side is None or self.side[0] != self.lanes:
+            stateless = self.folded is not None
+            self.side = self.lanes, SideBySide(self.step, self.model, self.lanes, stateless)
+        return self.side[1]
+
     def way(self, split: str) -> Way:
         """How the batches of a split go through the network."""
         samples = self.data[split]
         if self.lanes > 1:
-            if self.side is None or self.side[0] != self.lanes:
-                stateless = self.folded is not None
-                self.side = self.lanes, SideBySide(self.step, self.model, self.lanes, stateless)
-            return self.side[1]
+            return self.beside()
         if self.graphs is not None and samples.resident and len(samples) <= MOST_GRAPHS * self.batch_size:
             return self.graphs
         return self.single

@@ -23,6 +23,14 @@ class Sums:
         found = self.loss(model, batch)
         return self.of(found), found.penalty
 
+    def each(self, model: Callable[..., Any], batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """(2 + metrics, n): losses, weights and metrics of the samples of one batch in float64, and the penalty."""
+        found = self.loss(model, batch)
+        loss = found.per_sample.double()
+        weights = torch.ones_like(loss) if found.weights is None else found.weights.double()
+        metrics = [found.metrics[name].double() for name in self.metrics]
+        return torch.stack([loss, weights, *metrics]), found.penalty
+
     def of(self, losses: Losses) -> Tensor:
         loss = losses.per_sample.double()
         square = loss * loss

@@ -6,7 +6,7 @@
 `graphs.Captured` is a further one. Several points in one call are in `manypoints`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -24,6 +24,12 @@ class Way(Protocol):
     def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None: ...
 
 
+class EachWay(Way, Protocol):
+    """Gives what `Sums.each` gives of the batches too, in the shuffled order."""
+
+    def each(self, samples: Samples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]: ...
+
+
 class OneByOne:
     """One batch after the other, each by all threads."""
 
@@ -33,6 +39,10 @@ class OneByOne:
     def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None:
         for batch in samples.stream(spans, shuffled):
             include(sums, *self.step(self.model, batch))
+
+    def each(self, samples: Samples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for batch in samples.stream(spans, shuffled=True):
+            yield self.step.each(self.model, batch)
 
 
 class SideBySide:
@@ -45,6 +55,13 @@ class SideBySide:
     def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None:
         for row, penalty in self.lanes.map(self.one, samples.stream(spans, shuffled)):
             include(sums, row, penalty)
+
+    def each(self, samples: Samples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        yield from self.lanes.map(self.each_of_one, samples.stream(spans, shuffled=True))
+
+    @torch.no_grad()
+    def each_of_one(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        return self.step.each(model, batch)
 
     @torch.no_grad()
     def one(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:

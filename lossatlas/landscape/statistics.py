@@ -1,6 +1,6 @@
 """What is stored of a cell: sums over its samples, from which mean, spread and standard error follow."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,37 @@ MOMENTS = (
 STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", *MOMENTS, "penalty", "clamped", "least_se")
 PENALTY, CLAMPED, LEAST_SE = (STATISTICS.index(name) for name in ("penalty", "clamped", "least_se"))
 DOUBT = 1.5  # a standard error that rests on c samples is stated 1 + DOUBT / sqrt(c) times as large
+
+# Of a cell that is estimated with the help of its neighbours, see `levels`: the mean loss without the term of the parameters
+# and its standard error, the part of that error which its own samples leave, and how many neighbours helped.
+ESTIMATE, ESTIMATE_SE, OWN_SE, HELPERS = "estimate", "estimate_se", "own_se", "helpers"
+
+
+def estimates(metrics: Sequence[str]) -> tuple[str, ...]:
+    """The columns behind the sums and the metrics where cells help each other: of the loss, then of each metric."""
+    return (
+        ESTIMATE,
+        ESTIMATE_SE,
+        OWN_SE,
+        HELPERS,
+        *(f"{name}_{what}" for name in metrics for what in ("estimate", "se")),
+    )
+
+
+def metrics_of(names: Iterable[str]) -> list[str]:
+    """The metrics among the names of a cell's statistics, in their order."""
+    others = [name for name in names if name not in STATISTICS]
+    return others[: others.index(ESTIMATE)] if ESTIMATE in others else others
+
+
+def sums_of(loss: np.ndarray, weight: np.ndarray | None, metrics: Sequence[np.ndarray]) -> np.ndarray:
+    """The row (statistics,) of samples with these losses, weights (None for 1) and metrics, (n,) each, in float64."""
+    w = np.ones_like(loss) if weight is None else weight
+    with np.errstate(over="ignore", invalid="ignore"):
+        powers = np.stack([loss**k for k in range(5)])
+        moments = [(w * powers[:3]).sum(1), (w**2 * powers[:3]).sum(1), (w**4 * powers).sum(1)]
+        totals = [(w * metric).sum() for metric in metrics]
+    return np.concatenate([[len(loss)], *moments, [0.0] * (len(STATISTICS) - 1 - 3 - len(MOMENTS)), totals])
 
 
 def with_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -80,10 +111,17 @@ def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str
         variance = squared_deviations(statistics)[0] / weight**2 * n / np.maximum(n - 1, 1)
         error = np.sqrt(variance * np.maximum(1 - n / population, 0)) * (1 + DOUBT / np.sqrt(carriers(statistics)))
         error = np.maximum(error, statistics["least_se"])
+        if ESTIMATE in statistics:
+            helped = np.isfinite(statistics[ESTIMATE])
+            mean = np.where(helped, statistics[ESTIMATE], mean)
+            error = np.where(helped, statistics[ESTIMATE_SE], error)
         result = {"loss": mean + statistics["penalty"], "loss_se": np.where(n >= population, 0.0, error)}
-        for name, total in statistics.items():
-            if name == "accuracy":
-                result["acc"] = 100 * total / weight
-            elif name not in STATISTICS:
-                result[name] = total / weight
+        for name in metrics_of(statistics):
+            value, unit = statistics[name] / weight, 100 if name == "accuracy" else 1
+            field = "acc" if name == "accuracy" else name
+            if ESTIMATE in statistics:
+                helped = np.isfinite(statistics[f"{name}_estimate"])
+                value = np.where(helped, statistics[f"{name}_estimate"], value)
+                result[f"{field}_se"] = unit * statistics[f"{name}_se"]
+            result[field] = unit * value
     return result

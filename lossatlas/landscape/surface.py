@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lossatlas.landscape.grid import Grid, refinement
-from lossatlas.landscape.statistics import STATISTICS, summarize
+from lossatlas.landscape.levels import Hierarchy, Samples
+from lossatlas.landscape.statistics import STATISTICS, estimates, summarize
 from lossatlas.landscape.tolerance import Tolerance
 
 
@@ -23,7 +24,8 @@ class Surface:
     records no statistics). foreign: cells taken over from a file that records no provenance. populations[split]:
     how many samples the split has. plan and request: what decides the digits, and what was asked for. about: where it
     came from. provenance: arrays of grid.shape, `seconds` that a cell took and `computed_by`, a number in the list of that
-    name in `about`, -1 where nothing is known.
+    name in `about`, -1 where nothing is known. samples[split]: for each cell, where cells help each other, the losses and
+    metrics of the samples that it has drawn, (n,) each, see `levels`.
     """
 
     grid: Grid
@@ -36,6 +38,7 @@ class Surface:
     request: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, np.ndarray] = field(default_factory=dict)
+    samples: Mapping[str, Sequence[Samples]] = field(default_factory=dict)
 
     @classmethod
     def of_values(cls, grid: Grid, names: Sequence[str], **about: Any) -> "Surface":
@@ -45,20 +48,34 @@ class Surface:
         )
 
     @classmethod
-    def empty(cls, grid: Grid, populations: Mapping[str, int], metrics: Sequence[str], **about: Any) -> "Surface":
-        """Nothing known yet of the losses of these splits."""
-        names = (*STATISTICS, *metrics)
+    def empty(
+        cls, grid: Grid, populations: Mapping[str, int], metrics: Sequence[str], helping: bool = False, **about: Any
+    ) -> "Surface":
+        """Nothing known yet of the losses of these splits. helping: whether cells help each other, see `levels`."""
+        names = (*STATISTICS, *metrics, *(estimates(metrics) if helping else ()))
         statistics = {split: {name: np.full(grid.shape, np.nan) for name in names} for split in populations}
-        return cls(grid, np.zeros(grid.shape, bool), statistics, populations=dict(populations), **about)
+        samples: dict[str, Sequence[Samples]] = {split: [{}] * grid.size for split in populations} if helping else {}
+        done = np.zeros(grid.shape, bool)
+        return cls(grid, done, statistics, populations=dict(populations), samples=samples, **about)
+
+    @property
+    def hierarchy(self) -> Hierarchy:
+        return Hierarchy(self.grid, rows=bool(self.rows_of))
 
     def pending(self, tolerance: Tolerance | None = None) -> np.ndarray:
         """Cells still to compute, coarse sub-grids first: not done, or with too large a standard error.
 
-        What a plan puts into one call is complete: such cells are computed together, always in the same company.
+        What a plan puts into one call is complete: such cells are computed together, always in the same company. Where
+        cells help each other, those of a coarse level have to be the more exact.
         """
-        waiting = ~self.done
+        waiting, hierarchy = ~self.done, self.hierarchy if self.samples else None
+        limit: Any = 1.0
+        if hierarchy is not None:
+            limit = hierarchy.shares[hierarchy.level].reshape(self.grid.shape) * (1 + 1e-9)
         for split, statistics in self.statistics.items():
-            waiting |= self.done & ((tolerance or Tolerance()).excess(statistics, self.populations[split]) > 1)
+            waiting |= self.done & ((tolerance or Tolerance()).excess(statistics, self.populations[split], limit) > 1)
+        if hierarchy is not None:
+            return hierarchy.order(np.flatnonzero(waiting))
         order = self.grid.coarse_first()
         waits, company = waiting.ravel()[order], self.plan.get("points_per_call", 0) or 1
         return order[np.repeat(np.logical_or.reduceat(waits, np.arange(0, len(order), company)), company)[: len(order)]]
@@ -78,6 +95,7 @@ class Surface:
             done=self.done[k],
             statistics={s: {n: array[k] for n, array in arrays.items()} for s, arrays in self.statistics.items()},
             values={name: array[k] for name, array in self.values.items()},
+            samples={s: cells[k * len(self.grid.x) : (k + 1) * len(self.grid.x)] for s, cells in self.samples.items()},
             foreign=None if self.foreign is None else self.foreign[k],
             request={**request, "directions": rows[k]},
             provenance={name: array[k] for name, array in self.provenance.items()},
@@ -107,12 +125,19 @@ class Surface:
                 result[f"{split}_{name}"] = value
         return {name: np.where(self.done, value, np.nan) for name, value in result.items()}
 
-    def with_cells(self, cells: Sequence[int], rows: np.ndarray) -> "Surface":
+    def with_cells(
+        self, cells: Sequence[int], rows: np.ndarray, samples: Sequence[Sequence[Samples]] = ()
+    ) -> "Surface":
         """Add computed cells; rows has shape (cells, splits, statistics), in the order of `statistics`.
 
-        Where there are no statistics it has shape (cells, fields), in the order of `values`.
+        Where there are no statistics it has shape (cells, fields), in the order of `values`. samples: of each cell and
+        split, where cells help each other.
         """
         done, statistics, values = self.done.copy(), {}, dict(self.values)
+        drawn: dict[str, list[Samples]] = {split: list(of_cells) for split, of_cells in self.samples.items()}
+        for k, of_cells in enumerate(drawn.values()):
+            for cell, own in zip(cells, samples, strict=True):
+                of_cells[cell] = own[k]
         done.flat[cells] = True
         if not self.statistics:
             for column, (name, array) in enumerate(self.values.items()):
@@ -122,7 +147,7 @@ class Surface:
             statistics[split] = {name: array.copy() for name, array in arrays.items()}
             for column, array in enumerate(statistics[split].values()):
                 array.flat[cells] = rows[:, k, column]
-        return replace(self, done=done, statistics=statistics, values=values)
+        return replace(self, done=done, statistics=statistics, values=values, samples=drawn)
 
     def computed(self, blocks: Sequence[tuple[Sequence[int], str, float]]) -> "Surface":
         """Note who computed cells, block by block, and how many seconds the cells of a block took together."""

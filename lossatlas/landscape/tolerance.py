@@ -44,11 +44,16 @@ class Tolerance:
     def exact(self) -> bool:
         return not (self.relative or self.absolute)
 
-    def excess(self, statistics: Mapping[str, np.ndarray], population: int) -> np.ndarray:
-        """The standard error in units of what is allowed: at most 1 where the samples are enough, or not finite."""
+    def excess(
+        self, statistics: Mapping[str, np.ndarray], population: int, share: float | np.ndarray = 1.0
+    ) -> np.ndarray:
+        """The standard error in units of what is allowed: at most 1 where the samples are enough, or not finite.
+
+        share: of what the tolerance allows.
+        """
         known = summarize(statistics, population)
         with np.errstate(divide="ignore", invalid="ignore"):
-            allowed = self.allowed(known["loss"])
+            allowed = share * self.allowed(known["loss"])
             excess = np.where(known["loss_se"] > allowed, known["loss_se"] / allowed, 0.0)
         return np.where(np.isnan(known["loss_se"]) & np.isfinite(known["loss"]), np.inf, excess)
 

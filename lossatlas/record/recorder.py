@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from lossatlas.landscape.surface import Surface
 from lossatlas.record.directions import Directions, embeds_directions
 from lossatlas.record.lock import Lock
 from lossatlas.record.progress import Line, Progress
+from lossatlas.record.supply import Found, Supply
 from lossatlas.record.surfaces import write_surface
 
 SNAPSHOT_SECONDS = 1.0
@@ -32,10 +33,10 @@ class Remark(NamedTuple):
     batch_size: int = 0  # from this block on, where a batch did not fit into memory
 
 
-Work = Callable[[list[int]], tuple[np.ndarray, Remark]]
-Timed = Callable[[list[int]], tuple[np.ndarray, Remark, tuple[str, float]]]
+Work = Callable[[Any], tuple[Found, Remark]]
+Timed = Callable[[Any], tuple[Found, Remark, tuple[str, float]]]
 MakeWork = Callable[[], Timed]
-Serve = Callable[[Sequence[Any], MakeWork], Iterator[tuple[int, Any] | None]]
+Serve = Callable[[Supply, MakeWork], Iterator[tuple[int, Any] | None]]
 
 
 @contextmanager
@@ -82,34 +83,34 @@ def fill(
     *,
     dir_file: Path | None = None,
     embed: Directions | None = None,
-    pending: np.ndarray,
-    cells_per_block: int = 1,
+    supply: Supply,
     expected: float = math.inf,
     progress: Progress | None = None,
     lock: Lock | None = None,
 ) -> Surface:
-    """Compute the pending cells, with snapshots where there is a file; returns the complete surface.
+    """Compute the cells of a supply, with snapshots where there is a file; returns the complete surface.
 
-    serve: whatever hands blocks to those who compute, and yields (index of the block, result) in any order, or now and then
+    serve: whatever hands blocks to those who compute, and yields (number of the block, result) in any order, or now and then
     None; after the last result it takes leave of them.
-    `make_work()` gives a function from a list of cells to (rows for `Surface.with_cells`, a remark about them, who
-    computed them and in how many seconds), see `timed`. Whatever goes wrong, the cells that arrived are
+    `make_work()` gives a function from the content of a block to (what was found, a remark about it, who
+    computed it and in how many seconds), see `timed`. Whatever goes wrong, the cells that arrived are
     saved before the error goes on. expected: seconds that a cell should take; that they take much longer is said once.
     lock: checked before every snapshot.
     """
-    blocks = [pending[k : k + cells_per_block].tolist() for k in range(0, len(pending), cells_per_block)]
-    if not blocks and path is not None and path.exists() and (embed is None or embeds_directions(path)):
-        for _ in serve([], make_work):
+    if not len(supply) and path is not None and path.exists() and (embed is None or embeds_directions(path)):
+        for _ in serve(supply, make_work):
             pass
         return surface  # a complete file stays as it is
-    before = surface.grid.size - len(pending)
+    before = surface.grid.size - sum(len(cells) for cells in supply.blocks)
     progress = progress or Progress(surface.grid.size, before, expected)
     file = Snapshots(path, surface, dir_file, embed, lock)
     with signals() as caught:
         try:
-            for item in serve(blocks, make_work):
+            for item in serve(supply, make_work):
                 if item is not None:
-                    file.add(blocks[item[0]], *item[1])
+                    k, (found, *rest) = item
+                    file.add(supply.blocks[k], found, *rest)
+                    supply.arrived(k, found)
                 if file.save_if_due():
                     progress.show(before + file.count)
                 if caught:
@@ -136,10 +137,10 @@ def timed(work: Work, device: str = "") -> Timed:
     """The same work, with who does it and how long it takes; device: what it is done on."""
     who = f"{socket.gethostname()}, {device or processor()}"
 
-    def run(cells: list[int]) -> tuple[np.ndarray, Remark, tuple[str, float]]:
+    def run(block: Any) -> tuple[Found, Remark, tuple[str, float]]:
         began = time.perf_counter()
-        rows, remark = work(cells)
-        return rows, remark, (who, time.perf_counter() - began)
+        found, remark = work(block)
+        return found, remark, (who, time.perf_counter() - began)
 
     return run
 
@@ -168,16 +169,16 @@ class Snapshots:
         self.folder = os.getcwd()  # names are relative to it, wherever a user's network goes
         self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
         self.cells: list[int] = []
-        self.rows: list[np.ndarray] = []
+        self.found: list[Found] = []
         self.spent: list[tuple[list[int], str, float]] = []
         self.notes: list[str] = []
         self.halved: list[dict[str, Any]] = list(surface.plan.get("halved", []))
         self.count = 0  # cells saved by this run
         self.save({})
 
-    def add(self, cells: list[int], rows: np.ndarray, remark: Remark, spent: tuple[str, float]) -> None:
+    def add(self, cells: list[int], found: Found, remark: Remark, spent: tuple[str, float]) -> None:
         self.cells += cells
-        self.rows.append(rows)
+        self.found.append(found)
         self.spent.append((cells, *spent))
         said = False
         if remark.batch_size:
@@ -196,14 +197,17 @@ class Snapshots:
 
     def save(self, about: Mapping[str, Any] | None = None) -> None:
         if self.cells:
-            self.surface = self.surface.with_cells(self.cells, np.concatenate(self.rows))
+            rows, samples = zip(*self.found, strict=True)
+            self.surface = self.surface.with_cells(
+                self.cells, np.concatenate(rows), [s for each in samples for s in each]
+            )
             self.surface = self.surface.computed(self.spent)
             if self.halved:
                 self.surface = replace(self.surface, plan={**self.surface.plan, "halved": self.halved})
         elif about is None:
             return
         self.count += len(self.cells)
-        self.cells, self.rows, self.spent = [], [], []
+        self.cells, self.found, self.spent = [], [], []
         if self.notes:
             about = {**(about or {}), "notes": [*self.surface.about.get("notes", []), *self.notes]}
             self.notes = []

@@ -1,9 +1,10 @@
 """Surface files, new ones and those of the original release.
 
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
-`done`, `statistics/<split>/<name>`, `provenance/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256`
-over its own data. `directions` leads to the direction file. A file of the original release has none of these but the
-coordinates and fields; it is read as it is.
+`done`, `statistics/<split>/<name>`, `provenance/<name>`, where cells help each other `samples/<split>/<name>` (of one cell
+after the other, `n` of each), and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own data.
+`directions` leads to the direction file. A file of the original release has none of these but the coordinates and fields;
+it is read as it is.
 """
 
 import json
@@ -100,6 +101,10 @@ def surface_data(surface: Surface) -> dict[str, np.ndarray]:
     data |= {f"values/{name}": array for name, array in surface.values.items()}
     for split, arrays in surface.statistics.items():
         data |= {f"statistics/{split}/{name}": array for name, array in arrays.items()}
+    for split, cells in surface.samples.items():
+        data[f"samples/{split}/n"] = np.array([len(own.get("loss", ())) for own in cells], dtype=np.int64)
+        names = dict.fromkeys(name for own in cells for name in own)
+        data |= {f"samples/{split}/{name}": np.concatenate([own[name] for own in cells if own]) for name in names}
     return data | {f"provenance/{name}": array for name, array in surface.provenance.items()}
 
 
@@ -132,6 +137,7 @@ def read_surface(path: str | Path) -> Surface:
                 f["provenance_unknown"][()].astype(bool) if "provenance_unknown" in f else None,
                 **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
                 provenance=ordered(f, "provenance") if "provenance" in f else {},
+                samples={split: cell_by_cell(ordered(f, f"samples/{split}")) for split in splits if "samples" in f},
             )
             there = {name: f[name][()] for name in surface_data(surface) if name in f}
             matches = checksum(there) == get_text(f, "sha256")
@@ -140,6 +146,17 @@ def read_surface(path: str | Path) -> Surface:
     if not matches:
         raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
     return surface
+
+
+def cell_by_cell(arrays: Mapping[str, np.ndarray]) -> list[Mapping[str, np.ndarray]]:
+    """The samples of each cell, from those of all cells one after the other. Raises ValueError."""
+    counts = arrays["n"]
+    edges = np.concatenate([[0], np.cumsum(counts)])
+    named = {name: array for name, array in arrays.items() if name != "n"}
+    if (counts < 0).any() or any(len(array) != edges[-1] for array in named.values()):
+        raise ValueError("its samples are not as many as its cells say")
+    pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    return [{name: array[start:stop] for name, array in named.items()} if stop > start else {} for start, stop in pairs]
 
 
 def complete(statistics: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -153,6 +170,7 @@ OWN = {
     "provenance",
     "values",
     "statistics",
+    "samples",
     "directions",
     "dir_file",
     "xcoordinates",
@@ -162,6 +180,7 @@ OURS_ALONE = {
     "done",
     "values",
     "statistics",
+    "samples",
     "provenance_unknown",
     "directions",
     "plan",
@@ -181,7 +200,7 @@ def added_by_others(path: str | Path) -> list[str]:
             return []
         found = [f"'{name}'" for name in f if name not in known]
         found += [f"the attribute {name}" for name in f.attrs if not own_attribute(name, OWN_ATTRIBUTES)]
-        for name in known - {"directions", "values", "statistics", "provenance"}:
+        for name in known - {"directions", "values", "statistics", "samples", "provenance"}:
             if name in f:
                 found += [f"the attribute {key} of '{name}'" for key in f[name].attrs if key not in SCALES]
     return found

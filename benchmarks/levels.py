@@ -1,0 +1,143 @@
+"""What cells that help each other save (`--tolerance`), and whether the errors they state are true.
+
+    python benchmarks/levels.py --losses FOLDER          # of grid_losses.py; a quarter of an hour
+
+Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56: each shuffle draws a population of 60,000 from
+them, with replacement, and its order; what is computed is `lossatlas.landscape.levels.settle` itself, cell after cell.
+Counted are the samples, against those of cells that are estimated each by itself (what --tolerance did before), how often
+the mean of the population lies within two stated errors, by band of loss and by level, and how far off the difference of
+two neighbours is.
+"""
+
+import argparse
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from baselines import result
+from grid_losses import NETWORKS, grid_of
+from tolerance import replay
+
+from lossatlas.landscape import Grid, Tolerance
+from lossatlas.landscape.levels import FEWEST, Draw, Goal, Helper, Hierarchy, helper_of, settle
+from lossatlas.landscape.statistics import STATISTICS, estimates
+
+POPULATION, SHUFFLES = 60_000, 200
+TOLERANCES = (Tolerance(0.02, 0.05), Tolerance(0.005, 0.01))
+BARS = {"resnet56": (3.0, 6.0), "resnet56_noshort": (2.0, 3.0)}
+ESTIMATE, ERROR = (len(STATISTICS) + estimates(()).index(name) for name in ("estimate", "estimate_se"))
+
+
+class Replay(NamedTuple):
+    """Of one shuffle: estimates, stated errors and the truth, and how many samples were drawn, (cells,) each."""
+
+    found: np.ndarray
+    error: np.ndarray
+    truth: np.ndarray
+    used: np.ndarray
+
+
+def population_of(losses: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the saved samples that a population consists of, in its order, and its mean at each cell."""
+    order = np.random.default_rng(seed).integers(0, losses.shape[1], POPULATION)
+    counts = np.bincount(order, minlength=losses.shape[1])
+    return order, losses.astype(np.float64) @ counts / POPULATION
+
+
+def by_levels(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
+    order, truth = population_of(losses, seed)
+    hierarchy, rows, known = Hierarchy(grid), {}, dict[int, Helper]()
+    for cell in hierarchy.order(np.arange(grid.size)).tolist():
+        level = int(hierarchy.level[cell])
+        goal = Goal(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), POPULATION)
+
+        def draw(start: int, stop: int, cell: int = cell) -> Draw:
+            return Draw(losses[cell, order[start:stop]].astype(np.float64))
+
+        rows[cell], samples = settle(draw, (), [known[other] for other in hierarchy.helpers(cell)], goal)
+        if level < hierarchy.count - 1:
+            known[cell] = helper_of(rows[cell], (), samples)
+    table = np.stack([rows[cell] for cell in range(grid.size)])
+    return Replay(table[:, ESTIMATE], table[:, ERROR], truth, table[:, 0])
+
+
+def each_alone(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
+    order, truth = population_of(losses, seed)
+    found = np.array([replay(losses[cell, order].astype(np.float64), tolerance) for cell in range(grid.size)])
+    return Replay(found[:, 0], found[:, 1], truth, found[:, 2])
+
+
+def neighbours(grid: Grid, replays: list[Replay]) -> float:
+    """The root mean square error of the difference of two neighbours along x, in units of the root mean square error."""
+    errors = np.stack([(each.found - each.truth).reshape(grid.shape) for each in replays])
+    steps = np.diff(errors, axis=2)
+    return float(np.sqrt((steps**2).mean() / (errors**2).mean()))
+
+
+def job(arguments: tuple[Path, str, Tolerance, int, bool]) -> Replay:
+    folder, name, tolerance, seed, alone = arguments
+    losses = np.load(folder / f"{name}.npz")["loss"]
+    return (each_alone if alone else by_levels)(losses, grid_of(losses), tolerance, seed)
+
+
+def samples(folder: Path, name: str, tolerances: tuple[Tolerance, ...], shuffles: int, pool: object) -> None:
+    grid = grid_of(np.load(folder / f"{name}.npz")["loss"])
+    for tolerance, bar in zip(tolerances, BARS[name], strict=False):
+        work = [(folder, name, tolerance, seed, alone) for alone in (True, False) for seed in range(shuffles)]
+        found = pool.map(job, work)  # type: ignore[attr-defined]
+        alone, helped = found[:shuffles], found[shuffles:]
+        before, now = (float(np.mean([each.used.mean() for each in part])) for part in (alone, helped))
+        size = f"{grid.shape[0]}×{grid.shape[1]}"
+        result(
+            f"--tolerance {tolerance.relative:g},{tolerance.absolute:g}: samples a cell, each alone against with neighbours, "
+            f"{name}, {size}, {POPULATION} samples",
+            f"≥ {bar:g}×" if size == "51×51" else "(21×21: none)",
+            f"{before:.0f} against {now:.0f}: {before / now:.1f}×",
+            before / now >= bar if size == "51×51" else None,
+        )
+        print(
+            f"  difference of neighbours: error {neighbours(grid, helped):.2f} of a cell's own error (alone "
+            f"{neighbours(grid, alone):.2f}; independent samples: 1.41)"
+        )
+
+
+def coverage(folder: Path, name: str, tolerance: Tolerance, shuffles: int, pool: object) -> None:
+    grid = grid_of(np.load(folder / f"{name}.npz")["loss"])
+    level = Hierarchy(grid).level
+    found = pool.map(job, [(folder, name, tolerance, seed, False) for seed in range(shuffles)])  # type: ignore[attr-defined]
+    within = np.stack([np.abs(each.found - each.truth) <= 2 * each.error + 1e-9 for each in found])
+    order = np.argsort(np.mean([each.truth for each in found], axis=0))
+    bands = [float(within[:, part].mean()) for part in np.array_split(order, 5)]
+    levels = [float(within[:, level == each].mean()) for each in range(level.max() + 1)]
+    whole = float(within.mean())
+    result(
+        f"--tolerance {tolerance.relative:g},{tolerance.absolute:g}: coverage of ± 2 stated errors, {name}, {shuffles} shuffles "
+        f"of {grid.shape[0]}×{grid.shape[1]} cells",
+        "≥ 94 %, each of five bands of loss and each level ≥ 92 %",
+        f"{100 * whole:.1f} %; bands {', '.join(f'{100 * each:.1f}' for each in bands)} %; "
+        f"levels {', '.join(f'{100 * each:.1f}' for each in levels)} %; {np.mean([e.used.mean() for e in found]):.0f} samples",
+        whole >= 0.94 and min(*bands, *levels) >= 0.92,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--losses", type=Path, required=True, help="a folder of grid_losses.py")
+    parser.add_argument("--shuffles", type=int, default=SHUFFLES)
+    parser.add_argument("--only", choices=("coverage", "samples"))
+    args = parser.parse_args()
+    with get_context("spawn").Pool(2) as pool:
+        for name in NETWORKS:
+            if args.only != "samples":
+                for tolerance in TOLERANCES:
+                    coverage(args.losses, name, tolerance, args.shuffles, pool)
+            if args.only != "coverage":
+                samples(args.losses, name, TOLERANCES, min(args.shuffles, 3), pool)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Cells that help each other: which of them may be computed now, and the work of a block of them. See landscape.levels."""
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lossatlas.evaluation.evaluator import Evaluator
+from lossatlas.landscape.levels import FEWEST, Goal, Helper, Samples, helper_of, settle
+from lossatlas.landscape.statistics import CLAMPED, metrics_of
+from lossatlas.landscape.surface import Surface
+from lossatlas.record.supply import Found, Supply
+
+ON_A_GPU = 512  # samples that a cell has at least, where fewer take nearly the same time
+SMALLEST = 16  # samples of a batch, where a cell's few samples are shared by lanes
+Block = tuple[list[int], list[list[list[Helper]]]]  # cells, and of each cell and split those that help it
+
+
+def in_small_batches(plan: Mapping[str, Any], chosen: bool) -> dict[str, Any]:
+    """The plan with batches so small that all lanes have something to do at a cell with the fewest samples.
+
+    chosen: whether the batch size was asked for, and stays.
+    """
+    lanes, fewest = plan["lanes"] or 1, ON_A_GPU if plan["device"] == "cuda" else FEWEST
+    fewest = max(fewest, SMALLEST * lanes)
+    size = plan["batch_size"] if chosen else min(plan["batch_size"], fewest // lanes)
+    return {**plan, "fewest": fewest, "batch_size": size}
+
+
+class ByLevels(Supply):
+    """Blocks of cells of one level, each there once the cells that help its own are done."""
+
+    def __init__(self, surface: Surface, pending: Sequence[int] | np.ndarray, size: int) -> None:
+        """pending: cells in the order of the hierarchy; size: of a block."""
+        self.hierarchy = surface.hierarchy
+        cells = np.asarray(pending, dtype=np.int64)
+        levels = self.hierarchy.level[cells]
+        parts = [cells[levels == level] for level in range(self.hierarchy.count)]
+        super().__init__([part[k : k + size].tolist() for part in parts for k in range(0, len(part), size)])
+        self.helpers = {cell: self.hierarchy.helpers(cell) for block in self.blocks for cell in block}
+        self.splits = list(surface.statistics)
+        self.metrics = {split: metrics_of(arrays) for split, arrays in surface.statistics.items()}
+        self.known: dict[int, list[Helper]] = {}
+        waiting = {cell for block in self.blocks for cell in block}
+        self.known_before(surface, {other for others in self.helpers.values() for other in others} - waiting)
+        self.missing = [{o for cell in block for o in self.helpers[cell] if o in waiting} for block in self.blocks]
+        self.rest_on: dict[int, list[int]] = {}
+        for k, others in enumerate(self.missing):
+            for other in others:
+                self.rest_on.setdefault(other, []).append(k)
+        self.ready = [k for k, others in enumerate(self.missing) if not others]
+
+    def known_before(self, surface: Surface, cells: set[int]) -> None:
+        for cell in cells:
+            found = [pair for split in self.splits if (pair := before(surface, split, cell)) is not None]
+            if len(found) == len(self.splits):  # cells of another program say nothing of their samples
+                self.learn(cell, [row for row, _ in found], [samples for _, samples in found])
+
+    def learn(self, cell: int, rows: Sequence[np.ndarray], samples: Sequence[Samples]) -> None:
+        splits = zip(self.splits, rows, samples, strict=True)
+        self.known[cell] = [helper_of(row, self.metrics[split], own) for split, row, own in splits]
+
+    def content(self, k: int) -> Block:
+        found = [[self.known[other] for other in self.helpers[cell] if other in self.known] for cell in self.blocks[k]]
+        return self.blocks[k], [[[other[s] for other in others] for s in range(len(self.splits))] for others in found]
+
+    def arrived(self, k: int, found: Found) -> None:
+        for cell, rows, samples in zip(self.blocks[k], found.rows, found.samples, strict=True):
+            if cell in self.rest_on:
+                self.learn(cell, rows, samples)
+            for other in self.rest_on.get(cell, ()):
+                self.missing[other].discard(cell)
+                if not self.missing[other]:
+                    heapq.heappush(self.ready, other)
+
+
+def work_by_levels(surface: Surface, evaluator: Evaluator) -> Callable[[Block], Found]:
+    """The function from a block to rows and samples."""
+    hierarchy, shares = surface.hierarchy, surface.hierarchy.shares
+    splits, metrics, floor = list(surface.statistics), list(evaluator.metrics), surface.plan["fewest"]
+
+    def one(cell: int, helpers: Sequence[Sequence[Helper]]) -> tuple[list[np.ndarray], list[Samples]]:
+        clamped = float(evaluator.arrive(*surface.grid.point(cell)))
+        level, rows = int(hierarchy.level[cell]), []
+        samples: list[Samples] = []
+        for split, others in zip(splits, helpers, strict=True):
+            goal = Goal(evaluator.tolerance, shares[level], hierarchy.fewest(level, floor), surface.populations[split])
+
+            def draw(start: int, stop: int, split: str = split) -> Any:
+                return evaluator.draw(split, start, stop)
+
+            row, own = settle(draw, metrics, others, goal, before(surface, split, cell))
+            row[CLAMPED] = clamped
+            rows.append(row)
+            samples.append(own)
+        return rows, samples
+
+    def work(block: Block) -> Found:
+        pairs = [one(cell, helpers) for cell, helpers in zip(*block, strict=True)]
+        return Found(np.stack([np.stack(rows) for rows, _ in pairs]), [samples for _, samples in pairs])
+
+    return work
+
+
+def before(surface: Surface, split: str, cell: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]] | None:
+    """Row and samples that a cell has; None where there are none."""
+    if not surface.samples[split][cell]:
+        return None
+    row = np.array([array.flat[cell] for array in surface.statistics[split].values()])
+    return row, surface.samples[split][cell]

@@ -1,0 +1,320 @@
+"""Cells of a grid that help each other: a neighbour's losses of the same samples as control variates, level by level.
+
+The losses of a sample at two cells near each other are nearly proportional. So the few samples that a cell draws say how
+far it is from its neighbours, and its neighbours, which have drawn many more of the same order, say the rest. Coarse
+sub-grids come first, and each finer one rests on them: multilevel Monte Carlo (Giles, Acta Numerica 2015) on a grid, with
+regression in place of differences. No torch here: `settle` is handed whatever draws samples.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from lossatlas.landscape.grid import Grid, refinement
+from lossatlas.landscape.statistics import (
+    DOUBT,
+    PENALTY,
+    STATISTICS,
+    as_statistics,
+    estimates,
+    summarize,
+    sums_of,
+)
+from lossatlas.landscape.tolerance import FEWEST_CARRIERS, FEWEST_SAMPLES, WELL_BELOW, Tolerance
+
+FEWEST = 64  # samples of a cell with neighbours; with fewer, the regression on them is not to be believed
+THINNED = 4  # times as few samples a level needs to begin with as the one before it
+MORE = 1.5  # times as many samples as a cell has, a neighbour has to have to help it
+LEAST, STEEPEST = 1.1, 4  # times as many samples as it has, a cell draws at once
+COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equal ones from large coefficients
+NONE = np.zeros(0)
+LARGEST = 1e30  # losses that float32 holds, and their squares float64
+Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
+
+
+class Hierarchy:
+    """The levels of a grid's cells, from coarse to fine, and for each cell the cells that help it, of coarser levels.
+
+    rows: whether rows are curves of their own, which do not help each other.
+    """
+
+    def __init__(self, grid: Grid, rows: bool = False) -> None:
+        self.shape = grid.shape if len(grid.shape) == 2 else (1, *grid.shape)
+        own_rows = rows or grid.y is None
+        self.axes = (np.zeros(self.shape[0], int) if own_rows else refinement(self.shape[0]), refinement(self.shape[1]))
+        self.rows = own_rows
+        self.level = np.maximum.outer(*self.axes).ravel()
+        self.count = int(self.level.max()) + 1
+
+    def helpers(self, cell: int) -> list[int]:
+        """The corners of the coarser grid's square around a cell: one, two or four of them."""
+        level = self.level[cell]
+        if level == 0:
+            return []
+        j, i = divmod(cell, self.shape[1])
+        rows = [j] if self.rows else around(np.flatnonzero(self.axes[0] < level), j)
+        return [
+            row * self.shape[1] + column for row in rows for column in around(np.flatnonzero(self.axes[1] < level), i)
+        ]
+
+    def order(self, cells: Sequence[int] | np.ndarray) -> np.ndarray:
+        """These cells, coarse levels first."""
+        cells = np.sort(np.asarray(cells, dtype=np.int64))
+        return cells[np.argsort(self.level[cells], kind="stable")]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """How much of the allowed error a cell of each level may use, so that something is left for those which rest on
+        it: the square root of the part of the variance, of which each level adds the same."""
+        return np.sqrt(np.arange(1, self.count + 1) / self.count)
+
+    def fewest(self, level: int, floor: int) -> int:
+        """How many samples a cell of a level begins with."""
+        return max(floor, FEWEST_SAMPLES // THINNED**level)
+
+
+def around(coarse: np.ndarray, k: int) -> list[int]:
+    """The last of the coarse numbers up to k and the first from k on; one of them at an edge, or where k is one."""
+    below, above = coarse[coarse <= k], coarse[coarse >= k]
+    return sorted({*below[-1:].tolist(), *above[:1].tolist()})
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A cell that is done, as its neighbours use it: samples, and mean and standard error of the loss and each metric."""
+
+    samples: Samples
+    mean: Mapping[str, float]
+    error: Mapping[str, float]
+    count: int  # samples it has drawn; those that no other cell can use may be cut off `samples`
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Samples that were drawn, in the shuffled order: losses in float64, weights (None for 1), metrics; (n,) each."""
+
+    loss: np.ndarray
+    weight: np.ndarray | None = None
+    metrics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean, its standard error, the part of the error that the own samples leave, and the part of the helpers."""
+
+    mean: float
+    error: float
+    own: float
+    theirs: float
+    carriers: float
+    helped: bool = False
+
+    @property
+    def believed(self) -> bool:
+        """Whether enough samples carry what is left: what few of them carry is seen by the helpers too."""
+        return self.carriers >= (FEWEST_CARRIERS / 2 if self.helped else FEWEST_CARRIERS)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When a cell is done: share of what the tolerance allows, fewest samples, and how many samples there are at all."""
+
+    tolerance: Tolerance
+    share: float
+    fewest: int
+    population: int
+
+    def wanted(self, n: int, found: Estimate, penalty: float) -> int:
+        """How many samples a cell needs that has n; n where that is enough."""
+        if n >= self.population:
+            return n
+        allowed = float(self.tolerance.allowed(np.array(found.mean + penalty)))
+        limit = self.share * allowed
+        if not math.isfinite(found.mean) or not allowed < math.inf:
+            return n
+        if math.isnan(found.error) or not found.error <= limit:
+            # A standard error of c * sqrt(1/n - 1/N), and what the helpers add.
+            room = max(limit**2 - found.theirs**2, 0.2 * limit**2)
+            ratio = room / found.own**2 if 0 < found.own < math.inf else 0.0
+            needed = 1 / (1 / self.population + (1 / n - 1 / self.population) * ratio)
+            return min(self.population, max(math.ceil(LEAST * n), min(math.ceil(needed), STEEPEST * n)))
+        if not found.believed and found.error > limit / WELL_BELOW:
+            return min(self.population, 2 * n)
+        return n
+
+
+def settle(
+    draw: Callable[[int, int], Draw],
+    metrics: Sequence[str],
+    helpers: Sequence[Helper],
+    goal: Goal,
+    before: tuple[np.ndarray, Samples] | None = None,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Draw samples of a cell until its standard error is small enough.
+
+    draw(start, stop): the samples from start to at least stop, in the shuffled order. before: row and samples that the cell
+    has. Returns its row (statistics, metrics, estimates; see `statistics.estimates`) and all its samples, in float32.
+    """
+    width = len(STATISTICS) + len(metrics)
+    row, samples = np.zeros(width), {}
+    if before is not None and before[0][0] > 0:
+        row, samples = before[0][:width].copy(), dict(before[1])
+    wanted = goal.population if goal.tolerance.exact else min(goal.fewest, goal.population)
+    while True:
+        n = int(row[0])
+        if n < wanted:
+            new = draw(n, wanted)
+            row += sums_of(new.loss, new.weight, list(new.metrics.values()))
+            row[PENALTY] = new.penalty
+            samples = joined(samples, new)
+            n = int(row[0])
+        penalty = float(row[PENALTY])
+        found = {name: estimated(name, row, samples, metrics, helpers, goal.population) for name in ("loss", *metrics)}
+        wanted = goal.population if goal.tolerance.exact else max(n, goal.wanted(n, found["loss"], penalty))
+        if wanted <= n:
+            return np.concatenate([row, stated(found, goal, n, penalty, helpers)]), samples
+
+
+def joined(samples: Samples, new: Draw) -> dict[str, np.ndarray]:
+    """Samples, and further ones behind them, in float32; weights only once one differs from 1."""
+    named = {"loss": new.loss, **new.metrics}
+    if new.weight is not None and ("weight" in samples or not (new.weight == 1).all()):
+        named["weight"] = new.weight
+    elif "weight" in samples:
+        named["weight"] = np.ones_like(new.loss)
+    with np.errstate(over="ignore"):
+        parts = {name: array.astype(np.float32) for name, array in named.items()}
+    if not samples:
+        return parts
+    before = {"weight": np.ones_like(samples["loss"]), **samples}
+    return {name: np.concatenate([before[name], array]) for name, array in parts.items()}
+
+
+def stated(found: Mapping[str, Estimate], goal: Goal, n: int, penalty: float, helpers: Sequence[Helper]) -> np.ndarray:
+    """The columns `statistics.estimates` of a cell that stops here."""
+    loss, *others = found.values()
+    if n >= goal.population:
+        return np.array([loss.mean, 0.0, 0.0, 0.0, *(value for each in others for value in (each.mean, 0.0))])
+    least = float(goal.tolerance.allowed(np.array(loss.mean + penalty))) / WELL_BELOW
+    error = loss.error if math.isnan(loss.error) else max(loss.error, least)
+    row = [loss.mean, error, loss.own, float(len(useful(helpers, n)))]
+    if not math.isfinite(loss.mean):
+        row = [math.nan, math.nan, math.nan, 0.0]
+    return np.array([*row, *(value for each in others for value in (each.mean, each.error))])
+
+
+def useful(helpers: Sequence[Helper], n: int) -> list[Helper]:
+    """Those that have drawn enough more samples than n, none of them too large for a regression."""
+    return [
+        helper
+        for helper in helpers
+        if helper.count >= MORE * n
+        and math.isfinite(helper.error["loss"])
+        and float(np.abs(helper.samples["loss"][:n]).max()) < LARGEST  # NaN is not
+    ]
+
+
+def estimated(
+    name: str,
+    row: np.ndarray,
+    samples: Samples,
+    metrics: Sequence[str],
+    helpers: Sequence[Helper],
+    population: int,
+) -> Estimate:
+    """Mean of the loss or a metric from a cell's samples, and from those of its helpers."""
+    n, weight = int(row[0]), row[STATISTICS.index("weight")]
+    column = STATISTICS.index("weight_loss") if name == "loss" else len(STATISTICS) + list(metrics).index(name)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = float(row[column] / weight)
+    values = samples[name]
+    if n >= population:
+        return Estimate(mean, 0.0, 0.0, 0.0, float(n))
+    if not float(np.abs(values).max()) < LARGEST:  # NaN is not either
+        if name != "loss":
+            return Estimate(mean, math.nan, math.nan, 0.0, float(n))
+        alone = summarize(as_statistics(row, least_se=0.0, penalty=0.0), population)
+        return Estimate(mean, float(alone["loss_se"][0]), float(alone["loss_se"][0]), 0.0, float(n))
+    theirs = [helper for helper in useful(helpers, n) if math.isfinite(helper.error[name])]
+    own, left = mean, deviations(samples, name, n)[1]
+    controls = [deviations(helper.samples, name, n) for helper in theirs]
+    means, errors = (np.array([getattr(helper, what)[name] for helper in theirs]) for what in ("mean", "error"))
+    found = [
+        regressed(own, left, controls, means, errors, population),
+        regressed(own, left, [], NONE, NONE, population),
+    ]
+    if len(theirs) > 1:  # their mean: where few samples carry something, coefficients of their own lead astray
+        middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
+        found.append(regressed(own, left, [middle], means.mean(keepdims=True), errors.mean(keepdims=True), population))
+    result = min(found, key=lambda each: each.error)
+    if name == "accuracy":  # samples that are all right do not say that every one is (Laplace's rule of succession)
+        rare = (n + 1) / (n + 2) ** 2 * (1 / n - 1 / population)
+        return replace(result, error=max(result.error, math.sqrt(rare)))
+    return result
+
+
+def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
+    """The (weighted) mean of the first n samples, and what each adds to its error: weight * (value - mean), (n,)."""
+    values = samples[name][:n].astype(np.float64)
+    if "weight" not in samples:
+        mean = float(values.mean())
+        return mean, values - mean
+    weight = samples["weight"][:n].astype(np.float64)
+    mean = float((weight * values).sum() / weight.sum())
+    return mean, weight / weight.mean() * (values - mean)
+
+
+def regressed(
+    mean: float,
+    left: np.ndarray,
+    controls: Sequence[tuple[float, np.ndarray]],
+    means: np.ndarray,
+    errors: np.ndarray,
+    population: int,
+) -> Estimate:
+    """The mean over all samples from n of them, by regression on k controls whose means over all are known.
+
+    mean, left (n,): the mean of the n samples and their deviations; controls: the same of each control. means, errors (k,):
+    of the controls over all samples, and their standard errors, which are taken to add up, whatever the signs of the
+    coefficients. Least squares is the best choice here: the n samples are the first ones of those that the controls were
+    estimated from, so that what is left is not correlated with the errors of the controls.
+    """
+    n, k = len(left), len(controls)
+    factor = 1 / n - 1 / population
+    theirs = 0.0
+    if k:
+        others = np.stack([deviation for _, deviation in controls])
+        scale = np.sqrt((others**2).mean(1))
+        scale[scale == 0] = 1.0
+        scaled = others / scale[:, None]
+        matrix = np.einsum("in,jn->ij", scaled, scaled) / n
+        matrix += COLLINEAR * np.eye(k)
+        coefficients = np.linalg.solve(matrix, np.einsum("in,n->i", scaled, left) / n) / scale
+        left = left - np.einsum("i,in->n", coefficients, others)
+        mean += float((coefficients * (means - [own for own, _ in controls])).sum())
+        theirs = float((np.abs(coefficients) * errors).sum())
+    freedom = max(n - 1 - k, 1)
+    own = math.sqrt((left**2).sum() / freedom * factor * (1 + k / freedom))
+    largest = float(np.abs(left).max())
+    unit = left / largest if largest > 0 else np.ones(n)
+    carried = float((unit**2).sum() ** 2 / (unit**4).sum())
+    own *= 1 + DOUBT / math.sqrt(carried)
+    return Estimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0)
+
+
+def helper_of(row: np.ndarray, metrics: Sequence[str], samples: Samples, cut: bool = True) -> Helper:
+    """A cell that is done, from its row and its samples. cut: without those that nobody can use."""
+    columns = dict(zip(estimates(metrics), row[len(STATISTICS) + len(metrics) :], strict=True))
+    count = int(row[0])
+    names = ("loss", *metrics)
+    pairs = [("estimate", "estimate_se"), *((f"{name}_estimate", f"{name}_se") for name in metrics)]
+    part = math.ceil(count / MORE) if cut else count
+    return Helper(
+        {name: array[:part] for name, array in samples.items()},
+        {name: float(columns[mean]) for name, (mean, _) in zip(names, pairs, strict=True)},
+        {name: float(columns[error]) for name, (_, error) in zip(names, pairs, strict=True)},
+        count,
+    )

@@ -1,0 +1,472 @@
+"""Cells that help each other: landscape.levels and computing.levels."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import MPIRUN, python, surface_command, write_checkpoint, write_noise
+from test_mpi import compute, contents
+
+import lossatlas
+from lossatlas.computing.levels import ByLevels
+from lossatlas.data import LOSSES, Losses, as_dataset
+from lossatlas.evaluation import Evaluator
+from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
+from lossatlas.landscape.levels import (
+    FEWEST,
+    Draw,
+    Goal,
+    Helper,
+    Hierarchy,
+    estimated,
+    helper_of,
+    regressed,
+    settle,
+)
+from lossatlas.landscape.statistics import estimates, summarize, sums_of
+from lossatlas.record import read_surface, write_surface
+from lossatlas.record.supply import Found
+
+ESTIMATE, ERROR, OWN, HELPERS = (
+    len(STATISTICS) + estimates(()).index(name) for name in ("estimate", "estimate_se", "own_se", "helpers")
+)
+QUIET = {"progress": False, "device": "cpu"}
+
+
+def drawing(values, weight=None):
+    """Draws from these values, in batches of 16."""
+
+    def draw(start, stop):
+        stop = min(-(-stop // 16) * 16, len(values))
+        return Draw(values[start:stop], None if weight is None else weight[start:stop])
+
+    return draw
+
+
+def goal(population, relative=0.02, absolute=0.0, share=1.0, fewest=FEWEST):
+    return Goal(Tolerance(relative, absolute), share, fewest, population)
+
+
+def helper(values, population) -> Helper:
+    """A cell that has drawn these values of a population."""
+    n, samples = len(values), {"loss": values.astype(np.float32)}
+    error = values.std(ddof=1) * np.sqrt(1 / n - 1 / population)
+    return Helper(samples, {"loss": values.mean()}, {"loss": error}, n)
+
+
+@pytest.mark.parametrize("shape", [(1, 51), (21, 21), (51, 51), (7, 4), (2, 9), (3, 3)])
+def test_a_hierarchy(shape):
+    grid = Grid.parse(f"0:1:{shape[1]}", None if shape[0] == 1 else f"0:1:{shape[0]}")
+    hierarchy = Hierarchy(grid)
+    assert sorted(hierarchy.order(np.arange(grid.size))) == list(range(grid.size))
+    for cell in range(grid.size):
+        helpers, level = hierarchy.helpers(cell), hierarchy.level[cell]
+        assert (level == 0) == (not helpers)
+        assert len(helpers) <= 4
+        assert (hierarchy.level[helpers] < level).all()
+    assert (np.diff(hierarchy.shares) > 0).all()
+    assert hierarchy.shares[-1] == 1
+
+
+def test_the_cells_of_the_usual_grid():
+    hierarchy = Hierarchy(Grid.parse("-1:1:51", "-1:1:51"))
+    assert np.bincount(hierarchy.level).tolist() == [16, 33, 120, 507, 1925]
+    assert hierarchy.helpers(51 * 25 + 25) == [24 * 51 + 24, 24 * 51 + 26, 26 * 51 + 24, 26 * 51 + 26]
+    assert hierarchy.helpers(51 * 24 + 25) == [24 * 51 + 24, 24 * 51 + 26]
+
+
+def test_rows_that_are_curves_of_their_own_do_not_help_each_other():
+    hierarchy = Hierarchy(Grid.parse("0:1:9", "0:1:5"), rows=True)
+    for cell in range(45):
+        assert {other // 9 for other in hierarchy.helpers(cell)} <= {cell // 9}
+        assert hierarchy.level[cell] == hierarchy.level[cell % 9]
+
+
+def test_one_control_is_the_regression_estimator_of_the_textbooks():
+    """Cochran, Sampling Techniques, section 7.3."""
+    g = np.random.default_rng(0)
+    x = g.normal(size=300)
+    y = 2 * x + g.normal(size=300)
+    slope = np.polyfit(x, y, 1)[0]
+    found = regressed(y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.array([0.3]), np.zeros(1), 10**9)
+    slope /= 1.01  # COLLINEAR
+    assert found.mean == pytest.approx(y.mean() + slope * (0.3 - x.mean()), rel=1e-9)
+    left = y - y.mean() - slope * (x - x.mean())
+    plain = np.sqrt((left**2).sum() / 298 / 300)
+    assert plain < found.own < 1.2 * plain
+    assert found.theirs == 0
+
+
+def test_what_is_not_known_of_a_control_enters_the_error():
+    g = np.random.default_rng(1)
+    x = g.normal(size=100)
+    y = 3 * x + 0.1 * g.normal(size=100)
+    found = regressed(y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.zeros(1), np.array([0.05]), 10**9)
+    assert found.theirs == pytest.approx(0.15, rel=0.03)
+    assert found.error == pytest.approx(np.hypot(found.own, found.theirs))
+    assert found.mean == pytest.approx(y.mean() - 3 * x.mean(), abs=0.05)
+
+
+def test_nested_samples_leave_nothing_that_a_smaller_coefficient_would_gain():
+    """Of 400 samples that tell the control, the first 100 tell the cell: least squares against coefficients scaled down."""
+    g = np.random.default_rng(2)
+    errors = {scale: [] for scale in (1.0, 0.8, 0.5)}
+    for _ in range(2000):
+        x = g.normal(size=400)
+        y = x[:100] + 0.3 * g.normal(size=100)
+        slope = np.polyfit(x[:100], y, 1)[0]
+        for scale, found in errors.items():
+            found.append(y.mean() + scale * slope * (x.mean() - x[:100].mean()))
+    spread = {scale: np.std(found) for scale, found in errors.items()}
+    assert spread[1.0] < spread[0.8] < spread[0.5]
+
+
+def test_helpers_that_are_nearly_equal_do_not_go_astray():
+    """They differ in one sample: opposite large coefficients would fit the cell, and multiply what is not known of them."""
+    g = np.random.default_rng(2)
+    x = g.exponential(size=200)
+    other, y = x.copy(), x + 0.1 * g.normal(size=200)
+    other[3] += 0.1
+    y[3] += 5.0
+    pair = [helper(each, 10_000) for each in (x, other)]
+    row = sums_of(y[:64], None, [])
+    found = estimated("loss", row, {"loss": y[:64].astype(np.float32)}, [], pair, 10_000)
+    assert found.theirs < 1.5 * pair[0].error["loss"]
+
+
+def test_proportional_losses_take_the_fewest_samples_and_are_as_exact_as_the_helper():
+    losses = np.random.default_rng(3).exponential(size=20_000)
+    near = helper(losses[:8000], 20_000)
+    row, samples = settle(drawing(3 * losses), (), [near], goal(20_000, 0.03))
+    assert row[0] == FEWEST == len(samples["loss"])
+    assert row[ESTIMATE] == pytest.approx(3 * losses[:8000].mean(), rel=3e-3)
+    assert row[ERROR] == pytest.approx(3 * near.error["loss"], rel=0.1)
+    assert row[OWN] < 0.3 * row[ERROR]
+    assert row[HELPERS] == 1
+    alone, _ = settle(drawing(3 * losses), (), [], goal(20_000, 0.03))
+    assert alone[0] > 15 * FEWEST
+
+
+def test_a_helper_with_too_few_samples_or_infinite_ones_is_none():
+    losses = np.random.default_rng(4).exponential(size=5000)
+    few, broken = helper(losses[:80], 5000), helper(np.where(np.arange(400) == 7, np.inf, losses[:400]), 5000)
+    row, _ = settle(drawing(2 * losses), (), [few, broken], goal(5000, 0.05))
+    alone, _ = settle(drawing(2 * losses), (), [], goal(5000, 0.05))
+    np.testing.assert_array_equal(row, alone)
+    assert row[HELPERS] == 0
+
+
+@pytest.mark.parametrize("worst", [np.inf, np.nan, 1e60])
+def test_losses_that_no_regression_bears_stand_for_themselves(worst):
+    losses = np.random.default_rng(5).exponential(size=2000)
+    own = losses.copy()
+    own[5] = worst
+    row, _ = settle(drawing(own), (), [helper(losses[:900], 2000)], goal(2000, 0.5))
+    known = summarize(dict(zip((*STATISTICS, *estimates(())), row[:, None], strict=True)), 2000)
+    if worst == 1e60:
+        assert row[0] >= 1920  # one sample carries it all
+        assert known["loss"][0] == pytest.approx(own.sum() / row[0])
+    else:
+        assert row[0] == FEWEST
+        assert not np.isfinite(known["loss"][0])
+        assert np.isnan(known["loss_se"][0])
+
+
+def test_all_samples_give_the_mean_itself():
+    losses = np.random.default_rng(6).exponential(size=777)
+    near = helper(losses[:600], 777)
+    for wanted in (goal(777, 0.0, 0.0), goal(777, 1e-12)):
+        row, _ = settle(drawing(losses**2), (), [near], wanted)
+        assert row[0] == 777
+        assert row[ESTIMATE] == pytest.approx((losses**2).mean(), rel=1e-12)
+        assert row[ERROR] == 0
+
+
+def test_a_smaller_tolerance_adds_samples_to_those_that_are_there():
+    losses = np.random.default_rng(7).exponential(size=30_000)
+    near, calls = helper(losses[:15_000], 30_000), []
+
+    def draw(start, stop):
+        calls.append((start, stop))
+        return drawing(losses**1.5)(start, stop)
+
+    coarse, samples = settle(draw, (), [near], goal(30_000, 0.05))
+    finer, more = settle(draw, (), [near], goal(30_000, 0.01), (coarse, samples))
+    assert finer[0] > coarse[0]
+    assert [start for start, _ in calls] == [0, *(-(-stop // 16) * 16 for _, stop in calls[:-1])]
+    np.testing.assert_array_equal(more["loss"][: int(coarse[0])], samples["loss"])
+    again, _ = settle(draw, (), [near], goal(30_000, 0.01), (finer, more))
+    np.testing.assert_array_equal(again, finer)
+
+
+def test_sums_are_those_of_the_evaluator():
+    from lossatlas.evaluation.sums import Sums
+
+    g = np.random.default_rng(8)
+    loss, weight, metric = g.exponential(size=50), g.random(50), g.random(50)
+    tensors = [torch.from_numpy(each) for each in (loss, weight, metric)]
+    wanted = Sums(lambda model, batch: None, ("m",)).of(Losses(tensors[0], tensors[1], {"m": tensors[2]}))
+    np.testing.assert_allclose(sums_of(loss, weight, [metric]), wanted, rtol=1e-12)
+    wanted = Sums(lambda model, batch: None, ()).of(Losses(tensors[0]))
+    np.testing.assert_allclose(sums_of(loss, None, []), wanted, rtol=1e-12)
+
+
+def field(seed, cells=17, samples=4000):
+    """Losses (cells, samples) along a line: bowls of every sample, half of them with a bend of their own."""
+    g = np.random.default_rng(seed)
+    t = np.linspace(-1, 1, cells)[:, None]
+    height, place, width = g.lognormal(0, 1, samples), 0.3 * g.normal(size=samples), 0.3 + g.random(samples)
+    bend = np.where(g.random(samples) < 0.5, g.exponential(size=samples), 0) * np.sin(3 * t + g.random(samples)) ** 2
+    return height * ((t - place) / width) ** 2 + bend + 0.1 * g.exponential(size=samples)
+
+
+def replay(losses, order, tolerance, weight=None):
+    """Rows of all cells of a line, and how many samples there are."""
+    grid = Grid(np.arange(float(len(losses))))
+    hierarchy, known, rows = Hierarchy(grid), {}, {}
+    for cell in hierarchy.order(np.arange(grid.size)).tolist():
+        level = int(hierarchy.level[cell])
+        wanted = Goal(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), losses.shape[1])
+        own = None if weight is None else weight[cell][order]
+        draw = drawing(losses[cell][order], own)
+        rows[cell], samples = settle(draw, (), [known[other] for other in hierarchy.helpers(cell)], wanted)
+        known[cell] = helper_of(rows[cell], (), samples)
+    return np.stack([rows[cell] for cell in range(grid.size)])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_stated_errors_hold_and_samples_are_saved(weighted):
+    """Weights differ from sample to sample, and from cell to cell, as those of a loss that looks at its outputs may."""
+    losses, g = field(0), np.random.default_rng(1)
+    weight = g.random(losses.shape) * np.linspace(0.5, 1, len(losses))[:, None] + 0.1 if weighted else None
+    truth = losses.mean(1) if weight is None else (weight * losses).sum(1) / weight.sum(1)
+    tolerance, within, used, alone = Tolerance(0.03), [], [], []
+    for _ in range(60):
+        order = g.permutation(losses.shape[1])
+        rows = replay(losses, order, tolerance, weight)
+        assert (rows[:, ERROR] <= tolerance.relative * rows[:, ESTIMATE] * (1 + 1e-9)).all()
+        within.append(np.abs(rows[:, ESTIMATE] - truth) <= 2 * rows[:, ERROR] + 1e-9)
+        used.append(rows[:, 0])
+        for cell in (1, 8):
+            own = None if weight is None else weight[cell][order]
+            alone.append(settle(drawing(losses[cell][order], own), (), [], goal(4000, 0.03))[0][0])
+    assert np.mean(within) >= 0.94
+    assert np.mean(within, axis=0).min() >= 0.8
+    assert np.mean(used) < (0.95 if weighted else 0.75) * np.mean(alone)  # random weights are a cell's own
+
+
+def test_errors_hold_where_few_samples_carry_what_neighbours_do_not_tell():
+    """Each cell has outliers of its own, one sample in a hundred."""
+    g = np.random.default_rng(2)
+    losses = field(3)
+    losses += np.where(g.random(losses.shape) < 0.01, 20 * g.exponential(size=losses.shape), 0)
+    truth, within = losses.mean(1), []
+    for _ in range(60):
+        rows = replay(losses, g.permutation(losses.shape[1]), Tolerance(0.05))
+        within.append(np.abs(rows[:, ESTIMATE] - truth) <= 2 * rows[:, ERROR] + 1e-9)
+    assert np.mean(within) >= 0.92
+
+
+def test_an_accuracy_of_all_right_is_not_stated_as_certain():
+    n, population = 64, 10_000
+    row = sums_of(np.full(n, 0.1), None, [np.ones(n)])
+    samples = {"loss": np.full(n, 0.1, np.float32), "accuracy": np.ones(n, np.float32)}
+    found = estimated("accuracy", row, samples, ["accuracy"], [], population)
+    assert found.mean == 1
+    assert 0.01 < found.error < 0.05
+
+
+# ---------------------------------------------------------------------------------------------- grids of networks
+
+
+@pytest.fixture(scope="module")
+def problem():
+    torch.manual_seed(0)
+    x = torch.randn(6000, 4)
+    y = (x[:, 0] * x[:, 1] + 0.5 * torch.randn(6000) > 0).long()
+    net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2))
+    optimizer = torch.optim.Adam(net.parameters(), 0.02)
+    for index in torch.randperm(6000).repeat(10).split(500):
+        optimizer.zero_grad()
+        F.cross_entropy(net(x[index]), y[index]).backward()
+        optimizer.step()
+    return net, (x, y)
+
+
+PLANE = {"x": "-1:1:9", "y": "-1:1:9", "batch_size": 32, **QUIET}
+
+
+@pytest.fixture(scope="module")
+def exact(problem):
+    return lossatlas.surface(*problem, **PLANE)
+
+
+def test_a_surface_of_cells_that_help_each_other(problem, exact):
+    found = lossatlas.surface(*problem, tolerance=(0.01, 0.002), **PLANE)
+    error = found.fields["train_loss_se"]
+    assert (error <= np.maximum(0.01 * found.loss, 0.002) * (1 + 1e-9)).all()
+    assert (np.abs(found.loss - exact.loss) <= 4 * error + 1e-7).all()
+    off = np.abs(found.fields["train_acc"] - exact.fields["train_acc"])
+    assert (off <= 4 * found.fields["train_acc_se"] + 1e-9).all()
+    statistics = found.statistics["train"]
+    assert statistics["n"].mean() < 2500
+    assert (statistics["helpers"] > 0).sum() > 40
+    for cell, own in enumerate(found.samples["train"]):
+        assert len(own["loss"]) == len(own["accuracy"]) == statistics["n"].flat[cell]
+
+
+def test_the_samples_of_a_cell_are_the_losses_of_the_shuffled_order(problem):
+    from lossatlas.evaluation.resident import shuffled_order
+
+    net, (x, y) = problem
+    found = lossatlas.surface(net, (x, y), x=[0.0], tolerance=0.05, batch_size=32, **QUIET)
+    own = found.samples["train"][0]["loss"]
+    order = shuffled_order(6000)[: len(own)]
+    with torch.no_grad():
+        wanted = F.cross_entropy(net(x[order]), y[order], reduction="none")
+    np.testing.assert_allclose(own, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
+    """Blocks are computed in a random order among those that are ready; every block's helpers are there."""
+    net, data = problem
+    found = lossatlas.surface(net, data, tolerance=(0.02, 0.005), **PLANE)
+    samples = as_dataset(data)
+    from lossatlas.computing import surfaces
+    from lossatlas.computing.scene import Scene
+    from lossatlas.space import Affine, random_direction, tensors
+
+    at = {name: value.detach().clone() for name, value in tensors(net).items()}
+    plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
+    scene = Scene(net, plane, {"train": samples}, LOSSES["crossentropy"], "cpu", samples)
+    fresh = surfaces.begun(
+        net, scene.data, scene.loss, found.grid, tolerance=Tolerance(0.02, 0.005), request={}, about={}, batch_size=32
+    )
+    results = []
+    for seed in (0, 1):
+        surface, evaluator = surfaces.ready(scene, fresh, Tolerance(0.02, 0.005), fresh.grid.size)
+        work, g = surfaces.work_of(surface, evaluator), np.random.default_rng(seed)
+        supply = surfaces.supply(surface, surface.pending(Tolerance(0.02, 0.005)))
+        held, done = [], set()
+        while len(done) < surface.grid.size:
+            while (item := supply.take()) is not None:
+                held.append(item)
+                for cell, helpers in zip(*item[1], strict=True):
+                    assert len(helpers[0]) == len(surface.hierarchy.helpers(cell))
+            k, block = held.pop(int(g.integers(len(held))))
+            answer, _ = work(block)
+            surface = surface.with_cells(block[0], *answer)
+            supply.arrived(k, answer)
+            done.update(block[0])
+        results.append(surface)
+    for name, array in results[0].statistics["train"].items():
+        np.testing.assert_array_equal(array, results[1].statistics["train"][name])
+
+
+def test_a_file_keeps_the_samples_and_goes_on_with_them(problem, exact, tmp_path):
+    file = tmp_path / "s.h5"
+    coarse = lossatlas.surface(*problem, tolerance=(0.05, 0.02), file=file, **PLANE)
+    saved = read_surface(file)
+    for cell, own in enumerate(coarse.samples["train"]):
+        for name, array in own.items():
+            np.testing.assert_array_equal(saved.samples["train"][cell][name], array)
+    finer = lossatlas.surface(*problem, tolerance=(0.01, 0.002), file=file, **PLANE)
+    n = coarse.statistics["train"]["n"], finer.statistics["train"]["n"]
+    assert (n[1] >= n[0]).all()
+    assert (n[1] > n[0]).any()
+    assert (np.abs(finer.loss - exact.loss) <= 4 * finer.fields["train_loss_se"] + 1e-7).all()
+    whole = lossatlas.surface(*problem, file=file, **PLANE)
+    assert (whole.statistics["train"]["n"] == 6000).all()
+    np.testing.assert_allclose(whole.loss, exact.loss, rtol=1e-7)
+    np.testing.assert_allclose(whole.fields["train_acc"], exact.fields["train_acc"], rtol=1e-7)
+    assert not whole.fields["train_loss_se"].any()
+
+
+def cut(file, cells):
+    """The file as a killed run would leave it: these cells alone."""
+    surface = read_surface(file)
+    done = np.zeros(surface.grid.size, bool)
+    done[cells] = True
+    kept = {
+        split: {name: np.where(done.reshape(surface.grid.shape), array, np.nan) for name, array in arrays.items()}
+        for split, arrays in surface.statistics.items()
+    }
+    samples = {
+        split: [own if done[k] else {} for k, own in enumerate(cells_of)] for split, cells_of in surface.samples.items()
+    }
+    write_surface(file, replace(surface, done=done.reshape(surface.grid.shape), statistics=kept, samples=samples))
+
+
+def test_ranks_and_kills_leave_the_same_bits(tmp_path):
+    noise = write_noise(tmp_path / "data.npz", 3000)
+    more = ["--testloader", noise, "--trainloader", noise, "--tolerance", "0.01,0.002"]
+    more += ["--x=-0.5:0.5:9", "--y=-0.5:0.5:9"]
+    for ranks in (1, 2, 3):
+        result = compute(tmp_path, ranks, *more, name=f"{ranks}.h5", model="mlp", limit=3000)
+        assert result.returncode == 0, result.stderr
+    one = contents(tmp_path / "1.h5")
+    assert "samples/test/loss" in one
+    surface = read_surface(tmp_path / "1.h5")
+    assert surface.statistics["train"]["helpers"].max() == 4
+    for ranks in (2, 3):
+        found = contents(tmp_path / f"{ranks}.h5")
+        assert [name for name in one if one[name] != found[name]] == []
+    order = surface.hierarchy.order(np.arange(81))
+    for k, kept in enumerate((order[:5], order[:30], np.r_[order[:20], order[40:45]])):
+        file = tmp_path / f"killed{k}.h5"
+        shutil.copy(tmp_path / "1.h5", file)
+        cut(file, kept)
+        assert read_surface(file).done.sum() == len(kept)
+        result = compute(tmp_path, 2, *more, name=file.name, model="mlp", limit=3000)
+        assert result.returncode == 0, result.stderr
+        found = contents(file)
+        assert [name for name in one if one[name] != found[name]] == []
+
+
+def test_curves_along_several_directions():
+    """Each row of --repeat rests on its own cells."""
+    grid = Grid(np.linspace(-1, 1, 9), np.arange(2.0))
+    surface = Surface.empty(grid, {"train": 10}, (), helping=True, request={"rows_of": "repeats", "rows": ["a", "b"]})
+    supply = ByLevels(surface, surface.pending(Tolerance(0.1)), 1)
+    seen = set()
+    while (item := supply.take()) is not None:
+        (cell,), _ = item[1]
+        seen.add(cell)
+        assert all(other // 9 == cell // 9 for other in supply.helpers[cell])
+        row = settle(drawing(np.ones(10)), (), [], goal(10, 0.5))
+        supply.arrived(item[0], Found(np.stack([[row[0]]]), [[row[1]]]))
+    assert seen == set(range(18))
+
+
+def test_a_scheduler_waits_for_what_a_block_rests_on(tmp_path):
+    """Three ranks, a line: the last level's cells come back only after their helpers, and all of them do."""
+    noise = write_noise(tmp_path / "data.npz", 1500)
+    more = ["--testloader", noise, "--trainloader", noise, "--tolerance", "0.05", "--x=-1:1:33"]
+    command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", *more, limit=1500)
+    write_checkpoint(tmp_path / "net.safetensors", "mlp")
+    result = python("plot_surface.py", *command, "--mpi", launcher=[MPIRUN, "-n", 3])
+    assert result.returncode == 0, result.stderr
+    surface = read_surface(tmp_path / "s.h5")
+    assert surface.done.all()
+    assert (surface.statistics["train"]["helpers"] > 0).sum() > 8
+
+
+def test_an_evaluator_draws_what_it_sums(problem):
+    from lossatlas.space import Affine, random_direction, tensors
+
+    net, data = problem
+    at = {name: value.detach().clone() for name, value in tensors(net).items()}
+    plane = Affine(at, random_direction(at, "filter", "biasbn", 1), None)
+    samples = as_dataset(data)
+    for lanes in (1, 2):
+        evaluator = Evaluator(net, plane, {"train": samples}, LOSSES["crossentropy"], batch_size=64, lanes=lanes)
+        evaluator.arrive(0.3, 0.0)
+        parts = [evaluator.draw("train", 0, 100), evaluator.draw("train", 128, 6000)]
+        assert [len(part.loss) for part in parts] == [128, 6000 - 128]
+        joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("loss", "weight")]
+        accuracy = np.concatenate([part.metrics["accuracy"] for part in parts])
+        row = sums_of(*joined, [accuracy])
+        np.testing.assert_allclose(row, evaluator([(0.3, 0.0)])[0, 0], rtol=1e-6)
