@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
     for path in paths:
         surface = read_begun(path)
         found.append(flatness(surface, pick(surface, args.surf_name, path)))
-        if not surface.done.all():
-            say(f"note: {path} is not complete: {surface.done.sum()} of {surface.done.size} cells")
+        if not surface.known.all():
+            say(f"note: {path} is not complete: {surface.known.sum()} of {surface.known.size} cells")
     what = list(dict.fromkeys(name for measures in found for name in measures))
     for line in table([["", *names], *([each, *(str(m.get(each, "")) for m in found)] for each in what)]):
         print(printable(line))

@@ -61,10 +61,12 @@ def describe(path: str | Path) -> str:
         return "\n".join(lines + [f"{key}: {value}" for key, value in directions.about.items()])
     surface = read_surface(path)
     lines = [f"surface: {surface.grid}", f"done: {surface.done.sum()} of {surface.grid.size} cells"]
+    if surface.predicted:
+        lines.append(f"interpolated: {surface.interpolated.sum()} cells")
     for name, array in surface.fields.items():
         known = array[np.isfinite(array)]
         span = f"{known.min():.6g} to {known.max():.6g}" if known.size else "no finite value"
-        odd = int(surface.done.sum()) - known.size
+        odd = int((surface.done if name.endswith("_se") else surface.known).sum()) - known.size
         lines.append(f"{name}: {span}" + (f", {odd} cells not finite" if odd else ""))
     if surface.foreign is not None and surface.foreign.any():
         lines.append(f"provenance unknown: {surface.foreign.sum()} cells")
@@ -124,6 +126,8 @@ def export(path: str | Path, out: str | Path) -> None:
     else:
         surface = read_surface(path)
         arrays = {"x": surface.grid.x, "done": surface.done, **surface.fields}
+        if surface.predicted:
+            arrays["interpolated"] = surface.interpolated
         if surface.grid.y is not None:
             arrays["y"] = surface.grid.y
     put(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
@@ -155,9 +159,10 @@ def check(path: str | Path) -> list[str]:
                 f"{split}: {used.min():g} to {used.max():g} of {surface.populations[split]} samples at each cell"
             )
     lines.append(check_directions(path, surface))
-    if not surface.done.all():
-        raise Incomplete(f"{path}: {int(surface.done.sum())} of {surface.grid.size} cells are done")
-    return [*lines, f"all {surface.grid.size} cells are done"]
+    if not surface.known.all():
+        raise Incomplete(f"{path}: {int(surface.known.sum())} of {surface.grid.size} cells are done")
+    left_out = f", {surface.interpolated.sum()} of them by interpolation" if surface.interpolated.any() else ""
+    return [*lines, f"all {surface.grid.size} cells are done{left_out}"]
 
 
 def check_directions(path: str | Path, surface: Surface) -> str:
@@ -209,14 +214,14 @@ def slim(path: str | Path, out: str | Path) -> None:
         write_findings(out, findings.without(*vectors).with_arrays({}, slim="without vectors as large as the network"))
         return
     surface = read_surface(path)
-    if not surface.done.all():
+    if not surface.known.all():
         raise BadInput(f"{path} is not complete, and a slim file cannot be continued: nothing is written")
     if others := [*added_by_others(path), *surface.about.get("others", [])]:
         raise BadInput(f"{path} holds {', '.join(others)}, which would be lost: nothing is written")
     zero = [name for name, values in surface.fields.items() if name.endswith("_se") and not values.any()]
     values = {name: values for name, values in surface.fields.items() if name not in zero}
     about = {**surface.about, "slim": "fields alone, of a file that holds more", "zero": zero}
-    write_surface(out, replace(surface, statistics={}, provenance={}, values=values, about=about))
+    write_surface(out, replace(surface, statistics={}, samples={}, provenance={}, values=values, about=about))
 
 
 def parser() -> argparse.ArgumentParser:

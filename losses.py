@@ -27,13 +27,16 @@ class Losses:
 
     tolerance: Tolerance
     asked: str
+    adaptive: Tolerance | None = None
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Losses":
         """Raises BadUsage."""
         if args.precision == "tf32" and not args.cuda:
             raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")
-        return cls(Tolerance.parse(args.tolerance) if args.tolerance else Tolerance(), args.tolerance or "none")
+        tolerance = Tolerance.parse(args.tolerance) if args.tolerance else Tolerance()
+        adaptive = Tolerance.parse(args.adaptive, "--adaptive") if args.adaptive else None
+        return cls(tolerance, args.tolerance or "none", adaptive)
 
     def file_name(self, dir_file: Path, task: options.GridTask) -> Path:
         return options.surface_name(dir_file, task)
@@ -57,13 +60,15 @@ class Losses:
         )
 
     def pending(self, surface: Surface) -> np.ndarray:
-        return surface.pending(self.tolerance)
+        from lossatlas.computing.adaptive import asked
+
+        return asked(surface, self.adaptive).pending(self.tolerance)
 
     def ready(self, scene: "Scene", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
         from lossatlas.computing.surfaces import precision_lines, ready
 
         known = "precision_error" in surface.about
-        surface, evaluator = ready(scene, surface, self.tolerance, cells)
+        surface, evaluator = ready(scene, surface, self.tolerance, cells, self.adaptive)
         if "precision_error" in surface.about and not known:
             for line in precision_lines(surface.plan["precision"], surface.about["precision_error"]):
                 say(line)
@@ -87,7 +92,7 @@ class Losses:
     def supply(self, surface: Surface, pending: np.ndarray, ranks: int) -> "Supply":
         from lossatlas.computing.surfaces import supply
 
-        return supply(surface, pending, ranks)
+        return supply(surface, pending, ranks, self.adaptive)
 
     def way(self, surface: Surface) -> str:
         plan = surface.plan
@@ -110,6 +115,8 @@ class Losses:
                     f"the tolerance took {100 * share:.2g} % of the {split} samples: all of them would take about "
                     f"{1 / share:.3g} times as long"
                 )
+        if found := surface.about.get("adaptive"):
+            say(left_out(found, surface.grid.size))
         for statistics in list(surface.statistics.values())[:1]:
             if (count := int(np.nansum(statistics["clamped"] > 0))) > 0:
                 say(f"note: at {count} cells BatchNorm variances were negative and set to zero")
@@ -137,3 +144,13 @@ class Losses:
             log=looks.log,
             show=looks.show,
         )
+
+
+def left_out(found: dict[str, Any], size: int) -> str:
+    """How many cells were not computed, and how often the prediction was off where it was checked."""
+    checks = f"; {found['missed']} of {found['checked']} that were computed to check it were off by more"
+    relative, absolute = found["tolerance"]
+    return (
+        f"{size - found['interpolated']} of {size} cells computed, {found['interpolated']} interpolated within "
+        f"max({relative:g} x loss, {absolute:g}){checks * bool(found['checked'])}"
+    )

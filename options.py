@@ -722,9 +722,14 @@ def add_way(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     g.add_argument(
         "--tolerance",
         metavar="REL[,ABS]",
-        help="use as many samples, in a random order, as bring the "
-        "standard error of a cell below max(REL x loss, ABS), and at least 1,000, as in 0.02,0.05; a later "
-        "run with a smaller tolerance, or none, adds samples",
+        help="use as many samples, in a random order, as bring the standard error of a cell below max(REL x loss, ABS), "
+        "as in 0.02,0.05; cells near each other help each other; a later run with a smaller tolerance, or none, adds samples",
+    )
+    g.add_argument(
+        "--adaptive",
+        metavar="REL[,ABS]",
+        help="do not compute cells that those around them predict within max(REL x loss, ABS), which is checked on cells that "
+        "are computed; they are marked as interpolated",
     )
     return g
 

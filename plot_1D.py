@@ -155,13 +155,13 @@ def repeats_in(path: Path) -> list[Surface]:
     surface = read_begun(path, "repeats")
     if not any(name.endswith("_loss") for name in surface.fields):
         raise BadInput(f"{path} holds no loss: {', '.join(surface.fields)}")
-    whole = [k for k, done in enumerate(surface.done) if done.all()]
+    whole = [k for k, done in enumerate(surface.known) if done.all()]
     if len(whole) < 2:
         raise BadInput(
-            f"{path} is not finished: {len(whole)} of {len(surface.done)} curves are complete, a spread needs 2"
+            f"{path} is not finished: {len(whole)} of {len(surface.known)} curves are complete, a spread needs 2"
         )
-    if len(whole) < len(surface.done):
-        say(f"note: {path} is not finished: {len(whole)} of {len(surface.done)} curves are complete, and drawn")
+    if len(whole) < len(surface.known):
+        say(f"note: {path} is not finished: {len(whole)} of {len(surface.known)} curves are complete, and drawn")
     return [surface.curve(k) for k in whole]
 
 
@@ -173,8 +173,8 @@ def read_repeats(prefix: str, idx_min: int, idx_max: int) -> list[Surface]:
     for path, surface in zip(paths, curves, strict=True):
         if not surface.grid.matches(curves[0].grid):
             raise BadInput(f"{path} has the grid {surface.grid}, {paths[0]} has {curves[0].grid}")
-        if not surface.done.all():
-            raise BadInput(f"{path} is not finished: {surface.done.sum()} of {surface.grid.size} cells")
+        if not surface.known.all():
+            raise BadInput(f"{path} is not finished: {surface.known.sum()} of {surface.grid.size} cells")
         if not loss_names(surface):
             raise BadInput(f"{path} holds no loss: {', '.join(surface.fields)}")
         along = surface.request.get("directions")

@@ -32,9 +32,9 @@ def read_begun(path: Path, rows_of: str = "") -> Surface:
         if not surface.rows_of:
             raise BadInput(f"{path} holds no curves of {rows_of}: compute them with plot_surface.py --{FLAGS[rows_of]}")
         raise BadInput(
-            f"{path} holds {len(surface.done)} curves of {surface.rows_of}, which {DRAWN_BY.get(surface.rows_of)} draws"
+            f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which {DRAWN_BY.get(surface.rows_of)} draws"
         )
-    if not surface.done.any():
+    if not surface.known.any():
         raise BadInput(f"{path} has no finished cell yet")
     return surface
 

@@ -251,18 +251,17 @@ def serve(world: World, blocks: Supply, make_work: MakeWork) -> Iterator[tuple[i
                 on_the_way[:] = [*(sent for sent in on_the_way if not sent.test()[0]), post(item, rank)]
 
     try:
-        left = len(blocks)
-        while left:
-            refill()
+        refill()
+        while any(held):
             message = receive(world, inbox)
             if message is None:
                 yield None
                 continue
             rank, k, result = message
             held[rank] -= 1
-            left -= 1
             refill()  # before the caller, who may write a file
             yield k, result
+            refill()
     finally:
         outbox.put(None)
     thread.result()

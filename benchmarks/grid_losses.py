@@ -27,7 +27,7 @@ from lossatlas.evaluation.folding import Folded
 from lossatlas.landscape import Grid
 
 NETWORKS = ("resnet56", "resnet56_noshort")
-CELLS, SAMPLES, CHUNK, BATCH = 21, 2048, 256, 128
+CELLS, SAMPLES, CHUNK, BATCH = 21, 2048, 128, 128
 
 
 def grid_of(losses: np.ndarray) -> Grid:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lossatlas.computing import eigenvalues as maps
 from lossatlas.computing import spectra
 from lossatlas.computing import surfaces as losses
+from lossatlas.computing.adaptive import asked
 from lossatlas.computing.alignment import aligned
 from lossatlas.computing.identity import identity, name_of
 from lossatlas.computing.planes import Ends, Net, plane_of, point_of
@@ -87,6 +88,7 @@ def surface(
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
     tolerance: float | tuple[float, float] | None = None,
+    adaptive: float | tuple[float, float] | None = None,
     precision: str = "float32",
     bn: str = "keep",
     bn_samples: int = 1000,
@@ -106,10 +108,11 @@ def surface(
     and are those of the command plot_surface.py.
     towards: one or two networks, at coordinate 1 of the axes, instead. only, without: regular expressions; parameters whose
     names contain none of `only`, or one of `without`, stay where they are.
-    tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). bn:
-    'keep', or 'recalibrate': the statistics of BatchNorm are estimated again at every point, from `bn_samples` training samples.
-    batch_size: 0 is
-    found by a short measurement. device: by default that of the network. file: continue or write this surface file.
+    tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). adaptive: the
+    same, of the error with which cells may be interpolated instead of computed (`interpolated` says which). bn: 'keep', or
+    'recalibrate': the statistics of BatchNorm are estimated again at every point, from `bn_samples` training samples.
+    batch_size: 0 is found by a short measurement. device: by default that of the network. file: continue or write this
+    surface file.
     ranks: an mpi4py communicator, such as MPI.COMM_WORLD: every rank calls this function, and all get the result.
 
     Ctrl-C gives what is there; SIGTERM and the like end the program, after what is there is saved in the file. Raises
@@ -118,7 +121,7 @@ def surface(
     check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    limit = tolerance_of(tolerance)
+    limit, leave_out = tolerance_of(tolerance), None if adaptive is None else tolerance_of(adaptive, "adaptive")
 
     def begin() -> tuple[Surface, Scene, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
@@ -157,16 +160,17 @@ def surface(
 
     def finish(lock: Lock | None) -> Landscape:
         known = first_alone(ranks, lambda: continued(file, fresh))
-        pending = known.pending(limit)
+        pending = asked(known, leave_out).pending(limit)
         if not len(pending):
             return Landscape.of(known, kept)
         known, evaluator = agreed(
-            ranks, lambda: losses.ready(scene, known, limit, len(pending)) if leads(ranks) else (known, None)
+            ranks,
+            lambda: losses.ready(scene, known, limit, len(pending), leave_out) if leads(ranks) else (known, None),
         )
         known = from_first(ranks, known)
         evaluator = agreed(ranks, lambda: evaluator or losses.evaluator_of(scene, known.plan, limit))
         pending = known.pending(limit)
-        work, supply = losses.work_of(known, evaluator), losses.supply(known, pending, size_of(ranks))
+        work, supply = losses.work_of(known, evaluator), losses.supply(known, pending, size_of(ranks), leave_out)
         return computed(known, kept, lambda: work, supply, file, ranks, progress, lock)
 
     return alone(file, ranks, finish)
@@ -493,11 +497,11 @@ def grid_of(x: Axis, y: Axis | None) -> Grid:
     return Grid(axis("x", x), None if y is None else axis("y", y))
 
 
-def tolerance_of(given: float | tuple[float, float] | None) -> Tolerance:
+def tolerance_of(given: float | tuple[float, float] | None, option: str = "tolerance") -> Tolerance:
     if given is None:
         return Tolerance()
     relative, absolute = given if isinstance(given, tuple) else (given, 0.0)
-    return Tolerance.parse(f"{relative},{absolute}")
+    return Tolerance.parse(f"{relative},{absolute}", option)
 
 
 def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: Losses) -> dict[str, Any]:
@@ -568,8 +572,7 @@ def computed(
         for _ in rounds(ranks, None, work):
             pass
         return Landscape.of(from_first(ranks, None), kept)
-    before = known.grid.size - sum(len(cells) for cells in supply.blocks)
-    shown = make_progress(known.grid.size, before, quiet=not progress)
+    shown = make_progress(known.grid.size, known.grid.size - supply.cells, quiet=not progress)
     path = None if file is None else Path(file)
     try:
         found = fill(

@@ -46,7 +46,8 @@ class Landscape(Surface):
 
     def __repr__(self) -> str:
         names = ", ".join(self.fields)
-        return f"<Landscape on {self.grid}, {int(self.done.sum())} of {self.grid.size} cells done: {names}>"
+        left_out = f", {self.interpolated.sum()} interpolated" if self.interpolated.any() else ""
+        return f"<Landscape on {self.grid}, {int(self.done.sum())} of {self.grid.size} cells done{left_out}: {names}>"
 
     def save(self, file: str | Path) -> None:
         """Write a surface file, with its directions in it. Raises CannotWrite."""

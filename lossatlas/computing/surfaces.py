@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lossatlas.computing.adaptive import LeavingOut, check_plan
 from lossatlas.computing.levels import ByLevels, in_small_batches, work_by_levels
 from lossatlas.computing.scene import Scene
 from lossatlas.data.dataset import FixedBatches
@@ -112,11 +113,15 @@ def begun(
     )
 
 
-def ready(scene: Scene, surface: Surface, tolerance: Tolerance, cells: int) -> tuple[Surface, Evaluator]:
+def ready(
+    scene: Scene, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
+) -> tuple[Surface, Evaluator]:
     """The evaluator for a surface; a new plan is completed by measurements, and what a reduced precision changes is measured.
 
-    cells: how many are to be computed. Where the plan has a batch size, nothing else is measured.
+    cells: how many are to be computed. Where the plan has a batch size, nothing else is measured. adaptive: see `supply`.
     """
+    check_plan(surface, adaptive)
+    surface = replace(surface, predicted={})
     evaluator = evaluator_of(scene, surface.plan, tolerance)
     plan, about = dict(surface.plan), dict(surface.about)
     if plan["points_per_call"] == 0:
@@ -124,7 +129,7 @@ def ready(scene: Scene, surface: Surface, tolerance: Tolerance, cells: int) -> t
         if chosen:
             evaluator.lanes = lanes_of(evaluator)
         else:
-            many = plan["precision"] in ("float32", "float64", "tf32")
+            many = plan["precision"] in ("float32", "float64", "tf32") and adaptive is None
             x, y = surface.grid.x, [0.0] if surface.grid.y is None else surface.grid.y
             corners = [(float(a), float(b)) for a in (x[0], x[-1]) for b in (y[0], y[-1])]
             about["seconds_per_cell"] = tune(evaluator, cells, many=many, far=corners)
@@ -246,7 +251,11 @@ def work_alone(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int
     return lambda cells: Found(evaluator([surface.grid.point(cell) for cell in cells], before[cells]))
 
 
-def supply(surface: Surface, pending: np.ndarray, ranks: int = 1) -> Supply:
-    """The pending cells in blocks."""
-    size = cells_per_block(surface, len(pending), ranks)
-    return ByLevels(surface, pending, size) if surface.samples else Supply.of(pending, size)
+def supply(surface: Surface, pending: np.ndarray, ranks: int = 1, adaptive: Tolerance | None = None) -> Supply:
+    """The pending cells in blocks. adaptive: what may be predicted of them within this tolerance is not computed."""
+
+    def blocks(known: Surface, cells: np.ndarray) -> Supply:
+        size = cells_per_block(known, len(cells), ranks)
+        return ByLevels(known, cells, size) if known.samples else Supply.of(cells, size)
+
+    return blocks(surface, pending) if adaptive is None else LeavingOut(surface, pending, adaptive, blocks)

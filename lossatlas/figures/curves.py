@@ -161,11 +161,13 @@ def alike(one: Surface, other: Surface) -> bool:
 
 def curve(axis: Any, surface: Surface, name: str, **style: Any) -> None:
     """A field over the finished cells; cells that are not finite leave a gap."""
-    done = surface.done
+    done = surface.known
     x, values = surface.grid.x[done], surface.fields[name][done]
     whole_line(axis, surface)
     style = {"linewidth": 1.4, **style}
-    axis.plot(x, values, marker="o" if done.sum() < 40 else None, markersize=1 + 1.1 * style["linewidth"], **style)
+    left_out = surface.interpolated[done]
+    marks = np.flatnonzero(~left_out).tolist() if done.sum() < 40 or left_out.any() else []
+    axis.plot(x, values, marker="o", markevery=marks, markersize=1 + 1.1 * style["linewidth"], **style)
     error = surface.fields.get(f"{name}_se")
     if error is not None and np.nanmax(error) > 0:
         axis.fill_between(x, values - 2 * error[done], values + 2 * error[done], color=style["color"], alpha=0.15)
@@ -178,9 +180,9 @@ def whole_line(axis: Any, surface: Surface) -> None:
 
 def note_unfinished(axis: Any, surface: Surface) -> None:
     notes = []
-    odd = np.zeros(surface.done.shape, bool)
+    odd = np.zeros(surface.known.shape, bool)
     for name, values in surface.fields.items():
-        odd |= surface.done & ~np.isfinite(values) if name.endswith("_loss") else False
+        odd |= surface.known & ~np.isfinite(values) if name.endswith("_loss") else False
     axis.plot(
         surface.grid.x[odd],
         np.full(odd.sum(), 0.98),
@@ -189,8 +191,10 @@ def note_unfinished(axis: Any, surface: Surface) -> None:
         markersize=4,
         transform=axis.get_xaxis_transform(),
     )
-    if not surface.done.all():
-        notes.append(f"unfinished: {surface.done.sum()} of {surface.done.size} cells")
+    if not surface.known.all():
+        notes.append(f"unfinished: {surface.known.sum()} of {surface.known.size} cells")
+    if surface.interpolated.any():
+        notes.append(f"{surface.interpolated.sum()} of {surface.known.size} cells interpolated (dots: computed)")
     if odd.any():
         notes.append(f"{odd.sum()} cells not finite (red crosses)")
     if notes:
@@ -216,8 +220,8 @@ def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
             values = surface.fields[field] if kind == "loss" else 100 - surface.fields[field]
             whole_line(axis, surface)
             axis.plot(
-                surface.grid.x[surface.done],
-                values[surface.done],
+                surface.grid.x[surface.known],
+                values[surface.known],
                 line,
                 color=BLUE,
                 linewidth=1.4,
@@ -241,18 +245,18 @@ def draw_eigenvalues(plt: Any, curves: Sequence[Surface], names: Sequence[str], 
 
     fig, panels = plt.subplots(2, 1, figsize=(5.0, 4.8), sharex=True, layout="constrained")
     for surface, label, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
-        x, fields = surface.grid.x[surface.done], surface.fields
+        x, fields = surface.grid.x[surface.known], surface.fields
         for axis, name in zip(panels, ("max_eig", "min_eig"), strict=True):
-            values = fields[name][surface.done]
+            values = fields[name][surface.known]
             axis.plot(
                 x, values, marker="o" if len(x) < 40 else None, markersize=2.5, linewidth=1.4, color=colour, label=label
             )
-            loose = unresolved(surface, name)[surface.done]
+            loose = unresolved(surface, name)[surface.known]
             axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor="white", markersize=4)
     for axis, name in zip(panels, ("max_eig", "min_eig"), strict=True):
         axis.set(ylabel=f"{'largest' if name == 'max_eig' else 'smallest'} eigenvalue")
         axes.along(axis)
-        stretch(axis, np.concatenate([surface.fields[name][surface.done] for surface in curves]), axes.log)
+        stretch(axis, np.concatenate([surface.fields[name][surface.known] for surface in curves]), axes.log)
     panels[1].set_xlabel("coordinate along the direction")
     if len(curves) > 1:
         panels[0].legend(frameon=False)
@@ -281,7 +285,7 @@ def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: 
 
     fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
     for surface, name, colour in zip(curves, names, itertools.cycle(sns.color_palette("colorblind")), strict=False):
-        axis.plot(surface.grid.x[surface.done], eigen_ratio(surface)[surface.done], color=colour, label=name)
+        axis.plot(surface.grid.x[surface.known], eigen_ratio(surface)[surface.known], color=colour, label=name)
     axis.set(
         xlabel="coordinate along the direction",
         ylabel=r"$|\lambda_{\min} / \lambda_{\max}|$",

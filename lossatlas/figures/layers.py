@@ -29,7 +29,7 @@ def draw_by_layer(plt: Any, surface: Surface, name: str, scale: Scale, findings:
     )
     left = axes[0, 0]
     rows = np.arange(len(layers) + 1) - 0.5
-    values = np.ma.masked_invalid(scale.height(np.where(surface.done, surface.fields[name], np.nan)))
+    values = np.ma.masked_invalid(scale.height(np.where(surface.known, surface.fields[name], np.nan)))
     mesh = left.pcolormesh(
         edges(surface.grid.x), rows, values, cmap=MAP, vmin=scale.limits[0], vmax=scale.limits[1], rasterized=True
     )
@@ -38,7 +38,7 @@ def draw_by_layer(plt: Any, surface: Surface, name: str, scale: Scale, findings:
     left.tick_params(axis="y", length=0)
     left.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     left.xaxis.set_major_formatter(FuncFormatter(plain))
-    unfinished = "" if surface.done.all() else f"\nunfinished: {surface.done.sum()} of {surface.done.size} cells"
+    unfinished = "" if surface.known.all() else f"\nunfinished: {surface.known.sum()} of {surface.known.size} cells"
     what = title_of(name) if narrow() else f"{title_of(name)}, one layer moved at a time"
     left.set_title(f"{what}{unfinished}", fontsize="small")
     bar = fig.colorbar(

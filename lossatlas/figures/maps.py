@@ -46,6 +46,7 @@ class Panel:
     scheme: str = ""  # where it is no plane
     curve: str = ""  # between the first two networks, whose bend the third one is
     lifted: int = 0  # infinite values that are drawn as the largest finite one
+    interpolated: np.ndarray | None = None  # (ny, nx): which values are not computed; None where all are
 
     @property
     def part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,6 +77,8 @@ class Panel:
     @property
     def note(self) -> str:
         notes = [] if self.done.all() else [f"unfinished: {self.done.sum()} of {self.done.size} cells"]
+        if self.interpolated is not None:
+            notes.append(f"{self.interpolated.sum()} of {self.done.size} cells interpolated (dots: computed)")
         notes += [f"scheme: {self.scheme}"] if self.scheme else []
         notes += [f"{self.lifted} infinite cells at the largest value"] if self.lifted else []
         return "; ".join(notes)
@@ -91,7 +94,9 @@ def panel(surface: Surface, name: str, label: str, lift: bool = False) -> Panel:
         values = np.where(above, values[np.isfinite(values)].max(), values)
     lifted, scheme = int(above.sum()) if lift else 0, str(surface.request.get("scheme", ""))
     own: dict[str, Any] = {"networks": known, "scheme": scheme, "lifted": lifted, "curve": curve_of(surface)}
-    return Panel(label, grid.x, surface.grid.y, values, surface.done, rows, columns, **own)
+    if surface.interpolated.any():
+        own["interpolated"] = surface.interpolated
+    return Panel(label, grid.x, surface.grid.y, values, surface.known, rows, columns, **own)
 
 
 def flat_figure(
@@ -262,9 +267,12 @@ def mark_cells(axis: Any, p: Panel) -> None:
     if not p.done.all():
         grey = np.ma.masked_where(p.done, np.ones(p.done.shape))
         axis.pcolormesh(edges(p.x), edges(p.y), grey, cmap=ListedColormap([NOT_DONE]), zorder=0.5)
+    x, y = np.meshgrid(p.x, p.y)
+    if p.interpolated is not None:
+        computed = p.done & ~p.interpolated
+        axis.plot(x[computed], y[computed], ".", color="black", alpha=0.5, markersize=1.2, zorder=3.5)
     bad = p.done & ~np.isfinite(p.values)
     if bad.any():
-        x, y = np.meshgrid(p.x, p.y)
         axis.plot(x[bad], y[bad], "x", color=NOT_FINITE, markersize=4, clip_on=False, label="not finite", zorder=5)
         axis.legend(loc="upper right", fontsize="small", framealpha=0.9)
 

@@ -119,7 +119,7 @@ def refining(
     for count in np.unique(np.geomspace(4, surface.grid.size, frames).round().astype(int)):
         there = np.zeros(surface.grid.size, bool)
         there[order[:count]] = True
-        done = there.reshape(surface.grid.shape) & surface.done
+        done = there.reshape(surface.grid.shape) & surface.known
         rows, columns = replace(surface, done=done).complete_part()
         if len(rows) < 2 or len(columns) < 2 or not done[np.ix_(rows, columns)].all():
             continue  # too few for a surface

@@ -25,7 +25,8 @@ class Surface:
     how many samples the split has. plan and request: what decides the digits, and what was asked for. about: where it
     came from. provenance: arrays of grid.shape, `seconds` that a cell took and `computed_by`, a number in the list of that
     name in `about`, -1 where nothing is known. samples[split]: for each cell, where cells help each other, the losses and
-    metrics of the samples that it has drawn, (n,) each, see `levels`.
+    metrics of the samples that it has drawn, (n,) each, see `levels`. predicted: for each field what the neighbours of
+    cells that were left out predict, NaN elsewhere, see `adaptive`.
     """
 
     grid: Grid
@@ -39,6 +40,7 @@ class Surface:
     about: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, np.ndarray] = field(default_factory=dict)
     samples: Mapping[str, Sequence[Samples]] = field(default_factory=dict)
+    predicted: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of_values(cls, grid: Grid, names: Sequence[str], **about: Any) -> "Surface":
@@ -59,6 +61,17 @@ class Surface:
         return cls(grid, done, statistics, populations=dict(populations), samples=samples, **about)
 
     @property
+    def interpolated(self) -> np.ndarray:
+        """Which cells are not computed, but predicted from their neighbours."""
+        found = [np.isfinite(array) for array in self.predicted.values()]
+        return np.logical_or.reduce(found) & ~self.done if found else np.zeros(self.grid.shape, bool)
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which cells have values, computed or predicted."""
+        return self.done | self.interpolated
+
+    @property
     def hierarchy(self) -> Hierarchy:
         return Hierarchy(self.grid, rows=bool(self.rows_of))
 
@@ -68,7 +81,7 @@ class Surface:
         What a plan puts into one call is complete: such cells are computed together, always in the same company. Where
         cells help each other, those of a coarse level have to be the more exact.
         """
-        waiting, hierarchy = ~self.done, self.hierarchy if self.samples else None
+        waiting, hierarchy = ~self.known, self.hierarchy if self.samples else None
         limit: Any = 1.0
         if hierarchy is not None:
             limit = hierarchy.shares[hierarchy.level].reshape(self.grid.shape) * (1 + 1e-9)
@@ -96,20 +109,21 @@ class Surface:
             statistics={s: {n: array[k] for n, array in arrays.items()} for s, arrays in self.statistics.items()},
             values={name: array[k] for name, array in self.values.items()},
             samples={s: cells[k * len(self.grid.x) : (k + 1) * len(self.grid.x)] for s, cells in self.samples.items()},
+            predicted={name: array[k] for name, array in self.predicted.items()},
             foreign=None if self.foreign is None else self.foreign[k],
             request={**request, "directions": rows[k]},
             provenance={name: array[k] for name, array in self.provenance.items()},
         )
 
     def complete_part(self) -> tuple[np.ndarray, ...]:
-        """Row and column numbers of the finest sub-grid whose cells are all done, for drawing an unfinished surface.
+        """Row and column numbers of the finest sub-grid whose cells are all known, for drawing an unfinished surface.
 
         All of them when the surface is complete, the bounding rows and columns at least.
         """
         levels = [refinement(n) for n in self.grid.shape]
         for finest in range(max(int(level.max()) for level in levels), -1, -1):
             chosen = [np.flatnonzero(level <= finest) for level in levels]
-            if self.done[np.ix_(*chosen)].all():
+            if self.known[np.ix_(*chosen)].all():
                 return tuple(chosen)
         return tuple(np.flatnonzero(level <= 0) for level in levels)
 
@@ -123,7 +137,11 @@ class Surface:
                 if self.foreign is not None and old is not None:
                     value = np.where(self.foreign, old, value)
                 result[f"{split}_{name}"] = value
-        return {name: np.where(self.done, value, np.nan) for name, value in result.items()}
+        nothing, left_out = np.full(self.grid.shape, np.nan), self.interpolated
+        return {
+            name: np.where(self.done, value, np.where(left_out, self.predicted.get(name, nothing), np.nan))
+            for name, value in result.items()
+        }
 
     def with_cells(
         self, cells: Sequence[int], rows: np.ndarray, samples: Sequence[Sequence[Samples]] = ()

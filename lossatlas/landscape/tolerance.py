@@ -30,14 +30,14 @@ class Tolerance:
     absolute: float = 0.0
 
     @classmethod
-    def parse(cls, text: str) -> "Tolerance":
+    def parse(cls, text: str, option: str = "--tolerance") -> "Tolerance":
         """From 'REL' or 'REL,ABS'. Raises BadUsage."""
         try:
             values = [float(part) for part in text.split(",")]
             if len(values) > 2 or not all(math.isfinite(value) and value >= 0 for value in values) or not any(values):
                 raise ValueError
         except ValueError:
-            raise BadUsage(f"--tolerance {text}: give REL or REL,ABS, as in --tolerance 0.02,0.05") from None
+            raise BadUsage(f"{option} {text}: give REL or REL,ABS, as in {option} 0.02,0.05") from None
         return cls(*values)
 
     @property

@@ -34,7 +34,7 @@ class Minimum:
 
 def minima(surface: Surface, name: str = "train_loss") -> list[Minimum]:
     """The minima of a field of a plane or a line, the deepest pool first."""
-    return pools(np.atleast_2d(np.where(surface.done, surface.fields[name], np.nan)))
+    return pools(np.atleast_2d(np.where(surface.known, surface.fields[name], np.nan)))
 
 
 def pools(values: np.ndarray) -> list[Minimum]:

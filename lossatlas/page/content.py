@@ -134,8 +134,9 @@ def one(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any
         "y": None if grid.y is None else y.tolist(),
         "rows": rows.tolist(),
         "columns": columns.tolist(),
-        "done": encoded(np.atleast_2d(surface.done), np.uint8),
-        "cells": [int(surface.done.sum()), int(surface.done.size)],
+        "done": encoded(np.atleast_2d(surface.known), np.uint8),
+        "interpolated": encoded(np.atleast_2d(surface.interpolated), np.uint8),
+        "cells": [int(surface.known.sum()), int(surface.known.size)],
         "fields": found,
         "trajectory": path_of(shown.trajectory),
         "flatness": dict(shown.flatness or {}),
@@ -232,10 +233,16 @@ def caption(shown: Shown) -> list[list[str]]:
         "precision": plan.get("precision", ""),
         "standard error": standard_errors(surface),
         "tolerance": tolerance if tolerance not in (None, "none", [0, 0], [0.0, 0.0]) else "",
-        "cells": f"{surface.done.sum()} of {surface.done.size}" if not surface.done.all() else str(surface.done.size),
+        "cells": cells_of(surface),
         "computed": str(about.get("finished", about.get("started", "")))[:10],
     }
     return [[name, shortened(str(value))] for name, value in items.items() if value not in ("", None)]
+
+
+def cells_of(surface: Surface) -> str:
+    """How many cells are known, and how many of them are interpolated."""
+    known, size, left_out = surface.known.sum(), surface.known.size, surface.interpolated.sum()
+    return f"{f'{known} of ' * (known < size)}{size}" + (f", {left_out} of them interpolated" if left_out else "")
 
 
 def shortened(text: str) -> str:

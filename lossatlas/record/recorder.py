@@ -97,11 +97,11 @@ def fill(
     saved before the error goes on. expected: seconds that a cell should take; that they take much longer is said once.
     lock: checked before every snapshot.
     """
-    if not len(supply) and path is not None and path.exists() and (embed is None or embeds_directions(path)):
+    if not supply.cells and path is not None and path.exists() and (embed is None or embeds_directions(path)):
         for _ in serve(supply, make_work):
             pass
         return surface  # a complete file stays as it is
-    before = surface.grid.size - sum(len(cells) for cells in supply.blocks)
+    before = surface.grid.size - supply.cells
     progress = progress or Progress(surface.grid.size, before, expected)
     file = Snapshots(path, surface, dir_file, embed, lock)
     with signals() as caught:
@@ -128,7 +128,7 @@ def fill(
                 stopped.signal = getattr(error, "signal", 0)
                 raise stopped from None
             raise
-        file.save(progress.provenance(surface.about))
+        file.save(progress.provenance(surface.about), supply.finished)
     progress.show(before + file.count, last=True)
     return file.surface
 
@@ -195,7 +195,10 @@ class Snapshots:
             self.save()
         return due
 
-    def save(self, about: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self, about: Mapping[str, Any] | None = None, finished: Callable[[Surface], Surface] | None = None
+    ) -> None:
+        """finished: gives what follows from all cells."""
         if self.cells:
             rows, samples = zip(*self.found, strict=True)
             self.surface = self.surface.with_cells(
@@ -213,6 +216,8 @@ class Snapshots:
             self.notes = []
         if about:
             self.surface = replace(self.surface, about={**self.surface.about, **about})
+        if finished is not None:
+            self.surface = finished(self.surface)
         started = time.monotonic()
         if self.path is not None:
             if self.lock is not None:

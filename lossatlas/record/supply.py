@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lossatlas.landscape.surface import Surface
+
 
 class Found(NamedTuple):
     """What was computed of a block of cells: rows for `Surface.with_cells`, and samples where cells help each other."""
@@ -44,3 +46,12 @@ class Supply:
 
     def arrived(self, k: int, found: Found) -> None:
         """Take note of what a block has given: others may rest on it."""
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are in all blocks."""
+        return sum(len(cells) for cells in self.blocks)
+
+    def finished(self, surface: Surface) -> Surface:
+        """The surface of which all blocks are computed, with what follows from them."""
+        return surface

@@ -105,6 +105,9 @@ def surface_data(surface: Surface) -> dict[str, np.ndarray]:
         data[f"samples/{split}/n"] = np.array([len(own.get("loss", ())) for own in cells], dtype=np.int64)
         names = dict.fromkeys(name for own in cells for name in own)
         data |= {f"samples/{split}/{name}": np.concatenate([own[name] for own in cells if own]) for name in names}
+    if surface.predicted:
+        data["interpolated"] = surface.interpolated
+    data |= {f"predicted/{name}": array for name, array in surface.predicted.items()}
     return data | {f"provenance/{name}": array for name, array in surface.provenance.items()}
 
 
@@ -137,6 +140,7 @@ def read_surface(path: str | Path) -> Surface:
                 f["provenance_unknown"][()].astype(bool) if "provenance_unknown" in f else None,
                 **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
                 provenance=ordered(f, "provenance") if "provenance" in f else {},
+                predicted=ordered(f, "predicted") if "predicted" in f else {},
                 samples={split: cell_by_cell(ordered(f, f"samples/{split}")) for split in splits if "samples" in f},
             )
             there = {name: f[name][()] for name in surface_data(surface) if name in f}
@@ -171,6 +175,8 @@ OWN = {
     "values",
     "statistics",
     "samples",
+    "predicted",
+    "interpolated",
     "directions",
     "dir_file",
     "xcoordinates",
@@ -181,6 +187,8 @@ OURS_ALONE = {
     "values",
     "statistics",
     "samples",
+    "predicted",
+    "interpolated",
     "provenance_unknown",
     "directions",
     "plan",
@@ -200,7 +208,7 @@ def added_by_others(path: str | Path) -> list[str]:
             return []
         found = [f"'{name}'" for name in f if name not in known]
         found += [f"the attribute {name}" for name in f.attrs if not own_attribute(name, OWN_ATTRIBUTES)]
-        for name in known - {"directions", "values", "statistics", "samples", "provenance"}:
+        for name in known - {"directions", "values", "statistics", "samples", "predicted", "provenance"}:
             if name in f:
                 found += [f"the attribute {key} of '{name}'" for key in f[name].attrs if key not in SCALES]
     return found

@@ -82,6 +82,8 @@ class Panel {
     const field = surface.fields[this.app.state.height];
     const odd = field.values.reduce((n, v, k) => n + (surface.done[k] && !Number.isFinite(v) ? 1 : 0), 0);
     if (odd) notes.push(`${odd} cells are not finite: red crosses.`);
+    const guessed = surface.interpolated.reduce((n, v) => n + v, 0);
+    if (guessed) notes.push(`${guessed} of ${all} cells are not computed, but interpolated from those around them ("computed cells" marks the others).`);
     if (field.error !== null && field.error > 0.1) {
       notes.push(
         `Between the cells this surface is a guess: with every second row and column left out, half of them are off by more than ${(100 * field.error).toFixed(0)} % of the spread.`,
@@ -266,7 +268,7 @@ class Panel {
     return segmentsOf(runs);
   }
 
-  /** The grid of the cells that were computed, on the surface. */
+  /** The grid of the cells that were computed, on the surface; a cross at each of them where others are interpolated. */
   wires() {
     const { surface } = this;
     const runs = [];
@@ -291,6 +293,20 @@ class Panel {
     };
     const xs = surface.columns.map((k) => surface.x[k]);
     const ys = surface.rows.map((k) => surface.y[k]);
+    if (surface.interpolated.some((v) => v)) {
+      const arm = (nodes, k) => {
+        const near = [Math.max(0, k - 1), Math.min(nodes.length - 1, k + 1)];
+        return near.map((other) => 0.75 * nodes[k] + 0.25 * nodes[other]);
+      };
+      surface.rows.forEach((row, j) => {
+        surface.columns.forEach((column, i) => {
+          if (surface.interpolated[row * surface.x.length + column]) return;
+          along(arm(xs, i), (u) => this.scenePoint(u, ys[j]));
+          along(arm(ys, j), (u) => this.scenePoint(xs[i], u));
+        });
+      });
+      return segmentsOf(runs);
+    }
     for (const b of ys) along(xs, (a) => this.scenePoint(a, b));
     for (const a of xs) along(ys, (b) => this.scenePoint(a, b));
     return segmentsOf(runs);
@@ -541,7 +557,7 @@ class Panel {
           context.fillStyle = "rgba(128,128,128,0.8)";
           context.fillRect(x - 1.5, y - 1.5, 3, 3);
         } else if (!Number.isFinite(values[k])) cross(context, ...of(a, b), 3.5, "#d92b20");
-        else if (app.state.wire) {
+        else if (app.state.wire && !surface.interpolated[k]) {
           const [x, y] = of(a, b);
           context.fillStyle = "rgba(0,0,0,0.45)";
           context.fillRect(x - 0.75, y - 0.75, 1.5, 1.5);
@@ -584,7 +600,8 @@ class Panel {
     });
     const { values } = surface.fields[state.height];
     const cells = surface.x.map((a, k) => [a, values[k]]);
-    if (state.wire) curves.push({ points: cells.map(([a, v]) => [a, v]), color: theme.accent, width: 0, marks: true });
+    const computed = cells.filter((_, k) => !surface.interpolated[k]);
+    if (state.wire) curves.push({ points: computed, color: theme.accent, width: 0, marks: true });
     const chart = drawChart(this.flatCanvas, theme, curves, {
       log: state.scale !== "linear",
       xLabel: "coordinate along the direction",
@@ -765,7 +782,8 @@ class Panel {
       const known = found && Number.isFinite(found[0]);
       parts.push(`${title} ${known ? text(found[0]) : surface.done[k] ? text(surface.fields[name].values[k]) : "not computed"}`);
       const se = surface.fields[`${name}_se`];
-      if (se && surface.done[k] && se.values[k] > 0) parts.push(`± ${text(se.values[k], 2)} (standard error of the nearest cell)`);
+      if (surface.interpolated[k]) parts.push("(interpolated)");
+      else if (se && surface.done[k] && se.values[k] > 0) parts.push(`± ${text(se.values[k], 2)} (standard error of the nearest cell)`);
     }
     this.readout.textContent = parts.join("; ");
   }

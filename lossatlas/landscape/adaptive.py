@@ -1,0 +1,153 @@
+"""Which cells of a grid have to be computed, and which their neighbours predict: level by level, from coarse to fine.
+
+A cell is predicted from the coarser cells around it, by interpolation of third order along the axes. How good that is shows
+at the cells of the level before, for which the same could have been done, and at one in CHECKED of those that could be left
+out, which is computed all the same. Where more than MISSES of these are off by more than the tolerance, the level is computed
+in full.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.levels import Hierarchy
+from lossatlas.landscape.tolerance import Tolerance
+
+CALM = 4.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
+CHECKED = 8  # of the cells that could be left out, one in so many is computed
+MISSES = 0.05  # share of those that may be off by more than the tolerance
+NEAR = 2  # coarser points on each side from which a cell is predicted
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Of one level: cells that have to be computed, those that are computed to check, and those that are predicted."""
+
+    needed: np.ndarray
+    checks: np.ndarray
+    predicted: np.ndarray
+
+
+class Predictor:
+    """Predictions for the cells of a grid from those of coarser levels."""
+
+    def __init__(self, grid: Grid, hierarchy: Hierarchy) -> None:
+        self.hierarchy, self.shape = hierarchy, hierarchy.shape
+        self.x = grid.x
+        self.y = np.zeros(1) if hierarchy.rows or grid.y is None else grid.y
+        self.stencils: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray] | None] = {}
+
+    def along(self, axis: int, level: int, k: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Numbers of the coarser points around the k-th of an axis, and their weights; None at an edge."""
+        key = axis, level, k
+        if key not in self.stencils:
+            coarse = np.flatnonzero(self.hierarchy.axes[axis] < level)
+            self.stencils[key] = stencil(self.x if axis else self.y, coarse, k)
+        return self.stencils[key]
+
+    def around(self, cell: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The coarser cells from which a cell is predicted, and their weights; None at an edge."""
+        level = int(self.hierarchy.level[cell])
+        j, i = divmod(cell, self.shape[1])
+        own_row = np.array([j]), np.ones(1)
+        rows, columns = own_row if self.hierarchy.rows else self.along(0, level, j), self.along(1, level, i)
+        if level == 0 or rows is None or columns is None:
+            return None
+        cells = rows[0][:, None] * self.shape[1] + columns[0]
+        return cells.ravel(), np.outer(rows[1], columns[1]).ravel()
+
+    def __call__(self, cell: int, values: np.ndarray) -> float:
+        """What the coarser ones of the values (cells,) predict; NaN at an edge."""
+        found = self.around(cell)
+        return float("nan") if found is None else float((values[found[0]] * found[1]).sum())
+
+
+def stencil(x: np.ndarray, coarse: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Numbers of up to 2 * NEAR coarse points around the k-th of x, and their weights (Lagrange's); None at an edge."""
+    right = int(np.searchsorted(coarse, k))
+    if right < len(coarse) and coarse[right] == k:
+        return np.array([k]), np.ones(1)
+    if right in (0, len(coarse)):
+        return None
+    near = coarse[max(0, right - NEAR) : right + NEAR]
+    weights = [np.prod([(x[k] - x[other]) / (x[own] - x[other]) for other in near if other != own]) for own in near]
+    return near, np.array(weights)
+
+
+class Adaptive:
+    """Goes through the levels of a grid; see the module.
+
+    values[split]: the losses (cells,) that are known so far, computed or predicted.
+    """
+
+    def __init__(self, grid: Grid, hierarchy: Hierarchy, tolerance: Tolerance, splits: list[str]) -> None:
+        self.hierarchy, self.tolerance, self.grid = hierarchy, tolerance, grid
+        self.predict = Predictor(grid, hierarchy)
+        self.values = {split: np.full(grid.size, np.nan) for split in splits}
+        self.misses = np.full(grid.size, np.nan)  # of computed cells, in tolerances; the worst of the splits
+        self.predicted = np.zeros(grid.size, bool)
+        self.checked = self.missed = 0
+
+    def choose(self, level: int) -> Choice:
+        """What is to be done about the cells of a level, once those before it are known."""
+        cells = np.flatnonzero(self.hierarchy.level == level)
+        calm = np.array([level > 1 and self.is_calm(int(cell)) for cell in cells], dtype=bool)
+        quiet = cells[calm]
+        return Choice(cells[~calm], quiet[::CHECKED], np.delete(quiet, np.s_[::CHECKED]))
+
+    def is_calm(self, cell: int) -> bool:
+        """Whether the cells of the level before around this one were near what was predicted for them."""
+        if self.predict.around(cell) is None:
+            return False
+        level = int(self.hierarchy.level[cell])
+        j, i = divmod(cell, self.hierarchy.shape[1])
+        rows = [np.array([j])] if self.hierarchy.rows else [self.near(0, level, j)]
+        block = np.ix_(rows[0], self.near(1, level, i))
+        levels, shape = self.hierarchy.level.reshape(self.hierarchy.shape), self.hierarchy.shape
+        before = levels[block] == level - 1
+        misses, left_out = self.misses.reshape(shape)[block][before], self.predicted.reshape(shape)[block][before]
+        known = misses[~left_out]
+        return bool((known <= CALM).all()) and bool(np.isfinite(self.predict(cell, self.worst)))
+
+    @property
+    def worst(self) -> np.ndarray:
+        """Finite where all losses are."""
+        return np.sum(list(self.values.values()), axis=0)
+
+    def near(self, axis: int, level: int, k: int) -> np.ndarray:
+        """Numbers of the coarser points of an axis within NEAR of the k-th on each side."""
+        coarse = np.flatnonzero(self.hierarchy.axes[axis] < level)
+        right = int(np.searchsorted(coarse, k))
+        return coarse[max(0, right - NEAR) : right + NEAR]
+
+    def know(self, cells: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        """Take note of the losses (cells,) of a level that were computed."""
+        for split, own in self.values.items():
+            expected = np.array([self.predict(int(cell), own) for cell in cells])
+            own[cells] = values[split]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                off = np.abs(expected - own[cells]) / self.tolerance.allowed(own[cells])
+            self.misses[cells] = np.fmax(self.misses[cells], off)
+            self.misses[cells[~np.isfinite(off)]] = np.inf
+
+    def verdict(self, choice: Choice) -> bool:
+        """Whether the cells of a level that are predicted may stay so, once its checks are known; counts the misses."""
+        missed = int((self.misses[choice.checks] > 1).sum())
+        self.checked += len(choice.checks)
+        self.missed += missed
+        return missed <= MISSES * len(choice.checks)
+
+    def leave_out(self, cells: np.ndarray) -> None:
+        """Predict these cells of a level."""
+        for own in self.values.values():
+            own[cells] = [self.predict(int(cell), own) for cell in cells]
+        self.predicted[cells] = True
+
+    def filled(self, field: np.ndarray) -> np.ndarray:
+        """A field of the grid's shape with predictions where cells were left out."""
+        flat = field.ravel().copy()
+        for cell in self.hierarchy.order(np.flatnonzero(self.predicted)):
+            flat[cell] = self.predict(int(cell), flat)
+        return flat.reshape(field.shape)

@@ -1,0 +1,232 @@
+"""Cells that are left out because their neighbours predict them: landscape.adaptive and computing.adaptive."""
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import write_noise
+from test_levels import cut
+from test_mpi import compute, contents
+
+from lossatlas.computing.adaptive import LeavingOut, asked
+from lossatlas.errors import BadUsage
+from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
+from lossatlas.landscape.adaptive import Predictor, stencil
+from lossatlas.landscape.levels import Hierarchy
+from lossatlas.record import read_surface, write_surface
+from lossatlas.record.supply import Found, Supply
+
+GRID = Grid.parse("-1:1:51", "-1:1:51")
+SMOOTH = lambda a, b: 0.5 + 4 * a**2 + 3 * b**2 + np.sin(2 * a + b)  # noqa: E731
+ROUGH = lambda a, b: 2 + np.sin(40 * a + 3) * np.cos(37 * b)  # noqa: E731
+
+
+def row_of(loss: float) -> np.ndarray:
+    row = np.zeros(len(STATISTICS))
+    row[[0, 1, 2]] = 1, 1, loss
+    return row
+
+
+TOLERANCE = Tolerance(0.02, 0.02)
+
+
+def computed(function, tolerance=TOLERANCE, grid=GRID, surface=None, order=None):
+    """A surface of a function, whose cells are handed out by `LeavingOut`; and the cells in the order they were asked for."""
+    surface = surface or Surface.empty(grid, {"train": 1}, ())
+    supply = LeavingOut(surface, surface.pending(), tolerance, lambda known, cells: Supply.of(cells, 3))
+    generator, held, asked_for = np.random.default_rng(order), [], []
+    while True:
+        while (item := supply.take()) is not None:
+            held.append(item)
+        if not held:
+            break
+        k, cells = held.pop(int(generator.integers(len(held))) if order is not None else 0)
+        rows = np.array([[row_of(function(*grid.point(cell)))] for cell in cells])
+        surface = surface.with_cells(cells, rows)
+        supply.arrived(k, Found(rows))
+        asked_for += cells
+    return supply.finished(surface), asked_for
+
+
+def truth(function, grid=GRID):
+    y = np.zeros(1) if grid.y is None else grid.y
+    return function(*np.meshgrid(grid.x, y)).reshape(grid.shape)
+
+
+def test_a_stencil_is_exact_for_cubic_polynomials():
+    x = np.sort(np.random.default_rng(0).random(9))
+    coarse = np.array([0, 2, 5, 7, 8])
+    for k in (1, 3, 4, 6):
+        near, weights = stencil(x, coarse, k)
+        for power in range(min(4, len(near))):
+            assert (weights * x[near] ** power).sum() == pytest.approx(x[k] ** power)
+    assert stencil(x, np.array([2, 5]), 1) is None
+    assert stencil(x, np.array([2, 5]), 7) is None
+
+
+def test_predictions_are_made_from_coarser_cells_alone():
+    hierarchy = Hierarchy(GRID)
+    predict, values = Predictor(GRID, hierarchy), truth(lambda a, b: a**3 - 2 * a * b**2 + b).ravel()
+    for cell in range(GRID.size):
+        found = predict.around(cell)
+        if found is not None:
+            assert (hierarchy.level[found[0]] < hierarchy.level[cell]).all()
+            assert predict(cell, values) == pytest.approx(values[cell], abs=1e-10) or len(found[0]) < 16
+
+
+def test_a_smooth_surface_leaves_most_cells_out_and_is_within_the_tolerance():
+    found, cells = computed(SMOOTH)
+    assert len(cells) == len(set(cells)) == found.done.sum() < GRID.size / 2.5
+    left_out = found.interpolated
+    assert (found.done ^ left_out).all()
+    wanted, loss = truth(SMOOTH), found.fields["train_loss"]
+    np.testing.assert_allclose(loss[found.done], wanted[found.done], rtol=1e-14)
+    off = np.abs(loss - wanted) / np.maximum(0.02 * np.abs(wanted), 0.02)
+    assert (off[left_out] > 1).mean() <= 0.05
+    assert off[left_out].max() > 1e-9  # they are predicted, not computed
+    assert np.isnan(found.fields["train_loss_se"][left_out]).all()
+    about = found.about["adaptive"]
+    assert about["interpolated"] == left_out.sum()
+    assert about["checked"] >= left_out.sum() / 8
+    assert about["missed"] == 0
+
+
+def test_a_rough_surface_leaves_next_to_nothing_out():
+    found, _ = computed(ROUGH)
+    assert found.done.mean() > 0.97
+    off = np.abs(found.fields["train_loss"] - truth(ROUGH)) / np.maximum(0.02 * truth(ROUGH), 0.02)
+    assert (off > 1).sum() <= 1 + 0.05 * found.interpolated.sum()
+
+
+def test_a_surface_that_is_smooth_in_one_half_alone():
+    def half(a, b):
+        return SMOOTH(a, b) + np.where(a > 0.2, 2 * np.sin(45 * a) * np.cos(50 * b), 0)
+
+    found, _ = computed(half)
+    right = GRID.x > 0.2
+    assert found.done[:, right].mean() > 0.95
+    assert found.done[:, GRID.x < -0.1].mean() < 0.6
+    off = np.abs(found.fields["train_loss"] - truth(half)) / np.maximum(0.02 * np.abs(truth(half)), 0.02)
+    assert (off[found.interpolated] > 1).mean() <= 0.05
+
+
+def test_roughness_that_coarse_levels_do_not_see_is_found_by_the_checks():
+    """A ridge along every second column, which is between those of all coarser levels."""
+
+    def hidden(a, b):
+        return SMOOTH(a, b) + 3 * np.abs(np.sin(np.pi * 12.5 * (a + 1)))
+
+    found, _ = computed(hidden)
+    hierarchy = Hierarchy(GRID)
+    assert found.done.ravel()[hierarchy.level == hierarchy.count - 1].all()
+    assert found.interpolated.any()
+    assert found.about["adaptive"]["missed"] > 20
+    off = np.abs(found.fields["train_loss"] - truth(hidden)) / np.maximum(0.02 * truth(hidden), 0.02)
+    assert (off[found.interpolated] > 1).mean() <= 0.05
+
+
+def test_infinite_and_missing_losses_are_computed_around():
+    found, _ = computed(lambda a, b: np.where(a > 0.5, np.inf, np.where(b < -0.6, np.nan, SMOOTH(a, b))))
+    wanted = truth(lambda a, b: np.where(a > 0.5, np.inf, np.where(b < -0.6, np.nan, SMOOTH(a, b))))
+    loss = found.fields["train_loss"]
+    np.testing.assert_array_equal(np.isfinite(loss), np.isfinite(wanted))
+    assert found.known.all()
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_neither_the_order_of_arrival_nor_an_interruption_changes_what_is_computed(order):
+    wanted, cells = computed(SMOOTH)
+    found, _ = computed(SMOOTH, order=order)
+    np.testing.assert_array_equal(found.done, wanted.done)
+    np.testing.assert_array_equal(found.fields["train_loss"], wanted.fields["train_loss"])
+    early = [*cells[:400], *cells[450:470]]
+    rows = np.array([[row_of(SMOOTH(*GRID.point(cell)))] for cell in early])
+    begun = Surface.empty(GRID, {"train": 1}, ()).with_cells(early, rows)
+    found, later = computed(SMOOTH, surface=begun)
+    assert not set(later) & set(early)
+    np.testing.assert_array_equal(found.done, wanted.done)
+    np.testing.assert_array_equal(found.predicted["train_loss"], wanted.predicted["train_loss"])
+
+
+def test_a_line_and_curves_of_their_own():
+    line = Grid.parse("-1:1:201")
+    found, _ = computed(lambda a, b: SMOOTH(a, 0), grid=line)
+    assert found.done.mean() < 0.4
+    off = np.abs(found.fields["train_loss"] - truth(lambda a, b: SMOOTH(a, 0), line))
+    assert off.max() < 0.05
+    rows = Grid(line.x, np.arange(2.0))
+    surface = Surface.empty(rows, {"train": 1}, (), request={"rows_of": "repeats", "rows": ["a", "b"]})
+    found, _ = computed(lambda a, b: SMOOTH(a, 0) if b == 0 else ROUGH(2 * a, 1), grid=rows, surface=surface)
+    assert found.done[0].mean() < 0.8 < 0.95 < found.done[1].mean()
+    np.testing.assert_array_equal(found.curve(0).interpolated, found.interpolated[0])
+
+
+def test_predictions_of_another_tolerance_are_not_kept():
+    found, _ = computed(SMOOTH)
+    assert asked(found, Tolerance(0.02, 0.02)).known.all()
+    for other in (Tolerance(0.01), None):
+        np.testing.assert_array_equal(asked(found, other).known, found.done)
+    finer, _ = computed(SMOOTH, Tolerance(0.002, 0.002), surface=found)
+    assert finer.done.sum() > found.done.sum()
+    assert (finer.done >= found.done).all()
+
+
+def test_a_file_says_what_is_interpolated(tmp_path):
+    import h5_util
+
+    found, _ = computed(SMOOTH)
+    write_surface(tmp_path / "s.h5", found)
+    saved = read_surface(tmp_path / "s.h5")
+    np.testing.assert_array_equal(saved.interpolated, found.interpolated)
+    np.testing.assert_array_equal(saved.fields["train_loss"], found.fields["train_loss"])
+    assert f"interpolated: {found.interpolated.sum()} cells" in h5_util.describe(tmp_path / "s.h5")
+    assert f"{found.interpolated.sum()} of them by interpolation" in h5_util.check(tmp_path / "s.h5")[-1]
+    h5_util.slim(tmp_path / "s.h5", tmp_path / "slim.h5")
+    slim = read_surface(tmp_path / "slim.h5")
+    np.testing.assert_array_equal(slim.fields["train_loss"], found.fields["train_loss"])
+    np.testing.assert_array_equal(slim.interpolated, found.interpolated)
+
+
+def test_ranks_and_kills_leave_out_the_same_cells(tmp_path):
+    noise = write_noise(tmp_path / "data.npz", 600)
+    more = [
+        "--testloader",
+        noise,
+        "--trainloader",
+        noise,
+        "--adaptive",
+        "0.05,0.05",
+        "--x=-0.4:0.4:17",
+        "--y=-0.4:0.4:17",
+    ]
+    for name, extra in (("exact", []), ("levels", ["--tolerance", "0.02,0.02"])):
+        for ranks in (1, 3):
+            result = compute(tmp_path, ranks, *more, *extra, name=f"{name}{ranks}.h5", model="mlp", limit=600)
+            assert result.returncode == 0, result.stderr
+            assert "interpolated within max(0.05 x loss, 0.05)" in result.stdout
+        one = contents(tmp_path / f"{name}1.h5")
+        surface = read_surface(tmp_path / f"{name}1.h5")
+        assert 20 < surface.interpolated.sum() < 289
+        file = tmp_path / f"{name}2.h5"
+        shutil.copy(tmp_path / f"{name}1.h5", file)
+        order = surface.hierarchy.order(np.flatnonzero(surface.done))
+        cut(file, order[: len(order) // 2])
+        assert compute(tmp_path, 2, *more, *extra, name=file.name, model="mlp", limit=600).returncode == 0
+        for ranks in (2, 3):
+            found = contents(tmp_path / f"{name}{ranks}.h5")
+            assert [key for key in one if one[key] != found[key]] == []
+    again = compute(tmp_path, 0, *more, name="exact1.h5", model="mlp", limit=600)
+    assert again.returncode == 0
+    assert "289 of 289 cells done" in again.stdout
+    whole = compute(tmp_path, 0, *more[:4], *more[6:], name="exact1.h5", model="mlp", limit=600)
+    assert whole.returncode == 0, whole.stderr
+    assert read_surface(tmp_path / "exact1.h5").done.all()
+
+
+def test_a_plan_of_several_points_in_one_call_leaves_no_cell_out():
+    from lossatlas.computing.adaptive import check_plan
+
+    surface = Surface.empty(GRID, {"train": 1}, (), plan={"points_per_call": 16})
+    check_plan(surface, None)
+    with pytest.raises(BadUsage, match="begun with 16 points in one call"):
+        check_plan(surface, Tolerance(0.1))
