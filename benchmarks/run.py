@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--losses FILE] [NAME ...]
 
-NAME: point, own_network, many_points, busy, ranks, tolerance, memory, streamed, startup, precision, products, eigenpairs,
-eigen_map, page, trajectory. Rows of benchmarks that are not run are kept.
+NAME: point, own_network, many_points, busy, ranks, tolerance, levels, adaptive, memory, streamed, startup, precision,
+products, eigenpairs, eigen_map, page, trajectory. Rows of benchmarks that are not run are kept.
 """
 
 import argparse
@@ -26,6 +26,8 @@ NAMES = (
     "busy",
     "ranks",
     "tolerance",
+    "levels",
+    "adaptive",
     "memory",
     "streamed",
     "startup",
@@ -59,12 +61,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--losses", help="what sample_losses.py has saved")
+    parser.add_argument("--grid_losses", help="what grid_losses.py has saved")
     args = parser.parse_args()
     rows = kept_rows()
     for name in args.names:
         command = [sys.executable, str(HERE / f"{name}.py")]
         if name == "tolerance" and args.losses:
             command += ["--losses", args.losses]
+        if name == "levels":
+            if not args.grid_losses:
+                continue
+            command += ["--losses", args.grid_losses]
         run = subprocess.run(command, text=True, capture_output=True, check=False)
         print(f"== {name}\n{run.stdout}{run.stderr if run.returncode else ''}", flush=True)
         found = [line.removeprefix("RESULT | ") for line in run.stdout.splitlines() if line.startswith("RESULT | ")]

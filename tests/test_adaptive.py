@@ -157,7 +157,8 @@ def test_a_line_and_curves_of_their_own():
     rows = Grid(line.x, np.arange(2.0))
     surface = Surface.empty(rows, {"train": 1}, (), request={"rows_of": "repeats", "rows": ["a", "b"]})
     found, _ = computed(lambda a, b: SMOOTH(a, 0) if b == 0 else ROUGH(2 * a, 1), grid=rows, surface=surface)
-    assert found.done[0].mean() < 0.8 < 0.95 < found.done[1].mean()
+    assert found.done[0].mean() < 0.8
+    assert found.done[1].mean() > 0.9
     np.testing.assert_array_equal(found.curve(0).interpolated, found.interpolated[0])
 
 

@@ -165,12 +165,17 @@ def curve(axis: Any, surface: Surface, name: str, **style: Any) -> None:
     x, values = surface.grid.x[done], surface.fields[name][done]
     whole_line(axis, surface)
     style = {"linewidth": 1.4, **style}
-    left_out = surface.interpolated[done]
-    marks = np.flatnonzero(~left_out).tolist() if done.sum() < 40 or left_out.any() else []
-    axis.plot(x, values, marker="o", markevery=marks, markersize=1 + 1.1 * style["linewidth"], **style)
+    axis.plot(x, values, markersize=1 + 1.1 * style["linewidth"], **marked(surface), **style)
     error = surface.fields.get(f"{name}_se")
     if error is not None and np.nanmax(error) > 0:
         axis.fill_between(x, values - 2 * error[done], values + 2 * error[done], color=style["color"], alpha=0.15)
+
+
+def marked(surface: Surface) -> dict[str, Any]:
+    """Dots at computed cells, where there are few of them or others are interpolated."""
+    left_out = surface.interpolated[surface.known]
+    some = surface.known.sum() < 40 or left_out.any()
+    return {"marker": "o", "markevery": np.flatnonzero(~left_out).tolist()} if some else {}
 
 
 def whole_line(axis: Any, surface: Surface) -> None:
@@ -194,7 +199,7 @@ def note_unfinished(axis: Any, surface: Surface) -> None:
     if not surface.known.all():
         notes.append(f"unfinished: {surface.known.sum()} of {surface.known.size} cells")
     if surface.interpolated.any():
-        notes.append(f"{surface.interpolated.sum()} of {surface.known.size} cells interpolated (dots: computed)")
+        notes.append(f"{surface.done.sum()} of {surface.known.size} cells computed (dots), the others interpolated")
     if odd.any():
         notes.append(f"{odd.sum()} cells not finite (red crosses)")
     if notes:
@@ -225,6 +230,8 @@ def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
                 line,
                 color=BLUE,
                 linewidth=1.4,
+                markersize=2.5,
+                **(marked(surface) if surface.interpolated.any() else {}),
                 label={"train": "training", "test": "test"}[split],
             )
     if kind == "loss":

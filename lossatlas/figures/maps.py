@@ -78,7 +78,8 @@ class Panel:
     def note(self) -> str:
         notes = [] if self.done.all() else [f"unfinished: {self.done.sum()} of {self.done.size} cells"]
         if self.interpolated is not None:
-            notes.append(f"{self.interpolated.sum()} of {self.done.size} cells interpolated (dots: computed)")
+            computed = int((self.done & ~self.interpolated).sum())
+            notes.append(f"{computed} of {self.done.size} cells computed, the others interpolated")
         notes += [f"scheme: {self.scheme}"] if self.scheme else []
         notes += [f"{self.lifted} infinite cells at the largest value"] if self.lifted else []
         return "; ".join(notes)

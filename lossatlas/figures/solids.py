@@ -127,7 +127,7 @@ def draw_solid(
     if handles:
         axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
     said = [f"{p.label}: {p.note}" if several else p.note for p in panels if p.note and notes]
-    axis.text2D(0.02, 0.02, "\n".join(said), transform=axis.transAxes, fontsize="small")
+    axis.text2D(0.02, 0.98, "\n".join(said), va="top", transform=axis.transAxes, fontsize="small")
 
 
 def lit(

@@ -15,7 +15,7 @@ from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.levels import Hierarchy
 from lossatlas.landscape.tolerance import Tolerance
 
-CALM = 4.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
+CALM = 3.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
 CHECKED = 8  # of the cells that could be left out, one in so many is computed
 MISSES = 0.05  # share of those that may be off by more than the tolerance
 NEAR = 2  # coarser points on each side from which a cell is predicted
@@ -108,7 +108,7 @@ class Adaptive:
         levels, shape = self.hierarchy.level.reshape(self.hierarchy.shape), self.hierarchy.shape
         before = levels[block] == level - 1
         misses, left_out = self.misses.reshape(shape)[block][before], self.predicted.reshape(shape)[block][before]
-        known = misses[~left_out]
+        known = misses[~left_out & ~np.isnan(misses)]  # of cells at an edge nothing is known
         return bool((known <= CALM).all()) and bool(np.isfinite(self.predict(cell, self.worst)))
 
     @property
@@ -125,12 +125,13 @@ class Adaptive:
     def know(self, cells: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
         """Take note of the losses (cells,) of a level that were computed."""
         for split, own in self.values.items():
+            inside = np.array([self.predict.around(int(cell)) is not None for cell in cells], dtype=bool)
             expected = np.array([self.predict(int(cell), own) for cell in cells])
             own[cells] = values[split]
             with np.errstate(invalid="ignore", divide="ignore"):
                 off = np.abs(expected - own[cells]) / self.tolerance.allowed(own[cells])
-            self.misses[cells] = np.fmax(self.misses[cells], off)
-            self.misses[cells[~np.isfinite(off)]] = np.inf
+            off[~np.isfinite(off)] = np.inf
+            self.misses[cells[inside]] = np.fmax(self.misses[cells], off)[inside]
 
     def verdict(self, choice: Choice) -> bool:
         """Whether the cells of a level that are predicted may stay so, once its checks are known; counts the misses."""

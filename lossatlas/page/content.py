@@ -241,8 +241,9 @@ def caption(shown: Shown) -> list[list[str]]:
 
 def cells_of(surface: Surface) -> str:
     """How many cells are known, and how many of them are interpolated."""
-    known, size, left_out = surface.known.sum(), surface.known.size, surface.interpolated.sum()
-    return f"{f'{known} of ' * (known < size)}{size}" + (f", {left_out} of them interpolated" if left_out else "")
+    known, size, left_out = int(surface.known.sum()), surface.known.size, int(surface.interpolated.sum())
+    some = f"{known} of {size}" if known < size else str(size)
+    return some + (f", {left_out} of them interpolated" if left_out else "")
 
 
 def shortened(text: str) -> str:
