@@ -11,6 +11,7 @@ import options
 from filling import say_ranges
 from lossatlas.errors import BadUsage, say
 from lossatlas.landscape import Surface, Tolerance
+from lossatlas.landscape.surface import DRAFT
 from preparation import loss_of
 from setting import Setting
 
@@ -107,13 +108,17 @@ class Losses:
 
     def report(self, surface: Surface) -> None:
         say_ranges(surface, [name for name in surface.fields if name.endswith(("_loss", "_acc"))])
-        for split, statistics in surface.statistics.items():
-            used = statistics["n"][np.isfinite(statistics["n"])]  # cells of other programs record none
-            share = used.mean() / surface.populations[split] if used.size else 1.0
-            if share < 1:
+        for split in surface.splits:
+            drawn, drafts = (mean_share(surface, name) for name in (split, f"{DRAFT}{split}"))
+            if drafts < 1:
                 say(
-                    f"the tolerance took {100 * share:.2g} % of the {split} samples: all of them would take about "
-                    f"{1 / share:.3g} times as long"
+                    f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, and "
+                    f"{100 * drawn:.2g} % in float32 to correct them"
+                )
+            elif drawn < 1:
+                say(
+                    f"the tolerance took {100 * drawn:.2g} % of the {split} samples: all of them would take about "
+                    f"{1 / drawn:.3g} times as long"
                 )
         if found := surface.about.get("adaptive"):
             say(left_out(found, surface.grid.size))
@@ -144,6 +149,16 @@ class Losses:
             log=looks.log,
             show=looks.show,
         )
+
+
+def mean_share(surface: Surface, split: str) -> float:
+    """Which part of a split's samples the cells have drawn, on average; 1 where nothing is known of it."""
+    if split not in surface.statistics:
+        return 1.0
+    used = surface.statistics[split]["n"][
+        np.isfinite(surface.statistics[split]["n"])
+    ]  # other programs' cells record none
+    return float(used.mean()) / surface.populations[split] if used.size else 1.0
 
 
 def left_out(found: dict[str, Any], size: int) -> str:

@@ -470,3 +470,25 @@ def test_an_evaluator_draws_what_it_sums(problem):
         accuracy = np.concatenate([part.metrics["accuracy"] for part in parts])
         row = sums_of(*joined, [accuracy])
         np.testing.assert_allclose(row, evaluator([(0.3, 0.0)])[0, 0], rtol=1e-6)
+
+
+def test_a_lower_precision_is_corrected_by_samples_in_float32(problem, exact, tmp_path):
+    """bfloat16 alone is off by many of the errors that are stated; corrected, it is within them."""
+    low = lossatlas.surface(*problem, precision="bfloat16", **PLANE)
+    file, tolerance = tmp_path / "s.h5", (0.001, 0.0002)
+    found = lossatlas.surface(*problem, precision="bfloat16", tolerance=tolerance, file=file, **PLANE)
+    error = found.fields["train_loss_se"]
+    assert (error <= np.maximum(0.001 * found.loss, 0.0002) * (1 + 1e-9)).all()
+    assert (np.abs(found.loss - exact.loss) <= 4 * error + 1e-7).all()
+    assert (np.abs(low.loss - exact.loss) > 4 * error).any()
+    few, many = (found.statistics[name]["n"] for name in ("train", "draft of train"))
+    assert few.mean() < 0.3 * many.mean()
+    assert [name for name in found.fields if "draft" in name] == []
+    saved = read_surface(file)
+    np.testing.assert_array_equal(saved.fields["train_loss"], found.loss)
+    assert saved.splits == ["train"]
+    again = lossatlas.surface(*problem, precision="bfloat16", tolerance=tolerance, file=file, **PLANE)
+    np.testing.assert_array_equal(again.loss, found.loss)
+    finer = lossatlas.surface(*problem, precision="bfloat16", tolerance=(0.0005, 0.0001), file=file, **PLANE)
+    assert (finer.statistics["draft of train"]["n"] >= many).all()
+    assert (np.abs(finer.loss - exact.loss) <= 4 * finer.fields["train_loss_se"] + 1e-7).all()

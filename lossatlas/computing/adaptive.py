@@ -46,7 +46,7 @@ class LeavingOut(Supply):
         self.surface, self.make, self.tolerance = replace(surface, predicted={}), make, tolerance
         self.waiting = set(pending.tolist()) | set(np.flatnonzero(~surface.done).tolist())
         self.total = len(self.waiting)
-        self.adaptive = Adaptive(surface.grid, surface.hierarchy, tolerance, list(surface.statistics))
+        self.adaptive = Adaptive(surface.grid, surface.hierarchy, tolerance, surface.splits)
         self.level = -1
         self.choice: Choice | None = None
         self.stage, self.first, self.open = Supply([]), 0, 0
@@ -90,7 +90,7 @@ class LeavingOut(Supply):
 
     def losses(self, choice: Choice) -> dict[str, np.ndarray]:
         cells, fields = np.sort(np.concatenate([choice.needed, choice.checks])), self.surface.fields
-        return {split: fields[f"{split}_loss"].ravel()[cells] for split in self.surface.statistics}
+        return {split: fields[f"{split}_loss"].ravel()[cells] for split in self.surface.splits}
 
     def hand_out(self, cells: np.ndarray) -> None:
         ours = np.array([cell for cell in cells.tolist() if cell in self.waiting], dtype=np.int64)

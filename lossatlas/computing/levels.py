@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.landscape.levels import FEWEST, Goal, Helper, Samples, helper_of, settle
+from lossatlas.landscape.levels import FEWEST, Draw, Goal, Helper, Samples, helper_of, settle
 from lossatlas.landscape.statistics import CLAMPED, metrics_of
-from lossatlas.landscape.surface import Surface
+from lossatlas.landscape.surface import DRAFT, Surface
 from lossatlas.record.supply import Found, Supply
 
 ON_A_GPU = 512  # samples that a cell has at least, where fewer take nearly the same time
+FOR_DRAFTS = 0.9  # of the error that a cell may have: the rest is for the samples that correct it
 SMALLEST = 16  # samples of a batch, where a cell's few samples are shared by lanes
 Block = tuple[list[int], list[list[list[Helper]]]]  # cells, and of each cell and split those that help it
 
@@ -76,25 +77,35 @@ class ByLevels(Supply):
 
 
 def work_by_levels(surface: Surface, evaluator: Evaluator) -> Callable[[Block], Found]:
-    """The function from a block to rows and samples."""
+    """The function from a block to rows and samples.
+
+    A draft in a lower precision is settled first, with the drafts of other cells, and then helps its own cell, of which a
+    few samples in float32 say how far it is from the truth.
+    """
     hierarchy, shares = surface.hierarchy, surface.hierarchy.shares
     splits, metrics, floor = list(surface.statistics), list(evaluator.metrics), surface.plan["fewest"]
 
     def one(cell: int, helpers: Sequence[Sequence[Helper]]) -> tuple[list[np.ndarray], list[Samples]]:
-        clamped = float(evaluator.arrive(*surface.grid.point(cell)))
-        level, rows = int(hierarchy.level[cell]), []
-        samples: list[Samples] = []
-        for split, others in zip(splits, helpers, strict=True):
-            goal = Goal(evaluator.tolerance, shares[level], hierarchy.fewest(level, floor), surface.populations[split])
+        theirs, level = dict(zip(splits, helpers, strict=True)), int(hierarchy.level[cell])
+        found: dict[str, tuple[np.ndarray, Samples]] = {}
+        for split in sorted(splits, key=lambda name: not name.startswith(DRAFT)):
+            draft, own = f"{DRAFT}{split}" in splits, split.removeprefix(DRAFT)
+            source = evaluator if not draft or evaluator.truth is None else evaluator.truth
+            clamped = float(source.arrive(*surface.grid.point(cell)))
+            share, fewest = shares[level], hierarchy.fewest(level, floor)
+            if split.startswith(DRAFT):
+                share *= FOR_DRAFTS
+            elif draft:
+                theirs[split] = [helper_of(found[f"{DRAFT}{split}"][0], metrics, found[f"{DRAFT}{split}"][1])]
+                fewest = floor // 2
 
-            def draw(start: int, stop: int, split: str = split) -> Any:
-                return evaluator.draw(split, start, stop)
+            def draw(start: int, stop: int, source: Evaluator = source, own: str = own) -> Draw:
+                return source.draw(own, start, stop)
 
-            row, own = settle(draw, metrics, others, goal, before(surface, split, cell))
-            row[CLAMPED] = clamped
-            rows.append(row)
-            samples.append(own)
-        return rows, samples
+            goal = Goal(evaluator.tolerance, share, fewest, surface.populations[split])
+            found[split] = settle(draw, metrics, theirs[split], goal, before(surface, split, cell))
+            found[split][0][CLAMPED] = clamped
+        return [found[split][0] for split in splits], [found[split][1] for split in splits]
 
     def work(block: Block) -> Found:
         pairs = [one(cell, helpers) for cell, helpers in zip(*block, strict=True)]

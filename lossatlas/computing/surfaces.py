@@ -22,7 +22,7 @@ from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.resident import Flowing, sample_of
 from lossatlas.evaluation.tuning import guess, lanes_of, tune
 from lossatlas.landscape.grid import Grid
-from lossatlas.landscape.surface import Surface
+from lossatlas.landscape.surface import DRAFT, Surface
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.record.recorder import Remark
 from lossatlas.record.supply import Found, Supply
@@ -34,14 +34,16 @@ MOST_IN_A_PASS, READING = (
     4,
 )  # points of a pass over data that are read; computing takes so many times as long as reading
 SHORTEST_BLOCK = 0.02  # seconds; cells that take less are sent out together
+LOW = ("bfloat16", "float16")  # precisions whose error a few samples in float32 take out, where a tolerance is given
 EXACT = ("float32", "float64")  # precisions whose error is not worth a measurement
 
 
 def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
     """What computes as a plan says. Raises BadUsage where the device cannot."""
     count, training = plan.get("recalibrated", 0), scene.training
+    corrected = plan.get("corrected", False)
     try:
-        return Evaluator(
+        evaluator = Evaluator(
             scene.net,
             scene.plane,
             scene.data,
@@ -55,6 +57,9 @@ def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | N
             tolerance=tolerance,
             recalibrate=(training, count) if count and training is not None else None,
         )
+        if corrected:
+            evaluator.truth = evaluator_of(scene, {**plan, "precision": "float32", "corrected": False}, tolerance)
+        return evaluator
     except torch.cuda.OutOfMemoryError as error:
         raise BadUsage(
             f"the data and the directions do not fit into the memory of {scene.device}: use fewer samples (--limit)"
@@ -106,6 +111,9 @@ def begun(
     if recalibrated:
         plan |= {"recalibrated": recalibrated, "recalibrated_batch": BATCH}
     populations = {split: len(samples) for split, samples in data.items()}
+    if not tolerance.exact and precision in LOW:
+        plan["corrected"] = True
+        populations |= {f"{DRAFT}{split}": count for split, count in populations.items()}
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         about = {**about, "why_not_folded": why_not}
     return Surface.empty(
@@ -228,6 +236,8 @@ def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[Fou
                 if evaluator.batch_size == 1:
                     raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
                 evaluator.batch_size //= 2
+                if evaluator.truth is not None:
+                    evaluator.truth.batch_size = evaluator.batch_size
                 first = (block[0] if surface.samples else block)[0]
                 remark = Remark(
                     f"out of memory on {evaluator.device}: batch size {evaluator.batch_size} from cell {first} on",

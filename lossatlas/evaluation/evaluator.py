@@ -69,6 +69,7 @@ class Evaluator:
         self.loss, self.batch_size, self.points_per_call, self.lanes = loss, batch_size, points_per_call, lanes
         self.tolerance = tolerance or Tolerance()
         self.precision = precision
+        self.truth: Evaluator | None = None  # the same in float32, where a lower precision is corrected
         set_numerics(self.device, precision == "tf32")
         try:
             self.arrange(net, plane, data, folded, channels_come_last(self.device, precision))

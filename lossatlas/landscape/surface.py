@@ -14,6 +14,8 @@ from lossatlas.landscape.levels import Hierarchy, Samples
 from lossatlas.landscape.statistics import STATISTICS, estimates, summarize
 from lossatlas.landscape.tolerance import Tolerance
 
+DRAFT = "draft of "  # begins the name of a split in a lower precision, which helps that split itself
+
 
 @dataclass(frozen=True)
 class Surface:
@@ -61,6 +63,11 @@ class Surface:
         return cls(grid, done, statistics, populations=dict(populations), samples=samples, **about)
 
     @property
+    def splits(self) -> list[str]:
+        """Those whose losses are known, without drafts."""
+        return [split for split in self.statistics if not split.startswith(DRAFT)]
+
+    @property
     def interpolated(self) -> np.ndarray:
         """Which cells are not computed, but predicted from their neighbours."""
         found = [np.isfinite(array) for array in self.predicted.values()]
@@ -85,7 +92,8 @@ class Surface:
         limit: Any = 1.0
         if hierarchy is not None:
             limit = hierarchy.shares[hierarchy.level].reshape(self.grid.shape) * (1 + 1e-9)
-        for split, statistics in self.statistics.items():
+        for split in self.splits:
+            statistics = self.statistics[split]
             waiting |= self.done & ((tolerance or Tolerance()).excess(statistics, self.populations[split], limit) > 1)
         if hierarchy is not None:
             return hierarchy.order(np.flatnonzero(waiting))
@@ -131,7 +139,8 @@ class Surface:
     def fields(self) -> dict[str, np.ndarray]:
         """Every field by name, of shape grid.shape, NaN where a cell is not done."""
         result = dict(self.values)
-        for split, statistics in self.statistics.items():
+        for split in self.splits:
+            statistics = self.statistics[split]
             for name, value in summarize(statistics, self.populations[split]).items():
                 old = self.values.get(f"{split}_{name}")
                 if self.foreign is not None and old is not None:
