@@ -29,6 +29,7 @@ THINNED = 4  # times as few samples a level needs to begin with as the one befor
 MORE = 1.5  # times as many samples as a cell has, a neighbour has to have to help it
 LEAST, STEEPEST = 1.1, 4  # times as many samples as it has, a cell draws at once
 COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equal ones from large coefficients
+HALF_DOUBTED = 5  # as Tolerance's WELL_BELOW, of what a regression leaves
 NONE = np.zeros(0)
 LARGEST = 1e30  # losses that float32 holds, and their squares float64
 Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
@@ -117,6 +118,11 @@ class Estimate:
         """Whether enough samples carry what is left: what few of them carry is seen by the helpers too."""
         return self.carriers >= (FEWEST_CARRIERS / 2 if self.helped else FEWEST_CARRIERS)
 
+    @property
+    def doubted(self) -> float:
+        """How many times larger the error that the own samples leave might be, where it is not believed."""
+        return HALF_DOUBTED if self.helped else WELL_BELOW
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -141,7 +147,7 @@ class Goal:
             ratio = room / found.own**2 if 0 < found.own < math.inf else 0.0
             needed = 1 / (1 / self.population + (1 / n - 1 / self.population) * ratio)
             return min(self.population, max(math.ceil(LEAST * n), min(math.ceil(needed), STEEPEST * n)))
-        if not found.believed and found.error > limit / WELL_BELOW:
+        if not found.believed and math.hypot(found.doubted * found.own, found.theirs) > limit:
             return min(self.population, 2 * n)
         return n
 
