@@ -165,7 +165,7 @@ def lead(world: World, task: options.GridTask, quantity: Quantity, log: Log, hel
             dir_file=dir_file,
             embed=embed,
             supply=quantity.supply(surface, pending, world.size),
-            expected=surface.about.get("seconds_per_cell", math.inf) / world.size,
+            expected=math.inf if surface.samples else surface.about.get("seconds_per_cell", math.inf) / world.size,
             lock=lock,
         )
     log.line("complete")

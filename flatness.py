@@ -17,7 +17,7 @@ from lossatlas.errors import exit_code, printable, say
 from lossatlas.figures.style import pick
 from lossatlas.landscape.flatness import Measure, flatness
 from lossatlas.writing import put
-from saved import check_labels, check_out, read_begun
+from saved import check_labels, check_out, note_interpolated, read_begun
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
         found.append(flatness(surface, pick(surface, args.surf_name, path)))
         if not surface.known.all():
             say(f"note: {path} is not complete: {surface.known.sum()} of {surface.known.size} cells")
+        note_interpolated(path, surface)
     what = list(dict.fromkeys(name for measures in found for name in measures))
     for line in table([["", *names], *([each, *(str(m.get(each, "")) for m in found)] for each in what)]):
         print(printable(line))

@@ -121,6 +121,8 @@ def run(args: argparse.Namespace) -> None:
         fields = {args.surf_name: z}
     else:  # to colour by
         fields |= {each: values for each, values in surface.fields.items() if each != args.surf_name}
+    if surface.interpolated.any():
+        fields["interpolated"] = surface.interpolated.astype(np.float64)
     name = f"{args.surf_file}_{args.surf_name}" + (f"_zmax={args.zmax}" if args.zmax > 0 else "")
     out = args.out or name + ("_log" if args.log else "") + ".vtp"
     points, polys = args.show_points, args.show_polys or not args.show_points

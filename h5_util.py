@@ -62,7 +62,7 @@ def describe(path: str | Path) -> str:
     surface = read_surface(path)
     lines = [f"surface: {surface.grid}", f"done: {surface.done.sum()} of {surface.grid.size} cells"]
     if surface.predicted:
-        lines.append(f"interpolated: {surface.interpolated.sum()} cells")
+        lines[-1] += f", interpolated: {surface.interpolated.sum()} cells"
     for name, array in surface.fields.items():
         known = array[np.isfinite(array)]
         span = f"{known.min():.6g} to {known.max():.6g}" if known.size else "no finite value"
@@ -128,6 +128,8 @@ def export(path: str | Path, out: str | Path) -> None:
         arrays = {"x": surface.grid.x, "done": surface.done, **surface.fields}
         if surface.predicted:
             arrays["interpolated"] = surface.interpolated
+        for split in surface.splits if surface.samples else ():
+            arrays[f"{split}_samples"] = surface.statistics[split]["n"]
         if surface.grid.y is not None:
             arrays["y"] = surface.grid.y
     put(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]

@@ -116,12 +116,9 @@ class Losses:
                     f"{100 * drawn:.2g} % in float32 to correct them"
                 )
             elif drawn < 1:
-                say(
-                    f"the tolerance took {100 * drawn:.2g} % of the {split} samples: all of them would take about "
-                    f"{1 / drawn:.3g} times as long"
-                )
+                say(f"the tolerance took {100 * drawn:.2g} % of the {split} samples")
         if found := surface.about.get("adaptive"):
-            say(left_out(found, surface.grid.size))
+            say(left_out(found, surface.grid.size, bool(surface.samples)))
         for statistics in list(surface.statistics.values())[:1]:
             if (count := int(np.nansum(statistics["clamped"] > 0))) > 0:
                 say(f"note: at {count} cells BatchNorm variances were negative and set to zero")
@@ -161,11 +158,12 @@ def mean_share(surface: Surface, split: str) -> float:
     return float(used.mean()) / surface.populations[split] if used.size else 1.0
 
 
-def left_out(found: dict[str, Any], size: int) -> str:
+def left_out(found: dict[str, Any], size: int, noisy: bool) -> str:
     """How many cells were not computed, and how often the prediction was off where it was checked."""
     checks = f"; {found['missed']} of {found['checked']} that were computed to check it were off by more"
     relative, absolute = found["tolerance"]
+    why = "; with a smaller --tolerance, whose errors hide less of what is smooth, some may be" if noisy else ""
     return (
         f"{size - found['interpolated']} of {size} cells computed, {found['interpolated']} interpolated within "
-        f"max({relative:g} x loss, {absolute:g}){checks * bool(found['checked'])}"
+        f"max({relative:g} x loss, {absolute:g}){checks * bool(found['checked'])}{why * (not found['interpolated'])}"
     )

@@ -20,7 +20,7 @@ from lossatlas.figures.maps import panel
 from lossatlas.figures.minima import draw_minima
 from lossatlas.figures.style import is_share
 from lossatlas.landscape.topology import minima
-from saved import read_plane
+from saved import note_interpolated, read_plane
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +53,7 @@ def draw(
     path = Path(file)
     surface = read_plane(path)
     name = figures.pick(surface, surf_name, path)
+    note_interpolated(path, surface)
     one = panel(surface, name, path.name)
     shared = figures.scale([one.values], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log, linear=is_share(name))
     found = minima(surface, name)

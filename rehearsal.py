@@ -39,6 +39,7 @@ def rehearse(world: World, setting: Setting, surface: Surface, cells: int, guess
             check_place(path, size)
     say(
         f"surface file: about {in_words(image)}"
+        + ", and 8 bytes for each sample that a cell draws" * bool(surface.samples)
         + f", directions: {in_words(embedded)}" * bool(embedded and setting.new)
     )
     if setting.dir_file is not None and not setting.directions.x:

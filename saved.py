@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.errors import BadInput, BadUsage, note, say
 from lossatlas.landscape import Surface
 from lossatlas.record import read_projection, read_surface
 from lossatlas.record.trajectories import loss_key, projection_plane
@@ -80,3 +80,11 @@ def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Pat
                 raise BadInput(
                     f"the trajectory in {proj_file} has another {what} ({ours[:12]}) than {path} ({theirs[:12]})"
                 )
+
+
+def note_interpolated(path: Path, surface: Surface) -> None:
+    """Say that some of the cells were not computed, where numbers are taken from them."""
+    if left_out := int(surface.interpolated.sum()):
+        note(
+            f"{left_out} of {surface.grid.size} cells of {path} are not computed, but interpolated from those around them"
+        )

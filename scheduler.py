@@ -262,6 +262,8 @@ def serve(world: World, blocks: Supply, make_work: MakeWork) -> Iterator[tuple[i
             refill()  # before the caller, who may write a file
             yield k, result
             refill()
+        for sent in on_the_way:  # they have arrived: what they gave is here
+            sent.wait()
     finally:
         outbox.put(None)
     thread.result()

@@ -30,12 +30,13 @@ TOLERANCES = (Tolerance(0.02, 0.05), Tolerance(0.05, 0.1))
 
 
 def replayed(loss: np.ndarray, whole: Surface, tolerance: Tolerance) -> Surface:
-    surface = Surface.empty(whole.grid, {"train": 1}, ())
+    surface = Surface.empty(whole.grid, {"train": 1}, ("accuracy",))
+    accuracy = whole.fields["train_acc"].ravel() / 100
     supply = LeavingOut(surface, surface.pending(), tolerance, lambda _, cells: Supply.of(cells))
     while (item := supply.take()) is not None:
         k, cells = item
-        rows = np.zeros((len(cells), 1, len(STATISTICS)))
-        rows[:, 0, :2], rows[:, 0, 2] = 1, loss.ravel()[cells]
+        rows = np.zeros((len(cells), 1, len(STATISTICS) + 1))
+        rows[:, 0, :2], rows[:, 0, 2], rows[:, 0, -1] = 1, loss.ravel()[cells], accuracy[cells]
         surface = surface.with_cells(cells, rows)
         supply.arrived(k, Found(rows))
     return supply.finished(surface)

@@ -108,8 +108,9 @@ def surface(
     and are those of the command plot_surface.py.
     towards: one or two networks, at coordinate 1 of the axes, instead. only, without: regular expressions; parameters whose
     names contain none of `only`, or one of `without`, stay where they are.
-    tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). adaptive: the
-    same, of the error with which cells may be interpolated instead of computed (`interpolated` says which). bn: 'keep', or
+    tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). adaptive:
+    REL or (REL, ABS): cells that those around them predict within max(REL * loss, ABS) are interpolated instead of computed
+    (`interpolated` says which). bn: 'keep', or
     'recalibrate': the statistics of BatchNorm are estimated again at every point, from `bn_samples` training samples.
     batch_size: 0 is found by a short measurement. device: by default that of the network. file: continue or write this
     surface file.
@@ -500,8 +501,8 @@ def grid_of(x: Axis, y: Axis | None) -> Grid:
 def tolerance_of(given: float | tuple[float, float] | None, option: str = "tolerance") -> Tolerance:
     if given is None:
         return Tolerance()
-    relative, absolute = given if isinstance(given, tuple) else (given, 0.0)
-    return Tolerance.parse(f"{relative},{absolute}", option)
+    numbers = given if isinstance(given, tuple | list) else (given,)
+    return Tolerance.parse(",".join(str(number) for number in numbers), option)
 
 
 def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: Losses) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 from conftest import write_noise
-from test_levels import cut
+from test_levels import PLANE, cut, small_problem
 from test_mpi import compute, contents
 
+import lossatlas
 from lossatlas.computing.adaptive import LeavingOut, asked
 from lossatlas.errors import BadUsage
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
@@ -17,6 +18,13 @@ from lossatlas.record import read_surface, write_surface
 from lossatlas.record.supply import Found, Supply
 
 GRID = Grid.parse("-1:1:51", "-1:1:51")
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return small_problem()
+
+
 SMOOTH = lambda a, b: 0.5 + 4 * a**2 + 3 * b**2 + np.sin(2 * a + b)  # noqa: E731
 ROUGH = lambda a, b: 2 + np.sin(40 * a + 3) * np.cos(37 * b)  # noqa: E731
 
@@ -125,6 +133,46 @@ def test_roughness_that_coarse_levels_do_not_see_is_found_by_the_checks():
     assert (off[found.interpolated] > 1).mean() <= 0.05
 
 
+def test_a_dip_in_the_same_column_of_many_curves_is_found():
+    """The cells that are computed to check come in no regular pattern."""
+    rows = Grid(np.linspace(-1, 1, 17), np.arange(40.0))
+    surface = Surface.empty(rows, {"train": 1}, (), request={"rows_of": "repeats", "rows": [str(k) for k in range(40)]})
+    found, _ = computed(lambda a, b: SMOOTH(a / 3, 0) + (abs(a - rows.x[9]) < 1e-9), grid=rows, surface=surface)
+    assert found.about["adaptive"]["missed"] > 0
+    assert found.done[:, 9].all()
+
+
+def test_around_a_check_that_failed_more_is_computed():
+    def well(a, b):
+        return 3 + a + b - 2.5 * np.exp(-((a - 0.31) ** 2 + (b - 0.19) ** 2) / 0.04**2)
+
+    found, _ = computed(well, grid=Grid.parse("-1:1:65", "-1:1:65"))
+    wanted = truth(well, found.grid)
+    off = np.abs(found.fields["train_loss"] - wanted) / np.maximum(0.02 * np.abs(wanted), 0.02)
+    assert found.about["adaptive"]["missed"] > 0
+    assert found.interpolated.mean() > 0.5
+    assert (off[found.interpolated] > 1).sum() <= 4
+
+
+def test_an_accuracy_is_predicted_within_what_is_around_it_and_judged():
+    def accuracy(a, b):
+        return 1 / (1 + np.exp(-30 * (a - 0.1 * b)))
+
+    surface = Surface.empty(GRID, {"train": 1}, ("accuracy",))
+    supply = LeavingOut(surface, surface.pending(), TOLERANCE, lambda _, cells: Supply.of(cells))
+    while (item := supply.take()) is not None:
+        k, cells = item
+        rows = np.array([[[*row_of(1.0), accuracy(*GRID.point(cell))]] for cell in cells])
+        surface = surface.with_cells(cells, rows)
+        supply.arrived(k, Found(rows))
+    found = supply.finished(surface)
+    wanted, shown = 100 * truth(accuracy), found.fields["train_acc"]
+    assert 0.2 < found.interpolated.mean() < 0.95
+    assert (shown >= wanted.min() - 1e-9).all()
+    assert (shown <= wanted.max() + 1e-9).all()
+    assert (np.abs(shown - wanted)[found.interpolated] > 2).mean() <= 0.05
+
+
 def test_infinite_and_missing_losses_are_computed_around():
     found, _ = computed(lambda a, b: np.where(a > 0.5, np.inf, np.where(b < -0.6, np.nan, SMOOTH(a, b))))
     wanted = truth(lambda a, b: np.where(a > 0.5, np.inf, np.where(b < -0.6, np.nan, SMOOTH(a, b))))
@@ -222,6 +270,25 @@ def test_ranks_and_kills_leave_out_the_same_cells(tmp_path):
     whole = compute(tmp_path, 0, *more[:4], *more[6:], name="exact1.h5", model="mlp", limit=600)
     assert whole.returncode == 0, whole.stderr
     assert read_surface(tmp_path / "exact1.h5").done.all()
+
+
+def test_a_smaller_tolerance_reaches_cells_that_could_be_left_out_too(problem, tmp_path):
+    file = tmp_path / "s.h5"
+    lossatlas.surface(*problem, tolerance=(0.2, 0.2), file=file, **PLANE)
+    found = lossatlas.surface(*problem, tolerance=(0.01, 0.005), adaptive=(0.1, 0.1), file=file, **PLANE)
+    assert found.done.all()
+    assert found.about["adaptive"]["interpolated"] == 0
+    assert (found.fields["train_loss_se"] <= np.maximum(0.01 * found.loss, 0.005) * (1 + 1e-9)).all()
+
+
+def test_what_a_file_says_of_predictions_goes_with_them(problem, tmp_path):
+    file, plane = tmp_path / "s.h5", {**PLANE, "x": "-0.5:0.5:17", "y": "-0.5:0.5:17"}
+    some = lossatlas.surface(*problem, adaptive=(0.05, 0.05), file=file, **plane)
+    assert some.about["adaptive"]["interpolated"] == some.interpolated.sum() > 50
+    whole = lossatlas.surface(*problem, file=file, **plane)
+    assert whole.done.all()
+    assert "adaptive" not in whole.about
+    assert "adaptive" not in read_surface(file).about
 
 
 def test_a_plan_of_several_points_in_one_call_leaves_no_cell_out():

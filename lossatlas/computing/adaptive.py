@@ -16,7 +16,12 @@ from lossatlas.record.supply import Found, Supply
 def asked(surface: Surface, tolerance: Tolerance | None) -> Surface:
     """A surface without the predictions that were not made for this tolerance."""
     same = tolerance is not None and surface.about.get("adaptive", {}).get("tolerance") == recorded(tolerance)
-    return surface if same else replace(surface, predicted={})
+    return surface if same else without_predictions(surface)
+
+
+def without_predictions(surface: Surface) -> Surface:
+    about = {name: value for name, value in surface.about.items() if name != "adaptive"}
+    return replace(surface, predicted={}, about=about)
 
 
 def recorded(tolerance: Tolerance) -> list[float]:
@@ -35,6 +40,12 @@ def check_plan(surface: Surface, tolerance: Tolerance | None) -> None:
 MakeSupply = Callable[[Surface, np.ndarray], Supply]
 
 
+def judged(surface: Surface) -> list[str]:
+    """The fields that have to be predicted well: losses, and accuracies where they are of all samples."""
+    names = ("loss",) if surface.samples else ("loss", "acc")
+    return [f"{split}_{name}" for split in surface.splits for name in names if f"{split}_{name}" in surface.fields]
+
+
 class LeavingOut(Supply):
     """First the cells of a level that are needed and those that check, then the others of it where the checks failed.
 
@@ -45,8 +56,8 @@ class LeavingOut(Supply):
         super().__init__([])
         self.surface, self.make, self.tolerance = replace(surface, predicted={}), make, tolerance
         self.waiting = set(pending.tolist()) | set(np.flatnonzero(~surface.done).tolist())
-        self.total = len(self.waiting)
-        self.adaptive = Adaptive(surface.grid, surface.hierarchy, tolerance, surface.splits)
+        self.done = surface.done.ravel().copy()
+        self.adaptive = Adaptive(surface.grid, surface.hierarchy, tolerance, judged(surface))
         self.level = -1
         self.choice: Choice | None = None
         self.stage, self.first, self.open = Supply([]), 0, 0
@@ -55,7 +66,8 @@ class LeavingOut(Supply):
 
     @property
     def cells(self) -> int:
-        return self.total
+        """As far as is known: those that were left out so far are not among them."""
+        return len(self.waiting) - int(self.adaptive.predicted.sum())
 
     def take(self) -> tuple[int, Any] | None:
         item = self.stage.take()
@@ -71,26 +83,28 @@ class LeavingOut(Supply):
 
     def advance(self) -> None:
         """To the next cells that have to be computed."""
-        while not self.open and self.level < self.adaptive.hierarchy.count:
+        count, done = self.adaptive.hierarchy.count, self.done
+        while not self.open and self.level < count:
             self.note()
             if self.choice is None:
                 self.level += 1
-                if self.level == self.adaptive.hierarchy.count:
+                if self.level == count:
                     return
-                self.choice = self.adaptive.choose(self.level)
-                self.hand_out(np.concatenate([self.choice.needed, self.choice.checks]))
-            else:
-                choice, self.choice = self.choice, None
-                self.adaptive.know(np.sort(np.concatenate([choice.needed, choice.checks])), self.losses(choice))
-                if self.adaptive.verdict(choice):
-                    self.adaptive.leave_out(choice.predicted)
-                else:
-                    self.choice = Choice(choice.predicted, *(np.zeros(0, int),) * 2)
-                    self.hand_out(choice.predicted)
+                self.choice = self.adaptive.choose(self.level, done)
+                self.hand_out(self.choice.computed)
+                continue
+            choice = self.choice
+            self.adaptive.know(choice.computed, self.values(choice.computed), self.values(choice.computed, "_se"))
+            more = self.adaptive.near_misses(choice) if self.adaptive.verdict(choice) else choice.predicted
+            rest = choice.predicted[~np.isin(choice.predicted, more)]
+            self.choice = Choice(rest[:0], rest[:0], more, rest) if len(more) else None
+            if self.choice is None:
+                self.adaptive.leave_out(rest)
+            self.hand_out(more)
 
-    def losses(self, choice: Choice) -> dict[str, np.ndarray]:
-        cells, fields = np.sort(np.concatenate([choice.needed, choice.checks])), self.surface.fields
-        return {split: fields[f"{split}_loss"].ravel()[cells] for split in self.surface.splits}
+    def values(self, cells: np.ndarray, what: str = "") -> dict[str, np.ndarray]:
+        fields, nothing = self.surface.fields, np.zeros(self.surface.grid.size)
+        return {name: fields.get(f"{name}{what}", nothing).ravel()[cells] for name in self.adaptive.values}
 
     def hand_out(self, cells: np.ndarray) -> None:
         ours = np.array([cell for cell in cells.tolist() if cell in self.waiting], dtype=np.int64)
@@ -113,13 +127,13 @@ class LeavingOut(Supply):
         """With predictions for the cells that were left out."""
         adaptive, left_out = self.adaptive, self.adaptive.predicted.reshape(surface.grid.shape)
         predicted = {
-            name: np.where(left_out, adaptive.filled(array), np.nan)
+            name: np.where(left_out, adaptive.filled(array, bounded=not name.endswith("_loss")), np.nan)
             for name, array in replace(surface, predicted={}).fields.items()
             if not name.endswith("_se")
         }
         about = {
             "tolerance": recorded(self.tolerance),
-            "interpolated": int(left_out.sum()),
+            "interpolated": int((left_out & ~surface.done).sum()),
             "checked": adaptive.checked,
             "missed": adaptive.missed,
         }

@@ -1,6 +1,7 @@
 """Cells that help each other: which of them may be computed now, and the work of a block of them. See landscape.levels."""
 
 import heapq
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,21 +13,47 @@ from lossatlas.landscape.statistics import CLAMPED, metrics_of
 from lossatlas.landscape.surface import DRAFT, Surface
 from lossatlas.record.supply import Found, Supply
 
-ON_A_GPU = 512  # samples that a cell has at least, where fewer take nearly the same time
 FOR_DRAFTS = 0.9  # of the error that a cell may have: the rest is for the samples that correct it
+MOST = 1024  # samples that a cell on the finest level may be made to draw at least
+LONG = 0.1  # seconds; a cell that takes so long is not made longer
+DEAR = 1.3  # times the cheapest: what a sample may cost at a cell with the fewest samples
 SMALLEST = 16  # samples of a batch, where a cell's few samples are shared by lanes
 Block = tuple[list[int], list[list[list[Helper]]]]  # cells, and of each cell and split those that help it
 
 
-def in_small_batches(plan: Mapping[str, Any], chosen: bool) -> dict[str, Any]:
-    """The plan with batches so small that all lanes have something to do at a cell with the fewest samples.
+def in_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], chosen: bool) -> dict[str, Any]:
+    """The plan with as few samples for a cell on the finest level as are worth going there, and batches so small that all
+    lanes have something to do with them.
 
-    chosen: whether the batch size was asked for, and stays.
+    chosen: whether the batch size was asked for: it stays, and nothing is measured.
     """
-    lanes, fewest = plan["lanes"] or 1, ON_A_GPU if plan["device"] == "cuda" else FEWEST
-    fewest = max(fewest, SMALLEST * lanes)
-    size = plan["batch_size"] if chosen else min(plan["batch_size"], fewest // lanes)
-    return {**plan, "fewest": fewest, "batch_size": size}
+    lanes = plan["lanes"] or 1
+    counts = [count for count in (FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MOST) if count >= SMALLEST * lanes] or [
+        MOST
+    ]
+    if chosen:
+        return {**plan, "fewest": counts[0]}
+    split, times = next(iter(evaluator.data)), dict[int, float]()
+    largest, evaluator.batch_size = plan["batch_size"], FEWEST
+    for count in counts:
+        if count > len(evaluator.data[split]):
+            break
+        evaluator.batch_size = min(largest, -(-count // lanes))
+        times[count] = min(visited(evaluator, split, count) for _ in range(3))
+        if times[count] > LONG:
+            break
+    each = {count: seconds / count for count, seconds in times.items()}
+    fewest = next((count for count in each if each[count] <= DEAR * min(each.values())), counts[0])
+    evaluator.batch_size = largest
+    return {**plan, "fewest": fewest, "batch_size": min(largest, -(-fewest // lanes))}
+
+
+def visited(evaluator: Evaluator, split: str, count: int) -> float:
+    """Seconds that so many samples take at a point, with going there."""
+    began = time.perf_counter()
+    evaluator.arrive(0.0, 0.0)
+    evaluator.draw(split, 0, count)
+    return time.perf_counter() - began
 
 
 class ByLevels(Supply):
@@ -103,8 +130,11 @@ def work_by_levels(surface: Surface, evaluator: Evaluator) -> Callable[[Block], 
                 return source.draw(own, start, stop)
 
             goal = Goal(evaluator.tolerance, share, fewest, surface.populations[split])
-            found[split] = settle(draw, metrics, theirs[split], goal, before(surface, split, cell))
-            found[split][0][CLAMPED] = clamped
+            row, drawn = settle(draw, metrics, theirs[split], goal, before(surface, split, cell))
+            row[CLAMPED] = clamped
+            last = goal.tolerance.exact or level == hierarchy.count - 1
+            unneeded = last and not split.startswith(DRAFT) and row[0] >= goal.population
+            found[split] = row, {} if unneeded else drawn
         return [found[split][0] for split in splits], [found[split][1] for split in splits]
 
     def work(block: Block) -> Found:

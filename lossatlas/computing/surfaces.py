@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lossatlas.computing.adaptive import LeavingOut, check_plan
+from lossatlas.computing.adaptive import LeavingOut, check_plan, without_predictions
 from lossatlas.computing.levels import ByLevels, in_small_batches, work_by_levels
 from lossatlas.computing.scene import Scene
 from lossatlas.data.dataset import FixedBatches
@@ -129,7 +129,7 @@ def ready(
     cells: how many are to be computed. Where the plan has a batch size, nothing else is measured. adaptive: see `supply`.
     """
     check_plan(surface, adaptive)
-    surface = replace(surface, predicted={})
+    surface = without_predictions(surface)
     evaluator = evaluator_of(scene, surface.plan, tolerance)
     plan, about = dict(surface.plan), dict(surface.about)
     if plan["points_per_call"] == 0:
@@ -144,7 +144,7 @@ def ready(
         for name in ("batch_size", "points_per_call", "lanes"):
             plan[name] = getattr(evaluator, name)
         if surface.samples:
-            plan = in_small_batches(plan, chosen)
+            plan = in_small_batches(evaluator, plan, chosen)
             evaluator.batch_size = plan["batch_size"]
         if plan["precision"] not in EXACT:
             about["precision_error"] = precision_error(scene, surface.grid, plan)

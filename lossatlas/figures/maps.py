@@ -46,6 +46,7 @@ class Panel:
     scheme: str = ""  # where it is no plane
     curve: str = ""  # between the first two networks, whose bend the third one is
     lifted: int = 0  # infinite values that are drawn as the largest finite one
+    uncertain: str = ""  # how large the standard errors are, in words
     interpolated: np.ndarray | None = None  # (ny, nx): which values are not computed; None where all are
 
     @property
@@ -80,6 +81,7 @@ class Panel:
         if self.interpolated is not None:
             computed = int((self.done & ~self.interpolated).sum())
             notes.append(f"{computed} of {self.done.size} cells computed, the others interpolated")
+        notes += [f"standard errors up to {self.uncertain}"] if self.uncertain else []
         notes += [f"scheme: {self.scheme}"] if self.scheme else []
         notes += [f"{self.lifted} infinite cells at the largest value"] if self.lifted else []
         return "; ".join(notes)
@@ -95,6 +97,11 @@ def panel(surface: Surface, name: str, label: str, lift: bool = False) -> Panel:
         values = np.where(above, values[np.isfinite(values)].max(), values)
     lifted, scheme = int(above.sum()) if lift else 0, str(surface.request.get("scheme", ""))
     own: dict[str, Any] = {"networks": known, "scheme": scheme, "lifted": lifted, "curve": curve_of(surface)}
+    error = surface.fields.get(f"{name}_se")
+    if error is not None and (error > 0).any():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(np.isfinite(error), error / np.abs(surface.fields[name]), 0)
+        own["uncertain"] = f"{100 * share.max():.2g} %" if share.max() < 1 else f"{np.nanmax(error):.2g}"
     if surface.interpolated.any():
         own["interpolated"] = surface.interpolated
     return Panel(label, grid.x, surface.grid.y, values, surface.known, rows, columns, **own)

@@ -6,7 +6,7 @@ out, which is computed all the same. Where more than MISSES of these are off by 
 in full.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,16 +18,23 @@ from lossatlas.landscape.tolerance import Tolerance
 CALM = 3.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
 CHECKED = 8  # of the cells that could be left out, one in so many is computed
 MISSES = 0.05  # share of those that may be off by more than the tolerance
+WIDE = 1  # around a cell that was not as predicted, so many coarser points on each side are computed
 NEAR = 2  # coarser points on each side from which a cell is predicted
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Of one level: cells that have to be computed, those that are computed to check, and those that are predicted."""
+    """Of one level: cells that have to be computed, those that are computed to check, those that could be predicted but are
+    computed all the same, and those that are predicted."""
 
     needed: np.ndarray
     checks: np.ndarray
+    beside: np.ndarray
     predicted: np.ndarray
+
+    @property
+    def computed(self) -> np.ndarray:
+        return np.sort(np.concatenate([self.needed, self.checks, self.beside]))
 
 
 class Predictor:
@@ -79,23 +86,45 @@ def stencil(x: np.ndarray, coarse: np.ndarray, k: int) -> tuple[np.ndarray, np.n
 class Adaptive:
     """Goes through the levels of a grid; see the module.
 
-    values[split]: the losses (cells,) that are known so far, computed or predicted.
+    fields: the losses, and accuracies in percent, which count as predicted within 100 times the relative tolerance.
+    values[field]: (cells,), as far as they are known, computed or predicted.
     """
 
-    def __init__(self, grid: Grid, hierarchy: Hierarchy, tolerance: Tolerance, splits: list[str]) -> None:
+    def __init__(self, grid: Grid, hierarchy: Hierarchy, tolerance: Tolerance, fields: Sequence[str]) -> None:
         self.hierarchy, self.tolerance, self.grid = hierarchy, tolerance, grid
         self.predict = Predictor(grid, hierarchy)
-        self.values = {split: np.full(grid.size, np.nan) for split in splits}
-        self.misses = np.full(grid.size, np.nan)  # of computed cells, in tolerances; the worst of the splits
+        self.values = {name: np.full(grid.size, np.nan) for name in fields}
+        self.misses = np.full(grid.size, np.nan)  # of computed cells, in tolerances; the worst of the fields
         self.predicted = np.zeros(grid.size, bool)
         self.checked = self.missed = 0
 
-    def choose(self, level: int) -> Choice:
-        """What is to be done about the cells of a level, once those before it are known."""
+    def choose(self, level: int, done: np.ndarray) -> Choice:
+        """What is to be done about the cells of a level, once those before it are known.
+
+        done: which cells (cells,) have been computed by an earlier run; they are not left out.
+        """
         cells = np.flatnonzero(self.hierarchy.level == level)
         calm = np.array([level > 1 and self.is_calm(int(cell)) for cell in cells], dtype=bool)
         quiet = cells[calm]
-        return Choice(cells[~calm], quiet[::CHECKED], np.delete(quiet, np.s_[::CHECKED]))
+        drawn = np.random.default_rng(level).permutation(len(quiet))[: -(-len(quiet) // CHECKED)]
+        checked = np.isin(np.arange(len(quiet)), drawn)  # no regular pattern, which might miss another one
+        others = quiet[~checked]
+        return Choice(cells[~calm], quiet[checked], others[done[others]], others[~done[others]])
+
+    def near_misses(self, choice: Choice) -> np.ndarray:
+        """Which of the predicted cells of a level are near one that was computed and was not as predicted."""
+        computed = np.concatenate([choice.checks, choice.beside])
+        missed = computed[self.misses[computed] > 1]
+        if not len(missed) or not len(choice.predicted):
+            return np.zeros(0, dtype=np.int64)
+        coarse = 2 * WIDE
+        rows, columns = np.divmod(choice.predicted[:, None], self.hierarchy.shape[1])
+        other_rows, other_columns = np.divmod(missed[None, :], self.hierarchy.shape[1])
+        level = int(self.hierarchy.level[choice.predicted[0]])
+        step = 1 << (self.hierarchy.count - 1 - level)
+        near = np.abs(columns - other_columns) <= coarse * step
+        near &= (rows == other_rows) if self.hierarchy.rows else np.abs(rows - other_rows) <= coarse * step
+        return choice.predicted[near.any(axis=1)]
 
     def is_calm(self, cell: int) -> bool:
         """Whether the cells of the level before around this one were near what was predicted for them."""
@@ -122,16 +151,24 @@ class Adaptive:
         right = int(np.searchsorted(coarse, k))
         return coarse[max(0, right - NEAR) : right + NEAR]
 
-    def know(self, cells: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-        """Take note of the losses (cells,) of a level that were computed."""
-        for split, own in self.values.items():
+    def know(self, cells: np.ndarray, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray]) -> None:
+        """Take note of the values of these cells of a level that were computed, and of their standard errors, beyond which
+        they have to differ from a prediction to count against it."""
+        for name, own in self.values.items():
             inside = np.array([self.predict.around(int(cell)) is not None for cell in cells], dtype=bool)
             expected = np.array([self.predict(int(cell), own) for cell in cells])
-            own[cells] = values[split]
+            own[cells] = values[name]
             with np.errstate(invalid="ignore", divide="ignore"):
-                off = np.abs(expected - own[cells]) / self.tolerance.allowed(own[cells])
+                off = np.maximum(np.abs(expected - own[cells]) - np.nan_to_num(errors[name]), 0)
+                off /= self.allowed(name, own[cells])
             off[~np.isfinite(off)] = np.inf
             self.misses[cells[inside]] = np.fmax(self.misses[cells], off)[inside]
+
+    def allowed(self, name: str, values: np.ndarray) -> np.ndarray:
+        """By how much a field may be off."""
+        if name.endswith("_acc"):
+            return np.full(values.shape, 100 * self.tolerance.relative or np.inf)
+        return self.tolerance.allowed(values)
 
     def verdict(self, choice: Choice) -> bool:
         """Whether the cells of a level that are predicted may stay so, once its checks are known; counts the misses."""
@@ -146,9 +183,15 @@ class Adaptive:
             own[cells] = [self.predict(int(cell), own) for cell in cells]
         self.predicted[cells] = True
 
-    def filled(self, field: np.ndarray) -> np.ndarray:
-        """A field of the grid's shape with predictions where cells were left out."""
+    def filled(self, field: np.ndarray, bounded: bool) -> np.ndarray:
+        """A field of the grid's shape with predictions where cells were left out.
+
+        bounded: none is beyond the cells that it comes from, as an interpolation of third order may be.
+        """
         flat = field.ravel().copy()
         for cell in self.hierarchy.order(np.flatnonzero(self.predicted)):
             flat[cell] = self.predict(int(cell), flat)
+            found = self.predict.around(int(cell))
+            if bounded and found is not None:
+                flat[cell] = np.clip(flat[cell], flat[found[0]].min(), flat[found[0]].max())
         return flat.reshape(field.shape)

@@ -25,12 +25,12 @@ from lossatlas.landscape.statistics import (
 from lossatlas.landscape.tolerance import FEWEST_CARRIERS, FEWEST_SAMPLES, WELL_BELOW, Tolerance
 
 FEWEST = 64  # samples of a cell with neighbours; with fewer, the regression on them is not to be believed
-THINNED = 4  # times as few samples a level needs to begin with as the one before it
+THINNED = 2  # times as few samples a level begins with as the one before it
 MORE = 1.5  # times as many samples as a cell has, a neighbour has to have to help it
 LEAST, STEEPEST = 1.1, 4  # times as many samples as it has, a cell draws at once
 COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equal ones from large coefficients
+MISSING = 2.0  # times the spread of the own samples that the helpers' spread may be before more are drawn
 HALF_DOUBTED = 5  # as Tolerance's WELL_BELOW, of what a regression leaves
-NONE = np.zeros(0)
 LARGEST = 1e30  # losses that float32 holds, and their squares float64
 Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
 
@@ -72,8 +72,8 @@ class Hierarchy:
         return np.sqrt(np.arange(1, self.count + 1) / self.count)
 
     def fewest(self, level: int, floor: int) -> int:
-        """How many samples a cell of a level begins with."""
-        return max(floor, FEWEST_SAMPLES // THINNED**level)
+        """How many samples a cell of a level begins with: enough for those that rest on it."""
+        return FEWEST_SAMPLES if level == 0 else min(FEWEST_SAMPLES, floor * THINNED ** (self.count - 1 - level))
 
 
 def around(coarse: np.ndarray, k: int) -> list[int]:
@@ -112,11 +112,20 @@ class Estimate:
     theirs: float
     carriers: float
     helped: bool = False
+    effective: float = math.inf  # samples of equal weight that would say as much
+    missing: float = (
+        1.0  # how many times the spread of the helpers over all their samples is that over the same samples
+    )
 
     @property
     def believed(self) -> bool:
         """Whether enough samples carry what is left: what few of them carry is seen by the helpers too."""
         return self.carriers >= (FEWEST_CARRIERS / 2 if self.helped else FEWEST_CARRIERS)
+
+    @property
+    def representative(self) -> bool:
+        """Whether the own samples hold what the helpers have seen in theirs, such as a few very large losses."""
+        return self.missing <= MISSING
 
     @property
     def doubted(self) -> float:
@@ -137,16 +146,22 @@ class Goal:
         """How many samples a cell needs that has n; n where that is enough."""
         if n >= self.population:
             return n
+        if found.effective < FEWEST / 2:  # most of them have no weight
+            return min(self.population, 2 * n)
         allowed = float(self.tolerance.allowed(np.array(found.mean + penalty)))
         limit = self.share * allowed
         if not math.isfinite(found.mean) or not allowed < math.inf:
             return n
+        if n < min(FEWEST_SAMPLES, self.population) and not found.helped:
+            return min(FEWEST_SAMPLES, self.population)
         if math.isnan(found.error) or not found.error <= limit:
             # A standard error of c * sqrt(1/n - 1/N), and what the helpers add.
             room = max(limit**2 - found.theirs**2, 0.2 * limit**2)
             ratio = room / found.own**2 if 0 < found.own < math.inf else 0.0
             needed = 1 / (1 / self.population + (1 / n - 1 / self.population) * ratio)
             return min(self.population, max(math.ceil(LEAST * n), min(math.ceil(needed), STEEPEST * n)))
+        if not found.representative:
+            return min(self.population, 2 * n)
         if not found.believed and math.hypot(found.doubted * found.own, found.theirs) > limit:
             return min(self.population, 2 * n)
         return n
@@ -220,6 +235,7 @@ def useful(helpers: Sequence[Helper], n: int) -> list[Helper]:
         if helper.count >= MORE * n
         and math.isfinite(helper.error["loss"])
         and float(np.abs(helper.samples["loss"][:n]).max()) < LARGEST  # NaN is not
+        and effective_count(helper.samples, n) >= 2
     ]
 
 
@@ -236,7 +252,7 @@ def estimated(
     column = STATISTICS.index("weight_loss") if name == "loss" else len(STATISTICS) + list(metrics).index(name)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = float(row[column] / weight)
-    values = samples[name]
+    values, effective = samples[name], effective_count(samples, n)
     if n >= population:
         return Estimate(mean, 0.0, 0.0, 0.0, float(n))
     if not float(np.abs(values).max()) < LARGEST:  # NaN is not either
@@ -245,21 +261,48 @@ def estimated(
         alone = summarize(as_statistics(row, least_se=0.0, penalty=0.0), population)
         return Estimate(mean, float(alone["loss_se"][0]), float(alone["loss_se"][0]), 0.0, float(n))
     theirs = [helper for helper in useful(helpers, n) if math.isfinite(helper.error[name])]
+    if effective < 2:
+        return Estimate(mean, math.nan, math.nan, 0.0, 1.0, bool(theirs), effective)
     own, left = mean, deviations(samples, name, n)[1]
     controls = [deviations(helper.samples, name, n) for helper in theirs]
     means, errors = (np.array([getattr(helper, what)[name] for helper in theirs]) for what in ("mean", "error"))
-    found = [
-        regressed(own, left, controls, means, errors, population),
-        regressed(own, left, [], NONE, NONE, population),
-    ]
+    found = [regressed(own, left, controls, means, errors, population)]
     if len(theirs) > 1:  # their mean: where few samples carry something, coefficients of their own lead astray
         middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
         found.append(regressed(own, left, [middle], means.mean(keepdims=True), errors.mean(keepdims=True), population))
     result = min(found, key=lambda each: each.error)
-    if name == "accuracy":  # samples that are all right do not say that every one is (Laplace's rule of succession)
-        rare = (n + 1) / (n + 2) ** 2 * (1 / n - 1 / population)
-        return replace(result, error=max(result.error, math.sqrt(rare)))
-    return result
+    missing = max((spread(helper, name) / spread(helper, name, n) for helper in theirs), default=1.0)
+    enlarged = result.own * min(max(missing, 1.0), MISSING)
+    if name != "loss":  # samples that are all the same do not say that every one is (Laplace's rule of succession)
+        count = effective + 2
+        rare = (count - 1) / count**2 * (1 / n - 1 / population) * n / effective
+        enlarged = max(enlarged, reach(name, samples, theirs) * math.sqrt(rare))
+    error = math.hypot(enlarged, result.theirs)
+    return replace(result, own=enlarged, error=error, missing=missing, effective=effective)
+
+
+def effective_count(samples: Samples, n: int) -> float:
+    """How many samples of equal weight say as much as the first n."""
+    if "weight" not in samples:
+        return float(n)
+    weight = samples["weight"][:n].astype(np.float64)
+    return float(weight.sum() ** 2 / (weight**2).sum()) if weight.any() else 0.0
+
+
+def spread(helper: Helper, name: str, n: int | None = None) -> float:
+    """The root mean square deviation over (the first n of) a helper's samples, but for what all of them share."""
+    every = deviations(helper.samples, name, len(helper.samples[name]))[1]
+    part = every if n is None else deviations(helper.samples, name, n)[1]
+    return float(np.sqrt((part**2).mean())) + 1e-3 * float(np.sqrt((every**2).mean())) + np.finfo(float).tiny
+
+
+def reach(name: str, samples: Samples, helpers: Sequence[Helper]) -> float:
+    """How far apart the values of a metric are, over all samples at hand, or may be where all are equal; 1 for accuracy."""
+    if name == "accuracy":
+        return 1.0
+    every = [samples[name], *(helper.samples[name] for helper in helpers)]
+    low, high = (float(of([of(part) for part in every])) for of in (np.min, np.max))
+    return high - low if high > low else max(1.0, abs(high))
 
 
 def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:

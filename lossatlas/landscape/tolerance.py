@@ -37,7 +37,9 @@ class Tolerance:
             if len(values) > 2 or not all(math.isfinite(value) and value >= 0 for value in values) or not any(values):
                 raise ValueError
         except ValueError:
-            raise BadUsage(f"{option} {text}: give REL or REL,ABS, as in {option} 0.02,0.05") from None
+            raise BadUsage(
+                f"{option} {text}: give REL or REL,ABS, one of them positive, as in {option} 0.02,0.05"
+            ) from None
         return cls(*values)
 
     @property

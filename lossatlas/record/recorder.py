@@ -112,6 +112,7 @@ def fill(
                     file.add(supply.blocks[k], found, *rest)
                     supply.arrived(k, found)
                 if file.save_if_due():
+                    progress.total = before + supply.cells
                     progress.show(before + file.count)
                 if caught:
                     raise stopped_by(caught[0])
@@ -129,6 +130,7 @@ def fill(
                 raise stopped from None
             raise
         file.save(progress.provenance(surface.about), supply.finished)
+    progress.total = before + supply.cells
     progress.show(before + file.count, last=True)
     return file.surface
 
