@@ -30,7 +30,15 @@ function openSurface(raw) {
   }
   const trajectory = raw.trajectory && { ...raw.trajectory };
   if (trajectory?.loss) trajectory.loss = trajectory.loss.map((v) => (v === null ? null : Number(v)));
-  return { ...raw, y, flat, fields, trajectory, done: decoded(raw.done, Uint8Array), interpolated: decoded(raw.interpolated, Uint8Array) };
+  return {
+    ...raw,
+    y,
+    flat,
+    fields,
+    trajectory,
+    done: decoded(raw.done, Uint8Array),
+    interpolated: decoded(raw.interpolated, Uint8Array),
+  };
 }
 
 /** The interpolant of a field on the part of the grid that is complete. */

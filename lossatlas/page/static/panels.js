@@ -83,7 +83,10 @@ class Panel {
     const odd = field.values.reduce((n, v, k) => n + (surface.done[k] && !Number.isFinite(v) ? 1 : 0), 0);
     if (odd) notes.push(`${odd} cells are not finite: red crosses.`);
     const guessed = surface.interpolated.reduce((n, v) => n + v, 0);
-    if (guessed) notes.push(`${guessed} of ${all} cells are not computed, but interpolated from those around them ("computed cells" marks the others).`);
+    if (guessed)
+      notes.push(
+        `${guessed} of ${all} cells are not computed, but interpolated from those around them ("computed cells" marks the others).`,
+      );
     if (field.error !== null && field.error > 0.1) {
       notes.push(
         `Between the cells this surface is a guess: with every second row and column left out, half of them are off by more than ${(100 * field.error).toFixed(0)} % of the spread.`,
@@ -783,7 +786,8 @@ class Panel {
       parts.push(`${title} ${known ? text(found[0]) : surface.done[k] ? text(surface.fields[name].values[k]) : "not computed"}`);
       const se = surface.fields[`${name}_se`];
       if (surface.interpolated[k]) parts.push("(interpolated)");
-      else if (se && surface.done[k] && se.values[k] > 0) parts.push(`± ${text(se.values[k], 2)} (standard error of the nearest cell)`);
+      else if (se && surface.done[k] && se.values[k] > 0)
+        parts.push(`± ${text(se.values[k], 2)} (standard error of the nearest cell)`);
     }
     this.readout.textContent = parts.join("; ");
   }
