@@ -168,9 +168,9 @@ def curve(axis: Any, surface: Surface, name: str, **style: Any) -> None:
     axis.plot(x, values, markersize=1 + 1.1 * style["linewidth"], **marked(surface), **style)
     error = surface.fields.get(f"{name}_se")
     if error is not None and np.nanmax(error) > 0:
-        there = np.isfinite(error[done])  # not of interpolated cells
-        low, high = values - 2 * error[done], values + 2 * error[done]
-        axis.fill_between(x[there], low[there], high[there], color=style["color"], alpha=0.15)
+        there = np.isfinite(error[done])  # interpolated cells have none of their own
+        wide = 2 * np.interp(x, x[there], error[done][there])
+        axis.fill_between(x, values - wide, values + wide, color=style["color"], alpha=0.15)
 
 
 def marked(surface: Surface) -> dict[str, Any]:

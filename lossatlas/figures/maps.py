@@ -79,8 +79,7 @@ class Panel:
     def note(self) -> str:
         notes = [] if self.done.all() else [f"unfinished: {self.done.sum()} of {self.done.size} cells"]
         if self.interpolated is not None:
-            computed = int((self.done & ~self.interpolated).sum())
-            notes.append(f"{computed} of {self.done.size} cells computed, the others interpolated")
+            notes.append(f"{self.interpolated.sum()} of {self.done.size} cells interpolated")
         notes += [f"standard errors up to {self.uncertain}"] if self.uncertain else []
         notes += [f"scheme: {self.scheme}"] if self.scheme else []
         notes += [f"{self.lifted} infinite cells at the largest value"] if self.lifted else []
@@ -151,7 +150,8 @@ def draw_flat(
         for each in (axis.xaxis, axis.yaxis):
             each.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             each.set_major_formatter(FuncFormatter(plain))
-        notes = [p.label if len(panels) > 1 else title_of(name), p.note]
+        several = len(panels) > 1  # narrow ones
+        notes = [p.label if several else title_of(name), p.note.replace("; ", "\n") if several else p.note]
         if skewed(p):
             axis.set(aspect="auto", box_aspect=1 / SKEWED if np.ptp(p.x) > np.ptp(p.y) else SKEWED)
             notes.append("the axes have different scales")
