@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) --y=-1:1:$(CELLS) \
-	--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --tolerance 0.05,0.03
+	--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --tolerance 0.05,0.05
 NAMES = resnet56 resnet56_noshort
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 

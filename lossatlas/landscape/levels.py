@@ -290,7 +290,7 @@ def effective_count(samples: Samples, n: int) -> float:
 
 
 def spread(helper: Helper, name: str, n: int | None = None) -> float:
-    """The root mean square deviation over (the first n of) a helper's samples, but for what all of them share."""
+    """The root mean square deviation over (the first n of) a helper's samples, and a little, so that none is zero."""
     every = deviations(helper.samples, name, len(helper.samples[name]))[1]
     part = every if n is None else deviations(helper.samples, name, n)[1]
     return float(np.sqrt((part**2).mean())) + 1e-3 * float(np.sqrt((every**2).mean())) + np.finfo(float).tiny
