@@ -539,3 +539,21 @@ def test_a_lower_precision_is_corrected_by_samples_in_float32(problem, exact, tm
     finer = lossatlas.surface(*problem, precision="bfloat16", tolerance=(0.0005, 0.0001), file=file, **PLANE)
     assert (finer.statistics["draft of train"]["n"] >= many).all()
     assert (np.abs(finer.loss - exact.loss) <= 4 * finer.fields["train_loss_se"] + 1e-7).all()
+
+
+def test_a_file_of_cells_of_which_some_have_met_a_weight_and_others_not(problem, tmp_path):
+    """The first sample that does not count comes late in the shuffled order, so that cells with few samples know of none."""
+    from lossatlas.evaluation.resident import shuffled_order
+
+    net, (x, y) = problem
+    y = y.clone()
+    y[shuffled_order(6000)[200::50]] = -100
+    file, tolerance = tmp_path / "s.h5", (0.03, 0.01)
+    found = lossatlas.surface(net, (x, y), tolerance=tolerance, file=file, **PLANE)
+    assert {"weight" in own for own in found.samples["train"] if own} == {True, False}
+    whole = lossatlas.surface(net, (x, y), **PLANE)
+    assert (np.abs(found.loss - whole.loss) <= 4 * found.fields["train_loss_se"] + 1e-7).all()
+    cut(file, found.hierarchy.order(np.arange(81))[:40])
+    again = lossatlas.surface(net, (x, y), tolerance=tolerance, file=file, **PLANE)
+    np.testing.assert_array_equal(again.loss, found.loss)
+    np.testing.assert_array_equal(again.fields["train_loss_se"], found.fields["train_loss_se"])

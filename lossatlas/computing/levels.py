@@ -34,7 +34,7 @@ def in_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], chosen: bool
     if chosen:
         return {**plan, "fewest": counts[0]}
     split, times = next(iter(evaluator.data)), dict[int, float]()
-    largest, evaluator.batch_size = plan["batch_size"], FEWEST
+    largest = plan["batch_size"]
     for count in counts:
         if count > len(evaluator.data[split]):
             break

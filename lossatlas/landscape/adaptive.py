@@ -114,17 +114,13 @@ class Adaptive:
     def near_misses(self, choice: Choice) -> np.ndarray:
         """Which of the predicted cells of a level are near one that was computed and was not as predicted."""
         computed = np.concatenate([choice.checks, choice.beside])
-        missed = computed[self.misses[computed] > 1]
-        if not len(missed) or not len(choice.predicted):
-            return np.zeros(0, dtype=np.int64)
-        coarse = 2 * WIDE
-        rows, columns = np.divmod(choice.predicted[:, None], self.hierarchy.shape[1])
-        other_rows, other_columns = np.divmod(missed[None, :], self.hierarchy.shape[1])
-        level = int(self.hierarchy.level[choice.predicted[0]])
-        step = 1 << (self.hierarchy.count - 1 - level)
-        near = np.abs(columns - other_columns) <= coarse * step
-        near &= (rows == other_rows) if self.hierarchy.rows else np.abs(rows - other_rows) <= coarse * step
-        return choice.predicted[near.any(axis=1)]
+        near = np.zeros(self.hierarchy.shape, bool)
+        for cell in computed[self.misses[computed] > 1]:
+            j, i = divmod(int(cell), self.hierarchy.shape[1])
+            reach = 2 * WIDE << (self.hierarchy.count - 1 - int(self.hierarchy.level[cell]))
+            rows = slice(j, j + 1) if self.hierarchy.rows else slice(max(0, j - reach), j + reach + 1)
+            near[rows, max(0, i - reach) : i + reach + 1] = True
+        return choice.predicted[near.ravel()[choice.predicted]]
 
     def is_calm(self, cell: int) -> bool:
         """Whether the cells of the level before around this one were near what was predicted for them."""

@@ -104,7 +104,9 @@ def surface_data(surface: Surface) -> dict[str, np.ndarray]:
     for split, cells in surface.samples.items():
         data[f"samples/{split}/n"] = np.array([len(own.get("loss", ())) for own in cells], dtype=np.int64)
         names = dict.fromkeys(name for own in cells for name in own)
-        data |= {f"samples/{split}/{name}": np.concatenate([own[name] for own in cells if own]) for name in names}
+        for name in names:  # weights are kept of cells alone in which one differs from 1
+            parts = [own.get(name, np.ones_like(own["loss"])) for own in cells if own]
+            data[f"samples/{split}/{name}"] = np.concatenate(parts)
     if surface.predicted:
         data["interpolated"] = surface.interpolated
     data |= {f"predicted/{name}": array for name, array in surface.predicted.items()}
