@@ -8,6 +8,8 @@ Commands that ranks run import it before anything else; it is armed where one of
   because some takes an exception for a reason to abort.
 - `os._exit` and `os.exec*` raise `Left`, and `exit` of C has the exit code 1, so that somebody else's code cannot end a rank
   without a word and with exit code 0.
+- Only at the end of a rank, after success, what libraries have registered with C's `exit` since it joined the others is
+  done: MPICH says goodbye to its launcher there, who would kill the ranks that are a moment later.
 - A process that ends before it has joined the ranks takes those with it that wait for it. Afterwards MPI does that.
 """
 
@@ -17,6 +19,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +30,7 @@ from lossatlas.errors import SIGNALS, Signalled, ended, mute
 from lossatlas.launchers import launched
 
 AGAIN = 2.0  # seconds after which a signal that nothing came of is raised once more, or that came during an import
+FAREWELL = 5.0  # seconds that libraries have to tidy up at the end
 SOON = 0.05  # seconds between looks whether an import has ended
 HERE = Path(__file__).resolve().parent
 EXITS = [(module, name) for module in (os, sys.modules[os.name]) for name in ("_exit", "execv", "execve")]
@@ -40,7 +44,8 @@ class Left(SystemExit):
 
 class State:
     """Of this process. armed: it is guarded. awaited: others wait for it to join them. forked: from a rank, by somebody.
-    caught: the signal that asks it to end, 0 for none. since: when. ending: it is on its way out.
+    caught: the signal that asks it to end, 0 for none. since: when. ending: it is on its way out. succeeded: and all that
+    is left is for libraries to tidy up. farewell: what C's `exit` calls after those of them that came later.
     """
 
     armed = False
@@ -49,6 +54,8 @@ class State:
     caught = 0
     since = 0.0
     ending = False
+    succeeded = False
+    farewell: Callable[[int], None] | None = None
 
 
 def arm() -> None:
@@ -145,6 +152,23 @@ def refuse_exit_of_libc() -> None:
         pass
 
 
+def let_libraries_end() -> None:
+    """Libraries that start from now on may tidy up when this process ends after success."""
+    if not State.armed or State.farewell:
+        return
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    def farewell(_: int) -> None:
+        if State.succeeded:
+            really_exit(0)
+
+    try:
+        ctypes.CDLL(None).__cxa_atexit(farewell, None, None)
+        State.farewell = farewell
+    except (OSError, AttributeError):  # another system
+        pass
+
+
 def end_if_forked(error: BaseException) -> None:
     """End a process that somebody forked, and that came back to where a rank goes on."""
     if State.forked:
@@ -182,6 +206,12 @@ def leave(code: int) -> NoReturn:
             stream.flush()
         except (OSError, ValueError, AttributeError):  # a full disk, a reader that is gone
             mute(stream)
+    if not code and State.farewell and not State.forked:
+        State.succeeded = True
+        late = threading.Timer(FAREWELL, really_exit, [0])  # where a library does not come to an end
+        late.daemon = True
+        late.start()
+        ctypes.CDLL(None).exit(0)
     really_exit(code)
 
 

@@ -176,6 +176,7 @@ def world_communicator() -> Any:
     from mpi4py import MPI
 
     if not MPI.Is_initialized():
+        guard.let_libraries_end()
         MPI.Init_thread()
         atexit.register(finalize)
     return MPI.COMM_WORLD

@@ -213,6 +213,45 @@ while True: time.sleep(0.01)
     assert "stopped by SIGHUP" in result.errors
 
 
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+def test_every_rank_says_goodbye_to_its_launcher(place):
+    """MPICH's kills the ranks that are a moment later than one that does not, and a whole run has failed at its end."""
+    command = [place.python, "scheduler.py", "--mpi"]
+    result = subprocess.run(
+        [place.mpirun, "-verbose", "-n", "3", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if "cmd=" not in result.stdout + result.stderr:
+        pytest.skip("another launcher than MPICH's")
+    assert result.returncode == 0, result.stderr
+    assert (result.stdout + result.stderr).count("cmd=finalize_ack") == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "printed"),
+    [
+        ("", "libc.__cxa_atexit(libc.perror, b'goodbye', None)", 0, "goodbye"),
+        ("", "libc.__cxa_atexit(libc.pause, None, None)", 0, ""),
+        ("libc.__cxa_atexit(libc.perror, b'goodbye', None)", "", 0, ""),
+        ("", "libc.exit(0)", 1, ""),
+    ],
+    ids=["tidies up", "does not come to an end", "came before", "gives up"],
+)
+def test_libraries_tidy_up_after_success_alone(before, after, code, printed):
+    program = f"""
+import ctypes, sys
+sys.path.insert(0, {str(ROOT)!r})
+import guard
+libc = ctypes.CDLL(None)
+guard.arm()
+{before}
+guard.let_libraries_end()
+{after}
+guard.leave(0)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr[: len("goodbye")]) == (code, printed), result.stderr
+
+
 def test_importing_it_changes_nothing_in_somebody_elses_program():
     code = f"""
 import os, signal, sys
