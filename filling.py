@@ -105,6 +105,9 @@ def make_work(job: Job, operator: Any, world: World) -> Timed:
     """The function from cells to rows, a note, and who computed them, in the thread that computes."""
     import torch
 
+    from lossatlas.evaluation.heap import give_back
+
+    give_back()  # networks and directions that nobody needs any more
     torch.set_num_threads(job.threads)
     device = device_of(job.surface.plan["device"] == "cuda", world.local_rank)
     name = "" if device == "cpu" else f"{device} {torch.cuda.get_device_name(device)}"
@@ -185,6 +188,8 @@ def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log, 
     """On rank 0: read everything once and say what is to be computed. Writes nothing but the lock."""
     import torch
 
+    from lossatlas.evaluation.heap import give_back
+
     check_device(task)
     task.grid  # noqa: B018  what is no grid is better said at once
     threads = task.run.threads or world.cores
@@ -201,6 +206,7 @@ def prepare(world: World, task: options.GridTask, quantity: Quantity, log: Log, 
         surface = resume(setting.surf_file, surface, setting.dir_file, CURE.format("surf_file"))
     if setting.curvature is not None and "second_derivatives" not in surface.about:
         surface = replace(surface, about={**surface.about, **setting.curvature.along(setting.used)})
+    give_back()
     return setting, Job(quantity, Problem.of(setting), task.loss, threads, surface)
 
 

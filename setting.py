@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -223,7 +223,7 @@ def recipe(task: options.GridTask, brought: Brought, used: Directions) -> "tuple
     if choice.scheme and used.x and used.y is not None:
         named = {"scheme": choice.scheme}
         return Schemed(choice.scheme, used.x, used.y, choice.only, choice.without), task.grid, named
-    return Along(brought.dir_type, used.x, used.y), task.grid, {}
+    return Along.of(brought.dir_type, used, brought.net), task.grid, {}
 
 
 def rowed(task: options.GridTask, rows: int) -> Grid:
@@ -320,19 +320,53 @@ def check_folder(what: str, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Along:
-    """Directions, in the form in which they travel."""
+    """Directions, each in one buffer: so they travel, and so a place keeps them."""
 
     dir_type: str
-    x: Sequence[np.ndarray]
-    y: Sequence[np.ndarray] | None
+    x: np.ndarray
+    y: np.ndarray | None
+
+    @classmethod
+    def of(cls, dir_type: str, used: Directions, net: "nn.Module") -> "Along":
+        """The arrays of `used` lie in the buffers from now on, so that none is there twice."""
+        x, y = (
+            None if axis is None else gathered(cast(list[np.ndarray], axis), net, dir_type) for axis in (used.x, used.y)
+        )
+        assert x is not None
+        return cls(dir_type, x, y)
 
     def plane(self, net: "nn.Module") -> "Plane":
-        """It shares the arrays' memory."""
-        from lossatlas.space import Affine, as_point, tensors
+        """It shares the buffers' memory."""
+        import torch
 
-        dx, dy = (None if d is None else as_point(d, net, self.dir_type, "the direction") for d in (self.x, self.y))
+        from lossatlas.evaluation.places import Layout
+        from lossatlas.space import Affine, tensors
+
+        origin = tensors(net, self.dir_type)
+        layout = Layout.of(origin, net)
+        dx, dy = (None if flat is None else layout.views(torch.from_numpy(flat)) for flat in (self.x, self.y))
         assert dx is not None
-        return Affine(tensors(net, self.dir_type), dx, dy)
+        return Affine(origin, dx, dy)
+
+
+def gathered(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
+    """What moves the network, in one buffer; the arrays are replaced by views of it, one after the other."""
+    import torch
+
+    from lossatlas.evaluation.places import Layout
+    from lossatlas.space import as_point, tensors
+    from lossatlas.space.points import entries_of
+
+    if not arrays:  # none is computed in a dry run
+        return np.zeros(0, np.float32)
+    as_point(arrays, net, dir_type, "the direction")
+    layout = Layout.of(tensors(net, dir_type), net)
+    buffer = torch.empty(layout.total)
+    views = layout.views(buffer)
+    for k, name in enumerate(entries_of(arrays, net, dir_type)):
+        if name in views:
+            arrays[k] = views[name].copy_(torch.from_numpy(np.require(arrays[k], np.float32, ["C", "W"]))).numpy()
+    return buffer.numpy()
 
 
 @dataclass(frozen=True)

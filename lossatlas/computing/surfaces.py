@@ -17,6 +17,7 @@ from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import mapped
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
+from lossatlas.evaluation.heap import give_back
 from lossatlas.evaluation.lanes import still
 from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.resident import Flowing, sample_of
@@ -42,6 +43,7 @@ def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | N
     """What computes as a plan says. Raises BadUsage where the device cannot."""
     count, training = plan.get("recalibrated", 0), scene.training
     corrected = plan.get("corrected", False)
+    give_back()  # what was needed to read and to choose
     try:
         evaluator = Evaluator(
             scene.net,
@@ -59,6 +61,7 @@ def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | N
         )
         if corrected:
             evaluator.truth = evaluator_of(scene, {**plan, "precision": "float32", "corrected": False}, tolerance)
+        give_back()
         return evaluator
     except torch.cuda.OutOfMemoryError as error:
         raise BadUsage(

@@ -20,7 +20,7 @@ from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import Structure
 from lossatlas.evaluation.folding import Folded, NotFoldable
 from lossatlas.evaluation.graphs import MOST_GRAPHS, Captured
-from lossatlas.evaluation.lanes import copied
+from lossatlas.evaluation.lanes import copied, still
 from lossatlas.evaluation.manypoints import ManyPoints
 from lossatlas.evaluation.places import AffinePlace, AnyPlace
 from lossatlas.evaluation.precision import PRECISIONS, Lowered, channels_come_last, in_float64, set_numerics
@@ -266,7 +266,7 @@ def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
     try:
         with torch.no_grad():
             loss(asked, sample_of(batch))
-        folded = Folded(copied(net).eval())
+        folded = Folded(still(net))
         with torch.no_grad():
             for arguments, named, expected in asked.calls:
                 found = output_of(folded.net(*sample_of(arguments), **sample_of(named)))

@@ -98,7 +98,8 @@ def trace(net: nn.Module) -> tuple[fx.GraphModule, list[tuple[fx.Node, fx.Node]]
 def replace(traced: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> Pair:
     modules = dict(traced.named_modules())
     before: Any = modules[str(layer.target)]
-    after, folded, like = modules[str(norm.target)], deepcopy(before), before.weight
+    like = before.weight
+    after, folded = modules[str(norm.target)], deepcopy(before, {id(like): like})
     folded.weight = nn.Parameter(torch.empty_like(like), requires_grad=False)
     folded.bias = nn.Parameter(like.new_zeros(like.shape[0]), requires_grad=False)
     owner, _, leaf = str(layer.target).rpartition(".")

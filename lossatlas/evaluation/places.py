@@ -1,6 +1,7 @@
 """Where a network is in a plane: its tensors at a point, moved in place."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,24 +14,21 @@ from lossatlas.space.points import is_variance
 from lossatlas.space.schemes import Rows, Scheme
 
 
-class AffinePlace:
-    """Moves a network on an affine plane: origin, directions and the current point are flat buffers.
+@dataclass(frozen=True)
+class Layout:
+    """The tensors of a point one behind the other in a flat buffer; `last` are those in channels-last order."""
 
-    channels_last: filters of convolutions lie in that order.
-    """
+    shapes: Mapping[str, torch.Size]
+    last: frozenset[str]
 
-    def __init__(self, net: nn.Module, plane: Affine, channels_last: bool = True) -> None:
-        self.last = filters(net) if channels_last else frozenset()
-        first = next(net.parameters())
-        pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
-        self.origin, *self.directions = (
-            flatten(point, plane.origin, self.last, first.device, first.dtype) for point in pack
-        )
-        self.current = self.origin.clone()
-        self.shapes = {name: value.shape for name, value in plane.origin.items()}
-        for name, view in self.views(self.current).items():
-            replace_tensor(net, name, view)
-        self.variances = [view for name, view in self.views(self.current).items() if is_variance(name)]
+    @classmethod
+    def of(cls, point: Mapping[str, Tensor], net: nn.Module, channels_last: bool = True) -> "Layout":
+        """channels_last: filters of convolutions lie in that order."""
+        return cls({name: value.shape for name, value in point.items()}, filters(net) if channels_last else frozenset())
+
+    @property
+    def total(self) -> int:
+        return sum(shape.numel() for shape in self.shapes.values())
 
     def views(self, buffer: Tensor) -> dict[str, Tensor]:
         """The tensors in a buffer (..., total) by name."""
@@ -39,6 +37,44 @@ class AffinePlace:
             name: viewed(part, shape, name in self.last)
             for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
         }
+
+    def flat(self, point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+        """The buffer (total,) that a point lies in, or a new one, to which it is copied."""
+        first = point[next(iter(self.shapes))]
+        size = self.total
+        if (
+            first.device == device
+            and first.dtype == dtype
+            and first.untyped_storage().nbytes() == size * dtype.itemsize
+        ):
+            buffer = first.new_empty(0).set_(first.untyped_storage(), 0, (size,), (1,))
+            if all(lies_there(point[name], view) for name, view in self.views(buffer).items()):
+                return buffer
+        buffer = torch.empty(size, device=device, dtype=dtype)
+        for name, view in self.views(buffer).items():
+            view.copy_(point[name])
+        return buffer
+
+
+def lies_there(value: Tensor, view: Tensor) -> bool:
+    """Whether two tensors are the same numbers in the same place."""
+    where, there = ((t.data_ptr(), t.shape, t.stride(), t.dtype) for t in (value, view))
+    return where == there
+
+
+class AffinePlace:
+    """Moves a network on an affine plane: origin, directions and the current point are flat buffers."""
+
+    def __init__(self, net: nn.Module, plane: Affine, channels_last: bool = True) -> None:
+        self.layout = Layout.of(plane.origin, net, channels_last)
+        self.views = self.layout.views
+        first = next(net.parameters())
+        pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
+        self.origin, *self.directions = (self.layout.flat(point, first.device, first.dtype) for point in pack)
+        self.current = self.origin.clone()
+        for name, view in self.views(self.current).items():
+            replace_tensor(net, name, view)
+        self.variances = [view for name, view in self.views(self.current).items() if is_variance(name)]
 
     def move(self, a: float, b: float) -> Tensor:
         """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
@@ -99,29 +135,8 @@ def filters(net: nn.Module) -> frozenset[str]:
     )
 
 
-def flatten(
-    point: Mapping[str, Tensor],
-    order: Mapping[str, Any],
-    last: frozenset[str],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Tensor:
-    """One buffer with every tensor of a point, those named in `last` in channels-last order."""
-    buffer = torch.empty(sum(point[name].numel() for name in order), device=device, dtype=dtype)
-    offset = 0
-    for name in order:
-        value = stored(point[name], name in last)
-        buffer[offset : offset + value.numel()].view(value.shape).copy_(value)
-        offset += value.numel()
-    return buffer
-
-
-def stored(value: Tensor, channels_last: bool) -> Tensor:
-    return value.permute(0, 2, 3, 1) if channels_last and value.dim() == 4 else value
-
-
 def viewed(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
-    """The inverse of `stored`, without a copy; the buffer may have leading axes."""
+    """A tensor of a shape in its part of a buffer, which may have leading axes."""
     lead = buffer.shape[:-1]
     if len(shape) != 4 or not channels_last:
         return buffer.view(*lead, *shape)

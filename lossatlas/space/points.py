@@ -41,6 +41,12 @@ def entries(net: nn.Module, dir_type: str) -> list[str]:
     return [name for name, _ in net.named_parameters()] if dir_type == "weights" else list(net.state_dict())
 
 
+def entries_of(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str) -> list[str]:
+    """The entries that arrays of a direction file have: those of states written before torch 0.4.1 lack the counters."""
+    names = entries(net, dir_type)
+    return names if len(arrays) == len(names) else [n for n in names if not n.endswith("num_batches_tracked")]
+
+
 def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: str) -> list[np.ndarray]:
     """A direction as the arrays of a direction file; what it does not move is zero."""
     state = net.state_dict()
@@ -51,13 +57,8 @@ def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: str) -> li
 
 
 def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, what: str) -> Point:
-    """Arrays of a direction file by tensor name. Raises BadInput, naming the first tensor that does not fit.
-
-    Files of states written before torch 0.4.1 lack the counters of BatchNorm.
-    """
-    names, state, moved_names = entries(net, dir_type), net.state_dict(), tensors(net, dir_type)
-    if len(arrays) != len(names):
-        names = [name for name in names if not name.endswith("num_batches_tracked")]
+    """Arrays of a direction file by tensor name. Raises BadInput, naming the first tensor that does not fit."""
+    names, state, moved_names = entries_of(arrays, net, dir_type), net.state_dict(), tensors(net, dir_type)
     if len(arrays) != len(names):
         raise BadInput(f"{what} has {len(arrays)} tensors, the network {len(names)} for --dir_type {dir_type}")
     for name, array in zip(names, arrays, strict=True):

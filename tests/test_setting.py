@@ -1,0 +1,31 @@
+"""What every rank is sent: directions, each in one buffer."""
+
+import numpy as np
+import pytest
+import torch
+
+from lossatlas.evaluation.places import AffinePlace, Layout
+from lossatlas.record import Directions
+from lossatlas.space import as_arrays, tensors
+from models import build
+from setting import Along
+
+
+@pytest.mark.parametrize("dir_type", ["weights", "states"])
+def test_directions_lie_in_one_buffer_and_nowhere_else(dir_type):
+    net = build("resnet20")
+    points = [{name: torch.randn_like(value) for name, value in tensors(net, dir_type).items()} for _ in range(2)]
+    x, y = (as_arrays(point, net, dir_type) for point in points)
+    before = [array.copy() for array in x]
+    along = Along.of(dir_type, Directions(x, y), net)
+    for axis, flat, point in ((x, along.x, points[0]), (y, along.y, points[1])):
+        assert sum(np.shares_memory(array, flat) for array in axis) == len(point)
+    assert all(np.array_equal(now, then) for now, then in zip(x, before, strict=True))
+    plane = along.plane(net)
+    for direction, point in zip((plane.dx, plane.dy), points, strict=True):
+        assert all(torch.equal(direction[name], value) for name, value in point.items())
+    place = AffinePlace(build("resnet20"), plane)
+    assert [d.data_ptr() for d in place.directions] == [flat.ctypes.data for flat in (along.x, along.y)]
+    found = place.layout.views(place.directions[0])
+    assert all(torch.equal(found[name], value) for name, value in points[0].items())
+    assert Layout.of(plane.origin, net).total == sum(value.numel() for value in points[0].values())
