@@ -25,6 +25,7 @@ from lossatlas.landscape.levels import (
     helper_of,
     regressed,
     settle,
+    together,
 )
 from lossatlas.landscape.statistics import estimates, summarize, sums_of
 from lossatlas.record import read_surface, write_surface
@@ -108,6 +109,24 @@ def test_what_is_not_known_of_a_control_enters_the_error():
     assert found.theirs == pytest.approx(0.15, rel=0.03)
     assert found.error == pytest.approx(np.hypot(found.own, found.theirs))
     assert found.mean == pytest.approx(y.mean() - 3 * x.mean(), abs=0.05)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
+def test_errors_of_helpers_add_up_as_far_as_their_losses_go_together(correlation):
+    """Over shuffles of a population, where one has drawn half as many samples as the other, and none is left out."""
+    rng = np.random.default_rng(0)
+    common, own = rng.standard_normal((2, 20_000))
+    losses = np.stack([common, correlation * common + np.sqrt(1 - correlation**2) * own])
+    coefficients, counts = np.array([0.8, 0.4]), (800, 400)
+    errors = coefficients * losses.std(axis=1) / np.sqrt(counts)
+    found = []
+    for _ in range(1000):
+        order = rng.permutation(20_000)
+        means = [each[order[:n]].mean() - each.mean() for each, n in zip(losses, counts, strict=True)]
+        found.append(coefficients @ means)
+    stated = together(errors, np.array([[1, correlation], [correlation, 1]]))
+    assert 0.93 * np.std(found) <= stated <= 1.15 * np.std(found) + 1e-12
+    assert together(errors, np.ones((2, 2))) == pytest.approx(errors.sum())
 
 
 def test_nested_samples_leave_nothing_that_a_smaller_coefficient_would_gain():

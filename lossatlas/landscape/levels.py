@@ -30,6 +30,7 @@ MORE = 1.5  # times as many samples as a cell has, a neighbour has to have to he
 LEAST, STEEPEST = 1.1, 4  # times as many samples as it has, a cell draws at once
 COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equal ones from large coefficients
 MISSING = 2.0  # times the spread of the own samples that the helpers' spread may be before more are drawn
+HELPED_DOUBT = 1.0  # as statistics.DOUBT, of what a regression leaves; `benchmarks/levels.py` says how often it holds
 HALF_DOUBTED = 5  # as Tolerance's WELL_BELOW, of what a regression leaves
 LARGEST = 1e30  # losses that float32 holds, and their squares float64
 Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
@@ -269,7 +270,8 @@ def estimated(
     found = [regressed(own, left, controls, means, errors, population)]
     if len(theirs) > 1:  # their mean: where few samples carry something, coefficients of their own lead astray
         middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
-        found.append(regressed(own, left, [middle], means.mean(keepdims=True), errors.mean(keepdims=True), population))
+        its = together(errors / len(theirs), correlations(np.stack([each for _, each in controls])))
+        found.append(regressed(own, left, [middle], means.mean(keepdims=True), np.array([its]), population))
     result = min(found, key=lambda each: each.error)
     missing = max((spread(helper, name) / spread(helper, name, n) for helper in theirs), default=1.0)
     enlarged = result.own * min(max(missing, 1.0), MISSING)
@@ -316,6 +318,22 @@ def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
     return mean, weight / weight.mean() * (values - mean)
 
 
+def correlations(deviations: np.ndarray) -> np.ndarray:
+    """Of controls, (k, n), over the same samples: (k, k), from 0 to 1."""
+    length = np.sqrt((deviations**2).sum(1))
+    length[length == 0] = 1.0
+    unit = deviations / length[:, None]
+    return np.clip(np.einsum("in,jn->ij", unit, unit), 0, 1)
+
+
+def together(errors: np.ndarray, correlation: np.ndarray) -> float:
+    """The standard error of a sum, of whose terms (k,) the errors are as correlated as the losses, whatever their signs.
+
+    They are not more so: each comes from the first samples of one order, the common ones among them.
+    """
+    return math.sqrt(max(float(np.einsum("i,ij,j->", errors, correlation, errors)), float((errors**2).max())))
+
+
 def regressed(
     mean: float,
     left: np.ndarray,
@@ -327,9 +345,9 @@ def regressed(
     """The mean over all samples from n of them, by regression on k controls whose means over all are known.
 
     mean, left (n,): the mean of the n samples and their deviations; controls: the same of each control. means, errors (k,):
-    of the controls over all samples, and their standard errors, which are taken to add up, whatever the signs of the
-    coefficients. Least squares is the best choice here: the n samples are the first ones of those that the controls were
-    estimated from, so that what is left is not correlated with the errors of the controls.
+    of the controls over all samples, and their standard errors, see `together`. Least squares is the best choice here: the n
+    samples are the first ones of those that the controls were estimated from, so that what is left is not correlated with
+    the errors of the controls.
     """
     n, k = len(left), len(controls)
     factor = 1 / n - 1 / population
@@ -339,18 +357,18 @@ def regressed(
         scale = np.sqrt((others**2).mean(1))
         scale[scale == 0] = 1.0
         scaled = others / scale[:, None]
-        matrix = np.einsum("in,jn->ij", scaled, scaled) / n
-        matrix += COLLINEAR * np.eye(k)
+        products = np.einsum("in,jn->ij", scaled, scaled) / n
+        matrix = products + COLLINEAR * np.eye(k)
         coefficients = np.linalg.solve(matrix, np.einsum("in,n->i", scaled, left) / n) / scale
         left = left - np.einsum("i,in->n", coefficients, others)
         mean += float((coefficients * (means - [own for own, _ in controls])).sum())
-        theirs = float((np.abs(coefficients) * errors).sum())
+        theirs = together(np.abs(coefficients) * errors, np.clip(products, 0, 1))
     freedom = max(n - 1 - k, 1)
     own = math.sqrt((left**2).sum() / freedom * factor * (1 + k / freedom))
     largest = float(np.abs(left).max())
     unit = left / largest if largest > 0 else np.ones(n)
     carried = float((unit**2).sum() ** 2 / (unit**4).sum())
-    own *= 1 + DOUBT / math.sqrt(carried)
+    own *= 1 + (HELPED_DOUBT if k else DOUBT) / math.sqrt(carried)
     return Estimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0)
 
 
