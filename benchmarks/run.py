@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--losses FILE] [NAME ...]
 
-NAME: point, own_network, many_points, busy, ranks, tolerance, levels, adaptive, memory, streamed, startup, precision,
-products, eigenpairs, eigen_map, page, trajectory. Rows of benchmarks that are not run are kept.
+NAME: point, own_network, many_points, busy, ranks, tolerance, levels, adaptive, whole_surface, memory, streamed, startup,
+precision, products, eigenpairs, eigen_map, page, trajectory. Rows of benchmarks that are not run are kept.
 """
 
 import argparse
@@ -28,6 +28,7 @@ NAMES = (
     "tolerance",
     "levels",
     "adaptive",
+    "whole_surface",
     "memory",
     "streamed",
     "startup",
