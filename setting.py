@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -329,9 +329,8 @@ class Along:
     @classmethod
     def of(cls, dir_type: str, used: Directions, net: "nn.Module") -> "Along":
         """The arrays of `used` lie in the buffers from now on, so that none is there twice."""
-        x, y = (
-            None if axis is None else gathered(cast(list[np.ndarray], axis), net, dir_type) for axis in (used.x, used.y)
-        )
+        lists = (axis if axis is None or isinstance(axis, list) else list(axis) for axis in (used.x, used.y))
+        x, y = (None if axis is None else gathered(axis, net, dir_type) for axis in lists)
         assert x is not None
         return cls(dir_type, x, y)
 
