@@ -21,6 +21,7 @@ from lossatlas.landscape.levels import (
     Goal,
     Helper,
     Hierarchy,
+    correlations,
     estimated,
     helper_of,
     regressed,
@@ -127,6 +128,18 @@ def test_errors_of_helpers_add_up_as_far_as_their_losses_go_together(correlation
     stated = together(errors, np.array([[1, correlation], [correlation, 1]]))
     assert 0.93 * np.std(found) <= stated <= 1.15 * np.std(found) + 1e-12
     assert together(errors, np.ones((2, 2))) == pytest.approx(errors.sum())
+
+
+def test_rare_large_losses_go_together_where_the_first_samples_hold_none():
+    rng = np.random.default_rng(0)
+    small, rare = rng.standard_normal((2, 3000)), np.zeros(3000)
+    rare[500::100] = 100.0
+    first, second = (helper(each + rare, 60_000) for each in small)
+    assert correlations([first, second], "loss")[0, 1] > 0.9
+    assert correlations([helper(each[:400], 60_000) for each in small], "loss")[0, 1] < 0.2
+    assert correlations([first], "loss") == pytest.approx(np.ones((1, 1)))
+    rare[1000] = np.inf
+    assert correlations([helper(each + rare, 60_000) for each in small], "loss")[0, 1] == 1
 
 
 def test_nested_samples_leave_nothing_that_a_smaller_coefficient_would_gain():

@@ -267,11 +267,12 @@ def estimated(
     own, left = mean, deviations(samples, name, n)[1]
     controls = [deviations(helper.samples, name, n) for helper in theirs]
     means, errors = (np.array([getattr(helper, what)[name] for helper in theirs]) for what in ("mean", "error"))
-    found = [regressed(own, left, controls, means, errors, population)]
+    correlation = correlations(theirs, name)
+    found = [regressed(own, left, controls, means, errors, population, correlation)]
     if len(theirs) > 1:  # their mean: where few samples carry something, coefficients of their own lead astray
         middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
-        its = together(errors / len(theirs), correlations(np.stack([each for _, each in controls])))
-        found.append(regressed(own, left, [middle], means.mean(keepdims=True), np.array([its]), population))
+        its = np.array([together(errors / len(theirs), correlation)])
+        found.append(regressed(own, left, [middle], means.mean(keepdims=True), its, population))
     result = min(found, key=lambda each: each.error)
     missing = max((spread(helper, name) / spread(helper, name, n) for helper in theirs), default=1.0)
     enlarged = result.own * min(max(missing, 1.0), MISSING)
@@ -318,12 +319,20 @@ def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
     return mean, weight / weight.mean() * (values - mean)
 
 
-def correlations(deviations: np.ndarray) -> np.ndarray:
-    """Of controls, (k, n), over the same samples: (k, k), from 0 to 1."""
-    length = np.sqrt((deviations**2).sum(1))
-    length[length == 0] = 1.0
-    unit = deviations / length[:, None]
-    return np.clip(np.einsum("in,jn->ij", unit, unit), 0, 1)
+def correlations(helpers: Sequence[Helper], name: str) -> np.ndarray:
+    """Of k helpers, over all samples that they have in common, so that few large losses count: (k, k), from 0 to 1.
+
+    1 where it is not known.
+    """
+    if len(helpers) < 2:
+        return np.ones((len(helpers), len(helpers)))
+    common = min(len(helper.samples[name]) for helper in helpers)
+    with np.errstate(invalid="ignore"):  # an infinite loss
+        different = np.stack([deviations(helper.samples, name, common)[1] for helper in helpers])
+        length = np.sqrt((different**2).sum(1))
+        length[length == 0] = 1.0
+        unit = different / length[:, None]
+        return np.clip(np.nan_to_num(np.einsum("in,jn->ij", unit, unit), nan=1.0), 0, 1)
 
 
 def together(errors: np.ndarray, correlation: np.ndarray) -> float:
@@ -341,13 +350,14 @@ def regressed(
     means: np.ndarray,
     errors: np.ndarray,
     population: int,
+    correlation: np.ndarray | None = None,
 ) -> Estimate:
     """The mean over all samples from n of them, by regression on k controls whose means over all are known.
 
     mean, left (n,): the mean of the n samples and their deviations; controls: the same of each control. means, errors (k,):
-    of the controls over all samples, and their standard errors, see `together`. Least squares is the best choice here: the n
-    samples are the first ones of those that the controls were estimated from, so that what is left is not correlated with
-    the errors of the controls.
+    of the controls over all samples, and their standard errors; correlation (k, k) of these, 1 where it is not known, see
+    `together`. Least squares is the best choice here: the n samples are the first ones of those that the controls were
+    estimated from, so that what is left is not correlated with the errors of the controls.
     """
     n, k = len(left), len(controls)
     factor = 1 / n - 1 / population
@@ -357,12 +367,12 @@ def regressed(
         scale = np.sqrt((others**2).mean(1))
         scale[scale == 0] = 1.0
         scaled = others / scale[:, None]
-        products = np.einsum("in,jn->ij", scaled, scaled) / n
-        matrix = products + COLLINEAR * np.eye(k)
+        matrix = np.einsum("in,jn->ij", scaled, scaled) / n
+        matrix += COLLINEAR * np.eye(k)
         coefficients = np.linalg.solve(matrix, np.einsum("in,n->i", scaled, left) / n) / scale
         left = left - np.einsum("i,in->n", coefficients, others)
         mean += float((coefficients * (means - [own for own, _ in controls])).sum())
-        theirs = together(np.abs(coefficients) * errors, np.clip(products, 0, 1))
+        theirs = together(np.abs(coefficients) * errors, np.ones((k, k)) if correlation is None else correlation)
     freedom = max(n - 1 - k, 1)
     own = math.sqrt((left**2).sum() / freedom * factor * (1 + k / freedom))
     largest = float(np.abs(left).max())
