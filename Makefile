@@ -2,7 +2,7 @@
 # make test   every test
 # make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
 # make docs   the pages: docs/_build/index.html
-# make bench  measures, and writes benchmarks/RESULTS.md (about half an hour; LOSSES=FILE: see benchmarks/tolerance.py)
+# make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FILE: see benchmarks/tolerance.py)
 # make check  format, lint, types, import layers, and every test
 
 PYTHON ?= python3

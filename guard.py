@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn
@@ -210,7 +211,8 @@ def leave(code: int) -> NoReturn:
         State.succeeded = True
         late = threading.Timer(FAREWELL, really_exit, [0])  # where a library does not come to an end
         late.daemon = True
-        late.start()
+        with suppress(RuntimeError):  # no thread is to be had
+            late.start()
         ctypes.CDLL(None).exit(0)
     really_exit(code)
 

@@ -338,7 +338,8 @@ def correlations(helpers: Sequence[Helper], name: str) -> np.ndarray:
 def together(errors: np.ndarray, correlation: np.ndarray) -> float:
     """The standard error of a sum, of whose terms (k,) the errors are as correlated as the losses, whatever their signs.
 
-    They are not more so: each comes from the first samples of one order, the common ones among them.
+    They are not more so: each comes from the first samples of one order, and what two of them have from helpers in common
+    comes from more samples than what they have of their own (`MORE`).
     """
     return math.sqrt(max(float(np.einsum("i,ij,j->", errors, correlation, errors)), float((errors**2).max())))
 
