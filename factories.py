@@ -203,6 +203,13 @@ def of_another_folder(name: str, module: Any, folder: Path) -> bool:
 THEIRS: dict[Path, dict[str, ModuleType]] = {}
 
 
+def end_if_another(process: int, error: BaseException | None) -> None:
+    """End a process that a user's code forked and let come back: only the one that called the code goes on."""
+    if os.getpid() != process:
+        code = error.code if isinstance(error, SystemExit) else int(error is not None)
+        os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 @contextmanager
 def isolated(folder: Path) -> Iterator[None]:
     """Let a user's folder come first among the places of imports, and hide this program's modules from it."""
@@ -224,9 +231,13 @@ def isolated(folder: Path) -> Iterator[None]:
     sys.modules["__main__"] = ModuleType("__main__")  # what processes of theirs would import again
     sys.path[:] = [str(folder), *(entry for entry in path if Path(entry or ".").resolve() not in (HERE, folder))]
     importlib.invalidate_caches()
-    place = os.getcwd()
+    place, process = os.getcwd(), os.getpid()
     try:
         yield
+        end_if_another(process, None)
+    except BaseException as error:
+        end_if_another(process, error.__cause__ or error)
+        raise
     finally:
         os.chdir(place)
         THEIRS[folder] = collisions()

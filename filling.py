@@ -227,12 +227,16 @@ def ready(job: Job, world: World, cells: int) -> tuple[Job, Any]:
 
 
 def say_ranges(surface: Surface, names: list[str]) -> None:
-    """Say between which values fields lie."""
+    """Say between which values fields lie, and how large their standard errors are."""
     for name in names:
         array = surface.fields[name]
         known = array[np.isfinite(array)]
         odd = array.size - known.size
         if known.size:
-            say(f"{name}: {known.min():.6g} to {known.max():.6g}{f', {odd} cells not finite' * bool(odd)}")
+            error = np.nanmax(np.nan_to_num(surface.fields.get(f"{name}_se", np.zeros(1)), posinf=0.0))
+            say(
+                f"{name}: {known.min():.6g} to {known.max():.6g}{f', standard errors up to {error:.2g}' * bool(error)}"
+                f"{f', {odd} cells not finite' * bool(odd)}"
+            )
         else:
             say(f"{name}: no finite value")

@@ -200,6 +200,8 @@ def run(main: Callable[[], int]) -> NoReturn:
 def leave(code: int) -> NoReturn:
     """End this process: after success once everybody has tidied up, after an error at once, because a thread may still run."""
     deaf()
+    if State.forked:  # MPI is another's
+        really_exit(code)
     if not code:
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -207,7 +209,7 @@ def leave(code: int) -> NoReturn:
             stream.flush()
         except (OSError, ValueError, AttributeError):  # a full disk, a reader that is gone
             mute(stream)
-    if not code and State.farewell and not State.forked:
+    if not code and State.farewell:
         State.succeeded = True
         late = threading.Timer(FAREWELL, really_exit, [0])  # where a library does not come to an end
         late.daemon = True

@@ -162,7 +162,8 @@ def left_out(found: dict[str, Any], size: int, noisy: bool) -> str:
     """How many cells were not computed, and how often the prediction was off where it was checked."""
     checks = f"; {found['missed']} of {found['checked']} that were computed to check it were off by more"
     relative, absolute = found["tolerance"]
-    why = "; with a smaller --tolerance, whose errors hide less of what is smooth, some may be" if noisy else ""
+    noise = "a smaller --tolerance, whose errors hide less of what is smooth, " if noisy else ""
+    why = f"; with {noise}{'or ' * noisy}a finer grid or a larger --adaptive some may be"
     return (
         f"{size - found['interpolated']} of {size} cells computed, {found['interpolated']} interpolated within "
         f"max({relative:g} x loss, {absolute:g}){checks * bool(found['checked'])}{why * (not found['interpolated'])}"

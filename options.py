@@ -46,6 +46,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         once(BadUsage.code)
         line = " ".join(message.encode(errors="backslashreplace").decode().split())
+        if line.endswith("expected one argument"):  # argparse takes -1:1:51 for an option
+            line += "; what begins with a minus is written with =, as in --x=-1:1:51"
         print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr, flush=True)
         guard.take_others_along(BadUsage.code)
         raise SystemExit(BadUsage.code)

@@ -349,7 +349,10 @@ class Along:
 
 
 def gathered(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
-    """What moves the network, in one buffer; the arrays are replaced by views of it, one after the other."""
+    """What moves the network, in one buffer; the arrays are replaced by views of it, one after the other.
+
+    Those of another type, as of another program, stay what they are: their digest is over their own bytes.
+    """
     import torch
 
     from lossatlas.evaluation.places import Layout
@@ -360,11 +363,14 @@ def gathered(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.nd
         return np.zeros(0, np.float32)
     as_point(arrays, net, dir_type, "the direction")
     layout = Layout.of(tensors(net, dir_type), net)
-    buffer = torch.empty(layout.total)
+    buffer = torch.empty(layout.total, dtype=torch.float32)
     views = layout.views(buffer)
     for k, name in enumerate(entries_of(arrays, net, dir_type)):
-        if name in views:
-            arrays[k] = views[name].copy_(torch.from_numpy(np.require(arrays[k], np.float32, ["C", "W"]))).numpy()
+        if name not in views:
+            continue
+        views[name].copy_(torch.from_numpy(np.require(arrays[k], np.float32, ["C", "W"])))
+        if arrays[k].dtype == np.float32:
+            arrays[k] = views[name].numpy()
     return buffer.numpy()
 
 

@@ -136,6 +136,30 @@ def test_processes_that_somebodys_code_starts_are_no_ranks(place, tmp_path):
     assert result.out.count("hello") >= 2
 
 
+COMES_BACK = """
+import os, sys, time
+import torch
+def make():
+    torch.manual_seed(0)
+    if os.fork() == 0:
+        time.sleep(0.5)
+        {end}
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+@pytest.mark.parametrize("end", ["sys.exit(0)", "pass", "raise OSError"], ids=["exits", "returns", "fails"])
+def test_a_forked_process_that_comes_back_ends_and_speaks_for_no_rank(place, tmp_path, end):
+    (tmp_path / "comes.py").write_text(COMES_BACK.format(end=end))
+    more = ["--model", f"{tmp_path / 'comes.py'}:make", "--x=-1:1:3", "--y=-1:1:3"]
+    result = place.run(place.command("plot_surface.py", tmp_path / "s.h5", *more, ranks=2), timeout=120)
+    assert result.code == 0, result.errors
+    assert "error" not in result.errors
+    assert result.out.count("complete") == 1
+
+
 SWALLOWED = """
 import os, signal, time
 class Swallows:

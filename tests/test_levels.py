@@ -397,6 +397,28 @@ def test_a_surface_of_cells_that_help_each_other(problem, exact):
         assert len(own["loss"]) == len(own["accuracy"]) == statistics["n"].flat[cell]
 
 
+def test_figures_and_commands_say_how_large_errors_are(problem, capsys):
+    """Of a loss relative to it, of an accuracy in its points; the cross is at the best cell."""
+    from matplotlib.figure import Figure
+
+    from filling import say_ranges
+    from lossatlas.figures.maps import mark_best, panel
+
+    found = lossatlas.surface(*problem, tolerance=(0.05, 0.02), **PLANE)
+    loss, accuracy = (panel(found, name, "") for name in ("train_loss", "train_acc"))
+    relative = (found.fields["train_loss_se"] / found.loss).max()
+    points = found.fields["train_acc_se"].max()
+    assert loss.note == f"standard errors up to {100 * relative:.2g} %"
+    assert accuracy.note == f"standard errors up to {points:.2g} points"
+    axis = Figure().add_subplot()
+    for each, best in ((loss, found.loss.min()), (accuracy, found.fields["train_acc"].max())):
+        mark_best(axis, each)
+        (x,), (y,) = axis.lines[-1].get_data()
+        assert each.values[list(each.y).index(y), list(each.x).index(x)] == best
+    say_ranges(found, ["train_acc"])
+    assert f"standard errors up to {points:.2g}" in capsys.readouterr().out
+
+
 def test_the_samples_of_a_cell_are_the_losses_of_the_shuffled_order(problem):
     from lossatlas.evaluation.resident import shuffled_order
 

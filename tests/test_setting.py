@@ -29,3 +29,16 @@ def test_directions_lie_in_one_buffer_and_nowhere_else(dir_type):
     found = place.layout.views(place.directions[0])
     assert all(torch.equal(found[name], value) for name, value in points[0].items())
     assert Layout.of(plane.origin, net).total == sum(value.numel() for value in points[0].values())
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<f2", "<f8"])
+def test_the_digest_of_directions_is_that_of_their_file(kind):
+    net = build("resnet20")
+    arrays = [np.random.default_rng(0).standard_normal(p.shape).astype(kind) for p in net.parameters()]
+    directions = Directions(arrays)
+    before, values = directions.sha256, [array.astype(np.float32) for array in arrays]
+    along = Along.of("weights", directions, net)
+    assert directions.sha256 == before
+    assert along.x.dtype == np.float32
+    moved = along.plane(net).dx.values()
+    assert all(np.array_equal(tensor.numpy(), array) for tensor, array in zip(moved, values, strict=True))

@@ -46,6 +46,7 @@ class Panel:
     scheme: str = ""  # where it is no plane
     curve: str = ""  # between the first two networks, whose bend the third one is
     lifted: int = 0  # infinite values that are drawn as the largest finite one
+    more_is_better: bool = False  # as of an accuracy
     uncertain: str = ""  # how large the standard errors are, in words
     interpolated: np.ndarray | None = None  # (ny, nx): which values are not computed; None where all are
 
@@ -95,12 +96,20 @@ def panel(surface: Surface, name: str, label: str, lift: bool = False) -> Panel:
     if lift and np.isfinite(values).any():
         values = np.where(above, values[np.isfinite(values)].max(), values)
     lifted, scheme = int(above.sum()) if lift else 0, str(surface.request.get("scheme", ""))
-    own: dict[str, Any] = {"networks": known, "scheme": scheme, "lifted": lifted, "curve": curve_of(surface)}
+    accuracy = name.endswith("_acc")
+    own: dict[str, Any] = {
+        "more_is_better": accuracy,
+        "networks": known,
+        "scheme": scheme,
+        "lifted": lifted,
+        "curve": curve_of(surface),
+    }
     error = surface.fields.get(f"{name}_se")
     if error is not None and (error > 0).any():
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(np.isfinite(error), error / np.abs(surface.fields[name]), 0)
-        own["uncertain"] = f"{100 * share.max():.2g} %" if share.max() < 1 else f"{np.nanmax(error):.2g}"
+        relative = name.endswith("_loss") and share.max() < 1
+        own["uncertain"] = f"{100 * share.max():.2g} %" if relative else f"{np.nanmax(error):.2g}{' points' * accuracy}"
     if surface.interpolated.any():
         own["interpolated"] = surface.interpolated
     return Panel(label, grid.x, surface.grid.y, values, surface.known, rows, columns, **own)
@@ -151,7 +160,10 @@ def draw_flat(
             each.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             each.set_major_formatter(FuncFormatter(plain))
         several = len(panels) > 1  # narrow ones
-        notes = [p.label if several else title_of(name), p.note.replace("; ", "\n") if several else p.note]
+        notes = [
+            p.label if several else title_of(name),
+            p.note.replace("interpolated", "interpolated (dots: computed)").replace("; ", "\n"),
+        ]
         if skewed(p):
             axis.set(aspect="auto", box_aspect=1 / SKEWED if np.ptp(p.x) > np.ptp(p.y) else SKEWED)
             notes.append("the axes have different scales")
@@ -205,7 +217,7 @@ def contour(axis: Any, p: Panel, scale: Scale) -> Any:
         linestyles="solid",
     )
     label(axis, lines, scale)
-    mark_lowest(axis, p)
+    mark_best(axis, p)
     return cm.ScalarMappable(Normalize(*scale.limits), MAP)
 
 
@@ -232,11 +244,12 @@ def distinct(bounds: np.ndarray) -> np.ndarray:
     return bounds[np.append(True, np.diff(bounds) > gap)]
 
 
-def mark_lowest(axis: Any, p: Panel) -> None:
-    """A small cross at the lowest cell."""
+def mark_best(axis: Any, p: Panel) -> None:
+    """A small cross at the lowest cell, or the highest where more is better."""
     if np.isfinite(p.values).any():
-        j, i = np.unravel_index(np.nanargmin(np.where(np.isfinite(p.values), p.values, np.nan)), p.values.shape)
-        axis.plot(p.x[i], p.y[j], "+", color="black", markersize=6, markeredgewidth=0.9, zorder=4)
+        best = np.nanargmax if p.more_is_better else np.nanargmin
+        j, i = np.unravel_index(best(np.where(np.isfinite(p.values), p.values, np.nan)), p.values.shape)
+        axis.plot(p.x[i], p.y[j], "+", color="black", markersize=6, markeredgewidth=0.9, zorder=4, clip_on=False)
 
 
 def filled(axis: Any, p: Panel, scale: Scale) -> Any:
