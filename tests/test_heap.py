@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the system."""
+"""Memory that was freed goes back to the system, and what is written is there once."""
 
 import platform
 import subprocess
@@ -30,3 +30,32 @@ def test_what_was_freed_is_given_back():
     result = subprocess.run([sys.executable, "-c", FREED], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) > 100
+
+
+WRITTEN = """
+import sys
+from pathlib import Path
+import numpy as np
+from lossatlas.record import Directions, write_directions
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+
+small, large = (Directions([np.ones((count, 2**18), np.float32)]) for count in (1, 100))
+write_directions(Path(sys.argv[1]), small, new=True)
+before = peak()
+write_directions(Path(sys.argv[2]), large, new=True)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux")
+def test_a_file_of_directions_is_in_memory_once_while_it_is_written(tmp_path):
+    """Beside the directions themselves, which have 100 MB."""
+    files = [str(tmp_path / name) for name in ("small.h5", "large.h5")]
+    result = subprocess.run(
+        [sys.executable, "-c", WRITTEN, *files], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert 90 < float(result.stdout) < 130

@@ -135,3 +135,12 @@ def test_the_package_reads_and_draws_files_without_torch():
         "assert not {'torch', 'mpi4py', 'scipy'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_nothing_loads_a_module_that_takes_a_second():
+    """`scipy.stats` takes 60 MB and a second on every rank; `scipy.special` has the same quantiles."""
+    code = (
+        "import lossatlas.hessian, lossatlas.atlas, plot_surface, hessian_spectrum, sharpness, sys\n"
+        "assert 'scipy.stats' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -59,6 +59,20 @@ def test_the_fastest_batch_size_is_found(evaluator, monkeypatch, best):
     assert spent <= 2 * tuning.LONGEST
 
 
+def test_noise_does_not_choose_a_batch_size(evaluator, monkeypatch):
+    """All of them are equally fast; a clock that is a tenth off, now and then more, says otherwise."""
+    noise = np.random.default_rng(0)
+
+    def price(batch, samples, points):
+        return samples * points * 1e-5 * np.exp(abs(noise.normal(0, 0.1)))
+
+    chosen = []
+    for _ in range(30):
+        run(evaluator, monkeypatch, price)
+        chosen.append(evaluator.batch_size)
+    assert chosen.count(64) >= 27
+
+
 def test_several_points_go_into_one_call_where_calls_are_dear(evaluator, monkeypatch):
     def price(batch, samples, points):
         return 1e-4 * np.ceil(samples / batch) + 1e-9 * samples * points

@@ -25,7 +25,10 @@ LONGEST = 2.0  # seconds
 BATCHES = {"cpu": (64, 32, 128, 256, 512, 1024), "cuda": (1024, 512, 2048, 4096, 8192)}  # the first is the default
 POINTS, SIZES = (16, 64), (64, 256, 1024)  # points, and samples of each, in one call
 MOMENT = 0.005  # seconds over which a short call is repeated
-FASTER = 0.97  # of the best time so far; what gains less is noise
+FASTER = 0.95  # of the best time so far; what gains less is noise
+ROUNDS = (
+    2  # times that a batch size is measured again beside the best one so far, and has to be faster, before it is taken
+)
 SHARED = 0.8  # of the time side by side: what threads that share a batch have to be better than
 AGREES = 1e-3  # relative difference of the losses
 WORSE = 1.1  # times the best: larger ones will not do
@@ -129,12 +132,32 @@ def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
                 found = per_sample(evaluator, watch)
             except torch.cuda.OutOfMemoryError:
                 break
-            if found < (SHARED if lanes < best[1] else FASTER) * cost:
-                best, cost = (size, lanes), found
+            limit = SHARED if lanes < best[1] else FASTER
+            if found < limit * cost:
+                if faster_again(evaluator, watch, (size, lanes), best, limit):
+                    best, cost = (size, lanes), found
             elif size > sizes[0] and found > WORSE * cost:
                 break
     evaluator.batch_size, evaluator.lanes = best
     return cost
+
+
+def faster_again(
+    evaluator: Evaluator, watch: Stopwatch, rival: tuple[int, int], best: tuple[int, int], limit: float
+) -> bool:
+    """Whether one batch size and number of lanes is faster than another each time both are measured, one after the other.
+
+    Where there is no time to find out, it is not.
+    """
+    for _ in range(ROUNDS):
+        if watch.left < 0:
+            return False
+        times = []
+        for evaluator.batch_size, evaluator.lanes in (best, rival):
+            times.append(per_sample(evaluator, watch))
+        if times[1] >= limit * times[0]:
+            return False
+    return True
 
 
 def choose_points_per_call(

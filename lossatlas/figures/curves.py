@@ -344,10 +344,10 @@ def draw_repeated(plt: Any, groups: Sequence[Sequence[Surface]], names: Sequence
 
 def mean_and_confidence(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of repeats (repeats, ...), and half the width of its confidence interval by Student's t."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     n = len(values)
-    return values.mean(0), t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
+    return values.mean(0), stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(0, ddof=1) / np.sqrt(n)
 
 
 def band(axis: Any, x: np.ndarray, values: np.ndarray, colour: Any, line: str, label: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
 from lossatlas.hessian.lanczos import Captured, Operator
@@ -92,7 +92,7 @@ def standard_errors(samples: np.ndarray) -> np.ndarray:
     spread = samples.std(axis=0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = np.nan_to_num(np.abs(((samples - samples.mean(0)) ** 3).mean(0)) / samples.std(axis=0) ** 3)
-    factor = student.ppf(0.975, count - 1) / 1.96 * (1 + np.maximum(skewness, SKEWNESS) / math.sqrt(count))
+    factor = stdtrit(count - 1, 0.975) / 1.96 * (1 + np.maximum(skewness, SKEWNESS) / math.sqrt(count))
     return spread / math.sqrt(count) * factor
 
 
@@ -143,4 +143,4 @@ def diagonal(
         second += product**2
     mean = first / probes
     variance = (second / probes - mean**2).clamp(min=0) * probes / (probes - 1)
-    return mean, (variance / probes).sqrt() * float(student.ppf(0.975, probes - 1) / 1.96)
+    return mean, (variance / probes).sqrt() * float(stdtrit(probes - 1, 0.975) / 1.96)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,26 +44,30 @@ def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = 
     It is built in memory because libhdf5 crashes on a full disk. new: see `lossatlas.writing.put`. Raises CannotWrite.
     """
     image = image_of(fill)
-    digest = hashlib.sha256(image)
+    digest = hashlib.sha256(image.getbuffer())
 
     def content(out: BinaryIO) -> None:
-        out.write(image)
+        out.write(image.getbuffer())
         out.write(MARK + digest.hexdigest().encode() + b"\n")
 
     return put(path, content, new=new)
 
 
-def image_of(fill: Callable[[h5py.File], object]) -> bytes:
-    """An HDF5 file in memory."""
-    with h5py.File("in memory", "w", driver="core", backing_store=False, track_order=True) as f:
+def image_of(fill: Callable[[h5py.File], object]) -> BytesIO:
+    """An HDF5 file in memory, once: the image that HDF5 keeps itself is there three times while it is handed out."""
+    image = BytesIO()
+    with h5py.File(image, "w", track_order=True) as f:
         fill(f)
         f.flush()
-        return f.id.get_file_image()
+        size = f.id.get_filesize()
+    image.seek(0, SEEK_END)
+    image.write(bytes(size - image.tell()))  # what HDF5 has reserved at the end and not written
+    return image
 
 
 def size_of(fill: Callable[[h5py.File], object]) -> int:
     """How many bytes a file would have."""
-    return len(image_of(fill)) + len(MARK) + 65
+    return image_of(fill).tell() + len(MARK) + 65
 
 
 @contextmanager
