@@ -316,6 +316,22 @@ def test_the_chosen_way_is_printed_and_a_slow_run_is_said(tmp_path, net, capsys,
     assert "times as long" not in capsys.readouterr().out
 
 
+def test_what_is_left_is_guessed_from_the_later_half(capsys, monkeypatch):
+    """Ten cells of a minute, then ninety of six seconds, as where coarse cells draw more samples."""
+    from lossatlas.record import progress as recorder
+
+    now = [0.0]
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
+    progress = recorder.Progress(100, 0)
+    for cell in range(1, 101):
+        now[0] += 60 if cell <= 10 else 6
+        progress.show(cell)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[9].endswith("10/100 cells saved, 10:00 spent, 1:30:00 left")
+    assert lines[79].endswith("80/100 cells saved, 17:00 spent, 2:30 left")  # from the mean of all it would be 4:15
+    assert lines[98].endswith("99/100 cells saved, 18:54 spent, 0:07 left")
+
+
 def test_directions_of_another_network_are_refused(tmp_path, net, capsys):
     assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(tmp_path / "d.h5")) == 0
     big = write_checkpoint(tmp_path / "big.safetensors", "resnet20")

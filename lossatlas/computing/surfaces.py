@@ -161,7 +161,9 @@ def guessed(scene: Scene, surface: Surface, tolerance: Tolerance) -> tuple[float
     evaluator = evaluator_of(scene, surface.plan, tolerance)
     if seconds := surface.about.get("seconds_per_cell"):
         return seconds, "measured when the file was begun"
-    return guess(evaluator), "from a few batches" + ", with all samples" * (not tolerance.exact)
+    return guess(evaluator), "from a few batches" + ", with all samples, of which a tolerance draws fewer" * (
+        not tolerance.exact
+    )
 
 
 def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:

@@ -4,6 +4,7 @@ import math
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -26,12 +27,18 @@ def is_terminal(stream: Any) -> bool:
 
 
 class Progress:
-    """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere."""
+    """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere.
+
+    What is left is guessed from the later half of the time, because first cells may take longer, as with a tolerance.
+    """
 
     def __init__(self, total: int, done: int, expected: float = math.inf) -> None:
         self.total, self.before, self.expected = total, done, expected
         self.started = time.monotonic()
         self.last, self.shown = self.started, done
+        self.marks = deque(
+            [(self.started, done)]
+        )  # when there were how many cells: the first one, and later than half the time
         self.terminal = is_terminal(sys.stdout)
 
     def show(self, done: int, last: bool = False) -> None:
@@ -42,7 +49,7 @@ class Progress:
             return
         self.last, self.shown = now, done
         spent = now - self.started
-        left = spent / (done - self.before) * (self.total - done)
+        left = self.seconds_per_cell(now, done) * (self.total - done)
         line = f"{done}/{self.total} cells saved, {clock(spent)} spent, {clock(left)} left"
         if self.terminal:
             width = 24 * done // self.total
@@ -56,6 +63,14 @@ class Progress:
                 "and --force measures again"
             )
             self.expected = math.inf
+
+    def seconds_per_cell(self, now: float, done: int) -> float:
+        """Over the later half of the time."""
+        while len(self.marks) > 1 and self.marks[1][0] <= (self.started + now) / 2:
+            self.marks.popleft()
+        since, before = self.marks[0]
+        self.marks.append((now, done))
+        return (now - since) / (done - before)
 
     def provenance(self, about: Mapping[str, Any]) -> dict[str, Any]:
         seconds = time.monotonic() - self.started + about.get("computing_seconds", 0.0)
