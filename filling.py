@@ -233,7 +233,7 @@ def say_ranges(surface: Surface, names: list[str]) -> None:
         known = array[np.isfinite(array)]
         odd = array.size - known.size
         if known.size:
-            error = np.nanmax(np.nan_to_num(surface.fields.get(f"{name}_se", np.zeros(1)), posinf=0.0))
+            error = np.max(np.nan_to_num(surface.fields.get(f"{name}_se", np.zeros(1)), posinf=0.0))
             say(
                 f"{name}: {known.min():.6g} to {known.max():.6g}{f', standard errors up to {error:.2g}' * bool(error)}"
                 f"{f', {odd} cells not finite' * bool(odd)}"

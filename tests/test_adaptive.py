@@ -298,3 +298,12 @@ def test_a_plan_of_several_points_in_one_call_leaves_no_cell_out():
     check_plan(surface, None)
     with pytest.raises(BadUsage, match="begun with 16 points in one call"):
         check_plan(surface, Tolerance(0.1))
+
+
+def test_what_would_help_is_said_where_nothing_is_left_out():
+    from losses import left_out
+
+    none = {"tolerance": [0.02, 0.05], "interpolated": 0, "checked": 0, "missed": 0}
+    assert "with a finer grid or a larger --adaptive some may be" in left_out(none, 9, noisy=False)
+    assert "with a smaller --tolerance" in left_out(none, 9, noisy=True)
+    assert "some may be" not in left_out({**none, "interpolated": 3, "checked": 4}, 9, noisy=True)

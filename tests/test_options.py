@@ -174,3 +174,9 @@ def test_more_threads_than_a_machine_survives(capsys):
     with pytest.raises(SystemExit):
         plot_surface.parser().parse_args(["--threads", "1000000"])
     assert "1000000 threads are more than 1024" in capsys.readouterr().err
+
+
+def test_a_value_that_begins_with_a_minus_is_told_how_it_is_written(capsys):
+    with pytest.raises(SystemExit):
+        plot_surface.parser().parse_args(["--x", "-1:1:51"])
+    assert "as in --x=-1:1:51" in capsys.readouterr().err

@@ -26,9 +26,7 @@ BATCHES = {"cpu": (64, 32, 128, 256, 512, 1024), "cuda": (1024, 512, 2048, 4096,
 POINTS, SIZES = (16, 64), (64, 256, 1024)  # points, and samples of each, in one call
 MOMENT = 0.005  # seconds over which a short call is repeated
 FASTER = 0.95  # of the best time so far; what gains less is noise
-ROUNDS = (
-    2  # times that a batch size is measured again beside the best one so far, and has to be faster, before it is taken
-)
+ROUNDS = 2  # times that it is measured again beside the best one, and has to be faster
 SHARED = 0.8  # of the time side by side: what threads that share a batch have to be better than
 AGREES = 1e-3  # relative difference of the losses
 WORSE = 1.1  # times the best: larger ones will not do

@@ -78,13 +78,17 @@ class Panel:
 
     @property
     def note(self) -> str:
+        return "; ".join(self.notes())
+
+    def notes(self, dots: str = "") -> list[str]:
+        """dots: what is said of the interpolated cells, where dots mark the others."""
         notes = [] if self.done.all() else [f"unfinished: {self.done.sum()} of {self.done.size} cells"]
         if self.interpolated is not None:
-            notes.append(f"{self.interpolated.sum()} of {self.done.size} cells interpolated")
+            notes.append(f"{self.interpolated.sum()} of {self.done.size} cells interpolated{dots}")
         notes += [f"standard errors up to {self.uncertain}"] if self.uncertain else []
         notes += [f"scheme: {self.scheme}"] if self.scheme else []
         notes += [f"{self.lifted} infinite cells at the largest value"] if self.lifted else []
-        return "; ".join(notes)
+        return notes
 
 
 def panel(surface: Surface, name: str, label: str, lift: bool = False) -> Panel:
@@ -160,10 +164,7 @@ def draw_flat(
             each.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             each.set_major_formatter(FuncFormatter(plain))
         several = len(panels) > 1  # narrow ones
-        notes = [
-            p.label if several else title_of(name),
-            p.note.replace("interpolated", "interpolated (dots: computed)").replace("; ", "\n"),
-        ]
+        notes = [p.label if several else title_of(name), *p.notes(" (dots: computed)")]
         if skewed(p):
             axis.set(aspect="auto", box_aspect=1 / SKEWED if np.ptp(p.x) > np.ptp(p.y) else SKEWED)
             notes.append("the axes have different scales")

@@ -54,7 +54,7 @@ def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = 
 
 
 def image_of(fill: Callable[[h5py.File], object]) -> BytesIO:
-    """An HDF5 file in memory, once: the image that HDF5 keeps itself is there three times while it is handed out."""
+    """An HDF5 file in memory, once: an image that HDF5 keeps itself is there twice while it is handed out."""
     image = BytesIO()
     with h5py.File(image, "w", track_order=True) as f:
         fill(f)

@@ -36,9 +36,7 @@ class Progress:
         self.total, self.before, self.expected = total, done, expected
         self.started = time.monotonic()
         self.last, self.shown = self.started, done
-        self.marks = deque(
-            [(self.started, done)]
-        )  # when there were how many cells: the first one, and later than half the time
+        self.marks = deque([(self.started, done)])  # times and cells: the one that is measured from, and later ones
         self.terminal = is_terminal(sys.stdout)
 
     def show(self, done: int, last: bool = False) -> None:
