@@ -1,11 +1,15 @@
 """Memory that was freed goes back to the system, and what is written is there once."""
 
+import io
 import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
+
+from lossatlas.record import files
 
 FREED = """
 from pathlib import Path
@@ -59,3 +63,21 @@ def test_a_file_of_directions_is_in_memory_once_while_it_is_written(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert 90 < float(result.stdout) < 130
+
+
+def test_no_memory_for_a_file_is_said_as_that(monkeypatch):
+    class Small(io.BytesIO):
+        def write(self, data):
+            if self.tell() + len(data) > 2**20:
+                raise MemoryError
+            return super().write(data)
+
+    monkeypatch.setattr(files, "BytesIO", Small)
+    with pytest.raises(MemoryError):
+        files.image_of(lambda f: f.create_dataset("large", data=np.ones(2**18)))
+    with pytest.raises(ValueError, match="of its own"):
+        files.image_of(own_error)
+
+
+def own_error(file):
+    raise ValueError("of its own")

@@ -56,10 +56,15 @@ def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = 
 def image_of(fill: Callable[[h5py.File], object]) -> BytesIO:
     """An HDF5 file in memory, once: an image that HDF5 keeps itself is there twice while it is handed out."""
     image = BytesIO()
-    with h5py.File(image, "w", track_order=True) as f:
-        fill(f)
-        f.flush()
-        size = f.id.get_filesize()
+    try:
+        with h5py.File(image, "w", track_order=True) as f:
+            fill(f)
+            f.flush()
+            size = f.id.get_filesize()
+    except ValueError as error:  # HDF5 cannot be closed either where there is no memory
+        if isinstance(error.__context__, MemoryError):
+            raise MemoryError("no memory for the image of a file") from None
+        raise
     image.seek(0, SEEK_END)
     image.write(bytes(size - image.tell()))  # what HDF5 has reserved at the end and not written
     return image
