@@ -227,9 +227,9 @@ def ready(job: Job, world: World, cells: int) -> tuple[Job, Any]:
 
 
 def say_ranges(surface: Surface, names: list[str]) -> None:
-    """Say between which values fields lie, and how large their standard errors are."""
+    """Say between which values fields lie where they are computed, and how large their standard errors are."""
     for name in names:
-        array = surface.fields[name]
+        array = surface.fields[name][~surface.interpolated]
         known = array[np.isfinite(array)]
         odd = array.size - known.size
         if known.size:

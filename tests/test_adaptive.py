@@ -1,6 +1,7 @@
 """Cells that are left out because their neighbours predict them: landscape.adaptive and computing.adaptive."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -298,6 +299,26 @@ def test_a_plan_of_several_points_in_one_call_leaves_no_cell_out():
     check_plan(surface, None)
     with pytest.raises(BadUsage, match="begun with 16 points in one call"):
         check_plan(surface, Tolerance(0.1))
+
+
+def test_the_cross_and_the_range_are_of_computed_cells(capsys):
+    """Of equal ones the cross is at the one nearest to the origin."""
+    from matplotlib.figure import Figure
+
+    from filling import say_ranges
+    from lossatlas.figures.maps import Panel, mark_best
+
+    at, values = np.array([-1.0, 0.0, 1.0]), np.array([[2.0, 1.0, 3.0], [1.0, 1.0, 3.0], [0.5, 2.0, 4.0]])
+    left_out = values == 0.5
+    whole = np.ones((3, 3), bool)
+    axis = Figure().add_subplot()
+    for more, best in ((False, (0, 0)), (True, (1, 1))):
+        mark_best(
+            axis, Panel("", at, at, values, whole, slice(3), slice(3), more_is_better=more, interpolated=left_out)
+        )
+        assert tuple(float(each[0]) for each in axis.lines[-1].get_data()) == best
+    say_ranges(SimpleNamespace(fields={"train_loss": values}, interpolated=left_out), ["train_loss"])
+    assert "train_loss: 1 to 4" in capsys.readouterr().out
 
 
 def test_what_would_help_is_said_where_nothing_is_left_out():

@@ -159,11 +159,10 @@ def ready(
 def guessed(scene: Scene, surface: Surface, tolerance: Tolerance) -> tuple[float, str]:
     """Seconds that a cell may take, and what has been measured."""
     evaluator = evaluator_of(scene, surface.plan, tolerance)
+    fewer = "" if tolerance.exact else ", with all samples, of which a tolerance draws fewer"
     if seconds := surface.about.get("seconds_per_cell"):
-        return seconds, "measured when the file was begun"
-    return guess(evaluator), "from a few batches" + ", with all samples, of which a tolerance draws fewer" * (
-        not tolerance.exact
-    )
+        return seconds, "measured when the file was begun" + fewer
+    return guess(evaluator), "from a few batches" + fewer
 
 
 def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:

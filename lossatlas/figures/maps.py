@@ -246,10 +246,12 @@ def distinct(bounds: np.ndarray) -> np.ndarray:
 
 
 def mark_best(axis: Any, p: Panel) -> None:
-    """A small cross at the lowest cell, or the highest where more is better."""
-    if np.isfinite(p.values).any():
-        best = np.nanargmax if p.more_is_better else np.nanargmin
-        j, i = np.unravel_index(best(np.where(np.isfinite(p.values), p.values, np.nan)), p.values.shape)
+    """A small cross at the lowest computed cell, or the highest where more is better; of equal ones nearest to the origin."""
+    known = np.isfinite(p.values) if p.interpolated is None else np.isfinite(p.values) & ~p.interpolated
+    if known.any():
+        values = np.where(known, -p.values if p.more_is_better else p.values, np.inf)
+        distance = np.hypot(*np.meshgrid(p.x, p.y))
+        j, i = np.unravel_index(np.argmin(np.where(values == values.min(), distance, np.inf)), values.shape)
         axis.plot(p.x[i], p.y[j], "+", color="black", markersize=6, markeredgewidth=0.9, zorder=4, clip_on=False)
 
 
