@@ -24,7 +24,8 @@ from lossatlas.computing import surfaces as losses
 from lossatlas.computing.adaptive import asked
 from lossatlas.computing.alignment import aligned
 from lossatlas.computing.identity import identity, name_of
-from lossatlas.computing.planes import Ends, Net, plane_of, point_of
+from lossatlas.computing.planes import Ends, Net, networks_in, plane_of, point_of, statistics_differ
+from lossatlas.computing.proof import check_ends
 from lossatlas.computing.ranks import (
     FailedRank,
     agree_on,
@@ -44,8 +45,9 @@ from lossatlas.computing.trial import tried
 from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, note
 from lossatlas.evaluation.lanes import copied, still
-from lossatlas.evaluation.precision import PRECISIONS
+from lossatlas.evaluation.precision import PRECISIONS, resolved
 from lossatlas.evaluation.recalibration import check_recalibrated
+from lossatlas.evaluation.reference import bytes_of, restoring
 from lossatlas.hessian import Activations, Hessian
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.record import Directions, Findings, read_surface, write_findings
@@ -71,6 +73,7 @@ WORDS: dict[str, Sequence[str]] = {
 Axis = str | Sequence[float] | np.ndarray
 
 
+@restoring
 def surface(
     net: nn.Module,
     data: Any,
@@ -84,12 +87,12 @@ def surface(
     seed: int = 123,
     directions: str | Mapping[str, Tensor] | Sequence[str | Mapping[str, Tensor]] | None = None,
     towards: Net | Sequence[Net] | None = None,
-    dir_type: str = "weights",
+    dir_type: str | None = None,
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
     tolerance: float | tuple[float, float] | None = None,
     adaptive: float | tuple[float, float] | None = None,
-    precision: str = "float32",
+    precision: str | None = None,
     bn: str = "keep",
     bn_samples: int = 1000,
     batch_size: int = 0,
@@ -106,7 +109,10 @@ def surface(
     normalization layers alone, '' does not. directions: for each axis 'random', 'gradient', 'eigenvector', 'eigenvector:K',
     or a direction by tensor name, which is taken as it is unless `norm` says otherwise; random ones depend on `seed` alone,
     and are those of the command plot_surface.py.
-    towards: one or two networks, at coordinate 1 of the axes, instead. only, without: regular expressions; parameters whose
+    towards: one or two networks, at coordinate 1 of the axes, instead; their own losses are compared with those there.
+    dir_type: 'weights' moves the parameters, 'states' the buffers too; by default 'weights', and 'states' towards networks
+    with other BatchNorm statistics. precision: by default that of the network's parameters.
+    only, without: regular expressions; parameters whose
     names contain none of `only`, or one of `without`, stay where they are.
     tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). adaptive:
     REL or (REL, ABS): cells that those around them predict within max(REL * loss, ABS) are interpolated instead of computed
@@ -126,17 +132,21 @@ def surface(
 
     def begin() -> tuple[Surface, Scene, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
-        loss_function, grid = as_loss(loss), grid_of(x, y)
+        loss_function, grid, ends = as_loss(loss), grid_of(x, y), networks_in(towards)
         found = tried(net, loss_function, splits["train"], type(net).__name__)
+        differ = statistics_differ(net, ends)
+        moved = dir_type or ("states" if differ else "weights")
+        if dir_type is None and differ:
+            note("the networks differ in BatchNorm statistics, so these are moved too: dir_type='states'")
         request = request_of(net, loss, splits, found)
         if bn == "recalibrate":
-            check_recalibrated(net, splits["train"], precision, bn_samples)
+            check_recalibrated(net, splits["train"], resolved(precision, net), bn_samples)
             request["bn"] = f"recalibrated on {bn_samples} samples of {splits['train'].digest}"
         plane, kept = plane_of(
             Ends(directions, towards, norm, ignore, seed, Selection(only, without)),
             net,
             grid,
-            dir_type,
+            moved,
             splits["train"],
             loss_function,
             device,
@@ -150,11 +160,14 @@ def surface(
             tolerance=limit,
             precision=precision,
             batch_size=batch_size,
-            request={**request, "dir_type": dir_type, "directions": kept.sha256},
+            request={**request, "dir_type": moved, "directions": kept.sha256},
             about=about_of(splits),
             recalibrated=bn_samples if bn == "recalibrate" else 0,
         )
-        return fresh, Scene(still(net), plane, splits, loss_function, device, splits["train"]), kept
+        scene = Scene(shared_copy(net), plane, splits, loss_function, device, splits["train"], lambda: net)
+        if ends and not only and not without:
+            check_ends(scene, ends, moved, differ)
+        return fresh, scene, kept
 
     fresh, scene, kept = agreed(ranks, begin)
     agree_on(ranks, fresh.request)
@@ -177,6 +190,7 @@ def surface(
     return alone(file, ranks, finish)
 
 
+@restoring
 def eigenvalues(
     net: nn.Module,
     data: Any,
@@ -242,7 +256,7 @@ def eigenvalues(
             request={**request_of(net, loss, splits, found), "directions": kept.sha256},
             about=about_of(splits),
         )
-        return fresh, Scene(still(net), plane, splits, loss_function, device), kept
+        return fresh, Scene(net, plane, splits, loss_function, device), kept
 
     fresh, scene, kept = agreed(ranks, begin)
     agree_on(ranks, fresh.request)
@@ -261,6 +275,7 @@ def eigenvalues(
     return alone(file, ranks, finish)
 
 
+@restoring
 def spectrum(
     net: nn.Module,
     data: Any,
@@ -422,6 +437,7 @@ def total(ranks: Any) -> Callable[[Tensor], Tensor] | None:
     return reduce
 
 
+@restoring
 def trajectory(
     net: nn.Module,
     checkpoints: Sequence[Net],
@@ -453,6 +469,7 @@ def trajectory(
     return Trajectory(where, found.explained_variance_ratio, distance, plane)
 
 
+@restoring
 def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
     """The state of another network of the same kind, its hidden units in the order that fits best to those of `net`.
 
@@ -509,8 +526,9 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: 
     """What tells this surface from others: the network's values, the data, and what the loss of the first samples is."""
     digest = hashlib.sha256()
     for name, value in net.state_dict().items():
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        if isinstance(value, Tensor):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+            digest.update(bytes_of(value))
     return {
         "model": type(net).__name__,
         "model_settings": identity(net),
@@ -520,6 +538,14 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: 
         "loss_of_some_samples": float(found.mean()),
         **{f"{split}_data": d.digest for split, d in splits.items()},
     }
+
+
+def shared_copy(net: nn.Module) -> nn.Module:
+    """A copy in evaluation mode; the network itself where it cannot be copied, and so is evaluated in place."""
+    try:
+        return still(net)
+    except Exception:
+        return net
 
 
 def about_of(splits: Mapping[str, AnyData]) -> dict[str, Any]:

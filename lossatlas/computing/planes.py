@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from lossatlas.data import AnyData, Loss
 from lossatlas.errors import BadInput, BadUsage
-from lossatlas.evaluation.lanes import still
 from lossatlas.hessian import Hessian, lanczos
 from lossatlas.landscape import Grid
 from lossatlas.record import Directions
@@ -20,12 +19,14 @@ from lossatlas.space import (
     Selection,
     as_arrays,
     lengths,
+    position,
     random_direction,
     scale_to,
     target_direction,
     tensors,
 )
 from lossatlas.space.directions import norm_parameters, note_skewed, seed_of
+from lossatlas.space.points import widened
 
 RESOLVED, MOST = 1e-3, 500  # of eigenvectors as directions
 Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
@@ -48,7 +49,7 @@ def plane_of(
 ) -> tuple[Affine, Directions]:
     """The plane, and its directions as they are stored. Raises BadUsage, BadInput."""
     axes = 1 if grid.y is None else 2
-    origin = {name: value.clone() for name, value in tensors(net, dir_type).items()}
+    origin = position(net, dir_type)
     selection = ends.selection.within_net(net)
     selection.of(origin)
     towards, wanted = networks_in(ends.towards), directions_in(ends.directions, axes)
@@ -73,7 +74,7 @@ def plane_of(
             if dir_type == "states":
                 raise BadUsage(f"{what}: the curvature belongs to the parameters alone: use dir_type='weights'")
             operator = operator or Hessian(
-                still(net), data, loss, device=device, parameters=ends.selection.only, without=ends.selection.without
+                net, data, loss, device=device, parameters=ends.selection.only, without=ends.selection.without
             )
             pieces = dict(zip(operator.names, operator.unflatten(operator_direction(operator, what)), strict=True))
             made = {n: pieces[n].to(w) if n in pieces else torch.zeros_like(w) for n, w in origin.items()}
@@ -88,6 +89,17 @@ def plane_of(
         about["moved"] = str(selection)
     extra = {"tensors": np.array([name.encode() for name in origin]), "lengths": lengths(origin, vectors)}
     return Affine(origin, *vectors), Directions(arrays[0], arrays[1] if axes == 2 else None, about, extra)
+
+
+def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
+    """Whether one of some networks has other BatchNorm statistics than this one."""
+    own = net.state_dict()
+    names = [name for name in own if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")]
+    for other in others:
+        state = other.state_dict() if isinstance(other, nn.Module) else other
+        if any(name in state and not torch.equal(own[name].cpu(), state[name].detach().cpu()) for name in names):
+            return True
+    return False
 
 
 def description(ends: Ends, axis: int, what: Any, normal: str, special: str) -> str:
@@ -147,7 +159,7 @@ def operator_direction(operator: Hessian, what: str) -> Tensor:
 
 def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
     """Where another network, or a state, is, under the names of `net`. Raises BadInput where it does not fit."""
-    own = tensors(net, dir_type)
+    own = {name: widened(value) for name, value in tensors(net, dir_type).items()}
     state = other.state_dict() if isinstance(other, nn.Module) else other
     for name, value in own.items():
         if name not in state or state[name].shape != value.shape:

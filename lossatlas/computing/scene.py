@@ -1,6 +1,6 @@
 """What a whole computation needs of the world."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import nn
 
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
+from lossatlas.evaluation.lanes import copied
 from lossatlas.space.planes import Plane
 
 
@@ -15,7 +16,8 @@ from lossatlas.space.planes import Plane
 class Scene:
     """A network in eval mode, a plane through its parameters, data by split, a loss, and the device that computes.
 
-    training: samples for the statistics of BatchNorm, where these are estimated again at every point.
+    training: samples for the statistics of BatchNorm, where these are estimated again at every point. reference: gives the
+    user's own network, which may be moved in place: the plane must not share memory with it. By default a copy of `net`.
     """
 
     net: nn.Module
@@ -24,3 +26,8 @@ class Scene:
     loss: Loss
     device: str | torch.device = "cpu"
     training: AnyData | None = None
+    reference: Callable[[], nn.Module] | None = None
+
+    def own(self) -> nn.Module:
+        """The user's own network, see `reference`."""
+        return copied(self.net) if self.reference is None else self.reference()

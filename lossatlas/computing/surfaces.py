@@ -10,19 +10,22 @@ from torch import nn
 
 from lossatlas.computing.adaptive import LeavingOut, check_plan, without_predictions
 from lossatlas.computing.levels import ByLevels, in_small_batches, work_by_levels
+from lossatlas.computing.proof import Truth
 from lossatlas.computing.scene import Scene
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
-from lossatlas.data.structures import mapped
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadInput, BadUsage, Stop, note
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.heap import give_back
 from lossatlas.evaluation.lanes import still
+from lossatlas.evaluation.precision import OWN, resolved
 from lossatlas.evaluation.recalibration import BATCH
-from lossatlas.evaluation.resident import Flowing, sample_of
-from lossatlas.evaluation.tuning import guess, lanes_of, tune
+from lossatlas.evaluation.reference import borrowed
+from lossatlas.evaluation.resident import Flowing, fitted, sample_of
+from lossatlas.evaluation.tuning import alone, guess, lanes_of, tune
 from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.levels import FEWEST
 from lossatlas.landscape.surface import DRAFT, Surface
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.record.recorder import Remark
@@ -35,6 +38,8 @@ MOST_IN_A_PASS, READING = (
     4,
 )  # points of a pass over data that are read; computing takes so many times as long as reading
 SHORTEST_BLOCK = 0.02  # seconds; cells that take less are sent out together
+IN_PLACE, IN_PLACE_BATCH = "in place", 64  # the network itself is moved; samples of a batch
+PATHS = ("folded", "unfolded", IN_PLACE)  # from the fastest to the one that is right for any network
 LOW = ("bfloat16", "float16")  # precisions whose error a few samples in float32 take out, where a tolerance is given
 EXACT = ("float32", "float64")  # precisions whose error is not worth a measurement
 
@@ -42,11 +47,12 @@ EXACT = ("float32", "float64")  # precisions whose error is not worth a measurem
 def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
     """What computes as a plan says. Raises BadUsage where the device cannot."""
     count, training = plan.get("recalibrated", 0), scene.training
-    corrected = plan.get("corrected", False)
+    corrected, in_place = plan.get("corrected", False), plan["path"] == IN_PLACE
     give_back()  # what was needed to read and to choose
+    net = own_network(scene, plan["precision"]) if in_place else scene.net
     try:
         evaluator = Evaluator(
-            scene.net,
+            net,
             scene.plane,
             scene.data,
             scene.loss,
@@ -58,6 +64,7 @@ def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | N
             lanes=plan.get("lanes", 1) or 1,
             tolerance=tolerance,
             recalibrate=(training, count) if count and training is not None else None,
+            in_place=in_place,
         )
         if corrected:
             evaluator.truth = evaluator_of(scene, {**plan, "precision": "float32", "corrected": False}, tolerance)
@@ -76,6 +83,22 @@ def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | N
         raise
 
 
+def own_network(scene: Scene, precision: str) -> nn.Module:
+    """The user's network, to be evaluated in place. Raises BadUsage where that cannot be done as the plan says."""
+    net = scene.own()
+    own, there = resolved(None, net), next(net.parameters()).device
+    if precision not in (own, "tf32"):
+        raise BadUsage(
+            f"precision {precision}: this network can only be evaluated in place, which is in its own precision ({own}): its "
+            "weights are reached where a converted copy does not reach"
+        )
+    if there.type != torch.device(scene.device).type:
+        raise BadUsage(
+            f"device {scene.device}: this network can only be evaluated in place, on {there}: move it to {scene.device} first"
+        )
+    return net
+
+
 def begun(
     net: nn.Module,
     data: Mapping[str, AnyData],
@@ -84,7 +107,7 @@ def begun(
     *,
     device: str | torch.device = "cpu",
     tolerance: Tolerance,
-    precision: str = "float32",
+    precision: str | None = None,
     batch_size: int = 0,
     request: Mapping[str, Any],
     about: Mapping[str, Any],
@@ -92,20 +115,21 @@ def begun(
 ) -> Surface:
     """A surface of which nothing is computed yet; what is 0 in its plan is measured by `ready`.
 
+    precision: None for that of the network.
     recalibrated: how many training samples give the statistics of BatchNorm at every point; 0 where they stay as they are.
     Raises BadUsage where a tolerance asks for standard errors that cannot be known.
     """
-    own = next(net.parameters()).device
-    few = mapped(next(next(iter(data.values())).batches(FEW)), lambda tensor: tensor.to(own))
-    net = still(net, fixed=True)
-    found = loss(net, sample_of(few))
+    few = fitted(next(next(iter(data.values())).batches(FEW)), net)
+    with borrowed(net) as own, torch.no_grad():
+        found = loss(own, sample_of(few))
     if not tolerance.exact:
         refuse_tolerance(data, found.spread)
-    folded, why_not = choose_path(net, loss, few)
+    precision = resolved(precision, net)
+    path, why_not = path_of(net, loss, few, precision)
     plan = {
         "device": torch.device(device).type,
         "precision": precision,
-        "path": "folded" if folded else "unfolded",
+        "path": path,
         "batch_size": batch_size,
         "points_per_call": 0,
         "lanes": 0,
@@ -124,18 +148,90 @@ def begun(
     )
 
 
+def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
+    """The fastest path that may be right, which `ready` has to prove, and why BatchNorm is not folded."""
+    try:
+        net = still(net, fixed=True)
+    except Exception as error:  # what a module holds cannot be copied
+        return IN_PLACE, f"it cannot be copied ({first_line(error)})"
+    if precision == OWN:
+        return "unfolded", "folding would round differently in this precision"
+    folded, why_not = choose_path(net, loss, few)
+    return ("folded" if folded else "unfolded"), why_not
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+
+
 def ready(
     scene: Scene, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
 ) -> tuple[Surface, Evaluator]:
-    """The evaluator for a surface; a new plan is completed by measurements, and what a reduced precision changes is measured.
+    """The evaluator for a surface, proved against the network itself.
 
-    cells: how many are to be computed. Where the plan has a batch size, nothing else is measured. adaptive: see `supply`.
+    A new plan is completed by measurements; what a reduced precision changes is measured. Where a faster path gives other
+    losses than the user's network does when it is moved in place, a new plan takes the next slower one, and in the end the
+    network itself.
+
+    Args:
+        scene: The network, its plane, data and loss.
+        surface: What is there already. Where its plan has a batch size, nothing else is measured.
+        tolerance: Of the loss at each cell.
+        cells: How many are to be computed.
+        adaptive: See `supply`.
+
+    Raises:
+        BadInput: The network is random, or the path that a file was begun with gives other losses than the network.
+        BadUsage: The network can only be evaluated in place, and not in this precision or on this device.
     """
     check_plan(surface, adaptive)
     surface = without_predictions(surface)
+    truth, paths = Truth.of(scene, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
+    new, wrong = surface.plan["points_per_call"] == 0, surface.about.get("why_not_folded", "")
+    for path in paths:
+        plan = {**surface.plan, "path": path}
+        try:
+            known, evaluator = completed(scene, replace(surface, plan=plan), tolerance, cells, adaptive)
+            found = "" if path == IN_PLACE else truth.difference(evaluator)
+        except (Stop, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if path == IN_PLACE:
+                raise
+            found = first_line(error)
+        if not found:
+            break
+        if not new:
+            raise BadInput(
+                f"the file was begun with {path} evaluation, which is not what the network computes: {found}: write another file"
+            )
+        wrong = found
+    if path == IN_PLACE and new:
+        note(f"the network itself is moved for every point, which is slower: {wrong}")
+    if path != surface.plan["path"]:
+        known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": wrong})
+    return known, evaluator
+
+
+def completed(
+    scene: Scene, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
+) -> tuple[Surface, Evaluator]:
+    """The evaluator for one path, and the surface with a complete plan for it, see `ready`."""
     evaluator = evaluator_of(scene, surface.plan, tolerance)
+    with evaluator.session():
+        return measured(scene, surface, evaluator, cells, adaptive), evaluator
+
+
+def measured(scene: Scene, surface: Surface, evaluator: Evaluator, cells: int, adaptive: Tolerance | None) -> Surface:
+    """The surface with a complete plan: what is open in it is measured with this evaluator."""
     plan, about = dict(surface.plan), dict(surface.about)
-    if plan["points_per_call"] == 0:
+    if plan["points_per_call"] == 0 and plan["path"] == IN_PLACE:
+        plan |= {"points_per_call": 1, "lanes": 1, "batch_size": plan["batch_size"] or IN_PLACE_BATCH}
+        evaluator.batch_size = plan["batch_size"]
+        about["seconds_per_cell"] = alone(evaluator)
+        if surface.samples:
+            plan["fewest"] = FEWEST
+    elif plan["points_per_call"] == 0:
         chosen = bool(plan["batch_size"])
         if chosen:
             evaluator.lanes = lanes_of(evaluator)
@@ -149,16 +245,19 @@ def ready(
         if surface.samples:
             plan = in_small_batches(evaluator, plan, chosen)
             evaluator.batch_size = plan["batch_size"]
-        if plan["precision"] not in EXACT:
+    if surface.plan["points_per_call"] == 0:
+        if plan["precision"] not in EXACT and plan["path"] != IN_PLACE:
             about["precision_error"] = precision_error(scene, surface.grid, plan)
         if evaluator.flowing:
             about["points_per_pass"] = points_per_pass(evaluator, about.get("seconds_per_cell"))
-    return replace(surface, plan=plan, about=about), evaluator
+    return replace(surface, plan=plan, about=about)
 
 
 def guessed(scene: Scene, surface: Surface, tolerance: Tolerance) -> tuple[float, str]:
     """Seconds that a cell may take, and what has been measured."""
     evaluator = evaluator_of(scene, surface.plan, tolerance)
+    if evaluator.in_place:
+        return alone(evaluator), "from a few batches of the network itself"
     fewer = "" if tolerance.exact else ", with all samples, of which a tolerance draws fewer"
     if seconds := surface.about.get("seconds_per_cell"):
         return seconds, "measured when the file was begun" + fewer
@@ -219,8 +318,9 @@ def precision_error(scene: Scene, grid: Grid, plan: Mapping[str, Any]) -> dict[s
 
 def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
     """What `precision_error` found, in words."""
+    what = "the network's own precision" if precision == OWN else precision
     return [
-        f"{precision} changes {name} by "
+        f"{what} changes {name} by "
         + ", ".join(f"{value:.1e} at ({a:.3g}, {b:.3g})" for value, (a, b) in zip(values, error["points"], strict=True))
         + f" (relative to float32, {error['used']} samples)"
         for name, values in error["relative"].items()
@@ -235,7 +335,8 @@ def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[Fou
         remark = Remark()
         while True:
             try:
-                return evaluate(block), remark
+                with evaluator.session():
+                    return evaluate(block), remark
             except torch.cuda.OutOfMemoryError as error:
                 if evaluator.batch_size == 1:
                     raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error

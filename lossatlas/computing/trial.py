@@ -2,16 +2,16 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from lossatlas.data.dataset import FixedBatches, spread_numbers
 from lossatlas.data.losses import Loss, Losses, check_loss
 from lossatlas.data.streamed import AnyData, Streamed
-from lossatlas.data.structures import Structure, leaves, mapped
+from lossatlas.data.structures import Structure, leaves
 from lossatlas.errors import HERE, BadInput, Stop, place_of
-from lossatlas.evaluation.lanes import still
-from lossatlas.evaluation.precision import in_float64
-from lossatlas.evaluation.resident import sample_of
+from lossatlas.evaluation.reference import borrowed, check_apart, check_movable
+from lossatlas.evaluation.resident import fitted, sample_of
 
 CHECKED = 64  # samples
 
@@ -22,12 +22,13 @@ def tried(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHE
     what: what it is called in messages. Raises BadInput where it cannot take the data, its loss cannot be computed, or is
     random, or is none of single samples.
     """
-    device = next(net.parameters()).device
-    few = mapped(looked_at(data, count), lambda tensor: tensor.to(device))
-    model = still(net, fixed=True)
-    model.register_forward_hook(in_float64)
+    check_movable(net)
+    few = fitted(looked_at(data, count), net)
     try:
-        return check_loss(loss, model, few, sample_of)
+        with borrowed(net) as model, torch.no_grad():
+            found = check_loss(loss, model, few, sample_of)
+            check_apart(net, lambda own: loss(own, sample_of(few)).per_sample)
+            return found
     except Stop as error:
         raise type(error)(f"{what}: {error}") from error
     except Exception as error:

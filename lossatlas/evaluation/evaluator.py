@@ -9,6 +9,8 @@ call. What the network returns is turned into float64 before the loss is compute
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,19 @@ from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import Structure
 from lossatlas.evaluation.folding import Folded, NotFoldable
 from lossatlas.evaluation.graphs import MOST_GRAPHS, Captured
-from lossatlas.evaluation.lanes import copied, still
+from lossatlas.evaluation.lanes import evaluation_copy, still
 from lossatlas.evaluation.manypoints import ManyPoints
-from lossatlas.evaluation.places import AffinePlace, AnyPlace
-from lossatlas.evaluation.precision import PRECISIONS, Lowered, channels_come_last, in_float64, set_numerics
+from lossatlas.evaluation.places import AffinePlace, AnyPlace, OwnPlace
+from lossatlas.evaluation.precision import (
+    PRECISIONS,
+    Lowered,
+    channels_come_last,
+    dtypes_of,
+    in_float64,
+    set_numerics,
+)
 from lossatlas.evaluation.recalibration import Recalibrated
+from lossatlas.evaluation.reference import borrowed
 from lossatlas.evaluation.resident import Samples, Span, is_changed, placed, sample_of
 from lossatlas.evaluation.sums import Sums
 from lossatlas.evaluation.ways import EachWay, OneByOne, SideBySide, Way
@@ -32,6 +42,7 @@ from lossatlas.landscape.levels import Draw
 from lossatlas.landscape.statistics import CLAMPED, LEAST_SE, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.space.planes import Affine, Plane
+from lossatlas.space.points import converted
 
 
 class Evaluator:
@@ -45,7 +56,8 @@ class Evaluator:
     the network at once, which pays for small networks. lanes: how many batches are computed side by side on the CPU, by
     one thread each, instead of one batch by all threads. tolerance: use as many samples, in a fixed shuffled order, as
     make the standard error small enough. recalibrate: training samples, of which so many give the statistics of BatchNorm
-    at every point, see `Recalibrated`.
+    at every point, see `Recalibrated`. in_place: move the network itself instead of a copy, one batch after the other; it
+    is what it was after every call, and within `session` as long as that lasts it is where it was moved.
     """
 
     def __init__(
@@ -63,19 +75,23 @@ class Evaluator:
         lanes: int = 1,
         tolerance: Tolerance | None = None,
         recalibrate: tuple[AnyData, int] | None = None,
+        in_place: bool = False,
     ) -> None:
-        self.wanted = recalibrate
+        self.wanted, self.in_place = recalibrate, in_place
         self.device = torch.device(device)
         self.loss, self.batch_size, self.points_per_call, self.lanes = loss, batch_size, points_per_call, lanes
         self.tolerance = tolerance or Tolerance()
         self.precision = precision
         self.truth: Evaluator | None = None  # the same in float32, where a lower precision is corrected
         set_numerics(self.device, precision == "tf32")
+        layout = channels_come_last(self.device, precision) and not in_place
         try:
-            self.arrange(net, plane, data, folded, channels_come_last(self.device, precision))
+            self.arrange(net, plane, data, folded, layout)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError:  # a network that needs contiguous images or parameters, as `view` does
+            if not layout:
+                raise
             self.arrange(net, plane, data, folded, channels_last=False)
         self.sums = {
             split: torch.zeros(len(self.columns), dtype=torch.float64, device=self.device) for split in self.data
@@ -85,13 +101,17 @@ class Evaluator:
         self, net: nn.Module, plane: Plane, data: Mapping[str, AnyData], folded: bool, channels_last: bool
     ) -> None:
         """Put network and data in place, and compute two samples."""
-        dtype, forward = PRECISIONS[self.precision]
+        dtype, forward = dtypes_of(self.precision, net)
         self.channels_last = channels_last
-        self.net = own_copy(net, self.device, dtype)
+        self.net = net if self.in_place else own_copy(net, self.device, dtype)
         self.data = {split: placed(d, self.device, forward, channels_last) for split, d in data.items()}
-        self.place = (
-            AffinePlace(self.net, plane, channels_last) if isinstance(plane, Affine) else AnyPlace(self.net, plane)
-        )
+        self.place: AffinePlace | AnyPlace | OwnPlace
+        if self.in_place:
+            self.place = OwnPlace(self.net, plane)
+        elif isinstance(plane, Affine):
+            self.place = AffinePlace(self.net, plane, channels_last)
+        else:
+            self.place = AnyPlace(self.net, plane)
         self.recalibrated: Recalibrated | None = None
         if self.wanted is not None:
             own, count = self.wanted
@@ -100,18 +120,21 @@ class Evaluator:
             self.recalibrated = Recalibrated(self.net, samples, count, self.loss)
         self.folded = Folded(self.net) if folded else None  # after `place`, so that both see the same tensors
         self.model: nn.Module = self.net if self.folded is None else self.folded.net
-        self.lowered = None if forward == dtype else Lowered(self.model, forward)
-        for model in {self.net, self.model}:
-            model.register_forward_hook(in_float64)
+        low = self.precision in PRECISIONS and forward != PRECISIONS[self.precision][0]
+        self.lowered = Lowered(self.model, forward) if low else None
+        if not self.in_place:
+            for model in {self.net, self.model}:
+                model.register_forward_hook(in_float64)
         first = next(iter(self.data.values()))
         sample = first.few()
-        with torch.no_grad():
+        with torch.no_grad(), self.session():
             self.refresh()
             self.metrics = tuple(self.loss(self.model, sample).metrics)
         self.step = Sums(self.loss, self.metrics)
         self.single = OneByOne(self.step, self.model)
         self.side: tuple[int, SideBySide] | None = None
-        self.graphs = Captured(self.step, self.model) if self.device.type == "cuda" else None
+        captured = self.device.type == "cuda" and not self.in_place
+        self.graphs = Captured(self.step, self.model) if captured else None
         if is_changed(sample, first.few()):
             for samples in self.data.values():
                 samples.overwritten = True
@@ -120,9 +143,31 @@ class Evaluator:
     def columns(self) -> tuple[str, ...]:
         return (*STATISTICS, *self.metrics)
 
+    def session(self) -> AbstractContextManager[Any]:
+        """While the network is computed with: one that is moved in place is afterwards what it was before."""
+        return borrowed(self.net) if self.in_place else nullcontext()
+
+    def on(self, data: Mapping[str, AnyData], batch_size: int) -> "Evaluator":
+        """The same network on other samples, all of which count; BatchNorm keeps its statistics. One of both at a time."""
+        other = copy(self)
+        other.batch_size, other.tolerance, other.recalibrated = batch_size, Tolerance(), None
+        other.data = {}
+        for split, d in data.items():
+            own = self.data[split]
+            other.data[split] = placed(d, self.device, own.dtype, self.channels_last)
+            other.data[split].overwritten = own.overwritten
+        other.sums = {split: torch.zeros_like(self.sums[split]) for split in data}
+        if self.graphs is not None:
+            other.graphs = Captured(self.step, self.model)
+        return other
+
     @torch.no_grad()
     def __call__(self, points: Sequence[tuple[float, float]], before: np.ndarray | None = None) -> np.ndarray:
         """before: the statistics these points already have (NaN for none), to which samples are added."""
+        with self.session():
+            return self.rows(points, before)
+
+    def rows(self, points: Sequence[tuple[float, float]], before: np.ndarray | None) -> np.ndarray:
         set_numerics(self.device, self.precision == "tf32")
         if self.points_per_call > 1:
             chunks = range(0, len(points), self.points_per_call)
@@ -262,7 +307,7 @@ def groups(samples: Samples, spans: Sequence[Span], lanes: int) -> Iterator[Held
 def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
     """Whether to evaluate a network with BatchNorm folded, and why not; checked on what the loss asks of it for a batch, and
     on the loss itself, which may differentiate."""
-    asked = Asked(net.eval())
+    asked = Asked(net)
     try:
         with torch.no_grad():
             loss(asked, sample_of(batch))
@@ -300,12 +345,12 @@ class Asked:
         raise NotFoldable(f"the loss looks at '{name}' of the network")
 
 
-def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A network whose modules can be changed without touching the caller's, in eval mode.
+def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
+    """A network whose modules can be changed without touching the caller's, in evaluation mode.
 
     Tensors that need not be converted stay shared: they are replaced in the copy, or only read.
     """
     own = [*net.parameters(), *net.buffers()]
-    if all(t.device == device and t.dtype in (dtype, torch.int64) for t in own):
-        return copied(net, {id(t): t for t in own}).eval()
-    return copied(net).to(device, dtype).eval().requires_grad_(False)
+    if all(converted(t, device, dtype) is t for t in own):
+        return evaluation_copy(net, {id(t): t for t in own})
+    return evaluation_copy(net)._apply(lambda t: converted(t, device, dtype)).requires_grad_(False)

@@ -79,13 +79,47 @@ def copied(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Mod
     return deepcopy(net, {**results, **(shared or {})})
 
 
-def still(net: nn.Module, fixed: bool = False) -> nn.Module:
-    """A copy in eval mode around the same parameters: the network keeps its mode, and its buffers.
+def is_training(net: nn.Module) -> bool:
+    """Whether any module of a network is in training mode."""
+    return any(module.training for module in net.modules())
 
-    fixed: its parameters, which share their numbers with those, want no gradient.
+
+def switches_itself(net: nn.Module) -> bool:
+    """Whether changing the mode may do more than set flags: a module has a `train` or `eval` of its own.
+
+    Adapters that merge their weights on `eval()` are of this kind.
+    """
+    plain = nn.Module.train, nn.Module.eval
+    return any(
+        (type(module).train, type(module).eval) != plain or {"train", "eval"} & vars(module).keys()
+        for module in net.modules()
+    )
+
+
+def evaluation_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
+    """A deep copy in evaluation mode, except for the tensors that are `shared` by id.
+
+    Nothing is shared where switching the mode may change tensors. A network that is in evaluation mode already is not
+    switched again.
+    """
+    if is_training(net) and switches_itself(net):
+        return copied(net).eval()
+    result = copied(net, shared)
+    for module in result.modules():
+        module.training = False
+    return result
+
+
+def still(net: nn.Module, fixed: bool = False) -> nn.Module:
+    """A copy in evaluation mode that shares the parameters where that is safe: the network keeps its mode and its buffers.
+
+    Args:
+        net: The network.
+        fixed: The copy's parameters, which share their memory with the network's, require no gradient.
     """
 
     def shared(parameter: nn.Parameter) -> nn.Parameter:
         return nn.Parameter(parameter.detach(), requires_grad=False) if fixed else parameter
 
-    return copied(net, {id(p): shared(p) for p in net.parameters()}).eval()
+    result = evaluation_copy(net, {id(p): shared(p) for p in net.parameters()})
+    return result.requires_grad_(False) if fixed else result

@@ -1,6 +1,6 @@
 """Where a network is in a plane: its tensors at a point, moved in place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,26 +16,39 @@ from lossatlas.space.schemes import Rows, Scheme
 
 @dataclass(frozen=True)
 class Layout:
-    """The tensors of a point one behind the other in a flat buffer; `last` are those in channels-last order."""
+    """The tensors of a point one behind the other in a flat buffer; `last` are those in channels-last order.
+
+    Complex numbers are two real coordinates each, along a last axis; `pairs` are the tensors of this kind.
+    """
 
     shapes: Mapping[str, torch.Size]
     last: frozenset[str]
+    pairs: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, point: Mapping[str, Tensor], net: nn.Module, channels_last: bool = True) -> "Layout":
         """channels_last: filters of convolutions lie in that order."""
-        return cls({name: value.shape for name, value in point.items()}, filters(net) if channels_last else frozenset())
+        pairs = frozenset(name for name, value in point.items() if value.is_complex())
+        shapes = {name: real_view(value).shape for name, value in point.items()}
+        return cls(shapes, filters(net) - pairs if channels_last else frozenset(), pairs)
 
     @property
     def total(self) -> int:
         return sum(shape.numel() for shape in self.shapes.values())
 
     def views(self, buffer: Tensor) -> dict[str, Tensor]:
-        """The tensors in a buffer (..., total) by name."""
+        """The tensors in a buffer (..., total) by name; complex ones as pairs of real numbers."""
         parts = buffer.split([shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
             name: viewed(part, shape, name in self.last)
             for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
+        }
+
+    def point(self, buffer: Tensor) -> dict[str, Tensor]:
+        """The tensors in a buffer by name, complex ones as copies."""
+        return {
+            name: torch.view_as_complex(view.clone()) if name in self.pairs else view
+            for name, view in self.views(buffer).items()
         }
 
     def flat(self, point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -48,11 +61,11 @@ class Layout:
             and first.untyped_storage().nbytes() == size * dtype.itemsize
         ):
             buffer = first.new_empty(0).set_(first.untyped_storage(), 0, (size,), (1,))
-            if all(lies_there(point[name], view) for name, view in self.views(buffer).items()):
+            if all(lies_there(real_view(point[name]), view) for name, view in self.views(buffer).items()):
                 return buffer
         buffer = torch.empty(size, device=device, dtype=dtype)
         for name, view in self.views(buffer).items():
-            view.copy_(point[name])
+            view.copy_(real_view(point[name]))
         return buffer
 
 
@@ -63,25 +76,47 @@ def lies_there(value: Tensor, view: Tensor) -> bool:
 
 
 class AffinePlace:
-    """Moves a network on an affine plane: origin, directions and the current point are flat buffers."""
+    """Moves a network on an affine plane: origin, directions and the current point are flat buffers.
+
+    The point is computed in float32, or in float64 where a tensor has that type. Tensors of another type get it rounded.
+    """
 
     def __init__(self, net: nn.Module, plane: Affine, channels_last: bool = True) -> None:
         self.layout = Layout.of(plane.origin, net, channels_last)
         self.views = self.layout.views
-        first = next(net.parameters())
+        own = named_tensors(net)
+        device, dtype = (
+            next(net.parameters()).device,
+            wide([*plane.origin.values(), *map(own.__getitem__, plane.origin)]),
+        )
         pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
-        self.origin, *self.directions = (self.layout.flat(point, first.device, first.dtype) for point in pack)
+        self.origin, *self.directions = (self.layout.flat(point, device, dtype) for point in pack)
         self.current = self.origin.clone()
+        self.kinds = {name: own[name].dtype for name in plane.origin}
+        self.rounded: list[tuple[Tensor, Tensor]] = []
         for name, view in self.views(self.current).items():
-            replace_tensor(net, name, view)
+            if self.kinds[name] == dtype:
+                replace_tensor(net, name, view)
+            else:
+                tensor = torch.empty_like(own[name])
+                replace_tensor(net, name, tensor)
+                self.rounded.append((real_view(tensor.detach()), view))
         self.variances = [view for name, view in self.views(self.current).items() if is_variance(name)]
+        self.round()
+
+    def round(self) -> None:
+        """Let the tensors of another type follow the point."""
+        for tensor, view in self.rounded:
+            tensor.copy_(view)
 
     def move(self, a: float, b: float) -> Tensor:
         """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
         torch.add(self.origin, self.directions[0], alpha=a, out=self.current)
         if len(self.directions) > 1:
             self.current.add_(self.directions[1], alpha=b)
-        return clamp(self.variances, self.current)
+        clamped = clamp(self.variances, self.current)
+        self.round()
+        return clamped
 
     def stack(self, points: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
         """The tensors at points (n, 2) by name, (n, ...) each, and the numbers of negative variances (n,)."""
@@ -94,18 +129,23 @@ class AffinePlace:
             if is_variance(name):
                 clamped += (view < 0).sum(dim=1)
                 view.clamp_(min=0)
-        return views, clamped
+        return {name: self.typed(name, view) for name, view in views.items()}, clamped
+
+    def typed(self, name: str, view: Tensor) -> Tensor:
+        """A tensor of the point in the type that the network has it in."""
+        return (torch.view_as_complex(view.clone()) if name in self.layout.pairs else view).to(self.kinds[name])
 
 
 class AnyPlace:
     """Moves a network on any plane."""
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
-        first = next(net.parameters())
-        self.plane = plane.on(first.device, first.dtype) if isinstance(plane, Joined | Rows | Scheme) else plane
+        device, own = next(net.parameters()).device, named_tensors(net)
+        start = plane.point(0.0, 0.0)
+        dtype = wide([*start.values(), *map(own.__getitem__, start)])
+        self.plane = plane.on(device, dtype) if isinstance(plane, Joined | Rows | Scheme) else plane
         self.own = {
-            name: torch.empty_like(value, device=first.device, dtype=first.dtype)
-            for name, value in self.plane.point(0.0, 0.0).items()
+            name: torch.empty_like(value, device=device, dtype=own[name].dtype) for name, value in start.items()
         }
         for name, value in self.own.items():
             replace_tensor(net, name, value)
@@ -115,6 +155,37 @@ class AnyPlace:
         for name, value in self.plane.point(a, b).items():
             self.own[name].copy_(value)
         return clamp([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
+
+
+class OwnPlace:
+    """Moves the tensors of a network itself, whoever else holds them; see `reference.borrowed`."""
+
+    def __init__(self, net: nn.Module, plane: Plane) -> None:
+        self.plane, self.own = plane, named_tensors(net)
+
+    @torch.no_grad()
+    def move(self, a: float, b: float) -> Tensor:
+        """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
+        for name, value in (point := self.plane.point(a, b)).items():
+            self.own[name].detach().copy_(value)
+        variances = [self.own[name].detach() for name in point if is_variance(name)]
+        return clamp(variances, next(iter(self.own.values())))
+
+
+def named_tensors(net: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer under every name it has."""
+    return {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
+
+
+def real_view(tensor: Tensor) -> Tensor:
+    """Complex numbers as pairs of real ones along a last axis; other tensors as they are."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def wide(tensors: Iterable[Tensor]) -> torch.dtype:
+    """The type in which a point is computed."""
+    double = any(tensor.dtype in (torch.float64, torch.complex128) for tensor in tensors)
+    return torch.float64 if double else torch.float32
 
 
 def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
@@ -139,7 +210,7 @@ def viewed(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
     """A tensor of a shape in its part of a buffer, which may have leading axes."""
     lead = buffer.shape[:-1]
     if len(shape) != 4 or not channels_last:
-        return buffer.view(*lead, *shape)
+        return buffer.view((*lead, *shape))
     return buffer.view(*lead, shape[0], shape[2], shape[3], shape[1]).movedim(-1, -3)
 
 

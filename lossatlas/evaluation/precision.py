@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossatlas.space.points import movable, real_dtype
+
 # Precision by name: of the point in the plane, and of the forward pass. TF32 is a setting of CUDA's matrix units.
 PRECISIONS = {
     "float32": (torch.float32, torch.float32),
@@ -14,6 +16,26 @@ PRECISIONS = {
     "bfloat16": (torch.float32, torch.bfloat16),
     "float16": (torch.float32, torch.float16),
 }
+
+
+OWN = "own"  # each tensor in its own precision: networks in bfloat16 or float16, or of several precisions
+
+
+def resolved(precision: str | None, net: nn.Module) -> str:
+    """The precision in which a network is evaluated: the one asked for, otherwise that of its parameters."""
+    if precision is not None:
+        return precision
+    kinds = {real_dtype(p.dtype) for p in net.parameters() if movable(p)}
+    return {(torch.float32,): "float32", (torch.float64,): "float64"}.get(tuple(kinds), OWN)
+
+
+def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch.dtype]:
+    """The type of the point in the plane (None: each tensor keeps its own) and of the inputs of the forward pass."""
+    kinds = [real_dtype(p.dtype) for p in net.parameters() if movable(p)]
+    if precision == OWN:
+        return None, kinds[0]
+    dtype, forward = PRECISIONS[precision]
+    return (None if set(kinds) == {dtype} else dtype), forward
 
 
 # In which filters of convolutions lie channels-last on a CUDA device; in the others that takes 2.8 times as long (H200).

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of
 from lossatlas.data.losses import TARGETS
 from lossatlas.data.memory import budget
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves, mapped, part
+from lossatlas.space.points import movable, real_dtype
 
 SHUFFLE = 0  # seed of the one order in which samples are drawn when not all of them are used
 FULL = 0.6  # of a device's free memory may be taken by samples
@@ -251,6 +252,13 @@ def of_inputs(samples: Structure, function: Callable[[Tensor], Tensor]) -> Struc
     if isinstance(samples, list | tuple) and len(samples) >= 2 and not hasattr(samples, "_fields"):
         return type(samples)([*(mapped(value, function) for value in samples[:-1]), samples[-1]])
     return mapped(samples, function)
+
+
+def fitted(samples: Structure, net: nn.Module) -> Structure:
+    """Samples on a network's device, floating-point inputs in the type of its first parameter."""
+    first = next(p for p in net.parameters() if movable(p))
+    on_device = mapped(samples, lambda tensor: tensor.to(first.device))
+    return of_inputs(on_device, lambda t: t.to(real_dtype(first.dtype)) if t.is_floating_point() else t)
 
 
 def arranged(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from lossatlas.data.losses import alone
+from lossatlas.data.losses import alone as one_at_a_time
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.lanes import usual_lanes
 from lossatlas.evaluation.places import AffinePlace
@@ -90,6 +90,15 @@ def guess(evaluator: Evaluator) -> float:
     return found * sum(len(samples) for samples in evaluator.data.values()) + arriving(evaluator, watch)
 
 
+@torch.no_grad()
+def alone(evaluator: Evaluator) -> float:
+    """Seconds that one point may take where the network itself is moved, with going there and back."""
+    watch, samples = Stopwatch(evaluator.device), sum(len(samples) for samples in evaluator.data.values())
+    with evaluator.session():
+        found = per_sample(evaluator, watch)
+        return found * samples + watch.time(lambda: evaluator.arrive(0.0, 0.0))
+
+
 def arriving(evaluator: Evaluator, watch: Stopwatch) -> float:
     """Seconds it takes to go to a point, where that counts: not on a plane whose directions lie on the device."""
     if isinstance(evaluator.place, AffinePlace) and evaluator.recalibrated is None:
@@ -100,7 +109,7 @@ def arriving(evaluator: Evaluator, watch: Stopwatch) -> float:
 def lanes_of(evaluator: Evaluator) -> int:
     """The usual lanes for an evaluator's batches, on the CPU."""
     samples = max(len(samples) for samples in evaluator.data.values())
-    threads = torch.get_num_threads() if evaluator.device.type == "cpu" and not alone(evaluator.loss) else 1
+    threads = torch.get_num_threads() if evaluator.device.type == "cpu" and not one_at_a_time(evaluator.loss) else 1
     return usual_lanes(-(-samples // evaluator.batch_size), threads)
 
 

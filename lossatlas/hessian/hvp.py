@@ -26,29 +26,28 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrizations
+from torch.nn.utils.weight_norm import WeightNorm
 
-from lossatlas.data.losses import Batch, Loss, OwnLoss, alone
+from lossatlas.data.losses import Batch, Loss, alone
 from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import leaves
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage, Stop, note
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
-from lossatlas.evaluation.lanes import Lanes, copied, replicas, usual_lanes
-from lossatlas.evaluation.precision import channels_come_last, in_float64, set_numerics
-from lossatlas.evaluation.resident import is_changed, of_inputs, placed
+from lossatlas.evaluation.lanes import Lanes, copied, evaluation_copy, replicas, usual_lanes
+from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64, set_numerics
+from lossatlas.evaluation.reference import borrowed, in_evaluation_mode
+from lossatlas.evaluation.resident import fitted, is_changed, of_inputs, placed
+from lossatlas.hessian.derivatives import NO_GRAPH, check_derivatives
 from lossatlas.hessian.lanczos import Operator
 from lossatlas.space.directions import Selection
-from lossatlas.space.points import is_variance
+from lossatlas.space.points import Point, converted, is_variance, movable
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
 SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below
+FEW, ASIDE = 4, 0.02  # samples, and a step relative to the weights, with which the network itself is compared
 CHECKED = 8  # samples on which the folded way is compared with the other
 LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
-ASYMMETRY, WRONG = 1e-3, 0.1  # relative, of a Hessian, and of a gradient against differences of losses
-VISIBLE = 1e-5  # of the loss: smaller differences are rounding
-NO_GRAPH = (
-    "the derivatives of the loss are not those of its values, or their graph is gone: a derivative within it has to be taken "
-    "with create_graph=True, and nothing may be detached that depends on the parameters"
-)
 IN_FLIGHT = 512  # samples whose activations are in memory at once, in batches side by side
 
 
@@ -69,8 +68,11 @@ class Hessian:
     spread over ranks, how a vector is summed over them; then `total` is the weight of all samples. batch_size: see
     `usual_batch_size`. lanes: how many batches go side by side on the CPU; by default one for each thread, if there are
     enough batches. folded: whether to fold BatchNorm; by default where that is possible and right, see `why_not_folded`.
-    compiled: let torch.compile fuse the folded way, which takes half a minute or more at the first product.
-    Raises BadUsage where no parameter is chosen, or where what is not folded should be compiled.
+    compiled: let torch.compile fuse the folded way, which takes half a minute or more at the first product. precision:
+    'float32' or 'float64'; by default that of the parameters, and float32 for half precision.
+    A copy whose gradient is not that of the network itself is not used: then products move the network in place, and it is
+    what it was after each. Raises BadUsage where no parameter is chosen, or where what is not folded should be compiled;
+    BadInput where derivatives are not those of the loss, see `derivatives.check_derivatives`.
     """
 
     def __init__(
@@ -88,34 +90,67 @@ class Hessian:
         reduce: Reduce | None = None,
         folded: bool | None = None,
         compiled: bool = False,
+        precision: str | None = None,
     ) -> None:
-        self.net = copied(net).to(device).eval().requires_grad_(False)
-        self.net.register_forward_hook(in_float64)
-        self.loss, self.reduce = loss, reduce or (lambda vector: vector)
-        named = dict(self.net.named_parameters())
-        selection = Selection(parameters, without, self.net)
-        self.names = [n for n, value in named.items() if n in selection and (value.dim() > 1 or not matrices_only)]
-        if not self.names:
-            names = ", ".join(selection.only) or "a matrix"
-            what = f"is left by '{selection}'" if without else f"is called like {names}"
-            raise BadUsage(f"no parameter {what}: there are {', '.join(named)}")
-        self.parameters = [named[name].requires_grad_(True) for name in self.names]
+        self.own, self.loss, self.reduce = in_evaluation_mode(net), loss, reduce or (lambda vector: vector)
+        self.selection, self.matrices_only = Selection(parameters, without, self.own), matrices_only
+        self.position: Point | None = None  # where a network that is moved in place is to be, if it is not where it was
+        self.entered, self.in_place = False, False
+        try:
+            self.arrange(curvature_copy(self.own, device, precision), data, batch_size, compiled)
+            wrong = self.difference()
+        except (Stop, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:
+            wrong = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+        if wrong:
+            self.borrow(device, precision, wrong)
+            self.arrange(self.own, data, batch_size, compiled)
+        self.why_not_folded = "not asked for" if folded is False else self.fold()
+        if folded and not self.folded:
+            raise BadInput(f"BatchNorm cannot be folded: {self.why_not_folded}")
+        if compiled and not self.folded:
+            raise BadUsage(f"only what is folded can be compiled; this network is not: {self.why_not_folded}")
+        self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
+        threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
+        most = max(1, min(threads, IN_FLIGHT // self.batch_size))
+        count = 1 if alone(loss) or self.in_place else lanes or usual_lanes(len(self.spans), most)
+        with self.session():
+            check_derivatives(self)
+        self.side = Lanes([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
+
+    def arrange(self, net: nn.Module, data: AnyData, batch_size: int | None, compiled: bool) -> None:
+        """Choose the parameters of a network, and put the data in place."""
+        self.net = net
+        if not self.in_place:
+            net.register_forward_hook(in_float64)
+        named = dict(net.named_parameters())
+        self.names = [
+            n
+            for n, value in named.items()
+            if n in self.selection and movable(value) and (value.dim() > 1 or not self.matrices_only)
+        ]
+        self.check_names(named)
+        self.parameters = [named[name] for name in self.names]
+        if not self.in_place:
+            self.parameters = [p.requires_grad_(True) for p in self.parameters]
         self.shapes = [p.shape for p in self.parameters]
         self.size = sum(p.numel() for p in self.parameters)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
         images = any(isinstance(x, Tensor) and x.dim() == 4 for _, x in leaves(next(iter(data.batches(1)))))
-        samples = placed(data, self.device, self.dtype, channels_come_last(self.device, "float32"))
-        if images and not self.takes(samples.few()):
+        last = channels_come_last(self.device, "float32") and not self.in_place
+        samples = placed(data, self.device, self.dtype, last)
+        if images and last and not self.takes(samples.few()):
             samples = placed(data, self.device, self.dtype, channels_last=False)
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
-        size = batch_size or usual_batch_size(len(data), self.device.type, threads)
-        self.batch_size, self.samples = size, samples
-        self.spans = list(samples.spans(0, len(samples), size))
+        self.batch_size = batch_size or usual_batch_size(len(data), self.device.type, threads)
+        self.samples = samples
+        self.spans = list(samples.spans(0, len(samples), self.batch_size))
         sample = samples.few()
-        with torch.no_grad():
-            loss(self.net, sample)
+        with torch.no_grad(), self.session():
+            self.loss(self.net, sample)
             samples.overwritten = is_changed(sample, samples.few())
-            weights = [loss(self.net, batch).weights for batch in self.given()]
+            weights = [self.loss(self.net, batch).weights for batch in self.given()]
         own = sum(
             float(stop - start if w is None else w.double().sum())
             for (start, stop), w in zip(self.spans, weights, strict=True)
@@ -123,48 +158,121 @@ class Hessian:
         self.total = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
         self.share = own / self.total  # of the term of the parameters alone, which every rank would add
         self.twin = Twin(self.net, None)
-        self.why_not_folded = "not asked for" if folded is False else self.fold()
-        if folded and not self.folded:
-            raise BadInput(f"BatchNorm cannot be folded: {self.why_not_folded}")
-        if compiled and not self.folded:
-            raise BadUsage(f"only what is folded can be compiled; this network is not: {self.why_not_folded}")
-        self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
-        most = max(1, min(threads, IN_FLIGHT // size))
-        count = 1 if alone(loss) else lanes or usual_lanes(len(self.spans), most)
-        if isinstance(loss, OwnLoss) and not self.folded:
-            self.check_derivatives()
-        self.side = Lanes([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
 
-    def check_derivatives(self) -> None:
-        """Raises BadInput where the first batch's gradient is not that of its losses, or its Hessian not symmetric: then something
-        in the loss was cut off from the graph. Looked at beside the network, where the gradient is not zero.
+    def check_names(self, named: Mapping[str, Tensor]) -> None:
+        """Raise BadUsage where no parameter is chosen, BadInput where one is complex."""
+        if not self.names:
+            only = self.selection.only
+            what = (
+                f"is left by '{self.selection}'"
+                if self.selection.without
+                else f"is called like {', '.join(only) or 'a matrix'}"
+            )
+            raise BadUsage(f"no parameter {what}: there are {', '.join(named)}")
+        if pairs := [name for name in self.names if named[name].is_complex()]:
+            raise BadInput(
+                f"the Hessian is taken with respect to real parameters, and '{pairs[0]}' is complex: leave it out, or keep "
+                "its real and imaginary parts as two parameters"
+            )
+
+    def borrow(self, device: torch.device | str, precision: str | None, wrong: str) -> None:
+        """From now on use the network itself, in place. Raises BadUsage where that is not possible."""
+        first = next(p for p in self.own.parameters() if movable(p))
+        asked = PRECISIONS[precision][0] if precision in PRECISIONS else first.dtype
+        if first.dtype not in (torch.float32, torch.float64) or asked != first.dtype:
+            raise BadInput(
+                f"a converted copy of this network does not compute what it computes ({wrong}), and products with the "
+                f"Hessian in {str(asked).removeprefix('torch.')} need one: convert the network itself to it first"
+            )
+        if first.device.type != torch.device(device).type:
+            raise BadUsage(
+                f"device {device}: this network can only be evaluated in place ({wrong}), on {first.device}: move it first"
+            )
+        note(f"products with the Hessian use the network itself, which is slower: {wrong}")
+        self.in_place = True
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """While the network is computed with: one that is used in place is moved there, and afterwards what it was before."""
+        if not self.in_place or self.entered:
+            yield
+            return
+        self.entered = True
+        try:
+            with borrowed(self.net):
+                for parameter in self.parameters:
+                    parameter.requires_grad_(True)
+                if self.position is not None:
+                    move(self.tensors(), self.position)
+                yield
+        finally:
+            self.entered = False
+
+    def difference(self) -> str:
+        """How the gradient of a copy differs from that of the network itself, beside its weights; '' where it does not.
+
+        Both are those of a few samples, compared tensor by tensor.
         """
-        item, generator = (0, next(iter(self.given()))), torch.Generator().manual_seed(0)
-        u, v = (torch.randn(self.size, generator=generator).to(self.device, self.dtype) for _ in range(2))
-        here = self.weights()
-        aside = 0.02 * float(here.norm()) / math.sqrt(self.size) * u
+        aside = self.aside()
+        self.check_repeated()
+        with self.changed(aside), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            value = self.part(self.net, self.samples.few(FEW), penalty=True)
+            found = self.slopes(value, self.parameters, False)
+        with borrowed(self.own), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            named = dict(self.own.named_parameters())
+            own = [named[name].requires_grad_(True) for name in self.names]
+            with torch.no_grad():
+                for parameter, piece in zip(own, self.unflatten(aside), strict=True):
+                    parameter.detach().add_(piece.to(parameter.device, parameter.dtype))
+            there = self.part(self.own, fitted(self.samples.few(FEW), self.own), penalty=True)
+            wanted = self.slopes(there, own, False)
+        return self.unlike(float(value.detach()), float(there.detach()), found, wanted, {p.dtype for p in own})
 
-        def value(change: Tensor) -> float:
-            with self.changed(change), torch.no_grad():
-                return float(self.part(self.net, item[1], penalty=True))
+    def check_repeated(self) -> None:
+        """Raise BadInput where a few losses differ when they are computed twice."""
+        with torch.random.fork_rng(), torch.no_grad(), self.session():
+            first, second = (float(self.part(self.net, self.samples.few(FEW), penalty=True)) for _ in range(2))
+        if first != second and not (math.isnan(first) and math.isnan(second)):
+            raise BadInput(
+                f"two losses at the same weights differ by {abs(first - second):.1e}: the network or its loss is random "
+                "(dropout, noise, shuffled data), and its Hessian is not defined"
+            )
 
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            with self.changed(aside):
-                loss = self.part(self.net, item[1], penalty=True)
-                slope = self.flatten(self.slopes(loss, self.parameters, True))
-                left, right = (
-                    self.backwards(unflatten(w, self.shapes), self.parameters, self.twin, item).double() for w in (u, v)
-                )
-            length, off = float(slope.double().norm()), []
-            for step in (1e-2 * aside.norm(), 1e-1 * aside.norm(), aside.norm()):
-                along = step / max(length, 1e-300) * slope
-                rise = value(aside + along) - value(aside - along)
-                if length * step > VISIBLE * abs(float(loss.detach())):
-                    off.append(abs(rise / float(2 * step) - length))
-        sizes = float(left.norm() * v.double().norm() + right.norm() * u.double().norm())
-        crooked = abs(float(left @ v.double() - right @ u.double())) > ASYMMETRY * sizes
-        if crooked or (off and min(off) > WRONG * length):
-            raise BadInput(NO_GRAPH)
+    def unlike(
+        self,
+        value: float,
+        there: float,
+        found: Sequence[Tensor | None],
+        wanted: Sequence[Tensor | None],
+        kinds: set[torch.dtype],
+    ) -> str:
+        """See `difference`. kinds: of the network's own parameters."""
+        low = bool(kinds & {torch.bfloat16, torch.float16})
+        loss_error, tensor_error, whole_error = (5e-2, math.inf, 0.2) if low else (1e-4, 2e-2, 1e-3)
+        if math.isfinite(there) and not abs(value - there) <= loss_error * abs(there):
+            return f"its loss would be {value:.6g} where that of the network itself is {there:.6g}"
+        pairs = [
+            (
+                torch.zeros(()) if f is None else f.detach().double().cpu(),
+                torch.zeros(()) if w is None else w.detach().double().cpu(),
+            )
+            for f, w in zip(found, wanted, strict=True)
+        ]
+        length = math.sqrt(sum(float(w.norm()) ** 2 for _, w in pairs))
+        for name, (f, w) in zip(self.names, pairs, strict=True):
+            error = float((f - w).norm())
+            if error > tensor_error * float(w.norm()) + whole_error * length:
+                return f"the gradient with respect to '{name}' would be off by {error / max(length, 1e-300):.1e} of its length"
+        return ""
+
+    def aside(self) -> Tensor:
+        """A small random step, relative to the size of each tensor, at whose end the gradient is not zero."""
+        generator = torch.Generator().manual_seed(0)
+        pieces = []
+        for p in self.parameters:
+            size = float(p.detach().double().norm()) / math.sqrt(max(1, p.numel()))
+            pieces.append(ASIDE * (size or 0.1) * torch.randn(p.shape, generator=generator).to(p.device, p.dtype))
+        return self.flatten(pieces)
 
     @property
     def folded(self) -> bool:
@@ -181,7 +289,9 @@ class Hessian:
 
     def fold(self) -> str:
         """Use the folded way if it gives the same product on a few samples, in float64; otherwise why not."""
-        twin = copied(self.net).double()
+        if self.in_place:
+            return "the network itself is used, in place"
+        twin = in_double(self.net)
         tensors = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
         parameters, generator = [tensors[name] for name in self.names], torch.Generator().manual_seed(0)
         vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
@@ -222,14 +332,10 @@ class Hessian:
 
         They are set to zero.
         """
-        own, clamped = self.tensors(), 0
-        with torch.no_grad():
-            for name, value in point.items():
-                own[name].copy_(value)
-                if is_variance(name):
-                    clamped += int((own[name] < 0).sum())
-                    own[name].clamp_(min=0)
-        return clamped
+        if not self.in_place:
+            return move(self.tensors(), point)
+        self.position = {name: value.clone() for name, value in point.items()}
+        return move(self.position, point)
 
     def __call__(self, vector: Tensor, names: Sequence[str] | None = None) -> Tensor:
         """The Hessian times a vector (size,), in the parameters' dtype.
@@ -237,6 +343,10 @@ class Hessian:
         names: those parameters alone vary, the vector covers them, and the product is that with their block.
         """
         set_numerics(self.device)
+        with self.session():
+            return self.product(vector, names)
+
+    def product(self, vector: Tensor, names: Sequence[str] | None) -> Tensor:
         chosen = [k for k, name in enumerate(self.names) if names is None or name in names]
         parameters = [self.parameters[k] for k in chosen]
         pieces = unflatten(vector.to(self.device, self.dtype), [self.shapes[k] for k in chosen])
@@ -349,29 +459,32 @@ class Hessian:
             return torch.cat([value.detach().reshape(1), own.double()])
 
         total = torch.zeros(1 + self.size, dtype=torch.float64, device=self.device)
-        for part in self.each(of):
-            total += part
+        with self.session():
+            for part in self.each(of):
+                total += part
         return float(self.reduce(total[:1].cpu())[0]), self.reduce(total[1:].to(self.dtype))
 
     def weights(self) -> Tensor:
         """The chosen parameters, (size,)."""
-        return self.flatten(self.parameters)
+        with self.session():
+            return self.flatten(self.parameters)
 
     @contextmanager
     def changed(self, change: Tensor | None) -> Iterator[None]:
         """The network with the chosen parameters changed by a vector (size,); afterwards they are what they were, bit for bit."""
-        before = [p.detach().clone() for p in self.parameters]
-        pieces = [None] * len(before) if change is None else self.unflatten(change.to(self.device, self.dtype))
-        with torch.no_grad():
-            for p, piece in zip(self.parameters, pieces, strict=True):
-                if piece is not None:
-                    p.add_(piece)
-        try:
-            yield
-        finally:
+        with self.session():
+            before = [p.detach().clone() for p in self.parameters]
+            pieces = [None] * len(before) if change is None else self.unflatten(change.to(self.device, self.dtype))
             with torch.no_grad():
-                for p, value in zip(self.parameters, before, strict=True):
-                    p.copy_(value)
+                for p, piece in zip(self.parameters, pieces, strict=True):
+                    if piece is not None:
+                        p.add_(piece)
+            try:
+                yield
+            finally:
+                with torch.no_grad():
+                    for p, value in zip(self.parameters, before, strict=True):
+                        p.copy_(value)
 
     def gradient_at(self, change: Tensor | None) -> tuple[float, Tensor]:
         """The same as `gradient`, at changed parameters."""
@@ -405,6 +518,56 @@ class Hessian:
     def flatten(self, tensors: Sequence[Tensor | None]) -> Tensor:
         """One vector, zero where a parameter does not enter."""
         return flatten(tensors, self.parameters)
+
+
+def curvature_copy(net: nn.Module, device: torch.device | str, precision: str | None = None) -> nn.Module:
+    """A copy whose parameters are of one type: float64 where all are, or where it is asked for, otherwise float32."""
+    kinds = {p.dtype for p in net.parameters() if movable(p)}
+    wanted = PRECISIONS[precision][0] if precision in PRECISIONS else None
+    dtype = wanted or (torch.float64 if kinds == {torch.float64} else torch.float32)
+    change = None if kinds == {dtype} else dtype
+    result = evaluation_copy(net)._apply(lambda t: converted(t, device, change)).requires_grad_(False)
+    for module in result.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False  # sparse gradients cannot be differentiated again
+    with_plain_weight_norm(result)
+    return result
+
+
+def with_plain_weight_norm(net: nn.Module) -> None:
+    """Let weight norm be computed by plain operations: the second derivative of the fused one is wrong (torch 2.13)."""
+    for module in net.modules():
+        if isinstance(module, parametrizations._WeightNorm):
+            vars(module)["forward"] = partial(normed_weight, module.dim)
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm):
+                vars(hook)["compute_weight"] = partial(hooked_weight, hook.name, hook.dim)
+
+
+def normed_weight(dim: int, length: Tensor, direction: Tensor) -> Tensor:
+    return direction * (length / torch.norm_except_dim(direction, 2, dim))
+
+
+def hooked_weight(name: str, dim: int, module: nn.Module) -> Tensor:
+    return normed_weight(dim, getattr(module, f"{name}_g"), getattr(module, f"{name}_v"))
+
+
+def in_double(net: nn.Module) -> nn.Module:
+    """A copy in float64, on the same device."""
+    return copied(net)._apply(lambda t: converted(t, t.device, torch.float64))
+
+
+def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
+    """Put a point into tensors, in place; gives the number of variances that were negative, and are set to zero."""
+    clamped = 0
+    with torch.no_grad():
+        for name, value in point.items():
+            own = tensors[name].detach()
+            own.copy_(value)
+            if is_variance(name):
+                clamped += int((own < 0).sum())
+                own.clamp_(min=0)
+    return clamped
 
 
 @dataclass(frozen=True)

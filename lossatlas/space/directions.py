@@ -184,7 +184,14 @@ def unit(direction: Mapping[str, Tensor]) -> Point:
 
 
 def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
-    return sum(float(torch.dot(a[name].double().flatten(), b[name].double().flatten())) for name in a)
+    return sum(float(torch.dot(coordinates(a[name]), coordinates(b[name]))) for name in a)
+
+
+def coordinates(value: Tensor) -> Tensor:
+    """The real coordinates of a tensor in float64: of a complex number its real and its imaginary part."""
+    if value.is_complex():
+        value = torch.view_as_real(value.resolve_conj())
+    return value.double().flatten()
 
 
 def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Point:
@@ -237,4 +244,4 @@ def note_skewed(x: Mapping[str, Tensor], y: Mapping[str, Tensor], cure: str) -> 
 def lengths(origin: Mapping[str, Tensor], directions: Sequence[Mapping[str, Tensor]]) -> np.ndarray:
     """(tensors, 1 + directions) float64: how long each tensor is, and how far each direction moves it."""
     points = (origin, *directions)
-    return np.array([[float(point[name].double().norm()) for point in points] for name in origin])
+    return np.array([[float(coordinates(point[name]).norm()) for point in points] for name in origin])

@@ -16,8 +16,25 @@ from lossatlas.errors import BadInput
 Point = dict[str, Tensor]
 
 
+def movable(tensor: Tensor) -> bool:
+    """Whether a tensor has coordinates that a direction can change: floating-point or complex numbers."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def real_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type of the real and imaginary parts of complex numbers; other types as they are."""
+    return dtype.to_real() if dtype.is_complex else dtype
+
+
+def converted(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None) -> Tensor:
+    """A tensor on a device, in a floating-point type; complex numbers stay complex, integers stay what they are."""
+    if dtype is None or not movable(tensor):
+        return tensor.to(device)
+    return tensor.to(device, dtype.to_complex() if tensor.is_complex() else dtype)
+
+
 def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
-    """The tensors a direction covers, detached, by name and in file order: parameters, or floating-point states.
+    """The tensors a direction covers, detached, by name and in file order: parameters, or states, with real or complex numbers.
 
     A tensor that is used under several names (tied weights) is listed once, under the first.
     """
@@ -30,10 +47,20 @@ def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
     result: Point = {}
     for name in names:
         value = own[name]
-        if id(value) not in seen and value.is_floating_point():
+        if id(value) not in seen and movable(value):
             seen.add(id(value))
             result[name] = value.detach()
     return result
+
+
+def position(net: nn.Module, dir_type: str = "weights") -> Point:
+    """Copies of the tensors a direction covers, in float32 at least: where a network is, for planes through it."""
+    return {name: widened(value).clone() for name, value in tensors(net, dir_type).items()}
+
+
+def widened(value: Tensor) -> Tensor:
+    """Half precision as float32, in which directions are stored and points computed; others as they are."""
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def entries(net: nn.Module, dir_type: str) -> list[str]:
@@ -51,7 +78,7 @@ def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: str) -> li
     """A direction as the arrays of a direction file; what it does not move is zero."""
     state = net.state_dict()
     return [
-        vector[name].numpy() if name in vector else np.zeros(tuple(state[name].shape), np.float32)
+        widened(vector[name]).numpy() if name in vector else np.zeros(tuple(state[name].shape), np.float32)
         for name in entries(net, dir_type)
     ]
 
@@ -65,7 +92,7 @@ def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, what: 
         if array.shape != tuple(state[name].shape):
             raise BadInput(f"{what} has shape {array.shape} for '{name}', the network {tuple(state[name].shape)}")
     return {
-        name: torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+        name: torch.from_numpy(np.require(array, np.complex64 if np.iscomplexobj(array) else np.float32, ["C", "W"]))
         for name, array in zip(names, arrays, strict=True)
         if name in moved_names
     }

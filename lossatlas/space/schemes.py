@@ -63,7 +63,9 @@ class Scheme:
 
 
 def placed(point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Point:
-    return {name: value.to(device, dtype) for name, value in point.items()}
+    return {
+        name: value.to(device, dtype.to_complex() if value.is_complex() else dtype) for name, value in point.items()
+    }
 
 
 def other_network(

@@ -1,0 +1,228 @@
+"""A user's own network as the reference for every loss: evaluated in place, and given back bit for bit.
+
+    with untouched(net) as own:             # an entry point: a digest before and after
+        with borrowed(own) as model:        # evaluation mode, float64 outputs; may be moved in place
+            model(inputs)
+
+Copies of a module whose tensors are replaced do not reach tensors in lists, closures or partials, or storage that is
+shared through `.data`. The module itself, moved in place, does.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lossatlas.errors import BadInput
+from lossatlas.evaluation.lanes import copied, is_training, switches_itself
+from lossatlas.evaluation.precision import in_float64
+from lossatlas.space.points import movable
+
+P, R = ParamSpec("P"), TypeVar("R")
+ORIGINAL = "_lossatlas_original"  # attribute of a copy, until it is checked
+DEPTH = 3  # of containers in attributes that are searched for tensors
+CHANGED = (
+    "the network was changed while it was evaluated: its forward pass writes into its own tensors in a way that cannot be "
+    "undone; give a copy (copy.deepcopy), and discard it afterwards"
+)
+
+
+def check_movable(net: nn.Module) -> None:
+    """Raise BadInput for a network without parameters that can be moved."""
+    kind, every = type(net).__name__, list(net.parameters())
+    if any(nn.parameter.is_lazy(p) for p in every):
+        raise BadInput(f"{kind} has lazy parameters without a shape yet: call it once on a batch first")
+    if any(p.is_meta for p in every):
+        raise BadInput(f"{kind} has parameters on the meta device, which hold no values: load its weights first")
+    if not any(movable(p) for p in every):
+        quantized = any("quantized" in type(module).__module__ for module in net.modules())
+        why = (
+            "its quantized weights are no parameters: give the network before quantization"
+            if quantized
+            else "it has none"
+        )
+        raise BadInput(f"{kind} has no floating-point parameters that could be moved: {why}")
+
+
+def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Concatenate[nn.Module, P], R]:
+    """Let a function of a network and more leave the network untouched, see `untouched`."""
+
+    @functools.wraps(function)
+    def guarded(net: nn.Module, /, *arguments: P.args, **named: P.kwargs) -> R:
+        with untouched(net) as own:
+            return function(own, *arguments, **named)
+
+    return guarded
+
+
+@contextmanager
+def untouched(net: nn.Module) -> Iterator[nn.Module]:
+    """The network to evaluate; `net` is compared with what it was before, in every bit.
+
+    It is `net` itself, or a copy in evaluation mode where switching the mode may change tensors (adapters that merge).
+
+    Raises:
+        BadInput: The network has no parameters to move, cannot be copied where it has to be, or was changed.
+    """
+    check_movable(net)
+    before = digest(net)
+    try:
+        yield in_evaluation_mode(net)
+    finally:
+        if digest(net) != before:
+            raise BadInput(CHANGED)
+
+
+def in_evaluation_mode(net: nn.Module) -> nn.Module:
+    """The network itself, or a copy where switching to evaluation mode may change its tensors. Raises BadInput."""
+    if not (is_training(net) and switches_itself(net)):
+        return net
+    try:
+        result = copied(net).eval()
+        vars(result)[ORIGINAL] = (net,)  # in a tuple, so that it is no submodule
+        return result
+    except Exception as error:
+        raise BadInput(
+            f"{type(net).__name__} changes itself when its mode is switched, and cannot be copied ({error}): call its eval() first"
+        ) from error
+
+
+class Snapshot:
+    """The tensors, attributes, modes and hooks of a network, to be restored."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
+        self.values = [(t, t.detach().clone()) for t in tensors_of(net)]
+        self.wants = [(p, p.requires_grad, p.grad) for p in net.parameters()]
+        self.attributes = [(vars(module), dict(vars(module))) for module in net.modules()]
+        self.containers = [
+            (value, value.copy())
+            for _, own in self.attributes
+            for value in own.values()
+            if isinstance(value, dict | list | set)
+        ]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put everything back, the tensors bit for bit."""
+        for own, before in self.attributes:
+            for name in own.keys() - before.keys():
+                del own[name]
+            own.update({name: value for name, value in before.items() if own.get(name, self) is not value})
+        for container, content in self.containers:
+            if not same(container, content):
+                container.clear()
+                container.extend(content) if isinstance(container, list) else container.update(content)
+        for tensor, value in self.values:
+            tensor.detach().copy_(value)
+        for parameter, wanted, gradient in self.wants:
+            parameter.requires_grad_(wanted)
+            parameter.grad = gradient
+
+
+def same(container: Any, content: Any) -> bool:
+    """Whether a container holds the same objects as its copy did."""
+    if isinstance(container, dict):
+        return list(map(id, container.values())) == list(map(id, content.values())) and list(container) == list(content)
+    return [*map(id, container)] == [*map(id, content)]
+
+
+@contextmanager
+def borrowed(net: nn.Module) -> Iterator[nn.Module]:
+    """The network itself in evaluation mode with float64 outputs; afterwards it is what it was, even after an error.
+
+    Within, its tensors may be moved in place. A network that is in training mode and switches itself has to come through
+    `untouched`.
+    """
+    before = Snapshot(net)
+    handle = net.register_forward_hook(in_float64)
+    try:
+        for module in net.modules():
+            if module.training:
+                module.training = False
+        net.requires_grad_(False)
+        yield net
+    finally:
+        handle.remove()
+        before.restore()
+
+
+def tensors_of(net: nn.Module) -> list[Tensor]:
+    """Every tensor that a network holds: parameters, buffers, and those in its modules' attributes, each once."""
+    found: dict[int, Tensor] = {}
+
+    def search(value: Any, depth: int) -> None:
+        if isinstance(value, Tensor):
+            found.setdefault(id(value), value)
+        elif depth and isinstance(value, Mapping):
+            for item in value.values():
+                search(item, depth - 1)
+        elif depth and isinstance(value, list | tuple | set):
+            for item in value:
+                search(item, depth - 1)
+
+    for tensor in (*net.parameters(), *net.buffers()):
+        search(tensor, 0)
+    for module in net.modules():
+        for name, value in vars(module).items():
+            if name not in ("_parameters", "_buffers", "_modules"):
+                search(value, DEPTH)
+    return [t for t in found.values() if not nn.parameter.is_lazy(t) and t.layout == torch.strided]
+
+
+def digest(net: nn.Module) -> str:
+    """A hash of every tensor that a network holds and of the mode of its modules."""
+    result = hashlib.sha256()
+    for tensor in tensors_of(net):
+        result.update(f"{tuple(tensor.shape)} {tensor.dtype} {tensor.requires_grad}\n".encode())
+        result.update(bytes_of(tensor))
+    result.update(str([module.training for module in net.modules()]).encode())
+    return result.hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> Any:
+    value = tensor.detach()
+    if value.is_quantized:
+        value = value.int_repr()
+    if value.is_meta or not value.numel():
+        return b""
+    return value.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def check_apart(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
+    """Raise BadInput where a copy that `in_evaluation_mode` made still depends on the network it was copied from.
+
+    Args:
+        net: Such a copy, or any other network, which passes.
+        losses: Maps a network to the losses of some samples.
+    """
+    original = vars(net).pop(ORIGINAL, None)
+    if original is not None and reaches(net, original[0], losses):
+        raise BadInput(
+            f"{type(net).__name__} changes itself when its mode is switched, and holds a function that refers to its own "
+            "weights, which a copy cannot replace: call its eval() first"
+        )
+
+
+def reaches(duplicate: nn.Module, original: nn.Module, losses: Callable[[nn.Module], Tensor]) -> bool:
+    """Whether what a copy computes depends on tensors of its original, as through a closure over it.
+
+    Args:
+        duplicate: The copy.
+        original: The network it was copied from; its tensors are changed and restored.
+        losses: Maps a network to the losses of some samples.
+    """
+    before = losses(duplicate)
+    held = Snapshot(original)
+    try:
+        with torch.no_grad():
+            for tensor in original.parameters():
+                if movable(tensor):
+                    tensor.detach().mul_(1.5).add_(0.1)
+        return not torch.equal(before, losses(duplicate))
+    finally:
+        held.restore()
