@@ -90,7 +90,16 @@ class Job:
         assert self.problem is not None
         net, plane, data = self.problem.unpack()
         device = device_of(self.surface.plan["device"] == "cuda", world.local_rank)
-        training = self.problem.trained.training
+        trained = self.problem.trained
+        training = trained.training
+
+        def reference() -> Any:
+            """The user's own network, which may be moved in place; its plane shares memory with the other one."""
+            from lossatlas.evaluation.lanes import copied
+
+            own = trained.network(next(iter(data.values()))) if isinstance(trained.model, Factory) else copied(net)
+            return own.to(device)
+
         return Scene(
             net,
             plane,
@@ -98,6 +107,7 @@ class Job:
             loss_of(self.loss),
             device,
             training.unpack("train") if training is not None else data.get("train"),
+            reference,
         )
 
 

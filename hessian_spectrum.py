@@ -320,6 +320,8 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, 
         wanted["activations"],
         wanted["at"],
     )
+    from lossatlas.evaluation.precision import of_products
+
     request = {
         **{name: value for name, value in brought.record.items() if name != "dir_type"},
         "dataset": samples.name,
@@ -329,7 +331,7 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, 
         "parameters": list(task.hessian.parameters) or "all",
         **({"without": list(task.hessian.without)} if task.hessian.without else {}),
         "matrices_only": task.hessian.matrices_only,
-        "precision": run.precision,
+        "precision": of_products(run.precision, brought.net),
     }
     plan = {"device": run.device, "batch_size": size, "ranks": world.size}
     about = {**provenance(world, task.command, threads, wanted["seed"]), "sketches": {"data": samples.sketch}}

@@ -99,6 +99,8 @@ class Losses:
         plan = surface.plan
         if not plan.get("batch_size"):  # not measured yet
             return ""
+        if plan["path"] == "in place":
+            return f", the network itself, batches of {plan['batch_size']}"
         if plan.get("points_per_call", 1) > 1:
             return f", {plan['points_per_call']} points at once"
         lanes = plan.get("lanes", 1)

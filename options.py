@@ -206,6 +206,7 @@ class DirectionChoice:
     bends: tuple[str, ...] = ()
     repeat: int = 0
     per_layer: bool = False
+    dir_type_given: bool = True
 
     @property
     def selection(self) -> "Selection":
@@ -231,12 +232,12 @@ class Networks:
 
 @dataclass(frozen=True)
 class Run:
-    """How the ranks compute. threads, batch_size: 0 where the program chooses."""
+    """How the ranks compute. threads, batch_size: 0 where the program chooses; precision: None for that of the network."""
 
     cuda: bool
     threads: int
     batch_size: int
-    precision: str
+    precision: str | None
 
     @property
     def device(self) -> str:
@@ -319,7 +320,7 @@ def recalibrated_on(args: argparse.Namespace) -> int:
 def run_choice(args: argparse.Namespace) -> Run:
     if args.ngpu > 1:
         say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
-    return Run(args.cuda, args.threads, args.batch_size, args.precision or "float32")
+    return Run(args.cuda, args.threads, args.batch_size, args.precision)
 
 
 @dataclass(frozen=True)
@@ -531,8 +532,8 @@ def add_directions(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--dir_type",
         choices=("weights", "states"),
-        default="weights",
-        help="move the parameters, or the statistics of BatchNorm too (default: %(default)s)",
+        help="move the parameters, or the statistics of BatchNorm too (default: weights, and states between networks "
+        "whose statistics differ)",
     )
     for axis in "xy":
         g.add_argument(f"--{axis}norm", choices=("", *NORMS), default="", help=f"normalization of the {axis} direction")
@@ -647,7 +648,7 @@ def check_random(args: argparse.Namespace, chosen: str) -> None:
         raise BadUsage(f"{option} draws random directions: leave out other networks, --xdirection and --ydirection")
     if chosen == "repeat" and (args.dir_file or args.idx or args.same_dir):
         raise BadUsage("--repeat draws its directions from --seed alone: leave out --dir_file, --idx and --same_dir")
-    if chosen == "scheme" and (args.same_dir or args.orthogonalize or args.curvature or args.dir_type != "weights"):
+    if chosen == "scheme" and (args.same_dir or args.orthogonalize or args.curvature or args.dir_type == "states"):
         raise BadUsage(
             "--scheme moves the weights between three networks: leave out --same_dir, --orthogonalize, --curvature"
         )
@@ -672,7 +673,7 @@ def direction_choice(args: argparse.Namespace) -> DirectionChoice:
     if args.dir_type == "states" and (made or args.curvature):
         raise BadUsage("gradient, eigenvectors and curvature belong to the parameters alone: use --dir_type weights")
     return DirectionChoice(
-        args.dir_type,
+        args.dir_type or "weights",
         x,
         y,
         args.same_dir,
@@ -688,6 +689,7 @@ def direction_choice(args: argparse.Namespace) -> DirectionChoice:
         tuple(in_folder(file, args.model_folder) for file in args.bend),
         args.repeat or 0,
         args.per_layer,
+        dir_type_given=args.dir_type is not None,
     )
 
 
@@ -916,7 +918,7 @@ def surface_name(dir_file: Path, task: GridTask) -> Path:
     name += f"_loss={loss_word(task.loss)}" if task.loss != "crossentropy" else ""
     name += f"_limit={data.limit}" if data.limit else ""
     name += "" if data.splits == ("train",) else f"_split={'+'.join(data.splits)}"
-    name += "" if task.run.precision == "float32" else f"_precision={task.run.precision}"
+    name += "" if task.run.precision in (None, "float32") else f"_precision={task.run.precision}"
     name += f"_bn={task.recalibrated}" if task.recalibrated else ""
     return shortened(dir_file.with_name(name + ".h5"))
 

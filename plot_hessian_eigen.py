@@ -73,6 +73,7 @@ class ExtremeEigenvalues:
 
     def begun(self, setting: Setting, task: options.GridTask, about: dict[str, Any]) -> Surface:
         from lossatlas.computing.eigenvalues import begun
+        from lossatlas.evaluation.precision import of_products
 
         run, chosen = task.run, self.choice
         return begun(
@@ -83,7 +84,7 @@ class ExtremeEigenvalues:
             matrices_only=chosen.matrices_only,
             tolerance=chosen.tolerance,
             most=chosen.most,
-            precision=run.precision,
+            precision=of_products(run.precision, setting.brought.net),
             compiled=chosen.compiled,
             batch_size=run.batch_size,
             seed=task.directions.seed,

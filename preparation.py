@@ -70,8 +70,8 @@ def bring(
 ) -> Brought:
     """Read networks and data, and try them out; training samples too, whichever are asked for. Raises BadUsage and BadInput."""
     from lossatlas.computing.trial import CHECKED, tried
-    from lossatlas.space import tensors
-    from models import load_into, read_state
+    from lossatlas.space import position
+    from models import read_state
     from models.checkpoint import digest
 
     states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
@@ -83,8 +83,8 @@ def bring(
         states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
 
     def at(file: str) -> "Point":
-        load_into(net, states[file], file)
-        return {name: value.clone() for name, value in tensors(net, dir_type).items()}
+        load_to_evaluate(net, states[file], file)
+        return position(net, dir_type)
 
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
     if nets.align:
@@ -105,6 +105,23 @@ def bring(
     }
     training = (data.get("train") or load_split(chosen, "train")) if train_too else None
     return Brought(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
+
+
+def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str) -> None:
+    """Load a checkpoint into a network in evaluation mode.
+
+    A network that changes its weights when its mode is switched (adapters that merge) gets them in training mode, in which
+    checkpoints are written.
+    """
+    from lossatlas.evaluation.lanes import switches_itself
+    from models import load_into
+
+    merges = switches_itself(net)
+    if merges:
+        net.train()
+    load_into(net, state, file)
+    if merges:
+        net.eval()
 
 
 def align(
@@ -176,21 +193,27 @@ class Trained:
 
     def unpack(self) -> "tuple[nn.Module, dict[str, AnyData]]":
         """All of it shares the arrays' memory. Raises BadInput where this rank reads other data than rank 0."""
+        data = {split: one.unpack(split) for split, one in self.data.items()}
+        return self.network(next(iter(data.values()))), data
+
+    def network(self, first: "AnyData") -> "nn.Module":
+        """The network in evaluation mode. One of the zoo shares the arrays' memory, a user's has its own.
+
+        first: the data of the first split.
+        """
         import torch
 
         from models import build
 
-        data = {split: one.unpack(split) for split, one in self.data.items()}
-        first = next(iter(data.values()))
-        if isinstance(self.model, Factory):
-            net = build(self.model)
-        else:
-            shape = shape_of(first)
-            with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
-                net = build(self.model, shape, first.classes)
         own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
-        net.load_state_dict(own_tensors, assign=not isinstance(self.model, Factory))  # assigning would untie weights
-        return net.eval().requires_grad_(False), data
+        if isinstance(self.model, Factory):
+            net = build(self.model).eval()  # before its state, which was taken in evaluation mode
+            net.load_state_dict(own_tensors)  # assigning would untie weights
+            return net.requires_grad_(False)
+        with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
+            net = build(self.model, shape_of(first), first.classes)
+        net.load_state_dict(own_tensors, assign=True)
+        return net.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)

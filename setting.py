@@ -7,7 +7,7 @@ net, plane, data = problem.unpack()             # on every rank
 
 import json
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,7 +29,7 @@ from preparation import Brought, Trained, bring, check_factories, device_of, pla
 from scheduler import World
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from torch import nn
+    from torch import Tensor, nn
 
     from lossatlas.data import AnyData
     from lossatlas.space import Plane, Point
@@ -82,10 +82,11 @@ def read_setting(
     from lossatlas.space import as_point
     from lossatlas.space.directions import note_skewed
 
-    nets, choice, chosen, output = task.networks, task.directions, task.data, task.output
-    check_factories(nets.model, chosen.dataset, task.loss)
+    check_factories(task.networks.model, task.data.dataset, task.loss)
     if task.path:
         return read_path(task, log, held)
+    task = with_statistics(task)
+    nets, choice, chosen, output = task.networks, task.directions, task.data, task.output
     if choice.repeat or choice.curve:
         return read_alone(task, name_of, log, held)
     dir_file = place(choice.dir_file, options.direction_name(nets, choice), output.surf_file)
@@ -128,6 +129,37 @@ def read_setting(
         networks,
         bend_of(nets, brought) if len(networks) > 2 else "",
     )
+
+
+def with_statistics(task: options.GridTask) -> options.GridTask:
+    """The task with BatchNorm statistics moved too, where all axes lead to networks with other ones and nothing else is asked for.
+
+    Directions that a file holds already stay what they are.
+    """
+    from models import read_state
+
+    choice, nets = task.directions, task.networks
+    ends = [file for file in (nets.file2, nets.file3) if file]
+    axes = 2 if task.y and not choice.curve else 1
+    if choice.dir_type_given or choice.scheme or not nets.file or len(ends) < axes or choice.same_dir:
+        return task
+    if (
+        not choice.curve
+        and place(choice.dir_file, options.direction_name(nets, choice), task.output.surf_file).exists()
+    ):
+        return task
+    first, *others = (statistics_in(read_state(file)) for file in (nets.file, *ends))
+    if all(first.keys() == other.keys() and all(bool((first[n] == other[n]).all()) for n in first) for other in others):
+        return task
+    say(
+        "the networks differ in BatchNorm statistics, so these are moved too (--dir_type states; otherwise --dir_type weights)"
+    )
+    return replace(task, directions=replace(choice, dir_type="states"))
+
+
+def statistics_in(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """The BatchNorm statistics of a checkpoint."""
+    return {name: value for name, value in state.items() if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")}
 
 
 def networks_on(nets: options.Networks, brought: Brought, used: Directions) -> list[tuple[str, float, float]]:
@@ -202,10 +234,12 @@ def check_bends(choice: options.DirectionChoice, ends: Sequence[str]) -> None:
 
 
 def check_statistics(task: options.GridTask, brought: Brought) -> None:
+    from lossatlas.evaluation.precision import resolved
     from lossatlas.evaluation.recalibration import check_recalibrated
 
     if brought.training is not None:
-        check_recalibrated(brought.net, brought.training, task.run.precision, task.recalibrated)
+        precision = resolved(task.run.precision, brought.net)
+        check_recalibrated(brought.net, brought.training, precision, task.recalibrated)
 
 
 def recipe(task: options.GridTask, brought: Brought, used: Directions) -> "tuple[Recipe, Grid, dict[str, Any]]":
@@ -261,7 +295,7 @@ def read_alone(
 
 def bent(task: options.GridTask, brought: Brought) -> "tuple[Bent, str]":
     """A curve to another network, and what of it is recorded."""
-    from lossatlas.space import tensors
+    from lossatlas.space import position
     from models import load_into, read_state
     from models.checkpoint import digest
 
@@ -272,7 +306,7 @@ def bent(task: options.GridTask, brought: Brought) -> "tuple[Bent, str]":
     for file in choice.bends:
         state = read_state(file)
         load_into(brought.net, state, file)
-        points.append({name: value.clone() for name, value in tensors(brought.net, choice.dir_type).items()})
+        points.append(position(brought.net, choice.dir_type))
         digests.append(digest(state))
     brought.net.load_state_dict(before)
     check_bends(choice, [brought.record["checkpoint"], brought.towards[task.networks.file2 or ""]])
@@ -339,11 +373,11 @@ class Along:
         import torch
 
         from lossatlas.evaluation.places import Layout
-        from lossatlas.space import Affine, tensors
+        from lossatlas.space import Affine, wide_tensors
 
-        origin = tensors(net, self.dir_type)
+        origin = wide_tensors(net, self.dir_type)
         layout = Layout.of(origin, net)
-        dx, dy = (None if flat is None else layout.views(torch.from_numpy(flat)) for flat in (self.x, self.y))
+        dx, dy = (None if flat is None else layout.point(torch.from_numpy(flat)) for flat in (self.x, self.y))
         assert dx is not None
         return Affine(origin, dx, dy)
 
@@ -355,7 +389,7 @@ def gathered(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.nd
     """
     import torch
 
-    from lossatlas.evaluation.places import Layout
+    from lossatlas.evaluation.places import Layout, real_view
     from lossatlas.space import as_point, tensors
     from lossatlas.space.points import entries_of
 
@@ -368,10 +402,17 @@ def gathered(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.nd
     for k, name in enumerate(entries_of(arrays, net, dir_type)):
         if name not in views:
             continue
-        views[name].copy_(torch.from_numpy(np.require(arrays[k], np.float32, ["C", "W"])))
+        views[name].copy_(
+            real_view(torch.from_numpy(np.require(arrays[k], None, ["C", "W"]).astype(kind_of(arrays[k]))))
+        )
         if arrays[k].dtype == np.float32:
             arrays[k] = views[name].numpy()
     return buffer.numpy()
+
+
+def kind_of(array: np.ndarray) -> type:
+    """The type in which a direction moves a network."""
+    return np.complex64 if np.iscomplexobj(array) else np.float32
 
 
 @dataclass(frozen=True)
@@ -411,10 +452,10 @@ class Repeats:
     without: tuple[str, ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.space import Rows, Selection, random_direction, tensors
+        from lossatlas.space import Rows, Selection, random_direction, wide_tensors
         from lossatlas.space.directions import norm_parameters, seed_of
 
-        origin, norms = tensors(net, self.dir_type), norm_parameters(net)
+        origin, norms = wide_tensors(net, self.dir_type), norm_parameters(net)
         selection = Selection(self.only, self.without).within_net(net)
 
         @lru_cache(maxsize=KEPT)
@@ -435,10 +476,10 @@ class Layers:
     layers: tuple[tuple[str, ...], ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.space import Rows, as_point, tensors
+        from lossatlas.space import Rows, as_point, wide_tensors
 
         x = as_point(self.x, net, self.dir_type, "the x direction")
-        return Rows(tensors(net, self.dir_type), lambda k: {name: x[name] for name in self.layers[k]})
+        return Rows(wide_tensors(net, self.dir_type), lambda k: {name: x[name] for name in self.layers[k]})
 
 
 @dataclass(frozen=True)
@@ -452,11 +493,11 @@ class Schemed:
     without: tuple[str, ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.space import Scheme, Selection, as_point, tensors
+        from lossatlas.space import Scheme, Selection, as_point, wide_tensors
         from lossatlas.space.directions import norm_parameters
         from lossatlas.space.schemes import free
 
-        first = tensors(net, "weights")
+        first = wide_tensors(net, "weights")
         second, third = (
             as_point(arrays, net, "weights", "a network of the scheme") for arrays in (self.second, self.third)
         )
@@ -473,11 +514,11 @@ class Bent:
     points: Sequence[dict[str, np.ndarray]]
 
     def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.space import Joined, tensors
+        from lossatlas.space import Joined, wide_tensors
         from preparation import as_tensor
 
         others = [{name: as_tensor(array) for name, array in point.items()} for point in self.points]
-        return Joined(self.kind, [tensors(net, self.dir_type), *others])
+        return Joined(self.kind, [wide_tensors(net, self.dir_type), *others])
 
 
 Recipe = Along | Through | Repeats | Layers | Schemed | Bent

@@ -51,7 +51,6 @@ def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
     net, splits = job.trained.unpack()
     data = next(iter(splits.values()))
     data = data.share(world.rank, world.size)
-    net = net.double() if job.run.precision == "float64" else net
 
     def reduce(vector: "Tensor") -> "Tensor":
         if world.size == 1:
@@ -61,7 +60,12 @@ def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
     def total_everywhere(vector: "Tensor") -> "Tensor":
         return torch.from_numpy(world.share(reduce(vector).numpy() if world.root else world.total(vector.numpy())))
 
-    common: dict[str, Any] = {"batch_size": job.run.batch_size, "device": device, "reduce": total_everywhere}
+    common: dict[str, Any] = {
+        "batch_size": job.run.batch_size,
+        "device": device,
+        "reduce": total_everywhere,
+        "precision": job.run.precision,
+    }
     hessian = Hessian(
         net,
         data,

@@ -281,6 +281,8 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> "tuple[Path,
     size = task.run.batch_size or usual_batch_size(-(-len(samples) // world.size), task.run.device, threads)
     run = replace(task.run, threads=threads, batch_size=size)
     job = Job(Trained.of(brought), task.loss, task.hessian, run, len(samples), None, "output")
+    from lossatlas.evaluation.precision import of_products
+
     request = {
         **{name: value for name, value in brought.record.items() if name != "dir_type"},
         "dataset": samples.name,
@@ -289,7 +291,7 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> "tuple[Path,
         "data": samples.digest,
         "parameters": list(task.hessian.parameters) or "all",
         **({"without": list(task.hessian.without)} if task.hessian.without else {}),
-        "precision": run.precision,
+        "precision": of_products(run.precision, brought.net),
         "rho": task.radii["plain"],
         "adaptive_rho": task.radii["adaptive"],
         "steps": task.steps,

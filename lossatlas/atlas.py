@@ -44,8 +44,8 @@ from lossatlas.computing.trajectories import coordinates, differences, principal
 from lossatlas.computing.trial import tried
 from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, note
-from lossatlas.evaluation.lanes import copied, still
-from lossatlas.evaluation.precision import PRECISIONS, resolved
+from lossatlas.evaluation.lanes import still
+from lossatlas.evaluation.precision import PRECISIONS, of_products, resolved
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import bytes_of, restoring
 from lossatlas.hessian import Activations, Hessian
@@ -209,7 +209,7 @@ def eigenvalues(
     matrices_only: bool = False,
     tolerance: float = 1e-2,
     most: int = 300,
-    precision: str = "float32",
+    precision: str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
     device: str | torch.device | None = None,
@@ -222,12 +222,14 @@ def eigenvalues(
     parameters: regular expressions of the names of those that the Hessian is of, by default those that are moved (`only`,
     `without`), all if none is said; matrices_only: without biases and normalization layers. tolerance: relative, of each
     eigenvalue. most: products at most for each point; `lossatlas.landscape.unresolved` tells where they were too few.
-    precision: 'float32' or 'float64'. compiled: let torch.compile fuse the products, which takes half a minute at the start.
+    precision: 'float32' or 'float64', by default that of the network and
+    float32 for half precision. compiled: let torch.compile fuse the products, which takes half a minute at the start.
     The rest as for `surface`; fields: see `lossatlas.computing.eigenvalues.FIELDS`.
     """
     check_words(norm=norm, ignore=ignore, precision=precision)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
+    kind = of_products(precision, net)
 
     def begin() -> tuple[Surface, Scene, Directions]:
         samples, loss_function, grid = as_dataset(data), as_loss(loss), grid_of(x, y)
@@ -250,7 +252,7 @@ def eigenvalues(
             matrices_only=matrices_only,
             tolerance=tolerance,
             most=most,
-            precision=precision,
+            precision=kind,
             compiled=compiled,
             batch_size=batch_size,
             request={**request_of(net, loss, splits, found), "directions": kept.sha256},
@@ -299,7 +301,7 @@ def spectrum(
     activation_error: float = 0.1,
     activation_most: int = 30,
     seed: int = 0,
-    precision: str = "float32",
+    precision: str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
     device: str | torch.device | None = None,
@@ -323,6 +325,7 @@ def spectrum(
     check_words(precision=precision, at=at)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
+    kind = of_products(precision, net)
 
     def begin() -> tuple[Findings, AnyData, Loss]:
         samples, loss_function = as_dataset(data), as_loss(loss)
@@ -332,7 +335,7 @@ def spectrum(
             "parameters": list(patterns_of(only)) or "all",
             "without": list(patterns_of(without)),
             "matrices_only": matrices_only,
-            "precision": precision,
+            "precision": kind,
         }
         about = {**about_of({"train": samples}), "samples": len(samples)}
         if samples.parts < size_of(ranks):
@@ -347,8 +350,7 @@ def spectrum(
     def finish(lock: Lock | None) -> Curvature:
         known = first_alone(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed, CURE))
         patterns = None if activations is None else patterns_of(activations)
-        model = still(net) if precision == "float32" else copied(net).double().eval()
-        common: dict[str, Any] = {"device": device, "reduce": total(ranks)}
+        common: dict[str, Any] = {"device": device, "reduce": total(ranks), "precision": kind}
         wanted = spectra.Wanted(
             top=top,
             bottom=bottom,
@@ -369,7 +371,7 @@ def spectrum(
 
         def run(save: Callable[[Findings], None], caught: list[int]) -> Findings:
             hessian = Hessian(
-                model,
+                net,
                 samples,
                 loss_function,
                 parameters=only,
@@ -383,7 +385,7 @@ def spectrum(
             sampler = None
             if patterns is not None:
                 own = Activations(
-                    model, samples, loss_function, patterns=patterns, at=at, batch_size=hessian.batch_size, **common
+                    net, samples, loss_function, patterns=patterns, at=at, batch_size=hessian.batch_size, **common
                 )
                 sampler = spectra.Probes(
                     lambda number: own(number * size_of(ranks) + rank_of(ranks)), lambda: own.layers

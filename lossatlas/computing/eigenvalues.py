@@ -10,7 +10,6 @@ import torch
 
 from lossatlas.computing.scene import Scene
 from lossatlas.errors import BadUsage
-from lossatlas.evaluation.lanes import copied
 from lossatlas.hessian.hvp import Hessian, check_deterministic, usual_batch_size
 from lossatlas.hessian.lanczos import NotFinite, lanczos
 from lossatlas.landscape.grid import Grid
@@ -74,10 +73,8 @@ def begun(
 def operator_of(scene: Scene, surface: Surface) -> Operator:
     """The Hessian as a map's plan says, and the plane it is moved on."""
     plan, request, net, plane = surface.plan, surface.request, scene.net, scene.plane
-    if plan["precision"] == "float64":
-        net = copied(net).double()
-        if isinstance(plane, Affine):
-            plane = plane.double()
+    if plan["precision"] == "float64" and isinstance(plane, Affine):
+        plane = plane.double()
     operator = Hessian(
         net,
         next(iter(scene.data.values())),
@@ -89,6 +86,7 @@ def operator_of(scene: Scene, surface: Surface) -> Operator:
         device=scene.device,
         folded=None if not plan["path"] else plan["path"] == "folded",
         compiled=plan["compiled"],
+        precision=plan["precision"],
     )
     return operator, plane
 

@@ -23,10 +23,9 @@ from lossatlas.space import (
     random_direction,
     scale_to,
     target_direction,
-    tensors,
+    wide_tensors,
 )
 from lossatlas.space.directions import norm_parameters, note_skewed, seed_of
-from lossatlas.space.points import widened
 
 RESOLVED, MOST = 1e-3, 500  # of eigenvectors as directions
 Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
@@ -159,7 +158,7 @@ def operator_direction(operator: Hessian, what: str) -> Tensor:
 
 def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
     """Where another network, or a state, is, under the names of `net`. Raises BadInput where it does not fit."""
-    own = {name: widened(value) for name, value in tensors(net, dir_type).items()}
+    own = wide_tensors(net, dir_type)
     state = other.state_dict() if isinstance(other, nn.Module) else other
     for name, value in own.items():
         if name not in state or state[name].shape != value.shape:

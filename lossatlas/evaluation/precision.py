@@ -26,7 +26,14 @@ def resolved(precision: str | None, net: nn.Module) -> str:
     if precision is not None:
         return precision
     kinds = {real_dtype(p.dtype) for p in net.parameters() if movable(p)}
-    return {(torch.float32,): "float32", (torch.float64,): "float64"}.get(tuple(kinds), OWN)
+    if kinds == {torch.float32}:
+        return "float32"
+    return "float64" if kinds == {torch.float64} else OWN
+
+
+def of_products(precision: str | None, net: nn.Module) -> str:
+    """The precision of products with a Hessian: float32 for half precision, where second derivatives would be rounding."""
+    return precision or ("float64" if resolved(None, net) == "float64" else "float32")
 
 
 def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch.dtype]:

@@ -22,7 +22,8 @@ from lossatlas.evaluation.lanes import copied, is_training, switches_itself
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.space.points import movable
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 ORIGINAL = "_lossatlas_original"  # attribute of a copy, until it is checked
 DEPTH = 3  # of containers in attributes that are searched for tensors
 CHANGED = (

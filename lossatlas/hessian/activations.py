@@ -20,9 +20,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lossatlas.data.losses import Batch, Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage
-from lossatlas.evaluation.lanes import copied
 from lossatlas.evaluation.precision import in_float64
+from lossatlas.evaluation.reference import in_evaluation_mode
 from lossatlas.evaluation.resident import placed
+from lossatlas.hessian.hvp import curvature_copy
 from lossatlas.hessian.trace import FEWEST, standard_errors
 from lossatlas.space.directions import patterns_of
 
@@ -34,7 +35,7 @@ class Activations:
     """One probe of the traces of chosen layers at a time, over all samples.
 
     patterns: of names or types of modules (re.search; by default every module without children). at: 'output' or
-    'input'. reduce: as for Hessian. Raises BadUsage where no layer is chosen.
+    'input'. reduce, precision: as for Hessian. Raises BadUsage where no layer is chosen.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class Activations:
         batch_size: int = 128,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
+        precision: str | None = None,
     ) -> None:
         patterns = patterns_of(patterns)
         self.net, self.loss, self.reduce = (
-            copied(net).to(device).eval().requires_grad_(False),
+            curvature_copy(in_evaluation_mode(net), device, precision),
             loss,
             reduce or (lambda v: v),
         )

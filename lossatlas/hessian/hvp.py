@@ -133,7 +133,8 @@ class Hessian:
         self.check_names(named)
         self.parameters = [named[name] for name in self.names]
         if not self.in_place:
-            self.parameters = [p.requires_grad_(True) for p in self.parameters]
+            for parameter in self.parameters:
+                parameter.requires_grad_(True)
         self.shapes = [p.shape for p in self.parameters]
         self.size = sum(p.numel() for p in self.parameters)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device

@@ -11,7 +11,7 @@ from lossatlas.space.directions import (
     target_direction,
 )
 from lossatlas.space.planes import Affine, Mapped, Plane
-from lossatlas.space.points import Point, as_arrays, as_point, moved, position, tensors
+from lossatlas.space.points import Point, as_arrays, as_point, moved, position, tensors, wide_tensors
 from lossatlas.space.projection import Components, principal_components, project
 from lossatlas.space.schemes import Rows, Scheme, layers_of, other_network
 
@@ -40,4 +40,5 @@ __all__ = [
     "scale_to",
     "target_direction",
     "tensors",
+    "wide_tensors",
 ]

@@ -58,6 +58,11 @@ def position(net: nn.Module, dir_type: str = "weights") -> Point:
     return {name: widened(value).clone() for name, value in tensors(net, dir_type).items()}
 
 
+def wide_tensors(net: nn.Module, dir_type: str = "weights") -> Point:
+    """The tensors a direction covers, in float32 at least; they share the network's memory where they need no conversion."""
+    return {name: widened(value) for name, value in tensors(net, dir_type).items()}
+
+
 def widened(value: Tensor) -> Tensor:
     """Half precision as float32, in which directions are stored and points computed; others as they are."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
