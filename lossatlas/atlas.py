@@ -24,7 +24,7 @@ from lossatlas.computing import surfaces as losses
 from lossatlas.computing.adaptive import asked
 from lossatlas.computing.alignment import aligned
 from lossatlas.computing.identity import identity, name_of
-from lossatlas.computing.planes import Ends, Net, plane_of, point_of
+from lossatlas.computing.planes import Ends, Net, networks_at, plane_of, point_of
 from lossatlas.computing.ranks import (
     FailedRank,
     agree_on,
@@ -132,8 +132,9 @@ def surface(
         if bn == "recalibrate":
             check_recalibrated(net, splits["train"], precision, bn_samples)
             request["bn"] = f"recalibrated on {bn_samples} samples of {splits['train'].digest}"
+        ends = Ends(directions, towards, norm, ignore, seed, Selection(only, without))
         plane, kept = plane_of(
-            Ends(directions, towards, norm, ignore, seed, Selection(only, without)),
+            ends,
             net,
             grid,
             dir_type,
@@ -151,7 +152,7 @@ def surface(
             precision=precision,
             batch_size=batch_size,
             request={**request, "dir_type": dir_type, "directions": kept.sha256},
-            about=about_of(splits),
+            about={**about_of(splits), **networks_at(ends)},
             recalibrated=bn_samples if bn == "recalibrate" else 0,
         )
         return fresh, Scene(still(net), plane, splits, loss_function, device, splits["train"]), kept

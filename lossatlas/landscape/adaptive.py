@@ -15,6 +15,7 @@ import numpy as np
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.interpolant import limits
 from lossatlas.landscape.levels import Hierarchy
+from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
 
 CALM = 3.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
@@ -22,6 +23,23 @@ CHECKED = 8  # of the cells that could be left out, one in so many is computed
 MISSES = 0.05  # share of those that may be off by more than the tolerance
 WIDE = 1  # around a cell that was not as predicted, so many coarser points on each side are computed
 NEAR = 2  # coarser points on each side from which a cell is predicted
+
+
+def prediction_errors(surface: Surface, name: str) -> np.ndarray:
+    """How far a field may be off at each cell, in the sense of `--adaptive`: zero at computed cells.
+
+    Returns:
+        An array of the grid's shape; NaN at predicted cells where no tolerance is known, such as of a metric.
+    """
+    found = surface.about.get("adaptive", {}).get("tolerance")
+    allowed = np.full(surface.grid.shape, np.nan)
+    if found is not None:
+        tolerance = Tolerance(*found)
+        if name.endswith("_loss"):
+            allowed = tolerance.allowed(surface.fields[name])
+        elif name.endswith("_acc") and tolerance.relative and not surface.samples:
+            allowed = np.full(surface.grid.shape, 100 * tolerance.relative)
+    return np.where(surface.interpolated, allowed, 0.0)
 
 
 @dataclass(frozen=True)
