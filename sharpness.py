@@ -164,7 +164,7 @@ def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
         for name, value in {**findings.request, **findings.plan, "sharpness file": path}.items():
             say(f"{name} = {value}")
         radii = sum(map(len, task.radii.values()))
-        losses = radii * (task.directions + 2 * len(PARTS))
+        losses = radii * (task.directions + 2 * len(PARTS) + 1)
         say(
             f"at most {radii * task.steps} gradients and {losses} losses, and some 40 losses for the critical sharpness"
         )

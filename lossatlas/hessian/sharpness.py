@@ -128,9 +128,12 @@ def sharpness(
             best = unit if rises[-1] >= max(rises) else best
         ridge = search.ridge([uphill, best])
         reserve = steps // 3 if ridge is not None else 0
-        search.climb(search.edge(uphill), steps - reserve)
-        if not torch.equal(search.at, search.edge(uphill)) and length(search.at) > 0:
-            search.climb(search.edge(search.at), steps - reserve)
+        if length(search.at) > 0:
+            search.rise_at(search.edge(search.at))
+        best_so_far = search.at if length(search.at) > 0 else search.edge(uphill)
+        search.climb(best_so_far, steps - reserve)
+        if search.taken < steps - reserve:
+            search.climb(search.edge(uphill), steps - reserve)
         if ridge is not None:
             search.climb(ridge, steps, turn=SHRINK**3)
         average = torch.tensor(rises, dtype=torch.float64)
