@@ -2,6 +2,9 @@
 
 python flatness.py --surf_file FILE.h5
 python flatness.py --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
+
+'>' marks a number that may be larger, because the grid ends or a cell is not known. '+-' is how far a number may be off because
+cells are interpolated; numbers without it are of computed cells.
 """
 
 import guard
@@ -17,7 +20,7 @@ from lossatlas.errors import exit_code, printable, say
 from lossatlas.figures.style import pick
 from lossatlas.landscape.flatness import Measure, flatness
 from lossatlas.writing import put
-from saved import check_labels, check_out, note_interpolated, read_begun
+from saved import check_labels, check_out, note_interpolated, note_not_finite, read_begun
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,20 +46,23 @@ def run(args: argparse.Namespace) -> None:
     found: list[dict[str, Measure]] = []
     for path in paths:
         surface = read_begun(path)
-        found.append(flatness(surface, pick(surface, args.surf_name, path)))
+        name = pick(surface, args.surf_name, path)
+        found.append(flatness(surface, name))
         if not surface.known.all():
             say(f"note: {path} is not complete: {surface.known.sum()} of {surface.known.size} cells")
         note_interpolated(path, surface)
+        note_not_finite(path, surface, name)
     what = list(dict.fromkeys(name for measures in found for name in measures))
     for line in table([["", *names], *([each, *(str(m.get(each, "")) for m in found)] for each in what)]):
         print(printable(line))
     if args.csv:
         out = io.StringIO()
         writer = csv.writer(out)
-        writer.writerow(["measure", *(f"{name}{end}" for name in names for end in ("", " is a bound"))])
+        writer.writerow(["measure", *(f"{name}{end}" for name in names for end in ("", " is a bound", " error"))])
         for each in what:
             cells = [m.get(each) for m in found]
-            writer.writerow([each, *(v for c in cells for v in (("", "") if c is None else (c.value, int(c.bound))))])
+            numbers = [("", "", "") if c is None else (c.value, int(c.bound), c.error) for c in cells]
+            writer.writerow([each, *(number for of_file in numbers for number in of_file)])
         put(args.csv, out.getvalue().encode())
         say(f"wrote {args.csv}")
 

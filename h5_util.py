@@ -64,9 +64,10 @@ def describe(path: str | Path) -> str:
     if surface.predicted:
         lines[-1] += f", interpolated: {surface.interpolated.sum()} cells"
     for name, array in surface.fields.items():
-        known = array[np.isfinite(array)]
+        computed = array[surface.done]
+        known = computed[np.isfinite(computed)]
         span = f"{known.min():.6g} to {known.max():.6g}" if known.size else "no finite value"
-        odd = int((surface.done if name.endswith("_se") else surface.known).sum()) - known.size
+        odd = computed.size - known.size
         lines.append(f"{name}: {span}" + (f", {odd} cells not finite" if odd else ""))
     if surface.foreign is not None and surface.foreign.any():
         lines.append(f"provenance unknown: {surface.foreign.sum()} cells")

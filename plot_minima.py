@@ -19,8 +19,8 @@ from lossatlas.errors import exit_code, say
 from lossatlas.figures.maps import panel
 from lossatlas.figures.minima import draw_minima
 from lossatlas.figures.style import is_share
-from lossatlas.landscape.topology import minima
-from saved import note_interpolated, read_plane
+from lossatlas.landscape.topology import Minimum, minima
+from saved import note_interpolated, note_not_finite, read_plane
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,16 +56,28 @@ def draw(
     note_interpolated(path, surface)
     one = panel(surface, name, path.name)
     shared = figures.scale([one.values], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log, linear=is_share(name))
+    note_not_finite(path, surface, name)
     found = minima(surface, name)
     deep = [each for each in found if each.depth > depth]
-    say(f"{len(found)} minima, {len(deep)} deeper than {depth:g}")
+    unsure = sum(bool(each.error) and not abs(each.depth - depth) > each.error for each in found)  # NaN: not known
+    say(
+        f"{len(found)} minima, {len(deep)} deeper than {depth:g}"
+        + f"; of {unsure} the interpolated cells leave open whether they are" * bool(unsure)
+    )
     for number, each in enumerate(deep[:10], 1):
         j, i = divmod(each.cell, len(one.x))
-        ends = f"runs into a deeper one at {each.end:.4g}" if np.isfinite(each.end) else "runs into none"
-        say(f"  {number}: {each.value:.4g} at ({one.x[i]:.4g}, {one.y[j]:.4g}), {ends}")
+        say(f"  {number}: {each.value:.4g} at ({one.x[i]:.4g}, {one.y[j]:.4g}), {end_of(each)}")
     with figures.style(show, files_as) as plt:
         fig = draw_minima(plt, one, shared, name, found, depth)
         return figures.save(fig, f"{out or path}_{name}_minima", title)
+
+
+def end_of(found: Minimum) -> str:
+    """Where a pool ends, in words."""
+    if not np.isfinite(found.end):
+        return "runs into none"
+    error = ", +- unknown" if np.isnan(found.error) else f" +- {found.error:.2g}" if found.error else ""
+    return f"runs into a deeper one at {found.end:.4g}{error}"
 
 
 def run(args: argparse.Namespace) -> None:

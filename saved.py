@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from lossatlas.errors import BadInput, BadUsage, note, say
 from lossatlas.landscape import Surface
 from lossatlas.record import read_projection, read_surface
@@ -88,3 +90,15 @@ def note_interpolated(path: Path, surface: Surface) -> None:
         note(
             f"{left_out} of {surface.grid.size} cells of {path} are not computed, but interpolated from those around them"
         )
+
+
+def note_not_finite(path: Path, surface: Surface, name: str) -> None:
+    """Say how many of the computed values are infinite, and how many are no number."""
+    values = surface.fields[name][surface.done]
+    for count, what in (
+        (int(np.isposinf(values).sum()), "infinite, which is above every level"),
+        (int(np.isneginf(values).sum()), "minus infinity, which is below every level"),
+        (int(np.isnan(values).sum()), "NaN, and left out"),
+    ):
+        if count:
+            note(f"{count} of {surface.grid.size} cells of {path} are {what}")

@@ -6,10 +6,10 @@
     python plot_sharpness.py --sharpness_file A.h5 B.h5 --labels small large
 
 Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and among
-changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent: what is
-printed is reached, and the maximum may be larger. Average case: the mean over random directions of that length. Critical
-sharpness: 2 over the rate at which a step along the gradient stops to lower the loss. The changes with the largest rises are
-written as directions, so that plot_surface.py can go along them.
+changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent, and the largest
+of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean over random directions of
+that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient does not lower the loss. The changes
+with the largest rises are written as directions, so that plot_surface.py can go along them.
 
 Run the same command again to continue after an interruption: what is finished is in the file.
 """
@@ -159,10 +159,15 @@ def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
     if not task.force:
         findings = resume_findings(path, findings, task.seed, "give another --sharpness_file")
     if task.dry_run:
+        from lossatlas.hessian.sharpness import PARTS
+
         for name, value in {**findings.request, **findings.plan, "sharpness file": path}.items():
             say(f"{name} = {value}")
         radii = sum(map(len, task.radii.values()))
-        say(f"at most {radii * task.steps} gradients and {radii * task.directions + 80} losses")
+        losses = radii * (task.directions + 2 * len(PARTS) + 1)
+        say(
+            f"at most {radii * task.steps} gradients and {losses} losses, and some 40 losses for the critical sharpness"
+        )
         world.share(None)
         return 0
     world.share(job)

@@ -24,7 +24,7 @@ from lossatlas.computing import surfaces as losses
 from lossatlas.computing.adaptive import asked
 from lossatlas.computing.alignment import aligned
 from lossatlas.computing.identity import identity, name_of
-from lossatlas.computing.planes import Ends, Net, networks_in, plane_of, point_of, statistics_differ
+from lossatlas.computing.planes import Ends, Net, networks_at, networks_in, plane_of, point_of, statistics_differ
 from lossatlas.computing.proof import check_ends
 from lossatlas.computing.ranks import (
     FailedRank,
@@ -132,9 +132,9 @@ def surface(
 
     def begin() -> tuple[Surface, Scene, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
-        loss_function, grid, ends = as_loss(loss), grid_of(x, y), networks_in(towards)
+        loss_function, grid, others = as_loss(loss), grid_of(x, y), networks_in(towards)
         found = tried(net, loss_function, splits["train"], type(net).__name__)
-        differ = statistics_differ(net, ends)
+        differ = statistics_differ(net, others)
         moved = dir_type or ("states" if differ else "weights")
         if dir_type is None and differ:
             note("the networks differ in BatchNorm statistics, so these are moved too: dir_type='states'")
@@ -142,8 +142,9 @@ def surface(
         if bn == "recalibrate":
             check_recalibrated(net, splits["train"], resolved(precision, net), bn_samples)
             request["bn"] = f"recalibrated on {bn_samples} samples of {splits['train'].digest}"
+        ends = Ends(directions, towards, norm, ignore, seed, Selection(only, without))
         plane, kept = plane_of(
-            Ends(directions, towards, norm, ignore, seed, Selection(only, without)),
+            ends,
             net,
             grid,
             moved,
@@ -161,12 +162,12 @@ def surface(
             precision=precision,
             batch_size=batch_size,
             request={**request, "dir_type": moved, "directions": kept.sha256},
-            about=about_of(splits),
+            about={**about_of(splits), **networks_at(ends)},
             recalibrated=bn_samples if bn == "recalibrate" else 0,
         )
         scene = Scene(shared_copy(net), plane, splits, loss_function, device, splits["train"], lambda: net)
-        if ends and not only and not without:
-            check_ends(scene, ends, moved, differ)
+        if others and not only and not without:
+            check_ends(scene, others, moved, differ)
         return fresh, scene, kept
 
     fresh, scene, kept = agreed(ranks, begin)

@@ -328,3 +328,33 @@ def test_what_would_help_is_said_where_nothing_is_left_out():
     assert "with a finer grid or a larger --adaptive some may be" in left_out(none, 9, noisy=False)
     assert "with a smaller --tolerance" in left_out(none, 9, noisy=True)
     assert "some may be" not in left_out({**none, "interpolated": 3, "checked": 4}, 9, noisy=True)
+
+
+def steep_bowl(a, b):
+    """A cross-entropy's shape: next to zero in a narrow basin, with walls that rise steeply and then level off."""
+    r = np.hypot(a, 0.8 * b)
+    return 3e-4 + 4.5 * (1 - np.exp(-((r / 0.5) ** 4)))
+
+
+@pytest.mark.parametrize("floor", [0.0, 3e-4])
+def test_no_prediction_of_positive_losses_is_below_zero(floor):
+    """They were down to -0.0103 here, of losses that are not below zero: such cells are computed."""
+    found, _ = computed(
+        lambda a, b: steep_bowl(a, b) - 3e-4 + floor, Tolerance(0.05, 0.05), Grid.parse("-1:1:33", "-1:1:33")
+    )
+    loss = found.fields["train_loss"]
+    assert found.interpolated.mean() > 0.2
+    assert loss[found.interpolated].min() >= loss[found.done].min() / 2 >= 0
+
+
+def test_no_prediction_is_above_a_loss_that_several_cells_share_as_the_largest():
+    """A share of wrong answers is 1 at most; 1.02 was predicted beside the plateau."""
+    found, _ = computed(lambda a, b: np.minimum(1, 0.02 + 2 * a**2 + b**2), Tolerance(0.05, 0.05))
+    assert found.interpolated.mean() > 0.2
+    assert found.fields["train_loss"].max() <= 1
+
+
+def test_losses_that_are_negative_somewhere_have_no_lower_limit():
+    found, _ = computed(lambda a, b: SMOOTH(a, b) - 1)
+    assert found.fields["train_loss"][found.interpolated].min() < 0
+    assert found.done.sum() < GRID.size / 2.5

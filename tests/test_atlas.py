@@ -970,3 +970,14 @@ def test_a_loss_may_differentiate_by_its_inputs(derivatives):
     largest = torch.linalg.eigvalsh(torch.func.hessian(flat_loss)(flat))[-1]
     found = lossatlas.spectrum(net, {"places": places}, loss=loss, top=1, bottom=0, batch_size=64, **QUIET)
     assert found.eigenvalues[0] == pytest.approx(float(largest), rel=1e-3)
+
+
+def test_a_line_towards_a_network_has_a_barrier_and_another_has_none():
+    """Neither was known to be between networks: each had one."""
+    from lossatlas.landscape.flatness import flatness
+
+    one, two = seeded(Mlp, 0), seeded(Mlp, 1)
+    assert "barrier from 0 to 1" in flatness(lossatlas.surface(one, (X, Y), x="0:1:5", towards=two, **QUIET))
+    assert "barrier from 0 to 1" not in flatness(lossatlas.surface(one, (X, Y), x="0:1:5", **QUIET))
+    part = lossatlas.surface(one, (X, Y), x="0:1:5", towards=two, only=["^0"], **QUIET)
+    assert "barrier from 0 to 1" not in flatness(part)

@@ -1,11 +1,18 @@
 """Measures of flatness against what is known of simple surfaces."""
 
+import csv
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import flatness as command
 from lossatlas.errors import BadUsage
 from lossatlas.landscape import Grid, Surface
-from lossatlas.landscape.flatness import RISES, flatness
+from lossatlas.landscape.flatness import RISES, Measure, flatness
+from lossatlas.record import write_surface
+
+BETWEEN = [["one", 0.0, 0.0], ["other", 1.0, 0.0]]
 
 
 def made(function, x="-1:1:41", y="-1:1:41", **about) -> Surface:
@@ -63,7 +70,7 @@ def test_without_the_origin_the_lowest_cell_is_the_centre():
 
 def test_the_barrier_of_an_interpolation():
     """Ends of 1 and 3, and a parabola of height 5 in between."""
-    line = made(lambda a, b: 1 + 2 * a + 20 * a * (1 - a) + 0 * b, "-0.1:1.1:25", None)
+    line = made(lambda a, b: 1 + 2 * a + 20 * a * (1 - a) + 0 * b, "-0.1:1.1:25", None, networks=BETWEEN)
     found = flatness(line)
     assert found["barrier from 0 to 1"].value == pytest.approx(5, rel=1e-3)
     assert found["barrier at"].value == pytest.approx(0.5, abs=0.01)
@@ -96,3 +103,145 @@ def test_nothing_known_is_said():
         flatness(made(lambda a, b: np.full(a.shape, np.nan)))
     with pytest.raises(BadUsage, match="no field"):
         flatness(made(bowl), "test_loss")
+
+
+def left_out(surface: Surface, cells: np.ndarray, values, tolerance=(0.05, 0.05)) -> Surface:
+    """The surface where these cells (a mask) are not computed, but predicted as values."""
+    return replace(
+        surface,
+        done=~cells,
+        predicted={"train_loss": np.where(cells, values, np.nan)},
+        about={**surface.about, "adaptive": {"tolerance": list(tolerance)}},
+    )
+
+
+def checkerboard(surface: Surface) -> np.ndarray:
+    """All cells but every second one along each axis."""
+    kept = np.zeros(surface.grid.shape, bool)
+    kept[tuple(np.s_[::2] for _ in surface.grid.shape)] = True
+    return ~kept
+
+
+def test_lowest_cell_and_curvature_are_of_computed_cells():
+    """Of a bowl with 0.2 at the bottom, whose cells between were predicted as 0.05 lower: lowest cell 0.155, curvature -36."""
+    whole = made(bowl)
+    found = flatness(left_out(whole, checkerboard(whole), whole.fields["train_loss"] - 0.05))
+    assert found["lowest cell"] == Measure(pytest.approx(0.2))
+    assert found["curvature along x"].value == pytest.approx(4, rel=1e-6)
+    assert found["curvature along x"].how == "cells 0.1 apart"
+    assert found["curvature along y"].value == pytest.approx(16, rel=1e-6)
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_radii_and_shares_of_interpolated_cells_state_an_error_that_holds(off):
+    """They were printed as if measured: a smallest radius of 0.137 instead of 0.112, for one."""
+    whole = made(bowl)
+    exact, error = flatness(whole), 0.05
+    found = flatness(left_out(whole, checkerboard(whole), whole.fields["train_loss"] + off * error, (0.0, error)))
+    for what, each in found.items():
+        if what.startswith(("radius", "share")):
+            assert 0 < abs(each.value - exact[what].value) <= 1.1 * each.error < 0.3
+            assert " +- " in str(each)
+        assert exact[what].error == 0
+
+
+def test_where_the_tolerance_of_predictions_is_not_known_that_is_said():
+    whole = made(bowl)
+    begun = left_out(whole, checkerboard(whole), whole.fields["train_loss"])
+    found = flatness(replace(begun, about={}))
+    assert "error unknown" in str(found["radius below +1, mean"])
+    assert "unknown" not in str(found["lowest cell"])
+
+
+def test_a_centre_that_is_not_computed_is_marked():
+    """It was printed as if measured."""
+    whole = made(bowl)
+    found = flatness(left_out(whole, ~checkerboard(whole), whole.fields["train_loss"] + 0.02, (0.0, 0.05)))
+    assert str(found["train_loss at the centre"]) == "0.22 +- 0.05"
+    assert "curvature along x" not in found
+    between = flatness(made(bowl, "-1:1:40", "-1:1:40"))["train_loss at the centre"]
+    assert between.how == "between cells"
+
+
+def test_negative_predictions_of_a_positive_loss_in_older_files_are_moved_into_its_range():
+    whole = made(bowl)
+    found = flatness(left_out(whole, ~checkerboard(whole), whole.fields["train_loss"] - 0.3))
+    assert found["train_loss at the centre"].value >= 0.1
+
+
+def test_an_infinite_loss_is_above_every_level():
+    """The share was 1 of what was finite; radii were bounds ('> 0.3'), which they are not."""
+    surface = made(lambda a, b: np.where(np.maximum(abs(a), abs(b)) > 0.301, np.inf, 0.1), "-1:1:21", "-1:1:21")
+    found = flatness(surface)
+    for rise in RISES:
+        share, radius = found[f"share of the plane below +{rise:g}"], found[f"radius below +{rise:g}, smallest"]
+        assert share.value == pytest.approx(0.35**2, rel=0.02)  # half of a cell beyond 0.3
+        assert radius.value == pytest.approx(0.35, abs=0.02)
+        assert not radius.bound
+        assert "infinite" in radius.how
+    assert found["lowest cell"].value == pytest.approx(0.1)
+
+
+def test_infinite_cells_of_a_line_end_its_radii_and_are_a_barrier():
+    """The barrier was 0 between two networks that an infinite loss separates."""
+    line = made(lambda a, b: np.where(abs(a - 0.5) < 0.11, np.inf, 0.1 + 0 * b), "0:1:21", None, networks=BETWEEN)
+    found = flatness(line)
+    assert found["barrier from 0 to 1"].value == np.inf
+    assert found["radius below +1, smallest"].value == pytest.approx(0.375, abs=0.01)
+    assert found["share of the line below +1"].value == pytest.approx(0.75, abs=0.01)
+
+
+def test_a_share_says_of_how_much_it_is_known():
+    holed = flatness(made(lambda a, b: np.where(a > 0, np.nan, 0.1 + 0 * a * b)))
+    assert str(holed["share of the plane below +1"]) == "1 (of the 50 % that is known)"
+
+
+@pytest.mark.parametrize("about", [{}, {"command": "plot_surface.py --x=-1:1:41"}, {"networks": BETWEEN[:1]}])
+def test_there_is_no_barrier_but_between_two_networks(about):
+    """A line along a random direction had a 'barrier from 0 to 1'."""
+    found = flatness(made(lambda a, b: 1 + np.sin(6 * a) + 0 * b, "-1:1:41", None, **about))
+    assert not [what for what in found if "barrier" in what]
+
+
+def test_older_files_say_by_their_command_that_there_are_two_networks():
+    command = "python plot_surface.py --model_file a.pt --model_file2 b.pt --x=0:1:11"
+    assert "barrier from 0 to 1" in flatness(
+        made(lambda a, b: 1 + a * (1 - a) + 0 * b, "0:1:11", None, command=command)
+    )
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_kink_at_an_end_is_no_barrier(end):
+    """Straight between the ends, and steeper beyond one of them: 0.074 was found, where the interpolant swings."""
+    line = made(
+        lambda a, b: 1 + np.where(np.abs(a - 0.5) > 0.5, 10 * (0.5 - abs(a - 0.5)), 0) * ((a > 0.5) == end) + 0 * b,
+        "-0.5:1.5:21",
+        None,
+        networks=BETWEEN,
+    )
+    found = flatness(line)
+    assert found["barrier from 0 to 1"] == Measure(0.0)
+    assert "barrier at" not in found
+
+
+def test_a_barrier_is_of_computed_cells():
+    """0.4975 was found, at a cell that was predicted."""
+    line = made(lambda a, b: 1 + a * (1 - a) + 0 * b, "0:1:21", None, networks=BETWEEN)
+    found = flatness(left_out(line, checkerboard(line), line.fields["train_loss"] + 0.25))
+    assert found["barrier from 0 to 1"].value == pytest.approx(0.25)
+    assert found["barrier from 0 to 1"].bound
+
+
+def test_the_command_says_what_is_not_finite_and_writes_errors(tmp_path, capsys):
+    whole = made(lambda a, b: np.where(a > 0.9, np.inf, np.where(a < -0.9, np.nan, bowl(a, b))))
+    write_surface(
+        tmp_path / "s.h5", left_out(whole, checkerboard(whole), bowl(*np.meshgrid(whole.grid.x, whole.grid.y)))
+    )
+    assert command.main(["-f", str(tmp_path / "s.h5"), "--csv", str(tmp_path / "t.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "cells of" in printed
+    assert "infinite, which is above every level" in printed
+    assert "NaN, and left out" in printed
+    rows = list(csv.reader((tmp_path / "t.csv").open()))
+    assert rows[0] == ["measure", "s", "s is a bound", "s error"]
+    assert float({row[0]: row for row in rows}["radius below +0.5, mean"][3]) > 0

@@ -196,3 +196,71 @@ def test_dry_run_says_what_it_would_take(tmp_path, net, capsys):
     assert command.main(line(net, tmp_path / "s.h5", "--dry_run")) == 0
     assert "at most 12 gradients" in capsys.readouterr().out
     assert not (tmp_path / "s.h5").exists()
+
+
+class Waves:
+    """The sum of 1 - cos 3x over the parameters x, and an offset; keeps every loss that was asked for."""
+
+    def __init__(self, *at, offset=0.0):
+        self.at, self.offset, self.size, self.seen = torch.tensor(at, dtype=torch.float64), offset, len(at), []
+
+    def weights(self):
+        return self.at
+
+    def loss_at(self, change):
+        here = self.at if change is None else self.at + change
+        self.seen.append(float((1 - torch.cos(3 * here)).sum()) + self.offset)
+        return self.seen[-1]
+
+    def gradient_at(self, change):
+        return self.loss_at(change), 3 * torch.sin(3 * (self.at if change is None else self.at + change))
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("at", [(0.1,), (0.1, 0.1), (0.1, -0.4, 0.3), (0.0, 0.0)])
+@pytest.mark.parametrize("radius", [0.3, 1.0, 2.05, 2.8])
+def test_the_worst_rise_is_the_largest_that_was_seen(at, radius, adaptive):
+    """For (0.1,) within 2.05 it was 0, with an average of 0.016 and a largest rise of 1.95; and below others in most cases."""
+    around = Waves(*at)
+    (found,) = sharpness(around, [radius], adaptive=adaptive)
+    bottom = around.loss_at(None)
+    assert found.worst == pytest.approx(max(around.seen) - bottom, abs=1e-12)
+    assert found.worst >= found.average
+    assert around.loss_at(found.change) - bottom == pytest.approx(found.worst, abs=1e-9)
+    inside = [c / abs(w) if adaptive and w else c for c, w in zip(found.change.tolist(), at, strict=True)]
+    assert np.linalg.norm(inside) <= radius * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.0, 2.0, 2.8, 5.0])
+def test_where_the_loss_falls_again_beyond_a_ridge_the_ridge_is_found(radius):
+    """Against all changes of one parameter and of two; a radius of 2 gave 0 where 1.95 is the largest rise."""
+    for at in ([0.1], [-0.5], [0.1, 0.1]):
+        (found,) = sharpness(Waves(*at), [radius])
+        grid = np.linspace(-radius, radius, 401)
+        changes = np.stack(np.meshgrid(*[grid] * len(at)), -1).reshape(-1, len(at))
+        inside = changes[np.linalg.norm(changes, axis=1) <= radius]
+        rises = (np.cos(3 * np.array(at)) - np.cos(3 * (np.array(at) + inside))).sum(1)
+        assert found.worst >= 0.97 * rises.max()
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5, 5.0, 500.0, -500.0])
+def test_critical_sharpness_is_of_the_smallest_rate_that_does_not_lower_the_loss(offset):
+    """At 0.1 that is the one that leads to -0.1: 8.866; with an offset of 500 it was 0.77, of a rate far beyond."""
+    found, losses = critical_sharpness(Waves(0.1, offset=offset))
+    assert found == pytest.approx(2 * 3 * np.sin(0.3) / 0.2, rel=1e-3)
+    assert losses < 40
+
+
+def test_critical_sharpness_where_no_step_helps_or_every_one():
+    class Line(Waves):
+        def loss_at(self, change):
+            return 0.0 if change is None else float(self.sign * change.sum())
+
+        def gradient_at(self, change):
+            return self.loss_at(change), torch.ones(1, dtype=torch.float64)
+
+    line = Line(0.1)
+    line.sign = 1.0
+    assert critical_sharpness(line)[0] == 0
+    line.sign = -1.0  # its gradient is wrong, as at a kink
+    assert np.isnan(critical_sharpness(line)[0])

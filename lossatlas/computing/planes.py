@@ -112,6 +112,16 @@ def description(ends: Ends, axis: int, what: Any, normal: str, special: str) -> 
     return f"{what}, norm={special or 'none'}, ignore={ends.ignore or 'none'}"
 
 
+def networks_at(ends: Ends) -> dict[str, Any]:
+    """The networks that the axes reach at coordinate 1, and the own one, as a surface records them; none where only a part of
+    the parameters moves."""
+    towards = networks_in(ends.towards)
+    if not towards or ends.selection:
+        return {}
+    places = [("network", 0.0, 0.0), ("second network", 1.0, 0.0), ("third network", 0.0, 1.0)]
+    return {"networks": places[: 1 + len(towards)]}
+
+
 def directions_in(given: Any, axes: int) -> list[str | Mapping[str, Tensor]]:
     if given is None:
         return ["random"] * axes

@@ -14,7 +14,10 @@ DEEP, SHALLOW = "#c0392b", "0.55"
 
 
 def draw_minima(plt: Any, p: Panel, scale: Scale, name: str, found: Sequence[Minimum], depth: float) -> Any:
-    """Deep ones have numbers, and the pass into the deeper one a cross; a bar reaches from the bottom to the pass."""
+    """Deep ones have numbers, and the pass into the deeper one a cross; a bar reaches from the bottom to the pass.
+
+    A thin line is how far the pass may be off because cells are interpolated.
+    """
     rows, size = ((2, 1), (4.2, 7.4)) if narrow() else ((1, 2), (9.0, 4.0))
     fig, (left, right) = plt.subplots(*rows, figsize=size, layout="constrained")
     draw_flat(fig, [left], [p], scale, name, filled, (), bar=False)
@@ -47,6 +50,12 @@ def draw_minima(plt: Any, p: Panel, scale: Scale, name: str, found: Sequence[Min
         start, end = float(scale.height(each.value)), float(scale.height(each.end)) if np.isfinite(each.end) else top
         colour = DEEP if each.depth > depth else SHALLOW
         right.plot([start, end], [row, row], "-", color=colour, linewidth=3, solid_capstyle="butt")
+        if each.error > 0:
+            reach = [
+                float(scale.height(max(each.value, each.end - each.error))),
+                float(scale.height(each.end + each.error)),
+            ]
+            right.plot(reach, [row, row], "-", color="black", linewidth=0.8)
         if not np.isfinite(each.end):
             right.plot([end], [row], ">", color=colour, markersize=6, clip_on=False)
         if each.depth > depth:

@@ -3,7 +3,8 @@
 A cell is predicted from the coarser cells around it, by interpolation of third order along the axes. How good that is shows
 at the cells of the level before, for which the same could have been done, and at one in CHECKED of those that could be left
 out, which is computed all the same. Where more than MISSES of these are off by more than the tolerance, the level is computed
-in full.
+in full. A cell whose predicted loss is beyond the `limits` of the computed ones, such as below zero where they are positive, is
+computed too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.interpolant import limits
 from lossatlas.landscape.levels import Hierarchy
+from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
 
 CALM = 3.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
@@ -20,6 +23,23 @@ CHECKED = 8  # of the cells that could be left out, one in so many is computed
 MISSES = 0.05  # share of those that may be off by more than the tolerance
 WIDE = 1  # around a cell that was not as predicted, so many coarser points on each side are computed
 NEAR = 2  # coarser points on each side from which a cell is predicted
+
+
+def prediction_errors(surface: Surface, name: str) -> np.ndarray:
+    """How far a field may be off at each cell, in the sense of `--adaptive`: zero at computed cells.
+
+    Returns:
+        An array of the grid's shape; NaN at predicted cells where no tolerance is known, such as of a metric.
+    """
+    found = surface.about.get("adaptive", {}).get("tolerance")
+    allowed = np.full(surface.grid.shape, np.nan)
+    if found is not None:
+        tolerance = Tolerance(*found)
+        if name.endswith("_loss"):
+            allowed = tolerance.allowed(surface.fields[name])
+        elif name.endswith("_acc") and tolerance.relative and not surface.samples:
+            allowed = np.full(surface.grid.shape, 100 * tolerance.relative)
+    return np.where(surface.interpolated, allowed, 0.0)
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,8 @@ class Predictor:
     def __call__(self, cell: int, values: np.ndarray) -> float:
         """What the coarser ones of the values (cells,) predict; NaN at an edge."""
         found = self.around(cell)
-        return float("nan") if found is None else float((values[found[0]] * found[1]).sum())
+        with np.errstate(invalid="ignore"):  # of infinite values there is no prediction
+            return float("nan") if found is None else float((values[found[0]] * found[1]).sum())
 
 
 def stencil(x: np.ndarray, coarse: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -104,7 +125,10 @@ class Adaptive:
         done: which cells (cells,) have been computed by an earlier run; they are not left out.
         """
         cells = np.flatnonzero(self.hierarchy.level == level)
-        calm = np.array([level > 1 and self.is_calm(int(cell)) for cell in cells], dtype=bool)
+        allowed = {name: limits(own[np.isfinite(own) & ~self.predicted]) for name, own in self.values.items()}
+        calm = np.array(
+            [level > 1 and self.is_calm(int(cell)) and self.is_within(int(cell), allowed) for cell in cells], dtype=bool
+        )
         quiet = cells[calm]
         drawn = np.random.default_rng(level).permutation(len(quiet))[: -(-len(quiet) // CHECKED)]
         checked = np.isin(np.arange(len(quiet)), drawn)  # no regular pattern, which might miss another one
@@ -134,12 +158,15 @@ class Adaptive:
         before = levels[block] == level - 1
         misses, left_out = self.misses.reshape(shape)[block][before], self.predicted.reshape(shape)[block][before]
         known = misses[~left_out & ~np.isnan(misses)]  # of cells at an edge nothing is known
-        return bool((known <= CALM).all()) and bool(np.isfinite(self.predict(cell, self.worst)))
+        return bool((known <= CALM).all())
 
-    @property
-    def worst(self) -> np.ndarray:
-        """Finite where all losses are."""
-        return np.sum(list(self.values.values()), axis=0)
+    def is_within(self, cell: int, allowed: Mapping[str, tuple[float, float]]) -> bool:
+        """Whether what is predicted for a cell is finite, and each loss between its lowest and highest allowed value."""
+        found = {name: self.predict(cell, own) for name, own in self.values.items()}
+        return all(
+            np.isfinite(value) and (not name.endswith("_loss") or allowed[name][0] <= value <= allowed[name][1])
+            for name, value in found.items()
+        )
 
     def near(self, axis: int, level: int, k: int) -> np.ndarray:
         """Numbers of the coarser points of an axis within NEAR of the k-th on each side."""

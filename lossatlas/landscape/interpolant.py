@@ -69,15 +69,23 @@ def tamed(found: np.ndarray, values: np.ndarray) -> np.ndarray:
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return found
-    low, high = finite.min(), finite.max()
     with np.errstate(divide="ignore", invalid="ignore"):
         unit = 10.0 ** np.floor(np.log10(np.maximum(np.abs(found), 1e-290)))
         found = np.round(found / unit, 11) * unit
-    if (finite == high).sum() > 1:
-        found = np.minimum(found, high)
-    if (finite == low).sum() > max(4, 0.03 * finite.size):
-        found = np.maximum(found, low)
-    return np.maximum(found, low / 2) if low > 0 else found
+    return np.clip(found, *limits(finite))
+
+
+def limits(finite: np.ndarray) -> tuple[float, float]:
+    """Between which values an interpolant of these lies: not beyond a plateau, and not below zero where none of them is.
+
+    A minimum between the cells may be lower than all of them, but not below half of a positive one.
+    """
+    if finite.size == 0:
+        return -np.inf, np.inf
+    low, high = float(finite.min()), float(finite.max())
+    plateau = (finite == low).sum() > max(4, 0.03 * finite.size)
+    lowest = low if plateau else low / 2 if low >= 0 else -np.inf
+    return lowest, high if (finite == high).sum() > 1 else np.inf
 
 
 def weights(t: np.ndarray, h: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:

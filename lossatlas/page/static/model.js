@@ -161,17 +161,6 @@ function bend(surface, name, point, degrees) {
   return curvatureAlong(own, point[0], point[1], Math.cos(angle), Math.sin(angle), spacing / 2);
 }
 
-/** The lowest finite cell of a field: [x, y, value]. */
-function lowestCell(surface, name) {
-  const { values } = surface.fields[name];
-  let best = -1;
-  for (let k = 0; k < values.length; k++) {
-    if (Number.isFinite(values[k]) && (best < 0 || values[k] < values[best])) best = k;
-  }
-  const nx = surface.x.length;
-  return best < 0 ? null : [surface.x[best % nx], surface.y[Math.floor(best / nx)], values[best]];
-}
-
 /** A state of texts, numbers, booleans and lists of them as a fragment of an address, and back. */
 function toFragment(state) {
   const parts = new URLSearchParams();
