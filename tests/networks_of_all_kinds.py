@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
 N, CLASSES = 16, 3
@@ -270,11 +270,13 @@ kind("EmbeddingBag", data="tokens", no_curvature="sparse|EmbeddingBag|embedding_
 kind("Embedding with sparse gradients", data="tokens", no_curvature="sparse", either=True)(
     lambda: nn.Sequential(nn.Embedding(7, 4, sparse=True), Mean(1), nn.Linear(4, CLASSES))
 )
-kind("old weight_norm")(lambda: nn.Sequential(weight_norm(nn.Linear(5, 6)), nn.Tanh(), nn.Linear(6, CLASSES)))
-kind("old weight_norm, called before", mode="train")(
+kind("old weight_norm", no_curvature="weight_norm", either=True)(
+    lambda: nn.Sequential(weight_norm(nn.Linear(5, 6)), nn.Tanh(), nn.Linear(6, CLASSES))
+)
+kind("old weight_norm, called before", mode="train", no_curvature="weight_norm", either=True)(
     lambda: called(nn.Sequential(weight_norm(nn.Linear(5, 6)), nn.Linear(6, 3)))
 )
-kind("weight_norm")(
+kind("weight_norm", no_curvature="weight_norm", either=True)(
     lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(5, 6)), nn.Tanh(), nn.Linear(6, CLASSES))
 )
 kind("old spectral_norm")(lambda: nn.Sequential(spectral_norm(nn.Linear(5, 6)), nn.Tanh(), nn.Linear(6, CLASSES)))
@@ -524,6 +526,16 @@ class ModuleInList(Two):
         for module in self.chain:
             x = module(x)
         return x
+
+
+@kind("modules in a dict and a partial")
+class ModuleInDict(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        self.chain = {"first": functools.partial(self.a), "last": {"head": self.b}}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.chain["last"]["head"](torch.tanh(self.chain["first"](x)))
 
 
 @kind("bound method of a module")
@@ -808,6 +820,29 @@ class IntegerBase(nn.Module):
         return x @ (self.base.to(x) * self.scale[:, None]).T + self.up(torch.tanh(self.down(x)))
 
 
+@kind("complex buffer that moves", dir_type="states")
+class MovingPhase(ComplexBuffer):
+    pass
+
+
+@kind("parameters in other orders of memory, and an empty one", data="images", dtypes=BOTH)
+class Strided(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3).to(memory_format=torch.channels_last)
+        self.turned, self.empty = nn.Parameter(torch.randn(CLASSES, 4).T), nn.Parameter(torch.zeros(0, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.conv(x)).mean((2, 3)) @ self.turned + self.empty.sum()
+
+
+@kind("pruned", mode="train")
+def pruned() -> nn.Module:
+    net = Two()
+    prune.random_unstructured(net.a, "weight", 0.5)
+    return net
+
+
 @kind("a float attribute")
 class FloatAttribute(Two):
     def __init__(self) -> None:
@@ -851,6 +886,14 @@ class Reentrant(Square):
     def forward(self, x: Tensor) -> Tensor:
         h = torch.tanh(self.a(x))
         return self.head(checkpoint(lambda z: torch.tanh(self.b(z)), h, use_reentrant=self.reentrant))
+
+
+@kind("reentrant checkpointing of the first layer", no_curvature="use_reentrant|" + CUT)
+class ReentrantFirst(Two):
+    """Whose input needs no gradient, so the gradient of its weights is lost without an error."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(checkpoint(self.a, x, use_reentrant=True)))
 
 
 @kind("checkpointing")

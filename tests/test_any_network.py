@@ -102,12 +102,14 @@ def true_extremes(entry: Kind) -> tuple[float, float]:
 
     def gradient() -> Tensor:
         found = torch.autograd.grad(mean_loss(entry, net, data_of(entry, "float64")), weights, allow_unused=True)
-        return torch.cat([flat(torch.zeros_like(w) if g is None else g) for g, w in zip(found, weights, strict=True)])
+        return torch.cat(
+            [real(torch.zeros_like(w) if g is None else g).reshape(-1) for g, w in zip(found, weights, strict=True)]
+        )
 
     columns, step = [], 1e-5
     for weight in weights:
-        numbers = flat(weight.data)  # the module's own
-        for k in range(len(numbers)):
+        numbers = real(weight.data)  # the module's own
+        for k in np.ndindex(*numbers.shape):
             before, ends = float(numbers[k]), []
             for sign in (1, -1):
                 numbers[k] = before + sign * step
@@ -121,10 +123,10 @@ def true_extremes(entry: Kind) -> tuple[float, float]:
     return float(values[-1]), float(values[0])
 
 
-def flat(tensor: Tensor) -> Tensor:
-    """Real numbers, in the same memory; a complex number is two."""
+def real(tensor: Tensor) -> Tensor:
+    """Real numbers, in the same memory unless it is sparse; a complex number is two."""
     tensor = tensor.to_dense() if tensor.is_sparse else tensor
-    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).reshape(-1)
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 # --- everything that a module holds
