@@ -108,20 +108,17 @@ def bring(
 
 
 def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str) -> None:
-    """Load a checkpoint into a network in evaluation mode.
+    """Load a checkpoint into a network.
 
     A network that changes its weights when its mode is switched (adapters that merge) gets them in training mode, in which
-    checkpoints are written.
+    checkpoints are written, and stays in it: it is evaluated with its flags set, see `reference.check_modes`.
     """
     from lossatlas.evaluation.lanes import switches_itself
     from models import load_into
 
-    merges = switches_itself(net)
-    if merges:
+    if switches_itself(net):
         net.train()
     load_into(net, state, file)
-    if merges:
-        net.eval()
 
 
 def align(
@@ -203,11 +200,13 @@ class Trained:
         """
         import torch
 
+        from lossatlas.evaluation.lanes import switches_itself
         from models import build
 
         own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
         if isinstance(self.model, Factory):
-            net = build(self.model).eval()  # before its state, which was taken in evaluation mode
+            net = build(self.model)
+            net.train(switches_itself(net))  # as it was when its state was taken, see load_to_evaluate
             net.load_state_dict(own_tensors)  # assigning would untie weights
             return net.requires_grad_(False)
         with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned

@@ -707,7 +707,9 @@ def test_on_another_device():
 def test_data_that_a_network_cannot_take_are_one_error():
     with pytest.raises(BadInput, match="Mlp cannot take inputs of 5: mat1 and mat2"):
         lossatlas.surface(seeded(Mlp), (torch.zeros(9, 5), Y[:9]), x="-1:1:3", **QUIET)
-    with pytest.raises(BadInput, match="Mlp cannot take inputs of 2: Target 7 is out of bounds"):
+    with pytest.raises(
+        BadInput, match="the loss failed with inputs of 2, for which Mlp gave 64x2: Target 7 is out of bounds"
+    ):
         lossatlas.spectrum(seeded(Mlp), (X, Y + 6), **QUIET)
 
 
@@ -981,3 +983,35 @@ def test_a_line_towards_a_network_has_a_barrier_and_another_has_none():
     assert "barrier from 0 to 1" not in flatness(lossatlas.surface(one, (X, Y), x="0:1:5", **QUIET))
     part = lossatlas.surface(one, (X, Y), x="0:1:5", towards=two, only=["^0"], **QUIET)
     assert "barrier from 0 to 1" not in flatness(part)
+
+
+def test_a_message_says_whether_the_network_or_the_loss_failed_and_what_it_was_given():
+    net = seeded(Mlp)
+
+    def early(model, batch):
+        return model(batch["x"]) + batch["y"]
+
+    def wrong(model, batch):
+        return F.nll_loss(model(batch["x"]), torch.zeros(3).long())
+
+    with pytest.raises(BadInput, match=r"^the network Mlp cannot take inputs of 5: .*mat1 and mat2"):
+        lossatlas.surface(net, (torch.zeros(9, 5), Y[:9]), x="-1:1:3", **QUIET)
+    with pytest.raises(
+        BadInput, match=r"^the loss failed with a batch of \['x'\]: 2, for which Mlp gave 64x2: .*test_atlas.py"
+    ):
+        lossatlas.surface(net, {"x": X}, loss=early, x="-1:1:3", **QUIET)
+    with pytest.raises(BadInput, match=r"^the loss failed .* for which Mlp gave 64x2: .*batch_size"):
+        lossatlas.surface(net, {"x": X}, loss=wrong, x="-1:1:3", **QUIET)
+    with pytest.raises(BadInput, match=r"^the loss failed with a batch of \['x'\]: 2, before it called Mlp: .*'z'"):
+        lossatlas.surface(net, {"x": X}, loss=lambda model, batch: model(batch["z"]), x="-1:1:3", **QUIET)
+
+
+def test_losses_within_a_batch_are_refused_with_the_way():
+    def contrastive(model, batch):
+        likeness = model(batch["x"]) @ model(batch["x"] + 0.1).T
+        return F.cross_entropy(likeness, torch.arange(len(likeness)), reduction="none")
+
+    with pytest.raises(BadInput, match=r"depends on the others in its batch.*pass each batch as one sample"):
+        lossatlas.surface(seeded(Mlp), {"x": X}, loss=contrastive, x="-1:1:3", **QUIET)
+    with pytest.raises(BadInput, match=r"gave 1 values for a batch of 64 samples.*pass each batch as one sample"):
+        lossatlas.surface(seeded(Mlp), {"x": X}, loss=lambda model, batch: model(batch["x"])[:1], x="-1:1:3", **QUIET)

@@ -260,3 +260,35 @@ def test_a_model_and_a_batch():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert as_loss("mse") is LOSSES["mse"]
+
+
+@pytest.mark.parametrize(
+    ("data", "there"),
+    [
+        (
+            (torch.zeros(4, 5), torch.zeros(2, 7), torch.zeros(1)),
+            r"the data \(tuple\) have 4 in \[0\], 2 in \[1\]",
+        ),
+        (
+            [{"nodes": torch.zeros(n, 5), "edges": torch.zeros(2, 9)} for n in (4, 6)],
+            r"batch 0 of the data \(list\) have 4",
+        ),
+        (
+            {"nodes": torch.zeros(4, 5), "edges": torch.zeros(2, 7)},
+            r"the data \(dict\) have 4 in \['nodes'\], 2 in",
+        ),
+        ([{"scale": torch.tensor(1.0)}], r"the data \(list\) have no tensor with an axis"),
+    ],
+    ids=["a tuple", "batches", "a dict", "numbers"],
+)
+def test_data_that_are_no_samples_are_refused_with_the_way(data, there):
+    with pytest.raises(BadInput, match=there) as caught:
+        as_dataset(data)
+    assert "every tensor has to have the samples along its first axis" in str(caught.value)
+    assert "pass each batch as one sample" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_batches_of_one_sample_each_count_once_whatever_their_size():
+    data = as_dataset([{"nodes": torch.zeros(1, n, 5), "edges": torch.zeros(1, 2, 2 * n)} for n in (4, 6, 3)])
+    assert len(data) == 3

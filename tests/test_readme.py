@@ -126,3 +126,37 @@ def test_every_picture_and_link_of_the_readme_is_there():
     for target in re.findall(r'(?:src="|\]\()([^)"#]+)', README):
         if not target.startswith("http"):
             assert (ROOT / target).exists(), target
+
+
+SECTION = "### Data that are no samples along axis 0"
+
+
+def test_the_examples_of_data_that_are_no_samples_give_the_mean_over_their_batches(monkeypatch):
+    """Of graphs, collocation points, detection and contrastive losses, against the loss of one batch after the other."""
+    import torch
+
+    import lossatlas
+
+    text = (ROOT / "docs" / "your-own.md").read_text().split(SECTION)[1].split("\n## ")[0]
+    computed, found, names = lossatlas.surface, [], {}
+
+    def surface(net, data, loss, **options):
+        result = computed(net, data, loss=loss, precision="float64", progress=False, **options)
+        total = weight = 0.0
+        batches = data if isinstance(data, list) else [data]
+        for batch in batches:
+            losses = loss(net, batch)
+            own = getattr(losses, "weights", torch.ones(len(getattr(losses, "per_sample", losses))))
+            total += float((own * getattr(losses, "per_sample", losses)).sum().detach())
+            weight += float(own.sum())
+        assert result.done.all()
+        assert len(set(result.loss.tolist())) == 5
+        assert float(result.loss[2]) == pytest.approx(total / weight, rel=1e-5)  # at 0
+        found.append(loss.__name__)
+        return result
+
+    monkeypatch.setattr(lossatlas, "surface", surface)
+    torch.manual_seed(0)
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(block, "your-own.md", "exec"), names)
+    assert found == ["node_loss", "residual", "box_loss", "contrastive"]

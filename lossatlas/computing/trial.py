@@ -3,14 +3,14 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lossatlas.data.dataset import FixedBatches, spread_numbers
 from lossatlas.data.losses import Loss, Losses, check_loss
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves
 from lossatlas.errors import HERE, BadInput, Stop, place_of
-from lossatlas.evaluation.reference import borrowed, check_apart, check_movable
+from lossatlas.evaluation.reference import borrowed, check_modes, check_movable
 from lossatlas.evaluation.resident import fitted, sample_of
 
 CHECKED = 64  # samples
@@ -20,19 +20,51 @@ def tried(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHE
     """The losses of some samples, see `check_loss`. The network stays as it is.
 
     what: what it is called in messages. Raises BadInput where it cannot take the data, its loss cannot be computed, or is
-    random, or is none of single samples.
+    random, or is none of single samples; the message says whether the network or the loss failed.
     """
     check_movable(net)
-    few = fitted(looked_at(data, count), net)
+    few, calls = fitted(looked_at(data, count), net), Calls()
     try:
         with borrowed(net) as model, torch.no_grad():
+            calls.watch(model)
             found = check_loss(loss, model, few, sample_of)
-            check_apart(net, lambda own: loss(own, sample_of(few)).per_sample)
-            return found
+        check_modes(net, lambda own: loss(own, sample_of(few)).per_sample)
+        return found
     except Stop as error:
         raise type(error)(f"{what}: {error}") from error
     except Exception as error:
-        raise BadInput(f"{what} cannot take {described(few)}: {place_of(error, [HERE])}{one_line(error)}") from error
+        raise BadInput(f"{calls.failed(what, few)}: {place_of(error, [HERE])}{one_line(error)}") from error
+
+
+class Calls:
+    """The calls of a network, by which an error is one of the network or of the loss."""
+
+    def __init__(self) -> None:
+        self.begun, self.ended = 0, 0
+        self.output: Any = None
+
+    def watch(self, net: nn.Module) -> None:
+        """Count the calls of a network that is borrowed, which takes the hooks off again."""
+        net.register_forward_pre_hook(self.begin)
+        net.register_forward_hook(self.end)
+
+    def begin(self, *_: Any) -> None:
+        self.begun += 1
+
+    def end(self, net: nn.Module, inputs: Any, output: Any) -> None:
+        self.ended, self.output = self.ended + 1, output
+
+    def failed(self, what: str, samples: Structure) -> str:
+        """The part that failed, and what it received."""
+        if self.begun > self.ended:
+            return f"the network {what} cannot take {described(samples)}"
+        if self.begun:
+            given = [leaf for _, leaf in leaves(self.output) if isinstance(leaf, Tensor)]
+            shapes = (
+                ", ".join("x".join(map(str, leaf.shape)) or "a number" for leaf in given) or type(self.output).__name__
+            )
+            return f"the loss failed with {described(samples)}, for which {what} gave {shapes}"
+        return f"the loss failed with {described(samples)}, before it called {what}"
 
 
 def looked_at(data: AnyData, count: int) -> Structure:

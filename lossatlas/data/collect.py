@@ -21,7 +21,7 @@ from torch.utils.data import (
 )
 from torch.utils.data import Dataset as TorchDataset
 
-from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of
+from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of, check_lengths
 from lossatlas.data.memory import budget, in_words
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, equal, is_column, joined, lengths, mapped
@@ -76,10 +76,10 @@ def as_dataset(
         return Dataset(name, split, mapped(data, Tensor.detach), classes)
     if isinstance(data, Iterable) and not isinstance(data, Tensor):
         return from_batches(data, name, split, classes, stream)
-    what = "one tensor alone" if isinstance(data, Tensor) else name
+    what = f"one tensor alone, of shape {tuple(data.shape)}" if isinstance(data, Tensor) else name
     raise BadInput(
         "data have to be (inputs, targets), a dict of tensors, a torch Dataset, a DataLoader or an iterable of batches, "
-        f"not {what}"
+        f"with the samples along the first axis of every tensor, not {what}"
     )
 
 
@@ -101,6 +101,8 @@ def is_structure(data: Any) -> bool:
         return bool(lengths(data))
     if not isinstance(data, list | tuple) or not data or is_column(data):
         return False
+    if isinstance(data, tuple) and all(isinstance(item, Tensor) for item in data):
+        return True  # where their lengths differ, that is an error rather than a tuple of batches
     found = lengths(data)
     return all(not isinstance(item, list | tuple | Mapping) for item in data) and len(set(found.values())) == 1
 
@@ -157,6 +159,7 @@ def read_all(batches: Iterable[Any], name: str) -> list[Structure]:
     size, most = 0, budget()
     for batch in batches:
         kept.append(mapped(batch, lambda tensor: tensor.detach().cpu()))
+        check_lengths(kept[-1], f"batch {len(kept) - 1} of the data ({name})")
         size += bytes_of(kept[-1])
         if size > most:
             raise BadInput(f"the {name} takes more than the {in_words(most)} of memory that data may take here: {CURE}")

@@ -18,6 +18,10 @@ from lossatlas.data.structures import Structure, leaves, lengths, part
 from lossatlas.errors import BadInput
 
 SKETCHED = 64  # samples that stand for all of them
+AS_ONE = (
+    "where they do not (graphs, sets of points, boxes, losses within a batch), pass each batch as one sample: a list of "
+    "batches whose tensors have a first axis of length 1 (tensor.unsqueeze(0)), see docs/your-own.md"
+)
 
 
 class ByNumber:
@@ -81,14 +85,7 @@ class Dataset(ByNumber):
     classes: int = 0
 
     def __post_init__(self) -> None:
-        found = lengths(self.samples)
-        if not found:
-            raise BadInput(f"{self.name}: there is no tensor in it with the samples along its first axis")
-        if len(set(found.values())) > 1 or not next(iter(found.values())):
-            described = ", ".join(f"{n} in {path or 'it'}" for path, n in found.items())
-            raise BadInput(
-                f"{self.name}: every tensor has to have the samples along its first axis; there are {described}"
-            )
+        check_lengths(self.samples, f"the data ({self.name})")
 
     def __len__(self) -> int:
         return next(iter(lengths(self.samples).values()))
@@ -127,9 +124,7 @@ class FixedBatches:
 
     def __post_init__(self) -> None:
         for k, batch in enumerate(self.contents):
-            found = lengths(batch)
-            if not found:
-                raise BadInput(f"{self.name}: there is no tensor in batch {k} with the samples along its first axis")
+            check_lengths(batch, f"batch {k} of the data ({self.name})")
 
     @cached_property
     def edges(self) -> list[int]:
@@ -171,6 +166,17 @@ class FixedBatches:
 
     def batches(self, size: int) -> Iterator[Structure]:
         yield from self.contents
+
+
+def check_lengths(samples: Structure, what: str) -> None:
+    """Raise BadInput where the tensors of a structure do not have the same samples along their first axes."""
+    found = lengths(samples)
+    rule = f"every tensor has to have the samples along its first axis; {AS_ONE}"
+    if not found:
+        raise BadInput(f"{what} have no tensor with an axis: {rule}")
+    if len(set(found.values())) > 1 or not next(iter(found.values())):
+        there = ", ".join(f"{count} in {path or 'the tensor'}" for path, count in found.items())
+        raise BadInput(f"{what} have {there}: {rule}")
 
 
 def sketch_of(samples: Structure, count: int, classes: int) -> str:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from lossatlas.data.dataset import AS_ONE
 from lossatlas.data.structures import Structure, leaves, mapped, part
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.landscape.statistics import STATISTICS
@@ -339,7 +340,8 @@ def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
         return Losses(loss.expand(count), spread=False)
     if len(loss) != count:
         raise BadInput(
-            f"a loss gave {len(loss)} values for a batch of {count} samples: give one for each, or their mean"
+            f"a loss gave {len(loss)} values for a batch of {count} samples: give one for each, or their mean; samples "
+            f"lie along the first axis of every tensor; {AS_ONE}"
         )
     if loss.dim() == 1:
         return Losses(loss)
@@ -399,6 +401,6 @@ def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch],
         raise BadInput(
             "the loss of a sample depends on the others in its batch: it is a sum, or a mean over something else than "
             "samples (ignored labels, weights), or the network normalizes over the batch; give a loss(model, batch) "
-            "with weights, see docs/your-own.md"
+            f"with weights; samples lie along the first axis of every tensor; {AS_ONE}"
         )
     return found

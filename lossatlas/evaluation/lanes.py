@@ -99,11 +99,8 @@ def switches_itself(net: nn.Module) -> bool:
 def evaluation_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
     """A deep copy in evaluation mode, except for the tensors that are `shared` by id.
 
-    Nothing is shared where switching the mode may change tensors. A network that is in evaluation mode already is not
-    switched again.
+    Its flags are set; `eval()` is not called, because it may change tensors (see `reference.check_modes`).
     """
-    if is_training(net) and switches_itself(net):
-        return copied(net).eval()
     result = copied(net, shared)
     for module in result.modules():
         module.training = False
@@ -111,7 +108,7 @@ def evaluation_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) 
 
 
 def still(net: nn.Module, fixed: bool = False) -> nn.Module:
-    """A copy in evaluation mode that shares the parameters where that is safe: the network keeps its mode and its buffers.
+    """A copy in evaluation mode that shares the parameters: the network keeps its mode and its buffers.
 
     Args:
         net: The network.

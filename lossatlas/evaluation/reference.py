@@ -1,7 +1,7 @@
 """A user's own network as the reference for every loss: evaluated in place, and given back bit for bit.
 
-    with untouched(net) as own:             # an entry point: a digest before and after
-        with borrowed(own) as model:        # evaluation mode, float64 outputs; may be moved in place
+    with untouched(net):                    # an entry point: a digest before and after
+        with borrowed(net) as model:        # evaluation mode, float64 outputs; may be moved in place
             model(inputs)
 
 Copies of a module whose tensors are replaced do not reach tensors in lists, closures or partials, or storage that is
@@ -24,7 +24,6 @@ from lossatlas.space.points import movable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-ORIGINAL = "_lossatlas_original"  # attribute of a copy, until it is checked
 DEPTH = 3  # of containers in attributes that are searched for tensors
 CHANGED = (
     "the network was changed while it was evaluated: its forward pass writes into its own tensors in a way that cannot be "
@@ -62,34 +61,46 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
 
 @contextmanager
 def untouched(net: nn.Module) -> Iterator[nn.Module]:
-    """The network to evaluate; `net` is compared with what it was before, in every bit.
-
-    It is `net` itself, or a copy in evaluation mode where switching the mode may change tensors (adapters that merge).
+    """The network; afterwards it is compared with what it was before, in every bit.
 
     Raises:
-        BadInput: The network has no parameters to move, cannot be copied where it has to be, or was changed.
+        BadInput: The network has no parameters to move, or was changed.
     """
     check_movable(net)
     before = digest(net)
     try:
-        yield in_evaluation_mode(net)
+        yield net
     finally:
         if digest(net) != before:
             raise BadInput(CHANGED)
 
 
-def in_evaluation_mode(net: nn.Module) -> nn.Module:
-    """The network itself, or a copy where switching to evaluation mode may change its tensors. Raises BadInput."""
+@torch.no_grad()
+def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
+    """Raise BadInput where `eval()` makes of a network something else than its forward pass outside of training.
+
+    Networks are evaluated with their flags set, because `eval()` may change tensors: adapters merge their weights.
+
+    Args:
+        net: The network.
+        losses: Maps a network to the losses of some samples.
+    """
     if not (is_training(net) and switches_itself(net)):
-        return net
+        return
     try:
-        result = copied(net).eval()
-        vars(result)[ORIGINAL] = (net,)  # in a tuple, so that it is no submodule
-        return result
+        twin = copied(net).eval()
     except Exception as error:
         raise BadInput(
             f"{type(net).__name__} changes itself when its mode is switched, and cannot be copied ({error}): call its eval() first"
         ) from error
+    with borrowed(net) as own:
+        here = losses(own).double()
+    there = losses(twin).double()
+    if not torch.allclose(here, there, rtol=1e-3, atol=1e-3 * float(there.abs().mean())):
+        raise BadInput(
+            f"{type(net).__name__} computes something else after its eval() than it does with training=False (mean losses "
+            f"{float(there.mean()):.6g} and {float(here.mean()):.6g}): call its eval() first"
+        )
 
 
 class Snapshot:
@@ -136,8 +147,7 @@ def same(container: Any, content: Any) -> bool:
 def borrowed(net: nn.Module) -> Iterator[nn.Module]:
     """The network itself in evaluation mode with float64 outputs; afterwards it is what it was, even after an error.
 
-    Within, its tensors may be moved in place. A network that is in training mode and switches itself has to come through
-    `untouched`.
+    Within, its tensors may be moved in place. Only flags are switched, see `check_modes`.
     """
     before = Snapshot(net)
     handle = net.register_forward_hook(in_float64)
@@ -192,38 +202,3 @@ def bytes_of(tensor: Tensor) -> Any:
     if value.is_meta or not value.numel():
         return b""
     return value.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-def check_apart(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
-    """Raise BadInput where a copy that `in_evaluation_mode` made still depends on the network it was copied from.
-
-    Args:
-        net: Such a copy, or any other network, which passes.
-        losses: Maps a network to the losses of some samples.
-    """
-    original = vars(net).pop(ORIGINAL, None)
-    if original is not None and reaches(net, original[0], losses):
-        raise BadInput(
-            f"{type(net).__name__} changes itself when its mode is switched, and holds a function that refers to its own "
-            "weights, which a copy cannot replace: call its eval() first"
-        )
-
-
-def reaches(duplicate: nn.Module, original: nn.Module, losses: Callable[[nn.Module], Tensor]) -> bool:
-    """Whether what a copy computes depends on tensors of its original, as through a closure over it.
-
-    Args:
-        duplicate: The copy.
-        original: The network it was copied from; its tensors are changed and restored.
-        losses: Maps a network to the losses of some samples.
-    """
-    before = losses(duplicate)
-    held = Snapshot(original)
-    try:
-        with torch.no_grad():
-            for tensor in original.parameters():
-                if movable(tensor):
-                    tensor.detach().mul_(1.5).add_(0.1)
-        return not torch.equal(before, losses(duplicate))
-    finally:
-        held.restore()

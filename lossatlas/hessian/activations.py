@@ -21,7 +21,6 @@ from lossatlas.data.losses import Batch, Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.evaluation.reference import in_evaluation_mode
 from lossatlas.evaluation.resident import placed
 from lossatlas.hessian.hvp import curvature_copy
 from lossatlas.hessian.trace import FEWEST, standard_errors
@@ -53,7 +52,7 @@ class Activations:
     ) -> None:
         patterns = patterns_of(patterns)
         self.net, self.loss, self.reduce = (
-            curvature_copy(in_evaluation_mode(net), device, precision),
+            curvature_copy(net, device, precision),
             loss,
             reduce or (lambda v: v),
         )

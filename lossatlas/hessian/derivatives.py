@@ -158,6 +158,10 @@ def derived(compute: Any, causes: str) -> Any:
     except BadInput as error:
         raise BadInput(f"{error}{causes}") from error
     except RuntimeError as error:
+        if "is not implemented" in str(error):
+            raise BadInput(
+                f"torch has no second derivative of a part of this network: {str(error).splitlines()[0][:150]}"
+            ) from error
         if not causes:
             raise
         raise BadInput(f"{NO_GRAPH}: {str(error).splitlines()[0][:150]}{causes}") from error

@@ -36,7 +36,7 @@ from lossatlas.errors import BadInput, BadUsage, Stop, note
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
 from lossatlas.evaluation.lanes import Lanes, copied, evaluation_copy, replicas, usual_lanes
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64, set_numerics
-from lossatlas.evaluation.reference import borrowed, in_evaluation_mode
+from lossatlas.evaluation.reference import borrowed
 from lossatlas.evaluation.resident import fitted, is_changed, of_inputs, placed
 from lossatlas.hessian.derivatives import NO_GRAPH, check_derivatives
 from lossatlas.hessian.lanczos import Operator
@@ -92,7 +92,7 @@ class Hessian:
         compiled: bool = False,
         precision: str | None = None,
     ) -> None:
-        self.own, self.loss, self.reduce = in_evaluation_mode(net), loss, reduce or (lambda vector: vector)
+        self.own, self.loss, self.reduce = net, loss, reduce or (lambda vector: vector)
         self.selection, self.matrices_only = Selection(parameters, without, self.own), matrices_only
         self.position: Point | None = None  # where a network that is moved in place is to be, if it is not where it was
         self.entered, self.in_place = False, False
@@ -179,6 +179,11 @@ class Hessian:
     def borrow(self, device: torch.device | str, precision: str | None, wrong: str) -> None:
         """From now on use the network itself, in place. Raises BadUsage where that is not possible."""
         first = next(p for p in self.own.parameters() if movable(p))
+        if len({p.dtype for p in self.own.parameters() if movable(p)}) > 1:
+            raise BadInput(
+                f"products with the Hessian need parameters of one precision, and a copy in one does not work ({wrong}): "
+                "convert the network itself"
+            )
         asked = PRECISIONS[precision][0] if precision in PRECISIONS else first.dtype
         if first.dtype not in (torch.float32, torch.float64) or asked != first.dtype:
             raise BadInput(
