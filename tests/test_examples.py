@@ -11,12 +11,9 @@ from pathlib import Path
 import matplotlib
 import pytest
 from conftest import MPIRUN, ROOT
+from torture.place import Place, ended, processes
 
 from lossatlas.record import read_surface
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from torture import Place, ended, processes
 
 NOTEBOOK = json.loads((ROOT / "examples" / "own_network.ipynb").read_text())
 

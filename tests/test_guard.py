@@ -9,12 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import MPIRUN, ROOT
+from torture.place import Place, end_all, ended
 
 from lossatlas.record import read_surface
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from torture import Place, end_all, ended
 
 
 @pytest.fixture(scope="module")
