@@ -74,6 +74,12 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Commands that are called here leave more, and threads that share a core with others wait for each other."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def networks() -> dict[str, nn.Module]:
     from models import build
@@ -145,7 +151,7 @@ def surface_command(checkpoint: Path, surface: Path, *more: str, model: str = "m
         str(checkpoint),
         "--surf_file",
         str(surface),
-        *"--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn".split(),
+        *"--threads 1 --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn".split(),
         *more,
     ]
 
