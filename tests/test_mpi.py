@@ -22,7 +22,7 @@ GRID = ["--x=-1:1:5", "--y=-0.5:1:4", "--split", "both", "--threads", "1", "--ba
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.full), 2, 3])
+@pytest.mark.parametrize("ranks", [*(pytest.param(each, marks=pytest.mark.full) for each in (1, 2)), 3])
 def test_what_holds_on_several_ranks_holds(tmp_path, ranks):
     """tests/mpi, all of it in one session."""
     quiet = ["-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=", "-o", "timeout=600"]

@@ -7,7 +7,7 @@ from conftest import MPIRUN
 from torture import SECTIONS, Place
 from torture.interruptions import kills
 
-FEW = {"signals": 1, "ways": 2, "disks": 3, "damage": 12, "checkpoints": 3, "hostile": 3, "jobs": 1}
+FEW = {"signals": 2, "ways": 2, "disks": 3, "damage": 12, "checkpoints": 3, "hostile": 3, "jobs": 1}
 MORE = {
     "kills": 4,
     "signals": 6,

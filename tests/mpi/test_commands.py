@@ -105,7 +105,7 @@ def test_cells_that_help_each_other_are_the_same_after_kills(world, both_ways, f
     surface = read_surface(one)
     assert surface.statistics["train"]["helpers"].max() == 4
     order = surface.hierarchy.order(np.arange(81))
-    for k, kept in enumerate((order[:5], order[:30], np.r_[order[:20], order[40:45]])):
+    for k, kept in enumerate((order[:30], np.r_[order[:20], order[40:45]])):
         killed = folder / f"killed{k}.h5"
         if world.root:
             shutil.copy(one, killed)
@@ -212,7 +212,7 @@ def test_a_users_own_network_and_data_which_every_rank_may_read_for_itself(both_
     np.testing.assert_array_equal(*(read_surface(file).fields["train_loss"] for file in (one, other)))
 
 
-def curvature(net: Path, out: Path, *more: object) -> list[object]:
+def curvature(net: Path, *more: object) -> list[object]:
     own = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "50", "--model_file", net, "--threads", "1"]
     return [*own, *more]
 
@@ -222,8 +222,8 @@ def test_maps_of_eigenvalues_have_the_same_bits(both_ways, folder):
 
     def command(out):
         norms = "--xnorm filter --ynorm filter --xignore biasbn --yignore biasbn --parameters".split()
-        plane = ["--x=-1:1:4", "--y=-1:1:3", "--surf_file", out, "--dir_file", f"{out}.d.h5"]
-        return curvature(net, out, *norms, LAST, *plane)
+        plane = ["--x=-1:1:2", "--y=-1:1:2", "--surf_file", out, "--dir_file", f"{out}.d.h5", "--limit", "20"]
+        return curvature(net, *norms, LAST, *plane)
 
     assert_same(*both_ways(plot_hessian_eigen.main, command, lambda: write_checkpoint(net, "mlp")))
 
@@ -232,8 +232,8 @@ def test_spectra_of_samples_that_are_spread_are_the_same_numbers(both_ways, fold
     net = folder / "net.safetensors"
 
     def command(out):
-        what = ["--top", "3", "--parameters", LAST, "--activations", "--trace_error", "0.01", "--spectrum_file", out]
-        return curvature(net, out, *what)
+        what = ["--top", "3", "--parameters", LAST, "--activations", "--trace_error", "0.03", "--spectrum_file", out]
+        return curvature(net, *what)
 
     files = both_ways(hessian_spectrum.main, command, lambda: write_checkpoint(net, "mlp"))
     one, other = (read_findings(file).arrays for file in files)
@@ -248,7 +248,7 @@ def test_sharpness_of_samples_that_are_spread_is_the_same(both_ways, folder):
 
     def command(out):
         few = "--rho 0.1 0.5 --adaptive_rho 0.2 --steps 4 --directions 3 --precision float64".split()
-        return curvature(net, out, *few, "--sharpness_file", out)
+        return curvature(net, *few, "--sharpness_file", out)
 
     files = both_ways(sharpness.main, command, lambda: write_checkpoint(net, "mlp"))
     one, other = (read_findings(file, "sharpness").arrays["plain/rises"] for file in files)
@@ -276,7 +276,7 @@ def test_a_trajectory_and_its_surface_have_the_same_bits(both_ways, folder):
     def command(out):
         own = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--limit", "20", "--threads", "1"]
         where = ["--model_folder", folder / out.stem, "--surf_file", folder / out.stem / "s.h5"]
-        return [*own, "--batch_size", "20", "--surface", "5x4", *where]
+        return [*own, "--batch_size", "20", "--surface", "3x3", *where]
 
     both_ways(plot_trajectory.main, command, before)
     one, other = (folder / name for name in ("one", "all"))
