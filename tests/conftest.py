@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,14 @@ if not Path(MPIRUN).exists():
 # Every process of the suite gets one thread: pytest runs several, and each test compares values bit for bit.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+
+collect_ignore = ["mpi"]  # which runs on several ranks: see test_mpi.py
+
+# A shell that starts the suite in the background has SIGINT ignored, nohup SIGHUP, and every process that is started from
+# here would inherit that. A handler of Python's becomes the default in a new program, while this one goes on as before.
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
 
 
 class ConvNet(nn.Module):
@@ -63,6 +72,12 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
             module.weight.data.uniform_(0.5, 2)
             module.bias.data.normal_()
     return net.eval().requires_grad_(False)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Commands that are called here leave more, and threads that share a core with others wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -136,9 +151,28 @@ def surface_command(checkpoint: Path, surface: Path, *more: str, model: str = "m
         str(checkpoint),
         "--surf_file",
         str(surface),
-        *"--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn".split(),
+        *"--threads 1 --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn".split(),
         *more,
     ]
+
+
+def cut(file: Path, cells: Sequence[int]) -> None:
+    """The file as a killed run would leave it: these cells alone."""
+    from dataclasses import replace
+
+    from lossatlas.record import read_surface, write_surface
+
+    surface = read_surface(file)
+    done = np.zeros(surface.grid.size, bool)
+    done[cells] = True
+    kept = {
+        split: {name: np.where(done.reshape(surface.grid.shape), array, np.nan) for name, array in arrays.items()}
+        for split, arrays in surface.statistics.items()
+    }
+    samples = {
+        split: [own if done[k] else {} for k, own in enumerate(cells_of)] for split, cells_of in surface.samples.items()
+    }
+    write_surface(file, replace(surface, done=done.reshape(surface.grid.shape), statistics=kept, samples=samples))
 
 
 def python(*args: object, launcher: Sequence[object] = (), timeout: float = 1500) -> subprocess.CompletedProcess[str]:

@@ -1,13 +1,10 @@
 """Cells that are left out because their neighbours predict them: landscape.adaptive and computing.adaptive."""
 
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import write_noise
-from test_levels import PLANE, cut, small_problem
-from test_mpi import compute, contents
+from test_levels import PLANE, small_problem
 
 import lossatlas
 from lossatlas.computing.adaptive import LeavingOut, asked
@@ -235,42 +232,6 @@ def test_a_file_says_what_is_interpolated(tmp_path):
     slim = read_surface(tmp_path / "slim.h5")
     np.testing.assert_array_equal(slim.fields["train_loss"], found.fields["train_loss"])
     np.testing.assert_array_equal(slim.interpolated, found.interpolated)
-
-
-def test_ranks_and_kills_leave_out_the_same_cells(tmp_path):
-    noise = write_noise(tmp_path / "data.npz", 600)
-    more = [
-        "--testloader",
-        noise,
-        "--trainloader",
-        noise,
-        "--adaptive",
-        "0.05,0.05",
-        "--x=-0.4:0.4:17",
-        "--y=-0.4:0.4:17",
-    ]
-    for name, extra in (("exact", []), ("levels", ["--tolerance", "0.02,0.02"])):
-        for ranks in (1, 3):
-            result = compute(tmp_path, ranks, *more, *extra, name=f"{name}{ranks}.h5", model="mlp", limit=600)
-            assert result.returncode == 0, result.stderr
-            assert "interpolated within max(0.05 x loss, 0.05)" in result.stdout
-        one = contents(tmp_path / f"{name}1.h5")
-        surface = read_surface(tmp_path / f"{name}1.h5")
-        assert 20 < surface.interpolated.sum() < 289
-        file = tmp_path / f"{name}2.h5"
-        shutil.copy(tmp_path / f"{name}1.h5", file)
-        order = surface.hierarchy.order(np.flatnonzero(surface.done))
-        cut(file, order[: len(order) // 2])
-        assert compute(tmp_path, 2, *more, *extra, name=file.name, model="mlp", limit=600).returncode == 0
-        for ranks in (2, 3):
-            found = contents(tmp_path / f"{name}{ranks}.h5")
-            assert [key for key in one if one[key] != found[key]] == []
-    again = compute(tmp_path, 0, *more, name="exact1.h5", model="mlp", limit=600)
-    assert again.returncode == 0
-    assert "289 of 289 cells done" in again.stdout
-    whole = compute(tmp_path, 0, *more[:4], *more[6:], name="exact1.h5", model="mlp", limit=600)
-    assert whole.returncode == 0, whole.stderr
-    assert read_surface(tmp_path / "exact1.h5").done.all()
 
 
 def test_a_smaller_tolerance_reaches_cells_that_could_be_left_out_too(problem, tmp_path):

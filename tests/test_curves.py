@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import MPIRUN, python, surface_command, write_checkpoint
+from conftest import surface_command, write_checkpoint
 
 import plot_2D
 import plot_surface
@@ -203,17 +203,3 @@ def test_a_curve_needs_its_bends(tmp_path, ends, capsys):
         assert "belong together" in capsys.readouterr().err
     more = ["--curve", "bezier", "--bend", str(ends[0]), "--y=0:1:3", "--model_file2", str(ends[1])]
     assert plot_surface.main(surface_command(ends[0], tmp_path / "s.h5", *more)) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-def test_any_number_of_ranks_gives_the_same_bits(tmp_path, ends):
-    found = []
-    for ranks in (1, 2, 3):
-        file = tmp_path / f"s{ranks}.h5"
-        more = ["--curve", "polygonal", "--bend", str(ends[0]), "--model_file2", str(ends[1]), "--x=0:1:5"]
-        run = surface_command(ends[0], file, *more, "--threads", "1", "--batch_size", "16", "--mpi")
-        result = python("plot_surface.py", *run, launcher=[MPIRUN, "-n", ranks])
-        assert result.returncode == 0, result.stderr
-        found.append(read_surface(file).fields["train_loss"].tobytes())
-    assert found[0] == found[1] == found[2]

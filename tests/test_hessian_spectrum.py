@@ -1,13 +1,12 @@
-"""hessian_spectrum.py against explicit Hessians, alone and under mpirun."""
+"""hessian_spectrum.py against explicit Hessians; on several ranks: tests/mpi."""
 
-import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAST, explicit_hessian, python
+from conftest import LAST, explicit_hessian
 
 import hessian_spectrum
 import plot_spectrum
@@ -18,9 +17,6 @@ from lossatlas.data import as_loss
 from lossatlas.hessian import Hessian
 from lossatlas.record import Findings, read_findings, write_findings
 from models import build, load_into, read_state
-
-MPIRUN = Path(sys.executable).parent / "mpirun"
-MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
 
 
 def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
@@ -140,20 +136,6 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
     assert "not resolved" in labels
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--top", "2")) == 0  # a higher limit
     assert read_findings(out).arrays["converged"].all()
-
-
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_samples_spread_over_ranks_give_the_same_numbers(tmp_path, perceptron, whole, ranks):
-    out = tmp_path / "s.h5"
-    args = command(perceptron, out, "--parameters", LAST, "--activations", "--trace_error", "0.01", "--mpi")
-    result = python("hessian_spectrum.py", *args, launcher=[MPIRUN, "-n", ranks])
-    assert result.returncode == 0, result.stderr
-    found, alone = read_findings(out).arrays, read_findings(whole).arrays
-    np.testing.assert_allclose(found["eigenvalues"], alone["eigenvalues"], rtol=1e-6)
-    np.testing.assert_allclose(found["trace"], alone["trace"], rtol=1e-5)
-    errors = np.hypot(found["activations/trace_se"], alone["activations/trace_se"])
-    assert (np.abs(found["activations/trace"] - alone["activations/trace"]) <= 4 * errors).all()
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,10 @@
 """Cells that help each other: landscape.levels and computing.levels."""
 
-import shutil
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import MPIRUN, python, surface_command, write_checkpoint, write_noise
-from test_mpi import compute, contents
+from conftest import cut
 
 import lossatlas
 from lossatlas.computing.levels import ByLevels
@@ -29,7 +25,7 @@ from lossatlas.landscape.levels import (
     together,
 )
 from lossatlas.landscape.statistics import estimates, summarize, sums_of
-from lossatlas.record import read_surface, write_surface
+from lossatlas.record import read_surface
 from lossatlas.record.supply import Found
 
 ESTIMATE, ERROR, OWN, HELPERS = (
@@ -486,47 +482,6 @@ def test_a_file_keeps_the_samples_and_goes_on_with_them(problem, exact, tmp_path
     assert not whole.fields["train_loss_se"].any()
 
 
-def cut(file, cells):
-    """The file as a killed run would leave it: these cells alone."""
-    surface = read_surface(file)
-    done = np.zeros(surface.grid.size, bool)
-    done[cells] = True
-    kept = {
-        split: {name: np.where(done.reshape(surface.grid.shape), array, np.nan) for name, array in arrays.items()}
-        for split, arrays in surface.statistics.items()
-    }
-    samples = {
-        split: [own if done[k] else {} for k, own in enumerate(cells_of)] for split, cells_of in surface.samples.items()
-    }
-    write_surface(file, replace(surface, done=done.reshape(surface.grid.shape), statistics=kept, samples=samples))
-
-
-def test_ranks_and_kills_leave_the_same_bits(tmp_path):
-    noise = write_noise(tmp_path / "data.npz", 3000)
-    more = ["--testloader", noise, "--trainloader", noise, "--tolerance", "0.01,0.002"]
-    more += ["--x=-0.5:0.5:9", "--y=-0.5:0.5:9"]
-    for ranks in (1, 2, 3):
-        result = compute(tmp_path, ranks, *more, name=f"{ranks}.h5", model="mlp", limit=3000)
-        assert result.returncode == 0, result.stderr
-    one = contents(tmp_path / "1.h5")
-    assert "samples/test/loss" in one
-    surface = read_surface(tmp_path / "1.h5")
-    assert surface.statistics["train"]["helpers"].max() == 4
-    for ranks in (2, 3):
-        found = contents(tmp_path / f"{ranks}.h5")
-        assert [name for name in one if one[name] != found[name]] == []
-    order = surface.hierarchy.order(np.arange(81))
-    for k, kept in enumerate((order[:5], order[:30], np.r_[order[:20], order[40:45]])):
-        file = tmp_path / f"killed{k}.h5"
-        shutil.copy(tmp_path / "1.h5", file)
-        cut(file, kept)
-        assert read_surface(file).done.sum() == len(kept)
-        result = compute(tmp_path, 2, *more, name=file.name, model="mlp", limit=3000)
-        assert result.returncode == 0, result.stderr
-        found = contents(file)
-        assert [name for name in one if one[name] != found[name]] == []
-
-
 def test_curves_along_several_directions():
     """Each row of --repeat rests on its own cells."""
     grid = Grid(np.linspace(-1, 1, 9), np.arange(2.0))
@@ -540,19 +495,6 @@ def test_curves_along_several_directions():
         row = settle(drawing(np.ones(10)), (), [], goal(10, 0.5))
         supply.arrived(item[0], Found(np.stack([[row[0]]]), [[row[1]]]))
     assert seen == set(range(18))
-
-
-def test_a_scheduler_waits_for_what_a_block_rests_on(tmp_path):
-    """Three ranks, a line: the last level's cells come back only after their helpers, and all of them do."""
-    noise = write_noise(tmp_path / "data.npz", 1500)
-    more = ["--testloader", noise, "--trainloader", noise, "--tolerance", "0.05", "--x=-1:1:33"]
-    command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", *more, limit=1500)
-    write_checkpoint(tmp_path / "net.safetensors", "mlp")
-    result = python("plot_surface.py", *command, "--mpi", launcher=[MPIRUN, "-n", 3])
-    assert result.returncode == 0, result.stderr
-    surface = read_surface(tmp_path / "s.h5")
-    assert surface.done.all()
-    assert (surface.statistics["train"]["helpers"] > 0).sum() > 8
 
 
 def test_an_evaluator_draws_what_it_sums(problem):

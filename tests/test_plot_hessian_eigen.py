@@ -1,13 +1,12 @@
-"""Eigenvalue maps against explicit Hessians; the same bits for any number of ranks and kills."""
+"""Eigenvalue maps against explicit Hessians; the same bits after kills; on several ranks: tests/mpi."""
 
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAST, explicit_hessian, python, write_checkpoint
+from conftest import LAST, explicit_hessian, write_checkpoint
 
 import plot_1D
 import plot_2D
@@ -18,9 +17,6 @@ from lossatlas.landscape import Grid, Surface, unresolved
 from lossatlas.record import read_directions, read_surface, write_surface
 from lossatlas.space import Affine, as_point, moved, tensors
 from models import build, load_into, read_state
-
-MPIRUN = Path(sys.executable).parent / "mpirun"
-MPIRUN = MPIRUN if MPIRUN.exists() else shutil.which("mpirun")
 
 
 def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
@@ -62,17 +58,6 @@ def test_against_the_explicit_hessian_at_every_cell(alone, perceptron, mini):
             found, residual = (surface.fields[f"{name}{end}"].flat[cell] for end in ("", "_residual"))
             assert abs(found - value) <= 1.01 * residual + 1e-5 * values[-1]
     assert (surface.fields["max_eig_residual"] <= 1e-2 * surface.fields["max_eig"]).all()
-
-
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_any_number_of_ranks_gives_the_same_bits(tmp_path, perceptron, alone, ranks):
-    out = tmp_path / "e.h5"
-    result = python("plot_hessian_eigen.py", *command(perceptron, out, *PLANE, "--mpi"), launcher=[MPIRUN, "-n", ranks])
-    assert result.returncode == 0, result.stderr
-    found, expected = read_surface(out), read_surface(alone)
-    for name in FIELDS:
-        np.testing.assert_array_equal(found.fields[name], expected.fields[name])
 
 
 def test_a_resumed_map_has_the_same_bits(tmp_path, perceptron, alone, capsys):

@@ -1,13 +1,11 @@
 import shutil
-import subprocess
-import sys
 import weakref
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import MPIRUN, ROOT, seeded
+from conftest import seeded
 
 import plot_2D
 import plot_surface
@@ -297,22 +295,6 @@ def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
     np.testing.assert_allclose(apart(path, under), under / path.loss)
     assert f"differ by a factor of {np.median(factors):.3g} (median), {factors.max():.3g} at most" in said
     assert "python view_surface.py" in said
-
-
-@pytest.mark.skipif(MPIRUN is None, reason="there is no mpirun")
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_any_number_of_ranks_gives_the_same_bits(tmp_path, finished, ranks):
-    for file in finished.glob("*.t7"):
-        shutil.copy(file, tmp_path)
-    argv = [sys.executable, "plot_trajectory.py", "--mpi", *whole(tmp_path, "--surf_file", str(tmp_path / "s.h5"))]
-    done = subprocess.run(
-        [str(MPIRUN), "-n", str(ranks), *argv], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found, wanted = (read_surface(folder / "s.h5").fields["train_loss"] for folder in (tmp_path, finished))
-    np.testing.assert_array_equal(found, wanted)
-    losses = [read_projection(folder / "s_path.h5").loss for folder in (tmp_path, finished)]
-    np.testing.assert_array_equal(*losses)
 
 
 def test_losses_of_other_data_are_not_drawn(finished, capsys):

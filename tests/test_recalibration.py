@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import MPIRUN, python, surface_command, write_checkpoint
+from conftest import surface_command, write_checkpoint
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
@@ -140,17 +140,3 @@ def test_so_few_samples_have_no_variance(tmp_path, net, capsys, count):
         assert run(net, tmp_path / "s.h5", LINE[0], "--bn", "recalibrate", "--bn_samples", "1") == 2
         assert run(net, tmp_path / "s.h5", LINE[0], "--bn_samples", "100") == 2
         assert "belongs to --bn recalibrate" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-def test_any_number_of_ranks_gives_the_same_bits(tmp_path, net):
-    found = []
-    for ranks in (1, 2, 3):
-        file = tmp_path / f"{ranks}.h5"
-        more = (*LINE, "--y=0:1:2", "--split", "test", "--threads", "1", "--batch_size", "16", "--mpi")
-        command = surface_command(net, file, *more, model="resnet20")
-        result = python("plot_surface.py", *command, launcher=[MPIRUN, "-n", ranks])
-        assert result.returncode == 0, result.stderr
-        found.append(read_surface(file).fields["test_loss"].tobytes())
-    assert found[0] == found[1] == found[2]

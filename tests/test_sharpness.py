@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import MPIRUN, python, write_checkpoint
+from conftest import write_checkpoint
 from torch import nn
 
 import plot_sharpness
@@ -176,20 +176,6 @@ def test_files_of_another_kind_are_refused(tmp_path, net):
         read_findings(file)
     (tmp_path / "t_worst.h5").write_bytes((tmp_path / "s.h5").read_bytes())
     assert command.main(line(net, tmp_path / "t.h5")) == 3  # nothing of a user's is replaced
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-def test_ranks_share_the_samples(tmp_path, net):
-    found = []
-    for ranks in (1, 2, 3):
-        file = tmp_path / f"{ranks}.h5"
-        more = ("--mpi", "--threads", "1", "--precision", "float64")
-        result = python("sharpness.py", *line(net, file, *more), launcher=[MPIRUN, "-n", ranks])
-        assert result.returncode == 0, result.stderr
-        found.append(read_findings(file, "sharpness").arrays["plain/rises"])
-    for other in found[1:]:
-        np.testing.assert_allclose(other, found[0], rtol=1e-6, atol=1e-9)
 
 
 def test_dry_run_says_what_it_would_take(tmp_path, net, capsys):

@@ -207,29 +207,6 @@ def net():
 
 
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_every_rank_reads_for_itself(tmp_path, ranks):
-    (tmp_path / "own.py").write_text(OWN)
-    line = [
-        *"plot_surface.py --model".split(),
-        f"{tmp_path}/own.py:net",
-        "--dataset",
-        f"{tmp_path}/own.py:data",
-        *"--x=-1:1:7 --dir_file".split(),
-        tmp_path / "d.h5",
-        *"--batch_size 64 --threads 1".split(),
-    ]
-    alone = python(*line, "--surf_file", tmp_path / "1.h5", "--stream", "never")
-    assert alone.returncode == 0, alone.stderr
-    result = python(
-        *line, "--surf_file", tmp_path / "n.h5", "--stream", "always", "--mpi", launcher=[MPIRUN, "-n", ranks]
-    )
-    assert result.returncode == 0, result.stderr
-    one, many = (read_surface(tmp_path / f"{name}.h5") for name in ("1", "n"))
-    np.testing.assert_array_equal(one.fields["train_loss"], many.fields["train_loss"])
-
-
-@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 def test_a_rank_that_reads_other_samples_is_noticed(tmp_path):
     (tmp_path / "own.py").write_text(
         OWN.replace("manual_seed(k)", "manual_seed(k + int(os.environ['PMI_RANK']))").replace(

@@ -1,15 +1,14 @@
-"""The promises of benchmarks/torture.py, each in a small number; it counts them in full."""
+"""The promises of tests/torture, each in a small number; benchmarks/torture.py counts them in full."""
 
-import sys
+from pathlib import Path
 
 import pytest
-from conftest import MPIRUN, ROOT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
+from conftest import MPIRUN
 from torture import SECTIONS, Place
+from torture.interruptions import kills
 
-FEW = {
+FEW = {"signals": 2, "ways": 2, "disks": 3, "damage": 12, "checkpoints": 3, "hostile": 3, "jobs": 1}
+MORE = {
     "kills": 4,
     "signals": 6,
     "ways": 8,
@@ -22,15 +21,36 @@ FEW = {
     "ranks": 3,
     "hosts": 1,
 }
+WITH_MPI = {"kills", "signals", "ways", "ranks", "hosts"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SECTIONS)
-def test_what_is_promised_holds(tmp_path, name):
-    if name in ("kills", "signals", "ways", "ranks", "hosts") and MPIRUN is None:
+def holds(folder: Path, name: str, count: int) -> None:
+    if name in WITH_MPI and MPIRUN is None:
         pytest.skip("no mpirun: pip install -r requirements-mpi.txt")
     function, _ = SECTIONS[name]
-    outcomes = list(function(Place.at(tmp_path), FEW[name]))
+    outcomes = list(function(Place.at(folder), count))
     if not outcomes:
         pytest.skip("only root may mount file systems and make networks")
     assert [what for good, what in outcomes if not good] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FEW)
+def test_what_is_promised_holds(tmp_path, name):
+    holds(tmp_path, name, FEW[name])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
+def test_a_killed_surface_loses_nothing_and_ends_with_the_same_bits(tmp_path):
+    """A kill of rank 0, a worker or everyone; cells that no file held are computed again, and no others."""
+    outcomes = list(kills(Place.at(tmp_path), 1, scripts=["plot_surface.py"], sleep=0.008))
+    assert len(outcomes) == 3
+    assert [what for good, what in outcomes if not good] == []
+
+
+@pytest.mark.full
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE)
+def test_what_is_promised_holds_in_more_cases(tmp_path, name):
+    holds(tmp_path, name, MORE[name])

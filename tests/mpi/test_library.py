@@ -1,0 +1,85 @@
+"""The library in a script under mpirun, ranks=MPI.COMM_WORLD: every rank gets what one process computes."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import seeded
+from torch import nn
+
+import lossatlas
+from lossatlas.computing.ranks import FailedRank
+from lossatlas.errors import BadInput, BadUsage
+
+X = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
+Y = (X.prod(1) > 0).long()
+LINE = {"batch_size": 30, "progress": False}
+PLANE = {"x": "-1:1:7", "y": "-1:1:3", **LINE}
+
+
+def network() -> nn.Module:
+    return seeded(lambda: nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2)))
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    """What is computed with ranks=None is meant so: every rank computes everything."""
+    from lossatlas import launchers
+
+    for name in launchers.SIZES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("more", [{}, {"tolerance": (0.05, 0.05)}], ids=["all samples", "a tolerance"])
+def test_a_surface_has_the_same_bits_on_every_rank(world, folder, more):
+    expected = lossatlas.surface(network(), (X, Y), **PLANE, **more)
+    found = lossatlas.surface(network(), (X, Y), ranks=world.comm, file=folder / "s.h5", **PLANE, **more)
+    assert found.loss.tobytes() == expected.loss.tobytes()
+    assert lossatlas.read(folder / "s.h5").loss.tobytes() == expected.loss.tobytes()
+
+
+def test_a_map_of_eigenvalues_has_the_same_bits_on_every_rank(world):
+    expected = lossatlas.eigenvalues(network(), (X, Y), x="-1:1:4", **LINE)
+    found = lossatlas.eigenvalues(network(), (X, Y), x="-1:1:4", ranks=world.comm, **LINE)
+    for name in ("max_eig", "min_eig"):
+        assert found.fields[name].tobytes() == expected.fields[name].tobytes()
+
+
+def test_a_spectrum_of_samples_that_are_spread_is_that_of_the_dense_hessian(world, folder):
+    net = network()
+    names, values = zip(*net.double().named_parameters(), strict=True)
+
+    def loss(flat):
+        pieces = flat.split([v.numel() for v in values])
+        own = {name: piece.view_as(v) for name, piece, v in zip(names, pieces, values, strict=True)}
+        return F.cross_entropy(torch.func.functional_call(net, own, (X.double(),)), Y)
+
+    matrix = torch.func.hessian(loss)(torch.cat([v.detach().flatten() for v in values]))
+    exact = torch.linalg.eigvalsh(matrix).numpy()
+    found = lossatlas.spectrum(
+        network(), (X, Y), top=3, bottom=1, tolerance=1e-6, ranks=world.comm, file=folder / "h.h5", **LINE
+    )
+    np.testing.assert_allclose(found.eigenvalues, [*exact[:-4:-1], exact[0]], rtol=1e-4)
+    assert abs(found.trace.value - exact.sum()) <= 4 * found.trace.error + 1e-9
+
+
+def test_a_loss_that_fails_on_one_rank_fails_on_all(world):
+    def loss(output, target):
+        if world.rank == world.size - 1:
+            raise ValueError("this rank is tired")
+        return F.cross_entropy(output, target, reduction="none")
+
+    with pytest.raises((BadInput, ValueError, FailedRank), match="this rank is tired"):
+        lossatlas.surface(network(), (X, Y), loss=loss, ranks=world.comm, **PLANE)
+
+
+def test_ranks_with_different_data_are_told(world):
+    if world.size > 1:
+        with pytest.raises(BadInput, match="give every rank the same network and data"):
+            lossatlas.surface(network(), (X + world.rank, Y), ranks=world.comm, **PLANE)
+
+
+def test_more_ranks_than_samples_are_refused(world):
+    if world.size > 1:
+        with pytest.raises(BadUsage, match="1 samples or batches cannot be spread over"):
+            lossatlas.spectrum(network(), (X[:1], Y[:1]), top=1, ranks=world.comm, **LINE)
