@@ -970,3 +970,18 @@ def test_a_loss_may_differentiate_by_its_inputs(derivatives):
     largest = torch.linalg.eigvalsh(torch.func.hessian(flat_loss)(flat))[-1]
     found = lossatlas.spectrum(net, {"places": places}, loss=loss, top=1, bottom=0, batch_size=64, **QUIET)
     assert found.eigenvalues[0] == pytest.approx(float(largest), rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [3, 4, 6])
+def test_a_trajectory_has_the_components_of_all_its_checkpoints(count):
+    net = seeded(Mlp)
+    states = [
+        {name: p.detach() + 0.3 * torch.randn(p.shape, generator=generator(k)) for name, p in net.named_parameters()}
+        for k in range(count)
+    ]
+    rows = np.stack([np.concatenate([value.double().numpy().ravel() for value in state.values()]) for state in states])
+    singular = np.linalg.svd(rows - rows.mean(0), compute_uv=False)
+    found = lossatlas.trajectory(net, states)
+    np.testing.assert_allclose(found.explained, singular[:2] ** 2 / (singular**2).sum(), rtol=1e-5)
+    with pytest.raises(BadInput, match="span 0 directions beyond rounding"):
+        lossatlas.trajectory(net, [states[0]] * count)
