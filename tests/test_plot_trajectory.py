@@ -286,13 +286,15 @@ def test_the_grid_holds_the_path_with_a_margin_and_the_surface_is_that_of_the_pl
 
 
 def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
+    from lossatlas.figures import scale
     from lossatlas.figures.paths import apart, beneath
 
     assert plot_trajectory.main(whole(finished, "--surf_file", str(finished / "s.h5"))) == 0
     said = capsys.readouterr().out
     assert "20 of 20 cells done" in said, "nothing is computed again"
     path = read_projection(finished / "s_path.h5")
-    under = beneath(read_surface(finished / "s.h5"), "train_loss", path)
+    surface = read_surface(finished / "s.h5")
+    under = beneath(surface, "train_loss", path, scale([surface.fields["train_loss"]]))
     factors = np.exp(np.abs(np.log(under / path.loss)))
     np.testing.assert_allclose(apart(path, under), under / path.loss)
     assert f"differ by a factor of {np.median(factors):.3g} (median), {factors.max():.3g} at most" in said
