@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--render",
         action="store_true",
-        help="render the surface too, with light and shadow and without axes (needs pyvista); --vmax 10 gives the paper's "
-        "Figure 1, whose height is ln(min(loss, 10) + 0.1)",
+        help="render the surface too, with light and shadow and without axes (needs pyvista); with --vmax V values above V "
+        "are a plateau",
     )
     options.add_files(p)
     options.add_looks(p)
