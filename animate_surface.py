@@ -133,7 +133,7 @@ def walk(
     check_plane(proj_file, surfaces, paths)
     if len(path.x) < 2:
         raise BadInput(f"{proj_file} holds {len(path.x)} checkpoint: a path needs two")
-    under = beneath(surfaces[0], name, path)
+    under = beneath(surfaces[0], name, path, scale)
     if not np.isfinite(under).any():
         raise BadInput(f"no checkpoint of {proj_file} lies on the grid of {paths[0]}")
     return moving.walking(plt, p, scale, name, path, under, frames, dpi)

@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--render",
         action="store_true",
-        help="render the surface too, with light and shadow and without axes (needs pyvista); --vmax 10 gives the paper's "
-        "Figure 1, whose height is ln(min(loss, 10) + 0.1)",
+        help="render the surface too, with light and shadow and without axes (needs pyvista); with --vmax V values above V "
+        "are a plateau",
     )
     options.add_files(p)
     options.add_looks(p)
@@ -118,7 +118,7 @@ def draw(
             flat = {kind: flat_figure(plt, panels, shared, name, one, runs) for kind, one in kinds.items()}
             made = {**flat, "3dsurface": solid, **made}
             if runs and name == names[0] and name.endswith("_loss"):
-                along = [(run, beneath(surfaces[0], name, run)) for run in runs]
+                along = [(run, beneath(surfaces[0], name, run, shared)) for run in runs]
                 made["along_path"] = along_figure(plt, along, name, shared.log)
             for kind, fig in made.items():
                 drawn += figures.save(fig, f"{base}_{kind}", title)

@@ -426,12 +426,14 @@ def surface_task(args: argparse.Namespace, found: Plan, command: str) -> options
 def finish(args: argparse.Namespace, found: Plan, surf_file: Path, loss_file: Path) -> None:
     """Bring the checkpoints' own losses into the projections, say how far they are from the surface's, and draw."""
     import plot_2D
+    from lossatlas.figures import scale
     from lossatlas.figures.paths import apart_words
     from lossatlas.figures.paths import beneath as under_path
     from lossatlas.record.trajectories import loss_key, projection_plane
 
     surface, own = read_surface(surf_file), read_surface(loss_file)
     name = next(field for field in surface.fields if field.endswith("_loss"))
+    drawn = scale([surface.fields[name]])
     start, files = 0, []
     for run, place in zip(found.runs, found.places, strict=True):
         losses = own.fields[name][start : start + len(run.files)]
@@ -440,7 +442,7 @@ def finish(args: argparse.Namespace, found: Plan, surf_file: Path, loss_file: Pa
         plane = projection_plane(place)
         files.append(str(beside(surf_file, "path" if run is found.runs[0] else f"path_{run.slug}")))
         write_projection(files[-1], path, plane["directions"], plane["checkpoint"])
-        if words := apart_words(path, under_path(surface, name, path)):
+        if words := apart_words(path, under_path(surface, name, path, drawn)):
             say(f"{run.name}: {words}" if len(found.runs) > 1 else words)
     say(f"wrote {', '.join(files)}")
     plot_2D.draw([surf_file], proj_file=files, show=args.show)

@@ -11,6 +11,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 FILES = "docs/surfaces"
@@ -46,12 +49,36 @@ class Entry:
         return f"{self.command} --out {stem}{'.gif' if film == 'gif' else ''}"
 
 
+def three_directions() -> str:
+    """The caption of directions.png, with the numbers of the files that it shows."""
+    found = {}
+    for kind in ("random", "gradient", "eigenvector"):
+        with h5py.File(ROOT / FILES / f"along_{kind}.h5") as file:
+            found[kind] = {name: file[name][()].ravel() for name in ("xcoordinates", "train_loss", "train_acc")}
+    x, loss, accuracy = (found["random"][name] for name in ("xcoordinates", "train_loss", "train_acc"))
+    step = min(abs(x[x != 0]))
+    beside = [np.abs(found[kind]["xcoordinates"]) == step for kind in ("gradient", "eigenvector")]
+    near, right = (
+        np.concatenate([found[kind][name][k] for kind, k in zip(("gradient", "eigenvector"), beside, strict=True)])
+        for name in ("train_loss", "train_acc")
+    )
+    return (
+        "All three have length 1, so the axis is the distance in the space of the weights. Along the random direction the "
+        f"loss rises from {loss[x == 0][0]:.3f} to at most {loss.max():.2f} at a distance of {abs(x).max():g}, and the "
+        f"accuracy is at least {accuracy.min():.1f} %. At a distance of {step:g}, the smallest that was computed, the loss "
+        "along the gradient and along the top eigenvector of the Hessian is "
+        f"{near.min():.1f} to {near.max():.1f}, and the accuracy at most {right.max():.1f} %."
+    )
+
+
 ENTRIES = [
     Entry(
         "famous.png",
         "Two surfaces, rendered",
         "ResNet-56 with and without shortcuts, the paper's own networks on 1,000 images of CIFAR-10, on one scale. Needs pyvista "
-        "(`pip install pyvista`); with `--vmax 10` the height is that of the paper's Figure 1, ln(min(loss, 10) + 0.1).",
+        "(`pip install pyvista`); with `--vmax 10` the height of this pair is ln(min(loss, 10) + 0.1), that of the "
+        "original release's `h52vtp.py --log --zmax 10`. The directions are drawn anew: hills and valleys are not at the places of "
+        "the paper's Figure 1.",
         f"plot_2D.py --surf_file {PAIR} {NAMES} --render",
         "_train_loss_3drender.png",
         900,
@@ -226,8 +253,7 @@ ENTRIES = [
     Entry(
         "directions.png",
         "How little a random direction shows",
-        "All three have length 1, so the axis is the distance in the space of the weights: of ten, along a random direction, the "
-        "loss takes no notice; a hundredth of that along the top eigenvector of the Hessian is a different network.",
+        three_directions(),
         f"plot_1D.py --surf_file {FILES}/along_random.h5 {FILES}/along_gradient.h5 {FILES}/along_eigenvector.h5 "
         '--labels random gradient "top eigenvector"',
         "_1d_compare.png",

@@ -1017,3 +1017,18 @@ def test_losses_within_a_batch_are_refused_with_the_way():
         lossatlas.surface(seeded(Mlp), {"x": X}, loss=contrastive, x="-1:1:3", **QUIET)
     with pytest.raises(BadInput, match=r"gave 1 values for a batch of 64 samples.*pass each batch as one sample"):
         lossatlas.surface(seeded(Mlp), {"x": X}, loss=lambda model, batch: model(batch["x"])[:1], x="-1:1:3", **QUIET)
+
+
+@pytest.mark.parametrize("count", [3, 4, 6])
+def test_a_trajectory_has_the_components_of_all_its_checkpoints(count):
+    net = seeded(Mlp)
+    states = [
+        {name: p.detach() + 0.3 * torch.randn(p.shape, generator=generator(k)) for name, p in net.named_parameters()}
+        for k in range(count)
+    ]
+    rows = np.stack([np.concatenate([value.double().numpy().ravel() for value in state.values()]) for state in states])
+    singular = np.linalg.svd(rows - rows.mean(0), compute_uv=False)
+    found = lossatlas.trajectory(net, states)
+    np.testing.assert_allclose(found.explained, singular[:2] ** 2 / (singular**2).sum(), rtol=1e-5)
+    with pytest.raises(BadInput, match="span 0 directions beyond rounding"):
+        lossatlas.trajectory(net, [states[0]] * count)

@@ -5,8 +5,12 @@ import re
 import shlex
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
+
+from lossatlas.figures import scale
+from lossatlas.record import read_surface
 
 sys.path.insert(0, str(ROOT / "docs"))
 import gallery
@@ -39,3 +43,41 @@ def test_no_picture_is_left_that_nothing_shows():
     used = re.findall(r"docs/pictures/([\w.]+)", (ROOT / "README.md").read_text())
     assert used
     assert set(used) <= shown
+
+
+def test_the_caption_of_three_directions_holds_for_every_cell_that_is_drawn():
+    (entry,) = (each for each in gallery.ENTRIES if each.picture == "directions.png")
+    said = re.search(
+        r"rises from (\S+) to at most (\S+) at a distance of (\S+), and the accuracy is at least (\S+) %. At a distance of (\S+), "
+        r".* is (\S+) to (\S+), and the accuracy at most (\S+) %",
+        entry.text,
+    )
+    centre, most, far, accuracy, step, low, high, best = map(float, said.groups())
+    random, gradient, eigenvector = (read_surface(ROOT / f"docs/surfaces/along_{kind}.h5") for kind in KINDS)
+    loss = random.fields["train_loss"]
+    assert loss[random.grid.x == 0] == pytest.approx(centre, abs=6e-4)
+    assert loss.max() == pytest.approx(most, abs=6e-3)
+    assert random.fields["train_acc"].min() == pytest.approx(accuracy, abs=0.06)
+    assert (random.grid.x[0], random.grid.x[-1]) == (-far, far)
+    for each in (gradient, eigenvector):
+        distance = np.abs(each.grid.x)
+        assert distance[distance > 0].min() == step
+        beside = distance == step
+        assert (each.fields["train_loss"][beside] >= low - 0.06).all()
+        assert (each.fields["train_loss"][beside] <= high + 0.06).all()
+        assert (each.fields["train_acc"][beside] <= best + 0.06).all()
+
+
+KINDS = ("random", "gradient", "eigenvector")
+
+
+def test_the_pair_has_the_height_that_is_said_of_it():
+    """ln(min(loss, 10) + 0.1), but for a factor: the heights' differences are those of this logarithm."""
+    (entry,) = (each for each in gallery.ENTRIES if each.picture == "famous.png")
+    assert "with `--vmax 10` the height of this pair is ln(min(loss, 10) + 0.1)" in entry.text
+    pair = [read_surface(ROOT / "docs" / "surfaces" / f"resnet56{kind}_cifar10.h5") for kind in ("", "_noshort")]
+    values = [each.fields["train_loss"] for each in pair]
+    shared = scale(values, vmax=10.0)
+    for each in values:
+        drawn = np.minimum(shared.height(each), shared.limits[1]) * np.log(10)
+        np.testing.assert_allclose(drawn, np.log(np.minimum(each, 10) + 0.1), rtol=1e-12)

@@ -304,3 +304,12 @@ def test_the_effective_dimension_without_more_knowledge():
     assert found.low == pytest.approx(found.high)
     with pytest.raises(ValueError, match="must be positive"):
         effective_dimension([1.0], 0.0, size=3)
+
+
+def test_the_density_smears_nothing_beyond_the_smallest_eigenvalue():
+    """A bulk at zero, one eigenvalue at -1 and one at 100: one percent of the range is as wide as the gap to the smallest."""
+    values = np.concatenate([[-1.0, 100.0], np.zeros(198)])
+    found = density(of_matrix(np.diag(values)), probes=2, steps=5)
+    below = found.grid < -1.0
+    assert np.trapezoid(found.density[below], found.grid[below]) < 1.5 / 200  # half of that eigenvalue, about
+    assert np.trapezoid(found.density, found.grid) == pytest.approx(1, abs=0.01)

@@ -119,7 +119,7 @@ def test_projection_onto_a_given_plane(folder):
         (["--max_epoch", "9"], 3, "model_9.t7"),
         (["--start_epoch", "4"], 2, "--start_epoch"),
         (["--prefix", "net_"], 3, "net_<epoch>.t7"),
-        (["--save_epoch", "4"], 3, "at least 2 are needed"),
+        (["--save_epoch", "4"], 3, "2 checkpoints, at least 3 are needed"),
         (["--dataset", "nothing"], 2, "nothing"),
         (["--model", "resnet56"], 3, "layer1.3"),
         (["--dir_file", "absent.h5"], 3, "absent.h5"),
@@ -284,13 +284,15 @@ def test_the_grid_holds_the_path_with_a_margin_and_the_surface_is_that_of_the_pl
 
 
 def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
+    from lossatlas.figures import scale
     from lossatlas.figures.paths import apart, beneath
 
     assert plot_trajectory.main(whole(finished, "--surf_file", str(finished / "s.h5"))) == 0
     said = capsys.readouterr().out
     assert "20 of 20 cells done" in said, "nothing is computed again"
     path = read_projection(finished / "s_path.h5")
-    under = beneath(read_surface(finished / "s.h5"), "train_loss", path)
+    surface = read_surface(finished / "s.h5")
+    under = beneath(surface, "train_loss", path, scale([surface.fields["train_loss"]]))
     factors = np.exp(np.abs(np.log(under / path.loss)))
     np.testing.assert_allclose(apart(path, under), under / path.loss)
     assert f"differ by a factor of {np.median(factors):.3g} (median), {factors.max():.3g} at most" in said
@@ -496,3 +498,36 @@ def test_names_that_become_alike_and_padded_numbers(tmp_path, capsys):
     shutil.copy(tmp_path / "a_b" / "model_010.t7", tmp_path / "a_b" / "model_10.t7")
     assert plot_trajectory.main([*common, folders[1]]) == 3
     assert "epoch 10 twice" in capsys.readouterr().err
+
+
+def test_three_checkpoints_span_the_plane_that_all_of_them_lie_in(folder, capsys):
+    """The last one, the origin of the coordinates, counts for the mean and for the variance."""
+    assert plot_trajectory.main(command(folder, "--save_epoch", "2")) == 0
+    place = folder / "PCA_weights_save_epoch=2"
+    found = read_projection(place / "directions.h5_proj_cos.h5", place / "directions.h5")
+    names = [name for name, _ in build("resnet20", (1, 28, 28)).named_parameters()]
+    states = [torch.load(folder / f"model_{k}.t7")["state_dict"] for k in (0, 2, 4)]
+    rows = np.stack([np.concatenate([state[name].double().numpy().ravel() for name in names]) for state in states])
+    _, singular, vectors = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    np.testing.assert_allclose(found.explained, singular[:2] ** 2 / (singular**2).sum(), rtol=1e-5)
+    expected = (rows - rows[-1]) @ vectors[:2].T
+    np.testing.assert_allclose(np.abs([found.x, found.y]), np.abs(expected.T), atol=1e-4 * np.abs(expected).max())
+    assert found.distance.max() < 1e-3 * singular[1]
+
+
+def test_rounding_noise_is_no_second_component(tmp_path, capsys):
+    """Checkpoints on a line: what is beside it are the last digits of float32."""
+    net = seeded(lambda: build("resnet20", (1, 28, 28)))
+    torch.manual_seed(1)
+    u = {name: torch.randn_like(p).double() for name, p in net.named_parameters()}
+    for scale in (1e-2, 0):
+        for epoch in range(5):
+            state = {
+                name: (w.double() + scale * epoch**2 * u[name]).float() if name in u else w
+                for name, w in net.state_dict().items()
+            }
+            torch.save({"state_dict": state}, tmp_path / f"model_{epoch}.t7")
+        assert plot_trajectory.main(command(tmp_path)) == 3
+        error = capsys.readouterr().err
+        assert f"5 checkpoints span {'1 direction' if scale else '0 directions'} beyond rounding" in error
+        assert not list(tmp_path.glob("PCA*"))

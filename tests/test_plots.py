@@ -147,12 +147,12 @@ def test_a_deep_basin_is_no_needle():
 
 def test_contours_follow_the_interpolant_where_it_can_be_trusted_and_keep_the_cells():
     smooth = panel(surface_of(bowl), "train_loss", "one")
-    x, y, z = smooth.fine
+    x, y, z = smooth.fine(figures.scale([smooth.values]))
     assert len(x) > 4 * len(smooth.x)
     np.testing.assert_allclose(z, bowl(*np.meshgrid(x, y)), rtol=1e-3)
     rng = np.random.default_rng(0)
     noise = panel(surface_of(lambda a, b: rng.uniform(1, 2)), "train_loss", "two")
-    x, y, z = noise.fine
+    x, y, z = noise.fine(figures.scale([noise.values]))
     assert z.max() == noise.values.max()  # straight between the cells: nothing is invented
     assert z.min() == noise.values.min()
     times = (len(x) - 1) // (len(noise.x) - 1)
@@ -242,11 +242,11 @@ def test_a_plateau_has_no_holes_and_no_contours_of_rounding():
 
     p = panel(surface_of(lambda a, b: min(100.0, 130 - 60 * (a * a + b * b))), "train_loss", "one")
     shared = figures.scale([p.values])
-    assert np.nanmax(p.fine[2]) == 100
+    assert np.nanmax(p.fine(shared)[2]) == 100
     corners, _ = lit(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits)
-    assert len(corners) == (p.fine[0].size - 1) * (p.fine[1].size - 1)  # no face is missing
+    assert len(corners) == (p.fine(shared)[0].size - 1) * (p.fine(shared)[1].size - 1)  # no face is missing
     flat = panel(surface_of(lambda a, b: 0.1 if (a, b) == (0, 0) else 5.0), "train_loss", "two")
-    assert len(np.unique(flat.fine[2][:3])) == 1
+    assert len(np.unique(flat.fine(shared)[2][:3])) == 1
 
 
 def test_surfaces_over_different_planes_are_not_drawn_over_each_other(tmp_path, capsys):
@@ -610,7 +610,7 @@ def test_the_surface_under_a_path_is_the_one_that_is_drawn():
     values = iter(rough)
     surface = surface_of(lambda a, b: next(values), "-1:1:9", "-1:1:9")
     path = Projection(np.array([-1.0, -0.875, 5.0]), np.array([-1.0, -1.0, 0.0]), loss=np.array([1.0, 2.0, 3.0]))
-    under = beneath(surface, "train_loss", path)
+    under = beneath(surface, "train_loss", path, figures.scale([rough]))
     np.testing.assert_allclose(under[:2], [rough[0], (rough[0] + rough[1]) / 2], rtol=1e-6)
     assert np.isnan(under[2])
     assert "known of 2 of 3" in apart_words(path, under)
@@ -630,3 +630,82 @@ def test_three_networks_and_their_average_are_marked(tmp_path):
         fig = flat_figure(plt, [p], figures.scale([p.values]), "train_loss", contour, ())
     assert {"a", "b", "c", "average of the three"} <= {text.get_text() for text in fig.axes[0].texts}
     assert panel(surface_of(bowl), "train_loss", "one").networks == ()
+
+
+@pytest.mark.parametrize("low", [-1.09, -0.02, -40.0])
+def test_no_density_is_drawn_beyond_the_bounds_and_the_width_of_the_kernel(low):
+    """A bulk near zero, a smallest eigenvalue and five large ones, as of a network: what is drawn, and the width that is stated."""
+    from lossatlas.figures.spectra import draw_density
+    from lossatlas.figures.style import Offscreen
+    from lossatlas.record.spectra import Findings
+
+    top = np.array([114.0, 80, 45, 29, 16])
+    nodes = np.concatenate([[low], np.linspace(low / 10, 1, 40), top[::-1]])
+    weights = np.full(len(nodes), 1e-5)
+    weights[np.abs(nodes).argmin()] += 1 - weights.sum()
+    arrays = {
+        "density/nodes": np.stack([nodes] * 3),
+        "density/weights": np.stack([weights] * 3),
+        "density/sigma": np.array(0.01 * (top[0] - low)),
+        "eigenvalues": top,
+        "converged": np.ones(5, bool),
+        "residuals": np.full(5, 1e-5),
+        "smallest": np.array([low]),
+        "smallest_converged": np.array([True]),
+        "smallest_residuals": np.array([1e-5]),
+    }
+    fig = draw_density(Offscreen(), Findings(arrays, {}, about={"parameters": [("w", (1000, 270))]}))
+    left = fig.axes[0]
+    stated = float(re.search(r"kernel ± (\S+) around", left.get_title()).group(1))
+    line = left.get_lines()[0]
+    x, y = line.get_xdata(), line.get_ydata()
+    drawn = x[y > left.get_ylim()[0] * (1 + 1e-9)]
+    assert low - 1.05 * stated <= drawn[0]
+    assert drawn[-1] <= 114 + 1.05 * stated
+    assert np.trapezoid(y, x) == pytest.approx(1, abs=0.01)
+    bulk = x[y > 1e-3 * y.max()]  # no more than the kernel is added to it, and it does not hide the smallest eigenvalue
+    assert bulk[0] >= low / 10 - 1.05 * stated
+    assert stated <= 1.05 * max(abs(low) / 2, 0.004 * (114 - low))
+
+
+@pytest.mark.parametrize("cells", [5, 7])
+def test_contours_of_a_coarse_grid_are_round_where_the_surface_is(cells):
+    """exp(14 r), of which no interpolant of so few cells can be trusted: straight lines are drawn between heights, not values."""
+    p = panel(surface_of(lambda a, b: np.exp(14 * np.hypot(a, b)), *[f"-1:1:{cells}"] * 2), "train_loss", "one")
+    shared = figures.scale([p.values], log=True)
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], shared, "train_loss", contour, ())
+    lines = next(each for each in fig.axes[0].collections if hasattr(each, "levels"))
+    found = 0
+    for height, path in zip(lines.levels, lines.get_paths(), strict=True):
+        expected = height * np.log(10) / 14
+        if (
+            not 2 / (cells - 1) < expected < 0.95
+        ):  # not in the innermost cells, where there is one node, nor through the frame
+            continue
+        radius = np.hypot(*path.vertices.T)
+        assert radius.max() / radius.min() < 1.12
+        assert radius.mean() == pytest.approx(expected, rel=0.1)
+        found += 1
+    assert found >= 3
+
+
+def test_heights_between_cells_hold_the_cells_and_leave_holes(tmp_path):
+    """On a logarithmic scale with a shift too, and with a field that a given range cuts at both ends."""
+    rng = np.random.default_rng(0)
+    rough = surface_of(lambda a, b: 10 ** rng.uniform(-3, 3))
+    p = panel(rough, "train_loss", "one")
+    for shared in (
+        figures.scale([p.values]),
+        figures.scale([p.values], vmin=0.5, vmax=40),
+        figures.scale([p.values], linear=True),
+    ):
+        x, _, z = p.fine(shared)
+        times = (len(x) - 1) // (len(p.x) - 1)
+        np.testing.assert_array_equal(z[::times, ::times], p.values)
+        middle = shared.values_of(shared.height((p.values[0, 0], p.values[0, 1])).mean())
+        at = times // 2
+        if times % 2 == 0 and shared.low <= p.values[0, :2].min() and p.values[0, :2].max() <= shared.high:
+            assert z[0, at] == pytest.approx(float(middle), rel=1e-9)
+        assert z.min() >= p.values.min() * (1 - 1e-9)
+        assert z.max() <= p.values.max() * (1 + 1e-9)

@@ -41,3 +41,29 @@ def test_projection_is_exact_for_directions_of_any_length_and_angle():
     np.testing.assert_allclose(distances, np.arange(5) * np.linalg.norm(off), atol=1e-5)
     with pytest.raises(ValueError, match="dependent"):
         project(plane, np.stack([plane[0], 2 * plane[0]]))
+
+
+@pytest.mark.parametrize("count", [3, 4, 9])
+def test_the_origin_of_the_rows_does_not_matter(count):
+    """Components are those of all rows, whichever of them was subtracted from the others."""
+    rows = np.random.default_rng(3).normal(size=(count, 200)) @ np.diag(np.linspace(2, 0.1, 200))
+    _, singular, vectors = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    for origin in (rows[0], rows[-1]):
+        found = principal_components(rows - origin)
+        np.testing.assert_allclose(found.explained_variance_ratio, singular[:2] ** 2 / (singular**2).sum(), rtol=1e-9)
+        np.testing.assert_allclose(np.abs((found.vectors * vectors[:2]).sum(1)), 1, atol=1e-9)
+
+
+@pytest.mark.parametrize(("second", "spans"), [(1e-4, True), (1e-6, False)])
+def test_a_component_within_the_rounding_of_the_points_is_none(second, spans):
+    generator = np.random.default_rng(4)
+    u, v, w = generator.normal(size=(3, 1000)) / np.sqrt(1000)
+    t = np.linspace(-1, 1, 6)[:, None]
+    points = (30 * w + t * u + second * t**2 * v).astype(np.float32)
+    rounding = np.finfo(np.float32).eps * np.linalg.norm(points[-1].astype(float))
+    if spans:
+        found = principal_components(points - points[-1], rounding=rounding)
+        assert abs(found.vectors[1] @ (v - v @ u / (u @ u) * u)) == pytest.approx(1, abs=0.1)
+    else:
+        with pytest.raises(ValueError, match="span 1 direction beyond rounding"):
+            principal_components(points - points[-1], rounding=rounding)

@@ -1,7 +1,7 @@
 """A path of training: checkpoints as differences from the last one, their principal plane, and where they are in a plane."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -50,13 +50,28 @@ def differences(
 
 
 def principal_plane(rows: Differences, origin: Mapping[str, Tensor]) -> tuple[Components, tuple[Point, Point]]:
-    """The first two principal components of all rows but the last, the origin; also by tensor name. Raises BadInput."""
+    """The first two principal components of all checkpoints, the last one included; also by tensor name.
+
+    Raises:
+        BadInput: when there are fewer than three checkpoints, or when they span no plane beyond rounding.
+    """
     try:
-        found = principal_components(replace(rows, count=len(rows) - 1))
+        found = principal_components(rows, rounding=rounding_of(rows))
     except ValueError as error:
         raise BadInput(f"no plane through the trajectory: {error}: use more checkpoints") from error
     x, y = (unflattened(vector, origin) for vector in found.vectors)
     return found, (x, y)
+
+
+def rounding_of(rows: Differences) -> float:
+    """Length of the rounding errors in a checkpoint as large as the origin, at most twice over: the machine epsilon of each
+    moving tensor times its norm.
+    """
+    squares = 0.0
+    for name, value in rows.origin.items():
+        if rows.kept[name] and value.is_floating_point():
+            squares += (torch.finfo(value.dtype).eps * float(value.double().norm())) ** 2
+    return float(np.sqrt(squares))
 
 
 def unflattened(row: np.ndarray, like: Mapping[str, Tensor]) -> Point:

@@ -55,26 +55,51 @@ class Panel:
         """x, y and values of the finest complete sub-grid."""
         return self.x[self.columns], self.y[self.rows], self.values[np.ix_(self.rows, self.columns)]
 
+    def fine(self, scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same on a finer grid that holds its cells: through the interpolant where it can be trusted.
+
+        Otherwise lines between the cells are straight in the height that the scale draws: linear in a value that grows tenfold
+        from cell to cell, contours would crowd at the upper cell, as stars and squares.
+        """
+        smooth = self.smooth
+        return self.straight(scale) if smooth is None else smooth
+
     @cached_property
-    def fine(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same on a finer grid that holds its cells: through the interpolant where it can be trusted."""
+    def finer(self) -> tuple[list[np.ndarray], list[int]]:
+        """Axes with more points, and how many times as many intervals they have."""
+        x, y, _ = self.part
+        times = [max(1, min(24, self.detail // max(1, len(axis) - 1))) for axis in (x, y)]
+        axes = [
+            np.interp(np.arange(n * (len(a) - 1) + 1) / n, np.arange(len(a)), a)
+            for n, a in zip(times, (x, y), strict=True)
+        ]
+        return axes, times
+
+    @cached_property
+    def smooth(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """What the interpolant gives; None where it cannot be trusted."""
         x, y, z = self.part
         if min(len(x), len(y)) < 2:
             return x, y, z
         log, error = fitting(x, y, z)
-        times = [max(1, min(24, self.detail // (len(axis) - 1))) for axis in (x, y)]
-        finer = [
-            np.interp(np.arange(n * (len(a) - 1) + 1) / n, np.arange(len(a)), a)
-            for n, a in zip(times, (x, y), strict=True)
-        ]
-        if error < TRUSTED:
-            values = Interpolant.of(x, y, z, log).at(*np.meshgrid(*finer))[0]
-        else:
-            rows = np.stack([np.interp(finer[0], x, row) for row in z])
-            values = np.stack([np.interp(finer[1], y, column) for column in rows.T], axis=1)
+        if not error < TRUSTED:
+            return None
+        return self.on_finer(Interpolant.of(x, y, z, log).at(*np.meshgrid(*self.finer[0]))[0])
+
+    def straight(self, scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        x, y, z = self.part
+        finer, _ = self.finer
+        heights = scale.unbounded(z)
+        rows = np.stack([np.interp(finer[0], x, row) for row in heights])
+        between = np.stack([np.interp(finer[1], y, column) for column in rows.T], axis=1)
+        return self.on_finer(scale.values_of(between))
+
+    def on_finer(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        _, _, z = self.part
+        axes, times = self.finer
         values = tamed(values, z)
         values[:: times[1], :: times[0]] = z  # infinite ones too
-        return *finer, values
+        return axes[0], axes[1], values
 
     @property
     def note(self) -> str:
@@ -205,7 +230,7 @@ def contour(axis: Any, p: Panel, scale: Scale) -> Any:
     from matplotlib import cm
     from matplotlib.colors import Normalize
 
-    x, y, z = p.fine
+    x, y, z = p.fine(scale)
     lines = axis.contour(
         x,
         y,
@@ -256,7 +281,7 @@ def mark_best(axis: Any, p: Panel) -> None:
 
 
 def filled(axis: Any, p: Panel, scale: Scale) -> Any:
-    x, y, z = p.fine
+    x, y, z = p.fine(scale)
     z = np.clip(z, None if scale.under else scale.low, None if scale.cut else scale.high)  # a bicubic may swing beyond
     bounds = distinct(np.union1d(scale.height(scale.levels), scale.limits))
     mesh = axis.contourf(

@@ -7,16 +7,16 @@ import numpy as np
 
 from lossatlas.figures.curves import plain_log
 from lossatlas.figures.maps import DROP, DROPPED, PATHS, panel, short
-from lossatlas.figures.style import narrow, title_of
+from lossatlas.figures.style import Scale, narrow, title_of
 from lossatlas.landscape.surface import Surface
 from lossatlas.record.trajectories import Projection
 
 
-def beneath(surface: Surface, name: str, path: Projection) -> np.ndarray:
-    """A field at a path's coordinates, between the cells as it is drawn; NaN off the surface."""
+def beneath(surface: Surface, name: str, path: Projection, scale: Scale) -> np.ndarray:
+    """A field at a path's coordinates, between the cells as it is drawn on a scale; NaN off the surface."""
     from scipy.interpolate import RegularGridInterpolator
 
-    x, y, values = panel(surface, name, "").fine
+    x, y, values = panel(surface, name, "").fine(scale)
     known = np.where(np.isfinite(values), values, np.nan)
     drawn = RegularGridInterpolator((y, x), known, bounds_error=False, fill_value=np.nan)
     return np.asarray(drawn(np.column_stack([path.y, path.x])))

@@ -146,8 +146,8 @@ def unit(p: Panel, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def mesh(pyvista: Any, p: Panel, scale: Scale) -> Any:
-    """Values above the scale are a plateau at its top, as in the paper's Figure 1."""
-    x, y, z = p.fine
+    """Values above the scale are a plateau at its top."""
+    x, y, z = p.fine(scale)
     with np.errstate(invalid="ignore"):
         heights = (scale.height(z) - scale.limits[0]) / (scale.limits[1] - scale.limits[0])
     heights = np.where(np.isfinite(z), np.clip(heights, 0, 1), np.nan)  # what is not finite is a hole

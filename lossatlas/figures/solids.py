@@ -144,7 +144,7 @@ def lit(
     A face that goes through the ceiling is cut there, or with a plateau bent there; corners that it does not need are the same
     one again.
     """
-    x, y, z = p.fine
+    x, y, z = p.fine(scale)
     with np.errstate(invalid="ignore"):
         h = np.where(np.isfinite(z), scale.height(z), np.nan)
         h = np.minimum(h, ceiling) if plateau else h
@@ -190,7 +190,7 @@ def contour_lines(p: Panel, scale: Scale, ends: tuple[float, float], camera: Cam
     """Segments (n, 5, 3) of the contour lines on a surface, a little towards the camera, as faces without a width."""
     from contourpy import contour_generator
 
-    x, y, z = p.fine
+    x, y, z = p.fine(scale)
     lines = contour_generator(x=x, y=y, z=np.ma.masked_invalid(scale.height(z)))
     lift = NEARER * camera.towards(p, ends)
     found = [np.zeros((0, 5, 3))]
@@ -203,7 +203,7 @@ def contour_lines(p: Panel, scale: Scale, ends: tuple[float, float], camera: Cam
 
 def ground_of(p: Panel, scale: Scale) -> Interpolant:
     """The drawn heights of a surface at any point."""
-    x, y, z = p.fine
+    x, y, z = p.fine(scale)
     with np.errstate(invalid="ignore"):
         return Interpolant.of(x, y, scale.height(z))
 
@@ -257,7 +257,7 @@ def draw_path(
 
 
 def on_the_floor(axis: Any, p: Panel, scale: Scale, colours: str, floor: float, ceiling: float) -> None:
-    x, y, z = p.fine
+    x, y, z = p.fine(scale)
     levels = scale.height(scale.levels)
     levels = levels[levels <= ceiling]
     if len(levels) == 0:

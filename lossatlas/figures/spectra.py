@@ -10,6 +10,7 @@ from lossatlas.figures.style import narrow
 from lossatlas.record.spectra import Findings
 
 BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.5"
+POINTS = 4001  # 16 of them at least in half of a kernel's width
 
 
 def draw_density(plt: Any, findings: Findings) -> Any:
@@ -22,7 +23,7 @@ def draw_density(plt: Any, findings: Findings) -> Any:
     grid = curves.grid
     rows, size_of = ((2, 1), (3.4, 5.0)) if narrow() else ((1, 2), (8.2, 3.5))
     fig, (left, right) = plt.subplots(*rows, figsize=size_of, layout="constrained")
-    floor = 0.1 / size / float(a["density/sigma"])
+    floor = 0.25 / size / curves.width  # a quarter of the height of one eigenvalue, about
     left.fill_between(grid, floor, np.maximum(curves.density, floor), color=BLUE, alpha=0.25, linewidth=0)
     left.plot(grid, np.maximum(curves.density, floor), color=BLUE, linewidth=1.3)
     band(left, grid, curves.density, curves.density_se, floor)
@@ -50,14 +51,20 @@ def draw_density(plt: Any, findings: Findings) -> Any:
     probes = len(a["density/nodes"])
     known = f"{curves.known} resolved, the rest from\n" if curves.known else ""
     right.set_title(f"{known}{probes} probe{'s; shaded: 2 standard errors' if probes > 1 else ''}", fontsize="small")
-    left.set_title(f"Hessian of the mean loss,\n{size:,} parameters", fontsize="small")
+    left.set_title(
+        f"Hessian of the mean loss, {size:,} parameters\nkernel \u00b1 {curves.width:.2g} around each eigenvalue",
+        fontsize="small",
+    )
     sns.despine(fig)
     return fig
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Over eigenvalues: the density, and how many are larger, with standard errors; known: how many are exact."""
+    """Over eigenvalues: the density, and how many are larger, with standard errors; known: how many are exact.
+
+    width: half of the width of the kernel by which the density is smoothed, which is zero beyond it.
+    """
 
     grid: np.ndarray
     density: np.ndarray
@@ -65,6 +72,29 @@ class Curves:
     larger: np.ndarray
     larger_se: np.ndarray
     known: int
+    width: float
+
+
+NARROWEST, WIDEST = (
+    0.004,
+    0.03,
+)  # half of the kernel's width, as a share of the range: a pixel or two, and three hundredths
+
+
+def kernel_width(low: float, high: float) -> float:
+    """Half of the kernel's width for a spectrum from low to high.
+
+    Most eigenvalues are near zero. So that they stay inside of the range, it is half the distance from zero to the nearer end,
+    as far as this can be drawn.
+    """
+    nearest = min(abs(low), abs(high)) if low < 0 < high else 0.0
+    extent = (high - low) or max(abs(high), 1e-12)
+    return float(np.clip(nearest / 2, NARROWEST * extent, WIDEST * extent))
+
+
+def bell(distance: np.ndarray) -> np.ndarray:
+    """The triweight kernel 35/32 (1 - t^2)^3, of integral 1 over -1 <= t <= 1, and zero beyond."""
+    return 35 / 32 * np.maximum(1 - distance**2, 0) ** 3
 
 
 def with_known(findings: Findings, size: int) -> Curves:
@@ -87,19 +117,18 @@ def with_known(findings: Findings, size: int) -> Curves:
     nodes, weights = a["density/nodes"], np.array(a["density/weights"])
     weights[(nodes >= high) | (nodes <= low)] = 0
     weights *= (size - len(atoms)) / size / np.maximum(weights.sum(1, keepdims=True), 1e-300)
-    sigma = float(a["density/sigma"])
     ends = np.concatenate([nodes.ravel(), atoms])
-    grid = np.union1d(np.linspace(ends.min() - 5 * sigma, ends.max() + 5 * sigma, 1000), atoms)
+    width = kernel_width(ends.min(), ends.max())
+    grid = np.union1d(np.linspace(ends.min() - 2 * width, ends.max() + 2 * width, POINTS), atoms)
 
     def of(places: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        distance = (grid[:, None] - places) / sigma
-        bells = np.exp(-(distance**2) / 2) / (sigma * np.sqrt(2 * np.pi))
-        return bells @ shares, (distance < 0) @ shares
+        distance = (grid[:, None] - places) / width
+        return bell(distance) @ shares / width, (distance < 0) @ shares
 
     rest = [of(n, w) for n, w in zip(nodes, weights, strict=True)]
     exact = of(atoms, np.full(len(atoms), 1 / size))
     (density, density_se), (larger, larger_se) = (mean_and_error(np.array([r[k] for r in rest])) for k in (0, 1))
-    return Curves(grid, density + exact[0], density_se, size * (larger + exact[1]), size * larger_se, len(atoms))
+    return Curves(grid, density + exact[0], density_se, size * (larger + exact[1]), size * larger_se, len(atoms), width)
 
 
 def leading(values: np.ndarray, resolved: np.ndarray) -> np.ndarray:

@@ -242,13 +242,26 @@ class Scale:
             return np.clip(values, self.low - span, self.high + span)
         return np.log10(np.clip(values + self.shift, (self.low + self.shift) / 10, (self.high + self.shift) * 10))
 
+    def unbounded(self, values: Any) -> np.ndarray:
+        """The height, also far beyond the range; of what has no logarithm the height that is drawn."""
+        values = np.asarray(values, float)
+        if not self.log:
+            return values
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(values + self.shift > 0, np.log10(values + self.shift), self.height(values))
+
+    def values_of(self, heights: Any) -> np.ndarray:
+        """The values at heights, which `unbounded` undoes."""
+        heights = np.asarray(heights, float)
+        return 10**heights - self.shift if self.log else heights
+
     @property
     def limits(self) -> tuple[float, float]:
         return float(self.height(self.low)), float(self.height(self.high))
 
     def text(self, height: float) -> str:
         """The value at a height, for labels."""
-        return number(10**height - self.shift if self.log else height)
+        return number(float(self.values_of(height)))
 
 
 def number(value: float) -> str:

@@ -46,7 +46,7 @@ def density(
     first: tuple[np.ndarray, np.ndarray] | None = None,
     progress: Callable[[int, float], None] = lambda products, residual: None,
 ) -> Spectrum:
-    """Density and cumulative curve from `probes` Lanczos runs of at most `steps` products. sigma: 1 % of the range.
+    """Density and cumulative curve from `probes` Lanczos runs of at most `steps` products. sigma: see `smoothing`.
 
     first: nodes and weights of a run from a Gaussian vector that is there already, which then is the first probe.
     """
@@ -68,7 +68,7 @@ def density(
     nodes = np.array([np.pad(values, (0, longest - len(values)), mode="edge") for values, _ in rules])
     weights = np.array([np.pad(w, (0, longest - len(w))) for _, w in rules])
     low, high = nodes.min(), nodes.max()
-    sigma = sigma or max(0.01 * (high - low), 1e-12)
+    sigma = sigma or smoothing(low, high)
     grid = np.linspace(low - 5 * sigma, high + 5 * sigma, points)
     distance = (grid[None, :, None] - nodes[:, None, :]) / sigma
     curves = (weights[:, None, :] * np.exp(-(distance**2) / 2)).sum(2) / (sigma * np.sqrt(2 * np.pi))
@@ -84,6 +84,17 @@ def density(
         float(sigma),
         products,
     )
+
+
+def smoothing(low: float, high: float) -> float:
+    """A sigma for a spectrum from low to high: at most 1 % of the range, and about one point of the grid at least.
+
+    Most eigenvalues are near zero. Between these, six sigmas reach from zero to the nearer end, so that the mass near zero is not
+    smeared beyond it.
+    """
+    extent = high - low
+    nearest = min(abs(low), abs(high)) if low < 0 < high else 0.0
+    return max(float(np.clip(nearest / 6, 0.0015 * extent, 0.01 * extent)), 1e-12)
 
 
 def standard_error(curves: np.ndarray) -> np.ndarray:

@@ -60,22 +60,37 @@ def inner_products(rows: Rows) -> np.ndarray:
     return result
 
 
-def principal_components(rows: Rows, count: int = 2) -> Components:
-    """The leading components of rows (n, columns), exact up to rounding. Raises ValueError when there are too few.
+def principal_components(rows: Rows, count: int = 2, rounding: float = 0.0) -> Components:
+    """The leading components of rows (n, columns), exact up to rounding.
 
     The eigenvectors of the Gram matrix of the centred rows, mapped back to the columns. The sign is such that the
     component's largest entry is positive, as the eigenvectors' own sign is arbitrary.
+
+    Args:
+        rows: all points of the trajectory, relative to any origin, which the centring removes.
+        count: number of components.
+        rounding: length of the rounding errors that the points had before the origin was subtracted; that of the rows'
+            own type is added. A component whose singular value is not larger is noise.
+
+    Raises:
+        ValueError: when the rows are too few, or span fewer directions beyond rounding.
     """
     n = len(rows)
-    if n < count:
-        raise ValueError(f"{n} checkpoints beside the origin, at least {count} are needed")
+    if n <= count:
+        raise ValueError(f"{n} checkpoints, at least {count + 1} are needed")
     gram = inner_products(rows)
     centred = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
     values, vectors = np.linalg.eigh(centred)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-    rank = int((values > values[0] * n * np.finfo(float).eps).sum()) if values[0] > 0 else 0
+    longest, eps = float(np.diag(gram).max()), np.finfo(rows[0].dtype).eps
+    least = max(n * np.finfo(float).eps * longest, (rounding + eps * np.sqrt(longest)) ** 2)
+    rank = int((values > least).sum())
     if rank < count:
-        raise ValueError(f"{n} checkpoints beside the origin span {rank} directions, {count} are needed")
+        directions = "1 direction" if rank == 1 else f"{rank} directions"
+        raise ValueError(
+            f"{n} checkpoints span {directions} beyond rounding, {count} are needed (singular values "
+            f"{', '.join(f'{value:.3g}' for value in np.sqrt(values[:count]))}; rounding {np.sqrt(least):.3g})"
+        )
     singular = np.sqrt(values[:count])
     # Rows of vectors.T @ (rows - mean) / singular: subtracting the mean of the weights centres the rows.
     weights = (vectors[:, :count] - vectors[:, :count].mean(0)) / singular
