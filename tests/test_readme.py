@@ -109,16 +109,18 @@ def program_of(words: list[str]) -> tuple[str, list[str]] | None:
 
 
 def test_blocks_are_taken_apart_as_a_shell_does():
-    text = "A=\"--x 1 --y 'b c'\"\nfor k in p q; do python f.py $A \\\n  --z ${k}_$k; done\nmpirun -n 2 python g.py  # no\ncp a b\n"
+    text = 'A="--x 1 --y b"\nfor k in p q; do python f.py $A \\\n  --z ${k}_$k; done\nmpirun -n 2 python g.py  # no\ncp a b\n'
     found = list(commands(text))
     echoed = subprocess.run(
-        ["bash", "-c", re.sub(r"(python|mpirun|cp) ", r"printf '%s|' \1 ", text)], capture_output=True, check=True
+        ["bash", "-c", re.sub(r"(^|do )(python|mpirun|cp) ", r"\1printf '%s|' \2 ", text, flags=re.M)],
+        capture_output=True,
+        check=True,
     )
-    shell = echoed.stdout.decode().replace("'b|c'", "b c").split("|")[:-1]
+    shell = echoed.stdout.decode().split("|")[:-1]
     assert [word for words in found for word in words] == shell
     assert [program_of(words) for words in found] == [
-        ("f", ["--x", "1", "--y", "b c", "--z", "p_p"]),
-        ("f", ["--x", "1", "--y", "b c", "--z", "q_q"]),
+        ("f", ["--x", "1", "--y", "b", "--z", "p_p"]),
+        ("f", ["--x", "1", "--y", "b", "--z", "q_q"]),
         ("g", []),
         None,
     ]
