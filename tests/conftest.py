@@ -1,12 +1,13 @@
 """Small networks and data that the tests share."""
 
 import copy
+import importlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,15 @@ collect_ignore = ["mpi"]  # which runs on several ranks: see test_mpi.py
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coarse_figures() -> Iterator[None]:
+    """Draw figures in this process at 50 dots per inch unless a test gives --dpi: every other property stays as it is."""
+    style = importlib.import_module("lossatlas.figures.style")  # the package has a function of this name
+    usual, style.DPI = style.DPI, 50
+    yield
+    style.DPI = usual
 
 
 class ConvNet(nn.Module):
