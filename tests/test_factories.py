@@ -424,3 +424,102 @@ def test_the_seed_of_a_training_reaches_the_weights_and_nothing_else(tmp_path):
     states = [read_state(file)["layer.weight"] for file in files]
     torch.testing.assert_close(states[0], one.layer.weight.detach(), atol=1e-3, rtol=0)
     torch.testing.assert_close(states[1], two.layer.weight.detach(), atol=1e-3, rtol=0)
+
+
+KINDS = """
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+class Listed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.weights = [self.a.weight, self.b.weight]
+    def forward(self, x):
+        return F.linear(torch.tanh(F.linear(x, self.weights[0], self.a.bias)), self.weights[1], self.b.bias)
+
+class Adapter(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 3)
+        self.down, self.up, self.merged = nn.Parameter(torch.randn(1, 4)), nn.Parameter(torch.randn(3, 1)), False
+    def train(self, mode=True):
+        super().train(mode)
+        if self.merged == mode:
+            self.weight.data += (-1 if mode else 1) * self.up.data @ self.down.data
+            self.merged = not mode
+        return self
+    def forward(self, x):
+        return F.linear(x, self.weight if self.merged else self.weight + self.up @ self.down, self.bias)
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm, self.b = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
+    def forward(self, x):
+        return self.b(torch.tanh(self.norm(self.a(x))))
+
+def data(split):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(40, 4, generator=generator), torch.randint(0, 3, (40,), generator=generator)
+"""
+
+
+@pytest.fixture
+def kinds(tmp_path):
+    """A file with networks of unusual kinds, and checkpoints of them as they are in training mode."""
+    (tmp_path / "kinds.py").write_text(KINDS)
+    names: dict = {}
+    exec(compile(KINDS, "kinds.py", "exec"), names)
+    for name in ("Listed", "Adapter", "Normed"):
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            net = names[name]()
+            if name == "Normed":
+                net.norm.running_mean.normal_()
+                net.norm.running_var.uniform_(0.5, 2)
+            torch.save(net.state_dict(), tmp_path / f"{name}{seed}.pt")
+    return tmp_path, names
+
+
+def own_losses(names, kind, file, points):
+    """Mean losses of the module itself at states by name."""
+    inputs, targets = names["data"]("train")
+    found = []
+    for point in points:
+        net = names[kind]()
+        net.load_state_dict({**torch.load(file), **point})
+        found.append(float(F.cross_entropy(net.eval()(inputs).double(), targets)))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["Listed", "Adapter"])
+def test_commands_evaluate_the_network_itself(kinds, capsys, kind):
+    """Weights in a list stayed where they were; a merged adapter was evaluated without its adapter."""
+    folder, names = kinds
+    file, surface = folder / f"{kind}0.pt", folder / "s.h5"
+    line = f"--model {folder}/kinds.py:{kind} --dataset {folder}/kinds.py:data --model_file {file} --x=-1:1:3 --xnorm filter"
+    assert plot_surface.main([*line.split(), "--surf_file", str(surface), "--dir_file", str(folder / "d.h5")]) == 0
+    assert ("the network itself is moved" in capsys.readouterr().out) == (kind == "Listed")
+    net = names[kind]()
+    dx = as_point(read_directions(folder / "d.h5").x, net, "weights", "x")
+    state = torch.load(file)
+    points = [{name: state[name] + a * dx[name] for name in dx} for a in (-1, 0, 1)]
+    np.testing.assert_allclose(
+        read_surface(surface).fields["train_loss"], own_losses(names, kind, file, points), rtol=1e-5
+    )
+
+
+def test_a_line_between_networks_ends_at_both_with_their_statistics(kinds, capsys):
+    folder, names = kinds
+    ends = [folder / "Normed0.pt", folder / "Normed1.pt"]
+    line = f"--model {folder}/kinds.py:Normed --dataset {folder}/kinds.py:data --model_file {ends[0]} --model_file2 {ends[1]}"
+    expected = [own_losses(names, "Normed", end, [{}])[0] for end in ends]
+    assert plot_surface.main([*line.split(), "--x=0:1:3", "--surf_file", str(folder / "s.h5")]) == 0
+    assert "differ in BatchNorm statistics" in capsys.readouterr().out
+    np.testing.assert_allclose(read_surface(folder / "s.h5").fields["train_loss"][[0, -1]], expected, rtol=1e-5)
+    assert (
+        plot_surface.main([*line.split(), "--x=0:1:3", "--surf_file", str(folder / "w.h5"), "--dir_type", "weights"])
+        == 0
+    )
+    assert abs(read_surface(folder / "w.h5").fields["train_loss"][-1] - expected[1]) > 1e-3

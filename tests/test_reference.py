@@ -1,0 +1,132 @@
+"""A network that is borrowed comes back bit for bit, whatever happened to it; what cannot be moved is said in one line."""
+
+import copy
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lossatlas.errors import BadInput
+from lossatlas.evaluation.reference import borrowed, check_modes, check_movable, digest, restoring, untouched
+
+
+class Holder(nn.Module):
+    """Weights in lists, a counter that every call moves, a cache, and something that cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.norm = nn.BatchNorm1d(4)
+        self.held = [self.second.weight, torch.ones(2)]
+        self.register_buffer("calls", torch.zeros(()))
+        self.cache: dict[str, torch.Tensor] = {}
+        self.lock = threading.Lock()
+
+    def forward(self, x):
+        self.calls += 1
+        self.cache["mean"] = x.mean()
+        self.last = x
+        return F.linear(self.norm(self.first(x)), self.held[0]) * self.held[1]
+
+
+class Adapter(nn.Linear):
+    """Merges its adapter into its weight when it is switched to evaluation."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__(4, 2)
+        self.down, self.up, self.merged, self.gain = (
+            nn.Parameter(torch.randn(1, 4)),
+            nn.Parameter(torch.randn(2, 1)),
+            False,
+            gain,
+        )
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.merged == mode:
+            self.weight.data += (-1 if mode else self.gain) * self.up.data @ self.down.data
+            self.merged = not mode
+        return self
+
+    def forward(self, x):
+        return F.linear(x, self.weight if self.merged else self.weight + self.up @ self.down, self.bias)
+
+
+def state_of(net):
+    return (
+        digest(net),
+        [p.requires_grad for p in net.parameters()],
+        [module.training for module in net.modules()],
+        [sorted(vars(module)) for module in net.modules()],
+        [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in net.modules()],
+        list(getattr(net, "cache", ())),
+    )
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_borrowed_network_comes_back_as_it_was(fails):
+    net = Holder().train()
+    net.second.requires_grad_(False)
+    net.norm.eval()
+    before = state_of(net)
+    with pytest.raises(ValueError, match="on the way") if fails else torch.no_grad(), borrowed(net) as own:
+        assert own is net
+        assert not any(module.training for module in net.modules())
+        with torch.no_grad():
+            net.second.weight.add_(1.0)
+        assert net(torch.randn(5, 3)).dtype == torch.float64
+        net.held.append(torch.zeros(1))
+        if fails:
+            raise ValueError("on the way")
+    assert state_of(net) == before
+
+
+def test_a_network_that_is_changed_is_an_error():
+    net = nn.Linear(2, 2)
+
+    @restoring
+    def careless(network, amount):
+        with torch.no_grad():
+            network.weight += amount
+        return amount
+
+    assert careless(net, 0.0) == 0.0
+    with pytest.raises(BadInput, match="was changed while it was evaluated"):
+        careless(net, 1e-7)
+    with pytest.raises(BadInput, match="was changed"), untouched(net):
+        net.train(False)
+
+
+def test_a_digest_sees_tensors_wherever_a_module_holds_them():
+    net = Holder()
+    before = digest(net)
+    net.held[1][0] = torch.nextafter(net.held[1][0], torch.tensor(9.0))
+    assert digest(net) != before
+
+
+def test_networks_without_anything_to_move_are_refused_in_a_line():
+    for net, words in (
+        (nn.LazyLinear(3), "call it once on a batch"),
+        (nn.Linear(2, 2, device="meta"), "load its weights first"),
+        (nn.ReLU(), "no floating-point parameters"),
+    ):
+        with pytest.raises(BadInput, match=words) as error:
+            check_movable(net)
+        assert "\n" not in str(error.value)
+
+
+def test_an_eval_of_ones_own_has_to_compute_what_the_forward_pass_does():
+    x = torch.randn(6, 4)
+
+    def losses(net):
+        return net(x).square().sum(1)
+
+    good = Adapter()
+    before = copy.deepcopy(good.state_dict())
+    check_modes(good, losses)
+    check_modes(Adapter(gain=3.0).eval(), losses)  # which is in evaluation mode already, as its owner wants it
+    assert all(torch.equal(value, before[name]) for name, value in good.state_dict().items())
+    with pytest.raises(BadInput, match=r"something else after its eval\(\)"):
+        check_modes(Adapter(gain=3.0), losses)
