@@ -30,11 +30,12 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
     from lossatlas.hessian import Hessian
-    from lossatlas.space import Point, Selection
+    from lossatlas.space import Layout, Point, Selection
 
 RESOLVED = 1e-3  # relative residual of an eigenvector
 MOST = 300  # products to find one
 NOT_MOVED = "not moved"
+EARLIER = "of an earlier version, in which filters of ConvTranspose and Conv1D were slices of their input channels"
 
 
 class Curvature:
@@ -200,12 +201,17 @@ def from_file(axis: options.Axis, net: "nn.Module") -> "Point":
 
 
 def description(
-    letter: str, axis: options.Axis, target: str | None, choice: options.DirectionChoice, curvature: Curvature | None
+    letter: str,
+    axis: options.Axis,
+    target: str | None,
+    choice: options.DirectionChoice,
+    curvature: Curvature | None,
+    layout: "Layout",
 ) -> str:
-    """What a direction file records about a direction; equal text means an equal direction."""
-    scaled = f"norm={axis.norm or 'none'}, ignore={axis.ignore or 'none'}"
+    """Describe a direction for the direction file's record; equal text means an equal direction."""
+    scaled = f"norm={axis.norm or 'none'}{layout.rule(axis.norm)}, ignore={axis.ignore or 'none'}"
     if choice.scheme:
-        scaled = "norm=filter, a network that the scheme goes to"
+        scaled = f"norm=filter{layout.rule('filter')}, a network that the scheme goes to"
     if target:
         result = f"towards {target}"
     elif letter == "y" and choice.same_dir:
@@ -235,16 +241,16 @@ def find_directions(
 
     planned: nothing is to be computed from the curvature; None where it would be.
     """
-    from lossatlas.space import as_arrays, as_point, orthogonal
+    from lossatlas.space import Layout, as_arrays, as_point, orthogonal
 
     curvature.selection.of(brought.origin)
-    net, record, towards = brought.net, brought.record, brought.towards
+    net, record, towards, layout = brought.net, brought.record, brought.towards, Layout.of(brought.net)
     about: dict[str, Any] = {
         name: value for name, value in record.items() if name != LAST
     }  # data and loss do not count
     for letter, axis, file in (("x", choice.x, nets.file2), ("y", choice.y, nets.file3)):
         if axis is not None:
-            about[letter] = description(letter, axis, towards[file] if file else None, choice, curvature)
+            about[letter] = description(letter, axis, towards[file] if file else None, choice, curvature, layout)
     found = read_directions(dir_file) if dir_file.exists() else None
     if found is not None:
         check_record(dir_file, found, about, choice)
@@ -253,8 +259,7 @@ def find_directions(
                 as_point(arrays, net, choice.dir_type, f"the {letter} direction in {dir_file}")
         if choice.y is None or found.y is not None:
             return found, False
-        if choice.dir_file is not None:
-            raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
+        check_second(dir_file, found, about, choice)
     made = [axis for axis, file in ((choice.x, nets.file2), (choice.y, nets.file3)) if axis is not None and not file]
     if planned and any(axis.kind in ("gradient", "eigenvector") for axis in made):
         return None
@@ -312,6 +317,11 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
         say(f"note: {dir_file} records no provenance; it is used as it is")
         return
     asked = {name: value for name, value in about.items() if name != "y" or found.y is not None}
+    if earlier := by_earlier_rule(found, asked):
+        say(
+            f"note: {dir_file} holds directions {EARLIER}; they are used as they are (another --dir_file gets new ones)"
+        )
+        asked |= {letter: found.about[letter] for letter in earlier}
     recorded = {name: found.about.get(name) for name in asked}
     if choice.dir_file is None or choice.idx or choice.seed != options.SEED:
         compare(dir_file, recorded, asked, "give another --dir_file, or remove this one")
@@ -328,6 +338,28 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
             say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
 
 
+def check_second(dir_file: Path, found: Directions, about: dict[str, Any], choice: options.DirectionChoice) -> None:
+    """Raise BadInput where a file of one direction may not get a second one."""
+    if choice.dir_file is not None:
+        raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
+    if by_earlier_rule(found, about):
+        raise BadInput(
+            f"{dir_file} holds one direction, {EARLIER}: a second one beside it would be normalized differently: "
+            "give another --dir_file, or remove this one"
+        )
+
+
+def by_earlier_rule(found: Directions, about: dict[str, Any]) -> list[str]:
+    """Axes whose recorded direction is the one asked for, except that its filters were slices along the first axis."""
+    from lossatlas.space.layout import RULE
+
+    return [
+        letter
+        for letter in ("x", "y")
+        if RULE in str(about.get(letter)) and found.about.get(letter) == str(about[letter]).replace(RULE, "", 1)
+    ]
+
+
 def new_direction(
     brought: Brought,
     axis: options.Axis,
@@ -336,17 +368,17 @@ def new_direction(
     k: int,
     curvature: Curvature,
 ) -> "Point":
-    from lossatlas.space import other_network, random_direction, scale_to, target_direction
-    from lossatlas.space.directions import norm_parameters, seed_of
+    from lossatlas.space import Layout, other_network, random_direction, scale_to, target_direction
+    from lossatlas.space.directions import seed_of
 
     origin, selection = brought.origin, curvature.selection
     if target is not None:
         return target_direction(origin, target, selection)
-    norms = norm_parameters(brought.net)
+    layout = Layout.of(brought.net)
     if choice.scheme:
-        return other_network(origin, seed_of(choice.seed, choice.idx, k), norms, selection)
+        return other_network(origin, seed_of(choice.seed, choice.idx, k), layout, selection)
     if axis.kind == "random":
-        return random_direction(origin, axis.norm, axis.ignore, seed_of(choice.seed, choice.idx, k), norms, selection)
+        return random_direction(origin, axis.norm, axis.ignore, seed_of(choice.seed, choice.idx, k), layout, selection)
     if axis.kind == "file":
         if is_findings(axis.file):
             say_eigenvalue(axis, brought.record["checkpoint"])
@@ -354,7 +386,7 @@ def new_direction(
     else:
         made = curvature.gradient() if axis.kind == "gradient" else curvature.eigenvector(axis.number)
         norm = axis.norm or "unit"
-    return scale_to(made, origin, norm, axis.ignore, norms, selection)
+    return scale_to(made, origin, norm, axis.ignore, layout, selection)
 
 
 def describe(path: Path) -> list[str]:

@@ -289,8 +289,7 @@ def river(
 ) -> Directions:
     """The way the first run has drifted, and what is steepest across it, both of unit length and at right angles."""
     from lossatlas.computing.trajectories import unflattened
-    from lossatlas.space import Selection, as_arrays, lengths, orthogonal, scale_to
-    from lossatlas.space.directions import norm_parameters
+    from lossatlas.space import Layout, Selection, as_arrays, lengths, orthogonal, scale_to
     from net_plotter import Curvature
     from preparation import device_of
 
@@ -299,9 +298,9 @@ def river(
     if not rows[0].any():
         raise BadInput(f"{run.files[0]} and {run.files[-1]} are the same network: there is no drift")
     steepest = Curvature(brought, selection, device_of(args.cuda)).eigenvector(1)
-    norms = norm_parameters(net)
-    x = scale_to(drift, origin, "unit", args.ignore, norms, selection)
-    y = scale_to(orthogonal(steepest, x), origin, "unit", args.ignore, norms, selection)
+    layout = Layout.of(net)
+    x = scale_to(drift, origin, "unit", args.ignore, layout, selection)
+    y = scale_to(orthogonal(steepest, x), origin, "unit", args.ignore, layout, selection)
     of = f" {run.name}" if run.name and len(args.model_folder) > 1 else ""
     say(f"x is the drift of the run{of}, y the top eigenvector of the Hessian at its end, at a right angle to x")
     extra = {"tensors": np.array([name.encode() for name in origin]), "lengths": lengths(origin, (x, y))}

@@ -244,7 +244,7 @@ def check_statistics(task: options.GridTask, brought: Brought) -> None:
 
 def recipe(task: options.GridTask, brought: Brought, used: Directions) -> "tuple[Recipe, Grid, dict[str, Any]]":
     """The points that directions lead to, their grid, and what of it is recorded."""
-    from lossatlas.space import as_point, layers_of
+    from lossatlas.space import Layout, as_point, layers_of
 
     choice = task.directions
     if choice.per_layer and used.x:
@@ -256,6 +256,8 @@ def recipe(task: options.GridTask, brought: Brought, used: Directions) -> "tuple
         return Layers(brought.dir_type, used.x, tuple(map(tuple, layers.values()))), rowed(task, len(layers)), rows
     if choice.scheme and used.x and used.y is not None:
         named = {"scheme": choice.scheme}
+        if choice.scheme == "barycentric" and (rule := Layout.of(brought.net).rule("filter")):
+            named["scheme_filters"] = rule.strip()
         return Schemed(choice.scheme, used.x, used.y, choice.only, choice.without), task.grid, named
     return Along.of(brought.dir_type, used, brought.net), task.grid, {}
 
@@ -271,6 +273,8 @@ def read_alone(
     """The same where there is no direction file: each row is along a random direction of its own, which every rank draws
     itself, or a curve has bends.
     """
+    from lossatlas.space import Layout
+
     choice, nets = task.directions, task.networks
     dir_name = options.direction_name(nets, choice)
     surf_file = place(task.output.surf_file, name_of(dir_name, task), None)
@@ -284,7 +288,8 @@ def read_alone(
         grid, record = task.grid, record_of(task, brought, directions=words)
     else:
         where = Repeats(choice.dir_type, choice.x, choice.seed, choice.only, choice.without)
-        rows = [description("x", choice.x, None, replace(choice, idx=k), None) for k in range(choice.repeat)]
+        layout = Layout.of(brought.net)
+        rows = [description("x", choice.x, None, replace(choice, idx=k), None, layout) for k in range(choice.repeat)]
         grid = rowed(task, choice.repeat)
         record = record_of(task, brought, directions=rows[0], rows_of="repeats", rows=rows)
     networks = [
@@ -452,16 +457,16 @@ class Repeats:
     without: tuple[str, ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.space import Rows, Selection, random_direction, wide_tensors
-        from lossatlas.space.directions import norm_parameters, seed_of
+        from lossatlas.space import Layout, Rows, Selection, random_direction, wide_tensors
+        from lossatlas.space.directions import seed_of
 
-        origin, norms = wide_tensors(net, self.dir_type), norm_parameters(net)
+        origin, layout = wide_tensors(net, self.dir_type), Layout.of(net)
         selection = Selection(self.only, self.without).within_net(net)
 
         @lru_cache(maxsize=KEPT)
         def line(k: int) -> "Point":
             return random_direction(
-                origin, self.axis.norm, self.axis.ignore, seed_of(self.seed, k, 0), norms, selection
+                origin, self.axis.norm, self.axis.ignore, seed_of(self.seed, k, 0), layout, selection
             )
 
         return Rows(origin, line)
@@ -493,16 +498,15 @@ class Schemed:
     without: tuple[str, ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.space import Scheme, Selection, as_point, wide_tensors
-        from lossatlas.space.directions import norm_parameters
+        from lossatlas.space import Layout, Scheme, Selection, as_point, wide_tensors
         from lossatlas.space.schemes import free
 
-        first = wide_tensors(net, "weights")
+        first, layout = wide_tensors(net, "weights"), Layout.of(net)
         second, third = (
             as_point(arrays, net, "weights", "a network of the scheme") for arrays in (self.second, self.third)
         )
-        names = free(first, norm_parameters(net), Selection(self.only, self.without).within_net(net))
-        return Scheme(self.kind, first, second, third, names)
+        names = free(first, layout.norms, Selection(self.only, self.without).within_net(net))
+        return Scheme(self.kind, first, second, third, names, layout)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Symmetries of networks, and weight matching: hidden permutations found again, and nothing else changed."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 import plot_surface
 from lossatlas.computing.alignment import aligned, matched, output
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, Note
 from lossatlas.record import read_directions, read_surface
 from lossatlas.space.symmetry import permuted, symmetries
 from models import build, save_state
@@ -307,3 +308,253 @@ def test_from_python():
 def test_align_needs_another_network(tmp_path, capsys):
     assert plot_surface.main(surface_command(tmp_path / "a.safetensors", tmp_path / "s.h5", "--align")) == 2
     assert "--model_file2" in capsys.readouterr().err
+
+
+def place_by_hand(state, places, seed: int = 5):
+    """A state whose units are in another order, by what the author of a network knows: (tensor, axis, offset, inner)."""
+    generator, result = torch.Generator().manual_seed(seed), {name: value.clone() for name, value in state.items()}
+    for count, own in places:
+        order = torch.randperm(count, generator=generator)
+        for name, axis, offset, inner in ((*place, 0, 1)[:4] if len(place) < 4 else place for place in own):
+            index = torch.arange(result[name].shape[axis])
+            index[offset : offset + count * inner] = offset + (order[:, None] * inner + torch.arange(inner)).flatten()
+            result[name] = result[name].index_select(axis, index)
+    return result
+
+
+def recovered(net, places, x):
+    """Align a planted permutation, which has to be found exactly; what is moved is what was planted."""
+    net = net.eval()
+    state = trained_like(net)
+    other = place_by_hand(state, places)
+    torch.testing.assert_close(output(net, state, x), output(net, other, x), rtol=1e-9, atol=1e-9)
+    assert not all(torch.equal(state[name], other[name]) for name in state)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Note)
+        found, _ = aligned(net, state, other, x)
+    for name, value in state.items():
+        assert torch.equal(found[name], value), name
+        assert torch.equal(net.state_dict()[name], before[name]), name
+
+
+class UNet(nn.Module):
+    """Two levels, joined by concatenation, with every per-channel normalization."""
+
+    def __init__(self, transposed: bool, mode: str = "nearest") -> None:
+        super().__init__()
+        self.a, self.an, self.aa = nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.PReLU(6)
+        self.b, self.bn = nn.Conv2d(6, 8, 3, padding=1), nn.InstanceNorm2d(8, affine=True, track_running_stats=True)
+        self.c, self.cn = nn.Conv2d(8, 10, 3, padding=1), nn.GroupNorm(1, 10)
+        self.u = nn.ConvTranspose2d(10, 7, 2, stride=2) if transposed else nn.Conv2d(10, 7, 1)
+        self.d, self.dn = nn.Conv2d(15, 9, 3, padding=1), nn.GroupNorm(9, 9)
+        self.v = nn.ConvTranspose2d(9, 5, 2, stride=2) if transposed else nn.Conv2d(9, 5, 1)
+        self.e, self.en = nn.Conv2d(11, 4, 3, padding=1), nn.InstanceNorm2d(4)
+        self.head = nn.Conv2d(4, 3, 1)
+        up = {"scale_factor": 2, "mode": mode, **({} if mode == "nearest" else {"align_corners": True})}
+        self.up = nn.Identity() if transposed else nn.Upsample(**up)
+
+    def forward(self, x):
+        a = self.aa(self.an(self.a(x)))
+        b = F.hardswish(self.bn(self.b(F.max_pool2d(a, 2))))
+        c = F.silu(self.cn(self.c(F.avg_pool2d(b, 2))))
+        d = F.gelu(self.dn(self.d(torch.cat([self.up(self.u(c)), b], 1))))
+        e = F.leaky_relu(self.en(self.e(torch.cat([a, self.up(self.v(d))], 1))))
+        return self.head(e)
+
+
+def channels(*names: str):
+    return [(name, 0) for name in names]
+
+
+def unet_places(transposed: bool):
+    out = 1 if transposed else 0
+    return [
+        (6, [*channels("a.weight", "a.bias", "an.weight", "an.bias", "an.running_mean", "an.running_var", "aa.weight"),
+             ("b.weight", 1), ("e.weight", 1)]),
+        (8, [*channels("b.weight", "b.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"),
+             ("c.weight", 1), ("d.weight", 1, 7, 1)]),
+        (10, [*channels("c.weight", "c.bias", "cn.weight", "cn.bias"), ("u.weight", 1 - out)]),
+        (7, [("u.weight", out), ("u.bias", 0), ("d.weight", 1)]),
+        (9, [*channels("d.weight", "d.bias", "dn.weight", "dn.bias"), ("v.weight", 1 - out)]),
+        (5, [("v.weight", out), ("v.bias", 0), ("e.weight", 1, 6, 1)]),
+        (4, [*channels("e.weight", "e.bias"), ("head.weight", 1)]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("transposed", "mode"), [(True, ""), (False, "nearest"), (False, "bilinear")])
+def test_a_permutation_of_a_u_net_is_recovered(transposed, mode):
+    net = UNet(transposed, mode or "nearest")
+    recovered(net, unet_places(transposed), torch.randn(4, 2, 8, 8))
+    assert sorted(g.count for g in symmetries(net.eval(), torch.randn(4, 2, 8, 8))) == [4, 5, 6, 7, 8, 9, 10]
+
+
+FUNCTIONS = {
+    "Hardswish": nn.Hardswish(), "Hardswish in place": nn.Hardswish(inplace=True), "SiLU": nn.SiLU(), "GELU": nn.GELU(),
+    "GELU tanh": nn.GELU("tanh"), "Mish": nn.Mish(), "ELU": nn.ELU(), "CELU": nn.CELU(), "SELU": nn.SELU(),
+    "Softplus": nn.Softplus(), "Softsign": nn.Softsign(), "LogSigmoid": nn.LogSigmoid(), "RReLU": nn.RReLU(),
+    "Hardtanh": nn.Hardtanh(), "Hardsigmoid": nn.Hardsigmoid(), "Threshold": nn.Threshold(0.1, 0.2), "ReLU6": nn.ReLU6(),
+    "Tanhshrink": nn.Tanhshrink(), "Softshrink": nn.Softshrink(0.1), "PReLU of one": nn.PReLU(), "Dropout": nn.Dropout(),
+    "AlphaDropout": nn.AlphaDropout(), "GLU-like method": lambda x: x.sigmoid() * x, "erf": torch.erf,
+    "method in place": lambda x: x.clone().tanh_().mul_(2).add_(x), "where": lambda x: torch.where(x > 0, x, 0.3 * x),
+    "masked_fill": lambda x: x.masked_fill(x < 0, 0.1), "clamp": lambda x: x.clamp(-0.5, 0.8), "rsub": lambda x: 1 - x * x,
+    "maximum": lambda x: torch.max(x, 0.1 * x), "softmax": lambda x: x.softmax(1), "normalize": lambda x: F.normalize(x, dim=1),
+    "zeros": lambda x: x + torch.zeros_like(x).fill_(0.5), "standardized": lambda x: (x - x.mean(1, True)) / x.std(1, keepdim=True),
+    "RMSNorm by hand": lambda x: x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt(),
+    "largest": lambda x: x / (x.abs().amax(1, keepdim=True) + 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_units_behind_every_elementwise_function_move(name):
+    f = FUNCTIONS[name]
+    if isinstance(f, nn.Module):  # a part of the network, which its mode reaches
+        net = Made(lambda s, x: s.o(s.f(s.h(x))), h=line(5, 12), f=f, o=line(12, 3))
+    else:
+        net = Made(lambda s, x: s.o(f(s.h(x))), h=line(5, 12), o=line(12, 3))
+    recovered(net, [(12, [*channels("h.weight", "h.bias"), ("o.weight", 1)])], torch.randn(20, 5))
+
+
+CHANNELS = channels("h.weight", "h.bias")
+MOVING = {
+    "PReLU by channel": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.PReLU(8)}, [("f.weight", 0)], 2),
+    "InstanceNorm": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.InstanceNorm2d(8, affine=True)}, channels("f.weight", "f.bias"), 2),
+    "circular padding": (lambda s, x: s.o(F.pad(s.h(x), (1, 1, 1, 1), mode="circular")), {}, [], 2),
+    "reflection and flip": (lambda s, x: s.o(F.pad(s.h(x), (1, 1, 1, 1), mode="reflect").flip(-1)), {}, [], 2),
+    "adaptive pooling": (lambda s, x: s.o(F.adaptive_avg_pool2d(F.adaptive_max_pool2d(s.h(x), 4), 2)), {}, [], 2),
+    "excitation": (lambda s, x: s.o(s.h(x) * s.h(x).mean((2, 3), keepdim=True).sigmoid().expand_as(s.h(x))), {}, [], 2),
+    "bicubic": (lambda s, x: s.o(F.dropout2d(F.interpolate(s.h(x), size=9, mode="bicubic"), 0.5, s.training)), {}, [], 2),
+    "pooling in 1-D": (lambda s, x: s.o(F.avg_pool1d(F.max_pool1d(F.interpolate(s.h(x), scale_factor=2), 2), 2)), {}, [], 1),
+    "pooling in 3-D": (lambda s, x: s.o(F.avg_pool3d(F.interpolate(s.h(x), scale_factor=2, mode="trilinear"), 2)), {}, [], 3),
+    "LayerNorm over images": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.LayerNorm([8, 6, 6])}, channels("f.weight", "f.bias"), 2),
+    "depthwise": (lambda s, x: s.o(s.f(s.h(x))), {"f": nn.Conv2d(8, 8, 3, groups=8)}, channels("f.weight", "f.bias"), 2),
+    "depthwise transposed": (
+        lambda s, x: s.o(s.f(s.h(x))), {"f": nn.ConvTranspose2d(8, 8, 3, groups=8)}, channels("f.weight", "f.bias"), 2),
+    "a step by each channel": (lambda s, x: s.o(torch.stack([s.h(x), 2 * s.h(x)]).amax(0)), {}, [], 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_channels_behind_normalization_resampling_and_pooling_move(name):
+    function, layers, places, n = MOVING[name]
+    conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[n - 1]
+    net = Made(function, h=conv(2, 8, 1), o=conv(8, 3, 1), **layers)
+    recovered(net, [(8, [*CHANNELS, *places, ("o.weight", 1)])], torch.randn(4, 2, *[6] * n))
+
+
+def wide(a: int, b: int) -> nn.Conv2d:
+    return nn.Conv2d(a, b, 1)
+
+
+JOINED = {
+    "depthwise of two results each": (
+        lambda s, x: s.o(s.f(s.h(x))), {"h": wide(2, 6), "f": nn.Conv2d(6, 12, 1, groups=6), "o": wide(12, 3)},
+        [(6, [*CHANNELS, ("f.weight", 0, 0, 2), ("f.bias", 0, 0, 2), ("o.weight", 1, 0, 2)])]),
+    "transposed depthwise of two": (
+        lambda s, x: s.o(s.f(s.h(x))), {"h": wide(2, 6), "f": nn.ConvTranspose2d(6, 12, 2, groups=6), "o": wide(12, 3)},
+        [(6, [*CHANNELS, ("f.weight", 0), ("f.bias", 0, 0, 2), ("o.weight", 1, 0, 2)])]),
+    "pixel shuffle": (
+        lambda s, x: s.o(F.pixel_shuffle(s.h(x), 2)), {"h": wide(2, 20), "o": wide(5, 3)},
+        [(5, [("h.weight", 0, 0, 4), ("h.bias", 0, 0, 4), ("o.weight", 1)])]),
+    "pixel unshuffle": (
+        lambda s, x: s.o(F.pixel_unshuffle(s.h(x), 2)), {"h": wide(2, 5), "o": wide(20, 3)},
+        [(5, [*CHANNELS, ("o.weight", 1, 0, 4)])]),
+    "gated": (
+        lambda s, x: s.o(F.glu(s.h(x), 1)), {"h": wide(2, 14), "o": wide(7, 3)},
+        [(7, [("h.weight", 0), ("h.weight", 0, 7, 1), ("h.bias", 0), ("h.bias", 0, 7, 1), ("o.weight", 1)])]),
+    "gated by chunks": (
+        lambda s, x: s.o(F.silu(s.h(x).chunk(2, 1)[0]) * s.h(x).chunk(2, 1)[1]), {"h": wide(2, 14), "o": wide(7, 3)},
+        [(7, [("h.weight", 0), ("h.weight", 0, 7, 1), ("h.bias", 0), ("h.bias", 0, 7, 1), ("o.weight", 1)])]),
+    "flattened": (
+        lambda s, x: s.o(s.h(x).flatten(1)), {"h": wide(2, 7), "o": line(7 * 36, 3)},
+        [(7, [*CHANNELS, ("o.weight", 1, 0, 36)])]),
+    "unflattened": (
+        lambda s, x: s.o(s.h(x.flatten(1)).view(-1, 7, 4, 4)), {"h": line(72, 7 * 16), "o": wide(7, 3)},
+        [(7, [("h.weight", 0, 0, 16), ("h.bias", 0, 0, 16), ("o.weight", 1)])]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_channels_that_are_split_and_joined_move_together(name):
+    function, layers, places = JOINED[name]
+    recovered(Made(function, **layers), places, torch.randn(4, 2, 6, 6))
+
+
+def test_lengths_of_weight_norm_move_with_their_units():
+    norm = nn.utils.parametrizations.weight_norm
+    net = Made(lambda s, x: s.o(F.elu(s.h(x))), h=norm(line(5, 9)), o=norm(line(9, 3)))
+    own = [f"h.parametrizations.weight.original{k}" for k in (0, 1)]
+    recovered(net, [(9, [*channels(*own, "h.bias"), ("o.parametrizations.weight.original1", 1)])], torch.randn(20, 5))
+
+
+BLOCKED = {
+    "GroupNorm": ({"f": nn.GroupNorm(2, 8)}, lambda s, x: s.o(s.f(s.h(x))), r"8 of 8 units .*: 8 because of GroupNorm in 2 groups"),
+    "groups": (
+        {"f": nn.Conv2d(8, 6, 1, groups=2)}, lambda s, x: s.p(F.relu(s.f(s.h(x)))),
+        r"14 of 14 units .*: 14 because of a convolution in 2 groups"),
+    "transposed groups": (
+        {"f": nn.ConvTranspose2d(8, 6, 1, groups=2)}, lambda s, x: s.p(F.relu(s.f(s.h(x)))),
+        r"14 of 14 units .*: 14 because of a convolution in 2 groups"),
+    "cumsum": ({}, lambda s, x: s.o(s.h(x).cumsum(1)), r"8 of 8 units .*: 8 because of the operation cumsum"),
+    "response norm": ({"f": nn.LocalResponseNorm(3)}, lambda s, x: s.o(s.f(s.h(x))), r"8 of 8 units .*avg_pool3d"),
+    "a constant": ({}, lambda s, x: s.o(s.h(x) + torch.arange(8.0)[:, None, None]), r"8 of 8 units .*arange"),
+    "a part": ({}, lambda s, x: s.p(s.h(x)[:, 2:]), r"8 of 8 units .*a part that is taken of them"),
+    "channel shuffle": ({"f": nn.ChannelShuffle(2)}, lambda s, x: s.o(s.f(s.h(x))), r"8 of 8 units .*channel_shuffle"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BLOCKED)
+def test_what_cannot_be_permuted_is_said_with_its_cause(name):
+    layers, function, message = BLOCKED[name]
+    net = Made(function, h=wide(2, 8), o=wide(8, 3), p=wide(6, 3), **layers).eval()
+    x, state = torch.randn(4, 2, 6, 6), net.state_dict()
+    with pytest.raises(BadInput, match=message):
+        aligned(net, state, state, x)
+    both = Made(lambda s, x: s.inner(F.relu(s.first(x))), first=wide(2, 5), second=wide(5, 2))
+    both.inner = nn.Sequential(both.second, net)
+    with pytest.warns(
+        Note, match=message.replace("8 of 8", r"10 of 15|8 of 15").replace("14 of 14", r"14 of 2\d|1\d of 2\d")
+    ):
+        aligned(both.eval(), both.state_dict(), both.state_dict(), x)
+
+
+def test_a_running_mean_of_a_network_is_not_touched_by_tracing():
+    """InstanceNorm writes its statistics back, rounded, even in eval mode."""
+    net = nn.Sequential(wide(2, 7), nn.InstanceNorm2d(7, affine=True, track_running_stats=True), wide(7, 3)).eval()
+    net[1].running_mean.normal_()
+    before = net[1].running_mean.clone()
+    symmetries(net, torch.randn(7, 2, 5, 5))
+    assert torch.equal(net[1].running_mean, before)
+
+
+OWN = """
+import torch
+from torch import nn
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 6, 1), nn.ReLU(), nn.Conv2d(6, 8, 1), nn.GroupNorm(4, 8), nn.ReLU(),
+                         nn.Conv2d(8, 3, 1), nn.Flatten(), nn.Linear(48, 3))
+
+def data():
+    g = torch.Generator().manual_seed(1)
+    return torch.randn(12, 1, 4, 4, generator=g), torch.randint(3, (12,), generator=g)
+"""
+
+
+def test_both_front_ends_say_what_could_not_be_permuted(tmp_path, capsys, monkeypatch):
+    import lossatlas
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    found: dict = {}
+    exec(OWN, found)
+    net = found["net"]()
+    torch.save(net.state_dict(), "a.pt")
+    torch.save(trained_like(net), "b.pt")
+    message = "8 of 17 units could not be permuted: 8 because of GroupNorm in 4 groups"
+    with pytest.warns(Note, match=message):
+        lossatlas.align(net, trained_like(net), found["data"]()[0])
+    command = "--model own.py:net --dataset own.py:data --model_file a.pt --model_file2 b.pt --align --x=0:1:3".split()
+    assert plot_surface.main([*command, "--surf_file", "s.h5"]) == 0
+    assert f"note: {message}" in capsys.readouterr().out

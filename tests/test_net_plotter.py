@@ -1,9 +1,11 @@
 """Directions from curvature: the surface along them has the slope and the curvature that they promise."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import explicit_hessian, surface_command, write_checkpoint
 
 import hessian_spectrum
@@ -11,7 +13,7 @@ import net_plotter
 import plot_surface
 from dataloader import load
 from lossatlas.figures.networks import networks_of
-from lossatlas.record import read_directions, read_surface
+from lossatlas.record import read_directions, read_surface, write_directions
 from models import build, load_into, read_state
 
 
@@ -291,3 +293,67 @@ def test_networks_are_marked_where_they_lie(tmp_path):
     assert abs(third.x) > 0.1
     average = networks_of(turned)[3]
     assert (average.x, average.y) == pytest.approx(((1 + third.x) / 3, third.y / 3))
+
+
+TRANSPOSED = """
+import torch
+from torch import nn
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.ConvTranspose2d(1, 3, 2, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(48, 3))
+
+def data():
+    g = torch.Generator().manual_seed(1)
+    return torch.randn(12, 1, 2, 2, generator=g), torch.randint(3, (12,), generator=g)
+"""
+
+
+def test_directions_of_the_earlier_filter_rule_stay_what_they_are_and_new_ones_say_theirs(
+    tmp_path, capsys, monkeypatch
+):
+    """The file's numbers are used, and no second direction of the new rule is put beside them."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(TRANSPOSED)
+    line = [
+        "--model",
+        "own.py:net",
+        "--dataset",
+        "own.py:data",
+        "--xnorm",
+        "filter",
+        "--xignore",
+        "biasbn",
+        "--x=-1:1:3",
+    ]
+    assert plot_surface.main([*line, "--surf_file", "new.h5"]) == 0
+    file = next(path for path in Path().glob("*.h5") if path.name != "new.h5")
+    made = read_directions(file)
+    assert "norm=filter by output channel" in made.about["x"]
+    weight = net_of(TRANSPOSED)[0].weight.detach()
+    np.testing.assert_allclose(
+        np.sqrt((made.x[0] ** 2).sum((0, 2, 3))), weight.transpose(0, 1).flatten(1).norm(dim=1), rtol=1e-5
+    )
+    generator = torch.Generator().manual_seed(1)
+    old = [torch.randn(array.shape, generator=generator).numpy() for array in made.x]
+    about = {**made.about, "x": made.about["x"].replace(" by output channel", "")}
+    write_directions(file, replace(made, x=old, about=about))
+    capsys.readouterr()
+    for named in ([], ["--dir_file", str(file)]):
+        assert plot_surface.main([*line, *named, "--surf_file", "old.h5"]) == 0
+        assert "used as they are" in capsys.readouterr().out
+    for kept, array in zip(read_directions("old.h5").x, old, strict=True):
+        np.testing.assert_array_equal(kept, array)
+    assert plot_surface.main([*line, "--surf_file", "new.h5"]) == 3  # computed along other directions
+    assert plot_surface.main([*line, "--y=-1:1:3", "--surf_file", "two.h5"]) == 3
+    assert "normalized differently" in capsys.readouterr().err
+    np.testing.assert_array_equal(read_directions(file).x[0], old[0])
+    rows = ["--repeat", "2", "--surf_file", "repeat.h5"]
+    assert plot_surface.main([*line, *rows]) == 0
+    assert all("by output channel" in row for row in read_surface("repeat.h5").request["rows"])
+
+
+def net_of(source: str):
+    found: dict = {}
+    exec(source, found)
+    return found["net"]()

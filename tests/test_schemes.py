@@ -13,8 +13,7 @@ import plot_surface
 import view_surface
 from lossatlas.errors import BadInput
 from lossatlas.record import read_directions, read_surface
-from lossatlas.space import Scheme, other_network, tensors
-from lossatlas.space.directions import norm_parameters
+from lossatlas.space import Layout, Scheme, other_network, tensors
 from lossatlas.space.schemes import free
 from models import read_state
 
@@ -23,9 +22,9 @@ from models import read_state
 def three():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 4)).double()
-    first, norms = tensors(net), norm_parameters(net)
-    second, third = (other_network(first, seed, norms) for seed in (1, 2))
-    return first, second, third, free(first, norms)
+    first, layout = tensors(net), Layout.of(net)
+    second, third = (other_network(first, seed, layout) for seed in (1, 2))
+    return first, second, third, free(first, layout.norms)
 
 
 def per_array(d, m):

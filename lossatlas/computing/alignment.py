@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lossatlas.data.losses import output_of
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, note
 from lossatlas.evaluation.lanes import copied
 from lossatlas.space.directions import names_of
-from lossatlas.space.symmetry import Group, order_of, permuted, symmetries
+from lossatlas.space.symmetry import Group, order_of, permuted, traced
 
 ROUNDS, AGAIN = 100, 5
 CHANGED = 1e-6  # of the size of the output, in float64: more is no permutation of hidden units
@@ -74,7 +74,7 @@ def likeness(
         other = b[name]
         for each, order in zip(groups, orders, strict=True):
             for there in each.places:
-                if there[0] == name and there != place:
+                if there[0] == name and there[1] != axis:  # what lies beside it along its axis does not matter
                     other = other.index_select(there[1], order_of(each, there, order, other.shape[there[1]]))
         parts = [
             value.movedim(axis, 0)[start : start + group.count * inner].reshape(group.count, -1)
@@ -89,14 +89,19 @@ def aligned(
 ) -> tuple[dict[str, Tensor], int]:
     """The second network's state with its hidden units in the order of the first one's, and how many were moved.
 
+    Units that the network's operations do not let move stay where they are, which is said with their number and the cause.
     net: of the kind that both are, in eval mode; it is not changed. inputs: a batch, as the network is called with.
 
     Raises BadInput where the operations cannot be traced, where there is nothing that could change places, and where the
     network would compute something else.
     """
-    groups = symmetries(net, inputs)
+    found = traced(net, inputs)
+    groups, left = found.groups, found.report()
     if not groups:
-        raise BadInput("no units of this network can be shown to change places: there is nothing to align")
+        why = f" ({left})" if left else ""
+        raise BadInput(f"no units of this network can be shown to change places: there is nothing to align{why}")
+    if left:
+        note(left)
     parameters = [name for name, _ in net.named_parameters()]
     ours, theirs = ({name: state[name] for name in parameters if name in state} for state in (first, second))
     orders = matched(ours, theirs, groups, seed)
@@ -121,7 +126,9 @@ def output(net: nn.Module, state: Mapping[str, Tensor], inputs: Any, dtype: torc
     """What a network of this kind gives, in float64, computed in `dtype`."""
     own = {name for name, _ in [*net.named_parameters(), *net.named_buffers()]}  # each tensor once
     turned = {
-        name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items() if name in own
+        name: value.to(dtype, copy=True) if value.is_floating_point() else value
+        for name, value in state.items()
+        if name in own
     }
     inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
     with torch.no_grad():

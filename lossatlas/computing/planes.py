@@ -15,6 +15,7 @@ from lossatlas.landscape import Grid
 from lossatlas.record import Directions
 from lossatlas.space import (
     Affine,
+    Layout,
     Point,
     Selection,
     as_arrays,
@@ -25,7 +26,7 @@ from lossatlas.space import (
     target_direction,
     wide_tensors,
 )
-from lossatlas.space.directions import norm_parameters, note_skewed, seed_of
+from lossatlas.space.directions import note_skewed, seed_of
 
 RESOLVED, MOST = 1e-3, 500  # of eigenvectors as directions
 Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
@@ -56,7 +57,7 @@ def plane_of(
         raise BadUsage(
             f"{axes} direction(s) are needed: there are {len(towards)} networks to go to, {len(wanted)} directions"
         )
-    norms, vectors, made_as = norm_parameters(net), [], list[str]()
+    layout, vectors, made_as = Layout.of(net), [], list[str]()
     normal, special = ("filter", "unit") if ends.norm is None else (ends.norm, ends.norm)
     operator = None
     for k in range(axes):
@@ -65,10 +66,10 @@ def plane_of(
         elif isinstance(what := wanted[k], Mapping):
             vector = selection.within(given(what, origin))
             if ends.norm:
-                vector = scale_to(vector, origin, ends.norm, "", norms)
+                vector = scale_to(vector, origin, ends.norm, "", layout)
         elif what == "random":
             seed = seed_of(ends.seed, 0, k)
-            vector = random_direction(origin, normal, ends.ignore, seed, norms, selection)
+            vector = random_direction(origin, normal, ends.ignore, seed, layout, selection)
         else:
             if dir_type == "states":
                 raise BadUsage(f"{what}: the curvature belongs to the parameters alone: use dir_type='weights'")
@@ -77,9 +78,9 @@ def plane_of(
             )
             pieces = dict(zip(operator.names, operator.unflatten(operator_direction(operator, what)), strict=True))
             made = {n: pieces[n].to(w) if n in pieces else torch.zeros_like(w) for n, w in origin.items()}
-            vector = scale_to(made, origin, special, ends.ignore, norms)
+            vector = scale_to(made, origin, special, ends.ignore, layout)
         vectors.append(vector)
-        made_as.append(description(ends, k, what if k >= len(towards) else None, normal, special))
+        made_as.append(description(ends, k, what if k >= len(towards) else None, normal, special, layout))
     if axes == 2:
         note_skewed(vectors[0], vectors[1], "the surface is sheared")
     arrays = [as_arrays({n: v.cpu() for n, v in vector.items()}, net, dir_type) for vector in vectors]
@@ -101,15 +102,15 @@ def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
     return False
 
 
-def description(ends: Ends, axis: int, what: Any, normal: str, special: str) -> str:
-    """What is recorded of a direction. what: None for one towards a network."""
+def description(ends: Ends, axis: int, what: Any, normal: str, special: str, layout: Layout) -> str:
+    """Describe a direction for the record. what: None for one towards a network."""
     if what is None:
         return "towards a network"
     if isinstance(what, Mapping):
-        return f"given{f', norm={ends.norm}' if ends.norm else ''}"
-    if what == "random":
-        return f"random, norm={normal or 'none'}, ignore={ends.ignore or 'none'}, seed={ends.seed}, axis {axis}"
-    return f"{what}, norm={special or 'none'}, ignore={ends.ignore or 'none'}"
+        return f"given{f', norm={ends.norm}{layout.rule(ends.norm)}' if ends.norm else ''}"
+    norm = normal if what == "random" else special
+    scaled = f"norm={norm or 'none'}{layout.rule(norm)}, ignore={ends.ignore or 'none'}"
+    return f"random, {scaled}, seed={ends.seed}, axis {axis}" if what == "random" else f"{what}, {scaled}"
 
 
 def networks_at(ends: Ends) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from lossatlas.errors import BadInput
 from lossatlas.space import Components, Point, Selection, principal_components, project
-from lossatlas.space.directions import EVERYTHING, is_bias, norm_parameters
+from lossatlas.space.directions import EVERYTHING, is_bias
+from lossatlas.space.layout import norm_parameters
 from lossatlas.space.projection import Rows
 
 

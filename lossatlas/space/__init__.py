@@ -10,6 +10,7 @@ from lossatlas.space.directions import (
     scale_to,
     target_direction,
 )
+from lossatlas.space.layout import Layout
 from lossatlas.space.planes import Affine, Mapped, Plane
 from lossatlas.space.points import Point, as_arrays, as_point, moved, position, tensors, wide_tensors
 from lossatlas.space.projection import Components, principal_components, project
@@ -19,6 +20,7 @@ __all__ = [
     "Affine",
     "Components",
     "Joined",
+    "Layout",
     "Mapped",
     "Plane",
     "Point",

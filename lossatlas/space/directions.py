@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import BadInput, BadUsage, note
+from lossatlas.space.layout import PLAIN, Layout, by_input, by_output
 from lossatlas.space.points import Point
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 SKEWED = 0.3  # cosine of axes that are worth a word
 TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original release
 
@@ -82,37 +82,24 @@ def seed_of(seed: int, idx: int, axis: int) -> int:
     return int(np.random.SeedSequence([seed, idx, axis]).generate_state(2, np.uint32)[0])
 
 
-def norm_parameters(net: nn.Module) -> frozenset[str]:
-    """The names of the parameters of normalization layers, whatever their shape: they scale and shift what others compute.
-
-    A LayerNorm over [8, 16, 16] has weights with three axes, which are no filters.
-    """
-    return frozenset(
-        f"{prefix}.{name}" if prefix else name
-        for prefix, module in net.named_modules(remove_duplicate=False)
-        if isinstance(module, NORMS) or type(module).__name__.endswith("Norm")
-        for name, _ in module.named_parameters(recurse=False)
-    )
-
-
 def random_direction(
     at: Mapping[str, Tensor],
     norm: str,
     ignore: str,
     seed: int,
-    norms: Collection[str] = (),
+    layout: Layout = PLAIN,
     selection: Selection = EVERYTHING,
 ) -> Point:
     """A Gaussian direction at the point `at`, normalized. Depends on the seed and the shapes alone.
 
-    norm, ignore, norms: see `normalize`. selection: all other tensors stay zero; the rest is as it would be without.
+    norm, ignore, layout: see `normalize`. selection: all other tensors stay zero; the rest is as it would be without.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = {
         name: torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
         for name, value in at.items()
     }
-    return selection.within(normalize(selection.within(drawn), at, norm, ignore, norms))
+    return selection.within(normalize(selection.within(drawn), at, norm, ignore, layout))
 
 
 def normalize(
@@ -120,21 +107,24 @@ def normalize(
     at: Mapping[str, Tensor],
     norm: str = "",
     ignore: str = "",
-    norms: Collection[str] = (),
+    layout: Layout = PLAIN,
 ) -> Point:
     """Scale a direction to the weights it belongs to.
 
-    norm: 'filter' (each slice along the first axis gets the norm of the same slice of the weights), 'layer' (each
-    tensor), 'weight' (elementwise product with the weights), 'dfilter' and 'dlayer' (unit norm per slice or tensor),
-    'unit' (unit norm of the whole), or '' (as it is). Tensors with at most one axis (biases, BatchNorm) become zero
-    under ignore='biasbn'; otherwise they become the weights themselves, as in the original release, so two axes share
-    that component (except under 'unit', where they are as drawn). norms: names of tensors that count among these
-    whatever their axes, see `norm_parameters`.
+    norm: 'filter' (each slice that produces one output channel gets the norm of the same slice of the weights: a slice
+    along the first axis, unless `layout` says otherwise), 'layer' (each tensor), 'weight' (elementwise product with the
+    weights), 'dfilter' and 'dlayer' (unit norm per slice or tensor), 'unit' (unit norm of the whole), or '' (as it is).
+    Tensors with at most one axis (biases, BatchNorm) become zero under ignore='biasbn'; otherwise they become the weights
+    themselves, as in the original release, so two axes share that component (except under 'unit', where they are as drawn).
+    layout: the names of tensors that count among these whatever their axes, and of weights with their output channels
+    along the second axis, see `Layout.of`.
     """
     if norm == "unit":
-        return unit(without_biases(direction, ignore, norms))
+        return unit(without_biases(direction, ignore, layout.norms))
     return {
-        name: of_bias(d, at[name], ignore) if is_bias(name, d, norms) else normalized(d, at[name], norm)
+        name: of_bias(d, at[name], ignore)
+        if is_bias(name, d, layout.norms)
+        else normalized_layer(d, at[name], norm, layout.transposed.get(name, 0))
         for name, d in direction.items()
     }
 
@@ -144,20 +134,20 @@ def scale_to(
     at: Mapping[str, Tensor],
     norm: str = "",
     ignore: str = "",
-    norms: Collection[str] = (),
+    layout: Layout = PLAIN,
     selection: Selection = EVERYTHING,
 ) -> Point:
     """Normalize a direction that says something in every tensor, such as a gradient: see `normalize`.
 
     A tensor with one axis counts as one slice, and keeps its direction.
     """
-    direction = selection.within(without_biases(direction, ignore, norms))
+    direction = selection.within(without_biases(direction, ignore, layout.norms))
     if norm in ("", "unit"):
         return unit(direction) if norm else dict(direction)
     return {
         name: normalized(d.reshape(1, -1), at[name].reshape(1, -1), norm).view_as(d)
-        if is_bias(name, d, norms)
-        else normalized(d, at[name], norm)
+        if is_bias(name, d, layout.norms)
+        else normalized_layer(d, at[name], norm, layout.transposed.get(name, 0))
         for name, d in direction.items()
     }
 
@@ -205,6 +195,13 @@ def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
     if left <= 1e-4 * length:
         raise BadInput("--orthogonalize: the y direction is along the x direction, and nothing is left of it")
     return {name: d * (length / left) for name, d in result.items()}
+
+
+def normalized_layer(d: Tensor, w: Tensor, norm: str, groups: int) -> Tensor:
+    """Normalize one tensor. groups: of a weight whose output channels are along its second axis, otherwise 0."""
+    if not groups or norm not in ("filter", "dfilter"):
+        return normalized(d, w, norm)
+    return by_input(normalized(by_output(d, groups), by_output(w, groups), norm), groups, d.shape)
 
 
 def normalized(d: Tensor, w: Tensor, norm: str) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.space.directions import EVERYTHING, Selection, scale_to
+from lossatlas.space.layout import PLAIN, Layout
 from lossatlas.space.points import Point
 
 SCHEMES = ("linear2x", "barycentric")
@@ -36,8 +37,8 @@ class Scheme:
     """kind 'linear2x': b * third + (1 - b) * L(a * second + (1 - a) * first); 'barycentric': with
     p = first + a * (second - first) and q = first + b * (third - first), a * F(p) + (1 - b) * F(q).
 
-    L scales each tensor to the norm it has in `first`, F each filter (the bias of a layer being one). What is not in
-    `free`, such as BatchNorm, stays as it is in `first`.
+    L scales each tensor to the norm it has in `first`, F each filter (the bias of a layer being one; layout: where
+    filters are not along the first axis). What is not in `free`, such as BatchNorm, stays as it is in `first`.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Scheme:
     second: Mapping[str, Tensor]
     third: Mapping[str, Tensor]
     free: Collection[str]
+    layout: Layout = PLAIN
 
     def point(self, a: float, b: float) -> Point:
         w, u, v = ({name: p[name] for name in self.free} for p in (self.first, self.second, self.third))
@@ -52,14 +54,14 @@ class Scheme:
             between = scale_to({name: a * u[name] + (1 - a) * w[name] for name in w}, w, "layer")
             found = {name: b * v[name] + (1 - b) * between[name] for name in w}
         else:
-            p = scale_to({name: w[name] + a * (u[name] - w[name]) for name in w}, w, "filter")
-            q = scale_to({name: w[name] + b * (v[name] - w[name]) for name in w}, w, "filter")
+            p = scale_to({name: w[name] + a * (u[name] - w[name]) for name in w}, w, "filter", layout=self.layout)
+            q = scale_to({name: w[name] + b * (v[name] - w[name]) for name in w}, w, "filter", layout=self.layout)
             found = {name: a * p[name] + (1 - b) * q[name] for name in w}
         return {**self.first, **found}
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "Scheme":
         first, second, third = (placed(p, device, dtype) for p in (self.first, self.second, self.third))
-        return Scheme(self.kind, first, second, third, self.free)
+        return Scheme(self.kind, first, second, third, self.free, self.layout)
 
 
 def placed(point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Point:
@@ -69,16 +71,16 @@ def placed(point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
 
 
 def other_network(
-    at: Mapping[str, Tensor], seed: int, norms: Collection[str] = (), selection: Selection = EVERYTHING
+    at: Mapping[str, Tensor], seed: int, layout: Layout = PLAIN, selection: Selection = EVERYTHING
 ) -> Point:
     """The second or third network of a scheme: Gaussian, each filter, and each bias, as long as in `at`.
 
-    norms: the parameters of normalization layers, which stay as they are, see `norm_parameters`.
+    layout: where filters are, and the parameters of normalization layers, which stay as they are.
     """
     generator = torch.Generator().manual_seed(seed)
-    moved = set(free(at, norms, selection))
+    moved = set(free(at, layout.norms, selection))
     drawn = {name: torch.randn(value.shape, generator=generator, dtype=value.dtype) for name, value in at.items()}
-    scaled = scale_to(drawn, at, "filter")
+    scaled = scale_to(drawn, at, "filter", layout=layout)
     return {name: scaled[name] if name in moved else value for name, value in at.items()}
 
 

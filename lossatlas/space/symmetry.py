@@ -4,13 +4,15 @@
     other = permuted(state, groups, orders)     # the same function, its units in another order
 
 Every axis of every tensor starts with units of its own; each operation says which axes have to agree. What an operation
-that is not known here takes in stays where it is, and so do inputs and outputs. Whoever uses a symmetry checks it on samples,
-see `computing.alignment`.
+that is not known here takes in stays where it is, which `Traced.report` says, and so do inputs and outputs. Whoever uses a
+symmetry checks it on samples, see `computing.alignment`.
 """
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,14 +22,23 @@ from torch.func import functional_call
 from lossatlas.errors import BadInput
 
 aten = torch.ops.aten
+UNLIKE = "axes whose parts do not fit together"
+TILED = 4096  # most copies of an axis that are followed one by one
 
 
 @dataclass(eq=False)
 class Units:
-    """Units that are numbered together. fixed: they stay where they are. same: what they turned out to be."""
+    """Units that are numbered together.
+
+    fixed: they stay where they are. why: the operation that does not let them move. outside: they are inputs or outputs.
+    made: a layer's weights produce them. same: what they turned out to be.
+    """
 
     count: int
     fixed: bool = False
+    why: str = ""
+    outside: bool = False
+    made: bool = False
     same: "Axis | None" = None
 
 
@@ -51,8 +62,22 @@ def fresh(size: int) -> Axis:
     return (Block(Units(size)),)
 
 
-def still(size: int) -> Axis:
-    return (Block(Units(size, fixed=True)),)
+def still(size: int, why: str = "", outside: bool = False) -> Axis:
+    return (Block(Units(size, fixed=True, why=why, outside=outside)),)
+
+
+def still_like(size: int, axis: Axis) -> Axis:
+    """A part of an axis that does not move."""
+    units = [block.units for block in resolved(axis)]
+    return still(size, next((each.why for each in units if each.why), ""), any(each.outside for each in units))
+
+
+def is_fixed(axis: Axis) -> bool:
+    return all(block.units.fixed for block in resolved(axis))
+
+
+def size_of(axis: Axis) -> int:
+    return sum(block.size for block in axis)
 
 
 def resolved(axis: Axis) -> Axis:
@@ -66,10 +91,13 @@ def resolved(axis: Axis) -> Axis:
     return tuple(found)
 
 
-def pin(*axes: Axis) -> None:
+def pin(*axes: Axis, why: str = "", outside: bool = False) -> None:
+    """Let axes stay as they are. why: the operation that asks for it; outside: inputs and outputs."""
     for axis in axes:
         for block in resolved(axis):
             block.units.fixed = True
+            block.units.why = block.units.why or why
+            block.units.outside |= outside
 
 
 def agree(a: Axis, b: Axis) -> None:
@@ -81,14 +109,16 @@ def agree(a: Axis, b: Axis) -> None:
             if len(other) == 1 and other[0].units is units:
                 return
             if any(block.units is units for block in other):
-                pin(a, b)
+                pin(a, b, why=UNLIKE)
                 return
             if units.fixed:
-                pin(other)
+                pin(other, why=units.why, outside=units.outside)
+            for block in other:
+                block.units.made |= units.made
             units.same = other
             return
     if [(x.units.count, x.inner) for x in a] != [(x.units.count, x.inner) for x in b]:
-        pin(a, b)
+        pin(a, b, why=UNLIKE)
         return
     for x, y in zip(a, b, strict=True):
         agree((Block(x.units),), (Block(y.units),))  # what the pairs before have joined is known there
@@ -102,10 +132,43 @@ class Group:
     places: tuple[tuple[str, int, int, int], ...] = field(repr=False)
 
 
-def symmetries(net: nn.Module, inputs: Any) -> list[Group]:
-    """The groups of a network in eval mode. inputs: a batch of at least two, as the network is called with.
+@dataclass(frozen=True)
+class Traced:
+    """What was found of a network's hidden units.
 
-    Raises BadInput where its operations cannot be traced.
+    Args:
+        groups: Units that can change places, group by group.
+        moving: How many of the units that layers produce are among these.
+        blocked: How many are not, by the operation that does not let them move. Inputs and outputs are not counted.
+    """
+
+    groups: list[Group]
+    moving: int
+    blocked: Mapping[str, int]
+
+    def report(self) -> str:
+        """Return a line about the hidden units that could not be permuted; '' where all can."""
+        count = sum(self.blocked.values())
+        if not count:
+            return ""
+        causes = ", ".join(f"{number} because of {why}" for why, number in sorted(self.blocked.items()))
+        return f"{count} of {count + self.moving} units could not be permuted: {causes}"
+
+
+def symmetries(net: nn.Module, inputs: Any) -> list[Group]:
+    """The groups of a network in eval mode, see `traced`."""
+    return traced(net, inputs).groups
+
+
+def traced(net: nn.Module, inputs: Any) -> Traced:
+    """Trace a network in eval mode, and find which of its hidden units can change places.
+
+    Args:
+        net: The network; its tensors are copied.
+        inputs: A batch of at least two, as the network is called with.
+
+    Raises:
+        BadInput: Its operations cannot be traced.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -119,14 +182,20 @@ def symmetries(net: nn.Module, inputs: Any) -> list[Group]:
 
     try:
         with torch.no_grad():
-            graph = make_fx(call)([value.detach() for value in tensors.values()], inputs).graph
+            graph = make_fx(call)([value.detach().clone() for value in tensors.values()], inputs).graph
         own = {name: tuple(fresh(size) for size in value.shape) for name, value in tensors.items()}
         for name in own.keys() - saved:  # a buffer that no checkpoint holds
-            pin(*own[name])
-        Walk(list(own.values())).over(graph)
+            pin(*own[name], why="a buffer that no checkpoint holds")
+        walk = Walk(list(own.values()))
+        walk.over(graph)
     except Exception as error:
         what = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise BadInput(f"the operations of this network cannot be traced: {what}") from error
+    return Traced(groups_in(own), *walk.counted())
+
+
+def groups_in(own: Mapping[str, Axes]) -> list[Group]:
+    """The units that can move, with their places in the tensors."""
     found: dict[int, tuple[Units, list[tuple[str, int, int, int]]]] = {}
     for name, axes in own.items():
         for k, axis in enumerate(axes):
@@ -144,35 +213,91 @@ class Walk:
     def __init__(self, own: Sequence[Axes]) -> None:
         self.own = list(own)
         self.axes: dict[fx.Node, Axes] = {}
+        self.parts: dict[fx.Node, list[Axes]] = {}  # of operations that give several tensors
+        self.computed: set[fx.Node] = set()  # what depends on the inputs
+        self.made: list[Units] = []
 
     def over(self, graph: fx.Graph) -> None:
+        used = needed(graph)
         for node in graph.nodes:
+            if any(source in self.computed for source in node.all_input_nodes):
+                self.computed.add(node)
             if node.op == "placeholder":
-                self.axes[node] = self.own.pop(0) if self.own else self.quiet(node)
-            elif node.op == "call_function" and not node.users and not mutates(node):
+                self.axes[node] = self.own.pop(0) if self.own else self.entered(node)
+                if node not in used:  # a tensor that plays no part
+                    pin(*self.axes[node])
+            elif node.op == "call_function" and node not in used:
                 self.axes[node] = self.quiet(node)  # such as the places of maxima
             elif node.op == "call_function":
-                rule = RULES.get(getattr(node.target, "overloadpacket", node.target))
-                found = rule(self, node) if rule is not None else None
-                if found is None and torch.Tag.pointwise in getattr(node.target, "tags", ()):
-                    found = pointwise(self, node)
-                good = found is not None and [sum(b.size for b in axis) for axis in found] == list(shape_of(node))
-                self.axes[node] = found if good and found is not None else self.unknown(node)
+                self.axes[node] = self.after(node)
             elif node.op == "output":
-                self.unknown(node)
-            else:  # a constant of the network's own
-                self.axes[node] = self.quiet(node)
+                for source in node.all_input_nodes:
+                    pin(*self.axes[source], outside=True)
+            else:
+                self.axes[node] = self.quiet(node, "a constant of the network's own")
 
-    def quiet(self, node: Any) -> Axes:
-        return tuple(still(size) for size in shape_of(node))
+    def entered(self, node: Any) -> Axes:
+        self.computed.add(node)
+        return tuple(still(size, outside=True) for size in shape_of(node))
+
+    def after(self, node: Any) -> Axes:
+        """The axes of an operation's result."""
+        packet = getattr(node.target, "overloadpacket", node.target)
+        rule = RULES.get(packet)
+        found = rule(self, node) if rule is not None else None
+        if found is None and rule is None and torch.Tag.pointwise in getattr(node.target, "tags", ()):
+            found = pointwise(self, node)
+        if found is not None and [size_of(axis) for axis in found] == list(shape_of(node)):
+            return found
+        return self.unknown(node)
+
+    def quiet(self, node: Any, why: str = "") -> Axes:
+        return tuple(still(size, why) for size in shape_of(node))
 
     def unknown(self, node: Any) -> Axes:
+        why = cause(node)
         for source in node.all_input_nodes:
-            pin(*self.axes.get(source, ()))
-        return self.quiet(node)
+            pin(*self.axes.get(source, ()), why=why)
+        return self.quiet(node, why)
 
     def of(self, node: Any) -> Axes:
         return self.axes[node]
+
+    def make(self, weight: Any, axis: Axis) -> None:
+        """Count an axis as units of a layer, where a weight (not a result for these inputs) produces it."""
+        if weight not in self.computed:
+            for block in resolved(axis):
+                block.units.made = True
+                self.made.append(block.units)
+
+    def counted(self) -> tuple[int, dict[str, int]]:
+        """How many of the units that layers produce can move, and how many cannot, by cause."""
+        every = {id(b.units): b.units for units in self.made for b in resolved((Block(units),)) if b.units.count > 1}
+        blocked: Counter[str] = Counter()
+        for units in every.values():
+            if units.fixed and not units.outside:
+                blocked[units.why or "an operation across them"] += units.count
+        return sum(units.count for units in every.values() if not units.fixed), dict(blocked)
+
+
+def cause(node: Any) -> str:
+    """An operation in the words of whoever wrote the network."""
+    packet = getattr(node.target, "overloadpacket", node.target)
+    if packet is aten.convolution:
+        return f"a convolution in {node.args[8]} groups"
+    if packet is aten.native_group_norm:
+        return f"GroupNorm in {node.args[6]} groups"
+    name = str(getattr(packet, "__name__", packet)).strip("_")
+    return "a view that splits or joins them" if name in ("view", "unsafe_view", "reshape") else f"the operation {name}"
+
+
+def needed(graph: fx.Graph) -> set[fx.Node]:
+    """What the result depends on."""
+    found: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op == "output" or mutates(node) or any(user in found for user in node.users):
+            found.add(node)
+    return found
 
 
 def mutates(node: Any) -> bool:
@@ -208,21 +333,31 @@ def pointwise(walk: Walk, node: Any) -> Axes | None:
 
 
 def convolution(walk: Walk, node: Any) -> Axes | None:
-    image, weight, bias, *_, transposed, _, groups = node.args[:9]
-    if transposed:
-        return None
+    """A weight is (out, in / groups, ...), that of a transposed one (in, out / groups, ...)."""
+    image, weight, bias, *_, is_transposed, _, groups = node.args[:9]
     x, w = walk.of(image), walk.of(weight)
     if groups == 1:
-        agree(w[1], x[1])
-    elif groups == sum(block.size for block in x[1]) == sum(block.size for block in w[0]):  # each channel by itself
-        agree(w[0], x[1])
+        agree(w[0] if is_transposed else w[1], x[1])
+        out = w[1] if is_transposed else w[0]
+    elif groups == size_of(x[1]):  # each channel by itself, with the same number of results for each
+        times = size_of(w[1]) if is_transposed else size_of(w[0]) // groups
+        agree(w[0], x[1] if is_transposed else spread(x[1], times))
         pin(w[1])
+        out = spread(x[1], times)
     else:
-        return None
+        pin(x[1], why=cause(node))
+        pin(w[0], w[1], why=cause(node))
+        out = still(groups * size_of(w[1]), cause(node)) if is_transposed else w[0]
     pin(*x[2:], *w[2:])
     if bias is not None:
-        agree(walk.of(bias)[0], w[0])
-    return (x[0], w[0], *(still(size) for size in shape_of(node)[2:]))
+        agree(walk.of(bias)[0], out)
+    walk.make(weight, out)
+    return (x[0], out, *(still(size) for size in shape_of(node)[2:]))
+
+
+def spread(axis: Axis, times: int) -> Axis:
+    """Each number of an axis `times` behind each other."""
+    return tuple(Block(block.units, block.inner * times) for block in resolved(axis))
 
 
 def normalization(walk: Walk, node: Any) -> Axes:
@@ -234,20 +369,42 @@ def normalization(walk: Walk, node: Any) -> Axes:
     return x
 
 
-def layer_norm(walk: Walk, node: Any) -> Axes | None:
-    """Over the last axis: it treats all numbers alike."""
-    image, over, *more = node.args[:4]
-    if len(over) != 1:
-        return None
+def group_norm(walk: Walk, node: Any) -> Axes | None:
+    """All channels alike in one group, each by itself in as many groups as there are; otherwise they stay."""
+    image, weight, bias, _, channels, _, groups = node.args[:7]
     x = walk.of(image)
-    for each in more:
+    for each in (weight, bias):
         if isinstance(each, fx.Node):
-            agree(walk.of(each)[0], x[-1])
+            agree(walk.of(each)[0], x[1])
+    if groups not in (1, channels):
+        pin(x[1], why=cause(node))
     return x
 
 
+def layer_norm(walk: Walk, node: Any) -> Axes:
+    """Over the last axes: it treats all numbers alike."""
+    image, over, *more = node.args[:4]
+    x = walk.of(image)
+    for each in more:
+        if isinstance(each, fx.Node):
+            for own, axis in zip(walk.of(each), x[-len(over) :], strict=True):
+                agree(own, axis)
+    return x
+
+
+def weight_norm(walk: Walk, node: Any) -> Axes:
+    """A direction times a length, the latter along one axis."""
+    v, g = walk.of(node.args[0]), walk.of(node.args[1])
+    along = node.args[2] if len(node.args) > 2 else 0
+    agree(g[along], v[along])
+    return v
+
+
 def first(walk: Walk, node: Any) -> Axes | None:
-    return walk.of(node.args[0]) if node.args[1] == 0 else None
+    source, number = node.args
+    if source in walk.parts:
+        return walk.parts[source][number]
+    return walk.of(source) if number == 0 else None
 
 
 def product(walk: Walk, node: Any) -> Axes | None:
@@ -259,6 +416,8 @@ def product(walk: Walk, node: Any) -> Axes | None:
         if len(c) != 1:
             return None
         agree(c[0], b[1])
+    for each, axis in ((node.args[-2], a[0]), (node.args[-1], b[1])):
+        walk.make(each, axis)
     return a[0], b[1]
 
 
@@ -282,63 +441,182 @@ def same(walk: Walk, node: Any) -> Axes:
     return walk.of(node.args[0])
 
 
-def pooled(walk: Walk, node: Any) -> Axes:
-    """Over places of images, the last two axes, whatever the channel."""
+def over_places(walk: Walk, node: Any, places: int) -> Axes:
+    """Over places of images, the last axes, whatever the channel: pooling, resampling, padding."""
     x, shape = walk.of(node.args[0]), shape_of(node)
-    pin(*x[-2:])
-    return (*x[:-2], *(still(size) for size in shape[-2:]))
+    pin(*x[-places:], why=cause(node))
+    for other in node.all_input_nodes[1:]:  # such as the places at which samples are taken
+        pin(*walk.of(other), why=cause(node))
+    return (*x[:-places], *(still(size) for size in shape[-places:]))
 
 
 def looked_up(walk: Walk, node: Any) -> Axes:
     """Rows of a table, by numbers that mean what they mean."""
     table = walk.of(node.args[0])
-    pin(table[0])
+    pin(table[0], outside=True)
+    walk.make(node.args[0], table[1])
     return (*(still(size) for size in shape_of(node)[:-1]), table[1])
 
 
-def reduced(walk: Walk, node: Any) -> Axes | None:
-    """A mean or a sum over some axes, each of which has the same weight."""
+def reduced(walk: Walk, node: Any, argument: int = 1) -> Axes | None:
+    """Over some axes, all numbers alike: a mean, a sum, a maximum, a norm. argument: which axes."""
     x = walk.of(node.args[0])
-    over = node.args[1] if len(node.args) > 1 else None
-    if over is None or not isinstance(over, list | tuple):
-        return None
-    gone = {k % len(x) for k in over}
-    kept = bool(node.args[2]) if len(node.args) > 2 else False
+    over = node.args[argument] if len(node.args) > argument else node.kwargs.get("dim")
+    if isinstance(over, fx.Node):  # the larger of two numbers
+        return pointwise(walk, node)
+    if shape_of(node) == ():
+        return ()
+    if over is None or over == []:
+        over = range(len(x))
+    gone = {k % len(x) for k in ([over] if isinstance(over, int) else over)}
+    kept = len(shape_of(node)) == len(x)
     return tuple(still(1) if k in gone else axis for k, axis in enumerate(x) if kept or k not in gone)
 
 
 def reshaped(walk: Walk, node: Any) -> Axes | None:
-    """Where axes are joined whose units are in the first of them, such as channels and places of an image; or single ones
-    come and go; or one is split that does not move."""
-    x, old, new = list(walk.of(node.args[0])), list(shape_of(node.args[0])), list(shape_of(node))
+    """Axes are joined, split, or single ones come and go; None where units would be torn apart."""
+    x, old = list(walk.of(node.args[0])), list(shape_of(node.args[0]))
     found: list[Axis] = []
     i = 0
-    for size in new:
+    for size in shape_of(node):
         if i < len(old) and old[i] == size:
             found.append(x[i])
             i += 1
-        elif size == 1:
+            continue
+        if size == 1:
             found.append(still(1))
-        else:
-            while i < len(old) and old[i] == 1:
-                i += 1
-            if i < len(old) and old[i] % size == 0 and all(block.units.fixed for block in resolved(x[i])):
-                found.append(still(size))  # a part of what does not move, such as samples and places in a text
-                old[i] //= size
-                x[i] = still(old[i])
-                continue
-            if i == len(old) or size % old[i]:
-                return None
-            joined, inner, head = old[i], 1, x[i]
+            continue
+        while i < len(old) and old[i] == 1:
             i += 1
-            while joined < size and i < len(old):
-                joined, inner = joined * old[i], inner * old[i]
-                pin(x[i])
-                i += 1
-            if joined != size:
+        if i == len(old):
+            return None
+        if old[i] % size == 0 and old[i] > size:
+            halves = split(x[i], size)
+            if halves is None:
                 return None
-            found.append(tuple(Block(block.units, block.inner * inner) for block in head))
+            found.append(halves[0])
+            x[i], old[i] = halves[1], old[i] // size
+            continue
+        axis, count = x[i], old[i]
+        i += 1
+        while count < size and i < len(old):
+            axis, count = flattened(axis, count, x[i], old[i]), count * old[i]
+            i += 1
+        if count != size:
+            return None
+        found.append(axis)
     return tuple(found) if all(each == 1 for each in old[i:]) else None
+
+
+def flattened(outer: Axis, count: int, inner: Axis, size: int) -> Axis:
+    """Two axes as one. Copies of the inner one lie behind each other where the outer one does not move."""
+    if size == 1:
+        return outer
+    if is_fixed(outer) and count <= TILED:
+        return inner * count
+    pin(inner, why="a view that joins them with others")
+    return spread(outer, size)
+
+
+def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
+    """An axis as two, the first of this size: copies of a part, units with several numbers each, or what does not move."""
+    blocks = resolved(axis)
+    part = blocks[: len(blocks) // size]
+    if part and part * size == blocks:
+        return still_like(size, axis) if is_fixed(axis) else still(size), part
+    rest = size_of(axis) // size
+    if is_fixed(axis):
+        return still_like(size, axis), still_like(rest, axis)
+    units = blocks[0].units
+    if len(blocks) != 1 or units.count % size:
+        return None
+    if units.count > size:
+        outer = Units(size, made=units.made)
+        units.same = (Block(outer, units.count // size),)
+        units = outer
+    return (Block(units),), still(rest, "a view that splits them")
+
+
+def parted(walk: Walk, node: Any) -> Axes | None:
+    """Pieces of an axis, such as the two halves of a gated layer."""
+    x, along = list(walk.of(node.args[0])), (node.args[2] if len(node.args) > 2 else 0) % len(shape_of(node.args[0]))
+    sizes = [int(each.shape[along]) for each in node.meta["val"]]
+    pieces = [still_like(size, x[along]) if is_fixed(x[along]) else fresh(size) for size in sizes]
+    if not is_fixed(x[along]):
+        agree(x[along], tuple(block for piece in pieces for block in piece))
+    walk.parts[node] = [(*x[:along], piece, *x[along + 1 :]) for piece in pieces]
+    return walk.parts[node][0]
+
+
+def gated(walk: Walk, node: Any) -> Axes:
+    """The first half of an axis times a function of the second."""
+    x, along = list(walk.of(node.args[0])), (node.args[1] if len(node.args) > 1 else -1)
+    half = fresh(size_of(x[along]) // 2)
+    agree(x[along], half + half)
+    x[along] = half
+    return tuple(x)
+
+
+def shuffled(walk: Walk, node: Any) -> Axes:
+    """Pixel shuffle: the places of r x r channels behind each other become those of one."""
+    x, r = list(walk.of(node.args[0])), node.args[1]
+    channels = fresh(size_of(x[-3]) // r**2)
+    agree(x[-3], spread(channels, r**2))
+    pin(*x[-2:])
+    return (*x[:-3], channels, *(still(size) for size in shape_of(node)[-2:]))
+
+
+def unshuffled(walk: Walk, node: Any) -> Axes:
+    """The inverse of a pixel shuffle."""
+    x = list(walk.of(node.args[0]))
+    pin(*x[-2:])
+    return (*x[:-3], spread(x[-3], node.args[1] ** 2), *(still(size) for size in shape_of(node)[-2:]))
+
+
+def constant(walk: Walk, node: Any) -> Axes:
+    """The same number everywhere, or memory that is still to be filled."""
+    return tuple(fresh(size) for size in shape_of(node))
+
+
+def expanded(walk: Walk, node: Any) -> Axes:
+    """Axes of a single number are spread over any number of units."""
+    x, shape = walk.of(node.args[0]), shape_of(node)
+    own = [None] * (len(shape) - len(x)) + list(x)
+    return tuple(
+        axis if axis is not None and size_of(axis) == size else fresh(size)
+        for axis, size in zip(own, shape, strict=True)
+    )
+
+
+def repeated(walk: Walk, node: Any) -> Axes:
+    x, times = walk.of(node.args[0]), node.args[1]
+    own = [still(1)] * (len(times) - len(x)) + list(x)
+    return tuple(axis * number for axis, number in zip(own, times, strict=True))
+
+
+def selected(walk: Walk, node: Any) -> Axes:
+    """One number of an axis."""
+    x = list(walk.of(node.args[0]))
+    pin(x.pop(node.args[1]), why="a part that is taken of them")
+    return tuple(x)
+
+
+def stacked(walk: Walk, node: Any) -> Axes:
+    parts = [walk.of(each) for each in node.args[0]]
+    along = (node.args[1] if len(node.args) > 1 else 0) % (len(parts[0]) + 1)
+    for other in parts[1:]:
+        for a, b in zip(parts[0], other, strict=True):
+            agree(a, b)
+    return (*parts[0][:along], still(len(parts)), *parts[0][along:])
+
+
+def turned_over(walk: Walk, node: Any, argument: int) -> Axes:
+    """The order along some axes changes."""
+    x = list(walk.of(node.args[0]))
+    for k in node.args[argument] if len(node.args) > argument else range(len(x)):
+        pin(x[k], why=cause(node))
+        x[k] = still_like(size_of(x[k]), x[k])
+    return tuple(x)
 
 
 def joined(walk: Walk, node: Any) -> Axes | None:
@@ -358,11 +636,10 @@ def padded(walk: Walk, node: Any) -> Axes:
     for k, (before, behind) in enumerate(zip(widths[::2], widths[1::2], strict=True)):
         axis = x[-1 - k]
         if before < 0 or behind < 0:
-            pin(axis)
-            size = sum(block.size for block in axis) + before + behind
-            x[-1 - k] = still(size)
+            pin(axis, why="a part that is taken of them")
+            x[-1 - k] = still_like(size_of(axis) + before + behind, axis)
         else:
-            ends = [still(size) if size else () for size in (before, behind)]
+            ends = [still(size, "padding beside them") if size else () for size in (before, behind)]
             x[-1 - k] = (*ends[0], *axis, *ends[1])
     return tuple(x)
 
@@ -372,8 +649,8 @@ def cut(walk: Walk, node: Any) -> Axes:
     x, before, behind = list(walk.of(node.args[0])), shape_of(node.args[0]), shape_of(node)
     for k, (old, new) in enumerate(zip(before, behind, strict=True)):
         if old != new:
-            pin(x[k])
-            x[k] = still(new)
+            pin(x[k], why="a part that is taken of them")
+            x[k] = still_like(new, x[k])
     return tuple(x)
 
 
@@ -384,6 +661,9 @@ RULES: dict[Any, Rule] = {
     aten._native_batch_norm_legit_no_training: normalization,
     aten.cudnn_batch_norm: normalization,
     aten.native_layer_norm: layer_norm,
+    aten._fused_rms_norm: layer_norm,
+    aten.native_group_norm: group_norm,
+    aten._weight_norm_interface: weight_norm,
     aten.mm: product,
     aten.addmm: product,
     aten.t: turned,
@@ -393,13 +673,21 @@ RULES: dict[Any, Rule] = {
     aten.clone: same,
     aten.alias: same,
     aten._to_copy: same,
-    aten.relu: same,
+    aten._softmax: same,
+    aten._log_softmax: same,
     aten.embedding: looked_up,
-    aten.max_pool2d_with_indices: pooled,
-    aten.avg_pool2d: pooled,
-    aten._adaptive_avg_pool2d: pooled,
-    aten.mean: reduced,
-    aten.sum: reduced,
+    aten.linalg_vector_norm: partial(reduced, argument=2),
+    aten.expand: expanded,
+    aten.repeat: repeated,
+    aten.select: selected,
+    aten.split: parted,
+    aten.split_with_sizes: parted,
+    aten.glu: gated,
+    aten.stack: stacked,
+    aten.flip: partial(turned_over, argument=1),
+    aten.roll: partial(turned_over, argument=2),
+    aten.pixel_shuffle: shuffled,
+    aten.pixel_unshuffle: unshuffled,
     aten.view: reshaped,
     aten._unsafe_view: reshaped,
     aten.reshape: reshaped,
@@ -410,6 +698,24 @@ RULES: dict[Any, Rule] = {
     aten.slice: cut,
 }
 RULES[operator.getitem] = first
+ELEMENTWISE = (
+    "hardswish hardswish_ prelu _prelu_kernel log_sigmoid_forward rrelu_with_noise masked_fill rsub copy_ fill_ zero_"
+)
+CONSTANT = "zeros ones full empty zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty"
+REDUCTIONS = "mean sum amax amin max min var std logsumexp"
+OVER_PLACES = {
+    1: "upsample_nearest1d upsample_linear1d _upsample_nearest_exact1d reflection_pad1d replication_pad1d",
+    2: "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d "
+    "upsample_bicubic2d _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa reflection_pad2d "
+    "replication_pad2d grid_sampler_2d",
+    3: "max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d upsample_trilinear3d "
+    "_upsample_nearest_exact3d reflection_pad3d replication_pad3d grid_sampler_3d",
+}
+RULES |= {getattr(aten, name): pointwise for name in ELEMENTWISE.split()}  # which torch does not register as such
+RULES |= {getattr(aten, name): constant for name in CONSTANT.split()}
+RULES |= {getattr(aten, name): reduced for name in REDUCTIONS.split()}
+for places, operations in OVER_PLACES.items():
+    RULES |= {getattr(aten, name): partial(over_places, places=places) for name in operations.split()}
 
 
 def order_of(group: Group, place: tuple[str, int, int, int], order: Tensor, size: int) -> Tensor:
