@@ -377,11 +377,11 @@ class Along:
         """It shares the buffers' memory."""
         import torch
 
-        from lossatlas.evaluation.places import Layout
+        from lossatlas.evaluation.places import FlatLayout
         from lossatlas.space import Affine, wide_tensors
 
         origin = wide_tensors(net, self.dir_type)
-        layout = Layout.of(origin, net)
+        layout = FlatLayout.of(origin, net)
         dx, dy = (None if flat is None else layout.point(torch.from_numpy(flat)) for flat in (self.x, self.y))
         assert dx is not None
         return Affine(origin, dx, dy)
@@ -394,14 +394,14 @@ def gathered(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.nd
     """
     import torch
 
-    from lossatlas.evaluation.places import Layout, real_view
+    from lossatlas.evaluation.places import FlatLayout, real_view
     from lossatlas.space import as_point, tensors
     from lossatlas.space.points import entries_of
 
     if not arrays:  # none is computed in a dry run
         return np.zeros(0, np.float32)
     as_point(arrays, net, dir_type, "the direction")
-    layout = Layout.of(tensors(net, dir_type), net)
+    layout = FlatLayout.of(tensors(net, dir_type), net)
     buffer = torch.empty(layout.total, dtype=torch.float32)
     views = layout.views(buffer)
     for k, name in enumerate(entries_of(arrays, net, dir_type)):

@@ -9,7 +9,7 @@ from torch import nn
 
 from lossatlas.data import LOSSES, Losses
 from lossatlas.evaluation import Evaluator, choose_path, tuning
-from lossatlas.evaluation.places import Layout
+from lossatlas.evaluation.places import FlatLayout
 from lossatlas.hessian import Hessian
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.statistics import LEAST_SE
@@ -388,12 +388,12 @@ def test_cuda_graphs_compute_what_eager_calls_compute(networks, mini, precision,
 def test_what_lies_in_one_buffer_stays_there(networks, channels_last):
     net = networks["conv"]
     point, device = tensors(net), torch.device("cpu")
-    layout = Layout.of(point, net, channels_last)
+    layout = FlatLayout.of(point, net, channels_last)
     buffer = layout.flat(point, device, torch.float32)
     views = layout.views(buffer)
     assert all(torch.equal(views[name], value) for name, value in point.items())
     assert layout.flat(views, device, torch.float32).data_ptr() == buffer.data_ptr()
-    double, other = layout.flat(views, device, torch.float64), Layout.of(point, net, not channels_last)
+    double, other = layout.flat(views, device, torch.float64), FlatLayout.of(point, net, not channels_last)
     assert all(torch.equal(view, point[name].double()) for name, view in layout.views(double).items())
     moved = other.flat(views, device, torch.float32)
     assert moved.data_ptr() != buffer.data_ptr()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lossatlas.evaluation.places import AffinePlace, Layout
+from lossatlas.evaluation.places import AffinePlace, FlatLayout
 from lossatlas.record import Directions
 from lossatlas.space import as_arrays, tensors
 from models import build
@@ -28,7 +28,7 @@ def test_directions_lie_in_one_buffer_and_nowhere_else(dir_type):
     assert [d.data_ptr() for d in place.directions] == [flat.ctypes.data for flat in (along.x, along.y)]
     found = place.layout.views(place.directions[0])
     assert all(torch.equal(found[name], value) for name, value in points[0].items())
-    assert Layout.of(plane.origin, net).total == sum(value.numel() for value in points[0].values())
+    assert FlatLayout.of(plane.origin, net).total == sum(value.numel() for value in points[0].values())
 
 
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f2", "<f8"])

@@ -15,7 +15,7 @@ from lossatlas.space.schemes import Rows, Scheme
 
 
 @dataclass(frozen=True)
-class Layout:
+class FlatLayout:
     """The tensors of a point one behind the other in a flat buffer; `last` are those in channels-last order.
 
     Complex numbers are two real coordinates each, along a last axis; `pairs` are the tensors of this kind.
@@ -26,7 +26,7 @@ class Layout:
     pairs: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, point: Mapping[str, Tensor], net: nn.Module, channels_last: bool = True) -> "Layout":
+    def of(cls, point: Mapping[str, Tensor], net: nn.Module, channels_last: bool = True) -> "FlatLayout":
         """channels_last: filters of convolutions lie in that order."""
         pairs = frozenset(name for name, value in point.items() if value.is_complex())
         shapes = {name: real_view(value).shape for name, value in point.items()}
@@ -82,7 +82,7 @@ class AffinePlace:
     """
 
     def __init__(self, net: nn.Module, plane: Affine, channels_last: bool = True) -> None:
-        self.layout = Layout.of(plane.origin, net, channels_last)
+        self.layout = FlatLayout.of(plane.origin, net, channels_last)
         self.views = self.layout.views
         own = named_tensors(net)
         device, dtype = (
