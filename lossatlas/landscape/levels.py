@@ -117,6 +117,7 @@ class Estimate:
     missing: float = (
         1.0  # how many times the spread of the helpers over all their samples is that over the same samples
     )
+    largest: float = math.inf  # of what the regression leaves of a sample
 
     @property
     def believed(self) -> bool:
@@ -237,6 +238,7 @@ def useful(helpers: Sequence[Helper], n: int) -> list[Helper]:
         and math.isfinite(helper.error["loss"])
         and float(np.abs(helper.samples["loss"][:n]).max()) < LARGEST  # NaN is not
         and effective_count(helper.samples, n) >= 2
+        and not constant(helper.samples["loss"])  # equal losses are no control variate
     ]
 
 
@@ -276,12 +278,40 @@ def estimated(
     result = min(found, key=lambda each: each.error)
     missing = max((spread(helper, name) / spread(helper, name, n) for helper in theirs), default=1.0)
     enlarged = result.own * min(max(missing, 1.0), MISSING)
-    if name != "loss":  # samples that are all the same do not say that every one is (Laplace's rule of succession)
-        count = effective + 2
-        rare = (count - 1) / count**2 * (1 / n - 1 / population) * n / effective
-        enlarged = max(enlarged, reach(name, samples, theirs) * math.sqrt(rare))
+    rare = rare_error(n, effective, population)
+    if name != "loss":
+        enlarged = max(enlarged, reach(name, samples, helpers) * rare)
+    elif (tied := float(ties(samples, theirs, n).mean())) > 0:
+        known = theirs and (1 - tied) * effective >= FEWEST_CARRIERS / 2
+        if constant(samples["loss"]):
+            result = replace(result, carriers=0.0)
+        jump = result.largest if known else reach(name, samples, helpers)
+        enlarged = math.hypot(enlarged, jump * math.sqrt(tied) * rare)
     error = math.hypot(enlarged, result.theirs)
     return replace(result, own=enlarged, error=error, missing=missing, effective=effective)
+
+
+def rare_error(n: int, effective: float, population: int) -> float:
+    """The standard error of a share of which n samples hold none, by Laplace's rule of succession: 1 of n + 2."""
+    count = effective + 2
+    return math.sqrt((count - 1) / count**2 * (1 / n - 1 / population) * n / effective)
+
+
+def constant(values: np.ndarray) -> bool:
+    """Whether all of them are equal."""
+    return bool((values == values[0]).all())
+
+
+def ties(samples: Samples, helpers: Sequence[Helper], n: int) -> np.ndarray:
+    """Which of the n samples have exactly the loss that they have at every helper; of a cell without helpers, all or none.
+
+    A loss that jumps (0-1) has such samples, and so has one that is constant in places (hinge). Their differences are zero
+    and say nothing of the samples that jump and were not drawn.
+    """
+    own = samples["loss"][:n]
+    if not helpers:
+        return np.full(n, constant(own))
+    return np.logical_and.reduce([own == helper.samples["loss"][:n] for helper in helpers])
 
 
 def effective_count(samples: Samples, n: int) -> float:
@@ -300,11 +330,12 @@ def spread(helper: Helper, name: str, n: int | None = None) -> float:
 
 
 def reach(name: str, samples: Samples, helpers: Sequence[Helper]) -> float:
-    """How far apart the values of a metric are, over all samples at hand, or may be where all are equal; 1 for accuracy."""
+    """The range of the loss or a metric over all samples at hand, or its possible range where all are equal; 1 for accuracy."""
     if name == "accuracy":
         return 1.0
-    every = [samples[name], *(helper.samples[name] for helper in helpers)]
-    low, high = (float(of([of(part) for part in every])) for of in (np.min, np.max))
+    every = np.concatenate([samples[name], *(helper.samples[name] for helper in helpers)])
+    every = every[np.abs(every) < LARGEST]  # NaN is not
+    low, high = float(every.min()), float(every.max())
     return high - low if high > low else max(1.0, abs(high))
 
 
@@ -380,7 +411,7 @@ def regressed(
     unit = left / largest if largest > 0 else np.ones(n)
     carried = float((unit**2).sum() ** 2 / (unit**4).sum())
     own *= 1 + (HELPED_DOUBT if k else DOUBT) / math.sqrt(carried)
-    return Estimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0)
+    return Estimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0, largest=largest)
 
 
 def helper_of(row: np.ndarray, metrics: Sequence[str], samples: Samples, cut: bool = True) -> Helper:
