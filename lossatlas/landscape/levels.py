@@ -32,6 +32,7 @@ COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equa
 MISSING = 2.0  # times the spread of the own samples that the helpers' spread may be before more are drawn
 HELPED_DOUBT = 1.0  # as statistics.DOUBT, of what a regression leaves; `benchmarks/levels.py` says how often it holds
 HALF_DOUBTED = 5  # as Tolerance's WELL_BELOW, of what a regression leaves
+NOTHING = 1e-9  # of the range of the losses: below it a residual is a rounding error
 LARGEST = 1e30  # losses that float32 holds, and their squares float64
 Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
 
@@ -281,12 +282,14 @@ def estimated(
     rare = rare_error(n, effective, population)
     if name != "loss":
         enlarged = max(enlarged, reach(name, samples, helpers) * rare)
-    elif (tied := float(ties(samples, theirs, n).mean())) > 0:
-        known = theirs and (1 - tied) * effective >= FEWEST_CARRIERS / 2
-        if constant(samples["loss"]):
-            result = replace(result, carriers=0.0)
-        jump = result.largest if known else reach(name, samples, helpers)
-        enlarged = math.hypot(enlarged, jump * math.sqrt(tied) * rare)
+    else:
+        tied, widest = ties(samples, helpers=theirs, n=n), reach(name, samples, helpers)
+        if tied.any():
+            if result.largest < NOTHING * widest:  # the regression leaves rounding errors
+                result = replace(result, carriers=0.0)
+            continuous = len(np.unique(values[:n][~tied])) >= FEWEST_CARRIERS / 2
+            jump = result.largest if continuous else widest
+            enlarged = math.hypot(enlarged, jump * math.sqrt(float(tied.mean())) * rare)
     error = math.hypot(enlarged, result.theirs)
     return replace(result, own=enlarged, error=error, missing=missing, effective=effective)
 
