@@ -700,3 +700,15 @@ def test_a_surface_of_a_zero_one_loss_of_a_user(problem):
     assert within.mean() >= 0.9
     assert (np.abs(found.loss - whole.loss) <= 4 * error + 1e-9).all()
     assert found.statistics["train"]["n"].mean() < 3000
+
+
+@pytest.mark.parametrize("value", [0.0, 0.05, 7.0])
+def test_equal_losses_of_a_cell_by_itself_are_no_certainty(value):
+    """Sums alone: 1,000 equal losses could hide one in 1,002 that differs by 1, or by as much as the loss."""
+    row = sums_of(np.full(1000, value), None, [])
+    least = Tolerance(0.0, 1e-4).least_se(row, 10**9)
+    assert least == pytest.approx(max(1, value) * np.sqrt(1001) / 1002 / np.sqrt(1000), rel=1e-5)
+    assert Tolerance(0.0, 1e-4).samples(row, 10**9) == 4000
+    assert Tolerance(0.0, 0.1).samples(row, 10**9) == 1000
+    different = sums_of(value + 0.01 * np.random.default_rng(0).random(1000), None, [])
+    assert Tolerance(0.0, 1e-4).least_se(different, 10**9) == pytest.approx(1e-5)

@@ -19,6 +19,7 @@ from lossatlas.landscape.statistics import (
     STATISTICS,
     as_statistics,
     estimates,
+    rare_error,
     summarize,
     sums_of,
 )
@@ -283,7 +284,7 @@ def estimated(
     if name != "loss":
         enlarged = max(enlarged, reach(name, samples, helpers) * rare)
     else:
-        tied, widest = ties(samples, helpers=theirs, n=n), reach(name, samples, helpers)
+        tied, widest = ties(samples, theirs, n), reach(name, samples, helpers)
         if tied.any():
             if result.largest < NOTHING * widest:  # the regression leaves rounding errors
                 result = replace(result, carriers=0.0)
@@ -292,12 +293,6 @@ def estimated(
             enlarged = math.hypot(enlarged, jump * math.sqrt(float(tied.mean())) * rare)
     error = math.hypot(enlarged, result.theirs)
     return replace(result, own=enlarged, error=error, missing=missing, effective=effective)
-
-
-def rare_error(n: int, effective: float, population: int) -> float:
-    """The standard error of a share of which n samples hold none, by Laplace's rule of succession: 1 of n + 2."""
-    count = effective + 2
-    return math.sqrt((count - 1) / count**2 * (1 / n - 1 / population) * n / effective)
 
 
 def constant(values: np.ndarray) -> bool:
