@@ -1,16 +1,20 @@
 """What cells that help each other save (`--tolerance`), and whether the errors they state are true.
 
     python benchmarks/levels.py --losses FOLDER          # of grid_losses.py; a quarter of an hour
+    python benchmarks/levels.py --synthetic              # losses that jump, and smooth ones, of random margins; ten minutes
 
 Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56: each shuffle draws a population of 60,000 from
 them, with replacement, and its order; what is computed is `lossatlas.landscape.levels.settle` itself, cell after cell.
 Counted are the samples, against those of cells that are estimated each by itself (what --tolerance did before), how often
 the mean of the population lies within two stated errors, by band of loss and by level, and how far off the difference of
 two neighbours is.
+
+--synthetic: the losses of 6,000 samples are functions of their margins, each a smooth random function of the plane.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +33,15 @@ from lossatlas.landscape.statistics import STATISTICS, estimates
 POPULATION, SHUFFLES = 60_000, 200
 TOLERANCES = (Tolerance(0.02, 0.05), Tolerance(0.005, 0.01))
 BARS = {"resnet56": (3.0, 6.0), "resnet56_noshort": (2.0, 3.0)}
+SYNTHETIC, MARGINS = (Tolerance(0.02, 0.02), Tolerance(0.05, 0.05)), 6000
+PLANE = Grid.parse("-1:1:9", "-1:1:9")
+OF_MARGINS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "0-1": lambda margin: (margin < 0).astype(np.float64),
+    "step": lambda margin: 0.05 + 20.0 * (margin < -1.5),
+    "hinge": lambda margin: np.maximum(0, 1 - margin),
+    "squared hinge": lambda margin: np.maximum(0, 1 - margin) ** 2,
+    "cross-entropy": lambda margin: np.log1p(np.exp(-3 * margin)),
+}
 ESTIMATE, ERROR = (len(STATISTICS) + estimates(()).index(name) for name in ("estimate", "estimate_se"))
 
 
@@ -48,12 +61,33 @@ def population_of(losses: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray
     return order, losses.astype(np.float64) @ counts / POPULATION
 
 
+def margins(grid: Grid, samples: int = MARGINS, seed: int = 0) -> np.ndarray:
+    """Of each sample a random bowl, turned over, with a wave on it: (cells, samples)."""
+    assert grid.y is not None
+    g = np.random.default_rng(seed)
+    y, x = (each.reshape(-1, 1) for each in np.meshgrid(grid.y, grid.x, indexing="ij"))
+    height, (slope_x, slope_y) = g.normal(2.0, 1.0, samples), g.normal(0.0, 0.7, (2, samples))
+    bowl_x, bowl_y = g.exponential(0.8, (2, samples))
+    phase, wave = g.uniform(0, 2 * np.pi, samples), g.normal(0.0, 0.3, samples)
+    return height + slope_x * x + slope_y * y - bowl_x * x**2 - bowl_y * y**2 + wave * np.sin(2 * x + 1.5 * y + phase)
+
+
+def of_margins(loss: str, tolerance: Tolerance, seed: int) -> Replay:
+    """One shuffle of a loss of OF_MARGINS."""
+    losses = OF_MARGINS[loss](margins(PLANE))
+    order = np.random.default_rng(seed).permutation(losses.shape[1])
+    return replayed(losses, order, losses.mean(1), PLANE, tolerance)
+
+
 def by_levels(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
-    order, truth = population_of(losses, seed)
+    return replayed(losses, *population_of(losses, seed), grid, tolerance)
+
+
+def replayed(losses: np.ndarray, order: np.ndarray, truth: np.ndarray, grid: Grid, tolerance: Tolerance) -> Replay:
     hierarchy, rows, known = Hierarchy(grid), {}, dict[int, Helper]()
     for cell in hierarchy.order(np.arange(grid.size)).tolist():
         level = int(hierarchy.level[cell])
-        goal = Goal(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), POPULATION)
+        goal = Goal(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), len(order))
 
         def draw(start: int, stop: int, cell: int = cell) -> Draw:
             return Draw(losses[cell, order[start:stop]].astype(np.float64))
@@ -109,14 +143,29 @@ def coverage(folder: Path, name: str, tolerance: Tolerance, shuffles: int, pool:
     grid = grid_of(np.load(folder / f"{name}.npz")["loss"])
     level = Hierarchy(grid).level
     found = pool.map(job, [(folder, name, tolerance, seed, False) for seed in range(shuffles)])  # type: ignore[attr-defined]
+    shared(name, f"{shuffles} shuffles of {grid.shape[0]}×{grid.shape[1]} cells", tolerance, level, found)
+
+
+def synthetic(shuffles: int, pool: object) -> None:
+    for loss in OF_MARGINS:
+        for tolerance in SYNTHETIC:
+            work = [(loss, tolerance, seed) for seed in range(shuffles)]
+            found = pool.starmap(of_margins, work)  # type: ignore[attr-defined]
+            shared(loss, f"{shuffles} shuffles of 9×9 cells", tolerance, Hierarchy(PLANE).level, found)
+
+
+def covered(found: list[Replay], level: np.ndarray) -> tuple[float, list[float], list[float]]:
+    """How often the truth lies within two stated errors: of all cells, in five bands of the loss, and on each level."""
     within = np.stack([np.abs(each.found - each.truth) <= 2 * each.error + 1e-9 for each in found])
-    order = np.argsort(np.mean([each.truth for each in found], axis=0))
+    order = np.argsort(np.mean([each.truth for each in found], axis=0), kind="stable")
     bands = [float(within[:, part].mean()) for part in np.array_split(order, 5)]
-    levels = [float(within[:, level == each].mean()) for each in range(level.max() + 1)]
-    whole = float(within.mean())
+    return float(within.mean()), bands, [float(within[:, level == each].mean()) for each in range(level.max() + 1)]
+
+
+def shared(name: str, what: str, tolerance: Tolerance, level: np.ndarray, found: list[Replay]) -> None:
+    whole, bands, levels = covered(found, level)
     result(
-        f"--tolerance {tolerance.relative:g},{tolerance.absolute:g}: coverage of ± 2 stated errors, {name}, {shuffles} shuffles "
-        f"of {grid.shape[0]}×{grid.shape[1]} cells",
+        f"--tolerance {tolerance.relative:g},{tolerance.absolute:g}: coverage of ± 2 stated errors, {name}, {what}",
         "≥ 94 %, each of five bands of loss and each level ≥ 92 %",
         f"{100 * whole:.1f} %; bands {', '.join(f'{100 * each:.1f}' for each in bands)} %; "
         f"levels {', '.join(f'{100 * each:.1f}' for each in levels)} %; {np.mean([e.used.mean() for e in found]):.0f} samples",
@@ -126,11 +175,16 @@ def coverage(folder: Path, name: str, tolerance: Tolerance, shuffles: int, pool:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--losses", type=Path, required=True, help="a folder of grid_losses.py")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--losses", type=Path, help="a folder of grid_losses.py")
+    source.add_argument("--synthetic", action="store_true", help="0-1, step, hinge and smooth losses of random margins")
     parser.add_argument("--shuffles", type=int, default=SHUFFLES)
     parser.add_argument("--only", choices=("coverage", "samples"))
     args = parser.parse_args()
     with get_context("spawn").Pool(2) as pool:
+        if args.synthetic:
+            synthetic(args.shuffles, pool)
+            return
         for name in NETWORKS:
             if args.only != "samples":
                 for tolerance in TOLERANCES:

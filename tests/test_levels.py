@@ -1,5 +1,7 @@
 """Cells that help each other: landscape.levels and computing.levels."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -553,3 +555,102 @@ def test_a_file_of_cells_of_which_some_have_met_a_weight_and_others_not(problem,
     again = lossatlas.surface(net, (x, y), tolerance=tolerance, file=file, **PLANE)
     np.testing.assert_array_equal(again.loss, found.loss)
     np.testing.assert_array_equal(again.fields["train_loss_se"], found.fields["train_loss_se"])
+
+
+# ---------------------------------------------------------------------------------------------- losses that jump
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+JUMPS = ["0-1", "step", "hinge", "squared hinge", "cross-entropy"]
+
+
+def coverage(loss, tolerance, shuffles):
+    """Share of cells whose mean is within two stated errors: in five bands of the loss and on each level, the lowest."""
+    from levels import PLANE as plane
+    from levels import covered, of_margins
+
+    found = [of_margins(loss, tolerance, seed) for seed in range(shuffles)]
+    _, bands, levels = covered(found, Hierarchy(plane).level)
+    return min(*bands, *levels)
+
+
+@pytest.mark.parametrize("loss", JUMPS)
+def test_stated_errors_hold_where_losses_jump(loss):
+    """As if the cells of a shuffle were one: no less than 92 % in any band, but for a probability of 1e-3."""
+    shuffles = 8
+    lowest = coverage(loss, Tolerance(0.02, 0.02), shuffles)
+    held = math.floor(shuffles * lowest)
+    chance = sum(math.comb(shuffles, k) * 0.92**k * 0.08 ** (shuffles - k) for k in range(held + 1))
+    assert chance >= 1e-3, f"{100 * lowest:.0f} %"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("tolerance", [Tolerance(0.02, 0.02), Tolerance(0.05, 0.05)], ids=["0.02", "0.05"])
+@pytest.mark.parametrize("loss", JUMPS)
+def test_stated_errors_hold_in_each_band_where_losses_jump(loss, tolerance):
+    assert coverage(loss, tolerance, 200) >= 0.92
+
+
+@pytest.mark.parametrize("height", [1.0, 22.0])
+def test_a_cell_with_equal_losses_says_no_more_than_its_count(height):
+    """One sample in 100 jumps at the cell; 64 first samples that do not, and helpers at which none does, do not hide it."""
+    losses = np.full(20_000, 0.05)
+    losses[70::100] += height
+    before = helper(np.full(8000, 0.05), 20_000)
+    row, _ = settle(drawing(losses), (), [before], goal(20_000, 0.02, 0.01))
+    assert row[0] >= 1000
+    assert abs(row[ESTIMATE] - losses.mean()) <= 2 * row[ERROR]
+
+
+def test_a_jump_that_the_helper_alone_has_seen_is_as_large_as_there():
+    """Of 256 equal losses at the cell the next could be 20, as at the helper: a share of 1 in 258."""
+    theirs, own = np.full(6000, 0.05), np.full(256, 0.05)
+    theirs[3::10] = 20.05
+    near = helper(theirs[:2000], 6000)
+    samples = {"loss": own.astype(np.float32)}
+    found = estimated("loss", sums_of(own, None, []), samples, [], [near], 6000)
+    tied = 0.9
+    laplace = 20 * np.sqrt(tied) * np.sqrt(257) / 258 * np.sqrt(1 / 256 - 1 / 6000)
+    assert found.own == pytest.approx(laplace, rel=0.01)
+
+
+def test_losses_without_ties_are_as_they_were():
+    """No two losses of a smooth loss are equal, so nothing is added to what the regression leaves."""
+    g = np.random.default_rng(7)
+    theirs = g.exponential(size=400)
+    own = 2 * theirs[:64] + 0.1 * g.normal(size=64)
+    near = helper(theirs, 10_000)
+    samples = {"loss": own.astype(np.float32)}
+    found = estimated("loss", sums_of(own, None, []), samples, [], [near], 10_000)
+    (at, left), (there, other) = ((part.mean(), part - part.mean()) for part in (own, theirs[:64]))
+    plain = regressed(at, left, [(there, other)], np.array([theirs.mean()]), np.array([near.error["loss"]]), 10_000)
+    assert found.own == pytest.approx(plain.own * min(max(found.missing, 1), 2), rel=1e-5)
+
+
+def test_a_surface_of_a_zero_one_loss_of_a_user(problem):
+    """Errors are those of a network that is wrong for one sample in ten or more."""
+
+    def zero_one(model, batch):
+        x, y = batch
+        return (model(x).argmax(1) != y).to(torch.float64)
+
+    whole = lossatlas.surface(*problem, loss=zero_one, **PLANE)
+    found = lossatlas.surface(*problem, loss=zero_one, tolerance=(0.02, 0.02), **PLANE)
+    error = found.fields["train_loss_se"]
+    assert (error <= np.maximum(0.02 * found.loss, 0.02) * (1 + 1e-9)).all()
+    within = np.abs(found.loss - whole.loss) <= 2 * error + 1e-9
+    assert within.mean() >= 0.9
+    assert (np.abs(found.loss - whole.loss) <= 4 * error + 1e-9).all()
+    assert found.statistics["train"]["n"].mean() < 3000
+
+
+@pytest.mark.parametrize("value", [0.0, 0.05, 7.0])
+def test_equal_losses_of_a_cell_by_itself_are_no_certainty(value):
+    """Sums alone: 1,000 equal losses could hide one in 1,002 that differs by 1, or by as much as the loss."""
+    row = sums_of(np.full(1000, value), None, [])
+    least = Tolerance(0.0, 1e-4).least_se(row, 10**9)
+    assert least == pytest.approx(max(1, value) * np.sqrt(1001) / 1002 / np.sqrt(1000), rel=1e-5)
+    assert Tolerance(0.0, 1e-4).samples(row, 10**9) == 4000
+    assert Tolerance(0.0, 0.1).samples(row, 10**9) == 1000
+    different = sums_of(value + 0.01 * np.random.default_rng(0).random(1000), None, [])
+    assert Tolerance(0.0, 1e-4).least_se(different, 10**9) == pytest.approx(1e-5)

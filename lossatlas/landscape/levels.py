@@ -19,6 +19,7 @@ from lossatlas.landscape.statistics import (
     STATISTICS,
     as_statistics,
     estimates,
+    rare_error,
     summarize,
     sums_of,
 )
@@ -32,6 +33,7 @@ COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equa
 MISSING = 2.0  # times the spread of the own samples that the helpers' spread may be before more are drawn
 HELPED_DOUBT = 1.0  # as statistics.DOUBT, of what a regression leaves; `benchmarks/levels.py` says how often it holds
 HALF_DOUBTED = 5  # as Tolerance's WELL_BELOW, of what a regression leaves
+NOTHING = 1e-9  # of the range of the losses: below it a residual is a rounding error
 LARGEST = 1e30  # losses that float32 holds, and their squares float64
 Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
 
@@ -117,6 +119,7 @@ class Estimate:
     missing: float = (
         1.0  # how many times the spread of the helpers over all their samples is that over the same samples
     )
+    largest: float = math.inf  # of what the regression leaves of a sample
 
     @property
     def believed(self) -> bool:
@@ -237,6 +240,7 @@ def useful(helpers: Sequence[Helper], n: int) -> list[Helper]:
         and math.isfinite(helper.error["loss"])
         and float(np.abs(helper.samples["loss"][:n]).max()) < LARGEST  # NaN is not
         and effective_count(helper.samples, n) >= 2
+        and not constant(helper.samples["loss"])  # equal losses are no control variate
     ]
 
 
@@ -276,12 +280,36 @@ def estimated(
     result = min(found, key=lambda each: each.error)
     missing = max((spread(helper, name) / spread(helper, name, n) for helper in theirs), default=1.0)
     enlarged = result.own * min(max(missing, 1.0), MISSING)
-    if name != "loss":  # samples that are all the same do not say that every one is (Laplace's rule of succession)
-        count = effective + 2
-        rare = (count - 1) / count**2 * (1 / n - 1 / population) * n / effective
-        enlarged = max(enlarged, reach(name, samples, theirs) * math.sqrt(rare))
+    rare = rare_error(n, effective, population)
+    if name != "loss":
+        enlarged = max(enlarged, reach(name, samples, helpers) * rare)
+    else:
+        tied, widest = ties(samples, theirs, n), reach(name, samples, helpers)
+        if tied.any():
+            if result.largest < NOTHING * widest:  # the regression leaves rounding errors
+                result = replace(result, carriers=0.0)
+            continuous = len(np.unique(values[:n][~tied])) >= FEWEST_CARRIERS / 2
+            jump = result.largest if continuous else widest
+            enlarged = math.hypot(enlarged, jump * math.sqrt(float(tied.mean())) * rare)
     error = math.hypot(enlarged, result.theirs)
     return replace(result, own=enlarged, error=error, missing=missing, effective=effective)
+
+
+def constant(values: np.ndarray) -> bool:
+    """Whether all of them are equal."""
+    return bool((values == values[0]).all())
+
+
+def ties(samples: Samples, helpers: Sequence[Helper], n: int) -> np.ndarray:
+    """Which of the n samples have exactly the loss that they have at every helper; of a cell without helpers, all or none.
+
+    A loss that jumps (0-1) has such samples, and so has one that is constant in places (hinge). Their differences are zero
+    and say nothing of the samples that jump and were not drawn.
+    """
+    own = samples["loss"][:n]
+    if not helpers:
+        return np.full(n, constant(own))
+    return np.logical_and.reduce([own == helper.samples["loss"][:n] for helper in helpers])
 
 
 def effective_count(samples: Samples, n: int) -> float:
@@ -300,11 +328,12 @@ def spread(helper: Helper, name: str, n: int | None = None) -> float:
 
 
 def reach(name: str, samples: Samples, helpers: Sequence[Helper]) -> float:
-    """How far apart the values of a metric are, over all samples at hand, or may be where all are equal; 1 for accuracy."""
+    """The range of the loss or a metric over all samples at hand, or its possible range where all are equal; 1 for accuracy."""
     if name == "accuracy":
         return 1.0
-    every = [samples[name], *(helper.samples[name] for helper in helpers)]
-    low, high = (float(of([of(part) for part in every])) for of in (np.min, np.max))
+    every = np.concatenate([samples[name], *(helper.samples[name] for helper in helpers)])
+    every = every[np.abs(every) < LARGEST]  # NaN is not
+    low, high = float(every.min()), float(every.max())
     return high - low if high > low else max(1.0, abs(high))
 
 
@@ -380,7 +409,7 @@ def regressed(
     unit = left / largest if largest > 0 else np.ones(n)
     carried = float((unit**2).sum() ** 2 / (unit**4).sum())
     own *= 1 + (HELPED_DOUBT if k else DOUBT) / math.sqrt(carried)
-    return Estimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0)
+    return Estimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0, largest=largest)
 
 
 def helper_of(row: np.ndarray, metrics: Sequence[str], samples: Samples, cut: bool = True) -> Helper:

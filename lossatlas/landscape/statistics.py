@@ -1,5 +1,6 @@
 """What is stored of a cell: sums over its samples, from which mean, spread and standard error follow."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -96,6 +97,12 @@ def carriers(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
     second, fourth = squared_deviations(statistics)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return np.clip(np.where(second > 0, second**2 / fourth, statistics["n"]), 1, np.maximum(statistics["n"], 1))
+
+
+def rare_error(n: int, effective: float, population: int) -> float:
+    """The standard error of a share of which n samples hold none, by Laplace's rule of succession: 1 of n + 2."""
+    count = effective + 2
+    return math.sqrt((count - 1) / count**2 * (1 / n - 1 / population) * n / effective)
 
 
 def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str, np.ndarray]:
