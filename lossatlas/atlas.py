@@ -482,7 +482,10 @@ def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
     """
     point_of(net, other, "states")
     state = other.state_dict() if isinstance(other, nn.Module) else other
-    twin = still(net)
+    try:
+        twin = still(net)
+    except Exception as error:
+        raise BadInput(f"{type(net).__name__} cannot be copied ({error}), and alignment traces a copy") from error
     return aligned(twin, twin.state_dict(), {name: value.detach() for name, value in state.items()}, inputs)[0]
 
 

@@ -264,9 +264,12 @@ kind("depthwise convolution", data="images")(
 kind("PixelShuffle", data="large masks")(
     lambda: nn.Sequential(nn.Conv2d(2, 4 * CLASSES, 1), nn.PixelShuffle(2), nn.Tanh(), nn.Conv2d(CLASSES, CLASSES, 1))
 )
-kind("EmbeddingBag", data="tokens", no_curvature="sparse|EmbeddingBag|embedding_bag", either=True)(
-    lambda: nn.Sequential(nn.EmbeddingBag(7, 4), nn.Linear(4, CLASSES))
-)
+kind(
+    "EmbeddingBag",
+    data="tokens",
+    no_curvature="no second derivative of a part of this network.*embedding_bag",
+    either=True,
+)(lambda: nn.Sequential(nn.EmbeddingBag(7, 4), nn.Linear(4, CLASSES)))
 kind("Embedding with sparse gradients", data="tokens", no_curvature="sparse", either=True)(
     lambda: nn.Sequential(nn.Embedding(7, 4, sparse=True), Mean(1), nn.Linear(4, CLASSES))
 )
@@ -393,7 +396,9 @@ kind("physics-informed", data="points", loss=residual)(
 )
 
 
-@kind("complex weights (Fourier operator)", data="signals", dtypes=BOTH)
+@kind(
+    "complex weights (Fourier operator)", data="signals", dtypes=BOTH, no_curvature="real parameters, and .* is complex"
+)
 class Fourier(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -202,7 +202,6 @@ def surface(entry: Kind, net: nn.Module, dtype: str, directions: Any) -> lossatl
         loss=entry.loss,
         directions=directions,
         dir_type=entry.dir_type,
-        precision=precision_of(dtype),
         batch_size=8,
         progress=False,
     )
@@ -296,7 +295,7 @@ def test_maps_trajectories_and_alignment_leave_the_network_as_it_is(entry, dtype
         assert_unchanged(net, before, "align")
         assert not line or entry.name not in TRACED, line
     options = {"x": (0.0, 0.5), "tolerance": 0.1, "most": 6, "loss": entry.loss, "progress": False, "batch_size": 8}
-    outcome(lambda: lossatlas.eigenvalues(net, batch, precision=precision_of(dtype), **options))
+    outcome(lambda: lossatlas.eigenvalues(net, batch, **options))
     assert_unchanged(net, before, "eigenvalues")
 
 

@@ -10,17 +10,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from lossatlas.data.losses import output_of
 from lossatlas.errors import BadInput, note
-from lossatlas.evaluation.lanes import copied
+from lossatlas.evaluation.lanes import evaluation_copy
+from lossatlas.evaluation.places import named_tensors
+from lossatlas.evaluation.reference import borrowed
+from lossatlas.evaluation.resident import fitted
 from lossatlas.space.directions import names_of
+from lossatlas.space.points import converted, movable
 from lossatlas.space.symmetry import Group, order_of, permuted, traced
 
 ROUNDS, AGAIN = 100, 5
 CHANGED = 1e-6  # of the size of the output, in float64: more is no permutation of hidden units
-ROUNDED = 1e-5  # the same for a network that computes in float32 alone
+ROUNDED, HALF = 1e-5, 0.1  # the same for the network itself, in float32 and in half precision
 
 
 def matched(
@@ -108,28 +111,42 @@ def aligned(
     result, names = permuted(second, groups, orders), names_of(net)
     for name in [*parameters, *dict(net.named_buffers())]:  # tensors with several names
         result |= {other: result[name] for other in names[name] if other in result and name in result}
-    try:
-        before, after = (output(net, state, inputs) for state in (second, result))
-        allowed = CHANGED
-    except RuntimeError:  # a network that makes float32 tensors of its own
-        before, after = (output(net, state, inputs, torch.float32) for state in (second, result))
-        allowed = ROUNDED
-    error = float((after - before).norm() / before.norm().clamp(min=1e-300))
-    if not error <= allowed:
-        raise BadInput(
-            f"aligned, the network would compute something else (by {error:.1e}): its units cannot be permuted"
-        )
+    check_same(net, second, result, inputs)
     return result, sum(int((order != torch.arange(len(order))).sum()) for order in orders)
 
 
-def output(net: nn.Module, state: Mapping[str, Tensor], inputs: Any, dtype: torch.dtype = torch.float64) -> Tensor:
-    """What a network of this kind gives, in float64, computed in `dtype`."""
-    own = {name for name, _ in [*net.named_parameters(), *net.named_buffers()]}  # each tensor once
-    turned = {
-        name: value.to(dtype, copy=True) if value.is_floating_point() else value
-        for name, value in state.items()
-        if name in own
-    }
-    inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
-    with torch.no_grad():
-        return output_of(functional_call(copied(net).to(dtype).eval(), turned, (inputs,))).double()
+def check_same(net: nn.Module, second: Mapping[str, Tensor], result: Mapping[str, Tensor], inputs: Any) -> None:
+    """Raise BadInput where the network does not compute the same with both states: in float64, and itself, in place."""
+    try:
+        before, after = (output_in_double(net, state, inputs) for state in (second, result))
+        errors = [(difference(before, after), CHANGED)]
+    except RuntimeError:  # a network that makes float32 tensors of its own
+        errors = []
+    with borrowed(net) as own:
+        before, after = (output(own, state, fitted(inputs, own)) for state in (second, result))
+    half = any(p.dtype in (torch.bfloat16, torch.float16) for p in net.parameters())
+    errors.append((difference(before, after), HALF if half else ROUNDED))
+    for error, allowed in errors:
+        if not error <= allowed:
+            raise BadInput(
+                f"aligned, the network would compute something else (by {error:.1e}): its units cannot be permuted"
+            )
+
+
+def difference(before: Tensor, after: Tensor) -> float:
+    return float((after - before).norm() / before.norm().clamp(min=1e-300))
+
+
+def output_in_double(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
+    """What a copy of a network gives with a state, computed in float64."""
+    twin = evaluation_copy(net)._apply(lambda t: converted(t, t.device, torch.float64))
+    return output(twin, state, inputs.double() if inputs.is_floating_point() else inputs)
+
+
+@torch.no_grad()
+def output(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
+    """What a network gives, in float64, after its tensors are changed in place to those of a state."""
+    for name, tensor in named_tensors(net).items():
+        if name in state and movable(tensor):
+            tensor.detach().copy_(state[name])
+    return output_of(net(inputs)).double()
