@@ -145,3 +145,20 @@ def test_schemes_scale_filters_by_output_channel():
     torch.testing.assert_close(found, a * p + (1 - b) * q)
     plain = Scheme("barycentric", first, second, third, list(first)).point(a, b)[name]
     assert not torch.allclose(found, plain)
+
+
+def test_surfaces_of_the_library_are_along_filters_by_output_channel_and_say_it():
+    """All three kinds of direction that are normalized, against a loop over output channels."""
+    import lossatlas
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.ConvTranspose2d(2, 4, 2, groups=2), nn.Flatten(), nn.Linear(36, 3))
+    data = torch.randn(10, 2, 2, 2), torch.randint(3, (10,))
+    given = {name: torch.randn_like(value) for name, value in tensors(net).items()}
+    channel = torch.tensor([[0, 1], [2, 3]])[:, :, None, None].expand(2, 2, 2, 2)
+    for what in ("random", "gradient", given):
+        found = lossatlas.surface(net, data, x="0:1:2", directions=what, norm="filter", progress=False).directions
+        direction, weight = torch.from_numpy(found.x[0]), net[0].weight.detach()
+        assert "norm=filter by output channel" in found.about["x"]
+        for k in range(4):
+            torch.testing.assert_close(direction[channel == k].norm(), weight[channel == k].norm())

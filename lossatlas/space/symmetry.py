@@ -31,7 +31,8 @@ class Units:
     """Units that are numbered together.
 
     fixed: they stay where they are. why: the operation that does not let them move. outside: they are inputs or outputs.
-    made: a layer's weights produce them. same: what they turned out to be.
+    made: a layer's weights produce them. split: each stands
+    for several numbers, because a view splits their axis. same: what they turned out to be.
     """
 
     count: int
@@ -39,6 +40,7 @@ class Units:
     why: str = ""
     outside: bool = False
     made: bool = False
+    split: bool = False
     same: "Axis | None" = None
 
 
@@ -140,19 +142,23 @@ class Traced:
         groups: Units that can change places, group by group.
         moving: How many of the units that layers produce are among these.
         blocked: How many are not, by the operation that does not let them move. Inputs and outputs are not counted.
+        together: How many of those that move do so in blocks only, because a view splits their axis.
     """
 
     groups: list[Group]
     moving: int
     blocked: Mapping[str, int]
+    together: int = 0
 
     def report(self) -> str:
         """Return a line about the hidden units that could not be permuted; '' where all can."""
-        count = sum(self.blocked.values())
-        if not count:
-            return ""
-        causes = ", ".join(f"{number} because of {why}" for why, number in sorted(self.blocked.items()))
-        return f"{count} of {count + self.moving} units could not be permuted: {causes}"
+        count, parts = sum(self.blocked.values()), list[str]()
+        if count:
+            causes = ", ".join(f"{number} because of {why}" for why, number in sorted(self.blocked.items()))
+            parts.append(f"{count} of {count + self.moving} units could not be permuted: {causes}")
+        if self.together:
+            parts.append(f"{self.together} units change places in blocks only, because a view splits their axis")
+        return "; ".join(parts)
 
 
 def symmetries(net: nn.Module, inputs: Any) -> list[Group]:
@@ -215,15 +221,17 @@ class Walk:
         self.axes: dict[fx.Node, Axes] = {}
         self.parts: dict[fx.Node, list[Axes]] = {}  # of operations that give several tensors
         self.computed: set[fx.Node] = set()  # what depends on the inputs
+        self.learned: set[fx.Node] = set()  # what depends on parameters
         self.made: list[Units] = []
 
     def over(self, graph: fx.Graph) -> None:
         used = needed(graph)
         for node in graph.nodes:
-            if any(source in self.computed for source in node.all_input_nodes):
-                self.computed.add(node)
+            for depending in (self.computed, self.learned):
+                if any(source in depending for source in node.all_input_nodes):
+                    depending.add(node)
             if node.op == "placeholder":
-                self.axes[node] = self.own.pop(0) if self.own else self.entered(node)
+                self.axes[node] = self.weight(node) if self.own else self.entered(node)
                 if node not in used:  # a tensor that plays no part
                     pin(*self.axes[node])
             elif node.op == "call_function" and node not in used:
@@ -235,6 +243,10 @@ class Walk:
                     pin(*self.axes[source], outside=True)
             else:
                 self.axes[node] = self.quiet(node, "a constant of the network's own")
+
+    def weight(self, node: Any) -> Axes:
+        self.learned.add(node)
+        return self.own.pop(0)
 
     def entered(self, node: Any) -> Axes:
         self.computed.add(node)
@@ -255,9 +267,18 @@ class Walk:
         return tuple(still(size, why) for size in shape_of(node))
 
     def unknown(self, node: Any) -> Axes:
-        why = cause(node)
+        why, counts = cause(node), set[int]()
         for source in node.all_input_nodes:
-            pin(*self.axes.get(source, ()), why=why)
+            axes = self.axes.get(source, ())
+            pin(*axes, why=why)
+            if (
+                node in self.computed
+                and source.op == "placeholder"
+                and len(axes) > 1
+                and size_of(axes[0]) not in counts
+            ):
+                counts.add(size_of(axes[0]))  # a recurrent layer has two weights for the same gates
+                self.make(source, axes[0])  # most weights have what they produce along the first axis
         return self.quiet(node, why)
 
     def of(self, node: Any) -> Axes:
@@ -265,19 +286,27 @@ class Walk:
 
     def make(self, weight: Any, axis: Axis) -> None:
         """Count an axis as units of a layer, where a weight (not a result for these inputs) produces it."""
-        if weight not in self.computed:
+        if weight in self.learned and weight not in self.computed:
             for block in resolved(axis):
                 block.units.made = True
                 self.made.append(block.units)
 
-    def counted(self) -> tuple[int, dict[str, int]]:
-        """How many of the units that layers produce can move, and how many cannot, by cause."""
-        every = {id(b.units): b.units for units in self.made for b in resolved((Block(units),)) if b.units.count > 1}
-        blocked: Counter[str] = Counter()
-        for units in every.values():
-            if units.fixed and not units.outside:
-                blocked[units.why or "an operation across them"] += units.count
-        return sum(units.count for units in every.values() if not units.fixed), dict(blocked)
+    def counted(self) -> tuple[int, dict[str, int], int]:
+        """How many of the units that layers produce can move, how many cannot, by cause, and how many only in blocks."""
+        roots: dict[int, tuple[Units, int, bool]] = {}
+        for units in self.made:
+            for block in resolved((Block(units),)):
+                size = max(block.size, roots[id(block.units)][1] if id(block.units) in roots else 0)
+                roots[id(block.units)] = block.units, size, size > block.units.count and block.units.split
+        moving, blocked, together = 0, Counter[str](), 0
+        for units, size, in_blocks in roots.values():
+            if units.outside or size == 1:
+                continue
+            if units.fixed or units.count == 1:
+                blocked[units.why or "an operation across them"] += size
+            else:
+                moving, together = moving + size, together + size * in_blocks
+        return moving, dict(blocked), together
 
 
 def cause(node: Any) -> str:
@@ -531,7 +560,7 @@ def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
     if len(blocks) != 1 or units.count % size:
         return None
     if units.count > size:
-        outer = Units(size, made=units.made)
+        outer = Units(size, made=units.made, split=True)
         units.same = (Block(outer, units.count // size),)
         units = outer
     return (Block(units),), still(rest, "a view that splits them")
@@ -676,6 +705,8 @@ RULES: dict[Any, Rule] = {
     aten._softmax: same,
     aten._log_softmax: same,
     aten.embedding: looked_up,
+    aten._embedding_bag: looked_up,
+    aten._embedding_bag_forward_only: looked_up,
     aten.linalg_vector_norm: partial(reduced, argument=2),
     aten.expand: expanded,
     aten.repeat: repeated,
