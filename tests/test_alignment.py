@@ -11,7 +11,7 @@ from conftest import surface_command
 from torch import nn
 
 import plot_surface
-from lossatlas.computing.alignment import aligned, matched, output
+from lossatlas.computing.alignment import aligned, matched, output_in_double
 from lossatlas.errors import BadInput, Note
 from lossatlas.record import read_directions, read_surface
 from lossatlas.space.symmetry import permuted, symmetries
@@ -42,7 +42,7 @@ def test_a_hidden_permutation_is_recovered_exactly_and_changes_nothing(name):
     state = trained_like(net)
     groups, other = shuffled(net, state, x)
     assert len(groups) >= 2
-    before, after = output(net, state, x), output(net, other, x)
+    before, after = output_in_double(net, state, x), output_in_double(net, other, x)
     assert float((before - after).norm() / before.norm()) < 1e-6
     assert not all(torch.equal(state[each], other[each]) for each in state)
     found, moved = aligned(net, state, other, x)
@@ -74,7 +74,7 @@ def test_joined_cut_and_reordered_channels():
     net, x = Branches().eval(), torch.randn(3, 2, 8, 8)
     groups, other = shuffled(net, trained_like(net), x)
     assert sorted(group.count for group in groups) == [6, 8, 10]
-    before, after = output(net, trained_like(net), x), output(net, other, x)
+    before, after = output_in_double(net, trained_like(net), x), output_in_double(net, other, x)
     torch.testing.assert_close(before, after, rtol=1e-9, atol=1e-9)
 
 
@@ -82,7 +82,9 @@ def test_what_an_unknown_operation_takes_in_stays_where_it_is():
     net, x = Branches(strange=True).eval(), torch.randn(3, 2, 8, 8)
     groups, other = shuffled(net, trained_like(net), x)
     assert sorted(group.count for group in groups) == [6, 8]
-    torch.testing.assert_close(output(net, trained_like(net), x), output(net, other, x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        output_in_double(net, trained_like(net), x), output_in_double(net, other, x), rtol=1e-9, atol=1e-9
+    )
 
 
 class Texts(nn.Module):
@@ -105,7 +107,9 @@ def test_texts_and_attention():
     net, x = Texts().eval(), torch.randint(11, (2, 5))
     groups, other = shuffled(net, trained_like(net), x)
     assert [group.count for group in groups] == [12]
-    torch.testing.assert_close(output(net, trained_like(net), x), output(net, other, x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        output_in_double(net, trained_like(net), x), output_in_double(net, other, x), rtol=1e-9, atol=1e-9
+    )
 
 
 class Shift(nn.Module):
@@ -327,7 +331,7 @@ def recovered(net, places, x):
     net = net.eval()
     state = trained_like(net)
     other = place_by_hand(state, places)
-    torch.testing.assert_close(output(net, state, x), output(net, other, x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(output_in_double(net, state, x), output_in_double(net, other, x), rtol=1e-9, atol=1e-9)
     assert not all(torch.equal(state[name], other[name]) for name in state)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with warnings.catch_warnings():
@@ -534,7 +538,9 @@ def test_units_that_change_places_in_blocks_only_are_said():
     net, x = Made(mixed, h=wide(2, 8), o=wide(8, 3)).eval(), torch.randn(4, 2, 6, 6)
     groups, other = shuffled(net, trained_like(net), x)
     assert [group.count for group in groups] == [2]
-    torch.testing.assert_close(output(net, trained_like(net), x), output(net, other, x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        output_in_double(net, trained_like(net), x), output_in_double(net, other, x), rtol=1e-9, atol=1e-9
+    )
     with pytest.warns(Note, match="8 units change places in blocks only"):
         aligned(net, trained_like(net), other, x)
 
