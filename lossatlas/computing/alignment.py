@@ -125,7 +125,8 @@ def check_same(net: nn.Module, second: Mapping[str, Tensor], result: Mapping[str
     with borrowed(net) as own:
         before, after = (output(own, state, fitted(inputs, own)) for state in (second, result))
     half = any(p.dtype in (torch.bfloat16, torch.float16) for p in net.parameters())
-    errors.append((difference(before, after), HALF if half else ROUNDED))
+    if not errors or torch.isfinite(before).all():  # otherwise float32 is too small for this network's outputs
+        errors.append((difference(before, after), HALF if half else ROUNDED))
     for error, allowed in errors:
         if not error <= allowed:
             raise BadInput(
