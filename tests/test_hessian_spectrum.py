@@ -143,7 +143,7 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
 
 
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("ranks", [3, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 2))])
 def test_samples_spread_over_ranks_give_the_same_numbers(tmp_path, perceptron, whole, ranks):
     out = tmp_path / "s.h5"
     args = command(perceptron, out, "--parameters", LAST, "--activations", "--trace_error", "0.01", "--mpi")
@@ -207,7 +207,6 @@ def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
     assert "random" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_signal_keeps_what_is_finished(tmp_path, perceptron):
     import os
     import signal

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from binomial import counts
 from conftest import LAST, explicit_hessian, python, write_checkpoint
 
 import plot_1D
@@ -38,7 +39,7 @@ def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-PLANE = ["--x=-1:1:4", "--y=-1:1:3"]
+PLANE = ["--x=-1:1:3", "--y=-1:1:2"]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_against_the_explicit_hessian_at_every_cell(alone, perceptron, mini):
 
 
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("ranks", [3, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 2))])
 def test_any_number_of_ranks_gives_the_same_bits(tmp_path, perceptron, alone, ranks):
     out = tmp_path / "e.h5"
     result = python("plot_hessian_eigen.py", *command(perceptron, out, *PLANE, "--mpi"), launcher=[MPIRUN, "-n", ranks])
@@ -88,11 +89,12 @@ def test_a_resumed_map_has_the_same_bits(tmp_path, perceptron, alone, capsys):
         np.testing.assert_array_equal(read_surface(out).fields[name], whole.fields[name])
 
 
-def test_every_cell_of_a_path_between_two_networks_has_the_extreme_eigenvalues(tmp_path, mini):
+@pytest.mark.parametrize("cells", counts(5, 17))
+def test_every_cell_of_a_path_between_two_networks_has_the_extreme_eigenvalues(tmp_path, mini, cells):
     """A map between two networks, where eigenvalues overtake each other, against explicit Hessians."""
     files = [write_checkpoint(tmp_path / f"{seed}.safetensors", "mlp", seed) for seed in (1, 2)]
     out = tmp_path / "e.h5"
-    more = ["--model_file2", str(files[1]), "--x=-0.5:1.5:17"]
+    more = ["--model_file2", str(files[1]), f"--x=-0.5:1.5:{cells}"]
     line = [part for part in command(files[0], out, *more) if part not in ("--xnorm", "--ynorm", "filter")]
     assert plot_hessian_eigen.main([p for p in line if p not in ("--xignore", "--yignore", "biasbn")]) == 0
     surface, own = read_surface(out), build("mlp", (1, 28, 28))

@@ -300,7 +300,7 @@ def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
 
 
 @pytest.mark.skipif(MPIRUN is None, reason="there is no mpirun")
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("ranks", [3, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 2))])
 def test_any_number_of_ranks_gives_the_same_bits(tmp_path, finished, ranks):
     for file in finished.glob("*.t7"):
         shutil.copy(file, tmp_path)

@@ -173,16 +173,19 @@ def test_what_does_not_fit_together_is_refused(tmp_path, net, capsys, more, word
     assert not (tmp_path / "s.h5").exists()
 
 
-@pytest.mark.slow
+RANKS = [(1, 3), pytest.param((1, 2, 3), marks=pytest.mark.full, id="all")]
+
+
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 @pytest.mark.parametrize("what", [("--repeat", "3"), ("--per_layer",), ("--scheme", "barycentric", "--y=-1:1:3")])
-def test_any_number_of_ranks_gives_the_same_bits(tmp_path, net, what):
+@pytest.mark.parametrize("ranks", RANKS)
+def test_any_number_of_ranks_gives_the_same_bits(tmp_path, net, what, ranks):
     line = (*PLAIN, LINE[0]) if "--scheme" in what else LINE
     found = []
-    for ranks in (1, 2, 3):
-        file = tmp_path / f"{ranks}.h5"
+    for n in ranks:
+        file = tmp_path / f"{n}.h5"
         command = surface_command(net, file, *line, *what, "--threads", "1", "--batch_size", "16", "--mpi")
-        result = python("plot_surface.py", *command, launcher=[MPIRUN, "-n", ranks])
+        result = python("plot_surface.py", *command, launcher=[MPIRUN, "-n", n])
         assert result.returncode == 0, result.stderr
         found.append(read_surface(file).fields["train_loss"].tobytes())
-    assert found[0] == found[1] == found[2]
+    assert len(set(found)) == 1

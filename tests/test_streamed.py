@@ -207,7 +207,7 @@ def net():
 
 
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [3, pytest.param(2, marks=pytest.mark.full)])
 def test_every_rank_reads_for_itself(tmp_path, ranks):
     (tmp_path / "own.py").write_text(OWN)
     line = [
