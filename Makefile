@@ -1,8 +1,9 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page
 # make test   every test
+# make mutants  deliberate faults, each of which the tests have to find
 # make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
 # make docs   the pages: docs/_build/index.html
-# make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FILE: see benchmarks/tolerance.py)
+# make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FOLDER: see benchmarks/levels.py)
 # make check  format, lint, types, import layers, and every test
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) 
 NAMES = resnet56 resnet56_noshort
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test check lint bench gallery docs clean
+.PHONY: demo test mutants check lint bench gallery docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -44,6 +45,9 @@ lint: $(VENV)/dev
 
 check: lint test
 
+mutants: $(VENV)/dev
+	$(BIN)/python tests/mutants.py
+
 gallery: $(VENV)/dev
 	$(BIN)/python docs/gallery.py
 
@@ -53,7 +57,7 @@ docs: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(INSTALL) loss-landscapes
-	$(BIN)/python benchmarks/run.py $(if $(LOSSES),--losses $(LOSSES))
+	$(BIN)/python benchmarks/run.py $(if $(LOSSES),--grid_losses $(LOSSES))
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }

@@ -4,7 +4,7 @@
 
 Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56: each shuffle draws a population of 60,000 from
 them, with replacement, and its order; what is computed is `lossatlas.landscape.levels.settle` itself, cell after cell.
-Counted are the samples, against those of cells that are estimated each by itself (what --tolerance did before), how often
+Counted are the samples, against those of cells that are estimated each by itself, how often
 the mean of the population lies within two stated errors, by band of loss and by level, and how far off the difference of
 two neighbours is.
 """
@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from baselines import result
 from grid_losses import NETWORKS, grid_of
-from tolerance import replay
 
 from lossatlas.landscape import Grid, Tolerance
 from lossatlas.landscape.levels import FEWEST, Draw, Goal, Helper, Hierarchy, helper_of, settle
@@ -67,8 +66,15 @@ def by_levels(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -
 
 def each_alone(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
     order, truth = population_of(losses, seed)
-    found = np.array([replay(losses[cell, order].astype(np.float64), tolerance) for cell in range(grid.size)])
-    return Replay(found[:, 0], found[:, 1], truth, found[:, 2])
+    goal, found = Goal(tolerance, 1.0, FEWEST, POPULATION), []
+    for cell in range(grid.size):
+
+        def draw(start: int, stop: int, cell: int = cell) -> Draw:
+            return Draw(losses[cell, order[start:stop]].astype(np.float64))
+
+        found.append(settle(draw, (), [], goal)[0])
+    table = np.stack(found)
+    return Replay(table[:, ESTIMATE], table[:, ERROR], truth, table[:, 0])
 
 
 def neighbours(grid: Grid, replays: list[Replay]) -> float:
