@@ -179,13 +179,17 @@ def test_files_of_another_kind_are_refused(tmp_path, net):
 
 
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
-def test_ranks_share_the_samples(tmp_path, net):
+@pytest.mark.parametrize("ranks", [(0, 3), pytest.param((0, 1, 2, 3), marks=pytest.mark.full, id="all")])
+def test_ranks_share_the_samples(tmp_path, net, ranks):
     found = []
-    for ranks in (1, 3):
-        file = tmp_path / f"{ranks}.h5"
-        more = ("--mpi", "--threads", "1", "--precision", "float64")
-        result = python("sharpness.py", *line(net, file, *more), launcher=[MPIRUN, "-n", ranks])
-        assert result.returncode == 0, result.stderr
+    for n in ranks:
+        file = tmp_path / f"{n}.h5"
+        arguments = line(net, file, "--threads", "1", "--precision", "float64")
+        if n == 0:  # in this process
+            assert command.main(arguments) == 0
+        else:
+            result = python("sharpness.py", *arguments, "--mpi", launcher=[MPIRUN, "-n", n])
+            assert result.returncode == 0, result.stderr
         found.append(read_findings(file, "sharpness").arrays["plain/rises"])
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], rtol=1e-6, atol=1e-9)
