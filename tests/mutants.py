@@ -63,8 +63,6 @@ MUTANTS = (
         "np.random.SeedSequence([seed, idx, axis])",
         "np.random.SeedSequence([seed, 0, axis])",
         "space",
-        "net_plotter",
-        "plot_surface",
     ),
     mutant(
         "projection without right angles",
