@@ -225,7 +225,7 @@ def test_eigenvalue_fields_are_stored_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["surface", "directions", "original"])
-@pytest.mark.parametrize("bits", counts(12, 40))
+@pytest.mark.parametrize("bits", counts(24, 40))
 def test_flipped_bits_never_end_in_a_traceback(tmp_path, kind, bits):
     """Either the file is refused, or what was hit does not matter; benchmarks/torture.py does it 750 times."""
     path = tmp_path / "f.h5"
