@@ -150,8 +150,8 @@ def test_a_file_of_the_original_is_not_continued(tmp_path, perceptron, capsys):
 
     out = tmp_path / "e.h5"
     with h5py.File(out, "w") as f:
-        f["xcoordinates"], f["ycoordinates"] = np.linspace(-1, 1, 4), np.linspace(-1, 1, 3)
-        f["min_eig"], f["max_eig"] = np.full((3, 4), -0.5), np.ones((3, 4))
+        f["xcoordinates"], f["ycoordinates"] = np.linspace(-1, 1, 3), np.linspace(-1, 1, 2)
+        f["min_eig"], f["max_eig"] = np.full((2, 3), -0.5), np.ones((2, 3))
     assert plot_hessian_eigen.main(command(perceptron, out, *PLANE)) == 3
     assert "sums over batches" in capsys.readouterr().err
     assert plot_2D.main(["--surf_file", str(out)]) == 0  # but drawn
