@@ -3,7 +3,7 @@
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts
 # make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
 # make docs   the pages: docs/_build/index.html
-# make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FILE: see benchmarks/tolerance.py)
+# make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FOLDER: see benchmarks/levels.py)
 # make check  format, lint, types, import layers, and the tests of make test
 # make mutants  deliberate faults, one by one: make test has to fail for each
 
@@ -52,6 +52,9 @@ lint: $(VENV)/dev
 
 check: lint test
 
+mutants: $(VENV)/dev
+	$(BIN)/python tests/mutants.py
+
 gallery: $(VENV)/dev
 	$(BIN)/python docs/gallery.py
 
@@ -61,7 +64,7 @@ docs: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(INSTALL) loss-landscapes
-	$(BIN)/python benchmarks/run.py $(if $(LOSSES),--losses $(LOSSES))
+	$(BIN)/python benchmarks/run.py $(if $(LOSSES),--grid_losses $(LOSSES))
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }

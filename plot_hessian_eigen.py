@@ -41,16 +41,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_data(p, splits=("train", "test"))
     options.add_grid(p)
     options.add_directions(p)
-    g = options.add_curvature(p, tolerance=1e-2)
-    g.add_argument(
-        "--chain",
-        type=options.positive,
-        default=1,
-        metavar="N",
-        help="accepted from earlier versions, where N "
-        "neighbouring cells were one block; each cell is computed by itself now: a start that may not miss an "
-        "eigenvalue saves nothing (benchmarks/eigen_map.py)",
-    )
+    options.add_curvature(p, tolerance=1e-2)
     g = options.add_ranks(p)
     options.add_products(g)
     options.add_output(g)

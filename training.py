@@ -18,8 +18,6 @@ from lossatlas.data.structures import Structure, leaves, mapped
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.resident import of_inputs
 
-SCHEDULES = ("cosine", "step", "constant")
-
 
 @dataclass(frozen=True)
 class Recipe:

@@ -20,14 +20,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sample_losses import bundled
+from torch import nn
 
 from dataloader import load
 from lossatlas.evaluation.folding import Folded
 from lossatlas.landscape import Grid
+from lossatlas.space import Affine, random_direction, tensors
+from models import load_network
 
+ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = ("resnet56", "resnet56_noshort")
 CELLS, SAMPLES, CHUNK, BATCH = 21, 2048, 128, 128
+
+
+def bundled(name: str) -> tuple[nn.Module, Affine]:
+    """A bundled network, and the demo's plane through it."""
+    net = load_network(name, ROOT / "trained_nets" / f"{name}_fashion_mnist.safetensors", (1, 28, 28))
+    at = {name: value.clone() for name, value in tensors(net).items()}
+    return net, Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
 
 
 def grid_of(losses: np.ndarray) -> Grid:

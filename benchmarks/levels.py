@@ -5,7 +5,7 @@
 
 Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56: each shuffle draws a population of 60,000 from
 them, with replacement, and its order; what is computed is `lossatlas.landscape.levels.settle` itself, cell after cell.
-Counted are the samples, against those of cells that are estimated each by itself (what --tolerance did before), how often
+Counted are the samples, against those of cells that are estimated each by itself, how often
 the mean of the population lies within two stated errors, by band of loss and by level, and how far off the difference of
 two neighbours is.
 
@@ -14,44 +14,24 @@ two neighbours is.
 
 import argparse
 import sys
-from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np
 from baselines import result
 from grid_losses import NETWORKS, grid_of
-from tolerance import replay
+from replays import ERROR, ESTIMATE, OF_MARGINS, PLANE, Replay, covered, of_margins, replayed
 
 from lossatlas.landscape import Grid, Tolerance
-from lossatlas.landscape.levels import FEWEST, Draw, Goal, Helper, Hierarchy, helper_of, settle
-from lossatlas.landscape.statistics import STATISTICS, estimates
+from lossatlas.landscape.levels import FEWEST, Draw, Goal, Hierarchy, settle
 
 POPULATION, SHUFFLES = 60_000, 200
 TOLERANCES = (Tolerance(0.02, 0.05), Tolerance(0.005, 0.01))
 BARS = {"resnet56": (3.0, 6.0), "resnet56_noshort": (2.0, 3.0)}
-SYNTHETIC, MARGINS = (Tolerance(0.02, 0.02), Tolerance(0.05, 0.05)), 6000
-PLANE = Grid.parse("-1:1:9", "-1:1:9")
-OF_MARGINS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "0-1": lambda margin: (margin < 0).astype(np.float64),
-    "step": lambda margin: 0.05 + 20.0 * (margin < -1.5),
-    "hinge": lambda margin: np.maximum(0, 1 - margin),
-    "squared hinge": lambda margin: np.maximum(0, 1 - margin) ** 2,
-    "cross-entropy": lambda margin: np.log1p(np.exp(-3 * margin)),
-}
-ESTIMATE, ERROR = (len(STATISTICS) + estimates(()).index(name) for name in ("estimate", "estimate_se"))
-
-
-class Replay(NamedTuple):
-    """Of one shuffle: estimates, stated errors and the truth, and how many samples were drawn, (cells,) each."""
-
-    found: np.ndarray
-    error: np.ndarray
-    truth: np.ndarray
-    used: np.ndarray
+SYNTHETIC = (Tolerance(0.02, 0.02), Tolerance(0.05, 0.05))
 
 
 def population_of(losses: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -61,48 +41,21 @@ def population_of(losses: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray
     return order, losses.astype(np.float64) @ counts / POPULATION
 
 
-def margins(grid: Grid, samples: int = MARGINS, seed: int = 0) -> np.ndarray:
-    """Of each sample a random bowl, turned over, with a wave on it: (cells, samples)."""
-    assert grid.y is not None
-    g = np.random.default_rng(seed)
-    y, x = (each.reshape(-1, 1) for each in np.meshgrid(grid.y, grid.x, indexing="ij"))
-    height, (slope_x, slope_y) = g.normal(2.0, 1.0, samples), g.normal(0.0, 0.7, (2, samples))
-    bowl_x, bowl_y = g.exponential(0.8, (2, samples))
-    phase, wave = g.uniform(0, 2 * np.pi, samples), g.normal(0.0, 0.3, samples)
-    return height + slope_x * x + slope_y * y - bowl_x * x**2 - bowl_y * y**2 + wave * np.sin(2 * x + 1.5 * y + phase)
-
-
-def of_margins(loss: str, tolerance: Tolerance, seed: int) -> Replay:
-    """One shuffle of a loss of OF_MARGINS."""
-    losses = OF_MARGINS[loss](margins(PLANE))
-    order = np.random.default_rng(seed).permutation(losses.shape[1])
-    return replayed(losses, order, losses.mean(1), PLANE, tolerance)
-
-
 def by_levels(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
     return replayed(losses, *population_of(losses, seed), grid, tolerance)
 
 
-def replayed(losses: np.ndarray, order: np.ndarray, truth: np.ndarray, grid: Grid, tolerance: Tolerance) -> Replay:
-    hierarchy, rows, known = Hierarchy(grid), {}, dict[int, Helper]()
-    for cell in hierarchy.order(np.arange(grid.size)).tolist():
-        level = int(hierarchy.level[cell])
-        goal = Goal(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), len(order))
+def each_alone(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
+    order, truth = population_of(losses, seed)
+    goal, found = Goal(tolerance, 1.0, FEWEST, POPULATION), []
+    for cell in range(grid.size):
 
         def draw(start: int, stop: int, cell: int = cell) -> Draw:
             return Draw(losses[cell, order[start:stop]].astype(np.float64))
 
-        rows[cell], samples = settle(draw, (), [known[other] for other in hierarchy.helpers(cell)], goal)
-        if level < hierarchy.count - 1:
-            known[cell] = helper_of(rows[cell], (), samples)
-    table = np.stack([rows[cell] for cell in range(grid.size)])
+        found.append(settle(draw, (), [], goal)[0])
+    table = np.stack(found)
     return Replay(table[:, ESTIMATE], table[:, ERROR], truth, table[:, 0])
-
-
-def each_alone(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
-    order, truth = population_of(losses, seed)
-    found = np.array([replay(losses[cell, order].astype(np.float64), tolerance) for cell in range(grid.size)])
-    return Replay(found[:, 0], found[:, 1], truth, found[:, 2])
 
 
 def neighbours(grid: Grid, replays: list[Replay]) -> float:
@@ -152,14 +105,6 @@ def synthetic(shuffles: int, pool: object) -> None:
             work = [(loss, tolerance, seed) for seed in range(shuffles)]
             found = pool.starmap(of_margins, work)  # type: ignore[attr-defined]
             shared(loss, f"{shuffles} shuffles of 9×9 cells", tolerance, Hierarchy(PLANE).level, found)
-
-
-def covered(found: list[Replay], level: np.ndarray) -> tuple[float, list[float], list[float]]:
-    """How often the truth lies within two stated errors: of all cells, in five bands of the loss, and on each level."""
-    within = np.stack([np.abs(each.found - each.truth) <= 2 * each.error + 1e-9 for each in found])
-    order = np.argsort(np.mean([each.truth for each in found], axis=0), kind="stable")
-    bands = [float(within[:, part].mean()) for part in np.array_split(order, 5)]
-    return float(within.mean()), bands, [float(within[:, level == each].mean()) for each in range(level.max() + 1)]
 
 
 def shared(name: str, what: str, tolerance: Tolerance, level: np.ndarray, found: list[Replay]) -> None:

@@ -1,8 +1,8 @@
 """Run every benchmark in turn and write benchmarks/RESULTS.md: `make bench`.
 
-    python benchmarks/run.py [--losses FILE] [NAME ...]
+    python benchmarks/run.py [--grid_losses FOLDER] [NAME ...]
 
-NAME: point, own_network, many_points, busy, ranks, tolerance, levels, adaptive, whole_surface, memory, streamed, startup,
+NAME: point, own_network, many_points, busy, ranks, levels, adaptive, whole_surface, memory, streamed, startup,
 precision, products, eigenpairs, eigen_map, page, trajectory. Rows of benchmarks that are not run are kept.
 """
 
@@ -25,7 +25,6 @@ NAMES = (
     "many_points",
     "busy",
     "ranks",
-    "tolerance",
     "levels",
     "adaptive",
     "whole_surface",
@@ -61,14 +60,11 @@ def kept_rows() -> dict[str, list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", default=NAMES)
-    parser.add_argument("--losses", help="what sample_losses.py has saved")
     parser.add_argument("--grid_losses", help="what grid_losses.py has saved")
     args = parser.parse_args()
     rows = kept_rows()
     for name in args.names:
         command = [sys.executable, str(HERE / f"{name}.py")]
-        if name == "tolerance" and args.losses:
-            command += ["--losses", args.losses]
         if name == "levels":
             if not args.grid_losses:
                 continue

@@ -128,7 +128,7 @@ def statistics_row(
     clamped: float = 0,
     metrics: Sequence[float] = (),
 ) -> np.ndarray:
-    """What a worker reports of samples with these losses and weights: see surface.STATISTICS. metrics: their sums."""
+    """What a worker reports of samples with these losses and weights: see `landscape.statistics`. metrics: their sums."""
     loss = np.asarray(losses, dtype=np.float64)
     w = np.ones_like(loss) if weights is None else np.asarray(weights, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -11,8 +11,7 @@ from lossatlas.data import LOSSES, Losses
 from lossatlas.evaluation import Evaluator, choose_path, tuning
 from lossatlas.evaluation.places import FlatLayout
 from lossatlas.hessian import Hessian
-from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
-from lossatlas.landscape.statistics import LEAST_SE
+from lossatlas.landscape import STATISTICS, Grid, Surface
 from lossatlas.space import Affine, Mapped, moved, random_direction, tensors
 
 POINTS = [(0.0, 0.0), (0.5, -0.3), (-1.0, 1.0), (3.0, 2.0)]
@@ -158,20 +157,14 @@ def test_several_points_in_one_call_agree_with_a_naive_twin(networks, mini, name
 def test_batches_side_by_side_give_the_same_bits(networks, mini):
     net, plane, data = networks["conv"], plane_of(networks["conv"]), many(mini, 10)
     options = {"batch_size": 16, "folded": True}
-    for tolerance in (None, Tolerance(0.001)):
-        one, three = (
-            Evaluator(
-                net,
-                plane,
-                {"train": data, "test": mini},
-                LOSSES["crossentropy"],
-                lanes=lanes,
-                tolerance=tolerance,
-                **options,
-            )
-            for lanes in (1, 3)
-        )
-        np.testing.assert_array_equal(three(POINTS), one(POINTS))
+    one, three = (
+        Evaluator(net, plane, {"train": data, "test": mini}, LOSSES["crossentropy"], lanes=lanes, **options)
+        for lanes in (1, 3)
+    )
+    np.testing.assert_array_equal(three(POINTS), one(POINTS))
+    for evaluator in (one, three):
+        evaluator.arrive(0.5, -0.3)
+    np.testing.assert_array_equal(three.draw("train", 0, 200).loss, one.draw("train", 0, 200).loss)
     plain = [Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], lanes=lanes) for lanes in (1, 3)]
     np.testing.assert_array_equal(*(evaluator(POINTS) for evaluator in plain))
 
@@ -224,8 +217,8 @@ class Viewing(nn.Module):
 @pytest.mark.parametrize("make", [Overwriting, Viewing])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"lanes": 2}, {"tolerance": Tolerance(1e-9)}, {"points_per_call": 2}],
-    ids=["plain", "lanes", "shuffled", "at once"],
+    [{}, {"lanes": 2}, {"points_per_call": 2}],
+    ids=["plain", "lanes", "at once"],
 )
 def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
     """The resident data stay as they are (they were multiplied again and again), and nothing crashes."""
@@ -252,6 +245,8 @@ def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
     evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, **options)
     for _ in range(2):
         np.testing.assert_allclose(fields(evaluator, POINTS)[:, 0], exact, rtol=1e-5)
+        evaluator.arrive(*POINTS[1])
+        assert evaluator.draw("train", 0, len(data)).loss.mean() == pytest.approx(exact[1], rel=1e-5)
     torch.testing.assert_close(data.inputs, kept, rtol=0, atol=0)
     operator = Hessian(net, data, LOSSES["crossentropy"], batch_size=16)
     before = operator.gradient()
@@ -317,40 +312,6 @@ def many(mini, times=60):
     return replace(mini, samples=(mini.inputs.repeat(times, 1, 1, 1) + noise, mini.targets.repeat(times)))
 
 
-def test_a_tolerance_uses_the_first_samples_of_one_order(networks, mini):
-    net, plane, data = networks["mlp"], plane_of(networks["mlp"]), many(mini)
-    evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, tolerance=Tolerance(0.05))
-    rows = evaluator(POINTS)
-    order = evaluator.data["train"].order
-    assert sorted(order.tolist()) == list(range(3000))
-    for (a, b), row in zip(POINTS, rows[:, 0], strict=True):
-        n = int(row[0])
-        assert 1000 <= n < 3000
-        with moved(net, plane.point(a, b)), torch.no_grad():
-            loss = F.cross_entropy(net(data.inputs[order[:n]]), data.targets[order[:n]], reduction="none")
-        assert row[2] / n == pytest.approx(float(loss.mean()), rel=1e-5)
-        assert float(loss.std()) * (1 / n - 1 / 3000) ** 0.5 <= 0.05 * float(loss.mean()) * 1.001
-
-
-def test_samples_are_added_to_what_a_cell_has(networks, mini):
-    net, plane, data = networks["mlp"], plane_of(networks["mlp"]), many(mini)
-
-    def with_tolerance(*tolerance):
-        return Evaluator(
-            net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, tolerance=Tolerance(*tolerance)
-        )
-
-    coarse = with_tolerance(0.05)(POINTS)
-    finer = with_tolerance(0.0005)(POINTS, coarse)
-    assert (finer[:, 0, 0] > coarse[:, 0, 0]).all()
-    again = with_tolerance(0.05)(POINTS, finer)
-    others = np.arange(finer.shape[2]) != LEAST_SE
-    np.testing.assert_array_equal(again[..., others], finer[..., others])  # nothing to add
-    every = with_tolerance()(POINTS, finer)
-    assert (every[:, 0, 0] == 3000).all()
-    np.testing.assert_allclose(every, with_tolerance()(POINTS), rtol=1e-9)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", ["mlp", "conv", "tied"])
 def test_cuda_agrees_with_a_naive_twin(networks, mini, name):
@@ -362,8 +323,7 @@ def test_cuda_agrees_with_a_naive_twin(networks, mini, name):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16", "float16"])
-@pytest.mark.parametrize("tolerance", [None, Tolerance(0.05)])
-def test_cuda_graphs_compute_what_eager_calls_compute(networks, mini, precision, tolerance):
+def test_cuda_graphs_compute_what_eager_calls_compute(networks, mini, precision):
     net, plane, data = networks["conv"], plane_of(networks["conv"]), many(mini, 20)
     captured, eager = (
         Evaluator(
@@ -375,7 +335,6 @@ def test_cuda_graphs_compute_what_eager_calls_compute(networks, mini, precision,
             device="cuda",
             folded=True,
             precision=precision,
-            tolerance=tolerance,
         )
         for _ in range(2)
     )
@@ -398,3 +357,17 @@ def test_what_lies_in_one_buffer_stays_there(networks, channels_last):
     moved = other.flat(views, device, torch.float32)
     assert moved.data_ptr() != buffer.data_ptr()
     assert all(torch.equal(view, point[name]) for name, view in other.views(moved).items())
+
+
+def test_samples_are_drawn_in_one_shuffled_order(networks, mini):
+    net, plane, data = networks["mlp"], plane_of(networks["mlp"]), many(mini, 6)
+    evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16)
+    order = evaluator.data["train"].order
+    assert sorted(order.tolist()) == list(range(300))
+    assert order.tolist() != list(range(300))
+    for a, b in POINTS:
+        evaluator.arrive(a, b)
+        parts = [evaluator.draw("train", start, stop) for start, stop in ((0, 96), (96, 160))]
+        with moved(net, plane.point(a, b)), torch.no_grad():
+            wanted = F.cross_entropy(net(data.inputs[order[:160]]), data.targets[order[:160]], reduction="none")
+        np.testing.assert_allclose(np.concatenate([part.loss for part in parts]), wanted, rtol=1e-5, atol=1e-6)

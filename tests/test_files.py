@@ -4,6 +4,7 @@ surface, tolerance (a curve), embedded (with its directions), eigen, spectrum: a
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,7 @@ from conftest import ROOT
 
 import h5_util
 import plot_surface
-from lossatlas.record import read_directions, read_findings, read_surface
+from lossatlas.record import read_directions, read_findings, read_surface, write_surface
 
 FILES = ROOT / "tests" / "files"
 WHOLE = ["2026-11-25", "2026-11-26"]
@@ -89,3 +90,29 @@ def test_texts_have_a_fixed_length_now():
     assert texts(FILES / "2026-11-25" / "surface.h5") != []
     for path in (FILES / "2026-11-26").glob("*.h5"):
         assert texts(path) == [], path.name
+
+
+@pytest.mark.parametrize(
+    ("more", "again"), [([], True), (["--tolerance", "0.5"], False), (["--tolerance", "1e-4"], True)]
+)
+def test_a_tolerance_of_an_earlier_version_is_continued(tmp_path, capsys, monkeypatch, more, again):
+    """Its plan has an entry that is no more, and its cells no samples: what they lack takes all samples, which is said."""
+    folder = Path(shutil.copytree(FILES / "2026-11-26", tmp_path / "old"))
+    shutil.copy(FILES / "tiny.py", folder)
+    monkeypatch.chdir(folder)
+    wanted = read_surface("tolerance.h5")
+    assert "order" in wanted.plan
+    assert not wanted.samples
+    half = {name: np.where([1, 1, 0], array, array / 2) for name, array in wanted.statistics["train"].items()}
+    write_surface(
+        "tolerance.h5", replace(wanted, done=np.array([True, False, True]), statistics={"train": half}), "directions.h5"
+    )
+    command = [
+        *"--model tiny.py:make --dataset tiny.py:data --threads 1 --batch_size 16 --x=-1:1:3".split(),
+        *"--dir_file directions.h5 --surf_file tolerance.h5".split(),
+    ]
+    assert plot_surface.main([*command, *more]) == 0, capsys.readouterr().err
+    assert ("take all samples" in capsys.readouterr().out) == bool(more)
+    found = read_surface("tolerance.h5")
+    assert found.statistics["train"]["n"].tolist() == [64, 64, 64 if again else 32]
+    np.testing.assert_allclose(found.fields["train_loss"], wanted.fields["train_loss"], rtol=1e-6)

@@ -189,3 +189,15 @@ def test_layers_whose_weight_is_computed_are_not_folded_and_nothing_more(norm):
     torch.testing.assert_close(
         operator(v).double(), double(v.double()), rtol=1e-3, atol=1e-3 * float(double(v.double()).norm())
     )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_eps_of_a_norm_counts_where_variances_are_small(bias):
+    """In float64, against the layers themselves; variances are a hundredth of eps."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 4, bias=bias), nn.BatchNorm1d(4, eps=0.01)).double().eval()
+    net[1].running_var.uniform_(0, 2e-4)
+    net[1].running_mean.normal_()
+    x = torch.randn(6, 5, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(Folded(net).net(x), net(x), rtol=1e-10, atol=1e-10)

@@ -10,10 +10,14 @@ import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +31,7 @@ from lossatlas.record import read_directions, read_findings, read_projection, re
 from lossatlas.record.files import set_text
 from models.checkpoint import read_state
 
-COUNT = int(os.environ.get("FUZZ", "150"))
+COUNT = int(os.environ.get("FUZZ", "40"))
 few = settings(
     max_examples=COUNT,
     deadline=None,
@@ -238,3 +242,13 @@ def test_hdf5_files(tmp_path, arrays, given_attributes):
             set_text(f, name, value)
     for read in (read_surface, read_directions, read_findings, read_projection, describe, check):
         read_or_refuse(read, path)
+
+
+@pytest.mark.full
+def test_many_more_inputs():
+    """New ones each time."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not full", __file__]
+    done = subprocess.run(
+        command, env={**os.environ, "FUZZ": "150"}, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False
+    )
+    assert done.returncode == 0, done.stdout

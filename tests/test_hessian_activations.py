@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from binomial import least_hits
 from conftest import ConvNet, seeded
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ def test_against_the_explicit_hessian_of_outputs_and_inputs():
     for at in ("output", "input"):
         probes = Activations(net, data, LOSS, at=at, batch_size=4)
         assert [name for name, _, _ in probes.layers] == ["0", "1", "2"]
-        found = traces(probes, probes.layers, tolerance=0.01, most=400)
+        found = traces(probes, probes.layers, tolerance=0.01, most=100)
         for k in range(3):
             first = net[: k + (at == "output")]
             a = first(data.inputs).detach()
@@ -52,16 +53,17 @@ def test_against_the_explicit_hessian_of_outputs_and_inputs():
             assert abs(found.values[k] - trace) <= 4 * found.errors[k] + 1e-12, (at, k, n)
 
 
-def test_the_mean_does_not_depend_on_the_batches_and_errors_are_honest():
+@pytest.mark.parametrize(("probed", "seeds"), [(1000, 40), pytest.param(3000, 200, marks=pytest.mark.full)])
+def test_the_mean_does_not_depend_on_the_batches_and_errors_are_honest(probed, seeds):
     data = sample((5,), 12)
     net = seeded(lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))).double()
     probes = Activations(net, data, LOSS, patterns=["^0$"], batch_size=5)
-    whole = np.mean([float(probes(seed)[0]) for seed in range(3000)])
+    whole = np.mean([float(probes(seed)[0]) for seed in range(probed)])
     within = [
         abs(found.values[0] - whole) <= 2 * found.errors[0]
-        for found in (traces(probes, probes.layers, tolerance=1e-9, most=12, seed=13 * k) for k in range(200))
+        for found in (traces(probes, probes.layers, tolerance=1e-9, most=12, seed=13 * k) for k in range(seeds))
     ]
-    assert np.mean(within) >= 0.88
+    assert sum(within) >= (0.88 * seeds if seeds == 200 else least_hits(seeds, 0.92))
 
 
 def test_layers_by_type_by_name_and_by_call():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from binomial import counts, least_hits
 from scipy.sparse.linalg import eigsh
 
 from lossatlas.hessian import density, diagonal, effective_dimension, hutch_plus_plus, hutchinson, lanczos, of_matrix
@@ -90,10 +91,11 @@ def test_a_start_never_hides_an_eigenvalue_that_has_overtaken():
             assert found.bounds[1] <= 1.01 * exact.max() + 1e-9
 
 
-def test_the_bounds_hold_before_convergence_and_nothing_left_out_is_called_resolved():
+@pytest.mark.parametrize("seeds", counts(50, 200))
+def test_the_bounds_hold_before_convergence_and_nothing_left_out_is_called_resolved(seeds):
     """Also where the largest eigenvalue has next to nothing of the start: then its pair must wait."""
     rng = np.random.default_rng(1)
-    for seed in range(200):
+    for seed in range(seeds):
         values = np.concatenate([[1.0 + rng.uniform(0, 0.05), 1.0], rng.uniform(-0.5, 0.9, 198)])
         found = lanczos(
             of_matrix(matrix(values, seed)), top=2, bottom=1, tolerance=1e-3, most=int(rng.integers(3, 60)), seed=seed
@@ -118,39 +120,46 @@ def test_an_operator_that_is_not_finite_is_an_error():
         lanczos(of_matrix(np.full((5, 5), np.nan)))
 
 
-def test_a_single_eigenvalue_that_carries_the_trace():
+@pytest.mark.parametrize("seeds", counts(40, 150))
+def test_a_single_eigenvalue_that_carries_the_trace(seeds):
     """The hardest case: probes that are nearly orthogonal to its vector agree with each other."""
     a = matrix(np.array([-5.0, *[0.2] * 59]))
     for tolerance in (0.2, 0.1):
-        found = [hutchinson(of_matrix(a), tolerance=tolerance, seed=seed) for seed in range(150)]
-        assert np.mean([abs(f.value - np.trace(a)) <= 2 * f.error for f in found]) >= 0.88
+        found = [hutchinson(of_matrix(a), tolerance=tolerance, seed=seed) for seed in range(seeds)]
+        within = sum(abs(f.value - np.trace(a)) <= 2 * f.error for f in found)
+        assert within >= (0.88 * seeds if seeds == 150 else least_hits(seeds, 0.9))
+
+
+FULL_COUNTS = [pytest.param(tolerance, 200, marks=pytest.mark.full) for tolerance in (0.5, 0.2, 0.05)]
 
 
 @pytest.mark.parametrize("estimator", [hutchinson, hutch_plus_plus])
-@pytest.mark.parametrize("tolerance", [0.5, 0.2, 0.05])
-def test_traces_lie_within_their_errors_as_often_as_stated(estimator, tolerance):
+@pytest.mark.parametrize(("tolerance", "seeds"), [(0.5, 40), (0.2, 40), (0.05, 15), *FULL_COUNTS])
+def test_traces_lie_within_their_errors_as_often_as_stated(estimator, tolerance, seeds):
     """Also at loose tolerances, where five probes used to be enough and 81 % were covered."""
     a = matrix(hessian_like(60))
     within = []
-    for seed in range(200):
+    for seed in range(seeds):
         found = estimator(of_matrix(a), tolerance=tolerance, seed=seed)
         assert found.error <= tolerance * abs(found.value) or found.products == 1000
         within.append(abs(found.value - np.trace(a)) <= 2 * found.error)
-    assert np.mean(within) >= 0.92
+    assert sum(within) >= (0.92 * seeds if seeds == 200 else least_hits(seeds, 0.95))
 
 
-def test_after_a_lanczos_run_the_trace_takes_fewer_products_and_its_errors_hold():
+@pytest.mark.parametrize("seeds", counts(40, 200))
+def test_after_a_lanczos_run_the_trace_takes_fewer_products_and_its_errors_hold(seeds):
     a = matrix([100.0, 60.0, 30.0, 10.0, *np.linspace(-0.5, 2, 116)])
     pairs = lanczos(of_matrix(a), top=4, tolerance=1e-3)
     assert float(pairs.captured.sum()) == pytest.approx(pairs.alphas.sum())
     blocks, within = [50, 30, 40], []
     exact = np.array([np.trace(a), *(np.trace(a[i:j, i:j]) for i, j in ((0, 50), (50, 80), (80, 120)))])
-    for seed in range(200):
+    for seed in range(seeds):
         found = hutchinson(of_matrix(a), tolerance=1e-9, most=20, known=pairs, blocks=blocks, seed=seed)
         values, errors = np.array([found.value, *found.blocks]), np.array([found.error, *found.block_errors])
         assert found.blocks.sum() == pytest.approx(found.value)
         within.append(np.abs(values - exact) <= 2 * errors)
-    assert (np.mean(within, axis=0) >= 0.9).all()
+    least = 0.9 * seeds if seeds == 200 else least_hits(seeds, 0.95)
+    assert (np.sum(within, axis=0) >= least).all()
     plain, after = (hutchinson(of_matrix(a), tolerance=0.01, most=5000, known=known) for known in (None, pairs))
     assert after.products < plain.products / 5
 
@@ -173,8 +182,8 @@ def test_against_scipy():
 
 
 def test_hutch_plus_plus_needs_fewer_products_where_few_values_carry_the_trace():
-    a = matrix([100.0, 60.0, 30.0, 10.0] + [0.01] * 296)
-    plain, better = (f(of_matrix(a), tolerance=0.005, most=5000) for f in (hutchinson, hutch_plus_plus))
+    a = matrix([100.0, 60.0, 30.0, 10.0] + [0.01] * 96)
+    plain, better = (f(of_matrix(a), tolerance=0.01, most=5000) for f in (hutchinson, hutch_plus_plus))
     assert better.products < plain.products / 5
     assert better.value == pytest.approx(np.trace(a), rel=0.02)
 
@@ -243,11 +252,12 @@ def repeated_spectrum(rng):
 
 
 @pytest.mark.parametrize("draw", [net_spectrum, drawn_spectrum, repeated_spectrum])
-def test_the_effective_dimension_lies_within_its_bounds(draw):
-    """100 networks, 100 drawn spectra and 100 with repeated eigenvalues; a density from few products."""
+@pytest.mark.parametrize("seeds", counts(20, 100))
+def test_the_effective_dimension_lies_within_its_bounds(draw, seeds):
+    """In the full suite 100 networks, 100 drawn spectra and 100 with repeated eigenvalues; a density from few products."""
     rng = np.random.default_rng(0)
     narrow = 0
-    for seed in range(100):
+    for seed in range(seeds):
         values, z = draw(rng), 10.0 ** rng.uniform(-5, 1)
         operator = of_matrix(matrix(values, seed))
         pairs = lanczos(operator, top=int(rng.integers(1, 11)), bottom=1, most=60, seed=seed)
@@ -256,22 +266,23 @@ def test_the_effective_dimension_lies_within_its_bounds(draw):
         exact = (np.maximum(values, 0) / (np.maximum(values, 0) + z)).sum()
         assert found.low - 1e-6 <= exact <= found.high + 1e-6
         narrow += found.high - found.low < 0.9 * len(values)
-    assert narrow >= 25  # bounds that say nothing would hold, too
+    assert narrow >= seeds / 4  # bounds that say nothing would hold, too
 
 
 @pytest.mark.parametrize("draw", [net_spectrum, drawn_spectrum, repeated_spectrum])
-def test_the_estimate_of_the_effective_dimension_lies_within_its_error(draw):
-    """100 of each kind; the error says something: it is mostly below the value."""
+@pytest.mark.parametrize("seeds", counts(20, 100))
+def test_the_estimate_of_the_effective_dimension_lies_within_its_error(draw, seeds):
+    """In the full suite 100 of each kind; the error says something: it is mostly below the value."""
     rng = np.random.default_rng(1)
     within, said = 0, []
-    for seed in range(100):
+    for seed in range(seeds):
         values, z = draw(rng), 10.0 ** rng.uniform(-4, 1)
         spectrum = density(of_matrix(matrix(values, seed)), probes=int(rng.integers(1, 6)), steps=32, seed=seed)
         found = effective_dimension([], z, size=len(values), spectrum=spectrum)
         exact = (np.maximum(values, 0) / (np.maximum(values, 0) + z)).sum()
         within += abs(found.value - exact) <= 2 * found.error + 1e-6 * exact
         said.append(found.error / exact)
-    assert within >= 92
+    assert within >= (92 if seeds == 100 else least_hits(seeds, 0.95))
     assert np.median(said) < 1
 
 

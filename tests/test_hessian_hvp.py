@@ -259,7 +259,7 @@ def test_a_block_is_a_block_of_the_whole():
     torch.testing.assert_close(operator(v, names), whole[-size:])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_compiled_way_gives_the_same_product():
     net, data = seeded(ConvNet), CASES["conv and BatchNorm"][1]
     eager, compiled = (Hessian(net, data, LOSSES["crossentropy"], batch_size=6, compiled=way) for way in (False, True))

@@ -36,11 +36,11 @@ def net(tmp_path) -> Path:
 @pytest.mark.parametrize("name", ["mlp", "resnet20"])  # the second has statistics, which nothing may touch
 def test_values_against_a_loop_over_the_written_directions(tmp_path, name):
     net = write_checkpoint(tmp_path / "net.safetensors", name)
-    assert run(net, tmp_path / "s.h5", *GRID, model=name) == 0
+    assert run(net, tmp_path / "s.h5", *GRID, model=name, limit=10) == 0
     surface, directions = read_surface(tmp_path / "s.h5"), read_directions(tmp_path / "s.h5")
     from dataloader import load
 
-    data, model = load("fashion_mnist_mini", limit=40), load_network(name, net, (1, 28, 28)).double()
+    data, model = load("fashion_mnist_mini", limit=10), load_network(name, net, (1, 28, 28)).double()
     origin = [p.clone() for p in model.parameters()]
     for j, b in enumerate(surface.grid.y):
         for i, a in enumerate(surface.grid.x):
@@ -499,20 +499,32 @@ def test_a_symbolic_link_to_itself(tmp_path, net, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["with space", "\udcff\udcfe", "漢" * 80, "$\\foo$", "[brackets]x", "quo'te\"s", "é" * 60, "x" * 300]
-)
-def test_strange_and_long_names(tmp_path, name):
+NAMES = ("with space", "\udcff\udcfe", "漢" * 80, "$\\foo$", "[brackets]x", "quo'te\"s", "é" * 60, "x" * 300)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("drawn", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_strange_and_long_names(tmp_path, name, drawn):
+    check_name(tmp_path, name, drawn)
+
+
+@pytest.mark.parametrize("name", ['\udcff\udcfe$\\foo$[x]"é'])
+def test_a_strange_name_in_figures(tmp_path, name):
+    check_name(tmp_path, name, drawn=True)
+
+
+def check_name(tmp_path, name, drawn):
     folder = tmp_path / name[:60]
     folder.mkdir()
     net = write_checkpoint(folder / f"{name[:100]}.safetensors", "mlp")
     command = [
         *"--model mlp --dataset fashion_mnist_mini --limit 20 --model_file".split(),
         str(net),
-        *"--x=-1:1:3 --y=-1:1:3 --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --idx 3 --plot".split(),
+        *"--x=-1:1:3 --y=-1:1:3 --xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --idx 3".split(),
+        *["--plot"] * drawn,
     ]
     assert plot_surface.main(command) == 0
-    assert len(list(folder.glob("*.png"))) == 4
+    assert len(list(folder.glob("*.png"))) == 4 * drawn
     assert plot_surface.main(command) == 0  # found again under its shortened name
 
 

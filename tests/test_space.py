@@ -3,6 +3,7 @@ import torch
 
 from lossatlas.errors import BadInput
 from lossatlas.space import Affine, moved, normalize, random_direction, target_direction, tensors
+from lossatlas.space.directions import seed_of
 
 
 def naive(d, w, norm, ignore):
@@ -91,3 +92,9 @@ def test_a_moved_network_comes_back_bit_for_bit_even_after_an_error(networks):
         assert torch.equal(net.conv.weight, far["conv.weight"])
         raise RuntimeError("halfway")
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_seeds_repeats_and_axes_have_random_numbers_of_their_own():
+    each = [(seed, idx, axis) for seed in range(5) for idx in range(5) for axis in range(2)]
+    assert len({seed_of(*numbers) for numbers in each}) == len(each)
+    assert seed_of(3, 2, 1) == seed_of(3, 2, 1)

@@ -32,9 +32,9 @@ def run(evaluator, monkeypatch, price, cells=1000, **options):
     clock = Clock(monkeypatch, price)
     whole = evaluator.cover
 
-    def cover(split, start, stop, shuffled):
+    def cover(split, start, stop):
         clock.spend(evaluator, min(stop, 3000) - start)
-        return whole(split, start, stop, shuffled)
+        return whole(split, start, stop)
 
     monkeypatch.setattr(evaluator, "cover", cover)
     real = evaluator.at_once

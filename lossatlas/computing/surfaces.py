@@ -133,7 +133,6 @@ def begun(
         "batch_size": batch_size,
         "points_per_call": 0,
         "lanes": 0,
-        "order": "of the file; with a tolerance a random one",
     }
     if recalibrated:
         plan |= {"recalibrated": recalibrated, "recalibrated_batch": BATCH}
@@ -355,15 +354,8 @@ def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[Fou
 
 
 def work_alone(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], Found]:
-    """The function from cells, each of which is computed by itself, to their statistics."""
-    before = np.stack(
-        [
-            np.stack([array.ravel() for array in statistics.values()], axis=1)
-            for statistics in surface.statistics.values()
-        ],
-        axis=1,
-    )
-    return lambda cells: Found(evaluator([surface.grid.point(cell) for cell in cells], before[cells]))
+    """The function from cells, each of which is computed by itself, with all samples, to their statistics."""
+    return lambda cells: Found(evaluator([surface.grid.point(cell) for cell in cells]))
 
 
 def supply(surface: Surface, pending: np.ndarray, ranks: int = 1, adaptive: Tolerance | None = None) -> Supply:

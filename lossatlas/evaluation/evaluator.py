@@ -39,7 +39,7 @@ from lossatlas.evaluation.resident import Samples, Span, is_changed, placed, sam
 from lossatlas.evaluation.sums import Sums
 from lossatlas.evaluation.ways import EachWay, OneByOne, SideBySide, Way
 from lossatlas.landscape.levels import Draw
-from lossatlas.landscape.statistics import CLAMPED, LEAST_SE, STATISTICS
+from lossatlas.landscape.statistics import CLAMPED, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.space.planes import Affine, Plane
 from lossatlas.space.points import converted
@@ -49,15 +49,16 @@ class Evaluator:
     """Evaluates a copy of `net` (the network itself is not touched) at points of a plane, in eval mode.
 
     Calling it with points (a, b) gives float64 (points, splits, statistics), the columns being `columns`: see
-    surface.STATISTICS. batch_size and lanes may be changed at any time.
+    `landscape.statistics`. batch_size and lanes may be changed at any time.
 
     precision: see PRECISIONS. folded: BatchNorm is folded into the layers in front of it, see `choose_path`; the loss
     then must not look at the model's own parameters. points_per_call: how many points of an affine plane go through
     the network at once, which pays for small networks. lanes: how many batches are computed side by side on the CPU, by
-    one thread each, instead of one batch by all threads. tolerance: use as many samples, in a fixed shuffled order, as
-    make the standard error small enough. recalibrate: training samples, of which so many give the statistics of BatchNorm
-    at every point, see `Recalibrated`. in_place: move the network itself instead of a copy, one batch after the other; it
-    is what it was after every call, and within `session` as long as that lasts it is where it was moved.
+    one thread each, instead of one batch by all threads. tolerance: the standard error that `computing.levels`
+    draws samples for; called with points, an evaluator takes all samples. recalibrate: training samples, of which so
+    many give the statistics of BatchNorm at every point, see `Recalibrated`. in_place: move the network itself instead of a
+    copy, one batch after the other; it is what it was after every call, and within `session` as long as that lasts it is
+    where it was moved.
     """
 
     def __init__(
@@ -162,38 +163,32 @@ class Evaluator:
         return other
 
     @torch.no_grad()
-    def __call__(self, points: Sequence[tuple[float, float]], before: np.ndarray | None = None) -> np.ndarray:
-        """before: the statistics these points already have (NaN for none), to which samples are added."""
+    def __call__(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+        """Statistics over all samples at these points: (points, splits, statistics) float64."""
         with self.session():
-            return self.rows(points, before)
+            return self.rows(points)
 
-    def rows(self, points: Sequence[tuple[float, float]], before: np.ndarray | None) -> np.ndarray:
+    def rows(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
         set_numerics(self.device, self.precision == "tf32")
         if self.points_per_call > 1:
             chunks = range(0, len(points), self.points_per_call)
             return np.concatenate([self.at_once(points[k : k + self.points_per_call]) for k in chunks])
-        new = before is None or bool(np.isnan(before[:, :, 0]).all())
-        if new and self.flowing and self.tolerance.exact and self.recalibrated is None:
+        if self.flowing and self.recalibrated is None:
             return self.in_one_pass(points)
-        nothing = np.full((len(points), len(self.data), len(self.columns)), np.nan)
-        rows = nothing if before is None else before
-        return np.stack([self.at(a, b, row) for (a, b), row in zip(points, rows, strict=True)])
+        return np.stack([self.at(a, b) for a, b in points])
 
     @property
     def flowing(self) -> bool:
         """Whether samples are read when they are needed."""
         return not all(samples.resident for samples in self.data.values())
 
-    def at(self, a: float, b: float, before: np.ndarray) -> np.ndarray:
+    def at(self, a: float, b: float) -> np.ndarray:
         """One point: (splits, statistics)."""
         clamped = self.arrive(a, b)
         result = []
-        for (split, sums), row in zip(self.sums.items(), before, strict=True):
-            if np.isnan(row[0]) and self.tolerance.exact:
-                sums.zero_()
-                self.cover(split, 0, len(self.data[split]), False)
-            else:
-                self.refine(split, row)
+        for split, sums in self.sums.items():
+            sums.zero_()
+            self.cover(split, 0, len(self.data[split]))
             sums[CLAMPED] = clamped
             result.append(sums.clone())
         return torch.stack(result).cpu().numpy()
@@ -207,15 +202,6 @@ class Evaluator:
         self.refresh()
         return clamped
 
-    def refine(self, split: str, before: np.ndarray) -> None:
-        """Add samples in the shuffled order until the standard error is small enough."""
-        sums, population = self.sums[split], len(self.data[split])
-        sums.copy_(torch.from_numpy(np.nan_to_num(before, nan=0.0) if np.isnan(before[0]) else before))
-        used = 0 if np.isnan(before[0]) else int(before[0])
-        while (wanted := self.tolerance.samples(sums.cpu().numpy(), population)) > used:
-            used = self.cover(split, used, wanted, True)
-        sums[LEAST_SE] = self.tolerance.least_se(sums.cpu().numpy(), population)
-
     def in_one_pass(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
         """Several points, (points, splits, statistics): each batch is read once, and taken through the network at each."""
         shape = len(points), len(self.data), len(self.columns)
@@ -225,7 +211,7 @@ class Evaluator:
             for held in groups(samples, list(samples.spans(0, len(samples), self.batch_size)), self.lanes):
                 for sums, (a, b) in zip(result[:, k], points, strict=True):
                     clamped = self.arrive(a, b)
-                    way.add(sums, held, held.own, False)
+                    way.add(sums, held, held.own)
                     sums[CLAMPED] = clamped
         return result.cpu().numpy()
 
@@ -247,12 +233,10 @@ class Evaluator:
         if self.lowered is not None:
             self.lowered.update()
 
-    def cover(self, split: str, start: int, stop: int, shuffled: bool) -> int:
-        """Add whole batches of samples from start on to the sums of a split, at least up to stop; returns where it ends."""
+    def cover(self, split: str, start: int, stop: int) -> None:
+        """Add whole batches of samples from start on to the sums of a split, at least up to stop."""
         samples = self.data[split]
-        spans = list(samples.spans(start, stop, self.batch_size))
-        self.way(split).add(self.sums[split], samples, spans, shuffled)
-        return spans[-1][1]
+        self.way(split).add(self.sums[split], samples, list(samples.spans(start, stop, self.batch_size)))
 
     @torch.no_grad()
     def draw(self, split: str, start: int, stop: int) -> Draw:

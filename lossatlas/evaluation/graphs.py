@@ -25,12 +25,12 @@ class Captured:
         self.pool: Any = None
         self.works = True
 
-    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None:
+    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span]) -> None:
         for start, stop in spans:
-            self.run(sums, samples, start, stop, shuffled)
+            self.run(sums, samples, start, stop)
 
-    def run(self, sums: Tensor, samples: Samples, start: int, stop: int, shuffled: bool) -> None:
-        key = (id(sums), id(samples), start, stop, shuffled)
+    def run(self, sums: Tensor, samples: Samples, start: int, stop: int) -> None:
+        key = (id(sums), id(samples), start, stop)
         if self.works and key not in self.graphs:
             self.capture(sums, samples, key)
         if self.works:
@@ -38,8 +38,8 @@ class Captured:
         else:
             self.one(sums, samples, *key[2:])
 
-    def one(self, sums: Tensor, samples: Samples, start: int, stop: int, shuffled: bool) -> None:
-        include(sums, *self.step(self.model, samples.batch(start, stop, shuffled)))
+    def one(self, sums: Tensor, samples: Samples, start: int, stop: int) -> None:
+        include(sums, *self.step(self.model, samples.batch(start, stop)))
 
     def capture(self, sums: Tensor, samples: Samples, key: Any) -> None:
         kept = sums.clone()

@@ -13,7 +13,7 @@ from lossatlas.landscape.statistics import PENALTY
 
 @dataclass(frozen=True)
 class Sums:
-    """The sums of a loss and its metrics, see landscape.STATISTICS. Called with a model and a batch."""
+    """The sums of a loss and its metrics, see `landscape.statistics`. Called with a model and a batch."""
 
     loss: Loss
     metrics: tuple[str, ...]

@@ -117,7 +117,7 @@ def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
     """Seconds a sample takes, over a few batches of evaluator.batch_size."""
     split, samples = next(iter(evaluator.data.items()))
     size = min(len(samples), evaluator.batch_size * max(torch.get_num_threads(), 128 // evaluator.batch_size, 1))
-    return watch.time(lambda: evaluator.cover(split, 0, size, False)) / size
+    return watch.time(lambda: evaluator.cover(split, 0, size)) / size
 
 
 def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
@@ -174,9 +174,9 @@ def choose_points_per_call(
 
     alone: seconds that one point takes.
     """
-    single, nothing = evaluator.batch_size, np.full((len(evaluator.data), len(evaluator.columns)), np.nan)
+    single = evaluator.batch_size
     if watch.left > 2 * alone:  # with what a point costs beside its samples
-        alone = watch.time(lambda: evaluator.at(0.0, 0.0, nothing))
+        alone = watch.time(lambda: evaluator.at(0.0, 0.0))
     best, cost = (single, 1), WORTH * alone
     for size, points in combinations(cells):
         if watch.left < 2 * points * min(alone, cost):
@@ -202,8 +202,7 @@ def combinations(cells: int) -> Iterator[tuple[int, int]]:
 
 def agrees(evaluator: Evaluator, points: Sequence[tuple[float, float]]) -> bool:
     """Whether several points in one call have the losses that single calls have, tiny ones and infinite ones too."""
-    nothing = np.full((len(evaluator.data), len(evaluator.columns)), np.nan)
     loss = STATISTICS.index("weight_loss")
     together = evaluator.at_once(points)[:, :, loss]
-    alone = np.stack([evaluator.at(a, b, nothing)[:, loss] for a, b in points])
+    alone = np.stack([evaluator.at(a, b)[:, loss] for a, b in points])
     return bool(np.allclose(together, alone, rtol=AGREES, atol=0, equal_nan=True))

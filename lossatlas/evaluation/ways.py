@@ -1,7 +1,7 @@
 """The ways to take batches through a network at one point; all of them add the same rows in the same order.
 
     way = OneByOne(Sums(loss, metrics), model)
-    way.add(sums, samples, spans, shuffled=False)
+    way.add(sums, samples, spans)
 
 `graphs.Captured` is a further one. Several points in one call are in `manypoints`.
 """
@@ -21,7 +21,7 @@ from lossatlas.evaluation.sums import Sums, include
 class Way(Protocol):
     """Adds the batches of some spans to the sums (statistics,) in place."""
 
-    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None: ...
+    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span]) -> None: ...
 
 
 class EachWay(Way, Protocol):
@@ -36,8 +36,8 @@ class OneByOne:
     def __init__(self, step: Sums, model: nn.Module) -> None:
         self.step, self.model = step, model
 
-    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None:
-        for batch in samples.stream(spans, shuffled):
+    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span]) -> None:
+        for batch in samples.stream(spans):
             include(sums, *self.step(self.model, batch))
 
     def each(self, samples: Samples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -52,8 +52,8 @@ class SideBySide:
         self.step = step
         self.lanes = Lanes([model] * count if stateless else [model, *replicas(model, count - 1)])
 
-    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span], shuffled: bool) -> None:
-        for row, penalty in self.lanes.map(self.one, samples.stream(spans, shuffled)):
+    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span]) -> None:
+        for row, penalty in self.lanes.map(self.one, samples.stream(spans)):
             include(sums, row, penalty)
 
     def each(self, samples: Samples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:

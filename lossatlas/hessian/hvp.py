@@ -334,7 +334,7 @@ class Hessian:
         return {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
 
     def place(self, point: Mapping[str, Tensor]) -> int:
-        """Move the network to a point in a plane, see net_plotter; gives the number of variances that were negative.
+        """Move the network to a point of a plane, see `space.planes`; gives the number of variances that were negative.
 
         They are set to zero.
         """

@@ -66,11 +66,6 @@ def same_coordinates(a: np.ndarray, b: np.ndarray) -> bool:
     return bool((np.abs(a - b) <= min(rounding, 1e-3 * abs(spacing))).all())
 
 
-def parse_range(option: str, text: str) -> np.ndarray:
-    """The coordinates of one axis. Raises BadUsage."""
-    return np.linspace(*read_range(option, text))
-
-
 def read_range(option: str, text: str) -> tuple[float, float, int]:
     """Lowest and highest coordinate, and how many there are. Raises BadUsage."""
     parts = text.split(":")

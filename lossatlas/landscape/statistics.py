@@ -19,7 +19,7 @@ MOMENTS = (
     "weight4_loss4",
 )
 STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", *MOMENTS, "penalty", "clamped", "least_se")
-PENALTY, CLAMPED, LEAST_SE = (STATISTICS.index(name) for name in ("penalty", "clamped", "least_se"))
+PENALTY, CLAMPED = (STATISTICS.index(name) for name in ("penalty", "clamped"))
 DOUBT = 1.5  # a standard error that rests on c samples is stated 1 + DOUBT / sqrt(c) times as large
 
 # Of a cell that is estimated with the help of its neighbours, see `levels`: the mean loss without the term of the parameters

@@ -56,8 +56,19 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None, cure: str = CURE.f
                 f"{path} lacks {name}: an earlier version made it, which did not say whether an eigenvalue is the "
                 f"extreme one: {cure}"
             )
+    if fresh.samples and not found.samples and not uses_all_samples(found):
+        note(
+            f"{path} was begun without --tolerance, or by a version before cells shared samples: the cells that it lacks "
+            "take all samples; for fewer give another file, or --force to start over"
+        )
     say_what_stays(path, found, fresh)
     return found
+
+
+def uses_all_samples(surface: Surface) -> bool:
+    """Whether every cell is computed from all samples, so that a tolerance has nothing to add."""
+    parts = [arrays["n"] >= surface.populations[split] for split, arrays in surface.statistics.items()]
+    return bool(surface.known.all() and all(part[surface.done].all() for part in parts))
 
 
 def say_what_stays(path: Path, found: Surface, fresh: Surface) -> None:
