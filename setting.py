@@ -394,9 +394,9 @@ def gathered(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.nd
     """
     import torch
 
-    from lossatlas.evaluation.places import FlatLayout, real_view
+    from lossatlas.evaluation.places import FlatLayout
     from lossatlas.space import as_point, tensors
-    from lossatlas.space.points import entries_of
+    from lossatlas.space.points import entries_of, real_view
 
     if not arrays:  # none is computed in a dry run
         return np.zeros(0, np.float32)

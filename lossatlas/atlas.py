@@ -3,7 +3,7 @@
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21")
     surface.plot()
 
-The network is not touched, and evaluated in eval mode. Data are tensors, a torch Dataset, a DataLoader or any iterable of
+The network is evaluated in evaluation mode, and what it was afterwards: tensors, modes, hooks. Data are tensors, a torch Dataset, a DataLoader or any iterable of
 batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how.
 """
 

@@ -67,3 +67,29 @@ def test_a_component_within_the_rounding_of_the_points_is_none(second, spans):
     else:
         with pytest.raises(ValueError, match="span 1 direction beyond rounding"):
             principal_components(points - points[-1], rounding=rounding)
+
+
+def test_complex_tensors_have_two_coordinates_for_each_number():
+    """Their imaginary parts were left out of trajectories."""
+    torch = pytest.importorskip("torch")
+    from lossatlas.computing.trajectories import coordinates, differences, principal_plane
+
+    class Spectral(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(5, dtype=torch.complex64))
+            self.v = torch.nn.Parameter(torch.zeros(3))
+
+    generator = torch.Generator().manual_seed(0)
+    points = [
+        {"w": torch.randn(5, dtype=torch.complex64, generator=generator), "v": torch.randn(3, generator=generator)}
+        for _ in range(5)
+    ]
+    rows = differences(lambda k: points[k], 5, points[-1], Spectral())
+    found, plane = principal_plane(rows, points[-1])
+    where, distance = coordinates(rows, plane, "the trajectory")
+    flat = np.stack([np.concatenate([torch.view_as_real(p["w"]).numpy().ravel(), p["v"].numpy()]) for p in points])
+    singular = np.linalg.svd(flat - flat.mean(0), compute_uv=False)
+    np.testing.assert_allclose(found.explained_variance_ratio, singular[:2] ** 2 / (singular**2).sum(), rtol=1e-5)
+    lengths = np.linalg.norm(flat - flat[-1], axis=1)
+    np.testing.assert_allclose(np.sqrt((where**2).sum(1) + distance**2), lengths, rtol=1e-5, atol=1e-6)

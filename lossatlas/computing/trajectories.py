@@ -11,12 +11,13 @@ from lossatlas.errors import BadInput
 from lossatlas.space import Components, Point, Selection, principal_components, project
 from lossatlas.space.directions import EVERYTHING, is_bias
 from lossatlas.space.layout import norm_parameters
+from lossatlas.space.points import real_view
 from lossatlas.space.projection import Rows
 
 
 @dataclass(frozen=True)
 class Differences:
-    """(count, parameters) float32: each point minus the origin, zero where tensors are not kept; read when it is asked for.
+    """(count, coordinates) float32: each point minus the origin, zero where tensors are not kept; read when it is asked for.
 
     point: the k-th one. See space.projection.Rows.
     """
@@ -32,7 +33,7 @@ class Differences:
     def __getitem__(self, k: int) -> np.ndarray:
         point, parts = self.point(k), []
         for name, w in self.origin.items():
-            parts.append(((point[name] - w) * self.kept[name]).flatten().cpu().numpy())
+            parts.append(real_view((point[name] - w) * self.kept[name]).flatten().cpu().numpy())
         return np.concatenate(parts)
 
 
@@ -70,19 +71,27 @@ def rounding_of(rows: Differences) -> float:
     """
     squares = 0.0
     for name, value in rows.origin.items():
-        if rows.kept[name] and value.is_floating_point():
-            squares += (torch.finfo(value.dtype).eps * float(value.double().norm())) ** 2
+        if rows.kept[name]:
+            squares += (torch.finfo(value.dtype).eps * float(real_view(value).double().norm())) ** 2
     return float(np.sqrt(squares))
 
 
 def unflattened(row: np.ndarray, like: Mapping[str, Tensor]) -> Point:
-    parts = torch.from_numpy(row.astype(np.float32)).split([value.numel() for value in like.values()])
-    return {name: part.view(value.shape) for part, (name, value) in zip(parts, like.items(), strict=True)}
+    """A row of real coordinates by tensor name, two of them for each complex number."""
+    parts = torch.from_numpy(row.astype(np.float32)).split([real_view(value).numel() for value in like.values()])
+    return {
+        name: torch.view_as_complex(part.clone().view(*value.shape, 2))
+        if value.is_complex()
+        else part.view(value.shape)
+        for part, (name, value) in zip(parts, like.items(), strict=True)
+    }
 
 
 def coordinates(rows: Rows, plane: Iterable[Mapping[str, Tensor]], what: str) -> tuple[np.ndarray, np.ndarray]:
     """(rows, 2), and each row's distance from the plane of two directions. Raises BadInput where they are no plane."""
-    axes = np.stack([np.concatenate([value.cpu().numpy().ravel() for value in point.values()]) for point in plane])
+    axes = np.stack(
+        [np.concatenate([real_view(value).cpu().numpy().ravel() for value in point.values()]) for point in plane]
+    )
     try:
         return project(rows, axes)
     except ValueError as error:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lossatlas.space.curves import Joined
 from lossatlas.space.planes import Affine, Plane
-from lossatlas.space.points import is_variance
+from lossatlas.space.points import is_variance, real_view
 from lossatlas.space.schemes import Rows, Scheme
 
 
@@ -175,11 +175,6 @@ class OwnPlace:
 def named_tensors(net: nn.Module) -> dict[str, Tensor]:
     """Every parameter and buffer under every name it has."""
     return {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
-
-
-def real_view(tensor: Tensor) -> Tensor:
-    """Complex numbers as pairs of real ones along a last axis; other tensors as they are."""
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def wide(tensors: Iterable[Tensor]) -> torch.dtype:

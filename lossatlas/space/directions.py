@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lossatlas.errors import BadInput, BadUsage, note
 from lossatlas.space.layout import PLAIN, Layout, by_input, by_output
-from lossatlas.space.points import Point
+from lossatlas.space.points import Point, real_view
 
 SKEWED = 0.3  # cosine of axes that are worth a word
 TINY = 1e-10  # keeps a slice of zero norm from dividing by zero, as in the original release
@@ -179,9 +179,7 @@ def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
 
 def coordinates(value: Tensor) -> Tensor:
     """The real coordinates of a tensor in float64: of a complex number its real and its imaginary part."""
-    if value.is_complex():
-        value = torch.view_as_real(value.resolve_conj())
-    return value.double().flatten()
+    return real_view(value).double().flatten()
 
 
 def orthogonal(direction: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Point:

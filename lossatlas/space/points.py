@@ -33,6 +33,11 @@ def converted(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | N
     return tensor.to(device, dtype.to_complex() if tensor.is_complex() else dtype)
 
 
+def real_view(tensor: Tensor) -> Tensor:
+    """Complex numbers as pairs of real ones along a last axis; other tensors as they are."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
 def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
     """The tensors a direction covers, detached, by name and in file order: parameters, or states, with real or complex numbers.
 
