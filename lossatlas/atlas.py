@@ -3,8 +3,8 @@
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21")
     surface.plot()
 
-The network is evaluated in evaluation mode, and what it was afterwards: tensors, modes, hooks. Data are tensors, a torch Dataset, a DataLoader or any iterable of
-batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how.
+The network is evaluated in evaluation mode, and afterwards it is what it was: tensors, modes, hooks. Data are tensors, a torch
+Dataset, a DataLoader or any iterable of batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how.
 """
 
 import hashlib
