@@ -823,7 +823,7 @@ def add_looks(g: argparse._ActionsContainer) -> None:
 
 def add_files(g: argparse._ActionsContainer) -> None:
     g.add_argument("--format", default="pdf,png", metavar="LIST", help="of pdf, png, svg (default: %(default)s)")
-    g.add_argument("--dpi", type=positive, default=200, help="of pictures (default: %(default)s)")
+    g.add_argument("--dpi", type=positive, help="of pictures (default: 200)")
     g.add_argument(
         "--columns",
         type=int,
@@ -847,9 +847,9 @@ def files_of(args: argparse.Namespace) -> "Files":
     formats = tuple(dict.fromkeys(args.format.split(",")))
     if unknown := [each for each in formats if each not in ("pdf", "png", "svg")]:
         raise BadUsage(f"--format {args.format}: '{unknown[0]}' is none of pdf, png, svg")
-    if not 20 <= args.dpi <= 2400:
+    if args.dpi is not None and not 20 <= args.dpi <= 2400:
         raise BadUsage(f"--dpi {args.dpi}: at least 20, at most 2400")
-    return Files(formats, args.dpi, args.columns)
+    return Files(formats, args.dpi or 0, args.columns)
 
 
 def direction_name(nets: Networks, choice: DirectionChoice) -> Path:

@@ -1,11 +1,12 @@
 """Small networks and data that the tests share."""
 
 import copy
+import importlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,15 @@ if not Path(MPIRUN).exists():
 # Every process of the suite gets one thread: pytest runs several, and each test compares values bit for bit.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coarse_figures() -> Iterator[None]:
+    """Draw figures in this process at 50 dots per inch unless a test gives --dpi: every other property stays as it is."""
+    style = importlib.import_module("lossatlas.figures.style")  # the package has a function of this name
+    usual, style.DPI = style.DPI, 50
+    yield
+    style.DPI = usual
 
 
 class ConvNet(nn.Module):

@@ -1,5 +1,6 @@
 """Figures from saved files alone: not blank, not misleading, without torch."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from lossatlas.figures.solids import solid_figure
 from lossatlas.landscape import Grid, Surface
 from lossatlas.record import Projection, write_surface
 
+style = importlib.import_module("lossatlas.figures.style")  # the package has a function of this name
 KINDS = ["2dcontour", "2dcontourf", "2dheat", "3dsurface"]
 
 
@@ -43,6 +45,10 @@ def diverging(a, b):
     return np.nan if a < -0.9 else np.inf if a > 0.9 else 0.1 + np.exp(12 * abs(a * b) ** 0.5)
 
 
+full = pytest.mark.full
+PNG = ("--format", "png")  # the PDF is tested where it matters
+
+
 def drawn(folder, *args) -> list[str]:
     assert plot_2D.main([*map(str, args)]) == 0
     return sorted(p.name for p in folder.iterdir() if p.suffix in {".png", ".pdf", ".svg"})
@@ -50,19 +56,39 @@ def drawn(folder, *args) -> list[str]:
 
 def assert_is_a_picture(path):
     pixels = matplotlib.image.imread(path)[..., :3]
-    assert min(pixels.shape[:2]) > 300
+    assert min(pixels.shape[:2]) > 300 * style.DPI / 200
     assert pixels.std() > 0.02, f"{path} is blank"
 
 
-@pytest.mark.parametrize("function", [bowl, diverging, lambda a, b: 3.0, lambda a, b: -a, lambda a, b: 1e-9 * (1 + a)])
-@pytest.mark.parametrize("cells", [None, 30, 1])
+def constant(a, b):
+    return 3.0
+
+
+def slope(a, b):
+    return -a
+
+
+def tiny(a, b):
+    return 1e-9 * (1 + a)
+
+
+ANY = (bowl, diverging, constant, slope, tiny)
+FEW = {(bowl, None), (diverging, 30), (diverging, 1), (constant, 30), (slope, 1), (tiny, None)}
+
+
+@pytest.mark.parametrize(
+    ("function", "cells"),
+    [pytest.param(f, n, marks=[full] * ((f, n) not in FEW)) for n in (None, 30, 1) for f in ANY],
+)
 def test_four_figures_of_any_surface(tmp_path, function, cells):
     write_surface(tmp_path / "s.h5", surface_of(function, cells=cells))
     if cells == 1 and not np.isfinite(function(-1, -1)):
         assert plot_2D.main(["-f", str(tmp_path / "s.h5")]) == 2
         return
-    names = drawn(tmp_path, "-f", tmp_path / "s.h5")
-    assert names == sorted(f"s.h5_train_loss_{kind}.{ext}" for kind in KINDS for ext in ("pdf", "png"))
+    both = (function, cells) == (bowl, None) or (function, cells) not in FEW
+    names = drawn(tmp_path, "-f", tmp_path / "s.h5", *(() if both else PNG))
+    endings = ("pdf", "png") if both else ("png",)
+    assert names == sorted(f"s.h5_train_loss_{kind}.{ext}" for kind in KINDS for ext in endings)
     for kind in KINDS:
         assert_is_a_picture(tmp_path / f"s.h5_train_loss_{kind}.png")
 
@@ -94,7 +120,7 @@ def test_infinite_values_are_holes_or_as_large_as_the_largest(tmp_path):
     assert np.isnan(lifted.values[:, 0]).all()  # is no infinity
     assert "9 infinite cells" in lifted.note
     write_surface(tmp_path / "s.h5", odd)
-    assert plot_2D.draw([tmp_path / "s.h5"], infinite="largest", log=True)
+    assert plot_2D.draw([tmp_path / "s.h5"], infinite="largest", log=True, files_as=figures.Files(("png",)))
 
 
 def test_of_curves_that_are_alike_each_is_seen():
@@ -111,7 +137,7 @@ def test_several_surfaces_share_one_scale(tmp_path):
     for name, factor in (("a", 1), ("b", 10)):
         write_surface(tmp_path / f"{name}.h5", surface_of(lambda x, y, f=factor: f * bowl(x, y)))
     names = drawn(
-        tmp_path, "-f", tmp_path / "a.h5", tmp_path / "b.h5", "--labels", "one", "ten", "--out", tmp_path / "both"
+        tmp_path, "-f", tmp_path / "a.h5", tmp_path / "b.h5", "--labels", "one", "ten", "--out", tmp_path / "both", *PNG
     )
     assert "both_train_loss_2dcontourf.png" in names
     assert_is_a_picture(tmp_path / "both_train_loss_3dsurface.png")
@@ -202,7 +228,7 @@ def test_two_surfaces_over_each_other_and_other_files(tmp_path, capsys):
         "--format",
         "svg,png",
         "--dpi",
-        "120",
+        "60",
         "--title",
         "a $x",
         "--elev",
@@ -217,6 +243,11 @@ def test_two_surfaces_over_each_other_and_other_files(tmp_path, capsys):
         for ending in ("svg", "png")
     )
     assert_is_a_picture(tmp_path / "both_train_loss_3dsurface.png")
+    pixels = matplotlib.image.imread(tmp_path / "both_train_loss_2dheat.png").shape[0]
+    drawn(tmp_path, *both, "--layout", "overlay", *PNG, "--dpi", "120", "--title", "a $x")
+    assert matplotlib.image.imread(tmp_path / "both_train_loss_2dheat.png").shape[0] == pytest.approx(
+        2 * pixels, rel=0.05
+    )
     for argv, word in (
         (["--format", "gif"], "none of pdf, png, svg"),
         (["--layout", "overlay"], "at least two"),
@@ -329,6 +360,7 @@ def test_another_field_and_a_trajectory(tmp_path):
         tmp_path / "p.h5",
         "--dir_file",
         tmp_path / "d.h5",
+        *PNG,
     )
     assert "s.h5_train_acc_2dcontour.png" in names
 
@@ -366,8 +398,8 @@ def test_curves_and_surfaces_are_not_mixed_up(tmp_path, capsys):
 def test_curves(tmp_path, function, log):
     write_surface(tmp_path / "s.h5", surface_of(function, x="-1:1:30", y=None))
     write_surface(tmp_path / "t.h5", surface_of(bowl, y=None, cells=4))
-    assert plot_1D.main(["-f", str(tmp_path / "s.h5"), "--loss_max", "5", "--xmin", "-0.8", *log]) == 0
-    assert plot_1D.main(["-f", str(tmp_path / "s.h5"), str(tmp_path / "t.h5"), "--labels", "s", "t", *log]) == 0
+    assert plot_1D.main(["-f", str(tmp_path / "s.h5"), "--loss_max", "5", "--xmin", "-0.8", *log, *PNG]) == 0
+    assert plot_1D.main(["-f", str(tmp_path / "s.h5"), str(tmp_path / "t.h5"), "--labels", "s", "t", *log, *PNG]) == 0
     pictures = list(tmp_path.glob("*.png"))
     assert len(pictures) == 4
     for picture in pictures:
@@ -376,7 +408,7 @@ def test_curves(tmp_path, function, log):
 
 def test_drawing_needs_no_torch(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    code = f"import sys, plot_2D; plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}]); assert 'torch' not in sys.modules"
+    code = f"import sys, plot_2D; plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}]); assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
@@ -385,7 +417,7 @@ def test_repeats_are_a_mean_with_its_spread(tmp_path, capsys):
     for idx in (1, 2, 3):
         line = surface_of(lambda x, y, k=idx: bowl(x, y) * k, x="-1:1:12", y=None)
         write_surface(tmp_path / f"run_{idx}.h5", line)
-    assert plot_1D.main(["--prefix", str(tmp_path / "run"), "--idx_max", "3"]) == 0
+    assert plot_1D.main(["--prefix", str(tmp_path / "run"), "--idx_max", "3", *PNG]) == 0
     assert_is_a_picture(tmp_path / "run_1d_loss_err_repeat.png")
     assert plot_1D.main(["--prefix", str(tmp_path / "run"), "--idx_max", "4"]) == 3
     assert "run_4.h5" in capsys.readouterr().err
@@ -426,8 +458,8 @@ def test_eigenvalues_get_a_figure_of_their_ratio(tmp_path):
     ratio = figures.eigen_ratio(replace(surface, values=values))
     assert np.isnan(ratio[largest < 0]).all()
     np.testing.assert_allclose(ratio[largest > 0], surface.fields["train_loss"][largest > 0] / 5)
-    assert plot_1D.main(["-f", str(tmp_path / "line.h5")]) == 0
-    assert plot_2D.main(["-f", str(tmp_path / "plane.h5")]) == 0
+    assert plot_1D.main(["-f", str(tmp_path / "line.h5"), *PNG]) == 0
+    assert plot_2D.main(["-f", str(tmp_path / "plane.h5"), *PNG]) == 0
     assert_is_a_picture(tmp_path / "line.h5_1d_eig_ratio.png")
     assert_is_a_picture(tmp_path / "plane.h5_min_eig_max_eig_abs_ratio_heat_sns.png")
 
@@ -492,9 +524,12 @@ def test_a_density_contains_what_is_known_exactly():
     assert unknown.known == 2
 
 
-@pytest.mark.parametrize("columns", [1, 2])
-@pytest.mark.parametrize("command", ["plane", "line", "spectrum"])
-def test_a_figure_has_the_width_of_a_paper_s_column(tmp_path, columns, command):
+@pytest.mark.parametrize(
+    ("command", "columns"),
+    [("plane", 1), ("line", 2), ("spectrum", 1)]
+    + [pytest.param(*each, marks=full) for each in (("plane", 2), ("line", 1), ("spectrum", 2))],
+)
+def test_a_figure_has_the_width_of_a_paper_s_column(tmp_path, command, columns):
     """The page of the PDF, in points."""
     argv = ["--format", "pdf", "--columns", str(columns), "--title", "one"]
     if command == "plane":
@@ -598,7 +633,7 @@ def test_a_surface_above_the_scale_of_the_colours_is_as_high_as_it_is():
 
 def test_what_is_constant_but_for_rounding(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(lambda a, b: 1 + 1e-15 * a * a))
-    assert plot_2D.main(["-f", str(tmp_path / "s.h5")]) == 0
+    assert plot_2D.main(["-f", str(tmp_path / "s.h5"), *PNG]) == 0
 
 
 def test_the_surface_under_a_path_is_the_one_that_is_drawn():
@@ -630,3 +665,21 @@ def test_three_networks_and_their_average_are_marked(tmp_path):
         fig = flat_figure(plt, [p], figures.scale([p.values]), "train_loss", contour, ())
     assert {"a", "b", "c", "average of the three"} <= {text.get_text() for text in fig.axes[0].texts}
     assert panel(surface_of(bowl), "train_loss", "one").networks == ()
+
+
+def test_figures_have_two_hundred_dots_per_inch_unless_others_are_asked_for(tmp_path, monkeypatch, capsys):
+    """As the help says; tests draw coarser ones, see conftest."""
+    with pytest.raises(SystemExit):
+        plot_1D.main(["--help"])
+    assert "--dpi DPI" in (told := " ".join(capsys.readouterr().out.split()))
+    assert "of pictures (default: 200)" in told
+    code = "import sys, lossatlas.figures; print(sys.modules['lossatlas.figures.style'].DPI)"
+    usual = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert usual.stdout == "200\n"
+    write_surface(tmp_path / "s.h5", surface_of(bowl, y=None))
+    widths = []
+    for dpi, argv in ((50, []), (100, []), (50, ["--dpi", "100"])):
+        monkeypatch.setattr(style, "DPI", dpi)
+        assert plot_1D.main(["-f", str(tmp_path / "s.h5"), *PNG, *argv]) == 0
+        widths.append(matplotlib.image.imread(tmp_path / "s.h5_1d_loss_acc.png").shape[1])
+    assert widths[1] == widths[2] == pytest.approx(2 * widths[0], rel=0.02)

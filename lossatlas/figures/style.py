@@ -81,7 +81,7 @@ def house_style(font_scale: float = 1.1) -> Iterator[None]:
         "pdf.fonttype": 42,
         "font.family": "sans-serif",
         "figure.dpi": 100,
-        "savefig.dpi": 200,
+        "savefig.dpi": DPI,
         "svg.hashsalt": "lossatlas",
         "axes.grid": False,
     }
@@ -89,16 +89,17 @@ def house_style(font_scale: float = 1.1) -> Iterator[None]:
         yield
 
 
+DPI = 200  # dots per inch where no other number is given
 COLUMNS = {1: (3.4, 0.8), 2: (7.0, 0.9)}  # of a journal's page: inches, and the size of letters
 
 
 @dataclass(frozen=True)
 class Files:
-    """What figures are written as: endings, dots per inch of what is not drawn by lines, and how many columns of a page they
-    fill (0: each has its own width)."""
+    """What figures are written as: endings, dots per inch of what is not drawn by lines (0: DPI), and how many columns of a
+    page they fill (0: each has its own width)."""
 
     formats: tuple[str, ...] = ("pdf", "png")
-    dpi: int = 200
+    dpi: int = 0
     columns: int = 0
 
 
@@ -152,7 +153,7 @@ def save(fig: Any, base: str, title: str = "") -> list[Path]:
     }  # the same bytes each time
     for path, ending in zip(paths, files.formats, strict=True):
         image = io.BytesIO()
-        looks = {**part, "metadata": without[ending], "dpi": files.dpi}
+        looks = {**part, "metadata": without[ending], "dpi": files.dpi or DPI}
         fig.savefig(image, format=ending, **looks)
         put(path, image.getvalue())
     say(f"drew {' and '.join([str(paths[0]), *(path.suffix for path in paths[1:])])}")
