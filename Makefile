@@ -1,9 +1,11 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page
-# make test   every test
+# make test   the tests to run before every change (ten minutes)
+# make test-all  every test: also whole stories, torture, every command of the documentation, full counts
 # make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
 # make docs   the pages: docs/_build/index.html
 # make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FILE: see benchmarks/tolerance.py)
-# make check  format, lint, types, import layers, and every test
+# make check  format, lint, types, import layers, and the tests of make test
+# make mutants  deliberate faults, one by one: make test has to fail for each
 
 PYTHON ?= python3
 CELLS ?= 21
@@ -16,7 +18,7 @@ PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) 
 NAMES = resnet56 resnet56_noshort
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test check lint bench gallery docs clean
+.PHONY: demo test test-all check lint mutants bench gallery docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -33,7 +35,13 @@ demo: $(VENV)/run
 	@echo "The page, to be opened in a browser: $(CURDIR)/demo/landscapes.html"
 
 test: $(VENV)/dev
+	$(BIN)/python -m pytest -n 2 -m "not full"
+
+test-all: $(VENV)/dev
 	$(BIN)/python -m pytest -n 2
+
+mutants: $(VENV)/dev
+	$(BIN)/python tests/mutants.py
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

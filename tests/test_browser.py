@@ -18,6 +18,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: p
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium"),
 ]
+full = pytest.mark.full
 FLAGS = [
     "--no-sandbox",
     "--use-gl=angle",
@@ -57,7 +58,7 @@ PATH = Projection(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     with playwright.sync_playwright() as tool:
         opened = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -65,7 +66,7 @@ def browser():
         opened.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
 
@@ -149,7 +150,9 @@ def test_the_surface_is_there_with_its_colours(opened):
     assert "slice" in page.locator("header").text_content()
 
 
-@pytest.mark.parametrize(("view", "share"), [(".flat canvas", (0.8, 0.3)), (".solid", (0.62, 0.42))])
+@pytest.mark.parametrize(
+    ("view", "share"), [(".solid", (0.62, 0.42)), pytest.param(".flat canvas", (0.8, 0.3), marks=full)]
+)
 def test_a_click_starts_a_race_that_ends_lower(opened, view, share):
     page = opened("one", "#seconds=1")
     before = [state(page, "x"), state(page, "y")]
@@ -237,10 +240,20 @@ CONTROLS = [  # control, what is done, what the state then is, which view change
 ]
 
 
-def test_every_control_changes_what_it_says(opened):
+QUICK = {"#c-scale", "#c-lines", "#c-cut", "#c-objective", "#c-noise", "#c-seed", "#r-adam"}  # each kind of control
+
+
+@pytest.mark.parametrize(
+    "controls",
+    [
+        pytest.param([each for each in CONTROLS if each[0] in QUICK], id="quick"),
+        pytest.param(CONTROLS, marks=full, id="all"),
+    ],
+)
+def test_every_control_changes_what_it_says(opened, controls):
     page = opened("one", "#at=100")
     races = "JSON.stringify(lossatlas.races[0].map((run) => Array.from(run.points)))"
-    for control, value, becomes, view in CONTROLS:
+    for control, value, becomes, view in controls:
         before, address = pixels(page, view) if view else page.evaluate(races), page.evaluate("location.hash")
         if value is None:
             page.locator(control).click()
@@ -265,12 +278,16 @@ SLIDERS = [
     ("top", 0.5, ".solid"),
     ("at", 50, ".flat"),
     ("angle", 45, ".flat"),
+    ("epoch", 3, ".flat"),
 ]
 
 
-def test_sliders(opened):
+@pytest.mark.parametrize(
+    "sliders", [pytest.param(SLIDERS[::2], id="quick"), pytest.param(SLIDERS[1::2], marks=full, id="others")]
+)
+def test_sliders(opened, sliders):
     page = opened("one", "#at=100")
-    for control, value, view in [*SLIDERS, ("epoch", 3, ".flat")]:
+    for control, value, view in sliders:
         before = pixels(page, view)
         move = "(e, value) => { e.value = value; e.dispatchEvent(new Event('input', {bubbles: true})); }"
         page.locator(f"#c-{control}").evaluate(move, value)
@@ -360,7 +377,13 @@ def test_the_address_holds_the_state(opened):
     assert state(wrong, "steps") == 5000
 
 
-@pytest.mark.parametrize("fragment", ["#scale=toString", "#map=constructor", "#scale=__proto__", "#height=__proto__"])
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "#scale=__proto__",
+        *(pytest.param(each, marks=full) for each in ("#scale=toString", "#map=constructor", "#height=__proto__")),
+    ],
+)
 def test_no_address_breaks_the_page(opened, fragment):
     page = opened("one", fragment)
     assert page.locator(".solid").count() == 1

@@ -6,9 +6,10 @@ Each edge (HDF5, MPI, matplotlib, torch) has its owners, and the package knows n
 import ast
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-import pytest
 from conftest import ROOT
 
 PACKAGE = [
@@ -78,36 +79,61 @@ def room(file: Path) -> str:
     return ".".join(parts[:2]) if parts[0] == "lossatlas" else parts[0]
 
 
+@cache
 def imports(file: Path) -> set[str]:
+    """Modules of the root, packages, and floors of this package that a file imports; a relative import as `.name`."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            names = [f".{node.module or ''}"]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file.name}: a relative import; modules import each other in one way only"
             names = [f"lossatlas.{a.name}" for a in node.names] if node.module == "lossatlas" else [node.module]
         else:
             continue
-        found |= {".".join(name.split(".")[: 2 if name.startswith("lossatlas.") else 1]) for name in names}
+        found |= {".".join(name.split(".")[: 2 if name.startswith(("lossatlas.", ".")) else 1]) for name in names}
     return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_point_downwards(file):
-    here = room(file)
+def upward(here: str, names: set[str]) -> list[str]:
+    """What is wrong with the place of these imports of a room."""
+    wrong = [f"imports {name[1:]} relatively" for name in names if name.startswith(".")]
     if here == "lossatlas.__init__":  # on top of the package
-        assert all(name.startswith("lossatlas") or name not in LEVEL for name in imports(file))
-        return
-    assert here in LEVEL, f"give {here} a layer"
-    for name in imports(file) & set(LEVEL) - {here}:
-        assert LEVEL[name] < LEVEL[here], f"{here} imports {name} from its own layer or above"
+        return wrong + [f"imports {name} from the program" for name in names if LEVEL.get(name, 0) >= len(PACKAGE)]
+    if here not in LEVEL:
+        return [*wrong, "has no layer: give it one"]
+    above = [name for name in names & set(LEVEL) - {here} if LEVEL[name] >= LEVEL[here]]
+    return wrong + [f"imports {name} from its own layer or above" for name in above]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_every_edge_has_its_owners(file):
-    for name, owners in OWNERS.items():
-        assert name not in imports(file) or room(file) in owners, f"{room(file)} imports {name}"
-    assert not (room(file) in WITHOUT_TORCH and "torch" in imports(file))
+def strangers(here: str, names: set[str]) -> list[str]:
+    """Which libraries a room imports although others own them."""
+    foreign = [name for name, owners in OWNERS.items() if name in names and here not in owners]
+    return [f"imports {name}" for name in foreign + ["torch"] * (here in WITHOUT_TORCH and "torch" in names)]
+
+
+def violations(rule: Callable[[str, set[str]], list[str]]) -> list[str]:
+    return [f"{file.relative_to(ROOT)} {wrong}" for file in FILES for wrong in rule(room(file), imports(file))]
+
+
+def test_imports_point_downwards():
+    assert len(FILES) > 100
+    assert violations(upward) == []
+    assert upward("scheduler", {"guard", "plot_1D", ".near"}) == [
+        "imports near relatively",
+        "imports plot_1D from its own layer or above",
+    ]
+    assert upward("lossatlas.data", {"numpy", "lossatlas.space"}) == []
+    assert upward("lossatlas.space", {"lossatlas.data"}) == ["imports lossatlas.data from its own layer or above"]
+    assert upward("lossatlas.__init__", {"lossatlas.atlas", "options"}) == ["imports options from the program"]
+    assert upward("nowhere", set()) == ["has no layer: give it one"]
+
+
+def test_every_edge_has_its_owners():
+    assert violations(strangers) == []
+    assert strangers("lossatlas.space", {"h5py", "torch", "numpy"}) == ["imports h5py"]
+    assert strangers("options", {"argparse", "torch"}) == ["imports torch"]
 
 
 def test_the_root_holds_the_names_of_the_program():
