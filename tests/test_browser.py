@@ -240,7 +240,7 @@ CONTROLS = [  # control, what is done, what the state then is, which view change
 ]
 
 
-QUICK = {"#c-scale", "#c-map", "#c-lines", "#c-cut", "#c-objective", "#c-seed", "#r-adam"}  # each kind of control
+QUICK = {"#c-scale", "#c-lines", "#c-cut", "#c-objective", "#c-noise", "#c-seed", "#r-adam"}  # each kind of control
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from lossatlas.record import read_surface
 NOTEBOOK = json.loads((ROOT / "examples" / "own_network.ipynb").read_text())
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the DataLoader shuffles")
 def test_the_notebook_runs_and_draws(tmp_path, monkeypatch):
     import matplotlib.pyplot as plt
@@ -65,7 +64,6 @@ echo "$@" >> "$FAKE/requeued"
 SMALL = ["--x=-1:1:5", "--y=-1:1:5"]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 def test_the_script_for_slurm_goes_into_the_queue_again_until_it_is_complete(tmp_path):
     """Stopped by the signal before the time is over, then killed, then complete; and not again after wrong usage."""
@@ -103,7 +101,6 @@ def test_the_script_for_slurm_goes_into_the_queue_again_until_it_is_complete(tmp
     assert "--kill-on-bad-exit=1" in (tmp_path / "options").read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 def test_the_script_for_mpirun_starts_again_what_was_stopped(tmp_path):
     place = Place.at(tmp_path)

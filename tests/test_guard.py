@@ -27,7 +27,6 @@ if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "{rank}
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 @pytest.mark.parametrize(
     ("module", "rank"),
@@ -138,7 +137,6 @@ def make():
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 def test_processes_that_somebodys_code_starts_are_no_ranks(place, tmp_path):
     (tmp_path / "peaceful.py").write_text(PEACEFUL)
@@ -160,7 +158,6 @@ def make():
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 @pytest.mark.parametrize(
     "end",
@@ -194,7 +191,6 @@ def make():
 """
 
 
-@pytest.mark.slow
 def test_a_signal_that_arrives_where_python_swallows_exceptions_is_raised_again(place, tmp_path):
     (tmp_path / "swallowed.py").write_text(SWALLOWED)
     more = ["--model", f"{tmp_path / 'swallowed.py'}:make"]
@@ -234,7 +230,6 @@ while True: time.sleep(0.01)
     assert result.stdout.splitlines() == ["whole"] * whole
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 def test_the_mpi_library_does_not_swallow_a_signal_while_it_starts(place):
     """UCX, in MPICH's wheel, made SIGHUP a switch for its own messages."""

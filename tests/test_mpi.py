@@ -21,7 +21,6 @@ pytestmark = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -
 GRID = ["--x=-1:1:5", "--y=-0.5:1:4", "--split", "both", "--threads", "1", "--batch_size", "16"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [*(pytest.param(each, marks=pytest.mark.full) for each in (1, 2)), 3])
 def test_what_holds_on_several_ranks_holds(tmp_path, ranks):
     """tests/mpi, all of it in one session."""
@@ -133,7 +132,6 @@ def undisturbed(tmp_path_factory) -> dict[str, bytes]:
 
 
 @pytest.mark.full
-@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_bits(tmp_path, undisturbed):
     """A network of the zoo; workers, launchers, other quantities and users' networks: test_torture.py."""
     run = Run(tmp_path, 2)
@@ -148,7 +146,6 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path, undisturbed):
     assert numbers(run.surface) == undisturbed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("targets", [[0], pytest.param([1, 0], marks=pytest.mark.full)])
 def test_sigterm_saves_what_is_there_and_says_how_to_go_on(tmp_path, targets):
     """To rank 0 alone, and to every rank, as batch systems do it."""

@@ -49,7 +49,7 @@ def blocks_of(page: Path) -> list[Block]:
 SHOWN = [block for page in SOURCES for block in blocks_of(page)]
 RUN = [block for block in SHOWN if not re.search(r"make demo|my_net\.py", block.text)]  # my_net.py: of a reader's own
 SHARED = ("surface.h5", "noshort.h5", "middle.h5")  # made by one block of a page, and read by others
-DRAWN = {  # a picture: words of the command that draws it
+DRAWN = {  # a picture or file: words of the command that writes it
     "surface.h5_train_loss_3dsurface.png": "--surf_file surface.h5 --plot",
     "curve.h5_1d_loss_acc.png": "--surf_file curve.h5 --plot",
     "repeat.h5_1d_loss_err_repeat.png": "--surf_file repeat.h5 --plot",
@@ -62,6 +62,7 @@ DRAWN = {  # a picture: words of the command that draws it
     "spectrum.h5_density.png": "--spectrum_file spectrum.h5 --plot",
     "spectrum.h5_activations.png": "--spectrum_file spectrum.h5 --plot",
     "eigen.h5_1d_eig_ratio.png": "--surf_file eigen.h5 --plot",
+    "surface.npz": "--export surface.npz",
 }
 
 
@@ -218,7 +219,8 @@ def test_the_commands_of_a_block_run(block, clone, done):
 def desk(tmp_path_factory) -> Path:
     """A folder in which the paths of the README lead to the project's files, and what is written stays."""
     folder = tmp_path_factory.mktemp("desk")
-    for name in ("docs", "examples", "datasets"):
+    shutil.copytree(ROOT / "docs" / "surfaces", folder / "docs" / "surfaces")  # figures are written beside them
+    for name in ("examples", "datasets"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "trained_nets").mkdir()
     for file in (ROOT / "trained_nets").iterdir():
@@ -231,7 +233,7 @@ def desk(tmp_path_factory) -> Path:
 
 
 def call(block: Block) -> None:
-    """The commands of a block in this process, alone where the block starts ranks."""
+    """The commands of a block in this process, alone where the block starts ranks; networks are trained for few epochs."""
     for words in commands(smaller(block.text)):
         program = program_of(words)
         if program is None:
@@ -239,6 +241,7 @@ def call(block: Block) -> None:
             shutil.copy(*words[1:])
             continue
         argv = [word for word in program[1] if word != "--mpi"]
+        argv += ["--epochs", "3"] if program[0] == "train" else []
         assert importlib.import_module(program[0]).main(argv) == 0, shlex.join(words)
 
 
@@ -322,37 +325,3 @@ def test_the_pages_are_made_without_a_warning_and_their_links_lead_somewhere(tmp
                 assert place in names[file or name], (name, target)
     for function in ("surface", "eigenvalues", "spectrum", "trajectory", "align", "read"):
         assert f'id="lossatlas.{function}"' in pages["python.html"]
-
-
-SECTION = "### Data that are no samples along axis 0"
-
-
-def test_the_examples_of_data_that_are_no_samples_give_the_mean_over_their_batches(monkeypatch):
-    """Of graphs, collocation points, detection and contrastive losses, against the loss of one batch after the other."""
-    import torch
-
-    import lossatlas
-
-    text = (ROOT / "docs" / "your-own.md").read_text().split(SECTION)[1].split("\n## ")[0]
-    computed, found, names = lossatlas.surface, [], {}
-
-    def surface(net, data, loss, **options):
-        result = computed(net, data, loss=loss, precision="float64", progress=False, **options)
-        total = weight = 0.0
-        batches = data if isinstance(data, list) else [data]
-        for batch in batches:
-            losses = loss(net, batch)
-            own = getattr(losses, "weights", torch.ones(len(getattr(losses, "per_sample", losses))))
-            total += float((own * getattr(losses, "per_sample", losses)).sum().detach())
-            weight += float(own.sum())
-        assert result.done.all()
-        assert len(set(result.loss.tolist())) == 5
-        assert float(result.loss[2]) == pytest.approx(total / weight, rel=1e-5)  # at 0
-        found.append(loss.__name__)
-        return result
-
-    monkeypatch.setattr(lossatlas, "surface", surface)
-    torch.manual_seed(0)
-    for block in re.findall(r"```python\n(.*?)```", text, re.S):
-        exec(compile(block, "your-own.md", "exec"), names)
-    assert found == ["node_loss", "residual", "box_loss", "contrastive"]

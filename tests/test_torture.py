@@ -34,13 +34,11 @@ def holds(folder: Path, name: str, count: int) -> None:
     assert [what for good, what in outcomes if not good] == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 def test_what_is_promised_holds(tmp_path, name):
     holds(tmp_path, name, FEW[name])
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 def test_a_killed_surface_loses_nothing_and_ends_with_the_same_bits(tmp_path):
     """A kill of rank 0, a worker or everyone; cells that no file held are computed again, and no others."""
@@ -50,7 +48,6 @@ def test_a_killed_surface_loses_nothing_and_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MORE)
 def test_what_is_promised_holds_in_more_cases(tmp_path, name):
     holds(tmp_path, name, MORE[name])
