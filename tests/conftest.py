@@ -43,15 +43,6 @@ def coarse_figures() -> Iterator[None]:
     style.DPI = usual
 
 
-@pytest.fixture(scope="session", autouse=True)
-def coarse_figures() -> Iterator[None]:
-    """Draw figures in this process at 50 dots per inch unless a test gives --dpi: every other property stays as it is."""
-    style = importlib.import_module("lossatlas.figures.style")  # the package has a function of this name
-    usual, style.DPI = style.DPI, 50
-    yield
-    style.DPI = usual
-
-
 class ConvNet(nn.Module):
     """Convolution, BatchNorm with statistics that are not trivial, and a linear layer."""
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def cases(chosen: Callable[[Kind], bool]) -> list[Any]:
     """A kind and a precision for each test."""
     return [
-        pytest.param(entry, dtype, id=f"{entry.name}-{dtype}", marks=[pytest.mark.slow] * entry.slow)
+        pytest.param(entry, dtype, id=f"{entry.name}-{dtype}", marks=[pytest.mark.full] * entry.slow)
         for entry in KINDS
         if chosen(entry)
         for dtype in entry.dtypes
