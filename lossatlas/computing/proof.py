@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lossatlas.computing.scene import Scene
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
-from lossatlas.errors import BadInput, note
+from lossatlas.errors import BadInput, BadUsage, note
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.lanes import copied
 from lossatlas.evaluation.precision import OWN, PRECISIONS
@@ -181,8 +181,15 @@ def far_points(grid: Grid) -> list[tuple[float, float]]:
 
 
 def losses_of(evaluator: Evaluator, points: list[tuple[float, float]]) -> np.ndarray:
-    """(points, splits): mean losses with the term of the parameters."""
-    rows = evaluator(points)
+    """(points, splits): mean losses with the term of the parameters, in batches that fit into memory."""
+    while True:
+        try:
+            rows = evaluator(points)
+            break
+        except torch.cuda.OutOfMemoryError as error:
+            if evaluator.batch_size == 1:
+                raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
+            evaluator.batch_size //= 2
     weight_loss, weight = (rows[:, :, STATISTICS.index(name)] for name in ("weight_loss", "weight"))
     with np.errstate(invalid="ignore", divide="ignore"):
         return weight_loss / weight + rows[:, :, PENALTY]
