@@ -209,8 +209,9 @@ class Trained:
             net.train(switches_itself(net))  # as it was when its state was taken, see load_to_evaluate
             net.load_state_dict(own_tensors)  # assigning would untie weights
             return net.requires_grad_(False)
+        shape = shape_of(first)
         with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
-            net = build(self.model, shape_of(first), first.classes)
+            net = build(self.model, shape, first.classes)
         net.load_state_dict(own_tensors, assign=True)
         return net.eval().requires_grad_(False)
 

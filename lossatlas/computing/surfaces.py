@@ -191,7 +191,7 @@ def ready(
         plan = {**surface.plan, "path": path}
         try:
             known, evaluator = completed(scene, replace(surface, plan=plan), tolerance, cells, adaptive)
-            found = "" if path == IN_PLACE else truth.difference(evaluator)
+            found = "" if path == IN_PLACE else truth.difference(judged(scene, plan, evaluator))
         except (Stop, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
@@ -210,6 +210,15 @@ def ready(
     if path != surface.plan["path"]:
         known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": wrong})
     return known, evaluator
+
+
+def judged(scene: Scene, plan: Mapping[str, Any], evaluator: Evaluator) -> Evaluator:
+    """The evaluator to compare with the network: where BatchNorm is recalibrated, one that keeps its statistics."""
+    return (
+        evaluator
+        if evaluator.recalibrated is None
+        else evaluator_of(scene, {**plan, "recalibrated": 0, "batch_size": 1})
+    )
 
 
 def completed(

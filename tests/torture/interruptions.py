@@ -7,10 +7,15 @@ import random
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from lossatlas.computing.proof import far_points
 from lossatlas.errors import BadInput
+from lossatlas.landscape import Grid
 from lossatlas.record import read_findings, read_surface
 from torture.place import SIDE, Outcome, Place, end_all, ended, numbers, processes, rank_of
 
@@ -82,6 +87,13 @@ def kills(
             return
 
 
+def tried_at() -> set[tuple[int, int]]:
+    """The cells (row, column) at which a network is tried out, too: the middle, and where it is compared with itself."""
+    axis = np.linspace(-1, 1, SIDE)
+    points = [(0.0, 0.0), *far_points(Grid(axis, axis))]
+    return {(int(np.abs(axis - b).argmin()), int(np.abs(axis - a).argmin())) for a, b in points}
+
+
 class Again:
     """What is computed again after kills of a surface: cells by where the victim's weights are, and when."""
 
@@ -113,7 +125,7 @@ class Again:
         """From a run that nobody disturbed."""
         if script == "plot_surface.py":
             found = self.seen()
-            self.batches = min(len(times) for times in found.values() if len(times) > 1)
+            self.batches = Counter(map(len, found.values())).most_common(1)[0][0]
             self.trial = {where for where, times in found.items() if len(times) != self.batches}
 
     def killed(self, script: str, when: float, file: Path) -> None:
@@ -121,7 +133,7 @@ class Again:
             held = 0
             if file.exists():
                 done = read_surface(file).done
-                held = int(done.sum() - done[SIDE // 2, SIDE // 2])  # the middle is where it is tried out
+                held = int(done.sum() - sum(done[cell] for cell in tried_at()))
             self.kills.append((when, held, self.seen()))
 
     def judged(self, script: str, label: str, full: bool) -> Iterator[Outcome]:
@@ -132,11 +144,12 @@ class Again:
         for when, held, seen in reversed(self.kills):
             whole = {where: max(times) for where, times in seen.items() if len(times) == self.batches}
             ages = [when - whole[where] for where in later & set(whole)]
-            exact = len(later) == SIDE * SIDE - 1 - held
+            cells = SIDE * SIDE - len(tried_at())
+            exact = len(later) == cells - held
             young = max(ages, default=0.0) < LATEST or not full
             yield (
                 exact and young,
-                f"{label}: {len(later)} cells computed after a kill with {held} of {SIDE * SIDE - 1} held; "
+                f"{label}: {len(later)} cells computed after a kill with {held} of {cells} held; "
                 f"{len(ages)} whole ones again, the oldest ended {max(ages, default=0.0):.2f} s before",
             )
             later |= set(seen)
