@@ -52,9 +52,6 @@ lint: $(VENV)/dev
 
 check: lint test
 
-mutants: $(VENV)/dev
-	$(BIN)/python tests/mutants.py
-
 gallery: $(VENV)/dev
 	$(BIN)/python docs/gallery.py
 
