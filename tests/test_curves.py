@@ -99,6 +99,27 @@ def test_with_batchnorm_the_command_and_the_surface_agree(tmp_path):
     np.testing.assert_allclose(read_surface(tmp_path / "s.h5").fields["train_loss"], own[::10], rtol=1e-4)
 
 
+def test_a_curve_ends_at_both_networks_with_their_statistics(tmp_path, capsys):
+    """It ended at 1.1904 where the network there has 0.9877: its BatchNorm statistics were those of the first one."""
+    ends = [write_checkpoint(tmp_path / f"{seed}.safetensors", "resnet20", seed=seed) for seed in (0, 1)]
+    bend = write_checkpoint(tmp_path / "bend.safetensors", "resnet20", seed=2)
+    more = ["--curve", "bezier", "--bend", str(bend), "--model_file2", str(ends[1]), "--x=0:1:3"]
+    assert plot_surface.main(surface_command(ends[0], tmp_path / "s.h5", *more, model="resnet20")) == 0
+    assert "differ in BatchNorm statistics" in capsys.readouterr().out
+    found = read_surface(tmp_path / "s.h5").fields["train_loss"]
+    for end, loss in zip(ends, (found[0], found[-1]), strict=True):
+        line = surface_command(
+            end,
+            tmp_path / f"{end.stem}.h5",
+            "--x=0:0:1",
+            "--dir_file",
+            str(tmp_path / f"{end.stem}_d.h5"),
+            model="resnet20",
+        )
+        assert plot_surface.main(line) == 0
+        assert read_surface(tmp_path / f"{end.stem}.h5").fields["train_loss"][0] == pytest.approx(loss, rel=1e-5)
+
+
 def test_repeats_are_reported_together(tmp_path, ends, capsys):
     code, _ = trained(tmp_path, ends, "--epochs", "1", "--repeat", "2", "--split", "test")
     assert code == 0
