@@ -41,51 +41,42 @@ def check_derivatives(hessian: "Hessian") -> None:
     Raises:
         BadInput: They disagree. The message names the cause as far as the graph shows it.
     """
-    from lossatlas.hessian.hvp import Twin, in_double
-
-    net, names, dtype, steps, wrong = hessian.net, hessian.names, torch.float64, STEPS, WRONG
-    parameters: Sequence[Tensor] = hessian.parameters
-    try:
-        if hessian.in_place and hessian.dtype != torch.float64:
-            raise TypeError("a copy would not be the network")
-        if not hessian.in_place:
-            net = in_double(hessian.net)
-            named = dict(net.named_parameters())
-            parameters = [named[name].requires_grad_(True) for name in names]
-        probe = Probe(hessian, net, parameters, torch.float64)
-        probe.loss(0.0)
-    except BadInput:
-        raise
-    except Exception:  # this network computes in its own precision alone
-        net, parameters, dtype, steps, wrong = hessian.net, hessian.parameters, hessian.dtype, COARSE, COARSELY_WRONG
-        probe = Probe(hessian, net, parameters, dtype)
-    twin = Twin(net, None)
-    product = probe.product(twin)
+    probe = probe_of(hessian)
+    product = probe.product()
     slope, causes = probe.slope(0.0)
     if not all(math.isfinite(value) for value in (probe.loss(0.0), norm(slope), norm(product))):
         return  # which has a message of its own
-    along = dot(slope, probe.direction)
-    # The size that the derivative along a random direction has, whatever its sign.
-    typical = math.sqrt(
-        sum(float((g * v).double().square().sum()) for g, v in zip(slope, probe.direction, strict=True))
-    )
-    size, first, second = norm(product), list[float](), list[float]()
-    length = norm(slope)
-    for step in steps:
-        rise = (probe.loss(step) - probe.loss(-step)) / (2 * step)
-        noise = probe.rounding * abs(probe.loss(0.0)) / step
-        first.append(max(0.0, abs(rise - along) - noise) / max(typical, 1e-300))
-        bent = [(up - down) / (2 * step) for up, down in zip(probe.slope(step)[0], probe.slope(-step)[0], strict=True)]
-        noise = probe.rounding * length / step
-        off = norm([a - b for a, b in zip(bent, product, strict=True)])
-        second.append(max(0.0, off - noise) / max(size, 1e-300))
-    if not min(first) <= wrong:
-        raise BadInput(f"{NO_GRAPH}: along a random direction the gradient is off by {min(first):.1e}{causes}")
-    if not min(second) <= 10 * wrong:
+    off = min(probe.error_of_slope(step, slope) for step in probe.steps)
+    if not off <= probe.wrong:
+        raise BadInput(f"{NO_GRAPH}: along a random direction the gradient is off by {off:.1e}{causes}")
+    off = min(probe.error_of_product(step, slope, product) for step in probe.steps)
+    if not off <= 10 * probe.wrong:
         raise BadInput(
-            f"{NO_GRAPH}: a product with the Hessian differs from differences of the gradient by {min(second):.1e}"
-            f"{causes or SECOND}"
+            f"{NO_GRAPH}: a product with the Hessian differs from differences of the gradient by {off:.1e}{causes or SECOND}"
         )
+
+
+def probe_of(hessian: "Hessian") -> "Probe":
+    """In float64 where the network can be copied and computes in it, otherwise the network that the operator uses."""
+    from lossatlas.hessian.hvp import in_double
+
+    try:
+        if hessian.in_place and hessian.dtype != torch.float64:
+            raise TypeError("a copy would not be the network")
+        net, parameters = hessian.net, hessian.parameters
+        if not hessian.in_place:
+            net = in_double(hessian.net)
+            named = dict(net.named_parameters())
+            parameters = [named[name] for name in hessian.names]
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+        probe = Probe(hessian, net, parameters, torch.float64)
+        probe.loss(0.0)
+        return probe
+    except BadInput:
+        raise
+    except Exception:  # this network computes in its own precision alone
+        return Probe(hessian, hessian.net, hessian.parameters, hessian.dtype)
 
 
 SECOND = " (torch's second derivative of one of its layers may be wrong: that of the fused weight_norm is)"
@@ -96,7 +87,9 @@ class Probe:
 
     def __init__(self, hessian: "Hessian", net: Any, parameters: Sequence[Tensor], dtype: torch.dtype) -> None:
         self.hessian, self.net, self.parameters = hessian, net, parameters
-        self.dtype, self.rounding = dtype, 1e-14 if dtype == torch.float64 else 1e-5
+        double = dtype == torch.float64
+        self.dtype, self.rounding = dtype, 1e-14 if double else 1e-5
+        self.steps, self.wrong = (STEPS, WRONG) if double else (COARSE, COARSELY_WRONG)
         generator = torch.Generator().manual_seed(2)
         self.direction = []
         for p in parameters:
@@ -138,8 +131,27 @@ class Probe:
                 torch.zeros_like(p) if g is None else g.detach() for g, p in zip(found, self.parameters, strict=True)
             ], causes
 
-    def product(self, twin: Any) -> list[Tensor]:
+    def error_of_slope(self, step: float, slope: Sequence[Tensor]) -> float:
+        """How far the derivative along the direction is from a difference of losses, relative to the size that it usually has."""
+        rise = (self.loss(step) - self.loss(-step)) / (2 * step)
+        noise = self.rounding * abs(self.loss(0.0)) / step
+        usual = math.sqrt(
+            sum(float((g * v).double().square().sum()) for g, v in zip(slope, self.direction, strict=True))
+        )
+        return max(0.0, abs(rise - dot(slope, self.direction)) - noise) / max(usual, 1e-300)
+
+    def error_of_product(self, step: float, slope: Sequence[Tensor], product: Sequence[Tensor]) -> float:
+        """How far a product with the Hessian is from a difference of gradients, relative to its length."""
+        pairs = zip(self.slope(step)[0], self.slope(-step)[0], strict=True)
+        bent = [(up - down) / (2 * step) for up, down in pairs]
+        off = norm([a - b for a, b in zip(bent, product, strict=True)])
+        return max(0.0, off - self.rounding * norm(slope) / step) / max(norm(product), 1e-300)
+
+    def product(self) -> list[Tensor]:
         """The Hessian times the direction."""
+        from lossatlas.hessian.hvp import Twin
+
+        twin = Twin(self.net, None)
         with self.at(0.0):
             causes = causes_in(self.hessian.part(self.net, self.batch(), penalty=True))
             flat = derived(
