@@ -70,6 +70,7 @@ def bring(
 ) -> Brought:
     """Read networks and data, and try them out; training samples too, whichever are asked for. Raises BadUsage and BadInput."""
     from lossatlas.computing.trial import CHECKED, tried
+    from lossatlas.evaluation.lanes import is_training
     from lossatlas.space import position
     from models import read_state
     from models.checkpoint import digest
@@ -82,8 +83,10 @@ def bring(
         say(f"note: no --model_file, so the network is taken as {nets.model} gives it")
         states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
 
+    given = is_training(net)
+
     def at(file: str) -> "Point":
-        load_to_evaluate(net, states[file], file)
+        load_to_evaluate(net, states[file], file, bool(file) or given)
         return position(net, dir_type)
 
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
@@ -107,17 +110,24 @@ def bring(
     return Brought(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
 
 
-def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str) -> None:
-    """Load a checkpoint into a network.
+def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str, training: bool) -> None:
+    """Load a state into a network.
 
-    A network that changes its weights when its mode is switched (adapters that merge) gets them in training mode, in which
-    checkpoints are written, and stays in it: it is evaluated with its flags set, see `reference.check_modes`.
+    A network that changes its weights when its mode is switched (adapters that merge) gets them in the mode in which they were
+    written, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints are written in
+    training mode; what a factory gives is in the mode that the factory has left.
+
+    Args:
+        net: The network.
+        state: Its new tensors.
+        file: What they are called in messages.
+        training: Whether they were written in training mode.
     """
     from lossatlas.evaluation.lanes import switches_itself
     from models import load_into
 
     if switches_itself(net):
-        net.train()
+        net.train(training)
     load_into(net, state, file)
 
 
@@ -172,21 +182,24 @@ class Trained:
     """A network and its data, as numpy arrays that travel without being copied.
 
     data by split: samples whose images have four axes as (N, H, W, C), or where they are read. training: those for the
-    statistics of BatchNorm, where they are not among the data.
+    statistics of BatchNorm, where they are not among the data. mode: whether the state was taken in training mode.
     """
 
     model: options.Model
     state: dict[str, np.ndarray]
     data: "dict[str, Packed | Source]"
     training: "Packed | Source | None" = None
+    mode: bool = False
 
     @classmethod
     def of(cls, brought: Brought) -> "Trained":
+        from lossatlas.evaluation.lanes import is_training
+
         state = {name: as_array(value) for name, value in brought.net.state_dict().items()}
         data = {split: packed(data, brought.chosen) for split, data in brought.data.items()}
         further = brought.training is not None and "train" not in data
         training = packed(brought.training, brought.chosen) if further and brought.training is not None else None
-        return cls(brought.model, state, data, training)
+        return cls(brought.model, state, data, training, is_training(brought.net))
 
     def unpack(self) -> "tuple[nn.Module, dict[str, AnyData]]":
         """All of it shares the arrays' memory. Raises BadInput where this rank reads other data than rank 0."""
@@ -206,7 +219,7 @@ class Trained:
         own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
         if isinstance(self.model, Factory):
             net = build(self.model)
-            net.train(switches_itself(net))  # as it was when its state was taken, see load_to_evaluate
+            net.train(switches_itself(net) and self.mode)  # as it was when its state was taken, see load_to_evaluate
             net.load_state_dict(own_tensors)  # assigning would untie weights
             return net.requires_grad_(False)
         shape = shape_of(first)
@@ -356,11 +369,17 @@ def load_data(chosen: options.DataChoice, state: "dict[str, Tensor]", model: opt
 
 
 def network_for(model: options.Model, data: "AnyData") -> "nn.Module":
-    """A network of the zoo for samples of this shape, or a user's, in eval mode. Raises BadInput where that is not possible."""
+    """A network of the zoo for samples of this shape, or a user's, in evaluation mode.
+
+    One that changes its weights when its mode is switched stays in the mode in which its factory gives it. Raises BadInput
+    where there is no such network.
+    """
+    from lossatlas.evaluation.lanes import switches_itself
     from models import build
 
     if isinstance(model, Factory):
-        return build(model).eval()
+        net = build(model)
+        return net if switches_itself(net) else net.eval()
     with fitting(model, data):
         return build(model, shape_of(data), data.classes).eval()
 

@@ -141,15 +141,17 @@ def with_statistics(task: options.GridTask) -> options.GridTask:
     choice, nets = task.directions, task.networks
     ends = [file for file in (nets.file2, nets.file3) if file]
     axes = 2 if task.y and not choice.curve else 1
-    if choice.dir_type_given or choice.scheme or not nets.file or len(ends) < axes or choice.same_dir:
-        return task
-    if (
-        not choice.curve
-        and place(choice.dir_file, options.direction_name(nets, choice), task.output.surf_file).exists()
-    ):
+    if choice.dir_type == "states" or choice.scheme or not nets.file or not ends:
         return task
     first, *others = (statistics_in(read_state(file)) for file in (nets.file, *ends))
     if all(first.keys() == other.keys() and all(bool((first[n] == other[n]).all()) for n in first) for other in others):
+        return task
+    default = place(choice.dir_file, options.direction_name(nets, choice), task.output.surf_file)
+    if choice.dir_type_given or choice.same_dir or len(ends) < axes or (default.exists() and not choice.curve):
+        say(
+            "note: the networks differ in BatchNorm statistics, which are not moved with --dir_type weights: the losses at the "
+            "other networks' coordinates are not theirs (--dir_type states, with a direction file of its own)"
+        )
         return task
     say(
         "the networks differ in BatchNorm statistics, so these are moved too (--dir_type states; otherwise --dir_type weights)"

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lossatlas.computing.proof import far_points
 from lossatlas.computing.scene import Scene
 from lossatlas.errors import BadUsage
+from lossatlas.hessian.derivatives import check_derivatives
 from lossatlas.hessian.hvp import Hessian, check_deterministic, usual_batch_size
 from lossatlas.hessian.lanczos import NotFinite, lanczos
 from lossatlas.landscape.grid import Grid
@@ -98,6 +100,10 @@ def ready(scene: Scene, surface: Surface) -> tuple[Surface, Operator]:
         samples = len(next(iter(scene.data.values())))
         plan["batch_size"] = usual_batch_size(samples, plan["device"], torch.get_num_threads())
     operator, plane = operator_of(scene, replace(surface, plan=plan))
+    for point in far_points(surface.grid):
+        operator.place(plane.point(*point))
+        with operator.session():
+            check_derivatives(operator)
     operator.place(plane.point(0.0, 0.0))
     check_deterministic(operator)
     if not plan["path"]:

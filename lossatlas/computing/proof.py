@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lossatlas.computing.scene import Scene
 from lossatlas.data.losses import Loss
-from lossatlas.data.streamed import AnyData
-from lossatlas.errors import BadInput, BadUsage, note
+from lossatlas.data.streamed import AnyData, some_of
+from lossatlas.errors import HERE, BadInput, BadUsage, Stop, note, place_of
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.lanes import copied
 from lossatlas.evaluation.precision import OWN, PRECISIONS
@@ -24,16 +24,16 @@ from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.statistics import PENALTY, STATISTICS
 from lossatlas.space.points import movable, real_dtype
 
-SAMPLES, BATCH = 32, 16  # of each split; batches so small that some go side by side
+SAMPLES, BATCH = 64, 32  # of each split, spread over it; batches so small that some go side by side
 NOISE = 10  # times what a tiny step changes may be rounding
 # By type: how far losses may differ relative to their size, and the tiny step, relative to the coordinate.
 ROUNDING = {
     torch.float64: (1e-9, 1e-12),
-    torch.float32: (5e-5, 1e-6),
+    torch.float32: (1e-5, 1e-6),
     torch.float16: (5e-3, 1e-3),
     torch.bfloat16: (2e-2, 1e-2),
 }
-TF32, ENDS = 1e-2, 1e-3
+TF32 = 1e-2
 SIMPLE = (bool, int, float, complex, str, tuple)
 
 
@@ -59,12 +59,21 @@ class Truth:
     def of(cls, scene: Scene, grid: Grid) -> "Truth":
         """Evaluate the network itself. Raises BadInput where it gives two answers."""
         net = scene.own()
-        data = {split: d.first(SAMPLES) for split, d in scene.data.items()}
+        data = {split: some_of(d, SAMPLES) for split, d in scene.data.items()}
         kind = coarsest(net)
         evaluator = in_place(net, scene, data)
         points = far_points(grid)
         near = [(a * (1 + ROUNDING[kind][1]), b) for a, b in points]
-        first, moved, again = (losses_of(evaluator, where) for where in (points, near, points[:1]))
+        try:
+            first, moved, again = (losses_of(evaluator, where) for where in (points, near, points[:1]))
+        except (Stop, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:
+            far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+            raise BadInput(
+                f"{type(net).__name__} fails far from its weights, at {far}: {place_of(error, [HERE])}{line}"
+            ) from error
         if not np.array_equal(first[:1], again, equal_nan=True):
             raise BadInput(
                 "the loss of the network differs when it is computed twice at the same weights: it is random in evaluation "
@@ -116,16 +125,24 @@ def check_ends(
     """
     own = scene.own()
     split, samples = next(iter(scene.data.items()))
-    few = {split: samples.first(SAMPLES)}
+    few = {split: some_of(samples, SAMPLES)}
     evaluator = in_place(own, scene, few)
     for k, (other, point) in enumerate(zip(towards, ((1.0, 0.0), (0.0, 1.0)), strict=False)):
         twin = other if isinstance(other, nn.Module) else loaded(own, other)
-        here = float(losses_of(evaluator, [point])[0, 0])
+        kind = max((coarsest(own), coarsest(twin)), key=lambda dtype: ROUNDING[dtype][0])
+        rounding, step = ROUNDING[kind]
+        here, near = (
+            float(losses_of(evaluator, [(a * (1 + e), b * (1 + e))])[0, 0]) for a, b in [point] for e in (0, step)
+        )
         with untouched(twin) as model:
             there = float(mean_loss(model, few[split], scene.loss))
-        if abs(here - there) <= ENDS * abs(there) or same_kind(np.array(here), np.array(there)):
+        allowed = rounding * abs(there) + NOISE * abs(near - here)
+        if abs(here - there) <= allowed or same_kind(np.array(here), np.array(there)):
             continue
-        what = f"at coordinate 1 of {'xy'[k]} the loss is {here:.6g}, and that of the network given there {there:.6g}"
+        what = (
+            f"at coordinate 1 of {'xy'[k]} the loss of {len(few[split])} samples is {here:.6g}, and that of the "
+            f"network given there {there:.6g}"
+        )
         if states_differ and dir_type == "weights":
             note(f"{what}: its BatchNorm statistics are not moved with dir_type='weights' (use 'states')")
             continue

@@ -89,8 +89,8 @@ def own_network(scene: Scene, precision: str) -> nn.Module:
     own, there = resolved(None, net), next(net.parameters()).device
     if precision not in (own, "tf32"):
         raise BadUsage(
-            f"precision {precision}: this network can only be evaluated in place, which is in its own precision ({own}): its "
-            "weights are reached where a converted copy does not reach"
+            f"precision {precision}: this network can only be evaluated in place, which is in its own precision ({own}), "
+            "because a converted copy does not compute the same (weights held elsewhere, casts within forward)"
         )
     if there.type != torch.device(scene.device).type:
         raise BadUsage(
@@ -120,12 +120,12 @@ def begun(
     Raises BadUsage where a tolerance asks for standard errors that cannot be known.
     """
     few = fitted(next(next(iter(data.values())).batches(FEW)), net)
-    with borrowed(net) as own, torch.no_grad():
-        found = loss(own, sample_of(few))
-    if not tolerance.exact:
-        refuse_tolerance(data, found.spread)
     precision = resolved(precision, net)
-    path, why_not = path_of(net, loss, few, precision)
+    with borrowed(net) as own, torch.no_grad():  # a copy may share its parameters, into which a forward pass may write
+        found = loss(own, sample_of(few))
+        if not tolerance.exact:
+            refuse_tolerance(data, found.spread)
+        path, why_not = path_of(net, loss, few, precision)
     plan = {
         "device": torch.device(device).type,
         "precision": precision,

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, default_collate
 
-from lossatlas.data.dataset import ByNumber, Dataset, FixedBatches, bytes_of
+from lossatlas.data.dataset import ByNumber, Dataset, FixedBatches, bytes_of, spread_numbers
 from lossatlas.data.structures import Structure, mapped
 from lossatlas.errors import BadInput, Stop
 
@@ -122,3 +123,13 @@ def in_short(error: Exception) -> str:
 
 
 AnyData = Dataset | FixedBatches | Streamed
+SOME_BATCHES = 4  # of those that stay as they are
+
+
+def some_of(data: AnyData, count: int) -> AnyData:
+    """Some samples, spread evenly because those of a kind may lie together; whole batches where batches stay as they are."""
+    if isinstance(data, FixedBatches):
+        return replace(data, contents=[data.contents[k] for k in spread_numbers(len(data.contents), SOME_BATCHES)])
+    if isinstance(data, Streamed) and data.fixed:
+        return data.first(count)
+    return data.take(torch.tensor(spread_numbers(len(data), count)))

@@ -25,9 +25,10 @@ from lossatlas.space.points import movable
 P = ParamSpec("P")
 R = TypeVar("R")
 DEPTH = 3  # of containers in attributes that are searched for tensors
+KEPT = 1 << 26  # bytes: a smaller network is kept, to be restored whatever is done to it
 CHANGED = (
-    "the network was changed while it was evaluated: its forward pass writes into its own tensors in a way that cannot be "
-    "undone; give a copy (copy.deepcopy), and discard it afterwards"
+    "the network was changed while it was evaluated, and {}: its copies share tensors with it (a __deepcopy__ of its own), or "
+    "its forward pass writes into them; give a copy that shares nothing"
 )
 
 
@@ -68,11 +69,15 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
     """
     check_movable(net)
     before = digest(net)
+    kept = Snapshot(net) if sum(map(size_of, tensors_of(net))) <= KEPT else None
     try:
         yield net
     finally:
         if digest(net) != before:
-            raise BadInput(CHANGED)
+            if kept is not None:
+                kept.restore()
+            restored = kept is not None and digest(net) == before
+            raise BadInput(CHANGED.format("is restored" if restored else "could not be restored"))
 
 
 @torch.no_grad()
@@ -108,6 +113,7 @@ class Snapshot:
 
     def __init__(self, net: nn.Module) -> None:
         self.net = net
+        self.modes = [(module, module.training) for module in net.modules()]
         self.values = [(t, t.detach().clone()) for t in tensors_of(net)]
         self.wants = [(p, p.requires_grad, p.grad) for p in net.parameters()]
         self.attributes = [(vars(module), dict(vars(module))) for module in net.modules()]
@@ -131,6 +137,9 @@ class Snapshot:
                 container.extend(content) if isinstance(container, list) else container.update(content)
         for tensor, value in self.values:
             tensor.detach().copy_(value)
+        for module, training in self.modes:
+            if module.training != training:
+                module.training = training
         for parameter, wanted, gradient in self.wants:
             parameter.requires_grad_(wanted)
             parameter.grad = gradient
@@ -150,7 +159,10 @@ def borrowed(net: nn.Module) -> Iterator[nn.Module]:
     Within, its tensors may be moved in place. Only flags are switched, see `check_modes`.
     """
     before = Snapshot(net)
-    handle = net.register_forward_hook(in_float64)
+    try:
+        handle = net.register_forward_hook(in_float64)
+    except RuntimeError as error:  # of TorchScript
+        raise BadInput(f"{type(net).__name__} takes no hooks: give the module from which it was scripted") from error
     try:
         for module in net.modules():
             if module.training:
@@ -193,6 +205,10 @@ def digest(net: nn.Module) -> str:
         result.update(bytes_of(tensor))
     result.update(str([module.training for module in net.modules()]).encode())
     return result.hexdigest()
+
+
+def size_of(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def bytes_of(tensor: Tensor) -> Any:

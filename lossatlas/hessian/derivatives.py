@@ -7,6 +7,7 @@ gradient, in float64 where the network can be copied.
 """
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from lossatlas.evaluation.resident import of_inputs
 if TYPE_CHECKING:
     from lossatlas.hessian.hvp import Hessian
 
-FEW = 4  # samples
+FEW = 16  # samples
 STEPS = (1e-4, 1e-6, 1e-7)  # relative to the weights, in float64: a kink within the longest is not within the shortest
 COARSE = (1e-1, 1e-2, 1e-3)  # where only float32 is to be had
 WRONG, COARSELY_WRONG = 1e-3, 0.2  # relative
@@ -99,7 +100,7 @@ class Probe:
         self.start = [(p.detach() + piece.to(p.device, p.dtype)) for p, piece in zip(parameters, pieces, strict=True)]
 
     def batch(self) -> Any:
-        few = self.hessian.samples.few(FEW)
+        few = self.hessian.some.few(FEW)
         return of_inputs(few, lambda t: t.to(self.dtype) if t.is_floating_point() else t)
 
     @contextmanager
@@ -124,8 +125,10 @@ class Probe:
     def slope(self, step: float) -> tuple[list[Tensor], str]:
         """The gradient, and what its graph holds that may replace derivatives."""
         with self.at(step):
-            value = self.hessian.part(self.net, self.batch(), penalty=True)
-            causes = causes_in(value) if step == 0.0 else ""
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                value = self.hessian.part(self.net, self.batch(), penalty=True)
+            causes = causes_in(value, [str(each.message) for each in said]) if step == 0.0 else ""
             found = derived(lambda: self.hessian.slopes(value, self.parameters, step == 0.0), causes)
             return [
                 torch.zeros_like(p) if g is None else g.detach() for g, p in zip(found, self.parameters, strict=True)
@@ -176,11 +179,11 @@ def derived(compute: Any, causes: str) -> Any:
             ) from error
         if not causes:
             raise
-        raise BadInput(f"{NO_GRAPH}: {str(error).splitlines()[0][:150]}{causes}") from error
+        raise BadInput(f"{NO_GRAPH}: {str(error).split('. ')[0][:150]}{causes}") from error
 
 
-def causes_in(value: Tensor) -> str:
-    """In words, the functions in the graph of a loss that have derivatives of their own."""
+def causes_in(value: Tensor, said: Sequence[str] = ()) -> str:
+    """In words, what in the graph of a loss has derivatives of its own. said: warnings of torch while it was computed."""
     names, seen, waiting = set[str](), set[Any](), [value.grad_fn]
     while waiting:
         node = waiting.pop()
@@ -190,7 +193,7 @@ def causes_in(value: Tensor) -> str:
         if isinstance(node, BackwardCFunction):
             names.add(type(node).__name__.removesuffix("Backward"))
         waiting += [following for following, _ in node.next_functions]
-    if "CheckpointFunction" in names:
+    if "CheckpointFunction" in names or any("Gradients will be None" in each for each in said):
         return " (torch.utils.checkpoint computes its gradients outside of the graph: use use_reentrant=False)"
     return f" (the network uses {', '.join(sorted(names))}, which defines a derivative of its own)" if names else ""
 

@@ -30,7 +30,7 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils.weight_norm import WeightNorm
 
 from lossatlas.data.losses import Batch, Loss, alone
-from lossatlas.data.streamed import AnyData
+from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage, Stop, note
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
@@ -38,14 +38,17 @@ from lossatlas.evaluation.lanes import Lanes, copied, evaluation_copy, replicas,
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64, set_numerics
 from lossatlas.evaluation.reference import borrowed
 from lossatlas.evaluation.resident import fitted, is_changed, of_inputs, placed
-from lossatlas.hessian.derivatives import NO_GRAPH, check_derivatives
+from lossatlas.hessian.derivatives import NO_GRAPH, causes_in, check_derivatives, derived
 from lossatlas.hessian.lanczos import Operator
 from lossatlas.space.directions import Selection
 from lossatlas.space.points import Point, converted, is_variance, movable
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
 SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below
-FEW, ASIDE = 4, 0.02  # samples, and a step relative to the weights, with which the network itself is compared
+FEW, ASIDE = (
+    16,
+    0.02,
+)  # samples, spread over the data, and a step relative to the weights, with which the network itself is compared
 CHECKED = 8  # samples on which the folded way is compared with the other
 LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
 IN_FLIGHT = 512  # samples whose activations are in memory at once, in batches side by side
@@ -146,6 +149,7 @@ class Hessian:
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
         self.batch_size = batch_size or usual_batch_size(len(data), self.device.type, threads)
         self.samples = samples
+        self.some = placed(some_of(data, FEW), self.device, self.dtype, samples.channels_last)
         self.spans = list(samples.spans(0, len(samples), self.batch_size))
         sample = samples.few()
         with torch.no_grad(), self.session():
@@ -222,22 +226,22 @@ class Hessian:
         aside = self.aside()
         self.check_repeated()
         with self.changed(aside), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            value = self.part(self.net, self.samples.few(FEW), penalty=True)
-            found = self.slopes(value, self.parameters, False)
+            value = self.part(self.net, self.some.few(FEW), penalty=True)
+            found = derived(lambda: self.slopes(value, self.parameters, False), causes_in(value))
         with borrowed(self.own), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             named = dict(self.own.named_parameters())
             own = [named[name].requires_grad_(True) for name in self.names]
             with torch.no_grad():
                 for parameter, piece in zip(own, self.unflatten(aside), strict=True):
                     parameter.detach().add_(piece.to(parameter.device, parameter.dtype))
-            there = self.part(self.own, fitted(self.samples.few(FEW), self.own), penalty=True)
+            there = self.part(self.own, fitted(self.some.few(FEW), self.own), penalty=True)
             wanted = self.slopes(there, own, False)
         return self.unlike(float(value.detach()), float(there.detach()), found, wanted, {p.dtype for p in own})
 
     def check_repeated(self) -> None:
         """Raise BadInput where a few losses differ when they are computed twice."""
         with torch.random.fork_rng(), torch.no_grad(), self.session():
-            first, second = (float(self.part(self.net, self.samples.few(FEW), penalty=True)) for _ in range(2))
+            first, second = (float(self.part(self.net, self.some.few(FEW), penalty=True)) for _ in range(2))
         if first != second and not (math.isnan(first) and math.isnan(second)):
             raise BadInput(
                 f"two losses at the same weights differ by {abs(first - second):.1e}: the network or its loss is random "

@@ -15,6 +15,7 @@ from lossatlas.landscape.adaptive import prediction_errors
 from lossatlas.landscape.interpolant import Interpolant, fitting, limits
 from lossatlas.landscape.surface import Surface
 
+NEAR = 1e-9  # of an axis: coordinates that are nearer differ by rounding
 RISES = (0.1, 0.5, 1.0)
 ANGLES = 360
 STEPS = 8  # of a cell, along a ray and for the share of a plane
@@ -219,7 +220,7 @@ class Ground:
 
     def cell(self, a: float, b: float) -> tuple[int, int] | None:
         """Row and column of the cell at a point, if there is one."""
-        found = [np.flatnonzero(axis == at) for axis, at in ((self.y, b), (self.x, a))]
+        found = [np.flatnonzero(np.abs(axis - at) <= NEAR * np.ptp(axis)) for axis, at in ((self.y, b), (self.x, a))]
         return (int(found[0][0]), int(found[1][0])) if all(len(each) for each in found) else None
 
     def centre(self) -> tuple[tuple[float, float, float], str]:

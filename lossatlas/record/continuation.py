@@ -95,7 +95,14 @@ def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure
     """Raise BadInput at the first field in which what a file records differs from what is asked for."""
     for name in sorted({**asked, **found}, key=lambda name: name == LAST):
         if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
-            raise BadInput(f"{path} was made with {name} = {found.get(name)}, now it is {asked.get(name)}: {cure}")
+            raise BadInput(f"{path} was made with {unlike(name, found.get(name), asked.get(name))}: {cure}")
+
+
+def unlike(name: str, there: Any, asked: Any) -> str:
+    """What a file was made with, and what is asked for; of code, whose hashes tell nobody anything, that it has changed."""
+    if name.endswith("_code") and there is not None and asked is not None:
+        return f"other code of the {name.removesuffix('_code')}: its file has changed since"
+    return f"{name} = {there}, now it is {asked}"
 
 
 def equal(a: Any, b: Any) -> bool:
