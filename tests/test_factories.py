@@ -523,3 +523,26 @@ def test_a_line_between_networks_ends_at_both_with_their_statistics(kinds, capsy
         == 0
     )
     assert abs(read_surface(folder / "w.h5").fields["train_loss"][-1] - expected[1]) > 1e-3
+
+
+def test_an_adapter_without_a_checkpoint_is_evaluated_as_its_factory_gives_it(kinds):
+    """It was merged by eval() and loaded into an unmerged one: its adapter counted twice."""
+    folder, names = kinds
+    (folder / "made.py").write_text(
+        "from kinds import Adapter, data\n\ndef fresh():\n    return Adapter()\n\ndef merged():\n    return Adapter().eval()\n"
+    )
+    for name in ("fresh", "merged"):
+        line = f"--model {folder}/made.py:{name} --dataset {folder}/made.py:data --x=-1:1:3 --dir_file {folder}/{name}_d.h5"
+        assert plot_surface.main([*line.split(), "--surf_file", str(folder / f"{name}.h5")]) == 0
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = names["Adapter"]()
+        net = net.eval() if name == "merged" else net
+        dx, true = as_point(read_directions(folder / f"{name}_d.h5").x, net, "weights", "x"), []
+        inputs, targets = names["data"]("train")
+        before = {key: value.clone() for key, value in net.state_dict().items()}
+        for a in (-1, 0, 1):
+            for key, p in net.named_parameters():
+                p.data.copy_(before[key] + a * dx[key])
+            true.append(float(F.cross_entropy(net(inputs).double(), targets)))
+        np.testing.assert_allclose(read_surface(folder / f"{name}.h5").fields["train_loss"], true, rtol=1e-5)

@@ -149,3 +149,73 @@ def test_a_file_that_was_begun_on_a_wrong_path_is_not_continued(tmp_path):
     write_surface(file, replace(known, done=done, plan={**known.plan, "path": "unfolded"}), embed=kept)
     with pytest.raises(BadInput, match="was begun with unfolded evaluation, which is not what the network computes"):
         lossatlas.surface(copy.deepcopy(net), (X, Y), x="-1:1:5", file=file, **QUIET)
+
+
+class Routed(nn.Module):
+    """Samples of three tasks, whose heads are reached through closures but for the first one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.heads = nn.Linear(4, 6), nn.ModuleList(nn.Linear(6, 3) for _ in range(3))
+        self.route = [self.heads[0], *(lambda h, head=head: head(h) for head in self.heads[1:])]
+
+    def forward(self, x, task):
+        h = torch.tanh(self.trunk(x))
+        return torch.stack([self.route[int(t)](row) for row, t in zip(h, task, strict=True)])
+
+
+@pytest.mark.parametrize("where", ["train", "test"])
+def test_samples_of_one_kind_may_lie_together(where):
+    """The first samples of a split agreed, and 1.502 was given in the place of 1.831."""
+    net, task = made(Routed), torch.arange(3).repeat_interleave(40)
+    x, y = torch.randn(120, 4), torch.randint(0, 3, (120,))
+    sets = {"train": (x[:40], task[:40], y[:40]), "test": (x, task, y)}
+    d = direction(net)
+    first, more = (sets["test"], {}) if where == "train" else (sets["train"], {"test": sets["test"]})
+    with pytest.warns(Note, match="the network itself"):
+        found = lossatlas.surface(net, first, x="-1:1:3", directions=d, **more, **QUIET).fields[f"{where}_loss"]
+    own, true = dict(net.named_parameters()), []
+    before = {name: p.detach().clone() for name, p in own.items()}
+    for a in (-1, 0, 1):
+        for name, p in own.items():
+            p.data.copy_(before[name] + a * d[name])
+        true.append(float(F.cross_entropy(net(x, task).double(), y)))
+    np.testing.assert_allclose(found, true, rtol=1e-6)
+
+
+def test_a_forward_pass_that_writes_into_its_weights_leaves_them_as_they_were():
+    """An embedding with max_norm came back changed by up to 1.9."""
+    net = nn.Sequential(nn.Embedding(7, 4, max_norm=1.0), nn.Flatten(), nn.Linear(12, 3))
+    before = net[0].weight.detach().clone()
+    data = torch.randint(0, 7, (30, 3)), torch.randint(0, 3, (30,))
+    d = direction(net)
+    found = lossatlas.surface(net, data, x="0:1:2", directions=d, **QUIET)
+    assert torch.equal(net[0].weight, before)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            p.add_(d[name])
+        assert found.loss[1] == pytest.approx(float(F.cross_entropy(net(data[0]), data[1])), rel=1e-6)
+
+
+def test_a_network_that_copies_share_is_restored():
+    class Shared(nn.Sequential):
+        def __deepcopy__(self, memo):
+            return self
+
+    net = Shared(nn.Linear(4, 3)).train()
+    before = net[0].weight.detach().clone()
+    with pytest.raises(BadInput, match="was changed while it was evaluated, and is restored"):
+        lossatlas.surface(net, (X, Y), x="-1:1:3", **QUIET)
+    assert torch.equal(net[0].weight, before)
+    assert net.training
+
+
+def test_a_network_that_fails_far_away_is_a_line():
+    class Fragile(nn.Linear):
+        def forward(self, x):
+            if self.weight.norm() > 2:
+                raise ValueError("too far from home")
+            return super().forward(x)
+
+    with pytest.raises(BadInput, match=r"Fragile fails far from its weights, at .*too far from home"):
+        lossatlas.surface(made(lambda: Fragile(4, 3)), (X, Y), x="-9:9:3", **QUIET)

@@ -220,7 +220,7 @@ def test_a_network_of_ones_own_is_trained_and_its_path_drawn(tmp_path, capsys):
     assert "continuing after epoch 6" in capsys.readouterr().out
     (tmp_path / "own.py").write_text(OWN + "\n# changed\n")
     assert train.main(more) == 3
-    assert "was trained with other code of the model" in capsys.readouterr().err
+    assert "was trained with model_code" in capsys.readouterr().err
     assert plot_trajectory.main([*own, "--model_folder", str(folder), "--max_epoch", "6", "--except", "frozen"]) == 0
     assert (folder / "PCA_weights_except_frozen_save_epoch=1" / "directions.h5").exists()
 

@@ -140,7 +140,9 @@ def begun(
     if not tolerance.exact and precision in LOW:
         plan["corrected"] = True
         populations |= {f"{DRAFT}{split}": count for split, count in populations.items()}
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
+    if path == IN_PLACE:
+        about = {**about, "why_in_place": why_not}
+    elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         about = {**about, "why_not_folded": why_not}
     return Surface.empty(
         grid, populations, tuple(found.metrics), helping=not tolerance.exact, plan=plan, request=request, about=about
@@ -186,7 +188,7 @@ def ready(
     check_plan(surface, adaptive)
     surface = without_predictions(surface)
     truth, paths = Truth.of(scene, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
-    new, wrong = surface.plan["points_per_call"] == 0, surface.about.get("why_not_folded", "")
+    new, wrong = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
     for path in paths:
         plan = {**surface.plan, "path": path}
         try:
