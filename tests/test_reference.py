@@ -130,3 +130,20 @@ def test_an_eval_of_ones_own_has_to_compute_what_the_forward_pass_does():
     assert all(torch.equal(value, before[name]) for name, value in good.state_dict().items())
     with pytest.raises(BadInput, match=r"something else after its eval\(\)"):
         check_modes(Adapter(gain=3.0), losses)
+
+
+def test_graphs_of_the_user_stay_usable():
+    """A product with a graph that was kept from before failed: its weights were 'modified by an inplace operation'."""
+    import lossatlas
+
+    net, x, y = (
+        nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)),
+        torch.randn(20, 4),
+        torch.randint(0, 3, (20,)),
+    )
+    gradient = torch.autograd.grad(F.cross_entropy(net(x), y), list(net.parameters()), create_graph=True)
+    versions = [p._version for p in net.parameters()]
+    lossatlas.surface(net, (x, y), x="-1:1:3", progress=False)
+    lossatlas.spectrum(net, (x, y), top=1, trace_most=2, steps=3, progress=False)
+    assert [p._version for p in net.parameters()] == versions
+    torch.autograd.grad(sum(g.square().sum() for g in gradient), list(net.parameters()))

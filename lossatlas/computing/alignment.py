@@ -149,5 +149,5 @@ def output(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
     """What a network gives, in float64, after its tensors are changed in place to those of a state."""
     for name, tensor in named_tensors(net).items():
         if name in state and movable(tensor):
-            tensor.detach().copy_(state[name])
+            tensor.data.copy_(state[name])
     return output_of(net(inputs)).double()

@@ -167,8 +167,8 @@ class OwnPlace:
     def move(self, a: float, b: float) -> Tensor:
         """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
         for name, value in (point := self.plane.point(a, b)).items():
-            self.own[name].detach().copy_(value)
-        variances = [self.own[name].detach() for name in point if is_variance(name)]
+            self.own[name].data.copy_(value)  # not a change that autograd counts: graphs of the user's stay usable
+        variances = [self.own[name].data for name in point if is_variance(name)]
         return clamp(variances, next(iter(self.own.values())))
 
 

@@ -136,7 +136,7 @@ class Snapshot:
                 container.clear()
                 container.extend(content) if isinstance(container, list) else container.update(content)
         for tensor, value in self.values:
-            tensor.detach().copy_(value)
+            tensor.data.copy_(value)  # not a change that autograd counts: graphs of the user's stay usable
         for module, training in self.modes:
             if module.training != training:
                 module.training = training

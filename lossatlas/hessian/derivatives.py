@@ -110,13 +110,13 @@ class Probe:
         try:
             with torch.no_grad():
                 for p, w, v in zip(self.parameters, self.start, self.direction, strict=True):
-                    p.copy_(w + step * v)
+                    p.data.copy_(w + step * v)
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
                 yield
         finally:
             with torch.no_grad():
                 for p, value in zip(self.parameters, before, strict=True):
-                    p.copy_(value)
+                    p.data.copy_(value)
 
     def loss(self, step: float) -> float:
         with self.at(step):

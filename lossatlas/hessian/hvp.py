@@ -233,7 +233,7 @@ class Hessian:
             own = [named[name].requires_grad_(True) for name in self.names]
             with torch.no_grad():
                 for parameter, piece in zip(own, self.unflatten(aside), strict=True):
-                    parameter.detach().add_(piece.to(parameter.device, parameter.dtype))
+                    parameter.data.add_(piece.to(parameter.device, parameter.dtype))
             there = self.part(self.own, fitted(self.some.few(FEW), self.own), penalty=True)
             wanted = self.slopes(there, own, False)
         return self.unlike(float(value.detach()), float(there.detach()), found, wanted, {p.dtype for p in own})
@@ -488,13 +488,13 @@ class Hessian:
             with torch.no_grad():
                 for p, piece in zip(self.parameters, pieces, strict=True):
                     if piece is not None:
-                        p.add_(piece)
+                        p.data.add_(piece)
             try:
                 yield
             finally:
                 with torch.no_grad():
                     for p, value in zip(self.parameters, before, strict=True):
-                        p.copy_(value)
+                        p.data.copy_(value)
 
     def gradient_at(self, change: Tensor | None) -> tuple[float, Tensor]:
         """The same as `gradient`, at changed parameters."""
@@ -572,7 +572,7 @@ def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
     clamped = 0
     with torch.no_grad():
         for name, value in point.items():
-            own = tensors[name].detach()
+            own = tensors[name].data
             own.copy_(value)
             if is_variance(name):
                 clamped += int((own < 0).sum())

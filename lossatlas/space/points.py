@@ -121,9 +121,9 @@ def moved(net: nn.Module, point: Mapping[str, Tensor]) -> Iterator[nn.Module]:
     try:
         with torch.no_grad():
             for name, value in point.items():
-                own[name].copy_(value.clamp(min=0) if is_variance(name) else value)
+                own[name].data.copy_(value.clamp(min=0) if is_variance(name) else value)
         yield net
     finally:
         with torch.no_grad():
             for name, value in before.items():
-                own[name].copy_(value)
+                own[name].data.copy_(value)
