@@ -60,7 +60,14 @@ class Curvature:
         from lossatlas.hessian import Hessian, check_deterministic
 
         if self.known is None:
-            self.known = Hessian(self.net, self.data, loss_of(self.loss), device=self.device)
+            self.known = Hessian(
+                self.net,
+                self.data,
+                loss_of(self.loss),
+                device=self.device,
+                parameters=self.selection.only,  # the loss may cut gradients of what does not move
+                without=self.selection.without,
+            )
             check_deterministic(self.known)
         return self.known
 
