@@ -64,7 +64,7 @@ def comparison() -> float:
     import torch
 
     from dataloader import load
-    from lossatlas.computing.proof import Truth
+    from lossatlas.computing.proof import ReferenceLosses
     from lossatlas.computing.scene import Scene
     from lossatlas.data import LOSSES
     from lossatlas.evaluation import Evaluator
@@ -82,7 +82,7 @@ def comparison() -> float:
     taken = []
     for _ in range(5):
         began = time.perf_counter()
-        assert not Truth.of(scene, Grid.parse("-1:1:51", "-1:1:51")).difference(evaluator)
+        assert not ReferenceLosses.of(scene, Grid.parse("-1:1:51", "-1:1:51")).difference(evaluator)
         taken.append(time.perf_counter() - began)
     return float(np.median(taken))
 

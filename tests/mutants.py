@@ -245,7 +245,7 @@ MUTANTS = (
     mutant(
         "no path is compared with the network",
         "lossatlas/computing/surfaces.py",
-        'found = "" if path == IN_PLACE else truth.difference(judged(scene, plan, evaluator))',
+        'found = "" if path == IN_PLACE else reference.difference(judged(scene, plan, evaluator))',
         'found = ""',
         "proof",
     ),

@@ -139,14 +139,14 @@ def difference(before: Tensor, after: Tensor) -> float:
 
 
 def output_in_double(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
-    """What a copy of a network gives with a state, computed in float64."""
+    """Output of a copy of a network with another state, in float64."""
     twin = evaluation_copy(net)._apply(lambda t: converted(t, t.device, torch.float64))
     return output(twin, state, inputs.double() if inputs.is_floating_point() else inputs)
 
 
 @torch.no_grad()
 def output(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
-    """What a network gives, in float64, after its tensors are changed in place to those of a state."""
+    """Output of a network, as float64, after its tensors are changed in place to those of a state."""
     for name, tensor in named_tensors(net).items():
         if name in state and movable(tensor):
             tensor.data.copy_(state[name])

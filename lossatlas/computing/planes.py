@@ -92,7 +92,7 @@ def plane_of(
 
 
 def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
-    """Whether one of some networks has other BatchNorm statistics than this one."""
+    """Tell whether the BatchNorm statistics of any other network differ from those of `net`."""
     own = net.state_dict()
     names = [name for name in own if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")]
     for other in others:

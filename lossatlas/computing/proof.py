@@ -38,7 +38,7 @@ SIMPLE = (bool, int, float, complex, str, tuple)
 
 
 @dataclass(frozen=True)
-class Truth:
+class ReferenceLosses:
     """Losses of the user's own network at two far cells.
 
     Attributes:
@@ -56,7 +56,7 @@ class Truth:
     kind: torch.dtype
 
     @classmethod
-    def of(cls, scene: Scene, grid: Grid) -> "Truth":
+    def of(cls, scene: Scene, grid: Grid) -> "ReferenceLosses":
         """Evaluate the network itself. Raises BadInput where it gives two answers."""
         net = scene.own()
         data = {split: some_of(d, SAMPLES) for split, d in scene.data.items()}
@@ -83,7 +83,7 @@ class Truth:
             return cls(points, data, first, np.abs(moved - first), kind)
 
     def difference(self, evaluator: Evaluator) -> str:
-        """Where an evaluator's losses are not those of the network, in words; '' where they agree up to rounding."""
+        """Describe the first cell at which an evaluator's losses differ beyond rounding; '' if there is none."""
         found = losses_of(evaluator.on(self.data, BATCH), self.points)
         allowed = self.allowed(evaluator.precision) * np.abs(self.losses) + NOISE * np.nan_to_num(
             self.noise, posinf=0.0
@@ -105,8 +105,8 @@ class Truth:
 
 
 def same_kind(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where both are infinite, or both not a number."""
-    return (found == wanted) | (np.isnan(found) & np.isnan(wanted)) | (~np.isfinite(found) & ~np.isfinite(wanted))
+    """Mask of the losses that are equal, or of which neither is finite."""
+    return (found == wanted) | (~np.isfinite(found) & ~np.isfinite(wanted))
 
 
 def check_ends(
@@ -165,7 +165,7 @@ def mean_loss(net: nn.Module, data: AnyData, loss: Loss) -> Tensor:
 
 
 def unlike(first: nn.Module, second: nn.Module) -> str:
-    """In words, a setting in which two networks differ; '' where none is found."""
+    """Describe a setting in which two networks differ; '' if none is found."""
     others = dict(second.named_modules())
     for name, module in first.named_modules():
         other, label = others.get(name), name or "the network"

@@ -10,7 +10,7 @@ from torch import nn
 
 from lossatlas.computing.adaptive import LeavingOut, check_plan, without_predictions
 from lossatlas.computing.levels import ByLevels, in_small_batches, work_by_levels
-from lossatlas.computing.proof import Truth
+from lossatlas.computing.proof import ReferenceLosses
 from lossatlas.computing.scene import Scene
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
@@ -187,13 +187,13 @@ def ready(
     """
     check_plan(surface, adaptive)
     surface = without_predictions(surface)
-    truth, paths = Truth.of(scene, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
+    reference, paths = ReferenceLosses.of(scene, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
     new, wrong = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
     for path in paths:
         plan = {**surface.plan, "path": path}
         try:
             known, evaluator = completed(scene, replace(surface, plan=plan), tolerance, cells, adaptive)
-            found = "" if path == IN_PLACE else truth.difference(judged(scene, plan, evaluator))
+            found = "" if path == IN_PLACE else reference.difference(judged(scene, plan, evaluator))
         except (Stop, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:

@@ -80,12 +80,12 @@ def copied(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Mod
 
 
 def is_training(net: nn.Module) -> bool:
-    """Whether any module of a network is in training mode."""
+    """Tell whether any module of a network is in training mode."""
     return any(module.training for module in net.modules())
 
 
 def switches_itself(net: nn.Module) -> bool:
-    """Whether changing the mode may do more than set flags: a module has a `train` or `eval` of its own.
+    """Tell whether a module overrides `train` or `eval`, so that switching the mode may do more than set flags.
 
     Adapters that merge their weights on `eval()` are of this kind.
     """

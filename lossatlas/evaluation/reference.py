@@ -146,7 +146,7 @@ class Snapshot:
 
 
 def same(container: Any, content: Any) -> bool:
-    """Whether a container holds the same objects as its copy did."""
+    """Tell whether a container still holds the objects that its shallow copy holds."""
     if isinstance(container, dict):
         return list(map(id, container.values())) == list(map(id, content.values())) and list(container) == list(content)
     return [*map(id, container)] == [*map(id, content)]

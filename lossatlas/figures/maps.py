@@ -77,7 +77,7 @@ class Panel:
 
     @cached_property
     def smooth(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """What the interpolant gives; None where it cannot be trusted."""
+        """Values of the interpolant on a finer grid; None if it cannot be trusted."""
         x, y, z = self.part
         if min(len(x), len(y)) < 2:
             return x, y, z

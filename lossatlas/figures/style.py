@@ -95,8 +95,13 @@ COLUMNS = {1: (3.4, 0.8), 2: (7.0, 0.9)}  # of a journal's page: inches, and the
 
 @dataclass(frozen=True)
 class Files:
-    """What figures are written as: endings, dots per inch of what is not drawn by lines (0: DPI), and how many columns of a
-    page they fill (0: each has its own width)."""
+    """Formats in which figures are written.
+
+    Attributes:
+        formats: Endings of the files.
+        dpi: Dots per inch of raster formats; 0 for `DPI`.
+        columns: Columns of a page that a figure fills; 0 leaves each figure its own width.
+    """
 
     formats: tuple[str, ...] = ("pdf", "png")
     dpi: int = 0
