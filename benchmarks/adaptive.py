@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from baselines import result
 
-from lossatlas.computing.adaptive import LeavingOut
+from lossatlas.io import read_surface
+from lossatlas.io.block_queue import Found, Supply
 from lossatlas.landscape import STATISTICS, Surface, Tolerance
-from lossatlas.record import read_surface
-from lossatlas.record.supply import Found, Supply
+from lossatlas.sampling.adaptive_grid import LeavingOut
 
 SURFACES = Path(__file__).resolve().parent.parent / "docs" / "surfaces"
 FILES = {

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from baselines import in_turn, ratio, result
 
-from dataloader import load
 from lossatlas.data import LOSSES
+from lossatlas.datasets.registry import load
 from lossatlas.evaluation import Evaluator, tune
 from lossatlas.hessian import Hessian
-from lossatlas.space import Affine, random_direction, tensors
-from models import load_network
-from scheduler import cores
+from lossatlas.models import load_network
+from lossatlas.mpi.communicator import cores
+from lossatlas.parameter_space import Affine, random_direction, tensors
 
 SAMPLES, ROUNDS = 512, 5
 

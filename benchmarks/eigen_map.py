@@ -22,15 +22,14 @@ import torch
 import torch.nn.functional as F
 from baselines import result
 
-import plot_hessian_eigen
-import train
-from dataloader import load
+from lossatlas.commands import plot_hessian_eigen, train
 from lossatlas.data import LOSSES
+from lossatlas.datasets.registry import load
 from lossatlas.hessian import Hessian, lanczos
+from lossatlas.io import read_directions, read_surface
 from lossatlas.landscape import Surface, unresolved
-from lossatlas.record import read_directions, read_surface
-from lossatlas.space import Affine, as_point, moved, tensors
-from models import load_network
+from lossatlas.models import load_network
+from lossatlas.parameter_space import Affine, as_point, moved, tensors
 
 DATA = ["--dataset", "fashion_mnist_mini"]
 LAST = ("5.weight", "5.bias")

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from baselines import kept_product, power_iteration, rebuilt_product, result, two_solves
 
-from dataloader import load
 from lossatlas.data import LOSSES
+from lossatlas.datasets.registry import load
 from lossatlas.hessian import Hessian, hutchinson, lanczos
-from lossatlas.space import Affine, moved, random_direction, tensors
-from models import build, load_into, read_state
+from lossatlas.models import build, load_into, read_state
+from lossatlas.parameter_space import Affine, moved, random_direction, tensors
 
 LOSS = LOSSES["crossentropy"]
 

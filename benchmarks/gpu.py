@@ -20,8 +20,8 @@ from point import POINT, trained_state
 
 from lossatlas.data import LOSSES, Dataset
 from lossatlas.evaluation import Evaluator, tune
-from lossatlas.space import Affine, random_direction, tensors
-from models import build
+from lossatlas.models import build
+from lossatlas.parameter_space import Affine, random_direction, tensors
 
 WORK = 2 * 125.5e6  # floating-point operations of an image in ResNet-56: 125.5 million multiplications and additions
 

@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dataloader import load
+from lossatlas.datasets.registry import load
 from lossatlas.evaluation.folding import Folded
 from lossatlas.landscape import Grid
-from lossatlas.space import Affine, random_direction, tensors
-from models import load_network
+from lossatlas.models import load_network
+from lossatlas.parameter_space import Affine, random_direction, tensors
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = ("resnet56", "resnet56_noshort")

@@ -18,7 +18,7 @@ from torch import nn
 from lossatlas.data import LOSSES, Dataset
 from lossatlas.evaluation import Evaluator, tune
 from lossatlas.landscape import Grid
-from lossatlas.space import Affine, random_direction, tensors
+from lossatlas.parameter_space import Affine, random_direction, tensors
 
 ROUNDS = 5
 

@@ -32,10 +32,9 @@ def peak() -> float:
 def rank(command: list[str], out: str) -> None:
     import torch
 
-    import dataloader  # noqa: F401
-    import plot_surface
+    from lossatlas.commands import plot_surface
     from lossatlas.evaluation import Evaluator  # noqa: F401
-    from models import build
+    from lossatlas.models import build
 
     before = torch.zeros(8, 3, 32, 32)  # a first convolution loads libraries
     torch.nn.functional.conv2d(before, torch.zeros(8, 3, 3, 3))
@@ -53,16 +52,16 @@ def main() -> None:
     if args.rank:
         rank(command, args.rank)
         return
-    from dataloader import SOURCES, find
+    from lossatlas.datasets.registry import SOURCES, find
     from lossatlas.errors import BadInput
-    from models import build, save_state
+    from lossatlas.models import build, save_state
 
     try:
         find("fashion_mnist", SOURCES["fashion_mnist"], None)
         dataset = "fashion_mnist"
     except BadInput:
         dataset = "fashion_mnist_mini"
-    from dataloader import load
+    from lossatlas.datasets.registry import load
 
     data = load(dataset)
     megabytes = (data.inputs.nbytes + data.targets.nbytes) / 2**20

@@ -21,9 +21,9 @@ from baselines import in_turn, ratio, result
 from torch import Tensor, nn
 
 import lossatlas
-from dataloader import load
-from lossatlas.space import as_point
-from scheduler import cores
+from lossatlas.datasets.registry import load
+from lossatlas.mpi.communicator import cores
+from lossatlas.parameter_space import as_point
 
 POINTS, PLANNED, ROUNDS = 9, 2601, 5
 
@@ -131,10 +131,10 @@ def main() -> None:
 
 def as_planned(net: nn.Module, line: lossatlas.Landscape, inputs: Tensor, labels: Tensor):
     """What `surface` has computed with, without what it does once."""
-    from lossatlas.computing.scene import Scene
-    from lossatlas.computing.surfaces import evaluator_of
     from lossatlas.data import LOSSES, Dataset
-    from lossatlas.space import Affine, tensors
+    from lossatlas.jobs.loss_surface import evaluator_of
+    from lossatlas.jobs.problem import Scene
+    from lossatlas.parameter_space import Affine, tensors
 
     origin = {key: value.clone() for key, value in tensors(net).items()}
     plane = Affine(origin, as_point(line.directions.x, net, "weights", "it"))  # type: ignore[union-attr]

@@ -19,9 +19,9 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from baselines import result
 
+from lossatlas.io import read_surface
 from lossatlas.landscape import Grid, Surface
-from lossatlas.page import Shown, write_page
-from lossatlas.record import read_surface
+from lossatlas.viewer import Shown, write_page
 
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 RACE = """
@@ -56,7 +56,7 @@ def main() -> None:
 
     famous = read_surface(ROOT / "docs" / "surfaces" / "resnet56_cifar10.h5")
     script = "\n".join(
-        (ROOT / "lossatlas/page/static" / name).read_text() for name in ("interpolant.js", "optimizers.js")
+        (ROOT / "lossatlas/viewer/static" / name).read_text() for name in ("interpolant.js", "optimizers.js")
     )
     given = {"x": famous.grid.x.tolist(), "v": famous.fields["train_loss"].ravel().tolist()}
     run = [shutil.which("node") or "node", "-e", script + RACE]

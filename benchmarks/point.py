@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
-from dataloader import load
 from lossatlas.data import LOSSES, Dataset
+from lossatlas.datasets.registry import load
 from lossatlas.evaluation import Evaluator, tune
-from lossatlas.space import Affine, random_direction, tensors
-from models import build, read_state
+from lossatlas.models import build, read_state
+from lossatlas.parameter_space import Affine, random_direction, tensors
 
 IMAGES, ROUNDS, POINT = 1024, 9, (0.01, 0.02)
 MEAN, STD = 0.2860, 0.3530

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from baselines import plain, result
 
-from dataloader import load
 from lossatlas.data import LOSSES
+from lossatlas.datasets.registry import load
 from lossatlas.evaluation import Evaluator
-from lossatlas.space import Affine, random_direction, tensors
-from models import load_network, read_state
+from lossatlas.models import load_network, read_state
+from lossatlas.parameter_space import Affine, random_direction, tensors
 
 SAMPLES = 256
 POINTS = [

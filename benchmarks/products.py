@@ -21,7 +21,7 @@ from memory import peak
 
 from lossatlas.data import LOSSES, Dataset
 from lossatlas.hessian import Hessian, lanczos
-from models import build
+from lossatlas.models import build
 
 IMAGES, ROUNDS, VECTORS = 256, 8, 20
 

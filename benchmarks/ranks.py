@@ -20,10 +20,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from baselines import result
 
+from lossatlas.io import read_surface
+from lossatlas.io.recorder import Remark, fill, timed
 from lossatlas.landscape import Grid, Surface
-from lossatlas.record import read_surface
-from lossatlas.record.recorder import Remark, fill, timed
-from scheduler import connect, follow, serve
+from lossatlas.mpi.communicator import connect
+from lossatlas.mpi.scheduler import follow, serve
 
 MPIRUN = str(Path(sys.executable).parent / "mpirun")
 SLEEP = 0.05

@@ -20,7 +20,7 @@ import numpy as np
 from baselines import result
 
 from lossatlas.errors import BadInput
-from lossatlas.record import read_surface
+from lossatlas.io import read_surface
 
 
 def first_cell(root: Path = ROOT) -> float:
@@ -63,14 +63,14 @@ def comparison() -> float:
     """Seconds that the comparison of a fast path with the network itself takes, for the same network and data."""
     import torch
 
-    from dataloader import load
-    from lossatlas.computing.proof import ReferenceLosses
-    from lossatlas.computing.scene import Scene
     from lossatlas.data import LOSSES
+    from lossatlas.datasets.registry import load
     from lossatlas.evaluation import Evaluator
+    from lossatlas.jobs.problem import Scene
+    from lossatlas.jobs.reference_check import ReferenceLosses
     from lossatlas.landscape import Grid
-    from lossatlas.space import Affine, position, random_direction
-    from models import load_network
+    from lossatlas.models import load_network
+    from lossatlas.parameter_space import Affine, position, random_direction
 
     data = load("fashion_mnist_mini", "train", limit=500)
     file = ROOT / "trained_nets" / "resnet20_small_batch.safetensors"

@@ -66,10 +66,10 @@ def network() -> nn.Module:
 def run(way: str) -> None:
     import lossatlas
     from lossatlas.data import as_dataset
-    from lossatlas.evaluation import resident
+    from lossatlas.evaluation import sample_storage
 
     if way == "flowing":
-        resident.budget = lambda: 0
+        sample_storage.budget = lambda: 0
     photos, net = Photos(), network()
     lossatlas.surface(
         net, (torch.zeros(64, 3, SIZE, SIZE), torch.zeros(64, dtype=torch.long)), x="-1:1:3", progress=False

@@ -31,8 +31,7 @@ def make():
 def run(command: list[str], out: str) -> None:
     import torch
 
-    import plot_trajectory
-    from lossatlas.computing import trajectories  # noqa: F401
+    from lossatlas.commands import plot_trajectory
     from lossatlas.figures import style
 
     with style() as plt:

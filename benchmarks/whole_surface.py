@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from baselines import result
 
-from lossatlas.record import read_surface
+from lossatlas.io import read_surface
 
 MPIRUN = str(Path(sys.executable).parent / "mpirun")
 PLANE = "--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn".split()
@@ -58,7 +58,7 @@ def product_seconds(model: str, samples: float) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from models import build
+    from lossatlas.models import build
 
     net = build(model, (1, 28, 28)).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

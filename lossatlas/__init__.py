@@ -6,14 +6,14 @@
 
 `surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `align` puts the hidden units of one network into the order of
 another; `read` reads a file. torch is imported when they are first used,
-so that files can be read and drawn without it (`lossatlas.record`, `lossatlas.figures`).
+so that files can be read and drawn without it (`lossatlas.io`, `lossatlas.figures`).
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossatlas.atlas import align, eigenvalues, read, spectrum, surface, trajectory
+    from lossatlas.api import align, eigenvalues, read, spectrum, surface, trajectory
     from lossatlas.data import Losses
     from lossatlas.results import Curvature, Landscape, Trajectory
 
@@ -32,7 +32,7 @@ __all__ = [
     "trajectory",
 ]
 
-FLOORS = ("computing", "data", "evaluation", "figures", "hessian", "landscape", "record", "space")
+FLOORS = ("data", "evaluation", "figures", "hessian", "io", "jobs", "landscape", "parameter_space")
 
 
 def __dir__() -> list[str]:
@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
     if name == "Losses":
         return import_module("lossatlas.data").Losses
     if name in __all__:
-        return getattr(import_module("lossatlas.atlas"), name)
+        return getattr(import_module("lossatlas.api"), name)
     if name in FLOORS:
         return import_module(f"lossatlas.{name}")
     raise AttributeError(f"module 'lossatlas' has no attribute '{name}'")

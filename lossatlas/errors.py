@@ -161,9 +161,7 @@ def as_line(error: BaseException) -> str:
     elif code_of(error) == INPUT:
         text = str(error)
     elif isinstance(error, SystemExit):
-        text = (
-            f"{place_of(error, [str(Path(HERE).parent / 'guard')])}{call_of(error)} was called before the work was done"
-        )
+        text = f"{place_of(error, [f'{HERE}/process'])}{call_of(error)} was called before the work was done"
     else:
         text = f"{place_of(error)}{type(error).__name__}: {error}"
     line = printable(" ".join(text.split()))

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas.computing.spectra import CURVES, table
 from lossatlas.hessian import Dimension, Estimate, Spectrum
+from lossatlas.io import Directions, Findings, write_findings, write_surface
+from lossatlas.jobs.spectrum_parts import CURVES, table
 from lossatlas.landscape import Surface
-from lossatlas.record import Directions, Findings, write_findings, write_surface
-from lossatlas.space import Point
+from lossatlas.parameter_space import Point
 
 
 @dataclass(frozen=True, repr=False)

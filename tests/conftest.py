@@ -92,7 +92,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def networks() -> dict[str, nn.Module]:
-    from models import build
+    from lossatlas.models import build
 
     return {
         "mlp": seeded(lambda: build("mlp", (1, 28, 28))),
@@ -103,7 +103,7 @@ def networks() -> dict[str, nn.Module]:
 
 @pytest.fixture(scope="session")
 def mini():
-    from dataloader import load
+    from lossatlas.datasets.registry import load
 
     return load("fashion_mnist_mini", "train", limit=50)
 
@@ -145,7 +145,7 @@ def write_noise(path: Path, count: int) -> str:
 
 
 def write_checkpoint(path: Path, model: str, seed: int = 0) -> Path:
-    from models import build, save_state
+    from lossatlas.models import build, save_state
 
     save_state(path, seeded(lambda: build(model, (1, 28, 28)), seed))
     return path
@@ -170,7 +170,7 @@ def cut(file: Path, cells: Sequence[int]) -> None:
     """The file as a killed run would leave it: these cells alone."""
     from dataclasses import replace
 
-    from lossatlas.record import read_surface, write_surface
+    from lossatlas.io import read_surface, write_surface
 
     surface = read_surface(file)
     done = np.zeros(surface.grid.size, bool)

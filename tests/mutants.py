@@ -38,7 +38,7 @@ def mutant(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
     return Mutant(name, file, old, new, tests)
 
 
-SPACE, HESSIAN, RECORD = "lossatlas/space", "lossatlas/hessian", "lossatlas/record"
+SPACE, HESSIAN, RECORD = "lossatlas/parameter_space", "lossatlas/hessian", "lossatlas/io"
 LANDSCAPE, EVALUATION = "lossatlas/landscape", "lossatlas/evaluation"
 MUTANTS = (
     mutant(
@@ -172,7 +172,7 @@ MUTANTS = (
     ),
     mutant(
         "a file is written in place",
-        "lossatlas/writing.py",
+        "lossatlas/io/atomic_write.py",
         "            else:\n                os.replace(temporary, path)",
         "            else:\n                path.write_bytes(temporary.read_bytes())",
         "writing",
@@ -186,7 +186,7 @@ MUTANTS = (
     ),
     mutant(
         "the plan's batch size is not recorded",
-        "lossatlas/computing/surfaces.py",
+        "lossatlas/jobs/loss_surface.py",
         'for name in ("batch_size", "points_per_call", "lanes"):',
         'for name in ("points_per_call", "lanes"):',
         "plot_surface",
@@ -244,7 +244,7 @@ MUTANTS = (
     ),
     mutant(
         "no path is compared with the network",
-        "lossatlas/computing/surfaces.py",
+        "lossatlas/jobs/loss_surface.py",
         'found = "" if path == IN_PLACE else reference.difference(judged(scene, plan, evaluator))',
         'found = ""',
         "proof",
@@ -265,7 +265,7 @@ MUTANTS = (
     ),
     mutant(
         "the network at the other end is not compared",
-        "lossatlas/atlas.py",
+        "lossatlas/api.py",
         "            check_ends(scene, others, moved, differ)\n",
         "            pass\n",
         "proof",

@@ -1,4 +1,4 @@
-"""Tolerances replayed on known losses: every sample of every cell is given, and `lossatlas.landscape.levels.settle` draws some.
+"""Tolerances replayed on known losses: every sample of every cell is given, and `control_variates.settle` draws some.
 
 benchmarks/levels.py counts in full how often stated errors hold, the tests in small numbers.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lossatlas.landscape import Grid, Tolerance
-from lossatlas.landscape.levels import FEWEST, Draw, Goal, Helper, Hierarchy, helper_of, settle
+from lossatlas.landscape.control_variates import FEWEST, Draw, Goal, Helper, Hierarchy, helper_of, settle
 from lossatlas.landscape.statistics import STATISTICS, estimates
 
 MARGINS = 6000

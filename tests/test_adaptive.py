@@ -7,13 +7,13 @@ import pytest
 from test_levels import PLANE, small_problem
 
 import lossatlas
-from lossatlas.computing.adaptive import LeavingOut, asked
 from lossatlas.errors import BadUsage
+from lossatlas.io import read_surface, write_surface
+from lossatlas.io.block_queue import Found, Supply
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
-from lossatlas.landscape.adaptive import Predictor, stencil
-from lossatlas.landscape.levels import Hierarchy
-from lossatlas.record import read_surface, write_surface
-from lossatlas.record.supply import Found, Supply
+from lossatlas.landscape.cell_prediction import Predictor, stencil
+from lossatlas.landscape.control_variates import Hierarchy
+from lossatlas.sampling.adaptive_grid import LeavingOut, asked
 
 GRID = Grid.parse("-1:1:51", "-1:1:51")
 
@@ -219,16 +219,16 @@ def test_predictions_of_another_tolerance_are_not_kept():
 
 
 def test_a_file_says_what_is_interpolated(tmp_path):
-    import h5_util
+    from lossatlas.io import contents
 
     found, _ = computed(SMOOTH)
     write_surface(tmp_path / "s.h5", found)
     saved = read_surface(tmp_path / "s.h5")
     np.testing.assert_array_equal(saved.interpolated, found.interpolated)
     np.testing.assert_array_equal(saved.fields["train_loss"], found.fields["train_loss"])
-    assert f"interpolated: {found.interpolated.sum()} cells" in h5_util.describe(tmp_path / "s.h5")
-    assert f"{found.interpolated.sum()} of them by interpolation" in h5_util.check(tmp_path / "s.h5")[-1]
-    h5_util.slim(tmp_path / "s.h5", tmp_path / "slim.h5")
+    assert f"interpolated: {found.interpolated.sum()} cells" in contents.describe(tmp_path / "s.h5")
+    assert f"{found.interpolated.sum()} of them by interpolation" in contents.check(tmp_path / "s.h5")[-1]
+    contents.slim(tmp_path / "s.h5", tmp_path / "slim.h5")
     slim = read_surface(tmp_path / "slim.h5")
     np.testing.assert_array_equal(slim.fields["train_loss"], found.fields["train_loss"])
     np.testing.assert_array_equal(slim.interpolated, found.interpolated)
@@ -254,7 +254,7 @@ def test_what_a_file_says_of_predictions_goes_with_them(problem, tmp_path):
 
 
 def test_a_plan_of_several_points_in_one_call_leaves_no_cell_out():
-    from lossatlas.computing.adaptive import check_plan
+    from lossatlas.sampling.adaptive_grid import check_plan
 
     surface = Surface.empty(GRID, {"train": 1}, (), plan={"points_per_call": 16})
     check_plan(surface, None)
@@ -266,8 +266,8 @@ def test_the_cross_and_the_range_are_of_computed_cells(capsys):
     """Of equal ones the cross is at the one nearest to the origin."""
     from matplotlib.figure import Figure
 
-    from filling import say_ranges
-    from lossatlas.figures.maps import Panel, mark_best
+    from lossatlas.figures.contour_plots import Panel, mark_best
+    from lossatlas.jobs.grid_job import say_ranges
 
     at, values = np.array([-1.0, 0.0, 1.0]), np.array([[2.0, 1.0, 3.0], [1.0, 1.0, 3.0], [0.5, 2.0, 4.0]])
     left_out = values == 0.5
@@ -283,7 +283,7 @@ def test_the_cross_and_the_range_are_of_computed_cells(capsys):
 
 
 def test_what_would_help_is_said_where_nothing_is_left_out():
-    from losses import left_out
+    from lossatlas.commands.loss_quantity import left_out
 
     none = {"tolerance": [0.02, 0.05], "interpolated": 0, "checked": 0, "missed": 0}
     assert "with a finer grid or a larger --adaptive some may be" in left_out(none, 9, noisy=False)

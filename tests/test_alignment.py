@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from conftest import surface_command
 from torch import nn
 
-import plot_surface
-from lossatlas.computing.alignment import aligned, matched, output_in_double
+from lossatlas.commands import plot_surface
 from lossatlas.errors import BadInput, Note
-from lossatlas.record import read_directions, read_surface
-from lossatlas.space.symmetry import permuted, symmetries
-from models import build, save_state
+from lossatlas.io import read_directions, read_surface
+from lossatlas.jobs.alignment import aligned, matched, output_in_double
+from lossatlas.models import build, save_state
+from lossatlas.parameter_space.symmetry import permuted, symmetries
 
 ZOO = ("mlp", "vgg9", "resnet20", "resnet20_noshort", "wrn56_2")
 SHAPE = (1, 28, 28)

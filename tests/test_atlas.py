@@ -19,13 +19,13 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lossatlas
-import plot_surface
+from lossatlas.commands import plot_surface
 from lossatlas.data import Losses
 from lossatlas.errors import BadInput, BadUsage
+from lossatlas.io import read_directions, read_surface
 from lossatlas.landscape import unresolved
-from lossatlas.record import read_directions, read_surface
-from lossatlas.space import as_point
-from models import save_state
+from lossatlas.models import save_state
+from lossatlas.parameter_space import as_point
 
 QUIET = {"progress": False}
 
@@ -285,7 +285,7 @@ def test_all_parts_of_a_spectrum_and_a_file_that_is_continued(tmp_path):
 
 
 def test_ctrl_c_ends_a_spectrum_between_two_products(monkeypatch):
-    from lossatlas.computing import spectra
+    from lossatlas.jobs import spectrum_parts
 
     def interrupted(operator, *, progress, **options):
         os.kill(os.getpid(), signal.SIGINT)
@@ -294,7 +294,7 @@ def test_ctrl_c_ends_a_spectrum_between_two_products(monkeypatch):
             progress(count, 1.0)
         raise AssertionError("it went on")
 
-    monkeypatch.setattr(spectra, "hutchinson", interrupted)
+    monkeypatch.setattr(spectrum_parts, "hutchinson", interrupted)
     with pytest.warns(UserWarning, match="parts of the spectrum"):
         found = lossatlas.spectrum(seeded(Mlp), (X, Y), top=2, **QUIET)
     assert found.trace is None
@@ -303,12 +303,12 @@ def test_ctrl_c_ends_a_spectrum_between_two_products(monkeypatch):
 
 
 def test_an_interrupted_spectrum_gives_its_finished_parts(tmp_path, monkeypatch):
-    from lossatlas.computing import spectra
+    from lossatlas.jobs import spectrum_parts
 
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(spectra, "density", interrupted)
+    monkeypatch.setattr(spectrum_parts, "density", interrupted)
     with pytest.warns(UserWarning, match="parts of the spectrum"):
         found = lossatlas.spectrum(seeded(Mlp), (X, Y), top=2, file=tmp_path / "s.h5", progress=False)
     assert len(found.eigenvalues) == 3
@@ -459,7 +459,7 @@ def test_figures_leave_the_backend_and_other_figures_alone(tmp_path):
     assert {own.number, *(f.number for f in made)} <= set(plt.get_fignums())  # plt.show() will show them
     plane.save(tmp_path / "s.h5")
     plt.close("all")
-    import plot_2D
+    from lossatlas.commands import plot_2D
 
     other = plt.figure()
     assert len(plot_2D.draw([tmp_path / "s.h5"])) == 8
@@ -978,7 +978,7 @@ def test_a_loss_may_differentiate_by_its_inputs(derivatives):
 
 def test_a_line_towards_a_network_has_a_barrier_and_another_has_none():
     """Neither was known to be between networks: each had one."""
-    from lossatlas.landscape.flatness import flatness
+    from lossatlas.landscape.flatness_measures import flatness
 
     one, two = seeded(Mlp, 0), seeded(Mlp, 1)
     assert "barrier from 0 to 1" in flatness(lossatlas.surface(one, (X, Y), x="0:1:5", towards=two, **QUIET))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lossatlas.io import Projection
 from lossatlas.landscape import Grid, Surface
-from lossatlas.page import Shown, write_page
-from lossatlas.record import Projection
+from lossatlas.viewer import Shown, write_page
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

@@ -10,17 +10,14 @@ import pytest
 import torch
 from conftest import LAST, MPIRUN, ROOT, python, surface_command, write_checkpoint
 
-import hessian_spectrum
 import lossatlas
-import plot_hessian_eigen
-import plot_surface
-import train
-from dataloader import load
+from lossatlas.commands import hessian_spectrum, plot_hessian_eigen, plot_surface, train
 from lossatlas.data import LOSSES
-from lossatlas.evaluation import Evaluator, graphs, resident
-from lossatlas.record import read_findings, read_surface
-from lossatlas.space import Affine, random_direction, tensors
-from models import build, read_state
+from lossatlas.datasets.registry import load
+from lossatlas.evaluation import Evaluator, cuda_graphs, sample_storage
+from lossatlas.io import read_findings, read_surface
+from lossatlas.models import build, read_state
+from lossatlas.parameter_space import Affine, random_direction, tensors
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 needs_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
@@ -104,7 +101,7 @@ def test_both_splits(tmp_path, resnet):
 
 def test_samples_that_are_read_when_needed(tmp_path, resnet, on_the_cpu, monkeypatch):
     assert differences(surface(resnet, tmp_path / "a.h5", "--cuda", "--stream", "always"), on_the_cpu) <= 1e-5
-    monkeypatch.setattr(resident, "FULL", 0.0)  # nothing fits on the device, and nothing is kept there
+    monkeypatch.setattr(sample_storage, "FULL", 0.0)  # nothing fits on the device, and nothing is kept there
     assert differences(surface(resnet, tmp_path / "b.h5", "--cuda"), on_the_cpu) <= 1e-5
     found = surface(resnet, tmp_path / "c.h5", "--cuda", "--tolerance", "0.05")
     monkeypatch.undo()
@@ -175,7 +172,7 @@ def test_graphs_and_single_calls_have_the_same_bits(mini, resnet, monkeypatch):
     single = evaluator()
     np.testing.assert_array_equal(single(points), found)
     assert not single.graphs.graphs
-    assert graphs.MOST_GRAPHS > 1
+    assert cuda_graphs.MOST_GRAPHS > 1
 
 
 def test_a_network_that_cannot_be_captured_is_computed_all_the_same(capsys):
@@ -292,7 +289,7 @@ def test_rows_of_curves(tmp_path, resnet, more):
 
 
 def test_sharpness(tmp_path, resnet):
-    import sharpness
+    from lossatlas.commands import sharpness
 
     found = []
     for k, cuda in enumerate((["--cuda"], [])):
@@ -308,7 +305,7 @@ def test_sharpness(tmp_path, resnet):
 
 
 def test_a_curve_of_low_loss(tmp_path):
-    import train_curve
+    from lossatlas.commands import train_curve
 
     ends = [str(write_checkpoint(tmp_path / f"{seed}.safetensors", "resnet20", seed=seed)) for seed in (0, 1)]
     own = "--model resnet20 --dataset fashion_mnist_mini --limit 300 --epochs 1 --cuda".split()

@@ -10,15 +10,13 @@ import torch
 import torch.nn.functional as F
 from conftest import surface_command, write_checkpoint
 
-import plot_2D
-import plot_surface
-import train_curve
-from dataloader import load
-from lossatlas.figures.networks import bent, curve_of, networks_of
-from lossatlas.record import read_directions, read_surface
-from lossatlas.space import Joined
-from lossatlas.space.curves import shares
-from models import load_network, read_state
+from lossatlas.commands import plot_2D, plot_surface, train_curve
+from lossatlas.datasets.registry import load
+from lossatlas.figures.network_marks import bent, curve_of, networks_of
+from lossatlas.io import read_directions, read_surface
+from lossatlas.models import load_network, read_state
+from lossatlas.parameter_space import Joined
+from lossatlas.parameter_space.curves import shares
 
 
 def casteljau(points, t):

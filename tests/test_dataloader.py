@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-import dataloader
-from dataloader import load, load_file, main
+from lossatlas.commands.dataloader import main
+from lossatlas.datasets import registry
+from lossatlas.datasets.registry import load, load_file
 from lossatlas.errors import BadInput, BadUsage
 
 FULL = Path("/usr/share/datasets/fashion-mnist")
@@ -239,7 +240,7 @@ def test_digests_see_inputs_targets_and_order(mini):
 def test_batches_cover_the_data_in_order(mini):
     parts = [targets for _, targets in mini.batches(7)]
     assert torch.equal(torch.cat(parts), mini.targets)
-    assert dataloader.SPLITS == ("train", "test")
+    assert registry.SPLITS == ("train", "test")
 
 
 def binary_batches(folder: Path, label_bytes: int, names: dict[str, int]) -> np.ndarray:
@@ -335,8 +336,8 @@ def server(tmp_path):
 
 
 def offered(monkeypatch, url: str, md5: str) -> None:
-    source = replace(dataloader.SOURCES["cifar10"], urls=((url, md5),))
-    monkeypatch.setitem(dataloader.SOURCES, "cifar10", source)
+    source = replace(registry.SOURCES["cifar10"], urls=((url, md5),))
+    monkeypatch.setitem(registry.SOURCES, "cifar10", source)
 
 
 def test_a_download_is_checked_unpacked_and_used(tmp_path, server, monkeypatch, capsys):
@@ -375,7 +376,7 @@ def test_a_download_that_was_interrupted_is_completed(tmp_path, server, monkeypa
     for file in sorted(files.iterdir(), reverse=True):
         (archive.parent / file.name).write_bytes(file.read_bytes())
         urls.append((address + file.name, hashlib.md5(file.read_bytes()).hexdigest()))
-    monkeypatch.setitem(dataloader.SOURCES, "mnist", replace(dataloader.SOURCES["mnist"], urls=tuple(urls)))
+    monkeypatch.setitem(registry.SOURCES, "mnist", replace(registry.SOURCES["mnist"], urls=tuple(urls)))
     for file in files.glob("*labels*"):
         file.unlink()
     assert main(["--dataset", "mnist", "--datapath", str(files), "--download"]) == 0
@@ -392,7 +393,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, server, monkeypatc
     assert not (tmp_path / "escaped").exists()
 
 
-@pytest.mark.parametrize("name", dataloader.NAMES)
+@pytest.mark.parametrize("name", registry.NAMES)
 def test_every_name_says_what_is_found_or_what_is_missing(name, capsys):
     code = main(["--dataset", name])
     out = capsys.readouterr()

@@ -8,11 +8,11 @@ from conftest import seeded
 from torch import nn
 
 from lossatlas.data import LOSSES, Losses
-from lossatlas.evaluation import Evaluator, choose_path, tuning
-from lossatlas.evaluation.places import FlatLayout
+from lossatlas.evaluation import Evaluator, autotuning, choose_path
+from lossatlas.evaluation.parameter_buffers import FlatLayout
 from lossatlas.hessian import Hessian
 from lossatlas.landscape import STATISTICS, Grid, Surface
-from lossatlas.space import Affine, Mapped, moved, random_direction, tensors
+from lossatlas.parameter_space import Affine, Mapped, moved, random_direction, tensors
 
 POINTS = [(0.0, 0.0), (0.5, -0.3), (-1.0, 1.0), (3.0, 2.0)]
 
@@ -272,11 +272,11 @@ def test_several_points_in_one_call_of_a_folded_network_have_its_tiny_losses(net
     alone, together = (fields(evaluator, points)[:, 0] for evaluator in (one, many))
     assert 0 < alone[2] < 1e-11
     np.testing.assert_allclose(together, alone, rtol=1e-2)
-    assert tuning.agrees(many, points[:1])
+    assert autotuning.agrees(many, points[:1])
     loss = STATISTICS.index("weight_loss")
     broken = many.at_once
     many.at_once = lambda points: broken(points) * np.where(np.arange(len(many.columns)) == loss, 1.01, 1)
-    assert not tuning.agrees(many, points)
+    assert not autotuning.agrees(many, points)
 
 
 def double(plane):

@@ -13,7 +13,7 @@ import pytest
 from conftest import MPIRUN, ROOT
 from torture.place import Place, ended, processes
 
-from lossatlas.record import read_surface
+from lossatlas.io import read_surface
 
 NOTEBOOK = json.loads((ROOT / "examples" / "own_network.ipynb").read_text())
 

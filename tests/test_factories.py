@@ -9,17 +9,13 @@ import torch
 import torch.nn.functional as F
 from conftest import MPIRUN, ROOT, python, surface_command, write_checkpoint
 
-import factories
-import hessian_spectrum
-import plot_hessian_eigen
-import plot_surface
-import plot_trajectory
-import train
-from factories import Factory
+from lossatlas import user_code
+from lossatlas.commands import hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory, train
 from lossatlas.errors import BadInput, BadUsage
-from lossatlas.record import read_directions, read_findings, read_surface
-from lossatlas.space import as_point
-from models import build, read_state
+from lossatlas.io import read_directions, read_findings, read_surface
+from lossatlas.models import build, read_state
+from lossatlas.parameter_space import as_point
+from lossatlas.user_code import Factory
 
 OWN = """
 import torch
@@ -269,14 +265,14 @@ def test_what_fails_is_said_in_one_line(home, capsys, more, code, message):
 
 
 def test_ours_are_back_afterwards_and_theirs_stay_theirs(home):
-    import models
-    import options
+    from lossatlas import models
+    from lossatlas.commands import options
 
     net = Factory.parse("--model", "own.py:make", ["width=4"])()
     assert net.embed.out_features == 4
     assert sys.modules["models"] is models
     assert sys.modules["options"] is options
-    assert sys.modules["factories"] is factories
+    assert sys.modules["factories"] is user_code
     assert not hasattr(models, "MINE")
 
 

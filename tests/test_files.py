@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import h5_util
-import plot_surface
-from lossatlas.record import read_directions, read_findings, read_surface, write_surface
+from lossatlas.commands import h5_util, plot_surface
+from lossatlas.io import read_directions, read_findings, read_surface, write_surface
 
 FILES = ROOT / "tests" / "files"
 WHOLE = ["2026-11-25", "2026-11-26"]

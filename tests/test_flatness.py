@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import flatness as command
+from lossatlas.commands import flatness as command
 from lossatlas.errors import BadUsage
+from lossatlas.io import write_surface
 from lossatlas.landscape import Grid, Surface
-from lossatlas.landscape.flatness import RISES, Measure, flatness
-from lossatlas.record import write_surface
+from lossatlas.landscape.flatness_measures import RISES, Measure, flatness
 
 BETWEEN = [["one", 0.0, 0.0], ["other", 1.0, 0.0]]
 

@@ -8,8 +8,8 @@ from lossatlas.data import LOSSES, Dataset, Losses
 from lossatlas.evaluation import Evaluator, choose_path
 from lossatlas.evaluation.folding import Folded, NotFoldable
 from lossatlas.hessian import Hessian
-from lossatlas.space import Affine, random_direction, tensors
-from models import MODELS, build
+from lossatlas.models import MODELS, build
+from lossatlas.parameter_space import Affine, random_direction, tensors
 
 
 def path_of(net, inputs):

@@ -21,15 +21,16 @@ from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import options
-from dataset_files import read_cifar10, read_cifar100, read_idx, read_npz
-from factories import Factory, argument
-from h5_util import check, describe
+from lossatlas import config
+from lossatlas.commands import options
+from lossatlas.datasets.file_formats import read_cifar10, read_cifar100, read_idx, read_npz
 from lossatlas.errors import BadInput, BadUsage, Incomplete, Stop, as_line
+from lossatlas.io import read_directions, read_findings, read_projection, read_surface
+from lossatlas.io.contents import check, describe
+from lossatlas.io.hdf5 import set_text
 from lossatlas.landscape import Grid, Tolerance
-from lossatlas.record import read_directions, read_findings, read_projection, read_surface
-from lossatlas.record.files import set_text
-from models.checkpoint import read_state
+from lossatlas.models.checkpoint import read_state
+from lossatlas.user_code import Factory, argument
 
 COUNT = int(os.environ.get("FUZZ", "40"))
 few = settings(
@@ -83,7 +84,7 @@ def test_grids_that_make_sense_are_taken_and_stored(tmp_path, low, high, points)
 @given(st.one_of(part, st.lists(part, max_size=3).map(":".join), st.text().map(lambda t: t + ".h5:1")))
 def test_directions(text):
     try:
-        axis = options.Axis.parse("--xdirection", text, "", "")
+        axis = config.Axis.parse("--xdirection", text, "", "")
     except BadUsage as error:
         one_line(error)
         return

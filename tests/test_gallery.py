@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from lossatlas.figures import scale
-from lossatlas.record import read_surface
+from lossatlas.io import read_surface
 
 sys.path.insert(0, str(ROOT / "docs"))
 import gallery

@@ -12,7 +12,8 @@ import pytest
 from conftest import MPIRUN, ROOT
 from torture.place import Place, end_all, ended
 
-from lossatlas.record import read_surface
+from lossatlas.cli import COMMANDS
+from lossatlas.io import read_surface
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +220,8 @@ def test_an_import_ends_before_a_signal_does_unless_it_takes_long(tmp_path, seco
     code = f"""
 import sys, time
 sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]
-import guard
-guard.arm()
+from lossatlas import process
+process.arm()
 import imported
 while True: time.sleep(0.01)
 """
@@ -237,10 +238,10 @@ def test_the_mpi_library_does_not_swallow_a_signal_while_it_starts(place):
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-import guard
-guard.arm()
-import scheduler
-scheduler.mpi_library()
+from lossatlas import process
+process.arm()
+from lossatlas.mpi import communicator
+communicator.mpi_library()
 from mpi4py import MPI
 MPI.Init_thread()
 os.kill(os.getpid(), signal.SIGHUP)
@@ -278,14 +279,14 @@ def test_libraries_tidy_up_after_success_alone(before, after, code, printed):
     program = f"""
 import ctypes, sys
 sys.path.insert(0, {str(ROOT)!r})
-import guard
+from lossatlas import process
 libc = ctypes.CDLL(None)
-guard.arm()
-guard.FAREWELL = 0.5
+process.arm()
+process.FAREWELL = 0.5
 {before}
-guard.let_libraries_end()
+process.let_libraries_end()
 {after}
-guard.leave(0)
+process.leave(0)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr[: len("goodbye")]) == (code, printed), result.stderr
@@ -296,7 +297,9 @@ def test_importing_it_changes_nothing_in_somebody_elses_program():
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 before = os._exit, [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
-import guard, lossatlas, plot_surface
+import lossatlas, plot_surface
+from lossatlas import cli, process
+from lossatlas.commands import plot_surface
 assert before == (os._exit, [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)])
 """
     result = subprocess.run(
@@ -305,12 +308,9 @@ assert before == (os._exit, [signal.getsignal(n) for n in (signal.SIGTERM, signa
     assert result.returncode == 0, result.stderr
 
 
-COMMANDS = sorted(p.stem for p in ROOT.glob("*.py") if "def parser(" in p.read_text())
-
-
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sorted(COMMANDS.values()))
 def test_help_and_wrong_options_have_their_exit_codes(command, capsys):
-    main = importlib.import_module(command).main
+    main = importlib.import_module(f"lossatlas.commands.{command}").main
     for option, code in (("--help", 0), ("--nonsense", 2)):
         with pytest.raises(SystemExit) as end:
             main([option])

@@ -6,8 +6,8 @@ import pytest
 from conftest import ROOT
 from test_plots import bowl, diverging, surface_of
 
-import h52vtp
-from lossatlas.record import read_surface, write_surface
+from lossatlas.commands import h52vtp
+from lossatlas.io import read_surface, write_surface
 
 vtk = pytest.importorskip("vtkmodules.vtkIOXML", reason="vtk is not installed")
 from vtkmodules.util.numpy_support import vtk_to_numpy  # noqa: E402

@@ -8,10 +8,9 @@ import pytest
 from binomial import counts
 from conftest import ROOT, statistics_row, surface_command
 
-from h5_util import main
+from lossatlas.commands.h5_util import main
 from lossatlas.errors import BadInput, CannotWrite
-from lossatlas.landscape import Grid, Surface
-from lossatlas.record import (
+from lossatlas.io import (
     Directions,
     read_directions,
     read_findings,
@@ -20,11 +19,12 @@ from lossatlas.record import (
     write_directions,
     write_surface,
 )
-from lossatlas.record.directions import direction_link
-from lossatlas.record.files import get_text, set_text, write
-from lossatlas.record.lock import Lock
-from lossatlas.record.surfaces import added_by_others
-from lossatlas.record.trajectories import Projection, write_projection
+from lossatlas.io.direction_files import direction_link
+from lossatlas.io.hdf5 import get_text, set_text, write
+from lossatlas.io.lock import Lock
+from lossatlas.io.surface_files import added_by_others
+from lossatlas.io.trajectory_files import Projection, write_projection
+from lossatlas.landscape import Grid, Surface
 
 
 def make_surface(y="-1:1:3") -> Surface:
@@ -186,7 +186,7 @@ sys.path.insert(0, {str(ROOT)!r}); sys.path.insert(0, {str(ROOT / "tests")!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 from lossatlas.errors import exit_code
-from lossatlas.record import write_surface
+from lossatlas.io import write_surface
 from test_h5_util import make_surface
 sys.exit(exit_code(lambda: write_surface({str(tmp_path / "s.h5")!r}, make_surface())))
 """
@@ -458,8 +458,7 @@ def test_a_file_with_a_checksum_of_its_own_that_would_fill_the_memory(tmp_path):
 
 
 def test_a_slim_spectrum_is_drawn_and_not_continued(tmp_path, checkpoint, capsys):
-    import hessian_spectrum
-    import plot_spectrum
+    from lossatlas.commands import hessian_spectrum, plot_spectrum
 
     whole, small = tmp_path / "s.h5", tmp_path / "slim.h5"
     model = f"--model mlp --dataset fashion_mnist_mini --limit 20 --top 2 --trace_most 5 --threads 1 --model_file {checkpoint}"
@@ -478,7 +477,7 @@ def test_a_slim_spectrum_is_drawn_and_not_continued(tmp_path, checkpoint, capsys
 
 
 def test_a_slim_file_holds_the_fields_and_cannot_be_taken_for_a_whole_one(tmp_path, checkpoint, capsys):
-    import plot_surface
+    from lossatlas.commands import plot_surface
 
     whole, small = tmp_path / "s.h5", tmp_path / "slim.h5"
     argv = [*surface_command(checkpoint, whole, "--x=-1:1:5", "--y=-1:1:5"), "--dir_file", str(tmp_path / "d.h5")]

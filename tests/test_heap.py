@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from lossatlas.record import files
+from lossatlas.io import hdf5
 
 FREED = """
 from pathlib import Path
-from lossatlas.evaluation.heap import give_back
+from lossatlas.evaluation.memory_trim import give_back
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
@@ -40,7 +40,7 @@ WRITTEN = """
 import sys
 from pathlib import Path
 import numpy as np
-from lossatlas.record import Directions, write_directions
+from lossatlas.io import Directions, write_directions
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -72,11 +72,11 @@ def test_no_memory_for_a_file_is_said_as_that(monkeypatch):
                 raise MemoryError
             return super().write(data)
 
-    monkeypatch.setattr(files, "BytesIO", Small)
+    monkeypatch.setattr(hdf5, "BytesIO", Small)
     with pytest.raises(MemoryError):
-        files.image_of(lambda f: f.create_dataset("large", data=np.ones(2**18)))
+        hdf5.image_of(lambda f: f.create_dataset("large", data=np.ones(2**18)))
     with pytest.raises(ValueError, match="of its own"):
-        files.image_of(own_error)
+        hdf5.image_of(own_error)
 
 
 def own_error(file):

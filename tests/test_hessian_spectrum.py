@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from conftest import LAST, explicit_hessian
 
-import hessian_spectrum
-import plot_spectrum
-from h5_util import describe, export
 from lossatlas import figures
-from lossatlas.computing import spectra
+from lossatlas.commands import hessian_spectrum, plot_spectrum
 from lossatlas.data import as_loss
 from lossatlas.hessian import Hessian
-from lossatlas.record import Findings, read_findings, write_findings
-from models import build, load_into, read_state
+from lossatlas.io import Findings, read_findings, write_findings
+from lossatlas.io.contents import describe, export
+from lossatlas.jobs import spectrum_parts
+from lossatlas.models import build, load_into, read_state
 
 
 def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
@@ -172,8 +171,8 @@ def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
     import torch
     from torch import nn
 
-    import models
-    import preparation
+    from lossatlas import models
+    from lossatlas.jobs import inputs
 
     class Noisy(nn.Sequential):
         def forward(self, x):
@@ -183,7 +182,7 @@ def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
         return Noisy(nn.Flatten(), nn.Linear(784, 10))
 
     monkeypatch.setattr(models, "build", noisy)
-    monkeypatch.setattr(preparation, "network_for", noisy)
+    monkeypatch.setattr(inputs, "network_for", noisy)
     models.save_state(tmp_path / "noisy.safetensors", noisy())
     assert hessian_spectrum.main(command(tmp_path / "noisy.safetensors", tmp_path / "s.h5")) == 3
     assert "random" in capsys.readouterr().err
@@ -232,11 +231,11 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
     tmp_path, monkeypatch, networks, mini, part, small_basis
 ):
     """What the trace and the density take over from the eigenvalues is saved with them, or computed again."""
-    monkeypatch.setattr(spectra, "SMALL_BASIS", small_basis)
+    monkeypatch.setattr(spectrum_parts, "SMALL_BASIS", small_basis)
     operator = Hessian(networks["mlp"], mini, as_loss("crossentropy"), parameters=[r"^5\."], batch_size=16)
-    wanted = spectra.Wanted(top=2, bottom=1, trace_most=12, probes=2, steps=10, layers=True)
+    wanted = spectrum_parts.Wanted(top=2, bottom=1, trace_most=12, probes=2, steps=10, layers=True)
     fresh = Findings({}, {"loss": "crossentropy"})
-    whole = spectra.compute(operator, wanted, fresh)
+    whole = spectrum_parts.compute(operator, wanted, fresh)
 
     @contextmanager
     def killed(name):
@@ -246,14 +245,14 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
 
     file = tmp_path / "s.h5"
     with pytest.raises(KeyboardInterrupt):
-        spectra.compute(operator, wanted, fresh, during=killed, save=lambda found: write_findings(file, found))
+        spectrum_parts.compute(operator, wanted, fresh, during=killed, save=lambda found: write_findings(file, found))
     there = read_findings(file)
     computed = []
-    again = spectra.compute(operator, wanted, there, during=lambda name: seen(computed, name))
+    again = spectrum_parts.compute(operator, wanted, there, during=lambda name: seen(computed, name))
     assert whole.arrays.keys() == again.arrays.keys()
     for name, array in whole.arrays.items():
         assert np.array_equal(array, again.arrays[name], equal_nan=True), name
-    assert not [name for name in whole.arrays if name in spectra.BASIS]  # it does not stay
+    assert not [name for name in whole.arrays if name in spectrum_parts.BASIS]  # it does not stay
     assert ("eigenvalues" in computed) == (part == "trace" and small_basis == 0)
 
 

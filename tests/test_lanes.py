@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lossatlas.evaluation.lanes import Lanes, replicas, usual_lanes
+from lossatlas.evaluation.parallel_batches import Lanes, replicas, usual_lanes
 
 
 def test_results_come_in_order_and_no_worker_has_two_items():

@@ -5,7 +5,7 @@ import torch
 from test_space import naive
 from torch import nn
 
-from lossatlas.space import Layout, Scheme, normalize, other_network, random_direction, scale_to, tensors
+from lossatlas.parameter_space import Layout, Scheme, normalize, other_network, random_direction, scale_to, tensors
 
 
 class Conv1D(nn.Module):

@@ -13,12 +13,13 @@ from replays import PLANE as MARGIN_PLANE
 from replays import covered, of_margins
 
 import lossatlas
-from lossatlas.computing.levels import ByLevels
 from lossatlas.data import LOSSES, Losses, as_dataset
 from lossatlas.errors import Note
 from lossatlas.evaluation import Evaluator
+from lossatlas.io import read_surface
+from lossatlas.io.block_queue import Found
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
-from lossatlas.landscape.levels import (
+from lossatlas.landscape.control_variates import (
     FEWEST,
     Draw,
     Goal,
@@ -32,8 +33,7 @@ from lossatlas.landscape.levels import (
     together,
 )
 from lossatlas.landscape.statistics import estimates, summarize, sums_of
-from lossatlas.record import read_surface
-from lossatlas.record.supply import Found
+from lossatlas.sampling.multilevel import ByLevels
 
 ESTIMATE, ERROR, OWN, HELPERS = (
     len(STATISTICS) + estimates(()).index(name) for name in ("estimate", "estimate_se", "own_se", "helpers")
@@ -238,7 +238,7 @@ def test_a_smaller_tolerance_adds_samples_to_those_that_are_there():
 
 
 def test_sums_are_those_of_the_evaluator():
-    from lossatlas.evaluation.sums import Sums
+    from lossatlas.evaluation.loss_sums import Sums
 
     g = np.random.default_rng(8)
     loss, weight, metric = g.exponential(size=50), g.random(50), g.random(50)
@@ -404,8 +404,8 @@ def test_figures_and_commands_say_how_large_errors_are(problem, capsys):
     """Of a loss relative to it, of an accuracy in its points; the cross is at the best cell."""
     from matplotlib.figure import Figure
 
-    from filling import say_ranges
-    from lossatlas.figures.maps import mark_best, panel
+    from lossatlas.figures.contour_plots import mark_best, panel
+    from lossatlas.jobs.grid_job import say_ranges
 
     found = lossatlas.surface(*problem, tolerance=(0.05, 0.02), **PLANE)
     loss, accuracy = (panel(found, name, "") for name in ("train_loss", "train_acc"))
@@ -423,7 +423,7 @@ def test_figures_and_commands_say_how_large_errors_are(problem, capsys):
 
 
 def test_the_samples_of_a_cell_are_the_losses_of_the_shuffled_order(problem):
-    from lossatlas.evaluation.resident import shuffled_order
+    from lossatlas.evaluation.sample_storage import shuffled_order
 
     net, (x, y) = problem
     found = lossatlas.surface(net, (x, y), x=[0.0], tolerance=0.05, batch_size=32, **QUIET)
@@ -439,21 +439,21 @@ def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
     net, data = problem
     found = lossatlas.surface(net, data, tolerance=(0.02, 0.005), **PLANE)
     samples = as_dataset(data)
-    from lossatlas.computing import surfaces
-    from lossatlas.computing.scene import Scene
-    from lossatlas.space import Affine, random_direction, tensors
+    from lossatlas.jobs import loss_surface
+    from lossatlas.jobs.problem import Scene
+    from lossatlas.parameter_space import Affine, random_direction, tensors
 
     at = {name: value.detach().clone() for name, value in tensors(net).items()}
     plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
     scene = Scene(net, plane, {"train": samples}, LOSSES["crossentropy"], "cpu", samples)
-    fresh = surfaces.begun(
+    fresh = loss_surface.begun(
         net, scene.data, scene.loss, found.grid, tolerance=Tolerance(0.02, 0.005), request={}, about={}, batch_size=32
     )
     results = []
     for seed in (0, 1):
-        surface, evaluator = surfaces.ready(scene, fresh, Tolerance(0.02, 0.005), fresh.grid.size)
-        work, g = surfaces.work_of(surface, evaluator), np.random.default_rng(seed)
-        supply = surfaces.supply(surface, surface.pending(Tolerance(0.02, 0.005)))
+        surface, evaluator = loss_surface.ready(scene, fresh, Tolerance(0.02, 0.005), fresh.grid.size)
+        work, g = loss_surface.work_of(surface, evaluator), np.random.default_rng(seed)
+        supply = loss_surface.supply(surface, surface.pending(Tolerance(0.02, 0.005)))
         held, done = [], set()
         while len(done) < surface.grid.size:
             while (item := supply.take()) is not None:
@@ -505,7 +505,7 @@ def test_curves_along_several_directions():
 
 
 def test_an_evaluator_draws_what_it_sums(problem):
-    from lossatlas.space import Affine, random_direction, tensors
+    from lossatlas.parameter_space import Affine, random_direction, tensors
 
     net, data = problem
     at = {name: value.detach().clone() for name, value in tensors(net).items()}
@@ -546,7 +546,7 @@ def test_a_lower_precision_is_corrected_by_samples_in_float32(problem, exact, tm
 
 def test_a_file_of_cells_of_which_some_have_met_a_weight_and_others_not(problem, tmp_path):
     """The first sample that does not count comes late in the shuffled order, so that cells with few samples know of none."""
-    from lossatlas.evaluation.resident import shuffled_order
+    from lossatlas.evaluation.sample_storage import shuffled_order
 
     net, (x, y) = problem
     y = y.clone()

@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT
 
 from lossatlas.errors import CannotWrite, Note
-from lossatlas.record import lock as module
-from lossatlas.record.lock import Lock, holder, this_process
+from lossatlas.io import lock as module
+from lossatlas.io.lock import Lock, holder, this_process
 
 
 def test_the_second_is_told_who_writes(tmp_path):
@@ -39,7 +39,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
     code = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from lossatlas.record.lock import Lock
+from lossatlas.io.lock import Lock
 Lock({str(tmp_path / "s.h5")!r}).take()
 os.kill(os.getpid(), 9)
 """
@@ -128,7 +128,7 @@ import sys, time, warnings
 sys.path.insert(0, {str(ROOT)!r})
 warnings.simplefilter("ignore")
 from lossatlas.errors import CannotWrite
-from lossatlas.record.lock import Lock
+from lossatlas.io.lock import Lock
 print("ready", flush=True)
 sys.stdin.readline()
 try:

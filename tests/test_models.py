@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lossatlas.errors import BadInput, BadUsage
-from models import MODELS, build, load_into, load_network, read_state, save_state
-from models.checkpoint import digest
+from lossatlas.models import MODELS, build, load_into, load_network, read_state, save_state
+from lossatlas.models.checkpoint import digest
 
 # For 3x32x32 inputs and 10 classes: the number of parameters and of states, and the SHA-256 of the lines "name shape".
 PUBLISHED = json.loads((Path(__file__).parent / "published_models.json").read_text())

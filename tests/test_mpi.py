@@ -13,8 +13,8 @@ import pytest
 from conftest import MPIRUN, ROOT, python, surface_command, write_checkpoint
 from torture.place import numbers
 
-import plot_surface
-from lossatlas.record import read_surface
+from lossatlas.commands import plot_surface
+from lossatlas.io import read_surface
 
 pytestmark = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
 
@@ -167,9 +167,12 @@ def changed(folder: Path, change: str) -> Path:
     script.write_text(f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-import filling, guard, plot_surface
+from lossatlas import process
+from lossatlas.commands import plot_surface
+from lossatlas.jobs import grid_job
 {change}
-guard.run(plot_surface.main)
+process.arm()
+process.run(plot_surface.main)
 """)
     return script
 
@@ -182,7 +185,7 @@ def test_an_error_on_a_worker_ends_every_rank_with_its_code(tmp_path):
         """
 import os, time
 from lossatlas.errors import BadInput
-original = filling.make_work
+original = grid_job.make_work
 def make_work(*args):
     work = original(*args)
     def slow(cells):
@@ -191,7 +194,7 @@ def make_work(*args):
             raise BadInput("this rank is broken")
         return work(cells)
     return slow
-filling.make_work = make_work
+grid_job.make_work = make_work
 """,
     )
     command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", *GRID, "--mpi")
@@ -210,13 +213,13 @@ def test_a_worker_that_fails_after_the_last_block_is_heard(tmp_path):
         """
 import os, time
 from lossatlas.errors import BadInput
-original = filling.make_work
+original = grid_job.make_work
 def make_work(*args):
     if os.environ["PMI_RANK"] == "2":
         time.sleep(4)
         raise BadInput("this rank is late and broken")
     return original(*args)
-filling.make_work = make_work
+grid_job.make_work = make_work
 """,
     )
     command = surface_command(tmp_path / "net.safetensors", tmp_path / "s.h5", "--x=0:1:2", "--mpi")
@@ -246,7 +249,9 @@ def test_a_failing_rank_of_a_spectrum_is_in_the_log(tmp_path, where):
     script.write_text(f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-import guard, hessian_spectrum
+from lossatlas import process
+from lossatlas.commands import hessian_spectrum
+from lossatlas.mpi import communicator
 from lossatlas import hessian
 from lossatlas.errors import BadInput
 def fail(where):
@@ -262,13 +267,14 @@ class Broken(hessian.Hessian):
         fail("after the sum")
         return result
 hessian.Hessian = Broken
-share = hessian_spectrum.World.share
+share = communicator.World.share
 def shared(self, value):
     if not self.root:
         fail("in an import")
     return share(self, value)
-hessian_spectrum.World.share = shared
-guard.run(hessian_spectrum.main)
+communicator.World.share = shared
+process.arm()
+process.run(hessian_spectrum.main)
 """)
     out = tmp_path / "spectrum.h5"
     line = [

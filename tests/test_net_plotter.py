@@ -8,13 +8,11 @@ import pytest
 import torch
 from conftest import explicit_hessian, surface_command, write_checkpoint
 
-import hessian_spectrum
-import net_plotter
-import plot_surface
-from dataloader import load
-from lossatlas.figures.networks import networks_of
-from lossatlas.record import read_directions, read_surface, write_directions
-from models import build, load_into, read_state
+from lossatlas.commands import hessian_spectrum, net_plotter, plot_surface
+from lossatlas.datasets.registry import load
+from lossatlas.figures.network_marks import networks_of
+from lossatlas.io import read_directions, read_surface, write_directions
+from lossatlas.models import build, load_into, read_state
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +51,7 @@ FINE = ["--x=-1e-5:1e-5:3", "--precision", "float64"]
 
 
 def test_along_a_unit_eigenvector_the_curvature_is_the_eigenvalue(tmp_path, perceptron, spectrum):
-    from lossatlas.record import read_findings
+    from lossatlas.io import read_findings
 
     values = read_findings(spectrum).arrays["eigenvalues"]
     for k, what in ((1, "eigenvector"), (2, "eigenvector:2"), (3, f"{spectrum}:3")):
@@ -106,7 +104,7 @@ def test_mixed_with_random_ones_and_orthogonal(tmp_path, perceptron, capsys):
 
 
 def test_a_filter_normalized_eigenvector_has_the_filters_norms(tmp_path, perceptron):
-    from models import read_state
+    from lossatlas.models import read_state
 
     filtered = ["--xdirection", "eigenvector", "--xnorm", "filter", "--xignore", "biasbn"]
     assert run(perceptron, tmp_path / "f.h5", *filtered, "--x=-1:1:3") == 0

@@ -6,13 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-import h52vtp
-import plot_1D
-import plot_2D
-import plot_hessian_eigen
-import plot_surface
-import plot_trajectory
-from options import data_choice, direction_choice, direction_name, grid_task, networks, surface_name
+from lossatlas.commands import h52vtp, plot_1D, plot_2D, plot_hessian_eigen, plot_surface, plot_trajectory
+from lossatlas.commands.options import data_choice, direction_choice, grid_task, networks
+from lossatlas.jobs.file_names import direction_name, surface_name
 
 MODEL = "--model resnet56 --dataset cifar10 --model_file cifar10/trained_nets/resnet56_sgd/model_300.t7"
 SURFACE = [

@@ -10,15 +10,15 @@ import pytest
 import torch
 from conftest import ROOT
 
-import view_surface
+from lossatlas.commands import view_surface
 from lossatlas.errors import BadUsage
+from lossatlas.io import Projection
+from lossatlas.io.surface_files import write_surface
+from lossatlas.io.trajectory_files import write_projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.interpolant import Interpolant, fitting
-from lossatlas.page import Shown, page_of
-from lossatlas.page.document import SCRIPTS
-from lossatlas.record import Projection
-from lossatlas.record.surfaces import write_surface
-from lossatlas.record.trajectories import write_projection
+from lossatlas.viewer import Shown, page_of
+from lossatlas.viewer.document import SCRIPTS
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
@@ -37,7 +37,7 @@ def convex(x, y):
 
 def run_js(code, given):
     """What a function body returns, with the page's pure functions and `given` at hand."""
-    source = "\n".join((ROOT / "lossatlas/page/static" / name).read_text() for name in PURE)
+    source = "\n".join((ROOT / "lossatlas/viewer/static" / name).read_text() for name in PURE)
     program = (
         f'"use strict";{source}\nconst given = JSON.parse(require("fs").readFileSync(0, "utf8"));'
         "const array = (v) => Float64Array.from(v, (x) => (x === null ? NaN : x));"
@@ -458,7 +458,7 @@ def test_the_page_fetches_nothing_and_holds_one_classic_script():
     assert not re.search(r"https?://", text)
     assert 'type="module"' not in text
     assert "default-src 'none'" in text
-    assert len(SCRIPTS) == len(list((ROOT / "lossatlas/page/static").glob("*.js")))
+    assert len(SCRIPTS) == len(list((ROOT / "lossatlas/viewer/static").glob("*.js")))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from lossatlas.evaluation.lanes import evaluation_copy
-from lossatlas.evaluation.places import AffinePlace, AnyPlace, OwnPlace, named_tensors
-from lossatlas.space import Affine, Mapped, position
+from lossatlas.evaluation.parallel_batches import evaluation_copy
+from lossatlas.evaluation.parameter_buffers import AffinePlace, AnyPlace, OwnPlace, named_tensors
+from lossatlas.parameter_space import Affine, Mapped, position
 
 
 class Mixed(nn.Module):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lossatlas.errors import BadInput
-from lossatlas.space import Affine, Mapped
+from lossatlas.parameter_space import Affine, Mapped
 
 
 def parts(*seeds: int) -> list[dict[str, torch.Tensor]]:

@@ -9,15 +9,13 @@ import pytest
 from binomial import counts
 from conftest import LAST, explicit_hessian, write_checkpoint
 
-import plot_1D
-import plot_2D
-import plot_hessian_eigen
 from lossatlas import figures
-from lossatlas.computing.eigenvalues import FIELDS
+from lossatlas.commands import plot_1D, plot_2D, plot_hessian_eigen
+from lossatlas.io import read_directions, read_surface, write_surface
+from lossatlas.jobs.eigenvalue_map import FIELDS
 from lossatlas.landscape import Grid, Surface, unresolved
-from lossatlas.record import read_directions, read_surface, write_surface
-from lossatlas.space import Affine, as_point, moved, tensors
-from models import build, load_into, read_state
+from lossatlas.models import build, load_into, read_state
+from lossatlas.parameter_space import Affine, as_point, moved, tensors
 
 
 def command(checkpoint: Path, out: Path, *more: str) -> list[str]:

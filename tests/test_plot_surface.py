@@ -13,13 +13,12 @@ import pytest
 import torch
 from conftest import ROOT, surface_command, write_checkpoint, write_noise
 
-import options
-import plot_surface
-import setting
-from lossatlas import hessian
-from lossatlas.evaluation import PRECISIONS, sums, tuning
-from lossatlas.record import Directions, read_directions, read_surface, write_directions
-from models import load_network
+from lossatlas import config, hessian
+from lossatlas.commands import plot_surface
+from lossatlas.evaluation import PRECISIONS, autotuning, loss_sums
+from lossatlas.io import Directions, read_directions, read_surface, write_directions
+from lossatlas.jobs import grid_inputs
+from lossatlas.models import load_network
 
 GRID = ("--x=-1:1:3", "--y=-0.5:1:4")
 
@@ -38,7 +37,7 @@ def test_values_against_a_loop_over_the_written_directions(tmp_path, name):
     net = write_checkpoint(tmp_path / "net.safetensors", name)
     assert run(net, tmp_path / "s.h5", *GRID, model=name, limit=10) == 0
     surface, directions = read_surface(tmp_path / "s.h5"), read_directions(tmp_path / "s.h5")
-    from dataloader import load
+    from lossatlas.datasets.registry import load
 
     data, model = load("fashion_mnist_mini", limit=10), load_network(name, net, (1, 28, 28)).double()
     origin = [p.clone() for p in model.parameters()]
@@ -268,7 +267,7 @@ def test_a_split_of_own_tensors_is_honoured(tmp_path, net):
 @pytest.mark.parametrize("model", ["vgg9", "densenet121"])
 @pytest.mark.parametrize("ending", ["safetensors", "t7"])
 def test_the_classes_of_own_data_do_not_depend_on_the_order_in_a_file(tmp_path, model, ending):
-    from models import build, save_state
+    from lossatlas.models import build, save_state
 
     rng = np.random.default_rng(0)
     own = tmp_path / "own.npz"
@@ -299,7 +298,7 @@ def test_a_dry_run_computes_no_curvature(tmp_path, net, capsys, monkeypatch):
 
 
 def test_the_chosen_way_is_printed_and_a_slow_run_is_said(tmp_path, net, capsys, monkeypatch):
-    from lossatlas.record import progress as recorder
+    from lossatlas.io import progress as recorder
 
     assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "10", "--threads", "2", limit=40) == 0
     assert "batches of 10, 2 side by side" in capsys.readouterr().out
@@ -318,7 +317,7 @@ def test_the_chosen_way_is_printed_and_a_slow_run_is_said(tmp_path, net, capsys,
 
 def test_what_is_left_is_guessed_from_the_later_half(capsys, monkeypatch):
     """Ten cells of a minute, then ninety of six seconds, as where coarse cells draw more samples."""
-    from lossatlas.record import progress as recorder
+    from lossatlas.io import progress as recorder
 
     now = [0.0]
     monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
@@ -358,7 +357,7 @@ def test_directions_without_counters_are_read(tmp_path):
 
 
 def test_data_by_file_name(tmp_path, net):
-    from dataloader import load
+    from lossatlas.datasets.registry import load
 
     data = load("fashion_mnist_mini", limit=40)
     np.savez(tmp_path / "data.npz", inputs=data.inputs, targets=data.targets)
@@ -479,14 +478,14 @@ def test_force_keeps_the_file_that_was_there(tmp_path, net, capsys):
 def test_directions_that_another_run_has_just_written_are_not_replaced(tmp_path, net, capsys, monkeypatch):
     """Both found no file; the second to write hears of the first."""
     one = tmp_path / "d.h5"
-    original = setting.find_directions
+    original = grid_inputs.find_directions
 
     def slow(*arguments, **more):
         found = original(*arguments, **more)
         write_directions(one, Directions([np.ones(3)]))
         return found
 
-    monkeypatch.setattr(setting, "find_directions", slow)
+    monkeypatch.setattr(grid_inputs, "find_directions", slow)
     assert run(net, tmp_path / "s.h5", *GRID, "--dir_file", str(one)) == 3
     assert "another run has just written other directions" in capsys.readouterr().err
     assert read_directions(one).x[0].tolist() == [1, 1, 1]
@@ -529,7 +528,7 @@ def check_name(tmp_path, name, drawn):
 
 
 def test_long_names_do_not_collide():
-    from options import shortened
+    from lossatlas.jobs.file_names import shortened
 
     names = {shortened(Path("x" * 250 + end)).name for end in ("a.h5", "b.h5")}
     assert len(names) == 2
@@ -621,7 +620,7 @@ def test_embedded_directions_are_kept_when_a_file_is_continued(tmp_path, net):
     done[1, 1] = False
     from dataclasses import replace
 
-    from lossatlas.record import write_surface
+    from lossatlas.io import write_surface
 
     directions = read_directions(tmp_path / "s.h5")
     write_surface(tmp_path / "s.h5", replace(surface, done=done), tmp_path / "d.h5", embed=directions)
@@ -653,7 +652,7 @@ def test_a_complete_surface_that_cannot_be_drawn_is_still_complete(tmp_path, net
 def test_own_data_with_few_classes(tmp_path, capsys):
     from conftest import seeded
 
-    from models import build, save_state
+    from lossatlas.models import build, save_state
 
     generator = np.random.default_rng(0)
     save_state(tmp_path / "net.safetensors", seeded(lambda: build("mlp", (2, 5, 5), 4)))
@@ -721,11 +720,11 @@ def test_options_for_precision_and_tolerance_that_make_no_sense(tmp_path, net, c
     assert "TF32 is a mode of CUDA devices" in capsys.readouterr().err
     assert run(net, tmp_path / "s.h5", *GRID, "--tolerance", "many") == 2
     assert "--tolerance many" in capsys.readouterr().err
-    assert set(options.PRECISIONS) == set(PRECISIONS)
+    assert set(config.PRECISIONS) == set(PRECISIONS)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeypatch, capsys):
-    whole = sums.Sums.__call__
+    whole = loss_sums.Sums.__call__
 
     def small(self, model, batch):
         if len(batch[1]) > 7:
@@ -733,8 +732,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
         return whole(self, model, batch)
 
     assert run(net, tmp_path / "plain.h5", *GRID, "--batch_size", "16") == 0
-    monkeypatch.setattr(sums.Sums, "__call__", small)
-    monkeypatch.setattr(tuning, "per_sample", lambda *_: 1.0)
+    monkeypatch.setattr(loss_sums.Sums, "__call__", small)
+    monkeypatch.setattr(autotuning, "per_sample", lambda *_: 1.0)
     assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "16") == 0
     assert "out of memory on cpu: batch size 4 from cell" in capsys.readouterr().out
     found = read_surface(tmp_path / "s.h5")
@@ -746,7 +745,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
     np.testing.assert_allclose(
         found.fields["train_loss"], read_surface(tmp_path / "plain.h5").fields["train_loss"], rtol=1e-6
     )
-    monkeypatch.setattr(sums.Sums, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("no")))
+    monkeypatch.setattr(loss_sums.Sums, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("no")))
     assert run(net, tmp_path / "t.h5", *GRID, "--batch_size", "16") == 2
     assert "one sample does not fit" in capsys.readouterr().err
 

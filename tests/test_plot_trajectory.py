@@ -7,12 +7,10 @@ import pytest
 import torch
 from conftest import seeded
 
-import plot_2D
-import plot_surface
-import plot_trajectory
-from lossatlas.record import read_directions, read_projection, read_surface
-from lossatlas.space import as_point, tensors
-from models import build
+from lossatlas.commands import plot_2D, plot_surface, plot_trajectory
+from lossatlas.io import read_directions, read_projection, read_surface
+from lossatlas.models import build
+from lossatlas.parameter_space import as_point, tensors
 
 
 @pytest.fixture
@@ -186,7 +184,7 @@ def test_a_path_of_another_origin_is_not_drawn(folder, capsys):
 
 def naive_loss(file, limit=20) -> float:
     """The mean loss of a checkpoint with its own statistics, in float64, by a plain loop."""
-    from dataloader import load
+    from lossatlas.datasets.registry import load
 
     net = build("resnet20", (1, 28, 28)).double().eval()
     net.load_state_dict(torch.load(file)["state_dict"])
@@ -251,7 +249,7 @@ def test_the_losses_of_the_checkpoints_themselves_are_stored(finished):
     ],
 )
 def test_where_the_learning_rate_dropped(tmp_path, rates, schedule, drops):
-    from training_runs import drops_of
+    from lossatlas.commands.checkpoint_series import drops_of
 
     for k, rate in enumerate(rates):
         state = {} if rate is None else {"optimizer": {"param_groups": [{"lr": rate}]}}
@@ -261,7 +259,7 @@ def test_where_the_learning_rate_dropped(tmp_path, rates, schedule, drops):
 
 
 def test_what_tells_runs_apart_is_their_name():
-    from training_runs import short_names
+    from lossatlas.commands.checkpoint_series import short_names
 
     names = ["net_sgd_lr=0.1_bs=128_noaug", "net_adam_lr=0.001_bs=128_noaug"]
     assert short_names(names) == ["sgd lr=0.1", "adam lr=0.001"]
@@ -285,7 +283,7 @@ def test_the_grid_holds_the_path_with_a_margin_and_the_surface_is_that_of_the_pl
 
 def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
     from lossatlas.figures import scale
-    from lossatlas.figures.paths import apart, beneath
+    from lossatlas.figures.trajectory_plots import apart, beneath
 
     assert plot_trajectory.main(whole(finished, "--surf_file", str(finished / "s.h5"))) == 0
     said = capsys.readouterr().out
@@ -355,8 +353,8 @@ def test_the_river_valley_plane(tmp_path):
     net.load_state_dict(states[1])
     drift = np.concatenate([(states[1][n] - states[0][n]).flatten().numpy() for n, _ in net.named_parameters()])
     assert abs(drift @ flat[0]) / np.linalg.norm(drift) == pytest.approx(1, abs=1e-5)
-    from dataloader import load
     from lossatlas.data import as_loss
+    from lossatlas.datasets.registry import load
     from lossatlas.hessian import lanczos
 
     hessian = Hessian(net, load("fashion_mnist_mini", "train", limit=20), as_loss("crossentropy"))
@@ -384,8 +382,8 @@ def test_checkpoints_by_name_in_their_order(finished, tmp_path):
 
 def test_few_checkpoints_are_held_at_a_time():
     """However many there are: a row that was let go of is read again."""
-    from lossatlas.space import principal_components, project
-    from lossatlas.space.projection import HELD
+    from lossatlas.parameter_space import principal_components, project
+    from lossatlas.parameter_space.projection import HELD
 
     alive: list[weakref.ref] = []
     most = 0

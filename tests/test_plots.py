@@ -13,16 +13,14 @@ import pytest
 from conftest import ROOT, statistics_row
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-import plot_1D
-import plot_2D
-import plot_spectrum
 from lossatlas import figures
+from lossatlas.commands import plot_1D, plot_2D, plot_spectrum
 from lossatlas.errors import BadUsage
-from lossatlas.figures.curves import Axes, draw_several
-from lossatlas.figures.maps import contour, filled, flat_figure, panel
-from lossatlas.figures.solids import solid_figure
+from lossatlas.figures.contour_plots import contour, filled, flat_figure, panel
+from lossatlas.figures.line_plots import Axes, draw_several
+from lossatlas.figures.surface_plots import solid_figure
+from lossatlas.io import Projection, write_surface
 from lossatlas.landscape import Grid, Surface
-from lossatlas.record import Projection, write_surface
 
 style = importlib.import_module("lossatlas.figures.style")  # the package has a function of this name
 KINDS = ["2dcontour", "2dcontourf", "2dheat", "3dsurface"]
@@ -208,7 +206,7 @@ def test_no_contour_is_dashed_and_no_label_is_cut_off_or_on_another():
 
 
 def test_the_colour_of_a_minimum_is_its_own():
-    from lossatlas.figures.solids import lit
+    from lossatlas.figures.surface_plots import lit
 
     p = panel(surface_of(lambda a, b: 1e-3 + 4 * (a * a + b * b)), "train_loss", "one")
     shared = figures.scale([p.values], log=True)
@@ -269,7 +267,7 @@ def test_a_contour_at_the_lowest_level_is_where_it_is(tmp_path):
 
 
 def test_a_plateau_has_no_holes_and_no_contours_of_rounding():
-    from lossatlas.figures.solids import lit
+    from lossatlas.figures.surface_plots import lit
 
     p = panel(surface_of(lambda a, b: min(100.0, 130 - 60 * (a * a + b * b))), "train_loss", "one")
     shared = figures.scale([p.values])
@@ -430,7 +428,7 @@ def test_the_band_is_the_confidence_of_the_mean(tmp_path, capsys):
     """Against scipy's own interval; in 95 % of draws it holds the true mean."""
     from scipy import stats
 
-    from lossatlas.figures.curves import mean_and_confidence
+    from lossatlas.figures.line_plots import mean_and_confidence
 
     draws = np.random.default_rng(0).normal(3.0, 2.0, (5, 4000))
     mean, half = mean_and_confidence(draws)
@@ -470,7 +468,7 @@ def test_more_files_than_colours_are_all_drawn(tmp_path, monkeypatch):
         files.append(str(tmp_path / f"{k}.h5"))
         write_surface(files[-1], surface_of(lambda x, y, k=k: bowl(x, y) + k, y=None))
     drawn = []
-    monkeypatch.setattr("lossatlas.figures.curves.curve", lambda axis, surface, name, **style: drawn.append(name))
+    monkeypatch.setattr("lossatlas.figures.line_plots.curve", lambda axis, surface, name, **style: drawn.append(name))
     assert plot_1D.main(["-f", *files]) == 0
     assert len(drawn) == 24
 
@@ -488,9 +486,9 @@ def test_a_loss_without_accuracy_has_no_figure_of_errors(tmp_path, recwarn):
 
 def test_a_density_contains_what_is_known_exactly():
     """The number of larger eigenvalues is exact where all are resolved, and never less than what is resolved."""
-    from lossatlas.figures.spectra import with_known
+    from lossatlas.figures.spectrum_plots import with_known
     from lossatlas.hessian import density, lanczos, of_matrix
-    from lossatlas.record.spectra import Findings
+    from lossatlas.io.spectrum_files import Findings
 
     rng = np.random.default_rng(0)
     values = np.sort(np.concatenate([[100.0, 60, 45, 30, 20], rng.exponential(0.3, 392) - 0.1, [-2.0, -3, -4]]))[::-1]
@@ -549,7 +547,7 @@ def test_a_figure_has_the_width_of_a_paper_s_column(tmp_path, command, columns):
 
 
 def test_a_surface_is_cut_exactly_where_it_reaches_the_ceiling():
-    from lossatlas.figures.solids import lit
+    from lossatlas.figures.surface_plots import lit
 
     p = panel(surface_of(lambda a, b: 1 + a + 0.3 * b, "-1:1:9", "-1:1:9"), "train_loss", "one")
     shared = figures.scale([p.values], log=False)
@@ -638,7 +636,7 @@ def test_what_is_constant_but_for_rounding(tmp_path):
 
 def test_the_surface_under_a_path_is_the_one_that_is_drawn():
     """Where the interpolant is not trusted, straight lines between the cells are."""
-    from lossatlas.figures.paths import apart_words, beneath
+    from lossatlas.figures.trajectory_plots import apart_words, beneath
 
     rough = np.random.default_rng(0).uniform(1, 10, 81)
     surface = surface_of(lambda a, b: 1.0, "-1:1:9", "-1:1:9")
@@ -670,9 +668,9 @@ def test_three_networks_and_their_average_are_marked(tmp_path):
 @pytest.mark.parametrize("low", [-1.09, -0.02, -40.0])
 def test_no_density_is_drawn_beyond_the_bounds_and_the_width_of_the_kernel(low):
     """A bulk near zero, a smallest eigenvalue and five large ones, as of a network: what is drawn, and the width that is stated."""
-    from lossatlas.figures.spectra import draw_density
+    from lossatlas.figures.spectrum_plots import draw_density
     from lossatlas.figures.style import Offscreen
-    from lossatlas.record.spectra import Findings
+    from lossatlas.io.spectrum_files import Findings
 
     top = np.array([114.0, 80, 45, 29, 16])
     nodes = np.concatenate([[low], np.linspace(low / 10, 1, 40), top[::-1]])

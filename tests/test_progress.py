@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from lossatlas.record import progress
-from lossatlas.record.progress import Bar, Line, Log, Progress, Quiet, clock, make_progress
+from lossatlas.io import progress
+from lossatlas.io.progress import Bar, Line, Log, Progress, Quiet, clock, make_progress
 
 
 @pytest.fixture

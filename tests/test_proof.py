@@ -10,7 +10,7 @@ from torch import nn
 
 import lossatlas
 from lossatlas.errors import BadInput, BadUsage, Note
-from lossatlas.record import read_surface
+from lossatlas.io import read_surface
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(48, 4, generator=GENERATOR)
@@ -138,7 +138,7 @@ def test_a_file_that_was_begun_on_a_wrong_path_is_not_continued(tmp_path):
     """As one of a version that did not compare."""
     from dataclasses import replace
 
-    from lossatlas.record import read_directions, write_surface
+    from lossatlas.io import read_directions, write_surface
 
     net, file = made(Listed), tmp_path / "s.h5"
     with pytest.warns(Note, match="the network itself"):

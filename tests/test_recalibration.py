@@ -12,14 +12,14 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 import lossatlas
-import plot_surface
-from dataloader import load
+from lossatlas.commands import plot_surface
 from lossatlas.data.dataset import Dataset
+from lossatlas.datasets.registry import load
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.recalibration import BATCH
-from lossatlas.evaluation.resident import shuffled_order
-from lossatlas.record import read_directions, read_surface
-from models import load_network
+from lossatlas.evaluation.sample_storage import shuffled_order
+from lossatlas.io import read_directions, read_surface
+from lossatlas.models import load_network
 
 LINE = ("--x=-0.6:1:3", "--bn", "recalibrate", "--bn_samples", "250")
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from lossatlas.errors import BadInput, CannotWrite, Incomplete, Note
+from lossatlas.io import read_surface, recorder
+from lossatlas.io.block_queue import Found, Supply
+from lossatlas.io.progress import Quiet
+from lossatlas.io.recorder import Remark, fill, reporting, signals, stopped_by, timed
 from lossatlas.landscape import Grid, Surface
-from lossatlas.record import read_surface, recorder
-from lossatlas.record.progress import Quiet
-from lossatlas.record.recorder import Remark, fill, reporting, signals, stopped_by, timed
-from lossatlas.record.supply import Found, Supply
 
 GRID = Grid.parse("-1:1:4", "-1:1:3")
 KNOWN = np.arange(12) ** 2 / 7  # the value of each cell

@@ -6,12 +6,14 @@ import time
 import pytest
 from conftest import MPIRUN, ROOT
 
-import scheduler
 from lossatlas import launchers
+from lossatlas.commands import ranks
 from lossatlas.errors import BadInput, BadUsage
+from lossatlas.io.block_queue import Supply
 from lossatlas.launchers import launched
-from lossatlas.record.supply import Supply
-from scheduler import World, connect, core_limit, core_share, serve
+from lossatlas.mpi import communicator
+from lossatlas.mpi.communicator import World, connect, core_limit, core_share
+from lossatlas.mpi.scheduler import serve
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +85,8 @@ def test_a_launcher_without_mpi_is_refused(monkeypatch, name):
 def test_a_launcher_of_another_family_is_refused(monkeypatch, name):
     """Every process then believes that it is rank 0 of 1."""
     monkeypatch.setenv(name, "4")
-    monkeypatch.setattr(scheduler, "mpi_library", lambda: "Some MPI 1.0")
-    monkeypatch.setattr(scheduler, "world_communicator", FakeCommunicator)
+    monkeypatch.setattr(communicator, "mpi_library", lambda: "Some MPI 1.0")
+    monkeypatch.setattr(communicator, "world_communicator", FakeCommunicator)
     with pytest.raises(BadUsage, match=r"started 4 processes, but the MPI library sees 1 \(Some MPI 1.0"):
         connect(True)
 
@@ -100,8 +102,8 @@ def test_another_family_is_refused_before_mpi_starts(monkeypatch, name, library)
 
     monkeypatch.setenv(name, "3")
     monkeypatch.setenv("PMI_SIZE", "3")
-    monkeypatch.setattr(scheduler, "mpi_library", lambda: library)
-    monkeypatch.setattr(scheduler, "world_communicator", started)
+    monkeypatch.setattr(communicator, "mpi_library", lambda: library)
+    monkeypatch.setattr(communicator, "world_communicator", started)
     with pytest.raises(BadUsage, match=f"launcher started 3 processes, but mpi4py uses {library}"):
         connect(True)
 
@@ -115,7 +117,7 @@ def no_library():
 
 
 def test_without_a_library_it_runs_alone_and_says_so(monkeypatch):
-    monkeypatch.setattr(scheduler, "mpi_library", no_library)
+    monkeypatch.setattr(communicator, "mpi_library", no_library)
     world = connect(True)
     assert world.size == 1
     assert "no MPI library" in world.note
@@ -135,5 +137,5 @@ def test_the_command_says_what_every_rank_sees(ranks):
 
 
 def test_the_command_says_what_one_process_sees(capsys):
-    assert scheduler.main([]) == 0
+    assert ranks.main([]) == 0
     assert capsys.readouterr().out.startswith("no MPI: one process\nrank 0 of 1 on ")

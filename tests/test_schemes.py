@@ -6,16 +6,12 @@ import torch
 from conftest import surface_command, write_checkpoint
 from torch import nn
 
-import plot_1D
-import plot_2D
-import plot_layers
-import plot_surface
-import view_surface
+from lossatlas.commands import plot_1D, plot_2D, plot_layers, plot_surface, view_surface
 from lossatlas.errors import BadInput
-from lossatlas.record import read_directions, read_surface
-from lossatlas.space import Layout, Scheme, other_network, tensors
-from lossatlas.space.schemes import free
-from models import read_state
+from lossatlas.io import read_directions, read_surface
+from lossatlas.models import read_state
+from lossatlas.parameter_space import Layout, Scheme, other_network, tensors
+from lossatlas.parameter_space.schemes import free
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lossatlas.evaluation.places import AffinePlace, FlatLayout
-from lossatlas.record import Directions
-from lossatlas.space import as_arrays, tensors
-from models import build
-from setting import Along
+from lossatlas.evaluation.parameter_buffers import AffinePlace, FlatLayout
+from lossatlas.io import Directions
+from lossatlas.jobs.grid_inputs import Along
+from lossatlas.models import build
+from lossatlas.parameter_space import as_arrays, tensors
 
 
 @pytest.mark.parametrize("dir_type", ["weights", "states"])

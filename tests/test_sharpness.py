@@ -6,15 +6,14 @@ import torch
 from conftest import write_checkpoint
 from torch import nn
 
-import plot_sharpness
-import plot_surface
-import sharpness as command
+from lossatlas.commands import plot_sharpness, plot_surface
+from lossatlas.commands import sharpness as command
 from lossatlas.data import as_loss
 from lossatlas.data.collect import as_dataset
 from lossatlas.errors import BadInput
 from lossatlas.hessian import Hessian
-from lossatlas.hessian.sharpness import critical_sharpness, random_unit, sharpness
-from lossatlas.record import read_directions, read_findings, read_surface, write_findings
+from lossatlas.hessian.sharpness_measures import critical_sharpness, random_unit, sharpness
+from lossatlas.io import read_directions, read_findings, read_surface, write_findings
 
 
 def quadratic(seed: int = 0, minimum: bool = False) -> tuple[Hessian, np.ndarray, torch.Tensor]:

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lossatlas.errors import BadInput
-from lossatlas.space import Affine, moved, normalize, random_direction, target_direction, tensors
-from lossatlas.space.directions import seed_of
+from lossatlas.parameter_space import Affine, moved, normalize, random_direction, target_direction, tensors
+from lossatlas.parameter_space.directions import seed_of
 
 
 def naive(d, w, norm, ignore):

@@ -63,7 +63,7 @@ def test_a_story_runs_by_its_one_command(name, tmp_path):
         with np.load(next((tmp_path / "effective_dimension").glob("*.npz"))) as values:
             assert (values["pos_evals"] > 0).all()
     if name == "scale_invariance":
-        from lossatlas.record import read_surface
+        from lossatlas.io import read_surface
 
         plain, scaled = (
             read_surface(tmp_path / f"{net}_filter.h5").fields["train_loss"] for net in ("plain", "scaled")

@@ -10,16 +10,16 @@ from conftest import MPIRUN, python, seeded
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-import dataloader
 import lossatlas
-import plot_surface
-from lossatlas.computing import surfaces
+from lossatlas.commands import dataloader, plot_surface
 from lossatlas.data import Streamed, as_dataset, collect, memory
 from lossatlas.data.dataset import spread_numbers
+from lossatlas.datasets import registry
 from lossatlas.errors import BadInput, BadUsage
-from lossatlas.evaluation import resident
-from lossatlas.record import read_surface
-from models import save_state
+from lossatlas.evaluation import sample_storage
+from lossatlas.io import read_surface
+from lossatlas.jobs import loss_surface
+from lossatlas.models import save_state
 
 QUIET = {"progress": False}
 COUNT = 3000
@@ -62,7 +62,9 @@ def streamed(source=None, **options):
 @pytest.mark.parametrize("loader", [False, True])
 def test_the_digits_are_those_of_samples_in_memory(net, monkeypatch, room, loader):
     bytes_of_all = COUNT * (64 * 4 + 8)
-    monkeypatch.setattr(resident, "budget", lambda: {"all of it": bytes_of_all, "none": 0}.get(room, bytes_of_all // 3))
+    monkeypatch.setattr(
+        sample_storage, "budget", lambda: {"all of it": bytes_of_all, "none": 0}.get(room, bytes_of_all // 3)
+    )
     source = DataLoader(Photos(), batch_size=50) if loader else Photos()
     plane = {"x": "-1:1:5", "y": "-1:1:3", "batch_size": 64, **QUIET}
     wanted = lossatlas.surface(net, as_dataset(Photos(), stream=False), **plane)
@@ -95,8 +97,8 @@ def test_a_tolerance_reads_what_it_draws_and_each_of_it_once(net):
 
 
 def test_a_pass_over_the_data_serves_several_points(net, monkeypatch):
-    monkeypatch.setattr(resident, "budget", lambda: 0)
-    monkeypatch.setattr(surfaces, "points_per_pass", lambda evaluator, seconds: 4)
+    monkeypatch.setattr(sample_storage, "budget", lambda: 0)
+    monkeypatch.setattr(loss_surface, "points_per_pass", lambda evaluator, seconds: 4)
     source = Photos(600)
     lossatlas.surface(net, streamed(source), x="-1:1:8", batch_size=64, **QUIET)
     others = set(range(64, 600)) - set(spread_numbers(600)) - {299, 300, 599}  # which are looked at beside
@@ -166,12 +168,12 @@ def folder_command(folder, out, *more):
 
 
 def test_a_folder_of_images(tmp_path, capsys):
-    from models import build
+    from lossatlas.models import build
 
     folder = images(tmp_path / "photos")
     save_state(folder / "net.safetensors", seeded(lambda: build("resnet18", (3, 32, 32), 2)))
-    held = dataloader.load("imagefolder", datapath=folder, image_size=32, stream=False)
-    flowing = dataloader.load("imagefolder", datapath=folder, image_size=32, stream=True)
+    held = registry.load("imagefolder", datapath=folder, image_size=32, stream=False)
+    flowing = registry.load("imagefolder", datapath=folder, image_size=32, stream=True)
     for a, b in zip(held.batches(7), flowing.batches(7), strict=True):
         assert torch.equal(a[0], b[0])
         assert torch.equal(a[1], b[1])
@@ -305,7 +307,7 @@ def test_random_numbers_of_the_user_stay_where_they_were(net):
 
 def test_processes_that_read_do_so_after_a_training_loop_and_in_a_pool(net, monkeypatch):
     """Workers that were forked by a thread of a pool ended with an error."""
-    monkeypatch.setattr(resident, "budget", lambda: 0)
+    monkeypatch.setattr(sample_storage, "budget", lambda: 0)
     for _ in DataLoader(Photos(20), batch_size=10, num_workers=2):
         pass
     data = streamed(DataLoader(Photos(120), batch_size=30, num_workers=2))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lossatlas.io.block_queue import Found, Supply
 from lossatlas.landscape import Grid, Surface
-from lossatlas.record.supply import Found, Supply
 
 
 def drained(supply: Supply) -> list[tuple[int, list[int]]]:

@@ -5,9 +5,9 @@ import pytest
 from scipy import ndimage
 from test_flatness import checkerboard, left_out, made
 
-import plot_minima
+from lossatlas.commands import plot_minima
+from lossatlas.io import write_surface
 from lossatlas.landscape.topology import minima, pools
-from lossatlas.record import write_surface
 
 
 def rough(seed, shape=(17, 23), whole=False):

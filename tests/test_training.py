@@ -3,13 +3,12 @@ import json
 import pytest
 import torch
 
-import plot_trajectory
-import train
+from lossatlas.commands import plot_trajectory, train
 from lossatlas.data import Dataset, FixedBatches, Streamed
 from lossatlas.errors import BadUsage
-from models import build, load_network, read_state
-from training import Recipe, augmented, corrupted, initialize, measure, rate
-from training import train as fit
+from lossatlas.models import build, load_network, read_state
+from lossatlas.training.loop import Recipe, augmented, corrupted, initialize, measure, rate
+from lossatlas.training.loop import train as fit
 
 
 def test_a_run_can_be_repeated_and_learns(tmp_path):

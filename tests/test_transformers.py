@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import lossatlas
 from lossatlas import Losses
 from lossatlas.errors import BadInput
-from lossatlas.space import as_point
+from lossatlas.parameter_space import as_point
 
 try:
     import transformers

@@ -8,7 +8,7 @@ import torch
 from test_evaluation import plane_of
 
 from lossatlas.data import LOSSES
-from lossatlas.evaluation import Evaluator, tuning
+from lossatlas.evaluation import Evaluator, autotuning
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
 
     def __init__(self, monkeypatch, price):
         self.now, self.price = 0.0, price
-        monkeypatch.setattr(tuning, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(autotuning, "time", SimpleNamespace(perf_counter=lambda: self.now))
 
     def spend(self, evaluator, samples, points=1):
         self.now += self.price(evaluator.batch_size, samples, points)
@@ -44,7 +44,7 @@ def run(evaluator, monkeypatch, price, cells=1000, **options):
         return real(points) if len(points) == 2 else None
 
     monkeypatch.setattr(evaluator, "at_once", at_once)
-    return tuning.tune(evaluator, cells, **options), clock.now
+    return autotuning.tune(evaluator, cells, **options), clock.now
 
 
 @pytest.mark.parametrize("best", [32, 64, 128, 512])
@@ -56,7 +56,7 @@ def test_the_fastest_batch_size_is_found(evaluator, monkeypatch, best):
     assert evaluator.batch_size == best
     assert evaluator.points_per_call == 1
     assert seconds == pytest.approx(3000 * 1e-5)
-    assert spent <= 2 * tuning.LONGEST
+    assert spent <= 2 * autotuning.LONGEST
 
 
 def test_noise_does_not_choose_a_batch_size(evaluator, monkeypatch):
@@ -98,8 +98,8 @@ def test_points_that_cannot_be_mapped_go_one_by_one(networks, mini, monkeypatch)
         return losses
 
     evaluator = Evaluator(networks["mlp"], plane_of(networks["mlp"]), {"train": mini}, stubborn)
-    monkeypatch.setattr(tuning, "SHARE", 1e9)
-    tuning.tune(evaluator, 1000)
+    monkeypatch.setattr(autotuning, "SHARE", 1e9)
+    autotuning.tune(evaluator, 1000)
     assert evaluator.points_per_call == 1
     assert torch.isfinite(torch.tensor(evaluator([(0.1, 0.2)]))).all()
 

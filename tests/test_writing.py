@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from lossatlas import writing
 from lossatlas.errors import CannotWrite
-from lossatlas.writing import beginning, fitting, host, put, set_aside, sweep
+from lossatlas.io import atomic_write
+from lossatlas.io.atomic_write import beginning, fitting, host, put, set_aside, sweep
 
 
 def test_content_arrives_and_nothing_else_stays(tmp_path):
@@ -36,7 +36,7 @@ def test_whatever_fails_the_previous_file_stays(tmp_path, monkeypatch, step):
         raise OSError(28, os.strerror(28))
 
     if step != "write":
-        monkeypatch.setattr(writing.os, step, full)
+        monkeypatch.setattr(atomic_write.os, step, full)
     with pytest.raises(CannotWrite, match="No space left"):
         put(tmp_path / "a", full if step == "write" else b"two")
     assert (tmp_path / "a").read_bytes() == b"one"

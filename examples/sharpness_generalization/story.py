@@ -32,7 +32,7 @@ from examples.images import images
 from lossatlas import figures
 from lossatlas.data import as_dataset, as_loss
 from lossatlas.hessian import Hessian
-from lossatlas.hessian.sharpness import sharpness
+from lossatlas.hessian.sharpness_measures import sharpness
 
 MEASURES = {
     "max_eig": "largest eigenvalue",

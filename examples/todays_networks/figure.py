@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import lossatlas
 from lossatlas import figures
-from lossatlas.figures.curves import plain_log
+from lossatlas.figures.line_plots import plain_log
 
 NETWORKS = {
     "vit": "Vision transformer",

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from lossatlas.data.losses import Batch, Loss, output_of
 from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import Structure
+from lossatlas.evaluation.batch_execution import EachWay, OneByOne, SideBySide, Way
+from lossatlas.evaluation.cuda_graphs import MOST_GRAPHS, Captured
 from lossatlas.evaluation.folding import Folded, NotFoldable
-from lossatlas.evaluation.graphs import MOST_GRAPHS, Captured
-from lossatlas.evaluation.lanes import evaluation_copy, still
-from lossatlas.evaluation.manypoints import ManyPoints
-from lossatlas.evaluation.places import AffinePlace, AnyPlace, OwnPlace
+from lossatlas.evaluation.loss_sums import Sums
+from lossatlas.evaluation.parallel_batches import evaluation_copy, still
+from lossatlas.evaluation.parameter_buffers import AffinePlace, AnyPlace, OwnPlace
 from lossatlas.evaluation.precision import (
     PRECISIONS,
     Lowered,
@@ -35,14 +36,13 @@ from lossatlas.evaluation.precision import (
 )
 from lossatlas.evaluation.recalibration import Recalibrated
 from lossatlas.evaluation.reference import borrowed
-from lossatlas.evaluation.resident import Samples, Span, is_changed, placed, sample_of
-from lossatlas.evaluation.sums import Sums
-from lossatlas.evaluation.ways import EachWay, OneByOne, SideBySide, Way
-from lossatlas.landscape.levels import Draw
+from lossatlas.evaluation.sample_storage import Samples, Span, is_changed, placed, sample_of
+from lossatlas.evaluation.stacked_points import ManyPoints
+from lossatlas.landscape.control_variates import Draw
 from lossatlas.landscape.statistics import CLAMPED, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
-from lossatlas.space.planes import Affine, Plane
-from lossatlas.space.points import converted
+from lossatlas.parameter_space.planes import Affine, Plane
+from lossatlas.parameter_space.points import converted
 
 
 class Evaluator:

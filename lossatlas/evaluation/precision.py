@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossatlas.space.points import movable, real_dtype
+from lossatlas.parameter_space.points import movable, real_dtype
 
 # Precision by name: of the point in the plane, and of the forward pass. TF32 is a setting of CUDA's matrix units.
 PRECISIONS = {

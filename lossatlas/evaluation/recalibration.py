@@ -14,7 +14,7 @@ from torch import nn
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.errors import BadUsage
-from lossatlas.evaluation.resident import Samples
+from lossatlas.evaluation.sample_storage import Samples
 
 BATCH = 125  # samples of a batch of the stream
 NORM = nn.modules.batchnorm._BatchNorm

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import BadInput
-from lossatlas.evaluation.lanes import copied, is_training, switches_itself
+from lossatlas.evaluation.parallel_batches import copied, is_training, switches_itself
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.space.points import movable
+from lossatlas.parameter_space.points import movable
 
 P = ParamSpec("P")
 R = TypeVar("R")

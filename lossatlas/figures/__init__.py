@@ -1,7 +1,6 @@
 """Figures of saved surfaces, curves and spectra."""
 
-from lossatlas.figures.public import contour, curve, filled, heat, path, plot, solid, spectrum
-from lossatlas.figures.solids import Camera
+from lossatlas.figures.plot_functions import contour, curve, filled, heat, path, plot, solid, spectrum
 from lossatlas.figures.style import (
     Files,
     Scale,
@@ -15,6 +14,7 @@ from lossatlas.figures.style import (
     title_of,
     words,
 )
+from lossatlas.figures.surface_plots import Camera
 
 __all__ = [
     "Camera",

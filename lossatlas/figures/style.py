@@ -13,8 +13,8 @@ import matplotlib
 import numpy as np
 
 from lossatlas.errors import BadUsage, note, say
+from lossatlas.io.atomic_write import fitting, put
 from lossatlas.landscape.surface import Surface, unresolved
-from lossatlas.writing import fitting, put
 
 TITLES = {
     "train_loss": "training loss",

@@ -21,10 +21,10 @@ from lossatlas.data.losses import Batch, Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.evaluation.resident import placed
+from lossatlas.evaluation.sample_storage import placed
 from lossatlas.hessian.hvp import curvature_copy
 from lossatlas.hessian.trace import FEWEST, standard_errors
-from lossatlas.space.directions import patterns_of
+from lossatlas.parameter_space.directions import patterns_of
 
 Reduce = Callable[[Tensor], Tensor]
 Layer = tuple[str, str, tuple[int, ...]]  # name (with the number of the call, where there are several), type, shape

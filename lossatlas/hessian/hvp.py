@@ -34,14 +34,14 @@ from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage, Stop, note
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
-from lossatlas.evaluation.lanes import Lanes, copied, evaluation_copy, replicas, usual_lanes
+from lossatlas.evaluation.parallel_batches import Lanes, copied, evaluation_copy, replicas, usual_lanes
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64, set_numerics
 from lossatlas.evaluation.reference import borrowed
-from lossatlas.evaluation.resident import fitted, is_changed, of_inputs, placed
-from lossatlas.hessian.derivatives import NO_GRAPH, causes_in, check_derivatives, derived
+from lossatlas.evaluation.sample_storage import fitted, is_changed, of_inputs, placed
+from lossatlas.hessian.derivative_check import NO_GRAPH, causes_in, check_derivatives, derived
 from lossatlas.hessian.lanczos import Operator
-from lossatlas.space.directions import Selection
-from lossatlas.space.points import Point, converted, is_variance, movable
+from lossatlas.parameter_space.directions import Selection
+from lossatlas.parameter_space.points import Point, converted, is_variance, movable
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
 SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas.landscape.control_variates import Hierarchy, Samples
 from lossatlas.landscape.grid import Grid, refinement
-from lossatlas.landscape.levels import Hierarchy, Samples
 from lossatlas.landscape.statistics import STATISTICS, estimates, summarize
 from lossatlas.landscape.tolerance import Tolerance
 

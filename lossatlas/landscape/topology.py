@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lossatlas.landscape.adaptive import prediction_errors
+from lossatlas.landscape.cell_prediction import prediction_errors
 from lossatlas.landscape.interpolant import limits
 from lossatlas.landscape.surface import Surface
 

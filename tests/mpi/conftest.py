@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lossatlas import launchers
-from scheduler import World, connect
+from lossatlas.mpi.communicator import World, connect
 
 WORLD = connect(True)
 Main = Callable[[Sequence[str]], int]

@@ -10,14 +10,10 @@ import torch
 from conftest import LAST, cut, seeded, surface_command, write_checkpoint, write_noise
 from torture.place import numbers
 
-import hessian_spectrum
-import plot_hessian_eigen
-import plot_surface
-import plot_trajectory
-import sharpness
-from lossatlas.computing import surfaces
-from lossatlas.record import read_findings, read_projection, read_surface, write_surface
-from models import build
+from lossatlas.commands import hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory, sharpness
+from lossatlas.io import read_findings, read_projection, read_surface, write_surface
+from lossatlas.jobs import loss_surface
+from lossatlas.models import build
 
 GRID = ["--x=-1:1:5", "--y=-0.5:1:4"]
 SAME = ["--threads", "1", "--batch_size", "16"]
@@ -153,7 +149,7 @@ def test_points_that_share_a_call_keep_their_bits_through_kills(monkeypatch, wor
         evaluator.batch_size, evaluator.points_per_call = 16, 6
         return 1.0
 
-    monkeypatch.setattr(surfaces, "tune", tune)
+    monkeypatch.setattr(loss_surface, "tune", tune)
     net, killed = folder / "net.safetensors", folder / "killed.h5"
 
     def command(out):

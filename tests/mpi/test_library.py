@@ -8,8 +8,8 @@ from conftest import seeded
 from torch import nn
 
 import lossatlas
-from lossatlas.computing.ranks import FailedRank
 from lossatlas.errors import BadInput, BadUsage
+from lossatlas.jobs.lock_step import FailedRank
 
 X = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
 Y = (X.prod(1) > 0).long()

@@ -1,10 +1,10 @@
-"""Work in step, as in a script of a user's: lossatlas.computing.ranks over the ranks of this session."""
+"""Work in step, as in a script of a user's: lossatlas.jobs.lock_step over the ranks of this session."""
 
 import pytest
 
-from lossatlas.computing.ranks import FailedRank, agree_on, agreed, first_alone, from_first, rounds
 from lossatlas.errors import BadInput
-from lossatlas.record.supply import Supply
+from lossatlas.io.block_queue import Supply
+from lossatlas.jobs.lock_step import FailedRank, agree_on, agreed, first_alone, from_first, rounds
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from lossatlas.record.supply import Found, Supply
-from scheduler import World, answer, follow, lead, serve
+from lossatlas.io.block_queue import Found, Supply
+from lossatlas.mpi.communicator import World
+from lossatlas.mpi.scheduler import answer, follow, lead, serve
 
 
 def served(world: World, supply: Supply, work) -> list:

@@ -17,7 +17,7 @@ def checkpoints(place: Place, count: int, seed: int = 0) -> Iterator[Outcome]:
     import torch
     from safetensors.torch import save_file
 
-    from models import build
+    from lossatlas.models import build
 
     del seed
     good = build("mlp", (1, 28, 28)).state_dict()

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput, BadUsage
-from lossatlas.record import read_directions, read_findings, read_surface
+from lossatlas.io import read_directions, read_findings, read_surface
 from torture.place import Outcome, Place
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lossatlas.computing.proof import far_points
 from lossatlas.errors import BadInput
+from lossatlas.io import read_findings, read_surface
+from lossatlas.jobs.reference_check import far_points
 from lossatlas.landscape import Grid
-from lossatlas.record import read_findings, read_surface
 from torture.place import SIDE, Outcome, Place, end_all, ended, numbers, processes, rank_of
 
 FULL_COUNT = 50  # from so many cases on, a quiet machine is supposed

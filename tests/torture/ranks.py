@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lossatlas.record import read_directions, read_surface
+from lossatlas.io import read_directions, read_surface
 from torture.place import Outcome, Place, ended, numbers
 
 

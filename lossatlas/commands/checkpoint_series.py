@@ -1,0 +1,123 @@
+"""The checkpoints of a training: which there are, in their order, and where its learning rate dropped."""
+
+import argparse
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from lossatlas.errors import BadInput, BadUsage
+
+DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped
+
+
+@dataclass(frozen=True)
+class Run:
+    """Checkpoints of one training, in their order. epochs: None where their names do not say."""
+
+    name: str
+    files: tuple[Path, ...]
+    epochs: tuple[int, ...] | None
+    drops: tuple[int, ...]
+    slug: str = ""  # a name for files, another one for each run
+
+    def at(self, k: int) -> str:
+        """The k-th one, in words."""
+        return f"checkpoint {k + 1}" if self.epochs is None else f"epoch {self.epochs[k]}"
+
+
+def runs_of(args: argparse.Namespace) -> tuple[Run, ...]:
+    """Raises BadUsage and BadInput."""
+    if bool(args.model_folder) == bool(args.checkpoints):
+        raise BadUsage("name a --model_folder of checkpoints, or several, or --checkpoints")
+    if args.checkpoints:
+        files = [Path(file) for file in args.checkpoints]
+        if missing := [file for file in files if not file.exists()]:
+            raise BadInput(f"no checkpoint {missing[0]}")
+        numbers = [int((re.findall(r"\d+", file.stem) or ["-1"])[-1]) for file in files]
+        counted = all(a < b for a, b in pairwise(numbers)) and numbers[0] >= 0
+        name = args.labels[0] if args.labels else files[0].resolve().parent.name
+        return (Run(name, tuple(files), tuple(numbers) if counted else None, tuple(args.lr_drops), "checkpoints"),)
+    runs = [one_run(Path(folder), args) for folder in args.model_folder]
+    places = [run.files[0].resolve().parent for run in runs]
+    if twice := [place for k, place in enumerate(places) if place in places[:k]]:
+        raise BadUsage(f"--model_folder names {twice[0]} twice")
+    if args.labels and len(args.labels) != len(runs):
+        raise BadUsage(f"--labels gives {len(args.labels)} names for {len(runs)} runs")
+    names = args.labels or short_names([Path(folder).absolute().name for folder in args.model_folder])
+    if len(set(names)) < len(names):
+        names = list(map(str, args.model_folder))
+    slugs: list[str] = []
+    for name in names:
+        slug = re.sub(r"[^\w.=+-]", "_", name)
+        slugs.append(slug if slug not in slugs else f"{slug}_{len(slugs) + 1}")
+    return tuple(replace(run, name=n, slug=slug) for run, n, slug in zip(runs, names, slugs, strict=True))
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names without the parts, between underscores, that all of them have."""
+    if len(names) < 2:
+        return list(names)
+    parts = [name.split("_") for name in names]
+    common = set(parts[0]).intersection(*parts[1:])
+    return [
+        " ".join(part for part in own if part not in common) or name for own, name in zip(parts, names, strict=True)
+    ]
+
+
+def one_run(folder: Path, args: argparse.Namespace) -> Run:
+    """The checkpoints in a folder, all or those that are asked for."""
+    pattern = re.compile(re.escape(args.prefix) + r"(\d+)" + re.escape(args.suffix))
+    if not folder.is_dir():
+        raise BadInput(f"no folder {folder}")
+    named = [(int(found.group(1)), file) for file in folder.iterdir() if (found := pattern.fullmatch(file.name))]
+    files_of = dict(named)
+    if len(files_of) < len(named):
+        epoch = next(epoch for epoch, file in named if files_of[epoch] != file)
+        raise BadInput(f"{folder} holds epoch {epoch} twice: name --checkpoints, or remove one")
+    there = sorted(files_of)
+    if not there:
+        raise BadInput(f"no checkpoint {args.prefix}<epoch>{args.suffix} in {folder}: set --prefix and --suffix")
+    first = there[0] if args.start_epoch is None else args.start_epoch
+    last = there[-1] if args.max_epoch is None else args.max_epoch
+    if first >= last:
+        raise BadUsage(f"--start_epoch {first} has to be below --max_epoch {last}")
+    epochs = [epoch for epoch in there if first <= epoch <= last]
+    if args.save_epoch:
+        epochs = list(range(first, last + 1, args.save_epoch))
+    wanted = [*epochs, *(end for end in (first, last) if end not in epochs)]
+    missing = [epoch for epoch in sorted(wanted) if epoch not in there]
+    if missing:
+        raise BadInput(
+            f"no checkpoint {folder / f'{args.prefix}{missing[0]}{args.suffix}'} ({len(missing)} of {len(wanted)} are "
+            "missing): set --start_epoch, --max_epoch and --save_epoch to what is there"
+        )
+    epochs = sorted(wanted)
+    files = tuple(files_of[epoch] for epoch in epochs)
+    return Run(folder.resolve().name, files, tuple(epochs), tuple(args.lr_drops) or drops_of(folder, epochs))
+
+
+def drops_of(folder: Path, epochs: Sequence[int]) -> tuple[int, ...]:
+    """Epochs at which the learning rate is far below that of the checkpoint before, as the optimizer's states say.
+
+    A smooth schedule has no drops: a state of train.py says which it is, and of others most rates have to be the same.
+    """
+    from lossatlas.models.checkpoint import read_content
+
+    rates: list[float] = []
+    schedule = ""
+    for epoch in epochs:
+        try:
+            content: Any = read_content(folder / f"opt_state_{epoch}.t7")
+            rates.append(float(content["optimizer"]["param_groups"][0]["lr"]))
+            schedule = content.get("recipe", {}).get("schedule", "")
+        except (BadInput, OSError, KeyError, IndexError, TypeError, ValueError, AttributeError):
+            return ()
+    steady = sum(math.isclose(a, b) for a, b in pairwise(rates))
+    if schedule not in ("", "step") or (not schedule and 2 * steady < len(rates) - 1):
+        return ()
+    pairs = zip(epochs[1:], pairwise(rates), strict=True)
+    return tuple(epoch for epoch, (before, now) in pairs if 0 < now <= DROPPED * before)

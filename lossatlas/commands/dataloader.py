@@ -1,0 +1,65 @@
+"""Data sets by name: read without executing anything in the files, normalized once, resident in memory.
+
+    python dataloader.py --dataset fashion_mnist_mini                what is found, and where
+    python dataloader.py --dataset cifar10 --download                fetch it (only ever when asked)
+
+    from dataloader import load
+    data = load("fashion_mnist_mini", "train", limit=500)
+    data.inputs, data.targets          # float32 (500, 1, 28, 28), int64 (500,)
+
+Known names: mnist, fashion_mnist, cifar10, cifar100, imagefolder (the layout of ImageNet), npz (a file of arrays), and
+fashion_mnist_mini, a balanced subset of Fashion-MNIST that comes with the project (datasets/README.md).
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lossatlas.errors import BadInput, BadUsage, exit_code
+
+if TYPE_CHECKING:  # reading and describing files needs no torch
+    pass
+from lossatlas.datasets.registry import NAMES, OWN, SOURCES, SPLITS, find, get, load
+
+
+def describe(name: str, datapath: str | None) -> str:
+    """What is found of a data set, a line for each split."""
+    from lossatlas.data import Dataset
+
+    lines = [] if name in OWN else [f"{name} in {find(name, SOURCES[name], datapath)}"]
+    for split in SPLITS:
+        try:
+            data = load(name, split, datapath=datapath, raw=True)
+            inputs = next(data.batches(1))[0]
+            labels = data.targets.numpy() if isinstance(data, Dataset) else data.source.labels
+            per_class = np.bincount(labels, minlength=data.classes)
+            lines.append(
+                f"{split}: {len(data)} images of {'x'.join(map(str, inputs.shape[1:]))}, {data.classes} "
+                f"classes with {per_class.min()} to {per_class.max()} each, sha256 {data.digest[:16]}"
+            )
+        except BadInput as error:
+            lines.append(f"{split}: {error}")
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--dataset", required=True, help=f"one of {', '.join(NAMES)}")
+    p.add_argument("--datapath", help="folder that holds it, or that a download goes to")
+    p.add_argument("--download", action="store_true", help="fetch it when it is not there")
+    return p
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.dataset not in NAMES:
+        raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(NAMES)}")
+    if args.download:
+        get(args.dataset, args.datapath)
+    print(describe(args.dataset, args.datapath))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))

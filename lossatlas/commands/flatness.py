@@ -1,0 +1,70 @@
+"""Say how flat saved surfaces are around their centres: a table of numbers, several surfaces side by side.
+
+python flatness.py --surf_file FILE.h5
+python flatness.py --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
+
+'>' marks a number that may be larger, because the grid ends or a cell is not known. '+-' is how far a number may be off because
+cells are interpolated; numbers without it are of computed cells.
+"""
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossatlas.commands import options
+from lossatlas.commands.open_results import check_labels, check_out, note_interpolated, note_not_finite, read_begun
+from lossatlas.errors import exit_code, printable, say
+from lossatlas.figures.style import pick
+from lossatlas.io.atomic_write import put
+from lossatlas.landscape.flatness_measures import Measure, flatness
+
+
+def parser() -> argparse.ArgumentParser:
+    p = options.Parser(__doc__)
+    p.add_argument("--surf_file", "-f", nargs="+", required=True, help="surface files: planes, or lines")
+    p.add_argument("--labels", nargs="+", help="a name for each file")
+    p.add_argument("--surf_name", help="field (default: train_loss, or the first there is)")
+    p.add_argument("--csv", metavar="FILE", help="write the table too, with full digits")
+    return p
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with columns of one width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def run(args: argparse.Namespace) -> None:
+    paths = [Path(file) for file in args.surf_file]
+    check_labels(args.labels, paths)
+    check_out("--csv", args.csv, paths)
+    names = args.labels or [path.name.removesuffix(".h5") for path in paths]
+    found: list[dict[str, Measure]] = []
+    for path in paths:
+        surface = read_begun(path)
+        name = pick(surface, args.surf_name, path)
+        found.append(flatness(surface, name))
+        if not surface.known.all():
+            say(f"note: {path} is not complete: {surface.known.sum()} of {surface.known.size} cells")
+        note_interpolated(path, surface)
+        note_not_finite(path, surface, name)
+    what = list(dict.fromkeys(name for measures in found for name in measures))
+    for line in table([["", *names], *([each, *(str(m.get(each, "")) for m in found)] for each in what)]):
+        print(printable(line))
+    if args.csv:
+        out = io.StringIO()
+        writer = csv.writer(out)
+        writer.writerow(["measure", *(f"{name}{end}" for name in names for end in ("", " is a bound", " error"))])
+        for each in what:
+            cells = [m.get(each) for m in found]
+            numbers = [("", "", "") if c is None else (c.value, int(c.bound), c.error) for c in cells]
+            writer.writerow([each, *(number for of_file in numbers for number in of_file)])
+        put(args.csv, out.getvalue().encode())
+        say(f"wrote {args.csv}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))

@@ -1,0 +1,138 @@
+"""Convert a surface to VTK's polygon format, for ParaView.
+
+    python h52vtp.py --surf_file FILE.h5 --surf_name train_loss --log
+    python h52vtp.py --surf_file FILE.h5 --zmax 10 --interp 200 --show_points --show_polys
+
+Cells that are not finished or not finite are left out of the polygons. VTK writes the file: pip install vtk.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lossatlas.commands import options
+from lossatlas.commands.open_results import check_out
+from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.figures import vtk_meshes
+from lossatlas.io import read_surface
+from lossatlas.io.atomic_write import put
+
+LARGEST = 3e38  # the format's numbers are float32
+
+
+def parser() -> argparse.ArgumentParser:
+    p = options.Parser(__doc__)
+    p.add_argument("--surf_file", "-f", required=True, help="surface file")
+    p.add_argument("--surf_name", default="train_loss", help="field to convert (default: %(default)s)")
+    p.add_argument("--zmax", type=options.finite, default=-1, help="cut the heights there (default: no cut)")
+    p.add_argument("--interp", type=int, default=-1, metavar="N", help="interpolate to N x N points with cubic splines")
+    p.add_argument("--log", action="store_true", help="natural logarithm of the field as height")
+    p.add_argument("--show_points", action="store_true", help="mark the points as vertices")
+    p.add_argument("--show_polys", action="store_true", help="draw the polygons, which is the default without points")
+    p.add_argument("--out", help="file to write (default: beside the surface file)")
+    return p
+
+
+def heights(values: np.ndarray, log: bool, zmax: float) -> np.ndarray:
+    """Heights (ny, nx) of a field: cut, then its logarithm. Values that have none become NaN."""
+    cut = np.minimum(values, zmax) if zmax > 0 else values
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result = np.log(cut) if log else cut
+    return np.where(np.abs(result) < LARGEST, result, np.nan)
+
+
+def interpolated(x: np.ndarray, y: np.ndarray, z: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The surface on number x number points. Raises BadUsage where a spline is not possible."""
+    from scipy.interpolate import RectBivariateSpline
+
+    if not np.isfinite(z).all():
+        raise BadUsage("--interp needs a surface that is finished and finite everywhere; --zmax cuts large values only")
+    order_x, order_y = (min(3, len(axis) - 1) for axis in (x, y))
+    fine_x, fine_y = np.linspace(x[0], x[-1], number), np.linspace(y[0], y[-1], number)
+    return fine_x, fine_y, RectBivariateSpline(y, x, z, kx=order_y, ky=order_x)(fine_y, fine_x)
+
+
+def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, points: bool, polys: bool) -> bytes:
+    """A PolyData file. The first field is the height; every field is there as numbers of the points.
+
+    Points without a height lie at the lowest one, in no polygon, and are no vertices.
+    """
+    try:
+        from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+        from vtkmodules.vtkCommonCore import vtkPoints
+        from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+        from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
+    except ImportError as error:
+        raise BadUsage(f"VTK writes this format, and is not there ({error}): pip install vtk") from error
+
+    def cells(members: np.ndarray) -> Any:
+        found = vtkCellArray()
+        offsets = np.arange(len(members) + 1) * members.shape[1]
+        found.SetData(
+            *(numpy_to_vtkIdTypeArray(each.astype(np.int64), deep=True) for each in (offsets, members.ravel()))
+        )
+        return found
+
+    (first, z), *_ = fields.items()
+    places = vtkPoints()
+    places.SetData(numpy_to_vtk(vtk_meshes.points(x, y, z).astype(np.float32), deep=True))
+    data = vtkPolyData()
+    data.SetPoints(places)
+    if polys:
+        data.SetPolys(cells(vtk_meshes.quadrilaterals(z)))
+    if points:
+        data.SetVerts(cells(np.flatnonzero(np.isfinite(z))[:, None]))
+    for name, values in fields.items():
+        array = numpy_to_vtk(values.astype(np.float32).ravel(), deep=True)
+        array.SetName(name)
+        data.GetPointData().AddArray(array)
+    data.GetPointData().SetActiveScalars(first)
+    writer = vtkXMLPolyDataWriter()
+    writer.SetInputData(data)
+    writer.WriteToOutputStringOn()
+    writer.SetDataModeToBinary()
+    if not writer.Write():
+        raise BadInput("VTK could not write the surface")
+    return str(writer.GetOutputString()).encode()
+
+
+def run(args: argparse.Namespace) -> None:
+    check_out("--out", args.out, [args.surf_file])
+    surface = read_surface(args.surf_file)
+    if surface.rows_of:
+        raise BadInput(f"{args.surf_file} holds curves of {surface.rows_of}, and no surface")
+    if surface.grid.y is None or min(surface.grid.shape) < 2:
+        raise BadInput(f"{args.surf_file} has the grid {surface.grid}: a surface needs two axes of at least 2 points")
+    if args.surf_name not in surface.fields:
+        raise BadUsage(f"{args.surf_file} has no field '{args.surf_name}': choose from {', '.join(surface.fields)}")
+    if args.interp != -1 and args.interp < 2:
+        raise BadUsage(f"--interp {args.interp}: give the number of points on each axis, at least 2")
+    x, y = surface.grid.x, surface.grid.y
+    z = heights(surface.fields[args.surf_name], args.log, args.zmax)
+    if not np.isfinite(z).any():
+        raise BadUsage(f"{args.surf_file}: no cell of '{args.surf_name}' has a height")
+    fields = {args.surf_name: z}
+    if args.interp > 0:
+        x, y, z = interpolated(x, y, z, args.interp)
+        fields = {args.surf_name: z}
+    else:  # to colour by
+        fields |= {each: values for each, values in surface.fields.items() if each != args.surf_name}
+    if surface.interpolated.any():
+        fields["interpolated"] = surface.interpolated.astype(np.float64)
+    name = f"{args.surf_file}_{args.surf_name}" + (f"_zmax={args.zmax}" if args.zmax > 0 else "")
+    out = args.out or name + ("_log" if args.log else "") + ".vtp"
+    points, polys = args.show_points, args.show_polys or not args.show_points
+    put(out, vtp(x, y, fields, points=points, polys=polys))
+    if left := int(
+        np.isfinite(surface.fields[args.surf_name]).sum()
+        - np.isfinite(heights(surface.fields[args.surf_name], args.log, args.zmax)).sum()
+    ):
+        say(f"note: {left} cells have no height on this scale, and are left out")
+    say(f"wrote {out}: {z.size} points, {len(vtk_meshes.quadrilaterals(z)) if polys else 0} polygons")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))

@@ -1,0 +1,97 @@
+"""Which directions a surface is computed along: random ones, towards other networks, from a file, or from curvature.
+
+    python net_plotter.py --model resnet20 --model_file MODEL --xnorm filter --ynorm filter --dir_file OUT.h5      makes two
+    python net_plotter.py OUT.h5                                                   what it moves, by how much, and what not
+
+The gradient of the loss and the top eigenvectors of its Hessian are computed here. A direction file that exists is kept when
+it is what is asked for.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lossatlas.commands import options
+from lossatlas.errors import BadInput, exit_code, printable, say
+from lossatlas.io import read_directions, write_directions
+from lossatlas.jobs import file_names
+from lossatlas.jobs.inputs import bring, check_factories, device_of, place
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    pass
+from lossatlas.jobs.find_directions import Curvature, find_directions, moved_lines
+
+
+def describe(path: Path) -> list[str]:
+    """What a direction file holds, as lines of text. Raises BadInput."""
+    saved = read_directions(path)
+    axes = [arrays for arrays in (saved.x, saved.y) if arrays is not None]
+    flat = [np.concatenate([np.ravel(array).astype(np.float64) for array in arrays]) for arrays in axes]
+    norms = [float(np.linalg.norm(vector)) for vector in flat]
+    lines = [
+        f"{letter}: {len(arrays)} tensors, {vector.size:,} numbers, length {norm:.6g}"
+        for letter, arrays, vector, norm in zip("xy", axes, flat, norms, strict=False)
+    ]
+    if len(flat) == 2:
+        lines.append(f"cosine between them: {float(flat[0] @ flat[1]) / max(norms[0] * norms[1], 1e-300):.4g}")
+    lines += [f"{key}: {value}" for key, value in saved.about.items()]
+    if "tensors" in saved.extra:
+        names, found = [name.decode() for name in saved.extra["tensors"]], saved.extra["lengths"]
+        return [*lines, *moved_lines(names, found)]
+    lines.append("the file does not say which tensors these are; lengths in its order:")
+    columns = [" ".join(f"{np.linalg.norm(arrays[k]):.4g}" for arrays in axes) for k in range(len(axes[0]))]
+    return [
+        *lines,
+        *(f"{k} {'x'.join(map(str, axes[0][k].shape)) or 'a number'}: {row}" for k, row in enumerate(columns)),
+    ]
+
+
+def parser() -> argparse.ArgumentParser:
+    p = options.Parser(__doc__)
+    p.add_argument(
+        "file", nargs="?", help="direction file (or surface file) to describe; otherwise directions are made"
+    )
+    p.add_argument("--axes", type=int, choices=(1, 2), default=2, help="how many directions (default: %(default)s)")
+    options.add_networks(p)
+    options.add_data(p, splits=("train", "test"))
+    options.add_directions(p)
+    p.add_argument("--cuda", "-c", action="store_true", help="compute gradient and eigenvectors on a CUDA device")
+    return p
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.file:
+        for line in describe(Path(args.file)):
+            print(printable(line))
+        return
+    args.y = args.axes == 2  # these options ask whether there is a second axis
+    nets, choice, chosen, loss = (
+        options.networks(args),
+        options.direction_choice(args),
+        options.data_choice(args),
+        options.loss_choice(args),
+    )
+    check_factories(nets.model, chosen.dataset, loss)
+    dir_file = place(choice.dir_file, file_names.direction_name(nets, choice), None)
+    if not dir_file.resolve().parent.is_dir():
+        raise BadInput(f"no folder {dir_file.parent} for the direction file: make it first")
+    brought = bring(nets, choice.dir_type, chosen, loss)
+    curvature = Curvature(brought, choice.selection, device_of(args.cuda))
+    found = find_directions(dir_file, brought, nets, choice, curvature)
+    assert found is not None
+    directions, new = found
+    if new:
+        write_directions(dir_file, directions)
+    if choice.curvature:
+        curvature.along(directions)
+    for line in describe(dir_file):
+        say(line)
+    say(f"wrote {dir_file}" if new else f"{dir_file} holds them already")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))

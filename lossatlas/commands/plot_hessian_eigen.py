@@ -1,0 +1,147 @@
+"""Compute the smallest and the largest Hessian eigenvalue of a network on a line or a plane through its parameters.
+
+    python plot_hessian_eigen.py --model resnet20 --dataset fashion_mnist_mini --limit 96 \\
+        --model_file trained_nets/resnet20_small_batch.safetensors \\
+        --x=-0.5:0.5:21 --xnorm filter --xignore biasbn --surf_file eigen.h5 --plot
+
+    mpirun -n 4 python plot_hessian_eigen.py --mpi --cuda ...      one CUDA device for each rank of a node
+
+Run the same command again to continue after an interruption. The Hessian is that of the mean loss with respect to all
+parameters; --matrices_only leaves out those with one axis (biases, BatchNorm), as the original release does.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossatlas import config
+from lossatlas.commands import options
+from lossatlas.errors import say
+from lossatlas.io.block_queue import Supply
+from lossatlas.io.progress import Log
+from lossatlas.jobs import file_names
+from lossatlas.jobs.grid_inputs import Setting
+from lossatlas.jobs.grid_job import run, say_ranges
+from lossatlas.landscape import Surface, unresolved
+from lossatlas.mpi import launch
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from lossatlas.io.recorder import Work
+    from lossatlas.jobs.eigenvalue_map import Operator
+    from lossatlas.jobs.problem import Scene
+
+
+def parser() -> argparse.ArgumentParser:
+    p = options.Parser(__doc__)
+    options.add_networks(p)
+    options.add_data(p, splits=("train", "test"))
+    options.add_grid(p)
+    options.add_directions(p)
+    options.add_curvature(p, tolerance=1e-2)
+    g = options.add_ranks(p)
+    options.add_products(g)
+    options.add_output(g)
+    options.add_plot(p)
+    return p
+
+
+@dataclass(frozen=True)
+class ExtremeEigenvalues:
+    """The largest and the smallest eigenvalue at every cell. See filling.Quantity."""
+
+    choice: config.HessianChoice
+
+    def file_name(self, dir_file: Path, task: config.GridTask) -> Path:
+        chosen = self.choice
+        own = chosen.parameters if chosen.parameters != task.directions.only else ()
+        what = "_hessian_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
+        base = file_names.surface_name(dir_file, task)
+        return file_names.shortened(base.with_name(f"{base.stem}{what.replace('/', '_')}.h5"))
+
+    def begun(self, setting: Setting, task: config.GridTask, about: dict[str, Any]) -> Surface:
+        from lossatlas.evaluation.precision import of_products
+        from lossatlas.jobs.eigenvalue_map import begun
+
+        run, chosen = task.run, self.choice
+        return begun(
+            setting.grid,
+            device=run.device,
+            parameters=chosen.parameters,
+            without=chosen.without,
+            matrices_only=chosen.matrices_only,
+            tolerance=chosen.tolerance,
+            most=chosen.most,
+            precision=of_products(run.precision, setting.brought.net),
+            compiled=chosen.compiled,
+            batch_size=run.batch_size,
+            seed=task.directions.seed,
+            request=setting.record,
+            about=about,
+        )
+
+    def pending(self, surface: Surface) -> np.ndarray:
+        return surface.pending()
+
+    def ready(self, scene: "Scene", surface: Surface, cells: int) -> "tuple[Surface, Operator]":
+        from lossatlas.jobs.eigenvalue_map import ready
+
+        return ready(scene, surface)
+
+    def operator(self, scene: "Scene", surface: Surface) -> "Operator":
+        from lossatlas.jobs.eigenvalue_map import operator_of
+
+        return operator_of(scene, surface)
+
+    def guess(self, scene: "Scene", surface: Surface) -> tuple[float, str]:
+        from lossatlas.jobs.eigenvalue_map import guessed
+
+        return guessed(scene, surface)
+
+    def work(self, surface: Surface, operator: "Operator") -> "Work":
+        from lossatlas.jobs.eigenvalue_map import work_of
+
+        return work_of(surface, operator)
+
+    def supply(self, surface: Surface, pending: np.ndarray, ranks: int) -> Supply:
+        return Supply.of(pending)
+
+    def way(self, surface: Surface) -> str:
+        return ""
+
+    def report(self, surface: Surface) -> None:
+        fields = surface.fields
+        for name in ("max_eig", "min_eig"):
+            say_ranges(surface, [name])
+            if loose := int(unresolved(surface, name).sum()):
+                say(
+                    f"note: {name} is not resolved at {loose} of {surface.grid.size} cells: more products with --most "
+                    "and --force"
+                )
+        say(f"{int(np.nansum(fields['products']))} products, {np.nanmean(fields['products']):.1f} a cell")
+
+    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.Looks) -> None:
+        if surface.grid.y is None:
+            from lossatlas.commands import plot_1D
+
+            plot_1D.draw([surf_file], axes=plot_1D.Axes(log=looks.log), show=looks.show)
+            return
+        from lossatlas.commands import plot_2D
+
+        plot_2D.draw([surf_file], vmin=looks.vmin, vmax=looks.vmax, vlevel=looks.vlevel, log=looks.log, show=looks.show)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    command = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(command)
+    log = Log(args.surf_file)
+
+    def order() -> tuple[config.GridTask, ExtremeEigenvalues]:
+        task = options.grid_task(args, ["plot_hessian_eigen.py", *command])
+        return task, ExtremeEigenvalues(options.hessian_choice(args))
+
+    return launch.launch(args.mpi, lambda world: run(world, order, log), log.line)

@@ -1,0 +1,75 @@
+"""Draw which layers carry the loss, from a surface file of plot_surface.py --per_layer alone.
+
+python plot_layers.py --surf_file FILE.h5                               a heat map of layer and distance
+python plot_layers.py --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the trace of each layer's Hessian block beside it
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossatlas import figures
+from lossatlas.commands import options
+from lossatlas.commands.open_results import read_begun
+from lossatlas.errors import BadInput, exit_code, say
+from lossatlas.figures.layer_plots import draw_by_layer
+from lossatlas.figures.style import is_share
+from lossatlas.io import read_findings
+
+
+def parser() -> argparse.ArgumentParser:
+    p = options.Parser(__doc__)
+    p.add_argument("--surf_file", "-f", required=True, help="surface file with a curve for each layer")
+    p.add_argument("--spectrum_file", help="of hessian_spectrum.py, of the same network, with the traces of its layers")
+    p.add_argument("--surf_name", help="field (default: train_loss)")
+    p.add_argument("--out", help="beginning of the figure's name (default: the file's name)")
+    options.add_contours(p)
+    options.add_files(p)
+    options.add_looks(p)
+    return p
+
+
+def draw(
+    file: str | Path,
+    *,
+    spectrum_file: str | Path | None = None,
+    surf_name: str | None = None,
+    out: str | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    vlevel: float | None = None,
+    log: bool = False,
+    show: bool = False,
+    title: str = "",
+    files_as: figures.Files | None = None,
+) -> list[Path]:
+    """Draw the figure. Raises BadInput, BadUsage, CannotWrite."""
+    path = Path(file)
+    surface = read_begun(path, "layers")
+    name = figures.pick(surface, surf_name, path)
+    findings = read_findings(spectrum_file) if spectrum_file else None
+    if findings is not None:
+        if "layers/trace" not in findings.arrays:
+            raise BadInput(f"{spectrum_file} holds no traces of layers: its trace is not computed yet")
+        if not set(map(str, surface.request["rows"])) & set(map(str, findings.about["layers"])):
+            raise BadInput(f"{spectrum_file} knows none of the layers in {path}: it is of another network")
+        if findings.request.get("checkpoint") != surface.request.get("checkpoint"):
+            say(f"note: {spectrum_file} is of another checkpoint than {path}")
+    scale = figures.scale([surface.fields[name]], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log, linear=is_share(name))
+    with figures.style(show, files_as) as plt:
+        return figures.save(draw_by_layer(plt, surface, name, scale, findings), f"{out or path}_{name}_layers", title)
+
+
+def run(args: argparse.Namespace) -> None:
+    draw(
+        args.surf_file,
+        spectrum_file=args.spectrum_file,
+        surf_name=args.surf_name,
+        out=args.out,
+        **options.drawn_as(args),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code(lambda: run(args))

@@ -1,0 +1,92 @@
+"""Write one HTML file in which a surface can be turned, read off and descended by optimizers, without a network.
+
+python view_surface.py FILE.h5                                     FILE.h5.html, to be opened in any browser
+python view_surface.py a.h5 b.h5 --labels shortcuts none -o compare.html
+python view_surface.py FILE.h5 --proj_file PROJECTION.h5           with the path of a training
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lossatlas.commands import options
+from lossatlas.commands.open_results import check_labels, check_out, check_plane, read_begun
+from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.io import read_projection
+from lossatlas.landscape import Surface
+from lossatlas.landscape.flatness_measures import flatness
+from lossatlas.viewer import Shown, write_page
+
+
+def parser() -> argparse.ArgumentParser:
+    p = options.Parser(__doc__)
+    p.add_argument("files", nargs="*", metavar="FILE", help="surface files: planes, or curves")
+    p.add_argument("--surf_file", "-f", nargs="+", default=[], help="the same")
+    p.add_argument("--out", "-o", help="file to write (default: the first one's name and .html)")
+    p.add_argument("--labels", nargs="+", help="a name for each file")
+    p.add_argument("--title", default="", help="title of the page (default: the labels)")
+    p.add_argument("--proj_file", help="path of a training on the plane of the first file, of plot_trajectory.py")
+    return p
+
+
+def view(
+    files: Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    title: str = "",
+    proj_file: str | None = None,
+) -> Path:
+    """Write the page; returns its path. Raises BadInput, BadUsage, CannotWrite."""
+    paths = [Path(file) for file in files]
+    if not paths:
+        raise BadUsage("name a surface file to show")
+    check_labels(labels, paths)
+    surfaces = [readable(path) for path in paths]
+    if len({surface.grid.y is None for surface in surfaces}) > 1:
+        raise BadUsage("a curve and a plane cannot be shown on one page: make a page of each")
+    trajectory = None
+    if proj_file:
+        if surfaces[0].grid.y is None:
+            raise BadUsage("--proj_file needs a plane, and this is a curve")
+        check_plane(proj_file, surfaces[:1], paths[:1])
+        trajectory = read_projection(proj_file)
+    names = labels or [path.name.removesuffix(".h5") for path in paths]
+    shown = [
+        Shown(surface, name, trajectory=trajectory if k == 0 else None, flatness=flatness_words(surface))
+        for k, (surface, name) in enumerate(zip(surfaces, names, strict=True))
+    ]
+    target = Path(out) if out else Path(f"{paths[0]}.html")
+    check_out("--out", target, [*paths, *([proj_file] if proj_file else [])])
+    write_page(target, shown, title)
+    say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
+    return target
+
+
+def flatness_words(surface: Surface) -> dict[str, str]:
+    """Of the loss, where there is one."""
+    name = next((field for field in surface.fields if field.endswith("_loss")), "")
+    if not name or not np.isfinite(surface.fields[name]).any():
+        return {}
+    return {what: str(measure) for what, measure in flatness(surface, name).items()}
+
+
+def readable(path: Path) -> Surface:
+    surface = read_begun(path)
+    if min(surface.grid.shape) < 2:
+        raise BadInput(f"{path} has the grid {surface.grid}: a page needs at least 2 points on each axis")
+    if not any(np.isfinite(values).any() for values in surface.fields.values()):
+        raise BadInput(f"{path} has no finite value")
+    return surface
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    files = [*args.files, *args.surf_file]
+
+    def run() -> None:
+        view(files, out=args.out, labels=args.labels, title=args.title, proj_file=args.proj_file)
+
+    return exit_code(run)

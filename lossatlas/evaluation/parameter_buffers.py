@@ -1,0 +1,222 @@
+"""Where a network is in a plane: its tensors at a point, moved in place."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossatlas.parameter_space.curves import Joined
+from lossatlas.parameter_space.planes import Affine, Plane
+from lossatlas.parameter_space.points import is_variance, real_view
+from lossatlas.parameter_space.schemes import Rows, Scheme
+
+
+@dataclass(frozen=True)
+class FlatLayout:
+    """The tensors of a point one behind the other in a flat buffer; `last` are those in channels-last order.
+
+    Complex numbers are two real coordinates each, along a last axis; `pairs` are the tensors of this kind.
+    """
+
+    shapes: Mapping[str, torch.Size]
+    last: frozenset[str]
+    pairs: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, point: Mapping[str, Tensor], net: nn.Module, channels_last: bool = True) -> "FlatLayout":
+        """channels_last: filters of convolutions lie in that order."""
+        pairs = frozenset(name for name, value in point.items() if value.is_complex())
+        shapes = {name: real_view(value).shape for name, value in point.items()}
+        return cls(shapes, filters(net) - pairs if channels_last else frozenset(), pairs)
+
+    @property
+    def total(self) -> int:
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    def views(self, buffer: Tensor) -> dict[str, Tensor]:
+        """The tensors in a buffer (..., total) by name; complex ones as pairs of real numbers."""
+        parts = buffer.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        return {
+            name: viewed(part, shape, name in self.last)
+            for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
+        }
+
+    def point(self, buffer: Tensor) -> dict[str, Tensor]:
+        """The tensors in a buffer by name, complex ones as copies."""
+        return {
+            name: torch.view_as_complex(view.clone()) if name in self.pairs else view
+            for name, view in self.views(buffer).items()
+        }
+
+    def flat(self, point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+        """The buffer (total,) that a point lies in, or a new one, to which it is copied."""
+        first = point[next(iter(self.shapes))]
+        size = self.total
+        if (
+            first.device == device
+            and first.dtype == dtype
+            and first.untyped_storage().nbytes() == size * dtype.itemsize
+        ):
+            buffer = first.new_empty(0).set_(first.untyped_storage(), 0, (size,), (1,))
+            if all(lies_there(real_view(point[name]), view) for name, view in self.views(buffer).items()):
+                return buffer
+        buffer = torch.empty(size, device=device, dtype=dtype)
+        for name, view in self.views(buffer).items():
+            view.copy_(real_view(point[name]))
+        return buffer
+
+
+def lies_there(value: Tensor, view: Tensor) -> bool:
+    """Whether two tensors are the same numbers in the same place."""
+    where, there = ((t.data_ptr(), t.shape, t.stride(), t.dtype) for t in (value, view))
+    return where == there
+
+
+class AffinePlace:
+    """Moves a network on an affine plane: origin, directions and the current point are flat buffers.
+
+    The point is computed in float32, or in float64 where a tensor has that type. Tensors of another type get it rounded.
+    """
+
+    def __init__(self, net: nn.Module, plane: Affine, channels_last: bool = True) -> None:
+        self.layout = FlatLayout.of(plane.origin, net, channels_last)
+        self.views = self.layout.views
+        own = named_tensors(net)
+        device, dtype = (
+            next(net.parameters()).device,
+            wide([*plane.origin.values(), *map(own.__getitem__, plane.origin)]),
+        )
+        pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
+        self.origin, *self.directions = (self.layout.flat(point, device, dtype) for point in pack)
+        self.current = self.origin.clone()
+        self.kinds = {name: own[name].dtype for name in plane.origin}
+        self.rounded: list[tuple[Tensor, Tensor]] = []
+        for name, view in self.views(self.current).items():
+            if self.kinds[name] == dtype:
+                replace_tensor(net, name, view)
+            else:
+                tensor = torch.empty_like(own[name])
+                replace_tensor(net, name, tensor)
+                self.rounded.append((real_view(tensor.detach()), view))
+        self.variances = [view for name, view in self.views(self.current).items() if is_variance(name)]
+        self.round()
+
+    def round(self) -> None:
+        """Let the tensors of another type follow the point."""
+        for tensor, view in self.rounded:
+            tensor.copy_(view)
+
+    def move(self, a: float, b: float) -> Tensor:
+        """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
+        torch.add(self.origin, self.directions[0], alpha=a, out=self.current)
+        if len(self.directions) > 1:
+            self.current.add_(self.directions[1], alpha=b)
+        clamped = clamp(self.variances, self.current)
+        self.round()
+        return clamped
+
+    def stack(self, points: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
+        """The tensors at points (n, 2) by name, (n, ...) each, and the numbers of negative variances (n,)."""
+        buffer = self.origin.expand(len(points), -1).clone()
+        for direction, column in zip(self.directions, points.T, strict=False):
+            coordinates = torch.from_numpy(column.copy()).to(buffer)
+            buffer.addcmul_(coordinates[:, None], direction[None])
+        views, clamped = self.views(buffer), buffer.new_zeros(len(points), dtype=torch.float64)
+        for name, view in views.items():
+            if is_variance(name):
+                clamped += (view < 0).sum(dim=1)
+                view.clamp_(min=0)
+        return {name: self.typed(name, view) for name, view in views.items()}, clamped
+
+    def typed(self, name: str, view: Tensor) -> Tensor:
+        """A tensor of the point in the type that the network has it in."""
+        return (torch.view_as_complex(view.clone()) if name in self.layout.pairs else view).to(self.kinds[name])
+
+
+class AnyPlace:
+    """Moves a network on any plane."""
+
+    def __init__(self, net: nn.Module, plane: Plane) -> None:
+        device, own = next(net.parameters()).device, named_tensors(net)
+        start = plane.point(0.0, 0.0)
+        dtype = wide([*start.values(), *map(own.__getitem__, start)])
+        self.plane = plane.on(device, dtype) if isinstance(plane, Joined | Rows | Scheme) else plane
+        self.own = {
+            name: torch.empty_like(value, device=device, dtype=own[name].dtype) for name, value in start.items()
+        }
+        for name, value in self.own.items():
+            replace_tensor(net, name, value)
+        self.move(0.0, 0.0)
+
+    def move(self, a: float, b: float) -> Tensor:
+        for name, value in self.plane.point(a, b).items():
+            self.own[name].copy_(value)
+        return clamp([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
+
+
+class OwnPlace:
+    """Moves the tensors of a network itself, whoever else holds them; see `reference.borrowed`."""
+
+    def __init__(self, net: nn.Module, plane: Plane) -> None:
+        self.plane, self.own = plane, named_tensors(net)
+
+    @torch.no_grad()
+    def move(self, a: float, b: float) -> Tensor:
+        """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
+        for name, value in (point := self.plane.point(a, b)).items():
+            self.own[name].data.copy_(value)  # not a change that autograd counts: graphs of the user's stay usable
+        variances = [self.own[name].data for name in point if is_variance(name)]
+        return clamp(variances, next(iter(self.own.values())))
+
+
+def named_tensors(net: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer under every name it has."""
+    return {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
+
+
+def wide(tensors: Iterable[Tensor]) -> torch.dtype:
+    """The type in which a point is computed."""
+    double = any(tensor.dtype in (torch.float64, torch.complex128) for tensor in tensors)
+    return torch.float64 if double else torch.float32
+
+
+def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Set negative variances to zero, in place; their number, on the device."""
+    count = torch.zeros((), dtype=torch.float64, device=like.device)
+    for variance in variances:
+        count += (variance < 0).sum()
+        variance.clamp_(min=0)
+    return count
+
+
+def filters(net: nn.Module) -> frozenset[str]:
+    """The names of the filters of convolutions; other parameters with four axes are none of their business."""
+    return frozenset(
+        f"{name}.weight" if name else "weight"
+        for name, module in net.named_modules(remove_duplicate=False)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    )
+
+
+def viewed(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
+    """A tensor of a shape in its part of a buffer, which may have leading axes."""
+    lead = buffer.shape[:-1]
+    if len(shape) != 4 or not channels_last:
+        return buffer.view((*lead, *shape))
+    return buffer.view(*lead, shape[0], shape[2], shape[3], shape[1]).movedim(-1, -3)
+
+
+def replace_tensor(net: nn.Module, name: str, value: Tensor) -> None:
+    """Put `value` in the place of a parameter or buffer, under every name it has (tied weights)."""
+    modules = dict(net.named_modules(remove_duplicate=False))
+    owner, _, leaf = name.rpartition(".")
+    old = getattr(modules[owner], leaf)
+    is_parameter = isinstance(old, nn.Parameter)
+    new = nn.Parameter(value, requires_grad=False) if is_parameter else value
+    for module in modules.values():
+        table: dict[str, Any] = module._parameters if is_parameter else module._buffers
+        for key in [key for key, held in table.items() if held is old]:
+            table[key] = new

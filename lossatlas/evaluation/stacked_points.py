@@ -1,0 +1,55 @@
+"""Several points of an affine plane in one call, which pays for small networks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from lossatlas.data.losses import Batch
+from lossatlas.evaluation.loss_sums import Sums
+from lossatlas.evaluation.parameter_buffers import AffinePlace
+from lossatlas.evaluation.sample_storage import Samples
+from lossatlas.landscape.statistics import CLAMPED, PENALTY
+
+SAMPLES_PER_LOSS = 1024  # the loss takes many small steps
+
+
+class ManyPoints:
+    """The sums of all splits at several points: the network's tensors are stacked, and the forward pass is mapped over them.
+
+    Raises TypeError where the plane is not affine.
+    """
+
+    def __init__(self, step: Sums, net: nn.Module, place: Any, data: Mapping[str, Samples]) -> None:
+        if not isinstance(place, AffinePlace):
+            raise TypeError("several points in one call need an affine plane")
+        self.step, self.net, self.place, self.data = step, net, place, data
+
+    def __call__(self, points: Sequence[tuple[float, float]], batch_size: int) -> Tensor:
+        """(points, splits, statistics) float64; batch_size: of a forward pass, so that activations stay in the cache."""
+        tensors, clamped = self.place.stack(np.array(points))
+
+        def totals(own: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+            def model(*arguments: Any, **named: Any) -> Any:
+                if named or len(arguments) > 1 or not isinstance(arguments[0], Tensor):
+                    return functional_call(self.net, own, arguments, named)
+                return torch.cat([functional_call(self.net, own, (x,)) for x in arguments[0].split(batch_size)])
+
+            row, penalty = self.step(model, batch)
+            return row, row[0] * 0 if penalty is None else penalty.double()
+
+        return torch.stack(
+            [self.sums_of(tensors, samples, totals, clamped, batch_size) for samples in self.data.values()], dim=1
+        )
+
+    def sums_of(self, tensors: Any, samples: Samples, totals: Any, clamped: Tensor, batch_size: int) -> Tensor:
+        spans = samples.spans(0, len(samples), max(batch_size, SAMPLES_PER_LOSS))
+        sums: Any = 0
+        for batch in samples.stream(spans):
+            rows, penalty = vmap(totals, in_dims=(0, None))(tensors, batch)
+            sums = sums + rows
+        sums[:, PENALTY], sums[:, CLAMPED] = penalty, clamped
+        return sums

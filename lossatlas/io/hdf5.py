@@ -1,0 +1,250 @@
+"""HDF5 files that are written at once or not at all, and read with mistrust.
+
+Any byte of a file may be damaged: whatever goes wrong in reading is a BadInput, and numbers have checksums.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from io import SEEK_END, BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+
+from lossatlas.errors import BadInput, BadUsage, CannotWrite
+from lossatlas.io.atomic_write import put
+
+MARK = b"\nlossatlas sha256 "  # what the checksum of a whole file follows
+LARGE = 1 << 28  # bytes of an array in a smaller file
+PIECE = 60_000  # bytes of a text in one attribute
+DAMAGE = (
+    OSError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+    EOFError,
+)
+
+
+def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = False) -> bool:
+    """Write an HDF5 file atomically, with a checksum over all of it behind its end, where HDF5 does not look.
+
+    It is built in memory because libhdf5 crashes on a full disk. new: see `lossatlas.io.atomic_write.put`. Raises CannotWrite.
+    """
+    image = image_of(fill)
+    digest = hashlib.sha256(image.getbuffer())
+
+    def content(out: BinaryIO) -> None:
+        out.write(image.getbuffer())
+        out.write(MARK + digest.hexdigest().encode() + b"\n")
+
+    return put(path, content, new=new)
+
+
+def image_of(fill: Callable[[h5py.File], object]) -> BytesIO:
+    """An HDF5 file in memory, once: an image that HDF5 keeps itself is there twice while it is handed out."""
+    image = BytesIO()
+    try:
+        with h5py.File(image, "w", track_order=True) as f:
+            fill(f)
+            f.flush()
+            size = f.id.get_filesize()
+    except ValueError as error:  # HDF5 cannot be closed either where there is no memory
+        if isinstance(error.__context__, MemoryError):
+            raise MemoryError("no memory for the image of a file") from None
+        raise
+    image.seek(0, SEEK_END)
+    image.write(bytes(size - image.tell()))  # what HDF5 has reserved at the end and not written
+    return image
+
+
+def size_of(fill: Callable[[h5py.File], object]) -> int:
+    """How many bytes a file would have."""
+    return image_of(fill).tell() + len(MARK) + 65
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[h5py.File]:
+    """An HDF5 file for reading. Raises BadInput for whatever goes wrong in it, since any byte may be damaged."""
+    if not Path(path).is_file():
+        raise BadInput(f"no file {path}")
+    try:
+        readable(Path(os.path.realpath(path)))
+        f = h5py.File(path, "r", locking=False, track_order=True)
+    except OSError as error:
+        raise BadInput(f"{path} is not a readable HDF5 file: {first_line(error)}") from error
+    with f:
+        try:
+            check_sizes(f, os.path.getsize(path))
+            yield f
+        except (BadInput, BadUsage, CannotWrite):
+            raise
+        except DAMAGE as error:
+            raise BadInput(f"{path} is damaged, or not what it should be: {first_line(error)}") from error
+
+
+def check_sizes(f: h5py.File, size: int) -> None:
+    """Raise BadInput where an array says that it is far larger than its file: it would fill the memory."""
+
+    def look(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset) and (item.size or 0) * item.dtype.itemsize > max(LARGE, 4 * size):
+            raise BadInput(f"{f.filename}: '{name}' says that it is far larger than its file")
+
+    f.visititems(look)
+
+
+def first_line(error: BaseException) -> str:
+    text = (str(error).splitlines() or [""])[0][:150]
+    if isinstance(error, OSError) and text.endswith(")"):  # as h5py says it: what it wanted (what was wrong)
+        return text[text.find("(") + 1 : -1]
+    return f"{type(error).__name__}: {text}"
+
+
+def readable(path: Path) -> None:
+    """Raise BadInput for a file in which libhdf5 may loop for ever: damaged bytes lead it in circles.
+
+    A file whose checksum holds is not damaged. Another one, such as that of another program, is read in a process of its
+    own first, whose time and memory are limited.
+    """
+    found = path.stat()
+    unchanged(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=4096)
+def unchanged(path: Path, version: tuple[int, ...]) -> None:
+    if not intact(path):
+        try_out(path)
+
+
+def intact(path: Path) -> bool:
+    """Whether the checksum at the end of a file is that of all before it."""
+    length = len(MARK) + 64 + 1
+    with open(path, "rb") as f:
+        size = f.seek(0, os.SEEK_END) - length
+        if size < 0:
+            return False
+        f.seek(size)
+        end = f.read(length)
+        if not end.startswith(MARK):
+            return False
+        f.seek(0)
+        digest = hashlib.sha256()
+        while size > 0 and (chunk := f.read(min(size, 1 << 22))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return end == MARK + digest.hexdigest().encode() + b"\n"
+
+
+def try_out(path: Path) -> None:
+    """Raise BadInput where a process of its own does not get through a file, see lossatlas.io.hdf5_probe."""
+    if not sys.executable:  # a program that embeds Python
+        return
+    script = Path(__file__).with_name("hdf5_probe.py")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI", "HYD"))}
+    result = subprocess.run(
+        [sys.executable, "-P", str(script), os.fsencode(path)],
+        capture_output=True,
+        env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    if result.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise BadInput(f"{path} is damaged: reading it has no end")
+    if result.returncode:
+        lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"it ends by {result.returncode}"]
+        raise BadInput(f"{path} is not a readable HDF5 file: {lines[-1][:150]}")
+
+
+def set_text(item: h5py.HLObject, name: str, value: str) -> None:
+    """Store a text as attributes of a fixed length, of which HDF5 allows 64 kB each: `name`, `name 2`, ...
+
+    Texts of variable length lie in a heap of their own, and reading that has no end where it is damaged.
+    """
+    content = value.encode()
+    for k, start in enumerate(range(0, max(1, len(content)), PIECE)):
+        piece = content[start : start + PIECE]
+        kind = h5py.string_dtype("utf-8", max(1, len(piece)))
+        item.attrs.create(name if k == 0 else f"{name} {k + 1}", np.array(piece, kind))
+
+
+def get_text(item: h5py.HLObject, name: str) -> str | None:
+    """A text as `set_text` or an earlier version has stored it; None where there is none."""
+    if name not in item.attrs:
+        return None
+    found = item.attrs[name]
+    if not isinstance(found, bytes):
+        return str(found)
+    number = 2
+    while f"{name} {number}" in item.attrs:
+        found += item.attrs[f"{name} {number}"]
+        number += 1
+    return found.decode()
+
+
+def own_attribute(name: str, names: Collection[str]) -> bool:
+    """Whether an attribute is one of these, or a further piece of one."""
+    first, _, number = name.rpartition(" ")
+    return name in names or (first in names and number.isdecimal())
+
+
+def seal(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+    """Record a checksum over attributes of a file or a group, and further arrays; what others add to it is theirs."""
+    set_text(item, "seal", seal_of(item, names, arrays))
+
+
+def check_seal(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+    """Raise BadInput where something is not what was sealed. Files of earlier versions have no seal."""
+    if get_text(item, "seal") not in (None, seal_of(item, names, arrays)):
+        raise BadInput(f"{item.file.filename} is damaged: its attributes do not have the checksum that it records")
+
+
+def seal_of(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None) -> str:
+    digest = hashlib.sha256(checksum(arrays or {}).encode())
+    for name in sorted(names):
+        digest.update(f"{name}={get_text(item, name)}\n".encode())
+    return digest.hexdigest()
+
+
+def set_file_name(group: h5py.Group, name: str, file: str | Path) -> None:
+    """Store the name of a file, whatever bytes it has, as a data set of a fixed length."""
+    content = os.fsencode(file)
+    group.create_dataset(name, data=np.array(content, h5py.string_dtype("utf-8", max(1, len(content)))))
+
+
+def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:
+    array = np.asarray(f[name][()], dtype=np.float64)
+    if array.ndim != axes or array.size == 0 or not np.isfinite(array).all():
+        raise BadInput(f"{f.filename}: '{name}' has shape {array.shape}, or values that are no coordinates")
+    return array
+
+
+def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
+    found = get_text(item, name)
+    value = {} if found is None else json.loads(found)
+    if not isinstance(value, dict):
+        raise BadInput(f"{item.file.filename} is damaged: the attribute {name} is {type(value).__name__}")
+    return value
+
+
+def text(value: Any) -> str:
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value)
+
+
+def checksum(data: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(data):
+        array = np.ascontiguousarray(data[name])
+        digest.update(repr((name, array.shape, str(array.dtype))).encode())
+        digest.update(array.data)
+    return digest.hexdigest()

@@ -1,0 +1,59 @@
+"""Reads an HDF5 file once, in a process of its own with little time and memory: see lossatlas.io.hdf5.
+
+    python tryout.py FILE        exit code 0 where reading it ends
+
+It imports nothing of the package, and follows no links to other files.
+"""
+
+import os
+import resource
+import sys
+
+SECONDS = 2  # of the processor, and more for large files
+MEMORY = 1 << 30  # bytes beside those of the file
+LARGE = 1 << 28  # bytes of one array that a smaller file may hold
+
+
+def limit(size: int) -> None:
+    """What damaged bytes cannot make this process exceed."""
+    used, _ = resource.getrusage(resource.RUSAGE_SELF)[:2]
+    seconds = int(used) + SECONDS + size // 50_000_000
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if os.path.exists("/proc/self/statm"):
+        with open("/proc/self/statm") as f:
+            taken = int(f.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY + 4 * size,) * 2)
+
+
+def walk(path: str) -> None:
+    """Read everything there is. Raises what h5py raises."""
+    import h5py
+
+    size = os.path.getsize(path)
+    limit(size)
+
+    def look(item: h5py.HLObject) -> None:
+        for name in item.attrs:
+            item.attrs[name]
+        if not isinstance(item, h5py.Dataset):
+            return
+        amount = item.dtype.itemsize * item.size if item.size else 0
+        if amount > max(LARGE, 4 * size):
+            sys.exit(f"'{item.name}' says that it holds {amount} bytes, more than four times those of the file")
+        if item.id.get_offset() is None or item.dtype.hasobject:
+            item[()]
+        elif item.id.get_offset() + item.id.get_storage_size() > size:
+            sys.exit(f"'{item.name}' ends behind the end of the file")
+
+    with h5py.File(path, "r", locking=False) as f:
+        look(f)
+        f.visititems(lambda name, item: look(item))
+
+
+if __name__ == "__main__":
+    try:
+        walk(sys.argv[1])
+    except Exception as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        sys.exit(text[text.find("(") + 1 : -1] if isinstance(error, OSError) and text.endswith(")") else text)

@@ -1,0 +1,194 @@
+"""Which file a request may go on with: the one place that decides it, for surfaces, maps and spectra."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossatlas.errors import BadInput, note
+from lossatlas.io.spectrum_files import Findings, read_findings
+from lossatlas.io.surface_files import added_by_others, read_surface
+from lossatlas.landscape.surface import Surface
+
+CURE = "give another --{}, or --force to start over"
+HELD = ("device", "precision", "most", "seed")  # of a plan: what has to be the same
+AT_LEAST, AT_MOST = (
+    ("top", "bottom", "probes", "steps"),
+    ("tolerance", "error"),
+)  # of a spectrum's parts: what is better
+LAST = "loss_of_some_samples"  # what is different is said by its name, where it has one
+NOT_COMPUTED = "not computed in a dry run"
+
+
+def resume(path: Path, fresh: Surface, dir_file: Path | None, cure: str = CURE.format("surf_file")) -> Surface:
+    """The surface to go on with: `fresh`, or what an earlier run left under this name.
+
+    The grid, the request, and what is HELD of the plan have to be the same; the rest of the plan, which was chosen for
+    that run, stays, and is said where it differs. Raises BadInput, naming the field and both values, when the file is of
+    something else.
+    """
+    if not path.exists():
+        return fresh
+    found = read_surface(path)
+    if not found.grid.matches(fresh.grid):
+        raise BadInput(f"{path} has the grid {found.grid}, this run asks for {fresh.grid}: {cure}")
+    if "slim" in found.about:
+        raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
+    if not found.request:
+        return adopt(path, found, fresh, dir_file)
+    compare(path, found.request, read_alike(found, fresh), cure)
+    if others := added_by_others(path):
+        raise BadInput(f"{path} holds {', '.join(others)}, which this program did not write and would lose: {cure}")
+    held = [name for name in HELD if name in fresh.plan]
+    compare(path, {name: found.plan.get(name) for name in held}, {name: fresh.plan[name] for name in held}, cure)
+    for split, arrays in found.statistics.items():
+        if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
+            raise BadInput(
+                f"{path} was begun with --tolerance by an earlier version, whose standard errors could be far too "
+                f"small: {cure}"
+            )
+    for name in fresh.values:
+        if name not in found.values:
+            raise BadInput(
+                f"{path} lacks {name}: an earlier version made it, which did not say whether an eigenvalue is the "
+                f"extreme one: {cure}"
+            )
+    if fresh.samples and not found.samples and not uses_all_samples(found):
+        note(
+            f"{path} was begun without --tolerance, or by a version before cells shared samples: the cells that it lacks "
+            "take all samples; for fewer give another file, or --force to start over"
+        )
+    say_what_stays(path, found, fresh)
+    return found
+
+
+def uses_all_samples(surface: Surface) -> bool:
+    """Whether every cell is computed from all samples, so that a tolerance has nothing to add."""
+    parts = [arrays["n"] >= surface.populations[split] for split, arrays in surface.statistics.items()]
+    return bool(surface.known.all() and all(part[surface.done].all() for part in parts))
+
+
+def say_what_stays(path: Path, found: Surface, fresh: Surface) -> None:
+    """What of this run's wishes a continued file does not follow."""
+    if fresh.plan["batch_size"] not in (0, found.plan["batch_size"]):
+        note(f"{path} was started with batch size {found.plan['batch_size']}, which stays")
+    now = fresh.about.get("threads_per_rank")
+    before = found.about.get("threads_per_rank", now)
+    if before != now:
+        note(f"{path} was started with {before} threads per rank, now {now}: the last digits may differ")
+
+
+def read_alike(found: Surface | Findings, fresh: Surface | Findings) -> dict[str, Any]:
+    """What is asked for; data of which one run knows a sketch alone count as the same where the sketches are."""
+    asked, before = dict(fresh.request), found.about.get("sketches", {})
+    for name, sketch in fresh.about.get("sketches", {}).items():
+        there = found.request.get(name)
+        if before.get(name) == sketch and any(str(value).startswith("sketch") for value in (there, asked.get(name))):
+            asked[name] = there
+    return asked
+
+
+def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure: str) -> None:
+    """Raise BadInput at the first field in which what a file records differs from what is asked for."""
+    for name in sorted({**asked, **found}, key=lambda name: name == LAST):
+        if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
+            raise BadInput(f"{path} was made with {unlike(name, found.get(name), asked.get(name))}: {cure}")
+
+
+def unlike(name: str, there: Any, asked: Any) -> str:
+    """What a file was made with, and what is asked for; of code, whose hashes tell nobody anything, that it has changed."""
+    if name.endswith("_code") and there is not None and asked is not None:
+        return f"other code of the {name.removesuffix('_code')}: its file has changed since"
+    return f"{name} = {there}, now it is {asked}"
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Equal, numbers that are computed up to what another machine may compute."""
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b))
+    return bool(a == b)
+
+
+def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:
+    """Go on with a file of the original release: its cells are kept, marked as of unknown provenance."""
+    if not fresh.populations:
+        raise BadInput(
+            f"{path} was written by another program, and its eigenvalues may be of another Hessian (that release "
+            "sums over batches and leaves out parameters with one axis): give another --surf_file"
+        )
+    if dir_file is None or Path(found.about.get("dir_file", "")).name != dir_file.name:
+        raise BadInput(
+            f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: "
+            "give another --surf_file"
+        )
+    wanted = sorted(set(fresh.fields) & {f"{split}_{name}" for split in fresh.populations for name in ("loss", "acc")})
+    if missing := [name for name in wanted if name not in found.values]:
+        raise BadInput(f"{path} was written by another program and lacks {missing[0]}: give another --surf_file")
+    if others := found.about.get("others"):
+        raise BadInput(
+            f"{path} was written by another program and holds {', '.join(others)}, which would be lost: "
+            "give another --surf_file"
+        )
+    done = np.logical_and.reduce([~np.isnan(found.values[name]) for name in wanted])
+    note(
+        f"{path} does not record checkpoint, data and loss; its {int(done.sum())} cells are kept as they are, marked as "
+        "of unknown provenance"
+    )
+    # Fields that this run does not compute are carried along.
+    return replace(fresh, done=done, values=found.values, foreign=done, about={**fresh.about, **found.about})
+
+
+def resume_findings(path: Path, fresh: Findings, seed: int, cure: str = CURE.format("spectrum_file")) -> Findings:
+    """The spectrum to go on with: `fresh`, or what an earlier run left under this name, with this run's plan.
+
+    The request and the seed have to be the same. Raises BadInput, naming the field and both values.
+    """
+    if not path.exists():
+        return fresh
+    found = read_findings(path, fresh.kind)
+    if "slim" in found.about:
+        raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
+    compare(path, found.request, read_alike(found, fresh), cure)
+    for settings in found.about.get("parts", {}).values():
+        compare(path, {"seed": settings["seed"]}, {"seed": seed}, cure)
+    return replace(found, plan=fresh.plan)
+
+
+def satisfies(name: str, found: Mapping[str, Any], asked: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether a part that was computed with the settings `found` is as good as what is asked for now."""
+    if not found or (name == "eigenvalues" and "bounds" not in arrays):  # of a version that stated none
+        return False
+    if name == "layers" and "layers/max_eig_converged" not in arrays:
+        return False
+    for key, value in asked.items():
+        if key in AT_LEAST:
+            good = found[key] >= value
+        elif key in AT_MOST:
+            good = found[key] <= value
+        elif key == "most":  # a limit matters to what fell short of its goal
+            good = found[key] >= value or reached(name, asked, arrays)
+        else:
+            good = found[key] == value
+        if not good:
+            return False
+    return True
+
+
+def together_with(found: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with which a part is computed again, so that nothing of what is there gets lost."""
+    if any(found.get(key) != asked[key] for key in ("patterns", "at") if key in asked):  # other activations
+        return dict(asked)
+    better = {**dict.fromkeys((*AT_LEAST, "most"), max), **dict.fromkeys(AT_MOST, min)}
+    return {key: better[key](value, found.get(key, value)) if key in better else value for key, value in asked.items()}
+
+
+def reached(name: str, asked: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether a part is as exact as it should be."""
+    if name == "eigenvalues":
+        return bool(arrays["converged"].all() and arrays["smallest_converged"].all())
+    if name == "trace":
+        return bool(arrays["trace_se"] <= asked["error"] * abs(arrays["trace"]))
+    return name == "layers" and bool(arrays["layers/max_eig_converged"].all())

@@ -1,0 +1,73 @@
+"""Files of findings: what is known of a Hessian, or of a sharpness, with request, plan and provenance as in a surface file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from lossatlas.errors import BadInput
+from lossatlas.io.hdf5 import check_seal, checksum, get_text, opened, read_json, seal, set_text, write
+
+FORMATS = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
+WRITERS = {"spectrum": "hessian_spectrum.py", "sharpness": "sharpness.py"}
+SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Arrays by name, and request, plan and provenance as of a surface. kind: see FORMATS."""
+
+    arrays: Mapping[str, np.ndarray]
+    request: Mapping[str, Any]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "spectrum"
+
+    @property
+    def sha256(self) -> str:
+        return checksum(self.arrays)
+
+    def with_arrays(self, arrays: Mapping[str, Any], **about: Any) -> "Findings":
+        new = {name: np.asarray(array) for name, array in arrays.items()}
+        return replace(self, arrays={**self.arrays, **new}, about={**self.about, **about})
+
+    def without(self, *names: str) -> "Findings":
+        return replace(self, arrays={name: array for name, array in self.arrays.items() if name not in names})
+
+
+def write_findings(path: str | Path, findings: Findings) -> None:
+    """Write a file of findings as an atomic snapshot. Raises CannotWrite."""
+
+    def fill(f: h5py.File) -> None:
+        for name, array in findings.arrays.items():
+            f.create_dataset(name, data=array)
+        set_text(f, "format", FORMATS[findings.kind])
+        set_text(f, "sha256", findings.sha256)
+        for name in ("request", "plan", "about"):
+            set_text(f, name, json.dumps(dict(getattr(findings, name))))
+        seal(f, SEALED)
+
+    write(path, fill)
+
+
+def is_findings(path: str | Path) -> bool:
+    with opened(path) as f:
+        return get_text(f, "format") in FORMATS.values()
+
+
+def read_findings(path: str | Path, kind: str = "spectrum") -> Findings:
+    """Read a file of findings, of any kind where that is ''. Raises BadInput."""
+    with opened(path) as f:
+        found = {form: name for name, form in FORMATS.items()}.get(get_text(f, "format") or "", "")
+        if not found or kind not in ("", found):
+            raise BadInput(f"{path} is no {kind or 'spectrum'} file of {WRITERS[kind or 'spectrum']}")
+        check_seal(f, SEALED)
+        arrays: dict[str, np.ndarray] = {}
+        f.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        if checksum(arrays) != get_text(f, "sha256"):
+            raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
+        return Findings(arrays, **{name: read_json(f, name) for name in ("request", "plan", "about")}, kind=found)

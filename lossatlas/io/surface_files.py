@@ -1,0 +1,279 @@
+"""Surface files, new ones and those of the original release.
+
+A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
+`done`, `statistics/<split>/<name>`, `provenance/<name>`, where cells help each other `samples/<split>/<name>` (of one cell
+after the other, `n` of each), and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own data.
+`directions` leads to the direction file. A file of the original release has none of these but the coordinates and fields;
+it is read as it is.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from lossatlas.errors import BadInput
+from lossatlas.io.direction_files import Directions, fill_directions, read_directions
+from lossatlas.io.hdf5 import (
+    check_seal,
+    checksum,
+    get_text,
+    opened,
+    own_attribute,
+    read_array,
+    read_json,
+    seal,
+    set_file_name,
+    set_text,
+    text,
+    write,
+)
+from lossatlas.io.lock import Lock
+from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.statistics import with_moments
+from lossatlas.landscape.surface import Surface
+
+FORMAT = "loss surface 1"
+SEALED = ("format", "layout", "plan", "request", "about", "populations")  # attributes with a checksum of their own
+# What the original stores where nothing is computed.
+MISSING = {"train_loss": -1, "train_acc": -1, "test_loss": -1, "test_acc": -1, "max_eig": -1, "min_eig": 1}
+
+
+def write_surface(
+    path: str | Path, surface: Surface, dir_file: str | Path | None = None, embed: Directions | None = None
+) -> None:
+    """Write a surface file as an atomic snapshot. Raises CannotWrite.
+
+    `directions` in it is a link to `dir_file`, or a copy of the directions to `embed`.
+    """
+    write(path, filler(path, surface, dir_file, embed))
+
+
+def filler(
+    path: str | Path, surface: Surface, dir_file: str | Path | None, embed: Directions | None
+) -> Callable[[h5py.File], None]:
+    """What fills a surface file: see `write_surface`."""
+    data = surface_data(surface)
+
+    def fill(f: h5py.File) -> None:
+        for group in sorted({name.rpartition("/")[0] for name in data} - {""}):
+            f.create_group(group, track_order=True)  # the order of the statistics is that of the workers' columns
+        for name, array in data.items():
+            f.create_dataset(name, data=array)
+        axes = ["xcoordinates"] if surface.grid.y is None else ["ycoordinates", "xcoordinates"]
+        for name in axes:
+            f[name].make_scale(name[0])
+        for name, array in data.items():
+            if array.shape == surface.grid.shape and name not in axes:
+                for k, axis in enumerate(axes):
+                    f[name].dims[k].attach_scale(f[axis])
+        set_text(f, "format", FORMAT)
+        set_text(f, "layout", "(nx,)" if surface.grid.y is None else "(ny, nx)")
+        set_text(f, "sha256", checksum(data))
+        for name in ("plan", "request", "about", "populations"):
+            set_text(f, name, json.dumps(dict(getattr(surface, name))))
+        seal(f, SEALED)
+        if dir_file is not None:
+            set_file_name(f, "dir_file", dir_file)
+        if embed is not None:
+            fill_directions(f.create_group("directions", track_order=True), embed)
+        elif dir_file is not None:
+            here = Path(path).resolve().parent
+            f["directions"] = h5py.ExternalLink(os.path.relpath(Path(dir_file).resolve(), here), "/")
+
+    return fill
+
+
+def surface_data(surface: Surface) -> dict[str, np.ndarray]:
+    """Everything numeric in a surface file, by its name in the file."""
+    data: dict[str, np.ndarray] = {"xcoordinates": surface.grid.x}
+    if surface.grid.y is not None:
+        data["ycoordinates"] = surface.grid.y
+    data["done"] = surface.done
+    if surface.foreign is not None:
+        data["provenance_unknown"] = surface.foreign
+    data |= surface.fields
+    data |= {f"values/{name}": array for name, array in surface.values.items()}
+    for split, arrays in surface.statistics.items():
+        data |= {f"statistics/{split}/{name}": array for name, array in arrays.items()}
+    for split, cells in surface.samples.items():
+        data[f"samples/{split}/n"] = np.array([len(own.get("loss", ())) for own in cells], dtype=np.int64)
+        names = dict.fromkeys(name for own in cells for name in own)
+        for name in names:  # weights are kept of cells alone in which one differs from 1
+            parts = [own.get(name, np.ones_like(own["loss"])) for own in cells if own]
+            data[f"samples/{split}/{name}"] = np.concatenate(parts)
+    if surface.predicted:
+        data["interpolated"] = surface.interpolated
+    data |= {f"predicted/{name}": array for name, array in surface.predicted.items()}
+    return data | {f"provenance/{name}": array for name, array in surface.provenance.items()}
+
+
+def read_surface(path: str | Path) -> Surface:
+    """Read a surface file of this tool or of the original. Raises BadInput."""
+    with opened(path) as f:
+        if "xcoordinates" not in f:
+            raise BadInput(f"{path} holds no 'xcoordinates': it is no surface file")
+        grid = Grid(read_array(f, "xcoordinates", 1), read_array(f, "ycoordinates", 1) if "ycoordinates" in f else None)
+        for name, axis in (("xcoordinates", grid.x), ("ycoordinates", grid.y)):
+            if axis is not None and not (np.diff(axis) > 0).all():
+                raise BadInput(f"{path}: '{name}' does not increase from one point to the next: sort the cells first")
+        form = get_text(f, "format")
+        if form is None and not (OURS_ALONE & {*f, *f.attrs}):
+            return read_original(f, grid, path)
+        if form is None:
+            raise BadInput(f"{path} is damaged: its attribute 'format' is gone")
+        if form != FORMAT:
+            raise BadInput(f"{path} has the format '{form}', this version reads '{FORMAT}'")
+        check_seal(f, SEALED)
+        try:
+            # In the order of the workers' rows, which the file's alphabetical groups do not keep.
+            splits = [split for split in read_json(f, "populations") if f"statistics/{split}" in f]
+            statistics = {split: complete(ordered(f, f"statistics/{split}")) for split in splits}
+            surface = Surface(
+                grid,
+                f["done"][()].astype(bool),
+                statistics,
+                ordered(f, "values") if "values" in f else {},
+                f["provenance_unknown"][()].astype(bool) if "provenance_unknown" in f else None,
+                **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
+                provenance=ordered(f, "provenance") if "provenance" in f else {},
+                predicted=ordered(f, "predicted") if "predicted" in f else {},
+                samples={split: cell_by_cell(ordered(f, f"samples/{split}")) for split in splits if "samples" in f},
+            )
+            there = {name: f[name][()] for name in surface_data(surface) if name in f}
+            matches = checksum(there) == get_text(f, "sha256")
+        except (KeyError, ValueError, TypeError, OSError) as error:
+            raise BadInput(f"{path} is damaged: {error}") from error
+    if not matches:
+        raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
+    return surface
+
+
+def cell_by_cell(arrays: Mapping[str, np.ndarray]) -> list[Mapping[str, np.ndarray]]:
+    """The samples of each cell, from those of all cells one after the other. Raises ValueError."""
+    counts = arrays["n"]
+    edges = np.concatenate([[0], np.cumsum(counts)])
+    named = {name: array for name, array in arrays.items() if name != "n"}
+    if (counts < 0).any() or any(len(array) != edges[-1] for array in named.values()):
+        raise ValueError("its samples are not as many as its cells say")
+    pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    return [{name: array[start:stop] for name, array in named.items()} if stop > start else {} for start, stop in pairs]
+
+
+def complete(statistics: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Statistics, with what is known of those that an earlier version did not record."""
+    return statistics if "least_se" in statistics else with_moments(statistics)
+
+
+OWN = {
+    "done",
+    "provenance_unknown",
+    "provenance",
+    "values",
+    "statistics",
+    "samples",
+    "predicted",
+    "interpolated",
+    "directions",
+    "dir_file",
+    "xcoordinates",
+    "ycoordinates",
+}
+OURS_ALONE = {
+    "done",
+    "values",
+    "statistics",
+    "samples",
+    "predicted",
+    "interpolated",
+    "provenance_unknown",
+    "directions",
+    "plan",
+    "request",
+    "populations",
+    "seal",
+}
+OWN_ATTRIBUTES = {"format", "layout", "sha256", "plan", "request", "about", "populations", "seal"}
+SCALES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid"}
+
+
+def added_by_others(path: str | Path) -> list[str]:
+    """What a surface file of this tool holds beside what is read from it, and would be lost when it is written again."""
+    known = OWN | set(read_surface(path).fields)
+    with opened(path) as f:
+        if get_text(f, "format") != FORMAT:
+            return []
+        found = [f"'{name}'" for name in f if name not in known]
+        found += [f"the attribute {name}" for name in f.attrs if not own_attribute(name, OWN_ATTRIBUTES)]
+        for name in known - {"directions", "values", "statistics", "samples", "predicted", "provenance"}:
+            if name in f:
+                found += [f"the attribute {key} of '{name}'" for key in f[name].attrs if key not in SCALES]
+    return found
+
+
+def ordered(f: h5py.File, group: str) -> dict[str, np.ndarray]:
+    """The arrays of a group in the order in which they were written."""
+    return {name: f[f"{group}/{name}"][()] for name in f[group]}
+
+
+def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
+    """A file of the original release: no mask, and non-square grids stored as (nx, ny) but filled as (ny, nx)."""
+    values, others = {}, [f"the attribute {name}" for name in f.attrs]
+    for name, item in f.items():
+        if name in ("xcoordinates", "ycoordinates", "dir_file"):
+            continue
+        others += [f"the attribute {key} of '{name}'" for key in item.attrs if key not in SCALES]
+        if (
+            not isinstance(item, h5py.Dataset)
+            or item.shape not in {grid.shape, grid.shape[::-1]}
+            or not is_real(item[()])
+        ):
+            others.append(f"'{name}'")
+            continue
+        array = np.asarray(item[()], dtype=np.float64).reshape(grid.shape)
+        missing = array == MISSING.get(name, math.nan)
+        values[name] = np.where(missing, np.nan, array)
+    if not values:
+        raise BadInput(f"{path} holds coordinates but no field on the grid {grid.shape}")
+    about: dict[str, Any] = {"origin": "written by another program: no checksums, provenance unknown"}
+    if others:
+        about["others"] = others
+    if "dir_file" in f:
+        about["dir_file"] = text(f["dir_file"][()])
+    computed = [array for name, array in values.items() if name in MISSING] or list(values.values())
+    done = np.logical_or.reduce([~np.isnan(array) for array in computed])
+    return Surface(grid, done, values=values, foreign=done.copy(), about=about)
+
+
+def is_real(array: np.ndarray) -> bool:
+    """Whether float64 holds these numbers: complex ones, large integers and texts are others' business."""
+    return array.dtype.kind in "fiu" and (
+        array.dtype.itemsize <= 8
+        and np.array_equal(array.astype(np.float64).astype(array.dtype), array, equal_nan=array.dtype.kind == "f")
+    )
+
+
+def embed_directions(path: str | Path, link: str) -> None:
+    """Copy the directions into a surface file, which nobody else may be writing.
+
+    Raises CannotWrite, and BadInput where they are not those it was computed along.
+    """
+    with Lock(path) as lock:
+        embed_locked(path, link, lock)
+
+
+def embed_locked(path: str | Path, link: str, lock: Lock) -> None:
+    surface, directions = read_surface(path), read_directions(path)
+    used = Directions(directions.x, directions.y if surface.grid.y is not None else None).sha256
+    if surface.request.get("directions") != used:
+        raise BadInput(
+            f"{path} was computed along directions with the sha256 {surface.request.get('directions')}, those in "
+            f"{link} have {used}: nothing is embedded"
+        )
+    lock.check()
+    write_surface(path, surface, link, embed=directions)

@@ -1,0 +1,463 @@
+"""What commands read before they compute: networks, data and losses, by name or of a user's; and how these travel.
+
+brought = bring(networks, "weights", data, loss)      # on rank 0; raises BadUsage and BadInput, writes nothing
+trained = Trained.of(model, net, data)                # travels to the other ranks
+net, data = trained.unpack()                          # on every rank
+"""
+
+import platform
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossatlas import config
+from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.io.resume import LAST
+from lossatlas.jobs import file_names
+from lossatlas.mpi.communicator import World, mpi_library
+from lossatlas.user_code import Factory
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import Tensor, nn
+
+    from lossatlas.data import AnyData, Loss
+    from lossatlas.parameter_space import Point
+
+
+TRACED = 64  # samples on which it is checked that alignment changes nothing
+FEW = 4  # samples on which a loss and a network of ours are tried; of a user's they are more
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Networks and data as they are read, the network being at the origin.
+
+    targets: where the axes point to, None where they do not point to a network; towards: the digests of these checkpoints
+    by file. record: what tells the network from others. training: where they are wanted, training samples for the statistics
+    of BatchNorm.
+    """
+
+    net: "nn.Module"
+    model: config.Model
+    data: "dict[str, AnyData]"
+    chosen: config.DataChoice
+    loss: str | Factory
+    dir_type: str
+    origin: "Point"
+    targets: "Sequence[Point | None]"
+    towards: Mapping[str, str]
+    record: Mapping[str, Any]
+    training: "AnyData | None" = None
+
+    @property
+    def first(self) -> "AnyData":
+        """The split of which the curvature is."""
+        return next(iter(self.data.values()))
+
+
+def bring(
+    nets: config.Networks,
+    dir_type: str,
+    chosen: config.DataChoice,
+    loss_name: str | Factory,
+    train_too: bool = False,
+) -> Brought:
+    """Read networks and data, and try them out; training samples too, whichever are asked for. Raises BadUsage and BadInput."""
+    from lossatlas.evaluation.parallel_batches import is_training
+    from lossatlas.jobs.input_check import CHECKED, tried
+    from lossatlas.models import read_state
+    from lossatlas.models.checkpoint import digest
+    from lossatlas.parameter_space import position
+
+    states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
+    data = load_data(chosen, states.get(nets.file, {}), nets.model)
+    first = data[chosen.splits[0]]
+    net = network_for(nets.model, first)
+    if not nets.file:
+        say(f"note: no --model_file, so the network is taken as {nets.model} gives it")
+        states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
+
+    given = is_training(net)
+
+    def at(file: str) -> "Point":
+        load_to_evaluate(net, states[file], file, bool(file) or given)
+        return position(net, dir_type)
+
+    towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
+    if nets.align:
+        for file in towards:
+            states[file] = align(net, states, nets.file, file, first)
+            towards[file] += ", aligned"
+
+    targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
+    origin = at(nets.file)
+    own = isinstance(nets.model, Factory) or isinstance(loss_name, Factory)
+    found = tried(net, loss_of(loss_name), first, f"{nets.model} with the loss {loss_name}", CHECKED if own else FEW)
+    sampled = {LAST: float(found.mean())} if own else {}
+    record = {
+        **recorded("model", nets.model),
+        **sampled,
+        "checkpoint": digest(states[nets.file]),
+        "dir_type": dir_type,
+    }
+    training = (data.get("train") or load_split(chosen, "train")) if train_too else None
+    return Brought(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
+
+
+def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str, training: bool) -> None:
+    """Load a state into a network.
+
+    A network that changes its weights when its mode is switched (adapters that merge) gets them in the mode in which they were
+    written, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints are written in
+    training mode; what a factory gives is in the mode that the factory has left.
+
+    Args:
+        net: The network.
+        state: Its new tensors.
+        file: What they are called in messages.
+        training: Whether they were written in training mode.
+    """
+    from lossatlas.evaluation.parallel_batches import switches_itself
+    from lossatlas.models import load_into
+
+    if switches_itself(net):
+        net.train(training)
+    load_into(net, state, file)
+
+
+def align(
+    net: "nn.Module", states: "Mapping[str, dict[str, Tensor]]", origin: str, file: str, data: "AnyData"
+) -> "dict[str, Tensor]":
+    """The state of a checkpoint, its hidden units in the order that fits best to the one in the middle."""
+    from lossatlas.jobs.alignment import aligned
+    from lossatlas.models import load_into
+
+    few = next(data.batches(TRACED))
+    if not isinstance(few, list | tuple) or len(few) != 2:
+        raise BadInput(
+            "--align traces a network that is called with the first of (inputs, targets): these are no such pairs"
+        )
+    own = {}
+    for name in (origin, file):
+        load_into(net, states[name], name)
+        own[name] = {key: value.clone() for key, value in net.state_dict().items()}
+    result, count = aligned(net, own[origin], own[file], few[0])
+    there = origin or "the network in the middle"
+    say(
+        f"aligned {file} to {there}: {count} hidden units change places{'' if count else ', they were in the best order found'}"
+    )
+    return result
+
+
+def check_factories(*brought: Any) -> None:
+    """What of a user's cannot be imported is better said at once."""
+    for one in brought:
+        if isinstance(one, Factory):
+            one.function  # noqa: B018
+
+
+def recorded(what: str, name: str | Factory) -> dict[str, Any]:
+    """What tells a network or a loss from others: its name; for a user's function what it is called with, and its code.
+
+    What such a file imports shows in the loss of some samples alone, which is recorded beside it.
+    """
+    return {what: str(name), f"{what}_code": name.code} if isinstance(name, Factory) else {what: name}
+
+
+def loss_of(name: str | Factory) -> "Loss":
+    """A loss by name, or a user's. Raises BadInput, BadUsage."""
+    from lossatlas.data import as_loss
+
+    return as_loss(name.function if isinstance(name, Factory) else name)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network and its data, as numpy arrays that travel without being copied.
+
+    data by split: samples whose images have four axes as (N, H, W, C), or where they are read. training: those for the
+    statistics of BatchNorm, where they are not among the data. mode: whether the state was taken in training mode.
+    """
+
+    model: config.Model
+    state: dict[str, np.ndarray]
+    data: "dict[str, Packed | Source]"
+    training: "Packed | Source | None" = None
+    mode: bool = False
+
+    @classmethod
+    def of(cls, brought: Brought) -> "Trained":
+        from lossatlas.evaluation.parallel_batches import is_training
+
+        state = {name: as_array(value) for name, value in brought.net.state_dict().items()}
+        data = {split: packed(data, brought.chosen) for split, data in brought.data.items()}
+        further = brought.training is not None and "train" not in data
+        training = packed(brought.training, brought.chosen) if further and brought.training is not None else None
+        return cls(brought.model, state, data, training, is_training(brought.net))
+
+    def unpack(self) -> "tuple[nn.Module, dict[str, AnyData]]":
+        """All of it shares the arrays' memory. Raises BadInput where this rank reads other data than rank 0."""
+        data = {split: one.unpack(split) for split, one in self.data.items()}
+        return self.network(next(iter(data.values()))), data
+
+    def network(self, first: "AnyData") -> "nn.Module":
+        """The network in evaluation mode. One of the zoo shares the arrays' memory, a user's has its own.
+
+        first: the data of the first split.
+        """
+        import torch
+
+        from lossatlas.evaluation.parallel_batches import switches_itself
+        from lossatlas.models import build
+
+        own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
+        if isinstance(self.model, Factory):
+            net = build(self.model)
+            net.train(switches_itself(net) and self.mode)  # as it was when its state was taken, see load_to_evaluate
+            net.load_state_dict(own_tensors)  # assigning would untie weights
+            return net.requires_grad_(False)
+        shape = shape_of(first)
+        with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
+            net = build(self.model, shape, first.classes)
+        net.load_state_dict(own_tensors, assign=True)
+        return net.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Samples, or batches of shapes that differ, as arrays."""
+
+    samples: Any
+    classes: int
+    fixed: bool
+
+    def unpack(self, split: str) -> "AnyData":
+        from lossatlas.data import Dataset, FixedBatches
+        from lossatlas.data.structures import mapped
+
+        if self.fixed:
+            batches = [mapped(own(batch), channels_first) for batch in self.samples]
+            return FixedBatches(split, split, batches, self.classes)
+        return Dataset(split, split, mapped(own(self.samples), channels_first), self.classes)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Samples that every rank reads when it needs them."""
+
+    chosen: config.DataChoice
+    classes: int
+    sketch: str
+
+    def unpack(self, split: str) -> "AnyData":
+        from lossatlas.data import Streamed
+
+        data = load_split(replace(self.chosen, stream="always"), split)
+        assert isinstance(data, Streamed)
+        data = replace(data, classes=self.classes)
+        if data.sketch != self.sketch:
+            raise BadInput(
+                f"{data.name} holds other {split} samples here, on {socket.gethostname()}, than on rank 0: every rank "
+                "has to reach the same files"
+            )
+        return data
+
+
+def packed(data: "AnyData", chosen: config.DataChoice) -> Packed | Source:
+    from lossatlas.data import FixedBatches, Streamed
+    from lossatlas.data.structures import mapped
+
+    if isinstance(data, Streamed):
+        return Source(chosen, data.classes, data.sketch)
+
+    def arrays(samples: Any) -> Any:
+        return mapped(samples, lambda tensor: as_array(channels_last(tensor)))
+
+    if isinstance(data, FixedBatches):
+        return Packed([arrays(batch) for batch in data.contents], data.classes, True)
+    return Packed(arrays(data.samples), data.classes, False)
+
+
+def shape_of(data: "AnyData") -> tuple[int, ...]:
+    """Of one input."""
+    return tuple(next(data.batches(1))[0].shape[1:])
+
+
+def channels_last(inputs: "Tensor") -> "Tensor":
+    """Images (N, C, H, W) as contiguous (N, H, W, C), without a copy where they lie like this; others as they are."""
+    return inputs.permute(0, 2, 3, 1).contiguous() if inputs.dim() == 4 else inputs
+
+
+def channels_first(inputs: "Tensor") -> "Tensor":
+    return inputs.permute(0, 3, 1, 2) if inputs.dim() == 4 else inputs
+
+
+def own(samples: Any) -> Any:
+    """Samples whose arrays can be written, copied where they came read-only from another rank."""
+    if isinstance(samples, np.ndarray):
+        return samples if samples.flags.writeable else samples.copy()
+    if isinstance(samples, Mapping):
+        return {name: own(value) for name, value in samples.items()}
+    if isinstance(samples, list | tuple):
+        items = [own(value) for value in samples]
+        return type(samples)(*items) if hasattr(samples, "_fields") else type(samples)(items)
+    return samples
+
+
+def as_array(tensor: "Tensor") -> Any:
+    """The tensor's memory as a numpy array; a tensor where numpy has no such type."""
+    import torch
+
+    return tensor if tensor.dtype == torch.bfloat16 else tensor.detach().numpy()
+
+
+def as_tensor(array: Any) -> "Tensor":
+    """Without a copy, unless the array came read-only from another rank."""
+    import torch
+
+    if isinstance(array, torch.Tensor):
+        return array
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def load_splits(chosen: config.DataChoice, model: config.Model) -> "dict[str, AnyData]":
+    try:
+        return {split: load_split(chosen, split) for split in chosen.splits}
+    except BadInput as error:
+        if isinstance(model, Factory) and isinstance(chosen.dataset, str):
+            raise BadInput(f"{error} (data of your own: --dataset FILE.py:FUNCTION)") from error
+        raise
+
+
+def load_data(chosen: config.DataChoice, state: "dict[str, Tensor]", model: config.Model) -> "dict[str, AnyData]":
+    """Every split that is asked for. A user's own data have as many classes as the checkpoint has outputs."""
+    from lossatlas.data import Dataset, FixedBatches, Streamed
+    from lossatlas.data.memory import in_words
+    from lossatlas.datasets.registry import OWN
+    from lossatlas.models import classes_in
+
+    for split, file in zip(("train", "test"), chosen.files, strict=True):
+        if file and split not in chosen.splits:
+            say(f"note: --{split}loader {file} is not used: --split asks for {' and '.join(chosen.splits)}")
+    data = load_splits(chosen, model)
+    for split, d in data.items():
+        if isinstance(d, Streamed):
+            size = in_words(d.sample_bytes * len(d))
+            say(f"the {split} data, {len(d):,} samples of {size} in all, are read when they are needed")
+    if isinstance(model, Factory):  # what its targets mean is the loss's business
+        return data
+    for d in data.values():
+        few = next(d.batches(2))
+        if isinstance(d, FixedBatches) or not isinstance(few, list | tuple) or len(few) != 2:
+            raise BadInput(f"{model} of the zoo takes pairs of inputs and labels, and --dataset gives something else")
+    first = data[chosen.splits[0]]
+    if chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN or any(chosen.files):
+        with fitting(model, first):
+            classes = chosen.classes or classes_in(model, shape_of(first), state)
+        if classes is not None:  # otherwise loading the checkpoint says what does not fit
+            data = {split: replace(d, classes=classes) for split, d in data.items()}
+    for split, d in data.items():
+        if isinstance(d, Dataset) and not d.targets.is_floating_point() and int(d.targets.max()) >= d.classes:
+            raise BadInput(f"the {split} data have the label {int(d.targets.max())}, the network {d.classes} classes")
+    return data
+
+
+def network_for(model: config.Model, data: "AnyData") -> "nn.Module":
+    """A network of the zoo for samples of this shape, or a user's, in evaluation mode.
+
+    One that changes its weights when its mode is switched stays in the mode in which its factory gives it. Raises BadInput
+    where there is no such network.
+    """
+    from lossatlas.evaluation.parallel_batches import switches_itself
+    from lossatlas.models import build
+
+    if isinstance(model, Factory):
+        net = build(model)
+        return net if switches_itself(net) else net.eval()
+    with fitting(model, data):
+        return build(model, shape_of(data), data.classes).eval()
+
+
+@contextmanager
+def fitting(model: config.Model, data: "AnyData") -> Iterator[None]:
+    """Raise BadInput where there is no such network for these inputs."""
+    try:
+        yield
+    except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
+        shape = "x".join(map(str, shape_of(data)))
+        raise BadInput(f"there is no {model} for inputs of {shape}: {error}") from error
+
+
+def device_of(cuda: bool, local_rank: int = 0) -> str:
+    """'cpu', or this rank's CUDA device. Raises BadUsage where there is none."""
+    import torch
+
+    if not cuda:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise BadUsage(f"--cuda: no CUDA device on {socket.gethostname()}: leave the flag out to use the CPU")
+    return f"cuda:{local_rank % torch.cuda.device_count()}"
+
+
+def provenance(world: World, command: str, threads: int, seed: int) -> dict[str, Any]:
+    import torch
+
+    import lossatlas
+
+    return {
+        "command": command,
+        "started": datetime.now().isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "ranks": world.size,
+        "threads_per_rank": threads,
+        "seed": seed,
+        "versions": {
+            "lossatlas": lossatlas.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "h5py": version("h5py"),
+            **({"mpi": mpi_library()} if world.comm is not None else {}),
+        },
+    }
+
+
+def load_split(chosen: config.DataChoice, split: str) -> "AnyData":
+    from lossatlas.datasets.registry import from_factory, get, load, load_file
+
+    file = chosen.files[0 if split == "train" else 1]
+    if file:
+        return load_file(file, split, limit=chosen.limit, data_split=chosen.data_split if split == "train" else 1)
+    if isinstance(chosen.dataset, Factory):
+        return from_factory(
+            chosen.dataset, split, limit=chosen.limit, data_split=chosen.data_split, stream=chosen.streamed
+        )
+    if chosen.download:
+        get(chosen.dataset, chosen.datapath)
+    return load(
+        chosen.dataset,
+        split,
+        datapath=chosen.datapath,
+        raw=chosen.raw,
+        limit=chosen.limit,
+        data_split=chosen.data_split,
+        image_size=chosen.image_size,
+        stream=chosen.streamed,
+    )
+
+
+def place(given: str | None, default: Path, beside: str | None) -> Path:
+    """The file that is given, or the default; the latter beside another output when its own folder is read-only."""
+    if given:
+        return Path(given)
+    if beside and not default.exists() and not file_names.writable_folder(default):
+        say(f"note: {default.parent} is read-only, so {default.name} is written beside {beside}")
+        return Path(beside).with_name(default.name)
+    return default

@@ -1,0 +1,379 @@
+"""The losses of a grid: what decides their digits, measured once, and the work of a block of cells."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lossatlas.data.dataset import FixedBatches
+from lossatlas.data.losses import Loss
+from lossatlas.data.streamed import AnyData, Streamed
+from lossatlas.errors import BadInput, BadUsage, Stop, note
+from lossatlas.evaluation.autotuning import alone, guess, lanes_of, tune
+from lossatlas.evaluation.evaluator import Evaluator, choose_path
+from lossatlas.evaluation.memory_trim import give_back
+from lossatlas.evaluation.parallel_batches import still
+from lossatlas.evaluation.precision import OWN, resolved
+from lossatlas.evaluation.recalibration import BATCH
+from lossatlas.evaluation.reference import borrowed
+from lossatlas.evaluation.sample_storage import Flowing, fitted, sample_of
+from lossatlas.io.block_queue import Found, Supply
+from lossatlas.io.recorder import Remark
+from lossatlas.jobs.problem import Scene
+from lossatlas.jobs.reference_check import ReferenceLosses
+from lossatlas.landscape.control_variates import FEWEST
+from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.surface import DRAFT, Surface
+from lossatlas.landscape.tolerance import Tolerance
+from lossatlas.sampling.adaptive_grid import LeavingOut, check_plan, without_predictions
+from lossatlas.sampling.multilevel import ByLevels, in_small_batches, work_by_levels
+
+FEW = 8  # samples on which the way to compute is chosen
+CHECKED_SAMPLES = 256  # on which a reduced precision is compared with float32
+MOST_IN_A_PASS, READING = (
+    32,
+    4,
+)  # points of a pass over data that are read; computing takes so many times as long as reading
+SHORTEST_BLOCK = 0.02  # seconds; cells that take less are sent out together
+IN_PLACE, IN_PLACE_BATCH = "in place", 64  # the network itself is moved; samples of a batch
+PATHS = ("folded", "unfolded", IN_PLACE)  # from the fastest to the one that is right for any network
+LOW = ("bfloat16", "float16")  # precisions whose error a few samples in float32 take out, where a tolerance is given
+EXACT = ("float32", "float64")  # precisions whose error is not worth a measurement
+
+
+def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
+    """What computes as a plan says. Raises BadUsage where the device cannot."""
+    count, training = plan.get("recalibrated", 0), scene.training
+    corrected, in_place = plan.get("corrected", False), plan["path"] == IN_PLACE
+    give_back()  # what was needed to read and to choose
+    net = own_network(scene, plan["precision"]) if in_place else scene.net
+    try:
+        evaluator = Evaluator(
+            net,
+            scene.plane,
+            scene.data,
+            scene.loss,
+            batch_size=min([plan["batch_size"], *(halved["batch_size"] for halved in plan.get("halved", []))]),
+            device=scene.device,
+            precision=plan["precision"],
+            folded=plan["path"] == "folded",
+            points_per_call=plan.get("points_per_call", 1) or 1,
+            lanes=plan.get("lanes", 1) or 1,
+            tolerance=tolerance,
+            recalibrate=(training, count) if count and training is not None else None,
+            in_place=in_place,
+        )
+        if corrected:
+            evaluator.truth = evaluator_of(scene, {**plan, "precision": "float32", "corrected": False}, tolerance)
+        give_back()
+        return evaluator
+    except torch.cuda.OutOfMemoryError as error:
+        raise BadUsage(
+            f"the data and the directions do not fit into the memory of {scene.device}: use fewer samples (--limit)"
+        ) from error
+    except RuntimeError as error:
+        if plan["precision"] in ("bfloat16", "float16"):
+            raise BadUsage(
+                f"--precision {plan['precision']}: this network does not compute in it on {scene.device}: "
+                f"{str(error).splitlines()[0][:150]}"
+            ) from error
+        raise
+
+
+def own_network(scene: Scene, precision: str) -> nn.Module:
+    """The user's network, to be evaluated in place. Raises BadUsage where that cannot be done as the plan says."""
+    net = scene.own()
+    own, there = resolved(None, net), next(net.parameters()).device
+    if precision not in (own, "tf32"):
+        raise BadUsage(
+            f"precision {precision}: this network can only be evaluated in place, which is in its own precision ({own}), "
+            "because a converted copy does not compute the same (weights held elsewhere, casts within forward)"
+        )
+    if there.type != torch.device(scene.device).type:
+        raise BadUsage(
+            f"device {scene.device}: this network can only be evaluated in place, on {there}: move it to {scene.device} first"
+        )
+    return net
+
+
+def begun(
+    net: nn.Module,
+    data: Mapping[str, AnyData],
+    loss: Loss,
+    grid: Grid,
+    *,
+    device: str | torch.device = "cpu",
+    tolerance: Tolerance,
+    precision: str | None = None,
+    batch_size: int = 0,
+    request: Mapping[str, Any],
+    about: Mapping[str, Any],
+    recalibrated: int = 0,
+) -> Surface:
+    """A surface of which nothing is computed yet; what is 0 in its plan is measured by `ready`.
+
+    precision: None for that of the network.
+    recalibrated: how many training samples give the statistics of BatchNorm at every point; 0 where they stay as they are.
+    Raises BadUsage where a tolerance asks for standard errors that cannot be known.
+    """
+    few = fitted(next(next(iter(data.values())).batches(FEW)), net)
+    precision = resolved(precision, net)
+    with borrowed(net) as own, torch.no_grad():  # a copy may share its parameters, into which a forward pass may write
+        found = loss(own, sample_of(few))
+        if not tolerance.exact:
+            refuse_tolerance(data, found.spread)
+        path, why_not = path_of(net, loss, few, precision)
+    plan = {
+        "device": torch.device(device).type,
+        "precision": precision,
+        "path": path,
+        "batch_size": batch_size,
+        "points_per_call": 0,
+        "lanes": 0,
+    }
+    if recalibrated:
+        plan |= {"recalibrated": recalibrated, "recalibrated_batch": BATCH}
+    populations = {split: len(samples) for split, samples in data.items()}
+    if not tolerance.exact and precision in LOW:
+        plan["corrected"] = True
+        populations |= {f"{DRAFT}{split}": count for split, count in populations.items()}
+    if path == IN_PLACE:
+        about = {**about, "why_in_place": why_not}
+    elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
+        about = {**about, "why_not_folded": why_not}
+    return Surface.empty(
+        grid, populations, tuple(found.metrics), helping=not tolerance.exact, plan=plan, request=request, about=about
+    )
+
+
+def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
+    """The fastest path that may be right, which `ready` has to prove, and why BatchNorm is not folded."""
+    try:
+        net = still(net, fixed=True)
+    except Exception as error:  # what a module holds cannot be copied
+        return IN_PLACE, f"it cannot be copied ({first_line(error)})"
+    if precision == OWN:
+        return "unfolded", "folding would round differently in this precision"
+    folded, why_not = choose_path(net, loss, few)
+    return ("folded" if folded else "unfolded"), why_not
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+
+
+def ready(
+    scene: Scene, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
+) -> tuple[Surface, Evaluator]:
+    """The evaluator for a surface, proved against the network itself.
+
+    A new plan is completed by measurements; what a reduced precision changes is measured. Where a faster path gives other
+    losses than the user's network does when it is moved in place, a new plan takes the next slower one, and in the end the
+    network itself.
+
+    Args:
+        scene: The network, its plane, data and loss.
+        surface: What is there already. Where its plan has a batch size, nothing else is measured.
+        tolerance: Of the loss at each cell.
+        cells: How many are to be computed.
+        adaptive: See `supply`.
+
+    Raises:
+        BadInput: The network is random, or the path that a file was begun with gives other losses than the network.
+        BadUsage: The network can only be evaluated in place, and not in this precision or on this device.
+    """
+    check_plan(surface, adaptive)
+    surface = without_predictions(surface)
+    reference, paths = ReferenceLosses.of(scene, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
+    new, wrong = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
+    for path in paths:
+        plan = {**surface.plan, "path": path}
+        try:
+            known, evaluator = completed(scene, replace(surface, plan=plan), tolerance, cells, adaptive)
+            found = "" if path == IN_PLACE else reference.difference(judged(scene, plan, evaluator))
+        except (Stop, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if path == IN_PLACE:
+                raise
+            found = first_line(error)
+        if not found:
+            break
+        if not new:
+            raise BadInput(
+                f"the file was begun with {path} evaluation, which is not what the network computes: {found}: write another file"
+            )
+        wrong = found
+    if path == IN_PLACE and new:
+        note(f"the network itself is moved for every point, which is slower: {wrong}")
+    if path != surface.plan["path"]:
+        known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": wrong})
+    return known, evaluator
+
+
+def judged(scene: Scene, plan: Mapping[str, Any], evaluator: Evaluator) -> Evaluator:
+    """The evaluator to compare with the network: where BatchNorm is recalibrated, one that keeps its statistics."""
+    return (
+        evaluator
+        if evaluator.recalibrated is None
+        else evaluator_of(scene, {**plan, "recalibrated": 0, "batch_size": 1})
+    )
+
+
+def completed(
+    scene: Scene, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
+) -> tuple[Surface, Evaluator]:
+    """The evaluator for one path, and the surface with a complete plan for it, see `ready`."""
+    evaluator = evaluator_of(scene, surface.plan, tolerance)
+    with evaluator.session():
+        return measured(scene, surface, evaluator, cells, adaptive), evaluator
+
+
+def measured(scene: Scene, surface: Surface, evaluator: Evaluator, cells: int, adaptive: Tolerance | None) -> Surface:
+    """The surface with a complete plan: what is open in it is measured with this evaluator."""
+    plan, about = dict(surface.plan), dict(surface.about)
+    if plan["points_per_call"] == 0 and plan["path"] == IN_PLACE:
+        plan |= {"points_per_call": 1, "lanes": 1, "batch_size": plan["batch_size"] or IN_PLACE_BATCH}
+        evaluator.batch_size = plan["batch_size"]
+        about["seconds_per_cell"] = alone(evaluator)
+        if surface.samples:
+            plan["fewest"] = FEWEST
+    elif plan["points_per_call"] == 0:
+        chosen = bool(plan["batch_size"])
+        if chosen:
+            evaluator.lanes = lanes_of(evaluator)
+        else:
+            many = plan["precision"] in ("float32", "float64", "tf32") and adaptive is None
+            x, y = surface.grid.x, [0.0] if surface.grid.y is None else surface.grid.y
+            corners = [(float(a), float(b)) for a in (x[0], x[-1]) for b in (y[0], y[-1])]
+            about["seconds_per_cell"] = tune(evaluator, cells, many=many, far=corners)
+        for name in ("batch_size", "points_per_call", "lanes"):
+            plan[name] = getattr(evaluator, name)
+        if surface.samples:
+            plan = in_small_batches(evaluator, plan, chosen)
+            evaluator.batch_size = plan["batch_size"]
+    if surface.plan["points_per_call"] == 0:
+        if plan["precision"] not in EXACT and plan["path"] != IN_PLACE:
+            about["precision_error"] = precision_error(scene, surface.grid, plan)
+        if evaluator.flowing:
+            about["points_per_pass"] = points_per_pass(evaluator, about.get("seconds_per_cell"))
+    return replace(surface, plan=plan, about=about)
+
+
+def guessed(scene: Scene, surface: Surface, tolerance: Tolerance) -> tuple[float, str]:
+    """Seconds that a cell may take, and what has been measured."""
+    evaluator = evaluator_of(scene, surface.plan, tolerance)
+    if evaluator.in_place:
+        return alone(evaluator), "from a few batches of the network itself"
+    fewer = "" if tolerance.exact else ", with all samples, of which a tolerance draws fewer"
+    if seconds := surface.about.get("seconds_per_cell"):
+        return seconds, "measured when the file was begun" + fewer
+    return guess(evaluator), "from a few batches" + fewer
+
+
+def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:
+    """Raise BadUsage where a standard error cannot be known."""
+    if not spread:
+        raise BadUsage("a tolerance needs the loss of each sample, and this loss gives the mean of a batch alone")
+    for split, d in splits.items():
+        if isinstance(d, FixedBatches) or (isinstance(d, Streamed) and d.fixed):
+            raise BadUsage(
+                f"a tolerance draws single samples, and the {split} data come in batches that stay as they are: their "
+                "shapes differ, or they are made by a collate_fn of its own"
+            )
+
+
+def cells_per_block(surface: Surface, cells: int, ranks: int = 1) -> int:
+    """Whole calls; several where cells are so short that messages would count, if every rank still gets its blocks."""
+    company, seconds = surface.plan["points_per_call"], surface.about.get("seconds_per_cell", SHORTEST_BLOCK)
+    wanted = min(SHORTEST_BLOCK / seconds, cells / (8 * ranks))
+    company = company or 1  # 0 where nothing was left to measure it for
+    passing = min(surface.about.get("points_per_pass", 1), -(-cells // (2 * ranks)))
+    return max(1, int(max(wanted, passing) / company)) * company
+
+
+def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int:
+    """At how many points a batch that is read should be evaluated, so that reading is a small part of the time."""
+    flowing = [samples for samples in evaluator.data.values() if isinstance(samples, Flowing)]
+    if all(samples.all_fit for samples in flowing):
+        return 1  # they are read once, and kept
+    if seconds_per_cell is None:
+        return MOST_IN_A_PASS // 4
+    reading = max(samples.seconds_per_sample for samples in flowing) * sum(len(samples) for samples in flowing)
+    return max(1, min(MOST_IN_A_PASS, int(np.ceil(READING * reading / max(seconds_per_cell, 1e-9)))))
+
+
+def precision_error(scene: Scene, grid: Grid, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reduced precision changes, against float32 on a few samples at the middle, on the way out, in a corner."""
+    few = replace(scene, data={split: d.first(CHECKED_SAMPLES) for split, d in scene.data.items()})
+    one = {**plan, "points_per_call": 1, "lanes": 1}
+    exact, reduced = (
+        evaluator_of(few, {**one, "precision": precision}) for precision in ("float32", plan["precision"])
+    )
+    x, y = grid.x, np.zeros(1) if grid.y is None else grid.y
+    points = [(float(x[i]), float(y[min(i * len(y) // len(x), len(y) - 1)])) for i in (len(x) // 2, len(x) // 4, 0)]
+    sizes = {split: len(d) for split, d in few.data.items()}
+    curve = Surface.empty(Grid(np.arange(3.0)), sizes, exact.metrics)
+    found, wanted = (curve.with_cells(range(3), e(points)).fields for e in (reduced, exact))
+    errors = {
+        name: [float(abs(f - w) / abs(w)) for f, w in zip(found[name], wanted[name], strict=True)]
+        for name in wanted
+        if name.endswith("_loss")
+    }
+    return {"points": points, "relative": errors, "samples": CHECKED_SAMPLES, "used": next(iter(sizes.values()))}
+
+
+def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
+    """What `precision_error` found, in words."""
+    what = "the network's own precision" if precision == OWN else precision
+    return [
+        f"{what} changes {name} by "
+        + ", ".join(f"{value:.1e} at ({a:.3g}, {b:.3g})" for value, (a, b) in zip(values, error["points"], strict=True))
+        + f" (relative to float32, {error['used']} samples)"
+        for name, values in error["relative"].items()
+    ]
+
+
+def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[Found, Remark]]:
+    """The function from a block of a `supply` to what it gives and a remark. A batch that does not fit into memory is halved."""
+    evaluate = work_by_levels(surface, evaluator) if surface.samples else work_alone(surface, evaluator)
+
+    def work(block: Any) -> tuple[Found, Remark]:
+        remark = Remark()
+        while True:
+            try:
+                with evaluator.session():
+                    return evaluate(block), remark
+            except torch.cuda.OutOfMemoryError as error:
+                if evaluator.batch_size == 1:
+                    raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
+                evaluator.batch_size //= 2
+                if evaluator.truth is not None:
+                    evaluator.truth.batch_size = evaluator.batch_size
+                first = (block[0] if surface.samples else block)[0]
+                remark = Remark(
+                    f"out of memory on {evaluator.device}: batch size {evaluator.batch_size} from cell {first} on",
+                    evaluator.batch_size,
+                )
+                evaluator.forget()
+                torch.cuda.empty_cache()
+
+    return work
+
+
+def work_alone(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], Found]:
+    """The function from cells, each of which is computed by itself, with all samples, to their statistics."""
+    return lambda cells: Found(evaluator([surface.grid.point(cell) for cell in cells]))
+
+
+def supply(surface: Surface, pending: np.ndarray, ranks: int = 1, adaptive: Tolerance | None = None) -> Supply:
+    """The pending cells in blocks. adaptive: what may be predicted of them within this tolerance is not computed."""
+
+    def blocks(known: Surface, cells: np.ndarray) -> Supply:
+        size = cells_per_block(known, len(cells), ranks)
+        return ByLevels(known, cells, size) if known.samples else Supply.of(cells, size)
+
+    return blocks(surface, pending) if adaptive is None else LeavingOut(surface, pending, adaptive, blocks)

@@ -1,0 +1,212 @@
+"""A fast evaluation proves itself against the user's own network before anything is computed.
+
+The network itself is moved in place to a corner and to another cell of the grid, and its losses of a few samples are compared
+with those of the evaluator that the plan describes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossatlas.data.losses import Loss
+from lossatlas.data.streamed import AnyData, some_of
+from lossatlas.errors import HERE, BadInput, BadUsage, Stop, note, place_of
+from lossatlas.evaluation.evaluator import Evaluator
+from lossatlas.evaluation.parallel_batches import copied
+from lossatlas.evaluation.precision import OWN, PRECISIONS
+from lossatlas.evaluation.reference import borrowed, untouched
+from lossatlas.evaluation.sample_storage import fitted, sample_of
+from lossatlas.jobs.problem import Scene
+from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.statistics import PENALTY, STATISTICS
+from lossatlas.parameter_space.points import movable, real_dtype
+
+SAMPLES, BATCH = 64, 32  # of each split, spread over it; batches so small that some go side by side
+NOISE = 10  # times what a tiny step changes may be rounding
+# By type: how far losses may differ relative to their size, and the tiny step, relative to the coordinate.
+ROUNDING = {
+    torch.float64: (1e-9, 1e-12),
+    torch.float32: (1e-5, 1e-6),
+    torch.float16: (5e-3, 1e-3),
+    torch.bfloat16: (2e-2, 1e-2),
+}
+TF32 = 1e-2
+SIMPLE = (bool, int, float, complex, str, tuple)
+
+
+@dataclass(frozen=True)
+class ReferenceLosses:
+    """Losses of the user's own network at two far cells.
+
+    Attributes:
+        points: The two cells.
+        data: A few samples of each split.
+        losses: (2, splits), mean losses.
+        noise: (2, splits), how much a tiny step changes them.
+        kind: The coarsest type of the network's parameters.
+    """
+
+    points: list[tuple[float, float]]
+    data: Mapping[str, AnyData]
+    losses: np.ndarray
+    noise: np.ndarray
+    kind: torch.dtype
+
+    @classmethod
+    def of(cls, scene: Scene, grid: Grid) -> "ReferenceLosses":
+        """Evaluate the network itself. Raises BadInput where it gives two answers."""
+        net = scene.own()
+        data = {split: some_of(d, SAMPLES) for split, d in scene.data.items()}
+        kind = coarsest(net)
+        evaluator = in_place(net, scene, data)
+        points = far_points(grid)
+        near = [(a * (1 + ROUNDING[kind][1]), b) for a, b in points]
+        try:
+            first, moved, again = (losses_of(evaluator, where) for where in (points, near, points[:1]))
+        except (Stop, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:
+            far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+            raise BadInput(
+                f"{type(net).__name__} fails far from its weights, at {far}: {place_of(error, [HERE])}{line}"
+            ) from error
+        if not np.array_equal(first[:1], again, equal_nan=True):
+            raise BadInput(
+                "the loss of the network differs when it is computed twice at the same weights: it is random in evaluation "
+                "mode, or keeps something from one call to the next"
+            )
+        with np.errstate(invalid="ignore"):
+            return cls(points, data, first, np.abs(moved - first), kind)
+
+    def difference(self, evaluator: Evaluator) -> str:
+        """Describe the first cell at which an evaluator's losses differ beyond rounding; '' if there is none."""
+        found = losses_of(evaluator.on(self.data, BATCH), self.points)
+        allowed = self.allowed(evaluator.precision) * np.abs(self.losses) + NOISE * np.nan_to_num(
+            self.noise, posinf=0.0
+        )
+        with np.errstate(invalid="ignore"):
+            agree = (np.abs(found - self.losses) <= allowed) | same_kind(found, self.losses)
+        if agree.all():
+            return ""
+        k, s = np.argwhere(~agree)[0]
+        a, b = self.points[k]
+        return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {self.losses[k, s]:.6g}"
+
+    def allowed(self, precision: str) -> float:
+        """The relative difference that rounding may make."""
+        if precision == OWN:
+            return ROUNDING[self.kind][0]
+        _, forward = PRECISIONS[precision]
+        return max(ROUNDING[self.kind][0], ROUNDING[forward][0], TF32 if precision == "tf32" else 0.0)
+
+
+def same_kind(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Mask of the losses that are equal, or of which neither is finite."""
+    return (found == wanted) | (~np.isfinite(found) & ~np.isfinite(wanted))
+
+
+def check_ends(
+    scene: Scene, towards: Sequence[nn.Module | Mapping[str, Tensor]], dir_type: str, states_differ: bool
+) -> None:
+    """Compare the losses at coordinate 1 of each axis with those of the network that is said to be there.
+
+    Args:
+        scene: The network and its plane, whose first axes lead to these networks.
+        towards: Networks, or states of them, for x and then y.
+        dir_type: 'weights' or 'states'.
+        states_differ: Whether BatchNorm statistics differ, which stay as they are with 'weights'.
+
+    Raises:
+        BadInput: The losses differ, so the networks differ in something that is no tensor of the direction.
+    """
+    own = scene.own()
+    split, samples = next(iter(scene.data.items()))
+    few = {split: some_of(samples, SAMPLES)}
+    evaluator = in_place(own, scene, few)
+    for k, (other, point) in enumerate(zip(towards, ((1.0, 0.0), (0.0, 1.0)), strict=False)):
+        twin = other if isinstance(other, nn.Module) else loaded(own, other)
+        kind = max((coarsest(own), coarsest(twin)), key=lambda dtype: ROUNDING[dtype][0])
+        rounding, step = ROUNDING[kind]
+        here, near = (
+            float(losses_of(evaluator, [(a * (1 + e), b * (1 + e))])[0, 0]) for a, b in [point] for e in (0, step)
+        )
+        with untouched(twin) as model:
+            there = float(mean_loss(model, few[split], scene.loss))
+        allowed = rounding * abs(there) + NOISE * abs(near - here)
+        if abs(here - there) <= allowed or same_kind(np.array(here), np.array(there)):
+            continue
+        what = (
+            f"at coordinate 1 of {'xy'[k]} the loss of {len(few[split])} samples is {here:.6g}, and that of the "
+            f"network given there {there:.6g}"
+        )
+        if states_differ and dir_type == "weights":
+            note(f"{what}: its BatchNorm statistics are not moved with dir_type='weights' (use 'states')")
+            continue
+        raise BadInput(f"{what}: the two differ in something that a direction does not move{unlike(own, twin)}")
+
+
+def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of a network with another state; tensors that the state lacks stay."""
+    result = copied(net)
+    result.load_state_dict(dict(state), strict=False)
+    return result
+
+
+@torch.no_grad()
+def mean_loss(net: nn.Module, data: AnyData, loss: Loss) -> Tensor:
+    """Mean loss of a network itself, in evaluation mode."""
+    with borrowed(net) as model:
+        batches = [fitted(batch, net) for batch in data.batches(SAMPLES)]
+        return torch.stack([loss(model, sample_of(batch)).mean().double() for batch in batches]).mean()
+
+
+def unlike(first: nn.Module, second: nn.Module) -> str:
+    """Describe a setting in which two networks differ; '' if none is found."""
+    others = dict(second.named_modules())
+    for name, module in first.named_modules():
+        other, label = others.get(name), name or "the network"
+        if other is None or type(other) is not type(module):
+            there = "is missing in the other" if other is None else f"is {type(other).__name__} in the other"
+            return f": {label} is {type(module).__name__} in one and {there}"
+        for key, value in vars(module).items():
+            if isinstance(value, SIMPLE) and key != "training" and vars(other).get(key) != value:
+                return f": {label}.{key} is {value!r} in one and {vars(other).get(key)!r} in the other"
+    return ""
+
+
+def in_place(net: nn.Module, scene: Scene, data: Mapping[str, AnyData]) -> Evaluator:
+    device = next(net.parameters()).device
+    return Evaluator(net, scene.plane, data, scene.loss, batch_size=BATCH, device=device, precision=OWN, in_place=True)
+
+
+def coarsest(net: nn.Module) -> torch.dtype:
+    """The type with the fewest digits among the parameters."""
+    kinds = [real_dtype(p.dtype) for p in net.parameters() if movable(p)]
+    return max(kinds, key=lambda kind: ROUNDING.get(kind, (0.0, 0.0))[0])
+
+
+def far_points(grid: Grid) -> list[tuple[float, float]]:
+    """A corner of the grid and another of its cells, the same ones each time."""
+    x, y = grid.x, np.zeros(1) if grid.y is None else grid.y
+    random = np.random.default_rng(0)
+    corner = float(x[np.abs(x).argmax()]), float(y[np.abs(y).argmax()])
+    return [corner, (float(random.choice(x)), float(random.choice(y)))]
+
+
+def losses_of(evaluator: Evaluator, points: list[tuple[float, float]]) -> np.ndarray:
+    """(points, splits): mean losses with the term of the parameters, in batches that fit into memory."""
+    while True:
+        try:
+            rows = evaluator(points)
+            break
+        except torch.cuda.OutOfMemoryError as error:
+            if evaluator.batch_size == 1:
+                raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
+            evaluator.batch_size //= 2
+    weight_loss, weight = (rows[:, :, STATISTICS.index(name)] for name in ("weight_loss", "weight"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return weight_loss / weight + rows[:, :, PENALTY]

@@ -1,0 +1,350 @@
+"""The parts of a Hessian's spectrum: eigenvalues, trace, density, blocks of layers, activations, effective dimension.
+
+findings = compute(operator, Wanted(top=5), findings)
+
+Each part that is not known yet, or not well enough, is computed and kept beside the others.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas.errors import BadUsage
+from lossatlas.hessian.activations import Layer, traces
+from lossatlas.hessian.density import Spectrum, density
+from lossatlas.hessian.effective_dimension import effective_dimension
+from lossatlas.hessian.hvp import check_deterministic
+from lossatlas.hessian.lanczos import Basis, Operator, Pairs, lanczos, rule_of
+from lossatlas.hessian.trace import hutchinson
+from lossatlas.io.resume import satisfies, together_with
+from lossatlas.io.spectrum_files import Findings
+
+CURVES = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
+
+Progress = Callable[[int, float], None]  # products (or probes) so far, and how exact it is
+Part = Callable[[Progress, Mapping[str, Any]], dict[str, Any]]
+
+
+class Products(Operator, Protocol):
+    """A Hessian, or one whose samples are spread over ranks: products with it, and with the blocks of its layers."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def shapes(self) -> Sequence[torch.Size]: ...
+
+    def block(self, names: Sequence[str]) -> Operator: ...
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Traces with respect to activations: probe(seed) gives a sample of each, see `hessian.Activations`."""
+
+    probe: Callable[[int], Tensor]
+    layers: Callable[[], Sequence[Layer]]
+
+
+BASIS = ("lanczos/basis", "lanczos/captured")  # of a run of Lanczos, while other parts need it
+SMALL_BASIS = 256_000_000  # bytes that a file may hold of it
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for; see hessian_spectrum.py --help for each. activations: patterns of layers, None for none."""
+
+    top: int = 10
+    bottom: int = 1
+    tolerance: float = 1e-3
+    most: int = 300
+    trace_error: float = 0.02
+    trace_most: int = 500
+    probes: int = 1
+    steps: int = 80
+    z: float = 5e-4
+    layers: bool = False
+    activations: Sequence[str] | None = None
+    at: str = "output"
+    activation_error: float = 0.1
+    activation_most: int = 30
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.top + self.bottom > self.most:
+            raise BadUsage(
+                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.most} products can give: "
+                "raise the limit --most"
+            )
+
+
+def compute(
+    operator: Products,
+    wanted: Wanted,
+    findings: Findings,
+    *,
+    probes: Probes | None = None,
+    save: Callable[[Findings], None] = lambda findings: None,
+    during: Callable[[str], AbstractContextManager[Progress]] = lambda part: nullcontext(lambda count, error: None),
+    known: Callable[[str], None] = lambda part: None,
+) -> Findings:
+    """Every part that is not in the findings yet, the effective dimension last.
+
+    save: hears of the findings after each part. during: gives, for the time of a part, what hears of its progress. known:
+    hears of parts that are there already. Raises BadInput for a network that is random.
+    """
+    parts = Parts(operator, wanted, findings, probes)
+    for name, (settings, make) in parts.asked().items():
+        done = parts.findings.about.get("parts", {})
+        if satisfies(name, done.get(name, {}), settings, parts.findings.arrays) and not parts.lost_basis(name):
+            known(name)
+            continue
+        if not parts.findings.about.get("deterministic"):
+            check_deterministic(operator)
+        settings = together_with(done.get(name, {}), settings)
+        with during(name) as progress:
+            arrays = make(progress, settings)
+        parts.about |= {"deterministic": True, "parts": {**done, name: settings}}
+        parts.findings = parts.findings.with_arrays(arrays, **parts.about)
+        if name == "density":
+            parts.findings = parts.findings.without(*BASIS)
+        save(parts.findings)
+    result = parts.findings.with_arrays(dimension(parts.findings, operator.size, wanted.z))
+    save(result)
+    return result
+
+
+class Parts:
+    """The parts of the spectrum: arrays by name, and what is known of their meaning in `about`."""
+
+    def __init__(self, operator: Products, wanted: Wanted, findings: Findings, probes: Probes | None) -> None:
+        self.operator, self.wanted, self.findings, self.probes = operator, wanted, findings, probes
+        self.layers = layers_of(operator)
+        self.pairs: Pairs | None = None
+        self.about: dict[str, Any] = {
+            "layers": [name for name, _, _ in self.layers],
+            "parameters": [[n, list(s)] for n, s in zip(operator.names, operator.shapes, strict=True)],
+        }
+
+    def asked(self) -> dict[str, tuple[dict[str, Any], Part]]:
+        """The settings of each part that is asked for, and what computes it with such settings; in this order."""
+        w = self.wanted
+        search = {"tolerance": w.tolerance, "most": w.most, "seed": w.seed}
+        probing = {"error": w.trace_error, "most": w.trace_most, "seed": w.seed}
+        parts: dict[str, tuple[dict[str, Any], Part]] = {
+            "eigenvalues": ({"top": w.top, "bottom": w.bottom, **search}, self.eigenvalues),
+            "trace": (probing, self.trace),
+            "density": ({"probes": w.probes, "steps": w.steps, "seed": w.seed}, self.density),
+        }
+        if w.layers:
+            parts["layers"] = (search, self.blocks)
+        if w.activations is not None:
+            settings = {"patterns": list(w.activations), "at": w.at, "error": w.activation_error}
+            parts["activations"] = ({**settings, "most": w.activation_most, "seed": w.seed}, self.activations)
+        return parts
+
+    def lost_basis(self, name: str) -> bool:
+        """Whether the eigenvalues are there, and the trace is not, and what it starts from was too large for the file.
+
+        Then they are computed again, to the same bits, so that a run that was killed in between ends like any other.
+        """
+        arrays = self.findings.arrays
+        there = "lanczos/alphas" in arrays and BASIS[0] not in arrays
+        return name == "eigenvalues" and there and "trace" not in self.findings.about.get("parts", {})
+
+    def eigenvalues(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+        self.pairs = found = lanczos(self.operator, **settings, progress=progress)
+        top = len(found.values) - min(settings["bottom"], len(found.values))
+        result = {
+            "eigenvalues": found.values[:top],
+            "residuals": found.residuals[:top],
+            "converged": found.converged[:top],
+            "bounds": found.bounds,
+            "smallest": found.values[top:][::-1],
+            "smallest_residuals": found.residuals[top:][::-1],
+            "smallest_converged": found.converged[top:][::-1],
+            "eigenvectors": found.vectors.cpu().numpy(),
+            "eigenvalue_products": found.products,
+            "lanczos/alphas": found.alphas,
+            "lanczos/betas": found.betas,
+        }
+        if found.basis.nbytes <= SMALL_BASIS:  # until trace and density, which need it, are there
+            result |= dict(zip(BASIS, (found.basis.stacked().cpu().numpy(), found.captured.cpu().numpy()), strict=True))
+        if settings["bottom"]:
+            result |= {"min_eig": found.values[-1], "min_eig_residual": found.residuals[-1]}
+        return result
+
+    def trace(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+        # Where a finished spectrum is improved, the vectors are all that is left of the basis.
+        found = hutchinson(
+            self.operator,
+            tolerance=settings["error"],
+            most=settings["most"],
+            seed=settings["seed"] + 1,
+            known=self.pairs or Remembered.of(self.findings, self.operator),
+            blocks=[size for _, _, size in self.layers],
+            progress=progress,
+        )
+        return {
+            "trace": found.value,
+            "trace_se": found.error,
+            "trace_products": found.products,
+            "layers/size": [size for _, _, size in self.layers],
+            "layers/trace": found.blocks,
+            "layers/trace_se": found.block_errors,
+        }
+
+    def density(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+        steps = min(settings["steps"], self.operator.size)
+        a = self.findings.arrays
+        rule = rule_of(a["lanczos/alphas"], a["lanczos/betas"]) if "lanczos/alphas" in a else None
+        found = density(self.operator, **{**settings, "steps": steps}, first=rule, progress=progress)
+        return {f"density/{name}": getattr(found, name) for name in CURVES}
+
+    def blocks(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+        values, residuals, converged, done = [], [], [], 0
+        for _, names, _ in self.layers:
+            block = self.operator.block(names)
+            found = lanczos(block, top=1, **settings, progress=lambda n, r: progress(done + n, r))  # noqa: B023
+            values.append(found.values[0])
+            residuals.append(found.residuals[0])
+            converged.append(found.converged[0])
+            done += found.products
+        fields = ("layers/max_eig", "layers/max_eig_residual", "layers/max_eig_converged")
+        return dict(zip(fields, (values, residuals, converged), strict=True))
+
+    def activations(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+        assert self.probes is not None
+        seen = self.probes.layers()
+        found = traces(
+            self.probes.probe,
+            seen,
+            tolerance=settings["error"],
+            most=settings["most"],
+            seed=settings["seed"],
+            progress=progress,
+        )
+        self.about["activations"] = [[name, kind, list(shape)] for name, kind, shape in seen]
+        names = ("activations/trace", "activations/trace_se", "activations/probes")
+        return dict(zip(names, (found.values, found.errors, found.probes), strict=True))
+
+
+def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
+    """The effective dimension from the largest eigenvalues, with bounds for the rest."""
+    a = findings.arrays
+    curves: dict[str, Any] = {name: a[f"density/{name}"] for name in CURVES}
+    found = effective_dimension(
+        a["eigenvalues"], z, size=size, highest=float(a["bounds"][1]), spectrum=Spectrum(**curves, products=0)
+    )
+    return {
+        "effective_dimension": [found.known, found.low, found.high],
+        "effective_dimension_estimate": [found.value, found.error],
+        "z": z,
+    }
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a saved basis, or saved eigenvectors, know of the trace, see hessian.lanczos.Captured."""
+
+    basis: Basis
+    captured: Tensor
+
+    @classmethod
+    def of(cls, findings: Findings, operator: Operator) -> "Remembered":
+        a = findings.arrays
+        if BASIS[0] in a:
+            vectors, captured = (torch.from_numpy(a[name]).to(operator.device) for name in BASIS)
+            return cls(Basis.of(vectors, operator.device), captured)
+        vectors = torch.from_numpy(a["eigenvectors"]).to(operator.device, operator.dtype)
+        values = [*findings.arrays["eigenvalues"], *findings.arrays["smallest"][::-1]]
+        basis = Basis(operator.size, operator.dtype, operator.device)
+        for vector in vectors:
+            basis.add(vector)
+        return cls(basis, torch.from_numpy(np.array(values)).to(operator.device) @ vectors.double() ** 2)
+
+
+def layers_of(operator: Products) -> list[tuple[str, list[str], int]]:
+    """The parameters of each module: its name, theirs, and how many numbers they are; in the order of the vector."""
+    result: list[tuple[str, list[str], int]] = []
+    for name, shape in zip(operator.names, operator.shapes, strict=True):
+        owner = name.rpartition(".")[0] or name
+        if result and result[-1][0] == owner:
+            result[-1] = (owner, [*result[-1][1], name], result[-1][2] + shape.numel())
+        else:
+            result.append((owner, [name], shape.numel()))
+    return result
+
+
+def table(findings: Findings) -> list[str]:
+    """What was found, as lines of text; a last one where parts are missing."""
+    a, about = findings.arrays, findings.about
+    split = f", {findings.request['split']}" if "split" in findings.request else ""
+    size = sum(int(np.prod(shape)) for _, shape in about.get("parameters", []))
+    lines = [f"Hessian of the mean loss ({findings.request['loss']}{split}), {size:,} parameters:"]
+    if "bounds" in a:
+        lines += table_of_eigenvalues(findings)
+    if "trace" in a:
+        lines.append(
+            f"trace: {float(a['trace']):.6g} +- {float(a['trace_se']):.2g}"
+            f" ({int(a['trace_products'])} products after {int(a['eigenvalue_products'])} for the eigenvalues)"
+        )
+    if "effective_dimension" in a:
+        known, low, high = a["effective_dimension"]
+        value, error = a.get("effective_dimension_estimate", (np.nan, np.nan))  # files of before did not have it
+        lines.append(
+            f"effective dimension at z = {float(a['z']):g}: "
+            + (f"{value:.4g} +- {error:.2g}; " if error < value else "")  # too few steps to say
+            + f"{known:.4g} from these eigenvalues, between {low:.4g} and {high:.4g} with all others "
+            "(closer with more --top, --probes and --steps)"
+        )
+    lines += [*table_of_layers(findings), *table_of_activations(findings)]
+    return lines if "effective_dimension" in a else [*lines, "not complete: it was stopped before the other parts"]
+
+
+def table_of_eigenvalues(findings: Findings) -> list[str]:
+    a = findings.arrays
+    lines = ["     eigenvalue    residual"]
+    numbers = [f"{k}" for k in range(1, 1 + len(a["eigenvalues"]))]
+    rows = [*zip(numbers, a["eigenvalues"], a["residuals"], a["converged"], strict=True)]
+    if len(a["smallest"]):
+        labels = ["min", *[f"min+{k}" for k in range(1, len(a["smallest"]))]]
+        smallest = [*zip(labels, a["smallest"], a["smallest_residuals"], a["smallest_converged"], strict=True)]
+        rows += smallest[::-1]
+    for label, value, residual, resolved in rows:
+        note = "" if resolved else " not resolved: more products with --most"
+        lines.append(f"{label:>5} {value:12.6g} {residual:9.1e}{note}")
+    below, above = a["bounds"]
+    lines.append(f"no eigenvalue is below {below:.6g} or above {above:.6g} (each but for a probability of 1e-3)")
+    return lines
+
+
+def table_of_layers(findings: Findings) -> list[str]:
+    a = findings.arrays
+    if "layers/trace" not in a:
+        return []
+    top = a.get("layers/max_eig")
+    lines = ["blocks of the layers:  parameters         trace" + ("   largest eigenvalue" if top is not None else "")]
+    for k, name in enumerate(findings.about["layers"]):
+        value, error = a["layers/trace"][k], a["layers/trace_se"][k]
+        line = f"  {name:<24} {int(a['layers/size'][k]):9,} {value:11.5g} +- {error:.1e}"
+        if top is not None:
+            line += f" {top[k]:11.5g}" + " not resolved" * (not a["layers/max_eig_converged"][k])
+        lines.append(line)
+    return lines
+
+
+def table_of_activations(findings: Findings) -> list[str]:
+    a, about = findings.arrays, findings.about
+    if "activations/trace" not in a:
+        return []
+    where = about["parts"]["activations"]["at"]
+    lines = [f"with respect to activations ({where}s), mean over the samples:  trace"]
+    for k, (name, kind, shape) in enumerate(about["activations"]):
+        value, error = a["activations/trace"][k], a["activations/trace_se"][k]
+        lines.append(f"  {name:<24} {kind:<14} {'x'.join(map(str, shape)):<12} {value:11.5g} +- {error:.1e}")
+    return lines

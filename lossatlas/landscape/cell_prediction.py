@@ -1,0 +1,220 @@
+"""Which cells of a grid have to be computed, and which their neighbours predict: level by level, from coarse to fine.
+
+A cell is predicted from the coarser cells around it, by interpolation of third order along the axes. How good that is shows
+at the cells of the level before, for which the same could have been done, and at one in CHECKED of those that could be left
+out, which is computed all the same. Where more than MISSES of these are off by more than the tolerance, the level is computed
+in full. A cell whose predicted loss is beyond the `limits` of the computed ones, such as below zero where they are positive, is
+computed too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossatlas.landscape.control_variates import Hierarchy
+from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.interpolant import limits
+from lossatlas.landscape.surface import Surface
+from lossatlas.landscape.tolerance import Tolerance
+
+CALM = 3.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
+CHECKED = 8  # of the cells that could be left out, one in so many is computed
+MISSES = 0.05  # share of those that may be off by more than the tolerance
+WIDE = 1  # around a cell that was not as predicted, so many coarser points on each side are computed
+NEAR = 2  # coarser points on each side from which a cell is predicted
+
+
+def prediction_errors(surface: Surface, name: str) -> np.ndarray:
+    """How far a field may be off at each cell, in the sense of `--adaptive`: zero at computed cells.
+
+    Returns:
+        An array of the grid's shape; NaN at predicted cells where no tolerance is known, such as of a metric.
+    """
+    found = surface.about.get("adaptive", {}).get("tolerance")
+    allowed = np.full(surface.grid.shape, np.nan)
+    if found is not None:
+        tolerance = Tolerance(*found)
+        if name.endswith("_loss"):
+            allowed = tolerance.allowed(surface.fields[name])
+        elif name.endswith("_acc") and tolerance.relative and not surface.samples:
+            allowed = np.full(surface.grid.shape, 100 * tolerance.relative)
+    return np.where(surface.interpolated, allowed, 0.0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Of one level: cells that have to be computed, those that are computed to check, those that could be predicted but are
+    computed all the same, and those that are predicted."""
+
+    needed: np.ndarray
+    checks: np.ndarray
+    beside: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def computed(self) -> np.ndarray:
+        return np.sort(np.concatenate([self.needed, self.checks, self.beside]))
+
+
+class Predictor:
+    """Predictions for the cells of a grid from those of coarser levels."""
+
+    def __init__(self, grid: Grid, hierarchy: Hierarchy) -> None:
+        self.hierarchy, self.shape = hierarchy, hierarchy.shape
+        self.x = grid.x
+        self.y = np.zeros(1) if hierarchy.rows or grid.y is None else grid.y
+        self.stencils: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray] | None] = {}
+
+    def along(self, axis: int, level: int, k: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Numbers of the coarser points around the k-th of an axis, and their weights; None at an edge."""
+        key = axis, level, k
+        if key not in self.stencils:
+            coarse = np.flatnonzero(self.hierarchy.axes[axis] < level)
+            self.stencils[key] = stencil(self.x if axis else self.y, coarse, k)
+        return self.stencils[key]
+
+    def around(self, cell: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The coarser cells from which a cell is predicted, and their weights; None at an edge."""
+        level = int(self.hierarchy.level[cell])
+        j, i = divmod(cell, self.shape[1])
+        own_row = np.array([j]), np.ones(1)
+        rows, columns = own_row if self.hierarchy.rows else self.along(0, level, j), self.along(1, level, i)
+        if level == 0 or rows is None or columns is None:
+            return None
+        cells = rows[0][:, None] * self.shape[1] + columns[0]
+        return cells.ravel(), np.outer(rows[1], columns[1]).ravel()
+
+    def __call__(self, cell: int, values: np.ndarray) -> float:
+        """What the coarser ones of the values (cells,) predict; NaN at an edge."""
+        found = self.around(cell)
+        with np.errstate(invalid="ignore"):  # of infinite values there is no prediction
+            return float("nan") if found is None else float((values[found[0]] * found[1]).sum())
+
+
+def stencil(x: np.ndarray, coarse: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Numbers of up to 2 * NEAR coarse points around the k-th of x, and their weights (Lagrange's); None at an edge."""
+    right = int(np.searchsorted(coarse, k))
+    if right < len(coarse) and coarse[right] == k:
+        return np.array([k]), np.ones(1)
+    if right in (0, len(coarse)):
+        return None
+    near = coarse[max(0, right - NEAR) : right + NEAR]
+    weights = [np.prod([(x[k] - x[other]) / (x[own] - x[other]) for other in near if other != own]) for own in near]
+    return near, np.array(weights)
+
+
+class Adaptive:
+    """Goes through the levels of a grid; see the module.
+
+    fields: the losses, and accuracies in percent, which count as predicted within 100 times the relative tolerance.
+    values[field]: (cells,), as far as they are known, computed or predicted.
+    """
+
+    def __init__(self, grid: Grid, hierarchy: Hierarchy, tolerance: Tolerance, fields: Sequence[str]) -> None:
+        self.hierarchy, self.tolerance, self.grid = hierarchy, tolerance, grid
+        self.predict = Predictor(grid, hierarchy)
+        self.values = {name: np.full(grid.size, np.nan) for name in fields}
+        self.misses = np.full(grid.size, np.nan)  # of computed cells, in tolerances; the worst of the fields
+        self.predicted = np.zeros(grid.size, bool)
+        self.checked = self.missed = 0
+
+    def choose(self, level: int, done: np.ndarray) -> Choice:
+        """What is to be done about the cells of a level, once those before it are known.
+
+        done: which cells (cells,) have been computed by an earlier run; they are not left out.
+        """
+        cells = np.flatnonzero(self.hierarchy.level == level)
+        allowed = {name: limits(own[np.isfinite(own) & ~self.predicted]) for name, own in self.values.items()}
+        calm = np.array(
+            [level > 1 and self.is_calm(int(cell)) and self.is_within(int(cell), allowed) for cell in cells], dtype=bool
+        )
+        quiet = cells[calm]
+        drawn = np.random.default_rng(level).permutation(len(quiet))[: -(-len(quiet) // CHECKED)]
+        checked = np.isin(np.arange(len(quiet)), drawn)  # no regular pattern, which might miss another one
+        others = quiet[~checked]
+        return Choice(cells[~calm], quiet[checked], others[done[others]], others[~done[others]])
+
+    def near_misses(self, choice: Choice) -> np.ndarray:
+        """Which of the predicted cells of a level are near one that was computed and was not as predicted."""
+        computed = np.concatenate([choice.checks, choice.beside])
+        near = np.zeros(self.hierarchy.shape, bool)
+        for cell in computed[self.misses[computed] > 1]:
+            j, i = divmod(int(cell), self.hierarchy.shape[1])
+            reach = 2 * WIDE << (self.hierarchy.count - 1 - int(self.hierarchy.level[cell]))
+            rows = slice(j, j + 1) if self.hierarchy.rows else slice(max(0, j - reach), j + reach + 1)
+            near[rows, max(0, i - reach) : i + reach + 1] = True
+        return choice.predicted[near.ravel()[choice.predicted]]
+
+    def is_calm(self, cell: int) -> bool:
+        """Whether the cells of the level before around this one were near what was predicted for them."""
+        if self.predict.around(cell) is None:
+            return False
+        level = int(self.hierarchy.level[cell])
+        j, i = divmod(cell, self.hierarchy.shape[1])
+        rows = [np.array([j])] if self.hierarchy.rows else [self.near(0, level, j)]
+        block = np.ix_(rows[0], self.near(1, level, i))
+        levels, shape = self.hierarchy.level.reshape(self.hierarchy.shape), self.hierarchy.shape
+        before = levels[block] == level - 1
+        misses, left_out = self.misses.reshape(shape)[block][before], self.predicted.reshape(shape)[block][before]
+        known = misses[~left_out & ~np.isnan(misses)]  # of cells at an edge nothing is known
+        return bool((known <= CALM).all())
+
+    def is_within(self, cell: int, allowed: Mapping[str, tuple[float, float]]) -> bool:
+        """Whether what is predicted for a cell is finite, and each loss between its lowest and highest allowed value."""
+        found = {name: self.predict(cell, own) for name, own in self.values.items()}
+        return all(
+            np.isfinite(value) and (not name.endswith("_loss") or allowed[name][0] <= value <= allowed[name][1])
+            for name, value in found.items()
+        )
+
+    def near(self, axis: int, level: int, k: int) -> np.ndarray:
+        """Numbers of the coarser points of an axis within NEAR of the k-th on each side."""
+        coarse = np.flatnonzero(self.hierarchy.axes[axis] < level)
+        right = int(np.searchsorted(coarse, k))
+        return coarse[max(0, right - NEAR) : right + NEAR]
+
+    def know(self, cells: np.ndarray, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray]) -> None:
+        """Take note of the values of these cells of a level that were computed, and of their standard errors, beyond which
+        they have to differ from a prediction to count against it."""
+        for name, own in self.values.items():
+            inside = np.array([self.predict.around(int(cell)) is not None for cell in cells], dtype=bool)
+            expected = np.array([self.predict(int(cell), own) for cell in cells])
+            own[cells] = values[name]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                off = np.maximum(np.abs(expected - own[cells]) - np.nan_to_num(errors[name]), 0)
+                off /= self.allowed(name, own[cells])
+            off[~np.isfinite(off)] = np.inf
+            self.misses[cells[inside]] = np.fmax(self.misses[cells], off)[inside]
+
+    def allowed(self, name: str, values: np.ndarray) -> np.ndarray:
+        """By how much a field may be off."""
+        if name.endswith("_acc"):
+            return np.full(values.shape, 100 * self.tolerance.relative or np.inf)
+        return self.tolerance.allowed(values)
+
+    def verdict(self, choice: Choice) -> bool:
+        """Whether the cells of a level that are predicted may stay so, once its checks are known; counts the misses."""
+        missed = int((self.misses[choice.checks] > 1).sum())
+        self.checked += len(choice.checks)
+        self.missed += missed
+        return missed <= MISSES * len(choice.checks)
+
+    def leave_out(self, cells: np.ndarray) -> None:
+        """Predict these cells of a level."""
+        for own in self.values.values():
+            own[cells] = [self.predict(int(cell), own) for cell in cells]
+        self.predicted[cells] = True
+
+    def filled(self, field: np.ndarray, bounded: bool) -> np.ndarray:
+        """A field of the grid's shape with predictions where cells were left out.
+
+        bounded: none is beyond the cells that it comes from, as an interpolation of third order may be.
+        """
+        flat = field.ravel().copy()
+        for cell in self.hierarchy.order(np.flatnonzero(self.predicted)):
+            flat[cell] = self.predict(int(cell), flat)
+            found = self.predict.around(int(cell))
+            if bounded and found is not None:
+                flat[cell] = np.clip(flat[cell], flat[found[0]].min(), flat[found[0]].max())
+        return flat.reshape(field.shape)

@@ -1,0 +1,104 @@
+"""The zoo: networks by name, and their checkpoints.
+
+from models import build, load_network
+net = load_network("resnet56", "model_300.t7", shape=(3, 32, 32), classes=10)
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.models.checkpoint import load_into, read_state, save_state
+from lossatlas.models.densenet import DenseNet
+from lossatlas.models.mlp import mlp
+from lossatlas.models.resnet import Block, Bottleneck, cifar_resnet, imagenet_resnet
+from lossatlas.models.vgg import Vgg9, Vgg13
+from lossatlas.user_code import Factory
+
+__all__ = ["MODELS", "build", "classes_in", "load_into", "load_network", "read_state", "save_state"]
+
+# Every factory takes the shape of one sample, (C, H, W), and the number of classes.
+MODELS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {
+    "mlp": mlp,
+    "vgg9": Vgg9,
+    "vgg13": Vgg13,
+    "densenet121": partial(DenseNet, (6, 12, 24, 16), 32),
+}
+IMAGENET: dict[int, tuple[type[Block], Sequence[int]]] = {
+    18: (Block, (2, 2, 2, 2)),
+    34: (Block, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+
+for depth, (block, blocks) in IMAGENET.items():
+    MODELS[f"resnet{depth}"] = partial(imagenet_resnet, block, blocks, True)
+    MODELS[f"resnet{depth}_noshort"] = partial(imagenet_resnet, block, blocks, False)
+
+for depth in (20, 56, 110):
+    MODELS[f"resnet{depth}"] = partial(cifar_resnet, depth, 1, True)
+for depth in (20, 32, 44, 56, 110):
+    MODELS[f"resnet{depth}_noshort"] = partial(cifar_resnet, depth, 1, False)
+MODELS["resnet50_16_noshort"] = partial(cifar_resnet, 50, 1, False)
+for width in (2, 4, 8):
+    MODELS[f"wrn56_{width}"] = partial(cifar_resnet, 56, width, True)
+    MODELS[f"wrn56_{width}_noshort"] = partial(cifar_resnet, 56, width, False)
+for width in (2, 4):
+    MODELS[f"wrn110_{width}_noshort"] = partial(cifar_resnet, 110, width, False)
+
+
+def build(name: str | Factory, shape: Sequence[int] = (3, 32, 32), classes: int = 10, seed: int = 0) -> nn.Module:
+    """A freshly initialized network for samples of a shape (C, H, W), or what a user's function makes.
+
+    seed: of the state that a user's function draws; what is no part of the state is the same on every rank and in every run.
+
+    Raises BadUsage for an unknown name, BadInput where a user's function fails.
+    """
+    if isinstance(name, Factory):
+        net = drawn(name, 0)
+        if seed:
+            net.load_state_dict(drawn(name, seed).state_dict())
+        return net
+    if name not in MODELS:
+        raise BadUsage(f"unknown model '{name}': choose from {', '.join(sorted(MODELS))}")
+    return MODELS[name](shape, classes)
+
+
+def drawn(function: Factory, seed: int) -> nn.Module:
+    """What a user's function makes when torch has this seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = function()
+    if not isinstance(net, nn.Module):
+        raise BadInput(f"--model {function} gives {type(net).__name__}, not a torch.nn.Module")
+    return net
+
+
+def classes_in(name: str | Factory, shape: Sequence[int], state: Mapping[str, Tensor]) -> int | None:
+    """How many classes a checkpoint is for: the length of the axis whose length follows the number of classes.
+
+    None where the checkpoint is of another architecture, or the network a user's. The order of its tensors does not matter.
+    """
+    if isinstance(name, Factory):
+        return None
+    with torch.device("meta"), warnings.catch_warnings():  # shapes alone
+        warnings.simplefilter("ignore")
+        two, three = (build(name, shape, classes).state_dict() for classes in (2, 3))
+    for key, value in two.items():
+        axes = [k for k, (a, b) in enumerate(zip(value.shape, three[key].shape, strict=True)) if a != b]
+        if axes and key in state and state[key].dim() == value.dim():
+            return state[key].shape[axes[0]]
+    return None
+
+
+def load_network(name: str, file: str | Path, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> nn.Module:
+    """The network `name` with the weights of a checkpoint, in eval mode, parameters without gradients."""
+    net = build(name, shape, classes)
+    load_into(net, read_state(file), str(file))
+    return net.eval().requires_grad_(False)

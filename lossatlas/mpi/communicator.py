@@ -1,0 +1,206 @@
+"""The ranks of this run: MPI is joined here and nowhere else."""
+
+import atexit
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossatlas import process
+from lossatlas.errors import BadUsage, Stop
+from lossatlas.launchers import launched, other_family
+
+BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4  # tags of messages
+POLL = 0.0005  # seconds between looks at the mailbox; a blocking wait of MPI would burn a core
+EAR = 0.2  # seconds between looks for errors of other ranks
+
+
+class WorkFailed(Stop):
+    """Another rank could not go on; `code` and the message are that rank's."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks of this run. comm is the MPI communicator, None for one process without MPI.
+
+    computing: rank 0's one thread for numerical work. A second thread that used OpenMP would have a second team of
+    threads, and with more threads than cores OpenMP puts them to sleep between operations, which costs up to half of
+    the speed.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    cores: int = 1
+    comm: Any = None
+    note: str = ""
+    computing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), compare=False)
+
+    @property
+    def root(self) -> bool:
+        return self.rank == 0
+
+    def share(self, value: Any) -> Any:
+        """What rank 0 passes in, on every rank. Large numpy arrays travel without being copied into a pickle.
+
+        Nobody sends before all are there. Raises WorkFailed on rank 0 when another rank reports an error instead.
+        """
+        if self.comm is None or self.size == 1:
+            return value
+        self.wait(self.comm.Ibarrier())
+        return large(self.comm).bcast(value, root=0)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """On rank 0 the sum of every rank's values, in float64; what comes back elsewhere is not to be used.
+
+        Raises WorkFailed on rank 0 when another rank reports an error instead.
+        """
+        if self.comm is None or self.size == 1:
+            return values
+        own = np.ascontiguousarray(values, dtype=np.float64)
+        result = np.empty_like(own)
+        self.wait(self.comm.Ireduce(own, result if self.root else None, root=0))
+        return result
+
+    def wait(self, request: Any) -> None:
+        """For a collective operation, without burning a core; on rank 0 with an ear for errors."""
+        while not request.Test():
+            if self.root:
+                raise_reported(self)
+            time.sleep(POLL)
+
+    def abort(self, code: int) -> None:
+        """End every rank with this exit code; does nothing for a single rank."""
+        if self.size > 1:
+            time.sleep(0.3)  # the launcher loses what it has not forwarded when it ends the ranks
+            self.comm.Abort(code)
+
+
+def large(comm: Any) -> Any:
+    from mpi4py.util import pkl5
+
+    return pkl5.Intracomm(comm)
+
+
+def connect(mpi: bool) -> World:
+    """Join the ranks of the launcher, or run alone. Raises BadUsage when launcher and library do not fit.
+
+    That they do not is found before MPI starts where their names tell, because MPI would end the process in its own words.
+    """
+    expected = launched()
+    if not mpi:
+        if expected > 1:
+            raise BadUsage(f"a launcher started {expected} processes, but --mpi is missing: each would do all the work")
+        return World(cores=core_share([cores()], core_limit()))
+    try:
+        library = mpi_library()
+        if family := other_family(library):
+            raise BadUsage(
+                f"--mpi: {family}'s launcher started {expected} processes, but mpi4py uses {library}: "
+                "use the mpirun that belongs to this library"
+            )
+        comm = world_communicator()
+    except (ImportError, RuntimeError) as error:
+        if expected > 1:
+            raise BadUsage(
+                f"--mpi: a launcher started {expected} processes, but mpi4py finds no MPI library "
+                f"({' '.join(str(error).split())[:120]}): install mpi4py against the launcher's MPI"
+            ) from error
+        return World(
+            cores=core_share([cores()], core_limit()), note="--mpi: no MPI library here, running as one process"
+        )
+    if comm.size != expected and expected > 1:
+        raise BadUsage(
+            f"--mpi: the launcher started {expected} processes, but the MPI library sees {comm.size} "
+            f"({library}): use the mpirun that belongs to this library"
+        )
+    process.apart()
+    process.listen_again()
+    node = split_by_node(comm)
+    neighbours = node.allgather(cores())
+    own = [neighbours[node.rank], *neighbours[: node.rank], *neighbours[node.rank + 1 :]]
+    return World(comm.rank, comm.size, node.rank, core_share(own, core_limit()), comm)
+
+
+def mpi_library() -> str:
+    """The name of the MPI library, which is loaded but not started. ImportError or RuntimeError where there is none."""
+    import mpi4py
+
+    if "mpi4py.MPI" not in sys.modules:
+        mpi4py.rc.initialize = False
+    from mpi4py import MPI
+
+    return MPI.Get_library_version().splitlines()[0][:60].strip()
+
+
+def world_communicator() -> Any:
+    """COMM_WORLD of an MPI that is started now, if it is not yet, and ended when this process ends."""
+    from mpi4py import MPI
+
+    if not MPI.Is_initialized():
+        process.let_libraries_end()
+        MPI.Init_thread()
+        atexit.register(finalize)
+    return MPI.COMM_WORLD
+
+
+def finalize() -> None:
+    from mpi4py import MPI
+
+    if not MPI.Is_finalized():
+        MPI.Finalize()
+
+
+def split_by_node(comm: Any) -> Any:
+    from mpi4py import MPI
+
+    return comm.Split_type(MPI.COMM_TYPE_SHARED)
+
+
+def cores() -> frozenset[int]:
+    """The cores this process may run on."""
+    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+def core_share(masks: Sequence[frozenset[int]], limit: float = math.inf) -> int:
+    """How many cores belong to the first of the processes with these masks: a core is split among its users.
+
+    limit: how many cores' time all of them may use together, where a container sets one.
+    """
+    share = sum(1 / sum(core in mask for mask in masks) for core in masks[0])
+    return max(1, int(min(share, limit / len(masks)) + 1e-9))
+
+
+def core_limit(root: str = "/sys/fs/cgroup") -> float:
+    """The CPU quota of the container this runs in, in cores; infinite where there is none."""
+    with suppress(OSError, ValueError):
+        quota, period = Path(root, "cpu.max").read_text().split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    with suppress(OSError, ValueError):
+        quota, period = (Path(root, "cpu", f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return math.inf if int(quota) < 0 else int(quota) / int(period)
+    return math.inf
+
+
+def raise_reported(world: World) -> None:
+    """On rank 0: raise the error that another rank has sent, if any."""
+    if world.size == 1:
+        return
+    from mpi4py import MPI
+
+    status = MPI.Status()
+    if world.comm.Iprobe(MPI.ANY_SOURCE, ERROR, status):
+        line, code = world.comm.recv(source=status.Get_source(), tag=ERROR)
+        raise WorkFailed(f"rank {status.Get_source()}: {line}", code)

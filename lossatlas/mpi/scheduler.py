@@ -1,0 +1,207 @@
+"""Hands blocks of work to ranks and their results to rank 0: the only module that knows MPI.
+
+    mpirun -n 4 python scheduler.py --mpi [--cuda]         as a command: what every rank sees
+
+    world = connect(mpi=True)
+    if world.root:
+        for item in serve(world, blocks, make_work): ...    # rank 0, which computes as well
+    else:
+        follow(world, make_work)                            # every other rank
+
+`make_work()` is called once on every rank, where it will compute, and gives the function from a block to a result.
+Where all ranks work on one thing at a time, such as a sum over data that they share, rank 0 leads and the others answer.
+
+Rank 0 computes in a thread of its own while its main thread talks to the other ranks and hands results on. Each
+rank holds a block or two more than the one it computes, so nobody waits for an answer. One process without
+MPI takes the same path.
+"""
+
+import queue
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import chdir
+from typing import Any
+
+from lossatlas import process
+from lossatlas.errors import BUG, Signalled, as_line, code_of
+from lossatlas.io.block_queue import Supply
+from lossatlas.mpi.communicator import BLOCK, EAR, ERROR, GONE, POLL, RESULT, WorkFailed, World, raise_reported
+
+PATIENCE = 8.0  # seconds that a rank which failed gives rank 0 to save and to end everyone
+Work = Callable[[Any], Any]
+MakeWork = Callable[[], Work]
+
+
+def serve(world: World, blocks: Supply, make_work: MakeWork) -> Iterator[tuple[int, Any] | None]:
+    """On rank 0: yields (number of the block, result) as results arrive, in no particular order.
+
+    Yields None now and then while nothing arrives. A block that rests on a result is there once the caller, who has got
+    that result, asks for the next. Raises what the work raised, here or elsewhere (WorkFailed).
+    """
+    if not len(blocks):
+        yield from dismiss(world)
+        return
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    thread = world.computing.submit(compute, outbox, inbox, make_work)
+    held, on_the_way = [0] * world.size, list[Any]()
+
+    def post(item: Any, rank: int) -> Any:
+        return world.comm.isend(item, dest=rank, tag=BLOCK)
+
+    def refill() -> None:
+        # Enough in hand to outlast a snapshot; near the end nobody hoards, because a block would wait behind a slow
+        # rank's current one.
+        while True:
+            ahead = 3 if blocks.left > 4 * world.size else 2 if blocks.left > 2 * world.size else 1
+            rank = held.index(min(held))
+            if held[rank] >= ahead or (item := blocks.take()) is None:
+                return
+            held[rank] += 1
+            if rank == 0:
+                outbox.put(item)
+            else:  # a large block waits for its receiver, who may be waiting for this rank to take a large result
+                on_the_way[:] = [*(sent for sent in on_the_way if not sent.test()[0]), post(item, rank)]
+
+    try:
+        refill()
+        while any(held):
+            message = receive(world, inbox)
+            if message is None:
+                yield None
+                continue
+            rank, k, result = message
+            held[rank] -= 1
+            refill()  # before the caller, who may write a file
+            yield k, result
+            refill()
+        for sent in on_the_way:  # they have arrived: what they gave is here
+            sent.wait()
+    finally:
+        outbox.put(None)
+    thread.result()
+    yield from dismiss(world)
+
+
+def computed(world: World, function: Callable[[], Any]) -> Any:
+    """On rank 0: what a function gives in its one thread that computes. Raises WorkFailed when another rank fails."""
+    with chdir("."):  # a user's code may go elsewhere
+        return heard(world, world.computing.submit(function))
+
+
+def heard(world: World, future: "Future[Any]") -> Any:
+    while True:
+        try:
+            return future.result(timeout=EAR)
+        except TimeoutError:
+            if future.done():  # the function's own
+                raise
+            raise_reported(world)
+
+
+def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """On rank 0: a function that calls calls[name](*arguments) on every rank at once and gives rank 0's result.
+
+    It raises WorkFailed when another rank does not take part, or did not get through the call before.
+    """
+
+    def together(name: str, *arguments: Any) -> Any:
+        world.share((name, arguments))
+        return calls[name](*arguments)
+
+    return together
+
+
+def answer(world: World, make_calls: Callable[[], Mapping[str, Callable[..., Any]]]) -> None:
+    """On the other ranks: take part in what rank 0 calls, until it shares None."""
+    calls = make_calls()
+    while (request := world.share(None)) is not None:
+        name, arguments = request
+        calls[name](*arguments)
+
+
+def dismiss(world: World) -> Iterator[None]:
+    """On rank 0: tell the other ranks that there is nothing left, and wait until each of them has said that it goes.
+
+    Yields None now and then while they do not; a rank that never got a block may still be setting up. Raises WorkFailed.
+    """
+    for rank in range(1, world.size):
+        world.comm.send(None, dest=rank, tag=BLOCK)
+    for rank in range(1, world.size):
+        while not world.comm.Iprobe(source=rank, tag=GONE):
+            raise_reported(world)
+            time.sleep(POLL)
+            yield None
+        world.comm.recv(source=rank, tag=GONE)
+
+
+def receive(world: World, inbox: "queue.SimpleQueue[Any]", patience: float = 0.2) -> tuple[int, int, Any] | None:
+    """The next (rank, index, result), or None after `patience` seconds. Raises what a worker raised."""
+    if world.size == 1:
+        try:
+            return unpack(0, inbox.get(timeout=patience))
+        except queue.Empty:
+            return None
+    from mpi4py import MPI
+
+    deadline = time.monotonic() + patience
+    status = MPI.Status()
+    while time.monotonic() < deadline:
+        if not inbox.empty():
+            return unpack(0, inbox.get())
+        if world.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
+            rank, tag = status.Get_source(), status.Get_tag()
+            message = world.comm.recv(source=rank, tag=tag)
+            if tag == ERROR:
+                raise WorkFailed(f"rank {rank}: {message[0]}", message[1])
+            return rank, *message
+        time.sleep(POLL)
+    return None
+
+
+def unpack(rank: int, message: Any) -> tuple[int, int, Any]:
+    if isinstance(message, BaseException):
+        raise message
+    return rank, *message
+
+
+def compute(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]", make_work: MakeWork) -> None:
+    """The computing thread of rank 0."""
+    try:
+        work = make_work()
+        while (item := blocks.get()) is not None:
+            results.put((item[0], work(item[1])))
+    except BaseException as error:  # travels to the main thread
+        process.end_if_forked(error)
+        results.put(error)
+
+
+def follow(world: World, make_work: MakeWork) -> None:
+    """On the other ranks: compute the blocks that arrive until there are no more."""
+    work = make_work()
+    while (item := next_block(world)) is not None:
+        world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
+    world.comm.send(None, dest=0, tag=GONE)
+
+
+def hand_over(world: World, error: BaseException) -> None:
+    """On the other ranks: tell rank 0, which saves what it has, reports the error, and ends everyone.
+
+    If it cannot, the sender does.
+    """
+    line, code = str(error) if isinstance(error, Signalled) else as_line(error), code_of(error)
+    if code == BUG:
+        traceback.print_exception(error)
+    world.comm.send((line, code), dest=0, tag=ERROR)
+    time.sleep(PATIENCE)
+    print(f"error: rank {world.rank}: {line}", file=sys.stderr, flush=True)
+    world.abort(code)
+
+
+def next_block(world: World) -> Any:
+    while not world.comm.Iprobe(source=0, tag=BLOCK):
+        time.sleep(POLL)
+    return world.comm.recv(source=0, tag=BLOCK)

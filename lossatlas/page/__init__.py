@@ -1,9 +1,0 @@
-"""One HTML file that shows surfaces, and lets optimizers descend them, without a network.
-
-write_page("compare.html", [Shown(surface, "with shortcuts"), Shown(other, "without")])
-"""
-
-from lossatlas.page.content import Shown
-from lossatlas.page.document import page_of, write_page
-
-__all__ = ["Shown", "page_of", "write_page"]

@@ -1,0 +1,46 @@
+"""The space of a network's parameters: points, directions, planes, projections."""
+
+from lossatlas.parameter_space.curves import Joined
+from lossatlas.parameter_space.directions import (
+    Selection,
+    lengths,
+    normalize,
+    orthogonal,
+    random_direction,
+    scale_to,
+    target_direction,
+)
+from lossatlas.parameter_space.layout import Layout
+from lossatlas.parameter_space.planes import Affine, Mapped, Plane
+from lossatlas.parameter_space.points import Point, as_arrays, as_point, moved, position, tensors, wide_tensors
+from lossatlas.parameter_space.projection import Components, principal_components, project
+from lossatlas.parameter_space.schemes import Rows, Scheme, layers_of, other_network
+
+__all__ = [
+    "Affine",
+    "Components",
+    "Joined",
+    "Layout",
+    "Mapped",
+    "Plane",
+    "Point",
+    "Rows",
+    "Scheme",
+    "Selection",
+    "as_arrays",
+    "as_point",
+    "layers_of",
+    "lengths",
+    "moved",
+    "normalize",
+    "orthogonal",
+    "other_network",
+    "position",
+    "principal_components",
+    "project",
+    "random_direction",
+    "scale_to",
+    "target_direction",
+    "tensors",
+    "wide_tensors",
+]

@@ -1,0 +1,64 @@
+"""Planes: maps from coordinates (a, b) to points in the space of a network's parameters."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from lossatlas.errors import BadInput
+from lossatlas.parameter_space.points import Point
+
+
+class Plane(Protocol):
+    """A map from coordinates to a point in parameter space; the names are the same at every point."""
+
+    def point(self, a: float, b: float) -> Point: ...
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The plane origin + a * dx + b * dy; dy is None for a line. Tensors on one device, float."""
+
+    origin: Mapping[str, Tensor]
+    dx: Mapping[str, Tensor]
+    dy: Mapping[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        for axis, direction in (("x", self.dx), ("y", self.dy)):
+            if direction is None:
+                continue
+            for name, value in self.origin.items():
+                if name not in direction:
+                    raise BadInput(f"the {axis} direction lacks '{name}' {tuple(value.shape)}")
+                if direction[name].shape != value.shape:
+                    raise BadInput(
+                        f"the {axis} direction has shape {tuple(direction[name].shape)} for '{name}', "
+                        f"the network {tuple(value.shape)}"
+                    )
+
+    def point(self, a: float, b: float) -> Point:
+        return {
+            name: w + a * self.dx[name] + (0 if self.dy is None else b * self.dy[name])
+            for name, w in self.origin.items()
+        }
+
+    def double(self) -> "Affine":
+        """The same plane in float64."""
+        origin, dx, dy = (
+            None if point is None else {name: value.double() for name, value in point.items()}
+            for point in (self.origin, self.dx, self.dy)
+        )
+        assert origin is not None
+        assert dx is not None
+        return Affine(origin, dx, dy)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Any other surface: a function from (a, b) to a point."""
+
+    function: Callable[[float, float], Point]
+
+    def point(self, a: float, b: float) -> Point:
+        return self.function(a, b)

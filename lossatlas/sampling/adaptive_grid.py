@@ -1,0 +1,140 @@
+"""Hands out the cells of a grid level by level, but for those that their neighbours predict. See landscape.adaptive."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lossatlas.errors import BadUsage
+from lossatlas.io.block_queue import Found, Supply
+from lossatlas.landscape.cell_prediction import Adaptive, Choice
+from lossatlas.landscape.surface import Surface
+from lossatlas.landscape.tolerance import Tolerance
+
+
+def asked(surface: Surface, tolerance: Tolerance | None) -> Surface:
+    """A surface without the predictions that were not made for this tolerance."""
+    same = tolerance is not None and surface.about.get("adaptive", {}).get("tolerance") == recorded(tolerance)
+    return surface if same else without_predictions(surface)
+
+
+def without_predictions(surface: Surface) -> Surface:
+    about = {name: value for name, value in surface.about.items() if name != "adaptive"}
+    return replace(surface, predicted={}, about=about)
+
+
+def recorded(tolerance: Tolerance) -> list[float]:
+    return [tolerance.relative, tolerance.absolute]
+
+
+def check_plan(surface: Surface, tolerance: Tolerance | None) -> None:
+    """Raise BadUsage where cells share calls, whose last digits depend on their company."""
+    if tolerance is not None and surface.plan.get("points_per_call", 1) > 1:
+        raise BadUsage(
+            f"--adaptive: this file was begun with {surface.plan['points_per_call']} points in one call, which leave no "
+            "cell out: give another file, or go on without it"
+        )
+
+
+MakeSupply = Callable[[Surface, np.ndarray], Supply]
+
+
+def judged(surface: Surface) -> list[str]:
+    """The fields that have to be predicted well: losses, and accuracies where they are of all samples."""
+    names = ("loss",) if surface.samples else ("loss", "acc")
+    return [f"{split}_{name}" for split in surface.splits for name in names if f"{split}_{name}" in surface.fields]
+
+
+class LeavingOut(Supply):
+    """First the cells of a level that are needed and those that check, then the others of it where the checks failed.
+
+    What is chosen follows from the values of coarser levels alone, so that ranks and kills change nothing.
+    """
+
+    def __init__(self, surface: Surface, pending: np.ndarray, tolerance: Tolerance, make: MakeSupply) -> None:
+        super().__init__([])
+        self.surface, self.make, self.tolerance = replace(surface, predicted={}), make, tolerance
+        self.waiting = set(pending.tolist()) | set(np.flatnonzero(~surface.done).tolist())
+        self.done = surface.done.ravel().copy()
+        self.adaptive = Adaptive(surface.grid, surface.hierarchy, tolerance, judged(surface))
+        self.level = -1
+        self.choice: Choice | None = None
+        self.stage, self.first, self.open = Supply([]), 0, 0
+        self.came: list[tuple[list[int], Found]] = []
+        self.advance()
+
+    @property
+    def cells(self) -> int:
+        """As far as is known: those that were left out so far are not among them."""
+        return len(self.waiting) - int(self.adaptive.predicted.sum())
+
+    def take(self) -> tuple[int, Any] | None:
+        item = self.stage.take()
+        self.left = self.stage.left
+        return None if item is None else (self.first + item[0], item[1])
+
+    def arrived(self, k: int, found: Found) -> None:
+        self.came.append((self.blocks[k], found))
+        self.stage.arrived(k - self.first, found)
+        self.open -= 1
+        if not self.open:
+            self.advance()
+
+    def advance(self) -> None:
+        """To the next cells that have to be computed."""
+        count, done = self.adaptive.hierarchy.count, self.done
+        while not self.open and self.level < count:
+            self.note()
+            if self.choice is None:
+                self.level += 1
+                if self.level == count:
+                    return
+                self.choice = self.adaptive.choose(self.level, done)
+                self.hand_out(self.choice.computed)
+                continue
+            choice = self.choice
+            self.adaptive.know(choice.computed, self.values(choice.computed), self.values(choice.computed, "_se"))
+            more = self.adaptive.near_misses(choice) if self.adaptive.verdict(choice) else choice.predicted
+            rest = choice.predicted[~np.isin(choice.predicted, more)]
+            self.choice = Choice(rest[:0], rest[:0], more, rest) if len(more) else None
+            if self.choice is None:
+                self.adaptive.leave_out(rest)
+            self.hand_out(more)
+
+    def values(self, cells: np.ndarray, what: str = "") -> dict[str, np.ndarray]:
+        fields, nothing = self.surface.fields, np.zeros(self.surface.grid.size)
+        return {name: fields.get(f"{name}{what}", nothing).ravel()[cells] for name in self.adaptive.values}
+
+    def hand_out(self, cells: np.ndarray) -> None:
+        ours = np.array([cell for cell in cells.tolist() if cell in self.waiting], dtype=np.int64)
+        if self.surface.samples:
+            ours = self.surface.hierarchy.order(ours)
+        self.stage, self.first = self.make(self.surface, ours), len(self.blocks)
+        self.blocks = [*self.blocks, *self.stage.blocks]
+        self.open, self.left = len(self.stage), self.stage.left
+
+    def note(self) -> None:
+        """Put what came into the surface."""
+        if self.came:
+            cells = [cell for block, _ in self.came for cell in block]
+            rows = np.concatenate([found.rows for _, found in self.came])
+            samples = [own for _, found in self.came for own in found.samples]
+            self.surface = self.surface.with_cells(cells, rows, samples)
+            self.came = []
+
+    def finished(self, surface: Surface) -> Surface:
+        """With predictions for the cells that were left out."""
+        adaptive, left_out = self.adaptive, self.adaptive.predicted.reshape(surface.grid.shape)
+        predicted = {
+            name: np.where(left_out, adaptive.filled(array, bounded=not name.endswith("_loss")), np.nan)
+            for name, array in replace(surface, predicted={}).fields.items()
+            if not name.endswith("_se")
+        }
+        about = {
+            "tolerance": recorded(self.tolerance),
+            "interpolated": int((left_out & ~surface.done).sum()),
+            "checked": adaptive.checked,
+            "missed": adaptive.missed,
+        }
+        return replace(surface, predicted=predicted, about={**surface.about, "adaptive": about})

@@ -1,0 +1,9 @@
+"""One HTML file that shows surfaces, and lets optimizers descend them, without a network.
+
+write_page("compare.html", [Shown(surface, "with shortcuts"), Shown(other, "without")])
+"""
+
+from lossatlas.viewer.content import Shown
+from lossatlas.viewer.document import page_of, write_page
+
+__all__ = ["Shown", "page_of", "write_page"]

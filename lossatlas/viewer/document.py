@@ -1,0 +1,58 @@
+"""The page as one file: text, style, script and data, and nothing that is fetched."""
+
+import html
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from lossatlas.errors import BadUsage
+from lossatlas.io.atomic_write import put
+from lossatlas.viewer.content import Shown, content_of
+
+SCRIPTS = (
+    "interpolant.js",
+    "optimizers.js",
+    "projection.js",
+    "scale.js",
+    "drawing3d.js",
+    "drawing2d.js",
+    "model.js",
+    "panels.js",
+    "page.js",
+)  # in this order, as one script
+
+
+@cache
+def static(name: str) -> str:
+    return (files("lossatlas.viewer") / "static" / name).read_text(encoding="utf-8")
+
+
+def page_of(shown: Sequence[Shown], title: str = "") -> str:
+    """The text of the page. Raises BadUsage where nothing can be shown together."""
+    if not shown:
+        raise BadUsage("no surface to show")
+    content = content_of(shown)
+    if not content["fields"]:
+        raise BadUsage("the files have no field in common")
+    if all(field["range"] is None for field in content["fields"]):
+        raise BadUsage("there is nothing to draw: no cell is finite")
+    data = json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "TITLE": html.escape(title or " and ".join(each.label for each in shown)),
+        "STYLE": static("page.css"),
+        "DATA": data,
+        "SCRIPT": '"use strict";(() => {\n' + "\n".join(static(name) for name in SCRIPTS) + "\n})();",
+    }
+    text = static("page.html")
+    pieces = []
+    for part in text.split("{{"):  # what is put in is not looked at again
+        name, end, rest = part.partition("}}")
+        pieces.append(parts[name] + rest if end else part)
+    return "".join(pieces)
+
+
+def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> None:
+    """Write the page. Raises BadUsage, CannotWrite."""
+    put(Path(path), page_of(shown, title).encode(errors="replace"))  # names that are no text
