@@ -15,9 +15,9 @@ import numpy as np
 from baselines import result
 
 from lossatlas.io import read_surface
-from lossatlas.io.block_queue import Found, Supply
+from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape import STATISTICS, Surface, Tolerance
-from lossatlas.sampling.adaptive_grid import LeavingOut
+from lossatlas.sampling.adaptive_grid import AdaptiveQueue
 
 SURFACES = Path(__file__).resolve().parent.parent / "docs" / "surfaces"
 FILES = {
@@ -32,13 +32,13 @@ TOLERANCES = (Tolerance(0.02, 0.05), Tolerance(0.05, 0.1))
 def replayed(loss: np.ndarray, whole: Surface, tolerance: Tolerance) -> Surface:
     surface = Surface.empty(whole.grid, {"train": 1}, ("accuracy",))
     accuracy = whole.fields["train_acc"].ravel() / 100
-    supply = LeavingOut(surface, surface.pending(), tolerance, lambda _, cells: Supply.of(cells))
+    supply = AdaptiveQueue(surface, surface.pending(), tolerance, lambda _, cells: BlockQueue.of(cells))
     while (item := supply.take()) is not None:
         k, cells = item
         rows = np.zeros((len(cells), 1, len(STATISTICS) + 1))
         rows[:, 0, :2], rows[:, 0, 2], rows[:, 0, -1] = 1, loss.ravel()[cells], accuracy[cells]
         surface = surface.with_cells(cells, rows)
-        supply.arrived(k, Found(rows))
+        supply.arrived(k, BlockResult(rows))
     return supply.finished(surface)
 
 

@@ -26,7 +26,7 @@ from lossatlas.evaluation import Evaluator, tune
 from lossatlas.hessian import Hessian
 from lossatlas.models import load_network
 from lossatlas.mpi.communicator import cores
-from lossatlas.parameter_space import Affine, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 SAMPLES, ROUNDS = 512, 5
 
@@ -35,7 +35,7 @@ def evaluator(folded: bool) -> Evaluator:
     net = load_network("resnet56", ROOT / "trained_nets" / "resnet56_fashion_mnist.safetensors", (1, 28, 28))
     at = {name: value.clone() for name, value in tensors(net).items()}
     data = load("fashion_mnist_mini", "train", limit=SAMPLES)
-    plane = Affine(at, random_direction(at, "filter", "biasbn", 1))
+    plane = AffinePlane(at, random_direction(at, "filter", "biasbn", 1))
     return Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], folded=folded)
 
 

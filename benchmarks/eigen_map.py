@@ -29,7 +29,7 @@ from lossatlas.hessian import Hessian, lanczos
 from lossatlas.io import read_directions, read_surface
 from lossatlas.landscape import Surface, unresolved
 from lossatlas.models import load_network
-from lossatlas.parameter_space import Affine, as_point, moved, tensors
+from lossatlas.parameter_space import AffinePlane, as_point, moved, tensors
 
 DATA = ["--dataset", "fashion_mnist_mini"]
 LAST = ("5.weight", "5.bias")
@@ -60,7 +60,7 @@ def explicit(model: str, file: Path, directions: Path, found: Surface, limit: in
     """Both ends of the explicit Hessian of the last layer, in float64, at every point."""
     net, data = load_network(model, file, (1, 28, 28)).double(), load("fashion_mnist_mini", "train", limit=limit)
     direction = as_point(read_directions(directions).x, net, "weights", "it")
-    plane = Affine({k: v.clone() for k, v in tensors(net).items()}, {k: v.double() for k, v in direction.items()})
+    plane = AffinePlane({k: v.clone() for k, v in tensors(net).items()}, {k: v.double() for k, v in direction.items()})
     ends = []
     for a in found.grid.x:
         with moved(net, plane.point(float(a), 0.0)):
@@ -81,7 +81,7 @@ def products(model: str, file: Path, directions: Path, points: np.ndarray, limit
     """Of a whole map in which each point starts from nothing, or from its neighbour's end vectors."""
     net = load_network(model, file, (1, 28, 28))
     direction = as_point(read_directions(directions).x, net, "weights", "it")
-    plane = Affine({k: v.clone() for k, v in tensors(net).items()}, direction)
+    plane = AffinePlane({k: v.clone() for k, v in tensors(net).items()}, direction)
     operator = Hessian(net, load("fashion_mnist_mini", "train", limit=limit), LOSSES["crossentropy"])
     total, start = 0, None
     for a in points:

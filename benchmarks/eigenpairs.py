@@ -20,7 +20,7 @@ from lossatlas.data import LOSSES
 from lossatlas.datasets.registry import load
 from lossatlas.hessian import Hessian, hutchinson, lanczos
 from lossatlas.models import build, load_into, read_state
-from lossatlas.parameter_space import Affine, moved, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, moved, random_direction, tensors
 
 LOSS = LOSSES["crossentropy"]
 
@@ -67,7 +67,7 @@ def top_two(net: torch.nn.Module) -> None:
 def ends(net: torch.nn.Module) -> None:
     data = load("fashion_mnist_mini", limit=96)
     origin = tensors(net)
-    plane = Affine(origin, random_direction(origin, "filter", "biasbn", 123))
+    plane = AffinePlane(origin, random_direction(origin, "filter", "biasbn", 123))
     operator = Hessian(net, data, LOSS)
     fewer, faster = [], []
     for a in (0.0, 0.1, 0.25):

@@ -21,7 +21,7 @@ from point import POINT, trained_state
 from lossatlas.data import LOSSES, Dataset
 from lossatlas.evaluation import Evaluator, tune
 from lossatlas.models import build
-from lossatlas.parameter_space import Affine, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 WORK = 2 * 125.5e6  # floating-point operations of an image in ResNet-56: 125.5 million multiplications and additions
 
@@ -55,7 +55,7 @@ def main() -> None:
     net = build("resnet56", (3, 32, 32))
     net.load_state_dict(state)
     at = {name: value.clone() for name, value in tensors(net).items()}
-    plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
+    plane = AffinePlane(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
     print(torch.cuda.get_device_name(0), "torch", torch.__version__, flush=True)
     for precision, dtype in (("float32", torch.float32), ("tf32", torch.float32), ("bfloat16", torch.bfloat16)):
         evaluator = Evaluator(

@@ -26,18 +26,18 @@ from lossatlas.datasets.registry import load
 from lossatlas.evaluation.folding import Folded
 from lossatlas.landscape import Grid
 from lossatlas.models import load_network
-from lossatlas.parameter_space import Affine, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = ("resnet56", "resnet56_noshort")
 CELLS, SAMPLES, CHUNK, BATCH = 21, 2048, 128, 128
 
 
-def bundled(name: str) -> tuple[nn.Module, Affine]:
+def bundled(name: str) -> tuple[nn.Module, AffinePlane]:
     """A bundled network, and the demo's plane through it."""
     net = load_network(name, ROOT / "trained_nets" / f"{name}_fashion_mnist.safetensors", (1, 28, 28))
     at = {name: value.clone() for name, value in tensors(net).items()}
-    return net, Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
+    return net, AffinePlane(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
 
 
 def grid_of(losses: np.ndarray) -> Grid:

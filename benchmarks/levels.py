@@ -26,7 +26,7 @@ from grid_losses import NETWORKS, grid_of
 from replays import ERROR, ESTIMATE, OF_MARGINS, PLANE, Replay, covered, of_margins, replayed
 
 from lossatlas.landscape import Grid, Tolerance
-from lossatlas.landscape.control_variates import FEWEST, Draw, Goal, Hierarchy, settle
+from lossatlas.landscape.control_variates import FEWEST, ErrorTarget, Hierarchy, SampleDraw, estimate_cell
 
 POPULATION, SHUFFLES = 60_000, 200
 TOLERANCES = (Tolerance(0.02, 0.05), Tolerance(0.005, 0.01))
@@ -47,13 +47,13 @@ def by_levels(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -
 
 def each_alone(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
     order, truth = population_of(losses, seed)
-    goal, found = Goal(tolerance, 1.0, FEWEST, POPULATION), []
+    goal, found = ErrorTarget(tolerance, 1.0, FEWEST, POPULATION), []
     for cell in range(grid.size):
 
-        def draw(start: int, stop: int, cell: int = cell) -> Draw:
-            return Draw(losses[cell, order[start:stop]].astype(np.float64))
+        def draw(start: int, stop: int, cell: int = cell) -> SampleDraw:
+            return SampleDraw(losses[cell, order[start:stop]].astype(np.float64))
 
-        found.append(settle(draw, (), [], goal)[0])
+        found.append(estimate_cell(draw, (), [], goal)[0])
     table = np.stack(found)
     return Replay(table[:, ESTIMATE], table[:, ERROR], truth, table[:, 0])
 

@@ -18,7 +18,7 @@ from torch import nn
 from lossatlas.data import LOSSES, Dataset
 from lossatlas.evaluation import Evaluator, tune
 from lossatlas.landscape import Grid
-from lossatlas.parameter_space import Affine, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 ROUNDS = 5
 
@@ -29,7 +29,7 @@ def main() -> None:
     inputs = torch.randn(1000, 2)
     data = Dataset("moons", "train", (inputs, (inputs.prod(1) > 0).long()), 2)
     at = tensors(net)
-    plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
+    plane = AffinePlane(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
     grid = Grid.parse("-1:1:51", "-1:1:51")
     points = [grid.point(cell) for cell in range(grid.size)]
     evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"])

@@ -133,12 +133,12 @@ def as_planned(net: nn.Module, line: lossatlas.Landscape, inputs: Tensor, labels
     """What `surface` has computed with, without what it does once."""
     from lossatlas.data import LOSSES, Dataset
     from lossatlas.jobs.loss_surface import evaluator_of
-    from lossatlas.jobs.problem import Scene
-    from lossatlas.parameter_space import Affine, tensors
+    from lossatlas.jobs.problem import Problem
+    from lossatlas.parameter_space import AffinePlane, tensors
 
     origin = {key: value.clone() for key, value in tensors(net).items()}
-    plane = Affine(origin, as_point(line.directions.x, net, "weights", "it"))  # type: ignore[union-attr]
-    scene = Scene(net, plane, {"train": Dataset("it", "train", (inputs, labels))}, LOSSES["crossentropy"])
+    plane = AffinePlane(origin, as_point(line.directions.x, net, "weights", "it"))  # type: ignore[union-attr]
+    scene = Problem(net, plane, {"train": Dataset("it", "train", (inputs, labels))}, LOSSES["crossentropy"])
     return evaluator_of(scene, line.plan)
 
 

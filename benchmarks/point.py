@@ -26,7 +26,7 @@ from lossatlas.data import LOSSES, Dataset
 from lossatlas.datasets.registry import load
 from lossatlas.evaluation import Evaluator, tune
 from lossatlas.models import build, read_state
-from lossatlas.parameter_space import Affine, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 IMAGES, ROUNDS, POINT = 1024, 9, (0.01, 0.02)
 MEAN, STD = 0.2860, 0.3530
@@ -55,7 +55,7 @@ def main() -> None:
     net = build("resnet56", (3, 32, 32))
     net.load_state_dict(state)
     at = {name: value.clone() for name, value in tensors(net).items()}
-    plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
+    plane = AffinePlane(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
 
     def ours(**options: object) -> Evaluator:
         evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], folded=True, **options)
@@ -64,7 +64,7 @@ def main() -> None:
         return evaluator
 
     exact, low = ours(), ours(precision="bfloat16")
-    at_origin = Affine(plane.point(*POINT), plane.dx, plane.dy)
+    at_origin = AffinePlane(plane.point(*POINT), plane.dx, plane.dy)
     moved = {**state, **at_origin.origin}
     eager, fast = plain(moved, channels_last=True), folded(plain(moved, channels_last=True))
     compiled = torch.compile(folded(plain(moved, channels_last=True)), dynamic=False)

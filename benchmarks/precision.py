@@ -21,7 +21,7 @@ from lossatlas.data import LOSSES
 from lossatlas.datasets.registry import load
 from lossatlas.evaluation import Evaluator
 from lossatlas.models import load_network, read_state
-from lossatlas.parameter_space import Affine, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 SAMPLES = 256
 POINTS = [
@@ -48,7 +48,7 @@ def main() -> None:
     data = replace(data, targets=logits.argmax(1)).take(sure)
     at = {name: value.clone() for name, value in tensors(net).items()}
     larger = {name: value if name.startswith("linear") else torch.zeros_like(value) for name, value in at.items()}
-    plane = Affine(at, random_direction(at, "filter", "biasbn", 1), larger)
+    plane = AffinePlane(at, random_direction(at, "filter", "biasbn", 1), larger)
 
     def losses(precision: str) -> list[float]:
         evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], folded=True, precision=precision)

@@ -21,7 +21,7 @@ import numpy as np
 from baselines import result
 
 from lossatlas.io import read_surface
-from lossatlas.io.recorder import Remark, fill, timed
+from lossatlas.io.recorder import BlockNote, fill, timed
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.communicator import connect
 from lossatlas.mpi.scheduler import follow, serve
@@ -35,10 +35,10 @@ def sleeping(slow: bool, out: Path) -> None:
     world = connect(mpi=True)
     nap = SLEEP * (2 if slow and world.rank % 4 == 3 else 1)
 
-    def work(cells: list[int]) -> tuple[np.ndarray, Remark]:
+    def work(cells: list[int]) -> tuple[np.ndarray, BlockNote]:
         for _ in cells:
             time.sleep(nap)
-        return np.full((len(cells), 1, 7), nap), Remark()  # tells what the rank has spent
+        return np.full((len(cells), 1, 7), nap), BlockNote()  # tells what the rank has spent
 
     if not world.root:
         follow(world, lambda: timed(work))

@@ -66,18 +66,18 @@ def comparison() -> float:
     from lossatlas.data import LOSSES
     from lossatlas.datasets.registry import load
     from lossatlas.evaluation import Evaluator
-    from lossatlas.jobs.problem import Scene
+    from lossatlas.jobs.problem import Problem
     from lossatlas.jobs.reference_check import ReferenceLosses
     from lossatlas.landscape import Grid
     from lossatlas.models import load_network
-    from lossatlas.parameter_space import Affine, position, random_direction
+    from lossatlas.parameter_space import AffinePlane, position, random_direction
 
     data = load("fashion_mnist_mini", "train", limit=500)
     file = ROOT / "trained_nets" / "resnet20_small_batch.safetensors"
     net = load_network("resnet20", str(file), shape=(1, 28, 28), classes=10).eval()
     at = position(net)
-    plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
-    scene = Scene(net, plane, {"train": data}, LOSSES["crossentropy"], torch.device("cpu"))
+    plane = AffinePlane(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
+    scene = Problem(net, plane, {"train": data}, LOSSES["crossentropy"], torch.device("cpu"))
     evaluator = Evaluator(net, plane, scene.data, scene.loss, folded=True)
     taken = []
     for _ in range(5):

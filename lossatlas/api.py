@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, note
-from lossatlas.evaluation.parallel_batches import still
-from lossatlas.evaluation.precision import PRECISIONS, of_products, resolved
+from lossatlas.evaluation.parallel_batches import frozen_copy
+from lossatlas.evaluation.precision import PRECISIONS, product_precision, resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import bytes_of, restoring
 from lossatlas.hessian import Activations, Hessian
 from lossatlas.io import Directions, Findings, read_surface, write_findings
-from lossatlas.io.block_queue import Supply
+from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import make_progress
 from lossatlas.io.recorder import fill, reporting, signals, timed
@@ -36,7 +36,7 @@ from lossatlas.jobs import loss_surface as losses
 from lossatlas.jobs import spectrum_parts
 from lossatlas.jobs.alignment import aligned
 from lossatlas.jobs.checkpoint_projection import coordinates, differences, principal_plane
-from lossatlas.jobs.input_check import tried
+from lossatlas.jobs.input_check import check_inputs
 from lossatlas.jobs.lock_step import (
     FailedRank,
     agree_on,
@@ -50,15 +50,15 @@ from lossatlas.jobs.lock_step import (
     size_of,
     warn_of_launcher,
 )
-from lossatlas.jobs.problem import Scene
+from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.python_directions import Ends, Net, networks_at, networks_in, plane_of, point_of, statistics_differ
 from lossatlas.jobs.reference_check import check_ends
-from lossatlas.jobs.settings_digest import identity, name_of
+from lossatlas.jobs.settings_digest import name_of, settings_digest
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.directions import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
-from lossatlas.sampling.adaptive_grid import asked
+from lossatlas.sampling.adaptive_grid import requested
 
 T = TypeVar("T")
 CURE = "give another file"
@@ -130,17 +130,17 @@ def surface(
     device = torch.device(device) if device is not None else next(net.parameters()).device
     limit, leave_out = tolerance_of(tolerance), None if adaptive is None else tolerance_of(adaptive, "adaptive")
 
-    def begin() -> tuple[Surface, Scene, Directions]:
+    def begin() -> tuple[Surface, Problem, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
         loss_function, grid, others = as_loss(loss), grid_of(x, y), networks_in(towards)
-        found = tried(net, loss_function, splits["train"], type(net).__name__)
+        found = check_inputs(net, loss_function, splits["train"], type(net).__name__)
         differ = statistics_differ(net, others)
         moved = dir_type or ("states" if differ else "weights")
         if dir_type is None and differ:
             note("the networks differ in BatchNorm statistics, so these are moved too: dir_type='states'")
         request = request_of(net, loss, splits, found)
         if bn == "recalibrate":
-            check_recalibrated(net, splits["train"], resolved(precision, net), bn_samples)
+            check_recalibrated(net, splits["train"], resolve_precision(precision, net), bn_samples)
             request["bn"] = f"recalibrated on {bn_samples} samples of {splits['train'].digest}"
         ends = Ends(directions, towards, norm, ignore, seed, Selection(only, without))
         plane, kept = plane_of(
@@ -152,7 +152,7 @@ def surface(
             loss_function,
             device,
         )
-        fresh = losses.begun(
+        fresh = losses.new_surface(
             net,
             splits,
             loss_function,
@@ -165,28 +165,33 @@ def surface(
             about={**about_of(splits), **networks_at(ends)},
             recalibrated=bn_samples if bn == "recalibrate" else 0,
         )
-        scene = Scene(shared_copy(net), plane, splits, loss_function, device, splits["train"], lambda: net)
+        problem = Problem(shared_copy(net), plane, splits, loss_function, device, splits["train"], lambda: net)
         if others and not only and not without:
-            check_ends(scene, others, moved, differ)
-        return fresh, scene, kept
+            check_ends(problem, others, moved, differ)
+        return fresh, problem, kept
 
-    fresh, scene, kept = agreed(ranks, begin)
+    fresh, problem, kept = agreed(ranks, begin)
     agree_on(ranks, fresh.request)
 
     def finish(lock: Lock | None) -> Landscape:
         known = first_alone(ranks, lambda: continued(file, fresh))
-        pending = asked(known, leave_out).pending(limit)
+        pending = requested(known, leave_out).pending(limit)
         if not len(pending):
             return Landscape.of(known, kept)
         known, evaluator = agreed(
             ranks,
-            lambda: losses.ready(scene, known, limit, len(pending), leave_out) if leads(ranks) else (known, None),
+            lambda: (
+                losses.finalize_plan(problem, known, limit, len(pending), leave_out) if leads(ranks) else (known, None)
+            ),
         )
         known = from_first(ranks, known)
-        evaluator = agreed(ranks, lambda: evaluator or losses.evaluator_of(scene, known.plan, limit))
+        evaluator = agreed(ranks, lambda: evaluator or losses.evaluator_of(problem, known.plan, limit))
         pending = known.pending(limit)
-        work, supply = losses.work_of(known, evaluator), losses.supply(known, pending, size_of(ranks), leave_out)
-        return computed(known, kept, lambda: work, supply, file, ranks, progress, lock)
+        work, queue = (
+            losses.block_worker(known, evaluator),
+            losses.make_queue(known, pending, size_of(ranks), leave_out),
+        )
+        return computed(known, kept, lambda: work, queue, file, ranks, progress, lock)
 
     return alone(file, ranks, finish)
 
@@ -230,11 +235,11 @@ def eigenvalues(
     check_words(norm=norm, ignore=ignore, precision=precision)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    kind = of_products(precision, net)
+    kind = product_precision(precision, net)
 
-    def begin() -> tuple[Surface, Scene, Directions]:
+    def begin() -> tuple[Surface, Problem, Directions]:
         samples, loss_function, grid = as_dataset(data), as_loss(loss), grid_of(x, y)
-        found = tried(net, loss_function, samples, type(net).__name__)
+        found = check_inputs(net, loss_function, samples, type(net).__name__)
         plane, kept = plane_of(
             Ends(directions, towards, norm, ignore, seed, Selection(only, without)),
             net,
@@ -245,7 +250,7 @@ def eigenvalues(
             device,
         )
         splits = {"train": samples}
-        fresh = maps.begun(
+        fresh = maps.new_surface(
             grid,
             device=device,
             parameters=parameters or only,
@@ -259,9 +264,9 @@ def eigenvalues(
             request={**request_of(net, loss, splits, found), "directions": kept.sha256},
             about=about_of(splits),
         )
-        return fresh, Scene(net, plane, splits, loss_function, device), kept
+        return fresh, Problem(net, plane, splits, loss_function, device), kept
 
-    fresh, scene, kept = agreed(ranks, begin)
+    fresh, problem, kept = agreed(ranks, begin)
     agree_on(ranks, fresh.request)
 
     def finish(lock: Lock | None) -> Landscape:
@@ -269,11 +274,11 @@ def eigenvalues(
         pending = known.pending()
         if not len(pending):
             return Landscape.of(known, kept)
-        known, operator = agreed(ranks, lambda: maps.ready(scene, known) if leads(ranks) else (known, None))
+        known, operator = agreed(ranks, lambda: maps.finalize_plan(problem, known) if leads(ranks) else (known, None))
         known = from_first(ranks, known)
-        operator = agreed(ranks, lambda: operator or maps.operator_of(scene, known))
-        work = maps.work_of(known, operator)
-        return computed(known, kept, lambda: work, Supply.of(pending), file, ranks, progress, lock)
+        operator = agreed(ranks, lambda: operator or maps.operator_of(problem, known))
+        work = maps.block_worker(known, operator)
+        return computed(known, kept, lambda: work, BlockQueue.of(pending), file, ranks, progress, lock)
 
     return alone(file, ranks, finish)
 
@@ -326,11 +331,11 @@ def spectrum(
     check_words(precision=precision, at=at)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    kind = of_products(precision, net)
+    kind = product_precision(precision, net)
 
     def begin() -> tuple[Findings, AnyData, Loss]:
         samples, loss_function = as_dataset(data), as_loss(loss)
-        found = tried(net, loss_function, samples, type(net).__name__)
+        found = check_inputs(net, loss_function, samples, type(net).__name__)
         request = {
             **request_of(net, loss, {"train": samples}, found),
             "parameters": list(patterns_of(only)) or "all",
@@ -352,7 +357,7 @@ def spectrum(
         known = first_alone(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed, CURE))
         patterns = None if activations is None else patterns_of(activations)
         common: dict[str, Any] = {"device": device, "reduce": total(ranks), "precision": kind}
-        wanted = spectrum_parts.Wanted(
+        wanted = spectrum_parts.SpectrumSettings(
             top=top,
             bottom=bottom,
             tolerance=tolerance,
@@ -388,7 +393,7 @@ def spectrum(
                 own = Activations(
                     net, samples, loss_function, patterns=patterns, at=at, batch_size=hessian.batch_size, **common
                 )
-                sampler = spectrum_parts.Probes(
+                sampler = spectrum_parts.ActivationProbes(
                     lambda number: own(number * size_of(ranks) + rank_of(ranks)), lambda: own.layers
                 )
             return spectrum_parts.compute(
@@ -483,7 +488,7 @@ def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
     point_of(net, other, "states")
     state = other.state_dict() if isinstance(other, nn.Module) else other
     try:
-        twin = still(net)
+        twin = frozen_copy(net)
     except Exception as error:
         raise BadInput(f"{type(net).__name__} cannot be copied ({error}), and alignment traces a copy") from error
     return aligned(twin, twin.state_dict(), {name: value.detach() for name, value in state.items()}, inputs)[0]
@@ -537,10 +542,10 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: 
             digest.update(bytes_of(value))
     return {
         "model": type(net).__name__,
-        "model_settings": identity(net),
+        "model_settings": settings_digest(net),
         "checkpoint": digest.hexdigest(),
         "loss": loss if isinstance(loss, str) else name_of(loss),
-        "loss_settings": identity(loss),
+        "loss_settings": settings_digest(loss),
         "loss_of_some_samples": float(found.mean()),
         **{f"{split}_data": d.digest for split, d in splits.items()},
     }
@@ -549,7 +554,7 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: 
 def shared_copy(net: nn.Module) -> nn.Module:
     """A copy in evaluation mode; the network itself where it cannot be copied, and so is evaluated in place."""
     try:
-        return still(net)
+        return frozen_copy(net)
     except Exception:
         return net
 
@@ -593,7 +598,7 @@ def computed(
     known: Surface,
     kept: Directions,
     make_work: Callable[[], Any],
-    supply: Supply,
+    queue: BlockQueue,
     file: str | Path | None,
     ranks: Any,
     progress: bool,
@@ -605,7 +610,7 @@ def computed(
         for _ in rounds(ranks, None, work):
             pass
         return Landscape.of(from_first(ranks, None), kept)
-    shown = make_progress(known.grid.size, known.grid.size - supply.cells, quiet=not progress)
+    shown = make_progress(known.grid.size, known.grid.size - queue.cells, quiet=not progress)
     path = None if file is None else Path(file)
     try:
         found = fill(
@@ -614,7 +619,7 @@ def computed(
             known,
             lambda: work,
             embed=kept,
-            supply=supply,
+            queue=queue,
             progress=shown,
             lock=lock,
         )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lossatlas.errors import BadUsage
 from lossatlas.landscape import Grid
-from lossatlas.user_code import Factory
+from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:
     from lossatlas.parameter_space import Selection
@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 LOSS_NAMES = ("crossentropy", "mse")
 SCHEMES, CURVES = ("linear2x", "barycentric"), ("bezier", "polygonal")
-Model = str | Factory  # in the zoo, or of a user
+Model = str | UserFunction  # in the zoo, or of a user
 SEED = 123  # of the random directions, as in the original release
 MOST_DIGITS, MOST_THREADS = 15, 1024  # of a whole number; of a rank
 
@@ -25,10 +25,10 @@ def is_whole(text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class DataChoice:
+class DataConfig:
     """Which samples: see dataloader.load. `files` are tensors given by name instead of a data set."""
 
-    dataset: str | Factory
+    dataset: str | UserFunction
     datapath: str | None
     raw: bool
     data_split: int
@@ -52,7 +52,7 @@ class DataChoice:
 
 
 @dataclass(frozen=True)
-class Axis:
+class AxisConfig:
     """What a direction is, and how it is normalized.
 
     kind: random, gradient, eigenvector or file. number: which eigenvector, or which vector of the file.
@@ -65,7 +65,7 @@ class Axis:
     file: str = ""
 
     @classmethod
-    def parse(cls, option: str, text: str, norm: str, ignore: str) -> "Axis":
+    def parse(cls, option: str, text: str, norm: str, ignore: str) -> "AxisConfig":
         """From 'random', 'gradient', 'eigenvector[:K]' or 'FILE.h5[:K]'. Raises BadUsage."""
         name, colon, last = text.rpartition(":")
         name, number = (name, last) if colon and is_whole(last) else (text, "1")
@@ -79,14 +79,14 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class DirectionChoice:
+class DirectionConfig:
     """Which directions: a file, targets, or random ones. y is None for a curve. scheme, curve, repeat, per_layer: see
     add_schemes.
     """
 
     dir_type: str
-    x: Axis
-    y: Axis | None
+    x: AxisConfig
+    y: AxisConfig | None
     same_dir: bool
     seed: int
     idx: int
@@ -111,7 +111,7 @@ class DirectionChoice:
 
 
 @dataclass(frozen=True)
-class Networks:
+class NetworkConfig:
     """The network in the middle, and those that directions point to. file: '' where its factory gives a trained one.
 
     align: those get the order of hidden units that fits best to the one in the middle.
@@ -125,7 +125,7 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunConfig:
     """How the ranks compute. threads, batch_size: 0 where the program chooses; precision: None for that of the network."""
 
     cuda: bool
@@ -139,7 +139,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputConfig:
     """Where a surface goes, and what happens to one that is there."""
 
     surf_file: str | None
@@ -150,7 +150,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Looks:
+class PlotConfig:
     """Whether and how the finished file is drawn."""
 
     plot: bool
@@ -164,18 +164,18 @@ class Looks:
 
 
 @dataclass(frozen=True)
-class GridTask:
+class GridConfig:
     """Everything that a command which fills a grid is told. command: the line that started it."""
 
-    networks: Networks
-    directions: DirectionChoice
-    data: DataChoice
-    loss: str | Factory
+    networks: NetworkConfig
+    directions: DirectionConfig
+    data: DataConfig
+    loss: str | UserFunction
     x: str
     y: str | None
-    run: Run
-    output: Output
-    looks: Looks
+    run: RunConfig
+    output: OutputConfig
+    looks: PlotConfig
     command: str
     path: tuple[str, ...] = ()  # checkpoints, of which the k-th is the cell x = k
     recalibrated: int = 0  # training samples for the statistics of BatchNorm at every point; 0 where they are kept
@@ -186,7 +186,7 @@ class GridTask:
 
 
 @dataclass(frozen=True)
-class HessianChoice:
+class HessianConfig:
     """Which Hessian, and when an eigenvalue of it is resolved: see add_curvature.
 
     parameters, without: patterns of names, see `lossatlas.hessian.Hessian`.

@@ -37,11 +37,11 @@ ORIGINALS = [getattr(module, name) for module, name in EXITS]
 really_exit = os._exit
 
 
-class Left(SystemExit):
+class ForcedExit(SystemExit):
     """Somebody's code called os._exit or os.exec*; the message says which."""
 
 
-class State:
+class ProcessState:
     """Of this process. armed: it is guarded. awaited: others wait for it to join them. forked: from a rank, by somebody.
     caught: the signal that asks it to end, 0 for none. since: when. ending: it is on its way out. succeeded: and all that
     is left is for libraries to tidy up. farewell: what C's `exit` calls after those of them that came later.
@@ -59,7 +59,7 @@ class State:
 
 def arm() -> None:
     """Begin to guard this process."""
-    State.armed, State.awaited = True, launched() > 1
+    ProcessState.armed, ProcessState.awaited = True, launched() > 1
     os.environ.setdefault("UCX_DEBUG_SIGNO", "0")  # or UCX, which MPICH uses, takes SIGHUP for its own messages
     for standard in range(3):  # one that is closed would be the number of the next file that is opened
         try:
@@ -75,14 +75,14 @@ def arm() -> None:
     for module, name in EXITS:
         setattr(module, name, refusing(name))
     refuse_exit_of_libc()
-    sys.excepthook = last_word
+    sys.excepthook = report_uncaught
     os.register_at_fork(after_in_child=disarm)
-    atexit.register(take_others_along)
+    atexit.register(end_waiting_ranks)
 
 
 def disarm() -> None:
     """In a process that somebody forked: it is not a rank."""
-    State.armed, State.awaited, State.forked = False, False, True
+    ProcessState.armed, ProcessState.awaited, ProcessState.forked = False, False, True
     for (module, name), original in zip(EXITS, ORIGINALS, strict=True):
         setattr(module, name, original)
     for number in SIGNALS:
@@ -90,7 +90,7 @@ def disarm() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-def listen_again() -> None:
+def rearm_signals() -> None:
     """Take the signals back from a library, such as MPI, that wanted them."""
     for number in SIGNALS:
         if signal.getsignal(number) is raise_signalled:
@@ -98,8 +98,8 @@ def listen_again() -> None:
 
 
 def raise_signalled(number: int, frame: FrameType | None) -> None:
-    if not State.caught and not State.ending:
-        State.caught, State.since = number, time.monotonic()
+    if not ProcessState.caught and not ProcessState.ending:
+        ProcessState.caught, ProcessState.since = number, time.monotonic()
         raise_again(number, frame)
 
 
@@ -107,14 +107,14 @@ def raise_again(number: int, frame: FrameType | None) -> None:
     """What asks this process to end, unless it imports something; and once more where somebody's code swallowed it, such as
     a destructor, in which Python does.
     """
-    if not State.caught or State.ending:
+    if not ProcessState.caught or ProcessState.ending:
         return
-    long = time.monotonic() - State.since > AGAIN
+    long = time.monotonic() - ProcessState.since > AGAIN
     if importing(frame, "ExtensionFileLoader." if long else ""):
         signal.setitimer(signal.ITIMER_REAL, SOON)
         return
     signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
-    raise Signalled(State.caught)
+    raise Signalled(ProcessState.caught)
 
 
 def importing(frame: FrameType | None, by: str = "") -> bool:
@@ -127,17 +127,17 @@ def importing(frame: FrameType | None, by: str = "") -> bool:
     return False
 
 
-def last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Of what nobody has caught, such as a signal while modules are imported: a line, and its exit code."""
-    deaf()
+    ignore_signals()
     code = ended(error.with_traceback(trace), lambda line: None)
-    take_others_along(code)
+    end_waiting_ranks(code)
     really_exit(code)
 
 
 def refusing(name: str) -> Callable[..., NoReturn]:
     def refused(*arguments: object) -> NoReturn:
-        raise Left(f"os.{name}({', '.join(map(repr, arguments))[:60]})")
+        raise ForcedExit(f"os.{name}({', '.join(map(repr, arguments))[:60]})")
 
     return refused
 
@@ -151,39 +151,39 @@ def refuse_exit_of_libc() -> None:
         pass
 
 
-def let_libraries_end() -> None:
+def allow_library_exit() -> None:
     """Libraries that start from now on may tidy up when this process ends after success."""
-    if not State.armed or State.farewell:
+    if not ProcessState.armed or ProcessState.farewell:
         return
 
     @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
     def farewell(_: int) -> None:
-        if State.succeeded:
+        if ProcessState.succeeded:
             really_exit(0)
 
     try:
         ctypes.CDLL(None).__cxa_atexit(farewell, None, None)
-        State.farewell = farewell
+        ProcessState.farewell = farewell
     except (OSError, AttributeError):  # another system
         pass
 
 
 def end_if_forked(error: BaseException) -> None:
     """End a process that somebody forked, and that came back to where a rank goes on."""
-    if State.forked:
+    if ProcessState.forked:
         really_exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
 
 
-def deaf() -> None:
+def ignore_signals() -> None:
     """From now on signals change nothing: this process is on its way out."""
-    State.ending = True
-    if State.caught:
+    ProcessState.ending = True
+    if ProcessState.caught:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def apart() -> None:
+def detach() -> None:
     """The end of this process leaves nobody waiting: it has joined the ranks, and MPI sees to that, or it only gives help."""
-    State.awaited = False
+    ProcessState.awaited = False
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -197,8 +197,8 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 def leave(code: int) -> NoReturn:
     """End this process: after success once everybody has tidied up, after an error at once, because a thread may still run."""
-    deaf()
-    if State.forked:  # MPI is another's
+    ignore_signals()
+    if ProcessState.forked:  # MPI is another's
         really_exit(code)
     if not code:
         atexit._run_exitfuncs()
@@ -207,8 +207,8 @@ def leave(code: int) -> NoReturn:
             stream.flush()
         except (OSError, ValueError, AttributeError):  # a full disk, a reader that is gone
             mute(stream)
-    if not code and State.farewell:
-        State.succeeded = True
+    if not code and ProcessState.farewell:
+        ProcessState.succeeded = True
         late = threading.Timer(FAREWELL, really_exit, [0])  # where a library does not come to an end
         late.daemon = True
         with suppress(RuntimeError):  # no thread is to be had
@@ -217,9 +217,9 @@ def leave(code: int) -> NoReturn:
     really_exit(code)
 
 
-def take_others_along(code: int = 1) -> None:
+def end_waiting_ranks(code: int = 1) -> None:
     """End the ranks that wait for this one, which never joined them: MPICH's launcher would let them wait for ever."""
-    if not State.awaited:
+    if not ProcessState.awaited:
         return
     sys.stdout.flush()
     sys.stderr.flush()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas.hessian import Dimension, Estimate, Spectrum
+from lossatlas.hessian import Dimension, Spectrum, TraceEstimate
 from lossatlas.io import Directions, Findings, write_findings, write_surface
 from lossatlas.jobs.spectrum_parts import CURVES, table
 from lossatlas.landscape import Surface
@@ -95,13 +95,13 @@ class Curvature:
         return result
 
     @property
-    def trace(self) -> Estimate | None:
+    def trace(self) -> TraceEstimate | None:
         """With those of the layers' diagonal blocks."""
         a = self.findings.arrays
         if "trace" not in a:
             return None
         blocks = a["layers/trace"], a["layers/trace_se"]
-        return Estimate(float(a["trace"]), float(a["trace_se"]), int(a["trace_products"]), *blocks)
+        return TraceEstimate(float(a["trace"]), float(a["trace_se"]), int(a["trace_products"]), *blocks)
 
     @property
     def density(self) -> Spectrum | None:

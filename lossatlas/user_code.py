@@ -31,13 +31,13 @@ IN_CLONE = (CLONE / "plot_surface.py").is_file()
 OURS = (str(HERE / "user_code"), str(HERE / "process"))  # no place where an error of a user's comes from
 
 
-def is_factory(name: str) -> bool:
+def is_user_function(name: str) -> bool:
     """Whether a name is that of a user's own function, and not one of ours."""
     return ":" in name
 
 
 @dataclass(frozen=True)
-class Factory:
+class UserFunction:
     """A function of a user's, and the arguments it is called with. Travels to other ranks, which import it themselves."""
 
     option: str
@@ -46,12 +46,12 @@ class Factory:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, option: str, text: str, arguments: Sequence[str] = ()) -> "Factory":
+    def parse(cls, option: str, text: str, arguments: Sequence[str] = ()) -> "UserFunction":
         """From 'file.py:name' and 'key=value' each. Raises BadUsage."""
         where, _, name = text.rpartition(":")
         if not where or not name.isidentifier():
             raise BadUsage(f"{option} {text}: give path/to/file.py:name or package.module:name")
-        return cls(option, where, name, dict(argument(option, part) for part in arguments))
+        return cls(option, where, name, dict(parse_argument(option, part) for part in arguments))
 
     @property
     def path(self) -> Path | None:
@@ -67,7 +67,7 @@ class Factory:
     def code(self) -> str:
         """SHA-256 of the file that holds it, '' for a module that has none."""
         if self.path is None:
-            with isolated(Path.cwd()):
+            with isolated_imports(Path.cwd()):
                 found = self.module().__file__
         else:
             found = str(self.path)
@@ -97,7 +97,7 @@ class Factory:
     def __call__(self, **more: Any) -> Any:
         """Call it, with those of `more` that it takes. What fails in it is said with the line of its own where it does."""
         function = self.function
-        taken = parameters(function)
+        taken = parameter_names(function)
         arguments = {**{key: value for key, value in more.items() if key in taken}, **self.arguments}
         if unknown := sorted(set(arguments) - taken) if "**" not in taken else []:
             raise BadUsage(
@@ -113,7 +113,7 @@ class Factory:
 
     @contextmanager
     def at_home(self) -> Iterator[None]:
-        with isolated(self.path.resolve().parent if self.path else Path.cwd()):
+        with isolated_imports(self.path.resolve().parent if self.path else Path.cwd()):
             yield
 
     def module(self) -> ModuleType:
@@ -129,7 +129,7 @@ class Factory:
             raise BadInput(f"{self.option}: {self.where} cannot be imported: {cause_of(error)}") from error
 
 
-def argument(option: str, text: str) -> tuple[str, Any]:
+def parse_argument(option: str, text: str) -> tuple[str, Any]:
     """'key=value', the value as Python writes numbers, texts, lists and so on, otherwise as a text."""
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
@@ -140,7 +140,7 @@ def argument(option: str, text: str) -> tuple[str, Any]:
         return key, value
 
 
-def parameters(function: Callable[..., Any]) -> set[str]:
+def parameter_names(function: Callable[..., Any]) -> set[str]:
     """The names of the arguments it takes by name, and '**' where it takes any."""
     try:
         found = inspect.signature(function).parameters.values()
@@ -184,7 +184,7 @@ def cause_of(error: BaseException) -> str:
     return f"{place_of(error, OURS)}{type(error).__name__}: {text}"[:400]
 
 
-FOLDERS: set[Path] = set()  # where users' files lie
+USER_FOLDERS: set[Path] = set()  # where users' files lie
 
 
 def of_another_folder(name: str, module: Any, folder: Path) -> bool:
@@ -197,12 +197,12 @@ def of_another_folder(name: str, module: Any, folder: Path) -> bool:
         and place != folder
         and place not in folder.parents
         and folder not in place.parents
-        for place in FOLDERS
+        for place in USER_FOLDERS
     )
 
 
 # What users' files have imported under names that are ours too, by folder.
-THEIRS: dict[Path, dict[str, ModuleType]] = {}
+USER_MODULES: dict[Path, dict[str, ModuleType]] = {}
 
 
 def end_if_another(process: int, error: BaseException | None) -> None:
@@ -213,7 +213,7 @@ def end_if_another(process: int, error: BaseException | None) -> None:
 
 
 @contextmanager
-def isolated(folder: Path) -> Iterator[None]:
+def isolated_imports(folder: Path) -> Iterator[None]:
     """Let a user's folder come first among the places of imports, and hide this program's modules from it."""
     names = {path.stem for path in CLONE.glob("*.py")} | {"models"} if IN_CLONE else set()
 
@@ -221,14 +221,14 @@ def isolated(folder: Path) -> Iterator[None]:
         return {name: module for name, module in sys.modules.items() if name.split(".")[0] in names}
 
     others = {name: module for name, module in sys.modules.items() if of_another_folder(name, module, folder)}
-    FOLDERS.add(folder)
+    USER_FOLDERS.add(folder)
     for name in others:
         del sys.modules[name]
     ours, path = collisions(), list(sys.path)
     main = sys.modules.get("__main__")
     for name in ours:
         del sys.modules[name]
-    sys.modules.update(THEIRS.get(folder, {}))
+    sys.modules.update(USER_MODULES.get(folder, {}))
     sys.modules["__main__"] = ModuleType("__main__")  # what processes of theirs would import again
     sys.path[:] = [
         str(folder),
@@ -244,8 +244,8 @@ def isolated(folder: Path) -> Iterator[None]:
         raise
     finally:
         os.chdir(place)
-        THEIRS[folder] = collisions()
-        for name in THEIRS[folder]:
+        USER_MODULES[folder] = collisions()
+        for name in USER_MODULES[folder]:
             del sys.modules[name]
         sys.modules.update({**others, **ours})
         if main is not None:

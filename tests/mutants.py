@@ -38,35 +38,35 @@ def mutant(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
     return Mutant(name, file, old, new, tests)
 
 
-SPACE, HESSIAN, RECORD = "lossatlas/parameter_space", "lossatlas/hessian", "lossatlas/io"
+PARAMETER_SPACE, HESSIAN, IO = "lossatlas/parameter_space", "lossatlas/hessian", "lossatlas/io"
 LANDSCAPE, EVALUATION = "lossatlas/landscape", "lossatlas/evaluation"
 MUTANTS = (
     mutant(
         "filter norm of the whole tensor",
-        f"{SPACE}/directions.py",
+        f"{PARAMETER_SPACE}/directions.py",
         "return d * (w.flatten(1).norm(dim=1).view_as(rows) / (rows + TINY))",
         "return d * (w.norm() / (d.norm() + TINY))",
-        "space",
+        "parameter_space",
         "net_plotter",
     ),
     mutant(
         "biases are not ignored",
-        f"{SPACE}/directions.py",
+        f"{PARAMETER_SPACE}/directions.py",
         'return torch.zeros_like(d) if ignore == "biasbn" else w.clone()',
         'return torch.zeros_like(d) if ignore == "bias" else w.clone()',
-        "space",
+        "parameter_space",
         "net_plotter",
     ),
     mutant(
         "repeats share a seed",
-        f"{SPACE}/directions.py",
+        f"{PARAMETER_SPACE}/directions.py",
         "np.random.SeedSequence([seed, idx, axis])",
         "np.random.SeedSequence([seed, 0, axis])",
-        "space",
+        "parameter_space",
     ),
     mutant(
         "projection without right angles",
-        f"{SPACE}/projection.py",
+        f"{PARAMETER_SPACE}/projection.py",
         "coordinates = np.linalg.solve(gram, right.T).T",
         "coordinates = right / np.sqrt(np.diag(gram))",
         "projection",
@@ -87,25 +87,25 @@ MUTANTS = (
     ),
     mutant(
         "sum of squares",
-        f"{EVALUATION}/sums.py",
+        f"{EVALUATION}/loss_sums.py",
         "square = loss * loss",
         "square = loss.abs()",
         "evaluation",
-        "levels",
+        "multilevel",
     ),
     mutant(
         "a tolerance stops early",
-        f"{LANDSCAPE}/levels.py",
+        f"{LANDSCAPE}/control_variates.py",
         "if math.isnan(found.error) or not found.error <= limit:",
         "if math.isnan(found.error) or not found.error <= 3 * limit:",
-        "levels",
+        "multilevel",
     ),
     mutant(
         "no cells are computed to check predictions",
-        f"{LANDSCAPE}/adaptive.py",
+        f"{LANDSCAPE}/cell_prediction.py",
         "return missed <= MISSES * len(choice.checks)",
         "return missed >= 0",
-        "adaptive",
+        "adaptive_grid",
     ),
     mutant(
         "NaN is not done",
@@ -165,7 +165,7 @@ MUTANTS = (
     ),
     mutant(
         "a file's checksum is not looked at",
-        f"{RECORD}/surfaces.py",
+        f"{IO}/surface_files.py",
         'matches = checksum(there) == get_text(f, "sha256")',
         "matches = True",
         "h5_util",
@@ -175,12 +175,12 @@ MUTANTS = (
         "lossatlas/io/atomic_write.py",
         "            else:\n                os.replace(temporary, path)",
         "            else:\n                path.write_bytes(temporary.read_bytes())",
-        "writing",
+        "atomic_write",
     ),
     mutant(
         "a request is not compared",
-        f"{RECORD}/continuation.py",
-        "compare(path, found.request, read_alike(found, fresh), cure)\n    if others",
+        f"{IO}/resume.py",
+        "compare(path, found.request, normalized_request(found, fresh), cure)\n    if others",
         "if others",
         "plot_surface",
     ),
@@ -200,14 +200,14 @@ MUTANTS = (
     ),
     mutant(
         "a lock of a process that runs is taken over",
-        f"{RECORD}/lock.py",
+        f"{IO}/lock.py",
         'return now == "unknown" or (bool(now) and now == there.get("started"))',
         'return now == "unknown"',
         "lock",
     ),
     mutant(
         "the last block is lost",
-        f"{RECORD}/supply.py",
+        f"{IO}/block_queue.py",
         "for k in range(0, len(cells), size)])",
         "for k in range(0, len(cells) - 1, size)])",
         "scheduler",
@@ -215,29 +215,29 @@ MUTANTS = (
     ),
     mutant(
         "a block is handed out twice",
-        f"{RECORD}/supply.py",
+        f"{IO}/block_queue.py",
         "k = heapq.heappop(self.ready)",
         "k = self.ready[0] if self.left > 1 else heapq.heappop(self.ready)",
         "scheduler",
     ),
     mutant(
         "part of the data in file order",
-        "dataloader.py",
+        "lossatlas/datasets/registry.py",
         "return np.random.RandomState(0).choice(count, count // data_split, replace=False)[:limit]",
         "return np.arange(count // data_split)[:limit]",
-        "dataloader",
+        "datasets",
         "plot_surface",
     ),
     mutant(
         "data are not normalized",
-        "dataloader.py",
+        "lossatlas/datasets/registry.py",
         "inputs = inputs.sub_(mean).div_(std)",
         "inputs = inputs.sub_(mean)",
-        "dataloader",
+        "datasets",
     ),
     mutant(
         "the prefix module. stays",
-        "models/checkpoint.py",
+        "lossatlas/models/checkpoint.py",
         'state = {str(name).removeprefix("module."): plain(value)',
         "state = {str(name): plain(value)",
         "models",
@@ -245,9 +245,9 @@ MUTANTS = (
     mutant(
         "no path is compared with the network",
         "lossatlas/jobs/loss_surface.py",
-        'found = "" if path == IN_PLACE else reference.difference(judged(scene, plan, evaluator))',
+        'found = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))',
         'found = ""',
-        "proof",
+        "reference_check",
     ),
     mutant(
         "a borrowed network keeps its mode",
@@ -261,14 +261,14 @@ MUTANTS = (
         f"{HESSIAN}/hvp.py",
         "            check_derivatives(self)\n",
         "            pass\n",
-        "derivatives",
+        "derivative_check",
     ),
     mutant(
         "the network at the other end is not compared",
         "lossatlas/api.py",
-        "            check_ends(scene, others, moved, differ)\n",
+        "            check_ends(problem, others, moved, differ)\n",
         "            pass\n",
-        "proof",
+        "reference_check",
     ),
 )
 

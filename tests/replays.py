@@ -9,7 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from lossatlas.landscape import Grid, Tolerance
-from lossatlas.landscape.control_variates import FEWEST, Draw, Goal, Helper, Hierarchy, helper_of, settle
+from lossatlas.landscape.control_variates import (
+    FEWEST,
+    ControlVariate,
+    ErrorTarget,
+    Hierarchy,
+    SampleDraw,
+    control_variate_of,
+    estimate_cell,
+)
 from lossatlas.landscape.statistics import STATISTICS, estimates
 
 MARGINS = 6000
@@ -52,17 +60,17 @@ def of_margins(loss: str, tolerance: Tolerance, seed: int) -> Replay:
 
 
 def replayed(losses: np.ndarray, order: np.ndarray, truth: np.ndarray, grid: Grid, tolerance: Tolerance) -> Replay:
-    hierarchy, rows, known = Hierarchy(grid), {}, dict[int, Helper]()
+    hierarchy, rows, known = Hierarchy(grid), {}, dict[int, ControlVariate]()
     for cell in hierarchy.order(np.arange(grid.size)).tolist():
         level = int(hierarchy.level[cell])
-        goal = Goal(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), len(order))
+        goal = ErrorTarget(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), len(order))
 
-        def draw(start: int, stop: int, cell: int = cell) -> Draw:
-            return Draw(losses[cell, order[start:stop]].astype(np.float64))
+        def draw(start: int, stop: int, cell: int = cell) -> SampleDraw:
+            return SampleDraw(losses[cell, order[start:stop]].astype(np.float64))
 
-        rows[cell], samples = settle(draw, (), [known[other] for other in hierarchy.helpers(cell)], goal)
+        rows[cell], samples = estimate_cell(draw, (), [known[other] for other in hierarchy.helpers(cell)], goal)
         if level < hierarchy.count - 1:
-            known[cell] = helper_of(rows[cell], (), samples)
+            known[cell] = control_variate_of(rows[cell], (), samples)
     table = np.stack([rows[cell] for cell in range(grid.size)])
     return Replay(table[:, ESTIMATE], table[:, ERROR], truth, table[:, 0])
 

@@ -17,7 +17,7 @@ from lossatlas.datasets.registry import load
 from lossatlas.evaluation import Evaluator, cuda_graphs, sample_storage
 from lossatlas.io import read_findings, read_surface
 from lossatlas.models import build, read_state
-from lossatlas.parameter_space import Affine, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 needs_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun: pip install -r requirements-mpi.txt")
@@ -159,7 +159,7 @@ def test_graphs_and_single_calls_have_the_same_bits(mini, resnet, monkeypatch):
     net = build("resnet20", (1, 28, 28))
     net.load_state_dict(read_state(resnet))
     at = {name: value.clone() for name, value in tensors(net).items()}
-    plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
+    plane = AffinePlane(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
 
     def evaluator():
         return Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=16, device="cuda")

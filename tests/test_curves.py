@@ -15,7 +15,7 @@ from lossatlas.datasets.registry import load
 from lossatlas.figures.network_marks import bent, curve_of, networks_of
 from lossatlas.io import read_directions, read_surface
 from lossatlas.models import load_network, read_state
-from lossatlas.parameter_space import Joined
+from lossatlas.parameter_space import CurvePlane
 from lossatlas.parameter_space.curves import shares
 
 
@@ -32,7 +32,7 @@ def test_shares_against_other_ways_to_the_same_point(count, t):
     for kind in ("bezier", "polygonal"):
         parts = shares(kind, t, count)
         assert sum(parts) == pytest.approx(1)
-        found = Joined(kind, [{"w": point} for point in points]).point(t)["w"]
+        found = CurvePlane(kind, [{"w": point} for point in points]).point(t)["w"]
         if kind == "bezier":
             expected = casteljau(points, t)
         else:

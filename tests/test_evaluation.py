@@ -12,14 +12,14 @@ from lossatlas.evaluation import Evaluator, autotuning, choose_path
 from lossatlas.evaluation.parameter_buffers import FlatLayout
 from lossatlas.hessian import Hessian
 from lossatlas.landscape import STATISTICS, Grid, Surface
-from lossatlas.parameter_space import Affine, Mapped, moved, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, MappedPlane, moved, random_direction, tensors
 
 POINTS = [(0.0, 0.0), (0.5, -0.3), (-1.0, 1.0), (3.0, 2.0)]
 
 
 def plane_of(net, dir_type="weights", norm="filter"):
     at = tensors(net, dir_type)
-    return Affine(at, random_direction(at, norm, "", 1), random_direction(at, norm, "biasbn", 2))
+    return AffinePlane(at, random_direction(at, norm, "", 1), random_direction(at, norm, "biasbn", 2))
 
 
 def first(data):
@@ -83,7 +83,7 @@ def test_moves_statistics_and_sets_negative_variances_to_zero(networks, mini):
 def test_any_map_gives_the_values_of_the_fast_path(networks, mini):
     net, plane = networks["conv"], plane_of(networks["conv"], "states")
     fast = Evaluator(net, plane, {"train": mini}, LOSSES["crossentropy"], batch_size=16)(POINTS)
-    slow = Evaluator(net, Mapped(plane.point), {"train": mini}, LOSSES["crossentropy"], batch_size=16)(POINTS)
+    slow = Evaluator(net, MappedPlane(plane.point), {"train": mini}, LOSSES["crossentropy"], batch_size=16)(POINTS)
     np.testing.assert_allclose(fast, slow, rtol=1e-5)
 
 
@@ -264,7 +264,7 @@ def test_several_points_in_one_call_of_a_folded_network_have_its_tiny_losses(net
         data = replace(mini, samples=(mini.inputs, net(mini.inputs).argmax(1)))
         margin = net(mini.inputs).topk(2).values.diff().abs()
     data = data.take(margin[:, 0] > margin.median())
-    plane, points = Affine(at, scale), [(0.0, 0.0), (30.0, 0.0), (50.0, 0.0)]
+    plane, points = AffinePlane(at, scale), [(0.0, 0.0), (30.0, 0.0), (50.0, 0.0)]
     one, many = (
         Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, folded=True, points_per_call=n)
         for n in (1, 3)
@@ -280,7 +280,9 @@ def test_several_points_in_one_call_of_a_folded_network_have_its_tiny_losses(net
 
 
 def double(plane):
-    return Affine(*({name: value.double() for name, value in d.items()} for d in (plane.origin, plane.dx, plane.dy)))
+    return AffinePlane(
+        *({name: value.double() for name, value in d.items()} for d in (plane.origin, plane.dx, plane.dy))
+    )
 
 
 def test_float32_is_as_exact_as_promised(networks, mini):
@@ -289,7 +291,7 @@ def test_float32_is_as_exact_as_promised(networks, mini):
     at = tensors(net)
     scale = {name: 30.0 * value if name.startswith("linear") else torch.zeros_like(value) for name, value in at.items()}
     noise = random_direction(at, "filter", "biasbn", 1)
-    plane = Affine(at, noise, scale)
+    plane = AffinePlane(at, noise, scale)
     with torch.no_grad():
         targets = net(mini.inputs).argmax(1)
     right, wrong = (replace(mini, samples=(mini.inputs, labels)) for labels in (targets, (targets + 1) % 10))

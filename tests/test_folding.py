@@ -9,7 +9,7 @@ from lossatlas.evaluation import Evaluator, choose_path
 from lossatlas.evaluation.folding import Folded, NotFoldable
 from lossatlas.hessian import Hessian
 from lossatlas.models import MODELS, build
-from lossatlas.parameter_space import Affine, random_direction, tensors
+from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 
 def path_of(net, inputs):
@@ -175,7 +175,7 @@ def test_layers_whose_weight_is_computed_are_not_folded_and_nothing_more(norm):
     assert path_of(net, inputs[:4]) == (True, "")
     assert path_of(net[:3], inputs[:4]) == (False, "it has no BatchNorm behind a convolution or linear layer")
     data, at = Dataset("d", "train", (inputs, targets), 3), tensors(net)
-    plane = Affine(at, random_direction(at, "filter", "biasbn", 1))
+    plane = AffinePlane(at, random_direction(at, "filter", "biasbn", 1))
     for folded in (False, True):
         evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], folded=folded)
         assert evaluator([(0.0, 0.0)])[0, 0, 2] / 12 == pytest.approx(expected, rel=1e-5)

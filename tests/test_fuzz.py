@@ -30,7 +30,7 @@ from lossatlas.io.contents import check, describe
 from lossatlas.io.hdf5 import set_text
 from lossatlas.landscape import Grid, Tolerance
 from lossatlas.models.checkpoint import read_state
-from lossatlas.user_code import Factory, argument
+from lossatlas.user_code import UserFunction, parse_argument
 
 COUNT = int(os.environ.get("FUZZ", "40"))
 few = settings(
@@ -84,7 +84,7 @@ def test_grids_that_make_sense_are_taken_and_stored(tmp_path, low, high, points)
 @given(st.one_of(part, st.lists(part, max_size=3).map(":".join), st.text().map(lambda t: t + ".h5:1")))
 def test_directions(text):
     try:
-        axis = config.Axis.parse("--xdirection", text, "", "")
+        axis = config.AxisConfig.parse("--xdirection", text, "", "")
     except BadUsage as error:
         one_line(error)
         return
@@ -117,8 +117,8 @@ def test_numbers_of_options(text):
 def test_tolerances_and_factories(text):
     for parse in (
         Tolerance.parse,
-        lambda t: Factory.parse("--model", t),
-        lambda t: argument("--model", t),
+        lambda t: UserFunction.parse("--model", t),
+        lambda t: parse_argument("--model", t),
     ):
         try:
             parse(text)

@@ -233,7 +233,7 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
     """What the trace and the density take over from the eigenvalues is saved with them, or computed again."""
     monkeypatch.setattr(spectrum_parts, "SMALL_BASIS", small_basis)
     operator = Hessian(networks["mlp"], mini, as_loss("crossentropy"), parameters=[r"^5\."], batch_size=16)
-    wanted = spectrum_parts.Wanted(top=2, bottom=1, trace_most=12, probes=2, steps=10, layers=True)
+    wanted = spectrum_parts.SpectrumSettings(top=2, bottom=1, trace_most=12, probes=2, steps=10, layers=True)
     fresh = Findings({}, {"loss": "crossentropy"})
     whole = spectrum_parts.compute(operator, wanted, fresh)
 

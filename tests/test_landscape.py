@@ -5,7 +5,7 @@ from conftest import statistics_row
 from lossatlas.errors import BadUsage
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.grid import refinement
-from lossatlas.landscape.statistics import carriers, summarize, with_moments
+from lossatlas.landscape.statistics import effective_samples, summarize, with_moments
 
 
 def test_cells_are_numbered_row_by_row():
@@ -161,7 +161,7 @@ def test_the_standard_error_of_weighted_losses_is_that_of_a_ratio(n):
 
 def test_carriers_counts_the_samples_that_the_spread_rests_on():
     def count(losses):
-        return carriers(dict(zip(STATISTICS, statistics_row(losses)[:, None], strict=True)))[0]
+        return effective_samples(dict(zip(STATISTICS, statistics_row(losses)[:, None], strict=True)))[0]
 
     assert count([-1.0, 1.0] * 50) == pytest.approx(100)
     assert count([0.0] * 9999 + [1.0]) == pytest.approx(1, rel=1e-3)

@@ -5,7 +5,7 @@ import torch
 from test_space import naive
 from torch import nn
 
-from lossatlas.parameter_space import Layout, Scheme, normalize, other_network, random_direction, scale_to, tensors
+from lossatlas.parameter_space import Layout, SchemePlane, normalize, other_network, random_direction, scale_to, tensors
 
 
 class Conv1D(nn.Module):
@@ -137,13 +137,13 @@ def test_schemes_scale_filters_by_output_channel():
         for k in range(4):
             torch.testing.assert_close(other[name][channel == k].norm(), first[name][channel == k].norm())
     a, b = 0.3, -0.7
-    found = Scheme("barycentric", first, second, third, list(first), layout).point(a, b)[name]
+    found = SchemePlane("barycentric", first, second, third, list(first), layout).point(a, b)[name]
     p, q = (
         by_hand((1 - t) * first[name] + t * o[name], first[name], channel, "filter")
         for t, o in ((a, second), (b, third))
     )
     torch.testing.assert_close(found, a * p + (1 - b) * q)
-    plain = Scheme("barycentric", first, second, third, list(first)).point(a, b)[name]
+    plain = SchemePlane("barycentric", first, second, third, list(first)).point(a, b)[name]
     assert not torch.allclose(found, plain)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lossatlas.errors import BadInput
-from lossatlas.parameter_space import Affine, Mapped
+from lossatlas.parameter_space import AffinePlane, MappedPlane
 
 
 def parts(*seeds: int) -> list[dict[str, torch.Tensor]]:
@@ -22,7 +22,7 @@ def parts(*seeds: int) -> list[dict[str, torch.Tensor]]:
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (0.3, -2.0), (-1.0, 0.0), (1e3, 1e-3)])
 def test_a_point_is_origin_plus_multiples_of_the_directions(a, b):
     origin, dx, dy = parts(0, 1, 2)
-    plane, line = Affine(origin, dx, dy), Affine(origin, dx)
+    plane, line = AffinePlane(origin, dx, dy), AffinePlane(origin, dx)
     for name, w in origin.items():
         w, x, y = (each.double().numpy() for each in (w, dx[name], dy[name]))
         np.testing.assert_allclose(plane.double().point(a, b)[name], w + a * x + b * y, rtol=1e-14)
@@ -34,7 +34,7 @@ def test_a_point_is_origin_plus_multiples_of_the_directions(a, b):
 def test_the_middle_is_the_origin_to_the_last_bit_and_nothing_is_changed():
     origin, dx, dy = parts(0, 1, 2)
     before = {name: value.clone() for name, value in origin.items()}
-    plane = Affine(origin, dx, dy)
+    plane = AffinePlane(origin, dx, dy)
     assert all(torch.equal(plane.point(0, 0)[name], origin[name]) for name in origin)
     plane.point(2, 3)["w"].zero_()
     assert all(torch.equal(origin[name], before[name]) for name in origin)
@@ -42,7 +42,7 @@ def test_the_middle_is_the_origin_to_the_last_bit_and_nothing_is_changed():
 
 def test_the_same_plane_in_float64_has_the_same_numbers():
     origin, dx, dy = parts(0, 1, 2)
-    double, line = Affine(origin, dx, dy).double(), Affine(origin, dx).double()
+    double, line = AffinePlane(origin, dx, dy).double(), AffinePlane(origin, dx).double()
     for part, own in ((double.origin, origin), (double.dx, dx), (double.dy, dy), (line.dx, dx)):
         assert {value.dtype for value in part.values()} == {torch.float64}
         assert all(torch.equal(part[name].float(), own[name]) for name in own)
@@ -51,16 +51,16 @@ def test_the_same_plane_in_float64_has_the_same_numbers():
 
 def test_a_direction_may_know_more_tensors_but_none_less_and_of_no_other_shape():
     origin, dx, dy = parts(0, 1, 2)
-    assert set(Affine(origin, {**dx, "more": dx["b"]}, dy).point(1, 1)) == {"w", "b"}
+    assert set(AffinePlane(origin, {**dx, "more": dx["b"]}, dy).point(1, 1)) == {"w", "b"}
     with pytest.raises(BadInput, match=r"the x direction lacks 'b' \(4,\)"):
-        Affine(origin, {"w": dx["w"]}, dy)
+        AffinePlane(origin, {"w": dx["w"]}, dy)
     with pytest.raises(BadInput, match=r"the y direction lacks 'w' \(3, 2\)"):
-        Affine(origin, dx, {"b": dy["b"]})
+        AffinePlane(origin, dx, {"b": dy["b"]})
     with pytest.raises(BadInput, match=r"the y direction has shape \(2, 3\) for 'w', the network \(3, 2\)"):
-        Affine(origin, dx, {**dy, "w": dy["w"].T})
+        AffinePlane(origin, dx, {**dy, "w": dy["w"].T})
 
 
 def test_any_function_of_two_numbers_is_a_plane():
     """Of the cell's own coordinates, in their order."""
-    curve = Mapped(lambda a, b: {"w": torch.tensor([a * a, a - b])})
+    curve = MappedPlane(lambda a, b: {"w": torch.tensor([a * a, a - b])})
     np.testing.assert_allclose(curve.point(3.0, 1.0)["w"], [9.0, 2.0])

@@ -15,7 +15,7 @@ from lossatlas.io import read_directions, read_surface, write_surface
 from lossatlas.jobs.eigenvalue_map import FIELDS
 from lossatlas.landscape import Grid, Surface, unresolved
 from lossatlas.models import build, load_into, read_state
-from lossatlas.parameter_space import Affine, as_point, moved, tensors
+from lossatlas.parameter_space import AffinePlane, as_point, moved, tensors
 
 
 def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
@@ -48,7 +48,7 @@ def test_against_the_explicit_hessian_at_every_cell(alone, perceptron, mini):
     load_into(own, read_state(perceptron), str(perceptron))
     own.eval().requires_grad_(False)
     directions = read_directions(alone.with_name("directions.h5"))
-    plane = Affine(tensors(own), *(as_point(d, own, "weights", "it") for d in (directions.x, directions.y)))
+    plane = AffinePlane(tensors(own), *(as_point(d, own, "weights", "it") for d in (directions.x, directions.y)))
     surface = read_surface(alone)
     for cell in range(surface.grid.size):
         with moved(own, plane.point(*surface.grid.point(cell))):
@@ -84,7 +84,7 @@ def test_every_cell_of_a_path_between_two_networks_has_the_extreme_eigenvalues(t
     load_into(own, read_state(files[0]), str(files[0]))
     own.eval().requires_grad_(False)
     direction = read_directions(out.with_name("directions.h5")).x
-    plane = Affine(
+    plane = AffinePlane(
         {name: value.clone() for name, value in tensors(own).items()}, as_point(direction, own, "weights", "it")
     )
     for cell in range(surface.grid.size):

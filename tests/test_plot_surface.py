@@ -63,7 +63,7 @@ def test_names_are_those_of_the_original(tmp_path, net):
 
 def test_a_finished_surface_is_not_computed_again(tmp_path, net, capsys, monkeypatch):
     assert run(net, tmp_path / "s.h5", *GRID) == 0
-    monkeypatch.setattr("filling.ready", None)  # nothing may be evaluated
+    monkeypatch.setattr("lossatlas.jobs.grid_job.finalize_job", None)  # nothing may be evaluated
     before = (tmp_path / "s.h5").read_bytes()
     assert run(net, tmp_path / "s.h5", *GRID) == 0
     assert "12 of 12 cells done" in capsys.readouterr().out
@@ -724,7 +724,7 @@ def test_options_for_precision_and_tolerance_that_make_no_sense(tmp_path, net, c
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeypatch, capsys):
-    whole = loss_sums.Sums.__call__
+    whole = loss_sums.LossSums.__call__
 
     def small(self, model, batch):
         if len(batch[1]) > 7:
@@ -732,7 +732,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
         return whole(self, model, batch)
 
     assert run(net, tmp_path / "plain.h5", *GRID, "--batch_size", "16") == 0
-    monkeypatch.setattr(loss_sums.Sums, "__call__", small)
+    monkeypatch.setattr(loss_sums.LossSums, "__call__", small)
     monkeypatch.setattr(autotuning, "per_sample", lambda *_: 1.0)
     assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "16") == 0
     assert "out of memory on cpu: batch size 4 from cell" in capsys.readouterr().out
@@ -745,7 +745,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
     np.testing.assert_allclose(
         found.fields["train_loss"], read_surface(tmp_path / "plain.h5").fields["train_loss"], rtol=1e-6
     )
-    monkeypatch.setattr(loss_sums.Sums, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("no")))
+    monkeypatch.setattr(
+        loss_sums.LossSums, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("no"))
+    )
     assert run(net, tmp_path / "t.h5", *GRID, "--batch_size", "16") == 2
     assert "one sample does not fit" in capsys.readouterr().err
 
@@ -784,7 +786,7 @@ def test_own_tensors_that_are_none(tmp_path, net, capsys):
 def test_more_eigenvectors_than_there_are(tmp_path, net, capsys):
     line = ["--x=0:1:2", "--xdirection", "eigenvector:99999999"]
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("net_plotter.MOST", 3)
+    monkey.setattr("lossatlas.jobs.find_directions.MOST", 3)
     assert run(net, tmp_path / "s.h5", *line) == 3
     monkey.undo()
     assert "asks for more than the 3" in capsys.readouterr().err

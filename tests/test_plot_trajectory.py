@@ -249,13 +249,13 @@ def test_the_losses_of_the_checkpoints_themselves_are_stored(finished):
     ],
 )
 def test_where_the_learning_rate_dropped(tmp_path, rates, schedule, drops):
-    from lossatlas.commands.checkpoint_series import drops_of
+    from lossatlas.commands.checkpoint_series import learning_rate_drops
 
     for k, rate in enumerate(rates):
         state = {} if rate is None else {"optimizer": {"param_groups": [{"lr": rate}]}}
         state |= {"recipe": {"schedule": schedule}} if schedule else {}
         torch.save(state, tmp_path / f"opt_state_{10 * k}.t7")
-    assert drops_of(tmp_path, [0, 10, 20, 30, 40]) == drops
+    assert learning_rate_drops(tmp_path, [0, 10, 20, 30, 40]) == drops
 
 
 def test_what_tells_runs_apart_is_their_name():

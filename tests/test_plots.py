@@ -17,7 +17,7 @@ from lossatlas import figures
 from lossatlas.commands import plot_1D, plot_2D, plot_spectrum
 from lossatlas.errors import BadUsage
 from lossatlas.figures.contour_plots import contour, filled, flat_figure, panel
-from lossatlas.figures.line_plots import Axes, draw_several
+from lossatlas.figures.line_plots import AxisLimits, draw_several
 from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.io import Projection, write_surface
 from lossatlas.landscape import Grid, Surface
@@ -118,7 +118,7 @@ def test_infinite_values_are_holes_or_as_large_as_the_largest(tmp_path):
     assert np.isnan(lifted.values[:, 0]).all()  # is no infinity
     assert "9 infinite cells" in lifted.note
     write_surface(tmp_path / "s.h5", odd)
-    assert plot_2D.draw([tmp_path / "s.h5"], infinite="largest", log=True, files_as=figures.Files(("png",)))
+    assert plot_2D.draw([tmp_path / "s.h5"], infinite="largest", log=True, files_as=figures.FigureFiles(("png",)))
 
 
 def test_of_curves_that_are_alike_each_is_seen():
@@ -127,7 +127,7 @@ def test_of_curves_that_are_alike_each_is_seen():
     )
     for curves, several in (([line, same], 2), ([line, other], 1)):
         with figures.style() as plt:
-            fig = draw_several(plt, curves, ["a", "b"], Axes())
+            fig = draw_several(plt, curves, ["a", "b"], AxisLimits())
         assert len({drawn_line.get_linewidth() for drawn_line in fig.axes[0].lines}) == several
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from lossatlas.errors import BadInput, CannotWrite, Incomplete, Note
 from lossatlas.io import read_surface, recorder
-from lossatlas.io.block_queue import Found, Supply
+from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.progress import Quiet
-from lossatlas.io.recorder import Remark, fill, reporting, signals, stopped_by, timed
+from lossatlas.io.recorder import BlockNote, fill, reporting, signals, stopped_by, timed
 from lossatlas.landscape import Grid, Surface
 
 GRID = Grid.parse("-1:1:4", "-1:1:3")
@@ -33,7 +33,7 @@ def handlers():
 
 
 def of_cells(block):
-    return Found(KNOWN[block][:, None]), Remark()
+    return BlockResult(KNOWN[block][:, None]), BlockNote()
 
 
 def in_order(supply, make_work):
@@ -45,7 +45,7 @@ def in_order(supply, make_work):
 
 def filled(path, work=of_cells, *, serve=in_order, size=5, surface=None, cells=None, **more):
     surface = surface or Surface.of_values(GRID, ["train_loss"])
-    supply = Supply.of(np.arange(12) if cells is None else cells, size)
+    supply = BlockQueue.of(np.arange(12) if cells is None else cells, size)
     return fill(serve, path, surface, lambda: timed(work), supply=supply, progress=Quiet(12, 0), **more)
 
 
@@ -90,15 +90,15 @@ def test_a_snapshot_waits_for_a_second_and_for_twenty_times_what_it_takes(tmp_pa
     file = recorder.Snapshots(tmp_path / "s.h5", Surface.of_values(GRID, ["train_loss"]), None, None, None)
     now[0] = 100.0
     assert not file.save_if_due()  # there is nothing new
-    file.add([0], of_cells([0])[0], Remark(), ("here", 1.0))
+    file.add([0], of_cells([0])[0], BlockNote(), ("here", 1.0))
     assert file.save_if_due()
-    file.add([1], of_cells([1])[0], Remark(), ("here", 1.0))
+    file.add([1], of_cells([1])[0], BlockNote(), ("here", 1.0))
     now[0] += 0.9
     assert not file.save_if_due()
     now[0] += 0.2
     assert file.save_if_due()
     file.took = 1.0
-    file.add([2], of_cells([2])[0], Remark(), ("here", 1.0))
+    file.add([2], of_cells([2])[0], BlockNote(), ("here", 1.0))
     now[0] += 19.9
     assert not file.save_if_due()
     assert file.count == read_surface(tmp_path / "s.h5").done.sum() == 2
@@ -152,7 +152,7 @@ def test_what_cannot_be_written_is_said_and_not_tried_again(tmp_path, monkeypatc
 def test_seconds_and_names_of_those_who_computed_are_recorded():
     found, remark, (who, seconds) = timed(of_cells, "a device")([3, 4])
     np.testing.assert_array_equal(found.rows.ravel(), KNOWN[3:5])
-    assert remark == Remark()
+    assert remark == BlockNote()
     assert who.endswith(", a device")
     assert 0 <= seconds < 60
     surface = filled(None, size=6)
@@ -180,7 +180,7 @@ def test_remarks_are_notes_and_a_halved_batch_is_in_the_plan(tmp_path):
 
     def halved(block):
         found, _ = of_cells(block)
-        return found, Remark("batches of 16", 16) if block[0] >= 5 else Remark()
+        return found, BlockNote("batches of 16", 16) if block[0] >= 5 else BlockNote()
 
     with pytest.warns(Note, match="batches of 16") as said:
         filled(tmp_path / "s.h5", halved, size=3)
@@ -191,7 +191,7 @@ def test_remarks_are_notes_and_a_halved_batch_is_in_the_plan(tmp_path):
 
 
 def test_what_follows_from_all_cells_is_computed_at_the_end(tmp_path):
-    class Doubling(Supply):
+    class Doubling(BlockQueue):
         def finished(self, surface):
             rows = 2 * surface.fields["train_loss"].reshape(-1, 1)
             return surface.with_cells(range(12), rows)

@@ -9,7 +9,7 @@ from conftest import MPIRUN, ROOT
 from lossatlas import launchers
 from lossatlas.commands import ranks
 from lossatlas.errors import BadInput, BadUsage
-from lossatlas.io.block_queue import Supply
+from lossatlas.io.block_queue import BlockQueue
 from lossatlas.launchers import launched
 from lossatlas.mpi import communicator
 from lossatlas.mpi.communicator import World, connect, core_limit, core_share
@@ -24,12 +24,12 @@ def no_launcher(monkeypatch):
 
 def test_one_process_takes_the_path_of_many():
     blocks = [[k] for k in range(20)]
-    items = [item for item in serve(World(), Supply(blocks), lambda: lambda block: [v * v for v in block]) if item]
+    items = [item for item in serve(World(), BlockQueue(blocks), lambda: lambda block: [v * v for v in block]) if item]
     assert sorted(items) == [(k, [k * k]) for k in range(20)]
 
 
 def test_nothing_to_do():
-    assert [item for item in serve(World(), Supply([]), lambda: lambda block: block) if item] == []
+    assert [item for item in serve(World(), BlockQueue([]), lambda: lambda block: block) if item] == []
 
 
 def test_an_idle_scheduler_gives_its_caller_a_turn():
@@ -37,7 +37,7 @@ def test_an_idle_scheduler_gives_its_caller_a_turn():
         time.sleep(0.5)
         return block
 
-    items = list(serve(World(), Supply([1]), lambda: slow))
+    items = list(serve(World(), BlockQueue([1]), lambda: slow))
     assert None in items
     assert (0, 1) in items
 
@@ -48,7 +48,7 @@ def test_an_error_in_the_computing_thread_arrives(where):
         raise BadInput("not this one")
 
     with pytest.raises(BadInput, match="not this one"):
-        list(serve(World(), Supply([1, 2]), fail if where == "preparing" else lambda: fail))
+        list(serve(World(), BlockQueue([1, 2]), fail if where == "preparing" else lambda: fail))
 
 
 def test_cores_are_shared_by_those_who_may_use_them():

@@ -10,7 +10,7 @@ from lossatlas.commands import plot_1D, plot_2D, plot_layers, plot_surface, view
 from lossatlas.errors import BadInput
 from lossatlas.io import read_directions, read_surface
 from lossatlas.models import read_state
-from lossatlas.parameter_space import Layout, Scheme, other_network, tensors
+from lossatlas.parameter_space import Layout, SchemePlane, other_network, tensors
 from lossatlas.parameter_space.schemes import free
 
 
@@ -37,7 +37,7 @@ def per_filter(d, m):
 @pytest.mark.parametrize("kind", ["linear2x", "barycentric"])
 def test_the_formulas_of_the_notebook(three, kind, a, b):
     first, second, third, names = three
-    found = Scheme(kind, first, second, third, names).point(a, b)
+    found = SchemePlane(kind, first, second, third, names).point(a, b)
     assert sorted(names) == ["0.bias", "0.weight", "3.bias", "3.weight"]
     for name in first:
         one, two, three_ = (p[name].numpy() for p in (first, second, third))

@@ -7,7 +7,7 @@ from lossatlas.commands import plot_trajectory, train
 from lossatlas.data import Dataset, FixedBatches, Streamed
 from lossatlas.errors import BadUsage
 from lossatlas.models import build, load_network, read_state
-from lossatlas.training.loop import Recipe, augmented, corrupted, initialize, measure, rate
+from lossatlas.training.loop import TrainingRecipe, augmented, corrupted, initialize, measure, rate
 from lossatlas.training.loop import train as fit
 
 
@@ -37,12 +37,12 @@ def test_measure_is_a_plain_mean(mini):
 
 
 def test_schedules():
-    recipe = Recipe(10, lr=0.2, warmup=0)
+    recipe = TrainingRecipe(10, lr=0.2, warmup=0)
     assert rate(recipe, 0, 100) == pytest.approx(0.2)
     assert rate(recipe, 50, 100) == pytest.approx(0.1)
-    step = Recipe(10, lr=0.2, warmup=0, schedule="step")
+    step = TrainingRecipe(10, lr=0.2, warmup=0, schedule="step")
     assert [rate(step, k, 100) for k in (49, 50, 75, 95)] == pytest.approx([0.2, 0.02, 0.002, 0.0002])
-    assert rate(Recipe(10, lr=0.2, warmup=10), 4, 100) == pytest.approx(0.1, rel=0.01)
+    assert rate(TrainingRecipe(10, lr=0.2, warmup=10), 4, 100) == pytest.approx(0.1, rel=0.01)
 
 
 def test_initialization_depends_on_the_seed_alone():
@@ -62,16 +62,16 @@ RUN = (
 def test_a_continued_run_is_the_run_that_was_never_interrupted(tmp_path, monkeypatch, optimizer):
     args = [*RUN, "--epochs", "4", "--optimizer", optimizer]
     assert train.main([*args, "--save", str(tmp_path / "whole")]) == 0
-    original = train.Run.on_epoch
+    original = train.TrainingRun.on_epoch
 
     def stop(self, epoch, state):
         original(self, epoch, state)
         if epoch == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.Run, "on_epoch", stop)
+    monkeypatch.setattr(train.TrainingRun, "on_epoch", stop)
     assert train.main([*args, "--save", str(tmp_path / "parts")]) == 4
-    monkeypatch.setattr(train.Run, "on_epoch", original)
+    monkeypatch.setattr(train.TrainingRun, "on_epoch", original)
     assert train.main([*args, "--save", str(tmp_path / "parts")]) == 3  # not without being asked
     assert train.main([*args, "--save", str(tmp_path / "parts"), "--resume"]) == 0
     name = f"mlp_{optimizer}_lr=0.05_bs=128_wd=0.0005_mom=0.9_save_epoch=2_randlabel=0.1/model_4.t7"
@@ -236,11 +236,11 @@ def test_training_on_samples_that_are_read_and_on_batches_that_differ():
         torch.manual_seed(0)
         net = torch.nn.Linear(3, 2)
         before = measure(net, data)[0]
-        fit(net, data, Recipe(5, batch_size=16, lr=0.1, warmup=0), channels_last=False)
+        fit(net, data, TrainingRecipe(5, batch_size=16, lr=0.1, warmup=0), channels_last=False)
         nets.append(net)
         assert measure(net, data)[0] < 0.7 * before
     assert torch.equal(nets[0].weight, nets[1].weight)
-    for recipe in (Recipe(1, augment=True), Recipe(1, label_corrupt_prob=0.5)):
+    for recipe in (TrainingRecipe(1, augment=True), TrainingRecipe(1, label_corrupt_prob=0.5)):
         with pytest.raises(BadUsage, match="--augment" if recipe.augment else "--label_corrupt_prob"):
             fit(net, streamed, recipe)
 

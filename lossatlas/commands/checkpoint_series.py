@@ -15,7 +15,7 @@ DROPPED = 0.5  # a learning rate that is at most this much of the one before has
 
 
 @dataclass(frozen=True)
-class Run:
+class CheckpointSeries:
     """Checkpoints of one training, in their order. epochs: None where their names do not say."""
 
     name: str
@@ -29,7 +29,7 @@ class Run:
         return f"checkpoint {k + 1}" if self.epochs is None else f"epoch {self.epochs[k]}"
 
 
-def runs_of(args: argparse.Namespace) -> tuple[Run, ...]:
+def read_series(args: argparse.Namespace) -> tuple[CheckpointSeries, ...]:
     """Raises BadUsage and BadInput."""
     if bool(args.model_folder) == bool(args.checkpoints):
         raise BadUsage("name a --model_folder of checkpoints, or several, or --checkpoints")
@@ -40,8 +40,12 @@ def runs_of(args: argparse.Namespace) -> tuple[Run, ...]:
         numbers = [int((re.findall(r"\d+", file.stem) or ["-1"])[-1]) for file in files]
         counted = all(a < b for a, b in pairwise(numbers)) and numbers[0] >= 0
         name = args.labels[0] if args.labels else files[0].resolve().parent.name
-        return (Run(name, tuple(files), tuple(numbers) if counted else None, tuple(args.lr_drops), "checkpoints"),)
-    runs = [one_run(Path(folder), args) for folder in args.model_folder]
+        return (
+            CheckpointSeries(
+                name, tuple(files), tuple(numbers) if counted else None, tuple(args.lr_drops), "checkpoints"
+            ),
+        )
+    runs = [series_in_folder(Path(folder), args) for folder in args.model_folder]
     places = [run.files[0].resolve().parent for run in runs]
     if twice := [place for k, place in enumerate(places) if place in places[:k]]:
         raise BadUsage(f"--model_folder names {twice[0]} twice")
@@ -68,7 +72,7 @@ def short_names(names: Sequence[str]) -> list[str]:
     ]
 
 
-def one_run(folder: Path, args: argparse.Namespace) -> Run:
+def series_in_folder(folder: Path, args: argparse.Namespace) -> CheckpointSeries:
     """The checkpoints in a folder, all or those that are asked for."""
     pattern = re.compile(re.escape(args.prefix) + r"(\d+)" + re.escape(args.suffix))
     if not folder.is_dir():
@@ -97,10 +101,12 @@ def one_run(folder: Path, args: argparse.Namespace) -> Run:
         )
     epochs = sorted(wanted)
     files = tuple(files_of[epoch] for epoch in epochs)
-    return Run(folder.resolve().name, files, tuple(epochs), tuple(args.lr_drops) or drops_of(folder, epochs))
+    return CheckpointSeries(
+        folder.resolve().name, files, tuple(epochs), tuple(args.lr_drops) or learning_rate_drops(folder, epochs)
+    )
 
 
-def drops_of(folder: Path, epochs: Sequence[int]) -> tuple[int, ...]:
+def learning_rate_drops(folder: Path, epochs: Sequence[int]) -> tuple[int, ...]:
     """Epochs at which the learning rate is far below that of the checkpoint before, as the optimizer's states say.
 
     A smooth schedule has no drops: a state of train.py says which it is, and of others most rates have to be the same.

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels, check_out, note_interpolated, note_not_finite, read_begun
+from lossatlas.commands.open_results import check_labels, check_out, note_interpolated, note_not_finite, read_started
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.figures.style import pick
-from lossatlas.io.atomic_write import put
+from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape.flatness_measures import Measure, flatness
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     names = args.labels or [path.name.removesuffix(".h5") for path in paths]
     found: list[dict[str, Measure]] = []
     for path in paths:
-        surface = read_begun(path)
+        surface = read_started(path)
         name = pick(surface, args.surf_name, path)
         found.append(flatness(surface, name))
         if not surface.known.all():
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
             cells = [m.get(each) for m in found]
             numbers = [("", "", "") if c is None else (c.value, int(c.bound), c.error) for c in cells]
             writer.writerow([each, *(number for of_file in numbers for number in of_file)])
-        put(args.csv, out.getvalue().encode())
+        write_file(args.csv, out.getvalue().encode())
         say(f"wrote {args.csv}")
 
 

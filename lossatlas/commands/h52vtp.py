@@ -17,7 +17,7 @@ from lossatlas.commands.open_results import check_out
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.figures import vtk_meshes
 from lossatlas.io import read_surface
-from lossatlas.io.atomic_write import put
+from lossatlas.io.atomic_write import write_file
 
 LARGEST = 3e38  # the format's numbers are float32
 
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
     name = f"{args.surf_file}_{args.surf_name}" + (f"_zmax={args.zmax}" if args.zmax > 0 else "")
     out = args.out or name + ("_log" if args.log else "") + ".vtp"
     points, polys = args.show_points, args.show_polys or not args.show_points
-    put(out, vtp(x, y, fields, points=points, polys=polys))
+    write_file(out, vtp(x, y, fields, points=points, polys=polys))
     if left := int(
         np.isfinite(surface.fields[args.surf_name]).sum()
         - np.isfinite(heights(surface.fields[args.surf_name], args.log, args.zmax)).sum()

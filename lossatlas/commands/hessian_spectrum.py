@@ -27,25 +27,25 @@ from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.errors import BadUsage, CannotWrite, Stop, say
 from lossatlas.io import Findings, write_findings
-from lossatlas.io.atomic_write import put, set_aside
+from lossatlas.io.atomic_write import set_aside, write_file
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log, clock
 from lossatlas.io.recorder import reporting, signals
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import distributed_hessian, file_names
-from lossatlas.jobs.distributed_hessian import Job, calls_of, check_spread, output_lock
-from lossatlas.jobs.inputs import Trained, bring, device_of, place, provenance, recorded
+from lossatlas.jobs.distributed_hessian import HessianJob, check_enough_samples, collective_calls, output_lock
+from lossatlas.jobs.inputs import PackedInputs, device_of, function_record, load_inputs, output_path, provenance
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import lead
-from lossatlas.user_code import Factory
+from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import torch
     from torch import Tensor
 
     from lossatlas.hessian import Hessian
-    from lossatlas.jobs.spectrum_parts import Probes
+    from lossatlas.jobs.spectrum_parts import ActivationProbes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -145,16 +145,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 @dataclass(frozen=True)
-class Task:
+class SpectrumTask:
     """Everything that this command is told. wanted: the settings of `lossatlas.jobs.spectrum_parts.Wanted` by name."""
 
     model: config.Model
     model_file: str
-    data: config.DataChoice
-    loss: str | Factory
-    hessian: config.HessianChoice
+    data: config.DataConfig
+    loss: str | UserFunction
+    hessian: config.HessianConfig
     wanted: Mapping[str, Any]
-    run: config.Run
+    run: config.RunConfig
     spectrum_file: str | None
     npz: str | None
     force: bool
@@ -164,7 +164,7 @@ class Task:
     command: str
 
     @classmethod
-    def of(cls, args: argparse.Namespace, command: Sequence[str]) -> "Task":
+    def of(cls, args: argparse.Namespace, command: Sequence[str]) -> "SpectrumTask":
         """Raises BadUsage."""
         if args.npz and not args.npz.endswith(".npz"):
             raise BadUsage(f"--npz {args.npz}: the name has to end in .npz")
@@ -199,18 +199,18 @@ class Task:
         )
 
 
-def run(world: World, order: Callable[[], Task], log: Log) -> int:
+def run(world: World, order: Callable[[], SpectrumTask], log: Log) -> int:
     """order: gives what is asked for, on rank 0 alone, where wrong usage is said."""
 
     def leading() -> int:
         task = order()
         with ExitStack() as held:
-            return led(world, task, log, held)
+            return lead_spectrum(world, task, log, held)
 
-    return distributed_hessian.run(world, leading)
+    return distributed_hessian.run_collective(world, leading)
 
 
-def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
+def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -> int:
     """On rank 0: see `run`. held: lets go of the lock on the output."""
     with chdir("."):  # a user's code may go elsewhere
         path, job, findings, lock = prepare(world, task, log, held)
@@ -220,12 +220,12 @@ def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
         for name, value in {**findings.request, **findings.plan, "spectrum file": path}.items():
             say(f"{name} = {value}")
         world.share(None)
-        rehearse(job, path, task)
+        print_dry_run(job, path, task)
         return 0
     world.share(job)
     with chdir("."):
-        calls, hessian = calls_of(job, world)
-    spread = Spread(hessian, lead(world, calls))
+        calls, hessian = collective_calls(job, world)
+    spread = DistributedHessian(hessian, lead(world, calls))
     way = "folded" if hessian.folded else "not folded"
     findings = replace(findings, plan={**findings.plan, "path": way, "compiled": task.hessian.compiled})
     ranks = f"{world.size} rank{'s' * (world.size > 1)}"
@@ -245,9 +245,9 @@ def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
     return 0
 
 
-def computed(task: Task, spread: "Spread", findings: Findings, path: Path, lock: Lock) -> Findings:
+def computed(task: SpectrumTask, spread: "DistributedHessian", findings: Findings, path: Path, lock: Lock) -> Findings:
     """The complete spectrum; each part is saved when it is finished. A signal ends it between two products."""
-    from lossatlas.jobs.spectrum_parts import Wanted, compute
+    from lossatlas.jobs.spectrum_parts import SpectrumSettings, compute
 
     def save(found: Findings) -> None:
         lock.check()
@@ -256,7 +256,7 @@ def computed(task: Task, spread: "Spread", findings: Findings, path: Path, lock:
     with signals() as caught:
         return compute(
             spread,
-            Wanted(**task.wanted),
+            SpectrumSettings(**task.wanted),
             findings,
             probes=spread.probes(),
             save=save,
@@ -265,19 +265,19 @@ def computed(task: Task, spread: "Spread", findings: Findings, path: Path, lock:
         )
 
 
-def rehearse(job: Job, path: Path, task: Task) -> None:
+def print_dry_run(job: HessianJob, path: Path, task: SpectrumTask) -> None:
     """Say what the job needs: from one product with all samples, by one rank."""
     import torch
 
     from lossatlas.data.memory import in_words
-    from lossatlas.jobs.dry_run import check_place, has_cuda
+    from lossatlas.jobs.dry_run import check_space, has_cuda
 
     if task.run.cuda and not has_cuda():
         say("time: not measured, because there is no CUDA device here")
         return
-    _, hessian = calls_of(job, World())
+    _, hessian = collective_calls(job, World())
     wanted, own = task.wanted, hessian.size * hessian.dtype.itemsize
-    check_place(path, own * (wanted["top"] + wanted["bottom"]))
+    check_space(path, own * (wanted["top"] + wanted["bottom"]))
     began = time.perf_counter()
     hessian(torch.ones(hessian.size, dtype=hessian.dtype, device=hessian.device)).sum().item()
     seconds = time.perf_counter() - began
@@ -294,26 +294,26 @@ def rehearse(job: Job, path: Path, task: Task) -> None:
     )
 
 
-def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, Job, Findings, Lock]:
+def prepare(world: World, task: SpectrumTask, log: Log, held: ExitStack) -> tuple[Path, HessianJob, Findings, Lock]:
     """On rank 0: read everything once. Writes nothing but the lock."""
     from lossatlas.hessian import usual_batch_size
-    from lossatlas.jobs.spectrum_parts import Wanted
+    from lossatlas.jobs.spectrum_parts import SpectrumSettings
 
-    Wanted(**task.wanted)
+    SpectrumSettings(**task.wanted)
     if not task.dry_run:
         device_of(task.run.cuda)
     model, file = task.model, task.model_file
-    path = place(task.spectrum_file, Path(f"{file_names.base_name(model, file)}_spectrum.h5"), None)
+    path = output_path(task.spectrum_file, Path(f"{file_names.base_name(model, file)}_spectrum.h5"), None)
     lock = output_lock("spectrum", path, task.dry_run, log, held)
-    brought = bring(config.Networks(model, file, None, None), "weights", task.data, task.loss)
-    samples = brought.first
-    check_spread(brought, world)
+    loaded = load_inputs(config.NetworkConfig(model, file, None, None), "weights", task.data, task.loss)
+    samples = loaded.first
+    check_enough_samples(loaded, world)
     threads = task.run.threads or world.cores
     size = task.run.batch_size or usual_batch_size(-(-len(samples) // world.size), task.run.device, threads)
     run = replace(task.run, threads=threads, batch_size=size)
     wanted = task.wanted
-    job = Job(
-        Trained.of(brought),
+    job = HessianJob(
+        PackedInputs.of(loaded),
         task.loss,
         task.hessian,
         run,
@@ -321,18 +321,18 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, 
         wanted["activations"],
         wanted["at"],
     )
-    from lossatlas.evaluation.precision import of_products
+    from lossatlas.evaluation.precision import product_precision
 
     request = {
-        **{name: value for name, value in brought.record.items() if name != "dir_type"},
+        **{name: value for name, value in loaded.record.items() if name != "dir_type"},
         "dataset": samples.name,
-        **recorded("loss", task.loss),
+        **function_record("loss", task.loss),
         "split": task.data.split,
         "data": samples.digest,
         "parameters": list(task.hessian.parameters) or "all",
         **({"without": list(task.hessian.without)} if task.hessian.without else {}),
         "matrices_only": task.hessian.matrices_only,
-        "precision": of_products(run.precision, brought.net),
+        "precision": product_precision(run.precision, loaded.net),
     }
     plan = {"device": run.device, "batch_size": size, "ranks": world.size}
     about = {**provenance(world, task.command, threads, wanted["seed"]), "sketches": {"data": samples.sketch}}
@@ -340,7 +340,7 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> tuple[Path, 
 
 
 @dataclass(frozen=True)
-class Spread:
+class DistributedHessian:
     """The Hessian, or the block of it that belongs to `chosen`, as an operator; every product is the work of all ranks."""
 
     hessian: "Hessian"
@@ -372,16 +372,16 @@ class Spread:
     def __call__(self, vector: "Tensor") -> "Tensor":
         return self.together("product", vector.cpu().numpy(), self.chosen)
 
-    def block(self, names: Sequence[str]) -> "Spread":
+    def block(self, names: Sequence[str]) -> "DistributedHessian":
         return replace(self, chosen=names)
 
-    def probes(self) -> "Probes":
-        from lossatlas.jobs.spectrum_parts import Probes
+    def probes(self) -> "ActivationProbes":
+        from lossatlas.jobs.spectrum_parts import ActivationProbes
 
-        return Probes(lambda seed: self.together("activations", seed), lambda: self.together("layers"))
+        return ActivationProbes(lambda seed: self.together("activations", seed), lambda: self.together("layers"))
 
 
-def finish(findings: Findings, path: Path, task: Task) -> None:
+def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
     """Say what was found, and write and draw what is asked for."""
     from lossatlas.jobs.spectrum_parts import table
 
@@ -408,7 +408,7 @@ def write_npz(name: str, findings: Findings) -> None:
     values = np.concatenate([a["eigenvalues"], a["smallest"][::-1]])
     if loose := int((~a["converged"]).sum() + (~a["smallest_converged"]).sum()):
         say(f"note: {loose} of the {len(values)} eigenvalues in {name} are not resolved")
-    put(name, lambda file: np.savez(file, pos_evals=values[values > 0], neg_evals=values[values < 0]))
+    write_file(name, lambda file: np.savez(file, pos_evals=values[values > 0], neg_evals=values[values < 0]))
     say(f"wrote {name}")
 
 
@@ -417,5 +417,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(command)
     log = Log(args.spectrum_file)
     return launch.launch(
-        args.mpi, lambda world: run(world, lambda: Task.of(args, ["hessian_spectrum.py", *command]), log), log.line
+        args.mpi,
+        lambda world: run(world, lambda: SpectrumTask.of(args, ["hessian_spectrum.py", *command]), log),
+        log.line,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from lossatlas import config
 from lossatlas.errors import BadUsage, say
 from lossatlas.jobs import file_names
-from lossatlas.jobs.grid_inputs import Setting
+from lossatlas.jobs.grid_inputs import GridInputs
 from lossatlas.jobs.grid_job import say_ranges
 from lossatlas.jobs.inputs import loss_of
 from lossatlas.landscape import Surface, Tolerance
@@ -18,13 +18,13 @@ from lossatlas.landscape.surface import DRAFT
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.evaluation import Evaluator
-    from lossatlas.io.block_queue import Supply
+    from lossatlas.io.block_queue import BlockQueue
     from lossatlas.io.recorder import Work
-    from lossatlas.jobs.problem import Scene
+    from lossatlas.jobs.problem import Problem
 
 
 @dataclass(frozen=True)
-class Losses:
+class LossQuantity:
     """Loss and metrics at every cell, of all samples or of as many as a tolerance asks for. See filling.Quantity."""
 
     tolerance: Tolerance
@@ -32,7 +32,7 @@ class Losses:
     adaptive: Tolerance | None = None
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> "Losses":
+    def of(cls, args: argparse.Namespace) -> "LossQuantity":
         """Raises BadUsage."""
         if args.precision == "tf32" and not args.cuda:
             raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")
@@ -40,63 +40,63 @@ class Losses:
         adaptive = Tolerance.parse(args.adaptive, "--adaptive") if args.adaptive else None
         return cls(tolerance, args.tolerance or "none", adaptive)
 
-    def file_name(self, dir_file: Path, task: config.GridTask) -> Path:
+    def file_name(self, dir_file: Path, task: config.GridConfig) -> Path:
         return file_names.surface_name(dir_file, task)
 
-    def begun(self, setting: Setting, task: config.GridTask, about: dict[str, Any]) -> Surface:
-        from lossatlas.jobs.loss_surface import begun
+    def new_surface(self, inputs: GridInputs, task: config.GridConfig, about: dict[str, Any]) -> Surface:
+        from lossatlas.jobs.loss_surface import new_surface
 
         run = task.run
-        return begun(
-            setting.brought.net,
-            setting.brought.data,
+        return new_surface(
+            inputs.loaded.net,
+            inputs.loaded.data,
             loss_of(task.loss),
-            setting.grid,
+            inputs.grid,
             device=run.device,
             tolerance=self.tolerance,
             precision=run.precision,
             batch_size=run.batch_size,
-            request=setting.record,
+            request=inputs.record,
             about=about,
             recalibrated=task.recalibrated,
         )
 
     def pending(self, surface: Surface) -> np.ndarray:
-        from lossatlas.sampling.adaptive_grid import asked
+        from lossatlas.sampling.adaptive_grid import requested
 
-        return asked(surface, self.adaptive).pending(self.tolerance)
+        return requested(surface, self.adaptive).pending(self.tolerance)
 
-    def ready(self, scene: "Scene", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
-        from lossatlas.jobs.loss_surface import precision_lines, ready
+    def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
+        from lossatlas.jobs.loss_surface import finalize_plan, precision_lines
 
         known = "precision_error" in surface.about
-        surface, evaluator = ready(scene, surface, self.tolerance, cells, self.adaptive)
+        surface, evaluator = finalize_plan(problem, surface, self.tolerance, cells, self.adaptive)
         if "precision_error" in surface.about and not known:
             for line in precision_lines(surface.plan["precision"], surface.about["precision_error"]):
                 say(line)
         return replace(surface, about={**surface.about, "tolerance": self.asked}), evaluator
 
-    def operator(self, scene: "Scene", surface: Surface) -> "Evaluator":
+    def operator(self, problem: "Problem", surface: Surface) -> "Evaluator":
         from lossatlas.jobs.loss_surface import evaluator_of
 
-        return evaluator_of(scene, surface.plan, self.tolerance)
+        return evaluator_of(problem, surface.plan, self.tolerance)
 
-    def guess(self, scene: "Scene", surface: Surface) -> tuple[float, str]:
-        from lossatlas.jobs.loss_surface import guessed
+    def estimate_seconds(self, problem: "Problem", surface: Surface) -> tuple[float, str]:
+        from lossatlas.jobs.loss_surface import estimate_seconds
 
-        return guessed(scene, surface, self.tolerance)
+        return estimate_seconds(problem, surface, self.tolerance)
 
-    def work(self, surface: Surface, operator: "Evaluator") -> "Work":
-        from lossatlas.jobs.loss_surface import work_of
+    def block_worker(self, surface: Surface, operator: "Evaluator") -> "Work":
+        from lossatlas.jobs.loss_surface import block_worker
 
-        return work_of(surface, operator)
+        return block_worker(surface, operator)
 
-    def supply(self, surface: Surface, pending: np.ndarray, ranks: int) -> "Supply":
-        from lossatlas.jobs.loss_surface import supply
+    def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> "BlockQueue":
+        from lossatlas.jobs.loss_surface import make_queue
 
-        return supply(surface, pending, ranks, self.adaptive)
+        return make_queue(surface, pending, ranks, self.adaptive)
 
-    def way(self, surface: Surface) -> str:
+    def execution_mode(self, surface: Surface) -> str:
         plan = surface.plan
         if not plan.get("batch_size"):  # not measured yet
             return ""
@@ -112,7 +112,7 @@ class Losses:
     def report(self, surface: Surface) -> None:
         say_ranges(surface, [name for name in surface.fields if name.endswith(("_loss", "_acc"))])
         for split in surface.splits:
-            drawn, drafts = (mean_share(surface, name) for name in (split, f"{DRAFT}{split}"))
+            drawn, drafts = (mean_fraction_drawn(surface, name) for name in (split, f"{DRAFT}{split}"))
             if drafts < 1:
                 say(
                     f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, and "
@@ -121,12 +121,12 @@ class Losses:
             elif drawn < 1:
                 say(f"the tolerance took {100 * drawn:.2g} % of the {split} samples")
         if found := surface.about.get("adaptive"):
-            say(left_out(found, surface.grid.size, bool(surface.samples)))
+            say(adaptive_summary(found, surface.grid.size, bool(surface.samples)))
         for statistics in list(surface.statistics.values())[:1]:
             if (count := int(np.nansum(statistics["clamped"] > 0))) > 0:
                 say(f"note: at {count} cells BatchNorm variances were negative and set to zero")
 
-    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.Looks) -> None:
+    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.PlotConfig) -> None:
         if surface.rows_of == "layers":
             from lossatlas.commands import plot_layers
 
@@ -135,7 +135,7 @@ class Losses:
         if surface.grid.y is None or surface.rows_of:
             from lossatlas.commands import plot_1D
 
-            plot_1D.draw([surf_file], axes=plot_1D.Axes(log=looks.log, loss_max=looks.loss_max), show=looks.show)
+            plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=looks.log, loss_max=looks.loss_max), show=looks.show)
             return
         from lossatlas.commands import plot_2D
 
@@ -151,7 +151,7 @@ class Losses:
         )
 
 
-def mean_share(surface: Surface, split: str) -> float:
+def mean_fraction_drawn(surface: Surface, split: str) -> float:
     """Which part of a split's samples the cells have drawn, on average; 1 where nothing is known of it."""
     if split not in surface.statistics:
         return 1.0
@@ -161,7 +161,7 @@ def mean_share(surface: Surface, split: str) -> float:
     return float(used.mean()) / surface.populations[split] if used.size else 1.0
 
 
-def left_out(found: dict[str, Any], size: int, noisy: bool) -> str:
+def adaptive_summary(found: dict[str, Any], size: int, noisy: bool) -> str:
     """How many cells were not computed, and how often the prediction was off where it was checked."""
     checks = f"; {found['missed']} of {found['checked']} that were computed to check it were off by more"
     relative, absolute = found["tolerance"]

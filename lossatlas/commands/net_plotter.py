@@ -18,11 +18,11 @@ from lossatlas.commands import options
 from lossatlas.errors import BadInput, exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
 from lossatlas.jobs import file_names
-from lossatlas.jobs.inputs import bring, check_factories, device_of, place
+from lossatlas.jobs.inputs import check_user_functions, device_of, load_inputs, output_path
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     pass
-from lossatlas.jobs.find_directions import Curvature, find_directions, moved_lines
+from lossatlas.jobs.find_directions import OriginCurvature, find_directions, moved_lines
 
 
 def describe(path: Path) -> list[str]:
@@ -74,13 +74,13 @@ def run(args: argparse.Namespace) -> None:
         options.data_choice(args),
         options.loss_choice(args),
     )
-    check_factories(nets.model, chosen.dataset, loss)
-    dir_file = place(choice.dir_file, file_names.direction_name(nets, choice), None)
+    check_user_functions(nets.model, chosen.dataset, loss)
+    dir_file = output_path(choice.dir_file, file_names.direction_name(nets, choice), None)
     if not dir_file.resolve().parent.is_dir():
         raise BadInput(f"no folder {dir_file.parent} for the direction file: make it first")
-    brought = bring(nets, choice.dir_type, chosen, loss)
-    curvature = Curvature(brought, choice.selection, device_of(args.cuda))
-    found = find_directions(dir_file, brought, nets, choice, curvature)
+    loaded = load_inputs(nets, choice.dir_type, chosen, loss)
+    curvature = OriginCurvature(loaded, choice.selection, device_of(args.cuda))
+    found = find_directions(dir_file, loaded, nets, choice, curvature)
     assert found is not None
     directions, new = found
     if new:

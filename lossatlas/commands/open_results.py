@@ -27,7 +27,7 @@ DRAWN_BY = {"repeats": "plot_1D.py", "layers": "plot_layers.py"}
 FLAGS = {"repeats": "repeat N", "layers": "per_layer"}
 
 
-def read_begun(path: Path, rows_of: str = "") -> Surface:
+def read_started(path: Path, rows_of: str = "") -> Surface:
     """A curve or a plane of which at least one cell is done, or rows of curves of this kind. Raises BadInput."""
     surface = read_surface(path)
     if surface.rows_of != rows_of:
@@ -45,12 +45,12 @@ def read_plane(path: Path) -> Surface:
     """Raises BadInput where there is no plane, or nothing done."""
     surface = read_surface(path)
     if surface.rows_of:
-        return read_begun(path)  # which says what draws it
+        return read_started(path)  # which says what draws it
     if surface.grid.y is None:
         raise BadInput(f"{path} holds a curve, not a surface: draw it with plot_1D.py")
     if min(surface.grid.shape) < 2:
         raise BadInput(f"{path} has the grid {surface.grid}: contours need at least 2 points on each axis")
-    return read_begun(path)
+    return read_started(path)
 
 
 def read_curve(path: Path) -> Surface:
@@ -58,7 +58,7 @@ def read_curve(path: Path) -> Surface:
     surface = read_surface(path)
     if surface.grid.y is not None and not surface.rows_of:
         raise BadInput(f"{path} holds a surface, not a curve: draw it with plot_2D.py")
-    return read_begun(path)
+    return read_started(path)
 
 
 def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path]) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from lossatlas import process
 from lossatlas.errors import BadUsage, say
 from lossatlas.landscape.grid import shown
-from lossatlas.user_code import Factory, is_factory
+from lossatlas.user_code import UserFunction, is_user_function
 
 if TYPE_CHECKING:
-    from lossatlas.figures import Files
+    from lossatlas.figures import FigureFiles
 from lossatlas.config import (
     CURVES,
     LOSS_NAMES,
@@ -24,16 +24,16 @@ from lossatlas.config import (
     PRECISIONS,
     SCHEMES,
     SEED,
-    Axis,
-    DataChoice,
-    DirectionChoice,
-    GridTask,
-    HessianChoice,
-    Looks,
+    AxisConfig,
+    DataConfig,
+    DirectionConfig,
+    GridConfig,
+    HessianConfig,
     Model,
-    Networks,
-    Output,
-    Run,
+    NetworkConfig,
+    OutputConfig,
+    PlotConfig,
+    RunConfig,
     is_whole,
 )
 from lossatlas.mpi.launch import once
@@ -51,11 +51,11 @@ class Parser(argparse.ArgumentParser):
         if line.endswith("expected one argument"):  # argparse takes -1:1:51 for an option
             line += "; what begins with a minus is written with =, as in --x=-1:1:51"
         print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr, flush=True)
-        process.take_others_along(BadUsage.code)
+        process.end_waiting_ranks(BadUsage.code)
         raise SystemExit(BadUsage.code)
 
     def print_help(self, file: Any = None) -> None:
-        process.apart()
+        process.detach()
         super().print_help(file)
 
 
@@ -119,11 +119,11 @@ def share(text: str) -> float:
     return value
 
 
-def grid_task(args: argparse.Namespace, command: Sequence[str]) -> GridTask:
+def grid_task(args: argparse.Namespace, command: Sequence[str]) -> GridConfig:
     """Raises BadUsage where options do not fit together."""
-    looks = Looks(**{name: getattr(args, name) for name in Looks.__dataclass_fields__})
-    output = Output(**{name: getattr(args, name) for name in Output.__dataclass_fields__})
-    return GridTask(
+    looks = PlotConfig(**{name: getattr(args, name) for name in PlotConfig.__dataclass_fields__})
+    output = OutputConfig(**{name: getattr(args, name) for name in OutputConfig.__dataclass_fields__})
+    return GridConfig(
         networks(args),
         direction_choice(args),
         data_choice(args),
@@ -145,15 +145,15 @@ def recalibrated_on(args: argparse.Namespace) -> int:
     return (args.bn_samples or 1000) if args.bn == "recalibrate" else 0
 
 
-def run_choice(args: argparse.Namespace) -> Run:
+def run_choice(args: argparse.Namespace) -> RunConfig:
     if args.ngpu > 1:
         say(f"note: --ngpu {args.ngpu}: every rank uses one device; start {args.ngpu} times as many ranks instead")
-    return Run(args.cuda, args.threads, args.batch_size, args.precision)
+    return RunConfig(args.cuda, args.threads, args.batch_size, args.precision)
 
 
-def hessian_choice(args: argparse.Namespace) -> HessianChoice:
+def hessian_choice(args: argparse.Namespace) -> HessianConfig:
     parameters, without = args.parameters or args.only, args.without
-    return HessianChoice(tuple(parameters), tuple(without), args.matrices_only, args.tolerance, args.most, args.compile)
+    return HessianConfig(tuple(parameters), tuple(without), args.matrices_only, args.tolerance, args.most, args.compile)
 
 
 def add_network(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -176,8 +176,8 @@ def add_network(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 def model_choice(args: argparse.Namespace) -> Model:
     """A name in the zoo, or a user's function. Raises BadUsage."""
-    if is_factory(args.model):
-        return Factory.parse("--model", args.model, args.model_args)
+    if is_user_function(args.model):
+        return UserFunction.parse("--model", args.model, args.model_args)
     if args.model.endswith(".py"):
         raise BadUsage(
             f"--model {args.model}: name the function in it that makes the network, as in --model {args.model}:make"
@@ -192,7 +192,7 @@ def model_file(args: argparse.Namespace) -> str:
     if args.model_file:
         return in_folder(args.model_file, args.model_folder)
     model_choice(args)
-    if not is_factory(args.model):
+    if not is_user_function(args.model):
         raise BadUsage("--model_file is missing: name the checkpoint in the middle")
     return ""
 
@@ -216,7 +216,7 @@ def in_folder(name: str, folder: str) -> str:
     return str(inside) if folder and inside.exists() and not Path(name).exists() else name
 
 
-def networks(args: argparse.Namespace) -> Networks:
+def networks(args: argparse.Namespace) -> NetworkConfig:
     def place(name: str | None) -> str | None:
         return in_folder(name, args.model_folder) if name else None
 
@@ -225,7 +225,7 @@ def networks(args: argparse.Namespace) -> Networks:
     if args.align and not args.model_file2:
         raise BadUsage("--align orders the hidden units of another network: give --model_file2 too")
     third = None if args.same_dir else place(args.model_file3)  # as in the original, --same_dir wins
-    return Networks(model_choice(args), model_file(args), place(args.model_file2), third, args.align)
+    return NetworkConfig(model_choice(args), model_file(args), place(args.model_file2), third, args.align)
 
 
 def add_data(p: argparse.ArgumentParser, splits: Sequence[str] = ("train", "test", "both")) -> None:
@@ -274,26 +274,26 @@ def add_data(p: argparse.ArgumentParser, splits: Sequence[str] = ("train", "test
 
 
 def loss_name(text: str) -> str:
-    if not is_factory(text) and text not in LOSS_NAMES:
+    if not is_user_function(text) and text not in LOSS_NAMES:
         raise argparse.ArgumentTypeError(
             f"invalid choice: '{text}' (choose from {', '.join(LOSS_NAMES)}, or give FILE.py:FUNCTION)"
         )
     return text
 
 
-def loss_choice(args: argparse.Namespace) -> str | Factory:
+def loss_choice(args: argparse.Namespace) -> str | UserFunction:
     """A name, or a user's function. Raises BadUsage."""
-    return Factory.parse("--loss_name", args.loss_name) if is_factory(args.loss_name) else args.loss_name
+    return UserFunction.parse("--loss_name", args.loss_name) if is_user_function(args.loss_name) else args.loss_name
 
 
-def data_choice(args: argparse.Namespace) -> DataChoice:
+def data_choice(args: argparse.Namespace) -> DataConfig:
     splits = ("train", "test") if args.split == "both" else (args.split,)
     dataset = args.dataset
-    if is_factory(dataset):
-        dataset = Factory.parse("--dataset", dataset, args.dataset_args)
+    if is_user_function(dataset):
+        dataset = UserFunction.parse("--dataset", dataset, args.dataset_args)
     elif args.dataset_args:
         raise BadUsage(f"--dataset_args {args.dataset_args[0]}: {dataset} is no function of your own, and takes none")
-    return DataChoice(
+    return DataConfig(
         dataset,
         args.datapath,
         args.raw_data,
@@ -464,10 +464,10 @@ def check_random(args: argparse.Namespace, chosen: str) -> None:
         raise BadUsage("--scheme has its own normalization: leave out --xnorm, --ynorm, --xignore and --yignore")
 
 
-def direction_choice(args: argparse.Namespace) -> DirectionChoice:
+def direction_choice(args: argparse.Namespace) -> DirectionConfig:
     check_schemes(args)
-    x = Axis.parse("--xdirection", args.xdirection, args.xnorm, args.xignore)
-    y = Axis.parse("--ydirection", args.ydirection, args.ynorm, args.yignore) if args.y else None
+    x = AxisConfig.parse("--xdirection", args.xdirection, args.xnorm, args.xignore)
+    y = AxisConfig.parse("--ydirection", args.ydirection, args.ynorm, args.yignore) if args.y else None
     if args.ydirection != "random" and (y is None or args.same_dir):
         raise BadUsage(f"--ydirection {args.ydirection} needs --y, and no --same_dir")
     if args.orthogonalize and (y is None or args.same_dir):
@@ -480,7 +480,7 @@ def direction_choice(args: argparse.Namespace) -> DirectionChoice:
     made = {axis.kind for axis in (x, y) if axis is not None} - {"random"}
     if args.dir_type == "states" and (made or args.curvature):
         raise BadUsage("gradient, eigenvectors and curvature belong to the parameters alone: use --dir_type weights")
-    return DirectionChoice(
+    return DirectionConfig(
         args.dir_type or "weights",
         x,
         y,
@@ -512,11 +512,11 @@ def add_ranks(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return g
 
 
-def add_run(p: argparse.ArgumentParser) -> None:
-    add_output(add_way(p))
+def add_run_and_output(p: argparse.ArgumentParser) -> None:
+    add_output(add_evaluation(p))
 
 
-def add_way(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def add_evaluation(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """How losses are computed."""
     g = add_ranks(p)
     g.add_argument(
@@ -609,7 +609,7 @@ def add_plot(p: argparse.ArgumentParser) -> None:
     g.add_argument("--proj_file", help="trajectory to draw on the contours (proj_xcoord, proj_ycoord)")
     add_contours(g)
     g.add_argument("--loss_max", type=finite, help="top of the loss axis of curves")
-    add_looks(g)
+    add_display(g)
 
 
 def add_contours(g: argparse._ActionsContainer) -> None:
@@ -626,7 +626,7 @@ def add_camera(g: argparse._ActionsContainer) -> None:
     )
 
 
-def add_looks(g: argparse._ActionsContainer) -> None:
+def add_display(g: argparse._ActionsContainer) -> None:
     g.add_argument("--log", action="store_true", help="logarithmic scale even where a linear one would do")
     g.add_argument("--show", action="store_true", help="open windows too")
 
@@ -644,19 +644,19 @@ def add_files(g: argparse._ActionsContainer) -> None:
     g.add_argument("--title", default="", help="above the figure")
 
 
-def drawn_as(args: argparse.Namespace) -> dict[str, Any]:
+def plot_keywords(args: argparse.Namespace) -> dict[str, Any]:
     """What add_contours, add_looks and add_files have read, as functions that draw take it. Raises BadUsage."""
     names = ("vmin", "vmax", "vlevel", "log", "show", "title")
     return {**{name: getattr(args, name) for name in names}, "files_as": files_of(args)}
 
 
-def files_of(args: argparse.Namespace) -> "Files":
+def files_of(args: argparse.Namespace) -> "FigureFiles":
     """Raises BadUsage."""
-    from lossatlas.figures import Files
+    from lossatlas.figures import FigureFiles
 
     formats = tuple(dict.fromkeys(args.format.split(",")))
     if unknown := [each for each in formats if each not in ("pdf", "png", "svg")]:
         raise BadUsage(f"--format {args.format}: '{unknown[0]}' is none of pdf, png, svg")
     if args.dpi is not None and not 20 <= args.dpi <= 2400:
         raise BadUsage(f"--dpi {args.dpi}: at least 20, at most 2400")
-    return Files(formats, args.dpi or 0, args.columns)
+    return FigureFiles(formats, args.dpi or 0, args.columns)

@@ -15,10 +15,10 @@ import numpy as np
 
 from lossatlas import figures
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels, read_begun, read_curve
+from lossatlas.commands.open_results import check_labels, read_curve, read_started
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.figures.line_plots import (
-    Axes,
+    AxisLimits,
     draw_eigenvalues,
     draw_kind,
     draw_one,
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--xmax", type=options.finite, help="right end of the axis")
     p.add_argument("--loss_max", type=options.finite, help="top of the loss axis")
     options.add_files(p)
-    options.add_looks(p)
+    options.add_display(p)
     return p
 
 
@@ -54,13 +54,13 @@ def draw(
     *,
     labels: Sequence[str] | None = None,
     out: str | None = None,
-    axes: Axes | None = None,
+    axes: AxisLimits | None = None,
     show: bool = False,
     title: str = "",
-    files_as: figures.Files | None = None,
+    files_as: figures.FigureFiles | None = None,
 ) -> list[Path]:
     """Draw one file with loss and accuracy on two axes, or several files with a panel for each."""
-    paths, axes = [Path(file) for file in files], axes or Axes()
+    paths, axes = [Path(file) for file in files], axes or AxisLimits()
     check_labels(labels, paths)
     repeated = [read_surface(path).rows_of == "repeats" for path in paths]
     if any(repeated):
@@ -103,10 +103,10 @@ def draw_repeats(
     *,
     labels: Sequence[str] | None = None,
     out: str | None = None,
-    axes: Axes | None = None,
+    axes: AxisLimits | None = None,
     show: bool = False,
     title: str = "",
-    files_as: figures.Files | None = None,
+    files_as: figures.FigureFiles | None = None,
 ) -> list[Path]:
     """The mean over repeats PREFIX_<idx>.h5 with its confidence, and each of them; several networks on one grid.
 
@@ -120,7 +120,7 @@ def draw_repeats(
         )
     groups = [read_repeats(prefix, idx_min, idx_max) for prefix in prefixes]
     names = labels or [Path(prefix).name for prefix in prefixes]
-    looks: dict[str, Any] = {"axes": axes or Axes(), "show": show, "title": title, "files_as": files_as}
+    looks: dict[str, Any] = {"axes": axes or AxisLimits(), "show": show, "title": title, "files_as": files_as}
     return draw_groups(groups, prefixes, labels=names, base=out or prefixes[0], **looks)
 
 
@@ -130,10 +130,10 @@ def draw_groups(
     *,
     labels: Sequence[str],
     base: str,
-    axes: Axes,
+    axes: AxisLimits,
     show: bool,
     title: str,
-    files_as: figures.Files | None,
+    files_as: figures.FigureFiles | None,
 ) -> list[Path]:
     """Repeats of one or several networks in one figure. Raises BadInput where they are on different grids."""
     for source, curves in zip(sources, groups, strict=True):
@@ -150,7 +150,7 @@ def draw_groups(
 
 def repeats_in(path: Path) -> list[Surface]:
     """The curves of a file of repeats that are complete, at least two. Raises BadInput."""
-    surface = read_begun(path, "repeats")
+    surface = read_started(path, "repeats")
     if not any(name.endswith("_loss") for name in surface.fields):
         raise BadInput(f"{path} holds no loss: {', '.join(surface.fields)}")
     whole = [k for k, done in enumerate(surface.known) if done.all()]
@@ -185,7 +185,7 @@ def read_repeats(prefix: str, idx_min: int, idx_max: int) -> list[Surface]:
 
 
 def run(args: argparse.Namespace) -> None:
-    axes = Axes(args.log, args.xmin, args.xmax, args.loss_max)
+    axes = AxisLimits(args.log, args.xmin, args.xmax, args.loss_max)
     looks: dict[str, Any] = {"axes": axes, "show": args.show, "title": args.title, "files_as": options.files_of(args)}
     if args.prefix:
         draw_repeats(args.prefix, args.idx_min, args.idx_max, labels=args.labels, out=args.out, **looks)

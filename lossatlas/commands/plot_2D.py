@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "are a plateau",
     )
     options.add_files(p)
-    options.add_looks(p)
+    options.add_display(p)
     return p
 
 
@@ -73,7 +73,7 @@ def draw(
     render: bool = False,
     infinite: str = "hole",
     title: str = "",
-    files_as: figures.Files | None = None,
+    files_as: figures.FigureFiles | None = None,
 ) -> list[Path]:
     """Draw the four figures of one field; returns the paths. Raises BadInput, BadUsage, CannotWrite."""
     paths = [Path(file) for file in files]
@@ -143,7 +143,7 @@ def draw_path(
     show: bool = False,
     out: str | None = None,
     title: str = "",
-    files_as: figures.Files | None = None,
+    files_as: figures.FigureFiles | None = None,
 ) -> list[Path]:
     """Draw projected trajectories by themselves, as <the first proj_file>.pdf and .png."""
     files = [proj_file] if isinstance(proj_file, str | Path) else list(proj_file)
@@ -178,7 +178,7 @@ def run(args: argparse.Namespace) -> None:
         layout=args.layout,
         render=args.render,
         infinite=args.infinite,
-        **options.drawn_as(args),
+        **options.plot_keywords(args),
     )
 
 

@@ -22,18 +22,18 @@ import numpy as np
 from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.errors import say
-from lossatlas.io.block_queue import Supply
+from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.progress import Log
 from lossatlas.jobs import file_names
-from lossatlas.jobs.grid_inputs import Setting
-from lossatlas.jobs.grid_job import run, say_ranges
+from lossatlas.jobs.grid_inputs import GridInputs
+from lossatlas.jobs.grid_job import run_grid_job, say_ranges
 from lossatlas.landscape import Surface, unresolved
 from lossatlas.mpi import launch
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.io.recorder import Work
     from lossatlas.jobs.eigenvalue_map import Operator
-    from lossatlas.jobs.problem import Scene
+    from lossatlas.jobs.problem import Problem
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,66 +51,66 @@ def parser() -> argparse.ArgumentParser:
 
 
 @dataclass(frozen=True)
-class ExtremeEigenvalues:
+class EigenvalueQuantity:
     """The largest and the smallest eigenvalue at every cell. See filling.Quantity."""
 
-    choice: config.HessianChoice
+    choice: config.HessianConfig
 
-    def file_name(self, dir_file: Path, task: config.GridTask) -> Path:
+    def file_name(self, dir_file: Path, task: config.GridConfig) -> Path:
         chosen = self.choice
         own = chosen.parameters if chosen.parameters != task.directions.only else ()
         what = "_hessian_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
         base = file_names.surface_name(dir_file, task)
         return file_names.shortened(base.with_name(f"{base.stem}{what.replace('/', '_')}.h5"))
 
-    def begun(self, setting: Setting, task: config.GridTask, about: dict[str, Any]) -> Surface:
-        from lossatlas.evaluation.precision import of_products
-        from lossatlas.jobs.eigenvalue_map import begun
+    def new_surface(self, inputs: GridInputs, task: config.GridConfig, about: dict[str, Any]) -> Surface:
+        from lossatlas.evaluation.precision import product_precision
+        from lossatlas.jobs.eigenvalue_map import new_surface
 
         run, chosen = task.run, self.choice
-        return begun(
-            setting.grid,
+        return new_surface(
+            inputs.grid,
             device=run.device,
             parameters=chosen.parameters,
             without=chosen.without,
             matrices_only=chosen.matrices_only,
             tolerance=chosen.tolerance,
             most=chosen.most,
-            precision=of_products(run.precision, setting.brought.net),
+            precision=product_precision(run.precision, inputs.loaded.net),
             compiled=chosen.compiled,
             batch_size=run.batch_size,
             seed=task.directions.seed,
-            request=setting.record,
+            request=inputs.record,
             about=about,
         )
 
     def pending(self, surface: Surface) -> np.ndarray:
         return surface.pending()
 
-    def ready(self, scene: "Scene", surface: Surface, cells: int) -> "tuple[Surface, Operator]":
-        from lossatlas.jobs.eigenvalue_map import ready
+    def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> "tuple[Surface, Operator]":
+        from lossatlas.jobs.eigenvalue_map import finalize_plan
 
-        return ready(scene, surface)
+        return finalize_plan(problem, surface)
 
-    def operator(self, scene: "Scene", surface: Surface) -> "Operator":
+    def operator(self, problem: "Problem", surface: Surface) -> "Operator":
         from lossatlas.jobs.eigenvalue_map import operator_of
 
-        return operator_of(scene, surface)
+        return operator_of(problem, surface)
 
-    def guess(self, scene: "Scene", surface: Surface) -> tuple[float, str]:
-        from lossatlas.jobs.eigenvalue_map import guessed
+    def estimate_seconds(self, problem: "Problem", surface: Surface) -> tuple[float, str]:
+        from lossatlas.jobs.eigenvalue_map import estimate_seconds
 
-        return guessed(scene, surface)
+        return estimate_seconds(problem, surface)
 
-    def work(self, surface: Surface, operator: "Operator") -> "Work":
-        from lossatlas.jobs.eigenvalue_map import work_of
+    def block_worker(self, surface: Surface, operator: "Operator") -> "Work":
+        from lossatlas.jobs.eigenvalue_map import block_worker
 
-        return work_of(surface, operator)
+        return block_worker(surface, operator)
 
-    def supply(self, surface: Surface, pending: np.ndarray, ranks: int) -> Supply:
-        return Supply.of(pending)
+    def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> BlockQueue:
+        return BlockQueue.of(pending)
 
-    def way(self, surface: Surface) -> str:
+    def execution_mode(self, surface: Surface) -> str:
         return ""
 
     def report(self, surface: Surface) -> None:
@@ -124,11 +124,11 @@ class ExtremeEigenvalues:
                 )
         say(f"{int(np.nansum(fields['products']))} products, {np.nanmean(fields['products']):.1f} a cell")
 
-    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.Looks) -> None:
+    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.PlotConfig) -> None:
         if surface.grid.y is None:
             from lossatlas.commands import plot_1D
 
-            plot_1D.draw([surf_file], axes=plot_1D.Axes(log=looks.log), show=looks.show)
+            plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=looks.log), show=looks.show)
             return
         from lossatlas.commands import plot_2D
 
@@ -140,8 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(command)
     log = Log(args.surf_file)
 
-    def order() -> tuple[config.GridTask, ExtremeEigenvalues]:
+    def order() -> tuple[config.GridConfig, EigenvalueQuantity]:
         task = options.grid_task(args, ["plot_hessian_eigen.py", *command])
-        return task, ExtremeEigenvalues(options.hessian_choice(args))
+        return task, EigenvalueQuantity(options.hessian_choice(args))
 
-    return launch.launch(args.mpi, lambda world: run(world, order, log), log.line)
+    return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lossatlas import figures
 from lossatlas.commands import options
-from lossatlas.commands.open_results import read_begun
+from lossatlas.commands.open_results import read_started
 from lossatlas.errors import BadInput, exit_code, say
 from lossatlas.figures.layer_plots import draw_by_layer
 from lossatlas.figures.style import is_share
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", help="beginning of the figure's name (default: the file's name)")
     options.add_contours(p)
     options.add_files(p)
-    options.add_looks(p)
+    options.add_display(p)
     return p
 
 
@@ -41,11 +41,11 @@ def draw(
     log: bool = False,
     show: bool = False,
     title: str = "",
-    files_as: figures.Files | None = None,
+    files_as: figures.FigureFiles | None = None,
 ) -> list[Path]:
     """Draw the figure. Raises BadInput, BadUsage, CannotWrite."""
     path = Path(file)
-    surface = read_begun(path, "layers")
+    surface = read_started(path, "layers")
     name = figures.pick(surface, surf_name, path)
     findings = read_findings(spectrum_file) if spectrum_file else None
     if findings is not None:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         spectrum_file=args.spectrum_file,
         surf_name=args.surf_name,
         out=args.out,
-        **options.drawn_as(args),
+        **options.plot_keywords(args),
     )
 
 

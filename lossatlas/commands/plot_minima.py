@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", help="beginning of the figure's name (default: the file's name)")
     options.add_contours(p)
     options.add_files(p)
-    options.add_looks(p)
+    options.add_display(p)
     return p
 
 
@@ -45,7 +45,7 @@ def draw(
     log: bool = False,
     show: bool = False,
     title: str = "",
-    files_as: figures.Files | None = None,
+    files_as: figures.FigureFiles | None = None,
 ) -> list[Path]:
     """Draw the figure, and say how many minima there are. Raises BadInput, BadUsage, CannotWrite."""
     path = Path(file)
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         surf_name=args.surf_name,
         depth=args.depth,
         out=args.out,
-        **options.drawn_as(args),
+        **options.plot_keywords(args),
     )
 
 

@@ -32,7 +32,7 @@ def draw(
     out: str | None = None,
     show: bool = False,
     title: str = "",
-    files_as: figures.Files | None = None,
+    files_as: figures.FigureFiles | None = None,
 ) -> list[Path]:
     """Draw the figure; returns the paths. Raises BadInput, CannotWrite."""
     paths = [Path(file) for file in files]

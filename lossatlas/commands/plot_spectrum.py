@@ -29,7 +29,7 @@ def draw(
     out: str | None = None,
     show: bool = False,
     title: str = "",
-    files_as: figures.Files | None = None,
+    files_as: figures.FigureFiles | None = None,
 ) -> list[Path]:
     """Draw whatever the file holds; returns the paths. Raises BadInput, CannotWrite."""
     findings, base, drawn = read_findings(file), out or str(file), list[Path]()

@@ -18,9 +18,9 @@ from dataclasses import replace
 
 from lossatlas import config
 from lossatlas.commands import options
-from lossatlas.commands.loss_quantity import Losses
+from lossatlas.commands.loss_quantity import LossQuantity
 from lossatlas.io.progress import Log
-from lossatlas.jobs.grid_job import run
+from lossatlas.jobs.grid_job import run_grid_job
 from lossatlas.mpi import launch
 
 
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_directions(p)
     options.add_schemes(p)
     options.add_statistics(p)
-    options.add_run(p)
+    options.add_run_and_output(p)
     options.add_plot(p)
     return p
 
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(command)
     log = Log(args.surf_file)
 
-    def order() -> tuple[config.GridTask, Losses]:
-        task, losses = options.grid_task(args, ["plot_surface.py", *command]), Losses.of(args)
+    def order() -> tuple[config.GridConfig, LossQuantity]:
+        task, losses = options.grid_task(args, ["plot_surface.py", *command]), LossQuantity.of(args)
         if task.data.stream == "auto" and not losses.tolerance.exact:  # what is not drawn is not read
             task = replace(task, data=replace(task.data, stream="always"))
         return task, losses
 
-    return launch.launch(args.mpi, lambda world: run(world, order, log), log.line)
+    return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

@@ -27,8 +27,8 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import options
-from lossatlas.commands.checkpoint_series import Run, runs_of
-from lossatlas.commands.loss_quantity import Losses
+from lossatlas.commands.checkpoint_series import CheckpointSeries, read_series
+from lossatlas.commands.loss_quantity import LossQuantity
 from lossatlas.errors import BadInput, BadUsage, say
 from lossatlas.io import (
     Directions,
@@ -48,13 +48,13 @@ from lossatlas.jobs.grid_inputs import check_folder
 from lossatlas.landscape import Grid
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
-from lossatlas.mpi.scheduler import computed
+from lossatlas.mpi.scheduler import run_in_compute_thread
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from lossatlas.jobs.checkpoint_projection import Differences
-    from lossatlas.jobs.inputs import Brought
+    from lossatlas.jobs.checkpoint_projection import CheckpointDifferences
+    from lossatlas.jobs.inputs import LoadedInputs
     from lossatlas.parameter_space import Point
 
 MOST_MARGIN = 100.0
@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
         help="around the path, as a share of its extent (default: %(default)s)",
     )
     options.add_data(p)
-    g = options.add_way(p)
+    g = options.add_evaluation(p)
     g.add_argument("--surf_file", help="surface file to write, or to continue")
     g.add_argument("--force", action="store_true", help="replace the directions of other checkpoints, and start over")
     g.add_argument("--verbose", action="store_true", help="print the resolved configuration")
@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
 class Plan:
     """What is there after the projection. places: the file of each run, and its coordinates."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[CheckpointSeries, ...]
     dir_file: Path
     places: tuple[Path, ...]
     ends: tuple[tuple[float, float], tuple[float, float]]  # of all paths, along x and y
@@ -129,7 +129,7 @@ class Plan:
 
 def check(args: argparse.Namespace) -> None:
     """What is wrong is said before hours are spent. Raises BadUsage, BadInput."""
-    Losses.of(args)
+    LossQuantity.of(args)
     options.data_choice(args)
     if args.surface:
         nx, ny = numbers(args.surface)
@@ -153,7 +153,7 @@ def plan(args: argparse.Namespace) -> Plan:
     from lossatlas.parameter_space import Selection, tensors
 
     model = options.model_choice(args)
-    runs = runs_of(args)
+    runs = read_series(args)
     if isinstance(model, str) and (args.surface or args.plane == "river" or args.dataset not in SOURCES):
         net: nn.Module = network_of_data(args, model, runs)
     elif isinstance(model, str):
@@ -175,7 +175,7 @@ def plan(args: argparse.Namespace) -> Plan:
     return projected(args, runs, rows, net, dir_file, directions, origin)
 
 
-def network_of_data(args: argparse.Namespace, model: str, runs: Sequence[Run]) -> "nn.Module":
+def network_of_data(args: argparse.Namespace, model: str, runs: Sequence[CheckpointSeries]) -> "nn.Module":
     """A network of the zoo whose shape is that of the data."""
     from lossatlas.jobs.inputs import load_data, network_for
     from lossatlas.models import read_state
@@ -186,8 +186,8 @@ def network_of_data(args: argparse.Namespace, model: str, runs: Sequence[Run]) -
 
 def plane_of(
     args: argparse.Namespace,
-    runs: Sequence[Run],
-    rows: "Differences",
+    runs: Sequence[CheckpointSeries],
+    rows: "CheckpointDifferences",
     net: "nn.Module",
     origin_point: "Point",
     origin: str,
@@ -209,18 +209,18 @@ def plane_of(
         + "".join(f", {part}" for part in [*args.only, *(f"not {each}" for each in args.without)]),
     }
     if args.plane == "river":
-        from lossatlas.jobs.inputs import recorded
+        from lossatlas.jobs.inputs import function_record
         from lossatlas.models import read_state
         from lossatlas.models.checkpoint import digest
 
-        brought = brought_for(args, runs[0])
+        loaded = inputs_for(args, runs[0])
         about["drift"] = f"from {digest(read_state(runs[0].files[0]))}"
-        about["curvature"] = f"of {recorded('loss', options.loss_choice(args))} on {brought.first.digest}"
+        about["curvature"] = f"of {function_record('loss', options.loss_choice(args))} on {loaded.first.digest}"
         if dir_file.exists() and not args.force:  # an eigenvector is not found again to the last bit
             there = read_directions(dir_file)
             if {name: there.about.get(name) for name in about} == about:
                 return dir_file, there
-        directions = river(args, rows, net, origin_point, about, runs[0], brought)
+        directions = river(args, rows, net, origin_point, about, runs[0], loaded)
     else:
         directions = principal(rows, net, origin_point, args, about)
     atomic_write.make_folder(dir_file.parent)
@@ -235,7 +235,7 @@ def plane_of(
     return dir_file, directions
 
 
-def folder_of(args: argparse.Namespace, runs: Sequence[Run]) -> Path:
+def folder_of(args: argparse.Namespace, runs: Sequence[CheckpointSeries]) -> Path:
     """Where the plane of these runs and everything on it goes."""
     from lossatlas.parameter_space import Selection
 
@@ -255,7 +255,7 @@ def folder_of(args: argparse.Namespace, runs: Sequence[Run]) -> Path:
 
 
 def principal(
-    rows: "Differences", net: "nn.Module", origin: "Point", args: argparse.Namespace, about: dict[str, str]
+    rows: "CheckpointDifferences", net: "nn.Module", origin: "Point", args: argparse.Namespace, about: dict[str, str]
 ) -> Directions:
     from lossatlas.jobs.checkpoint_projection import principal_plane
     from lossatlas.parameter_space import as_arrays, lengths
@@ -272,26 +272,26 @@ def principal(
     return Directions(x, y, {**about, "x": "1st principal component", "y": "2nd principal component"}, extra)
 
 
-def brought_for(args: argparse.Namespace, run: Run) -> "Brought":
+def inputs_for(args: argparse.Namespace, run: CheckpointSeries) -> "LoadedInputs":
     """The network at the end of a run, and the data."""
-    from lossatlas.jobs.inputs import bring
+    from lossatlas.jobs.inputs import load_inputs
 
-    nets = config.Networks(options.model_choice(args), str(run.files[-1]), None, None)
-    return bring(nets, "weights", options.data_choice(args), options.loss_choice(args))
+    nets = config.NetworkConfig(options.model_choice(args), str(run.files[-1]), None, None)
+    return load_inputs(nets, "weights", options.data_choice(args), options.loss_choice(args))
 
 
 def river(
     args: argparse.Namespace,
-    rows: "Differences",
+    rows: "CheckpointDifferences",
     net: "nn.Module",
     origin: "Point",
     about: dict[str, str],
-    run: Run,
-    brought: "Brought",
+    run: CheckpointSeries,
+    loaded: "LoadedInputs",
 ) -> Directions:
     """The way the first run has drifted, and what is steepest across it, both of unit length and at right angles."""
     from lossatlas.jobs.checkpoint_projection import unflattened
-    from lossatlas.jobs.find_directions import Curvature
+    from lossatlas.jobs.find_directions import OriginCurvature
     from lossatlas.jobs.inputs import device_of
     from lossatlas.parameter_space import Layout, Selection, as_arrays, lengths, orthogonal, scale_to
 
@@ -299,7 +299,7 @@ def river(
     drift = unflattened(-rows[0], origin)
     if not rows[0].any():
         raise BadInput(f"{run.files[0]} and {run.files[-1]} are the same network: there is no drift")
-    steepest = Curvature(brought, selection, device_of(args.cuda)).eigenvector(1)
+    steepest = OriginCurvature(loaded, selection, device_of(args.cuda)).eigenvector(1)
     layout = Layout.of(net)
     x = scale_to(drift, origin, "unit", args.ignore, layout, selection)
     y = scale_to(orthogonal(steepest, x), origin, "unit", args.ignore, layout, selection)
@@ -312,8 +312,8 @@ def river(
 
 def projected(
     args: argparse.Namespace,
-    runs: tuple[Run, ...],
-    rows: "Differences",
+    runs: tuple[CheckpointSeries, ...],
+    rows: "CheckpointDifferences",
     net: "nn.Module",
     dir_file: Path,
     directions: Directions,
@@ -385,7 +385,7 @@ def grid_around(ends: Sequence[tuple[float, float]], margin: float, counts: Sequ
     return axes[0], axes[1]
 
 
-def checkpoint_task(args: argparse.Namespace, found: Plan, command: str) -> config.GridTask:
+def checkpoint_task(args: argparse.Namespace, found: Plan, command: str) -> config.GridConfig:
     """The losses of the checkpoints themselves."""
     files = tuple(str(file) for run in found.runs for file in run.files)
     task = surface_task(args, found, command)
@@ -394,7 +394,7 @@ def checkpoint_task(args: argparse.Namespace, found: Plan, command: str) -> conf
     return replace(task, output=replace(task.output, surf_file=str(name)))
 
 
-def surface_file(found: Plan, task: config.GridTask) -> Path:
+def surface_file(found: Plan, task: config.GridConfig) -> Path:
     return Path(task.output.surf_file or file_names.surface_name(found.dir_file, task))
 
 
@@ -403,14 +403,14 @@ def beside(surf_file: Path, what: str) -> Path:
     return surf_file.with_name(f"{surf_file.name.removesuffix('.h5')}_{what}.h5")
 
 
-def surface_task(args: argparse.Namespace, found: Plan, command: str) -> config.GridTask:
-    nets = config.Networks(options.model_choice(args), str(found.runs[0].files[-1]), None, None)
-    axis = config.Axis("", "")
-    choice = config.DirectionChoice(args.dir_type, axis, axis, False, config.SEED, 0, str(found.dir_file))
+def surface_task(args: argparse.Namespace, found: Plan, command: str) -> config.GridConfig:
+    nets = config.NetworkConfig(options.model_choice(args), str(found.runs[0].files[-1]), None, None)
+    axis = config.AxisConfig("", "")
+    choice = config.DirectionConfig(args.dir_type, axis, axis, False, config.SEED, 0, str(found.dir_file))
     x, y = grid_around(found.ends, args.margin, numbers(args.surface))
-    output = config.Output(args.surf_file, False, args.force, args.verbose, False)
-    looks = config.Looks(False, args.show, False, None, None, None, None, None)
-    return config.GridTask(
+    output = config.OutputConfig(args.surf_file, False, args.force, args.verbose, False)
+    looks = config.PlotConfig(False, args.show, False, None, None, None, None, None)
+    return config.GridConfig(
         nets,
         choice,
         options.data_choice(args),
@@ -456,12 +456,12 @@ def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Lo
     line = shlex.join(["python", "plot_trajectory.py", *command])
     found: list[Plan] = []
 
-    def order(task: Any) -> tuple[config.GridTask, Losses]:
-        return task(args, found[0], line), Losses.of(args)
+    def order(task: Any) -> tuple[config.GridConfig, LossQuantity]:
+        return task(args, found[0], line), LossQuantity.of(args)
 
     if world.root:
         check(args)
-        found.append(computed(world, lambda: plan(args)))
+        found.append(run_in_compute_thread(world, lambda: plan(args)))
     if not args.surface:
         if world.root:
             from lossatlas.commands import plot_2D
@@ -469,8 +469,8 @@ def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Lo
             plot_2D.draw_path([str(place) for place in found[0].places], show=args.show)
             say("the loss of the checkpoints, and the surface under them: the same command with --surface 25")
         return 0
-    grid_job.run(world, lambda: order(checkpoint_task), log)
-    grid_job.run(world, lambda: order(surface_task), log)
+    grid_job.run_grid_job(world, lambda: order(checkpoint_task), log)
+    grid_job.run_grid_job(world, lambda: order(surface_task), log)
     if world.root:
         task = surface_task(args, found[0], line)
         surf_file = surface_file(found[0], task)

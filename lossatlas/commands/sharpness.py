@@ -36,12 +36,20 @@ from lossatlas.io.progress import Log
 from lossatlas.io.recorder import signals, stopped_by
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import distributed_hessian, file_names
-from lossatlas.jobs.distributed_hessian import Job, calls_of, check_spread, output_lock
-from lossatlas.jobs.inputs import Brought, Trained, bring, device_of, place, provenance, recorded
+from lossatlas.jobs.distributed_hessian import HessianJob, check_enough_samples, collective_calls, output_lock
+from lossatlas.jobs.inputs import (
+    LoadedInputs,
+    PackedInputs,
+    device_of,
+    function_record,
+    load_inputs,
+    output_path,
+    provenance,
+)
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import lead
-from lossatlas.user_code import Factory
+from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor
@@ -102,19 +110,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 @dataclass(frozen=True)
-class Task:
+class SharpnessTask:
     """Everything that this command is told. radii: by kind, increasing."""
 
     model: config.Model
     model_file: str
-    data: config.DataChoice
-    loss: str | Factory
-    hessian: config.HessianChoice
+    data: config.DataConfig
+    loss: str | UserFunction
+    hessian: config.HessianConfig
     radii: dict[str, list[float]]
     steps: int
     directions: int
     seed: int
-    run: config.Run
+    run: config.RunConfig
     sharpness_file: str | None
     force: bool
     dry_run: bool
@@ -123,7 +131,7 @@ class Task:
     command: str
 
     @classmethod
-    def of(cls, args: argparse.Namespace, command: Sequence[str]) -> "Task":
+    def of(cls, args: argparse.Namespace, command: Sequence[str]) -> "SharpnessTask":
         """Raises BadUsage."""
         radii = {"plain": sorted(set(args.rho)), "adaptive": sorted(set(args.adaptive_rho))}
         if not any(radii.values()):
@@ -134,7 +142,7 @@ class Task:
             options.model_file(args),
             options.data_choice(args),
             options.loss_choice(args),
-            config.HessianChoice(tuple(args.only), tuple(args.without), False, 0.0, 0, False),
+            config.HessianConfig(tuple(args.only), tuple(args.without), False, 0.0, 0, False),
             radii,
             run=options.run_choice(args),
             **{name: getattr(args, name) for name in own},
@@ -142,21 +150,21 @@ class Task:
         )
 
 
-def run(world: World, order: Callable[[], Task], log: Log) -> int:
+def run(world: World, order: Callable[[], SharpnessTask], log: Log) -> int:
     """order: gives what is asked for, on rank 0 alone, where wrong usage is said."""
 
     def leading() -> int:
         task = order()
         with ExitStack() as held:
-            return led(world, task, log, held)
+            return lead_sharpness(world, task, log, held)
 
-    return distributed_hessian.run(world, leading)
+    return distributed_hessian.run_collective(world, leading)
 
 
-def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
+def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack) -> int:
     """On rank 0: see `run`. held: lets go of the lock on the output."""
     with chdir("."):  # a user's code may go elsewhere
-        path, job, findings, lock, brought = prepare(world, task, log, held)
+        path, job, findings, lock, loaded = prepare(world, task, log, held)
     if not task.force:
         findings = resume_findings(path, findings, task.seed, "give another --sharpness_file")
     if task.dry_run:
@@ -173,8 +181,8 @@ def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
         return 0
     world.share(job)
     with chdir("."):
-        calls, hessian = calls_of(job, world)
-    around = Spread(hessian, lead(world, calls))
+        calls, hessian = collective_calls(job, world)
+    around = DistributedSharpness(hessian, lead(world, calls))
     ranks = f"{world.size} rank{'s' * (world.size > 1)}"
     say(
         f"{path}: {around.size:,} parameters, {job.samples} samples; "
@@ -188,11 +196,13 @@ def led(world: World, task: Task, log: Log, held: ExitStack) -> int:
         findings = computed(task, around, findings, Path(os.path.abspath(path)), lock)
     world.share(None)
     log.line("complete")
-    finish(findings, path, task, brought, hessian)
+    finish(findings, path, task, loaded, hessian)
     return 0
 
 
-def computed(task: Task, around: "Spread", findings: Findings, path: Path, lock: Lock) -> Findings:
+def computed(
+    task: SharpnessTask, around: "DistributedSharpness", findings: Findings, path: Path, lock: Lock
+) -> Findings:
     """All of it; saved after each radius. A signal ends it between two of them."""
     import torch
 
@@ -243,7 +253,7 @@ def line_of(kind: str, row: Sequence[float]) -> str:
 
 
 @dataclass(frozen=True)
-class Spread:
+class DistributedSharpness:
     """The loss around a network; every value and gradient is the work of all ranks. caught: signals that ask for an end."""
 
     hessian: "Hessian"
@@ -271,33 +281,35 @@ class Spread:
         return self.together(what, None if change is None else change.cpu().numpy())
 
 
-def prepare(world: World, task: Task, log: Log, held: ExitStack) -> "tuple[Path, Job, Findings, Lock, Brought]":
+def prepare(
+    world: World, task: SharpnessTask, log: Log, held: ExitStack
+) -> "tuple[Path, HessianJob, Findings, Lock, LoadedInputs]":
     """On rank 0: read everything once. Writes nothing but the lock."""
     from lossatlas.hessian import usual_batch_size
 
     if not task.dry_run:
         device_of(task.run.cuda)
     model, file = task.model, task.model_file
-    path = place(task.sharpness_file, Path(f"{file_names.base_name(model, file)}_sharpness.h5"), None)
+    path = output_path(task.sharpness_file, Path(f"{file_names.base_name(model, file)}_sharpness.h5"), None)
     lock = output_lock("sharpness", path, task.dry_run, log, held)
     check_worst(worst_file(path))
-    brought = bring(config.Networks(model, file, None, None), "weights", task.data, task.loss)
-    check_spread(brought, world)
-    samples, threads = brought.first, task.run.threads or world.cores
+    loaded = load_inputs(config.NetworkConfig(model, file, None, None), "weights", task.data, task.loss)
+    check_enough_samples(loaded, world)
+    samples, threads = loaded.first, task.run.threads or world.cores
     size = task.run.batch_size or usual_batch_size(-(-len(samples) // world.size), task.run.device, threads)
     run = replace(task.run, threads=threads, batch_size=size)
-    job = Job(Trained.of(brought), task.loss, task.hessian, run, len(samples), None, "output")
-    from lossatlas.evaluation.precision import of_products
+    job = HessianJob(PackedInputs.of(loaded), task.loss, task.hessian, run, len(samples), None, "output")
+    from lossatlas.evaluation.precision import product_precision
 
     request = {
-        **{name: value for name, value in brought.record.items() if name != "dir_type"},
+        **{name: value for name, value in loaded.record.items() if name != "dir_type"},
         "dataset": samples.name,
-        **recorded("loss", task.loss),
+        **function_record("loss", task.loss),
         "split": task.data.split,
         "data": samples.digest,
         "parameters": list(task.hessian.parameters) or "all",
         **({"without": list(task.hessian.without)} if task.hessian.without else {}),
-        "precision": of_products(run.precision, brought.net),
+        "precision": product_precision(run.precision, loaded.net),
         "rho": task.radii["plain"],
         "adaptive_rho": task.radii["adaptive"],
         "steps": task.steps,
@@ -306,7 +318,7 @@ def prepare(world: World, task: Task, log: Log, held: ExitStack) -> "tuple[Path,
     }
     plan = {"device": run.device, "batch_size": size, "ranks": world.size}
     about = {**provenance(world, task.command, threads, task.seed), "sketches": {"data": samples.sketch}}
-    return path, job, Findings({}, request, plan, about, "sharpness"), lock, brought
+    return path, job, Findings({}, request, plan, about, "sharpness"), lock, loaded
 
 
 def worst_file(path: Path) -> Path:
@@ -319,7 +331,7 @@ def check_worst(path: Path) -> None:
         raise BadInput(f"{path} is no direction of sharpness.py, and would be replaced: give another --sharpness_file")
 
 
-def finish(findings: Findings, path: Path, task: Task, brought: Brought, hessian: "Hessian") -> None:
+def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedInputs, hessian: "Hessian") -> None:
     """Say what was found, write the worst changes as directions, and draw."""
     import torch
 
@@ -335,7 +347,7 @@ def finish(findings: Findings, path: Path, task: Task, brought: Brought, hessian
         moved = dict(zip(hessian.names, [piece.clone() for piece in hessian.unflatten(change)], strict=True))
         radius = findings.arrays[f"{kind}/rises"][-1, 0]
         about[letter] = f"{WORST} with the largest rise of the loss that was found within rho = {radius:g} ({kind})"
-        arrays.append(as_arrays(moved, brought.net, "weights"))
+        arrays.append(as_arrays(moved, loaded.net, "weights"))
     worst = worst_file(path)
     write_directions(
         worst, Directions(arrays[0], arrays[1] if len(arrays) > 1 else None, about), new=not worst.exists()
@@ -361,5 +373,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(command)
     log = Log(args.sharpness_file)
     return launch.launch(
-        args.mpi, lambda world: run(world, lambda: Task.of(args, ["sharpness.py", *command]), log), log.line
+        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness.py", *command]), log), log.line
     )

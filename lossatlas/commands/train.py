@@ -26,17 +26,17 @@ from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
 from lossatlas.io import atomic_write
-from lossatlas.io.atomic_write import put
+from lossatlas.io.atomic_write import write_file
 from lossatlas.io.lock import Lock
 from lossatlas.jobs import file_names
-from lossatlas.user_code import Factory, is_factory
+from lossatlas.user_code import UserFunction, is_user_function
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from lossatlas.data import AnyData, Loss
-    from lossatlas.training.loop import Recipe
+    from lossatlas.training.loop import TrainingRecipe
 
 
 ENDINGS = (".safetensors", ".t7", ".pt", ".pth")
@@ -131,13 +131,13 @@ def folder_name(args: argparse.Namespace) -> str:
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """Reports and saves while a network is being trained."""
 
     args: argparse.Namespace
     net: "nn.Module"
     test: "AnyData"
-    recipe: "Recipe"
+    recipe: "TrainingRecipe"
     loss: "Loss"
     folder: Path | None
     origin: dict[str, str]  # hashes of the data, and of the weights it started from
@@ -154,9 +154,9 @@ class Run:
         from lossatlas.training.loop import measure
 
         loss, accuracy = measure(self.net, self.test, self.loss)
-        self.curve.append({"epoch": epoch, "test_loss": loss, "test_acc": known(accuracy)})
+        self.curve.append({"epoch": epoch, "test_loss": loss, "test_acc": finite_or_none(accuracy)})
         say(
-            f"epoch {epoch}/{self.recipe.epochs}: test loss {loss:.4f}{said(accuracy)}, "
+            f"epoch {epoch}/{self.recipe.epochs}: test loss {loss:.4f}{in_percent(accuracy)}, "
             f"{time.monotonic() - self.started:.0f} s"
         )
         if self.folder is not None and (epoch % self.args.save_epoch == 0 or epoch == self.recipe.epochs):
@@ -184,11 +184,11 @@ class Run:
         put_torch(self.folder / f"model_{epoch}.t7", content)
 
 
-def known(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def said(accuracy: float | None) -> str:
+def in_percent(accuracy: float | None) -> str:
     return "" if accuracy is None or math.isnan(accuracy) else f", accuracy {accuracy:.2f} %"
 
 
@@ -210,10 +210,10 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
     import torch
 
     from lossatlas.data import FixedBatches
-    from lossatlas.jobs.inputs import loss_of, recorded
+    from lossatlas.jobs.inputs import function_record, loss_of
     from lossatlas.models import load_into, read_state, save_state
     from lossatlas.models.checkpoint import digest
-    from lossatlas.training.loop import Recipe, initialize, measure, train
+    from lossatlas.training.loop import TrainingRecipe, initialize, measure, train
 
     check(args, torch.cuda.is_available())
     if args.out:
@@ -221,7 +221,7 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
     if args.threads:
         torch.set_num_threads(args.threads)
     model, loss_name = options.model_choice(args), options.loss_choice(args)
-    own, loss = isinstance(model, Factory), loss_of(loss_name)
+    own, loss = isinstance(model, UserFunction), loss_of(loss_name)
     data, test = load_data(args)
     net = built(args, model, data)
     if args.init:
@@ -229,7 +229,7 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
     elif not own:
         initialize(net, args.seed)
     net.to("cuda" if args.cuda else "cpu")
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         args.epochs,
         args.batch_size,
         args.lr,
@@ -246,9 +246,9 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
         args.label_corrupt_prob,
     )
     origin = {"data": data.digest, **({"init": digest(read_state(args.init))} if args.init else {})}
-    for what, brought in (("model", model), ("loss", loss_name)):
-        if isinstance(brought, Factory):
-            origin |= recorded(what, brought)
+    for what, loaded in (("model", model), ("loss", loss_name)):
+        if isinstance(loaded, UserFunction):
+            origin |= function_record(what, loaded)
     one = not isinstance(data, FixedBatches) and 1 in (args.batch_size, len(data) % args.batch_size)
     if one and any("BatchNorm" in type(m).__name__ for m in net.modules()):
         raise BadUsage(
@@ -264,7 +264,7 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
     if folder is not None:
         say(f"checkpoints go to {folder}")
         held.enter_context(Lock(folder / "checkpoints"))
-    state = Run(args, net, test, recipe, loss, folder, origin)
+    state = TrainingRun(args, net, test, recipe, loss, folder, origin)
     start, optimizer_state = restore(state) if args.resume else (0, None)
     train(
         net,
@@ -288,18 +288,18 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
             **({"init_sha256": origin["init"]} if args.init else {}),
             "data_sha256": {"train": origin["data"], "test": test.digest},
             "train_loss": train_loss,
-            "train_acc": known(train_accuracy),
+            "train_acc": finite_or_none(train_accuracy),
             **{key: state.curve[-1][key] for key in ("test_loss", "test_acc")},
             "recipe": asdict(recipe),
             "epochs": state.curve,
             "seconds": round(time.monotonic() - state.started),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
         }
-        put(Path(args.out).with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
+        write_file(Path(args.out).with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
     last = state.curve[-1]
     say(
-        f"{args.out or state.folder}: train loss {train_loss:.4f}{said(train_accuracy)}, "
-        f"test loss {last['test_loss']:.4f}{said(last['test_acc'])}"
+        f"{args.out or state.folder}: train loss {train_loss:.4f}{in_percent(train_accuracy)}, "
+        f"test loss {last['test_loss']:.4f}{in_percent(last['test_acc'])}"
     )
 
 
@@ -307,14 +307,14 @@ def load_data(args: argparse.Namespace) -> "tuple[AnyData, AnyData]":
     """Training and test data; where a function of a user's gives none for testing, the training data, which is said."""
     from lossatlas.datasets.registry import from_factory, get, load
 
-    if not is_factory(args.dataset):
+    if not is_user_function(args.dataset):
         if args.download:
             get(args.dataset, args.datapath)
         return (
             load(args.dataset, "train", datapath=args.datapath, raw=args.raw_data, limit=args.limit),
             load(args.dataset, "test", datapath=args.datapath, raw=args.raw_data),
         )
-    factory = Factory.parse("--dataset", args.dataset, args.dataset_args)
+    factory = UserFunction.parse("--dataset", args.dataset, args.dataset_args)
     data = from_factory(factory, "train", limit=args.limit)
     try:
         return data, from_factory(factory, "test")
@@ -329,7 +329,7 @@ def built(args: argparse.Namespace, model: "config.Model", data: "AnyData") -> "
     from lossatlas.jobs.inputs import shape_of
     from lossatlas.models import build
 
-    if isinstance(model, Factory):
+    if isinstance(model, UserFunction):
         return build(model, seed=args.seed)
     classes = args.classes or data.classes
     if not classes and isinstance(data, Dataset) and not data.targets.is_floating_point():
@@ -366,7 +366,7 @@ def prepare_folder(args: argparse.Namespace) -> Path | None:
     return folder
 
 
-def restore(state: Run) -> tuple[int, dict | None]:
+def restore(state: TrainingRun) -> tuple[int, dict | None]:
     """The last checkpoint of a run, loaded: the epochs done, and the optimizer's state."""
     from lossatlas.models import load_into, read_state
     from lossatlas.models.checkpoint import read_content

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
-from lossatlas.io.atomic_write import put, set_aside
+from lossatlas.io.atomic_write import set_aside, write_file
 from lossatlas.io.lock import Lock
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -105,9 +105,9 @@ def curves(args: argparse.Namespace, command: Sequence[str], held: ExitStack) ->
     """held: lets go of the locks on the outputs."""
     import torch
 
-    from lossatlas.jobs.inputs import bring, device_of, loss_of
+    from lossatlas.jobs.inputs import device_of, load_inputs, loss_of
     from lossatlas.parameter_space.directions import target_direction
-    from lossatlas.training.loop import Recipe
+    from lossatlas.training.loop import TrainingRecipe
 
     check(args)
     if args.threads:
@@ -117,23 +117,23 @@ def curves(args: argparse.Namespace, command: Sequence[str], held: ExitStack) ->
     for file in (file for each in files for file in each):
         held.enter_context(Lock(file))
     nets, chosen, loss_name = options.networks(args), options.data_choice(args), options.loss_choice(args)
-    brought = bring(nets, "weights", chosen, loss_name, train_too=True)
-    loss, train, end = loss_of(loss_name), brought.training, brought.targets[0]
+    loaded = load_inputs(nets, "weights", chosen, loss_name, train_too=True)
+    loss, train, end = loss_of(loss_name), loaded.training, loaded.targets[0]
     assert train is not None
     assert end is not None
-    net = brought.net.to(device)
-    ends = [{name: value.to(device) for name, value in point.items()} for point in (brought.origin, end)]
+    net = loaded.net.to(device)
+    ends = [{name: value.to(device) for name, value in point.items()} for point in (loaded.origin, end)]
     if not any(bool(d.any()) for d in target_direction(ends[0], ends[1]).values()):
         raise BadInput(f"{nets.file2} is the same network as {nets.file}: there is nothing between them")
-    data = {"train": train, **brought.data}
+    data = {"train": train, **loaded.data}
     if (steps := args.epochs * -(-len(train) // args.batch_size)) < FEW:
         say(f"note: {steps} steps in all are few: more --epochs, or smaller batches, give a lower curve")
     straight = along(net, "polygonal", ends, data, loss)
     say_largest("the straight line", straight)
-    named = [brought.record["checkpoint"], *brought.towards.values()]
+    named = [loaded.record["checkpoint"], *loaded.towards.values()]
     results = []
     for repeat, bend_files in enumerate(files):
-        recipe = Recipe(
+        recipe = TrainingRecipe(
             args.epochs,
             args.batch_size,
             args.lr,
@@ -221,13 +221,13 @@ def along(
     import numpy as np
 
     from lossatlas.evaluation.recalibration import with_statistics
-    from lossatlas.jobs.loss_surface import begun, evaluator_of
-    from lossatlas.jobs.problem import Scene
+    from lossatlas.jobs.loss_surface import evaluator_of, new_surface
+    from lossatlas.jobs.problem import Problem
     from lossatlas.landscape import Grid, Tolerance
-    from lossatlas.parameter_space import Joined
+    from lossatlas.parameter_space import CurvePlane
 
     device = next(net.parameters()).device
-    surface = begun(
+    surface = new_surface(
         net,
         data,
         loss,
@@ -240,7 +240,7 @@ def along(
         recalibrated=SAMPLES if with_statistics(net) else 0,
     )
     plan = {**surface.plan, "points_per_call": 1, "lanes": 1}
-    evaluator = evaluator_of(Scene(net, Joined(kind, points), data, loss, device, data["train"]), plan)
+    evaluator = evaluator_of(Problem(net, CurvePlane(kind, points), data, loss, device, data["train"]), plan)
     rows = evaluator([(float(t), 0.0) for t in surface.grid.x])
     fields = surface.with_cells(range(PLACES), rows).fields
     return {split: fields[f"{split}_loss"].tolist() for split in data}
@@ -289,7 +289,7 @@ def write(
         "losses": found,
         "straight": straight,
     }
-    put(files[0].with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
+    write_file(files[0].with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
     say(f"wrote {', '.join(map(str, files))}")
 
 

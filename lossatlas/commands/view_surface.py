@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels, check_out, check_plane, read_begun
+from lossatlas.commands.open_results import check_labels, check_out, check_plane, read_started
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
@@ -74,7 +74,7 @@ def flatness_words(surface: Surface) -> dict[str, str]:
 
 
 def readable(path: Path) -> Surface:
-    surface = read_begun(path)
+    surface = read_started(path)
     if min(surface.grid.shape) < 2:
         raise BadInput(f"{path} has the grid {surface.grid}: a page needs at least 2 points on each axis")
     if not any(np.isfinite(values).any() for values in surface.fields.values()):

@@ -30,7 +30,7 @@ from lossatlas.datasets.file_formats import (
 )
 from lossatlas.errors import BadInput, BadUsage, Stop
 from lossatlas.io.archives import check_archive
-from lossatlas.user_code import Factory, parameters, place_of
+from lossatlas.user_code import UserFunction, parameter_names, place_of
 
 if TYPE_CHECKING:  # reading and describing files needs no torch
     from torch import Tensor
@@ -44,7 +44,7 @@ SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSource:
     """Where a named data set lies, how it is read, and its statistics per channel in units of [0, 1].
 
     markers: files or folders of which one shows that the data set is in a folder. urls: (address, MD5) of what
@@ -227,7 +227,7 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
 
 
 def from_factory(
-    factory: Factory, split: str, *, limit: int | None = None, data_split: int = 1, stream: bool | None = None
+    factory: UserFunction, split: str, *, limit: int | None = None, data_split: int = 1, stream: bool | None = None
 ) -> "AnyData":
     """One split of what a user's function gives: it is called with `split` where it takes that.
 
@@ -240,7 +240,7 @@ def from_factory(
         if split not in found:
             raise BadInput(f"--dataset {factory} gives {', '.join(found)}, and no '{split}'")
         found = found[split]
-    elif split != "train" and "split" not in parameters(factory.function):
+    elif split != "train" and "split" not in parameter_names(factory.function):
         raise BadInput(f"--dataset {factory} takes no 'split', so it gives training data alone: let it take one")
     with factory.at_home():
         try:
@@ -267,7 +267,7 @@ def by_number(found: Any) -> bool | None:
     return True if isinstance(source, Dataset) and not isinstance(source, IterableDataset) else None
 
 
-def find(name: str, source: Source, datapath: str | Path | None) -> Path:
+def find(name: str, source: DatasetSource, datapath: str | Path | None) -> Path:
     """The folder that holds the data set: `datapath` or one below it, otherwise the usual places."""
     places = (Path(datapath),) if datapath else source.places
     for place in places:
@@ -341,7 +341,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FASHION = ((0.2860,), (0.3530,))
 OWN = {"imagefolder": "folder with train/<class>/<image>", "npz": "file of arrays"}
 SOURCES = {
-    "cifar10": Source(
+    "cifar10": DatasetSource(
         read_cifar10,
         ("data_batch_1", "data_batch_1.bin", "test_batch", "test_batch.bin"),
         ("cifar-10-batches-py", "cifar-10-batches-bin"),
@@ -351,7 +351,7 @@ SOURCES = {
         10,
         ((TORONTO + "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),),
     ),
-    "cifar100": Source(
+    "cifar100": DatasetSource(
         read_cifar100,
         ("train", "train.bin", "test", "test.bin"),
         ("cifar-100-python", "cifar-100-binary"),
@@ -361,7 +361,7 @@ SOURCES = {
         100,
         ((TORONTO + "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),),
     ),
-    "mnist": Source(
+    "mnist": DatasetSource(
         read_idx,
         IDX_MARKERS,
         ("MNIST/raw",),
@@ -371,7 +371,7 @@ SOURCES = {
         10,
         tuple((MNIST_URL + name, md5) for name, md5 in MNIST_FILES),
     ),
-    "fashion_mnist": Source(
+    "fashion_mnist": DatasetSource(
         read_idx,
         IDX_MARKERS,
         ("fashion-mnist", "FashionMNIST/raw"),
@@ -380,7 +380,7 @@ SOURCES = {
         10,
         tuple((FASHION_URL + name, md5) for name, md5 in FASHION_FILES),
     ),
-    "fashion_mnist_mini": Source(
+    "fashion_mnist_mini": DatasetSource(
         lambda folder, split: read_npz(folder / "fashion_mnist_mini.npz", split),
         ("fashion_mnist_mini.npz",),
         (),

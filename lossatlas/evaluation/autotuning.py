@@ -16,8 +16,8 @@ import torch
 
 from lossatlas.data.losses import alone as one_at_a_time
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.evaluation.parallel_batches import usual_lanes
-from lossatlas.evaluation.parameter_buffers import AffinePlace
+from lossatlas.evaluation.parallel_batches import default_parallel_batches
+from lossatlas.evaluation.parameter_buffers import AffineBuffers
 from lossatlas.landscape.statistics import STATISTICS
 
 SHARE = 0.02  # of the time the surface will take may go into measuring, but not more than
@@ -63,7 +63,7 @@ def tune(
     """
     watch = Stopwatch(evaluator.device)
     evaluator.batch_size = BATCHES[evaluator.device.type][0]
-    evaluator.lanes = lanes_of(evaluator)
+    evaluator.lanes = choose_parallel_batches(evaluator)
     samples = sum(len(samples) for samples in evaluator.data.values())
     point = samples * per_sample(evaluator, watch)
     watch.left = min(LONGEST, SHARE * cells * point)
@@ -72,7 +72,7 @@ def tune(
         many
         and evaluator.recalibrated is None
         and evaluator.tolerance.exact
-        and isinstance(evaluator.place, AffinePlace)
+        and isinstance(evaluator.place, AffineBuffers)
     ):
         point = choose_points_per_call(evaluator, watch, cells, point, far)
     evaluator.forget()
@@ -80,18 +80,18 @@ def tune(
 
 
 @torch.no_grad()
-def guess(evaluator: Evaluator) -> float:
+def estimate_seconds_per_cell(evaluator: Evaluator) -> float:
     """Seconds that one point may take, from a few batches of the usual size."""
     if not evaluator.batch_size:
         evaluator.batch_size = BATCHES[evaluator.device.type][0]
-    evaluator.lanes = lanes_of(evaluator)
+    evaluator.lanes = choose_parallel_batches(evaluator)
     watch = Stopwatch(evaluator.device)
     found = per_sample(evaluator, watch)
     return found * sum(len(samples) for samples in evaluator.data.values()) + arriving(evaluator, watch)
 
 
 @torch.no_grad()
-def alone(evaluator: Evaluator) -> float:
+def seconds_in_place(evaluator: Evaluator) -> float:
     """Seconds that one point may take where the network itself is moved, with going there and back."""
     watch, samples = Stopwatch(evaluator.device), sum(len(samples) for samples in evaluator.data.values())
     with evaluator.session():
@@ -101,16 +101,16 @@ def alone(evaluator: Evaluator) -> float:
 
 def arriving(evaluator: Evaluator, watch: Stopwatch) -> float:
     """Seconds it takes to go to a point, where that counts: not on a plane whose directions lie on the device."""
-    if isinstance(evaluator.place, AffinePlace) and evaluator.recalibrated is None:
+    if isinstance(evaluator.place, AffineBuffers) and evaluator.recalibrated is None:
         return 0.0
     return watch.time(lambda: evaluator.arrive(0.0, 0.0))
 
 
-def lanes_of(evaluator: Evaluator) -> int:
+def choose_parallel_batches(evaluator: Evaluator) -> int:
     """The usual lanes for an evaluator's batches, on the CPU."""
     samples = max(len(samples) for samples in evaluator.data.values())
     threads = torch.get_num_threads() if evaluator.device.type == "cpu" and not one_at_a_time(evaluator.loss) else 1
-    return usual_lanes(-(-samples // evaluator.batch_size), threads)
+    return default_parallel_batches(-(-samples // evaluator.batch_size), threads)
 
 
 def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
@@ -133,7 +133,7 @@ def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
             if watch.left < 2 * max(size * threads, 128) * cost or size * lanes >= 2 * longest:
                 break
             evaluator.batch_size, evaluator.lanes = size, lanes
-            if lanes > 1 and lanes_of(evaluator) != lanes:
+            if lanes > 1 and choose_parallel_batches(evaluator) != lanes:
                 continue
             try:
                 found = per_sample(evaluator, watch)

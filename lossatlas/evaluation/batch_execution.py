@@ -13,50 +13,50 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.data.losses import Batch
-from lossatlas.evaluation.loss_sums import Sums, include
-from lossatlas.evaluation.parallel_batches import Lanes, replicas
-from lossatlas.evaluation.sample_storage import Samples, Span
+from lossatlas.evaluation.loss_sums import LossSums, include
+from lossatlas.evaluation.parallel_batches import ParallelBatches, replicas
+from lossatlas.evaluation.sample_storage import Span, StoredSamples
 
 
-class Way(Protocol):
+class BatchExecution(Protocol):
     """Adds the batches of some spans to the sums (statistics,) in place."""
 
-    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span]) -> None: ...
+    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None: ...
 
 
-class EachWay(Way, Protocol):
+class PerSampleExecution(BatchExecution, Protocol):
     """Gives what `Sums.each` gives of the batches too, in the shuffled order."""
 
-    def each(self, samples: Samples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]: ...
+    def each(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]: ...
 
 
-class OneByOne:
+class SequentialBatches:
     """One batch after the other, each by all threads."""
 
-    def __init__(self, step: Sums, model: nn.Module) -> None:
+    def __init__(self, step: LossSums, model: nn.Module) -> None:
         self.step, self.model = step, model
 
-    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span]) -> None:
+    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
         for batch in samples.stream(spans):
             include(sums, *self.step(self.model, batch))
 
-    def each(self, samples: Samples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def each(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
         for batch in samples.stream(spans, shuffled=True):
             yield self.step.each(self.model, batch)
 
 
-class SideBySide:
+class ConcurrentBatches:
     """Several batches at a time on the CPU, each by one thread, with a copy of the model where it keeps things in itself."""
 
-    def __init__(self, step: Sums, model: nn.Module, count: int, stateless: bool) -> None:
+    def __init__(self, step: LossSums, model: nn.Module, count: int, stateless: bool) -> None:
         self.step = step
-        self.lanes = Lanes([model] * count if stateless else [model, *replicas(model, count - 1)])
+        self.lanes = ParallelBatches([model] * count if stateless else [model, *replicas(model, count - 1)])
 
-    def add(self, sums: Tensor, samples: Samples, spans: Sequence[Span]) -> None:
+    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
         for row, penalty in self.lanes.map(self.one, samples.stream(spans)):
             include(sums, row, penalty)
 
-    def each(self, samples: Samples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def each(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
         yield from self.lanes.map(self.each_of_one, samples.stream(spans, shuffled=True))
 
     @torch.no_grad()

@@ -20,12 +20,17 @@ from torch import Tensor, nn
 from lossatlas.data.losses import Batch, Loss, output_of
 from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import Structure
-from lossatlas.evaluation.batch_execution import EachWay, OneByOne, SideBySide, Way
-from lossatlas.evaluation.cuda_graphs import MOST_GRAPHS, Captured
+from lossatlas.evaluation.batch_execution import (
+    BatchExecution,
+    ConcurrentBatches,
+    PerSampleExecution,
+    SequentialBatches,
+)
+from lossatlas.evaluation.cuda_graphs import MOST_GRAPHS, CapturedGraphs
 from lossatlas.evaluation.folding import Folded, NotFoldable
-from lossatlas.evaluation.loss_sums import Sums
-from lossatlas.evaluation.parallel_batches import evaluation_copy, still
-from lossatlas.evaluation.parameter_buffers import AffinePlace, AnyPlace, OwnPlace
+from lossatlas.evaluation.loss_sums import LossSums
+from lossatlas.evaluation.parallel_batches import evaluation_copy, frozen_copy
+from lossatlas.evaluation.parameter_buffers import AffineBuffers, GeneralBuffers, InPlaceBuffers
 from lossatlas.evaluation.precision import (
     PRECISIONS,
     Lowered,
@@ -36,12 +41,12 @@ from lossatlas.evaluation.precision import (
 )
 from lossatlas.evaluation.recalibration import Recalibrated
 from lossatlas.evaluation.reference import borrowed
-from lossatlas.evaluation.sample_storage import Samples, Span, is_changed, placed, sample_of
-from lossatlas.evaluation.stacked_points import ManyPoints
-from lossatlas.landscape.control_variates import Draw
+from lossatlas.evaluation.sample_storage import Span, StoredSamples, is_changed, place_samples, sample_of
+from lossatlas.evaluation.stacked_points import StackedPoints
+from lossatlas.landscape.control_variates import SampleDraw
 from lossatlas.landscape.statistics import CLAMPED, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
-from lossatlas.parameter_space.planes import Affine, Plane
+from lossatlas.parameter_space.planes import AffinePlane, Plane
 from lossatlas.parameter_space.points import converted
 
 
@@ -105,19 +110,19 @@ class Evaluator:
         dtype, forward = dtypes_of(self.precision, net)
         self.channels_last = channels_last
         self.net = net if self.in_place else own_copy(net, self.device, dtype)
-        self.data = {split: placed(d, self.device, forward, channels_last) for split, d in data.items()}
-        self.place: AffinePlace | AnyPlace | OwnPlace
+        self.data = {split: place_samples(d, self.device, forward, channels_last) for split, d in data.items()}
+        self.place: AffineBuffers | GeneralBuffers | InPlaceBuffers
         if self.in_place:
-            self.place = OwnPlace(self.net, plane)
-        elif isinstance(plane, Affine):
-            self.place = AffinePlace(self.net, plane, channels_last)
+            self.place = InPlaceBuffers(self.net, plane)
+        elif isinstance(plane, AffinePlane):
+            self.place = AffineBuffers(self.net, plane, channels_last)
         else:
-            self.place = AnyPlace(self.net, plane)
+            self.place = GeneralBuffers(self.net, plane)
         self.recalibrated: Recalibrated | None = None
         if self.wanted is not None:
             own, count = self.wanted
             split = next((split for split, d in data.items() if d is own), None)
-            samples = placed(own, self.device, forward, channels_last) if split is None else self.data[split]
+            samples = place_samples(own, self.device, forward, channels_last) if split is None else self.data[split]
             self.recalibrated = Recalibrated(self.net, samples, count, self.loss)
         self.folded = Folded(self.net) if folded else None  # after `place`, so that both see the same tensors
         self.model: nn.Module = self.net if self.folded is None else self.folded.net
@@ -131,11 +136,11 @@ class Evaluator:
         with torch.no_grad(), self.session():
             self.refresh()
             self.metrics = tuple(self.loss(self.model, sample).metrics)
-        self.step = Sums(self.loss, self.metrics)
-        self.single = OneByOne(self.step, self.model)
-        self.side: tuple[int, SideBySide] | None = None
+        self.step = LossSums(self.loss, self.metrics)
+        self.single = SequentialBatches(self.step, self.model)
+        self.side: tuple[int, ConcurrentBatches] | None = None
         captured = self.device.type == "cuda" and not self.in_place
-        self.graphs = Captured(self.step, self.model) if captured else None
+        self.graphs = CapturedGraphs(self.step, self.model) if captured else None
         if is_changed(sample, first.few()):
             for samples in self.data.values():
                 samples.overwritten = True
@@ -155,11 +160,11 @@ class Evaluator:
         other.data = {}
         for split, d in data.items():
             own = self.data[split]
-            other.data[split] = placed(d, self.device, own.dtype, self.channels_last)
+            other.data[split] = place_samples(d, self.device, own.dtype, self.channels_last)
             other.data[split].overwritten = own.overwritten
         other.sums = {split: torch.zeros_like(self.sums[split]) for split in data}
         if self.graphs is not None:
-            other.graphs = Captured(self.step, self.model)
+            other.graphs = CapturedGraphs(self.step, self.model)
         return other
 
     @torch.no_grad()
@@ -217,14 +222,14 @@ class Evaluator:
 
     def at_once(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
         """Several points of an affine plane in one call: (points, splits, statistics)."""
-        return ManyPoints(self.step, self.net, self.place, self.data)(points, self.batch_size).cpu().numpy()
+        return StackedPoints(self.step, self.net, self.place, self.data)(points, self.batch_size).cpu().numpy()
 
     def forget(self) -> None:
         """Free what is kept of batches, after the batch size has changed."""
         for samples in self.data.values():
             samples.forget()
         if self.graphs is not None:
-            self.graphs = Captured(self.step, self.model)
+            self.graphs = CapturedGraphs(self.step, self.model)
 
     def refresh(self) -> None:
         """Let what is derived from the point in the plane follow it."""
@@ -239,27 +244,27 @@ class Evaluator:
         self.way(split).add(self.sums[split], samples, list(samples.spans(start, stop, self.batch_size)))
 
     @torch.no_grad()
-    def draw(self, split: str, start: int, stop: int) -> Draw:
+    def draw(self, split: str, start: int, stop: int) -> SampleDraw:
         """The samples of a split from start to stop, in the shuffled order, where the network is: see `arrive`.
 
         They come in whole batches, which may end behind `stop`.
         """
         set_numerics(self.device, self.precision == "tf32")
         spans = list(self.data[split].spans(start, stop, self.batch_size))
-        way: EachWay = self.beside() if self.lanes > 1 else self.single
+        way: PerSampleExecution = self.beside() if self.lanes > 1 else self.single
         parts = list(way.each(self.data[split], spans))
         loss, weight, *metrics = torch.cat([part for part, _ in parts], dim=1).cpu().numpy()
         penalty = parts[-1][1]
         named = dict(zip(self.metrics, metrics, strict=True))
-        return Draw(loss, weight, named, 0.0 if penalty is None else float(penalty))
+        return SampleDraw(loss, weight, named, 0.0 if penalty is None else float(penalty))
 
-    def beside(self) -> SideBySide:
+    def beside(self) -> ConcurrentBatches:
         if self.side is None or self.side[0] != self.lanes:
             stateless = self.folded is not None
-            self.side = self.lanes, SideBySide(self.step, self.model, self.lanes, stateless)
+            self.side = self.lanes, ConcurrentBatches(self.step, self.model, self.lanes, stateless)
         return self.side[1]
 
-    def way(self, split: str) -> Way:
+    def way(self, split: str) -> BatchExecution:
         """How the batches of a split go through the network."""
         samples = self.data[split]
         if self.lanes > 1:
@@ -269,10 +274,10 @@ class Evaluator:
         return self.single
 
 
-class Held(Samples):
+class Held(StoredSamples):
     """A few batches that are there already, for several points."""
 
-    def __init__(self, samples: Samples, own: Sequence[Span], batches: Sequence[Structure]) -> None:
+    def __init__(self, samples: StoredSamples, own: Sequence[Span], batches: Sequence[Structure]) -> None:
         super().__init__(samples.data, samples.device, samples.dtype, samples.channels_last)
         self.own, self.there, self.overwritten = own, dict(zip(own, batches, strict=True)), samples.overwritten
 
@@ -280,7 +285,7 @@ class Held(Samples):
         return self.there[start, stop]
 
 
-def groups(samples: Samples, spans: Sequence[Span], lanes: int) -> Iterator[Held]:
+def groups(samples: StoredSamples, spans: Sequence[Span], lanes: int) -> Iterator[Held]:
     """As many batches at a time as keep all lanes busy."""
     size, batches = 2 * lanes if lanes > 1 else 1, samples.stream(spans)
     for k in range(0, len(spans), size):
@@ -295,7 +300,7 @@ def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
     try:
         with torch.no_grad():
             loss(asked, sample_of(batch))
-        folded = Folded(still(net))
+        folded = Folded(frozen_copy(net))
         with torch.no_grad():
             for arguments, named, expected in asked.calls:
                 found = output_of(folded.net(*sample_of(arguments), **sample_of(named)))

@@ -12,7 +12,7 @@ from lossatlas.landscape.statistics import PENALTY
 
 
 @dataclass(frozen=True)
-class Sums:
+class LossSums:
     """The sums of a loss and its metrics, see `landscape.statistics`. Called with a model and a batch."""
 
     loss: Loss

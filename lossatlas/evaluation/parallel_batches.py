@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 IDLE = 0.2  # share of the threads that may have nothing to do while others compute the last batches side by side
 
 
-class Lanes(Generic[Worker]):
+class ParallelBatches(Generic[Worker]):
     """One lane for each of `workers`, which belongs to the batch that is computed in it; `threads` for each of them."""
 
     def __init__(self, workers: Sequence[Worker], threads: int = 1) -> None:
@@ -53,7 +53,7 @@ class Lanes(Generic[Worker]):
             yield ahead.popleft().result()
 
 
-def usual_lanes(batches: int, threads: int) -> int:
+def default_parallel_batches(batches: int, threads: int) -> int:
     """As many lanes as there are threads, where there are enough batches for all of them; otherwise one."""
     rounds = -(-batches // threads)
     return threads if batches >= (1 - IDLE) * rounds * threads else 1
@@ -84,7 +84,7 @@ def is_training(net: nn.Module) -> bool:
     return any(module.training for module in net.modules())
 
 
-def switches_itself(net: nn.Module) -> bool:
+def changes_weights_with_mode(net: nn.Module) -> bool:
     """Tell whether a module overrides `train` or `eval`, so that switching the mode may do more than set flags.
 
     Adapters that merge their weights on `eval()` are of this kind.
@@ -107,7 +107,7 @@ def evaluation_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) 
     return result
 
 
-def still(net: nn.Module, fixed: bool = False) -> nn.Module:
+def frozen_copy(net: nn.Module, fixed: bool = False) -> nn.Module:
     """A copy in evaluation mode that shares the parameters: the network keeps its mode and its buffers.
 
     Args:

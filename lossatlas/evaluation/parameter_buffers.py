@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.parameter_space.curves import Joined
-from lossatlas.parameter_space.planes import Affine, Plane
+from lossatlas.parameter_space.curves import CurvePlane
+from lossatlas.parameter_space.planes import AffinePlane, Plane
 from lossatlas.parameter_space.points import is_variance, real_view
-from lossatlas.parameter_space.schemes import Rows, Scheme
+from lossatlas.parameter_space.schemes import RowLines, SchemePlane
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class FlatLayout:
             and first.untyped_storage().nbytes() == size * dtype.itemsize
         ):
             buffer = first.new_empty(0).set_(first.untyped_storage(), 0, (size,), (1,))
-            if all(lies_there(real_view(point[name]), view) for name, view in self.views(buffer).items()):
+            if all(is_at(real_view(point[name]), view) for name, view in self.views(buffer).items()):
                 return buffer
         buffer = torch.empty(size, device=device, dtype=dtype)
         for name, view in self.views(buffer).items():
@@ -69,19 +69,19 @@ class FlatLayout:
         return buffer
 
 
-def lies_there(value: Tensor, view: Tensor) -> bool:
+def is_at(value: Tensor, view: Tensor) -> bool:
     """Whether two tensors are the same numbers in the same place."""
     where, there = ((t.data_ptr(), t.shape, t.stride(), t.dtype) for t in (value, view))
     return where == there
 
 
-class AffinePlace:
+class AffineBuffers:
     """Moves a network on an affine plane: origin, directions and the current point are flat buffers.
 
     The point is computed in float32, or in float64 where a tensor has that type. Tensors of another type get it rounded.
     """
 
-    def __init__(self, net: nn.Module, plane: Affine, channels_last: bool = True) -> None:
+    def __init__(self, net: nn.Module, plane: AffinePlane, channels_last: bool = True) -> None:
         self.layout = FlatLayout.of(plane.origin, net, channels_last)
         self.views = self.layout.views
         own = named_tensors(net)
@@ -136,14 +136,14 @@ class AffinePlace:
         return (torch.view_as_complex(view.clone()) if name in self.layout.pairs else view).to(self.kinds[name])
 
 
-class AnyPlace:
+class GeneralBuffers:
     """Moves a network on any plane."""
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
         device, own = next(net.parameters()).device, named_tensors(net)
         start = plane.point(0.0, 0.0)
         dtype = wide([*start.values(), *map(own.__getitem__, start)])
-        self.plane = plane.on(device, dtype) if isinstance(plane, Joined | Rows | Scheme) else plane
+        self.plane = plane.on(device, dtype) if isinstance(plane, CurvePlane | RowLines | SchemePlane) else plane
         self.own = {
             name: torch.empty_like(value, device=device, dtype=own[name].dtype) for name, value in start.items()
         }
@@ -157,7 +157,7 @@ class AnyPlace:
         return clamp([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
 
 
-class OwnPlace:
+class InPlaceBuffers:
     """Moves the tensors of a network itself, whoever else holds them; see `reference.borrowed`."""
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:

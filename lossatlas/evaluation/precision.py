@@ -21,7 +21,7 @@ PRECISIONS = {
 OWN = "own"  # each tensor in its own precision: networks in bfloat16 or float16, or of several precisions
 
 
-def resolved(precision: str | None, net: nn.Module) -> str:
+def resolve_precision(precision: str | None, net: nn.Module) -> str:
     """The precision in which a network is evaluated: the one asked for, otherwise that of its parameters."""
     if precision is not None:
         return precision
@@ -31,9 +31,9 @@ def resolved(precision: str | None, net: nn.Module) -> str:
     return "float64" if kinds == {torch.float64} else OWN
 
 
-def of_products(precision: str | None, net: nn.Module) -> str:
+def product_precision(precision: str | None, net: nn.Module) -> str:
     """The precision of products with a Hessian: float32 for half precision, where second derivatives would be rounding."""
-    return precision or ("float64" if resolved(None, net) == "float64" else "float32")
+    return precision or ("float64" if resolve_precision(None, net) == "float64" else "float32")
 
 
 def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch.dtype]:

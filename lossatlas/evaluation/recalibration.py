@@ -14,7 +14,7 @@ from torch import nn
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.errors import BadUsage
-from lossatlas.evaluation.sample_storage import Samples
+from lossatlas.evaluation.sample_storage import StoredSamples
 
 BATCH = 125  # samples of a batch of the stream
 NORM = nn.modules.batchnorm._BatchNorm
@@ -47,7 +47,9 @@ class Recalibrated:
     Called when the network has moved.
     """
 
-    def __init__(self, net: nn.Module, samples: Samples, count: int, forward: Callable[[nn.Module, Any], Any]) -> None:
+    def __init__(
+        self, net: nn.Module, samples: StoredSamples, count: int, forward: Callable[[nn.Module, Any], Any]
+    ) -> None:
         self.net, self.samples, self.forward = net, samples, forward
         self.norms = with_statistics(net)
         count = min(count, len(samples))

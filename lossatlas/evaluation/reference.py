@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import BadInput
-from lossatlas.evaluation.parallel_batches import copied, is_training, switches_itself
+from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, copied, is_training
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.parameter_space.points import movable
 
@@ -90,7 +90,7 @@ def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
         net: The network.
         losses: Maps a network to the losses of some samples.
     """
-    if not (is_training(net) and switches_itself(net)):
+    if not (is_training(net) and changes_weights_with_mode(net)):
         return
     try:
         twin = copied(net).eval()

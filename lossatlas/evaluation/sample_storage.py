@@ -29,20 +29,22 @@ AHEAD = 2  # batches that are read before they are needed
 Span = tuple[int, int]
 
 
-def placed(data: AnyData, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> "Samples":
+def place_samples(
+    data: AnyData, device: torch.device, dtype: torch.dtype, channels_last: bool = True
+) -> "StoredSamples":
     """On the device where they fit, otherwise as they are needed."""
     if isinstance(data, FixedBatches):
-        return Fixed(data, device, dtype, channels_last)
+        return FixedBatchSamples(data, device, dtype, channels_last)
     if isinstance(data, Streamed) or not fits(data, device):
-        return Flowing(data, device, dtype, channels_last)
-    return Resident(data, device, dtype, channels_last)
+        return StreamingSamples(data, device, dtype, channels_last)
+    return InMemorySamples(data, device, dtype, channels_last)
 
 
 def fits(data: Dataset, device: torch.device) -> bool:
     return device.type != "cuda" or bytes_of(data.samples) <= FULL * torch.cuda.mem_get_info(device)[0]
 
 
-class Samples:
+class StoredSamples:
     """Samples for an evaluation. Inputs are converted to `dtype`, and images put into channels-last order, which is the
     faster one on CPU and GPU alike; targets stay as they are.
 
@@ -88,7 +90,7 @@ class Samples:
         return of_inputs(on_device, lambda t: arranged(t, self.dtype, self.channels_last))
 
 
-class Resident(Samples):
+class InMemorySamples(StoredSamples):
     """All of them on the device."""
 
     def __init__(self, data: Dataset, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> None:
@@ -99,7 +101,7 @@ class Resident(Samples):
         return part(self.samples, self.order[start:stop] if shuffled else slice(start, stop))
 
 
-class Fixed(Samples):
+class FixedBatchSamples(StoredSamples):
     """Batches of shapes that differ, all of them on the device."""
 
     def __init__(
@@ -112,7 +114,7 @@ class Fixed(Samples):
         return self.fixed[start]  # as new containers, which a loss may take apart
 
 
-class Flowing(Samples):
+class StreamingSamples(StoredSamples):
     """Samples that are read when they are needed, a few batches ahead; as many batches as fit stay.
 
     A pass over all of them comes by in the same order each time, so the batches that were read first are kept, and none
@@ -140,7 +142,7 @@ class Flowing(Samples):
 
     def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
         keys = [(start, stop, shuffled) for start, stop in spans]
-        for batch in ahead(self.batches(keys)):
+        for batch in prefetched(self.batches(keys)):
             yield mapped(batch, copied_leaf if self.overwritten else same)
 
     def batches(self, keys: list[tuple[int, int, bool]]) -> Iterator[Structure]:
@@ -190,11 +192,11 @@ END = object()
 
 
 @dataclass(frozen=True)
-class Failed:
+class ReadFailure:
     error: BaseException
 
 
-def ahead(items: Iterator[Structure], count: int = AHEAD) -> Iterator[Structure]:
+def prefetched(items: Iterator[Structure], count: int = AHEAD) -> Iterator[Structure]:
     """The items, of which the next few are made by a thread while one is used.
 
     A thread of its own, and none of a pool: processes that a `DataLoader` starts from one of those end with an error. It
@@ -218,13 +220,13 @@ def ahead(items: Iterator[Structure], count: int = AHEAD) -> Iterator[Structure]
                 if not offer(item):
                     return
         except BaseException as error:  # travels to the thread that computes
-            last = Failed(error)
+            last = ReadFailure(error)
         offer(last)
 
     threading.Thread(target=read, name="reader", daemon=True).start()
     try:
         while (item := found.get()) is not END:
-            if isinstance(item, Failed):
+            if isinstance(item, ReadFailure):
                 raise item.error
             yield item
     finally:

@@ -9,22 +9,22 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from lossatlas.data.losses import Batch
-from lossatlas.evaluation.loss_sums import Sums
-from lossatlas.evaluation.parameter_buffers import AffinePlace
-from lossatlas.evaluation.sample_storage import Samples
+from lossatlas.evaluation.loss_sums import LossSums
+from lossatlas.evaluation.parameter_buffers import AffineBuffers
+from lossatlas.evaluation.sample_storage import StoredSamples
 from lossatlas.landscape.statistics import CLAMPED, PENALTY
 
 SAMPLES_PER_LOSS = 1024  # the loss takes many small steps
 
 
-class ManyPoints:
+class StackedPoints:
     """The sums of all splits at several points: the network's tensors are stacked, and the forward pass is mapped over them.
 
     Raises TypeError where the plane is not affine.
     """
 
-    def __init__(self, step: Sums, net: nn.Module, place: Any, data: Mapping[str, Samples]) -> None:
-        if not isinstance(place, AffinePlace):
+    def __init__(self, step: LossSums, net: nn.Module, place: Any, data: Mapping[str, StoredSamples]) -> None:
+        if not isinstance(place, AffineBuffers):
             raise TypeError("several points in one call need an affine plane")
         self.step, self.net, self.place, self.data = step, net, place, data
 
@@ -45,7 +45,7 @@ class ManyPoints:
             [self.sums_of(tensors, samples, totals, clamped, batch_size) for samples in self.data.values()], dim=1
         )
 
-    def sums_of(self, tensors: Any, samples: Samples, totals: Any, clamped: Tensor, batch_size: int) -> Tensor:
+    def sums_of(self, tensors: Any, samples: StoredSamples, totals: Any, clamped: Tensor, batch_size: int) -> Tensor:
         spans = samples.spans(0, len(samples), max(batch_size, SAMPLES_PER_LOSS))
         sums: Any = 0
         for batch in samples.stream(spans):

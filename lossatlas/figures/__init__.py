@@ -2,7 +2,7 @@
 
 from lossatlas.figures.plot_functions import contour, curve, filled, heat, path, plot, solid, spectrum
 from lossatlas.figures.style import (
-    Files,
+    FigureFiles,
     Scale,
     eigen_ratio,
     has_eigenvalues,
@@ -18,7 +18,7 @@ from lossatlas.figures.surface_plots import Camera
 
 __all__ = [
     "Camera",
-    "Files",
+    "FigureFiles",
     "Scale",
     "contour",
     "curve",

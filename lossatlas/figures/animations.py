@@ -16,7 +16,7 @@ from lossatlas.errors import BadUsage, CannotWrite
 from lossatlas.figures.contour_plots import Panel, axis_names, contour, draw_flat, filled
 from lossatlas.figures.style import Scale, plain, title_of
 from lossatlas.figures.surface_plots import Camera, draw_solid, solid_figure
-from lossatlas.io.atomic_write import put
+from lossatlas.io.atomic_write import write_file
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.surface import Surface
 
@@ -62,10 +62,10 @@ def turning_rendered(
     groups: Sequence[Sequence[Panel]], scale: Scale, camera: Camera, frames: int
 ) -> Iterator[np.ndarray]:
     """The same, rendered; groups stand side by side."""
-    from lossatlas.figures.rendered_plots import Stage
+    from lossatlas.figures.rendered_plots import RenderStage
 
     names = ["" if len(groups) == 1 else group[0].label for group in groups]
-    stages = [Stage(g, scale, (528, 440), soft=False, label=name) for g, name in zip(groups, names, strict=True)]
+    stages = [RenderStage(g, scale, (528, 440), soft=False, label=name) for g, name in zip(groups, names, strict=True)]
     for azimuth in camera.azimuth + np.linspace(0, 360, frames, endpoint=False):
         pictures = [stage.picture(Camera(camera.elevation, float(azimuth))) for stage in stages]
         yield np.concatenate(pictures, axis=1)
@@ -153,7 +153,7 @@ def save_film(path: Path, frames: Iterable[np.ndarray], rate: float, hold: float
     made = list(frames)
     if not made:
         raise BadUsage("there is nothing to show: the grid is too small, or has too few cells")
-    put(path, WRITERS[path.suffix](made, rate, hold))
+    write_file(path, WRITERS[path.suffix](made, rate, hold))
     return len(made)
 
 

@@ -15,7 +15,7 @@ BLUE, RED = "#1f5fa8", "#c0392b"
 
 
 @dataclass(frozen=True)
-class Axes:
+class AxisLimits:
     """Limits and scale of the axes; None is chosen from the data."""
 
     log: bool = False
@@ -90,7 +90,7 @@ def steep(losses: np.ndarray) -> bool:
     return bool(known.size and known.min() > 0 and known.max() > 100 * np.median(known))
 
 
-def draw_one(plt: Any, surface: Surface, axes: Axes) -> Any:
+def draw_one(plt: Any, surface: Surface, axes: AxisLimits) -> Any:
     fig, left = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
     right = left.twinx()
     styles = {"train": "-", "test": "--"}
@@ -120,7 +120,7 @@ def draw_one(plt: Any, surface: Surface, axes: Axes) -> Any:
     return fig
 
 
-def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
+def draw_several(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: AxisLimits) -> Any:
     import seaborn as sns
 
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.4), sharex=True, layout="constrained")
@@ -216,7 +216,7 @@ def note_unfinished(axis: Any, surface: Surface) -> None:
         )  # under the axis, where no curve is
 
 
-def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
+def draw_kind(plt: Any, surface: Surface, axes: AxisLimits, kind: str) -> Any:
     """Loss or error (100 % minus accuracy) of training and test data by itself."""
     import seaborn as sns
 
@@ -248,7 +248,7 @@ def draw_kind(plt: Any, surface: Surface, axes: Axes, kind: str) -> Any:
     return fig
 
 
-def draw_eigenvalues(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
+def draw_eigenvalues(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: AxisLimits) -> Any:
     """The largest eigenvalue of the Hessian above the smallest one; a hollow mark is one that is not resolved."""
     import seaborn as sns
 
@@ -288,7 +288,7 @@ def stretch(axis: Any, values: np.ndarray, log: bool) -> None:
     plain_log(axis)
 
 
-def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: Axes) -> Any:
+def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: AxisLimits) -> Any:
     """|smallest / largest| eigenvalue of the Hessian; nothing is drawn where the largest one is not positive."""
     import seaborn as sns
 
@@ -310,7 +310,7 @@ def draw_ratio(plt: Any, curves: Sequence[Surface], names: Sequence[str], axes: 
 CONFIDENCE = 0.95
 
 
-def draw_repeated(plt: Any, groups: Sequence[Sequence[Surface]], names: Sequence[str], axes: Axes) -> Any:
+def draw_repeated(plt: Any, groups: Sequence[Sequence[Surface]], names: Sequence[str], axes: AxisLimits) -> Any:
     """Loss and error over repeats on one grid: the mean with its confidence, and each curve faintly. A group is a network."""
     import seaborn as sns
 

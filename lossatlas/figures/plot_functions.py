@@ -12,7 +12,7 @@ import numpy as np
 
 from lossatlas.errors import BadUsage
 from lossatlas.figures import contour_plots, spectrum_plots
-from lossatlas.figures.line_plots import BLUE, Axes, loss_names, note_unfinished, steep
+from lossatlas.figures.line_plots import BLUE, AxisLimits, loss_names, note_unfinished, steep
 from lossatlas.figures.line_plots import curve as line
 from lossatlas.figures.style import house_style, is_share, pick, scale, title_of
 from lossatlas.figures.surface_plots import draw_solid
@@ -88,7 +88,7 @@ def curve(surface: Surface, ax: Any = None, *, name: str | None = None, log: boo
         fig, ax = given_or_new(ax)
         for each, dash in zip(names, ("-", "--", "-.", ":"), strict=False):
             line(ax, surface, each, **{"color": BLUE, "linestyle": dash, "label": title_of(each), **looks})
-        Axes(log=steep(values) if log is None else log).apply(ax)
+        AxisLimits(log=steep(values) if log is None else log).apply(ax)
         several = "eigenvalue of the Hessian" if names == both else "loss"
         ax.set(xlabel="coordinate along the direction", ylabel=several if len(names) > 1 else title_of(names[0]))
         if len(names) > 1:

@@ -53,7 +53,7 @@ def need() -> None:
         )
 
 
-class Stage:
+class RenderStage:
     """Surfaces over one plane, lit; pictures of them from any side."""
 
     def __init__(
@@ -180,7 +180,7 @@ def rendered_figure(
     pictures = []
     for group in groups:
         try:
-            stage = Stage(group, scale, paths=paths)
+            stage = RenderStage(group, scale, paths=paths)
             pictures.append(stage.picture(camera or Camera()))
             stage.close()
         except BadUsage:

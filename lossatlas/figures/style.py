@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 
 from lossatlas.errors import BadUsage, note, say
-from lossatlas.io.atomic_write import fitting, put
+from lossatlas.io.atomic_write import shortened_base, write_file
 from lossatlas.landscape.surface import Surface, unresolved
 
 TITLES = {
@@ -94,7 +94,7 @@ COLUMNS = {1: (3.4, 0.8), 2: (7.0, 0.9)}  # of a journal's page: inches, and the
 
 
 @dataclass(frozen=True)
-class Files:
+class FigureFiles:
     """Formats in which figures are written.
 
     Attributes:
@@ -108,12 +108,12 @@ class Files:
     columns: int = 0
 
 
-AS_USUAL = Files()
-FILES: ContextVar[Files] = ContextVar("files", default=AS_USUAL)
+AS_USUAL = FigureFiles()
+FILES: ContextVar[FigureFiles] = ContextVar("files", default=AS_USUAL)
 
 
 @contextmanager
-def style(show: bool = False, files: Files | None = None) -> Iterator[Any]:
+def style(show: bool = False, files: FigureFiles | None = None) -> Iterator[Any]:
     """What makes figures in the house style: pyplot where windows are asked for, which open at the end; see Offscreen.
 
     files: what `save` writes within.
@@ -140,7 +140,7 @@ def save(fig: Any, base: str, title: str = "") -> list[Path]:
 
     Raises CannotWrite.
     """
-    base, files = fitting(base), FILES.get()
+    base, files = shortened_base(base), FILES.get()
     if title:
         wide = {0: 90, 1: 48, 2: 95}[files.columns]
         fig.suptitle(
@@ -160,7 +160,7 @@ def save(fig: Any, base: str, title: str = "") -> list[Path]:
         image = io.BytesIO()
         looks = {**part, "metadata": without[ending], "dpi": files.dpi or DPI}
         fig.savefig(image, format=ending, **looks)
-        put(path, image.getvalue())
+        write_file(path, image.getvalue())
     say(f"drew {' and '.join([str(paths[0]), *(path.suffix for path in paths[1:])])}")
     return paths
 

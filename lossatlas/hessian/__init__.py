@@ -15,18 +15,18 @@ from lossatlas.hessian.density import Spectrum, density
 from lossatlas.hessian.effective_dimension import Dimension, effective_dimension
 from lossatlas.hessian.hvp import Hessian, check_deterministic, usual_batch_size
 from lossatlas.hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos
-from lossatlas.hessian.trace import Estimate, diagonal, hutch_plus_plus, hutchinson
+from lossatlas.hessian.trace import TraceEstimate, diagonal, hutch_plus_plus, hutchinson
 
 __all__ = [
     "Activations",
     "Basis",
     "Dimension",
-    "Estimate",
     "Hessian",
     "NotFinite",
     "Operator",
     "Pairs",
     "Spectrum",
+    "TraceEstimate",
     "Traces",
     "check_deterministic",
     "density",

@@ -21,7 +21,7 @@ from lossatlas.data.losses import Batch, Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.precision import in_float64
-from lossatlas.evaluation.sample_storage import placed
+from lossatlas.evaluation.sample_storage import place_samples
 from lossatlas.hessian.hvp import curvature_copy
 from lossatlas.hessian.trace import FEWEST, standard_errors
 from lossatlas.parameter_space.directions import patterns_of
@@ -57,7 +57,9 @@ class Activations:
             reduce or (lambda v: v),
         )
         first = next(self.net.parameters())
-        self.samples = placed(data, torch.device(device), first.dtype, channels_last=False)  # which every network takes
+        self.samples = place_samples(
+            data, torch.device(device), first.dtype, channels_last=False
+        )  # which every network takes
         self.samples.overwritten = True  # it may be
         self.spans = list(self.samples.spans(0, len(data), batch_size))
         self.total = float(self.reduce(torch.tensor([self.weight()], dtype=torch.float64))[0])

@@ -152,9 +152,9 @@ class Probe:
 
     def product(self) -> list[Tensor]:
         """The Hessian times the direction."""
-        from lossatlas.hessian.hvp import Twin
+        from lossatlas.hessian.hvp import EquivalentForward
 
-        twin = Twin(self.net, None)
+        twin = EquivalentForward(self.net, None)
         with self.at(0.0):
             causes = causes_in(self.hessian.part(self.net, self.batch(), penalty=True))
             flat = derived(

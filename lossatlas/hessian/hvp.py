@@ -34,10 +34,16 @@ from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage, Stop, note
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
-from lossatlas.evaluation.parallel_batches import Lanes, copied, evaluation_copy, replicas, usual_lanes
+from lossatlas.evaluation.parallel_batches import (
+    ParallelBatches,
+    copied,
+    default_parallel_batches,
+    evaluation_copy,
+    replicas,
+)
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64, set_numerics
 from lossatlas.evaluation.reference import borrowed
-from lossatlas.evaluation.sample_storage import fitted, is_changed, of_inputs, placed
+from lossatlas.evaluation.sample_storage import fitted, is_changed, of_inputs, place_samples
 from lossatlas.hessian.derivative_check import NO_GRAPH, causes_in, check_derivatives, derived
 from lossatlas.hessian.lanczos import Operator
 from lossatlas.parameter_space.directions import Selection
@@ -55,7 +61,7 @@ IN_FLIGHT = 512  # samples whose activations are in memory at once, in batches s
 
 
 @dataclass(frozen=True)
-class Twin:
+class EquivalentForward:
     """The network and what its folded form computes, which belong to one batch while that is computed."""
 
     net: nn.Module
@@ -117,10 +123,12 @@ class Hessian:
         self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
         most = max(1, min(threads, IN_FLIGHT // self.batch_size))
-        count = 1 if alone(loss) or self.in_place else lanes or usual_lanes(len(self.spans), most)
+        count = 1 if alone(loss) or self.in_place else lanes or default_parallel_batches(len(self.spans), most)
         with self.session():
             check_derivatives(self)
-        self.side = Lanes([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
+        self.side = (
+            ParallelBatches([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
+        )
 
     def arrange(self, net: nn.Module, data: AnyData, batch_size: int | None, compiled: bool) -> None:
         """Choose the parameters of a network, and put the data in place."""
@@ -143,13 +151,13 @@ class Hessian:
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
         images = any(isinstance(x, Tensor) and x.dim() == 4 for _, x in leaves(next(iter(data.batches(1)))))
         last = channels_come_last(self.device, "float32") and not self.in_place
-        samples = placed(data, self.device, self.dtype, last)
+        samples = place_samples(data, self.device, self.dtype, last)
         if images and last and not self.takes(samples.few()):
-            samples = placed(data, self.device, self.dtype, channels_last=False)
+            samples = place_samples(data, self.device, self.dtype, channels_last=False)
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
         self.batch_size = batch_size or usual_batch_size(len(data), self.device.type, threads)
         self.samples = samples
-        self.some = placed(some_of(data, FEW), self.device, self.dtype, samples.channels_last)
+        self.some = place_samples(some_of(data, FEW), self.device, self.dtype, samples.channels_last)
         self.spans = list(samples.spans(0, len(samples), self.batch_size))
         sample = samples.few()
         with torch.no_grad(), self.session():
@@ -162,7 +170,7 @@ class Hessian:
         )
         self.total = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
         self.share = own / self.total  # of the term of the parameters alone, which every rank would add
-        self.twin = Twin(self.net, None)
+        self.twin = EquivalentForward(self.net, None)
 
     def check_names(self, named: Mapping[str, Tensor]) -> None:
         """Raise BadUsage where no parameter is chosen, BadInput where one is complex."""
@@ -288,14 +296,14 @@ class Hessian:
     def folded(self) -> bool:
         return self.twin.function is not None
 
-    def block(self, names: Sequence[str]) -> "Block":
+    def block(self, names: Sequence[str]) -> "HessianBlock":
         """The diagonal block that belongs to these parameters, as an operator."""
-        return Block(self, names)
+        return HessianBlock(self, names)
 
-    def twins(self, count: int) -> Iterator[Twin]:
+    def twins(self, count: int) -> Iterator[EquivalentForward]:
         """More of them, around the same parameters."""
         for net in replicas(self.net, count):
-            yield Twin(net, None if self.twin.function is None else FoldedFunction(net))
+            yield EquivalentForward(net, None if self.twin.function is None else FoldedFunction(net))
 
     def fold(self) -> str:
         """Use the folded way if it gives the same product on a few samples, in float64; otherwise why not."""
@@ -307,11 +315,11 @@ class Hessian:
         vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
         batch, again = (of_inputs(self.samples.few(CHECKED), doubled) for _ in range(2))
         try:
-            folded = Twin(self.net, FoldedFunction(self.net))
+            folded = EquivalentForward(self.net, FoldedFunction(self.net))
             with forward_ad.dual_level():
                 found = self.forwards(parameters, tensors, vectors, self.names, folded, (0, batch))
             with sdpa_kernel(SDPBackend.MATH):
-                expected = self.backwards(vectors, parameters, Twin(twin, None), (1, again))
+                expected = self.backwards(vectors, parameters, EquivalentForward(twin, None), (1, again))
             error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
             reason = "" if error <= 1e-6 else f"it would change a product by {error:.1e}"
         except Exception as error:
@@ -379,7 +387,7 @@ class Hessian:
                 total += part
         return self.reduce(total)
 
-    def each(self, function: Callable[[Twin, tuple[int, Batch]], Tensor]) -> Iterator[Tensor]:
+    def each(self, function: Callable[[EquivalentForward, tuple[int, Batch]], Tensor]) -> Iterator[Tensor]:
         """function(twin, (number, batch)) of every batch, in their order."""
         batches = enumerate(self.given())
         # Fused attention has no second derivative (pytorch issue 116350).
@@ -396,7 +404,7 @@ class Hessian:
         tensors: dict[str, Tensor],
         vectors: Sequence[Tensor],
         names: Sequence[str],
-        twin: Twin,
+        twin: EquivalentForward,
         item: tuple[int, Batch],
     ) -> Tensor:
         """The derivative along `vectors` of the gradient of one batch's part of the mean loss; inside of a dual level."""
@@ -430,7 +438,7 @@ class Hessian:
         return list(jvp(gradient, tuple(p.detach() for p in parameters), tuple(v.detach() for v in vectors))[1])
 
     def backwards(
-        self, vectors: Sequence[Tensor], parameters: Sequence[Tensor], twin: Twin, item: tuple[int, Batch]
+        self, vectors: Sequence[Tensor], parameters: Sequence[Tensor], twin: EquivalentForward, item: tuple[int, Batch]
     ) -> Tensor:
         """The gradient of one batch's part, its product with `vectors`, and the gradient of that."""
         value = self.part(twin.net, item[1], penalty=item[0] == 0)
@@ -463,7 +471,7 @@ class Hessian:
     def gradient(self) -> tuple[float, Tensor]:
         """The mean loss and its gradient (size,)."""
 
-        def of(twin: Twin, item: tuple[int, Batch]) -> Tensor:
+        def of(twin: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
             value = self.part(twin.net, item[1], penalty=item[0] == 0)
             own = self.flatten(self.slopes(value, self.parameters, item[0] == 0))
             return torch.cat([value.detach().reshape(1), own.double()])
@@ -504,7 +512,7 @@ class Hessian:
     def loss_at(self, change: Tensor | None) -> float:
         """The mean loss at changed parameters."""
 
-        def of(twin: Twin, item: tuple[int, Batch]) -> Tensor:
+        def of(twin: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
             with torch.no_grad():
                 return self.part(twin.net, item[1], penalty=item[0] == 0).double().reshape(1)
 
@@ -581,7 +589,7 @@ def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
 
 
 @dataclass(frozen=True)
-class Block:
+class HessianBlock:
     """A diagonal block of a Hessian: see `Hessian.block`."""
 
     hessian: Hessian

@@ -45,7 +45,7 @@ class Operator(Protocol):
     def __call__(self, vector: Tensor) -> Tensor: ...
 
 
-class Captured(Protocol):
+class CapturedBasis(Protocol):
     """What is known of an operator A on a subspace with the orthonormal basis Q: see Pairs."""
 
     @property
@@ -118,7 +118,7 @@ def lanczos(
     alphas: list[float] = []
     betas: list[float] = []
     fresh = 0
-    reach: Reach | None = None  # of the first invariant subspace
+    reach: ResolvedRange | None = None  # of the first invariant subspace
     while True:
         image = operator(basis.last)
         if not torch.isfinite(image).all():
@@ -137,7 +137,7 @@ def lanczos(
         relative = residuals[chosen] / np.maximum(np.abs(values[chosen]), 1e-300)
         progress(len(alphas), float(relative.max()))
         if not fresh:
-            reach = Reach(values, [*betas, max(beta, torch.finfo(dtype).eps * scale)], least_share)
+            reach = ResolvedRange(values, [*betas, max(beta, torch.finfo(dtype).eps * scale)], least_share)
         assert reach is not None
         width = allowed(values, dtype, tolerance)
         whole = len(alphas) == size or fresh >= FRESH
@@ -191,7 +191,7 @@ def random_start(size: int, generator: torch.Generator, warm: Tensor | None = No
 
 
 @dataclass(frozen=True)
-class Reach:
+class ResolvedRange:
     """What a Lanczos run says of eigenvalues that it has not found.
 
     values: its Ritz values, ascending. betas: as many, the last one being the length of what is left. least_share: of an

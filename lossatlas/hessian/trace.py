@@ -17,14 +17,14 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from lossatlas.hessian.lanczos import Captured, Operator
+from lossatlas.hessian.lanczos import CapturedBasis, Operator
 
 FEWEST = 12  # probes before a standard error is believed
 SKEWNESS = 2.0  # that of one dominant eigenvalue is 2.8
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TraceEstimate:
     """A trace with its standard error, and how many products it took; the same of diagonal blocks, (blocks,) each."""
 
     value: float
@@ -45,10 +45,10 @@ def hutchinson(
     tolerance: float = 0.02,
     most: int = 1000,
     seed: int = 0,
-    known: Captured | None = None,
+    known: CapturedBasis | None = None,
     blocks: Sequence[int] = (),
     progress: Callable[[int, float], None] = lambda products, error: None,
-) -> Estimate:
+) -> TraceEstimate:
     """The trace, until its standard error is at most tolerance * |trace| or `most` products are done.
 
     known: such as a Lanczos run on the same operator; its basis already carries a part of the trace: only the rest is
@@ -69,7 +69,7 @@ def hutchinson(
         value, error = float(mean.sum()), float(standard_errors(rows.sum(1)))
         progress(len(samples), error)
         if len(samples) >= most or (len(samples) >= FEWEST and error <= tolerance * abs(value)):
-            return Estimate(value, error, len(samples), mean[: len(blocks)], errors[: len(blocks)])
+            return TraceEstimate(value, error, len(samples), mean[: len(blocks)], errors[: len(blocks)])
 
 
 def sums(values: Tensor, sizes: Sequence[int]) -> np.ndarray:
@@ -103,7 +103,7 @@ def hutch_plus_plus(
     sketch: int = 10,
     most: int = 1000,
     seed: int = 0,
-) -> Estimate:
+) -> TraceEstimate:
     """The trace: exact on the range of A applied to `sketch` random vectors, Hutchinson's estimate on the rest.
 
     Takes 2 * sketch products, then one for each probe of the rest, until the standard error of the whole is at most
@@ -115,7 +115,7 @@ def hutch_plus_plus(
     exact = sum(float(torch.dot(q.double(), operator(q).double())) for q in basis.T)
     products, samples = 2 * sketch, list[float]()
     if sketch == operator.size:
-        return Estimate(exact, 0.0, products)
+        return TraceEstimate(exact, 0.0, products)
     while True:
         z = rademacher(operator, generator)
         z = z - basis @ (basis.T @ z)
@@ -123,7 +123,7 @@ def hutch_plus_plus(
         products += 1
         rest, error = float(np.mean(samples)), float(standard_errors(np.array(samples)))
         if products >= most or (len(samples) >= FEWEST and error <= tolerance * abs(exact + rest)):
-            return Estimate(exact + rest, error, products)
+            return TraceEstimate(exact + rest, error, products)
 
 
 def diagonal(

@@ -22,7 +22,7 @@ LONGEST, ENDING = 255, 5  # bytes of a file's name, and of those of its ending
 KEPT = 86_400.0  # seconds after which a temporary file of another host is nobody's any more
 
 
-def put(path: str | Path, content: bytes | Callable[[BinaryIO], object], *, new: bool = False) -> bool:
+def write_file(path: str | Path, content: bytes | Callable[[BinaryIO], object], *, new: bool = False) -> bool:
     """Write a file atomically. Raises CannotWrite.
 
     content: bytes, or a function that writes into an open file. new: only where there is no such file yet; whether it was
@@ -31,8 +31,8 @@ def put(path: str | Path, content: bytes | Callable[[BinaryIO], object], *, new:
     path = Path(os.path.realpath(path))  # a symbolic link stays one
     try:
         before = mode_of(path)
-        sweep(path)
-        temporary = path.with_name(f"{beginning(path)}{host()}.{os.getpid()}.{secrets.token_hex(3)}.part")
+        remove_leftovers(path)
+        temporary = path.with_name(f"{temporary_prefix(path)}{host()}.{os.getpid()}.{secrets.token_hex(3)}.part")
         try:
             with open(temporary, "wb") as out:
                 if before is not None:
@@ -69,7 +69,7 @@ def set_aside(path: str | Path) -> Path | None:
     if not path.exists():
         return None
     number = 1
-    while (aside := Path(fitting(f"{path.with_suffix('')}.old{number}") + path.suffix)).exists():
+    while (aside := Path(shortened_base(f"{path.with_suffix('')}.old{number}") + path.suffix)).exists():
         number += 1
     try:
         os.rename(path, aside)
@@ -99,13 +99,13 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def beginning(path: Path) -> str:
+def temporary_prefix(path: Path) -> str:
     """Of the names of temporary files for this one: short enough for every file system, however long its name is."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
     return f".{os.fsencode(path.name)[:60].decode(errors='ignore')}.{digest}."
 
 
-def fitting(base: str) -> str:
+def shortened_base(base: str) -> str:
     """The same path, or one whose name ends in a hash, so that with an ending it is short enough for a file."""
     folder, name = os.path.split(base)
     content = os.fsencode(name)
@@ -120,16 +120,16 @@ def host() -> str:
 
 
 @cache  # once for each file: a folder may be large and far away
-def sweep(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove what killed processes left behind of this file."""
-    start = beginning(path)
+    start = temporary_prefix(path)
     with suppress(OSError):
         for name in os.listdir(path.parent):
-            if name.startswith(start) and name.endswith(".part") and left_behind(path.with_name(name)):
+            if name.startswith(start) and name.endswith(".part") and is_leftover(path.with_name(name)):
                 path.with_name(name).unlink(missing_ok=True)
 
 
-def left_behind(temporary: Path) -> bool:
+def is_leftover(temporary: Path) -> bool:
     """Whether the process that was writing this is gone."""
     *_, where, number, _, _ = temporary.name.split(".")
     if where == host() and number.isdecimal():

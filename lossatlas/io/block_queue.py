@@ -9,14 +9,14 @@ import numpy as np
 from lossatlas.landscape.surface import Surface
 
 
-class Found(NamedTuple):
+class BlockResult(NamedTuple):
     """What was computed of a block of cells: rows for `Surface.with_cells`, and samples where cells help each other."""
 
     rows: np.ndarray
     samples: Sequence[Sequence[Mapping[str, np.ndarray]]] = ()
 
 
-class Supply:
+class BlockQueue:
     """Blocks that rest on nothing, in their order."""
 
     def __init__(self, blocks: Sequence[Any]) -> None:
@@ -26,7 +26,7 @@ class Supply:
         self.left = len(blocks)  # not handed out yet
 
     @classmethod
-    def of(cls, cells: np.ndarray, size: int = 1) -> "Supply":
+    def of(cls, cells: np.ndarray, size: int = 1) -> "BlockQueue":
         """These cells, so many to a block."""
         return cls([cells[k : k + size].tolist() for k in range(0, len(cells), size)])
 
@@ -44,7 +44,7 @@ class Supply:
     def content(self, k: int) -> Any:
         return self.blocks[k]
 
-    def arrived(self, k: int, found: Found) -> None:
+    def arrived(self, k: int, found: BlockResult) -> None:
         """Take note of what a block has given: others may rest on it."""
 
     @property

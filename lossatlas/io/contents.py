@@ -28,7 +28,7 @@ from lossatlas.io import (
     read_surface,
     write_surface,
 )
-from lossatlas.io.atomic_write import put
+from lossatlas.io.atomic_write import write_file
 from lossatlas.io.direction_files import direction_link
 from lossatlas.io.hdf5 import get_text, opened
 from lossatlas.io.spectrum_files import FORMATS, WRITERS, is_findings, write_findings
@@ -130,7 +130,7 @@ def export(path: str | Path, out: str | Path) -> None:
             arrays[f"{split}_samples"] = surface.statistics[split]["n"]
         if surface.grid.y is not None:
             arrays["y"] = surface.grid.y
-    put(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+    write_file(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def check(path: str | Path) -> list[str]:

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput, BadUsage, CannotWrite
-from lossatlas.io.atomic_write import put
+from lossatlas.io.atomic_write import write_file
 
 MARK = b"\nlossatlas sha256 "  # what the checksum of a whole file follows
 LARGE = 1 << 28  # bytes of an array in a smaller file
@@ -50,7 +50,7 @@ def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = 
         out.write(image.getbuffer())
         out.write(MARK + digest.hexdigest().encode() + b"\n")
 
-    return put(path, content, new=new)
+    return write_file(path, content, new=new)
 
 
 def image_of(fill: Callable[[h5py.File], object]) -> BytesIO:
@@ -125,7 +125,7 @@ def readable(path: Path) -> None:
 @lru_cache(maxsize=4096)
 def unchanged(path: Path, version: tuple[int, ...]) -> None:
     if not intact(path):
-        try_out(path)
+        probe(path)
 
 
 def intact(path: Path) -> bool:
@@ -147,7 +147,7 @@ def intact(path: Path) -> bool:
     return end == MARK + digest.hexdigest().encode() + b"\n"
 
 
-def try_out(path: Path) -> None:
+def probe(path: Path) -> None:
     """Raise BadInput where a process of its own does not get through a file, see lossatlas.io.hdf5_probe."""
     if not sys.executable:  # a program that embeds Python
         return

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from lossatlas.errors import CannotWrite, note
-from lossatlas.io.atomic_write import beginning, host
+from lossatlas.io.atomic_write import host, temporary_prefix
 
 BEAT = 1.0  # seconds between touches
 WATCHED = 4.0  # seconds in which the lock of another host has to be touched to count as held
@@ -35,7 +35,7 @@ class Lock:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(os.path.realpath(path))
-        self.file = self.path.with_name(beginning(self.path) + "lock")
+        self.file = self.path.with_name(temporary_prefix(self.path) + "lock")
         self.token = secrets.token_hex(8)
         self.held = False
         self.before = ""  # what became of a run whose lock was stale
@@ -85,7 +85,7 @@ class Lock:
 
     def beside(self, what: str) -> Path:
         """The name of a temporary file, which goes with the next write if this process is killed."""
-        return self.path.with_name(f"{beginning(self.path)}{host()}.{os.getpid()}.{self.token}-{what}.part")
+        return self.path.with_name(f"{temporary_prefix(self.path)}{host()}.{os.getpid()}.{self.token}-{what}.part")
 
     def created(self) -> bool:
         """Whether the lock is ours now, or there can be none."""

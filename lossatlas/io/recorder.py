@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lossatlas.errors import INCOMPLETE, SIGNALS, CannotWrite, Incomplete, code_of, note
-from lossatlas.io.block_queue import Found, Supply
+from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.direction_files import Directions, embeds_directions
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Line, Progress
@@ -26,17 +26,17 @@ from lossatlas.landscape.surface import Surface
 SNAPSHOT_SECONDS = 1.0
 
 
-class Remark(NamedTuple):
+class BlockNote(NamedTuple):
     """What is to be said and recorded about a block of cells."""
 
     text: str = ""
     batch_size: int = 0  # from this block on, where a batch did not fit into memory
 
 
-Work = Callable[[Any], tuple[Found, Remark]]
-Timed = Callable[[Any], tuple[Found, Remark, tuple[str, float]]]
+Work = Callable[[Any], tuple[BlockResult, BlockNote]]
+Timed = Callable[[Any], tuple[BlockResult, BlockNote, tuple[str, float]]]
 MakeWork = Callable[[], Timed]
-Serve = Callable[[Supply, MakeWork], Iterator[tuple[int, Any] | None]]
+Serve = Callable[[BlockQueue, MakeWork], Iterator[tuple[int, Any] | None]]
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def signals() -> Iterator[list[int]]:
         yield caught
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    ours = [number for number, handler in before.items() if ends(number, handler)]
+    ours = [number for number, handler in before.items() if ends_process(number, handler)]
     for number in ours:
         signal.signal(number, lambda n, _: caught.append(n))
     try:
@@ -67,11 +67,14 @@ def stopped_by(number: int, more: str = "") -> Incomplete:
     return error
 
 
-def ends(number: int, handler: Any) -> bool:
+def ends_process(number: int, handler: Any) -> bool:
     """Whether this handler of a signal is one that ends the process."""
     if handler in (signal.SIG_IGN, None):
         return False
-    usual = handler in (signal.SIG_DFL, signal.default_int_handler) or getattr(handler, "__module__", "") == "guard"
+    usual = (
+        handler in (signal.SIG_DFL, signal.default_int_handler)
+        or getattr(handler, "__module__", "") == "lossatlas.process"
+    )
     return usual or number in (signal.SIGTERM, signal.SIGINT)
 
 
@@ -83,7 +86,7 @@ def fill(
     *,
     dir_file: Path | None = None,
     embed: Directions | None = None,
-    supply: Supply,
+    queue: BlockQueue,
     expected: float = math.inf,
     progress: Progress | None = None,
     lock: Lock | None = None,
@@ -97,22 +100,22 @@ def fill(
     saved before the error goes on. expected: seconds that a cell should take; that they take much longer is said once.
     lock: checked before every snapshot.
     """
-    if not supply.cells and path is not None and path.exists() and (embed is None or embeds_directions(path)):
-        for _ in serve(supply, make_work):
+    if not queue.cells and path is not None and path.exists() and (embed is None or embeds_directions(path)):
+        for _ in serve(queue, make_work):
             pass
         return surface  # a complete file stays as it is
-    before = surface.grid.size - supply.cells
+    before = surface.grid.size - queue.cells
     progress = progress or Progress(surface.grid.size, before, expected)
     file = Snapshots(path, surface, dir_file, embed, lock)
     with signals() as caught:
         try:
-            for item in serve(supply, make_work):
+            for item in serve(queue, make_work):
                 if item is not None:
                     k, (found, *rest) = item
-                    file.add(supply.blocks[k], found, *rest)
-                    supply.arrived(k, found)
+                    file.add(queue.blocks[k], found, *rest)
+                    queue.arrived(k, found)
                 if file.save_if_due():
-                    progress.total = before + supply.cells
+                    progress.total = before + queue.cells
                     progress.show(before + file.count)
                 if caught:
                     raise stopped_by(caught[0])
@@ -129,8 +132,8 @@ def fill(
                 stopped.signal = getattr(error, "signal", 0)
                 raise stopped from None
             raise
-        file.save(progress.provenance(surface.about), supply.finished)
-    progress.total = before + supply.cells
+        file.save(progress.provenance(surface.about), queue.finished)
+    progress.total = before + queue.cells
     progress.show(before + file.count, last=True)
     return file.surface
 
@@ -139,7 +142,7 @@ def timed(work: Work, device: str = "") -> Timed:
     """The same work, with who does it and how long it takes; device: what it is done on."""
     who = f"{socket.gethostname()}, {device or processor()}"
 
-    def run(block: Any) -> tuple[Found, Remark, tuple[str, float]]:
+    def run(block: Any) -> tuple[BlockResult, BlockNote, tuple[str, float]]:
         began = time.perf_counter()
         found, remark = work(block)
         return found, remark, (who, time.perf_counter() - began)
@@ -171,14 +174,14 @@ class Snapshots:
         self.folder = os.getcwd()  # names are relative to it, wherever a user's network goes
         self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
         self.cells: list[int] = []
-        self.found: list[Found] = []
+        self.found: list[BlockResult] = []
         self.spent: list[tuple[list[int], str, float]] = []
         self.notes: list[str] = []
         self.halved: list[dict[str, Any]] = list(surface.plan.get("halved", []))
         self.count = 0  # cells saved by this run
         self.save({})
 
-    def add(self, cells: list[int], found: Found, remark: Remark, spent: tuple[str, float]) -> None:
+    def add(self, cells: list[int], found: BlockResult, remark: BlockNote, spent: tuple[str, float]) -> None:
         self.cells += cells
         self.found.append(found)
         self.spent.append((cells, *spent))

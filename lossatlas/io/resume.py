@@ -14,12 +14,12 @@ from lossatlas.io.surface_files import added_by_others, read_surface
 from lossatlas.landscape.surface import Surface
 
 CURE = "give another --{}, or --force to start over"
-HELD = ("device", "precision", "most", "seed")  # of a plan: what has to be the same
+FIXED_IN_PLAN = ("device", "precision", "most", "seed")  # of a plan: what has to be the same
 AT_LEAST, AT_MOST = (
     ("top", "bottom", "probes", "steps"),
     ("tolerance", "error"),
 )  # of a spectrum's parts: what is better
-LAST = "loss_of_some_samples"  # what is different is said by its name, where it has one
+LOSS_OF_SOME_SAMPLES = "loss_of_some_samples"  # what is different is said by its name, where it has one
 NOT_COMPUTED = "not computed in a dry run"
 
 
@@ -38,11 +38,11 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None, cure: str = CURE.f
     if "slim" in found.about:
         raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
     if not found.request:
-        return adopt(path, found, fresh, dir_file)
-    compare(path, found.request, read_alike(found, fresh), cure)
+        return adopt_original_file(path, found, fresh, dir_file)
+    compare(path, found.request, normalized_request(found, fresh), cure)
     if others := added_by_others(path):
         raise BadInput(f"{path} holds {', '.join(others)}, which this program did not write and would lose: {cure}")
-    held = [name for name in HELD if name in fresh.plan]
+    held = [name for name in FIXED_IN_PLAN if name in fresh.plan]
     compare(path, {name: found.plan.get(name) for name in held}, {name: fresh.plan[name] for name in held}, cure)
     for split, arrays in found.statistics.items():
         if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
@@ -61,7 +61,7 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None, cure: str = CURE.f
             f"{path} was begun without --tolerance, or by a version before cells shared samples: the cells that it lacks "
             "take all samples; for fewer give another file, or --force to start over"
         )
-    say_what_stays(path, found, fresh)
+    warn_of_overridden_options(path, found, fresh)
     return found
 
 
@@ -71,7 +71,7 @@ def uses_all_samples(surface: Surface) -> bool:
     return bool(surface.known.all() and all(part[surface.done].all() for part in parts))
 
 
-def say_what_stays(path: Path, found: Surface, fresh: Surface) -> None:
+def warn_of_overridden_options(path: Path, found: Surface, fresh: Surface) -> None:
     """What of this run's wishes a continued file does not follow."""
     if fresh.plan["batch_size"] not in (0, found.plan["batch_size"]):
         note(f"{path} was started with batch size {found.plan['batch_size']}, which stays")
@@ -81,7 +81,7 @@ def say_what_stays(path: Path, found: Surface, fresh: Surface) -> None:
         note(f"{path} was started with {before} threads per rank, now {now}: the last digits may differ")
 
 
-def read_alike(found: Surface | Findings, fresh: Surface | Findings) -> dict[str, Any]:
+def normalized_request(found: Surface | Findings, fresh: Surface | Findings) -> dict[str, Any]:
     """What is asked for; data of which one run knows a sketch alone count as the same where the sketches are."""
     asked, before = dict(fresh.request), found.about.get("sketches", {})
     for name, sketch in fresh.about.get("sketches", {}).items():
@@ -93,12 +93,14 @@ def read_alike(found: Surface | Findings, fresh: Surface | Findings) -> dict[str
 
 def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure: str) -> None:
     """Raise BadInput at the first field in which what a file records differs from what is asked for."""
-    for name in sorted({**asked, **found}, key=lambda name: name == LAST):
+    for name in sorted({**asked, **found}, key=lambda name: name == LOSS_OF_SOME_SAMPLES):
         if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
-            raise BadInput(f"{path} was made with {unlike(name, found.get(name), asked.get(name))}: {cure}")
+            raise BadInput(
+                f"{path} was made with {describe_difference(name, found.get(name), asked.get(name))}: {cure}"
+            )
 
 
-def unlike(name: str, there: Any, asked: Any) -> str:
+def describe_difference(name: str, there: Any, asked: Any) -> str:
     """What a file was made with, and what is asked for; of code, whose hashes tell nobody anything, that it has changed."""
     if name.endswith("_code") and there is not None and asked is not None:
         return f"other code of the {name.removesuffix('_code')}: its file has changed since"
@@ -112,7 +114,7 @@ def equal(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def adopt(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:
+def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:
     """Go on with a file of the original release: its cells are kept, marked as of unknown provenance."""
     if not fresh.populations:
         raise BadInput(
@@ -151,7 +153,7 @@ def resume_findings(path: Path, fresh: Findings, seed: int, cure: str = CURE.for
     found = read_findings(path, fresh.kind)
     if "slim" in found.about:
         raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
-    compare(path, found.request, read_alike(found, fresh), cure)
+    compare(path, found.request, normalized_request(found, fresh), cure)
     for settings in found.about.get("parts", {}).values():
         compare(path, {"seed": settings["seed"]}, {"seed": seed}, cure)
     return replace(found, plan=fresh.plan)
@@ -177,7 +179,7 @@ def satisfies(name: str, found: Mapping[str, Any], asked: Mapping[str, Any], arr
     return True
 
 
-def together_with(found: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+def merged_settings(found: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with which a part is computed again, so that nothing of what is there gets lost."""
     if any(found.get(key) != asked[key] for key in ("patterns", "at") if key in asked):  # other activations
         return dict(asked)

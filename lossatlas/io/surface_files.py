@@ -51,10 +51,10 @@ def write_surface(
 
     `directions` in it is a link to `dir_file`, or a copy of the directions to `embed`.
     """
-    write(path, filler(path, surface, dir_file, embed))
+    write(path, surface_writer(path, surface, dir_file, embed))
 
 
-def filler(
+def surface_writer(
     path: str | Path, surface: Surface, dir_file: str | Path | None, embed: Directions | None
 ) -> Callable[[h5py.File], None]:
     """What fills a surface file: see `write_surface`."""

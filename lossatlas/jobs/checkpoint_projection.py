@@ -12,11 +12,11 @@ from lossatlas.parameter_space import Components, Point, Selection, principal_co
 from lossatlas.parameter_space.directions import EVERYTHING, is_bias
 from lossatlas.parameter_space.layout import norm_parameters
 from lossatlas.parameter_space.points import real_view
-from lossatlas.parameter_space.projection import Rows
+from lossatlas.parameter_space.projection import RowMatrix
 
 
 @dataclass(frozen=True)
-class Differences:
+class CheckpointDifferences:
     """(count, coordinates) float32: each point minus the origin, zero where tensors are not kept; read when it is asked for.
 
     point: the k-th one. See space.projection.Rows.
@@ -44,14 +44,16 @@ def differences(
     net: nn.Module,
     ignore: str = "",
     selection: Selection = EVERYTHING,
-) -> Differences:
+) -> CheckpointDifferences:
     """Of points from the origin, without the tensors that `ignore` or the selection leave out."""
     norms, names = norm_parameters(net), selection.of(origin)
     kept = {name: name in names and not (ignore == "biasbn" and is_bias(name, w, norms)) for name, w in origin.items()}
-    return Differences(point, count, origin, kept)
+    return CheckpointDifferences(point, count, origin, kept)
 
 
-def principal_plane(rows: Differences, origin: Mapping[str, Tensor]) -> tuple[Components, tuple[Point, Point]]:
+def principal_plane(
+    rows: CheckpointDifferences, origin: Mapping[str, Tensor]
+) -> tuple[Components, tuple[Point, Point]]:
     """The first two principal components of all checkpoints, the last one included; also by tensor name.
 
     Raises:
@@ -65,7 +67,7 @@ def principal_plane(rows: Differences, origin: Mapping[str, Tensor]) -> tuple[Co
     return found, (x, y)
 
 
-def rounding_of(rows: Differences) -> float:
+def rounding_of(rows: CheckpointDifferences) -> float:
     """Length of the rounding errors in a checkpoint as large as the origin, at most twice over: the machine epsilon of each
     moving tensor times its norm.
     """
@@ -87,7 +89,7 @@ def unflattened(row: np.ndarray, like: Mapping[str, Tensor]) -> Point:
     }
 
 
-def coordinates(rows: Rows, plane: Iterable[Mapping[str, Tensor]], what: str) -> tuple[np.ndarray, np.ndarray]:
+def coordinates(rows: RowMatrix, plane: Iterable[Mapping[str, Tensor]], what: str) -> tuple[np.ndarray, np.ndarray]:
     """(rows, 2), and each row's distance from the plane of two directions. Raises BadInput where they are no plane."""
     axes = np.stack(
         [np.concatenate([real_view(value).cpu().numpy().ravel() for value in point.values()]) for point in plane]

@@ -14,10 +14,10 @@ from lossatlas import config
 from lossatlas.errors import BadInput, BadUsage, say
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
-from lossatlas.jobs.inputs import Brought, Trained, device_of, loss_of
+from lossatlas.jobs.inputs import LoadedInputs, PackedInputs, device_of, loss_of
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer
-from lossatlas.user_code import Factory
+from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import numpy as np
@@ -29,19 +29,19 @@ Calls = Mapping[str, Callable[..., Any]]
 
 
 @dataclass(frozen=True)
-class Job:
+class HessianJob:
     """What every rank needs; travels from rank 0 to the others."""
 
-    trained: Trained
-    loss: str | Factory
-    hessian: config.HessianChoice
-    run: config.Run
+    trained: PackedInputs
+    loss: str | UserFunction
+    hessian: config.HessianConfig
+    run: config.RunConfig
     samples: int
     activations: Sequence[str] | None
     at: str
 
 
-def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
+def collective_calls(job: HessianJob, world: World) -> "tuple[Calls, Hessian]":
     """On every rank: products with its share of the samples, summed over the ranks."""
     import torch
 
@@ -108,7 +108,7 @@ def calls_of(job: Job, world: World) -> "tuple[Calls, Hessian]":
     return {name: fitting(call) for name, call in calls.items()}, hessian
 
 
-def run(world: World, lead: Callable[[], int]) -> int:
+def run_collective(world: World, lead: Callable[[], int]) -> int:
     """On rank 0 what leads; on the others answers to what it calls."""
     if world.root:
         if world.note:
@@ -118,7 +118,7 @@ def run(world: World, lead: Callable[[], int]) -> int:
 
     job = world.share(None)
     if job is not None:
-        answer(world, lambda: calls_of(job, world)[0])
+        answer(world, lambda: collective_calls(job, world)[0])
     return 0
 
 
@@ -138,9 +138,9 @@ def output_lock(what: str, path: Path, dry: bool, log: Log, held: ExitStack) -> 
     return lock
 
 
-def check_spread(brought: Brought, world: World) -> None:
+def check_enough_samples(loaded: LoadedInputs, world: World) -> None:
     """Raise BadUsage where there is not a sample for each rank."""
-    samples = brought.first
+    samples = loaded.first
     if samples.parts < world.size:
         what = "samples" if samples.parts == len(samples) else "batches that stay as they are"
         raise BadUsage(f"{samples.parts} {what} cannot be spread over {world.size} ranks: start fewer")

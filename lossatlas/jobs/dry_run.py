@@ -13,43 +13,45 @@ from typing import Any, Protocol
 from lossatlas.errors import CannotWrite, say
 from lossatlas.io.hdf5 import size_of
 from lossatlas.io.progress import clock
-from lossatlas.io.surface_files import filler
-from lossatlas.jobs.grid_inputs import Setting
+from lossatlas.io.surface_files import surface_writer
+from lossatlas.jobs.grid_inputs import GridInputs
 from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
-from lossatlas.mpi.scheduler import computed
+from lossatlas.mpi.scheduler import run_in_compute_thread
 
 
-class Guesses(Protocol):
-    def guess(self, scene: Any, surface: Surface) -> tuple[float, str]:
+class TimeEstimator(Protocol):
+    def estimate_seconds(self, problem: Any, surface: Surface) -> tuple[float, str]:
         """Seconds for a cell, and what has been measured."""
         ...
 
 
-def rehearse(world: World, setting: Setting, surface: Surface, cells: int, guesses: Guesses, scene: Any) -> None:
+def report_dry_run(
+    world: World, inputs: GridInputs, surface: Surface, cells: int, guesses: TimeEstimator, problem: Any
+) -> None:
     """Say what a job needs. scene: gives the network, the plane and the data. Raises CannotWrite where it could not write."""
     from lossatlas.data.memory import in_words
 
-    embedded = sum(array.nbytes for axis in (setting.directions.x, setting.directions.y or ()) for array in axis)
-    image = size_of(filler(setting.surf_file, surface, setting.dir_file, None)) + embedded * setting.embed
-    needed = {setting.surf_file: image}
-    if setting.dir_file is not None:
-        needed[setting.dir_file] = embedded * setting.new
+    embedded = sum(array.nbytes for axis in (inputs.directions.x, inputs.directions.y or ()) for array in axis)
+    image = size_of(surface_writer(inputs.surf_file, surface, inputs.dir_file, None)) + embedded * inputs.embed
+    needed = {inputs.surf_file: image}
+    if inputs.dir_file is not None:
+        needed[inputs.dir_file] = embedded * inputs.new
     for path, size in needed.items():
         if size:
-            check_place(path, size)
+            check_space(path, size)
     say(
         f"surface file: about {in_words(image)}"
         + ", and 8 bytes for each sample that a cell draws" * bool(surface.samples)
-        + f", directions: {in_words(embedded)}" * bool(embedded and setting.new)
+        + f", directions: {in_words(embedded)}" * bool(embedded and inputs.new)
     )
-    if setting.dir_file is not None and not setting.directions.x:
+    if inputs.dir_file is not None and not inputs.directions.x:
         say("time: not measured, because the directions come from the curvature, which a dry run does not compute")
         return
     if surface.plan["device"] == "cuda" and not has_cuda():
         say("time: not measured, because there is no CUDA device here")
         return
-    seconds, what = computed(world, lambda: guesses.guess(scene(), surface))
+    seconds, what = run_in_compute_thread(world, lambda: guesses.estimate_seconds(problem(), surface))
     whole = seconds * cells
     say(
         f"time: about {seconds:.3g} s for a cell ({what}), {clock(whole)} for {cells} cells on one rank like this one, "
@@ -59,7 +61,7 @@ def rehearse(world: World, setting: Setting, surface: Surface, cells: int, guess
     say(f"memory: {in_words(peak)} for this rank" + device_memory(surface.plan["device"]))
 
 
-def check_place(path: Path, size: int) -> None:
+def check_space(path: Path, size: int) -> None:
     """Raise CannotWrite where a file of this size would not get a place: it is written beside the one that is there."""
     from lossatlas.data.memory import in_words
 

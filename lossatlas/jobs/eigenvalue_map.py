@@ -12,13 +12,13 @@ from lossatlas.errors import BadUsage
 from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.hvp import Hessian, check_deterministic, usual_batch_size
 from lossatlas.hessian.lanczos import NotFinite, lanczos
-from lossatlas.io.block_queue import Found
-from lossatlas.io.recorder import Remark
-from lossatlas.jobs.problem import Scene
+from lossatlas.io.block_queue import BlockResult
+from lossatlas.io.recorder import BlockNote
+from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import far_points
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.surface import Surface
-from lossatlas.parameter_space.planes import Affine, Plane
+from lossatlas.parameter_space.planes import AffinePlane, Plane
 
 # The bounds: no eigenvalue is larger, or smaller, but for a probability of 1e-3 at each cell (see hessian.lanczos).
 FIELDS = (
@@ -36,7 +36,7 @@ USUAL = 40  # products at a cell
 Operator = tuple[Hessian, Plane]
 
 
-def begun(
+def new_surface(
     grid: Grid,
     *,
     device: str | torch.device = "cpu",
@@ -72,20 +72,20 @@ def begun(
     return Surface.of_values(grid, FIELDS, plan=plan, request={**request, **own}, about=about)
 
 
-def operator_of(scene: Scene, surface: Surface) -> Operator:
+def operator_of(problem: Problem, surface: Surface) -> Operator:
     """The Hessian as a map's plan says, and the plane it is moved on."""
-    plan, request, net, plane = surface.plan, surface.request, scene.net, scene.plane
-    if plan["precision"] == "float64" and isinstance(plane, Affine):
+    plan, request, net, plane = surface.plan, surface.request, problem.net, problem.plane
+    if plan["precision"] == "float64" and isinstance(plane, AffinePlane):
         plane = plane.double()
     operator = Hessian(
         net,
-        next(iter(scene.data.values())),
-        scene.loss,
+        next(iter(problem.data.values())),
+        problem.loss,
         parameters=() if request["parameters"] == "all" else request["parameters"],
         without=request.get("without", ()),
         matrices_only=request["matrices_only"],
         batch_size=plan["batch_size"],
-        device=scene.device,
+        device=problem.device,
         folded=None if not plan["path"] else plan["path"] == "folded",
         compiled=plan["compiled"],
         precision=plan["precision"],
@@ -93,13 +93,13 @@ def operator_of(scene: Scene, surface: Surface) -> Operator:
     return operator, plane
 
 
-def ready(scene: Scene, surface: Surface) -> tuple[Surface, Operator]:
+def finalize_plan(problem: Problem, surface: Surface) -> tuple[Surface, Operator]:
     """The operator, and the map with a complete plan. Raises BadInput for a network that is random."""
     plan, about = dict(surface.plan), dict(surface.about)
     if not plan["batch_size"]:
-        samples = len(next(iter(scene.data.values())))
+        samples = len(next(iter(problem.data.values())))
         plan["batch_size"] = usual_batch_size(samples, plan["device"], torch.get_num_threads())
-    operator, plane = operator_of(scene, replace(surface, plan=plan))
+    operator, plane = operator_of(problem, replace(surface, plan=plan))
     for point in far_points(surface.grid):
         operator.place(plane.point(*point))
         with operator.session():
@@ -112,9 +112,9 @@ def ready(scene: Scene, surface: Surface) -> tuple[Surface, Operator]:
     return replace(surface, plan=plan, about=about), (operator, plane)
 
 
-def guessed(scene: Scene, surface: Surface) -> tuple[float, str]:
+def estimate_seconds(problem: Problem, surface: Surface) -> tuple[float, str]:
     """Seconds that a cell may take, and what has been measured."""
-    _, (operator, plane) = ready(scene, surface)
+    _, (operator, plane) = finalize_plan(problem, surface)
     operator.place(plane.point(0.0, 0.0))
     vector = torch.ones(operator.size, dtype=operator.dtype, device=operator.device)
     began = time.perf_counter()
@@ -122,12 +122,12 @@ def guessed(scene: Scene, surface: Surface) -> tuple[float, str]:
     return USUAL * (time.perf_counter() - began), f"from one product; a cell may take {USUAL} of them"
 
 
-def work_of(surface: Surface, operator: Operator) -> Callable[[Sequence[int]], tuple[Found, Remark]]:
+def block_worker(surface: Surface, operator: Operator) -> Callable[[Sequence[int]], tuple[BlockResult, BlockNote]]:
     """The function from cells to rows in the order of FIELDS, and a remark. Each cell starts from nothing: see lanczos."""
     hessian, plane = operator
     tolerance, most, seed = surface.request["tolerance"], surface.plan["most"], surface.plan["seed"]
 
-    def work(cells: Sequence[int]) -> tuple[Found, Remark]:
+    def work(cells: Sequence[int]) -> tuple[BlockResult, BlockNote]:
         rows, notes = [], []
         for cell in cells:
             point = surface.grid.point(cell)
@@ -149,6 +149,6 @@ def work_of(surface: Surface, operator: Operator) -> Callable[[Sequence[int]], t
             rows.append(
                 [found.values[0], found.values[-1], found.residuals[0], found.residuals[-1], high, low, found.products]
             )
-        return Found(np.array(rows)), Remark("; ".join(notes))
+        return BlockResult(np.array(rows)), BlockNote("; ".join(notes))
 
     return work

@@ -6,21 +6,21 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lossatlas.user_code import Factory
+from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:
     pass
-from lossatlas.config import SEED, Axis, DirectionChoice, GridTask, Model, Networks
+from lossatlas.config import SEED, AxisConfig, DirectionConfig, GridConfig, Model, NetworkConfig
 
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
 
 
 def base_name(model: Model, file: str) -> str:
     """What names of output files begin with: the checkpoint, or the function that gives the network."""
-    return file or (f"{Path(model.where).stem}_{model.name}" if isinstance(model, Factory) else model)
+    return file or (f"{Path(model.where).stem}_{model.name}" if isinstance(model, UserFunction) else model)
 
 
-def direction_name(nets: Networks, choice: DirectionChoice) -> Path:
+def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
     """The direction file's name when none is given, as the original release builds it."""
     name = base_name(nets.model, nets.file)
     if nets.file2:
@@ -51,7 +51,7 @@ def plain(pattern: str) -> str:
     return re.sub(r"[^\w.=+-]", "_", pattern)
 
 
-def named_axis(letter: str, axis: Axis) -> str:
+def named_axis(letter: str, axis: AxisConfig) -> str:
     what = {
         "random": "",
         "file": f"_{letter}={Path(axis.file).stem}:{axis.number}",
@@ -72,7 +72,7 @@ def joined(first: str, second: str) -> str:
     return f"{first}_{b.name}" if a.parent == b.parent else f"{first}_{b.parent.name}_{b.name}"
 
 
-def surface_name(dir_file: Path, task: GridTask) -> Path:
+def surface_name(dir_file: Path, task: GridConfig) -> Path:
     """The surface file's name when none is given: the original's, with what it leaves out."""
     name, data = dir_file.name, task.data
     ranges = [[float(part) for part in text.split(":")] for text in (task.x, task.y) if text]
@@ -89,8 +89,8 @@ def surface_name(dir_file: Path, task: GridTask) -> Path:
     return shortened(dir_file.with_name(name + ".h5"))
 
 
-def loss_word(loss: str | Factory) -> str:
-    return loss.name if isinstance(loss, Factory) else loss
+def loss_word(loss: str | UserFunction) -> str:
+    return loss.name if isinstance(loss, UserFunction) else loss
 
 
 def shortened(path: Path) -> Path:

@@ -19,9 +19,9 @@ from lossatlas import config
 from lossatlas.errors import BadInput, say
 from lossatlas.io import Directions, read_directions, read_findings
 from lossatlas.io.progress import Line
-from lossatlas.io.resume import LAST, compare
+from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, compare
 from lossatlas.io.spectrum_files import is_findings
-from lossatlas.jobs.inputs import Brought, loss_of
+from lossatlas.jobs.inputs import LoadedInputs, loss_of
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
@@ -35,15 +35,15 @@ NOT_MOVED = "not moved"
 EARLIER = "of an earlier version, in which filters of ConvTranspose and Conv1D were slices of their input channels"
 
 
-class Curvature:
+class OriginCurvature:
     """Gradient, top eigenvectors and second derivatives of the mean loss at a network, when they are asked for.
 
     selection: what gradient and eigenvectors are with respect to.
     """
 
-    def __init__(self, brought: Brought, selection: "Selection", device: str) -> None:
-        self.net, self.data, self.loss = brought.net, brought.first, brought.loss
-        self.selection, self.device = selection.within_net(brought.net), device
+    def __init__(self, loaded: LoadedInputs, selection: "Selection", device: str) -> None:
+        self.net, self.data, self.loss = loaded.net, loaded.first, loaded.loss
+        self.selection, self.device = selection.within_net(loaded.net), device
         self.known: Hessian | None = None
         self.found: list[Tensor] = []
 
@@ -143,7 +143,7 @@ class Curvature:
         return {"second_derivatives": result, "samples": len(self.data), "split": self.data.split}
 
 
-def say_eigenvalue(axis: config.Axis, checkpoint: str) -> None:
+def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
     """Which eigenvector of a spectrum file it is, and whether it is one of this checkpoint (its digest)."""
     findings = read_findings(axis.file)
     a, k = findings.arrays, axis.number - 1
@@ -170,7 +170,7 @@ def vector_hash(vector: "Point") -> str:
     return digest.hexdigest()
 
 
-def from_file(axis: config.Axis, net: "nn.Module") -> "Point":
+def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
     """A vector of a spectrum file, or the x or y direction of a direction file. Raises BadInput where it does not fit."""
     import torch
 
@@ -206,10 +206,10 @@ def from_file(axis: config.Axis, net: "nn.Module") -> "Point":
 
 def description(
     letter: str,
-    axis: config.Axis,
+    axis: config.AxisConfig,
     target: str | None,
-    choice: config.DirectionChoice,
-    curvature: Curvature | None,
+    choice: config.DirectionConfig,
+    curvature: OriginCurvature | None,
     layout: "Layout",
 ) -> str:
     """Describe a direction for the direction file's record; equal text means an equal direction."""
@@ -235,10 +235,10 @@ def description(
 
 def find_directions(
     dir_file: Path,
-    brought: Brought,
-    nets: config.Networks,
-    choice: config.DirectionChoice,
-    curvature: Curvature,
+    loaded: LoadedInputs,
+    nets: config.NetworkConfig,
+    choice: config.DirectionConfig,
+    curvature: OriginCurvature,
     planned: bool = False,
 ) -> tuple[Directions, bool] | None:
     """The directions in the file when it fits, otherwise new ones; and whether they are still to be written.
@@ -247,10 +247,10 @@ def find_directions(
     """
     from lossatlas.parameter_space import Layout, as_arrays, as_point, orthogonal
 
-    curvature.selection.of(brought.origin)
-    net, record, towards, layout = brought.net, brought.record, brought.towards, Layout.of(brought.net)
+    curvature.selection.of(loaded.origin)
+    net, record, towards, layout = loaded.net, loaded.record, loaded.towards, Layout.of(loaded.net)
     about: dict[str, Any] = {
-        name: value for name, value in record.items() if name != LAST
+        name: value for name, value in record.items() if name != LOSS_OF_SOME_SAMPLES
     }  # data and loss do not count
     for letter, axis, file in (("x", choice.x, nets.file2), ("y", choice.y, nets.file3)):
         if axis is not None:
@@ -268,10 +268,10 @@ def find_directions(
     if planned and any(axis.kind in ("gradient", "eigenvector") for axis in made):
         return None
     vectors: list[Point] = []
-    for k, (axis, target) in enumerate(zip((choice.x, choice.y), brought.targets, strict=True)):
+    for k, (axis, target) in enumerate(zip((choice.x, choice.y), loaded.targets, strict=True)):
         if axis is not None:
             vectors.append(
-                vectors[0] if k and choice.same_dir else new_direction(brought, axis, target, choice, k, curvature)
+                vectors[0] if k and choice.same_dir else new_direction(loaded, axis, target, choice, k, curvature)
             )
     if choice.orthogonal:
         first = (
@@ -282,20 +282,20 @@ def find_directions(
     if found is not None:  # a file of one direction gets the second
         arrays_of[0] = list(found.x)
     made_now = Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about)
-    return replace(made_now, extra=moved_by(brought, made_now)), True
+    return replace(made_now, extra=moved_by(loaded, made_now)), True
 
 
-def moved_by(brought: Brought, directions: Directions) -> dict[str, np.ndarray]:
+def moved_by(loaded: LoadedInputs, directions: Directions) -> dict[str, np.ndarray]:
     """What a direction file says of its tensors: their names, how long each is, and how far each direction moves it."""
     from lossatlas.parameter_space import as_point, lengths
 
     vectors = [
-        as_point(arrays, brought.net, brought.dir_type, f"the {letter} direction")
+        as_point(arrays, loaded.net, loaded.dir_type, f"the {letter} direction")
         for letter, arrays in (("x", directions.x), ("y", directions.y))
         if arrays is not None
     ]
-    names = np.array([name.encode() for name in brought.origin])
-    return {"tensors": names, "lengths": lengths(brought.origin, vectors)}
+    names = np.array([name.encode() for name in loaded.origin])
+    return {"tensors": names, "lengths": lengths(loaded.origin, vectors)}
 
 
 def moved_lines(names: Sequence[str], found: np.ndarray) -> list[str]:
@@ -311,7 +311,7 @@ def moved_lines(names: Sequence[str], found: np.ndarray) -> list[str]:
     return lines
 
 
-def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choice: config.DirectionChoice) -> None:
+def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
     """Compare what a direction file records with what is asked for, on the axes that are used.
 
     A file that the user names is used as it is, and differences are said; but where --seed or --idx ask for directions
@@ -321,7 +321,7 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
         say(f"note: {dir_file} records no provenance; it is used as it is")
         return
     asked = {name: value for name, value in about.items() if name != "y" or found.y is not None}
-    if earlier := by_earlier_rule(found, asked):
+    if earlier := axes_of_earlier_rule(found, asked):
         say(
             f"note: {dir_file} holds directions {EARLIER}; they are used as they are (another --dir_file gets new ones)"
         )
@@ -342,18 +342,18 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
             say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
 
 
-def check_second(dir_file: Path, found: Directions, about: dict[str, Any], choice: config.DirectionChoice) -> None:
+def check_second(dir_file: Path, found: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
     """Raise BadInput where a file of one direction may not get a second one."""
     if choice.dir_file is not None:
         raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
-    if by_earlier_rule(found, about):
+    if axes_of_earlier_rule(found, about):
         raise BadInput(
             f"{dir_file} holds one direction, {EARLIER}: a second one beside it would be normalized differently: "
             "give another --dir_file, or remove this one"
         )
 
 
-def by_earlier_rule(found: Directions, about: dict[str, Any]) -> list[str]:
+def axes_of_earlier_rule(found: Directions, about: dict[str, Any]) -> list[str]:
     """Axes whose recorded direction is the one asked for, except that its filters were slices along the first axis."""
     from lossatlas.parameter_space.layout import RULE
 
@@ -365,28 +365,28 @@ def by_earlier_rule(found: Directions, about: dict[str, Any]) -> list[str]:
 
 
 def new_direction(
-    brought: Brought,
-    axis: config.Axis,
+    loaded: LoadedInputs,
+    axis: config.AxisConfig,
     target: "Point | None",
-    choice: config.DirectionChoice,
+    choice: config.DirectionConfig,
     k: int,
-    curvature: Curvature,
+    curvature: OriginCurvature,
 ) -> "Point":
     from lossatlas.parameter_space import Layout, other_network, random_direction, scale_to, target_direction
     from lossatlas.parameter_space.directions import seed_of
 
-    origin, selection = brought.origin, curvature.selection
+    origin, selection = loaded.origin, curvature.selection
     if target is not None:
         return target_direction(origin, target, selection)
-    layout = Layout.of(brought.net)
+    layout = Layout.of(loaded.net)
     if choice.scheme:
         return other_network(origin, seed_of(choice.seed, choice.idx, k), layout, selection)
     if axis.kind == "random":
         return random_direction(origin, axis.norm, axis.ignore, seed_of(choice.seed, choice.idx, k), layout, selection)
     if axis.kind == "file":
         if is_findings(axis.file):
-            say_eigenvalue(axis, brought.record["checkpoint"])
-        made, norm = from_file(axis, brought.net), axis.norm
+            print_eigenvalue(axis, loaded.record["checkpoint"])
+        made, norm = from_file(axis, loaded.net), axis.norm
     else:
         made = curvature.gradient() if axis.kind == "gradient" else curvature.eigenvector(axis.number)
         norm = axis.norm or "unit"

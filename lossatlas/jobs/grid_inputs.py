@@ -24,8 +24,16 @@ from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import NOT_COMPUTED
 from lossatlas.jobs import file_names
-from lossatlas.jobs.find_directions import Curvature, description, find_directions, moved_by, moved_lines
-from lossatlas.jobs.inputs import Brought, Trained, bring, check_factories, device_of, place, recorded
+from lossatlas.jobs.find_directions import OriginCurvature, description, find_directions, moved_by, moved_lines
+from lossatlas.jobs.inputs import (
+    LoadedInputs,
+    PackedInputs,
+    check_user_functions,
+    device_of,
+    function_record,
+    load_inputs,
+    output_path,
+)
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.communicator import World
 
@@ -41,7 +49,7 @@ KEPT = 4  # random directions that a rank remembers
 
 
 @dataclass(frozen=True)
-class Setting:
+class GridInputs:
     """What rank 0 has read.
 
     dir_file: None along a path of checkpoints, which has no directions. used: the directions without those that the grid does
@@ -58,12 +66,12 @@ class Setting:
     used: Directions
     new: bool
     embed: bool
-    brought: Brought
+    loaded: LoadedInputs
     record: dict[str, Any]
-    curvature: Curvature | None
+    curvature: OriginCurvature | None
     lock: Lock | None
     first: bool
-    where: "Recipe"
+    where: "Parametrization"
     networks: Sequence[tuple[str, float, float]] = ()
     curve: str = ""
 
@@ -73,9 +81,9 @@ class Setting:
             say(f"new directions are in {self.dir_file}")
 
 
-def read_setting(
-    task: config.GridTask, name_of: Callable[[Path, config.GridTask], Path], log: Log, held: ExitStack
-) -> Setting:
+def read_grid_inputs(
+    task: config.GridConfig, name_of: Callable[[Path, config.GridConfig], Path], log: Log, held: ExitStack
+) -> GridInputs:
     """Read everything once and find the directions.
 
     name_of: the surface file's name when none is given. held: lets go of the lock on it in the end.
@@ -83,37 +91,37 @@ def read_setting(
     from lossatlas.parameter_space import as_point
     from lossatlas.parameter_space.directions import note_skewed
 
-    check_factories(task.networks.model, task.data.dataset, task.loss)
+    check_user_functions(task.networks.model, task.data.dataset, task.loss)
     if task.path:
-        return read_path(task, log, held)
-    task = with_statistics(task)
+        return read_checkpoint_path(task, log, held)
+    task = with_batchnorm_moved(task)
     nets, choice, chosen, output = task.networks, task.directions, task.data, task.output
     if choice.repeat or choice.curve:
-        return read_alone(task, name_of, log, held)
-    dir_file = place(choice.dir_file, file_names.direction_name(nets, choice), output.surf_file)
-    surf_file = place(output.surf_file, name_of(dir_file, task), None)
-    lock = locked(surf_file, output.dry_run, log, held)
+        return read_without_direction_file(task, name_of, log, held)
+    dir_file = output_path(choice.dir_file, file_names.direction_name(nets, choice), output.surf_file)
+    surf_file = output_path(output.surf_file, name_of(dir_file, task), None)
+    lock = lock_surface_file(surf_file, output.dry_run, log, held)
     check_folder("direction", dir_file)
     first = not dir_file.exists()
-    brought = bring(nets, choice.dir_type, chosen, task.loss, task.recalibrated > 0)
-    check_statistics(task, brought)
+    loaded = load_inputs(nets, choice.dir_type, chosen, task.loss, task.recalibrated > 0)
+    check_statistics(task, loaded)
     device = "cpu" if output.dry_run else device_of(task.run.cuda)
-    curvature = Curvature(brought, choice.selection, device)
-    found = find_directions(dir_file, brought, nets, choice, curvature, planned=output.dry_run)
+    curvature = OriginCurvature(loaded, choice.selection, device)
+    found = find_directions(dir_file, loaded, nets, choice, curvature, planned=output.dry_run)
     directions, new = found or (Directions([]), True)
     if new and directions.y is not None and not choice.scheme:
-        x, y = (as_point(axis, brought.net, choice.dir_type, "a direction") for axis in (directions.x, directions.y))
+        x, y = (as_point(axis, loaded.net, choice.dir_type, "a direction") for axis in (directions.x, directions.y))
         note_skewed(x, y, "the surface is sheared (--orthogonalize takes out of y its part along x)")
     same = dir_file.resolve() == surf_file.resolve()
     if same and (new or not is_surface(surf_file)):
         raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
     used = Directions(directions.x, directions.y if task.y else None, directions.about)
-    where, grid, more = recipe(task, brought, used)
-    record = record_of(task, brought, directions=used.sha256 if found else NOT_COMPUTED, **more)
+    where, grid, more = parametrization_of(task, loaded, used)
+    record = record_of(task, loaded, directions=used.sha256 if found else NOT_COMPUTED, **more)
     embed = output.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
     wanted = curvature if choice.curvature and not output.dry_run else None
-    networks = () if choice.per_layer else networks_on(nets, brought, used)
-    return Setting(
+    networks = () if choice.per_layer else networks_on(nets, loaded, used)
+    return GridInputs(
         surf_file,
         grid,
         dir_file,
@@ -121,18 +129,18 @@ def read_setting(
         used,
         new,
         embed,
-        brought,
+        loaded,
         record,
         wanted,
         lock,
         first,
         where,
         networks,
-        bend_of(nets, brought) if len(networks) > 2 else "",
+        curve_kind_of(nets, loaded) if len(networks) > 2 else "",
     )
 
 
-def with_statistics(task: config.GridTask) -> config.GridTask:
+def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
     """The task with BatchNorm statistics moved too, where all axes lead to networks with other ones and nothing else is asked for.
 
     Directions that a file holds already stay what they are.
@@ -144,10 +152,10 @@ def with_statistics(task: config.GridTask) -> config.GridTask:
     axes = 2 if task.y and not choice.curve else 1
     if choice.dir_type == "states" or choice.scheme or not nets.file or not ends:
         return task
-    first, *others = (statistics_in(read_state(file)) for file in (nets.file, *ends))
+    first, *others = (batchnorm_statistics(read_state(file)) for file in (nets.file, *ends))
     if all(first.keys() == other.keys() and all(bool((first[n] == other[n]).all()) for n in first) for other in others):
         return task
-    default = place(choice.dir_file, file_names.direction_name(nets, choice), task.output.surf_file)
+    default = output_path(choice.dir_file, file_names.direction_name(nets, choice), task.output.surf_file)
     if choice.dir_type_given or choice.same_dir or len(ends) < axes or (default.exists() and not choice.curve):
         say(
             "note: the networks differ in BatchNorm statistics, which are not moved with --dir_type weights: the losses at the "
@@ -160,23 +168,23 @@ def with_statistics(task: config.GridTask) -> config.GridTask:
     return replace(task, directions=replace(choice, dir_type="states"))
 
 
-def statistics_in(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+def batchnorm_statistics(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
     """The BatchNorm statistics of a checkpoint."""
     return {name: value for name, value in state.items() if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")}
 
 
-def networks_on(nets: config.Networks, brought: Brought, used: Directions) -> list[tuple[str, float, float]]:
+def networks_on(nets: config.NetworkConfig, loaded: LoadedInputs, used: Directions) -> list[tuple[str, float, float]]:
     """Which of the networks lie on the line or plane along these directions, and where."""
     from lossatlas.parameter_space import as_point
     from lossatlas.parameter_space.directions import inner
 
     found = [(Path(nets.file).stem or "network", 0.0, 0.0)]
-    axes = [as_point(arrays, brought.net, brought.dir_type, "a direction") for arrays in (used.x, used.y) if arrays]
+    axes = [as_point(arrays, loaded.net, loaded.dir_type, "a direction") for arrays in (used.x, used.y) if arrays]
     gram = np.array([[inner(a, b) for b in axes] for a in axes])
-    for file, target in zip((nets.file2, nets.file3), brought.targets, strict=True):
+    for file, target in zip((nets.file2, nets.file3), loaded.targets, strict=True):
         if not axes or not file or target is None:
             continue
-        way = {name: target[name] - value for name, value in brought.origin.items()}
+        way = {name: target[name] - value for name, value in loaded.origin.items()}
         at = np.linalg.lstsq(gram, np.array([inner(a, way) for a in axes]), rcond=None)[0]
         left = {name: d - sum(float(c) * a[name] for c, a in zip(at, axes, strict=True)) for name, d in way.items()}
         if inner(left, left) <= NEAR**2 * inner(way, way):
@@ -184,21 +192,21 @@ def networks_on(nets: config.Networks, brought: Brought, used: Directions) -> li
     return found
 
 
-def record_of(task: config.GridTask, brought: Brought, **where: Any) -> dict[str, Any]:
+def record_of(task: config.GridConfig, loaded: LoadedInputs, **where: Any) -> dict[str, Any]:
     """What tells this work from other work. where: the points, in words or digests."""
-    if task.recalibrated and brought.training is not None:
-        where["bn"] = f"recalibrated on {task.recalibrated} samples of {brought.training.digest}"
+    if task.recalibrated and loaded.training is not None:
+        where["bn"] = f"recalibrated on {task.recalibrated} samples of {loaded.training.digest}"
     return {
-        **brought.record,
-        "dataset": brought.first.name,
-        **recorded("loss", task.loss),
+        **loaded.record,
+        "dataset": loaded.first.name,
+        **function_record("loss", task.loss),
         "split": task.data.split,
         **where,
-        **{f"{split}_data": data.digest for split, data in brought.data.items()},
+        **{f"{split}_data": data.digest for split, data in loaded.data.items()},
     }
 
 
-def said_of(bends: Sequence[str]) -> tuple[Path, tuple[str, list[str], list[str]] | None]:
+def read_curve_record(bends: Sequence[str]) -> tuple[Path, tuple[str, list[str], list[str]] | None]:
     """What train_curve.py wrote beside bends: the kind of the curve, its bends in order, and the digests of its ends."""
     beside = [Path(file).with_suffix(".json") for file in bends]
     about = next((file for file in beside if file.exists()), beside[0])
@@ -209,16 +217,16 @@ def said_of(bends: Sequence[str]) -> tuple[Path, tuple[str, list[str], list[str]
         return about, None
 
 
-def bend_of(nets: config.Networks, brought: Brought) -> str:
+def curve_kind_of(nets: config.NetworkConfig, loaded: LoadedInputs) -> str:
     """The kind of the curve whose one bend the third network is, between the other two; '' where it is none."""
-    _, said = said_of([nets.file3]) if nets.file3 else (None, None)
-    ends = [brought.record["checkpoint"], brought.towards.get(nets.file2 or "", "")]
+    _, said = read_curve_record([nets.file3]) if nets.file3 else (None, None)
+    ends = [loaded.record["checkpoint"], loaded.towards.get(nets.file2 or "", "")]
     return said[0] if said is not None and len(said[1]) == 1 and said[2] == ends else ""
 
 
-def check_bends(choice: config.DirectionChoice, ends: Sequence[str]) -> None:
+def check_bends(choice: config.DirectionConfig, ends: Sequence[str]) -> None:
     """Raise BadInput where what is said beside the bends is that they are of another curve."""
-    about, said = said_of(choice.bends)
+    about, said = read_curve_record(choice.bends)
     if said is None:
         say(f"note: there is no {about} that says between which networks these bends were trained")
         return
@@ -236,43 +244,49 @@ def check_bends(choice: config.DirectionChoice, ends: Sequence[str]) -> None:
             )
 
 
-def check_statistics(task: config.GridTask, brought: Brought) -> None:
-    from lossatlas.evaluation.precision import resolved
+def check_statistics(task: config.GridConfig, loaded: LoadedInputs) -> None:
+    from lossatlas.evaluation.precision import resolve_precision
     from lossatlas.evaluation.recalibration import check_recalibrated
 
-    if brought.training is not None:
-        precision = resolved(task.run.precision, brought.net)
-        check_recalibrated(brought.net, brought.training, precision, task.recalibrated)
+    if loaded.training is not None:
+        precision = resolve_precision(task.run.precision, loaded.net)
+        check_recalibrated(loaded.net, loaded.training, precision, task.recalibrated)
 
 
-def recipe(task: config.GridTask, brought: Brought, used: Directions) -> "tuple[Recipe, Grid, dict[str, Any]]":
+def parametrization_of(
+    task: config.GridConfig, loaded: LoadedInputs, used: Directions
+) -> "tuple[Parametrization, Grid, dict[str, Any]]":
     """The points that directions lead to, their grid, and what of it is recorded."""
     from lossatlas.parameter_space import Layout, as_point, layers_of
 
     choice = task.directions
     if choice.per_layer and used.x:
-        x = as_point(used.x, brought.net, choice.dir_type, "the x direction")
+        x = as_point(used.x, loaded.net, choice.dir_type, "the x direction")
         layers = layers_of(x)
         if len(layers) < 2:
             raise BadUsage(f"--per_layer: the direction moves {len(layers)} layer of this network, and a row needs two")
         rows = {"rows_of": "layers", "rows": list(layers)}
-        return Layers(brought.dir_type, used.x, tuple(map(tuple, layers.values()))), rowed(task, len(layers)), rows
+        return (
+            LayerLines(loaded.dir_type, used.x, tuple(map(tuple, layers.values()))),
+            grid_of_rows(task, len(layers)),
+            rows,
+        )
     if choice.scheme and used.x and used.y is not None:
         named = {"scheme": choice.scheme}
-        if choice.scheme == "barycentric" and (rule := Layout.of(brought.net).rule("filter")):
+        if choice.scheme == "barycentric" and (rule := Layout.of(loaded.net).rule("filter")):
             named["scheme_filters"] = rule.strip()
-        return Schemed(choice.scheme, used.x, used.y, choice.only, choice.without), task.grid, named
-    return Along.of(brought.dir_type, used, brought.net), task.grid, {}
+        return SchemeParametrization(choice.scheme, used.x, used.y, choice.only, choice.without), task.grid, named
+    return AffineParametrization.of(loaded.dir_type, used, loaded.net), task.grid, {}
 
 
-def rowed(task: config.GridTask, rows: int) -> Grid:
+def grid_of_rows(task: config.GridConfig, rows: int) -> Grid:
     """Curves beside each other."""
     return Grid(task.grid.x, np.arange(float(rows)))
 
 
-def read_alone(
-    task: config.GridTask, name_of: Callable[[Path, config.GridTask], Path], log: Log, held: ExitStack
-) -> Setting:
+def read_without_direction_file(
+    task: config.GridConfig, name_of: Callable[[Path, config.GridConfig], Path], log: Log, held: ExitStack
+) -> GridInputs:
     """The same where there is no direction file: each row is along a random direction of its own, which every rank draws
     itself, or a curve has bends.
     """
@@ -280,67 +294,69 @@ def read_alone(
 
     choice, nets = task.directions, task.networks
     dir_name = file_names.direction_name(nets, choice)
-    surf_file = place(task.output.surf_file, name_of(dir_name, task), None)
-    lock = locked(surf_file, task.output.dry_run, log, held)
-    brought = bring(nets, choice.dir_type, task.data, task.loss, task.recalibrated > 0)
-    check_statistics(task, brought)
+    surf_file = output_path(task.output.surf_file, name_of(dir_name, task), None)
+    lock = lock_surface_file(surf_file, task.output.dry_run, log, held)
+    loaded = load_inputs(nets, choice.dir_type, task.data, task.loss, task.recalibrated > 0)
+    check_statistics(task, loaded)
     none = Directions([])
-    where: Recipe
+    where: Parametrization
     if choice.curve:
-        where, words = bent(task, brought)
-        grid, record = task.grid, record_of(task, brought, directions=words)
+        where, words = curve_parametrization(task, loaded)
+        grid, record = task.grid, record_of(task, loaded, directions=words)
     else:
-        where = Repeats(choice.dir_type, choice.x, choice.seed, choice.only, choice.without)
-        layout = Layout.of(brought.net)
+        where = RandomLines(choice.dir_type, choice.x, choice.seed, choice.only, choice.without)
+        layout = Layout.of(loaded.net)
         rows = [description("x", choice.x, None, replace(choice, idx=k), None, layout) for k in range(choice.repeat)]
-        grid = rowed(task, choice.repeat)
-        record = record_of(task, brought, directions=rows[0], rows_of="repeats", rows=rows)
+        grid = grid_of_rows(task, choice.repeat)
+        record = record_of(task, loaded, directions=rows[0], rows_of="repeats", rows=rows)
     networks = [
         (Path(file).stem, at, 0.0) for file, at in ((nets.file, 0.0), (nets.file2, 1.0)) if file and choice.curve
     ]
-    return Setting(surf_file, grid, None, none, none, False, False, brought, record, None, lock, True, where, networks)
+    return GridInputs(
+        surf_file, grid, None, none, none, False, False, loaded, record, None, lock, True, where, networks
+    )
 
 
-def bent(task: config.GridTask, brought: Brought) -> "tuple[Bent, str]":
+def curve_parametrization(task: config.GridConfig, loaded: LoadedInputs) -> "tuple[CurveParametrization, str]":
     """A curve to another network, and what of it is recorded."""
     from lossatlas.models import load_into, read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position
 
-    choice, end = task.directions, brought.targets[0]
+    choice, end = task.directions, loaded.targets[0]
     assert end is not None
-    points, digests = [brought.origin], []
-    before = {name: value.clone() for name, value in brought.net.state_dict().items()}
+    points, digests = [loaded.origin], []
+    before = {name: value.clone() for name, value in loaded.net.state_dict().items()}
     for file in choice.bends:
         state = read_state(file)
-        load_into(brought.net, state, file)
-        points.append(position(brought.net, choice.dir_type))
+        load_into(loaded.net, state, file)
+        points.append(position(loaded.net, choice.dir_type))
         digests.append(digest(state))
-    brought.net.load_state_dict(before)
-    check_bends(choice, [brought.record["checkpoint"], brought.towards[task.networks.file2 or ""]])
+    loaded.net.load_state_dict(before)
+    check_bends(choice, [loaded.record["checkpoint"], loaded.towards[task.networks.file2 or ""]])
     arrays = [{name: value.numpy() for name, value in point.items()} for point in (*points[1:], end)]
-    words = f"a {choice.curve} curve towards {brought.towards[task.networks.file2 or '']} by {', '.join(digests)}"
-    return Bent(choice.curve, choice.dir_type, arrays), words
+    words = f"a {choice.curve} curve towards {loaded.towards[task.networks.file2 or '']} by {', '.join(digests)}"
+    return CurveParametrization(choice.curve, choice.dir_type, arrays), words
 
 
-def read_path(task: config.GridTask, log: Log, held: ExitStack) -> Setting:
+def read_checkpoint_path(task: config.GridConfig, log: Log, held: ExitStack) -> GridInputs:
     """The same where the k-th cell is the k-th checkpoint of a path, with its own BatchNorm statistics."""
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
 
     assert task.output.surf_file is not None
     surf_file = Path(task.output.surf_file)
-    lock = locked(surf_file, task.output.dry_run, log, held)
-    brought = bring(task.networks, "states", task.data, task.loss)
+    lock = lock_surface_file(surf_file, task.output.dry_run, log, held)
+    loaded = load_inputs(task.networks, "states", task.data, task.loss)
     path = tuple((file, digest(read_state(file))) for file in task.path)
-    record = record_of(task, brought, path=[digest for _, digest in path])
+    record = record_of(task, loaded, path=[digest for _, digest in path])
     none = Directions([])
-    return Setting(
-        surf_file, task.grid, None, none, none, False, False, brought, record, None, lock, True, Through(path)
+    return GridInputs(
+        surf_file, task.grid, None, none, none, False, False, loaded, record, None, lock, True, CheckpointPath(path)
     )
 
 
-def locked(surf_file: Path, dry: bool, log: Log, held: ExitStack) -> Lock | None:
+def lock_surface_file(surf_file: Path, dry: bool, log: Log, held: ExitStack) -> Lock | None:
     """The lock on a surface file that is to be written. Raises BadInput where it has no folder, CannotWrite."""
     if not dry:
         log.beside(surf_file)
@@ -361,7 +377,7 @@ def check_folder(what: str, path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Along:
+class AffineParametrization:
     """Directions, each in one buffer: so they travel, and so a place keeps them."""
 
     dir_type: str
@@ -369,10 +385,10 @@ class Along:
     y: np.ndarray | None
 
     @classmethod
-    def of(cls, dir_type: str, used: Directions, net: "nn.Module") -> "Along":
+    def of(cls, dir_type: str, used: Directions, net: "nn.Module") -> "AffineParametrization":
         """The arrays of `used` lie in the buffers from now on, so that none is there twice."""
         lists = (axis if axis is None or isinstance(axis, list) else list(axis) for axis in (used.x, used.y))
-        x, y = (None if axis is None else gathered(axis, net, dir_type) for axis in lists)
+        x, y = (None if axis is None else gather_in_buffer(axis, net, dir_type) for axis in lists)
         assert x is not None
         return cls(dir_type, x, y)
 
@@ -381,16 +397,16 @@ class Along:
         import torch
 
         from lossatlas.evaluation.parameter_buffers import FlatLayout
-        from lossatlas.parameter_space import Affine, wide_tensors
+        from lossatlas.parameter_space import AffinePlane, wide_tensors
 
         origin = wide_tensors(net, self.dir_type)
         layout = FlatLayout.of(origin, net)
         dx, dy = (None if flat is None else layout.point(torch.from_numpy(flat)) for flat in (self.x, self.y))
         assert dx is not None
-        return Affine(origin, dx, dy)
+        return AffinePlane(origin, dx, dy)
 
 
-def gathered(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
+def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
     """What moves the network, in one buffer; the arrays are replaced by views of it, one after the other.
 
     Those of another type, as of another program, stay what they are: their digest is over their own bytes.
@@ -424,7 +440,7 @@ def kind_of(array: np.ndarray) -> type:
 
 
 @dataclass(frozen=True)
-class Through:
+class CheckpointPath:
     """Checkpoints, which every rank reads when it needs them: the k-th one at x = k."""
 
     path: tuple[tuple[str, str], ...]
@@ -434,7 +450,7 @@ class Through:
 
         from lossatlas.models import load_into, read_state
         from lossatlas.models.checkpoint import digest
-        from lossatlas.parameter_space import Mapped, tensors
+        from lossatlas.parameter_space import MappedPlane, tensors
 
         other = copy.deepcopy(net)
 
@@ -446,21 +462,21 @@ class Through:
             load_into(other, state, file)
             return tensors(other, "states")
 
-        return Mapped(point)
+        return MappedPlane(point)
 
 
 @dataclass(frozen=True)
-class Repeats:
+class RandomLines:
     """Random directions, which every rank draws when it needs them: row k along the one of --idx k."""
 
     dir_type: str
-    axis: config.Axis
+    axis: config.AxisConfig
     seed: int
     only: tuple[str, ...]
     without: tuple[str, ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.parameter_space import Layout, Rows, Selection, random_direction, wide_tensors
+        from lossatlas.parameter_space import Layout, RowLines, Selection, random_direction, wide_tensors
         from lossatlas.parameter_space.directions import seed_of
 
         origin, layout = wide_tensors(net, self.dir_type), Layout.of(net)
@@ -472,11 +488,11 @@ class Repeats:
                 origin, self.axis.norm, self.axis.ignore, seed_of(self.seed, k, 0), layout, selection
             )
 
-        return Rows(origin, line)
+        return RowLines(origin, line)
 
 
 @dataclass(frozen=True)
-class Layers:
+class LayerLines:
     """A direction, of which row k takes the part of the k-th layer alone."""
 
     dir_type: str
@@ -484,14 +500,14 @@ class Layers:
     layers: tuple[tuple[str, ...], ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.parameter_space import Rows, as_point, wide_tensors
+        from lossatlas.parameter_space import RowLines, as_point, wide_tensors
 
         x = as_point(self.x, net, self.dir_type, "the x direction")
-        return Rows(wide_tensors(net, self.dir_type), lambda k: {name: x[name] for name in self.layers[k]})
+        return RowLines(wide_tensors(net, self.dir_type), lambda k: {name: x[name] for name in self.layers[k]})
 
 
 @dataclass(frozen=True)
-class Schemed:
+class SchemeParametrization:
     """The network and two more, between which a scheme goes."""
 
     kind: str
@@ -501,7 +517,7 @@ class Schemed:
     without: tuple[str, ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.parameter_space import Layout, Scheme, Selection, as_point, wide_tensors
+        from lossatlas.parameter_space import Layout, SchemePlane, Selection, as_point, wide_tensors
         from lossatlas.parameter_space.schemes import free
 
         first, layout = wide_tensors(net, "weights"), Layout.of(net)
@@ -509,11 +525,11 @@ class Schemed:
             as_point(arrays, net, "weights", "a network of the scheme") for arrays in (self.second, self.third)
         )
         names = free(first, layout.norms, Selection(self.only, self.without).within_net(net))
-        return Scheme(self.kind, first, second, third, names, layout)
+        return SchemePlane(self.kind, first, second, third, names, layout)
 
 
 @dataclass(frozen=True)
-class Bent:
+class CurveParametrization:
     """A curve from the network through bends to another one: these, by tensor name."""
 
     kind: str
@@ -522,25 +538,27 @@ class Bent:
 
     def plane(self, net: "nn.Module") -> "Plane":
         from lossatlas.jobs.inputs import as_tensor
-        from lossatlas.parameter_space import Joined, wide_tensors
+        from lossatlas.parameter_space import CurvePlane, wide_tensors
 
         others = [{name: as_tensor(array) for name, array in point.items()} for point in self.points]
-        return Joined(self.kind, [wide_tensors(net, self.dir_type), *others])
+        return CurvePlane(self.kind, [wide_tensors(net, self.dir_type), *others])
 
 
-Recipe = Along | Through | Repeats | Layers | Schemed | Bent
+Parametrization = (
+    AffineParametrization | CheckpointPath | RandomLines | LayerLines | SchemeParametrization | CurveParametrization
+)
 
 
 @dataclass(frozen=True)
-class Problem:
+class PackedProblem:
     """A network, where it is moved, and its data, in the same form."""
 
-    trained: Trained
-    where: "Recipe"
+    trained: PackedInputs
+    where: "Parametrization"
 
     @classmethod
-    def of(cls, setting: Setting) -> "Problem":
-        return cls(Trained.of(setting.brought), setting.where)
+    def of(cls, inputs: GridInputs) -> "PackedProblem":
+        return cls(PackedInputs.of(inputs.loaded), inputs.where)
 
     def unpack(self) -> "tuple[nn.Module, Plane, dict[str, AnyData]]":
         """All of it shares the arrays' memory."""
@@ -548,20 +566,20 @@ class Problem:
         return net, self.where.plane(net), data
 
 
-def tell(setting: Setting, surface: Surface, threads: int, world: World) -> None:
+def print_configuration(inputs: GridInputs, surface: Surface, threads: int, world: World) -> None:
     """Print the resolved configuration; what is 0 or empty in the plan is still to be measured."""
     for name, value in {
         **surface.request,
         **surface.plan,
         "threads per rank": threads,
         "ranks": world.size,
-        "direction file": setting.dir_file,
-        "surface file": setting.surf_file,
+        "direction file": inputs.dir_file,
+        "surface file": inputs.surf_file,
     }.items():
         open_yet = name in surface.plan and value in (0, "") and value is not False and name != "seed"
         say(f"{name} = {'to be measured' if open_yet else value}")
-    if setting.directions.x:
-        found = moved_by(setting.brought, setting.used)
+    if inputs.directions.x:
+        found = moved_by(inputs.loaded, inputs.used)
         for line in moved_lines([name.decode() for name in found["tensors"]], found["lengths"]):
             say(line)
     if surface.about.get("why_not_folded"):

@@ -16,51 +16,51 @@ import numpy as np
 from lossatlas import config
 from lossatlas.errors import BadUsage, CannotWrite, Stop, say
 from lossatlas.io.atomic_write import set_aside
-from lossatlas.io.block_queue import Supply
+from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.progress import Log
 from lossatlas.io.recorder import Timed, Work, fill, timed
 from lossatlas.io.resume import CURE, resume
-from lossatlas.jobs.dry_run import rehearse
-from lossatlas.jobs.grid_inputs import Problem, Setting, read_setting, tell
+from lossatlas.jobs.dry_run import report_dry_run
+from lossatlas.jobs.grid_inputs import GridInputs, PackedProblem, print_configuration, read_grid_inputs
 from lossatlas.jobs.inputs import device_of, loss_of, provenance
 from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
-from lossatlas.mpi.scheduler import computed, follow, serve
-from lossatlas.user_code import Factory
+from lossatlas.mpi.scheduler import follow, run_in_compute_thread, serve
+from lossatlas.user_code import UserFunction
 
 
 class Quantity(Protocol):
     """What is computed at every cell of a grid. An operator is whatever computes it on a rank."""
 
-    def file_name(self, dir_file: Path, task: config.GridTask) -> Path:
+    def file_name(self, dir_file: Path, task: config.GridConfig) -> Path:
         """The surface file's name when none is given."""
         ...
 
-    def begun(self, setting: Setting, task: config.GridTask, about: dict[str, Any]) -> Surface:
+    def new_surface(self, inputs: GridInputs, task: config.GridConfig, about: dict[str, Any]) -> Surface:
         """A surface of which nothing is computed yet."""
         ...
 
     def pending(self, surface: Surface) -> np.ndarray: ...
 
-    def ready(self, scene: Any, surface: Surface, cells: int) -> tuple[Surface, Any]:
+    def finalize_plan(self, problem: Any, surface: Surface, cells: int) -> tuple[Surface, Any]:
         """On rank 0: the surface with a complete plan, and the operator."""
         ...
 
-    def operator(self, scene: Any, surface: Surface) -> Any:
+    def operator(self, problem: Any, surface: Surface) -> Any:
         """On the other ranks."""
         ...
 
-    def guess(self, scene: Any, surface: Surface) -> tuple[float, str]:
+    def estimate_seconds(self, problem: Any, surface: Surface) -> tuple[float, str]:
         """Seconds that a cell may take, and what has been measured."""
         ...
 
-    def work(self, surface: Surface, operator: Any) -> Work: ...
+    def block_worker(self, surface: Surface, operator: Any) -> Work: ...
 
-    def supply(self, surface: Surface, pending: np.ndarray, ranks: int) -> Supply:
+    def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> BlockQueue:
         """The pending cells in blocks, which `work` takes."""
         ...
 
-    def way(self, surface: Surface) -> str:
+    def execution_mode(self, surface: Surface) -> str:
         """How a rank computes, for people."""
         ...
 
@@ -68,24 +68,24 @@ class Quantity(Protocol):
         """Say what a complete surface holds."""
         ...
 
-    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.Looks) -> None: ...
+    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.PlotConfig) -> None: ...
 
 
 @dataclass(frozen=True)
-class Job:
+class GridJob:
     """What every rank needs to compute cells; travels from rank 0 to the others."""
 
     quantity: Quantity
-    problem: Problem | None
-    loss: str | Factory
+    problem: PackedProblem | None
+    loss: str | UserFunction
     threads: int
     surface: Surface
 
-    def scene(self, world: World) -> Any:
+    def on_device(self, world: World) -> Any:
         """The network, the plane and the data on this rank's device."""
         import torch
 
-        from lossatlas.jobs.problem import Scene
+        from lossatlas.jobs.problem import Problem
 
         torch.set_num_threads(self.threads)
         assert self.problem is not None
@@ -98,10 +98,10 @@ class Job:
             """The user's own network, which may be moved in place; its plane shares memory with the other one."""
             from lossatlas.evaluation.parallel_batches import copied
 
-            own = trained.network(next(iter(data.values()))) if isinstance(trained.model, Factory) else copied(net)
+            own = trained.network(next(iter(data.values()))) if isinstance(trained.model, UserFunction) else copied(net)
             return own.to(device)
 
-        return Scene(
+        return Problem(
             net,
             plane,
             data,
@@ -112,61 +112,61 @@ class Job:
         )
 
 
-def make_work(job: Job, operator: Any, world: World) -> Timed:
+def make_worker(job: GridJob, operator: Any, world: World) -> Timed:
     """The function from cells to rows, a note, and who computed them, in the thread that computes."""
     import torch
 
-    from lossatlas.evaluation.memory_trim import give_back
+    from lossatlas.evaluation.memory_trim import trim_memory
 
-    give_back()  # networks and directions that nobody needs any more
+    trim_memory()  # networks and directions that nobody needs any more
     torch.set_num_threads(job.threads)
     device = device_of(job.surface.plan["device"] == "cuda", world.local_rank)
     name = "" if device == "cpu" else f"{device} {torch.cuda.get_device_name(device)}"
-    return timed(job.quantity.work(job.surface, operator), name)
+    return timed(job.quantity.block_worker(job.surface, operator), name)
 
 
-def run(world: World, order: Callable[[], tuple[config.GridTask, Quantity]], log: Log) -> int:
+def run_grid_job(world: World, order: Callable[[], tuple[config.GridConfig, Quantity]], log: Log) -> int:
     """order: gives what is asked for, on rank 0 alone, where wrong usage is said."""
     if not world.root:
         import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
 
         job = world.share(None)
         if job is not None:
-            follow(world, lambda: make_work(job, job.quantity.operator(job.scene(world), job.surface), world))
+            follow(world, lambda: make_worker(job, job.quantity.operator(job.on_device(world), job.surface), world))
         return 0
     if world.note:
         say(f"note: {world.note}")
     task, quantity = order()
     with ExitStack() as held:
-        return lead(world, task, quantity, log, held)
+        return lead_grid_job(world, task, quantity, log, held)
 
 
-def lead(world: World, task: config.GridTask, quantity: Quantity, log: Log, held: ExitStack) -> int:
+def lead_grid_job(world: World, task: config.GridConfig, quantity: Quantity, log: Log, held: ExitStack) -> int:
     """On rank 0: see `run`. held: lets go of the lock on the output."""
-    setting, job = computed(world, partial(prepare, world, task, quantity, log, held))
-    surf_file, dir_file, pending = setting.surf_file, setting.dir_file, quantity.pending(job.surface)
+    inputs, job = run_in_compute_thread(world, partial(prepare_grid_job, world, task, quantity, log, held))
+    surf_file, dir_file, pending = inputs.surf_file, inputs.dir_file, quantity.pending(job.surface)
     if task.output.dry_run:
-        tell(setting, job.surface, job.threads, world)
+        print_configuration(inputs, job.surface, job.threads, world)
         world.share(None)
         say(f"would compute {len(pending)} of {job.surface.grid.size} cells")
-        rehearse(world, setting, job.surface, len(pending), quantity, lambda: job.scene(world))
+        report_dry_run(world, inputs, job.surface, len(pending), quantity, lambda: job.on_device(world))
         return 0
-    setting.write_directions()
+    inputs.write_directions()
     operator = None
     if len(pending):
-        job, operator = computed(world, partial(ready, job, world, len(pending)))
+        job, operator = run_in_compute_thread(world, partial(finalize_job, job, world, len(pending)))
         pending = quantity.pending(job.surface)
     if task.output.verbose:
-        tell(setting, job.surface, job.threads, world)
+        print_configuration(inputs, job.surface, job.threads, world)
     world.share(job)
-    embed, surface, lock = setting.directions if setting.embed else None, job.surface, setting.lock
+    embed, surface, lock = inputs.directions if inputs.embed else None, job.surface, inputs.lock
     job = replace(job, problem=None)
-    del setting  # from here on the operator alone holds networks and data
+    del inputs  # from here on the operator alone holds networks and data
     log.line(f"started: {task.command}")
     size, ranks = surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
     say(
         f"{surf_file}: {surface.grid}, {size - len(pending)} of {size} cells done; "
-        f"{ranks} x {job.threads} threads on {surface.plan['device']}{quantity.way(surface)}"
+        f"{ranks} x {job.threads} threads on {surface.plan['device']}{quantity.execution_mode(surface)}"
     )
     if task.output.force and (old := set_aside(surf_file)):
         say(f"note: the file that was there is now {old}")
@@ -175,10 +175,10 @@ def lead(world: World, task: config.GridTask, quantity: Quantity, log: Log, held
             partial(serve, world),
             surf_file,
             surface,
-            lambda: make_work(job, operator, world),
+            lambda: make_worker(job, operator, world),
             dir_file=dir_file,
             embed=embed,
-            supply=quantity.supply(surface, pending, world.size),
+            queue=quantity.block_queue(surface, pending, world.size),
             expected=math.inf if surface.samples else surface.about.get("seconds_per_cell", math.inf) / world.size,
             lock=lock,
         )
@@ -195,33 +195,35 @@ def lead(world: World, task: config.GridTask, quantity: Quantity, log: Log, held
     return 0
 
 
-def prepare(world: World, task: config.GridTask, quantity: Quantity, log: Log, held: ExitStack) -> tuple[Setting, Job]:
+def prepare_grid_job(
+    world: World, task: config.GridConfig, quantity: Quantity, log: Log, held: ExitStack
+) -> tuple[GridInputs, GridJob]:
     """On rank 0: read everything once and say what is to be computed. Writes nothing but the lock."""
     import torch
 
-    from lossatlas.evaluation.memory_trim import give_back
+    from lossatlas.evaluation.memory_trim import trim_memory
 
     check_device(task)
     task.grid  # noqa: B018  what is no grid is better said at once
     threads = task.run.threads or world.cores
     torch.set_num_threads(threads)
-    setting = read_setting(task, quantity.file_name, log, held)
+    inputs = read_grid_inputs(task, quantity.file_name, log, held)
     about = provenance(world, task.command, threads, task.directions.seed)
-    about["sketches"] = {f"{split}_data": data.sketch for split, data in setting.brought.data.items()}
-    if setting.networks:
-        about["networks"] = setting.networks
-    if setting.curve:
-        about["curve"] = setting.curve
-    surface = quantity.begun(setting, task, about)
+    about["sketches"] = {f"{split}_data": data.sketch for split, data in inputs.loaded.data.items()}
+    if inputs.networks:
+        about["networks"] = inputs.networks
+    if inputs.curve:
+        about["curve"] = inputs.curve
+    surface = quantity.new_surface(inputs, task, about)
     if not task.output.force:
-        surface = resume(setting.surf_file, surface, setting.dir_file, CURE.format("surf_file"))
-    if setting.curvature is not None and "second_derivatives" not in surface.about:
-        surface = replace(surface, about={**surface.about, **setting.curvature.along(setting.used)})
-    give_back()
-    return setting, Job(quantity, Problem.of(setting), task.loss, threads, surface)
+        surface = resume(inputs.surf_file, surface, inputs.dir_file, CURE.format("surf_file"))
+    if inputs.curvature is not None and "second_derivatives" not in surface.about:
+        surface = replace(surface, about={**surface.about, **inputs.curvature.along(inputs.used)})
+    trim_memory()
+    return inputs, GridJob(quantity, PackedProblem.of(inputs), task.loss, threads, surface)
 
 
-def check_device(task: config.GridTask) -> None:
+def check_device(task: config.GridConfig) -> None:
     """Raise BadUsage where a device is missing; in a dry run, on a login node, that is said."""
     try:
         device_of(task.run.cuda)
@@ -231,9 +233,9 @@ def check_device(task: config.GridTask) -> None:
         say(f"note: {error}; a dry run goes on without one")
 
 
-def ready(job: Job, world: World, cells: int) -> tuple[Job, Any]:
+def finalize_job(job: GridJob, world: World, cells: int) -> tuple[GridJob, Any]:
     """On rank 0: the job with a complete plan, and its operator."""
-    surface, operator = job.quantity.ready(job.scene(world), job.surface, cells)
+    surface, operator = job.quantity.finalize_plan(job.on_device(world), job.surface, cells)
     return replace(job, surface=surface), operator
 
 

@@ -16,14 +16,14 @@ from lossatlas.evaluation.sample_storage import fitted, sample_of
 CHECKED = 64  # samples
 
 
-def tried(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHECKED) -> Losses:
+def check_inputs(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHECKED) -> Losses:
     """The losses of some samples, see `check_loss`. The network stays as it is.
 
     what: what it is called in messages. Raises BadInput where it cannot take the data, its loss cannot be computed, or is
     random, or is none of single samples; the message says whether the network or the loss failed.
     """
     check_movable(net)
-    few, calls = fitted(looked_at(data, count), net), Calls()
+    few, calls = fitted(inspected_samples(data, count), net), CallCounter()
     try:
         with borrowed(net) as model, torch.no_grad():
             calls.watch(model)
@@ -36,7 +36,7 @@ def tried(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHE
         raise BadInput(f"{calls.failed(what, few)}: {place_of(error, [HERE])}{one_line(error)}") from error
 
 
-class Calls:
+class CallCounter:
     """The calls of a network, by which an error is one of the network or of the loss."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Calls:
         return f"the loss failed with {described(samples)}, before it called {what}"
 
 
-def looked_at(data: AnyData, count: int) -> Structure:
+def inspected_samples(data: AnyData, count: int) -> Structure:
     """Some samples, spread evenly, because those of a class may lie together; the first batch where batches stay as they are."""
     if isinstance(data, FixedBatches) or (isinstance(data, Streamed) and data.fixed):
         return next(data.batches(count))

@@ -19,10 +19,10 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.errors import BadInput, BadUsage, say
-from lossatlas.io.resume import LAST
+from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs import file_names
 from lossatlas.mpi.communicator import World, mpi_library
-from lossatlas.user_code import Factory
+from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
@@ -36,7 +36,7 @@ FEW = 4  # samples on which a loss and a network of ours are tried; of a user's 
 
 
 @dataclass(frozen=True)
-class Brought:
+class LoadedInputs:
     """Networks and data as they are read, the network being at the origin.
 
     targets: where the axes point to, None where they do not point to a network; towards: the digests of these checkpoints
@@ -47,8 +47,8 @@ class Brought:
     net: "nn.Module"
     model: config.Model
     data: "dict[str, AnyData]"
-    chosen: config.DataChoice
-    loss: str | Factory
+    chosen: config.DataConfig
+    loss: str | UserFunction
     dir_type: str
     origin: "Point"
     targets: "Sequence[Point | None]"
@@ -62,16 +62,16 @@ class Brought:
         return next(iter(self.data.values()))
 
 
-def bring(
-    nets: config.Networks,
+def load_inputs(
+    nets: config.NetworkConfig,
     dir_type: str,
-    chosen: config.DataChoice,
-    loss_name: str | Factory,
+    chosen: config.DataConfig,
+    loss_name: str | UserFunction,
     train_too: bool = False,
-) -> Brought:
+) -> LoadedInputs:
     """Read networks and data, and try them out; training samples too, whichever are asked for. Raises BadUsage and BadInput."""
     from lossatlas.evaluation.parallel_batches import is_training
-    from lossatlas.jobs.input_check import CHECKED, tried
+    from lossatlas.jobs.input_check import CHECKED, check_inputs
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position
@@ -98,17 +98,19 @@ def bring(
 
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
-    own = isinstance(nets.model, Factory) or isinstance(loss_name, Factory)
-    found = tried(net, loss_of(loss_name), first, f"{nets.model} with the loss {loss_name}", CHECKED if own else FEW)
-    sampled = {LAST: float(found.mean())} if own else {}
+    own = isinstance(nets.model, UserFunction) or isinstance(loss_name, UserFunction)
+    found = check_inputs(
+        net, loss_of(loss_name), first, f"{nets.model} with the loss {loss_name}", CHECKED if own else FEW
+    )
+    sampled = {LOSS_OF_SOME_SAMPLES: float(found.mean())} if own else {}
     record = {
-        **recorded("model", nets.model),
+        **function_record("model", nets.model),
         **sampled,
         "checkpoint": digest(states[nets.file]),
         "dir_type": dir_type,
     }
     training = (data.get("train") or load_split(chosen, "train")) if train_too else None
-    return Brought(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
+    return LoadedInputs(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
 
 
 def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str, training: bool) -> None:
@@ -124,10 +126,10 @@ def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str,
         file: What they are called in messages.
         training: Whether they were written in training mode.
     """
-    from lossatlas.evaluation.parallel_batches import switches_itself
+    from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
     from lossatlas.models import load_into
 
-    if switches_itself(net):
+    if changes_weights_with_mode(net):
         net.train(training)
     load_into(net, state, file)
 
@@ -156,30 +158,30 @@ def align(
     return result
 
 
-def check_factories(*brought: Any) -> None:
+def check_user_functions(*loaded: Any) -> None:
     """What of a user's cannot be imported is better said at once."""
-    for one in brought:
-        if isinstance(one, Factory):
+    for one in loaded:
+        if isinstance(one, UserFunction):
             one.function  # noqa: B018
 
 
-def recorded(what: str, name: str | Factory) -> dict[str, Any]:
+def function_record(what: str, name: str | UserFunction) -> dict[str, Any]:
     """What tells a network or a loss from others: its name; for a user's function what it is called with, and its code.
 
     What such a file imports shows in the loss of some samples alone, which is recorded beside it.
     """
-    return {what: str(name), f"{what}_code": name.code} if isinstance(name, Factory) else {what: name}
+    return {what: str(name), f"{what}_code": name.code} if isinstance(name, UserFunction) else {what: name}
 
 
-def loss_of(name: str | Factory) -> "Loss":
+def loss_of(name: str | UserFunction) -> "Loss":
     """A loss by name, or a user's. Raises BadInput, BadUsage."""
     from lossatlas.data import as_loss
 
-    return as_loss(name.function if isinstance(name, Factory) else name)
+    return as_loss(name.function if isinstance(name, UserFunction) else name)
 
 
 @dataclass(frozen=True)
-class Trained:
+class PackedInputs:
     """A network and its data, as numpy arrays that travel without being copied.
 
     data by split: samples whose images have four axes as (N, H, W, C), or where they are read. training: those for the
@@ -188,19 +190,19 @@ class Trained:
 
     model: config.Model
     state: dict[str, np.ndarray]
-    data: "dict[str, Packed | Source]"
-    training: "Packed | Source | None" = None
+    data: "dict[str, PackedSamples | StreamedSource]"
+    training: "PackedSamples | StreamedSource | None" = None
     mode: bool = False
 
     @classmethod
-    def of(cls, brought: Brought) -> "Trained":
+    def of(cls, loaded: LoadedInputs) -> "PackedInputs":
         from lossatlas.evaluation.parallel_batches import is_training
 
-        state = {name: as_array(value) for name, value in brought.net.state_dict().items()}
-        data = {split: packed(data, brought.chosen) for split, data in brought.data.items()}
-        further = brought.training is not None and "train" not in data
-        training = packed(brought.training, brought.chosen) if further and brought.training is not None else None
-        return cls(brought.model, state, data, training, is_training(brought.net))
+        state = {name: as_array(value) for name, value in loaded.net.state_dict().items()}
+        data = {split: pack_samples(data, loaded.chosen) for split, data in loaded.data.items()}
+        further = loaded.training is not None and "train" not in data
+        training = pack_samples(loaded.training, loaded.chosen) if further and loaded.training is not None else None
+        return cls(loaded.model, state, data, training, is_training(loaded.net))
 
     def unpack(self) -> "tuple[nn.Module, dict[str, AnyData]]":
         """All of it shares the arrays' memory. Raises BadInput where this rank reads other data than rank 0."""
@@ -214,13 +216,15 @@ class Trained:
         """
         import torch
 
-        from lossatlas.evaluation.parallel_batches import switches_itself
+        from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
         from lossatlas.models import build
 
         own_tensors = {name: as_tensor(value) for name, value in self.state.items()}
-        if isinstance(self.model, Factory):
+        if isinstance(self.model, UserFunction):
             net = build(self.model)
-            net.train(switches_itself(net) and self.mode)  # as it was when its state was taken, see load_to_evaluate
+            net.train(
+                changes_weights_with_mode(net) and self.mode
+            )  # as it was when its state was taken, see load_to_evaluate
             net.load_state_dict(own_tensors)  # assigning would untie weights
             return net.requires_grad_(False)
         shape = shape_of(first)
@@ -231,7 +235,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedSamples:
     """Samples, or batches of shapes that differ, as arrays."""
 
     samples: Any
@@ -243,16 +247,16 @@ class Packed:
         from lossatlas.data.structures import mapped
 
         if self.fixed:
-            batches = [mapped(own(batch), channels_first) for batch in self.samples]
+            batches = [mapped(writable(batch), channels_first) for batch in self.samples]
             return FixedBatches(split, split, batches, self.classes)
-        return Dataset(split, split, mapped(own(self.samples), channels_first), self.classes)
+        return Dataset(split, split, mapped(writable(self.samples), channels_first), self.classes)
 
 
 @dataclass(frozen=True)
-class Source:
+class StreamedSource:
     """Samples that every rank reads when it needs them."""
 
-    chosen: config.DataChoice
+    chosen: config.DataConfig
     classes: int
     sketch: str
 
@@ -270,19 +274,19 @@ class Source:
         return data
 
 
-def packed(data: "AnyData", chosen: config.DataChoice) -> Packed | Source:
+def pack_samples(data: "AnyData", chosen: config.DataConfig) -> PackedSamples | StreamedSource:
     from lossatlas.data import FixedBatches, Streamed
     from lossatlas.data.structures import mapped
 
     if isinstance(data, Streamed):
-        return Source(chosen, data.classes, data.sketch)
+        return StreamedSource(chosen, data.classes, data.sketch)
 
     def arrays(samples: Any) -> Any:
         return mapped(samples, lambda tensor: as_array(channels_last(tensor)))
 
     if isinstance(data, FixedBatches):
-        return Packed([arrays(batch) for batch in data.contents], data.classes, True)
-    return Packed(arrays(data.samples), data.classes, False)
+        return PackedSamples([arrays(batch) for batch in data.contents], data.classes, True)
+    return PackedSamples(arrays(data.samples), data.classes, False)
 
 
 def shape_of(data: "AnyData") -> tuple[int, ...]:
@@ -299,14 +303,14 @@ def channels_first(inputs: "Tensor") -> "Tensor":
     return inputs.permute(0, 3, 1, 2) if inputs.dim() == 4 else inputs
 
 
-def own(samples: Any) -> Any:
+def writable(samples: Any) -> Any:
     """Samples whose arrays can be written, copied where they came read-only from another rank."""
     if isinstance(samples, np.ndarray):
         return samples if samples.flags.writeable else samples.copy()
     if isinstance(samples, Mapping):
-        return {name: own(value) for name, value in samples.items()}
+        return {name: writable(value) for name, value in samples.items()}
     if isinstance(samples, list | tuple):
-        items = [own(value) for value in samples]
+        items = [writable(value) for value in samples]
         return type(samples)(*items) if hasattr(samples, "_fields") else type(samples)(items)
     return samples
 
@@ -327,16 +331,16 @@ def as_tensor(array: Any) -> "Tensor":
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def load_splits(chosen: config.DataChoice, model: config.Model) -> "dict[str, AnyData]":
+def load_splits(chosen: config.DataConfig, model: config.Model) -> "dict[str, AnyData]":
     try:
         return {split: load_split(chosen, split) for split in chosen.splits}
     except BadInput as error:
-        if isinstance(model, Factory) and isinstance(chosen.dataset, str):
+        if isinstance(model, UserFunction) and isinstance(chosen.dataset, str):
             raise BadInput(f"{error} (data of your own: --dataset FILE.py:FUNCTION)") from error
         raise
 
 
-def load_data(chosen: config.DataChoice, state: "dict[str, Tensor]", model: config.Model) -> "dict[str, AnyData]":
+def load_data(chosen: config.DataConfig, state: "dict[str, Tensor]", model: config.Model) -> "dict[str, AnyData]":
     """Every split that is asked for. A user's own data have as many classes as the checkpoint has outputs."""
     from lossatlas.data import Dataset, FixedBatches, Streamed
     from lossatlas.data.memory import in_words
@@ -351,7 +355,7 @@ def load_data(chosen: config.DataChoice, state: "dict[str, Tensor]", model: conf
         if isinstance(d, Streamed):
             size = in_words(d.sample_bytes * len(d))
             say(f"the {split} data, {len(d):,} samples of {size} in all, are read when they are needed")
-    if isinstance(model, Factory):  # what its targets mean is the loss's business
+    if isinstance(model, UserFunction):  # what its targets mean is the loss's business
         return data
     for d in data.values():
         few = next(d.batches(2))
@@ -359,7 +363,7 @@ def load_data(chosen: config.DataChoice, state: "dict[str, Tensor]", model: conf
             raise BadInput(f"{model} of the zoo takes pairs of inputs and labels, and --dataset gives something else")
     first = data[chosen.splits[0]]
     if chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN or any(chosen.files):
-        with fitting(model, first):
+        with checking_shapes(model, first):
             classes = chosen.classes or classes_in(model, shape_of(first), state)
         if classes is not None:  # otherwise loading the checkpoint says what does not fit
             data = {split: replace(d, classes=classes) for split, d in data.items()}
@@ -375,18 +379,18 @@ def network_for(model: config.Model, data: "AnyData") -> "nn.Module":
     One that changes its weights when its mode is switched stays in the mode in which its factory gives it. Raises BadInput
     where there is no such network.
     """
-    from lossatlas.evaluation.parallel_batches import switches_itself
+    from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
     from lossatlas.models import build
 
-    if isinstance(model, Factory):
+    if isinstance(model, UserFunction):
         net = build(model)
-        return net if switches_itself(net) else net.eval()
-    with fitting(model, data):
+        return net if changes_weights_with_mode(net) else net.eval()
+    with checking_shapes(model, data):
         return build(model, shape_of(data), data.classes).eval()
 
 
 @contextmanager
-def fitting(model: config.Model, data: "AnyData") -> Iterator[None]:
+def checking_shapes(model: config.Model, data: "AnyData") -> Iterator[None]:
     """Raise BadInput where there is no such network for these inputs."""
     try:
         yield
@@ -429,13 +433,13 @@ def provenance(world: World, command: str, threads: int, seed: int) -> dict[str,
     }
 
 
-def load_split(chosen: config.DataChoice, split: str) -> "AnyData":
+def load_split(chosen: config.DataConfig, split: str) -> "AnyData":
     from lossatlas.datasets.registry import from_factory, get, load, load_file
 
     file = chosen.files[0 if split == "train" else 1]
     if file:
         return load_file(file, split, limit=chosen.limit, data_split=chosen.data_split if split == "train" else 1)
-    if isinstance(chosen.dataset, Factory):
+    if isinstance(chosen.dataset, UserFunction):
         return from_factory(
             chosen.dataset, split, limit=chosen.limit, data_split=chosen.data_split, stream=chosen.streamed
         )
@@ -453,7 +457,7 @@ def load_split(chosen: config.DataChoice, split: str) -> "AnyData":
     )
 
 
-def place(given: str | None, default: Path, beside: str | None) -> Path:
+def output_path(given: str | None, default: Path, beside: str | None) -> Path:
     """The file that is given, or the default; the latter beside another output when its own folder is read-only."""
     if given:
         return Path(given)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lossatlas.errors import BadInput, note
-from lossatlas.io.block_queue import Supply
+from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.resume import equal
 from lossatlas.launchers import launched
 
@@ -64,7 +64,7 @@ def end_all(ranks: Any, error: BaseException) -> None:
     ranks.Abort(1)
 
 
-def rounds(ranks: Any, blocks: Supply | None, work: Any) -> Iterator[tuple[int, Any] | None]:
+def rounds(ranks: Any, blocks: BlockQueue | None, work: Any) -> Iterator[tuple[int, Any] | None]:
     """A block for each rank, then the next; rank 0 has the blocks and gets the results.
 
     An error on any rank is raised on all of them.

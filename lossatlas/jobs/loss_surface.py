@@ -12,24 +12,24 @@ from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.errors import BadInput, BadUsage, Stop, note
-from lossatlas.evaluation.autotuning import alone, guess, lanes_of, tune
+from lossatlas.evaluation.autotuning import choose_parallel_batches, estimate_seconds_per_cell, seconds_in_place, tune
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
-from lossatlas.evaluation.memory_trim import give_back
-from lossatlas.evaluation.parallel_batches import still
-from lossatlas.evaluation.precision import OWN, resolved
+from lossatlas.evaluation.memory_trim import trim_memory
+from lossatlas.evaluation.parallel_batches import frozen_copy
+from lossatlas.evaluation.precision import OWN, resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.reference import borrowed
-from lossatlas.evaluation.sample_storage import Flowing, fitted, sample_of
-from lossatlas.io.block_queue import Found, Supply
-from lossatlas.io.recorder import Remark
-from lossatlas.jobs.problem import Scene
+from lossatlas.evaluation.sample_storage import StreamingSamples, fitted, sample_of
+from lossatlas.io.block_queue import BlockQueue, BlockResult
+from lossatlas.io.recorder import BlockNote
+from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import ReferenceLosses
 from lossatlas.landscape.control_variates import FEWEST
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.surface import DRAFT, Surface
 from lossatlas.landscape.tolerance import Tolerance
-from lossatlas.sampling.adaptive_grid import LeavingOut, check_plan, without_predictions
-from lossatlas.sampling.multilevel import ByLevels, in_small_batches, work_by_levels
+from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, without_predictions
+from lossatlas.sampling.multilevel import MultilevelQueue, multilevel_worker, with_small_batches
 
 FEW = 8  # samples on which the way to compute is chosen
 CHECKED_SAMPLES = 256  # on which a reduced precision is compared with float32
@@ -44,20 +44,20 @@ LOW = ("bfloat16", "float16")  # precisions whose error a few samples in float32
 EXACT = ("float32", "float64")  # precisions whose error is not worth a measurement
 
 
-def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
+def evaluator_of(problem: Problem, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
     """What computes as a plan says. Raises BadUsage where the device cannot."""
-    count, training = plan.get("recalibrated", 0), scene.training
+    count, training = plan.get("recalibrated", 0), problem.training
     corrected, in_place = plan.get("corrected", False), plan["path"] == IN_PLACE
-    give_back()  # what was needed to read and to choose
-    net = own_network(scene, plan["precision"]) if in_place else scene.net
+    trim_memory()  # what was needed to read and to choose
+    net = own_network(problem, plan["precision"]) if in_place else problem.net
     try:
         evaluator = Evaluator(
             net,
-            scene.plane,
-            scene.data,
-            scene.loss,
+            problem.plane,
+            problem.data,
+            problem.loss,
             batch_size=min([plan["batch_size"], *(halved["batch_size"] for halved in plan.get("halved", []))]),
-            device=scene.device,
+            device=problem.device,
             precision=plan["precision"],
             folded=plan["path"] == "folded",
             points_per_call=plan.get("points_per_call", 1) or 1,
@@ -67,39 +67,39 @@ def evaluator_of(scene: Scene, plan: Mapping[str, Any], tolerance: Tolerance | N
             in_place=in_place,
         )
         if corrected:
-            evaluator.truth = evaluator_of(scene, {**plan, "precision": "float32", "corrected": False}, tolerance)
-        give_back()
+            evaluator.truth = evaluator_of(problem, {**plan, "precision": "float32", "corrected": False}, tolerance)
+        trim_memory()
         return evaluator
     except torch.cuda.OutOfMemoryError as error:
         raise BadUsage(
-            f"the data and the directions do not fit into the memory of {scene.device}: use fewer samples (--limit)"
+            f"the data and the directions do not fit into the memory of {problem.device}: use fewer samples (--limit)"
         ) from error
     except RuntimeError as error:
         if plan["precision"] in ("bfloat16", "float16"):
             raise BadUsage(
-                f"--precision {plan['precision']}: this network does not compute in it on {scene.device}: "
+                f"--precision {plan['precision']}: this network does not compute in it on {problem.device}: "
                 f"{str(error).splitlines()[0][:150]}"
             ) from error
         raise
 
 
-def own_network(scene: Scene, precision: str) -> nn.Module:
+def own_network(problem: Problem, precision: str) -> nn.Module:
     """The user's network, to be evaluated in place. Raises BadUsage where that cannot be done as the plan says."""
-    net = scene.own()
-    own, there = resolved(None, net), next(net.parameters()).device
+    net = problem.own()
+    own, there = resolve_precision(None, net), next(net.parameters()).device
     if precision not in (own, "tf32"):
         raise BadUsage(
             f"precision {precision}: this network can only be evaluated in place, which is in its own precision ({own}), "
             "because a converted copy does not compute the same (weights held elsewhere, casts within forward)"
         )
-    if there.type != torch.device(scene.device).type:
+    if there.type != torch.device(problem.device).type:
         raise BadUsage(
-            f"device {scene.device}: this network can only be evaluated in place, on {there}: move it to {scene.device} first"
+            f"device {problem.device}: this network can only be evaluated in place, on {there}: move it to {problem.device} first"
         )
     return net
 
 
-def begun(
+def new_surface(
     net: nn.Module,
     data: Mapping[str, AnyData],
     loss: Loss,
@@ -120,7 +120,7 @@ def begun(
     Raises BadUsage where a tolerance asks for standard errors that cannot be known.
     """
     few = fitted(next(next(iter(data.values())).batches(FEW)), net)
-    precision = resolved(precision, net)
+    precision = resolve_precision(precision, net)
     with borrowed(net) as own, torch.no_grad():  # a copy may share its parameters, into which a forward pass may write
         found = loss(own, sample_of(few))
         if not tolerance.exact:
@@ -152,7 +152,7 @@ def begun(
 def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
     """The fastest path that may be right, which `ready` has to prove, and why BatchNorm is not folded."""
     try:
-        net = still(net, fixed=True)
+        net = frozen_copy(net, fixed=True)
     except Exception as error:  # what a module holds cannot be copied
         return IN_PLACE, f"it cannot be copied ({first_line(error)})"
     if precision == OWN:
@@ -165,8 +165,8 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
-def ready(
-    scene: Scene, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
+def finalize_plan(
+    problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
 ) -> tuple[Surface, Evaluator]:
     """The evaluator for a surface, proved against the network itself.
 
@@ -187,13 +187,13 @@ def ready(
     """
     check_plan(surface, adaptive)
     surface = without_predictions(surface)
-    reference, paths = ReferenceLosses.of(scene, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
+    reference, paths = ReferenceLosses.of(problem, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
     new, wrong = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
     for path in paths:
         plan = {**surface.plan, "path": path}
         try:
-            known, evaluator = completed(scene, replace(surface, plan=plan), tolerance, cells, adaptive)
-            found = "" if path == IN_PLACE else reference.difference(judged(scene, plan, evaluator))
+            known, evaluator = complete_plan(problem, replace(surface, plan=plan), tolerance, cells, adaptive)
+            found = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))
         except (Stop, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
@@ -214,37 +214,39 @@ def ready(
     return known, evaluator
 
 
-def judged(scene: Scene, plan: Mapping[str, Any], evaluator: Evaluator) -> Evaluator:
+def comparable_evaluator(problem: Problem, plan: Mapping[str, Any], evaluator: Evaluator) -> Evaluator:
     """The evaluator to compare with the network: where BatchNorm is recalibrated, one that keeps its statistics."""
     return (
         evaluator
         if evaluator.recalibrated is None
-        else evaluator_of(scene, {**plan, "recalibrated": 0, "batch_size": 1})
+        else evaluator_of(problem, {**plan, "recalibrated": 0, "batch_size": 1})
     )
 
 
-def completed(
-    scene: Scene, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
+def complete_plan(
+    problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
 ) -> tuple[Surface, Evaluator]:
     """The evaluator for one path, and the surface with a complete plan for it, see `ready`."""
-    evaluator = evaluator_of(scene, surface.plan, tolerance)
+    evaluator = evaluator_of(problem, surface.plan, tolerance)
     with evaluator.session():
-        return measured(scene, surface, evaluator, cells, adaptive), evaluator
+        return measure_plan(problem, surface, evaluator, cells, adaptive), evaluator
 
 
-def measured(scene: Scene, surface: Surface, evaluator: Evaluator, cells: int, adaptive: Tolerance | None) -> Surface:
+def measure_plan(
+    problem: Problem, surface: Surface, evaluator: Evaluator, cells: int, adaptive: Tolerance | None
+) -> Surface:
     """The surface with a complete plan: what is open in it is measured with this evaluator."""
     plan, about = dict(surface.plan), dict(surface.about)
     if plan["points_per_call"] == 0 and plan["path"] == IN_PLACE:
         plan |= {"points_per_call": 1, "lanes": 1, "batch_size": plan["batch_size"] or IN_PLACE_BATCH}
         evaluator.batch_size = plan["batch_size"]
-        about["seconds_per_cell"] = alone(evaluator)
+        about["seconds_per_cell"] = seconds_in_place(evaluator)
         if surface.samples:
             plan["fewest"] = FEWEST
     elif plan["points_per_call"] == 0:
         chosen = bool(plan["batch_size"])
         if chosen:
-            evaluator.lanes = lanes_of(evaluator)
+            evaluator.lanes = choose_parallel_batches(evaluator)
         else:
             many = plan["precision"] in ("float32", "float64", "tf32") and adaptive is None
             x, y = surface.grid.x, [0.0] if surface.grid.y is None else surface.grid.y
@@ -253,25 +255,25 @@ def measured(scene: Scene, surface: Surface, evaluator: Evaluator, cells: int, a
         for name in ("batch_size", "points_per_call", "lanes"):
             plan[name] = getattr(evaluator, name)
         if surface.samples:
-            plan = in_small_batches(evaluator, plan, chosen)
+            plan = with_small_batches(evaluator, plan, chosen)
             evaluator.batch_size = plan["batch_size"]
     if surface.plan["points_per_call"] == 0:
         if plan["precision"] not in EXACT and plan["path"] != IN_PLACE:
-            about["precision_error"] = precision_error(scene, surface.grid, plan)
+            about["precision_error"] = precision_error(problem, surface.grid, plan)
         if evaluator.flowing:
             about["points_per_pass"] = points_per_pass(evaluator, about.get("seconds_per_cell"))
     return replace(surface, plan=plan, about=about)
 
 
-def guessed(scene: Scene, surface: Surface, tolerance: Tolerance) -> tuple[float, str]:
+def estimate_seconds(problem: Problem, surface: Surface, tolerance: Tolerance) -> tuple[float, str]:
     """Seconds that a cell may take, and what has been measured."""
-    evaluator = evaluator_of(scene, surface.plan, tolerance)
+    evaluator = evaluator_of(problem, surface.plan, tolerance)
     if evaluator.in_place:
-        return alone(evaluator), "from a few batches of the network itself"
+        return seconds_in_place(evaluator), "from a few batches of the network itself"
     fewer = "" if tolerance.exact else ", with all samples, of which a tolerance draws fewer"
     if seconds := surface.about.get("seconds_per_cell"):
         return seconds, "measured when the file was begun" + fewer
-    return guess(evaluator), "from a few batches" + fewer
+    return estimate_seconds_per_cell(evaluator), "from a few batches" + fewer
 
 
 def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:
@@ -297,7 +299,7 @@ def cells_per_block(surface: Surface, cells: int, ranks: int = 1) -> int:
 
 def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int:
     """At how many points a batch that is read should be evaluated, so that reading is a small part of the time."""
-    flowing = [samples for samples in evaluator.data.values() if isinstance(samples, Flowing)]
+    flowing = [samples for samples in evaluator.data.values() if isinstance(samples, StreamingSamples)]
     if all(samples.all_fit for samples in flowing):
         return 1  # they are read once, and kept
     if seconds_per_cell is None:
@@ -306,9 +308,9 @@ def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int
     return max(1, min(MOST_IN_A_PASS, int(np.ceil(READING * reading / max(seconds_per_cell, 1e-9)))))
 
 
-def precision_error(scene: Scene, grid: Grid, plan: Mapping[str, Any]) -> dict[str, Any]:
+def precision_error(problem: Problem, grid: Grid, plan: Mapping[str, Any]) -> dict[str, Any]:
     """What a reduced precision changes, against float32 on a few samples at the middle, on the way out, in a corner."""
-    few = replace(scene, data={split: d.first(CHECKED_SAMPLES) for split, d in scene.data.items()})
+    few = replace(problem, data={split: d.first(CHECKED_SAMPLES) for split, d in problem.data.items()})
     one = {**plan, "points_per_call": 1, "lanes": 1}
     exact, reduced = (
         evaluator_of(few, {**one, "precision": precision}) for precision in ("float32", plan["precision"])
@@ -337,12 +339,12 @@ def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[Found, Remark]]:
+def block_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[BlockResult, BlockNote]]:
     """The function from a block of a `supply` to what it gives and a remark. A batch that does not fit into memory is halved."""
-    evaluate = work_by_levels(surface, evaluator) if surface.samples else work_alone(surface, evaluator)
+    evaluate = multilevel_worker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
 
-    def work(block: Any) -> tuple[Found, Remark]:
-        remark = Remark()
+    def work(block: Any) -> tuple[BlockResult, BlockNote]:
+        remark = BlockNote()
         while True:
             try:
                 with evaluator.session():
@@ -354,7 +356,7 @@ def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[Fou
                 if evaluator.truth is not None:
                     evaluator.truth.batch_size = evaluator.batch_size
                 first = (block[0] if surface.samples else block)[0]
-                remark = Remark(
+                remark = BlockNote(
                     f"out of memory on {evaluator.device}: batch size {evaluator.batch_size} from cell {first} on",
                     evaluator.batch_size,
                 )
@@ -364,16 +366,16 @@ def work_of(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[Fou
     return work
 
 
-def work_alone(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], Found]:
+def exact_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], BlockResult]:
     """The function from cells, each of which is computed by itself, with all samples, to their statistics."""
-    return lambda cells: Found(evaluator([surface.grid.point(cell) for cell in cells]))
+    return lambda cells: BlockResult(evaluator([surface.grid.point(cell) for cell in cells]))
 
 
-def supply(surface: Surface, pending: np.ndarray, ranks: int = 1, adaptive: Tolerance | None = None) -> Supply:
+def make_queue(surface: Surface, pending: np.ndarray, ranks: int = 1, adaptive: Tolerance | None = None) -> BlockQueue:
     """The pending cells in blocks. adaptive: what may be predicted of them within this tolerance is not computed."""
 
-    def blocks(known: Surface, cells: np.ndarray) -> Supply:
+    def blocks(known: Surface, cells: np.ndarray) -> BlockQueue:
         size = cells_per_block(known, len(cells), ranks)
-        return ByLevels(known, cells, size) if known.samples else Supply.of(cells, size)
+        return MultilevelQueue(known, cells, size) if known.samples else BlockQueue.of(cells, size)
 
-    return blocks(surface, pending) if adaptive is None else LeavingOut(surface, pending, adaptive, blocks)
+    return blocks(surface, pending) if adaptive is None else AdaptiveQueue(surface, pending, adaptive, blocks)

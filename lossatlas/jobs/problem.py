@@ -13,7 +13,7 @@ from lossatlas.parameter_space.planes import Plane
 
 
 @dataclass(frozen=True)
-class Scene:
+class Problem:
     """A network in eval mode, a plane through its parameters, data by split, a loss, and the device that computes.
 
     training: samples for the statistics of BatchNorm, where these are estimated again at every point. reference: gives the

@@ -14,7 +14,7 @@ from lossatlas.hessian import Hessian, lanczos
 from lossatlas.io import Directions
 from lossatlas.landscape import Grid
 from lossatlas.parameter_space import (
-    Affine,
+    AffinePlane,
     Layout,
     Point,
     Selection,
@@ -46,7 +46,7 @@ class Ends:
 
 def plane_of(
     ends: Ends, net: nn.Module, grid: Grid, dir_type: str, data: AnyData, loss: Loss, device: torch.device
-) -> tuple[Affine, Directions]:
+) -> tuple[AffinePlane, Directions]:
     """The plane, and its directions as they are stored. Raises BadUsage, BadInput."""
     axes = 1 if grid.y is None else 2
     origin = position(net, dir_type)
@@ -88,7 +88,7 @@ def plane_of(
     if selection:
         about["moved"] = str(selection)
     extra = {"tensors": np.array([name.encode() for name in origin]), "lengths": lengths(origin, vectors)}
-    return Affine(origin, *vectors), Directions(arrays[0], arrays[1] if axes == 2 else None, about, extra)
+    return AffinePlane(origin, *vectors), Directions(arrays[0], arrays[1] if axes == 2 else None, about, extra)
 
 
 def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:

@@ -19,7 +19,7 @@ from lossatlas.evaluation.parallel_batches import copied
 from lossatlas.evaluation.precision import OWN, PRECISIONS
 from lossatlas.evaluation.reference import borrowed, untouched
 from lossatlas.evaluation.sample_storage import fitted, sample_of
-from lossatlas.jobs.problem import Scene
+from lossatlas.jobs.problem import Problem
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.statistics import PENALTY, STATISTICS
 from lossatlas.parameter_space.points import movable, real_dtype
@@ -56,12 +56,12 @@ class ReferenceLosses:
     kind: torch.dtype
 
     @classmethod
-    def of(cls, scene: Scene, grid: Grid) -> "ReferenceLosses":
+    def of(cls, problem: Problem, grid: Grid) -> "ReferenceLosses":
         """Evaluate the network itself. Raises BadInput where it gives two answers."""
-        net = scene.own()
-        data = {split: some_of(d, SAMPLES) for split, d in scene.data.items()}
+        net = problem.own()
+        data = {split: some_of(d, SAMPLES) for split, d in problem.data.items()}
         kind = coarsest(net)
-        evaluator = in_place(net, scene, data)
+        evaluator = in_place(net, problem, data)
         points = far_points(grid)
         near = [(a * (1 + ROUNDING[kind][1]), b) for a, b in points]
         try:
@@ -110,7 +110,7 @@ def same_kind(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def check_ends(
-    scene: Scene, towards: Sequence[nn.Module | Mapping[str, Tensor]], dir_type: str, states_differ: bool
+    problem: Problem, towards: Sequence[nn.Module | Mapping[str, Tensor]], dir_type: str, states_differ: bool
 ) -> None:
     """Compare the losses at coordinate 1 of each axis with those of the network that is said to be there.
 
@@ -123,10 +123,10 @@ def check_ends(
     Raises:
         BadInput: The losses differ, so the networks differ in something that is no tensor of the direction.
     """
-    own = scene.own()
-    split, samples = next(iter(scene.data.items()))
+    own = problem.own()
+    split, samples = next(iter(problem.data.items()))
     few = {split: some_of(samples, SAMPLES)}
-    evaluator = in_place(own, scene, few)
+    evaluator = in_place(own, problem, few)
     for k, (other, point) in enumerate(zip(towards, ((1.0, 0.0), (0.0, 1.0)), strict=False)):
         twin = other if isinstance(other, nn.Module) else loaded(own, other)
         kind = max((coarsest(own), coarsest(twin)), key=lambda dtype: ROUNDING[dtype][0])
@@ -135,7 +135,7 @@ def check_ends(
             float(losses_of(evaluator, [(a * (1 + e), b * (1 + e))])[0, 0]) for a, b in [point] for e in (0, step)
         )
         with untouched(twin) as model:
-            there = float(mean_loss(model, few[split], scene.loss))
+            there = float(mean_loss(model, few[split], problem.loss))
         allowed = rounding * abs(there) + NOISE * abs(near - here)
         if abs(here - there) <= allowed or same_kind(np.array(here), np.array(there)):
             continue
@@ -178,9 +178,11 @@ def unlike(first: nn.Module, second: nn.Module) -> str:
     return ""
 
 
-def in_place(net: nn.Module, scene: Scene, data: Mapping[str, AnyData]) -> Evaluator:
+def in_place(net: nn.Module, problem: Problem, data: Mapping[str, AnyData]) -> Evaluator:
     device = next(net.parameters()).device
-    return Evaluator(net, scene.plane, data, scene.loss, batch_size=BATCH, device=device, precision=OWN, in_place=True)
+    return Evaluator(
+        net, problem.plane, data, problem.loss, batch_size=BATCH, device=device, precision=OWN, in_place=True
+    )
 
 
 def coarsest(net: nn.Module) -> torch.dtype:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 DEPTH = 6  # of things in things
 
 
-def identity(thing: Any) -> str:
+def settings_digest(thing: Any) -> str:
     """A hash of settings and code: attributes that are numbers, texts or tensors, the source of functions and what they
     enclose. Parameters and buffers of networks are not in it, nor what functions import or look up when they run.
     """

@@ -21,7 +21,7 @@ from lossatlas.hessian.effective_dimension import effective_dimension
 from lossatlas.hessian.hvp import check_deterministic
 from lossatlas.hessian.lanczos import Basis, Operator, Pairs, lanczos, rule_of
 from lossatlas.hessian.trace import hutchinson
-from lossatlas.io.resume import satisfies, together_with
+from lossatlas.io.resume import merged_settings, satisfies
 from lossatlas.io.spectrum_files import Findings
 
 CURVES = ("grid", "density", "density_se", "cumulative", "cumulative_se", "nodes", "weights", "sigma")
@@ -43,7 +43,7 @@ class Products(Operator, Protocol):
 
 
 @dataclass(frozen=True)
-class Probes:
+class ActivationProbes:
     """Traces with respect to activations: probe(seed) gives a sample of each, see `hessian.Activations`."""
 
     probe: Callable[[int], Tensor]
@@ -55,7 +55,7 @@ SMALL_BASIS = 256_000_000  # bytes that a file may hold of it
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SpectrumSettings:
     """What is asked for; see hessian_spectrum.py --help for each. activations: patterns of layers, None for none."""
 
     top: int = 10
@@ -84,10 +84,10 @@ class Wanted:
 
 def compute(
     operator: Products,
-    wanted: Wanted,
+    wanted: SpectrumSettings,
     findings: Findings,
     *,
-    probes: Probes | None = None,
+    probes: ActivationProbes | None = None,
     save: Callable[[Findings], None] = lambda findings: None,
     during: Callable[[str], AbstractContextManager[Progress]] = lambda part: nullcontext(lambda count, error: None),
     known: Callable[[str], None] = lambda part: None,
@@ -105,7 +105,7 @@ def compute(
             continue
         if not parts.findings.about.get("deterministic"):
             check_deterministic(operator)
-        settings = together_with(done.get(name, {}), settings)
+        settings = merged_settings(done.get(name, {}), settings)
         with during(name) as progress:
             arrays = make(progress, settings)
         parts.about |= {"deterministic": True, "parts": {**done, name: settings}}
@@ -121,7 +121,9 @@ def compute(
 class Parts:
     """The parts of the spectrum: arrays by name, and what is known of their meaning in `about`."""
 
-    def __init__(self, operator: Products, wanted: Wanted, findings: Findings, probes: Probes | None) -> None:
+    def __init__(
+        self, operator: Products, wanted: SpectrumSettings, findings: Findings, probes: ActivationProbes | None
+    ) -> None:
         self.operator, self.wanted, self.findings, self.probes = operator, wanted, findings, probes
         self.layers = layers_of(operator)
         self.pairs: Pairs | None = None
@@ -185,7 +187,7 @@ class Parts:
             tolerance=settings["error"],
             most=settings["most"],
             seed=settings["seed"] + 1,
-            known=self.pairs or Remembered.of(self.findings, self.operator),
+            known=self.pairs or CachedOperator.of(self.findings, self.operator),
             blocks=[size for _, _, size in self.layers],
             progress=progress,
         )
@@ -248,14 +250,14 @@ def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class CachedOperator:
     """What a saved basis, or saved eigenvectors, know of the trace, see hessian.lanczos.Captured."""
 
     basis: Basis
     captured: Tensor
 
     @classmethod
-    def of(cls, findings: Findings, operator: Operator) -> "Remembered":
+    def of(cls, findings: Findings, operator: Operator) -> "CachedOperator":
         a = findings.arrays
         if BASIS[0] in a:
             vectors, captured = (torch.from_numpy(a[name]).to(operator.device) for name in BASIS)

@@ -43,7 +43,7 @@ def prediction_errors(surface: Surface, name: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Choice:
+class CellChoice:
     """Of one level: cells that have to be computed, those that are computed to check, those that could be predicted but are
     computed all the same, and those that are predicted."""
 
@@ -104,7 +104,7 @@ def stencil(x: np.ndarray, coarse: np.ndarray, k: int) -> tuple[np.ndarray, np.n
     return near, np.array(weights)
 
 
-class Adaptive:
+class AdaptiveChoice:
     """Goes through the levels of a grid; see the module.
 
     fields: the losses, and accuracies in percent, which count as predicted within 100 times the relative tolerance.
@@ -119,7 +119,7 @@ class Adaptive:
         self.predicted = np.zeros(grid.size, bool)
         self.checked = self.missed = 0
 
-    def choose(self, level: int, done: np.ndarray) -> Choice:
+    def choose(self, level: int, done: np.ndarray) -> CellChoice:
         """What is to be done about the cells of a level, once those before it are known.
 
         done: which cells (cells,) have been computed by an earlier run; they are not left out.
@@ -133,9 +133,9 @@ class Adaptive:
         drawn = np.random.default_rng(level).permutation(len(quiet))[: -(-len(quiet) // CHECKED)]
         checked = np.isin(np.arange(len(quiet)), drawn)  # no regular pattern, which might miss another one
         others = quiet[~checked]
-        return Choice(cells[~calm], quiet[checked], others[done[others]], others[~done[others]])
+        return CellChoice(cells[~calm], quiet[checked], others[done[others]], others[~done[others]])
 
-    def near_misses(self, choice: Choice) -> np.ndarray:
+    def near_misses(self, choice: CellChoice) -> np.ndarray:
         """Which of the predicted cells of a level are near one that was computed and was not as predicted."""
         computed = np.concatenate([choice.checks, choice.beside])
         near = np.zeros(self.hierarchy.shape, bool)
@@ -193,7 +193,7 @@ class Adaptive:
             return np.full(values.shape, 100 * self.tolerance.relative or np.inf)
         return self.tolerance.allowed(values)
 
-    def verdict(self, choice: Choice) -> bool:
+    def verdict(self, choice: CellChoice) -> bool:
         """Whether the cells of a level that are predicted may stay so, once its checks are known; counts the misses."""
         missed = int((self.misses[choice.checks] > 1).sum())
         self.checked += len(choice.checks)

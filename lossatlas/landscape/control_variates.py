@@ -86,7 +86,7 @@ def around(coarse: np.ndarray, k: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Helper:
+class ControlVariate:
     """A cell that is done, as its neighbours use it: samples, and mean and standard error of the loss and each metric."""
 
     samples: Samples
@@ -96,7 +96,7 @@ class Helper:
 
 
 @dataclass(frozen=True)
-class Draw:
+class SampleDraw:
     """Samples that were drawn, in the shuffled order: losses in float64, weights (None for 1), metrics; (n,) each."""
 
     loss: np.ndarray
@@ -106,7 +106,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CellEstimate:
     """A mean, its standard error, the part of the error that the own samples leave, and the part of the helpers."""
 
     mean: float
@@ -122,7 +122,7 @@ class Estimate:
     largest: float = math.inf  # of what the regression leaves of a sample
 
     @property
-    def believed(self) -> bool:
+    def reliable(self) -> bool:
         """Whether enough samples carry what is left: what few of them carry is seen by the helpers too."""
         return self.carriers >= (FEWEST_CARRIERS / 2 if self.helped else FEWEST_CARRIERS)
 
@@ -132,13 +132,13 @@ class Estimate:
         return self.missing <= MISSING
 
     @property
-    def doubted(self) -> float:
+    def inflated(self) -> float:
         """How many times larger the error that the own samples leave might be, where it is not believed."""
         return HALF_DOUBTED if self.helped else WELL_BELOW
 
 
 @dataclass(frozen=True)
-class Goal:
+class ErrorTarget:
     """When a cell is done: share of what the tolerance allows, fewest samples, and how many samples there are at all."""
 
     tolerance: Tolerance
@@ -146,7 +146,7 @@ class Goal:
     fewest: int
     population: int
 
-    def wanted(self, n: int, found: Estimate, penalty: float) -> int:
+    def wanted(self, n: int, found: CellEstimate, penalty: float) -> int:
         """How many samples a cell needs that has n; n where that is enough."""
         if n >= self.population:
             return n
@@ -166,16 +166,16 @@ class Goal:
             return min(self.population, max(math.ceil(LEAST * n), min(math.ceil(needed), STEEPEST * n)))
         if not found.representative:
             return min(self.population, 2 * n)
-        if not found.believed and math.hypot(found.doubted * found.own, found.theirs) > limit:
+        if not found.reliable and math.hypot(found.inflated * found.own, found.theirs) > limit:
             return min(self.population, 2 * n)
         return n
 
 
-def settle(
-    draw: Callable[[int, int], Draw],
+def estimate_cell(
+    draw: Callable[[int, int], SampleDraw],
     metrics: Sequence[str],
-    helpers: Sequence[Helper],
-    goal: Goal,
+    helpers: Sequence[ControlVariate],
+    goal: ErrorTarget,
     before: tuple[np.ndarray, Samples] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Draw samples of a cell until its standard error is small enough.
@@ -200,10 +200,10 @@ def settle(
         found = {name: estimated(name, row, samples, metrics, helpers, goal.population) for name in ("loss", *metrics)}
         wanted = goal.population if goal.tolerance.exact else max(n, goal.wanted(n, found["loss"], penalty))
         if wanted <= n:
-            return np.concatenate([row, stated(found, goal, n, penalty, helpers)]), samples
+            return np.concatenate([row, stated_error(found, goal, n, penalty, helpers)]), samples
 
 
-def joined(samples: Samples, new: Draw) -> dict[str, np.ndarray]:
+def joined(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
     """Samples, and further ones behind them, in float32; weights only once one differs from 1."""
     named = {"loss": new.loss, **new.metrics}
     if new.weight is not None and ("weight" in samples or not (new.weight == 1).all()):
@@ -218,7 +218,9 @@ def joined(samples: Samples, new: Draw) -> dict[str, np.ndarray]:
     return {name: np.concatenate([before[name], array]) for name, array in parts.items()}
 
 
-def stated(found: Mapping[str, Estimate], goal: Goal, n: int, penalty: float, helpers: Sequence[Helper]) -> np.ndarray:
+def stated_error(
+    found: Mapping[str, CellEstimate], goal: ErrorTarget, n: int, penalty: float, helpers: Sequence[ControlVariate]
+) -> np.ndarray:
     """The columns `statistics.estimates` of a cell that stops here."""
     loss, *others = found.values()
     if n >= goal.population:
@@ -231,7 +233,7 @@ def stated(found: Mapping[str, Estimate], goal: Goal, n: int, penalty: float, he
     return np.array([*row, *(value for each in others for value in (each.mean, each.error))])
 
 
-def useful(helpers: Sequence[Helper], n: int) -> list[Helper]:
+def useful(helpers: Sequence[ControlVariate], n: int) -> list[ControlVariate]:
     """Those that have drawn enough more samples than n, none of them too large for a regression."""
     return [
         helper
@@ -239,7 +241,7 @@ def useful(helpers: Sequence[Helper], n: int) -> list[Helper]:
         if helper.count >= MORE * n
         and math.isfinite(helper.error["loss"])
         and float(np.abs(helper.samples["loss"][:n]).max()) < LARGEST  # NaN is not
-        and effective_count(helper.samples, n) >= 2
+        and effective_sample_size(helper.samples, n) >= 2
         and not constant(helper.samples["loss"])  # equal losses are no control variate
     ]
 
@@ -249,25 +251,25 @@ def estimated(
     row: np.ndarray,
     samples: Samples,
     metrics: Sequence[str],
-    helpers: Sequence[Helper],
+    helpers: Sequence[ControlVariate],
     population: int,
-) -> Estimate:
+) -> CellEstimate:
     """Mean of the loss or a metric from a cell's samples, and from those of its helpers."""
     n, weight = int(row[0]), row[STATISTICS.index("weight")]
     column = STATISTICS.index("weight_loss") if name == "loss" else len(STATISTICS) + list(metrics).index(name)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = float(row[column] / weight)
-    values, effective = samples[name], effective_count(samples, n)
+    values, effective = samples[name], effective_sample_size(samples, n)
     if n >= population:
-        return Estimate(mean, 0.0, 0.0, 0.0, float(n))
+        return CellEstimate(mean, 0.0, 0.0, 0.0, float(n))
     if not float(np.abs(values).max()) < LARGEST:  # NaN is not either
         if name != "loss":
-            return Estimate(mean, math.nan, math.nan, 0.0, float(n))
+            return CellEstimate(mean, math.nan, math.nan, 0.0, float(n))
         alone = summarize(as_statistics(row, least_se=0.0, penalty=0.0), population)
-        return Estimate(mean, float(alone["loss_se"][0]), float(alone["loss_se"][0]), 0.0, float(n))
+        return CellEstimate(mean, float(alone["loss_se"][0]), float(alone["loss_se"][0]), 0.0, float(n))
     theirs = [helper for helper in useful(helpers, n) if math.isfinite(helper.error[name])]
     if effective < 2:
-        return Estimate(mean, math.nan, math.nan, 0.0, 1.0, bool(theirs), effective)
+        return CellEstimate(mean, math.nan, math.nan, 0.0, 1.0, bool(theirs), effective)
     own, left = mean, deviations(samples, name, n)[1]
     controls = [deviations(helper.samples, name, n) for helper in theirs]
     means, errors = (np.array([getattr(helper, what)[name] for helper in theirs]) for what in ("mean", "error"))
@@ -300,7 +302,7 @@ def constant(values: np.ndarray) -> bool:
     return bool((values == values[0]).all())
 
 
-def ties(samples: Samples, helpers: Sequence[Helper], n: int) -> np.ndarray:
+def ties(samples: Samples, helpers: Sequence[ControlVariate], n: int) -> np.ndarray:
     """Which of the n samples have exactly the loss that they have at every helper; of a cell without helpers, all or none.
 
     A loss that jumps (0-1) has such samples, and so has one that is constant in places (hinge). Their differences are zero
@@ -312,7 +314,7 @@ def ties(samples: Samples, helpers: Sequence[Helper], n: int) -> np.ndarray:
     return np.logical_and.reduce([own == helper.samples["loss"][:n] for helper in helpers])
 
 
-def effective_count(samples: Samples, n: int) -> float:
+def effective_sample_size(samples: Samples, n: int) -> float:
     """How many samples of equal weight say as much as the first n."""
     if "weight" not in samples:
         return float(n)
@@ -320,14 +322,14 @@ def effective_count(samples: Samples, n: int) -> float:
     return float(weight.sum() ** 2 / (weight**2).sum()) if weight.any() else 0.0
 
 
-def spread(helper: Helper, name: str, n: int | None = None) -> float:
+def spread(helper: ControlVariate, name: str, n: int | None = None) -> float:
     """The root mean square deviation over (the first n of) a helper's samples, and a little, so that none is zero."""
     every = deviations(helper.samples, name, len(helper.samples[name]))[1]
     part = every if n is None else deviations(helper.samples, name, n)[1]
     return float(np.sqrt((part**2).mean())) + 1e-3 * float(np.sqrt((every**2).mean())) + np.finfo(float).tiny
 
 
-def reach(name: str, samples: Samples, helpers: Sequence[Helper]) -> float:
+def reach(name: str, samples: Samples, helpers: Sequence[ControlVariate]) -> float:
     """The range of the loss or a metric over all samples at hand, or its possible range where all are equal; 1 for accuracy."""
     if name == "accuracy":
         return 1.0
@@ -348,7 +350,7 @@ def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
     return mean, weight / weight.mean() * (values - mean)
 
 
-def correlations(helpers: Sequence[Helper], name: str) -> np.ndarray:
+def correlations(helpers: Sequence[ControlVariate], name: str) -> np.ndarray:
     """Of k helpers, over all samples that they have in common, so that few large losses count: (k, k), from 0 to 1.
 
     1 where it is not known.
@@ -381,7 +383,7 @@ def regressed(
     errors: np.ndarray,
     population: int,
     correlation: np.ndarray | None = None,
-) -> Estimate:
+) -> CellEstimate:
     """The mean over all samples from n of them, by regression on k controls whose means over all are known.
 
     mean, left (n,): the mean of the n samples and their deviations; controls: the same of each control. means, errors (k,):
@@ -409,17 +411,17 @@ def regressed(
     unit = left / largest if largest > 0 else np.ones(n)
     carried = float((unit**2).sum() ** 2 / (unit**4).sum())
     own *= 1 + (HELPED_DOUBT if k else DOUBT) / math.sqrt(carried)
-    return Estimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0, largest=largest)
+    return CellEstimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0, largest=largest)
 
 
-def helper_of(row: np.ndarray, metrics: Sequence[str], samples: Samples, cut: bool = True) -> Helper:
+def control_variate_of(row: np.ndarray, metrics: Sequence[str], samples: Samples, cut: bool = True) -> ControlVariate:
     """A cell that is done, from its row and its samples. cut: without those that nobody can use."""
     columns = dict(zip(estimates(metrics), row[len(STATISTICS) + len(metrics) :], strict=True))
     count = int(row[0])
     names = ("loss", *metrics)
     pairs = [("estimate", "estimate_se"), *((f"{name}_estimate", f"{name}_se") for name in metrics)]
     part = math.ceil(count / MORE) if cut else count
-    return Helper(
+    return ControlVariate(
         {name: array[:part] for name, array in samples.items()},
         {name: float(columns[mean]) for name, (mean, _) in zip(names, pairs, strict=True)},
         {name: float(columns[error]) for name, (_, error) in zip(names, pairs, strict=True)},

@@ -89,7 +89,7 @@ def squared_deviations(statistics: Mapping[str, np.ndarray]) -> tuple[np.ndarray
     return np.maximum(second, 0), np.maximum(fourth, 0)
 
 
-def carriers(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
+def effective_samples(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
     """How many samples the spread rests on: (sum e^2)^2 / sum e^4, which is n for two equal groups and 1 for one outlier.
 
     The relative error of a variance from them is about 1 / sqrt(carriers).
@@ -116,7 +116,9 @@ def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         mean = statistics["weight_loss"] / weight
         variance = squared_deviations(statistics)[0] / weight**2 * n / np.maximum(n - 1, 1)
-        error = np.sqrt(variance * np.maximum(1 - n / population, 0)) * (1 + DOUBT / np.sqrt(carriers(statistics)))
+        error = np.sqrt(variance * np.maximum(1 - n / population, 0)) * (
+            1 + DOUBT / np.sqrt(effective_samples(statistics))
+        )
         error = np.maximum(error, statistics["least_se"])
         if ESTIMATE in statistics:
             helped = np.isfinite(statistics[ESTIMATE])

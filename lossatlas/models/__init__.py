@@ -18,7 +18,7 @@ from lossatlas.models.densenet import DenseNet
 from lossatlas.models.mlp import mlp
 from lossatlas.models.resnet import Block, Bottleneck, cifar_resnet, imagenet_resnet
 from lossatlas.models.vgg import Vgg9, Vgg13
-from lossatlas.user_code import Factory
+from lossatlas.user_code import UserFunction
 
 __all__ = ["MODELS", "build", "classes_in", "load_into", "load_network", "read_state", "save_state"]
 
@@ -53,14 +53,14 @@ for width in (2, 4):
     MODELS[f"wrn110_{width}_noshort"] = partial(cifar_resnet, 110, width, False)
 
 
-def build(name: str | Factory, shape: Sequence[int] = (3, 32, 32), classes: int = 10, seed: int = 0) -> nn.Module:
+def build(name: str | UserFunction, shape: Sequence[int] = (3, 32, 32), classes: int = 10, seed: int = 0) -> nn.Module:
     """A freshly initialized network for samples of a shape (C, H, W), or what a user's function makes.
 
     seed: of the state that a user's function draws; what is no part of the state is the same on every rank and in every run.
 
     Raises BadUsage for an unknown name, BadInput where a user's function fails.
     """
-    if isinstance(name, Factory):
+    if isinstance(name, UserFunction):
         net = drawn(name, 0)
         if seed:
             net.load_state_dict(drawn(name, seed).state_dict())
@@ -70,7 +70,7 @@ def build(name: str | Factory, shape: Sequence[int] = (3, 32, 32), classes: int 
     return MODELS[name](shape, classes)
 
 
-def drawn(function: Factory, seed: int) -> nn.Module:
+def drawn(function: UserFunction, seed: int) -> nn.Module:
     """What a user's function makes when torch has this seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -80,12 +80,12 @@ def drawn(function: Factory, seed: int) -> nn.Module:
     return net
 
 
-def classes_in(name: str | Factory, shape: Sequence[int], state: Mapping[str, Tensor]) -> int | None:
+def classes_in(name: str | UserFunction, shape: Sequence[int], state: Mapping[str, Tensor]) -> int | None:
     """How many classes a checkpoint is for: the length of the axis whose length follows the number of classes.
 
     None where the checkpoint is of another architecture, or the network a user's. The order of its tensors does not matter.
     """
-    if isinstance(name, Factory):
+    if isinstance(name, UserFunction):
         return None
     with torch.device("meta"), warnings.catch_warnings():  # shapes alone
         warnings.simplefilter("ignore")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lossatlas.data.plain_tensors import odd_kind
 from lossatlas.errors import BadInput, CannotWrite
 from lossatlas.io.archives import check_archive
-from lossatlas.io.atomic_write import put
+from lossatlas.io.atomic_write import write_file
 
 COUNTER = "num_batches_tracked"
 WITHIN = ("state_dict", "model_state_dict", "model", "net", "network", "module")  # keys that lead to a state dict
@@ -130,7 +130,7 @@ def save_state(file: str | Path, net: nn.Module) -> None:
     except OSError as error:
         raise CannotWrite(f"cannot make the folder {path.parent}: {error.strerror}") from error
     if path.suffix == ".safetensors":
-        put(path, save(state))
+        write_file(path, save(state))
     else:
         put_torch(path, {"state_dict": state})
 
@@ -139,7 +139,7 @@ def put_torch(path: str | Path, content: object) -> None:
     """Write what torch.save writes, atomically. Raises CannotWrite."""
     image = io.BytesIO()  # torch itself may crash on a full disk
     torch.save(content, image)
-    put(path, image.getvalue())
+    write_file(path, image.getvalue())
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

@@ -60,7 +60,7 @@ class World:
         if self.comm is None or self.size == 1:
             return value
         self.wait(self.comm.Ibarrier())
-        return large(self.comm).bcast(value, root=0)
+        return pickle5_communicator(self.comm).bcast(value, root=0)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """On rank 0 the sum of every rank's values, in float64; what comes back elsewhere is not to be used.
@@ -88,7 +88,7 @@ class World:
             self.comm.Abort(code)
 
 
-def large(comm: Any) -> Any:
+def pickle5_communicator(comm: Any) -> Any:
     from mpi4py.util import pkl5
 
     return pkl5.Intracomm(comm)
@@ -126,8 +126,8 @@ def connect(mpi: bool) -> World:
             f"--mpi: the launcher started {expected} processes, but the MPI library sees {comm.size} "
             f"({library}): use the mpirun that belongs to this library"
         )
-    process.apart()
-    process.listen_again()
+    process.detach()
+    process.rearm_signals()
     node = split_by_node(comm)
     neighbours = node.allgather(cores())
     own = [neighbours[node.rank], *neighbours[: node.rank], *neighbours[node.rank + 1 :]]
@@ -150,7 +150,7 @@ def world_communicator() -> Any:
     from mpi4py import MPI
 
     if not MPI.Is_initialized():
-        process.let_libraries_end()
+        process.allow_library_exit()
         MPI.Init_thread()
         atexit.register(finalize)
     return MPI.COMM_WORLD

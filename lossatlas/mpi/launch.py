@@ -10,7 +10,7 @@ from lossatlas.errors import Incomplete, as_line, code_of, exit_code, first_of
 from lossatlas.io.lock import release_all
 from lossatlas.launchers import first_launched, rank_launched
 from lossatlas.mpi.communicator import World, connect
-from lossatlas.mpi.scheduler import hand_over
+from lossatlas.mpi.scheduler import report_error
 
 if TYPE_CHECKING:
     pass
@@ -20,7 +20,7 @@ def once(code: int) -> None:
     """Go on in the launcher's first process alone, which says what is wrong; the others end after it has."""
     if not first_launched():
         time.sleep(2)
-        process.take_others_along(code)
+        process.end_waiting_ranks(code)
         raise SystemExit(code)
 
 
@@ -34,20 +34,20 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
         try:
             return body(world)
         except BaseException as what:
-            process.deaf()
+            process.ignore_signals()
             error = first_of(what)
             if not world.root:
-                hand_over(world, error)
+                report_error(world, error)
             if isinstance(error, KeyboardInterrupt):
                 raise Incomplete(f"{str(error) or 'interrupted'}: run the same command again to continue") from None
             raise
 
     code = exit_code(body_of_this_rank, lambda line: log(line) if world.root else None)
-    process.deaf()
+    process.ignore_signals()
     if code:
         release_all()
         world.abort(code)
-        process.take_others_along(code)
+        process.end_waiting_ranks(code)
     return code
 
 
@@ -56,10 +56,10 @@ def joined_ranks(mpi: bool) -> World:
     try:
         return connect(mpi)
     except BaseException as error:
-        process.deaf()
+        process.ignore_signals()
         if not first_launched():
             time.sleep(2)  # by then the first has ended everyone, if it found the same
             first = first_of(error)
             print(f"error: rank {rank_launched()}: {as_line(first)}", file=sys.stderr, flush=True)
-            process.take_others_along(code_of(first))
+            process.end_waiting_ranks(code_of(first))
         raise

@@ -27,7 +27,7 @@ from typing import Any
 
 from lossatlas import process
 from lossatlas.errors import BUG, Signalled, as_line, code_of
-from lossatlas.io.block_queue import Supply
+from lossatlas.io.block_queue import BlockQueue
 from lossatlas.mpi.communicator import BLOCK, EAR, ERROR, GONE, POLL, RESULT, WorkFailed, World, raise_reported
 
 PATIENCE = 8.0  # seconds that a rank which failed gives rank 0 to save and to end everyone
@@ -35,7 +35,7 @@ Work = Callable[[Any], Any]
 MakeWork = Callable[[], Work]
 
 
-def serve(world: World, blocks: Supply, make_work: MakeWork) -> Iterator[tuple[int, Any] | None]:
+def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[tuple[int, Any] | None]:
     """On rank 0: yields (number of the block, result) as results arrive, in no particular order.
 
     Yields None now and then while nothing arrives. A block that rests on a result is there once the caller, who has got
@@ -86,13 +86,13 @@ def serve(world: World, blocks: Supply, make_work: MakeWork) -> Iterator[tuple[i
     yield from dismiss(world)
 
 
-def computed(world: World, function: Callable[[], Any]) -> Any:
+def run_in_compute_thread(world: World, function: Callable[[], Any]) -> Any:
     """On rank 0: what a function gives in its one thread that computes. Raises WorkFailed when another rank fails."""
     with chdir("."):  # a user's code may go elsewhere
-        return heard(world, world.computing.submit(function))
+        return wait_for(world, world.computing.submit(function))
 
 
-def heard(world: World, future: "Future[Any]") -> Any:
+def wait_for(world: World, future: "Future[Any]") -> Any:
     while True:
         try:
             return future.result(timeout=EAR)
@@ -187,7 +187,7 @@ def follow(world: World, make_work: MakeWork) -> None:
     world.comm.send(None, dest=0, tag=GONE)
 
 
-def hand_over(world: World, error: BaseException) -> None:
+def report_error(world: World, error: BaseException) -> None:
     """On the other ranks: tell rank 0, which saves what it has, reports the error, and ends everyone.
 
     If it cannot, the sender does.

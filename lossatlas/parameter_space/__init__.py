@@ -1,6 +1,6 @@
 """The space of a network's parameters: points, directions, planes, projections."""
 
-from lossatlas.parameter_space.curves import Joined
+from lossatlas.parameter_space.curves import CurvePlane
 from lossatlas.parameter_space.directions import (
     Selection,
     lengths,
@@ -11,21 +11,21 @@ from lossatlas.parameter_space.directions import (
     target_direction,
 )
 from lossatlas.parameter_space.layout import Layout
-from lossatlas.parameter_space.planes import Affine, Mapped, Plane
+from lossatlas.parameter_space.planes import AffinePlane, MappedPlane, Plane
 from lossatlas.parameter_space.points import Point, as_arrays, as_point, moved, position, tensors, wide_tensors
 from lossatlas.parameter_space.projection import Components, principal_components, project
-from lossatlas.parameter_space.schemes import Rows, Scheme, layers_of, other_network
+from lossatlas.parameter_space.schemes import RowLines, SchemePlane, layers_of, other_network
 
 __all__ = [
-    "Affine",
+    "AffinePlane",
     "Components",
-    "Joined",
+    "CurvePlane",
     "Layout",
-    "Mapped",
+    "MappedPlane",
     "Plane",
     "Point",
-    "Rows",
-    "Scheme",
+    "RowLines",
+    "SchemePlane",
     "Selection",
     "as_arrays",
     "as_point",

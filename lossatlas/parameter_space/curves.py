@@ -32,7 +32,7 @@ def beyond(t: float, last: int) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Joined:
+class CurvePlane:
     """The curve from the first of some networks to the last; the coordinate along it is t, the other one changes nothing."""
 
     kind: str
@@ -45,5 +45,5 @@ class Joined:
             for name in self.points[0]
         }
 
-    def on(self, device: torch.device, dtype: torch.dtype) -> "Joined":
-        return Joined(self.kind, [placed(point, device, dtype) for point in self.points])
+    def on(self, device: torch.device, dtype: torch.dtype) -> "CurvePlane":
+        return CurvePlane(self.kind, [placed(point, device, dtype) for point in self.points])

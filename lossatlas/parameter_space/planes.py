@@ -17,7 +17,7 @@ class Plane(Protocol):
 
 
 @dataclass(frozen=True)
-class Affine:
+class AffinePlane:
     """The plane origin + a * dx + b * dy; dy is None for a line. Tensors on one device, float."""
 
     origin: Mapping[str, Tensor]
@@ -43,7 +43,7 @@ class Affine:
             for name, w in self.origin.items()
         }
 
-    def double(self) -> "Affine":
+    def double(self) -> "AffinePlane":
         """The same plane in float64."""
         origin, dx, dy = (
             None if point is None else {name: value.double() for name, value in point.items()}
@@ -51,11 +51,11 @@ class Affine:
         )
         assert origin is not None
         assert dx is not None
-        return Affine(origin, dx, dy)
+        return AffinePlane(origin, dx, dy)
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MappedPlane:
     """Any other surface: a function from (a, b) to a point."""
 
     function: Callable[[float, float], Point]

@@ -14,7 +14,7 @@ COLUMNS = 1 << 20  # columns that are converted to float64 at a time
 HELD = 4  # rows in memory at a time, in float64
 
 
-class Rows(Protocol):
+class RowMatrix(Protocol):
     """(n, columns) of which each row is read, or computed, whenever it is asked for; an array is one too."""
 
     def __len__(self) -> int: ...
@@ -45,7 +45,7 @@ def inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return result
 
 
-def inner_products(rows: Rows) -> np.ndarray:
+def inner_products(rows: RowMatrix) -> np.ndarray:
     """rows @ rows.T; each row is read once for every HELD of those before it."""
     n = len(rows)
     result = np.zeros((n, n))
@@ -60,7 +60,7 @@ def inner_products(rows: Rows) -> np.ndarray:
     return result
 
 
-def principal_components(rows: Rows, count: int = 2, rounding: float = 0.0) -> Components:
+def principal_components(rows: RowMatrix, count: int = 2, rounding: float = 0.0) -> Components:
     """The leading components of rows (n, columns), exact up to rounding.
 
     The eigenvectors of the Gram matrix of the centred rows, mapped back to the columns. The sign is such that the
@@ -105,7 +105,7 @@ def principal_components(rows: Rows, count: int = 2, rounding: float = 0.0) -> C
     return Components(components * np.sign(largest), singular, values[:count] / (n - 1), values[:count] / values.sum())
 
 
-def project(rows: Rows, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def project(rows: RowMatrix, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (n, k) of rows (n, columns) in the span of directions (k, columns), and distances (n,) from it.
 
     Least squares by the normal equations, so the directions need neither unit length nor right angles between them.

@@ -18,7 +18,7 @@ SCHEMES = ("linear2x", "barycentric")
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowLines:
     """Lines through one point beside each other: at (a, k) it is the point a steps along the k-th line."""
 
     origin: Mapping[str, Tensor]
@@ -28,12 +28,12 @@ class Rows:
         line = self.line(round(b))
         return {name: torch.add(w, line[name].to(w), alpha=a) if name in line else w for name, w in self.origin.items()}
 
-    def on(self, device: torch.device, dtype: torch.dtype) -> "Rows":
-        return Rows(placed(self.origin, device, dtype), self.line)
+    def on(self, device: torch.device, dtype: torch.dtype) -> "RowLines":
+        return RowLines(placed(self.origin, device, dtype), self.line)
 
 
 @dataclass(frozen=True)
-class Scheme:
+class SchemePlane:
     """kind 'linear2x': b * third + (1 - b) * L(a * second + (1 - a) * first); 'barycentric': with
     p = first + a * (second - first) and q = first + b * (third - first), a * F(p) + (1 - b) * F(q).
 
@@ -59,9 +59,9 @@ class Scheme:
             found = {name: a * p[name] + (1 - b) * q[name] for name in w}
         return {**self.first, **found}
 
-    def on(self, device: torch.device, dtype: torch.dtype) -> "Scheme":
+    def on(self, device: torch.device, dtype: torch.dtype) -> "SchemePlane":
         first, second, third = (placed(p, device, dtype) for p in (self.first, self.second, self.third))
-        return Scheme(self.kind, first, second, third, self.free, self.layout)
+        return SchemePlane(self.kind, first, second, third, self.free, self.layout)
 
 
 def placed(point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Point:

@@ -45,7 +45,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Block:
+class UnitBlock:
     """A part of an axis: for each unit `inner` numbers behind each other."""
 
     units: Units
@@ -56,22 +56,22 @@ class Block:
         return self.units.count * self.inner
 
 
-Axis = tuple[Block, ...]
+Axis = tuple[UnitBlock, ...]
 Axes = tuple[Axis, ...]
 
 
 def fresh(size: int) -> Axis:
-    return (Block(Units(size)),)
+    return (UnitBlock(Units(size)),)
 
 
-def still(size: int, why: str = "", outside: bool = False) -> Axis:
-    return (Block(Units(size, fixed=True, why=why, outside=outside)),)
+def frozen_copy(size: int, why: str = "", outside: bool = False) -> Axis:
+    return (UnitBlock(Units(size, fixed=True, why=why, outside=outside)),)
 
 
-def still_like(size: int, axis: Axis) -> Axis:
+def frozen_like(size: int, axis: Axis) -> Axis:
     """A part of an axis that does not move."""
     units = [block.units for block in resolved(axis)]
-    return still(size, next((each.why for each in units if each.why), ""), any(each.outside for each in units))
+    return frozen_copy(size, next((each.why for each in units if each.why), ""), any(each.outside for each in units))
 
 
 def is_fixed(axis: Axis) -> bool:
@@ -84,12 +84,12 @@ def size_of(axis: Axis) -> int:
 
 def resolved(axis: Axis) -> Axis:
     """What an axis turned out to be."""
-    found: list[Block] = []
+    found: list[UnitBlock] = []
     for block in axis:
         if block.units.same is None:
             found.append(block)
         else:
-            found += [Block(b.units, b.inner * block.inner) for b in resolved(block.units.same)]
+            found += [UnitBlock(b.units, b.inner * block.inner) for b in resolved(block.units.same)]
     return tuple(found)
 
 
@@ -123,7 +123,7 @@ def agree(a: Axis, b: Axis) -> None:
         pin(a, b, why=UNLIKE)
         return
     for x, y in zip(a, b, strict=True):
-        agree((Block(x.units),), (Block(y.units),))  # what the pairs before have joined is known there
+        agree((UnitBlock(x.units),), (UnitBlock(y.units),))  # what the pairs before have joined is known there
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Traced:
+class TracedNetwork:
     """What was found of a network's hidden units.
 
     Args:
@@ -166,7 +166,7 @@ def symmetries(net: nn.Module, inputs: Any) -> list[Group]:
     return traced(net, inputs).groups
 
 
-def traced(net: nn.Module, inputs: Any) -> Traced:
+def traced(net: nn.Module, inputs: Any) -> TracedNetwork:
     """Trace a network in eval mode, and find which of its hidden units can change places.
 
     Args:
@@ -192,12 +192,12 @@ def traced(net: nn.Module, inputs: Any) -> Traced:
         own = {name: tuple(fresh(size) for size in value.shape) for name, value in tensors.items()}
         for name in own.keys() - saved:  # a buffer that no checkpoint holds
             pin(*own[name], why="a buffer that no checkpoint holds")
-        walk = Walk(list(own.values()))
+        walk = GraphWalk(list(own.values()))
         walk.over(graph)
     except Exception as error:
         what = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise BadInput(f"the operations of this network cannot be traced: {what}") from error
-    return Traced(groups_in(own), *walk.counted())
+    return TracedNetwork(groups_in(own), *walk.counted())
 
 
 def groups_in(own: Mapping[str, Axes]) -> list[Group]:
@@ -213,7 +213,7 @@ def groups_in(own: Mapping[str, Axes]) -> list[Group]:
     return [Group(units.count, tuple(places)) for units, places in found.values()]
 
 
-class Walk:
+class GraphWalk:
     """Through the operations of a traced network, with the axes of every intermediate result."""
 
     def __init__(self, own: Sequence[Axes]) -> None:
@@ -250,7 +250,7 @@ class Walk:
 
     def entered(self, node: Any) -> Axes:
         self.computed.add(node)
-        return tuple(still(size, outside=True) for size in shape_of(node))
+        return tuple(frozen_copy(size, outside=True) for size in shape_of(node))
 
     def after(self, node: Any) -> Axes:
         """The axes of an operation's result."""
@@ -264,7 +264,7 @@ class Walk:
         return self.unknown(node)
 
     def quiet(self, node: Any, why: str = "") -> Axes:
-        return tuple(still(size, why) for size in shape_of(node))
+        return tuple(frozen_copy(size, why) for size in shape_of(node))
 
     def unknown(self, node: Any) -> Axes:
         why, counts = cause(node), set[int]()
@@ -295,7 +295,7 @@ class Walk:
         """How many of the units that layers produce can move, how many cannot, by cause, and how many only in blocks."""
         roots: dict[int, tuple[Units, int, bool]] = {}
         for units in self.made:
-            for block in resolved((Block(units),)):
+            for block in resolved((UnitBlock(units),)):
                 size = max(block.size, roots[id(block.units)][1] if id(block.units) in roots else 0)
                 roots[id(block.units)] = block.units, size, size > block.units.count and block.units.split
         moving, blocked, together = 0, Counter[str](), 0
@@ -342,13 +342,13 @@ def shape_of(node: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in value.shape) if hasattr(value, "shape") else ()
 
 
-def pointwise(walk: Walk, node: Any) -> Axes | None:
+def pointwise(walk: GraphWalk, node: Any) -> Axes | None:
     """Axes that lie over each other agree; one of a single number is spread, and has nothing to say."""
     shape = shape_of(node)
     sources = [walk.of(source) for source in node.all_input_nodes]
     if not all(len(axes) <= len(shape) for axes in sources):
         return None
-    found = [still(size) for size in shape]
+    found = [frozen_copy(size) for size in shape]
     for k, size in enumerate(shape):
         over = [axes[k - len(shape)] for axes in sources if len(axes) >= len(shape) - k]
         if any(sum(block.size for block in axis) not in (1, size) for axis in over):
@@ -361,7 +361,7 @@ def pointwise(walk: Walk, node: Any) -> Axes | None:
     return tuple(found)
 
 
-def convolution(walk: Walk, node: Any) -> Axes | None:
+def convolution(walk: GraphWalk, node: Any) -> Axes | None:
     """A weight is (out, in / groups, ...), that of a transposed one (in, out / groups, ...)."""
     image, weight, bias, *_, is_transposed, _, groups = node.args[:9]
     x, w = walk.of(image), walk.of(weight)
@@ -376,20 +376,20 @@ def convolution(walk: Walk, node: Any) -> Axes | None:
     else:
         pin(x[1], why=cause(node))
         pin(w[0], w[1], why=cause(node))
-        out = still(groups * size_of(w[1]), cause(node)) if is_transposed else w[0]
+        out = frozen_copy(groups * size_of(w[1]), cause(node)) if is_transposed else w[0]
     pin(*x[2:], *w[2:])
     if bias is not None:
         agree(walk.of(bias)[0], out)
     walk.make(weight, out)
-    return (x[0], out, *(still(size) for size in shape_of(node)[2:]))
+    return (x[0], out, *(frozen_copy(size) for size in shape_of(node)[2:]))
 
 
 def spread(axis: Axis, times: int) -> Axis:
     """Each number of an axis `times` behind each other."""
-    return tuple(Block(block.units, block.inner * times) for block in resolved(axis))
+    return tuple(UnitBlock(block.units, block.inner * times) for block in resolved(axis))
 
 
-def normalization(walk: Walk, node: Any) -> Axes:
+def normalization(walk: GraphWalk, node: Any) -> Axes:
     """BatchNorm with its own statistics: gives a tuple, of which the first counts."""
     x = walk.of(node.args[0])
     for each in node.args[1:5]:
@@ -398,7 +398,7 @@ def normalization(walk: Walk, node: Any) -> Axes:
     return x
 
 
-def group_norm(walk: Walk, node: Any) -> Axes | None:
+def group_norm(walk: GraphWalk, node: Any) -> Axes | None:
     """All channels alike in one group, each by itself in as many groups as there are; otherwise they stay."""
     image, weight, bias, _, channels, _, groups = node.args[:7]
     x = walk.of(image)
@@ -410,7 +410,7 @@ def group_norm(walk: Walk, node: Any) -> Axes | None:
     return x
 
 
-def layer_norm(walk: Walk, node: Any) -> Axes:
+def layer_norm(walk: GraphWalk, node: Any) -> Axes:
     """Over the last axes: it treats all numbers alike."""
     image, over, *more = node.args[:4]
     x = walk.of(image)
@@ -421,7 +421,7 @@ def layer_norm(walk: Walk, node: Any) -> Axes:
     return x
 
 
-def weight_norm(walk: Walk, node: Any) -> Axes:
+def weight_norm(walk: GraphWalk, node: Any) -> Axes:
     """A direction times a length, the latter along one axis."""
     v, g = walk.of(node.args[0]), walk.of(node.args[1])
     along = node.args[2] if len(node.args) > 2 else 0
@@ -429,14 +429,14 @@ def weight_norm(walk: Walk, node: Any) -> Axes:
     return v
 
 
-def first(walk: Walk, node: Any) -> Axes | None:
+def first(walk: GraphWalk, node: Any) -> Axes | None:
     source, number = node.args
     if source in walk.parts:
         return walk.parts[source][number]
     return walk.of(source) if number == 0 else None
 
 
-def product(walk: Walk, node: Any) -> Axes | None:
+def product(walk: GraphWalk, node: Any) -> Axes | None:
     """mm(a, b), and addmm(c, a, b)."""
     a, b = (walk.of(each) for each in node.args[-2:])
     agree(a[1], b[0])
@@ -450,44 +450,44 @@ def product(walk: Walk, node: Any) -> Axes | None:
     return a[0], b[1]
 
 
-def turned(walk: Walk, node: Any) -> Axes:
+def turned(walk: GraphWalk, node: Any) -> Axes:
     return walk.of(node.args[0])[::-1]
 
 
-def permuted_axes(walk: Walk, node: Any) -> Axes:
+def permuted_axes(walk: GraphWalk, node: Any) -> Axes:
     x = walk.of(node.args[0])
     return tuple(x[k] for k in node.args[1])
 
 
-def transposed(walk: Walk, node: Any) -> Axes:
+def transposed(walk: GraphWalk, node: Any) -> Axes:
     x = list(walk.of(node.args[0]))
     i, j = node.args[1:3]
     x[i], x[j] = x[j], x[i]
     return tuple(x)
 
 
-def same(walk: Walk, node: Any) -> Axes:
+def same(walk: GraphWalk, node: Any) -> Axes:
     return walk.of(node.args[0])
 
 
-def over_places(walk: Walk, node: Any, places: int) -> Axes:
+def over_places(walk: GraphWalk, node: Any, places: int) -> Axes:
     """Over places of images, the last axes, whatever the channel: pooling, resampling, padding."""
     x, shape = walk.of(node.args[0]), shape_of(node)
     pin(*x[-places:], why=cause(node))
     for other in node.all_input_nodes[1:]:  # such as the places at which samples are taken
         pin(*walk.of(other), why=cause(node))
-    return (*x[:-places], *(still(size) for size in shape[-places:]))
+    return (*x[:-places], *(frozen_copy(size) for size in shape[-places:]))
 
 
-def looked_up(walk: Walk, node: Any) -> Axes:
+def looked_up(walk: GraphWalk, node: Any) -> Axes:
     """Rows of a table, by numbers that mean what they mean."""
     table = walk.of(node.args[0])
     pin(table[0], outside=True)
     walk.make(node.args[0], table[1])
-    return (*(still(size) for size in shape_of(node)[:-1]), table[1])
+    return (*(frozen_copy(size) for size in shape_of(node)[:-1]), table[1])
 
 
-def reduced(walk: Walk, node: Any, argument: int = 1) -> Axes | None:
+def reduced(walk: GraphWalk, node: Any, argument: int = 1) -> Axes | None:
     """Over some axes, all numbers alike: a mean, a sum, a maximum, a norm. argument: which axes."""
     x = walk.of(node.args[0])
     over = node.args[argument] if len(node.args) > argument else node.kwargs.get("dim")
@@ -499,10 +499,10 @@ def reduced(walk: Walk, node: Any, argument: int = 1) -> Axes | None:
         over = range(len(x))
     gone = {k % len(x) for k in ([over] if isinstance(over, int) else over)}
     kept = len(shape_of(node)) == len(x)
-    return tuple(still(1) if k in gone else axis for k, axis in enumerate(x) if kept or k not in gone)
+    return tuple(frozen_copy(1) if k in gone else axis for k, axis in enumerate(x) if kept or k not in gone)
 
 
-def reshaped(walk: Walk, node: Any) -> Axes | None:
+def reshaped(walk: GraphWalk, node: Any) -> Axes | None:
     """Axes are joined, split, or single ones come and go; None where units would be torn apart."""
     x, old = list(walk.of(node.args[0])), list(shape_of(node.args[0]))
     found: list[Axis] = []
@@ -513,7 +513,7 @@ def reshaped(walk: Walk, node: Any) -> Axes | None:
             i += 1
             continue
         if size == 1:
-            found.append(still(1))
+            found.append(frozen_copy(1))
             continue
         while i < len(old) and old[i] == 1:
             i += 1
@@ -552,32 +552,32 @@ def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
     blocks = resolved(axis)
     part = blocks[: len(blocks) // size]
     if part and part * size == blocks:
-        return still_like(size, axis) if is_fixed(axis) else still(size), part
+        return frozen_like(size, axis) if is_fixed(axis) else frozen_copy(size), part
     rest = size_of(axis) // size
     if is_fixed(axis):
-        return still_like(size, axis), still_like(rest, axis)
+        return frozen_like(size, axis), frozen_like(rest, axis)
     units = blocks[0].units
     if len(blocks) != 1 or units.count % size:
         return None
     if units.count > size:
         outer = Units(size, made=units.made, split=True)
-        units.same = (Block(outer, units.count // size),)
+        units.same = (UnitBlock(outer, units.count // size),)
         units = outer
-    return (Block(units),), still(rest, "a view that splits them")
+    return (UnitBlock(units),), frozen_copy(rest, "a view that splits them")
 
 
-def parted(walk: Walk, node: Any) -> Axes | None:
+def parted(walk: GraphWalk, node: Any) -> Axes | None:
     """Pieces of an axis, such as the two halves of a gated layer."""
     x, along = list(walk.of(node.args[0])), (node.args[2] if len(node.args) > 2 else 0) % len(shape_of(node.args[0]))
     sizes = [int(each.shape[along]) for each in node.meta["val"]]
-    pieces = [still_like(size, x[along]) if is_fixed(x[along]) else fresh(size) for size in sizes]
+    pieces = [frozen_like(size, x[along]) if is_fixed(x[along]) else fresh(size) for size in sizes]
     if not is_fixed(x[along]):
         agree(x[along], tuple(block for piece in pieces for block in piece))
     walk.parts[node] = [(*x[:along], piece, *x[along + 1 :]) for piece in pieces]
     return walk.parts[node][0]
 
 
-def gated(walk: Walk, node: Any) -> Axes:
+def gated(walk: GraphWalk, node: Any) -> Axes:
     """The first half of an axis times a function of the second."""
     x, along = list(walk.of(node.args[0])), (node.args[1] if len(node.args) > 1 else -1)
     half = fresh(size_of(x[along]) // 2)
@@ -586,28 +586,28 @@ def gated(walk: Walk, node: Any) -> Axes:
     return tuple(x)
 
 
-def shuffled(walk: Walk, node: Any) -> Axes:
+def shuffled(walk: GraphWalk, node: Any) -> Axes:
     """Pixel shuffle: the places of r x r channels behind each other become those of one."""
     x, r = list(walk.of(node.args[0])), node.args[1]
     channels = fresh(size_of(x[-3]) // r**2)
     agree(x[-3], spread(channels, r**2))
     pin(*x[-2:])
-    return (*x[:-3], channels, *(still(size) for size in shape_of(node)[-2:]))
+    return (*x[:-3], channels, *(frozen_copy(size) for size in shape_of(node)[-2:]))
 
 
-def unshuffled(walk: Walk, node: Any) -> Axes:
+def unshuffled(walk: GraphWalk, node: Any) -> Axes:
     """The inverse of a pixel shuffle."""
     x = list(walk.of(node.args[0]))
     pin(*x[-2:])
-    return (*x[:-3], spread(x[-3], node.args[1] ** 2), *(still(size) for size in shape_of(node)[-2:]))
+    return (*x[:-3], spread(x[-3], node.args[1] ** 2), *(frozen_copy(size) for size in shape_of(node)[-2:]))
 
 
-def constant(walk: Walk, node: Any) -> Axes:
+def constant(walk: GraphWalk, node: Any) -> Axes:
     """The same number everywhere, or memory that is still to be filled."""
     return tuple(fresh(size) for size in shape_of(node))
 
 
-def expanded(walk: Walk, node: Any) -> Axes:
+def expanded(walk: GraphWalk, node: Any) -> Axes:
     """Axes of a single number are spread over any number of units."""
     x, shape = walk.of(node.args[0]), shape_of(node)
     own = [None] * (len(shape) - len(x)) + list(x)
@@ -617,38 +617,38 @@ def expanded(walk: Walk, node: Any) -> Axes:
     )
 
 
-def repeated(walk: Walk, node: Any) -> Axes:
+def repeated(walk: GraphWalk, node: Any) -> Axes:
     x, times = walk.of(node.args[0]), node.args[1]
-    own = [still(1)] * (len(times) - len(x)) + list(x)
+    own = [frozen_copy(1)] * (len(times) - len(x)) + list(x)
     return tuple(axis * number for axis, number in zip(own, times, strict=True))
 
 
-def selected(walk: Walk, node: Any) -> Axes:
+def selected(walk: GraphWalk, node: Any) -> Axes:
     """One number of an axis."""
     x = list(walk.of(node.args[0]))
     pin(x.pop(node.args[1]), why="a part that is taken of them")
     return tuple(x)
 
 
-def stacked(walk: Walk, node: Any) -> Axes:
+def stacked(walk: GraphWalk, node: Any) -> Axes:
     parts = [walk.of(each) for each in node.args[0]]
     along = (node.args[1] if len(node.args) > 1 else 0) % (len(parts[0]) + 1)
     for other in parts[1:]:
         for a, b in zip(parts[0], other, strict=True):
             agree(a, b)
-    return (*parts[0][:along], still(len(parts)), *parts[0][along:])
+    return (*parts[0][:along], frozen_copy(len(parts)), *parts[0][along:])
 
 
-def turned_over(walk: Walk, node: Any, argument: int) -> Axes:
+def turned_over(walk: GraphWalk, node: Any, argument: int) -> Axes:
     """The order along some axes changes."""
     x = list(walk.of(node.args[0]))
     for k in node.args[argument] if len(node.args) > argument else range(len(x)):
         pin(x[k], why=cause(node))
-        x[k] = still_like(size_of(x[k]), x[k])
+        x[k] = frozen_like(size_of(x[k]), x[k])
     return tuple(x)
 
 
-def joined(walk: Walk, node: Any) -> Axes | None:
+def joined(walk: GraphWalk, node: Any) -> Axes | None:
     parts = [walk.of(each) for each in node.args[0] if shape_of(each) != (0,)]  # an empty piece is left out
     along = node.args[1] % len(parts[0]) if len(node.args) > 1 else 0
     for other in parts[1:]:
@@ -660,30 +660,30 @@ def joined(walk: Walk, node: Any) -> Axes | None:
     )
 
 
-def padded(walk: Walk, node: Any) -> Axes:
+def padded(walk: GraphWalk, node: Any) -> Axes:
     x, widths = list(walk.of(node.args[0])), node.args[1]
     for k, (before, behind) in enumerate(zip(widths[::2], widths[1::2], strict=True)):
         axis = x[-1 - k]
         if before < 0 or behind < 0:
             pin(axis, why="a part that is taken of them")
-            x[-1 - k] = still_like(size_of(axis) + before + behind, axis)
+            x[-1 - k] = frozen_like(size_of(axis) + before + behind, axis)
         else:
-            ends = [still(size, "padding beside them") if size else () for size in (before, behind)]
+            ends = [frozen_copy(size, "padding beside them") if size else () for size in (before, behind)]
             x[-1 - k] = (*ends[0], *axis, *ends[1])
     return tuple(x)
 
 
-def cut(walk: Walk, node: Any) -> Axes:
+def cut(walk: GraphWalk, node: Any) -> Axes:
     """A part of an axis has to stay where it is, unless it is all of it."""
     x, before, behind = list(walk.of(node.args[0])), shape_of(node.args[0]), shape_of(node)
     for k, (old, new) in enumerate(zip(before, behind, strict=True)):
         if old != new:
             pin(x[k], why="a part that is taken of them")
-            x[k] = still_like(new, x[k])
+            x[k] = frozen_like(new, x[k])
     return tuple(x)
 
 
-Rule = Callable[[Walk, Any], "Axes | None"]
+Rule = Callable[[GraphWalk, Any], "Axes | None"]
 RULES: dict[Any, Rule] = {
     aten.convolution: convolution,
     aten.native_batch_norm: normalization,

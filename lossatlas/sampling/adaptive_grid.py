@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage
-from lossatlas.io.block_queue import Found, Supply
-from lossatlas.landscape.cell_prediction import Adaptive, Choice
+from lossatlas.io.block_queue import BlockQueue, BlockResult
+from lossatlas.landscape.cell_prediction import AdaptiveChoice, CellChoice
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
 
 
-def asked(surface: Surface, tolerance: Tolerance | None) -> Surface:
+def requested(surface: Surface, tolerance: Tolerance | None) -> Surface:
     """A surface without the predictions that were not made for this tolerance."""
     same = tolerance is not None and surface.about.get("adaptive", {}).get("tolerance") == recorded(tolerance)
     return surface if same else without_predictions(surface)
@@ -37,16 +37,16 @@ def check_plan(surface: Surface, tolerance: Tolerance | None) -> None:
         )
 
 
-MakeSupply = Callable[[Surface, np.ndarray], Supply]
+MakeSupply = Callable[[Surface, np.ndarray], BlockQueue]
 
 
-def judged(surface: Surface) -> list[str]:
+def judge_predictions(surface: Surface) -> list[str]:
     """The fields that have to be predicted well: losses, and accuracies where they are of all samples."""
     names = ("loss",) if surface.samples else ("loss", "acc")
     return [f"{split}_{name}" for split in surface.splits for name in names if f"{split}_{name}" in surface.fields]
 
 
-class LeavingOut(Supply):
+class AdaptiveQueue(BlockQueue):
     """First the cells of a level that are needed and those that check, then the others of it where the checks failed.
 
     What is chosen follows from the values of coarser levels alone, so that ranks and kills change nothing.
@@ -57,11 +57,11 @@ class LeavingOut(Supply):
         self.surface, self.make, self.tolerance = replace(surface, predicted={}), make, tolerance
         self.waiting = set(pending.tolist()) | set(np.flatnonzero(~surface.done).tolist())
         self.done = surface.done.ravel().copy()
-        self.adaptive = Adaptive(surface.grid, surface.hierarchy, tolerance, judged(surface))
+        self.adaptive = AdaptiveChoice(surface.grid, surface.hierarchy, tolerance, judge_predictions(surface))
         self.level = -1
-        self.choice: Choice | None = None
-        self.stage, self.first, self.open = Supply([]), 0, 0
-        self.came: list[tuple[list[int], Found]] = []
+        self.choice: CellChoice | None = None
+        self.stage, self.first, self.open = BlockQueue([]), 0, 0
+        self.came: list[tuple[list[int], BlockResult]] = []
         self.advance()
 
     @property
@@ -74,7 +74,7 @@ class LeavingOut(Supply):
         self.left = self.stage.left
         return None if item is None else (self.first + item[0], item[1])
 
-    def arrived(self, k: int, found: Found) -> None:
+    def arrived(self, k: int, found: BlockResult) -> None:
         self.came.append((self.blocks[k], found))
         self.stage.arrived(k - self.first, found)
         self.open -= 1
@@ -97,7 +97,7 @@ class LeavingOut(Supply):
             self.adaptive.know(choice.computed, self.values(choice.computed), self.values(choice.computed, "_se"))
             more = self.adaptive.near_misses(choice) if self.adaptive.verdict(choice) else choice.predicted
             rest = choice.predicted[~np.isin(choice.predicted, more)]
-            self.choice = Choice(rest[:0], rest[:0], more, rest) if len(more) else None
+            self.choice = CellChoice(rest[:0], rest[:0], more, rest) if len(more) else None
             if self.choice is None:
                 self.adaptive.leave_out(rest)
             self.hand_out(more)

@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.io.block_queue import Found, Supply
-from lossatlas.landscape.control_variates import FEWEST, Draw, Goal, Helper, Samples, helper_of, settle
+from lossatlas.io.block_queue import BlockQueue, BlockResult
+from lossatlas.landscape.control_variates import (
+    FEWEST,
+    ControlVariate,
+    ErrorTarget,
+    SampleDraw,
+    Samples,
+    control_variate_of,
+    estimate_cell,
+)
 from lossatlas.landscape.statistics import CLAMPED, metrics_of
 from lossatlas.landscape.surface import DRAFT, Surface
 
@@ -18,10 +26,10 @@ MOST = 1024  # samples that a cell on the finest level may be made to draw at le
 LONG = 0.1  # seconds; a cell that takes so long is not made longer
 DEAR = 1.3  # times the cheapest: what a sample may cost at a cell with the fewest samples
 SMALLEST = 16  # samples of a batch, where a cell's few samples are shared by lanes
-Block = tuple[list[int], list[list[list[Helper]]]]  # cells, and of each cell and split those that help it
+Block = tuple[list[int], list[list[list[ControlVariate]]]]  # cells, and of each cell and split those that help it
 
 
-def in_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], chosen: bool) -> dict[str, Any]:
+def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], chosen: bool) -> dict[str, Any]:
     """The plan with as few samples for a cell on the finest level as are worth going there, and batches so small that all
     lanes have something to do with them.
 
@@ -56,7 +64,7 @@ def visited(evaluator: Evaluator, split: str, count: int) -> float:
     return time.perf_counter() - began
 
 
-class ByLevels(Supply):
+class MultilevelQueue(BlockQueue):
     """Blocks of cells of one level, each there once the cells that help its own are done."""
 
     def __init__(self, surface: Surface, pending: Sequence[int] | np.ndarray, size: int) -> None:
@@ -69,7 +77,7 @@ class ByLevels(Supply):
         self.helpers = {cell: self.hierarchy.helpers(cell) for block in self.blocks for cell in block}
         self.splits = list(surface.statistics)
         self.metrics = {split: metrics_of(arrays) for split, arrays in surface.statistics.items()}
-        self.known: dict[int, list[Helper]] = {}
+        self.known: dict[int, list[ControlVariate]] = {}
         waiting = {cell for block in self.blocks for cell in block}
         self.known_before(surface, {other for others in self.helpers.values() for other in others} - waiting)
         self.missing = [{o for cell in block for o in self.helpers[cell] if o in waiting} for block in self.blocks]
@@ -87,13 +95,13 @@ class ByLevels(Supply):
 
     def learn(self, cell: int, rows: Sequence[np.ndarray], samples: Sequence[Samples]) -> None:
         splits = zip(self.splits, rows, samples, strict=True)
-        self.known[cell] = [helper_of(row, self.metrics[split], own) for split, row, own in splits]
+        self.known[cell] = [control_variate_of(row, self.metrics[split], own) for split, row, own in splits]
 
     def content(self, k: int) -> Block:
         found = [[self.known[other] for other in self.helpers[cell] if other in self.known] for cell in self.blocks[k]]
         return self.blocks[k], [[[other[s] for other in others] for s in range(len(self.splits))] for others in found]
 
-    def arrived(self, k: int, found: Found) -> None:
+    def arrived(self, k: int, found: BlockResult) -> None:
         for cell, rows, samples in zip(self.blocks[k], found.rows, found.samples, strict=True):
             if cell in self.rest_on:
                 self.learn(cell, rows, samples)
@@ -103,7 +111,7 @@ class ByLevels(Supply):
                     heapq.heappush(self.ready, other)
 
 
-def work_by_levels(surface: Surface, evaluator: Evaluator) -> Callable[[Block], Found]:
+def multilevel_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Block], BlockResult]:
     """The function from a block to rows and samples.
 
     A draft in a lower precision is settled first, with the drafts of other cells, and then helps its own cell, of which a
@@ -112,7 +120,7 @@ def work_by_levels(surface: Surface, evaluator: Evaluator) -> Callable[[Block], 
     hierarchy, shares = surface.hierarchy, surface.hierarchy.shares
     splits, metrics, floor = list(surface.statistics), list(evaluator.metrics), surface.plan["fewest"]
 
-    def one(cell: int, helpers: Sequence[Sequence[Helper]]) -> tuple[list[np.ndarray], list[Samples]]:
+    def one(cell: int, helpers: Sequence[Sequence[ControlVariate]]) -> tuple[list[np.ndarray], list[Samples]]:
         theirs, level = dict(zip(splits, helpers, strict=True)), int(hierarchy.level[cell])
         found: dict[str, tuple[np.ndarray, Samples]] = {}
         for split in sorted(splits, key=lambda name: not name.startswith(DRAFT)):
@@ -123,23 +131,23 @@ def work_by_levels(surface: Surface, evaluator: Evaluator) -> Callable[[Block], 
             if split.startswith(DRAFT):
                 share *= FOR_DRAFTS
             elif draft:
-                theirs[split] = [helper_of(found[f"{DRAFT}{split}"][0], metrics, found[f"{DRAFT}{split}"][1])]
+                theirs[split] = [control_variate_of(found[f"{DRAFT}{split}"][0], metrics, found[f"{DRAFT}{split}"][1])]
                 fewest = floor // 2
 
-            def draw(start: int, stop: int, source: Evaluator = source, own: str = own) -> Draw:
+            def draw(start: int, stop: int, source: Evaluator = source, own: str = own) -> SampleDraw:
                 return source.draw(own, start, stop)
 
-            goal = Goal(evaluator.tolerance, share, fewest, surface.populations[split])
-            row, drawn = settle(draw, metrics, theirs[split], goal, before(surface, split, cell))
+            goal = ErrorTarget(evaluator.tolerance, share, fewest, surface.populations[split])
+            row, drawn = estimate_cell(draw, metrics, theirs[split], goal, before(surface, split, cell))
             row[CLAMPED] = clamped
             last = goal.tolerance.exact or level == hierarchy.count - 1
             unneeded = last and not split.startswith(DRAFT) and row[0] >= goal.population
             found[split] = row, {} if unneeded else drawn
         return [found[split][0] for split in splits], [found[split][1] for split in splits]
 
-    def work(block: Block) -> Found:
+    def work(block: Block) -> BlockResult:
         pairs = [one(cell, helpers) for cell, helpers in zip(*block, strict=True)]
-        return Found(np.stack([np.stack(rows) for rows, _ in pairs]), [samples for _, samples in pairs])
+        return BlockResult(np.stack([np.stack(rows) for rows, _ in pairs]), [samples for _, samples in pairs])
 
     return work
 

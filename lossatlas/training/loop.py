@@ -20,7 +20,7 @@ from lossatlas.evaluation.sample_storage import of_inputs
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How to train. `lr` is the peak rate; `step` multiplies it by `lr_decay` at 1/2, 3/4 and 11/12 of the epochs."""
 
     epochs: int
@@ -50,14 +50,14 @@ def initialize(net: nn.Module, seed: int) -> None:
     nn.init.normal_(layers[-1].weight, std=1e-3)
 
 
-def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(net: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimizer:
     moving = [p for p in net.parameters() if p.requires_grad]
     if recipe.optimizer == "adam":
         return torch.optim.Adam(moving, recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(moving, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
 
 
-def rate(recipe: Recipe, step: int, steps: int) -> float:
+def rate(recipe: TrainingRecipe, step: int, steps: int) -> float:
     """The learning rate at `step` of `steps`, after a linear warm-up."""
     done = step / steps
     factor = {
@@ -91,7 +91,7 @@ def augmented(inputs: Tensor, generator: torch.Generator, padding: int = 4) -> T
 def train(
     net: nn.Module,
     data: AnyData,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     on_step: Callable[[int, int, float], None] = lambda epoch, step, loss: None,
     on_epoch: Callable[[int, torch.optim.Optimizer], None] = lambda epoch, optimizer: None,
     on_start: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None,
@@ -133,7 +133,7 @@ def train(
         on_epoch(epoch + 1, optimizer)
 
 
-def prepared(data: AnyData, recipe: Recipe, device: torch.device) -> AnyData:
+def prepared(data: AnyData, recipe: TrainingRecipe, device: torch.device) -> AnyData:
     """What fits on the device there, with the labels of the recipe. Raises BadUsage where there are none."""
     if recipe.label_corrupt_prob > 0:
         if not isinstance(data, Dataset) or not is_pair(data.samples) or data.targets.is_floating_point():
@@ -169,7 +169,7 @@ def in_channels_last(inputs: Tensor) -> Tensor:
 
 
 def training_step(
-    net: nn.Module, batch: Structure, optimizer: torch.optim.Optimizer, recipe: Recipe, loss: Loss
+    net: nn.Module, batch: Structure, optimizer: torch.optim.Optimizer, recipe: TrainingRecipe, loss: Loss
 ) -> float:
     model = InBfloat16(net) if recipe.bfloat16 else net
     value = loss(model, batch).mean()

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from lossatlas.errors import BadUsage
-from lossatlas.io.atomic_write import put
+from lossatlas.io.atomic_write import write_file
 from lossatlas.viewer.content import Shown, content_of
 
 SCRIPTS = (
@@ -55,4 +55,4 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
 
 def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> None:
     """Write the page. Raises BadUsage, CannotWrite."""
-    put(Path(path), page_of(shown, title).encode(errors="replace"))  # names that are no text
+    write_file(Path(path), page_of(shown, title).encode(errors="replace"))  # names that are no text

@@ -3,7 +3,7 @@
 import pytest
 
 from lossatlas.errors import BadInput
-from lossatlas.io.block_queue import Supply
+from lossatlas.io.block_queue import BlockQueue
 from lossatlas.jobs.lock_step import FailedRank, agree_on, agreed, first_alone, from_first, rounds
 
 
@@ -40,7 +40,9 @@ def test_ranks_that_are_asked_for_different_things_are_told(world, last):
 
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_rounds_compute_every_block_once(world, count):
-    found = list(rounds(world.comm, Supply([[k] for k in range(count)]) if world.root else None, lambda b: b[0] ** 2))
+    found = list(
+        rounds(world.comm, BlockQueue([[k] for k in range(count)]) if world.root else None, lambda b: b[0] ** 2)
+    )
     assert [item for item in found if item] == ([(k, k * k) for k in range(count)] if world.root else [])
 
 
@@ -51,4 +53,4 @@ def test_an_error_in_a_round_is_raised_everywhere(world, last):
         return block
 
     with pytest.raises(ValueError if world.rank == last else FailedRank, match="tired"):
-        list(rounds(world.comm, Supply([[k] for k in range(9)]) if world.root else None, work))
+        list(rounds(world.comm, BlockQueue([[k] for k in range(9)]) if world.root else None, work))

@@ -5,12 +5,12 @@ import time
 import numpy as np
 import pytest
 
-from lossatlas.io.block_queue import Found, Supply
+from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer, follow, lead, serve
 
 
-def served(world: World, supply: Supply, work) -> list:
+def served(world: World, supply: BlockQueue, work) -> list:
     """On rank 0 what all blocks gave, in their order; on the others nothing."""
     if not world.root:
         follow(world, lambda: work)
@@ -19,13 +19,13 @@ def served(world: World, supply: Supply, work) -> list:
     for item in serve(world, supply, lambda: work):
         if item is not None:
             found.append(item)
-            supply.arrived(item[0], Found(np.zeros(0)))
+            supply.arrived(item[0], BlockResult(np.zeros(0)))
     return [result for _, result in sorted(found, key=lambda item: item[0])]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 40])
 def test_every_block_is_computed_once_wherever(world, count):
-    found = served(world, Supply([[k] for k in range(count)]), lambda block: [v * v for v in block])
+    found = served(world, BlockQueue([[k] for k in range(count)]), lambda block: [v * v for v in block])
     assert found == ([[k * k] for k in range(count)] if world.root else [])
 
 
@@ -34,25 +34,25 @@ def test_every_rank_computes(world):
         time.sleep(0.01)
         return world.rank
 
-    found = served(world, Supply([[k] for k in range(12 * world.size)]), work)
+    found = served(world, BlockQueue([[k] for k in range(12 * world.size)]), work)
     assert set(found) == (set(range(world.size)) if world.root else set())
 
 
 def test_blocks_and_results_may_be_large(world):
     blocks = [np.full(300_000, float(k)) for k in range(4 * world.size)]
-    found = served(world, Supply(blocks), lambda block: 2 * block)
+    found = served(world, BlockQueue(blocks), lambda block: 2 * block)
     for k, result in enumerate(found):
         assert np.array_equal(result, np.full(300_000, 2.0 * k))
 
 
-class Chain(Supply):
+class Chain(BlockQueue):
     """Each block rests on the one before."""
 
     def __init__(self, count: int) -> None:
         super().__init__([[k] for k in range(count)])
         self.ready = [0]
 
-    def arrived(self, k: int, found: Found) -> None:
+    def arrived(self, k: int, found: BlockResult) -> None:
         if k + 1 < len(self):
             self.ready.append(k + 1)
 

@@ -9,11 +9,11 @@ from test_levels import PLANE, small_problem
 import lossatlas
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_surface, write_surface
-from lossatlas.io.block_queue import Found, Supply
+from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.cell_prediction import Predictor, stencil
 from lossatlas.landscape.control_variates import Hierarchy
-from lossatlas.sampling.adaptive_grid import LeavingOut, asked
+from lossatlas.sampling.adaptive_grid import AdaptiveQueue, requested
 
 GRID = Grid.parse("-1:1:51", "-1:1:51")
 
@@ -39,7 +39,7 @@ TOLERANCE = Tolerance(0.02, 0.02)
 def computed(function, tolerance=TOLERANCE, grid=GRID, surface=None, order=None):
     """A surface of a function, whose cells are handed out by `LeavingOut`; and the cells in the order they were asked for."""
     surface = surface or Surface.empty(grid, {"train": 1}, ())
-    supply = LeavingOut(surface, surface.pending(), tolerance, lambda known, cells: Supply.of(cells, 3))
+    supply = AdaptiveQueue(surface, surface.pending(), tolerance, lambda known, cells: BlockQueue.of(cells, 3))
     generator, held, asked_for = np.random.default_rng(order), [], []
     while True:
         while (item := supply.take()) is not None:
@@ -49,7 +49,7 @@ def computed(function, tolerance=TOLERANCE, grid=GRID, surface=None, order=None)
         k, cells = held.pop(int(generator.integers(len(held))) if order is not None else 0)
         rows = np.array([[row_of(function(*grid.point(cell)))] for cell in cells])
         surface = surface.with_cells(cells, rows)
-        supply.arrived(k, Found(rows))
+        supply.arrived(k, BlockResult(rows))
         asked_for += cells
     return supply.finished(surface), asked_for
 
@@ -157,12 +157,12 @@ def test_an_accuracy_is_predicted_within_what_is_around_it_and_judged():
         return 1 / (1 + np.exp(-30 * (a - 0.1 * b)))
 
     surface = Surface.empty(GRID, {"train": 1}, ("accuracy",))
-    supply = LeavingOut(surface, surface.pending(), TOLERANCE, lambda _, cells: Supply.of(cells))
+    supply = AdaptiveQueue(surface, surface.pending(), TOLERANCE, lambda _, cells: BlockQueue.of(cells))
     while (item := supply.take()) is not None:
         k, cells = item
         rows = np.array([[[*row_of(1.0), accuracy(*GRID.point(cell))]] for cell in cells])
         surface = surface.with_cells(cells, rows)
-        supply.arrived(k, Found(rows))
+        supply.arrived(k, BlockResult(rows))
     found = supply.finished(surface)
     wanted, shown = 100 * truth(accuracy), found.fields["train_acc"]
     assert 0.2 < found.interpolated.mean() < 0.95
@@ -210,9 +210,9 @@ def test_a_line_and_curves_of_their_own():
 
 def test_predictions_of_another_tolerance_are_not_kept():
     found, _ = computed(SMOOTH)
-    assert asked(found, Tolerance(0.02, 0.02)).known.all()
+    assert requested(found, Tolerance(0.02, 0.02)).known.all()
     for other in (Tolerance(0.01), None):
-        np.testing.assert_array_equal(asked(found, other).known, found.done)
+        np.testing.assert_array_equal(requested(found, other).known, found.done)
     finer, _ = computed(SMOOTH, Tolerance(0.002, 0.002), surface=found)
     assert finer.done.sum() > found.done.sum()
     assert (finer.done >= found.done).all()
@@ -283,12 +283,12 @@ def test_the_cross_and_the_range_are_of_computed_cells(capsys):
 
 
 def test_what_would_help_is_said_where_nothing_is_left_out():
-    from lossatlas.commands.loss_quantity import left_out
+    from lossatlas.commands.loss_quantity import adaptive_summary
 
     none = {"tolerance": [0.02, 0.05], "interpolated": 0, "checked": 0, "missed": 0}
-    assert "with a finer grid or a larger --adaptive some may be" in left_out(none, 9, noisy=False)
-    assert "with a smaller --tolerance" in left_out(none, 9, noisy=True)
-    assert "some may be" not in left_out({**none, "interpolated": 3, "checked": 4}, 9, noisy=True)
+    assert "with a finer grid or a larger --adaptive some may be" in adaptive_summary(none, 9, noisy=False)
+    assert "with a smaller --tolerance" in adaptive_summary(none, 9, noisy=True)
+    assert "some may be" not in adaptive_summary({**none, "interpolated": 3, "checked": 4}, 9, noisy=True)
 
 
 def steep_bowl(a, b):

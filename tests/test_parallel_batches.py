@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lossatlas.evaluation.parallel_batches import Lanes, replicas, usual_lanes
+from lossatlas.evaluation.parallel_batches import ParallelBatches, default_parallel_batches, replicas
 
 
 def test_results_come_in_order_and_no_worker_has_two_items():
@@ -22,7 +22,7 @@ def test_results_come_in_order_and_no_worker_has_two_items():
             busy.remove(worker)
         return item, torch.get_num_threads()
 
-    lanes = Lanes(["a", "b", "c"], threads=2)
+    lanes = ParallelBatches(["a", "b", "c"], threads=2)
     assert list(lanes.map(function, range(40))) == [(k, 2) for k in range(40)]
 
 
@@ -34,7 +34,7 @@ def test_items_are_taken_as_they_are_needed():
             taken.append(k)
             yield k
 
-    results = Lanes(["a", "b"]).map(lambda worker, item: item, items())
+    results = ParallelBatches(["a", "b"]).map(lambda worker, item: item, items())
     assert next(results) == 0
     assert len(taken) < 10
 
@@ -45,7 +45,7 @@ def test_an_error_is_raised_and_the_lanes_go_on():
             raise ValueError("no")
         return item
 
-    lanes = Lanes(["a", "b"])
+    lanes = ParallelBatches(["a", "b"])
     with pytest.raises(ValueError, match="no"):
         list(lanes.map(function, range(5)))
     assert list(lanes.map(function, [2, 3])) == [2, 3]
@@ -56,7 +56,7 @@ def test_an_error_is_raised_and_the_lanes_go_on():
     [(1, 1, 1), (1, 2, 1), (2, 2, 2), (3, 2, 1), (4, 2, 2), (9, 2, 2), (7, 8, 8), (6, 8, 1)],
 )
 def test_lanes_where_few_threads_would_have_nothing_to_do(batches, threads, lanes):
-    assert usual_lanes(batches, threads) == lanes
+    assert default_parallel_batches(batches, threads) == lanes
 
 
 def test_replicas_share_tensors_and_nothing_else():

@@ -17,23 +17,23 @@ from lossatlas.data import LOSSES, Losses, as_dataset
 from lossatlas.errors import Note
 from lossatlas.evaluation import Evaluator
 from lossatlas.io import read_surface
-from lossatlas.io.block_queue import Found
+from lossatlas.io.block_queue import BlockResult
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.control_variates import (
     FEWEST,
-    Draw,
-    Goal,
-    Helper,
+    ControlVariate,
+    ErrorTarget,
     Hierarchy,
+    SampleDraw,
+    control_variate_of,
     correlations,
+    estimate_cell,
     estimated,
-    helper_of,
     regressed,
-    settle,
     together,
 )
 from lossatlas.landscape.statistics import estimates, summarize, sums_of
-from lossatlas.sampling.multilevel import ByLevels
+from lossatlas.sampling.multilevel import MultilevelQueue
 
 ESTIMATE, ERROR, OWN, HELPERS = (
     len(STATISTICS) + estimates(()).index(name) for name in ("estimate", "estimate_se", "own_se", "helpers")
@@ -46,20 +46,20 @@ def drawing(values, weight=None):
 
     def draw(start, stop):
         stop = min(-(-stop // 16) * 16, len(values))
-        return Draw(values[start:stop], None if weight is None else weight[start:stop])
+        return SampleDraw(values[start:stop], None if weight is None else weight[start:stop])
 
     return draw
 
 
 def goal(population, relative=0.02, absolute=0.0, share=1.0, fewest=FEWEST):
-    return Goal(Tolerance(relative, absolute), share, fewest, population)
+    return ErrorTarget(Tolerance(relative, absolute), share, fewest, population)
 
 
-def helper(values, population) -> Helper:
+def helper(values, population) -> ControlVariate:
     """A cell that has drawn these values of a population."""
     n, samples = len(values), {"loss": values.astype(np.float32)}
     error = values.std(ddof=1) * np.sqrt(1 / n - 1 / population)
-    return Helper(samples, {"loss": values.mean()}, {"loss": error}, n)
+    return ControlVariate(samples, {"loss": values.mean()}, {"loss": error}, n)
 
 
 @pytest.mark.parametrize("shape", [(1, 51), (21, 21), (51, 51), (7, 4), (2, 9), (3, 3)])
@@ -175,21 +175,21 @@ def test_helpers_that_are_nearly_equal_do_not_go_astray():
 def test_proportional_losses_take_the_fewest_samples_and_are_as_exact_as_the_helper():
     losses = np.random.default_rng(3).exponential(size=20_000)
     near = helper(losses[:8000], 20_000)
-    row, samples = settle(drawing(3 * losses), (), [near], goal(20_000, 0.03))
+    row, samples = estimate_cell(drawing(3 * losses), (), [near], goal(20_000, 0.03))
     assert row[0] == FEWEST == len(samples["loss"])
     assert row[ESTIMATE] == pytest.approx(3 * losses[:8000].mean(), rel=3e-3)
     assert row[ERROR] == pytest.approx(3 * near.error["loss"], rel=0.1)
     assert row[OWN] < 0.3 * row[ERROR]
     assert row[HELPERS] == 1
-    alone, _ = settle(drawing(3 * losses), (), [], goal(20_000, 0.03))
+    alone, _ = estimate_cell(drawing(3 * losses), (), [], goal(20_000, 0.03))
     assert alone[0] > 15 * FEWEST
 
 
 def test_a_helper_with_too_few_samples_or_infinite_ones_is_none():
     losses = np.random.default_rng(4).exponential(size=5000)
     few, broken = helper(losses[:80], 5000), helper(np.where(np.arange(400) == 7, np.inf, losses[:400]), 5000)
-    row, _ = settle(drawing(2 * losses), (), [few, broken], goal(5000, 0.05))
-    alone, _ = settle(drawing(2 * losses), (), [], goal(5000, 0.05))
+    row, _ = estimate_cell(drawing(2 * losses), (), [few, broken], goal(5000, 0.05))
+    alone, _ = estimate_cell(drawing(2 * losses), (), [], goal(5000, 0.05))
     np.testing.assert_array_equal(row, alone)
     assert row[HELPERS] == 0
 
@@ -199,7 +199,7 @@ def test_losses_that_no_regression_bears_stand_for_themselves(worst):
     losses = np.random.default_rng(5).exponential(size=2000)
     own = losses.copy()
     own[5] = worst
-    row, _ = settle(drawing(own), (), [helper(losses[:900], 2000)], goal(2000, 0.5))
+    row, _ = estimate_cell(drawing(own), (), [helper(losses[:900], 2000)], goal(2000, 0.5))
     known = summarize(dict(zip((*STATISTICS, *estimates(())), row[:, None], strict=True)), 2000)
     if worst == 1e60:
         assert row[0] >= 1920  # one sample carries it all
@@ -214,7 +214,7 @@ def test_all_samples_give_the_mean_itself():
     losses = np.random.default_rng(6).exponential(size=777)
     near = helper(losses[:600], 777)
     for wanted in (goal(777, 0.0, 0.0), goal(777, 1e-12)):
-        row, _ = settle(drawing(losses**2), (), [near], wanted)
+        row, _ = estimate_cell(drawing(losses**2), (), [near], wanted)
         assert row[0] == 777
         assert row[ESTIMATE] == pytest.approx((losses**2).mean(), rel=1e-12)
         assert row[ERROR] == 0
@@ -228,24 +228,24 @@ def test_a_smaller_tolerance_adds_samples_to_those_that_are_there():
         calls.append((start, stop))
         return drawing(losses**1.5)(start, stop)
 
-    coarse, samples = settle(draw, (), [near], goal(30_000, 0.05))
-    finer, more = settle(draw, (), [near], goal(30_000, 0.01), (coarse, samples))
+    coarse, samples = estimate_cell(draw, (), [near], goal(30_000, 0.05))
+    finer, more = estimate_cell(draw, (), [near], goal(30_000, 0.01), (coarse, samples))
     assert finer[0] > coarse[0]
     assert [start for start, _ in calls] == [0, *(-(-stop // 16) * 16 for _, stop in calls[:-1])]
     np.testing.assert_array_equal(more["loss"][: int(coarse[0])], samples["loss"])
-    again, _ = settle(draw, (), [near], goal(30_000, 0.01), (finer, more))
+    again, _ = estimate_cell(draw, (), [near], goal(30_000, 0.01), (finer, more))
     np.testing.assert_array_equal(again, finer)
 
 
 def test_sums_are_those_of_the_evaluator():
-    from lossatlas.evaluation.loss_sums import Sums
+    from lossatlas.evaluation.loss_sums import LossSums
 
     g = np.random.default_rng(8)
     loss, weight, metric = g.exponential(size=50), g.random(50), g.random(50)
     tensors = [torch.from_numpy(each) for each in (loss, weight, metric)]
-    wanted = Sums(lambda model, batch: None, ("m",)).of(Losses(tensors[0], tensors[1], {"m": tensors[2]}))
+    wanted = LossSums(lambda model, batch: None, ("m",)).of(Losses(tensors[0], tensors[1], {"m": tensors[2]}))
     np.testing.assert_allclose(sums_of(loss, weight, [metric]), wanted, rtol=1e-12)
-    wanted = Sums(lambda model, batch: None, ()).of(Losses(tensors[0]))
+    wanted = LossSums(lambda model, batch: None, ()).of(Losses(tensors[0]))
     np.testing.assert_allclose(sums_of(loss, None, []), wanted, rtol=1e-12)
 
 
@@ -264,11 +264,11 @@ def replay(losses, order, tolerance, weight=None):
     hierarchy, known, rows = Hierarchy(grid), {}, {}
     for cell in hierarchy.order(np.arange(grid.size)).tolist():
         level = int(hierarchy.level[cell])
-        wanted = Goal(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), losses.shape[1])
+        wanted = ErrorTarget(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), losses.shape[1])
         own = None if weight is None else weight[cell][order]
         draw = drawing(losses[cell][order], own)
-        rows[cell], samples = settle(draw, (), [known[other] for other in hierarchy.helpers(cell)], wanted)
-        known[cell] = helper_of(rows[cell], (), samples)
+        rows[cell], samples = estimate_cell(draw, (), [known[other] for other in hierarchy.helpers(cell)], wanted)
+        known[cell] = control_variate_of(rows[cell], (), samples)
     return np.stack([rows[cell] for cell in range(grid.size)])
 
 
@@ -287,7 +287,7 @@ def test_stated_errors_hold_and_samples_are_saved(weighted):
         used.append(rows[:, 0])
         for cell in (1, 8):
             own = None if weight is None else weight[cell][order]
-            alone.append(settle(drawing(losses[cell][order], own), (), [], goal(4000, 0.03))[0][0])
+            alone.append(estimate_cell(drawing(losses[cell][order], own), (), [], goal(4000, 0.03))[0][0])
     assert np.mean(within) >= 0.94
     assert np.mean(within, axis=0).min() >= 0.8
     assert np.mean(used) < (0.95 if weighted else 0.75) * np.mean(alone)  # random weights are a cell's own
@@ -343,7 +343,7 @@ def test_a_metric_of_equal_values_is_not_stated_as_certain():
 def test_a_cell_that_nobody_helps_draws_as_many_as_those_of_the_first_level():
     losses = np.full(20_000, 0.1)
     losses[::100] = 0.100001
-    row, _ = settle(drawing(losses), (), [], goal(20_000, 0.5))
+    row, _ = estimate_cell(drawing(losses), (), [], goal(20_000, 0.5))
     assert row[0] >= 1000
 
 
@@ -440,20 +440,20 @@ def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
     found = lossatlas.surface(net, data, tolerance=(0.02, 0.005), **PLANE)
     samples = as_dataset(data)
     from lossatlas.jobs import loss_surface
-    from lossatlas.jobs.problem import Scene
-    from lossatlas.parameter_space import Affine, random_direction, tensors
+    from lossatlas.jobs.problem import Problem
+    from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
     at = {name: value.detach().clone() for name, value in tensors(net).items()}
-    plane = Affine(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
-    scene = Scene(net, plane, {"train": samples}, LOSSES["crossentropy"], "cpu", samples)
-    fresh = loss_surface.begun(
+    plane = AffinePlane(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
+    scene = Problem(net, plane, {"train": samples}, LOSSES["crossentropy"], "cpu", samples)
+    fresh = loss_surface.new_surface(
         net, scene.data, scene.loss, found.grid, tolerance=Tolerance(0.02, 0.005), request={}, about={}, batch_size=32
     )
     results = []
     for seed in (0, 1):
-        surface, evaluator = loss_surface.ready(scene, fresh, Tolerance(0.02, 0.005), fresh.grid.size)
-        work, g = loss_surface.work_of(surface, evaluator), np.random.default_rng(seed)
-        supply = loss_surface.supply(surface, surface.pending(Tolerance(0.02, 0.005)))
+        surface, evaluator = loss_surface.finalize_plan(scene, fresh, Tolerance(0.02, 0.005), fresh.grid.size)
+        work, g = loss_surface.block_worker(surface, evaluator), np.random.default_rng(seed)
+        supply = loss_surface.make_queue(surface, surface.pending(Tolerance(0.02, 0.005)))
         held, done = [], set()
         while len(done) < surface.grid.size:
             while (item := supply.take()) is not None:
@@ -493,23 +493,23 @@ def test_curves_along_several_directions():
     """Each row of --repeat rests on its own cells."""
     grid = Grid(np.linspace(-1, 1, 9), np.arange(2.0))
     surface = Surface.empty(grid, {"train": 10}, (), helping=True, request={"rows_of": "repeats", "rows": ["a", "b"]})
-    supply = ByLevels(surface, surface.pending(Tolerance(0.1)), 1)
+    supply = MultilevelQueue(surface, surface.pending(Tolerance(0.1)), 1)
     seen = set()
     while (item := supply.take()) is not None:
         (cell,), _ = item[1]
         seen.add(cell)
         assert all(other // 9 == cell // 9 for other in supply.helpers[cell])
-        row = settle(drawing(np.ones(10)), (), [], goal(10, 0.5))
-        supply.arrived(item[0], Found(np.stack([[row[0]]]), [[row[1]]]))
+        row = estimate_cell(drawing(np.ones(10)), (), [], goal(10, 0.5))
+        supply.arrived(item[0], BlockResult(np.stack([[row[0]]]), [[row[1]]]))
     assert seen == set(range(18))
 
 
 def test_an_evaluator_draws_what_it_sums(problem):
-    from lossatlas.parameter_space import Affine, random_direction, tensors
+    from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
     net, data = problem
     at = {name: value.detach().clone() for name, value in tensors(net).items()}
-    plane = Affine(at, random_direction(at, "filter", "biasbn", 1), None)
+    plane = AffinePlane(at, random_direction(at, "filter", "biasbn", 1), None)
     samples = as_dataset(data)
     for lanes in (1, 2):
         evaluator = Evaluator(net, plane, {"train": samples}, LOSSES["crossentropy"], batch_size=64, lanes=lanes)
@@ -569,7 +569,7 @@ def test_a_cell_alone_draws_enough_samples_and_no_more(seeds):
     population = rng.gamma(0.5, 2.0, 20_000)
     within, used = [], []
     for _ in range(seeds):
-        row, _ = settle(drawing(rng.permutation(population)), (), [], goal(20_000, 0.02, 0.01))
+        row, _ = estimate_cell(drawing(rng.permutation(population)), (), [], goal(20_000, 0.02, 0.01))
         assert row[0] >= 1000
         assert row[ERROR] <= max(0.02 * row[ESTIMATE], 0.01)
         within.append(abs(row[ESTIMATE] - population.mean()) <= 2 * row[ERROR])
@@ -581,7 +581,7 @@ def test_a_cell_alone_draws_enough_samples_and_no_more(seeds):
 
 def test_samples_that_a_cell_alone_draws():
     def drawn(losses, *tolerance):
-        return settle(drawing(np.asarray(losses, dtype=np.float64)), (), [], goal(len(losses), *tolerance))[0][0]
+        return estimate_cell(drawing(np.asarray(losses, dtype=np.float64)), (), [], goal(len(losses), *tolerance))[0][0]
 
     assert drawn(np.arange(400) % 2 + 1.0, 0, 0) == 400  # no tolerance: all
     assert drawn(np.arange(40_000) % 2 + 1.0, 0.1) == 1008  # the first 1000, in batches of 16
@@ -605,7 +605,7 @@ def test_a_stated_error_holds_where_few_samples_carry_the_loss(draw, tolerance, 
     rng = np.random.default_rng(2)
     population, within = draw(rng, 30_000), []
     for _ in range(seeds):
-        row, _ = settle(drawing(rng.permutation(population)), (), [], goal(30_000, *tolerance))
+        row, _ = estimate_cell(drawing(rng.permutation(population)), (), [], goal(30_000, *tolerance))
         assert row[ERROR] <= Tolerance(*tolerance).allowed(row[ESTIMATE]) * (1 + 1e-9)
         within.append(abs(row[ESTIMATE] - population.mean()) <= 2 * row[ERROR] + 1e-12)
     assert sum(within) >= (0.92 * seeds if seeds == 60 else least_hits(seeds, 0.95))
@@ -663,7 +663,7 @@ def test_a_cell_with_equal_losses_says_no_more_than_its_count(height):
     losses = np.full(20_000, 0.05)
     losses[70::100] += height
     before = helper(np.full(8000, 0.05), 20_000)
-    row, _ = settle(drawing(losses), (), [before], goal(20_000, 0.02, 0.01))
+    row, _ = estimate_cell(drawing(losses), (), [before], goal(20_000, 0.02, 0.01))
     assert row[0] >= 1000
     assert abs(row[ESTIMATE] - losses.mean()) <= 2 * row[ERROR]
 

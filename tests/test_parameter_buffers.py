@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from lossatlas.evaluation.parallel_batches import evaluation_copy
-from lossatlas.evaluation.parameter_buffers import AffinePlace, AnyPlace, OwnPlace, named_tensors
-from lossatlas.parameter_space import Affine, Mapped, position
+from lossatlas.evaluation.parameter_buffers import AffineBuffers, GeneralBuffers, InPlaceBuffers, named_tensors
+from lossatlas.parameter_space import AffinePlane, MappedPlane, position
 
 
 class Mixed(nn.Module):
@@ -33,7 +33,7 @@ def plane_of(net, dir_type="states"):
         {name: torch.randn(value.shape, generator=generator, dtype=value.dtype) for name, value in origin.items()}
         for _ in range(2)
     )
-    return Affine(origin, dx, dy)
+    return AffinePlane(origin, dx, dy)
 
 
 @pytest.mark.parametrize("kind", ["affine", "any", "own"])
@@ -43,9 +43,9 @@ def test_every_tensor_is_where_the_plane_says(kind, point):
     plane, before = plane_of(net), {name: value.detach().clone() for name, value in named_tensors(net).items()}
     moved = net if kind == "own" else evaluation_copy(net, {id(t): t for t in [*net.parameters(), *net.buffers()]})
     place = {
-        "affine": lambda: AffinePlace(moved, plane),
-        "any": lambda: AnyPlace(moved, Mapped(plane.point)),
-        "own": lambda: OwnPlace(moved, plane),
+        "affine": lambda: AffineBuffers(moved, plane),
+        "any": lambda: GeneralBuffers(moved, MappedPlane(plane.point)),
+        "own": lambda: InPlaceBuffers(moved, plane),
     }[kind]()
     place.move(*point)
     expected = plane.point(*point)
@@ -64,7 +64,7 @@ def test_every_tensor_is_where_the_plane_says(kind, point):
 def test_the_origin_is_that_of_the_network_to_the_bit():
     net = Mixed()
     moved = evaluation_copy(net)
-    AffinePlace(moved, plane_of(net)).move(0.0, 0.0)
+    AffineBuffers(moved, plane_of(net)).move(0.0, 0.0)
     for name, value in named_tensors(net).items():
         assert torch.equal(named_tensors(moved)[name], value)
 
@@ -72,7 +72,7 @@ def test_the_origin_is_that_of_the_network_to_the_bit():
 def test_several_points_are_those_of_one_at_a_time():
     net = Mixed()
     moved = evaluation_copy(net)
-    place = AffinePlace(moved, plane_of(net))
+    place = AffineBuffers(moved, plane_of(net))
     points = [(0.1, 0.2), (-0.5, 1.0)]
     stacked, _ = place.stack(np.array(points))
     for k, point in enumerate(points):

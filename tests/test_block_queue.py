@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from lossatlas.io.block_queue import Found, Supply
+from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape import Grid, Surface
 
 
-def drained(supply: Supply) -> list[tuple[int, list[int]]]:
+def drained(supply: BlockQueue) -> list[tuple[int, list[int]]]:
     taken = []
     while (one := supply.take()) is not None:
         taken.append(one)
@@ -17,7 +17,7 @@ def drained(supply: Supply) -> list[tuple[int, list[int]]]:
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
 def test_every_cell_is_handed_out_once_and_in_order(size):
     cells = np.random.default_rng(0).permutation(20)[:17]
-    supply = Supply.of(cells, size)
+    supply = BlockQueue.of(cells, size)
     assert (supply.cells, len(supply), supply.left) == (17, -(-17 // size), len(supply))
     taken = drained(supply)
     assert [k for k, _ in taken] == list(range(len(supply)))
@@ -29,23 +29,23 @@ def test_every_cell_is_handed_out_once_and_in_order(size):
 
 
 def test_what_is_left_counts_blocks_that_nobody_has():
-    supply = Supply([[4, 2], [0]])
+    supply = BlockQueue([[4, 2], [0]])
     assert supply.take() == (0, [4, 2])
     assert supply.left == 1
-    supply.arrived(0, Found(np.zeros((2, 1))))
+    supply.arrived(0, BlockResult(np.zeros((2, 1))))
     assert supply.left == 1
     assert supply.take() == (1, [0])
 
 
 def test_nothing_to_compute_is_a_supply_too():
-    supply = Supply.of(np.array([], int), 5)
+    supply = BlockQueue.of(np.array([], int), 5)
     assert (supply.cells, len(supply), supply.take()) == (0, 0, None)
 
 
 def test_content_is_given_instead_of_the_cells_and_the_lowest_ready_block_comes_first():
     """As those supplies use it whose blocks rest on others: numbers become ready in any order."""
 
-    class Late(Supply):
+    class Late(BlockQueue):
         def __init__(self) -> None:
             super().__init__([[0], [1], [2], [3]])
             self.ready = [2]
@@ -53,18 +53,18 @@ def test_content_is_given_instead_of_the_cells_and_the_lowest_ready_block_comes_
         def content(self, k: int) -> str:
             return f"cell {self.blocks[k][0]}"
 
-        def arrived(self, k: int, found: Found) -> None:
+        def arrived(self, k: int, found: BlockResult) -> None:
             self.ready = sorted({2: [3, 1], 1: [0]}.get(k, []) + self.ready)
 
     supply = Late()
     taken = []
     while (one := supply.take()) is not None:
         taken.append(one)
-        supply.arrived(one[0], Found(np.zeros((1, 1))))
+        supply.arrived(one[0], BlockResult(np.zeros((1, 1))))
     assert taken == [(2, "cell 2"), (1, "cell 1"), (0, "cell 0"), (3, "cell 3")]
     assert supply.left == 0
 
 
 def test_a_finished_surface_is_the_same():
     surface = Surface.of_values(Grid.parse("-1:1:3"), ["train_loss"])
-    assert Supply([]).finished(surface) is surface
+    assert BlockQueue([]).finished(surface) is surface

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lossatlas.errors import BadInput
-from lossatlas.parameter_space import Affine, moved, normalize, random_direction, target_direction, tensors
+from lossatlas.parameter_space import AffinePlane, moved, normalize, random_direction, target_direction, tensors
 from lossatlas.parameter_space.directions import seed_of
 
 
@@ -70,7 +70,7 @@ def test_states_hold_statistics_but_no_counters_and_ties_are_listed_once(network
 
 def test_a_target_direction_reaches_the_target():
     start, end = {"w": torch.randn(3)}, {"w": torch.randn(3)}
-    plane = Affine(start, target_direction(start, end))
+    plane = AffinePlane(start, target_direction(start, end))
     torch.testing.assert_close(plane.point(1.0, 0.0)["w"], end["w"])
 
 
@@ -78,9 +78,9 @@ def test_a_direction_of_another_network_is_refused_with_the_tensor_named(network
     at = tensors(networks["mlp"])
     wrong = dict(at, **{"3.weight": torch.zeros(2, 2)})
     with pytest.raises(BadInput, match=r"3\.weight"):
-        Affine(at, wrong)
+        AffinePlane(at, wrong)
     with pytest.raises(BadInput, match="lacks"):
-        Affine(at, {})
+        AffinePlane(at, {})
 
 
 def test_a_moved_network_comes_back_bit_for_bit_even_after_an_error(networks):
