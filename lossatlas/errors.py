@@ -65,6 +65,58 @@ class CannotWrite(Stop):
     code = OUTPUT
 
 
+# Keywords of the Python functions that are called otherwise than the options of the commands.
+KEYWORDS = {
+    "surf_file": "file",
+    "spectrum_file": "file",
+    "sharpness_file": "file",
+    "loss_name": "loss",
+    "model_file2": "towards",
+    "model_file3": "towards",
+    "xdirection": "directions",
+    "ydirection": "directions",
+    "except": "without",
+    "compile": "compiled",
+    "trainloader": "data",
+    "testloader": "test",
+}
+
+
+class FrontEnd:
+    """Who is told of an error: the user of a command, or of a Python function. Set by `exit_code` alone."""
+
+    command = False
+
+
+def named(field: str, value: object = None) -> str:
+    """Name a field of the configuration as the user wrote it: `--limit 5` in a command, `limit=5` in Python.
+
+    Args:
+        field: Its name, as that of the option without dashes.
+        value: Its value, where the message gives it.
+
+    Example:
+        >>> named("batch_size")
+        'batch_size'
+        >>> named("precision", "tf32")
+        "precision='tf32'"
+    """
+    if FrontEnd.command:
+        return f"--{field}" if value is None else f"--{field} {value}"
+    keyword = KEYWORDS.get(field, field)
+    return keyword if value is None else f"{keyword}={value!r}"
+
+
+@contextmanager
+def option_names() -> Iterator[None]:
+    """Let `named` give names of options, while a command runs."""
+    before, FrontEnd.command = FrontEnd.command, True
+    try:
+        yield
+    finally:
+        FrontEnd.command = before
+
+
 class Note(UserWarning):
     """Something that a user should know, and that is no error."""
 
@@ -101,7 +153,7 @@ def exit_code(function: Callable[[], int | None], on_error: Callable[[str], None
     for a log.
     """
     try:
-        with notes_as_lines():
+        with notes_as_lines(), option_names():
             code = function() or OK
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from conftest import MPIRUN, ROOT, python, surface_command, write_checkpoint
 
-from lossatlas import user_code
 from lossatlas.commands import hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory, train
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.io import read_directions, read_findings, read_surface
