@@ -1,175 +1,13 @@
-// The scene in WebGL2: height fields with light and contour lines, lines of any width, balls. Nothing here knows what is
-// shown: it takes arrays of numbers.
+// The scene in WebGL2: height fields with light and contour lines, lines of any width, balls. It takes arrays of numbers, and
+// does not know what they show.
 
-const SURFACE_VERTEX = `#version 300 es
-in vec4 place;   // u, v, height, colour
-in vec3 normal;
-uniform mat4 matrix;
-uniform float tall;
-out float height;
-out float colour;
-out vec3 away;
-out vec3 here;
-void main() {
-  height = place.z;
-  colour = place.w;
-  away = normal;
-  here = vec3(place.xy, place.z * tall);
-  gl_Position = matrix * vec4(here, 1.0);
-}`;
-
-const SURFACE_FRAGMENT = `#version 300 es
-precision highp float;
-in float height;
-in float colour;
-in vec3 away;
-in vec3 here;
-uniform sampler2D map;
-uniform vec3 eye;
-uniform vec3 sun;
-uniform float top;
-uniform float opacity;
-uniform float levels[40];
-uniform int count;
-uniform float strength;
-out vec4 pixel;
-void main() {
-  if (height > top) discard;
-  vec3 base = colour < -0.5 ? vec3(0.6) : texture(map, vec2(clamp(colour, 0.0, 1.0) * 255.0 / 256.0 + 0.5 / 256.0, 0.5)).rgb;
-  vec3 n = normalize(away);
-  vec3 toEye = normalize(eye - here);
-  if (dot(n, toEye) < 0.0) n = -n;
-  float light = 0.62 + 0.42 * max(dot(n, sun), 0.0) - 0.12 * (1.0 - n.z);
-  float shine = pow(max(dot(n, normalize(sun + toEye)), 0.0), 40.0);
-  vec3 shaded = base * light + 0.16 * shine;
-  float wide = max(fwidth(height), 1e-6);
-  float line = 0.0;
-  for (int k = 0; k < 40; k++) {
-    if (k >= count) break;
-    line = max(line, 1.0 - smoothstep(0.5, 1.3, abs(height - levels[k]) / wide));
-  }
-  line *= smoothstep(1e-6, 1e-5, fwidth(height));  // a plateau at a level is no line
-  shaded = mix(shaded, shaded * 0.35, line * strength);
-  pixel = vec4(shaded, 1.0) * opacity;
-}`;
-
-const LINE_VERTEX = `#version 300 es
-in vec2 corner;  // along 0..1, across -1..1
-in vec3 from;
-in vec3 to;
-in vec4 ink;
-uniform mat4 matrix;
-uniform vec2 screen;
-uniform float width;
-uniform float lift;
-out vec4 colour;
-void main() {
-  vec4 a = matrix * vec4(from, 1.0);
-  vec4 b = matrix * vec4(to, 1.0);
-  vec2 d = (b.xy / b.w - a.xy / a.w) * screen;
-  float size = length(d);
-  vec2 along = size > 1e-6 ? d / size : vec2(1.0, 0.0);
-  vec4 p = corner.x < 0.5 ? a : b;
-  vec2 step = vec2(-along.y, along.x) * corner.y + along * (corner.x * 2.0 - 1.0) * 0.5;
-  p.xy += step * width / screen * p.w;
-  p.z -= lift * p.w;
-  gl_Position = p;
-  colour = ink;
-}`;
-
-const LINE_FRAGMENT = `#version 300 es
-precision highp float;
-in vec4 colour;
-uniform float opacity;
-out vec4 pixel;
-void main() { pixel = vec4(colour.rgb, 1.0) * colour.a * opacity; }`;
-
-const BALL_VERTEX = `#version 300 es
-in vec3 place;
-in vec3 ink;
-uniform mat4 matrix;
-uniform float size;
-uniform float lift;
-out vec3 colour;
-void main() {
-  gl_Position = matrix * vec4(place, 1.0);
-  gl_Position.z -= lift * gl_Position.w;
-  gl_PointSize = size;
-  colour = ink;
-}`;
-
-const BALL_FRAGMENT = `#version 300 es
-precision highp float;
-in vec3 colour;
-uniform float opacity;
-out vec4 pixel;
-void main() {
-  vec2 p = gl_PointCoord * 2.0 - 1.0;
-  float r = dot(p, p);
-  if (r > 1.0) discard;
-  vec3 n = vec3(p.x, -p.y, sqrt(1.0 - r));
-  float light = 0.55 + 0.55 * max(dot(n, normalize(vec3(-0.4, 0.6, 0.7))), 0.0);
-  float shine = pow(max(dot(n, normalize(vec3(-0.3, 0.5, 0.9))), 0.0), 30.0);
-  vec3 shaded = r > 0.82 ? vec3(1.0) : colour * light + 0.6 * shine;
-  pixel = vec4(shaded, 1.0) * opacity;
-}`;
+import { LINE_FLOATS } from "./mesh.js";
+import { BALL_FRAGMENT, BALL_VERTEX, LINE_FRAGMENT, LINE_VERTEX, SURFACE_FRAGMENT, SURFACE_VERTEX } from "./shaders.js";
 
 const SUN = [-0.45, -0.25, 0.857];
-const LINE_FLOATS = 10;
-
-/**
- * The vertices of a height field on a fine grid: Float32Array of u, v, height, colour, normal for each point that is known,
- * and the triangles between them. size: [nu, nv]; half: half the box's widths [eu, ev]; sample(s, t) with s and t in
- * [0, 1] gives [height, colour, dheight/ds, dheight/dt] or null.
- */
-function heightField(size, half, tall, sample) {
-  const [nu, nv] = size;
-  const vertices = new Float32Array(nu * nv * 7);
-  const known = new Uint8Array(nu * nv);
-  for (let j = 0; j < nv; j++) {
-    for (let i = 0; i < nu; i++) {
-      const [s, t] = [i / (nu - 1), j / (nv - 1)];
-      const found = sample(s, t);
-      if (!found) continue;
-      const at = j * nu + i;
-      known[at] = 1;
-      const slopeU = (found[2] * tall) / (2 * half[0]);
-      const slopeV = (found[3] * tall) / (2 * half[1]);
-      const length = Math.hypot(slopeU, slopeV, 1);
-      const values = [(2 * s - 1) * half[0], (2 * t - 1) * half[1], found[0], found[1]];
-      vertices.set([...values, -slopeU / length, -slopeV / length, 1 / length], 7 * at);
-    }
-  }
-  const triangles = new Uint32Array(6 * (nu - 1) * (nv - 1));
-  let count = 0;
-  for (let j = 0; j + 1 < nv; j++) {
-    for (let i = 0; i + 1 < nu; i++) {
-      const a = j * nu + i;
-      if (!(known[a] && known[a + 1] && known[a + nu] && known[a + nu + 1])) continue;
-      triangles.set([a, a + 1, a + nu, a + 1, a + nu + 1, a + nu], count);
-      count += 6;
-    }
-  }
-  return { vertices, triangles: triangles.slice(0, count) };
-}
-
-/** Segments for the renderer from runs of points [[x, y, z], ...] in one colour [r, g, b, a] (0 to 1). */
-function segmentsOf(runs) {
-  let count = 0;
-  for (const { points } of runs) count += Math.max(0, points.length - 1);
-  const out = new Float32Array(count * LINE_FLOATS);
-  let at = 0;
-  for (const { points, ink } of runs) {
-    for (let k = 0; k + 1 < points.length; k++) {
-      out.set([...points[k], ...points[k + 1], ...ink], at);
-      at += LINE_FLOATS;
-    }
-  }
-  return out;
-}
 
 class Renderer {
-  /** Throws where there is no WebGL2. */
+  /** Throws if there is no WebGL2. */
   constructor(canvas) {
     const gl = canvas.getContext("webgl2", { antialias: true, preserveDrawingBuffer: true, premultipliedAlpha: true });
     if (!gl) throw new Error("no WebGL2");
@@ -366,5 +204,14 @@ class Renderer {
       gl.depthFunc(gl.LEQUAL);
     }
     gl.deleteBuffer(buffer);
+  }
+}
+
+/** The renderer of a canvas; null if the browser has no WebGL2 or refuses the programs. */
+export function openRenderer(canvas) {
+  try {
+    return new Renderer(canvas);
+  } catch {
+    return null;
   }
 }

@@ -26,7 +26,7 @@ function slopeAt(x, u, offset, stride, n, k) {
  * The interpolant of values (ny x nx, row by row; NaN and infinity are holes) on the coordinates x and y.
  * With log, the logarithm of the values is interpolated. One row makes a curve: y is then ignored.
  */
-function makeInterpolant(x, y, values, log) {
+export function makeInterpolant(x, y, values, log) {
   const nx = x.length;
   const ny = y.length;
   const u = Float64Array.from(values, (v) => (Number.isFinite(v) ? (log ? Math.log(v) : v) : NaN));
@@ -56,7 +56,7 @@ function intervalOf(nodes, a) {
 }
 
 /** Value and slopes [f, df/dx, df/dy] at a point, NaN in a hole; null outside the grid. */
-function evaluate(surface, a, b) {
+export function evaluate(surface, a, b) {
   const { x, y, u, ux, uy, uxy } = surface;
   const nx = x.length;
   const flat = y.length === 1;
@@ -106,7 +106,7 @@ function evaluate(surface, a, b) {
 }
 
 /** Second derivative along a direction (unit vector) by central differences of the exact slope; NaN where unknown. */
-function curvatureAlong(surface, a, b, dx, dy, step) {
+export function curvatureAlong(surface, a, b, dx, dy, step) {
   const [plus, minus] = [1, -1].map((sign) => evaluate(surface, a + sign * step * dx, b + sign * step * dy));
   if (!plus || !minus) return NaN;
   return ((plus[1] - minus[1]) * dx + (plus[2] - minus[2]) * dy) / (2 * step);

@@ -1,6 +1,8 @@
 // The camera: orbit around the middle of the scene, points to the screen and back. Matrices are column by column, as GL
 // wants them. The scene is the box [-1, 1] x [-1, 1] in the plane and about [0, 1] in height, z upwards.
 
+const FIELD_OF_VIEW = 30; // degrees
+
 function multiply(a, b) {
   const out = new Float64Array(16);
   for (let c = 0; c < 4; c++) {
@@ -12,7 +14,7 @@ function multiply(a, b) {
 }
 
 /** camera: {azimuth, elevation (degrees), distance, height (of the point that is looked at)}; aspect: width / height. */
-function viewProjection(camera, aspect) {
+export function viewProjection(camera, aspect) {
   const azimuth = (camera.azimuth * Math.PI) / 180;
   const elevation = (camera.elevation * Math.PI) / 180;
   const back = [Math.cos(elevation) * Math.cos(azimuth), Math.cos(elevation) * Math.sin(azimuth), Math.sin(elevation)];
@@ -42,10 +44,8 @@ function viewProjection(camera, aspect) {
   return { matrix: multiply(lens, view), eye, back, right, up };
 }
 
-const FIELD_OF_VIEW = 30;
-
 /** From a point of the scene to [x, y] in pixels and the depth in [-1, 1]. */
-function toScreen(matrix, p, width, height) {
+export function toScreen(matrix, p, width, height) {
   const m = matrix;
   const clip = [0, 1, 2, 3].map((r) => m[r] * p[0] + m[4 + r] * p[1] + m[8 + r] * p[2] + m[12 + r]);
   return [((clip[0] / clip[3] + 1) / 2) * width, ((1 - clip[1] / clip[3]) / 2) * height, clip[2] / clip[3]];
@@ -72,7 +72,7 @@ function inverse(matrix) {
 }
 
 /** The line of sight through a pixel: {from, to}, points of the scene on the near and the far plane. */
-function lineOfSight(matrix, px, py, width, height) {
+export function lineOfSight(matrix, px, py, width, height) {
   const back = inverse(matrix);
   const [a, b] = [(2 * px) / width - 1, 1 - (2 * py) / height];
   const [from, to] = [-1, 1].map((depth) => {
@@ -86,7 +86,7 @@ function lineOfSight(matrix, px, py, width, height) {
  * Where a line of sight first meets the height field heightAt(u, v) over [-1, 1] x [-1, 1] (NaN where there is none):
  * [u, v], or null.
  */
-function firstHit({ from, to }, heightAt, most = Infinity) {
+export function firstHit({ from, to }, heightAt, most = Infinity) {
   const d = [0, 1, 2].map((k) => to[k] - from[k]);
   let [low, high] = [0, 1];
   for (let k = 0; k < 2; k++) {
@@ -117,11 +117,4 @@ function firstHit({ from, to }, heightAt, most = Infinity) {
     before = here;
   }
   return null;
-}
-
-/** The point of the surface's ground nearest to a pixel, for drags: the plane at a height, kept within the box. */
-function onPlane({ from, to }, height) {
-  const t = (height - from[2]) / (to[2] - from[2]);
-  const clamp = (v) => Math.min(1, Math.max(-1, v));
-  return [clamp(from[0] + t * (to[0] - from[0])), clamp(from[1] + t * (to[1] - from[1]))];
 }

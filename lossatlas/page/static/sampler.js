@@ -1,0 +1,35 @@
+// Heights, colours and slopes between the cells of a surface, for meshes and pictures.
+
+import { evaluate } from "./interpolant.js";
+import { clamp } from "./numbers.js";
+import { slopeOfScale } from "./scale.js";
+import { interpolantOf, toPlane } from "./surface.js";
+
+/** How many points of the fine mesh lie along an axis of n nodes. */
+export const fineSize = (n) => (n - 1) * Math.max(1, Math.min(8, Math.floor(220 / Math.max(1, n - 1)))) + 1;
+
+/**
+ * What a height field is made of: sample(s, t) gives [height, colour, slopes], see heightField. Values below and above the
+ * scale keep a height beyond it. colour is null where it is the height.
+ */
+export function sampler(surface, name, scale, colour) {
+  const own = interpolantOf(surface, name);
+  const width = surface.x[surface.x.length - 1] - surface.x[0];
+  const length = surface.y[surface.y.length - 1] - surface.y[0];
+  return (s, t) => {
+    const [a, b] = toPlane(surface, s, t);
+    const found = evaluate(own, a, b);
+    if (!found || Number.isNaN(found[0])) return null;
+    // A bicubic swings a little beyond a plateau, which is drawn flat; a minimum between the cells is lower than all of them.
+    const value = Math.min(scale.high, Math.max(found[0], scale.low > 0 ? scale.low / 2 : -Infinity));
+    const height = scale.height(value);
+    const factor = value === found[0] ? slopeOfScale(scale, value) : 0;
+    let tint = height;
+    if (colour) {
+      const other = evaluate(interpolantOf(surface, colour.name), a, b);
+      tint = other && !Number.isNaN(other[0]) ? colour.scale.height(other[0]) : -1;
+      if (tint !== -1) tint = clamp(tint, 0, 1);
+    }
+    return [height, tint === -1 ? -1 : clamp(tint, 0, 1), found[1] * factor * width, found[2] * factor * length];
+  };
+}
