@@ -9,24 +9,20 @@ from pathlib import Path
 
 from lossatlas.errors import BadUsage
 from lossatlas.page.content import Shown, content_of
+from lossatlas.page.linker import link
 from lossatlas.writing import put
 
-SCRIPTS = (
-    "interpolant.js",
-    "optimizers.js",
-    "projection.js",
-    "scale.js",
-    "drawing3d.js",
-    "drawing2d.js",
-    "model.js",
-    "panels.js",
-    "page.js",
-)  # in this order, as one script
+ENTRY = "page.js"  # the module that starts the page
 
 
 @cache
 def static(name: str) -> str:
     return (files("lossatlas.page") / "static" / name).read_text(encoding="utf-8")
+
+
+@cache
+def script() -> str:
+    return link(ENTRY, static)
 
 
 def page_of(shown: Sequence[Shown], title: str = "") -> str:
@@ -43,7 +39,7 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
         "TITLE": html.escape(title or " and ".join(each.label for each in shown)),
         "STYLE": static("page.css"),
         "DATA": data,
-        "SCRIPT": '"use strict";(() => {\n' + "\n".join(static(name) for name in SCRIPTS) + "\n})();",
+        "SCRIPT": script(),
     }
     text = static("page.html")
     pieces = []

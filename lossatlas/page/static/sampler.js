@@ -5,12 +5,15 @@ import { clamp } from "./numbers.js";
 import { slopeOfScale } from "./scale.js";
 import { interpolantOf, toPlane } from "./surface.js";
 
-/** How many points of the fine mesh lie along an axis of n nodes. */
-export const fineSize = (n) => (n - 1) * Math.max(1, Math.min(8, Math.floor(220 / Math.max(1, n - 1)))) + 1;
+/** How many points of a fine mesh lie along an axis of n nodes. */
+const fineSize = (n) => (n - 1) * Math.max(1, Math.min(8, Math.floor(220 / Math.max(1, n - 1)))) + 1;
+
+/** How many points of the mesh of a surface lie along its axes. */
+export const meshSize = (surface) => [surface.columns, surface.rows].map((nodes) => Math.min(fineSize(nodes.length), 241));
 
 /**
- * What a height field is made of: sample(s, t) gives [height, colour, slopes], see heightField. Values below and above the
- * scale keep a height beyond it. colour is null where it is the height.
+ * What a height field is made of: sample(s, t) gives [height, colour, slopes], see heightMesh. Values below and above the
+ * scale keep a height beyond it. colour is null if it is the height.
  */
 export function sampler(surface, name, scale, colour) {
   const own = interpolantOf(surface, name);
