@@ -1,5 +1,6 @@
 """The page in a real browser, headless, from file://, with WebGL by software: what is there, and what each control does."""
 
+import html
 import io
 import shutil
 
@@ -375,6 +376,32 @@ def test_the_address_holds_the_state(opened):
     assert state(wrong, "map") == "viridis"
     assert state(wrong, "x") == 1
     assert state(wrong, "steps") == 5000
+
+
+def test_the_browser_goes_back_to_an_earlier_address(opened):
+    page = opened("one", "#map=magma")
+    page.evaluate("location.hash = '#map=cividis'")
+    wait(page, "lossatlas.model.state.map === 'cividis'")
+    page.evaluate("history.back()")
+    wait(page, "lossatlas.model.state.map === 'magma'")
+
+
+@pytest.mark.parametrize("sandbox", ["", 'sandbox="allow-scripts"'])
+def test_it_works_in_a_frame_that_holds_its_text(browser, pages, tmp_path, sandbox):
+    text = html.escape((pages / "one.html").read_text())
+    (tmp_path / "frame.html").write_text(f'<iframe {sandbox} width="1200" height="800" srcdoc="{text}"></iframe>')
+    context, wrong = browser.new_context(), []
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"file://{tmp_path / 'frame.html'}")
+    (frame,) = page.main_frame.child_frames
+    frame.locator("#forward").click()
+    frame.select_option("#c-map", "magma")
+    assert frame.evaluate("[lossatlas.model.state.at, location.hash]") == [1, "#map=magma&at=1"]
+    frame.locator("#rewind").click()
+    assert frame.evaluate("[lossatlas.model.state.at, location.hash]") == [0, "#map=magma"]
+    context.close()
+    assert wrong == []
 
 
 @pytest.mark.parametrize(

@@ -43,20 +43,24 @@ export function changesOf(state, initial) {
 /** The address of this window. It changes without a new entry in the browser's history. */
 export class Address {
   constructor() {
-    this.written = null;
+    this.known = null; // the fragment that the page has read or written, with its #
   }
 
-  get fragment() {
-    return location.hash.slice(1);
-  }
-
-  /** True if somebody else than `write` changed the fragment. */
+  /** True if somebody else has changed the fragment. */
   get isForeign() {
-    return location.hash !== this.written;
+    return location.hash !== this.known;
   }
 
+  /** The fragment of the address. */
+  read() {
+    this.known = location.hash;
+    return this.known.slice(1);
+  }
+
+  /** Write a whole address: in a srcdoc frame, a relative one would be relative to the page around it, which is refused. */
   write(fragment) {
-    this.written = `#${fragment}`;
-    history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname + location.search);
+    const [own] = location.href.split("#");
+    this.known = fragment && `#${fragment}`;
+    history.replaceState(null, "", own + this.known);
   }
 }

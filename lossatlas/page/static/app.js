@@ -27,7 +27,7 @@ const DIFFERENT_PLANES =
 export class App {
   constructor(root, content) {
     this.address = new Address();
-    this.model = new Model(content, this.address.fragment);
+    this.model = new Model(content, this.address.read());
     this.race = new Race(this.model);
     this.theme = applyTheme(this.model.state.theme);
     this.waiting = false; // for the next frame
@@ -154,7 +154,7 @@ export class App {
 
   fromAddress() {
     if (!this.address.isForeign) return;
-    this.model.restore(this.address.fragment);
+    this.model.restore(this.address.read());
     this.setTheme();
     this.refresh();
   }
