@@ -1,13 +1,13 @@
 // The state of the page in the fragment of its address.
 
-/** A state of texts, numbers, booleans and lists of them as a fragment of an address, and back. */
+/** A state of texts, numbers, booleans and lists of them as a fragment of an address. */
 export function toFragment(state) {
   const parts = new URLSearchParams();
   for (const [key, value] of Object.entries(state)) parts.set(key, Array.isArray(value) ? value.join("~") : String(value));
   return parts.toString();
 }
 
-/** What of `state` a fragment changes; what it cannot be, or what is not known, is left out. */
+/** The entries of `state` that a fragment changes; unknown names and values of another type are left out. */
 export function fromFragment(fragment, state) {
   const found = {};
   const read = (text, like) => {

@@ -53,7 +53,7 @@ export class App {
     listenToKeys(this);
   }
 
-  // What is on the page ---------------------------------------------------------------------------------------------
+  // The document ---------------------------------------------------------------------------------------------------
 
   build(root) {
     const { model, stage, transport } = this;
@@ -79,7 +79,7 @@ export class App {
     return tools;
   }
 
-  // What follows a change of the state ------------------------------------------------------------------------------
+  // After a change of the state -------------------------------------------------------------------------------------
 
   onNewDrawing = () => this.draw();
   onNewView = () => this.refresh();

@@ -5,5 +5,5 @@ export function bytesOf(text) {
   return Uint8Array.from({ length: raw.length }, (_, k) => raw.charCodeAt(k));
 }
 
-/** Little-endian numbers of a kind from base64, as every processor of today has them. */
+/** An array of the type Kind from base64; the numbers are little-endian, as the processors of browsers are. */
 export const decoded = (text, Kind) => new Kind(bytesOf(text).buffer);

@@ -21,54 +21,61 @@ export function normalPair(random) {
 }
 
 /**
- * The path of one optimizer: { points: Float64Array of x, y; losses; steps; end }.
- * objective: "loss" or "log". uphill: climb instead. noise: standard deviation of what is added to each slope. It stops where the surface
- * ends or has a hole, and says so in `end`: "edge", "hole", "diverged" or "" when all steps were made.
+ * Slopes for an optimizer: at(point) is the gradient, NaN where it has none; `missing` then says why: "hole", "edge", or
+ * "zero" for the logarithm of what is not positive. drawn: the noise of a step, which is that of a batch: the two gradients
+ * of a step of SAM share it.
+ */
+function slopesOf(surface, { objective, noise, uphill }) {
+  const flat = surface.y.length === 1;
+  const slopes = { missing: "", drawn: [0, 0], at };
+  function at(point) {
+    const found = evaluate(surface, point[0], point[1]);
+    if (!found || Number.isNaN(found[0])) slopes.missing = found ? "hole" : "edge";
+    else if (objective === "log" && !(found[0] > 0)) slopes.missing = "zero";
+    else {
+      const scale = (objective === "log" ? 1 / found[0] : 1) * (uphill ? -1 : 1);
+      const slope = (k) => found[k + 1] * scale + noise * slopes.drawn[k];
+      return [slope(0), flat ? 0 : slope(1)];
+    }
+    return [NaN, NaN];
+  }
+  return slopes;
+}
+
+/** The value at a point, or the reason why there is none: {value, end}. */
+function valueAt(surface, point) {
+  const here = evaluate(surface, point[0], point[1]);
+  if (!here) return { end: Number.isFinite(point[0] + point[1]) ? "edge" : "diverged" };
+  return Number.isNaN(here[0]) ? { end: "hole" } : { value: here[0], end: "" };
+}
+
+/**
+ * The path of one optimizer: {points: Float64Array of x, y; losses; steps; end}. It stops where the surface ends or has a
+ * hole; `end` is then "edge", "hole", "zero" (no logarithm) or "diverged", and "" after all steps.
+ * objective: "loss" or "log". noise: standard deviation of a normal number that is added to each slope. uphill: climb instead.
  */
 export function descend(surface, optimizer, settings, start, { steps, objective = "loss", noise = 0, seed = 0, uphill = false }) {
   const random = randomFrom(seed);
   const state = optimizer.start();
-  const flat = surface.y.length === 1;
-  let outside = "";
-  let drawn = [0, 0]; // the noise of a step, as that of a batch: SAM's two gradients share it
-  const gradientAt = (p) => {
-    const found = evaluate(surface, p[0], p[1]);
-    if (!found || Number.isNaN(found[0])) {
-      outside = found ? "hole" : "edge";
-      return [NaN, NaN];
-    }
-    if (objective === "log" && !(found[0] > 0)) {
-      outside = "zero";
-      return [NaN, NaN];
-    }
-    const scale = (objective === "log" ? 1 / found[0] : 1) * (uphill ? -1 : 1);
-    return [found[1] * scale + noise * drawn[0], flat ? 0 : found[2] * scale + noise * drawn[1]];
-  };
-  const points = new Float64Array(2 * (steps + 1));
-  const losses = new Float64Array(steps + 1);
+  const slopes = slopesOf(surface, { objective, noise, uphill });
+  const points = [];
+  const losses = [];
   let point = [start[0], start[1]];
-  let count = 0;
   let end = "";
-  for (let k = 0; k <= steps; k++) {
-    const here = evaluate(surface, point[0], point[1]);
-    if (!here || Number.isNaN(here[0])) {
-      end = here ? "hole" : Number.isFinite(point[0] + point[1]) ? "edge" : "diverged";
-      break;
-    }
-    points.set(point, 2 * k);
-    losses[k] = here[0];
-    count = k;
-    if (k === steps) break;
-    outside = "";
-    if (noise > 0) drawn = normalPair(random);
-    const next = optimizer.step(state, point, gradientAt, settings);
-    if (outside) {
-      end = outside;
-      break;
-    }
-    point = next;
+  while (losses.length <= steps) {
+    const here = valueAt(surface, point);
+    end = here.end;
+    if (end) break;
+    points.push(...point);
+    losses.push(here.value);
+    if (losses.length > steps) break;
+    slopes.missing = "";
+    if (noise > 0) slopes.drawn = normalPair(random);
+    point = optimizer.step(state, point, slopes.at, settings);
+    end = slopes.missing;
+    if (end) break;
   }
-  return { points: points.slice(0, 2 * (count + 1)), losses: losses.slice(0, count + 1), steps: count, end };
+  return { points: Float64Array.from(points), losses: Float64Array.from(losses), steps: Math.max(0, losses.length - 1), end };
 }
 
 /** A rate that suits a surface: a share of its width for the larger slopes, two significant digits. */

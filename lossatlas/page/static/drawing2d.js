@@ -2,7 +2,7 @@
 
 export const FONT = "11px system-ui, sans-serif";
 
-/** Make a canvas as large as it is shown, and return its context in CSS pixels with [context, width, height]. */
+/** Make a canvas as large as it is shown; return [context, width, height] in CSS pixels. */
 export function fit(canvas) {
   const ratio = Math.min(3, window.devicePixelRatio || 1);
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
@@ -16,7 +16,7 @@ export function fit(canvas) {
   return [context, width, height];
 }
 
-/** A frame with ticks: {left, top, width, height, xs, ys}; xs and ys are lists of [share, label]. */
+/** A frame {left, top, width, height} with ticks; xs and ys are lists of [share, label]. */
 export function drawFrame(context, frame, theme, xs, ys, labels = {}) {
   const { left, top, width, height } = frame;
   context.strokeStyle = theme.frame;
@@ -24,6 +24,16 @@ export function drawFrame(context, frame, theme, xs, ys, labels = {}) {
   context.lineWidth = 1;
   context.strokeRect(left + 0.5, top + 0.5, width - 1, height - 1);
   context.font = FONT;
+  drawTicks(context, frame, xs, ys);
+  context.textAlign = "center";
+  if (labels.x) {
+    context.textBaseline = "bottom";
+    context.fillText(labels.x, left + width / 2, top + height + 34);
+  }
+  if (labels.y) writeUpwards(context, labels.y, left - 42, top + height / 2);
+}
+
+function drawTicks(context, { left, top, width, height }, xs, ys) {
   context.textAlign = "center";
   context.textBaseline = "top";
   for (const [share, label] of xs) {
@@ -38,19 +48,15 @@ export function drawFrame(context, frame, theme, xs, ys, labels = {}) {
     line(context, left - 4, y, left, y);
     context.fillText(label, left - 6, y);
   }
-  context.textAlign = "center";
-  if (labels.x) {
-    context.textBaseline = "bottom";
-    context.fillText(labels.x, left + width / 2, top + height + 34);
-  }
-  if (labels.y) {
-    context.save();
-    context.translate(left - 42, top + height / 2);
-    context.rotate(-Math.PI / 2);
-    context.textBaseline = "middle";
-    context.fillText(labels.y, 0, 0);
-    context.restore();
-  }
+}
+
+function writeUpwards(context, words, x, y) {
+  context.save();
+  context.translate(x, y);
+  context.rotate(-Math.PI / 2);
+  context.textBaseline = "middle";
+  context.fillText(words, 0, 0);
+  context.restore();
 }
 
 export function line(context, x0, y0, x1, y1) {

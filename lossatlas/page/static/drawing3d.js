@@ -1,7 +1,7 @@
 // The scene in WebGL2: height fields with light and contour lines, lines of any width, balls. It takes arrays of numbers, and
 // does not know what they show.
 
-import { LINE_FLOATS } from "./mesh.js";
+import { LINE_FLOATS, VERTEX_FLOATS } from "./mesh.js";
 import { BALL_FRAGMENT, BALL_VERTEX, LINE_FRAGMENT, LINE_VERTEX, SURFACE_FRAGMENT, SURFACE_VERTEX } from "./shaders.js";
 
 const SUN = [-0.45, -0.25, 0.857];
@@ -17,7 +17,6 @@ class Renderer {
     this.line = this.program(LINE_VERTEX, LINE_FRAGMENT);
     this.ball = this.program(BALL_VERTEX, BALL_FRAGMENT);
     this.corners = this.buffer(gl.ARRAY_BUFFER, new Float32Array([0, -1, 0, 1, 1, -1, 1, 1]));
-    this.texture = gl.createTexture();
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     this.fields = [];
@@ -56,29 +55,28 @@ class Renderer {
       for (const buffer of [old.vertices, old.triangles]) gl.deleteBuffer(buffer);
       gl.deleteTexture(old.map);
     }
-    this.fields = fields.map((field) => {
-      const map = gl.createTexture();
-      gl.bindTexture(gl.TEXTURE_2D, map);
-      gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, 256, 1, 0, gl.RGB, gl.UNSIGNED_BYTE, field.map);
-      for (const [name, value] of [
-        [gl.TEXTURE_MIN_FILTER, gl.LINEAR],
-        [gl.TEXTURE_MAG_FILTER, gl.LINEAR],
-        [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE],
-        [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE],
-      ]) {
-        gl.texParameteri(gl.TEXTURE_2D, name, value);
-      }
-      return {
-        vertices: this.buffer(gl.ARRAY_BUFFER, field.vertices),
-        triangles: this.buffer(gl.ELEMENT_ARRAY_BUFFER, field.triangles),
-        count: field.triangles.length,
-        opacity: field.opacity,
-        map,
-      };
-    });
+    this.fields = fields.map((field) => ({
+      vertices: this.buffer(gl.ARRAY_BUFFER, field.vertices),
+      triangles: this.buffer(gl.ELEMENT_ARRAY_BUFFER, field.triangles),
+      count: field.triangles.length,
+      opacity: field.opacity,
+      map: this.texture(field.map),
+    }));
   }
 
+  /** A colour map of 256 x 3 bytes on the graphics card. */
+  texture(map) {
+    const { gl } = this;
+    const texture = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, 256, 1, 0, gl.RGB, gl.UNSIGNED_BYTE, map);
+    for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, name, gl.LINEAR);
+    for (const name of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, name, gl.CLAMP_TO_EDGE);
+    return texture;
+  }
+
+  /** Clear the picture. view: {matrix, eye}; background: [r, g, b], 0 to 1. */
   begin(view, background) {
     const { gl, canvas } = this;
     this.view = view;
@@ -101,7 +99,7 @@ class Renderer {
     }
   }
 
-  /** Only these attributes: those of other programs may lie in buffers that are gone. */
+  /** Disable the attributes of the last program: their buffers may be deleted. */
   useNone() {
     for (let k = 0; k < 8; k++) this.gl.disableVertexAttribArray(k);
   }
@@ -121,6 +119,7 @@ class Renderer {
     }
   }
 
+  /** levels: heights of contour lines, at most 40; strength: their opacity. top: the height above which nothing is drawn. */
   drawFields({ tall, top, levels, strength }) {
     const { gl, surface } = this;
     gl.useProgram(surface);
@@ -146,7 +145,7 @@ class Renderer {
         ["place", 4],
         ["normal", 3],
       ];
-      this.attributes(surface, field.vertices, 7, layout, 0);
+      this.attributes(surface, field.vertices, VERTEX_FLOATS, layout, 0);
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, field.triangles);
       gl.depthMask(field.opacity === 1);
       gl.drawElements(gl.TRIANGLES, field.count, gl.UNSIGNED_INT, 0);
@@ -154,7 +153,7 @@ class Renderer {
     gl.depthMask(true);
   }
 
-  /** segments: see segmentsOf. hidden: also show, faintly, what lies behind a surface. */
+  /** segments: see segmentsOf. hidden: the opacity of what lies behind a surface. */
   drawLines(segments, { width, lift = 0, opacity = 1, hidden = 0 }) {
     if (segments.length === 0) return;
     const { gl, line } = this;

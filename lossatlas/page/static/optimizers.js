@@ -1,4 +1,4 @@
-// Optimizers in the plane. Each is { name, title, settings: {name: [default, what it is]}, start(): state,
+// Optimizers in the plane. Each is { name, title, settings: {name: [default, label]}, start(): state,
 // step(state, point, gradientAt, settings): point }. They do what torch.optim does, with the same names; SAM is that of
 // Foret et al. (2021). A step is pure: it changes nothing but the state it is given.
 

@@ -1,4 +1,4 @@
-// What is seen of one surface: the scene, the plane from above, and the values at the point under the pointer.
+// The view of one surface: the scene, the plane from above, and the values at the point under the pointer.
 
 import { CurveView } from "./curve_view.js";
 import { openRenderer } from "./drawing3d.js";

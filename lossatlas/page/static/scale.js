@@ -3,7 +3,7 @@
 
 const SOFT = 0.1;
 
-/** A scale over [low, high]: height in [0, 1] of a value, and back. Values beyond it are cut by whoever draws. */
+/** A scale over [low, high]: height(value) in [0, 1] and its inverse, value(height). Neither is clamped. */
 export function makeScale(kind, low, high) {
   const forms = {
     linear: [(v) => v, (h) => h],

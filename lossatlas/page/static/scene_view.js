@@ -1,4 +1,4 @@
-// The scene of a surface: what is drawn in it, and the point of the plane under the pointer.
+// The scene of a surface: it draws meshes, lines and balls, and finds the point of the plane under the pointer.
 
 import { byteColour, OVERLAID, WHITE } from "./colours.js";
 import { element } from "./elements.js";
@@ -77,7 +77,7 @@ export class SceneView {
     return hit && toPlane(heights.surface, ...heights.toShares(...hit));
   }
 
-  // What is drawn ---------------------------------------------------------------------------------------------------
+  // Drawing -------------------------------------------------------------------------------------------------------
 
   draw() {
     const { app, renderer, heights } = this;

@@ -16,7 +16,7 @@ export function stageOf({ model, panels }) {
   );
   const stage = element("div", { class: "stage", hidden: true }, legendOf(model));
 
-  /** Move the first scene to where the state wants it. */
+  /** Move the first scene above the panels, or back into its own. */
   function arrange() {
     const [first] = panels;
     if (!first.scene) return;

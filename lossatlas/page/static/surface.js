@@ -3,36 +3,37 @@
 import { decoded } from "./bytes.js";
 import { makeInterpolant } from "./interpolant.js";
 
-/** A surface as the page's data has it, with its arrays. Interpolants are made when they are first asked for. */
+/** A surface of the page's data with its arrays decoded. Interpolants are computed when they are first needed. */
 export function openSurface(raw) {
   const flat = raw.y === null;
-  const y = flat ? [0] : raw.y;
-  const fields = {};
-  for (const [name, field] of Object.entries(raw.fields)) {
-    const values = decoded(field.values, name.endsWith("_se") ? Float32Array : Float64Array);
-    const contours = (field.contours || []).map(({ level, runs, points }) => {
-      const numbers = decoded(points, Uint16Array);
-      let at = 0;
-      const lines = runs.map((count) => {
-        const line = [];
-        for (let k = 0; k < count; k++, at += 2) line.push([numbers[at] / 65535, numbers[at + 1] / 65535]);
-        return line;
-      });
-      return { level, lines };
-    });
-    fields[name] = { ...field, values, contours, interpolant: null };
-  }
-  const trajectory = raw.trajectory && { ...raw.trajectory };
-  if (trajectory?.loss) trajectory.loss = trajectory.loss.map((v) => (v === null ? null : Number(v)));
+  const fields = Object.entries(raw.fields).map(([name, field]) => [name, openField(name, field)]);
   return {
     ...raw,
-    y,
+    y: flat ? [0] : raw.y,
     flat,
-    fields,
-    trajectory,
+    fields: Object.fromEntries(fields),
+    trajectory: raw.trajectory && openTrajectory(raw.trajectory),
     done: decoded(raw.done, Uint8Array),
     interpolated: decoded(raw.interpolated, Uint8Array),
   };
+}
+
+function openField(name, field) {
+  const values = decoded(field.values, name.endsWith("_se") ? Float32Array : Float64Array);
+  return { ...field, values, contours: (field.contours || []).map(openContour), interpolant: null };
+}
+
+/** A contour as lines of points [s, t], shares of the axes. */
+function openContour({ level, runs, points }) {
+  const shares = Array.from(decoded(points, Uint16Array), (number) => number / 65535);
+  let at = 0;
+  const next = () => [shares[at++], shares[at++]];
+  return { level, lines: runs.map((count) => Array.from({ length: count }, next)) };
+}
+
+/** Losses are numbers, "Infinity", or null where they are not known. */
+function openTrajectory(raw) {
+  return { ...raw, loss: raw.loss?.map((v) => (v === null ? null : Number(v))) };
 }
 
 /** The interpolant of a field on the part of the grid that is complete. */
@@ -61,19 +62,20 @@ export function boxOf(surface) {
   return ratio < 1 ? [1, ratio] : [1 / ratio, 1];
 }
 
-/** Shares of the axes, in [0, 1], to coordinates in the plane and back. */
+/** The point of the plane at shares of the axes, in [0, 1]. */
 export function toPlane(surface, s, t) {
   const { x, y } = surface;
   return [x[0] + s * (x[x.length - 1] - x[0]), y[0] + t * (y[y.length - 1] - y[0])];
 }
 
+/** The inverse of `toPlane`. */
 export function toShare(surface, a, b) {
   const { x, y } = surface;
   const height = y[y.length - 1] - y[0];
   return [(a - x[0]) / (x[x.length - 1] - x[0]), height > 0 ? (b - y[0]) / height : 0.5];
 }
 
-/** The numbers of the nearest cell. */
+/** The column and the row of the nearest cell. */
 export function nearestCell(surface, a, b) {
   const nearest = (nodes, v) => {
     let best = 0;
