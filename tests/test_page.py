@@ -299,6 +299,8 @@ def test_a_path_ends_where_the_surface_does():
     assert losses == pytest.approx([2.55 - 0.1 * k for k in range(16)])
     slope[:, 2] = np.nan  # x = -0.5
     assert run_js(code, given_surface(x, x, slope, False, **line))[0] == "hole"
+    line["start"] = [-0.5, 0.0]
+    assert run_js(code, given_surface(x, x, slope, False, **line)) == ["hole", 0, [], []]
     slope[:, 6] = np.nan  # the start is in it
     assert run_js(code, given_surface(x, x, slope, False, **line))[:2] == ["hole", 0]
     far = {**line, "settings": {"rate": 1e300}}

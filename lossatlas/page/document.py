@@ -17,11 +17,13 @@ ENTRY = "page.js"  # the module that starts the page
 
 @cache
 def static(name: str) -> str:
+    """Return the text of a file in static/."""
     return (files("lossatlas.page") / "static" / name).read_text(encoding="utf-8")
 
 
 @cache
 def script() -> str:
+    """Return the modules in static/ as one script."""
     return link(ENTRY, static)
 
 
