@@ -159,7 +159,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
     with chdir("."):  # a user's code may go elsewhere
         path, job, findings, lock, loaded = prepare(world, task, log, held)
     if not task.force:
-        findings = resume_findings(path, findings, task.seed, "give another --sharpness_file")
+        findings = resume_findings(path, findings, task.seed)
     if task.dry_run:
         from lossatlas.hessian.sharpness_measures import PARTS
 
