@@ -29,7 +29,8 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     """The state dict in a checkpoint, on the CPU. Raises BadInput for anything else."""
     path = Path(file)
     if not path.is_file():
-        raise BadInput(f"no checkpoint at {path}")
+        hint = ": the networks of trained_nets/ come with the repository, not with the installed package"
+        raise BadInput(f"no checkpoint at {path}{hint * (path.parent.name == 'trained_nets')}")
     content = read_content(path)
     if isinstance(content, Mapping):
         content = next((content[key] for key in WITHIN if isinstance(content.get(key), Mapping)), content)
