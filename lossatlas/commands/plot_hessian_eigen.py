@@ -21,6 +21,7 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import say
 from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.progress import Log
@@ -138,10 +139,13 @@ class EigenvalueQuantity:
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code = on_local_ranks("plot_hessian_eigen", args, command)
+    if code is not None:
+        return code
     log = Log(args.surf_file)
 
     def order() -> tuple[config.GridConfig, EigenvalueQuantity]:
-        task = options.grid_task(args, ["plot_hessian_eigen.py", *command])
+        task = options.grid_task(args, ["plot_hessian_eigen", *command])
         return task, EigenvalueQuantity(options.hessian_choice(args))
 
     return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

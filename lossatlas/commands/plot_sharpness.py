@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from lossatlas import figures
+from lossatlas import figures, programs
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_labels
 from lossatlas.errors import BadInput, exit_code, printable, say
@@ -40,9 +40,9 @@ def draw(
     found = [read_findings(path, "sharpness") for path in paths]
     for path, findings in zip(paths, found, strict=True):
         if not any(name.endswith("/rises") for name in findings.arrays):
-            raise BadInput(f"{path} holds no radius yet: the same command of sharpness.py continues it")
+            raise BadInput(f"{path} holds no radius yet: the same {programs.program('sharpness')} command continues it")
         if "critical" not in findings.arrays:
-            say(f"note: {path} is not complete: the same command of sharpness.py continues it")
+            say(f"note: {path} is not complete: the same {programs.program('sharpness')} command continues it")
     names = [figures.words(name) for name in labels or [path.name.removesuffix(".h5") for path in paths]]
     with figures.style(show, files_as) as plt:
         return figures.save(draw_rises(plt, found, names), f"{out or paths[0]}_rises", title)

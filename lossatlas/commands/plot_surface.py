@@ -19,6 +19,7 @@ from dataclasses import replace
 from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.commands.loss_quantity import LossQuantity
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.io.progress import Log
 from lossatlas.jobs.grid_job import run_grid_job
 from lossatlas.mpi import launch
@@ -40,10 +41,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code = on_local_ranks("plot_surface", args, command)
+    if code is not None:
+        return code
     log = Log(args.surf_file)
 
     def order() -> tuple[config.GridConfig, LossQuantity]:
-        task, losses = options.grid_task(args, ["plot_surface.py", *command]), LossQuantity.of(args)
+        task, losses = options.grid_task(args, ["plot_surface", *command]), LossQuantity.of(args)
         if task.data.stream == "auto" and not losses.tolerance.exact:  # what is not drawn is not read
             task = replace(task, data=replace(task.data, stream="always"))
         return task, losses

@@ -16,7 +16,6 @@ Run the same command again to continue after an interruption: what is finished i
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, chdir
@@ -26,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, say
 from lossatlas.io import Directions, Findings, read_directions, write_directions, write_findings
 from lossatlas.io.atomic_write import set_aside
@@ -146,7 +146,7 @@ class SharpnessTask:
             radii,
             run=options.run_choice(args),
             **{name: getattr(args, name) for name in own},
-            command=shlex.join(["python", *command]),
+            command=programs.command_line(command[0], command[1:]),
         )
 
 
@@ -328,7 +328,9 @@ def worst_file(path: Path) -> Path:
 def check_worst(path: Path) -> None:
     """Raise BadInput where something else has this name."""
     if path.exists() and not str(read_directions(path).about.get("x", "")).startswith(WORST):
-        raise BadInput(f"{path} is no direction of sharpness.py, and would be replaced: give another --sharpness_file")
+        raise BadInput(
+            f"{path} is no direction of {programs.program('sharpness')}, and would be replaced: give another --sharpness_file"
+        )
 
 
 def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedInputs, hessian: "Hessian") -> None:
@@ -355,7 +357,8 @@ def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedIn
     say(f"complete: {path}")
     for number, kind in enumerate(kinds, 1):
         say(
-            f"the worst {kind} change: plot_surface.py ... --xdirection {worst}:{number} (coordinate 1 is where it ends)"
+            f"the worst {kind} change: {programs.program('plot_surface')} ... --xdirection {worst}:{number} "
+            "(coordinate 1 is where it ends)"
         )
     if task.plot:
         from lossatlas.commands import plot_sharpness
@@ -371,7 +374,10 @@ def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedIn
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code = on_local_ranks("sharpness", args, command)
+    if code is not None:
+        return code
     log = Log(args.sharpness_file)
     return launch.launch(
-        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness.py", *command]), log), log.line
+        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness", *command]), log), log.line
     )

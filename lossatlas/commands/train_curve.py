@@ -14,7 +14,6 @@ curve, and along the straight line, is measured, with BatchNorm statistics of ev
 import argparse
 import json
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
 from lossatlas.io.atomic_write import set_aside, write_file
@@ -281,7 +280,7 @@ def write(
         with moved(net, bend):
             save_state(file, net)
     about = {
-        "command": shlex.join(["python", *command]),
+        "command": programs.command_line(command[0], command[1:]),
         "kind": args.kind,
         "bends": [file.name for file in files],
         "ends": ends,
@@ -296,4 +295,4 @@ def write(
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
-    return exit_code(lambda: run(args, ["train_curve.py", *command]))
+    return exit_code(lambda: run(args, ["train_curve", *command]))
