@@ -101,5 +101,5 @@ def wrong(words: list[str]) -> str:
     from difflib import get_close_matches
 
     known = {word: name for name, each in COMMANDS.items() for word in (each.module.lower(), name)}
-    near = dict.fromkeys(known[word] for word in get_close_matches(words[0].lower(), known, cutoff=0.65))
+    near = dict.fromkeys(known[word] for word in get_close_matches(words[0].lower(), known, cutoff=0.7))
     return f"'{words[0]}' is no command" + (f": did you mean {' or '.join(near)}?" if near else "")
