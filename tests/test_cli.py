@@ -212,3 +212,16 @@ def test_without_its_library_completion_is_one_line(tmp_path):
     assert result.stderr == (
         "error: shtab writes these scripts, and is not installed: pip install lossatlas[completion]\n"
     )
+
+
+def test_help_of_no_command_imports_torch_or_scipy():
+    code = (
+        "import sys\n"
+        "from importlib import import_module\n"
+        "from lossatlas.programs import COMMANDS\n"
+        "for command in COMMANDS.values():\n"
+        "    import_module(f'lossatlas.commands.{command.module}').parser().format_help()\n"
+        "assert not {'torch', 'scipy', 'mpi4py', 'seaborn', 'pandas', 'matplotlib.pyplot'} & set(sys.modules)"
+    )
+    result = python("-c", code)
+    assert result.returncode == 0, result.stderr
