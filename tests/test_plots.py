@@ -406,7 +406,10 @@ def test_curves(tmp_path, function, log):
 
 def test_drawing_needs_no_torch(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    code = f"import sys; from lossatlas.commands import plot_2D; plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}]); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from lossatlas.commands import plot_2D; "
+        f"plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}]); assert 'torch' not in sys.modules"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 

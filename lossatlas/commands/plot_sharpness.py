@@ -1,6 +1,6 @@
-"""Draw how far the loss rises within a distance, at worst and on average, from saved files of sharpness.py alone.
+"""Draw how far the loss rises within a distance, at worst and on average, from saved files of lossatlas sharpness alone.
 
-python plot_sharpness.py --sharpness_file A.h5 B.h5 --labels small large
+lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 """
 
 import argparse
@@ -17,7 +17,7 @@ from lossatlas.io import read_findings
 
 def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
-    p.add_argument("--sharpness_file", "-f", nargs="+", required=True, help="files written by sharpness.py")
+    p.add_argument("--sharpness_file", "-f", nargs="+", required=True, help="files written by lossatlas sharpness")
     p.add_argument("--labels", nargs="+", help="a name for each file")
     p.add_argument("--out", help="beginning of the figure's name (default: the first file's name)")
     options.add_files(p)

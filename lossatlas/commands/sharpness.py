@@ -1,15 +1,15 @@
 """How sharp a minimum is beyond a plane: how far the loss rises within a distance, at worst and on average.
 
-    python sharpness.py --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
+    lossatlas sharpness --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
         --model_file trained_nets/resnet20_small_batch.safetensors --sharpness_file sharp.h5 --plot
-    mpirun -n 4 python sharpness.py --mpi ...           the samples are spread over the ranks
-    python plot_sharpness.py --sharpness_file A.h5 B.h5 --labels small large
+    mpirun -n 4 lossatlas sharpness --mpi ...           the samples are spread over the ranks
+    lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 
 Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and among
 changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent, and the largest
 of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean over random directions of
 that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient does not lower the loss. The changes
-with the largest rises are written as directions, so that plot_surface.py can go along them.
+with the largest rises are written as directions, so that lossatlas surface can go along them.
 
 Run the same command again to continue after an interruption: what is finished is in the file.
 """

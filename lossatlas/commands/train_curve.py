@@ -1,10 +1,10 @@
 """Train a curve of low loss between two networks, as Garipov et al. (arXiv 1802.10026): its ends stay, its bends are trained.
 
-    python train_curve.py --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
+    lossatlas train-curve --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
         --dataset fashion_mnist_mini --epochs 20 --out bend.safetensors
-    python plot_surface.py --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
+    lossatlas surface --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
         --curve bezier --bend bend.safetensors --x=0:1:61 --bn recalibrate ...               the loss along it
-    python plot_surface.py ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
+    lossatlas surface ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
         --x=-0.2:1.2:29 --y=-0.5:1.5:41 --bn recalibrate                                     the plane it lies in
 
 Every step draws a place on the curve, and lowers the loss of the network there. At the end the largest loss along the
