@@ -115,7 +115,7 @@ def command_line(module: str, arguments: Sequence[str]) -> str:
 
 MENTIONED = re.compile(
     rf"\b(?:(python )?({'|'.join(sorted({c.module for c in COMMANDS.values()} | {'scheduler'}, key=len, reverse=True))})\.py"
-    rf"|(?:python -m )?lossatlas\s+({'|'.join(sorted(COMMANDS, key=len, reverse=True))}))(?![\w.:-])"
+    rf"|(?:python -m )?lossatlas\s+({'|'.join(sorted(COMMANDS, key=len, reverse=True))}))(?![\w:-]|\.\w)"
 )
 
 
