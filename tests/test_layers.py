@@ -14,7 +14,7 @@ from conftest import ROOT
 
 LAYERS: list[set[str]] = [
     {"errors", "launchers"},
-    {"process"},
+    {"process", "programs"},
     {"landscape"},
     {"io"},
     {"user_code"},
@@ -47,7 +47,7 @@ OWNERS = {
 WITHOUT_TORCH = {
     f"lossatlas.{name}"
     for name in (
-        *("errors", "launchers", "process", "landscape", "io", "mpi", "config", "cli", "figures", "viewer"),
+        *("errors", "launchers", "process", "programs", "landscape", "io", "mpi", "config", "cli", "figures", "viewer"),
         *(
             "commands.options",
             "commands.plot_1D",

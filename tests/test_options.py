@@ -152,7 +152,7 @@ def test_a_pattern_that_is_no_regular_expression_is_a_wrong_usage(capsys, text):
 )
 def test_file_names_of_the_original(line, expected):
     args = plot_surface.parser().parse_args(shlex.split(line))
-    task = grid_task(args, ["plot_surface.py"])
+    task = grid_task(args, ["plot_surface"])
     found = surface_name(direction_name(task.networks, task.directions), task)
     assert str(found) == "cifar10/trained_nets/resnet56_sgd/" + expected
 

@@ -1,9 +1,9 @@
 """Make a film of a surface, from saved surface files alone: a GIF, or an MP4 where ffmpeg is there.
 
-python animate_surface.py --surf_file FILE.h5                                      it turns: FILE.h5_train_loss_turn.gif
-python animate_surface.py --surf_file A.h5 B.h5 --labels A B --render --out ab.mp4
-python animate_surface.py --surf_file FILE.h5 --kind path --proj_file PROJECTION.h5    a training walks over it
-python animate_surface.py --surf_file FILE.h5 --kind refine                        it is filled, coarse cells first
+lossatlas animate --surf_file FILE.h5                                      it turns: FILE.h5_train_loss_turn.gif
+lossatlas animate --surf_file A.h5 B.h5 --labels A B --render --out ab.mp4
+lossatlas animate --surf_file FILE.h5 --kind path --proj_file PROJECTION.h5    a training walks over it
+lossatlas animate --surf_file FILE.h5 --kind refine                        it is filled, coarse cells first
 """
 
 import argparse

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, exit_code
 
 if TYPE_CHECKING:  # reading and describing files needs no torch
@@ -45,7 +46,7 @@ def describe(name: str, datapath: str | None) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = options.Parser(__doc__)
     p.add_argument("--dataset", required=True, help=f"one of {', '.join(NAMES)}")
     p.add_argument("--datapath", help="folder that holds it, or that a download goes to")
     p.add_argument("--download", action="store_true", help="fetch it when it is not there")

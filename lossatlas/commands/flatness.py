@@ -1,7 +1,7 @@
 """Say how flat saved surfaces are around their centres: a table of numbers, several surfaces side by side.
 
-python flatness.py --surf_file FILE.h5
-python flatness.py --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
+lossatlas flatness --surf_file FILE.h5
+lossatlas flatness --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
 
 '>' marks a number that may be larger, because the grid ends or a cell is not known. '+-' is how far a number may be off because
 cells are interpolated; numbers without it are of computed cells.

@@ -16,6 +16,7 @@ and fields; it is read as it is. A spectrum file holds what hessian_spectrum.py 
 import argparse
 from collections.abc import Sequence
 
+from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, exit_code, printable, say
 from lossatlas.io.contents import check, convert, describe, export, slim
 from lossatlas.io.direction_files import direction_link
@@ -23,7 +24,7 @@ from lossatlas.io.surface_files import embed_directions
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = options.Parser(__doc__)
     p.add_argument("file", help="a surface or direction file")
     p.add_argument("--export", metavar="OUT.npz", help="write the fields as numpy arrays")
     p.add_argument("--check", action="store_true", help="verify the file")

@@ -12,7 +12,6 @@ Hessian of the mean loss over the samples, with the network in eval mode.
 
 import argparse
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, CannotWrite, Stop, say
 from lossatlas.io import Findings, write_findings
 from lossatlas.io.atomic_write import set_aside, write_file
@@ -196,7 +196,7 @@ class SpectrumTask:
             {name: getattr(args, name) for name in names},
             options.run_choice(args),
             **{name: getattr(args, name) for name in own},
-            command=shlex.join(["python", *command]),
+            command=programs.command_line(command[0], command[1:]),
         )
 
 
@@ -391,7 +391,9 @@ def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
     say(f"complete: {path}")
     if task.npz:
         write_npz(task.npz, findings)
-    say(f"surfaces along eigenvectors: plot_surface.py ... --xdirection {path}:1 --ydirection {path}:2")
+    say(
+        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection {path}:2"
+    )
     if task.plot:
         from lossatlas.commands import plot_spectrum
 
@@ -416,9 +418,12 @@ def write_npz(name: str, findings: Findings) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code = on_local_ranks("hessian_spectrum", args, command)
+    if code is not None:
+        return code
     log = Log(args.spectrum_file)
     return launch.launch(
         args.mpi,
-        lambda world: run(world, lambda: SpectrumTask.of(args, ["hessian_spectrum.py", *command]), log),
+        lambda world: run(world, lambda: SpectrumTask.of(args, ["hessian_spectrum", *command]), log),
         log.line,
     )

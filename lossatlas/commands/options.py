@@ -3,13 +3,13 @@
 import argparse
 import math
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossatlas import process
+from lossatlas import process, programs
+from lossatlas.commands.start_ranks import add_local_ranks
 from lossatlas.errors import BadUsage, say
 from lossatlas.landscape.grid import shown
 from lossatlas.user_code import UserFunction, is_user_function
@@ -43,16 +43,24 @@ class Parser(argparse.ArgumentParser):
     """Prints a wrong usage once, not once per rank, and never guesses abbreviated options."""
 
     def __init__(self, doc: str) -> None:
-        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        super().__init__(
+            programs.program(),
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
 
     def error(self, message: str) -> None:  # type: ignore[override]
         once(BadUsage.code)
         line = " ".join(message.encode(errors="backslashreplace").decode().split())
         if line.endswith("expected one argument"):  # argparse takes -1:1:51 for an option
             line += "; what begins with a minus is written with =, as in --x=-1:1:51"
-        print(f"error: {line} (python {self.prog} --help lists the options)", file=sys.stderr, flush=True)
+        print(f"error: {line} ({programs.shell()} --help lists the options)", file=sys.stderr, flush=True)
         process.end_waiting_ranks(BadUsage.code)
         raise SystemExit(BadUsage.code)
+
+    def format_help(self) -> str:
+        return programs.in_own_words(super().format_help())
 
     def print_help(self, file: Any = None) -> None:
         process.detach()
@@ -133,7 +141,7 @@ def grid_task(args: argparse.Namespace, command: Sequence[str]) -> GridConfig:
         run_choice(args),
         output,
         looks,
-        shlex.join(["python", *command]),
+        programs.command_line(command[0], command[1:]),
         recalibrated=recalibrated_on(args),
     )
 
@@ -504,6 +512,7 @@ def direction_choice(args: argparse.Namespace) -> DirectionConfig:
 def add_ranks(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     g = p.add_argument_group("run")
     g.add_argument("--mpi", "-m", action="store_true", help="share the work among the ranks of mpirun")
+    add_local_ranks(g)
     g.add_argument("--cuda", "-c", action="store_true", help="one CUDA device for each rank of a node")
     g.add_argument(
         "--ngpu", type=positive, default=1, help="accepted; a rank uses one device, start more ranks instead"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lossatlas import config
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.io.progress import Log
 from lossatlas.jobs import file_names
 from lossatlas.jobs.grid_job import GridCommand, run_grid_job
@@ -65,12 +66,15 @@ def draw(surf_file: Path, surface: Surface, looks: config.PlotConfig) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code = on_local_ranks("plot_hessian_eigen", args, command)
+    if code is not None:
+        return code
     log = Log(args.surf_file)
 
     def order() -> GridCommand:
         from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
 
-        task = options.grid_task(args, ["plot_hessian_eigen.py", *command])
+        task = options.grid_task(args, ["plot_hessian_eigen", *command])
         chosen = options.hessian_choice(args)
         quantity = EigenvalueQuantity(
             chosen.parameters,

@@ -1,8 +1,8 @@
 """Draw the minima of a saved surface and how deep each is: where they are, and a bar from the bottom of each to the level at
 which it runs into a deeper one.
 
-python plot_minima.py --surf_file FILE.h5
-python plot_minima.py --surf_file FILE.h5 --depth 0.5       counts those deeper than that
+lossatlas minima --surf_file FILE.h5
+lossatlas minima --surf_file FILE.h5 --depth 0.5       counts those deeper than that
 """
 
 import argparse

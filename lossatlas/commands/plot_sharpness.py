@@ -1,13 +1,13 @@
-"""Draw how far the loss rises within a distance, at worst and on average, from saved files of sharpness.py alone.
+"""Draw how far the loss rises within a distance, at worst and on average, from saved files of lossatlas sharpness alone.
 
-python plot_sharpness.py --sharpness_file A.h5 B.h5 --labels small large
+lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from lossatlas import figures
+from lossatlas import figures, programs
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_labels
 from lossatlas.errors import BadInput, exit_code, printable, say
@@ -17,7 +17,7 @@ from lossatlas.io import read_findings
 
 def parser() -> argparse.ArgumentParser:
     p = options.Parser(__doc__)
-    p.add_argument("--sharpness_file", "-f", nargs="+", required=True, help="files written by sharpness.py")
+    p.add_argument("--sharpness_file", "-f", nargs="+", required=True, help="files written by lossatlas sharpness")
     p.add_argument("--labels", nargs="+", help="a name for each file")
     p.add_argument("--out", help="beginning of the figure's name (default: the first file's name)")
     options.add_files(p)
@@ -40,9 +40,9 @@ def draw(
     found = [read_findings(path, "sharpness") for path in paths]
     for path, findings in zip(paths, found, strict=True):
         if not any(name.endswith("/rises") for name in findings.arrays):
-            raise BadInput(f"{path} holds no radius yet: the same command of sharpness.py continues it")
+            raise BadInput(f"{path} holds no radius yet: the same {programs.program('sharpness')} command continues it")
         if "critical" not in findings.arrays:
-            say(f"note: {path} is not complete: the same command of sharpness.py continues it")
+            say(f"note: {path} is not complete: the same {programs.program('sharpness')} command continues it")
     names = [figures.words(name) for name in labels or [path.name.removesuffix(".h5") for path in paths]]
     with figures.style(show, files_as) as plt:
         return figures.save(draw_rises(plt, found, names), f"{out or paths[0]}_rises", title)

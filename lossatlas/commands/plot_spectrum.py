@@ -1,6 +1,6 @@
 """Draw the spectrum of a Hessian, and the traces of layers and activations, from a saved spectrum file alone.
 
-python plot_spectrum.py --spectrum_file spectrum.h5
+lossatlas plot-spectrum --spectrum_file spectrum.h5
 """
 
 import argparse

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lossatlas import config
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage
 from lossatlas.io.progress import Log
 from lossatlas.jobs import file_names
@@ -96,9 +97,12 @@ def grid_command(args: argparse.Namespace, task: config.GridConfig) -> GridComma
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code = on_local_ranks("plot_surface", args, command)
+    if code is not None:
+        return code
     log = Log(args.surf_file)
 
     def order() -> GridCommand:
-        return grid_command(args, options.grid_task(args, ["plot_surface.py", *command]))
+        return grid_command(args, options.grid_task(args, ["plot_surface", *command]))
 
     return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.commands.checkpoint_series import CheckpointSeries, read_series
 from lossatlas.commands.plot_surface import grid_command, loss_quantity
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadInput, BadUsage, say
 from lossatlas.io import (
     Directions,
@@ -447,13 +448,15 @@ def finish(args: argparse.Namespace, found: Plan, surf_file: Path, loss_file: Pa
             say(f"{run.name}: {words}" if len(found.runs) > 1 else words)
     say(f"wrote {', '.join(files)}")
     plot_2D.draw([surf_file], proj_file=files, show=args.show)
-    say(f"again: python plot_2D.py --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
+    say(f"again: {programs.shell('plot_2D')} --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
     of = f" (of {found.runs[0].name})" if len(files) > 1 else ""
-    say(f"a page{of}: python view_surface.py {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}")
+    say(
+        f"a page{of}: {programs.shell('view_surface')} {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}"
+    )
 
 
 def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
-    line = shlex.join(["python", "plot_trajectory.py", *command])
+    line = programs.command_line("plot_trajectory", command)
     found: list[Plan] = []
 
     def order(task: Callable[[argparse.Namespace, Plan, str], config.GridConfig]) -> grid_job.GridCommand:
@@ -483,5 +486,8 @@ def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Lo
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code = on_local_ranks("plot_trajectory", args, command)
+    if code is not None:
+        return code
     log = Log(args.surf_file)
     return launch.launch(args.mpi, lambda world: body(world, args, command, log), log.line)

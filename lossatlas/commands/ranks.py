@@ -18,8 +18,11 @@ MPI takes the same path.
 
 import argparse
 import socket
+import sys
 from collections.abc import Sequence
 
+from lossatlas.commands import options
+from lossatlas.commands.start_ranks import add_local_ranks, on_local_ranks
 from lossatlas.errors import exit_code, say
 from lossatlas.mpi.communicator import World, connect, cores, mpi_library
 
@@ -43,8 +46,9 @@ def seen(world: World, cuda: bool) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = options.Parser(__doc__)
     p.add_argument("--mpi", "-m", action="store_true", help="join the ranks of mpirun")
+    add_local_ranks(p)
     p.add_argument("--cuda", "-c", action="store_true", help="say which CUDA device each rank would use")
     return p
 
@@ -61,5 +65,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    command = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(command)
+    code = on_local_ranks("ranks", args, command)
+    if code is not None:
+        return code
     return exit_code(lambda: run(args))

@@ -1,22 +1,21 @@
 """How sharp a minimum is beyond a plane: how far the loss rises within a distance, at worst and on average.
 
-    python sharpness.py --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
+    lossatlas sharpness --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
         --model_file trained_nets/resnet20_small_batch.safetensors --sharpness_file sharp.h5 --plot
-    mpirun -n 4 python sharpness.py --mpi ...           the samples are spread over the ranks
-    python plot_sharpness.py --sharpness_file A.h5 B.h5 --labels small large
+    mpirun -n 4 lossatlas sharpness --mpi ...           the samples are spread over the ranks
+    lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 
 Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and among
 changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent, and the largest
 of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean over random directions of
 that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient does not lower the loss. The changes
-with the largest rises are written as directions, so that plot_surface.py can go along them.
+with the largest rises are written as directions, so that lossatlas surface can go along them.
 
 Run the same command again to continue after an interruption: what is finished is in the file.
 """
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, chdir
@@ -26,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, say
 from lossatlas.io import Directions, Findings, read_directions, write_directions, write_findings
 from lossatlas.io.atomic_write import set_aside
@@ -139,7 +139,7 @@ class SharpnessTask:
             radii,
             run=options.run_choice(args),
             **{name: getattr(args, name) for name in own},
-            command=shlex.join(["python", *command]),
+            command=programs.command_line(command[0], command[1:]),
         )
 
 
@@ -321,7 +321,9 @@ def worst_file(path: Path) -> Path:
 def check_worst(path: Path) -> None:
     """Raise BadInput where something else has this name."""
     if path.exists() and not str(read_directions(path).about.get("x", "")).startswith(WORST):
-        raise BadInput(f"{path} is no direction of sharpness.py, and would be replaced: give another --sharpness_file")
+        raise BadInput(
+            f"{path} is no direction of {programs.program('sharpness')}, and would be replaced: give another --sharpness_file"
+        )
 
 
 def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedInputs, hessian: "Hessian") -> None:
@@ -348,7 +350,8 @@ def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedIn
     say(f"complete: {path}")
     for number, kind in enumerate(kinds, 1):
         say(
-            f"the worst {kind} change: plot_surface.py ... --xdirection {worst}:{number} (coordinate 1 is where it ends)"
+            f"the worst {kind} change: {programs.program('plot_surface')} ... --xdirection {worst}:{number} "
+            "(coordinate 1 is where it ends)"
         )
     if task.plot:
         from lossatlas.commands import plot_sharpness
@@ -364,7 +367,10 @@ def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedIn
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code = on_local_ranks("sharpness", args, command)
+    if code is not None:
+        return code
     log = Log(args.sharpness_file)
     return launch.launch(
-        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness.py", *command]), log), log.line
+        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness", *command]), log), log.line
     )

@@ -13,7 +13,6 @@ import json
 import math
 import platform
 import re
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
 from lossatlas.io import atomic_write
@@ -282,7 +281,7 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
     if args.out:
         save_state(args.out, net)
         about = {
-            "command": shlex.join(["python", *command]),
+            "command": programs.command_line(command[0], command[1:]),
             "model": str(model),
             "dataset": data.name,
             **({"init_sha256": origin["init"]} if args.init else {}),
@@ -394,4 +393,4 @@ def restore(state: TrainingRun) -> tuple[int, dict | None]:
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
-    return exit_code(lambda: run(args, ["train.py", *command]))
+    return exit_code(lambda: run(args, ["train", *command]))

@@ -1,10 +1,10 @@
 """Train a curve of low loss between two networks, as Garipov et al. (arXiv 1802.10026): its ends stay, its bends are trained.
 
-    python train_curve.py --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
+    lossatlas train-curve --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
         --dataset fashion_mnist_mini --epochs 20 --out bend.safetensors
-    python plot_surface.py --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
+    lossatlas surface --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
         --curve bezier --bend bend.safetensors --x=0:1:61 --bn recalibrate ...               the loss along it
-    python plot_surface.py ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
+    lossatlas surface ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
         --x=-0.2:1.2:29 --y=-0.5:1.5:41 --bn recalibrate                                     the plane it lies in
 
 Every step draws a place on the curve, and lowers the loss of the network there. At the end the largest loss along the
@@ -14,7 +14,6 @@ curve, and along the straight line, is measured, with BatchNorm statistics of ev
 import argparse
 import json
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
 from lossatlas.io.atomic_write import set_aside, write_file
@@ -281,7 +280,7 @@ def write(
         with moved(net, bend):
             save_state(file, net)
     about = {
-        "command": shlex.join(["python", *command]),
+        "command": programs.command_line(command[0], command[1:]),
         "kind": args.kind,
         "bends": [file.name for file in files],
         "ends": ends,
@@ -296,4 +295,4 @@ def write(
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
-    return exit_code(lambda: run(args, ["train_curve.py", *command]))
+    return exit_code(lambda: run(args, ["train_curve", *command]))
