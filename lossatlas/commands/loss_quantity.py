@@ -1,6 +1,5 @@
 """The losses over a grid, as filling.py wants a quantity."""
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,7 @@ class LossQuantity:
     adaptive: Tolerance | None = None
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> "LossQuantity":
+    def of(cls, args: config.EvaluationOptions) -> "LossQuantity":
         """Raises BadUsage."""
         if args.precision == "tf32" and not args.cuda:
             raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")

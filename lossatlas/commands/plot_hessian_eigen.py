@@ -10,7 +10,6 @@ Run the same command again to continue after an interruption. The Hessian is tha
 parameters; --matrices_only leaves out those with one axis (biases, BatchNorm), as the original release does.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from lossatlas.jobs.grid_inputs import GridInputs
 from lossatlas.jobs.grid_job import run_grid_job, say_ranges
 from lossatlas.landscape import Surface, unresolved
 from lossatlas.mpi import launch
+from lossatlas.option_fields import changed
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.io.recorder import Work
@@ -36,18 +36,15 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.jobs.problem import Problem
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    options.add_networks(p)
-    options.add_data(p, splits=("train", "test"))
-    options.add_grid(p)
-    options.add_directions(p)
-    options.add_curvature(p, tolerance=1e-2)
-    g = options.add_ranks(p)
-    options.add_products(g)
-    options.add_output(g)
-    options.add_plot(p)
-    return p
+@dataclass(frozen=True)
+class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.LanczosOptions, config.ProductOptions):
+    """The options of this command."""
+
+    split: str = changed(config.DataOptions, "split", choices=("train", "test"))
+
+
+def parser() -> options.Parser[EigenvalueOptions]:
+    return options.Parser(__doc__, EigenvalueOptions)
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class EigenvalueQuantity:
             without=chosen.without,
             matrices_only=chosen.matrices_only,
             tolerance=chosen.tolerance,
-            most=chosen.most,
+            most=chosen.max_products,
             precision=product_precision(run.precision, inputs.loaded.net),
             compiled=chosen.compiled,
             batch_size=run.batch_size,
@@ -119,8 +116,8 @@ class EigenvalueQuantity:
             say_ranges(surface, [name])
             if loose := int(unresolved(surface, name).sum()):
                 say(
-                    f"note: {name} is not resolved at {loose} of {surface.grid.size} cells: more products with --most "
-                    "and --force"
+                    f"note: {name} is not resolved at {loose} of {surface.grid.size} cells: more products with "
+                    "--max_products and --force"
                 )
         say(f"{int(np.nansum(fields['products']))} products, {np.nanmean(fields['products']):.1f} a cell")
 

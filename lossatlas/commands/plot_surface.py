@@ -11,10 +11,9 @@
 Run the same command again to continue after an interruption.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lossatlas import config
 from lossatlas.commands import options
@@ -24,17 +23,15 @@ from lossatlas.jobs.grid_job import run_grid_job
 from lossatlas.mpi import launch
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    options.add_networks(p)
-    options.add_data(p)
-    options.add_grid(p)
-    options.add_directions(p)
-    options.add_schemes(p)
-    options.add_statistics(p)
-    options.add_run_and_output(p)
-    options.add_plot(p)
-    return p
+@dataclass(frozen=True)
+class SurfaceOptions(
+    config.GridCommandOptions, config.SchemeOptions, config.BatchNormOptions, config.EvaluationOptions
+):
+    """The options of this command."""
+
+
+def parser() -> options.Parser[SurfaceOptions]:
+    return options.Parser(__doc__, SurfaceOptions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -208,7 +208,7 @@ def prepare_grid_job(
     threads = task.run.threads or world.cores
     torch.set_num_threads(threads)
     inputs = read_grid_inputs(task, quantity.file_name, log, held)
-    about = provenance(world, task.command, threads, task.directions.seed)
+    about = provenance(world, task.command, threads, task.directions.seed, task.resolved)
     about["sketches"] = {f"{split}_data": data.sketch for split, data in inputs.loaded.data.items()}
     if inputs.networks:
         about["networks"] = inputs.networks
