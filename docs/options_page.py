@@ -24,9 +24,9 @@ figures: {plot: true, vmax: 10}     # options may stand below their heading
 only: [lora_, layer3]
 ```
 
-Values in files are checked as on the command line. `--config` can be given several times: a later file overrides an earlier one, and
-the command line overrides all files; `--no_NAME` turns off a flag that a file turns on. `--print_config` prints all options of a
-command as such a file, and stops. The files that commands write keep all options under `config` (`python h5_util.py FILE`).
+Values in files are checked as on the command line. `--config` can be given several times: a later file overrides an earlier one,
+and the command line overrides all files; `--no_NAME` turns off a flag that a file turns on. `--print_config` prints all options of
+a command as such a file, and stops. The files that commands write keep all options under `config` (`python h5_util.py FILE`).
 """
 
 

@@ -67,8 +67,9 @@ def linear(features: Tensor, y: Tensor) -> Learned:
     contraction = size - float(torch.linalg.inv(precision).trace())
     # The mean squared error is 2 NOISE^2 / n times the negative log likelihood of n samples.
     found = lossatlas.spectrum(
-        nn.Linear(size, 1, bias=False).double(), (features.double(), y.double()), loss="mse", top=size, bottom=0, max_products=10 * size,
-        damping=2 * NOISE**2 / samples, precision="float64", trace_error=0.1, max_trace_products=20, progress=False,
+        nn.Linear(size, 1, bias=False).double(), (features.double(), y.double()), loss="mse", top=size, bottom=0,
+        max_products=10 * size, damping=2 * NOISE**2 / samples, precision="float64", trace_error=0.1, max_trace_products=20,
+        progress=False,
     )  # fmt: skip
     dimension = found.dimension
     assert dimension is not None
