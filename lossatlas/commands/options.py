@@ -112,14 +112,14 @@ class Parser(argparse.ArgumentParser, Generic[T]):
 def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
     """Render the definition of an option into argparse; earlier names, and --no_NAME, are valid but not listed."""
     text = option.explanation.replace("%", "%%")
-    kind = None if option.kind is str else typed(option)
+    kind: dict[str, Any] = {} if option.kind is str else {"type": typed(option)}
     if option.positional:
         metavar = option.metavar or option.field
-        group.add_argument(option.field, nargs=option.many or "?", type=kind, metavar=metavar, help=text)
+        group.add_argument(option.field, nargs=option.many or "?", metavar=metavar, help=text, **kind)
         return
     settings: dict[str, Any] = {"dest": option.field, "action": "store_true"}
     if not option.flag:
-        settings = {"dest": option.field, "type": kind, "metavar": option.metavar or None}
+        settings = {"dest": option.field, "metavar": option.metavar or None, **kind}
         settings |= {"choices": option.choices} if option.choices else {}
         settings |= {"nargs": option.many} if option.many else {}
     group.add_argument(option.spelling, *([option.short] if option.short else []), help=text, **settings)
