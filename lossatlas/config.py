@@ -236,8 +236,8 @@ class SchemeOptions:
 
     repeat: int | None = option(
         None,
-        "losses along N random directions, those of --idx 0 to N-1, in one file; plot_1D.py draws their mean with its "
-        "confidence interval",
+        "losses along N random directions, those of --idx 0 to N-1, in one file, which plot_1D.py draws with the confidence "
+        "interval of their mean",
         kind=positive,
         metavar="N",
     )

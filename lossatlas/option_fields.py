@@ -60,7 +60,7 @@ class Option:
     @property
     def spelling(self) -> str:
         """The option as the command line writes it."""
-        return self.name if self.positional else f"--{self.name}"
+        return (self.metavar or self.name) if self.positional else f"--{self.name}"
 
     @property
     def explanation(self) -> str:

@@ -45,7 +45,8 @@ def minimal(module):
     line = []
     for each in definitions(parser_of(module).options):
         if each.required:
-            line += ["a.h5"] if each.positional else [f"--{each.name}", "a.h5"]
+            text = each.choices[0] if each.choices else "a.h5"
+            line += [text] if each.positional else [f"--{each.name}", text]
     return line or (["--surf_file", "a.h5"] if module == "plot_1D" else [])
 
 

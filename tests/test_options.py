@@ -65,7 +65,7 @@ def test_command_lines_of_the_original(line, command):
     args = parser.parse_args(shlex.split(line))
     for name, value in given(parser, line):
         assert getattr(args, name) == value
-    task = grid_task(args, [])
+    task = grid_task(args, ["plot_surface"])
     nets, data, choice = task.networks, task.data, task.directions
     assert (nets.model, nets.file, nets.file2) == (args.model, args.model_file, args.model_file2)
     assert nets.file3 == (None if args.same_dir else args.model_file3)

@@ -113,6 +113,7 @@ def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
     """Render the definition of an option into argparse; earlier names, and --no_NAME, are valid but not listed."""
     text = option.explanation.replace("%", "%%")
     kind: dict[str, Any] = {} if option.kind is str else {"type": typed(option)}
+    kind |= {"choices": option.choices} if option.choices else {}
     if option.positional:
         metavar = option.metavar or option.field
         group.add_argument(option.field, nargs=option.many or "?", metavar=metavar, help=text, **kind)
@@ -120,7 +121,6 @@ def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
     settings: dict[str, Any] = {"dest": option.field, "action": "store_true"}
     if not option.flag:
         settings = {"dest": option.field, "metavar": option.metavar or None, **kind}
-        settings |= {"choices": option.choices} if option.choices else {}
         settings |= {"nargs": option.many} if option.many else {}
     group.add_argument(option.spelling, *([option.short] if option.short else []), help=text, **settings)
     for name in option.old:
