@@ -112,15 +112,16 @@ class Parser(argparse.ArgumentParser, Generic[T]):
 def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
     """Render the definition of an option into argparse; earlier names, and --no_NAME, are valid but not listed."""
     text = option.explanation.replace("%", "%%")
-    kind: dict[str, Any] = {} if option.kind is str else {"type": typed(option)}
-    kind |= {"choices": option.choices} if option.choices else {}
-    if option.positional:
+    if option.positional:  # argparse reads and checks argparse.SUPPRESS where it is left out
+        kind = typed(lambda given: given if given == argparse.SUPPRESS else option.one_of(given))
         metavar = option.metavar or option.field
-        group.add_argument(option.field, nargs=option.many or "?", metavar=metavar, help=text, **kind)
+        group.add_argument(option.field, nargs=option.many or "?", metavar=metavar, help=text, type=kind)
         return
     settings: dict[str, Any] = {"dest": option.field, "action": "store_true"}
+    reading: dict[str, Any] = {} if option.kind is str else {"type": typed(option.kind)}
     if not option.flag:
-        settings = {"dest": option.field, "metavar": option.metavar or None, **kind}
+        settings = {"dest": option.field, "metavar": option.metavar or None, **reading}
+        settings |= {"choices": option.choices} if option.choices else {}
         settings |= {"nargs": option.many} if option.many else {}
     group.add_argument(option.spelling, *([option.short] if option.short else []), help=text, **settings)
     for name in option.old:
@@ -129,12 +130,12 @@ def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
         group.add_argument(f"--no_{option.name}", dest=option.field, action="store_false", help=argparse.SUPPRESS)
 
 
-def typed(option: Option) -> Callable[[str], Any]:
-    """The kind of an option, with errors as argparse prints them."""
+def typed(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The kind of a value, with errors as argparse prints them."""
 
     def convert(text: str) -> Any:
         try:
-            return option.kind(text)
+            return kind(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
