@@ -52,7 +52,7 @@ ends=(--model mlp --model_file "$work/mlp_1.safetensors" --model_file2 "$work/ml
 run "${ends[@]}" --x=0:1:41 --dir_file "$work/naive_d.h5" --surf_file "$work/naive.h5"
 run "${ends[@]}" --x=0:1:41 --align --dir_file "$work/aligned_d.h5" --surf_file "$work/aligned.h5"
 python -m lossatlas train-curve "${ends[@]}" "${data[@]}" --epochs 20 --out "$work/bend.safetensors"
-run "${ends[@]}" --x=0:1:41 --curve bezier --bend "$work/bend.safetensors" --surf_file "$work/bezier.h5"
+run "${ends[@]}" --x=0:1:41 --curve bezier --control_points "$work/bend.safetensors" --surf_file "$work/bezier.h5"
 run "${ends[@]}" --model_file3 "$work/bend.safetensors" --orthogonalize --x=-0.25:1.25:31 --y=-0.4:0.7:23 \
   --dir_file "$work/curve_plane_d.h5" --surf_file "$work/curve_plane.h5"
 for name in naive aligned bezier curve_plane; do keep "$work/$name.h5" $name.h5; done

@@ -12,19 +12,29 @@ Print it again after an update. shtab writes it: pip install lossatlas[completio
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from typing import ClassVar
 
 from lossatlas import programs
 from lossatlas.commands import options
 from lossatlas.errors import BadUsage, exit_code
+from lossatlas.option_fields import option
 
 SHELLS = ("bash", "zsh", "fish")
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("shell", choices=SHELLS, help="which shell's language")
-    return p
+@dataclass(frozen=True)
+class CompletionOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "output"
+
+    shell: str = option("", "the shell that reads the script", choices=SHELLS, positional=True, required=True)
+
+
+def parser() -> options.Parser[CompletionOptions]:
+    return options.Parser(__doc__, CompletionOptions)
 
 
 def whole_parser() -> argparse.ArgumentParser:

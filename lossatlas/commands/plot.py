@@ -7,17 +7,18 @@ lossatlas plot SURFACE.h5 --proj_file PATH.h5           a surface and the path o
 Every other option is one of that command: lossatlas plot FILE.h5 --help lists those for this file.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from lossatlas import programs
 from lossatlas.commands import options
 from lossatlas.errors import BadUsage, exit_code
 from lossatlas.io import read_surface
 from lossatlas.io.contents import kind_of
+from lossatlas.option_fields import option
 
 
 class Drawing(NamedTuple):
@@ -40,10 +41,17 @@ DRAWINGS = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("files", nargs="+", metavar="FILE", help="files of one kind")
-    return p
+@dataclass(frozen=True)
+class PlotOptions:
+    """The options of this command; every other one is that of the command that draws."""
+
+    HEADING: ClassVar[str] = "input"
+
+    files: tuple[str, ...] = option((), "files of one kind", many="+", positional=True, required=True, metavar="FILE")
+
+
+def parser() -> options.Parser[PlotOptions]:
+    return options.Parser(__doc__, PlotOptions)
 
 
 def drawing_of(file: str) -> Drawing:

@@ -1,30 +1,28 @@
 """`--ranks`: run a command on several ranks of this machine, which it starts itself."""
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 from lossatlas import process, programs
 from lossatlas.errors import BadUsage, exit_code
 from lossatlas.mpi.launch import once
 
 
-def ranks(text: str) -> int | str:
-    """Parse the value of --ranks: a number, or 'gpus'."""
-    if text == "gpus":
-        return text
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of ranks from 1 to 4096, and not gpus")
-    return int(text)
+class RankArguments(Protocol):
+    """The options of a command that runs on several ranks: dataclasses that have config.RanksOptions."""
+
+    @property
+    def mpi(self) -> bool: ...
+
+    @property
+    def ranks(self) -> int | str | None: ...
+
+    @property
+    def cuda(self) -> bool: ...
 
 
-def add_local_ranks(g: argparse._ActionsContainer) -> None:
-    """Add --ranks to a command that has --mpi and --cuda."""
-    g.add_argument(
-        "--ranks",
-        type=ranks,
-        metavar="N",
-        help="start N ranks on this machine; gpus: one for each CUDA device, with --cuda (instead of mpirun and --mpi)",
-    )
+Arguments = TypeVar("Arguments", bound=RankArguments)
 
 
 def cuda_devices() -> int:
@@ -34,20 +32,21 @@ def cuda_devices() -> int:
     return torch.cuda.device_count()
 
 
-def on_local_ranks(module: str, args: argparse.Namespace, command: Sequence[str]) -> int | None:
+def on_local_ranks(module: str, args: Arguments, command: Sequence[str]) -> tuple[int | None, Arguments]:
     """Run a command on ranks of its own where --ranks asks for more than one.
 
     Args:
         module: The command's module in `lossatlas.commands`.
-        args: What its parser made of the command; `cuda` is set where one device is used for each rank.
+        args: Its options.
         command: Its arguments.
 
     Returns:
-        The exit code of the ranks; None where this process is to do the work.
+        The exit code of the ranks, None where this process is to do the work; and the options, with `cuda` where one
+        device is used for each rank.
     """
     if args.ranks is None or programs.Started.typed:  # a rank that was started so does what every rank does
-        return None
-    count = 1
+        return None, args
+    count, cuda = 1, args.cuda or args.ranks == "gpus"
 
     def run() -> int:
         nonlocal count
@@ -57,14 +56,13 @@ def on_local_ranks(module: str, args: argparse.Namespace, command: Sequence[str]
         if args.mpi:
             raise BadUsage(f"{asked} starts ranks of its own, --mpi joins those of a launcher: leave one of them out")
         local_ranks.check_alone(asked)
-        count = cuda_devices() if args.ranks == "gpus" else args.ranks
+        count = cuda_devices() if args.ranks == "gpus" else int(args.ranks or 1)
         if not count:
             raise BadUsage(f"{asked}: no CUDA device is visible here: give a number of ranks")
-        args.cuda = args.cuda or args.ranks == "gpus"
         if count == 1:
             return 0
         typed = programs.command_line(module, command)
-        own = ["--mpi", *["--cuda"] * args.cuda, *without_ranks(command)]
+        own = ["--mpi", *["--cuda"] * cuda, *without_ranks(command)]
         return local_ranks.run_local_ranks(
             count, [*programs.again(module), *own], typed, local_ranks.find_mpirun(asked)
         )
@@ -73,7 +71,9 @@ def on_local_ranks(module: str, args: argparse.Namespace, command: Sequence[str]
     code = exit_code(run)
     if code:
         process.end_waiting_ranks(code)
-    return code if code or count > 1 else None
+    if code or count > 1:
+        return code, args
+    return None, replace(args, cuda=cuda)  # type: ignore[type-var]
 
 
 def without_ranks(command: Sequence[str]) -> list[str]:

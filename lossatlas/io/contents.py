@@ -75,7 +75,7 @@ def describe(path: str | Path) -> str:
             f"{sum(a.size for a in directions.x):,} numbers",
             f"sha256: {directions.sha256}",
         ]
-        return "\n".join(lines + [f"{key}: {value}" for key, value in directions.about.items()])
+        return "\n".join(lines + [f"{key}: {value}" for key, value in directions.about.items() if key != "config"])
     surface = read_surface(path)
     lines = [f"surface: {surface.grid}", f"done: {surface.done.sum()} of {surface.grid.size} cells"]
     if surface.predicted:
