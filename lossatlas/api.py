@@ -10,7 +10,6 @@ Dataset, a DataLoader or any iterable of batches; see `lossatlas.data.as_dataset
 import hashlib
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,24 +17,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
+from lossatlas.data import AnyData, Losses, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import PRECISIONS, product_precision, resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import bytes_of, restoring
-from lossatlas.hessian import Activations, Hessian
-from lossatlas.io import Directions, Findings, read_surface, write_findings
+from lossatlas.io import Directions, read_surface
 from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import make_progress
-from lossatlas.io.recorder import fill, reporting, signals, timed
+from lossatlas.io.recorder import fill, timed
 from lossatlas.io.resume import resume, resume_findings
 from lossatlas.jobs import eigenvalue_map as maps
+from lossatlas.jobs import hessian_job
 from lossatlas.jobs import loss_surface as losses
-from lossatlas.jobs import spectrum_parts
 from lossatlas.jobs.alignment import aligned
 from lossatlas.jobs.checkpoint_projection import coordinates, differences, principal_plane
+from lossatlas.jobs.distributed_hessian import HessianSettings
+from lossatlas.jobs.hessian_job import FindingsOutput
 from lossatlas.jobs.input_check import check_inputs
 from lossatlas.jobs.lock_step import (
     FailedRank,
@@ -54,7 +54,10 @@ from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.python_directions import Ends, Net, networks_at, networks_in, plane_of, point_of, statistics_differ
 from lossatlas.jobs.reference_check import check_ends
 from lossatlas.jobs.settings_digest import name_of, settings_digest
+from lossatlas.jobs.spectrum_job import compute_spectrum
+from lossatlas.jobs.spectrum_parts import SpectrumSettings
 from lossatlas.landscape import Grid, Surface, Tolerance
+from lossatlas.mpi.communicator import World
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.directions import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
@@ -315,134 +318,101 @@ def spectrum(
     ranks: Any = None,
     progress: bool = True,
 ) -> Curvature:
-    """Eigenvalues with vectors, trace, density and effective dimension of the Hessian of the mean loss.
+    """Compute eigenvalues with vectors, trace, density and effective dimension of the Hessian of the mean loss.
 
-    only, without: regular expressions of the names of the parameters that vary, all by default. top, bottom: how many
-    eigenvalues from either end; tolerance: their residual, relative; most: products at most.
-    trace_error: relative standard error; trace_most: products at most. probes, steps: of the density; the first probe costs
-    nothing. z: regularization in the effective dimension, see `lossatlas.hessian`. layers: the largest eigenvalue of each
-    layer's block too. activations: traces with respect to what layers give out (at='output') or take in ('input'), for
-    those whose name or type contains one of these patterns, [] for all; activation_error, activation_most: relative
-    standard error, and probes at most. file: continue or write this spectrum file, part by part. ranks: as for `surface`;
-    the samples are spread over them. The rest as for `eigenvalues`. Ctrl-C gives the parts that are there.
+    The command hessian_spectrum.py computes the same, and continues the same files.
 
-    Raises BadUsage, BadInput (also for a random network), CannotWrite.
+    Args:
+        net: The network.
+        data: The samples, see `lossatlas.data.as_dataset`.
+        loss: The loss, as for `surface`.
+        top: The number of largest eigenvalues.
+        bottom: The number of smallest eigenvalues.
+        only: Regular expressions of the names of the parameters that vary; all by default.
+        without: Regular expressions of the names of parameters that do not vary.
+        matrices_only: Leave out biases and normalization layers.
+        tolerance: The residual of a resolved eigenvalue, relative to it.
+        most: The limit of the number of products for the eigenvalues.
+        trace_error: The standard error of the trace, relative to it.
+        trace_most: The limit of the number of products for the trace.
+        probes: The number of random vectors for the density; the first takes no further product.
+        steps: The number of products for each of the other vectors.
+        z: The regularization of the effective dimension, see `lossatlas.hessian`.
+        layers: Compute the largest eigenvalue of each layer's block too.
+        activations: Patterns of names or types of layers; compute the traces with respect to the activations of these
+            layers, [] for all of them.
+        at: Take the activations of a layer's 'output' or 'input'.
+        activation_error: The standard error of each of these traces, relative to it.
+        activation_most: The limit of the number of probes for them.
+        seed: The seed of the random vectors.
+        precision: 'float32' or 'float64', as for `eigenvalues`.
+        compiled: Let torch.compile fuse the products, as for `eigenvalues`.
+        batch_size: The number of samples in a batch; 0 for the usual one.
+        device: The device, by default that of the network.
+        file: The spectrum file to write or to continue, part by part.
+        ranks: A communicator of mpi4py, as for `surface`; the samples are spread over the ranks.
+        progress: Print the progress.
+
+    Returns:
+        The spectrum; after Ctrl-C the parts that are finished.
+
+    Raises:
+        BadUsage: An argument has no meaning.
+        BadInput: The data or the file do not fit, or the network is random.
+        CannotWrite: The file cannot be written.
     """
     check_words(precision=precision, at=at)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    kind = product_precision(precision, net)
-
-    def begin() -> tuple[Findings, AnyData, Loss]:
-        samples, loss_function = as_dataset(data), as_loss(loss)
-        found = check_inputs(net, loss_function, samples, type(net).__name__)
-        request = {
-            **request_of(net, loss, {"train": samples}, found),
-            "parameters": list(patterns_of(only)) or "all",
-            "without": list(patterns_of(without)),
-            "matrices_only": matrices_only,
-            "precision": kind,
-        }
-        about = {**about_of({"train": samples}), "samples": len(samples)}
-        if samples.parts < size_of(ranks):
-            raise BadUsage(
-                f"{samples.parts} samples or batches cannot be spread over {size_of(ranks)} ranks: start fewer"
-            )
-        return Findings({}, request, about=about), samples.share(rank_of(ranks), size_of(ranks)), loss_function
-
-    fresh, samples, loss_function = agreed(ranks, begin)
-    agree_on(ranks, fresh.request)
+    wanted = SpectrumSettings(
+        top=top,
+        bottom=bottom,
+        tolerance=tolerance,
+        most=most,
+        trace_error=trace_error,
+        trace_most=trace_most,
+        probes=probes,
+        steps=steps,
+        z=z,
+        layers=layers,
+        activations=None if activations is None else patterns_of(activations),
+        at=at,
+        activation_error=activation_error,
+        activation_most=activation_most,
+        seed=seed,
+    )
+    chosen = HessianSettings(
+        parameters=patterns_of(only),
+        without=patterns_of(without),
+        matrices_only=matrices_only,
+        batch_size=batch_size,
+        precision=precision,
+        compiled=compiled,
+        activations=wanted.activations,
+        activation_site=at,
+    )
+    world = World(rank_of(ranks), size_of(ranks), comm=ranks)
+    job = agreed(
+        ranks, lambda: hessian_job.of_objects(world, net, data, loss, chosen, device, "lossatlas.spectrum", seed)
+    )
+    agree_on(ranks, job.fresh.request)
 
     def finish(lock: Lock | None) -> Curvature:
-        known = first_alone(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed, CURE))
-        patterns = None if activations is None else patterns_of(activations)
-        common: dict[str, Any] = {"device": device, "reduce": total(ranks), "precision": kind}
-        wanted = spectrum_parts.SpectrumSettings(
-            top=top,
-            bottom=bottom,
-            tolerance=tolerance,
-            most=most,
-            trace_error=trace_error,
-            trace_most=trace_most,
-            probes=probes,
-            steps=steps,
-            z=z,
-            layers=layers,
-            activations=patterns,
-            at=at,
-            activation_error=activation_error,
-            activation_most=activation_most,
-            seed=seed,
+        known = first_alone(
+            ranks, lambda: job.fresh if file is None else resume_findings(placed(file), job.fresh, seed, CURE)
         )
-
-        def run(save: Callable[[Findings], None], caught: list[int]) -> Findings:
-            hessian = Hessian(
-                net,
-                samples,
-                loss_function,
-                parameters=only,
-                without=without,
-                matrices_only=matrices_only,
-                compiled=compiled,
-                batch_size=batch_size or None,
-                **common,
-            )
-            plan = {"device": device.type, "batch_size": hessian.batch_size, "ranks": size_of(ranks)}
-            sampler = None
-            if patterns is not None:
-                own = Activations(
-                    net, samples, loss_function, patterns=patterns, at=at, batch_size=hessian.batch_size, **common
-                )
-                sampler = spectrum_parts.ActivationProbes(
-                    lambda number: own(number * size_of(ranks) + rank_of(ranks)), lambda: own.layers
-                )
-            return spectrum_parts.compute(
-                hessian,
-                wanted,
-                replace(known, plan=plan),
-                probes=sampler,
-                save=save,
-                during=lambda part: reporting(part, caught, shown=progress and leads(ranks)),
-            )
-
-        there = [known]
-
-        def save(found: Findings) -> None:
-            there[0] = found
-            if file is not None and leads(ranks):
-                if lock is not None:
-                    lock.check()
-                write_findings(file, found)
-
+        output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         try:
-            with signals() as caught:
-                run(save, caught)
+            found = hessian_job.run_in_script(
+                world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
+            )
         except (KeyboardInterrupt, Incomplete) as error:
-            if size_of(ranks) > 1:
-                end_all(ranks, Incomplete("interrupted"))
             obey(error)
             note("stopped: the parts of the spectrum that were finished are there")
-        except BaseException as error:
-            if size_of(ranks) > 1:  # the others wait for this one's share of the next sum
-                end_all(ranks, error)
-            raise
-        return Curvature(there[0])
+            found = output.findings
+        return Curvature(found)
 
     return alone(file, ranks, finish)
-
-
-def total(ranks: Any) -> Callable[[Tensor], Tensor] | None:
-    """The sum of a vector over the ranks, the same on all of them to the last bit; None for one process."""
-    if size_of(ranks) == 1:
-        return None
-
-    def reduce(vector: Tensor) -> Tensor:
-        own = vector.detach().cpu().double().numpy()
-        every = ranks.gather(own, root=0)
-        result = from_first(ranks, None if every is None else np.sum(every, axis=0))
-        return torch.from_numpy(result).to(vector.device, vector.dtype)
-
-    return reduce
 
 
 @restoring

@@ -21,6 +21,12 @@ AT_LEAST, AT_MOST = (
 )  # of a spectrum's parts: what is better
 LOSS_OF_SOME_SAMPLES = "loss_of_some_samples"  # what is different is said by its name, where it has one
 NOT_COMPUTED = "not computed in a dry run"
+# Compared where both sides record them: commands and Python describe network, loss and data in different words, and older
+# files lack some of them. Checkpoint, data and losses of some samples identify a run.
+DESCRIPTIONS = {
+    *("model", "model_code", "model_settings", "loss", "loss_code", "loss_settings", "dataset", "split"),
+    LOSS_OF_SOME_SAMPLES,
+}
 
 
 def resume(path: Path, fresh: Surface, dir_file: Path | None, cure: str = CURE.format("surf_file")) -> Surface:
@@ -94,6 +100,8 @@ def normalized_request(found: Surface | Findings, fresh: Surface | Findings) -> 
 def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure: str) -> None:
     """Raise BadInput at the first field in which what a file records differs from what is asked for."""
     for name in sorted({**asked, **found}, key=lambda name: name == LOSS_OF_SOME_SAMPLES):
+        if name in DESCRIPTIONS and (name not in found or name not in asked):
+            continue
         if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
             raise BadInput(
                 f"{path} was made with {describe_difference(name, found.get(name), asked.get(name))}: {cure}"

@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 
 TRACED = 64  # samples on which it is checked that alignment changes nothing
-FEW = 4  # samples on which a loss and a network of ours are tried; of a user's they are more
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def load_inputs(
 ) -> LoadedInputs:
     """Read networks and data, and try them out; training samples too, whichever are asked for. Raises BadUsage and BadInput."""
     from lossatlas.evaluation.parallel_batches import is_training
-    from lossatlas.jobs.input_check import CHECKED, check_inputs
+    from lossatlas.jobs.input_check import check_inputs
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position
@@ -98,14 +97,10 @@ def load_inputs(
 
     targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
     origin = at(nets.file)
-    own = isinstance(nets.model, UserFunction) or isinstance(loss_name, UserFunction)
-    found = check_inputs(
-        net, loss_of(loss_name), first, f"{nets.model} with the loss {loss_name}", CHECKED if own else FEW
-    )
-    sampled = {LOSS_OF_SOME_SAMPLES: float(found.mean())} if own else {}
+    found = check_inputs(net, loss_of(loss_name), first, f"{nets.model} with the loss {loss_name}")
     record = {
         **function_record("model", nets.model),
-        **sampled,
+        LOSS_OF_SOME_SAMPLES: float(found.mean()),
         "checkpoint": digest(states[nets.file]),
         "dir_type": dir_type,
     }
