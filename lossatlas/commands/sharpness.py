@@ -203,7 +203,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
         job = load_job(world, inputs, task.hessian, task.settings.seed)
     findings = new_sharpness(job.fresh, task.settings)
     if not task.force:
-        findings = resume_findings(path, findings, task.settings.seed, f"give another {named('sharpness_file')}")
+        findings = resume_findings(path, findings, task.settings.seed)
     if task.dry_run:
         world.share(None)
         print_dry_run(findings, path, task)

@@ -69,9 +69,11 @@ class HessianSettings:
     def request(self, inputs: HessianInputs) -> dict[str, Any]:
         """Return the fields that tell this Hessian from others of the same network: data, selection and precision."""
         from lossatlas.evaluation.precision import product_precision
+        from lossatlas.jobs.fingerprint import without_classes
 
         return {
             "data": inputs.samples.digest,
+            "samples": without_classes(inputs.samples).digest,
             "parameters": list(self.parameters) or "all",
             **({"without": list(self.without)} if self.without else {}),
             "matrices_only": self.matrices_only,

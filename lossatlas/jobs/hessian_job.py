@@ -15,7 +15,6 @@ from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
 from lossatlas.io.recorder import signals
-from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.distributed_hessian import (
     DistributedHessian,
     HessianInputs,
@@ -23,15 +22,8 @@ from lossatlas.jobs.distributed_hessian import (
     HessianShare,
     run_on_ranks,
 )
-from lossatlas.jobs.inputs import (
-    LoadedInputs,
-    PackedInputs,
-    device_of,
-    function_record,
-    load_inputs,
-    loss_of,
-    provenance,
-)
+from lossatlas.jobs.inputs import LoadedInputs, device_of, function_record, load_inputs, loss_of, provenance
+from lossatlas.jobs.packed_inputs import PackedInputs
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import report_error
 from lossatlas.user_code import UserFunction
@@ -206,43 +198,18 @@ def of_objects(
     import torch
 
     from lossatlas.data import as_dataset, as_loss
-    from lossatlas.jobs.settings_digest import name_of
+    from lossatlas.jobs.input_check import check_inputs
+    from lossatlas.jobs.script_inputs import request_of
 
     inputs = HessianInputs(net, as_dataset(data), as_loss(loss))
-    description = identity_of_objects(inputs, loss)
+    found = check_inputs(net, inputs.loss, inputs.samples, type(net).__name__)
+    description = request_of(net, loss, {}, found)
     check_enough_samples(inputs.samples, world)
     threads = torch.get_num_threads()
     settings = with_batch_size(settings, len(inputs.samples), world, device.type, threads)
-    names = {"model": type(net).__name__, "loss": loss if isinstance(loss, str) else name_of(loss)}
-    about = {**provenance(world, command, threads, seed), **names}
+    about = provenance(world, command, threads, seed)
     fresh = new_findings(description, inputs, settings, world, device.type, about)
     return ObjectsJob(inputs, settings, device, fresh)
-
-
-def identity_of_objects(inputs: HessianInputs, loss: Any) -> dict[str, Any]:
-    """Return the fields of a request that identify a network and a loss which are Python objects.
-
-    Args:
-        inputs: The network, the samples, and the loss as a function of a model and a batch.
-        loss: The loss as the user gave it: a name, a function or a module.
-
-    Raises:
-        BadInput: The network cannot take the samples, or the loss cannot be computed.
-    """
-    from torch import Tensor
-
-    from lossatlas.jobs.input_check import check_inputs
-    from lossatlas.jobs.settings_digest import settings_digest
-    from lossatlas.models.checkpoint import digest
-
-    found = check_inputs(inputs.net, inputs.loss, inputs.samples, type(inputs.net).__name__)
-    tensors = {name: value for name, value in inputs.net.state_dict().items() if isinstance(value, Tensor)}
-    return {
-        "model_settings": settings_digest(inputs.net),
-        LOSS_OF_SOME_SAMPLES: float(found.mean()),
-        "checkpoint": digest(tensors),
-        **({"loss": loss} if isinstance(loss, str) else {"loss_settings": settings_digest(loss)}),
-    }
 
 
 def new_findings(
@@ -263,10 +230,13 @@ def new_findings(
         device: The type of the device.
         about: Provenance.
     """
+    from lossatlas.jobs.fingerprint import without_classes
+
     request = {**description, **settings.request(inputs)}
     plan = {"device": device, "batch_size": settings.batch_size, "ranks": world.size}
     samples = inputs.samples
-    return Findings({}, request, plan, {**about, "samples": len(samples), "sketches": {"data": samples.sketch}})
+    sketches = {"data": samples.sketch, "samples": without_classes(samples).sketch}
+    return Findings({}, request, plan, {**about, "samples": len(samples), "sketches": sketches})
 
 
 def with_batch_size(

@@ -349,8 +349,8 @@ def table(findings: Findings) -> list[str]:
 
 
 def loss_name(findings: Findings) -> str:
-    """Return the name of the loss; that of a function which Python was given is provenance."""
-    return str(findings.request.get("loss", findings.about.get("loss", "")))
+    """Return the name of the loss; of a function that Python was given, its module and name."""
+    return str(findings.request.get("loss", findings.request.get("loss_function", "")))
 
 
 def table_of_eigenvalues(findings: Findings) -> list[str]:

@@ -248,7 +248,7 @@ def test_a_spectrum_is_continued_by_both_front_ends_to_the_same_bits(world, fold
     alone(lambda: write_checkpoint(net, "mlp"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    data = load("fashion_mnist_mini", "train", limit=50)
+    data = load("fashion_mnist_mini", "train", limit=50).samples
 
     def by_command(out, *more):
         own = [
