@@ -144,9 +144,11 @@ def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Fin
 
 
 def describe_difference(name: str, there: Any, asked: Any) -> str:
-    """What a file was made with, and what is asked for; of code, whose hashes tell nobody anything, that it has changed."""
+    """Return what a file was made with, and what is asked for; of code that it has changed, since hashes tell nobody more."""
     if name.endswith("_code") and there is not None and asked is not None:
         return f"other code of the {name.removesuffix('_code')}: its file has changed since"
+    if name.endswith("samples") and name != LOSS_OF_SOME_SAMPLES:  # the digest of the data without a number of classes
+        name = f"{name.removesuffix('samples')}data"
     return f"{name} = {there}, now it is {asked}"
 
 
