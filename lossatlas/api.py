@@ -7,11 +7,7 @@ The network is evaluated in evaluation mode, and afterwards it is what it was: t
 Dataset, a DataLoader or any iterable of batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how.
 """
 
-import sys
-import time
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,22 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.data import AnyData, Loss, as_dataset, as_loss
+from lossatlas.data import as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.evaluation.precision import PRECISIONS, product_precision, resolve_precision
+from lossatlas.evaluation.precision import PRECISIONS, resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import restoring
-from lossatlas.hessian import Activations, Hessian
-from lossatlas.io import Directions, Findings, read_surface, write_findings
+from lossatlas.io import Directions, read_surface
 from lossatlas.io.lock import Lock
-from lossatlas.io.recorder import reporting, signals
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs import spectrum_parts
+from lossatlas.jobs import hessian_job
 from lossatlas.jobs.alignment import aligned
 from lossatlas.jobs.checkpoint_projection import coordinates, differences, principal_plane
+from lossatlas.jobs.distributed_hessian import HessianSettings
 from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
 from lossatlas.jobs.grid_job import Quantity, SurfaceOutput, continued, obey_signal, run_in_script
+from lossatlas.jobs.hessian_job import FindingsOutput
 from lossatlas.jobs.input_check import check_inputs
 from lossatlas.jobs.loss_quantity import LossQuantity
 from lossatlas.jobs.problem import Problem
@@ -51,16 +47,17 @@ from lossatlas.jobs.script_inputs import (
     shared_copy,
     statistics_differ,
 )
+from lossatlas.jobs.spectrum_job import compute_spectrum
+from lossatlas.jobs.spectrum_parts import SpectrumSettings
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.mpi.agreement import (
     check_same_request,
-    from_first,
     on_all,
     on_first,
     rank_of,
-    size_of,
     warn_of_launcher,
 )
+from lossatlas.mpi.communicator import World
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.directions import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
@@ -298,141 +295,99 @@ def spectrum(
     ranks: Any = None,
     progress: bool = True,
 ) -> Curvature:
-    """Eigenvalues with vectors, trace, density and effective dimension of the Hessian of the mean loss.
+    """Compute eigenvalues with vectors, trace, density and effective dimension of the Hessian of the mean loss.
 
-    only, without: regular expressions of the names of the parameters that vary, all by default. top, bottom: how many
-    eigenvalues from either end; tolerance: their residual, relative; max_products: largest number of products.
-    trace_error: relative standard error; max_trace_products: largest number of products. probes, steps: of the density; the
-    first probe costs nothing. damping: regularization z in the effective dimension, see `lossatlas.hessian`. layers: the
-    largest eigenvalue of each layer's block too. activations: traces with respect to what layers give out
-    (activation_site='output') or take in ('input'), for those whose name or type contains one of these patterns, [] for
-    all; activation_error, max_activation_probes: relative standard error, and largest number of probes. file: continue or
-    write this spectrum file, part by part. ranks: as for `surface`;
-    the samples are spread over them. The rest as for `eigenvalues`. Ctrl-C gives the parts that are there.
+    The command hessian_spectrum.py computes the same, and continues the same files.
 
-    Raises BadUsage, BadInput (also for a random network), CannotWrite.
+    Args:
+        net: The network.
+        data: The samples, see `lossatlas.data.as_dataset`.
+        loss: The loss, as for `surface`.
+        top: The number of largest eigenvalues.
+        bottom: The number of smallest eigenvalues.
+        only: Regular expressions of the names of the parameters that vary; all by default.
+        without: Regular expressions of the names of parameters that do not vary.
+        matrices_only: Leave out biases and normalization layers.
+        tolerance: The residual of a resolved eigenvalue, relative to it.
+        max_products: The limit of the number of products for the eigenvalues.
+        trace_error: The standard error of the trace, relative to it.
+        max_trace_products: The limit of the number of products for the trace.
+        probes: The number of random vectors for the density; the first takes no further product.
+        steps: The number of products for each of the other vectors.
+        damping: The regularization of the effective dimension, see `lossatlas.hessian`.
+        layers: Compute the largest eigenvalue of each layer's block too.
+        activations: Patterns of names or types of layers; compute the traces with respect to the activations of these
+            layers, [] for all of them.
+        activation_site: Take the activations of a layer's 'output' or 'input'.
+        activation_error: The standard error of each of these traces, relative to it.
+        max_activation_probes: The limit of the number of probes for them.
+        seed: The seed of the random vectors.
+        precision: 'float32' or 'float64', as for `eigenvalues`.
+        compiled: Let torch.compile fuse the products, as for `eigenvalues`.
+        batch_size: The number of samples in a batch; 0 for the usual one.
+        device: The device, by default that of the network.
+        file: The spectrum file to write or to continue, part by part.
+        ranks: A communicator of mpi4py, as for `surface`; the samples are spread over the ranks.
+        progress: Print the progress.
+
+    Returns:
+        The spectrum; after Ctrl-C the parts that are finished.
+
+    Raises:
+        BadUsage: An argument has no meaning.
+        BadInput: The data or the file do not fit, or the network is random.
+        CannotWrite: The file cannot be written.
     """
     check_words(precision=precision, activation_site=activation_site)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    kind = product_precision(precision, net)
-
-    def begin() -> tuple[Findings, AnyData, Loss]:
-        samples, loss_function = as_dataset(data), as_loss(loss)
-        found = check_inputs(net, loss_function, samples, type(net).__name__)
-        request = {
-            **request_of(net, loss, {"train": samples}, found),
-            "parameters": list(patterns_of(only)) or "all",
-            "without": list(patterns_of(without)),
-            "matrices_only": matrices_only,
-            "precision": kind,
-        }
-        about = {**about_of({"train": samples}), "samples": len(samples)}
-        if samples.parts < size_of(ranks):
-            raise BadUsage(
-                f"{samples.parts} samples or batches cannot be spread over {size_of(ranks)} ranks: start fewer"
-            )
-        return Findings({}, request, about=about), samples.share(rank_of(ranks), size_of(ranks)), loss_function
-
-    fresh, samples, loss_function = on_all(ranks, begin)
-    check_same_request(ranks, fresh.request)
+    wanted = SpectrumSettings(
+        top=top,
+        bottom=bottom,
+        tolerance=tolerance,
+        max_products=max_products,
+        trace_error=trace_error,
+        max_trace_products=max_trace_products,
+        probes=probes,
+        steps=steps,
+        damping=damping,
+        layers=layers,
+        activations=None if activations is None else patterns_of(activations),
+        activation_site=activation_site,
+        activation_error=activation_error,
+        max_activation_probes=max_activation_probes,
+        seed=seed,
+    )
+    chosen = HessianSettings(
+        parameters=patterns_of(only),
+        without=patterns_of(without),
+        matrices_only=matrices_only,
+        batch_size=batch_size,
+        precision=precision,
+        compiled=compiled,
+        activations=wanted.activations,
+        activation_site=activation_site,
+    )
+    world = World.of_script(ranks)
+    command = "lossatlas.spectrum"
+    job = on_all(ranks, lambda: hessian_job.of_objects(world, net, data, loss, chosen, device, command, seed))
+    check_same_request(ranks, job.fresh.request)
 
     def finish(lock: Lock | None) -> Curvature:
-        known = on_first(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed))
-        patterns = None if activations is None else patterns_of(activations)
-        common: dict[str, Any] = {"device": device, "reduce": total(ranks), "precision": kind}
-        wanted = spectrum_parts.SpectrumSettings(
-            top=top,
-            bottom=bottom,
-            tolerance=tolerance,
-            max_products=max_products,
-            trace_error=trace_error,
-            max_trace_products=max_trace_products,
-            probes=probes,
-            steps=steps,
-            damping=damping,
-            layers=layers,
-            activations=patterns,
-            activation_site=activation_site,
-            activation_error=activation_error,
-            max_activation_probes=max_activation_probes,
-            seed=seed,
-        )
-
-        def run(save: Callable[[Findings], None], caught: list[int]) -> Findings:
-            hessian = Hessian(
-                net,
-                samples,
-                loss_function,
-                parameters=only,
-                without=without,
-                matrices_only=matrices_only,
-                compiled=compiled,
-                batch_size=batch_size or None,
-                **common,
-            )
-            plan = {"device": device.type, "batch_size": hessian.batch_size, "ranks": size_of(ranks)}
-            sampler = None
-            if patterns is not None:
-                own = Activations(
-                    net,
-                    samples,
-                    loss_function,
-                    patterns=patterns,
-                    at=activation_site,
-                    batch_size=hessian.batch_size,
-                    **common,
-                )
-                sampler = spectrum_parts.ActivationProbes(
-                    lambda number: own(number * size_of(ranks) + rank_of(ranks)), lambda: own.layers
-                )
-            return spectrum_parts.compute(
-                hessian,
-                wanted,
-                replace(known, plan=plan),
-                probes=sampler,
-                save=save,
-                during=lambda part: reporting(part, caught, shown=progress and rank_of(ranks) == 0),
-            )
-
-        there = [known]
-
-        def save(found: Findings) -> None:
-            there[0] = found
-            if file is not None and rank_of(ranks) == 0:
-                if lock is not None:
-                    lock.check()
-                write_findings(file, found)
-
+        known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(placed(file), job.fresh, seed))
+        output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         try:
-            with signals() as caught:
-                run(save, caught)
+            found = hessian_job.run_in_script(
+                world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
+            )
         except (KeyboardInterrupt, Incomplete) as error:
-            if size_of(ranks) > 1:
-                end_all(ranks, Incomplete("interrupted"))
-            obey_signal(error) if isinstance(error, Incomplete) else None
+            if isinstance(error, Incomplete):
+                obey_signal(error)
             note("stopped: the parts of the spectrum that were finished are there")
-        except BaseException as error:
-            if size_of(ranks) > 1:  # the others wait for this one's share of the next sum
-                end_all(ranks, error)
-            raise
-        return Curvature(there[0])
+            found = output.findings
+        return Curvature(found)
 
     return alone(file, ranks, finish)
-
-
-def total(ranks: Any) -> Callable[[Tensor], Tensor] | None:
-    """The sum of a vector over the ranks, the same on all of them to the last bit; None for one process."""
-    if size_of(ranks) == 1:
-        return None
-
-    def reduce(vector: Tensor) -> Tensor:
-        own = vector.detach().cpu().double().numpy()
-        every = ranks.gather(own, root=0)
-        result = from_first(ranks, None if every is None else np.sum(every, axis=0))
-        return torch.from_numpy(result).to(vector.device, vector.dtype)
-
-    return reduce
 
 
 @restoring
@@ -539,11 +494,3 @@ def alone(file: str | Path | None, ranks: Any, finish: Callable[[Lock | None], T
     finally:
         if lock is not None:
             lock.release()
-
-
-def end_all(ranks: Any, error: BaseException) -> None:
-    """End every rank, because the others wait for this one: a communicator of mpi4py can."""
-    traceback.print_exception(error)
-    sys.stderr.flush()
-    time.sleep(0.3)  # the launcher loses what it has not forwarded
-    ranks.Abort(1)

@@ -1110,7 +1110,7 @@ def test_a_file_of_another_network_or_loss_is_refused_whoever_began_it(checkpoin
 
     with pytest.raises(BadInput, match="loss_of_some_samples"):
         lossatlas.surface(net, (inputs, targets), loss=half, file=file, **PYTHON)
-    with pytest.raises(BadInput, match="train_samples"):
+    with pytest.raises(BadInput, match="train_data"):
         lossatlas.surface(net, (inputs[:30], targets[:30]), file=file, **PYTHON)
     with torch.no_grad():
         next(net.parameters()).view(-1)[0] += 1

@@ -13,10 +13,10 @@ from conftest import ROOT, write_checkpoint
 
 import lossatlas
 from lossatlas import api, config, option_fields
-from lossatlas.programs import COMMANDS
 from lossatlas.commands import animate_surface, hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory
 from lossatlas.io import read_directions, read_findings, read_surface
 from lossatlas.option_fields import definitions, resolved
+from lossatlas.programs import COMMANDS
 
 EVERY = sorted({command.module for command in COMMANDS.values()})
 HARD = ["a: b # 'c'", "true", "null", "-1:1:51", "1e3", "~", "", "2026-01-01", "é [x]", "x,y", "0x10"]  # for YAML

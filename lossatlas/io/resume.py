@@ -122,9 +122,9 @@ def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure
     """Raise BadInput at the first field in which a file differs from what is asked for; DESCRIPTIONS where both have them."""
     both = set(found) & set(asked)
     for name in sorted({**asked, **found}, key=lambda name: name == LOSS_OF_SOME_SAMPLES):
-        if (name in DESCRIPTIONS or name.endswith("_samples")) and name not in both:
+        if (name in DESCRIPTIONS or name.endswith("samples")) and name not in both:
             continue
-        if name.endswith("_data") and f"{name.removesuffix('_data')}_samples" in both:  # without declared classes
+        if name.endswith("data") and f"{name.removesuffix('data')}samples" in both:  # without declared classes
             continue
         if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
             raise BadInput(
@@ -144,9 +144,11 @@ def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Fin
 
 
 def describe_difference(name: str, there: Any, asked: Any) -> str:
-    """What a file was made with, and what is asked for; of code, whose hashes tell nobody anything, that it has changed."""
+    """Return what a file was made with, and what is asked for; of code that it has changed, since hashes tell nobody more."""
     if name.endswith("_code") and there is not None and asked is not None:
         return f"other code of the {name.removesuffix('_code')}: its file has changed since"
+    if name.endswith("samples") and name != LOSS_OF_SOME_SAMPLES:  # the digest of the data without a number of classes
+        name = f"{name.removesuffix('samples')}data"
     return f"{name} = {there}, now it is {asked}"
 
 
