@@ -23,7 +23,7 @@ from lossatlas.errors import BadInput, BadUsage, Incomplete, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import PRECISIONS, product_precision, resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
-from lossatlas.evaluation.reference import bytes_of, restoring
+from lossatlas.evaluation.reference import raw_bytes, restoring
 from lossatlas.hessian import Activations, Hessian
 from lossatlas.io import Directions, Findings, read_surface, write_findings
 from lossatlas.io.block_queue import BlockQueue
@@ -58,7 +58,7 @@ from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.directions import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
-from lossatlas.sampling.adaptive_grid import requested
+from lossatlas.sampling.adaptive_grid import keep_matching_predictions
 
 T = TypeVar("T")
 CURE = "give another file"
@@ -175,7 +175,7 @@ def surface(
 
     def finish(lock: Lock | None) -> Landscape:
         known = first_alone(ranks, lambda: continued(file, fresh))
-        pending = requested(known, leave_out).pending(limit)
+        pending = keep_matching_predictions(known, leave_out).pending(limit)
         if not len(pending):
             return Landscape.of(known, kept)
         known, evaluator = agreed(
@@ -539,7 +539,7 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: 
     for name, value in net.state_dict().items():
         if isinstance(value, Tensor):
             digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-            digest.update(bytes_of(value))
+            digest.update(raw_bytes(value))
     return {
         "model": type(net).__name__,
         "model_settings": settings_digest(net),

@@ -187,8 +187,8 @@ MUTANTS = (
     mutant(
         "the plan's batch size is not recorded",
         "lossatlas/jobs/loss_surface.py",
-        'for name in ("batch_size", "points_per_call", "lanes"):',
-        'for name in ("points_per_call", "lanes"):',
+        'for name in ("batch_size", "points_per_call"):',
+        'for name in ("points_per_call",):',
         "plot_surface",
     ),
     mutant(

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_levels import PLANE, small_problem
+from test_multilevel import PLANE, small_problem
 
 import lossatlas
 from lossatlas.errors import BadUsage
@@ -13,7 +13,7 @@ from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.cell_prediction import Predictor, stencil
 from lossatlas.landscape.control_variates import Hierarchy
-from lossatlas.sampling.adaptive_grid import AdaptiveQueue, requested
+from lossatlas.sampling.adaptive_grid import AdaptiveQueue, keep_matching_predictions
 
 GRID = Grid.parse("-1:1:51", "-1:1:51")
 
@@ -210,9 +210,9 @@ def test_a_line_and_curves_of_their_own():
 
 def test_predictions_of_another_tolerance_are_not_kept():
     found, _ = computed(SMOOTH)
-    assert requested(found, Tolerance(0.02, 0.02)).known.all()
+    assert keep_matching_predictions(found, Tolerance(0.02, 0.02)).known.all()
     for other in (Tolerance(0.01), None):
-        np.testing.assert_array_equal(requested(found, other).known, found.done)
+        np.testing.assert_array_equal(keep_matching_predictions(found, other).known, found.done)
     finer, _ = computed(SMOOTH, Tolerance(0.002, 0.002), surface=found)
     assert finer.done.sum() > found.done.sum()
     assert (finer.done >= found.done).all()

@@ -30,20 +30,20 @@ def evaluator(networks, mini):
 
 def run(evaluator, monkeypatch, price, cells=1000, **options):
     clock = Clock(monkeypatch, price)
-    whole = evaluator.cover
+    whole = evaluator.accumulate
 
-    def cover(split, start, stop):
+    def accumulate(split, start, stop):
         clock.spend(evaluator, min(stop, 3000) - start)
         return whole(split, start, stop)
 
-    monkeypatch.setattr(evaluator, "cover", cover)
-    real = evaluator.at_once
+    monkeypatch.setattr(evaluator, "accumulate", accumulate)
+    real = evaluator.evaluate_stacked
 
-    def at_once(points):
+    def evaluate_stacked(points):
         clock.spend(evaluator, 3000, len(points))
         return real(points) if len(points) == 2 else None
 
-    monkeypatch.setattr(evaluator, "at_once", at_once)
+    monkeypatch.setattr(evaluator, "evaluate_stacked", evaluate_stacked)
     return autotuning.tune(evaluator, cells, **options), clock.now
 
 
@@ -98,7 +98,7 @@ def test_points_that_cannot_be_mapped_go_one_by_one(networks, mini, monkeypatch)
         return losses
 
     evaluator = Evaluator(networks["mlp"], plane_of(networks["mlp"]), {"train": mini}, stubborn)
-    monkeypatch.setattr(autotuning, "SHARE", 1e9)
+    monkeypatch.setattr(autotuning, "TUNING_SHARE", 1e9)
     autotuning.tune(evaluator, 1000)
     assert evaluator.points_per_call == 1
     assert torch.isfinite(torch.tensor(evaluator([(0.1, 0.2)]))).all()
@@ -111,15 +111,15 @@ def test_batches_go_side_by_side_where_threads_do_not_help_each_other(networks, 
     run(
         evaluator,
         monkeypatch,
-        lambda batch, samples, points: 1e-6 * samples * points / evaluator.lanes**0.5,
+        lambda batch, samples, points: 1e-6 * samples * points / evaluator.parallel_batches**0.5,
         cells=10_000,
     )
-    assert evaluator.lanes == 4
-    evaluator.lanes = 1
+    assert evaluator.parallel_batches == 4
+    evaluator.parallel_batches = 1
     run(
         evaluator,
         monkeypatch,
-        lambda batch, samples, points: 1e-6 * samples * points * evaluator.lanes**0.5,
+        lambda batch, samples, points: 1e-6 * samples * points * evaluator.parallel_batches**0.5,
         cells=10_000,
     )
-    assert evaluator.lanes == 1
+    assert evaluator.parallel_batches == 1

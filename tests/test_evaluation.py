@@ -158,14 +158,24 @@ def test_batches_side_by_side_give_the_same_bits(networks, mini):
     net, plane, data = networks["conv"], plane_of(networks["conv"]), many(mini, 10)
     options = {"batch_size": 16, "folded": True}
     one, three = (
-        Evaluator(net, plane, {"train": data, "test": mini}, LOSSES["crossentropy"], lanes=lanes, **options)
-        for lanes in (1, 3)
+        Evaluator(
+            net,
+            plane,
+            {"train": data, "test": mini},
+            LOSSES["crossentropy"],
+            parallel_batches=parallel_batches,
+            **options,
+        )
+        for parallel_batches in (1, 3)
     )
     np.testing.assert_array_equal(three(POINTS), one(POINTS))
     for evaluator in (one, three):
-        evaluator.arrive(0.5, -0.3)
-    np.testing.assert_array_equal(three.draw("train", 0, 200).loss, one.draw("train", 0, 200).loss)
-    plain = [Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], lanes=lanes) for lanes in (1, 3)]
+        evaluator.move_to(0.5, -0.3)
+    np.testing.assert_array_equal(three.draw_samples("train", 0, 200).loss, one.draw_samples("train", 0, 200).loss)
+    plain = [
+        Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], parallel_batches=parallel_batches)
+        for parallel_batches in (1, 3)
+    ]
     np.testing.assert_array_equal(*(evaluator(POINTS) for evaluator in plain))
 
 
@@ -217,8 +227,8 @@ class Viewing(nn.Module):
 @pytest.mark.parametrize("make", [Overwriting, Viewing])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"lanes": 2}, {"points_per_call": 2}],
-    ids=["plain", "lanes", "at once"],
+    [{}, {"parallel_batches": 2}, {"points_per_call": 2}],
+    ids=["plain", "parallel batches", "stacked"],
 )
 def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
     """The resident data stay as they are (they were multiplied again and again), and nothing crashes."""
@@ -245,8 +255,8 @@ def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
     evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, **options)
     for _ in range(2):
         np.testing.assert_allclose(fields(evaluator, POINTS)[:, 0], exact, rtol=1e-5)
-        evaluator.arrive(*POINTS[1])
-        assert evaluator.draw("train", 0, len(data)).loss.mean() == pytest.approx(exact[1], rel=1e-5)
+        evaluator.move_to(*POINTS[1])
+        assert evaluator.draw_samples("train", 0, len(data)).loss.mean() == pytest.approx(exact[1], rel=1e-5)
     torch.testing.assert_close(data.inputs, kept, rtol=0, atol=0)
     operator = Hessian(net, data, LOSSES["crossentropy"], batch_size=16)
     before = operator.gradient()
@@ -342,7 +352,7 @@ def test_cuda_graphs_compute_what_eager_calls_compute(networks, mini, precision)
     )
     eager.graphs = None
     np.testing.assert_array_equal(captured(POINTS), eager(POINTS))
-    assert captured.graphs.works
+    assert captured.graphs.supported
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -368,8 +378,8 @@ def test_samples_are_drawn_in_one_shuffled_order(networks, mini):
     assert sorted(order.tolist()) == list(range(300))
     assert order.tolist() != list(range(300))
     for a, b in POINTS:
-        evaluator.arrive(a, b)
-        parts = [evaluator.draw("train", start, stop) for start, stop in ((0, 96), (96, 160))]
+        evaluator.move_to(a, b)
+        parts = [evaluator.draw_samples("train", start, stop) for start, stop in ((0, 96), (96, 160))]
         with moved(net, plane.point(a, b)), torch.no_grad():
             wanted = F.cross_entropy(net(data.inputs[order[:160]]), data.targets[order[:160]], reduction="none")
         np.testing.assert_allclose(np.concatenate([part.loss for part in parts]), wanted, rtol=1e-5, atol=1e-6)

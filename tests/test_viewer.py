@@ -16,7 +16,7 @@ from lossatlas.io import Projection
 from lossatlas.io.surface_files import write_surface
 from lossatlas.io.trajectory_files import write_projection
 from lossatlas.landscape import Grid, Surface
-from lossatlas.landscape.interpolant import Interpolant, fitting
+from lossatlas.landscape.interpolant import Interpolant, cross_validate
 from lossatlas.viewer import Shown, page_of
 from lossatlas.viewer.document import SCRIPTS
 
@@ -123,15 +123,15 @@ def test_the_logarithm_is_interpolated_where_it_is_better_and_the_error_is_said(
     x = np.linspace(-1, 1, 21)
     grid = np.meshgrid(x, x)
     steep = np.exp(8 * (grid[0] ** 2 + grid[1] ** 2)) * 1e-3
-    log, error = fitting(x, x, steep)
+    log, error = cross_validate(x, x, steep)
     assert log
     assert error < 1e-6
-    log, error = fitting(x, x, convex(*grid) - 2)  # not positive
+    log, error = cross_validate(x, x, convex(*grid) - 2)  # not positive
     assert not log
     assert error < 1e-12
     noise = np.random.default_rng(0).uniform(1, 2, (21, 21))
-    assert fitting(x, x, noise)[1] > 0.3  # nobody could guess it
-    assert np.isnan(fitting(x[:3], x[:3], convex(*np.meshgrid(x[:3], x[:3])))[1])
+    assert cross_validate(x, x, noise)[1] > 0.3  # nobody could guess it
+    assert np.isnan(cross_validate(x[:3], x[:3], convex(*np.meshgrid(x[:3], x[:3])))[1])
 
 
 # Optimizers -------------------------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, equal, is_column, joined, lengths, mapped
 from lossatlas.errors import BadInput, note
 
-BATCH = 256  # samples that are read at once from a data set without a loader
-TRIED = 3  # samples that are read twice
+READ_BATCH = 256  # samples that are read at once from a data set without a loader
+CHECKED_SAMPLES = 3  # samples that are read twice
 CURE = (
     "give a torch Dataset with a length and items by number, or a DataLoader of one; then samples are read when needed"
 )
@@ -53,7 +53,7 @@ def as_dataset(
     if isinstance(data, DataLoader) and type(data).__iter__ is not DataLoader.__iter__:  # it does more than load
         return from_batches(data, name, split, classes, stream)
     if isinstance(data, DataLoader):
-        data = in_order(data, name)
+        data = without_shuffling(data, name)
         source = data.dataset
         if type(source) is TensorDataset:
             return from_batches(data, name, split, classes, None)
@@ -69,9 +69,9 @@ def as_dataset(
             streamed = Streamed(name, split, data, classes)
             if is_better_streamed(streamed, stream):
                 return streamed
-        return from_batches(DataLoader(data, batch_size=BATCH), name, split, classes, None)
+        return from_batches(DataLoader(data, batch_size=READ_BATCH), name, split, classes, None)
     if isinstance(data, TorchDataset):
-        return from_batches(DataLoader(data, batch_size=BATCH), name, split, classes, stream)
+        return from_batches(DataLoader(data, batch_size=READ_BATCH), name, split, classes, stream)
     if is_structure(data):
         return Dataset(name, split, mapped(data, Tensor.detach), classes)
     if isinstance(data, Iterable) and not isinstance(data, Tensor):
@@ -107,7 +107,7 @@ def is_structure(data: Any) -> bool:
     return all(not isinstance(item, list | tuple | Mapping) for item in data) and len(set(found.values())) == 1
 
 
-def in_order(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]":
+def without_shuffling(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]":
     """The same loader without its shuffling, which is said; a data set that draws at random is refused."""
     if isinstance(loader.dataset, IterableDataset):
         return loader
@@ -129,15 +129,15 @@ def check_samples(dataset: Any, name: str) -> None:
         count = len(dataset)
     except TypeError:
         return
-    for k in sorted({k * (count - 1) // max(1, TRIED - 1) for k in range(TRIED)} if count else ()):
-        if not equal(wrapped(dataset[k]), wrapped(dataset[k])):
+    for k in sorted({k * (count - 1) // max(1, CHECKED_SAMPLES - 1) for k in range(CHECKED_SAMPLES)} if count else ()):
+        if not equal(as_structure(dataset[k]), as_structure(dataset[k])):
             raise BadInput(
                 f"sample {k} of the {name} differs each time it is read: it is drawn or augmented at random, and "
                 "its loss is not one number; give the data set without augmentation"
             )
 
 
-def wrapped(sample: Any) -> Structure:
+def as_structure(sample: Any) -> Structure:
     return sample if isinstance(sample, list | tuple | Mapping) else [sample]
 
 
@@ -173,7 +173,7 @@ def check_first(batches: Iterable[Any], first: Structure, name: str) -> None:
     if isinstance(batches, Iterator):
         return
     again = next(iter(batches), None)
-    if again is None or not equal(wrapped(mapped(again, Tensor.detach)), wrapped(first)):
+    if again is None or not equal(as_structure(mapped(again, Tensor.detach)), as_structure(first)):
         raise BadInput(
             f"two passes over the {name} begin with different samples: it shuffles or draws at random; give it "
             "without shuffling"

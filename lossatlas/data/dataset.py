@@ -17,8 +17,8 @@ from torch import Tensor
 from lossatlas.data.structures import Structure, leaves, lengths, part
 from lossatlas.errors import BadInput
 
-SKETCHED = 64  # samples that stand for all of them
-AS_ONE = (
+SKETCH_SAMPLES = 64  # samples that stand for all of them
+BATCH_AS_SAMPLE = (
     "where they do not (graphs, sets of points, boxes, losses within a batch), pass each batch as one sample: a list of "
     "batches whose tensors have a first axis of length 1 (tensor.unsqueeze(0)), see docs/your-own.md"
 )
@@ -171,7 +171,7 @@ class FixedBatches:
 def check_lengths(samples: Structure, what: str) -> None:
     """Raise BadInput where the tensors of a structure do not have the same samples along their first axes."""
     found = lengths(samples)
-    rule = f"every tensor has to have the samples along its first axis; {AS_ONE}"
+    rule = f"every tensor has to have the samples along its first axis; {BATCH_AS_SAMPLE}"
     if not found:
         raise BadInput(f"{what} have no tensor with an axis: {rule}")
     if len(set(found.values())) > 1 or not next(iter(found.values())):
@@ -183,7 +183,7 @@ def sketch_of(samples: Structure, count: int, classes: int) -> str:
     return hashlib.sha256(f"{count} {digest_of(samples, classes)}".encode()).hexdigest()
 
 
-def spread_numbers(count: int, chosen: int = SKETCHED) -> list[int]:
+def spread_numbers(count: int, chosen: int = SKETCH_SAMPLES) -> list[int]:
     """Some of `count` samples, spread evenly; by default those of a sketch."""
     return sorted({k * (count - 1) // max(1, chosen - 1) for k in range(chosen)})
 
@@ -207,11 +207,11 @@ def digest_of(samples: Structure, classes: int) -> str:
             result.update(repr(list(leaf)).encode())
             continue
         for piece in leaf.split(1024) if leaf.dim() else (leaf,):  # a copy of all of them would double the memory
-            result.update(np.ascontiguousarray(plain(piece)).data)
+            result.update(np.ascontiguousarray(as_numpy(piece)).data)
     return result.hexdigest()
 
 
-def plain(tensor: Tensor) -> np.ndarray:
+def as_numpy(tensor: Tensor) -> np.ndarray:
     """A tensor as a numpy array, on the CPU; numpy has no bfloat16."""
     tensor = tensor.detach().cpu()
     return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()

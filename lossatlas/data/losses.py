@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from lossatlas.data.dataset import AS_ONE
+from lossatlas.data.dataset import BATCH_AS_SAMPLE
 from lossatlas.data.structures import Structure, leaves, mapped, part
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.landscape.statistics import STATISTICS
@@ -29,7 +29,7 @@ from lossatlas.landscape.statistics import STATISTICS
 Batch = Structure
 TARGETS = ("labels", "label", "targets", "target", "y")  # names under which a dict holds what is to be predicted
 # Names of the first argument that tell (model, batch) from (output, target).
-MODELS = ("model", "net", "network", "module")
+MODEL_NAMES = ("model", "net", "network", "module")
 IGNORED = -100  # a label that does not count, as in torch
 
 
@@ -59,7 +59,7 @@ Model = Callable[..., Any]  # a network, or anything that maps inputs to outputs
 Loss = Callable[[Model, Batch], Losses]
 
 
-def apply(model: Model, batch: Batch) -> tuple[Tensor, Any]:
+def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
     """The output of a network for a batch, and the targets. Raises BadInput where the batch does not say what is what."""
     if isinstance(batch, Mapping):
         found = [name for name in TARGETS if name in batch]
@@ -109,7 +109,7 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
     Positions are (n, classes, ...) against (n, ...), as torch has it, or (n, ..., classes), as in sequences. Labels of
     IGNORED do not count; a sample weighs as much as it has positions, so the mean is over all positions.
     """
-    output, targets = apply(model, batch)
+    output, targets = forward(model, batch)
     logits = positions_last(upcast(output), targets, sequence=isinstance(batch, Mapping))
     if targets.dim() == 1 and logits.dim() == 2:
         loss = F.cross_entropy(logits, targets, reduction="none")
@@ -146,7 +146,7 @@ def mse(model: Model, batch: Batch) -> Losses:
 
     Where the targets are no labels: the mean over everything a sample gives of (output - target)^2.
     """
-    output, targets = apply(model, batch)
+    output, targets = forward(model, batch)
     output = upcast(output)
     if not targets.is_floating_point() and output.dim() == 2 and targets.dim() == 1:
         error = output.softmax(1) - F.one_hot(targets, output.shape[1])
@@ -168,7 +168,7 @@ def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse}
-TORCHS: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
+TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 
 
 def as_loss(function: Any) -> Loss:
@@ -184,23 +184,25 @@ def as_loss(function: Any) -> Loss:
         return LOSSES[function]
     if not callable(function):
         raise BadUsage(f"a loss has to be a function, and {function!r} is none")
-    if function in LOSSES.values() or isinstance(function, OwnLoss):
+    if function in LOSSES.values() or isinstance(function, UserLoss):
         return function
     if isinstance(function, nn.Module):
-        return partial(of_module, per_sample_of(function))
+        return partial(module_losses, unreduced(function))
     known, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
-    if known in TORCHS and not getattr(function, "args", ()):  # as modules, whose weights and ignored labels are known
-        return as_loss(TORCHS[known](**options))
+    if known in TORCH_MODULES and not getattr(
+        function, "args", ()
+    ):  # as modules, whose weights and ignored labels are known
+        return as_loss(TORCH_MODULES[known](**options))
     try:
         names = list(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # of a builtin
         names = []
-    if names and names[0] in MODELS:
-        return OwnLoss(function)
-    return partial(of_output_and_target, function, "reduction" in names)
+    if names and names[0] in MODEL_NAMES:
+        return UserLoss(function)
+    return partial(function_losses, function, "reduction" in names)
 
 
-def per_sample_of(module: nn.Module) -> nn.Module:
+def unreduced(module: nn.Module) -> nn.Module:
     """A copy of a loss module that gives one value for each sample or position. Raises BadUsage for a sum."""
     if not hasattr(module, "reduction"):
         return module
@@ -213,15 +215,15 @@ def per_sample_of(module: nn.Module) -> nn.Module:
     return result
 
 
-def of_module(module: nn.Module, model: Model, batch: Batch) -> Losses:
-    output, targets = apply(model, batch)
+def module_losses(module: nn.Module, model: Model, batch: Batch) -> Losses:
+    output, targets = forward(model, batch)
     output = upcast(output)
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point():
         return with_class_weights(module, output, targets)
     if any(True for _ in (*module.parameters(), *module.buffers())):
         module = deepcopy(module).to(output.device, output.dtype)
-    found = module(output, of_type(targets, output))
-    return shaped(found, output, targets, sums=getattr(module, "mean_over", "") == "batchmean")
+    found = module(output, match_dtype(targets, output))
+    return as_losses(found, output, targets, sums=getattr(module, "mean_over", "") == "batchmean")
 
 
 def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
@@ -239,23 +241,23 @@ def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
     return Losses(per_sample, total, accuracy(output, targets) if targets.dim() == 1 and weight is None else {})
 
 
-def of_output_and_target(function: Callable[..., Any], reduces: bool, model: Model, batch: Batch) -> Losses:
-    output, targets = apply(model, batch)
+def function_losses(function: Callable[..., Any], reduces: bool, model: Model, batch: Batch) -> Losses:
+    output, targets = forward(model, batch)
     options = {"reduction": "none"} if reduces else {}
     output = upcast(output)
     try:
-        found = function(output, of_type(targets, output), **options)
+        found = function(output, match_dtype(targets, output), **options)
     except RuntimeError:  # tensors of its own, such as the weights of classes, are float32
-        found = function(output.float(), of_type(targets, output.float()), **options)
-    return shaped(found, output, targets)
+        found = function(output.float(), match_dtype(targets, output.float()), **options)
+    return as_losses(found, output, targets)
 
 
-def of_type(targets: Any, output: Tensor) -> Any:
+def match_dtype(targets: Any, output: Tensor) -> Any:
     """Float targets in the precision of the output, which is computed in float64."""
     return targets.to(output.dtype) if isinstance(targets, Tensor) and targets.is_floating_point() else targets
 
 
-class OwnLoss:
+class UserLoss:
     """A loss(model, batch) of a user's, in the form of this package.
 
     It may differentiate with respect to its inputs, by torch.autograd or torch.func: the graph is on while it runs, and what it
@@ -264,30 +266,30 @@ class OwnLoss:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function, self.alone = function, False
+        self.function, self.single_threaded = function, False
 
     def __call__(self, model: Model, batch: Batch) -> Losses:
         recorded = torch.is_grad_enabled()
         own = mapped(batch, lambda tensor: tensor.detach())  # so that `requires_grad_()` leaves the samples alone
         with torch.enable_grad():
-            if self.alone or threading.current_thread() is not threading.main_thread():
+            if self.single_threaded or threading.current_thread() is not threading.main_thread():
                 found = self.function(model, own)
             else:
-                with forward_mode() as used:
+                with detect_forward_mode() as used:
                     found = self.function(model, own)
-                self.alone = bool(used)
+                self.single_threaded = bool(used)
         if not isinstance(found, Losses):
             count = next((len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim()), 1)
             found = per_sample_or_mean(found, count)
-        return found if recorded else detached(found)
+        return found if recorded else detach(found)
 
 
-def alone(loss: Loss) -> bool:
+def is_single_threaded(loss: Loss) -> bool:
     """Whether only one thread at a time can compute it, as far as is known."""
-    return isinstance(loss, OwnLoss) and loss.alone
+    return isinstance(loss, UserLoss) and loss.single_threaded
 
 
-def detached(losses: Losses) -> Losses:
+def detach(losses: Losses) -> Losses:
     def cut(value: Any) -> Any:
         return value.detach() if isinstance(value, Tensor) else value
 
@@ -301,21 +303,21 @@ def detached(losses: Losses) -> Losses:
 
 
 @contextmanager
-def forward_mode() -> Iterator[list[bool]]:
+def detect_forward_mode() -> Iterator[list[bool]]:
     """Whether anything is differentiated forwards within; the list is empty if not."""
     used: list[bool] = []
     names = ("make_dual", "enter_dual_level")  # of torch.func, and of those who take forward_ad's own names
     before = {name: getattr(forward_ad, name) for name in names}
 
-    def noticing(function: Callable[..., Any]) -> Callable[..., Any]:
-        def noticed(*arguments: Any, **named: Any) -> Any:
+    def recording(function: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded_call(*arguments: Any, **named: Any) -> Any:
             used.append(True)
             return function(*arguments, **named)
 
-        return noticed
+        return recorded_call
 
     for name, function in before.items():
-        setattr(forward_ad, name, noticing(function))
+        setattr(forward_ad, name, recording(function))
     try:
         yield used
     finally:
@@ -323,7 +325,7 @@ def forward_mode() -> Iterator[list[bool]]:
             setattr(forward_ad, name, function)
 
 
-def shaped(loss: Any, output: Tensor, targets: Any, sums: bool = False) -> Losses:
+def as_losses(loss: Any, output: Tensor, targets: Any, sums: bool = False) -> Losses:
     """What an ordinary loss gives, with the accuracy where the targets are labels."""
     result = per_sample_or_mean(loss, len(output), sums)
     labels = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dtype != torch.bool
@@ -341,7 +343,7 @@ def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
     if len(loss) != count:
         raise BadInput(
             f"a loss gave {len(loss)} values for a batch of {count} samples: give one for each, or their mean; samples "
-            f"lie along the first axis of every tensor; {AS_ONE}"
+            f"lie along the first axis of every tensor; {BATCH_AS_SAMPLE}"
         )
     if loss.dim() == 1:
         return Losses(loss)
@@ -352,7 +354,7 @@ def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
 RESERVED = ("loss", "loss_se", "acc", *STATISTICS)  # names of fields and statistics that every surface has
 # How far the losses of samples alone and among others may differ, relative to all of them, and the mean of a batch; and what
 # float32 outputs may do to losses that are nearly zero.
-DEPENDS, MEAN_DEPENDS, NOTHING = 1e-3, 2e-5, 1e-6
+MAX_DIFFERENCE, MAX_MEAN_DIFFERENCE, NEGLIGIBLE = 1e-3, 2e-5, 1e-6
 
 
 @torch.no_grad()
@@ -397,10 +399,10 @@ def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch],
     known = torch.isfinite(alone) & torch.isfinite(whole)
     error, size = ((values * known.to(values)).nan_to_num().norm() for values in (alone - whole, whole))
     agree = torch.equal(torch.isfinite(alone), torch.isfinite(whole))
-    if not agree or error > (DEPENDS if found.spread else MEAN_DEPENDS) * size + NOTHING:
+    if not agree or error > (MAX_DIFFERENCE if found.spread else MAX_MEAN_DIFFERENCE) * size + NEGLIGIBLE:
         raise BadInput(
             "the loss of a sample depends on the others in its batch: it is a sum, or a mean over something else than "
             "samples (ignored labels, weights), or the network normalizes over the batch; give a loss(model, batch) "
-            f"with weights; samples lie along the first axis of every tensor; {AS_ONE}"
+            f"with weights; samples lie along the first axis of every tensor; {BATCH_AS_SAMPLE}"
         )
     return found

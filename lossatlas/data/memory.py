@@ -4,22 +4,28 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-LOCAL = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "PALS_LOCAL_SIZE", "SLURM_TASKS_PER_NODE", "PMI_SIZE")
-SHARE = 0.4  # of what is free; while they are collected they are there twice
+LOCAL_SIZE_VARIABLES = (
+    "OMPI_COMM_WORLD_LOCAL_SIZE",
+    "MPI_LOCALNRANKS",
+    "PALS_LOCAL_SIZE",
+    "SLURM_TASKS_PER_NODE",
+    "PMI_SIZE",
+)
+MEMORY_SHARE = 0.4  # of what is free; while they are collected they are there twice
 
 
 def budget() -> int:
     """Bytes that the data of this process may take: a share of what is free, split among the ranks of this node."""
-    return int(SHARE * available() / local_ranks())
+    return int(MEMORY_SHARE * available() / local_ranks())
 
 
 def available() -> int:
     """Bytes that are free on this machine, or in the container that this runs in."""
-    free = [limit for limit in (of_machine(), of_container()) if limit is not None]
+    free = [limit for limit in (machine_memory(), container_memory()) if limit is not None]
     return min(free, default=1 << 33)
 
 
-def of_machine() -> int | None:
+def machine_memory() -> int | None:
     with suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -29,7 +35,7 @@ def of_machine() -> int | None:
     return None
 
 
-def of_container(root: str = "/sys/fs/cgroup") -> int | None:
+def container_memory(root: str = "/sys/fs/cgroup") -> int | None:
     """What a container's limit leaves; None where there is none."""
     for most, used in (
         ("memory.max", "memory.current"),
@@ -47,7 +53,7 @@ def of_container(root: str = "/sys/fs/cgroup") -> int | None:
 
 def local_ranks() -> int:
     """How many ranks the launcher started on this node, at most."""
-    for name in LOCAL:
+    for name in LOCAL_SIZE_VARIABLES:
         first = os.environ.get(name, "").split("(")[0].split(",")[0]
         if first.isdigit() and int(first):
             return int(first)

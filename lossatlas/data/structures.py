@@ -63,7 +63,7 @@ def part(structure: Structure, index: Any) -> Structure:
     if isinstance(structure, np.ndarray):
         structure = torch.from_numpy(structure)
     if isinstance(structure, Tensor):
-        return taken(structure, index) if structure.dim() else structure
+        return indexed(structure, index) if structure.dim() else structure
     if isinstance(structure, Mapping):
         return {name: part(value, index) for name, value in structure.items()}
     if is_column(structure):
@@ -75,7 +75,7 @@ def part(structure: Structure, index: Any) -> Structure:
     return structure
 
 
-def taken(tensor: Tensor, index: Any) -> Tensor:
+def indexed(tensor: Tensor, index: Any) -> Tensor:
     """The samples at `index`; images in channels-last order stay in it."""
     if isinstance(index, slice) or tensor.dim() != 4 or not tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor[index]
@@ -113,10 +113,10 @@ def equal(a: Structure, b: Structure) -> bool:
     ours, theirs = list(leaves(a)), list(leaves(b))
     if [path for path, _ in ours] != [path for path, _ in theirs]:
         return False
-    return all(same(x, y) for (_, x), (_, y) in zip(ours, theirs, strict=True))
+    return all(equal_leaves(x, y) for (_, x), (_, y) in zip(ours, theirs, strict=True))
 
 
-def same(x: Any, y: Any) -> bool:
+def equal_leaves(x: Any, y: Any) -> bool:
     if not isinstance(x, Tensor | np.ndarray):
         return bool(x == y)
     x, y = torch.as_tensor(x), torch.as_tensor(y)

@@ -22,15 +22,15 @@ class FlatLayout:
     """
 
     shapes: Mapping[str, torch.Size]
-    last: frozenset[str]
-    pairs: frozenset[str] = frozenset()
+    channels_last: frozenset[str]
+    complex_names: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, point: Mapping[str, Tensor], net: nn.Module, channels_last: bool = True) -> "FlatLayout":
         """channels_last: filters of convolutions lie in that order."""
         pairs = frozenset(name for name, value in point.items() if value.is_complex())
         shapes = {name: real_view(value).shape for name, value in point.items()}
-        return cls(shapes, filters(net) - pairs if channels_last else frozenset(), pairs)
+        return cls(shapes, convolution_weights(net) - pairs if channels_last else frozenset(), pairs)
 
     @property
     def total(self) -> int:
@@ -40,14 +40,14 @@ class FlatLayout:
         """The tensors in a buffer (..., total) by name; complex ones as pairs of real numbers."""
         parts = buffer.split([shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: viewed(part, shape, name in self.last)
+            name: view_of(part, shape, name in self.channels_last)
             for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
         }
 
     def point(self, buffer: Tensor) -> dict[str, Tensor]:
         """The tensors in a buffer by name, complex ones as copies."""
         return {
-            name: torch.view_as_complex(view.clone()) if name in self.pairs else view
+            name: torch.view_as_complex(view.clone()) if name in self.complex_names else view
             for name, view in self.views(buffer).items()
         }
 
@@ -61,7 +61,7 @@ class FlatLayout:
             and first.untyped_storage().nbytes() == size * dtype.itemsize
         ):
             buffer = first.new_empty(0).set_(first.untyped_storage(), 0, (size,), (1,))
-            if all(is_at(real_view(point[name]), view) for name, view in self.views(buffer).items()):
+            if all(is_same_memory(real_view(point[name]), view) for name, view in self.views(buffer).items()):
                 return buffer
         buffer = torch.empty(size, device=device, dtype=dtype)
         for name, view in self.views(buffer).items():
@@ -69,10 +69,10 @@ class FlatLayout:
         return buffer
 
 
-def is_at(value: Tensor, view: Tensor) -> bool:
+def is_same_memory(value: Tensor, view: Tensor) -> bool:
     """Whether two tensors are the same numbers in the same place."""
-    where, there = ((t.data_ptr(), t.shape, t.stride(), t.dtype) for t in (value, view))
-    return where == there
+    first, second = ((t.data_ptr(), t.shape, t.stride(), t.dtype) for t in (value, view))
+    return first == second
 
 
 class AffineBuffers:
@@ -87,24 +87,24 @@ class AffineBuffers:
         own = named_tensors(net)
         device, dtype = (
             next(net.parameters()).device,
-            wide([*plane.origin.values(), *map(own.__getitem__, plane.origin)]),
+            point_dtype([*plane.origin.values(), *map(own.__getitem__, plane.origin)]),
         )
         pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
         self.origin, *self.directions = (self.layout.flat(point, device, dtype) for point in pack)
         self.current = self.origin.clone()
-        self.kinds = {name: own[name].dtype for name in plane.origin}
+        self.dtypes = {name: own[name].dtype for name in plane.origin}
         self.rounded: list[tuple[Tensor, Tensor]] = []
         for name, view in self.views(self.current).items():
-            if self.kinds[name] == dtype:
+            if self.dtypes[name] == dtype:
                 replace_tensor(net, name, view)
             else:
                 tensor = torch.empty_like(own[name])
                 replace_tensor(net, name, tensor)
                 self.rounded.append((real_view(tensor.detach()), view))
         self.variances = [view for name, view in self.views(self.current).items() if is_variance(name)]
-        self.round()
+        self.update_rounded()
 
-    def round(self) -> None:
+    def update_rounded(self) -> None:
         """Let the tensors of another type follow the point."""
         for tensor, view in self.rounded:
             tensor.copy_(view)
@@ -114,8 +114,8 @@ class AffineBuffers:
         torch.add(self.origin, self.directions[0], alpha=a, out=self.current)
         if len(self.directions) > 1:
             self.current.add_(self.directions[1], alpha=b)
-        clamped = clamp(self.variances, self.current)
-        self.round()
+        clamped = clamp_variances(self.variances, self.current)
+        self.update_rounded()
         return clamped
 
     def stack(self, points: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
@@ -129,11 +129,13 @@ class AffineBuffers:
             if is_variance(name):
                 clamped += (view < 0).sum(dim=1)
                 view.clamp_(min=0)
-        return {name: self.typed(name, view) for name, view in views.items()}, clamped
+        return {name: self.in_own_dtype(name, view) for name, view in views.items()}, clamped
 
-    def typed(self, name: str, view: Tensor) -> Tensor:
+    def in_own_dtype(self, name: str, view: Tensor) -> Tensor:
         """A tensor of the point in the type that the network has it in."""
-        return (torch.view_as_complex(view.clone()) if name in self.layout.pairs else view).to(self.kinds[name])
+        return (torch.view_as_complex(view.clone()) if name in self.layout.complex_names else view).to(
+            self.dtypes[name]
+        )
 
 
 class GeneralBuffers:
@@ -142,7 +144,7 @@ class GeneralBuffers:
     def __init__(self, net: nn.Module, plane: Plane) -> None:
         device, own = next(net.parameters()).device, named_tensors(net)
         start = plane.point(0.0, 0.0)
-        dtype = wide([*start.values(), *map(own.__getitem__, start)])
+        dtype = point_dtype([*start.values(), *map(own.__getitem__, start)])
         self.plane = plane.on(device, dtype) if isinstance(plane, CurvePlane | RowLines | SchemePlane) else plane
         self.own = {
             name: torch.empty_like(value, device=device, dtype=own[name].dtype) for name, value in start.items()
@@ -154,7 +156,7 @@ class GeneralBuffers:
     def move(self, a: float, b: float) -> Tensor:
         for name, value in self.plane.point(a, b).items():
             self.own[name].copy_(value)
-        return clamp([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
+        return clamp_variances([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
 
 
 class InPlaceBuffers:
@@ -169,7 +171,7 @@ class InPlaceBuffers:
         for name, value in (point := self.plane.point(a, b)).items():
             self.own[name].data.copy_(value)  # not a change that autograd counts: graphs of the user's stay usable
         variances = [self.own[name].data for name in point if is_variance(name)]
-        return clamp(variances, next(iter(self.own.values())))
+        return clamp_variances(variances, next(iter(self.own.values())))
 
 
 def named_tensors(net: nn.Module) -> dict[str, Tensor]:
@@ -177,13 +179,13 @@ def named_tensors(net: nn.Module) -> dict[str, Tensor]:
     return {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
 
 
-def wide(tensors: Iterable[Tensor]) -> torch.dtype:
+def point_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
     """The type in which a point is computed."""
     double = any(tensor.dtype in (torch.float64, torch.complex128) for tensor in tensors)
     return torch.float64 if double else torch.float32
 
 
-def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
+def clamp_variances(variances: Sequence[Tensor], like: Tensor) -> Tensor:
     """Set negative variances to zero, in place; their number, on the device."""
     count = torch.zeros((), dtype=torch.float64, device=like.device)
     for variance in variances:
@@ -192,7 +194,7 @@ def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
     return count
 
 
-def filters(net: nn.Module) -> frozenset[str]:
+def convolution_weights(net: nn.Module) -> frozenset[str]:
     """The names of the filters of convolutions; other parameters with four axes are none of their business."""
     return frozenset(
         f"{name}.weight" if name else "weight"
@@ -201,7 +203,7 @@ def filters(net: nn.Module) -> frozenset[str]:
     )
 
 
-def viewed(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
+def view_of(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
     """A tensor of a shape in its part of a buffer, which may have leading axes."""
     lead = buffer.shape[:-1]
     if len(shape) != 4 or not channels_last:
@@ -218,5 +220,5 @@ def replace_tensor(net: nn.Module, name: str, value: Tensor) -> None:
     new = nn.Parameter(value, requires_grad=False) if is_parameter else value
     for module in modules.values():
         table: dict[str, Any] = module._parameters if is_parameter else module._buffers
-        for key in [key for key, held in table.items() if held is old]:
+        for key in [key for key, value_there in table.items() if value_there is old]:
             table[key] = new

@@ -25,10 +25,10 @@ def resolve_precision(precision: str | None, net: nn.Module) -> str:
     """The precision in which a network is evaluated: the one asked for, otherwise that of its parameters."""
     if precision is not None:
         return precision
-    kinds = {real_dtype(p.dtype) for p in net.parameters() if movable(p)}
-    if kinds == {torch.float32}:
+    dtypes = {real_dtype(p.dtype) for p in net.parameters() if movable(p)}
+    if dtypes == {torch.float32}:
         return "float32"
-    return "float64" if kinds == {torch.float64} else OWN
+    return "float64" if dtypes == {torch.float64} else OWN
 
 
 def product_precision(precision: str | None, net: nn.Module) -> str:
@@ -38,23 +38,23 @@ def product_precision(precision: str | None, net: nn.Module) -> str:
 
 def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch.dtype]:
     """The type of the point in the plane (None: each tensor keeps its own) and of the inputs of the forward pass."""
-    kinds = [real_dtype(p.dtype) for p in net.parameters() if movable(p)]
+    dtypes = [real_dtype(p.dtype) for p in net.parameters() if movable(p)]
     if precision == OWN:
-        return None, kinds[0]
+        return None, dtypes[0]
     dtype, forward = PRECISIONS[precision]
-    return (None if set(kinds) == {dtype} else dtype), forward
+    return (None if set(dtypes) == {dtype} else dtype), forward
 
 
 # In which filters of convolutions lie channels-last on a CUDA device; in the others that takes 2.8 times as long (H200).
-MATRIX_UNITS = ("tf32", "bfloat16", "float16")
+TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16", "float16")
 
 
 def channels_come_last(device: torch.device, precision: str) -> bool:
     """Whether convolutions are faster with that layout. Measured by benchmarks/point.py and gpu.py."""
-    return device.type != "cuda" or precision in MATRIX_UNITS
+    return device.type != "cuda" or precision in TENSOR_CORE_PRECISIONS
 
 
-class Lowered:
+class LowPrecisionCopies:
     """Puts copies of lower precision into a network; `update()` follows the tensors they stand for.
 
     BatchNorm that is not folded stays as it is, because its statistics do not bear rounding.
@@ -74,13 +74,13 @@ class Lowered:
                     if id(value) not in copies:
                         copies[id(value)] = torch.empty_like(value, dtype=dtype)
                         self.sources.append(value.data)
-                    low = copies[id(value)]
-                    table[key] = nn.Parameter(low, requires_grad=False) if isinstance(value, nn.Parameter) else low
+                    copy = copies[id(value)]
+                    table[key] = nn.Parameter(copy, requires_grad=False) if isinstance(value, nn.Parameter) else copy
         self.copies = list(copies.values())
 
     def update(self) -> None:
-        for low, source in zip(self.copies, self.sources, strict=True):
-            low.copy_(source)
+        for copy, source in zip(self.copies, self.sources, strict=True):
+            copy.copy_(source)
 
 
 def set_numerics(device: torch.device, tf32: bool = False) -> None:

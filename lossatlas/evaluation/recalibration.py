@@ -20,14 +20,14 @@ BATCH = 125  # samples of a batch of the stream
 NORM = nn.modules.batchnorm._BatchNorm
 
 
-def with_statistics(net: nn.Module) -> list[Any]:
+def batchnorm_layers(net: nn.Module) -> list[Any]:
     """The BatchNorm layers of a network that keep running statistics."""
     return [module for module in net.modules() if isinstance(module, NORM) and module.running_mean is not None]
 
 
 def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int) -> None:
     """Raise BadUsage where there is nothing to estimate, or no way to."""
-    if not with_statistics(net):
+    if not batchnorm_layers(net):
         raise BadUsage("there is no BatchNorm with running statistics in this network to recalibrate: use bn=keep")
     if precision in ("bfloat16", "float16"):
         raise BadUsage(f"BatchNorm is not recalibrated in {precision}: use float32, float64 or tf32, or bn=keep")
@@ -41,7 +41,7 @@ def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int
         )
 
 
-class Recalibrated:
+class BatchNormRecalibration:
     """The BatchNorm layers of `net`, which get buffers of their own, and `count` samples in the one shuffled order.
 
     Called when the network has moved.
@@ -51,10 +51,10 @@ class Recalibrated:
         self, net: nn.Module, samples: StoredSamples, count: int, forward: Callable[[nn.Module, Any], Any]
     ) -> None:
         self.net, self.samples, self.forward = net, samples, forward
-        self.norms = with_statistics(net)
+        self.norms = batchnorm_layers(net)
         count = min(count, len(samples))
-        cut = [(start, min(stop, count)) for start, stop in samples.spans(0, count, BATCH)]
-        self.spans = [(start, stop) for start, stop in cut if stop - start > 1]  # of one there is no variance
+        ranges = [(start, min(stop, count)) for start, stop in samples.spans(0, count, BATCH)]
+        self.spans = [(start, stop) for start, stop in ranges if stop - start > 1]  # of one there is no variance
         for module in self.norms:
             module.momentum = None  # the mean over all batches
             for name, buffer in list(module.named_buffers(recurse=False)):

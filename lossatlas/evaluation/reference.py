@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import BadInput
-from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, copied, is_training
+from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.parameter_space.points import movable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-DEPTH = 3  # of containers in attributes that are searched for tensors
-KEPT = 1 << 26  # bytes: a smaller network is kept, to be restored whatever is done to it
+SEARCH_DEPTH = 3  # of containers in attributes that are searched for tensors
+SNAPSHOT_BYTES = 1 << 26  # bytes: a smaller network is kept, to be restored whatever is done to it
 CHANGED = (
     "the network was changed while it was evaluated, and {}: its copies share tensors with it (a __deepcopy__ of its own), or "
     "its forward pass writes into them; give a copy that shares nothing"
@@ -69,14 +69,14 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
     """
     check_movable(net)
     before = digest(net)
-    kept = Snapshot(net) if sum(map(size_of, tensors_of(net))) <= KEPT else None
+    snapshot = Snapshot(net) if sum(map(byte_count, tensors_of(net))) <= SNAPSHOT_BYTES else None
     try:
         yield net
     finally:
         if digest(net) != before:
-            if kept is not None:
-                kept.restore()
-            restored = kept is not None and digest(net) == before
+            if snapshot is not None:
+                snapshot.restore()
+            restored = snapshot is not None and digest(net) == before
             raise BadInput(CHANGED.format("is restored" if restored else "could not be restored"))
 
 
@@ -93,7 +93,7 @@ def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
     if not (is_training(net) and changes_weights_with_mode(net)):
         return
     try:
-        twin = copied(net).eval()
+        twin = deep_copy(net).eval()
     except Exception as error:
         raise BadInput(
             f"{type(net).__name__} changes itself when its mode is switched, and cannot be copied ({error}): call its eval() first"
@@ -115,7 +115,7 @@ class Snapshot:
         self.net = net
         self.modes = [(module, module.training) for module in net.modules()]
         self.values = [(t, t.detach().clone()) for t in tensors_of(net)]
-        self.wants = [(p, p.requires_grad, p.grad) for p in net.parameters()]
+        self.gradients = [(p, p.requires_grad, p.grad) for p in net.parameters()]
         self.attributes = [(vars(module), dict(vars(module))) for module in net.modules()]
         self.containers = [
             (value, value.copy())
@@ -132,7 +132,7 @@ class Snapshot:
                 del own[name]
             own.update({name: value for name, value in before.items() if own.get(name, self) is not value})
         for container, content in self.containers:
-            if not same(container, content):
+            if not holds_same_objects(container, content):
                 container.clear()
                 container.extend(content) if isinstance(container, list) else container.update(content)
         for tensor, value in self.values:
@@ -140,12 +140,12 @@ class Snapshot:
         for module, training in self.modes:
             if module.training != training:
                 module.training = training
-        for parameter, wanted, gradient in self.wants:
-            parameter.requires_grad_(wanted)
+        for parameter, required, gradient in self.gradients:
+            parameter.requires_grad_(required)
             parameter.grad = gradient
 
 
-def same(container: Any, content: Any) -> bool:
+def holds_same_objects(container: Any, content: Any) -> bool:
     """Tell whether a container still holds the objects that its shallow copy holds."""
     if isinstance(container, dict):
         return list(map(id, container.values())) == list(map(id, content.values())) and list(container) == list(content)
@@ -193,7 +193,7 @@ def tensors_of(net: nn.Module) -> list[Tensor]:
     for module in net.modules():
         for name, value in vars(module).items():
             if name not in ("_parameters", "_buffers", "_modules"):
-                search(value, DEPTH)
+                search(value, SEARCH_DEPTH)
     return [t for t in found.values() if not nn.parameter.is_lazy(t) and t.layout == torch.strided]
 
 
@@ -202,16 +202,16 @@ def digest(net: nn.Module) -> str:
     result = hashlib.sha256()
     for tensor in tensors_of(net):
         result.update(f"{tuple(tensor.shape)} {tensor.dtype} {tensor.requires_grad}\n".encode())
-        result.update(bytes_of(tensor))
+        result.update(raw_bytes(tensor))
     result.update(str([module.training for module in net.modules()]).encode())
     return result.hexdigest()
 
 
-def size_of(tensor: Tensor) -> int:
+def byte_count(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def bytes_of(tensor: Tensor) -> Any:
+def raw_bytes(tensor: Tensor) -> Any:
     value = tensor.detach()
     if value.is_quantized:
         value = value.int_repr()

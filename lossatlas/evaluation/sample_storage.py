@@ -22,9 +22,9 @@ from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves, mapped, part
 from lossatlas.parameter_space.points import movable, real_dtype
 
-SHUFFLE = 0  # seed of the one order in which samples are drawn when not all of them are used
-FULL = 0.6  # of a device's free memory may be taken by samples
-AHEAD = 2  # batches that are read before they are needed
+SHUFFLE_SEED = 0  # seed of the one order in which samples are drawn when not all of them are used
+MAX_MEMORY_SHARE = 0.6  # of a device's free memory may be taken by samples
+PREFETCHED_BATCHES = 2  # batches that are read before they are needed
 
 Span = tuple[int, int]
 
@@ -35,13 +35,13 @@ def place_samples(
     """On the device where they fit, otherwise as they are needed."""
     if isinstance(data, FixedBatches):
         return FixedBatchSamples(data, device, dtype, channels_last)
-    if isinstance(data, Streamed) or not fits(data, device):
+    if isinstance(data, Streamed) or not fits_in_memory(data, device):
         return StreamingSamples(data, device, dtype, channels_last)
     return InMemorySamples(data, device, dtype, channels_last)
 
 
-def fits(data: Dataset, device: torch.device) -> bool:
-    return device.type != "cuda" or bytes_of(data.samples) <= FULL * torch.cuda.mem_get_info(device)[0]
+def fits_in_memory(data: Dataset, device: torch.device) -> bool:
+    return device.type != "cuda" or bytes_of(data.samples) <= MAX_MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 class StoredSamples:
@@ -52,7 +52,7 @@ class StoredSamples:
     the shuffled order. resident: whether they lie on the device.
     """
 
-    resident = True
+    in_memory = True
 
     def __init__(self, data: AnyData, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> None:
         self.data, self.device, self.dtype, self.channels_last = data, device, dtype, channels_last
@@ -66,28 +66,28 @@ class StoredSamples:
 
     def batch(self, start: int, stop: int, shuffled: bool = False) -> Structure:
         """The samples from start to stop, in their own order or in the shuffled one."""
-        return mapped(self.found(start, stop, shuffled), copied_leaf if self.overwritten else same)
+        return mapped(self.load(start, stop, shuffled), cloned if self.overwritten else unchanged)
 
     def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
         """The batches of these spans, in this order."""
         for start, stop in spans:
             yield self.batch(start, stop, shuffled)
 
-    def few(self, count: int = 8) -> Structure:
+    def first_samples(self, count: int = 8) -> Structure:
         """A copy of the first samples, which a network may overwrite."""
         _, stop = next(self.spans(0, len(self), count))
-        return mapped(self.found(0, stop, False), lambda t: t.clone() if t.dim() else t)
+        return mapped(self.load(0, stop, False), lambda t: t.clone() if t.dim() else t)
 
-    def found(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, shuffled: bool) -> Structure:
         raise NotImplementedError
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Free what is kept of batches that will not be asked for again."""
 
-    def put(self, samples: Structure) -> Structure:
+    def to_device(self, samples: Structure) -> Structure:
         """Onto the device, inputs in the precision and the layout of the forward pass."""
         on_device = mapped(samples, lambda t: t.to(self.device))
-        return of_inputs(on_device, lambda t: arranged(t, self.dtype, self.channels_last))
+        return map_inputs(on_device, lambda t: to_input_format(t, self.dtype, self.channels_last))
 
 
 class InMemorySamples(StoredSamples):
@@ -95,9 +95,9 @@ class InMemorySamples(StoredSamples):
 
     def __init__(self, data: Dataset, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> None:
         super().__init__(data, device, dtype, channels_last)
-        self.samples, self.order = self.put(data.samples), shuffled_order(len(data)).to(device)
+        self.samples, self.order = self.to_device(data.samples), shuffled_order(len(data)).to(device)
 
-    def found(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, shuffled: bool) -> Structure:
         return part(self.samples, self.order[start:stop] if shuffled else slice(start, stop))
 
 
@@ -108,9 +108,9 @@ class FixedBatchSamples(StoredSamples):
         self, data: FixedBatches, device: torch.device, dtype: torch.dtype, channels_last: bool = True
     ) -> None:
         super().__init__(data, device, dtype, channels_last)
-        self.fixed = {start: self.put(batch) for start, batch in zip(data.edges, data.contents, strict=False)}
+        self.fixed = {start: self.to_device(batch) for start, batch in zip(data.edges, data.contents, strict=False)}
 
-    def found(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, shuffled: bool) -> Structure:
         return self.fixed[start]  # as new containers, which a loss may take apart
 
 
@@ -121,71 +121,71 @@ class StreamingSamples(StoredSamples):
     is dropped for another.
     """
 
-    resident = False
+    in_memory = False
 
     def __init__(
         self, data: Dataset | Streamed, device: torch.device, dtype: torch.dtype, channels_last: bool = True
     ) -> None:
         super().__init__(data, device, dtype, channels_last)
         self.source, self.order = data, shuffled_order(len(data))
-        self.kept: dict[tuple[int, int, bool], Structure] = {}
-        self.room = self.most = room_on(device)
-        self.spent, self.read_count = 0.0, 0
+        self.cache: dict[tuple[int, int, bool], Structure] = {}
+        self.free_bytes = self.cache_bytes = cache_budget(device)
+        self.read_seconds, self.samples_read = 0.0, 0
 
-    def found(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, shuffled: bool) -> Structure:
         key = (start, stop, shuffled)
-        if key not in self.kept:
-            batch = self.put(self.timed(lambda: self.source.read(self.index(*key)), stop - start))
-            self.keep(key, batch)
+        if key not in self.cache:
+            batch = self.to_device(self.timed_read(lambda: self.source.read(self.index(*key)), stop - start))
+            self.cache_batch(key, batch)
             return batch
-        return self.kept[key]
+        return self.cache[key]
 
     def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
         keys = [(start, stop, shuffled) for start, stop in spans]
         for batch in prefetched(self.batches(keys)):
-            yield mapped(batch, copied_leaf if self.overwritten else same)
+            yield mapped(batch, cloned if self.overwritten else unchanged)
 
     def batches(self, keys: list[tuple[int, int, bool]]) -> Iterator[Structure]:
         """In the reader's thread."""
-        missing = iter(self.source.stream([self.index(*key) for key in keys if key not in self.kept]))
-        there = set(self.kept)
+        missing = iter(self.source.stream([self.index(*key) for key in keys if key not in self.cache]))
+        cached = set(self.cache)
         for key in keys:
-            if key in there:
-                yield self.kept[key]
+            if key in cached:
+                yield self.cache[key]
                 continue
-            batch = self.put(pinned(self.timed(lambda: next(missing), key[1] - key[0]), self.device))
-            self.keep(key, batch)
+            batch = self.to_device(pinned(self.timed_read(lambda: next(missing), key[1] - key[0]), self.device))
+            self.cache_batch(key, batch)
             yield batch
 
-    def timed(self, read: Callable[[], Structure], count: int) -> Structure:
+    def timed_read(self, read: Callable[[], Structure], count: int) -> Structure:
         started = time.perf_counter()
         result = read()
-        self.spent += time.perf_counter() - started
-        self.read_count += count
+        self.read_seconds += time.perf_counter() - started
+        self.samples_read += count
         return result
 
     @property
     def seconds_per_sample(self) -> float:
         """Of reading."""
-        return self.spent / max(1, self.read_count)
+        return self.read_seconds / max(1, self.samples_read)
 
     @property
     def all_fit(self) -> bool:
         """Whether all of them can be kept."""
         sample = self.source.sample_bytes if isinstance(self.source, Streamed) else bytes_of(self.source.read(slice(1)))
-        return sample * len(self) <= self.most
+        return sample * len(self) <= self.cache_bytes
 
     def index(self, start: int, stop: int, shuffled: bool) -> Any:
         return self.order[start:stop].tolist() if shuffled else slice(start, stop)
 
-    def keep(self, key: tuple[int, int, bool], batch: Structure) -> None:
+    def cache_batch(self, key: tuple[int, int, bool], batch: Structure) -> None:
         size = bytes_of(batch)
-        if size <= self.room and key not in self.kept:
-            self.kept[key] = batch
-            self.room -= size
+        if size <= self.free_bytes and key not in self.cache:
+            self.cache[key] = batch
+            self.free_bytes -= size
 
-    def forget(self) -> None:
-        self.kept, self.room = {}, self.most
+    def clear_cache(self) -> None:
+        self.cache, self.free_bytes = {}, self.cache_bytes
 
 
 END = object()
@@ -196,7 +196,7 @@ class ReadFailure:
     error: BaseException
 
 
-def prefetched(items: Iterator[Structure], count: int = AHEAD) -> Iterator[Structure]:
+def prefetched(items: Iterator[Structure], count: int = PREFETCHED_BATCHES) -> Iterator[Structure]:
     """The items, of which the next few are made by a thread while one is used.
 
     A thread of its own, and none of a pool: processes that a `DataLoader` starts from one of those end with an error. It
@@ -233,9 +233,9 @@ def prefetched(items: Iterator[Structure], count: int = AHEAD) -> Iterator[Struc
         unwanted.set()
 
 
-def room_on(device: torch.device) -> int:
+def cache_budget(device: torch.device) -> int:
     """Bytes that batches may take which are kept."""
-    return int(FULL * torch.cuda.mem_get_info(device)[0] / 2) if device.type == "cuda" else budget()
+    return int(MAX_MEMORY_SHARE * torch.cuda.mem_get_info(device)[0] / 2) if device.type == "cuda" else budget()
 
 
 def pinned(samples: Structure, device: torch.device) -> Structure:
@@ -244,10 +244,10 @@ def pinned(samples: Structure, device: torch.device) -> Structure:
 
 
 def shuffled_order(count: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(SHUFFLE))
+    return torch.randperm(count, generator=torch.Generator().manual_seed(SHUFFLE_SEED))
 
 
-def of_inputs(samples: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
+def map_inputs(samples: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
     """Samples with function(tensor) in the place of the inputs; targets stay."""
     if isinstance(samples, Mapping):
         return {name: value if name in TARGETS else mapped(value, function) for name, value in samples.items()}
@@ -260,10 +260,10 @@ def fitted(samples: Structure, net: nn.Module) -> Structure:
     """Samples on a network's device, floating-point inputs in the type of its first parameter."""
     first = next(p for p in net.parameters() if movable(p))
     on_device = mapped(samples, lambda tensor: tensor.to(first.device))
-    return of_inputs(on_device, lambda t: t.to(real_dtype(first.dtype)) if t.is_floating_point() else t)
+    return map_inputs(on_device, lambda t: t.to(real_dtype(first.dtype)) if t.is_floating_point() else t)
 
 
-def arranged(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
+def to_input_format(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
     if tensor.is_floating_point():
         tensor = tensor.to(dtype)
     if tensor.dim() == 4:
@@ -272,11 +272,11 @@ def arranged(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
     return tensor
 
 
-def copied_leaf(tensor: Tensor) -> Tensor:
+def cloned(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.dim() else tensor
 
 
-def same(tensor: Tensor) -> Tensor:
+def unchanged(tensor: Tensor) -> Tensor:
     return tensor
 
 
@@ -291,7 +291,7 @@ def is_changed(sample: Structure, original: Structure) -> bool:
     )
 
 
-def sample_of(samples: Structure, count: int | None = None) -> Structure:
+def copy_samples(samples: Structure, count: int | None = None) -> Structure:
     """A copy of (the first) samples that a network may overwrite, contiguous, as every network takes it."""
     few = samples if count is None else part(samples, slice(count))
     return mapped(few, lambda t: t.detach().clone(memory_format=torch.contiguous_format))

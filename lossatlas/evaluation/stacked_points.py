@@ -23,14 +23,14 @@ class StackedPoints:
     Raises TypeError where the plane is not affine.
     """
 
-    def __init__(self, step: LossSums, net: nn.Module, place: Any, data: Mapping[str, StoredSamples]) -> None:
-        if not isinstance(place, AffineBuffers):
+    def __init__(self, step: LossSums, net: nn.Module, buffers: Any, data: Mapping[str, StoredSamples]) -> None:
+        if not isinstance(buffers, AffineBuffers):
             raise TypeError("several points in one call need an affine plane")
-        self.step, self.net, self.place, self.data = step, net, place, data
+        self.step, self.net, self.buffers, self.data = step, net, buffers, data
 
     def __call__(self, points: Sequence[tuple[float, float]], batch_size: int) -> Tensor:
         """(points, splits, statistics) float64; batch_size: of a forward pass, so that activations stay in the cache."""
-        tensors, clamped = self.place.stack(np.array(points))
+        tensors, clamped = self.buffers.stack(np.array(points))
 
         def totals(own: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
             def model(*arguments: Any, **named: Any) -> Any:
@@ -42,10 +42,10 @@ class StackedPoints:
             return row, row[0] * 0 if penalty is None else penalty.double()
 
         return torch.stack(
-            [self.sums_of(tensors, samples, totals, clamped, batch_size) for samples in self.data.values()], dim=1
+            [self.split_sums(tensors, samples, totals, clamped, batch_size) for samples in self.data.values()], dim=1
         )
 
-    def sums_of(self, tensors: Any, samples: StoredSamples, totals: Any, clamped: Tensor, batch_size: int) -> Tensor:
+    def split_sums(self, tensors: Any, samples: StoredSamples, totals: Any, clamped: Tensor, batch_size: int) -> Tensor:
         spans = samples.spans(0, len(samples), max(batch_size, SAMPLES_PER_LOSS))
         sums: Any = 0
         for batch in samples.stream(spans):

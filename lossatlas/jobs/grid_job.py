@@ -96,9 +96,13 @@ class GridJob:
 
         def reference() -> Any:
             """The user's own network, which may be moved in place; its plane shares memory with the other one."""
-            from lossatlas.evaluation.parallel_batches import copied
+            from lossatlas.evaluation.parallel_batches import deep_copy
 
-            own = trained.network(next(iter(data.values()))) if isinstance(trained.model, UserFunction) else copied(net)
+            own = (
+                trained.network(next(iter(data.values())))
+                if isinstance(trained.model, UserFunction)
+                else deep_copy(net)
+            )
             return own.to(device)
 
         return Problem(

@@ -11,7 +11,7 @@ from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves
 from lossatlas.errors import HERE, BadInput, Stop, place_of
 from lossatlas.evaluation.reference import borrowed, check_modes, check_movable
-from lossatlas.evaluation.sample_storage import fitted, sample_of
+from lossatlas.evaluation.sample_storage import copy_samples, fitted
 
 CHECKED = 64  # samples
 
@@ -27,8 +27,8 @@ def check_inputs(net: nn.Module, loss: Loss, data: AnyData, what: str, count: in
     try:
         with borrowed(net) as model, torch.no_grad():
             calls.watch(model)
-            found = check_loss(loss, model, few, sample_of)
-        check_modes(net, lambda own: loss(own, sample_of(few)).per_sample)
+            found = check_loss(loss, model, few, copy_samples)
+        check_modes(net, lambda own: loss(own, copy_samples(few)).per_sample)
         return found
     except Stop as error:
         raise type(error)(f"{what}: {error}") from error

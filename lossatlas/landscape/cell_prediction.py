@@ -18,11 +18,13 @@ from lossatlas.landscape.interpolant import limits
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
 
-CALM = 3.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
-CHECKED = 8  # of the cells that could be left out, one in so many is computed
-MISSES = 0.05  # share of those that may be off by more than the tolerance
-WIDE = 1  # around a cell that was not as predicted, so many coarser points on each side are computed
-NEAR = 2  # coarser points on each side from which a cell is predicted
+MAX_COARSE_MISS = (
+    3.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
+)
+CHECK_EVERY = 8  # of the cells that could be left out, one in so many is computed
+MAX_MISS_SHARE = 0.05  # share of those that may be off by more than the tolerance
+MISS_RADIUS = 1  # around a cell that was not as predicted, so many coarser points on each side are computed
+STENCIL_RADIUS = 2  # coarser points on each side from which a cell is predicted
 
 
 def prediction_errors(surface: Surface, name: str) -> np.ndarray:
@@ -49,12 +51,12 @@ class CellChoice:
 
     needed: np.ndarray
     checks: np.ndarray
-    beside: np.ndarray
+    already_done: np.ndarray
     predicted: np.ndarray
 
     @property
     def computed(self) -> np.ndarray:
-        return np.sort(np.concatenate([self.needed, self.checks, self.beside]))
+        return np.sort(np.concatenate([self.needed, self.checks, self.already_done]))
 
 
 class Predictor:
@@ -66,7 +68,7 @@ class Predictor:
         self.y = np.zeros(1) if hierarchy.rows or grid.y is None else grid.y
         self.stencils: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray] | None] = {}
 
-    def along(self, axis: int, level: int, k: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def axis_stencil(self, axis: int, level: int, k: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Numbers of the coarser points around the k-th of an axis, and their weights; None at an edge."""
         key = axis, level, k
         if key not in self.stencils:
@@ -74,12 +76,15 @@ class Predictor:
             self.stencils[key] = stencil(self.x if axis else self.y, coarse, k)
         return self.stencils[key]
 
-    def around(self, cell: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def cell_stencil(self, cell: int) -> tuple[np.ndarray, np.ndarray] | None:
         """The coarser cells from which a cell is predicted, and their weights; None at an edge."""
         level = int(self.hierarchy.level[cell])
         j, i = divmod(cell, self.shape[1])
         own_row = np.array([j]), np.ones(1)
-        rows, columns = own_row if self.hierarchy.rows else self.along(0, level, j), self.along(1, level, i)
+        rows, columns = (
+            own_row if self.hierarchy.rows else self.axis_stencil(0, level, j),
+            self.axis_stencil(1, level, i),
+        )
         if level == 0 or rows is None or columns is None:
             return None
         cells = rows[0][:, None] * self.shape[1] + columns[0]
@@ -87,7 +92,7 @@ class Predictor:
 
     def __call__(self, cell: int, values: np.ndarray) -> float:
         """What the coarser ones of the values (cells,) predict; NaN at an edge."""
-        found = self.around(cell)
+        found = self.cell_stencil(cell)
         with np.errstate(invalid="ignore"):  # of infinite values there is no prediction
             return float("nan") if found is None else float((values[found[0]] * found[1]).sum())
 
@@ -99,7 +104,7 @@ def stencil(x: np.ndarray, coarse: np.ndarray, k: int) -> tuple[np.ndarray, np.n
         return np.array([k]), np.ones(1)
     if right in (0, len(coarse)):
         return None
-    near = coarse[max(0, right - NEAR) : right + NEAR]
+    near = coarse[max(0, right - STENCIL_RADIUS) : right + STENCIL_RADIUS]
     weights = [np.prod([(x[k] - x[other]) / (x[own] - x[other]) for other in near if other != own]) for own in near]
     return near, np.array(weights)
 
@@ -126,29 +131,33 @@ class AdaptiveChoice:
         """
         cells = np.flatnonzero(self.hierarchy.level == level)
         allowed = {name: limits(own[np.isfinite(own) & ~self.predicted]) for name, own in self.values.items()}
-        calm = np.array(
-            [level > 1 and self.is_calm(int(cell)) and self.is_within(int(cell), allowed) for cell in cells], dtype=bool
+        predictable = np.array(
+            [
+                level > 1 and self.predicts_well(int(cell)) and self.is_within_limits(int(cell), allowed)
+                for cell in cells
+            ],
+            dtype=bool,
         )
-        quiet = cells[calm]
-        drawn = np.random.default_rng(level).permutation(len(quiet))[: -(-len(quiet) // CHECKED)]
-        checked = np.isin(np.arange(len(quiet)), drawn)  # no regular pattern, which might miss another one
-        others = quiet[~checked]
-        return CellChoice(cells[~calm], quiet[checked], others[done[others]], others[~done[others]])
+        candidates = cells[predictable]
+        drawn = np.random.default_rng(level).permutation(len(candidates))[: -(-len(candidates) // CHECK_EVERY)]
+        checked = np.isin(np.arange(len(candidates)), drawn)  # no regular pattern, which might miss another one
+        others = candidates[~checked]
+        return CellChoice(cells[~predictable], candidates[checked], others[done[others]], others[~done[others]])
 
-    def near_misses(self, choice: CellChoice) -> np.ndarray:
+    def cells_near_misses(self, choice: CellChoice) -> np.ndarray:
         """Which of the predicted cells of a level are near one that was computed and was not as predicted."""
-        computed = np.concatenate([choice.checks, choice.beside])
+        computed = np.concatenate([choice.checks, choice.already_done])
         near = np.zeros(self.hierarchy.shape, bool)
         for cell in computed[self.misses[computed] > 1]:
             j, i = divmod(int(cell), self.hierarchy.shape[1])
-            reach = 2 * WIDE << (self.hierarchy.count - 1 - int(self.hierarchy.level[cell]))
+            reach = 2 * MISS_RADIUS << (self.hierarchy.count - 1 - int(self.hierarchy.level[cell]))
             rows = slice(j, j + 1) if self.hierarchy.rows else slice(max(0, j - reach), j + reach + 1)
             near[rows, max(0, i - reach) : i + reach + 1] = True
         return choice.predicted[near.ravel()[choice.predicted]]
 
-    def is_calm(self, cell: int) -> bool:
+    def predicts_well(self, cell: int) -> bool:
         """Whether the cells of the level before around this one were near what was predicted for them."""
-        if self.predict.around(cell) is None:
+        if self.predict.cell_stencil(cell) is None:
             return False
         level = int(self.hierarchy.level[cell])
         j, i = divmod(cell, self.hierarchy.shape[1])
@@ -158,9 +167,9 @@ class AdaptiveChoice:
         before = levels[block] == level - 1
         misses, left_out = self.misses.reshape(shape)[block][before], self.predicted.reshape(shape)[block][before]
         known = misses[~left_out & ~np.isnan(misses)]  # of cells at an edge nothing is known
-        return bool((known <= CALM).all())
+        return bool((known <= MAX_COARSE_MISS).all())
 
-    def is_within(self, cell: int, allowed: Mapping[str, tuple[float, float]]) -> bool:
+    def is_within_limits(self, cell: int, allowed: Mapping[str, tuple[float, float]]) -> bool:
         """Whether what is predicted for a cell is finite, and each loss between its lowest and highest allowed value."""
         found = {name: self.predict(cell, own) for name, own in self.values.items()}
         return all(
@@ -172,13 +181,15 @@ class AdaptiveChoice:
         """Numbers of the coarser points of an axis within NEAR of the k-th on each side."""
         coarse = np.flatnonzero(self.hierarchy.axes[axis] < level)
         right = int(np.searchsorted(coarse, k))
-        return coarse[max(0, right - NEAR) : right + NEAR]
+        return coarse[max(0, right - STENCIL_RADIUS) : right + STENCIL_RADIUS]
 
-    def know(self, cells: np.ndarray, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray]) -> None:
+    def record_values(
+        self, cells: np.ndarray, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray]
+    ) -> None:
         """Take note of the values of these cells of a level that were computed, and of their standard errors, beyond which
         they have to differ from a prediction to count against it."""
         for name, own in self.values.items():
-            inside = np.array([self.predict.around(int(cell)) is not None for cell in cells], dtype=bool)
+            inside = np.array([self.predict.cell_stencil(int(cell)) is not None for cell in cells], dtype=bool)
             expected = np.array([self.predict(int(cell), own) for cell in cells])
             own[cells] = values[name]
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -193,20 +204,20 @@ class AdaptiveChoice:
             return np.full(values.shape, 100 * self.tolerance.relative or np.inf)
         return self.tolerance.allowed(values)
 
-    def verdict(self, choice: CellChoice) -> bool:
+    def accept_predictions(self, choice: CellChoice) -> bool:
         """Whether the cells of a level that are predicted may stay so, once its checks are known; counts the misses."""
         missed = int((self.misses[choice.checks] > 1).sum())
         self.checked += len(choice.checks)
         self.missed += missed
-        return missed <= MISSES * len(choice.checks)
+        return missed <= MAX_MISS_SHARE * len(choice.checks)
 
-    def leave_out(self, cells: np.ndarray) -> None:
+    def predict_cells(self, cells: np.ndarray) -> None:
         """Predict these cells of a level."""
         for own in self.values.values():
             own[cells] = [self.predict(int(cell), own) for cell in cells]
         self.predicted[cells] = True
 
-    def filled(self, field: np.ndarray, bounded: bool) -> np.ndarray:
+    def fill_predictions(self, field: np.ndarray, bounded: bool) -> np.ndarray:
         """A field of the grid's shape with predictions where cells were left out.
 
         bounded: none is beyond the cells that it comes from, as an interpolation of third order may be.
@@ -214,7 +225,7 @@ class AdaptiveChoice:
         flat = field.ravel().copy()
         for cell in self.hierarchy.order(np.flatnonzero(self.predicted)):
             flat[cell] = self.predict(int(cell), flat)
-            found = self.predict.around(int(cell))
+            found = self.predict.cell_stencil(int(cell))
             if bounded and found is not None:
                 flat[cell] = np.clip(flat[cell], flat[found[0]].min(), flat[found[0]].max())
         return flat.reshape(field.shape)

@@ -14,7 +14,7 @@ import numpy as np
 
 from lossatlas.landscape.grid import Grid, refinement
 from lossatlas.landscape.statistics import (
-    DOUBT,
+    INFLATION,
     PENALTY,
     STATISTICS,
     as_statistics,
@@ -23,17 +23,19 @@ from lossatlas.landscape.statistics import (
     summarize,
     sums_of,
 )
-from lossatlas.landscape.tolerance import FEWEST_CARRIERS, FEWEST_SAMPLES, WELL_BELOW, Tolerance
+from lossatlas.landscape.tolerance import FEWEST_SAMPLES, MIN_EFFECTIVE_SAMPLES, WELL_BELOW, Tolerance
 
 FEWEST = 64  # samples of a cell with neighbours; with fewer, the regression on them is not to be believed
-THINNED = 2  # times as few samples a level begins with as the one before it
-MORE = 1.5  # times as many samples as a cell has, a neighbour has to have to help it
-LEAST, STEEPEST = 1.1, 4  # times as many samples as it has, a cell draws at once
+SAMPLES_PER_LEVEL = 2  # times as few samples a level begins with as the one before it
+MIN_SAMPLE_RATIO = 1.5  # times as many samples as a cell has, a neighbour has to have to help it
+MIN_GROWTH, MAX_GROWTH = 1.1, 4  # times as many samples as it has, a cell draws at once
 COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equal ones from large coefficients
-MISSING = 2.0  # times the spread of the own samples that the helpers' spread may be before more are drawn
-HELPED_DOUBT = 1.0  # as statistics.DOUBT, of what a regression leaves; `benchmarks/levels.py` says how often it holds
-HALF_DOUBTED = 5  # as Tolerance's WELL_BELOW, of what a regression leaves
-NOTHING = 1e-9  # of the range of the losses: below it a residual is a rounding error
+MAX_MISSING_SPREAD = 2.0  # times the spread of the own samples that the helpers' spread may be before more are drawn
+CONTROLLED_INFLATION = (
+    1.0  # as statistics.DOUBT, of what a regression leaves; `benchmarks/levels.py` says how often it holds
+)
+CONTROLLED_WELL_BELOW = 5  # as Tolerance's WELL_BELOW, of what a regression leaves
+NEGLIGIBLE = 1e-9  # of the range of the losses: below it a residual is a rounding error
 LARGEST = 1e30  # losses that float32 holds, and their squares float64
 Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
 
@@ -52,15 +54,17 @@ class Hierarchy:
         self.level = np.maximum.outer(*self.axes).ravel()
         self.count = int(self.level.max()) + 1
 
-    def helpers(self, cell: int) -> list[int]:
+    def neighbours(self, cell: int) -> list[int]:
         """The corners of the coarser grid's square around a cell: one, two or four of them."""
         level = self.level[cell]
         if level == 0:
             return []
         j, i = divmod(cell, self.shape[1])
-        rows = [j] if self.rows else around(np.flatnonzero(self.axes[0] < level), j)
+        rows = [j] if self.rows else enclosing(np.flatnonzero(self.axes[0] < level), j)
         return [
-            row * self.shape[1] + column for row in rows for column in around(np.flatnonzero(self.axes[1] < level), i)
+            row * self.shape[1] + column
+            for row in rows
+            for column in enclosing(np.flatnonzero(self.axes[1] < level), i)
         ]
 
     def order(self, cells: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -76,10 +80,12 @@ class Hierarchy:
 
     def fewest(self, level: int, floor: int) -> int:
         """How many samples a cell of a level begins with: enough for those that rest on it."""
-        return FEWEST_SAMPLES if level == 0 else min(FEWEST_SAMPLES, floor * THINNED ** (self.count - 1 - level))
+        return (
+            FEWEST_SAMPLES if level == 0 else min(FEWEST_SAMPLES, floor * SAMPLES_PER_LEVEL ** (self.count - 1 - level))
+        )
 
 
-def around(coarse: np.ndarray, k: int) -> list[int]:
+def enclosing(coarse: np.ndarray, k: int) -> list[int]:
     """The last of the coarse numbers up to k and the first from k on; one of them at an edge, or where k is one."""
     below, above = coarse[coarse <= k], coarse[coarse >= k]
     return sorted({*below[-1:].tolist(), *above[:1].tolist()})
@@ -111,30 +117,30 @@ class CellEstimate:
 
     mean: float
     error: float
-    own: float
-    theirs: float
-    carriers: float
-    helped: bool = False
-    effective: float = math.inf  # samples of equal weight that would say as much
-    missing: float = (
+    own_error: float
+    neighbour_error: float
+    residual_size: float
+    controlled: bool = False
+    effective_size: float = math.inf  # samples of equal weight that would say as much
+    missing_spread: float = (
         1.0  # how many times the spread of the helpers over all their samples is that over the same samples
     )
-    largest: float = math.inf  # of what the regression leaves of a sample
+    largest_residual: float = math.inf  # of what the regression leaves of a sample
 
     @property
     def reliable(self) -> bool:
         """Whether enough samples carry what is left: what few of them carry is seen by the helpers too."""
-        return self.carriers >= (FEWEST_CARRIERS / 2 if self.helped else FEWEST_CARRIERS)
+        return self.residual_size >= (MIN_EFFECTIVE_SAMPLES / 2 if self.controlled else MIN_EFFECTIVE_SAMPLES)
 
     @property
     def representative(self) -> bool:
         """Whether the own samples hold what the helpers have seen in theirs, such as a few very large losses."""
-        return self.missing <= MISSING
+        return self.missing_spread <= MAX_MISSING_SPREAD
 
     @property
     def inflated(self) -> float:
         """How many times larger the error that the own samples leave might be, where it is not believed."""
-        return HALF_DOUBTED if self.helped else WELL_BELOW
+        return CONTROLLED_WELL_BELOW if self.controlled else WELL_BELOW
 
 
 @dataclass(frozen=True)
@@ -150,23 +156,23 @@ class ErrorTarget:
         """How many samples a cell needs that has n; n where that is enough."""
         if n >= self.population:
             return n
-        if found.effective < FEWEST / 2:  # most of them have no weight
+        if found.effective_size < FEWEST / 2:  # most of them have no weight
             return min(self.population, 2 * n)
         allowed = float(self.tolerance.allowed(np.array(found.mean + penalty)))
         limit = self.share * allowed
         if not math.isfinite(found.mean) or not allowed < math.inf:
             return n
-        if n < min(FEWEST_SAMPLES, self.population) and not found.helped:
+        if n < min(FEWEST_SAMPLES, self.population) and not found.controlled:
             return min(FEWEST_SAMPLES, self.population)
         if math.isnan(found.error) or not found.error <= limit:
             # A standard error of c * sqrt(1/n - 1/N), and what the helpers add.
-            room = max(limit**2 - found.theirs**2, 0.2 * limit**2)
-            ratio = room / found.own**2 if 0 < found.own < math.inf else 0.0
+            room = max(limit**2 - found.neighbour_error**2, 0.2 * limit**2)
+            ratio = room / found.own_error**2 if 0 < found.own_error < math.inf else 0.0
             needed = 1 / (1 / self.population + (1 / n - 1 / self.population) * ratio)
-            return min(self.population, max(math.ceil(LEAST * n), min(math.ceil(needed), STEEPEST * n)))
+            return min(self.population, max(math.ceil(MIN_GROWTH * n), min(math.ceil(needed), MAX_GROWTH * n)))
         if not found.representative:
             return min(self.population, 2 * n)
-        if not found.reliable and math.hypot(found.inflated * found.own, found.theirs) > limit:
+        if not found.reliable and math.hypot(found.inflated * found.own_error, found.neighbour_error) > limit:
             return min(self.population, 2 * n)
         return n
 
@@ -174,7 +180,7 @@ class ErrorTarget:
 def estimate_cell(
     draw: Callable[[int, int], SampleDraw],
     metrics: Sequence[str],
-    helpers: Sequence[ControlVariate],
+    neighbours: Sequence[ControlVariate],
     goal: ErrorTarget,
     before: tuple[np.ndarray, Samples] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -194,16 +200,18 @@ def estimate_cell(
             new = draw(n, wanted)
             row += sums_of(new.loss, new.weight, list(new.metrics.values()))
             row[PENALTY] = new.penalty
-            samples = joined(samples, new)
+            samples = append_samples(samples, new)
             n = int(row[0])
         penalty = float(row[PENALTY])
-        found = {name: estimated(name, row, samples, metrics, helpers, goal.population) for name in ("loss", *metrics)}
+        found = {
+            name: estimate_mean(name, row, samples, metrics, neighbours, goal.population) for name in ("loss", *metrics)
+        }
         wanted = goal.population if goal.tolerance.exact else max(n, goal.wanted(n, found["loss"], penalty))
         if wanted <= n:
-            return np.concatenate([row, stated_error(found, goal, n, penalty, helpers)]), samples
+            return np.concatenate([row, stated_error(found, goal, n, penalty, neighbours)]), samples
 
 
-def joined(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
+def append_samples(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
     """Samples, and further ones behind them, in float32; weights only once one differs from 1."""
     named = {"loss": new.loss, **new.metrics}
     if new.weight is not None and ("weight" in samples or not (new.weight == 1).all()):
@@ -219,7 +227,7 @@ def joined(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
 
 
 def stated_error(
-    found: Mapping[str, CellEstimate], goal: ErrorTarget, n: int, penalty: float, helpers: Sequence[ControlVariate]
+    found: Mapping[str, CellEstimate], goal: ErrorTarget, n: int, penalty: float, neighbours: Sequence[ControlVariate]
 ) -> np.ndarray:
     """The columns `statistics.estimates` of a cell that stops here."""
     loss, *others = found.values()
@@ -227,31 +235,31 @@ def stated_error(
         return np.array([loss.mean, 0.0, 0.0, 0.0, *(value for each in others for value in (each.mean, 0.0))])
     least = float(goal.tolerance.allowed(np.array(loss.mean + penalty))) / WELL_BELOW
     error = loss.error if math.isnan(loss.error) else max(loss.error, least)
-    row = [loss.mean, error, loss.own, float(len(useful(helpers, n)))]
+    row = [loss.mean, error, loss.own_error, float(len(usable_neighbours(neighbours, n)))]
     if not math.isfinite(loss.mean):
         row = [math.nan, math.nan, math.nan, 0.0]
     return np.array([*row, *(value for each in others for value in (each.mean, each.error))])
 
 
-def useful(helpers: Sequence[ControlVariate], n: int) -> list[ControlVariate]:
+def usable_neighbours(neighbours: Sequence[ControlVariate], n: int) -> list[ControlVariate]:
     """Those that have drawn enough more samples than n, none of them too large for a regression."""
     return [
-        helper
-        for helper in helpers
-        if helper.count >= MORE * n
-        and math.isfinite(helper.error["loss"])
-        and float(np.abs(helper.samples["loss"][:n]).max()) < LARGEST  # NaN is not
-        and effective_sample_size(helper.samples, n) >= 2
-        and not constant(helper.samples["loss"])  # equal losses are no control variate
+        neighbour
+        for neighbour in neighbours
+        if neighbour.count >= MIN_SAMPLE_RATIO * n
+        and math.isfinite(neighbour.error["loss"])
+        and float(np.abs(neighbour.samples["loss"][:n]).max()) < LARGEST  # NaN is not
+        and effective_sample_size(neighbour.samples, n) >= 2
+        and not is_constant(neighbour.samples["loss"])  # equal losses are no control variate
     ]
 
 
-def estimated(
+def estimate_mean(
     name: str,
     row: np.ndarray,
     samples: Samples,
     metrics: Sequence[str],
-    helpers: Sequence[ControlVariate],
+    neighbours: Sequence[ControlVariate],
     population: int,
 ) -> CellEstimate:
     """Mean of the loss or a metric from a cell's samples, and from those of its helpers."""
@@ -267,51 +275,53 @@ def estimated(
             return CellEstimate(mean, math.nan, math.nan, 0.0, float(n))
         alone = summarize(as_statistics(row, least_se=0.0, penalty=0.0), population)
         return CellEstimate(mean, float(alone["loss_se"][0]), float(alone["loss_se"][0]), 0.0, float(n))
-    theirs = [helper for helper in useful(helpers, n) if math.isfinite(helper.error[name])]
+    theirs = [neighbour for neighbour in usable_neighbours(neighbours, n) if math.isfinite(neighbour.error[name])]
     if effective < 2:
         return CellEstimate(mean, math.nan, math.nan, 0.0, 1.0, bool(theirs), effective)
     own, left = mean, deviations(samples, name, n)[1]
-    controls = [deviations(helper.samples, name, n) for helper in theirs]
-    means, errors = (np.array([getattr(helper, what)[name] for helper in theirs]) for what in ("mean", "error"))
+    controls = [deviations(neighbour.samples, name, n) for neighbour in theirs]
+    means, errors = (np.array([getattr(neighbour, what)[name] for neighbour in theirs]) for what in ("mean", "error"))
     correlation = correlations(theirs, name)
-    found = [regressed(own, left, controls, means, errors, population, correlation)]
+    found = [regress_on_controls(own, left, controls, means, errors, population, correlation)]
     if len(theirs) > 1:  # their mean: where few samples carry something, coefficients of their own lead astray
         middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
-        its = np.array([together(errors / len(theirs), correlation)])
-        found.append(regressed(own, left, [middle], means.mean(keepdims=True), its, population))
+        its = np.array([error_of_sum(errors / len(theirs), correlation)])
+        found.append(regress_on_controls(own, left, [middle], means.mean(keepdims=True), its, population))
     result = min(found, key=lambda each: each.error)
-    missing = max((spread(helper, name) / spread(helper, name, n) for helper in theirs), default=1.0)
-    enlarged = result.own * min(max(missing, 1.0), MISSING)
+    missing_spread = max(
+        (deviation_scale(neighbour, name) / deviation_scale(neighbour, name, n) for neighbour in theirs), default=1.0
+    )
+    enlarged = result.own_error * min(max(missing_spread, 1.0), MAX_MISSING_SPREAD)
     rare = rare_error(n, effective, population)
     if name != "loss":
-        enlarged = max(enlarged, reach(name, samples, helpers) * rare)
+        enlarged = max(enlarged, value_range(name, samples, neighbours) * rare)
     else:
-        tied, widest = ties(samples, theirs, n), reach(name, samples, helpers)
+        tied, widest = tied_samples(samples, theirs, n), value_range(name, samples, neighbours)
         if tied.any():
-            if result.largest < NOTHING * widest:  # the regression leaves rounding errors
-                result = replace(result, carriers=0.0)
-            continuous = len(np.unique(values[:n][~tied])) >= FEWEST_CARRIERS / 2
-            jump = result.largest if continuous else widest
+            if result.largest_residual < NEGLIGIBLE * widest:  # the regression leaves rounding errors
+                result = replace(result, residual_size=0.0)
+            continuous = len(np.unique(values[:n][~tied])) >= MIN_EFFECTIVE_SAMPLES / 2
+            jump = result.largest_residual if continuous else widest
             enlarged = math.hypot(enlarged, jump * math.sqrt(float(tied.mean())) * rare)
-    error = math.hypot(enlarged, result.theirs)
-    return replace(result, own=enlarged, error=error, missing=missing, effective=effective)
+    error = math.hypot(enlarged, result.neighbour_error)
+    return replace(result, own_error=enlarged, error=error, missing_spread=missing_spread, effective_size=effective)
 
 
-def constant(values: np.ndarray) -> bool:
+def is_constant(values: np.ndarray) -> bool:
     """Whether all of them are equal."""
     return bool((values == values[0]).all())
 
 
-def ties(samples: Samples, helpers: Sequence[ControlVariate], n: int) -> np.ndarray:
+def tied_samples(samples: Samples, neighbours: Sequence[ControlVariate], n: int) -> np.ndarray:
     """Which of the n samples have exactly the loss that they have at every helper; of a cell without helpers, all or none.
 
     A loss that jumps (0-1) has such samples, and so has one that is constant in places (hinge). Their differences are zero
     and say nothing of the samples that jump and were not drawn.
     """
     own = samples["loss"][:n]
-    if not helpers:
-        return np.full(n, constant(own))
-    return np.logical_and.reduce([own == helper.samples["loss"][:n] for helper in helpers])
+    if not neighbours:
+        return np.full(n, is_constant(own))
+    return np.logical_and.reduce([own == neighbour.samples["loss"][:n] for neighbour in neighbours])
 
 
 def effective_sample_size(samples: Samples, n: int) -> float:
@@ -322,18 +332,18 @@ def effective_sample_size(samples: Samples, n: int) -> float:
     return float(weight.sum() ** 2 / (weight**2).sum()) if weight.any() else 0.0
 
 
-def spread(helper: ControlVariate, name: str, n: int | None = None) -> float:
+def deviation_scale(neighbour: ControlVariate, name: str, n: int | None = None) -> float:
     """The root mean square deviation over (the first n of) a helper's samples, and a little, so that none is zero."""
-    every = deviations(helper.samples, name, len(helper.samples[name]))[1]
-    part = every if n is None else deviations(helper.samples, name, n)[1]
+    every = deviations(neighbour.samples, name, len(neighbour.samples[name]))[1]
+    part = every if n is None else deviations(neighbour.samples, name, n)[1]
     return float(np.sqrt((part**2).mean())) + 1e-3 * float(np.sqrt((every**2).mean())) + np.finfo(float).tiny
 
 
-def reach(name: str, samples: Samples, helpers: Sequence[ControlVariate]) -> float:
+def value_range(name: str, samples: Samples, neighbours: Sequence[ControlVariate]) -> float:
     """The range of the loss or a metric over all samples at hand, or its possible range where all are equal; 1 for accuracy."""
     if name == "accuracy":
         return 1.0
-    every = np.concatenate([samples[name], *(helper.samples[name] for helper in helpers)])
+    every = np.concatenate([samples[name], *(neighbour.samples[name] for neighbour in neighbours)])
     every = every[np.abs(every) < LARGEST]  # NaN is not
     low, high = float(every.min()), float(every.max())
     return high - low if high > low else max(1.0, abs(high))
@@ -350,23 +360,23 @@ def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
     return mean, weight / weight.mean() * (values - mean)
 
 
-def correlations(helpers: Sequence[ControlVariate], name: str) -> np.ndarray:
+def correlations(neighbours: Sequence[ControlVariate], name: str) -> np.ndarray:
     """Of k helpers, over all samples that they have in common, so that few large losses count: (k, k), from 0 to 1.
 
     1 where it is not known.
     """
-    if len(helpers) < 2:
-        return np.ones((len(helpers), len(helpers)))
-    common = min(len(helper.samples[name]) for helper in helpers)
+    if len(neighbours) < 2:
+        return np.ones((len(neighbours), len(neighbours)))
+    common = min(len(neighbour.samples[name]) for neighbour in neighbours)
     with np.errstate(invalid="ignore"):  # an infinite loss
-        different = np.stack([deviations(helper.samples, name, common)[1] for helper in helpers])
+        different = np.stack([deviations(neighbour.samples, name, common)[1] for neighbour in neighbours])
         length = np.sqrt((different**2).sum(1))
         length[length == 0] = 1.0
         unit = different / length[:, None]
         return np.clip(np.nan_to_num(np.einsum("in,jn->ij", unit, unit), nan=1.0), 0, 1)
 
 
-def together(errors: np.ndarray, correlation: np.ndarray) -> float:
+def error_of_sum(errors: np.ndarray, correlation: np.ndarray) -> float:
     """The standard error of a sum, of whose terms (k,) the errors are as correlated as the losses, whatever their signs.
 
     They are not more so: each comes from the first samples of one order, and what two of them have from helpers in common
@@ -375,7 +385,7 @@ def together(errors: np.ndarray, correlation: np.ndarray) -> float:
     return math.sqrt(max(float(np.einsum("i,ij,j->", errors, correlation, errors)), float((errors**2).max())))
 
 
-def regressed(
+def regress_on_controls(
     mean: float,
     left: np.ndarray,
     controls: Sequence[tuple[float, np.ndarray]],
@@ -404,14 +414,16 @@ def regressed(
         coefficients = np.linalg.solve(matrix, np.einsum("in,n->i", scaled, left) / n) / scale
         left = left - np.einsum("i,in->n", coefficients, others)
         mean += float((coefficients * (means - [own for own, _ in controls])).sum())
-        theirs = together(np.abs(coefficients) * errors, np.ones((k, k)) if correlation is None else correlation)
+        theirs = error_of_sum(np.abs(coefficients) * errors, np.ones((k, k)) if correlation is None else correlation)
     freedom = max(n - 1 - k, 1)
     own = math.sqrt((left**2).sum() / freedom * factor * (1 + k / freedom))
     largest = float(np.abs(left).max())
     unit = left / largest if largest > 0 else np.ones(n)
-    carried = float((unit**2).sum() ** 2 / (unit**4).sum())
-    own *= 1 + (HELPED_DOUBT if k else DOUBT) / math.sqrt(carried)
-    return CellEstimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0, largest=largest)
+    residual_size = float((unit**2).sum() ** 2 / (unit**4).sum())
+    own *= 1 + (CONTROLLED_INFLATION if k else INFLATION) / math.sqrt(residual_size)
+    return CellEstimate(
+        mean, math.hypot(own, theirs), own, theirs, residual_size, controlled=k > 0, largest_residual=largest
+    )
 
 
 def control_variate_of(row: np.ndarray, metrics: Sequence[str], samples: Samples, cut: bool = True) -> ControlVariate:
@@ -420,7 +432,7 @@ def control_variate_of(row: np.ndarray, metrics: Sequence[str], samples: Samples
     count = int(row[0])
     names = ("loss", *metrics)
     pairs = [("estimate", "estimate_se"), *((f"{name}_estimate", f"{name}_se") for name in metrics)]
-    part = math.ceil(count / MORE) if cut else count
+    part = math.ceil(count / MIN_SAMPLE_RATIO) if cut else count
     return ControlVariate(
         {name: array[:part] for name, array in samples.items()},
         {name: float(columns[mean]) for name, (mean, _) in zip(names, pairs, strict=True)},

@@ -12,13 +12,13 @@ import numpy as np
 
 from lossatlas.errors import BadUsage
 from lossatlas.landscape.cell_prediction import prediction_errors
-from lossatlas.landscape.interpolant import Interpolant, fitting, limits
+from lossatlas.landscape.interpolant import Interpolant, cross_validate, limits
 from lossatlas.landscape.surface import Surface
 
-NEAR = 1e-9  # of an axis: coordinates that are nearer differ by rounding
+SAME_COORDINATE = 1e-9  # of an axis: coordinates that are nearer differ by rounding
 RISES = (0.1, 0.5, 1.0)
 ANGLES = 360
-STEPS = 8  # of a cell, along a ray and for the share of a plane
+STEPS_PER_CELL = 8  # of a cell, along a ray and for the share of a plane
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Measure:
 
     value: float
     bound: bool = False
-    how: str = ""
+    method: str = ""
     error: float = 0.0
 
     def __str__(self) -> str:
-        how = "; ".join(filter(None, [self.how, "interpolated, error unknown" * bool(np.isnan(self.error))]))
+        method = "; ".join(filter(None, [self.method, "interpolated, error unknown" * bool(np.isnan(self.error))]))
         error = f" +- {self.error:.2g}" if self.error > 0 else ""
-        return f"{'> ' * self.bound}{self.value:.4g}{error}{f' ({how})' if how else ''}"
+        return f"{'> ' * self.bound}{self.value:.4g}{error}{f' ({method})' if method else ''}"
 
 
 def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
@@ -60,70 +60,72 @@ def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
         raise BadUsage(f"one point along x says nothing about how flat it is: {surface.grid}")
     if not np.isfinite(surface.fields[name][surface.done]).any():
         raise BadUsage(f"no cell of '{name}' is finite")
-    ground, errors = Ground.of_surface(surface, name), prediction_errors(surface, name)
-    centre, where = ground.centre()
+    field, errors = InterpolatedField.of_surface(surface, name), prediction_errors(surface, name)
+    centre, where = field.centre()
     result = {
-        f"{name} at the centre{where}": centre_measure(surface, name, ground),
-        "lowest cell": Measure(float(np.nanmin(ground.measured))),
+        f"{name} at the centre{where}": centre_measure(surface, name, field),
+        "lowest cell": Measure(float(np.nanmin(field.measured))),
     }
     exact = surface.about.get("second_derivatives") if where == "" and name == "train_loss" else None
-    for letter in "xy" if surface.grid.y is not None else "x":
-        if np.isfinite((found := curvature(ground, letter, centre, exact)).value):  # the centre may lie on the edge
-            result[f"curvature along {letter}"] = found
-    result |= with_errors(extents(ground), [extents(other) for other in shifted(surface, name, ground)], errors)
+    for axis_name in "xy" if surface.grid.y is not None else "x":
+        if np.isfinite((found := curvature(field, axis_name, centre, exact)).value):  # the centre may lie on the edge
+            result[f"curvature along {axis_name}"] = found
+    result |= with_errors(extents(field), [extents(other) for other in shifted_fields(surface, name, field)], errors)
     if between_networks(surface):
         result |= barrier(surface, name)
     return result
 
 
-def centre_measure(surface: Surface, name: str, ground: "Ground") -> Measure:
+def centre_measure(surface: Surface, name: str, field: "InterpolatedField") -> Measure:
     """The value at the centre, marked where no cell was computed there."""
-    (a, b, value), _ = ground.centre()
-    cell = ground.cell(a, b)
-    if cell is not None and np.isfinite(ground.measured[cell]):
+    (a, b, value), _ = field.centre()
+    cell = field.cell(a, b)
+    if cell is not None and np.isfinite(field.measured[cell]):
         return Measure(value)
     if cell is not None:
         return Measure(value, error=float(np.atleast_2d(prediction_errors(surface, name))[cell]))
-    others = [{"": Measure(other.centre()[0][2])} for other in shifted(surface, name, ground)]
-    return with_errors({"": Measure(value, how="between cells")}, others, prediction_errors(surface, name))[""]
+    others = [{"": Measure(other.centre()[0][2])} for other in shifted_fields(surface, name, field)]
+    return with_errors({"": Measure(value, method="between cells")}, others, prediction_errors(surface, name))[""]
 
 
-def extents(ground: "Ground") -> dict[str, Measure]:
+def extents(field: "InterpolatedField") -> dict[str, Measure]:
     """How far the values around the centre stay below levels above it, and the share of the grid that is below them."""
-    centre, _ = ground.centre()
+    centre, _ = field.centre()
     result = {}
     for rise, (lengths, bounds, walls) in zip(
-        RISES, ground.radii(centre, [centre[2] + rise for rise in RISES]), strict=True
+        RISES, field.radii(centre, [centre[2] + rise for rise in RISES]), strict=True
     ):
         first = int(lengths.argmin())
-        some = f"{100 * walls.mean():.2g} % of it up to infinite cells" if walls.any() else ""
-        one = "up to an infinite cell" if walls[first] else ""
-        result[f"radius below +{rise:g}, smallest"] = Measure(float(lengths[first]), bool(bounds[first]), one)
-        result[f"radius below +{rise:g}, mean"] = Measure(float(lengths.mean()), bool(bounds.any()), some)
-    what = "line" if len(ground.y) == 1 else "plane"
+        mean_method = f"{100 * walls.mean():.2g} % of it up to infinite cells" if walls.any() else ""
+        first_method = "up to an infinite cell" if walls[first] else ""
+        result[f"radius below +{rise:g}, smallest"] = Measure(float(lengths[first]), bool(bounds[first]), first_method)
+        result[f"radius below +{rise:g}, mean"] = Measure(float(lengths.mean()), bool(bounds.any()), mean_method)
+    label = "line" if len(field.y) == 1 else "plane"
     for rise in RISES:
-        below, known = ground.share(centre[2] + rise)
-        how_much = f"of the {100 * known:.3g} % that is known" if known < 1 else ""
-        result[f"share of the {what} below +{rise:g}"] = Measure(below, how=how_much)
+        below, known = field.share(centre[2] + rise)
+        method = f"of the {100 * known:.3g} % that is known" if known < 1 else ""
+        result[f"share of the {label} below +{rise:g}"] = Measure(below, method=method)
     return result
 
 
-def shifted(surface: Surface, name: str, ground: "Ground") -> list["Ground"]:
+def shifted_fields(surface: Surface, name: str, field: "InterpolatedField") -> list["InterpolatedField"]:
     """The same field with its interpolated cells as low and as high as they may be; none where all cells are computed."""
     errors = np.atleast_2d(prediction_errors(surface, name))
     if not errors.any():
         return []
-    lowest, highest = limits(ground.measured[np.isfinite(ground.measured)])
-    values = (ground.values - errors, ground.values + errors)
-    return [replace(ground, values=np.where(errors == 0, ground.values, np.clip(v, lowest, highest))) for v in values]
+    lowest, highest = limits(field.measured[np.isfinite(field.measured)])
+    values = (field.values - errors, field.values + errors)
+    return [replace(field, values=np.where(errors == 0, field.values, np.clip(v, lowest, highest))) for v in values]
 
 
 def with_errors(found: dict[str, Measure], others: list[dict[str, Measure]], errors: np.ndarray) -> dict[str, Measure]:
     """Measures whose error is how far they are from those of the others, at most; NaN where errors of cells are."""
     unknown = np.nan if np.isnan(errors).any() else 0.0
     return {
-        what: replace(each, error=float(np.max([unknown, *(abs(other[what].value - each.value) for other in others)])))
-        for what, each in found.items()
+        label: replace(
+            each, error=float(np.max([unknown, *(abs(other[label].value - each.value) for other in others)]))
+        )
+        for label, each in found.items()
     }
 
 
@@ -132,21 +134,21 @@ def between_networks(surface: Surface) -> bool:
     if surface.grid.y is not None or not surface.grid.x[0] <= 1e-9 or not surface.grid.x[-1] >= 1 - 1e-9:
         return False
     if "networks" in surface.about:
-        places = np.array([float(x) for _, x, _ in surface.about["networks"]])
-        return all(bool(np.isclose(places, end, atol=1e-6).any()) for end in (0, 1))
+        positions = np.array([float(x) for _, x, _ in surface.about["networks"]])
+        return all(bool(np.isclose(positions, end, atol=1e-6).any()) for end in (0, 1))
     command = str(surface.about.get("command", ""))
     return re.search(r"--model_file2[= ]", command) is not None and "--xdirection" not in command
 
 
 def barrier(surface: Surface, name: str) -> dict[str, Measure]:
     """How far computed cells between 0 and 1 rise above the straight line between the values there (Frankle et al., 2020)."""
-    ground = Ground.of_surface(surface, name)
-    x, values = ground.x, ground.measured[0]
+    field = InterpolatedField.of_surface(surface, name)
+    x, values = field.x, field.measured[0]
     ends = []
-    for place in (0.0, 1.0):
-        k = int(np.abs(x - place).argmin())
-        at_cell = np.isclose(x[k], place, atol=1e-9) and not np.isnan(values[k])
-        ends.append(float(values[k]) if at_cell else float(ground.at(np.array(place), np.array(0.0))))
+    for position in (0.0, 1.0):
+        k = int(np.abs(x - position).argmin())
+        at_cell = np.isclose(x[k], position, atol=1e-9) and not np.isnan(values[k])
+        ends.append(float(values[k]) if at_cell else float(field.at(np.array(position), np.array(0.0))))
     inside = (x > 1e-9) & (x < 1 - 1e-9)
     known = inside & ~np.isnan(values)
     if not np.isfinite(ends).all() or not known.any():
@@ -162,7 +164,7 @@ def barrier(surface: Surface, name: str) -> dict[str, Measure]:
 
 
 @dataclass(frozen=True)
-class Ground:
+class InterpolatedField:
     """A field between its cells; a line is a plane of one row.
 
     values: (ny, nx), NaN where they are not known. computed: which of them are not interpolated from others.
@@ -174,7 +176,7 @@ class Ground:
     computed: np.ndarray
 
     @classmethod
-    def of_surface(cls, surface: Surface, name: str) -> "Ground":
+    def of_surface(cls, surface: Surface, name: str) -> "InterpolatedField":
         """Interpolated values are moved into the range that the computed ones allow, as those of earlier versions need."""
         values, done = np.atleast_2d(surface.fields[name]), np.atleast_2d(surface.done)
         measured = values[done & np.isfinite(values)]
@@ -194,7 +196,7 @@ class Ground:
         else:
             rows, wide = self.y, known
         finite = known[np.isfinite(known)]
-        log = fitting(self.x, rows, wide)[0] if len(self.y) > 1 else bool((finite > 0).all())
+        log = cross_validate(self.x, rows, wide)[0] if len(self.y) > 1 else bool((finite > 0).all())
         return Interpolant.of(self.x, rows, wide, log)
 
     def at(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -204,23 +206,26 @@ class Ground:
             return found
         corners, nearest = self.square(a, b)
         inside = (a >= self.x[0]) & (a <= self.x[-1]) & ((len(self.y) == 1) | ((b >= self.y[0]) & (b <= self.y[-1])))
-        beside = inside & np.isnan(found) & (np.isinf(nearest) | ~np.isnan(corners).any(0))
-        return np.where(beside, nearest, found)
+        at_infinity = inside & np.isnan(found) & (np.isinf(nearest) | ~np.isnan(corners).any(0))
+        return np.where(at_infinity, nearest, found)
 
     def square(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The values of the cells around points, (2 or 4, ...), and of the one that is nearest, in units of the square."""
-        places = []
+        positions = []
         for axis, at in ((self.y, b), (self.x, a)):
             low = np.clip(np.searchsorted(axis, at, "right") - 1, 0, max(0, len(axis) - 2))
             high = np.minimum(low + 1, len(axis) - 1)
-            places.append((low, high, np.where(at - axis[low] > axis[high] - at, high, low)))
-        (south, north, row), (west, east, column) = places
+            positions.append((low, high, np.where(at - axis[low] > axis[high] - at, high, low)))
+        (south, north, row), (west, east, column) = positions
         corners = np.stack([self.values[j, i] for j in (south, north) for i in (west, east)])
         return corners, self.values[row, column]
 
     def cell(self, a: float, b: float) -> tuple[int, int] | None:
         """Row and column of the cell at a point, if there is one."""
-        found = [np.flatnonzero(np.abs(axis - at) <= NEAR * np.ptp(axis)) for axis, at in ((self.y, b), (self.x, a))]
+        found = [
+            np.flatnonzero(np.abs(axis - at) <= SAME_COORDINATE * np.ptp(axis))
+            for axis, at in ((self.y, b), (self.x, a))
+        ]
         return (int(found[0][0]), int(found[1][0])) if all(len(each) for each in found) else None
 
     def centre(self) -> tuple[tuple[float, float, float], str]:
@@ -239,12 +244,12 @@ class Ground:
         """For each level, along rays in all directions that begin on the grid: how far the value stays below, where the
         grid ends before, and where an infinite value ends it."""
         turns = np.array([0.0, np.pi]) if len(self.y) == 1 else np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
-        ways = np.stack([np.cos(turns), np.sin(turns) * (len(self.y) > 1)])
+        rays = np.stack([np.cos(turns), np.sin(turns) * (len(self.y) > 1)])
         spacing = [np.diff(axis).min() for axis in (self.x, self.y) if len(axis) > 1]
         reach = float(np.hypot(np.ptp(self.x), np.ptp(self.y)))
-        ways = ways[:, self.edge(centre, ways, np.full(len(turns), reach)) > 1e-9 * reach]
-        far = np.linspace(0, reach, max(2, int(np.ceil(reach / min(spacing) * STEPS)) + 1))
-        a, b = (c + far[:, None] * way for c, way in zip(centre, ways, strict=False))
+        rays = rays[:, self.edge(centre, rays, np.full(len(turns), reach)) > 1e-9 * reach]
+        far = np.linspace(0, reach, max(2, int(np.ceil(reach / min(spacing) * STEPS_PER_CELL)) + 1))
+        a, b = (c + far[:, None] * ray for c, ray in zip(centre, rays, strict=False))
         values = self.at(a, b)
         values[0] = centre[2]
         found = []
@@ -256,22 +261,22 @@ class Ground:
             with np.errstate(invalid="ignore", divide="ignore"):
                 part = np.where(bound | ~np.isfinite(below), 0.0, (level - below) / (above - below))
             lengths = far[np.maximum(first - 1, 0)] + part * (far[1] - far[0])
-            found.append((np.where(bound, self.edge(centre, ways, far[first]), lengths), bound, np.isposinf(above)))
+            found.append((np.where(bound, self.edge(centre, rays, far[first]), lengths), bound, np.isposinf(above)))
         return found
 
-    def edge(self, centre: tuple[float, float, float], ways: np.ndarray, most: np.ndarray) -> np.ndarray:
+    def edge(self, centre: tuple[float, float, float], rays: np.ndarray, most: np.ndarray) -> np.ndarray:
         """How far the grid reaches along each ray, at most so far: a cell that is not known may come first."""
-        reach = np.full(ways.shape[1], np.inf)
-        for c, way, axis in zip(centre, ways, (self.x, self.y), strict=False):
+        reach = np.full(rays.shape[1], np.inf)
+        for c, ray, axis in zip(centre, rays, (self.x, self.y), strict=False):
             with np.errstate(divide="ignore", invalid="ignore"):
-                ends = np.where(way > 1e-12, (axis[-1] - c) / way, np.where(way < -1e-12, (axis[0] - c) / way, np.inf))
+                ends = np.where(ray > 1e-12, (axis[-1] - c) / ray, np.where(ray < -1e-12, (axis[0] - c) / ray, np.inf))
             reach = np.minimum(reach, ends)
         return np.minimum(reach, most)
 
     def share(self, level: float) -> tuple[float, float]:
         """The share below a level of the part that is known, and how large that part is."""
         axes = [
-            np.interp((np.arange(STEPS * (len(axis) - 1)) + 0.5) / STEPS, np.arange(len(axis)), axis)
+            np.interp((np.arange(STEPS_PER_CELL * (len(axis) - 1)) + 0.5) / STEPS_PER_CELL, np.arange(len(axis)), axis)
             for axis in (self.x, self.y)
         ]
         if len(self.y) == 1:
@@ -282,25 +287,25 @@ class Ground:
 
 
 def curvature(
-    ground: Ground, letter: str, centre: tuple[float, float, float], exact: Mapping[str, float] | None
+    field: InterpolatedField, axis_name: str, centre: tuple[float, float, float], exact: Mapping[str, float] | None
 ) -> Measure:
     """The second derivative along an axis, as a product with the Hessian has given it, or from computed cells."""
-    if exact and letter * 2 in exact:
-        return Measure(float(exact[letter * 2]), how="exact")
-    cell, along_x = ground.cell(*centre[:2]), letter == "x"
+    if exact and axis_name * 2 in exact:
+        return Measure(float(exact[axis_name * 2]), method="exact")
+    cell, along_x = field.cell(*centre[:2]), axis_name == "x"
     if cell is not None:
         row, k = (cell[0], cell[1]) if along_x else (cell[1], cell[0])
-        axis, values = (ground.x, ground.values[row]) if along_x else (ground.y, ground.values[:, row])
-        return bend(axis, values, ground.computed[row] if along_x else ground.computed[:, row], k)
-    axis, at, across = (ground.x, centre[0], centre[1]) if along_x else (ground.y, centre[1], centre[0])
+        axis, values = (field.x, field.values[row]) if along_x else (field.y, field.values[:, row])
+        return second_difference(axis, values, field.computed[row] if along_x else field.computed[:, row], k)
+    axis, at, across = (field.x, centre[0], centre[1]) if along_x else (field.y, centre[1], centre[0])
     step = float(np.diff(axis).min())
-    places, other = at + step * np.array([-1.0, 0.0, 1.0]), np.full(3, across)
-    computed = replace(ground, values=ground.measured)
-    values = computed.at(places, other) if along_x else computed.at(other, places)
-    return Measure(float((values[0] - 2 * values[1] + values[2]) / step**2), how=f"between cells {step:.3g} apart")
+    positions, other = at + step * np.array([-1.0, 0.0, 1.0]), np.full(3, across)
+    computed = replace(field, values=field.measured)
+    values = computed.at(positions, other) if along_x else computed.at(other, positions)
+    return Measure(float((values[0] - 2 * values[1] + values[2]) / step**2), method=f"between cells {step:.3g} apart")
 
 
-def bend(axis: np.ndarray, values: np.ndarray, computed: np.ndarray, k: int) -> Measure:
+def second_difference(axis: np.ndarray, values: np.ndarray, computed: np.ndarray, k: int) -> Measure:
     """The second derivative at the k-th point of an axis, from the nearest computed ones at the same distance on both sides."""
     away = next((n for n in range(1, min(k, len(axis) - 1 - k) + 1) if computed[k - n] and computed[k + n]), 0)
     if not away or not computed[k]:
@@ -308,4 +313,4 @@ def bend(axis: np.ndarray, values: np.ndarray, computed: np.ndarray, k: int) -> 
     (x0, x1, x2), (u0, u1, u2) = axis[[k - away, k, k + away]], values[[k - away, k, k + away]]
     with np.errstate(invalid="ignore"):
         found = 2 * ((u2 - u1) / (x2 - x1) - (u1 - u0) / (x1 - x0)) / (x2 - x0)
-    return Measure(float(found), how=f"cells {(x2 - x0) / 2:.3g} apart")
+    return Measure(float(found), method=f"cells {(x2 - x0) / 2:.3g} apart")

@@ -60,7 +60,7 @@ class Interpolant:
         return tuple(np.where(inside, each, np.nan) for each in (value, slope_x, slope_y))  # type: ignore[return-value]
 
 
-def tamed(found: np.ndarray, values: np.ndarray) -> np.ndarray:
+def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Interpolated values as they are drawn: none beyond a plateau, positive ones stay so, and without the last digits.
 
     A bicubic swings a little beyond a value that several cells share, such as an accuracy of 100 %, and the rounding on a
@@ -102,8 +102,8 @@ def slopes(x: np.ndarray, u: np.ndarray) -> np.ndarray:
     result = np.full(u.shape, np.nan)
     known = np.isfinite(u)
     for k in range(n):
-        there = [0 <= m < n for m in range(k - 2, k + 3)]
-        ok = [known[..., k + d] if there[d + 2] else np.zeros(u.shape[:-1], bool) for d in range(-2, 3)]
+        on_axis = [0 <= m < n for m in range(k - 2, k + 3)]
+        ok = [known[..., k + d] if on_axis[d + 2] else np.zeros(u.shape[:-1], bool) for d in range(-2, 3)]
         choices = [  # in order of preference
             (ok[1] & ok[3], (-1, 0, 1)),
             (ok[3] & ok[4], (0, 1, 2)),
@@ -125,11 +125,11 @@ def slope_of(x: np.ndarray, u: np.ndarray, at: float) -> np.ndarray:
     if len(x) == 2:
         return (u[..., 1] - u[..., 0]) / (x[1] - x[0])
     first, second = ((u[..., m + 1] - u[..., m]) / (x[m + 1] - x[m]) for m in (0, 1))
-    bend = (second - first) / (x[2] - x[0])
-    return first + bend * ((at - x[0]) + (at - x[1]))
+    curvature = (second - first) / (x[2] - x[0])
+    return first + curvature * ((at - x[0]) + (at - x[1]))
 
 
-def fitting(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, float]:
+def cross_validate(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, float]:
     """Whether the logarithm is to be interpolated, and how far the interpolant is off, as a share of what is left out.
 
     Every second row and column is left out and predicted, from values and from their logarithms where they are positive.

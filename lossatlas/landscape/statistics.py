@@ -20,11 +20,11 @@ MOMENTS = (
 )
 STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", *MOMENTS, "penalty", "clamped", "least_se")
 PENALTY, CLAMPED = (STATISTICS.index(name) for name in ("penalty", "clamped"))
-DOUBT = 1.5  # a standard error that rests on c samples is stated 1 + DOUBT / sqrt(c) times as large
+INFLATION = 1.5  # a standard error that rests on c samples is stated 1 + DOUBT / sqrt(c) times as large
 
 # Of a cell that is estimated with the help of its neighbours, see `levels`: the mean loss without the term of the parameters
 # and its standard error, the part of that error which its own samples leave, and how many neighbours helped.
-ESTIMATE, ESTIMATE_SE, OWN_SE, HELPERS = "estimate", "estimate_se", "own_se", "helpers"
+ESTIMATE, ESTIMATE_SE, OWN_SE, CONTROL_COUNT = "estimate", "estimate_se", "own_se", "helpers"
 
 
 def estimates(metrics: Sequence[str]) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def estimates(metrics: Sequence[str]) -> tuple[str, ...]:
         ESTIMATE,
         ESTIMATE_SE,
         OWN_SE,
-        HELPERS,
+        CONTROL_COUNT,
         *(f"{name}_{what}" for name in metrics for what in ("estimate", "se")),
     )
 
@@ -117,20 +117,20 @@ def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str
         mean = statistics["weight_loss"] / weight
         variance = squared_deviations(statistics)[0] / weight**2 * n / np.maximum(n - 1, 1)
         error = np.sqrt(variance * np.maximum(1 - n / population, 0)) * (
-            1 + DOUBT / np.sqrt(effective_samples(statistics))
+            1 + INFLATION / np.sqrt(effective_samples(statistics))
         )
         error = np.maximum(error, statistics["least_se"])
         if ESTIMATE in statistics:
-            helped = np.isfinite(statistics[ESTIMATE])
-            mean = np.where(helped, statistics[ESTIMATE], mean)
-            error = np.where(helped, statistics[ESTIMATE_SE], error)
+            estimated = np.isfinite(statistics[ESTIMATE])
+            mean = np.where(estimated, statistics[ESTIMATE], mean)
+            error = np.where(estimated, statistics[ESTIMATE_SE], error)
         result = {"loss": mean + statistics["penalty"], "loss_se": np.where(n >= population, 0.0, error)}
         for name in metrics_of(statistics):
             value, unit = statistics[name] / weight, 100 if name == "accuracy" else 1
             field = "acc" if name == "accuracy" else name
             if ESTIMATE in statistics:
-                helped = np.isfinite(statistics[f"{name}_estimate"])
-                value = np.where(helped, statistics[f"{name}_estimate"], value)
+                estimated = np.isfinite(statistics[f"{name}_estimate"])
+                value = np.where(estimated, statistics[f"{name}_estimate"], value)
                 result[f"{field}_se"] = unit * statistics[f"{name}_se"]
             result[field] = unit * value
     return result

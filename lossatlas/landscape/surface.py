@@ -14,7 +14,7 @@ from lossatlas.landscape.grid import Grid, refinement
 from lossatlas.landscape.statistics import STATISTICS, estimates, summarize
 from lossatlas.landscape.tolerance import Tolerance
 
-DRAFT = "draft of "  # begins the name of a split in a lower precision, which helps that split itself
+LOW_PRECISION = "draft of "  # begins the name of a split in a lower precision, which helps that split itself
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class Surface:
 
     @classmethod
     def empty(
-        cls, grid: Grid, populations: Mapping[str, int], metrics: Sequence[str], helping: bool = False, **about: Any
+        cls, grid: Grid, populations: Mapping[str, int], metrics: Sequence[str], multilevel: bool = False, **about: Any
     ) -> "Surface":
         """Nothing known yet of the losses of these splits. helping: whether cells help each other, see `levels`."""
-        names = (*STATISTICS, *metrics, *(estimates(metrics) if helping else ()))
+        names = (*STATISTICS, *metrics, *(estimates(metrics) if multilevel else ()))
         statistics = {split: {name: np.full(grid.shape, np.nan) for name in names} for split in populations}
-        samples: dict[str, Sequence[Samples]] = {split: [{}] * grid.size for split in populations} if helping else {}
+        samples: dict[str, Sequence[Samples]] = {split: [{}] * grid.size for split in populations} if multilevel else {}
         done = np.zeros(grid.shape, bool)
         return cls(grid, done, statistics, populations=dict(populations), samples=samples, **about)
 
     @property
     def splits(self) -> list[str]:
         """Those whose losses are known, without drafts."""
-        return [split for split in self.statistics if not split.startswith(DRAFT)]
+        return [split for split in self.statistics if not split.startswith(LOW_PRECISION)]
 
     @property
     def interpolated(self) -> np.ndarray:
@@ -88,18 +88,22 @@ class Surface:
         What a plan puts into one call is complete: such cells are computed together, always in the same company. Where
         cells help each other, those of a coarse level have to be the more exact.
         """
-        waiting, hierarchy = ~self.known, self.hierarchy if self.samples else None
+        unfinished_cells, hierarchy = ~self.known, self.hierarchy if self.samples else None
         limit: Any = 1.0
         if hierarchy is not None:
             limit = hierarchy.shares[hierarchy.level].reshape(self.grid.shape) * (1 + 1e-9)
         for split in self.splits:
             statistics = self.statistics[split]
-            waiting |= self.done & ((tolerance or Tolerance()).excess(statistics, self.populations[split], limit) > 1)
+            unfinished_cells |= self.done & (
+                (tolerance or Tolerance()).excess(statistics, self.populations[split], limit) > 1
+            )
         if hierarchy is not None:
-            return hierarchy.order(np.flatnonzero(waiting))
+            return hierarchy.order(np.flatnonzero(unfinished_cells))
         order = self.grid.coarse_first()
-        waits, company = waiting.ravel()[order], self.plan.get("points_per_call", 0) or 1
-        return order[np.repeat(np.logical_or.reduceat(waits, np.arange(0, len(order), company)), company)[: len(order)]]
+        unfinished, call_size = unfinished_cells.ravel()[order], self.plan.get("points_per_call", 0) or 1
+        return order[
+            np.repeat(np.logical_or.reduceat(unfinished, np.arange(0, len(order), call_size)), call_size)[: len(order)]
+        ]
 
     @property
     def rows_of(self) -> str:
@@ -161,8 +165,8 @@ class Surface:
         split, where cells help each other.
         """
         done, statistics, values = self.done.copy(), {}, dict(self.values)
-        drawn: dict[str, list[Samples]] = {split: list(of_cells) for split, of_cells in self.samples.items()}
-        for k, of_cells in enumerate(drawn.values()):
+        all_samples: dict[str, list[Samples]] = {split: list(of_cells) for split, of_cells in self.samples.items()}
+        for k, of_cells in enumerate(all_samples.values()):
             for cell, own in zip(cells, samples, strict=True):
                 of_cells[cell] = own[k]
         done.flat[cells] = True
@@ -174,7 +178,7 @@ class Surface:
             statistics[split] = {name: array.copy() for name, array in arrays.items()}
             for column, array in enumerate(statistics[split].values()):
                 array.flat[cells] = rows[:, k, column]
-        return replace(self, done=done, statistics=statistics, values=values, samples=drawn)
+        return replace(self, done=done, statistics=statistics, values=values, samples=all_samples)
 
     def computed(self, blocks: Sequence[tuple[Sequence[int], str, float]]) -> "Surface":
         """Note who computed cells, block by block, and how many seconds the cells of a block took together."""

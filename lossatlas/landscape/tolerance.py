@@ -10,7 +10,7 @@ from lossatlas.errors import BadUsage
 from lossatlas.landscape.statistics import summarize
 
 FEWEST_SAMPLES = 1000
-FEWEST_CARRIERS = 20  # samples that the spread of the losses has to rest on before a standard error is believed
+MIN_EFFECTIVE_SAMPLES = 20  # samples that the spread of the losses has to rest on before a standard error is believed
 WELL_BELOW = 10  # with fewer, the standard error has to be so many times smaller than allowed; nor is it stated smaller
 ROUNDING = 1e-12  # of the squares of equal losses: what the sums over them may leave of a variance
 

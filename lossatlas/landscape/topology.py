@@ -43,13 +43,13 @@ def minima(surface: Surface, name: str = "train_loss") -> list[Minimum]:
     done, known = np.atleast_2d(surface.done), np.atleast_2d(surface.known)
     allowed = limits(values[done & np.isfinite(values)])
     values = np.where(done, values, np.where(known, np.clip(values, *allowed), np.nan))
-    found = pools(values, done)
+    found = array_minima(values, done)
     if done.all() or not (known & ~done).any():
         return found
-    return [replace(each, error=error_at(each, values, errors)) for each in found]
+    return [replace(each, error=saddle_error(each, values, errors)) for each in found]
 
 
-def error_at(found: Minimum, values: np.ndarray, errors: np.ndarray) -> float:
+def saddle_error(found: Minimum, values: np.ndarray, errors: np.ndarray) -> float:
     """The largest error of the cells that may be the pass: those whose value is within their error of its level."""
     if not np.isfinite(found.end):
         return 0.0
@@ -57,18 +57,18 @@ def error_at(found: Minimum, values: np.ndarray, errors: np.ndarray) -> float:
     return float("nan") if np.isnan(errors).any() else float(np.max(errors[near], initial=0.0))
 
 
-def pools(values: np.ndarray, computed: np.ndarray | None = None) -> list[Minimum]:
+def array_minima(values: np.ndarray, computed: np.ndarray | None = None) -> list[Minimum]:
     """The same of an array (ny, nx); NaN and infinities are no part of it. computed: which cells can be minima."""
     ny, nx = values.shape
     flat = values.ravel()
-    can_begin = np.ones(flat.size, bool) if computed is None else computed.ravel()
+    can_be_minimum = np.ones(flat.size, bool) if computed is None else computed.ravel()
     known = np.flatnonzero(np.isfinite(flat))
     owner = np.full(flat.size, -1)  # of each cell that is under water: a cell of its pool, up to the pool's first one
-    ends: dict[
+    merges: dict[
         int, tuple[float, int | None, int | None]
     ] = {}  # by first cell: level, saddle, first cell of the other pool
 
-    def first_of(cell: int) -> int:
+    def root_of(cell: int) -> int:
         while owner[cell] != cell:
             owner[cell] = owner[owner[cell]]
             cell = owner[cell]
@@ -76,33 +76,34 @@ def pools(values: np.ndarray, computed: np.ndarray | None = None) -> list[Minimu
 
     for cell in known[np.argsort(flat[known], kind="stable")].tolist():
         j, i = divmod(cell, nx)
-        beside = [
+        neighbours = [
             cell + step
             for step, there in ((-nx, j > 0), (nx, j < ny - 1), (-1, i > 0), (1, i < nx - 1))
             if there and owner[cell + step] >= 0
         ]
-        around = sorted(
-            {first_of(other) for other in beside}, key=lambda first: (first not in ends, flat[first], first)
+        components = sorted(
+            {root_of(other) for other in neighbours}, key=lambda root: (root not in merges, flat[root], root)
         )
         owner[cell] = cell
-        begins = can_begin[cell] and not (around and around[0] in ends)  # others hold no computed cell yet
-        if begins:
-            ends[cell] = (np.inf, None, None)
-        first = cell if begins or not around else around[0]
-        for other in {cell, *around} - {first}:
-            if other in ends:
-                ends[other] = (float(flat[cell]), cell, first)
-            owner[other] = first
-    found = {first: end for first, end in ends.items() if end[0] > flat[first]}  # on a plateau nothing is born
-    order = sorted(found, key=lambda first: (-(found[first][0] - flat[first]), flat[first], first))
-    number = {first: k for k, first in enumerate(order)}
+        is_minimum = can_be_minimum[cell] and not (
+            components and components[0] in merges
+        )  # others hold no computed cell yet
+        if is_minimum:
+            merges[cell] = (np.inf, None, None)
+        root = cell if is_minimum or not components else components[0]
+        for other in {cell, *components} - {root}:
+            if other in merges:
+                merges[other] = (float(flat[cell]), cell, root)
+            owner[other] = root
+    found = {root: end for root, end in merges.items() if end[0] > flat[root]}  # on a plateau nothing is born
+    order = sorted(found, key=lambda root: (-(found[root][0] - flat[root]), flat[root], root))
+    number = {root: k for k, root in enumerate(order)}
 
-    def place_of(first: int | None) -> int | None:
-        while first is not None and first not in number:
-            first = ends[first][2]
-        return None if first is None else number[first]
+    def parent_of(root: int | None) -> int | None:
+        while root is not None and root not in number:
+            root = merges[root][2]
+        return None if root is None else number[root]
 
     return [
-        Minimum(first, float(flat[first]), found[first][0], found[first][1], place_of(found[first][2]))
-        for first in order
+        Minimum(root, float(flat[root]), found[root][0], found[root][1], parent_of(found[root][2])) for root in order
     ]
