@@ -1,9 +1,7 @@
-"""Data from what people have: tensors, torch data sets, loaders, any iterable of batches.
+"""Data sets from tensors, torch data sets, loaders, or any iterable of batches.
 
-    data = as_dataset(loader)
-
-Two passes have to see the same samples in the same order: what shuffles is put in order where that is possible, and what
-draws at random is refused.
+Two passes have to see the same samples in the same order: a loader that shuffles is read in the order of its data set, and
+data that are drawn at random are refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,13 +35,29 @@ CURE = (
 def as_dataset(
     data: Any, *, name: str = "", split: str = "train", classes: int = 0, stream: bool | None = None
 ) -> AnyData:
-    """Every sample in a fixed order, in memory or read when it is needed.
+    """Return every sample in a fixed order, in memory or streaming.
 
-    data: (inputs, targets) or another structure of tensors with the samples along the first axis; a torch `Dataset`; a
-    `DataLoader`; any iterable of batches. Batches whose shapes differ stay as they are. stream: whether to read the samples
-    of a data set, or of a loader of one, when they are needed; by default where they would take more than `memory.budget`.
-    What is in memory anyway stays there. Raises BadInput for what is random, empty, or none of these, and where it should
-    be streamed and cannot.
+    Data that are in memory already stay there. Batches whose shapes differ stay as they are.
+
+    Args:
+        data: (inputs, targets) or another structure of tensors with the samples along the first axis; a torch `Dataset`; a
+            `DataLoader`; or any iterable of batches.
+        name: A name for messages and files; by default the type of `data`.
+        split: The name of the split.
+        classes: The number of classes, 0 where targets are not labels.
+        stream: Read the samples of a data set, or of a loader of one, when they are needed; by default where they would take
+            more than `memory.budget`.
+
+    Raises:
+        BadInput: The data are random, empty, or none of these; or they have to be streamed and cannot.
+
+    Example:
+        >>> data = as_dataset((torch.randn(5, 3), torch.arange(5)), name="five", classes=5)
+        >>> len(data)
+        5
+        >>> inputs, targets = data.read(slice(2))
+        >>> inputs.shape, targets.tolist()
+        (torch.Size([2, 3]), [0, 1])
     """
     if isinstance(data, Dataset | FixedBatches | Streamed):
         return data
@@ -84,6 +98,7 @@ def as_dataset(
 
 
 def has_length(dataset: Any) -> bool:
+    """Return whether a data set has a length, and is not empty."""
     try:
         return len(dataset) > 0
     except TypeError:
@@ -91,12 +106,12 @@ def has_length(dataset: Any) -> bool:
 
 
 def is_better_streamed(data: Streamed, asked: bool | None) -> bool:
-    """Whether to read samples when they are needed: as it is asked for, otherwise if they take too much memory."""
+    """Return whether to read samples when they are needed: on request, or by default if they take too much memory."""
     return data.sample_bytes * len(data) > budget() if asked is None else asked
 
 
 def is_structure(data: Any) -> bool:
-    """Whether something is one structure with all samples, rather than a list of batches."""
+    """Return whether an object is one structure with all samples, rather than a list of batches."""
     if isinstance(data, Mapping):
         return bool(lengths(data))
     if not isinstance(data, list | tuple) or not data or is_column(data):
@@ -108,7 +123,11 @@ def is_structure(data: Any) -> bool:
 
 
 def without_shuffling(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]":
-    """The same loader without its shuffling, which is said; a data set that draws at random is refused."""
+    """Return a loader in the order of its data set, and warn if that changes it.
+
+    Raises:
+        BadInput: The data set draws samples at random.
+    """
     if isinstance(loader.dataset, IterableDataset):
         return loader
     check_samples(loader.dataset, name)
@@ -124,7 +143,11 @@ def without_shuffling(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]"
 
 
 def check_samples(dataset: Any, name: str) -> None:
-    """Raise BadInput where a sample that is read twice differs, as with augmentation."""
+    """Check that samples are the same each time they are read.
+
+    Raises:
+        BadInput: A sample differs, as with augmentation.
+    """
     try:
         count = len(dataset)
     except TypeError:
@@ -138,11 +161,15 @@ def check_samples(dataset: Any, name: str) -> None:
 
 
 def as_structure(sample: Any) -> Structure:
+    """Return a sample as a structure."""
     return sample if isinstance(sample, list | tuple | Mapping) else [sample]
 
 
 def from_batches(batches: Iterable[Any], name: str, split: str, classes: int, stream: bool | None) -> AnyData:
-    """All batches, joined where they can be. Torch's random numbers, of which a loader draws a seed, stay as they were."""
+    """Read all batches, and join them where their shapes agree.
+
+    Torch's random numbers, of which a loader draws a seed, stay as they were.
+    """
     if stream:
         raise BadInput(f"the {name} has no samples by number, so it cannot be read in parts: {CURE}")
     with torch.random.fork_rng(devices=[]):
@@ -155,6 +182,11 @@ def from_batches(batches: Iterable[Any], name: str, split: str, classes: int, st
 
 
 def read_all(batches: Iterable[Any], name: str) -> list[Structure]:
+    """Read all batches into memory.
+
+    Raises:
+        BadInput: There are none, or they take more memory than `memory.budget`.
+    """
     kept: list[Structure] = []
     size, most = 0, budget()
     for batch in batches:
@@ -169,7 +201,11 @@ def read_all(batches: Iterable[Any], name: str) -> list[Structure]:
 
 
 def check_first(batches: Iterable[Any], first: Structure, name: str) -> None:
-    """Raise BadInput where a second pass begins with other samples; what can be iterated over only once is taken as it is."""
+    """Check that a second pass begins with the same samples; an iterator, which has one pass only, is not checked.
+
+    Raises:
+        BadInput: It does not.
+    """
     if isinstance(batches, Iterator):
         return
     again = next(iter(batches), None)

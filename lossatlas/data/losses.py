@@ -1,10 +1,10 @@
-"""Losses: a function of (model, batch) to per-sample losses, weights and metrics.
+"""Losses: functions of (model, batch) that return per-sample losses, weights and metrics.
 
     losses = LOSSES["crossentropy"](net, (inputs, labels))
     loss = as_loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))      # an ordinary loss(output, target)
 
 A batch is (inputs, targets), or (input, input, ..., targets), or a dict with the targets under one of TARGETS and the
-network's arguments by name. `model` is the network, or what computes the same.
+network's arguments by name. `model` is the network, or a function that computes the same.
 """
 
 import inspect
@@ -35,11 +35,18 @@ IGNORED = -100  # a label that does not count, as in torch
 
 @dataclass(frozen=True)
 class Losses:
-    """What a loss function returns for one batch of n samples.
+    """The result of a loss function for one batch of n samples.
 
-    per_sample: (n,). weights: (n,) or None for 1. metrics: (n,) each, averaged like the loss; `accuracy` in 0..1.
-    penalty: a term of the parameters alone (), the same for every batch. spread: False where per_sample repeats the mean
-    of the batch, which says nothing about the spread of the samples.
+    Attributes:
+        per_sample: Losses, (n,).
+        weights: Weights of the samples in every mean, (n,), or None for 1.
+        metrics: Further per-sample values by name, (n,) each, averaged like the loss; `accuracy` is between 0 and 1.
+        penalty: A term of the parameters alone, (), the same for every batch.
+        spread: False if `per_sample` repeats the mean of the batch, so that the variance over the samples is unknown.
+
+    Example:
+        >>> Losses(torch.tensor([1.0, 3.0]), weights=torch.tensor([3.0, 1.0])).mean()
+        tensor(1.5000)
     """
 
     per_sample: Tensor
@@ -49,7 +56,7 @@ class Losses:
     spread: bool = True
 
     def mean(self) -> Tensor:
-        """The (weighted) mean over the batch, plus the term of the parameters."""
+        """Return the (weighted) mean over the batch, plus the term of the parameters."""
         weights = self.weights
         mean = self.per_sample.mean() if weights is None else (weights * self.per_sample).sum() / weights.sum()
         return mean if self.penalty is None else mean + self.penalty
@@ -60,7 +67,15 @@ Loss = Callable[[Model, Batch], Losses]
 
 
 def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
-    """The output of a network for a batch, and the targets. Raises BadInput where the batch does not say what is what."""
+    """Return the output of a network for a batch, and the targets.
+
+    Args:
+        model: The network.
+        batch: Inputs and targets.
+
+    Raises:
+        BadInput: Inputs and targets cannot be told apart, or the labels of the network have to be shifted.
+    """
     if isinstance(batch, Mapping):
         found = [name for name in TARGETS if name in batch]
         if not found:
@@ -89,7 +104,11 @@ def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
 
 
 def output_of(output: Any) -> Tensor:
-    """The tensor that a network gives: its logits where they have a name, or the first of several."""
+    """Return the output tensor of a network: `logits` where they have a name, or the first of several.
+
+    Raises:
+        BadInput: The output contains no tensor.
+    """
     if isinstance(output, Tensor):
         return output
     if hasattr(output, "logits"):
@@ -104,10 +123,20 @@ def output_of(output: Any) -> Tensor:
 
 
 def crossentropy(model: Model, batch: Batch) -> Losses:
-    """Cross-entropy of the logits against labels: (n, classes) against (n,), or for each position of a sample.
+    """Compute the cross-entropy of logits and labels.
 
-    Positions are (n, classes, ...) against (n, ...), as torch has it, or (n, ..., classes), as in sequences. Labels of
-    IGNORED do not count; a sample weighs as much as it has positions, so the mean is over all positions.
+    Labels equal to IGNORED do not count. The weight of a sample is the number of its positions, so that the mean is over all
+    positions.
+
+    Args:
+        model: Its output is (n, classes), or (n, classes, ...) as in torch, or (n, ..., classes) as in sequences.
+        batch: Its targets are whole numbers, (n,) or (n, ...).
+
+    Returns:
+        Losses in nats, with the accuracy.
+
+    Raises:
+        BadInput: The shapes do not match, or the targets are not whole numbers.
     """
     output, targets = forward(model, batch)
     logits = positions_last(upcast(output), targets, sequence=isinstance(batch, Mapping))
@@ -123,9 +152,15 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
 
 
 def positions_last(logits: Tensor, targets: Tensor, sequence: bool = False) -> Tensor:
-    """The logits with the classes along the last axis. Raises BadInput where labels and logits do not fit.
+    """Return the logits with the classes along the last axis.
 
-    sequence: where both readings fit, the classes are the last axis already, rather than the second.
+    Args:
+        logits: (n, classes, ...) or (n, ..., classes).
+        targets: (n, ...).
+        sequence: Where both readings match, the classes are the last axis rather than the second.
+
+    Raises:
+        BadInput: Labels and logits do not match.
     """
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise BadInput(
@@ -142,9 +177,18 @@ def positions_last(logits: Tensor, targets: Tensor, sequence: bool = False) -> T
 
 
 def mse(model: Model, batch: Batch) -> Losses:
-    """Mean over the classes of (softmax(logits) - one-hot)^2, as in the release of Li et al.
+    """Compute the mean squared error.
 
-    Where the targets are no labels: the mean over everything a sample gives of (output - target)^2.
+    Args:
+        model: The network.
+        batch: Its targets are labels (n,), or numbers of the shape of the output.
+
+    Returns:
+        For labels, the mean over the classes of (softmax(logits) - one-hot)^2, as in the code of Li et al. (2018), with the
+        accuracy. Otherwise, the mean over all values of a sample of (output - target)^2.
+
+    Raises:
+        BadInput: The shapes do not match.
     """
     output, targets = forward(model, batch)
     output = upcast(output)
@@ -159,11 +203,12 @@ def mse(model: Model, batch: Batch) -> Losses:
 
 
 def upcast(logits: Tensor) -> Tensor:
-    """Losses of reduced-precision logits are computed in float32."""
+    """Convert logits in half precision to float32."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Return the metric `accuracy`, (n,) bool."""
     return {"accuracy": logits.argmax(1) == targets}
 
 
@@ -172,11 +217,22 @@ TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_los
 
 
 def as_loss(function: Any) -> Loss:
-    """A loss in the form of this package, from what people have.
+    """Convert a user's loss to a function of (model, batch) that returns `Losses`.
 
-    function: a name in LOSSES; a function of (model, batch), told by the name of its first argument, see MODELS, that gives
-    `Losses`, or a tensor; or an ordinary function or module of (output, target), with `reduction` or without. One that gives
-    the mean of a batch alone is taken too; the spread is then unknown. Raises BadUsage for a sum.
+    A function of (model, batch) is recognized by the name of its first argument, see MODEL_NAMES. A loss that gives only the
+    mean of a batch is accepted; the variance over the samples is then unknown.
+
+    Args:
+        function: A name of LOSSES; a function of (model, batch) that returns `Losses` or a tensor; or a function or module of
+            (output, target), with or without `reduction`.
+
+    Raises:
+        BadUsage: The name is unknown, the object cannot be called, or the loss is a sum over samples.
+
+    Example:
+        >>> loss = as_loss(torch.nn.CrossEntropyLoss())
+        >>> loss(torch.nn.Linear(3, 2), (torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))).per_sample.shape
+        torch.Size([4])
     """
     if isinstance(function, str):
         if function not in LOSSES:
@@ -203,7 +259,11 @@ def as_loss(function: Any) -> Loss:
 
 
 def unreduced(module: nn.Module) -> nn.Module:
-    """A copy of a loss module that gives one value for each sample or position. Raises BadUsage for a sum."""
+    """Return a copy of a loss module that gives one value for each sample or position.
+
+    Raises:
+        BadUsage: The module sums over the samples.
+    """
     if not hasattr(module, "reduction"):
         return module
     if module.reduction == "sum":
@@ -216,6 +276,7 @@ def unreduced(module: nn.Module) -> nn.Module:
 
 
 def module_losses(module: nn.Module, model: Model, batch: Batch) -> Losses:
+    """Evaluate a loss module of (output, target)."""
     output, targets = forward(model, batch)
     output = upcast(output)
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point():
@@ -227,7 +288,7 @@ def module_losses(module: nn.Module, model: Model, batch: Batch) -> Losses:
 
 
 def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
-    """A cross-entropy whose mean is weighted by the weights of the classes, over the labels that are not ignored."""
+    """Evaluate a cross-entropy whose mean is weighted by the weights of the classes, over the labels that are not ignored."""
     weight = None if module.weight is None else module.weight.to(output)
     options: dict[str, Any] = {"weight": weight, "ignore_index": module.ignore_index, "reduction": "none"}
     if isinstance(module, nn.NLLLoss):
@@ -242,6 +303,7 @@ def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
 
 
 def function_losses(function: Callable[..., Any], reduces: bool, model: Model, batch: Batch) -> Losses:
+    """Evaluate a loss function of (output, target); `reduces` tells that it has an argument `reduction`."""
     output, targets = forward(model, batch)
     options = {"reduction": "none"} if reduces else {}
     output = upcast(output)
@@ -253,16 +315,19 @@ def function_losses(function: Callable[..., Any], reduces: bool, model: Model, b
 
 
 def match_dtype(targets: Any, output: Tensor) -> Any:
-    """Float targets in the precision of the output, which is computed in float64."""
+    """Convert floating-point targets to the precision of the output, which is float64."""
     return targets.to(output.dtype) if isinstance(targets, Tensor) and targets.is_floating_point() else targets
 
 
 class UserLoss:
-    """A loss(model, batch) of a user's, in the form of this package.
+    """A user's loss(model, batch), whose result is converted to `Losses`.
 
-    It may differentiate with respect to its inputs, by torch.autograd or torch.func: the graph is on while it runs, and what it
-    gives is cut off from it where the graph was off before. alone: whether it has differentiated forwards (torch.func.jvp,
-    jacfwd, hessian), which one thread of a process can do at a time; noticed by the main thread, which calls it first.
+    The loss may differentiate with respect to its inputs, by torch.autograd or torch.func: autograd is on while it runs, and its
+    result is detached if autograd was off before.
+
+    Attributes:
+        single_threaded: The loss has used forward-mode differentiation (torch.func.jvp, jacfwd, hessian), which only one
+            thread of a process can do at a time. Noticed by the main thread, which calls the loss first.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -285,11 +350,13 @@ class UserLoss:
 
 
 def is_single_threaded(loss: Loss) -> bool:
-    """Whether only one thread at a time can compute it, as far as is known."""
+    """Return whether only one thread at a time can evaluate a loss, as far as is known."""
     return isinstance(loss, UserLoss) and loss.single_threaded
 
 
 def detach(losses: Losses) -> Losses:
+    """Detach all tensors of a result from the autograd graph."""
+
     def cut(value: Any) -> Any:
         return value.detach() if isinstance(value, Tensor) else value
 
@@ -304,7 +371,7 @@ def detach(losses: Losses) -> Losses:
 
 @contextmanager
 def detect_forward_mode() -> Iterator[list[bool]]:
-    """Whether anything is differentiated forwards within; the list is empty if not."""
+    """Detect forward-mode differentiation within the block: the list that is yielded is not empty if there was any."""
     used: list[bool] = []
     names = ("make_dual", "enter_dual_level")  # of torch.func, and of those who take forward_ad's own names
     before = {name: getattr(forward_ad, name) for name in names}
@@ -326,7 +393,7 @@ def detect_forward_mode() -> Iterator[list[bool]]:
 
 
 def as_losses(loss: Any, output: Tensor, targets: Any, sums: bool = False) -> Losses:
-    """What an ordinary loss gives, with the accuracy where the targets are labels."""
+    """Convert the result of a loss of (output, target), and add the accuracy where the targets are labels."""
     result = per_sample_or_mean(loss, len(output), sums)
     labels = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dtype != torch.bool
     if labels and targets.dim() == 1 and output.dim() == 2:
@@ -335,7 +402,16 @@ def as_losses(loss: Any, output: Tensor, targets: Any, sums: bool = False) -> Lo
 
 
 def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
-    """One value for each sample, the mean over its positions, or the mean of a batch, repeated."""
+    """Convert a tensor to per-sample losses.
+
+    Args:
+        loss: One value for each sample, or for each of its positions, or the mean of the batch ().
+        count: The number of samples.
+        sums: Positions are summed instead of averaged.
+
+    Raises:
+        BadInput: It is not a tensor, or has another number of values.
+    """
     if not isinstance(loss, Tensor):
         raise BadInput(f"a loss gave {type(loss).__name__}, not a tensor or lossatlas.Losses")
     if loss.dim() == 0:
@@ -359,11 +435,19 @@ MAX_DIFFERENCE, MAX_MEAN_DIFFERENCE, NEGLIGIBLE = 1e-3, 2e-5, 1e-6
 
 @torch.no_grad()
 def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch], Batch]) -> Losses:
-    """What a loss gives for a batch, after a look at whether it is one: of each sample, whatever else is in the batch.
+    """Evaluate a loss on a batch, and check that it is one: per sample, independent of the other samples, and deterministic.
 
-    model: its outputs have to be float64, because losses near zero would be rounding otherwise. copied: makes a copy of a batch
-    where the model is, because a network may write into its input. Raises BadInput for what is random, for a sum, for a mean
-    over something else than samples, and for shapes that do not fit.
+    Args:
+        loss: The loss.
+        model: The network; its outputs have to be float64, because losses near zero would be rounding errors otherwise.
+        batch: A few samples.
+        copied: Copies a batch to the device of the model, because a network may write into its input.
+
+    Returns:
+        The losses of the batch.
+
+    Raises:
+        BadInput: The loss is random, a sum over the samples, a mean over something else, or its shapes do not match.
     """
     with torch.random.fork_rng():
         found, again = (loss(model, copied(batch)) for _ in range(2))

@@ -1,4 +1,4 @@
-"""How much memory data may take."""
+"""The memory that data may take."""
 
 import os
 from contextlib import suppress
@@ -15,17 +15,18 @@ MEMORY_SHARE = 0.4  # of what is free; while they are collected they are there t
 
 
 def budget() -> int:
-    """Bytes that the data of this process may take: a share of what is free, split among the ranks of this node."""
+    """Return the bytes that the data of this process may take: a share of the free memory, divided among the ranks of the node."""
     return int(MEMORY_SHARE * available() / local_ranks())
 
 
 def available() -> int:
-    """Bytes that are free on this machine, or in the container that this runs in."""
+    """Return the bytes that are free on this machine, or in the container of this process."""
     free = [limit for limit in (machine_memory(), container_memory()) if limit is not None]
     return min(free, default=1 << 33)
 
 
 def machine_memory() -> int | None:
+    """Return the free bytes of the machine, or None if they are not known."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -36,7 +37,7 @@ def machine_memory() -> int | None:
 
 
 def container_memory(root: str = "/sys/fs/cgroup") -> int | None:
-    """What a container's limit leaves; None where there is none."""
+    """Return the bytes that the limit of a container leaves, or None without a limit."""
     for most, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -52,7 +53,7 @@ def container_memory(root: str = "/sys/fs/cgroup") -> int | None:
 
 
 def local_ranks() -> int:
-    """How many ranks the launcher started on this node, at most."""
+    """Return the largest number of ranks that the launcher started on this node."""
     for name in LOCAL_SIZE_VARIABLES:
         first = os.environ.get(name, "").split("(")[0].split(",")[0]
         if first.isdigit() and int(first):
@@ -61,7 +62,7 @@ def local_ranks() -> int:
 
 
 def in_words(count: float) -> str:
-    """Bytes as people write them."""
+    """Format a number of bytes, such as '1.5 GB'."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

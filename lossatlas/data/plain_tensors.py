@@ -1,4 +1,4 @@
-"""Tensors in files of others: plain numbers, or the reason why they are not."""
+"""Checks of tensors that were read from files."""
 
 from pathlib import Path
 
@@ -12,7 +12,15 @@ PLAIN |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def odd_kind(value: Tensor, file: Path) -> str:
-    """What a tensor of this file is that nothing here can be computed with, '' for plain numbers."""
+    """Name the reason why a tensor cannot be computed with.
+
+    Args:
+        value: The tensor.
+        file: The file that it was read from.
+
+    Returns:
+        Such as 'quantized (qint8)'; '' for plain numbers.
+    """
     if value.is_quantized:
         return f"quantized ({str(value.dtype).removeprefix('torch.')})"
     if value.is_nested or value.layout != torch.strided:

@@ -1,8 +1,9 @@
-"""Statistics of BatchNorm, estimated again wherever a network is.
+"""Running statistics of BatchNorm, estimated again at every point.
 
-Between two networks, or far from one, the running means and variances of a checkpoint are not those of what its layers
-see there, and a part of the loss is nothing but that. They are estimated from a fixed stream of training samples, as
-torch.optim.swa_utils.update_bn does: the mean over batches of each batch's mean and variance, layer after layer in one pass.
+Between two networks, or far from one, the running means and variances of a checkpoint are not the statistics of the
+activations there, and part of the loss is due to this mismatch alone. They are estimated from a fixed sequence of training
+samples, as torch.optim.swa_utils.update_bn does: the mean over batches of each batch's mean and variance, all layers in one
+pass.
 """
 
 from collections.abc import Callable
@@ -21,12 +22,23 @@ NORM = nn.modules.batchnorm._BatchNorm
 
 
 def batchnorm_layers(net: nn.Module) -> list[Any]:
-    """The BatchNorm layers of a network that keep running statistics."""
+    """Return the BatchNorm layers of a network that have running statistics."""
     return [module for module in net.modules() if isinstance(module, NORM) and module.running_mean is not None]
 
 
 def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int) -> None:
-    """Raise BadUsage where there is nothing to estimate, or no way to."""
+    """Check that the statistics of BatchNorm can be estimated.
+
+    Args:
+        net: The network.
+        data: The training samples.
+        precision: The precision of the evaluation.
+        count: The number of training samples to use.
+
+    Raises:
+        BadUsage: The network has no BatchNorm with running statistics, the precision is too low, or there are fewer than
+            two single samples.
+    """
     if not batchnorm_layers(net):
         raise BadUsage("there is no BatchNorm with running statistics in this network to recalibrate: use bn=keep")
     if precision in ("bfloat16", "float16"):
@@ -42,9 +54,13 @@ def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int
 
 
 class BatchNormRecalibration:
-    """The BatchNorm layers of `net`, which get buffers of their own, and `count` samples in the one shuffled order.
+    """Estimates the statistics of BatchNorm from the first samples of the shuffled order. Called when the network has moved.
 
-    Called when the network has moved.
+    Args:
+        net: The network; its BatchNorm layers get buffers of their own.
+        samples: The training samples.
+        count: The number of samples to use.
+        forward: Evaluates the network on a batch, such as a loss.
     """
 
     def __init__(
@@ -62,6 +78,7 @@ class BatchNormRecalibration:
 
     @torch.no_grad()
     def __call__(self) -> None:
+        """Estimate the statistics at the current point."""
         for module in self.norms:
             module.reset_running_stats()
             module.train()

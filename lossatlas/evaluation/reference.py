@@ -1,4 +1,4 @@
-"""A user's own network as the reference for every loss: evaluated in place, and given back bit for bit.
+"""A user's own network as the reference for every loss: evaluated in place, and restored bit for bit.
 
     with untouched(net):                    # an entry point: a digest before and after
         with borrowed(net) as model:        # evaluation mode, float64 outputs; may be moved in place
@@ -33,7 +33,14 @@ CHANGED = (
 
 
 def check_movable(net: nn.Module) -> None:
-    """Raise BadInput for a network without parameters that can be moved."""
+    """Check that a network has parameters that can be moved.
+
+    Args:
+        net: The network.
+
+    Raises:
+        BadInput: Its parameters are lazy, on the meta device, quantized, or it has none in floating point.
+    """
     kind, every = type(net).__name__, list(net.parameters())
     if any(nn.parameter.is_lazy(p) for p in every):
         raise BadInput(f"{kind} has lazy parameters without a shape yet: call it once on a batch first")
@@ -50,7 +57,7 @@ def check_movable(net: nn.Module) -> None:
 
 
 def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Concatenate[nn.Module, P], R]:
-    """Let a function of a network and more leave the network untouched, see `untouched`."""
+    """Decorate a function of a network (and more) so that it leaves the network unchanged, see `untouched`."""
 
     @functools.wraps(function)
     def guarded(net: nn.Module, /, *arguments: P.args, **named: P.kwargs) -> R:
@@ -62,10 +69,16 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
 
 @contextmanager
 def untouched(net: nn.Module) -> Iterator[nn.Module]:
-    """The network; afterwards it is compared with what it was before, in every bit.
+    """Check that the network is the same after the block as before, in every bit.
+
+    Args:
+        net: The network.
+
+    Yields:
+        The network.
 
     Raises:
-        BadInput: The network has no parameters to move, or was changed.
+        BadInput: The network has no parameters to move, or was changed. A network up to SNAPSHOT_BYTES is restored.
     """
     check_movable(net)
     before = digest(net)
@@ -82,13 +95,17 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
 
 @torch.no_grad()
 def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
-    """Raise BadInput where `eval()` makes of a network something else than its forward pass outside of training.
+    """Check that `eval()` changes nothing but the mode of a network.
 
-    Networks are evaluated with their flags set, because `eval()` may change tensors: adapters merge their weights.
+    Networks are evaluated with their flags set and without `eval()`, because that may change tensors: adapters merge their
+    weights.
 
     Args:
         net: The network.
         losses: Maps a network to the losses of some samples.
+
+    Raises:
+        BadInput: The losses after `eval()` differ from those with the flags set, or the network cannot be copied.
     """
     if not (is_training(net) and changes_weights_with_mode(net)):
         return
@@ -109,7 +126,11 @@ def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
 
 
 class Snapshot:
-    """The tensors, attributes, modes and hooks of a network, to be restored."""
+    """The tensors, attributes, modes and hooks of a network, to be restored.
+
+    Args:
+        net: The network.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         self.net = net
@@ -126,7 +147,7 @@ class Snapshot:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put everything back, the tensors bit for bit."""
+        """Restore everything, the tensors bit for bit."""
         for own, before in self.attributes:
             for name in own.keys() - before.keys():
                 del own[name]
@@ -146,7 +167,7 @@ class Snapshot:
 
 
 def holds_same_objects(container: Any, content: Any) -> bool:
-    """Tell whether a container still holds the objects that its shallow copy holds."""
+    """Return whether a container still holds the objects that its shallow copy holds."""
     if isinstance(container, dict):
         return list(map(id, container.values())) == list(map(id, content.values())) and list(container) == list(content)
     return [*map(id, container)] == [*map(id, content)]
@@ -154,9 +175,18 @@ def holds_same_objects(container: Any, content: Any) -> bool:
 
 @contextmanager
 def borrowed(net: nn.Module) -> Iterator[nn.Module]:
-    """The network itself in evaluation mode with float64 outputs; afterwards it is what it was, even after an error.
+    """Give the network itself in evaluation mode with float64 outputs, and restore it afterwards, also after an error.
 
-    Within, its tensors may be moved in place. Only flags are switched, see `check_modes`.
+    Within the block, its tensors may be moved in place. Modes are set as flags, see `check_modes`.
+
+    Args:
+        net: The network.
+
+    Yields:
+        The network.
+
+    Raises:
+        BadInput: The network takes no forward hooks (TorchScript).
     """
     before = Snapshot(net)
     try:
@@ -175,7 +205,7 @@ def borrowed(net: nn.Module) -> Iterator[nn.Module]:
 
 
 def tensors_of(net: nn.Module) -> list[Tensor]:
-    """Every tensor that a network holds: parameters, buffers, and those in its modules' attributes, each once."""
+    """Return every tensor of a network once: parameters, buffers, and those in the attributes of its modules."""
     found: dict[int, Tensor] = {}
 
     def search(value: Any, depth: int) -> None:
@@ -198,7 +228,7 @@ def tensors_of(net: nn.Module) -> list[Tensor]:
 
 
 def digest(net: nn.Module) -> str:
-    """A hash of every tensor that a network holds and of the mode of its modules."""
+    """Return a SHA-256 of every tensor of a network and of the mode of its modules."""
     result = hashlib.sha256()
     for tensor in tensors_of(net):
         result.update(f"{tuple(tensor.shape)} {tensor.dtype} {tensor.requires_grad}\n".encode())
@@ -208,10 +238,12 @@ def digest(net: nn.Module) -> str:
 
 
 def byte_count(tensor: Tensor) -> int:
+    """Return the size of a tensor in bytes."""
     return tensor.numel() * tensor.element_size()
 
 
 def raw_bytes(tensor: Tensor) -> Any:
+    """Return the memory of a tensor as bytes; quantized tensors as integers."""
     value = tensor.detach()
     if value.is_quantized:
         value = value.int_repr()

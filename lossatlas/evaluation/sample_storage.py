@@ -1,6 +1,6 @@
-"""A split's samples on the device of an evaluation, in the precision of its forward pass: all of them, or as they are needed.
+"""Samples of a split on the device of an evaluation, in the precision of its forward pass: in memory or streaming.
 
-samples = placed(data, device, dtype)
+samples = place_samples(data, device, dtype)
 for batch in samples.stream(samples.spans(0, len(samples), 64)): ...
 """
 
@@ -32,7 +32,14 @@ Span = tuple[int, int]
 def place_samples(
     data: AnyData, device: torch.device, dtype: torch.dtype, channels_last: bool = True
 ) -> "StoredSamples":
-    """On the device where they fit, otherwise as they are needed."""
+    """Store samples on a device, in memory if they fit, otherwise streaming.
+
+    Args:
+        data: The samples.
+        device: The device.
+        dtype: The type of floating-point inputs; targets keep theirs.
+        channels_last: Store images in channels-last order, which is the faster one in most cases.
+    """
     if isinstance(data, FixedBatches):
         return FixedBatchSamples(data, device, dtype, channels_last)
     if isinstance(data, Streamed) or not fits_in_memory(data, device):
@@ -41,15 +48,23 @@ def place_samples(
 
 
 def fits_in_memory(data: Dataset, device: torch.device) -> bool:
+    """Return whether samples fit into the memory of a device; on the CPU they are in memory already."""
     return device.type != "cuda" or bytes_of(data.samples) <= MAX_MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 class StoredSamples:
-    """Samples for an evaluation. Inputs are converted to `dtype`, and images put into channels-last order, which is the
-    faster one on CPU and GPU alike; targets stay as they are.
+    """Samples for an evaluation.
 
-    overwritten: whether the network writes into its input, and so is given copies. order: the numbers of the samples in
-    the shuffled order. resident: whether they lie on the device.
+    Args:
+        data: The samples.
+        device: The device.
+        dtype: The type of floating-point inputs; targets keep theirs.
+        channels_last: Store images in channels-last order.
+
+    Attributes:
+        overwritten: The network writes into its input, and is given copies.
+        order: The numbers of the samples in the shuffled order, (n,); not for fixed batches.
+        in_memory: All samples are on the device.
     """
 
     in_memory = True
@@ -62,47 +77,50 @@ class StoredSamples:
         return len(self.data)
 
     def spans(self, start: int, stop: int, size: int) -> Iterator[Span]:
+        """Yield the ranges (start, stop) of the batches from `start` up to `stop`."""
         return self.data.spans(start, stop, size)
 
     def batch(self, start: int, stop: int, shuffled: bool = False) -> Structure:
-        """The samples from start to stop, in their own order or in the shuffled one."""
+        """Return the samples from start to stop as one batch, in their own order or in the shuffled one."""
         return mapped(self.load(start, stop, shuffled), cloned if self.overwritten else unchanged)
 
     def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
-        """The batches of these spans, in this order."""
+        """Yield the batches of some spans, in this order."""
         for start, stop in spans:
             yield self.batch(start, stop, shuffled)
 
     def first_samples(self, count: int = 8) -> Structure:
-        """A copy of the first samples, which a network may overwrite."""
+        """Return a copy of the first samples, which a network may overwrite."""
         _, stop = next(self.spans(0, len(self), count))
         return mapped(self.load(0, stop, False), lambda t: t.clone() if t.dim() else t)
 
     def load(self, start: int, stop: int, shuffled: bool) -> Structure:
+        """Return the samples from start to stop, as a batch that must not be overwritten."""
         raise NotImplementedError
 
     def clear_cache(self) -> None:
-        """Free what is kept of batches that will not be asked for again."""
+        """Free what is stored of batches that will not be used again."""
 
     def to_device(self, samples: Structure) -> Structure:
-        """Onto the device, inputs in the precision and the layout of the forward pass."""
+        """Copy samples to the device, inputs in the precision and the layout of the forward pass."""
         on_device = mapped(samples, lambda t: t.to(self.device))
         return map_inputs(on_device, lambda t: to_input_format(t, self.dtype, self.channels_last))
 
 
 class InMemorySamples(StoredSamples):
-    """All of them on the device."""
+    """All samples in the memory of the device."""
 
     def __init__(self, data: Dataset, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> None:
         super().__init__(data, device, dtype, channels_last)
         self.samples, self.order = self.to_device(data.samples), shuffled_order(len(data)).to(device)
 
     def load(self, start: int, stop: int, shuffled: bool) -> Structure:
+        """Return the samples from start to stop."""
         return part(self.samples, self.order[start:stop] if shuffled else slice(start, stop))
 
 
 class FixedBatchSamples(StoredSamples):
-    """Batches of shapes that differ, all of them on the device."""
+    """Batches of different shapes, all of them in the memory of the device."""
 
     def __init__(
         self, data: FixedBatches, device: torch.device, dtype: torch.dtype, channels_last: bool = True
@@ -111,14 +129,15 @@ class FixedBatchSamples(StoredSamples):
         self.fixed = {start: self.to_device(batch) for start, batch in zip(data.edges, data.contents, strict=False)}
 
     def load(self, start: int, stop: int, shuffled: bool) -> Structure:
+        """Return the batch that begins at `start`."""
         return self.fixed[start]  # as new containers, which a loss may take apart
 
 
 class StreamingSamples(StoredSamples):
-    """Samples that are read when they are needed, a few batches ahead; as many batches as fit stay.
+    """Samples that are read when they are needed, a few batches ahead; as many batches as fit are cached.
 
-    A pass over all of them comes by in the same order each time, so the batches that were read first are kept, and none
-    is dropped for another.
+    Each pass over all samples has the same order, so the batches that were read first are cached, and none is dropped for
+    another one.
     """
 
     in_memory = False
@@ -133,6 +152,7 @@ class StreamingSamples(StoredSamples):
         self.read_seconds, self.samples_read = 0.0, 0
 
     def load(self, start: int, stop: int, shuffled: bool) -> Structure:
+        """Return the samples from start to stop."""
         key = (start, stop, shuffled)
         if key not in self.cache:
             batch = self.to_device(self.timed_read(lambda: self.source.read(self.index(*key)), stop - start))
@@ -141,12 +161,13 @@ class StreamingSamples(StoredSamples):
         return self.cache[key]
 
     def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
+        """Yield the batches of some spans, reading ahead in a thread."""
         keys = [(start, stop, shuffled) for start, stop in spans]
         for batch in prefetched(self.batches(keys)):
             yield mapped(batch, cloned if self.overwritten else unchanged)
 
     def batches(self, keys: list[tuple[int, int, bool]]) -> Iterator[Structure]:
-        """In the reader's thread."""
+        """Yield batches from the cache or from the source; runs in the thread that reads."""
         missing = iter(self.source.stream([self.index(*key) for key in keys if key not in self.cache]))
         cached = set(self.cache)
         for key in keys:
@@ -158,6 +179,7 @@ class StreamingSamples(StoredSamples):
             yield batch
 
     def timed_read(self, read: Callable[[], Structure], count: int) -> Structure:
+        """Read `count` samples, and add the seconds to the statistics."""
         started = time.perf_counter()
         result = read()
         self.read_seconds += time.perf_counter() - started
@@ -166,25 +188,28 @@ class StreamingSamples(StoredSamples):
 
     @property
     def seconds_per_sample(self) -> float:
-        """Of reading."""
+        """Seconds of reading, per sample, on average."""
         return self.read_seconds / max(1, self.samples_read)
 
     @property
     def all_fit(self) -> bool:
-        """Whether all of them can be kept."""
+        """True if all samples fit into the cache."""
         sample = self.source.sample_bytes if isinstance(self.source, Streamed) else bytes_of(self.source.read(slice(1)))
         return sample * len(self) <= self.cache_bytes
 
     def index(self, start: int, stop: int, shuffled: bool) -> Any:
+        """Return the numbers of the samples from start to stop, as a slice or a list."""
         return self.order[start:stop].tolist() if shuffled else slice(start, stop)
 
     def cache_batch(self, key: tuple[int, int, bool], batch: Structure) -> None:
+        """Store a batch if there is room."""
         size = bytes_of(batch)
         if size <= self.free_bytes and key not in self.cache:
             self.cache[key] = batch
             self.free_bytes -= size
 
     def clear_cache(self) -> None:
+        """Free all batches."""
         self.cache, self.free_bytes = {}, self.cache_bytes
 
 
@@ -193,14 +218,20 @@ END = object()
 
 @dataclass(frozen=True)
 class ReadFailure:
+    """An error in the thread that reads, to be raised in the thread that computes.
+
+    Attributes:
+        error: The error.
+    """
+
     error: BaseException
 
 
 def prefetched(items: Iterator[Structure], count: int = PREFETCHED_BATCHES) -> Iterator[Structure]:
-    """The items, of which the next few are made by a thread while one is used.
+    """Yield items, the next few of which are made by a thread while one is used.
 
-    A thread of its own, and none of a pool: processes that a `DataLoader` starts from one of those end with an error. It
-    lets torch use one thread, because a second team of threads slows the first one down.
+    The thread is not from a pool: processes that a `DataLoader` starts from a pool's thread end with an error. It lets torch
+    use one thread, because a second team of threads would slow down the first one.
     """
     found: queue.Queue[Any] = queue.Queue(count)
     unwanted = threading.Event()
@@ -234,21 +265,30 @@ def prefetched(items: Iterator[Structure], count: int = PREFETCHED_BATCHES) -> I
 
 
 def cache_budget(device: torch.device) -> int:
-    """Bytes that batches may take which are kept."""
+    """Return how many bytes of batches may be cached on a device."""
     return int(MAX_MEMORY_SHARE * torch.cuda.mem_get_info(device)[0] / 2) if device.type == "cuda" else budget()
 
 
 def pinned(samples: Structure, device: torch.device) -> Structure:
-    """In memory that a CUDA device copies from without being waited for."""
+    """Return samples in page-locked memory, from which a CUDA device copies asynchronously."""
     return mapped(samples, Tensor.pin_memory) if device.type == "cuda" else samples
 
 
 def shuffled_order(count: int) -> Tensor:
+    """Return the one order (count,) in which samples are drawn when not all of them are used."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(SHUFFLE_SEED))
 
 
 def map_inputs(samples: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
-    """Samples with function(tensor) in the place of the inputs; targets stay."""
+    """Apply a function to the inputs of a batch; targets stay.
+
+    Args:
+        samples: A batch.
+        function: Applied to every tensor of the inputs.
+
+    Returns:
+        A batch of the same structure.
+    """
     if isinstance(samples, Mapping):
         return {name: value if name in TARGETS else mapped(value, function) for name, value in samples.items()}
     if isinstance(samples, list | tuple) and len(samples) >= 2 and not hasattr(samples, "_fields"):
@@ -257,13 +297,14 @@ def map_inputs(samples: Structure, function: Callable[[Tensor], Tensor]) -> Stru
 
 
 def fitted(samples: Structure, net: nn.Module) -> Structure:
-    """Samples on a network's device, floating-point inputs in the type of its first parameter."""
+    """Return samples on a network's device, floating-point inputs in the type of its first parameter."""
     first = next(p for p in net.parameters() if movable(p))
     on_device = mapped(samples, lambda tensor: tensor.to(first.device))
     return map_inputs(on_device, lambda t: t.to(real_dtype(first.dtype)) if t.is_floating_point() else t)
 
 
 def to_input_format(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
+    """Return an input in the type and the memory layout of the forward pass."""
     if tensor.is_floating_point():
         tensor = tensor.to(dtype)
     if tensor.dim() == 4:
@@ -273,17 +314,19 @@ def to_input_format(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> 
 
 
 def cloned(tensor: Tensor) -> Tensor:
+    """Return a copy, except of a number without axes."""
     return tensor.clone() if tensor.dim() else tensor
 
 
 def unchanged(tensor: Tensor) -> Tensor:
+    """Return the tensor itself."""
     return tensor
 
 
 def is_changed(sample: Structure, original: Structure) -> bool:
-    """Whether something has written into this copy since it was made (outside of inference mode).
+    """Return whether a copy was written into since it was made (outside of inference mode).
 
-    Writes that change nothing are counted by torch; writes through `.data` are not, but change something.
+    Torch counts writes, also those that change nothing; writes through `.data` are not counted, but change something.
     """
     before = dict(leaves(original))
     return any(
@@ -292,6 +335,6 @@ def is_changed(sample: Structure, original: Structure) -> bool:
 
 
 def copy_samples(samples: Structure, count: int | None = None) -> Structure:
-    """A copy of (the first) samples that a network may overwrite, contiguous, as every network takes it."""
+    """Return a contiguous copy of (the first `count`) samples, which a network may overwrite."""
     few = samples if count is None else part(samples, slice(count))
     return mapped(few, lambda t: t.detach().clone(memory_format=torch.contiguous_format))

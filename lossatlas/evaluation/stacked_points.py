@@ -1,4 +1,4 @@
-"""Several points of an affine plane in one call, which pays for small networks."""
+"""Several points of an affine plane in one call, which is faster for small networks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,9 +18,18 @@ SAMPLES_PER_LOSS = 1024  # the loss takes many small steps
 
 
 class StackedPoints:
-    """The sums of all splits at several points: the network's tensors are stacked, and the forward pass is mapped over them.
+    """Evaluates all splits at several points in one call.
 
-    Raises TypeError where the plane is not affine.
+    The tensors of the points are stacked, and the forward pass is mapped over them (torch.func.vmap).
+
+    Args:
+        step: Evaluates one batch.
+        net: The network.
+        buffers: The buffers that move it.
+        data: The samples of each split.
+
+    Raises:
+        TypeError: The plane is not affine.
     """
 
     def __init__(self, step: LossSums, net: nn.Module, buffers: Any, data: Mapping[str, StoredSamples]) -> None:
@@ -29,7 +38,15 @@ class StackedPoints:
         self.step, self.net, self.buffers, self.data = step, net, buffers, data
 
     def __call__(self, points: Sequence[tuple[float, float]], batch_size: int) -> Tensor:
-        """(points, splits, statistics) float64; batch_size: of a forward pass, so that activations stay in the cache."""
+        """Return the sums at some points.
+
+        Args:
+            points: Coordinates (a, b) in the plane.
+            batch_size: Samples in one forward pass, so that activations stay in the cache.
+
+        Returns:
+            (points, splits, statistics) float64.
+        """
         tensors, clamped = self.buffers.stack(np.array(points))
 
         def totals(own: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
@@ -46,6 +63,7 @@ class StackedPoints:
         )
 
     def split_sums(self, tensors: Any, samples: StoredSamples, totals: Any, clamped: Tensor, batch_size: int) -> Tensor:
+        """Return the sums of one split, (points, statistics)."""
         spans = samples.spans(0, len(samples), max(batch_size, SAMPLES_PER_LOSS))
         sums: Any = 0
         for batch in samples.stream(spans):

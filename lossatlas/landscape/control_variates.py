@@ -1,9 +1,10 @@
-"""Cells of a grid that help each other: a neighbour's losses of the same samples as control variates, level by level.
+"""Estimates of cells from few samples, with neighbouring cells as control variates, level by level.
 
-The losses of a sample at two cells near each other are nearly proportional. So the few samples that a cell draws say how
-far it is from its neighbours, and its neighbours, which have drawn many more of the same order, say the rest. Coarse
-sub-grids come first, and each finer one rests on them: multilevel Monte Carlo (Giles, Acta Numerica 2015) on a grid, with
-regression in place of differences. No torch here: `settle` is handed whatever draws samples.
+The losses of a sample at two neighbouring cells are nearly proportional. The few samples that a cell draws therefore
+estimate the difference to its neighbours, whose means are known from many more samples of the same order. Coarse sub-grids
+are computed first, and finer ones use them: multilevel Monte Carlo (Giles, Acta Numerica 24, 2015) on a grid, with regression
+in place of differences (Cochran, Sampling Techniques, 1977, chapter 7). Needs only numpy: `estimate_cell` is given a function
+that draws samples.
 """
 
 import math
@@ -41,9 +42,22 @@ Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weight
 
 
 class Hierarchy:
-    """The levels of a grid's cells, from coarse to fine, and for each cell the cells that help it, of coarser levels.
+    """The levels of a grid's cells, from coarse to fine, and the coarser neighbours of each cell.
 
-    rows: whether rows are curves of their own, which do not help each other.
+    Args:
+        grid: The grid.
+        rows: Rows are independent curves, which have no common neighbours.
+
+    Attributes:
+        shape: (ny, nx); a curve has one row.
+        axes: The level of each point of the y and the x axis.
+        level: The level of each cell, (cells,).
+        count: The number of levels.
+
+    Example:
+        >>> hierarchy = Hierarchy(Grid(np.arange(9.0)))
+        >>> hierarchy.level.tolist(), hierarchy.neighbours(3)
+        ([0, 2, 1, 2, 0, 2, 1, 2, 0], [2, 4])
     """
 
     def __init__(self, grid: Grid, rows: bool = False) -> None:
@@ -55,7 +69,7 @@ class Hierarchy:
         self.count = int(self.level.max()) + 1
 
     def neighbours(self, cell: int) -> list[int]:
-        """The corners of the coarser grid's square around a cell: one, two or four of them."""
+        """Return the corners of the coarser grid's square around a cell: one, two or four of them; none on level 0."""
         level = self.level[cell]
         if level == 0:
             return []
@@ -68,32 +82,42 @@ class Hierarchy:
         ]
 
     def order(self, cells: Sequence[int] | np.ndarray) -> np.ndarray:
-        """These cells, coarse levels first."""
+        """Return some cells sorted by level, coarse levels first."""
         cells = np.sort(np.asarray(cells, dtype=np.int64))
         return cells[np.argsort(self.level[cells], kind="stable")]
 
     @property
     def shares(self) -> np.ndarray:
-        """How much of the allowed error a cell of each level may use, so that something is left for those which rest on
-        it: the square root of the part of the variance, of which each level adds the same."""
+        """The share of the allowed error for a cell of each level, (levels,).
+
+        The rest is left for finer cells that use it. It is the square root of a share of the variance, to which each level adds the
+        same part.
+        """
         return np.sqrt(np.arange(1, self.count + 1) / self.count)
 
     def fewest(self, level: int, floor: int) -> int:
-        """How many samples a cell of a level begins with: enough for those that rest on it."""
+        """Return the number of samples that a cell of a level begins with, which finer cells need; `floor` on the finest level."""
         return (
             FEWEST_SAMPLES if level == 0 else min(FEWEST_SAMPLES, floor * SAMPLES_PER_LEVEL ** (self.count - 1 - level))
         )
 
 
 def enclosing(coarse: np.ndarray, k: int) -> list[int]:
-    """The last of the coarse numbers up to k and the first from k on; one of them at an edge, or where k is one."""
+    """Return the last coarse number up to k and the first from k on; one of them at an edge, or where k is coarse itself."""
     below, above = coarse[coarse <= k], coarse[coarse >= k]
     return sorted({*below[-1:].tolist(), *above[:1].tolist()})
 
 
 @dataclass(frozen=True)
 class ControlVariate:
-    """A cell that is done, as its neighbours use it: samples, and mean and standard error of the loss and each metric."""
+    """A cell that is done, as its neighbours use it.
+
+    Attributes:
+        samples: The samples that it has drawn; those that no other cell can use may be left out.
+        mean: The estimated mean of the loss and of each metric.
+        error: The standard errors of these means.
+        count: The number of samples that it has drawn.
+    """
 
     samples: Samples
     mean: Mapping[str, float]
@@ -103,7 +127,14 @@ class ControlVariate:
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """Samples that were drawn, in the shuffled order: losses in float64, weights (None for 1), metrics; (n,) each."""
+    """Samples that were drawn, in the shuffled order.
+
+    Attributes:
+        loss: Losses in float64, (n,).
+        weight: Weights, (n,), or None for 1.
+        metrics: Metrics by name, (n,) each.
+        penalty: The term of the parameters alone.
+    """
 
     loss: np.ndarray
     weight: np.ndarray | None = None
@@ -113,7 +144,21 @@ class SampleDraw:
 
 @dataclass(frozen=True)
 class CellEstimate:
-    """A mean, its standard error, the part of the error that the own samples leave, and the part of the helpers."""
+    """The estimated mean of a loss or metric, with its standard error.
+
+    Attributes:
+        mean: The estimate.
+        error: Its standard error.
+        own_error: The part of the error that is due to the cell's own samples.
+        neighbour_error: The part that is due to the standard errors of the control variates.
+        residual_size: The effective number of samples that the variance of the residuals is estimated from:
+            (sum e^2)^2 / sum e^4, see `statistics.effective_samples`.
+        controlled: Control variates are used.
+        effective_size: The effective sample size of the weights: (sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965).
+        missing_spread: The standard deviation of a control variate over all its samples, divided by that over the samples
+            of this cell; the largest of all control variates.
+        largest_residual: The largest absolute residual of the regression.
+    """
 
     mean: float
     error: float
@@ -129,23 +174,30 @@ class CellEstimate:
 
     @property
     def reliable(self) -> bool:
-        """Whether enough samples carry what is left: what few of them carry is seen by the helpers too."""
+        """True if the residuals' variance is estimated from enough samples; control variates reduce how many are needed."""
         return self.residual_size >= (MIN_EFFECTIVE_SAMPLES / 2 if self.controlled else MIN_EFFECTIVE_SAMPLES)
 
     @property
     def representative(self) -> bool:
-        """Whether the own samples hold what the helpers have seen in theirs, such as a few very large losses."""
+        """True if the cell's samples have nearly the spread of all samples of the neighbours, such as a few very large losses."""
         return self.missing_spread <= MAX_MISSING_SPREAD
 
     @property
     def inflated(self) -> float:
-        """How many times larger the error that the own samples leave might be, where it is not believed."""
+        """The factor by which the own error may be larger, if the samples are too few for a reliable variance."""
         return CONTROLLED_WELL_BELOW if self.controlled else WELL_BELOW
 
 
 @dataclass(frozen=True)
 class ErrorTarget:
-    """When a cell is done: share of what the tolerance allows, fewest samples, and how many samples there are at all."""
+    """The condition under which a cell is done.
+
+    Attributes:
+        tolerance: The tolerance of the surface.
+        share: The share of the allowed error that this cell may use.
+        fewest: The number of samples that the cell begins with.
+        population: The number of all samples of the split.
+    """
 
     tolerance: Tolerance
     share: float
@@ -153,7 +205,16 @@ class ErrorTarget:
     population: int
 
     def wanted(self, n: int, found: CellEstimate, penalty: float) -> int:
-        """How many samples a cell needs that has n; n where that is enough."""
+        """Return the number of samples that a cell needs.
+
+        Args:
+            n: The number of samples that it has.
+            found: The estimate from these.
+            penalty: The term of the parameters alone, which belongs to the loss that the tolerance is relative to.
+
+        Returns:
+            n if that is enough.
+        """
         if n >= self.population:
             return n
         if found.effective_size < FEWEST / 2:  # most of them have no weight
@@ -186,8 +247,15 @@ def estimate_cell(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Draw samples of a cell until its standard error is small enough.
 
-    draw(start, stop): the samples from start to at least stop, in the shuffled order. before: row and samples that the cell
-    has. Returns its row (statistics, metrics, estimates; see `statistics.estimates`) and all its samples, in float32.
+    Args:
+        draw: A function of (start, stop) that returns the samples from start to at least stop, in the shuffled order.
+        metrics: Names of the metrics.
+        neighbours: Control variates.
+        goal: The condition under which the cell is done.
+        before: Row and samples that the cell has already.
+
+    Returns:
+        The row of the cell (statistics, metrics, estimates; see `statistics.estimates`), and all its samples in float32.
     """
     width = len(STATISTICS) + len(metrics)
     row, samples = np.zeros(width), {}
@@ -212,7 +280,7 @@ def estimate_cell(
 
 
 def append_samples(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
-    """Samples, and further ones behind them, in float32; weights only once one differs from 1."""
+    """Append new samples to those of a cell, in float32; weights are stored only once one differs from 1."""
     named = {"loss": new.loss, **new.metrics}
     if new.weight is not None and ("weight" in samples or not (new.weight == 1).all()):
         named["weight"] = new.weight
@@ -229,7 +297,7 @@ def append_samples(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
 def stated_error(
     found: Mapping[str, CellEstimate], goal: ErrorTarget, n: int, penalty: float, neighbours: Sequence[ControlVariate]
 ) -> np.ndarray:
-    """The columns `statistics.estimates` of a cell that stops here."""
+    """Return the columns `statistics.estimates` of a cell that is done."""
     loss, *others = found.values()
     if n >= goal.population:
         return np.array([loss.mean, 0.0, 0.0, 0.0, *(value for each in others for value in (each.mean, 0.0))])
@@ -242,7 +310,7 @@ def stated_error(
 
 
 def usable_neighbours(neighbours: Sequence[ControlVariate], n: int) -> list[ControlVariate]:
-    """Those that have drawn enough more samples than n, none of them too large for a regression."""
+    """Return the control variates with enough more samples than n, all of them small enough for a regression."""
     return [
         neighbour
         for neighbour in neighbours
@@ -262,7 +330,16 @@ def estimate_mean(
     neighbours: Sequence[ControlVariate],
     population: int,
 ) -> CellEstimate:
-    """Mean of the loss or a metric from a cell's samples, and from those of its helpers."""
+    """Estimate the mean of the loss or of a metric from a cell's samples and its control variates.
+
+    Args:
+        name: 'loss' or the name of a metric.
+        row: The sums over the cell's samples.
+        samples: The samples.
+        metrics: Names of the metrics.
+        neighbours: Control variates.
+        population: The number of all samples of the split.
+    """
     n, weight = int(row[0]), row[STATISTICS.index("weight")]
     column = STATISTICS.index("weight_loss") if name == "loss" else len(STATISTICS) + list(metrics).index(name)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -308,15 +385,16 @@ def estimate_mean(
 
 
 def is_constant(values: np.ndarray) -> bool:
-    """Whether all of them are equal."""
+    """Return whether all values are equal."""
     return bool((values == values[0]).all())
 
 
 def tied_samples(samples: Samples, neighbours: Sequence[ControlVariate], n: int) -> np.ndarray:
-    """Which of the n samples have exactly the loss that they have at every helper; of a cell without helpers, all or none.
+    """Return which of the n samples have exactly the loss that they have at every neighbour; (n,) bool.
 
-    A loss that jumps (0-1) has such samples, and so has one that is constant in places (hinge). Their differences are zero
-    and say nothing of the samples that jump and were not drawn.
+    Without neighbours, all samples are tied if all losses are equal, otherwise none. A loss that jumps (0-1) has such samples,
+    and so has a loss that is constant in places (hinge). Their differences are zero, and say nothing about samples that jump and
+    were not drawn.
     """
     own = samples["loss"][:n]
     if not neighbours:
@@ -325,7 +403,7 @@ def tied_samples(samples: Samples, neighbours: Sequence[ControlVariate], n: int)
 
 
 def effective_sample_size(samples: Samples, n: int) -> float:
-    """How many samples of equal weight say as much as the first n."""
+    """Return the effective size of the first n samples: (sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965)."""
     if "weight" not in samples:
         return float(n)
     weight = samples["weight"][:n].astype(np.float64)
@@ -333,14 +411,14 @@ def effective_sample_size(samples: Samples, n: int) -> float:
 
 
 def deviation_scale(neighbour: ControlVariate, name: str, n: int | None = None) -> float:
-    """The root mean square deviation over (the first n of) a helper's samples, and a little, so that none is zero."""
+    """Return the root mean square deviation of (the first n of) a neighbour's samples, with a small positive term."""
     every = deviations(neighbour.samples, name, len(neighbour.samples[name]))[1]
     part = every if n is None else deviations(neighbour.samples, name, n)[1]
     return float(np.sqrt((part**2).mean())) + 1e-3 * float(np.sqrt((every**2).mean())) + np.finfo(float).tiny
 
 
 def value_range(name: str, samples: Samples, neighbours: Sequence[ControlVariate]) -> float:
-    """The range of the loss or a metric over all samples at hand, or its possible range where all are equal; 1 for accuracy."""
+    """Return the range of the loss or metric over all samples at hand; a possible range where all are equal, 1 for accuracy."""
     if name == "accuracy":
         return 1.0
     every = np.concatenate([samples[name], *(neighbour.samples[name] for neighbour in neighbours)])
@@ -350,7 +428,7 @@ def value_range(name: str, samples: Samples, neighbours: Sequence[ControlVariate
 
 
 def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
-    """The (weighted) mean of the first n samples, and what each adds to its error: weight * (value - mean), (n,)."""
+    """Return the (weighted) mean of the first n samples, and weight * (value - mean) of each, (n,)."""
     values = samples[name][:n].astype(np.float64)
     if "weight" not in samples:
         mean = float(values.mean())
@@ -361,9 +439,10 @@ def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
 
 
 def correlations(neighbours: Sequence[ControlVariate], name: str) -> np.ndarray:
-    """Of k helpers, over all samples that they have in common, so that few large losses count: (k, k), from 0 to 1.
+    """Return the correlations of k neighbours over all samples that they have in common, so that few large losses count.
 
-    1 where it is not known.
+    Returns:
+        (k, k), clipped to between 0 and 1; 1 where a correlation is not known.
     """
     if len(neighbours) < 2:
         return np.ones((len(neighbours), len(neighbours)))
@@ -377,10 +456,14 @@ def correlations(neighbours: Sequence[ControlVariate], name: str) -> np.ndarray:
 
 
 def error_of_sum(errors: np.ndarray, correlation: np.ndarray) -> float:
-    """The standard error of a sum, of whose terms (k,) the errors are as correlated as the losses, whatever their signs.
+    """Return the standard error of a sum whose terms' errors are as correlated as the losses, whatever their signs.
 
-    They are not more so: each comes from the first samples of one order, and what two of them have from helpers in common
-    comes from more samples than what they have of their own (`MORE`).
+    They are not more correlated: each comes from the first samples of one order, and what two of them have from neighbours in
+    common comes from more samples than what they have of their own (MIN_SAMPLE_RATIO).
+
+    Args:
+        errors: Standard errors of the terms, (k,).
+        correlation: Correlations of the losses, (k, k).
     """
     return math.sqrt(max(float(np.einsum("i,ij,j->", errors, correlation, errors)), float((errors**2).max())))
 
@@ -394,12 +477,20 @@ def regress_on_controls(
     population: int,
     correlation: np.ndarray | None = None,
 ) -> CellEstimate:
-    """The mean over all samples from n of them, by regression on k controls whose means over all are known.
+    """Estimate a mean over all samples from n of them, by regression on k controls with known means.
 
-    mean, left (n,): the mean of the n samples and their deviations; controls: the same of each control. means, errors (k,):
-    of the controls over all samples, and their standard errors; correlation (k, k) of these, 1 where it is not known, see
-    `together`. Least squares is the best choice here: the n samples are the first ones of those that the controls were
-    estimated from, so that what is left is not correlated with the errors of the controls.
+    Least squares is optimal here: the n samples are the first ones of those that the controls were estimated from, so the
+    residuals are not correlated with the errors of the controls. The regression estimator is that of Cochran, Sampling
+    Techniques, 1977, section 7.3.
+
+    Args:
+        mean: The mean of the n samples.
+        left: Their deviations, (n,), see `deviations`.
+        controls: The same for each control, over the same n samples.
+        means: The means of the controls over all samples, (k,).
+        errors: The standard errors of these, (k,).
+        population: The number of all samples.
+        correlation: Correlations of the errors, (k, k), see `error_of_sum`; 1 by default.
     """
     n, k = len(left), len(controls)
     factor = 1 / n - 1 / population
@@ -427,7 +518,14 @@ def regress_on_controls(
 
 
 def control_variate_of(row: np.ndarray, metrics: Sequence[str], samples: Samples, cut: bool = True) -> ControlVariate:
-    """A cell that is done, from its row and its samples. cut: without those that nobody can use."""
+    """Return a cell that is done as a control variate.
+
+    Args:
+        row: Its row.
+        metrics: Names of the metrics.
+        samples: Its samples.
+        cut: Leave out samples that no other cell can use.
+    """
     columns = dict(zip(estimates(metrics), row[len(STATISTICS) + len(metrics) :], strict=True))
     count = int(row[0])
     names = ("loss", *metrics)

@@ -1,6 +1,7 @@
-"""How flat a saved surface is around its centre, in numbers that follow from its cells alone.
+"""Measures of how flat a saved surface is around its centre.
 
-Distances are in the coordinates of the line or plane: with filter-normalized directions 1 is as long as the weights.
+Distances are in the coordinates of the line or plane: for filter-normalized directions, a distance of 1 is the norm of the
+weights.
 """
 
 import re
@@ -23,10 +24,13 @@ STEPS_PER_CELL = 8  # of a cell, along a ray and for the share of a plane
 
 @dataclass(frozen=True)
 class Measure:
-    """A number.
+    """A number with its error.
 
-    bound: the edge of the grid, or a cell that is not known, came first, and it may be larger. error: how far it may be off
-    because cells are interpolated, NaN where that is not known. how: in words, where there is more than one way.
+    Attributes:
+        value: The number.
+        bound: The value is a lower bound, because the edge of the grid or an unknown cell was reached.
+        method: How the number was obtained, where there is more than one method.
+        error: Error bound due to interpolated cells, NaN where it is not known.
     """
 
     value: float
@@ -41,18 +45,21 @@ class Measure:
 
 
 def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
-    """Measures of a field around its centre, in an order to be read; a line has fewer.
+    """Measure how flat a field is around its centre.
 
-    The centre is the origin, the network itself; where that is not on the grid, the lowest cell. The lowest cell, the
-    curvature and the barrier are of computed cells alone. Radii and shares are of the surface between the cells; where some of
-    these are interpolated, the error is the largest change when these are moved by what they may be off. An infinite value
-    is above every level.
+    The centre is the origin, the network itself; where that is not on the grid, the lowest cell. The lowest cell, the curvature
+    and the barrier are of computed cells alone. Radii and shares are of the surface between the cells; where some of these are
+    interpolated, the error is the largest change when these move by their error bounds. An infinite value is above every level.
+
+    Args:
+        surface: A line or a plane.
+        name: The name of the field.
 
     Returns:
-        Measures by what they are.
+        Measures by description, in the order of a report; a line has fewer.
 
     Raises:
-        BadUsage: where nothing is known.
+        BadUsage: The field does not exist, has no finite value, or the grid has one point along x.
     """
     if name not in surface.fields:
         raise BadUsage(f"there is no field '{name}': choose from {', '.join(surface.fields)}")
@@ -77,7 +84,7 @@ def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
 
 
 def centre_measure(surface: Surface, name: str, field: "InterpolatedField") -> Measure:
-    """The value at the centre, marked where no cell was computed there."""
+    """Return the value at the centre, with its error if no cell was computed there."""
     (a, b, value), _ = field.centre()
     cell = field.cell(a, b)
     if cell is not None and np.isfinite(field.measured[cell]):
@@ -89,7 +96,7 @@ def centre_measure(surface: Surface, name: str, field: "InterpolatedField") -> M
 
 
 def extents(field: "InterpolatedField") -> dict[str, Measure]:
-    """How far the values around the centre stay below levels above it, and the share of the grid that is below them."""
+    """Return radii around the centre below some levels, and the shares of the grid below these."""
     centre, _ = field.centre()
     result = {}
     for rise, (lengths, bounds, walls) in zip(
@@ -109,7 +116,7 @@ def extents(field: "InterpolatedField") -> dict[str, Measure]:
 
 
 def shifted_fields(surface: Surface, name: str, field: "InterpolatedField") -> list["InterpolatedField"]:
-    """The same field with its interpolated cells as low and as high as they may be; none where all cells are computed."""
+    """Return the field with its interpolated cells as low and as high as they may be; nothing if all cells are computed."""
     errors = np.atleast_2d(prediction_errors(surface, name))
     if not errors.any():
         return []
@@ -119,7 +126,7 @@ def shifted_fields(surface: Surface, name: str, field: "InterpolatedField") -> l
 
 
 def with_errors(found: dict[str, Measure], others: list[dict[str, Measure]], errors: np.ndarray) -> dict[str, Measure]:
-    """Measures whose error is how far they are from those of the others, at most; NaN where errors of cells are."""
+    """Add the largest difference to some other measures as the error; NaN if an error bound is NaN."""
     unknown = np.nan if np.isnan(errors).any() else 0.0
     return {
         label: replace(
@@ -130,7 +137,7 @@ def with_errors(found: dict[str, Measure], others: list[dict[str, Measure]], err
 
 
 def between_networks(surface: Surface) -> bool:
-    """Whether a line leads from one network at 0 to another at 1, and reaches both."""
+    """Return whether a line connects one network at 0 with another one at 1, and reaches both."""
     if surface.grid.y is not None or not surface.grid.x[0] <= 1e-9 or not surface.grid.x[-1] >= 1 - 1e-9:
         return False
     if "networks" in surface.about:
@@ -141,7 +148,11 @@ def between_networks(surface: Surface) -> bool:
 
 
 def barrier(surface: Surface, name: str) -> dict[str, Measure]:
-    """How far computed cells between 0 and 1 rise above the straight line between the values there (Frankle et al., 2020)."""
+    """Measure the barrier on a line between two networks, from computed cells.
+
+    The barrier is the largest difference between the loss and the straight line between the values at 0 and 1 (Frankle et al.,
+    Linear Mode Connectivity and the Lottery Ticket Hypothesis, ICML 2020, section 2).
+    """
     field = InterpolatedField.of_surface(surface, name)
     x, values = field.x, field.measured[0]
     ends = []
@@ -165,9 +176,13 @@ def barrier(surface: Surface, name: str) -> dict[str, Measure]:
 
 @dataclass(frozen=True)
 class InterpolatedField:
-    """A field between its cells; a line is a plane of one row.
+    """A field as a continuous function; a line is a plane of one row.
 
-    values: (ny, nx), NaN where they are not known. computed: which of them are not interpolated from others.
+    Attributes:
+        x: Coordinates of the columns, (nx,).
+        y: Coordinates of the rows, (ny,).
+        values: (ny, nx), NaN where they are not known.
+        computed: Which values are computed, not interpolated from others, (ny, nx).
     """
 
     x: np.ndarray
@@ -177,7 +192,7 @@ class InterpolatedField:
 
     @classmethod
     def of_surface(cls, surface: Surface, name: str) -> "InterpolatedField":
-        """Interpolated values are moved into the range that the computed ones allow, as those of earlier versions need."""
+        """Return a field of a surface; interpolated values are clipped to the limits of the computed ones."""
         values, done = np.atleast_2d(surface.fields[name]), np.atleast_2d(surface.done)
         measured = values[done & np.isfinite(values)]
         values = np.where(done, values, np.clip(values, *limits(measured)))
@@ -185,11 +200,12 @@ class InterpolatedField:
 
     @cached_property
     def measured(self) -> np.ndarray:
-        """The computed values alone, NaN elsewhere."""
+        """The computed values, NaN elsewhere."""
         return np.where(self.computed, self.values, np.nan)
 
     @cached_property
     def between(self) -> Interpolant:
+        """The interpolant of the finite values."""
         known = np.where(np.isfinite(self.values), self.values, np.nan)
         if len(self.y) == 1:  # the same row again: nothing changes across
             rows, wide = np.array([-1.0, 1.0]), np.repeat(known, 2, 0)
@@ -200,7 +216,7 @@ class InterpolatedField:
         return Interpolant.of(self.x, rows, wide, log)
 
     def at(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Values between the cells. Beside an infinite cell each point has the value of the cell nearest to it."""
+        """Return values at points (a, b). Next to an infinite cell, each point has the value of the nearest cell."""
         found = self.between.at(a, b)[0]
         if not np.isinf(self.values).any():
             return found
@@ -210,7 +226,7 @@ class InterpolatedField:
         return np.where(at_infinity, nearest, found)
 
     def square(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The values of the cells around points, (2 or 4, ...), and of the one that is nearest, in units of the square."""
+        """Return the values of the cells around points, (2 or 4, ...), and of the nearest one, in units of the square."""
         positions = []
         for axis, at in ((self.y, b), (self.x, a)):
             low = np.clip(np.searchsorted(axis, at, "right") - 1, 0, max(0, len(axis) - 2))
@@ -221,7 +237,7 @@ class InterpolatedField:
         return corners, self.values[row, column]
 
     def cell(self, a: float, b: float) -> tuple[int, int] | None:
-        """Row and column of the cell at a point, if there is one."""
+        """Return row and column of the cell at a point, or None."""
         found = [
             np.flatnonzero(np.abs(axis - at) <= SAME_COORDINATE * np.ptp(axis))
             for axis, at in ((self.y, b), (self.x, a))
@@ -229,7 +245,7 @@ class InterpolatedField:
         return (int(found[0][0]), int(found[1][0])) if all(len(each) for each in found) else None
 
     def centre(self) -> tuple[tuple[float, float, float], str]:
-        """Coordinates and value, and what it is where it is not the origin."""
+        """Return coordinates and value of the centre, and a remark if it is not the origin."""
         cell = self.cell(0.0, 0.0)  # whatever its neighbours are
         origin = float(self.at(np.array(0.0), np.array(0.0)) if cell is None else self.values[cell])
         if np.isfinite(origin):
@@ -241,8 +257,15 @@ class InterpolatedField:
     def radii(
         self, centre: tuple[float, float, float], levels: list[float]
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """For each level, along rays in all directions that begin on the grid: how far the value stays below, where the
-        grid ends before, and where an infinite value ends it."""
+        """Measure, for each level, how far the value stays below it along rays in all directions.
+
+        Args:
+            centre: Coordinates and value where the rays begin.
+            levels: The levels.
+
+        Returns:
+            For each level: lengths, which of them are lower bounds, and which end at an infinite value; (rays,) each.
+        """
         turns = np.array([0.0, np.pi]) if len(self.y) == 1 else np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
         rays = np.stack([np.cos(turns), np.sin(turns) * (len(self.y) > 1)])
         spacing = [np.diff(axis).min() for axis in (self.x, self.y) if len(axis) > 1]
@@ -265,7 +288,7 @@ class InterpolatedField:
         return found
 
     def edge(self, centre: tuple[float, float, float], rays: np.ndarray, most: np.ndarray) -> np.ndarray:
-        """How far the grid reaches along each ray, at most so far: a cell that is not known may come first."""
+        """Return the distance to the edge of the grid along each ray, at most `most`, where an unknown cell may come first."""
         reach = np.full(rays.shape[1], np.inf)
         for c, ray, axis in zip(centre, rays, (self.x, self.y), strict=False):
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -274,7 +297,7 @@ class InterpolatedField:
         return np.minimum(reach, most)
 
     def share(self, level: float) -> tuple[float, float]:
-        """The share below a level of the part that is known, and how large that part is."""
+        """Return the share of the known part that is below a level, and the share of the grid that is known."""
         axes = [
             np.interp((np.arange(STEPS_PER_CELL * (len(axis) - 1)) + 0.5) / STEPS_PER_CELL, np.arange(len(axis)), axis)
             for axis in (self.x, self.y)
@@ -289,7 +312,7 @@ class InterpolatedField:
 def curvature(
     field: InterpolatedField, axis_name: str, centre: tuple[float, float, float], exact: Mapping[str, float] | None
 ) -> Measure:
-    """The second derivative along an axis, as a product with the Hessian has given it, or from computed cells."""
+    """Return the second derivative along an axis: exact if a Hessian-vector product gave it, otherwise from computed cells."""
     if exact and axis_name * 2 in exact:
         return Measure(float(exact[axis_name * 2]), method="exact")
     cell, along_x = field.cell(*centre[:2]), axis_name == "x"
@@ -306,7 +329,7 @@ def curvature(
 
 
 def second_difference(axis: np.ndarray, values: np.ndarray, computed: np.ndarray, k: int) -> Measure:
-    """The second derivative at the k-th point of an axis, from the nearest computed ones at the same distance on both sides."""
+    """Return the second derivative at the k-th point of an axis, from the nearest computed points at equal distance."""
     away = next((n for n in range(1, min(k, len(axis) - 1 - k) + 1) if computed[k - n] and computed[k + n]), 0)
     if not away or not computed[k]:
         return Measure(np.nan)

@@ -1,10 +1,7 @@
-"""A surface between its cells: a bicubic interpolant with continuous slope, and how far it can be trusted.
+"""A surface between its cells: a bicubic interpolant with continuous slope, and an estimate of its error.
 
-    surface = Interpolant.of(x, y, values)       # values (ny, nx); NaN and infinity are holes
-    value, dx, dy = surface.at(0.1, -0.2)
-
-Slopes at the nodes come from parabolas through three neighbours, so that parabolas are met exactly; between the nodes it
-is Hermite's polynomial (Press et al., Numerical Recipes, section 3.6). Where it is better so, the logarithm of the values is
+Slopes at the nodes come from parabolas through three neighbours, so that parabolas are reproduced exactly; between the nodes
+it is a Hermite polynomial (Press et al., Numerical Recipes, section 3.6). Optionally, the logarithm of the values is
 interpolated. The page's interpolant.js does the same arithmetic.
 """
 
@@ -18,7 +15,24 @@ FEWEST = 5  # nodes along each axis for leaving out every second one
 
 @dataclass(frozen=True)
 class Interpolant:
-    """u is the value at the nodes (ny, nx), or its logarithm; ux, uy, uxy its slopes there. Immutable."""
+    """A bicubic Hermite interpolant. Immutable.
+
+    Attributes:
+        x: Coordinates of the columns, (nx,).
+        y: Coordinates of the rows, (ny,).
+        u: Values at the nodes or their logarithms, (ny, nx).
+        ux: Slopes along x, (ny, nx).
+        uy: Slopes along y, (ny, nx).
+        uxy: Mixed derivatives, (ny, nx).
+        log: The logarithm is interpolated.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 5)
+        >>> surface = Interpolant.of(x, x, x[None] ** 2 + x[:, None])
+        >>> value, slope_x, slope_y = surface.at(0.25, 0.5)
+        >>> float(value), float(slope_x), float(slope_y)
+        (0.5625, 0.5, 1.0)
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -30,14 +44,29 @@ class Interpolant:
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray, values: np.ndarray, log: bool = False) -> "Interpolant":
-        """log: interpolate the logarithm; every finite value then has to be positive."""
+        """Return the interpolant of values (ny, nx), in which NaN and infinity are holes.
+
+        Args:
+            x: Coordinates of the columns, (nx,).
+            y: Coordinates of the rows, (ny,).
+            values: (ny, nx).
+            log: Interpolate the logarithm; every finite value then has to be positive.
+        """
         values = np.where(np.isfinite(values), values, np.nan)
         u = np.log(values) if log else values
         ux = slopes(x, u)
         return cls(np.asarray(x, float), np.asarray(y, float), u, ux, slopes(y, u.T).T, slopes(y, ux.T).T, log)
 
     def at(self, a: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The value and its two slopes at points (a, b), arrays of one shape; NaN outside the grid and in holes."""
+        """Return the value and its slopes along x and y.
+
+        Args:
+            a: x coordinates.
+            b: y coordinates, of the same shape.
+
+        Returns:
+            Three arrays of that shape; NaN outside the grid and in holes.
+        """
         a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
         inside = (a >= self.x[0]) & (a <= self.x[-1]) & (b >= self.y[0]) & (b <= self.y[-1])
         i = np.clip(np.searchsorted(self.x, a, "right") - 1, 0, len(self.x) - 2)
@@ -61,10 +90,14 @@ class Interpolant:
 
 
 def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Interpolated values as they are drawn: none beyond a plateau, positive ones stay so, and without the last digits.
+    """Clip and round interpolated values for drawing.
 
-    A bicubic swings a little beyond a value that several cells share, such as an accuracy of 100 %, and the rounding on a
-    plateau would be contours. A minimum between the cells is lower than all of them, and stays.
+    A bicubic overshoots a plateau of several equal values, such as an accuracy of 100 %, and rounding errors on a plateau would
+    be drawn as contours. A minimum between the cells is lower than all of them, and stays.
+
+    Args:
+        found: Interpolated values.
+        values: The values at the nodes.
     """
     finite = values[np.isfinite(values)]
     if finite.size == 0:
@@ -76,9 +109,10 @@ def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def limits(finite: np.ndarray) -> tuple[float, float]:
-    """Between which values an interpolant of these lies: not beyond a plateau, and not below zero where none of them is.
+    """Return the range in which an interpolant of some finite values is plausible.
 
-    A minimum between the cells may be lower than all of them, but not below half of a positive one.
+    It does not pass a plateau, and is not negative if no value is. A minimum between the cells may be lower than all of them, but
+    not below half of the lowest positive one.
     """
     if finite.size == 0:
         return -np.inf, np.inf
@@ -89,15 +123,19 @@ def limits(finite: np.ndarray) -> tuple[float, float]:
 
 
 def weights(t: np.ndarray, h: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Of value, slope, next value, next slope, at t in [0, 1] of an interval of length h; and their slopes."""
+    """Return the Hermite weights of value, slope, next value and next slope at t in [0, 1] of an interval of length h, and their
+    derivatives.
+    """
     value = ((1 + 2 * t) * (1 - t) ** 2, h * t * (1 - t) ** 2, t * t * (3 - 2 * t), h * t * t * (t - 1))
     slope = (6 * t * (t - 1) / h, (1 - t) * (1 - 3 * t), 6 * t * (1 - t) / h, t * (3 * t - 2))
     return value, slope
 
 
 def slopes(x: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Along the last axis of u (..., n), from the parabola through a node and its neighbours; at an edge or beside a hole
-    from the two next ones on the other side, or a line through what there is."""
+    """Return slopes along the last axis of u (..., n), from the parabola through a node and its neighbours.
+
+    At an edge or next to a hole, the parabola goes through the two next nodes on the other side, or it is a line.
+    """
     n = len(x)
     result = np.full(u.shape, np.nan)
     known = np.isfinite(u)
@@ -121,7 +159,7 @@ def slopes(x: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def slope_of(x: np.ndarray, u: np.ndarray, at: float) -> np.ndarray:
-    """Of the polynomial through two or three nodes, at one of them."""
+    """Return the slope of the polynomial through two or three nodes, at `at`."""
     if len(x) == 2:
         return (u[..., 1] - u[..., 0]) / (x[1] - x[0])
     first, second = ((u[..., m + 1] - u[..., m]) / (x[m + 1] - x[m]) for m in (0, 1))
@@ -130,12 +168,19 @@ def slope_of(x: np.ndarray, u: np.ndarray, at: float) -> np.ndarray:
 
 
 def cross_validate(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, float]:
-    """Whether the logarithm is to be interpolated, and how far the interpolant is off, as a share of what is left out.
+    """Decide whether to interpolate the logarithm, and estimate the relative error, by leaving out every second row and column.
 
-    Every second row and column is left out and predicted, from values and from their logarithms where they are positive.
-    The error is the median distance divided by the distance of the middle half of the values, or a fifth of the distance
-    that one in twenty exceeds divided by their range, whichever is larger; NaN where nothing can be left out. The better one is
-    taken; values are not, where they go below zero in the prediction of positive ones.
+    The error is the median difference divided by the interquartile range of the values, or a fifth of the 95th percentile divided
+    by their range, whichever is larger. The transform with the smaller error is taken; values themselves are not, if they are
+    predicted to be negative where all are positive.
+
+    Args:
+        x: Coordinates of the columns, (nx,).
+        y: Coordinates of the rows, (ny,).
+        values: (ny, nx).
+
+    Returns:
+        Whether to interpolate the logarithm, and the error; NaN where nothing can be left out.
     """
     finite = values[np.isfinite(values)]
     positive = bool(finite.size and (finite > 0).all())

@@ -1,4 +1,4 @@
-"""What is stored of a cell: sums over its samples, from which mean, spread and standard error follow."""
+"""Sums over the samples of a cell, from which mean, variance and standard error follow."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ ESTIMATE, ESTIMATE_SE, OWN_SE, CONTROL_COUNT = "estimate", "estimate_se", "own_s
 
 
 def estimates(metrics: Sequence[str]) -> tuple[str, ...]:
-    """The columns behind the sums and the metrics where cells help each other: of the loss, then of each metric."""
+    """Return the names of the columns behind sums and metrics in multilevel sampling: of the loss, then of each metric."""
     return (
         ESTIMATE,
         ESTIMATE_SE,
@@ -39,13 +39,22 @@ def estimates(metrics: Sequence[str]) -> tuple[str, ...]:
 
 
 def metrics_of(names: Iterable[str]) -> list[str]:
-    """The metrics among the names of a cell's statistics, in their order."""
+    """Return the metrics among the names of a cell's statistics, in their order."""
     others = [name for name in names if name not in STATISTICS]
     return others[: others.index(ESTIMATE)] if ESTIMATE in others else others
 
 
 def sums_of(loss: np.ndarray, weight: np.ndarray | None, metrics: Sequence[np.ndarray]) -> np.ndarray:
-    """The row (statistics,) of samples with these losses, weights (None for 1) and metrics, (n,) each, in float64."""
+    """Return the row of sums over some samples.
+
+    Args:
+        loss: Losses, (n,) float64.
+        weight: Weights, (n,), or None for 1.
+        metrics: Metrics, (n,) each.
+
+    Returns:
+        STATISTICS, then the metrics, in float64.
+    """
     w = np.ones_like(loss) if weight is None else weight
     with np.errstate(over="ignore", invalid="ignore"):
         powers = np.stack([loss**k for k in range(5)])
@@ -55,9 +64,9 @@ def sums_of(loss: np.ndarray, weight: np.ndarray | None, metrics: Sequence[np.nd
 
 
 def with_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The statistics of a file that was written before there were MOMENTS: all weights were 1.
+    """Complete the statistics of a file from before there were MOMENTS, when all weights were 1.
 
-    What they do not tell is NaN, and with it the standard error of cells for which not all samples were used.
+    Moments that cannot be known are NaN, and with them the standard error of cells for which not all samples were used.
     """
     s = {**statistics, "weight2": statistics["weight"], "weight4": statistics["weight"]}
     for name in ("loss", "loss2"):
@@ -68,13 +77,13 @@ def with_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def as_statistics(row: np.ndarray, **changed: float) -> dict[str, np.ndarray]:
-    """One cell's statistics by name, (1,) each."""
+    """Return the statistics of one row by name, (1,) each; some of them changed."""
     named = dict(zip(STATISTICS, row[: len(STATISTICS), None], strict=True))
     return {**named, **{name: np.array([value]) for name, value in changed.items()}}
 
 
 def squared_deviations(statistics: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over the samples of e^2 and e^4, with e = weight * (loss - mean), the terms of a weighted mean's error."""
+    """Return the sums over the samples of e^2 and e^4, with e = weight * (loss - mean), the terms of a weighted mean's error."""
     s = statistics
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         m = s["weight_loss"] / s["weight"]
@@ -90,9 +99,10 @@ def squared_deviations(statistics: Mapping[str, np.ndarray]) -> tuple[np.ndarray
 
 
 def effective_samples(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
-    """How many samples the spread rests on: (sum e^2)^2 / sum e^4, which is n for two equal groups and 1 for one outlier.
+    """Return the effective number of samples that the variance is estimated from: (sum e^2)^2 / sum e^4.
 
-    The relative error of a variance from them is about 1 / sqrt(carriers).
+    It is n for two equal groups and 1 for one outlier. The relative error of a variance estimated from c effective samples is
+    about 1 / sqrt(c).
     """
     second, fourth = squared_deviations(statistics)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -100,17 +110,30 @@ def effective_samples(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def rare_error(n: int, effective: float, population: int) -> float:
-    """The standard error of a share of which n samples hold none, by Laplace's rule of succession: 1 of n + 2."""
+    """Return the standard error of a share of which n samples hold none, by Laplace's rule of succession: 1 of n + 2.
+
+    Args:
+        n: The number of samples.
+        effective: Their effective size, see `control_variates.effective_sample_size`.
+        population: The number of all samples.
+    """
     count = effective + 2
     return math.sqrt((count - 1) / count**2 * (1 / n - 1 / population) * n / effective)
 
 
 def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str, np.ndarray]:
-    """Mean loss, its standard error, accuracy (percent) and further metrics from the sums over samples.
+    """Return mean loss, its standard error, accuracy and further metrics from the sums over samples.
 
-    The standard error is that of a ratio of two sums (Cochran, Sampling Techniques, section 6.4) over `n` samples drawn
-    without replacement from `population`: zero when all of them were used. It is stated larger where it rests on few
-    samples, see `carriers` and DOUBT.
+    The standard error is that of a ratio of two sums (Cochran, Sampling Techniques, 1977, section 6.4) over `n` samples drawn
+    without replacement from `population`: zero when all of them were used. It is inflated by 1 + INFLATION / sqrt(c) for c
+    `effective_samples`.
+
+    Args:
+        statistics: Sums by name, arrays of one shape.
+        population: The number of all samples.
+
+    Returns:
+        `loss` (a mean, with the term of the parameters), `loss_se`, `acc` (percent) and other metrics (means) by name.
     """
     weight, n = statistics["weight"], statistics["n"]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

@@ -1,9 +1,10 @@
-"""The minima of a saved surface, and how deep each is: the merge tree of its sublevel sets.
+"""The local minima of a saved surface and their persistence: the merge tree of its sublevel sets.
 
-As a level rises, each minimum is born as a pool of its own; where two pools meet, the shallower one ends (the elder rule,
-Edelsbrunner and Harer, Computational Topology, 2010, section VII). Cells are neighbours along the axes. A cell that is not known
-belongs to no pool. A cell that is interpolated from others is no minimum, but a pool may pass through it: where pools meet is then
-known as well as these cells are, since levels of merging move by no more than the values do (stability, section VIII).
+As the level rises, each minimum begins a component of its own; where two components meet at a saddle, the one with the higher
+minimum ends (elder rule: Edelsbrunner and Harer, Computational Topology, 2010, section VII). Cells are neighbours along the
+axes. An unknown cell belongs to no component. A cell that is interpolated from others is no minimum, but a component may
+contain it; the level of a saddle is then known as well as these cells are, since it moves by no more than the values do
+(stability, section VIII).
 """
 
 from dataclasses import dataclass, replace
@@ -17,11 +18,15 @@ from lossatlas.landscape.surface import Surface
 
 @dataclass(frozen=True)
 class Minimum:
-    """A pool: where it begins, and where and into which other it ends.
+    """A local minimum and its component in the merge tree.
 
-    cell: its number in the grid (row-major). value: of the cell. end: the level at which it meets a deeper one, infinite for one
-    that meets none. saddle: the cell where it does. parent: the number, in the list of all, of the pool that it becomes part of.
-    error: how far `end` may be off because cells are interpolated; NaN where that is not known.
+    Attributes:
+        cell: Its number in the grid (row-major).
+        value: Its value.
+        end: The level at which its component meets one with a lower minimum; infinite for the global one.
+        saddle: The cell where they meet.
+        parent: The position, in the list of all minima, of the component that it becomes a part of.
+        error: Error bound of `end` due to interpolated cells; NaN where it is not known.
     """
 
     cell: int
@@ -33,12 +38,17 @@ class Minimum:
 
     @property
     def depth(self) -> float:
-        """Its persistence."""
+        """The persistence: end - value."""
         return self.end - self.value
 
 
 def minima(surface: Surface, name: str = "train_loss") -> list[Minimum]:
-    """The minima of a field of a plane or a line among its computed cells, the deepest pool first."""
+    """Return the local minima of a field among its computed cells, the most persistent first.
+
+    Args:
+        surface: A plane or a line.
+        name: The name of the field.
+    """
     values, errors = (np.atleast_2d(array) for array in (surface.fields[name], prediction_errors(surface, name)))
     done, known = np.atleast_2d(surface.done), np.atleast_2d(surface.known)
     allowed = limits(values[done & np.isfinite(values)])
@@ -50,7 +60,7 @@ def minima(surface: Surface, name: str = "train_loss") -> list[Minimum]:
 
 
 def saddle_error(found: Minimum, values: np.ndarray, errors: np.ndarray) -> float:
-    """The largest error of the cells that may be the pass: those whose value is within their error of its level."""
+    """Return the largest error of the cells that may be the saddle: those whose value is within their error of its level."""
     if not np.isfinite(found.end):
         return 0.0
     near = np.abs(values - found.end) <= errors
@@ -58,7 +68,12 @@ def saddle_error(found: Minimum, values: np.ndarray, errors: np.ndarray) -> floa
 
 
 def array_minima(values: np.ndarray, computed: np.ndarray | None = None) -> list[Minimum]:
-    """The same of an array (ny, nx); NaN and infinities are no part of it. computed: which cells can be minima."""
+    """Return the local minima of an array, the most persistent first.
+
+    Args:
+        values: (ny, nx); NaN and infinities belong to no component.
+        computed: Which cells can be minima; all by default.
+    """
     ny, nx = values.shape
     flat = values.ravel()
     can_be_minimum = np.ones(flat.size, bool) if computed is None else computed.ravel()

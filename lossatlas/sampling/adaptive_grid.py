@@ -1,4 +1,7 @@
-"""Hands out the cells of a grid level by level, but for those that their neighbours predict. See landscape.adaptive."""
+"""A work queue that computes a grid level by level, and predicts cells from their neighbours where this is accurate enough.
+
+The choice itself is made by `landscape.cell_prediction`.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,22 +17,32 @@ from lossatlas.landscape.tolerance import Tolerance
 
 
 def keep_matching_predictions(surface: Surface, tolerance: Tolerance | None) -> Surface:
-    """A surface without the predictions that were not made for this tolerance."""
+    """Return a surface without predictions that were made for another tolerance."""
     same = tolerance is not None and surface.about.get("adaptive", {}).get("tolerance") == as_record(tolerance)
     return surface if same else without_predictions(surface)
 
 
 def without_predictions(surface: Surface) -> Surface:
+    """Return a surface without its predictions."""
     about = {name: value for name, value in surface.about.items() if name != "adaptive"}
     return replace(surface, predicted={}, about=about)
 
 
 def as_record(tolerance: Tolerance) -> list[float]:
+    """Return a tolerance as it is recorded in the file: [relative, absolute]."""
     return [tolerance.relative, tolerance.absolute]
 
 
 def check_plan(surface: Surface, tolerance: Tolerance | None) -> None:
-    """Raise BadUsage where cells share calls, whose last digits depend on their company."""
+    """Check that a surface can be continued adaptively.
+
+    Args:
+        surface: The surface.
+        tolerance: The tolerance of the predictions, or None to compute all cells.
+
+    Raises:
+        BadUsage: Several points are computed in one call, so that the last digits of a cell depend on the others in it.
+    """
     if tolerance is not None and surface.plan.get("points_per_call", 1) > 1:
         raise BadUsage(
             f"--adaptive: this file was begun with {surface.plan['points_per_call']} points in one call, which leave no "
@@ -41,15 +54,21 @@ QueueFactory = Callable[[Surface, np.ndarray], BlockQueue]
 
 
 def checked_fields(surface: Surface) -> list[str]:
-    """The fields that have to be predicted well: losses, and accuracies where they are of all samples."""
+    """Return the fields that have to be predicted well: losses, and accuracies where they are of all samples."""
     names = ("loss",) if surface.samples else ("loss", "acc")
     return [f"{split}_{name}" for split in surface.splits for name in names if f"{split}_{name}" in surface.fields]
 
 
 class AdaptiveQueue(BlockQueue):
-    """First the cells of a level that are needed and those that check, then the others of it where the checks failed.
+    """Hands out the blocks of each level in two steps: needed cells and checks first, then cells near failed checks.
 
-    What is chosen follows from the values of coarser levels alone, so that ranks and kills change nothing.
+    The choice follows from the values of coarser levels alone, so that the number of ranks and interruptions change nothing.
+
+    Args:
+        surface: The surface so far.
+        pending: Numbers of cells to compute.
+        tolerance: The error that is allowed for a predicted cell.
+        make_queue: Makes a queue of some cells of a surface.
     """
 
     def __init__(self, surface: Surface, pending: np.ndarray, tolerance: Tolerance, make_queue: QueueFactory) -> None:
@@ -66,15 +85,17 @@ class AdaptiveQueue(BlockQueue):
 
     @property
     def cells(self) -> int:
-        """As far as is known: those that were left out so far are not among them."""
+        """The number of cells to compute, as far as is known: all but those that have been predicted so far."""
         return len(self.unfinished) - int(self.adaptive.predicted.sum())
 
     def take(self) -> tuple[int, Any] | None:
+        """Return number and content of the next block that can be computed now, or None."""
         item = self.current.take()
         self.left = self.current.left
         return None if item is None else (self.offset + item[0], item[1])
 
     def arrived(self, k: int, found: BlockResult) -> None:
+        """Record the result of block k; the last result of a step starts the next one."""
         self.results.append((self.blocks[k], found))
         self.current.arrived(k - self.offset, found)
         self.outstanding -= 1
@@ -82,7 +103,7 @@ class AdaptiveQueue(BlockQueue):
             self.advance()
 
     def advance(self) -> None:
-        """To the next cells that have to be computed."""
+        """Hand out the next cells that have to be computed, or finish."""
         count, done = self.adaptive.hierarchy.count, self.done
         while not self.outstanding and self.level < count:
             self.record_results()
@@ -113,10 +134,12 @@ class AdaptiveQueue(BlockQueue):
             self.enqueue(computed_too)
 
     def values(self, cells: np.ndarray, suffix: str = "") -> dict[str, np.ndarray]:
+        """Return the checked fields at some cells; `suffix` selects their standard errors."""
         fields, nothing = self.surface.fields, np.zeros(self.surface.grid.size)
         return {name: fields.get(f"{name}{suffix}", nothing).ravel()[cells] for name in self.adaptive.values}
 
     def enqueue(self, cells: np.ndarray) -> None:
+        """Append the blocks of those cells that are not computed yet."""
         to_compute = np.array([cell for cell in cells.tolist() if cell in self.unfinished], dtype=np.int64)
         if self.surface.samples:
             to_compute = self.surface.hierarchy.order(to_compute)
@@ -125,7 +148,7 @@ class AdaptiveQueue(BlockQueue):
         self.outstanding, self.left = len(self.current), self.current.left
 
     def record_results(self) -> None:
-        """Put what came into the surface."""
+        """Store the results that have arrived in the surface."""
         if self.results:
             cells = [cell for block, _ in self.results for cell in block]
             rows = np.concatenate([found.rows for _, found in self.results])
@@ -134,7 +157,7 @@ class AdaptiveQueue(BlockQueue):
             self.results = []
 
     def finished(self, surface: Surface) -> Surface:
-        """With predictions for the cells that were left out."""
+        """Return the surface with predictions for the cells that were not computed."""
         adaptive, left_out = self.adaptive, self.adaptive.predicted.reshape(surface.grid.shape)
         predicted = {
             name: np.where(left_out, adaptive.fill_predictions(array, bounded=not name.endswith("_loss")), np.nan)

@@ -1,4 +1,7 @@
-"""Cells that help each other: which of them may be computed now, and the work of a block of them. See landscape.levels."""
+"""Multilevel sampling of a grid: which cells may be computed now, and the evaluation of a block of them.
+
+Cells of coarse levels serve as control variates of their neighbours on finer ones, see `landscape.control_variates`.
+"""
 
 import heapq
 import time
@@ -30,10 +33,18 @@ Block = tuple[list[int], list[list[list[ControlVariate]]]]  # cells, and of each
 
 
 def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], chosen: bool) -> dict[str, Any]:
-    """The plan with as few samples for a cell on the finest level as are worth going there, and batches so small that all
-    lanes have something to do with them.
+    """Complete an execution plan for few samples per cell.
 
-    chosen: whether the batch size was asked for: it stays, and nothing is measured.
+    The plan gets the smallest number of samples at a finest cell (`fewest`) that is worth the move to the cell, and a batch
+    size that gives every thread a batch.
+
+    Args:
+        evaluator: The evaluator, for measurements.
+        plan: The execution plan.
+        chosen: The batch size was given by the user: it stays, and nothing is measured.
+
+    Returns:
+        The completed plan.
     """
     parallel_batches = plan["lanes"] or 1
     counts = [
@@ -59,7 +70,7 @@ def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], chosen: bo
 
 
 def seconds_for_samples(evaluator: Evaluator, split: str, count: int) -> float:
-    """Seconds that so many samples take at a point, with going there."""
+    """Measure the seconds that a move and `count` samples take."""
     began = time.perf_counter()
     evaluator.move_to(0.0, 0.0)
     evaluator.draw_samples(split, 0, count)
@@ -67,7 +78,13 @@ def seconds_for_samples(evaluator: Evaluator, split: str, count: int) -> float:
 
 
 class MultilevelQueue(BlockQueue):
-    """Blocks of cells of one level, each there once the cells that help its own are done."""
+    """A queue of blocks of cells of one level, each of which is ready when the neighbours of its cells are done.
+
+    Args:
+        surface: The surface so far.
+        pending: Numbers of the cells to compute, in the order of the hierarchy.
+        size: Cells in a block.
+    """
 
     def __init__(self, surface: Surface, pending: Sequence[int] | np.ndarray, size: int) -> None:
         """pending: cells in the order of the hierarchy; size: of a block."""
@@ -94,16 +111,19 @@ class MultilevelQueue(BlockQueue):
         self.ready = [k for k, others in enumerate(self.unfinished_neighbours) if not others]
 
     def load_control_variates(self, surface: Surface, cells: set[int]) -> None:
+        """Take cells that are done as control variates; cells without stored samples cannot be used."""
         for cell in cells:
             found = [stored for split in self.splits if (stored := stored_samples(surface, split, cell)) is not None]
             if len(found) == len(self.splits):  # cells of another program say nothing of their samples
                 self.add_control_variate(cell, [row for row, _ in found], [samples for _, samples in found])
 
     def add_control_variate(self, cell: int, rows: Sequence[np.ndarray], samples: Sequence[Samples]) -> None:
+        """Take a cell that is done as a control variate, with a row and samples for each split."""
         splits = zip(self.splits, rows, samples, strict=True)
         self.control_variates[cell] = [control_variate_of(row, self.metrics[split], own) for split, row, own in splits]
 
     def content(self, k: int) -> Block:
+        """Return the cells of block k, and the control variates of each."""
         found = [
             [self.control_variates[other] for other in self.neighbours[cell] if other in self.control_variates]
             for cell in self.blocks[k]
@@ -111,6 +131,7 @@ class MultilevelQueue(BlockQueue):
         return self.blocks[k], [[[other[s] for other in others] for s in range(len(self.splits))] for others in found]
 
     def arrived(self, k: int, found: BlockResult) -> None:
+        """Record the result of block k, and make blocks ready that waited for it."""
         for cell, rows, samples in zip(self.blocks[k], found.rows, found.samples, strict=True):
             if cell in self.dependents:
                 self.add_control_variate(cell, rows, samples)
@@ -121,10 +142,17 @@ class MultilevelQueue(BlockQueue):
 
 
 def multilevel_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Block], BlockResult]:
-    """The function from a block to rows and samples.
+    """Return the function that evaluates a block.
 
-    A draft in a lower precision is settled first, with the drafts of other cells, and then helps its own cell, of which a
-    few samples in float32 say how far it is from the truth.
+    Where losses are computed in a lower precision, the low-precision mean of a cell is estimated first, with the neighbours as
+    control variates. It then serves as control variate of the same cell in float32, for which a few samples suffice.
+
+    Args:
+        surface: The surface, whose plan and hierarchy count.
+        evaluator: The evaluator.
+
+    Returns:
+        A function from a block to rows (cells, splits, statistics) and samples.
     """
     hierarchy, shares = surface.hierarchy, surface.hierarchy.shares
     splits, metrics, floor = list(surface.statistics), list(evaluator.metrics), surface.plan["fewest"]
@@ -170,7 +198,7 @@ def multilevel_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Block
 
 
 def stored_samples(surface: Surface, split: str, cell: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]] | None:
-    """Row and samples that a cell has; None where there are none."""
+    """Return row and samples of a cell, or None if it has none."""
     if not surface.samples[split][cell]:
         return None
     row = np.array([array.flat[cell] for array in surface.statistics[split].values()])
