@@ -74,7 +74,7 @@ def test_predictions_are_made_from_coarser_cells_alone():
     hierarchy = Hierarchy(GRID)
     predict, values = Predictor(GRID, hierarchy), truth(lambda a, b: a**3 - 2 * a * b**2 + b).ravel()
     for cell in range(GRID.size):
-        found = predict.around(cell)
+        found = predict.cell_stencil(cell)
         if found is not None:
             assert (hierarchy.level[found[0]] < hierarchy.level[cell]).all()
             assert predict(cell, values) == pytest.approx(values[cell], abs=1e-10) or len(found[0]) < 16

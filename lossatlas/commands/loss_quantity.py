@@ -37,7 +37,7 @@ class LossQuantity:
         if args.precision == "tf32" and not args.cuda:
             raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")
         tolerance = Tolerance.parse(args.tolerance) if args.tolerance else Tolerance()
-        adaptive = Tolerance.parse(args.adaptive, "--adaptive") if args.adaptive else None
+        adaptive = Tolerance.parse(args.adaptive, "adaptive") if args.adaptive else None
         return cls(tolerance, args.tolerance or "none", adaptive)
 
     def file_name(self, dir_file: Path, task: config.GridConfig) -> Path:

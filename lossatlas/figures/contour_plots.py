@@ -82,7 +82,7 @@ class Panel:
         log, error = cross_validate(x, y, z)
         if not error < TRUSTED:
             return None
-        return self.on_finer(Interpolant.of(x, y, z, log).at(*np.meshgrid(*self.finer[0]))[0])
+        return self.on_finer(Interpolant.of(x, y, z, log=log).at(*np.meshgrid(*self.finer[0]))[0])
 
     def straight(self, scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         x, y, z = self.part

@@ -18,12 +18,10 @@ from lossatlas.landscape.interpolant import limits
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
 
-MAX_COARSE_MISS = (
-    3.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
-)
-CHECK_EVERY = 8  # of the cells that could be left out, one in so many is computed
-MAX_MISS_SHARE = 0.05  # share of those that may be off by more than the tolerance
-MISS_RADIUS = 1  # around a cell that was not as predicted, so many coarser points on each side are computed
+MAX_COARSE_MISS = 3.0  # tolerances, on the level before: half the distance reduces the error at least by this factor
+CHECK_EVERY = 8  # one in so many of the cells that could be predicted is computed
+MAX_MISS_SHARE = 0.05  # of the checks that may be off by more than the tolerance
+MISS_RADIUS = 1  # coarser points on each side that are computed around a cell that was not as predicted
 STENCIL_RADIUS = 2  # coarser points on each side from which a cell is predicted
 
 
@@ -117,7 +115,7 @@ class Predictor:
             The prediction; NaN at an edge.
         """
         found = self.cell_stencil(cell)
-        with np.errstate(invalid="ignore"):  # of infinite values there is no prediction
+        with np.errstate(invalid="ignore"):  # infinite values give no prediction
             return float("nan") if found is None else float((values[found[0]] * found[1]).sum())
 
 
@@ -155,7 +153,7 @@ class AdaptiveChoice:
         self.hierarchy, self.tolerance, self.grid = hierarchy, tolerance, grid
         self.predict = Predictor(grid, hierarchy)
         self.values = {name: np.full(grid.size, np.nan) for name in fields}
-        self.misses = np.full(grid.size, np.nan)  # of computed cells, in tolerances; the worst of the fields
+        self.misses = np.full(grid.size, np.nan)
         self.predicted = np.zeros(grid.size, bool)
         self.checked = self.missed = 0
 
@@ -177,7 +175,7 @@ class AdaptiveChoice:
         )
         candidates = cells[predictable]
         drawn = np.random.default_rng(level).permutation(len(candidates))[: -(-len(candidates) // CHECK_EVERY)]
-        checked = np.isin(np.arange(len(candidates)), drawn)  # no regular pattern, which might miss another one
+        checked = np.isin(np.arange(len(candidates)), drawn)  # a random pattern cannot miss a regular one
         others = candidates[~checked]
         return CellChoice(cells[~predictable], candidates[checked], others[done[others]], others[~done[others]])
 
@@ -203,7 +201,7 @@ class AdaptiveChoice:
         levels, shape = self.hierarchy.level.reshape(self.hierarchy.shape), self.hierarchy.shape
         before = levels[block] == level - 1
         misses, left_out = self.misses.reshape(shape)[block][before], self.predicted.reshape(shape)[block][before]
-        known = misses[~left_out & ~np.isnan(misses)]  # of cells at an edge nothing is known
+        known = misses[~left_out & ~np.isnan(misses)]  # NaN for cells at an edge
         return bool((known <= MAX_COARSE_MISS).all())
 
     def is_within_limits(self, cell: int, allowed: Mapping[str, tuple[float, float]]) -> bool:
@@ -259,7 +257,7 @@ class AdaptiveChoice:
             own[cells] = [self.predict(int(cell), own) for cell in cells]
         self.predicted[cells] = True
 
-    def fill_predictions(self, field: np.ndarray, bounded: bool) -> np.ndarray:
+    def fill_predictions(self, field: np.ndarray, *, bounded: bool) -> np.ndarray:
         """Return a field with predictions at the predicted cells.
 
         Args:

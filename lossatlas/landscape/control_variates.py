@@ -26,17 +26,15 @@ from lossatlas.landscape.statistics import (
 )
 from lossatlas.landscape.tolerance import FEWEST_SAMPLES, MIN_EFFECTIVE_SAMPLES, WELL_BELOW, Tolerance
 
-FEWEST = 64  # samples of a cell with neighbours; with fewer, the regression on them is not to be believed
-SAMPLES_PER_LEVEL = 2  # times as few samples a level begins with as the one before it
-MIN_SAMPLE_RATIO = 1.5  # times as many samples as a cell has, a neighbour has to have to help it
-MIN_GROWTH, MAX_GROWTH = 1.1, 4  # times as many samples as it has, a cell draws at once
+FEWEST = 64  # samples of a cell with neighbours; with fewer, a regression on these is not reliable
+SAMPLES_PER_LEVEL = 2  # cells of a level begin with this many times the samples of the next finer level
+MIN_SAMPLE_RATIO = 1.5  # times the samples of a cell: a neighbour with fewer adds nothing as a control variate
+MIN_GROWTH, MAX_GROWTH = 1.1, 4  # limits of the factor by which the number of samples grows in one step
 COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equal ones from large coefficients
-MAX_MISSING_SPREAD = 2.0  # times the spread of the own samples that the helpers' spread may be before more are drawn
-CONTROLLED_INFLATION = (
-    1.0  # as statistics.DOUBT, of what a regression leaves; `benchmarks/levels.py` says how often it holds
-)
-CONTROLLED_WELL_BELOW = 5  # as Tolerance's WELL_BELOW, of what a regression leaves
-NEGLIGIBLE = 1e-9  # of the range of the losses: below it a residual is a rounding error
+MAX_MISSING_SPREAD = 2.0  # of the neighbours' spread over that of the same samples; above it, more samples are drawn
+CONTROLLED_INFLATION = 1.0  # as statistics.INFLATION, for residuals of a regression; checked by benchmarks/levels.py
+CONTROLLED_WELL_BELOW = 5  # as tolerance.WELL_BELOW, for residuals of a regression
+NEGLIGIBLE = 1e-9  # of the range of the losses: below it, a residual is a rounding error
 LARGEST = 1e30  # losses that float32 holds, and their squares float64
 Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
 
@@ -60,7 +58,7 @@ class Hierarchy:
         ([0, 2, 1, 2, 0, 2, 1, 2, 0], [2, 4])
     """
 
-    def __init__(self, grid: Grid, rows: bool = False) -> None:
+    def __init__(self, grid: Grid, *, rows: bool = False) -> None:
         self.shape = grid.shape if len(grid.shape) == 2 else (1, *grid.shape)
         own_rows = rows or grid.y is None
         self.axes = (np.zeros(self.shape[0], int) if own_rows else refinement(self.shape[0]), refinement(self.shape[1]))
@@ -122,7 +120,7 @@ class ControlVariate:
     samples: Samples
     mean: Mapping[str, float]
     error: Mapping[str, float]
-    count: int  # samples it has drawn; those that no other cell can use may be cut off `samples`
+    count: int
 
 
 @dataclass(frozen=True)
@@ -166,11 +164,9 @@ class CellEstimate:
     neighbour_error: float
     residual_size: float
     controlled: bool = False
-    effective_size: float = math.inf  # samples of equal weight that would say as much
-    missing_spread: float = (
-        1.0  # how many times the spread of the helpers over all their samples is that over the same samples
-    )
-    largest_residual: float = math.inf  # of what the regression leaves of a sample
+    effective_size: float = math.inf
+    missing_spread: float = 1.0
+    largest_residual: float = math.inf
 
     @property
     def reliable(self) -> bool:
@@ -183,7 +179,7 @@ class CellEstimate:
         return self.missing_spread <= MAX_MISSING_SPREAD
 
     @property
-    def inflated(self) -> float:
+    def inflation(self) -> float:
         """The factor by which the own error may be larger, if the samples are too few for a reliable variance."""
         return CONTROLLED_WELL_BELOW if self.controlled else WELL_BELOW
 
@@ -217,7 +213,7 @@ class ErrorTarget:
         """
         if n >= self.population:
             return n
-        if found.effective_size < FEWEST / 2:  # most of them have no weight
+        if found.effective_size < FEWEST / 2:  # most samples have no weight
             return min(self.population, 2 * n)
         allowed = float(self.tolerance.allowed(np.array(found.mean + penalty)))
         limit = self.share * allowed
@@ -226,14 +222,14 @@ class ErrorTarget:
         if n < min(FEWEST_SAMPLES, self.population) and not found.controlled:
             return min(FEWEST_SAMPLES, self.population)
         if math.isnan(found.error) or not found.error <= limit:
-            # A standard error of c * sqrt(1/n - 1/N), and what the helpers add.
+            # The own error is c * sqrt(1/n - 1/N); that of the neighbours does not depend on n.
             room = max(limit**2 - found.neighbour_error**2, 0.2 * limit**2)
             ratio = room / found.own_error**2 if 0 < found.own_error < math.inf else 0.0
             needed = 1 / (1 / self.population + (1 / n - 1 / self.population) * ratio)
             return min(self.population, max(math.ceil(MIN_GROWTH * n), min(math.ceil(needed), MAX_GROWTH * n)))
         if not found.representative:
             return min(self.population, 2 * n)
-        if not found.reliable and math.hypot(found.inflated * found.own_error, found.neighbour_error) > limit:
+        if not found.reliable and math.hypot(found.inflation * found.own_error, found.neighbour_error) > limit:
             return min(self.population, 2 * n)
         return n
 
@@ -276,7 +272,7 @@ def estimate_cell(
         }
         wanted = goal.population if goal.tolerance.exact else max(n, goal.wanted(n, found["loss"], penalty))
         if wanted <= n:
-            return np.concatenate([row, stated_error(found, goal, n, penalty, neighbours)]), samples
+            return np.concatenate([row, estimate_columns(found, goal, n, penalty, neighbours)]), samples
 
 
 def append_samples(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
@@ -294,7 +290,7 @@ def append_samples(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
     return {name: np.concatenate([before[name], array]) for name, array in parts.items()}
 
 
-def stated_error(
+def estimate_columns(
     found: Mapping[str, CellEstimate], goal: ErrorTarget, n: int, penalty: float, neighbours: Sequence[ControlVariate]
 ) -> np.ndarray:
     """Return the columns `statistics.estimates` of a cell that is done."""
@@ -316,9 +312,9 @@ def usable_neighbours(neighbours: Sequence[ControlVariate], n: int) -> list[Cont
         for neighbour in neighbours
         if neighbour.count >= MIN_SAMPLE_RATIO * n
         and math.isfinite(neighbour.error["loss"])
-        and float(np.abs(neighbour.samples["loss"][:n]).max()) < LARGEST  # NaN is not
+        and float(np.abs(neighbour.samples["loss"][:n]).max()) < LARGEST  # False for NaN
         and effective_sample_size(neighbour.samples, n) >= 2
-        and not is_constant(neighbour.samples["loss"])  # equal losses are no control variate
+        and not is_constant(neighbour.samples["loss"])
     ]
 
 
@@ -344,44 +340,52 @@ def estimate_mean(
     column = STATISTICS.index("weight_loss") if name == "loss" else len(STATISTICS) + list(metrics).index(name)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = float(row[column] / weight)
-    values, effective = samples[name], effective_sample_size(samples, n)
+    effective = effective_sample_size(samples, n)
     if n >= population:
         return CellEstimate(mean, 0.0, 0.0, 0.0, float(n))
-    if not float(np.abs(values).max()) < LARGEST:  # NaN is not either
-        if name != "loss":
-            return CellEstimate(mean, math.nan, math.nan, 0.0, float(n))
-        alone = summarize(as_statistics(row, least_se=0.0, penalty=0.0), population)
-        return CellEstimate(mean, float(alone["loss_se"][0]), float(alone["loss_se"][0]), 0.0, float(n))
-    theirs = [neighbour for neighbour in usable_neighbours(neighbours, n) if math.isfinite(neighbour.error[name])]
+    if not float(np.abs(samples[name]).max()) < LARGEST:  # True for NaN
+        error = math.nan
+        if name == "loss":
+            error = float(summarize(as_statistics(row, least_se=0.0, penalty=0.0), population)["loss_se"][0])
+        return CellEstimate(mean, error, error, 0.0, float(n))
+    usable = [each for each in usable_neighbours(neighbours, n) if math.isfinite(each.error[name])]
     if effective < 2:
-        return CellEstimate(mean, math.nan, math.nan, 0.0, 1.0, bool(theirs), effective)
-    own, left = mean, deviations(samples, name, n)[1]
-    controls = [deviations(neighbour.samples, name, n) for neighbour in theirs]
-    means, errors = (np.array([getattr(neighbour, what)[name] for neighbour in theirs]) for what in ("mean", "error"))
-    correlation = correlations(theirs, name)
-    found = [regress_on_controls(own, left, controls, means, errors, population, correlation)]
-    if len(theirs) > 1:  # their mean: where few samples carry something, coefficients of their own lead astray
-        middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
-        its = np.array([error_of_sum(errors / len(theirs), correlation)])
-        found.append(regress_on_controls(own, left, [middle], means.mean(keepdims=True), its, population))
-    result = min(found, key=lambda each: each.error)
-    missing_spread = max(
-        (deviation_scale(neighbour, name) / deviation_scale(neighbour, name, n) for neighbour in theirs), default=1.0
-    )
-    enlarged = result.own_error * min(max(missing_spread, 1.0), MAX_MISSING_SPREAD)
-    rare = rare_error(n, effective, population)
+        return CellEstimate(mean, math.nan, math.nan, 0.0, 1.0, controlled=bool(usable), effective_size=effective)
+    result = best_regression(name, mean, samples, usable, n, population)
+    spreads = (deviation_scale(each, name) / deviation_scale(each, name, n) for each in usable)
+    missing_spread = max(spreads, default=1.0)
+    own_error = result.own_error * min(max(missing_spread, 1.0), MAX_MISSING_SPREAD)
+    rare, widest = rare_error(n, effective, population), value_range(name, samples, neighbours)
     if name != "loss":
-        enlarged = max(enlarged, value_range(name, samples, neighbours) * rare)
-    else:
-        tied, widest = tied_samples(samples, theirs, n), value_range(name, samples, neighbours)
-        if tied.any():
-            if result.largest_residual < NEGLIGIBLE * widest:  # the regression leaves rounding errors
-                result = replace(result, residual_size=0.0)
-            continuous = len(np.unique(values[:n][~tied])) >= MIN_EFFECTIVE_SAMPLES / 2
-            jump = result.largest_residual if continuous else widest
-            enlarged = math.hypot(enlarged, jump * math.sqrt(float(tied.mean())) * rare)
-    error = math.hypot(enlarged, result.neighbour_error)
-    return replace(result, own_error=enlarged, error=error, missing_spread=missing_spread, effective_size=effective)
+        own_error = max(own_error, widest * rare)
+    elif (tied := tied_samples(samples, usable, n)).any():
+        if result.largest_residual < NEGLIGIBLE * widest:  # the residuals are rounding errors
+            result = replace(result, residual_size=0.0)
+        is_continuous = len(np.unique(samples[name][:n][~tied])) >= MIN_EFFECTIVE_SAMPLES / 2
+        jump = result.largest_residual if is_continuous else widest
+        own_error = math.hypot(own_error, jump * math.sqrt(float(tied.mean())) * rare)
+    error = math.hypot(own_error, result.neighbour_error)
+    return replace(result, own_error=own_error, error=error, missing_spread=missing_spread, effective_size=effective)
+
+
+def best_regression(
+    name: str, mean: float, samples: Samples, neighbours: Sequence[ControlVariate], n: int, population: int
+) -> CellEstimate:
+    """Return the more accurate of the regressions on all neighbours and on their mean.
+
+    If few samples dominate the variance, separate coefficients of the neighbours overfit these.
+    """
+    residuals = deviations(samples, name, n)[1]
+    controls = [deviations(neighbour.samples, name, n) for neighbour in neighbours]
+    means = np.array([neighbour.mean[name] for neighbour in neighbours])
+    errors = np.array([neighbour.error[name] for neighbour in neighbours])
+    correlation = correlations(neighbours, name)
+    found = [regress_on_controls(mean, residuals, controls, means, errors, population, correlation)]
+    if len(neighbours) > 1:
+        middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
+        error = np.array([error_of_sum(errors / len(neighbours), correlation)])
+        found.append(regress_on_controls(mean, residuals, [middle], means.mean(keepdims=True), error, population))
+    return min(found, key=lambda each: each.error)
 
 
 def is_constant(values: np.ndarray) -> bool:
@@ -422,7 +426,7 @@ def value_range(name: str, samples: Samples, neighbours: Sequence[ControlVariate
     if name == "accuracy":
         return 1.0
     every = np.concatenate([samples[name], *(neighbour.samples[name] for neighbour in neighbours)])
-    every = every[np.abs(every) < LARGEST]  # NaN is not
+    every = every[np.abs(every) < LARGEST]  # leaves out NaN
     low, high = float(every.min()), float(every.max())
     return high - low if high > low else max(1.0, abs(high))
 
@@ -517,7 +521,9 @@ def regress_on_controls(
     )
 
 
-def control_variate_of(row: np.ndarray, metrics: Sequence[str], samples: Samples, cut: bool = True) -> ControlVariate:
+def control_variate_of(
+    row: np.ndarray, metrics: Sequence[str], samples: Samples, *, cut: bool = True
+) -> ControlVariate:
     """Return a cell that is done as a control variate.
 
     Args:

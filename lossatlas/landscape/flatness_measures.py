@@ -213,7 +213,7 @@ class InterpolatedField:
             rows, wide = self.y, known
         finite = known[np.isfinite(known)]
         log = cross_validate(self.x, rows, wide)[0] if len(self.y) > 1 else bool((finite > 0).all())
-        return Interpolant.of(self.x, rows, wide, log)
+        return Interpolant.of(self.x, rows, wide, log=log)
 
     def at(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return values at points (a, b). Next to an infinite cell, each point has the value of the nearest cell."""

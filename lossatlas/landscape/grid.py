@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 
-MOST_POINTS, MOST_CELLS = 1_000_000, 10_000_000
-LARGEST, CLOSEST = 1e30, 1e-30  # coordinates, and distances of neighbours, in what float32 can multiply
-SPACING = 1e-12  # distance of neighbours against the coordinates, far above the rounding of float64
+MAX_POINTS, MAX_CELLS = 1_000_000, 10_000_000
+LARGEST, CLOSEST = 1e30, 1e-30  # coordinates, and distances of neighbours, that float32 can multiply
+SPACING = 1e-12  # smallest distance of neighbours relative to the coordinates, far above the rounding of float64
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Grid:
         Raises:
             BadUsage: A range is malformed, or there are too many cells.
         """
-        axes = [read_range("--x", x)] if y is None else [read_range("--x", x), read_range("--y", y)]
-        if (cells := math.prod(number for _, _, number in axes)) > MOST_CELLS:
-            raise BadUsage(f"--x={x} --y={y}: {cells:.3g} cells are more than ten million")
+        axes = [read_range("x", x)] if y is None else [read_range("x", x), read_range("y", y)]
+        if (cells := math.prod(number for _, _, number in axes)) > MAX_CELLS:
+            raise BadUsage(f"{named('x', x)}, {named('y', y)}: {cells:.3g} cells are more than ten million")
         return cls(*(np.linspace(*axis) for axis in axes))
 
     @property
@@ -82,27 +82,27 @@ def same_coordinates(a: np.ndarray, b: np.ndarray) -> bool:
     return bool((np.abs(a - b) <= min(rounding, 1e-3 * abs(spacing))).all())
 
 
-def read_range(option: str, text: str) -> tuple[float, float, int]:
+def read_range(field: str, text: str) -> tuple[float, float, int]:
     """Return lowest and highest coordinate and their number from 'min:max:num'.
 
     Raises:
         BadUsage: The text is malformed, or its numbers cannot be used.
     """
-    parts = text.split(":")
+    parts, given = text.split(":"), named(field, shown(text))
     try:
         low, high, points = float(parts[0]), float(parts[1]), float(parts[2])
         if len(parts) != 3 or points != int(points) or not math.isfinite(low + high):
             raise ValueError
     except (ValueError, IndexError, OverflowError):
-        raise BadUsage(f"{option}={shown(text)}: give min:max:num, as in {option}=-1:1:51") from None
+        raise BadUsage(f"{given}: give min:max:num, as in {named(field)}='-1:1:51'") from None
     if points < 1 or (points == 1) != (low == high) or low > high:
-        raise BadUsage(f"{option}={shown(text)}: needs min < max and at least 2 points (or min = max and 1 point)")
-    if points > MOST_POINTS:
-        raise BadUsage(f"{option}={shown(text)}: {points:.3g} points on an axis are more than a million")
+        raise BadUsage(f"{given}: needs min < max and at least 2 points (or min = max and 1 point)")
+    if points > MAX_POINTS:
+        raise BadUsage(f"{given}: {points:.3g} points on an axis are more than a million")
     if max(-low, high) > LARGEST:
-        raise BadUsage(f"{option}={shown(text)}: coordinates beyond {LARGEST:g} are too large for float32")
+        raise BadUsage(f"{given}: coordinates beyond {LARGEST:g} are too large for float32")
     if points > 1 and (high - low) / (points - 1) < max(CLOSEST, SPACING * max(-low, high)):
-        raise BadUsage(f"{option}={shown(text)}: the points are too close to be told apart")
+        raise BadUsage(f"{given}: the points are too close to be told apart")
     return low, high, int(points)
 
 

@@ -6,11 +6,11 @@ interpolated. The page's interpolant.js does the same arithmetic.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-FEWEST = 5  # nodes along each axis for leaving out every second one
+FEWEST = 5  # nodes along each axis, to leave out every second one
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Interpolant:
     log: bool
 
     @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray, values: np.ndarray, log: bool = False) -> "Interpolant":
+    def of(cls, x: np.ndarray, y: np.ndarray, values: np.ndarray, *, log: bool = False) -> "Interpolant":
         """Return the interpolant of values (ny, nx), in which NaN and infinity are holes.
 
         Args:
@@ -57,7 +57,7 @@ class Interpolant:
         ux = slopes(x, u)
         return cls(np.asarray(x, float), np.asarray(y, float), u, ux, slopes(y, u.T).T, slopes(y, ux.T).T, log)
 
-    def at(self, a: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def at(self, a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the value and its slopes along x and y.
 
         Args:
@@ -83,7 +83,7 @@ class Interpolant:
             slope = sum(weight * part for weight, part in zip(dp, parts, strict=True))
             value, slope_x, slope_y = value + q[n] * line, slope_x + q[n] * slope, slope_y + dq[n] * line
         if self.log:
-            with np.errstate(over="ignore", invalid="ignore"):  # far outside, where nothing is given
+            with np.errstate(over="ignore", invalid="ignore"):  # far outside the grid, where the result is NaN
                 value = np.exp(value)
                 slope_x, slope_y = value * slope_x, value * slope_y
         return tuple(np.where(inside, each, np.nan) for each in (value, slope_x, slope_y))  # type: ignore[return-value]
@@ -191,7 +191,7 @@ def cross_validate(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bo
     left[cut] = False
     best = (positive, np.nan)
     for log in (True, False) if positive else (False,):
-        coarse = Interpolant.of(x[::2], y[::2], values[cut], log)
+        coarse = Interpolant.of(x[::2], y[::2], values[cut], log=log)
         found, _, _ = coarse.at(*np.meshgrid(x, y))
         seen = left & np.isfinite(values) & np.isfinite(found)
         if seen.sum() < FEWEST or (positive and (found[seen] <= 0).any()):

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-# What a worker reports of one cell and one split, as a row of float64: sums over its samples of weight, weight * loss and
-# so on (the 2 and 4 behind a factor is its power); a term of the parameters alone; how many BatchNorm variances were set to
-# zero; and what the standard error is at least, see Tolerance. Metrics follow as sums of weight * metric.
+# A row of float64 for one cell and one split: sums over its samples of weight, weight * loss and so on (a 2 or 4 after a
+# factor is its power); the term of the parameters alone; the number of BatchNorm variances that were set to zero; and the
+# smallest standard error that may be stated, see Tolerance. Metrics follow as sums of weight * metric.
 MOMENTS = (
     "weight2",
     "weight2_loss",
@@ -20,10 +20,10 @@ MOMENTS = (
 )
 STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", *MOMENTS, "penalty", "clamped", "least_se")
 PENALTY, CLAMPED = (STATISTICS.index(name) for name in ("penalty", "clamped"))
-INFLATION = 1.5  # a standard error that rests on c samples is stated 1 + DOUBT / sqrt(c) times as large
+INFLATION = 1.5  # a standard error from c effective samples is multiplied by 1 + INFLATION / sqrt(c)
 
-# Of a cell that is estimated with the help of its neighbours, see `levels`: the mean loss without the term of the parameters
-# and its standard error, the part of that error which its own samples leave, and how many neighbours helped.
+# Columns in multilevel sampling, see `control_variates`: the mean loss without the term of the parameters, its standard
+# error, the part of that error which is due to the cell's own samples, and the number of control variates.
 ESTIMATE, ESTIMATE_SE, OWN_SE, CONTROL_COUNT = "estimate", "estimate_se", "own_se", "helpers"
 
 

@@ -14,7 +14,7 @@ from lossatlas.landscape.grid import Grid, refinement
 from lossatlas.landscape.statistics import STATISTICS, estimates, summarize
 from lossatlas.landscape.tolerance import Tolerance
 
-LOW_PRECISION = "draft of "  # begins the name of a split in a lower precision, which helps that split itself
+LOW_PRECISION = "draft of "  # prefix of a split in lower precision, a control variate of the split itself
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,13 @@ class Surface:
 
     @classmethod
     def empty(
-        cls, grid: Grid, populations: Mapping[str, int], metrics: Sequence[str], multilevel: bool = False, **about: Any
+        cls,
+        grid: Grid,
+        populations: Mapping[str, int],
+        metrics: Sequence[str],
+        *,
+        multilevel: bool = False,
+        **about: Any,
     ) -> "Surface":
         """Return a surface with nothing computed.
 
@@ -113,7 +119,7 @@ class Surface:
             tolerance: The tolerance; by default all samples are needed.
         """
         unfinished_cells, hierarchy = ~self.known, self.hierarchy if self.samples else None
-        limit: Any = 1.0
+        limit: float | np.ndarray = 1.0
         if hierarchy is not None:
             limit = hierarchy.shares[hierarchy.level].reshape(self.grid.shape) * (1 + 1e-9)
         for split in self.splits:
@@ -245,7 +251,7 @@ def unresolved(surface: Surface, name: str) -> np.ndarray:
     rounding = 1e-14 if surface.plan.get("precision") == "float64" else 2e-6
     largest = np.maximum(np.abs(fields["max_eig"]), np.abs(fields["min_eig"]))
     tolerance = surface.request.get("tolerance")
-    tolerance = tolerance if isinstance(tolerance, int | float) else 0.0  # a file that says none resolves nothing
+    tolerance = tolerance if isinstance(tolerance, int | float) else 0.0  # without a tolerance nothing is resolved
     allowed = np.maximum(tolerance * np.abs(fields[name]), rounding * largest)
     left = np.maximum(fields[f"{name}_residual"], np.abs(fields[f"{name}_bound"] - fields[name]))
     return left > allowed * (1 + 1e-9)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.landscape.statistics import summarize
 
-FEWEST_SAMPLES = 1000
-MIN_EFFECTIVE_SAMPLES = 20  # samples that the spread of the losses has to rest on before a standard error is believed
-WELL_BELOW = 10  # with fewer, the standard error has to be so many times smaller than allowed; nor is it stated smaller
-ROUNDING = 1e-12  # of the squares of equal losses: what the sums over them may leave of a variance
+FEWEST_SAMPLES = 1000  # that a cell without control variates draws
+MIN_EFFECTIVE_SAMPLES = 20  # from which the variance has to be estimated before a standard error is reliable
+WELL_BELOW = 10  # factor by which an unreliable error has to be below the allowed one; no smaller error is stated
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,12 @@ class Tolerance:
     absolute: float = 0.0
 
     @classmethod
-    def parse(cls, text: str, option: str = "--tolerance") -> "Tolerance":
+    def parse(cls, text: str, field: str = "tolerance") -> "Tolerance":
         """Return the tolerance of 'REL' or 'REL,ABS'.
+
+        Args:
+            text: The numbers.
+            field: The field of the configuration that they are of, for the message.
 
         Raises:
             BadUsage: The text is malformed, or both numbers are zero.
@@ -46,7 +49,7 @@ class Tolerance:
                 raise ValueError
         except ValueError:
             raise BadUsage(
-                f"{option} {text}: give REL or REL,ABS, one of them positive, as in {option} 0.02,0.05"
+                f"{named(field, text)}: give REL or REL,ABS, one of them positive, as in {named(field)} 0.02,0.05"
             ) from None
         return cls(*values)
 

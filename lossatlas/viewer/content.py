@@ -126,7 +126,7 @@ def one(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any
         if grid.y is not None and name in levels and len(rows) > 1 and len(columns) > 1:
             wanted = sorted({level for each in levels[name]["levels"].values() for level in each})
             ends = ((x[0], x[-1]), (y[0], y[-1]))  # of the whole plane: an unfinished part may end before it does
-            found[name]["contours"] = contours(Interpolant.of(x[columns], y[rows], known, log), known, wanted, ends)
+            found[name]["contours"] = contours(Interpolant.of(x[columns], y[rows], known, log=log), known, wanted, ends)
     return {
         "label": shortened(shown.label),
         "caption": caption(shown),
