@@ -115,10 +115,10 @@ MUTANTS = (
         "landscape",
     ),
     mutant(
-        "persistence: the deeper pool ends",
+        "persistence: the component of the lower minimum ends",
         f"{LANDSCAPE}/topology.py",
-        "key=lambda first: (first not in ends, flat[first], first)",
-        "key=lambda first: (first not in ends, -flat[first], first)",
+        "key=lambda root: (root not in merges, values[root], root)",
+        "key=lambda root: (root not in merges, -values[root], root)",
         "topology",
     ),
     mutant(

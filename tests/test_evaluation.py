@@ -359,12 +359,15 @@ def test_cuda_graphs_compute_what_eager_calls_compute(networks, mini, precision)
 def test_what_lies_in_one_buffer_stays_there(networks, channels_last):
     net = networks["conv"]
     point, device = tensors(net), torch.device("cpu")
-    layout = FlatLayout.of(point, net, channels_last)
+    layout = FlatLayout.of(point, net, channels_last=channels_last)
     buffer = layout.flat(point, device, torch.float32)
     views = layout.views(buffer)
     assert all(torch.equal(views[name], value) for name, value in point.items())
     assert layout.flat(views, device, torch.float32).data_ptr() == buffer.data_ptr()
-    double, other = layout.flat(views, device, torch.float64), FlatLayout.of(point, net, not channels_last)
+    double, other = (
+        layout.flat(views, device, torch.float64),
+        FlatLayout.of(point, net, channels_last=not channels_last),
+    )
     assert all(torch.equal(view, point[name].double()) for name, view in layout.views(double).items())
     moved = other.flat(views, device, torch.float32)
     assert moved.data_ptr() != buffer.data_ptr()

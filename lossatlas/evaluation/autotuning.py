@@ -18,17 +18,17 @@ from lossatlas.evaluation.parallel_batches import default_parallel_batches
 from lossatlas.evaluation.parameter_buffers import AffineBuffers
 from lossatlas.landscape.statistics import STATISTICS
 
-TUNING_SHARE = 0.02  # of the time the surface will take may go into measuring, but not more than
-MAX_SECONDS = 2.0  # seconds
+TUNING_SHARE = 0.02  # of the time of the surface that may be spent on measurements, but not more than
+MAX_SECONDS = 2.0
 BATCH_SIZES = {"cpu": (64, 32, 128, 256, 512, 1024), "cuda": (1024, 512, 2048, 4096, 8192)}  # the first is the default
-STACKED_POINTS, STACKED_BATCH_SIZES = (16, 64), (64, 256, 1024)  # points, and samples of each, in one call
-MIN_TIMED_SECONDS = 0.005  # seconds over which a short call is repeated
-FASTER = 0.95  # of the best time so far; what gains less is noise
-ROUNDS = 2  # times that it is measured again beside the best one, and has to be faster
-SEQUENTIAL_FASTER = 0.8  # of the time side by side: what threads that share a batch have to be better than
-AGREEMENT = 1e-3  # relative difference of the losses
-HOPELESS = 1.1  # times the best: larger ones will not do
-STACKED_FASTER = 0.9  # of a point's time alone: several points in one call have to gain this much
+STACKED_POINTS, STACKED_BATCH_SIZES = (16, 64), (64, 256, 1024)  # points in one call, and samples of each
+MIN_TIMED_SECONDS = 0.005  # over which a short call is repeated
+FASTER = 0.95  # of the best time so far: smaller gains are noise
+ROUNDS = 2  # measurements against the best setting, each of which has to be faster
+SEQUENTIAL_FASTER = 0.8  # of the time of parallel batches, which threads that share a batch have to stay below
+AGREEMENT = 1e-3  # relative difference of losses
+HOPELESS = 1.1  # of the best time: larger batches are not tried any more
+STACKED_FASTER = 0.9  # of the time of a single point, which several points in one call have to stay below
 
 
 class Stopwatch:
@@ -152,7 +152,7 @@ def choose_batch_size(evaluator: Evaluator, stopwatch: Stopwatch) -> float:
     candidates = dict.fromkeys((usual, threads, 1) if evaluator.device.type == "cpu" else (1,))
     for parallel_batches in candidates:
         sizes = BATCH_SIZES[evaluator.device.type]
-        for size in sizes[parallel_batches == usual :]:  # the first one is measured already
+        for size in sizes[parallel_batches == usual :]:  # the default has been measured
             if stopwatch.left < 2 * max(size * threads, 128) * cost or size * parallel_batches >= 2 * longest:
                 break
             evaluator.batch_size, evaluator.parallel_batches = size, parallel_batches
@@ -208,7 +208,7 @@ def choose_points_per_call(
         check_points: Points besides the origin at which both have to agree.
     """
     batch_size = evaluator.batch_size
-    if stopwatch.left > 2 * single:  # with what a point costs beside its samples
+    if stopwatch.left > 2 * single:  # includes the cost of the move
         single = stopwatch.time(lambda: evaluator.evaluate_point(0.0, 0.0))
     best, cost = (batch_size, 1), STACKED_FASTER * single
     for size, points in stacked_shapes(cells):

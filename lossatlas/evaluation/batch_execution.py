@@ -63,8 +63,8 @@ class ConcurrentBatches:
             each thread gets a replica.
     """
 
-    def __init__(self, step: LossSums, model: nn.Module, count: int, stateless: bool) -> None:
-        self.step = step
+    def __init__(self, step: LossSums, model: nn.Module, count: int, *, stateless: bool) -> None:
+        self.step, self.count = step, count
         self.parallel = ParallelBatches([model] * count if stateless else [model, *replicas(model, count - 1)])
 
     def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:

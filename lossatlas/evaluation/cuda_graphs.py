@@ -10,7 +10,8 @@ from lossatlas.errors import note
 from lossatlas.evaluation.loss_sums import LossSums, add_to_sums
 from lossatlas.evaluation.sample_storage import Span, StoredSamples
 
-MAX_GRAPHS = 512  # batches that are captured; with more, launches do not matter
+MAX_GRAPHS = 512  # batches that are captured; with more, the time of kernel launches is negligible
+GraphKey = tuple[int, int, int, int]  # identities of sums and samples, start and stop
 
 
 class CapturedGraphs:
@@ -29,42 +30,38 @@ class CapturedGraphs:
 
     def __init__(self, step: LossSums, model: nn.Module) -> None:
         self.step, self.model = step, model
-        self.graphs: dict[Any, torch.cuda.CUDAGraph] = {}
-        self.pool: Any = None
+        self.graphs: dict[GraphKey, torch.cuda.CUDAGraph] = {}
+        self.pool: Any = None  # an opaque handle of the memory that the graphs share
         self.supported = True
 
     def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
         """Add the batches of some spans to `sums` (statistics,), in place."""
-        for start, stop in spans:
-            self.replay(sums, samples, start, stop)
+        for span in spans:
+            key = (id(sums), id(samples), *span)
+            if self.supported and key not in self.graphs:
+                self.capture(key, sums, samples, span)
+            if self.supported:
+                self.graphs[key].replay()
+            else:
+                self.run_eagerly(sums, samples, span)
 
-    def replay(self, sums: Tensor, samples: StoredSamples, start: int, stop: int) -> None:
-        """Add one batch by its graph, which is captured at the first call."""
-        key = (id(sums), id(samples), start, stop)
-        if self.supported and key not in self.graphs:
-            self.capture(sums, samples, key)
-        if self.supported:
-            self.graphs[key].replay()
-        else:
-            self.run_eagerly(sums, samples, *key[2:])
-
-    def run_eagerly(self, sums: Tensor, samples: StoredSamples, start: int, stop: int) -> None:
+    def run_eagerly(self, sums: Tensor, samples: StoredSamples, span: Span) -> None:
         """Add one batch without a graph."""
-        add_to_sums(sums, *self.step(self.model, samples.batch(start, stop)))
+        add_to_sums(sums, *self.step(self.model, samples.batch(*span)))
 
-    def capture(self, sums: Tensor, samples: StoredSamples, key: Any) -> None:
+    def capture(self, key: GraphKey, sums: Tensor, samples: StoredSamples, span: Span) -> None:
         """Capture the graph of one batch; `sums` keep their values."""
         before = sums.clone()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries choose algorithms and take memory at a first call
-            self.run_eagerly(sums, samples, *key[2:])
+            self.run_eagerly(sums, samples, span)
         torch.cuda.current_stream().wait_stream(stream)
         sums.copy_(before)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self.pool):
-                self.run_eagerly(sums, samples, *key[2:])
+                self.run_eagerly(sums, samples, span)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:

@@ -27,7 +27,7 @@ from lossatlas.evaluation.cuda_graphs import MAX_GRAPHS, CapturedGraphs
 from lossatlas.evaluation.folding import Folded, NotFoldable
 from lossatlas.evaluation.loss_sums import LossSums
 from lossatlas.evaluation.parallel_batches import evaluation_copy, frozen_copy
-from lossatlas.evaluation.parameter_buffers import AffineBuffers, GeneralBuffers, InPlaceBuffers
+from lossatlas.evaluation.parameter_buffers import parameter_buffers
 from lossatlas.evaluation.precision import (
     PRECISIONS,
     LowPrecisionCopies,
@@ -43,8 +43,10 @@ from lossatlas.evaluation.stacked_points import StackedPoints
 from lossatlas.landscape.control_variates import SampleDraw
 from lossatlas.landscape.statistics import CLAMPED, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
-from lossatlas.parameter_space.planes import AffinePlane, Plane
+from lossatlas.parameter_space.planes import Plane
 from lossatlas.parameter_space.points import converted
+
+MAX_FOLDING_ERROR = 1e-3  # of the outputs of a folded network, relative to their norm
 
 
 class Evaluator:
@@ -110,56 +112,41 @@ class Evaluator:
         recalibrate: tuple[AnyData, int] | None = None,
         in_place: bool = False,
     ) -> None:
-        self.recalibration, self.in_place = recalibrate, in_place
-        self.device = torch.device(device)
-        self.loss, self.batch_size, self.points_per_call, self.parallel_batches = (
-            loss,
-            batch_size,
-            points_per_call,
-            parallel_batches,
-        )
-        self.tolerance = tolerance or Tolerance()
-        self.precision = precision
-        self.full_precision: Evaluator | None = None  # the same in float32, where a lower precision is corrected
-        set_numerics(self.device, precision == "tf32")
-        layout = channels_come_last(self.device, precision) and not in_place
+        self.device, self.precision, self.in_place = torch.device(device), precision, in_place
+        self.loss, self.tolerance, self.recalibration = loss, tolerance or Tolerance(), recalibrate
+        self.batch_size, self.points_per_call, self.parallel_batches = batch_size, points_per_call, parallel_batches
+        self.full_precision: Evaluator | None = None
+        set_numerics(self.device, tf32=precision == "tf32")
+        channels_last = channels_come_last(self.device, precision) and not in_place
         try:
-            self.build(net, plane, data, folded, layout)
+            self.build(net, plane, data, folded=folded, channels_last=channels_last)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError:  # a network that needs contiguous images or parameters, as `view` does
-            if not layout:
+            if not channels_last:
                 raise
-            self.build(net, plane, data, folded, channels_last=False)
+            self.build(net, plane, data, folded=folded, channels_last=False)
         self.sums = {
             split: torch.zeros(len(self.columns), dtype=torch.float64, device=self.device) for split in self.data
         }
 
     def build(
-        self, net: nn.Module, plane: Plane, data: Mapping[str, AnyData], folded: bool, channels_last: bool
+        self, net: nn.Module, plane: Plane, data: Mapping[str, AnyData], *, folded: bool, channels_last: bool
     ) -> None:
         """Store network and data on the device, and evaluate a few samples to learn the metrics of the loss."""
         dtype, forward = dtypes_of(self.precision, net)
         self.channels_last = channels_last
         self.net = net if self.in_place else converted_copy(net, self.device, dtype)
-        self.data = {split: place_samples(d, self.device, forward, channels_last) for split, d in data.items()}
-        self.buffers: AffineBuffers | GeneralBuffers | InPlaceBuffers
-        if self.in_place:
-            self.buffers = InPlaceBuffers(self.net, plane)
-        elif isinstance(plane, AffinePlane):
-            self.buffers = AffineBuffers(self.net, plane, channels_last)
-        else:
-            self.buffers = GeneralBuffers(self.net, plane)
-        self.recalibrator: BatchNormRecalibration | None = None
-        if self.recalibration is not None:
-            own, count = self.recalibration
-            split = next((split for split, d in data.items() if d is own), None)
-            samples = place_samples(own, self.device, forward, channels_last) if split is None else self.data[split]
-            self.recalibrator = BatchNormRecalibration(self.net, samples, count, self.loss)
-        self.folded = Folded(self.net) if folded else None  # after `place`, so that both see the same tensors
+        self.data = {
+            split: place_samples(samples, self.device, forward, channels_last=channels_last)
+            for split, samples in data.items()
+        }
+        self.buffers = parameter_buffers(self.net, plane, in_place=self.in_place, channels_last=channels_last)
+        self.recalibrator = self.recalibrator_on(data, forward)
+        self.folded = Folded(self.net) if folded else None  # after the buffers, whose tensors it has to share
         self.model: nn.Module = self.net if self.folded is None else self.folded.net
-        low = self.precision in PRECISIONS and forward != PRECISIONS[self.precision][0]
-        self.lowered = LowPrecisionCopies(self.model, forward) if low else None
+        is_lowered = self.precision in PRECISIONS and forward != PRECISIONS[self.precision][0]
+        self.lowered = LowPrecisionCopies(self.model, forward) if is_lowered else None
         if not self.in_place:
             for model in {self.net, self.model}:
                 model.register_forward_hook(in_float64)
@@ -168,21 +155,33 @@ class Evaluator:
         with torch.no_grad(), self.session():
             self.update_derived()
             self.metrics = tuple(self.loss(self.model, sample).metrics)
-        self.step = LossSums(self.loss, self.metrics)
-        self.sequential = SequentialBatches(self.step, self.model)
-        self.concurrent: tuple[int, ConcurrentBatches] | None = None
-        captured = self.device.type == "cuda" and not self.in_place
-        self.graphs = CapturedGraphs(self.step, self.model) if captured else None
         if is_changed(sample, first.first_samples()):
             for samples in self.data.values():
                 samples.overwritten = True
+        self.step = LossSums(self.loss, self.metrics)
+        self.sequential = SequentialBatches(self.step, self.model)
+        self.concurrent: ConcurrentBatches | None = None
+        has_graphs = self.device.type == "cuda" and not self.in_place
+        self.graphs = CapturedGraphs(self.step, self.model) if has_graphs else None
+
+    def recalibrator_on(self, data: Mapping[str, AnyData], forward: torch.dtype) -> BatchNormRecalibration | None:
+        """Return what estimates the statistics of BatchNorm; training samples that are stored already are shared."""
+        if self.recalibration is None:
+            return None
+        training, count = self.recalibration
+        split = next((split for split, samples in data.items() if samples is training), None)
+        if split is None:
+            samples = place_samples(training, self.device, forward, channels_last=self.channels_last)
+        else:
+            samples = self.data[split]
+        return BatchNormRecalibration(self.net, samples, count, self.loss)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the sums, in the order of the last axis of the result."""
         return (*STATISTICS, *self.metrics)
 
-    def session(self) -> AbstractContextManager[Any]:
+    def session(self) -> AbstractContextManager[nn.Module | None]:
         """Return a context manager for evaluations: a network that is moved in place is restored when it ends."""
         return borrowed(self.net) if self.in_place else nullcontext()
 
@@ -198,9 +197,9 @@ class Evaluator:
         other = copy(self)
         other.batch_size, other.tolerance, other.recalibrator = batch_size, Tolerance(), None
         other.data = {}
-        for split, d in data.items():
+        for split, samples in data.items():
             own = self.data[split]
-            other.data[split] = place_samples(d, self.device, own.dtype, self.channels_last)
+            other.data[split] = place_samples(samples, self.device, own.dtype, channels_last=self.channels_last)
             other.data[split].overwritten = own.overwritten
         other.sums = {split: torch.zeros_like(self.sums[split]) for split in data}
         if self.graphs is not None:
@@ -222,7 +221,7 @@ class Evaluator:
 
     def evaluate(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
         """Return what a call returns, within a `session` of the caller."""
-        set_numerics(self.device, self.precision == "tf32")
+        set_numerics(self.device, tf32=self.precision == "tf32")
         if self.points_per_call > 1:
             chunks = range(0, len(points), self.points_per_call)
             return np.concatenate([self.evaluate_stacked(points[k : k + self.points_per_call]) for k in chunks])
@@ -264,12 +263,10 @@ class Evaluator:
         shape = len(points), len(self.data), len(self.columns)
         result = torch.zeros(shape, dtype=torch.float64, device=self.device)
         for k, (split, samples) in enumerate(self.data.items()):
-            execution = (
-                self.execution(split) if self.parallel_batches > 1 else self.sequential
-            )  # graphs need batches that stay where they are
-            for group in batch_groups(
-                samples, list(samples.spans(0, len(samples), self.batch_size)), self.parallel_batches
-            ):
+            # CUDA graphs need batches that stay at one address
+            execution = self.execution(split) if self.parallel_batches > 1 else self.sequential
+            spans = list(samples.spans(0, len(samples), self.batch_size))
+            for group in batch_groups(samples, spans, self.parallel_batches):
                 for sums, (a, b) in zip(result[:, k], points, strict=True):
                     clamped = self.move_to(a, b)
                     execution.add(sums, group, group.loaded_spans)
@@ -315,30 +312,27 @@ class Evaluator:
         Returns:
             Losses, weights and metrics of the samples.
         """
-        set_numerics(self.device, self.precision == "tf32")
+        set_numerics(self.device, tf32=self.precision == "tf32")
         spans = list(self.data[split].spans(start, stop, self.batch_size))
-        execution: PerSampleExecution = self.concurrent_batches() if self.parallel_batches > 1 else self.sequential
+        execution: PerSampleExecution = self.concurrent_execution() if self.parallel_batches > 1 else self.sequential
         parts = list(execution.per_sample(self.data[split], spans))
         loss, weight, *metrics = torch.cat([part for part, _ in parts], dim=1).cpu().numpy()
         penalty = parts[-1][1]
         named = dict(zip(self.metrics, metrics, strict=True))
         return SampleDraw(loss, weight, named, 0.0 if penalty is None else float(penalty))
 
-    def concurrent_batches(self) -> ConcurrentBatches:
+    def concurrent_execution(self) -> ConcurrentBatches:
         """Return the parallel execution for the current number of parallel batches."""
-        if self.concurrent is None or self.concurrent[0] != self.parallel_batches:
+        if self.concurrent is None or self.concurrent.count != self.parallel_batches:
             stateless = self.folded is not None
-            self.concurrent = (
-                self.parallel_batches,
-                ConcurrentBatches(self.step, self.model, self.parallel_batches, stateless),
-            )
-        return self.concurrent[1]
+            self.concurrent = ConcurrentBatches(self.step, self.model, self.parallel_batches, stateless=stateless)
+        return self.concurrent
 
     def execution(self, split: str) -> BatchExecution:
         """Return the way in which the batches of a split are evaluated."""
         samples = self.data[split]
         if self.parallel_batches > 1:
-            return self.concurrent_batches()
+            return self.concurrent_execution()
         if self.graphs is not None and samples.in_memory and len(samples) <= MAX_GRAPHS * self.batch_size:
             return self.graphs
         return self.sequential
@@ -347,15 +341,13 @@ class Evaluator:
 class BatchGroup(StoredSamples):
     """A few batches that are in memory, for several points."""
 
-    def __init__(self, samples: StoredSamples, own: Sequence[Span], batches: Sequence[Structure]) -> None:
-        super().__init__(samples.data, samples.device, samples.dtype, samples.channels_last)
-        self.loaded_spans, self.loaded, self.overwritten = (
-            own,
-            dict(zip(own, batches, strict=True)),
-            samples.overwritten,
-        )
+    def __init__(self, samples: StoredSamples, spans: Sequence[Span], batches: Sequence[Structure]) -> None:
+        super().__init__(samples.data, samples.device, samples.dtype, channels_last=samples.channels_last)
+        self.loaded_spans, self.overwritten = spans, samples.overwritten
+        self.loaded = dict(zip(spans, batches, strict=True))
 
-    def load(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
+        """Return the batch from start to stop."""
         return self.loaded[start, stop]
 
 
@@ -381,23 +373,21 @@ def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
     Returns:
         True and '', or False and the reason.
     """
-    asked = CallRecorder(net)
+    recorder = CallRecorder(net)
     try:
         with torch.no_grad():
-            loss(asked, copy_samples(batch))
+            loss(recorder, copy_samples(batch))
         folded = Folded(frozen_copy(net))
         with torch.no_grad():
-            for arguments, named, expected in asked.calls:
+            for arguments, named, expected in recorder.calls:
                 found = output_of(folded.net(*copy_samples(arguments), **copy_samples(named)))
                 error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
-                if not error <= 1e-3:
+                if not error <= MAX_FOLDING_ERROR:
                     return False, f"folding would change its output by {error:.1e}"
             loss(folded.net, copy_samples(batch))
     except NotFoldable as reason:
         return False, str(reason)
-    except (
-        Exception
-    ) as reason:  # an addition that broadcasts the output which it would overwrite, a branch that was traced
+    except Exception as reason:  # such as an addition that broadcasts the output which it would overwrite
         return False, (str(reason).splitlines() or [type(reason).__name__])[0][:120]
     return True, ""
 
@@ -414,13 +404,13 @@ class CallRecorder:
         self.net = net
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        kept = copy_samples(arguments), copy_samples(named)
+        copies = copy_samples(arguments), copy_samples(named)  # the network may write into its inputs
         output = self.net(*arguments, **named)
-        self.calls.append((*kept, output_of(output)))
+        self.calls.append((*copies, output_of(output)))
         return output
 
     def __getattr__(self, name: str) -> Any:
-        raise NotFoldable(f"the loss looks at '{name}' of the network")
+        raise NotFoldable(f"the loss accesses '{name}' of the network")
 
 
 def converted_copy(net: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:

@@ -18,7 +18,7 @@ Worker = TypeVar("Worker")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MAX_IDLE = 0.2  # share of the threads that may have nothing to do while others compute the last batches side by side
+MAX_IDLE = 0.2  # share of the threads' time that may be idle while the last batches are computed
 
 
 class ParallelBatches(Generic[Worker]):
@@ -59,7 +59,7 @@ class ParallelBatches(Generic[Worker]):
         ahead: deque[Future[Result]] = deque()
         for item in items:
             ahead.append(self.pool.submit(run, item))
-            if len(ahead) > 2 * self.count:  # results wait for those before them, but not any number of them
+            if len(ahead) > 2 * self.count:  # bounds the results that wait for those before them
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
@@ -128,7 +128,7 @@ def evaluation_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) 
     return result
 
 
-def frozen_copy(net: nn.Module, fixed: bool = False) -> nn.Module:
+def frozen_copy(net: nn.Module, *, fixed: bool = False) -> nn.Module:
     """Return a copy in evaluation mode that shares the parameters; the network keeps its mode and its buffers.
 
     Args:

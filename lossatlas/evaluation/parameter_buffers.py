@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ class FlatLayout:
     complex_names: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, point: Mapping[str, Tensor], net: nn.Module, channels_last: bool = True) -> "FlatLayout":
+    def of(cls, point: Mapping[str, Tensor], net: nn.Module, *, channels_last: bool = True) -> "FlatLayout":
         """Return the layout of a point.
 
         Args:
@@ -52,7 +51,7 @@ class FlatLayout:
         """Return the tensors in a buffer (..., total) by name; complex ones as pairs of real numbers."""
         parts = buffer.split([shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: view_of(part, shape, name in self.channels_last)
+            name: view_of(part, shape, channels_last=name in self.channels_last)
             for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
         }
 
@@ -98,8 +97,8 @@ class AffineBuffers:
         channels_last: Store the filters of convolutions in channels-last order.
     """
 
-    def __init__(self, net: nn.Module, plane: AffinePlane, channels_last: bool = True) -> None:
-        self.layout = FlatLayout.of(plane.origin, net, channels_last)
+    def __init__(self, net: nn.Module, plane: AffinePlane, *, channels_last: bool = True) -> None:
+        self.layout = FlatLayout.of(plane.origin, net, channels_last=channels_last)
         self.views = self.layout.views
         own = named_tensors(net)
         device, dtype = (
@@ -216,9 +215,28 @@ class InPlaceBuffers:
             The number of BatchNorm variances that would be negative and were set to zero, () on the device.
         """
         for name, value in (point := self.plane.point(a, b)).items():
-            self.own[name].data.copy_(value)  # not a change that autograd counts: graphs of the user's stay usable
+            self.own[name].data.copy_(value)  # `.data`, so that the user's autograd graphs stay valid
         variances = [self.own[name].data for name in point if is_variance(name)]
         return clamp_variances(variances, next(iter(self.own.values())))
+
+
+ParameterBuffers = AffineBuffers | GeneralBuffers | InPlaceBuffers
+
+
+def parameter_buffers(net: nn.Module, plane: Plane, *, in_place: bool, channels_last: bool) -> ParameterBuffers:
+    """Return the buffers that move a network over a plane.
+
+    Args:
+        net: The network.
+        plane: The plane.
+        in_place: Move the tensors of the network itself; otherwise they are replaced.
+        channels_last: Store the filters of convolutions in channels-last order, on an affine plane.
+    """
+    if in_place:
+        return InPlaceBuffers(net, plane)
+    if isinstance(plane, AffinePlane):
+        return AffineBuffers(net, plane, channels_last=channels_last)
+    return GeneralBuffers(net, plane)
 
 
 def named_tensors(net: nn.Module) -> dict[str, Tensor]:
@@ -250,7 +268,7 @@ def convolution_weights(net: nn.Module) -> frozenset[str]:
     )
 
 
-def view_of(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
+def view_of(buffer: Tensor, shape: torch.Size, *, channels_last: bool) -> Tensor:
     """Return a tensor of some shape as a view of its part of a buffer, which may have leading axes."""
     lead = buffer.shape[:-1]
     if len(shape) != 4 or not channels_last:
@@ -266,6 +284,6 @@ def replace_tensor(net: nn.Module, name: str, value: Tensor) -> None:
     is_parameter = isinstance(old, nn.Parameter)
     new = nn.Parameter(value, requires_grad=False) if is_parameter else value
     for module in modules.values():
-        table: dict[str, Any] = module._parameters if is_parameter else module._buffers
-        for key in [key for key, value_there in table.items() if value_there is old]:
+        table: dict[str, Tensor | None] = module._parameters if is_parameter else module._buffers
+        for key in [key for key, tensor in table.items() if tensor is old]:
             table[key] = new

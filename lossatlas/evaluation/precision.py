@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lossatlas.parameter_space.points import movable, real_dtype
 
-# Precision by name: of the point in the plane, and of the forward pass. TF32 is a setting of CUDA's matrix units.
+# Types of the point in the plane and of the forward pass. TF32 is a setting of CUDA's matrix units.
 PRECISIONS = {
     "float32": (torch.float32, torch.float32),
     "float64": (torch.float64, torch.float64),
@@ -18,7 +18,7 @@ PRECISIONS = {
 }
 
 
-OWN = "own"  # each tensor in its own precision: networks in bfloat16 or float16, or of several precisions
+OWN = "own"  # each tensor in its own type: networks in half precision, or in several types
 
 
 def resolve_precision(precision: str | None, net: nn.Module) -> str:
@@ -68,7 +68,7 @@ def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch
     return (None if set(dtypes) == {dtype} else dtype), forward
 
 
-# In which filters of convolutions lie channels-last on a CUDA device; in the others that takes 2.8 times as long (H200).
+# With these, convolutions on a CUDA device use filters in channels-last order; others take 2.8 times as long so (H200).
 TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16", "float16")
 
 
@@ -111,7 +111,7 @@ class LowPrecisionCopies:
             copy.copy_(source)
 
 
-def set_numerics(device: torch.device, tf32: bool = False) -> None:
+def set_numerics(device: torch.device, *, tf32: bool = False) -> None:
     """Select deterministic algorithms, and TF32 only on request.
 
     These settings belong to the process, so each evaluator sets its own before it computes.
@@ -129,7 +129,7 @@ def in_float64(module: Any, args: Any, output: Any) -> Any:
     """Forward hook: convert floating-point outputs to float64, in which the loss is computed."""
     if isinstance(output, Tensor):
         return output.double() if output.is_floating_point() else output
-    if isinstance(output, MutableMapping):  # as of Hugging Face: keeps its type and its other entries
+    if isinstance(output, MutableMapping):  # such as those of Hugging Face, whose type is kept
         for name, value in output.items():
             output[name] = in_float64(module, args, value)
         return output

@@ -6,22 +6,20 @@ samples, as torch.optim.swa_utils.update_bn does: the mean over batches of each 
 pass.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import nn
 
 from lossatlas.data.dataset import FixedBatches
+from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.evaluation.sample_storage import StoredSamples
 
-BATCH = 125  # samples of a batch of the stream
+BATCH = 125  # samples of a batch
 NORM = nn.modules.batchnorm._BatchNorm
 
 
-def batchnorm_layers(net: nn.Module) -> list[Any]:
+def batchnorm_layers(net: nn.Module) -> list[NORM]:
     """Return the BatchNorm layers of a network that have running statistics."""
     return [module for module in net.modules() if isinstance(module, NORM) and module.running_mean is not None]
 
@@ -40,9 +38,13 @@ def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int
             two single samples.
     """
     if not batchnorm_layers(net):
-        raise BadUsage("there is no BatchNorm with running statistics in this network to recalibrate: use bn=keep")
+        raise BadUsage(
+            f"there is no BatchNorm with running statistics in this network to recalibrate: use {named('bn', 'keep')}"
+        )
     if precision in ("bfloat16", "float16"):
-        raise BadUsage(f"BatchNorm is not recalibrated in {precision}: use float32, float64 or tf32, or bn=keep")
+        raise BadUsage(
+            f"BatchNorm is not recalibrated in {precision}: use float32, float64 or tf32, or {named('bn', 'keep')}"
+        )
     if isinstance(data, FixedBatches) or (isinstance(data, Streamed) and data.fixed):
         raise BadUsage(
             "BatchNorm is recalibrated on single training samples, and these come in batches that stay as they are"
@@ -60,17 +62,15 @@ class BatchNormRecalibration:
         net: The network; its BatchNorm layers get buffers of their own.
         samples: The training samples.
         count: The number of samples to use.
-        forward: Evaluates the network on a batch, such as a loss.
+        forward: The loss, which evaluates the network on a batch.
     """
 
-    def __init__(
-        self, net: nn.Module, samples: StoredSamples, count: int, forward: Callable[[nn.Module, Any], Any]
-    ) -> None:
+    def __init__(self, net: nn.Module, samples: StoredSamples, count: int, forward: Loss) -> None:
         self.net, self.samples, self.forward = net, samples, forward
         self.norms = batchnorm_layers(net)
         count = min(count, len(samples))
         ranges = [(start, min(stop, count)) for start, stop in samples.spans(0, count, BATCH)]
-        self.spans = [(start, stop) for start, stop in ranges if stop - start > 1]  # of one there is no variance
+        self.spans = [(start, stop) for start, stop in ranges if stop - start > 1]  # one sample has no variance
         for module in self.norms:
             module.momentum = None  # the mean over all batches
             for name, buffer in list(module.named_buffers(recurse=False)):
@@ -83,7 +83,7 @@ class BatchNormRecalibration:
             module.reset_running_stats()
             module.train()
         try:
-            for batch in self.samples.stream(self.spans, True):
+            for batch in self.samples.stream(self.spans, shuffled=True):
                 self.forward(self.net, batch)
         finally:
             for module in self.norms:

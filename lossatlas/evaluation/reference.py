@@ -24,8 +24,8 @@ from lossatlas.parameter_space.points import movable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-SEARCH_DEPTH = 3  # of containers in attributes that are searched for tensors
-SNAPSHOT_BYTES = 1 << 26  # bytes: a smaller network is kept, to be restored whatever is done to it
+SEARCH_DEPTH = 3  # nested containers in attributes that are searched for tensors
+SNAPSHOT_BYTES = 1 << 26  # of tensors: a smaller network can be restored after any change
 CHANGED = (
     "the network was changed while it was evaluated, and {}: its copies share tensors with it (a __deepcopy__ of its own), or "
     "its forward pass writes into them; give a copy that shares nothing"
@@ -157,7 +157,7 @@ class Snapshot:
                 container.clear()
                 container.extend(content) if isinstance(container, list) else container.update(content)
         for tensor, value in self.values:
-            tensor.data.copy_(value)  # not a change that autograd counts: graphs of the user's stay usable
+            tensor.data.copy_(value)  # `.data`, so that the user's autograd graphs stay valid
         for module, training in self.modes:
             if module.training != training:
                 module.training = training
@@ -242,7 +242,7 @@ def byte_count(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def raw_bytes(tensor: Tensor) -> Any:
+def raw_bytes(tensor: Tensor) -> bytes | memoryview:
     """Return the memory of a tensor as bytes; quantized tensors as integers."""
     value = tensor.detach()
     if value.is_quantized:

@@ -22,15 +22,16 @@ from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves, mapped, part
 from lossatlas.parameter_space.points import movable, real_dtype
 
-SHUFFLE_SEED = 0  # seed of the one order in which samples are drawn when not all of them are used
-MAX_MEMORY_SHARE = 0.6  # of a device's free memory may be taken by samples
+SHUFFLE_SEED = 0  # of the one order in which samples are drawn when not all of them are used
+MAX_MEMORY_SHARE = 0.6  # of a device's free memory that samples may take
 PREFETCHED_BATCHES = 2  # batches that are read before they are needed
 
-Span = tuple[int, int]
+Span = tuple[int, int]  # first sample, and the one after the last
+BatchKey = tuple[int, int, bool]  # start, stop, shuffled
 
 
 def place_samples(
-    data: AnyData, device: torch.device, dtype: torch.dtype, channels_last: bool = True
+    data: AnyData, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True
 ) -> "StoredSamples":
     """Store samples on a device, in memory if they fit, otherwise streaming.
 
@@ -41,10 +42,10 @@ def place_samples(
         channels_last: Store images in channels-last order, which is the faster one in most cases.
     """
     if isinstance(data, FixedBatches):
-        return FixedBatchSamples(data, device, dtype, channels_last)
+        return FixedBatchSamples(data, device, dtype, channels_last=channels_last)
     if isinstance(data, Streamed) or not fits_in_memory(data, device):
-        return StreamingSamples(data, device, dtype, channels_last)
-    return InMemorySamples(data, device, dtype, channels_last)
+        return StreamingSamples(data, device, dtype, channels_last=channels_last)
+    return InMemorySamples(data, device, dtype, channels_last=channels_last)
 
 
 def fits_in_memory(data: Dataset, device: torch.device) -> bool:
@@ -69,7 +70,7 @@ class StoredSamples:
 
     in_memory = True
 
-    def __init__(self, data: AnyData, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> None:
+    def __init__(self, data: AnyData, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True) -> None:
         self.data, self.device, self.dtype, self.channels_last = data, device, dtype, channels_last
         self.overwritten = False
 
@@ -80,21 +81,21 @@ class StoredSamples:
         """Yield the ranges (start, stop) of the batches from `start` up to `stop`."""
         return self.data.spans(start, stop, size)
 
-    def batch(self, start: int, stop: int, shuffled: bool = False) -> Structure:
+    def batch(self, start: int, stop: int, *, shuffled: bool = False) -> Structure:
         """Return the samples from start to stop as one batch, in their own order or in the shuffled one."""
-        return mapped(self.load(start, stop, shuffled), cloned if self.overwritten else unchanged)
+        return mapped(self.load(start, stop, shuffled=shuffled), cloned if self.overwritten else unchanged)
 
-    def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
+    def stream(self, spans: Iterable[Span], *, shuffled: bool = False) -> Iterator[Structure]:
         """Yield the batches of some spans, in this order."""
         for start, stop in spans:
-            yield self.batch(start, stop, shuffled)
+            yield self.batch(start, stop, shuffled=shuffled)
 
     def first_samples(self, count: int = 8) -> Structure:
         """Return a copy of the first samples, which a network may overwrite."""
         _, stop = next(self.spans(0, len(self), count))
-        return mapped(self.load(0, stop, False), lambda t: t.clone() if t.dim() else t)
+        return mapped(self.load(0, stop, shuffled=False), lambda t: t.clone() if t.dim() else t)
 
-    def load(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
         """Return the samples from start to stop, as a batch that must not be overwritten."""
         raise NotImplementedError
 
@@ -104,17 +105,17 @@ class StoredSamples:
     def to_device(self, samples: Structure) -> Structure:
         """Copy samples to the device, inputs in the precision and the layout of the forward pass."""
         on_device = mapped(samples, lambda t: t.to(self.device))
-        return map_inputs(on_device, lambda t: to_input_format(t, self.dtype, self.channels_last))
+        return map_inputs(on_device, lambda t: to_input_format(t, self.dtype, channels_last=self.channels_last))
 
 
 class InMemorySamples(StoredSamples):
     """All samples in the memory of the device."""
 
-    def __init__(self, data: Dataset, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> None:
-        super().__init__(data, device, dtype, channels_last)
+    def __init__(self, data: Dataset, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True) -> None:
+        super().__init__(data, device, dtype, channels_last=channels_last)
         self.samples, self.order = self.to_device(data.samples), shuffled_order(len(data)).to(device)
 
-    def load(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
         """Return the samples from start to stop."""
         return part(self.samples, self.order[start:stop] if shuffled else slice(start, stop))
 
@@ -123,14 +124,14 @@ class FixedBatchSamples(StoredSamples):
     """Batches of different shapes, all of them in the memory of the device."""
 
     def __init__(
-        self, data: FixedBatches, device: torch.device, dtype: torch.dtype, channels_last: bool = True
+        self, data: FixedBatches, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True
     ) -> None:
-        super().__init__(data, device, dtype, channels_last)
+        super().__init__(data, device, dtype, channels_last=channels_last)
         self.fixed = {start: self.to_device(batch) for start, batch in zip(data.edges, data.contents, strict=False)}
 
-    def load(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
         """Return the batch that begins at `start`."""
-        return self.fixed[start]  # as new containers, which a loss may take apart
+        return self.fixed[start]
 
 
 class StreamingSamples(StoredSamples):
@@ -143,32 +144,32 @@ class StreamingSamples(StoredSamples):
     in_memory = False
 
     def __init__(
-        self, data: Dataset | Streamed, device: torch.device, dtype: torch.dtype, channels_last: bool = True
+        self, data: Dataset | Streamed, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True
     ) -> None:
-        super().__init__(data, device, dtype, channels_last)
+        super().__init__(data, device, dtype, channels_last=channels_last)
         self.source, self.order = data, shuffled_order(len(data))
-        self.cache: dict[tuple[int, int, bool], Structure] = {}
+        self.cache: dict[BatchKey, Structure] = {}
         self.free_bytes = self.cache_bytes = cache_budget(device)
         self.read_seconds, self.samples_read = 0.0, 0
 
-    def load(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
         """Return the samples from start to stop."""
         key = (start, stop, shuffled)
         if key not in self.cache:
-            batch = self.to_device(self.timed_read(lambda: self.source.read(self.index(*key)), stop - start))
+            batch = self.to_device(self.timed_read(lambda: self.source.read(self.index(key)), stop - start))
             self.cache_batch(key, batch)
             return batch
         return self.cache[key]
 
-    def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
+    def stream(self, spans: Iterable[Span], *, shuffled: bool = False) -> Iterator[Structure]:
         """Yield the batches of some spans, reading ahead in a thread."""
         keys = [(start, stop, shuffled) for start, stop in spans]
         for batch in prefetched(self.batches(keys)):
             yield mapped(batch, cloned if self.overwritten else unchanged)
 
-    def batches(self, keys: list[tuple[int, int, bool]]) -> Iterator[Structure]:
+    def batches(self, keys: list[BatchKey]) -> Iterator[Structure]:
         """Yield batches from the cache or from the source; runs in the thread that reads."""
-        missing = iter(self.source.stream([self.index(*key) for key in keys if key not in self.cache]))
+        missing = iter(self.source.stream([self.index(key) for key in keys if key not in self.cache]))
         cached = set(self.cache)
         for key in keys:
             if key in cached:
@@ -197,11 +198,12 @@ class StreamingSamples(StoredSamples):
         sample = self.source.sample_bytes if isinstance(self.source, Streamed) else bytes_of(self.source.read(slice(1)))
         return sample * len(self) <= self.cache_bytes
 
-    def index(self, start: int, stop: int, shuffled: bool) -> Any:
+    def index(self, key: BatchKey) -> slice | list[int]:
         """Return the numbers of the samples from start to stop, as a slice or a list."""
+        start, stop, shuffled = key
         return self.order[start:stop].tolist() if shuffled else slice(start, stop)
 
-    def cache_batch(self, key: tuple[int, int, bool], batch: Structure) -> None:
+    def cache_batch(self, key: BatchKey, batch: Structure) -> None:
         """Store a batch if there is room."""
         size = bytes_of(batch)
         if size <= self.free_bytes and key not in self.cache:
@@ -250,7 +252,7 @@ def prefetched(items: Iterator[Structure], count: int = PREFETCHED_BATCHES) -> I
             for item in items:
                 if not offer(item):
                     return
-        except BaseException as error:  # travels to the thread that computes
+        except BaseException as error:  # raised again in the thread that computes
             last = ReadFailure(error)
         offer(last)
 
@@ -303,7 +305,7 @@ def fitted(samples: Structure, net: nn.Module) -> Structure:
     return map_inputs(on_device, lambda t: t.to(real_dtype(first.dtype)) if t.is_floating_point() else t)
 
 
-def to_input_format(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
+def to_input_format(tensor: Tensor, dtype: torch.dtype, *, channels_last: bool) -> Tensor:
     """Return an input in the type and the memory layout of the forward pass."""
     if tensor.is_floating_point():
         tensor = tensor.to(dtype)

@@ -1,6 +1,6 @@
 """Several points of an affine plane in one call, which is faster for small networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,12 @@ from torch.func import functional_call, vmap
 
 from lossatlas.data.losses import Batch
 from lossatlas.evaluation.loss_sums import LossSums
-from lossatlas.evaluation.parameter_buffers import AffineBuffers
+from lossatlas.evaluation.parameter_buffers import AffineBuffers, ParameterBuffers
 from lossatlas.evaluation.sample_storage import StoredSamples
 from lossatlas.landscape.statistics import CLAMPED, PENALTY
 
-SAMPLES_PER_LOSS = 1024  # the loss takes many small steps
+SAMPLES_PER_LOSS = 1024  # a loss consists of many small operations, which larger batches make faster
+BatchTotals = Callable[[dict[str, Tensor], Batch], tuple[Tensor, Tensor]]  # sums and penalty at one point
 
 
 class StackedPoints:
@@ -32,7 +33,9 @@ class StackedPoints:
         TypeError: The plane is not affine.
     """
 
-    def __init__(self, step: LossSums, net: nn.Module, buffers: Any, data: Mapping[str, StoredSamples]) -> None:
+    def __init__(
+        self, step: LossSums, net: nn.Module, buffers: ParameterBuffers, data: Mapping[str, StoredSamples]
+    ) -> None:
         if not isinstance(buffers, AffineBuffers):
             raise TypeError("several points in one call need an affine plane")
         self.step, self.net, self.buffers, self.data = step, net, buffers, data
@@ -62,7 +65,14 @@ class StackedPoints:
             [self.split_sums(tensors, samples, totals, clamped, batch_size) for samples in self.data.values()], dim=1
         )
 
-    def split_sums(self, tensors: Any, samples: StoredSamples, totals: Any, clamped: Tensor, batch_size: int) -> Tensor:
+    def split_sums(
+        self,
+        tensors: dict[str, Tensor],
+        samples: StoredSamples,
+        totals: BatchTotals,
+        clamped: Tensor,
+        batch_size: int,
+    ) -> Tensor:
         """Return the sums of one split, (points, statistics)."""
         spans = samples.spans(0, len(samples), max(batch_size, SAMPLES_PER_LOSS))
         sums: Any = 0

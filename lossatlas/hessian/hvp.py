@@ -153,13 +153,13 @@ class Hessian:
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
         images = any(isinstance(x, Tensor) and x.dim() == 4 for _, x in leaves(next(iter(data.batches(1)))))
         last = channels_come_last(self.device, "float32") and not self.in_place
-        samples = place_samples(data, self.device, self.dtype, last)
+        samples = place_samples(data, self.device, self.dtype, channels_last=last)
         if images and last and not self.takes(samples.first_samples()):
             samples = place_samples(data, self.device, self.dtype, channels_last=False)
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
         self.batch_size = batch_size or usual_batch_size(len(data), self.device.type, threads)
         self.samples = samples
-        self.some = place_samples(some_of(data, FEW), self.device, self.dtype, samples.channels_last)
+        self.some = place_samples(some_of(data, FEW), self.device, self.dtype, channels_last=samples.channels_last)
         self.spans = list(samples.spans(0, len(samples), self.batch_size))
         sample = samples.first_samples()
         with torch.no_grad(), self.session():

@@ -29,7 +29,7 @@ from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.surface import LOW_PRECISION, Surface
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, without_predictions
-from lossatlas.sampling.multilevel import MultilevelQueue, multilevel_worker, with_small_batches
+from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker, with_small_batches
 
 FEW = 8  # samples on which the way to compute is chosen
 CHECKED_SAMPLES = 256  # on which a reduced precision is compared with float32
@@ -258,7 +258,7 @@ def measure_plan(
             plan[name] = getattr(evaluator, name)
         plan["lanes"] = evaluator.parallel_batches
         if surface.samples:
-            plan = with_small_batches(evaluator, plan, chosen)
+            plan = with_small_batches(evaluator, plan, keep_batch_size=chosen)
             evaluator.batch_size = plan["batch_size"]
     if surface.plan["points_per_call"] == 0:
         if plan["precision"] not in EXACT and plan["path"] != IN_PLACE:
@@ -344,7 +344,7 @@ def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
 
 def block_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[BlockResult, BlockNote]]:
     """The function from a block of a `supply` to what it gives and a remark. A batch that does not fit into memory is halved."""
-    evaluate = multilevel_worker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
+    evaluate = MultilevelWorker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
 
     def work(block: Any) -> tuple[BlockResult, BlockNote]:
         remark = BlockNote()

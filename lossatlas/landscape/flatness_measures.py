@@ -5,7 +5,7 @@ weights.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,10 +16,10 @@ from lossatlas.landscape.cell_prediction import prediction_errors
 from lossatlas.landscape.interpolant import Interpolant, cross_validate, limits
 from lossatlas.landscape.surface import Surface
 
-SAME_COORDINATE = 1e-9  # of an axis: coordinates that are nearer differ by rounding
-RISES = (0.1, 0.5, 1.0)
-ANGLES = 360
-STEPS_PER_CELL = 8  # of a cell, along a ray and for the share of a plane
+SAME_COORDINATE = 1e-9  # of the length of an axis: smaller differences are rounding
+RISES = (0.1, 0.5, 1.0)  # levels above the centre
+ANGLES = 360  # rays
+STEPS_PER_CELL = 8  # along a ray, and for the share of a plane
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,9 @@ def extents(field: "InterpolatedField") -> dict[str, Measure]:
     """Return radii around the centre below some levels, and the shares of the grid below these."""
     centre, _ = field.centre()
     result = {}
-    for rise, (lengths, bounds, walls) in zip(
-        RISES, field.radii(centre, [centre[2] + rise for rise in RISES]), strict=True
-    ):
-        first = int(lengths.argmin())
-        mean_method = f"{100 * walls.mean():.2g} % of it up to infinite cells" if walls.any() else ""
-        first_method = "up to an infinite cell" if walls[first] else ""
-        result[f"radius below +{rise:g}, smallest"] = Measure(float(lengths[first]), bool(bounds[first]), first_method)
-        result[f"radius below +{rise:g}, mean"] = Measure(float(lengths.mean()), bool(bounds.any()), mean_method)
+    for rise, radii in zip(RISES, field.radii(centre, [centre[2] + rise for rise in RISES]), strict=True):
+        result[f"radius below +{rise:g}, smallest"] = radii.smallest()
+        result[f"radius below +{rise:g}, mean"] = radii.mean()
     label = "line" if len(field.y) == 1 else "plane"
     for rise in RISES:
         below, known = field.share(centre[2] + rise)
@@ -167,11 +162,37 @@ def barrier(surface: Surface, name: str) -> dict[str, Measure]:
     above = values[known] - ((1 - x[known]) * ends[0] + x[known] * ends[1])
     top, rounding = int(above.argmax()), 1e-14 * max(map(abs, ends))
     if not above[top] > rounding:
-        return {"barrier from 0 to 1": Measure(0.0, bool((inside & ~known).any()))}
+        return {"barrier from 0 to 1": Measure(0.0, bound=bool((inside & ~known).any()))}
     return {
-        "barrier from 0 to 1": Measure(float(above[top]), bool((inside & ~known).any())),
+        "barrier from 0 to 1": Measure(float(above[top]), bound=bool((inside & ~known).any())),
         "barrier at": Measure(float(x[known][top])),
     }
+
+
+@dataclass(frozen=True)
+class Radii:
+    """Distances along rays from the centre to a level.
+
+    Attributes:
+        lengths: (rays,).
+        bounds: Which of them are lower bounds, (rays,).
+        infinite: Which of them end at an infinite value, (rays,).
+    """
+
+    lengths: np.ndarray
+    bounds: np.ndarray
+    infinite: np.ndarray
+
+    def smallest(self) -> Measure:
+        """Return the smallest one."""
+        k = int(self.lengths.argmin())
+        method = "up to an infinite cell" if self.infinite[k] else ""
+        return Measure(float(self.lengths[k]), bound=bool(self.bounds[k]), method=method)
+
+    def mean(self) -> Measure:
+        """Return the mean."""
+        method = f"{100 * self.infinite.mean():.2g} % of it up to infinite cells" if self.infinite.any() else ""
+        return Measure(float(self.lengths.mean()), bound=bool(self.bounds.any()), method=method)
 
 
 @dataclass(frozen=True)
@@ -207,7 +228,7 @@ class InterpolatedField:
     def between(self) -> Interpolant:
         """The interpolant of the finite values."""
         known = np.where(np.isfinite(self.values), self.values, np.nan)
-        if len(self.y) == 1:  # the same row again: nothing changes across
+        if len(self.y) == 1:  # repeated, so that the field is constant across the line
             rows, wide = np.array([-1.0, 1.0]), np.repeat(known, 2, 0)
         else:
             rows, wide = self.y, known
@@ -246,7 +267,7 @@ class InterpolatedField:
 
     def centre(self) -> tuple[tuple[float, float, float], str]:
         """Return coordinates and value of the centre, and a remark if it is not the origin."""
-        cell = self.cell(0.0, 0.0)  # whatever its neighbours are
+        cell = self.cell(0.0, 0.0)
         origin = float(self.at(np.array(0.0), np.array(0.0)) if cell is None else self.values[cell])
         if np.isfinite(origin):
             return (0.0, 0.0, origin), ""
@@ -254,9 +275,7 @@ class InterpolatedField:
         j, i = np.unravel_index(finite.argmin(), finite.shape)
         return (float(self.x[i]), float(self.y[j]), float(finite[j, i])), " (the lowest cell)"
 
-    def radii(
-        self, centre: tuple[float, float, float], levels: list[float]
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def radii(self, centre: tuple[float, float, float], levels: Sequence[float]) -> list[Radii]:
         """Measure, for each level, how far the value stays below it along rays in all directions.
 
         Args:
@@ -264,7 +283,7 @@ class InterpolatedField:
             levels: The levels.
 
         Returns:
-            For each level: lengths, which of them are lower bounds, and which end at an infinite value; (rays,) each.
+            The radii of each level.
         """
         turns = np.array([0.0, np.pi]) if len(self.y) == 1 else np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
         rays = np.stack([np.cos(turns), np.sin(turns) * (len(self.y) > 1)])
@@ -277,14 +296,15 @@ class InterpolatedField:
         values[0] = centre[2]
         found = []
         for level in levels:
-            stop = ~(values <= level)  # also where it is not known
+            stop = ~(values <= level)  # True for NaN
             first = np.where(stop.any(0), stop.argmax(0), len(far) - 1)
             below, above = (np.take_along_axis(values, k[None], 0)[0] for k in (np.maximum(first - 1, 0), first))
             bound = np.isnan(above) | ~stop.any(0)
             with np.errstate(invalid="ignore", divide="ignore"):
                 part = np.where(bound | ~np.isfinite(below), 0.0, (level - below) / (above - below))
             lengths = far[np.maximum(first - 1, 0)] + part * (far[1] - far[0])
-            found.append((np.where(bound, self.edge(centre, rays, far[first]), lengths), bound, np.isposinf(above)))
+            lengths = np.where(bound, self.edge(centre, rays, far[first]), lengths)
+            found.append(Radii(lengths, bound, np.isposinf(above)))
         return found
 
     def edge(self, centre: tuple[float, float, float], rays: np.ndarray, most: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ contain it; the level of a saddle is then known as well as these cells are, sinc
 (stability, section VIII).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,50 +76,82 @@ def array_minima(values: np.ndarray, computed: np.ndarray | None = None) -> list
         computed: Which cells can be minima; all by default.
     """
     ny, nx = values.shape
-    flat = values.ravel()
-    can_be_minimum = np.ones(flat.size, bool) if computed is None else computed.ravel()
-    known = np.flatnonzero(np.isfinite(flat))
-    owner = np.full(flat.size, -1)  # of each cell that is under water: a cell of its pool, up to the pool's first one
-    merges: dict[
-        int, tuple[float, int | None, int | None]
-    ] = {}  # by first cell: level, saddle, first cell of the other pool
+    tree = MergeTree(values.ravel())
+    can_be_minimum = np.ones(values.size, bool) if computed is None else computed.ravel()
+    known = np.flatnonzero(np.isfinite(tree.values))
+    for cell in known[np.argsort(tree.values[known], kind="stable")].tolist():
+        j, i = divmod(cell, nx)
+        steps = ((-nx, j > 0), (nx, j < ny - 1), (-1, i > 0), (1, i < nx - 1))
+        tree.add(cell, [cell + step for step, exists in steps if exists], can_be_minimum=bool(can_be_minimum[cell]))
+    return tree.minima()
 
-    def root_of(cell: int) -> int:
+
+@dataclass(frozen=True)
+class Merge:
+    """The end of a component.
+
+    Attributes:
+        level: The level at which it meets another one; infinite for a component that meets none.
+        saddle: The cell where they meet.
+        root: The minimum of the other component.
+    """
+
+    level: float
+    saddle: int | None = None
+    root: int | None = None
+
+
+class MergeTree:
+    """The merge tree of the sublevel sets of some values, built by adding cells in the order of their values.
+
+    Components are kept in a union-find structure; their roots are their minima. A component without a cell that can be a
+    minimum has no entry in `merges`.
+
+    Args:
+        values: Values of all cells, (cells,).
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.owner = np.full(values.size, -1)
+        self.merges: dict[int, Merge] = {}
+
+    def root_of(self, cell: int) -> int:
+        """Return the root of a cell's component, with path compression."""
+        owner = self.owner
         while owner[cell] != cell:
             owner[cell] = owner[owner[cell]]
             cell = owner[cell]
         return int(cell)
 
-    for cell in known[np.argsort(flat[known], kind="stable")].tolist():
-        j, i = divmod(cell, nx)
-        neighbours = [
-            cell + step
-            for step, there in ((-nx, j > 0), (nx, j < ny - 1), (-1, i > 0), (1, i < nx - 1))
-            if there and owner[cell + step] >= 0
-        ]
-        components = sorted(
-            {root_of(other) for other in neighbours}, key=lambda root: (root not in merges, flat[root], root)
-        )
-        owner[cell] = cell
-        is_minimum = can_be_minimum[cell] and not (
-            components and components[0] in merges
-        )  # others hold no computed cell yet
+    def add(self, cell: int, neighbours: Sequence[int], *, can_be_minimum: bool) -> None:
+        """Add a cell, which begins a component or merges those of its neighbours."""
+        values, merges = self.values, self.merges
+        roots = {self.root_of(other) for other in neighbours if self.owner[other] >= 0}
+        components = sorted(roots, key=lambda root: (root not in merges, values[root], root))
+        self.owner[cell] = cell
+        is_minimum = can_be_minimum and not (components and components[0] in merges)
         if is_minimum:
-            merges[cell] = (np.inf, None, None)
+            merges[cell] = Merge(np.inf)
         root = cell if is_minimum or not components else components[0]
         for other in {cell, *components} - {root}:
             if other in merges:
-                merges[other] = (float(flat[cell]), cell, root)
-            owner[other] = root
-    found = {root: end for root, end in merges.items() if end[0] > flat[root]}  # on a plateau nothing is born
-    order = sorted(found, key=lambda root: (-(found[root][0] - flat[root]), flat[root], root))
-    number = {root: k for k, root in enumerate(order)}
+                merges[other] = Merge(float(values[cell]), cell, root)
+            self.owner[other] = root
 
-    def parent_of(root: int | None) -> int | None:
-        while root is not None and root not in number:
-            root = merges[root][2]
-        return None if root is None else number[root]
+    def minima(self) -> list[Minimum]:
+        """Return all minima with positive persistence, the most persistent first."""
+        values = self.values
+        found = {root: merge for root, merge in self.merges.items() if merge.level > values[root]}
+        order = sorted(found, key=lambda root: (-(found[root].level - values[root]), values[root], root))
+        position = {root: k for k, root in enumerate(order)}
 
-    return [
-        Minimum(root, float(flat[root]), found[root][0], found[root][1], parent_of(found[root][2])) for root in order
-    ]
+        def parent_of(root: int | None) -> int | None:
+            while root is not None and root not in position:
+                root = self.merges[root].root
+            return None if root is None else position[root]
+
+        return [
+            Minimum(root, float(values[root]), merge.level, merge.saddle, parent_of(merge.root))
+            for root, merge in ((root, found[root]) for root in order)
+        ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape.cell_prediction import AdaptiveChoice, CellChoice
 from lossatlas.landscape.surface import Surface
@@ -45,8 +45,8 @@ def check_plan(surface: Surface, tolerance: Tolerance | None) -> None:
     """
     if tolerance is not None and surface.plan.get("points_per_call", 1) > 1:
         raise BadUsage(
-            f"--adaptive: this file was begun with {surface.plan['points_per_call']} points in one call, which leave no "
-            "cell out: give another file, or go on without it"
+            f"{named('adaptive')}: this file was begun with {surface.plan['points_per_call']} points in one call, which leave "
+            "no cell out: give another file, or go on without it"
         )
 
 
@@ -104,34 +104,35 @@ class AdaptiveQueue(BlockQueue):
 
     def advance(self) -> None:
         """Hand out the next cells that have to be computed, or finish."""
-        count, done = self.adaptive.hierarchy.count, self.done
-        while not self.outstanding and self.level < count:
+        while not self.outstanding and self.level < self.adaptive.hierarchy.count:
             self.record_results()
             if self.choice is None:
-                self.level += 1
-                if self.level == count:
-                    return
-                self.choice = self.adaptive.choose(self.level, done)
-                self.enqueue(self.choice.computed)
-                continue
-            choice = self.choice
-            self.adaptive.record_values(
-                choice.computed, self.values(choice.computed), self.values(choice.computed, "_se")
-            )
-            computed_too = (
-                self.adaptive.cells_near_misses(choice)
-                if self.adaptive.accept_predictions(choice)
-                else choice.predicted
-            )
-            predicted_cells = choice.predicted[~np.isin(choice.predicted, computed_too)]
-            self.choice = (
-                CellChoice(predicted_cells[:0], predicted_cells[:0], computed_too, predicted_cells)
-                if len(computed_too)
-                else None
-            )
-            if self.choice is None:
-                self.adaptive.predict_cells(predicted_cells)
-            self.enqueue(computed_too)
+                self.start_level()
+            else:
+                self.continue_level(self.choice)
+
+    def start_level(self) -> None:
+        """Hand out the cells of the next level that are needed, and checks."""
+        self.level += 1
+        if self.level < self.adaptive.hierarchy.count:
+            self.choice = self.adaptive.choose(self.level, self.done)
+            self.enqueue(self.choice.computed)
+
+    def continue_level(self, choice: CellChoice) -> None:
+        """Compare computed cells with their predictions; hand out cells near misses, or predict the rest of the level."""
+        self.adaptive.record_values(
+            choice.computed, self.values(choice.computed), self.values(choice.computed, suffix="_se")
+        )
+        computed = choice.predicted
+        if self.adaptive.accept_predictions(choice):
+            computed = self.adaptive.cells_near_misses(choice)
+        predicted = choice.predicted[~np.isin(choice.predicted, computed)]
+        if len(computed):
+            self.choice = CellChoice(predicted[:0], predicted[:0], computed, predicted)
+        else:
+            self.choice = None
+            self.adaptive.predict_cells(predicted)
+        self.enqueue(computed)
 
     def values(self, cells: np.ndarray, suffix: str = "") -> dict[str, np.ndarray]:
         """Return the checked fields at some cells; `suffix` selects their standard errors."""

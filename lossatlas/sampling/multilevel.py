@@ -5,8 +5,9 @@ Cells of coarse levels serve as control variates of their neighbours on finer on
 
 import heapq
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from lossatlas.landscape.control_variates import (
     FEWEST,
     ControlVariate,
     ErrorTarget,
-    SampleDraw,
     Samples,
     control_variate_of,
     estimate_cell,
@@ -24,15 +24,38 @@ from lossatlas.landscape.control_variates import (
 from lossatlas.landscape.statistics import CLAMPED, metrics_of
 from lossatlas.landscape.surface import LOW_PRECISION, Surface
 
-LOW_PRECISION_SHARE = 0.9  # of the error that a cell may have: the rest is for the samples that correct it
-MAX_FIRST_SAMPLES = 1024  # samples that a cell on the finest level may be made to draw at least
-LONG_CELL = 0.1  # seconds; a cell that takes so long is not made longer
-MAX_COST_RATIO = 1.3  # times the cheapest: what a sample may cost at a cell with the fewest samples
-MIN_BATCH = 16  # samples of a batch, where a cell's few samples are shared by lanes
-Block = tuple[list[int], list[list[list[ControlVariate]]]]  # cells, and of each cell and split those that help it
+LOW_PRECISION_SHARE = 0.9  # of the error of a cell, for the low-precision mean; the rest is for its correction
+MAX_FIRST_SAMPLES = 1024  # largest number of samples that a cell on the finest level begins with
+LONG_CELL = 0.1  # seconds; cells are not made longer than this to save moves
+MAX_COST_RATIO = 1.3  # cost of a sample at a cell with the fewest samples, relative to the cheapest
+MIN_BATCH = 16  # samples of a batch, where the samples of a cell are divided among threads
 
 
-def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], chosen: bool) -> dict[str, Any]:
+class MultilevelBlock(NamedTuple):
+    """The work of one block.
+
+    Attributes:
+        cells: Numbers of the cells.
+        control_variates: The control variates of each cell and split.
+    """
+
+    cells: list[int]
+    control_variates: list[list[list[ControlVariate]]]
+
+
+class EstimatedCell(NamedTuple):
+    """The result for one cell and split.
+
+    Attributes:
+        row: Statistics, metrics and estimates, see `control_variates.estimate_cell`.
+        samples: All samples that it has drawn; none where no other cell and no continuation needs them.
+    """
+
+    row: np.ndarray
+    samples: Samples
+
+
+def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], *, keep_batch_size: bool) -> dict[str, Any]:
     """Complete an execution plan for few samples per cell.
 
     The plan gets the smallest number of samples at a finest cell (`fewest`) that is worth the move to the cell, and a batch
@@ -41,32 +64,28 @@ def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], chosen: bo
     Args:
         evaluator: The evaluator, for measurements.
         plan: The execution plan.
-        chosen: The batch size was given by the user: it stays, and nothing is measured.
+        keep_batch_size: The batch size was given by the user: it stays, and nothing is measured.
 
     Returns:
         The completed plan.
     """
-    parallel_batches = plan["lanes"] or 1
-    counts = [
-        count
-        for count in (FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MAX_FIRST_SAMPLES)
-        if count >= MIN_BATCH * parallel_batches
-    ] or [MAX_FIRST_SAMPLES]
-    if chosen:
+    parallel_batches, batch_size = plan["lanes"] or 1, plan["batch_size"]
+    choices = [FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MAX_FIRST_SAMPLES]
+    counts = [count for count in choices if count >= MIN_BATCH * parallel_batches] or [MAX_FIRST_SAMPLES]
+    if keep_batch_size:
         return {**plan, "fewest": counts[0]}
-    split, times = next(iter(evaluator.data)), dict[int, float]()
-    largest = plan["batch_size"]
+    split, costs = next(iter(evaluator.data)), dict[int, float]()
     for count in counts:
         if count > len(evaluator.data[split]):
             break
-        evaluator.batch_size = min(largest, -(-count // parallel_batches))
-        times[count] = min(seconds_for_samples(evaluator, split, count) for _ in range(3))
-        if times[count] > LONG_CELL:
+        evaluator.batch_size = min(batch_size, -(-count // parallel_batches))
+        seconds = min(seconds_for_samples(evaluator, split, count) for _ in range(3))
+        costs[count] = seconds / count
+        if seconds > LONG_CELL:
             break
-    each = {count: seconds / count for count, seconds in times.items()}
-    fewest = next((count for count in each if each[count] <= MAX_COST_RATIO * min(each.values())), counts[0])
-    evaluator.batch_size = largest
-    return {**plan, "fewest": fewest, "batch_size": min(largest, -(-fewest // parallel_batches))}
+    evaluator.batch_size = batch_size
+    fewest = next((count for count in costs if costs[count] <= MAX_COST_RATIO * min(costs.values())), counts[0])
+    return {**plan, "fewest": fewest, "batch_size": min(batch_size, -(-fewest // parallel_batches))}
 
 
 def seconds_for_samples(evaluator: Evaluator, split: str, count: int) -> float:
@@ -87,7 +106,6 @@ class MultilevelQueue(BlockQueue):
     """
 
     def __init__(self, surface: Surface, pending: Sequence[int] | np.ndarray, size: int) -> None:
-        """pending: cells in the order of the hierarchy; size: of a block."""
         self.hierarchy = surface.hierarchy
         cells = np.asarray(pending, dtype=np.int64)
         levels = self.hierarchy.level[cells]
@@ -114,7 +132,7 @@ class MultilevelQueue(BlockQueue):
         """Take cells that are done as control variates; cells without stored samples cannot be used."""
         for cell in cells:
             found = [stored for split in self.splits if (stored := stored_samples(surface, split, cell)) is not None]
-            if len(found) == len(self.splits):  # cells of another program say nothing of their samples
+            if len(found) == len(self.splits):  # an imported cell has no samples
                 self.add_control_variate(cell, [row for row, _ in found], [samples for _, samples in found])
 
     def add_control_variate(self, cell: int, rows: Sequence[np.ndarray], samples: Sequence[Samples]) -> None:
@@ -122,13 +140,14 @@ class MultilevelQueue(BlockQueue):
         splits = zip(self.splits, rows, samples, strict=True)
         self.control_variates[cell] = [control_variate_of(row, self.metrics[split], own) for split, row, own in splits]
 
-    def content(self, k: int) -> Block:
+    def content(self, k: int) -> MultilevelBlock:
         """Return the cells of block k, and the control variates of each."""
         found = [
             [self.control_variates[other] for other in self.neighbours[cell] if other in self.control_variates]
             for cell in self.blocks[k]
         ]
-        return self.blocks[k], [[[other[s] for other in others] for s in range(len(self.splits))] for others in found]
+        splits = range(len(self.splits))
+        return MultilevelBlock(self.blocks[k], [[[other[s] for other in others] for s in splits] for others in found])
 
     def arrived(self, k: int, found: BlockResult) -> None:
         """Record the result of block k, and make blocks ready that waited for it."""
@@ -141,63 +160,61 @@ class MultilevelQueue(BlockQueue):
                     heapq.heappush(self.ready, other)
 
 
-def multilevel_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Block], BlockResult]:
-    """Return the function that evaluates a block.
+class MultilevelWorker:
+    """Evaluates blocks of a `MultilevelQueue`.
 
-    Where losses are computed in a lower precision, the low-precision mean of a cell is estimated first, with the neighbours as
-    control variates. It then serves as control variate of the same cell in float32, for which a few samples suffice.
+    Where losses are computed in a lower precision, the low-precision mean of a cell is estimated first, with the neighbours
+    as control variates. It then is the control variate of the same cell in float32, for which a few samples suffice.
 
     Args:
-        surface: The surface, whose plan and hierarchy count.
+        surface: The surface that is computed, with a complete plan.
         evaluator: The evaluator.
-
-    Returns:
-        A function from a block to rows (cells, splits, statistics) and samples.
     """
-    hierarchy, shares = surface.hierarchy, surface.hierarchy.shares
-    splits, metrics, floor = list(surface.statistics), list(evaluator.metrics), surface.plan["fewest"]
 
-    def estimate_one(
-        cell: int, neighbours: Sequence[Sequence[ControlVariate]]
-    ) -> tuple[list[np.ndarray], list[Samples]]:
-        theirs, level = dict(zip(splits, neighbours, strict=True)), int(hierarchy.level[cell])
-        found: dict[str, tuple[np.ndarray, Samples]] = {}
-        for split in sorted(splits, key=lambda name: not name.startswith(LOW_PRECISION)):
-            has_low_precision, own = f"{LOW_PRECISION}{split}" in splits, split.removeprefix(LOW_PRECISION)
-            source = (
-                evaluator if not has_low_precision or evaluator.full_precision is None else evaluator.full_precision
-            )
-            clamped = float(source.move_to(*surface.grid.point(cell)))
-            share, fewest = shares[level], hierarchy.fewest(level, floor)
-            if split.startswith(LOW_PRECISION):
-                share *= LOW_PRECISION_SHARE
-            elif has_low_precision:
-                theirs[split] = [
-                    control_variate_of(
-                        found[f"{LOW_PRECISION}{split}"][0], metrics, found[f"{LOW_PRECISION}{split}"][1]
-                    )
-                ]
-                fewest = floor // 2
+    def __init__(self, surface: Surface, evaluator: Evaluator) -> None:
+        self.surface, self.evaluator, self.hierarchy = surface, evaluator, surface.hierarchy
+        self.splits, self.metrics = list(surface.statistics), list(evaluator.metrics)
 
-            def draw(start: int, stop: int, source: Evaluator = source, own: str = own) -> SampleDraw:
-                return source.draw_samples(own, start, stop)
+    def __call__(self, block: MultilevelBlock) -> BlockResult:
+        """Return rows (cells, splits, statistics) and samples of the cells of a block."""
+        found = [self.estimate(cell, others) for cell, others in zip(*block, strict=True)]
+        rows = np.stack([np.stack([each.row for each in splits]) for splits in found])
+        return BlockResult(rows, [[each.samples for each in splits] for splits in found])
 
-            goal = ErrorTarget(evaluator.tolerance, share, fewest, surface.populations[split])
-            row, drawn = estimate_cell(draw, metrics, theirs[split], goal, stored_samples(surface, split, cell))
-            row[CLAMPED] = clamped
-            last = goal.tolerance.exact or level == hierarchy.count - 1
-            unneeded = last and not split.startswith(LOW_PRECISION) and row[0] >= goal.population
-            found[split] = row, {} if unneeded else drawn
-        return [found[split][0] for split in splits], [found[split][1] for split in splits]
+    def estimate(self, cell: int, control_variates: Sequence[Sequence[ControlVariate]]) -> list[EstimatedCell]:
+        """Estimate a cell, given the control variates of each split; the result is in the order of the splits."""
+        neighbours, found = dict(zip(self.splits, control_variates, strict=True)), dict[str, EstimatedCell]()
+        for split in sorted(self.splits, key=lambda name: not name.startswith(LOW_PRECISION)):
+            low = found.get(f"{LOW_PRECISION}{split}")
+            controls = neighbours[split] if low is None else [control_variate_of(low.row, self.metrics, low.samples)]
+            found[split] = self.estimate_split(cell, split, controls, corrects_low_precision=low is not None)
+        return [found[split] for split in self.splits]
 
-    def work(block: Block) -> BlockResult:
-        pairs = [estimate_one(cell, neighbours) for cell, neighbours in zip(*block, strict=True)]
-        return BlockResult(np.stack([np.stack(rows) for rows, _ in pairs]), [samples for _, samples in pairs])
+    def estimate_split(
+        self, cell: int, split: str, controls: Sequence[ControlVariate], *, corrects_low_precision: bool
+    ) -> EstimatedCell:
+        """Estimate one split at a cell."""
+        surface, evaluator, level = self.surface, self.evaluator, int(self.hierarchy.level[cell])
+        is_low_precision, data = split.startswith(LOW_PRECISION), split.removeprefix(LOW_PRECISION)
+        if corrects_low_precision and evaluator.full_precision is not None:
+            evaluator = evaluator.full_precision
+        clamped = float(evaluator.move_to(*surface.grid.point(cell)))
+        share, floor = self.hierarchy.shares[level], surface.plan["fewest"]
+        goal = ErrorTarget(
+            self.evaluator.tolerance,
+            share * LOW_PRECISION_SHARE if is_low_precision else share,
+            floor // 2 if corrects_low_precision else self.hierarchy.fewest(level, floor),
+            surface.populations[split],
+        )
+        before = stored_samples(surface, split, cell)
+        row, samples = estimate_cell(partial(evaluator.draw_samples, data), self.metrics, controls, goal, before)
+        row[CLAMPED] = clamped
+        is_last = goal.tolerance.exact or level == self.hierarchy.count - 1
+        is_needed = is_low_precision or not is_last or row[0] < goal.population
+        return EstimatedCell(row, samples if is_needed else {})
 
-    return work
 
-
-def stored_samples(surface: Surface, split: str, cell: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]] | None:
+def stored_samples(surface: Surface, split: str, cell: int) -> tuple[np.ndarray, Samples] | None:
     """Return row and samples of a cell, or None if it has none."""
     if not surface.samples[split][cell]:
         return None
