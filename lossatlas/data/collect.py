@@ -19,14 +19,14 @@ from torch.utils.data import (
 )
 from torch.utils.data import Dataset as TorchDataset
 
-from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of, check_lengths
+from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of, check_lengths, spread_numbers
 from lossatlas.data.memory import budget, in_words
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, equal, is_column, joined, lengths, mapped
 from lossatlas.errors import BadInput, note
 
-READ_BATCH = 256  # samples that are read at once from a data set without a loader
-CHECKED_SAMPLES = 3  # samples that are read twice
+READ_BATCH = 256  # samples in a batch that is read from a data set without a loader
+CHECKED_SAMPLES = 3  # that are read twice
 CURE = (
     "give a torch Dataset with a length and items by number, or a DataLoader of one; then samples are read when needed"
 )
@@ -64,28 +64,10 @@ def as_dataset(
     name = name or type(data).__name__
     if type(data) is TensorDataset:
         return Dataset(name, split, tuple(data.tensors), classes)
-    if isinstance(data, DataLoader) and type(data).__iter__ is not DataLoader.__iter__:  # it does more than load
-        return from_batches(data, name, split, classes, stream)
     if isinstance(data, DataLoader):
-        data = without_shuffling(data, name)
-        source = data.dataset
-        if type(source) is TensorDataset:
-            return from_batches(data, name, split, classes, None)
-        by_number = has_length(source) and data.batch_size is not None and isinstance(data.sampler, SequentialSampler)
-        if not by_number:
-            return from_batches(data, name, split, classes, stream)
-        fixed = 0 if data.collate_fn is default_collate else data.batch_size or 1
-        streamed = Streamed(name, split, source, classes, data.collate_fn, data.num_workers, fixed=fixed)
-        return streamed if is_better_streamed(streamed, stream) else from_batches(data, name, split, classes, None)
-    if isinstance(data, TorchDataset) and not isinstance(data, IterableDataset):
-        check_samples(data, name)
-        if has_length(data):
-            streamed = Streamed(name, split, data, classes)
-            if is_better_streamed(streamed, stream):
-                return streamed
-        return from_batches(DataLoader(data, batch_size=READ_BATCH), name, split, classes, None)
+        return from_loader(data, name, split, classes, stream)
     if isinstance(data, TorchDataset):
-        return from_batches(DataLoader(data, batch_size=READ_BATCH), name, split, classes, stream)
+        return from_torch_dataset(data, name, split, classes, stream)
     if is_structure(data):
         return Dataset(name, split, mapped(data, Tensor.detach), classes)
     if isinstance(data, Iterable) and not isinstance(data, Tensor):
@@ -95,6 +77,36 @@ def as_dataset(
         "data have to be (inputs, targets), a dict of tensors, a torch Dataset, a DataLoader or an iterable of batches, "
         f"with the samples along the first axis of every tensor, not {what}"
     )
+
+
+def from_loader(loader: "DataLoader[Any]", name: str, split: str, classes: int, stream: bool | None) -> AnyData:
+    """Return the samples of a loader, in the order of its data set."""
+    if type(loader).__iter__ is not DataLoader.__iter__:  # a subclass may change the batches
+        return from_batches(loader, name, split, classes, stream)
+    loader = without_shuffling(loader, name)
+    source = loader.dataset
+    if type(source) is TensorDataset:
+        return from_batches(loader, name, split, classes, None)
+    by_number = has_length(source) and loader.batch_size is not None and isinstance(loader.sampler, SequentialSampler)
+    if not by_number:
+        return from_batches(loader, name, split, classes, stream)
+    fixed = 0 if loader.collate_fn is default_collate else loader.batch_size or 1
+    streamed = Streamed(name, split, source, classes, loader.collate_fn, loader.num_workers, fixed=fixed)
+    return streamed if is_better_streamed(streamed, stream) else from_batches(loader, name, split, classes, None)
+
+
+def from_torch_dataset(
+    dataset: "TorchDataset[Any]", name: str, split: str, classes: int, stream: bool | None
+) -> AnyData:
+    """Return the samples of a torch data set."""
+    if isinstance(dataset, IterableDataset):
+        return from_batches(DataLoader(dataset, batch_size=READ_BATCH), name, split, classes, stream)
+    check_samples(dataset, name)
+    if has_length(dataset):
+        streamed = Streamed(name, split, dataset, classes)
+        if is_better_streamed(streamed, stream):
+            return streamed
+    return from_batches(DataLoader(dataset, batch_size=READ_BATCH), name, split, classes, None)
 
 
 def has_length(dataset: Any) -> bool:
@@ -117,7 +129,7 @@ def is_structure(data: Any) -> bool:
     if not isinstance(data, list | tuple) or not data or is_column(data):
         return False
     if isinstance(data, tuple) and all(isinstance(item, Tensor) for item in data):
-        return True  # where their lengths differ, that is an error rather than a tuple of batches
+        return True  # different lengths are an error, not a tuple of batches
     found = lengths(data)
     return all(not isinstance(item, list | tuple | Mapping) for item in data) and len(set(found.values())) == 1
 
@@ -152,7 +164,7 @@ def check_samples(dataset: Any, name: str) -> None:
         count = len(dataset)
     except TypeError:
         return
-    for k in sorted({k * (count - 1) // max(1, CHECKED_SAMPLES - 1) for k in range(CHECKED_SAMPLES)} if count else ()):
+    for k in spread_numbers(count, CHECKED_SAMPLES) if count else ():
         if not equal(as_structure(dataset[k]), as_structure(dataset[k])):
             raise BadInput(
                 f"sample {k} of the {name} differs each time it is read: it is drawn or augmented at random, and "

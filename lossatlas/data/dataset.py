@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from torch import Tensor
 from lossatlas.data.structures import Structure, leaves, lengths, part
 from lossatlas.errors import BadInput
 
-SKETCH_SAMPLES = 64  # samples that stand for all of them
+Index = slice | Sequence[int] | Tensor  # which samples, by number
+SKETCH_SAMPLES = 64  # in a digest of part of the data
 BATCH_AS_SAMPLE = (
     "where they do not (graphs, sets of points, boxes, losses within a batch), pass each batch as one sample: a list of "
     "batches whose tensors have a first axis of length 1 (tensor.unsqueeze(0)), see docs/your-own.md"
@@ -36,11 +37,11 @@ class ByNumber:
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def read(self, index: Any) -> Structure:
+    def read(self, index: Index) -> Structure:
         """Return the samples at `index` (a slice, or integers) as one batch."""
         raise NotImplementedError
 
-    def take(self, index: Any) -> Self:
+    def take(self, index: Index) -> Self:
         """Return the data set of the samples at `index` (a slice, or integers), in that order."""
         raise NotImplementedError
 
@@ -72,7 +73,7 @@ class ByNumber:
         for first, last in self.spans(0, len(self), size):
             yield self.read(slice(first, last))
 
-    def stream(self, indices: Iterable[Any]) -> Iterator[Structure]:
+    def stream(self, indices: Iterable[Index]) -> Iterator[Structure]:
         """Yield the batches at some indices, one after the other."""
         return map(self.read, indices)
 
@@ -122,11 +123,11 @@ class Dataset(ByNumber):
         """SHA-256 of all samples, as they are evaluated."""
         return digest_of(self.samples, self.classes)
 
-    def read(self, index: Any) -> Structure:
+    def read(self, index: Index) -> Structure:
         """Return the samples at `index` (a slice, or integers) as one batch."""
         return part(self.samples, index if isinstance(index, slice) else torch.as_tensor(index))
 
-    def take(self, index: Any) -> "Dataset":
+    def take(self, index: Index) -> "Dataset":
         """Return the data set of the samples at `index` (a slice or an integer tensor), in that order."""
         return replace(self, samples=part(self.samples, index))
 
@@ -251,7 +252,7 @@ def digest_of(samples: Structure, classes: int) -> str:
         if not isinstance(leaf, Tensor):
             result.update(repr(list(leaf)).encode())
             continue
-        for piece in leaf.split(1024) if leaf.dim() else (leaf,):  # a copy of all of them would double the memory
+        for piece in leaf.split(1024) if leaf.dim() else (leaf,):  # a copy of the whole tensor would double the memory
             result.update(np.ascontiguousarray(as_numpy(piece)).data)
     return result.hexdigest()
 

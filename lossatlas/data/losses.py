@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -22,13 +22,12 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from lossatlas.data.dataset import BATCH_AS_SAMPLE
-from lossatlas.data.structures import Structure, leaves, mapped, part
-from lossatlas.errors import BadInput, BadUsage
-from lossatlas.landscape.statistics import STATISTICS
+from lossatlas.data.structures import Structure, leaves, mapped
+from lossatlas.errors import BadInput, BadUsage, named
 
 Batch = Structure
-TARGETS = ("labels", "label", "targets", "target", "y")  # names under which a dict holds what is to be predicted
-# Names of the first argument that tell (model, batch) from (output, target).
+TARGETS = ("labels", "label", "targets", "target", "y")  # keys of the targets in a dict
+# Names of the first argument of a loss(model, batch), as opposed to a loss(output, target).
 MODEL_NAMES = ("model", "net", "network", "module")
 IGNORED = -100  # a label that does not count, as in torch
 
@@ -62,7 +61,7 @@ class Losses:
         return mean if self.penalty is None else mean + self.penalty
 
 
-Model = Callable[..., Any]  # a network, or anything that maps inputs to outputs
+Model = Callable[..., Any]  # a network, or a function from inputs to outputs
 Loss = Callable[[Model, Batch], Losses]
 
 
@@ -118,7 +117,7 @@ def output_of(output: Any) -> Tensor:
     if isinstance(output, list | tuple):
         return output[0]
     raise BadInput(
-        f"the network gives {type(output).__name__}, which is no tensor: give a loss(model, batch) of your own"
+        f"the network gives {type(output).__name__}, which is not a tensor: give a loss(model, batch) of your own"
     )
 
 
@@ -151,7 +150,7 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
     return Losses(flat.sum(1) / each, count.to(flat), {"accuracy": right / each})
 
 
-def positions_last(logits: Tensor, targets: Tensor, sequence: bool = False) -> Tensor:
+def positions_last(logits: Tensor, targets: Tensor, *, sequence: bool = False) -> Tensor:
     """Return the logits with the classes along the last axis.
 
     Args:
@@ -164,8 +163,8 @@ def positions_last(logits: Tensor, targets: Tensor, sequence: bool = False) -> T
     """
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise BadInput(
-            f"cross-entropy needs whole numbers as labels, the targets are {targets.dtype}: use --loss_name for "
-            "another loss, or give labels"
+            f"cross-entropy needs whole numbers as labels, the targets are {targets.dtype}: give labels, or another "
+            f"{named('loss_name')}"
         )
     if logits.dim() >= 2 and targets.shape == logits.shape[:1] + logits.shape[2:]:
         if sequence and targets.shape == logits.shape[:-1]:
@@ -239,23 +238,21 @@ def as_loss(function: Any) -> Loss:
             raise BadUsage(f"unknown loss '{function}': choose from {', '.join(LOSSES)}, or give a function")
         return LOSSES[function]
     if not callable(function):
-        raise BadUsage(f"a loss has to be a function, and {function!r} is none")
+        raise BadUsage(f"a loss has to be a function, not {function!r}")
     if function in LOSSES.values() or isinstance(function, UserLoss):
         return function
     if isinstance(function, nn.Module):
         return partial(module_losses, unreduced(function))
     known, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
-    if known in TORCH_MODULES and not getattr(
-        function, "args", ()
-    ):  # as modules, whose weights and ignored labels are known
-        return as_loss(TORCH_MODULES[known](**options))
+    if known in TORCH_MODULES and not getattr(function, "args", ()):
+        return as_loss(TORCH_MODULES[known](**options))  # a module tells its class weights and ignored labels
     try:
         names = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # of a builtin
+    except (TypeError, ValueError):  # builtins may have no signature
         names = []
     if names and names[0] in MODEL_NAMES:
         return UserLoss(function)
-    return partial(function_losses, function, "reduction" in names)
+    return partial(function_losses, function, has_reduction="reduction" in names)
 
 
 def unreduced(module: nn.Module) -> nn.Module:
@@ -287,7 +284,7 @@ def module_losses(module: nn.Module, model: Model, batch: Batch) -> Losses:
     return as_losses(found, output, targets, sums=getattr(module, "mean_over", "") == "batchmean")
 
 
-def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
+def with_class_weights(module: nn.CrossEntropyLoss | nn.NLLLoss, output: Tensor, targets: Tensor) -> Losses:
     """Evaluate a cross-entropy whose mean is weighted by the weights of the classes, over the labels that are not ignored."""
     weight = None if module.weight is None else module.weight.to(output)
     options: dict[str, Any] = {"weight": weight, "ignore_index": module.ignore_index, "reduction": "none"}
@@ -302,14 +299,14 @@ def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
     return Losses(per_sample, total, accuracy(output, targets) if targets.dim() == 1 and weight is None else {})
 
 
-def function_losses(function: Callable[..., Any], reduces: bool, model: Model, batch: Batch) -> Losses:
-    """Evaluate a loss function of (output, target); `reduces` tells that it has an argument `reduction`."""
+def function_losses(function: Callable[..., Any], model: Model, batch: Batch, *, has_reduction: bool) -> Losses:
+    """Evaluate a loss function of (output, target), with or without an argument `reduction`."""
     output, targets = forward(model, batch)
-    options = {"reduction": "none"} if reduces else {}
+    options = {"reduction": "none"} if has_reduction else {}
     output = upcast(output)
     try:
         found = function(output, match_dtype(targets, output), **options)
-    except RuntimeError:  # tensors of its own, such as the weights of classes, are float32
+    except RuntimeError:  # its own tensors, such as class weights, are float32
         found = function(output.float(), match_dtype(targets, output.float()), **options)
     return as_losses(found, output, targets)
 
@@ -335,7 +332,7 @@ class UserLoss:
 
     def __call__(self, model: Model, batch: Batch) -> Losses:
         recorded = torch.is_grad_enabled()
-        own = mapped(batch, lambda tensor: tensor.detach())  # so that `requires_grad_()` leaves the samples alone
+        own = mapped(batch, lambda tensor: tensor.detach())  # so that `requires_grad_()` does not change the samples
         with torch.enable_grad():
             if self.single_threaded or threading.current_thread() is not threading.main_thread():
                 found = self.function(model, own)
@@ -346,7 +343,7 @@ class UserLoss:
         if not isinstance(found, Losses):
             count = next((len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim()), 1)
             found = per_sample_or_mean(found, count)
-        return found if recorded else detach(found)
+        return found if recorded else without_graph(found)
 
 
 def is_single_threaded(loss: Loss) -> bool:
@@ -354,29 +351,32 @@ def is_single_threaded(loss: Loss) -> bool:
     return isinstance(loss, UserLoss) and loss.single_threaded
 
 
-def detach(losses: Losses) -> Losses:
+def without_graph(losses: Losses) -> Losses:
     """Detach all tensors of a result from the autograd graph."""
-
-    def cut(value: Any) -> Any:
-        return value.detach() if isinstance(value, Tensor) else value
 
     return replace(
         losses,
-        per_sample=cut(losses.per_sample),
-        weights=cut(losses.weights),
-        metrics={name: cut(value) for name, value in losses.metrics.items()},
-        penalty=cut(losses.penalty),
+        per_sample=detached(losses.per_sample),
+        weights=detached(losses.weights),
+        metrics={name: detached(value) for name, value in losses.metrics.items()},
+        penalty=detached(losses.penalty),
     )
+
+
+def detached(value: Any) -> Any:
+    """Return a tensor without its graph; other values, which `loss_check` refuses, as they are."""
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 @contextmanager
 def detect_forward_mode() -> Iterator[list[bool]]:
     """Detect forward-mode differentiation within the block: the list that is yielded is not empty if there was any."""
     used: list[bool] = []
-    names = ("make_dual", "enter_dual_level")  # of torch.func, and of those who take forward_ad's own names
+    names = ("make_dual", "enter_dual_level")  # entry points of torch.func, and of forward_ad itself
     before = {name: getattr(forward_ad, name) for name in names}
 
     def recording(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
         def recorded_call(*arguments: Any, **named: Any) -> Any:
             used.append(True)
             return function(*arguments, **named)
@@ -392,16 +392,16 @@ def detect_forward_mode() -> Iterator[list[bool]]:
             setattr(forward_ad, name, function)
 
 
-def as_losses(loss: Any, output: Tensor, targets: Any, sums: bool = False) -> Losses:
+def as_losses(loss: Any, output: Tensor, targets: Any, *, sums: bool = False) -> Losses:
     """Convert the result of a loss of (output, target), and add the accuracy where the targets are labels."""
-    result = per_sample_or_mean(loss, len(output), sums)
+    result = per_sample_or_mean(loss, len(output), sums=sums)
     labels = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dtype != torch.bool
     if labels and targets.dim() == 1 and output.dim() == 2:
         result = replace(result, metrics=accuracy(output, targets))
     return result
 
 
-def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
+def per_sample_or_mean(loss: Any, count: int, *, sums: bool = False) -> Losses:
     """Convert a tensor to per-sample losses.
 
     Args:
@@ -425,68 +425,3 @@ def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
         return Losses(loss)
     flat = loss.flatten(1)
     return Losses(flat.sum(1) if sums else flat.mean(1))
-
-
-RESERVED = ("loss", "loss_se", "acc", *STATISTICS)  # names of fields and statistics that every surface has
-# How far the losses of samples alone and among others may differ, relative to all of them, and the mean of a batch; and what
-# float32 outputs may do to losses that are nearly zero.
-MAX_DIFFERENCE, MAX_MEAN_DIFFERENCE, NEGLIGIBLE = 1e-3, 2e-5, 1e-6
-
-
-@torch.no_grad()
-def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch], Batch]) -> Losses:
-    """Evaluate a loss on a batch, and check that it is one: per sample, independent of the other samples, and deterministic.
-
-    Args:
-        loss: The loss.
-        model: The network; its outputs have to be float64, because losses near zero would be rounding errors otherwise.
-        batch: A few samples.
-        copied: Copies a batch to the device of the model, because a network may write into its input.
-
-    Returns:
-        The losses of the batch.
-
-    Raises:
-        BadInput: The loss is random, a sum over the samples, a mean over something else, or its shapes do not match.
-    """
-    with torch.random.fork_rng():
-        found, again = (loss(model, copied(batch)) for _ in range(2))
-    count = next(len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim())
-    for name, value in (
-        ("per_sample", found.per_sample),
-        ("weights", found.weights),
-        *((f"metrics['{name}']", value) for name, value in found.metrics.items()),
-    ):
-        if value is not None and (not isinstance(value, Tensor) or value.shape != (count,)):
-            there = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise BadInput(f"a loss gave {name} {there} for {count} samples: give a tensor ({count},)")
-    if found.penalty is not None and (not isinstance(found.penalty, Tensor) or found.penalty.dim()):
-        raise BadInput("a loss gave a penalty that is no tensor without axes: sum it")
-    if taken := [name for name in found.metrics if name in RESERVED]:
-        raise BadInput(f"a loss gave a metric called '{taken[0]}', which a surface has already: give it another name")
-    if wrong := [name for name in found.metrics if "/" in name or not name]:
-        raise BadInput(
-            f"a loss gave a metric called '{wrong[0]}': leave out the slash, names are those of fields in a file"
-        )
-    if not torch.equal(found.per_sample, again.per_sample) and not torch.isnan(found.per_sample).any():
-        most = float((found.per_sample - again.per_sample).abs().max())
-        raise BadInput(
-            f"the loss differs when it is computed twice (by {most:.2g}): the network or the loss is random in eval "
-            "mode, as with functional dropout without training=False"
-        )
-    if count < 2:
-        return found
-    halves = [loss(model, copied(part(batch, cut))) for cut in (slice(count // 2), slice(count // 2, count))]
-    alone, whole = torch.cat([half.per_sample for half in halves]), found.per_sample
-    if not found.spread:  # the mean of the whole against that of the halves
-        alone, whole = alone.mean(), whole.mean()
-    known = torch.isfinite(alone) & torch.isfinite(whole)
-    error, size = ((values * known.to(values)).nan_to_num().norm() for values in (alone - whole, whole))
-    agree = torch.equal(torch.isfinite(alone), torch.isfinite(whole))
-    if not agree or error > (MAX_DIFFERENCE if found.spread else MAX_MEAN_DIFFERENCE) * size + NEGLIGIBLE:
-        raise BadInput(
-            "the loss of a sample depends on the others in its batch: it is a sum, or a mean over something else than "
-            "samples (ignored labels, weights), or the network normalizes over the batch; give a loss(model, batch) "
-            f"with weights; samples lie along the first axis of every tensor; {BATCH_AS_SAMPLE}"
-        )
-    return found

@@ -11,7 +11,8 @@ LOCAL_SIZE_VARIABLES = (
     "SLURM_TASKS_PER_NODE",
     "PMI_SIZE",
 )
-MEMORY_SHARE = 0.4  # of what is free; while they are collected they are there twice
+UNLIMITED = 1 << 60  # cgroup v1 writes a larger number where there is no limit
+MEMORY_SHARE = 0.4  # of the free memory: batches exist twice while they are joined
 
 
 def budget() -> int:
@@ -44,11 +45,9 @@ def container_memory(root: str = "/sys/fs/cgroup") -> int | None:
     ):
         with suppress(OSError, ValueError):
             limit = Path(root, most).read_text().strip()
-            return (
-                None
-                if limit == "max" or int(limit) > 1 << 60
-                else max(0, int(limit) - int(Path(root, used).read_text()))
-            )
+            if limit == "max" or int(limit) > UNLIMITED:
+                return None
+            return max(0, int(limit) - int(Path(root, used).read_text()))
     return None
 
 

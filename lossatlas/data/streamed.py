@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from lossatlas.data.dataset import ByNumber, Dataset, FixedBatches, bytes_of, spread_numbers
+from lossatlas.data.dataset import ByNumber, Dataset, FixedBatches, Index, bytes_of, spread_numbers
 from lossatlas.data.structures import Structure, mapped
 from lossatlas.errors import BadInput, Stop
 
@@ -50,7 +50,7 @@ class Streamed(ByNumber):
     workers: int = 0
     numbers: Sequence[int] = ()
     fixed: int = 0
-    lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)  # a data set may use one open file
+    lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not len(self.numbers):
@@ -66,7 +66,7 @@ class Streamed(ByNumber):
         """The sketch of the data, which does not need all of them to be read; see `sketch`."""
         return f"sketch {self.sketch}"
 
-    def read(self, index: Any) -> Structure:
+    def read(self, index: Index) -> Structure:
         """Return the samples at `index` (a slice, or integers) as one batch.
 
         Raises:
@@ -85,13 +85,13 @@ class Streamed(ByNumber):
         except Exception as error:
             raise BadInput(f"sample {number} of the {self.name} cannot be read: {in_short(error)}") from error
 
-    def chosen(self, index: Any) -> list[int]:
+    def chosen(self, index: Index) -> list[int]:
         """Return the numbers of the items at `index`."""
         if isinstance(index, slice):
             return list(self.numbers[index])
         return [self.numbers[k] for k in np.asarray(index).tolist()]
 
-    def stream(self, indices: Iterable[Any]) -> Iterator[Structure]:
+    def stream(self, indices: Iterable[Index]) -> Iterator[Structure]:
         """Yield the batches at some indices, one after the other.
 
         Raises:
@@ -132,7 +132,7 @@ class Streamed(ByNumber):
         size = self.fixed or 1
         return self.take(slice(self.parts * k // n * size, self.parts * (k + 1) // n * size))
 
-    def take(self, index: Any) -> "Streamed":
+    def take(self, index: Index) -> "Streamed":
         """Return the data set of the samples at `index` (a slice, or integers), in that order."""
         chosen = self.numbers[index] if isinstance(index, slice) else self.chosen(index)
         return replace(self, numbers=chosen)
@@ -145,7 +145,7 @@ def in_short(error: Exception) -> str:
 
 
 AnyData = Dataset | FixedBatches | Streamed
-SOME_BATCHES = 4  # of those that stay as they are
+SOME_BATCHES = 4  # where batches have to stay as they are
 
 
 def some_of(data: AnyData, count: int) -> AnyData:

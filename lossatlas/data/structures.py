@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Structure = Any
+Structure = Any  # recursive: Tensor | np.ndarray | Mapping[str, Structure] | Sequence[Structure] | column | constant
 
 
 def mapped(structure: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
@@ -58,7 +58,7 @@ def lengths(structure: Structure) -> dict[str, int]:
     }
 
 
-def part(structure: Structure, index: Any) -> Structure:
+def part(structure: Structure, index: slice | Sequence[int] | Tensor) -> Structure:
     """Return the samples at `index`, a slice or an integer tensor, as a structure of the same form."""
     if isinstance(structure, np.ndarray):
         structure = torch.from_numpy(structure)
@@ -75,7 +75,7 @@ def part(structure: Structure, index: Any) -> Structure:
     return structure
 
 
-def indexed(tensor: Tensor, index: Any) -> Tensor:
+def indexed(tensor: Tensor, index: slice | Sequence[int] | Tensor) -> Tensor:
     """Return a tensor's samples at `index`; images in channels-last order stay in it."""
     if isinstance(index, slice) or tensor.dim() != 4 or not tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor[index]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.data.dataset import FixedBatches, spread_numbers
-from lossatlas.data.losses import Loss, Losses, check_loss
+from lossatlas.data.loss_check import check_loss
+from lossatlas.data.losses import Loss, Losses
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves
 from lossatlas.errors import HERE, BadInput, Stop, place_of

@@ -49,7 +49,7 @@ class Tolerance:
                 raise ValueError
         except ValueError:
             raise BadUsage(
-                f"{named(field, text)}: give REL or REL,ABS, one of them positive, as in {named(field)} 0.02,0.05"
+                f"{named(field, text)}: give REL or REL,ABS, one of them positive, such as 0.02 or 0.02,0.05"
             ) from None
         return cls(*values)
 
