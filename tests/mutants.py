@@ -250,7 +250,7 @@ MUTANTS = (
         "reference_check",
     ),
     mutant(
-        "a borrowed network keeps its mode",
+        "a network evaluated in place is not restored",
         f"{EVALUATION}/reference.py",
         "        handle.remove()\n        before.restore()\n",
         "        handle.remove()\n",

@@ -104,7 +104,7 @@ def test_points_that_cannot_be_mapped_go_one_by_one(networks, mini, monkeypatch)
     assert torch.isfinite(torch.tensor(evaluator([(0.1, 0.2)]))).all()
 
 
-def test_batches_go_side_by_side_where_threads_do_not_help_each_other(networks, mini, monkeypatch):
+def test_batches_are_parallel_where_more_threads_do_not_speed_up_one(networks, mini, monkeypatch):
     many = type(mini)("many", "train", (mini.inputs.repeat(60, 1, 1, 1), mini.targets.repeat(60)), 10)
     evaluator = Evaluator(networks["conv"], plane_of(networks["conv"]), {"train": many}, LOSSES["mse"], folded=True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)

@@ -1,4 +1,4 @@
-"""Cells that help each other: landscape.levels and computing.levels."""
+"""Multilevel sampling: landscape.control_variates and sampling.multilevel."""
 
 import math
 import warnings
@@ -83,7 +83,7 @@ def test_the_cells_of_the_usual_grid():
     assert hierarchy.neighbours(51 * 24 + 25) == [24 * 51 + 24, 24 * 51 + 26]
 
 
-def test_rows_that_are_curves_of_their_own_do_not_help_each_other():
+def test_rows_that_are_curves_of_their_own_have_no_common_neighbours():
     hierarchy = Hierarchy(Grid.parse("0:1:9", "0:1:5"), rows=True)
     for cell in range(45):
         assert {other // 9 for other in hierarchy.neighbours(cell)} <= {cell // 9}
@@ -118,7 +118,7 @@ def test_what_is_not_known_of_a_control_enters_the_error():
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
-def test_errors_of_helpers_add_up_as_far_as_their_losses_go_together(correlation):
+def test_errors_of_neighbours_add_up_as_far_as_their_losses_are_correlated(correlation):
     """Over shuffles of a population, where one has drawn half as many samples as the other, and none is left out."""
     rng = np.random.default_rng(0)
     common, own = rng.standard_normal((2, 20_000))
@@ -161,7 +161,7 @@ def test_nested_samples_leave_nothing_that_a_smaller_coefficient_would_gain():
     assert spread[1.0] < spread[0.8] < spread[0.5]
 
 
-def test_helpers_that_are_nearly_equal_do_not_go_astray():
+def test_nearly_equal_neighbours_do_not_get_large_coefficients():
     """They differ in one sample: opposite large coefficients would fit the cell, and multiply what is not known of them."""
     g = np.random.default_rng(2)
     x = g.exponential(size=200)
@@ -174,7 +174,7 @@ def test_helpers_that_are_nearly_equal_do_not_go_astray():
     assert found.neighbour_error < 1.5 * pair[0].error["loss"]
 
 
-def test_proportional_losses_take_the_fewest_samples_and_are_as_exact_as_the_helper():
+def test_proportional_losses_take_the_fewest_samples_and_are_as_exact_as_the_neighbour():
     losses = np.random.default_rng(3).exponential(size=20_000)
     near = neighbour(losses[:8000], 20_000)
     row, samples = estimate_cell(drawing(3 * losses), (), [near], goal(20_000, 0.03))
@@ -187,7 +187,7 @@ def test_proportional_losses_take_the_fewest_samples_and_are_as_exact_as_the_hel
     assert alone[0] > 15 * FEWEST
 
 
-def test_a_helper_with_too_few_samples_or_infinite_ones_is_none():
+def test_a_neighbour_with_too_few_samples_or_infinite_ones_is_not_used():
     losses = np.random.default_rng(4).exponential(size=5000)
     few, broken = neighbour(losses[:80], 5000), neighbour(np.where(np.arange(400) == 7, np.inf, losses[:400]), 5000)
     row, _ = estimate_cell(drawing(2 * losses), (), [few, broken], goal(5000, 0.05))
@@ -309,7 +309,7 @@ def test_errors_hold_where_few_samples_carry_what_neighbours_do_not_tell():
 
 @pytest.mark.parametrize(("share", "height"), [(0.01, 30.0), (0.005, 30.0), (0.01, 10.0)])
 def test_what_few_samples_carry_is_not_lost_where_the_first_ones_hold_none(share, height):
-    """All is calm but for one sample in 100 or 200, which 64 samples often miss; the helpers have seen it."""
+    """All losses are small except for one sample in 100 or 200, which 64 samples often miss; the neighbours have seen it."""
     g = np.random.default_rng(4)
     t = np.linspace(-1, 1, 17)[:, None]
     bad = g.random(20_000) < share
@@ -437,7 +437,7 @@ def test_the_samples_of_a_cell_are_the_losses_of_the_shuffled_order(problem):
 
 
 def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
-    """Blocks are computed in a random order among those that are ready; every block's helpers are there."""
+    """Blocks are computed in a random order among those that are ready; the neighbours of every block are done."""
     net, data = problem
     found = lossatlas.surface(net, data, tolerance=(0.02, 0.005), **PLANE)
     samples = as_dataset(data)
@@ -665,7 +665,7 @@ def test_stated_errors_hold_in_each_band_where_losses_jump(loss, tolerance):
 
 @pytest.mark.parametrize("height", [1.0, 22.0])
 def test_a_cell_with_equal_losses_says_no_more_than_its_count(height):
-    """One sample in 100 jumps at the cell; 64 first samples that do not, and helpers at which none does, do not hide it."""
+    """One sample in 100 jumps at the cell; 64 first samples that do not, and neighbours at which none does, do not hide it."""
     losses = np.full(20_000, 0.05)
     losses[70::100] += height
     before = neighbour(np.full(8000, 0.05), 20_000)
@@ -674,8 +674,8 @@ def test_a_cell_with_equal_losses_says_no_more_than_its_count(height):
     assert abs(row[ESTIMATE] - losses.mean()) <= 2 * row[ERROR]
 
 
-def test_a_jump_that_the_helper_alone_has_seen_is_as_large_as_there():
-    """Of 256 equal losses at the cell the next could be 20, as at the helper: a share of 1 in 258."""
+def test_a_jump_that_only_the_neighbour_has_seen_is_as_large_as_there():
+    """Of 256 equal losses at the cell the next could be 20, as at the neighbour: a share of 1 in 258."""
     theirs, own = np.full(6000, 0.05), np.full(256, 0.05)
     theirs[3::10] = 20.05
     near = neighbour(theirs[:2000], 6000)

@@ -37,7 +37,7 @@ from lossatlas.evaluation.precision import (
     set_numerics,
 )
 from lossatlas.evaluation.recalibration import BatchNormRecalibration
-from lossatlas.evaluation.reference import borrowed
+from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import Span, StoredSamples, copy_samples, is_changed, place_samples
 from lossatlas.evaluation.stacked_points import StackedPoints
 from lossatlas.landscape.control_variates import SampleDraw
@@ -89,7 +89,9 @@ class Evaluator:
         >>> from lossatlas.parameter_space import AffinePlane, random_direction, tensors
         >>> net = torch.nn.Linear(3, 2)
         >>> data = as_dataset((torch.randn(20, 3), torch.randint(2, (20,))))
-        >>> plane = AffinePlane(tensors(net), random_direction(net, seed=1), random_direction(net, seed=2))
+        >>> origin = tensors(net)
+        >>> directions = [random_direction(origin, "filter", "biasbn", seed) for seed in (1, 2)]
+        >>> plane = AffinePlane(origin, *directions)
         >>> evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"])
         >>> evaluator([(0.0, 0.0), (0.1, 0.2)]).shape == (2, 1, len(evaluator.columns))
         True
@@ -183,7 +185,7 @@ class Evaluator:
 
     def session(self) -> AbstractContextManager[nn.Module | None]:
         """Return a context manager for evaluations: a network that is moved in place is restored when it ends."""
-        return borrowed(self.net) if self.in_place else nullcontext()
+        return evaluated_in_place(self.net) if self.in_place else nullcontext()
 
     def with_data(self, data: Mapping[str, AnyData], batch_size: int) -> "Evaluator":
         """Return an evaluator of the same network on other samples, without tolerance and recalibration.

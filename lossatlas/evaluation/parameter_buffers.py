@@ -197,7 +197,7 @@ class GeneralBuffers:
 
 
 class InPlaceBuffers:
-    """Moves the tensors of a network itself, also where other objects share them; see `reference.borrowed`.
+    """Moves the tensors of a network itself, also where other objects share them; see `reference.evaluated_in_place`.
 
     Args:
         net: The network.

@@ -1,7 +1,7 @@
 """A user's own network as the reference for every loss: evaluated in place, and restored bit for bit.
 
-    with untouched(net):                    # an entry point: a digest before and after
-        with borrowed(net) as model:        # evaluation mode, float64 outputs; may be moved in place
+    with untouched(net):                            # an entry point: a digest before and after
+        with evaluated_in_place(net) as model:  # evaluation mode, float64 outputs; may be moved in place
             model(inputs)
 
 Copies of a module whose tensors are replaced do not reach tensors in lists, closures or partials, or storage that is
@@ -115,7 +115,7 @@ def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
         raise BadInput(
             f"{type(net).__name__} changes itself when its mode is switched, and cannot be copied ({error}): call its eval() first"
         ) from error
-    with borrowed(net) as own:
+    with evaluated_in_place(net) as own:
         here = losses(own).double()
     there = losses(twin).double()
     if not torch.allclose(here, there, rtol=1e-3, atol=1e-3 * float(there.abs().mean())):
@@ -174,7 +174,7 @@ def holds_same_objects(container: Any, content: Any) -> bool:
 
 
 @contextmanager
-def borrowed(net: nn.Module) -> Iterator[nn.Module]:
+def evaluated_in_place(net: nn.Module) -> Iterator[nn.Module]:
     """Give the network itself in evaluation mode with float64 outputs, and restore it afterwards, also after an error.
 
     Within the block, its tensors may be moved in place. Modes are set as flags, see `check_modes`.

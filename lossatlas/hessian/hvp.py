@@ -42,7 +42,7 @@ from lossatlas.evaluation.parallel_batches import (
     replicas,
 )
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64, set_numerics
-from lossatlas.evaluation.reference import borrowed
+from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import fitted, is_changed, map_inputs, place_samples
 from lossatlas.hessian.derivative_check import NO_GRAPH, causes_in, check_derivatives, derived
 from lossatlas.hessian.lanczos import Operator
@@ -219,7 +219,7 @@ class Hessian:
             return
         self.entered = True
         try:
-            with borrowed(self.net):
+            with evaluated_in_place(self.net):
                 for parameter in self.parameters:
                     parameter.requires_grad_(True)
                 if self.position is not None:
@@ -238,7 +238,7 @@ class Hessian:
         with self.changed(aside), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             value = self.part(self.net, self.some.first_samples(FEW), penalty=True)
             found = derived(lambda: self.slopes(value, self.parameters, False), causes_in(value))
-        with borrowed(self.own), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with evaluated_in_place(self.own), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             named = dict(self.own.named_parameters())
             own = [named[name].requires_grad_(True) for name in self.names]
             with torch.no_grad():

@@ -11,7 +11,7 @@ from lossatlas.data.losses import Loss, Losses
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves
 from lossatlas.errors import HERE, BadInput, Stop, place_of
-from lossatlas.evaluation.reference import borrowed, check_modes, check_movable
+from lossatlas.evaluation.reference import check_modes, check_movable, evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
 
 CHECKED = 64  # samples
@@ -26,7 +26,7 @@ def check_inputs(net: nn.Module, loss: Loss, data: AnyData, what: str, count: in
     check_movable(net)
     few, calls = fitted(inspected_samples(data, count), net), CallCounter()
     try:
-        with borrowed(net) as model, torch.no_grad():
+        with evaluated_in_place(net) as model, torch.no_grad():
             calls.watch(model)
             found = check_loss(loss, model, few, copy_samples)
         check_modes(net, lambda own: loss(own, copy_samples(few)).per_sample)
@@ -45,7 +45,7 @@ class CallCounter:
         self.output: Any = None
 
     def watch(self, net: nn.Module) -> None:
-        """Count the calls of a network that is borrowed, which takes the hooks off again."""
+        """Count the calls of a network within `evaluated_in_place`, which removes the hooks."""
         net.register_forward_pre_hook(self.begin)
         net.register_forward_hook(self.end)
 

@@ -18,7 +18,7 @@ from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import OWN, resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
-from lossatlas.evaluation.reference import borrowed
+from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import StreamingSamples, copy_samples, fitted
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.recorder import BlockNote
@@ -123,7 +123,10 @@ def new_surface(
     """
     few = fitted(next(next(iter(data.values())).batches(FEW)), net)
     precision = resolve_precision(precision, net)
-    with borrowed(net) as own, torch.no_grad():  # a copy may share its parameters, into which a forward pass may write
+    with (
+        evaluated_in_place(net) as own,
+        torch.no_grad(),
+    ):  # a copy may share its parameters, into which a forward pass may write
         found = loss(own, copy_samples(few))
         if not tolerance.exact:
             refuse_tolerance(data, found.spread)

@@ -17,7 +17,7 @@ from lossatlas.errors import HERE, BadInput, BadUsage, Stop, note, place_of
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import deep_copy
 from lossatlas.evaluation.precision import OWN, PRECISIONS
-from lossatlas.evaluation.reference import borrowed, untouched
+from lossatlas.evaluation.reference import evaluated_in_place, untouched
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
 from lossatlas.jobs.problem import Problem
 from lossatlas.landscape.grid import Grid
@@ -159,7 +159,7 @@ def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
 @torch.no_grad()
 def mean_loss(net: nn.Module, data: AnyData, loss: Loss) -> Tensor:
     """Mean loss of a network itself, in evaluation mode."""
-    with borrowed(net) as model:
+    with evaluated_in_place(net) as model:
         batches = [fitted(batch, net) for batch in data.batches(SAMPLES)]
         return torch.stack([loss(model, copy_samples(batch)).mean().double() for batch in batches]).mean()
 

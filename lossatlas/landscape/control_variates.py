@@ -474,7 +474,7 @@ def error_of_sum(errors: np.ndarray, correlation: np.ndarray) -> float:
 
 def regress_on_controls(
     mean: float,
-    left: np.ndarray,
+    residuals: np.ndarray,
     controls: Sequence[tuple[float, np.ndarray]],
     means: np.ndarray,
     errors: np.ndarray,
@@ -489,16 +489,16 @@ def regress_on_controls(
 
     Args:
         mean: The mean of the n samples.
-        left: Their deviations, (n,), see `deviations`.
+        residuals: Their deviations, (n,), see `deviations`; the controls explain a part of them.
         controls: The same for each control, over the same n samples.
         means: The means of the controls over all samples, (k,).
         errors: The standard errors of these, (k,).
         population: The number of all samples.
         correlation: Correlations of the errors, (k, k), see `error_of_sum`; 1 by default.
     """
-    n, k = len(left), len(controls)
+    n, k = len(residuals), len(controls)
     factor = 1 / n - 1 / population
-    theirs = 0.0
+    neighbour_error = 0.0
     if k:
         others = np.stack([deviation for _, deviation in controls])
         scale = np.sqrt((others**2).mean(1))
@@ -506,18 +506,26 @@ def regress_on_controls(
         scaled = others / scale[:, None]
         matrix = np.einsum("in,jn->ij", scaled, scaled) / n
         matrix += COLLINEAR * np.eye(k)
-        coefficients = np.linalg.solve(matrix, np.einsum("in,n->i", scaled, left) / n) / scale
-        left = left - np.einsum("i,in->n", coefficients, others)
-        mean += float((coefficients * (means - [own for own, _ in controls])).sum())
-        theirs = error_of_sum(np.abs(coefficients) * errors, np.ones((k, k)) if correlation is None else correlation)
+        coefficients = np.linalg.solve(matrix, np.einsum("in,n->i", scaled, residuals) / n) / scale
+        residuals = residuals - np.einsum("i,in->n", coefficients, others)
+        mean += float((coefficients * (means - [at for at, _ in controls])).sum())
+        neighbour_error = error_of_sum(
+            np.abs(coefficients) * errors, np.ones((k, k)) if correlation is None else correlation
+        )
     freedom = max(n - 1 - k, 1)
-    own = math.sqrt((left**2).sum() / freedom * factor * (1 + k / freedom))
-    largest = float(np.abs(left).max())
-    unit = left / largest if largest > 0 else np.ones(n)
+    own_error = math.sqrt((residuals**2).sum() / freedom * factor * (1 + k / freedom))
+    largest = float(np.abs(residuals).max())
+    unit = residuals / largest if largest > 0 else np.ones(n)
     residual_size = float((unit**2).sum() ** 2 / (unit**4).sum())
-    own *= 1 + (CONTROLLED_INFLATION if k else INFLATION) / math.sqrt(residual_size)
+    own_error *= 1 + (CONTROLLED_INFLATION if k else INFLATION) / math.sqrt(residual_size)
     return CellEstimate(
-        mean, math.hypot(own, theirs), own, theirs, residual_size, controlled=k > 0, largest_residual=largest
+        mean,
+        math.hypot(own_error, neighbour_error),
+        own_error,
+        neighbour_error,
+        residual_size,
+        controlled=k > 0,
+        largest_residual=largest,
     )
 
 
