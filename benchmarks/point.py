@@ -158,7 +158,7 @@ def where_the_time_goes(evaluator: Evaluator) -> None:
         print(f"  {100 * spent / total:5.1f}  {name}")
     with profile(activities=[ProfilerActivity.CPU]) as watched, torch.inference_mode():
         evaluator.buffers.move(*POINT)
-        evaluator.refresh()
+        evaluator.update_derived()
     own = sum(event.self_cpu_time_total for event in watched.key_averages())
     print(f"  {100 * own / total:5.1f}  of it: forming the point and folding BatchNorm")
 

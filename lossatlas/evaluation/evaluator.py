@@ -68,7 +68,7 @@ class Evaluator:
         points_per_call: Points of an affine plane in one call, see `StackedPoints`; faster for small networks.
         parallel_batches: Batches evaluated at a time on the CPU, each by one thread; with 1, all threads share a batch.
         tolerance: The standard error for which `sampling.multilevel` draws samples. A call of the evaluator uses all
-            samples whatever it is.
+            samples.
         recalibrate: Training samples, and the number of them from which the statistics of BatchNorm are estimated at every
             point, see `BatchNormRecalibration`; None keeps the statistics of the plane.
         in_place: Move the network itself instead of a copy, one batch after the other. It is restored after every call, or
@@ -167,7 +167,7 @@ class Evaluator:
         self.graphs = CapturedGraphs(self.step, self.model) if has_graphs else None
 
     def recalibrator_on(self, data: Mapping[str, AnyData], forward: torch.dtype) -> BatchNormRecalibration | None:
-        """Return what estimates the statistics of BatchNorm; training samples that are stored already are shared."""
+        """Return the estimator of the statistics of BatchNorm; training samples that are stored already are shared."""
         if self.recalibration is None:
             return None
         training, count = self.recalibration
@@ -222,7 +222,7 @@ class Evaluator:
             return self.evaluate(points)
 
     def evaluate(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
-        """Return what a call returns, within a `session` of the caller."""
+        """Return the sums over all samples at some points, within a `session` of the caller."""
         set_numerics(self.device, tf32=self.precision == "tf32")
         if self.points_per_call > 1:
             chunks = range(0, len(points), self.points_per_call)
@@ -284,14 +284,14 @@ class Evaluator:
         return StackedPoints(self.step, self.net, self.buffers, self.data)(points, self.batch_size).cpu().numpy()
 
     def clear_cache(self) -> None:
-        """Free what is stored of batches, after the batch size has changed."""
+        """Free cached batches and graphs, after the batch size has changed."""
         for samples in self.data.values():
             samples.clear_cache()
         if self.graphs is not None:
             self.graphs = CapturedGraphs(self.step, self.model)
 
     def update_derived(self) -> None:
-        """Update what is derived from the tensors of the point: folded weights and low-precision copies."""
+        """Update the tensors that are derived from those of the point: folded weights and low-precision copies."""
         if self.folded is not None:
             self.folded.update()
         if self.lowered is not None:
@@ -331,7 +331,7 @@ class Evaluator:
         return self.concurrent
 
     def execution(self, split: str) -> BatchExecution:
-        """Return the way in which the batches of a split are evaluated."""
+        """Return the execution for the batches of a split."""
         samples = self.data[split]
         if self.parallel_batches > 1:
             return self.concurrent_execution()

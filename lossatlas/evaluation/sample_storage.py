@@ -100,7 +100,7 @@ class StoredSamples:
         raise NotImplementedError
 
     def clear_cache(self) -> None:
-        """Free what is stored of batches that will not be used again."""
+        """Free cached batches that will not be used again."""
 
     def to_device(self, samples: Structure) -> Structure:
         """Copy samples to the device, inputs in the precision and the layout of the forward pass."""

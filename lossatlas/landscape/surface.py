@@ -57,10 +57,10 @@ class Surface:
     predicted: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of_values(cls, grid: Grid, names: Sequence[str], **about: Any) -> "Surface":
+    def of_values(cls, grid: Grid, names: Sequence[str], **attributes: Any) -> "Surface":
         """Return a surface with nothing computed, whose fields are stored as such."""
         return cls(
-            grid, np.zeros(grid.shape, bool), values={name: np.full(grid.shape, np.nan) for name in names}, **about
+            grid, np.zeros(grid.shape, bool), values={name: np.full(grid.shape, np.nan) for name in names}, **attributes
         )
 
     @classmethod
@@ -71,7 +71,7 @@ class Surface:
         metrics: Sequence[str],
         *,
         multilevel: bool = False,
-        **about: Any,
+        **attributes: Any,
     ) -> "Surface":
         """Return a surface with nothing computed.
 
@@ -80,13 +80,13 @@ class Surface:
             populations: The number of samples of each split.
             metrics: Names of the metrics of the loss.
             multilevel: Cells serve each other as control variates, so that their samples are stored.
-            **about: Further attributes.
+            **attributes: Further attributes of the surface.
         """
         names = (*STATISTICS, *metrics, *(estimates(metrics) if multilevel else ()))
         statistics = {split: {name: np.full(grid.shape, np.nan) for name in names} for split in populations}
         samples: dict[str, Sequence[Samples]] = {split: [{}] * grid.size for split in populations} if multilevel else {}
         done = np.zeros(grid.shape, bool)
-        return cls(grid, done, statistics, populations=dict(populations), samples=samples, **about)
+        return cls(grid, done, statistics, populations=dict(populations), samples=samples, **attributes)
 
     @property
     def splits(self) -> list[str]:
@@ -95,13 +95,13 @@ class Surface:
 
     @property
     def interpolated(self) -> np.ndarray:
-        """Which cells are predicted from their neighbours instead of computed."""
+        """Mask of the cells that are predicted from their neighbours instead of computed."""
         found = [np.isfinite(array) for array in self.predicted.values()]
         return np.logical_or.reduce(found) & ~self.done if found else np.zeros(self.grid.shape, bool)
 
     @property
     def known(self) -> np.ndarray:
-        """Which cells have values, computed or predicted."""
+        """Mask of the cells that have values, computed or predicted."""
         return self.done | self.interpolated
 
     @property
