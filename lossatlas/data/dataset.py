@@ -226,7 +226,15 @@ def sketch_of(samples: Structure, count: int, classes: int) -> str:
 
 
 def spread_numbers(count: int, chosen: int = SKETCH_SAMPLES) -> list[int]:
-    """Return the numbers of some of `count` samples, spread evenly; by default those of a sketch."""
+    """Choose some of `count` samples, spread evenly.
+
+    Args:
+        count: The number of samples.
+        chosen: The number to choose, by default that of a sketch.
+
+    Returns:
+        Their numbers, increasing; fewer than `chosen` if there are not as many.
+    """
     return sorted({k * (count - 1) // max(1, chosen - 1) for k in range(chosen)})
 
 

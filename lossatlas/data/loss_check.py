@@ -63,7 +63,7 @@ def check_shapes(losses: Losses, count: int) -> None:
             given = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise BadInput(f"a loss gave {name} {given} for {count} samples: give a tensor ({count},)")
     if losses.penalty is not None and (not isinstance(losses.penalty, Tensor) or losses.penalty.dim()):
-        raise BadInput("a loss gave a penalty that is no tensor without axes: sum it")
+        raise BadInput("a loss gave a penalty that is not a tensor without axes: sum it")
 
 
 def check_metric_names(losses: Losses) -> None:

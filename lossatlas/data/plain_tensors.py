@@ -7,11 +7,11 @@ from torch import Tensor
 
 from lossatlas.io.archives import SMALL
 
-PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool}
-PLAIN |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+NUMERIC_TYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool}
+NUMERIC_TYPES |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
-def odd_kind(value: Tensor, file: Path) -> str:
+def unsupported_kind(value: Tensor, file: Path) -> str:
     """Name the reason why a tensor cannot be computed with.
 
     Args:
@@ -27,7 +27,7 @@ def odd_kind(value: Tensor, file: Path) -> str:
         return "nested" if value.is_nested else f"sparse ({str(value.layout).removeprefix('torch.')})"
     if value.device.type == "meta":
         return "on the device 'meta', without values"
-    if value.dtype not in PLAIN:
+    if value.dtype not in NUMERIC_TYPES:
         return str(value.dtype).removeprefix("torch.")
     if value.numel() * value.element_size() > max(SMALL, 4 * file.stat().st_size):
         return f"a view of {tuple(value.shape)} on far fewer numbers"

@@ -14,7 +14,19 @@ Structure = Any  # recursive: Tensor | np.ndarray | Mapping[str, Structure] | Se
 
 
 def mapped(structure: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
-    """Apply a function to every tensor of a structure; numpy arrays count as tensors."""
+    """Apply a function to every tensor of a structure.
+
+    Args:
+        structure: A structure; numpy arrays count as tensors.
+        function: A function of one tensor.
+
+    Returns:
+        A structure of the same form.
+
+    Example:
+        >>> mapped({"x": torch.ones(2), "name": ["a", "b"]}, lambda tensor: 2 * tensor)
+        {'x': tensor([2., 2.]), 'name': ['a', 'b']}
+    """
     if isinstance(structure, np.ndarray):
         structure = torch.from_numpy(structure)
     if isinstance(structure, Tensor):
@@ -59,7 +71,15 @@ def lengths(structure: Structure) -> dict[str, int]:
 
 
 def part(structure: Structure, index: slice | Sequence[int] | Tensor) -> Structure:
-    """Return the samples at `index`, a slice or an integer tensor, as a structure of the same form."""
+    """Select samples of a structure.
+
+    Args:
+        structure: A structure with the samples along the first axis of every tensor.
+        index: Which samples.
+
+    Returns:
+        A structure of the same form; tensors without axes and constants stay.
+    """
     if isinstance(structure, np.ndarray):
         structure = torch.from_numpy(structure)
     if isinstance(structure, Tensor):
@@ -84,6 +104,9 @@ def indexed(tensor: Tensor, index: slice | Sequence[int] | Tensor) -> Tensor:
 
 def joined(structures: Sequence[Structure]) -> Structure:
     """Concatenate batches along the first axis.
+
+    Args:
+        structures: Batches of one form.
 
     Raises:
         ValueError: Their shapes or their forms differ.

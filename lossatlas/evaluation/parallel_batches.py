@@ -80,16 +80,25 @@ def default_parallel_batches(batches: int, threads: int) -> int:
 
 
 def replicas(net: nn.Module, count: int) -> list[nn.Module]:
-    """Return copies of a network's modules, which may store results between calls, around the same tensors."""
+    """Copy a network's modules, which may store results between calls, around the same tensors.
+
+    Args:
+        net: The network.
+        count: The number of copies.
+    """
     shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
     return [deep_copy(net, shared) for _ in range(count)]
 
 
 def deep_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
-    """Return a deep copy of a network, except for the tensors that are `shared` by id.
+    """Copy a network.
 
     Modules that store results with an autograd history are copied too: `torch.nn.utils.weight_norm` leaves such a weight
     behind at every call, which `copy.deepcopy` refuses.
+
+    Args:
+        net: The network.
+        shared: Tensors that are not copied: the tensor to use by the `id` of the one in the network.
     """
     results = {
         id(value): value.detach()
@@ -118,9 +127,13 @@ def changes_weights_with_mode(net: nn.Module) -> bool:
 
 
 def evaluation_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
-    """Return a deep copy in evaluation mode, except for the tensors that are `shared` by id.
+    """Copy a network, with the copy in evaluation mode.
 
     Flags are set and `eval()` is not called, because it may change tensors (see `reference.check_modes`).
+
+    Args:
+        net: The network.
+        shared: Tensors that are not copied, see `deep_copy`.
     """
     result = deep_copy(net, shared)
     for module in result.modules():

@@ -240,7 +240,7 @@ def parameter_buffers(net: nn.Module, plane: Plane, *, in_place: bool, channels_
 
 
 def named_tensors(net: nn.Module) -> dict[str, Tensor]:
-    """Return every parameter and buffer under every name that it has."""
+    """Return every parameter and buffer of a network by name; tied ones under every name that they have."""
     return {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
 
 

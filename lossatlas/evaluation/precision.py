@@ -126,7 +126,13 @@ def set_numerics(device: torch.device, *, tf32: bool = False) -> None:
 
 
 def in_float64(module: Any, args: Any, output: Any) -> Any:
-    """Forward hook: convert floating-point outputs to float64, in which the loss is computed."""
+    """Convert floating-point outputs to float64, in which the loss is computed. A forward hook of a module.
+
+    Args:
+        module: The module.
+        args: Its inputs.
+        output: A tensor, or a structure of tensors, whose type is kept.
+    """
     if isinstance(output, Tensor):
         return output.double() if output.is_floating_point() else output
     if isinstance(output, MutableMapping):  # such as those of Hugging Face, whose type is kept

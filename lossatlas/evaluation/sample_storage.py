@@ -299,7 +299,15 @@ def map_inputs(samples: Structure, function: Callable[[Tensor], Tensor]) -> Stru
 
 
 def fitted(samples: Structure, net: nn.Module) -> Structure:
-    """Return samples on a network's device, floating-point inputs in the type of its first parameter."""
+    """Move samples to a network's device.
+
+    Args:
+        samples: A batch.
+        net: The network.
+
+    Returns:
+        The batch, with floating-point inputs in the type of the network's first parameter.
+    """
     first = next(p for p in net.parameters() if movable(p))
     on_device = mapped(samples, lambda tensor: tensor.to(first.device))
     return map_inputs(on_device, lambda t: t.to(real_dtype(first.dtype)) if t.is_floating_point() else t)
@@ -326,9 +334,13 @@ def unchanged(tensor: Tensor) -> Tensor:
 
 
 def is_changed(sample: Structure, original: Structure) -> bool:
-    """Return whether a copy was written into since it was made (outside of inference mode).
+    """Detect writes into a copy since it was made (outside of inference mode).
 
     Torch counts writes, also those that change nothing; writes through `.data` are not counted, but change something.
+
+    Args:
+        sample: The copy.
+        original: The batch that it was copied from.
     """
     before = dict(leaves(original))
     return any(
@@ -337,6 +349,14 @@ def is_changed(sample: Structure, original: Structure) -> bool:
 
 
 def copy_samples(samples: Structure, count: int | None = None) -> Structure:
-    """Return a contiguous copy of (the first `count`) samples, which a network may overwrite."""
+    """Copy samples, so that a network may overwrite them.
+
+    Args:
+        samples: A batch, or arguments of a network.
+        count: The number of samples, from the first one; all by default.
+
+    Returns:
+        Contiguous copies without autograd history.
+    """
     few = samples if count is None else part(samples, slice(count))
     return mapped(few, lambda t: t.detach().clone(memory_format=torch.contiguous_format))

@@ -94,7 +94,12 @@ class Hierarchy:
         return np.sqrt(np.arange(1, self.count + 1) / self.count)
 
     def fewest(self, level: int, floor: int) -> int:
-        """Return the number of samples that a cell of a level begins with, which finer cells need; `floor` on the finest level."""
+        """Return the number of samples that a cell begins with; finer cells need more samples of coarser ones.
+
+        Args:
+            level: The level of the cell.
+            floor: The number on the finest level.
+        """
         return (
             FEWEST_SAMPLES if level == 0 else min(FEWEST_SAMPLES, floor * SAMPLES_PER_LEVEL ** (self.count - 1 - level))
         )

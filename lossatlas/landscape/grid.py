@@ -33,6 +33,10 @@ class Grid:
     def parse(cls, x: str, y: str | None = None) -> "Grid":
         """Return the grid of 'min:max:num' for each axis.
 
+        Args:
+            x: The range of the columns.
+            y: The range of the rows, or None for a curve.
+
         Raises:
             BadUsage: A range is malformed, or there are too many cells.
         """
@@ -112,7 +116,18 @@ def shown(text: str) -> str:
 
 
 def refinement(n: int) -> np.ndarray:
-    """Return the level at which each of n points is first used when the spacing is halved from level to level, (n,)."""
+    """Compute the level at which each point of an axis is first used when the spacing is halved from level to level.
+
+    Args:
+        n: The number of points.
+
+    Returns:
+        Levels, (n,).
+
+    Example:
+        >>> refinement(9).tolist()
+        [0, 2, 1, 2, 0, 2, 1, 2, 0]
+    """
     stride = 1 << max(0, (n - 1).bit_length() - 2)
     levels = np.full(n, -1)
     for level in range(n.bit_length() + 1):

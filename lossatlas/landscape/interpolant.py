@@ -109,10 +109,16 @@ def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def limits(finite: np.ndarray) -> tuple[float, float]:
-    """Return the range in which an interpolant of some finite values is plausible.
+    """Return the range in which an interpolant is plausible.
 
     It does not pass a plateau, and is not negative if no value is. A minimum between the cells may be lower than all of them, but
     not below half of the lowest positive one.
+
+    Args:
+        finite: The finite values at the nodes, of any shape.
+
+    Returns:
+        The lowest and the highest plausible value, which may be infinite.
     """
     if finite.size == 0:
         return -np.inf, np.inf

@@ -67,6 +67,12 @@ def with_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Complete the statistics of a file from before there were MOMENTS, when all weights were 1.
 
     Moments that cannot be known are NaN, and with them the standard error of cells for which not all samples were used.
+
+    Args:
+        statistics: The sums in the file by name.
+
+    Returns:
+        All STATISTICS, then the metrics.
     """
     s = {**statistics, "weight2": statistics["weight"], "weight4": statistics["weight"]}
     for name in ("loss", "loss2"):
@@ -99,10 +105,16 @@ def squared_deviations(statistics: Mapping[str, np.ndarray]) -> tuple[np.ndarray
 
 
 def effective_samples(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the effective number of samples that the variance is estimated from: (sum e^2)^2 / sum e^4.
+    """Compute the effective number of samples that the variance is estimated from: (sum e^2)^2 / sum e^4.
 
     It is n for two equal groups and 1 for one outlier. The relative error of a variance estimated from c effective samples is
     about 1 / sqrt(c).
+
+    Args:
+        statistics: Sums by name, arrays of one shape.
+
+    Returns:
+        An array of that shape, between 1 and the number of samples; e is weight * (loss - mean).
     """
     second, fourth = squared_deviations(statistics)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

@@ -58,7 +58,13 @@ class Surface:
 
     @classmethod
     def of_values(cls, grid: Grid, names: Sequence[str], **attributes: Any) -> "Surface":
-        """Return a surface with nothing computed, whose fields are stored as such."""
+        """Return a surface with nothing computed, whose fields are stored as such.
+
+        Args:
+            grid: The grid.
+            names: Names of the fields.
+            **attributes: Further attributes of the surface.
+        """
         return cls(
             grid, np.zeros(grid.shape, bool), values={name: np.full(grid.shape, np.nan) for name in names}, **attributes
         )

@@ -17,7 +17,12 @@ from lossatlas.landscape.tolerance import Tolerance
 
 
 def keep_matching_predictions(surface: Surface, tolerance: Tolerance | None) -> Surface:
-    """Return a surface without predictions that were made for another tolerance."""
+    """Remove predictions that were made for another tolerance.
+
+    Args:
+        surface: The surface.
+        tolerance: The tolerance of the predictions, or None to compute all cells.
+    """
     same = tolerance is not None and surface.about.get("adaptive", {}).get("tolerance") == as_record(tolerance)
     return surface if same else without_predictions(surface)
 
