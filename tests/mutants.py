@@ -103,7 +103,7 @@ MUTANTS = (
     mutant(
         "no cells are computed to check predictions",
         f"{LANDSCAPE}/cell_prediction.py",
-        "return missed <= MISSES * len(choice.checks)",
+        "return missed <= MAX_MISS_SHARE * len(choice.checks)",
         "return missed >= 0",
         "adaptive_grid",
     ),

@@ -7,7 +7,15 @@ from torch import Tensor
 
 from lossatlas.io.archives import SMALL
 
-NUMERIC_TYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool}
+NUMERIC_TYPES = {
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex64,
+    torch.complex128,
+    torch.bool,
+}
 NUMERIC_TYPES |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 

@@ -208,7 +208,8 @@ def choose_points_per_call(
         check_points: Points besides the origin at which both have to agree.
     """
     batch_size = evaluator.batch_size
-    if stopwatch.left > 2 * single:  # includes the cost of the move
+    if stopwatch.left > 2 * single:
+        # the estimate from batches leaves out the move
         single = stopwatch.time(lambda: evaluator.evaluate_point(0.0, 0.0))
     best, cost = (batch_size, 1), STACKED_FASTER * single
     for size, points in stacked_shapes(cells):
