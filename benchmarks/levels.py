@@ -4,7 +4,7 @@
     python benchmarks/levels.py --synthetic              # losses that jump, and smooth ones, of random margins; ten minutes
 
 Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56: each shuffle draws a population of 60,000 from
-them, with replacement, and its order; what is computed is `lossatlas.landscape.control_variates.settle` itself, cell after cell.
+them, with replacement, and its order; what is computed is `lossatlas.landscape.control_variates.estimate_cell` itself, cell after cell.
 Counted are the samples, against those of cells that are estimated each by itself, how often
 the mean of the population lies within two stated errors, by band of loss and by level, and how far off the difference of
 two neighbours is.

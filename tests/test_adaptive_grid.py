@@ -1,4 +1,4 @@
-"""Cells that are left out because their neighbours predict them: landscape.adaptive and computing.adaptive."""
+"""Cells that are predicted instead of computed: landscape.cell_prediction and sampling.adaptive_grid."""
 
 from types import SimpleNamespace
 

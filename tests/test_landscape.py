@@ -163,7 +163,7 @@ def test_the_standard_error_of_weighted_losses_is_that_of_a_ratio(n):
     assert np.mean(within) >= 0.92
 
 
-def test_carriers_counts_the_samples_that_the_spread_rests_on():
+def test_effective_samples_counts_the_samples_that_dominate_the_variance():
     def count(losses):
         return effective_samples(dict(zip(STATISTICS, statistics_row(losses)[:, None], strict=True)))[0]
 

@@ -175,7 +175,9 @@ class AdaptiveChoice:
         )
         candidates = cells[predictable]
         drawn = np.random.default_rng(level).permutation(len(candidates))[: -(-len(candidates) // CHECK_EVERY)]
-        checked = np.isin(np.arange(len(candidates)), drawn)  # a random pattern cannot miss a regular one
+        checked = np.isin(
+            np.arange(len(candidates)), drawn
+        )  # random, because regular checks could miss a regular pattern
         others = candidates[~checked]
         return CellChoice(cells[~predictable], candidates[checked], others[done[others]], others[~done[others]])
 
