@@ -40,13 +40,13 @@ def computed(function, tolerance=TOLERANCE, grid=GRID, surface=None, order=None)
     """A surface of a function, whose cells are handed out by `LeavingOut`; and the cells in the order they were asked for."""
     surface = surface or Surface.empty(grid, {"train": 1}, ())
     supply = AdaptiveQueue(surface, surface.pending(), tolerance, lambda known, cells: BlockQueue.of(cells, 3))
-    generator, held, asked_for = np.random.default_rng(order), [], []
+    generator, taken, asked_for = np.random.default_rng(order), [], []
     while True:
         while (item := supply.take()) is not None:
-            held.append(item)
-        if not held:
+            taken.append(item)
+        if not taken:
             break
-        k, cells = held.pop(int(generator.integers(len(held))) if order is not None else 0)
+        k, cells = taken.pop(int(generator.integers(len(taken))) if order is not None else 0)
         rows = np.array([[row_of(function(*grid.point(cell)))] for cell in cells])
         surface = surface.with_cells(cells, rows)
         supply.arrived(k, BlockResult(rows))

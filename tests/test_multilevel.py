@@ -456,13 +456,13 @@ def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
         surface, evaluator = loss_surface.finalize_plan(scene, fresh, Tolerance(0.02, 0.005), fresh.grid.size)
         work, g = loss_surface.block_worker(surface, evaluator), np.random.default_rng(seed)
         supply = loss_surface.make_queue(surface, surface.pending(Tolerance(0.02, 0.005)))
-        held, done = [], set()
+        taken, done = [], set()
         while len(done) < surface.grid.size:
             while (item := supply.take()) is not None:
-                held.append(item)
+                taken.append(item)
                 for cell, neighbours in zip(*item[1], strict=True):
                     assert len(neighbours[0]) == len(surface.hierarchy.neighbours(cell))
-            k, block = held.pop(int(g.integers(len(held))))
+            k, block = taken.pop(int(g.integers(len(taken))))
             answer, _ = work(block)
             surface = surface.with_cells(block[0], *answer)
             supply.arrived(k, answer)
@@ -651,8 +651,8 @@ def test_stated_errors_hold_where_losses_jump(loss):
     """As if the cells of a shuffle were one: no less than 92 % in any band, but for a probability of 1e-3."""
     shuffles = 8
     lowest = coverage(loss, Tolerance(0.02, 0.02), shuffles)
-    held = math.floor(shuffles * lowest)
-    chance = sum(math.comb(shuffles, k) * 0.92**k * 0.08 ** (shuffles - k) for k in range(held + 1))
+    covered_least = math.floor(shuffles * lowest)
+    chance = sum(math.comb(shuffles, k) * 0.92**k * 0.08 ** (shuffles - k) for k in range(covered_least + 1))
     assert chance >= 1e-3, f"{100 * lowest:.0f} %"
 
 
