@@ -1,7 +1,7 @@
 """Data sets from tensors, torch data sets, loaders, or any iterable of batches.
 
-Two passes have to see the same samples in the same order: a loader that shuffles is read in the order of its data set, and
-data that are drawn at random are refused.
+Two passes have to see the same samples in the same order: a loader that shuffles is read in the order of its data set,
+and data that are drawn at random are refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,13 +40,13 @@ def as_dataset(
     Data that are in memory already stay there. Batches whose shapes differ stay as they are.
 
     Args:
-        data: (inputs, targets) or another structure of tensors with the samples along the first axis; a torch `Dataset`; a
-            `DataLoader`; or any iterable of batches.
+        data: (inputs, targets) or another structure of tensors with the samples along the first axis; a torch
+            `Dataset`; a `DataLoader`; or any iterable of batches.
         name: A name for messages and files; by default the type of `data`.
         split: The name of the split.
         classes: The number of classes, 0 where targets are not labels.
-        stream: Read the samples of a data set, or of a loader of one, when they are needed; by default where they would take
-            more than `memory.budget`.
+        stream: Read the samples of a data set, or of a loader of one, when they are needed; by default where they would
+            take more than `memory.budget`.
 
     Raises:
         BadInput: The data are random, empty, or none of these; or they have to be streamed and cannot.
@@ -74,8 +74,8 @@ def as_dataset(
         return from_batches(data, name, split, classes, stream)
     what = f"one tensor alone, of shape {tuple(data.shape)}" if isinstance(data, Tensor) else name
     raise BadInput(
-        "data have to be (inputs, targets), a dict of tensors, a torch Dataset, a DataLoader or an iterable of batches, "
-        f"with the samples along the first axis of every tensor, not {what}"
+        "data have to be (inputs, targets), a dict of tensors, a torch Dataset, a DataLoader or an iterable of "
+        f"batches, with the samples along the first axis of every tensor, not {what}"
     )
 
 

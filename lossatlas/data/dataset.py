@@ -20,8 +20,8 @@ from lossatlas.errors import BadInput
 Index = slice | Sequence[int] | Tensor  # which samples, by number
 SKETCH_SAMPLES = 64  # in a digest of part of the data
 BATCH_AS_SAMPLE = (
-    "where they do not (graphs, sets of points, boxes, losses within a batch), pass each batch as one sample: a list of "
-    "batches whose tensors have a first axis of length 1 (tensor.unsqueeze(0)), see docs/your-own.md"
+    "where they do not (graphs, sets of points, boxes, losses within a batch), pass each batch as one sample: a list "
+    "of batches whose tensors have a first axis of length 1 (tensor.unsqueeze(0)), see docs/your-own.md"
 )
 
 
@@ -64,7 +64,7 @@ class ByNumber:
         return self.take(slice(len(self) * k // n, len(self) * (k + 1) // n))
 
     def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-        """Yield ranges (start, stop) of `size` samples; the last one may end after `stop`, but not after the last sample."""
+        """Yield ranges (start, stop) of `size` samples; the last one may end after `stop`, not after all samples."""
         for first in range(start, stop, size):
             yield first, min(first + size, len(self))
 

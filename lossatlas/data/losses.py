@@ -124,8 +124,8 @@ def output_of(output: Any) -> Tensor:
 def crossentropy(model: Model, batch: Batch) -> Losses:
     """Compute the cross-entropy of logits and labels.
 
-    Labels equal to IGNORED do not count. The weight of a sample is the number of its positions, so that the mean is over all
-    positions.
+    Labels equal to IGNORED do not count. The weight of a sample is the number of its positions, so that the mean is
+    over all positions.
 
     Args:
         model: Its output is (n, classes), or (n, classes, ...) as in torch, or (n, ..., classes) as in sequences.
@@ -183,8 +183,8 @@ def mse(model: Model, batch: Batch) -> Losses:
         batch: Its targets are labels (n,), or numbers of the shape of the output.
 
     Returns:
-        For labels, the mean over the classes of (softmax(logits) - one-hot)^2, as in the code of Li et al. (2018), with the
-        accuracy. Otherwise, the mean over all values of a sample of (output - target)^2.
+        For labels, the mean over the classes of (softmax(logits) - one-hot)^2, as in the code of Li et al. (2018), with
+        the accuracy. Otherwise, the mean over all values of a sample of (output - target)^2.
 
     Raises:
         BadInput: The shapes do not match.
@@ -218,12 +218,12 @@ TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_los
 def as_loss(function: Any) -> Loss:
     """Convert a user's loss to a function of (model, batch) that returns `Losses`.
 
-    A function of (model, batch) is recognized by the name of its first argument, see MODEL_NAMES. A loss that gives only the
-    mean of a batch is accepted; the variance over the samples is then unknown.
+    A function of (model, batch) is recognized by the name of its first argument, see MODEL_NAMES. A loss that gives
+    only the mean of a batch is accepted; the variance over the samples is then unknown.
 
     Args:
-        function: A name of LOSSES; a function of (model, batch) that returns `Losses` or a tensor; or a function or module of
-            (output, target), with or without `reduction`.
+        function: A name of LOSSES; a function of (model, batch) that returns `Losses` or a tensor; or a function or
+            module of (output, target), with or without `reduction`.
 
     Raises:
         BadUsage: The name is unknown, the object cannot be called, or the loss is a sum over samples.
@@ -285,7 +285,7 @@ def module_losses(module: nn.Module, model: Model, batch: Batch) -> Losses:
 
 
 def with_class_weights(module: nn.CrossEntropyLoss | nn.NLLLoss, output: Tensor, targets: Tensor) -> Losses:
-    """Evaluate a cross-entropy whose mean is weighted by the weights of the classes, over the labels that are not ignored."""
+    """Evaluate a cross-entropy whose mean is weighted by class, over the labels that are not ignored."""
     weight = None if module.weight is None else module.weight.to(output)
     options: dict[str, Any] = {"weight": weight, "ignore_index": module.ignore_index, "reduction": "none"}
     if isinstance(module, nn.NLLLoss):
@@ -319,12 +319,12 @@ def match_dtype(targets: Any, output: Tensor) -> Any:
 class UserLoss:
     """A user's loss(model, batch), whose result is converted to `Losses`.
 
-    The loss may differentiate with respect to its inputs, by torch.autograd or torch.func: autograd is on while it runs, and its
-    result is detached if autograd was off before.
+    The loss may differentiate with respect to its inputs, by torch.autograd or torch.func: autograd is on while it
+    runs, and its result is detached if autograd was off before.
 
     Attributes:
-        single_threaded: The loss has used forward-mode differentiation (torch.func.jvp, jacfwd, hessian), which only one
-            thread of a process can do at a time. Noticed by the main thread, which calls the loss first.
+        single_threaded: The loss has used forward-mode differentiation (torch.func.jvp, jacfwd, hessian), which only
+            one thread of a process can do at a time. Noticed by the main thread, which calls the loss first.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:

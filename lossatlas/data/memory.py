@@ -16,7 +16,7 @@ MEMORY_SHARE = 0.4  # of the free memory: batches exist twice while they are joi
 
 
 def budget() -> int:
-    """Return the bytes that the data of this process may take: a share of the free memory, divided among the ranks of the node."""
+    """Return the bytes that the data of this process may take: its part of the free memory of the node."""
     return int(MEMORY_SHARE * available() / local_ranks())
 
 

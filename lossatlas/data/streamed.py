@@ -139,7 +139,7 @@ class Streamed(ByNumber):
 
 
 def in_short(error: Exception) -> str:
-    """Return the type of an error and the last line of its message, which in a worker's traceback is the error itself."""
+    """Return the type of an error and the last line of its message, the error itself in a worker's traceback."""
     said = str(error).strip().splitlines()
     return f"{type(error).__name__}: {said[-1]}" if said else type(error).__name__
 

@@ -1,9 +1,9 @@
 """The fastest batch size, number of parallel batches and number of points in one call, found by short measurements.
 
-These settings change the last digits of a surface, so the rank that makes the execution plan measures them once, and they
-are recorded. On the CPU, batches are evaluated in parallel unless a measurement is clearly against it: threads that share a
-batch are as fast on an idle machine, and several times slower on a busy one, which it may become after the measurement
-(benchmarks/busy.py).
+These settings change the last digits of a surface, so the rank that makes the execution plan measures them once, and
+they are recorded. On the CPU, batches are evaluated in parallel unless a measurement is clearly against it: threads
+that share a batch are as fast on an idle machine, and several times slower on a busy one, which it may become after the
+measurement (benchmarks/busy.py).
 """
 
 import time
@@ -101,7 +101,8 @@ def estimate_seconds_per_cell(evaluator: Evaluator) -> float:
     """Estimate the seconds that one point takes, from a few batches of the default size.
 
     Args:
-        evaluator: The evaluator. Its number of parallel batches is set to the default, and a missing batch size as well.
+        evaluator: The evaluator. Its number of parallel batches is set to the default, and a missing batch size as
+            well.
     """
     if not evaluator.batch_size:
         evaluator.batch_size = BATCH_SIZES[evaluator.device.type][0]
@@ -128,7 +129,7 @@ def seconds_to_move(evaluator: Evaluator, stopwatch: Stopwatch) -> float:
 
 
 def choose_parallel_batches(evaluator: Evaluator) -> int:
-    """Return the default number of parallel batches of an evaluator: one per thread on the CPU if there are enough batches."""
+    """Return the default number of parallel batches: one per thread on the CPU if there are enough batches."""
     samples = max(len(samples) for samples in evaluator.data.values())
     threads = (
         torch.get_num_threads() if evaluator.device.type == "cpu" and not is_single_threaded(evaluator.loss) else 1

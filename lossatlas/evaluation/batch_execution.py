@@ -1,7 +1,7 @@
 """Strategies to evaluate the batches of a split at one point: one after the other, or several in parallel.
 
-All strategies add the same rows in the same order. `cuda_graphs.CapturedGraphs` is another one; several points in one call
-are evaluated by `stacked_points`.
+All strategies add the same rows in the same order. `cuda_graphs.CapturedGraphs` is another one; several points in one
+call are evaluated by `stacked_points`.
 """
 
 from collections.abc import Iterator, Sequence

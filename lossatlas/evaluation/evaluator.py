@@ -1,8 +1,8 @@
 """Sums of a network's losses at the points of a plane.
 
 Data (where they fit), origin and directions stay on the device. A point costs one step over the parameters and the
-forward passes, without a synchronization per batch. Samples that do not fit into memory are read once for all points of a
-call. Outputs of the network are converted to float64 before the loss is computed.
+forward passes, without a synchronization per batch. Samples that do not fit into memory are read once for all points of
+a call. Outputs of the network are converted to float64 before the loss is computed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,8 +52,8 @@ MAX_FOLDING_ERROR = 1e-3  # of the outputs of a folded network, relative to thei
 class Evaluator:
     """Evaluates a copy of a network, in evaluation mode, at points (a, b) of a plane.
 
-    The network itself is not changed. `batch_size` and `parallel_batches` may be assigned at any time; both change the last
-    digits of the sums.
+    The network itself is not changed. `batch_size` and `parallel_batches` may be assigned at any time; both change the
+    last digits of the sums.
 
     Args:
         net: The network.
@@ -63,16 +63,16 @@ class Evaluator:
         batch_size: Samples in one forward pass.
         device: The device of the evaluation.
         precision: One of PRECISIONS, or `precision.OWN` for the types that the parameters have.
-        folded: Fold BatchNorm into the layers in front of it, see `choose_path`. The loss then must not read the model's
-            own parameters.
+        folded: Fold BatchNorm into the layers in front of it, see `choose_path`. The loss then must not read the
+            model's own parameters.
         points_per_call: Points of an affine plane in one call, see `StackedPoints`; faster for small networks.
         parallel_batches: Batches evaluated at a time on the CPU, each by one thread; with 1, all threads share a batch.
         tolerance: The standard error for which `sampling.multilevel` draws samples. A call of the evaluator uses all
             samples.
-        recalibrate: Training samples, and the number of them from which the statistics of BatchNorm are estimated at every
-            point, see `BatchNormRecalibration`; None keeps the statistics of the plane.
-        in_place: Move the network itself instead of a copy, one batch after the other. It is restored after every call, or
-            at the end of `session`.
+        recalibrate: Training samples, and the number of them from which the statistics of BatchNorm are estimated at
+            every point, see `BatchNormRecalibration`; None keeps the statistics of the plane.
+        in_place: Move the network itself instead of a copy, one batch after the other. It is restored after every call,
+            or at the end of `session`.
 
     Attributes:
         columns: Names of the sums: STATISTICS (`landscape.statistics`), then the metrics of the loss.
@@ -364,8 +364,8 @@ def batch_groups(samples: StoredSamples, spans: Sequence[Span], parallel_batches
 def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
     """Decide whether a network can be evaluated with BatchNorm folded.
 
-    The folded network is compared on the calls that the loss makes for a batch, and the loss itself is evaluated with it,
-    because it may differentiate.
+    The folded network is compared on the calls that the loss makes for a batch, and the loss itself is evaluated with
+    it, because it may differentiate.
 
     Args:
         net: The network.

@@ -1,8 +1,8 @@
 """BatchNorm in evaluation mode, folded into the convolution or linear layer in front of it.
 
 There BatchNorm is affine: a convolution followed by (x - mean) / sqrt(variance + eps) * gamma + beta is one convolution
-with other weights. Pairs of layers are found once with torch.fx; at every point of a plane, the folded weights follow from
-the current ones by one product per layer.
+with other weights. Pairs of layers are found once with torch.fx; at every point of a plane, the folded weights follow
+from the current ones by one product per layer.
 """
 
 import operator
@@ -194,7 +194,7 @@ def foldable_pairs(traced: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
     modules = dict(traced.named_modules())
 
     def is_plain(node: fx.Node, kinds: tuple[type, ...]) -> bool:
-        """Return whether a module computes from its own parameters alone: no parametrization (weight norm), no hooks."""
+        """Return whether a module computes from its parameters alone: no parametrization (weight norm), no hooks."""
         module = modules[str(node.target)]
         hooks = (module._forward_pre_hooks, module._forward_hooks)
         return type(module) in kinds and not any(hooks)
@@ -220,8 +220,8 @@ def foldable_pairs(traced: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
 def use_in_place_operations(traced: fx.GraphModule) -> None:
     """Let activations and residual additions overwrite a layer's output that nothing else reads: less memory traffic.
 
-    Only the left operand of an addition is overwritten, so its shape has to be that of the sum. If it is not, the comparison
-    on real inputs (`evaluator.choose_path`) rejects the folded network.
+    Only the left operand of an addition is overwritten, so its shape has to be that of the sum. If it is not, the
+    comparison on real inputs (`evaluator.choose_path`) rejects the folded network.
     """
     modules = dict(traced.named_modules())
     allocated: set[fx.Node] = set()  # outputs that this graph allocated and that have one reader

@@ -44,7 +44,8 @@ class LossSums:
             batch: n samples.
 
         Returns:
-            Losses, weights and metrics of the samples, (2 + metrics, n) in float64, and the term of the parameters alone.
+            Losses, weights and metrics of the samples, (2 + metrics, n) in float64, and the term of the parameters
+            alone.
         """
         found = self.loss(model, batch)
         loss = found.per_sample.double()

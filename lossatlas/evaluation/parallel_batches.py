@@ -93,7 +93,8 @@ def replicas(net: nn.Module, count: int) -> list[nn.Module]:
 def deep_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
     """Copy a network.
 
-    Modules that store results with an autograd history are copied too: `torch.nn.utils.weight_norm` leaves such a weight
+    Modules that store results with an autograd history are copied too: `torch.nn.utils.weight_norm` leaves such a
+        weight
     behind at every call, which `copy.deepcopy` refuses.
 
     Args:

@@ -1,9 +1,9 @@
 """Running statistics of BatchNorm, estimated again at every point.
 
 Between two networks, or far from one, the running means and variances of a checkpoint are not the statistics of the
-activations there, and part of the loss is due to this mismatch alone. They are estimated from a fixed sequence of training
-samples, as torch.optim.swa_utils.update_bn does: the mean over batches of each batch's mean and variance, all layers in one
-pass.
+activations there, and part of the loss is due to this mismatch alone. They are estimated from a fixed sequence of
+training samples, as torch.optim.swa_utils.update_bn does: the mean over batches of each batch's mean and variance, all
+layers in one pass.
 """
 
 import torch
@@ -34,8 +34,8 @@ def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int
         count: The number of training samples to use.
 
     Raises:
-        BadUsage: The network has no BatchNorm with running statistics, the precision is too low, or there are fewer than
-            two single samples.
+        BadUsage: The network has no BatchNorm with running statistics, the precision is too low, or there are fewer
+            than two single samples.
     """
     if not batchnorm_layers(net):
         raise BadUsage(
@@ -56,7 +56,9 @@ def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int
 
 
 class BatchNormRecalibration:
-    """Estimates the statistics of BatchNorm from the first samples of the shuffled order. Called when the network has moved.
+    """Estimates the statistics of BatchNorm from the first samples of the shuffled order.
+
+    Called when the network has moved.
 
     Args:
         net: The network; its BatchNorm layers get buffers of their own.

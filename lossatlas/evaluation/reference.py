@@ -27,8 +27,8 @@ R = TypeVar("R")
 SEARCH_DEPTH = 3  # nested containers in attributes that are searched for tensors
 SNAPSHOT_BYTES = 1 << 26  # of tensors: a smaller network can be restored after any change
 CHANGED = (
-    "the network was changed while it was evaluated, and {}: its copies share tensors with it (a __deepcopy__ of its own), or "
-    "its forward pass writes into them; give a copy that shares nothing"
+    "the network was changed while it was evaluated, and {}: its copies share tensors with it (a __deepcopy__ of its "
+    "own), or its forward pass writes into them; give a copy that shares nothing"
 )
 
 
@@ -97,8 +97,8 @@ def untouched(net: nn.Module) -> Iterator[nn.Module]:
 def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
     """Check that `eval()` changes nothing but the mode of a network.
 
-    Networks are evaluated with their flags set and without `eval()`, because that may change tensors: adapters merge their
-    weights.
+    Networks are evaluated with their flags set and without `eval()`, because that may change tensors: adapters merge
+    their weights.
 
     Args:
         net: The network.
@@ -113,15 +113,16 @@ def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
         twin = deep_copy(net).eval()
     except Exception as error:
         raise BadInput(
-            f"{type(net).__name__} changes itself when its mode is switched, and cannot be copied ({error}): call its eval() first"
+            f"{type(net).__name__} changes itself when its mode is switched, and cannot be copied ({error}): "
+            "call its eval() first"
         ) from error
     with evaluated_in_place(net) as own:
         here = losses(own).double()
     there = losses(twin).double()
     if not torch.allclose(here, there, rtol=1e-3, atol=1e-3 * float(there.abs().mean())):
         raise BadInput(
-            f"{type(net).__name__} computes something else after its eval() than it does with training=False (mean losses "
-            f"{float(there.mean()):.6g} and {float(here.mean()):.6g}): call its eval() first"
+            f"{type(net).__name__} computes something else after its eval() than it does with training=False (mean "
+            f"losses {float(there.mean()):.6g} and {float(here.mean()):.6g}): call its eval() first"
         )
 
 

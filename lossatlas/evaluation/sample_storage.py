@@ -137,8 +137,8 @@ class FixedBatchSamples(StoredSamples):
 class StreamingSamples(StoredSamples):
     """Samples that are read when they are needed, a few batches ahead; as many batches as fit are cached.
 
-    Each pass over all samples has the same order, so the batches that were read first are cached, and none is dropped for
-    another one.
+    Each pass over all samples has the same order, so the batches that were read first are cached, and none is dropped
+    for another one.
     """
 
     in_memory = False
@@ -232,7 +232,8 @@ class ReadFailure:
 def prefetched(items: Iterator[Structure], count: int = PREFETCHED_BATCHES) -> Iterator[Structure]:
     """Yield items, the next few of which are made by a thread while one is used.
 
-    The thread is not from a pool: processes that a `DataLoader` starts from a pool's thread end with an error. It lets torch
+    The thread is not from a pool: processes that a `DataLoader` starts from a pool's thread end with an error. It lets
+        torch
     use one thread, because a second team of threads would slow down the first one.
     """
     found: queue.Queue[Any] = queue.Queue(count)

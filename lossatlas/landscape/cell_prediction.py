@@ -1,10 +1,10 @@
 """The choice of the grid cells that are computed; the others are predicted from their neighbours, level by level.
 
 A cell is predicted from the coarser cells around it, by interpolation of third order along the axes. The error of the
-predictions is known at the cells of the level before, for which the same could have been done, and at one in CHECK_EVERY of
-the cells that could be predicted, which is computed as a check. If more than MAX_MISS_SHARE of the checks are off by more
-than the tolerance, the level is computed in full. A cell whose predicted loss lies outside the `limits` of the computed ones,
-such as below zero where these are positive, is computed too.
+predictions is known at the cells of the level before, for which the same could have been done, and at one in
+CHECK_EVERY of the cells that could be predicted, which is computed as a check. If more than MAX_MISS_SHARE of the
+checks are off by more than the tolerance, the level is computed in full. A cell whose predicted loss lies outside the
+`limits` of the computed ones, such as below zero where these are positive, is computed too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ class Predictor:
 
 
 def stencil(x: np.ndarray, coarse: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return up to 2 * STENCIL_RADIUS coarse points around the k-th of an axis and their Lagrange weights, or None at an edge."""
+    """Return up to 2 * STENCIL_RADIUS coarse points around the k-th and their Lagrange weights, or None at an edge."""
     right = int(np.searchsorted(coarse, k))
     if right < len(coarse) and coarse[right] == k:
         return np.array([k]), np.ones(1)
@@ -138,12 +138,13 @@ class AdaptiveChoice:
         grid: The grid.
         hierarchy: Its levels.
         tolerance: The error that is allowed for a predicted loss.
-        fields: Names of the fields that have to be predicted well: losses, and accuracies in percent, for which 100 times the
-            relative tolerance is allowed.
+        fields: Names of the fields that have to be predicted well: losses, and accuracies in percent, for which 100
+            times the relative tolerance is allowed.
 
     Attributes:
         values: Each field, (cells,), computed or predicted, NaN where not yet known.
-        misses: The error of the prediction of each computed cell, in units of the allowed error; the largest of all fields.
+        misses: The error of the prediction of each computed cell, in units of the allowed error; the largest of all
+            fields.
         predicted: Which cells are predicted, (cells,).
         checked: The number of checks so far.
         missed: The number of checks that failed.
@@ -247,7 +248,7 @@ class AdaptiveChoice:
         return self.tolerance.allowed(values)
 
     def accept_predictions(self, choice: CellChoice) -> bool:
-        """Return whether the predictions of a level are accepted, once its checks are known; counts checks and misses."""
+        """Return whether the predictions of a level are accepted, given its checks; counts checks and misses."""
         missed = int((self.misses[choice.checks] > 1).sum())
         self.checked += len(choice.checks)
         self.missed += missed
@@ -264,8 +265,8 @@ class AdaptiveChoice:
 
         Args:
             field: Computed values, of the grid's shape.
-            bounded: Clip each prediction to the range of the cells that it is made from, which an interpolation of third order
-                may leave.
+            bounded: Clip each prediction to the range of the cells that it is made from, which an interpolation of
+                third order may leave.
         """
         flat = field.ravel().copy()
         for cell in self.hierarchy.order(np.flatnonzero(self.predicted)):

@@ -1,10 +1,10 @@
 """Estimates of cells from few samples, with neighbouring cells as control variates, level by level.
 
 The losses of a sample at two neighbouring cells are nearly proportional. The few samples that a cell draws therefore
-estimate the difference to its neighbours, whose means are known from many more samples of the same order. Coarse sub-grids
-are computed first, and finer ones use them: multilevel Monte Carlo (Giles, Acta Numerica 24, 2015) on a grid, with regression
-in place of differences (Cochran, Sampling Techniques, 1977, chapter 7). Needs only numpy: `estimate_cell` is given a function
-that draws samples.
+estimate the difference to its neighbours, whose means are known from many more samples of the same order. Coarse
+sub-grids are computed first, and finer ones use them: multilevel Monte Carlo (Giles, Acta Numerica 24, 2015) on a grid,
+with regression in place of differences (Cochran, Sampling Techniques, 1977, chapter 7). Needs only numpy:
+`estimate_cell` is given a function that draws samples.
 """
 
 import math
@@ -88,8 +88,8 @@ class Hierarchy:
     def shares(self) -> np.ndarray:
         """The share of the allowed error for a cell of each level, (levels,).
 
-        The rest is left for finer cells that use it. It is the square root of a share of the variance, to which each level adds the
-        same part.
+        The rest is left for finer cells that use it. It is the square root of a share of the variance, to which each
+        level adds the same part.
         """
         return np.sqrt(np.arange(1, self.count + 1) / self.count)
 
@@ -106,7 +106,7 @@ class Hierarchy:
 
 
 def enclosing(coarse: np.ndarray, k: int) -> list[int]:
-    """Return the last coarse number up to k and the first from k on; one of them at an edge, or where k is coarse itself."""
+    """Return the last coarse number up to k and the first from k on; one of them at an edge or where k is coarse."""
     below, above = coarse[coarse <= k], coarse[coarse >= k]
     return sorted({*below[-1:].tolist(), *above[:1].tolist()})
 
@@ -158,8 +158,8 @@ class CellEstimate:
             (sum e^2)^2 / sum e^4, see `statistics.effective_samples`.
         controlled: Control variates are used.
         effective_size: The effective sample size of the weights: (sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965).
-        missing_spread: The standard deviation of a control variate over all its samples, divided by that over the samples
-            of this cell; the largest of all control variates.
+        missing_spread: The standard deviation of a control variate over all its samples, divided by that over the
+            samples of this cell; the largest of all control variates.
         largest_residual: The largest absolute residual of the regression.
     """
 
@@ -175,12 +175,12 @@ class CellEstimate:
 
     @property
     def reliable(self) -> bool:
-        """True if the residuals' variance is estimated from enough samples; control variates reduce how many are needed."""
+        """True if the residuals' variance is estimated from enough samples; fewer are needed with control variates."""
         return self.residual_size >= (MIN_EFFECTIVE_SAMPLES / 2 if self.controlled else MIN_EFFECTIVE_SAMPLES)
 
     @property
     def representative(self) -> bool:
-        """True if the cell's samples have nearly the spread of all samples of the neighbours, such as a few very large losses."""
+        """True if the cell's samples have nearly the spread of all samples of the neighbours, large losses included."""
         return self.missing_spread <= MAX_MISSING_SPREAD
 
     @property
@@ -256,7 +256,8 @@ def estimate_cell(
         before: Row and samples that the cell has already.
 
     Returns:
-        The row of the cell (statistics, metrics, estimates; see `statistics.estimates`), and all its samples in float32.
+        The row of the cell (statistics, metrics, estimates; see `statistics.estimates`), and all its samples in
+        float32.
     """
     width = len(STATISTICS) + len(metrics)
     row, samples = np.zeros(width), {}
@@ -401,9 +402,9 @@ def is_constant(values: np.ndarray) -> bool:
 def tied_samples(samples: Samples, neighbours: Sequence[ControlVariate], n: int) -> np.ndarray:
     """Return which of the n samples have exactly the loss that they have at every neighbour; (n,) bool.
 
-    Without neighbours, all samples are tied if all losses are equal, otherwise none. A loss that jumps (0-1) has such samples,
-    and so has a loss that is constant in places (hinge). Their differences are zero, and say nothing about samples that jump and
-    were not drawn.
+    Without neighbours, all samples are tied if all losses are equal, otherwise none. A loss that jumps (0-1) has such
+    samples, and so has a loss that is constant in places (hinge). Their differences are zero, and say nothing about
+    samples that jump and were not drawn.
     """
     own = samples["loss"][:n]
     if not neighbours:
@@ -427,7 +428,7 @@ def deviation_scale(neighbour: ControlVariate, name: str, n: int | None = None) 
 
 
 def value_range(name: str, samples: Samples, neighbours: Sequence[ControlVariate]) -> float:
-    """Return the range of the loss or metric over all samples at hand; a possible range where all are equal, 1 for accuracy."""
+    """Return the range of the loss or metric over all samples at hand; 1 for accuracy, positive if all are equal."""
     if name == "accuracy":
         return 1.0
     every = np.concatenate([samples[name], *(neighbour.samples[name] for neighbour in neighbours)])
@@ -448,7 +449,7 @@ def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
 
 
 def correlations(neighbours: Sequence[ControlVariate], name: str) -> np.ndarray:
-    """Return the correlations of k neighbours over all samples that they have in common, so that few large losses count.
+    """Return the correlations of k neighbours over all samples that they have in common, so that large losses count.
 
     Returns:
         (k, k), clipped to between 0 and 1; 1 where a correlation is not known.
@@ -467,7 +468,8 @@ def correlations(neighbours: Sequence[ControlVariate], name: str) -> np.ndarray:
 def error_of_sum(errors: np.ndarray, correlation: np.ndarray) -> float:
     """Return the standard error of a sum whose terms' errors are as correlated as the losses, whatever their signs.
 
-    They are not more correlated: each comes from the first samples of one order, and what two of them have from neighbours in
+    They are not more correlated: each comes from the first samples of one order, and what two of them have from
+        neighbours in
     common comes from more samples than what they have of their own (MIN_SAMPLE_RATIO).
 
     Args:
@@ -488,7 +490,8 @@ def regress_on_controls(
 ) -> CellEstimate:
     """Estimate a mean over all samples from n of them, by regression on k controls with known means.
 
-    Least squares is optimal here: the n samples are the first ones of those that the controls were estimated from, so the
+    Least squares is optimal here: the n samples are the first ones of those that the controls were estimated from, so
+        the
     residuals are not correlated with the errors of the controls. The regression estimator is that of Cochran, Sampling
     Techniques, 1977, section 7.3.
 

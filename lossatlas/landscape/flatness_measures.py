@@ -1,7 +1,7 @@
 """Measures of how flat a saved surface is around its centre.
 
-Distances are in the coordinates of the line or plane: for filter-normalized directions, a distance of 1 is the norm of the
-weights.
+Distances are in the coordinates of the line or plane: for filter-normalized directions, a distance of 1 is the norm of
+the weights.
 """
 
 import re
@@ -47,9 +47,10 @@ class Measure:
 def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
     """Measure how flat a field is around its centre.
 
-    The centre is the origin, the network itself; where that is not on the grid, the lowest cell. The lowest cell, the curvature
-    and the barrier are of computed cells alone. Radii and shares are of the surface between the cells; where some of these are
-    interpolated, the error is the largest change when these move by their error bounds. An infinite value is above every level.
+    The centre is the origin, the network itself; where that is not on the grid, the lowest cell. The lowest cell, the
+    curvature and the barrier are of computed cells alone. Radii and shares are of the surface between the cells; where
+    some of these are interpolated, the error is the largest change when these move by their error bounds. An infinite
+    value is above every level.
 
     Args:
         surface: A line or a plane.
@@ -111,7 +112,7 @@ def extents(field: "InterpolatedField") -> dict[str, Measure]:
 
 
 def shifted_fields(surface: Surface, name: str, field: "InterpolatedField") -> list["InterpolatedField"]:
-    """Return the field with its interpolated cells as low and as high as they may be; nothing if all cells are computed."""
+    """Return the field with interpolated cells as low and as high as they may be; nothing if there are none."""
     errors = np.atleast_2d(prediction_errors(surface, name))
     if not errors.any():
         return []
@@ -145,8 +146,8 @@ def between_networks(surface: Surface) -> bool:
 def barrier(surface: Surface, name: str) -> dict[str, Measure]:
     """Measure the barrier on a line between two networks, from computed cells.
 
-    The barrier is the largest difference between the loss and the straight line between the values at 0 and 1 (Frankle et al.,
-    Linear Mode Connectivity and the Lottery Ticket Hypothesis, ICML 2020, section 2).
+    The barrier is the largest difference between the loss and the straight line between the values at 0 and 1 (Frankle
+    et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis, ICML 2020, section 2).
     """
     field = InterpolatedField.of_surface(surface, name)
     x, values = field.x, field.measured[0]
@@ -247,7 +248,7 @@ class InterpolatedField:
         return np.where(at_infinity, nearest, found)
 
     def square(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values of the cells around points, (2 or 4, ...), and of the nearest one, in units of the square."""
+        """Return the values of the cells around points, (2 or 4, ...), and of the nearest one (relative to the square)."""
         positions = []
         for axis, at in ((self.y, b), (self.x, a)):
             low = np.clip(np.searchsorted(axis, at, "right") - 1, 0, max(0, len(axis) - 2))
@@ -308,7 +309,7 @@ class InterpolatedField:
         return found
 
     def edge(self, centre: tuple[float, float, float], rays: np.ndarray, most: np.ndarray) -> np.ndarray:
-        """Return the distance to the edge of the grid along each ray, at most `most`, where an unknown cell may come first."""
+        """Return the distance to the edge of the grid along each ray, at most `most`, where an unknown cell may be."""
         reach = np.full(rays.shape[1], np.inf)
         for c, ray, axis in zip(centre, rays, (self.x, self.y), strict=False):
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -332,7 +333,7 @@ class InterpolatedField:
 def curvature(
     field: InterpolatedField, axis_name: str, centre: tuple[float, float, float], exact: Mapping[str, float] | None
 ) -> Measure:
-    """Return the second derivative along an axis: exact if a Hessian-vector product gave it, otherwise from computed cells."""
+    """Return the second derivative along an axis: exact if a Hessian-vector product gave it, or from computed cells."""
     if exact and axis_name * 2 in exact:
         return Measure(float(exact[axis_name * 2]), method="exact")
     cell, along_x = field.cell(*centre[:2]), axis_name == "x"

@@ -1,8 +1,8 @@
 """A surface between its cells: a bicubic interpolant with continuous slope, and an estimate of its error.
 
-Slopes at the nodes come from parabolas through three neighbours, so that parabolas are reproduced exactly; between the nodes
-it is a Hermite polynomial (Press et al., Numerical Recipes, section 3.6). Optionally, the logarithm of the values is
-interpolated. The page's interpolant.js does the same arithmetic.
+Slopes at the nodes come from parabolas through three neighbours, so that parabolas are reproduced exactly; between the
+nodes it is a Hermite polynomial (Press et al., Numerical Recipes, section 3.6). Optionally, the logarithm of the values
+is interpolated. The page's interpolant.js does the same arithmetic.
 """
 
 from dataclasses import dataclass
@@ -92,8 +92,8 @@ class Interpolant:
 def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Clip and round interpolated values for drawing.
 
-    A bicubic overshoots a plateau of several equal values, such as an accuracy of 100 %, and rounding errors on a plateau would
-    be drawn as contours. A minimum between the cells is lower than all of them, and stays.
+    A bicubic overshoots a plateau of several equal values, such as an accuracy of 100 %, and rounding errors on a
+    plateau would be drawn as contours. A minimum between the cells is lower than all of them, and stays.
 
     Args:
         found: Interpolated values.
@@ -111,8 +111,8 @@ def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:
 def limits(finite: np.ndarray) -> tuple[float, float]:
     """Return the range in which an interpolant is plausible.
 
-    It does not pass a plateau, and is not negative if no value is. A minimum between the cells may be lower than all of them, but
-    not below half of the lowest positive one.
+    It does not pass a plateau, and is not negative if no value is. A minimum between the cells may be lower than all of
+    them, but not below half of the lowest positive one.
 
     Args:
         finite: The finite values at the nodes, of any shape.
@@ -129,8 +129,11 @@ def limits(finite: np.ndarray) -> tuple[float, float]:
 
 
 def weights(t: np.ndarray, h: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Return the Hermite weights of value, slope, next value and next slope at t in [0, 1] of an interval of length h, and their
-    derivatives.
+    """Return the Hermite weights of value, slope, next value and next slope at t in [0, 1], and their derivatives.
+
+    Args:
+        t: Positions in the intervals.
+        h: Lengths of the intervals.
     """
     value = ((1 + 2 * t) * (1 - t) ** 2, h * t * (1 - t) ** 2, t * t * (3 - 2 * t), h * t * t * (t - 1))
     slope = (6 * t * (t - 1) / h, (1 - t) * (1 - 3 * t), 6 * t * (1 - t) / h, t * (3 * t - 2))
@@ -174,11 +177,12 @@ def slope_of(x: np.ndarray, u: np.ndarray, at: float) -> np.ndarray:
 
 
 def cross_validate(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, float]:
-    """Decide whether to interpolate the logarithm, and estimate the relative error, by leaving out every second row and column.
+    """Decide whether to interpolate the logarithm, and estimate the relative error.
 
-    The error is the median difference divided by the interquartile range of the values, or a fifth of the 95th percentile divided
-    by their range, whichever is larger. The transform with the smaller error is taken; values themselves are not, if they are
-    predicted to be negative where all are positive.
+    Every second row and column is left out and predicted. The error is the median difference divided by the
+    interquartile range of the values, or a fifth of the 95th percentile divided by their range, whichever is larger.
+    The transform with the smaller error is taken; values themselves are not, if they are predicted to be negative where
+    all are positive.
 
     Args:
         x: Coordinates of the columns, (nx,).

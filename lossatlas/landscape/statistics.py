@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-# A row of float64 for one cell and one split: sums over its samples of weight, weight * loss and so on (a 2 or 4 after a
-# factor is its power); the term of the parameters alone; the number of BatchNorm variances that were set to zero; and the
-# smallest standard error that may be stated, see Tolerance. Metrics follow as sums of weight * metric.
+# A row of float64 for one cell and one split: sums over its samples of weight, weight * loss and so on (a 2 or 4 after
+# a factor is its power); the term of the parameters alone; the number of BatchNorm variances that were set to zero;
+# and the smallest standard error that may be stated, see Tolerance. Metrics follow as sums of weight * metric.
 MOMENTS = (
     "weight2",
     "weight2_loss",
@@ -28,7 +28,7 @@ ESTIMATE, ESTIMATE_SE, OWN_SE, CONTROL_COUNT = "estimate", "estimate_se", "own_s
 
 
 def estimates(metrics: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the columns behind sums and metrics in multilevel sampling: of the loss, then of each metric."""
+    """Return the names of the further columns in multilevel sampling: of the loss, then of each metric."""
     return (
         ESTIMATE,
         ESTIMATE_SE,
@@ -89,7 +89,10 @@ def as_statistics(row: np.ndarray, **changed: float) -> dict[str, np.ndarray]:
 
 
 def squared_deviations(statistics: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums over the samples of e^2 and e^4, with e = weight * (loss - mean), the terms of a weighted mean's error."""
+    """Return the sums over the samples of e^2 and e^4, with e = weight * (loss - mean).
+
+    These are the terms of the error of a weighted mean.
+    """
     s = statistics
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         m = s["weight_loss"] / s["weight"]
@@ -107,8 +110,8 @@ def squared_deviations(statistics: Mapping[str, np.ndarray]) -> tuple[np.ndarray
 def effective_samples(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
     """Compute the effective number of samples that the variance is estimated from: (sum e^2)^2 / sum e^4.
 
-    It is n for two equal groups and 1 for one outlier. The relative error of a variance estimated from c effective samples is
-    about 1 / sqrt(c).
+    It is n for two equal groups and 1 for one outlier. The relative error of a variance estimated from c effective
+    samples is about 1 / sqrt(c).
 
     Args:
         statistics: Sums by name, arrays of one shape.
@@ -136,9 +139,9 @@ def rare_error(n: int, effective: float, population: int) -> float:
 def summarize(statistics: Mapping[str, np.ndarray], population: int) -> dict[str, np.ndarray]:
     """Return mean loss, its standard error, accuracy and further metrics from the sums over samples.
 
-    The standard error is that of a ratio of two sums (Cochran, Sampling Techniques, 1977, section 6.4) over `n` samples drawn
-    without replacement from `population`: zero when all of them were used. It is inflated by 1 + INFLATION / sqrt(c) for c
-    `effective_samples`.
+    The standard error is that of a ratio of two sums (Cochran, Sampling Techniques, 1977, section 6.4) over `n` samples
+    drawn without replacement from `population`: zero when all of them were used. It is inflated by 1 + INFLATION /
+    sqrt(c) for c `effective_samples`.
 
     Args:
         statistics: Sums by name, arrays of one shape.

@@ -1,6 +1,7 @@
 """A loss surface: a grid, statistics and fields at its cells, which cells are done, and where they came from.
 
-Cells are numbered row by row: cell j * nx + i is the point (x[i], y[j]). Arrays have shape (ny, nx), or (nx,) for a curve.
+Cells are numbered row by row: cell j * nx + i is the point (x[i], y[j]). Arrays have shape (ny, nx), or (nx,) for a
+curve.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,11 +32,12 @@ class Surface:
         plan: The execution plan, which decides the last digits.
         request: The configuration that was asked for.
         about: Metadata: where the surface came from.
-        provenance: Arrays of the grid's shape: `seconds` of each cell, and `computed_by`, a number in the list of that name
-            in `about`, or -1.
-        samples: In multilevel sampling, for each split and cell the losses and metrics of the samples that it has drawn, (n,)
-            each; see `control_variates`.
-        predicted: For each field, predictions for the cells that are not computed, NaN elsewhere; see `cell_prediction`.
+        provenance: Arrays of the grid's shape: `seconds` of each cell, and `computed_by`, a number in the list of that
+            name in `about`, or -1.
+        samples: In multilevel sampling, for each split and cell the losses and metrics of the samples that it has
+            drawn, (n,) each; see `control_variates`.
+        predicted: For each field, predictions for the cells that are not computed, NaN elsewhere; see
+            `cell_prediction`.
 
     Example:
         >>> surface = Surface.of_values(Grid(np.linspace(0, 1, 3)), ["max_eig"])
@@ -116,10 +118,10 @@ class Surface:
         return Hierarchy(self.grid, rows=bool(self.rows_of))
 
     def pending(self, tolerance: Tolerance | None = None) -> np.ndarray:
-        """Return the cells that are to be computed, coarse sub-grids first: not done, or with too large a standard error.
+        """Return the cells to compute, coarse sub-grids first: not done, or with too large a standard error.
 
-        All cells that the plan puts into one call are returned together. In multilevel sampling, cells of coarse levels have to be
-        more accurate.
+        All cells that the plan puts into one call are returned together. In multilevel sampling, cells of coarse levels
+        have to be more accurate.
 
         Args:
             tolerance: The tolerance; by default all samples are needed.
@@ -199,8 +201,8 @@ class Surface:
 
         Args:
             cells: Numbers of the cells.
-            rows: (cells, splits, statistics), in the order of `statistics`; without statistics (cells, fields), in the order of
-                `values`.
+            rows: (cells, splits, statistics), in the order of `statistics`; without statistics (cells, fields), in the
+                order of `values`.
             samples: For each cell and split the samples, in multilevel sampling.
         """
         done, statistics, values = self.done.copy(), {}, dict(self.values)
@@ -238,9 +240,9 @@ class Surface:
 def unresolved(surface: Surface, name: str) -> np.ndarray:
     """Return where an eigenvalue is not resolved.
 
-    The larger of its residual and its distance to the recorded bound (beyond which there is no eigenvalue) is compared with the
-    tolerance and with rounding errors. A file without bounds does not tell whether a value is the extreme one, so that none of
-    its cells is resolved. In a file of the original release, which has no residuals, no cell is marked.
+    The larger of its residual and its distance to the recorded bound (beyond which there is no eigenvalue) is compared
+    with the tolerance and with rounding errors. A file without bounds does not tell whether a value is the extreme one,
+    so that none of its cells is resolved. In a file of the original release, which has no residuals, no cell is marked.
 
     Args:
         surface: The surface.

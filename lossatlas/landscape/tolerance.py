@@ -16,13 +16,13 @@ WELL_BELOW = 10  # factor by which an unreliable error has to be below the allow
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The allowed standard error of a cell's loss: the larger of relative * |loss| and absolute. Zero asks for all samples.
+    """The allowed standard error of a cell's loss: the larger of relative * |loss| and absolute.
 
-    If few samples dominate the loss, the first ones may hold none of them, and seem the more consistent for it. So
-    `control_variates` draws samples until the variance is estimated from MIN_EFFECTIVE_SAMPLES (see
-    `statistics.effective_samples`), unless the standard error is allowed / WELL_BELOW, and states no error below that. Losses
-    concentrated in fewer than one sample in 300 can be missed by the first FEWEST_SAMPLES. `benchmarks/levels.py` counts how
-    often stated errors hold.
+    Zero asks for all samples. If few samples dominate the loss, the first ones may hold none of them, and seem the more
+    consistent for it. So `control_variates` draws samples until the variance is estimated from MIN_EFFECTIVE_SAMPLES
+    (see `statistics.effective_samples`), unless the standard error is allowed / WELL_BELOW, and states no error below
+    that. Losses concentrated in fewer than one sample in 300 can be missed by the first FEWEST_SAMPLES.
+    `benchmarks/levels.py` counts how often stated errors hold.
 
     Attributes:
         relative: Relative to the absolute value of the loss.
@@ -69,7 +69,8 @@ class Tolerance:
             share: Share of the tolerance that is allowed.
 
         Returns:
-            At most 1 where samples suffice; infinite where the error is not known but the loss is finite; 0 where it is not.
+            At most 1 where samples suffice; infinite where the error is not known but the loss is finite; 0 where it is
+            not.
         """
         known = summarize(statistics, population)
         with np.errstate(divide="ignore", invalid="ignore"):

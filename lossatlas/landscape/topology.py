@@ -1,10 +1,10 @@
 """The local minima of a saved surface and their persistence: the merge tree of its sublevel sets.
 
-As the level rises, each minimum begins a component of its own; where two components meet at a saddle, the one with the higher
-minimum ends (elder rule: Edelsbrunner and Harer, Computational Topology, 2010, section VII). Cells are neighbours along the
-axes. An unknown cell belongs to no component. A cell that is interpolated from others is no minimum, but a component may
-contain it; the level of a saddle is then known as well as these cells are, since it moves by no more than the values do
-(stability, section VIII).
+As the level rises, each minimum begins a component of its own; where two components meet at a saddle, the one with the
+higher minimum ends (elder rule: Edelsbrunner and Harer, Computational Topology, 2010, section VII). Cells are
+neighbours along the axes. An unknown cell belongs to no component. A cell that is interpolated from others is no
+minimum, but a component may contain it; the level of a saddle is then known as well as these cells are, since it moves
+by no more than the values do (stability, section VIII).
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def minima(surface: Surface, name: str = "train_loss") -> list[Minimum]:
 
 
 def saddle_error(found: Minimum, values: np.ndarray, errors: np.ndarray) -> float:
-    """Return the largest error of the cells that may be the saddle: those whose value is within their error of its level."""
+    """Return the largest error of the cells that may be the saddle: their value is within their error of its level."""
     if not np.isfinite(found.end):
         return 0.0
     near = np.abs(values - found.end) <= errors
@@ -104,8 +104,8 @@ class Merge:
 class MergeTree:
     """The merge tree of the sublevel sets of some values, built by adding cells in the order of their values.
 
-    Components are kept in a union-find structure; their roots are their minima. A component without a cell that can be a
-    minimum has no entry in `merges`.
+    Components are kept in a union-find structure; their roots are their minima. A component without a cell that can be
+    a minimum has no entry in `merges`.
 
     Args:
         values: Values of all cells, (cells,).

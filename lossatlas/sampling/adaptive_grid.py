@@ -1,4 +1,4 @@
-"""A work queue that computes a grid level by level, and predicts cells from their neighbours where this is accurate enough.
+"""A work queue that computes a grid level by level, and predicts cells from their neighbours where that is accurate.
 
 The choice itself is made by `landscape.cell_prediction`.
 """
@@ -50,8 +50,8 @@ def check_plan(surface: Surface, tolerance: Tolerance | None) -> None:
     """
     if tolerance is not None and surface.plan.get("points_per_call", 1) > 1:
         raise BadUsage(
-            f"{named('adaptive')}: this file was begun with {surface.plan['points_per_call']} points in one call, which leave "
-            "no cell out: give another file, or go on without it"
+            f"{named('adaptive')}: this file was begun with {surface.plan['points_per_call']} points in one call, which "
+            "leave no cell out: give another file, or go on without it"
         )
 
 
@@ -67,7 +67,8 @@ def checked_fields(surface: Surface) -> list[str]:
 class AdaptiveQueue(BlockQueue):
     """Hands out the blocks of each level in two steps: needed cells and checks first, then cells near failed checks.
 
-    The choice follows from the values of coarser levels alone, so that the number of ranks and interruptions change nothing.
+    The choice follows from the values of coarser levels alone, so that the number of ranks and interruptions change
+    nothing.
 
     Args:
         surface: The surface so far.
@@ -124,7 +125,7 @@ class AdaptiveQueue(BlockQueue):
             self.enqueue(self.choice.computed)
 
     def continue_level(self, choice: CellChoice) -> None:
-        """Compare computed cells with their predictions; hand out cells near misses, or predict the rest of the level."""
+        """Compare computed cells with their predictions; hand out cells near misses, or predict the others."""
         self.adaptive.record_values(
             choice.computed, self.values(choice.computed), self.values(choice.computed, suffix="_se")
         )

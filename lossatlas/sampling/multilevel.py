@@ -58,8 +58,8 @@ class EstimatedCell(NamedTuple):
 def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], *, keep_batch_size: bool) -> dict[str, Any]:
     """Complete an execution plan for few samples per cell.
 
-    The plan gets the smallest number of samples at a finest cell (`fewest`) that is worth the move to the cell, and a batch
-    size that gives every thread a batch.
+    The plan gets the smallest number of samples at a finest cell (`fewest`) that is worth the move to the cell, and a
+    batch size that gives every thread a batch.
 
     Args:
         evaluator: The evaluator, for measurements.
@@ -163,8 +163,9 @@ class MultilevelQueue(BlockQueue):
 class MultilevelWorker:
     """Evaluates blocks of a `MultilevelQueue`.
 
-    Where losses are computed in a lower precision, the low-precision mean of a cell is estimated first, with the neighbours
-    as control variates. It then is the control variate of the same cell in float32, for which a few samples suffice.
+    Where losses are computed in a lower precision, the low-precision mean of a cell is estimated first, with the
+    neighbours as control variates. It then is the control variate of the same cell in float32, for which a few samples
+    suffice.
 
     Args:
         surface: The surface that is computed, with a complete plan.
