@@ -248,7 +248,7 @@ class InterpolatedField:
         return np.where(at_infinity, nearest, found)
 
     def square(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values of the cells around points, (2 or 4, ...), and of the nearest one (relative to the square)."""
+        """Return the values of the cells around points, (2 or 4, ...), and of the nearest one."""
         positions = []
         for axis, at in ((self.y, b), (self.x, a)):
             low = np.clip(np.searchsorted(axis, at, "right") - 1, 0, max(0, len(axis) - 2))

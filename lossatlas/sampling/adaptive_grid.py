@@ -50,8 +50,8 @@ def check_plan(surface: Surface, tolerance: Tolerance | None) -> None:
     """
     if tolerance is not None and surface.plan.get("points_per_call", 1) > 1:
         raise BadUsage(
-            f"{named('adaptive')}: this file was begun with {surface.plan['points_per_call']} points in one call, which "
-            "leave no cell out: give another file, or go on without it"
+            f"{named('adaptive')}: this file was begun with {surface.plan['points_per_call']} points in one call, "
+            "which leave no cell out: give another file, or go on without it"
         )
 
 
