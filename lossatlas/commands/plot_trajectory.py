@@ -18,17 +18,17 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.commands.checkpoint_series import CheckpointSeries, read_series
-from lossatlas.commands.loss_quantity import LossQuantity
+from lossatlas.commands.plot_surface import grid_command, loss_quantity
 from lossatlas.errors import BadInput, BadUsage, say
 from lossatlas.io import (
     Directions,
@@ -129,7 +129,7 @@ class Plan:
 
 def check(args: argparse.Namespace) -> None:
     """What is wrong is said before hours are spent. Raises BadUsage, BadInput."""
-    LossQuantity.of(args)
+    loss_quantity(args, options.run_choice(args), recalibrated=0)
     options.data_choice(args)
     if args.surface:
         nx, ny = numbers(args.surface)
@@ -291,15 +291,15 @@ def river(
 ) -> Directions:
     """The way the first run has drifted, and what is steepest across it, both of unit length and at right angles."""
     from lossatlas.jobs.checkpoint_projection import unflattened
-    from lossatlas.jobs.find_directions import OriginCurvature
     from lossatlas.jobs.inputs import device_of
+    from lossatlas.jobs.origin_curvature import OriginCurvature
     from lossatlas.parameter_space import Layout, Selection, as_arrays, lengths, orthogonal, scale_to
 
     selection = Selection(args.only, args.without)
     drift = unflattened(-rows[0], origin)
     if not rows[0].any():
         raise BadInput(f"{run.files[0]} and {run.files[-1]} are the same network: there is no drift")
-    steepest = OriginCurvature(loaded, selection, device_of(args.cuda)).eigenvector(1)
+    steepest = OriginCurvature.of(loaded, selection, device_of(args.cuda)).eigenvector(1)
     layout = Layout.of(net)
     x = scale_to(drift, origin, "unit", args.ignore, layout, selection)
     y = scale_to(orthogonal(steepest, x), origin, "unit", args.ignore, layout, selection)
@@ -456,8 +456,8 @@ def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Lo
     line = shlex.join(["python", "plot_trajectory.py", *command])
     found: list[Plan] = []
 
-    def order(task: Any) -> tuple[config.GridConfig, LossQuantity]:
-        return task(args, found[0], line), LossQuantity.of(args)
+    def order(task: Callable[[argparse.Namespace, Plan, str], config.GridConfig]) -> grid_job.GridCommand:
+        return grid_command(args, task(args, found[0], line))
 
     if world.root:
         check(args)

@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lossatlas.data.plain_tensors import raw_bytes
 from lossatlas.errors import BadInput
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
@@ -241,13 +242,3 @@ def digest(net: nn.Module) -> str:
 def byte_count(tensor: Tensor) -> int:
     """Return the size of a tensor in bytes."""
     return tensor.numel() * tensor.element_size()
-
-
-def raw_bytes(tensor: Tensor) -> bytes | memoryview:
-    """Return the memory of a tensor as bytes; quantized tensors as integers."""
-    value = tensor.detach()
-    if value.is_quantized:
-        value = value.int_repr()
-    if value.is_meta or not value.numel():
-        return b""
-    return value.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
