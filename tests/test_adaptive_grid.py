@@ -283,7 +283,7 @@ def test_the_cross_and_the_range_are_of_computed_cells(capsys):
 
 
 def test_what_would_help_is_said_where_nothing_is_left_out():
-    from lossatlas.commands.loss_quantity import adaptive_summary
+    from lossatlas.jobs.loss_quantity import adaptive_summary
 
     none = {"tolerance": [0.02, 0.05], "interpolated": 0, "checked": 0, "missed": 0}
     assert "with a finer grid or a larger --adaptive some may be" in adaptive_summary(none, 9, noisy=False)
