@@ -579,7 +579,7 @@ CLASS = torch.tensor([1.0, 5.0])
         ),
         (lambda model, batch: Losses(model(batch[0])[:, :1]), r"gave per_sample \(64, 1\) for 64 samples"),
         (lambda model, batch: Losses(model(batch[0])[:, 0], metrics={"loss": batch[1]}), "a metric called 'loss'"),
-        (lambda model, batch: Losses(model(batch[0])[:, 0], penalty=3.0), "a penalty that is no tensor"),
+        (lambda model, batch: Losses(model(batch[0])[:, 0], penalty=3.0), "a penalty that is not a tensor"),
     ],
     ids=["a sum", "weights of classes", "shapes", "a reserved name", "a number"],
 )

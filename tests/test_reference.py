@@ -1,4 +1,4 @@
-"""A network that is borrowed comes back bit for bit, whatever happened to it; what cannot be moved is said in one line."""
+"""A network that is evaluated in place is restored bit for bit after any change; what cannot be moved is said in one line."""
 
 import copy
 import threading
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lossatlas.errors import BadInput
-from lossatlas.evaluation.reference import borrowed, check_modes, check_movable, digest, restoring, untouched
+from lossatlas.evaluation.reference import check_modes, check_movable, digest, evaluated_in_place, restoring, untouched
 
 
 class Holder(nn.Module):
@@ -66,12 +66,12 @@ def state_of(net):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_borrowed_network_comes_back_as_it_was(fails):
+def test_a_network_evaluated_in_place_is_restored(fails):
     net = Holder().train()
     net.second.requires_grad_(False)
     net.norm.eval()
     before = state_of(net)
-    with pytest.raises(ValueError, match="on the way") if fails else torch.no_grad(), borrowed(net) as own:
+    with pytest.raises(ValueError, match="on the way") if fails else torch.no_grad(), evaluated_in_place(net) as own:
         assert own is net
         assert not any(module.training for module in net.modules())
         with torch.no_grad():

@@ -45,7 +45,7 @@ def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalib
         raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")
     return LossQuantity(
         Tolerance.parse(args.tolerance) if args.tolerance else Tolerance(),
-        Tolerance.parse(args.adaptive, "--adaptive") if args.adaptive else None,
+        Tolerance.parse(args.adaptive, "adaptive") if args.adaptive else None,
         run.precision,
         run.batch_size,
         recalibrated,

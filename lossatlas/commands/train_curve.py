@@ -222,7 +222,7 @@ def along(
     """The mean losses at PLACES along a curve, each with BatchNorm statistics of its own, by split."""
     import numpy as np
 
-    from lossatlas.evaluation.recalibration import with_statistics
+    from lossatlas.evaluation.recalibration import batchnorm_layers
     from lossatlas.jobs.loss_surface import evaluator_of, new_surface
     from lossatlas.jobs.problem import Problem
     from lossatlas.landscape import Grid, Tolerance
@@ -239,7 +239,7 @@ def along(
         batch_size=128,
         request={},
         about={},
-        recalibrated=config.BN_SAMPLES if with_statistics(net) else 0,
+        recalibrated=config.BN_SAMPLES if batchnorm_layers(net) else 0,
     )
     plan = {**surface.plan, "points_per_call": 1, "lanes": 1}
     evaluator = evaluator_of(Problem(net, CurvePlane(kind, points), data, loss, device, data["train"]), plan)

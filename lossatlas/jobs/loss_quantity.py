@@ -9,7 +9,7 @@ import numpy as np
 from lossatlas.errors import say
 from lossatlas.jobs.grid_job import say_ranges
 from lossatlas.landscape import Grid, Surface, Tolerance
-from lossatlas.landscape.surface import DRAFT
+from lossatlas.landscape.surface import LOW_PRECISION
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -75,9 +75,9 @@ class LossQuantity:
         )
 
     def pending(self, surface: Surface) -> np.ndarray:
-        from lossatlas.sampling.adaptive_grid import requested
+        from lossatlas.sampling.adaptive_grid import keep_matching_predictions
 
-        return requested(surface, self.adaptive).pending(self.tolerance)
+        return keep_matching_predictions(surface, self.adaptive).pending(self.tolerance)
 
     def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
         from lossatlas.jobs.loss_surface import finalize_plan
@@ -128,7 +128,7 @@ class LossQuantity:
     def report(self, surface: Surface) -> None:
         say_ranges(surface, [name for name in surface.fields if name.endswith(("_loss", "_acc"))])
         for split in surface.splits:
-            drawn, drafts = (mean_fraction_drawn(surface, name) for name in (split, f"{DRAFT}{split}"))
+            drawn, drafts = (mean_fraction_drawn(surface, name) for name in (split, f"{LOW_PRECISION}{split}"))
             if drafts < 1:
                 say(
                     f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, and "

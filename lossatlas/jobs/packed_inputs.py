@@ -179,7 +179,7 @@ class PackedProblem:
         Raises:
             BadInput: This rank reads other data than rank 0.
         """
-        from lossatlas.evaluation.parallel_batches import copied
+        from lossatlas.evaluation.parallel_batches import deep_copy
         from lossatlas.jobs.problem import Problem
 
         inputs = self.inputs
@@ -189,7 +189,7 @@ class PackedProblem:
         def reference() -> "nn.Module":
             """Return the user's own network, which may be moved in place: the plane shares memory with the other one."""
             of_user = isinstance(inputs.model, UserFunction)
-            own = inputs.network(next(iter(data.values()))) if of_user else copied(net)
+            own = inputs.network(next(iter(data.values()))) if of_user else deep_copy(net)
             return own.to(device)
 
         return Problem(net, self.points.plane(net), data, loss, device, training, reference)
