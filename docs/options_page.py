@@ -53,9 +53,12 @@ def row(option: Option) -> str:
 def page() -> str:
     """The page as Markdown."""
     parts = [HEAD]
-    for name, module in COMMANDS.items():
-        options = import_module(f"lossatlas.commands.{module}").parser().options
-        parts.append(f"## {name}\n\n`{module}.py`\n")
+    for name, command in COMMANDS.items():
+        if command.options:  # another name of a command, with one of its options
+            continue
+        options = import_module(f"lossatlas.commands.{command.module}").parser().options
+        script = f" (`python {command.script}.py`)" if command.script else ""
+        parts.append(f"## {name}\n\n`lossatlas {name}`{script}: {command.summary}.\n")
         by_heading: dict[str, list[Option]] = {}
         for each in definitions(options):
             by_heading.setdefault(each.heading, []).append(each)

@@ -31,6 +31,7 @@ TEXTS = {
     option_fields.share: "0.125",
     option_fields.pattern: r"^layer\d",
     option_fields.loss_name: "mse",
+    option_fields.number_of_ranks: "2",
     animate_surface.rate_of_frames: "5",
 }
 ONE_OF = {"plot_1D": {"prefix"}}  # options that exclude others

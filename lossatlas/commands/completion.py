@@ -19,7 +19,7 @@ from typing import ClassVar
 from lossatlas import programs
 from lossatlas.commands import options
 from lossatlas.errors import BadUsage, exit_code
-from lossatlas.option_fields import option
+from lossatlas.option_fields import definitions, option
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -44,6 +44,9 @@ def whole_parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command")
     for name, command in programs.COMMANDS.items():
         own = import_module(f"lossatlas.commands.{command.module}").parser()
+        choices = {each.field: each.choices for each in definitions(own.options) if each.positional and each.choices}
+        for action in own._actions:  # argparse checks these by their type, which shtab cannot see
+            action.choices = choices.get(action.dest, action.choices)
         commands.add_parser(name, parents=[own], add_help=False, help=command.summary)
     return whole
 

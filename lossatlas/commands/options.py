@@ -118,7 +118,8 @@ def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
     if option.positional:  # argparse reads and checks argparse.SUPPRESS where it is left out
         kind = typed(lambda given: given if given == argparse.SUPPRESS else option.one_of(given))
         metavar = option.metavar or option.field
-        group.add_argument(option.field, nargs=option.many or "?", metavar=metavar, help=text, type=kind)
+        number = "*" if option.many else "?"  # a configuration file may give the values
+        group.add_argument(option.field, nargs=number, metavar=metavar, help=text, type=kind)
         return
     settings: dict[str, Any] = {"dest": option.field, "action": "store_true"}
     reading: dict[str, Any] = {} if option.kind is str else {"type": typed(option.kind)}
