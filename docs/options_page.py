@@ -57,7 +57,7 @@ def page() -> str:
         if command.options:  # another name of a command, with one of its options
             continue
         options = import_module(f"lossatlas.commands.{command.module}").parser().options
-        script = f" (`python {command.script}.py`)" if command.script else ""
+        script = f" (`python {command.script}`)" if command.script else ""
         parts.append(f"## {name}\n\n`lossatlas {name}`{script}: {command.summary}.\n")
         by_heading: dict[str, list[Option]] = {}
         for each in definitions(options):
