@@ -260,7 +260,7 @@ def test_without_test_data_the_training_data_are_measured_and_it_is_said(tmp_pat
         *"--threads 1".split(),
     ]
     assert train.main(line) == 0
-    assert "no test data, so what is called test is measured on the training data" in capsys.readouterr().out
+    assert "no test data, so the test loss is measured on the training data" in capsys.readouterr().out
     about = json.loads((tmp_path / "n.json").read_text())
     assert about["train_loss"] == pytest.approx(about["test_loss"])
     assert about["train_acc"] is None
