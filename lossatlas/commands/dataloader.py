@@ -1,4 +1,4 @@
-"""Data sets by name: read without executing anything in the files, normalized once, resident in memory.
+"""Describe or fetch a data set: read without executing anything in the files, normalized, in memory.
 
     python dataloader.py --dataset fashion_mnist_mini                what is found, and where
     python dataloader.py --dataset cifar10 --download                fetch it (only ever when asked)
@@ -13,19 +13,26 @@ fashion_mnist_mini, a balanced subset of Fashion-MNIST that comes with the proje
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas.errors import BadInput, BadUsage, exit_code
-
-if TYPE_CHECKING:  # reading and describing files needs no torch
-    pass
 from lossatlas.datasets.registry import NAMES, OWN, SOURCES, SPLITS, find, get, load
+from lossatlas.errors import BadInput, BadUsage, exit_code
 
 
 def describe(name: str, datapath: str | None) -> str:
-    """What is found of a data set, a line for each split."""
+    """Describe a data set.
+
+    Args:
+        name: Name of the data set.
+        datapath: Folder or file that holds it; None for the usual places.
+
+    Returns:
+        A line that says where it is, and a line for each split.
+
+    Raises:
+        BadInput: It is missing.
+    """
     from lossatlas.data import Dataset
 
     lines = [] if name in OWN else [f"{name} in {find(name, SOURCES[name], datapath)}"]
@@ -53,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Fetch the data set if asked, and describe it."""
     if args.dataset not in NAMES:
         raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(NAMES)}")
     if args.download:
@@ -61,5 +69,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

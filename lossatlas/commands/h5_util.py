@@ -1,8 +1,8 @@
-"""The file formats: surfaces, directions and spectra in HDF5, new ones and those of the original release.
+"""Inspect, check and convert files: surfaces, directions and spectra in HDF5, of this and of the original release.
 
     python h5_util.py FILE                     what a file holds, and how much of it is done
     python h5_util.py FILE --export OUT.npz    x, y, done and every field as (ny, nx) or (nx,)
-    python h5_util.py FILE --check             whether checksums hold, directions are there, all cells are done
+    python h5_util.py FILE --check             check the checksums, the directions, and that all cells are done
     python h5_util.py FILE --embed             copy the directions into the surface file
     python h5_util.py FILE --convert OUT.h5    a file of the release of 2018 as one of this version, fields put right
     python h5_util.py FILE --slim OUT.h5       the fields alone, a tenth of the size: to be drawn and sent, not continued
@@ -10,13 +10,13 @@
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
 `done`, `statistics/<split>/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own
 data. `directions` leads to the direction file. A file of the original release has none of these but the coordinates
-and fields; it is read as it is. A spectrum file holds what hessian_spectrum.py has found, with the same attributes.
+and fields; it is read as it is. A spectrum file holds the results of hessian_spectrum.py, with the same attributes.
 """
 
 import argparse
 from collections.abc import Sequence
 
-from lossatlas.errors import BadInput, BadUsage, exit_code, printable, say
+from lossatlas.errors import BadInput, BadUsage, exit_code, named, printable, say
 from lossatlas.io.contents import check, convert, describe, export, slim
 from lossatlas.io.direction_files import direction_link
 from lossatlas.io.surface_files import embed_directions
@@ -34,9 +34,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Do all that the command line asks for; without a request, describe the file."""
     if args.export:
         if not args.export.endswith(".npz"):
-            raise BadUsage(f"--export {args.export}: the name has to end in .npz")
+            raise BadUsage(f"{named('export', args.export)}: the name has to end in .npz")
         export(args.file, args.export)
         say(f"wrote {args.export}")
     if args.embed:
@@ -60,5 +61,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))
