@@ -41,7 +41,7 @@ class ScaleLimits(TypedDict):
 
 @dataclass(frozen=True)
 class FigureOutput:
-    """Where figures go.
+    """Output of a drawing command.
 
     Attributes:
         show: Open them in windows too.
@@ -72,7 +72,7 @@ class FigureOutput:
 
 @dataclass(frozen=True)
 class ScaledFigureOutput(FigureOutput):
-    """Where figures with a colour scale go, and the limits of the scale; None is chosen from the data.
+    """Output of a drawing command, with the limits of its colour scale; None is chosen from the data.
 
     Attributes:
         vmin: Lowest contour.

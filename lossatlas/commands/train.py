@@ -302,12 +302,16 @@ def _train(args: argparse.Namespace, command: Sequence[str], locks: ExitStack) -
         start=start,
         optimizer_state=optimizer_state,
     )
-    train_loss, train_accuracy = measure(net, data, loss)
+    measured = measure(net, data, loss)
     if args.out:
-        _write_network(args, command, training, data, (train_loss, train_accuracy))
+        _write_network(args, command, training, data, measured)
+    _say_result(args.out or folder, training, measured)
+
+
+def _say_result(target: str | Path | None, training: TrainingRun, measured: tuple[float, float]) -> None:
     last = training.curve[-1]
     say(
-        f"{args.out or folder}: train loss {train_loss:.4f}{_in_percent(train_accuracy)}, "
+        f"{target}: train loss {measured[0]:.4f}{_in_percent(measured[1])}, "
         f"test loss {last['test_loss']:.4f}{_in_percent(last['test_acc'])}"
     )
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lossatlas import config
 from lossatlas.commands import options
@@ -161,6 +161,11 @@ def _train_curves(args: argparse.Namespace, command: Sequence[str], locks: ExitS
     """Train each curve, measure it and write it; `locks` keeps the locks on the outputs."""
     import torch
 
+    from lossatlas.training.curve_training import train_bends
+
+    def on_epoch(epoch: int, loss: float) -> None:
+        say(f"epoch {epoch}/{args.epochs}: loss {loss:.4g} at places drawn at random")
+
     check(args)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -175,7 +180,9 @@ def _train_curves(args: argparse.Namespace, command: Sequence[str], locks: ExitS
     results = []
     for repeat, each in enumerate(files):
         recipe = _recipe(args, repeat)
-        bends = train_bends(ends, args.kind, args.bends, recipe)
+        bends = train_bends(
+            ends.net, ends.points, args.kind, args.bends, ends.train, recipe, loss=ends.loss, on_epoch=on_epoch
+        )
         if not all(bool(value.isfinite().all()) for bend in bends for value in bend.values()):
             raise BadInput(
                 f"the bends are not finite after training with {named('lr')} {args.lr:g}: use a smaller rate"
@@ -221,75 +228,6 @@ def _recipe(args: argparse.Namespace, repeat: int) -> "TrainingRecipe":
         seed=args.seed + repeat,
         loss=str(options.loss_choice(args)),
     )
-
-
-def train_bends(ends: CurveEnds, kind: str, count: int, recipe: "TrainingRecipe") -> "list[Point]":
-    """Train the bends of a curve, which begins as the straight line.
-
-    Every step lowers the loss at a point that is drawn uniformly, the objective of Garipov et al. (arXiv 1802.10026,
-    equation 2).
-
-    Args:
-        ends: The two networks.
-        kind: "bezier" or "polygonal".
-        count: Number of bends.
-        recipe: Recipe of the training.
-
-    Returns:
-        Tensors of each bend by name.
-    """
-    import torch
-    from torch import nn
-    from torch.func import functional_call
-
-    from lossatlas.parameter_space.curves import shares
-    from lossatlas.training.loop import train
-
-    first, last = ends.points
-
-    class Curve(nn.Module):
-        """The network at a point of the curve that every call draws; its parameters are the bends."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = [ends.net]  # in a list, so that its parameters are not trained
-            self.keys = list(first)
-            self.bends = nn.ModuleList()
-            for k in range(count):
-                part = (k + 1) / (count + 1)
-                start = [(1 - part) * first[key] + part * last[key] for key in self.keys]
-                self.bends.append(nn.ParameterList([nn.Parameter(value.clone()) for value in start]))
-
-        def train(self, mode: bool = True) -> "Curve":
-            self.inner[0].train(mode)
-            return super().train(mode)
-
-        def forward(self, *arguments: Any, **keywords: Any) -> Any:
-            parts = shares(kind, float(torch.rand(())), count + 2)
-            point, bends = {}, list[Any](self.bends)
-            for k, key in enumerate(self.keys):
-                inner: Any = sum(part * bend[k] for part, bend in zip(parts[1:-1], bends, strict=True))
-                point[key] = parts[0] * first[key] + inner + parts[-1] * last[key]
-            return functional_call(self.inner[0], point, arguments, keywords)
-
-    def on_epoch(epoch: int, _: Any) -> None:
-        say(f"epoch {epoch}/{recipe.epochs}: loss {sum(losses) / max(1, len(losses)):.4g} at places drawn at random")
-        losses.clear()
-
-    losses: list[float] = []
-    curve = Curve()
-    train(
-        curve,
-        ends.train,
-        recipe,
-        lambda epoch, step, value: losses.append(value),
-        on_epoch,
-        loss=ends.loss,
-        channels_last=False,
-    )
-    ends.net.eval()
-    bends: Any = curve.bends
-    return [{key: bend[k].detach().clone() for k, key in enumerate(curve.keys)} for bend in bends]
 
 
 def losses_along(ends: CurveEnds, kind: str, points: "Sequence[Point]") -> Losses:

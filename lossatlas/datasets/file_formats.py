@@ -54,15 +54,7 @@ def read_cifar10(folder: Path, split: str) -> Arrays:
 def read_cifar100(folder: Path, split: str) -> Arrays:
     """Read CIFAR-100 with its fine labels, in the python or the binary layout: train and test, or the same with .bin.
 
-    Args:
-        folder: Folder of the files.
-        split: "train" or "test".
-
-    Returns:
-        Images (N, 3, 32, 32) uint8 and labels (N,).
-
-    Raises:
-        BadInput: A file is missing or damaged.
+    Arguments, result and errors are those of `read_cifar10`.
     """
     plain = folder / split
     return (
@@ -96,15 +88,7 @@ def _read_cifar_records(file: Path, label_bytes: int) -> Arrays:
 def read_idx(folder: Path, split: str) -> Arrays:
     """Read the IDX layout of MNIST: <train|t10k>-images-idx3-ubyte and -labels-idx1-ubyte, with or without .gz.
 
-    Args:
-        folder: Folder of the files.
-        split: "train" or "test".
-
-    Returns:
-        Images (N, 1, H, W) uint8 and labels (N,).
-
-    Raises:
-        BadInput: A file is missing or damaged.
+    Arguments and errors are those of `read_cifar10`; images are (N, 1, H, W).
     """
     prefix = "train" if split == "train" else "t10k"
     images = _read_idx_file(folder, f"{prefix}-images-idx3-ubyte", 3)

@@ -101,19 +101,10 @@ class SurfaceRenderer:
         self.plotter.set_background("white")
         several = len(panels) > 1
         for k, p in enumerate(panels):
-            self.plotter.add_mesh(
-                surface_mesh(p, scale),
-                scalars="height",
-                clim=(0, 1),
-                cmap=overlay_colour_map(k) if several else RENDERED_COLOUR_MAP,
-                show_scalar_bar=False,
-                smooth_shading=True,
-                opacity=0.8 if several else 1.0,
-                ambient=0.28,
-                diffuse=0.72,
-                specular=0.25,
-                specular_power=25,
-            )
+            if several:
+                self._add_surface(p, scale, overlay_colour_map(k), opacity=0.8)
+            else:
+                self._add_surface(p, scale, RENDERED_COLOUR_MAP)
         for position, strength in (((-3, -2, 6), 0.9), ((4, -3, 2), 0.25)):
             light = {"position": position, "focal_point": (0, 0, 0), "intensity": strength}
             self.plotter.add_light(pyvista.Light(**light, light_type="scene light"))
@@ -127,6 +118,21 @@ class SurfaceRenderer:
             self.plotter.enable_ssao(radius=0.25, bias=0.005, kernel_size=128)
         if soft:
             self.plotter.enable_anti_aliasing("ssaa")
+
+    def _add_surface(self, p: Panel, scale: ColourScale, colour_map: str, opacity: float = 1.0) -> None:
+        self.plotter.add_mesh(
+            surface_mesh(p, scale),
+            scalars="height",
+            clim=(0, 1),
+            cmap=colour_map,
+            show_scalar_bar=False,
+            smooth_shading=True,
+            opacity=opacity,
+            ambient=0.28,
+            diffuse=0.72,
+            specular=0.25,
+            specular_power=25,
+        )
 
     def _add_path(self, p: Panel, scale: ColourScale, path: Projection, colour: str) -> None:
         pyvista = import_pyvista()
@@ -217,17 +223,7 @@ def rendered_figure(
 ) -> "Figure":
     """Render surfaces side by side or in one box, with their names and a slim colour bar.
 
-    Args:
-        plt: Maker of figures, see `style`.
-        panels: Surfaces to render.
-        scale: Their colour scale.
-        name: Name of the field.
-        camera: Where they are seen from.
-        overlay: Render them in one box instead of side by side.
-        paths: Training runs, which lie on the first surface.
-
-    Returns:
-        The figure.
+    Arguments and result are those of `solid_figure`.
 
     Raises:
         BadUsage: The surfaces do not cover the same part of a plane, or pyvista fails.

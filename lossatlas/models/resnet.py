@@ -64,6 +64,7 @@ class Bottleneck(Block):
     expansion = 4
 
     def make_layers(self, channels_in: int, channels: int, stride: int) -> None:
+        """Make the layers under the names that checkpoints have."""
         self.conv1 = conv(channels_in, channels, 1)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = conv(channels, channels, 3, stride)
@@ -72,6 +73,7 @@ class Bottleneck(Block):
         self.bn3 = nn.BatchNorm2d(channels * self.expansion)
 
     def layers(self, x: Tensor) -> Tensor:
+        """Apply the layers to (B, channels_in, H, W), without shortcut and last ReLU."""
         x = torch.relu(self.bn1(self.conv1(x)))
         return self.bn3(self.conv3(torch.relu(self.bn2(self.conv2(x)))))
 
