@@ -15,8 +15,7 @@ from lossatlas.landscape import Surface
 from lossatlas.parameter_space import Point
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from lossatlas.figures.matplotlib_style import Axes, Figure
 
 
 @dataclass(frozen=True, repr=False)

@@ -27,7 +27,7 @@ def test_a_picture_is_there_and_its_command_can_be_given(entry, monkeypatch):
     picture = ROOT / "docs" / "pictures" / entry.picture
     assert 3000 < picture.stat().st_size < 3e6
     command, *words = shlex.split(entry.command)
-    module = importlib.import_module(command.removesuffix(".py"))
+    module = importlib.import_module(f"lossatlas.commands.{command.removesuffix('.py')}")
     module.parser().parse_args(words)
     for word in words:
         if word.endswith(".h5"):

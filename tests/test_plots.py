@@ -415,7 +415,8 @@ def test_curves(tmp_path, function, log):
 
 def test_drawing_needs_no_torch(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    code = f"import sys, plot_2D; plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}]); assert 'torch' not in sys.modules"
+    draw = f"plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}])"
+    code = f"import sys; from lossatlas.commands import plot_2D; {draw}; assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 

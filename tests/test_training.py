@@ -241,7 +241,7 @@ def test_training_on_samples_that_are_read_and_on_batches_that_differ():
         assert measure(net, data)[0] < 0.7 * before
     assert torch.equal(nets[0].weight, nets[1].weight)
     for recipe in (TrainingRecipe(1, augment=True), TrainingRecipe(1, label_corrupt_prob=0.5)):
-        with pytest.raises(BadUsage, match="--augment" if recipe.augment else "--label_corrupt_prob"):
+        with pytest.raises(BadUsage, match="augment" if recipe.augment else "label_corrupt_prob"):
             fit(net, streamed, recipe)
 
 

@@ -10,7 +10,7 @@ from lossatlas import figures
 from lossatlas.figures.matplotlib_style import FigureFactory
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from lossatlas.figures.matplotlib_style import Figure
 
 
 class FigureKeywords(TypedDict, total=False):

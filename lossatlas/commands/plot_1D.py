@@ -34,7 +34,7 @@ from lossatlas.io import read_surface
 from lossatlas.landscape import Surface
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from lossatlas.figures.matplotlib_style import Figure
 
 
 def parser() -> argparse.ArgumentParser:

@@ -35,7 +35,7 @@ from lossatlas.io import Projection, read_projection
 from lossatlas.landscape import Surface
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from lossatlas.figures.matplotlib_style import Figure
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from lossatlas.figures.spectrum_plots import activations_figure, density_figure,
 from lossatlas.io import read_findings
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from lossatlas.figures.matplotlib_style import Figure
 
 # Figures by the array that they need.
 FIGURES: "dict[str, tuple[str, Callable[..., Figure]]]" = {

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for annotations elsewhere too, where matplotlib itself is not imported
+    from matplotlib.axes import Axes  # noqa: F401
     from matplotlib.figure import Figure
 
 DPI = 200  # dots per inch where no other number is given
