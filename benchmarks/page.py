@@ -22,9 +22,14 @@ from baselines import result
 from lossatlas.io import read_surface
 from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Shown, write_page
+from lossatlas.viewer.document import static
+from lossatlas.viewer.linker import link
 
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 RACE = """
+import { descend, suitableRate } from "./descent.js";
+import { makeInterpolant } from "./interpolant.js";
+import { OPTIMIZERS } from "./optimizers.js";
 const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const s = makeInterpolant(Float64Array.from(given.x), Float64Array.from(given.x), Float64Array.from(given.v), true);
 const times = [];
@@ -55,11 +60,9 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     famous = read_surface(ROOT / "docs" / "surfaces" / "resnet56_cifar10.h5")
-    script = "\n".join(
-        (ROOT / "lossatlas/viewer/static" / name).read_text() for name in ("interpolant.js", "optimizers.js")
-    )
+    script = link("benchmark", lambda name: RACE if name == "benchmark" else static(name))
     given = {"x": famous.grid.x.tolist(), "v": famous.fields["train_loss"].ravel().tolist()}
-    run = [shutil.which("node") or "node", "-e", script + RACE]
+    run = [shutil.which("node") or "node", "-e", script]
     times = json.loads(subprocess.run(run, input=json.dumps(given), capture_output=True, text=True, check=True).stdout)
     first, median = times[0], float(np.median(times))
     figure = "page: 8 optimizers, 1,000 steps each, on the 51x51 surface of ResNet-56, the first time and later (Node)"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lossatlas.data import Losses
     from lossatlas.results import Curvature, Landscape, Trajectory
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Curvature",

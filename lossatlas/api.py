@@ -7,9 +7,10 @@ The network is evaluated in evaluation mode, and afterwards it is what it was: t
 Dataset, a DataLoader or any iterable of batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how.
 """
 
-import hashlib
-import signal
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,50 +19,53 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.data import AnyData, Loss, Losses, as_dataset, as_loss
+from lossatlas.data import AnyData, Loss, as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import PRECISIONS, product_precision, resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
-from lossatlas.evaluation.reference import bytes_of, restoring
+from lossatlas.evaluation.reference import restoring
 from lossatlas.hessian import Activations, Hessian
 from lossatlas.io import Directions, Findings, read_surface, write_findings
-from lossatlas.io.block_queue import BlockQueue
-from lossatlas.io.lock import Lock, release_all
-from lossatlas.io.progress import make_progress
-from lossatlas.io.recorder import fill, reporting, signals, timed
-from lossatlas.io.resume import resume, resume_findings
-from lossatlas.jobs import eigenvalue_map as maps
-from lossatlas.jobs import loss_surface as losses
+from lossatlas.io.lock import Lock
+from lossatlas.io.recorder import reporting, signals
+from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import spectrum_parts
 from lossatlas.jobs.alignment import aligned
 from lossatlas.jobs.checkpoint_projection import coordinates, differences, principal_plane
+from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
+from lossatlas.jobs.grid_job import Quantity, SurfaceOutput, continued, obey_signal, run_in_script
 from lossatlas.jobs.input_check import check_inputs
-from lossatlas.jobs.lock_step import (
-    FailedRank,
-    agree_on,
-    agreed,
-    end_all,
-    first_alone,
+from lossatlas.jobs.loss_quantity import LossQuantity
+from lossatlas.jobs.problem import Problem
+from lossatlas.jobs.reference_check import check_ends
+from lossatlas.jobs.script_inputs import (
+    Direction,
+    DirectionArguments,
+    Net,
+    about_of,
+    loss_name,
+    plane_of,
+    point_of,
+    request_of,
+    shared_copy,
+    statistics_differ,
+)
+from lossatlas.landscape import Grid, Surface, Tolerance
+from lossatlas.mpi.agreement import (
+    check_same_request,
     from_first,
-    leads,
+    on_all,
+    on_first,
     rank_of,
-    rounds,
     size_of,
     warn_of_launcher,
 )
-from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.python_directions import Ends, Net, networks_at, networks_in, plane_of, point_of, statistics_differ
-from lossatlas.jobs.reference_check import check_ends
-from lossatlas.jobs.settings_digest import name_of, settings_digest
-from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.directions import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
-from lossatlas.sampling.adaptive_grid import requested
 
 T = TypeVar("T")
-CURE = "give another file"
 WORDS: dict[str, Sequence[str]] = {
     "norm": ("", "filter", "layer", "weight", "dfilter", "dlayer", "unit"),
     "ignore": ("", "biasbn"),
@@ -85,7 +89,7 @@ def surface(
     norm: str | None = None,
     ignore: str = "biasbn",
     seed: int = 123,
-    directions: str | Mapping[str, Tensor] | Sequence[str | Mapping[str, Tensor]] | None = None,
+    directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
     dir_type: str | None = None,
     only: str | Sequence[str] = (),
@@ -128,11 +132,18 @@ def surface(
     check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    limit, leave_out = tolerance_of(tolerance), None if adaptive is None else tolerance_of(adaptive, "adaptive")
+    quantity = LossQuantity(
+        tolerance_of(tolerance),
+        None if adaptive is None else tolerance_of(adaptive, "adaptive"),
+        precision,
+        batch_size,
+        bn_samples if bn == "recalibrate" else 0,
+    )
+    arguments = DirectionArguments(directions, towards, norm, ignore, seed, Selection(only, without))
 
     def begin() -> tuple[Surface, Problem, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
-        loss_function, grid, others = as_loss(loss), grid_of(x, y), networks_in(towards)
+        loss_function, grid, others = as_loss(loss), grid_of(x, y), arguments.others
         found = check_inputs(net, loss_function, splits["train"], type(net).__name__)
         differ = statistics_differ(net, others)
         moved = dir_type or ("states" if differ else "weights")
@@ -142,58 +153,23 @@ def surface(
         if bn == "recalibrate":
             check_recalibrated(net, splits["train"], resolve_precision(precision, net), bn_samples)
             request["bn"] = f"recalibrated on {bn_samples} samples of {splits['train'].digest}"
-        ends = Ends(directions, towards, norm, ignore, seed, Selection(only, without))
-        plane, kept = plane_of(
-            ends,
-            net,
-            grid,
-            moved,
-            splits["train"],
-            loss_function,
-            device,
-        )
-        fresh = losses.new_surface(
+        plane, kept = plane_of(arguments, net, grid, moved, splits["train"], loss_function, loss_name(loss), device)
+        fresh = quantity.new_surface(
             net,
             splits,
             loss_function,
             grid,
-            device=device,
-            tolerance=limit,
-            precision=precision,
-            batch_size=batch_size,
+            device=str(device),
             request={**request, "dir_type": moved, "directions": kept.sha256},
-            about={**about_of(splits), **networks_at(ends)},
-            recalibrated=bn_samples if bn == "recalibrate" else 0,
+            about={**about_of(splits), **arguments.networks()},
         )
         problem = Problem(shared_copy(net), plane, splits, loss_function, device, splits["train"], lambda: net)
         if others and not only and not without:
             check_ends(problem, others, moved, differ)
         return fresh, problem, kept
 
-    fresh, problem, kept = agreed(ranks, begin)
-    agree_on(ranks, fresh.request)
-
-    def finish(lock: Lock | None) -> Landscape:
-        known = first_alone(ranks, lambda: continued(file, fresh))
-        pending = requested(known, leave_out).pending(limit)
-        if not len(pending):
-            return Landscape.of(known, kept)
-        known, evaluator = agreed(
-            ranks,
-            lambda: (
-                losses.finalize_plan(problem, known, limit, len(pending), leave_out) if leads(ranks) else (known, None)
-            ),
-        )
-        known = from_first(ranks, known)
-        evaluator = agreed(ranks, lambda: evaluator or losses.evaluator_of(problem, known.plan, limit))
-        pending = known.pending(limit)
-        work, queue = (
-            losses.block_worker(known, evaluator),
-            losses.make_queue(known, pending, size_of(ranks), leave_out),
-        )
-        return computed(known, kept, lambda: work, queue, file, ranks, progress, lock)
-
-    return alone(file, ranks, finish)
+    fresh, problem, kept = on_all(ranks, begin)
+    return landscape_of(ranks, quantity, problem, fresh, kept, file, progress=progress)
 
 
 @restoring
@@ -207,7 +183,7 @@ def eigenvalues(
     norm: str | None = None,
     ignore: str = "biasbn",
     seed: int = 123,
-    directions: str | Mapping[str, Tensor] | Sequence[str | Mapping[str, Tensor]] | None = None,
+    directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
@@ -230,55 +206,61 @@ def eigenvalues(
     eigenvalue. most: products at most for each point; `lossatlas.landscape.unresolved` tells where they were too few.
     precision: 'float32' or 'float64', by default that of the network and
     float32 for half precision. compiled: let torch.compile fuse the products, which takes half a minute at the start.
-    The rest as for `surface`; fields: see `lossatlas.jobs.eigenvalue_map.FIELDS`.
+    The rest as for `surface`; fields: see `lossatlas.jobs.eigenvalue_quantity.FIELDS`.
     """
     check_words(norm=norm, ignore=ignore, precision=precision)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    kind = product_precision(precision, net)
+    quantity = EigenvalueQuantity(
+        patterns_of(parameters or only),
+        patterns_of(without),
+        matrices_only,
+        tolerance,
+        most,
+        precision,
+        compiled,
+        batch_size,
+        seed,
+    )
+    arguments = DirectionArguments(directions, towards, norm, ignore, seed, Selection(only, without))
 
     def begin() -> tuple[Surface, Problem, Directions]:
-        samples, loss_function, grid = as_dataset(data), as_loss(loss), grid_of(x, y)
-        found = check_inputs(net, loss_function, samples, type(net).__name__)
-        plane, kept = plane_of(
-            Ends(directions, towards, norm, ignore, seed, Selection(only, without)),
+        splits = {"train": as_dataset(data)}
+        loss_function, grid = as_loss(loss), grid_of(x, y)
+        found = check_inputs(net, loss_function, splits["train"], type(net).__name__)
+        plane, kept = plane_of(arguments, net, grid, "weights", splits["train"], loss_function, loss_name(loss), device)
+        fresh = quantity.new_surface(
             net,
-            grid,
-            "weights",
-            samples,
+            splits,
             loss_function,
-            device,
-        )
-        splits = {"train": samples}
-        fresh = maps.new_surface(
             grid,
-            device=device,
-            parameters=parameters or only,
-            without=without,
-            matrices_only=matrices_only,
-            tolerance=tolerance,
-            most=most,
-            precision=kind,
-            compiled=compiled,
-            batch_size=batch_size,
-            request={**request_of(net, loss, splits, found), "directions": kept.sha256},
+            device=str(device),
+            request={**request_of(net, loss, splits, found), "dir_type": "weights", "directions": kept.sha256},
             about=about_of(splits),
         )
         return fresh, Problem(net, plane, splits, loss_function, device), kept
 
-    fresh, problem, kept = agreed(ranks, begin)
-    agree_on(ranks, fresh.request)
+    fresh, problem, kept = on_all(ranks, begin)
+    return landscape_of(ranks, quantity, problem, fresh, kept, file, progress=progress)
+
+
+def landscape_of(
+    ranks: Any,
+    quantity: Quantity,
+    problem: Problem,
+    fresh: Surface,
+    directions: Directions,
+    file: str | Path | None,
+    *,
+    progress: bool,
+) -> Landscape:
+    """Compute what a file lacks, with all ranks, while no other run writes it. Raises as `grid_job.run_in_script`."""
+    check_same_request(ranks, fresh.request)
 
     def finish(lock: Lock | None) -> Landscape:
-        known = first_alone(ranks, lambda: continued(file, fresh))
-        pending = known.pending()
-        if not len(pending):
-            return Landscape.of(known, kept)
-        known, operator = agreed(ranks, lambda: maps.finalize_plan(problem, known) if leads(ranks) else (known, None))
-        known = from_first(ranks, known)
-        operator = agreed(ranks, lambda: operator or maps.operator_of(problem, known))
-        work = maps.block_worker(known, operator)
-        return computed(known, kept, lambda: work, BlockQueue.of(pending), file, ranks, progress, lock)
+        known = continued(ranks, file, fresh)
+        output = SurfaceOutput(None if file is None else Path(file), embed=directions, lock=lock)
+        return Landscape.of(run_in_script(ranks, quantity, problem, known, output, progress=progress), directions)
 
     return alone(file, ranks, finish)
 
@@ -350,11 +332,11 @@ def spectrum(
             )
         return Findings({}, request, about=about), samples.share(rank_of(ranks), size_of(ranks)), loss_function
 
-    fresh, samples, loss_function = agreed(ranks, begin)
-    agree_on(ranks, fresh.request)
+    fresh, samples, loss_function = on_all(ranks, begin)
+    check_same_request(ranks, fresh.request)
 
     def finish(lock: Lock | None) -> Curvature:
-        known = first_alone(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed, CURE))
+        known = on_first(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed))
         patterns = None if activations is None else patterns_of(activations)
         common: dict[str, Any] = {"device": device, "reduce": total(ranks), "precision": kind}
         wanted = spectrum_parts.SpectrumSettings(
@@ -402,14 +384,14 @@ def spectrum(
                 replace(known, plan=plan),
                 probes=sampler,
                 save=save,
-                during=lambda part: reporting(part, caught, shown=progress and leads(ranks)),
+                during=lambda part: reporting(part, caught, shown=progress and rank_of(ranks) == 0),
             )
 
         there = [known]
 
         def save(found: Findings) -> None:
             there[0] = found
-            if file is not None and leads(ranks):
+            if file is not None and rank_of(ranks) == 0:
                 if lock is not None:
                     lock.check()
                 write_findings(file, found)
@@ -420,7 +402,7 @@ def spectrum(
         except (KeyboardInterrupt, Incomplete) as error:
             if size_of(ranks) > 1:
                 end_all(ranks, Incomplete("interrupted"))
-            obey(error)
+            obey_signal(error) if isinstance(error, Incomplete) else None
             note("stopped: the parts of the spectrum that were finished are there")
         except BaseException as error:
             if size_of(ranks) > 1:  # the others wait for this one's share of the next sum
@@ -533,37 +515,6 @@ def tolerance_of(given: float | tuple[float, float] | None, option: str = "toler
     return Tolerance.parse(",".join(str(number) for number in numbers), option)
 
 
-def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: Losses) -> dict[str, Any]:
-    """What tells this surface from others: the network's values, the data, and what the loss of the first samples is."""
-    digest = hashlib.sha256()
-    for name, value in net.state_dict().items():
-        if isinstance(value, Tensor):
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-            digest.update(bytes_of(value))
-    return {
-        "model": type(net).__name__,
-        "model_settings": settings_digest(net),
-        "checkpoint": digest.hexdigest(),
-        "loss": loss if isinstance(loss, str) else name_of(loss),
-        "loss_settings": settings_digest(loss),
-        "loss_of_some_samples": float(found.mean()),
-        **{f"{split}_data": d.digest for split, d in splits.items()},
-    }
-
-
-def shared_copy(net: nn.Module) -> nn.Module:
-    """A copy in evaluation mode; the network itself where it cannot be copied, and so is evaluated in place."""
-    try:
-        return frozen_copy(net)
-    except Exception:
-        return net
-
-
-def about_of(splits: Mapping[str, AnyData]) -> dict[str, Any]:
-    sketches = {f"{split}_data": data.sketch for split, data in splits.items()}
-    return {"torch": torch.__version__, "sketches": sketches}
-
-
 def placed(file: str | Path) -> Path:
     """Raises BadInput where a file's folder is missing."""
     if not Path(file).resolve().parent.is_dir():
@@ -571,14 +522,10 @@ def placed(file: str | Path) -> Path:
     return Path(file)
 
 
-def continued(file: str | Path | None, fresh: Surface) -> Surface:
-    return fresh if file is None else resume(placed(file), fresh, Path(file), CURE)
-
-
 def alone(file: str | Path | None, ranks: Any, finish: Callable[[Lock | None], T]) -> T:
     """What `finish` gives while no other run writes this file. Raises CannotWrite where one does."""
-    lock = Lock(placed(file)) if file is not None and leads(ranks) else None
-    agreed(ranks, lock.take if lock is not None else lambda: None)
+    lock = Lock(placed(file)) if file is not None and rank_of(ranks) == 0 else None
+    on_all(ranks, lock.take if lock is not None else lambda: None)
     try:
         return finish(lock)
     finally:
@@ -586,51 +533,9 @@ def alone(file: str | Path | None, ranks: Any, finish: Callable[[Lock | None], T
             lock.release()
 
 
-def obey(error: BaseException) -> None:
-    """Once all is saved, let a signal do what it would have done: Ctrl-C alone asks for what there is."""
-    number = getattr(error, "signal", 0)
-    if number not in (0, signal.SIGINT):
-        release_all()
-        signal.raise_signal(number)
-
-
-def computed(
-    known: Surface,
-    kept: Directions,
-    make_work: Callable[[], Any],
-    queue: BlockQueue,
-    file: str | Path | None,
-    ranks: Any,
-    progress: bool,
-    lock: Lock | None,
-) -> Landscape:
-    """Compute the cells of a supply with the ranks there are."""
-    work = timed(make_work())
-    if not leads(ranks):
-        for _ in rounds(ranks, None, work):
-            pass
-        return Landscape.of(from_first(ranks, None), kept)
-    shown = make_progress(known.grid.size, known.grid.size - queue.cells, quiet=not progress)
-    path = None if file is None else Path(file)
-    try:
-        found = fill(
-            lambda given, make: rounds(ranks, given, make()),
-            path,
-            known,
-            lambda: work,
-            embed=kept,
-            queue=queue,
-            progress=shown,
-            lock=lock,
-        )
-    except Incomplete as error:
-        if size_of(ranks) > 1:
-            end_all(ranks, error)
-        obey(error)
-        note(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells")
-        found = error.partial
-    except BaseException as error:
-        if size_of(ranks) > 1 and not isinstance(error, FailedRank):  # the others wait for the next round
-            end_all(ranks, error)
-        raise
-    return Landscape.of(from_first(ranks, found), kept)
+def end_all(ranks: Any, error: BaseException) -> None:
+    """End every rank, because the others wait for this one: a communicator of mpi4py can."""
+    traceback.print_exception(error)
+    sys.stderr.flush()
+    time.sleep(0.3)  # the launcher loses what it has not forwarded
+    ranks.Abort(1)

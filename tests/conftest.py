@@ -25,7 +25,7 @@ if not Path(MPIRUN).exists():
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
-collect_ignore = ["mpi"]  # which runs on several ranks: see test_mpi.py
+collect_ignore = ["mpi", "wheel"]  # on several ranks, see test_mpi.py; with the installed package, see test_wheel.py
 
 # A shell that starts the suite in the background has SIGINT ignored, nohup SIGHUP, and every process that is started from
 # here would inherit that. A handler of Python's becomes the default in a new program, while this one goes on as before.

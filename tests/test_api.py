@@ -3,18 +3,20 @@
 import copy
 import functools
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import MPIRUN, ROOT, seeded
+from conftest import MPIRUN, ROOT, cut, seeded, surface_command
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -22,7 +24,7 @@ import lossatlas
 from lossatlas.commands import plot_surface
 from lossatlas.data import Losses
 from lossatlas.errors import BadInput, BadUsage
-from lossatlas.io import read_directions, read_surface
+from lossatlas.io import read_directions, read_surface, write_surface
 from lossatlas.landscape import unresolved
 from lossatlas.models import save_state
 from lossatlas.parameter_space import as_point
@@ -751,12 +753,12 @@ def test_given_directions_are_scaled_where_a_norm_is_asked_for_and_the_record_sa
     for norm in (None, "unit", "filter"):
         line = lossatlas.surface(net, (X, Y), x="-1:1:3", norm=norm, directions=[given], **QUIET)
         lengths[norm] = line.directions.extra["lengths"]
-        assert line.directions.about["x"] == "given" + (f", norm={norm}" if norm else "")
+        assert re.search(f", norm={norm or 'none'}[^,]*, ignore=none$", line.directions.about["x"])
     np.testing.assert_allclose(lengths[None][:, 1], [float(v.norm()) for v in given.values()], rtol=1e-5)
     assert np.linalg.norm(lengths["unit"][:, 1]) == pytest.approx(1, rel=1e-5)
     np.testing.assert_allclose(lengths["filter"][0, 1], lengths["filter"][0, 0], rtol=1e-5)
     random = lossatlas.surface(net, (X, Y), x="-1:1:3", **QUIET).directions.about["x"]
-    assert random == "random, norm=filter, ignore=biasbn, seed=123, axis 0"
+    assert random == "random, norm=filter, ignore=biasbn, seed=123, idx=0"
 
 
 class Clamped(Mlp):
@@ -999,7 +1001,7 @@ def test_a_message_says_whether_the_network_or_the_loss_failed_and_what_it_was_g
     with pytest.raises(BadInput, match=r"^the network Mlp cannot take inputs of 5: .*mat1 and mat2"):
         lossatlas.surface(net, (torch.zeros(9, 5), Y[:9]), x="-1:1:3", **QUIET)
     with pytest.raises(
-        BadInput, match=r"^the loss failed with a batch of \['x'\]: 2, for which Mlp gave 64x2: .*test_atlas.py"
+        BadInput, match=r"^the loss failed with a batch of \['x'\]: 2, for which Mlp gave 64x2: .*test_api.py"
     ):
         lossatlas.surface(net, {"x": X}, loss=early, x="-1:1:3", **QUIET)
     with pytest.raises(BadInput, match=r"^the loss failed .* for which Mlp gave 64x2: .*batch_size"):
@@ -1032,3 +1034,85 @@ def test_a_trajectory_has_the_components_of_all_its_checkpoints(count):
     np.testing.assert_allclose(found.explained, singular[:2] ** 2 / (singular**2).sum(), rtol=1e-5)
     with pytest.raises(BadInput, match="span 0 directions beyond rounding"):
         lossatlas.trajectory(net, [states[0]] * count)
+
+
+CROSS = "--x=-1:1:3 --y=-1:1:3 --batch_size 40".split()
+PYTHON = {"x": "-1:1:3", "y": "-1:1:3", "batch_size": 40, "progress": False}
+
+
+def of_the_command(checkpoint):
+    """The network and the data of `surface_command` as objects."""
+    from lossatlas.datasets.registry import load
+    from lossatlas.models import load_network
+
+    data = load("fashion_mnist_mini", "train", limit=40)
+    return load_network("mlp", checkpoint, shape=(1, 28, 28)), (data.inputs, data.targets)
+
+
+@pytest.mark.parametrize("first", ["command", "python"])
+def test_a_file_begun_by_a_command_is_finished_by_python_and_the_other_way_round(checkpoint, tmp_path, first):
+    file, whole = tmp_path / "s.h5", tmp_path / "whole.h5"
+    command = [*CROSS, "--dir_file", str(tmp_path / "d.h5")]
+    net, data = of_the_command(checkpoint)
+    assert plot_surface.main(surface_command(checkpoint, whole, *command)) == 0
+    if first == "command":
+        assert plot_surface.main(surface_command(checkpoint, file, *command)) == 0
+        cut(file, [0, 4])
+        found = lossatlas.surface(net, data, file=file, **PYTHON)
+    else:
+        lossatlas.surface(net, data, file=file, **PYTHON)
+        cut(file, [0, 4])
+        assert plot_surface.main(surface_command(checkpoint, file, *command)) == 0
+        found = lossatlas.read(file)
+    expected = lossatlas.read(whole)
+    assert found.done.all()
+    for name, array in expected.fields.items():
+        assert found.fields[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize("first", ["command", "python"])
+def test_a_map_of_eigenvalues_is_continued_by_the_other_front_end(checkpoint, tmp_path, first):
+    from lossatlas.commands import plot_hessian_eigen
+
+    file = tmp_path / "e.h5"
+    line = surface_command(checkpoint, file, "--x=-1:1:3", "--batch_size", "40", "--only", "5", "--dir_file", "d.h5")
+    line[line.index("d.h5")] = str(tmp_path / "d.h5")
+    arguments = {"x": "-1:1:3", "batch_size": 40, "only": "5", "progress": False}
+    net, data = of_the_command(checkpoint)
+    expected = lossatlas.eigenvalues(net, data, **arguments)
+    if first == "command":
+        assert plot_hessian_eigen.main(line) == 0
+    else:
+        lossatlas.eigenvalues(net, data, file=file, **arguments)
+    surface = read_surface(file)
+    done = np.array([True, False, False])
+    values = {name: np.where(done, array, np.nan) for name, array in surface.values.items()}
+    write_surface(file, replace(surface, done=done, values=values))
+    if first == "command":
+        found = lossatlas.eigenvalues(net, data, file=file, **arguments)
+    else:
+        assert plot_hessian_eigen.main(line) == 0
+        found = lossatlas.read(file)
+    assert found.done.all()
+    for name in ("max_eig", "min_eig"):
+        np.testing.assert_array_equal(found.fields[name], expected.fields[name])
+
+
+def test_a_file_of_another_network_or_loss_is_refused_whoever_began_it(checkpoint, tmp_path):
+    file = tmp_path / "s.h5"
+    assert plot_surface.main(surface_command(checkpoint, file, *CROSS, "--dir_file", str(tmp_path / "d.h5"))) == 0
+    net, (inputs, targets) = of_the_command(checkpoint)
+    with pytest.raises(BadInput, match="made with loss = crossentropy, now it is mse: give another file"):
+        lossatlas.surface(net, (inputs, targets), loss="mse", file=file, **PYTHON)
+
+    def half(output, target):
+        return 0.5 * torch.nn.functional.cross_entropy(output, target, reduction="none")
+
+    with pytest.raises(BadInput, match="loss_of_some_samples"):
+        lossatlas.surface(net, (inputs, targets), loss=half, file=file, **PYTHON)
+    with pytest.raises(BadInput, match="train_samples"):
+        lossatlas.surface(net, (inputs[:30], targets[:30]), file=file, **PYTHON)
+    with torch.no_grad():
+        next(net.parameters()).view(-1)[0] += 1
+    with pytest.raises(BadInput, match="checkpoint"):
+        lossatlas.surface(net, (inputs, targets), file=file, **PYTHON)

@@ -1,5 +1,6 @@
 """The page in a real browser, headless, from file://, with WebGL by software: what is there, and what each control does."""
 
+import html
 import io
 import shutil
 
@@ -124,7 +125,7 @@ def settled(page):
 
 
 def state(page, name):
-    return page.evaluate("(name) => lossatlas.state[name]", name)
+    return page.evaluate("(name) => lossatlas.model.state[name]", name)
 
 
 def pixels(page, selector, which=0):
@@ -157,11 +158,11 @@ def test_a_click_starts_a_race_that_ends_lower(opened, view, share):
     page = opened("one", "#seconds=1")
     before = [state(page, "x"), state(page, "y")]
     page.mouse.click(*middle(page, view, share))
-    wait(page, "lossatlas.state.at > 0")
+    wait(page, "lossatlas.model.state.at > 0")
     assert [state(page, "x"), state(page, "y")] != before
-    wait(page, "!lossatlas.playing")
+    wait(page, "!lossatlas.race.playing")
     races = page.evaluate(
-        "lossatlas.races[0].map((run) => [run.losses[0], run.losses[run.losses.length - 1], run.end])"
+        "lossatlas.race.runs[0].map((run) => [run.losses[0], run.losses[run.losses.length - 1], run.end])"
     )
     assert len(races) == 8
     assert all(last < first for first, last, _ in races)
@@ -177,21 +178,21 @@ def test_the_surface_turns_while_they_run(opened):
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 120, y - 30, steps=6)
-    assert page.evaluate("lossatlas.playing")
+    assert page.evaluate("lossatlas.race.playing")
     page.mouse.up()
-    assert page.evaluate("lossatlas.playing")
+    assert page.evaluate("lossatlas.race.playing")
     assert abs(state(page, "azimuth") - azimuth) > 20
     assert np.abs(pixels(page, ".solid") - before).mean() > 2
     at = state(page, "at")
-    wait(page, f"lossatlas.state.at > {at}")
+    wait(page, f"lossatlas.model.state.at > {at}")
 
 
 def test_dragging_the_start_moves_it(opened):
     page = opened("one", "#x=0.3&y=0.3")
     place = page.evaluate(
-        """() => { const p = lossatlas.panels[0]; const v = p.view(); const b = p.solid.getBoundingClientRect();
+        """() => { const p = lossatlas.panels[0]; const v = p.scene.view(); const b = p.scene.root.getBoundingClientRect();
         const [x, y] = toScreenForTest(v, p); return [x + b.left, y + b.top];
-        function toScreenForTest(v, p) { const q = p.scenePoint(0.3, 0.3), m = v.matrix;
+        function toScreenForTest(v, p) { const q = p.heights.scenePoint(0.3, 0.3), m = v.matrix;
           const c = [0, 1, 3].map((r) => m[r] * q[0] + m[4 + r] * q[1] + m[8 + r] * q[2] + m[12 + r]);
           return [(c[0] / c[2] + 1) / 2 * v.width, (1 - c[1] / c[2]) / 2 * v.height]; } }"""
     )
@@ -211,7 +212,7 @@ def test_the_same_point_lights_up_in_both_views_and_is_read_off(opened):
     settled(page)
     assert np.abs(pixels(page, ".solid", 0) - first).max() > 60
     assert np.abs(pixels(page, ".flat", 1) - second).max() > 60
-    x, y = page.evaluate("lossatlas.hover")
+    x, y = page.evaluate("lossatlas.model.hover")
     words = page.locator(".readout").first.text_content()
     assert words.startswith("x ")
     shown = float(words.split("training loss ")[1].split(";")[0])
@@ -219,7 +220,7 @@ def test_the_same_point_lights_up_in_both_views_and_is_read_off(opened):
     assert "training accuracy" in words
     assert "± 0.01 (standard error" in words
     page.mouse.move(*middle(page, ".solid", (0.5, 0.5), 1))
-    assert page.evaluate("lossatlas.hover") is not None
+    assert page.evaluate("lossatlas.model.hover") is not None
 
 
 CONTROLS = [  # control, what is done, what the state then is, which view changes
@@ -252,7 +253,7 @@ QUICK = {"#c-scale", "#c-lines", "#c-cut", "#c-objective", "#c-noise", "#c-seed"
 )
 def test_every_control_changes_what_it_says(opened, controls):
     page = opened("one", "#at=100")
-    races = "JSON.stringify(lossatlas.races[0].map((run) => Array.from(run.points)))"
+    races = "JSON.stringify(lossatlas.race.runs[0].map((run) => Array.from(run.points)))"
     for control, value, becomes, view in controls:
         before, address = pixels(page, view) if view else page.evaluate(races), page.evaluate("location.hash")
         if value is None:
@@ -300,14 +301,14 @@ def test_optimizers_are_switched_off_and_set_back(opened):
     page = opened("one", "#at=100")
     page.uncheck("#o-adam")
     settled(page)
-    assert page.evaluate("lossatlas.races[0].map((run) => run.optimizer.name)") == [
+    assert page.evaluate("lossatlas.race.runs[0].map((run) => run.optimizer.name)") == [
         "sgd", "momentum", "nesterov", "rmsprop", "adamw", "nadam", "sam",
     ]  # fmt: skip
     page.fill("#r-sgd", "0.5")
     page.keyboard.press("Tab")
-    assert page.evaluate("lossatlas.settings(lossatlas.races[0][0].optimizer).rate") == 0.5
+    assert page.evaluate("lossatlas.race.settings(lossatlas.race.runs[0][0].optimizer).rate") == 0.5
     page.click("#usual")
-    assert page.evaluate("lossatlas.settings(lossatlas.races[0][0].optimizer).rate") != 0.5
+    assert page.evaluate("lossatlas.race.settings(lossatlas.race.runs[0][0].optimizer).rate") != 0.5
     page.fill("#c-steps", "-3")
     page.keyboard.press("Tab")
     assert state(page, "steps") == 300  # what makes no sense is not taken
@@ -322,9 +323,9 @@ def test_play_pause_step_and_rewind(opened):
     page.click("#back")
     assert state(page, "at") == 1
     page.click("#play")
-    wait(page, "lossatlas.state.at > 5")
+    wait(page, "lossatlas.model.state.at > 5")
     page.click("#play")
-    assert not page.evaluate("lossatlas.playing")
+    assert not page.evaluate("lossatlas.race.playing")
     page.click("#rewind")
     assert state(page, "at") == 0
 
@@ -332,7 +333,7 @@ def test_play_pause_step_and_rewind(opened):
 def test_keyboard_only(opened):
     page = opened("one", "#seconds=300")
     page.keyboard.press("Space")
-    assert page.evaluate("lossatlas.playing")
+    assert page.evaluate("lossatlas.race.playing")
     page.keyboard.press("Space")
     page.keyboard.press("r")
     page.keyboard.press(".")
@@ -377,6 +378,32 @@ def test_the_address_holds_the_state(opened):
     assert state(wrong, "steps") == 5000
 
 
+def test_the_browser_goes_back_to_an_earlier_address(opened):
+    page = opened("one", "#map=magma")
+    page.evaluate("location.hash = '#map=cividis'")
+    wait(page, "lossatlas.model.state.map === 'cividis'")
+    page.evaluate("history.back()")
+    wait(page, "lossatlas.model.state.map === 'magma'")
+
+
+@pytest.mark.parametrize("sandbox", ["", 'sandbox="allow-scripts"'])
+def test_it_works_in_a_frame_that_holds_its_text(browser, pages, tmp_path, sandbox):
+    text = html.escape((pages / "one.html").read_text())
+    (tmp_path / "frame.html").write_text(f'<iframe {sandbox} width="1200" height="800" srcdoc="{text}"></iframe>')
+    context, wrong = browser.new_context(), []
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"file://{tmp_path / 'frame.html'}")
+    (frame,) = page.main_frame.child_frames
+    frame.locator("#forward").click()
+    frame.select_option("#c-map", "magma")
+    assert frame.evaluate("[lossatlas.model.state.at, location.hash]") == [1, "#map=magma&at=1"]
+    frame.locator("#rewind").click()
+    assert frame.evaluate("[lossatlas.model.state.at, location.hash]") == [0, "#map=magma"]
+    context.close()
+    assert wrong == []
+
+
 @pytest.mark.parametrize(
     "fragment",
     [
@@ -393,7 +420,7 @@ def test_no_address_breaks_the_page(opened, fragment):
 def test_what_is_better_high_is_climbed(opened):
     page = opened("one", "#height=train_acc&at=300")
     assert "is climbed" in page.locator("#remark").text_content()
-    ends = page.evaluate("lossatlas.races[0].map((run) => [run.losses[0], run.losses[run.losses.length - 1]])")
+    ends = page.evaluate("lossatlas.race.runs[0].map((run) => [run.losses[0], run.losses[run.losses.length - 1]])")
     assert sum(last > first for first, last in ends) >= 6
 
 
@@ -460,8 +487,8 @@ def test_a_curve_is_descended_too(opened):
     page = opened("curve", "#seconds=1")
     assert page.locator(".solid").count() == 0
     page.mouse.click(*middle(page, ".flat canvas", (0.8, 0.5)))
-    wait(page, "!lossatlas.playing")
-    ends = page.evaluate("lossatlas.races[0].map((run) => [run.losses[0], run.losses[run.losses.length - 1]])")
+    wait(page, "!lossatlas.race.playing")
+    ends = page.evaluate("lossatlas.race.runs[0].map((run) => [run.losses[0], run.losses[run.losses.length - 1]])")
     assert all(last < first for first, last in ends)
     found = pixels(page, ".flat")
     assert (found.max(axis=2) - found.min(axis=2) > 60).sum() > 300
@@ -469,10 +496,10 @@ def test_a_curve_is_descended_too(opened):
 
 def test_a_plane_that_is_wide_keeps_its_shape(opened):
     page = opened("wide", "#seconds=1")
-    frame = page.evaluate("lossatlas.panels[0].frame()")
+    frame = page.evaluate("lossatlas.panels[0].plane.frame()")
     assert frame["width"] / frame["height"] == pytest.approx(3, rel=0.01)  # 8 : 1.5, at most 3
     page.mouse.click(*middle(page, ".flat canvas", (0.9, 0.5)))
-    wait(page, "!lossatlas.playing")
+    wait(page, "!lossatlas.race.playing")
 
 
 def test_on_a_phone(opened):
@@ -480,7 +507,7 @@ def test_on_a_phone(opened):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator(".solid").bounding_box()["width"] > 340
     page.touchscreen.tap(*middle(page, ".flat canvas", (0.7, 0.3)))
-    wait(page, "lossatlas.state.at > 3")
+    wait(page, "lossatlas.model.state.at > 3")
     assert page.locator("#play").bounding_box()["height"] >= 40
     assert page.locator(".transport").is_visible()
 
@@ -489,7 +516,7 @@ def test_without_webgl_the_plane_is_there(opened):
     page = opened("one", "#gl=false")
     assert page.locator(".solid").count() == 0
     page.mouse.click(*middle(page, ".flat canvas", (0.55, 0.3)))
-    wait(page, "lossatlas.state.at > 3")
+    wait(page, "lossatlas.model.state.at > 3")
     context = page.context.browser.new_context()
     bare = context.new_page()
     bare.add_init_script(NO_WEBGL)

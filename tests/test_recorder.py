@@ -36,17 +36,17 @@ def of_cells(block):
     return BlockResult(KNOWN[block][:, None]), BlockNote()
 
 
-def in_order(supply, make_work):
+def in_order(queue, make_work):
     """As a run without MPI hands out blocks."""
     work = make_work()
-    while (one := supply.take()) is not None:
+    while (one := queue.take()) is not None:
         yield one[0], work(one[1])
 
 
 def filled(path, work=of_cells, *, serve=in_order, size=5, surface=None, cells=None, **more):
     surface = surface or Surface.of_values(GRID, ["train_loss"])
-    supply = BlockQueue.of(np.arange(12) if cells is None else cells, size)
-    return fill(serve, path, surface, lambda: timed(work), supply=supply, progress=Quiet(12, 0), **more)
+    queue = BlockQueue.of(np.arange(12) if cells is None else cells, size)
+    return fill(serve, path, surface, lambda: timed(work), queue=queue, progress=Quiet(12, 0), **more)
 
 
 # Filling ----------------------------------------------------------------------------------------------------------
@@ -55,8 +55,8 @@ def filled(path, work=of_cells, *, serve=in_order, size=5, surface=None, cells=N
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_results_in_any_order_make_the_same_surface(tmp_path, order, on_disk):
-    def serve(supply, make_work):
-        done = list(in_order(supply, make_work))
+    def serve(queue, make_work):
+        done = list(in_order(queue, make_work))
         for k in order:
             yield done[k]
             yield None  # nothing has arrived for a while
@@ -196,9 +196,9 @@ def test_what_follows_from_all_cells_is_computed_at_the_end(tmp_path):
             rows = 2 * surface.fields["train_loss"].reshape(-1, 1)
             return surface.with_cells(range(12), rows)
 
-    supply = Doubling([list(range(12))])
+    queue = Doubling([list(range(12))])
     surface = Surface.of_values(GRID, ["train_loss"])
-    fill(in_order, tmp_path / "s.h5", surface, lambda: timed(of_cells), supply=supply, progress=Quiet(12, 0))
+    fill(in_order, tmp_path / "s.h5", surface, lambda: timed(of_cells), queue=queue, progress=Quiet(12, 0))
     np.testing.assert_array_equal(read_surface(tmp_path / "s.h5").fields["train_loss"].ravel(), 2 * KNOWN)
 
 

@@ -18,11 +18,22 @@ from lossatlas.io.trajectory_files import write_projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.interpolant import Interpolant, fitting
 from lossatlas.viewer import Shown, page_of
-from lossatlas.viewer.document import SCRIPTS
+from lossatlas.viewer.document import ENTRY, static
+from lossatlas.viewer.linker import link, modules_of, parse
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node: apt-get install nodejs")
-PURE = ("interpolant.js", "optimizers.js", "projection.js", "scale.js", "model.js")
+PURE = (
+    "address.js",
+    "cut.js",
+    "descent.js",
+    "interpolant.js",
+    "model.js",
+    "numbers.js",
+    "optimizers.js",
+    "projection.js",
+    "scale.js",
+)
 RNG = np.random.default_rng(0)
 X, Y = np.linspace(-1, 1, 13), np.concatenate([np.linspace(-1, 0, 6)[:-1], np.linspace(0, 2, 5)])
 
@@ -36,13 +47,18 @@ def convex(x, y):
 
 
 def run_js(code, given):
-    """What a function body returns, with the page's pure functions and `given` at hand."""
-    source = "\n".join((ROOT / "lossatlas/viewer/static" / name).read_text() for name in PURE)
-    program = (
-        f'"use strict";{source}\nconst given = JSON.parse(require("fs").readFileSync(0, "utf8"));'
+    """Return the value of a function body that uses `given` and the exports of the modules in PURE."""
+    words = set(re.findall(r"\w+", code))
+    wanted = {name: words.intersection(parse(name, static(name)).exports) for name in PURE}
+    imports = "".join(
+        f'import {{ {", ".join(sorted(names))} }} from "./{name}";\n' for name, names in wanted.items() if names
+    )
+    entry = (
+        f'{imports}const given = JSON.parse(require("fs").readFileSync(0, "utf8"));'
         "const array = (v) => Float64Array.from(v, (x) => (x === null ? NaN : x));"
         f"process.stdout.write(JSON.stringify((() => {{{code}}})()));"
     )
+    program = link("test", lambda name: entry if name == "test" else static(name))
     result = subprocess.run([NODE, "-e", program], input=json.dumps(given), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
@@ -283,6 +299,8 @@ def test_a_path_ends_where_the_surface_does():
     assert losses == pytest.approx([2.55 - 0.1 * k for k in range(16)])
     slope[:, 2] = np.nan  # x = -0.5
     assert run_js(code, given_surface(x, x, slope, False, **line))[0] == "hole"
+    line["start"] = [-0.5, 0.0]
+    assert run_js(code, given_surface(x, x, slope, False, **line)) == ["hole", 0, [], []]
     slope[:, 6] = np.nan  # the start is in it
     assert run_js(code, given_surface(x, x, slope, False, **line))[:2] == ["hole", 0]
     far = {**line, "settings": {"rate": 1e300}}
@@ -458,7 +476,25 @@ def test_the_page_fetches_nothing_and_holds_one_classic_script():
     assert not re.search(r"https?://", text)
     assert 'type="module"' not in text
     assert "default-src 'none'" in text
-    assert len(SCRIPTS) == len(list((ROOT / "lossatlas/viewer/static").glob("*.js")))
+
+
+def test_every_module_is_linked_and_every_export_is_used():
+    modules = modules_of(ENTRY, static)
+    assert sorted(each.name for each in modules) == sorted(
+        path.name for path in (ROOT / "lossatlas/viewer/static").glob("*.js")
+    )
+    imported = {(source, name) for each in modules for source, names in each.imports.items() for name in names}
+    exported = {(each.name, name) for each in modules for name in each.exports}
+    tested = {("descent.js", "randomFrom"), ("descent.js", "normalPair")}
+    assert exported - imported == tested
+
+
+@needs_node
+def test_the_linked_script_is_javascript():
+    result = subprocess.run(
+        [NODE, "--check", "-"], input=link(ENTRY, static), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ def site(tmp_path_factory):
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in names if not name.endswith(".dist-info")} == {"lossatlas"}
     assert "lossatlas/py.typed" in zipfile.ZipFile(wheel).namelist()
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(folder / "site"), str(wheel)], check=True)
-    return folder / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(folder / "site-packages"), str(wheel)], check=True)
+    return folder / "site-packages"
 
 
 def test_it_works_without_the_clone(site, tmp_path):
@@ -56,3 +56,28 @@ def test_it_works_without_the_clone(site, tmp_path):
     import lossatlas
 
     assert result.stdout.strip().endswith(lossatlas.__version__)
+
+
+def test_its_own_tests_pass_there(site, tmp_path):
+    """Those that the workflow runs on every system."""
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-x", str(ROOT / "tests" / "wheel")]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_one_version():
+    import tomllib
+
+    import lossatlas
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "lossatlas.__version__"}
+    assert f"\nversion: {lossatlas.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {lossatlas.__version__} (20" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_wheel_is_small(site):
+    (wheel,) = site.parent.glob("*.whl")
+    assert wheel.stat().st_size < 3e6
+    assert "lossatlas/datasets/fashion_mnist_mini.npz" in zipfile.ZipFile(wheel).namelist()

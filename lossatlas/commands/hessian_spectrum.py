@@ -34,7 +34,8 @@ from lossatlas.io.recorder import reporting, signals
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import distributed_hessian, file_names
 from lossatlas.jobs.distributed_hessian import HessianJob, check_enough_samples, collective_calls, output_lock
-from lossatlas.jobs.inputs import PackedInputs, device_of, function_record, load_inputs, output_path, provenance
+from lossatlas.jobs.inputs import device_of, function_record, load_inputs, output_path, provenance
+from lossatlas.jobs.packed_inputs import PackedInputs
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import lead

@@ -22,7 +22,8 @@ from lossatlas.jobs.inputs import check_user_functions, device_of, load_inputs, 
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     pass
-from lossatlas.jobs.find_directions import OriginCurvature, find_directions, moved_lines
+from lossatlas.jobs.find_directions import find_directions, moved_lines
+from lossatlas.jobs.origin_curvature import OriginCurvature
 
 
 def describe(path: Path) -> list[str]:
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     if not dir_file.resolve().parent.is_dir():
         raise BadInput(f"no folder {dir_file.parent} for the direction file: make it first")
     loaded = load_inputs(nets, choice.dir_type, chosen, loss)
-    curvature = OriginCurvature(loaded, choice.selection, device_of(args.cuda))
+    curvature = OriginCurvature.of(loaded, choice.selection, device_of(args.cuda))
     found = find_directions(dir_file, loaded, nets, choice, curvature)
     assert found is not None
     directions, new = found

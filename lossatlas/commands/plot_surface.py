@@ -15,12 +15,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from lossatlas import config
 from lossatlas.commands import options
-from lossatlas.commands.loss_quantity import LossQuantity
+from lossatlas.errors import BadUsage
 from lossatlas.io.progress import Log
-from lossatlas.jobs.grid_job import run_grid_job
+from lossatlas.jobs import file_names
+from lossatlas.jobs.grid_job import GridCommand, run_grid_job
+from lossatlas.jobs.loss_quantity import LossQuantity
+from lossatlas.landscape import Surface, Tolerance
 from lossatlas.mpi import launch
 
 
@@ -37,15 +41,64 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def loss_quantity(args: argparse.Namespace, run: config.RunConfig, recalibrated: int) -> LossQuantity:
+    """Return what is computed. Raises BadUsage."""
+    if args.precision == "tf32" and not args.cuda:
+        raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")
+    return LossQuantity(
+        Tolerance.parse(args.tolerance) if args.tolerance else Tolerance(),
+        Tolerance.parse(args.adaptive, "--adaptive") if args.adaptive else None,
+        run.precision,
+        run.batch_size,
+        recalibrated,
+    )
+
+
+def draw(surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.PlotConfig) -> None:
+    """Draw the finished file."""
+    if surface.rows_of == "layers":
+        from lossatlas.commands import plot_layers
+
+        plot_layers.draw(surf_file, show=looks.show)
+        return
+    if surface.grid.y is None or surface.rows_of:
+        from lossatlas.commands import plot_1D
+
+        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=looks.log, loss_max=looks.loss_max), show=looks.show)
+        return
+    from lossatlas.commands import plot_2D
+
+    plot_2D.draw(
+        [surf_file],
+        vmin=looks.vmin,
+        vmax=looks.vmax,
+        vlevel=looks.vlevel,
+        proj_file=looks.proj_file,
+        dir_file=str(dir_file) if dir_file else None,
+        log=looks.log,
+        show=looks.show,
+    )
+
+
+def grid_command(args: argparse.Namespace, task: config.GridConfig) -> GridCommand:
+    """Return the command that computes losses over a grid. Raises BadUsage."""
+    quantity = loss_quantity(args, task.run, task.recalibrated)
+    if task.data.stream == "auto" and not quantity.tolerance.exact:  # samples that are not drawn are not read
+        task = replace(task, data=replace(task.data, stream="always"))
+    return GridCommand(
+        task,
+        quantity,
+        lambda dir_file: file_names.surface_name(dir_file, task),
+        lambda surf_file, dir_file, surface: draw(surf_file, dir_file, surface, task.looks),
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
     log = Log(args.surf_file)
 
-    def order() -> tuple[config.GridConfig, LossQuantity]:
-        task, losses = options.grid_task(args, ["plot_surface.py", *command]), LossQuantity.of(args)
-        if task.data.stream == "auto" and not losses.tolerance.exact:  # what is not drawn is not read
-            task = replace(task, data=replace(task.data, stream="always"))
-        return task, losses
+    def order() -> GridCommand:
+        return grid_command(args, options.grid_task(args, ["plot_surface.py", *command]))
 
     return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

@@ -28,7 +28,7 @@ import numpy as np
 from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.commands.checkpoint_series import CheckpointSeries, read_series
-from lossatlas.commands.loss_quantity import LossQuantity
+from lossatlas.commands.plot_surface import grid_command, loss_quantity
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io import (
     Directions,
@@ -170,7 +170,7 @@ def check(args: argparse.Namespace) -> None:
         BadUsage: Options contradict each other, or have a value that makes no sense.
         BadInput: The folder of the surface file is missing.
     """
-    LossQuantity.of(args)
+    loss_quantity(args, options.run_choice(args), recalibrated=0)
     options.data_choice(args)
     if args.surface:
         nx, ny = grid_counts(args.surface)
@@ -353,15 +353,15 @@ def _river_directions(
 ) -> Directions:
     """The drift of the first run, and the top eigenvector of the Hessian at its end orthogonal to it, of unit length."""
     from lossatlas.jobs.checkpoint_projection import unflattened
-    from lossatlas.jobs.find_directions import OriginCurvature
     from lossatlas.jobs.inputs import device_of
+    from lossatlas.jobs.origin_curvature import OriginCurvature
     from lossatlas.parameter_space import Layout, as_arrays, lengths, orthogonal, scale_to
 
     origin, net, selection = differences.origin, differences.net, _selection(args)
     drift = unflattened(-differences.rows[0], origin)
     if not differences.rows[0].any():
         raise BadInput(f"{run.files[0]} and {run.files[-1]} are the same network: there is no drift")
-    steepest = OriginCurvature(loaded, selection, device_of(args.cuda)).eigenvector(1)
+    steepest = OriginCurvature.of(loaded, selection, device_of(args.cuda)).eigenvector(1)
     layout = Layout.of(net)
     x = scale_to(drift, origin, "unit", args.ignore, layout, selection)
     y = scale_to(orthogonal(steepest, x), origin, "unit", args.ignore, layout, selection)
@@ -604,9 +604,9 @@ def run_on_rank(world: World, args: argparse.Namespace, command: Sequence[str], 
             say("the loss of the checkpoints, and the surface under them: the same command with --surface 25")
         return 0
 
-    def job(configure: "Configure") -> tuple[config.GridConfig, LossQuantity]:
+    def job(configure: "Configure") -> grid_job.GridCommand:
         assert projected is not None  # rank 0 alone asks for the job
-        return configure(args, projected, line), LossQuantity.of(args)
+        return grid_command(args, configure(args, projected, line))
 
     grid_job.run_grid_job(world, lambda: job(checkpoint_config), log)
     grid_job.run_grid_job(world, lambda: job(surface_config), log)

@@ -37,15 +37,8 @@ from lossatlas.io.recorder import signals, stopped_by
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import distributed_hessian, file_names
 from lossatlas.jobs.distributed_hessian import HessianJob, check_enough_samples, collective_calls, output_lock
-from lossatlas.jobs.inputs import (
-    LoadedInputs,
-    PackedInputs,
-    device_of,
-    function_record,
-    load_inputs,
-    output_path,
-    provenance,
-)
+from lossatlas.jobs.inputs import LoadedInputs, device_of, function_record, load_inputs, output_path, provenance
+from lossatlas.jobs.packed_inputs import PackedInputs
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import lead
@@ -166,7 +159,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
     with chdir("."):  # a user's code may go elsewhere
         path, job, findings, lock, loaded = prepare(world, task, log, held)
     if not task.force:
-        findings = resume_findings(path, findings, task.seed, "give another --sharpness_file")
+        findings = resume_findings(path, findings, task.seed)
     if task.dry_run:
         from lossatlas.hessian.sharpness_measures import PARTS
 

@@ -24,3 +24,13 @@ def odd_kind(value: Tensor, file: Path) -> str:
     if value.numel() * value.element_size() > max(SMALL, 4 * file.stat().st_size):
         return f"a view of {tuple(value.shape)} on far fewer numbers"
     return ""
+
+
+def raw_bytes(tensor: Tensor) -> memoryview | bytes:
+    """Return the values of a tensor of any kind as bytes; those of the whole numbers where it is quantized."""
+    value = tensor.detach()
+    if value.is_quantized:
+        value = value.int_repr()
+    if value.is_meta or not value.numel():
+        return b""
+    return value.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

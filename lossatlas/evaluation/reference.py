@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lossatlas.data.plain_tensors import raw_bytes
 from lossatlas.errors import BadInput
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, copied, is_training
 from lossatlas.evaluation.precision import in_float64
@@ -202,19 +203,10 @@ def digest(net: nn.Module) -> str:
     result = hashlib.sha256()
     for tensor in tensors_of(net):
         result.update(f"{tuple(tensor.shape)} {tensor.dtype} {tensor.requires_grad}\n".encode())
-        result.update(bytes_of(tensor))
+        result.update(raw_bytes(tensor))
     result.update(str([module.training for module in net.modules()]).encode())
     return result.hexdigest()
 
 
 def size_of(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def bytes_of(tensor: Tensor) -> Any:
-    value = tensor.detach()
-    if value.is_quantized:
-        value = value.int_repr()
-    if value.is_meta or not value.numel():
-        return b""
-    return value.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

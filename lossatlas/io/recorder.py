@@ -7,8 +7,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import chdir, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import chdir, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ class BlockNote(NamedTuple):
 Work = Callable[[Any], tuple[BlockResult, BlockNote]]
 Timed = Callable[[Any], tuple[BlockResult, BlockNote, tuple[str, float]]]
 MakeWork = Callable[[], Timed]
-Serve = Callable[[BlockQueue, MakeWork], Iterator[tuple[int, Any] | None]]
+Serve = Callable[[BlockQueue, MakeWork], Generator[tuple[int, Any] | None, None, None]]
 
 
 @contextmanager
@@ -107,9 +107,9 @@ def fill(
     before = surface.grid.size - queue.cells
     progress = progress or Progress(surface.grid.size, before, expected)
     file = Snapshots(path, surface, dir_file, embed, lock)
-    with signals() as caught:
+    with signals() as caught, closing(serve(queue, make_work)) as results:
         try:
-            for item in serve(queue, make_work):
+            for item in results:
                 if item is not None:
                     k, (found, *rest) = item
                     file.add(queue.blocks[k], found, *rest)

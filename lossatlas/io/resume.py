@@ -1,4 +1,10 @@
-"""Which file a request may go on with: the one place that decides it, for surfaces, maps and spectra."""
+"""Decide whether a file may be continued: the one place for surfaces, maps of eigenvalues and spectra.
+
+A file records a request: the fields that tell its numbers from others. Commands and Python functions record the same fields
+for the same job, so each continues the files of the other. Names are an exception: a command knows a network by the name
+in the zoo or by a user's function, Python by its class. These DESCRIPTIONS are compared where both sides have them;
+otherwise the digests of the parameters and of the data, and the loss of some samples, decide.
+"""
 
 import math
 from collections.abc import Mapping
@@ -8,12 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import BadInput, note
+from lossatlas.errors import BadInput, FrontEnd, named, note
 from lossatlas.io.spectrum_files import Findings, read_findings
 from lossatlas.io.surface_files import added_by_others, read_surface
 from lossatlas.landscape.surface import Surface
 
-CURE = "give another --{}, or --force to start over"
+DESCRIPTIONS = {
+    *("model", "model_code", "model_class", "model_settings"),
+    *("loss", "loss_code", "loss_function", "loss_settings"),
+    *("dataset", "split", "loss_of_some_samples"),
+}
 FIXED_IN_PLAN = ("device", "precision", "most", "seed")  # of a plan: what has to be the same
 AT_LEAST, AT_MOST = (
     ("top", "bottom", "probes", "steps"),
@@ -23,31 +33,55 @@ LOSS_OF_SOME_SAMPLES = "loss_of_some_samples"  # what is different is said by it
 NOT_COMPUTED = "not computed in a dry run"
 
 
-def resume(path: Path, fresh: Surface, dir_file: Path | None, cure: str = CURE.format("surf_file")) -> Surface:
-    """The surface to go on with: `fresh`, or what an earlier run left under this name.
+def cure_of(field: str) -> str:
+    """Tell the user what to do about a file that does not fit, in the words of the front end."""
+    return f"give another {named(field)}" + f", or {named('force')} to start over" * FrontEnd.command
 
-    The grid, the request, and what is HELD of the plan have to be the same; the rest of the plan, which was chosen for
-    that run, stays, and is said where it differs. Raises BadInput, naming the field and both values, when the file is of
-    something else.
+
+def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
+    """Return the surface to go on with: `fresh`, or the one that an earlier run left under this name.
+
+    Args:
+        path: The surface file.
+        fresh: The surface without computed cells that this run would begin.
+        dir_file: The direction file, by which a file of the original release is recognized.
+
+    Returns:
+        The surface in the file, with the plan that was chosen for it; differences from this run's plan are noted.
+
+    Raises:
+        BadInput: The file belongs to another job; the message names the field and both values.
     """
     if not path.exists():
         return fresh
-    found = read_surface(path)
+    found, cure = read_surface(path), cure_of("surf_file")
     if not found.grid.matches(fresh.grid):
         raise BadInput(f"{path} has the grid {found.grid}, this run asks for {fresh.grid}: {cure}")
     if "slim" in found.about:
         raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
     if not found.request:
         return adopt_original_file(path, found, fresh, dir_file)
-    compare(path, found.request, normalized_request(found, fresh), cure)
+    compare_requests(path, found, fresh, cure)
     if others := added_by_others(path):
         raise BadInput(f"{path} holds {', '.join(others)}, which this program did not write and would lose: {cure}")
-    held = [name for name in FIXED_IN_PLAN if name in fresh.plan]
-    compare(path, {name: found.plan.get(name) for name in held}, {name: fresh.plan[name] for name in held}, cure)
+    fixed = [name for name in FIXED_IN_PLAN if name in fresh.plan]
+    compare(path, {name: found.plan.get(name) for name in fixed}, {name: fresh.plan[name] for name in fixed}, cure)
+    check_version(path, found, fresh, cure)
+    if fresh.samples and not found.samples and not uses_all_samples(found):
+        note(
+            f"{path} was begun without {named('tolerance')}, or by a version before cells shared samples: the cells that it "
+            f"lacks take all samples; for fewer {cure}"
+        )
+    warn_of_overridden_options(path, found, fresh)
+    return found
+
+
+def check_version(path: Path, found: Surface, fresh: Surface, cure: str) -> None:
+    """Raise BadInput for a file of an earlier version that lacks what this one relies on."""
     for split, arrays in found.statistics.items():
         if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
             raise BadInput(
-                f"{path} was begun with --tolerance by an earlier version, whose standard errors could be far too "
+                f"{path} was begun with {named('tolerance')} by an earlier version, whose standard errors could be far too "
                 f"small: {cure}"
             )
     for name in fresh.values:
@@ -56,13 +90,6 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None, cure: str = CURE.f
                 f"{path} lacks {name}: an earlier version made it, which did not say whether an eigenvalue is the "
                 f"extreme one: {cure}"
             )
-    if fresh.samples and not found.samples and not uses_all_samples(found):
-        note(
-            f"{path} was begun without --tolerance, or by a version before cells shared samples: the cells that it lacks "
-            "take all samples; for fewer give another file, or --force to start over"
-        )
-    warn_of_overridden_options(path, found, fresh)
-    return found
 
 
 def uses_all_samples(surface: Surface) -> bool:
@@ -92,12 +119,28 @@ def normalized_request(found: Surface | Findings, fresh: Surface | Findings) -> 
 
 
 def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure: str) -> None:
-    """Raise BadInput at the first field in which what a file records differs from what is asked for."""
+    """Raise BadInput at the first field in which a file differs from what is asked for; DESCRIPTIONS where both have them."""
+    both = set(found) & set(asked)
     for name in sorted({**asked, **found}, key=lambda name: name == LOSS_OF_SOME_SAMPLES):
+        if (name in DESCRIPTIONS or name.endswith("_samples")) and name not in both:
+            continue
+        if name.endswith("_data") and f"{name.removesuffix('_data')}_samples" in both:  # without declared classes
+            continue
         if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
             raise BadInput(
                 f"{path} was made with {describe_difference(name, found.get(name), asked.get(name))}: {cure}"
             )
+
+
+def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Findings, cure: str) -> None:
+    """Raise BadInput where the request of a file is not that of this run, or where that cannot be told."""
+    compare(path, found.request, normalized_request(found, fresh), cure)
+    both = set(found.request) & set(fresh.request)
+    if "checkpoint" in both and LOSS_OF_SOME_SAMPLES not in both and not {"model", "loss"} <= both:
+        raise BadInput(
+            f"{path} records no loss of some samples, so it cannot be told whether it belongs to this network and this "
+            f"loss: {cure}"
+        )
 
 
 def describe_difference(name: str, there: Any, asked: Any) -> str:
@@ -116,23 +159,22 @@ def equal(a: Any, b: Any) -> bool:
 
 def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:
     """Go on with a file of the original release: its cells are kept, marked as of unknown provenance."""
+    cure = f"give another {named('surf_file')}"
     if not fresh.populations:
         raise BadInput(
             f"{path} was written by another program, and its eigenvalues may be of another Hessian (that release "
-            "sums over batches and leaves out parameters with one axis): give another --surf_file"
+            f"sums over batches and leaves out parameters with one axis): {cure}"
         )
     if dir_file is None or Path(found.about.get("dir_file", "")).name != dir_file.name:
         raise BadInput(
-            f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: "
-            "give another --surf_file"
+            f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: {cure}"
         )
     wanted = sorted(set(fresh.fields) & {f"{split}_{name}" for split in fresh.populations for name in ("loss", "acc")})
     if missing := [name for name in wanted if name not in found.values]:
-        raise BadInput(f"{path} was written by another program and lacks {missing[0]}: give another --surf_file")
+        raise BadInput(f"{path} was written by another program and lacks {missing[0]}: {cure}")
     if others := found.about.get("others"):
         raise BadInput(
-            f"{path} was written by another program and holds {', '.join(others)}, which would be lost: "
-            "give another --surf_file"
+            f"{path} was written by another program and holds {', '.join(others)}, which would be lost: {cure}"
         )
     done = np.logical_and.reduce([~np.isnan(found.values[name]) for name in wanted])
     note(
@@ -143,17 +185,17 @@ def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Pa
     return replace(fresh, done=done, values=found.values, foreign=done, about={**fresh.about, **found.about})
 
 
-def resume_findings(path: Path, fresh: Findings, seed: int, cure: str = CURE.format("spectrum_file")) -> Findings:
+def resume_findings(path: Path, fresh: Findings, seed: int) -> Findings:
     """The spectrum to go on with: `fresh`, or what an earlier run left under this name, with this run's plan.
 
     The request and the seed have to be the same. Raises BadInput, naming the field and both values.
     """
     if not path.exists():
         return fresh
-    found = read_findings(path, fresh.kind)
+    found, cure = read_findings(path, fresh.kind), cure_of(f"{fresh.kind}_file")
     if "slim" in found.about:
         raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
-    compare(path, found.request, normalized_request(found, fresh), cure)
+    compare_requests(path, found, fresh, cure)
     for settings in found.about.get("parts", {}).values():
         compare(path, {"seed": settings["seed"]}, {"seed": seed}, cure)
     return replace(found, plan=fresh.plan)

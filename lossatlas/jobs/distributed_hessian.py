@@ -14,7 +14,8 @@ from lossatlas import config
 from lossatlas.errors import BadInput, BadUsage, say
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
-from lossatlas.jobs.inputs import LoadedInputs, PackedInputs, device_of, loss_of
+from lossatlas.jobs.inputs import LoadedInputs, device_of, loss_of
+from lossatlas.jobs.packed_inputs import PackedInputs
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer
 from lossatlas.user_code import UserFunction

@@ -36,14 +36,14 @@ def report_dry_run(
     image = size_of(surface_writer(inputs.surf_file, surface, inputs.dir_file, None)) + embedded * inputs.embed
     needed = {inputs.surf_file: image}
     if inputs.dir_file is not None:
-        needed[inputs.dir_file] = embedded * inputs.new
+        needed[inputs.dir_file] = embedded * inputs.new_directions
     for path, size in needed.items():
         if size:
             check_space(path, size)
     say(
         f"surface file: about {in_words(image)}"
         + ", and 8 bytes for each sample that a cell draws" * bool(surface.samples)
-        + f", directions: {in_words(embedded)}" * bool(embedded and inputs.new)
+        + f", directions: {in_words(embedded)}" * bool(embedded and inputs.new_directions)
     )
     if inputs.dir_file is not None and not inputs.directions.x:
         say("time: not measured, because the directions come from the curvature, which a dry run does not compute")

@@ -1,11 +1,4 @@
-"""Which directions a surface is computed along: random ones, towards other networks, from a file, or from curvature.
-
-    python net_plotter.py --model resnet20 --model_file MODEL --xnorm filter --ynorm filter --dir_file OUT.h5      makes two
-    python net_plotter.py OUT.h5                                                   what it moves, by how much, and what not
-
-The gradient of the loss and the top eigenvectors of its Hessian are computed here. A direction file that exists is kept when
-it is what is asked for.
-"""
+"""The directions of a command: those of a direction file that fit, otherwise new ones, and their record."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,131 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadInput, say
+from lossatlas.errors import BadInput, named, say
 from lossatlas.io import Directions, read_directions, read_findings
-from lossatlas.io.progress import Line
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, compare
 from lossatlas.io.spectrum_files import is_findings
-from lossatlas.jobs.inputs import LoadedInputs, loss_of
+from lossatlas.jobs.inputs import LoadedInputs
+from lossatlas.jobs.make_directions import AxisRequest, make_directions
+from lossatlas.jobs.origin_curvature import OriginCurvature
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from torch import Tensor, nn
+    from torch import nn
 
-    from lossatlas.hessian import Hessian
-    from lossatlas.parameter_space import Layout, Point, Selection
+    from lossatlas.parameter_space import Layout, Point
 
-RESOLVED = 1e-3  # relative residual of an eigenvector
-MOST = 300  # products to find one
 NOT_MOVED = "not moved"
 EARLIER = "of an earlier version, in which filters of ConvTranspose and Conv1D were slices of their input channels"
-
-
-class OriginCurvature:
-    """Gradient, top eigenvectors and second derivatives of the mean loss at a network, when they are asked for.
-
-    selection: what gradient and eigenvectors are with respect to.
-    """
-
-    def __init__(self, loaded: LoadedInputs, selection: "Selection", device: str) -> None:
-        self.net, self.data, self.loss = loaded.net, loaded.first, loaded.loss
-        self.selection, self.device = selection.within_net(loaded.net), device
-        self.known: Hessian | None = None
-        self.found: list[Tensor] = []
-
-    @property
-    def what(self) -> str:
-        """What the loss is that of, for the record."""
-        return f"{self.loss} on {self.data.digest}"
-
-    @property
-    def hessian(self) -> "Hessian":
-        from lossatlas.hessian import Hessian, check_deterministic
-
-        if self.known is None:
-            self.known = Hessian(
-                self.net,
-                self.data,
-                loss_of(self.loss),
-                device=self.device,
-                parameters=self.selection.only,  # the loss may cut gradients of what does not move
-                without=self.selection.without,
-            )
-            check_deterministic(self.known)
-        return self.known
-
-    def gradient(self) -> "Point":
-        loss, gradient = self.hessian.gradient()
-        point = self.selection.within(self.point(gradient, self.hessian.names))
-        gradient = self.hessian.flatten([point[name] for name in self.hessian.names])
-        length = float(gradient.norm())
-        say(f"gradient of the mean {self.data.split} loss: length {length:.6g} at a loss of {loss:.6g}")
-        if length == 0:
-            raise BadInput("the gradient is zero here: there is no direction along it")
-        return point
-
-    def eigenvector(self, number: int) -> "Point":
-        """The one with the number-th largest eigenvalue, its largest component positive."""
-        from lossatlas.hessian import lanczos
-
-        names = self.selection.of(self.hessian.names)
-        if len(self.found) < number:
-            line = Line()
-            operator = self.hessian.block(names) if self.selection else self.hessian
-            pairs = lanczos(
-                operator,
-                top=number,
-                tolerance=RESOLVED,
-                most=MOST,
-                progress=lambda n, r: line.show(f"eigenvector {number}: {n} products, residual {r:.2g}"),
-            )
-            line.end(
-                f"eigenvector {number}: {pairs.products} products, eigenvalue {pairs.values[-1]:.6g}, "
-                f"residual {pairs.residuals[-1]:.2g}"
-            )
-            if not pairs.converged[-1]:
-                say(f"note: after {pairs.products} products eigenvector {number} is not resolved")
-            if len(pairs.values) < number:
-                raise BadInput(
-                    f"eigenvector:{number} asks for more than the {len(pairs.values)} that {pairs.products} products give"
-                )
-            self.found = [v * v[v.abs().argmax()].sign() for v in pairs.vectors]
-        return self.point(self.found[number - 1], names)
-
-    def point(self, vector: "Tensor", names: Sequence[str]) -> "Point":
-        """A vector over these parameters by name; the others are zero."""
-        import torch
-
-        result, offset = {}, 0
-        for name, shape in zip(self.hessian.names, self.hessian.shapes, strict=True):
-            if name in names:
-                result[name] = vector[offset : offset + shape.numel()].view(shape).cpu().clone()
-                offset += shape.numel()
-            else:
-                result[name] = torch.zeros(shape, dtype=vector.dtype)
-        return result
-
-    def along(self, directions: Directions) -> dict[str, Any]:
-        """Second derivatives of the mean loss at the origin along the axes, and their mixed one."""
-        from lossatlas.parameter_space import as_point
-
-        vectors = {
-            letter: as_point(arrays, self.net, "weights", f"the {letter} direction")
-            for letter, arrays in (("x", directions.x), ("y", directions.y))
-            if arrays is not None
-        }
-        flat = {
-            letter: self.hessian.flatten([point[name] for name in self.hessian.names]).to(self.hessian.device)
-            for letter, point in vectors.items()
-        }
-        products = {letter: self.hessian(vector).double() for letter, vector in flat.items()}
-        result = {a + b: float(flat[a].double() @ products[b]) for a in flat for b in flat if a <= b}
-        for letter, vector in flat.items():
-            value, length = result[letter * 2], float(vector.double().norm())
-            say(
-                f"second derivative of the {self.data.split} loss along {letter}: {value:.6g}, per unit length "
-                f"{value / max(length, 1e-300) ** 2:.6g} (the direction has the length {length:.6g})"
-            )
-        return {"second_derivatives": result, "samples": len(self.data), "split": self.data.split}
 
 
 def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
@@ -204,31 +87,24 @@ def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
     return {name: pieces[name] if name in pieces else torch.zeros(shape) for name, shape in own.items()}
 
 
+def axis_of(
+    axis: config.AxisConfig, target: "Point | None", digest: str, choice: config.DirectionConfig, net: "nn.Module"
+) -> AxisRequest:
+    """Return the direction that the options of an axis ask for. Raises BadInput where a file does not fit."""
+    if target is not None or digest:
+        return AxisRequest("network", vector=target, digest=digest)
+    if axis.kind == "file":
+        vector = from_file(axis, net)
+        return AxisRequest("vector", axis.norm, axis.ignore, vector=vector, digest=vector_hash(vector))
+    return AxisRequest(axis.kind, axis.norm, axis.ignore, axis.number, scheme=bool(choice.scheme))
+
+
 def description(
-    letter: str,
-    axis: config.AxisConfig,
-    target: str | None,
-    choice: config.DirectionConfig,
-    curvature: OriginCurvature | None,
-    layout: "Layout",
+    letter: str, axis: AxisRequest, choice: config.DirectionConfig, layout: "Layout", curvature: OriginCurvature | None
 ) -> str:
-    """Describe a direction for the direction file's record; equal text means an equal direction."""
-    scaled = f"norm={axis.norm or 'none'}{layout.rule(axis.norm)}, ignore={axis.ignore or 'none'}"
-    if choice.scheme:
-        scaled = f"norm=filter{layout.rule('filter')}, a network that the scheme goes to"
-    if target:
-        result = f"towards {target}"
-    elif letter == "y" and choice.same_dir:
-        result = "the x direction"
-    elif axis.kind == "random":
-        result = f"random, {scaled}, seed={choice.seed}, idx={choice.idx}"
-    elif axis.kind == "file":
-        assert curvature is not None
-        result = f"a vector with the sha256 {vector_hash(from_file(axis, curvature.net))}, {scaled}"
-    else:
-        assert curvature is not None
-        number = f" {axis.number}" if axis.kind == "eigenvector" else ""
-        result = f"{axis.kind}{number} of {curvature.what}, {scaled}"
+    """Describe the direction of an axis for the record of a direction file; equal text means an equal direction."""
+    same = letter == "y" and choice.same_dir and axis.kind != "network"
+    result = "the x direction" if same else axis.describe(choice.seed, choice.idx, layout, curvature)
     selected = f", {choice.selection}" if choice.selection else ""
     return result + selected + ", orthogonal to x" * (letter == "y" and choice.orthogonal)
 
@@ -239,22 +115,35 @@ def find_directions(
     nets: config.NetworkConfig,
     choice: config.DirectionConfig,
     curvature: OriginCurvature,
+    *,
     planned: bool = False,
 ) -> tuple[Directions, bool] | None:
-    """The directions in the file when it fits, otherwise new ones; and whether they are still to be written.
+    """Return the directions in a file where they fit, otherwise new ones; and whether they are still to be written.
 
-    planned: nothing is to be computed from the curvature; None where it would be.
+    Args:
+        dir_file: The direction file, which need not be there.
+        loaded: Networks and data.
+        nets: Which networks the axes lead to.
+        choice: Which directions.
+        curvature: Gradient and eigenvectors at the origin.
+        planned: Compute nothing from the curvature; return None where that would be needed.
+
+    Raises:
+        BadInput: The file holds other directions, or does not fit the network.
     """
-    from lossatlas.parameter_space import Layout, as_arrays, as_point, orthogonal
+    from lossatlas.parameter_space import Layout, as_arrays, as_point
 
     curvature.selection.of(loaded.origin)
-    net, record, towards, layout = loaded.net, loaded.record, loaded.towards, Layout.of(loaded.net)
-    about: dict[str, Any] = {
-        name: value for name, value in record.items() if name != LOSS_OF_SOME_SAMPLES
-    }  # data and loss do not count
-    for letter, axis, file in (("x", choice.x, nets.file2), ("y", choice.y, nets.file3)):
-        if axis is not None:
-            about[letter] = description(letter, axis, towards[file] if file else None, choice, curvature, layout)
+    net, layout = loaded.net, Layout.of(loaded.net)
+    axes = {
+        letter: axis_of(axis, target, loaded.towards[file] if file else "", choice, net)
+        for letter, axis, target, file in zip(
+            "xy", (choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True
+        )
+        if axis is not None
+    }
+    about = {name: value for name, value in loaded.record.items() if name != LOSS_OF_SOME_SAMPLES}
+    about |= {letter: description(letter, axis, choice, layout, curvature) for letter, axis in axes.items()}
     found = read_directions(dir_file) if dir_file.exists() else None
     if found is not None:
         check_record(dir_file, found, about, choice)
@@ -264,25 +153,29 @@ def find_directions(
         if choice.y is None or found.y is not None:
             return found, False
         check_second(dir_file, found, about, choice)
-    made = [axis for axis, file in ((choice.x, nets.file2), (choice.y, nets.file3)) if axis is not None and not file]
-    if planned and any(axis.kind in ("gradient", "eigenvector") for axis in made):
+    if planned and any(axis.kind in ("gradient", "eigenvector") for axis in axes.values()):
         return None
-    vectors: list[Point] = []
-    for k, (axis, target) in enumerate(zip((choice.x, choice.y), loaded.targets, strict=True)):
-        if axis is not None:
-            vectors.append(
-                vectors[0] if k and choice.same_dir else new_direction(loaded, axis, target, choice, k, curvature)
-            )
-    if choice.orthogonal:
-        first = (
-            vectors[0] if found is None else as_point(found.x, net, choice.dir_type, f"the x direction in {dir_file}")
-        )
-        vectors[1] = orthogonal(vectors[1], first)
+    for axis in (choice.x, choice.y):
+        if axis is not None and axis.kind == "file" and is_findings(axis.file):
+            print_eigenvalue(axis, loaded.record["checkpoint"])
+    first = None if found is None else as_point(found.x, net, choice.dir_type, f"the x direction in {dir_file}")
+    vectors = make_directions(
+        list(axes.values()),
+        loaded.origin,
+        layout,
+        curvature.selection,
+        curvature,
+        seed=choice.seed,
+        idx=choice.idx,
+        same=choice.same_dir,
+        orthogonal_to=first,
+        orthogonalize=choice.orthogonal,
+    )
     arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
     if found is not None:  # a file of one direction gets the second
         arrays_of[0] = list(found.x)
-    made_now = Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about)
-    return replace(made_now, extra=moved_by(loaded, made_now)), True
+    made = Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about)
+    return replace(made, extra=moved_by(loaded, made)), True
 
 
 def moved_by(loaded: LoadedInputs, directions: Directions) -> dict[str, np.ndarray]:
@@ -328,12 +221,12 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
         asked |= {letter: found.about[letter] for letter in earlier}
     recorded = {name: found.about.get(name) for name in asked}
     if choice.dir_file is None or choice.idx or choice.seed != config.SEED:
-        compare(dir_file, recorded, asked, "give another --dir_file, or remove this one")
+        compare(dir_file, recorded, asked, f"give another {named('dir_file')}, or remove this one")
     for name, value in asked.items():
         if recorded[name] in (None, value):
             continue
         if str(value).removesuffix(", aligned") == str(recorded[name]).removesuffix(", aligned"):
-            compare(dir_file, recorded, asked, "give another --dir_file, or the same --align")
+            compare(dir_file, recorded, asked, f"give another {named('dir_file')}, or the same {named('align')}")
         if name in ("x", "y") and not str(recorded[name]).startswith(
             ("random", "towards")
         ):  # such as principal components
@@ -349,7 +242,7 @@ def check_second(dir_file: Path, found: Directions, about: dict[str, Any], choic
     if axes_of_earlier_rule(found, about):
         raise BadInput(
             f"{dir_file} holds one direction, {EARLIER}: a second one beside it would be normalized differently: "
-            "give another --dir_file, or remove this one"
+            f"give another {named('dir_file')}, or remove this one"
         )
 
 
@@ -362,32 +255,3 @@ def axes_of_earlier_rule(found: Directions, about: dict[str, Any]) -> list[str]:
         for letter in ("x", "y")
         if RULE in str(about.get(letter)) and found.about.get(letter) == str(about[letter]).replace(RULE, "", 1)
     ]
-
-
-def new_direction(
-    loaded: LoadedInputs,
-    axis: config.AxisConfig,
-    target: "Point | None",
-    choice: config.DirectionConfig,
-    k: int,
-    curvature: OriginCurvature,
-) -> "Point":
-    from lossatlas.parameter_space import Layout, other_network, random_direction, scale_to, target_direction
-    from lossatlas.parameter_space.directions import seed_of
-
-    origin, selection = loaded.origin, curvature.selection
-    if target is not None:
-        return target_direction(origin, target, selection)
-    layout = Layout.of(loaded.net)
-    if choice.scheme:
-        return other_network(origin, seed_of(choice.seed, choice.idx, k), layout, selection)
-    if axis.kind == "random":
-        return random_direction(origin, axis.norm, axis.ignore, seed_of(choice.seed, choice.idx, k), layout, selection)
-    if axis.kind == "file":
-        if is_findings(axis.file):
-            print_eigenvalue(axis, loaded.record["checkpoint"])
-        made, norm = from_file(axis, loaded.net), axis.norm
-    else:
-        made = curvature.gradient() if axis.kind == "gradient" else curvature.eigenvector(axis.number)
-        norm = axis.norm or "unit"
-    return scale_to(made, origin, norm, axis.ignore, layout, selection)

@@ -1,16 +1,9 @@
-"""What a command that fills a grid has read on rank 0, and what of it travels to the other ranks.
-
-setting = read_setting(task, name_of, log)      # on rank 0; raises BadUsage and BadInput, writes nothing
-problem = Problem.of(setting)                   # travels to the other ranks
-net, plane, data = problem.unpack()             # on every rank
-"""
+"""Read what a job over a grid needs, on rank 0: networks, data, directions, and the lock on the surface file."""
 
 import json
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,66 +17,82 @@ from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import NOT_COMPUTED
 from lossatlas.jobs import file_names
-from lossatlas.jobs.find_directions import OriginCurvature, description, find_directions, moved_by, moved_lines
+from lossatlas.jobs.find_directions import description, find_directions, moved_by, moved_lines
 from lossatlas.jobs.inputs import (
     LoadedInputs,
-    PackedInputs,
     check_user_functions,
     device_of,
     function_record,
     load_inputs,
     output_path,
 )
+from lossatlas.jobs.make_directions import AxisRequest
+from lossatlas.jobs.origin_curvature import OriginCurvature
+from lossatlas.jobs.parametrization import (
+    AffineParametrization,
+    CheckpointPath,
+    CurveParametrization,
+    LayerLines,
+    Parametrization,
+    RandomLines,
+    SchemeParametrization,
+)
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.communicator import World
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from torch import Tensor, nn
-
-    from lossatlas.data import AnyData
-    from lossatlas.parameter_space import Plane, Point
+    from torch import Tensor
 
 
 NEAR = 1e-3  # of its distance from the origin: a network that is farther from a plane does not lie on it
-KEPT = 4  # random directions that a rank remembers
 
 
 @dataclass(frozen=True)
 class GridInputs:
-    """What rank 0 has read.
+    """What rank 0 has read for a job over a grid.
 
-    dir_file: None along a path of checkpoints, which has no directions. used: the directions without those that the grid does
-    not need. new: they are not in their file yet. record: what tells this from other work. curvature: where the second
-    derivatives along the axes are wanted. lock: on the surface file, None in a dry run. first: there was no direction file.
-    where: the recipe of the points, which travels to the other ranks. networks: names and coordinates of those the points go
-    through, where that is known. curve: its kind, where the third of these is the bend of one between the other two.
+    Attributes:
+        surf_file: The surface file.
+        grid: The grid; its second axis numbers the rows where there are rows of curves.
+        loaded: Networks and data.
+        record: The fields that tell this job from others, for the file.
+        points: The parametrization of the grid, which travels to the other ranks.
+        lock: The lock on the surface file; None in a dry run.
+        dir_file: The direction file; None where no directions are stored (a path of checkpoints, repeats, curves).
+        directions: The directions in that file, or to be written into it.
+        used: Those of them that the grid needs.
+        new_directions: Whether they are still to be written.
+        new_dir_file: Whether there was no direction file before.
+        embed: Whether the surface file holds a copy of them.
+        curvature: Gradient and Hessian at the origin, where second derivatives along the axes are wanted.
+        networks: (name, x, y) of the networks on the plane, where that is known.
+        curve: The kind of the curve through three networks, of which the third is its control point; '' for none.
     """
 
     surf_file: Path
     grid: Grid
-    dir_file: Path | None
-    directions: Directions
-    used: Directions
-    new: bool
-    embed: bool
     loaded: LoadedInputs
     record: dict[str, Any]
-    curvature: OriginCurvature | None
+    points: Parametrization
     lock: Lock | None
-    first: bool
-    where: "Parametrization"
+    dir_file: Path | None = None
+    directions: Directions = field(default_factory=lambda: Directions([]))
+    used: Directions = field(default_factory=lambda: Directions([]))
+    new_directions: bool = False
+    new_dir_file: bool = True
+    embed: bool = False
+    curvature: OriginCurvature | None = None
     networks: Sequence[tuple[str, float, float]] = ()
     curve: str = ""
 
     def write_directions(self) -> None:
-        if self.new and self.dir_file is not None:
-            write_directions(self.dir_file, self.directions, new=self.first)
+        """Write the direction file where it is new. Raises CannotWrite."""
+        if self.new_directions and self.dir_file is not None:
+            write_directions(self.dir_file, self.directions, new=self.new_dir_file)
             say(f"new directions are in {self.dir_file}")
 
 
-def read_grid_inputs(
-    task: config.GridConfig, name_of: Callable[[Path, config.GridConfig], Path], log: Log, held: ExitStack
-) -> GridInputs:
+def read_grid_inputs(task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, held: ExitStack) -> GridInputs:
     """Read everything once and find the directions.
 
     name_of: the surface file's name when none is given. held: lets go of the lock on it in the end.
@@ -99,14 +108,14 @@ def read_grid_inputs(
     if choice.repeat or choice.curve:
         return read_without_direction_file(task, name_of, log, held)
     dir_file = output_path(choice.dir_file, file_names.direction_name(nets, choice), output.surf_file)
-    surf_file = output_path(output.surf_file, name_of(dir_file, task), None)
+    surf_file = output_path(output.surf_file, name_of(dir_file), None)
     lock = lock_surface_file(surf_file, output.dry_run, log, held)
     check_folder("direction", dir_file)
     first = not dir_file.exists()
     loaded = load_inputs(nets, choice.dir_type, chosen, task.loss, task.recalibrated > 0)
     check_statistics(task, loaded)
     device = "cpu" if output.dry_run else device_of(task.run.cuda)
-    curvature = OriginCurvature(loaded, choice.selection, device)
+    curvature = OriginCurvature.of(loaded, choice.selection, device)
     found = find_directions(dir_file, loaded, nets, choice, curvature, planned=output.dry_run)
     directions, new = found or (Directions([]), True)
     if new and directions.y is not None and not choice.scheme:
@@ -116,7 +125,7 @@ def read_grid_inputs(
     if same and (new or not is_surface(surf_file)):
         raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
     used = Directions(directions.x, directions.y if task.y else None, directions.about)
-    where, grid, more = parametrization_of(task, loaded, used)
+    points, grid, more = parametrization_of(task, loaded, used)
     record = record_of(task, loaded, directions=used.sha256 if found else NOT_COMPUTED, **more)
     embed = output.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
     wanted = curvature if choice.curvature and not output.dry_run else None
@@ -124,19 +133,19 @@ def read_grid_inputs(
     return GridInputs(
         surf_file,
         grid,
-        dir_file,
-        directions,
-        used,
-        new,
-        embed,
         loaded,
         record,
-        wanted,
+        points,
         lock,
-        first,
-        where,
-        networks,
-        curve_kind_of(nets, loaded) if len(networks) > 2 else "",
+        dir_file=dir_file,
+        directions=directions,
+        used=used,
+        new_directions=new,
+        new_dir_file=first,
+        embed=embed,
+        curvature=wanted,
+        networks=networks,
+        curve=curve_kind_of(nets, loaded) if len(networks) > 2 else "",
     )
 
 
@@ -193,7 +202,9 @@ def networks_on(nets: config.NetworkConfig, loaded: LoadedInputs, used: Directio
 
 
 def record_of(task: config.GridConfig, loaded: LoadedInputs, **where: Any) -> dict[str, Any]:
-    """What tells this work from other work. where: the points, in words or digests."""
+    """Return the fields that tell this job from others, see `io.resume`. where: the points, in words or digests."""
+    from lossatlas.jobs.fingerprint import data_record
+
     if task.recalibrated and loaded.training is not None:
         where["bn"] = f"recalibrated on {task.recalibrated} samples of {loaded.training.digest}"
     return {
@@ -202,7 +213,7 @@ def record_of(task: config.GridConfig, loaded: LoadedInputs, **where: Any) -> di
         **function_record("loss", task.loss),
         "split": task.data.split,
         **where,
-        **{f"{split}_data": data.digest for split, data in loaded.data.items()},
+        **data_record(loaded.data),
     }
 
 
@@ -285,7 +296,7 @@ def grid_of_rows(task: config.GridConfig, rows: int) -> Grid:
 
 
 def read_without_direction_file(
-    task: config.GridConfig, name_of: Callable[[Path, config.GridConfig], Path], log: Log, held: ExitStack
+    task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, held: ExitStack
 ) -> GridInputs:
     """The same where there is no direction file: each row is along a random direction of its own, which every rank draws
     itself, or a curve has bends.
@@ -294,27 +305,25 @@ def read_without_direction_file(
 
     choice, nets = task.directions, task.networks
     dir_name = file_names.direction_name(nets, choice)
-    surf_file = output_path(task.output.surf_file, name_of(dir_name, task), None)
+    surf_file = output_path(task.output.surf_file, name_of(dir_name), None)
     lock = lock_surface_file(surf_file, task.output.dry_run, log, held)
     loaded = load_inputs(nets, choice.dir_type, task.data, task.loss, task.recalibrated > 0)
     check_statistics(task, loaded)
-    none = Directions([])
-    where: Parametrization
+    points: Parametrization
     if choice.curve:
-        where, words = curve_parametrization(task, loaded)
+        points, words = curve_parametrization(task, loaded)
         grid, record = task.grid, record_of(task, loaded, directions=words)
     else:
-        where = RandomLines(choice.dir_type, choice.x, choice.seed, choice.only, choice.without)
+        points = RandomLines(choice.dir_type, choice.x, choice.seed, choice.only, choice.without)
         layout = Layout.of(loaded.net)
-        rows = [description("x", choice.x, None, replace(choice, idx=k), None, layout) for k in range(choice.repeat)]
+        axis = AxisRequest("random", choice.x.norm, choice.x.ignore)
+        rows = [description("x", axis, replace(choice, idx=k), layout, None) for k in range(choice.repeat)]
         grid = grid_of_rows(task, choice.repeat)
         record = record_of(task, loaded, directions=rows[0], rows_of="repeats", rows=rows)
     networks = [
         (Path(file).stem, at, 0.0) for file, at in ((nets.file, 0.0), (nets.file2, 1.0)) if file and choice.curve
     ]
-    return GridInputs(
-        surf_file, grid, None, none, none, False, False, loaded, record, None, lock, True, where, networks
-    )
+    return GridInputs(surf_file, grid, loaded, record, points, lock, networks=networks)
 
 
 def curve_parametrization(task: config.GridConfig, loaded: LoadedInputs) -> "tuple[CurveParametrization, str]":
@@ -350,10 +359,7 @@ def read_checkpoint_path(task: config.GridConfig, log: Log, held: ExitStack) -> 
     loaded = load_inputs(task.networks, "states", task.data, task.loss)
     path = tuple((file, digest(read_state(file))) for file in task.path)
     record = record_of(task, loaded, path=[digest for _, digest in path])
-    none = Directions([])
-    return GridInputs(
-        surf_file, task.grid, None, none, none, False, False, loaded, record, None, lock, True, CheckpointPath(path)
-    )
+    return GridInputs(surf_file, task.grid, loaded, record, CheckpointPath(path), lock)
 
 
 def lock_surface_file(surf_file: Path, dry: bool, log: Log, held: ExitStack) -> Lock | None:
@@ -374,196 +380,6 @@ def lock_surface_file(surf_file: Path, dry: bool, log: Log, held: ExitStack) -> 
 def check_folder(what: str, path: Path) -> None:
     if not path.resolve().parent.is_dir():
         raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
-
-
-@dataclass(frozen=True)
-class AffineParametrization:
-    """Directions, each in one buffer: so they travel, and so a place keeps them."""
-
-    dir_type: str
-    x: np.ndarray
-    y: np.ndarray | None
-
-    @classmethod
-    def of(cls, dir_type: str, used: Directions, net: "nn.Module") -> "AffineParametrization":
-        """The arrays of `used` lie in the buffers from now on, so that none is there twice."""
-        lists = (axis if axis is None or isinstance(axis, list) else list(axis) for axis in (used.x, used.y))
-        x, y = (None if axis is None else gather_in_buffer(axis, net, dir_type) for axis in lists)
-        assert x is not None
-        return cls(dir_type, x, y)
-
-    def plane(self, net: "nn.Module") -> "Plane":
-        """It shares the buffers' memory."""
-        import torch
-
-        from lossatlas.evaluation.parameter_buffers import FlatLayout
-        from lossatlas.parameter_space import AffinePlane, wide_tensors
-
-        origin = wide_tensors(net, self.dir_type)
-        layout = FlatLayout.of(origin, net)
-        dx, dy = (None if flat is None else layout.point(torch.from_numpy(flat)) for flat in (self.x, self.y))
-        assert dx is not None
-        return AffinePlane(origin, dx, dy)
-
-
-def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
-    """What moves the network, in one buffer; the arrays are replaced by views of it, one after the other.
-
-    Those of another type, as of another program, stay what they are: their digest is over their own bytes.
-    """
-    import torch
-
-    from lossatlas.evaluation.parameter_buffers import FlatLayout
-    from lossatlas.parameter_space import as_point, tensors
-    from lossatlas.parameter_space.points import entries_of, real_view
-
-    if not arrays:  # none is computed in a dry run
-        return np.zeros(0, np.float32)
-    as_point(arrays, net, dir_type, "the direction")
-    layout = FlatLayout.of(tensors(net, dir_type), net)
-    buffer = torch.empty(layout.total, dtype=torch.float32)
-    views = layout.views(buffer)
-    for k, name in enumerate(entries_of(arrays, net, dir_type)):
-        if name not in views:
-            continue
-        views[name].copy_(
-            real_view(torch.from_numpy(np.require(arrays[k], None, ["C", "W"]).astype(kind_of(arrays[k]))))
-        )
-        if arrays[k].dtype == np.float32:
-            arrays[k] = views[name].numpy()
-    return buffer.numpy()
-
-
-def kind_of(array: np.ndarray) -> type:
-    """The type in which a direction moves a network."""
-    return np.complex64 if np.iscomplexobj(array) else np.float32
-
-
-@dataclass(frozen=True)
-class CheckpointPath:
-    """Checkpoints, which every rank reads when it needs them: the k-th one at x = k."""
-
-    path: tuple[tuple[str, str], ...]
-
-    def plane(self, net: "nn.Module") -> "Plane":
-        import copy
-
-        from lossatlas.models import load_into, read_state
-        from lossatlas.models.checkpoint import digest
-        from lossatlas.parameter_space import MappedPlane, tensors
-
-        other = copy.deepcopy(net)
-
-        def point(a: float, _: float) -> "Point":
-            file, wanted = self.path[round(a)]
-            state = read_state(file)
-            if digest(state) != wanted:
-                raise BadInput(f"{file} is another one on {socket.gethostname()} than rank 0 has read")
-            load_into(other, state, file)
-            return tensors(other, "states")
-
-        return MappedPlane(point)
-
-
-@dataclass(frozen=True)
-class RandomLines:
-    """Random directions, which every rank draws when it needs them: row k along the one of --idx k."""
-
-    dir_type: str
-    axis: config.AxisConfig
-    seed: int
-    only: tuple[str, ...]
-    without: tuple[str, ...]
-
-    def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.parameter_space import Layout, RowLines, Selection, random_direction, wide_tensors
-        from lossatlas.parameter_space.directions import seed_of
-
-        origin, layout = wide_tensors(net, self.dir_type), Layout.of(net)
-        selection = Selection(self.only, self.without).within_net(net)
-
-        @lru_cache(maxsize=KEPT)
-        def line(k: int) -> "Point":
-            return random_direction(
-                origin, self.axis.norm, self.axis.ignore, seed_of(self.seed, k, 0), layout, selection
-            )
-
-        return RowLines(origin, line)
-
-
-@dataclass(frozen=True)
-class LayerLines:
-    """A direction, of which row k takes the part of the k-th layer alone."""
-
-    dir_type: str
-    x: Sequence[np.ndarray]
-    layers: tuple[tuple[str, ...], ...]
-
-    def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.parameter_space import RowLines, as_point, wide_tensors
-
-        x = as_point(self.x, net, self.dir_type, "the x direction")
-        return RowLines(wide_tensors(net, self.dir_type), lambda k: {name: x[name] for name in self.layers[k]})
-
-
-@dataclass(frozen=True)
-class SchemeParametrization:
-    """The network and two more, between which a scheme goes."""
-
-    kind: str
-    second: Sequence[np.ndarray]
-    third: Sequence[np.ndarray]
-    only: tuple[str, ...]
-    without: tuple[str, ...]
-
-    def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.parameter_space import Layout, SchemePlane, Selection, as_point, wide_tensors
-        from lossatlas.parameter_space.schemes import free
-
-        first, layout = wide_tensors(net, "weights"), Layout.of(net)
-        second, third = (
-            as_point(arrays, net, "weights", "a network of the scheme") for arrays in (self.second, self.third)
-        )
-        names = free(first, layout.norms, Selection(self.only, self.without).within_net(net))
-        return SchemePlane(self.kind, first, second, third, names, layout)
-
-
-@dataclass(frozen=True)
-class CurveParametrization:
-    """A curve from the network through bends to another one: these, by tensor name."""
-
-    kind: str
-    dir_type: str
-    points: Sequence[dict[str, np.ndarray]]
-
-    def plane(self, net: "nn.Module") -> "Plane":
-        from lossatlas.jobs.inputs import as_tensor
-        from lossatlas.parameter_space import CurvePlane, wide_tensors
-
-        others = [{name: as_tensor(array) for name, array in point.items()} for point in self.points]
-        return CurvePlane(self.kind, [wide_tensors(net, self.dir_type), *others])
-
-
-Parametrization = (
-    AffineParametrization | CheckpointPath | RandomLines | LayerLines | SchemeParametrization | CurveParametrization
-)
-
-
-@dataclass(frozen=True)
-class PackedProblem:
-    """A network, where it is moved, and its data, in the same form."""
-
-    trained: PackedInputs
-    where: "Parametrization"
-
-    @classmethod
-    def of(cls, inputs: GridInputs) -> "PackedProblem":
-        return cls(PackedInputs.of(inputs.loaded), inputs.where)
-
-    def unpack(self) -> "tuple[nn.Module, Plane, dict[str, AnyData]]":
-        """All of it shares the arrays' memory."""
-        net, data = self.trained.unpack()
-        return net, self.where.plane(net), data
 
 
 def print_configuration(inputs: GridInputs, surface: Surface, threads: int, world: World) -> None:

@@ -1,193 +1,370 @@
-"""Fills a surface file with the ranks there are: the way from options to a complete file, for every quantity over a grid.
+"""Compute a quantity at every point of a grid, with the ranks there are: for the commands and for the Python functions.
 
-A command brings what is special about it as a `Quantity`, which travels to every rank.
+`compute_surface` and `follow_surface` do the work on rank 0 and on the others. `run_grid_job` is what a command does
+before and after: it reads the inputs that a configuration names, and sends them to the other ranks. `run_in_script` does
+the same for a Python function, whose ranks have their own network and data.
 """
 
 import math
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadUsage, CannotWrite, Stop, say
+from lossatlas.errors import BadUsage, CannotWrite, Incomplete, Stop, note, say
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.block_queue import BlockQueue
-from lossatlas.io.progress import Log
+from lossatlas.io.direction_files import Directions
+from lossatlas.io.lock import Lock, release_all
+from lossatlas.io.progress import Log, Progress, make_progress
 from lossatlas.io.recorder import Timed, Work, fill, timed
-from lossatlas.io.resume import CURE, resume
+from lossatlas.io.resume import resume
 from lossatlas.jobs.dry_run import report_dry_run
-from lossatlas.jobs.grid_inputs import GridInputs, PackedProblem, print_configuration, read_grid_inputs
+from lossatlas.jobs.grid_inputs import GridInputs, print_configuration, read_grid_inputs
 from lossatlas.jobs.inputs import device_of, loss_of, provenance
-from lossatlas.landscape import Surface
+from lossatlas.jobs.packed_inputs import PackedInputs, PackedProblem
+from lossatlas.landscape import Grid, Surface
+from lossatlas.mpi.agreement import from_first, on_all, on_first
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import follow, run_in_compute_thread, serve
 from lossatlas.user_code import UserFunction
 
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import nn
+
+    from lossatlas.data import AnyData, Loss
+    from lossatlas.jobs.problem import Problem
+
 
 class Quantity(Protocol):
-    """What is computed at every cell of a grid. An operator is whatever computes it on a rank."""
+    """A quantity that is evaluated at every grid point. Its `operator` evaluates it on one rank."""
 
-    def file_name(self, dir_file: Path, task: config.GridConfig) -> Path:
-        """The surface file's name when none is given."""
+    def new_surface(
+        self,
+        net: "nn.Module",
+        data: Mapping[str, "AnyData"],
+        loss: "Loss",
+        grid: Grid,
+        *,
+        device: str,
+        request: Mapping[str, Any],
+        about: Mapping[str, Any],
+    ) -> Surface:
+        """Return a surface without computed cells, its plan incomplete."""
         ...
 
-    def new_surface(self, inputs: GridInputs, task: config.GridConfig, about: dict[str, Any]) -> Surface:
-        """A surface of which nothing is computed yet."""
+    def pending(self, surface: Surface) -> np.ndarray:
+        """Return the indices of the cells that are still to be computed."""
         ...
 
-    def pending(self, surface: Surface) -> np.ndarray: ...
-
-    def finalize_plan(self, problem: Any, surface: Surface, cells: int) -> tuple[Surface, Any]:
-        """On rank 0: the surface with a complete plan, and the operator."""
+    def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> tuple[Surface, Any]:
+        """On rank 0: return the surface with a complete plan, and the operator."""
         ...
 
-    def operator(self, problem: Any, surface: Surface) -> Any:
-        """On the other ranks."""
+    def operator(self, problem: "Problem", surface: Surface) -> Any:
+        """On the other ranks: return the operator."""
         ...
 
-    def estimate_seconds(self, problem: Any, surface: Surface) -> tuple[float, str]:
-        """Seconds that a cell may take, and what has been measured."""
+    def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
+        """Describe what `finalize_plan` measured that the user should know."""
         ...
 
-    def block_worker(self, surface: Surface, operator: Any) -> Work: ...
+    def estimate_seconds(self, problem: "Problem", surface: Surface) -> tuple[float, str]:
+        """Return the seconds that a cell may take, and what was measured."""
+        ...
+
+    def block_worker(self, surface: Surface, operator: Any) -> Work:
+        """Return the function from a block of `block_queue` to its result."""
+        ...
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> BlockQueue:
-        """The pending cells in blocks, which `work` takes."""
+        """Return the pending cells in blocks."""
         ...
 
     def execution_mode(self, surface: Surface) -> str:
-        """How a rank computes, for people."""
+        """Describe how a rank computes."""
         ...
 
     def report(self, surface: Surface) -> None:
-        """Say what a complete surface holds."""
+        """Print what a complete surface holds."""
         ...
-
-    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.PlotConfig) -> None: ...
 
 
 @dataclass(frozen=True)
-class GridJob:
-    """What every rank needs to compute cells; travels from rank 0 to the others."""
+class SurfaceOutput:
+    """Where a surface is written.
 
-    quantity: Quantity
-    problem: PackedProblem | None
-    loss: str | UserFunction
-    threads: int
-    surface: Surface
+    Attributes:
+        path: The surface file; None to keep it in memory.
+        dir_file: The direction file that the surface file links to.
+        embed: Directions to copy into the surface file instead.
+        lock: The lock on the surface file.
+        progress: Who shows progress; None for a line on stdout.
+    """
 
-    def on_device(self, world: World) -> Any:
-        """The network, the plane and the data on this rank's device."""
-        import torch
+    path: Path | None
+    dir_file: Path | None = None
+    embed: Directions | None = None
+    lock: Lock | None = None
+    progress: Progress | None = None
 
-        from lossatlas.jobs.problem import Problem
 
-        torch.set_num_threads(self.threads)
-        assert self.problem is not None
-        net, plane, data = self.problem.unpack()
-        device = device_of(self.surface.plan["device"] == "cuda", world.local_rank)
-        trained = self.problem.trained
-        training = trained.training
+def compute_surface(
+    world: World,
+    quantity: Quantity,
+    surface: Surface,
+    make_work: Callable[[], Timed],
+    pending: np.ndarray,
+    output: SurfaceOutput,
+) -> Surface:
+    """On rank 0: compute the pending cells with all ranks, of which the others call `follow_surface`.
 
-        def reference() -> Any:
-            """The user's own network, which may be moved in place; its plane shares memory with the other one."""
-            from lossatlas.evaluation.parallel_batches import copied
+    Args:
+        world: The ranks.
+        quantity: What is computed.
+        surface: What is there, with a complete plan.
+        make_work: See `worker`.
+        pending: The cells to compute.
+        output: Where the surface goes.
 
-            own = trained.network(next(iter(data.values()))) if isinstance(trained.model, UserFunction) else copied(net)
-            return own.to(device)
+    Returns:
+        The complete surface.
 
-        return Problem(
-            net,
-            plane,
-            data,
-            loss_of(self.loss),
-            device,
-            training.unpack("train") if training is not None else data.get("train"),
-            reference,
+    Raises:
+        Incomplete: A signal ended it; the cells that arrived are saved, and in its `partial`.
+        WorkFailed: Another rank failed; the cells that arrived are saved.
+        CannotWrite: The file cannot be written.
+    """
+    with chdir("."):  # a user's network may go elsewhere
+        return fill(
+            partial(serve, world),
+            output.path,
+            surface,
+            make_work,
+            dir_file=output.dir_file,
+            embed=output.embed,
+            queue=quantity.block_queue(surface, pending, world.size),
+            expected=math.inf if surface.samples else surface.about.get("seconds_per_cell", math.inf) / world.size,
+            progress=output.progress,
+            lock=output.lock,
         )
 
 
-def make_worker(job: GridJob, operator: Any, world: World) -> Timed:
-    """The function from cells to rows, a note, and who computed them, in the thread that computes."""
+def worker(quantity: Quantity, surface: Surface, operator: Any, device: str, threads: int = 0) -> Timed:
+    """Return the function from a block to its result, in the thread that computes.
+
+    Args:
+        quantity: What is computed.
+        surface: The surface with its complete plan.
+        operator: Evaluates the quantity.
+        device: The device of this rank.
+        threads: CPU threads of this rank; 0 leaves them as they are.
+    """
     import torch
 
     from lossatlas.evaluation.memory_trim import trim_memory
 
     trim_memory()  # networks and directions that nobody needs any more
-    torch.set_num_threads(job.threads)
-    device = device_of(job.surface.plan["device"] == "cuda", world.local_rank)
-    name = "" if device == "cpu" else f"{device} {torch.cuda.get_device_name(device)}"
-    return timed(job.quantity.block_worker(job.surface, operator), name)
+    if threads:
+        torch.set_num_threads(threads)
+    name = "" if torch.device(device).type == "cpu" else f"{device} {torch.cuda.get_device_name(device)}"
+    return timed(quantity.block_worker(surface, operator), name)
 
 
-def run_grid_job(world: World, order: Callable[[], tuple[config.GridConfig, Quantity]], log: Log) -> int:
-    """order: gives what is asked for, on rank 0 alone, where wrong usage is said."""
+def run_in_script(
+    ranks: Any,
+    quantity: Quantity,
+    problem: "Problem",
+    known: Surface,
+    output: SurfaceOutput,
+    *,
+    progress: bool,
+) -> Surface:
+    """Compute a surface for a Python function, which every rank calls with its own network and data.
+
+    Args:
+        ranks: A communicator of mpi4py, or None.
+        quantity: What is computed.
+        problem: The network, the plane and the data.
+        known: The surface to continue; the same on every rank.
+        output: Where the surface goes.
+        progress: Whether progress is shown.
+
+    Returns:
+        The complete surface, on every rank; after Ctrl-C on a single process the part that is computed.
+
+    Raises:
+        FailedRank: Another rank failed.
+        Incomplete: A signal ended it on several ranks.
+    """
+    if not len(quantity.pending(known)):
+        return known
+    world, device = World.of_script(ranks), str(problem.device)
+
+    def finalized() -> tuple[Surface, Any]:
+        return quantity.finalize_plan(problem, known, len(quantity.pending(known))) if world.root else (known, None)
+
+    known, operator = on_all(ranks, finalized)
+    known = from_first(ranks, known)
+    operator = on_all(ranks, lambda: operator or quantity.operator(problem, known))
+
+    def computed() -> Surface | None:
+        if not world.root:
+            follow(world, lambda: worker(quantity, known, operator, device))
+            return None
+        pending = quantity.pending(known)
+        shown = make_progress(known.grid.size, known.grid.size - len(pending), quiet=not progress)
+        return compute_surface(
+            world,
+            quantity,
+            known,
+            lambda: worker(quantity, known, operator, device),
+            pending,
+            replace(output, progress=shown),
+        )
+
+    try:
+        found = on_all(ranks, computed)
+    except Incomplete as error:
+        obey_signal(error)
+        if world.size > 1:
+            raise
+        note(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells")
+        found = error.partial
+    return from_first(ranks, found)
+
+
+def obey_signal(error: Incomplete) -> None:
+    """Once everything is saved, let a signal do what it would have done; Ctrl-C only asks for what there is."""
+    if error.signal not in (0, signal.SIGINT):
+        release_all()
+        signal.raise_signal(error.signal)
+
+
+def continued(ranks: Any, file: str | Path | None, fresh: Surface) -> Surface:
+    """Return on every rank the surface to go on with: `fresh`, or the contents of a file. Raises BadInput."""
+    if file is None:
+        return fresh
+    return on_first(ranks, lambda: resume(Path(file), fresh, Path(file)))
+
+
+@dataclass(frozen=True)
+class GridJob:
+    """Everything that a rank of a command needs to compute cells; travels from rank 0 to the others."""
+
+    quantity: Quantity
+    inputs: PackedProblem | None
+    loss: str | UserFunction
+    threads: int
+    surface: Surface
+
+    def device(self, world: World) -> str:
+        """Return the device of this rank."""
+        return device_of(self.surface.plan["device"] == "cuda", world.local_rank)
+
+    def problem(self, world: World) -> "Problem":
+        """Return the network, the plane and the data on this rank's device."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        assert self.inputs is not None
+        return self.inputs.unpack(loss_of(self.loss), self.device(world))
+
+    def worker(self, world: World, operator: Any) -> Timed:
+        """Return the function from a block to its result."""
+        return make_worker(self, operator, world)
+
+
+def make_worker(job: GridJob, operator: Any, world: World) -> Timed:
+    """Return the function from a block to its result, on this rank's device."""
+    return worker(job.quantity, job.surface, operator, job.device(world), job.threads)
+
+
+@dataclass(frozen=True)
+class GridCommand:
+    """A command that computes a quantity over a grid.
+
+    Attributes:
+        task: Its configuration.
+        quantity: What is computed.
+        file_name: The name of the surface file when none is given, from that of the direction file.
+        draw: Draws the finished file.
+    """
+
+    task: config.GridConfig
+    quantity: Quantity
+    file_name: Callable[[Path], Path]
+    draw: Callable[[Path, Path | None, Surface], None]
+
+
+def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> int:
+    """Run a command on this rank.
+
+    Args:
+        world: The ranks.
+        order: Gives the command, on rank 0 alone, where wrong usage is reported.
+        log: The log beside the surface file.
+
+    Returns:
+        The exit code.
+    """
     if not world.root:
         import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
 
-        job = world.share(None)
+        job: GridJob | None = world.share(None)
         if job is not None:
-            follow(world, lambda: make_worker(job, job.quantity.operator(job.on_device(world), job.surface), world))
+            received = job
+            follow(
+                world,
+                lambda: received.worker(world, received.quantity.operator(received.problem(world), received.surface)),
+            )
         return 0
     if world.note:
         say(f"note: {world.note}")
-    task, quantity = order()
+    command = order()
     with ExitStack() as held:
-        return lead_grid_job(world, task, quantity, log, held)
+        return lead_grid_job(world, command, log, held)
 
 
-def lead_grid_job(world: World, task: config.GridConfig, quantity: Quantity, log: Log, held: ExitStack) -> int:
-    """On rank 0: see `run`. held: lets go of the lock on the output."""
-    inputs, job = run_in_compute_thread(world, partial(prepare_grid_job, world, task, quantity, log, held))
-    surf_file, dir_file, pending = inputs.surf_file, inputs.dir_file, quantity.pending(job.surface)
+def lead_grid_job(world: World, command: GridCommand, log: Log, held: ExitStack) -> int:
+    """On rank 0: see `run_grid_job`. held: releases the lock on the output."""
+    task, quantity = command.task, command.quantity
+    inputs, job = run_in_compute_thread(world, partial(prepare_grid_job, world, command, log, held))
+    pending = quantity.pending(job.surface)
     if task.output.dry_run:
-        print_configuration(inputs, job.surface, job.threads, world)
-        world.share(None)
-        say(f"would compute {len(pending)} of {job.surface.grid.size} cells")
-        report_dry_run(world, inputs, job.surface, len(pending), quantity, lambda: job.on_device(world))
-        return 0
+        return dry_run(world, inputs, job, len(pending))
     inputs.write_directions()
     operator = None
     if len(pending):
+        before = job.surface
         job, operator = run_in_compute_thread(world, partial(finalize_job, job, world, len(pending)))
+        for line in quantity.plan_lines(before, job.surface):
+            say(line)
         pending = quantity.pending(job.surface)
     if task.output.verbose:
         print_configuration(inputs, job.surface, job.threads, world)
     world.share(job)
-    embed, surface, lock = inputs.directions if inputs.embed else None, job.surface, inputs.lock
-    job = replace(job, problem=None)
+    path, dir_file = inputs.surf_file, inputs.dir_file
+    output = SurfaceOutput(path, dir_file, inputs.directions if inputs.embed else None, inputs.lock)
+    job = replace(job, inputs=None)
     del inputs  # from here on the operator alone holds networks and data
     log.line(f"started: {task.command}")
-    size, ranks = surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
-    say(
-        f"{surf_file}: {surface.grid}, {size - len(pending)} of {size} cells done; "
-        f"{ranks} x {job.threads} threads on {surface.plan['device']}{quantity.execution_mode(surface)}"
-    )
-    if task.output.force and (old := set_aside(surf_file)):
+    say_start(world, job, path, len(pending))
+    if task.output.force and (old := set_aside(path)):
         say(f"note: the file that was there is now {old}")
-    with chdir("."):  # a user's network may go elsewhere
-        surface = fill(
-            partial(serve, world),
-            surf_file,
-            surface,
-            lambda: make_worker(job, operator, world),
-            dir_file=dir_file,
-            embed=embed,
-            queue=quantity.block_queue(surface, pending, world.size),
-            expected=math.inf if surface.samples else surface.about.get("seconds_per_cell", math.inf) / world.size,
-            lock=lock,
-        )
+    surface = compute_surface(world, quantity, job.surface, lambda: make_worker(job, operator, world), pending, output)
     log.line("complete")
     quantity.report(surface)
-    say(f"complete: {surf_file}")
+    say(f"complete: {path}")
     if task.looks.plot:
         try:
-            quantity.draw(surf_file, dir_file, surface, task.looks)
+            command.draw(path, dir_file, surface)
         except CannotWrite:
             raise
         except Stop as error:  # the surface is complete all the same
@@ -195,36 +372,63 @@ def lead_grid_job(world: World, task: config.GridConfig, quantity: Quantity, log
     return 0
 
 
-def prepare_grid_job(
-    world: World, task: config.GridConfig, quantity: Quantity, log: Log, held: ExitStack
-) -> tuple[GridInputs, GridJob]:
-    """On rank 0: read everything once and say what is to be computed. Writes nothing but the lock."""
+def dry_run(world: World, inputs: GridInputs, job: GridJob, cells: int) -> int:
+    """Print what would be computed, let the other ranks go, and estimate what it takes."""
+    print_configuration(inputs, job.surface, job.threads, world)
+    world.share(None)
+    say(f"would compute {cells} of {job.surface.grid.size} cells")
+    report_dry_run(world, inputs, job.surface, cells, job.quantity, lambda: job.problem(world))
+    return 0
+
+
+def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
+    """Print the grid, what is there already, and how it is computed."""
+    size, ranks = job.surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
+    say(
+        f"{path}: {job.surface.grid}, {size - pending} of {size} cells done; "
+        f"{ranks} x {job.threads} threads on {job.surface.plan['device']}{job.quantity.execution_mode(job.surface)}"
+    )
+
+
+def prepare_grid_job(world: World, command: GridCommand, log: Log, held: ExitStack) -> tuple[GridInputs, GridJob]:
+    """On rank 0: read every input once, and the file that is there. Writes nothing but the lock."""
     import torch
 
     from lossatlas.evaluation.memory_trim import trim_memory
+    from lossatlas.jobs.fingerprint import data_sketches
 
+    task, quantity = command.task, command.quantity
     check_device(task)
     task.grid  # noqa: B018  what is no grid is better said at once
     threads = task.run.threads or world.cores
     torch.set_num_threads(threads)
-    inputs = read_grid_inputs(task, quantity.file_name, log, held)
+    inputs = read_grid_inputs(task, command.file_name, log, held)
     about = provenance(world, task.command, threads, task.directions.seed)
-    about["sketches"] = {f"{split}_data": data.sketch for split, data in inputs.loaded.data.items()}
+    about["sketches"] = data_sketches(inputs.loaded.data)
     if inputs.networks:
         about["networks"] = inputs.networks
     if inputs.curve:
         about["curve"] = inputs.curve
-    surface = quantity.new_surface(inputs, task, about)
+    loaded = inputs.loaded
+    surface = quantity.new_surface(
+        loaded.net,
+        loaded.data,
+        loss_of(task.loss),
+        inputs.grid,
+        device=task.run.device,
+        request=inputs.record,
+        about=about,
+    )
     if not task.output.force:
-        surface = resume(inputs.surf_file, surface, inputs.dir_file, CURE.format("surf_file"))
+        surface = resume(inputs.surf_file, surface, inputs.dir_file)
     if inputs.curvature is not None and "second_derivatives" not in surface.about:
         surface = replace(surface, about={**surface.about, **inputs.curvature.along(inputs.used)})
     trim_memory()
-    return inputs, GridJob(quantity, PackedProblem.of(inputs), task.loss, threads, surface)
+    return inputs, GridJob(quantity, PackedProblem(PackedInputs.of(loaded), inputs.points), task.loss, threads, surface)
 
 
 def check_device(task: config.GridConfig) -> None:
-    """Raise BadUsage where a device is missing; in a dry run, on a login node, that is said."""
+    """Raise BadUsage where a device is missing; a dry run, as on a login node, prints that and goes on."""
     try:
         device_of(task.run.cuda)
     except BadUsage as error:
@@ -234,13 +438,13 @@ def check_device(task: config.GridConfig) -> None:
 
 
 def finalize_job(job: GridJob, world: World, cells: int) -> tuple[GridJob, Any]:
-    """On rank 0: the job with a complete plan, and its operator."""
-    surface, operator = job.quantity.finalize_plan(job.on_device(world), job.surface, cells)
+    """On rank 0: return the job with a complete plan, and its operator."""
+    surface, operator = job.quantity.finalize_plan(job.problem(world), job.surface, cells)
     return replace(job, surface=surface), operator
 
 
 def say_ranges(surface: Surface, names: list[str]) -> None:
-    """Say between which values fields lie where they are computed, and how large their standard errors are."""
+    """Print the range of each field over the computed cells, and how large its standard errors are."""
     for name in names:
         array = surface.fields[name][~surface.interpolated]
         known = array[np.isfinite(array)]

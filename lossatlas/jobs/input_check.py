@@ -36,6 +36,13 @@ def check_inputs(net: nn.Module, loss: Loss, data: AnyData, what: str, count: in
         raise BadInput(f"{calls.failed(what, few)}: {place_of(error, [HERE])}{one_line(error)}") from error
 
 
+def loss_of_some_samples(net: nn.Module, loss: Loss, data: AnyData) -> float:
+    """Return the mean loss of CHECKED samples, by which a file knows its network and its loss again."""
+    few = fitted(inspected_samples(data, CHECKED), net)
+    with borrowed(net) as model, torch.no_grad():
+        return float(loss(model, sample_of(few)).mean())
+
+
 class CallCounter:
     """The calls of a network, by which an error is one of the network or of the loss."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lossatlas.data.plain_tensors import odd_kind
+from lossatlas.data.plain_tensors import odd_kind, raw_bytes
 from lossatlas.errors import BadInput, CannotWrite
 from lossatlas.io.archives import check_archive
 from lossatlas.io.atomic_write import write_file
@@ -39,7 +39,8 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     """
     path = Path(file)
     if not path.is_file():
-        raise BadInput(f"no checkpoint at {path}")
+        hint = ": the networks of trained_nets/ come with the repository, not with the installed package"
+        raise BadInput(f"no checkpoint at {path}{hint * (path.parent.name == 'trained_nets')}")
     content = read_content(path)
     if isinstance(content, Mapping):
         content = next((content[key] for key in WITHIN if isinstance(content.get(key), Mapping)), content)
@@ -196,7 +197,6 @@ def digest(state: Mapping[str, Tensor]) -> str:
     """
     result = hashlib.sha256()
     for name in sorted(name for name in state if not name.endswith(COUNTER)):
-        value = state[name].detach().cpu().contiguous()
-        result.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        result.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        result.update(f"{name} {tuple(state[name].shape)} {state[name].dtype}\n".encode())
+        result.update(raw_bytes(state[name]))
     return result.hexdigest()

@@ -33,11 +33,19 @@ class WorkFailed(Stop):
 
 @dataclass(frozen=True)
 class World:
-    """The ranks of this run. comm is the MPI communicator, None for one process without MPI.
+    """The ranks of this run.
 
-    computing: rank 0's one thread for numerical work. A second thread that used OpenMP would have a second team of
-    threads, and with more threads than cores OpenMP puts them to sleep between operations, which costs up to half of
-    the speed.
+    Attributes:
+        rank: The number of this process.
+        size: The number of processes.
+        local_rank: The number of this process among those on its host, which chooses its CUDA device.
+        cores: The number of cores that belong to this process.
+        comm: The MPI communicator; None for one process without MPI.
+        note: A line for the user about how the ranks were joined.
+        in_script: The ranks run a user's script. An error is then raised on every rank; the ranks of a command are ended.
+        computing: The one thread of rank 0 for numerical work. A second thread that used OpenMP would have a second team
+            of threads, and with more threads than cores OpenMP puts them to sleep between operations, which costs up to
+            half of the speed. One process of a script computes in the thread that called.
     """
 
     rank: int = 0
@@ -46,11 +54,24 @@ class World:
     cores: int = 1
     comm: Any = None
     note: str = ""
+    in_script: bool = False
     computing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), compare=False)
+
+    @classmethod
+    def of_script(cls, ranks: Any) -> "World":
+        """Return the ranks of a user's communicator of mpi4py; one process for None."""
+        size = 1 if ranks is None else int(ranks.size)
+        return cls(0 if ranks is None else int(ranks.rank), size, comm=ranks if size > 1 else None, in_script=True)
 
     @property
     def root(self) -> bool:
+        """Whether this is rank 0, which reads, writes and hands out work."""
         return self.rank == 0
+
+    @property
+    def calling_thread(self) -> bool:
+        """Whether rank 0 computes in the thread that calls, see `computing`."""
+        return self.in_script and self.size == 1
 
     def share(self, value: Any) -> Any:
         """What rank 0 passes in, on every rank. Large numpy arrays travel without being copied into a pickle.

@@ -1,6 +1,4 @@
-"""Hands blocks of work to ranks and their results to rank 0: the only module that knows MPI.
-
-    mpirun -n 4 python scheduler.py --mpi [--cuda]         as a command: what every rank sees
+"""Hand blocks of work to the ranks, and their results to rank 0.
 
     world = connect(mpi=True)
     if world.root:
@@ -8,22 +6,22 @@
     else:
         follow(world, make_work)                            # every other rank
 
-`make_work()` is called once on every rank, where it will compute, and gives the function from a block to a result.
+`make_work()` is called once on every rank, where it will compute, and returns the function from a block to a result.
 Where all ranks work on one thing at a time, such as a sum over data that they share, rank 0 leads and the others answer.
 
-Rank 0 computes in a thread of its own while its main thread talks to the other ranks and hands results on. Each
-rank holds a block or two more than the one it computes, so nobody waits for an answer. One process without
-MPI takes the same path.
+Rank 0 computes in a thread of its own while its main thread exchanges messages with the other ranks. Each rank holds one
+or two blocks more than the one it computes, so that no rank waits for an answer. One process without MPI takes the same
+path; a user's script on one process computes in the thread that calls.
 """
 
 import queue
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import chdir
-from typing import Any
+from typing import Any, TypeVar
 
 from lossatlas import process
 from lossatlas.errors import BUG, Signalled, as_line, code_of
@@ -32,18 +30,99 @@ from lossatlas.mpi.communicator import BLOCK, EAR, ERROR, GONE, POLL, RESULT, Wo
 
 PATIENCE = 8.0  # seconds that a rank which failed gives rank 0 to save and to end everyone
 Work = Callable[[Any], Any]
+T = TypeVar("T")
 MakeWork = Callable[[], Work]
 
 
-def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[tuple[int, Any] | None]:
-    """On rank 0: yields (number of the block, result) as results arrive, in no particular order.
+class Dismissal:
+    """The state of the goodbye to the other ranks: each gets one None instead of a block, and sends one GONE."""
 
-    Yields None now and then while nothing arrives. A block that rests on a result is there once the caller, who has got
-    that result, asks for the next. Raises what the work raised, here or elsewhere (WorkFailed).
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.announced = False
+        self.waiting = set(range(1, world.size))
+
+    def announce(self) -> None:
+        """Tell the other ranks that there are no more blocks."""
+        if not self.announced:
+            self.announced = True
+            for rank in self.waiting:
+                self.world.comm.send(None, dest=rank, tag=BLOCK)
+
+    def wait(self) -> Iterator[None]:
+        """Wait for each rank's goodbye; yield None now and then. A rank without a block may still be setting up.
+
+        Raises:
+            WorkFailed: Another rank reports an error instead.
+        """
+        self.announce()
+        while self.waiting:
+            raise_reported(self.world)
+            here = {rank for rank in self.waiting if self.world.comm.Iprobe(source=rank, tag=GONE)}
+            for rank in here:
+                self.world.comm.recv(source=rank, tag=GONE)
+            self.waiting -= here
+            if self.waiting:
+                time.sleep(POLL)
+                yield None
+
+    def after_an_error(self) -> None:
+        """Let the other ranks finish their blocks and leave; results and errors that still arrive are dropped."""
+        from mpi4py import MPI
+
+        self.announce()
+        status = MPI.Status()
+        while self.waiting:
+            if not self.world.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
+                time.sleep(POLL)
+                continue
+            rank, tag = status.Get_source(), status.Get_tag()
+            self.world.comm.recv(source=rank, tag=tag)
+            if tag == GONE:
+                self.waiting.discard(rank)
+
+
+def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Generator[tuple[int, Any] | None, None, None]:
+    """On rank 0: compute all blocks with the ranks there are.
+
+    Args:
+        world: The ranks; the others call `follow`.
+        blocks: The blocks. One that depends on a result is available once the caller, who has received that result, asks
+            for the next.
+        make_work: Gives the function from a block to its result.
+
+    Yields:
+        (number of the block, result) as results arrive, in no particular order, and None now and then while none does.
+
+    Raises:
+        WorkFailed: Another rank failed. An error of this rank's own work is raised as it is. The ranks of a script have
+            then left `follow`; those of a command wait to be ended.
     """
-    if not len(blocks):
-        yield from dismiss(world)
+    if world.calling_thread:
+        yield from serve_alone(blocks, make_work)
         return
+    dismissal = Dismissal(world)
+    try:
+        if len(blocks):
+            yield from hand_out(world, blocks, make_work)
+        yield from dismissal.wait()
+    except BaseException:
+        if world.in_script and world.size > 1:
+            dismissal.after_an_error()
+        raise
+
+
+def serve_alone(blocks: BlockQueue, make_work: MakeWork) -> Iterator[tuple[int, Any]]:
+    """Compute all blocks in the calling thread."""
+    if not len(blocks):
+        return
+    work = make_work()
+    while (item := blocks.take()) is not None:
+        yield item[0], work(item[1])
+
+
+def hand_out(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[tuple[int, Any] | None]:
+    """Exchange blocks for results, see `serve`, until every block that was handed out is back."""
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     thread = world.computing.submit(compute, outbox, inbox, make_work)
@@ -78,21 +157,21 @@ def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[tup
             refill()  # before the caller, who may write a file
             yield k, result
             refill()
-        for sent in on_the_way:  # they have arrived: what they gave is here
+        for sent in on_the_way:  # they have arrived: their results are here
             sent.wait()
     finally:
         outbox.put(None)
     thread.result()
-    yield from dismiss(world)
 
 
-def run_in_compute_thread(world: World, function: Callable[[], Any]) -> Any:
-    """On rank 0: what a function gives in its one thread that computes. Raises WorkFailed when another rank fails."""
+def run_in_compute_thread(world: World, function: Callable[[], T]) -> T:
+    """On rank 0: run a function in the thread that computes. Raises WorkFailed when another rank fails meanwhile."""
     with chdir("."):  # a user's code may go elsewhere
-        return wait_for(world, world.computing.submit(function))
+        return function() if world.calling_thread else wait_for(world, world.computing.submit(function))
 
 
-def wait_for(world: World, future: "Future[Any]") -> Any:
+def wait_for(world: World, future: "Future[T]") -> T:
+    """Return the result of the computing thread; raise WorkFailed when another rank fails meanwhile."""
     while True:
         try:
             return future.result(timeout=EAR)
@@ -121,21 +200,6 @@ def answer(world: World, make_calls: Callable[[], Mapping[str, Callable[..., Any
     while (request := world.share(None)) is not None:
         name, arguments = request
         calls[name](*arguments)
-
-
-def dismiss(world: World) -> Iterator[None]:
-    """On rank 0: tell the other ranks that there is nothing left, and wait until each of them has said that it goes.
-
-    Yields None now and then while they do not; a rank that never got a block may still be setting up. Raises WorkFailed.
-    """
-    for rank in range(1, world.size):
-        world.comm.send(None, dest=rank, tag=BLOCK)
-    for rank in range(1, world.size):
-        while not world.comm.Iprobe(source=rank, tag=GONE):
-            raise_reported(world)
-            time.sleep(POLL)
-            yield None
-        world.comm.recv(source=rank, tag=GONE)
 
 
 def receive(world: World, inbox: "queue.SimpleQueue[Any]", patience: float = 0.2) -> tuple[int, int, Any] | None:
@@ -180,10 +244,22 @@ def compute(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]",
 
 
 def follow(world: World, make_work: MakeWork) -> None:
-    """On the other ranks: compute the blocks that arrive until there are no more."""
-    work = make_work()
-    while (item := next_block(world)) is not None:
-        world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
+    """On the other ranks: compute the blocks that arrive until there are no more, or rank 0 has failed.
+
+    Raises:
+        BaseException: What the work raised, here. In a script rank 0 has been told; in a command `report_error` tells it.
+    """
+    try:
+        work = make_work()
+        while (item := next_block(world)) is not None:
+            world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
+    except BaseException as error:
+        if world.in_script:
+            world.comm.send((as_line(error), code_of(error)), dest=0, tag=ERROR)
+            while next_block(world) is not None:
+                pass
+            world.comm.send(None, dest=0, tag=GONE)
+        raise
     world.comm.send(None, dest=0, tag=GONE)
 
 

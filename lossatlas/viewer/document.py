@@ -10,23 +10,21 @@ from pathlib import Path
 from lossatlas.errors import BadUsage
 from lossatlas.io.atomic_write import write_file
 from lossatlas.viewer.content import Shown, content_of
+from lossatlas.viewer.linker import link
 
-SCRIPTS = (
-    "interpolant.js",
-    "optimizers.js",
-    "projection.js",
-    "scale.js",
-    "drawing3d.js",
-    "drawing2d.js",
-    "model.js",
-    "panels.js",
-    "page.js",
-)  # in this order, as one script
+ENTRY = "page.js"  # the module that starts the page
 
 
 @cache
 def static(name: str) -> str:
+    """Return the text of a file in static/."""
     return (files("lossatlas.viewer") / "static" / name).read_text(encoding="utf-8")
+
+
+@cache
+def script() -> str:
+    """Return the modules in static/ as one script."""
+    return link(ENTRY, static)
 
 
 def page_of(shown: Sequence[Shown], title: str = "") -> str:
@@ -43,7 +41,7 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
         "TITLE": html.escape(title or " and ".join(each.label for each in shown)),
         "STYLE": static("page.css"),
         "DATA": data,
-        "SCRIPT": '"use strict";(() => {\n' + "\n".join(static(name) for name in SCRIPTS) + "\n})();",
+        "SCRIPT": script(),
     }
     text = static("page.html")
     pieces = []

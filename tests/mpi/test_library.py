@@ -9,7 +9,7 @@ from torch import nn
 
 import lossatlas
 from lossatlas.errors import BadInput, BadUsage
-from lossatlas.jobs.lock_step import FailedRank
+from lossatlas.mpi.agreement import FailedRank
 
 X = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
 Y = (X.prod(1) > 0).long()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lossatlas.io.block_queue import BlockQueue, BlockResult
-from lossatlas.mpi.communicator import World
+from lossatlas.mpi.agreement import FailedRank, on_all
+from lossatlas.mpi.communicator import WorkFailed, World
 from lossatlas.mpi.scheduler import answer, follow, lead, serve
 
 
@@ -86,3 +87,36 @@ def test_what_leads_is_answered_by_all(world):
     for factor in (1, 10):
         assert together("total", factor)[0] == factor * world.size * (world.size + 1) / 2
     world.share(None)
+
+
+def test_an_error_in_a_script_is_raised_on_every_rank_and_the_next_job_works(world):
+    script, last = World.of_script(world.comm), world.size - 1
+
+    def work(block):
+        if world.rank == last:
+            raise ValueError("tired")
+        time.sleep(0.01)
+        return block
+
+    def once() -> None:
+        if script.root:
+            list(serve(script, BlockQueue([[k] for k in range(30)]), lambda: work))
+        else:
+            follow(script, lambda: work)
+
+    kind = ValueError if world.rank == last else WorkFailed if world.root else FailedRank
+    with pytest.raises(kind, match="tired"):
+        on_all(world.comm, once)
+    found = served(script, BlockQueue([[k] for k in range(20)]), lambda block: block[0])
+    assert found == (list(range(20)) if world.root else [])
+
+
+def test_a_caller_that_stops_early_lets_the_others_go(world):
+    script = World.of_script(world.comm)
+    if not script.root:
+        follow(script, lambda: lambda block: block)
+    else:
+        results = serve(script, BlockQueue([[k] for k in range(50)]), lambda: lambda block: block)
+        next(results)
+        results.close()
+    assert served(script, BlockQueue([[7]]), lambda block: block) == ([[7]] if world.root else [])

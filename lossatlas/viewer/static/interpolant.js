@@ -26,7 +26,7 @@ function slopeAt(x, u, offset, stride, n, k) {
  * The interpolant of values (ny x nx, row by row; NaN and infinity are holes) on the coordinates x and y.
  * With log, the logarithm of the values is interpolated. One row makes a curve: y is then ignored.
  */
-function makeInterpolant(x, y, values, log) {
+export function makeInterpolant(x, y, values, log) {
   const nx = x.length;
   const ny = y.length;
   const u = Float64Array.from(values, (v) => (Number.isFinite(v) ? (log ? Math.log(v) : v) : NaN));
@@ -55,58 +55,52 @@ function intervalOf(nodes, a) {
   return low;
 }
 
-/** Value and slopes [f, df/dx, df/dy] at a point, NaN in a hole; null outside the grid. */
-function evaluate(surface, a, b) {
-  const { x, y, u, ux, uy, uxy } = surface;
-  const nx = x.length;
-  const flat = y.length === 1;
-  if (!(a >= x[0] && a <= x[nx - 1]) || !(flat || (b >= y[0] && b <= y[y.length - 1]))) return null;
-  const i = intervalOf(x, a);
-  const j = flat ? 0 : intervalOf(y, b);
-  const h = x[i + 1] - x[i];
-  const t = (a - x[i]) / h;
+/** The weights of Hermite's polynomial at the share t of an interval of length h, of (value, slope) at either end: of its value and of its slope. */
+function hermite(t, h) {
   const s = 1 - t;
-  // Along x: value, slope, next value, next slope, and the slopes of these weights.
-  const p0 = (1 + 2 * t) * s * s;
-  const p1 = h * t * s * s;
-  const p2 = t * t * (3 - 2 * t);
-  const p3 = h * t * t * (t - 1);
-  const d0 = (6 * t * (t - 1)) / h;
-  const d1 = s * (1 - 3 * t);
-  const d2 = (6 * t * s) / h;
-  const d3 = t * (3 * t - 2);
+  return {
+    value: [(1 + 2 * t) * s * s, h * t * s * s, t * t * (3 - 2 * t), h * t * t * (t - 1)],
+    slope: [(6 * t * (t - 1)) / h, s * (1 - 3 * t), (6 * t * s) / h, t * (3 * t - 2)],
+  };
+}
+
+const weighted = (w, a, b, c, d) => w[0] * a + w[1] * b + w[2] * c + w[3] * d;
+
+/** [u, du/dx, du/dy] of the interpolated array at a point of the grid. */
+function polynomial({ x, y, u, ux, uy, uxy }, a, b) {
+  const nx = x.length;
+  const i = intervalOf(x, a);
+  const j = y.length === 1 ? 0 : intervalOf(y, b);
+  const h = x[i + 1] - x[i];
+  const along = hermite((a - x[i]) / h, h);
   const at = j * nx + i;
-  const line = (v, m, n) => p0 * v[n] + p1 * m[n] + p2 * v[n + 1] + p3 * m[n + 1];
-  const slope = (v, m, n) => d0 * v[n] + d1 * m[n] + d2 * v[n + 1] + d3 * m[n + 1];
-  let f = line(u, ux, at);
-  let fx = slope(u, ux, at);
-  let fy = 0;
-  if (!flat) {
-    const k = y[j + 1] - y[j];
-    const v = (b - y[j]) / k;
-    const w = 1 - v;
-    const q0 = (1 + 2 * v) * w * w;
-    const q1 = k * v * w * w;
-    const q2 = v * v * (3 - 2 * v);
-    const q3 = k * v * v * (v - 1);
-    const low = f;
-    const lowUp = line(uy, uxy, at);
-    const high = line(u, ux, at + nx);
-    const highUp = line(uy, uxy, at + nx);
-    f = q0 * low + q1 * lowUp + q2 * high + q3 * highUp;
-    fx = q0 * fx + q1 * slope(uy, uxy, at) + q2 * slope(u, ux, at + nx) + q3 * slope(uy, uxy, at + nx);
-    fy = ((6 * v * (v - 1)) / k) * low + w * (1 - 3 * v) * lowUp + ((6 * v * w) / k) * high + v * (3 * v - 2) * highUp;
-  }
-  if (surface.log) {
-    f = Math.exp(f);
-    fx *= f;
-    fy *= f;
-  }
-  return [f, fx, fy];
+  const row = (weights, v, m, n) => weighted(weights, v[n], m[n], v[n + 1], m[n + 1]);
+  if (y.length === 1) return [row(along.value, u, ux, at), row(along.slope, u, ux, at), 0];
+  const k = y[j + 1] - y[j];
+  const across = hermite((b - y[j]) / k, k);
+  const rows = (weights) => [
+    row(weights, u, ux, at),
+    row(weights, uy, uxy, at),
+    row(weights, u, ux, at + nx),
+    row(weights, uy, uxy, at + nx),
+  ];
+  const values = rows(along.value);
+  return [weighted(across.value, ...values), weighted(across.value, ...rows(along.slope)), weighted(across.slope, ...values)];
+}
+
+/** Value and slopes [f, df/dx, df/dy] at a point, NaN in a hole; null outside the grid. */
+export function evaluate(surface, a, b) {
+  const { x, y } = surface;
+  const within = (nodes, v) => v >= nodes[0] && v <= nodes[nodes.length - 1];
+  if (!within(x, a) || !(y.length === 1 || within(y, b))) return null;
+  const [u, ux, uy] = polynomial(surface, a, b);
+  if (!surface.log) return [u, ux, uy];
+  const f = Math.exp(u);
+  return [f, ux * f, uy * f];
 }
 
 /** Second derivative along a direction (unit vector) by central differences of the exact slope; NaN where unknown. */
-function curvatureAlong(surface, a, b, dx, dy, step) {
+export function curvatureAlong(surface, a, b, dx, dy, step) {
   const [plus, minus] = [1, -1].map((sign) => evaluate(surface, a + sign * step * dx, b + sign * step * dy));
   if (!plus || !minus) return NaN;
   return ((plus[1] - minus[1]) * dx + (plus[2] - minus[2]) * dy) / (2 * step);

@@ -1,192 +1,211 @@
-// From what the page is given to what is drawn: decoded arrays, interpolants, heights, colours, cuts, and the state that
-// is kept in the address. Pure functions.
+// The model of the page: the surfaces and fields, and the state that the controls change and the address keeps. It does not
+// know the document. Other modules read `state` and write it through the actions in app.js and controls.js, which redraw.
 
-function bytesOf(text) {
-  const raw = atob(text);
-  return Uint8Array.from({ length: raw.length }, (_, k) => raw.charCodeAt(k));
-}
+import { fromFragment } from "./address.js";
+import { bytesOf } from "./bytes.js";
+import { evaluate } from "./interpolant.js";
+import { clamp } from "./numbers.js";
+import { OPTIMIZERS } from "./optimizers.js";
+import { makeScale } from "./scale.js";
+import { interpolantOf, openSurface, toShare } from "./surface.js";
 
-/** Little-endian numbers of a kind from base64, as every processor of today has them. */
-const decoded = (text, Kind) => new Kind(bytesOf(text).buffer);
+const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 5.3 };
+const ELEVATIONS = [-10, 89]; // degrees
+const DISTANCES = [2.5, 12];
 
-/** A surface as the page's data has it, with its arrays. Interpolants are made when they are first asked for. */
-function openSurface(raw) {
-  const flat = raw.y === null;
-  const y = flat ? [0] : raw.y;
-  const fields = {};
-  for (const [name, field] of Object.entries(raw.fields)) {
-    const values = decoded(field.values, name.endsWith("_se") ? Float32Array : Float64Array);
-    const contours = (field.contours || []).map(({ level, runs, points }) => {
-      const numbers = decoded(points, Uint16Array);
-      let at = 0;
-      const lines = runs.map((count) => {
-        const line = [];
-        for (let k = 0; k < count; k++, at += 2) line.push([numbers[at] / 65535, numbers[at + 1] / 65535]);
-        return line;
-      });
-      return { level, lines };
-    });
-    fields[name] = { ...field, values, contours, interpolant: null };
-  }
-  const trajectory = raw.trajectory && { ...raw.trajectory };
-  if (trajectory?.loss) trajectory.loss = trajectory.loss.map((v) => (v === null ? null : Number(v)));
+/** A rate of 0 stands for the one that suits the surface. */
+const usualRates = () => OPTIMIZERS.map(() => 0);
+const usualCoefficients = () => OPTIMIZERS.flatMap((o) => Object.values(o.settings).map(([value]) => value));
+
+const last = (values) => values[values.length - 1];
+
+/** The state without any choice of the reader; its start is [x, y]. */
+function usualState(field, [x, y]) {
   return {
-    ...raw,
+    height: field.name,
+    scale: field.scale,
+    top: 1,
+    colour: "",
+    map: "viridis",
+    lines: true,
+    wire: false,
+    overlay: false,
+    ...USUAL_VIEW,
+    x,
     y,
-    flat,
-    fields,
-    trajectory,
-    done: decoded(raw.done, Uint8Array),
-    interpolated: decoded(raw.interpolated, Uint8Array),
+    objective: "loss",
+    noise: 0,
+    seed: 0,
+    steps: 300,
+    seconds: 7,
+    at: 0,
+    on: OPTIMIZERS.map((o) => o.name),
+    rates: usualRates(),
+    coefficients: usualCoefficients(),
+    cut: false,
+    angle: 0,
+    epoch: 0,
+    theme: "auto",
+    gl: true,
   };
 }
 
-/** The interpolant of a field on the part of the grid that is complete. */
-function interpolantOf(surface, name) {
-  const field = surface.fields[name];
-  if (!field.interpolant) {
-    const x = Float64Array.from(surface.columns, (k) => surface.x[k]);
-    const y = Float64Array.from(surface.rows, (k) => surface.y[k]);
-    const values = new Float64Array(x.length * y.length);
-    surface.rows.forEach((row, j) => {
-      surface.columns.forEach((column, i) => {
-        values[j * x.length + i] = field.values[row * surface.x.length + column];
-      });
-    });
-    field.interpolant = makeInterpolant(x, y, values, field.log);
+export class Model {
+  /** content: the data of the page. fragment: of the address, the changes of the usual state. */
+  constructor(content, fragment) {
+    this.fields = content.fields.filter((field) => field.range);
+    this.surfaces = content.surfaces.map(openSurface);
+    this.maps = Object.fromEntries(Object.entries(content.maps).map(([name, bytes]) => [name, bytesOf(bytes)]));
+    this.flat = this.surfaces.every((s) => s.flat);
+    this.hover = null; // the point of the plane under the pointer
+    this.initial = usualState(this.fields[0], this.usualStart());
+    this.state = { ...this.initial };
+    this.restore(fragment);
   }
-  return field.interpolant;
-}
 
-/** Half the widths of the box that shows a plane: the longer side is 1; no side is less than a third. */
-function boxOf(surface) {
-  const width = surface.x[surface.x.length - 1] - surface.x[0];
-  const height = surface.y[surface.y.length - 1] - surface.y[0];
-  if (surface.flat || !(width > 0 && height > 0)) return [1, 1];
-  const ratio = Math.min(3, Math.max(1 / 3, height / width));
-  return ratio < 1 ? [1, ratio] : [1 / ratio, 1];
-}
-
-/** Shares of the axes, in [0, 1], to coordinates in the plane and back. */
-function toPlane(surface, s, t) {
-  const { x, y } = surface;
-  return [x[0] + s * (x[x.length - 1] - x[0]), y[0] + t * (y[y.length - 1] - y[0])];
-}
-
-function toShare(surface, a, b) {
-  const { x, y } = surface;
-  const height = y[y.length - 1] - y[0];
-  return [(a - x[0]) / (x[x.length - 1] - x[0]), height > 0 ? (b - y[0]) / height : 0.5];
-}
-
-/** The numbers of the nearest cell. */
-function nearestCell(surface, a, b) {
-  const nearest = (nodes, v) => {
-    let best = 0;
-    for (let k = 1; k < nodes.length; k++) if (Math.abs(nodes[k] - v) < Math.abs(nodes[best] - v)) best = k;
-    return best;
-  };
-  return [nearest(surface.x, a), nearest(surface.y, b)];
-}
-
-/** How many points of the fine mesh lie along an axis of n nodes. */
-const fineSize = (n) => (n - 1) * Math.max(1, Math.min(8, Math.floor(220 / Math.max(1, n - 1)))) + 1;
-
-/**
- * What a height field is made of: sample(s, t) gives [height, colour, slopes], see heightField. Values below and above the
- * scale keep a height beyond it. colour is null where it is the height.
- */
-function sampler(surface, name, scale, colour) {
-  const own = interpolantOf(surface, name);
-  const width = surface.x[surface.x.length - 1] - surface.x[0];
-  const length = surface.y[surface.y.length - 1] - surface.y[0];
-  return (s, t) => {
-    const [a, b] = toPlane(surface, s, t);
-    const found = evaluate(own, a, b);
-    if (!found || Number.isNaN(found[0])) return null;
-    // A bicubic swings a little beyond a plateau, which is drawn flat; a minimum between the cells is lower than all of them.
-    const value = Math.min(scale.high, Math.max(found[0], scale.low > 0 ? scale.low / 2 : -Infinity));
-    const height = scale.height(value);
-    const factor = value === found[0] ? slopeOfScale(scale, value) : 0;
-    let tint = height;
-    if (colour) {
-      const other = evaluate(interpolantOf(surface, colour.name), a, b);
-      tint = other && !Number.isNaN(other[0]) ? colour.scale.height(other[0]) : -1;
-      if (tint !== -1) tint = Math.min(1, Math.max(0, tint));
-    }
-    return [height, tint === -1 ? -1 : Math.min(1, Math.max(0, tint)), found[1] * factor * width, found[2] * factor * length];
-  };
-}
-
-/** dheight / dvalue. */
-function slopeOfScale(scale, value) {
-  const { kind, low, high } = scale;
-  if (kind === "log") return 1 / (value * Math.log(high / low));
-  if (kind === "soft") return 1 / ((value + SOFT) * Math.log((high + SOFT) / (low + SOFT)));
-  return high > low ? 1 / (high - low) : 1;
-}
-
-/** The values of a field along a line through a point at an angle, as far as the plane goes: [{r, value, curvature}]. */
-function cutThrough(surface, name, point, degrees, count = 240) {
-  const own = interpolantOf(surface, name);
-  const angle = surface.flat ? 0 : (degrees * Math.PI) / 180;
-  const d = [Math.cos(angle), Math.sin(angle)];
-  const { x, y } = surface;
-  let [low, high] = [-Infinity, Infinity];
-  for (const [p, v, nodes] of [
-    [point[0], d[0], x],
-    [point[1], d[1], y],
-  ]) {
-    if (surface.flat && nodes === y) continue;
-    if (Math.abs(v) < 1e-12) continue;
-    const ends = [(nodes[0] - p) / v, (nodes[nodes.length - 1] - p) / v];
-    low = Math.max(low, Math.min(...ends));
-    high = Math.min(high, Math.max(...ends));
+  /** Set the usual state with the changes of a fragment. */
+  restore(fragment) {
+    Object.assign(this.state, this.initial, fromFragment(fragment, this.initial));
+    this.repair();
   }
-  const found = [];
-  if (!(low < high)) return found;
-  for (let k = 0; k <= count; k++) {
-    const r = low + ((high - low) * k) / count;
-    const at = evaluate(own, point[0] + r * d[0] * (1 - 1e-12), point[1] + r * d[1] * (1 - 1e-12));
-    found.push({ r, value: at ? at[0] : NaN });
+
+  /** Change values of a state that somebody else wrote into possible ones. */
+  repair() {
+    this.repairView();
+    this.repairRace();
   }
-  return found;
-}
 
-/** Second derivative of a field at a point along an angle. */
-function bend(surface, name, point, degrees) {
-  const angle = surface.flat ? 0 : (degrees * Math.PI) / 180;
-  const spacing = (surface.x[surface.x.length - 1] - surface.x[0]) / Math.max(1, surface.columns.length - 1);
-  const own = interpolantOf(surface, name);
-  return curvatureAlong(own, point[0], point[1], Math.cos(angle), Math.sin(angle), spacing / 2);
-}
-
-/** A state of texts, numbers, booleans and lists of them as a fragment of an address, and back. */
-function toFragment(state) {
-  const parts = new URLSearchParams();
-  for (const [key, value] of Object.entries(state)) parts.set(key, Array.isArray(value) ? value.join("~") : String(value));
-  return parts.toString();
-}
-
-/** What of `state` a fragment changes; what it cannot be, or what is not known, is left out. */
-function fromFragment(fragment, state) {
-  const found = {};
-  const read = (text, like) => {
-    if (typeof like === "number") return text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : undefined;
-    if (typeof like === "boolean") return text === "true" ? true : text === "false" ? false : undefined;
-    return text;
-  };
-  for (const [key, text] of new URLSearchParams(fragment)) {
-    if (!Object.hasOwn(state, key)) continue;
-    const like = state[key];
-    if (Array.isArray(like)) {
-      const kind = like.length ? like[0] : "";
-      const values = text === "" ? [] : text.split("~").map((part) => read(part, kind));
-      if (values.every((v) => v !== undefined)) found[key] = values;
-    } else {
-      const value = read(text, like);
-      if (value !== undefined) found[key] = value;
-    }
+  repairView() {
+    const { state, fields } = this;
+    const field = this.field() || fields[0];
+    state.height = field.name;
+    if (!Object.hasOwn(field.levels, state.scale)) state.scale = field.scale;
+    if (this.flat && state.scale === "soft") state.scale = "log";
+    if (state.colour && !this.field(state.colour)) state.colour = "";
+    if (!Object.hasOwn(this.maps, state.map)) state.map = "viridis";
+    if (!["auto", "light", "dark"].includes(state.theme)) state.theme = "auto";
+    if (this.surfaces.length < 2 || !this.alike()) state.overlay = false;
+    state.top = clamp(state.top, 0.05, 1);
+    state.elevation = clamp(state.elevation, ...ELEVATIONS);
+    state.distance = clamp(state.distance, ...DISTANCES);
   }
-  return found;
+
+  repairRace() {
+    const { state } = this;
+    state.on = state.on.filter((name) => OPTIMIZERS.some((o) => o.name === name));
+    state.steps = Math.round(clamp(state.steps, 1, 5000));
+    state.seconds = clamp(state.seconds, 0.5, 600);
+    state.at = Math.round(clamp(state.at, 0, state.steps));
+    if (state.rates.length !== OPTIMIZERS.length) state.rates = usualRates();
+    if (state.coefficients.length !== this.initial.coefficients.length) state.coefficients = usualCoefficients();
+    if (state.objective !== "log" || !this.positive()) state.objective = "loss";
+    [state.x, state.y] = this.inside([state.x, state.y]);
+  }
+
+  // The state -------------------------------------------------------------------------------------------------------
+
+  /** Another field is the height: its own scale and rates. */
+  newHeight() {
+    this.state.scale = this.field().scale;
+    this.state.top = 1;
+    this.forgetRates();
+    this.repair();
+  }
+
+  forgetRates() {
+    this.state.rates = usualRates();
+  }
+
+  forgetSettings() {
+    this.forgetRates();
+    this.state.coefficients = usualCoefficients();
+  }
+
+  setStart(point) {
+    [this.state.x, this.state.y] = this.inside(point);
+    if (this.surfaces[0].flat) this.state.y = 0;
+  }
+
+  turn(right, up) {
+    const { state } = this;
+    state.azimuth = ((((state.azimuth + right + 180) % 360) + 360) % 360) - 180;
+    state.elevation = clamp(state.elevation + up, ...ELEVATIONS);
+  }
+
+  zoom(factor) {
+    this.state.distance = clamp(this.state.distance * factor, ...DISTANCES);
+  }
+
+  resetView() {
+    Object.assign(this.state, USUAL_VIEW);
+  }
+
+  // Surfaces and fields ---------------------------------------------------------------------------------------------
+
+  /** A start near the upper right corner, at which the first surface is known. */
+  usualStart() {
+    const [surface] = this.surfaces;
+    const { x, y } = surface;
+    const wished = [x[0] + 0.86 * (last(x) - x[0]), this.flat ? 0 : y[0] + 0.9 * (last(y) - y[0])];
+    const own = interpolantOf(surface, this.fields[0].name);
+    const known = ([a, b]) => Number.isFinite(evaluate(own, a, b)?.[0]);
+    if (known(wished)) return wished;
+    const cells = y.flatMap((b) => x.map((a) => [a, b])).filter(known);
+    const far = ([a, b]) => Math.hypot(...toShare(surface, a - wished[0] + x[0], b - wished[1] + y[0]));
+    return cells.sort((p, q) => far(p) - far(q))[0] || wished;
+  }
+
+  /** True if the surfaces lie over the same plane, so that one picture can hold them. */
+  alike() {
+    const ends = this.surfaces.map((s) => [s.flat, s.x[0], last(s.x), s.y[0], last(s.y)].join());
+    return !this.surfaces[0].flat && ends.every((each) => each === ends[0]);
+  }
+
+  /** The nearest point of the first surface's plane. */
+  inside([a, b]) {
+    const { x, y } = this.surfaces[0];
+    return [clamp(a, x[0], last(x)), clamp(b, y[0], last(y))];
+  }
+
+  field(name = this.state.height) {
+    return this.fields.find((f) => f.name === name);
+  }
+
+  /** True if all values of the height are positive, so that they have logarithms. */
+  positive() {
+    return this.field().range[0] > 0;
+  }
+
+  /** From the lowest to the highest value of some fields, on all surfaces. */
+  rangeOf(names) {
+    const ranges = names.map((name) => this.field(name).range);
+    return [Math.min(...ranges.map((r) => r[0])), Math.max(...ranges.map((r) => r[1]))];
+  }
+
+  title(name) {
+    return this.field(name).title;
+  }
+
+  /** The scale of the height. */
+  scale() {
+    return makeScale(this.state.scale, ...this.field().range);
+  }
+
+  /** The values of the contour lines. */
+  levels() {
+    return this.field().levels[this.state.scale] || [];
+  }
+
+  /** The field that colours, with its own scale; null if it is the height. */
+  colour() {
+    const { colour, height } = this.state;
+    if (!colour || colour === height) return null;
+    const field = this.field(colour);
+    return { name: colour, scale: makeScale(field.scale, ...field.range) };
+  }
+
+  /** The colour map of the present state. */
+  map() {
+    return this.maps[this.state.map];
+  }
 }

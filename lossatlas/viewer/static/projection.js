@@ -1,6 +1,10 @@
 // The camera: orbit around the middle of the scene, points to the screen and back. Matrices are column by column, as GL
 // wants them. The scene is the box [-1, 1] x [-1, 1] in the plane and about [0, 1] in height, z upwards.
 
+import { clamp } from "./numbers.js";
+
+const FIELD_OF_VIEW = 30; // degrees
+
 function multiply(a, b) {
   const out = new Float64Array(16);
   for (let c = 0; c < 4; c++) {
@@ -11,41 +15,50 @@ function multiply(a, b) {
   return out;
 }
 
-/** camera: {azimuth, elevation (degrees), distance, height (of the point that is looked at)}; aspect: width / height. */
-function viewProjection(camera, aspect) {
-  const azimuth = (camera.azimuth * Math.PI) / 180;
-  const elevation = (camera.elevation * Math.PI) / 180;
-  const back = [Math.cos(elevation) * Math.cos(azimuth), Math.cos(elevation) * Math.sin(azimuth), Math.sin(elevation)];
-  const right = [-Math.sin(azimuth), Math.cos(azimuth), 0];
+const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+
+/** The axes of a camera: unit vectors to its right, upwards, and back from what it looks at. */
+function axesOf({ azimuth, elevation }) {
+  const [a, e] = [azimuth, elevation].map((degrees) => (degrees * Math.PI) / 180);
+  const back = [Math.cos(e) * Math.cos(a), Math.cos(e) * Math.sin(a), Math.sin(e)];
+  const right = [-Math.sin(a), Math.cos(a), 0];
   const up = [
     back[1] * right[2] - back[2] * right[1],
     back[2] * right[0] - back[0] * right[2],
     back[0] * right[1] - back[1] * right[0],
   ];
-  const eye = [back[0] * camera.distance, back[1] * camera.distance, back[2] * camera.distance + camera.height];
-  const dot = (a) => a[0] * eye[0] + a[1] * eye[1] + a[2] * eye[2];
+  return { right, up, back };
+}
+
+/** camera: {azimuth, elevation (degrees), distance, height (of the point that is looked at)}; aspect: width / height. */
+export function viewProjection(camera, aspect) {
+  const { right, up, back } = axesOf(camera);
+  const { distance, height } = camera;
+  const eye = [back[0] * distance, back[1] * distance, back[2] * distance + height];
   const view = [
     ...[right[0], up[0], back[0], 0],
     ...[right[1], up[1], back[1], 0],
     ...[right[2], up[2], back[2], 0],
-    ...[-dot(right), -dot(up), -dot(back), 1],
+    ...[-dot(right, eye), -dot(up, eye), -dot(back, eye), 1],
   ];
+  return { matrix: multiply(lens(aspect), view), eye, back, right, up };
+}
+
+/** The perspective projection. */
+function lens(aspect) {
   const f = 1 / Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
   const wide = Math.min(1, aspect); // on a narrow screen the width decides
   const [near, far] = [0.1, 30];
-  const lens = [
+  return [
     ...[(f * wide) / aspect, 0, 0, 0],
     ...[0, f * wide, 0, 0],
     ...[0, 0, (far + near) / (near - far), -1],
     ...[0, 0, (2 * far * near) / (near - far), 0],
   ];
-  return { matrix: multiply(lens, view), eye, back, right, up };
 }
 
-const FIELD_OF_VIEW = 30;
-
-/** From a point of the scene to [x, y] in pixels and the depth in [-1, 1]. */
-function toScreen(matrix, p, width, height) {
+/** [x, y] in pixels and the depth in [-1, 1] of a point of the scene. */
+export function toScreen(matrix, p, width, height) {
   const m = matrix;
   const clip = [0, 1, 2, 3].map((r) => m[r] * p[0] + m[4 + r] * p[1] + m[8 + r] * p[2] + m[12 + r]);
   return [((clip[0] / clip[3] + 1) / 2) * width, ((1 - clip[1] / clip[3]) / 2) * height, clip[2] / clip[3]];
@@ -72,7 +85,7 @@ function inverse(matrix) {
 }
 
 /** The line of sight through a pixel: {from, to}, points of the scene on the near and the far plane. */
-function lineOfSight(matrix, px, py, width, height) {
+export function lineOfSight(matrix, px, py, width, height) {
   const back = inverse(matrix);
   const [a, b] = [(2 * px) / width - 1, 1 - (2 * py) / height];
   const [from, to] = [-1, 1].map((depth) => {
@@ -83,45 +96,50 @@ function lineOfSight(matrix, px, py, width, height) {
 }
 
 /**
- * Where a line of sight first meets the height field heightAt(u, v) over [-1, 1] x [-1, 1] (NaN where there is none):
- * [u, v], or null.
+ * The point [u, v] at which a line of sight first meets the height field heightAt(u, v) over [-1, 1] x [-1, 1], which is NaN
+ * where there is no surface; null if it meets none. most: the height above which the surface is hidden.
  */
-function firstHit({ from, to }, heightAt, most = Infinity) {
+export function firstHit({ from, to }, heightAt, most = Infinity) {
   const d = [0, 1, 2].map((k) => to[k] - from[k]);
-  let [low, high] = [0, 1];
-  for (let k = 0; k < 2; k++) {
-    const [a, b] = [(-1 - from[k]) / d[k], (1 - from[k]) / d[k]];
-    low = Math.max(low, Math.min(a, b));
-    high = Math.min(high, Math.max(a, b));
-  }
-  if (!(low < high)) return null;
   const gap = (t) => {
     const p = [0, 1, 2].map((k) => from[k] + t * d[k]);
-    const h = heightAt(Math.min(1, Math.max(-1, p[0])), Math.min(1, Math.max(-1, p[1])));
+    const h = heightAt(clamp(p[0], -1, 1), clamp(p[1], -1, 1));
     return h > most ? NaN : p[2] - h;
   };
+  const [low, high] = withinSquare(from, d);
+  if (!(low < high)) return null;
   const pieces = 400;
   let before = gap(low);
   for (let k = 1; k <= pieces; k++) {
     const t = low + ((high - low) * k) / pieces;
     const here = gap(t);
     if ((before >= 0 && here < 0) || (before < 0 && here >= 0)) {
-      let [a, b] = [t - (high - low) / pieces, t];
-      for (let n = 0; n < 40; n++) {
-        const middle = (a + b) / 2;
-        if (gap(middle) >= 0 === before >= 0) a = middle;
-        else b = middle;
-      }
-      return [from[0] + a * d[0], from[1] + a * d[1]];
+      const hit = bisected(gap, t - (high - low) / pieces, t, before >= 0);
+      return [from[0] + hit * d[0], from[1] + hit * d[1]];
     }
     before = here;
   }
   return null;
 }
 
-/** The point of the surface's ground nearest to a pixel, for drags: the plane at a height, kept within the box. */
-function onPlane({ from, to }, height) {
-  const t = (height - from[2]) / (to[2] - from[2]);
-  const clamp = (v) => Math.min(1, Math.max(-1, v));
-  return [clamp(from[0] + t * (to[0] - from[0])), clamp(from[1] + t * (to[1] - from[1]))];
+/** The interval of t in which from + t d lies over [-1, 1] x [-1, 1]; low >= high if there is none. */
+function withinSquare(from, d) {
+  let [low, high] = [0, 1];
+  for (let k = 0; k < 2; k++) {
+    const [a, b] = [(-1 - from[k]) / d[k], (1 - from[k]) / d[k]];
+    low = Math.max(low, Math.min(a, b));
+    high = Math.min(high, Math.max(a, b));
+  }
+  return [low, high];
+}
+
+/** The place between a and b where a function changes its sign; positive: its sign at a. */
+function bisected(f, a, b, positive) {
+  let [low, high] = [a, b];
+  for (let n = 0; n < 40; n++) {
+    const middle = (low + high) / 2;
+    if (f(middle) >= 0 === positive) low = middle;
+    else high = middle;
+  }
+  return low;
 }

@@ -1,10 +1,10 @@
-// From values to heights and colours: linear, logarithmic, or ln(value + 0.1), the recipe of the release of 2018, which
-// keeps a basin that goes down to zero from looking like a needle.
+// From values to heights: linear, logarithmic, or ln(value + 0.1), the recipe of the release of 2018, which keeps a basin that
+// goes down to zero from looking like a needle.
 
 const SOFT = 0.1;
 
-/** A scale over [low, high]: height in [0, 1] of a value, and back. Values beyond it are cut by whoever draws. */
-function makeScale(kind, low, high) {
+/** A scale over [low, high]: height(value) in [0, 1] and its inverse, value(height). Neither is clamped. */
+export function makeScale(kind, low, high) {
   const forms = {
     linear: [(v) => v, (h) => h],
     log: [Math.log, Math.exp],
@@ -22,8 +22,16 @@ function makeScale(kind, low, high) {
   };
 }
 
+/** dheight / dvalue. */
+export function slopeOfScale(scale, value) {
+  const { kind, low, high } = scale;
+  if (kind === "log") return 1 / (value * Math.log(high / low));
+  if (kind === "soft") return 1 / ((value + SOFT) * Math.log((high + SOFT) / (low + SOFT)));
+  return high > low ? 1 / (high - low) : 1;
+}
+
 /** About `count` round values on a scale. */
-function ticks(scale, count) {
+export function ticks(scale, count) {
   const { kind, low, high } = scale;
   if (kind === "linear") return roundSteps(low, high, count);
   const found = [];
@@ -41,7 +49,8 @@ function ticks(scale, count) {
   return kept.length > 1 ? kept.sort((a, b) => a - b) : roundSteps(low, high, count);
 }
 
-function roundSteps(low, high, count) {
+/** About `count` round values from low to high. */
+export function roundSteps(low, high, count) {
   const raw = (high - low) / count;
   if (!(raw > 0)) return [low];
   const power = 10 ** Math.floor(Math.log10(raw));
@@ -51,27 +60,4 @@ function roundSteps(low, high, count) {
   const found = [];
   for (let k = 0; k <= 10 * count && (first + k) * step <= high + 1e-9 * step; k++) found.push((first + k) * step);
   return found;
-}
-
-/** A value in a few digits. */
-function text(value, digits = 4) {
-  if (value === Infinity) return "∞";
-  if (value === -Infinity) return "−∞";
-  if (!Number.isFinite(value)) return "not a number";
-  if (value === 0) return "0";
-  const size = Math.abs(value);
-  const shown =
-    size >= 1e6 || size < 1e-4
-      ? value
-          .toExponential(Math.max(0, digits - 2))
-          .replace(/\.?0+e/, "e")
-          .replace("e+", "e")
-      : String(Number(value.toPrecision(digits)));
-  return shown.replace(/^-/, "−");
-}
-
-/** The colour [r, g, b] of a height on a map of bytes (256 x 3). */
-function colourOf(map, height) {
-  const k = 3 * Math.max(0, Math.min(255, Math.round(height * 255)));
-  return [map[k], map[k + 1], map[k + 2]];
 }

@@ -1,23 +1,28 @@
-"""The extreme eigenvalues of the Hessian over a grid: the plan, the operator, and the work of a block of cells."""
+"""The extreme eigenvalues of the Hessian over a grid, as `grid_job` wants a quantity."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from lossatlas.errors import BadUsage
+from lossatlas.data.losses import Loss
+from lossatlas.data.streamed import AnyData
+from lossatlas.errors import BadUsage, named, say
+from lossatlas.evaluation.precision import product_precision
 from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.hvp import Hessian, check_deterministic, usual_batch_size
 from lossatlas.hessian.lanczos import NotFinite, lanczos
-from lossatlas.io.block_queue import BlockResult
-from lossatlas.io.recorder import BlockNote
+from lossatlas.io.block_queue import BlockQueue, BlockResult
+from lossatlas.io.recorder import BlockNote, Work
+from lossatlas.jobs.grid_job import say_ranges
 from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import far_points
 from lossatlas.landscape.grid import Grid
-from lossatlas.landscape.surface import Surface
+from lossatlas.landscape.surface import Surface, unresolved
 from lossatlas.parameter_space.planes import AffinePlane, Plane
 
 # The bounds: no eigenvalue is larger, or smaller, but for a probability of 1e-3 at each cell (see hessian.lanczos).
@@ -34,6 +39,83 @@ FIELDS = (
 USUAL = 40  # products at a cell
 
 Operator = tuple[Hessian, Plane]
+
+
+@dataclass(frozen=True)
+class EigenvalueQuantity:
+    """The largest and the smallest eigenvalue at every cell. See `grid_job.Quantity`.
+
+    Attributes:
+        parameters: Regular expressions of the names of the parameters that the Hessian belongs to; empty for all.
+        without: Regular expressions of the names of those that are left out.
+        matrices_only: Whether parameters with fewer than two axes are left out.
+        tolerance: The relative residual below which an eigenvalue is resolved.
+        most: Products for each cell at most.
+        precision: 'float32' or 'float64'; None for that of the network.
+        compiled: Whether torch.compile fuses the products.
+        batch_size: Samples of a batch; 0 for the usual number.
+        seed: Of the first vector of Lanczos.
+    """
+
+    parameters: Sequence[str] = ()
+    without: Sequence[str] = ()
+    matrices_only: bool = False
+    tolerance: float = 1e-2
+    most: int = 300
+    precision: str | None = None
+    compiled: bool = False
+    batch_size: int = 0
+    seed: int = 0
+
+    def new_surface(
+        self,
+        net: nn.Module,
+        data: Mapping[str, AnyData],
+        loss: Loss,
+        grid: Grid,
+        *,
+        device: str,
+        request: Mapping[str, Any],
+        about: Mapping[str, Any],
+    ) -> Surface:
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        settings["precision"] = product_precision(self.precision, net)
+        return new_surface(grid, device=device, request=request, about=about, **settings)
+
+    def pending(self, surface: Surface) -> np.ndarray:
+        return surface.pending()
+
+    def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, Operator]:
+        return finalize_plan(problem, surface)
+
+    def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
+        return []
+
+    def operator(self, problem: Problem, surface: Surface) -> Operator:
+        return operator_of(problem, surface)
+
+    def estimate_seconds(self, problem: Problem, surface: Surface) -> tuple[float, str]:
+        return estimate_seconds(problem, surface)
+
+    def block_worker(self, surface: Surface, operator: Operator) -> Work:
+        return block_worker(surface, operator)
+
+    def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> BlockQueue:
+        return BlockQueue.of(pending)
+
+    def execution_mode(self, surface: Surface) -> str:
+        return ""
+
+    def report(self, surface: Surface) -> None:
+        fields = surface.fields
+        for name in ("max_eig", "min_eig"):
+            say_ranges(surface, [name])
+            if loose := int(unresolved(surface, name).sum()):
+                say(
+                    f"note: {name} is not resolved at {loose} of {surface.grid.size} cells: more products with {named('most')} "
+                    f"and {named('force')}"
+                )
+        say(f"{int(np.nansum(fields['products']))} products, {np.nanmean(fields['products']):.1f} a cell")
 
 
 def new_surface(
@@ -143,7 +225,7 @@ def block_worker(surface: Surface, operator: Operator) -> Callable[[Sequence[int
             except torch.cuda.OutOfMemoryError as error:
                 raise BadUsage(
                     f"a batch of {hessian.batch_size} does not fit into the memory of {hessian.device}: "
-                    "use a smaller --batch_size with --force"
+                    f"use a smaller {named('batch_size')} with {named('force')}"
                 ) from error
             low, high = found.bounds
             rows.append(

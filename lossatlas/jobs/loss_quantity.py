@@ -1,22 +1,20 @@
-"""The losses over a grid, as filling.py wants a quantity."""
+"""The losses and metrics over a grid, as `grid_job` wants a quantity."""
 
-import argparse
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas import config
-from lossatlas.errors import BadUsage, say
-from lossatlas.jobs import file_names
-from lossatlas.jobs.grid_inputs import GridInputs
+from lossatlas.errors import say
 from lossatlas.jobs.grid_job import say_ranges
-from lossatlas.jobs.inputs import loss_of
-from lossatlas.landscape import Surface, Tolerance
+from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.landscape.surface import DRAFT
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import nn
+
+    from lossatlas.data import AnyData, Loss
     from lossatlas.evaluation import Evaluator
     from lossatlas.io.block_queue import BlockQueue
     from lossatlas.io.recorder import Work
@@ -25,40 +23,55 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 @dataclass(frozen=True)
 class LossQuantity:
-    """Loss and metrics at every cell, of all samples or of as many as a tolerance asks for. See filling.Quantity."""
+    """Loss and metrics at every cell. See `grid_job.Quantity`.
 
-    tolerance: Tolerance
-    asked: str
+    Attributes:
+        tolerance: The standard error that the samples of a cell have to reach; by default all samples are used.
+        adaptive: The error up to which cells are interpolated instead of computed; None to compute all.
+        precision: Of the forward pass; None for that of the network.
+        batch_size: Samples of a batch; 0 to measure the fastest.
+        recalibrated: Training samples that give the statistics of BatchNorm at every point; 0 to keep those there are.
+    """
+
+    tolerance: Tolerance = field(default_factory=Tolerance)
     adaptive: Tolerance | None = None
+    precision: str | None = None
+    batch_size: int = 0
+    recalibrated: int = 0
 
-    @classmethod
-    def of(cls, args: argparse.Namespace) -> "LossQuantity":
-        """Raises BadUsage."""
-        if args.precision == "tf32" and not args.cuda:
-            raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")
-        tolerance = Tolerance.parse(args.tolerance) if args.tolerance else Tolerance()
-        adaptive = Tolerance.parse(args.adaptive, "--adaptive") if args.adaptive else None
-        return cls(tolerance, args.tolerance or "none", adaptive)
+    @property
+    def asked(self) -> str:
+        """The tolerance as it is written in a command."""
+        if self.tolerance.exact:
+            return "none"
+        absolute = f",{self.tolerance.absolute:g}" if self.tolerance.absolute else ""
+        return f"{self.tolerance.relative:g}{absolute}"
 
-    def file_name(self, dir_file: Path, task: config.GridConfig) -> Path:
-        return file_names.surface_name(dir_file, task)
-
-    def new_surface(self, inputs: GridInputs, task: config.GridConfig, about: dict[str, Any]) -> Surface:
+    def new_surface(
+        self,
+        net: "nn.Module",
+        data: Mapping[str, "AnyData"],
+        loss: "Loss",
+        grid: Grid,
+        *,
+        device: str,
+        request: Mapping[str, Any],
+        about: Mapping[str, Any],
+    ) -> Surface:
         from lossatlas.jobs.loss_surface import new_surface
 
-        run = task.run
         return new_surface(
-            inputs.loaded.net,
-            inputs.loaded.data,
-            loss_of(task.loss),
-            inputs.grid,
-            device=run.device,
+            net,
+            data,
+            loss,
+            grid,
+            device=device,
             tolerance=self.tolerance,
-            precision=run.precision,
-            batch_size=run.batch_size,
-            request=inputs.record,
+            precision=self.precision,
+            batch_size=self.batch_size,
+            request=request,
             about=about,
-            recalibrated=task.recalibrated,
+            recalibrated=self.recalibrated,
         )
 
     def pending(self, surface: Surface) -> np.ndarray:
@@ -67,14 +80,17 @@ class LossQuantity:
         return requested(surface, self.adaptive).pending(self.tolerance)
 
     def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
-        from lossatlas.jobs.loss_surface import finalize_plan, precision_lines
+        from lossatlas.jobs.loss_surface import finalize_plan
 
-        known = "precision_error" in surface.about
         surface, evaluator = finalize_plan(problem, surface, self.tolerance, cells, self.adaptive)
-        if "precision_error" in surface.about and not known:
-            for line in precision_lines(surface.plan["precision"], surface.about["precision_error"]):
-                say(line)
         return replace(surface, about={**surface.about, "tolerance": self.asked}), evaluator
+
+    def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
+        from lossatlas.jobs.loss_surface import precision_lines
+
+        if "precision_error" in before.about or "precision_error" not in surface.about:
+            return []
+        return precision_lines(surface.plan["precision"], surface.about["precision_error"])
 
     def operator(self, problem: "Problem", surface: Surface) -> "Evaluator":
         from lossatlas.jobs.loss_surface import evaluator_of
@@ -125,30 +141,6 @@ class LossQuantity:
         for statistics in list(surface.statistics.values())[:1]:
             if (count := int(np.nansum(statistics["clamped"] > 0))) > 0:
                 say(f"note: at {count} cells BatchNorm variances were negative and set to zero")
-
-    def draw(self, surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.PlotConfig) -> None:
-        if surface.rows_of == "layers":
-            from lossatlas.commands import plot_layers
-
-            plot_layers.draw(surf_file, show=looks.show)
-            return
-        if surface.grid.y is None or surface.rows_of:
-            from lossatlas.commands import plot_1D
-
-            plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=looks.log, loss_max=looks.loss_max), show=looks.show)
-            return
-        from lossatlas.commands import plot_2D
-
-        plot_2D.draw(
-            [surf_file],
-            vmin=looks.vmin,
-            vmax=looks.vmax,
-            vlevel=looks.vlevel,
-            proj_file=looks.proj_file,
-            dir_file=str(dir_file) if dir_file else None,
-            log=looks.log,
-            show=looks.show,
-        )
 
 
 def mean_fraction_drawn(surface: Surface, split: str) -> float:

@@ -1,10 +1,11 @@
-"""What tells a network or a loss of a user's from another one that has the same name."""
+"""Fingerprints of data, networks and losses, by which a file is recognized: see `io.resume`."""
 
 import functools
 import hashlib
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -12,7 +13,35 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas.data.streamed import AnyData
+
 DEPTH = 6  # of things in things
+
+
+def data_record(splits: Mapping[str, AnyData]) -> dict[str, str]:
+    """Return the digests of the data by split: with the number of classes that was declared, and of the samples alone.
+
+    Python functions are told no number of classes, and files of earlier versions record the first digest alone.
+    """
+    return {
+        name: digest
+        for split, data in splits.items()
+        for name, digest in ((f"{split}_data", data.digest), (f"{split}_samples", without_classes(data).digest))
+    }
+
+
+def data_sketches(splits: Mapping[str, AnyData]) -> dict[str, str]:
+    """Return the digests of some samples by the names of `data_record`, for data that are read when they are needed."""
+    return {
+        name: sketch
+        for split, data in splits.items()
+        for name, sketch in ((f"{split}_data", data.sketch), (f"{split}_samples", without_classes(data).sketch))
+    }
+
+
+def without_classes(data: AnyData) -> AnyData:
+    """Return the same data without a declared number of classes."""
+    return replace(data, classes=0) if data.classes else data
 
 
 def settings_digest(thing: Any) -> str:

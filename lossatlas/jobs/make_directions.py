@@ -1,0 +1,123 @@
+"""Make the directions of a line or a plane, for the commands and for the Python functions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lossatlas.jobs.origin_curvature import OriginCurvature
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from lossatlas.parameter_space import Layout, Point, Selection
+
+
+@dataclass(frozen=True)
+class AxisRequest:
+    """The direction of one axis.
+
+    Attributes:
+        kind: 'random', 'gradient', 'eigenvector', 'vector' (one that is there already) or 'network' (towards another one).
+        norm: Its normalization, see `parameter_space.directions`; '' for none, which is unit length for a gradient and for
+            eigenvectors.
+        ignore: 'biasbn' where biases and normalization layers do not move.
+        number: Which eigenvector, counted from 1.
+        vector: The vector, or the parameters of the other network.
+        digest: What tells the vector or the other network from others, for the record.
+        scheme: Whether it is a random network that a scheme leads to.
+    """
+
+    kind: str
+    norm: str = ""
+    ignore: str = ""
+    number: int = 1
+    vector: "Point | None" = None
+    digest: str = ""
+    scheme: bool = False
+
+    def describe(self, seed: int, idx: int, layout: "Layout", curvature: "OriginCurvature | None") -> str:
+        """Describe the direction for the record; equal text means an equal direction."""
+        scaled = f"norm={self.norm or 'none'}{layout.rule(self.norm)}, ignore={self.ignore or 'none'}"
+        if self.scheme:
+            scaled = f"norm=filter{layout.rule('filter')}, a network that the scheme goes to"
+        if self.kind == "network":
+            return f"towards {self.digest}"
+        if self.kind == "random":
+            return f"random, {scaled}, seed={seed}, idx={idx}"
+        if self.kind == "vector":
+            return f"a vector with the sha256 {self.digest}, {scaled}"
+        assert curvature is not None
+        number = f" {self.number}" if self.kind == "eigenvector" else ""
+        return f"{self.kind}{number} of {curvature.name}, {scaled}"
+
+    def direction(
+        self, origin: "Point", seed: int, layout: "Layout", selection: "Selection", curvature: "OriginCurvature | None"
+    ) -> "Point":
+        """Make the direction.
+
+        Args:
+            origin: The parameters at the origin.
+            seed: Of this axis, see `parameter_space.directions.seed_of`.
+            layout: The layers of the network.
+            selection: The parameters that move.
+            curvature: Gradient and eigenvectors at the origin, where one of them is asked for.
+
+        Raises:
+            BadInput: The gradient is zero, or the eigenvector is not resolved.
+        """
+        from lossatlas.parameter_space import other_network, random_direction, scale_to, target_direction
+
+        if self.kind == "network":
+            assert self.vector is not None
+            return target_direction(origin, self.vector, selection)
+        if self.scheme:
+            return other_network(origin, seed, layout, selection)
+        if self.kind == "random":
+            return random_direction(origin, self.norm, self.ignore, seed, layout, selection)
+        if self.kind == "vector":
+            assert self.vector is not None
+            return scale_to(self.vector, origin, self.norm, self.ignore, layout, selection)
+        assert curvature is not None
+        made = curvature.gradient() if self.kind == "gradient" else curvature.eigenvector(self.number)
+        made = {name: made[name].to(w) if name in made else w.new_zeros(w.shape) for name, w in origin.items()}
+        return scale_to(made, origin, self.norm or "unit", self.ignore, layout, selection)
+
+
+def make_directions(
+    axes: Sequence[AxisRequest],
+    origin: "Point",
+    layout: "Layout",
+    selection: "Selection",
+    curvature: OriginCurvature | None,
+    *,
+    seed: int,
+    idx: int = 0,
+    same: bool = False,
+    orthogonal_to: "Point | None" = None,
+    orthogonalize: bool = False,
+) -> "list[Point]":
+    """Make the directions of a line or a plane; the commands and the Python functions use no other way.
+
+    Args:
+        axes: One request for each axis.
+        origin: The parameters at the origin.
+        layout: The layers of the network.
+        selection: The parameters that move.
+        curvature: Gradient and eigenvectors at the origin, where one of them is asked for.
+        seed: Of the random directions.
+        idx: The number of a repeat, which has other random directions.
+        same: Whether the second axis takes the direction of the first.
+        orthogonal_to: The first direction, where it is not that of `axes`.
+        orthogonalize: Whether the part along the first direction is taken out of the second.
+
+    Raises:
+        BadInput: See `AxisRequest.direction`; the second direction is along the first.
+    """
+    from lossatlas.parameter_space import orthogonal
+    from lossatlas.parameter_space.directions import seed_of
+
+    vectors: list[Point] = []
+    for k, axis in enumerate(axes):
+        own = vectors[0] if k and same else axis.direction(origin, seed_of(seed, idx, k), layout, selection, curvature)
+        vectors.append(own)
+    if orthogonalize:
+        vectors[1] = orthogonal(vectors[1], vectors[0] if orthogonal_to is None else orthogonal_to)
+    return vectors

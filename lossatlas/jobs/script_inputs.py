@@ -1,0 +1,213 @@
+"""From the arguments of a Python function to what a job over a grid needs: requests for directions, plane, and record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossatlas.data import AnyData, Loss, Losses
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.evaluation.parallel_batches import frozen_copy
+from lossatlas.io import Directions
+from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
+from lossatlas.jobs.fingerprint import data_record, data_sketches, name_of, settings_digest
+from lossatlas.jobs.make_directions import AxisRequest, make_directions
+from lossatlas.jobs.origin_curvature import OriginCurvature
+from lossatlas.landscape import Grid
+from lossatlas.models.checkpoint import digest
+from lossatlas.parameter_space import (
+    AffinePlane,
+    Layout,
+    Point,
+    Selection,
+    as_arrays,
+    lengths,
+    position,
+    wide_tensors,
+)
+from lossatlas.parameter_space.directions import note_skewed
+
+Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
+Direction = str | Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class DirectionArguments:
+    """The arguments of a Python function that say what the axes are, see `lossatlas.surface`.
+
+    Attributes:
+        directions: A direction for each axis, one for all, or None for random ones.
+        towards: One or two networks at coordinate 1 of the axes.
+        norm: The normalization; None for the usual one of each kind of direction.
+        ignore: 'biasbn' or ''.
+        seed: Of random directions.
+        selection: The parameters that move.
+    """
+
+    directions: Direction | Sequence[Direction] | None
+    towards: Net | Sequence[Net] | None
+    norm: str | None
+    ignore: str
+    seed: int
+    selection: Selection
+
+    @property
+    def others(self) -> list[Net]:
+        """The networks that the axes lead to."""
+        if self.towards is None:
+            return []
+        return [self.towards] if isinstance(self.towards, nn.Module | Mapping) else list(self.towards)
+
+    def wanted(self, axes: int) -> list[Direction]:
+        """The directions of the axes."""
+        given = self.directions
+        if given is None:
+            return ["random"] * axes
+        return [given] if isinstance(given, str | Mapping) else list(given)
+
+    def axis(self, k: int, axes: int, net: nn.Module, origin: Point, dir_type: str) -> AxisRequest:
+        """Return the request for one axis. Raises BadUsage, BadInput."""
+        if k < len(self.others):
+            other = self.others[k]
+            return AxisRequest("network", vector=point_of(net, other, dir_type), digest=digest(state_of(other)))
+        what = self.wanted(axes)[k]
+        if isinstance(what, Mapping):
+            vector = given_direction(what, origin)
+            return AxisRequest("vector", self.norm or "", "", vector=vector, digest=digest(vector))
+        if what == "random":
+            return AxisRequest("random", "filter" if self.norm is None else self.norm, self.ignore)
+        name, _, number = what.partition(":")
+        if name not in ("gradient", "eigenvector") or (number and not (name == "eigenvector" and number.isdigit())):
+            raise BadUsage(
+                "a direction is 'random', 'gradient', 'eigenvector', 'eigenvector:K' or a dict of tensors, not "
+                f"{what!r}"
+            )
+        if dir_type == "states":
+            raise BadUsage(f"{what}: the curvature belongs to the parameters alone: use dir_type='weights'")
+        norm = "unit" if self.norm is None else self.norm
+        return AxisRequest(name, norm, self.ignore, max(1, int(number or 1)))
+
+    def networks(self) -> dict[str, Any]:
+        """The networks on the plane, as a surface records them; none where only a part of the parameters moves."""
+        if not self.others or self.selection:
+            return {}
+        places = [("network", 0.0, 0.0), ("second network", 1.0, 0.0), ("third network", 0.0, 1.0)]
+        return {"networks": places[: 1 + len(self.others)]}
+
+
+def plane_of(
+    arguments: DirectionArguments,
+    net: nn.Module,
+    grid: Grid,
+    dir_type: str,
+    data: AnyData,
+    loss: Loss,
+    loss_name: str,
+    device: torch.device,
+) -> tuple[AffinePlane, Directions]:
+    """Return the plane, and its directions as they are stored. Raises BadUsage, BadInput."""
+    axes = 1 if grid.y is None else 2
+    origin, selection = position(net, dir_type), arguments.selection.within_net(net)
+    selection.of(origin)
+    towards, wanted = len(arguments.others), len(arguments.wanted(axes))
+    if towards > axes or wanted < axes:
+        raise BadUsage(f"{axes} direction(s) are needed: there are {towards} networks to go to, {wanted} directions")
+    layout = Layout.of(net)
+    requests = [arguments.axis(k, axes, net, origin, dir_type) for k in range(axes)]
+    curvature = OriginCurvature(net, data, loss, loss_name=loss_name, selection=arguments.selection, device=device)
+    vectors = make_directions(requests, origin, layout, selection, curvature, seed=arguments.seed)
+    if axes == 2:
+        note_skewed(vectors[0], vectors[1], "the surface is sheared")
+    arrays = [as_arrays({n: v.cpu() for n, v in vector.items()}, net, dir_type) for vector in vectors]
+    selected = f", {selection}" if selection else ""
+    about = {"checkpoint": digest(net.state_dict()), "dir_type": dir_type}
+    about |= {
+        letter: request.describe(arguments.seed, 0, layout, curvature) + selected
+        for letter, request in zip("xy", requests, strict=False)
+    }
+    extra = {"tensors": np.array([name.encode() for name in origin]), "lengths": lengths(origin, vectors)}
+    return AffinePlane(origin, *vectors), Directions(arrays[0], arrays[1] if axes == 2 else None, about, extra)
+
+
+def loss_name(loss: Any) -> str:
+    """Return the name of a loss as the user gave it, for the record."""
+    return loss if isinstance(loss, str) else name_of(loss)
+
+
+def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
+    """Return whether the BatchNorm statistics of any other network differ from those of `net`."""
+    own = net.state_dict()
+    names = [name for name in own if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")]
+    for other in others:
+        state = state_of(other)
+        if any(name in state and not torch.equal(own[name].cpu(), state[name].detach().cpu()) for name in names):
+            return True
+    return False
+
+
+def state_of(net: Net) -> Mapping[str, Tensor]:
+    """Return the state of a network, or the state that it is."""
+    return net.state_dict() if isinstance(net, nn.Module) else net
+
+
+def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Point:
+    """Return a direction given by tensor name, zero where it names nothing. Raises BadUsage."""
+    for name, value in direction.items():
+        if name not in origin:
+            raise BadUsage(
+                f"a direction names '{name}', which the network does not have: {', '.join(list(origin)[:3])}, ..."
+            )
+        if tuple(value.shape) != tuple(origin[name].shape):
+            raise BadUsage(
+                f"a direction has shape {tuple(value.shape)} for '{name}', the network {tuple(origin[name].shape)}"
+            )
+    return {
+        n: torch.as_tensor(direction[n]).to(w) if n in direction else torch.zeros_like(w) for n, w in origin.items()
+    }
+
+
+def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
+    """Return the position of another network, or a state, under the names of `net`. Raises BadInput where it does not fit."""
+    own, state = wide_tensors(net, dir_type), state_of(other)
+    for name, value in own.items():
+        if name not in state or state[name].shape != value.shape:
+            there = tuple(state[name].shape) if name in state else "nothing"
+            raise BadInput(f"'{name}' has shape {tuple(value.shape)} in the network, and {there} in the other one")
+    return {name: state[name].detach().to(value.device, value.dtype) for name, value in own.items()}
+
+
+def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: Losses) -> dict[str, Any]:
+    """Return the fields that tell this job from others: see `io.resume`.
+
+    Args:
+        net: The network.
+        loss: The loss as the user gave it.
+        splits: The data by split.
+        found: The losses of some samples.
+    """
+    named = {"loss": loss} if isinstance(loss, str) else {"loss_function": name_of(loss)}
+    return {
+        "model_class": type(net).__name__,
+        "model_settings": settings_digest(net),
+        "checkpoint": digest({name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}),
+        **named,
+        "loss_settings": settings_digest(loss),
+        LOSS_OF_SOME_SAMPLES: float(found.mean()),
+        **data_record(splits),
+    }
+
+
+def about_of(splits: Mapping[str, AnyData]) -> dict[str, Any]:
+    """Return the provenance that a file records beside the request."""
+    return {"torch": torch.__version__, "sketches": data_sketches(splits)}
+
+
+def shared_copy(net: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode; the network itself where it cannot be copied, and so is evaluated in place."""
+    try:
+        return frozen_copy(net)
+    except Exception:
+        return net

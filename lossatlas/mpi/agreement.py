@@ -1,0 +1,83 @@
+"""Steps that every rank of a user's script takes together: an error on one rank is raised on all of them.
+
+`ranks` is a communicator of mpi4py, such as MPI.COMM_WORLD, or None for one process.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from lossatlas.errors import BadInput, named, note
+from lossatlas.io.resume import equal
+from lossatlas.launchers import launched
+
+T = TypeVar("T")
+
+
+class FailedRank(RuntimeError):
+    """Another rank failed; the message names it and gives its error."""
+
+
+def size_of(ranks: Any) -> int:
+    """Return the number of ranks; 1 without a communicator."""
+    return 1 if ranks is None else int(ranks.size)
+
+
+def rank_of(ranks: Any) -> int:
+    """Return the number of this rank; 0 without a communicator."""
+    return 0 if ranks is None else int(ranks.rank)
+
+
+def on_all(ranks: Any, function: Callable[[], T]) -> T:
+    """Call a function on every rank and return its result; where it fails on one rank, fail on all.
+
+    Raises:
+        FailedRank: It failed on another rank. On the rank that failed its own error is raised.
+    """
+    if size_of(ranks) == 1:
+        return function()
+    failure: BaseException | None = None
+    try:
+        result = function()
+    except BaseException as error:
+        failure = error
+    failures = ranks.allgather(None if failure is None else f"{type(failure).__name__}: {failure}")
+    if failure is not None:
+        raise failure
+    for rank, line in enumerate(failures):
+        if line is not None:
+            raise FailedRank(f"rank {rank}: {line}")
+    return result
+
+
+def on_first(ranks: Any, function: Callable[[], T]) -> T:
+    """Call a function on rank 0 alone and return its result on every rank. Raises as `on_all`."""
+    result = on_all(ranks, lambda: function() if rank_of(ranks) == 0 else None)
+    return from_first(ranks, result)
+
+
+def from_first(ranks: Any, value: Any) -> Any:
+    """Return on every rank the value that rank 0 passes in."""
+    return value if ranks is None else ranks.bcast(value, root=0)
+
+
+def check_same_request(ranks: Any, request: Mapping[str, Any]) -> None:
+    """Raise BadInput on every rank where the ranks were given different networks, data or options."""
+    if size_of(ranks) == 1:
+        return
+    requests = ranks.allgather(dict(request))
+    for rank, other in enumerate(requests):
+        for name, value in requests[0].items():
+            if not equal(other.get(name), value):
+                raise BadInput(
+                    f"rank {rank} has {name} = {other.get(name)}, rank 0 {value}: give every rank the same network "
+                    "and data (seed them)"
+                )
+
+
+def warn_of_launcher(ranks: Any) -> None:
+    """Warn where a launcher started several processes and none of them was given a communicator."""
+    if ranks is None and (started := launched()) > 1:
+        note(
+            f"a launcher started {started} processes, and each of them computes everything: share the work with "
+            f"{named('ranks')}=MPI.COMM_WORLD (from mpi4py import MPI)"
+        )

@@ -1,0 +1,83 @@
+// The race of the optimizers: their paths from the start that was chosen, and the clock that plays them.
+
+import { descend, suitableRate } from "./descent.js";
+import { clamp } from "./numbers.js";
+import { OPTIMIZERS } from "./optimizers.js";
+import { interpolantOf } from "./surface.js";
+
+export class Race {
+  constructor(model) {
+    this.model = model;
+    this.runs = []; // for each surface, the path of each optimizer that is on
+    this.usualRates = [];
+    this.playing = false;
+    this.clock = 0; // milliseconds: when step 0 was shown
+  }
+
+  /** Find the rates that suit the first surface. */
+  findRates() {
+    const { surfaces, state } = this.model;
+    this.usualRates = OPTIMIZERS.map((o) => suitableRate(interpolantOf(surfaces[0], state.height), o, state.objective));
+  }
+
+  rate(index) {
+    return this.model.state.rates[index] || this.usualRates[index];
+  }
+
+  /** The rate and the coefficients of an optimizer. */
+  settings(optimizer) {
+    const index = OPTIMIZERS.indexOf(optimizer);
+    let at = OPTIMIZERS.slice(0, index).flatMap((o) => Object.keys(o.settings)).length;
+    const found = { rate: this.rate(index) };
+    for (const name of Object.keys(optimizer.settings)) found[name] = this.model.state.coefficients[at++];
+    return found;
+  }
+
+  /** Compute all paths. */
+  run() {
+    const { state, surfaces } = this.model;
+    const { steps, objective, noise, seed } = state;
+    const how = { steps, objective, noise, seed, uphill: this.model.field().better < 0 }; // accuracy is climbed
+    this.runs = surfaces.map((surface) => {
+      const own = interpolantOf(surface, state.height);
+      const start = [state.x, surface.flat ? 0 : state.y];
+      return OPTIMIZERS.filter((o) => state.on.includes(o.name)).map((optimizer) => ({
+        optimizer,
+        shown: 0,
+        ...descend(own, optimizer, this.settings(optimizer), start, how),
+      }));
+    });
+  }
+
+  /** The paths on a surface with the number of steps that are shown of each; none before the first step. */
+  shownOn(number) {
+    const { at } = this.model.state;
+    const runs = this.runs[number] || [];
+    for (const run of runs) run.shown = Math.min(at, run.steps);
+    return at > 0 || this.playing ? runs.filter((run) => run.losses.length > 0) : [];
+  }
+
+  /** Play from the present step, or from the first one after the last; or pause. */
+  play(on, now) {
+    const { state } = this.model;
+    if (on && state.at >= state.steps) state.at = 0;
+    this.playing = on;
+    this.clock = now - (state.at / state.steps) * state.seconds * 1000;
+  }
+
+  /** Show the step that is due; true if it is the last one. */
+  advance(now) {
+    const { state } = this.model;
+    state.at = clamp(Math.round(((now - this.clock) / (state.seconds * 1000)) * state.steps), 0, state.steps);
+    return state.at >= state.steps;
+  }
+
+  /** Show a step that is `count` steps later. */
+  move(count) {
+    const { state } = this.model;
+    state.at = clamp(state.at + count, 0, state.steps);
+  }
+}
+
+/** The point of a run at its step k: [x, y]. */
+export const pointOf = (run, k = run.shown) => [run.points[2 * k], run.points[2 * k + 1]];

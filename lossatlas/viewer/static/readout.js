@@ -1,0 +1,54 @@
+// Sentences about a surface: its state, and the values at a point.
+
+import { evaluate } from "./interpolant.js";
+import { text } from "./numbers.js";
+import { interpolantOf, nearestCell } from "./surface.js";
+
+/** Notes about unfinished, infinite, interpolated and badly resolved cells. */
+export function notesOn(surface, fieldName) {
+  const notes = [];
+  const [done, all] = surface.cells;
+  const field = surface.fields[fieldName];
+  if (done < all) {
+    const [columns, rows] = [surface.columns.length, surface.rows.length];
+    notes.push(`Unfinished: ${done} of ${all} cells; what is shown rests on ${columns} × ${rows} of them.`);
+  }
+  const odd = field.values.reduce((n, v, k) => n + (surface.done[k] && !Number.isFinite(v) ? 1 : 0), 0);
+  if (odd) notes.push(`${odd} cells are not finite: red crosses.`);
+  const guessed = surface.interpolated.reduce((n, v) => n + v, 0);
+  if (guessed) {
+    notes.push(
+      `${guessed} of ${all} cells are not computed, but interpolated from those around them ("computed cells" marks the others).`,
+    );
+  }
+  if (field.error !== null && field.error > 0.1) {
+    const percent = (100 * field.error).toFixed(0);
+    notes.push(
+      `Between the cells this surface is a guess: with every second row and column left out, half of them are off by more than ${percent} % of the spread.`,
+    );
+  }
+  return notes.join(" ");
+}
+
+/** The coordinates of a point and the values of all fields there. */
+export function valuesAt(surface, fields, point) {
+  const [i, j] = nearestCell(surface, ...point);
+  const k = j * surface.x.length + i;
+  const parts = [surface.flat ? `x ${text(point[0])}` : `x ${text(point[0])}, y ${text(point[1])}`];
+  for (const { name, title } of fields) {
+    parts.push(`${title} ${valueText(surface, name, point, k)}`);
+    const se = surface.fields[`${name}_se`];
+    if (surface.interpolated[k]) parts.push("(interpolated)");
+    else if (se && surface.done[k] && se.values[k] > 0) {
+      parts.push(`± ${text(se.values[k], 2)} (standard error of the nearest cell)`);
+    }
+  }
+  return parts.join("; ");
+}
+
+/** The value at a point; that of its nearest cell, number k, if the point's own is not known. */
+function valueText(surface, name, point, k) {
+  const found = evaluate(interpolantOf(surface, name), ...point);
+  if (found && Number.isFinite(found[0])) return text(found[0]);
+  return surface.done[k] ? text(surface.fields[name].values[k]) : "not computed";
+}

@@ -1,0 +1,65 @@
+// The results of the race: the loss against the step, and where each optimizer is.
+
+import { drawChart } from "./chart.js";
+import { cell, chartBox, element, group, heads, swatch, table, tableRow } from "./elements.js";
+import { text } from "./numbers.js";
+import { pointOf } from "./race.js";
+
+const ENDS = { edge: "left at the edge", hole: "met unknown cells", zero: "no logarithm there", diverged: "diverged" };
+const DASHES = [[], [6, 4], [2, 3]]; // one for each surface
+
+/** Returns {root, update()}. */
+export function resultTools(app) {
+  const canvas = element("canvas", { role: "img", "aria-label": "Loss against step" });
+  const body = element("tbody");
+  const head = tableRow(...heads(["Optimizer", "Step", "Where", "Value", "End"]));
+  const root = group("Who arrives where", { class: "half" }, chartBox(canvas), table(head, body, { id: "results" }));
+  const update = () => {
+    drawLosses(canvas, app);
+    body.replaceChildren(...app.model.surfaces.flatMap((surface, number) => rowsOf(app, surface, number)));
+  };
+  return { root, update };
+}
+
+function drawLosses(canvas, { model, race, theme }) {
+  const { state } = model;
+  const curves = model.surfaces.flatMap((_, number) =>
+    race.shownOn(number).map((run) => ({
+      points: Array.from(run.losses.subarray(0, run.shown + 1), (loss, k) => [k, loss]),
+      color: run.optimizer.color,
+      width: 1.6,
+      dash: DASHES[number % DASHES.length],
+    })),
+  );
+  const positive = curves.every(({ points }) => points.every(([, loss]) => loss > 0));
+  drawChart(canvas, theme, curves, {
+    log: positive && state.scale !== "linear",
+    xLabel: "step",
+    yLabel: model.title(state.height),
+    empty: "Play, or click on the surface.",
+  });
+}
+
+/** The rows of a surface, the best optimizer first. */
+function rowsOf({ model, race }, surface, number) {
+  const sign = model.field().better;
+  const runs = [...race.shownOn(number)].sort((a, b) => sign * (a.losses[a.shown] - b.losses[b.shown]));
+  const rows = runs.map((run) => rowOf(run, surface));
+  if (rows.length && model.surfaces.length > 1) {
+    rows.unshift(element("tr", { class: "of" }, element("th", { colspan: 5, scope: "rowgroup" }, surface.label)));
+  }
+  return rows;
+}
+
+function rowOf(run, surface) {
+  const k = run.shown;
+  const [a, b] = pointOf(run);
+  const words = [
+    String(k),
+    surface.flat ? text(a, 3) : `(${text(a, 3)}, ${text(b, 3)})`,
+    text(run.losses[k]),
+    k >= run.steps ? ENDS[run.end] || "all steps made" : "on its way",
+  ];
+  const name = cell(swatch(run.optimizer.color, ";margin-right:6px"), run.optimizer.title);
+  return tableRow(name, ...words.map((each) => cell(each)));
+}

@@ -1,0 +1,182 @@
+// The scene of a surface: it draws meshes, lines and balls, and finds the point of the plane under the pointer.
+
+import { byteColour, OVERLAID, WHITE } from "./colours.js";
+import { element } from "./elements.js";
+import { FLOOR, TALL } from "./heights.js";
+import { heightMesh, segmentsOf } from "./mesh.js";
+import { firstHit, lineOfSight, viewProjection } from "./projection.js";
+import { pointOf } from "./race.js";
+import { meshSize, sampler } from "./sampler.js";
+import { drawSceneLabels } from "./scene_labels.js";
+import { cutRuns, floorContours, floorFrame, markedCells, pathOn, trajectoryBalls, trajectoryRuns, wires } from "./scene_lines.js";
+import { toPlane } from "./surface.js";
+
+export class SceneView {
+  constructor(app, heights, number, renderer) {
+    this.app = app;
+    this.heights = heights;
+    this.number = number;
+    this.renderer = renderer;
+    this.kept = {}; // lines that stay until something is changed
+    this.contourLevels = [];
+    this.canvas = renderer.canvas;
+    this.labels = element("canvas", { class: "labels" });
+    const about = `${heights.surface.label}: the surface. Drag to turn it, click to choose a start; arrow keys turn it.`;
+    this.root = element("div", { class: "solid", tabindex: 0, role: "img", "aria-label": about }, this.canvas, this.labels);
+  }
+
+  /** The surfaces that this scene shows, with their colour maps; none if another scene shows them all. */
+  layers() {
+    const { model } = this.app;
+    if (!model.state.overlay) return [{ surface: this.heights.surface, map: model.map() }];
+    if (this.number > 0) return [];
+    return model.surfaces.map((surface, k) => ({ surface, map: model.maps[OVERLAID[k % OVERLAID.length]] }));
+  }
+
+  /** Compute meshes anew, after fields, scales or colours have changed. */
+  rebuild() {
+    const { model } = this.app;
+    const { state } = model;
+    const { box, scale, surface } = this.heights;
+    const layers = this.layers();
+    const colour = state.overlay ? null : model.colour();
+    this.kept = {};
+    this.renderer.setFields(
+      layers.map((layer) => ({
+        ...heightMesh(meshSize(surface), box, TALL, sampler(layer.surface, state.height, scale, colour)),
+        map: layer.map,
+        opacity: layers.length > 1 ? 0.72 : 1,
+      })),
+    );
+    this.contourLevels = model
+      .levels()
+      .map((level) => scale.height(level))
+      .filter((h) => h > 1e-6 && h < 1 - 1e-6);
+  }
+
+  /** The camera and the size of the scene in pixels. */
+  view() {
+    const { clientWidth: width, clientHeight: height } = this.root;
+    const { azimuth, elevation, distance } = this.app.model.state;
+    const camera = { azimuth, elevation, distance, height: 0.1 };
+    return { ...viewProjection(camera, width / height), width, height };
+  }
+
+  /** The place of a pointer within the scene. */
+  pixelOf(event) {
+    const box = this.root.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  }
+
+  /** The point of the plane whose place on the surface is under a pointer; null where there is none. */
+  pointUnder(event) {
+    const { heights } = this;
+    const view = this.view();
+    const sight = lineOfSight(view.matrix, ...this.pixelOf(event), view.width, view.height);
+    const hit = firstHit(sight, (u, v) => heights.zAt(u, v), this.app.model.state.top * TALL);
+    return hit && toPlane(heights.surface, ...heights.toShares(...hit));
+  }
+
+  // Drawing -------------------------------------------------------------------------------------------------------
+
+  draw() {
+    const { app, renderer, heights } = this;
+    const { model, theme } = app;
+    if (model.state.overlay && this.number > 0) return;
+    const ratio = Math.min(2, window.devicePixelRatio || 1);
+    const view = this.view();
+    if (!this.resize(view, ratio)) return;
+    renderer.begin(view, byteColour(theme.ground));
+    this.drawFloor(ratio);
+    this.drawSurface(ratio);
+    const { paths, balls } = this.race();
+    renderer.drawLines(segmentsOf(paths), { width: 2.6 * ratio, lift: 0.0015, hidden: 0.18 });
+    this.drawTraining(ratio);
+    renderer.drawBalls(new Float32Array(balls), { size: 15 * ratio, lift: 0.004, hidden: 0.3 });
+    if (balls.length === 0) this.drawStart(ratio);
+    this.drawHover(ratio);
+    drawSceneLabels(this.labels, view, heights, theme);
+  }
+
+  /** Give the canvas the pixels of the screen; false if there are none. */
+  resize(view, ratio) {
+    const { canvas } = this;
+    const [width, height] = [Math.round(view.width * ratio), Math.round(view.height * ratio)];
+    if (!width || !height) return false;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    return true;
+  }
+
+  /** Segments that are made once until something is changed. */
+  keep(name, runs) {
+    this.kept[name] ??= segmentsOf(runs());
+    return this.kept[name];
+  }
+
+  drawFloor(ratio) {
+    const { renderer, heights, app } = this;
+    renderer.drawLines(segmentsOf(floorFrame(heights.box, [...byteColour(app.theme.frame), 1])), { width: ratio });
+    if (app.model.state.lines) {
+      const contours = this.keep("floor", () => floorContours(heights, this.layers()));
+      renderer.drawLines(contours, { width: 1.2 * ratio });
+    }
+    const marks = this.keep("marks", () => markedCells(heights));
+    renderer.drawLines(marks, { width: 1.6 * ratio });
+  }
+
+  drawSurface(ratio) {
+    const { renderer, heights } = this;
+    const { top, lines, wire } = this.app.model.state;
+    renderer.drawFields({ tall: TALL, top, levels: this.contourLevels, strength: lines ? 0.5 : 0 });
+    if (!wire) return;
+    const grid = this.keep("wires", () => wires(heights));
+    renderer.drawLines(grid, { width: 0.8 * ratio, lift: 0.0006, opacity: 0.55 });
+  }
+
+  /** The paths of the optimizers, and the balls at their ends. */
+  race() {
+    const { race, model, panels } = this.app;
+    const paths = [];
+    const balls = [];
+    for (const { number, heights } of model.state.overlay ? panels : [this]) {
+      for (const run of race.shownOn(number)) {
+        const ink = byteColour(run.optimizer.color);
+        paths.push(...pathOn(heights, run.points.subarray(0, 2 * (run.shown + 1)), [...ink, 1]));
+        const p = heights.scenePoint(...pointOf(run));
+        if (heights.shows(p)) balls.push(...p, ...ink);
+      }
+    }
+    return { paths, balls };
+  }
+
+  /** The path of the training and the cut. */
+  drawTraining(ratio) {
+    const { renderer, heights } = this;
+    const { theme, model } = this.app;
+    renderer.drawLines(segmentsOf(trajectoryRuns(heights, theme)), { width: 2 * ratio, lift: 0.0015, hidden: 0.25 });
+    if (model.state.cut) {
+      renderer.drawLines(segmentsOf(cutRuns(heights, theme)), { width: 1.6 * ratio, lift: 0.001, hidden: 0.2 });
+    }
+    const balls = new Float32Array(trajectoryBalls(heights, theme));
+    renderer.drawBalls(balls, { size: 9 * ratio, lift: 0.003, hidden: 0.25 });
+  }
+
+  drawStart(ratio) {
+    const { x, y } = this.app.model.state;
+    const start = this.heights.scenePoint(x, y);
+    if (!start) return;
+    this.renderer.drawBalls(new Float32Array([...start, ...WHITE]), { size: 15 * ratio, lift: 0.004, hidden: 0.4 });
+  }
+
+  /** The point under the pointer, and a stem to the floor. */
+  drawHover(ratio) {
+    const { renderer, heights } = this;
+    const { model, theme } = this.app;
+    const hover = model.hover && heights.scenePoint(...model.hover);
+    if (!hover) return;
+    const ink = byteColour(theme.accent);
+    renderer.drawBalls(new Float32Array([...hover, ...ink]), { size: 10 * ratio, lift: 0.004, hidden: 0.5 });
+    const stem = [{ points: [hover, [hover[0], hover[1], FLOOR]], ink: [...ink, 0.8] }];
+    renderer.drawLines(segmentsOf(stem), { width: ratio, hidden: 0.3 });
+  }
+}

@@ -1,0 +1,86 @@
+// A surface with its arrays decoded, its coordinates and its interpolants.
+
+import { decoded } from "./bytes.js";
+import { makeInterpolant } from "./interpolant.js";
+
+/** A surface of the page's data with its arrays decoded. Interpolants are computed when they are first needed. */
+export function openSurface(raw) {
+  const flat = raw.y === null;
+  const fields = Object.entries(raw.fields).map(([name, field]) => [name, openField(name, field)]);
+  return {
+    ...raw,
+    y: flat ? [0] : raw.y,
+    flat,
+    fields: Object.fromEntries(fields),
+    trajectory: raw.trajectory && openTrajectory(raw.trajectory),
+    done: decoded(raw.done, Uint8Array),
+    interpolated: decoded(raw.interpolated, Uint8Array),
+  };
+}
+
+function openField(name, field) {
+  const values = decoded(field.values, name.endsWith("_se") ? Float32Array : Float64Array);
+  return { ...field, values, contours: (field.contours || []).map(openContour), interpolant: null };
+}
+
+/** A contour as lines of points [s, t], shares of the axes. */
+function openContour({ level, runs, points }) {
+  const shares = Array.from(decoded(points, Uint16Array), (number) => number / 65535);
+  let at = 0;
+  const next = () => [shares[at++], shares[at++]];
+  return { level, lines: runs.map((count) => Array.from({ length: count }, next)) };
+}
+
+/** Losses are numbers, "Infinity", or null where they are not known. */
+function openTrajectory(raw) {
+  return { ...raw, loss: raw.loss?.map((v) => (v === null ? null : Number(v))) };
+}
+
+/** The interpolant of a field on the part of the grid that is complete. */
+export function interpolantOf(surface, name) {
+  const field = surface.fields[name];
+  if (!field.interpolant) {
+    const x = Float64Array.from(surface.columns, (k) => surface.x[k]);
+    const y = Float64Array.from(surface.rows, (k) => surface.y[k]);
+    const values = new Float64Array(x.length * y.length);
+    surface.rows.forEach((row, j) => {
+      surface.columns.forEach((column, i) => {
+        values[j * x.length + i] = field.values[row * surface.x.length + column];
+      });
+    });
+    field.interpolant = makeInterpolant(x, y, values, field.log);
+  }
+  return field.interpolant;
+}
+
+/** Half the widths of the box that shows a plane: the longer side is 1; no side is less than a third. */
+export function boxOf(surface) {
+  const width = surface.x[surface.x.length - 1] - surface.x[0];
+  const height = surface.y[surface.y.length - 1] - surface.y[0];
+  if (surface.flat || !(width > 0 && height > 0)) return [1, 1];
+  const ratio = Math.min(3, Math.max(1 / 3, height / width));
+  return ratio < 1 ? [1, ratio] : [1 / ratio, 1];
+}
+
+/** The point of the plane at shares of the axes, in [0, 1]. */
+export function toPlane(surface, s, t) {
+  const { x, y } = surface;
+  return [x[0] + s * (x[x.length - 1] - x[0]), y[0] + t * (y[y.length - 1] - y[0])];
+}
+
+/** The inverse of `toPlane`. */
+export function toShare(surface, a, b) {
+  const { x, y } = surface;
+  const height = y[y.length - 1] - y[0];
+  return [(a - x[0]) / (x[x.length - 1] - x[0]), height > 0 ? (b - y[0]) / height : 0.5];
+}
+
+/** The column and the row of the nearest cell. */
+export function nearestCell(surface, a, b) {
+  const nearest = (nodes, v) => {
+    let best = 0;
+    for (let k = 1; k < nodes.length; k++) if (Math.abs(nodes[k] - v) < Math.abs(nodes[best] - v)) best = k;
+    return best;
+  };
+  return [nearest(surface.x, a), nearest(surface.y, b)];
+}
