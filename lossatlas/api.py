@@ -71,7 +71,7 @@ WORDS: dict[str, Sequence[str]] = {
     "ignore": ("", "biasbn"),
     "dir_type": ("weights", "states"),
     "precision": tuple(PRECISIONS),
-    "at": ("output", "input"),
+    "activation_site": ("output", "input"),
     "bn": ("keep", "recalibrate"),
 }
 Axis = str | Sequence[float] | np.ndarray
@@ -190,7 +190,7 @@ def eigenvalues(
     parameters: str | Sequence[str] = (),
     matrices_only: bool = False,
     tolerance: float = 1e-2,
-    most: int = 300,
+    max_products: int = 300,
     precision: str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
@@ -203,7 +203,8 @@ def eigenvalues(
 
     parameters: regular expressions of the names of those that the Hessian is of, by default those that are moved (`only`,
     `without`), all if none is said; matrices_only: without biases and normalization layers. tolerance: relative, of each
-    eigenvalue. most: products at most for each point; `lossatlas.landscape.unresolved` tells where they were too few.
+    eigenvalue. max_products: largest number of products for each point; `lossatlas.landscape.unresolved` tells where they
+    were too few.
     precision: 'float32' or 'float64', by default that of the network and
     float32 for half precision. compiled: let torch.compile fuse the products, which takes half a minute at the start.
     The rest as for `surface`; fields: see `lossatlas.jobs.eigenvalue_quantity.FIELDS`.
@@ -216,7 +217,7 @@ def eigenvalues(
         patterns_of(without),
         matrices_only,
         tolerance,
-        most,
+        max_products,
         precision,
         compiled,
         batch_size,
@@ -277,17 +278,17 @@ def spectrum(
     without: str | Sequence[str] = (),
     matrices_only: bool = False,
     tolerance: float = 1e-3,
-    most: int = 300,
+    max_products: int = 300,
     trace_error: float = 0.02,
-    trace_most: int = 500,
+    max_trace_products: int = 500,
     probes: int = 1,
     steps: int = 80,
-    z: float = 5e-4,
+    damping: float = 5e-4,
     layers: bool = False,
     activations: str | Sequence[str] | None = None,
-    at: str = "output",
+    activation_site: str = "output",
     activation_error: float = 0.1,
-    activation_most: int = 30,
+    max_activation_probes: int = 30,
     seed: int = 0,
     precision: str | None = None,
     compiled: bool = False,
@@ -300,17 +301,18 @@ def spectrum(
     """Eigenvalues with vectors, trace, density and effective dimension of the Hessian of the mean loss.
 
     only, without: regular expressions of the names of the parameters that vary, all by default. top, bottom: how many
-    eigenvalues from either end; tolerance: their residual, relative; most: products at most.
-    trace_error: relative standard error; trace_most: products at most. probes, steps: of the density; the first probe costs
-    nothing. z: regularization in the effective dimension, see `lossatlas.hessian`. layers: the largest eigenvalue of each
-    layer's block too. activations: traces with respect to what layers give out (at='output') or take in ('input'), for
-    those whose name or type contains one of these patterns, [] for all; activation_error, activation_most: relative
-    standard error, and probes at most. file: continue or write this spectrum file, part by part. ranks: as for `surface`;
+    eigenvalues from either end; tolerance: their residual, relative; max_products: largest number of products.
+    trace_error: relative standard error; max_trace_products: largest number of products. probes, steps: of the density; the
+    first probe costs nothing. damping: regularization z in the effective dimension, see `lossatlas.hessian`. layers: the
+    largest eigenvalue of each layer's block too. activations: traces with respect to what layers give out
+    (activation_site='output') or take in ('input'), for those whose name or type contains one of these patterns, [] for
+    all; activation_error, max_activation_probes: relative standard error, and largest number of probes. file: continue or
+    write this spectrum file, part by part. ranks: as for `surface`;
     the samples are spread over them. The rest as for `eigenvalues`. Ctrl-C gives the parts that are there.
 
     Raises BadUsage, BadInput (also for a random network), CannotWrite.
     """
-    check_words(precision=precision, at=at)
+    check_words(precision=precision, activation_site=activation_site)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
     kind = product_precision(precision, net)
@@ -343,17 +345,17 @@ def spectrum(
             top=top,
             bottom=bottom,
             tolerance=tolerance,
-            most=most,
+            max_products=max_products,
             trace_error=trace_error,
-            trace_most=trace_most,
+            max_trace_products=max_trace_products,
             probes=probes,
             steps=steps,
-            z=z,
+            damping=damping,
             layers=layers,
             activations=patterns,
-            at=at,
+            activation_site=activation_site,
             activation_error=activation_error,
-            activation_most=activation_most,
+            max_activation_probes=max_activation_probes,
             seed=seed,
         )
 
@@ -373,7 +375,13 @@ def spectrum(
             sampler = None
             if patterns is not None:
                 own = Activations(
-                    net, samples, loss_function, patterns=patterns, at=at, batch_size=hessian.batch_size, **common
+                    net,
+                    samples,
+                    loss_function,
+                    patterns=patterns,
+                    at=activation_site,
+                    batch_size=hessian.batch_size,
+                    **common,
                 )
                 sampler = spectrum_parts.ActivationProbes(
                     lambda number: own(number * size_of(ranks) + rank_of(ranks)), lambda: own.layers

@@ -270,6 +270,20 @@ MUTANTS = (
         "            pass\n",
         "reference_check",
     ),
+    mutant(
+        "ranks that --ranks started record a command that nobody typed",
+        "lossatlas/programs.py",
+        "    return Started.typed or f",
+        "    return f",
+        "local_ranks",
+    ),
+    mutant(
+        "a launcher of another MPI library is used",
+        "lossatlas/mpi/local_ranks.py",
+        'return f"it belongs to {family}" if family else ""',
+        'return ""',
+        "local_ranks",
+    ),
 )
 
 

@@ -723,7 +723,7 @@ def test_a_single_text_is_a_pattern():
         line = lossatlas.surface(net, (X, Y), x="-1:1:3", only=only, ignore="", **QUIET)
         moved = line.directions.extra["lengths"][:, 1] > 0
         assert moved.tolist() == [False, False, True, True]
-    found = lossatlas.spectrum(net, (X, Y), top=1, only="^3", activations="Linear", activation_most=3, **QUIET)
+    found = lossatlas.spectrum(net, (X, Y), top=1, only="^3", activations="Linear", max_activation_probes=3, **QUIET)
     assert found.findings.about["parameters"] == [["3.weight", [2, 16]], ["3.bias", [2]]]
     assert [kind for _, kind, _ in found.findings.about["activations"]] == ["Linear", "Linear"]
 

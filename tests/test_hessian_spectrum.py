@@ -126,7 +126,7 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
     line = command(perceptron, out, "--parameters", LAST, "--most", "4", "--top", "2")
     assert hessian_spectrum.main([*line, "--npz", str(tmp_path / "s.npz")]) == 0
     said = capsys.readouterr().out
-    assert "not resolved: more products with --most" in said
+    assert "not resolved: more products with --max_products" in said
     assert "in " + str(tmp_path / "s.npz") + " are not resolved" in said
     found = read_findings(out)
     assert not found.arrays["converged"].all()
@@ -233,7 +233,7 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
     """What the trace and the density take over from the eigenvalues is saved with them, or computed again."""
     monkeypatch.setattr(spectrum_parts, "SMALL_BASIS", small_basis)
     operator = Hessian(networks["mlp"], mini, as_loss("crossentropy"), parameters=[r"^5\."], batch_size=16)
-    wanted = spectrum_parts.SpectrumSettings(top=2, bottom=1, trace_most=12, probes=2, steps=10, layers=True)
+    wanted = spectrum_parts.SpectrumSettings(top=2, bottom=1, max_trace_products=12, probes=2, steps=10, layers=True)
     fresh = Findings({}, {"loss": "crossentropy"})
     whole = spectrum_parts.compute(operator, wanted, fresh)
 

@@ -397,7 +397,7 @@ def test_curves_and_surfaces_are_not_mixed_up(tmp_path, capsys):
     write_surface(tmp_path / "plane.h5", surface_of(bowl))
     assert plot_2D.main(["-f", str(tmp_path / "line.h5")]) == 3
     assert plot_1D.main(["-f", str(tmp_path / "plane.h5")]) == 3
-    assert "plot_1D.py" in capsys.readouterr().err
+    assert "draw it with lossatlas plot-1d\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("function", [bowl, diverging])

@@ -144,6 +144,6 @@ def test_graphs_of_the_user_stay_usable():
     gradient = torch.autograd.grad(F.cross_entropy(net(x), y), list(net.parameters()), create_graph=True)
     versions = [p._version for p in net.parameters()]
     lossatlas.surface(net, (x, y), x="-1:1:3", progress=False)
-    lossatlas.spectrum(net, (x, y), top=1, trace_most=2, steps=3, progress=False)
+    lossatlas.spectrum(net, (x, y), top=1, max_trace_products=2, steps=3, progress=False)
     assert [p._version for p in net.parameters()] == versions
     torch.autograd.grad(sum(g.square().sum() for g in gradient), list(net.parameters()))

@@ -111,7 +111,7 @@ def test_eigenvalues_and_a_spectrum_of_streamed_samples(net):
     wanted, found = (lossatlas.eigenvalues(net, data, **line) for data in (held, streamed(Photos(300))))
     np.testing.assert_array_equal(wanted.fields["max_eig"], found.fields["max_eig"])
     wanted, found = (
-        lossatlas.spectrum(net, data, top=2, activations=["Linear"], activation_most=3, batch_size=64, **QUIET)
+        lossatlas.spectrum(net, data, top=2, activations=["Linear"], max_activation_probes=3, batch_size=64, **QUIET)
         for data in (held, streamed(Photos(300)))
     )
     for name in ("eigenvalues", "trace", "activations/trace"):

@@ -1,17 +1,18 @@
 """Measure the flatness of saved surfaces around their centres: a table of numbers, several surfaces side by side.
 
-python flatness.py --surf_file FILE.h5
-python flatness.py --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
+lossatlas flatness --surf_file FILE.h5
+lossatlas flatness --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
 
 '>' marks a number that may be larger, because the grid ends or a cell is not known. '+-' is how far a number may be off because
 cells are interpolated; numbers without it are of computed cells.
 """
 
-import argparse
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from lossatlas.commands import options
 from lossatlas.commands.open_results import (
@@ -27,15 +28,25 @@ from lossatlas.figures import choose_field
 from lossatlas.figures.text_tables import align_columns
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape.flatness_measures import Measure, flatness
+from lossatlas.option_fields import option
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--surf_file", "-f", nargs="+", required=True, help="surface files: planes, or lines")
-    p.add_argument("--labels", nargs="+", help="a name for each file")
-    p.add_argument("--surf_name", help="field (default: train_loss, or the first there is)")
-    p.add_argument("--csv", metavar="FILE", help="write the table too, with full digits")
-    return p
+@dataclass(frozen=True)
+class FlatnessOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "input"
+
+    surf_file: tuple[str, ...] = option(
+        (), "surface files of planes or lines", short="-f", many="+", required=True, metavar="FILE.h5"
+    )
+    labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
+    surf_name: str | None = option(None, "field to measure (default: train_loss, or the first one)", metavar="FIELD")
+    csv: str | None = option(None, "write the table with all digits to this file as well", metavar="FILE")
+
+
+def parser() -> options.Parser[FlatnessOptions]:
+    return options.Parser(__doc__, FlatnessOptions)
 
 
 def write_csv(path: str, names: Sequence[str], measures: Sequence[Mapping[str, Measure]]) -> None:
@@ -63,7 +74,7 @@ def _measure_names(measures: Sequence[Mapping[str, Measure]]) -> list[str]:
     return list(dict.fromkeys(name for each in measures for name in each))
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: FlatnessOptions) -> None:
     """Print the table that the command line asks for."""
     paths = [Path(file) for file in args.surf_file]
     check_labels(args.labels, paths)

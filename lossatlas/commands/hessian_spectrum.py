@@ -10,21 +10,20 @@ Run the same command again to continue after an interruption: what is finished i
 Hessian of the mean loss over the samples, with the network in eval mode.
 """
 
-import argparse
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, CannotWrite, Stop, say
 from lossatlas.io import Findings, write_findings
 from lossatlas.io.atomic_write import set_aside, write_file
@@ -39,6 +38,7 @@ from lossatlas.jobs.packed_inputs import PackedInputs
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import lead
+from lossatlas.option_fields import option, part, resolved
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -49,112 +49,41 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.jobs.spectrum_parts import ActivationProbes
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    options.add_network(p)
-    options.add_data(p, splits=("train", "test"))
-    options.add_selection(options.add_curvature(p, tolerance=1e-3), "vary")
-    g = p.add_argument_group("what to compute")
-    g.add_argument(
-        "--top", type=options.positive, default=10, metavar="K", help="largest eigenvalues (default: %(default)s)"
+@dataclass(frozen=True)
+class SpectrumOptions(
+    config.NetworkOptions,
+    config.OneSplitDataOptions,
+    config.SelectionOptions,
+    config.HessianOptions,
+    config.SpectrumSettings,
+    config.ProductOptions,
+    config.ResultOptions,
+    config.DrawOptions,
+):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "output"
+
+    spectrum_file: str | None = option(
+        None, "file to write, or to continue (default: beside the checkpoint)", metavar="OUT.h5"
     )
-    g.add_argument(
-        "--bottom",
-        type=options.natural,
-        default=1,
-        metavar="K",
-        help="smallest eigenvalues (default: %(default)s); they take the most products",
-    )
-    g.add_argument(
-        "--trace_error",
-        type=options.above_zero,
-        default=0.02,
-        metavar="REL",
-        help="standard error of the trace, relative (default: %(default)s)",
-    )
-    g.add_argument(
-        "--trace_most",
-        type=options.positive,
-        default=500,
-        metavar="N",
-        help="products at most for the trace (default: %(default)s)",
-    )
-    g.add_argument(
-        "--probes",
-        type=options.positive,
-        default=1,
-        metavar="N",
-        help="vectors for the density of the spectrum; "
-        "the first costs nothing, several give a band (default: %(default)s)",
-    )
-    g.add_argument(
-        "--steps",
-        type=options.positive,
-        default=80,
-        metavar="N",
-        help="products for each further probe (default: %(default)s)",
-    )
-    g.add_argument(
-        "--z",
-        type=options.above_zero,
-        default=5e-4,
-        help="regularization in the effective dimension, the sum of "
-        "v / (v + z); the one that matches a weight decay is the weight decay (default: %(default)s)",
-    )
-    g.add_argument("--layers", action="store_true", help="the largest eigenvalue of each layer's block too")
-    g.add_argument(
-        "--activations",
-        type=options.pattern,
-        nargs="*",
-        metavar="PATTERN",
-        help="the trace with respect to what layers give out, for layers whose name or type contains one of these "
-        "(without any: every layer)",
-    )
-    g.add_argument(
-        "--at",
-        choices=("output", "input"),
-        default="output",
-        help="with --activations: what layers give out, or take in (default: %(default)s)",
-    )
-    g.add_argument(
-        "--activation_error",
-        type=options.above_zero,
-        default=0.1,
-        metavar="REL",
-        help="standard error of each of these traces, relative (default: %(default)s)",
-    )
-    g.add_argument(
-        "--activation_most",
-        type=options.positive,
-        default=30,
-        metavar="N",
-        help="probes at most; one takes about a gradient for each layer (default: %(default)s)",
-    )
-    g.add_argument("--seed", type=options.natural, default=0, help="of the random vectors (default: %(default)s)")
-    g = options.add_ranks(p)
-    options.add_products(g)
-    g.add_argument(
-        "--spectrum_file", metavar="OUT.h5", help="file to write, or to continue (default: beside the checkpoint)"
-    )
-    g.add_argument("--npz", metavar="OUT.npz", help="write the eigenvalues as pos_evals and neg_evals too")
-    g.add_argument("--force", action="store_true", help="start over even if the file exists")
-    g.add_argument("--dry_run", action="store_true", help="print what would be computed and stop")
-    g = p.add_argument_group("figures")
-    g.add_argument("--plot", action="store_true", help="draw the figures")
-    g.add_argument("--show", action="store_true", help="open windows too")
-    return p
+    npz: str | None = option(None, "write the eigenvalues as pos_evals and neg_evals as well", metavar="OUT.npz")
+
+
+def parser() -> options.Parser[SpectrumOptions]:
+    return options.Parser(__doc__, SpectrumOptions)
 
 
 @dataclass(frozen=True)
 class SpectrumTask:
-    """Everything that this command is told. wanted: the settings of `lossatlas.jobs.spectrum_parts.Wanted` by name."""
+    """Everything that this command is told."""
 
     model: config.Model
     model_file: str
     data: config.DataConfig
     loss: str | UserFunction
     hessian: config.HessianConfig
-    wanted: Mapping[str, Any]
+    wanted: config.SpectrumSettings
     run: config.RunConfig
     spectrum_file: str | None
     npz: str | None
@@ -163,29 +92,13 @@ class SpectrumTask:
     plot: bool
     show: bool
     command: str
+    resolved: Mapping[str, Any]  # all options by name, for the record
 
     @classmethod
-    def of(cls, args: argparse.Namespace, command: Sequence[str]) -> "SpectrumTask":
+    def of(cls, args: SpectrumOptions, command: Sequence[str]) -> "SpectrumTask":
         """Raises BadUsage."""
         if args.npz and not args.npz.endswith(".npz"):
             raise BadUsage(f"--npz {args.npz}: the name has to end in .npz")
-        names = (
-            "top",
-            "bottom",
-            "tolerance",
-            "most",
-            "trace_error",
-            "trace_most",
-            "probes",
-            "steps",
-            "z",
-            "layers",
-            "activations",
-            "at",
-            "activation_error",
-            "activation_most",
-            "seed",
-        )
         own = ("spectrum_file", "npz", "force", "dry_run", "plot", "show")
         return cls(
             options.model_choice(args),
@@ -193,10 +106,11 @@ class SpectrumTask:
             options.data_choice(args),
             options.loss_choice(args),
             options.hessian_choice(args),
-            {name: getattr(args, name) for name in names},
+            part(config.SpectrumSettings, args),
             options.run_choice(args),
             **{name: getattr(args, name) for name in own},
-            command=shlex.join(["python", *command]),
+            command=programs.command_line(command[0], command[1:]),
+            resolved=resolved(args),
         )
 
 
@@ -216,7 +130,7 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -
     with chdir("."):  # a user's code may go elsewhere
         path, job, findings, lock = prepare(world, task, log, held)
     if not task.force:
-        findings = resume_findings(path, findings, task.wanted["seed"])
+        findings = resume_findings(path, findings, task.wanted.seed)
     if task.dry_run:
         for name, value in {**findings.request, **findings.plan, "spectrum file": path}.items():
             say(f"{name} = {value}")
@@ -248,7 +162,7 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -
 
 def computed(task: SpectrumTask, spread: "DistributedHessian", findings: Findings, path: Path, lock: Lock) -> Findings:
     """The complete spectrum; each part is saved when it is finished. A signal ends it between two products."""
-    from lossatlas.jobs.spectrum_parts import SpectrumSettings, compute
+    from lossatlas.jobs.spectrum_parts import compute
 
     def save(found: Findings) -> None:
         lock.check()
@@ -257,7 +171,7 @@ def computed(task: SpectrumTask, spread: "DistributedHessian", findings: Finding
     with signals() as caught:
         return compute(
             spread,
-            SpectrumSettings(**task.wanted),
+            task.wanted,
             findings,
             probes=spread.probes(),
             save=save,
@@ -278,29 +192,27 @@ def print_dry_run(job: HessianJob, path: Path, task: SpectrumTask) -> None:
         return
     _, hessian = collective_calls(job, World())
     wanted, own = task.wanted, hessian.size * hessian.dtype.itemsize
-    check_space(path, own * (wanted["top"] + wanted["bottom"]))
+    check_space(path, own * (wanted.top + wanted.bottom))
     began = time.perf_counter()
     hessian(torch.ones(hessian.size, dtype=hessian.dtype, device=hessian.device)).sum().item()
     seconds = time.perf_counter() - began
-    most = wanted["most"] + wanted["trace_most"] + (wanted["probes"] - 1) * wanted["steps"]
-    say(f"spectrum file: about {in_words(own * (wanted['top'] + wanted['bottom']))}")
+    most = wanted.max_products + wanted.max_trace_products + (wanted.probes - 1) * wanted.steps
+    say(f"spectrum file: about {in_words(own * (wanted.top + wanted.bottom))}")
     say(
         f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace and "
         f"density: up to {clock(most * seconds)}"
         + ", and more for layers and activations"
-        * bool(wanted["layers"] or wanted["activations"] is not None)
+        * bool(wanted.layers or wanted.activations is not None)
     )
     say(
-        f"memory: up to {in_words(own * wanted['most'])} for the vectors of a run of Lanczos, beside the network and the data"
+        f"memory: up to {in_words(own * wanted.max_products)} for the vectors of a run of Lanczos, beside the network and the data"
     )
 
 
 def prepare(world: World, task: SpectrumTask, log: Log, held: ExitStack) -> tuple[Path, HessianJob, Findings, Lock]:
     """On rank 0: read everything once. Writes nothing but the lock."""
     from lossatlas.hessian import usual_batch_size
-    from lossatlas.jobs.spectrum_parts import SpectrumSettings
 
-    SpectrumSettings(**task.wanted)
     if not task.dry_run:
         device_of(task.run.cuda)
     model, file = task.model, task.model_file
@@ -319,8 +231,8 @@ def prepare(world: World, task: SpectrumTask, log: Log, held: ExitStack) -> tupl
         task.hessian,
         run,
         len(samples),
-        wanted["activations"],
-        wanted["at"],
+        wanted.activations,
+        wanted.activation_site,
     )
     from lossatlas.evaluation.precision import product_precision
 
@@ -336,7 +248,10 @@ def prepare(world: World, task: SpectrumTask, log: Log, held: ExitStack) -> tupl
         "precision": product_precision(run.precision, loaded.net),
     }
     plan = {"device": run.device, "batch_size": size, "ranks": world.size}
-    about = {**provenance(world, task.command, threads, wanted["seed"]), "sketches": {"data": samples.sketch}}
+    about = {
+        **provenance(world, task.command, threads, wanted.seed, task.resolved),
+        "sketches": {"data": samples.sketch},
+    }
     return path, job, Findings({}, request, plan, about), lock
 
 
@@ -391,7 +306,9 @@ def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
     say(f"complete: {path}")
     if task.npz:
         write_npz(task.npz, findings)
-    say(f"surfaces along eigenvectors: plot_surface.py ... --xdirection {path}:1 --ydirection {path}:2")
+    say(
+        f"surfaces along eigenvectors: {programs.program('plot_surface')} ... --xdirection {path}:1 --ydirection {path}:2"
+    )
     if task.plot:
         from lossatlas.commands import plot_spectrum
 
@@ -416,9 +333,12 @@ def write_npz(name: str, findings: Findings) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code, args = on_local_ranks("hessian_spectrum", args, command)
+    if code is not None:
+        return code
     log = Log(args.spectrum_file)
     return launch.launch(
         args.mpi,
-        lambda world: run(world, lambda: SpectrumTask.of(args, ["hessian_spectrum.py", *command]), log),
+        lambda world: run(world, lambda: SpectrumTask.of(args, ["hessian_spectrum", *command]), log),
         log.line,
     )

@@ -7,23 +7,22 @@ The gradient of the loss and the top eigenvectors of its Hessian are computed he
 it is what is asked for.
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 
+from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.errors import BadInput, exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
 from lossatlas.jobs import file_names
-from lossatlas.jobs.inputs import check_user_functions, device_of, load_inputs, output_path
-
-if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    pass
 from lossatlas.jobs.find_directions import find_directions, moved_lines
+from lossatlas.jobs.inputs import check_user_functions, device_of, load_inputs, output_path
 from lossatlas.jobs.origin_curvature import OriginCurvature
+from lossatlas.option_fields import changed, natural, option, resolved
 
 
 def describe(path: Path) -> list[str]:
@@ -38,7 +37,7 @@ def describe(path: Path) -> list[str]:
     ]
     if len(flat) == 2:
         lines.append(f"cosine between them: {float(flat[0] @ flat[1]) / max(norms[0] * norms[1], 1e-300):.4g}")
-    lines += [f"{key}: {value}" for key, value in saved.about.items()]
+    lines += [f"{key}: {value}" for key, value in saved.about.items() if key != "config"]
     if "tensors" in saved.extra:
         names, found = [name.decode() for name in saved.extra["tensors"]], saved.extra["lengths"]
         return [*lines, *moved_lines(names, found)]
@@ -50,28 +49,34 @@ def describe(path: Path) -> list[str]:
     ]
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument(
-        "file", nargs="?", help="direction file (or surface file) to describe; otherwise directions are made"
+@dataclass(frozen=True)
+class DirectionFileOptions(config.PlaneOptions, config.OneSplitDataOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "run"
+
+    file: str | None = option(
+        None,
+        "direction file, or surface file, to describe; without it, directions are computed",
+        metavar="FILE",
+        positional=True,
     )
-    p.add_argument("--axes", type=int, choices=(1, 2), default=2, help="how many directions (default: %(default)s)")
-    options.add_networks(p)
-    options.add_data(p, splits=("train", "test"))
-    options.add_directions(p)
-    p.add_argument("--cuda", "-c", action="store_true", help="compute gradient and eigenvectors on a CUDA device")
-    return p
+    axes: int = option(2, "number of directions", kind=natural, choices=(1, 2))
+    cuda: bool = changed(config.DeviceOptions, "cuda", help="compute gradient and eigenvectors on a CUDA device")
 
 
-def run(args: argparse.Namespace) -> None:
+def parser() -> options.Parser[DirectionFileOptions]:
+    return options.Parser(__doc__, DirectionFileOptions)
+
+
+def run(args: DirectionFileOptions) -> None:
     if args.file:
         for line in describe(Path(args.file)):
             print(printable(line))
         return
-    args.y = args.axes == 2  # these options ask whether there is a second axis
     nets, choice, chosen, loss = (
-        options.networks(args),
-        options.direction_choice(args),
+        options.networks(args, second_axis=args.axes == 2),
+        options.direction_choice(args, second_axis=args.axes == 2),
         options.data_choice(args),
         options.loss_choice(args),
     )
@@ -85,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     assert found is not None
     directions, new = found
     if new:
-        write_directions(dir_file, directions)
+        write_directions(dir_file, replace(directions, about={**directions.about, "config": resolved(args)}))
     if choice.curvature:
         curvature.along(directions)
     for line in describe(dir_file):

@@ -10,8 +10,9 @@ from lossatlas.figures import choose_field, mathtext
 from lossatlas.io import read_projection, read_surface
 from lossatlas.io.trajectory_files import loss_key, projection_plane
 from lossatlas.landscape import Surface
+from lossatlas.programs import program
 
-DRAWN_BY = {"repeats": "plot_1D.py", "layers": "plot_layers.py"}  # commands for surfaces whose rows are no coordinate
+DRAWN_BY = {"repeats": "plot_1D", "layers": "plot_layers"}  # commands for surfaces whose rows are no coordinate
 COMPUTED_WITH = {"repeats": "repeat N", "layers": "per_layer"}  # options of plot_surface.py that make such rows
 
 
@@ -90,10 +91,10 @@ def read_started(path: Path, rows_of: str = "") -> Surface:
     if surface.rows_of != rows_of:
         if not surface.rows_of:
             raise BadInput(
-                f"{path} holds no curves of {rows_of}: compute them with plot_surface.py --{COMPUTED_WITH[rows_of]}"
+                f"{path} holds no curves of {rows_of}: compute them with {program('plot_surface')} --{COMPUTED_WITH[rows_of]}"
             )
         raise BadInput(
-            f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which {DRAWN_BY.get(surface.rows_of)} draws"
+            f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which {program(DRAWN_BY[surface.rows_of])} draws"
         )
     if not surface.known.any():
         raise BadInput(f"{path} has no finished cell yet")
@@ -110,7 +111,7 @@ def read_plane(path: Path) -> Surface:
     if surface.rows_of:
         return read_started(path)  # its message names the command that draws it
     if surface.grid.y is None:
-        raise BadInput(f"{path} holds a curve, not a surface: draw it with plot_1D.py")
+        raise BadInput(f"{path} holds a curve, not a surface: draw it with {program('plot_1D')}")
     if min(surface.grid.shape) < 2:
         raise BadInput(f"{path} has the grid {surface.grid}: contours need at least 2 points on each axis")
     return read_started(path)
@@ -124,7 +125,7 @@ def read_curve(path: Path) -> Surface:
     """
     surface = read_surface(path)
     if surface.grid.y is not None and not surface.rows_of:
-        raise BadInput(f"{path} holds a surface, not a curve: draw it with plot_2D.py")
+        raise BadInput(f"{path} holds a surface, not a curve: draw it with {program('plot_2D')}")
     return read_started(path)
 
 

@@ -1,17 +1,17 @@
 """Draw the minima of a saved surface, and the depth of each as a bar from its bottom to its pass into a deeper one.
 
-python plot_minima.py --surf_file FILE.h5
-python plot_minima.py --surf_file FILE.h5 --depth 0.5       counts those deeper than that
+lossatlas minima --surf_file FILE.h5
+lossatlas minima --surf_file FILE.h5 --depth 0.5       counts those deeper than that
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import numpy as np
 
-from lossatlas import figures
+from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.commands.figure_output import PlotKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane
@@ -19,20 +19,25 @@ from lossatlas.errors import exit_code, say
 from lossatlas.figures.minima_plots import minima_figure
 from lossatlas.figures.panels import Panel, panels_scale, surface_panel
 from lossatlas.landscape.topology import Minimum, minima
+from lossatlas.option_fields import above_zero, option
 
 LISTED = 10  # minima that are printed
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--surf_file", "-f", required=True, help="surface file")
-    p.add_argument("--surf_name", help="field (default: train_loss)")
-    p.add_argument("--depth", type=options.above_zero, default=0.1, help="what counts as deep (default: %(default)s)")
-    p.add_argument("--out", help="beginning of the figure's name (default: the file's name)")
-    options.add_contours(p)
-    options.add_files(p)
-    options.add_display(p)
-    return p
+@dataclass(frozen=True)
+class MinimaOptions(config.ContourOptions, config.FigureOptions, config.DisplayOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "input"
+
+    surf_file: str = option("", "surface file", short="-f", required=True, metavar="FILE.h5")
+    surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
+    depth: float = option(0.1, "count minima that are deeper than this", kind=above_zero)
+    out: str | None = option(None, "beginning of the name of the figure (default: the name of the file)")
+
+
+def parser() -> options.Parser[MinimaOptions]:
+    return options.Parser(__doc__, MinimaOptions)
 
 
 def draw(
@@ -94,7 +99,7 @@ def _pass_in_words(minimum: Minimum) -> str:
     return f"runs into a deeper one at {minimum.end:.4g}{error}"
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: MinimaOptions) -> None:
     """Draw what the command line names."""
     draw(
         args.surf_file,

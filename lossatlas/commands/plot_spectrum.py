@@ -1,18 +1,20 @@
 """Draw the spectrum of a Hessian, and the traces of layers and activations, from a saved spectrum file alone.
 
-python plot_spectrum.py --spectrum_file spectrum.h5
+lossatlas plot-spectrum --spectrum_file spectrum.h5
 """
 
-import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
+from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.commands.figure_output import FigureKeywords, FigureOutput
 from lossatlas.errors import BadInput, exit_code
 from lossatlas.figures.spectrum_plots import activations_figure, density_figure, layers_figure
 from lossatlas.io import read_findings
+from lossatlas.option_fields import option
 
 if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure
@@ -25,13 +27,18 @@ FIGURES: "dict[str, tuple[str, Callable[..., Figure]]]" = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--spectrum_file", "-f", required=True, help="file written by hessian_spectrum.py")
-    p.add_argument("--out", help="beginning of the figures' names (default: the file's name)")
-    options.add_files(p)
-    p.add_argument("--show", action="store_true", help="open windows too")
-    return p
+@dataclass(frozen=True)
+class SpectrumPlotOptions(config.FigureOptions, config.ShowOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "input"
+
+    spectrum_file: str = option("", "file written by hessian_spectrum.py", short="-f", required=True, metavar="FILE.h5")
+    out: str | None = option(None, "beginning of the names of the figures (default: the name of the file)")
+
+
+def parser() -> options.Parser[SpectrumPlotOptions]:
+    return options.Parser(__doc__, SpectrumPlotOptions)
 
 
 def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FigureKeywords]) -> list[Path]:
@@ -57,7 +64,7 @@ def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FigureK
         return output.save(drawn, [file], out)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: SpectrumPlotOptions) -> None:
     """Draw what the command line names."""
     draw(args.spectrum_file, out=args.out, show=args.show, title=args.title, files_as=options.files_of(args))
 

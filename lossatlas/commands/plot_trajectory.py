@@ -2,8 +2,8 @@
 
     python plot_trajectory.py --model resnet20 --dataset fashion_mnist_mini --model_folder runs/MY_RUN
 
-writes the plane of the two principal components and the checkpoints' coordinates in it. With --surface it also computes
-the loss of every checkpoint itself and the surface on a grid that holds the path with a margin, and draws the figures:
+writes the plane of the two principal components, and where the checkpoints lie in it. With --surface it goes on: the loss of
+every checkpoint itself, a grid that holds the path with a margin, the surface on it, and the figures:
 
     mpirun -n 4 python plot_trajectory.py --mpi --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
         --model_folder runs/MY_RUN --surface 25
@@ -11,7 +11,6 @@ the loss of every checkpoint itself and the surface on a grid that holds the pat
 Several folders are several runs on one plane and one surface. Run the same command again to continue after an interruption.
 """
 
-import argparse
 import hashlib
 import math
 import os
@@ -21,14 +20,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
-from lossatlas.commands.checkpoint_series import CheckpointSeries, read_series
+from lossatlas.commands.checkpoint_series import CheckpointOptions, CheckpointSeries, read_series
 from lossatlas.commands.plot_surface import grid_command, loss_quantity
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io import (
     Directions,
@@ -49,6 +49,7 @@ from lossatlas.landscape import Grid
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import run_in_compute_thread
+from lossatlas.option_fields import changed, not_negative, option, resolved
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,67 +58,68 @@ if TYPE_CHECKING:
     from lossatlas.jobs.inputs import LoadedInputs
     from lossatlas.parameter_space import Point, Selection
 
-    Configure = Callable[[argparse.Namespace, "ProjectedRuns", str], config.GridConfig]
+    Configure = Callable[["TrajectoryOptions", "ProjectedRuns", str], config.GridConfig]
 
 MOST_MARGIN = 100.0  # as a share of the path's extent
 THIN = 0.1  # of the longer axis: the grid gives a path that is shorter along the other one this extent
 MARGIN = 0.15  # around the path, as a share of its extent along each axis
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    g = p.add_argument_group("checkpoints")
-    g.add_argument("--model", default="resnet56", help="name in the zoo, or FILE.py:FUNCTION (default: %(default)s)")
-    g.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
-    g.add_argument("--model_folder", nargs="+", default=[], metavar="FOLDER", help="of one run, or of several")
-    g.add_argument("--prefix", default="model_", help="beginning of a checkpoint's name (default: %(default)s)")
-    g.add_argument("--suffix", default=".t7", help="end of a checkpoint's name (default: %(default)s)")
-    g.add_argument("--start_epoch", type=options.natural, help="default: the first that is there")
-    g.add_argument(
-        "--max_epoch", type=options.natural, help="the last one, and the origin of the plane (default: of all)"
-    )
-    g.add_argument("--save_epoch", type=options.positive, help="every so many epochs (default: all that are there)")
-    g.add_argument(
-        "--checkpoints", nargs="+", default=[], metavar="FILE", help="instead of folders: files, in their order"
-    )
-    g.add_argument(
-        "--lr_drops",
-        type=options.natural,
-        nargs="+",
-        default=[],
-        metavar="EPOCH",
-        help="epochs at which the learning rate was lowered (default: what the states of the optimizer say)",
-    )
-    g.add_argument("--labels", nargs="+", help="a name for each run (default: what tells the folders apart)")
-    g = p.add_argument_group("plane")
-    g.add_argument(
-        "--plane",
+@dataclass(frozen=True)
+class TrajectoryPlaneOptions(config.SelectionOptions):
+    """The plane that the checkpoints are projected onto."""
+
+    HEADING: ClassVar[str] = "plane"
+
+    plane: str = option(
+        "pca",
+        "principal components (pca), or the direction from the first checkpoint to the last and the top eigenvector of the "
+        "Hessian at the last (river)",
         choices=("pca", "river"),
-        default="pca",
-        help="principal components; or river: from the first checkpoint to the last, and the top eigenvector of the "
-        "Hessian at the last (default: %(default)s)",
     )
-    g.add_argument("--dir_type", choices=("weights", "states"), default="weights")
-    g.add_argument("--ignore", choices=("", "biasbn"), default="", help="biasbn: leave out biases and BatchNorm")
-    options.add_selection(g, "project")
-    g.add_argument("--dir_file", help="project onto the plane in this file instead")
-    g = p.add_argument_group("surface")
-    g.add_argument(
-        "--surface", metavar="N[xM]", help="compute the surface under the path, on so many points along x (and y)"
+    dir_type: str = option(
+        "weights",
+        "project the parameters (weights), or the BatchNorm statistics as well (states)",
+        choices=("weights", "states"),
     )
-    g.add_argument(
-        "--margin",
-        type=options.not_negative,
-        default=MARGIN,
-        help="around the path, as a share of its extent (default: %(default)s)",
+    ignore: str = option("", "biasbn: leave out biases and BatchNorm parameters", choices=("", "biasbn"))
+    dir_file: str | None = option(None, "project onto the plane in this direction file instead", metavar="FILE.h5")
+
+
+@dataclass(frozen=True)
+class UnderPathOptions:
+    """The surface under the path."""
+
+    HEADING: ClassVar[str] = "surface"
+
+    surface: str | None = option(
+        None, "compute the surface under the path, with this number of points along x (and y)", metavar="N[xM]"
     )
-    options.add_data(p)
-    g = options.add_evaluation(p)
-    g.add_argument("--surf_file", help="surface file to write, or to continue")
-    g.add_argument("--force", action="store_true", help="replace the directions of other checkpoints, and start over")
-    g.add_argument("--verbose", action="store_true", help="print the resolved configuration")
-    p.add_argument("--show", action="store_true", help="open a window too")
-    return p
+    margin: float = option(
+        0.15, "margin around the path, as a fraction of its extent along each axis", kind=not_negative
+    )
+    surf_file: str | None = changed(config.OutputConfig, "surf_file")
+    force: bool = changed(
+        config.OutputConfig, "force", help="replace the directions of other checkpoints, and start over"
+    )
+    verbose: bool = changed(config.OutputConfig, "verbose")
+
+
+@dataclass(frozen=True)
+class TrajectoryOptions(
+    config.ModelOptions,
+    CheckpointOptions,
+    TrajectoryPlaneOptions,
+    UnderPathOptions,
+    config.DataOptions,
+    config.EvaluationOptions,
+    config.ShowOptions,
+):
+    """The options of this command."""
+
+
+def parser() -> options.Parser[TrajectoryOptions]:
+    return options.Parser(__doc__, TrajectoryOptions)
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class RunDifferences:
         return numbers
 
 
-def check(args: argparse.Namespace) -> None:
+def check(args: TrajectoryOptions) -> None:
     """Check the options before hours are spent.
 
     Raises:
@@ -186,7 +188,7 @@ def check(args: argparse.Namespace) -> None:
         raise BadUsage(f"{river} has no eigenvector of statistics: leave {named('dir_type', 'states')} out")
 
 
-def project_runs(args: argparse.Namespace) -> ProjectedRuns:
+def project_runs(args: TrajectoryOptions) -> ProjectedRuns:
     """Find the plane of the runs, project them onto it, and write both.
 
     Args:
@@ -206,7 +208,7 @@ def project_runs(args: argparse.Namespace) -> ProjectedRuns:
     return _write_projections(args, runs, differences, dir_file, directions)
 
 
-def _run_differences(args: argparse.Namespace, runs: Sequence[CheckpointSeries]) -> RunDifferences:
+def _run_differences(args: TrajectoryOptions, runs: Sequence[CheckpointSeries]) -> RunDifferences:
     from lossatlas.jobs.checkpoint_projection import differences
     from lossatlas.models import load_into, read_state
     from lossatlas.models.checkpoint import digest
@@ -224,7 +226,7 @@ def _run_differences(args: argparse.Namespace, runs: Sequence[CheckpointSeries])
     return RunDifferences(rows, net, origin, digest(read_state(files[-1])))
 
 
-def _make_network(args: argparse.Namespace, runs: Sequence[CheckpointSeries]) -> "nn.Module":
+def _make_network(args: TrajectoryOptions, runs: Sequence[CheckpointSeries]) -> "nn.Module":
     """A network of the checkpoints' architecture; data are read only where its shape, or a surface, needs them."""
     from lossatlas.datasets.registry import SOURCES
     from lossatlas.jobs.inputs import load_data, network_for
@@ -240,14 +242,14 @@ def _make_network(args: argparse.Namespace, runs: Sequence[CheckpointSeries]) ->
     return build(model, (3, 32, 32) if len(source.mean) == 3 else (1, 28, 28), source.classes)
 
 
-def _selection(args: argparse.Namespace) -> "Selection":
+def _selection(args: TrajectoryOptions) -> "Selection":
     from lossatlas.parameter_space import Selection
 
     return Selection(args.only, args.without)
 
 
 def _find_directions(
-    args: argparse.Namespace, runs: Sequence[CheckpointSeries], differences: RunDifferences
+    args: TrajectoryOptions, runs: Sequence[CheckpointSeries], differences: RunDifferences
 ) -> tuple[Path, Directions]:
     """The directions that are named, or new ones, written where none or the same are."""
     if args.dir_file:
@@ -274,11 +276,11 @@ def _find_directions(
         directions = _river_directions(args, differences, about, runs[0], loaded)
     else:
         directions = _principal_directions(args, differences, about)
-    _write_directions(dir_file, directions, force=args.force)
+    _write_directions(dir_file, directions, resolved(args), force=args.force)
     return dir_file, directions
 
 
-def _write_directions(dir_file: Path, directions: Directions, *, force: bool) -> None:
+def _write_directions(dir_file: Path, directions: Directions, configuration: object, *, force: bool) -> None:
     """Write directions; others that are there are set aside with `force`, otherwise kept."""
     atomic_write.make_folder(dir_file.parent)
     if dir_file.exists() and (previous := read_directions(dir_file)).sha256 != directions.sha256:
@@ -288,10 +290,10 @@ def _write_directions(dir_file: Path, directions: Directions, *, force: bool) ->
                 f"on which surfaces may rest: use them with {named('dir_file')}, or replace them with {named('force')}"
             )
         say(f"note: the directions that were there are now in {set_aside(dir_file)}")
-    write_directions(dir_file, directions)
+    write_directions(dir_file, replace(directions, about={**directions.about, "config": configuration}))
 
 
-def _plane_folder(args: argparse.Namespace, runs: Sequence[CheckpointSeries]) -> Path:
+def _plane_folder(args: TrajectoryOptions, runs: Sequence[CheckpointSeries]) -> Path:
     """Folder of the plane of these runs and of everything on it."""
     ignore = f"_ignore={args.ignore}" if args.ignore else ""
     chosen = "".join(f"_{file_names.plain(part)}" for part in str(_selection(args)).split(", ") if part)
@@ -307,7 +309,7 @@ def _plane_folder(args: argparse.Namespace, runs: Sequence[CheckpointSeries]) ->
     return file_names.shortened(runs[0].files[0].parent / f"{name}.h5").with_suffix("")
 
 
-def _principal_directions(args: argparse.Namespace, differences: RunDifferences, about: dict[str, str]) -> Directions:
+def _principal_directions(args: TrajectoryOptions, differences: RunDifferences, about: dict[str, str]) -> Directions:
     """The two principal components of the checkpoints, as Li et al. (arXiv 1712.09913, section 7) take them."""
     from lossatlas.jobs.checkpoint_projection import principal_plane
     from lossatlas.parameter_space import as_arrays, lengths
@@ -324,7 +326,7 @@ def _principal_directions(args: argparse.Namespace, differences: RunDifferences,
     return Directions(x, y, {**about, "x": "1st principal component", "y": "2nd principal component"}, extra)
 
 
-def _load_inputs_at_end(args: argparse.Namespace, run: CheckpointSeries) -> "LoadedInputs":
+def _load_inputs_at_end(args: TrajectoryOptions, run: CheckpointSeries) -> "LoadedInputs":
     """The network at the end of a run, and the data."""
     from lossatlas.jobs.inputs import load_inputs
 
@@ -332,7 +334,7 @@ def _load_inputs_at_end(args: argparse.Namespace, run: CheckpointSeries) -> "Loa
     return load_inputs(nets, "weights", options.data_choice(args), options.loss_choice(args))
 
 
-def _river_metadata(args: argparse.Namespace, run: CheckpointSeries, loaded: "LoadedInputs") -> dict[str, str]:
+def _river_metadata(args: TrajectoryOptions, run: CheckpointSeries, loaded: "LoadedInputs") -> dict[str, str]:
     """Facts that decide the directions beside those of every plane."""
     from lossatlas.jobs.inputs import function_record
     from lossatlas.models import read_state
@@ -345,7 +347,7 @@ def _river_metadata(args: argparse.Namespace, run: CheckpointSeries, loaded: "Lo
 
 
 def _river_directions(
-    args: argparse.Namespace,
+    args: TrajectoryOptions,
     differences: RunDifferences,
     about: dict[str, str],
     run: CheckpointSeries,
@@ -373,7 +375,7 @@ def _river_directions(
 
 
 def _write_projections(
-    args: argparse.Namespace,
+    args: TrajectoryOptions,
     runs: tuple[CheckpointSeries, ...],
     differences: RunDifferences,
     dir_file: Path,
@@ -487,7 +489,7 @@ def grid_around(extent: Sequence[tuple[float, float]], margin: float, counts: Se
     return axes[0], axes[1]
 
 
-def surface_config(args: argparse.Namespace, projected: ProjectedRuns, command: str) -> config.GridConfig:
+def surface_config(args: TrajectoryOptions, projected: ProjectedRuns, command: str) -> config.GridConfig:
     """Configure the surface under the runs.
 
     Args:
@@ -501,9 +503,9 @@ def surface_config(args: argparse.Namespace, projected: ProjectedRuns, command: 
     nets = config.NetworkConfig(options.model_choice(args), str(projected.runs[0].files[-1]), None, None)
     axis = config.AxisConfig("", "")
     choice = config.DirectionConfig(args.dir_type, axis, axis, False, config.SEED, 0, str(projected.dir_file))
-    x, y = grid_around(projected.extent, args.margin, grid_counts(args.surface))
-    output = config.OutputConfig(args.surf_file, False, args.force, args.verbose, False)
-    looks = config.PlotConfig(False, args.show, False, None, None, None, None, None)
+    x, y = grid_around(projected.extent, args.margin, grid_counts(args.surface or ""))
+    output = config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose)
+    looks = config.PlotConfig(show=args.show)
     return config.GridConfig(
         nets,
         choice,
@@ -515,10 +517,11 @@ def surface_config(args: argparse.Namespace, projected: ProjectedRuns, command: 
         output,
         looks,
         command,
+        resolved=resolved(args),
     )
 
 
-def checkpoint_config(args: argparse.Namespace, projected: ProjectedRuns, command: str) -> config.GridConfig:
+def checkpoint_config(args: TrajectoryOptions, projected: ProjectedRuns, command: str) -> config.GridConfig:
     """Configure the losses of the checkpoints themselves; arguments and result as for `surface_config`."""
     files = tuple(str(file) for run in projected.runs for file in run.files)
     surface = surface_config(args, projected, command)
@@ -536,7 +539,7 @@ def _beside(surf_file: Path, suffix: str) -> Path:
     return surf_file.with_name(f"{surf_file.name.removesuffix('.h5')}_{suffix}.h5")
 
 
-def draw_results(args: argparse.Namespace, projected: ProjectedRuns, surf_file: Path, loss_file: Path) -> None:
+def draw_results(args: TrajectoryOptions, projected: ProjectedRuns, surf_file: Path, loss_file: Path) -> None:
     """Write projections with the checkpoints' own losses, compare these with the surface, and draw.
 
     Args:
@@ -569,12 +572,14 @@ def draw_results(args: argparse.Namespace, projected: ProjectedRuns, surf_file: 
             say(f"{run.name}: {words}" if len(projected.runs) > 1 else words)
     say(f"wrote {', '.join(files)}")
     plot_2D.draw([surf_file], proj_file=files, show=args.show)
-    say(f"again: python plot_2D.py --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
+    say(f"again: {programs.shell('plot_2D')} --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
     of = f" (of {projected.runs[0].name})" if len(files) > 1 else ""
-    say(f"a page{of}: python view_surface.py {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}")
+    say(
+        f"a page{of}: {programs.shell('view_surface')} {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}"
+    )
 
 
-def run_on_rank(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
+def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], log: Log) -> int:
     """Run the command on one rank; the others take part in the grid jobs alone.
 
     Args:
@@ -591,7 +596,7 @@ def run_on_rank(world: World, args: argparse.Namespace, command: Sequence[str], 
         BadInput: A file is missing, damaged or of another kind.
         CannotWrite: A file cannot be written.
     """
-    line = shlex.join(["python", "plot_trajectory.py", *command])
+    line = programs.command_line("plot_trajectory", command)
     projected: ProjectedRuns | None = None
     if world.root:
         check(args)
@@ -620,5 +625,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code, args = on_local_ranks("plot_trajectory", args, command)
+    if code is not None:
+        return code
     log = Log(args.surf_file)
     return launch.launch(args.mpi, lambda world: run_on_rank(world, args, command, log), log.line)

@@ -1,33 +1,32 @@
 """How sharp a minimum is beyond a plane: how far the loss rises within a distance, at worst and on average.
 
-    python sharpness.py --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
+    lossatlas sharpness --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
         --model_file trained_nets/resnet20_small_batch.safetensors --sharpness_file sharp.h5 --plot
-    mpirun -n 4 python sharpness.py --mpi ...           the samples are spread over the ranks
-    python plot_sharpness.py --sharpness_file A.h5 B.h5 --labels small large
+    mpirun -n 4 lossatlas sharpness --mpi ...           the samples are spread over the ranks
+    lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 
 Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and among
 changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent, and the largest
 of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean over random directions of
 that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient does not lower the loss. The changes
-with the largest rises are written as directions, so that plot_surface.py can go along them.
+with the largest rises are written as directions, so that lossatlas surface can go along them.
 
 Run the same command again to continue after an interruption: what is finished is in the file.
 """
 
-import argparse
 import os
-import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, say
 from lossatlas.io import Directions, Findings, read_directions, write_directions, write_findings
 from lossatlas.io.atomic_write import set_aside
@@ -42,6 +41,7 @@ from lossatlas.jobs.packed_inputs import PackedInputs
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import lead
+from lossatlas.option_fields import above_zero, natural, option, positive, resolved
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -56,50 +56,33 @@ WORST = "change"  # how a direction file names it
 COLUMNS = ("radius", "worst", "steps", "average", "average_se")
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    options.add_network(p)
-    options.add_data(p, splits=("train", "test"))
-    g = p.add_argument_group("what to compute")
-    options.add_selection(g, "change")
-    for name, usual, what in (
-        ("rho", PLAIN, "radii of the ball"),
-        ("adaptive_rho", ADAPTIVE, "radii for relative changes"),
-    ):
-        g.add_argument(
-            f"--{name}",
-            type=options.above_zero,
-            nargs="*",
-            default=list(usual),
-            metavar="R",
-            help=f"{what} (default: {' '.join(map(str, usual))})",
-        )
-    g.add_argument(
-        "--steps",
-        type=options.positive,
-        default=20,
-        metavar="N",
-        help="gradients for each radius at most (default: %(default)s)",
+@dataclass(frozen=True)
+class SharpnessOptions(
+    config.NetworkOptions,
+    config.OneSplitDataOptions,
+    config.SelectionOptions,
+    config.ProductOptions,
+    config.ResultOptions,
+    config.DrawOptions,
+):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "sharpness"
+
+    rho: tuple[float, ...] = option(PLAIN, "radii of the ball", kind=above_zero, many="*", metavar="R")
+    adaptive_rho: tuple[float, ...] = option(
+        ADAPTIVE, "radii for changes relative to each parameter", kind=above_zero, many="*", metavar="R"
     )
-    g.add_argument(
-        "--directions",
-        type=options.positive,
-        default=10,
-        metavar="N",
-        help="random directions for the average (default: %(default)s)",
+    steps: int = option(20, "largest number of gradients for each radius", kind=positive, metavar="N")
+    directions: int = option(10, "number of random directions for the average", kind=positive, metavar="N")
+    seed: int = option(0, "seed of the random directions", kind=natural)
+    sharpness_file: str | None = option(
+        None, "file to write, or to continue (default: beside the checkpoint)", metavar="OUT.h5"
     )
-    g.add_argument("--seed", type=options.natural, default=0, help="of the random directions (default: %(default)s)")
-    g = options.add_ranks(p)
-    options.add_products(g)
-    g.add_argument(
-        "--sharpness_file", metavar="OUT.h5", help="file to write, or to continue (default: beside the checkpoint)"
-    )
-    g.add_argument("--force", action="store_true", help="start over even if the file exists")
-    g.add_argument("--dry_run", action="store_true", help="print what would be computed and stop")
-    g = p.add_argument_group("figures")
-    g.add_argument("--plot", action="store_true", help="draw the figure")
-    g.add_argument("--show", action="store_true", help="open a window too")
-    return p
+
+
+def parser() -> options.Parser[SharpnessOptions]:
+    return options.Parser(__doc__, SharpnessOptions)
 
 
 @dataclass(frozen=True)
@@ -122,9 +105,10 @@ class SharpnessTask:
     plot: bool
     show: bool
     command: str
+    resolved: Mapping[str, Any]  # all options by name, for the record
 
     @classmethod
-    def of(cls, args: argparse.Namespace, command: Sequence[str]) -> "SharpnessTask":
+    def of(cls, args: SharpnessOptions, command: Sequence[str]) -> "SharpnessTask":
         """Raises BadUsage."""
         radii = {"plain": sorted(set(args.rho)), "adaptive": sorted(set(args.adaptive_rho))}
         if not any(radii.values()):
@@ -135,11 +119,12 @@ class SharpnessTask:
             options.model_file(args),
             options.data_choice(args),
             options.loss_choice(args),
-            config.HessianConfig(tuple(args.only), tuple(args.without), False, 0.0, 0, False),
+            config.HessianConfig(args.only, args.without, False, 0.0, 0, False),
             radii,
             run=options.run_choice(args),
             **{name: getattr(args, name) for name in own},
-            command=shlex.join(["python", *command]),
+            command=programs.command_line(command[0], command[1:]),
+            resolved=resolved(args),
         )
 
 
@@ -310,7 +295,10 @@ def prepare(
         "seed": task.seed,
     }
     plan = {"device": run.device, "batch_size": size, "ranks": world.size}
-    about = {**provenance(world, task.command, threads, task.seed), "sketches": {"data": samples.sketch}}
+    about = {
+        **provenance(world, task.command, threads, task.seed, task.resolved),
+        "sketches": {"data": samples.sketch},
+    }
     return path, job, Findings({}, request, plan, about, "sharpness"), lock, loaded
 
 
@@ -321,7 +309,9 @@ def worst_file(path: Path) -> Path:
 def check_worst(path: Path) -> None:
     """Raise BadInput where something else has this name."""
     if path.exists() and not str(read_directions(path).about.get("x", "")).startswith(WORST):
-        raise BadInput(f"{path} is no direction of sharpness.py, and would be replaced: give another --sharpness_file")
+        raise BadInput(
+            f"{path} is no direction of {programs.program('sharpness')}, and would be replaced: give another --sharpness_file"
+        )
 
 
 def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedInputs, hessian: "Hessian") -> None:
@@ -334,6 +324,7 @@ def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedIn
     say(table([findings], [""])[-1])  # the rest has been said
     kinds = [kind for kind in KINDS if task.radii[kind]]
     about = {name: value for name, value in findings.request.items() if name in ("model", "checkpoint")}
+    about["config"] = task.resolved
     arrays = []
     for letter, kind in zip("xy", kinds, strict=False):
         change = torch.from_numpy(findings.arrays[f"{kind}/change"].astype(np.float32))
@@ -348,7 +339,8 @@ def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedIn
     say(f"complete: {path}")
     for number, kind in enumerate(kinds, 1):
         say(
-            f"the worst {kind} change: plot_surface.py ... --xdirection {worst}:{number} (coordinate 1 is where it ends)"
+            f"the worst {kind} change: {programs.program('plot_surface')} ... --xdirection {worst}:{number} "
+            "(coordinate 1 is where it ends)"
         )
     if task.plot:
         from lossatlas.commands import plot_sharpness
@@ -364,7 +356,10 @@ def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedIn
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code, args = on_local_ranks("sharpness", args, command)
+    if code is not None:
+        return code
     log = Log(args.sharpness_file)
     return launch.launch(
-        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness.py", *command]), log), log.line
+        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness", *command]), log), log.line
     )

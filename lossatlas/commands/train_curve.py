@@ -1,32 +1,31 @@
 """Train a curve of low loss between two networks, as Garipov et al. (arXiv 1802.10026): its ends stay, its bends are trained.
 
-    python train_curve.py --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
+    lossatlas train-curve --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
         --dataset fashion_mnist_mini --epochs 20 --out bend.safetensors
-    python plot_surface.py --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
-        --curve bezier --bend bend.safetensors --x=0:1:61 --bn recalibrate ...               the loss along it
-    python plot_surface.py ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
+    lossatlas surface --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
+        --curve bezier --control_points bend.safetensors --x=0:1:61 --bn recalibrate ...               the loss along it
+    lossatlas surface ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
         --x=-0.2:1.2:29 --y=-0.5:1.5:41 --bn recalibrate                                     the plane it lies in
 
 Every step draws a point of the curve and lowers the loss of the network there. At the end the largest loss along the
 curve and along the straight line is measured, with BatchNorm statistics that are recomputed at every point.
 """
 
-import argparse
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.commands.training_output import check_output_folder, write_json
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock
+from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -36,43 +35,45 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.training.loop import TrainingRecipe
 
 Losses = dict[str, list[float]]  # along a curve, by split
-
 POINTS = 21  # of a curve, at which the loss is measured
 FEW_STEPS = 200  # fewer hardly bend a curve
-STATISTICS_SAMPLES = 1000  # training samples from which BatchNorm statistics are recomputed at each point
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    options.add_networks(p, third=False)
-    options.add_data(p)
-    g = p.add_argument_group("curve")
-    g.add_argument("--kind", choices=config.CURVES, default="bezier", help="default: %(default)s")
-    g.add_argument("--bends", type=options.positive, default=1, metavar="N", help="default: %(default)s")
-    g.add_argument(
-        "--out",
+@dataclass(frozen=True)
+class CurveTrainingOptions:
+    """The curve, and how it is trained."""
+
+    HEADING: ClassVar[str] = "curve"
+
+    kind: str = option("bezier", "kind of the curve", choices=config.CURVES)
+    bends: int = option(1, "number of control points between the ends", kind=positive, metavar="N")
+    out: str = option(
+        "",
+        "control point to write; with several, or with repeats: OUT_bend1, OUT_2_bend1, ...",
         required=True,
         metavar="FILE.safetensors",
-        help="the bend; of several, and of repeats, OUT_bend1, OUT_2_bend1, ...",
     )
-    g.add_argument(
-        "--repeat",
-        type=options.positive,
-        default=1,
+    repeat: int = option(
+        1,
+        "train N curves, each with another seed; their largest losses are reported together",
+        kind=positive,
         metavar="N",
-        help="train as many, with a seed each; their largest losses are reported together",
     )
-    g = p.add_argument_group("training")
-    g.add_argument("--epochs", type=options.positive, default=20, help="default: %(default)s")
-    g.add_argument("--batch_size", type=options.positive, default=128, help="default: %(default)s")
-    g.add_argument("--lr", type=options.above_zero, default=0.02, help="peak learning rate (default: %(default)s)")
-    g.add_argument("--momentum", type=options.not_negative, default=0.9, help="default: %(default)s")
-    g.add_argument("--weight_decay", type=options.not_negative, default=0.0, help="of the bends (default: %(default)s)")
-    g.add_argument("--seed", type=options.natural, default=0, help="default: %(default)s")
-    g.add_argument("--cuda", "-c", action="store_true", help="on a CUDA device")
-    g.add_argument("--threads", type=options.threads, default=0, help="CPU threads")
-    p.set_defaults(y=None, same_dir=False, model_file3=None)
-    return p
+    epochs: int = option(20, "number of epochs", kind=positive, metavar="N")
+    batch_size: int = option(128, "samples per batch", kind=positive, metavar="N")
+    lr: float = option(0.02, "peak learning rate", kind=above_zero)
+    momentum: float = option(0.9, "momentum of SGD", kind=not_negative)
+    weight_decay: float = option(0.0, "weight decay of the control points (default: none)", kind=not_negative)
+    seed: int = option(0, "seed of the places on the curve and of the order of samples", kind=natural)
+
+
+@dataclass(frozen=True)
+class CurveOptions(config.TwoNetworksOptions, config.DataOptions, CurveTrainingOptions, config.DeviceOptions):
+    """The options of this command."""
+
+
+def parser() -> options.Parser[CurveOptions]:
+    return options.Parser(__doc__, CurveOptions)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class CurveEnds:
     loss: "Loss"
 
 
-def check(args: argparse.Namespace) -> None:
+def check(args: CurveOptions) -> None:
     """Check the options before networks are loaded.
 
     Raises:
@@ -137,7 +138,7 @@ def bend_files(out: str, repeat: int, repeats: int, bends: int) -> list[Path]:
     return [Path(f"{stem}{f'_bend{k + 1}' if bends > 1 else ''}.safetensors") for k in range(bends)]
 
 
-def run(args: argparse.Namespace, command: Sequence[str]) -> None:
+def run(args: CurveOptions, command: Sequence[str]) -> None:
     """Train the curves that the command line describes.
 
     Args:
@@ -157,7 +158,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
             raise Incomplete(f"{str(error) or 'interrupted'}: curves that were finished are kept") from None
 
 
-def _train_curves(args: argparse.Namespace, command: Sequence[str], locks: ExitStack) -> None:
+def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) -> None:
     """Train each curve, measure it and write it; `locks` keeps the locks on the outputs."""
     import torch
 
@@ -197,12 +198,12 @@ def _train_curves(args: argparse.Namespace, command: Sequence[str], locks: ExitS
         _say_repeats(results, straight)
 
 
-def _load_ends(args: argparse.Namespace) -> CurveEnds:
+def _load_ends(args: CurveOptions) -> CurveEnds:
     from lossatlas.jobs.inputs import device_of, load_inputs, loss_of
     from lossatlas.parameter_space.directions import target_direction
 
     device = device_of(args.cuda)
-    nets, loss_name = options.networks(args), options.loss_choice(args)
+    nets, loss_name = options.two_networks(args), options.loss_choice(args)
     loaded = load_inputs(nets, "weights", options.data_choice(args), loss_name, train_too=True)
     train, end = loaded.training, loaded.targets[0]
     assert train is not None
@@ -215,7 +216,7 @@ def _load_ends(args: argparse.Namespace) -> CurveEnds:
     return CurveEnds(net, (first, last), names, train, {"train": train, **loaded.data}, loss_of(loss_name))
 
 
-def _recipe(args: argparse.Namespace, repeat: int) -> "TrainingRecipe":
+def _recipe(args: CurveOptions, repeat: int) -> "TrainingRecipe":
     from lossatlas.training.loop import TrainingRecipe
 
     return TrainingRecipe(
@@ -261,7 +262,7 @@ def losses_along(ends: CurveEnds, kind: str, points: "Sequence[Point]") -> Losse
         batch_size=128,
         request={},
         about={},
-        recalibrated=STATISTICS_SAMPLES if with_statistics(net) else 0,
+        recalibrated=config.BN_SAMPLES if with_statistics(net) else 0,
     )
     plan = {**surface.plan, "points_per_call": 1, "lanes": 1}
     evaluator = evaluator_of(Problem(net, CurvePlane(kind, points), data, loss, device, data["train"]), plan)
@@ -311,7 +312,7 @@ def _write_bends(net: "nn.Module", bends: "Sequence[Point]", files: Sequence[Pat
 
 def _write_record(
     files: Sequence[Path],
-    args: argparse.Namespace,
+    args: CurveOptions,
     command: Sequence[str],
     recipe: "TrainingRecipe",
     ends: Sequence[str],
@@ -320,10 +321,11 @@ def _write_record(
 ) -> None:
     """A JSON beside the first bend that records how the curve was made, and its losses."""
     about = {
-        "command": shlex.join(["python", *command]),
+        "command": programs.command_line(command[0], command[1:]),
         "kind": args.kind,
         "bends": [file.name for file in files],
         "ends": ends,
+        "config": resolved(args),
         "recipe": asdict(recipe),
         "losses": losses,
         "straight": straight,
@@ -336,4 +338,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
-    return exit_code(lambda: run(args, ["train_curve.py", *command]))
+    return exit_code(lambda: run(args, ["train_curve", *command]))

@@ -118,6 +118,8 @@ def read_grid_inputs(task: config.GridConfig, name_of: Callable[[Path], Path], l
     curvature = OriginCurvature.of(loaded, choice.selection, device)
     found = find_directions(dir_file, loaded, nets, choice, curvature, planned=output.dry_run)
     directions, new = found or (Directions([]), True)
+    if new and task.resolved:
+        directions = replace(directions, about={**directions.about, "config": dict(task.resolved)})
     if new and directions.y is not None and not choice.scheme:
         x, y = (as_point(axis, loaded.net, choice.dir_type, "a direction") for axis in (directions.x, directions.y))
         note_skewed(x, y, "the surface is sheared (--orthogonalize takes out of y its part along x)")
@@ -243,7 +245,7 @@ def check_bends(choice: config.DirectionConfig, ends: Sequence[str]) -> None:
         return
     kind, bends, own = said
     if [Path(file).name for file in choice.bends] != bends:
-        raise BadInput(f"{about} names the bends {', '.join(bends)}, in this order: give them with --bend")
+        raise BadInput(f"{about} names the bends {', '.join(bends)}, in this order: give them with --control_points")
     if kind != choice.curve:
         raise BadInput(f"{choice.bends[0]} is a bend of a {kind} curve, and --curve asks for a {choice.curve} one")
     for here, there, option in zip(ends, own, ("--model_file", "--model_file2"), strict=True):

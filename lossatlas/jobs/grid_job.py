@@ -403,7 +403,7 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, held: ExitSta
     threads = task.run.threads or world.cores
     torch.set_num_threads(threads)
     inputs = read_grid_inputs(task, command.file_name, log, held)
-    about = provenance(world, task.command, threads, task.directions.seed)
+    about = provenance(world, task.command, threads, task.directions.seed, task.resolved)
     about["sketches"] = data_sketches(inputs.loaded.data)
     if inputs.networks:
         about["networks"] = inputs.networks

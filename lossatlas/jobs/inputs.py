@@ -261,7 +261,14 @@ def device_of(cuda: bool, local_rank: int = 0) -> str:
     return f"cuda:{local_rank % torch.cuda.device_count()}"
 
 
-def provenance(world: World, command: str, threads: int, seed: int) -> dict[str, Any]:
+def provenance(
+    world: World, command: str, threads: int, seed: int, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a file records of the run that made it; nothing of it is compared when the file is continued.
+
+    Args:
+        options: All options of the command by name.
+    """
     import torch
 
     import lossatlas
@@ -281,6 +288,7 @@ def provenance(world: World, command: str, threads: int, seed: int) -> dict[str,
             "h5py": version("h5py"),
             **({"mpi": mpi_library()} if world.comm is not None else {}),
         },
+        **({"config": dict(options)} if options else {}),
     }
 
 

@@ -1,6 +1,6 @@
 """The parts of a Hessian's spectrum: eigenvalues, trace, density, blocks of layers, activations, effective dimension.
 
-findings = compute(operator, Wanted(top=5), findings)
+findings = compute(operator, SpectrumSettings(top=5), findings)
 
 Each part that is not known yet, or not well enough, is computed and kept beside the others.
 """
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas.errors import BadUsage
+from lossatlas.config import SpectrumSettings
+from lossatlas.errors import named
 from lossatlas.hessian.activations import Layer, traces
 from lossatlas.hessian.density import Spectrum, density
 from lossatlas.hessian.effective_dimension import effective_dimension
@@ -54,34 +55,6 @@ BASIS = ("lanczos/basis", "lanczos/captured")  # of a run of Lanczos, while othe
 SMALL_BASIS = 256_000_000  # bytes that a file may hold of it
 
 
-@dataclass(frozen=True)
-class SpectrumSettings:
-    """What is asked for; see hessian_spectrum.py --help for each. activations: patterns of layers, None for none."""
-
-    top: int = 10
-    bottom: int = 1
-    tolerance: float = 1e-3
-    most: int = 300
-    trace_error: float = 0.02
-    trace_most: int = 500
-    probes: int = 1
-    steps: int = 80
-    z: float = 5e-4
-    layers: bool = False
-    activations: Sequence[str] | None = None
-    at: str = "output"
-    activation_error: float = 0.1
-    activation_most: int = 30
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.top + self.bottom > self.most:
-            raise BadUsage(
-                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.most} products can give: "
-                "raise the limit --most"
-            )
-
-
 def compute(
     operator: Products,
     wanted: SpectrumSettings,
@@ -113,7 +86,7 @@ def compute(
         if name == "density":
             parts.findings = parts.findings.without(*BASIS)
         save(parts.findings)
-    result = parts.findings.with_arrays(dimension(parts.findings, operator.size, wanted.z))
+    result = parts.findings.with_arrays(dimension(parts.findings, operator.size, wanted.damping))
     save(result)
     return result
 
@@ -135,8 +108,8 @@ class Parts:
     def asked(self) -> dict[str, tuple[dict[str, Any], Part]]:
         """The settings of each part that is asked for, and what computes it with such settings; in this order."""
         w = self.wanted
-        search = {"tolerance": w.tolerance, "most": w.most, "seed": w.seed}
-        probing = {"error": w.trace_error, "most": w.trace_most, "seed": w.seed}
+        search = {"tolerance": w.tolerance, "most": w.max_products, "seed": w.seed}
+        probing = {"error": w.trace_error, "most": w.max_trace_products, "seed": w.seed}
         parts: dict[str, tuple[dict[str, Any], Part]] = {
             "eigenvalues": ({"top": w.top, "bottom": w.bottom, **search}, self.eigenvalues),
             "trace": (probing, self.trace),
@@ -145,8 +118,8 @@ class Parts:
         if w.layers:
             parts["layers"] = (search, self.blocks)
         if w.activations is not None:
-            settings = {"patterns": list(w.activations), "at": w.at, "error": w.activation_error}
-            parts["activations"] = ({**settings, "most": w.activation_most, "seed": w.seed}, self.activations)
+            settings = {"patterns": list(w.activations), "at": w.activation_site, "error": w.activation_error}
+            parts["activations"] = ({**settings, "most": w.max_activation_probes, "seed": w.seed}, self.activations)
         return parts
 
     def lost_basis(self, name: str) -> bool:
@@ -318,7 +291,7 @@ def table_of_eigenvalues(findings: Findings) -> list[str]:
         smallest = [*zip(labels, a["smallest"], a["smallest_residuals"], a["smallest_converged"], strict=True)]
         rows += smallest[::-1]
     for label, value, residual, resolved in rows:
-        note = "" if resolved else " not resolved: more products with --most"
+        note = "" if resolved else f" not resolved: more products with {named('max_products')}"
         lines.append(f"{label:>5} {value:12.6g} {residual:9.1e}{note}")
     below, above = a["bounds"]
     lines.append(f"no eigenvalue is below {below:.6g} or above {above:.6g} (each but for a probability of 1e-3)")
