@@ -37,7 +37,7 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, sig
 @pytest.fixture(scope="session", autouse=True)
 def coarse_figures() -> Iterator[None]:
     """Draw figures in this process at 50 dots per inch unless a test gives --dpi: every other property stays as it is."""
-    style = importlib.import_module("lossatlas.figures.style")  # the package has a function of this name
+    style = importlib.import_module("lossatlas.figures.matplotlib_style")
     usual, style.DPI = style.DPI, 50
     yield
     style.DPI = usual

@@ -238,8 +238,8 @@ MUTANTS = (
     mutant(
         "the prefix module. stays",
         "lossatlas/models/checkpoint.py",
-        'state = {str(name).removeprefix("module."): plain(value)',
-        "state = {str(name): plain(value)",
+        'state = {str(name).removeprefix("module."): _plain(value)',
+        "state = {str(name): _plain(value)",
         "models",
     ),
     mutant(

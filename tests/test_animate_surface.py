@@ -16,7 +16,7 @@ from lossatlas.figures import rendered_plots
 from lossatlas.io import Projection, write_projection, write_surface
 
 T = np.linspace(0, 1, 5)
-NO_RENDERING = rendered_plots.missing()
+NO_RENDERING = rendered_plots.rendering_problem()
 renders = pytest.mark.skipif(bool(NO_RENDERING), reason=f"pyvista does not render here: {NO_RENDERING}")
 
 
@@ -129,12 +129,12 @@ def test_a_rendering_is_blue_below_and_red_above(tmp_path):
 def test_where_nothing_can_be_rendered_nothing_is_drawn(tmp_path, monkeypatch, capsys):
     """The library is tried in a process of its own, which may end by a signal."""
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    rendered_plots.missing.cache_clear()
+    rendered_plots.rendering_problem.cache_clear()
     monkeypatch.setattr(rendered_plots, "PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     try:
         assert plot_2D.main(["-f", str(tmp_path / "s.h5"), "--render"]) == 2
     finally:
-        rendered_plots.missing.cache_clear()
+        rendered_plots.rendering_problem.cache_clear()
     said = capsys.readouterr().err
     assert "signal 11" in said
     assert "pip install pyvista" in said
@@ -156,10 +156,12 @@ def test_a_rendering_that_fails_late_leaves_nothing(tmp_path, monkeypatch, capsy
 
 @renders
 def test_infinite_cells_are_holes_in_a_rendering_and_no_plateau():
-    from lossatlas.figures.contour_plots import panel
+    from lossatlas.figures.panels import surface_panel
 
-    p = panel(surface_of(lambda a, b: np.inf if a > 0.6 else bowl(a, b), "-1:1:11", "-1:1:11"), "train_loss", "one")
-    found = rendered_plots.mesh(rendered_plots.quiet_pyvista(), p, figures.scale([p.values]))
+    p = surface_panel(
+        surface_of(lambda a, b: np.inf if a > 0.6 else bowl(a, b), "-1:1:11", "-1:1:11"), "train_loss", "one"
+    )
+    found = rendered_plots.surface_mesh(p, figures.choose_colour_scale([p.values]))
     used = found.points[np.unique(found.regular_faces)]
     assert used[:, 0].max() < 0.65
     assert used[:, 0].min() == -1

@@ -12,7 +12,7 @@ from conftest import surface_command, write_checkpoint
 
 from lossatlas.commands import plot_2D, plot_surface, train_curve
 from lossatlas.datasets.registry import load
-from lossatlas.figures.network_marks import bent, curve_of, networks_of
+from lossatlas.figures.network_marks import curve_kind, curve_points, network_marks
 from lossatlas.io import read_directions, read_surface
 from lossatlas.models import load_network, read_state
 from lossatlas.parameter_space import CurvePlane
@@ -196,13 +196,13 @@ def test_it_is_drawn_in_its_plane(tmp_path, ends, kind):
         return read_surface(file)
 
     plane = surface(out)
-    assert curve_of(plane) == kind
-    marked = networks_of(plane)
+    assert curve_kind(plane) == kind
+    marked = network_marks(plane)
     assert len(marked) == 3
     directions = read_directions(tmp_path / "bend_plane.h5_d.h5")
     states = [read_state(file) for file in (ends[0], out, ends[1])]
     net = load_network("mlp", ends[0], (1, 28, 28))
-    xs, ys = bent(kind, marked)
+    xs, ys = curve_points(kind, marked)
     for t, x, y in [(0.0, xs[0], ys[0]), (0.5, xs[len(xs) // 2], ys[len(ys) // 2]), (1.0, xs[-1], ys[-1])]:
         parts = shares(kind, t, 3)
         for (name, p), dx, dy in zip(net.named_parameters(), directions.x, directions.y, strict=True):
@@ -212,8 +212,8 @@ def test_it_is_drawn_in_its_plane(tmp_path, ends, kind):
             )
     assert plot_2D.draw([tmp_path / "bend_plane.h5"])
     other = surface(write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=5))
-    assert curve_of(other) == ""
-    assert networks_of(other)[-1].name == "average of the three"
+    assert curve_kind(other) == ""
+    assert network_marks(other)[-1].name == "average of the three"
 
 
 def test_a_curve_needs_its_bends(tmp_path, ends, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from lossatlas.figures import scale
+from lossatlas.figures import choose_colour_scale
 from lossatlas.io import read_surface
 from lossatlas.programs import COMMANDS, find
 
@@ -78,7 +78,7 @@ def test_the_pair_has_the_height_that_is_said_of_it():
     assert "with `--vmax 10` the height of this pair is ln(min(loss, 10) + 0.1)" in entry.text
     pair = [read_surface(ROOT / "docs" / "surfaces" / f"resnet56{kind}_cifar10.h5") for kind in ("", "_noshort")]
     values = [each.fields["train_loss"] for each in pair]
-    shared = scale(values, vmax=10.0)
+    shared = choose_colour_scale(values, vmax=10.0)
     for each in values:
         drawn = np.minimum(shared.height(each), shared.limits[1]) * np.log(10)
         np.testing.assert_allclose(drawn, np.log(np.minimum(each, 10) + 0.1), rtol=1e-12)

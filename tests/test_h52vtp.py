@@ -106,7 +106,7 @@ def test_without_vtk_a_line_says_what_to_do(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
     code = (
         "import sys; sys.modules['vtkmodules'] = None; sys.argv[1:] = ['-f', 's.h5']\n"
-        "import h52vtp; sys.exit(h52vtp.main())"
+        "from lossatlas.commands import h52vtp; sys.exit(h52vtp.main())"
     )
     environment = {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(

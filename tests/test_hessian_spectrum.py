@@ -135,8 +135,8 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
     assert "in " + str(tmp_path / "s.npz") + " are not resolved" in said
     found = read_findings(out)
     assert not found.arrays["converged"].all()
-    with figures.style(False) as plt:
-        labels = [line.get_label() for line in plot_spectrum.draw_density(plt, found).axes[0].get_lines()]
+    with figures.style() as plt:
+        labels = [line.get_label() for line in plot_spectrum.density_figure(plt, found).axes[0].get_lines()]
     assert "not resolved" in labels
     assert hessian_spectrum.main(command(perceptron, out, "--parameters", LAST, "--top", "2")) == 0  # a higher limit
     assert read_findings(out).arrays["converged"].all()

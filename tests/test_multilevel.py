@@ -406,11 +406,12 @@ def test_figures_and_commands_say_how_large_errors_are(problem, capsys):
     """Of a loss relative to it, of an accuracy in its points; the cross is at the best cell."""
     from matplotlib.figure import Figure
 
-    from lossatlas.figures.contour_plots import mark_best, panel
+    from lossatlas.figures.contour_plots import mark_best
+    from lossatlas.figures.panels import surface_panel
     from lossatlas.jobs.grid_job import say_ranges
 
     found = lossatlas.surface(*problem, tolerance=(0.05, 0.02), **PLANE)
-    loss, accuracy = (panel(found, name, "") for name in ("train_loss", "train_acc"))
+    loss, accuracy = (surface_panel(found, name, "") for name in ("train_loss", "train_acc"))
     relative = (found.fields["train_loss_se"] / found.loss).max()
     points = found.fields["train_acc_se"].max()
     assert loss.note == f"standard errors up to {100 * relative:.2g} %"

@@ -10,7 +10,7 @@ from conftest import explicit_hessian, surface_command, write_checkpoint
 
 from lossatlas.commands import hessian_spectrum, net_plotter, plot_surface
 from lossatlas.datasets.registry import load
-from lossatlas.figures.network_marks import networks_of
+from lossatlas.figures.network_marks import network_marks
 from lossatlas.io import read_directions, read_surface, write_directions
 from lossatlas.models import build, load_into, read_state
 
@@ -277,9 +277,9 @@ def test_networks_are_marked_where_they_lie(tmp_path):
 
     plain = surface("plain", "--dir_file", str(tmp_path / "d.h5"))
     turned = surface("turned", "--dir_file", str(tmp_path / "o.h5"), "--orthogonalize")
-    found = [(each.x, each.y) for each in networks_of(plain)][:3]
+    found = [(each.x, each.y) for each in network_marks(plain)][:3]
     np.testing.assert_allclose(found, [(0, 0), (1, 0), (0, 1)], atol=1e-5)
-    third = networks_of(turned)[2]
+    third = network_marks(turned)[2]
     directions = read_directions(tmp_path / "o.h5")
     states = [read_state(path) for path in (nets[0], nets[2])]
     names = list(states[0])
@@ -289,7 +289,7 @@ def test_networks_are_marked_where_they_lie(tmp_path):
         np.testing.assert_allclose(there, states[1][name].numpy(), atol=1e-5)
     assert len(names) == len(order)
     assert abs(third.x) > 0.1
-    average = networks_of(turned)[3]
+    average = network_marks(turned)[3]
     assert (average.x, average.y) == pytest.approx(((1 + third.x) / 3, third.y / 3))
 
 

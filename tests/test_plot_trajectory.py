@@ -282,17 +282,17 @@ def test_the_grid_holds_the_path_with_a_margin_and_the_surface_is_that_of_the_pl
 
 
 def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
-    from lossatlas.figures import scale
-    from lossatlas.figures.trajectory_plots import apart, beneath
+    from lossatlas.figures import choose_colour_scale
+    from lossatlas.figures.trajectory_plots import loss_ratio, surface_under_path
 
     assert plot_trajectory.main(whole(finished, "--surf_file", str(finished / "s.h5"))) == 0
     said = capsys.readouterr().out
     assert "20 of 20 cells done" in said, "nothing is computed again"
     path = read_projection(finished / "s_path.h5")
     surface = read_surface(finished / "s.h5")
-    under = beneath(surface, "train_loss", path, scale([surface.fields["train_loss"]]))
+    under = surface_under_path(surface, "train_loss", path, choose_colour_scale([surface.fields["train_loss"]]))
     factors = np.exp(np.abs(np.log(under / path.loss)))
-    np.testing.assert_allclose(apart(path, under), under / path.loss)
+    np.testing.assert_allclose(loss_ratio(path, under), under / path.loss)
     assert f"differ by a factor of {np.median(factors):.3g} (median), {factors.max():.3g} at most" in said
     assert "a page: lossatlas view " in said
 

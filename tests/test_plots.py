@@ -1,6 +1,5 @@
 """Figures from saved files alone: not blank, not misleading, without torch."""
 
-import importlib
 import re
 import subprocess
 import sys
@@ -16,13 +15,14 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from lossatlas import figures
 from lossatlas.commands import plot_1D, plot_2D, plot_spectrum
 from lossatlas.errors import BadUsage
-from lossatlas.figures.contour_plots import contour, filled, flat_figure, panel
-from lossatlas.figures.line_plots import AxisLimits, draw_several
+from lossatlas.figures import matplotlib_style
+from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, flat_figure
+from lossatlas.figures.line_plots import AxisLimits, lines_figure
+from lossatlas.figures.panels import surface_panel
 from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.io import Projection, write_surface
 from lossatlas.landscape import Grid, Surface
 
-style = importlib.import_module("lossatlas.figures.style")  # the package has a function of this name
 KINDS = ["2dcontour", "2dcontourf", "2dheat", "3dsurface"]
 
 
@@ -54,7 +54,7 @@ def drawn(folder, *args) -> list[str]:
 
 def assert_is_a_picture(path):
     pixels = matplotlib.image.imread(path)[..., :3]
-    assert min(pixels.shape[:2]) > 300 * style.DPI / 200
+    assert min(pixels.shape[:2]) > 300 * matplotlib_style.DPI / 200
     assert pixels.std() > 0.02, f"{path} is blank"
 
 
@@ -97,8 +97,8 @@ def test_what_is_not_finite_is_marked_in_every_figure():
         lambda a, b: np.nan if a < -0.9 else -np.inf if b < -0.9 else np.inf if a > 0.9 else bowl(a, b)
     )
     odd = int((~np.isfinite(surface.fields["train_loss"])).sum())
-    panels = [panel(surface, "train_loss", "one")]
-    shared = figures.scale([surface.fields["train_loss"]])
+    panels = [surface_panel(surface, "train_loss", "one")]
+    shared = figures.choose_colour_scale([surface.fields["train_loss"]])
     with figures.style() as plt:
         fig = solid_figure(plt, panels, shared, "train_loss", None)
     marks = [line for line in fig.axes[0].lines if line.get_label() == "not finite"]
@@ -112,7 +112,7 @@ def test_what_is_not_finite_is_marked_in_every_figure():
 def test_infinite_values_are_holes_or_as_large_as_the_largest(tmp_path):
     odd = surface_of(diverging, y="-1:1:9")
     values = odd.fields["train_loss"]
-    hole, lifted = (panel(odd, "train_loss", "", lift) for lift in (False, True))
+    hole, lifted = (surface_panel(odd, "train_loss", "", infinite_as_largest=lift) for lift in (False, True))
     assert np.isinf(hole.values).sum() == 9
     assert (lifted.values[:, -1] == values[np.isfinite(values)].max()).all()
     assert np.isnan(lifted.values[:, 0]).all()  # is no infinity
@@ -127,7 +127,7 @@ def test_of_curves_that_are_alike_each_is_seen():
     )
     for curves, several in (([line, same], 2), ([line, other], 1)):
         with figures.style() as plt:
-            fig = draw_several(plt, curves, ["a", "b"], AxisLimits())
+            fig = lines_figure(plt, curves, ["a", "b"], AxisLimits())
         assert len({drawn_line.get_linewidth() for drawn_line in fig.axes[0].lines}) == several
 
 
@@ -143,9 +143,9 @@ def test_several_surfaces_share_one_scale(tmp_path):
 
 def test_the_scale_keeps_a_diverging_surface_readable():
     values = np.array([0.01, 0.5, 2, 3, 40, 1e12, np.inf, np.nan])
-    found = figures.scale([values])
+    found = figures.choose_colour_scale([values])
     assert found.log
-    assert found.cut
+    assert found.above
     assert found.low == 0.01
     assert found.high <= 1e5 * (0.01 + found.shift) * (1 + 1e-9)
     assert 6 <= len(found.levels) <= 20
@@ -157,26 +157,28 @@ def test_the_scale_keeps_a_diverging_surface_readable():
 def test_a_deep_basin_is_no_needle():
     """The height of the release of 2018, ln(loss + 0.1); --log takes the plain logarithm."""
     values = np.array([0.0006, 0.02, 0.5, 30.0])
-    found = figures.scale([values])
+    found = figures.choose_colour_scale([values])
     assert found.shift == 0.1
     np.testing.assert_allclose(found.height(values), np.log10(values + 0.1))
-    assert found.text(float(found.height(0.5))) == "0.5"
+    assert found.label_at(float(found.height(0.5))) == "0.5"
     assert {0.1, 1, 10} <= set(found.levels)
-    plain = figures.scale([values], log=True)
+    plain = figures.choose_colour_scale([values], log=True)
     assert plain.shift == 0
     np.testing.assert_allclose(plain.height(values), np.log10(values))
-    assert figures.scale([values * 1e-3]).shift == 0  # small everywhere: there is no ground that it lies far below
-    assert figures.scale([values + 1]).shift == 0
+    assert (
+        figures.choose_colour_scale([values * 1e-3]).shift == 0
+    )  # small everywhere: there is no ground that it lies far below
+    assert figures.choose_colour_scale([values + 1]).shift == 0
 
 
 def test_contours_follow_the_interpolant_where_it_can_be_trusted_and_keep_the_cells():
-    smooth = panel(surface_of(bowl), "train_loss", "one")
-    x, y, z = smooth.fine(figures.scale([smooth.values]))
+    smooth = surface_panel(surface_of(bowl), "train_loss", "one")
+    x, y, z = smooth.refined(figures.choose_colour_scale([smooth.values]))
     assert len(x) > 4 * len(smooth.x)
     np.testing.assert_allclose(z, bowl(*np.meshgrid(x, y)), rtol=1e-3)
     rng = np.random.default_rng(0)
-    noise = panel(surface_of(lambda a, b: rng.uniform(1, 2)), "train_loss", "two")
-    x, y, z = noise.fine(figures.scale([noise.values]))
+    noise = surface_panel(surface_of(lambda a, b: rng.uniform(1, 2)), "train_loss", "two")
+    x, y, z = noise.refined(figures.choose_colour_scale([noise.values]))
     assert z.max() == noise.values.max()  # straight between the cells: nothing is invented
     assert z.min() == noise.values.min()
     times = (len(x) - 1) // (len(noise.x) - 1)
@@ -184,12 +186,12 @@ def test_contours_follow_the_interpolant_where_it_can_be_trusted_and_keep_the_ce
 
 
 def test_no_contour_is_dashed_and_no_label_is_cut_off_or_on_another():
-    p = panel(surface_of(lambda a, b: 1e-3 + a * a + b * b), "train_loss", "one")
-    shared = figures.scale([p.values], log=True)
+    p = surface_panel(surface_of(lambda a, b: 1e-3 + a * a + b * b), "train_loss", "one")
+    shared = figures.choose_colour_scale([p.values], log=True)
     assert shared.height(shared.levels).min() < 0  # which matplotlib would draw dashed
     with figures.style() as plt:
-        for one in (contour, filled):
-            fig = flat_figure(plt, [p], shared, "train_loss", one, ())
+        for draw_panel in (draw_contours, draw_filled_contours):
+            fig = flat_figure(plt, [p], shared, "train_loss", draw_panel)
             axis = fig.axes[0]
             for lines in (each for each in axis.collections if hasattr(each, "levels")):
                 assert all(dash[1] is None for dash in lines.get_linestyle())
@@ -202,15 +204,17 @@ def test_no_contour_is_dashed_and_no_label_is_cut_off_or_on_another():
                 assert frame.y0 <= box.y0
                 assert box.y1 <= frame.y1
                 assert not any(box.overlaps(other) for other in boxes[:k])
-            assert one is filled or len(boxes) >= 2
+            assert draw_panel is draw_filled_contours or len(boxes) >= 2
 
 
 def test_the_colour_of_a_minimum_is_its_own():
-    from lossatlas.figures.surface_plots import lit
+    from lossatlas.figures.surface_plots import shaded_faces
 
-    p = panel(surface_of(lambda a, b: 1e-3 + 4 * (a * a + b * b)), "train_loss", "one")
-    shared = figures.scale([p.values], log=True)
-    corners, _ = lit(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits)
+    p = surface_panel(surface_of(lambda a, b: 1e-3 + 4 * (a * a + b * b)), "train_loss", "one")
+    shared = figures.choose_colour_scale([p.values], log=True)
+    corners, _ = shaded_faces(
+        p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits
+    )
     assert corners[..., 2].min() <= shared.height(p.values.min()) + 1e-9
     lowest = corners[corners[..., 2].mean(1).argmin(), :, 2].mean()
     assert 10**lowest < 10 * p.values.min()  # of the face that has the darkest colour
@@ -258,24 +262,26 @@ def test_two_surfaces_over_each_other_and_other_files(tmp_path, capsys):
 
 def test_a_contour_at_the_lowest_level_is_where_it_is(tmp_path):
     """Values below are not cut off at it before the line is drawn."""
-    p = panel(surface_of(lambda a, b: 2 + a), "train_loss", "one")
-    shared = figures.scale([p.values], vmin=1.5, vmax=2.6, vlevel=0.5)
+    p = surface_panel(surface_of(lambda a, b: 2 + a), "train_loss", "one")
+    shared = figures.choose_colour_scale([p.values], vmin=1.5, vmax=2.6, vlevel=0.5)
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], shared, "train_loss", contour, ())
+        fig = flat_figure(plt, [p], shared, "train_loss", draw_contours)
     lines = next(each for each in fig.axes[0].collections if hasattr(each, "levels"))
     np.testing.assert_allclose([path.vertices[:, 0].mean() for path in lines.get_paths()], [-0.5, 0.0, 0.5], atol=1e-9)
 
 
 def test_a_plateau_has_no_holes_and_no_contours_of_rounding():
-    from lossatlas.figures.surface_plots import lit
+    from lossatlas.figures.surface_plots import shaded_faces
 
-    p = panel(surface_of(lambda a, b: min(100.0, 130 - 60 * (a * a + b * b))), "train_loss", "one")
-    shared = figures.scale([p.values])
-    assert np.nanmax(p.fine(shared)[2]) == 100
-    corners, _ = lit(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits)
-    assert len(corners) == (p.fine(shared)[0].size - 1) * (p.fine(shared)[1].size - 1)  # no face is missing
-    flat = panel(surface_of(lambda a, b: 0.1 if (a, b) == (0, 0) else 5.0), "train_loss", "two")
-    assert len(np.unique(flat.fine(shared)[2][:3])) == 1
+    p = surface_panel(surface_of(lambda a, b: min(100.0, 130 - 60 * (a * a + b * b))), "train_loss", "one")
+    shared = figures.choose_colour_scale([p.values])
+    assert np.nanmax(p.refined(shared)[2]) == 100
+    corners, _ = shaded_faces(
+        p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits
+    )
+    assert len(corners) == (p.refined(shared)[0].size - 1) * (p.refined(shared)[1].size - 1)  # no face is missing
+    flat = surface_panel(surface_of(lambda a, b: 0.1 if (a, b) == (0, 0) else 5.0), "train_loss", "two")
+    assert len(np.unique(flat.refined(shared)[2][:3])) == 1
 
 
 def test_surfaces_over_different_planes_are_not_drawn_over_each_other(tmp_path, capsys):
@@ -285,10 +291,13 @@ def test_surfaces_over_different_planes_are_not_drawn_over_each_other(tmp_path, 
     assert plot_2D.main([*both, "--layout", "overlay"]) == 2
     assert "same part of a plane" in capsys.readouterr().err
     panels = [
-        panel(surface_of(bowl, *ranges), "train_loss", "") for ranges in (("-1:1:9", "-1:1:8"), ("-2:2:9", "-2:2:9"))
+        surface_panel(surface_of(bowl, *ranges), "train_loss", "")
+        for ranges in (("-1:1:9", "-1:1:8"), ("-2:2:9", "-2:2:9"))
     ]
     with figures.style() as plt:
-        fig = flat_figure(plt, panels, figures.scale([p.values for p in panels]), "train_loss", filled, ())
+        fig = flat_figure(
+            plt, panels, figures.choose_colour_scale([p.values for p in panels]), "train_loss", draw_filled_contours
+        )
     assert [axis.get_ylim() for axis in fig.axes[:2]] == [(-1, 1), (-2, 2)]
 
 
@@ -308,31 +317,31 @@ def test_an_axis_that_does_not_increase_is_refused(tmp_path, capsys):
 
 
 def test_the_scale_of_an_ordinary_surface_is_linear_and_keeps_what_is_given():
-    found = figures.scale([np.linspace(1, 5, 20)])
+    found = figures.choose_colour_scale([np.linspace(1, 5, 20)])
     assert not found.log
-    assert not found.cut
-    given = figures.scale([np.linspace(0.01, 50, 20)], vmin=0.1, vmax=10, vlevel=0.5)
+    assert not found.above
+    given = figures.choose_colour_scale([np.linspace(0.01, 50, 20)], vmin=0.1, vmax=10, vlevel=0.5)
     np.testing.assert_allclose(given.levels, np.arange(0.1, 10, 0.5))
-    assert given.cut
-    assert given.under
+    assert given.above
+    assert given.below
     assert given.extend == "both"
     for wrong in ({"vmin": 3, "vmax": 1}, {"vlevel": 0.0}, {"vlevel": 1e-9}):
         with pytest.raises(BadUsage):
-            figures.scale([np.linspace(1, 5, 20)], **wrong)
+            figures.choose_colour_scale([np.linspace(1, 5, 20)], **wrong)
     with pytest.raises(BadUsage, match="nothing to draw"):
-        figures.scale([np.array([np.nan, np.inf])])
+        figures.choose_colour_scale([np.array([np.nan, np.inf])])
 
 
 @pytest.mark.parametrize(("low", "high"), [(1e-3, 1e3), (0.5, 30), (1, 1e6), (2e-5, 1e-3), (3, 3.5)])
 def test_logarithmic_levels_are_round_and_inside(low, high):
-    levels = figures.scale([np.array([low, high])], log=True).levels
+    levels = figures.choose_colour_scale([np.array([low, high])], log=True).levels
     assert (levels >= low * 0.999).all()
     assert (levels <= high * 1.001).all()
     assert len(levels) >= 2
 
 
 def test_labels_have_no_exponent_up_to_a_million():
-    assert [figures.number(v) for v in (0.001, 0.3, 3, 3000, 2e5, 1e7)] == [
+    assert [figures.format_value(v) for v in (0.001, 0.3, 3, 3000, 2e5, 1e7)] == [
         "0.001",
         "0.3",
         "3",
@@ -406,10 +415,8 @@ def test_curves(tmp_path, function, log):
 
 def test_drawing_needs_no_torch(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    code = (
-        "import sys; from lossatlas.commands import plot_2D; "
-        f"plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}]); assert 'torch' not in sys.modules"
-    )
+    draw = f"plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}])"
+    code = f"import sys; from lossatlas.commands import plot_2D; {draw}; assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
@@ -471,7 +478,9 @@ def test_more_files_than_colours_are_all_drawn(tmp_path, monkeypatch):
         files.append(str(tmp_path / f"{k}.h5"))
         write_surface(files[-1], surface_of(lambda x, y, k=k: bowl(x, y) + k, y=None))
     drawn = []
-    monkeypatch.setattr("lossatlas.figures.line_plots.curve", lambda axis, surface, name, **style: drawn.append(name))
+    monkeypatch.setattr(
+        "lossatlas.figures.line_plots.draw_curve", lambda axis, surface, name, **style: drawn.append(name)
+    )
     assert plot_1D.main(["-f", *files]) == 0
     assert len(drawn) == 24
 
@@ -489,7 +498,7 @@ def test_a_loss_without_accuracy_has_no_figure_of_errors(tmp_path, recwarn):
 
 def test_a_density_contains_what_is_known_exactly():
     """The number of larger eigenvalues is exact where all are resolved, and never less than what is resolved."""
-    from lossatlas.figures.spectrum_plots import with_known
+    from lossatlas.figures.spectrum_plots import spectrum_curves
     from lossatlas.hessian import density, lanczos, of_matrix
     from lossatlas.io.spectrum_files import Findings
 
@@ -507,7 +516,7 @@ def test_a_density_contains_what_is_known_exactly():
         "smallest_residuals": pairs.residuals[5:][::-1],
         "smallest_converged": pairs.converged[5:][::-1],
     }
-    found = with_known(Findings(arrays, {}), 400)
+    found = spectrum_curves(Findings(arrays, {}), 400)
     assert found.known == 7
     exact = np.array([(values > g * (1 + 1e-9) if g > 0 else values > g).sum() for g in found.grid])
     clear = np.abs(found.grid[:, None] - values).min(1) > 1e-3
@@ -521,7 +530,7 @@ def test_a_density_contains_what_is_known_exactly():
     inner = found.grid[(found.grid > 0.3) & (found.grid < 1.0)]
     at = np.isin(found.grid, inner)
     assert (np.abs(found.larger[at] - exact[at]) <= 4 * found.larger_se[at] + 12).all()
-    unknown = with_known(Findings({**arrays, "converged": np.array([False] * 5)}, {}), 400)
+    unknown = spectrum_curves(Findings({**arrays, "converged": np.array([False] * 5)}, {}), 400)
     assert unknown.known == 2
 
 
@@ -550,11 +559,11 @@ def test_a_figure_has_the_width_of_a_paper_s_column(tmp_path, command, columns):
 
 
 def test_a_surface_is_cut_exactly_where_it_reaches_the_ceiling():
-    from lossatlas.figures.surface_plots import lit
+    from lossatlas.figures.surface_plots import shaded_faces
 
-    p = panel(surface_of(lambda a, b: 1 + a + 0.3 * b, "-1:1:9", "-1:1:9"), "train_loss", "one")
-    shared = figures.scale([p.values], log=False)
-    corners, inks = lit(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), 0, 1.2)
+    p = surface_panel(surface_of(lambda a, b: 1 + a + 0.3 * b, "-1:1:9", "-1:1:9"), "train_loss", "one")
+    shared = figures.choose_colour_scale([p.values], log=False)
+    corners, inks = shaded_faces(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), 0, 1.2)
     assert len(corners) == len(inks)
     assert corners[..., 2].max() == pytest.approx(1.2)
     np.testing.assert_allclose(corners[..., 2], 1 + corners[..., 0] + 0.3 * corners[..., 1], atol=1e-9)
@@ -565,11 +574,17 @@ def test_a_surface_is_cut_exactly_where_it_reaches_the_ceiling():
 
 def test_a_path_on_a_surface_is_faint_where_the_surface_hides_it():
     """A ridge along y between the camera and one half of the path."""
-    p = panel(surface_of(lambda a, b: 1 + 5 * np.exp(-20 * a * a), "-1:1:33", "-1:1:33"), "train_loss", "one")
+    p = surface_panel(surface_of(lambda a, b: 1 + 5 * np.exp(-20 * a * a), "-1:1:33", "-1:1:33"), "train_loss", "one")
     path = Projection(np.linspace(-0.6, 0.6, 7), np.zeros(7))
     with figures.style() as plt:
         fig = solid_figure(
-            plt, [p], figures.scale([p.values], log=False), "train_loss", None, figures.Camera(15, 0), False, [path]
+            plt,
+            [p],
+            figures.choose_colour_scale([p.values], log=False),
+            "train_loss",
+            None,
+            figures.Camera(15, 0),
+            paths=[path],
         )
     faint, clear = (line.get_data_3d()[0] for line in fig.axes[0].lines[:2])  # seen from large x
     faint, clear = faint[np.isfinite(faint)], clear[np.isfinite(clear)]
@@ -580,11 +595,11 @@ def test_a_path_on_a_surface_is_faint_where_the_surface_hides_it():
 
 
 def test_checkpoints_have_the_colour_of_their_own_loss():
-    p = panel(surface_of(bowl), "train_loss", "one")
-    shared = figures.scale([p.values])
+    p = surface_panel(surface_of(bowl), "train_loss", "one")
+    shared = figures.choose_colour_scale([p.values])
     path = Projection(np.array([0.5, 0.2, 0.0]), np.array([0.5, 0.1, 0.0]), loss=np.array([3.0, 1.0, 0.2]))
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], shared, "train_loss", contour, [path])
+        fig = flat_figure(plt, [p], shared, "train_loss", draw_contours, [path])
     dots = [each for each in fig.axes[0].collections if each.get_label() == "the checkpoint's own loss"]
     np.testing.assert_allclose(dots[0].get_array(), shared.height(path.loss))
     assert dots[0].get_clim() == shared.limits
@@ -592,9 +607,9 @@ def test_checkpoints_have_the_colour_of_their_own_loss():
 
 def test_an_accuracy_has_a_linear_scale():
     values = np.array([[0.5, 3.0], [20.0, 99.0]])
-    assert figures.scale([values]).log
-    assert not figures.scale([values], linear=True).log
-    assert figures.scale([values], log=True, linear=True).log
+    assert figures.choose_colour_scale([values]).log
+    assert not figures.choose_colour_scale([values], linear=True).log
+    assert figures.choose_colour_scale([values], log=True, linear=True).log
 
 
 def test_a_long_title_and_long_names_fit_into_a_column(tmp_path, capsys):
@@ -610,9 +625,9 @@ def test_a_long_title_and_long_names_fit_into_a_column(tmp_path, capsys):
 
 
 def test_an_elongated_plane_fills_its_figure():
-    p = panel(surface_of(lambda a, b: 1 + a * a + 100 * b * b, "-5:5:21", "-0.5:0.5:9"), "train_loss", "one")
+    p = surface_panel(surface_of(lambda a, b: 1 + a * a + 100 * b * b, "-5:5:21", "-0.5:0.5:9"), "train_loss", "one")
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], figures.scale([p.values]), "train_loss", filled, ())
+        fig = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", draw_filled_contours)
         fig.canvas.draw()
     axis = fig.axes[0]
     assert axis.get_ylim() == (-0.5, 0.5)
@@ -622,8 +637,8 @@ def test_an_elongated_plane_fills_its_figure():
 
 
 def test_a_surface_above_the_scale_of_the_colours_is_as_high_as_it_is():
-    p = panel(surface_of(lambda a, b: 2 + 1.5 * a), "train_loss", "one")
-    shared = figures.scale([p.values], vmax=1.0)
+    p = surface_panel(surface_of(lambda a, b: 2 + 1.5 * a), "train_loss", "one")
+    shared = figures.choose_colour_scale([p.values], vmax=1.0)
     with figures.style() as plt:
         fig = solid_figure(plt, [p], shared, "train_loss", 3.5)
     (solid,) = (each for each in fig.axes[0].collections if isinstance(each, Poly3DCollection))
@@ -639,23 +654,23 @@ def test_what_is_constant_but_for_rounding(tmp_path):
 
 def test_the_surface_under_a_path_is_the_one_that_is_drawn():
     """Where the interpolant is not trusted, straight lines between the cells are."""
-    from lossatlas.figures.trajectory_plots import apart_words, beneath
+    from lossatlas.figures.trajectory_plots import describe_loss_ratio, surface_under_path
 
     rough = np.random.default_rng(0).uniform(1, 10, 81)
     surface = surface_of(lambda a, b: 1.0, "-1:1:9", "-1:1:9")
     values = iter(rough)
     surface = surface_of(lambda a, b: next(values), "-1:1:9", "-1:1:9")
     path = Projection(np.array([-1.0, -0.875, 5.0]), np.array([-1.0, -1.0, 0.0]), loss=np.array([1.0, 2.0, 3.0]))
-    under = beneath(surface, "train_loss", path, figures.scale([rough]))
+    under = surface_under_path(surface, "train_loss", path, figures.choose_colour_scale([rough]))
     np.testing.assert_allclose(under[:2], [rough[0], (rough[0] + rough[1]) / 2], rtol=1e-6)
     assert np.isnan(under[2])
-    assert "known of 2 of 3" in apart_words(path, under)
+    assert "known of 2 of 3" in describe_loss_ratio(path, under)
 
 
 def test_three_networks_and_their_average_are_marked(tmp_path):
     command = "python plot_surface.py --model_file nets/a.pt --model_file2 nets/b.pt --model_file3=nets/c.pt"
     surface = replace(surface_of(bowl, "-0.5:1.5:9", "-0.5:1.5:9"), about={"command": command})
-    p = panel(surface, "train_loss", "one")
+    p = surface_panel(surface, "train_loss", "one")
     assert [(each.name, each.x, each.y) for each in p.networks] == [
         ("a", 0, 0),
         ("b", 1, 0),
@@ -663,16 +678,16 @@ def test_three_networks_and_their_average_are_marked(tmp_path):
         ("average of the three", 1 / 3, 1 / 3),
     ]
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], figures.scale([p.values]), "train_loss", contour, ())
+        fig = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours)
     assert {"a", "b", "c", "average of the three"} <= {text.get_text() for text in fig.axes[0].texts}
-    assert panel(surface_of(bowl), "train_loss", "one").networks == ()
+    assert surface_panel(surface_of(bowl), "train_loss", "one").networks == ()
 
 
 @pytest.mark.parametrize("low", [-1.09, -0.02, -40.0])
 def test_no_density_is_drawn_beyond_the_bounds_and_the_width_of_the_kernel(low):
     """A bulk near zero, a smallest eigenvalue and five large ones, as of a network: what is drawn, and the width that is stated."""
-    from lossatlas.figures.spectrum_plots import draw_density
-    from lossatlas.figures.style import Offscreen
+    from lossatlas.figures.matplotlib_style import OffscreenFigures
+    from lossatlas.figures.spectrum_plots import density_figure
     from lossatlas.io.spectrum_files import Findings
 
     top = np.array([114.0, 80, 45, 29, 16])
@@ -690,7 +705,7 @@ def test_no_density_is_drawn_beyond_the_bounds_and_the_width_of_the_kernel(low):
         "smallest_converged": np.array([True]),
         "smallest_residuals": np.array([1e-5]),
     }
-    fig = draw_density(Offscreen(), Findings(arrays, {}, about={"parameters": [("w", (1000, 270))]}))
+    fig = density_figure(OffscreenFigures(), Findings(arrays, {}, about={"parameters": [("w", (1000, 270))]}))
     left = fig.axes[0]
     stated = float(re.search(r"kernel ± (\S+) around", left.get_title()).group(1))
     line = left.get_lines()[0]
@@ -707,10 +722,10 @@ def test_no_density_is_drawn_beyond_the_bounds_and_the_width_of_the_kernel(low):
 @pytest.mark.parametrize("cells", [5, 7])
 def test_contours_of_a_coarse_grid_are_round_where_the_surface_is(cells):
     """exp(14 r), of which no interpolant of so few cells can be trusted: straight lines are drawn between heights, not values."""
-    p = panel(surface_of(lambda a, b: np.exp(14 * np.hypot(a, b)), *[f"-1:1:{cells}"] * 2), "train_loss", "one")
-    shared = figures.scale([p.values], log=True)
+    p = surface_panel(surface_of(lambda a, b: np.exp(14 * np.hypot(a, b)), *[f"-1:1:{cells}"] * 2), "train_loss", "one")
+    shared = figures.choose_colour_scale([p.values], log=True)
     with figures.style() as plt:
-        fig = flat_figure(plt, [p], shared, "train_loss", contour, ())
+        fig = flat_figure(plt, [p], shared, "train_loss", draw_contours)
     lines = next(each for each in fig.axes[0].collections if hasattr(each, "levels"))
     found = 0
     for height, path in zip(lines.levels, lines.get_paths(), strict=True):
@@ -730,16 +745,16 @@ def test_heights_between_cells_hold_the_cells_and_leave_holes(tmp_path):
     """On a logarithmic scale with a shift too, and with a field that a given range cuts at both ends."""
     rng = np.random.default_rng(0)
     rough = surface_of(lambda a, b: 10 ** rng.uniform(-3, 3))
-    p = panel(rough, "train_loss", "one")
+    p = surface_panel(rough, "train_loss", "one")
     for shared in (
-        figures.scale([p.values]),
-        figures.scale([p.values], vmin=0.5, vmax=40),
-        figures.scale([p.values], linear=True),
+        figures.choose_colour_scale([p.values]),
+        figures.choose_colour_scale([p.values], vmin=0.5, vmax=40),
+        figures.choose_colour_scale([p.values], linear=True),
     ):
-        x, _, z = p.fine(shared)
+        x, _, z = p.refined(shared)
         times = (len(x) - 1) // (len(p.x) - 1)
         np.testing.assert_array_equal(z[::times, ::times], p.values)
-        middle = shared.values_of(shared.height((p.values[0, 0], p.values[0, 1])).mean())
+        middle = shared.value_at(shared.height((p.values[0, 0], p.values[0, 1])).mean())
         at = times // 2
         if times % 2 == 0 and shared.low <= p.values[0, :2].min() and p.values[0, :2].max() <= shared.high:
             assert z[0, at] == pytest.approx(float(middle), rel=1e-9)
@@ -753,13 +768,13 @@ def test_figures_have_two_hundred_dots_per_inch_unless_others_are_asked_for(tmp_
         plot_1D.main(["--help"])
     assert "--dpi DPI" in (told := " ".join(capsys.readouterr().out.split()))
     assert "of pictures (default: 200)" in told
-    code = "import sys, lossatlas.figures; print(sys.modules['lossatlas.figures.style'].DPI)"
+    code = "import sys, lossatlas.figures; print(sys.modules['lossatlas.figures.matplotlib_style'].DPI)"
     usual = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert usual.stdout == "200\n"
     write_surface(tmp_path / "s.h5", surface_of(bowl, y=None))
     widths = []
     for dpi, argv in ((50, []), (100, []), (50, ["--dpi", "100"])):
-        monkeypatch.setattr(style, "DPI", dpi)
+        monkeypatch.setattr(matplotlib_style, "DPI", dpi)
         assert plot_1D.main(["-f", str(tmp_path / "s.h5"), *PNG, *argv]) == 0
         widths.append(matplotlib.image.imread(tmp_path / "s.h5_1d_loss_acc.png").shape[1])
     assert widths[1] == widths[2] == pytest.approx(2 * widths[0], rel=0.02)

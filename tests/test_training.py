@@ -241,7 +241,7 @@ def test_training_on_samples_that_are_read_and_on_batches_that_differ():
         assert measure(net, data)[0] < 0.7 * before
     assert torch.equal(nets[0].weight, nets[1].weight)
     for recipe in (TrainingRecipe(1, augment=True), TrainingRecipe(1, label_corrupt_prob=0.5)):
-        with pytest.raises(BadUsage, match="--augment" if recipe.augment else "--label_corrupt_prob"):
+        with pytest.raises(BadUsage, match="augment" if recipe.augment else "label_corrupt_prob"):
             fit(net, streamed, recipe)
 
 
@@ -260,7 +260,7 @@ def test_without_test_data_the_training_data_are_measured_and_it_is_said(tmp_pat
         *"--threads 1".split(),
     ]
     assert train.main(line) == 0
-    assert "no test data, so what is called test is measured on the training data" in capsys.readouterr().out
+    assert "no test data, so the test loss is measured on the training data" in capsys.readouterr().out
     about = json.loads((tmp_path / "n.json").read_text())
     assert about["train_loss"] == pytest.approx(about["test_loss"])
     assert about["train_acc"] is None

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import lossatlas
 from lossatlas import figures
-from lossatlas.figures.line_plots import plain_log
+from lossatlas.figures.axis_ticks import set_log_ticks
 
 NETWORKS = {
     "vit": "Vision transformer",
@@ -51,7 +51,7 @@ def draw(axis: Any, folder: Path, name: str) -> None:
         axis.text(0.5, 0.95, rf"$\lambda_1$ = {top:.3g}", transform=axis.transAxes, ha="center", va="top")
     axis.set_title(NETWORKS[name])
     axis.set_yscale("log")
-    plain_log(axis)
+    set_log_ticks(axis)
     axis.set_xlabel("distance from the trained network")
     axis.set_ylabel(LOSSES.get(name, "cross-entropy"))
 

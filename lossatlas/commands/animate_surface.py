@@ -1,9 +1,9 @@
-"""Make a film of a surface, from saved surface files alone: a GIF, or an MP4 where ffmpeg is there.
+"""Animate a surface, from saved surface files alone: a GIF, or an MP4 where ffmpeg is there.
 
 lossatlas animate --surf_file FILE.h5                                      it turns: FILE.h5_train_loss_turn.gif
 lossatlas animate --surf_file A.h5 B.h5 --labels A B --render --out ab.mp4
-lossatlas animate --surf_file FILE.h5 --kind path --proj_file PROJECTION.h5    a training walks over it
-lossatlas animate --surf_file FILE.h5 --kind refine                        it is filled, coarse cells first
+lossatlas animate --surf_file FILE.h5 --kind path --proj_file PROJECTION.h5    a training run moves over it
+lossatlas animate --surf_file FILE.h5 --kind refine                        its grid is computed, coarse cells first
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,22 +15,39 @@ import numpy as np
 
 from lossatlas import config, figures
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels, check_plane, read_plane
-from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.commands.open_results import (
+    check_labels,
+    check_layout,
+    check_plane,
+    choose_common_field,
+    figure_labels,
+    read_plane,
+)
+from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.figures import animations, rendered_plots
-from lossatlas.figures.contour_plots import Panel, panel
-from lossatlas.figures.style import is_share
-from lossatlas.figures.trajectory_plots import beneath
-from lossatlas.io import read_projection
+from lossatlas.figures.animations import Subject
+from lossatlas.figures.figure_files import animation_name
+from lossatlas.figures.panels import panels_scale, surface_panel
+from lossatlas.figures.trajectory_plots import surface_under_path
+from lossatlas.io import Projection, read_projection
 from lossatlas.landscape import Surface
 from lossatlas.option_fields import above_zero, changed, finite, option, positive
 
 FRAMES = {"turn": 60, "path": 90, "refine": 24}
-SLOWEST, FASTEST = 0.05, 50.0  # a GIF counts in hundredths of a second, and browsers slow down what is below two
+SLOWEST, FASTEST = (
+    0.05,
+    50.0,
+)  # frames per second: a GIF counts hundredths of a second, and browsers slow down below two
 RATES = {"turn": 15.0, "path": 15.0, "refine": 4.0}
+HOLD = {"turn": 0, "path": 2, "refine": 2}  # seconds for which the last frame stays
 
 
 def rate_of_frames(text: str) -> float:
+    """Parse a number of frames per second.
+
+    Raises:
+        ValueError: It is no number, or players cannot show it.
+    """
     value = above_zero(text)
     if not SLOWEST <= value <= FASTEST:
         raise ValueError(f"{text} frames a second: from {SLOWEST:g} to {FASTEST:g}")
@@ -38,6 +55,7 @@ def rate_of_frames(text: str) -> float:
 
 
 def each_of(numbers: Mapping[str, float]) -> str:
+    """List the default of each kind, for the help."""
     return ", ".join(f"{kind}: {number:g}" for kind, number in numbers.items())
 
 
@@ -95,70 +113,92 @@ def animate(
     dpi: int = 90,
     **limits: Any,
 ) -> Path:
-    """Make the film; returns its path. limits: vmin, vmax, vlevel, log. Raises BadInput, BadUsage, CannotWrite."""
+    """Animate surfaces.
+
+    Args:
+        files: Surface files; several share one scale.
+        kind: "turn" for surfaces that turn, "path" for a training run, "refine" for a grid that is computed.
+        labels: Name of each file; by default the names of the files.
+        out: File to write, .gif or .mp4; by default a GIF beside the first file.
+        surf_name: Field to draw; by default train_loss, or the first one.
+        proj_file: Projection file of the training run.
+        render: Render surfaces that turn with pyvista.
+        zlim: Value at which surfaces that turn are cut off.
+        camera: Where the first frame sees them from.
+        layout: "grid", or "overlay" for several surfaces in one box.
+        frames: Number of frames; by default `FRAMES` of the kind.
+        rate: Frames per second; by default `RATES` of the kind.
+        dpi: Dots per inch of each frame.
+        **limits: vmin, vmax, vlevel and log, see `choose_colour_scale`.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        BadInput: A file is damaged, of another kind, or has no finished cell.
+        BadUsage: The arguments do not suit each other, or the files.
+        CannotWrite: The file cannot be written.
+    """
     paths = [Path(file) for file in files]
     check_labels(labels, paths)
-    if kind != "turn" and len(paths) > 1:
-        raise BadUsage(f"--kind {kind} shows one surface, and there are {len(paths)} files")
-    if (proj_file is None) == (kind == "path"):
-        raise BadUsage("--kind path needs a --proj_file" if kind == "path" else "--proj_file belongs to --kind path")
-    if layout == "overlay" and len(paths) < 2:
-        raise BadUsage("--layout overlay needs at least two surface files")
+    _check_kind(kind, len(paths), proj_file, render=render)
+    overlay = check_layout(layout, paths)
     if render:
-        if kind != "turn":
-            raise BadUsage(f"--render belongs to --kind turn, not to {kind}")
-        rendered_plots.need()
+        rendered_plots.require_rendering()
     surfaces = [read_plane(path) for path in paths]
-    name = figures.pick(surfaces[0], surf_name, paths[0])
-    for surface, path in zip(surfaces[1:], paths[1:], strict=True):
-        figures.pick(surface, name, path)
-    names = [figures.words(label) for label in labels or [p.name for p in paths]]
-    panels = [panel(s, name, label) for s, label in zip(surfaces, names, strict=True)]
-    shared = figures.scale([p.values for p in panels], linear=is_share(name), **limits)
-    target = Path(out) if out else Path(f"{paths[0]}_{name}_{kind}.gif")
-    animations.check_film(target)
-    camera, number, overlay = camera or figures.Camera(), frames or FRAMES[kind], layout == "overlay"
+    name = choose_common_field(surfaces, paths, surf_name)
+    labels = figure_labels(labels, paths)
+    panels = [surface_panel(surface, name, label) for surface, label in zip(surfaces, labels, strict=True)]
+    subject = Subject(panels, panels_scale(panels, name, **limits), name)
+    target = Path(out) if out else animation_name(paths[0], name, kind)
+    animations.check_animation_file(target)
+    camera, number = camera or figures.Camera(), frames or FRAMES[kind]
     with figures.style() as plt:
         pictures: Iterator[np.ndarray]
         if kind == "path":
             assert proj_file is not None
-            pictures = walk(plt, proj_file, surfaces, paths, panels[0], shared, name, number, dpi)
+            run, under = _read_run(proj_file, surfaces, paths, subject)
+            pictures = animations.path_frames(plt, subject, run, under, number, dpi)
         elif kind == "refine":
-            pictures = animations.refining(plt, surfaces[0], panels[0], shared, name, camera, number, dpi)
+            pictures = animations.refinement_frames(plt, surfaces[0], subject, camera, number, dpi)
         elif render:
-            groups = [panels] if overlay else [[p] for p in panels]
-            pictures = animations.turning_rendered(groups, shared, camera, number)
+            pictures = animations.rendered_turntable_frames(subject, camera, number, overlay=overlay)
         else:
-            pictures = animations.turning(plt, panels, shared, name, camera, number, dpi, overlay, zlim)
-        speed = rate or RATES[kind]
-        count = animations.save_film(target, pictures, speed, hold=(hold := 0 if kind == "turn" else 2))
+            pictures = animations.turntable_frames(plt, subject, camera, number, dpi, overlay=overlay, zlim=zlim)
+        speed, hold = rate or RATES[kind], HOLD[kind]
+        count = animations.save_animation(target, pictures, speed, hold)
     size = target.stat().st_size / 1e6
     say(f"wrote {target} ({size:.2f} MB): {count} frame{'s' * (count > 1)}, {count / speed + hold:.1f} s")
     return target
 
 
-def walk(
-    plt: Any,
-    proj_file: str,
-    surfaces: Sequence[Surface],
-    paths: Sequence[Path],
-    p: Panel,
-    scale: figures.Scale,
-    name: str,
-    frames: int,
-    dpi: int,
-) -> Iterator[np.ndarray]:
-    path = read_projection(proj_file).of(name)
+def _check_kind(kind: str, count: int, proj_file: str | None, *, render: bool) -> None:
+    """Refuse arguments that do not suit the kind of the animation."""
+    if kind != "turn" and count > 1:
+        raise BadUsage(f"{named('kind', kind)} shows one surface, and there are {count} files")
+    path, projection = named("kind", "path"), named("proj_file")
+    if (proj_file is None) == (kind == "path"):
+        raise BadUsage(f"{path} needs a {projection}" if kind == "path" else f"{projection} belongs to {path}")
+    if render and kind != "turn":
+        raise BadUsage(f"{named('render')} belongs to {named('kind', 'turn')}, not to {kind}")
+
+
+def _read_run(
+    proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path], subject: Subject
+) -> tuple[Projection, np.ndarray]:
+    """A training run, and the values of the surface under its checkpoints."""
+    run = read_projection(proj_file).of(subject.name)
     check_plane(proj_file, surfaces, paths)
-    if len(path.x) < 2:
-        raise BadInput(f"{proj_file} holds {len(path.x)} checkpoint: a path needs two")
-    under = beneath(surfaces[0], name, path, scale)
+    if len(run.x) < 2:
+        raise BadInput(f"{proj_file} holds {len(run.x)} checkpoint: a path needs two")
+    under = surface_under_path(surfaces[0], subject.name, run, subject.scale)
     if not np.isfinite(under).any():
         raise BadInput(f"no checkpoint of {proj_file} lies on the grid of {paths[0]}")
-    return animations.walking(plt, p, scale, name, path, under, frames, dpi)
+    return run, under
 
 
 def run(args: FilmOptions) -> None:
+    """Make the animation that the command line names."""
     animate(
         args.surf_file,
         kind=args.kind,
@@ -181,5 +221,6 @@ def run(args: FilmOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

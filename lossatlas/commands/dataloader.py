@@ -13,22 +13,30 @@ fashion_mnist_mini, a balanced subset of Fashion-MNIST that comes with the proje
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import options
+from lossatlas.datasets.registry import NAMES, OWN, SOURCES, SPLITS, find, get, load
 from lossatlas.errors import BadInput, BadUsage, exit_code
 from lossatlas.option_fields import changed
 
-if TYPE_CHECKING:  # reading and describing files needs no torch
-    pass
-from lossatlas.datasets.registry import NAMES, OWN, SOURCES, SPLITS, find, get, load
-
 
 def describe(name: str, datapath: str | None) -> str:
-    """What is found of a data set, a line for each split."""
+    """Describe a data set.
+
+    Args:
+        name: Name of the data set.
+        datapath: Folder or file that holds it; None for the usual places.
+
+    Returns:
+        A line that says where it is, and a line for each split.
+
+    Raises:
+        BadInput: It is missing.
+    """
     from lossatlas.data import Dataset
 
     lines = [] if name in OWN else [f"{name} in {find(name, SOURCES[name], datapath)}"]
@@ -67,6 +75,7 @@ def parser() -> options.Parser[DatasetFileOptions]:
 
 
 def run(args: DatasetFileOptions) -> None:
+    """Fetch the data set if asked, and describe it."""
     if args.dataset not in NAMES:
         raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(NAMES)}")
     if args.download:
@@ -75,5 +84,6 @@ def run(args: DatasetFileOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

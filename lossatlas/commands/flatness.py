@@ -1,4 +1,4 @@
-"""Say how flat saved surfaces are around their centres: a table of numbers, several surfaces side by side.
+"""Measure the flatness of saved surfaces around their centres: a table of numbers, several surfaces side by side.
 
 lossatlas flatness --surf_file FILE.h5
 lossatlas flatness --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
@@ -9,15 +9,23 @@ cells are interpolated; numbers without it are of computed cells.
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels, check_out, note_interpolated, note_not_finite, read_started
+from lossatlas.commands.open_results import (
+    check_labels,
+    check_out,
+    note_interpolated,
+    note_not_finite,
+    note_unfinished,
+    read_started,
+)
 from lossatlas.errors import exit_code, printable, say
-from lossatlas.figures.style import pick
+from lossatlas.figures import choose_field
+from lossatlas.figures.text_tables import align_columns
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape.flatness_measures import Measure, flatness
 from lossatlas.option_fields import option
@@ -41,41 +49,54 @@ def parser() -> options.Parser[FlatnessOptions]:
     return options.Parser(__doc__, FlatnessOptions)
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with columns of one width."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def write_csv(path: str, names: Sequence[str], measures: Sequence[Mapping[str, Measure]]) -> None:
+    """Write measures of several surfaces as a table, with full digits.
+
+    Args:
+        path: File to write.
+        names: Name of each surface.
+        measures: Measures of each surface by name.
+
+    Raises:
+        CannotWrite: The file cannot be written.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["measure", *(f"{name}{end}" for name in names for end in ("", " is a bound", " error"))])
+    for each in _measure_names(measures):
+        cells = [m.get(each) for m in measures]
+        numbers = [("", "", "") if c is None else (c.value, int(c.bound), c.error) for c in cells]
+        writer.writerow([each, *(number for of_file in numbers for number in of_file)])
+    write_file(path, out.getvalue().encode())
+
+
+def _measure_names(measures: Sequence[Mapping[str, Measure]]) -> list[str]:
+    return list(dict.fromkeys(name for each in measures for name in each))
 
 
 def run(args: FlatnessOptions) -> None:
+    """Print the table that the command line asks for."""
     paths = [Path(file) for file in args.surf_file]
     check_labels(args.labels, paths)
-    check_out("--csv", args.csv, paths)
+    check_out("csv", args.csv, paths)
     names = args.labels or [path.name.removesuffix(".h5") for path in paths]
-    found: list[dict[str, Measure]] = []
+    measures: list[dict[str, Measure]] = []
     for path in paths:
         surface = read_started(path)
-        name = pick(surface, args.surf_name, path)
-        found.append(flatness(surface, name))
-        if not surface.known.all():
-            say(f"note: {path} is not complete: {surface.known.sum()} of {surface.known.size} cells")
+        name = choose_field(surface, args.surf_name, path)
+        measures.append(flatness(surface, name))
+        note_unfinished(path, surface)
         note_interpolated(path, surface)
         note_not_finite(path, surface, name)
-    what = list(dict.fromkeys(name for measures in found for name in measures))
-    for line in table([["", *names], *([each, *(str(m.get(each, "")) for m in found)] for each in what)]):
+    rows = [[each, *(str(m.get(each, "")) for m in measures)] for each in _measure_names(measures)]
+    for line in align_columns([["", *names], *rows]):
         print(printable(line))
     if args.csv:
-        out = io.StringIO()
-        writer = csv.writer(out)
-        writer.writerow(["measure", *(f"{name}{end}" for name in names for end in ("", " is a bound", " error"))])
-        for each in what:
-            cells = [m.get(each) for m in found]
-            numbers = [("", "", "") if c is None else (c.value, int(c.bound), c.error) for c in cells]
-            writer.writerow([each, *(number for of_file in numbers for number in of_file)])
-        write_file(args.csv, out.getvalue().encode())
+        write_csv(args.csv, names, measures)
         say(f"wrote {args.csv}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

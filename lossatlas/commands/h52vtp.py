@@ -8,16 +8,17 @@ Cells that are not finished or not finite are left out of the polygons. VTK writ
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_out
-from lossatlas.errors import BadInput, BadUsage, exit_code, say
-from lossatlas.figures import vtk_meshes
+from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
+from lossatlas.figures import choose_field, vtk_meshes
 from lossatlas.io import read_surface
 from lossatlas.io.atomic_write import write_file
+from lossatlas.landscape import Surface
 from lossatlas.option_fields import finite, option, whole
 
 LARGEST = 3e38  # the format's numbers are float32
@@ -43,29 +44,66 @@ def parser() -> options.Parser[VtkOptions]:
     return options.Parser(__doc__, VtkOptions)
 
 
-def heights(values: np.ndarray, log: bool, zmax: float) -> np.ndarray:
-    """Heights (ny, nx) of a field: cut, then its logarithm. Values that have none become NaN."""
+def heights(values: np.ndarray, zmax: float, *, log: bool) -> np.ndarray:
+    """Compute the heights of a field: cut, then its natural logarithm.
+
+    Args:
+        values: (ny, nx) values.
+        zmax: Value at which they are cut; no cut if it is not positive.
+        log: Take the logarithm.
+
+    Returns:
+        (ny, nx) heights; NaN where a value has none.
+    """
     cut = np.minimum(values, zmax) if zmax > 0 else values
     with np.errstate(invalid="ignore", divide="ignore"):
         result = np.log(cut) if log else cut
     return np.where(np.abs(result) < LARGEST, result, np.nan)
 
 
-def interpolated(x: np.ndarray, y: np.ndarray, z: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The surface on number x number points. Raises BadUsage where a spline is not possible."""
+def interpolated(x: np.ndarray, y: np.ndarray, z: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Interpolate a surface with splines of degree 3, or less where there are few points.
+
+    Args:
+        x: (nx,) axis.
+        y: (ny,) axis.
+        z: (ny, nx) heights, all finite.
+        count: Points along each axis.
+
+    Returns:
+        Axes x (count,) and y (count,) and heights (count, count).
+
+    Raises:
+        BadUsage: A height is not finite.
+    """
     from scipy.interpolate import RectBivariateSpline
 
     if not np.isfinite(z).all():
-        raise BadUsage("--interp needs a surface that is finished and finite everywhere; --zmax cuts large values only")
+        raise BadUsage(
+            f"{named('interp')} needs a surface that is finished and finite everywhere; {named('zmax')} cuts large values only"
+        )
     order_x, order_y = (min(3, len(axis) - 1) for axis in (x, y))
-    fine_x, fine_y = np.linspace(x[0], x[-1], number), np.linspace(y[0], y[-1], number)
+    fine_x, fine_y = np.linspace(x[0], x[-1], count), np.linspace(y[0], y[-1], count)
     return fine_x, fine_y, RectBivariateSpline(y, x, z, kx=order_y, ky=order_x)(fine_y, fine_x)
 
 
 def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, points: bool, polys: bool) -> bytes:
-    """A PolyData file. The first field is the height; every field is there as numbers of the points.
+    """Encode a surface as a PolyData file.
 
-    Points without a height lie at the lowest one, in no polygon, and are no vertices.
+    Args:
+        x: (nx,) axis.
+        y: (ny,) axis.
+        fields: (ny, nx) values by name, which become numbers of the points. The first field is the height; a point
+            without a height gets the lowest one, and belongs to no polygon and no vertex.
+        points: Add the points as vertices.
+        polys: Add the polygons.
+
+    Returns:
+        Content of the file.
+
+    Raises:
+        BadUsage: VTK is not installed.
+        BadInput: VTK cannot encode the surface.
     """
     try:
         from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
@@ -75,19 +113,19 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
     except ImportError as error:
         raise BadUsage(f"VTK writes this format, and is not there ({error}): pip install vtk") from error
 
-    def cells(members: np.ndarray) -> Any:
-        found = vtkCellArray()
+    def cells(members: np.ndarray) -> "vtkCellArray":
+        array = vtkCellArray()
         offsets = np.arange(len(members) + 1) * members.shape[1]
-        found.SetData(
+        array.SetData(
             *(numpy_to_vtkIdTypeArray(each.astype(np.int64), deep=True) for each in (offsets, members.ravel()))
         )
-        return found
+        return array
 
     (first, z), *_ = fields.items()
-    places = vtkPoints()
-    places.SetData(numpy_to_vtk(vtk_meshes.points(x, y, z).astype(np.float32), deep=True))
+    coordinates = vtkPoints()
+    coordinates.SetData(numpy_to_vtk(vtk_meshes.points(x, y, z).astype(np.float32), deep=True))
     data = vtkPolyData()
-    data.SetPoints(places)
+    data.SetPoints(coordinates)
     if polys:
         data.SetPolys(cells(vtk_meshes.quadrilaterals(z)))
     if points:
@@ -106,41 +144,52 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
     return str(writer.GetOutputString()).encode()
 
 
-def run(args: VtkOptions) -> None:
-    check_out("--out", args.out, [args.surf_file])
-    surface = read_surface(args.surf_file)
+def read_convertible(file: str, name: str) -> Surface:
+    """Read a surface over a plane that has a field.
+
+    Raises:
+        BadInput: The file is damaged, or holds no plane of at least 2 x 2 points.
+        BadUsage: The surface has no field of this name.
+    """
+    surface = read_surface(file)
     if surface.rows_of:
-        raise BadInput(f"{args.surf_file} holds curves of {surface.rows_of}, and no surface")
+        raise BadInput(f"{file} holds curves of {surface.rows_of}, and no surface")
     if surface.grid.y is None or min(surface.grid.shape) < 2:
-        raise BadInput(f"{args.surf_file} has the grid {surface.grid}: a surface needs two axes of at least 2 points")
-    if args.surf_name not in surface.fields:
-        raise BadUsage(f"{args.surf_file} has no field '{args.surf_name}': choose from {', '.join(surface.fields)}")
+        raise BadInput(f"{file} has the grid {surface.grid}: a surface needs two axes of at least 2 points")
+    choose_field(surface, name, file)
+    return surface
+
+
+def run(args: VtkOptions) -> None:
+    """Convert the file that the command line names."""
+    check_out("out", args.out, [args.surf_file])
+    surface = read_convertible(args.surf_file, args.surf_name)
     if args.interp != -1 and args.interp < 2:
-        raise BadUsage(f"--interp {args.interp}: give the number of points on each axis, at least 2")
-    x, y = surface.grid.x, surface.grid.y
-    z = heights(surface.fields[args.surf_name], args.log, args.zmax)
+        raise BadUsage(f"{named('interp', args.interp)}: give the number of points on each axis, at least 2")
+    values = surface.fields[args.surf_name]
+    z = heights(values, args.zmax, log=args.log)
     if not np.isfinite(z).any():
         raise BadUsage(f"{args.surf_file}: no cell of '{args.surf_name}' has a height")
-    fields = {args.surf_name: z}
+    missing = int(np.isfinite(values).sum() - np.isfinite(z).sum())
+    x, y = surface.grid.x, surface.grid.y
+    assert y is not None
     if args.interp > 0:
         x, y, z = interpolated(x, y, z, args.interp)
-        fields = {args.surf_name: z}
-    else:  # to colour by
-        fields |= {each: values for each, values in surface.fields.items() if each != args.surf_name}
+    fields = {args.surf_name: z}
+    if args.interp <= 0:  # the other fields can serve as colours
+        fields |= {each: own for each, own in surface.fields.items() if each != args.surf_name}
     if surface.interpolated.any():
         fields["interpolated"] = surface.interpolated.astype(np.float64)
     name = f"{args.surf_file}_{args.surf_name}" + (f"_zmax={args.zmax}" if args.zmax > 0 else "")
     out = args.out or name + ("_log" if args.log else "") + ".vtp"
     points, polys = args.show_points, args.show_polys or not args.show_points
     write_file(out, vtp(x, y, fields, points=points, polys=polys))
-    if left := int(
-        np.isfinite(surface.fields[args.surf_name]).sum()
-        - np.isfinite(heights(surface.fields[args.surf_name], args.log, args.zmax)).sum()
-    ):
-        say(f"note: {left} cells have no height on this scale, and are left out")
+    if missing:
+        say(f"note: {missing} cells have no height on this scale, and are left out")
     say(f"wrote {out}: {z.size} points, {len(vtk_meshes.quadrilaterals(z)) if polys else 0} polygons")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

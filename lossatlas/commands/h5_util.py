@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lossatlas.commands import options
-from lossatlas.errors import BadInput, BadUsage, exit_code, printable, say
+from lossatlas.errors import BadInput, BadUsage, exit_code, named, printable, say
 from lossatlas.io.contents import check, convert, describe, export, slim
 from lossatlas.io.direction_files import direction_link
 from lossatlas.io.surface_files import embed_directions
@@ -44,9 +44,10 @@ def parser() -> options.Parser[FileOptions]:
 
 
 def run(args: FileOptions) -> None:
+    """Do all that the command line asks for; without a request, describe the file."""
     if args.export:
         if not args.export.endswith(".npz"):
-            raise BadUsage(f"--export {args.export}: the name has to end in .npz")
+            raise BadUsage(f"{named('export', args.export)}: the name has to end in .npz")
         export(args.file, args.export)
         say(f"wrote {args.export}")
     if args.embed:
@@ -70,5 +71,6 @@ def run(args: FileOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

@@ -1,40 +1,97 @@
-"""Saved files as figures, films and the page want them: read, or refused in one line."""
+"""Saved files as figures, animations and the interactive page need them: read, or refused in one line."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lossatlas.errors import BadInput, BadUsage, note, say
+from lossatlas.errors import BadInput, BadUsage, named, note, say
+from lossatlas.figures import choose_field, mathtext
 from lossatlas.io import read_projection, read_surface
 from lossatlas.io.trajectory_files import loss_key, projection_plane
 from lossatlas.landscape import Surface
 from lossatlas.programs import program
 
+DRAWN_BY = {"repeats": "plot_1D", "layers": "plot_layers"}  # commands for surfaces whose rows are no coordinate
+COMPUTED_WITH = {"repeats": "repeat N", "layers": "per_layer"}  # options of plot_surface.py that make such rows
+
 
 def check_labels(labels: Sequence[str] | None, files: Sequence[Path]) -> None:
-    """Raise BadUsage where there is not one for each file."""
+    """Check that there is one label for each file.
+
+    Raises:
+        BadUsage: Their numbers differ.
+    """
     if labels and len(labels) != len(files):
-        raise BadUsage(f"--labels gives {len(labels)} names for {len(files)} files")
+        raise BadUsage(f"{named('labels')} gives {len(labels)} names for {len(files)} files")
 
 
-def check_out(option: str, out: str | Path | None, inputs: Sequence[str | Path]) -> None:
-    """Raise BadUsage where an output would replace one of the files that are read."""
+def figure_labels(labels: Sequence[str] | None, files: Sequence[Path], *, ending: bool = True) -> list[str]:
+    """Choose the name of each file in a figure: its label, or the name of the file.
+
+    Args:
+        labels: Labels that the user gives, see `check_labels`.
+        files: The files.
+        ending: Keep ".h5" in the names of files.
+
+    Returns:
+        Texts for matplotlib, one for each file.
+    """
+    names = [path.name if ending else path.name.removesuffix(".h5") for path in files]
+    return [mathtext(name) for name in labels or names]
+
+
+def check_out(field: str, out: str | Path | None, inputs: Sequence[str | Path]) -> None:
+    """Check that an output does not replace a file that is read.
+
+    Args:
+        field: Name of the option that names the output, for the message.
+        out: The output; None where there is none.
+        inputs: Files that are read.
+
+    Raises:
+        BadUsage: The output is one of them.
+    """
     if out is not None and Path(out).resolve() in {Path(path).resolve() for path in inputs}:
-        raise BadUsage(f"{option} {out} is one of the files that are read: choose another name")
+        raise BadUsage(f"{named(field, out)} is one of the files that are read: choose another name")
 
 
-DRAWN_BY = {"repeats": "plot_1D", "layers": "plot_layers"}
-FLAGS = {"repeats": "repeat N", "layers": "per_layer"}
+def check_layout(layout: str, files: Sequence[Path]) -> bool:
+    """Tell whether surfaces are drawn in one box.
+
+    Args:
+        layout: "grid" or "overlay".
+        files: Surface files.
+
+    Returns:
+        True for "overlay".
+
+    Raises:
+        BadUsage: An overlay is asked for, and there is one file.
+    """
+    if layout == "overlay" and len(files) < 2:
+        raise BadUsage(f"{named('layout', 'overlay')} needs at least two surface files")
+    return layout == "overlay"
 
 
 def read_started(path: Path, rows_of: str = "") -> Surface:
-    """A curve or a plane of which at least one cell is done, or rows of curves of this kind. Raises BadInput."""
+    """Read a surface of which at least one cell is done.
+
+    Args:
+        path: A surface file.
+        rows_of: Meaning of its rows: "repeats", "layers", or "" for a curve or a plane.
+
+    Returns:
+        The surface.
+
+    Raises:
+        BadInput: The file is damaged, of another kind, or has no finished cell.
+    """
     surface = read_surface(path)
     if surface.rows_of != rows_of:
         if not surface.rows_of:
             raise BadInput(
-                f"{path} holds no curves of {rows_of}: compute them with {program('plot_surface')} --{FLAGS[rows_of]}"
+                f"{path} holds no curves of {rows_of}: compute them with {program('plot_surface')} --{COMPUTED_WITH[rows_of]}"
             )
         raise BadInput(
             f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which {program(DRAWN_BY[surface.rows_of])} draws"
@@ -45,10 +102,14 @@ def read_started(path: Path, rows_of: str = "") -> Surface:
 
 
 def read_plane(path: Path) -> Surface:
-    """Raises BadInput where there is no plane, or nothing done."""
+    """Read a surface over a plane of which at least one cell is done.
+
+    Raises:
+        BadInput: The file is damaged, holds no plane, or has no finished cell.
+    """
     surface = read_surface(path)
     if surface.rows_of:
-        return read_started(path)  # which says what draws it
+        return read_started(path)  # its message names the command that draws it
     if surface.grid.y is None:
         raise BadInput(f"{path} holds a curve, not a surface: draw it with {program('plot_1D')}")
     if min(surface.grid.shape) < 2:
@@ -57,15 +118,40 @@ def read_plane(path: Path) -> Surface:
 
 
 def read_curve(path: Path) -> Surface:
-    """Raises BadInput where there is no curve, or nothing done."""
+    """Read a curve of which at least one cell is done.
+
+    Raises:
+        BadInput: The file is damaged, holds no curve, or has no finished cell.
+    """
     surface = read_surface(path)
     if surface.grid.y is not None and not surface.rows_of:
         raise BadInput(f"{path} holds a surface, not a curve: draw it with {program('plot_2D')}")
     return read_started(path)
 
 
+def choose_common_field(surfaces: Sequence[Surface], paths: Sequence[Path], name: str | None) -> str:
+    """Choose the field to draw of several surfaces: the named one, otherwise that of the first one.
+
+    Raises:
+        BadUsage: One of them has no field of this name.
+    """
+    name = choose_field(surfaces[0], name, paths[0])
+    for surface, path in zip(surfaces[1:], paths[1:], strict=True):
+        choose_field(surface, name, path)
+    return name
+
+
 def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Path]) -> None:
-    """Raise BadInput where a trajectory's coordinates are not those of a surface; say where that is not known."""
+    """Check that a trajectory lies in the plane of surfaces, and note where the files do not record it.
+
+    Args:
+        proj_file: Projection file of the trajectory.
+        surfaces: Surfaces on which it is drawn.
+        paths: Their files.
+
+    Raises:
+        BadInput: Directions, origin, data or loss differ.
+    """
     plane, losses_of = projection_plane(proj_file), read_projection(proj_file).losses_of
     for surface, path in zip(surfaces, paths, strict=True):
         if losses_of and (here := loss_key(surface.request)) and here != losses_of:
@@ -73,35 +159,41 @@ def check_plane(proj_file: str, surfaces: Sequence[Surface], paths: Sequence[Pat
                 f"the losses of the checkpoints in {proj_file} are of other data, or another loss, than {path}: use the one that "
                 "was made with this surface"
             )
-        for name, what in (("directions", "directions"), ("checkpoint", "checkpoint at the origin")):
+        for name, words in (("directions", "directions"), ("checkpoint", "checkpoint at the origin")):
             unknown = surface.foreign is not None and surface.foreign.any()  # cells of another program
             ours, theirs = plane.get(name), None if unknown else surface.request.get(name)
             if ours is None or theirs is None:
                 say(
-                    f"note: {proj_file if ours is None else path} does not say which {what} it belongs to; the path may be "
+                    f"note: {proj_file if ours is None else path} does not say which {words} it belongs to; the path may be "
                     "misplaced"
                 )
             elif ours != theirs:
                 raise BadInput(
-                    f"the trajectory in {proj_file} has another {what} ({ours[:12]}) than {path} ({theirs[:12]})"
+                    f"the trajectory in {proj_file} has another {words} ({ours[:12]}) than {path} ({theirs[:12]})"
                 )
 
 
+def note_unfinished(path: Path, surface: Surface) -> None:
+    """Print a note where a surface is not complete."""
+    if not surface.known.all():
+        say(f"note: {path} is not complete: {surface.known.sum()} of {surface.known.size} cells")
+
+
 def note_interpolated(path: Path, surface: Surface) -> None:
-    """Say that some of the cells were not computed, where numbers are taken from them."""
-    if left_out := int(surface.interpolated.sum()):
+    """Warn that some cells are interpolated, where numbers are taken from them."""
+    if count := int(surface.interpolated.sum()):
         note(
-            f"{left_out} of {surface.grid.size} cells of {path} are not computed, but interpolated from those around them"
+            f"{count} of {surface.grid.size} cells of {path} are not computed, but interpolated from those around them"
         )
 
 
 def note_not_finite(path: Path, surface: Surface, name: str) -> None:
-    """Say how many of the computed values are infinite, and how many are no number."""
+    """Warn of computed values that are infinite or NaN."""
     values = surface.fields[name][surface.done]
-    for count, what in (
+    for count, words in (
         (int(np.isposinf(values).sum()), "infinite, which is above every level"),
         (int(np.isneginf(values).sum()), "minus infinity, which is below every level"),
         (int(np.isnan(values).sum()), "NaN, and left out"),
     ):
         if count:
-            note(f"{count} of {surface.grid.size} cells of {path} are {what}")
+            note(f"{count} of {surface.grid.size} cells of {path} are {words}")

@@ -8,28 +8,34 @@ python plot_1D.py --surf_file R.h5 [S.h5]                  repeats (plot_surface
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
-from lossatlas import config, figures
+from lossatlas import config
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels, read_curve, read_started
-from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.commands.figure_output import FigureKeywords, FigureOutput
+from lossatlas.commands.open_results import check_labels, figure_labels, read_curve, read_started
+from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
+from lossatlas.figures import has_eigenvalues
 from lossatlas.figures.line_plots import (
     AxisLimits,
-    draw_eigenvalues,
-    draw_kind,
-    draw_one,
-    draw_ratio,
-    draw_repeated,
-    draw_several,
-    loss_names,
-    steep,
+    eigen_ratio_figure,
+    eigenvalues_figure,
+    line_figure,
+    lines_figure,
+    loss_or_error_figure,
+    needs_log_axis,
+    repeats_figure,
 )
+from lossatlas.figures.matplotlib_style import FigureFactory
+from lossatlas.figures.plotted_fields import loss_names
 from lossatlas.io import read_surface
 from lossatlas.landscape import Surface
 from lossatlas.option_fields import changed, finite, option, whole
+
+if TYPE_CHECKING:
+    from lossatlas.figures.matplotlib_style import Figure
 
 
 @dataclass(frozen=True)
@@ -67,45 +73,64 @@ def draw(
     labels: Sequence[str] | None = None,
     out: str | None = None,
     axes: AxisLimits | None = None,
-    show: bool = False,
-    title: str = "",
-    files_as: figures.FigureFiles | None = None,
+    **keywords: Unpack[FigureKeywords],
 ) -> list[Path]:
-    """Draw one file with loss and accuracy on two axes, or several files with a panel for each."""
-    paths, axes = [Path(file) for file in files], axes or AxisLimits()
+    """Draw curves: one file with loss and accuracy on two axes, several with a panel for each.
+
+    Args:
+        files: Surface files of lines, or of repeats.
+        labels: Name of each file in the figures; by default the names of the files.
+        out: Beginning of the figures' names; by default the first file.
+        axes: Limits of the axes.
+        **keywords: show, title and files_as, see `FigureOutput`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        BadInput: A file is damaged, of another kind, or has no finished cell.
+        BadUsage: There is not one label for each file.
+        CannotWrite: A figure cannot be written.
+    """
+    paths, axes, output = [Path(file) for file in files], axes or AxisLimits(), FigureOutput(**keywords)
     check_labels(labels, paths)
     repeated = [read_surface(path).rows_of == "repeats" for path in paths]
     if any(repeated):
         if not all(repeated):
             odd = paths[repeated.index(False)]
             raise BadInput(f"{odd} holds no repeats, and {paths[repeated.index(True)]} does: draw them one by one")
-        groups = [repeats_in(path) for path in paths]
-        looks: dict[str, Any] = {"axes": axes, "show": show, "title": title, "files_as": files_as}
-        return draw_groups(
-            groups, paths, labels=labels or [path.name for path in paths], base=out or str(paths[0]), **looks
-        )
+        return _draw_groups([repeats_in(path) for path in paths], paths, labels, out, axes, output)
     curves = [read_curve(path) for path in paths]
-    names = [figures.words(name) for name in labels or [path.name for path in paths]]
-    base = out or str(paths[0])
-    drawn: list[Path] = []
-    with figures.style(show, files_as) as plt:
-        if any(loss_names(surface) for surface in curves):
-            losses = np.concatenate([surface.fields[name] for surface in curves for name in loss_names(surface)])
-            end = "_log" if axes.log else ""
-            axes = replace(axes, log=axes.log or steep(losses))
-            if len(curves) > 1:
-                drawn += figures.save(draw_several(plt, curves, names, axes), f"{base}_1d_compare{end}", title)
-            else:
-                drawn += figures.save(draw_one(plt, curves[0], axes), f"{base}_1d_loss_acc{end}", title)
-                measured = any(name.endswith("_acc") for name in curves[0].fields)
-                for kind in ("loss", "err") if measured else ("loss",):
-                    drawn += figures.save(draw_kind(plt, curves[0], axes, kind), f"{base}_1d_train_{kind}{end}", title)
-        if all(figures.has_eigenvalues(surface) for surface in curves):
-            drawn += figures.save(draw_eigenvalues(plt, curves, names, axes), f"{base}_1d_eig", title)
-            drawn += figures.save(draw_ratio(plt, curves, names, axes), f"{base}_1d_eig_ratio", title)
-    if not drawn:
-        raise BadInput(f"{paths[0]} holds neither a loss nor eigenvalues: {', '.join(curves[0].fields)}")
+    with output.style() as plt:
+        drawn = _curve_figures(plt, curves, figure_labels(labels, paths), axes)
+        if not drawn:
+            raise BadInput(f"{paths[0]} holds neither a loss nor eigenvalues: {', '.join(curves[0].fields)}")
+        return output.save(drawn, paths, out, log=axes.log)
+
+
+def _curve_figures(
+    plt: FigureFactory, curves: Sequence[Surface], names: Sequence[str], axes: AxisLimits
+) -> "dict[str, Figure]":
+    """Figures by kind of all that the curves hold."""
+    drawn: dict[str, Figure] = {}
+    if any(loss_names(surface) for surface in curves):
+        axes = _with_log_where_needed(axes, curves)
+        if len(curves) > 1:
+            drawn["lines"] = lines_figure(plt, curves, names, axes)
+        else:
+            drawn["line"] = line_figure(plt, curves[0], axes)
+            drawn["line_loss"] = loss_or_error_figure(plt, curves[0], axes, "loss")
+            if any(name.endswith("_acc") for name in curves[0].fields):
+                drawn["line_error"] = loss_or_error_figure(plt, curves[0], axes, "error")
+    if all(has_eigenvalues(surface) for surface in curves):
+        drawn["line_eigenvalues"] = eigenvalues_figure(plt, curves, names, axes)
+        drawn["line_eigen_ratio"] = eigen_ratio_figure(plt, curves, names, axes)
     return drawn
+
+
+def _with_log_where_needed(axes: AxisLimits, curves: Sequence[Surface]) -> AxisLimits:
+    losses = np.concatenate([surface.fields[name] for surface in curves for name in loss_names(surface)])
+    return replace(axes, log=axes.log or needs_log_axis(losses))
 
 
 def draw_repeats(
@@ -116,54 +141,65 @@ def draw_repeats(
     labels: Sequence[str] | None = None,
     out: str | None = None,
     axes: AxisLimits | None = None,
-    show: bool = False,
-    title: str = "",
-    files_as: figures.FigureFiles | None = None,
+    **keywords: Unpack[FigureKeywords],
 ) -> list[Path]:
-    """The mean over repeats PREFIX_<idx>.h5 with its confidence, and each of them; several networks on one grid.
+    """Draw repeats along different directions: each of them, their mean and its confidence.
 
-    Raises BadInput.
+    Args:
+        prefixes: Beginning of the files PREFIX_<idx>.h5 of a network, or of several networks.
+        idx_min: First repeat.
+        idx_max: Last repeat.
+        labels: Name of each network; by default the names of the prefixes.
+        out: Beginning of the figure's name; by default the first prefix.
+        axes: Limits of the axes.
+        **keywords: show, title and files_as, see `FigureOutput`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        BadInput: A file is missing, damaged or unfinished, or grids differ.
+        BadUsage: There are fewer than two repeats, or not one label for each prefix.
+        CannotWrite: The figure cannot be written.
     """
     prefixes = [prefixes] if isinstance(prefixes, str) else list(prefixes)
-    check_labels(labels, [Path(prefix) for prefix in prefixes])
+    paths = [Path(prefix) for prefix in prefixes]
+    check_labels(labels, paths)
     if idx_max <= idx_min:
         raise BadUsage(
-            f"--idx_min {idx_min} --idx_max {idx_max} name {max(0, idx_max - idx_min + 1)} files: a spread needs at least 2"
+            f"{named('idx_min', idx_min)} {named('idx_max', idx_max)} name {max(0, idx_max - idx_min + 1)} files: a spread "
+            "needs at least 2"
         )
     groups = [read_repeats(prefix, idx_min, idx_max) for prefix in prefixes]
-    names = labels or [Path(prefix).name for prefix in prefixes]
-    looks: dict[str, Any] = {"axes": axes or AxisLimits(), "show": show, "title": title, "files_as": files_as}
-    return draw_groups(groups, prefixes, labels=names, base=out or prefixes[0], **looks)
+    return _draw_groups(groups, paths, labels, out or prefixes[0], axes or AxisLimits(), FigureOutput(**keywords))
 
 
-def draw_groups(
+def _draw_groups(
     groups: Sequence[Sequence[Surface]],
-    sources: Sequence[str | Path],
-    *,
-    labels: Sequence[str],
-    base: str,
+    sources: Sequence[Path],
+    labels: Sequence[str] | None,
+    out: str | None,
     axes: AxisLimits,
-    show: bool,
-    title: str,
-    files_as: figures.FigureFiles | None,
+    output: FigureOutput,
 ) -> list[Path]:
-    """Repeats of one or several networks in one figure. Raises BadInput where they are on different grids."""
+    """Repeats of one or several networks in one figure."""
     for source, curves in zip(sources, groups, strict=True):
         if not curves[0].grid.matches(groups[0][0].grid):
             raise BadInput(f"{source} has the grid {curves[0].grid}, {sources[0]} has {groups[0][0].grid}")
-    names = [figures.words(name) for name in labels]
-    end = "_log" if axes.log else ""
-    with figures.style(show, files_as) as plt:
-        losses = np.concatenate([s.fields[name] for curves in groups for s in curves for name in loss_names(s)])
-        axes = replace(axes, log=axes.log or steep(losses))
-        fig = draw_repeated(plt, groups, names, axes)
-        return figures.save(fig, f"{base}_1d_loss_err_repeat{end}", title)
+    everything = [surface for curves in groups for surface in curves]
+    with output.style() as plt:
+        fig = repeats_figure(plt, groups, figure_labels(labels, sources), _with_log_where_needed(axes, everything))
+        return output.save({"repeats": fig}, sources, out, log=axes.log)
 
 
 def repeats_in(path: Path) -> list[Surface]:
-    """The curves of a file of repeats that are complete, at least two. Raises BadInput."""
+    """Read the complete curves of a file of repeats, at least two.
+
+    Raises:
+        BadInput: The file holds no repeats, no loss, or fewer than two complete curves.
+    """
     surface = read_started(path, "repeats")
-    if not any(name.endswith("_loss") for name in surface.fields):
+    if not loss_names(surface):
         raise BadInput(f"{path} holds no loss: {', '.join(surface.fields)}")
     whole = [k for k, done in enumerate(surface.known) if done.all()]
     if len(whole) < 2:
@@ -176,7 +212,19 @@ def repeats_in(path: Path) -> list[Surface]:
 
 
 def read_repeats(prefix: str, idx_min: int, idx_max: int) -> list[Surface]:
-    """Complete curves on one grid along different directions. Raises BadInput."""
+    """Read complete curves on one grid along different directions.
+
+    Args:
+        prefix: Beginning of the files PREFIX_<idx>.h5.
+        idx_min: First repeat.
+        idx_max: Last repeat.
+
+    Returns:
+        A curve for each repeat.
+
+    Raises:
+        BadInput: A file is missing, damaged or unfinished, grids differ, or two are along one direction.
+    """
     paths = [Path(f"{prefix}_{idx}.h5") for idx in range(idx_min, idx_max + 1)]
     curves = [read_curve(path) for path in paths]
     seen: dict[str, Path] = {}
@@ -190,21 +238,25 @@ def read_repeats(prefix: str, idx_min: int, idx_max: int) -> list[Surface]:
         along = surface.request.get("directions")
         if along and along in seen:
             raise BadInput(
-                f"{path} and {seen[along]} are along the same direction, which is no repeat: draw others with --idx or --seed"
+                f"{path} and {seen[along]} are along the same direction, which is no repeat: draw others with "
+                f"{named('idx')} or {named('seed')}"
             )
         seen[str(along)] = path
     return curves
 
 
 def run(args: LineOptions) -> None:
+    """Draw what the command line names."""
     axes = AxisLimits(args.log, args.xmin, args.xmax, args.loss_max)
-    looks: dict[str, Any] = {"axes": axes, "show": args.show, "title": args.title, "files_as": options.files_of(args)}
+    keywords: FigureKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
     if args.prefix:
-        draw_repeats(args.prefix, args.idx_min, args.idx_max, labels=args.labels, out=args.out, **looks)
+        indices = args.idx_min, args.idx_max
+        draw_repeats(args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **keywords)
     else:
-        draw(args.surf_file or (), labels=args.labels, out=args.out, **looks)
+        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **keywords)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

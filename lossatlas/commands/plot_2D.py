@@ -5,25 +5,37 @@ python plot_2D.py --surf_file A.h5 B.h5 --labels shortcuts none        the same,
 python plot_2D.py --surf_file FILE.h5 --vmin 0.1 --vmax 10 --vlevel 0.5
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
 from lossatlas import config, figures
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels, check_plane, read_plane
-from lossatlas.errors import BadUsage, exit_code
+from lossatlas.commands.figure_output import FigureKeywords, FigureOutput, PlotKeywords, ScaledFigureOutput
+from lossatlas.commands.open_results import (
+    check_labels,
+    check_layout,
+    check_plane,
+    choose_common_field,
+    figure_labels,
+    read_plane,
+)
+from lossatlas.errors import BadUsage, exit_code, named
 from lossatlas.figures import rendered_plots
-from lossatlas.figures.contour_plots import PATHS, contour, draw_trajectory, filled, flat_figure, heat, panel
-from lossatlas.figures.style import is_share
+from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
+from lossatlas.figures.matplotlib_style import FigureFactory
+from lossatlas.figures.panels import Panel, panels_scale, surface_panel
 from lossatlas.figures.surface_plots import solid_figure
-from lossatlas.figures.trajectory_plots import along_figure, beneath
-from lossatlas.io import read_projection
+from lossatlas.figures.trajectory_plots import path_figure, path_losses_figure, surface_under_path
+from lossatlas.io import Projection, read_projection
 from lossatlas.landscape import Surface
 from lossatlas.option_fields import finite, option
+
+if TYPE_CHECKING:
+    from lossatlas.figures.matplotlib_style import Figure
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,23 @@ def parser() -> options.Parser[ContourPlotOptions]:
     return options.Parser(__doc__, ContourPlotOptions)
 
 
+@dataclass(frozen=True)
+class SolidLook:
+    """Appearance of the 3-D figures.
+
+    Attributes:
+        zlim: Value at which surfaces are cut off; None cuts at the top of the colour scale.
+        camera: Where they are seen from; None for the usual place.
+        overlay: Draw several surfaces in one box.
+        render: Render them with pyvista too.
+    """
+
+    zlim: float | None
+    camera: figures.Camera | None
+    overlay: bool
+    render: bool
+
+
 def draw(
     files: Sequence[str | Path],
     *,
@@ -72,109 +101,138 @@ def draw(
     surf_name: str | None = None,
     dir_file: str | None = None,
     proj_file: str | Sequence[str] | None = None,
-    vmin: float | None = None,
-    vmax: float | None = None,
-    vlevel: float | None = None,
     zlim: float | None = None,
-    log: bool = False,
-    show: bool = False,
     camera: figures.Camera | None = None,
     layout: str = "grid",
     render: bool = False,
     infinite: str = "hole",
-    title: str = "",
-    files_as: figures.FigureFiles | None = None,
+    **keywords: Unpack[PlotKeywords],
 ) -> list[Path]:
-    """Draw the four figures of one field; returns the paths. Raises BadInput, BadUsage, CannotWrite."""
-    paths = [Path(file) for file in files]
+    """Draw a field as contours, filled contours, a heat map and in three dimensions.
+
+    Args:
+        files: Surface files; several share one scale.
+        labels: Name of each file in the figures; by default the names of the files.
+        out: Beginning of the figures' names; by default the first file.
+        surf_name: Field to draw; by default train_loss, or both extreme eigenvalues of a file that holds these alone.
+        dir_file: Direction file of the trajectories, for the variance that its axes explain.
+        proj_file: Projection files of trajectories to draw on the surfaces.
+        zlim: Value at which the 3-D surfaces are cut off.
+        camera: Where the 3-D surfaces are seen from.
+        layout: "grid", or "overlay" for several surfaces in one box.
+        render: Render the 3-D surfaces with pyvista too.
+        infinite: "hole", or "largest" to draw infinite values as the largest finite one.
+        **keywords: vmin, vmax, vlevel, log, show, title and files_as, see `ScaledFigureOutput`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        BadInput: A file is damaged, of another kind, or has no finished cell, or a trajectory lies in another plane.
+        BadUsage: An argument does not suit the files.
+        CannotWrite: A figure cannot be written.
+    """
+    paths, output = [Path(file) for file in files], ScaledFigureOutput(**keywords)
     check_labels(labels, paths)
     surfaces = [read_plane(path) for path in paths]
-    names = [figures.pick(surfaces[0], surf_name, paths[0])]
-    eigenvalues = surf_name is None and all(figures.has_eigenvalues(surface) for surface in surfaces)
-    if eigenvalues and names[0] == "max_eig":
+    names = [choose_common_field(surfaces, paths, surf_name)]
+    with_eigenvalues = surf_name is None and all(figures.has_eigenvalues(surface) for surface in surfaces)
+    if with_eigenvalues and names[0] == "max_eig":
         names.append("min_eig")
-    for surface, path in zip(surfaces[1:], paths[1:], strict=True):
-        for name in names:
-            figures.pick(surface, name, path)
-    own_labels = [figures.words(label) for label in labels or [p.name for p in paths]]
+    labels = figure_labels(labels, paths)
     proj_files = [proj_file] if isinstance(proj_file, str) else proj_file or ()
-    projections = [read_projection(file, dir_file) for file in proj_files]
+    runs = [read_projection(file, dir_file) for file in proj_files]
     for file in proj_files:
         check_plane(file, surfaces, paths)
-    drawn: list[Path] = []
     if render:
-        rendered_plots.need()
-    if layout == "overlay" and len(paths) < 2:
-        raise BadUsage("--layout overlay needs at least two surface files")
-    with figures.style(show, files_as) as plt:
+        rendered_plots.require_rendering()
+    look = SolidLook(zlim, camera, check_layout(layout, paths), render)
+    drawn: list[Path] = []
+    with output.style() as plt:
         for name in names:
             panels = [
-                panel(s, name, label, infinite == "largest") for s, label in zip(surfaces, own_labels, strict=True)
+                surface_panel(surface, name, label, infinite_as_largest=infinite == "largest")
+                for surface, label in zip(surfaces, labels, strict=True)
             ]
-            runs = [run.of(name) for run in projections]
-            shared = figures.scale(
-                [p.values for p in panels], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log, linear=is_share(name)
-            )
-            base = f"{out or paths[0]}{'_compare' if len(paths) > 1 and not out else ''}_{name}"
-            made: dict[str, Any] = {}  # all of them before any is written: one may be refused
-            solid = solid_figure(plt, panels, shared, name, zlim, camera, layout == "overlay", runs)
-            if render:
-                made["3drender"] = rendered_plots.rendered_figure(
-                    plt, panels, shared, name, camera, layout == "overlay", runs
-                )
-            kinds: dict[str, Callable[..., Any]] = {"2dcontour": contour, "2dcontourf": filled, "2dheat": heat}
-            flat = {kind: flat_figure(plt, panels, shared, name, one, runs) for kind, one in kinds.items()}
-            made = {**flat, "3dsurface": solid, **made}
+            scale = panels_scale(panels, name, **output.limits)
+            own_runs = [run.of(name) for run in runs]
+            made = _field_figures(plt, panels, scale, name, own_runs, look)
             if runs and name == names[0] and name.endswith("_loss"):
-                along = [(run, beneath(surfaces[0], name, run, shared)) for run in runs]
-                made["along_path"] = along_figure(plt, along, name, shared.log)
-            for kind, fig in made.items():
-                drawn += figures.save(fig, f"{base}_{kind}", title)
-        if eigenvalues:
-            drawn += draw_ratio(plt, surfaces, own_labels, out or str(paths[0]), title)
+                under = [(run, surface_under_path(surfaces[0], name, run, scale)) for run in own_runs]
+                made["path_losses"] = path_losses_figure(plt, under, name, log=scale.log)
+            drawn += output.save(made, paths, out, field=name)
+        if with_eigenvalues:
+            drawn += output.save({"eigen_ratio": _eigen_ratio_figure(plt, surfaces, labels)}, paths, out)
     return drawn
 
 
-def draw_ratio(plt: Any, surfaces: Sequence[Surface], labels: Sequence[str], base: str, title: str) -> list[Path]:
-    """Heat map of |smallest / largest| eigenvalue of the Hessian from 0 to 1; cells without a positive largest are
-    marked."""
+def _field_figures(
+    plt: FigureFactory,
+    panels: Sequence[Panel],
+    scale: figures.ColourScale,
+    name: str,
+    runs: Sequence[Projection],
+    look: SolidLook,
+) -> "dict[str, Figure]":
+    """Figures of one field by kind. All are made before any is written, because one of them may be refused."""
+    kinds = {"contours": draw_contours, "filled_contours": draw_filled_contours, "heat_map": draw_heat_map}
+    solid = solid_figure(plt, panels, scale, name, look.zlim, look.camera, overlay=look.overlay, paths=runs)
+    made = {kind: flat_figure(plt, panels, scale, name, each, runs) for kind, each in kinds.items()}
+    made["solid"] = solid
+    if look.render:
+        made["rendered"] = rendered_plots.rendered_figure(
+            plt, panels, scale, name, look.camera, overlay=look.overlay, paths=runs
+        )
+    return made
+
+
+def _eigen_ratio_figure(plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str]) -> "Figure":
+    """Heat map of |smallest / largest| eigenvalue of the Hessian from 0 to 1, with marks where it is not defined."""
     panels = [
-        replace(panel(surface, "min_eig", label), values=figures.eigen_ratio(surface))
+        replace(surface_panel(surface, "min_eig", label), values=figures.eigen_ratio(surface))
         for surface, label in zip(surfaces, labels, strict=True)
     ]
-    shared = figures.Scale(0.0, 1.0, np.linspace(0, 1, 11), log=False, cut=any((p.values > 1).any() for p in panels))
-    fig = flat_figure(plt, panels, shared, r"$|\lambda_{\min} / \lambda_{\max}|$", heat, ())
-    return figures.save(fig, f"{base}_min_eig_max_eig_abs_ratio_heat_sns", title)
+    above = any((p.values > 1).any() for p in panels)
+    scale = figures.ColourScale(0.0, 1.0, np.linspace(0, 1, 11), log=False, above=above)
+    return flat_figure(plt, panels, scale, r"$|\lambda_{\min} / \lambda_{\max}|$", draw_heat_map)
 
 
 def draw_path(
     proj_file: str | Path | Sequence[str],
     dir_file: str | Path | None = None,
-    show: bool = False,
+    *,
     out: str | None = None,
-    title: str = "",
-    files_as: figures.FigureFiles | None = None,
+    **keywords: Unpack[FigureKeywords],
 ) -> list[Path]:
-    """Draw projected trajectories by themselves, as <the first proj_file>.pdf and .png."""
+    """Draw trajectories in their plane, without a surface.
+
+    Args:
+        proj_file: Projection file, or several of one plane.
+        dir_file: Direction file, for the variance that its axes explain.
+        out: Name of the figure without an ending; by default the first projection file.
+        **keywords: show, title and files_as, see `FigureOutput`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        BadInput: A file is missing, damaged or of another kind.
+        CannotWrite: The figure cannot be written.
+    """
     files = [proj_file] if isinstance(proj_file, str | Path) else list(proj_file)
+    output = FigureOutput(**keywords)
     runs = [read_projection(file, dir_file) for file in files]
-    with figures.style(show, files_as) as plt:
-        fig, axis = plt.subplots(figsize=(4.2, 3.8), layout="constrained")
-        axis.set(xlabel="x", ylabel="y")
-        axis.grid(alpha=0.25)
-        for k, path in enumerate(runs):
-            draw_trajectory(axis, path, colour=PATHS[k % len(PATHS)] if len(runs) > 1 else "black")
-        if len(runs) > 1:
-            axis.legend(fontsize="x-small")
-        axis.margins(0.08)
-        return figures.save(fig, out or str(files[0]), title)
+    with output.style() as plt:
+        return output.save({"path": path_figure(plt, runs)}, files, out)
 
 
 def run(args: ContourPlotOptions) -> None:
+    """Draw what the command line names."""
     if not args.surf_file:
         if not args.proj_file:
-            raise BadUsage("name a --surf_file to draw, or a --proj_file")
-        draw_path(args.proj_file, args.dir_file, args.show, args.out, args.title, options.files_of(args))
+            raise BadUsage(f"name a {named('surf_file')} to draw, or a {named('proj_file')}")
+        keywords: FigureKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
+        draw_path(args.proj_file, args.dir_file, out=args.out, **keywords)
         return
     draw(
         args.surf_file,
@@ -193,5 +251,6 @@ def run(args: ContourPlotOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

@@ -7,15 +7,17 @@ lossatlas plot-layers --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from lossatlas import config, figures
 from lossatlas.commands import options
+from lossatlas.commands.figure_output import PlotKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import read_started
 from lossatlas.errors import BadInput, exit_code, say
-from lossatlas.figures.layer_plots import draw_by_layer
-from lossatlas.figures.style import is_share
-from lossatlas.io import read_findings
+from lossatlas.figures.layer_plots import layer_map_figure
+from lossatlas.figures.plotted_fields import is_accuracy
+from lossatlas.io import Findings, read_findings
+from lossatlas.landscape import Surface
 from lossatlas.option_fields import option
 
 
@@ -45,32 +47,49 @@ def draw(
     spectrum_file: str | Path | None = None,
     surf_name: str | None = None,
     out: str | None = None,
-    vmin: float | None = None,
-    vmax: float | None = None,
-    vlevel: float | None = None,
-    log: bool = False,
-    show: bool = False,
-    title: str = "",
-    files_as: figures.FigureFiles | None = None,
+    **keywords: Unpack[PlotKeywords],
 ) -> list[Path]:
-    """Draw the figure. Raises BadInput, BadUsage, CannotWrite."""
-    path = Path(file)
+    """Draw a map of layer and distance.
+
+    Args:
+        file: Surface file with a curve for each layer.
+        spectrum_file: Spectrum file of the same network with the traces of its layers, which are drawn beside the map.
+        surf_name: Field to draw; by default train_loss, or the first one.
+        out: Beginning of the figure's name; by default the file.
+        **keywords: vmin, vmax, vlevel, log, show, title and files_as, see `ScaledFigureOutput`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        BadInput: A file is damaged or of another kind, or the spectrum is of another network.
+        BadUsage: An argument does not suit the file.
+        CannotWrite: The figure cannot be written.
+    """
+    path, output = Path(file), ScaledFigureOutput(**keywords)
     surface = read_started(path, "layers")
-    name = figures.pick(surface, surf_name, path)
-    findings = read_findings(spectrum_file) if spectrum_file else None
-    if findings is not None:
-        if "layers/trace" not in findings.arrays:
-            raise BadInput(f"{spectrum_file} holds no traces of layers: its trace is not computed yet")
-        if not set(map(str, surface.request["rows"])) & set(map(str, findings.about["layers"])):
-            raise BadInput(f"{spectrum_file} knows none of the layers in {path}: it is of another network")
-        if findings.request.get("checkpoint") != surface.request.get("checkpoint"):
-            say(f"note: {spectrum_file} is of another checkpoint than {path}")
-    scale = figures.scale([surface.fields[name]], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log, linear=is_share(name))
-    with figures.style(show, files_as) as plt:
-        return figures.save(draw_by_layer(plt, surface, name, scale, findings), f"{out or path}_{name}_layers", title)
+    name = figures.choose_field(surface, surf_name, path)
+    findings = _read_traces(spectrum_file, path, surface) if spectrum_file else None
+    scale = figures.choose_colour_scale([surface.fields[name]], linear=is_accuracy(name), **output.limits)
+    with output.style() as plt:
+        fig = layer_map_figure(plt, surface, name, scale, findings)
+        return output.save({"layers": fig}, [path], out, field=name)
+
+
+def _read_traces(spectrum_file: str | Path, path: Path, surface: Surface) -> Findings:
+    """The traces of layers that belong to a surface."""
+    findings = read_findings(spectrum_file)
+    if "layers/trace" not in findings.arrays:
+        raise BadInput(f"{spectrum_file} holds no traces of layers: its trace is not computed yet")
+    if not set(map(str, surface.request["rows"])) & set(map(str, findings.about["layers"])):
+        raise BadInput(f"{spectrum_file} knows none of the layers in {path}: it is of another network")
+    if findings.request.get("checkpoint") != surface.request.get("checkpoint"):
+        say(f"note: {spectrum_file} is of another checkpoint than {path}")
+    return findings
 
 
 def run(args: LayerPlotOptions) -> None:
+    """Draw what the command line names."""
     draw(
         args.surf_file,
         spectrum_file=args.spectrum_file,
@@ -81,5 +100,6 @@ def run(args: LayerPlotOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

@@ -1,5 +1,4 @@
-"""Draw the minima of a saved surface and how deep each is: where they are, and a bar from the bottom of each to the level at
-which it runs into a deeper one.
+"""Draw the minima of a saved surface, and the depth of each as a bar from its bottom to its pass into a deeper one.
 
 lossatlas minima --surf_file FILE.h5
 lossatlas minima --surf_file FILE.h5 --depth 0.5       counts those deeper than that
@@ -8,19 +7,21 @@ lossatlas minima --surf_file FILE.h5 --depth 0.5       counts those deeper than 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
 from lossatlas import config, figures
 from lossatlas.commands import options
+from lossatlas.commands.figure_output import PlotKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane
 from lossatlas.errors import exit_code, say
-from lossatlas.figures.contour_plots import panel
-from lossatlas.figures.minima_plots import draw_minima
-from lossatlas.figures.style import is_share
+from lossatlas.figures.minima_plots import minima_figure
+from lossatlas.figures.panels import Panel, panels_scale, surface_panel
 from lossatlas.landscape.topology import Minimum, minima
 from lossatlas.option_fields import above_zero, option
+
+LISTED = 10  # minima that are printed
 
 
 @dataclass(frozen=True)
@@ -45,46 +46,61 @@ def draw(
     surf_name: str | None = None,
     depth: float = 0.1,
     out: str | None = None,
-    vmin: float | None = None,
-    vmax: float | None = None,
-    vlevel: float | None = None,
-    log: bool = False,
-    show: bool = False,
-    title: str = "",
-    files_as: figures.FigureFiles | None = None,
+    **keywords: Unpack[PlotKeywords],
 ) -> list[Path]:
-    """Draw the figure, and say how many minima there are. Raises BadInput, BadUsage, CannotWrite."""
-    path = Path(file)
+    """Draw the minima of a surface, and print how many there are.
+
+    Args:
+        file: Surface file.
+        surf_name: Field; by default train_loss, or the first one.
+        depth: A minimum that is deeper counts as deep, in units of the field.
+        out: Beginning of the figure's name; by default the file.
+        **keywords: vmin, vmax, vlevel, log, show, title and files_as, see `ScaledFigureOutput`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        BadInput: The file is damaged, holds no plane, or has no finished cell.
+        BadUsage: An argument does not suit the file.
+        CannotWrite: The figure cannot be written.
+    """
+    path, output = Path(file), ScaledFigureOutput(**keywords)
     surface = read_plane(path)
-    name = figures.pick(surface, surf_name, path)
+    name = figures.choose_field(surface, surf_name, path)
     note_interpolated(path, surface)
-    one = panel(surface, name, path.name)
-    shared = figures.scale([one.values], vmin=vmin, vmax=vmax, vlevel=vlevel, log=log, linear=is_share(name))
+    panel = surface_panel(surface, name, path.name)
+    scale = panels_scale([panel], name, **output.limits)
     note_not_finite(path, surface, name)
     found = minima(surface, name)
+    _print_minima(panel, found, depth)
+    with output.style() as plt:
+        fig = minima_figure(plt, panel, scale, name, found, depth)
+        return output.save({"minima": fig}, [path], out, field=name)
+
+
+def _print_minima(panel: Panel, found: Sequence[Minimum], depth: float) -> None:
     deep = [each for each in found if each.depth > depth]
     unsure = sum(bool(each.error) and not abs(each.depth - depth) > each.error for each in found)  # NaN: not known
     say(
         f"{len(found)} minima, {len(deep)} deeper than {depth:g}"
         + f"; of {unsure} the interpolated cells leave open whether they are" * bool(unsure)
     )
-    for number, each in enumerate(deep[:10], 1):
-        j, i = divmod(each.cell, len(one.x))
-        say(f"  {number}: {each.value:.4g} at ({one.x[i]:.4g}, {one.y[j]:.4g}), {end_of(each)}")
-    with figures.style(show, files_as) as plt:
-        fig = draw_minima(plt, one, shared, name, found, depth)
-        return figures.save(fig, f"{out or path}_{name}_minima", title)
+    for number, each in enumerate(deep[:LISTED], 1):
+        j, i = divmod(each.cell, len(panel.x))
+        say(f"  {number}: {each.value:.4g} at ({panel.x[i]:.4g}, {panel.y[j]:.4g}), {_pass_in_words(each)}")
 
 
-def end_of(found: Minimum) -> str:
-    """Where a pool ends, in words."""
-    if not np.isfinite(found.end):
+def _pass_in_words(minimum: Minimum) -> str:
+    """The level at which a minimum runs into a deeper one."""
+    if not np.isfinite(minimum.end):
         return "runs into none"
-    error = ", +- unknown" if np.isnan(found.error) else f" +- {found.error:.2g}" if found.error else ""
-    return f"runs into a deeper one at {found.end:.4g}{error}"
+    error = ", +- unknown" if np.isnan(minimum.error) else f" +- {minimum.error:.2g}" if minimum.error else ""
+    return f"runs into a deeper one at {minimum.end:.4g}{error}"
 
 
 def run(args: MinimaOptions) -> None:
+    """Draw what the command line names."""
     draw(
         args.surf_file,
         surf_name=args.surf_name,
@@ -95,5 +111,6 @@ def run(args: MinimaOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

@@ -1,4 +1,4 @@
-"""Draw how far the loss rises within a distance, at worst and on average, from saved files of lossatlas sharpness alone.
+"""Draw the rise of the loss within a distance, at worst and on average, from saved files of lossatlas sharpness alone.
 
 lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 """
@@ -6,15 +6,17 @@ lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
-from lossatlas import config, figures, programs
+from lossatlas import config
 from lossatlas.commands import options
-from lossatlas.commands.open_results import check_labels
+from lossatlas.commands.figure_output import FigureKeywords, FigureOutput
+from lossatlas.commands.open_results import check_labels, figure_labels
 from lossatlas.errors import BadInput, exit_code, printable, say
-from lossatlas.figures.sharpness_plots import draw_rises, table
+from lossatlas.figures.sharpness_plots import rises_figure, table
 from lossatlas.io import read_findings
 from lossatlas.option_fields import option
+from lossatlas.programs import program
 
 
 @dataclass(frozen=True)
@@ -39,32 +41,47 @@ def draw(
     *,
     labels: Sequence[str] | None = None,
     out: str | None = None,
-    show: bool = False,
-    title: str = "",
-    files_as: figures.FigureFiles | None = None,
+    **keywords: Unpack[FigureKeywords],
 ) -> list[Path]:
-    """Draw the figure; returns the paths. Raises BadInput, CannotWrite."""
-    paths = [Path(file) for file in files]
+    """Draw the rise of the loss over the radius.
+
+    Args:
+        files: Files written by sharpness.py.
+        labels: Name of each file in the figure; by default the names of the files.
+        out: Beginning of the figure's name; by default the first file.
+        **keywords: show, title and files_as, see `FigureOutput`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        BadInput: A file is damaged, of another kind, or holds no radius yet.
+        BadUsage: There is not one label for each file.
+        CannotWrite: The figure cannot be written.
+    """
+    paths, output = [Path(file) for file in files], FigureOutput(**keywords)
     check_labels(labels, paths)
     found = [read_findings(path, "sharpness") for path in paths]
     for path, findings in zip(paths, found, strict=True):
         if not any(name.endswith("/rises") for name in findings.arrays):
-            raise BadInput(f"{path} holds no radius yet: the same {programs.program('sharpness')} command continues it")
+            raise BadInput(f"{path} holds no radius yet: the same {program('sharpness')} command continues it")
         if "critical" not in findings.arrays:
-            say(f"note: {path} is not complete: the same {programs.program('sharpness')} command continues it")
-    names = [figures.words(name) for name in labels or [path.name.removesuffix(".h5") for path in paths]]
-    with figures.style(show, files_as) as plt:
-        return figures.save(draw_rises(plt, found, names), f"{out or paths[0]}_rises", title)
+            say(f"note: {path} is not complete: the same {program('sharpness')} command continues it")
+    with output.style() as plt:
+        fig = rises_figure(plt, found, figure_labels(labels, paths, ending=False))
+        return output.save({"rises": fig}, paths, out)
 
 
 def run(args: SharpnessPlotOptions) -> None:
-    drawn: dict[str, Any] = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
-    draw(args.sharpness_file, labels=args.labels, out=args.out, **drawn)
+    """Draw what the command line names, and print it as a table."""
+    keywords: FigureKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
+    draw(args.sharpness_file, labels=args.labels, out=args.out, **keywords)
     names = args.labels or [Path(file).name.removesuffix(".h5") for file in args.sharpness_file]
     for line in table([read_findings(file, "sharpness") for file in args.sharpness_file], names):
         print(printable(line))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

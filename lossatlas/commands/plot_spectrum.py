@@ -3,17 +3,28 @@
 lossatlas plot-spectrum --spectrum_file spectrum.h5
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
-from lossatlas import config, figures
+from lossatlas import config
 from lossatlas.commands import options
+from lossatlas.commands.figure_output import FigureKeywords, FigureOutput
 from lossatlas.errors import BadInput, exit_code
-from lossatlas.figures.spectrum_plots import draw_activations, draw_density, draw_layers
+from lossatlas.figures.spectrum_plots import activations_figure, density_figure, layers_figure
 from lossatlas.io import read_findings
 from lossatlas.option_fields import option
+
+if TYPE_CHECKING:
+    from lossatlas.figures.matplotlib_style import Figure
+
+# Figures by the array that they need.
+FIGURES: "dict[str, tuple[str, Callable[..., Figure]]]" = {
+    "density/grid": ("density", density_figure),
+    "layers/trace": ("layer_traces", layers_figure),
+    "activations/trace": ("activation_traces", activations_figure),
+}
 
 
 @dataclass(frozen=True)
@@ -30,32 +41,35 @@ def parser() -> options.Parser[SpectrumPlotOptions]:
     return options.Parser(__doc__, SpectrumPlotOptions)
 
 
-def draw(
-    file: str | Path,
-    *,
-    out: str | None = None,
-    show: bool = False,
-    title: str = "",
-    files_as: figures.FigureFiles | None = None,
-) -> list[Path]:
-    """Draw whatever the file holds; returns the paths. Raises BadInput, CannotWrite."""
-    findings, base, drawn = read_findings(file), out or str(file), list[Path]()
-    with figures.style(show, files_as) as plt:
-        if "density/grid" in findings.arrays:
-            drawn += figures.save(draw_density(plt, findings), f"{base}_density", title)
-        if "layers/trace" in findings.arrays:
-            drawn += figures.save(draw_layers(plt, findings), f"{base}_layers", title)
-        if "activations/trace" in findings.arrays:
-            drawn += figures.save(draw_activations(plt, findings), f"{base}_activations", title)
-    if not drawn:
-        raise BadInput(f"{file} is not far enough to be drawn: it holds {', '.join(findings.arrays) or 'nothing'}")
-    return drawn
+def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FigureKeywords]) -> list[Path]:
+    """Draw the density, the layers and the activations of a spectrum file, as far as it holds them.
+
+    Args:
+        file: File written by hessian_spectrum.py.
+        out: Beginning of the figures' names; by default the file.
+        **keywords: show, title and files_as, see `FigureOutput`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        BadInput: The file is damaged, of another kind, or holds none of these yet.
+        CannotWrite: A figure cannot be written.
+    """
+    findings, output = read_findings(file), FigureOutput(**keywords)
+    with output.style() as plt:
+        drawn = {kind: make(plt, findings) for array, (kind, make) in FIGURES.items() if array in findings.arrays}
+        if not drawn:
+            raise BadInput(f"{file} is not far enough to be drawn: it holds {', '.join(findings.arrays) or 'nothing'}")
+        return output.save(drawn, [file], out)
 
 
 def run(args: SpectrumPlotOptions) -> None:
+    """Draw what the command line names."""
     draw(args.spectrum_file, out=args.out, show=args.show, title=args.title, files_as=options.files_of(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

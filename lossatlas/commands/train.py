@@ -8,7 +8,6 @@
 <folder>/<name of the recipe>/model_<epoch>.t7, named as in the release of Li et al., for trajectories and for --resume.
 """
 
-import json
 import math
 import platform
 import re
@@ -22,9 +21,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lossatlas import config, programs
 from lossatlas.commands import options
-from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
+from lossatlas.commands.training_output import check_output_folder, write_json
+from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io import atomic_write
-from lossatlas.io.atomic_write import write_file
 from lossatlas.io.lock import Lock
 from lossatlas.jobs import file_names
 from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved, share
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
     from lossatlas.data import AnyData, Loss
     from lossatlas.training.loop import TrainingRecipe
 
-
 ENDINGS = (".safetensors", ".t7", ".pt", ".pth")
+REPORT_EVERY = 10  # seconds between lines within an epoch
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def parser() -> options.Parser[TrainOptions]:
 
 
 def folder_name(args: TrainOptions) -> str:
-    """The folder of a recipe's checkpoints, as the original release names it."""
+    """Name of the folder of a recipe's checkpoints, as the release of Li et al. forms it."""
     name = file_names.base_name(options.model_choice(args), "")
     name += "".join(f"_{file_names.plain(each)}" for each in (*args.model_args, *args.dataset_args))
     name += f"_{args.optimizer}_lr={args.lr}"
@@ -113,47 +112,63 @@ def folder_name(args: TrainOptions) -> str:
 
 @dataclass
 class TrainingRun:
-    """Reports and saves while a network is being trained."""
+    """A training run that reports its progress and saves checkpoints.
 
-    args: TrainOptions
+    Attributes:
+        net: Network that is trained in place.
+        test: Data on which it is measured after every epoch.
+        recipe: Recipe of the training.
+        loss: Its loss.
+        folder: Folder of the checkpoints; None to keep none.
+        save_epoch: Epochs between checkpoints.
+        origin: Hashes of the data, of the initial checkpoint and of the user's code.
+        curve: Test loss and accuracy after each epoch.
+        started: Time of the start, in seconds of the monotonic clock.
+        last: Time of the last report within an epoch.
+    """
+
     net: "nn.Module"
     test: "AnyData"
     recipe: "TrainingRecipe"
     loss: "Loss"
     folder: Path | None
-    origin: dict[str, str]  # hashes of the data, and of the weights it started from
+    save_epoch: int
+    origin: dict[str, str]
     curve: list[dict[str, Any]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
 
     def on_step(self, epoch: int, step: int, loss: float) -> None:
-        if time.monotonic() - self.last >= 10:
+        """Print the loss of a batch every few seconds."""
+        if time.monotonic() - self.last >= REPORT_EVERY:
             self.last = time.monotonic()
             say(f"epoch {epoch + 1}/{self.recipe.epochs} step {step} loss {loss:.4f}")
 
     def on_epoch(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
+        """Measure the network, print the result, and save a checkpoint where one is due."""
         from lossatlas.training.loop import measure
 
         loss, accuracy = measure(self.net, self.test, self.loss)
-        self.curve.append({"epoch": epoch, "test_loss": loss, "test_acc": finite_or_none(accuracy)})
+        self.curve.append({"epoch": epoch, "test_loss": loss, "test_acc": _none_for_nan(accuracy)})
         say(
-            f"epoch {epoch}/{self.recipe.epochs}: test loss {loss:.4f}{in_percent(accuracy)}, "
+            f"epoch {epoch}/{self.recipe.epochs}: test loss {loss:.4f}{_in_percent(accuracy)}, "
             f"{time.monotonic() - self.started:.0f} s"
         )
-        if self.folder is not None and (epoch % self.args.save_epoch == 0 or epoch == self.recipe.epochs):
-            self.save(epoch, optimizer)
+        if epoch % self.save_epoch == 0 or epoch == self.recipe.epochs:
+            self._save(epoch, optimizer)
 
     def on_start(self, optimizer: "torch.optim.Optimizer") -> None:
-        """The network before its first step, from which a trajectory starts."""
+        """Save the network before its first step, where a trajectory begins."""
         if self.folder is not None and not (self.folder / "opt_state_0.t7").exists():
-            self.save(0, optimizer)
+            self._save(0, optimizer)
 
-    def save(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
-        """The state of the optimizer first: a checkpoint without it could not be continued."""
+    def _save(self, epoch: int, optimizer: "torch.optim.Optimizer") -> None:
+        """Write a checkpoint, after the optimizer's state, without which the run could not be continued from it."""
         from lossatlas.models.checkpoint import put_torch
         from lossatlas.training.loop import measure
 
-        assert self.folder is not None
+        if self.folder is None:
+            return
         accuracy = self.curve[-1]["test_acc"] if self.curve else measure(self.net, self.test, self.loss)[1]
         state = {
             "optimizer": optimizer.state_dict(),
@@ -164,129 +179,226 @@ class TrainingRun:
         content = {"state_dict": self.net.state_dict(), "epoch": epoch, "acc": accuracy}
         put_torch(self.folder / f"model_{epoch}.t7", content)
 
+    def restore(self) -> tuple[int, dict | None]:
+        """Load the last checkpoint of the folder into the network.
 
-def finite_or_none(value: float) -> float | None:
+        Returns:
+            The number of epochs done, and the optimizer's state; 0 and None where there is no checkpoint.
+
+        Raises:
+            BadInput: The checkpoint is of another program, or was made by another recipe.
+        """
+        from lossatlas.models import load_into, read_state
+        from lossatlas.models.checkpoint import read_content
+
+        assert self.folder is not None
+        epochs = [int(m[1]) for f in self.folder.iterdir() if (m := re.fullmatch(r"model_(\d+)\.t7", f.name))]
+        if not epochs:
+            return 0, None
+        last = max(epochs)
+        load_into(self.net, read_state(self.folder / f"model_{last}.t7"), f"model_{last}.t7")
+        saved: Any = read_content(self.folder / f"opt_state_{last}.t7")
+        if not isinstance(saved, dict) or "recipe" not in saved:
+            raise BadInput(f"{self.folder}/opt_state_{last}.t7 was written by another program: it cannot be continued")
+        asked = {**asdict(self.recipe), **self.origin}
+        for name in {**asked, **saved["recipe"]}:
+            if asked.get(name) != saved["recipe"].get(name):
+                raise BadInput(
+                    f"{self.folder} was trained with {name} = {saved['recipe'].get(name)}, now it is {asked.get(name)}"
+                )
+        self.curve += saved["curve"]
+        say(f"continuing after epoch {last}")
+        return last, saved["optimizer"]
+
+
+def _none_for_nan(value: float) -> float | None:
+    """A number for JSON, which has no NaN."""
     return None if math.isnan(value) else value
 
 
-def in_percent(accuracy: float | None) -> str:
+def _in_percent(accuracy: float | None) -> str:
     return "" if accuracy is None or math.isnan(accuracy) else f", accuracy {accuracy:.2f} %"
 
 
 def run(args: TrainOptions, command: Sequence[str]) -> None:
-    with ExitStack() as held:
+    """Train the network that the command line describes.
+
+    Args:
+        args: Command line.
+        command: Its words, which the JSON records.
+
+    Raises:
+        BadUsage: Options contradict each other, or do not suit the data.
+        BadInput: A file is missing, damaged or of another kind.
+        CannotWrite: A file cannot be written.
+        Incomplete: A signal ended the training.
+    """
+    with ExitStack() as locks:
         try:
-            trained(args, command, held)
+            _train(args, command, locks)
         except KeyboardInterrupt as error:
+            save, every = named("save", "FOLDER"), named("save_epoch", "N")
             kept = (
-                f"{args.save} keeps the checkpoints up to then, and the same command with --resume goes on"
+                f"{args.save} keeps the checkpoints up to then, and the same command with {named('resume')} goes on"
                 if args.save
-                else "nothing of it is kept: --save FOLDER, with --save_epoch N, keeps checkpoints"
+                else f"nothing of it is kept: {save}, with {every}, keeps checkpoints"
             )
             raise Incomplete(f"{str(error) or 'interrupted'}: {kept}") from None
 
 
-def trained(args: TrainOptions, command: Sequence[str], held: ExitStack) -> None:
-    """held: lets go of the locks on the outputs."""
+def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None:
+    """Train, measure and write; `locks` keeps the locks on the outputs."""
     import torch
 
-    from lossatlas.data import FixedBatches
-    from lossatlas.jobs.inputs import function_record, loss_of
-    from lossatlas.models import load_into, read_state, save_state
-    from lossatlas.models.checkpoint import digest
-    from lossatlas.training.loop import TrainingRecipe, initialize, measure, train
+    from lossatlas.jobs.inputs import loss_of
+    from lossatlas.training.loop import measure, train
 
-    check(args, torch.cuda.is_available())
+    check(args, cuda_available=torch.cuda.is_available())
     if args.out:
-        held.enter_context(Lock(args.out))
+        locks.enter_context(Lock(args.out))
     if args.threads:
         torch.set_num_threads(args.threads)
     model, loss_name = options.model_choice(args), options.loss_choice(args)
-    own, loss = isinstance(model, UserFunction), loss_of(loss_name)
+    own_model, loss = isinstance(model, UserFunction), loss_of(loss_name)
     data, test = load_data(args)
-    net = built(args, model, data)
-    if args.init:
-        load_into(net, read_state(args.init), args.init)
-    elif not own:
-        initialize(net, args.seed)
-    net.to("cuda" if args.cuda else "cpu")
-    recipe = TrainingRecipe(
-        args.epochs,
-        args.batch_size,
-        args.lr,
-        args.momentum,
-        args.weight_decay,
-        args.schedule,
-        args.warmup,
-        args.seed,
-        args.bfloat16,
-        args.optimizer,
-        args.lr_decay,
-        str(loss_name),
-        args.augment,
-        args.label_corrupt_prob,
-    )
-    origin = {"data": data.digest, **({"init": digest(read_state(args.init))} if args.init else {})}
-    for what, loaded in (("model", model), ("loss", loss_name)):
-        if isinstance(loaded, UserFunction):
-            origin |= function_record(what, loaded)
-    one = not isinstance(data, FixedBatches) and 1 in (args.batch_size, len(data) % args.batch_size)
-    if one and any("BatchNorm" in type(m).__name__ for m in net.modules()):
-        raise BadUsage(
-            f"--batch_size {args.batch_size} leaves one of {len(data)} samples for a batch, on which BatchNorm "
-            "cannot be trained"
-        )
-    steps = recipe.epochs * (
-        len(data.contents) if isinstance(data, FixedBatches) else -(-len(data) // recipe.batch_size)
-    )
-    if recipe.warmup > steps // 2:
-        say(f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see --warmup")
+    net = make_network(args, model, data)
+    recipe = _recipe(args)
+    _check_batches(args, net, data)
+    _note_long_warmup(recipe, data)
     folder = prepare_folder(args)
     if folder is not None:
         say(f"checkpoints go to {folder}")
-        held.enter_context(Lock(folder / "checkpoints"))
-    state = TrainingRun(args, net, test, recipe, loss, folder, origin)
-    start, optimizer_state = restore(state) if args.resume else (0, None)
+        locks.enter_context(Lock(folder / "checkpoints"))
+    training = TrainingRun(net, test, recipe, loss, folder, args.save_epoch, _hashes(args, data))
+    start, optimizer_state = training.restore() if args.resume else (0, None)
     train(
         net,
         data,
         recipe,
-        state.on_step,
-        state.on_epoch,
-        on_start=state.on_start,
+        training.on_step,
+        training.on_epoch,
+        on_start=training.on_start,
         loss=loss,
-        channels_last=not own,
+        channels_last=not own_model,
         start=start,
         optimizer_state=optimizer_state,
     )
-    train_loss, train_accuracy = measure(net, data, loss)
+    measured = measure(net, data, loss)
     if args.out:
-        save_state(args.out, net)
-        about = {
-            "command": programs.command_line(command[0], command[1:]),
-            "model": str(model),
-            "dataset": data.name,
-            **({"init_sha256": origin["init"]} if args.init else {}),
-            "data_sha256": {"train": origin["data"], "test": test.digest},
-            "train_loss": train_loss,
-            "train_acc": finite_or_none(train_accuracy),
-            **{key: state.curve[-1][key] for key in ("test_loss", "test_acc")},
-            "config": resolved(args),
-            "recipe": asdict(recipe),
-            "epochs": state.curve,
-            "seconds": round(time.monotonic() - state.started),
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        }
-        write_file(Path(args.out).with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
-    last = state.curve[-1]
+        _write_network(args, args.out, command, training, data, measured)
+    _say_result(args.out or folder, training, measured)
+
+
+def _say_result(target: str | Path | None, training: TrainingRun, measured: tuple[float, float]) -> None:
+    last = training.curve[-1]
     say(
-        f"{args.out or state.folder}: train loss {train_loss:.4f}{in_percent(train_accuracy)}, "
-        f"test loss {last['test_loss']:.4f}{in_percent(last['test_acc'])}"
+        f"{target}: train loss {measured[0]:.4f}{_in_percent(measured[1])}, "
+        f"test loss {last['test_loss']:.4f}{_in_percent(last['test_acc'])}"
     )
 
 
+def _recipe(args: TrainOptions) -> "TrainingRecipe":
+    from lossatlas.training.loop import TrainingRecipe
+
+    return TrainingRecipe(
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        momentum=args.momentum,
+        weight_decay=args.weight_decay,
+        schedule=args.schedule,
+        warmup=args.warmup,
+        seed=args.seed,
+        bfloat16=args.bfloat16,
+        optimizer=args.optimizer,
+        lr_decay=args.lr_decay,
+        loss=str(options.loss_choice(args)),
+        augment=args.augment,
+        label_corrupt_prob=args.label_corrupt_prob,
+    )
+
+
+def _hashes(args: TrainOptions, data: "AnyData") -> dict[str, str]:
+    """Hashes of all that decides the result beside the recipe."""
+    from lossatlas.jobs.inputs import function_record
+    from lossatlas.models import read_state
+    from lossatlas.models.checkpoint import digest
+
+    hashes = {"data": data.digest, **({"init": digest(read_state(args.init))} if args.init else {})}
+    for kind, choice in (("model", options.model_choice(args)), ("loss", options.loss_choice(args))):
+        if isinstance(choice, UserFunction):
+            hashes |= function_record(kind, choice)
+    return hashes
+
+
+def _check_batches(args: TrainOptions, net: "nn.Module", data: "AnyData") -> None:
+    """Refuse a batch of one sample where the network has BatchNorm, which has no variance of it."""
+    from lossatlas.data import FixedBatches
+
+    single = not isinstance(data, FixedBatches) and 1 in (args.batch_size, len(data) % args.batch_size)
+    if single and any("BatchNorm" in type(m).__name__ for m in net.modules()):
+        raise BadUsage(
+            f"{named('batch_size', args.batch_size)} leaves one of {len(data)} samples for a batch, on which BatchNorm "
+            "cannot be trained"
+        )
+
+
+def _note_long_warmup(recipe: "TrainingRecipe", data: "AnyData") -> None:
+    from lossatlas.training.loop import batches_per_epoch
+
+    steps = recipe.epochs * batches_per_epoch(data, recipe.batch_size)
+    if recipe.warmup > steps // 2:
+        say(
+            f"note: {min(recipe.warmup, steps)} of the {steps} steps are warm-up, with a smaller rate: see {named('warmup')}"
+        )
+
+
+def _write_network(
+    args: TrainOptions,
+    out: str,
+    command: Sequence[str],
+    training: TrainingRun,
+    data: "AnyData",
+    measured: tuple[float, float],
+) -> None:
+    """The trained network, and a JSON that records how it was made."""
+    import torch
+
+    from lossatlas.models import save_state
+
+    save_state(out, training.net)
+    hashes = training.origin
+    about = {
+        "command": programs.command_line(command[0], command[1:]),
+        "model": str(options.model_choice(args)),
+        "dataset": data.name,
+        **({"init_sha256": hashes["init"]} if args.init else {}),
+        "data_sha256": {"train": hashes["data"], "test": training.test.digest},
+        "train_loss": measured[0],
+        "train_acc": _none_for_nan(measured[1]),
+        **{key: training.curve[-1][key] for key in ("test_loss", "test_acc")},
+        "config": resolved(args),
+        "recipe": asdict(training.recipe),
+        "epochs": training.curve,
+        "seconds": round(time.monotonic() - training.started),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    write_json(Path(out).with_suffix(".json"), about)
+
+
 def load_data(args: TrainOptions) -> "tuple[AnyData, AnyData]":
-    """Training and test data; where a function of a user's gives none for testing, the training data, which is said."""
+    """Load training and test data.
+
+    Args:
+        args: Command line.
+
+    Returns:
+        Training data and test data; the training data twice, with a note, where a user's function gives no test data.
+
+    Raises:
+        BadUsage: The data set is unknown.
+        BadInput: Files are missing or damaged, or the user's function fails.
+    """
     from lossatlas.datasets.registry import from_factory, get, load
 
     if not is_user_function(args.dataset):
@@ -301,79 +413,91 @@ def load_data(args: TrainOptions) -> "tuple[AnyData, AnyData]":
     try:
         return data, from_factory(factory, "test")
     except BadInput as error:
-        say(f"note: no test data, so what is called test is measured on the training data ({error})")
+        say(f"note: no test data, so the test loss is measured on the training data ({error})")
         return data, data
 
 
-def built(args: TrainOptions, model: "config.Model", data: "AnyData") -> "nn.Module":
-    """Raises BadUsage, BadInput."""
+def make_network(args: TrainOptions, model: "config.Model", data: "AnyData") -> "nn.Module":
+    """Make the network that is trained, on its device, with its initial weights.
+
+    Args:
+        args: Command line.
+        model: Name in the zoo, or a user's function.
+        data: Training data, whose shape and classes the network has.
+
+    Returns:
+        The network; all its parameters need gradients if it is of the zoo.
+
+    Raises:
+        BadUsage: The model is unknown, or the number of classes.
+        BadInput: The user's function fails, or the initial checkpoint does not fit.
+    """
     from lossatlas.data import Dataset
     from lossatlas.jobs.inputs import shape_of
-    from lossatlas.models import build
+    from lossatlas.models import build, load_into, read_state
+    from lossatlas.training.loop import initialize
 
     if isinstance(model, UserFunction):
-        return build(model, seed=args.seed)
-    classes = args.classes or data.classes
-    if not classes and isinstance(data, Dataset) and not data.targets.is_floating_point():
-        classes = int(data.targets.max()) + 1
-    if not classes:
-        raise BadUsage("--classes is missing: the data do not say how many outputs the network has")
-    return build(model, shape_of(data), classes).requires_grad_(True)
+        net = build(model, seed=args.seed)
+    else:
+        classes = args.classes or data.classes
+        if not classes and isinstance(data, Dataset) and not data.targets.is_floating_point():
+            classes = int(data.targets.max()) + 1
+        if not classes:
+            raise BadUsage(f"{named('classes')} is missing: the data do not say how many outputs the network has")
+        net = build(model, shape_of(data), classes).requires_grad_(True)
+    if args.init:
+        load_into(net, read_state(args.init), args.init)
+    elif not isinstance(model, UserFunction):
+        initialize(net, args.seed)
+    return net.to("cuda" if args.cuda else "cpu")
 
 
-def check(args: TrainOptions, cuda: bool) -> None:
-    if args.cuda and not cuda:
-        raise BadUsage("--cuda: no CUDA device here: leave the flag out to use the CPU")
+def check(args: TrainOptions, *, cuda_available: bool) -> None:
+    """Check the options before data are loaded.
+
+    Raises:
+        BadUsage: Options are missing or contradict each other.
+        BadInput: The folder of the output is missing.
+    """
+    out, save = named("out"), named("save")
+    if args.cuda and not cuda_available:
+        raise BadUsage(f"{named('cuda')}: no CUDA device here: leave the flag out to use the CPU")
     if not args.out and not args.save:
-        raise BadUsage("say where the network goes: --out FILE.safetensors, or --save FOLDER, or both")
+        raise BadUsage(f"say where the network goes: {out} FILE.safetensors, or {save} FOLDER, or both")
     if args.out and Path(args.out).suffix not in ENDINGS:
-        raise BadUsage(f"--out {args.out}: the name has to end in {', '.join(ENDINGS)}")
-    if args.out and not Path(args.out).resolve().parent.is_dir():
-        raise BadInput(f"no folder {Path(args.out).parent} for --out: make it first")
+        raise BadUsage(f"{named('out', args.out)}: the name has to end in {', '.join(ENDINGS)}")
+    if args.out:
+        check_output_folder(args.out)
     if args.resume and not args.save:
-        raise BadUsage("--resume continues from checkpoints: name their folder with --save")
+        raise BadUsage(f"{named('resume')} continues from checkpoints: name their folder with {save}")
     if args.augment and args.noaug:
-        raise BadUsage("--augment and --noaug contradict each other")
+        raise BadUsage(f"{named('augment')} and {named('noaug')} contradict each other")
 
 
 def prepare_folder(args: TrainOptions) -> Path | None:
+    """Make the folder of the checkpoints.
+
+    Returns:
+        The folder; None where no checkpoints are kept.
+
+    Raises:
+        BadInput: It holds checkpoints, and the run is not asked to continue them.
+        CannotWrite: It cannot be made.
+    """
     if not args.save:
         return None
     folder = Path(args.save) / folder_name(args)
     atomic_write.make_folder(folder)
     if list(folder.glob("model_*.t7")) and not args.resume:
         raise BadInput(
-            f"{folder} holds checkpoints already: --resume continues them, --idx N starts a repeat beside them"
+            f"{folder} holds checkpoints already: {named('resume')} continues them, {named('idx')} N starts a repeat beside them"
         )
     return folder
 
 
-def restore(state: TrainingRun) -> tuple[int, dict | None]:
-    """The last checkpoint of a run, loaded: the epochs done, and the optimizer's state."""
-    from lossatlas.models import load_into, read_state
-    from lossatlas.models.checkpoint import read_content
-
-    assert state.folder is not None
-    epochs = [int(m[1]) for f in state.folder.iterdir() if (m := re.fullmatch(r"model_(\d+)\.t7", f.name))]
-    if not epochs:
-        return 0, None
-    last = max(epochs)
-    load_into(state.net, read_state(state.folder / f"model_{last}.t7"), f"model_{last}.t7")
-    saved: Any = read_content(state.folder / f"opt_state_{last}.t7")
-    if not isinstance(saved, dict) or "recipe" not in saved:
-        raise BadInput(f"{state.folder}/opt_state_{last}.t7 was written by another program: it cannot be continued")
-    asked = {**asdict(state.recipe), **state.origin}
-    for name in {**asked, **saved["recipe"]}:
-        if asked.get(name) != saved["recipe"].get(name):
-            raise BadInput(
-                f"{state.folder} was trained with {name} = {saved['recipe'].get(name)}, now it is {asked.get(name)}"
-            )
-    state.curve += saved["curve"]
-    say(f"continuing after epoch {last}")
-    return last, saved["optimizer"]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
     return exit_code(lambda: run(args, ["train", *command]))

@@ -7,23 +7,23 @@
     lossatlas surface ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
         --x=-0.2:1.2:29 --y=-0.5:1.5:41 --bn recalibrate                                     the plane it lies in
 
-Every step draws a place on the curve, and lowers the loss of the network there. At the end the largest loss along the
-curve, and along the straight line, is measured, with BatchNorm statistics of every place itself.
+Every step draws a point of the curve and lowers the loss of the network there. At the end the largest loss along the
+curve and along the straight line is measured, with BatchNorm statistics that are recomputed at every point.
 """
 
-import json
 import math
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lossatlas import config, programs
 from lossatlas.commands import options
-from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
-from lossatlas.io.atomic_write import set_aside, write_file
+from lossatlas.commands.training_output import check_output_folder, write_json
+from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
+from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock
 from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
 
@@ -32,9 +32,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.data import AnyData, Loss
     from lossatlas.parameter_space import Point
+    from lossatlas.training.loop import TrainingRecipe
 
-PLACES = 21  # at which the loss along a curve is measured
-FEW = 200  # steps that hardly bend a curve
+Losses = dict[str, list[float]]  # along a curve, by split
+POINTS = 21  # of a curve, at which the loss is measured
+FEW_STEPS = 200  # fewer hardly bend a curve
 
 
 @dataclass(frozen=True)
@@ -74,152 +76,172 @@ def parser() -> options.Parser[CurveOptions]:
     return options.Parser(__doc__, CurveOptions)
 
 
+@dataclass(frozen=True)
+class CurveEnds:
+    """Two networks, and all that the curve between them needs.
+
+    Attributes:
+        net: Network of their architecture, on its device.
+        points: Tensors of the two ends by name, on the device.
+        names: Hashes of their checkpoints.
+        train: Training data.
+        data: Data by split, on which losses are measured, the training data among them.
+        loss: Loss per sample.
+    """
+
+    net: "nn.Module"
+    points: "tuple[Point, Point]"
+    names: tuple[str, ...]
+    train: "AnyData"
+    data: "dict[str, AnyData]"
+    loss: "Loss"
+
+
 def check(args: CurveOptions) -> None:
+    """Check the options before networks are loaded.
+
+    Raises:
+        BadUsage: The second network is missing, or the output would replace one of the two.
+        BadInput: The folder of the output is missing.
+    """
     if not args.model_file2:
-        raise BadUsage("--model_file2 is missing: name the network at the other end")
+        raise BadUsage(f"{named('model_file2')} is missing: name the network at the other end")
+    out = named("out", args.out)
     if not args.out.endswith(".safetensors"):
-        raise BadUsage(f"--out {args.out}: the name has to end in .safetensors")
-    if not Path(args.out).resolve().parent.is_dir():
-        raise BadInput(f"no folder {Path(args.out).parent} for --out: make it first")
+        raise BadUsage(f"{out}: the name has to end in .safetensors")
+    check_output_folder(args.out)
     ends = [each for each in (args.model_file, args.model_file2) if each]
     taken = {Path(options.in_folder(each, args.model_folder)).resolve() for each in ends}
     for k in range(args.repeat):
-        for file in names(args.out, k, args.repeat, args.bends):
+        for file in bend_files(args.out, k, args.repeat, args.bends):
             if file.resolve() in taken:
-                raise BadUsage(f"--out {args.out} would replace {file}, one of the ends: choose another name")
+                raise BadUsage(f"{out} would replace {file}, one of the ends: choose another name")
 
 
-def names(out: str, repeat: int, repeats: int, bends: int) -> list[Path]:
-    """Where the bends of a repeat go."""
+def bend_files(out: str, repeat: int, repeats: int, bends: int) -> list[Path]:
+    """Name the files of the bends of one curve.
+
+    Args:
+        out: Output that the user names, which ends in .safetensors.
+        repeat: Number of the curve, from 0.
+        repeats: Curves in all.
+        bends: Bends of each curve.
+
+    Returns:
+        A file for each bend.
+
+    Example:
+        >>> [str(file) for file in bend_files("a.safetensors", 1, 2, 1)]
+        ['a_2.safetensors']
+    """
     stem = out.removesuffix(".safetensors") + (f"_{repeat + 1}" if repeats > 1 else "")
     return [Path(f"{stem}{f'_bend{k + 1}' if bends > 1 else ''}.safetensors") for k in range(bends)]
 
 
 def run(args: CurveOptions, command: Sequence[str]) -> None:
-    with ExitStack() as held:
+    """Train the curves that the command line describes.
+
+    Args:
+        args: Command line.
+        command: Its words, which the JSON records.
+
+    Raises:
+        BadUsage: Options contradict each other.
+        BadInput: A file is missing, damaged or of another kind, or the training diverged.
+        CannotWrite: A file cannot be written.
+        Incomplete: A signal ended the training.
+    """
+    with ExitStack() as locks:
         try:
-            curves(args, command, held)
+            _train_curves(args, command, locks)
         except KeyboardInterrupt as error:
             raise Incomplete(f"{str(error) or 'interrupted'}: curves that were finished are kept") from None
 
 
-def curves(args: CurveOptions, command: Sequence[str], held: ExitStack) -> None:
-    """held: lets go of the locks on the outputs."""
+def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) -> None:
+    """Train each curve, measure it and write it; `locks` keeps the locks on the outputs."""
     import torch
 
-    from lossatlas.jobs.inputs import device_of, load_inputs, loss_of
-    from lossatlas.parameter_space.directions import target_direction
-    from lossatlas.training.loop import TrainingRecipe
+    from lossatlas.training.curve_training import train_bends
+
+    def on_epoch(epoch: int, loss: float) -> None:
+        say(f"epoch {epoch}/{args.epochs}: loss {loss:.4g} at places drawn at random")
 
     check(args)
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = device_of(args.cuda)
-    files = [names(args.out, k, args.repeat, args.bends) for k in range(args.repeat)]
+    files = [bend_files(args.out, k, args.repeat, args.bends) for k in range(args.repeat)]
     for file in (file for each in files for file in each):
-        held.enter_context(Lock(file))
-    nets, chosen, loss_name = options.two_networks(args), options.data_choice(args), options.loss_choice(args)
-    loaded = load_inputs(nets, "weights", chosen, loss_name, train_too=True)
-    loss, train, end = loss_of(loss_name), loaded.training, loaded.targets[0]
+        locks.enter_context(Lock(file))
+    ends = _load_ends(args)
+    if (steps := args.epochs * -(-len(ends.train) // args.batch_size)) < FEW_STEPS:
+        say(f"note: {steps} steps in all are few: more {named('epochs')}, or smaller batches, give a lower curve")
+    straight = losses_along(ends, "polygonal", ends.points)
+    _say_largest("the straight line", straight)
+    results = []
+    for repeat, each in enumerate(files):
+        recipe = _recipe(args, repeat)
+        bends = train_bends(
+            ends.net, ends.points, args.kind, args.bends, ends.train, recipe, loss=ends.loss, on_epoch=on_epoch
+        )
+        if not all(bool(value.isfinite().all()) for bend in bends for value in bend.values()):
+            raise BadInput(
+                f"the bends are not finite after training with {named('lr')} {args.lr:g}: use a smaller rate"
+            )
+        losses = losses_along(ends, args.kind, [ends.points[0], *bends, ends.points[1]])
+        number = f" {repeat + 1} of {args.repeat}" if args.repeat > 1 else ""
+        _say_largest(f"the {args.kind} curve{number} (seed {recipe.seed})", losses)
+        results.append(losses)
+        _write_bends(ends.net, bends, each)
+        _write_record(each, args, command, recipe, ends.names, losses, straight)
+    if args.repeat > 1:
+        _say_repeats(results, straight)
+
+
+def _load_ends(args: CurveOptions) -> CurveEnds:
+    from lossatlas.jobs.inputs import device_of, load_inputs, loss_of
+    from lossatlas.parameter_space.directions import target_direction
+
+    device = device_of(args.cuda)
+    nets, loss_name = options.two_networks(args), options.loss_choice(args)
+    loaded = load_inputs(nets, "weights", options.data_choice(args), loss_name, train_too=True)
+    train, end = loaded.training, loaded.targets[0]
     assert train is not None
     assert end is not None
     net = loaded.net.to(device)
-    ends = [{name: value.to(device) for name, value in point.items()} for point in (loaded.origin, end)]
-    if not any(bool(d.any()) for d in target_direction(ends[0], ends[1]).values()):
+    first, last = ({name: value.to(device) for name, value in point.items()} for point in (loaded.origin, end))
+    if not any(bool(d.any()) for d in target_direction(first, last).values()):
         raise BadInput(f"{nets.file2} is the same network as {nets.file}: there is nothing between them")
-    data = {"train": train, **loaded.data}
-    if (steps := args.epochs * -(-len(train) // args.batch_size)) < FEW:
-        say(f"note: {steps} steps in all are few: more --epochs, or smaller batches, give a lower curve")
-    straight = along(net, "polygonal", ends, data, loss)
-    say_largest("the straight line", straight)
-    named = [loaded.record["checkpoint"], *loaded.towards.values()]
-    results = []
-    for repeat, bend_files in enumerate(files):
-        recipe = TrainingRecipe(
-            args.epochs,
-            args.batch_size,
-            args.lr,
-            args.momentum,
-            args.weight_decay,
-            warmup=0,
-            seed=args.seed + repeat,
-            loss=str(loss_name),
-        )
-        bends = trained(net, args.kind, ends, args.bends, train, loss, recipe)
-        if not all(bool(value.isfinite().all()) for bend in bends for value in bend.values()):
-            raise BadInput(f"the bends are not finite after training with --lr {args.lr:g}: use a smaller rate")
-        found = along(net, args.kind, [ends[0], *bends, ends[1]], data, loss)
-        number = f" {repeat + 1} of {args.repeat}" if args.repeat > 1 else ""
-        say_largest(f"the {args.kind} curve{number} (seed {recipe.seed})", found)
-        results.append(found)
-        write(net, bends, bend_files, found, straight, args, command, asdict(recipe), named)
-    if args.repeat > 1:
-        for split in data:
-            tops = torch.tensor([largest(found[split]) for found in results], dtype=torch.float64)
-            say(
-                f"largest {split} loss along {args.repeat} curves: {tops.mean():.4g} on average, {tops.min():.4g} to "
-                f"{tops.max():.4g}, standard deviation {tops.std():.2g}; on the straight line {largest(straight[split]):.4g}"
-            )
+    names = (loaded.record["checkpoint"], *loaded.towards.values())
+    return CurveEnds(net, (first, last), names, train, {"train": train, **loaded.data}, loss_of(loss_name))
 
 
-def trained(
-    net: "nn.Module",
-    kind: str,
-    ends: "Sequence[Point]",
-    count: int,
-    data: "AnyData",
-    loss: "Loss",
-    recipe: Any,
-) -> "list[Point]":
-    """The bends of a curve, which begins as the straight line."""
-    import torch
-    from torch import nn
-    from torch.func import functional_call
+def _recipe(args: CurveOptions, repeat: int) -> "TrainingRecipe":
+    from lossatlas.training.loop import TrainingRecipe
 
-    from lossatlas.parameter_space.curves import shares
-    from lossatlas.training.loop import train
-
-    class Curve(nn.Module):
-        """The network at a place of the curve that is drawn at every call; its parameters are the bends."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = [net]  # not a part of it: it is not trained
-            self.keys = list(ends[0])
-            self.bends = nn.ModuleList()
-            for k in range(count):
-                part = (k + 1) / (count + 1)
-                start = [(1 - part) * ends[0][key] + part * ends[1][key] for key in self.keys]
-                self.bends.append(nn.ParameterList([nn.Parameter(value.clone()) for value in start]))
-
-        def train(self, mode: bool = True) -> "Curve":
-            self.inner[0].train(mode)
-            return super().train(mode)
-
-        def forward(self, *arguments: Any, **named: Any) -> Any:
-            parts = shares(kind, float(torch.rand(())), count + 2)
-            own, bends = {}, list[Any](self.bends)
-            for k, key in enumerate(self.keys):
-                inner: Any = sum(part * bend[k] for part, bend in zip(parts[1:-1], bends, strict=True))
-                own[key] = parts[0] * ends[0][key] + inner + parts[-1] * ends[1][key]
-            return functional_call(self.inner[0], own, arguments, named)
-
-    def on_epoch(epoch: int, _: Any) -> None:
-        say(f"epoch {epoch}/{recipe.epochs}: loss {sum(losses) / max(1, len(losses)):.4g} at places drawn at random")
-        losses.clear()
-
-    losses: list[float] = []
-    curve = Curve()
-    train(curve, data, recipe, lambda e, s, value: losses.append(value), on_epoch, loss=loss, channels_last=False)
-    net.eval()
-    found: Any = curve.bends
-    return [{key: bend[k].detach().clone() for k, key in enumerate(curve.keys)} for bend in found]
+    return TrainingRecipe(
+        args.epochs,
+        args.batch_size,
+        args.lr,
+        args.momentum,
+        args.weight_decay,
+        warmup=0,
+        seed=args.seed + repeat,
+        loss=str(options.loss_choice(args)),
+    )
 
 
-def along(
-    net: "nn.Module", kind: str, points: "Sequence[Point]", data: "dict[str, AnyData]", loss: "Loss"
-) -> dict[str, list[float]]:
-    """The mean losses at PLACES along a curve, each with BatchNorm statistics of its own, by split."""
+def losses_along(ends: CurveEnds, kind: str, points: "Sequence[Point]") -> Losses:
+    """Measure the mean losses along a curve, with BatchNorm statistics that are recomputed at each point.
+
+    Args:
+        ends: The two networks.
+        kind: "bezier" or "polygonal".
+        points: The ends and the bends between them, in their order.
+
+    Returns:
+        Losses at `POINTS` points by split.
+    """
     import numpy as np
 
     from lossatlas.evaluation.recalibration import batchnorm_layers
@@ -228,12 +250,13 @@ def along(
     from lossatlas.landscape import Grid, Tolerance
     from lossatlas.parameter_space import CurvePlane
 
+    net, data, loss = ends.net, ends.data, ends.loss
     device = next(net.parameters()).device
     surface = new_surface(
         net,
         data,
         loss,
-        Grid(np.linspace(0, 1, PLACES)),
+        Grid(np.linspace(0, 1, POINTS)),
         device=device,
         tolerance=Tolerance(),
         batch_size=128,
@@ -244,35 +267,38 @@ def along(
     plan = {**surface.plan, "points_per_call": 1, "lanes": 1}
     evaluator = evaluator_of(Problem(net, CurvePlane(kind, points), data, loss, device, data["train"]), plan)
     rows = evaluator([(float(t), 0.0) for t in surface.grid.x])
-    fields = surface.with_cells(range(PLACES), rows).fields
+    fields = surface.with_cells(range(POINTS), rows).fields
     return {split: fields[f"{split}_loss"].tolist() for split in data}
 
 
-def largest(losses: list[float]) -> float:
-    """One that is not a number is larger than all."""
+def _largest(losses: list[float]) -> float:
+    """The largest loss; NaN counts as larger than all."""
     return max(losses, key=lambda value: math.inf if math.isnan(value) else value)
 
 
-def say_largest(what: str, found: dict[str, list[float]]) -> None:
-    tops = [
-        f"{split} {largest(losses):.4g} at {losses.index(largest(losses)) / (PLACES - 1):.2f}"
-        for split, losses in found.items()
+def _say_largest(curve: str, losses: Losses) -> None:
+    largest = [
+        f"{split} {_largest(each):.4g} at {each.index(_largest(each)) / (POINTS - 1):.2f}"
+        for split, each in losses.items()
     ]
-    say(f"largest loss along {what}: {', '.join(tops)}")
+    say(f"largest loss along {curve}: {', '.join(largest)}")
 
 
-def write(
-    net: "nn.Module",
-    bends: "Sequence[Point]",
-    files: Sequence[Path],
-    found: dict[str, list[float]],
-    straight: dict[str, list[float]],
-    args: CurveOptions,
-    command: Sequence[str],
-    recipe: dict[str, Any],
-    ends: Sequence[str],
-) -> None:
-    """A checkpoint for each bend, with the statistics of BatchNorm of the last step, and a JSON beside the first one."""
+def _say_repeats(results: Sequence[Losses], straight: Losses) -> None:
+    """Print mean, range and standard deviation of the largest losses of several curves."""
+    import torch
+
+    for split in straight:
+        largest = torch.tensor([_largest(losses[split]) for losses in results], dtype=torch.float64)
+        say(
+            f"largest {split} loss along {len(results)} curves: {largest.mean():.4g} on average, {largest.min():.4g} to "
+            f"{largest.max():.4g}, standard deviation {largest.std():.2g}; on the straight line "
+            f"{_largest(straight[split]):.4g}"
+        )
+
+
+def _write_bends(net: "nn.Module", bends: "Sequence[Point]", files: Sequence[Path]) -> None:
+    """A checkpoint for each bend, with the BatchNorm statistics of the last step; previous files are set aside."""
     from lossatlas.models import save_state
     from lossatlas.parameter_space.points import moved
 
@@ -282,21 +308,34 @@ def write(
     for bend, file in zip(bends, files, strict=True):
         with moved(net, bend):
             save_state(file, net)
+
+
+def _write_record(
+    files: Sequence[Path],
+    args: CurveOptions,
+    command: Sequence[str],
+    recipe: "TrainingRecipe",
+    ends: Sequence[str],
+    losses: Losses,
+    straight: Losses,
+) -> None:
+    """A JSON beside the first bend that records how the curve was made, and its losses."""
     about = {
         "command": programs.command_line(command[0], command[1:]),
         "kind": args.kind,
         "bends": [file.name for file in files],
         "ends": ends,
         "config": resolved(args),
-        "recipe": recipe,
-        "losses": found,
+        "recipe": asdict(recipe),
+        "losses": losses,
         "straight": straight,
     }
-    write_file(files[0].with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
+    write_json(files[0].with_suffix(".json"), about)
     say(f"wrote {', '.join(map(str, files))}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
     return exit_code(lambda: run(args, ["train_curve", *command]))

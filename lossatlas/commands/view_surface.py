@@ -1,4 +1,4 @@
-"""Write one HTML file in which a surface can be turned, read off and descended by optimizers, without a network.
+"""Write one HTML file in which a surface can be turned and read off and optimizers descend, without a network.
 
 python view_surface.py FILE.h5                                     FILE.h5.html, to be opened in any browser
 python view_surface.py a.h5 b.h5 --labels shortcuts none -o compare.html
@@ -14,7 +14,8 @@ import numpy as np
 
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_labels, check_out, check_plane, read_started
-from lossatlas.errors import BadInput, BadUsage, exit_code, say
+from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
+from lossatlas.figures.plotted_fields import loss_names
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
 from lossatlas.landscape.flatness_measures import flatness
@@ -52,41 +53,57 @@ def view(
     title: str = "",
     proj_file: str | None = None,
 ) -> Path:
-    """Write the page; returns its path. Raises BadInput, BadUsage, CannotWrite."""
+    """Write a page that shows surfaces.
+
+    Args:
+        files: Surface files: planes, or curves.
+        out: File to write; by default the first file and ".html".
+        labels: Name of each file; by default the names of the files.
+        title: Title of the page; by default the labels.
+        proj_file: Projection file of a training run in the plane of the first file.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        BadInput: A file is damaged, of another kind, or has no finite value.
+        BadUsage: The arguments do not suit the files, or curves and planes are mixed.
+        CannotWrite: The file cannot be written.
+    """
     paths = [Path(file) for file in files]
     if not paths:
         raise BadUsage("name a surface file to show")
     check_labels(labels, paths)
-    surfaces = [readable(path) for path in paths]
+    surfaces = [_read_showable(path) for path in paths]
     if len({surface.grid.y is None for surface in surfaces}) > 1:
         raise BadUsage("a curve and a plane cannot be shown on one page: make a page of each")
     trajectory = None
     if proj_file:
         if surfaces[0].grid.y is None:
-            raise BadUsage("--proj_file needs a plane, and this is a curve")
+            raise BadUsage(f"{named('proj_file')} needs a plane, and this is a curve")
         check_plane(proj_file, surfaces[:1], paths[:1])
         trajectory = read_projection(proj_file)
     names = labels or [path.name.removesuffix(".h5") for path in paths]
     shown = [
-        Shown(surface, name, trajectory=trajectory if k == 0 else None, flatness=flatness_words(surface))
+        Shown(surface, name, trajectory=trajectory if k == 0 else None, flatness=_flatness_in_words(surface))
         for k, (surface, name) in enumerate(zip(surfaces, names, strict=True))
     ]
     target = Path(out) if out else Path(f"{paths[0]}.html")
-    check_out("--out", target, [*paths, *([proj_file] if proj_file else [])])
+    check_out("out", target, [*paths, *([proj_file] if proj_file else [])])
     write_page(target, shown, title)
     say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
     return target
 
 
-def flatness_words(surface: Surface) -> dict[str, str]:
-    """Of the loss, where there is one."""
-    name = next((field for field in surface.fields if field.endswith("_loss")), "")
+def _flatness_in_words(surface: Surface) -> dict[str, str]:
+    """Measures of flatness of the loss, where there is one."""
+    name = next(iter(loss_names(surface)), "")
     if not name or not np.isfinite(surface.fields[name]).any():
         return {}
-    return {what: str(measure) for what, measure in flatness(surface, name).items()}
+    return {measure: str(value) for measure, value in flatness(surface, name).items()}
 
 
-def readable(path: Path) -> Surface:
+def _read_showable(path: Path) -> Surface:
     surface = read_started(path)
     if min(surface.grid.shape) < 2:
         raise BadInput(f"{path} has the grid {surface.grid}: a page needs at least 2 points on each axis")
@@ -96,6 +113,7 @@ def readable(path: Path) -> Surface:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     args = parser().parse_args(argv)
     files = [*args.files, *args.surf_file]
 

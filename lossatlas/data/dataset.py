@@ -17,7 +17,7 @@ from torch import Tensor
 from lossatlas.data.structures import Structure, leaves, lengths, part
 from lossatlas.errors import BadInput
 
-Index = slice | Sequence[int] | Tensor  # which samples, by number
+Index = slice | Sequence[int] | Tensor | np.ndarray  # which samples, by number
 SKETCH_SAMPLES = 64  # in a digest of part of the data
 BATCH_AS_SAMPLE = (
     "where they do not (graphs, sets of points, boxes, losses within a batch), pass each batch as one sample: a list "

@@ -70,7 +70,7 @@ def lengths(structure: Structure) -> dict[str, int]:
     }
 
 
-def part(structure: Structure, index: slice | Sequence[int] | Tensor) -> Structure:
+def part(structure: Structure, index: slice | Sequence[int] | Tensor | np.ndarray) -> Structure:
     """Select samples of a structure.
 
     Args:

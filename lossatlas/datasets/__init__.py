@@ -1,0 +1,1 @@
+"""Data sets by name, and the file formats that they come in."""

@@ -16,6 +16,7 @@ PER_CLASS = {"train": 200, "test": 100}
 
 
 def main(folder: str = "/usr/share/datasets/fashion-mnist") -> None:
+    """Write the file beside this module, from a folder with the IDX files."""
     arrays = {}
     for split, count in PER_CLASS.items():
         images, labels = read_idx(Path(folder), split)

@@ -1,14 +1,11 @@
-"""Data sets by name: read without executing anything in the files, normalized once, resident in memory.
+"""Registry of the data sets that are known by name: read without executing anything, normalized, in memory.
 
-    python dataloader.py --dataset fashion_mnist_mini                what is found, and where
-    python dataloader.py --dataset cifar10 --download                fetch it (only ever when asked)
-
-    from dataloader import load
+    from lossatlas.datasets.registry import load
     data = load("fashion_mnist_mini", "train", limit=500)
     data.inputs, data.targets          # float32 (500, 1, 28, 28), int64 (500,)
 
-Known names: mnist, fashion_mnist, cifar10, cifar100, imagefolder (the layout of ImageNet), npz (a file of arrays), and
-fashion_mnist_mini, a balanced subset of Fashion-MNIST that comes with the project (datasets/README.md).
+`SOURCES` holds the known data sets. `OWN` holds kinds of data of the user's: imagefolder (the layout of ImageNet) and npz
+(a file of arrays).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.datasets.downloads import fetch
 from lossatlas.datasets.file_formats import (
     Arrays,
-    fetch,
     folder_files,
     read_cifar10,
     read_cifar100,
@@ -28,7 +25,7 @@ from lossatlas.datasets.file_formats import (
     read_images,
     read_npz,
 )
-from lossatlas.errors import BadInput, BadUsage, Stop
+from lossatlas.errors import BadInput, BadUsage, Stop, named
 from lossatlas.io.archives import check_archive
 from lossatlas.user_code import UserFunction, parameter_names, place_of
 
@@ -38,17 +35,25 @@ if TYPE_CHECKING:  # reading and describing files needs no torch
     from lossatlas.data import AnyData, Dataset, Streamed
 
 BUNDLED = Path(__file__).resolve().parent
-CLONE = BUNDLED.parent.parent  # where data sets of the release of 2018 lie; of an installed package it is nobody's
+CLONE = BUNDLED.parent.parent  # folder of the release of 2018's data sets, unless the package is installed
 IN_CLONE = (CLONE / "plot_surface.py").is_file()
 SPLITS = ("train", "test")
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
 
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Where a named data set lies, how it is read, and its statistics per channel in units of [0, 1].
+    """A known data set.
 
-    markers: files or folders of which one shows that the data set is in a folder. urls: (address, MD5) of what
-    `--download` fetches.
+    Attributes:
+        read: Reader of its files, see `lossatlas.datasets.file_formats`.
+        markers: Files or folders, of which any one shows that the data set is in a folder.
+        below: Folders that a download makes within a folder.
+        places: Folders in which it is looked for.
+        mean: Mean of each channel, of values in [0, 1].
+        std: Standard deviation of each channel.
+        classes: Number of classes.
+        urls: Address and MD5 checksum of each file to download.
     """
 
     read: Callable[[Path, str], Arrays]
@@ -72,14 +77,29 @@ def load(
     image_size: int = 224,
     stream: bool | None = None,
 ) -> "Dataset | Streamed":
-    """Read one split of a data set.
+    """Load one split of a data set.
 
-    raw: leave out the normalization. limit: the first `limit` samples in file order. data_split: keep
-    `len // data_split` samples drawn without replacement by `numpy.random.RandomState(0)`, as the release of
-    Li et al. does; applied to the training split alone, before the limit. image_size: of an image folder. stream: whether
-    to read the images of a folder when they are needed; by default where they do not fit into memory.
+    Args:
+        name: Name of the data set, one of `NAMES`.
+        split: "train" or "test".
+        datapath: Folder, or file, of the data; by default the usual places.
+        raw: Leave out the normalization.
+        limit: Number of samples to keep, from the first in file order.
+        data_split: Keep `len // data_split` samples that `numpy.random.RandomState(0)` draws without replacement, as
+            the release of Li et al. does; of the training split alone, before the limit.
+        image_size: Side of the images of an image folder, in pixels.
+        stream: Read the images of an image folder when they are needed; by default where they do not fit into memory.
 
-    Raises BadUsage for an unknown name, BadInput for missing or damaged files.
+    Returns:
+        The data: images (N, C, H, W) float32 and labels (N,) int64.
+
+    Raises:
+        BadUsage: The name is unknown, or `data_split` leaves no sample.
+        BadInput: Files are missing or damaged.
+
+    Example:
+        >>> load("fashion_mnist_mini", "test", limit=5).inputs.shape
+        torch.Size([5, 1, 28, 28])
     """
     if name not in SOURCES and name not in OWN:
         raise BadUsage(f"unknown data set '{name}': choose from {', '.join([*SOURCES, *OWN])}")
@@ -87,74 +107,92 @@ def load(
         data_split = 1
     if name == "imagefolder":
         files, labels, classes = folder_files(own_place(name, datapath), split)
-        chosen = choice(len(files), data_split, limit)
-        folder = Images([files[k] for k in chosen], labels[chosen], image_size, None if raw else IMAGENET)
-        return folder.data(name, split, classes, stream)
+        chosen = _chosen_samples(len(files), data_split, limit)
+        folder = ImageFolder([files[k] for k in chosen], labels[chosen], image_size, None if raw else IMAGENET)
+        return folder.data(name, split, classes, stream=stream)
     if name == "npz":
         images, labels = read_npz(own_place(name, datapath), split)
-        checked(name, split, images, labels, None)
-        part = chosen_part(len(labels), data_split, limit)
+        _check_labels(name, split, images, labels, None)
+        part = _chosen_index(len(labels), data_split, limit)
         return normalized(name, split, (images[part], labels[part]), int(labels.max()) + 1, None)
     source = SOURCES[name]
     images, labels = source.read(find(name, source, datapath), split)
-    checked(name, split, images, labels, source.classes)
-    part = chosen_part(len(labels), data_split, limit)
+    _check_labels(name, split, images, labels, source.classes)
+    part = _chosen_index(len(labels), data_split, limit)
     return normalized(
         name, split, (images[part], labels[part]), source.classes, None if raw else (source.mean, source.std)
     )
 
 
 @dataclass(frozen=True)
-class Images:
-    """The images of a folder with their labels, as a data set that reads them by number."""
+class ImageFolder:
+    """Images of a folder with their labels, which are read by number.
+
+    Attributes:
+        files: Image files.
+        labels: (N,) labels.
+        size: Side of an image, in pixels.
+        statistics: Mean and standard deviation of each channel; None to leave out the normalization.
+    """
 
     files: Sequence[Path]
     labels: np.ndarray
     size: int
-    statistics: Any
+    statistics: Statistics | None
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, number: int) -> "tuple[Tensor, Tensor]":
-        """(3, size, size) and a label, as in memory."""
+        """Read one image (3, size, size) and its label."""
         one = slice(number, number + 1)
         arrays = read_images(self.files[one], self.size), self.labels[one]
         inputs, targets = normalized("", "", arrays, 0, self.statistics).samples
         return inputs[0], targets[0]
 
-    def data(self, name: str, split: str, classes: int, stream: bool | None) -> "Dataset | Streamed":
+    def data(self, name: str, split: str, classes: int, *, stream: bool | None) -> "Dataset | Streamed":
+        """Make a data set, streamed or in memory.
+
+        Args:
+            name: Its name.
+            split: "train" or "test".
+            classes: Number of classes.
+            stream: Read images when they are needed; None decides by their size.
+
+        Returns:
+            The data set.
+        """
         from lossatlas.data import Streamed
         from lossatlas.data.collect import is_better_streamed
 
-        streamed = Streamed(name, split, self, classes, collate=as_pair)
+        streamed = Streamed(name, split, self, classes, collate=_stack_pairs)
         if is_better_streamed(streamed, stream):
             return streamed
         return normalized(name, split, (read_images(self.files, self.size), self.labels), classes, self.statistics)
 
 
-def as_pair(items: "list[Any]") -> "tuple[Tensor, Tensor]":
+def _stack_pairs(items: "list[tuple[Tensor, Tensor]]") -> "tuple[Tensor, Tensor]":
     import torch
 
     inputs, targets = zip(*items, strict=True)
     return torch.stack(inputs), torch.stack(targets)
 
 
-def choice(count: int, data_split: int, limit: int | None) -> np.ndarray:
-    """Which samples to keep, see `load`."""
+def _chosen_samples(count: int, data_split: int, limit: int | None) -> np.ndarray:
+    """Numbers of the samples to keep, see `load`."""
     if data_split == 1:
         return np.arange(count)[:limit]
     if count < data_split:
-        raise BadUsage(f"--data_split {data_split} leaves nothing of {count} samples")
+        raise BadUsage(f"{named('data_split', data_split)} leaves nothing of {count} samples")
     return np.random.RandomState(0).choice(count, count // data_split, replace=False)[:limit]
 
 
-def chosen_part(count: int, data_split: int, limit: int | None) -> Any:
-    """The same as an index that takes no copy where it need not."""
-    return slice(limit) if data_split == 1 else choice(count, data_split, limit)
+def _chosen_index(count: int, data_split: int, limit: int | None) -> slice | np.ndarray:
+    """The samples to keep as an index; a slice, which copies nothing, where this is possible."""
+    return slice(limit) if data_split == 1 else _chosen_samples(count, data_split, limit)
 
 
-def checked(name: str, split: str, images: np.ndarray, labels: np.ndarray, classes: int | None) -> None:
+def _check_labels(name: str, split: str, images: np.ndarray, labels: np.ndarray, classes: int | None) -> None:
     if images.shape[0] != labels.shape[0] or images.shape[0] == 0:
         raise BadInput(f"{name} {split}: {images.shape[0]} images but {labels.shape[0]} labels")
     if labels.min() < 0 or (classes is not None and labels.max() >= classes):
@@ -163,8 +201,19 @@ def checked(name: str, split: str, images: np.ndarray, labels: np.ndarray, class
         )
 
 
-def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: Any) -> "Dataset":
-    """A data set from bytes: scaled to [0, 1], then (x - mean) / std per channel when statistics are given."""
+def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: Statistics | None) -> "Dataset":
+    """Make a data set from bytes: scaled to [0, 1], then (x - mean) / std of each channel.
+
+    Args:
+        name: Its name.
+        split: "train" or "test".
+        arrays: Images (N, C, H, W) uint8 and labels (N,).
+        classes: Number of classes.
+        statistics: Mean and standard deviation of each channel; None to leave out the normalization.
+
+    Returns:
+        The data set, in memory with the channels last.
+    """
     import torch
 
     from lossatlas.data import Dataset
@@ -181,18 +230,41 @@ def normalized(name: str, split: str, arrays: Arrays, classes: int, statistics: 
 
 
 def load_file(file: str | Path, split: str, *, limit: int | None = None, data_split: int = 1) -> "Dataset":
-    """Tensors as they are: `inputs` (N, ...) float32 and `targets` (N,) in a .npz, or in a torch file of tensors.
+    """Load tensors as they are from a .npz, or from a torch file of tensors.
 
-    data_split and limit as in `load`.
+    Args:
+        file: File with `inputs` (N, ...) and `targets` (N,). A pickled DataLoader is refused, because reading it would
+            execute its content.
+        split: "train" or "test".
+        limit: As in `load`.
+        data_split: As in `load`.
 
-    Raises BadInput; a pickled DataLoader is refused, because reading it would execute what it holds.
+    Returns:
+        The data: inputs float32 and targets int64.
+
+    Raises:
+        BadInput: The file is missing or damaged, or holds anything else.
+        BadUsage: `data_split` leaves no sample.
     """
-    import torch
-
     from lossatlas.data import Dataset
-    from lossatlas.data.plain_tensors import unsupported_kind
 
     path = Path(file)
+    inputs, targets = _read_tensors(path)
+    if targets.dim() != 1 or len(inputs) != len(targets) or len(targets) == 0 or targets.min() < 0:
+        raise BadInput(f"{path}: inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} do not fit")
+    if not inputs.isfinite().all():
+        bad = int((~inputs.isfinite().flatten(1)).any(1).sum())
+        raise BadInput(f"{path}: {bad} of the {len(inputs)} inputs hold NaN or infinite values")
+    part = _chosen_index(len(targets), data_split, limit)
+    return Dataset(path.name, split, (inputs[part], targets[part]), int(targets.max()) + 1)
+
+
+def _read_tensors(path: Path) -> "tuple[Tensor, Tensor]":
+    """Inputs float32 and targets int64 of a file."""
+    import torch
+
+    from lossatlas.data.plain_tensors import unsupported_kind
+
     if path.is_file():
         check_archive(path)
     try:
@@ -217,50 +289,57 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
         ) from error
     if not whole:
         raise BadInput(f"{path}: the targets are not whole numbers, or the inputs are no array of real numbers")
-    if targets.dim() != 1 or len(inputs) != len(targets) or len(targets) == 0 or targets.min() < 0:
-        raise BadInput(f"{path}: inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} do not fit")
-    if not torch.isfinite(inputs).all():
-        bad = int((~torch.isfinite(inputs.flatten(1))).any(1).sum())
-        raise BadInput(f"{path}: {bad} of the {len(inputs)} inputs hold NaN or infinite values")
-    part = chosen_part(len(targets), data_split, limit)
-    return Dataset(path.name, split, (inputs[part], targets[part]), int(targets.max()) + 1)
+    return inputs, targets
 
 
 def from_factory(
     factory: UserFunction, split: str, *, limit: int | None = None, data_split: int = 1, stream: bool | None = None
 ) -> "AnyData":
-    """One split of what a user's function gives: it is called with `split` where it takes that.
+    """Load one split of the data that a user's function returns.
 
-    Otherwise it gives the training data, or a dict with the splits. data_split and limit as in `load`. Raises BadInput.
+    Args:
+        factory: The user's function, which is called with `split` if it takes it. Otherwise it returns the training
+            data, or a dictionary with the splits.
+        split: "train" or "test".
+        limit: As in `load`.
+        data_split: As in `load`.
+        stream: Read samples when they are needed; by default where they do not fit into memory.
+
+    Returns:
+        The data.
+
+    Raises:
+        BadInput: The function fails, has no such split, or returns anything else.
     """
     from lossatlas.data import FixedBatches, as_dataset
 
+    dataset = f"{named('dataset')} {factory}"
     found = factory(split=split)
     if isinstance(found, Mapping) and set(found) <= set(SPLITS) and found:
         if split not in found:
-            raise BadInput(f"--dataset {factory} gives {', '.join(found)}, and no '{split}'")
+            raise BadInput(f"{dataset} gives {', '.join(found)}, and no '{split}'")
         found = found[split]
     elif split != "train" and "split" not in parameter_names(factory.function):
-        raise BadInput(f"--dataset {factory} takes no 'split', so it gives training data alone: let it take one")
+        raise BadInput(f"{dataset} takes no 'split', so it gives training data alone: let it take one")
     with factory.at_home():
         try:
-            data = as_dataset(found, name=str(factory), split=split, stream=stream and by_number(found))
+            data = as_dataset(found, name=str(factory), split=split, stream=stream and _is_read_by_number(found))
         except Stop as error:
-            raise BadInput(f"--dataset {factory}: {error}") from error
+            raise BadInput(f"{dataset}: {error}") from error
         except Exception as error:
-            raise BadInput(f"--dataset {factory}: its samples cannot be read: {place_of(error)}") from error
+            raise BadInput(f"{dataset}: its samples cannot be read: {place_of(error)}") from error
     if isinstance(data, FixedBatches):
         if limit or data_split > 1:
             raise BadInput(
-                f"--dataset {factory} gives batches whose shapes differ, of which no part can be taken: leave out "
-                "--limit and --data_split"
+                f"{dataset} gives batches whose shapes differ, of which no part can be taken: leave out "
+                f"{named('limit')} and {named('data_split')}"
             )
         return data
-    return data.take(chosen_part(len(data), data_split if split == "train" else 1, limit))
+    return data.take(_chosen_index(len(data), data_split if split == "train" else 1, limit))
 
 
-def by_number(found: Any) -> bool | None:
-    """True for what can be read when it is needed; for other things None, because what is in memory may stay there."""
+def _is_read_by_number(found: Any) -> bool | None:
+    """True for samples that can be read when they are needed; otherwise None, because they may stay in memory."""
     from torch.utils.data import DataLoader, Dataset, IterableDataset
 
     source = found.dataset if isinstance(found, DataLoader) else found
@@ -268,30 +347,65 @@ def by_number(found: Any) -> bool | None:
 
 
 def find(name: str, source: DatasetSource, datapath: str | Path | None) -> Path:
-    """The folder that holds the data set: `datapath` or one below it, otherwise the usual places."""
+    """Find the folder that holds a data set.
+
+    Args:
+        name: Name of the data set.
+        source: Its entry in `SOURCES`.
+        datapath: Folder to look in, and below; by default the usual places.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadInput: No folder holds it.
+    """
     places = (Path(datapath),) if datapath else source.places
     for place in places:
         for folder in (place, *(place / below for below in (*source.below, name))):
             if any((folder / marker).exists() for marker in source.markers):
                 return folder
     where = ", ".join(map(str, places))
-    hint = ", or fetch it with --download" if source.urls else ""
+    hint = f", or fetch it with {named('download')}" if source.urls else ""
     raise BadInput(
-        f"{name}: no '{source.markers[0]}' in {where}: put the data set there, name its folder with --datapath{hint}"
+        f"{name}: no '{source.markers[0]}' in {where}: put the data set there, name its folder with {named('datapath')}{hint}"
     )
 
 
 def own_place(name: str, datapath: str | Path | None) -> Path:
-    """Where a user's own data lie. Raises BadUsage, BadInput."""
+    """Find data of a user's own.
+
+    Args:
+        name: Kind of the data, one of `OWN`.
+        datapath: Folder or file that the user names.
+
+    Returns:
+        The folder or file.
+
+    Raises:
+        BadUsage: None is named.
+        BadInput: It is missing.
+    """
     if not datapath:
-        raise BadUsage(f"--dataset {name}: say which {OWN[name]} with --datapath")
+        raise BadUsage(f"{named('dataset', name)}: say which {OWN[name]} with {named('datapath')}")
     if not Path(datapath).exists():
-        raise BadInput(f"--datapath {datapath}: there is no such {OWN[name]}")
+        raise BadInput(f"{named('datapath', datapath)}: there is no such {OWN[name]}")
     return Path(datapath)
 
 
 def get(name: str, datapath: str | Path | None = None, say: Callable[[str], None] = print) -> None:
-    """Download a data set unless it is there. Raises BadUsage where there is nothing to download from."""
+    """Download a data set unless it is there.
+
+    Args:
+        name: Name of the data set.
+        datapath: Folder that gets it; by default one in the user's cache, or in the clone.
+        say: Called with lines of progress.
+
+    Raises:
+        BadUsage: The name is unknown.
+        BadInput: It cannot be fetched, or there is no address to fetch it from.
+        CannotWrite: The folder cannot be written.
+    """
     if name not in SOURCES:
         raise BadUsage(f"unknown data set '{name}': choose from {', '.join(SOURCES)}")
     source = SOURCES[name]
@@ -311,7 +425,15 @@ def get(name: str, datapath: str | Path | None = None, say: Callable[[str], None
 
 
 def common_places(name: str, *more: str) -> tuple[Path, ...]:
-    """`more`, and the folders of that name beside the bundled data and in the user's cache."""
+    """List the usual folders of a data set.
+
+    Args:
+        name: Name of the data set.
+        *more: Other folders.
+
+    Returns:
+        The folder of that name in the clone, the other folders, and the one in the user's cache.
+    """
     beside = [CLONE / "datasets" / name] if IN_CLONE else []
     return (*beside, *map(Path, more), Path("~/.cache/datasets").expanduser() / name)
 

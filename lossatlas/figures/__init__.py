@@ -1,40 +1,36 @@
-"""Figures of saved surfaces, curves and spectra."""
+"""Figures of saved surfaces, curves and spectra.
 
+`contour`, `curve` and the other drawing functions take an axis of yours. `style` and `save` make and write figures in
+the house style. The colour scale of a figure is decided in `colour_scale`, the names of files in `figure_files`.
+"""
+
+from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale, format_value
+from lossatlas.figures.figure_files import save, save_all
+from lossatlas.figures.matplotlib_style import FigureFiles, style
 from lossatlas.figures.plot_functions import contour, curve, filled, heat, path, plot, solid, spectrum
-from lossatlas.figures.style import (
-    FigureFiles,
-    Scale,
-    eigen_ratio,
-    has_eigenvalues,
-    number,
-    pick,
-    save,
-    scale,
-    style,
-    title_of,
-    words,
-)
+from lossatlas.figures.plotted_fields import choose_field, eigen_ratio, field_title, has_eigenvalues, mathtext
 from lossatlas.figures.surface_plots import Camera
 
 __all__ = [
     "Camera",
+    "ColourScale",
     "FigureFiles",
-    "Scale",
+    "choose_colour_scale",
+    "choose_field",
     "contour",
     "curve",
     "eigen_ratio",
+    "field_title",
     "filled",
+    "format_value",
     "has_eigenvalues",
     "heat",
-    "number",
+    "mathtext",
     "path",
-    "pick",
     "plot",
     "save",
-    "scale",
+    "save_all",
     "solid",
     "spectrum",
     "style",
-    "title_of",
-    "words",
 ]

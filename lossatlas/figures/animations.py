@@ -1,183 +1,299 @@
-"""Moving pictures: a surface that turns, a path that is walked, a grid that is filled coarse-first; as GIF or MP4."""
+"""Animations as GIF or MP4: a surface that turns, a training run on its surface, a grid that is computed coarse-first."""
 
 import io
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, CannotWrite
-from lossatlas.figures.contour_plots import Panel, axis_names, contour, draw_flat, filled
-from lossatlas.figures.style import Scale, plain, title_of
+from lossatlas.errors import BadUsage, CannotWrite, named
+from lossatlas.figures.colour_scale import ColourScale, format_tick
+from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_flat
+from lossatlas.figures.matplotlib_style import FigureFactory
+from lossatlas.figures.panels import Panel
+from lossatlas.figures.plotted_fields import field_title
 from lossatlas.figures.surface_plots import Camera, draw_solid, solid_figure
+from lossatlas.figures.trajectory_plots import axis_names
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.surface import Surface
 
-DETAIL = 110  # points along an axis of a surface, about: a picture of a film is looked at for a moment
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DETAIL = 110  # points along an axis of a surface, about: a frame is seen for a moment
 COLOURS = 256  # of a GIF
 NEARLY_WHITE = 248
-INK, GREY = "black", "0.6"
+FIRST_CELLS = 4  # of a grid that is refined
+RENDERED_SIZE = (528, 440)  # of a frame, in pixels
+PATH_COLOUR, KNOWN_COLOUR = "black", "0.6"  # of the part of a run that is reached, and of the whole run
 
 
-def pixels(fig: Any, dpi: int) -> np.ndarray:
-    """(height, width, 3) bytes of a figure; both even, as films want them."""
+@dataclass(frozen=True)
+class Subject:
+    """Surfaces that an animation shows.
+
+    Attributes:
+        panels: The surfaces, with one colour scale.
+        scale: Their colour scale.
+        name: Name of the field.
+    """
+
+    panels: Sequence[Panel]
+    scale: ColourScale
+    name: str
+
+
+def figure_pixels(fig: "Figure", dpi: int) -> np.ndarray:
+    """Draw a figure as pixels.
+
+    Args:
+        fig: The figure.
+        dpi: Dots per inch.
+
+    Returns:
+        (height, width, 3) bytes; both sides are even, as video formats need them.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     fig.set_dpi(dpi)
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
-    found = np.asarray(canvas.buffer_rgba())[..., :3]
-    return np.ascontiguousarray(found[: found.shape[0] // 2 * 2, : found.shape[1] // 2 * 2])
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    return np.ascontiguousarray(pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2])
 
 
-def turning(
-    plt: Any,
-    panels: Sequence[Panel],
-    scale: Scale,
-    name: str,
+def _around(camera: Camera, count: int) -> Iterator[Camera]:
+    """Cameras once around the vertical axis."""
+    for azimuth in camera.azimuth + np.linspace(0, 360, count, endpoint=False):
+        yield Camera(camera.elevation, float(azimuth))
+
+
+def turntable_frames(
+    plt: FigureFactory,
+    subject: Subject,
     camera: Camera,
-    frames: int,
+    count: int,
     dpi: int,
+    *,
     overlay: bool = False,
     zlim: float | None = None,
 ) -> Iterator[np.ndarray]:
-    """Once around."""
-    panels = [replace(p, detail=DETAIL) for p in panels]
-    for azimuth in camera.azimuth + np.linspace(0, 360, frames, endpoint=False):
-        fig = solid_figure(plt, panels, scale, name, zlim, Camera(camera.elevation, float(azimuth)), overlay)
-        for axis in fig.axes:  # which would jump from one side to the other
+    """Turn surfaces once around.
+
+    Args:
+        plt: Maker of figures, see `style`.
+        subject: Surfaces to show.
+        camera: Where the first frame sees them from.
+        count: Number of frames.
+        dpi: Dots per inch.
+        overlay: Draw the surfaces in one box instead of side by side.
+        zlim: Value at which the surfaces are cut off.
+
+    Yields:
+        Frames of (height, width, 3) bytes.
+    """
+    panels = [replace(p, detail=DETAIL) for p in subject.panels]
+    for each in _around(camera, count):
+        fig = solid_figure(plt, panels, subject.scale, subject.name, zlim, each, overlay=overlay)
+        axis: Any
+        for axis in fig.axes:  # the label would jump from one side to the other
             axis.set_zlabel("")
-        fig.text(0.5, 0.02, title_of(name), ha="center", fontsize="small")
-        yield pixels(fig, dpi)
+        fig.text(0.5, 0.02, field_title(subject.name), ha="center", fontsize="small")
+        yield figure_pixels(fig, dpi)
 
 
-def turning_rendered(
-    groups: Sequence[Sequence[Panel]], scale: Scale, camera: Camera, frames: int
+def rendered_turntable_frames(
+    subject: Subject, camera: Camera, count: int, *, overlay: bool = False
 ) -> Iterator[np.ndarray]:
-    """The same, rendered; groups stand side by side."""
-    from lossatlas.figures.rendered_plots import RenderStage
+    """Turn rendered surfaces once around.
 
-    names = ["" if len(groups) == 1 else group[0].label for group in groups]
-    stages = [RenderStage(g, scale, (528, 440), soft=False, label=name) for g, name in zip(groups, names, strict=True)]
-    for azimuth in camera.azimuth + np.linspace(0, 360, frames, endpoint=False):
-        pictures = [stage.picture(Camera(camera.elevation, float(azimuth))) for stage in stages]
-        yield np.concatenate(pictures, axis=1)
-    for stage in stages:
-        stage.close()
+    Args:
+        subject: Surfaces to show.
+        camera: Where the first frame sees them from.
+        count: Number of frames.
+        overlay: Render the surfaces in one box instead of side by side.
+
+    Yields:
+        Frames of (height, width, 3) bytes.
+    """
+    from lossatlas.figures.rendered_plots import SurfaceRenderer
+
+    panels = subject.panels
+    groups: list[Sequence[Panel]] = [panels] if overlay else [[p] for p in panels]
+    renderers = [
+        SurfaceRenderer(
+            group, subject.scale, RENDERED_SIZE, soft=False, label="" if len(groups) == 1 else group[0].label
+        )
+        for group in groups
+    ]
+    for each in _around(camera, count):
+        yield np.concatenate([renderer.picture(each) for renderer in renderers], axis=1)
+    for renderer in renderers:
+        renderer.close()
 
 
-def walking(
-    plt: Any, p: Panel, scale: Scale, name: str, path: Projection, beneath: np.ndarray, frames: int, dpi: int
+def path_frames(
+    plt: FigureFactory, subject: Subject, path: Projection, under: np.ndarray, count: int, dpi: int
 ) -> Iterator[np.ndarray]:
-    """A training run, checkpoint after checkpoint, over its contours; beside them the loss against the epoch.
+    """Follow a training run over the contours of a surface, beside its loss over the epochs.
 
-    beneath: the surface's values under the checkpoints, NaN off the surface.
+    Args:
+        plt: Maker of figures, see `style`.
+        subject: One surface.
+        path: Checkpoints in its plane.
+        under: (checkpoints,) values of the surface under them, NaN off the surface.
+        count: Number of frames.
+        dpi: Dots per inch.
+
+    Yields:
+        Frames of (height, width, 3) bytes.
     """
     epochs = np.arange(len(path.x)) if path.epochs is None else path.epochs
     word = "checkpoint" if path.epochs is None else "epoch"
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.2), layout="constrained")
-    draw_flat(fig, [left], [p], scale, name, contour, ())
-    fig.axes[-1].set_ylabel("")  # the curve's axis says it
+    draw_flat(fig, [left], subject.panels, subject.scale, subject.name, draw_contours)
+    fig.axes[-1].set_ylabel("")  # the axis of the curve has the same name
     left.set(**dict(zip(("xlabel", "ylabel"), axis_names(path), strict=True)))
-    left.plot(path.x, path.y, ".", color=GREY, markersize=4, zorder=4)
-    (line,) = left.plot([], [], "-", color=INK, linewidth=1.3, zorder=5)
-    (ball,) = left.plot([], [], "o", color=INK, markeredgecolor="white", markersize=7, zorder=6)
-    for values, style, label in ((beneath, "-", "surface under the path"), (path.loss, "--", "the checkpoint itself")):
-        if values is not None and np.isfinite(values).any():
-            known = np.isfinite(values)
-            right.plot(epochs[known], values[known], style, color=GREY, linewidth=1.2, label=label)
-    (here,) = right.plot([], [], "o", color=INK, markersize=6)
-    if scale.log and np.nanmin(beneath) > 0:
-        right.set_yscale("log")
-        right.yaxis.set_major_formatter(lambda value, _: plain(value))
-        right.yaxis.set_minor_formatter(lambda value, _: "")
-    right.set(xlabel=word, ylabel=title_of(name))
+    left.plot(path.x, path.y, ".", color=KNOWN_COLOUR, markersize=4, zorder=4)
+    (line,) = left.plot([], [], "-", color=PATH_COLOUR, linewidth=1.3, zorder=5)
+    (ball,) = left.plot([], [], "o", color=PATH_COLOUR, markeredgecolor="white", markersize=7, zorder=6)
+    _draw_losses(right, subject, epochs, under, path.loss)
+    (current,) = right.plot([], [], "o", color=PATH_COLOUR, markersize=6)
+    right.set(xlabel=word, ylabel=field_title(subject.name))
     right.legend(frameon=False, fontsize="small")
-    for share in np.linspace(0, len(path.x) - 1, frames):
-        whole = int(share)
-        x, y, e, v = (np.interp(share, np.arange(len(path.x)), each) for each in (path.x, path.y, epochs, beneath))
+    for position in np.linspace(0, len(path.x) - 1, count):
+        whole = int(position)
+        x, y, e, v = (np.interp(position, np.arange(len(path.x)), each) for each in (path.x, path.y, epochs, under))
         line.set_data([*path.x[: whole + 1], x], [*path.y[: whole + 1], y])
         ball.set_data([x], [y])
-        here.set_data([e], [v])
+        current.set_data([e], [v])
         right.set_title(f"{word} {e:.1f}")
-        yield pixels(fig, dpi)
+        yield figure_pixels(fig, dpi)
 
 
-def refining(
-    plt: Any, surface: Surface, whole: Panel, scale: Scale, name: str, camera: Camera, frames: int, dpi: int
+def _draw_losses(axis: "Axes", subject: Subject, epochs: np.ndarray, under: np.ndarray, own: np.ndarray | None) -> None:
+    """The whole curves, of the surface and of the checkpoints."""
+    for values, style, label in ((under, "-", "surface under the path"), (own, "--", "the checkpoint itself")):
+        if values is not None and np.isfinite(values).any():
+            known = np.isfinite(values)
+            axis.plot(epochs[known], values[known], style, color=KNOWN_COLOUR, linewidth=1.2, label=label)
+    if subject.scale.log and np.nanmin(under) > 0:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(lambda value, _: format_tick(value))
+        axis.yaxis.set_minor_formatter(lambda value, _: "")
+
+
+def refinement_frames(
+    plt: FigureFactory, surface: Surface, subject: Subject, camera: Camera, count: int, dpi: int
 ) -> Iterator[np.ndarray]:
-    """How a surface is filled: dots are cells, in the order in which they are computed; contours and surface go through the
-    finest sub-grid that is whole."""
+    """Show how a grid is computed coarse-first.
+
+    Dots are cells in the order in which they are computed. Contours and surface go through the finest complete
+    sub-grid.
+
+    Args:
+        plt: Maker of figures, see `style`.
+        surface: The surface, of which `subject` holds the panel.
+        subject: One surface.
+        camera: Where it is seen from.
+        count: Number of frames, at most.
+        dpi: Dots per inch.
+
+    Yields:
+        Frames of (height, width, 3) bytes.
+    """
+    (whole,) = subject.panels
     order = surface.grid.coarse_first()
-    for count in np.unique(np.geomspace(4, surface.grid.size, frames).round().astype(int)):
-        there = np.zeros(surface.grid.size, bool)
-        there[order[:count]] = True
-        done = there.reshape(surface.grid.shape) & surface.known
+    for cells in np.unique(np.geomspace(FIRST_CELLS, surface.grid.size, count).round().astype(int)):
+        reached = np.zeros(surface.grid.size, bool)
+        reached[order[:cells]] = True
+        done = reached.reshape(surface.grid.shape) & surface.known
         rows, columns = replace(surface, done=done).complete_part()
         if len(rows) < 2 or len(columns) < 2 or not done[np.ix_(rows, columns)].all():
-            continue  # too few for a surface
+            continue  # too few cells for a surface
         values = np.where(done, whole.values, np.nan)
         p = Panel(whole.label, whole.x, whole.y, values, done, rows, columns, DETAIL)
         fig = plt.figure(figsize=(9.6, 4.2))
         flat = fig.add_axes((0.06, 0.13, 0.36, 0.74))
-        draw_flat(fig, [flat], [replace(whole, rows=rows, columns=columns)], scale, name, filled, (), bar=False)
+        part = replace(whole, rows=rows, columns=columns)
+        draw_flat(fig, [flat], [part], subject.scale, subject.name, draw_filled_contours, colour_bar=False)
         y, x = np.nonzero(done)
-        flat.plot(whole.x[x], whole.y[y], ".", color="white", markersize=min(2.0, 40 / np.sqrt(count)), zorder=4)
-        flat.set_title(f"{count} of {surface.grid.size} cells")
+        flat.plot(whole.x[x], whole.y[y], ".", color="white", markersize=min(2.0, 40 / np.sqrt(cells)), zorder=4)
+        flat.set_title(f"{cells} of {surface.grid.size} cells")
         solid = fig.add_axes((0.46, 0.0, 0.5, 1.0), projection="3d", computed_zorder=False)
-        draw_solid(solid, [p], scale, name, None, camera, notes=False)
-        yield pixels(fig, dpi)
+        draw_solid(solid, [p], subject.scale, subject.name, None, camera, notes=False)
+        yield figure_pixels(fig, dpi)
 
 
-def check_film(path: Path) -> None:
-    """Raises BadUsage where no film can be written under this name."""
-    if path.suffix not in WRITERS:
-        raise BadUsage(f"--out {path}: the name has to end in {' or '.join(WRITERS)}")
-    if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
-        raise BadUsage(f"--out {path}: an MP4 needs ffmpeg, which is not there: install it, or name a .gif")
+def check_animation_file(path: Path) -> None:
+    """Check that an animation can be written under a name.
 
+    Args:
+        path: A file that ends in .gif or .mp4.
 
-def save_film(path: Path, frames: Iterable[np.ndarray], rate: float, hold: float = 0.0) -> int:
-    """Write frames as a GIF that begins again, or an MP4, and return how many.
-
-    rate: frames a second. hold: seconds that the last one stays. Raises BadUsage, see check_film, and CannotWrite.
+    Raises:
+        BadUsage: The ending is another one, or ffmpeg is missing for an MP4.
     """
-    check_film(path)
-    made = list(frames)
-    if not made:
+    out = named("out", path)
+    if path.suffix not in ENCODERS:
+        raise BadUsage(f"{out}: the name has to end in {' or '.join(ENCODERS)}")
+    if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
+        raise BadUsage(f"{out}: an MP4 needs ffmpeg, which is not there: install it, or name a .gif")
+
+
+def save_animation(path: Path, frames: Iterable[np.ndarray], rate: float, hold: float = 0.0) -> int:
+    """Write frames as an endless GIF, or as an MP4.
+
+    Args:
+        path: File to write, see `check_animation_file`.
+        frames: Frames of (height, width, 3) bytes.
+        rate: Frames per second.
+        hold: Seconds for which the last frame stays.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        BadUsage: The name is refused, or there is no frame.
+        CannotWrite: The file cannot be written, or ffmpeg fails.
+    """
+    check_animation_file(path)
+    pictures = list(frames)
+    if not pictures:
         raise BadUsage("there is nothing to show: the grid is too small, or has too few cells")
-    write_file(path, WRITERS[path.suffix](made, rate, hold))
-    return len(made)
+    write_file(path, ENCODERS[path.suffix](pictures, rate, hold))
+    return len(pictures)
 
 
-def gif(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
-    """All frames share their colours, so that nothing flickers."""
+def _encode_gif(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
+    """A GIF whose frames share one palette, so that nothing flickers."""
     from PIL import Image
 
     sample = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
     found = Image.fromarray(sample).quantize(COLOURS, method=Image.Quantize.MEDIANCUT).getpalette() or []
     colours = np.array(found, np.uint8).reshape(-1, 3)
-    colours[colours.min(1) >= NEARLY_WHITE] = 255  # the ground
+    colours[colours.min(1) >= NEARLY_WHITE] = 255  # the background
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours.ravel().tolist())
-    blend = Image.Dither.FLOYDSTEINBERG  # without, few colours would look like contours
-    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=blend) for frame in frames]
-    ends = [10 * round(100 * (k + 1) / rate) for k in range(len(pictures))]  # in hundredths of a second
-    shown = [end - start for start, end in pairwise([0, *ends])]
-    shown[-1] += round(1000 * hold)
+    dither = Image.Dither.FLOYDSTEINBERG  # without it, steps between few colours would look like contours
+    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=dither) for frame in frames]
+    ends = [10 * round(100 * (k + 1) / rate) for k in range(len(pictures))]  # a GIF counts hundredths of a second
+    durations = [end - start for start, end in pairwise([0, *ends])]
+    durations[-1] += round(1000 * hold)
     out = io.BytesIO()
-    pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=shown, loop=0, optimize=False)
+    pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False)
     return out.getvalue()
 
 
-def mp4(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
+def _encode_mp4(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
     height, width = (side // 2 * 2 for side in frames[0].shape[:2])
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "film.mp4"
@@ -193,4 +309,7 @@ def mp4(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
         return out.read_bytes()
 
 
-WRITERS: dict[str, Callable[..., bytes]] = {".gif": gif, ".mp4": mp4}
+ENCODERS: dict[str, Callable[[Sequence[np.ndarray], float, float], bytes]] = {
+    ".gif": _encode_gif,
+    ".mp4": _encode_mp4,
+}

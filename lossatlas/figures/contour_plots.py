@@ -1,254 +1,186 @@
-"""Surfaces seen from above: contours, filled contours, heat maps, and paths on them."""
+"""Surfaces seen from above: contours, filled contours and heat maps."""
 
-import re
-import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas.figures.network_marks import Network, bent, curve_of, networks_of
-from lossatlas.figures.style import Scale, is_power_of_ten, narrow, number, plain, scaled_title, title_of, words
+from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
+from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
+from lossatlas.figures.network_marks import curve_points
+from lossatlas.figures.palette import COLOUR_MAP, NOT_DONE_COLOUR, NOT_FINITE_COLOUR, run_colour
+from lossatlas.figures.panels import Panel, legend_name, same_extent
+from lossatlas.figures.plotted_fields import field_title
+from lossatlas.figures.trajectory_plots import draw_trajectory
 from lossatlas.io.trajectory_files import Projection
-from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
-from lossatlas.landscape.surface import Surface
 
-MAP = "viridis"
-PATHS = ("#d81b60", "#e69f00", "#1e88e5", "#009e73", "#7b3fa0")  # of several runs
-DROP = "#e4312b"
-OWN = "the checkpoint's own loss"
-DROPPED = "learning rate dropped"
-NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
-TRUSTED = 0.05  # an interpolant that is off by less, see `cross_validate`, is drawn; otherwise straight lines between the cells
-FINE = 240
-MOST_SKEWED, SKEWED = 4.0, 1.7  # one axis against the other: beyond the first they are drawn like the second
-LABEL = 0.1, 0.05  # width and height of a label, as shares of the frame
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.contour import ContourSet
+    from matplotlib.figure import Figure
 
+    DrawPanel = Callable[[Axes, Panel, ColourScale], ScalarMappable]
 
-@dataclass(frozen=True)
-class Panel:
-    """One surface to draw: the part of the grid that is complete for contours, all of it for the heat map."""
-
-    label: str
-    x: np.ndarray  # (nx,)
-    y: np.ndarray  # (ny,)
-    values: np.ndarray  # (ny, nx); NaN where not done, or where the value is not a number
-    done: np.ndarray  # (ny, nx)
-    rows: np.ndarray
-    columns: np.ndarray
-    detail: int = FINE  # points along an axis of what is drawn, about
-    networks: tuple[Network, ...] = ()
-    scheme: str = ""  # where it is no plane
-    curve: str = ""  # between the first two networks, whose bend the third one is
-    lifted: int = 0  # infinite values that are drawn as the largest finite one
-    more_is_better: bool = False  # as of an accuracy
-    uncertain: str = ""  # how large the standard errors are, in words
-    interpolated: np.ndarray | None = None  # (ny, nx): which values are not computed; None where all are
-
-    @property
-    def part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y and values of the finest complete sub-grid."""
-        return self.x[self.columns], self.y[self.rows], self.values[np.ix_(self.rows, self.columns)]
-
-    def fine(self, scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same on a finer grid that holds its cells: through the interpolant where it can be trusted.
-
-        Otherwise lines between the cells are straight in the height that the scale draws: linear in a value that grows tenfold
-        from cell to cell, contours would crowd at the upper cell, as stars and squares.
-        """
-        smooth = self.smooth
-        return self.straight(scale) if smooth is None else smooth
-
-    @cached_property
-    def finer(self) -> tuple[list[np.ndarray], list[int]]:
-        """Axes with more points, and how many times as many intervals they have."""
-        x, y, _ = self.part
-        times = [max(1, min(24, self.detail // max(1, len(axis) - 1))) for axis in (x, y)]
-        axes = [
-            np.interp(np.arange(n * (len(a) - 1) + 1) / n, np.arange(len(a)), a)
-            for n, a in zip(times, (x, y), strict=True)
-        ]
-        return axes, times
-
-    @cached_property
-    def smooth(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Values of the interpolant on a finer grid; None if it cannot be trusted."""
-        x, y, z = self.part
-        if min(len(x), len(y)) < 2:
-            return x, y, z
-        log, error = cross_validate(x, y, z)
-        if not error < TRUSTED:
-            return None
-        return self.on_finer(Interpolant.of(x, y, z, log=log).at(*np.meshgrid(*self.finer[0]))[0])
-
-    def straight(self, scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        x, y, z = self.part
-        finer, _ = self.finer
-        heights = scale.unbounded(z)
-        rows = np.stack([np.interp(finer[0], x, row) for row in heights])
-        between = np.stack([np.interp(finer[1], y, column) for column in rows.T], axis=1)
-        return self.on_finer(scale.values_of(between))
-
-    def on_finer(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        _, _, z = self.part
-        axes, times = self.finer
-        values = clip_for_drawing(values, z)
-        values[:: times[1], :: times[0]] = z  # infinite ones too
-        return axes[0], axes[1], values
-
-    @property
-    def note(self) -> str:
-        return "; ".join(self.notes())
-
-    def notes(self, dots: str = "") -> list[str]:
-        """dots: what is said of the interpolated cells, where dots mark the others."""
-        notes = [] if self.done.all() else [f"unfinished: {self.done.sum()} of {self.done.size} cells"]
-        if self.interpolated is not None:
-            notes.append(f"{self.interpolated.sum()} of {self.done.size} cells interpolated{dots}")
-        notes += [f"standard errors up to {self.uncertain}"] if self.uncertain else []
-        notes += [f"scheme: {self.scheme}"] if self.scheme else []
-        notes += [f"{self.lifted} infinite cells at the largest value"] if self.lifted else []
-        return notes
-
-
-def panel(surface: Surface, name: str, label: str, lift: bool = False) -> Panel:
-    """lift: draw infinite values as the largest finite one, which the note says."""
-    assert surface.grid.y is not None
-    rows, columns = surface.complete_part()
-    grid, known = surface.grid, tuple(networks_of(surface))
-    values, above = surface.fields[name], np.isposinf(surface.fields[name])
-    if lift and np.isfinite(values).any():
-        values = np.where(above, values[np.isfinite(values)].max(), values)
-    lifted, scheme = int(above.sum()) if lift else 0, str(surface.request.get("scheme", ""))
-    accuracy = name.endswith("_acc")
-    own: dict[str, Any] = {
-        "more_is_better": accuracy,
-        "networks": known,
-        "scheme": scheme,
-        "lifted": lifted,
-        "curve": curve_of(surface),
-    }
-    error = surface.fields.get(f"{name}_se")
-    if error is not None and (error > 0).any():
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(np.isfinite(error), error / np.abs(surface.fields[name]), 0)
-        relative = name.endswith("_loss") and share.max() < 1
-        own["uncertain"] = f"{100 * share.max():.2g} %" if relative else f"{np.nanmax(error):.2g}{' points' * accuracy}"
-    if surface.interpolated.any():
-        own["interpolated"] = surface.interpolated
-    return Panel(label, grid.x, surface.grid.y, values, surface.known, rows, columns, **own)
+MOST_SKEWED = 4.0  # a plane whose sides differ by a larger factor is drawn with sides that differ by SKEWED
+SKEWED = 1.7
+LABEL_SIZE = 0.1, 0.05  # width and height of a contour's label, as shares of the frame
 
 
 def flat_figure(
-    plt: Any, panels: Sequence[Panel], scale: Scale, name: str, one: Callable[..., Any], paths: Sequence[Projection]
-) -> Any:
-    """Panels side by side with one scale, and a colour bar where colours carry the value."""
-    rows, columns = (len(panels), 1) if narrow() else (1, len(panels))
-    size = 3.9 * widening(panels) * columns + 0.7, 3.9 * rows
+    plt: FigureFactory,
+    panels: Sequence[Panel],
+    scale: ColourScale,
+    name: str,
+    draw_panel: "DrawPanel",
+    paths: Sequence[Projection] = (),
+) -> "Figure":
+    """Draw panels side by side on one colour scale.
+
+    Args:
+        plt: Maker of figures, see `style`.
+        panels: Surfaces to draw.
+        scale: Their colour scale.
+        name: Name of the field.
+        draw_panel: `draw_contours`, `draw_filled_contours` or `draw_heat_map`.
+        paths: Training runs to draw on each panel.
+
+    Returns:
+        The figure.
+    """
+    rows, columns = (len(panels), 1) if is_single_column() else (1, len(panels))
+    share = same_extent(panels)
     fig, axes = plt.subplots(
-        rows, columns, figsize=size, squeeze=False, sharex=alike(panels), sharey=alike(panels), layout="compressed"
+        rows,
+        columns,
+        figsize=(3.9 * _aspect(panels) * columns + 0.7, 3.9 * rows),
+        squeeze=False,
+        sharex=share,
+        sharey=share,
+        layout="compressed",
     )
-    draw_flat(fig, axes.ravel().tolist(), panels, scale, name, one, paths)
+    draw_flat(fig, axes.ravel().tolist(), panels, scale, name, draw_panel, paths)
     return fig
 
 
-def alike(panels: Sequence[Panel]) -> bool:
-    """Whether they cover the same part of a plane."""
-    return all(
-        np.allclose([p.x[0], p.x[-1], p.y[0], p.y[-1]], [q.x[0], q.x[-1], q.y[0], q.y[-1]]) for p, q in pairwise(panels)
-    )
-
-
 def draw_flat(
-    fig: Any,
-    axes: Sequence[Any],
+    fig: "Figure",
+    axes: "Sequence[Axes]",
     panels: Sequence[Panel],
-    scale: Scale,
+    scale: ColourScale,
     name: str,
-    one: Callable[..., Any],
-    paths: Sequence[Projection],
-    bar: bool = True,
+    draw_panel: "DrawPanel",
+    paths: Sequence[Projection] = (),
+    *,
+    colour_bar: bool = True,
 ) -> None:
-    """A panel on each axis, and the colour bar beside them. one: contour, filled or heat."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    """Draw a panel on each axis, with one colour bar beside them.
 
-    for axis in axes if narrow() else axes[:1]:
+    Args:
+        fig: Figure of the axes.
+        axes: One for each panel.
+        panels: Surfaces to draw.
+        scale: Their colour scale.
+        name: Name of the field.
+        draw_panel: `draw_contours`, `draw_filled_contours` or `draw_heat_map`.
+        paths: Training runs to draw on each panel.
+        colour_bar: Draw the colour bar.
+    """
+    for axis in axes if is_single_column() else axes[:1]:
         axis.set_ylabel("y")
     for axis, p in zip(axes, panels, strict=True):
-        mappable = one(axis, p, scale)
+        mappable = draw_panel(axis, p, scale)
         mark_cells(axis, p)
         mark_networks(axis, p)
-        ends = [edges(each) if one is heat else each for each in (p.x, p.y)]
+        ends = [cell_edges(each) if draw_panel is draw_heat_map else each for each in (p.x, p.y)]
         axis.set(xlabel="x", aspect="equal", xlim=(ends[0][0], ends[0][-1]), ylim=(ends[1][0], ends[1][-1]))
-        for each in (axis.xaxis, axis.yaxis):
-            each.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            each.set_major_formatter(FuncFormatter(plain))
-        several = len(panels) > 1  # narrow ones
-        notes = [p.label if several else title_of(name), *p.notes(" (dots: computed)")]
-        if skewed(p):
+        set_few_ticks(axis.xaxis, axis.yaxis)
+        notes = [p.label if len(panels) > 1 else field_title(name), *p.notes(" (dots: computed)")]
+        if is_skewed(p):
             axis.set(aspect="auto", box_aspect=1 / SKEWED if np.ptp(p.x) > np.ptp(p.y) else SKEWED)
             notes.append("the axes have different scales")
         axis.set_title("\n".join(filter(None, notes)))
         for k, path in enumerate(paths):
-            draw_trajectory(axis, path, scale, PATHS[k % len(PATHS)] if len(paths) > 1 else "black")
+            draw_trajectory(axis, path, scale, run_colour(k, len(paths)))
         if paths and axis.get_legend_handles_labels()[0]:
             axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
-    for axis in axes[:-1] if narrow() else ():
+    for axis in axes[:-1] if is_single_column() else ():
         axis.set_xlabel("")
-    if not bar:
-        return
-    low = min(1 / SKEWED if skewed(p) and np.ptp(p.x) > np.ptp(p.y) else np.ptp(p.y) / np.ptp(p.x) for p in panels)
-    shrink = min(1.0, float(low) * widening(panels)) if low < 1 else 1.0  # of a wide plane, whose height is not used
-    colours = fig.colorbar(
+    if colour_bar:
+        _draw_colour_bar(fig, axes, panels, scale, name, mappable)
+
+
+def _draw_colour_bar(
+    fig: "Figure",
+    axes: "Sequence[Axes]",
+    panels: Sequence[Panel],
+    scale: ColourScale,
+    name: str,
+    mappable: "ScalarMappable",
+) -> None:
+    """A colour bar that is no higher than the panels."""
+    low = min(1 / SKEWED if is_skewed(p) and np.ptp(p.x) > np.ptp(p.y) else np.ptp(p.y) / np.ptp(p.x) for p in panels)
+    shrink = min(1.0, float(low) * _aspect(panels)) if low < 1 else 1.0  # a wide plane does not use its height
+    bar = fig.colorbar(
         mappable,
         ax=list(axes),
         extend=scale.extend,
-        label=scaled_title(name, scale),
+        label=scale.title(name),
         pad=0.02,
         shrink=shrink,
         aspect=20 * shrink,
     )
-    plain_ticks(colours.ax.yaxis, scale, max(3, int((6 * len(axes) if narrow() else 12) * shrink)))
+    most = max(3, int((6 * len(axes) if is_single_column() else 12) * shrink))
+    set_scale_ticks(bar.ax.yaxis, scale, most)
 
 
-def skewed(p: Panel) -> bool:
-    """Whether one axis is so much longer that with equal scales nothing could be seen."""
+def is_skewed(p: Panel) -> bool:
+    """Tell whether the sides of a plane differ so much that equal scales would show nothing."""
     return not 1 / MOST_SKEWED <= np.ptp(p.y) / np.ptp(p.x) <= MOST_SKEWED
 
 
-def widening(panels: Sequence[Panel]) -> float:
-    """How much wider than high a panel is made."""
+def _aspect(panels: Sequence[Panel]) -> float:
+    """Width of a panel divided by its height."""
     return max(1.0, min(1.7, float(np.ptp(panels[0].x) / np.ptp(panels[0].y))))
 
 
-def contour(axis: Any, p: Panel, scale: Scale) -> Any:
+def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable":
+    """Draw contour lines with their values, and a cross at the best cell.
+
+    Args:
+        axis: Axis to draw on.
+        p: Surface to draw.
+        scale: Its colour scale.
+
+    Returns:
+        The mapping of heights to colours, for a colour bar.
+    """
     from matplotlib import cm
     from matplotlib.colors import Normalize
 
-    x, y, z = p.fine(scale)
+    x, y, z = p.refined(scale)
     lines = axis.contour(
         x,
         y,
         scale.height(z),
         levels=scale.height(scale.levels),
-        cmap=MAP,
+        cmap=COLOUR_MAP,
         vmin=scale.limits[0],
         vmax=scale.limits[1],
         linewidths=1.1,
         linestyles="solid",
     )
-    label(axis, lines, scale)
+    _label_contours(axis, lines, scale)
     mark_best(axis, p)
-    return cm.ScalarMappable(Normalize(*scale.limits), MAP)
+    return cm.ScalarMappable(Normalize(*scale.limits), COLOUR_MAP)
 
 
-def label(axis: Any, lines: Any, scale: Scale) -> None:
-    """Values on every second contour; none that would be cut off by the frame or lie on another one."""
-    wide, high = (1.7 * each for each in LABEL) if narrow() else LABEL
-    texts = axis.clabel(lines, lines.levels[::2], fontsize=6 if narrow() else 7, fmt=scale.text, inline=False)
+def _label_contours(axis: "Axes", lines: "ContourSet", scale: ColourScale) -> None:
+    """Label every second contour; no label is cut off by the frame or lies on another one."""
+    wide, high = (1.7 * each for each in LABEL_SIZE) if is_single_column() else LABEL_SIZE
+    size = 6 if is_single_column() else 7
+    texts = axis.clabel(lines, np.asarray(lines.levels)[::2], fontsize=size, fmt=scale.label_at, inline=False)
     taken: list[tuple[float, float]] = []
     for text in texts:
         text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.4})
@@ -262,14 +194,13 @@ def label(axis: Any, lines: Any, scale: Scale) -> None:
             text.set_visible(False)
 
 
-def distinct(bounds: np.ndarray) -> np.ndarray:
-    """Sorted values without those that rounding has doubled."""
-    gap = 1e-6 * (bounds[-1] - bounds[0])
-    return bounds[np.append(True, np.diff(bounds) > gap)]
+def mark_best(axis: "Axes", p: Panel) -> None:
+    """Mark the best computed cell with a cross; of equal cells the one nearest to the origin.
 
-
-def mark_best(axis: Any, p: Panel) -> None:
-    """A small cross at the lowest computed cell, or the highest where more is better; of equal ones nearest to the origin."""
+    Args:
+        axis: Axis of the panel.
+        p: The panel; the best cell is the highest one if `p.more_is_better`, otherwise the lowest one.
+    """
     known = np.isfinite(p.values) if p.interpolated is None else np.isfinite(p.values) & ~p.interpolated
     if known.any():
         values = np.where(known, -p.values if p.more_is_better else p.values, np.inf)
@@ -278,119 +209,87 @@ def mark_best(axis: Any, p: Panel) -> None:
         axis.plot(p.x[i], p.y[j], "+", color="black", markersize=6, markeredgewidth=0.9, zorder=4, clip_on=False)
 
 
-def filled(axis: Any, p: Panel, scale: Scale) -> Any:
-    x, y, z = p.fine(scale)
-    z = np.clip(z, None if scale.under else scale.low, None if scale.cut else scale.high)  # a bicubic may swing beyond
-    bounds = distinct(np.union1d(scale.height(scale.levels), scale.limits))
-    mesh = axis.contourf(
-        x, y, scale.height(z), levels=bounds, cmap=MAP, extend=scale.extend, vmin=scale.limits[0], vmax=scale.limits[1]
-    )
-    thin: dict[str, Any] = {"colors": "white", "linewidths": 0.4, "alpha": 0.6, "linestyles": "solid"}
-    axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), **thin)
-    return mesh
+def draw_filled_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable":
+    """Draw filled contours; arguments and result as for `draw_contours`."""
+    x, y, z = p.refined(scale)
+    # The interpolant may overshoot the cells between which it runs.
+    z = np.clip(z, None if scale.below else scale.low, None if scale.above else scale.high)
+    bounds = _without_duplicates(np.union1d(scale.height(scale.levels), scale.limits))
+    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
+    filled = axis.contourf(x, y, scale.height(z), levels=bounds, cmap=COLOUR_MAP, extend=scale.extend, **limits)
+    lines: Looks = {"colors": "white", "linewidths": 0.4, "alpha": 0.6, "linestyles": "solid"}
+    axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), **lines)
+    return filled
 
 
-def heat(axis: Any, p: Panel, scale: Scale) -> Any:
-    return axis.pcolormesh(
-        edges(p.x),
-        edges(p.y),
-        np.ma.masked_invalid(scale.height(p.values)),
-        cmap=MAP,
-        vmin=scale.limits[0],
-        vmax=scale.limits[1],
-        rasterized=True,
-    )
+def _without_duplicates(bounds: np.ndarray) -> np.ndarray:
+    """Sorted values without those that rounding has doubled."""
+    gap = 1e-6 * (bounds[-1] - bounds[0])
+    return bounds[np.append(True, np.diff(bounds) > gap)]
 
 
-def edges(centres: np.ndarray) -> np.ndarray:
+def draw_heat_map(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable":
+    """Draw a coloured rectangle for each cell; arguments and result as for `draw_contours`."""
+    return draw_cells(axis, cell_edges(p.x), cell_edges(p.y), p.values, scale)
+
+
+def draw_cells(
+    axis: "Axes", x_edges: np.ndarray, y_edges: np.ndarray, values: np.ndarray, scale: ColourScale
+) -> "ScalarMappable":
+    """Draw values as coloured rectangles.
+
+    Args:
+        axis: Axis to draw on.
+        x_edges: (nx + 1,) edges of the columns.
+        y_edges: (ny + 1,) edges of the rows.
+        values: (ny, nx); a cell that is not finite stays empty.
+        scale: Colour scale.
+
+    Returns:
+        The mapping of heights to colours, for a colour bar.
+    """
+    heights = np.ma.masked_invalid(scale.height(values))
+    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
+    return axis.pcolormesh(x_edges, y_edges, heights, cmap=COLOUR_MAP, **limits, rasterized=True)
+
+
+def cell_edges(centres: np.ndarray) -> np.ndarray:
+    """Compute the edges (n + 1,) of cells from their centres (n,)."""
     middle = (centres[1:] + centres[:-1]) / 2
     return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
 
 
-def mark_cells(axis: Any, p: Panel) -> None:
-    """Grey cells where nothing is computed, red crosses where the value is not finite; never mistaken for a colour."""
+def mark_cells(axis: "Axes", p: Panel) -> None:
+    """Mark cells without a colour: grey where nothing is computed, a red cross where the value is not finite.
+
+    Computed cells get a dot where others are interpolated.
+    """
     from matplotlib.colors import ListedColormap
 
     if not p.done.all():
         grey = np.ma.masked_where(p.done, np.ones(p.done.shape))
-        axis.pcolormesh(edges(p.x), edges(p.y), grey, cmap=ListedColormap([NOT_DONE]), zorder=0.5)
+        axis.pcolormesh(cell_edges(p.x), cell_edges(p.y), grey, cmap=ListedColormap([NOT_DONE_COLOUR]), zorder=0.5)
     x, y = np.meshgrid(p.x, p.y)
     if p.interpolated is not None:
         computed = p.done & ~p.interpolated
         axis.plot(x[computed], y[computed], ".", color="black", alpha=0.5, markersize=1.2, zorder=3.5)
-    bad = p.done & ~np.isfinite(p.values)
+    bad = p.not_finite
     if bad.any():
-        axis.plot(x[bad], y[bad], "x", color=NOT_FINITE, markersize=4, clip_on=False, label="not finite", zorder=5)
+        looks: Looks = {"color": NOT_FINITE_COLOUR, "markersize": 4, "clip_on": False, "zorder": 5}
+        axis.plot(x[bad], y[bad], "x", label="not finite", **looks)
         axis.legend(loc="upper right", fontsize="small", framealpha=0.9)
 
 
-def mark_networks(axis: Any, p: Panel) -> None:
-    """Points with the names of the networks that the plane goes through."""
+def mark_networks(axis: "Axes", p: Panel) -> None:
+    """Mark the networks in the plane with their names, and the curve between them."""
     from matplotlib.patheffects import withStroke
 
     if p.curve:
-        axis.plot(*bent(p.curve, p.networks), "--", color="black", linewidth=1.2, zorder=5)
+        axis.plot(*curve_points(p.curve, p.networks), "--", color="black", linewidth=1.2, zorder=5)
     for each in p.networks:
         axis.plot(
             each.x, each.y, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.7, zorder=6
         )
-        at = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small", "zorder": 7}
-        note = axis.annotate(short(each.name), (each.x, each.y), (0, 5), **at)
+        at: Looks = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small", "zorder": 7}
+        note = axis.annotate(legend_name(each.name), (each.x, each.y), (0, 5), **at)
         note.set_path_effects([withStroke(linewidth=2, foreground="white")])
-
-
-def plain_ticks(axis: Any, scale: Scale, most: int = 12) -> None:
-    """Tick labels as plain numbers at the contour levels."""
-    gap = (scale.limits[1] - scale.limits[0]) / (2 * most)
-    levels: list[float] = []
-    for level in sorted(scale.levels, key=lambda value: not is_power_of_ten(value)):  # rounder ones first
-        if all(abs(scale.height(level) - scale.height(other)) >= gap for other in levels):
-            levels.append(level)
-    levels.sort()
-    levels = levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
-    axis.set_ticks(scale.height(levels), labels=[number(level) for level in levels], minor=False)
-    axis.set_ticks([], minor=True)
-
-
-def draw_trajectory(axis: Any, path: Projection, scale: Scale | None = None, colour: str = "black") -> None:
-    """The path of a training; with a scale each checkpoint has the colour of its own loss, where that is known."""
-    from matplotlib.patheffects import withStroke
-
-    x, y = path.x, path.y
-    several, own = colour != "black", scale is not None and path.loss is not None
-    axis.plot(x, y, "-", color=colour, linewidth=1.1, zorder=5, label=short(path.run) if several else None)
-    if own and scale is not None:
-        looks = {"cmap": MAP, "vmin": scale.limits[0], "vmax": scale.limits[1], "edgecolors": colour, "linewidths": 0.7}
-        known = [each.get_label() for each in axis.collections]
-        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=None if OWN in known else OWN, **looks)
-    else:
-        axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
-        axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor="white", markersize=5, zorder=6)
-    if len(low := path.dropped()):
-        known = [each.get_label() for each in axis.get_lines()]
-        label = None if DROPPED in known else DROPPED
-        axis.plot(x[low], y[low], "D", color=DROP, markersize=4, linestyle="none", zorder=7, label=label)
-    for where, beside, text in ((0, 1, "first"), (-1, -2, "last")):
-        away = np.array([x[where] - x[beside], y[where] - y[beside]]) if len(x) > 1 else np.ones(2)
-        shift = 12 * away / max(float(np.hypot(*away)), 1e-300)  # where the path is not
-        at = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small"}
-        note = axis.annotate(text, (x[where], y[where]), tuple(shift), zorder=8, clip_on=True, color="black", **at)
-        note.set_path_effects([withStroke(linewidth=2, foreground="white")])
-    axis.plot(x[-1:], y[-1:], "*", color=colour, markersize=9, zorder=7)
-    for letter, name in zip("xy", axis_names(path), strict=True):
-        axis.set(**{f"{letter}label": name})
-
-
-def axis_names(path: Projection) -> tuple[str, str]:
-    """What the axes of its plane are."""
-    if len(path.explained) >= 2:
-        first, second = (f"{100 * share:.1f} %" for share in path.explained[:2])
-        return f"1st principal component ({first})", f"2nd ({second})"
-    names = [words(re.sub(r" from .*", "", name)) for name in path.axes] or ["x", "y"]
-    return names[0], names[1]
-
-
-def short(name: str, width: int = 28) -> str:
-    """A name for a legend: a long one takes several lines, at most three."""
-    lines = textwrap.wrap(name, width, break_on_hyphens=False) or [name]
-    return words("\n".join(lines[:3]) + "…" * (len(lines) > 3))

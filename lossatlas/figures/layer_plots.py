@@ -1,68 +1,79 @@
-"""Which layers carry the loss: a heat map of layer and distance, with what the curvature of each layer is beside it."""
+"""Layers that carry the loss: a heat map of layer and distance, beside the trace of each layer's Hessian block."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas.figures.contour_plots import MAP, edges, plain_ticks
-from lossatlas.figures.style import Scale, narrow, plain, scaled_title, title_of, words
+from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
+from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.contour_plots import cell_edges, draw_cells
+from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column
+from lossatlas.figures.palette import BLUE
+from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.landscape.surface import Surface
 
-ROW = 0.17  # inches
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROW_HEIGHT = 0.17  # of a layer, in inches
 
 
-def draw_by_layer(plt: Any, surface: Surface, name: str, scale: Scale, findings: Findings | None) -> Any:
-    """Layers from the input at the top to the output. findings: a spectrum with the trace of each layer's block."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+def layer_map_figure(
+    plt: FigureFactory, surface: Surface, name: str, scale: ColourScale, findings: Findings | None = None
+) -> "Figure":
+    """Draw a field over the distance along each layer's part of a direction, from the input at the top to the output.
 
-    layers = [words(str(layer)) for layer in surface.request["rows"]]
-    wide, beside = 5.2 if narrow() else 6.4, findings is not None
+    Args:
+        plt: Maker of figures, see `style`.
+        surface: A surface whose rows are layers.
+        name: Name of the field.
+        scale: Its colour scale.
+        findings: A spectrum with the trace of each layer's Hessian block, which is drawn beside the map.
+
+    Returns:
+        The figure.
+    """
+    layers = [mathtext(str(layer)) for layer in surface.request["rows"]]
+    width, with_traces = 5.2 if is_single_column() else 6.4, findings is not None
     fig, axes = plt.subplots(
         1,
-        1 + beside,
-        figsize=(wide + 1.8 * beside, max(2.2, 1.1 + ROW * len(layers))),
+        1 + with_traces,
+        figsize=(width + 1.8 * with_traces, max(2.2, 1.1 + ROW_HEIGHT * len(layers))),
         sharey=True,
         layout="constrained",
-        width_ratios=[3, 1] if beside else [1],
+        width_ratios=[3, 1] if with_traces else [1],
         squeeze=False,
     )
     left = axes[0, 0]
     rows = np.arange(len(layers) + 1) - 0.5
-    values = np.ma.masked_invalid(scale.height(np.where(surface.known, surface.fields[name], np.nan)))
-    mesh = left.pcolormesh(
-        edges(surface.grid.x), rows, values, cmap=MAP, vmin=scale.limits[0], vmax=scale.limits[1], rasterized=True
-    )
+    values = np.where(surface.known, surface.fields[name], np.nan)
+    mesh = draw_cells(left, cell_edges(surface.grid.x), rows, values, scale)
     left.set(xlabel="distance along the layer's part of the direction", ylim=(len(layers) - 0.5, -0.5))
     left.set_yticks(range(len(layers)), labels=layers, fontsize="x-small")
     left.tick_params(axis="y", length=0)
-    left.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    left.xaxis.set_major_formatter(FuncFormatter(plain))
+    set_few_ticks(left.xaxis)
     unfinished = "" if surface.known.all() else f"\nunfinished: {surface.known.sum()} of {surface.known.size} cells"
-    what = title_of(name) if narrow() else f"{title_of(name)}, one layer moved at a time"
-    left.set_title(f"{what}{unfinished}", fontsize="small")
-    bar = fig.colorbar(
-        mesh, ax=list(axes[0]), extend=scale.extend, label=scaled_title(name, scale), pad=0.02, aspect=25
-    )
-    plain_ticks(bar.ax.yaxis, scale)
+    title = field_title(name) if is_single_column() else f"{field_title(name)}, one layer moved at a time"
+    left.set_title(f"{title}{unfinished}", fontsize="small")
+    bar = fig.colorbar(mesh, ax=list(axes[0]), extend=scale.extend, label=scale.title(name), pad=0.02, aspect=25)
+    set_scale_ticks(bar.ax.yaxis, scale)
     if findings is not None:
-        draw_traces(axes[0, 1], list(surface.request["rows"]), findings)
+        _draw_traces(axes[0, 1], list(surface.request["rows"]), findings)
     return fig
 
 
-def draw_traces(axis: Any, layers: list[str], findings: Findings) -> None:
+def _draw_traces(axis: "Axes", layers: list[str], findings: Findings) -> None:
     """Bars of the trace of each layer's block of the Hessian, with their standard errors."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    own = {str(name): k for k, name in enumerate(findings.about["layers"])}
-    there = [(row, own[layer]) for row, layer in enumerate(layers) if layer in own]
-    rows = [row for row, _ in there]
-    traces, errors = (findings.arrays[each][[k for _, k in there]] for each in ("layers/trace", "layers/trace_se"))
-    axis.barh(rows, traces, xerr=errors, height=0.7, color="#1f5fa8", error_kw={"linewidth": 0.8, "ecolor": "0.3"})
+    index = {str(name): k for k, name in enumerate(findings.about["layers"])}
+    found = [(row, index[layer]) for row, layer in enumerate(layers) if layer in index]
+    rows = [row for row, _ in found]
+    traces, errors = (findings.arrays[each][[k for _, k in found]] for each in ("layers/trace", "layers/trace_se"))
+    axis.barh(rows, traces, xerr=errors, height=0.7, color=BLUE, error_kw={"linewidth": 0.8, "ecolor": "0.3"})
     axis.axvline(0, color="0.6", linewidth=0.8)
-    axis.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    axis.xaxis.set_major_formatter(FuncFormatter(plain))
+    set_few_ticks(axis.xaxis, most=3)
     axis.tick_params(axis="y", length=0)
-    axis.set_title("trace" if narrow() else "trace of the layer's\nHessian block", fontsize="small")
+    axis.set_title("trace" if is_single_column() else "trace of the layer's\nHessian block", fontsize="small")
     axis.tick_params(axis="x", labelsize="x-small")
     axis.grid(axis="y", visible=False)

@@ -1,36 +1,72 @@
-"""The minima of a surface on its contours, and their bars."""
+"""Minima of a surface on its contours, and the depth of each as a bar."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas.figures.contour_plots import Panel, draw_flat, filled, plain_ticks
-from lossatlas.figures.style import Scale, narrow, title_of
+from lossatlas.figures.axis_ticks import set_scale_ticks
+from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.contour_plots import draw_filled_contours, draw_flat
+from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
+from lossatlas.figures.palette import RED
+from lossatlas.figures.panels import Panel
+from lossatlas.figures.plotted_fields import field_title
 from lossatlas.landscape.topology import Minimum
 
-MOST = 25  # bars
-DEEP, SHALLOW = "#c0392b", "0.55"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_BARS = 25
+DEEP_COLOUR, SHALLOW_COLOUR = RED, "0.55"
 
 
-def draw_minima(plt: Any, p: Panel, scale: Scale, name: str, found: Sequence[Minimum], depth: float) -> Any:
-    """Deep ones have numbers, and the pass into the deeper one a cross; a bar reaches from the bottom to the pass.
+def minima_figure(
+    plt: FigureFactory, p: Panel, scale: ColourScale, name: str, minima: Sequence[Minimum], depth: float
+) -> "Figure":
+    """Draw the minima of a surface on its contours, and a bar from the bottom of each to its pass.
 
-    A thin line is how far the pass may be off because cells are interpolated.
+    Deep minima have numbers, and the pass into a deeper minimum a cross. A thin line shows how far the height of a pass
+    may be off because cells are interpolated.
+
+    Args:
+        plt: Maker of figures, see `style`.
+        p: The surface.
+        scale: Its colour scale.
+        name: Name of the field.
+        minima: Minima, the deepest first.
+        depth: A minimum that is deeper counts as deep, in units of the field.
+
+    Returns:
+        The figure.
     """
-    rows, size = ((2, 1), (4.2, 7.4)) if narrow() else ((1, 2), (9.0, 4.0))
+    rows, size = ((2, 1), (4.2, 7.4)) if is_single_column() else ((1, 2), (9.0, 4.0))
     fig, (left, right) = plt.subplots(*rows, figsize=size, layout="constrained")
-    draw_flat(fig, [left], [p], scale, name, filled, (), bar=False)
+    draw_flat(fig, [left], [p], scale, name, draw_filled_contours, colour_bar=False)
+    deep = [each for each in minima if each.depth > depth]
+    _mark_minima(left, p, minima, deep)
+    shown = minima[:MOST_BARS]
+    _draw_bars(right, scale, shown, depth)
+    bottom, top = scale.limits
+    right.set(ylim=(len(shown) - 0.4, -0.6), yticks=[], xlim=(bottom - 0.06 * (top - bottom), top))
+    set_scale_ticks(right.xaxis, scale, 7)
+    right.set_xlabel(field_title(name))
+    more = f", {len(minima) - len(shown)} not drawn" if len(minima) > len(shown) else ""
+    right.set_title(f"{len(minima)} minima, {len(deep)} deeper than {depth:g}{more}", fontsize="medium")
+    return fig
+
+
+def _mark_minima(axis: "Axes", p: Panel, minima: Sequence[Minimum], deep: Sequence[Minimum]) -> None:
+    """A dot at each minimum; a number, and a cross at the pass, of deep ones."""
     nx = len(p.x)
-    deep = [each for each in found if each.depth > depth]
-    for each in found:
+    dot: Looks = {"color": "white", "markersize": 4, "markeredgecolor": "black", "markeredgewidth": 0.4, "zorder": 4}
+    for each in minima:
         j, i = divmod(each.cell, nx)
-        left.plot(
-            p.x[i], p.y[j], ".", color="white", markersize=4, markeredgecolor="black", markeredgewidth=0.4, zorder=4
-        )
-    for number, each in enumerate(deep[:MOST], 1):
+        axis.plot(p.x[i], p.y[j], ".", **dot)
+    for number, each in enumerate(deep[:MOST_BARS], 1):
         j, i = divmod(each.cell, nx)
-        left.annotate(
+        axis.annotate(
             str(number),
             (p.x[i], p.y[j]),
             (0, 5),
@@ -43,34 +79,21 @@ def draw_minima(plt: Any, p: Panel, scale: Scale, name: str, found: Sequence[Min
         )
         if each.saddle is not None:
             j, i = divmod(each.saddle, nx)
-            left.plot(p.x[i], p.y[j], "x", color=DEEP, markersize=5, zorder=4)
-    top = scale.limits[1]
-    shown = found[:MOST]
-    for row, each in enumerate(shown):
-        start, end = float(scale.height(each.value)), float(scale.height(each.end)) if np.isfinite(each.end) else top
-        colour = DEEP if each.depth > depth else SHALLOW
-        right.plot([start, end], [row, row], "-", color=colour, linewidth=3, solid_capstyle="butt")
+            axis.plot(p.x[i], p.y[j], "x", color=DEEP_COLOUR, markersize=5, zorder=4)
+
+
+def _draw_bars(axis: "Axes", scale: ColourScale, minima: Sequence[Minimum], depth: float) -> None:
+    """A bar for each minimum; an arrow where it runs into no deeper one."""
+    for row, each in enumerate(minima):
+        start = float(scale.height(each.value))
+        end = float(scale.height(each.end)) if np.isfinite(each.end) else scale.limits[1]
+        colour = DEEP_COLOUR if each.depth > depth else SHALLOW_COLOUR
+        axis.plot([start, end], [row, row], "-", color=colour, linewidth=3, solid_capstyle="butt")
         if each.error > 0:
-            reach = [
-                float(scale.height(max(each.value, each.end - each.error))),
-                float(scale.height(each.end + each.error)),
-            ]
-            right.plot(reach, [row, row], "-", color="black", linewidth=0.8)
+            ends = max(each.value, each.end - each.error), each.end + each.error
+            axis.plot([float(scale.height(e)) for e in ends], [row, row], "-", color="black", linewidth=0.8)
         if not np.isfinite(each.end):
-            right.plot([end], [row], ">", color=colour, markersize=6, clip_on=False)
+            axis.plot([end], [row], ">", color=colour, markersize=6, clip_on=False)
         if each.depth > depth:
-            right.annotate(
-                str(row + 1),
-                (start, row),
-                (-4, 0),
-                textcoords="offset points",
-                ha="right",
-                va="center",
-                fontsize="x-small",
-            )
-    right.set(ylim=(len(shown) - 0.4, -0.6), yticks=[], xlim=(scale.limits[0] - 0.06 * (top - scale.limits[0]), top))
-    plain_ticks(right.xaxis, scale, 7)
-    right.set_xlabel(title_of(name))
-    more = f", {len(found) - len(shown)} not drawn" if len(found) > len(shown) else ""
-    right.set_title(f"{len(found)} minima, {len(deep)} deeper than {depth:g}{more}", fontsize="medium")
-    return fig
+            at: Looks = {"textcoords": "offset points", "ha": "right", "va": "center", "fontsize": "x-small"}
+            axis.annotate(str(row + 1), (start, row), (-4, 0), **at)

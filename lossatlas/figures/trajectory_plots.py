@@ -1,29 +1,131 @@
-"""What a plane does not show of a training run: the checkpoints' own losses, and how far they are from the plane."""
+"""Training runs: their path in a plane, and the checkpoints' own losses beside the surface under the path."""
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas.figures.contour_plots import DROP, DROPPED, PATHS, panel, short
-from lossatlas.figures.line_plots import plain_log
-from lossatlas.figures.style import Scale, narrow, title_of
+from lossatlas.figures.axis_ticks import set_log_ticks
+from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
+from lossatlas.figures.palette import COLOUR_MAP, LR_DROP_COLOUR, run_colour
+from lossatlas.figures.panels import legend_name, surface_panel
+from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.surface import Surface
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def beneath(surface: Surface, name: str, path: Projection, scale: Scale) -> np.ndarray:
-    """A field at a path's coordinates, between the cells as it is drawn on a scale; NaN off the surface."""
+OWN_LOSS_LABEL = "the checkpoint's own loss"
+LR_DROP_LABEL = "learning rate dropped"
+
+
+def draw_trajectory(axis: "Axes", path: Projection, scale: ColourScale | None = None, colour: str = "black") -> None:
+    """Draw the path of a training run on a plane.
+
+    Args:
+        axis: Axis of the plane.
+        path: Checkpoints in the plane.
+        scale: Colour scale of the surface. If given, each checkpoint has the colour of its own loss where the path
+            records it.
+        colour: Colour of the line; other than black where several runs are drawn, and the legend names them.
+    """
+    from matplotlib.patheffects import withStroke
+
+    x, y = path.x, path.y
+    axis.plot(
+        x, y, "-", color=colour, linewidth=1.1, zorder=5, label=legend_name(path.run) if colour != "black" else None
+    )
+    if scale is not None and path.loss is not None:
+        looks: Looks = {"cmap": COLOUR_MAP, "vmin": scale.limits[0], "vmax": scale.limits[1], "edgecolors": colour}
+        known = [each.get_label() for each in axis.collections]
+        label = None if OWN_LOSS_LABEL in known else OWN_LOSS_LABEL
+        axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=label, linewidths=0.7, **looks)
+    else:
+        axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
+        axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor="white", markersize=5, zorder=6)
+    if len(drops := path.dropped()):
+        drop_looks: Looks = {"color": LR_DROP_COLOUR, "markersize": 4, "linestyle": "none", "zorder": 7}
+        axis.plot(x[drops], y[drops], "D", label=_lr_drop_label(axis), **drop_looks)
+    for end, neighbour, text in ((0, 1, "first"), (-1, -2, "last")):
+        away = np.array([x[end] - x[neighbour], y[end] - y[neighbour]]) if len(x) > 1 else np.ones(2)
+        shift = 12 * away / max(float(np.hypot(*away)), 1e-300)  # away from the path
+        at: Looks = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small"}
+        note = axis.annotate(text, (x[end], y[end]), tuple(shift), zorder=8, clip_on=True, color="black", **at)
+        note.set_path_effects([withStroke(linewidth=2, foreground="white")])
+    axis.plot(x[-1:], y[-1:], "*", color=colour, markersize=9, zorder=7)
+    for letter, name in zip("xy", axis_names(path), strict=True):
+        axis.set(**{f"{letter}label": name})
+
+
+def _lr_drop_label(axis: "Axes") -> str | None:
+    """The legend's entry for drops of the learning rate, once per axis."""
+    return None if LR_DROP_LABEL in [line.get_label() for line in axis.get_lines()] else LR_DROP_LABEL
+
+
+def axis_names(path: Projection) -> tuple[str, str]:
+    """Names of the axes of a path's plane, with the shares of the variance where they are recorded."""
+    if len(path.explained) >= 2:
+        first, second = (f"{100 * share:.1f} %" for share in path.explained[:2])
+        return f"1st principal component ({first})", f"2nd ({second})"
+    names = [mathtext(re.sub(r" from .*", "", name)) for name in path.axes] or ["x", "y"]
+    return names[0], names[1]
+
+
+def path_figure(plt: FigureFactory, runs: Sequence[Projection]) -> "Figure":
+    """Draw training runs in their plane, without a surface.
+
+    Args:
+        plt: Maker of figures, see `style`.
+        runs: Checkpoints of each run in the plane.
+
+    Returns:
+        The figure.
+    """
+    fig, axis = plt.subplots(figsize=(4.2, 3.8), layout="constrained")
+    axis.set(xlabel="x", ylabel="y")
+    axis.grid(alpha=0.25)
+    for k, path in enumerate(runs):
+        draw_trajectory(axis, path, colour=run_colour(k, len(runs)))
+    if len(runs) > 1:
+        axis.legend(fontsize="x-small")
+    axis.margins(0.08)
+    return fig
+
+
+def surface_under_path(surface: Surface, name: str, path: Projection, scale: ColourScale) -> np.ndarray:
+    """Interpolate a field at a path's coordinates, as the figure draws it on a scale.
+
+    Args:
+        surface: A surface over the path's plane.
+        name: Name of the field.
+        path: Checkpoints in the plane.
+        scale: Colour scale of the figure.
+
+    Returns:
+        (checkpoints,) values; NaN off the surface.
+    """
     from scipy.interpolate import RegularGridInterpolator
 
-    x, y, values = panel(surface, name, "").fine(scale)
+    x, y, values = surface_panel(surface, name, "").refined(scale)
     known = np.where(np.isfinite(values), values, np.nan)
     drawn = RegularGridInterpolator((y, x), known, bounds_error=False, fill_value=np.nan)
     return np.asarray(drawn(np.column_stack([path.y, path.x])))
 
 
-def apart(path: Projection, under: np.ndarray) -> np.ndarray:
-    """The surface's value under each checkpoint divided by the checkpoint's own loss; NaN where one is not known."""
+def loss_ratio(path: Projection, under: np.ndarray) -> np.ndarray:
+    """Divide the surface's value under each checkpoint by the checkpoint's own loss.
+
+    Args:
+        path: Checkpoints with their own losses.
+        under: (checkpoints,) values of the surface, see `surface_under_path`.
+
+    Returns:
+        (checkpoints,) ratios; NaN where one of the two is not known.
+    """
     if path.loss is None:
         return np.full(len(path.x), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -31,56 +133,73 @@ def apart(path: Projection, under: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(ratio) & (ratio > 0), ratio, np.nan)
 
 
-def apart_words(path: Projection, under: np.ndarray) -> str:
-    """How far a path's own losses and the surface under it differ; empty where that is not known."""
-    ratio = apart(path, under)
+def describe_loss_ratio(path: Projection, under: np.ndarray) -> str:
+    """Describe the difference between checkpoints' own losses and the surface under them.
+
+    Args:
+        path: Checkpoints with their own losses.
+        under: (checkpoints,) values of the surface, see `surface_under_path`.
+
+    Returns:
+        One sentence; "" where no checkpoint has both.
+    """
+    ratio = loss_ratio(path, under)
     known = np.flatnonzero(np.isfinite(ratio))
     if not len(known):
         return ""
     factors = np.exp(np.abs(np.log(ratio[known])))
     worst = known[factors.argmax()]
     where = f"epoch {path.epochs[worst]:g}" if path.epochs is not None else f"checkpoint {worst + 1}"
+    some = f"; known of {len(known)} of {len(ratio)}" if len(known) < len(ratio) else ""
     return (
         f"the surface under the checkpoints and their own losses differ by a factor of {np.median(factors):.3g} (median), "
-        f"{factors.max():.3g} at most ({where})"
-        + f"; known of {len(known)} of {len(ratio)}"
-        * (len(known) < len(ratio))
+        f"{factors.max():.3g} at most ({where}){some}"
     )
 
 
-def along_figure(plt: Any, runs: Sequence[tuple[Projection, np.ndarray]], name: str, log: bool) -> Any:
-    """Against the epoch: the surface under each run, the checkpoints' own losses, and their distances from the plane."""
+def path_losses_figure(
+    plt: FigureFactory, runs: Sequence[tuple[Projection, np.ndarray]], name: str, *, log: bool
+) -> "Figure":
+    """Draw the surface under each run, the checkpoints' own losses and their distances from the plane over the epochs.
+
+    Args:
+        plt: Maker of figures, see `style`.
+        runs: Each run with the values of the surface under it, see `surface_under_path`.
+        name: Name of the field.
+        log: Make the axis of the loss logarithmic.
+
+    Returns:
+        The figure.
+    """
     with_distance = any(path.distance is not None for path, _ in runs)
     fig, panels = plt.subplots(
         1 + with_distance, 1, figsize=(5.4, 3.0 + 1.9 * with_distance), sharex=True, squeeze=False, layout="constrained"
     )
     top, bottom = panels[0, 0], panels[-1, 0]
     for k, (path, under) in enumerate(runs):
-        ink = PATHS[k % len(PATHS)] if len(runs) > 1 else "black"
+        colour = run_colour(k, len(runs))
         epochs = np.arange(len(path.x)) + 1 if path.epochs is None else path.epochs
-        run = f"{short(path.run)}: " if len(runs) > 1 else ""
+        run = f"{legend_name(path.run)}: " if len(runs) > 1 else ""
+        looks: Looks = {"color": colour, "markersize": 3, "linewidth": 1.3}
         if path.loss is not None:
             shown = np.where(np.isfinite(path.loss), path.loss, np.nan)
-            top.plot(
-                epochs, shown, "o-", color=ink, markersize=3, linewidth=1.3, label=f"{run}the checkpoint's own loss"
-            )
-        top.plot(epochs, under, "--", color=ink, linewidth=1.2, label=f"{run}the surface under it")
+            top.plot(epochs, shown, "o-", label=f"{run}{OWN_LOSS_LABEL}", **looks)
+        top.plot(epochs, under, "--", color=colour, linewidth=1.2, label=f"{run}the surface under it")
         if path.distance is not None:
-            bottom.plot(epochs, path.distance, "o-", color=ink, markersize=3, linewidth=1.3)
-        for low in path.dropped():
+            bottom.plot(epochs, path.distance, "o-", **looks)
+        for drop in path.dropped():
             for axis in panels[:, 0]:
-                known = [line.get_label() for line in axis.get_lines()]
-                label = None if DROPPED in known else DROPPED
-                axis.axvline(epochs[low], color=DROP, linewidth=0.8, linestyle=":", zorder=0, label=label)
+                drop_looks: Looks = {"color": LR_DROP_COLOUR, "linewidth": 0.8, "linestyle": ":", "zorder": 0}
+                axis.axvline(epochs[drop], label=_lr_drop_label(axis), **drop_looks)
     if log:
         top.set_yscale("log")
-        plain_log(top)
-    top.set_ylabel(title_of(name))
-    if narrow() or len(runs) > 1:  # where no curve is
+        set_log_ticks(top)
+    top.set_ylabel(field_title(name))
+    if is_single_column() or len(runs) > 1:  # above the panel, where no curve is
         fig.legend(*top.get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize="small")
     else:
         top.legend(frameon=False, fontsize="small")
-    if len(runs) == 1 and (said := apart_words(*runs[0])):
+    if len(runs) == 1 and (said := describe_loss_ratio(*runs[0])):
         top.set_title(said.replace(" differ", "\ndiffer"), fontsize="small")
     if with_distance:
         bottom.set_ylabel("distance from the plane")

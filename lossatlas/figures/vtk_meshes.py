@@ -1,10 +1,17 @@
-"""A surface as polygons."""
+"""Surfaces as polygons, for VTK and pyvista."""
 
 import numpy as np
 
 
 def quadrilaterals(z: np.ndarray) -> np.ndarray:
-    """Corner numbers (n, 4) of the faces of a grid (ny, nx) whose corners all have a height, counter-clockwise."""
+    """List the faces of a grid whose four corners have a height.
+
+    Args:
+        z: (ny, nx) heights; those that are not finite are missing.
+
+    Returns:
+        (n, 4) numbers of the corners in `points`, counter-clockwise.
+    """
     ny, nx = z.shape
     first = (np.arange(ny - 1)[:, None] * nx + np.arange(nx - 1)).ravel()
     corners = np.stack([first, first + 1, first + nx + 1, first + nx], 1)
@@ -12,7 +19,16 @@ def quadrilaterals(z: np.ndarray) -> np.ndarray:
 
 
 def points(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(ny * nx, 3); a point without a height lies at the lowest one, and in no face."""
+    """List the points of a grid.
+
+    Args:
+        x: (nx,) axis.
+        y: (ny,) axis.
+        z: (ny, nx) heights; a point without one gets the lowest height, and belongs to no face.
+
+    Returns:
+        (ny * nx, 3) coordinates.
+    """
     filled = np.where(np.isfinite(z), z, np.nanmin(np.where(np.isfinite(z), z, np.nan)))
     grid_x, grid_y = np.meshgrid(x, y)
     return np.stack([grid_x, grid_y, filled], -1).reshape(-1, 3)

@@ -1,6 +1,6 @@
 """The zoo: networks by name, and their checkpoints.
 
-from models import build, load_network
+from lossatlas.models import build, load_network
 net = load_network("resnet56", "model_300.t7", shape=(3, 32, 32), classes=10)
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.models.checkpoint import load_into, read_state, save_state
 from lossatlas.models.densenet import DenseNet
 from lossatlas.models.mlp import mlp
@@ -38,52 +38,74 @@ IMAGENET: dict[int, tuple[type[Block], Sequence[int]]] = {
 }
 
 for depth, (block, blocks) in IMAGENET.items():
-    MODELS[f"resnet{depth}"] = partial(imagenet_resnet, block, blocks, True)
-    MODELS[f"resnet{depth}_noshort"] = partial(imagenet_resnet, block, blocks, False)
+    MODELS[f"resnet{depth}"] = partial(imagenet_resnet, block, blocks, shortcut=True)
+    MODELS[f"resnet{depth}_noshort"] = partial(imagenet_resnet, block, blocks, shortcut=False)
 
 for depth in (20, 56, 110):
-    MODELS[f"resnet{depth}"] = partial(cifar_resnet, depth, 1, True)
+    MODELS[f"resnet{depth}"] = partial(cifar_resnet, depth, 1, shortcut=True)
 for depth in (20, 32, 44, 56, 110):
-    MODELS[f"resnet{depth}_noshort"] = partial(cifar_resnet, depth, 1, False)
-MODELS["resnet50_16_noshort"] = partial(cifar_resnet, 50, 1, False)
+    MODELS[f"resnet{depth}_noshort"] = partial(cifar_resnet, depth, 1, shortcut=False)
+MODELS["resnet50_16_noshort"] = partial(cifar_resnet, 50, 1, shortcut=False)
 for width in (2, 4, 8):
-    MODELS[f"wrn56_{width}"] = partial(cifar_resnet, 56, width, True)
-    MODELS[f"wrn56_{width}_noshort"] = partial(cifar_resnet, 56, width, False)
+    MODELS[f"wrn56_{width}"] = partial(cifar_resnet, 56, width, shortcut=True)
+    MODELS[f"wrn56_{width}_noshort"] = partial(cifar_resnet, 56, width, shortcut=False)
 for width in (2, 4):
-    MODELS[f"wrn110_{width}_noshort"] = partial(cifar_resnet, 110, width, False)
+    MODELS[f"wrn110_{width}_noshort"] = partial(cifar_resnet, 110, width, shortcut=False)
 
 
 def build(name: str | UserFunction, shape: Sequence[int] = (3, 32, 32), classes: int = 10, seed: int = 0) -> nn.Module:
-    """A freshly initialized network for samples of a shape (C, H, W), or what a user's function makes.
+    """Build a freshly initialized network.
 
-    seed: of the state that a user's function draws; what is no part of the state is the same on every rank and in every run.
+    Args:
+        name: Name in the zoo, one of `MODELS`, or a user's function.
+        shape: Shape (C, H, W) of one sample, for a network of the zoo.
+        classes: Number of classes, for a network of the zoo.
+        seed: Seed of the state that a user's function draws. Everything else that it draws comes from seed 0, so it is
+            the same on every rank and in every run.
 
-    Raises BadUsage for an unknown name, BadInput where a user's function fails.
+    Returns:
+        The network.
+
+    Raises:
+        BadUsage: The name is unknown.
+        BadInput: The user's function fails, or returns no network.
+
+    Example:
+        >>> sum(p.numel() for p in build("mlp", (1, 28, 28)).parameters())
+        55050
     """
     if isinstance(name, UserFunction):
-        net = drawn(name, 0)
+        net = _call_seeded(name, 0)
         if seed:
-            net.load_state_dict(drawn(name, seed).state_dict())
+            net.load_state_dict(_call_seeded(name, seed).state_dict())
         return net
     if name not in MODELS:
         raise BadUsage(f"unknown model '{name}': choose from {', '.join(sorted(MODELS))}")
     return MODELS[name](shape, classes)
 
 
-def drawn(function: UserFunction, seed: int) -> nn.Module:
-    """What a user's function makes when torch has this seed."""
+def _call_seeded(function: UserFunction, seed: int) -> nn.Module:
+    """The network that a user's function returns when torch has this seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = function()
     if not isinstance(net, nn.Module):
-        raise BadInput(f"--model {function} gives {type(net).__name__}, not a torch.nn.Module")
+        raise BadInput(f"{named('model')} {function} gives {type(net).__name__}, not a torch.nn.Module")
     return net
 
 
 def classes_in(name: str | UserFunction, shape: Sequence[int], state: Mapping[str, Tensor]) -> int | None:
-    """How many classes a checkpoint is for: the length of the axis whose length follows the number of classes.
+    """Find the number of classes that a checkpoint is for.
 
-    None where the checkpoint is of another architecture, or the network a user's. The order of its tensors does not matter.
+    It is the length of the first axis whose length follows the number of classes.
+
+    Args:
+        name: Name in the zoo, or a user's function.
+        shape: Shape (C, H, W) of one sample.
+        state: Tensors of the checkpoint by name, in any order.
+
+    Returns:
+        The number; None for a checkpoint of another architecture, or of a user's network.
     """
     if isinstance(name, UserFunction):
         return None
@@ -98,7 +120,21 @@ def classes_in(name: str | UserFunction, shape: Sequence[int], state: Mapping[st
 
 
 def load_network(name: str, file: str | Path, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> nn.Module:
-    """The network `name` with the weights of a checkpoint, in eval mode, parameters without gradients."""
+    """Load a network of the zoo with the weights of a checkpoint.
+
+    Args:
+        name: Name in the zoo, one of `MODELS`.
+        file: The checkpoint, see `read_state`.
+        shape: Shape (C, H, W) of one sample.
+        classes: Number of classes.
+
+    Returns:
+        The network in evaluation mode, with parameters that need no gradient.
+
+    Raises:
+        BadUsage: The name is unknown.
+        BadInput: The file is missing or damaged, or of another architecture.
+    """
     net = build(name, shape, classes)
     load_into(net, read_state(file), str(file))
     return net.eval().requires_grad_(False)

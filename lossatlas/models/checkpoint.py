@@ -1,7 +1,7 @@
 """Checkpoints as safetensors or as torch files of plain tensors; nothing in a file is ever executed.
 
-A file holds a state dict, bare or under one of WITHIN, with or without the prefixes that wrappers add (PREFIXES), with or
-without the counters `num_batches_tracked`, which files written before torch 0.4.1 lack.
+A file holds a state dict, bare or under one of `WITHIN`, with or without the prefixes that wrappers add (`PREFIXES`), with
+or without the counters `num_batches_tracked`, which files written before torch 0.4.1 lack.
 """
 
 import hashlib
@@ -22,11 +22,21 @@ from lossatlas.io.atomic_write import write_file
 COUNTER = "num_batches_tracked"
 WITHIN = ("state_dict", "model_state_dict", "model", "net", "network", "module")  # keys that lead to a state dict
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")  # DataParallel, torch.compile, Lightning and habit
-SHOWN = 3  # names of a file beside those expected
+SHOWN = 3  # names of a file that a message lists
 
 
 def read_state(file: str | Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint, on the CPU. Raises BadInput for anything else."""
+    """Read the state dict in a checkpoint.
+
+    Args:
+        file: The checkpoint: safetensors, or a torch file of tensors.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        BadInput: The file is missing or damaged, or holds anything else.
+    """
     path = Path(file)
     if not path.is_file():
         hint = ": the networks of trained_nets/ come with the repository, not with the installed package"
@@ -41,7 +51,7 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
             raise BadInput(f"{path}: '{name}' is {type(value).__name__}, not a tensor: not a state dict")
         if odd := unsupported_kind(value, path):
             raise BadInput(f"{path}: '{name}' is {odd}: save it as plain numbers (float32, float16, bfloat16)")
-    state = {str(name).removeprefix("module."): plain(value) for name, value in content.items()}
+    state = {str(name).removeprefix("module."): _plain(value) for name, value in content.items()}
     if len(state) < len(content):
         names = [str(name).removeprefix("module.") for name in content]
         twice = next(name for name in names if names.count(name) > 1)
@@ -49,12 +59,23 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def plain(value: Tensor) -> Tensor:
-    """The numbers of a tensor, whatever else a file has attached to it."""
+def _plain(value: Tensor) -> Tensor:
+    """The numbers of a tensor, without a gradient or a lazy conjugation that a file may have attached."""
     return Tensor.detach(value).resolve_conj().resolve_neg()
 
 
 def read_content(path: Path) -> object:
+    """Read the objects in a checkpoint file.
+
+    Args:
+        path: A safetensors file, or a torch file of plain tensors, containers and numbers.
+
+    Returns:
+        Its content, on the CPU.
+
+    Raises:
+        BadInput: The file is damaged, or holds code.
+    """
     check_archive(path)
     try:
         if path.suffix == ".safetensors":
@@ -73,16 +94,25 @@ def read_content(path: Path) -> object:
 
 
 def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str = "the checkpoint") -> None:
-    """Load a state dict strictly, but for missing counters. Raises BadInput naming the first tensor that differs."""
+    """Load a state dict strictly; the counters of BatchNorm may be missing.
+
+    Args:
+        net: Network that is changed in place.
+        state: Tensors by name, with or without a wrapper's prefix.
+        source: Name of the checkpoint, for messages.
+
+    Raises:
+        BadInput: A tensor is missing, too many, of another shape or kind, or not finite; the message names it.
+    """
     own = net.state_dict()
-    state = without_prefixes(state, own)
+    state = _without_prefixes(state, own)
     for name, value in own.items():
         if name not in state:
             if name.endswith(COUNTER):
                 continue
-            held = ", ".join(f"'{key}' {tuple(held.shape)}" for key, held in list(state.items())[:SHOWN])
+            listed = ", ".join(f"'{key}' {tuple(tensor.shape)}" for key, tensor in list(state.items())[:SHOWN])
             raise BadInput(
-                f"{source} lacks '{name}' {tuple(value.shape)}: it is of another architecture; it holds {held}"
+                f"{source} lacks '{name}' {tuple(value.shape)}: it is of another architecture; it holds {listed}"
                 + ", ..." * (len(state) > SHOWN)
             )
         if state[name].shape != value.shape:
@@ -99,10 +129,10 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str = "the ch
     net.load_state_dict({name: state.get(name, value) for name, value in own.items()})
 
 
-def without_prefixes(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The part of a state that is the network's, under its names: a wrapper's prefix is taken off where that makes it fit.
+def _without_prefixes(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The network's part of a state, under the network's names: wrappers' prefixes are removed until a name fits.
 
-    What a wrapper holds beside the network, such as the weights of a loss, is left out with it.
+    Other tensors of the wrapper, such as the weights of a loss, are left out.
     """
     wanted = {name for name in own if not name.endswith(COUNTER)}
     while not wanted & set(state):
@@ -114,9 +144,14 @@ def without_prefixes(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> 
 
 
 def save_state(file: str | Path, net: nn.Module) -> None:
-    """Write a network's state dict, atomically: as safetensors or, under another ending than that, as a torch file.
+    """Write a network's state dict atomically.
 
-    Raises CannotWrite.
+    Args:
+        file: File to write: safetensors if it ends so, otherwise a torch file.
+        net: The network. Tied tensors are written under each of their names.
+
+    Raises:
+        CannotWrite: The file cannot be written.
     """
     from safetensors.torch import save
 
@@ -125,7 +160,7 @@ def save_state(file: str | Path, net: nn.Module) -> None:
     for name, value in net.state_dict().items():
         own = value.contiguous().cpu()
         twice = any(own.untyped_storage().data_ptr() == other.untyped_storage().data_ptr() for other in state.values())
-        state[name] = own.clone() if twice else own  # tied tensors are written under each of their names
+        state[name] = own.clone() if twice else own
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -137,14 +172,29 @@ def save_state(file: str | Path, net: nn.Module) -> None:
 
 
 def put_torch(path: str | Path, content: object) -> None:
-    """Write what torch.save writes, atomically. Raises CannotWrite."""
+    """Write a torch file atomically.
+
+    Args:
+        path: File to write.
+        content: Objects that `torch.save` can write.
+
+    Raises:
+        CannotWrite: The file cannot be written.
+    """
     image = io.BytesIO()  # torch itself may crash on a full disk
     torch.save(content, image)
     write_file(path, image.getvalue())
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and values, whatever file they came from; counters are left out."""
+    """Compute the SHA-256 hash of a state dict, which is the same in every file format.
+
+    Args:
+        state: Tensors by name.
+
+    Returns:
+        Hexadecimal hash over names, shapes, kinds and values; the counters of BatchNorm do not count.
+    """
     result = hashlib.sha256()
     for name in sorted(name for name in state if not name.endswith(COUNTER)):
         result.update(f"{name} {tuple(state[name].shape)} {state[name].dtype}\n".encode())

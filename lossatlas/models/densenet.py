@@ -8,7 +8,12 @@ from torch import Tensor, nn
 
 
 class DenseLayer(nn.Module):
-    """Adds `growth` channels to its input, by way of 4 `growth` channels of a 1x1 convolution."""
+    """Layer that adds channels to its input, through a 1x1 convolution to 4 times as many.
+
+    Args:
+        channels: Channels of the input.
+        growth: Channels that are added.
+    """
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
@@ -18,12 +23,17 @@ class DenseLayer(nn.Module):
         self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, H, W) to (B, growth + channels, H, W)."""
         out = self.conv2(torch.relu(self.bn2(self.conv1(torch.relu(self.bn1(x))))))
         return torch.cat([out, x], 1)
 
 
 class Transition(nn.Module):
-    """Halves the channels and the image."""
+    """Layer that halves the channels and the image.
+
+    Args:
+        channels: Channels of the input.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -31,11 +41,19 @@ class Transition(nn.Module):
         self.conv = nn.Conv2d(channels, channels // 2, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, H, W) to (B, channels / 2, H / 2, W / 2)."""
         return F.avg_pool2d(self.conv(torch.relu(self.bn(x))), 2)
 
 
 class DenseNet(nn.Module):
-    """Images (B, C, H, W) to logits (B, classes) through dense blocks with transitions between them."""
+    """Dense blocks with transitions between them.
+
+    Args:
+        blocks: Layers of each block.
+        growth: Channels that each layer adds.
+        shape: Shape (C, H, W) of one sample.
+        classes: Number of classes.
+    """
 
     def __init__(
         self,
@@ -51,18 +69,19 @@ class DenseNet(nn.Module):
         for i, layers in enumerate(blocks):
             dense = nn.Sequential(*(DenseLayer(channels + k * growth, growth) for k in range(layers)))
             channels += layers * growth
-            self.add_stage(f"dense{i + 1}", dense)
+            self._add_stage(f"dense{i + 1}", dense)
             if i + 1 < len(blocks):
-                self.add_stage(f"trans{i + 1}", Transition(channels))
+                self._add_stage(f"trans{i + 1}", Transition(channels))
                 channels //= 2
         self.bn = nn.BatchNorm2d(channels)
         self.linear = nn.Linear(channels, classes)
 
-    def add_stage(self, name: str, stage: nn.Module) -> None:
+    def _add_stage(self, name: str, stage: nn.Module) -> None:
         self.stages.append(name)
         setattr(self, name, stage)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits (B, classes)."""
         x = self.conv1(x)
         for name in self.stages:
             x = getattr(self, name)(x)

@@ -3,8 +3,8 @@
 Two families of He et al. (arXiv 1512.03385): `cifar_resnet` with three stages of 16-32-64 channels times `width` and
 depth 6 n + 2 (section 4.2), and `imagenet_resnet` with four stages of 64 to 512 channels, here behind a 3x3 stem
 without pooling. Where the shape changes the shortcut is a 1x1 convolution with BatchNorm, as in the release of Li et al.
-(arXiv 1712.09913), whose parameter names are kept so that published checkpoints load strictly. Without shortcuts every
-one of them is dropped, the projections included.
+(arXiv 1712.09913), whose parameter names are kept so that published checkpoints load strictly. Networks without shortcuts
+have none of these convolutions either.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,23 @@ from torch import Tensor, nn
 
 
 def conv(channels_in: int, channels_out: int, size: int, stride: int = 1) -> nn.Conv2d:
+    """Convolution of size x size without bias, padded to keep the image."""
     return nn.Conv2d(channels_in, channels_out, size, stride, padding=size // 2, bias=False)
 
 
 class Block(nn.Module):
-    """A residual block; without shortcut it is the same stack of layers and nothing is added."""
+    """Residual block of two 3x3 convolutions.
+
+    Args:
+        channels_in: Channels of the input.
+        channels: Channels of the convolutions; the output has `expansion` times as many.
+        stride: Factor by which the image shrinks.
+        shortcut: Add the input; without it the same layers follow each other.
+    """
 
     expansion = 1
 
-    def __init__(self, channels_in: int, channels: int, stride: int, shortcut: bool) -> None:
+    def __init__(self, channels_in: int, channels: int, stride: int, *, shortcut: bool) -> None:
         super().__init__()
         self.residual = shortcut
         self.make_layers(channels_in, channels, stride)
@@ -34,23 +42,29 @@ class Block(nn.Module):
                 self.shortcut.append(nn.BatchNorm2d(channels_out))
 
     def make_layers(self, channels_in: int, channels: int, stride: int) -> None:
+        """Make the layers under the names that checkpoints have."""
         self.conv1 = conv(channels_in, channels, 3, stride)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = conv(channels, channels, 3)
         self.bn2 = nn.BatchNorm2d(channels)
 
     def layers(self, x: Tensor) -> Tensor:
+        """Apply the layers to (B, channels_in, H, W), without shortcut and last ReLU."""
         return self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels_in, H, W) to (B, channels * expansion, H / stride, W / stride)."""
         out = self.layers(x)
         return torch.relu(out + self.shortcut(x) if self.residual else out)
 
 
 class Bottleneck(Block):
+    """Residual block of a 1x1, a 3x3 and a 1x1 convolution, with 4 times as many channels at its end."""
+
     expansion = 4
 
     def make_layers(self, channels_in: int, channels: int, stride: int) -> None:
+        """Make the layers under the names that checkpoints have."""
         self.conv1 = conv(channels_in, channels, 1)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = conv(channels, channels, 3, stride)
@@ -59,14 +73,21 @@ class Bottleneck(Block):
         self.bn3 = nn.BatchNorm2d(channels * self.expansion)
 
     def layers(self, x: Tensor) -> Tensor:
+        """Apply the layers to (B, channels_in, H, W), without shortcut and last ReLU."""
         x = torch.relu(self.bn1(self.conv1(x)))
         return self.bn3(self.conv3(torch.relu(self.bn2(self.conv2(x)))))
 
 
 class ResNet(nn.Module):
-    """Stages of blocks behind a 3x3 stem; every stage after the first halves the image.
+    """Stages of residual blocks behind a 3x3 stem; every stage after the first halves the image.
 
-    `forward` maps images (B, C, H, W) to logits (B, classes).
+    Args:
+        block: Kind of the blocks.
+        blocks: Blocks of each stage.
+        channels: Channels of each stage.
+        shortcut: Give the blocks shortcuts.
+        in_channels: Channels of the images.
+        classes: Number of classes.
     """
 
     def __init__(
@@ -74,6 +95,7 @@ class ResNet(nn.Module):
         block: type[Block],
         blocks: Sequence[int],
         channels: Sequence[int],
+        *,
         shortcut: bool,
         in_channels: int = 3,
         classes: int = 10,
@@ -87,12 +109,13 @@ class ResNet(nn.Module):
             stage = nn.Sequential()
             for j in range(blocks[i]):
                 stride = 2 if i > 0 and j == 0 else 1
-                stage.append(block(width, channels[i], stride, shortcut))
+                stage.append(block(width, channels[i], stride, shortcut=shortcut))
                 width = channels[i] * block.expansion
             setattr(self, name, stage)
         self.linear = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits (B, classes)."""
         x = torch.relu(self.bn1(self.conv1(x)))
         for name in self.stages:
             x = getattr(self, name)(x)
@@ -100,19 +123,42 @@ class ResNet(nn.Module):
 
 
 def cifar_resnet(
-    depth: int, width: int = 1, shortcut: bool = True, shape: Sequence[int] = (3, 32, 32), classes: int = 10
+    depth: int, width: int = 1, shape: Sequence[int] = (3, 32, 32), classes: int = 10, *, shortcut: bool = True
 ) -> ResNet:
-    """ResNet of `depth` = 6 n + 2 layers with 16, 32 and 64 channels times `width`."""
-    blocks = [(depth - 2) // 6] * 3
-    return ResNet(Block, blocks, [16 * width, 32 * width, 64 * width], shortcut, shape[0], classes)
+    """Build the network of He et al. for CIFAR (arXiv 1512.03385, section 4.2).
+
+    Args:
+        depth: Layers, 6 n + 2.
+        width: Factor of the 16, 32 and 64 channels of its stages.
+        shape: Shape (C, H, W) of one sample.
+        classes: Number of classes.
+        shortcut: Give the blocks shortcuts.
+
+    Returns:
+        The network.
+    """
+    blocks, channels = [(depth - 2) // 6] * 3, [16 * width, 32 * width, 64 * width]
+    return ResNet(Block, blocks, channels, shortcut=shortcut, in_channels=shape[0], classes=classes)
 
 
 def imagenet_resnet(
     block: type[Block],
     blocks: Sequence[int],
-    shortcut: bool = True,
     shape: Sequence[int] = (3, 32, 32),
     classes: int = 10,
+    *,
+    shortcut: bool = True,
 ) -> ResNet:
-    """ResNet of four stages with 64 to 512 channels."""
-    return ResNet(block, blocks, [64, 128, 256, 512], shortcut, shape[0], classes)
+    """Build the network of He et al. for ImageNet (arXiv 1512.03385, table 1), behind a 3x3 stem without pooling.
+
+    Args:
+        block: Kind of the blocks.
+        blocks: Blocks of each of the four stages, which have 64 to 512 channels.
+        shape: Shape (C, H, W) of one sample.
+        classes: Number of classes.
+        shortcut: Give the blocks shortcuts.
+
+    Returns:
+        The network.
+    """
+    return ResNet(block, blocks, [64, 128, 256, 512], shortcut=shortcut, in_channels=shape[0], classes=classes)

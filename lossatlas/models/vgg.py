@@ -9,6 +9,15 @@ VGG13 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512))
 
 
 def convolutions(channels_in: int, blocks: Sequence[Sequence[int]]) -> nn.Sequential:
+    """Build blocks of 3x3 convolutions with BatchNorm and ReLU, each of which ends in pooling.
+
+    Args:
+        channels_in: Channels of the images.
+        blocks: Channels of the convolutions of each block.
+
+    Returns:
+        The layers.
+    """
     layers = nn.Sequential()
     for block in blocks:
         for channels in block:
@@ -19,13 +28,18 @@ def convolutions(channels_in: int, blocks: Sequence[Sequence[int]]) -> nn.Sequen
 
 
 def flat_size(shape: Sequence[int], blocks: Sequence[Sequence[int]]) -> int:
-    """How many numbers are left of a sample of `shape` when every block has halved it."""
+    """Count the numbers of a sample of `shape` behind the blocks, each of which halves the image."""
     halvings = len(blocks)
     return blocks[-1][-1] * (shape[1] >> halvings) * (shape[2] >> halvings)
 
 
 class Vgg9(nn.Module):
-    """Seven convolutions, one hidden linear layer with BatchNorm, and the classifier, as in the release of Li et al."""
+    """Network of seven convolutions, a hidden linear layer with BatchNorm and a classifier, as in the release of Li et al.
+
+    Args:
+        shape: Shape (C, H, W) of one sample.
+        classes: Number of classes.
+    """
 
     def __init__(self, shape: Sequence[int] = (3, 32, 32), classes: int = 10) -> None:
         super().__init__()
@@ -35,11 +49,17 @@ class Vgg9(nn.Module):
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits (B, classes)."""
         return self.classifier(self.fc(self.features(x).flatten(1)))
 
 
 class Vgg13(nn.Module):
-    """Ten convolutions and a head of 4096-4096-classes, as in the Julia notebook on FashionMNIST."""
+    """Network of ten convolutions and a head of 4096-4096-classes, as in the Julia notebook on FashionMNIST.
+
+    Args:
+        shape: Shape (C, H, W) of one sample.
+        classes: Number of classes.
+    """
 
     def __init__(self, shape: Sequence[int] = (1, 28, 28), classes: int = 10) -> None:
         super().__init__()
@@ -53,4 +73,5 @@ class Vgg13(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits (B, classes)."""
         return self.classifier(self.features(x).flatten(1))

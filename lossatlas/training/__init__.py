@@ -1,0 +1,1 @@
+"""Training of networks, with checkpoints that a trajectory can be drawn through."""

@@ -1,4 +1,4 @@
-"""One HTML file that shows surfaces, and lets optimizers descend them, without a network.
+"""One HTML file that shows surfaces and lets optimizers descend on them, without a network.
 
 write_page("compare.html", [Shown(surface, "with shortcuts"), Shown(other, "without")])
 """

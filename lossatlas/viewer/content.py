@@ -1,4 +1,4 @@
-"""What the page is given: surfaces as plain numbers and texts, with contour lines that are ready to be drawn."""
+"""Content of the interactive page: surfaces as numbers and texts, with contour lines that are ready to be drawn."""
 
 import base64
 import re
@@ -8,83 +8,111 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from lossatlas.errors import BadUsage
-from lossatlas.figures.style import (
+from lossatlas.figures.colour_scale import (
     DECADES,
     LARGEST,
     LOG_FROM,
-    SOFT,
-    eigen_ratio,
-    has_eigenvalues,
-    is_share,
+    has_deep_basin,
+    linear_levels,
     log_levels,
-    soft_levels,
-    title_of,
+    shifted_log_levels,
 )
+from lossatlas.figures.plotted_fields import eigen_ratio, field_title, has_eigenvalues, is_accuracy, loss_names
 from lossatlas.io.trajectory_files import KNOWN, Projection
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
 
-MAPS = (
-    "viridis",
-    "cividis",
-    "magma",
-    "coolwarm",
-    "Blues",
-    "Oranges",
-    "Greens",
-    "Purples",
-)  # the last ones: overlaid models
-SAME = 1e-9  # values that differ by less, relative to the largest, are one
+MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
+OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
+SAME = 1e-9  # values are equal if they differ by less, relative to the largest
 LONGEST = 300  # letters of a text in the caption
 FINE = 240  # points along an axis on which contour lines are found, at most
-HELPERS = ("_residual", "_bound")
+NOT_SHOWN = ("_residual", "_bound")  # ends of fields that describe another field
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A surface, its name, and what else is known of it."""
+    """A surface on the page.
+
+    Attributes:
+        surface: A curve or a plane.
+        label: Its name.
+        directions: Metadata of its direction file.
+        trajectory: Path of a training run on it.
+        flatness: Measures of flatness: name and number in words.
+    """
 
     surface: Surface
     label: str
-    directions: Mapping[str, Any] | None = None  # what the direction file says
+    directions: Mapping[str, Any] | None = None
     trajectory: Projection | None = None
-    flatness: Mapping[str, str] | None = None  # what it is, and the number in words
+    flatness: Mapping[str, str] | None = None
 
 
 def content_of(shown: Sequence[Shown]) -> dict[str, Any]:
-    """Everything that the page's script reads, as JSON allows it."""
+    """Collect the data that the page's script reads.
+
+    Args:
+        shown: Surfaces of the page.
+
+    Returns:
+        A dictionary for JSON: the colour maps, the fields that all surfaces have, and the surfaces.
+
+    Raises:
+        BadUsage: The values of a field are too large to be drawn.
+    """
     fields = [fields_of(each.surface) for each in shown]
     common = [name for name in fields[0] if all(name in own for own in fields) and not name.endswith("_se")]
-    levels = {name: levels_of([own[name] for own in fields], is_share(name)) for name in common}
+    levels = {name: levels_of([own[name] for own in fields], linear=is_accuracy(name)) for name in common}
     return {
-        "maps": {name: colours(name) for name in MAPS},
+        "maps": {name: _map_colours(name) for name in (*MAPS, *OVERLAY_MAPS)},
         "fields": [
-            {"name": name, "title": plain_title(name), **levels[name], "better": -1 if name.endswith("_acc") else 1}
+            {"name": name, "title": _plain_title(name), **levels[name], "better": -1 if is_accuracy(name) else 1}
             for name in common
         ],
-        "surfaces": [one(each, own, levels) for each, own in zip(shown, fields, strict=True)],
+        "surfaces": [_surface_content(each, own, levels) for each, own in zip(shown, fields, strict=True)],
     }
 
 
 def fields_of(surface: Surface) -> dict[str, np.ndarray]:
-    """Every field (ny, nx) that means something to a reader, the loss first."""
-    found = {name: values for name, values in surface.fields.items() if not name.endswith(HELPERS)}
+    """List the fields that mean something to a reader, the losses first.
+
+    Args:
+        surface: A curve or a plane.
+
+    Returns:
+        (ny, nx) values by name; (1, nx) of a curve.
+    """
+    found = {name: values for name, values in surface.fields.items() if not name.endswith(NOT_SHOWN)}
     if has_eigenvalues(surface):
         found["eigen_ratio"] = eigen_ratio(surface)
     first = [name for name in ("train_loss", "test_loss") if name in found]
     return {name: np.atleast_2d(found[name]) for name in (*first, *(name for name in found if name not in first))}
 
 
-def plain_title(name: str) -> str:
-    return "|smallest / largest eigenvalue|" if name == "eigen_ratio" else title_of(name)
+def _plain_title(name: str) -> str:
+    return "|smallest / largest eigenvalue|" if name == "eigen_ratio" else field_title(name)
 
 
-def levels_of(fields: Sequence[np.ndarray], linear: bool = False) -> dict[str, Any]:
-    """Range, the scale to begin with, and contour levels of a field that several surfaces share."""
-    from matplotlib.ticker import MaxNLocator
+def levels_of(fields: Sequence[np.ndarray], *, linear: bool = False) -> dict[str, Any]:
+    """Choose range, first scale and contour levels of a field that several surfaces share.
 
+    The rules are those of `lossatlas.figures.choose_colour_scale`, with levels for each scale that the user can choose.
+
+    Args:
+        fields: Values of each surface.
+        linear: Begin with a linear scale.
+
+    Returns:
+        "range": [low, high], or None where nothing is finite; "scale": "linear", "log" or "soft", which is the
+        logarithm of value + `LOG_SHIFT`; "levels": a list for each scale.
+
+    Raises:
+        BadUsage: The values are too large to be drawn.
+    """
     values = np.concatenate([field[np.isfinite(field)] for field in fields])
     if values.size == 0:
         return {"range": None, "scale": "linear", "levels": {"linear": []}}
@@ -94,89 +122,109 @@ def levels_of(fields: Sequence[np.ndarray], linear: bool = False) -> dict[str, A
     if high - low <= max(SAME * max(abs(low), abs(high)), 1e-290):  # one value: a scale around it, and no contours
         half = 0.5 * abs(low) or 0.5
         return {"range": [low - half, high + half], "scale": "linear", "levels": {"linear": []}}
-    steps = np.asarray(MaxNLocator(12).tick_values(low, high))
-    levels = {"linear": steps[(steps >= low) & (steps <= high)].tolist()}
+    levels = {"linear": linear_levels(low, high).tolist()}
     scale = "linear"
     if low > 0 and high > low:
         levels["log"] = log_levels(max(low, high / 10**DECADES), high).tolist()
-        levels["soft"] = soft_levels(low, high).tolist()
+        levels["soft"] = shifted_log_levels(low, high).tolist()
         if high / low > LOG_FROM and not linear:
-            scale = "soft" if low < SOFT and high > 10 * SOFT else "log"
+            scale = "soft" if has_deep_basin(low, high) else "log"
     return {"range": [low, high], "scale": scale, "levels": levels}
 
 
-def one(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any]) -> dict[str, Any]:
+def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any]) -> dict[str, Any]:
+    """One surface: axes, cells, fields with their contours, and texts."""
     surface = shown.surface
-    grid = surface.grid
-    x, y = np.asarray(grid.x, float), np.zeros(1) if grid.y is None else np.asarray(grid.y, float)
+    x, y = surface.grid.x, surface.grid.y
     parts = surface.complete_part()
-    rows, columns = (np.zeros(1, int), parts[0]) if grid.y is None else parts
-    found = {}
-    for name, values in fields.items():
-        known = values[np.ix_(rows, columns)]
-        log, error = (False, np.nan) if name.endswith("_se") else cross_validate(x[columns], y[rows], known)
-        if grid.y is None:
-            finite = known[np.isfinite(known)]
-            log = bool(finite.size and (finite > 0).all())
-        found[name] = {
-            "values": encoded(values, np.float32 if name.endswith("_se") else np.float64),
-            "log": log,
-            "error": None if np.isnan(error) else error,
-        }
-        if grid.y is not None and name in levels and len(rows) > 1 and len(columns) > 1:
-            wanted = sorted({level for each in levels[name]["levels"].values() for level in each})
-            ends = ((x[0], x[-1]), (y[0], y[-1]))  # of the whole plane: an unfinished part may end before it does
-            found[name]["contours"] = contours(Interpolant.of(x[columns], y[rows], known, log=log), known, wanted, ends)
+    rows, columns = (np.zeros(1, int), parts[0]) if y is None else parts
     return {
-        "label": shortened(shown.label),
+        "label": _shortened(shown.label),
         "caption": caption(shown),
-        "x": x.tolist(),
-        "y": None if grid.y is None else y.tolist(),
+        "x": np.asarray(x, float).tolist(),
+        "y": None if y is None else np.asarray(y, float).tolist(),
         "rows": rows.tolist(),
         "columns": columns.tolist(),
-        "done": encoded(np.atleast_2d(surface.known), np.uint8),
-        "interpolated": encoded(np.atleast_2d(surface.interpolated), np.uint8),
+        "done": _encoded(np.atleast_2d(surface.known), np.uint8),
+        "interpolated": _encoded(np.atleast_2d(surface.interpolated), np.uint8),
         "cells": [int(surface.known.sum()), int(surface.known.size)],
-        "fields": found,
-        "trajectory": path_of(shown.trajectory),
+        "fields": {
+            name: _field_content(surface, name, values, (rows, columns), levels.get(name))
+            for name, values in fields.items()
+        },
+        "trajectory": _path_content(shown.trajectory),
         "flatness": dict(shown.flatness or {}),
     }
 
 
-def path_of(trajectory: Projection | None) -> dict[str, Any] | None:
+def _field_content(
+    surface: Surface, name: str, values: np.ndarray, part: tuple[np.ndarray, np.ndarray], levels: Any
+) -> dict[str, Any]:
+    """Values of a field, how to interpolate them, and the contours of its complete part."""
+    rows, columns = part
+    x = np.asarray(surface.grid.x, float)
+    y = np.zeros(1) if surface.grid.y is None else np.asarray(surface.grid.y, float)
+    known = values[np.ix_(rows, columns)]
+    is_error = name.endswith("_se")
+    log, error = (False, np.nan) if is_error else cross_validate(x[columns], y[rows], known)
+    if surface.grid.y is None:
+        finite = known[np.isfinite(known)]
+        log = bool(finite.size and (finite > 0).all())
+    content: dict[str, Any] = {
+        "values": _encoded(values, np.float32 if is_error else np.float64),
+        "log": log,
+        "error": None if np.isnan(error) else error,
+    }
+    if surface.grid.y is not None and levels is not None and len(rows) > 1 and len(columns) > 1:
+        wanted = sorted({level for each in levels["levels"].values() for level in each})
+        ends = ((x[0], x[-1]), (y[0], y[-1]))  # of the whole plane: an unfinished part may end before it does
+        content["contours"] = contours(Interpolant.of(x[columns], y[rows], known, log=log), known, wanted, ends)
+    return content
+
+
+def _path_content(trajectory: Projection | None) -> dict[str, Any] | None:
     if trajectory is None:
         return None
     arrays = {name: getattr(trajectory, name) for name in ("x", "y", *KNOWN)}
     return {
-        **{name: None if array is None else plain(array) for name, array in arrays.items()},
+        **{name: None if array is None else _json_numbers(array) for name, array in arrays.items()},
         "field": trajectory.field,
     }
 
 
-def plain(array: np.ndarray) -> list[float | str | None]:
-    """JSON has no infinities: they travel as texts that JavaScript reads as numbers."""
+def _json_numbers(array: np.ndarray) -> list[float | str | None]:
+    """Numbers for JSON, which has no infinities: they are texts that JavaScript reads as numbers."""
     names = {np.inf: "Infinity", -np.inf: "-Infinity"}
     return [None if np.isnan(value) else names.get(value, float(value)) for value in array.tolist()]
 
 
-def encoded(array: np.ndarray, kind: Any) -> str:
+def _encoded(array: np.ndarray, kind: DTypeLike) -> str:
+    """Little-endian numbers of a kind, in base 64."""
     return base64.b64encode(np.ascontiguousarray(array, dtype=np.dtype(kind).newbyteorder("<")).tobytes()).decode()
 
 
-def colours(name: str) -> str:
-    """256 colours of a map, as bytes."""
+def _map_colours(name: str) -> str:
+    """256 colours of a map, as bytes; of those for overlaid surfaces the darker part, reversed."""
     from matplotlib import colormaps
 
-    wanted = np.linspace(0.95, 0.35, 256) if name in MAPS[4:] else np.linspace(0, 1, 256)
-    return encoded((colormaps[name](wanted)[:, :3] * 255).round(), np.uint8)
+    wanted = np.linspace(0.95, 0.35, 256) if name in OVERLAY_MAPS else np.linspace(0, 1, 256)
+    return _encoded((colormaps[name](wanted)[:, :3] * 255).round(), np.uint8)
 
 
 def contours(
     surface: Interpolant, known: np.ndarray, levels: Sequence[float], ends: Sequence[tuple[float, float]]
 ) -> list[dict[str, Any]]:
-    """Lines of each level: lengths of the runs, and their points as shares of the axes, 65535 being the whole of one.
+    """Find the contour lines of a surface.
 
-    known: the values at the cells. ends: of each axis of the whole plane.
+    Args:
+        surface: Interpolant of the complete part.
+        known: (ny, nx) values at its cells.
+        levels: Values of the lines.
+        ends: First and last coordinate of each axis of the whole plane.
+
+    Returns:
+        For each level with a line: "level", "runs" with the number of points of each line, and "points" as shares of
+        the axes in 16 bits, where 65535 is the whole axis.
     """
     from contourpy import contour_generator
 
@@ -198,66 +246,78 @@ def contours(
             {
                 "level": float(level),
                 "runs": [len(run) for run in runs],
-                "points": encoded((shares * 65535).round(), np.uint16),
+                "points": _encoded((shares * 65535).round(), np.uint16),
             }
         )
     return found
 
 
 def caption(shown: Shown) -> list[list[str]]:
-    """What a reader has to know, in pairs of a name and a text; nothing is said of what is not recorded."""
+    """List facts that a reader has to know; those that are not recorded are left out.
+
+    Args:
+        shown: A surface of the page.
+
+    Returns:
+        Pairs of a name and a text.
+    """
     surface = shown.surface
-    request, about, plan = surface.request, surface.about, surface.plan
-    command, directions = str(about.get("command", "")), shown.directions or {}
-
-    def option(name: str) -> str:
-        found = re.search(rf"--{name}[= ](\S+)", command)
-        return found.group(1) if found else ""
-
-    axes = {"x": option("xnorm"), "y": option("ynorm")} if command else {}
-    norms = "; ".join(f"{axis}: {norm}" for axis, norm in axes.items() if norm)
-    if len(set(axes.values())) == 1 and norms:
-        norms = next(iter(axes.values()))
-    ignored = option("xignore")
-    counts = {split: f"{n:,}" if isinstance(n, int) else str(n) for split, n in surface.populations.items()}
-    samples = "; ".join(f"{count} {'training' if split == 'train' else split}" for split, count in counts.items())
+    request, about = surface.request, surface.about
+    kind, source = request.get("dir_type", ""), (shown.directions or {}).get("of", "")
     tolerance = about.get("tolerance")
     items = {
         "model": request.get("model", ""),
         "data": request.get("dataset", ""),
         "loss": request.get("loss", ""),
-        "samples": samples,
-        "directions": " ".join(str(part) for part in (request.get("dir_type", ""), directions.get("of", "")) if part),
-        "normalization": norms + (f", {ignored} ignored" if norms and ignored else ""),
+        "samples": _samples_in_words(surface),
+        "directions": " ".join(str(part) for part in (kind, source) if part),
+        "normalization": _normalization_in_words(str(about.get("command", ""))),
         "seed": about.get("seed", ""),
-        "precision": plan.get("precision", ""),
-        "standard error": standard_errors(surface),
+        "precision": surface.plan.get("precision", ""),
+        "standard error": _standard_errors_in_words(surface),
         "tolerance": tolerance if tolerance not in (None, "none", [0, 0], [0.0, 0.0]) else "",
-        "cells": cells_of(surface),
+        "cells": _cells_in_words(surface),
         "computed": str(about.get("finished", about.get("started", "")))[:10],
     }
-    return [[name, shortened(str(value))] for name, value in items.items() if value not in ("", None)]
+    return [[name, _shortened(str(value))] for name, value in items.items() if value not in ("", None)]
 
 
-def cells_of(surface: Surface) -> str:
-    """How many cells are known, and how many of them are interpolated."""
-    known, size, left_out = int(surface.known.sum()), surface.known.size, int(surface.interpolated.sum())
+def _samples_in_words(surface: Surface) -> str:
+    counts = {split: f"{n:,}" if isinstance(n, int) else str(n) for split, n in surface.populations.items()}
+    return "; ".join(f"{count} {'training' if split == 'train' else split}" for split, count in counts.items())
+
+
+def _normalization_in_words(command: str) -> str:
+    """Normalization of the directions and the parameters that are ignored, as the command of the file says."""
+
+    def option(name: str) -> str:
+        found = re.search(rf"--{name}[= ](\S+)", command)
+        return found.group(1) if found else ""
+
+    x, y = option("xnorm"), option("ynorm")
+    norms = x if x == y else "; ".join(f"{axis}: {norm}" for axis, norm in (("x", x), ("y", y)) if norm)
+    ignored = option("xignore")
+    return norms + (f", {ignored} ignored" if norms and ignored else "")
+
+
+def _cells_in_words(surface: Surface) -> str:
+    known, size, interpolated = int(surface.known.sum()), surface.known.size, int(surface.interpolated.sum())
     some = f"{known} of {size}" if known < size else str(size)
-    return some + (f", {left_out} of them interpolated" if left_out else "")
+    return some + (f", {interpolated} of them interpolated" if interpolated else "")
 
 
-def shortened(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def standard_errors(surface: Surface) -> str:
-    """Of the losses: none where all samples were used."""
-    zero = surface.about.get("zero", [])  # what a slim file has left out
-    texts = (
-        ["0, all samples are used" for name in zero if str(name).endswith("_loss_se")] if isinstance(zero, list) else []
-    )
-    for name, values in surface.fields.items():
-        if name.endswith("_loss_se") and np.isfinite(values).any():
+def _standard_errors_in_words(surface: Surface) -> str:
+    """Largest standard errors of the losses; 0 where all samples were used."""
+    zero = surface.about.get("zero", [])  # fields that a slim file leaves out because they are zero
+    exact = "0, all samples are used"
+    texts = [exact for name in zero if str(name).endswith("_loss_se")] if isinstance(zero, list) else []
+    for name in (f"{loss}_se" for loss in loss_names(surface)):
+        values = surface.fields.get(name)
+        if values is not None and np.isfinite(values).any():
             largest = float(np.nanmax(np.where(np.isfinite(values), values, np.nan)))
-            texts.append("0, all samples are used" if largest == 0 else f"up to {largest:.2g}")
+            texts.append(exact if largest == 0 else f"up to {largest:.2g}")
     return "; ".join(dict.fromkeys(texts))

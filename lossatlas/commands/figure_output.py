@@ -1,0 +1,92 @@
+"""Keywords that all drawing commands share, as functions take them, and how their figures are made and written."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from lossatlas import figures
+from lossatlas.figures.matplotlib_style import FigureFactory
+
+if TYPE_CHECKING:
+    from lossatlas.figures.matplotlib_style import Figure
+
+
+class FigureKeywords(TypedDict, total=False):
+    """Keywords of every function that draws: fields of `FigureOutput`."""
+
+    show: bool
+    title: str
+    files_as: figures.FigureFiles | None
+
+
+class PlotKeywords(FigureKeywords, total=False):
+    """Keywords of every function that draws with a colour scale: fields of `ScaledFigureOutput`."""
+
+    vmin: float | None
+    vmax: float | None
+    vlevel: float | None
+    log: bool
+
+
+class ScaleLimits(TypedDict):
+    """Limits of a colour scale, see `choose_colour_scale`."""
+
+    vmin: float | None
+    vmax: float | None
+    vlevel: float | None
+    log: bool
+
+
+@dataclass(frozen=True)
+class FigureOutput:
+    """Output of a drawing command.
+
+    Attributes:
+        show: Open them in windows too.
+        title: Title above each figure; "" for none.
+        files_as: Formats of the files; None for PDF and PNG.
+    """
+
+    show: bool = False
+    title: str = ""
+    files_as: figures.FigureFiles | None = None
+
+    def style(self) -> AbstractContextManager[FigureFactory]:
+        """Make figures in the house style within this context, see `lossatlas.figures.style`."""
+        return figures.style(show=self.show, files=self.files_as)
+
+    def save(
+        self,
+        drawn: "Mapping[str, Figure]",
+        files: Sequence[str | Path],
+        out: str | None = None,
+        *,
+        field: str = "",
+        log: bool = False,
+    ) -> list[Path]:
+        """Write figures by kind, see `lossatlas.figures.save_all`."""
+        return figures.save_all(drawn, files, out, field=field, log=log, title=self.title)
+
+
+@dataclass(frozen=True)
+class ScaledFigureOutput(FigureOutput):
+    """Output of a drawing command, with the limits of its colour scale; None is chosen from the data.
+
+    Attributes:
+        vmin: Lowest contour.
+        vmax: Highest contour.
+        vlevel: Distance of the contours.
+        log: Take a logarithmic scale even where a linear one would do.
+    """
+
+    vmin: float | None = None
+    vmax: float | None = None
+    vlevel: float | None = None
+    log: bool = False
+
+    @property
+    def limits(self) -> ScaleLimits:
+        """Keywords of `choose_colour_scale`."""
+        return {"vmin": self.vmin, "vmax": self.vmax, "vlevel": self.vlevel, "log": self.log}

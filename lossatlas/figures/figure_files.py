@@ -1,0 +1,189 @@
+"""Files of figures: their names, all in one table, and how they are written."""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lossatlas.errors import note, say
+from lossatlas.figures import matplotlib_style
+from lossatlas.figures.matplotlib_style import COLUMNS, CURRENT_FILES
+from lossatlas.figures.plotted_fields import mathtext
+from lossatlas.io.atomic_write import shortened_base, write_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+MARGIN = 0.06  # inches around the content of a figure
+# End of a figure's name by kind; {field} is the field that is drawn. Names are those of the release of Li et al. where
+# it has such a figure.
+ENDINGS = {
+    "lines": "_1d_compare",
+    "line": "_1d_loss_acc",
+    "line_loss": "_1d_train_loss",
+    "line_error": "_1d_train_err",
+    "line_eigenvalues": "_1d_eig",
+    "line_eigen_ratio": "_1d_eig_ratio",
+    "repeats": "_1d_loss_err_repeat",
+    "contours": "_{field}_2dcontour",
+    "filled_contours": "_{field}_2dcontourf",
+    "heat_map": "_{field}_2dheat",
+    "solid": "_{field}_3dsurface",
+    "rendered": "_{field}_3drender",
+    "path_losses": "_{field}_along_path",
+    "eigen_ratio": "_min_eig_max_eig_abs_ratio_heat_sns",
+    "path": "",
+    "layers": "_{field}_layers",
+    "minima": "_{field}_minima",
+    "rises": "_rises",
+    "density": "_density",
+    "layer_traces": "_layers",
+    "activation_traces": "_activations",
+}
+WITH_LOG = ("lines", "line", "line_loss", "line_error", "repeats")  # the name says that a logarithm was asked for
+COMPARED = (
+    "contours",
+    "filled_contours",
+    "heat_map",
+    "solid",
+    "rendered",
+    "path_losses",
+)  # the name says that several files are drawn
+# Metadata that would make two files of the same figure differ.
+WITHOUT_DATE: dict[str, dict[str, None]] = {
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+    "png": {"Software": None},
+}
+
+
+def figure_name(
+    kind: str, files: Sequence[str | Path], out: str | None = None, *, field: str = "", log: bool = False
+) -> str:
+    """Name of a figure without the ending of its format.
+
+    Args:
+        kind: Kind of the figure, a key of `ENDINGS`.
+        files: Files that are drawn; the first one gives the name.
+        out: Beginning of the name that the user gives instead.
+        field: Name of the field that is drawn.
+        log: A logarithmic scale was asked for.
+
+    Returns:
+        The path without ".pdf" or ".png".
+
+    Example:
+        >>> figure_name("heat_map", ["a.h5"], field="train_loss")
+        'a.h5_train_loss_2dheat'
+    """
+    ending = ENDINGS[kind]
+    several = "_compare" if len(files) > 1 and not out and kind in COMPARED else ""
+    return f"{out or files[0]}{several}{ending.format(field=field)}{'_log' if log and kind in WITH_LOG else ''}"
+
+
+def animation_name(file: str | Path, field: str, kind: str) -> Path:
+    """Name of an animation whose name the user does not give."""
+    return Path(f"{file}_{field}_{kind}.gif")
+
+
+def save_all(
+    figures: "Mapping[str, Figure]",
+    files: Sequence[str | Path],
+    out: str | None = None,
+    *,
+    field: str = "",
+    log: bool = False,
+    title: str = "",
+) -> list[Path]:
+    """Write the figures of one or several files.
+
+    Args:
+        figures: Figures by kind, see `ENDINGS`.
+        files: Files that are drawn.
+        out: Beginning of the figures' names that the user gives.
+        field: Name of the field that is drawn.
+        log: A logarithmic scale was asked for.
+        title: Title above each figure; "" for none.
+
+    Returns:
+        The paths that were written.
+
+    Raises:
+        CannotWrite: A file cannot be written.
+    """
+    written: list[Path] = []
+    for kind, figure in figures.items():
+        written += save(figure, figure_name(kind, files, out, field=field, log=log), title)
+    return written
+
+
+def save(figure: "Figure", base: str, title: str = "") -> list[Path]:
+    """Write a figure in the formats of the surrounding `style`, and print a line that names the files.
+
+    The same figure gives the same bytes each time. A name that is too long for a file is shortened.
+
+    Args:
+        figure: The figure.
+        base: Path without an ending.
+        title: Title above the figure; "" for none.
+
+    Returns:
+        The paths, one for each format.
+
+    Raises:
+        CannotWrite: A file cannot be written.
+    """
+    base, files = shortened_base(base), CURRENT_FILES.get()
+    if title:
+        _set_title(figure, title, files.columns)
+    box: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": MARGIN}
+    if files.columns:
+        box = {"bbox_inches": fit_width(figure, COLUMNS[files.columns][0])}
+    paths = [Path(f"{base}.{ending}") for ending in files.formats]
+    for path, ending in zip(paths, files.formats, strict=True):
+        image = io.BytesIO()
+        dpi = files.dpi or matplotlib_style.DPI
+        figure.savefig(image, format=ending, **box, metadata=WITHOUT_DATE[ending], dpi=dpi)
+        write_file(path, image.getvalue())
+    say(f"drew {' and '.join([str(paths[0]), *(path.suffix for path in paths[1:])])}")
+    return paths
+
+
+def _set_title(figure: "Figure", title: str, columns: int) -> None:
+    letters = {0: 90, 1: 48, 2: 95}[columns]  # of a line
+    figure.suptitle(
+        "\n".join(mathtext(line) for line in textwrap.wrap(title, letters)),
+        fontsize="large" if columns != 1 else None,
+    )
+
+
+def fit_width(figure: "Figure", width: float) -> "Bbox":
+    """Resize a figure so that its content is `width` inches wide; letters keep their size.
+
+    Args:
+        figure: The figure, which is resized.
+        width: Width with margins, in inches.
+
+    Returns:
+        The part of the figure to save, in inches.
+    """
+    from matplotlib.transforms import Bbox
+
+    for _ in range(12):
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()
+        missing = width - 2 * MARGIN - box.width
+        if abs(missing) < 0.002 * width:
+            break
+        before = figure.get_size_inches()
+        wider = max(before[0] + missing, 0.4 * width)  # labels around the panels do not grow with them
+        figure.set_size_inches(wider, before[1] * wider / before[0])
+    if box.width + 2 * MARGIN > 1.005 * width:
+        note(
+            f"a figure needs {box.width + 2 * MARGIN:.2f} inches for its words, more than the {width:g} of its columns"
+        )
+        return box.padded(MARGIN)
+    middle = (box.x0 + box.x1) / 2
+    return Bbox([[middle - width / 2, box.y0 - MARGIN], [middle + width / 2, box.y1 + MARGIN]])

@@ -1,0 +1,86 @@
+"""Fields of a surface as figures need them: which one to draw, its title, and the ratio of the eigenvalues."""
+
+import numpy as np
+
+from lossatlas.errors import BadUsage
+from lossatlas.landscape.surface import Surface, unresolved
+
+TITLES = {
+    "train_loss": "training loss",
+    "test_loss": "test loss",
+    "train_acc": "training accuracy (%)",
+    "test_acc": "test accuracy (%)",
+    "max_eig": "largest eigenvalue of the Hessian",
+    "min_eig": "smallest eigenvalue of the Hessian",
+    "train_loss_se": "standard error of the training loss",
+    "test_loss_se": "standard error of the test loss",
+}
+
+
+def field_title(name: str) -> str:
+    """Title of a field; a name that is a formula between $ is its own title."""
+    return name if name.startswith("$") else TITLES.get(name, name.replace("_", " "))
+
+
+def mathtext(text: str) -> str:
+    """Text for a figure: formulas between $ where matplotlib understands them, otherwise with every $ escaped."""
+    from matplotlib.mathtext import MathTextParser
+
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return text.replace("$", r"\$")
+    return text
+
+
+def choose_field(surface: Surface, name: str | None, source: object = "the surface") -> str:
+    """Choose the field to draw: the named one, otherwise train_loss, otherwise the first one.
+
+    Args:
+        surface: The surface that holds it.
+        name: Name of a field, or None.
+        source: Its file, for the message.
+
+    Returns:
+        The name of a field of the surface.
+
+    Raises:
+        BadUsage: The surface has no field of this name.
+    """
+    if name is None:
+        fields = [field for field in surface.fields if not field.endswith(("_se", "_residual"))]
+        return "train_loss" if "train_loss" in fields else fields[0]
+    if name not in surface.fields:
+        raise BadUsage(f"{source} has no field '{name}': choose from {', '.join(surface.fields)}")
+    return name
+
+
+def loss_names(surface: Surface) -> list[str]:
+    """Names of the losses of a surface, in the order of its file."""
+    return [name for name in surface.fields if name.endswith("_loss")]
+
+
+def is_accuracy(name: str) -> bool:
+    """Tell whether a field is an accuracy in percent, whose scale is always linear."""
+    return name.endswith("_acc")
+
+
+def has_eigenvalues(surface: Surface) -> bool:
+    """Tell whether a surface holds the extreme eigenvalues of the Hessian."""
+    return {"min_eig", "max_eig"} <= set(surface.fields)
+
+
+def eigen_ratio(surface: Surface) -> np.ndarray:
+    """Compute |smallest / largest| eigenvalue of the Hessian, the measure of Li et al. (arXiv 1712.09913, section 6).
+
+    Args:
+        surface: A surface with the fields min_eig and max_eig.
+
+    Returns:
+        The ratio in the shape of the fields; NaN where the largest eigenvalue is not positive or one of the two is
+        not resolved.
+    """
+    smallest, largest = surface.fields["min_eig"], surface.fields["max_eig"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        loose = unresolved(surface, "max_eig") | unresolved(surface, "min_eig")
+        return np.where((largest > 0) & ~loose, np.abs(smallest / largest), np.nan)
