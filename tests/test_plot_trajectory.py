@@ -358,7 +358,7 @@ def test_the_river_valley_plane(tmp_path):
     from lossatlas.hessian import lanczos
 
     hessian = Hessian(net, load("fashion_mnist_mini", "train", limit=20), as_loss("crossentropy"))
-    top = lanczos(hessian, top=1, tolerance=1e-4, most=200)
+    top = lanczos(hessian, top=1, tolerance=1e-4, max_products=200)
     vector = top.vectors[0].double().numpy()
     across = vector - (vector @ flat[0]) * flat[0]
     assert abs(across @ flat[1]) / np.linalg.norm(across) == pytest.approx(1, abs=1e-3)

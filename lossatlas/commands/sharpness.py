@@ -168,12 +168,12 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
     if not task.force:
         findings = resume_findings(path, findings, task.seed, "give another --sharpness_file")
     if task.dry_run:
-        from lossatlas.hessian.sharpness_measures import PARTS
+        from lossatlas.hessian.sharpness_measures import RADIUS_FRACTIONS
 
         for name, value in {**findings.request, **findings.plan, "sharpness file": path}.items():
             say(f"{name} = {value}")
         radii = sum(map(len, task.radii.values()))
-        losses = radii * (task.directions + 2 * len(PARTS) + 1)
+        losses = radii * (task.directions + 2 * len(RADIUS_FRACTIONS) + 1)
         say(
             f"at most {radii * task.steps} gradients and {losses} losses, and some 40 losses for the critical sharpness"
         )

@@ -4,84 +4,110 @@
     operator(v)                    # the Hessian times v, (size,) both
     loss, gradient = operator.gradient()
 
-Convention: the mean over the samples (with weights, the weighted mean), plus the loss's own term of the parameters.
-Products are exact (Pearlmutter, 1994); batches come in a fixed order, the network is in eval mode, and its outputs are
-turned into float64 before the loss is computed.
+The loss is the mean over the samples (with weights, the weighted mean) plus its own term of the parameters. Products are
+exact; batches come in a fixed order, the network is in evaluation mode, and its outputs are converted to float64 before
+the loss is computed.
 
-Two ways: `folded`, where BatchNorm is folded into the layers in front of it as a differentiable function and the
-gradient is differentiated forwards along v; and otherwise the gradient's product with v, differentiated backwards.
-The first takes 2 to 2.7 gradients, and 1.6 to 2 when it is compiled; the second up to 4. On the CPU batches go side by
-side, see `lanes`.
+There are two execution modes. `folded`: BatchNorm is folded into the layers in front of it as a differentiable function,
+and the gradient is differentiated in forward mode. This takes 2 to 2.7 times the time of a gradient, 1.6 to 2 when it is
+compiled. Otherwise the product of gradient and vector is differentiated in reverse mode, which takes up to 4 times the
+time of a gradient. On the CPU several batches are computed in parallel, see `lossatlas.evaluation.parallel_batches`.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.func import grad, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.utils import parametrizations
-from torch.nn.utils.weight_norm import WeightNorm
 
 from lossatlas.data.losses import Batch, Loss, alone
 from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
-from lossatlas.errors import BadInput, BadUsage, Stop, note
+from lossatlas.errors import BadInput, BadUsage, Stop, named, note
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
-from lossatlas.evaluation.parallel_batches import (
-    ParallelBatches,
-    copied,
-    default_parallel_batches,
-    evaluation_copy,
-    replicas,
-)
+from lossatlas.evaluation.parallel_batches import ParallelBatches, default_parallel_batches, replicas
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64, set_numerics
 from lossatlas.evaluation.reference import borrowed
-from lossatlas.evaluation.sample_storage import fitted, is_changed, of_inputs, place_samples
-from lossatlas.hessian.derivative_check import NO_GRAPH, causes_in, check_derivatives, derived
-from lossatlas.hessian.lanczos import Operator
+from lossatlas.evaluation.sample_storage import StoredSamples, fitted, is_changed, of_inputs, place_samples
+from lossatlas.hessian.batch_derivatives import (
+    EquivalentForward,
+    custom_derivatives,
+    forward_product,
+    functional_product,
+    gradient_of,
+    reverse_product,
+    with_causes,
+)
+from lossatlas.hessian.curvature_copy import (
+    LossAndGradient,
+    curvature_copy,
+    float64_copy,
+    gradient_mismatch,
+    to_float64,
+)
+from lossatlas.hessian.derivative_check import check_derivatives
+from lossatlas.hessian.flat_vectors import flatten, size_of, unflatten
 from lossatlas.parameter_space.directions import Selection
-from lossatlas.parameter_space.points import Point, converted, is_variance, movable
+from lossatlas.parameter_space.points import Point, is_variance, movable
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
-SYMMETRIC = 2e-3  # of the length of a product: rounding in float32 stays far below
-FEW, ASIDE = (
-    16,
-    0.02,
-)  # samples, spread over the data, and a step relative to the weights, with which the network itself is compared
-CHECKED = 8  # samples on which the folded way is compared with the other
+COMPARED_SAMPLES = 16  # spread over the data, on which a copy is compared with the network itself
+COMPARED_STEP = 0.02  # of a step away from the weights, relative to the size of each tensor
+FOLDING_SAMPLES = 8  # on which the folded mode is compared with the other
 LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
-IN_FLIGHT = 512  # samples whose activations are in memory at once, in batches side by side
-
-
-@dataclass(frozen=True)
-class EquivalentForward:
-    """The network and what its folded form computes, which belong to one batch while that is computed."""
-
-    net: nn.Module
-    function: FoldedFunction | None
+IN_FLIGHT = 512  # samples whose activations are in memory at once, in parallel batches
 
 
 class Hessian:
-    """The Hessian with respect to chosen parameters of a copy of `net`, as a function of flat vectors.
+    """The Hessian of the mean loss with respect to chosen parameters, as an operator on flat vectors.
 
-    parameters: patterns of parameter names (re.search), all parameters by default; without: a parameter that one of these
-    matches is left out. A tensor with several names (tied weights) is meant by any of them, and counts once.
-    matrices_only: of these the ones with more than one axis, as in the release of Li et al. reduce: where the data are
-    spread over ranks, how a vector is summed over them; then `total` is the weight of all samples. batch_size: see
-    `usual_batch_size`. lanes: how many batches go side by side on the CPU; by default one for each thread, if there are
-    enough batches. folded: whether to fold BatchNorm; by default where that is possible and right, see `why_not_folded`.
-    compiled: let torch.compile fuse the folded way, which takes half a minute or more at the first product. precision:
-    'float32' or 'float64'; by default that of the parameters, and float32 for half precision.
-    A copy whose gradient is not that of the network itself is not used: then products move the network in place, and it is
-    what it was after each. Raises BadUsage where no parameter is chosen, or where what is not folded should be compiled;
-    BadInput where derivatives are not those of the loss, see `derivatives.check_derivatives`.
+    A copy of the network is differentiated. Where the gradient of the copy is not that of the network itself, the network
+    is used in place, and restored after every product.
+
+    Args:
+        net: The network.
+        data: Its samples.
+        loss: `loss(model, batch)`, see `lossatlas.data.losses`.
+        parameters: Patterns of parameter names (re.search); all parameters by default. A tensor with several names (tied
+            weights) matches under any of them, and counts once.
+        without: Patterns of parameters to leave out.
+        matrices_only: Of these, take those with more than one axis, as in the code of Li et al. (arXiv 1712.09913).
+        batch_size: Samples in a batch; see `usual_batch_size` for the default.
+        parallel_batches: Batches that are computed in parallel on the CPU; by default one for each thread if there are
+            enough batches.
+        device: The device.
+        reduce: Sums a vector over the ranks where samples are distributed over ranks.
+        folded: Fold BatchNorm; by default where that is possible and gives the same product, see `why_not_folded`.
+        compiled: Fuse the folded mode by torch.compile, which takes half a minute or more at the first product.
+        precision: 'float32' or 'float64'; by default that of the parameters, and float32 for half precision.
+
+    Attributes:
+        names: The names of the parameters, in the order of the vectors.
+        shapes: Their shapes.
+        size: The number of their entries.
+        dtype: Their type, which products have too.
+        device: Their device.
+        total_weight: The weight of all samples, over all ranks.
+        folded: The folded mode is used.
+        why_not_folded: The reason why not, '' where it is.
+
+    Raises:
+        BadUsage: No parameter is chosen, or an unfolded network is to be compiled.
+        BadInput: The derivatives are not those of the loss (see `derivative_check.check_derivatives`), the network is
+            random, a parameter is complex, or BatchNorm cannot be folded although `folded` is True.
+
+    Example:
+        >>> import torch
+        >>> from lossatlas.data import LOSSES, Dataset
+        >>> data = Dataset("noise", "train", (torch.randn(64, 8), torch.randint(0, 3, (64,))), 3)
+        >>> operator = Hessian(torch.nn.Linear(8, 3), data, LOSSES["crossentropy"])
+        >>> operator(torch.ones(operator.size)).shape
+        torch.Size([27])
     """
 
     def __init__(
@@ -94,124 +120,158 @@ class Hessian:
         without: str | Sequence[str] = (),
         matrices_only: bool = False,
         batch_size: int | None = None,
-        lanes: int | None = None,
+        parallel_batches: int | None = None,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
         folded: bool | None = None,
         compiled: bool = False,
         precision: str | None = None,
     ) -> None:
-        self.own, self.loss, self.reduce = net, loss, reduce or (lambda vector: vector)
-        self.selection, self.matrices_only = Selection(parameters, without, self.own), matrices_only
-        self.position: Point | None = None  # where a network that is moved in place is to be, if it is not where it was
+        self.original_net, self.loss, self.reduce = net, loss, reduce or (lambda vector: vector)
+        self.selection, self.matrices_only = Selection(parameters, without, net), matrices_only
+        self.position: Point | None = None  # where a network that is used in place is moved, None for its own weights
         self.entered, self.in_place = False, False
+        self.prepare_network(data, device, precision, batch_size=batch_size, compiled=compiled)
+        self.choose_mode(folded=folded, compiled=compiled)
+        threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
+        most = max(1, min(threads, IN_FLIGHT // self.batch_size))
+        one_by_one = alone(loss) or self.in_place
+        count = 1 if one_by_one else parallel_batches or default_parallel_batches(len(self.spans), most)
+        with self.session():
+            check_derivatives(self)
+        self.parallel = (
+            ParallelBatches([self.forward, *self.replicated_forwards(count - 1)], max(1, threads // count))
+            if count > 1
+            else None
+        )
+
+    def prepare_network(
+        self,
+        data: AnyData,
+        device: torch.device | str,
+        precision: str | None,
+        *,
+        batch_size: int | None,
+        compiled: bool,
+    ) -> None:
+        """Use a copy whose gradient is that of the network, otherwise the network itself."""
         try:
-            self.arrange(curvature_copy(self.own, device, precision), data, batch_size, compiled)
-            wrong = self.difference()
+            self.set_up(curvature_copy(self.original_net, device, precision), data, batch_size, compiled=compiled)
+            mismatch = self.copy_mismatch()
         except (Stop, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
-            wrong = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
-        if wrong:
-            self.borrow(device, precision, wrong)
-            self.arrange(self.own, data, batch_size, compiled)
+            mismatch = short_reason(error, 150)
+        if mismatch:
+            self.use_in_place(device, precision, mismatch)
+            self.set_up(self.original_net, data, batch_size, compiled=compiled)
+
+    def choose_mode(self, *, folded: bool | None, compiled: bool) -> None:
+        """Fold and compile as asked for. Raises BadInput, BadUsage where that is not possible."""
         self.why_not_folded = "not asked for" if folded is False else self.fold()
         if folded and not self.folded:
             raise BadInput(f"BatchNorm cannot be folded: {self.why_not_folded}")
         if compiled and not self.folded:
-            raise BadUsage(f"only what is folded can be compiled; this network is not: {self.why_not_folded}")
-        self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
-        threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
-        most = max(1, min(threads, IN_FLIGHT // self.batch_size))
-        count = 1 if alone(loss) or self.in_place else lanes or default_parallel_batches(len(self.spans), most)
-        with self.session():
-            check_derivatives(self)
-        self.side = (
-            ParallelBatches([self.twin, *self.twins(count - 1)], max(1, threads // count)) if count > 1 else None
-        )
+            raise BadUsage(f"only a folded network can be compiled; this network is not: {self.why_not_folded}")
+        self.compiled = torch.compile(self.functional_product, fullgraph=True, dynamic=False) if compiled else None
 
-    def arrange(self, net: nn.Module, data: AnyData, batch_size: int | None, compiled: bool) -> None:
-        """Choose the parameters of a network, and put the data in place."""
+    def set_up(self, net: nn.Module, data: AnyData, batch_size: int | None, *, compiled: bool) -> None:
+        """Choose the parameters of a network, and put the samples onto its device."""
         self.net = net
         if not self.in_place:
             net.register_forward_hook(in_float64)
-        named = dict(net.named_parameters())
+        self.choose_parameters()
+        self.samples = self.stored(data)
+        threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
+        self.batch_size = batch_size or usual_batch_size(len(data), self.device.type, threads)
+        few = some_of(data, COMPARED_SAMPLES)
+        self.compared_samples = place_samples(few, self.device, self.dtype, self.samples.channels_last)
+        self.spans = list(self.samples.spans(0, len(self.samples), self.batch_size))
+        self.sum_weights()
+        self.forward = EquivalentForward(self.net, None)
+
+    def choose_parameters(self) -> None:
+        """Set names, shapes, size and type of the parameters. Raises BadUsage, BadInput, see `check_names`."""
+        tensors = dict(self.net.named_parameters())
         self.names = [
             n
-            for n, value in named.items()
+            for n, value in tensors.items()
             if n in self.selection and movable(value) and (value.dim() > 1 or not self.matrices_only)
         ]
-        self.check_names(named)
-        self.parameters = [named[name] for name in self.names]
+        self.check_names(tensors)
+        self.parameters = [tensors[name] for name in self.names]
         if not self.in_place:
             for parameter in self.parameters:
                 parameter.requires_grad_(True)
         self.shapes = [p.shape for p in self.parameters]
         self.size = sum(p.numel() for p in self.parameters)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
+
+    def stored(self, data: AnyData) -> StoredSamples:
+        """Put samples onto the device, images in the channels-last layout where that is faster and accepted."""
         images = any(isinstance(x, Tensor) and x.dim() == 4 for _, x in leaves(next(iter(data.batches(1)))))
         last = channels_come_last(self.device, "float32") and not self.in_place
         samples = place_samples(data, self.device, self.dtype, last)
-        if images and last and not self.takes(samples.few()):
+        if images and last and not self.accepts(samples.few()):
             samples = place_samples(data, self.device, self.dtype, channels_last=False)
-        threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
-        self.batch_size = batch_size or usual_batch_size(len(data), self.device.type, threads)
-        self.samples = samples
-        self.some = place_samples(some_of(data, FEW), self.device, self.dtype, samples.channels_last)
-        self.spans = list(samples.spans(0, len(samples), self.batch_size))
-        sample = samples.few()
+        return samples
+
+    def sum_weights(self) -> None:
+        """Sum the weights of all samples, and note whether the network overwrites its input."""
+        sample = self.samples.few()
         with torch.no_grad(), self.session():
             self.loss(self.net, sample)
-            samples.overwritten = is_changed(sample, samples.few())
-            weights = [self.loss(self.net, batch).weights for batch in self.given()]
+            self.samples.overwritten = is_changed(sample, self.samples.few())
+            weights = [self.loss(self.net, batch).weights for batch in self.batches()]
         own = sum(
             float(stop - start if w is None else w.double().sum())
             for (start, stop), w in zip(self.spans, weights, strict=True)
         )
-        self.total = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
-        self.share = own / self.total  # of the term of the parameters alone, which every rank would add
-        self.twin = EquivalentForward(self.net, None)
+        self.total_weight = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
+        self.penalty_share = own / self.total_weight  # of the loss's term of the parameters, which every rank adds
 
-    def check_names(self, named: Mapping[str, Tensor]) -> None:
+    def check_names(self, tensors: Mapping[str, Tensor]) -> None:
         """Raise BadUsage where no parameter is chosen, BadInput where one is complex."""
         if not self.names:
             only = self.selection.only
-            what = (
+            reason = (
                 f"is left by '{self.selection}'"
                 if self.selection.without
                 else f"is called like {', '.join(only) or 'a matrix'}"
             )
-            raise BadUsage(f"no parameter {what}: there are {', '.join(named)}")
-        if pairs := [name for name in self.names if named[name].is_complex()]:
+            raise BadUsage(f"no parameter {reason}: there are {', '.join(tensors)}")
+        if pairs := [name for name in self.names if tensors[name].is_complex()]:
             raise BadInput(
                 f"the Hessian is taken with respect to real parameters, and '{pairs[0]}' is complex: leave it out, or keep "
                 "its real and imaginary parts as two parameters"
             )
 
-    def borrow(self, device: torch.device | str, precision: str | None, wrong: str) -> None:
-        """From now on use the network itself, in place. Raises BadUsage where that is not possible."""
-        first = next(p for p in self.own.parameters() if movable(p))
-        if len({p.dtype for p in self.own.parameters() if movable(p)}) > 1:
+    def use_in_place(self, device: torch.device | str, precision: str | None, mismatch: str) -> None:
+        """From now on use the network itself. Raises BadInput, BadUsage where that is not possible."""
+        own = [p for p in self.original_net.parameters() if movable(p)]
+        first = own[0]
+        if len({p.dtype for p in own}) > 1:
             raise BadInput(
-                f"products with the Hessian need parameters of one precision, and a copy in one does not work ({wrong}): "
+                f"products with the Hessian need parameters of one precision, and a copy in one does not work ({mismatch}): "
                 "convert the network itself"
             )
-        asked = PRECISIONS[precision][0] if precision in PRECISIONS else first.dtype
-        if first.dtype not in (torch.float32, torch.float64) or asked != first.dtype:
+        wanted = PRECISIONS[precision][0] if precision in PRECISIONS else first.dtype
+        if first.dtype not in (torch.float32, torch.float64) or wanted != first.dtype:
             raise BadInput(
-                f"a converted copy of this network does not compute what it computes ({wrong}), and products with the "
-                f"Hessian in {str(asked).removeprefix('torch.')} need one: convert the network itself to it first"
+                f"a converted copy of this network does not compute the same ({mismatch}), and products with the "
+                f"Hessian in {str(wanted).removeprefix('torch.')} need one: convert the network itself to it first"
             )
         if first.device.type != torch.device(device).type:
             raise BadUsage(
-                f"device {device}: this network can only be evaluated in place ({wrong}), on {first.device}: move it first"
+                f"{named('device', str(device))}: this network can only be evaluated in place ({mismatch}), on "
+                f"{first.device}: move it first"
             )
-        note(f"products with the Hessian use the network itself, which is slower: {wrong}")
+        note(f"products with the Hessian use the network itself, which is slower: {mismatch}")
         self.in_place = True
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """While the network is computed with: one that is used in place is moved there, and afterwards what it was before."""
+        """Use the network within: one that is used in place is moved to its position, and restored afterwards."""
         if not self.in_place or self.entered:
             yield
             return
@@ -226,110 +286,100 @@ class Hessian:
         finally:
             self.entered = False
 
-    def difference(self) -> str:
-        """How the gradient of a copy differs from that of the network itself, beside its weights; '' where it does not.
+    def copy_mismatch(self) -> str:
+        """Compare the gradients of the copy and of the network itself on a few samples, a small step from its weights.
 
-        Both are those of a few samples, compared tensor by tensor.
+        Returns:
+            A line about the difference, '' where there is none.
+
+        Raises:
+            BadInput: The loss is random.
         """
-        aside = self.aside()
+        step = self.small_step()
         self.check_repeated()
-        with self.changed(aside), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            value = self.part(self.net, self.some.few(FEW), penalty=True)
-            found = derived(lambda: self.slopes(value, self.parameters, False), causes_in(value))
-        with borrowed(self.own), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            named = dict(self.own.named_parameters())
-            own = [named[name].requires_grad_(True) for name in self.names]
+        with self.displaced(step), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            value = self.batch_loss(self.net, self.compared_samples.few(COMPARED_SAMPLES), penalty=True)
+            found = with_causes(lambda: gradient_of(value, self.parameters, required=False), custom_derivatives(value))
+        net = self.original_net
+        with borrowed(net), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            tensors = dict(net.named_parameters())
+            own = [tensors[name].requires_grad_(True) for name in self.names]
             with torch.no_grad():
-                for parameter, piece in zip(own, self.unflatten(aside), strict=True):
+                for parameter, piece in zip(own, self.unflatten(step), strict=True):
                     parameter.data.add_(piece.to(parameter.device, parameter.dtype))
-            there = self.part(self.own, fitted(self.some.few(FEW), self.own), penalty=True)
-            wanted = self.slopes(there, own, False)
-        return self.unlike(float(value.detach()), float(there.detach()), found, wanted, {p.dtype for p in own})
+            wanted = self.batch_loss(net, fitted(self.compared_samples.few(COMPARED_SAMPLES), net), penalty=True)
+            expected = gradient_of(wanted, own, required=False)
+        return gradient_mismatch(
+            self.names,
+            LossAndGradient(float(value.detach()), found),
+            LossAndGradient(float(wanted.detach()), expected),
+            half_precision=bool({p.dtype for p in own} & {torch.bfloat16, torch.float16}),
+        )
 
     def check_repeated(self) -> None:
-        """Raise BadInput where a few losses differ when they are computed twice."""
+        """Raise BadInput where the loss of a few samples differs when it is computed twice."""
         with torch.random.fork_rng(), torch.no_grad(), self.session():
-            first, second = (float(self.part(self.net, self.some.few(FEW), penalty=True)) for _ in range(2))
+            first, second = (
+                float(self.batch_loss(self.net, self.compared_samples.few(COMPARED_SAMPLES), penalty=True))
+                for _ in range(2)
+            )
         if first != second and not (math.isnan(first) and math.isnan(second)):
             raise BadInput(
                 f"two losses at the same weights differ by {abs(first - second):.1e}: the network or its loss is random "
                 "(dropout, noise, shuffled data), and its Hessian is not defined"
             )
 
-    def unlike(
-        self,
-        value: float,
-        there: float,
-        found: Sequence[Tensor | None],
-        wanted: Sequence[Tensor | None],
-        kinds: set[torch.dtype],
-    ) -> str:
-        """See `difference`. kinds: of the network's own parameters."""
-        low = bool(kinds & {torch.bfloat16, torch.float16})
-        loss_error, tensor_error, whole_error = (5e-2, math.inf, 0.2) if low else (1e-4, 2e-2, 1e-3)
-        if math.isfinite(there) and not abs(value - there) <= loss_error * abs(there):
-            return f"its loss would be {value:.6g} where that of the network itself is {there:.6g}"
-        pairs = [
-            (
-                torch.zeros(()) if f is None else f.detach().double().cpu(),
-                torch.zeros(()) if w is None else w.detach().double().cpu(),
-            )
-            for f, w in zip(found, wanted, strict=True)
-        ]
-        length = math.sqrt(sum(float(w.norm()) ** 2 for _, w in pairs))
-        for name, (f, w) in zip(self.names, pairs, strict=True):
-            error = float((f - w).norm())
-            if error > tensor_error * float(w.norm()) + whole_error * length:
-                return f"the gradient with respect to '{name}' would be off by {error / max(length, 1e-300):.1e} of its length"
-        return ""
-
-    def aside(self) -> Tensor:
-        """A small random step, relative to the size of each tensor, at whose end the gradient is not zero."""
+    def small_step(self) -> Tensor:
+        """Draw a small random step (size,), relative to the size of each tensor, at whose end the gradient is not zero."""
         generator = torch.Generator().manual_seed(0)
         pieces = []
         for p in self.parameters:
             size = float(p.detach().double().norm()) / math.sqrt(max(1, p.numel()))
-            pieces.append(ASIDE * (size or 0.1) * torch.randn(p.shape, generator=generator).to(p.device, p.dtype))
+            pieces.append(
+                COMPARED_STEP * (size or 0.1) * torch.randn(p.shape, generator=generator).to(p.device, p.dtype)
+            )
         return self.flatten(pieces)
 
     @property
     def folded(self) -> bool:
-        return self.twin.function is not None
+        return self.forward.function is not None
 
     def block(self, names: Sequence[str]) -> "HessianBlock":
-        """The diagonal block that belongs to these parameters, as an operator."""
+        """Return the diagonal block of these parameters as an operator."""
         return HessianBlock(self, names)
 
-    def twins(self, count: int) -> Iterator[EquivalentForward]:
-        """More of them, around the same parameters."""
+    def replicated_forwards(self, count: int) -> Iterator[EquivalentForward]:
+        """Replicate the network, around the same parameters."""
         for net in replicas(self.net, count):
-            yield EquivalentForward(net, None if self.twin.function is None else FoldedFunction(net))
+            yield EquivalentForward(net, None if self.forward.function is None else FoldedFunction(net))
 
     def fold(self) -> str:
-        """Use the folded way if it gives the same product on a few samples, in float64; otherwise why not."""
+        """Use the folded mode if it gives the same product on a few samples, in float64; otherwise return the reason."""
         if self.in_place:
             return "the network itself is used, in place"
-        twin = in_double(self.net)
-        tensors = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
+        net = float64_copy(self.net)
+        tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
         parameters, generator = [tensors[name] for name in self.names], torch.Generator().manual_seed(0)
         vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
-        batch, again = (of_inputs(self.samples.few(CHECKED), doubled) for _ in range(2))
+        batch, again = (of_inputs(self.samples.few(FOLDING_SAMPLES), to_float64) for _ in range(2))
         try:
-            folded = EquivalentForward(self.net, FoldedFunction(self.net))
+            function = FoldedFunction(self.net)
             with forward_ad.dual_level():
-                found = self.forwards(parameters, tensors, vectors, self.names, folded, (0, batch))
+                found = forward_product(self.batch_loss, function, batch, parameters, self.names, tensors, vectors)
             with sdpa_kernel(SDPBackend.MATH):
-                expected = self.backwards(vectors, parameters, EquivalentForward(twin, None), (1, again))
+                expected = reverse_product(
+                    self.batch_loss, net, again, parameters, vectors, penalty=False, required=False
+                )
             error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
             reason = "" if error <= 1e-6 else f"it would change a product by {error:.1e}"
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+            reason = short_reason(error, 120)
         if not reason:
-            self.twin = folded
+            self.forward = EquivalentForward(self.net, function)
         return reason
 
-    def takes(self, batch: Batch) -> bool:
-        """Whether the network computes images in channels-last order; `view` does not."""
+    def accepts(self, batch: Batch) -> bool:
+        """Test whether the network takes images in channels-last order, which `view` does not."""
         try:
             with torch.no_grad():
                 self.loss(self.net, batch)
@@ -337,18 +387,22 @@ class Hessian:
             return False
         return True
 
-    def given(self) -> Iterator[Batch]:
-        """The batches, as copies where the network writes into its input."""
+    def batches(self) -> Iterator[Batch]:
+        """Iterate over the batches, as copies where the network overwrites its input."""
         return self.samples.stream(self.spans)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every parameter and buffer of the network by name."""
+        """Return every parameter and buffer of the network by name."""
         return {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
 
-    def place(self, point: Mapping[str, Tensor]) -> int:
-        """Move the network to a point of a plane, see `space.planes`; gives the number of variances that were negative.
+    def move_to(self, point: Mapping[str, Tensor]) -> int:
+        """Move the network to a point of a plane.
 
-        They are set to zero.
+        Args:
+            point: Tensors by name, see `lossatlas.parameter_space.planes`.
+
+        Returns:
+            The number of BatchNorm variances that were negative; they are set to zero.
         """
         if not self.in_place:
             return move(self.tensors(), point)
@@ -356,140 +410,113 @@ class Hessian:
         return move(self.position, point)
 
     def __call__(self, vector: Tensor, names: Sequence[str] | None = None) -> Tensor:
-        """The Hessian times a vector (size,), in the parameters' dtype.
+        """Multiply the Hessian, or a diagonal block of it, by a vector.
 
-        names: those parameters alone vary, the vector covers them, and the product is that with their block.
+        Args:
+            vector: (size,), or the size of the block.
+            names: The parameters of the block; None for all.
+
+        Returns:
+            The product, in the shape of `vector` and the type of the parameters, of the mean loss.
         """
         set_numerics(self.device)
         with self.session():
             return self.product(vector, names)
 
     def product(self, vector: Tensor, names: Sequence[str] | None) -> Tensor:
+        """Compute `__call__` within a session."""
         chosen = [k for k, name in enumerate(self.names) if names is None or name in names]
         parameters = [self.parameters[k] for k in chosen]
         pieces = unflatten(vector.to(self.device, self.dtype), [self.shapes[k] for k in chosen])
         total = torch.zeros(len(vector), dtype=self.dtype, device=self.device)
-        if self.folded:
-            tensors = self.tensors()
-            if names is not None:
-                fixed = dict(zip(self.names, self.parameters, strict=True))
-                tensors |= {name: value.detach() for name, value in fixed.items()}
-            chosen_names = [self.names[k] for k in chosen]
-            if self.compiled is not None and names is None:
-                for batch in self.given():
-                    total += flatten(self.compiled(parameters, tensors, pieces, batch), parameters)
-            else:
-                with forward_ad.dual_level():  # one for all threads, because it belongs to the process
-                    for part in self.each(partial(self.forwards, parameters, tensors, pieces, chosen_names)):
-                        total += part
-        else:
-            for part in self.each(partial(self.backwards, pieces, parameters)):
+        if not self.folded:
+            required = len(parameters) == len(self.parameters)
+
+            def reverse(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
+                number, batch = item
+                return reverse_product(
+                    self.batch_loss,
+                    forward.net,
+                    batch,
+                    parameters,
+                    pieces,
+                    penalty=number == 0,
+                    required=required and number == 0,
+                )
+
+            for part in self.map_batches(reverse):
+                total += part
+            return self.reduce(total)
+        tensors = self.tensors()
+        if names is not None:
+            fixed = dict(zip(self.names, self.parameters, strict=True))
+            tensors |= {name: value.detach() for name, value in fixed.items()}
+        if self.compiled is not None and names is None:
+            for batch in self.batches():
+                total += flatten(self.compiled(parameters, tensors, pieces, batch), parameters)
+            return self.reduce(total)
+        chosen_names = [self.names[k] for k in chosen]
+
+        def forward_mode(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
+            assert forward.function is not None
+            return forward_product(
+                self.batch_loss, forward.function, item[1], parameters, chosen_names, tensors, pieces
+            )
+
+        with forward_ad.dual_level():  # one for all threads, because it belongs to the process
+            for part in self.map_batches(forward_mode):
                 total += part
         return self.reduce(total)
 
-    def each(self, function: Callable[[EquivalentForward, tuple[int, Batch]], Tensor]) -> Iterator[Tensor]:
-        """function(twin, (number, batch)) of every batch, in their order."""
-        batches = enumerate(self.given())
+    def functional_product(
+        self, parameters: Sequence[Tensor], tensors: dict[str, Tensor], vectors: Sequence[Tensor], batch: Batch
+    ) -> list[Tensor]:
+        """Compute one batch's product in the form that torch.compile accepts."""
+        function = self.forward.function
+        assert function is not None
+        return functional_product(self.batch_loss, function, batch, parameters, self.names, tensors, vectors)
+
+    def map_batches(self, function: Callable[[EquivalentForward, tuple[int, Batch]], Tensor]) -> Iterator[Tensor]:
+        """Compute function(forward, (number, batch)) of every batch, in their order."""
+        batches = enumerate(self.batches())
         # Fused attention has no second derivative (pytorch issue 116350).
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            if self.side is not None:
-                yield from self.side.map(function, batches)
+            if self.parallel is not None:
+                yield from self.parallel.map(function, batches)
             else:
                 for batch in batches:
-                    yield function(self.twin, batch)
-
-    def forwards(
-        self,
-        parameters: Sequence[Tensor],
-        tensors: dict[str, Tensor],
-        vectors: Sequence[Tensor],
-        names: Sequence[str],
-        twin: EquivalentForward,
-        item: tuple[int, Batch],
-    ) -> Tensor:
-        """The derivative along `vectors` of the gradient of one batch's part of the mean loss; inside of a dual level."""
-        assert twin.function is not None
-        function = twin.function
-        moving = [
-            forward_ad.make_dual(p.detach().requires_grad_(True), v.detach())
-            for p, v in zip(parameters, vectors, strict=True)
-        ]
-        own = {**tensors, **dict(zip(names, moving, strict=True))}
-        value = self.part(lambda *a, **k: in_float64(None, None, function(own, *a, **k)), item[1])
-        gradients = torch.autograd.grad(value, moving, allow_unused=True)
-        return flatten([None if g is None else forward_ad.unpack_dual(g).tangent for g in gradients], parameters)
-
-    def differentiated(
-        self,
-        parameters: Sequence[Tensor],
-        tensors: dict[str, Tensor],
-        vectors: Sequence[Tensor],
-        batch: Batch,
-    ) -> list[Tensor]:
-        """The same in the form that torch.compile takes."""
-        function = self.twin.function
-        assert function is not None
-
-        def part(*moving: Tensor) -> Tensor:
-            own = {**tensors, **dict(zip(self.names, moving, strict=True))}
-            return self.part(lambda *a, **k: in_float64(None, None, function(own, *a, **k)), batch)
-
-        gradient = grad(part, argnums=tuple(range(len(parameters))))
-        return list(jvp(gradient, tuple(p.detach() for p in parameters), tuple(v.detach() for v in vectors))[1])
-
-    def backwards(
-        self, vectors: Sequence[Tensor], parameters: Sequence[Tensor], twin: EquivalentForward, item: tuple[int, Batch]
-    ) -> Tensor:
-        """The gradient of one batch's part, its product with `vectors`, and the gradient of that."""
-        value = self.part(twin.net, item[1], penalty=item[0] == 0)
-        gradients = self.slopes(value, parameters, item[0] == 0, create_graph=True)
-        used = [(g, v) for g, v in zip(gradients, vectors, strict=True) if g is not None and g.requires_grad]
-        if not used:  # a loss that is linear in the parameters
-            return torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype, device=self.device)
-        product = torch.stack([(g * v.detach()).sum() for g, v in used]).sum()
-        return flatten(torch.autograd.grad(product, parameters, allow_unused=True), parameters)
-
-    def slopes(
-        self, value: Tensor, parameters: Sequence[Tensor], first: bool, create_graph: bool = False
-    ) -> Sequence[Tensor | None]:
-        """The derivatives of one batch's part. Raises BadInput where the first one has none with respect to any parameter."""
-        found: Sequence[Tensor | None] = [None] * len(parameters)
-        if value.requires_grad:
-            try:
-                found = torch.autograd.grad(value, parameters, create_graph=create_graph, allow_unused=True)
-            except RuntimeError as error:
-                if "a second time" not in str(error):
-                    raise
-                raise BadInput(NO_GRAPH) from error
-        if first and len(parameters) == len(self.parameters) and all(slope is None for slope in found):
-            raise BadInput(
-                "autograd sees no parameter in the loss: it is computed without a graph (torch.no_grad, detach, "
-                "torch.func.linearize), or from others than the chosen parameters"
-            )
-        return found
+                    yield function(self.forward, batch)
 
     def gradient(self) -> tuple[float, Tensor]:
-        """The mean loss and its gradient (size,)."""
+        """Compute the mean loss and its gradient.
 
-        def of(twin: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
-            value = self.part(twin.net, item[1], penalty=item[0] == 0)
-            own = self.flatten(self.slopes(value, self.parameters, item[0] == 0))
+        Returns:
+            The loss, and the gradient (size,) in the type of the parameters.
+
+        Raises:
+            BadInput: The loss has no gradient, see `batch_derivatives.gradient_of`.
+        """
+
+        def of_batch(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
+            number, batch = item
+            value = self.batch_loss(forward.net, batch, penalty=number == 0)
+            own = self.flatten(gradient_of(value, self.parameters, required=number == 0))
             return torch.cat([value.detach().reshape(1), own.double()])
 
         total = torch.zeros(1 + self.size, dtype=torch.float64, device=self.device)
         with self.session():
-            for part in self.each(of):
+            for part in self.map_batches(of_batch):
                 total += part
         return float(self.reduce(total[:1].cpu())[0]), self.reduce(total[1:].to(self.dtype))
 
     def weights(self) -> Tensor:
-        """The chosen parameters, (size,)."""
+        """Return the chosen parameters as a vector (size,)."""
         with self.session():
             return self.flatten(self.parameters)
 
     @contextmanager
-    def changed(self, change: Tensor | None) -> Iterator[None]:
-        """The network with the chosen parameters changed by a vector (size,); afterwards they are what they were, bit for bit."""
+    def displaced(self, change: Tensor | None) -> Iterator[None]:
+        """Add a vector (size,) to the chosen parameters within; afterwards they are restored bit for bit."""
         with self.session():
             before = [p.detach().clone() for p in self.parameters]
             pieces = [None] * len(before) if change is None else self.unflatten(change.to(self.device, self.dtype))
@@ -505,92 +532,44 @@ class Hessian:
                         p.data.copy_(value)
 
     def gradient_at(self, change: Tensor | None) -> tuple[float, Tensor]:
-        """The same as `gradient`, at changed parameters."""
-        with self.changed(change):
+        """Compute `gradient` at parameters changed by a vector (size,), None for no change."""
+        with self.displaced(change):
             return self.gradient()
 
     def loss_at(self, change: Tensor | None) -> float:
-        """The mean loss at changed parameters."""
+        """Compute the mean loss at parameters changed by a vector (size,), None for no change."""
 
-        def of(twin: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
+        def of_batch(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
             with torch.no_grad():
-                return self.part(twin.net, item[1], penalty=item[0] == 0).double().reshape(1)
+                return self.batch_loss(forward.net, item[1], penalty=item[0] == 0).double().reshape(1)
 
-        with self.changed(change):
+        with self.displaced(change):
             total = torch.zeros(1, dtype=torch.float64, device=self.device)
-            for part in self.each(of):
+            for part in self.map_batches(of_batch):
                 total += part
             return float(self.reduce(total.cpu())[0])
 
-    def part(self, model: Callable[..., Any], batch: Batch, penalty: bool = False) -> Tensor:
+    def batch_loss(self, model: Callable[..., Any], batch: Batch, *, penalty: bool = False) -> Tensor:
+        """Compute one batch's part of the mean loss, with `penalty` also the loss's term of the parameters."""
         losses = self.loss(model, batch)
         if losses.penalty is not None and not isinstance(model, nn.Module):
             raise NotFoldable("the loss has a term of the parameters")
         weighted = losses.per_sample if losses.weights is None else losses.weights * losses.per_sample
-        part = weighted.sum() / self.total
-        return part + losses.penalty * self.share if penalty and losses.penalty is not None else part
+        part = weighted.sum() / self.total_weight
+        return part + losses.penalty * self.penalty_share if penalty and losses.penalty is not None else part
 
     def unflatten(self, vector: Tensor) -> list[Tensor]:
+        """Split a vector (size,) into views in the shapes of the parameters."""
         return unflatten(vector, self.shapes)
 
     def flatten(self, tensors: Sequence[Tensor | None]) -> Tensor:
-        """One vector, zero where a parameter does not enter."""
+        """Concatenate a tensor for each parameter to a vector (size,); None stands for zeros."""
         return flatten(tensors, self.parameters)
-
-
-def curvature_copy(net: nn.Module, device: torch.device | str, precision: str | None = None) -> nn.Module:
-    """A copy whose parameters are of one type: float64 where all are, or where it is asked for, otherwise float32."""
-    kinds = {p.dtype for p in net.parameters() if movable(p)}
-    wanted = PRECISIONS[precision][0] if precision in PRECISIONS else None
-    dtype = wanted or (torch.float64 if kinds == {torch.float64} else torch.float32)
-    change = None if kinds == {dtype} else dtype
-    result = evaluation_copy(net)._apply(lambda t: converted(t, device, change)).requires_grad_(False)
-    for module in result.modules():
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            module.sparse = False  # sparse gradients cannot be differentiated again
-    with_plain_weight_norm(result)
-    return result
-
-
-def with_plain_weight_norm(net: nn.Module) -> None:
-    """Let weight norm be computed by plain operations: the second derivative of the fused one is wrong (torch 2.13)."""
-    for module in net.modules():
-        if isinstance(module, parametrizations._WeightNorm):
-            vars(module)["forward"] = partial(normed_weight, module.dim)
-        for hook in module._forward_pre_hooks.values():
-            if isinstance(hook, WeightNorm):
-                vars(hook)["compute_weight"] = partial(hooked_weight, hook.name, hook.dim)
-
-
-def normed_weight(dim: int, length: Tensor, direction: Tensor) -> Tensor:
-    return direction * (length / torch.norm_except_dim(direction, 2, dim))
-
-
-def hooked_weight(name: str, dim: int, module: nn.Module) -> Tensor:
-    return normed_weight(dim, getattr(module, f"{name}_g"), getattr(module, f"{name}_v"))
-
-
-def in_double(net: nn.Module) -> nn.Module:
-    """A copy in float64, on the same device."""
-    return copied(net)._apply(lambda t: converted(t, t.device, torch.float64))
-
-
-def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
-    """Put a point into tensors, in place; gives the number of variances that were negative, and are set to zero."""
-    clamped = 0
-    with torch.no_grad():
-        for name, value in point.items():
-            own = tensors[name].data
-            own.copy_(value)
-            if is_variance(name):
-                clamped += int((own < 0).sum())
-                own.clamp_(min=0)
-    return clamped
 
 
 @dataclass(frozen=True)
 class HessianBlock:
-    """A diagonal block of a Hessian: see `Hessian.block`."""
+    """A diagonal block of a Hessian as an operator: see `Hessian.block`."""
 
     hessian: Hessian
     names: Sequence[str]
@@ -611,59 +590,30 @@ class HessianBlock:
         return self.hessian(vector, self.names)
 
 
-def size_of(names: Sequence[str], shapes: Sequence[torch.Size], chosen: Sequence[str] | None) -> int:
-    """How many numbers the chosen parameters have; None for all."""
-    return sum(shape.numel() for name, shape in zip(names, shapes, strict=True) if chosen is None or name in chosen)
+def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
+    """Copy a point into tensors, in place; set negative variances to zero, and return their number."""
+    clamped = 0
+    with torch.no_grad():
+        for name, value in point.items():
+            own = tensors[name].data
+            own.copy_(value)
+            if is_variance(name):
+                clamped += int((own < 0).sum())
+                own.clamp_(min=0)
+    return clamped
 
 
-def check_deterministic(operator: Operator, tolerance: float = 1e-5) -> None:
-    """Raise BadInput when two products at the same weights differ, as with dropout in eval mode or noise.
-
-    Or when they are not finite; or not those of a symmetric operator, as where torch's second derivative of a layer is
-    wrong (that of the fused `weight_norm` is, in 2.13).
-    """
-    generator = torch.Generator().manual_seed(0)
-    probe, other = (
-        torch.randn(operator.size, generator=generator).to(operator.device, operator.dtype) for _ in range(2)
-    )
-    with torch.random.fork_rng():
-        first, second = operator(probe), operator(probe)
-    if not torch.isfinite(first).all():
-        raise BadInput("the Hessian of this network's loss is not finite: a weight is not, or the loss overflows")
-    error = float((first - second).norm() / first.norm().clamp(min=1e-30))
-    if not error <= tolerance:
-        raise BadInput(
-            f"two products with the same vector differ by {error:.1e}: the network or its loss is random "
-            "(dropout, noise, shuffled data), and its Hessian is not defined"
-        )
-    there, back = float(other.double() @ first.double()), float(probe.double() @ operator(other).double())
-    if not abs(there - back) <= SYMMETRIC * float(first.double().norm()):
-        raise BadInput(
-            f"products with this network's Hessian are not symmetric (u'Hv = {there:.6g}, v'Hu = {back:.6g}): torch's "
-            "second derivative of one of its layers is wrong (weight_norm is known for it): remove it, for example "
-            "with torch.nn.utils.parametrize.remove_parametrizations"
-        )
+def short_reason(error: Exception, width: int) -> str:
+    """Return the first line of an error's text, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:width]
 
 
 def usual_batch_size(samples: int, device: str, threads: int) -> int:
-    """The largest one; smaller where there would not be a batch for each thread."""
+    """Choose a batch size: the largest one that leaves a batch for each thread, within fixed limits.
+
+    Args:
+        samples: Number of samples.
+        device: 'cpu' or 'cuda'.
+        threads: Number of threads.
+    """
     return max(SMALLEST, min(LARGEST[device], -(-samples // threads)))
-
-
-def doubled(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def unflatten(vector: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
-    parts = vector.split([shape.numel() for shape in shapes])
-    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-
-def flatten(tensors: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
-    """One vector, zero where a parameter does not enter."""
-    return torch.cat(
-        [
-            p.new_zeros(p.numel()) if t is None else t.detach().reshape(-1)
-            for t, p in zip(tensors, parameters, strict=True)
-        ]
-    )

@@ -90,7 +90,7 @@ class OriginCurvature:
                 operator,
                 top=number,
                 tolerance=RESOLVED,
-                most=MOST,
+                max_products=MOST,
                 progress=lambda n, r: line.show(f"eigenvector {number}: {n} products, residual {r:.2g}"),
             )
             line.end(

@@ -160,7 +160,7 @@ def operator_direction(operator: Hessian, what: str) -> Tensor:
         raise BadUsage(
             f"a direction is 'random', 'gradient', 'eigenvector', 'eigenvector:K' or a dict of tensors, not {what!r}"
         )
-    pairs = lanczos(operator, top=int(number or 1), tolerance=RESOLVED, most=MOST)
+    pairs = lanczos(operator, top=int(number or 1), tolerance=RESOLVED, max_products=MOST)
     if not pairs.converged[-1]:
         raise BadInput(f"the {what} is not resolved within {MOST} products")
     vector = pairs.vectors[-1]
