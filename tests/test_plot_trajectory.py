@@ -383,7 +383,7 @@ def test_checkpoints_by_name_in_their_order(finished, tmp_path):
 def test_few_checkpoints_are_held_at_a_time():
     """However many there are: a row that was let go of is read again."""
     from lossatlas.parameter_space import principal_components, project
-    from lossatlas.parameter_space.projection import HELD
+    from lossatlas.parameter_space.projection import ROWS_IN_MEMORY
 
     alive: list[weakref.ref] = []
     most = 0
@@ -409,7 +409,7 @@ def test_few_checkpoints_are_held_at_a_time():
     where, distance = project(Rows(), found.vectors)
     np.testing.assert_allclose(where, Rows.data @ found.vectors.T, atol=1e-9)
     assert distance.shape == (30,)
-    assert most <= HELD + 1
+    assert most <= ROWS_IN_MEMORY + 1
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def trained(
     from torch import nn
     from torch.func import functional_call
 
-    from lossatlas.parameter_space.curves import shares
+    from lossatlas.parameter_space.curves import control_weights
     from lossatlas.training.loop import train
 
     class Curve(nn.Module):
@@ -195,7 +195,7 @@ def trained(
             return super().train(mode)
 
         def forward(self, *arguments: Any, **named: Any) -> Any:
-            parts = shares(kind, float(torch.rand(())), count + 2)
+            parts = control_weights(kind, float(torch.rand(())), count + 2)
             own, bends = {}, list[Any](self.bends)
             for k, key in enumerate(self.keys):
                 inner: Any = sum(part * bend[k] for part, bend in zip(parts[1:-1], bends, strict=True))
