@@ -578,7 +578,7 @@ def continued(file: str | Path | None, fresh: Surface) -> Surface:
 def alone(file: str | Path | None, ranks: Any, finish: Callable[[Lock | None], T]) -> T:
     """What `finish` gives while no other run writes this file. Raises CannotWrite where one does."""
     lock = Lock(placed(file)) if file is not None and leads(ranks) else None
-    agreed(ranks, lock.take if lock is not None else lambda: None)
+    agreed(ranks, lock.acquire if lock is not None else lambda: None)
     try:
         return finish(lock)
     finally:

@@ -29,7 +29,7 @@ from lossatlas.errors import BadUsage, CannotWrite, Stop, say
 from lossatlas.io import Findings, write_findings
 from lossatlas.io.atomic_write import set_aside, write_file
 from lossatlas.io.lock import Lock
-from lossatlas.io.progress import Log, clock
+from lossatlas.io.progress import Log, format_duration
 from lossatlas.io.recorder import reporting, signals
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import distributed_hessian, file_names
@@ -285,7 +285,7 @@ def print_dry_run(job: HessianJob, path: Path, task: SpectrumTask) -> None:
     say(f"spectrum file: about {in_words(own * (wanted['top'] + wanted['bottom']))}")
     say(
         f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace and "
-        f"density: up to {clock(most * seconds)}"
+        f"density: up to {format_duration(most * seconds)}"
         + ", and more for layers and activations"
         * bool(wanted["layers"] or wanted["activations"] is not None)
     )

@@ -18,7 +18,7 @@ import numpy as np
 from lossatlas import config
 from lossatlas.errors import BadInput, say
 from lossatlas.io import Directions, read_directions, read_findings
-from lossatlas.io.progress import Line
+from lossatlas.io.progress import StatusLine
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, compare
 from lossatlas.io.spectrum_files import is_findings
 from lossatlas.jobs.inputs import LoadedInputs, loss_of
@@ -84,7 +84,7 @@ class OriginCurvature:
 
         names = self.selection.of(self.hessian.names)
         if len(self.found) < number:
-            line = Line()
+            line = StatusLine()
             operator = self.hessian.block(names) if self.selection else self.hessian
             pairs = lanczos(
                 operator,

@@ -22,7 +22,7 @@ from lossatlas.figures.style import (
     soft_levels,
     title_of,
 )
-from lossatlas.io.trajectory_files import KNOWN, Projection
+from lossatlas.io.trajectory_files import CHECKPOINT_FIELDS, Projection
 from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
 from lossatlas.landscape.surface import Surface
 
@@ -146,7 +146,7 @@ def one(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any
 def path_of(trajectory: Projection | None) -> dict[str, Any] | None:
     if trajectory is None:
         return None
-    arrays = {name: getattr(trajectory, name) for name in ("x", "y", *KNOWN)}
+    arrays = {name: getattr(trajectory, name) for name in ("x", "y", *CHECKPOINT_FIELDS)}
     return {
         **{name: None if array is None else plain(array) for name, array in arrays.items()},
         "field": trajectory.field,
