@@ -282,7 +282,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from lossatlas import process
 libc = ctypes.CDLL(None)
 process.arm()
-process.FAREWELL = 0.5
+process.LIBRARY_SECONDS = 0.5
 {before}
 process.let_libraries_end()
 {after}

@@ -177,7 +177,7 @@ def add_network(p: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def model_choice(args: argparse.Namespace) -> Model:
     """A name in the zoo, or a user's function. Raises BadUsage."""
     if is_user_function(args.model):
-        return UserFunction.parse("--model", args.model, args.model_args)
+        return UserFunction.parse("model", args.model, args.model_args)
     if args.model.endswith(".py"):
         raise BadUsage(
             f"--model {args.model}: name the function in it that makes the network, as in --model {args.model}:make"
@@ -283,14 +283,14 @@ def loss_name(text: str) -> str:
 
 def loss_choice(args: argparse.Namespace) -> str | UserFunction:
     """A name, or a user's function. Raises BadUsage."""
-    return UserFunction.parse("--loss_name", args.loss_name) if is_user_function(args.loss_name) else args.loss_name
+    return UserFunction.parse("loss_name", args.loss_name) if is_user_function(args.loss_name) else args.loss_name
 
 
 def data_choice(args: argparse.Namespace) -> DataConfig:
     splits = ("train", "test") if args.split == "both" else (args.split,)
     dataset = args.dataset
     if is_user_function(dataset):
-        dataset = UserFunction.parse("--dataset", dataset, args.dataset_args)
+        dataset = UserFunction.parse("dataset", dataset, args.dataset_args)
     elif args.dataset_args:
         raise BadUsage(f"--dataset_args {args.dataset_args[0]}: {dataset} is no function of your own, and takes none")
     return DataConfig(

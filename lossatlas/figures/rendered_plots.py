@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, as_line
+from lossatlas.errors import BadUsage, error_line
 from lossatlas.figures.contour_plots import PATHS, Panel, short
 from lossatlas.figures.style import Scale, narrow, scaled_title
 from lossatlas.figures.style import title_of as title
@@ -186,7 +186,7 @@ def rendered_figure(
         except BadUsage:
             raise
         except Exception as error:  # of a library that tried well
-            raise BadUsage(f"--render: pyvista failed ({as_line(error)}): leave it out") from error
+            raise BadUsage(f"--render: pyvista failed ({error_line(error)}): leave it out") from error
     pictures = cropped(pictures)
     shape = pictures[0].shape
     rows, columns = (len(pictures), 1) if narrow() else (1, len(pictures))

@@ -26,7 +26,7 @@ from contextlib import chdir
 from typing import Any
 
 from lossatlas import process
-from lossatlas.errors import BUG, Signalled, as_line, code_of
+from lossatlas.errors import BUG, Signalled, code_of, error_line
 from lossatlas.io.block_queue import BlockQueue
 from lossatlas.mpi.communicator import BLOCK, EAR, ERROR, GONE, POLL, RESULT, WorkFailed, World, raise_reported
 
@@ -192,7 +192,7 @@ def report_error(world: World, error: BaseException) -> None:
 
     If it cannot, the sender does.
     """
-    line, code = str(error) if isinstance(error, Signalled) else as_line(error), code_of(error)
+    line, code = str(error) if isinstance(error, Signalled) else error_line(error), code_of(error)
     if code == BUG:
         traceback.print_exception(error)
     world.comm.send((line, code), dest=0, tag=ERROR)
