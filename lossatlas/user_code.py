@@ -248,11 +248,11 @@ def of_another_folder(name: str, module: Any, folder: Path) -> bool:
     if not where or name.startswith("users_") or name == "__main__" or "site-packages" in where:
         return False
     return any(
-        where.startswith(f"{place}{os.sep}")
-        and place != folder
-        and place not in folder.parents
-        and folder not in place.parents
-        for place in USER_FOLDERS
+        where.startswith(f"{other}{os.sep}")
+        and other != folder
+        and other not in folder.parents
+        and folder not in other.parents
+        for other in USER_FOLDERS
     )
 
 
@@ -296,7 +296,7 @@ def isolated_imports(folder: Path) -> Iterator[None]:
         *(entry for entry in path if Path(entry or ".").resolve() not in ((CLONE, folder) if IN_CLONE else (folder,))),
     ]
     importlib.invalidate_caches()
-    place, process = os.getcwd(), os.getpid()
+    before, process = os.getcwd(), os.getpid()
     try:
         yield
         end_if_another(process, None)
@@ -304,7 +304,7 @@ def isolated_imports(folder: Path) -> Iterator[None]:
         end_if_another(process, error.__cause__ or error)
         raise
     finally:
-        os.chdir(place)
+        os.chdir(before)
         USER_MODULES[folder] = collisions()
         for name in USER_MODULES[folder]:
             del sys.modules[name]

@@ -247,7 +247,7 @@ class Hessian:
             )
 
     def use_in_place(self, device: torch.device | str, precision: str | None, mismatch: str) -> None:
-        """From now on use the network itself. Raises BadInput, BadUsage where that is not possible."""
+        """Switch to the network itself. Raises BadInput, BadUsage where that is not possible."""
         own = [p for p in self.original_net.parameters() if movable(p)]
         first = own[0]
         if len({p.dtype for p in own}) > 1:
@@ -429,44 +429,47 @@ class Hessian:
         parameters = [self.parameters[k] for k in chosen]
         pieces = unflatten(vector.to(self.device, self.dtype), [self.shapes[k] for k in chosen])
         total = torch.zeros(len(vector), dtype=self.dtype, device=self.device)
-        if not self.folded:
-            required = len(parameters) == len(self.parameters)
+        if self.folded:
+            parts = self.folded_parts(parameters, pieces, None if names is None else [self.names[k] for k in chosen])
+        else:
+            parts = self.unfolded_parts(parameters, pieces)
+        for part in parts:
+            total += part
+        return self.reduce(total)
 
-            def reverse(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
-                number, batch = item
-                return reverse_product(
-                    self.batch_loss,
-                    forward.net,
-                    batch,
-                    parameters,
-                    pieces,
-                    penalty=number == 0,
-                    required=required and number == 0,
-                )
+    def unfolded_parts(self, parameters: Sequence[Tensor], pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Compute each batch's part of a product in reverse mode."""
+        required = len(parameters) == len(self.parameters)
 
-            for part in self.map_batches(reverse):
-                total += part
-            return self.reduce(total)
+        def of_batch(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
+            number, batch = item
+            first = number == 0
+            return reverse_product(
+                self.batch_loss, forward.net, batch, parameters, pieces, penalty=first, required=required and first
+            )
+
+        return self.map_batches(of_batch)
+
+    def folded_parts(
+        self, parameters: Sequence[Tensor], pieces: Sequence[Tensor], names: Sequence[str] | None
+    ) -> Iterator[Tensor]:
+        """Compute each batch's part of a product in forward mode; names: those of a block's parameters, None for all."""
         tensors = self.tensors()
         if names is not None:
             fixed = dict(zip(self.names, self.parameters, strict=True))
             tensors |= {name: value.detach() for name, value in fixed.items()}
-        if self.compiled is not None and names is None:
+        elif self.compiled is not None:
             for batch in self.batches():
-                total += flatten(self.compiled(parameters, tensors, pieces, batch), parameters)
-            return self.reduce(total)
-        chosen_names = [self.names[k] for k in chosen]
+                yield flatten(self.compiled(parameters, tensors, pieces, batch), parameters)
+            return
+        own = self.names if names is None else names
 
-        def forward_mode(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
+        def of_batch(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
             assert forward.function is not None
-            return forward_product(
-                self.batch_loss, forward.function, item[1], parameters, chosen_names, tensors, pieces
-            )
+            return forward_product(self.batch_loss, forward.function, item[1], parameters, own, tensors, pieces)
 
         with forward_ad.dual_level():  # one for all threads, because it belongs to the process
-            for part in self.map_batches(forward_mode):
-                total += part
-        return self.reduce(total)
+            yield from self.map_batches(of_batch)
 
     def functional_product(
         self, parameters: Sequence[Tensor], tensors: dict[str, Tensor], vectors: Sequence[Tensor], batch: Batch

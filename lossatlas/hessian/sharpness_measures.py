@@ -282,8 +282,10 @@ def critical_sharpness(loss: LocalLoss) -> tuple[float, int]:
 
 
 def natural_rate(loss: LocalLoss, bottom: float, gradient: Tensor) -> float:
-    """The smaller of two learning rates: at which a straight line along the gradient reaches zero, and at which a parabola
-    reaches its first value again.
+    """Estimate the critical learning rate.
+
+    It is the smaller one of two rates: where a straight line along the gradient reaches zero, and where a parabola reaches
+    its first value again.
     """
     square = length(gradient) ** 2
     straight = max(abs(bottom), 1e-12) / square
