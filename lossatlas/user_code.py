@@ -242,7 +242,7 @@ def cause_line(error: BaseException) -> str:
 USER_FOLDERS: set[Path] = set()  # folders of users' files
 
 
-def of_another_folder(name: str, module: Any, folder: Path) -> bool:
+def of_another_folder(name: str, module: ModuleType, folder: Path) -> bool:
     """Test whether a module was imported by a user's file in another folder, such as a `utils.py` beside it."""
     where = getattr(module, "__file__", None)
     if not where or name.startswith("users_") or name == "__main__" or "site-packages" in where:

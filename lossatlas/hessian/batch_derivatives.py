@@ -5,7 +5,7 @@ Products with the Hessian are exact (Pearlmutter, Fast exact multiplication by t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 from torch.func import grad, jvp
 
-from lossatlas.data.losses import Batch
+from lossatlas.data.losses import Batch, Model
 from lossatlas.errors import BadInput
 from lossatlas.evaluation.folding import FoldedFunction
 from lossatlas.evaluation.precision import in_float64
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class BatchLoss(Protocol):
     """One batch's part of the mean loss, a scalar; with `penalty` also the loss's term of the parameters."""
 
-    def __call__(self, model: Callable[..., Any], batch: Batch, *, penalty: bool = False) -> Tensor: ...
+    def __call__(self, model: Model, batch: Batch, *, penalty: bool = False) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -112,39 +112,39 @@ def reverse_product(
     return flatten(torch.autograd.grad(product, parameters, allow_unused=True), parameters)
 
 
-def loss_at(
-    batch_loss: BatchLoss,
-    function: FoldedFunction,
-    batch: Batch,
-    values: Sequence[Tensor],
-    names: Sequence[str],
-    tensors: Mapping[str, Tensor],
-) -> Tensor:
-    """Evaluate a batch's part of the loss of the folded network, whose parameters `names` have other values."""
-    named = {**tensors, **dict(zip(names, values, strict=True))}
-    return batch_loss(lambda *a, **k: in_float64(None, None, function(named, *a, **k)), batch)
+@dataclass
+class FoldedLoss:
+    """A batch's part of the mean loss of a folded network, as a function of chosen parameters.
+
+    Not frozen, because torch.compile cannot construct frozen dataclasses.
+
+    Attributes:
+        batch_loss: A batch's part of the mean loss.
+        function: The folded network as a function of its tensors.
+        names: The names of the chosen parameters.
+        tensors: All parameters and buffers by name.
+    """
+
+    batch_loss: BatchLoss
+    function: FoldedFunction
+    names: Sequence[str]
+    tensors: Mapping[str, Tensor]
+
+    def __call__(self, values: Sequence[Tensor], batch: Batch) -> Tensor:
+        """Evaluate the loss with these values of the chosen parameters."""
+        tensors = {**self.tensors, **dict(zip(self.names, values, strict=True))}
+        return self.batch_loss(lambda *a, **k: in_float64(None, None, self.function(tensors, *a, **k)), batch)
 
 
-def forward_product(
-    batch_loss: BatchLoss,
-    function: FoldedFunction,
-    batch: Batch,
-    parameters: Sequence[Tensor],
-    names: Sequence[str],
-    tensors: Mapping[str, Tensor],
-    vectors: Sequence[Tensor],
-) -> Tensor:
-    """Multiply a batch's Hessian by vectors: forward mode over reverse mode, of the folded network.
+def forward_product(loss: FoldedLoss, batch: Batch, parameters: Sequence[Tensor], vectors: Sequence[Tensor]) -> Tensor:
+    """Multiply a batch's Hessian by vectors: forward mode over reverse mode.
 
     To be called within `forward_ad.dual_level`.
 
     Args:
-        batch_loss: The batch's part of the mean loss.
-        function: The folded network as a function of its tensors.
+        loss: The batch's part of the mean loss, of the folded network.
         batch: The samples.
-        parameters: The tensors that the Hessian refers to.
-        names: Their names.
-        tensors: All parameters and buffers by name.
+        parameters: The tensors that the Hessian refers to, the chosen ones of `loss`.
         vectors: One for each parameter, in its shape.
 
     Returns:
@@ -154,24 +154,17 @@ def forward_product(
         forward_ad.make_dual(p.detach().requires_grad_(True), v.detach())
         for p, v in zip(parameters, vectors, strict=True)
     ]
-    value = loss_at(batch_loss, function, batch, duals, names, tensors)
-    gradients = torch.autograd.grad(value, duals, allow_unused=True)
+    gradients = torch.autograd.grad(loss(duals, batch), duals, allow_unused=True)
     return flatten([None if g is None else forward_ad.unpack_dual(g).tangent for g in gradients], parameters)
 
 
 def functional_product(
-    batch_loss: BatchLoss,
-    function: FoldedFunction,
-    batch: Batch,
-    parameters: Sequence[Tensor],
-    names: Sequence[str],
-    tensors: Mapping[str, Tensor],
-    vectors: Sequence[Tensor],
+    loss: FoldedLoss, batch: Batch, parameters: Sequence[Tensor], vectors: Sequence[Tensor]
 ) -> list[Tensor]:
     """Compute `forward_product` by torch.func, which torch.compile accepts: a tensor for each parameter."""
 
     def part(*moving: Tensor) -> Tensor:
-        return loss_at(batch_loss, function, batch, moving, names, tensors)
+        return loss(moving, batch)
 
     gradient = grad(part, argnums=tuple(range(len(parameters))))
     return list(jvp(gradient, tuple(p.detach() for p in parameters), tuple(v.detach() for v in vectors))[1])

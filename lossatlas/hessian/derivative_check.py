@@ -10,12 +10,13 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lossatlas.data.losses import Batch
 from lossatlas.errors import BadInput
 from lossatlas.evaluation.sample_storage import of_inputs
 from lossatlas.hessian.batch_derivatives import (
@@ -110,7 +111,7 @@ class Probe:
         pieces = hessian.unflatten(hessian.small_step())
         self.start = [(p.detach() + piece.to(p.device, p.dtype)) for p, piece in zip(parameters, pieces, strict=True)]
 
-    def batch(self) -> Any:
+    def batch(self) -> Batch:
         few = self.hessian.compared_samples.few(SAMPLES)
         return of_inputs(few, lambda t: t.to(self.dtype) if t.is_floating_point() else t)
 

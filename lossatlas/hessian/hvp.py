@@ -18,14 +18,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.data.losses import Batch, Loss, alone
+from lossatlas.data.losses import Batch, Loss, Model, alone
 from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage, Stop, named, note
@@ -36,6 +35,7 @@ from lossatlas.evaluation.reference import borrowed
 from lossatlas.evaluation.sample_storage import StoredSamples, fitted, is_changed, of_inputs, place_samples
 from lossatlas.hessian.batch_derivatives import (
     EquivalentForward,
+    FoldedLoss,
     custom_derivatives,
     forward_product,
     functional_product,
@@ -365,7 +365,9 @@ class Hessian:
         try:
             function = FoldedFunction(self.net)
             with forward_ad.dual_level():
-                found = forward_product(self.batch_loss, function, batch, parameters, self.names, tensors, vectors)
+                found = forward_product(
+                    FoldedLoss(self.batch_loss, function, self.names, tensors), batch, parameters, vectors
+                )
             with sdpa_kernel(SDPBackend.MATH):
                 expected = reverse_product(
                     self.batch_loss, net, again, parameters, vectors, penalty=False, required=False
@@ -466,7 +468,8 @@ class Hessian:
 
         def of_batch(forward: EquivalentForward, item: tuple[int, Batch]) -> Tensor:
             assert forward.function is not None
-            return forward_product(self.batch_loss, forward.function, item[1], parameters, own, tensors, pieces)
+            loss = FoldedLoss(self.batch_loss, forward.function, own, tensors)
+            return forward_product(loss, item[1], parameters, pieces)
 
         with forward_ad.dual_level():  # one for all threads, because it belongs to the process
             yield from self.map_batches(of_batch)
@@ -477,7 +480,9 @@ class Hessian:
         """Compute one batch's product in the form that torch.compile accepts."""
         function = self.forward.function
         assert function is not None
-        return functional_product(self.batch_loss, function, batch, parameters, self.names, tensors, vectors)
+        return functional_product(
+            FoldedLoss(self.batch_loss, function, self.names, tensors), batch, parameters, vectors
+        )
 
     def map_batches(self, function: Callable[[EquivalentForward, tuple[int, Batch]], Tensor]) -> Iterator[Tensor]:
         """Compute function(forward, (number, batch)) of every batch, in their order."""
@@ -552,7 +557,7 @@ class Hessian:
                 total += part
             return float(self.reduce(total.cpu())[0])
 
-    def batch_loss(self, model: Callable[..., Any], batch: Batch, *, penalty: bool = False) -> Tensor:
+    def batch_loss(self, model: Model, batch: Batch, *, penalty: bool = False) -> Tensor:
         """Compute one batch's part of the mean loss, with `penalty` also the loss's term of the parameters."""
         losses = self.loss(model, batch)
         if losses.penalty is not None and not isinstance(model, nn.Module):
