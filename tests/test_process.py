@@ -284,7 +284,7 @@ libc = ctypes.CDLL(None)
 process.arm()
 process.LIBRARY_SECONDS = 0.5
 {before}
-process.let_libraries_end()
+process.allow_library_exit()
 {after}
 process.leave(0)
 """
