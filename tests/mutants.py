@@ -151,7 +151,7 @@ MUTANTS = (
     ),
     mutant(
         "the Hessian of a sum",
-        f"{HESSIAN}/hvp.py",
+        f"{HESSIAN}/mean_loss.py",
         "part = weighted.sum() / self.total_weight",
         "part = weighted.sum()",
         "hessian_hvp",

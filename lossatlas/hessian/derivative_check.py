@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +26,7 @@ from lossatlas.hessian.batch_derivatives import (
     with_causes,
 )
 from lossatlas.hessian.curvature_copy import float64_copy
-
-if TYPE_CHECKING:
-    from lossatlas.hessian.hvp import Hessian
+from lossatlas.hessian.mean_loss import MeanLoss
 
 SAMPLES = 16
 STEPS = (1e-4, 1e-6, 1e-7)  # relative to the weights, in float64: a kink within the longest is not within the shortest
@@ -38,16 +35,16 @@ LARGEST_ERROR, LARGEST_COARSE_ERROR = 1e-3, 0.2  # relative
 SECOND = " (torch's second derivative of one of its layers may be wrong: that of the fused weight_norm is)"
 
 
-def check_derivatives(hessian: "Hessian") -> None:
+def check_derivatives(mean_loss: MeanLoss) -> None:
     """Compare the gradient and a product with the Hessian with finite differences, a small step from the weights.
 
     Args:
-        hessian: The operator, within its session. Its parameters are restored.
+        mean_loss: The loss, such as a `Hessian`, within its session. Its parameters are restored.
 
     Raises:
         BadInput: They disagree. The message names the cause as far as the graph shows it.
     """
-    probe = probe_of(hessian)
+    probe = probe_of(mean_loss)
     product = probe.product()
     slope, causes = probe.slope(0.0)
     if not all(math.isfinite(value) for value in (probe.loss(0.0), norm(slope), norm(product))):
@@ -62,34 +59,34 @@ def check_derivatives(hessian: "Hessian") -> None:
         )
 
 
-def probe_of(hessian: "Hessian") -> "Probe":
+def probe_of(mean_loss: MeanLoss) -> "Probe":
     """Make a probe in float64 where the network can be copied and computes in it, otherwise in its own precision."""
     try:
-        if hessian.in_place and hessian.dtype != torch.float64:
+        if mean_loss.in_place and mean_loss.dtype != torch.float64:
             raise TypeError("a copy would not compute what the network computes")
-        net, parameters = hessian.net, hessian.parameters
-        if not hessian.in_place:
-            net = float64_copy(hessian.net)
+        net, parameters = mean_loss.net, mean_loss.parameters
+        if not mean_loss.in_place:
+            net = float64_copy(mean_loss.net)
             tensors = dict(net.named_parameters())
-            parameters = [tensors[name] for name in hessian.names]
+            parameters = [tensors[name] for name in mean_loss.names]
             for parameter in parameters:
                 parameter.requires_grad_(True)
-        probe = Probe(hessian, net, parameters, torch.float64)
+        probe = Probe(mean_loss, net, parameters, torch.float64)
         probe.loss(0.0)
         return probe
     except BadInput:
         raise
     except Exception:  # this network computes in its own precision only
-        return Probe(hessian, hessian.net, hessian.parameters, hessian.dtype)
+        return Probe(mean_loss, mean_loss.net, mean_loss.parameters, mean_loss.dtype)
 
 
 class Probe:
     """Losses and gradients of a few samples along one random direction, from a point a small step from the weights.
 
     Args:
-        hessian: The operator.
+        mean_loss: The loss.
         net: The network that is evaluated.
-        parameters: The parameters of `net` that the operator refers to.
+        parameters: The parameters of `net` that the loss refers to.
         dtype: Their type.
 
     Attributes:
@@ -97,8 +94,8 @@ class Probe:
         largest_error: Largest relative error that is no disagreement.
     """
 
-    def __init__(self, hessian: "Hessian", net: nn.Module, parameters: Sequence[Tensor], dtype: torch.dtype) -> None:
-        self.hessian, self.net, self.parameters = hessian, net, parameters
+    def __init__(self, mean_loss: MeanLoss, net: nn.Module, parameters: Sequence[Tensor], dtype: torch.dtype) -> None:
+        self.mean_loss, self.net, self.parameters = mean_loss, net, parameters
         double = dtype == torch.float64
         self.dtype, self.rounding = dtype, 1e-14 if double else 1e-5
         self.steps = STEPS if double else COARSE_STEPS
@@ -108,16 +105,16 @@ class Probe:
         for p in parameters:
             scale = float(p.detach().double().norm()) / math.sqrt(max(1, p.numel())) or 0.1
             self.direction.append(scale * torch.randn(p.shape, generator=generator).to(p.device, p.dtype))
-        pieces = hessian.unflatten(hessian.small_step())
+        pieces = mean_loss.unflatten(mean_loss.small_step())
         self.start = [(p.detach() + piece.to(p.device, p.dtype)) for p, piece in zip(parameters, pieces, strict=True)]
 
     def batch(self) -> Batch:
-        few = self.hessian.compared_samples.few(SAMPLES)
+        few = self.mean_loss.compared_samples.few(SAMPLES)
         return of_inputs(few, lambda t: t.to(self.dtype) if t.is_floating_point() else t)
 
     def value(self) -> Tensor:
         """Compute the loss, with its graph where that is enabled."""
-        return self.hessian.batch_loss(self.net, self.batch(), penalty=True)
+        return self.mean_loss.batch_loss(self.net, self.batch(), penalty=True)
 
     @contextmanager
     def at(self, step: float) -> Iterator[None]:
@@ -179,7 +176,7 @@ class Probe:
 
         def compute() -> Tensor:
             return reverse_product(
-                self.hessian.batch_loss,
+                self.mean_loss.batch_loss,
                 self.net,
                 self.batch(),
                 self.parameters,
