@@ -1,15 +1,16 @@
 """Process control: signals become reported exceptions, and any exit of one rank terminates all.
 
-Commands that run on several ranks import this module before anything else; `arm` is called where one of them is the program
-that runs.
+Commands that run on several ranks import this module before anything else; `arm` is called where one of them is the
+program that runs.
 
-- A signal of a user or a batch system raises `Signalled`; a second one has no effect. One that is ignored, as under nohup,
-  stays ignored. While a module is imported the exception is delayed for a moment, and while a C++ extension is loaded until
-  that is loaded, because some extensions abort on an exception.
+- A signal of a user or a batch system raises `Signalled`; a second one has no effect. One that is ignored, as under
+  nohup, stays ignored. While a module is imported the exception is delayed for a moment, and while a C++ extension is
+  loaded until that is loaded, because some extensions abort on an exception.
 - `os._exit` and `os.exec*` raise `ForcedExit`, and C's `exit` has the exit code 1, so that other code cannot end a rank
   unnoticed and with exit code 0.
-- Exit handlers that libraries have registered with C's `exit` since MPI was initialized run only at the end of a rank after
-  success: MPICH's tells the launcher that the rank is finished; without it the launcher kills ranks that end later.
+- Exit handlers that libraries have registered with C's `exit` since MPI was initialized run only at the end of a rank
+  after success: MPICH's tells the launcher that the rank is finished; without it the launcher kills ranks that end
+  later.
 - A process that ends before it has initialized MPI terminates the ranks that wait for it. Afterwards MPI does that.
 """
 
@@ -52,8 +53,8 @@ class ProcessState:
         since: Time of the signal on the monotonic clock.
         ending: It ends, and signals have no effect.
         succeeded: It ends with exit code 0, and only exit handlers of libraries remain.
-        library_exit: A function that C's `exit` calls after the handlers that libraries have registered later; None before
-            `allow_library_exit`.
+        library_exit: A function that C's `exit` calls after the handlers that libraries have registered later; None
+            before `allow_library_exit`.
     """
 
     armed = False
@@ -212,7 +213,8 @@ def run(main: Callable[[], int]) -> NoReturn:
 def leave(code: int) -> NoReturn:
     """End this process.
 
-    After success exit handlers of Python and libraries run; after an error it ends at once, because threads may still run.
+    After success exit handlers of Python and libraries run; after an error it ends at once, because threads may still
+    run.
 
     Args:
         code: The exit code.

@@ -3,10 +3,10 @@
     make = UserFunction.parse("model", "nets/vit.py:make_net", ["width=64"])
     net = make()
 
-A function is named as `path/to/file.py:name`, or as `package.module:name` of a module that is installed or in the current
-folder. While a user's file is imported and its function runs, its folder comes first in the search for modules, and modules
-of this program with the same names are hidden: a `models.py` of the user's does not collide with ours. Imports within a
-network's `forward` come later, and are not isolated.
+A function is named as `path/to/file.py:name`, or as `package.module:name` of a module that is installed or in the
+current folder. While a user's file is imported and its function runs, its folder comes first in the search for modules,
+and modules of this program with the same names are hidden: a `models.py` of the user's does not collide with ours.
+Imports within a network's `forward` come later, and are not isolated.
 """
 
 import ast
@@ -140,7 +140,8 @@ class UserFunction:
         arguments = {**{key: value for key, value in more.items() if key in taken}, **self.arguments}
         if unknown := sorted(set(arguments) - taken) if "**" not in taken else []:
             raise BadUsage(
-                f"{named(self.field, str(self))}: it takes no '{unknown[0]}'; it takes {', '.join(sorted(taken)) or 'nothing'}"
+                f"{named(self.field, str(self))}: it takes no '{unknown[0]}'; it takes "
+                f"{', '.join(sorted(taken)) or 'nothing'}"
             )
         with self.isolated():
             try:
@@ -261,7 +262,7 @@ USER_MODULES: dict[Path, dict[str, ModuleType]] = {}
 
 
 def end_if_another(process: int, error: BaseException | None) -> None:
-    """End a process that a user's code has forked and that returns here: only the one that called the code continues."""
+    """End a process that a user's code has forked and that returns here: only the calling one continues."""
     if os.getpid() != process:
         code = error.code if isinstance(error, SystemExit) else int(error is not None)
         os._exit(code if isinstance(code, int) else int(code is not None))

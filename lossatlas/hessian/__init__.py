@@ -1,7 +1,7 @@
 """Curvature: the Hessian of a network's mean loss, and estimators from its products with vectors.
 
-The estimators take any symmetric operator with a size, a dtype and a device, such as `Hessian`; `of_matrix` makes one of an
-explicit numpy matrix.
+The estimators take any symmetric operator with a size, a dtype and a device, such as `Hessian`; `of_matrix` makes one
+of an explicit numpy matrix.
 """
 
 from dataclasses import dataclass

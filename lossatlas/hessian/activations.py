@@ -3,9 +3,9 @@
     activations = Activations(net, data, loss, patterns=["Conv2d"])
     table = traces(activations, activations.layers, tolerance=0.02)
 
-For a layer with the outputs a_i for sample i, the Hessian has one block for each sample, because samples do not depend on
-each other in evaluation mode; its trace is the mean over the samples of tr d2 l_i / d a_i2. It does not depend on the
-batch size. The estimator is Hutchinson's, see `lossatlas.hessian.trace`.
+For a layer with the outputs a_i for sample i, the Hessian has one block for each sample, because samples do not depend
+on each other in evaluation mode; its trace is the mean over the samples of tr d2 l_i / d a_i2. It does not depend on
+the batch size. The estimator is Hutchinson's, see `lossatlas.hessian.trace`.
 """
 
 import re

@@ -128,8 +128,8 @@ def padded_rules(rules: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.nda
 def smoothing(low: float, high: float) -> float:
     """Choose sigma for a spectrum from low to high: at most 1 % of the range, and about one point of the grid at least.
 
-    Most eigenvalues are near zero. Between these limits six sigmas reach from zero to the nearer end, so that the density
-    near zero is not smeared beyond that end.
+    Most eigenvalues are near zero. Between these limits six sigmas reach from zero to the nearer end, so that the
+    density near zero is not smeared beyond that end.
     """
     extent = high - low
     nearest = min(abs(low), abs(high)) if low < 0 < high else 0.0

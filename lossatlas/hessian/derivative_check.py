@@ -55,7 +55,8 @@ def check_derivatives(mean_loss: MeanLoss) -> None:
     off = min(probe.error_of_product(step, slope, product) for step in probe.steps)
     if not off <= 10 * probe.largest_error:
         raise BadInput(
-            f"{NO_GRAPH}: a product with the Hessian differs from differences of the gradient by {off:.1e}{causes or SECOND}"
+            f"{NO_GRAPH}: a product with the Hessian differs from differences of the gradient by {off:.1e}"
+            f"{causes or SECOND}"
         )
 
 

@@ -4,20 +4,20 @@
     found.value, found.error          # estimate of the whole, with its standard error
     found.known, found.low, found.high
 
-Maddox, Benton and Wilson, arXiv 2003.02139, equation 1. For the Hessian of the mean loss, the z that matches a weight decay
-is the weight decay itself; for the loss summed over N samples it is N times that.
+Maddox, Benton and Wilson, arXiv 2003.02139, equation 1. For the Hessian of the mean loss, the z that matches a weight
+decay is the weight decay itself; for the loss summed over N samples it is N times that.
 
 The bounds hold for any symmetric operator, negative and repeated eigenvalues included, each with probability 1 - RISK.
 Ritz values never exceed the eigenvalues of the same rank, so their sum is a lower bound. The rest follows from the
 quadrature rules of stochastic Lanczos: by the Chebyshev-Markov-Stieltjes inequalities (Akhiezer, The Classical Moment
-Problem, section 2.5) the measure of a probe between two nodes is known up to the weights of those nodes, which bounds the
-integral of an increasing function; the deviation of a probe from the spectrum is bounded as for any weighted chi-square
-variable (Laurent and Massart, Ann. Statist. 28, 2000, lemma 1).
+Problem, section 2.5) the measure of a probe between two nodes is known up to the weights of those nodes, which bounds
+the integral of an increasing function; the deviation of a probe from the spectrum is bounded as for any weighted
+chi-square variable (Laurent and Massart, Ann. Statist. 28, 2000, lemma 1).
 
 The estimate is the mean of the probes' quadratures. Its standard error has two parts. One is the variance over probes,
-which for vectors uniform on the sphere follows from the traces of F and F^2 with F = max(A, 0) / (max(A, 0) + z). The other
-is the resolution of the rules: the change when half or a quarter of their steps are left out, or the deviation of the
-summand from chords between neighbouring nodes, whichever is larger.
+which for vectors uniform on the sphere follows from the traces of F and F^2 with F = max(A, 0) / (max(A, 0) + z). The
+other is the resolution of the rules: the change when half or a quarter of their steps are left out, or the deviation of
+the summand from chords between neighbouring nodes, whichever is larger.
 """
 
 import math
@@ -126,7 +126,8 @@ def trimmed(nodes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
 def chord_deviation(nodes: np.ndarray, weights: np.ndarray, z: float) -> float:
     """Average how far the share at the nodes is from the chords between their neighbours.
 
-    A node stands for one eigenvalue or for many between its neighbours. The lower neighbour of the lowest node is at most 0.
+    A node stands for one eigenvalue or for many between its neighbours. The lower neighbour of the lowest node is at
+    most 0.
     """
     around = np.concatenate([[min(0.0, 2 * nodes[0])], nodes, [nodes[-1]]])
     left, right, at = around[:-2], around[2:], nodes

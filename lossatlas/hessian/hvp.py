@@ -4,14 +4,15 @@
     operator(v)                    # the Hessian times v, (size,) both
     loss, gradient = operator.gradient()
 
-The loss is the mean over the samples (with weights, the weighted mean) plus its own term of the parameters. Products are
-exact; batches come in a fixed order, the network is in evaluation mode, and its outputs are converted to float64 before
-the loss is computed.
+The loss is the mean over the samples (with weights, the weighted mean) plus its own term of the parameters. Products
+are exact; batches come in a fixed order, the network is in evaluation mode, and its outputs are converted to float64
+before the loss is computed.
 
-There are two execution modes. `folded`: BatchNorm is folded into the layers in front of it as a differentiable function,
-and the gradient is differentiated in forward mode. This takes 2 to 2.7 times the time of a gradient, 1.6 to 2 when it is
-compiled. Otherwise the product of gradient and vector is differentiated in reverse mode, which takes up to 4 times the
-time of a gradient. On the CPU several batches are computed in parallel, see `lossatlas.evaluation.parallel_batches`.
+There are two execution modes. `folded`: BatchNorm is folded into the layers in front of it as a differentiable
+function, and the gradient is differentiated in forward mode. This takes 2 to 2.7 times the time of a gradient, 1.6 to 2
+when it is compiled. Otherwise the product of gradient and vector is differentiated in reverse mode, which takes up to 4
+times the time of a gradient. On the CPU several batches are computed in parallel, see
+`lossatlas.evaluation.parallel_batches`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,15 +51,15 @@ IN_FLIGHT = 512  # samples whose activations are in memory at once, in parallel 
 class Hessian(MeanLoss):
     """The Hessian of the mean loss with respect to chosen parameters, as an operator on flat vectors.
 
-    A copy of the network is differentiated. Where the gradient of the copy is not that of the network itself, the network
-    is used in place, and restored after every product.
+    A copy of the network is differentiated. Where the gradient of the copy is not that of the network itself, the
+    network is used in place, and restored after every product.
 
     Args:
         net: The network.
         data: Its samples.
         loss: `loss(model, batch)`, see `lossatlas.data.losses`.
-        parameters: Patterns of parameter names (re.search); all parameters by default. A tensor with several names (tied
-            weights) matches under any of them, and counts once.
+        parameters: Patterns of parameter names (re.search); all parameters by default. A tensor with several names
+            (tied weights) matches under any of them, and counts once.
         without: Patterns of parameters to leave out.
         matrices_only: Of these, take those with more than one axis, as in the code of Li et al. (arXiv 1712.09913).
         batch_size: Samples in a batch; see `usual_batch_size` for the default.
@@ -147,7 +148,7 @@ class Hessian(MeanLoss):
         return self.forward.function is not None
 
     def fold(self) -> str:
-        """Use the folded mode if it gives the same product on a few samples, in float64; otherwise return the reason."""
+        """Use the folded mode if it gives the same product on a few samples in float64; otherwise return why not."""
         if self.in_place:
             return "the network itself is used, in place"
         net = float64_copy(self.net)
@@ -226,7 +227,7 @@ class Hessian(MeanLoss):
     def folded_parts(
         self, parameters: Sequence[Tensor], pieces: Sequence[Tensor], names: Sequence[str] | None
     ) -> Iterator[Tensor]:
-        """Compute each batch's part of a product in forward mode; names: those of a block's parameters, None for all."""
+        """Compute each batch's part of a product in forward mode; names: of a block's parameters, None for all."""
         tensors = self.tensors()
         if names is not None:
             fixed = dict(zip(self.names, self.parameters, strict=True))

@@ -3,16 +3,17 @@
     found = lanczos(operator, top=2, bottom=1, tolerance=1e-3)
     found.values, found.vectors, found.residuals, found.bounds, found.products
 
-Lanczos with full reorthogonalization (Golub and Van Loan, Matrix Computations, 4th edition, section 10.3): the ends of the
-spectrum converge first, both in the same run. The residual of a Ritz pair is |beta * (last component of its coordinates)|.
+Lanczos with full reorthogonalization (Golub and Van Loan, Matrix Computations, 4th edition, section 10.3): the ends of
+the spectrum converge first, both in the same run. The residual of a Ritz pair is |beta * (last component of its
+coordinates)|.
 
-A small residual shows that an eigenvalue is near, not that it is the extreme one: a start vector may be nearly orthogonal
-to the extreme eigenvector u. After k steps the next Lanczos vector is p(A) times the start, with the polynomial
-p(t) = prod (t - theta_j) / prod beta_j over the Ritz values, and has unit length, so |p(lambda)| <= 1 / |u' start| for
-every eigenvalue. The start has a random part, so that |u' start| >= `least_share` with probability 1 - RISK at least. Where
-|p| exceeds 1 / least_share there is no eigenvalue, with that probability (van Dorsselaer, Hochstenbach and van der Vorst,
-SIAM J. Matrix Anal. Appl. 22, 2000, section 3). A pair is resolved when its residual is small and no eigenvalue beyond it
-is missed.
+A small residual shows that an eigenvalue is near, not that it is the extreme one: a start vector may be nearly
+orthogonal to the extreme eigenvector u. After k steps the next Lanczos vector is p(A) times the start, with the
+polynomial p(t) = prod (t - theta_j) / prod beta_j over the Ritz values, and has unit length, so |p(lambda)| <=
+1/|u'start| for every eigenvalue. The start has a random part, so that |u'start| >= `least_share` with probability 1 -
+RISK at least. Where |p| exceeds 1 / least_share there is no eigenvalue, with that probability (van Dorsselaer,
+Hochstenbach and van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000, section 3). A pair is resolved when its residual is
+small and no eigenvalue beyond it is missed.
 """
 
 import math
@@ -66,11 +67,11 @@ class Pairs:
     Attributes:
         values: (k,) float64.
         vectors: (k, size), unit rows.
-        residuals: (k,), the norm of A v - value * v, and at least the rounding of the largest value. The rounding errors
-            of the products themselves, a few times as large, are not included.
+        residuals: (k,), the norm of A v - value * v, and at least the rounding of the largest value. The rounding
+            errors of the products themselves, a few times as large, are not included.
         bounds: No eigenvalue is below the first and none above the second, each with probability 1 - RISK.
-        converged: (k,) bool, the residual is small and no eigenvalue beyond is missed. An eigenvalue of exact multiplicity
-            counts once.
+        converged: (k,) bool, the residual is small and no eigenvalue beyond is missed. An eigenvalue of exact
+            multiplicity counts once.
         products: Number of products with the operator.
         alphas: (products,), the diagonal of the tridiagonal matrix.
         betas: (products - 1,), its off-diagonal.
@@ -114,8 +115,8 @@ def lanczos(
         tolerance: A pair is resolved when its residual is at most tolerance * |value| (or the rounding of the largest
             value), and no eigenvalue beyond it by more than that is missed; 0 for all `max_products` products.
         max_products: Largest number of products; the basis needs memory for as many vectors.
-        start: A vector (size,) to begin with, such as the sum of the end vectors at a neighbouring point (warm start), to
-            which a random one of the same length is added; by default a Gaussian vector.
+        start: A vector (size,) to begin with, such as the sum of the end vectors at a neighbouring point (warm start),
+            to which a random one of the same length is added; by default a Gaussian vector.
         seed: Of the random vectors.
         progress: Called with the number of products and the largest relative residual after each product.
 
@@ -271,8 +272,8 @@ def quadrature_rule(alphas: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, 
 def random_start(size: int, generator: torch.Generator, warm: Tensor | None = None) -> tuple[Tensor, float]:
     """Draw a start vector, and bound its component along any given unit vector from below.
 
-    The normalized vector's component along a unit vector u is w + c g with g Gaussian, so it is below x in absolute value
-    with probability at most 2 x / (c sqrt(2 pi)), whatever w is.
+    The normalized vector's component along a unit vector u is w + c g with g Gaussian, so it is below x in absolute
+    value with probability at most 2 x / (c sqrt(2 pi)), whatever w is.
 
     Args:
         size: Number of entries.

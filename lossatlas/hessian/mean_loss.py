@@ -1,7 +1,8 @@
 """The mean loss of a network as a function of chosen parameters, and its gradient.
 
-The loss is the mean over the samples (with weights, the weighted mean) plus its own term of the parameters. Batches come in
-a fixed order, the network is in evaluation mode, and its outputs are converted to float64 before the loss is computed.
+The loss is the mean over the samples (with weights, the weighted mean) plus its own term of the parameters. Batches
+come in a fixed order, the network is in evaluation mode, and its outputs are converted to float64 before the loss is
+computed.
 """
 
 import math
@@ -35,8 +36,8 @@ COMPARED_STEP = 0.02  # of a step away from the weights, relative to the size of
 class MeanLoss:
     """The mean loss as a function of changes of chosen parameters.
 
-    A copy of the network is evaluated. Where the gradient of the copy is not that of the network itself, the network is used
-    in place, and restored after every call.
+    A copy of the network is evaluated. Where the gradient of the copy is not that of the network itself, the network is
+    used in place, and restored after every call.
 
     Args:
         net: The network.
@@ -141,8 +142,8 @@ class MeanLoss:
             raise BadUsage(f"no parameter {reason}: there are {', '.join(tensors)}")
         if pairs := [name for name in self.names if tensors[name].is_complex()]:
             raise BadInput(
-                f"the Hessian is taken with respect to real parameters, and '{pairs[0]}' is complex: leave it out, or keep "
-                "its real and imaginary parts as two parameters"
+                f"the Hessian is taken with respect to real parameters, and '{pairs[0]}' is complex: leave it out, or "
+                "keep its real and imaginary parts as two parameters"
             )
 
     def stored(self, data: AnyData) -> StoredSamples:
@@ -183,8 +184,8 @@ class MeanLoss:
         first = own[0]
         if len({p.dtype for p in own}) > 1:
             raise BadInput(
-                f"products with the Hessian need parameters of one precision, and a copy in one does not work ({mismatch}): "
-                "convert the network itself"
+                f"products with the Hessian need parameters of one precision, and a copy in one does not work "
+                f"({mismatch}): convert the network itself"
             )
         wanted = PRECISIONS[precision][0] if precision in PRECISIONS else first.dtype
         if first.dtype not in (torch.float32, torch.float64) or wanted != first.dtype:
@@ -239,12 +240,12 @@ class MeanLoss:
             )
         if first != second and not (math.isnan(first) and math.isnan(second)):
             raise BadInput(
-                f"two losses at the same weights differ by {abs(first - second):.1e}: the network or its loss is random "
-                "(dropout, noise, shuffled data), and its Hessian is not defined"
+                f"two losses at the same weights differ by {abs(first - second):.1e}: the network or its loss is "
+                "random (dropout, noise, shuffled data), and its Hessian is not defined"
             )
 
     def small_step(self) -> Tensor:
-        """Draw a small random step (size,), relative to the size of each tensor, at whose end the gradient is not zero."""
+        """Draw a small random step (size,), relative to each tensor, at whose end the gradient is not zero."""
         generator = torch.Generator().manual_seed(0)
         pieces = []
         for p in self.parameters:

@@ -96,8 +96,8 @@ def sharpness(
 ) -> list[Rise]:
     """Compute the rise of the loss within each radius.
 
-    The same random directions are used at every radius. A rise within a smaller radius counts within a larger one too, and
-    the worst rise is at least every rise that was evaluated, so that it is never below the average.
+    The same random directions are used at every radius. A rise within a smaller radius counts within a larger one too,
+    and the worst rise is at least every rise that was evaluated, so that it is never below the average.
 
     Args:
         loss: The loss and its gradient at changes of the parameters, such as a `Hessian`.
@@ -243,15 +243,15 @@ class AscentSearch:
 def critical_sharpness(loss: LocalLoss) -> tuple[float, int]:
     """Compute 2 / (the smallest learning rate at which a gradient step does not lower the loss).
 
-    The search begins far below the rate at which a parabola or a straight line would reach that, and increases the rate by
-    GROWTH. For a quadratic loss the result is the second derivative along the gradient.
+    The search begins far below the rate at which a parabola or a straight line would reach that, and increases the rate
+    by GROWTH. For a quadratic loss the result is the second derivative along the gradient.
 
     Args:
         loss: The loss and its gradient at changes of the parameters, such as a `Hessian`.
 
     Returns:
-        The critical sharpness, NaN where no step lowers the loss, 0 where every step does; and the number of losses that
-        were evaluated.
+        The critical sharpness, NaN where no step lowers the loss, 0 where every step does; and the number of losses
+        that were evaluated.
     """
     bottom, gradient = loss.gradient_at(None)
     square = length(gradient) ** 2
@@ -284,8 +284,8 @@ def critical_sharpness(loss: LocalLoss) -> tuple[float, int]:
 def natural_rate(loss: LocalLoss, bottom: float, gradient: Tensor) -> float:
     """Estimate the critical learning rate.
 
-    It is the smaller one of two rates: where a straight line along the gradient reaches zero, and where a parabola reaches
-    its first value again.
+    It is the smaller one of two rates: where a straight line along the gradient reaches zero, and where a parabola
+    reaches its first value again.
     """
     square = length(gradient) ** 2
     straight = max(abs(bottom), 1e-12) / square

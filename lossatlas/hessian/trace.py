@@ -4,8 +4,8 @@
     found.value, found.error, found.products
 
 Hutchinson's estimator (Hutchinson, Commun. Stat. Simul. Comput. 18, 1989) with Rademacher vectors z: E[z' A z] = tr A.
-Hutch++ (Meyer, Musco, Musco and Woodruff, Hutch++: Optimal stochastic trace estimation, SOSA 2021, Algorithm 1) takes the
-trace on the range of A exactly and estimates the rest, which pays where few eigenvalues dominate the trace. After a
+Hutch++ (Meyer, Musco, Musco and Woodruff, Hutch++: Optimal stochastic trace estimation, SOSA 2021, Algorithm 1) takes
+the trace on the range of A exactly and estimates the rest, which pays where few eigenvalues dominate the trace. After a
 Lanczos run the same needs no further products: `hutchinson(operator, known=found)`.
 """
 
@@ -105,11 +105,11 @@ def sums(values: Tensor, sizes: Sequence[int]) -> np.ndarray:
 def standard_errors(samples: np.ndarray) -> np.ndarray:
     """Compute standard errors of means, such that 2 of them on either side hold the truth in 95 of 100 cases.
 
-    The textbook's error is too small for few samples, and for skewed ones (few dominant eigenvalues), all the more where
-    sampling stops as soon as the error is small. So it is scaled to Student's quantile, and inflated with the skewness of
-    the mean, |g| / sqrt(n), where g is taken as SKEWNESS at least, because few samples do not show it. Where a single
-    eigenvalue dominates, 88 of 100 intervals or more hold the truth (`tests/test_hessian_estimators.py`); a Lanczos run
-    beforehand removes such eigenvalues.
+    The textbook's error is too small for few samples, and for skewed ones (few dominant eigenvalues), all the more
+    where sampling stops as soon as the error is small. So it is scaled to Student's quantile, and inflated with the
+    skewness of the mean, |g| / sqrt(n), where g is taken as SKEWNESS at least, because few samples do not show it.
+    Where a single eigenvalue dominates, 88 of 100 intervals or more hold the truth
+    (`tests/test_hessian_estimators.py`); a Lanczos run beforehand removes such eigenvalues.
 
     Args:
         samples: (n, ...).

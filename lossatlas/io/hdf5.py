@@ -132,7 +132,7 @@ def first_line(error: BaseException) -> str:
 
 
 def check_readable(path: Path) -> None:
-    """Raise BadInput for a file in which libhdf5 may loop forever because damaged bytes refer to each other in a circle.
+    """Raise BadInput for a file in which libhdf5 may loop forever, because damaged bytes refer to each other.
 
     A file whose checksum holds is not damaged. Another one, such as that of another program, is first read in a process
     of its own with limited time and memory.

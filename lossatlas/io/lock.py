@@ -5,19 +5,20 @@
         lock.check()      # before every write
 
 The lock needs nothing of the file system but that two hard links cannot get one name, which holds on NFS as well, where
-`flock` may not. The holder touches its lock every second. A lock is stale, and taken over, when its process is gone. From
-another host, where a process cannot be asked for, it is stale when it has not been touched for half a minute.
+`flock` may not. The holder touches its lock every second. A lock is stale, and taken over, when its process is gone.
+From another host, where a process cannot be asked for, it is stale when it has not been touched for half a minute.
 
 Libraries were compared in 2026, and none covers this with less code:
 
-- flufl.lock 10.0 compares the local clock with an expiry time that the holder writes by its own clock, with 10 s of slop, so
-  a clock that is wrong by more breaks the lock of a running job or waits for it. It never uses the process number that it
-  records, so a killed holder on the same host blocks until the lifetime ends, which the caller has to extend.
-- filelock 4.3 (`SoftFileLease`) recognizes dead processes and measures expiry by the observer's clock. But it creates the
-  marker before it fills it, and an empty marker, which a kill or a full disk in between leaves, is never taken over; one that
-  cannot be read is taken over after 2 s; a running holder on another host is told from a dead one only by waiting for the
-  whole lease; the marker names no command and no start; a lost lease is noticed after a third of its duration, not before
-  the next write. A wrapper for these would be as long as this module.
+- flufl.lock 10.0 compares the local clock with an expiry time that the holder writes by its own clock, with 10 s of
+  slop, so a clock that is wrong by more breaks the lock of a running job or waits for it. It never uses the process
+  number that it records, so a killed holder on the same host blocks until the lifetime ends, which the caller has to
+  extend.
+- filelock 4.3 (`SoftFileLease`) recognizes dead processes and measures expiry by the observer's clock. But it creates
+  the marker before it fills it, and an empty marker, which a kill or a full disk in between leaves, is never taken
+  over; one that cannot be read is taken over after 2 s; a running holder on another host is told from a dead one only
+  by waiting for the whole lease; the marker names no command and no start; a lost lease is noticed after a third of its
+  duration, not before the next write. A wrapper for these would be as long as this module.
 """
 
 import contextlib
@@ -196,8 +197,8 @@ class Lock:
             self.acquired = False
             self.over.set()  # the lock is no longer ours to touch
             raise CannotWrite(
-                f"cannot write {self.path}: this run did not refresh its lock for so long that another one, {who(there)}, "
-                "has taken over"
+                f"cannot write {self.path}: this run did not refresh its lock for so long that another one, "
+                f"{who(there)}, has taken over"
             )
 
     def release(self) -> None:
@@ -279,7 +280,7 @@ def here() -> str:
 
 
 def start_of(pid: int) -> str:
-    """Start time of a process in ticks of its system; '' where it does not run, 'unknown' where it does, without a time."""
+    """Start time of a process in ticks of its system; '' where it does not run, 'unknown' where it is hidden."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if state in "ZX" else rest[18]
@@ -306,7 +307,8 @@ def who(there: dict[str, Any]) -> str:
     """Describe the holder of a lock."""
     if "pid" not in there:
         return "another process whose lock cannot be read"
-    return f"process {there['pid']} on {there.get('host')} since {there.get('since')} ({shortened(str(there.get('command')))})"
+    command = shortened(str(there.get("command")))
+    return f"process {there['pid']} on {there.get('host')} since {there.get('since')} ({command})"
 
 
 def shortened(text: str, width: int = 100) -> str:

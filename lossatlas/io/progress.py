@@ -29,8 +29,8 @@ def is_terminal(stream: TextIO | None) -> bool:
 class Progress:
     """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere.
 
-    The remaining time is extrapolated from the later half of the time, because the first cells may take longer, as with a
-    tolerance.
+    The remaining time is extrapolated from the later half of the time, because the first cells may take longer, as with
+    a tolerance.
 
     Args:
         total: Number of cells.
@@ -68,9 +68,9 @@ class Progress:
         """Give a note, once, where a cell takes much longer than measured before the run."""
         if seconds > SLOW * self.expected:
             say(
-                f"note: a cell takes {seconds / self.expected:.1f} times as long as measured at the start: other processes use "
-                f"these cores, or the measurement was too optimistic; fewer ranks or {named('threads', 1)} may be faster, and "
-                f"{named('force')} measures again"
+                f"note: a cell takes {seconds / self.expected:.1f} times as long as measured at the start: other "
+                "processes use these cores, or the measurement was too optimistic; fewer ranks or "
+                f"{named('threads', 1)} may be faster, and {named('force')} measures again"
             )
             self.expected = math.inf
 
@@ -128,7 +128,7 @@ def make_progress(total: int, done: int, *, quiet: bool = False) -> Progress:
 
 
 class StatusLine:
-    """A text about a computation: one line that is rewritten in a terminal, a plain line every few seconds elsewhere."""
+    """A text about a computation: a line that is rewritten in a terminal, a plain one every few seconds elsewhere."""
 
     def __init__(self) -> None:
         self.started = self.last = time.monotonic()

@@ -1,9 +1,9 @@
 """Surface files, new ones and those of the original release.
 
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
-`done`, `statistics/<split>/<name>`, `provenance/<name>`, with control variates `samples/<split>/<name>` (one cell after the
-other, `n` of each), and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own data. `directions` links
-to the direction file. A file of the original release holds coordinates and fields only.
+`done`, `statistics/<split>/<name>`, `provenance/<name>`, with control variates `samples/<split>/<name>` (one cell after
+the other, `n` of each), and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own data.
+`directions` links to the direction file. A file of the original release holds coordinates and fields only.
 """
 
 import json
@@ -232,7 +232,7 @@ SCALES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS
 
 
 def added_by_others(path: str | Path) -> list[str]:
-    """Name arrays and attributes that other programs have added to a surface file, and that writing it again would lose."""
+    """Name what other programs have added to a surface file, and what writing it again would lose."""
     known = OWN | set(read_surface(path).fields)
     with opened(path) as f:
         if get_text(f, "format") != FORMAT:

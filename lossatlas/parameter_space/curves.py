@@ -1,6 +1,7 @@
 """Curves between two networks, with control points that are networks too: Bezier curves and polygonal chains.
 
-Trained as by Garipov et al., Loss surfaces, mode connectivity, and fast ensembling of DNNs (arXiv 1802.10026, section 3).
+Trained as by Garipov et al., Loss surfaces, mode connectivity, and fast ensembling of DNNs (arXiv 1802.10026, section
+3).
 """
 
 import math

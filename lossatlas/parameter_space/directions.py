@@ -1,5 +1,6 @@
-"""Directions and their normalizations, as of Li et al., Visualizing the loss landscape of neural nets (arXiv 1712.09913,
-section 4).
+"""Directions and their normalizations.
+
+These are of Li et al., Visualizing the loss landscape of neural nets (arXiv 1712.09913, section 4).
 """
 
 import re
@@ -147,16 +148,17 @@ def normalize(
 ) -> Point:
     """Scale a direction to the weights (Li et al., arXiv 1712.09913, section 4).
 
-    Tensors with at most one axis (biases, BatchNorm) become zero under ignore='biasbn'; otherwise, as in the original code,
-    the direction of these tensors is the tensors themselves, for both axes (except under 'unit', where it is as drawn).
+    Tensors with at most one axis (biases, BatchNorm) become zero under ignore='biasbn'; otherwise, as in the original
+    code, the direction of these tensors is the tensors themselves, for both axes (except under 'unit', where it is as
+    drawn).
 
     Args:
         direction: The direction, tensors by name.
         at: The weights it belongs to, in the same shapes.
         norm: 'filter': each slice that produces one output channel gets the norm of that slice of the weights, a slice
-            along the first axis unless `layout` says otherwise. 'layer': each tensor gets the norm of its weights. 'weight':
-            elementwise product with the weights. 'dfilter', 'dlayer': unit norm of each slice or tensor. 'unit': unit norm
-            of the whole. '': unchanged.
+            along the first axis unless `layout` says otherwise. 'layer': each tensor gets the norm of its weights.
+            'weight': elementwise product with the weights. 'dfilter', 'dlayer': unit norm of each slice or tensor.
+            'unit': unit norm of the whole. '': unchanged.
         ignore: 'biasbn' or ''.
         layout: Names of tensors that count as BatchNorm whatever their axes, and of weights with their output channels
             along the second axis, see `Layout.of`.

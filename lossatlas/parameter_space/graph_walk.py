@@ -99,7 +99,7 @@ class GraphWalk:
                 self.made.append(block.units)
 
     def counted(self) -> tuple[int, dict[str, int], int]:
-        """Count the units of layers: those that can be permuted, those that cannot by cause, those permuted in blocks only."""
+        """Count the units of layers: permutable ones, others by cause, and those that are permuted in blocks only."""
         roots: dict[int, tuple[Units, int, bool]] = {}
         for units in self.made:
             for block in resolved((UnitBlock(units),)):

@@ -67,8 +67,8 @@ PLAIN = Layout()
 def transposed_weights(net: nn.Module) -> Iterator[tuple[str, int]]:
     """Iterate over the tensors with output channels along the second axis: their names and numbers of groups.
 
-    Reparametrized weights (weight_norm, spectral_norm, parametrize) are found by their shape, in which each axis has the
-    size of the weight's axis, or 1.
+    Reparametrized weights (weight_norm, spectral_norm, parametrize) are found by their shape, in which each axis has
+    the size of the weight's axis, or 1.
     """
     for prefix, module in net.named_modules(remove_duplicate=False):
         shape, groups = transposed_shape(module)
@@ -87,7 +87,7 @@ def transposed_weights(net: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def transposed_shape(module: nn.Module) -> tuple[tuple[int, ...] | None, int]:
-    """Return shape and number of groups of a module's weight that is stored with its output channels second, or None."""
+    """Return shape and groups of a module's weight that is stored with its output channels second, or None."""
     if isinstance(module, _ConvTransposeNd):
         per_group = module.out_channels // module.groups
         return (module.in_channels, per_group, *module.kernel_size), module.groups

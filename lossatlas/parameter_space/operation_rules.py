@@ -1,6 +1,7 @@
 """Rules of torch's operations: which axes they unify, which they fix, and the axes of their results.
 
-Each rule takes a `GraphWalk`, a node and its arguments, and returns the axes of the result, or None where it does not apply.
+Each rule takes a `GraphWalk`, a node and its arguments, and returns the axes of the result, or None where it does not
+apply.
 """
 
 import operator
@@ -234,7 +235,7 @@ def flattened(outer: Axis, count: int, inner: Axis, size: int) -> Axis:
 
 
 def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
-    """Split an axis in two, the first of this size: copies of a part, units with several numbers each, or fixed units."""
+    """Split an axis in two, the first of this size: copies of a part, units of several numbers, or fixed units."""
     blocks = resolved(axis)
     part = blocks[: len(blocks) // size]
     if part and part * size == blocks:

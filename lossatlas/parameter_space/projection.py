@@ -1,8 +1,8 @@
 """Principal components of a trajectory and its projection onto a plane: arrays in, arrays out.
 
 A trajectory has few rows (checkpoints) and up to millions of columns (parameters), so everything goes through the small
-matrix of inner products, in float64: a component whose singular value is a millionth of the largest keeps four digits. Rows
-can be read on demand: few are in memory at a time.
+matrix of inner products, in float64: a component whose singular value is a millionth of the largest keeps four digits.
+Rows can be read on demand: few are in memory at a time.
 """
 
 from dataclasses import dataclass
@@ -66,8 +66,8 @@ def inner_products(rows: RowMatrix) -> np.ndarray:
 def principal_components(rows: RowMatrix, count: int = 2, rounding: float = 0.0) -> Components:
     """Compute the leading principal components of rows, exact up to rounding.
 
-    They are the eigenvectors of the Gram matrix of the centred rows, mapped back to the columns. Their sign is such that
-    the largest entry is positive.
+    They are the eigenvectors of the Gram matrix of the centred rows, mapped back to the columns. Their sign is such
+    that the largest entry is positive.
 
     Args:
         rows: (n, columns), all points of the trajectory, relative to any origin, which the centring removes.

@@ -1,7 +1,7 @@
 """Surfaces through the space of a network's parameters that are not planes: lines side by side, and two scaled schemes.
 
-The schemes are those of the notebook "Visualizing the loss landscape" in Julia, whose points are scaled to the size of the
-network. Each surface has `on(device, dtype)`, which returns it with its tensors on a device.
+The schemes are those of the notebook "Visualizing the loss landscape" in Julia, whose points are scaled to the size of
+the network. Each surface has `on(device, dtype)`, which returns it with its tensors on a device.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -43,9 +43,9 @@ class RowLines:
 class SchemePlane:
     """A surface between three networks, scaled to the size of the first.
 
-    'linear2x' is b * third + (1 - b) * L(a * second + (1 - a) * first). 'barycentric' is, with
-    p = first + a * (second - first) and q = first + b * (third - first), a * F(p) + (1 - b) * F(q). L scales each tensor to
-    the norm it has in `first`, F each filter; the bias of a layer counts as one filter.
+    'linear2x' is b * third + (1 - b) * L(a * second + (1 - a) * first). 'barycentric' is, with p = first + a * (second
+    - first) and q = first + b * (third - first), a * F(p) + (1 - b) * F(q). L scales each tensor to the norm it has in
+    `first`, F each filter; the bias of a layer counts as one filter.
 
     Attributes:
         kind: 'linear2x' or 'barycentric'.
