@@ -5,7 +5,7 @@
 
 The Lanczos run of each Gaussian probe gives a quadrature rule, whose nodes are Ritz values and whose weights are the
 squared first components of their coordinates (Ubaru, Chen and Saad, Fast estimation of tr(f(A)) via stochastic Lanczos
-quadrature, SIAM J. Matrix Anal. Appl. 38, 2017, section 2; Ghorbani, Krishnan and Xiao, ICML 2019, Algorithm 1).
+quadrature, SIAM J. Matrix Anal. Appl. 38, 2017; Ghorbani, Krishnan and Xiao, ICML 2019, Algorithm 1).
 """
 
 from collections.abc import Callable, Sequence

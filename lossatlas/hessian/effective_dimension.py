@@ -4,7 +4,7 @@
     found.value, found.error          # estimate of the whole, with its standard error
     found.known, found.low, found.high
 
-Maddox, Benton and Wilson, arXiv 2003.02139, equation 1. For the Hessian of the mean loss, the z that matches a weight
+Maddox, Benton and Wilson, arXiv 2003.02139. For the Hessian of the mean loss, the z that matches a weight
 decay is the weight decay itself; for the loss summed over N samples it is N times that.
 
 The bounds hold for any symmetric operator, negative and repeated eigenvalues included, each with probability 1 - RISK.

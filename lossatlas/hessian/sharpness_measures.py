@@ -3,7 +3,7 @@
     rises = sharpness(operator, [0.05, 0.1], adaptive=False)
 
 Worst case: the largest rise in the ball of radius rho (Foret et al., arXiv 2010.01412, equation 1), or, adaptive, among
-relative changes of that length (Kwon et al., arXiv 2102.11600, equation 2). It is the largest of all rises that were
+relative changes of that length (Kwon et al., arXiv 2102.11600, definition 2). It is the largest of all rises that were
 evaluated: random steps, shorter ones, and projected gradient ascent from the best of them. So it is attained, and the
 maximum may be larger. Average case: the mean over random directions of that length (Andriushchenko et al., arXiv
 2302.07011). Critical sharpness: 2 over the smallest learning rate at which a gradient step does not lower the loss, as

@@ -17,7 +17,7 @@ KINDS = ("bezier", "polygonal")
 
 
 def control_weights(kind: str, t: float, count: int) -> list[float]:
-    """Compute the weights of the control points at a point of a curve (Garipov et al., equations 3 and 4).
+    """Compute the weights of the control points at a point of a curve (Garipov et al., section 3.2).
 
     Args:
         kind: 'bezier' or 'polygonal'.

@@ -3,7 +3,7 @@
     groups = symmetries(net, inputs)            # units that are permuted together: hidden units, residual channels
     other = permuted(state, groups, orders)     # the same function, its units in another order
 
-These are the symmetries that Git Re-Basin (Ainsworth, Hayase and Srinivasa, arXiv 2209.04836, section 3) aligns
+These are the symmetries that Git Re-Basin (Ainsworth, Hayase and Srinivasa, arXiv 2209.04836) aligns
 networks by. Every axis of every tensor starts with units of its own (`axis_units`); each operation unifies axes
 (`operation_rules`, applied by `graph_walk`). Arguments of an operation without a rule are fixed, which
 `TracedNetwork.report` tells, as are inputs and outputs. Symmetries are to be checked on samples before they are used,
