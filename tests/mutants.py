@@ -201,7 +201,7 @@ MUTANTS = (
     mutant(
         "a lock of a process that runs is taken over",
         f"{IO}/lock.py",
-        'return now == "unknown" or (bool(now) and now == there.get("started"))',
+        'return now == "unknown" or (bool(now) and now == record.get("started"))',
         'return now == "unknown"',
         "lock",
     ),

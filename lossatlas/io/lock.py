@@ -11,14 +11,14 @@ From another host, where a process cannot be asked for, it is stale when it has 
 Libraries were compared in 2026, and none covers this with less code:
 
 - flufl.lock 10.0 compares the local clock with an expiry time that the holder writes by its own clock, with 10 s of
-  slop, so a clock that is wrong by more breaks the lock of a running job or waits for it. It never uses the process
-  number that it records, so a killed holder on the same host blocks until the lifetime ends, which the caller has to
-  extend.
+  slop, so a clock that is wrong by more breaks the lock of a running job, or waits for a dead one. Its `lock()` does not
+  use the process number that it records, so a killed holder on the same host blocks until its lifetime ends; the caller
+  has to extend that lifetime by a thread of its own.
 - filelock 4.3 (`SoftFileLease`) recognizes dead processes and measures expiry by the observer's clock. But it creates
-  the marker before it fills it, and an empty marker, which a kill or a full disk in between leaves, is never taken
-  over; one that cannot be read is taken over after 2 s; a running holder on another host is told from a dead one only
-  by waiting for the whole lease; the marker names no command and no start; a lost lease is noticed after a third of its
-  duration, not before the next write. A wrapper for these would be as long as this module.
+  the marker before it fills it, and an empty marker, which a kill or a full disk in between leaves, is never taken over;
+  one that cannot be read is taken over after 2 s. A running holder on another host is told from a dead one only by
+  waiting for the whole lease. The marker names no command and no time, and a lost lease is noticed by its heartbeat,
+  not before the next write. A wrapper for these would be as long as this module.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class Lock:
         path: The output. A symbolic link counts as its target.
 
     Attributes:
-        acquired: The lock file is there, and this process's.
+        acquired: The lock file exists, and belongs to this process.
         previous_run: A line about the run whose stale lock was taken over, '' for none.
 
     Raises:
@@ -89,36 +89,36 @@ class Lock:
         """
         observed = Observation()
         while not self.created():
-            there, touched = read(self.file)
+            record, touched = read(self.file)
             if touched is None:  # removed at this moment
                 time.sleep(0.02)
                 continue
             if not stat.S_ISREG(os.lstat(self.file).st_mode):
                 raise CannotWrite(f"cannot write {self.path}: {self.file} is in the way, which is no file: remove it")
-            alive = runs_here(there)
+            alive = runs_here(record)
             if alive is None:
                 alive = observed.touched_again(touched)
                 if not alive and max(self.clock() - touched, observed.seconds) < STALE:
-                    self.wait(there, observed)
+                    self.wait(record, observed)
                     continue
             if alive:
                 raise CannotWrite(
-                    f"cannot write {self.path}: it is being written by {who(there)}: wait for it, or give another file"
+                    f"cannot write {self.path}: it is being written by {who(record)}: wait for it, or give another file"
                 )
-            if self.cleared(there):
-                self.previous_run = f"the run on {self.path} before, {who(there)}, ended without releasing its lock"
+            if self.cleared(record):
+                self.previous_run = f"the run on {self.path} before, {who(record)}, ended without releasing its lock"
                 note(self.previous_run)
         self.acquired = os.path.lexists(self.file)
         if self.acquired:
             ACQUIRED.append(self)
             threading.Thread(target=self.beat, daemon=True).start()
 
-    def wait(self, there: dict[str, Any], observed: "Observation") -> None:
+    def wait(self, record: dict[str, Any], observed: "Observation") -> None:
         """Wait for a touch of another host's lock, and give a note when that takes long."""
         if observed.seconds > WATCHED and not observed.noted:
             observed.noted = True
             note(
-                f"{self.path} was being written by {who(there)}, which does not refresh its lock: waiting "
+                f"{self.path} was being written by {who(record)}, which does not refresh its lock: waiting "
                 f"{STALE:g} s before taking it over"
             )
         time.sleep(POLL)
@@ -168,8 +168,8 @@ class Lock:
             os.rename(self.file, aside)
         except OSError:
             return False
-        there, _ = read(aside)
-        right = there.get("token") == stale.get("token")
+        record, _ = read(aside)
+        right = record.get("token") == stale.get("token")
         with contextlib.suppress(OSError):
             if not right:  # another process was faster, and this is its new lock
                 os.link(aside, self.file)
@@ -190,15 +190,15 @@ class Lock:
         """
         if not self.acquired:
             return
-        there, touched = read(self.file)
+        record, touched = read(self.file)
         if touched is None and self.created():  # the file was deleted by hand
             return
-        if there.get("token") != self.token:
+        if record.get("token") != self.token:
             self.acquired = False
             self.over.set()  # the lock is no longer ours to touch
             raise CannotWrite(
                 f"cannot write {self.path}: this run did not refresh its lock for so long that another one, "
-                f"{who(there)}, has taken over"
+                f"{who(record)}, has taken over"
             )
 
     def release(self) -> None:
@@ -241,8 +241,8 @@ def release_all() -> None:
 
 def holder(path: str | Path) -> str:
     """Name the process that writes an output now, as far as that can be told without waiting; '' for none."""
-    there, touched = read(Lock(path).file)
-    return "" if touched is None or runs_here(there) is False else who(there)
+    record, touched = read(Lock(path).file)
+    return "" if touched is None or runs_here(record) is False else who(record)
 
 
 def read(file: Path) -> tuple[dict[str, Any], float | None]:
@@ -295,20 +295,20 @@ def start_of(pid: int) -> str:
     return "unknown"
 
 
-def runs_here(there: dict[str, Any]) -> bool | None:
+def runs_here(record: dict[str, Any]) -> bool | None:
     """Test whether the process of a lock runs; None where that cannot be known from here."""
-    if there.get("where") != here() or type(there.get("pid")) is not int or there["pid"] < 1:
+    if record.get("where") != here() or type(record.get("pid")) is not int or record["pid"] < 1:
         return None
-    now = start_of(there["pid"])
-    return now == "unknown" or (bool(now) and now == there.get("started"))
+    now = start_of(record["pid"])
+    return now == "unknown" or (bool(now) and now == record.get("started"))
 
 
-def who(there: dict[str, Any]) -> str:
+def who(record: dict[str, Any]) -> str:
     """Describe the holder of a lock."""
-    if "pid" not in there:
+    if "pid" not in record:
         return "another process whose lock cannot be read"
-    command = shortened(str(there.get("command")))
-    return f"process {there['pid']} on {there.get('host')} since {there.get('since')} ({command})"
+    command = shortened(str(record.get("command")))
+    return f"process {record['pid']} on {record.get('host')} since {record.get('since')} ({command})"
 
 
 def shortened(text: str, width: int = 100) -> str:
