@@ -78,7 +78,7 @@ def main() -> None:
         compare("ResNet-56" + ("" if folded else ", not folded"), ways, chosen)
     net = load_network("resnet20", ROOT / "trained_nets" / "resnet20_small_batch.safetensors", (1, 28, 28))
     data = load("fashion_mnist_mini", "train", limit=SAMPLES)
-    together, side = (Hessian(net, data, LOSSES["crossentropy"], lanes=lanes) for lanes in (1, None))
+    together, side = (Hessian(net, data, LOSSES["crossentropy"], parallel_batches=count) for count in (1, None))
     v = torch.randn(side.size, generator=torch.Generator().manual_seed(0))
     compare(
         "a Hessian product of ResNet-20", {"together": partial(together, v), "side": partial(side, v)}, "side by side"

@@ -85,8 +85,8 @@ def products(model: str, file: Path, directions: Path, points: np.ndarray, limit
     operator = Hessian(net, load("fashion_mnist_mini", "train", limit=limit), LOSSES["crossentropy"])
     total, start = 0, None
     for a in points:
-        operator.place(plane.point(float(a), 0.0))
-        found = lanczos(operator, top=1, bottom=1, tolerance=1e-2, most=300, start=start)
+        operator.move_to(plane.point(float(a), 0.0))
+        found = lanczos(operator, top=1, bottom=1, tolerance=1e-2, max_products=300, start=start)
         total, start = total + found.products, found.vectors.sum(0) if warm else None
     return total
 

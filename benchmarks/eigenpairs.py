@@ -71,7 +71,7 @@ def ends(net: torch.nn.Module) -> None:
     operator = Hessian(net, data, LOSS)
     fewer, faster = [], []
     for a in (0.0, 0.1, 0.25):
-        operator.place(plane.point(a, 0.0))
+        operator.move_to(plane.point(a, 0.0))
         start = time.perf_counter()
         found = lanczos(operator, top=1, bottom=1, tolerance=1e-2)
         ours = time.perf_counter() - start
@@ -101,7 +101,7 @@ def trace(net: torch.nn.Module) -> None:
     operator = Hessian(net, load("fashion_mnist_mini", limit=256), LOSS)
     pairs = lanczos(operator, top=10, bottom=1, tolerance=1e-3)
     after = hutchinson(operator, tolerance=0.02, known=pairs)
-    plain = hutchinson(operator, tolerance=0.02, most=60)
+    plain = hutchinson(operator, tolerance=0.02, max_products=60)
     wanted = plain.products * (plain.error / (0.02 * after.value)) ** 2
     print(
         f"  after {pairs.products} products for 11 eigenpairs: {after.value:.5g} +- {after.error:.2g} with {after.products}; "

@@ -42,7 +42,7 @@ def memory(what: str) -> None:
             gradient(net, data.inputs, data.targets)
     else:
         operator = Hessian(net, data, LOSSES["crossentropy"], batch_size=int(what))
-        lanczos(operator, top=1, bottom=1, tolerance=0.0, most=VECTORS)
+        lanczos(operator, top=1, bottom=1, tolerance=0.0, max_products=VECTORS)
     print(peak() - idle)
 
 

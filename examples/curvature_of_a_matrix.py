@@ -41,7 +41,7 @@ def main(size: int = 300) -> None:
     print(f"second:   Lanczos {ends.values[1]:.5f}, exact {np.sort(values)[-2]:.5f}")
     print(f"smallest: Lanczos {ends.values[2]:.5f}, exact {values.min():.5f}")
     for name, estimator in (("Hutchinson", hutchinson), ("Hutch++", hutch_plus_plus)):
-        trace = estimator(operator, tolerance=0.02, most=5000)
+        trace = estimator(operator, tolerance=0.02, max_products=5000)
         print(
             f"trace:    {name} {trace.value:.2f} +- {trace.error:.2f} ({trace.products} products), exact {values.sum():.2f}"
         )

@@ -488,7 +488,7 @@ def placed(file: str | Path) -> Path:
 def alone(file: str | Path | None, ranks: Any, finish: Callable[[Lock | None], T]) -> T:
     """What `finish` gives while no other run writes this file. Raises CannotWrite where one does."""
     lock = Lock(placed(file)) if file is not None and rank_of(ranks) == 0 else None
-    on_all(ranks, lock.take if lock is not None else lambda: None)
+    on_all(ranks, lock.acquire if lock is not None else lambda: None)
     try:
         return finish(lock)
     finally:

@@ -1,4 +1,8 @@
-"""The one family of errors whose message a user reads: one line, and the exit code of the program."""
+"""Errors, notes and exit codes.
+
+A `Stop` is a message for the user: one line, and an exit code of the program. Everything else is a bug, and shows its
+traceback. Names of options and arguments in messages come from `named`.
+"""
 
 import errno
 import os
@@ -9,15 +13,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-HERE = str(Path(__file__).resolve().parent)
+HERE = str(Path(__file__).resolve().parent)  # the package
 
 LONGEST = 1000  # characters of an error's line
 UNREADABLE = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.ELOOP}
 UNWRITABLE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 OK, BUG, USAGE, INPUT, INCOMPLETE, OUTPUT = range(6)
-# What users and batch systems send before they kill.
+# Signals of users and batch systems that ask a process to end.
 SIGNALS = [
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
@@ -26,25 +30,34 @@ SIGNALS = [
 
 
 class Stop(Exception):
-    """Ends a command with one line on stderr and `code`; never a traceback."""
+    """A message to the user that ends a command with one line on stderr, and its exit code.
+
+    Attributes:
+        code: The exit code.
+    """
 
     code = BUG
 
 
 class BadUsage(Stop):
-    """Options that make no sense, or do not fit together."""
+    """Options or arguments are wrong, or contradict each other."""
 
     code = USAGE
 
 
 class BadInput(Stop):
-    """A file, a shape or a recorded value that does not fit."""
+    """A file, a shape or a recorded value is wrong, or does not fit the others."""
 
     code = INPUT
 
 
 class Incomplete(Stop):
-    """Stopped before the end; the same command continues. partial: what there is. signal: what asked for it, 0 for none."""
+    """The work stopped before the end; the same command continues it.
+
+    Attributes:
+        partial: The results so far, None for none.
+        signal: The signal that asked for it, 0 for none.
+    """
 
     code = INCOMPLETE
     partial: Any = None
@@ -52,7 +65,11 @@ class Incomplete(Stop):
 
 
 class Signalled(KeyboardInterrupt):
-    """A signal asks this process to end; `number` is which."""
+    """A signal asks this process to end.
+
+    Args:
+        number: The signal.
+    """
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         self.number = number
@@ -65,7 +82,7 @@ class CannotWrite(Stop):
     code = OUTPUT
 
 
-# Keywords of the Python functions that are called otherwise than the options of the commands.
+# Options of the commands, and the different names of the same keywords in Python.
 KEYWORDS = {
     "surf_file": "file",
     "spectrum_file": "file",
@@ -83,7 +100,11 @@ KEYWORDS = {
 
 
 class FrontEnd:
-    """Who is told of an error: the user of a command, or of a Python function. Set by `exit_code` alone."""
+    """The front end that the user sees.
+
+    Attributes:
+        command: It is a command, not a Python function; set by `option_names`.
+    """
 
     command = False
 
@@ -94,6 +115,9 @@ def named(field: str, value: object = None) -> str:
     Args:
         field: Its name, as that of the option without dashes.
         value: Its value, where the message gives it.
+
+    Returns:
+        The name, with the value if there is one.
 
     Example:
         >>> named("batch_size")
@@ -109,7 +133,7 @@ def named(field: str, value: object = None) -> str:
 
 @contextmanager
 def option_names() -> Iterator[None]:
-    """Let `named` give names of options, while a command runs."""
+    """Let `named` give names of options within."""
     before, FrontEnd.command = FrontEnd.command, True
     try:
         yield
@@ -118,11 +142,11 @@ def option_names() -> Iterator[None]:
 
 
 class Note(UserWarning):
-    """Something that a user should know, and that is no error."""
+    """A warning to the user of the program, as opposed to those of Python and libraries."""
 
 
 def note(line: str) -> None:
-    """Warn of something, at the line of the user's code that led here."""
+    """Warn the user by a `Note`, attributed to the line of code that called this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(HERE):
         level, frame = level + 1, frame.f_back
@@ -131,7 +155,7 @@ def note(line: str) -> None:
 
 @contextmanager
 def notes_as_lines() -> Iterator[None]:
-    """For commands: each note is a line on stdout, other warnings are as ever."""
+    """Print each note as a line on stdout within; other warnings are shown as usual."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
         usual = warnings.showwarning
@@ -147,10 +171,20 @@ def notes_as_lines() -> Iterator[None]:
 
 
 def exit_code(function: Callable[[], int | None], on_error: Callable[[str], None] = lambda line: None) -> int:
-    """Run a command and turn its outcome, whatever it is, into an exit code.
+    """Run a command, and turn every outcome into an exit code.
 
-    A Stop prints its one line; a bug, or somebody's sys.exit, its traceback and a line. `on_error` hears the line too,
-    for a log.
+    A `Stop` prints its line; a bug, or a call of sys.exit, its traceback and a line.
+
+    Args:
+        function: The command; returns an exit code or None.
+        on_error: Called with the line, for a log.
+
+    Returns:
+        The exit code.
+
+    Example:
+        >>> exit_code(lambda: None)
+        0
     """
     try:
         with notes_as_lines(), option_names():
@@ -159,29 +193,31 @@ def exit_code(function: Callable[[], int | None], on_error: Callable[[str], None
                 sys.stdout.flush()
             return code
     except BaseException as error:
-        return ended(error, on_error)
+        return report_error(error, on_error)
 
 
-def ended(error: BaseException, on_error: Callable[[str], None]) -> int:
-    """Say why a command ends, and give its exit code."""
-    error = first_of(error)
+def report_error(error: BaseException, on_error: Callable[[str], None]) -> int:
+    """Print the reason why a command ends, and return its exit code; on_error: called with the line."""
+    error = underlying_signal(error)
     if isinstance(error, BrokenPipeError):  # the reader of stdout, such as `head`, is gone
-        mute()
+        silence()
         return INCOMPLETE
-    line, code = as_line(error), code_of(error)
-    if isinstance(error, OSError) and code == OUTPUT and not error.filename:  # what stdout goes to is full
+    line, code = error_line(error), code_of(error)
+    if isinstance(error, OSError) and code == OUTPUT and not error.filename:  # the disk of stdout is full
         line = f"cannot print: {line}"
-        mute()
+        silence()
     if code == BUG:
         try:
             traceback.print_exception(error)
         except OSError:
-            mute(sys.stderr)
-    return tell(line, code, on_error)
+            silence(sys.stderr)
+    print_error(line)
+    on_error(line)
+    return code
 
 
-def first_of(error: BaseException) -> BaseException:
-    """The signal, where somebody's code has turned its exception into another one; otherwise the error itself."""
+def underlying_signal(error: BaseException) -> BaseException:
+    """Return the signal whose exception other code has turned into another one; otherwise the error itself."""
     earlier: BaseException | None = error
     while code_of(error) in (BUG, USAGE, INPUT) and earlier is not None:
         if isinstance(earlier, Signalled):
@@ -191,6 +227,7 @@ def first_of(error: BaseException) -> BaseException:
 
 
 def code_of(error: BaseException) -> int:
+    """Return the exit code of an error."""
     if isinstance(error, Stop):
         return error.code
     if isinstance(error, KeyboardInterrupt):
@@ -202,8 +239,8 @@ def code_of(error: BaseException) -> int:
     return BUG
 
 
-def as_line(error: BaseException) -> str:
-    """What a user reads of it."""
+def error_line(error: BaseException) -> str:
+    """Return the line about an error that the user reads."""
     if isinstance(error, Stop):
         text = str(error)
     elif isinstance(error, KeyboardInterrupt):
@@ -213,43 +250,51 @@ def as_line(error: BaseException) -> str:
     elif code_of(error) == INPUT:
         text = str(error)
     elif isinstance(error, SystemExit):
-        text = f"{place_of(error, [f'{HERE}/process'])}{call_of(error)} was called before the work was done"
+        text = f"{error_location(error, [f'{HERE}/process'])}{exit_call(error)} was called before the work was done"
     else:
-        text = f"{place_of(error)}{type(error).__name__}: {error}"
+        text = f"{error_location(error)}{type(error).__name__}: {error}"
     line = printable(" ".join(text.split()))
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
-def call_of(error: SystemExit) -> str:
-    """What somebody's code has called to end the program."""
+def exit_call(error: SystemExit) -> str:
+    """Return the call by which other code ended the program."""
     return error.code if isinstance(error.code, str) else f"sys.exit({'' if error.code is None else error.code})"
 
 
-def place_of(error: BaseException, but: Sequence[str] = ()) -> str:
-    """Which line an error comes from, 'file.py, line 7: ', outside of installed packages and of files that begin with `but`."""
+def error_location(error: BaseException, skip: Sequence[str] = ()) -> str:
+    """Return the line that an error comes from, outside of installed packages.
+
+    Args:
+        error: The error.
+        skip: Beginnings of paths of files that are skipped.
+
+    Returns:
+        A text such as 'file.py, line 7: ', '' where there is no such line.
+    """
     frames = [
         f
         for f in traceback.extract_tb(error.__traceback__)
-        if not f.filename.startswith(("<frozen", *but)) and "site-packages" not in f.filename
+        if not f.filename.startswith(("<frozen", *skip)) and "site-packages" not in f.filename
     ]
     return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""
 
 
 def printable(text: str) -> str:
-    """Without what a terminal would obey, such as escape sequences in a name or a file; lines stay lines."""
+    """Escape characters that control a terminal, such as escape sequences in a file's name; line ends stay."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(line: str) -> None:
-    """Print a line at once, also into a pipe; what cannot be printed any more is no reason to stop computing."""
+    """Print a line at once, also into a pipe; a failure to print does not stop a computation."""
     try:
         print(printable(line), flush=True)
     except (OSError, ValueError):  # its reader is gone, its disk is full, it is closed
-        mute()
+        silence()
 
 
-def mute(stream: Any = None) -> None:
-    """Let what is printed vanish from now on."""
+def silence(stream: TextIO | None = None) -> None:
+    """Discard everything that is printed to a stream from now on, by default to stdout."""
     stream = stream or sys.stdout
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -258,10 +303,9 @@ def mute(stream: Any = None) -> None:
         setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
-def tell(line: str, code: int, on_error: Callable[[str], None]) -> int:
+def print_error(line: str) -> None:
+    """Print the line of an error to stderr."""
     try:
         print(f"error: {line}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
-        mute(sys.stderr)
-    on_error(line)
-    return code
+        silence(sys.stderr)

@@ -1,4 +1,4 @@
-"""What the environment says of the launcher that started this process: known before MPI is joined, and without it."""
+"""The environment of an MPI launcher: ranks and sizes, known before MPI is initialized, and without it."""
 
 import os
 
@@ -20,7 +20,7 @@ RANKS = (
     "FLUX_TASK_RANK",
     "SLURM_PROCID",
 )
-# A variable that one family's launcher alone sets, and words in the name of a library that cannot be its.
+# A variable that only one family's launcher sets, and words in the names of libraries of other families.
 FOREIGN = {
     "OMPI_COMM_WORLD_SIZE": ("Open MPI", ("MPICH", "Intel", "MVAPICH", "CRAY")),
     "HYDI_CONTROL_FD": ("MPICH", ("Open MPI",)),
@@ -30,23 +30,32 @@ FOREIGN = {
 
 
 def launched() -> int:
-    """How many ranks the launcher says it started; 1 without a launcher."""
+    """Return the number of ranks that the launcher started; 1 without a launcher.
+
+    Example:
+        >>> launched()
+        1
+    """
     sizes = [os.environ.get(name, "") for name in SIZES]
     return max([int(size) for size in sizes if size.isdecimal() and len(size) < 10], default=1)
 
 
 def first_launched() -> bool:
-    """Whether this process is the launcher's rank 0, or there is no launcher."""
+    """Test whether this process is the launcher's rank 0, or there is no launcher."""
     return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 def rank_launched() -> str:
-    """Which rank the launcher says this is, '0' without a launcher."""
+    """Return this process's rank as the launcher states it; '0' without a launcher."""
     return next((os.environ[name] for name in RANKS if name in os.environ), "0")
 
 
 def other_family(library: str) -> str:
-    """The launcher's family where the MPI library of this name cannot belong to it, otherwise ''."""
+    """Return the launcher's family if the MPI library does not belong to it, otherwise ''.
+
+    Args:
+        library: Name of the MPI library, as it states it.
+    """
     for name, (family, words) in FOREIGN.items():
         if name in os.environ and any(word in library for word in words):
             return family

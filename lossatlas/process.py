@@ -1,16 +1,17 @@
-"""What holds from a command's first moment on, on every rank: no signal ends it without a word, and no way out of a rank
-leaves the others waiting.
+"""Process control: signals become reported exceptions, and any exit of one rank terminates all.
 
-Commands that ranks run import it before anything else; it is armed where one of them is the program that runs.
+Commands that run on several ranks import this module before anything else; `arm` is called where one of them is the
+program that runs.
 
-- A signal that a user or a batch system sends raises `Signalled`; a second one changes nothing. One that is ignored, as
-  under nohup, stays ignored. While a module is imported it waits for a moment, and while code of C++ is loaded to the end,
-  because some takes an exception for a reason to abort.
-- `os._exit` and `os.exec*` raise `Left`, and `exit` of C has the exit code 1, so that somebody else's code cannot end a rank
-  without a word and with exit code 0.
-- Only at the end of a rank, after success, what libraries have registered with C's `exit` since it joined the others is
-  done: MPICH says goodbye to its launcher there, who would kill the ranks that are a moment later.
-- A process that ends before it has joined the ranks takes those with it that wait for it. Afterwards MPI does that.
+- A signal of a user or a batch system raises `Signalled`; a second one has no effect. One that is ignored, as under
+  nohup, stays ignored. While a module is imported the exception is delayed for a moment, and while a C++ extension is
+  loaded until that is loaded, because some extensions abort on an exception.
+- `os._exit` and `os.exec*` raise `ForcedExit`, and C's `exit` has the exit code 1, so that other code cannot end a rank
+  unnoticed and with exit code 0.
+- Exit handlers that libraries have registered with C's `exit` since MPI was initialized run only at the end of a rank
+  after success: MPICH's tells the launcher that the rank is finished; without it the launcher kills ranks that end
+  later.
+- A process that ends before it has initialized MPI terminates the ranks that wait for it. Afterwards MPI does that.
 """
 
 import atexit
@@ -26,25 +27,34 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import NoReturn
 
-from lossatlas.errors import SIGNALS, Signalled, ended, mute
+from lossatlas.errors import SIGNALS, Signalled, report_error, silence
 from lossatlas.launchers import launched
 
-AGAIN = 2.0  # seconds after which a signal that nothing came of is raised once more, or that came during an import
-FAREWELL = 5.0  # seconds that libraries have to tidy up at the end
-SOON = 0.05  # seconds between looks whether an import has ended
+REPEAT_SECONDS = 2.0  # after which a signal without effect, or one during an import, is raised once more
+LIBRARY_SECONDS = 5.0  # for exit handlers of libraries at the end
+POLL_SECONDS = 0.05  # between checks whether an import has ended
 EXITS = [(module, name) for module in (os, sys.modules[os.name]) for name in ("_exit", "execv", "execve")]
 ORIGINALS = [getattr(module, name) for module, name in EXITS]
 really_exit = os._exit
 
 
 class ForcedExit(SystemExit):
-    """Somebody's code called os._exit or os.exec*; the message says which."""
+    """Other code called os._exit or os.exec*; the message names the call."""
 
 
 class ProcessState:
-    """Of this process. armed: it is guarded. awaited: others wait for it to join them. forked: from a rank, by somebody.
-    caught: the signal that asks it to end, 0 for none. since: when. ending: it is on its way out. succeeded: and all that
-    is left is for libraries to tidy up. farewell: what C's `exit` calls after those of them that came later.
+    """The state of this process.
+
+    Attributes:
+        armed: `arm` was called.
+        awaited: Other ranks wait for it to initialize MPI.
+        forked: Other code has forked it from a rank.
+        caught: The signal that asks it to end, 0 for none.
+        since: Time of the signal on the monotonic clock.
+        ending: It ends, and signals have no effect.
+        succeeded: It ends with exit code 0, and only exit handlers of libraries remain.
+        library_exit: A function that C's `exit` calls after the handlers that libraries have registered later; None
+            before `allow_library_exit`.
     """
 
     armed = False
@@ -54,14 +64,14 @@ class ProcessState:
     since = 0.0
     ending = False
     succeeded = False
-    farewell: Callable[[int], None] | None = None
+    library_exit: Callable[[int], None] | None = None
 
 
 def arm() -> None:
-    """Begin to guard this process."""
+    """Take control of signals and exits of this process."""
     ProcessState.armed, ProcessState.awaited = True, launched() > 1
-    os.environ.setdefault("UCX_DEBUG_SIGNO", "0")  # or UCX, which MPICH uses, takes SIGHUP for its own messages
-    for standard in range(3):  # one that is closed would be the number of the next file that is opened
+    os.environ.setdefault("UCX_DEBUG_SIGNO", "0")  # otherwise UCX, which MPICH uses, handles SIGHUP
+    for standard in range(3):  # a closed one would give its number to the next file that is opened
         try:
             os.fstat(standard)
         except OSError:
@@ -81,7 +91,7 @@ def arm() -> None:
 
 
 def disarm() -> None:
-    """In a process that somebody forked: it is not a rank."""
+    """Give up control in a process that other code has forked: it is not a rank."""
     ProcessState.armed, ProcessState.awaited, ProcessState.forked = False, False, True
     for (module, name), original in zip(EXITS, ORIGINALS, strict=True):
         setattr(module, name, original)
@@ -91,34 +101,33 @@ def disarm() -> None:
 
 
 def rearm_signals() -> None:
-    """Take the signals back from a library, such as MPI, that wanted them."""
+    """Restore the signal handlers after a library such as MPI has installed its own."""
     for number in SIGNALS:
         if signal.getsignal(number) is raise_signalled:
             signal.signal(number, raise_signalled)
 
 
 def raise_signalled(number: int, frame: FrameType | None) -> None:
+    """Handle a signal: raise `Signalled` for the first one."""
     if not ProcessState.caught and not ProcessState.ending:
         ProcessState.caught, ProcessState.since = number, time.monotonic()
         raise_again(number, frame)
 
 
 def raise_again(number: int, frame: FrameType | None) -> None:
-    """What asks this process to end, unless it imports something; and once more where somebody's code swallowed it, such as
-    a destructor, in which Python does.
-    """
+    """Raise `Signalled`, after a running import, and again where other code or a destructor has swallowed it."""
     if not ProcessState.caught or ProcessState.ending:
         return
-    long = time.monotonic() - ProcessState.since > AGAIN
+    long = time.monotonic() - ProcessState.since > REPEAT_SECONDS
     if importing(frame, "ExtensionFileLoader." if long else ""):
-        signal.setitimer(signal.ITIMER_REAL, SOON)
+        signal.setitimer(signal.ITIMER_REAL, POLL_SECONDS)
         return
-    signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS, REPEAT_SECONDS)
     raise Signalled(ProcessState.caught)
 
 
 def importing(frame: FrameType | None, by: str = "") -> bool:
-    """Whether a module is imported, by a function of importlib whose name begins so."""
+    """Test whether a module is being imported, by a function of importlib whose name begins with `by`."""
     while frame is not None:
         code = frame.f_code
         if code.co_filename.startswith("<frozen importlib") and code.co_qualname.startswith(by):
@@ -128,14 +137,16 @@ def importing(frame: FrameType | None, by: str = "") -> bool:
 
 
 def report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Of what nobody has caught, such as a signal while modules are imported: a line, and its exit code."""
+    """Report an uncaught exception, such as a signal during imports, and end with its exit code."""
     ignore_signals()
-    code = ended(error.with_traceback(trace), lambda line: None)
+    code = report_error(error.with_traceback(trace), lambda line: None)
     end_waiting_ranks(code)
     really_exit(code)
 
 
 def refusing(name: str) -> Callable[..., NoReturn]:
+    """Return a replacement of a function of os that raises `ForcedExit`."""
+
     def refused(*arguments: object) -> NoReturn:
         raise ForcedExit(f"os.{name}({', '.join(map(repr, arguments))[:60]})")
 
@@ -143,7 +154,7 @@ def refusing(name: str) -> Callable[..., NoReturn]:
 
 
 def refuse_exit_of_libc() -> None:
-    """Let `exit` of C, as of a library that gives up, be an error: a command itself always leaves through `_exit`."""
+    """Give C's `exit`, called by a library, the exit code 1: commands themselves always end by `_exit`."""
     try:
         libc = ctypes.CDLL(None)
         libc.__cxa_atexit(ctypes.cast(libc._exit, ctypes.c_void_p), ctypes.c_void_p(1), None)
@@ -152,42 +163,46 @@ def refuse_exit_of_libc() -> None:
 
 
 def allow_library_exit() -> None:
-    """Libraries that start from now on may tidy up when this process ends after success."""
-    if not ProcessState.armed or ProcessState.farewell:
+    """Run exit handlers that libraries register from now on when this process ends after success."""
+    if not ProcessState.armed or ProcessState.library_exit:
         return
 
     @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-    def farewell(_: int) -> None:
+    def library_exit(_: int) -> None:
         if ProcessState.succeeded:
             really_exit(0)
 
     try:
-        ctypes.CDLL(None).__cxa_atexit(farewell, None, None)
-        ProcessState.farewell = farewell
+        ctypes.CDLL(None).__cxa_atexit(library_exit, None, None)
+        ProcessState.library_exit = library_exit
     except (OSError, AttributeError):  # another system
         pass
 
 
 def end_if_forked(error: BaseException) -> None:
-    """End a process that somebody forked, and that came back to where a rank goes on."""
+    """End a process that other code has forked, and that has returned into the code of a rank; error: its reason."""
     if ProcessState.forked:
         really_exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
 
 
 def ignore_signals() -> None:
-    """From now on signals change nothing: this process is on its way out."""
+    """Ignore signals from now on: this process ends."""
     ProcessState.ending = True
     if ProcessState.caught:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def detach() -> None:
-    """The end of this process leaves nobody waiting: it has joined the ranks, and MPI sees to that, or it only gives help."""
+    """Note that no rank waits for this process: it has initialized MPI, or only prints help."""
     ProcessState.awaited = False
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Run a command as the program; what it raises to end at once, as argparse does, is its exit code."""
+    """Run a command as the program, and end the process.
+
+    Args:
+        main: The command; returns its exit code, or raises SystemExit with it as argparse does.
+    """
     try:
         code = main()
     except SystemExit as error:
@@ -196,9 +211,16 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process: after success once everybody has tidied up, after an error at once, because a thread may still run."""
+    """End this process.
+
+    After success exit handlers of Python and libraries run; after an error it ends at once, because threads may still
+    run.
+
+    Args:
+        code: The exit code.
+    """
     ignore_signals()
-    if ProcessState.forked:  # MPI is another's
+    if ProcessState.forked:  # MPI belongs to the rank
         really_exit(code)
     if not code:
         atexit._run_exitfuncs()
@@ -206,19 +228,19 @@ def leave(code: int) -> NoReturn:
         try:
             stream.flush()
         except (OSError, ValueError, AttributeError):  # a full disk, a reader that is gone
-            mute(stream)
-    if not code and ProcessState.farewell:
+            silence(stream)
+    if not code and ProcessState.library_exit:
         ProcessState.succeeded = True
-        late = threading.Timer(FAREWELL, really_exit, [0])  # where a library does not come to an end
+        late = threading.Timer(LIBRARY_SECONDS, really_exit, [0])  # in case a library does not return
         late.daemon = True
-        with suppress(RuntimeError):  # no thread is to be had
+        with suppress(RuntimeError):  # no thread can be started
             late.start()
         ctypes.CDLL(None).exit(0)
     really_exit(code)
 
 
 def end_waiting_ranks(code: int = 1) -> None:
-    """End the ranks that wait for this one, which never joined them: MPICH's launcher would let them wait for ever."""
+    """End the ranks that wait for this one to initialize MPI: MPICH's launcher would let them wait forever."""
     if not ProcessState.awaited:
         return
     sys.stdout.flush()

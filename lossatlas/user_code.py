@@ -1,11 +1,12 @@
-"""What users bring: networks, data and losses that a file or a package of their own makes.
+"""User functions: networks, data and losses from a file or a package of the user's.
 
-    make = Factory.parse("--model", "nets/vit.py:make_net", ["width=64"])
+    make = UserFunction.parse("model", "nets/vit.py:make_net", ["width=64"])
     net = make()
 
-`path/to/file.py:name`, or `package.module:name` of what is installed or lies in the current folder. While a user's file is
-imported and its function runs, its folder comes first and none of this program's modules can be seen: a `models.py` or
-`options.py` of theirs is theirs, and ours stays ours. What a network imports later, in its `forward`, is outside of this.
+A function is named as `path/to/file.py:name`, or as `package.module:name` of a module that is installed or in the
+current folder. While a user's file is imported and its function runs, its folder comes first in the search for modules,
+and modules of this program with the same names are hidden: a `models.py` of the user's does not collide with ours.
+Imports within a network's `forward` come later, and are not isolated.
 """
 
 import ast
@@ -17,55 +18,76 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lossatlas.errors import BadInput, BadUsage, Stop, call_of, place_of
+from lossatlas.errors import BadInput, BadUsage, Stop, error_location, exit_call, named
 
 HERE = Path(__file__).resolve().parent
-CLONE = HERE.parent  # its scripts have names that a user's files may have too
+CLONE = HERE.parent  # its scripts may have the names of a user's files
 IN_CLONE = (CLONE / "plot_surface.py").is_file()
-OURS = (str(HERE / "user_code"), str(HERE / "process"))  # no place where an error of a user's comes from
+OWN_FILES = (str(HERE / "user_code"), str(HERE / "process"))  # skipped in the location of a user's error
 
 
 def is_user_function(name: str) -> bool:
-    """Whether a name is that of a user's own function, and not one of ours."""
+    """Test whether a name is that of a user function, with a colon, not one of this program's."""
     return ":" in name
 
 
 @dataclass(frozen=True)
 class UserFunction:
-    """A function of a user's, and the arguments it is called with. Travels to other ranks, which import it themselves."""
+    """A function of the user's, with arguments. It is pickled by name, and every rank imports it.
 
-    option: str
+    Attributes:
+        field: The field of the configuration that names it, for messages, see `errors.named`.
+        where: The file or the module.
+        name: The function's name.
+        arguments: Keywords it is called with.
+
+    Example:
+        >>> UserFunction.parse("loss_name", "math:sqrt").function(4)
+        2.0
+    """
+
+    field: str
     where: str
     name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
     @classmethod
-    def parse(cls, option: str, text: str, arguments: Sequence[str] = ()) -> "UserFunction":
-        """From 'file.py:name' and 'key=value' each. Raises BadUsage."""
+    def parse(cls, field: str, text: str, arguments: Sequence[str] = ()) -> "UserFunction":
+        """Parse a function's name and arguments.
+
+        Args:
+            field: The field of the configuration, such as 'model'.
+            text: 'file.py:name' or 'package.module:name'.
+            arguments: 'key=value' each.
+
+        Raises:
+            BadUsage: A text has another form.
+        """
         where, _, name = text.rpartition(":")
         if not where or not name.isidentifier():
-            raise BadUsage(f"{option} {text}: give path/to/file.py:name or package.module:name")
-        return cls(option, where, name, dict(parse_argument(option, part) for part in arguments))
+            raise BadUsage(f"{named(field, text)}: give path/to/file.py:name or package.module:name")
+        return cls(field, where, name, dict(parse_argument(field, part) for part in arguments))
 
     @property
     def path(self) -> Path | None:
-        """The file, where it is given as one."""
+        """The file; None where a module is named."""
         return Path(self.where) if self.where.endswith(".py") or "/" in self.where else None
 
     def __str__(self) -> str:
-        """What is recorded of it: the file's own name, because its folder may move."""
+        """Describe it for records: by the file's name without its folder, which may move."""
         given = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
         return f"{self.path.name if self.path else self.where}:{self.name}({given})"
 
     @property
     def code(self) -> str:
-        """SHA-256 of the file that holds it, '' for a module that has none."""
+        """SHA-256 of the file that holds it; '' for a module without a file."""
         if self.path is None:
             with isolated_imports(Path.cwd()):
                 found = self.module().__file__
@@ -75,17 +97,26 @@ class UserFunction:
 
     @property
     def function(self) -> Callable[..., Any]:
-        """Raises BadInput where the file, the import or the function fails, each in one line."""
-        with self.at_home():
+        """The function itself, which is imported now.
+
+        Raises:
+            BadInput: The file, the import or the function does not exist, or fails.
+        """
+        with self.isolated():
             found = getattr(self.module(), self.name, None)
         if found is None:
-            raise BadInput(f"{self.option}: {self.where} has no '{self.name}': there are {', '.join(self.offers())}")
+            raise BadInput(
+                f"{named(self.field)}: {self.where} has no '{self.name}': there are {', '.join(self.available())}"
+            )
         if not callable(found):
-            raise BadInput(f"{self.option}: '{self.name}' in {self.where} is {type(found).__name__}, not a function")
+            raise BadInput(
+                f"{named(self.field)}: '{self.name}' in {self.where} is {type(found).__name__}, not a function"
+            )
         return found
 
-    def offers(self) -> list[str]:
-        with self.at_home():
+    def available(self) -> list[str]:
+        """List the functions of the module."""
+        with self.isolated():
             module = self.module()
         own = [
             name
@@ -95,45 +126,70 @@ class UserFunction:
         return own or ["no functions"]
 
     def __call__(self, **more: Any) -> Any:
-        """Call it, with those of `more` that it takes. What fails in it is said with the line of its own where it does."""
+        """Call the function.
+
+        Args:
+            more: Further keywords, which are passed if the function has such parameters.
+
+        Raises:
+            BadUsage: It has no parameter of the name of an argument.
+            BadInput: It fails; the message names the line.
+        """
         function = self.function
         taken = parameter_names(function)
         arguments = {**{key: value for key, value in more.items() if key in taken}, **self.arguments}
         if unknown := sorted(set(arguments) - taken) if "**" not in taken else []:
             raise BadUsage(
-                f"{self.option} {self}: it takes no '{unknown[0]}'; it takes {', '.join(sorted(taken)) or 'nothing'}"
+                f"{named(self.field, str(self))}: it takes no '{unknown[0]}'; it takes "
+                f"{', '.join(sorted(taken)) or 'nothing'}"
             )
-        with self.at_home():
+        with self.isolated():
             try:
                 return function(**arguments)
             except (Stop, KeyboardInterrupt):
                 raise
             except BaseException as error:
-                raise BadInput(f"{self.option} {self} fails: {cause_of(error)}") from error
+                raise BadInput(f"{named(self.field)} {self} fails: {cause_line(error)}") from error
 
     @contextmanager
-    def at_home(self) -> Iterator[None]:
+    def isolated(self) -> Iterator[None]:
+        """Isolate imports within, see `isolated_imports`."""
         with isolated_imports(self.path.resolve().parent if self.path else Path.cwd()):
             yield
 
     def module(self) -> ModuleType:
+        """Import the module. Raises BadInput."""
         if self.path is not None:
-            return module_of(self.option, self.path.resolve())
+            return load_module(self.field, self.path.resolve())
         try:
             return importlib.import_module(self.where)
         except ModuleNotFoundError as error:
             if error.name and (self.where == error.name or self.where.startswith(f"{error.name}.")):
-                raise BadInput(f"{self.option}: there is no module '{error.name}' here, nor is it installed") from error
-            raise BadInput(f"{self.option}: {self.where} cannot be imported: {cause_of(error)}") from error
+                raise BadInput(
+                    f"{named(self.field)}: there is no module '{error.name}' here, nor is it installed"
+                ) from error
+            raise BadInput(f"{named(self.field)}: {self.where} cannot be imported: {cause_line(error)}") from error
         except Exception as error:
-            raise BadInput(f"{self.option}: {self.where} cannot be imported: {cause_of(error)}") from error
+            raise BadInput(f"{named(self.field)}: {self.where} cannot be imported: {cause_line(error)}") from error
 
 
-def parse_argument(option: str, text: str) -> tuple[str, Any]:
-    """'key=value', the value as Python writes numbers, texts, lists and so on, otherwise as a text."""
+def parse_argument(field: str, text: str) -> tuple[str, Any]:
+    """Parse 'key=value'.
+
+    Args:
+        field: The field of the configuration that the arguments belong to.
+        text: The value is a Python literal (number, text, list, ...), anything else a text.
+
+    Raises:
+        BadUsage: The text has another form.
+
+    Example:
+        >>> parse_argument("model", "width=64")
+        ('width', 64)
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
-        raise BadUsage(f"{option}_args {text}: give key=value, as in width=64")
+        raise BadUsage(f"{named(f'{field}_args', text)}: give key=value, as in width=64")
     try:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
@@ -141,7 +197,7 @@ def parse_argument(option: str, text: str) -> tuple[str, Any]:
 
 
 def parameter_names(function: Callable[..., Any]) -> set[str]:
-    """The names of the arguments it takes by name, and '**' where it takes any."""
+    """Return the names of a function's keyword parameters, with '**' where it takes any keyword."""
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -152,14 +208,14 @@ def parameter_names(function: Callable[..., Any]) -> set[str]:
 
 
 @cache
-def module_of(option: str, path: Path) -> ModuleType:
-    """The module in a file, under a name of its own; run once."""
+def load_module(field: str, path: Path) -> ModuleType:
+    """Import a file as a module with a unique name; once for each file. Raises BadInput."""
     if not path.is_file():
-        raise BadInput(f"{option}: no file {path}")
+        raise BadInput(f"{named(field)}: no file {path}")
     name = f"users_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise BadInput(f"{option}: {path} is no Python file")
+        raise BadInput(f"{named(field)}: {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -170,43 +226,43 @@ def module_of(option: str, path: Path) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise BadInput(f"{option}: {path} cannot be imported: {cause_of(error)}") from error
+        raise BadInput(f"{named(field)}: {path} cannot be imported: {cause_line(error)}") from error
     return module
 
 
-def cause_of(error: BaseException) -> str:
-    """What went wrong and in which line of the user's files."""
+def cause_line(error: BaseException) -> str:
+    """Describe an error, and the line of the user's files that it comes from."""
     text = " ".join(str(error).split())
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
     if isinstance(error, SystemExit):
-        return f"{place_of(error, OURS)}{call_of(error)} was called"
-    return f"{place_of(error, OURS)}{type(error).__name__}: {text}"[:400]
+        return f"{error_location(error, OWN_FILES)}{exit_call(error)} was called"
+    return f"{error_location(error, OWN_FILES)}{type(error).__name__}: {text}"[:400]
 
 
-USER_FOLDERS: set[Path] = set()  # where users' files lie
+USER_FOLDERS: set[Path] = set()  # folders of users' files
 
 
-def of_another_folder(name: str, module: Any, folder: Path) -> bool:
-    """Whether a module was imported by a user's file in another folder, such as a `utils.py` beside it."""
+def of_another_folder(name: str, module: ModuleType, folder: Path) -> bool:
+    """Test whether a module was imported by a user's file in another folder, such as a `utils.py` beside it."""
     where = getattr(module, "__file__", None)
     if not where or name.startswith("users_") or name == "__main__" or "site-packages" in where:
         return False
     return any(
-        where.startswith(f"{place}{os.sep}")
-        and place != folder
-        and place not in folder.parents
-        and folder not in place.parents
-        for place in USER_FOLDERS
+        where.startswith(f"{other}{os.sep}")
+        and other != folder
+        and other not in folder.parents
+        and folder not in other.parents
+        for other in USER_FOLDERS
     )
 
 
-# What users' files have imported under names that are ours too, by folder.
+# Modules that users' files have imported under names of this program's modules, by folder.
 USER_MODULES: dict[Path, dict[str, ModuleType]] = {}
 
 
 def end_if_another(process: int, error: BaseException | None) -> None:
-    """End a process that a user's code forked and let come back: only the one that called the code goes on."""
+    """End a process that a user's code has forked and that returns here: only the calling one continues."""
     if os.getpid() != process:
         code = error.code if isinstance(error, SystemExit) else int(error is not None)
         os._exit(code if isinstance(code, int) else int(code is not None))
@@ -214,7 +270,13 @@ def end_if_another(process: int, error: BaseException | None) -> None:
 
 @contextmanager
 def isolated_imports(folder: Path) -> Iterator[None]:
-    """Let a user's folder come first among the places of imports, and hide this program's modules from it."""
+    """Search a user's folder first for modules within, and hide modules of this program with the same names.
+
+    Afterwards the search path, the modules and the current folder are restored.
+
+    Args:
+        folder: The user's folder.
+    """
     names = {path.stem for path in CLONE.glob("*.py")} | {"models"} if IN_CLONE else set()
 
     def collisions() -> dict[str, ModuleType]:
@@ -229,13 +291,13 @@ def isolated_imports(folder: Path) -> Iterator[None]:
     for name in ours:
         del sys.modules[name]
     sys.modules.update(USER_MODULES.get(folder, {}))
-    sys.modules["__main__"] = ModuleType("__main__")  # what processes of theirs would import again
+    sys.modules["__main__"] = ModuleType("__main__")  # which processes that the user's code starts would import again
     sys.path[:] = [
         str(folder),
         *(entry for entry in path if Path(entry or ".").resolve() not in ((CLONE, folder) if IN_CLONE else (folder,))),
     ]
     importlib.invalidate_caches()
-    place, process = os.getcwd(), os.getpid()
+    before, process = os.getcwd(), os.getpid()
     try:
         yield
         end_if_another(process, None)
@@ -243,7 +305,7 @@ def isolated_imports(folder: Path) -> Iterator[None]:
         end_if_another(process, error.__cause__ or error)
         raise
     finally:
-        os.chdir(place)
+        os.chdir(before)
         USER_MODULES[folder] = collisions()
         for name in USER_MODULES[folder]:
             del sys.modules[name]

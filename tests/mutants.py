@@ -145,14 +145,14 @@ MUTANTS = (
     mutant(
         "a small residual resolves a pair",
         f"{HESSIAN}/lanczos.py",
-        "resolved &= whole | reach.complete(values, width, top, bottom)",
+        "resolved &= whole | self.range.complete(values, width, self.top, self.bottom)",
         "resolved &= True",
         "hessian_estimators",
     ),
     mutant(
         "the Hessian of a sum",
-        f"{HESSIAN}/hvp.py",
-        "part = weighted.sum() / self.total",
+        f"{HESSIAN}/mean_loss.py",
+        "part = weighted.sum() / self.total_weight",
         "part = weighted.sum()",
         "hessian_hvp",
     ),
@@ -201,7 +201,7 @@ MUTANTS = (
     mutant(
         "a lock of a process that runs is taken over",
         f"{IO}/lock.py",
-        'return now == "unknown" or (bool(now) and now == there.get("started"))',
+        'return now == "unknown" or (bool(now) and now == record.get("started"))',
         'return now == "unknown"',
         "lock",
     ),

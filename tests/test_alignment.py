@@ -336,7 +336,7 @@ def recovered(net, places, x):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with warnings.catch_warnings():
         warnings.simplefilter("error", Note)
-        warnings.filterwarnings("ignore", r"\d+ units change places in blocks only", Note)
+        warnings.filterwarnings("ignore", r"\d+ units are permuted in blocks only", Note)
         found, _ = aligned(net, state, other, x)
     for name, value in state.items():
         assert torch.equal(found[name], value), name
@@ -541,7 +541,7 @@ def test_units_that_change_places_in_blocks_only_are_said():
     torch.testing.assert_close(
         output_in_double(net, trained_like(net), x), output_in_double(net, other, x), rtol=1e-9, atol=1e-9
     )
-    with pytest.warns(Note, match="8 units change places in blocks only"):
+    with pytest.warns(Note, match="8 units are permuted in blocks only"):
         aligned(net, trained_like(net), other, x)
 
 

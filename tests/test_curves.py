@@ -16,7 +16,7 @@ from lossatlas.figures.network_marks import curve_kind, curve_points, network_ma
 from lossatlas.io import read_directions, read_surface
 from lossatlas.models import load_network, read_state
 from lossatlas.parameter_space import CurvePlane
-from lossatlas.parameter_space.curves import shares
+from lossatlas.parameter_space.curves import control_weights
 
 
 def casteljau(points, t):
@@ -30,7 +30,7 @@ def casteljau(points, t):
 def test_shares_against_other_ways_to_the_same_point(count, t):
     points = [torch.tensor(v, dtype=torch.float64) for v in np.random.default_rng(0).normal(size=(count, 4))]
     for kind in ("bezier", "polygonal"):
-        parts = shares(kind, t, count)
+        parts = control_weights(kind, t, count)
         assert sum(parts) == pytest.approx(1)
         found = CurvePlane(kind, [{"w": point} for point in points]).point(t)["w"]
         if kind == "bezier":
@@ -78,7 +78,7 @@ def test_the_loss_along_it_by_hand(tmp_path, ends, kind, bends):
     states = [read_state(file) for file in (ends[0], *files, ends[1])]
     net = load_network("mlp", ends[0], (1, 28, 28)).double()
     for k, t in enumerate(surface.grid.x):
-        parts = shares(kind, float(t), len(states))
+        parts = control_weights(kind, float(t), len(states))
         for name, p in net.named_parameters():
             p.data = sum(part * state[name].double() for part, state in zip(parts, states, strict=True))
         loss = F.cross_entropy(net(data.inputs.double()), data.targets).item()
@@ -204,7 +204,7 @@ def test_it_is_drawn_in_its_plane(tmp_path, ends, kind):
     net = load_network("mlp", ends[0], (1, 28, 28))
     xs, ys = curve_points(kind, marked)
     for t, x, y in [(0.0, xs[0], ys[0]), (0.5, xs[len(xs) // 2], ys[len(ys) // 2]), (1.0, xs[-1], ys[-1])]:
-        parts = shares(kind, t, 3)
+        parts = control_weights(kind, t, 3)
         for (name, p), dx, dy in zip(net.named_parameters(), directions.x, directions.y, strict=True):
             expected = sum(part * state[name] for part, state in zip(parts, states, strict=True))
             torch.testing.assert_close(

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from lossatlas import config, option_fields
 from lossatlas.datasets.file_formats import read_cifar10, read_cifar100, read_idx, read_npz
-from lossatlas.errors import BadInput, BadUsage, Incomplete, Stop, as_line
+from lossatlas.errors import BadInput, BadUsage, Incomplete, Stop, error_line
 from lossatlas.io import read_directions, read_findings, read_projection, read_surface
 from lossatlas.io.contents import check, describe
 from lossatlas.io.hdf5 import set_text
@@ -45,7 +45,7 @@ part = st.one_of(st.text(max_size=8), number.map(str))
 
 def one_line(error: Stop) -> None:
     """What a user reads of it."""
-    line = as_line(error)
+    line = error_line(error)
     assert line.isprintable()
     assert 0 < len(line) < 1100
 
@@ -115,8 +115,8 @@ def test_numbers_of_options(text):
 def test_tolerances_and_factories(text):
     for parse in (
         Tolerance.parse,
-        lambda t: UserFunction.parse("--model", t),
-        lambda t: parse_argument("--model", t),
+        lambda t: UserFunction.parse("model", t),
+        lambda t: parse_argument("model", t),
     ):
         try:
             parse(text)

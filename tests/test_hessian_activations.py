@@ -43,7 +43,7 @@ def test_against_the_explicit_hessian_of_outputs_and_inputs():
     for at in ("output", "input"):
         probes = Activations(net, data, LOSS, at=at, batch_size=4)
         assert [name for name, _, _ in probes.layers] == ["0", "1", "2"]
-        found = traces(probes, probes.layers, tolerance=0.01, most=100)
+        found = traces(probes, probes.layers, tolerance=0.01, max_probes=100)
         for k in range(3):
             first = net[: k + (at == "output")]
             a = first(data.inputs).detach()
@@ -61,7 +61,7 @@ def test_the_mean_does_not_depend_on_the_batches_and_errors_are_honest(probed, s
     whole = np.mean([float(probes(seed)[0]) for seed in range(probed)])
     within = [
         abs(found.values[0] - whole) <= 2 * found.errors[0]
-        for found in (traces(probes, probes.layers, tolerance=1e-9, most=12, seed=13 * k) for k in range(seeds))
+        for found in (traces(probes, probes.layers, tolerance=1e-9, max_probes=12, seed=13 * k) for k in range(seeds))
     ]
     assert sum(within) >= (0.88 * seeds if seeds == 200 else least_hits(seeds, 0.92))
 

@@ -41,7 +41,7 @@ def test_both_ends_in_one_run(dtype, error):
 
 def test_the_stated_residual_is_the_true_one_before_convergence():
     a = matrix(hessian_like())
-    found = lanczos(of_matrix(a), top=2, bottom=1, tolerance=1e-12, most=12)
+    found = lanczos(of_matrix(a), top=2, bottom=1, tolerance=1e-12, max_products=12)
     assert found.products == 12
     assert not found.converged.all()
     for value, vector, residual in zip(found.values, found.vectors.numpy(), found.residuals, strict=True):
@@ -98,7 +98,12 @@ def test_the_bounds_hold_before_convergence_and_nothing_left_out_is_called_resol
     for seed in range(seeds):
         values = np.concatenate([[1.0 + rng.uniform(0, 0.05), 1.0], rng.uniform(-0.5, 0.9, 198)])
         found = lanczos(
-            of_matrix(matrix(values, seed)), top=2, bottom=1, tolerance=1e-3, most=int(rng.integers(3, 60)), seed=seed
+            of_matrix(matrix(values, seed)),
+            top=2,
+            bottom=1,
+            tolerance=1e-3,
+            max_products=int(rng.integers(3, 60)),
+            seed=seed,
         )
         assert found.bounds[0] <= values.min()
         assert found.bounds[1] >= values.max() - 1e-12
@@ -154,19 +159,19 @@ def test_after_a_lanczos_run_the_trace_takes_fewer_products_and_its_errors_hold(
     blocks, within = [50, 30, 40], []
     exact = np.array([np.trace(a), *(np.trace(a[i:j, i:j]) for i, j in ((0, 50), (50, 80), (80, 120)))])
     for seed in range(seeds):
-        found = hutchinson(of_matrix(a), tolerance=1e-9, most=20, known=pairs, blocks=blocks, seed=seed)
+        found = hutchinson(of_matrix(a), tolerance=1e-9, max_products=20, known=pairs, blocks=blocks, seed=seed)
         values, errors = np.array([found.value, *found.blocks]), np.array([found.error, *found.block_errors])
         assert found.blocks.sum() == pytest.approx(found.value)
         within.append(np.abs(values - exact) <= 2 * errors)
     least = 0.9 * seeds if seeds == 200 else least_hits(seeds, 0.95)
     assert (np.sum(within, axis=0) >= least).all()
-    plain, after = (hutchinson(of_matrix(a), tolerance=0.01, most=5000, known=known) for known in (None, pairs))
+    plain, after = (hutchinson(of_matrix(a), tolerance=0.01, max_products=5000, known=known) for known in (None, pairs))
     assert after.products < plain.products / 5
 
 
 def test_a_run_that_is_there_counts_as_the_first_probe_of_the_density():
     operator = of_matrix(matrix(hessian_like()))
-    pairs = lanczos(operator, top=1, bottom=1, tolerance=0.0, most=60, seed=0)
+    pairs = lanczos(operator, top=1, bottom=1, tolerance=0.0, max_products=60, seed=0)
     again, new = density(operator, probes=2, steps=60, first=pairs.rule()), density(operator, probes=2, steps=60)
     assert (again.products, new.products) == (60, 120)
     np.testing.assert_array_equal(again.density, new.density)
@@ -183,7 +188,7 @@ def test_against_scipy():
 
 def test_hutch_plus_plus_needs_fewer_products_where_few_values_carry_the_trace():
     a = matrix([100.0, 60.0, 30.0, 10.0] + [0.01] * 96)
-    plain, better = (f(of_matrix(a), tolerance=0.01, most=5000) for f in (hutchinson, hutch_plus_plus))
+    plain, better = (f(of_matrix(a), tolerance=0.01, max_products=5000) for f in (hutchinson, hutch_plus_plus))
     assert better.products < plain.products / 5
     assert better.value == pytest.approx(np.trace(a), rel=0.02)
 
@@ -260,7 +265,7 @@ def test_the_effective_dimension_lies_within_its_bounds(draw, seeds):
     for seed in range(seeds):
         values, z = draw(rng), 10.0 ** rng.uniform(-5, 1)
         operator = of_matrix(matrix(values, seed))
-        pairs = lanczos(operator, top=int(rng.integers(1, 11)), bottom=1, most=60, seed=seed)
+        pairs = lanczos(operator, top=int(rng.integers(1, 11)), bottom=1, max_products=60, seed=seed)
         spectrum = density(operator, probes=int(rng.integers(1, 4)), steps=40, first=pairs.rule(), seed=seed)
         found = effective_dimension(pairs.values[:-1], z, size=len(values), highest=pairs.bounds[1], spectrum=spectrum)
         exact = (np.maximum(values, 0) / (np.maximum(values, 0) + z)).sum()
@@ -300,7 +305,7 @@ def test_the_error_of_the_effective_dimension_holds_what_rules_do_not_resolve(va
     exact = (values / (values + z)).sum()
     for seed in range(5):
         operator = of_matrix(matrix(values, seed))
-        long = lanczos(operator, tolerance=0.0, most=first, seed=seed + 99).rule() if first else None
+        long = lanczos(operator, tolerance=0.0, max_products=first, seed=seed + 99).rule() if first else None
         spectrum = density(operator, probes=6, steps=steps, first=long, seed=seed)
         found = effective_dimension([], z, size=len(values), spectrum=spectrum)
         assert abs(found.value - exact) <= 2 * found.error

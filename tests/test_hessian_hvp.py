@@ -134,10 +134,11 @@ def test_batches_side_by_side_have_the_digits_of_batches_in_turn(case, folded):
     data = data.take(torch.arange(20 * len(data)) % len(data))
     net = seeded(make)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as each lane has
+    torch.set_num_threads(1)  # as each worker has
     try:
         one, three = (
-            Hessian(net, data, LOSSES["crossentropy"], folded=folded, batch_size=3, lanes=lanes) for lanes in (1, 3)
+            Hessian(net, data, LOSSES["crossentropy"], folded=folded, batch_size=3, parallel_batches=count)
+            for count in (1, 3)
         )
         v = torch.randn(one.size, generator=torch.Generator().manual_seed(1))
         assert three.folded == (folded is None and "BatchNorm" in case)
@@ -161,8 +162,8 @@ def test_ranks_that_share_the_data_give_the_sum():
     totals = []  # what an all-reduce of the weights gives
     alone = [Hessian(net, part, penalized, reduce=lambda v: totals.append(v) or v) for part in parts]
     for operator in alone:
-        operator.share *= operator.total / N
-        operator.total = float(N)
+        operator.penalty_share *= operator.total_weight / N
+        operator.total_weight = float(N)
         operator.reduce = lambda v: v
     v = torch.randn(alone[0].size, dtype=torch.float64)
     torch.testing.assert_close(sum(operator(v) for operator in alone), Hessian(net, data, penalized)(v))
@@ -245,7 +246,7 @@ def test_the_folded_way_is_taken_where_it_is_right():
         return replace(LOSSES["crossentropy"](model, batch), penalty=sum((p**2).sum() for p in model.parameters()))
 
     assert not Hessian(net, data, with_penalty).folded
-    with pytest.raises(BadUsage, match="only what is folded can be compiled"):
+    with pytest.raises(BadUsage, match="only a folded network can be compiled"):
         Hessian(seeded(mlp), CASES["mlp"][1], LOSSES["mse"], compiled=True)
 
 

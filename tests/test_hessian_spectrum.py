@@ -153,7 +153,7 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
         (["--trace_error", "0"], 2, "is not above 0"),
         (["--split", "both"], 2, "invalid choice"),
         (["--model", "resnet20"], 3, "of another architecture"),
-        (["--compile"], 2, "only what is folded can be compiled"),
+        (["--compile"], 2, "only a folded network can be compiled"),
         (["--cuda"], 2, "no CUDA device"),
     ],
 )

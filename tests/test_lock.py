@@ -17,9 +17,9 @@ from lossatlas.io.lock import Lock, holder, this_process
 
 def test_the_second_is_told_who_writes(tmp_path):
     with Lock(tmp_path / "s.h5") as first:
-        assert first.held
+        assert first.acquired
         with pytest.raises(CannotWrite, match=rf"being written by process {os.getpid()} on .* since 20\d\d-"):
-            Lock(tmp_path / "s.h5").take()
+            Lock(tmp_path / "s.h5").acquire()
         assert f"process {os.getpid()}" in holder(tmp_path / "s.h5")
         with Lock(tmp_path / "other.h5"):
             pass
@@ -32,7 +32,7 @@ def test_the_second_is_told_who_writes(tmp_path):
 def test_a_symbolic_link_is_the_same_output(tmp_path):
     (tmp_path / "link.h5").symlink_to(tmp_path / "s.h5")
     with Lock(tmp_path / "link.h5"), pytest.raises(CannotWrite, match="being written"):
-        Lock(tmp_path / "s.h5").take()
+        Lock(tmp_path / "s.h5").acquire()
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
@@ -40,16 +40,16 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from lossatlas.io.lock import Lock
-Lock({str(tmp_path / "s.h5")!r}).take()
+Lock({str(tmp_path / "s.h5")!r}).acquire()
 os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert len(list(tmp_path.iterdir())) == 1
     lock = Lock(tmp_path / "s.h5")
-    with pytest.warns(Note, match="ended without a word"):
-        lock.take()
-    assert lock.held
-    assert "ended without a word" in lock.before
+    with pytest.warns(Note, match="ended without releasing its lock"):
+        lock.acquire()
+    assert lock.acquired
+    assert "ended without releasing its lock" in lock.previous_run
     lock.release()
 
 
@@ -62,8 +62,8 @@ def left_by(path, monkeypatch, **changed):
 
 def test_a_process_number_that_is_used_again_is_another_process(tmp_path, monkeypatch):
     left_by(tmp_path / "s.h5", monkeypatch, started="1")
-    with pytest.warns(Note, match="ended without a word"), Lock(tmp_path / "s.h5") as lock:
-        assert lock.held
+    with pytest.warns(Note, match="ended without releasing its lock"), Lock(tmp_path / "s.h5") as lock:
+        assert lock.acquired
 
 
 def test_a_lock_of_another_host_is_held_while_it_is_touched(tmp_path, monkeypatch):
@@ -79,7 +79,7 @@ def test_a_lock_of_another_host_is_held_while_it_is_touched(tmp_path, monkeypatc
     try:
         began = time.monotonic()
         with pytest.raises(CannotWrite, match="process 1 on node7"):
-            Lock(tmp_path / "s.h5").take()
+            Lock(tmp_path / "s.h5").acquire()
     finally:
         over.set()
         thread.join()
@@ -92,7 +92,7 @@ def test_a_lock_of_another_host_that_is_silent_is_taken_over(tmp_path, monkeypat
     lock = left_by(tmp_path / "s.h5", monkeypatch, where="elsewhere", host="node7", pid=1)
     now = time.time()
     with pytest.warns(Note, match="node7"), Lock(tmp_path / "s.h5") as mine:
-        assert mine.held
+        assert mine.acquired
     assert time.time() - now >= 0.9  # not before it was sure
     assert not lock.file.exists()
 
@@ -101,7 +101,7 @@ def test_a_lock_that_cannot_be_read_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "STALE", 0.5)
     Lock(tmp_path / "s.h5").file.write_bytes(b"\xff not json")
     with pytest.warns(Note, match="cannot be read"), Lock(tmp_path / "s.h5") as mine:
-        assert mine.held
+        assert mine.acquired
 
 
 def test_who_was_taken_for_dead_writes_nothing_more(tmp_path, monkeypatch):
@@ -132,7 +132,7 @@ from lossatlas.io.lock import Lock
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    Lock({str(tmp_path / "s.h5")!r}).take()
+    Lock({str(tmp_path / "s.h5")!r}).acquire()
     print("mine", flush=True)
 except CannotWrite:
     print("theirs", flush=True)
@@ -156,7 +156,7 @@ sys.stdin.readline()
 def test_a_folder_that_cannot_be_written_to_has_no_lock(tmp_path):
     lock = Lock(tmp_path / "absent" / "s.h5")
     with lock:
-        assert not lock.held
+        assert not lock.acquired
         lock.check()
 
 
@@ -165,7 +165,7 @@ def test_what_is_in_the_way_is_named(tmp_path, kind):
     lock = Lock(tmp_path / "s.h5")
     lock.file.mkdir() if kind == "folder" else lock.file.symlink_to("nowhere")
     with pytest.raises(CannotWrite, match="is in the way"):
-        lock.take()
+        lock.acquire()
 
 
 def test_a_lock_from_the_future_is_stale_after_a_while_too(tmp_path, monkeypatch):
@@ -173,16 +173,16 @@ def test_a_lock_from_the_future_is_stale_after_a_while_too(tmp_path, monkeypatch
     monkeypatch.setattr(module, "STALE", 1.0)
     lock = left_by(tmp_path / "s.h5", monkeypatch, where="elsewhere", host="node7", pid=1)
     os.utime(lock.file, (time.time() + 1e6, time.time() + 1e6))
-    with pytest.warns(Note, match="ended without a word"), Lock(tmp_path / "s.h5") as mine:
-        assert mine.held
+    with pytest.warns(Note, match="ended without releasing its lock"), Lock(tmp_path / "s.h5") as mine:
+        assert mine.acquired
 
 
 @pytest.mark.parametrize("content", [b"[" * 9999, b"[1]", b'{"pid": "x"}', b"{}", b""])
 def test_odd_contents_of_a_lock(tmp_path, monkeypatch, content):
     monkeypatch.setattr(module, "STALE", 0.3)
     Lock(tmp_path / "s.h5").file.write_bytes(content)
-    with pytest.warns(Note, match="ended without a word"), Lock(tmp_path / "s.h5") as mine:
-        assert mine.held
+    with pytest.warns(Note, match="ended without releasing its lock"), Lock(tmp_path / "s.h5") as mine:
+        assert mine.acquired
 
 
 def test_a_process_that_the_system_hides_is_alive(tmp_path, monkeypatch):
@@ -193,4 +193,4 @@ def test_a_process_that_the_system_hides_is_alive(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(module, "here", lambda: json.loads(lock.file.read_text())["where"])
     with pytest.raises(CannotWrite, match="being written"):
-        lock.take()
+        lock.acquire()

@@ -358,7 +358,7 @@ def test_the_river_valley_plane(tmp_path):
     from lossatlas.hessian import lanczos
 
     hessian = Hessian(net, load("fashion_mnist_mini", "train", limit=20), as_loss("crossentropy"))
-    top = lanczos(hessian, top=1, tolerance=1e-4, most=200)
+    top = lanczos(hessian, top=1, tolerance=1e-4, max_products=200)
     vector = top.vectors[0].double().numpy()
     across = vector - (vector @ flat[0]) * flat[0]
     assert abs(across @ flat[1]) / np.linalg.norm(across) == pytest.approx(1, abs=1e-3)
@@ -383,7 +383,7 @@ def test_checkpoints_by_name_in_their_order(finished, tmp_path):
 def test_few_checkpoints_are_held_at_a_time():
     """However many there are: a row that was let go of is read again."""
     from lossatlas.parameter_space import principal_components, project
-    from lossatlas.parameter_space.projection import HELD
+    from lossatlas.parameter_space.projection import ROWS_IN_MEMORY
 
     alive: list[weakref.ref] = []
     most = 0
@@ -409,7 +409,7 @@ def test_few_checkpoints_are_held_at_a_time():
     where, distance = project(Rows(), found.vectors)
     np.testing.assert_allclose(where, Rows.data @ found.vectors.T, atol=1e-9)
     assert distance.shape == (30,)
-    assert most <= HELD + 1
+    assert most <= ROWS_IN_MEMORY + 1
 
 
 @pytest.mark.parametrize(

@@ -331,9 +331,9 @@ sys.path.insert(0, {str(ROOT)!r})
 from lossatlas import process
 libc = ctypes.CDLL(None)
 process.arm()
-process.FAREWELL = 0.5
+process.LIBRARY_SECONDS = 0.5
 {before}
-process.let_libraries_end()
+process.allow_library_exit()
 {after}
 process.leave(0)
 """

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lossatlas.io import progress
-from lossatlas.io.progress import Bar, Line, Log, Progress, Quiet, clock, make_progress
+from lossatlas.io.progress import Log, Progress, ProgressBar, SilentProgress, StatusLine, format_duration, make_progress
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class Terminal(io.StringIO):
     ],
 )
 def test_a_clock_rounds_to_seconds(seconds, text):
-    assert clock(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_a_line_every_five_seconds_and_one_at_the_end(now, capsys):
@@ -107,18 +107,18 @@ def test_computing_time_adds_up_over_runs(now):
 
 
 def test_who_looks_on_decides_what_is_shown(monkeypatch, capsys):
-    assert type(make_progress(5, 0, quiet=True)) is Quiet
+    assert type(make_progress(5, 0, quiet=True)) is SilentProgress
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert type(make_progress(5, 0)) is Progress
     monkeypatch.setattr(sys, "stderr", Terminal())
     bar = make_progress(5, 2)
-    assert type(bar) is Bar
+    assert type(bar) is ProgressBar
     bar.show(4)
     assert (bar.bar.total, bar.bar.n) == (5, 4)
     bar.show(5, last=True)
     assert (bar.bar.n, bar.bar.disable) == (5, True)  # it is closed
-    Quiet(5, 0).show(5, last=True)
+    SilentProgress(5, 0).show(5, last=True)
     assert capsys.readouterr().out == ""
 
 
@@ -132,7 +132,7 @@ def test_a_closed_stream_is_no_terminal():
 
 
 def test_a_part_s_line_comes_now_and_then_and_its_end_always(now, capsys):
-    line = Line()
+    line = StatusLine()
     for second in range(1, 12):
         now[0] += 1
         line.show(f"product {second}")
@@ -146,7 +146,7 @@ def test_a_part_s_line_comes_now_and_then_and_its_end_always(now, capsys):
 
 def test_a_part_s_line_is_wiped_in_a_terminal(now, monkeypatch):
     monkeypatch.setattr(sys, "stdout", terminal := Terminal())
-    line = Line()
+    line = StatusLine()
     line.show("product 1")
     line.end("converged")
     assert terminal.getvalue() == f"\r{'product 1, 0:00 spent':<79}\r{'':79}\rconverged, 0:00\n"

@@ -27,7 +27,7 @@ from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
 from lossatlas.io import Findings
 from lossatlas.io.atomic_write import write_file
-from lossatlas.io.progress import Log, clock
+from lossatlas.io.progress import Log, format_duration
 from lossatlas.io.recorder import signals
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import file_names
@@ -208,7 +208,7 @@ def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: Spectrum
     say(f"spectrum file: about {in_words(own * (wanted.top + wanted.bottom))}")
     say(
         f"time: about {seconds:.3g} s for a product on one rank, and at most {most} products for eigenvalues, trace and "
-        f"density: up to {clock(most * seconds)}"
+        f"density: up to {format_duration(most * seconds)}"
         + ", and more for layers and activations"
         * (wanted.layers or wanted.activations is not None)
     )

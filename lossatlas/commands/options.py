@@ -196,7 +196,7 @@ def hessian_choice(args: Any) -> HessianConfig:
 def model_choice(args: config.ModelOptions) -> Model:
     """A name in the zoo, or a user's function. Raises BadUsage."""
     if is_user_function(args.model):
-        return UserFunction.parse("--model", args.model, args.model_args)
+        return UserFunction.parse("model", args.model, args.model_args)
     if args.model.endswith(".py"):
         raise BadUsage(
             f"--model {args.model}: name the function in it that makes the network, as in --model {args.model}:make"
@@ -241,14 +241,14 @@ def networks(args: config.PlaneOptions, second_axis: bool) -> NetworkConfig:
 
 def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
     """A name, or a user's function. Raises BadUsage."""
-    return UserFunction.parse("--loss_name", args.loss_name) if is_user_function(args.loss_name) else args.loss_name
+    return UserFunction.parse("loss_name", args.loss_name) if is_user_function(args.loss_name) else args.loss_name
 
 
 def data_choice(args: config.DataOptions) -> DataConfig:
     """Raises BadUsage."""
     dataset: str | UserFunction = args.dataset
     if is_user_function(args.dataset):
-        dataset = UserFunction.parse("--dataset", args.dataset, args.dataset_args)
+        dataset = UserFunction.parse("dataset", args.dataset, args.dataset_args)
     elif args.dataset_args:
         raise BadUsage(f"--dataset_args {args.dataset_args[0]}: {dataset} is no function of your own, and takes none")
     return part_of(

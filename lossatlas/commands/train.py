@@ -408,7 +408,7 @@ def load_data(args: TrainOptions) -> "tuple[AnyData, AnyData]":
             load(args.dataset, "train", datapath=args.datapath, raw=args.raw_data, limit=args.limit),
             load(args.dataset, "test", datapath=args.datapath, raw=args.raw_data),
         )
-    factory = UserFunction.parse("--dataset", args.dataset, args.dataset_args)
+    factory = UserFunction.parse("dataset", args.dataset, args.dataset_args)
     data = from_factory(factory, "train", limit=args.limit)
     try:
         return data, from_factory(factory, "test")

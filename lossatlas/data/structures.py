@@ -95,7 +95,7 @@ def part(structure: Structure, index: slice | Sequence[int] | Tensor | np.ndarra
     return structure
 
 
-def indexed(tensor: Tensor, index: slice | Sequence[int] | Tensor) -> Tensor:
+def indexed(tensor: Tensor, index: slice | Sequence[int] | Tensor | np.ndarray) -> Tensor:
     """Return a tensor's samples at `index`; images in channels-last order stay in it."""
     if isinstance(index, slice) or tensor.dim() != 4 or not tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor[index]

@@ -25,9 +25,9 @@ from lossatlas.datasets.file_formats import (
     read_images,
     read_npz,
 )
-from lossatlas.errors import BadInput, BadUsage, Stop, named
+from lossatlas.errors import BadInput, BadUsage, Stop, error_location, named
 from lossatlas.io.archives import check_archive
-from lossatlas.user_code import UserFunction, parameter_names, place_of
+from lossatlas.user_code import UserFunction, parameter_names
 
 if TYPE_CHECKING:  # reading and describing files needs no torch
     from torch import Tensor
@@ -321,13 +321,13 @@ def from_factory(
         found = found[split]
     elif split != "train" and "split" not in parameter_names(factory.function):
         raise BadInput(f"{dataset} takes no 'split', so it gives training data alone: let it take one")
-    with factory.at_home():
+    with factory.isolated():
         try:
             data = as_dataset(found, name=str(factory), split=split, stream=stream and _is_read_by_number(found))
         except Stop as error:
             raise BadInput(f"{dataset}: {error}") from error
         except Exception as error:
-            raise BadInput(f"{dataset}: its samples cannot be read: {place_of(error)}") from error
+            raise BadInput(f"{dataset}: its samples cannot be read: {error_location(error)}") from error
     if isinstance(data, FixedBatches):
         if limit or data_split > 1:
             raise BadInput(

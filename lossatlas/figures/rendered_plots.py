@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas.errors import BadUsage, as_line, named
+from lossatlas.errors import BadUsage, error_line, named
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
@@ -255,7 +255,7 @@ def _render(group: Sequence[Panel], scale: ColourScale, paths: Sequence[Projecti
     except BadUsage:
         raise
     except Exception as error:  # pyvista and the graphics driver raise nearly anything
-        raise BadUsage(f"{named('render')}: pyvista failed ({as_line(error)}): leave it out") from error
+        raise BadUsage(f"{named('render')}: pyvista failed ({error_line(error)}): leave it out") from error
     return picture
 
 

@@ -1,7 +1,7 @@
-"""Curvature: the Hessian of a network's mean loss, and estimators that need nothing but its products with vectors.
+"""Curvature: the Hessian of a network's mean loss, and estimators from its products with vectors.
 
-The estimators take any symmetric operator that knows its size, dtype and device, as `Hessian` does. An explicit numpy
-matrix becomes one with `of_matrix`.
+The estimators take any symmetric operator with a size, a dtype and a device, such as `Hessian`; `of_matrix` makes one
+of an explicit numpy matrix.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from torch import Tensor
 from lossatlas.hessian.activations import Activations, Traces, traces
 from lossatlas.hessian.density import Spectrum, density
 from lossatlas.hessian.effective_dimension import Dimension, effective_dimension
-from lossatlas.hessian.hvp import Hessian, check_deterministic, usual_batch_size
+from lossatlas.hessian.hvp import Hessian, usual_batch_size
 from lossatlas.hessian.lanczos import Basis, NotFinite, Operator, Pairs, lanczos
+from lossatlas.hessian.operator_checks import check_deterministic
 from lossatlas.hessian.trace import TraceEstimate, diagonal, hutch_plus_plus, hutchinson
 
 __all__ = [
@@ -64,5 +65,18 @@ class Matrix:
 
 
 def of_matrix(matrix: np.ndarray) -> Matrix:
-    """A symmetric matrix of float64 or float32 as an operator on vectors of that type."""
+    """Make an operator of a symmetric matrix.
+
+    Args:
+        matrix: (n, n) float64 or float32, which is copied.
+
+    Returns:
+        The operator on vectors (n,) of that type.
+
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> of_matrix(np.diag([5.0, 2.0]))(torch.ones(2, dtype=torch.float64)).tolist()
+        [5.0, 2.0]
+    """
     return Matrix(torch.from_numpy(np.array(matrix)))

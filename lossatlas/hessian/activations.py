@@ -1,10 +1,11 @@
-"""The trace of the Hessian of the mean loss with respect to what layers give out, or take in.
+"""The trace of the Hessian of the mean loss with respect to the outputs or inputs of layers.
 
     activations = Activations(net, data, loss, patterns=["Conv2d"])
-    table = traces(activations, tolerance=0.02)
+    table = traces(activations, activations.layers, tolerance=0.02)
 
-For a layer with the outputs a_i for sample i, the Hessian has one block for each sample, because samples do not see each
-other in eval mode; its trace is the mean over the samples of tr d2 l_i / d a_i2. It does not depend on the batch size.
+For a layer with the outputs a_i for sample i, the Hessian has one block for each sample, because samples do not depend
+on each other in evaluation mode; its trace is the mean over the samples of tr d2 l_i / d a_i2. It does not depend on
+the batch size. The estimator is Hutchinson's, see `lossatlas.hessian.trace`.
 """
 
 import re
@@ -22,7 +23,7 @@ from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.evaluation.sample_storage import place_samples
-from lossatlas.hessian.hvp import curvature_copy
+from lossatlas.hessian.curvature_copy import curvature_copy
 from lossatlas.hessian.trace import FEWEST, standard_errors
 from lossatlas.parameter_space.directions import patterns_of
 
@@ -33,8 +34,22 @@ Layer = tuple[str, str, tuple[int, ...]]  # name (with the number of the call, w
 class Activations:
     """One probe of the traces of chosen layers at a time, over all samples.
 
-    patterns: of names or types of modules (re.search; by default every module without children). at: 'output' or
-    'input'. reduce, precision: as for Hessian. Raises BadUsage where no layer is chosen.
+    Args:
+        net: The network, which is copied.
+        data: Its samples.
+        loss: `loss(model, batch)`, see `lossatlas.data.losses`.
+        patterns: Patterns of names or types of modules (re.search); by default every module without children.
+        at: 'output' or 'input' of the layers.
+        batch_size: Samples in a batch.
+        device: The device.
+        reduce: Sums a vector over the ranks where samples are distributed over ranks.
+        precision: 'float32' or 'float64', see `Hessian`.
+
+    Attributes:
+        layers: Name, type and shape (without the batch axis) of each activation.
+
+    Raises:
+        BadUsage: No layer is chosen.
     """
 
     def __init__(
@@ -51,92 +66,104 @@ class Activations:
         precision: str | None = None,
     ) -> None:
         patterns = patterns_of(patterns)
-        self.net, self.loss, self.reduce = (
-            curvature_copy(net, device, precision),
-            loss,
-            reduce or (lambda v: v),
-        )
-        first = next(self.net.parameters())
-        self.samples = place_samples(
-            data, torch.device(device), first.dtype, channels_last=False
-        )  # which every network takes
-        self.samples.overwritten = True  # it may be
+        self.net, self.loss = curvature_copy(net, device, precision), loss
+        self.reduce = reduce or (lambda v: v)
+        dtype = next(self.net.parameters()).dtype
+        # Every network takes images in the contiguous layout.
+        self.samples = place_samples(data, torch.device(device), dtype, channels_last=False)
+        self.samples.overwritten = True  # a network may overwrite its input
         self.spans = list(self.samples.spans(0, len(data), batch_size))
-        self.total = float(self.reduce(torch.tensor([self.weight()], dtype=torch.float64))[0])
-        self.seen: list[tuple[str, str, Tensor]] = []
+        self.total_weight = float(self.reduce(torch.tensor([self.weight()], dtype=torch.float64))[0])
+        self.recorded: list[tuple[str, str, Tensor]] = []
         self.net.register_forward_hook(in_float64)
-        for name, module in self.net.named_modules():
-            kind = type(module).__name__
-            if chosen(name, kind, patterns) if patterns else name and not any(True for _ in module.children()):
-                if at == "input":
-                    module.register_forward_pre_hook(self.watch_input(name, kind))
-                else:
-                    module.register_forward_hook(self.watch_output(name, kind))
-        self.layers = self.look()
+        self.register_hooks(patterns, at)
+        self.layers = self.find_layers()
         if not self.layers:
             raise BadUsage(
                 f"no layer is called like {', '.join(patterns)}, nor of such a type: there are "
                 + ", ".join(f"{name} ({type(m).__name__})" for name, m in self.net.named_modules() if name)
             )
 
-    def given(self) -> Iterator[Batch]:
-        """The batches, as copies, because a network may write into its input."""
+    def register_hooks(self, patterns: Sequence[str], at: str) -> None:
+        """Record the activations of the chosen layers during each pass."""
+        for name, module in self.net.named_modules():
+            kind = type(module).__name__
+            if chosen(name, kind, patterns) if patterns else name and not any(True for _ in module.children()):
+                if at == "input":
+                    module.register_forward_pre_hook(self.input_hook(name, kind))
+                else:
+                    module.register_forward_hook(self.output_hook(name, kind))
+
+    def batches(self) -> Iterator[Batch]:
+        """Iterate over the batches, as copies, because a network may overwrite its input."""
         return self.samples.stream(self.spans)
 
     def weight(self) -> float:
+        """Sum the weights of this rank's samples."""
         with torch.no_grad():
-            weights = [self.loss(self.net, batch).weights for batch in self.given()]
+            weights = [self.loss(self.net, batch).weights for batch in self.batches()]
         return sum(
             float(stop - start) if w is None else float(w.double().sum())
             for (start, stop), w in zip(self.spans, weights, strict=True)
         )
 
-    def watch_output(self, name: str, kind: str) -> Callable[..., Any]:
-        return lambda module, args, output: self.watch(name, kind, output)
+    def output_hook(self, name: str, kind: str) -> Callable[..., Any]:
+        return lambda module, args, output: self.record(name, kind, output)
 
-    def watch_input(self, name: str, kind: str) -> Callable[..., Any]:
-        return lambda module, args: (self.watch(name, kind, args[0]), *args[1:]) if args else None
+    def input_hook(self, name: str, kind: str) -> Callable[..., Any]:
+        return lambda module, args: (self.record(name, kind, args[0]), *args[1:]) if args else None
 
-    def watch(self, name: str, kind: str, value: Any) -> Any:
-        """Remember an activation; the network goes on with a copy, which it may overwrite."""
+    def record(self, name: str, kind: str, value: Any) -> Any:
+        """Record an activation; the network continues with a copy, which it may overwrite."""
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         value = value if value.requires_grad else value.detach().requires_grad_(True)
-        self.seen.append((name, kind, value))
+        self.recorded.append((name, kind, value))
         return value.clone()
 
-    def look(self) -> list[Layer]:
-        """Which activations there are in one pass; a module that is called several times has one for each call."""
-        self.seen = []
+    def find_layers(self) -> list[Layer]:
+        """List the activations of one pass; a module that is called several times has one for each call."""
+        self.recorded = []
         self.loss(self.net, self.samples.first_samples(1))
-        counts = [sum(other == name for other, _, _ in self.seen) for name, _, _ in self.seen]
+        counts = [sum(other == name for other, _, _ in self.recorded) for name, _, _ in self.recorded]
         names = [
-            name if count == 1 else f"{name} (call {1 + sum(o == name for o, _, _ in self.seen[:k])})"
-            for k, ((name, _, _), count) in enumerate(zip(self.seen, counts, strict=True))
+            name if count == 1 else f"{name} (call {1 + sum(o == name for o, _, _ in self.recorded[:k])})"
+            for k, ((name, _, _), count) in enumerate(zip(self.recorded, counts, strict=True))
         ]
-        return [(name, kind, tuple(a.shape[1:])) for name, (_, kind, a) in zip(names, self.seen, strict=True)]
+        return [(name, kind, tuple(a.shape[1:])) for name, (_, kind, a) in zip(names, self.recorded, strict=True)]
 
     def __call__(self, seed: int) -> Tensor:
-        """z' H z with one Rademacher vector z for each layer: (layers,) float64. Ranks draw their own by `seed`."""
+        """Compute z' H z with one Rademacher vector z for each layer.
+
+        Args:
+            seed: Of the vectors; ranks use different ones.
+
+        Returns:
+            (layers,) float64, for the mean loss.
+        """
         generator, result = torch.Generator().manual_seed(seed), torch.zeros(len(self.layers), dtype=torch.float64)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            for batch in self.given():
-                self.seen = []
-                losses = self.loss(self.net, batch)
-                weighted = losses.per_sample if losses.weights is None else losses.weights * losses.per_sample
-                values = [value for _, _, value in self.seen]
-                gradients = torch.autograd.grad(
-                    weighted.sum() / self.total, values, create_graph=True, allow_unused=True
-                )
-                for k, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
-                    z = (2 * torch.randint(0, 2, value.shape, generator=generator) - 1).to(value)
-                    if gradient is None or not gradient.requires_grad:  # unused, or linear from here on
-                        continue
-                    (product,) = torch.autograd.grad((gradient * z).sum(), value, retain_graph=True, allow_unused=True)
-                    if product is not None:
-                        result[k] += (product.double() * z.double()).sum().cpu()
-        self.seen = []
+            for batch in self.batches():
+                self.add_batch(batch, generator, result)
+        self.recorded = []
         return self.reduce(result)
+
+    def add_batch(self, batch: Batch, generator: torch.Generator, result: Tensor) -> None:
+        """Add one batch's part of z' H z to `result`."""
+        self.recorded = []
+        losses = self.loss(self.net, batch)
+        weighted = losses.per_sample if losses.weights is None else losses.weights * losses.per_sample
+        values = [value for _, _, value in self.recorded]
+        gradients = torch.autograd.grad(
+            weighted.sum() / self.total_weight, values, create_graph=True, allow_unused=True
+        )
+        for k, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
+            z = (2 * torch.randint(0, 2, value.shape, generator=generator) - 1).to(value)
+            if gradient is None or not gradient.requires_grad:  # unused, or linear from here on
+                continue
+            (product,) = torch.autograd.grad((gradient * z).sum(), value, retain_graph=True, allow_unused=True)
+            if product is not None:
+                result[k] += (product.double() * z.double()).sum().cpu()
 
 
 def chosen(name: str, kind: str, patterns: Sequence[str]) -> bool:
@@ -145,7 +172,14 @@ def chosen(name: str, kind: str, patterns: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Traces:
-    """Traces of `layers` with standard errors, (layers,) each, from so many probes."""
+    """Traces of layers with standard errors.
+
+    Attributes:
+        layers: Name, type and shape of each activation.
+        values: (layers,), of the mean loss.
+        errors: (layers,), standard errors.
+        probes: Number of random vectors for each layer.
+    """
 
     layers: Sequence[Layer]
     values: np.ndarray
@@ -158,11 +192,33 @@ def traces(
     layers: Sequence[Layer],
     *,
     tolerance: float = 0.02,
-    most: int = 100,
+    max_probes: int = 100,
     seed: int = 0,
     progress: Callable[[int, float], None] = lambda probes, error: None,
 ) -> Traces:
-    """Probe until every standard error is at most tolerance * |trace|, or `most` times. probe: an `Activations`."""
+    """Estimate traces by probes until every standard error is small.
+
+    Args:
+        probe: An `Activations`, or another function from a seed to z' H z of each layer (layers,).
+        layers: The layers.
+        tolerance: Largest standard error relative to each trace.
+        max_probes: Largest number of probes.
+        seed: Of the first probe.
+        progress: Called with the number of probes and the largest relative standard error after each probe.
+
+    Returns:
+        The traces.
+
+    Example:
+        >>> import torch
+        >>> from lossatlas.data import LOSSES, Dataset
+        >>> from lossatlas.hessian import Activations, traces
+        >>> data = Dataset("noise", "train", (torch.randn(64, 8), torch.randint(0, 3, (64,))), 3)
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+        >>> activations = Activations(net, data, LOSSES["crossentropy"])
+        >>> traces(activations, activations.layers).values.shape
+        (3,)
+    """
     samples: list[np.ndarray] = []
     while True:
         samples.append(probe(seed + len(samples)).numpy())
@@ -173,5 +229,5 @@ def traces(
             errors = np.where(nothing, 0.0, errors)
             worst = float(np.nanmax(np.where(nothing, 0.0, errors / np.abs(values)), initial=0.0))
         progress(len(samples), worst)
-        if len(samples) >= most or (len(samples) >= FEWEST and worst <= tolerance):
+        if len(samples) >= max_probes or (len(samples) >= FEWEST and worst <= tolerance):
             return Traces(layers, values, errors, len(samples))

@@ -3,11 +3,12 @@
     found = density(operator, probes=8, steps=80)
     found.grid, found.density, found.cumulative
 
-Each Gaussian probe's Lanczos run gives a quadrature rule, whose nodes are Ritz values and whose weights are the squared
-first components of their coordinates (Ghorbani, Krishnan and Xiao, ICML 2019; Ubaru, Chen and Saad, 2017).
+The Lanczos run of each Gaussian probe gives a quadrature rule, whose nodes are Ritz values and whose weights are the
+squared first components of their coordinates (Ubaru, Chen and Saad, Fast estimation of tr(f(A)) via stochastic Lanczos
+quadrature, SIAM J. Matrix Anal. Appl. 38, 2017; Ghorbani, Krishnan and Xiao, ICML 2019, Algorithm 1).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,18 @@ from lossatlas.hessian.lanczos import Operator, lanczos
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Curves over eigenvalues, one row for each probe, and their mean.
+    """Curves over eigenvalues: the mean over probes, with standard errors.
 
-    nodes, weights: (probes, steps), the quadrature rules; each row of weights sums to 1. grid: (points,). density:
-    (points,), which integrates to 1, and density_se; cumulative: (points,), the share of eigenvalues at most there,
-    and cumulative_se. sigma: the width of the Gaussian by which the density is smoothed.
+    Attributes:
+        nodes: (probes, steps), the nodes of the quadrature rules.
+        weights: (probes, steps), their weights; each row sums to 1.
+        grid: (points,), eigenvalues.
+        density: (points,), which integrates to 1, smoothed by a Gaussian.
+        density_se: (points,), its standard error, NaN for one probe.
+        cumulative: (points,), the fraction of eigenvalues up to each point.
+        cumulative_se: (points,), its standard error, NaN for one probe.
+        sigma: The standard deviation of the Gaussian, in units of the eigenvalues.
+        products: Number of products with the operator.
     """
 
     nodes: np.ndarray
@@ -46,9 +54,27 @@ def density(
     first: tuple[np.ndarray, np.ndarray] | None = None,
     progress: Callable[[int, float], None] = lambda products, residual: None,
 ) -> Spectrum:
-    """Density and cumulative curve from `probes` Lanczos runs of at most `steps` products. sigma: see `smoothing`.
+    """Estimate the density of the eigenvalues and its cumulative curve.
 
-    first: nodes and weights of a run from a Gaussian vector that is there already, which then is the first probe.
+    Args:
+        operator: The operator.
+        probes: Number of Gaussian start vectors.
+        steps: Largest number of products for each of them.
+        points: Number of points of the curves.
+        sigma: Standard deviation of the Gaussian that smooths the density; see `smoothing` for the default.
+        seed: Of the start vectors.
+        first: Nodes and weights of an earlier run from a Gaussian vector, which serves as the first probe.
+        progress: Called with the number of products and a residual after each product.
+
+    Returns:
+        The curves.
+
+    Example:
+        >>> import numpy as np
+        >>> from lossatlas.hessian import density, of_matrix
+        >>> found = density(of_matrix(np.diag(np.arange(50.0))), probes=4, steps=20)
+        >>> round(float(found.density.sum() * (found.grid[1] - found.grid[0])), 2)
+        1.0
     """
     rules, products = [] if first is None else [first], 0
     for probe in range(len(rules), probes):
@@ -58,15 +84,20 @@ def density(
             top=1,
             bottom=1,
             tolerance=0.0,
-            most=steps,
+            max_products=steps,
             seed=seed + probe,
             progress=lambda n, r: progress(done + n, r),  # noqa: B023
         )
         products += run.products
         rules.append(run.rule())
-    longest = max(len(values) for values, _ in rules)
-    nodes = np.array([np.pad(values, (0, longest - len(values)), mode="edge") for values, _ in rules])
-    weights = np.array([np.pad(w, (0, longest - len(w))) for _, w in rules])
+    nodes, weights = padded_rules(rules)
+    return smoothed_spectrum(nodes, weights, points, sigma, products)
+
+
+def smoothed_spectrum(
+    nodes: np.ndarray, weights: np.ndarray, points: int, sigma: float | None, products: int
+) -> Spectrum:
+    """Compute the curves of quadrature rules (probes, steps)."""
     low, high = nodes.min(), nodes.max()
     sigma = sigma or smoothing(low, high)
     grid = np.linspace(low - 5 * sigma, high + 5 * sigma, points)
@@ -86,11 +117,19 @@ def density(
     )
 
 
-def smoothing(low: float, high: float) -> float:
-    """A sigma for a spectrum from low to high: at most 1 % of the range, and about one point of the grid at least.
+def padded_rules(rules: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Stack quadrature rules to (probes, steps), shorter ones padded by their last node with weight 0."""
+    longest = max(len(values) for values, _ in rules)
+    nodes = np.array([np.pad(values, (0, longest - len(values)), mode="edge") for values, _ in rules])
+    weights = np.array([np.pad(w, (0, longest - len(w))) for _, w in rules])
+    return nodes, weights
 
-    Most eigenvalues are near zero. Between these, six sigmas reach from zero to the nearer end, so that the mass near zero is not
-    smeared beyond it.
+
+def smoothing(low: float, high: float) -> float:
+    """Choose sigma for a spectrum from low to high: at most 1 % of the range, and about one point of the grid at least.
+
+    Most eigenvalues are near zero. Between these limits six sigmas reach from zero to the nearer end, so that the
+    density near zero is not smeared beyond that end.
     """
     extent = high - low
     nearest = min(abs(low), abs(high)) if low < 0 < high else 0.0
@@ -98,6 +137,7 @@ def smoothing(low: float, high: float) -> float:
 
 
 def standard_error(curves: np.ndarray) -> np.ndarray:
+    """Standard error (points,) of the mean of curves (probes, points), NaN for one curve."""
     if len(curves) == 1:
         return np.full(curves.shape[1], np.nan)
     return curves.std(0, ddof=1) / np.sqrt(len(curves))

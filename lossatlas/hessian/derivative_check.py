@@ -1,111 +1,125 @@
-"""Derivatives are compared with finite differences before they are used.
+"""Comparison of derivatives with finite differences, before they are used.
 
-A gradient that is cut (`detach`, `no_grad` within `forward`), replaced (straight-through estimators, gradient reversal) or
-computed outside of the graph (reentrant checkpointing) gives a Hessian that is not that of the loss, and eigenvalues that look
-resolved. The gradient is compared with differences of the loss, and a product with the Hessian with differences of the
-gradient, in float64 where the network can be copied.
+The Hessian is not that of the loss, and its eigenvalues look resolved all the same, where a gradient is cut (`detach`,
+`no_grad` within `forward`), replaced (straight-through estimators, gradient reversal), or computed outside of the graph
+(reentrant checkpointing). So the gradient is compared with differences of the loss, and a product with the Hessian with
+differences of the gradient, in float64 where the network can be copied to it.
 """
 
 import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from torch.autograd.function import BackwardCFunction
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lossatlas.data.losses import Batch
 from lossatlas.errors import BadInput
 from lossatlas.evaluation.sample_storage import map_inputs
-
-if TYPE_CHECKING:
-    from lossatlas.hessian.hvp import Hessian
-
-FEW = 16  # samples
-STEPS = (1e-4, 1e-6, 1e-7)  # relative to the weights, in float64: a kink within the longest is not within the shortest
-COARSE = (1e-1, 1e-2, 1e-3)  # where only float32 is to be had
-WRONG, COARSELY_WRONG = 1e-3, 0.2  # relative
-NO_GRAPH = (
-    "the derivatives of the loss are not those of its values, or their graph is gone: a derivative within it has to be taken "
-    "with create_graph=True, and nothing may be detached that depends on the parameters"
+from lossatlas.hessian.batch_derivatives import (
+    NO_GRAPH,
+    custom_derivatives,
+    gradient_of,
+    reverse_product,
+    with_causes,
 )
+from lossatlas.hessian.curvature_copy import float64_copy
+from lossatlas.hessian.mean_loss import MeanLoss
+
+SAMPLES = 16
+STEPS = (1e-4, 1e-6, 1e-7)  # relative to the weights, in float64: a kink within the longest is not within the shortest
+COARSE_STEPS = (1e-1, 1e-2, 1e-3)  # where the network computes in float32 only
+LARGEST_ERROR, LARGEST_COARSE_ERROR = 1e-3, 0.2  # relative
+SECOND = " (torch's second derivative of one of its layers may be wrong: that of the fused weight_norm is)"
 
 
-def check_derivatives(hessian: "Hessian") -> None:
-    """Compare the gradient and a product with the Hessian with finite differences, beside the weights.
+def check_derivatives(mean_loss: MeanLoss) -> None:
+    """Compare the gradient and a product with the Hessian with finite differences, a small step from the weights.
 
     Args:
-        hessian: The operator, within its session. Its parameters are restored.
+        mean_loss: The loss, such as a `Hessian`, within its session. Its parameters are restored.
 
     Raises:
         BadInput: They disagree. The message names the cause as far as the graph shows it.
     """
-    probe = probe_of(hessian)
+    probe = probe_of(mean_loss)
     product = probe.product()
     slope, causes = probe.slope(0.0)
     if not all(math.isfinite(value) for value in (probe.loss(0.0), norm(slope), norm(product))):
-        return  # which has a message of its own
+        return  # the operator checks have messages for these
     off = min(probe.error_of_slope(step, slope) for step in probe.steps)
-    if not off <= probe.wrong:
+    if not off <= probe.largest_error:
         raise BadInput(f"{NO_GRAPH}: along a random direction the gradient is off by {off:.1e}{causes}")
     off = min(probe.error_of_product(step, slope, product) for step in probe.steps)
-    if not off <= 10 * probe.wrong:
+    if not off <= 10 * probe.largest_error:
         raise BadInput(
-            f"{NO_GRAPH}: a product with the Hessian differs from differences of the gradient by {off:.1e}{causes or SECOND}"
+            f"{NO_GRAPH}: a product with the Hessian differs from differences of the gradient by {off:.1e}"
+            f"{causes or SECOND}"
         )
 
 
-def probe_of(hessian: "Hessian") -> "Probe":
-    """In float64 where the network can be copied and computes in it, otherwise the network that the operator uses."""
-    from lossatlas.hessian.hvp import in_double
-
+def probe_of(mean_loss: MeanLoss) -> "Probe":
+    """Make a probe in float64 where the network can be copied and computes in it, otherwise in its own precision."""
     try:
-        if hessian.in_place and hessian.dtype != torch.float64:
-            raise TypeError("a copy would not be the network")
-        net, parameters = hessian.net, hessian.parameters
-        if not hessian.in_place:
-            net = in_double(hessian.net)
-            named = dict(net.named_parameters())
-            parameters = [named[name] for name in hessian.names]
+        if mean_loss.in_place and mean_loss.dtype != torch.float64:
+            raise TypeError("a copy would not compute what the network computes")
+        net, parameters = mean_loss.net, mean_loss.parameters
+        if not mean_loss.in_place:
+            net = float64_copy(mean_loss.net)
+            tensors = dict(net.named_parameters())
+            parameters = [tensors[name] for name in mean_loss.names]
             for parameter in parameters:
                 parameter.requires_grad_(True)
-        probe = Probe(hessian, net, parameters, torch.float64)
+        probe = Probe(mean_loss, net, parameters, torch.float64)
         probe.loss(0.0)
         return probe
     except BadInput:
         raise
-    except Exception:  # this network computes in its own precision alone
-        return Probe(hessian, hessian.net, hessian.parameters, hessian.dtype)
-
-
-SECOND = " (torch's second derivative of one of its layers may be wrong: that of the fused weight_norm is)"
+    except Exception:  # this network computes in its own precision only
+        return Probe(mean_loss, mean_loss.net, mean_loss.parameters, mean_loss.dtype)
 
 
 class Probe:
-    """Losses and gradients of a few samples at `parameters` moved along one random direction, beside the weights."""
+    """Losses and gradients of a few samples along one random direction, from a point a small step from the weights.
 
-    def __init__(self, hessian: "Hessian", net: Any, parameters: Sequence[Tensor], dtype: torch.dtype) -> None:
-        self.hessian, self.net, self.parameters = hessian, net, parameters
+    Args:
+        mean_loss: The loss.
+        net: The network that is evaluated.
+        parameters: The parameters of `net` that the loss refers to.
+        dtype: Their type.
+
+    Attributes:
+        steps: Steps of the finite differences, relative to the size of each tensor.
+        largest_error: Largest relative error that is no disagreement.
+    """
+
+    def __init__(self, mean_loss: MeanLoss, net: nn.Module, parameters: Sequence[Tensor], dtype: torch.dtype) -> None:
+        self.mean_loss, self.net, self.parameters = mean_loss, net, parameters
         double = dtype == torch.float64
         self.dtype, self.rounding = dtype, 1e-14 if double else 1e-5
-        self.steps, self.wrong = (STEPS, WRONG) if double else (COARSE, COARSELY_WRONG)
+        self.steps = STEPS if double else COARSE_STEPS
+        self.largest_error = LARGEST_ERROR if double else LARGEST_COARSE_ERROR
         generator = torch.Generator().manual_seed(2)
         self.direction = []
         for p in parameters:
             scale = float(p.detach().double().norm()) / math.sqrt(max(1, p.numel())) or 0.1
             self.direction.append(scale * torch.randn(p.shape, generator=generator).to(p.device, p.dtype))
-        pieces = hessian.unflatten(hessian.aside())
+        pieces = mean_loss.unflatten(mean_loss.small_step())
         self.start = [(p.detach() + piece.to(p.device, p.dtype)) for p, piece in zip(parameters, pieces, strict=True)]
 
-    def batch(self) -> Any:
-        few = self.hessian.some.first_samples(FEW)
+    def batch(self) -> Batch:
+        few = self.mean_loss.compared_samples.first_samples(SAMPLES)
         return map_inputs(few, lambda t: t.to(self.dtype) if t.is_floating_point() else t)
+
+    def value(self) -> Tensor:
+        """Compute the loss, with its graph where that is enabled."""
+        return self.mean_loss.batch_loss(self.net, self.batch(), penalty=True)
 
     @contextmanager
     def at(self, step: float) -> Iterator[None]:
-        """The parameters moved by a step; afterwards they are what they were."""
+        """Move the parameters by a step within; afterwards they are restored."""
         before = [p.detach().clone() for p in self.parameters]
         try:
             with torch.no_grad():
@@ -120,22 +134,26 @@ class Probe:
 
     def loss(self, step: float) -> float:
         with self.at(step):
-            return float(self.hessian.part(self.net, self.batch(), penalty=True).detach())
+            return float(self.value().detach())
 
     def slope(self, step: float) -> tuple[list[Tensor], str]:
-        """The gradient, and what its graph holds that may replace derivatives."""
+        """Compute the gradient, and name what may replace derivatives in its graph, see `custom_derivatives`."""
         with self.at(step):
-            with warnings.catch_warnings(record=True) as said:
+            with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
-                value = self.hessian.part(self.net, self.batch(), penalty=True)
-            causes = causes_in(value, [str(each.message) for each in said]) if step == 0.0 else ""
-            found = derived(lambda: self.hessian.slopes(value, self.parameters, step == 0.0), causes)
+                value = self.value()
+            causes = custom_derivatives(value, [str(each.message) for each in warned]) if step == 0.0 else ""
+            found = with_causes(lambda: gradient_of(value, self.parameters, required=step == 0.0), causes)
             return [
                 torch.zeros_like(p) if g is None else g.detach() for g, p in zip(found, self.parameters, strict=True)
             ], causes
 
     def error_of_slope(self, step: float, slope: Sequence[Tensor]) -> float:
-        """How far the derivative along the direction is from a difference of losses, relative to the size that it usually has."""
+        """Compare the derivative along the direction with a difference of losses.
+
+        Returns:
+            The difference beyond rounding, relative to the typical size of such a derivative.
+        """
         rise = (self.loss(step) - self.loss(-step)) / (2 * step)
         noise = self.rounding * abs(self.loss(0.0)) / step
         usual = math.sqrt(
@@ -144,58 +162,34 @@ class Probe:
         return max(0.0, abs(rise - dot(slope, self.direction)) - noise) / max(usual, 1e-300)
 
     def error_of_product(self, step: float, slope: Sequence[Tensor], product: Sequence[Tensor]) -> float:
-        """How far a product with the Hessian is from a difference of gradients, relative to its length."""
+        """Compare a product with the Hessian with a difference of gradients.
+
+        Returns:
+            The length of the difference beyond rounding, relative to that of the product.
+        """
         pairs = zip(self.slope(step)[0], self.slope(-step)[0], strict=True)
-        bent = [(up - down) / (2 * step) for up, down in pairs]
-        off = norm([a - b for a, b in zip(bent, product, strict=True)])
+        expected = [(up - down) / (2 * step) for up, down in pairs]
+        off = norm([a - b for a, b in zip(expected, product, strict=True)])
         return max(0.0, off - self.rounding * norm(slope) / step) / max(norm(product), 1e-300)
 
     def product(self) -> list[Tensor]:
-        """The Hessian times the direction."""
-        from lossatlas.hessian.hvp import EquivalentForward
+        """Multiply the Hessian by the direction."""
 
-        twin = EquivalentForward(self.net, None)
-        with self.at(0.0):
-            causes = causes_in(self.hessian.part(self.net, self.batch(), penalty=True))
-            flat = derived(
-                lambda: self.hessian.backwards(self.direction, self.parameters, twin, (0, self.batch())), causes
+        def compute() -> Tensor:
+            return reverse_product(
+                self.mean_loss.batch_loss,
+                self.net,
+                self.batch(),
+                self.parameters,
+                self.direction,
+                penalty=True,
+                required=True,
             )
-            return [
-                part.view(p.shape)
-                for part, p in zip(flat.split([p.numel() for p in self.parameters]), self.parameters, strict=True)
-            ]
 
-
-def derived(compute: Any, causes: str) -> Any:
-    """What a derivative gives. Raises BadInput, with the causes, where torch refuses."""
-    try:
-        return compute()
-    except BadInput as error:
-        raise BadInput(f"{error}{causes}") from error
-    except RuntimeError as error:
-        if "is not implemented" in str(error):
-            raise BadInput(
-                f"torch has no second derivative of a part of this network: {str(error).splitlines()[0][:150]}"
-            ) from error
-        if not causes:
-            raise
-        raise BadInput(f"{NO_GRAPH}: {str(error).split('. ')[0][:150]}{causes}") from error
-
-
-def causes_in(value: Tensor, said: Sequence[str] = ()) -> str:
-    """In words, what in the graph of a loss has derivatives of its own. said: warnings of torch while it was computed."""
-    names, seen, waiting = set[str](), set[Any](), [value.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, BackwardCFunction):
-            names.add(type(node).__name__.removesuffix("Backward"))
-        waiting += [following for following, _ in node.next_functions]
-    if "CheckpointFunction" in names or any("Gradients will be None" in each for each in said):
-        return " (torch.utils.checkpoint computes its gradients outside of the graph: use use_reentrant=False)"
-    return f" (the network uses {', '.join(sorted(names))}, which defines a derivative of its own)" if names else ""
+        with self.at(0.0):
+            flat = with_causes(compute, custom_derivatives(self.value()))
+            parts = flat.split([p.numel() for p in self.parameters])
+            return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:

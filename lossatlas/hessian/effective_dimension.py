@@ -4,20 +4,20 @@
     found.value, found.error          # estimate of the whole, with its standard error
     found.known, found.low, found.high
 
-Maddox, Benton and Wilson, arXiv 2003.02139. For the Hessian of the mean loss the z that matches a weight decay is the
-weight decay itself; for the loss summed over N samples it would be N times that.
+Maddox, Benton and Wilson, arXiv 2003.02139. For the Hessian of the mean loss, the z that matches a weight
+decay is the weight decay itself; for the loss summed over N samples it is N times that.
 
-The bounds hold for any symmetric operator, negative and repeated eigenvalues included, but for a probability of RISK each.
-Ritz values never exceed the eigenvalues of the same rank, so what they contribute is a lower bound. The rest comes from the
+The bounds hold for any symmetric operator, negative and repeated eigenvalues included, each with probability 1 - RISK.
+Ritz values never exceed the eigenvalues of the same rank, so their sum is a lower bound. The rest follows from the
 quadrature rules of stochastic Lanczos: by the Chebyshev-Markov-Stieltjes inequalities (Akhiezer, The Classical Moment
-Problem, section 2.5) the measure of a probe between two nodes is known up to the weights of those nodes, and an increasing
-function's integral follows from that; how far a probe may be from the spectrum is bounded as for any weighted chi-square
-variable (Laurent and Massart, Ann. Statist. 28, 2000, lemma 1).
+Problem, section 2.5) the measure of a probe between two nodes is known up to the weights of those nodes, which bounds
+the integral of an increasing function; the deviation of a probe from the spectrum is bounded as for any weighted
+chi-square variable (Laurent and Massart, Ann. Statist. 28, 2000, lemma 1).
 
-The estimate is the mean of the probes' quadratures. Its standard error has two parts: the spread over probes, which for vectors
-that are uniform on the sphere follows from the traces of F and F^2, F = max(A, 0) / (max(A, 0) + z), and what the rules do not
-resolve: what changes when half or a quarter of their steps are left out, or how far the share bends between neighbouring
-nodes, whichever is more.
+The estimate is the mean of the probes' quadratures. Its standard error has two parts. One is the variance over probes,
+which for vectors uniform on the sphere follows from the traces of F and F^2 with F = max(A, 0) / (max(A, 0) + z). The
+other is the resolution of the rules: the change when half or a quarter of their steps are left out, or the deviation of
+the summand from chords between neighbouring nodes, whichever is larger.
 """
 
 import math
@@ -29,12 +29,20 @@ import numpy as np
 from lossatlas.hessian.density import Spectrum
 
 RISK = 1e-3  # of each bound
+NEGLIGIBLE = 1e-25  # a weight: the node belongs to another invariant subspace than the probe
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """known: from the computed eigenvalues. low, high: bounds of the whole. value, error: estimate of the whole, and its
-    standard error, NaN without a density."""
+    """An effective dimension.
+
+    Attributes:
+        known: Sum over the computed eigenvalues.
+        low: Lower bound of the whole.
+        high: Upper bound of the whole.
+        value: Estimate of the whole, NaN without a density.
+        error: Its standard error, NaN without a density.
+    """
 
     known: float
     low: float
@@ -44,9 +52,9 @@ class Dimension:
 
 
 def share(values: np.ndarray | float, z: float) -> np.ndarray:
-    positive = np.clip(
-        np.asarray(values, dtype=np.float64), 0, np.finfo(np.float64).max / 2
-    )  # an infinite one counts 1
+    """Compute max(v, 0) / (max(v, 0) + z) of each value v."""
+    largest = np.finfo(np.float64).max / 2  # an infinite value counts 1
+    positive = np.clip(np.asarray(values, dtype=np.float64), 0, largest)
     return positive / (positive + z)
 
 
@@ -58,10 +66,25 @@ def effective_dimension(
     highest: float = math.inf,
     spectrum: Spectrum | None = None,
 ) -> Dimension:
-    """Of an operator with `size` eigenvalues, of which `values` are the largest Ritz values; negative ones count nothing.
+    """Compute the effective dimension of an operator from some of its eigenvalues and a density.
 
-    highest: no eigenvalue is above it. spectrum: from `density`. Without it the rest may be anything from 0 to `highest`.
-    Raises ValueError for z <= 0.
+    Args:
+        values: The largest Ritz values; negative ones count 0.
+        z: Regularization, in units of the eigenvalues.
+        size: Number of eigenvalues of the operator.
+        highest: Upper bound of all eigenvalues.
+        spectrum: The result of `density`. Without it each further eigenvalue may be anything up to `highest`.
+
+    Returns:
+        Bounds, and with a spectrum an estimate.
+
+    Raises:
+        ValueError: z is not positive.
+
+    Example:
+        >>> from lossatlas.hessian import effective_dimension
+        >>> effective_dimension([3.0, 1.0, 0.0], z=1.0, size=3).value
+        1.25
     """
     if not z > 0:
         raise ValueError(f"z = {z}: the regularization must be positive")
@@ -76,36 +99,36 @@ def effective_dimension(
     return Dimension(known, low, max(high, low), *estimate(spectrum, z, size))
 
 
-NOTHING = 1e-25  # a weight: the node belongs to another invariant subspace than the probe
-
-
 def estimate(spectrum: Spectrum, z: float, size: int) -> tuple[float, float]:
-    """The mean of the probes' quadratures, and its standard error."""
+    """Estimate the dimension by the mean of the probes' quadratures, with its standard error."""
     sums, squares, unresolved = [], [], []
     for nodes, weights in map(trimmed, spectrum.nodes, spectrum.weights):
-        ended = bool((weights < NOTHING).any()) or len(nodes) >= size  # in an invariant subspace: the rule is exact
-        nodes, weights = nodes[weights >= NOTHING], weights[weights >= NOTHING]
+        ended = bool((weights < NEGLIGIBLE).any()) or len(nodes) >= size  # in an invariant subspace: the rule is exact
+        nodes, weights = nodes[weights >= NEGLIGIBLE], weights[weights >= NEGLIGIBLE]
         sums.append(size * float(weights @ share(nodes, z)))
         squares.append(size * float(weights @ share(nodes, z) ** 2))
-        fewer = [sums[-1] - size * by_fewer(nodes, weights, z, part) for part in (2, 4)]
-        unresolved.append([0.0] * 3 if ended else [*fewer, size * bend(nodes, weights, z)])
+        fewer = [sums[-1] - size * by_fewer_steps(nodes, weights, z, part) for part in (2, 4)]
+        unresolved.append([0.0] * 3 if ended else [*fewer, size * chord_deviation(nodes, weights, z)])
     value, a = float(np.mean(sums)), math.sqrt(0.5 / len(sums))
-    square = (a + math.sqrt(a * a + float(np.mean(squares)))) ** 2  # at most, but for a probability of 0.4
+    square = (a + math.sqrt(a * a + float(np.mean(squares)))) ** 2  # an upper bound with probability 0.6
     spread = 2 * max(square - value**2 / size, 0.0) / len(sums)
     return value, math.sqrt(spread + float(np.abs(np.mean(unresolved, axis=0)).max()) ** 2)
 
 
 def trimmed(nodes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A probe's rule without what it was padded with to the length of the longest: its last node again, of no weight."""
+    """Remove the padding of a probe's rule, see `density.padded_rules`."""
     count = len(nodes)
     while count > 1 and weights[count - 1] == 0 and nodes[count - 1] == nodes[count - 2]:
         count -= 1
     return nodes[:count], weights[:count]
 
 
-def bend(nodes: np.ndarray, weights: np.ndarray, z: float) -> float:
-    """How far the share at the nodes is from the chords between their neighbours, on average: what a rule of these nodes takes
-    for one eigenvalue may be many between the neighbours. Below the lowest node is 0, at most."""
+def chord_deviation(nodes: np.ndarray, weights: np.ndarray, z: float) -> float:
+    """Average how far the share at the nodes is from the chords between their neighbours.
+
+    A node stands for one eigenvalue or for many between its neighbours. The lower neighbour of the lowest node is at
+    most 0.
+    """
     around = np.concatenate([[min(0.0, 2 * nodes[0])], nodes, [nodes[-1]]])
     left, right, at = around[:-2], around[2:], nodes
     part = np.where(right > left, (at - left) / np.where(right > left, right - left, 1), 0.5)
@@ -113,13 +136,13 @@ def bend(nodes: np.ndarray, weights: np.ndarray, z: float) -> float:
     return float(weights @ np.abs(share(at, z) - chord))
 
 
-def by_fewer(nodes: np.ndarray, weights: np.ndarray, z: float, part: int) -> float:
-    """What the same probe's rule gives when the last `part`-th of its steps is left out; 0 where nothing is left."""
+def by_fewer_steps(nodes: np.ndarray, weights: np.ndarray, z: float, part: int) -> float:
+    """Evaluate a probe's rule without the last 1 / `part` of its steps; 0 where no step remains."""
     kept = len(nodes) - max(1, len(nodes) // part)
     if kept < 1:
         return 0.0
     vectors = [np.sqrt(weights)]
-    for _ in range(kept - 1):  # Lanczos on the nodes, from the weights, gives the rule back
+    for _ in range(kept - 1):  # Lanczos on the nodes, from the weights, restores the rule
         fresh = nodes * vectors[-1]
         for _ in range(2):
             for vector in vectors:
@@ -131,7 +154,7 @@ def by_fewer(nodes: np.ndarray, weights: np.ndarray, z: float, part: int) -> flo
 
 
 def by_quadrature(spectrum: Spectrum, z: float, size: int) -> tuple[float, float]:
-    """Bounds of the whole from the probes' rules."""
+    """Bound the dimension from the probes' rules."""
     lows, highs = [], []
     for nodes, weights in zip(spectrum.nodes, spectrum.weights, strict=True):
         at, weights = share(nodes[weights > 0], z), weights[weights > 0]

@@ -3,16 +3,17 @@
     found = lanczos(operator, top=2, bottom=1, tolerance=1e-3)
     found.values, found.vectors, found.residuals, found.bounds, found.products
 
-Lanczos with full reorthogonalization (Golub and Van Loan, Matrix Computations, section 10.3): the ends of the spectrum
-converge first, both in the same run. The residual of a Ritz pair is |beta * (last component of its coordinates)|.
+Lanczos with full reorthogonalization (Golub and Van Loan, Matrix Computations, 4th edition, section 10.3): the ends of
+the spectrum converge first, both in the same run. The residual of a Ritz pair is |beta * (last component of its
+coordinates)|.
 
-A small residual says that an eigenvalue is near, not that it is the extreme one: a start vector may have next to nothing
-of the extreme eigenvector u. After k steps the next Lanczos vector is p(A) times the start, with the polynomial
-p(t) = prod (t - theta_j) / prod beta_j over the Ritz values, and has unit length, so |p(lambda)| <= 1 / |u' start| for
-every eigenvalue. The start has a random part, whose share of u is below `least_share` with a probability of at most
-RISK; so where |p| exceeds 1 / least_share there is no eigenvalue, but for that risk (van Dorsselaer, Hochstenbach and van
-der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000, section 3). A pair is resolved when its residual is small and no
-eigenvalue is left out beyond it.
+A small residual shows that an eigenvalue is near, not that it is the extreme one: a start vector may be nearly
+orthogonal to the extreme eigenvector u. After k steps the next Lanczos vector is p(A) times the start, with the
+polynomial p(t) = prod (t - theta_j) / prod beta_j over the Ritz values, and has unit length, so |p(lambda)| <=
+1/|u'start| for every eigenvalue. The start has a random part, so that |u'start| >= `least_share` with probability 1 -
+RISK at least. Where |p| exceeds 1 / least_share there is no eigenvalue, with that probability (van Dorsselaer,
+Hochstenbach and van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000, section 3). A pair is resolved when its residual is
+small and no eigenvalue beyond it is missed.
 """
 
 import math
@@ -24,14 +25,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BREAKDOWN = 1e-6  # of the largest eigenvalue so far, in float32: a smaller beta means an invariant subspace
-RISK = 1e-3  # the probability, for each wanted value, that a larger (or smaller) eigenvalue is left out
-FRESH = 3  # new random vectors after which nothing is looked for outside of an invariant subspace
+BREAKDOWN = (1e-13, 1e-6)  # of the largest eigenvalue, in float64 and float32: a smaller beta ends a subspace
+RISK = 1e-3  # the probability, for each wanted value, that a larger (or smaller) eigenvalue is missed
+FRESH = 3  # new random vectors after which the search outside of an invariant subspace ends
 ROUNDING = (1e-14, 2e-6)  # of the largest eigenvalue, in float64 and float32
 
 
 class Operator(Protocol):
-    """A symmetric linear map of vectors (size,), in a dtype and on a device."""
+    """A symmetric linear map of vectors (size,), in one type and on one device."""
 
     @property
     def size(self) -> int: ...
@@ -46,7 +47,7 @@ class Operator(Protocol):
 
 
 class CapturedBasis(Protocol):
-    """What is known of an operator A on a subspace with the orthonormal basis Q: see Pairs."""
+    """An orthonormal basis Q, and the diagonal of A Q Q' for an operator A: see `Pairs`."""
 
     @property
     def basis(self) -> "Basis": ...
@@ -61,15 +62,21 @@ class NotFinite(ValueError):
 
 @dataclass(frozen=True)
 class Pairs:
-    """Ritz pairs, the largest values first, and how well they are resolved.
+    """Ritz pairs, the largest values first, and their convergence.
 
-    values: (k,) float64. vectors: (k, size), unit rows. residuals: (k,), the norm of A v - value * v, at least the last
-    digit of the largest value; what rounding adds in the products themselves, a few such digits, is not in it. bounds:
-    below the first and above the second there is no eigenvalue, each but for
-    a probability of RISK. converged: (k,) whether the residual is small enough, and no eigenvalue left out: an eigenvalue
-    of exact multiplicity counts once. products: how many times the operator was applied. alphas, betas: the tridiagonal
-    matrix. basis: its orthonormal vectors Q. captured: (size,) float64, the diagonal of A Q Q', which sums to the part of
-    the trace that lies in the basis.
+    Attributes:
+        values: (k,) float64.
+        vectors: (k, size), unit rows.
+        residuals: (k,), the norm of A v - value * v, and at least the rounding of the largest value. The rounding
+            errors of the products themselves, a few times as large, are not included.
+        bounds: No eigenvalue is below the first and none above the second, each with probability 1 - RISK.
+        converged: (k,) bool, the residual is small and no eigenvalue beyond is missed. An eigenvalue of exact
+            multiplicity counts once.
+        products: Number of products with the operator.
+        alphas: (products,), the diagonal of the tridiagonal matrix.
+        betas: (products - 1,), its off-diagonal.
+        basis: Its orthonormal vectors Q.
+        captured: (size,) float64, the diagonal of A Q Q', whose sum is the part of the trace within the basis.
     """
 
     values: np.ndarray
@@ -84,8 +91,8 @@ class Pairs:
     captured: Tensor
 
     def rule(self) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes and weights (they sum to 1) of the quadrature that belongs to the start vector."""
-        return rule_of(self.alphas, self.betas)
+        """Compute the Gauss quadrature rule of the start vector: nodes and weights (products,), which sum to 1."""
+        return quadrature_rule(self.alphas, self.betas)
 
 
 def lanczos(
@@ -94,94 +101,187 @@ def lanczos(
     top: int = 1,
     bottom: int = 0,
     tolerance: float = 1e-3,
-    most: int = 200,
+    max_products: int = 200,
     start: Tensor | None = None,
     seed: int = 0,
     progress: Callable[[int, float], None] = lambda products, residual: None,
 ) -> Pairs:
-    """The `top` largest and the `bottom` smallest eigenvalues of an operator.
+    """Compute the `top` largest and the `bottom` smallest eigenvalues of an operator.
 
-    tolerance: a pair is resolved when its residual is below tolerance * |value| (or below what rounding leaves of the
-    largest value), and no eigenvalue farther out than so much is left out; with 0 all `most` products are done.
-    most: products at most; the basis takes so many vectors of memory. start: a vector to begin with, such as the sum of
-    the end vectors of a neighbour (a warm start), to which a random one of the same length is added; otherwise a Gaussian
-    one. progress: hears the products done and the largest relative residual.
-    Raises NotFinite where the operator gives a value that is not finite.
+    Args:
+        operator: The operator.
+        top: Number of largest eigenvalues.
+        bottom: Number of smallest eigenvalues.
+        tolerance: A pair is resolved when its residual is at most tolerance * |value| (or the rounding of the largest
+            value), and no eigenvalue beyond it by more than that is missed; 0 for all `max_products` products.
+        max_products: Largest number of products; the basis needs memory for as many vectors.
+        start: A vector (size,) to begin with, such as the sum of the end vectors at a neighbouring point (warm start),
+            to which a random one of the same length is added; by default a Gaussian vector.
+        seed: Of the random vectors.
+        progress: Called with the number of products and the largest relative residual after each product.
+
+    Returns:
+        The Ritz pairs, converged or not.
+
+    Raises:
+        NotFinite: The operator gives a value that is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from lossatlas.hessian import lanczos, of_matrix
+        >>> found = lanczos(of_matrix(np.diag([5.0, 2.0, -1.0])), top=1, bottom=1)
+        >>> found.values.round(6).tolist()
+        [5.0, -1.0]
     """
-    size, dtype, device = operator.size, operator.dtype, operator.device
-    wanted = min(top + bottom, size)
-    generator = torch.Generator().manual_seed(seed)
-    basis = Basis(size, dtype, device)
-    first, least_share = random_start(size, generator, start)
-    basis.add(first.to(device, dtype))
-    captured = torch.zeros(size, dtype=torch.float64, device=device)
-    alphas: list[float] = []
-    betas: list[float] = []
-    fresh = 0
-    reach: ResolvedRange | None = None  # of the first invariant subspace
+    run = LanczosRun(operator, top=top, bottom=bottom, tolerance=tolerance, start=start, seed=seed)
     while True:
+        state = run.step()
+        progress(len(run.alphas), float(state.relative.max()))
+        # Inside an invariant subspace every pair is exact, but the ends of the spectrum may lie elsewhere.
+        if (state.enough and not state.invariant) or len(run.alphas) in (max_products, operator.size):
+            return run.pairs(state)
+        if state.invariant:
+            run.leave_subspace()
+            if state.enough and len(run.alphas) >= 2 * run.wanted + 2:
+                return run.pairs(state)
+        run.extend()
+
+
+@dataclass(frozen=True)
+class LanczosState:
+    """The Ritz pairs after a product.
+
+    Attributes:
+        values: (k,), ascending.
+        coordinates: (k, k), their vectors in the basis.
+        residuals: (k,).
+        chosen: Numbers of the wanted ones.
+        relative: Residuals of these, relative to their values.
+        resolved: (k,) bool, see `Pairs.converged`.
+        invariant: The basis spans an invariant subspace.
+        enough: All wanted values are resolved.
+        whole: Nothing can be outside of the basis.
+    """
+
+    values: np.ndarray
+    coordinates: np.ndarray
+    residuals: np.ndarray
+    chosen: np.ndarray
+    relative: np.ndarray
+    resolved: np.ndarray
+    invariant: bool
+    enough: bool
+    whole: bool
+
+
+class LanczosRun:
+    """The iteration of `lanczos`, product by product."""
+
+    def __init__(
+        self, operator: Operator, *, top: int, bottom: int, tolerance: float, start: Tensor | None, seed: int
+    ) -> None:
+        size, dtype, device = operator.size, operator.dtype, operator.device
+        self.operator, self.top, self.bottom, self.tolerance = operator, top, bottom, tolerance
+        self.wanted = min(top + bottom, size)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.basis = Basis(size, dtype, device)
+        first, self.least_share = random_start(size, self.generator, start)
+        self.basis.add(first.to(device, dtype))
+        self.captured = torch.zeros(size, dtype=torch.float64, device=device)
+        self.alphas: list[float] = []
+        self.betas: list[float] = []
+        self.fresh = 0  # random vectors added since an invariant subspace was found
+        self.range: ResolvedRange | None = None  # of the first invariant subspace
+        self.image, self.beta = first, 0.0  # what remains of the last product, and its length
+
+    def step(self) -> LanczosState:
+        """Take a product with the last vector of the basis. Raises NotFinite."""
+        operator, basis, alphas, betas, dtype = self.operator, self.basis, self.alphas, self.betas, self.operator.dtype
         image = operator(basis.last)
         if not torch.isfinite(image).all():
             raise NotFinite(f"the operator gave a value that is not finite at product {len(alphas) + 1}")
         shares = basis.last.double() * image.double()
-        captured += shares
+        self.captured += shares
         alphas.append(float(shares.sum()))
         image = basis.rest(image)
         beta = float(image.double().norm())
+        self.image, self.beta = image, beta
         scale = max(np.abs(alphas).max(), max(betas, default=0.0), 1e-300)
-        invariant = beta <= BREAKDOWN * scale if dtype == torch.float32 else beta <= 1e-13 * scale
+        invariant = bool(beta <= BREAKDOWN[dtype == torch.float32] * scale)
         values, coordinates = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
         residuals = np.abs((0.0 if invariant else beta) * coordinates[-1])
-        residuals = np.maximum(residuals, torch.finfo(dtype).eps * np.abs(values).max())  # what rounding leaves
-        chosen = ends(len(values), top, bottom)
+        residuals = np.maximum(residuals, torch.finfo(dtype).eps * np.abs(values).max())
+        chosen = ends(len(values), self.top, self.bottom)
         relative = residuals[chosen] / np.maximum(np.abs(values[chosen]), 1e-300)
-        progress(len(alphas), float(relative.max()))
-        if not fresh:
-            reach = ResolvedRange(values, [*betas, max(beta, torch.finfo(dtype).eps * scale)], least_share)
-        assert reach is not None
-        width = allowed(values, dtype, tolerance)
-        whole = len(alphas) == size or fresh >= FRESH
-        resolved = residuals <= width if tolerance > 0 else np.zeros(len(values), bool)
-        resolved &= whole | reach.complete(values, width, top, bottom)
-        enough = len(values) >= wanted and bool(resolved[chosen].all())
-        # Inside an invariant subspace every pair is exact, but the ends of the spectrum may lie elsewhere.
-        if (enough and not invariant) or len(alphas) in (most, size):
-            break
-        if invariant:
-            image, beta = basis.rest(gaussian(size, generator).to(device, dtype)), 0.0
-            fresh += 1
-            if enough and len(alphas) >= 2 * wanted + 2:
-                break
-        basis.add(image)
-        betas.append(beta)
-    chosen = chosen[np.argsort(-values[chosen])]
-    vectors = torch.stack([basis.combined(coordinates[:, k]) for k in chosen])
-    outermost = (float(values[0]), float(values[-1]))
-    return Pairs(
-        values[chosen],
-        vectors,
-        residuals[chosen],
-        outermost if whole else reach.bounds(*outermost),
-        resolved[chosen],
-        len(alphas),
-        np.array(alphas),
-        np.array(betas),
-        basis,
-        captured,
-    )
+        if not self.fresh:
+            self.range = ResolvedRange(values, [*betas, max(beta, torch.finfo(dtype).eps * scale)], self.least_share)
+        assert self.range is not None
+        width = allowed(values, dtype, self.tolerance)
+        whole = len(alphas) == operator.size or self.fresh >= FRESH
+        resolved = residuals <= width if self.tolerance > 0 else np.zeros(len(values), bool)
+        resolved &= whole | self.range.complete(values, width, self.top, self.bottom)
+        enough = len(values) >= self.wanted and bool(resolved[chosen].all())
+        return LanczosState(values, coordinates, residuals, chosen, relative, resolved, invariant, enough, whole)
+
+    def leave_subspace(self) -> None:
+        """Go on with a random vector outside of an invariant subspace."""
+        random = gaussian(self.operator.size, self.generator).to(self.operator.device, self.operator.dtype)
+        self.image, self.beta = self.basis.rest(random), 0.0
+        self.fresh += 1
+
+    def extend(self) -> None:
+        """Add the next vector to the basis."""
+        self.basis.add(self.image)
+        self.betas.append(self.beta)
+
+    def pairs(self, state: LanczosState) -> Pairs:
+        """Compute the vectors of the wanted pairs."""
+        values, chosen = state.values, state.chosen
+        chosen = chosen[np.argsort(-values[chosen])]
+        vectors = torch.stack([self.basis.combined(state.coordinates[:, k]) for k in chosen])
+        outermost = (float(values[0]), float(values[-1]))
+        assert self.range is not None
+        return Pairs(
+            values[chosen],
+            vectors,
+            state.residuals[chosen],
+            outermost if state.whole else self.range.bounds(*outermost),
+            state.resolved[chosen],
+            len(self.alphas),
+            np.array(self.alphas),
+            np.array(self.betas),
+            self.basis,
+            self.captured,
+        )
 
 
-def rule_of(alphas: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the quadrature of a tridiagonal matrix."""
+def quadrature_rule(alphas: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the Gauss quadrature rule of a Lanczos run (Golub and Welsch, Math. Comp. 23, 1969).
+
+    Args:
+        alphas: (k,), the diagonal of the tridiagonal matrix.
+        betas: (k - 1,), its off-diagonal.
+
+    Returns:
+        Nodes (k,), ascending, and weights (k,), which sum to 1.
+    """
     values, coordinates = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
     return values, coordinates[0] ** 2
 
 
 def random_start(size: int, generator: torch.Generator, warm: Tensor | None = None) -> tuple[Tensor, float]:
-    """A start vector, and the share of any given unit vector that it has at least, but for a probability of RISK.
+    """Draw a start vector, and bound its component along any given unit vector from below.
 
-    The vector's component along a unit vector u is w + c g with g Gaussian, so it is below x in absolute value with a
-    probability of at most 2 x / (c sqrt(2 pi)), whatever w is.
+    The normalized vector's component along a unit vector u is w + c g with g Gaussian, so it is below x in absolute
+    value with probability at most 2 x / (c sqrt(2 pi)), whatever w is.
+
+    Args:
+        size: Number of entries.
+        generator: Source of the random numbers.
+        warm: A vector (size,), to which the random one is added in the same length.
+
+    Returns:
+        The vector (size,) float64, and a bound that holds with probability 1 - RISK.
     """
     random = gaussian(size, generator)
     if warm is not None:
@@ -192,10 +292,12 @@ def random_start(size: int, generator: torch.Generator, warm: Tensor | None = No
 
 @dataclass(frozen=True)
 class ResolvedRange:
-    """What a Lanczos run says of eigenvalues that it has not found.
+    """The numbers that a Lanczos run excludes as eigenvalues, see the module's description.
 
-    values: its Ritz values, ascending. betas: as many, the last one being the length of what is left. least_share: of an
-    eigenvector in the start.
+    Attributes:
+        values: (k,), the Ritz values, ascending.
+        betas: (k,), the last one being the length of the vector that remains.
+        least_share: Lower bound of an eigenvector's component in the start.
     """
 
     values: np.ndarray
@@ -203,15 +305,22 @@ class ResolvedRange:
     least_share: float
 
     def excludes(self, t: float) -> bool:
-        """Whether t is no eigenvalue: |p(t)| > 1 / least_share. log |p| is concave between two Ritz values."""
+        """Test that t is no eigenvalue: |p(t)| > 1 / least_share. log |p| is concave between two Ritz values."""
         with np.errstate(divide="ignore"):
             size = float(np.log(np.abs(t - self.values)).sum() - np.log(self.betas).sum())
         return size > -math.log(self.least_share)
 
     def complete(self, values: np.ndarray, width: np.ndarray, top: int, bottom: int) -> np.ndarray:
-        """For each of ascending values whether, up to the end of the spectrum, no eigenvalue is left out beyond it.
+        """Test that no eigenvalue between a value and its end of the spectrum is missed.
 
-        An eigenvalue within `width` of a value is not left out. Only the `top` last and the `bottom` first are looked at.
+        Args:
+            values: (k,), ascending.
+            width: (k,); an eigenvalue within this distance of a value is not missed.
+            top: Number of largest values to test.
+            bottom: Number of smallest values to test.
+
+        Returns:
+            (k,) bool, False for values that are not tested.
         """
         result = np.zeros(len(values), bool)
         for sign, count in ((1, top), (-1, bottom)):
@@ -227,12 +336,12 @@ class ResolvedRange:
         return result
 
     def bounds(self, low: float, high: float) -> tuple[float, float]:
-        """Below the first and above the second there is no eigenvalue; low and high are the outermost Ritz values."""
+        """Bound the spectrum from both sides; low and high are the outermost Ritz values."""
         spread = max(high - low, abs(low), abs(high), 1e-300)
         return self.beyond(low, -spread), self.beyond(high, spread)
 
     def beyond(self, value: float, step: float) -> float:
-        """The least distance from an outermost Ritz value at which nothing is left, in the direction of `step`."""
+        """Bisect for the nearest excluded number beyond an outermost Ritz value, in the direction of `step`."""
         while not self.excludes(value + step):
             step *= 2
         inside, outside = 0.0, step
@@ -243,13 +352,19 @@ class ResolvedRange:
 
 
 def allowed(values: np.ndarray, dtype: torch.dtype, tolerance: float) -> np.ndarray:
-    """What counts as resolved: relative, but not below what rounding leaves of the largest value."""
+    """Largest residuals of resolved values: relative, and at least the rounding of the largest value."""
     floor = ROUNDING[dtype == torch.float32] * np.abs(values).max()
     return np.maximum(tolerance * np.abs(values), floor)
 
 
 class Basis:
-    """Orthonormal vectors, stored in chunks of rows."""
+    """Orthonormal vectors, stored in chunks of rows so that a growing basis is not copied.
+
+    Args:
+        size: Number of entries of a vector.
+        dtype: Type of the vectors.
+        device: Device of the vectors.
+    """
 
     CHUNK = 16
 
@@ -260,7 +375,7 @@ class Basis:
 
     @classmethod
     def of(cls, rows: Tensor, device: torch.device) -> "Basis":
-        """What `stacked` has given, bit for bit."""
+        """Restore a basis from the rows (count, size) of `stacked`, bit for bit."""
         basis = cls(rows.shape[1], rows.dtype, device)
         for row in rows:
             if basis.count % cls.CHUNK == 0:
@@ -270,7 +385,7 @@ class Basis:
         return basis
 
     def stacked(self) -> Tensor:
-        """All vectors as (count, size)."""
+        """Return all vectors as (count, size)."""
         return torch.cat(list(self.rows()))
 
     @property
@@ -282,6 +397,7 @@ class Basis:
         return self.chunks[-1][(self.count - 1) % self.CHUNK]
 
     def rows(self) -> Iterator[Tensor]:
+        """Iterate over chunks of at most CHUNK vectors."""
         for k, chunk in enumerate(self.chunks):
             yield chunk[: self.count - k * self.CHUNK]
 
@@ -293,14 +409,14 @@ class Basis:
         self.last.copy_(vector / vector.double().norm().to(vector.dtype))
 
     def rest(self, vector: Tensor) -> Tensor:
-        """A vector without its components along the basis; taken twice, because once leaves rounding behind."""
+        """Project a vector on the complement of the basis; twice, because one projection leaves rounding errors."""
         for _ in range(2):
             for rows in self.rows():
                 vector = vector - rows.T @ (rows @ vector)
         return vector
 
     def combined(self, coordinates: np.ndarray) -> Tensor:
-        """The unit vector with these coordinates."""
+        """Return the unit vector with these coordinates (count,)."""
         parts = torch.from_numpy(coordinates).split(self.CHUNK)
         total = sum(rows.T @ part.to(rows) for rows, part in zip(self.rows(), parts, strict=True))
         assert isinstance(total, Tensor)

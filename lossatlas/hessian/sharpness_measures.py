@@ -1,16 +1,17 @@
-"""How much the loss can rise within a distance: at worst, on average, and along an update.
+"""Sharpness: the rise of the loss within a distance, at worst and on average, and along an update.
 
     rises = sharpness(operator, [0.05, 0.1], adaptive=False)
 
-Worst case: the largest rise in the ball of radius rho (Foret et al., arXiv 2010.01412), or, adaptive, among relative changes
-of that length (Kwon et al., arXiv 2102.11600); the largest of all that were seen: random steps, shorter ones, and projected
-gradient ascent from the best of them. So what is given is reached, and the maximum may be larger. Average case: the mean over
-random directions of that length (as compared by Andriushchenko et al., arXiv 2302.07011). Critical sharpness: 2 over the smallest
-rate at which a step against the gradient does not lower the loss, as far as a search from below sees.
+Worst case: the largest rise in the ball of radius rho (Foret et al., arXiv 2010.01412, equation 1), or, adaptive, among
+relative changes of that length (Kwon et al., arXiv 2102.11600, definition 2). It is the largest of all rises that were
+evaluated: random steps, shorter ones, and projected gradient ascent from the best of them. So it is attained, and the
+maximum may be larger. Average case: the mean over random directions of that length (Andriushchenko et al., arXiv
+2302.07011). Critical sharpness: 2 over the smallest learning rate at which a gradient step does not lower the loss, as
+far as a search from below finds it.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,15 +21,15 @@ from torch import Tensor
 from lossatlas.errors import BadInput
 from lossatlas.parameter_space.directions import seed_of
 
-SHRINK, SHORTEST = 0.5, 0.02  # a step that falls is tried again with half of the turn, and an ascent ends below this
-PARTS = (0.125, 0.25, 0.5, 1.0)  # of the radius, at which a direction is tried: the loss may fall again beyond
+SHRINK, SHORTEST = 0.5, 0.02  # factor of the turn after a step that lowers the loss, and the turn that ends an ascent
+RADIUS_FRACTIONS = (0.125, 0.25, 0.5, 1.0)  # at which a direction is evaluated: the loss may fall again beyond
 FAR = 60  # doublings or halvings of a rate after which a search gives up
-FROM_BELOW = 8  # times as small as its natural scale a rate is where the search for the critical one begins
+FROM_BELOW = 8  # divisor of the natural rate at which the search for the critical one begins
 GROWTH, HALVINGS = 2**0.5, 11  # of the rate from step to step, and of the interval that is found then
 DIFFERENCE = 1e-3  # of the length of the parameters: the step of a finite difference along the gradient
 
 
-class Around(Protocol):
+class LocalLoss(Protocol):
     """A mean loss around a network, as a function of changes of its parameters (size,)."""
 
     @property
@@ -43,8 +44,15 @@ class Around(Protocol):
 
 @dataclass(frozen=True)
 class Rise:
-    """At one radius. worst: the largest rise that was reached, after so many steps, and the change it was reached by. average:
-    the mean over random directions, with its standard error.
+    """The rise of the mean loss within one radius.
+
+    Attributes:
+        radius: The radius, in units of the parameters or, adaptive, relative to them.
+        worst: The largest rise that was attained.
+        steps: Number of gradients that were computed for it.
+        change: (size,), the change of the parameters at which it was attained.
+        average: Mean rise over random directions.
+        average_se: Its standard error, NaN for one direction.
     """
 
     radius: float
@@ -55,8 +63,8 @@ class Rise:
     average_se: float
 
 
-def scales(weights: Tensor, adaptive: bool) -> Tensor | None:
-    """What a change is measured in: None for itself, the size of each parameter for relative changes."""
+def scales(weights: Tensor, *, adaptive: bool) -> Tensor | None:
+    """Units of a change: None for plain changes, the size of each parameter for relative ones."""
     return weights.abs() if adaptive else None
 
 
@@ -69,13 +77,14 @@ def length(vector: Tensor) -> float:
 
 
 def random_unit(size: int, seed: int, like: Tensor) -> Tensor:
+    """Draw a unit vector (size,), uniform on the sphere, in the type and on the device of `like`."""
     generator = torch.Generator().manual_seed(seed)
     vector = torch.randn(size, generator=generator, dtype=torch.float64)
     return (vector / vector.norm()).to(like.device, like.dtype)
 
 
 def sharpness(
-    around: Around,
+    loss: LocalLoss,
     radii: Sequence[float],
     *,
     adaptive: bool = False,
@@ -85,104 +94,132 @@ def sharpness(
     known: Sequence[Rise] = (),
     each: Callable[[Rise], None] = lambda rise: None,
 ) -> list[Rise]:
-    """How far the loss rises within each radius.
+    """Compute the rise of the loss within each radius.
 
-    The same random directions are used at every radius. What was reached within a smaller radius counts within a larger one,
-    and no rise is stated that is below one that was seen, so that the worst is never below the average.
+    The same random directions are used at every radius. A rise within a smaller radius counts within a larger one too,
+    and the worst rise is at least every rise that was evaluated, so that it is never below the average.
 
     Args:
-        around: the loss and its gradient at changes of the parameters.
-        radii: increasing.
-        adaptive: whether changes are relative to the size of each parameter.
-        steps: gradients for each radius at most, but one from each start.
-        directions: random directions for the average.
-        seed: of the random directions.
-        known: what is there already of the first radii.
-        each: is called with every further Rise.
+        loss: The loss and its gradient at changes of the parameters, such as a `Hessian`.
+        radii: Increasing radii.
+        adaptive: Measure changes relative to the size of each parameter.
+        steps: Largest number of gradients for each radius; each start takes one at least.
+        directions: Number of random directions for the average.
+        seed: Of the random directions.
+        known: Results of the first radii, which are not computed again.
+        each: Called with every further result.
 
     Returns:
         A Rise for every radius.
 
     Raises:
-        BadInput: where the loss of the network itself is not finite.
+        BadInput: The loss of the network itself is not finite.
+
+    Example:
+        >>> import torch
+        >>> from lossatlas.data import LOSSES, Dataset
+        >>> from lossatlas.hessian import Hessian
+        >>> data = Dataset("noise", "train", (torch.randn(64, 8), torch.randint(0, 3, (64,))), 3)
+        >>> operator = Hessian(torch.nn.Linear(8, 3), data, LOSSES["crossentropy"])
+        >>> small, large = sharpness(operator, [0.05, 0.1])
+        >>> 0 < small.worst < large.worst
+        True
     """
-    weights = around.weights()
-    scale = scales(weights, adaptive)
+    weights = loss.weights()
+    scale = scales(weights, adaptive=adaptive)
     found = [replace(rise, change=rise.change.to(weights.device, weights.dtype)) for rise in known]
-    bottom, gradient = around.gradient_at(None)
+    bottom, gradient = loss.gradient_at(None)
     if not math.isfinite(bottom):
         raise BadInput(f"the loss of this network is {bottom}: there is no rise above it")
     uphill = scaled(gradient, scale)
     if not length(uphill) > 0:
-        uphill = random_unit(around.size, seed_of(seed, 0, 1), uphill)
+        uphill = random_unit(loss.size, seed_of(seed, 0, 1), uphill)
     for radius in radii[len(found) :]:
-        search = Search(around, bottom, scale, radius, weights * 0)
+        search = AscentSearch(loss, bottom, scale, radius, weights * 0)
         if found:  # in units of the scale
-            search.start(
-                found[-1].change if scale is None else found[-1].change / scale.clamp(min=1e-30), found[-1].worst
-            )
-        rises, best = [], uphill
-        for k in range(directions):
-            unit = random_unit(around.size, seed_of(seed, k, 0), uphill)
-            rises.append(search.rise_at(radius * unit))
-            best = unit if rises[-1] >= max(rises) else best
-        ridge = search.ridge([uphill, best])
-        reserve = steps // 3 if ridge is not None else 0
-        if length(search.at) > 0:
-            search.rise_at(search.edge(search.at))
-        best_so_far = search.at if length(search.at) > 0 else search.edge(uphill)
-        search.climb(best_so_far, steps - reserve)
-        if search.taken < steps - reserve:
-            search.climb(search.edge(uphill), steps - reserve)
-        if ridge is not None:
-            search.climb(ridge, steps, turn=SHRINK**3)
-        average = torch.tensor(rises, dtype=torch.float64)
-        error = float(average.std() / math.sqrt(directions)) if directions > 1 else math.nan
-        found.append(Rise(radius, search.best, search.taken, scaled(search.at, scale), float(average.mean()), error))
+            change = found[-1].change
+            search.record(change if scale is None else change / scale.clamp(min=1e-30), found[-1].worst)
+        units = (random_unit(loss.size, seed_of(seed, k, 0), uphill) for k in range(directions))
+        found.append(search.run(uphill, units, steps))
         each(found[-1])
     return found
 
 
 @dataclass
-class Search:
-    """The largest rise within a radius of all that were seen, and the change there in units of the scale."""
+class AscentSearch:
+    """The largest of all rises within a radius that were evaluated.
 
-    around: Around
+    Attributes:
+        loss: The loss.
+        bottom: The loss of the network itself.
+        scale: Units of changes, see `scales`.
+        radius: The radius, in these units.
+        at: (size,), the change at the largest rise, in these units.
+        best: The largest rise; the network itself is in the ball.
+        taken: Number of gradients.
+    """
+
+    loss: LocalLoss
     bottom: float
     scale: Tensor | None
     radius: float
     at: Tensor
-    best: float = 0.0  # the network itself is in the ball
-    taken: int = 0  # gradients
+    best: float = 0.0
+    taken: int = 0
 
-    def start(self, at: Tensor, rise: float) -> None:
-        """Take what was found within a smaller radius."""
+    def run(self, uphill: Tensor, units: Iterable[Tensor], steps: int) -> Rise:
+        """Evaluate random directions, and ascend from the best start, the gradient and the highest ridge."""
+        rises, best = [], uphill
+        for unit in units:
+            rises.append(self.rise_at(self.radius * unit))
+            best = unit if rises[-1] >= max(rises) else best
+        ridge = self.ridge([uphill, best])
+        reserve = steps // 3 if ridge is not None else 0
+        if length(self.at) > 0:
+            self.rise_at(self.edge(self.at))
+        best_so_far = self.at if length(self.at) > 0 else self.edge(uphill)
+        self.climb(best_so_far, steps - reserve)
+        if self.taken < steps - reserve:
+            self.climb(self.edge(uphill), steps - reserve)
+        if ridge is not None:
+            self.climb(ridge, steps, turn=SHRINK**3)
+        average = torch.tensor(rises, dtype=torch.float64)
+        error = float(average.std() / math.sqrt(len(rises))) if len(rises) > 1 else math.nan
+        change = scaled(self.at, self.scale)
+        return Rise(self.radius, self.best, self.taken, change, float(average.mean()), error)
+
+    def record(self, at: Tensor, rise: float) -> None:
+        """Keep a rise if it is the largest so far."""
         if rise > self.best:
             self.at, self.best = at, rise
 
     def rise_at(self, here: Tensor) -> float:
-        rise = self.around.loss_at(scaled(here, self.scale)) - self.bottom
-        self.start(here, rise)
+        rise = self.loss.loss_at(scaled(here, self.scale)) - self.bottom
+        self.record(here, rise)
         return rise
 
-    def ridge(self, ways: Sequence[Tensor]) -> Tensor | None:
-        """Along these directions the highest place beyond which the loss falls again; None where there is none."""
+    def ridge(self, directions: Sequence[Tensor]) -> Tensor | None:
+        """Find the highest point along these directions beyond which the loss falls again; None where there is none."""
         found, highest = None, -math.inf
-        for way in ways:
-            places = [part * self.edge(way) for part in PARTS]
-            rises = [self.rise_at(here) for here in places]
-            for here, rise, further in zip(places, rises, rises[1:], strict=False):
+        for direction in directions:
+            points = [part * self.edge(direction) for part in RADIUS_FRACTIONS]
+            rises = [self.rise_at(here) for here in points]
+            for here, rise, further in zip(points, rises, rises[1:], strict=False):
                 if rise > max(further, highest):
                     found, highest = here, rise
         return found
 
-    def edge(self, way: Tensor) -> Tensor:
-        return way * (self.radius / max(length(way), 1e-300))
+    def edge(self, direction: Tensor) -> Tensor:
+        """Scale a direction to the radius."""
+        return direction * (self.radius / max(length(direction), 1e-300))
 
     def climb(self, at: Tensor, steps: int, turn: float = 1.0) -> None:
-        """Ascend from a place, with gradients up to this number in all, but one at least.
+        """Ascend from a change by projected gradient steps.
 
-        turn: from the place towards the gradient; whole ones are power iterations where the loss is quadratic.
+        Args:
+            at: (size,), the start.
+            steps: Number of gradients at which the ascent ends, all ascents together; the start takes one anyway.
+            turn: Fraction of the way towards the gradient; 1 makes power iterations where the loss is quadratic.
         """
         rise, slope = self.slope_at(at)
         while self.taken < steps and turn >= SHORTEST and 0 < length(slope) < math.inf and rise < math.inf:
@@ -197,19 +234,26 @@ class Search:
                 turn *= SHRINK
 
     def slope_at(self, here: Tensor) -> tuple[float, Tensor]:
-        value, gradient = self.around.gradient_at(scaled(here, self.scale))
+        value, gradient = self.loss.gradient_at(scaled(here, self.scale))
         self.taken += 1
-        self.start(here, value - self.bottom)
+        self.record(here, value - self.bottom)
         return value - self.bottom, scaled(gradient, self.scale)
 
 
-def critical_sharpness(around: Around) -> tuple[float, int]:
-    """2 / (the smallest rate at which a step against the gradient does not lower the loss), and how many losses it took.
+def critical_sharpness(loss: LocalLoss) -> tuple[float, int]:
+    """Compute 2 / (the smallest learning rate at which a gradient step does not lower the loss).
 
-    The search begins far below the rates at which a parabola or a straight line would reach that, and goes upwards by GROWTH.
-    For a quadratic loss it is the second derivative along the gradient. NaN where no step lowers the loss, 0 where any does.
+    The search begins far below the rate at which a parabola or a straight line would reach that, and increases the rate
+    by GROWTH. For a quadratic loss the result is the second derivative along the gradient.
+
+    Args:
+        loss: The loss and its gradient at changes of the parameters, such as a `Hessian`.
+
+    Returns:
+        The critical sharpness, NaN where no step lowers the loss, 0 where every step does; and the number of losses
+        that were evaluated.
     """
-    bottom, gradient = around.gradient_at(None)
+    bottom, gradient = loss.gradient_at(None)
     square = length(gradient) ** 2
     if not square:
         return math.nan, 0
@@ -218,9 +262,9 @@ def critical_sharpness(around: Around) -> tuple[float, int]:
     def lowers(rate: float) -> bool:
         nonlocal count
         count += 1
-        return around.loss_at(gradient * -rate) < bottom
+        return loss.loss_at(gradient * -rate) < bottom
 
-    rate = natural_rate(around, bottom, gradient) / FROM_BELOW
+    rate = natural_rate(loss, bottom, gradient) / FROM_BELOW
     lowest = rate / 2**FAR
     while not lowers(rate):
         rate /= 2
@@ -237,13 +281,15 @@ def critical_sharpness(around: Around) -> tuple[float, int]:
     return 2 / math.sqrt(low * high), count
 
 
-def natural_rate(around: Around, bottom: float, gradient: Tensor) -> float:
-    """The smaller one of two rates: where a straight line along the gradient reaches zero, and where a parabola reaches its
-    first value again.
+def natural_rate(loss: LocalLoss, bottom: float, gradient: Tensor) -> float:
+    """Estimate the critical learning rate.
+
+    It is the smaller one of two rates: where a straight line along the gradient reaches zero, and where a parabola
+    reaches its first value again.
     """
     square = length(gradient) ** 2
     straight = max(abs(bottom), 1e-12) / square
-    step = DIFFERENCE * max(length(around.weights()), DIFFERENCE) / math.sqrt(square)
-    slope = float(gradient.double() @ around.gradient_at(gradient * -step)[1].double())
+    step = DIFFERENCE * max(length(loss.weights()), DIFFERENCE) / math.sqrt(square)
+    slope = float(gradient.double() @ loss.gradient_at(gradient * -step)[1].double())
     curvature = abs(square - slope) / (step * square)
     return min(straight, 2 / curvature) if 0 < curvature < math.inf else straight

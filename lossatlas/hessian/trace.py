@@ -3,9 +3,10 @@
     found = hutchinson(operator, tolerance=0.02)
     found.value, found.error, found.products
 
-Hutchinson's estimator with Rademacher vectors z: E[z' A z] = tr A. Hutch++ (Meyer, Musco, Musco, Woodruff, 2021) takes
-the trace on the range of A exactly and estimates the rest, which pays where few eigenvalues carry the trace. After a
-Lanczos run the same comes for nothing: `hutchinson(operator, known=found)`.
+Hutchinson's estimator (Hutchinson, Commun. Stat. Simul. Comput. 18, 1989) with Rademacher vectors z: E[z' A z] = tr A.
+Hutch++ (Meyer, Musco, Musco and Woodruff, Hutch++: Optimal stochastic trace estimation, SOSA 2021, Algorithm 1) takes
+the trace on the range of A exactly and estimates the rest, which pays where few eigenvalues dominate the trace. After a
+Lanczos run the same needs no further products: `hutchinson(operator, known=found)`.
 """
 
 import math
@@ -19,13 +20,21 @@ from torch import Tensor
 
 from lossatlas.hessian.lanczos import CapturedBasis, Operator
 
-FEWEST = 12  # probes before a standard error is believed
-SKEWNESS = 2.0  # that of one dominant eigenvalue is 2.8
+FEWEST = 12  # probes before a standard error is used
+SKEWNESS = 2.0  # assumed at least; that of one dominant eigenvalue is 2.8
 
 
 @dataclass(frozen=True)
 class TraceEstimate:
-    """A trace with its standard error, and how many products it took; the same of diagonal blocks, (blocks,) each."""
+    """A trace with its standard error.
+
+    Attributes:
+        value: The trace.
+        error: Its standard error, see `standard_errors`.
+        products: Number of products with the operator.
+        blocks: (blocks,), the traces of diagonal blocks.
+        block_errors: (blocks,), their standard errors.
+    """
 
     value: float
     error: float
@@ -35,6 +44,7 @@ class TraceEstimate:
 
 
 def rademacher(operator: Operator, generator: torch.Generator) -> Tensor:
+    """Draw a vector (size,) of random signs, in the operator's type and on its device."""
     signs = 2 * torch.randint(0, 2, (operator.size,), generator=generator) - 1
     return signs.to(operator.device, operator.dtype)
 
@@ -43,17 +53,32 @@ def hutchinson(
     operator: Operator,
     *,
     tolerance: float = 0.02,
-    most: int = 1000,
+    max_products: int = 1000,
     seed: int = 0,
     known: CapturedBasis | None = None,
     blocks: Sequence[int] = (),
     progress: Callable[[int, float], None] = lambda products, error: None,
 ) -> TraceEstimate:
-    """The trace, until its standard error is at most tolerance * |trace| or `most` products are done.
+    """Estimate the trace by Hutchinson's estimator.
 
-    known: such as a Lanczos run on the same operator; its basis already carries a part of the trace: only the rest is
-    estimated, which takes far fewer products where a few eigenvalues carry the trace. blocks: sizes of consecutive
-    diagonal blocks whose traces are wanted too, from the same products.
+    Args:
+        operator: The operator.
+        tolerance: The estimate is complete when its standard error is at most tolerance * |trace|.
+        max_products: Largest number of products.
+        seed: Of the random vectors.
+        known: The result of a Lanczos run on the same operator, whose basis holds a part of the trace exactly; the rest
+            is estimated, with far fewer products where few eigenvalues dominate the trace.
+        blocks: Sizes of consecutive diagonal blocks, whose traces are estimated from the same products.
+        progress: Called with the number of products and the standard error after each product.
+
+    Returns:
+        The trace, and those of the blocks.
+
+    Example:
+        >>> import numpy as np
+        >>> from lossatlas.hessian import hutchinson, of_matrix
+        >>> hutchinson(of_matrix(np.diag([5.0, 2.0, -1.0]))).value
+        6.0
     """
     generator, samples = torch.Generator().manual_seed(seed), list[np.ndarray]()
     sizes = [*blocks, operator.size - sum(blocks)]
@@ -68,23 +93,29 @@ def hutchinson(
         mean, errors = fixed + rows.mean(0), standard_errors(rows)
         value, error = float(mean.sum()), float(standard_errors(rows.sum(1)))
         progress(len(samples), error)
-        if len(samples) >= most or (len(samples) >= FEWEST and error <= tolerance * abs(value)):
+        if len(samples) >= max_products or (len(samples) >= FEWEST and error <= tolerance * abs(value)):
             return TraceEstimate(value, error, len(samples), mean[: len(blocks)], errors[: len(blocks)])
 
 
 def sums(values: Tensor, sizes: Sequence[int]) -> np.ndarray:
-    """The sum of each of consecutive pieces."""
+    """Sum consecutive pieces of these sizes."""
     return np.array([float(piece.sum()) for piece in values.split(list(sizes))])
 
 
 def standard_errors(samples: np.ndarray) -> np.ndarray:
-    """Of the means over the first axis, such that 2 of them on either side hold the truth in 95 of 100 cases.
+    """Compute standard errors of means, such that 2 of them on either side hold the truth in 95 of 100 cases.
 
-    The textbook's error is too small for few samples, and for skewed ones (few eigenvalues that carry the trace), all the
-    more where one stops as soon as it is small. So it is scaled to Student's quantile, and grows with the skewness of the
-    mean, |g| / sqrt(n), where g is taken as SKEWNESS at least, because few samples do not show it. Where a single
-    eigenvalue carries nearly all, 88 of 100 or more are covered (`tests/test_hessian_estimators.py`); a Lanczos run beforehand
-    takes such out.
+    The textbook's error is too small for few samples, and for skewed ones (few dominant eigenvalues), all the more
+    where sampling stops as soon as the error is small. So it is scaled to Student's quantile, and inflated with the
+    skewness of the mean, |g| / sqrt(n), where g is taken as SKEWNESS at least, because few samples do not show it.
+    Where a single eigenvalue dominates, 88 of 100 intervals or more hold the truth
+    (`tests/test_hessian_estimators.py`); a Lanczos run beforehand removes such eigenvalues.
+
+    Args:
+        samples: (n, ...).
+
+    Returns:
+        (...), inf for n < 3.
     """
     count = len(samples)
     if count < 3:
@@ -101,13 +132,28 @@ def hutch_plus_plus(
     *,
     tolerance: float = 0.02,
     sketch: int = 10,
-    most: int = 1000,
+    max_products: int = 1000,
     seed: int = 0,
 ) -> TraceEstimate:
-    """The trace: exact on the range of A applied to `sketch` random vectors, Hutchinson's estimate on the rest.
+    """Estimate the trace: exactly on the range of A applied to random vectors, by Hutchinson's estimator on the rest.
 
-    Takes 2 * sketch products, then one for each probe of the rest, until the standard error of the whole is at most
-    tolerance * |trace| or `most` products are done (FEWEST probes at least).
+    Takes 2 * sketch products, then one for each probe of the rest, FEWEST probes at least.
+
+    Args:
+        operator: The operator.
+        tolerance: The estimate is complete when its standard error is at most tolerance * |trace|.
+        sketch: Number of random vectors.
+        max_products: Largest number of products.
+        seed: Of the random vectors.
+
+    Returns:
+        The trace, without blocks.
+
+    Example:
+        >>> import numpy as np
+        >>> from lossatlas.hessian import hutch_plus_plus, of_matrix
+        >>> round(hutch_plus_plus(of_matrix(np.diag([5.0, 2.0, -1.0]))).value, 6)
+        6.0
     """
     generator, sketch = torch.Generator().manual_seed(seed), min(sketch, operator.size)
     images = torch.stack([operator(rademacher(operator, generator)) for _ in range(sketch)], dim=1)
@@ -122,7 +168,7 @@ def hutch_plus_plus(
         samples.append(float(torch.dot(z.double(), operator(z).double())))
         products += 1
         rest, error = float(np.mean(samples)), float(standard_errors(np.array(samples)))
-        if products >= most or (len(samples) >= FEWEST and error <= tolerance * abs(exact + rest)):
+        if products >= max_products or (len(samples) >= FEWEST and error <= tolerance * abs(exact + rest)):
             return TraceEstimate(exact + rest, error, products)
 
 
@@ -132,7 +178,22 @@ def diagonal(
     probes: int = 100,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Estimate of the diagonal and its standard errors, (size,) each, from `probes` >= 2 products."""
+    """Estimate the diagonal from products with random signs (Bekas, Kokiopoulou and Saad, Appl. Numer. Math. 57, 2007).
+
+    Args:
+        operator: The operator.
+        probes: Number of products, at least 2.
+        seed: Of the random vectors.
+
+    Returns:
+        The diagonal (size,) float64, and its standard errors (size,).
+
+    Example:
+        >>> import numpy as np
+        >>> from lossatlas.hessian import diagonal, of_matrix
+        >>> diagonal(of_matrix(np.diag([5.0, 2.0, -1.0])))[0].tolist()
+        [5.0, 2.0, -1.0]
+    """
     generator = torch.Generator().manual_seed(seed)
     first = torch.zeros(operator.size, dtype=torch.float64, device=operator.device)
     second = torch.zeros_like(first)

@@ -1,4 +1,4 @@
-"""Files: surfaces, directions, spectra, trajectories; what may be continued; snapshots and progress."""
+"""Files: surfaces, directions, spectra and trajectories; rules of resuming, locks, atomic writes and progress."""
 
 from lossatlas.io.direction_files import Directions, read_directions, write_directions
 from lossatlas.io.spectrum_files import Findings, read_findings, write_findings

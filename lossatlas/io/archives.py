@@ -1,4 +1,4 @@
-"""Archives of others: what would unpack to far more than images or weights do is not read."""
+"""Archives from other programs: those that unpack to far more than images or weights do are refused."""
 
 import zipfile
 from pathlib import Path
@@ -10,12 +10,19 @@ SMALL = 1 << 26  # bytes to which any archive may unpack
 
 
 def check_archive(file: Path) -> None:
-    """Raise BadInput for a zip archive (.npz, torch) that unpacks to far more than it is: images and weights do not."""
+    """Check the unpacked size of a zip archive (.npz, torch), as its headers state it.
+
+    Args:
+        file: Any file; one that is no zip archive passes.
+
+    Raises:
+        BadInput: The archive unpacks to more than SMALL bytes and MOST_FROM_ZIP times its size.
+    """
     size = file.stat().st_size
     try:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # whoever reads it says what it is instead
+        return  # its reader has a message of its own
     if unpacked > max(SMALL, MOST_FROM_ZIP * size):
         raise BadInput(f"{file} has {size} bytes, and says that it unpacks to {unpacked}: nothing is read from it")

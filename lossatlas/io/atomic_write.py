@@ -1,7 +1,7 @@
-"""The one way in which files come about: at once or not at all.
+"""Atomic writes of files: temporary file, fsync, replace, fsync of the folder.
 
-Content goes to a temporary file in the same folder, then to the disk, then takes the place of what was there. Whatever
-happens in between, the previous file is as it was; what a killed process left behind goes with the next write.
+Whatever happens in between, the previous file is unchanged. Temporary files of killed processes are removed by the next
+write of the same file.
 """
 
 import hashlib
@@ -19,39 +19,38 @@ from typing import BinaryIO
 from lossatlas.errors import CannotWrite
 
 LONGEST, ENDING = 255, 5  # bytes of a file's name, and of those of its ending
-KEPT = 86_400.0  # seconds after which a temporary file of another host is nobody's any more
+KEPT = 86_400.0  # seconds after which a temporary file of another host is removed
 
 
 def write_file(path: str | Path, content: bytes | Callable[[BinaryIO], object], *, new: bool = False) -> bool:
-    """Write a file atomically. Raises CannotWrite.
+    """Write a file atomically.
 
-    content: bytes, or a function that writes into an open file. new: only where there is no such file yet; whether it was
-    written is returned, and False means that somebody else was first.
+    Args:
+        path: The file; a symbolic link stays one, and its target is written.
+        content: Bytes, or a function that writes into an open file.
+        new: Write only where there is no such file yet.
+
+    Returns:
+        Whether the file was written; False with `new` where there is one.
+
+    Raises:
+        CannotWrite: The file cannot be written; the previous one is unchanged.
+
+    Example:
+        >>> import tempfile
+        >>> write_file(f"{tempfile.mkdtemp()}/a.txt", b"content")
+        True
     """
-    path = Path(os.path.realpath(path))  # a symbolic link stays one
+    path = Path(os.path.realpath(path))
     try:
         before = mode_of(path)
         remove_leftovers(path)
         temporary = path.with_name(f"{temporary_prefix(path)}{host()}.{os.getpid()}.{secrets.token_hex(3)}.part")
         try:
-            with open(temporary, "wb") as out:
-                if before is not None:
-                    os.fchmod(out.fileno(), before)
-                if callable(content):
-                    content(out)
-                else:
-                    out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
+            write_to_disk(temporary, content, before)
             if new:
-                try:
-                    os.link(temporary, path)
-                except FileExistsError:
+                if not link_new(temporary, path):
                     return False
-                except OSError:  # a file system without hard links
-                    if path.exists():
-                        return False
-                    os.replace(temporary, path)
             else:
                 os.replace(temporary, path)
         finally:
@@ -63,8 +62,44 @@ def write_file(path: str | Path, content: bytes | Callable[[BinaryIO], object], 
     return True
 
 
+def write_to_disk(file: Path, content: bytes | Callable[[BinaryIO], object], mode: int | None) -> None:
+    """Write a file with these permissions (None for the usual ones), and flush it to the disk."""
+    with open(file, "wb") as out:
+        if mode is not None:
+            os.fchmod(out.fileno(), mode)
+        if callable(content):
+            content(out)
+        else:
+            out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def link_new(temporary: Path, path: Path) -> bool:
+    """Give a file a name that is free; return False where it is not."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    return True
+
+
 def set_aside(path: str | Path) -> Path | None:
-    """Give a file that is there another name beside it, and return that. Raises CannotWrite."""
+    """Rename an existing file to a free name beside it.
+
+    Args:
+        path: The file, such as `surface.h5`.
+
+    Returns:
+        The new name, such as `surface.old1.h5`; None where there is no file.
+
+    Raises:
+        CannotWrite: The file cannot be renamed.
+    """
     path = Path(os.path.realpath(path))
     if not path.exists():
         return None
@@ -79,7 +114,7 @@ def set_aside(path: str | Path) -> Path | None:
 
 
 def mode_of(path: Path) -> int | None:
-    """The permissions of a file that is there. Raises CannotWrite for what is no file, such as a device."""
+    """Return the permissions of a file, None where there is none. Raises CannotWrite for a device or a folder."""
     try:
         found = os.stat(path).st_mode
     except FileNotFoundError:
@@ -90,7 +125,7 @@ def mode_of(path: Path) -> int | None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring the folder's list of names to the disk, where the file system can."""
+    """Flush a folder's list of names to the disk, where the file system can."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -100,13 +135,13 @@ def flush_folder(folder: Path) -> None:
 
 
 def temporary_prefix(path: Path) -> str:
-    """Of the names of temporary files for this one: short enough for every file system, however long its name is."""
+    """Return the prefix of temporary names for a file, short enough for every file system."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
     return f".{os.fsencode(path.name)[:60].decode(errors='ignore')}.{digest}."
 
 
 def shortened_base(base: str) -> str:
-    """The same path, or one whose name ends in a hash, so that with an ending it is short enough for a file."""
+    """Shorten the name of a path without ending, by a hash at its end, so that the ending fits on every file system."""
     folder, name = os.path.split(base)
     content = os.fsencode(name)
     if len(content) <= LONGEST - ENDING:
@@ -116,12 +151,13 @@ def shortened_base(base: str) -> str:
 
 
 def host() -> str:
+    """Return this host's name in the form of temporary names."""
     return socket.gethostname().replace(".", "-")[:40]
 
 
 @cache  # once for each file: a folder may be large and far away
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left behind of this file."""
+    """Remove temporary files of killed processes for a file."""
     start = temporary_prefix(path)
     with suppress(OSError):
         for name in os.listdir(path.parent):
@@ -130,7 +166,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def is_leftover(temporary: Path) -> bool:
-    """Whether the process that was writing this is gone."""
+    """Test whether the process that wrote a temporary file is gone."""
     *_, where, number, _, _ = temporary.name.split(".")
     if where == host() and number.isdecimal():
         return not Path(f"/proc/{number}").exists() if Path("/proc/self").exists() else False
@@ -140,7 +176,7 @@ def is_leftover(temporary: Path) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for output. Raises CannotWrite."""
+    """Make a folder for output, with its parents. Raises CannotWrite."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,24 +1,17 @@
-"""The file formats: surfaces, directions and spectra in HDF5, new ones and those of the original release.
+"""Contents of the HDF5 files: description, export, check, conversion and slim copies.
 
-    python h5_util.py FILE                     what a file holds, and how much of it is done
-    python h5_util.py FILE --export OUT.npz    x, y, done and every field as (ny, nx) or (nx,)
-    python h5_util.py FILE --check             whether checksums hold, directions are there, all cells are done
-    python h5_util.py FILE --embed             copy the directions into the surface file
-    python h5_util.py FILE --convert OUT.h5    a file of the release of 2018 as one of this version, fields put right
-    python h5_util.py FILE --slim OUT.h5       the fields alone, a tenth of the size: to be drawn and sent, not continued
-
-A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
-`done`, `statistics/<split>/<name>`, and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own
-data. `directions` leads to the direction file. A file of the original release has none of these but the coordinates
-and fields; it is read as it is. A spectrum file holds what hessian_spectrum.py has found, with the same attributes.
+The command is `h5_util.py`; the formats are described in `surface_files`, `direction_files`, `spectrum_files` and
+`trajectory_files`.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lossatlas.errors import BadInput, BadUsage, Incomplete
+from lossatlas.errors import BadInput, BadUsage, Incomplete, named
 from lossatlas.io import (
     Directions,
     Findings,
@@ -36,7 +29,22 @@ from lossatlas.io.surface_files import added_by_others
 from lossatlas.landscape import Surface
 from lossatlas.programs import program
 
-VECTORS = ("eigenvectors", "change")  # of files of findings: each as large as the network
+VECTORS = ("eigenvectors", "change")  # arrays of findings that are as large as the network
+FIRST_FINDINGS = (
+    "eigenvalues",
+    "smallest",
+    "bounds",
+    "trace",
+    "trace_se",
+    "effective_dimension",
+    "effective_dimension_estimate",
+)
+
+
+def has_checksum(path: str | Path) -> bool:
+    """Whether a file records a checksum over its contents, as files of this program do."""
+    with opened(path) as f:
+        return "sha256" in f.attrs
 
 
 def kind_of(path: str | Path) -> str:
@@ -60,83 +68,102 @@ def kind_of(path: str | Path) -> str:
 
 
 def describe(path: str | Path) -> str:
-    """What a file holds, as lines of text. Raises BadInput."""
+    """Describe the contents of a file.
+
+    Args:
+        path: A file of this program or of the original one.
+
+    Returns:
+        Lines of text.
+
+    Raises:
+        BadInput: The file cannot be read.
+    """
     kind = kind_of(path)
     if kind in FORMATS:
-        return describe_findings(read_findings(path, ""))
+        return "\n".join(describe_findings(read_findings(path, "")))
     if kind == "trajectory":
-        path_ = read_projection(path)
-        x, y = path_.x, path_.y
+        found = read_projection(path)
+        x, y = found.x, found.y
         return f"trajectory: {len(x)} checkpoints, x {x.min():.6g} to {x.max():.6g}, y {y.min():.6g} to {y.max():.6g}"
     if kind == "directions":
-        directions = read_directions(path)
-        lines = [
-            f"directions: {'one' if directions.y is None else 'two'}, {len(directions.x)} tensors each, "
-            f"{sum(a.size for a in directions.x):,} numbers",
-            f"sha256: {directions.sha256}",
-        ]
-        return "\n".join(lines + [f"{key}: {value}" for key, value in directions.about.items() if key != "config"])
-    surface = read_surface(path)
+        return "\n".join(describe_directions(read_directions(path)))
+    return "\n".join(describe_surface(read_surface(path)))
+
+
+def describe_directions(directions: Directions) -> list[str]:
+    return [
+        f"directions: {'one' if directions.y is None else 'two'}, {len(directions.x)} tensors each, "
+        f"{sum(a.size for a in directions.x):,} numbers",
+        f"sha256: {directions.sha256}",
+        *(f"{key}: {value}" for key, value in directions.about.items()),
+    ]
+
+
+def describe_surface(surface: Surface) -> list[str]:
     lines = [f"surface: {surface.grid}", f"done: {surface.done.sum()} of {surface.grid.size} cells"]
     if surface.predicted:
         lines[-1] += f", interpolated: {surface.interpolated.sum()} cells"
     for name, array in surface.fields.items():
         computed = array[surface.done]
-        known = computed[np.isfinite(computed)]
-        span = f"{known.min():.6g} to {known.max():.6g}" if known.size else "no finite value"
-        odd = computed.size - known.size
-        lines.append(f"{name}: {span}" + (f", {odd} cells not finite" if odd else ""))
+        finite = computed[np.isfinite(computed)]
+        span = f"{finite.min():.6g} to {finite.max():.6g}" if finite.size else "no finite value"
+        others = computed.size - finite.size
+        lines.append(f"{name}: {span}" + (f", {others} cells not finite" if others else ""))
     if surface.foreign is not None and surface.foreign.any():
         lines.append(f"provenance unknown: {surface.foreign.sum()} cells")
-    lines += described_by(surface)
-    for title in ("request", "plan", "about"):
-        lines += [f"{title}.{key}: {value}" for key, value in getattr(surface, title).items()]
-    return "\n".join(lines)
+    return [*lines, *describe_computers(surface), *describe_records(surface)]
 
 
-def described_by(surface: Surface) -> list[str]:
-    """Who computed how many cells, and how long they took."""
-    lines, by = [], surface.provenance.get("computed_by")
+def describe_computers(surface: Surface) -> Iterator[str]:
+    """Iterate over the processes that computed cells: their numbers of cells and times."""
+    by = surface.provenance.get("computed_by")
     for number, who in enumerate(surface.about.get("computed_by", [])):
         if by is not None and (own := by == number).any():
             seconds = surface.provenance["seconds"][own]
-            lines.append(
+            yield (
                 f"computed by {who}: {own.sum()} cells, {seconds.sum():.3g} s, {np.median(seconds):.3g} s each "
                 f"({seconds.min():.3g} to {seconds.max():.3g})"
             )
-    return lines
 
 
-def describe_findings(findings: Findings) -> str:
-    lines = [{"spectrum": "spectrum of a Hessian", "sharpness": "sharpness of a minimum"}[findings.kind]]
-    first = (
-        "eigenvalues",
-        "smallest",
-        "bounds",
-        "trace",
-        "trace_se",
-        "effective_dimension",
-        "effective_dimension_estimate",
+def describe_records(found: Surface | Findings) -> Iterator[str]:
+    """Iterate over request, plan and metadata."""
+    records: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ("request", found.request),
+        ("plan", found.plan),
+        ("about", found.about),
     )
-    arrays = {name: findings.arrays[name] for name in (*first, *findings.arrays) if name in findings.arrays}
-    for name, array in arrays.items():
-        shape = "x".join(map(str, array.shape))
-        lines.append(
-            f"{name}: {array:.6g}"
-            if array.ndim == 0
-            else f"{name}: {shape} numbers"
-            if array.size > 12
-            else f"{name}: " + " ".join(f"{value:.6g}" for value in array.ravel())
-        )
-    for title in ("request", "plan", "about"):
-        lines += [f"{title}.{key}: {value}" for key, value in getattr(findings, title).items()]
-    return "\n".join(lines)
+    for title, entries in records:
+        for key, value in entries.items():
+            yield f"{title}.{key}: {value}"
+
+
+def describe_findings(findings: Findings) -> list[str]:
+    lines = [{"spectrum": "spectrum of a Hessian", "sharpness": "sharpness of a minimum"}[findings.kind]]
+    names = dict.fromkeys(name for name in (*FIRST_FINDINGS, *findings.arrays) if name in findings.arrays)
+    lines += [f"{name}: {describe_array(findings.arrays[name])}" for name in names]
+    return [*lines, *describe_records(findings)]
+
+
+def describe_array(array: np.ndarray) -> str:
+    if array.ndim == 0:
+        return f"{array:.6g}"
+    if array.size > 12:
+        return f"{'x'.join(map(str, array.shape))} numbers"
+    return " ".join(f"{value:.6g}" for value in array.ravel())
 
 
 def export(path: str | Path, out: str | Path) -> None:
-    """Write x, y, done and every field of a surface, or all of a spectrum, as a compressed .npz.
+    """Write x, y, done and every field of a surface, or all arrays of a file of findings, as a compressed .npz.
 
-    Raises BadInput, CannotWrite.
+    Args:
+        path: The file.
+        out: The .npz file; fields are (ny, nx) or (nx,).
+
+    Raises:
+        BadInput: The file cannot be read.
+        CannotWrite: `out` cannot be written.
     """
     arrays: dict[str, np.ndarray]
     if is_findings(path):
@@ -154,10 +181,19 @@ def export(path: str | Path, out: str | Path) -> None:
 
 
 def check(path: str | Path) -> list[str]:
-    """What was found to be right, as lines of text. Raises BadInput for what is damaged, Incomplete for what is not done."""
-    with opened(path) as f:
-        sealed = "sha256" in f.attrs
-    kind = kind_of(path)
+    """Check that a file is complete and undamaged.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Lines about what was checked.
+
+    Raises:
+        BadInput: The file is damaged.
+        Incomplete: Something is not computed yet.
+    """
+    kind, sealed = kind_of(path), has_checksum(path)
     if kind in FORMATS:
         findings = read_findings(path, "")
         if not {"effective_dimension", "critical"} & set(findings.arrays):
@@ -169,16 +205,7 @@ def check(path: str | Path) -> list[str]:
         return [f"the directions have the checksum that the file records: {read_directions(path).sha256}"]
     surface = read_surface(path)
     lines = ["the checksum holds" if sealed else "no checksum: the file is of another program, and read as it is"]
-    for split, statistics in surface.statistics.items():
-        used = statistics["n"][surface.done & np.isfinite(statistics["n"])]
-        if used.size and not (used.min() >= 1 and used.max() <= surface.populations[split]):
-            raise BadInput(
-                f"{path}: a cell says that it used {used.max():g} of {surface.populations[split]} {split} samples"
-            )
-        if used.size:
-            lines.append(
-                f"{split}: {used.min():g} to {used.max():g} of {surface.populations[split]} samples at each cell"
-            )
+    lines += check_samples(path, surface)
     lines.append(check_directions(path, surface))
     if not surface.known.all():
         raise Incomplete(f"{path}: {int(surface.known.sum())} of {surface.grid.size} cells are done")
@@ -186,10 +213,24 @@ def check(path: str | Path) -> list[str]:
     return [*lines, f"all {surface.grid.size} cells are done{left_out}"]
 
 
+def check_samples(path: str | Path, surface: Surface) -> list[str]:
+    """Check the numbers of samples at the cells. Raises BadInput where there are more than the data hold."""
+    lines = []
+    for split, statistics in surface.statistics.items():
+        used = statistics["n"][surface.done & np.isfinite(statistics["n"])]
+        if not used.size:
+            continue
+        population = surface.populations[split]
+        if not (used.min() >= 1 and used.max() <= population):
+            raise BadInput(f"{path}: a cell says that it used {used.max():g} of {population} {split} samples")
+        lines.append(f"{split}: {used.min():g} to {used.max():g} of {population} samples at each cell")
+    return lines
+
+
 def check_directions(path: str | Path, surface: Surface) -> str:
-    """Whether the directions are those that the surface was computed along. Raises BadInput."""
+    """Check that the directions are those that the surface was computed along. Raises BadInput."""
     recorded = surface.request.get("directions")
-    if " " in str(recorded):  # words, and no checksum: see setting.read_alone
+    if " " in str(recorded):  # a description, not a checksum: the surface has no direction file
         return f"no directions but {recorded}"
     if "slim" in surface.about:
         return "directions: a slim file has none"
@@ -208,26 +249,41 @@ def check_directions(path: str | Path, surface: Surface) -> str:
 
 
 def convert(path: str | Path, out: str | Path) -> None:
-    """Write a surface file of another program as one of this version. Raises BadInput, BadUsage, CannotWrite."""
-    if Path(out).exists():
-        raise BadUsage(f"--convert {out}: the file exists: give another name")
+    """Write a surface file of another program as one of this version.
+
+    Args:
+        path: The file.
+        out: A new file.
+
+    Raises:
+        BadInput: The file cannot be read, or holds something that would be lost.
+        BadUsage: `out` exists, or `path` is a file of this program.
+        CannotWrite: `out` cannot be written.
+    """
+    refuse_existing("convert", out)
     with opened(path) as f:
         if get_text(f, "format") is not None:
             raise BadUsage(f"{path} is a file of this program already")
     surface = read_surface(path)
-    if others := surface.about.get("others"):
-        raise BadInput(f"{path} holds {', '.join(others)}, which would be lost: nothing is written")
+    refuse_loss(path, surface.about.get("others", ()))
     write_surface(out, surface, direction_link(path))
 
 
 def slim(path: str | Path, out: str | Path) -> None:
-    """Write a complete surface without the sums that its fields come from, and without directions; or findings without
-    vectors as large as the network.
+    """Write a small copy of a complete file, which can be drawn but not continued.
 
-    Raises BadInput, BadUsage, CannotWrite.
+    A surface is written without statistics and directions, findings without vectors as large as the network.
+
+    Args:
+        path: The file.
+        out: A new file.
+
+    Raises:
+        BadInput: The file is not complete, or holds something that would be lost.
+        BadUsage: `out` exists.
+        CannotWrite: `out` cannot be written.
     """
-    if Path(out).exists():
-        raise BadUsage(f"--slim {out}: the file exists: give another name")
+    refuse_existing("slim", out)
     if is_findings(path):
         check(path)
         findings = read_findings(path, "")
@@ -237,9 +293,18 @@ def slim(path: str | Path, out: str | Path) -> None:
     surface = read_surface(path)
     if not surface.known.all():
         raise BadInput(f"{path} is not complete, and a slim file cannot be continued: nothing is written")
-    if others := [*added_by_others(path), *surface.about.get("others", [])]:
-        raise BadInput(f"{path} holds {', '.join(others)}, which would be lost: nothing is written")
+    refuse_loss(path, [*added_by_others(path), *surface.about.get("others", [])])
     zero = [name for name, values in surface.fields.items() if name.endswith("_se") and not values.any()]
     values = {name: values for name, values in surface.fields.items() if name not in zero}
     about = {**surface.about, "slim": "fields alone, of a file that holds more", "zero": zero}
     write_surface(out, replace(surface, statistics={}, samples={}, provenance={}, values=values, about=about))
+
+
+def refuse_existing(option: str, out: str | Path) -> None:
+    if Path(out).exists():
+        raise BadUsage(f"{named(option, str(out))}: the file exists: give another name")
+
+
+def refuse_loss(path: str | Path, others: Iterable[str]) -> None:
+    if names := ", ".join(others):
+        raise BadInput(f"{path} holds {names}, which would be lost: nothing is written")

@@ -10,19 +10,23 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, named
 from lossatlas.io.hdf5 import check_seal, get_text, opened, read_json, seal, set_text, text, write
 
 SEALED = ("about", "sealed")  # attributes with a checksum, which covers `extra` too
 
-OURS_ALONE = {"tensors", "lengths", "about", "sealed", "seal"}  # what other programs' files do not have
+OURS_ALONE = {"tensors", "lengths", "about", "sealed", "seal"}  # names that files of other programs do not have
 
 
 @dataclass(frozen=True)
 class Directions:
     """One or two directions as lists of arrays, in the order of the network's parameters or states.
 
-    extra: what else the file holds by name, such as the variance that principal components explain.
+    Attributes:
+        x: The x direction.
+        y: The y direction, None for a line.
+        about: Metadata.
+        extra: Further arrays of the file by name, such as the variance that principal components explain.
     """
 
     x: Sequence[np.ndarray]
@@ -32,7 +36,7 @@ class Directions:
 
     @property
     def sha256(self) -> str:
-        """Over the values of both directions."""
+        """SHA-256 over shapes, types and values of both directions."""
         digest = hashlib.sha256()
         for axis in (self.x, self.y or ()):
             digest.update(b"direction")
@@ -43,16 +47,24 @@ class Directions:
 
 
 def write_directions(path: str | Path, directions: Directions, *, new: bool = False) -> None:
-    """Write a direction file atomically. Raises CannotWrite.
+    """Write a direction file atomically.
 
-    new: there was none; raises BadInput where another run has written other directions there in the meantime.
+    Args:
+        path: The file.
+        directions: The directions.
+        new: Keep a file that another run has written in the meantime.
+
+    Raises:
+        CannotWrite: The file cannot be written.
+        BadInput: With `new`, another run has written other directions.
     """
     written = write(path, lambda f: fill_directions(f, directions), new=new)
     if not written and read_directions(path).sha256 != directions.sha256:
-        raise BadInput(f"another run has just written other directions to {path}: give another --dir_file")
+        raise BadInput(f"another run has just written other directions to {path}: give another {named('dir_file')}")
 
 
 def fill_directions(group: h5py.Group, directions: Directions) -> None:
+    """Write directions into an open file or group."""
     for name, arrays in (("xdirection", directions.x), ("ydirection", directions.y)):
         for k, array in enumerate(arrays or ()):
             group.create_dataset(f"{name}/{k}", data=array)
@@ -65,7 +77,11 @@ def fill_directions(group: h5py.Group, directions: Directions) -> None:
 
 
 def read_directions(path: str | Path) -> Directions:
-    """Read a direction file. Raises BadInput when it is none, or when its checksum does not fit."""
+    """Read a direction file, or the directions of a surface file.
+
+    Raises:
+        BadInput: The file holds no directions, or is damaged.
+    """
     with opened(path) as f:
         link = f.get("directions", getlink=True)
         if isinstance(link, h5py.ExternalLink):
@@ -76,19 +92,11 @@ def read_directions(path: str | Path) -> Directions:
         root = f if link is None else f["directions"]
         if "xdirection" not in root:
             raise BadInput(f"{path} holds no 'xdirection': it is no direction file")
-        axes: list[list[np.ndarray] | None] = []
-        for name in ("xdirection", "ydirection"):
-            if name not in root:
-                axes.append(None)
-                continue
-            try:
-                axes.append([np.asarray(root[name][str(k)][()]) for k in range(len(root[name]))])
-            except (KeyError, AttributeError, TypeError):
-                raise BadInput(f"{path}: '{name}' does not hold the datasets 0 to {len(root[name]) - 1}") from None
+        x, y = (read_axis(root, name, path) for name in ("xdirection", "ydirection"))
         extra = {name: item[()] for name, item in root.items() if isinstance(item, h5py.Dataset)}
         own = json.loads(get_text(root, "sealed") or "[]")
         check_seal(root, SEALED, {name: extra[name] for name in own})
-        directions = Directions(axes[0] or [], axes[1], read_json(root, "about"), extra)
+        directions = Directions(x or [], y, read_json(root, "about"), extra)
         if "sha256" not in root.attrs and (OURS_ALONE & {*root, *root.attrs}):
             raise BadInput(f"{path} is damaged: its attribute 'sha256' is gone")
         if get_text(root, "sha256") not in (None, directions.sha256):
@@ -96,13 +104,23 @@ def read_directions(path: str | Path) -> Directions:
     return directions
 
 
+def read_axis(root: h5py.Group, name: str, path: str | Path) -> list[np.ndarray] | None:
+    """Read the arrays of one direction, None where there is none."""
+    if name not in root:
+        return None
+    try:
+        return [np.asarray(root[name][str(k)][()]) for k in range(len(root[name]))]
+    except (KeyError, AttributeError, TypeError):
+        raise BadInput(f"{path}: '{name}' does not hold the datasets 0 to {len(root[name]) - 1}") from None
+
+
 def direction_link(path: str | Path) -> str | None:
-    """The direction file that a surface file names, or None."""
+    """Read the name of the direction file from a surface file, None where it names none."""
     with opened(path) as f:
         return text(f["dir_file"][()]) if "dir_file" in f else None
 
 
 def embeds_directions(path: str | Path) -> bool:
-    """Whether a surface file holds its directions itself."""
+    """Test whether a surface file holds its directions itself."""
     with opened(path) as f:
         return isinstance(f.get("directions", getlink=True), h5py.HardLink)

@@ -1,6 +1,6 @@
-"""HDF5 files that are written at once or not at all, and read with mistrust.
+"""HDF5 files: written atomically with checksums, and checked when they are read.
 
-Any byte of a file may be damaged: whatever goes wrong in reading is a BadInput, and numbers have checksums.
+Any byte of a file may be damaged: every error in reading becomes a BadInput.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ import numpy as np
 from lossatlas.errors import BadInput, BadUsage, CannotWrite
 from lossatlas.io.atomic_write import write_file
 
-MARK = b"\nlossatlas sha256 "  # what the checksum of a whole file follows
+MARK = b"\nlossatlas sha256 "  # precedes the checksum of a whole file
 LARGE = 1 << 28  # bytes of an array in a smaller file
 PIECE = 60_000  # bytes of a text in one attribute
 DAMAGE = (
@@ -39,9 +39,20 @@ DAMAGE = (
 
 
 def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = False) -> bool:
-    """Write an HDF5 file atomically, with a checksum over all of it behind its end, where HDF5 does not look.
+    """Write an HDF5 file atomically, followed by a checksum, which HDF5 does not read.
 
-    It is built in memory because libhdf5 crashes on a full disk. new: see `lossatlas.io.atomic_write.put`. Raises CannotWrite.
+    The file is built in memory because libhdf5 crashes on a full disk.
+
+    Args:
+        path: The file.
+        fill: Writes the contents into an open file.
+        new: See `lossatlas.io.atomic_write.write_file`.
+
+    Returns:
+        See `lossatlas.io.atomic_write.write_file`.
+
+    Raises:
+        CannotWrite: The file cannot be written.
     """
     image = image_of(fill)
     digest = hashlib.sha256(image.getbuffer())
@@ -54,34 +65,41 @@ def write(path: str | Path, fill: Callable[[h5py.File], object], *, new: bool = 
 
 
 def image_of(fill: Callable[[h5py.File], object]) -> BytesIO:
-    """An HDF5 file in memory, once: an image that HDF5 keeps itself is there twice while it is handed out."""
+    """Build an HDF5 file in memory; HDF5's own images need the memory twice while they are copied out."""
     image = BytesIO()
     try:
         with h5py.File(image, "w", track_order=True) as f:
             fill(f)
             f.flush()
             size = f.id.get_filesize()
-    except ValueError as error:  # HDF5 cannot be closed either where there is no memory
+    except ValueError as error:  # HDF5 cannot close a file without memory either
         if isinstance(error.__context__, MemoryError):
             raise MemoryError("no memory for the image of a file") from None
         raise
     image.seek(0, SEEK_END)
-    image.write(bytes(size - image.tell()))  # what HDF5 has reserved at the end and not written
+    image.write(bytes(size - image.tell()))  # reserved by HDF5 at the end, and not written
     return image
 
 
 def size_of(fill: Callable[[h5py.File], object]) -> int:
-    """How many bytes a file would have."""
+    """Compute the size of a file in bytes, with its checksum."""
     return image_of(fill).tell() + len(MARK) + 65
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[h5py.File]:
-    """An HDF5 file for reading. Raises BadInput for whatever goes wrong in it, since any byte may be damaged."""
+    """Open an HDF5 file for reading.
+
+    Args:
+        path: The file.
+
+    Raises:
+        BadInput: There is no file, or anything within the context fails because of damage.
+    """
     if not Path(path).is_file():
         raise BadInput(f"no file {path}")
     try:
-        readable(Path(os.path.realpath(path)))
+        check_readable(Path(os.path.realpath(path)))
         f = h5py.File(path, "r", locking=False, track_order=True)
     except OSError as error:
         raise BadInput(f"{path} is not a readable HDF5 file: {first_line(error)}") from error
@@ -96,7 +114,7 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
 
 
 def check_sizes(f: h5py.File, size: int) -> None:
-    """Raise BadInput where an array says that it is far larger than its file: it would fill the memory."""
+    """Raise BadInput where an array claims to be far larger than its file: it would fill the memory."""
 
     def look(name: str, item: h5py.HLObject) -> None:
         if isinstance(item, h5py.Dataset) and (item.size or 0) * item.dtype.itemsize > max(LARGE, 4 * size):
@@ -106,30 +124,32 @@ def check_sizes(f: h5py.File, size: int) -> None:
 
 
 def first_line(error: BaseException) -> str:
+    """Return the first line of an error; of h5py's, 'attempt (cause)', the cause."""
     text = (str(error).splitlines() or [""])[0][:150]
-    if isinstance(error, OSError) and text.endswith(")"):  # as h5py says it: what it wanted (what was wrong)
+    if isinstance(error, OSError) and text.endswith(")"):
         return text[text.find("(") + 1 : -1]
     return f"{type(error).__name__}: {text}"
 
 
-def readable(path: Path) -> None:
-    """Raise BadInput for a file in which libhdf5 may loop for ever: damaged bytes lead it in circles.
+def check_readable(path: Path) -> None:
+    """Raise BadInput for a file in which libhdf5 may loop forever, because damaged bytes refer to each other.
 
-    A file whose checksum holds is not damaged. Another one, such as that of another program, is read in a process of its
-    own first, whose time and memory are limited.
+    A file whose checksum holds is not damaged. Another one, such as that of another program, is first read in a process
+    of its own with limited time and memory.
     """
     found = path.stat()
-    unchanged(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+    check_version(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
 
 
 @lru_cache(maxsize=4096)
-def unchanged(path: Path, version: tuple[int, ...]) -> None:
-    if not intact(path):
+def check_version(path: Path, version: tuple[int, ...]) -> None:
+    """Check a file once for each version of it."""
+    if not checksum_holds(path):
         probe(path)
 
 
-def intact(path: Path) -> bool:
-    """Whether the checksum at the end of a file is that of all before it."""
+def checksum_holds(path: Path) -> bool:
+    """Test whether the checksum at the end of a file is that of all before it."""
     length = len(MARK) + 64 + 1
     with open(path, "rb") as f:
         size = f.seek(0, os.SEEK_END) - length
@@ -148,7 +168,7 @@ def intact(path: Path) -> bool:
 
 
 def probe(path: Path) -> None:
-    """Raise BadInput where a process of its own does not get through a file, see lossatlas.io.hdf5_probe."""
+    """Raise BadInput where a process of its own cannot read a file to its end, see `lossatlas.io.hdf5_probe`."""
     if not sys.executable:  # a program that embeds Python
         return
     script = Path(__file__).with_name("hdf5_probe.py")
@@ -162,14 +182,14 @@ def probe(path: Path) -> None:
     if result.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         raise BadInput(f"{path} is damaged: reading it has no end")
     if result.returncode:
-        lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"it ends by {result.returncode}"]
+        lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {result.returncode}"]
         raise BadInput(f"{path} is not a readable HDF5 file: {lines[-1][:150]}")
 
 
 def set_text(item: h5py.HLObject, name: str, value: str) -> None:
-    """Store a text as attributes of a fixed length, of which HDF5 allows 64 kB each: `name`, `name 2`, ...
+    """Store a text as attributes of fixed length, of which HDF5 allows 64 kB each: `name`, `name 2`, ...
 
-    Texts of variable length lie in a heap of their own, and reading that has no end where it is damaged.
+    Texts of variable length are stored in a heap, and reading a damaged heap may not end.
     """
     content = value.encode()
     for k, start in enumerate(range(0, max(1, len(content)), PIECE)):
@@ -179,7 +199,7 @@ def set_text(item: h5py.HLObject, name: str, value: str) -> None:
 
 
 def get_text(item: h5py.HLObject, name: str) -> str | None:
-    """A text as `set_text` or an earlier version has stored it; None where there is none."""
+    """Read a text that `set_text` or an earlier version has stored; None where there is none."""
     if name not in item.attrs:
         return None
     found = item.attrs[name]
@@ -193,18 +213,28 @@ def get_text(item: h5py.HLObject, name: str) -> str | None:
 
 
 def own_attribute(name: str, names: Collection[str]) -> bool:
-    """Whether an attribute is one of these, or a further piece of one."""
+    """Test whether an attribute is one of these, or a further piece of one."""
     first, _, number = name.rpartition(" ")
     return name in names or (first in names and number.isdecimal())
 
 
 def seal(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None = None) -> None:
-    """Record a checksum over attributes of a file or a group, and further arrays; what others add to it is theirs."""
+    """Record a checksum over some attributes of a file or a group and over arrays; others may be added later.
+
+    Args:
+        item: The file or group.
+        names: Names of the attributes.
+        arrays: Arrays by name.
+    """
     set_text(item, "seal", seal_of(item, names, arrays))
 
 
 def check_seal(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndarray] | None = None) -> None:
-    """Raise BadInput where something is not what was sealed. Files of earlier versions have no seal."""
+    """Compare attributes and arrays with the checksum that `seal` has recorded; files of earlier versions have none.
+
+    Raises:
+        BadInput: They differ.
+    """
     if get_text(item, "seal") not in (None, seal_of(item, names, arrays)):
         raise BadInput(f"{item.file.filename} is damaged: its attributes do not have the checksum that it records")
 
@@ -217,12 +247,13 @@ def seal_of(item: h5py.Group, names: Iterable[str], arrays: Mapping[str, np.ndar
 
 
 def set_file_name(group: h5py.Group, name: str, file: str | Path) -> None:
-    """Store the name of a file, whatever bytes it has, as a data set of a fixed length."""
+    """Store a file's name, of any bytes, as a data set of fixed length."""
     content = os.fsencode(file)
     group.create_dataset(name, data=np.array(content, h5py.string_dtype("utf-8", max(1, len(content)))))
 
 
 def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:
+    """Read finite numbers as float64; raise BadInput for another number of axes, or none."""
     array = np.asarray(f[name][()], dtype=np.float64)
     if array.ndim != axes or array.size == 0 or not np.isfinite(array).all():
         raise BadInput(f"{f.filename}: '{name}' has shape {array.shape}, or values that are no coordinates")
@@ -230,6 +261,7 @@ def read_array(f: h5py.File, name: str, axes: int) -> np.ndarray:
 
 
 def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
+    """Read a JSON object from an attribute, {} where there is none. Raises BadInput for other JSON."""
     found = get_text(item, name)
     value = {} if found is None else json.loads(found)
     if not isinstance(value, dict):
@@ -237,11 +269,13 @@ def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
     return value
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
+    """Convert a stored text, bytes or not, to str."""
     return os.fsdecode(value) if isinstance(value, bytes) else str(value)
 
 
 def checksum(data: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over arrays: names, shapes, types and values."""
     digest = hashlib.sha256()
     for name in sorted(data):
         array = np.ascontiguousarray(data[name])

@@ -1,6 +1,6 @@
-"""Reads an HDF5 file once, in a process of its own with little time and memory: see lossatlas.io.hdf5.
+"""A program that reads an HDF5 file once, with limited time and memory: see lossatlas.io.hdf5.
 
-    python tryout.py FILE        exit code 0 where reading it ends
+    python hdf5_probe.py FILE        exit code 0 where reading it ends
 
 It imports nothing of the package, and follows no links to other files.
 """
@@ -15,7 +15,7 @@ LARGE = 1 << 28  # bytes of one array that a smaller file may hold
 
 
 def limit(size: int) -> None:
-    """What damaged bytes cannot make this process exceed."""
+    """Limit processor time and memory of this process; size: of the file in bytes."""
     used, _ = resource.getrusage(resource.RUSAGE_SELF)[:2]
     seconds = int(used) + SECONDS + size // 50_000_000
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
@@ -26,8 +26,8 @@ def limit(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY + 4 * size,) * 2)
 
 
-def walk(path: str) -> None:
-    """Read everything there is. Raises what h5py raises."""
+def read_all(path: str) -> None:
+    """Read all attributes and arrays of a file. Raises the errors of h5py."""
     import h5py
 
     size = os.path.getsize(path)
@@ -44,7 +44,7 @@ def walk(path: str) -> None:
         if item.id.get_offset() is None or item.dtype.hasobject:
             item[()]
         elif item.id.get_offset() + item.id.get_storage_size() > size:
-            sys.exit(f"'{item.name}' ends behind the end of the file")
+            sys.exit(f"'{item.name}' ends beyond the end of the file")
 
     with h5py.File(path, "r", locking=False) as f:
         look(f)
@@ -53,7 +53,7 @@ def walk(path: str) -> None:
 
 if __name__ == "__main__":
     try:
-        walk(sys.argv[1])
+        read_all(sys.argv[1])
     except Exception as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         sys.exit(text[text.find("(") + 1 : -1] if isinstance(error, OSError) and text.endswith(")") else text)

@@ -1,8 +1,24 @@
-"""One run at a time on an output: a small file beside it says who writes.
+"""One run at a time on an output: a small file beside it names the process that writes.
 
-It needs nothing of the file system but that two hard links cannot get one name, which holds on NFS as well, where `flock`
-may not. Whoever writes touches its lock every second. A lock is stale, and taken over, when its process is gone; on another
-host, where nobody can ask for a process, when it has not been touched for half a minute.
+    with Lock("surface.h5") as lock:
+        ...
+        lock.check()      # before every write
+
+The lock needs nothing of the file system but that two hard links cannot get one name, which holds on NFS as well, where
+`flock` may not. The holder touches its lock every second. A lock is stale, and taken over, when its process is gone.
+From another host, where a process cannot be asked for, it is stale when it has not been touched for half a minute.
+
+Libraries were compared in 2026, and none covers this with less code:
+
+- flufl.lock 10.0 compares the local clock with an expiry time that the holder writes by its own clock, with 10 s of
+  slop, so a clock that is wrong by more breaks the lock of a running job, or waits for a dead one. Its `lock()` does not
+  use the process number that it records, so a killed holder on the same host blocks until its lifetime ends; the caller
+  has to extend that lifetime by a thread of its own.
+- filelock 4.3 (`SoftFileLease`) recognizes dead processes and measures expiry by the observer's clock. But it creates
+  the marker before it fills it, and an empty marker, which a kill or a full disk in between leaves, is never taken over;
+  one that cannot be read is taken over after 2 s. A running holder on another host is told from a dead one only by
+  waiting for the whole lease. The marker names no command and no time, and a lost lease is noticed by its heartbeat,
+  not before the next write. A wrapper for these would be as long as this module.
 """
 
 import contextlib
@@ -23,73 +39,97 @@ from lossatlas.errors import CannotWrite, note
 from lossatlas.io.atomic_write import host, temporary_prefix
 
 BEAT = 1.0  # seconds between touches
-WATCHED = 4.0  # seconds in which the lock of another host has to be touched to count as held
-STALE = 30.0  # seconds without a touch after which the lock of another host is nobody's
+WATCHED = 4.0  # seconds in which the lock of another host has to be touched to count as alive
+STALE = 30.0  # seconds without a touch after which the lock of another host is taken over
+POLL = 0.25  # seconds between looks at the lock of another host
 
 
 class Lock:
-    """Held from `with Lock(path):` on, or from `take`. Raises CannotWrite, which says who holds it instead.
+    """The lock of an output file or folder, from `with Lock(path):` or `acquire` until `release`.
 
-    Where the folder cannot be written to there is no lock; whoever writes there hears of it anyway.
+    In a folder that cannot be written to there is no lock: writing the output fails there with a message of its own.
+
+    Args:
+        path: The output. A symbolic link counts as its target.
+
+    Attributes:
+        acquired: The lock file exists, and belongs to this process.
+        previous_run: A line about the run whose stale lock was taken over, '' for none.
+
+    Raises:
+        CannotWrite: Another process has the lock; the message names it.
+
+    Example:
+        >>> import tempfile
+        >>> with Lock(f"{tempfile.mkdtemp()}/surface.h5") as lock:
+        ...     lock.acquired
+        True
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(os.path.realpath(path))
         self.file = self.path.with_name(temporary_prefix(self.path) + "lock")
         self.token = secrets.token_hex(8)
-        self.held = False
-        self.before = ""  # what became of a run whose lock was stale
+        self.acquired = False
+        self.previous_run = ""
         self.over = threading.Event()
 
     def __enter__(self) -> "Lock":
-        self.take()
+        self.acquire()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, t: TracebackType | None) -> None:
         self.release()
 
-    def take(self) -> None:
-        """Raises CannotWrite where somebody else has it."""
-        first: float | None = None  # when the lock of another host was touched last, as first seen
-        began, waiting = time.monotonic(), False
+    def acquire(self) -> None:
+        """Create the lock file, or take over a stale one.
+
+        Raises:
+            CannotWrite: Another process has the lock, or something else has its name.
+        """
+        observed = Observation()
         while not self.created():
-            there, touched = read(self.file)
-            if touched is None:  # gone in this moment
+            record, touched = read(self.file)
+            if touched is None:  # removed at this moment
                 time.sleep(0.02)
                 continue
             if not stat.S_ISREG(os.lstat(self.file).st_mode):
                 raise CannotWrite(f"cannot write {self.path}: {self.file} is in the way, which is no file: remove it")
-            alive = runs_here(there)
+            alive = runs_here(record)
             if alive is None:
-                first = touched if first is None else first
-                alive = touched != first
-                if not alive and max(self.clock() - touched, time.monotonic() - began) < STALE:
-                    if time.monotonic() - began > WATCHED and not waiting:
-                        waiting = True
-                        note(
-                            f"{self.path} was being written by {who(there)}, which is silent: waiting until that is sure"
-                        )
-                    time.sleep(0.25)
+                alive = observed.touched_again(touched)
+                if not alive and max(self.clock() - touched, observed.seconds) < STALE:
+                    self.wait(record, observed)
                     continue
             if alive:
                 raise CannotWrite(
-                    f"cannot write {self.path}: it is being written by {who(there)}: wait for it, or give another file"
+                    f"cannot write {self.path}: it is being written by {who(record)}: wait for it, or give another file"
                 )
-            if self.cleared(there):
-                self.before = f"the run on {self.path} before, {who(there)}, ended without a word"
-                note(self.before)
-        self.held = os.path.lexists(self.file)
-        if self.held:
-            HELD.append(self)
+            if self.cleared(record):
+                self.previous_run = f"the run on {self.path} before, {who(record)}, ended without releasing its lock"
+                note(self.previous_run)
+        self.acquired = os.path.lexists(self.file)
+        if self.acquired:
+            ACQUIRED.append(self)
             threading.Thread(target=self.beat, daemon=True).start()
 
-    def beside(self, what: str) -> Path:
-        """The name of a temporary file, which goes with the next write if this process is killed."""
-        return self.path.with_name(f"{temporary_prefix(self.path)}{host()}.{os.getpid()}.{self.token}-{what}.part")
+    def wait(self, record: dict[str, Any], observed: "Observation") -> None:
+        """Wait for a touch of another host's lock, and give a note when that takes long."""
+        if observed.seconds > WATCHED and not observed.noted:
+            observed.noted = True
+            note(
+                f"{self.path} was being written by {who(record)}, which does not refresh its lock: waiting "
+                f"{STALE:g} s before taking it over"
+            )
+        time.sleep(POLL)
+
+    def temporary(self, purpose: str) -> Path:
+        """Name a temporary file, which the next write removes if this process is killed."""
+        return self.path.with_name(f"{temporary_prefix(self.path)}{host()}.{os.getpid()}.{self.token}-{purpose}.part")
 
     def created(self) -> bool:
-        """Whether the lock is ours now, or there can be none."""
-        temporary = self.beside("lock")
+        """Try to create the lock file; True also where no file can be created."""
+        temporary = self.temporary("lock")
         try:
             temporary.write_text(json.dumps({**this_process(), "token": self.token}))
             try:
@@ -110,8 +150,8 @@ class Lock:
         return True
 
     def clock(self) -> float:
-        """What time it is for the file system, whose clock need not be this host's."""
-        temporary = self.beside("clock")
+        """Read the clock of the file system, which need not be this host's."""
+        temporary = self.temporary("clock")
         try:
             temporary.touch()
             return temporary.stat().st_mtime
@@ -122,66 +162,91 @@ class Lock:
                 temporary.unlink(missing_ok=True)
 
     def cleared(self, stale: dict[str, Any]) -> bool:
-        """Whether this process has removed the stale lock. Of several who try, one succeeds."""
-        aside = self.beside("stale")
+        """Try to remove a stale lock; of several processes that try, one succeeds."""
+        aside = self.temporary("stale")
         try:
             os.rename(self.file, aside)
         except OSError:
             return False
-        there, _ = read(aside)
-        right = there.get("token") == stale.get("token")
+        record, _ = read(aside)
+        right = record.get("token") == stale.get("token")
         with contextlib.suppress(OSError):
-            if not right:  # somebody was faster, and it is theirs already
+            if not right:  # another process was faster, and this is its new lock
                 os.link(aside, self.file)
             aside.unlink()
         return right
 
     def beat(self) -> None:
+        """Touch the lock file until it is released."""
         while not self.over.wait(BEAT):
             with contextlib.suppress(OSError):
                 os.utime(self.file)
 
     def check(self) -> None:
-        """Before every write: raise CannotWrite where somebody has taken it over, because this process seemed to be gone."""
-        if not self.held:
+        """Verify before a write that this process still has the lock.
+
+        Raises:
+            CannotWrite: Another process has taken it over, because this one did not touch it in time.
+        """
+        if not self.acquired:
             return
-        there, touched = read(self.file)
-        if touched is None and self.created():  # somebody has tidied up
+        record, touched = read(self.file)
+        if touched is None and self.created():  # the file was deleted by hand
             return
-        if there.get("token") != self.token:
-            self.held = False
+        if record.get("token") != self.token:
+            self.acquired = False
             self.over.set()  # the lock is no longer ours to touch
             raise CannotWrite(
-                f"cannot write {self.path}: this run was silent for so long that another one, {who(there)}, goes on with it"
+                f"cannot write {self.path}: this run did not refresh its lock for so long that another one, "
+                f"{who(record)}, has taken over"
             )
 
     def release(self) -> None:
+        """Remove the lock file if it is this process's."""
         self.over.set()
-        if self.held and read(self.file)[0].get("token") == self.token:
+        if self.acquired and read(self.file)[0].get("token") == self.token:
             with contextlib.suppress(OSError):
                 self.file.unlink()
-        self.held = False
+        self.acquired = False
         with contextlib.suppress(ValueError):
-            HELD.remove(self)
+            ACQUIRED.remove(self)
 
 
-HELD: list[Lock] = []  # of this process
+class Observation:
+    """The lock of another host as seen by this one, on this one's monotonic clock."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.first: float | None = None  # time of the touch that was seen first
+        self.noted = False
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def touched_again(self, touched: float) -> bool:
+        """Test whether the lock was touched since it was first seen."""
+        self.first = touched if self.first is None else self.first
+        return touched != self.first
+
+
+ACQUIRED: list[Lock] = []  # of this process
 
 
 def release_all() -> None:
-    """Before this process ends at once."""
-    for lock in list(HELD):
+    """Release all locks of this process, before it ends at once."""
+    for lock in list(ACQUIRED):
         lock.release()
 
 
 def holder(path: str | Path) -> str:
-    """Who writes this output now, as far as can be told without waiting; '' for nobody."""
-    there, touched = read(Lock(path).file)
-    return "" if touched is None or runs_here(there) is False else who(there)
+    """Name the process that writes an output now, as far as that can be told without waiting; '' for none."""
+    record, touched = read(Lock(path).file)
+    return "" if touched is None or runs_here(record) is False else who(record)
 
 
 def read(file: Path) -> tuple[dict[str, Any], float | None]:
-    """What a lock says, and when it was touched last; None where it is gone."""
+    """Read a lock: its entries, and the time of its last touch; None where it is gone."""
     try:
         touched = os.lstat(file).st_mtime
         found = json.loads(file.read_bytes()[:10_000]) if file.is_file() else {}
@@ -193,6 +258,7 @@ def read(file: Path) -> tuple[dict[str, Any], float | None]:
 
 
 def this_process() -> dict[str, Any]:
+    """Describe this process for its lock."""
     return {
         "where": here(),
         "host": socket.gethostname(),
@@ -204,7 +270,7 @@ def this_process() -> dict[str, Any]:
 
 
 def here() -> str:
-    """What has to be equal for a process number to mean the same process: the host, since it runs, and the container."""
+    """Identify the namespace of process numbers: host, boot and container."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -214,11 +280,11 @@ def here() -> str:
 
 
 def start_of(pid: int) -> str:
-    """When a process began, in ticks of its system; '' where it does not run, 'unknown' where it does and nobody says."""
+    """Start time of a process in ticks of its system; '' where it does not run, 'unknown' where it is hidden."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if state in "ZX" else rest[18]
-    except OSError:  # gone, or another user's in a system that hides them, or no Linux
+    except OSError:  # gone, or another user's in a system that hides them, or not Linux
         pass
     try:
         os.kill(pid, 0)
@@ -229,21 +295,22 @@ def start_of(pid: int) -> str:
     return "unknown"
 
 
-def runs_here(there: dict[str, Any]) -> bool | None:
-    """Whether the process that holds a lock runs; None where that cannot be known from here."""
-    if there.get("where") != here() or type(there.get("pid")) is not int or there["pid"] < 1:
+def runs_here(record: dict[str, Any]) -> bool | None:
+    """Test whether the process of a lock runs; None where that cannot be known from here."""
+    if record.get("where") != here() or type(record.get("pid")) is not int or record["pid"] < 1:
         return None
-    now = start_of(there["pid"])
-    return now == "unknown" or (bool(now) and now == there.get("started"))
+    now = start_of(record["pid"])
+    return now == "unknown" or (bool(now) and now == record.get("started"))
 
 
-def who(there: dict[str, Any]) -> str:
-    """The holder of a lock, in words."""
-    if "pid" not in there:
-        return "somebody whose lock cannot be read"
-    return f"process {there['pid']} on {there.get('host')} since {there.get('since')} ({shortened(str(there.get('command')))})"
+def who(record: dict[str, Any]) -> str:
+    """Describe the holder of a lock."""
+    if "pid" not in record:
+        return "another process whose lock cannot be read"
+    command = shortened(str(record.get("command")))
+    return f"process {record['pid']} on {record.get('host')} since {record.get('since')} ({command})"
 
 
 def shortened(text: str, width: int = 100) -> str:
-    """The first words of it."""
+    """Cut a text after a word."""
     return text if len(text) <= width else text[:width].rsplit(" ", 1)[0] + " ..."

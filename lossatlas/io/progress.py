@@ -1,4 +1,4 @@
-"""What a long computation is at: progress on stdout, and the log beside the output."""
+"""Progress of a long computation: on stdout, and in the log beside the output."""
 
 import math
 import os
@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from lossatlas.errors import say
+from lossatlas.errors import named, say
 
 PROGRESS_SECONDS = 5.0
-SLOW = 3.0  # times as long as expected is worth a note, after
+SLOW = 3.0  # times the expected seconds per cell from which a note is given, after
 SLOW_SECONDS = 10.0
 
 
-def is_terminal(stream: Any) -> bool:
-    """Whether people look on; a stream may also be closed."""
+def is_terminal(stream: TextIO | None) -> bool:
+    """Test whether a stream is a terminal; it may also be closed."""
     try:
-        return bool(stream.isatty())
+        return stream is not None and bool(stream.isatty())
     except (AttributeError, ValueError):
         return False
 
@@ -29,7 +29,13 @@ def is_terminal(stream: Any) -> bool:
 class Progress:
     """Counts saved cells: one line that is rewritten in a terminal, a plain line every few seconds elsewhere.
 
-    What is left is guessed from the later half of the time, because first cells may take longer, as with a tolerance.
+    The remaining time is extrapolated from the later half of the time, because the first cells may take longer, as with
+    a tolerance.
+
+    Args:
+        total: Number of cells.
+        done: Number of cells that are saved already.
+        expected: Seconds per cell that were measured before the run.
     """
 
     def __init__(self, total: int, done: int, expected: float = math.inf) -> None:
@@ -39,7 +45,8 @@ class Progress:
         self.marks = deque([(self.started, done)])  # times and cells: the one that is measured from, and later ones
         self.terminal = is_terminal(sys.stdout)
 
-    def show(self, done: int, last: bool = False) -> None:
+    def show(self, done: int, *, last: bool = False) -> None:
+        """Show the number of saved cells; last: nothing follows."""
         now = time.monotonic()
         if last and self.terminal and done == self.shown:
             print()
@@ -48,22 +55,27 @@ class Progress:
         self.last, self.shown = now, done
         spent = now - self.started
         left = self.seconds_per_cell(now, done) * (self.total - done)
-        line = f"{done}/{self.total} cells saved, {clock(spent)} spent, {clock(left)} left"
+        line = f"{done}/{self.total} cells saved, {format_duration(spent)} spent, {format_duration(left)} left"
         if self.terminal:
             width = 24 * done // self.total
             print(f"\r[{'#' * width:<24}] {line} ", end="\n" if last else "", flush=True)
         else:
             say(line)
-        if spent > SLOW_SECONDS and spent / (done - self.before) > SLOW * self.expected:
+        if spent > SLOW_SECONDS:
+            self.note_slow(spent / (done - self.before))
+
+    def note_slow(self, seconds: float) -> None:
+        """Give a note, once, where a cell takes much longer than measured before the run."""
+        if seconds > SLOW * self.expected:
             say(
-                f"note: a cell takes {spent / (done - self.before) / self.expected:.1f} times as long as measured at the start: "
-                "other processes use these cores, or the measurement was lucky; fewer ranks or --threads 1 may be faster, "
-                "and --force measures again"
+                f"note: a cell takes {seconds / self.expected:.1f} times as long as measured at the start: other "
+                "processes use these cores, or the measurement was too optimistic; fewer ranks or "
+                f"{named('threads', 1)} may be faster, and {named('force')} measures again"
             )
             self.expected = math.inf
 
     def seconds_per_cell(self, now: float, done: int) -> float:
-        """Over the later half of the time."""
+        """Average over the later half of the time."""
         while len(self.marks) > 1 and self.marks[1][0] <= (self.started + now) / 2:
             self.marks.popleft()
         since, before = self.marks[0]
@@ -71,18 +83,19 @@ class Progress:
         return (now - since) / (done - before)
 
     def provenance(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Return metadata about the time of this run, added to that of earlier runs in `about`."""
         seconds = time.monotonic() - self.started + about.get("computing_seconds", 0.0)
         return {"computing_seconds": round(seconds, 2), "finished": datetime.now().isoformat(timespec="seconds")}
 
 
-class Quiet(Progress):
-    """Says nothing."""
+class SilentProgress(Progress):
+    """Counts saved cells, and shows nothing."""
 
-    def show(self, done: int, last: bool = False) -> None:
+    def show(self, done: int, *, last: bool = False) -> None:
         pass
 
 
-class Bar(Progress):
+class ProgressBar(Progress):
     """A bar of tqdm, in a terminal or a notebook."""
 
     def __init__(self, total: int, done: int) -> None:
@@ -91,30 +104,40 @@ class Bar(Progress):
         super().__init__(total, done)
         self.bar = tqdm(total=total, initial=done, unit="cell")
 
-    def show(self, done: int, last: bool = False) -> None:
+    def show(self, done: int, *, last: bool = False) -> None:
+        """Show the number of saved cells; last: nothing follows."""
         self.bar.update(done - self.shown)
         self.shown = done
         if last:
             self.bar.close()
 
 
-def make_progress(total: int, done: int, quiet: bool = False) -> Progress:
-    """A bar where people look on, otherwise a line every few seconds."""
+def make_progress(total: int, done: int, *, quiet: bool = False) -> Progress:
+    """Choose a display: a bar in a terminal or a notebook, otherwise a line every few seconds.
+
+    Args:
+        total: Number of cells.
+        done: Number of cells that are saved already.
+        quiet: Show nothing.
+    """
     if quiet:
-        return Quiet(total, done)
-    return Bar(total, done) if is_terminal(sys.stderr) or "ipykernel" in sys.modules else Progress(total, done)
+        return SilentProgress(total, done)
+    if is_terminal(sys.stderr) or "ipykernel" in sys.modules:
+        return ProgressBar(total, done)
+    return Progress(total, done)
 
 
-class Line:
-    """What a long computation is at: one line that is rewritten in a terminal, a plain line every few seconds elsewhere."""
+class StatusLine:
+    """A text about a computation: a line that is rewritten in a terminal, a plain one every few seconds elsewhere."""
 
     def __init__(self) -> None:
         self.started = self.last = time.monotonic()
         self.terminal = is_terminal(sys.stdout)
 
     def show(self, text: str) -> None:
+        """Show a text with the time spent."""
         now = time.monotonic()
-        text = f"{text}, {clock(now - self.started)} spent"
+        text = f"{text}, {format_duration(now - self.started)} spent"
         if self.terminal:
             print(f"\r{text:<79}", end="", flush=True)
         elif now - self.last >= PROGRESS_SECONDS:
@@ -122,21 +145,35 @@ class Line:
             say(text)
 
     def close(self) -> None:
+        """Erase the line in a terminal."""
         if self.terminal:
             print("\r" + " " * 79 + "\r", end="", flush=True)
 
     def end(self, text: str) -> None:
+        """Replace the line by a last text with the time spent."""
         self.close()
-        say(f"{text}, {clock(time.monotonic() - self.started)}")
+        say(f"{text}, {format_duration(time.monotonic() - self.started)}")
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Write seconds as minutes:seconds, or hours:minutes:seconds.
+
+    Example:
+        >>> format_duration(75)
+        '1:15'
+    """
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 class Log:
-    """Lines beside an output file: what was started, how it ended. Best effort: it must not hide what it would say."""
+    """The log beside an output file: the start of each run, and how it ended.
+
+    Errors in writing it are ignored, because they would hide the message that is written.
+
+    Args:
+        path: The output file; the log is `{path}.log`. None until `beside` names it.
+    """
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path: Path | None = None
@@ -144,9 +181,11 @@ class Log:
             self.beside(path)
 
     def beside(self, path: str | Path) -> None:
+        """Name the output file."""
         self.path = Path(os.path.abspath(f"{path}.log"))
 
     def line(self, text: str) -> None:
+        """Append a line with the time."""
         if self.path is not None and self.path.parent.is_dir() and os.access(self.path.parent, os.W_OK):
             with suppress(OSError), open(self.path, "a", errors="backslashreplace") as log:
                 log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")

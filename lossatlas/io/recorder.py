@@ -19,7 +19,7 @@ from lossatlas.errors import INCOMPLETE, SIGNALS, CannotWrite, Incomplete, code_
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.direction_files import Directions, embeds_directions
 from lossatlas.io.lock import Lock
-from lossatlas.io.progress import Line, Progress
+from lossatlas.io.progress import Progress, StatusLine
 from lossatlas.io.surface_files import write_surface
 from lossatlas.landscape.surface import Surface
 
@@ -236,7 +236,7 @@ class Snapshots:
 @contextmanager
 def reporting(part: str, caught: list[int], shown: bool = True) -> Iterator[Callable[[int, float], None]]:
     """What a part of a spectrum is at. Raises Incomplete between two products after a signal, see `signals`."""
-    line, last = Line(), (0, 0.0)
+    line, last = StatusLine(), (0, 0.0)
     what = {"trace": "standard error", "activations": "relative standard error"}.get(part, "relative residual")
     unit = "probes" if part == "activations" else "products"
 

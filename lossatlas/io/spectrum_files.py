@@ -1,4 +1,4 @@
-"""Files of findings: what is known of a Hessian, or of a sharpness, with request, plan and provenance as in a surface file."""
+"""Files of findings: results about a Hessian or a sharpness, with request, plan and metadata as in a surface file."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,15 @@ SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of
 
 @dataclass(frozen=True)
 class Findings:
-    """Arrays by name, and request, plan and provenance as of a surface. kind: see FORMATS."""
+    """The contents of a file of findings.
+
+    Attributes:
+        arrays: Arrays by name.
+        request: The configuration that decides the results.
+        plan: The execution plan, which decides the last digits.
+        about: Metadata.
+        kind: A key of FORMATS.
+    """
 
     arrays: Mapping[str, np.ndarray]
     request: Mapping[str, Any]
@@ -30,18 +38,21 @@ class Findings:
 
     @property
     def sha256(self) -> str:
+        """SHA-256 over the arrays."""
         return checksum(self.arrays)
 
     def with_arrays(self, arrays: Mapping[str, Any], **about: Any) -> "Findings":
+        """Add arrays and metadata."""
         new = {name: np.asarray(array) for name, array in arrays.items()}
         return replace(self, arrays={**self.arrays, **new}, about={**self.about, **about})
 
     def without(self, *names: str) -> "Findings":
+        """Remove arrays."""
         return replace(self, arrays={name: array for name, array in self.arrays.items() if name not in names})
 
 
 def write_findings(path: str | Path, findings: Findings) -> None:
-    """Write a file of findings as an atomic snapshot. Raises CannotWrite."""
+    """Write a file of findings atomically. Raises CannotWrite."""
 
     def fill(f: h5py.File) -> None:
         for name, array in findings.arrays.items():
@@ -56,12 +67,21 @@ def write_findings(path: str | Path, findings: Findings) -> None:
 
 
 def is_findings(path: str | Path) -> bool:
+    """Test whether an HDF5 file is a file of findings. Raises BadInput where it cannot be read."""
     with opened(path) as f:
         return get_text(f, "format") in FORMATS.values()
 
 
 def read_findings(path: str | Path, kind: str = "spectrum") -> Findings:
-    """Read a file of findings, of any kind where that is ''. Raises BadInput."""
+    """Read a file of findings.
+
+    Args:
+        path: The file.
+        kind: A key of FORMATS, '' for any.
+
+    Raises:
+        BadInput: The file is of another kind, or damaged.
+    """
     with opened(path) as f:
         found = {form: name for name, form in FORMATS.items()}.get(get_text(f, "format") or "", "")
         if not found or kind not in ("", found):

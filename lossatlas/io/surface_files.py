@@ -1,10 +1,9 @@
 """Surface files, new ones and those of the original release.
 
 A surface file holds `xcoordinates`, `ycoordinates`, fields such as `train_loss` and `train_acc` (percent), the mask
-`done`, `statistics/<split>/<name>`, `provenance/<name>`, where cells help each other `samples/<split>/<name>` (of one cell
-after the other, `n` of each), and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own data.
-`directions` leads to the direction file. A file of the original release has none of these but the coordinates and fields;
-it is read as it is.
+`done`, `statistics/<split>/<name>`, `provenance/<name>`, with control variates `samples/<split>/<name>` (one cell after
+the other, `n` of each), and the attributes `plan`, `request`, `about` (JSON) and `sha256` over its own data.
+`directions` links to the direction file. A file of the original release holds coordinates and fields only.
 """
 
 import json
@@ -40,16 +39,31 @@ from lossatlas.landscape.surface import Surface
 
 FORMAT = "loss surface 1"
 SEALED = ("format", "layout", "plan", "request", "about", "populations")  # attributes with a checksum of their own
-# What the original stores where nothing is computed.
+# Values that the original code stores in cells that are not computed.
 MISSING = {"train_loss": -1, "train_acc": -1, "test_loss": -1, "test_acc": -1, "max_eig": -1, "min_eig": 1}
 
 
 def write_surface(
     path: str | Path, surface: Surface, dir_file: str | Path | None = None, embed: Directions | None = None
 ) -> None:
-    """Write a surface file as an atomic snapshot. Raises CannotWrite.
+    """Write a surface file as an atomic snapshot.
 
-    `directions` in it is a link to `dir_file`, or a copy of the directions to `embed`.
+    Args:
+        path: The file.
+        surface: The surface.
+        dir_file: The direction file, to which `directions` in the file links.
+        embed: Directions that are copied into the file instead.
+
+    Raises:
+        CannotWrite: The file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> grid = Grid(np.array([0.0, 1.0]))
+        >>> path = f"{tempfile.mkdtemp()}/s.h5"
+        >>> write_surface(path, Surface.of_values(grid, ["max_eig"], plan={}, request={}, about={}))
+        >>> read_surface(path).grid.size
+        2
     """
     write(path, surface_writer(path, surface, dir_file, embed))
 
@@ -57,7 +71,7 @@ def write_surface(
 def surface_writer(
     path: str | Path, surface: Surface, dir_file: str | Path | None, embed: Directions | None
 ) -> Callable[[h5py.File], None]:
-    """What fills a surface file: see `write_surface`."""
+    """Return the function that writes a surface into an open file, see `write_surface`."""
     data = surface_data(surface)
 
     def fill(f: h5py.File) -> None:
@@ -90,7 +104,7 @@ def surface_writer(
 
 
 def surface_data(surface: Surface) -> dict[str, np.ndarray]:
-    """Everything numeric in a surface file, by its name in the file."""
+    """Return all arrays of a surface by their names in the file."""
     data: dict[str, np.ndarray] = {"xcoordinates": surface.grid.x}
     if surface.grid.y is not None:
         data["ycoordinates"] = surface.grid.y
@@ -104,7 +118,7 @@ def surface_data(surface: Surface) -> dict[str, np.ndarray]:
     for split, cells in surface.samples.items():
         data[f"samples/{split}/n"] = np.array([len(own.get("loss", ())) for own in cells], dtype=np.int64)
         names = dict.fromkeys(name for own in cells for name in own)
-        for name in names:  # weights are kept of cells alone in which one differs from 1
+        for name in names:  # weights are stored only for cells in which one differs from 1
             parts = [own.get(name, np.ones_like(own["loss"])) for own in cells if own]
             data[f"samples/{split}/{name}"] = np.concatenate(parts)
     if surface.predicted:
@@ -114,7 +128,17 @@ def surface_data(surface: Surface) -> dict[str, np.ndarray]:
 
 
 def read_surface(path: str | Path) -> Surface:
-    """Read a surface file of this tool or of the original. Raises BadInput."""
+    """Read a surface file of this program or of the original one.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The surface; of a file of the original program all cells have an unknown provenance.
+
+    Raises:
+        BadInput: The file is no surface file, of another version, or damaged.
+    """
     with opened(path) as f:
         if "xcoordinates" not in f:
             raise BadInput(f"{path} holds no 'xcoordinates': it is no surface file")
@@ -131,20 +155,7 @@ def read_surface(path: str | Path) -> Surface:
             raise BadInput(f"{path} has the format '{form}', this version reads '{FORMAT}'")
         check_seal(f, SEALED)
         try:
-            # In the order of the workers' rows, which the file's alphabetical groups do not keep.
-            splits = [split for split in read_json(f, "populations") if f"statistics/{split}" in f]
-            statistics = {split: complete(ordered(f, f"statistics/{split}")) for split in splits}
-            surface = Surface(
-                grid,
-                f["done"][()].astype(bool),
-                statistics,
-                ordered(f, "values") if "values" in f else {},
-                f["provenance_unknown"][()].astype(bool) if "provenance_unknown" in f else None,
-                **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
-                provenance=ordered(f, "provenance") if "provenance" in f else {},
-                predicted=ordered(f, "predicted") if "predicted" in f else {},
-                samples={split: cell_by_cell(ordered(f, f"samples/{split}")) for split in splits if "samples" in f},
-            )
+            surface = read_own(f, grid)
             there = {name: f[name][()] for name in surface_data(surface) if name in f}
             matches = checksum(there) == get_text(f, "sha256")
         except (KeyError, ValueError, TypeError, OSError) as error:
@@ -154,8 +165,26 @@ def read_surface(path: str | Path) -> Surface:
     return surface
 
 
+def read_own(f: h5py.File, grid: Grid) -> Surface:
+    """Read a surface of this program from an open file."""
+    # In the order of the workers' rows, which the file's alphabetical groups do not keep.
+    splits = [split for split in read_json(f, "populations") if f"statistics/{split}" in f]
+    statistics = {split: complete(ordered(f, f"statistics/{split}")) for split in splits}
+    return Surface(
+        grid,
+        f["done"][()].astype(bool),
+        statistics,
+        ordered(f, "values") if "values" in f else {},
+        f["provenance_unknown"][()].astype(bool) if "provenance_unknown" in f else None,
+        **{name: read_json(f, name) for name in ("populations", "plan", "request", "about")},
+        provenance=ordered(f, "provenance") if "provenance" in f else {},
+        predicted=ordered(f, "predicted") if "predicted" in f else {},
+        samples={split: cell_by_cell(ordered(f, f"samples/{split}")) for split in splits if "samples" in f},
+    )
+
+
 def cell_by_cell(arrays: Mapping[str, np.ndarray]) -> list[Mapping[str, np.ndarray]]:
-    """The samples of each cell, from those of all cells one after the other. Raises ValueError."""
+    """Split the samples of all cells into those of each. Raises ValueError where their numbers disagree."""
     counts = arrays["n"]
     edges = np.concatenate([[0], np.cumsum(counts)])
     named = {name: array for name, array in arrays.items() if name != "n"}
@@ -166,7 +195,7 @@ def cell_by_cell(arrays: Mapping[str, np.ndarray]) -> list[Mapping[str, np.ndarr
 
 
 def complete(statistics: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """Statistics, with what is known of those that an earlier version did not record."""
+    """Add bounds for statistics that an earlier version did not record."""
     return statistics if "least_se" in statistics else with_moments(statistics)
 
 
@@ -203,7 +232,7 @@ SCALES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS
 
 
 def added_by_others(path: str | Path) -> list[str]:
-    """What a surface file of this tool holds beside what is read from it, and would be lost when it is written again."""
+    """Name what other programs have added to a surface file, and what writing it again would lose."""
     known = OWN | set(read_surface(path).fields)
     with opened(path) as f:
         if get_text(f, "format") != FORMAT:
@@ -217,12 +246,12 @@ def added_by_others(path: str | Path) -> list[str]:
 
 
 def ordered(f: h5py.File, group: str) -> dict[str, np.ndarray]:
-    """The arrays of a group in the order in which they were written."""
+    """Read the arrays of a group in the order in which they were written."""
     return {name: f[f"{group}/{name}"][()] for name in f[group]}
 
 
 def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
-    """A file of the original release: no mask, and non-square grids stored as (nx, ny) but filled as (ny, nx)."""
+    """Read a file of the original program: no mask, and non-square grids stored as (nx, ny) but filled as (ny, nx)."""
     values, others = {}, [f"the attribute {name}" for name in f.attrs]
     for name, item in f.items():
         if name in ("xcoordinates", "ycoordinates", "dir_file"):
@@ -251,7 +280,7 @@ def read_original(f: h5py.File, grid: Grid, path: str | Path) -> Surface:
 
 
 def is_real(array: np.ndarray) -> bool:
-    """Whether float64 holds these numbers: complex ones, large integers and texts are others' business."""
+    """Test that float64 represents an array exactly: no complex numbers, large integers or texts."""
     return array.dtype.kind in "fiu" and (
         array.dtype.itemsize <= 8
         and np.array_equal(array.astype(np.float64).astype(array.dtype), array, equal_nan=array.dtype.kind == "f")
@@ -259,15 +288,22 @@ def is_real(array: np.ndarray) -> bool:
 
 
 def embed_directions(path: str | Path, link: str) -> None:
-    """Copy the directions into a surface file, which nobody else may be writing.
+    """Copy the directions into a surface file.
 
-    Raises CannotWrite, and BadInput where they are not those it was computed along.
+    Args:
+        path: The surface file.
+        link: Name of the direction file, which stays recorded.
+
+    Raises:
+        CannotWrite: The file cannot be written, or another run is writing it.
+        BadInput: The directions are not those that the surface was computed along.
     """
     with Lock(path) as lock:
         embed_locked(path, link, lock)
 
 
 def embed_locked(path: str | Path, link: str, lock: Lock) -> None:
+    """Do `embed_directions` with the lock of the file."""
     surface, directions = read_surface(path), read_directions(path)
     used = Directions(directions.x, directions.y if surface.grid.y is not None else None).sha256
     if surface.request.get("directions") != used:

@@ -1,4 +1,4 @@
-"""Trajectories of training, projected on a plane."""
+"""Files of training trajectories, projected on a plane."""
 
 import hashlib
 import json
@@ -15,16 +15,25 @@ from lossatlas.io.hdf5 import check_seal, get_text, opened, read_array, seal, se
 
 EXPLAINED = "explained_variance_ratio_"
 SEALED = ("directions", "checkpoint")  # attributes with a checksum, which covers the arrays too
-KNOWN = ("epochs", "loss", "distance")  # of each checkpoint, where the file holds it
+CHECKPOINT_FIELDS = ("epochs", "loss", "distance")  # of each checkpoint, where the file holds them
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Checkpoints of a training run on a plane; arrays of one length, None for what is not known.
+    """Checkpoints of a training run on a plane.
 
-    loss: of the checkpoints themselves. distance: from the plane. explained: the shares of variance that the axes explain.
-    drops: epochs after which the learning rate was less than half of what it was before. run: the name of the run.
-    axes: what they are. field: which loss it is. losses_of: what tells it from that of other data, see `loss_key`.
+    Attributes:
+        x: (n,), coordinates along the x direction, in units of its length.
+        y: (n,), coordinates along the y direction.
+        epochs: (n,), None where they are not known.
+        loss: (n,), mean losses of the checkpoints themselves, which lie off the plane, or None.
+        distance: (n,), distances of the checkpoints from the plane, in units of the parameters, or None.
+        explained: Fractions of the variance that the axes explain.
+        drops: Epochs after which the learning rate was less than half of the one before.
+        run: Name of the run.
+        axes: Names of the axes.
+        field: Name of the surface's field that `loss` belongs to.
+        losses_of: Identifies loss and data, see `loss_key`.
     """
 
     x: np.ndarray
@@ -40,20 +49,27 @@ class Projection:
     losses_of: str = ""
 
     def of(self, field: str) -> "Projection":
-        """The same where a field is drawn: without losses that are of another one."""
+        """Drop the losses if they belong to another field than the one that is drawn."""
         return self if field == self.field else replace(self, loss=None)
 
     def dropped(self) -> np.ndarray:
-        """Numbers of the checkpoints at which the learning rate had just dropped."""
+        """Return the numbers of the checkpoints at which the learning rate had just dropped."""
         return np.flatnonzero(np.isin(self.epochs, self.drops)) if self.epochs is not None else np.zeros(0, int)
 
 
 def write_projection(path: str | Path, projected: Projection, plane: str, origin: str) -> None:
-    """Write a trajectory projected on the directions with the hash `plane`, atomically. Raises CannotWrite.
+    """Write a projected trajectory atomically.
 
-    origin: the hash of the checkpoint that the coordinates are relative to.
+    Args:
+        path: The file.
+        projected: The trajectory.
+        plane: SHA-256 of the directions.
+        origin: SHA-256 of the checkpoint that the coordinates are relative to.
+
+    Raises:
+        CannotWrite: The file cannot be written.
     """
-    arrays = {name: getattr(projected, name) for name in KNOWN}
+    arrays = {name: getattr(projected, name) for name in CHECKPOINT_FIELDS}
     arrays |= {EXPLAINED: np.array(projected.explained), "drops": np.array(projected.drops)}
     texts = {"run": projected.run, "axes": "\n".join(projected.axes), "losses_of": projected.losses_of}
     texts["field"] = projected.field if projected.loss is not None else ""
@@ -72,9 +88,14 @@ def write_projection(path: str | Path, projected: Projection, plane: str, origin
 
 
 def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Projection:
-    """A projected trajectory. dir_file: says how much of the variance the axes explain where the file itself does not.
+    """Read a projected trajectory.
 
-    Raises BadInput.
+    Args:
+        path: The file, of this program or of the original one.
+        dir_file: A direction file, read for the explained variance where the file itself does not hold it.
+
+    Raises:
+        BadInput: A file is no trajectory, or damaged.
     """
     with opened(path) as f:
         if "proj_xcoord" not in f or "proj_ycoord" not in f:
@@ -84,7 +105,9 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
         if len(x) != len(y):
             raise BadInput(f"{path} holds {len(x)} and {len(y)} coordinates: they do not fit")
         explained = tuple(read_array(f, EXPLAINED, 1).tolist()) if EXPLAINED in f else ()
-        more = {name: np.asarray(f[name][()], float) for name in KNOWN if name in f}  # a loss may be infinite
+        more = {
+            name: np.asarray(f[name][()], float) for name in CHECKPOINT_FIELDS if name in f
+        }  # a loss may be infinite
         drops = tuple(read_array(f, "drops", 1).tolist()) if "drops" in f else ()
         run, axes, field, losses_of = (text_of(f, name) for name in ("run", "axes", "field", "losses_of"))
     for name, values in more.items():
@@ -100,18 +123,18 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
 
 
 def text_of(f: h5py.File, name: str) -> str:
-    """Of a data set of bytes; empty where there is none."""
+    """Read a text from a data set of bytes, '' where there is none."""
     return np.asarray(f[name][()], np.uint8).tobytes().decode(errors="replace") if name in f else ""
 
 
 def loss_key(request: Mapping[str, Any]) -> str:
-    """What of a surface's request decides the loss of a network at one point, as a hash; empty where it is not recorded."""
+    """Hash the entries of a surface's request that decide the loss at a point; '' where they are not recorded."""
     parts = {name: value for name, value in request.items() if name in ("loss", "loss_code") or name.endswith("_data")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest() if len(parts) > 1 else ""
 
 
 def projection_plane(path: str | Path) -> dict[str, str]:
-    """The hashes of the directions and of the origin of a trajectory's coordinates, as far as the file says."""
+    """Read the SHA-256 of directions and origin of a trajectory's coordinates, as far as the file records them."""
     with opened(path) as f:
         found = {name: get_text(f, name) for name in ("directions", "checkpoint")}
     return {name: value for name, value in found.items() if value is not None}

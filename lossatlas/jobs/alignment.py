@@ -19,7 +19,7 @@ from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import fitted
 from lossatlas.parameter_space.directions import names_of
 from lossatlas.parameter_space.points import converted, movable
-from lossatlas.parameter_space.symmetry import Group, order_of, permuted, traced
+from lossatlas.parameter_space.symmetry import UnitGroup, axis_order, permuted, trace_symmetries
 
 ROUNDS, AGAIN = 100, 5
 CHANGED = 1e-6  # of the size of the output, in float64: more is no permutation of hidden units
@@ -27,7 +27,7 @@ ROUNDED, HALF = 1e-5, 0.1  # the same for the network itself, in float32 and in 
 
 
 def matched(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], groups: Sequence[Group], seed: int = 0
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], groups: Sequence[UnitGroup], seed: int = 0
 ) -> list[Tensor]:
     """For each group the order of the second network's units in which its parameters are most like the first one's.
 
@@ -55,30 +55,30 @@ def matched(
 
 
 def total(
-    a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group], orders: Sequence[Tensor], k: int
+    a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[UnitGroup], orders: Sequence[Tensor], k: int
 ) -> float:
     """The inner product of all tensors that the k-th group is in, everything being in its order."""
-    names = {place[0] for place in groups[k].places} & a.keys()
+    names = {location.tensor for location in groups[k].locations} & a.keys()
     own = permuted({name: b[name] for name in names}, groups, orders)
     return sum(float((a[name] * own[name]).sum()) for name in sorted(names))
 
 
 def likeness(
-    a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[Group], orders: Sequence[Tensor], k: int
+    a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[UnitGroup], orders: Sequence[Tensor], k: int
 ) -> Tensor:
     """(units, units): the inner product of unit i of the first network and unit j of the second, the other groups being in
     their order."""
     group = groups[k]
     result = torch.zeros(group.count, group.count, dtype=torch.float64)
-    for place in group.places:
+    for place in group.locations:
         name, axis, start, inner = place
         if name not in a:
             continue
         other = b[name]
         for each, order in zip(groups, orders, strict=True):
-            for there in each.places:
+            for there in each.locations:
                 if there[0] == name and there[1] != axis:  # what lies beside it along its axis does not matter
-                    other = other.index_select(there[1], order_of(each, there, order, other.shape[there[1]]))
+                    other = other.index_select(there[1], axis_order(each, there, order, other.shape[there[1]]))
         parts = [
             value.movedim(axis, 0)[start : start + group.count * inner].reshape(group.count, -1)
             for value in (a[name], other)
@@ -98,7 +98,7 @@ def aligned(
     Raises BadInput where the operations cannot be traced, where there is nothing that could change places, and where the
     network would compute something else.
     """
-    found = traced(net, inputs)
+    found = trace_symmetries(net, inputs)
     groups, left = found.groups, found.report()
     if not groups:
         why = f" ({left})" if left else ""

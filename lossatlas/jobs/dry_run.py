@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from lossatlas.errors import CannotWrite, say
 from lossatlas.io.hdf5 import size_of
-from lossatlas.io.progress import clock
+from lossatlas.io.progress import format_duration
 from lossatlas.io.surface_files import surface_writer
 from lossatlas.jobs.grid_inputs import GridInputs
 from lossatlas.landscape import Surface
@@ -54,8 +54,8 @@ def report_dry_run(
     seconds, what = run_in_compute_thread(world, lambda: guesses.estimate_seconds(problem(), surface))
     whole = seconds * cells
     say(
-        f"time: about {seconds:.3g} s for a cell ({what}), {clock(whole)} for {cells} cells on one rank like this one, "
-        f"{clock(whole / 16)} on 16 of them"
+        f"time: about {seconds:.3g} s for a cell ({what}), {format_duration(whole)} for {cells} cells on one rank like this one, "
+        f"{format_duration(whole / 16)} on 16 of them"
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     say(f"memory: {in_words(peak)} for this rank" + device_memory(surface.plan["device"]))

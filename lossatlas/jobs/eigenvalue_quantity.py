@@ -14,8 +14,9 @@ from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage, named, say
 from lossatlas.evaluation.precision import product_precision
 from lossatlas.hessian.derivative_check import check_derivatives
-from lossatlas.hessian.hvp import Hessian, check_deterministic, usual_batch_size
+from lossatlas.hessian.hvp import Hessian, usual_batch_size
 from lossatlas.hessian.lanczos import NotFinite, lanczos
+from lossatlas.hessian.operator_checks import check_deterministic
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.recorder import BlockNote, Work
 from lossatlas.jobs.grid_job import say_ranges
@@ -183,10 +184,10 @@ def finalize_plan(problem: Problem, surface: Surface) -> tuple[Surface, Operator
         plan["batch_size"] = usual_batch_size(samples, plan["device"], torch.get_num_threads())
     operator, plane = operator_of(problem, replace(surface, plan=plan))
     for point in far_points(surface.grid):
-        operator.place(plane.point(*point))
+        operator.move_to(plane.point(*point))
         with operator.session():
             check_derivatives(operator)
-    operator.place(plane.point(0.0, 0.0))
+    operator.move_to(plane.point(0.0, 0.0))
     check_deterministic(operator)
     if not plan["path"]:
         plan["path"] = "folded" if operator.folded else "unfolded"
@@ -197,7 +198,7 @@ def finalize_plan(problem: Problem, surface: Surface) -> tuple[Surface, Operator
 def estimate_seconds(problem: Problem, surface: Surface) -> tuple[float, str]:
     """Seconds that a cell may take, and what has been measured."""
     _, (operator, plane) = finalize_plan(problem, surface)
-    operator.place(plane.point(0.0, 0.0))
+    operator.move_to(plane.point(0.0, 0.0))
     vector = torch.ones(operator.size, dtype=operator.dtype, device=operator.device)
     began = time.perf_counter()
     operator(vector).sum().item()
@@ -214,10 +215,10 @@ def block_worker(surface: Surface, operator: Operator) -> Callable[[Sequence[int
         for cell in cells:
             point = surface.grid.point(cell)
             where = f"({point[0]:.4g}, {point[1]:.4g})"
-            if clamped := hessian.place(plane.point(*point)):
+            if clamped := hessian.move_to(plane.point(*point)):
                 notes.append(f"{clamped} BatchNorm variances were negative at {where}, set to zero")
             try:
-                found = lanczos(hessian, top=1, bottom=1, tolerance=tolerance, most=most, seed=seed)
+                found = lanczos(hessian, top=1, bottom=1, tolerance=tolerance, max_products=most, seed=seed)
             except NotFinite:
                 rows.append([np.nan] * len(FIELDS))
                 notes.append(f"the Hessian is not finite at {where}")

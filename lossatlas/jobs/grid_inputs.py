@@ -374,8 +374,8 @@ def lock_surface_file(surf_file: Path, dry: bool, log: Log, held: ExitStack) -> 
             say(f"note: {surf_file} is being written by {somebody}")
         return None
     lock = held.enter_context(Lock(surf_file))
-    if lock.before:
-        log.line(lock.before)
+    if lock.previous_run:
+        log.line(lock.previous_run)
     return lock
 
 

@@ -287,8 +287,8 @@ def output_lock(what: str, path: Path, dry: bool, log: Log, held: ExitStack) -> 
     lock = Lock(path)
     if not dry:
         held.enter_context(lock)
-        if lock.before:
-            log.line(lock.before)
+        if lock.previous_run:
+            log.line(lock.previous_run)
     elif somebody := holder(path):
         say(f"note: {path} is being written by {somebody}")
     return lock

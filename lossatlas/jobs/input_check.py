@@ -10,7 +10,7 @@ from lossatlas.data.loss_check import check_loss
 from lossatlas.data.losses import Loss, Losses
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves
-from lossatlas.errors import HERE, BadInput, Stop, place_of
+from lossatlas.errors import HERE, BadInput, Stop, error_location
 from lossatlas.evaluation.reference import check_modes, check_movable, evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
 
@@ -34,7 +34,7 @@ def check_inputs(net: nn.Module, loss: Loss, data: AnyData, what: str, count: in
     except Stop as error:
         raise type(error)(f"{what}: {error}") from error
     except Exception as error:
-        raise BadInput(f"{calls.failed(what, few)}: {place_of(error, [HERE])}{one_line(error)}") from error
+        raise BadInput(f"{calls.failed(what, few)}: {error_location(error, [HERE])}{one_line(error)}") from error
 
 
 def loss_of_some_samples(net: nn.Module, loss: Loss, data: AnyData) -> float:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossatlas.errors import BadInput, say
 from lossatlas.io import Directions
-from lossatlas.io.progress import Line
+from lossatlas.io.progress import StatusLine
 from lossatlas.jobs.inputs import LoadedInputs, loss_of
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -112,7 +112,7 @@ class OriginCurvature:
         """Return the first eigenvectors as flat tensors, see `eigenvector`."""
         from lossatlas.hessian import lanczos
 
-        line = Line()
+        line = StatusLine()
 
         def progress(products: int, residual: float) -> None:
             if self.shown:
@@ -120,7 +120,7 @@ class OriginCurvature:
 
         names = self.selection.of(self.hessian.names)
         operator = self.hessian.block(names) if self.selection else self.hessian
-        pairs = lanczos(operator, top=count, tolerance=RESOLVED, most=MOST, progress=progress)
+        pairs = lanczos(operator, top=count, tolerance=RESOLVED, max_products=MOST, progress=progress)
         if len(pairs.values) < count:
             raise BadInput(
                 f"eigenvector:{count} asks for more than the {len(pairs.values)} that {pairs.products} products give"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, some_of
-from lossatlas.errors import HERE, BadInput, BadUsage, Stop, note, place_of
+from lossatlas.errors import HERE, BadInput, BadUsage, Stop, error_location, note
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import deep_copy
 from lossatlas.evaluation.precision import OWN, PRECISIONS
@@ -72,7 +72,7 @@ class ReferenceLosses:
             far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
             line = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
             raise BadInput(
-                f"{type(net).__name__} fails far from its weights, at {far}: {place_of(error, [HERE])}{line}"
+                f"{type(net).__name__} fails far from its weights, at {far}: {error_location(error, [HERE])}{line}"
             ) from error
         if not np.array_equal(first[:1], again, equal_nan=True):
             raise BadInput(

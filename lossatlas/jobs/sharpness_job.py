@@ -53,10 +53,10 @@ class SharpnessSettings:
     @property
     def cost(self) -> tuple[int, int]:
         """The limits of the numbers of gradients and of losses, without those for the critical sharpness."""
-        from lossatlas.hessian.sharpness_measures import PARTS
+        from lossatlas.hessian.sharpness_measures import RADIUS_FRACTIONS
 
         radii = len(self.rho) + len(self.adaptive_rho)
-        return radii * self.steps, radii * (self.directions + 2 * len(PARTS) + 1)
+        return radii * self.steps, radii * (self.directions + 2 * len(RADIUS_FRACTIONS) + 1)
 
 
 def new_sharpness(fresh: Findings, settings: SharpnessSettings) -> Findings:

@@ -19,8 +19,8 @@ from lossatlas.errors import named
 from lossatlas.hessian.activations import Layer, traces
 from lossatlas.hessian.density import Spectrum, density
 from lossatlas.hessian.effective_dimension import effective_dimension
-from lossatlas.hessian.hvp import check_deterministic
-from lossatlas.hessian.lanczos import Basis, Operator, Pairs, lanczos, rule_of
+from lossatlas.hessian.lanczos import Basis, Operator, Pairs, lanczos, quadrature_rule
+from lossatlas.hessian.operator_checks import check_deterministic
 from lossatlas.hessian.trace import hutchinson
 from lossatlas.io.resume import merged_settings, satisfies
 from lossatlas.io.spectrum_files import Findings
@@ -150,7 +150,7 @@ class Parts:
         return name == "eigenvalues" and there and "trace" not in self.findings.about.get("parts", {})
 
     def eigenvalues(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
-        self.pairs = found = lanczos(self.operator, **settings, progress=progress)
+        self.pairs = found = lanczos(self.operator, **lanczos_keywords(settings), progress=progress)
         top = len(found.values) - min(settings["bottom"], len(found.values))
         result = {
             "eigenvalues": found.values[:top],
@@ -176,7 +176,7 @@ class Parts:
         found = hutchinson(
             self.operator,
             tolerance=settings["error"],
-            most=settings["most"],
+            max_products=settings["most"],
             seed=settings["seed"] + 1,
             known=self.pairs or CachedOperator.of(self.findings, self.operator),
             blocks=[size for _, _, size in self.layers],
@@ -194,7 +194,7 @@ class Parts:
     def density(self, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
         steps = min(settings["steps"], self.operator.size)
         a = self.findings.arrays
-        rule = rule_of(a["lanczos/alphas"], a["lanczos/betas"]) if "lanczos/alphas" in a else None
+        rule = quadrature_rule(a["lanczos/alphas"], a["lanczos/betas"]) if "lanczos/alphas" in a else None
         found = density(self.operator, **{**settings, "steps": steps}, first=rule, progress=progress)
         return {f"density/{name}": getattr(found, name) for name in CURVES}
 
@@ -202,7 +202,12 @@ class Parts:
         values, residuals, converged, done = [], [], [], 0
         for _, names, _ in self.layers:
             block = self.operator.block(names)
-            found = lanczos(block, top=1, **settings, progress=lambda n, r: progress(done + n, r))  # noqa: B023
+            found = lanczos(
+                block,
+                top=1,
+                **lanczos_keywords(settings),
+                progress=lambda n, r: progress(done + n, r),  # noqa: B023
+            )
             values.append(found.values[0])
             residuals.append(found.residuals[0])
             converged.append(found.converged[0])
@@ -217,7 +222,7 @@ class Parts:
             self.probes.probe,
             seen,
             tolerance=settings["error"],
-            most=settings["most"],
+            max_probes=settings["most"],
             seed=settings["seed"],
             progress=progress,
         )
@@ -259,6 +264,11 @@ class CachedOperator:
         for vector in vectors:
             basis.add(vector)
         return cls(basis, torch.from_numpy(np.array(values)).to(operator.device) @ vectors.double() ** 2)
+
+
+def lanczos_keywords(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of `lanczos` for recorded settings, in which `max_products` has the name 'most'."""
+    return {"max_products" if name == "most" else name: value for name, value in settings.items()}
 
 
 def layers_of(operator: Products) -> list[tuple[str, list[str], int]]:

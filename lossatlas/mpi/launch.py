@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lossatlas import process
-from lossatlas.errors import Incomplete, as_line, code_of, exit_code, first_of
+from lossatlas.errors import Incomplete, code_of, error_line, exit_code, underlying_signal
 from lossatlas.io.lock import release_all
 from lossatlas.launchers import first_launched, rank_launched
 from lossatlas.mpi.communicator import World, connect
@@ -35,7 +35,7 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
             return body(world)
         except BaseException as what:
             process.ignore_signals()
-            error = first_of(what)
+            error = underlying_signal(what)
             if not world.root:
                 report_error(world, error)
             if isinstance(error, KeyboardInterrupt):
@@ -59,7 +59,7 @@ def joined_ranks(mpi: bool) -> World:
         process.ignore_signals()
         if not first_launched():
             time.sleep(2)  # by then the first has ended everyone, if it found the same
-            first = first_of(error)
-            print(f"error: rank {rank_launched()}: {as_line(first)}", file=sys.stderr, flush=True)
+            first = underlying_signal(error)
+            print(f"error: rank {rank_launched()}: {error_line(first)}", file=sys.stderr, flush=True)
             process.end_waiting_ranks(code_of(first))
         raise

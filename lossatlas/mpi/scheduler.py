@@ -24,7 +24,7 @@ from contextlib import chdir
 from typing import Any, TypeVar
 
 from lossatlas import process
-from lossatlas.errors import BUG, Signalled, as_line, code_of
+from lossatlas.errors import BUG, Signalled, code_of, error_line
 from lossatlas.io.block_queue import BlockQueue
 from lossatlas.mpi.communicator import BLOCK, EAR, ERROR, GONE, POLL, RESULT, WorkFailed, World, raise_reported
 
@@ -255,7 +255,7 @@ def follow(world: World, make_work: MakeWork) -> None:
             world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
     except BaseException as error:
         if world.in_script:
-            world.comm.send((as_line(error), code_of(error)), dest=0, tag=ERROR)
+            world.comm.send((error_line(error), code_of(error)), dest=0, tag=ERROR)
             while next_block(world) is not None:
                 pass
             world.comm.send(None, dest=0, tag=GONE)
@@ -268,7 +268,7 @@ def report_error(world: World, error: BaseException) -> None:
 
     If it cannot, the sender does.
     """
-    line, code = str(error) if isinstance(error, Signalled) else as_line(error), code_of(error)
+    line, code = str(error) if isinstance(error, Signalled) else error_line(error), code_of(error)
     if code == BUG:
         traceback.print_exception(error)
     world.comm.send((line, code), dest=0, tag=ERROR)

@@ -1,5 +1,7 @@
-"""Curves between two networks whose bends are networks too, as trained by Garipov et al. (arXiv 1802.10026): Bezier curves, and
-polygonal chains.
+"""Curves between two networks, with control points that are networks too: Bezier curves and polygonal chains.
+
+Trained as by Garipov et al., Loss surfaces, mode connectivity, and fast ensembling of DNNs (arXiv 1802.10026, section
+3).
 """
 
 import math
@@ -9,22 +11,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossatlas.parameter_space.points import Point
-from lossatlas.parameter_space.schemes import placed
+from lossatlas.parameter_space.points import Point, on_device
 
 KINDS = ("bezier", "polygonal")
 
 
-def shares(kind: str, t: float, count: int) -> list[float]:
-    """How much of each of `count` networks is in the point t of a curve; they add up to 1. t = 0 and 1 are the ends."""
+def control_weights(kind: str, t: float, count: int) -> list[float]:
+    """Compute the weights of the control points at a point of a curve (Garipov et al., section 3.2).
+
+    Args:
+        kind: 'bezier' or 'polygonal'.
+        t: The coordinate along the curve; the ends are at 0 and 1.
+        count: Number of control points, the ends included.
+
+    Returns:
+        `count` weights, whose sum is 1.
+
+    Example:
+        >>> control_weights("bezier", 0.5, 3)
+        [0.25, 0.5, 0.25]
+    """
     last = count - 1
     if kind == "bezier":
         return [math.comb(last, k) * t**k * (1 - t) ** (last - k) for k in range(count)]
-    return [max(0.0, 1 - abs(t * last - k)) for k in range(count)] if 0 <= t <= 1 else beyond(t, last)
+    return [max(0.0, 1 - abs(t * last - k)) for k in range(count)] if 0 <= t <= 1 else extrapolated(t, last)
 
 
-def beyond(t: float, last: int) -> list[float]:
-    """A polygonal chain goes straight on at its ends."""
+def extrapolated(t: float, last: int) -> list[float]:
+    """Extend a polygonal chain straight beyond its ends."""
     result = [0.0] * (last + 1)
     k = 0 if t < 0 else last - 1
     result[k], result[k + 1] = 1 - (t * last - k), t * last - k
@@ -33,17 +47,24 @@ def beyond(t: float, last: int) -> list[float]:
 
 @dataclass(frozen=True)
 class CurvePlane:
-    """The curve from the first of some networks to the last; the coordinate along it is t, the other one changes nothing."""
+    """The curve from the first of some networks to the last; the first coordinate is t, the second has no effect.
+
+    Attributes:
+        kind: 'bezier' or 'polygonal'.
+        points: The control points, tensors by name.
+    """
 
     kind: str
     points: Sequence[Mapping[str, Tensor]]
 
     def point(self, a: float, b: float = 0.0) -> Point:
-        parts = shares(self.kind, a, len(self.points))
+        """Return the network at t = a."""
+        parts = control_weights(self.kind, a, len(self.points))
         return {
             name: torch.stack([part * point[name] for part, point in zip(parts, self.points, strict=True)]).sum(0)
             for name in self.points[0]
         }
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "CurvePlane":
-        return CurvePlane(self.kind, [placed(point, device, dtype) for point in self.points])
+        """Return the same curve with its tensors on a device."""
+        return CurvePlane(self.kind, [on_device(point, device, dtype) for point in self.points])

@@ -1,4 +1,4 @@
-"""Layout of a network's tensors: which are of normalization layers, and which slices of a weight produce one output channel.
+"""Layout of a network's tensors: normalization layers, and the slices of a weight that produce one output channel.
 
     layout = Layout.of(net)
     rows = by_output(weight, layout.transposed[name])      # (out, ...): one slice for each output channel
@@ -20,9 +20,10 @@ RULE = " by output channel"  # recorded of filter-normalized directions of netwo
 
 
 def norm_parameters(net: nn.Module) -> frozenset[str]:
-    """The names of the parameters of normalization layers, whatever their shape: they scale and shift what others compute.
+    """List the names of the parameters of normalization layers, of any shape.
 
-    A LayerNorm over [8, 16, 16] has weights with three axes, which are no filters.
+    They scale and shift outputs of other layers: a LayerNorm over [8, 16, 16] has weights with three axes, which are no
+    filters.
     """
     return frozenset(
         f"{prefix}.{name}" if prefix else name
@@ -47,11 +48,16 @@ class Layout:
 
     @classmethod
     def of(cls, net: nn.Module) -> "Layout":
-        """Read the layout from the types of a network's modules."""
+        """Read the layout from the types of a network's modules.
+
+        Example:
+            >>> Layout.of(nn.ConvTranspose2d(8, 4, 3, groups=2)).transposed
+            {'weight': 2}
+        """
         return cls(norm_parameters(net), dict(transposed_weights(net)))
 
     def rule(self, norm: str) -> str:
-        """Return the note that records add to a normalization, '' where filters are slices along the first axis."""
+        """Return the text that records add to a normalization, '' where filters are slices along the first axis."""
         return RULE if self.transposed and norm in ("filter", "dfilter") else ""
 
 
@@ -59,10 +65,10 @@ PLAIN = Layout()
 
 
 def transposed_weights(net: nn.Module) -> Iterator[tuple[str, int]]:
-    """Names and numbers of groups of the tensors in which the output channels are along the second axis.
+    """Iterate over the tensors with output channels along the second axis: their names and numbers of groups.
 
-    Reparametrized weights (weight_norm, spectral_norm, parametrize) are found by their shape, in which each axis is that
-    of the weight or 1.
+    Reparametrized weights (weight_norm, spectral_norm, parametrize) are found by their shape, in which each axis has
+    the size of the weight's axis, or 1.
     """
     for prefix, module in net.named_modules(remove_duplicate=False):
         shape, groups = transposed_shape(module)
@@ -81,7 +87,7 @@ def transposed_weights(net: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def transposed_shape(module: nn.Module) -> tuple[tuple[int, ...] | None, int]:
-    """Shape and number of groups of a module's weight, where that is stored with its output channels second."""
+    """Return shape and groups of a module's weight that is stored with its output channels second, or None."""
     if isinstance(module, _ConvTransposeNd):
         per_group = module.out_channels // module.groups
         return (module.in_channels, per_group, *module.kernel_size), module.groups
@@ -94,17 +100,31 @@ def transposed_shape(module: nn.Module) -> tuple[tuple[int, ...] | None, int]:
 
 
 def fits(found: torch.Size, shape: tuple[int, ...]) -> bool:
-    """Whether each axis is that of a weight, or 1 as in the lengths that weight_norm keeps."""
+    """Test that each axis has the size of the weight's axis, or 1 as in the lengths that weight_norm stores."""
     return len(found) == len(shape) and all(a in (b, 1) or not b for a, b in zip(found, shape, strict=True))
 
 
 def by_output(value: Tensor, groups: int) -> Tensor:
-    """(in, out / groups, ...) as (out, in / groups, ...): the numbers that produce one output channel, row by row."""
+    """Rearrange a weight so that each row produces one output channel.
+
+    Args:
+        value: (in, out / groups, ...).
+        groups: Number of groups of the layer.
+
+    Returns:
+        (out, in / groups, ...).
+    """
     split = value.reshape(groups, value.shape[0] // groups, *value.shape[1:])
     return split.transpose(1, 2).flatten(0, 1)
 
 
 def by_input(rows: Tensor, groups: int, shape: torch.Size) -> Tensor:
-    """The inverse of `by_output`. shape: of the result."""
+    """Invert `by_output`.
+
+    Args:
+        rows: (out, in / groups, ...).
+        groups: Number of groups of the layer.
+        shape: Shape of the result, (in, out / groups, ...).
+    """
     split = rows.reshape(groups, shape[1], shape[0] // groups, *shape[2:])
     return split.transpose(1, 2).reshape(shape)

@@ -18,7 +18,22 @@ class Plane(Protocol):
 
 @dataclass(frozen=True)
 class AffinePlane:
-    """The plane origin + a * dx + b * dy; dy is None for a line. Tensors on one device, float."""
+    """The plane origin + a * dx + b * dy.
+
+    Attributes:
+        origin: Floating-point or complex tensors by name, all on one device.
+        dx: The x direction, in the same shapes.
+        dy: The y direction; None for a line.
+
+    Raises:
+        BadInput: A direction lacks a tensor, or has another shape.
+
+    Example:
+        >>> import torch
+        >>> plane = AffinePlane({"w": torch.zeros(2)}, {"w": torch.ones(2)})
+        >>> plane.point(0.5, 0.0)["w"].tolist()
+        [0.5, 0.5]
+    """
 
     origin: Mapping[str, Tensor]
     dx: Mapping[str, Tensor]
@@ -38,13 +53,14 @@ class AffinePlane:
                     )
 
     def point(self, a: float, b: float) -> Point:
+        """Compute the point at coordinates (a, b)."""
         return {
             name: w + a * self.dx[name] + (0 if self.dy is None else b * self.dy[name])
             for name, w in self.origin.items()
         }
 
     def double(self) -> "AffinePlane":
-        """The same plane in float64."""
+        """Return the same plane in float64."""
         origin, dx, dy = (
             None if point is None else {name: value.double() for name, value in point.items()}
             for point in (self.origin, self.dx, self.dy)
@@ -56,9 +72,14 @@ class AffinePlane:
 
 @dataclass(frozen=True)
 class MappedPlane:
-    """Any other surface: a function from (a, b) to a point."""
+    """Any other surface.
+
+    Attributes:
+        function: Maps coordinates (a, b) to a point.
+    """
 
     function: Callable[[float, float], Point]
 
     def point(self, a: float, b: float) -> Point:
+        """Compute the point at coordinates (a, b)."""
         return self.function(a, b)

@@ -1,7 +1,7 @@
 """Points in the space of a network's parameters.
 
-A point or a direction is a dict from the network's own tensor names to tensors. `weights` moves the parameters alone,
-`states` the buffers of BatchNorm too.
+A point or a direction is a dict from the network's own tensor names to tensors. With `dir_type` 'weights' it covers the
+parameters, with 'states' the buffers of BatchNorm too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,37 +11,56 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, named
 
 Point = dict[str, Tensor]
 
 
 def movable(tensor: Tensor) -> bool:
-    """Whether a tensor has coordinates that a direction can change: floating-point or complex numbers."""
+    """Test whether a tensor holds floating-point or complex numbers, which a direction can change."""
     return tensor.is_floating_point() or tensor.is_complex()
 
 
 def real_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type of the real and imaginary parts of complex numbers; other types as they are."""
+    """Return the type of the real and imaginary parts of complex numbers; other types unchanged."""
     return dtype.to_real() if dtype.is_complex else dtype
 
 
 def converted(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None) -> Tensor:
-    """A tensor on a device, in a floating-point type; complex numbers stay complex, integers stay what they are."""
+    """Move a tensor to a device and a floating-point type.
+
+    Args:
+        tensor: Complex numbers stay complex, integers keep their type.
+        device: The device.
+        dtype: A real type; None to keep the tensor's own.
+    """
     if dtype is None or not movable(tensor):
         return tensor.to(device)
     return tensor.to(device, dtype.to_complex() if tensor.is_complex() else dtype)
 
 
+def on_device(point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Point:
+    """Move a point to a device and a real type; complex numbers stay complex."""
+    return {
+        name: value.to(device, dtype.to_complex() if value.is_complex() else dtype) for name, value in point.items()
+    }
+
+
 def real_view(tensor: Tensor) -> Tensor:
-    """Complex numbers as pairs of real ones along a last axis; other tensors as they are."""
+    """View complex numbers as pairs of real ones along a last axis; other tensors unchanged."""
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
-    """The tensors a direction covers, detached, by name and in file order: parameters, or states, with real or complex numbers.
+    """List the tensors that a direction covers.
 
-    A tensor that is used under several names (tied weights) is listed once, under the first.
+    Args:
+        net: The network.
+        dir_type: 'weights' for the parameters, 'states' for the state dict.
+
+    Returns:
+        Floating-point and complex tensors by name, detached, in the order of a direction file. A tensor with several
+        names (tied weights) is listed once, under the first.
     """
     own: dict[str, Tensor] = dict(net.named_parameters(remove_duplicate=False))
     names = list(own)
@@ -59,33 +78,42 @@ def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
 
 
 def position(net: nn.Module, dir_type: str = "weights") -> Point:
-    """Copies of the tensors a direction covers, in float32 at least: where a network is, for planes through it."""
+    """Copy the tensors that a direction covers, half precision as float32: the origin of planes through a network."""
     return {name: widened(value).clone() for name, value in tensors(net, dir_type).items()}
 
 
 def wide_tensors(net: nn.Module, dir_type: str = "weights") -> Point:
-    """The tensors a direction covers, in float32 at least; they share the network's memory where they need no conversion."""
+    """List the tensors that a direction covers, half precision as float32; others share the network's memory."""
     return {name: widened(value) for name, value in tensors(net, dir_type).items()}
 
 
 def widened(value: Tensor) -> Tensor:
-    """Half precision as float32, in which directions are stored and points computed; others as they are."""
+    """Convert half precision to float32, in which directions are stored and points computed; others unchanged."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def entries(net: nn.Module, dir_type: str) -> list[str]:
-    """The entries of a direction file, in order: the parameters, or every state including the integer counters."""
+    """Names of a direction file's arrays, in order: the parameters, or every state including integer counters."""
     return [name for name, _ in net.named_parameters()] if dir_type == "weights" else list(net.state_dict())
 
 
 def entries_of(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str) -> list[str]:
-    """The entries that arrays of a direction file have: those of states written before torch 0.4.1 lack the counters."""
+    """Names of these arrays of a direction file; states written by torch before 0.4.1 lack the counters."""
     names = entries(net, dir_type)
     return names if len(arrays) == len(names) else [n for n in names if not n.endswith("num_batches_tracked")]
 
 
 def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: str) -> list[np.ndarray]:
-    """A direction as the arrays of a direction file; what it does not move is zero."""
+    """Convert a direction to the arrays of a direction file.
+
+    Args:
+        vector: The direction, on the CPU.
+        net: The network.
+        dir_type: 'weights' or 'states'.
+
+    Returns:
+        An array for each entry, zero where the direction has none.
+    """
     state = net.state_dict()
     return [
         widened(vector[name]).numpy() if name in vector else np.zeros(tuple(state[name].shape), np.float32)
@@ -93,29 +121,55 @@ def as_arrays(vector: Mapping[str, Tensor], net: nn.Module, dir_type: str) -> li
     ]
 
 
-def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, what: str) -> Point:
-    """Arrays of a direction file by tensor name. Raises BadInput, naming the first tensor that does not fit."""
-    names, state, moved_names = entries_of(arrays, net, dir_type), net.state_dict(), tensors(net, dir_type)
+def as_point(arrays: Sequence[np.ndarray], net: nn.Module, dir_type: str, source: str) -> Point:
+    """Convert the arrays of a direction file to tensors by name.
+
+    Args:
+        arrays: The arrays.
+        net: The network.
+        dir_type: 'weights' or 'states'.
+        source: Name of the direction for messages.
+
+    Returns:
+        The direction, float32 or complex64.
+
+    Raises:
+        BadInput: The arrays do not fit the network; the message names the first one.
+    """
+    names, state, covered = entries_of(arrays, net, dir_type), net.state_dict(), tensors(net, dir_type)
     if len(arrays) != len(names):
-        raise BadInput(f"{what} has {len(arrays)} tensors, the network {len(names)} for --dir_type {dir_type}")
+        raise BadInput(
+            f"{source} has {len(arrays)} tensors, the network {len(names)} for {named('dir_type', dir_type)}"
+        )
     for name, array in zip(names, arrays, strict=True):
         if array.shape != tuple(state[name].shape):
-            raise BadInput(f"{what} has shape {array.shape} for '{name}', the network {tuple(state[name].shape)}")
+            raise BadInput(f"{source} has shape {array.shape} for '{name}', the network {tuple(state[name].shape)}")
     return {
         name: torch.from_numpy(np.require(array, np.complex64 if np.iscomplexobj(array) else np.float32, ["C", "W"]))
         for name, array in zip(names, arrays, strict=True)
-        if name in moved_names
+        if name in covered
     }
 
 
 def is_variance(name: str) -> bool:
-    """Whether a state is a BatchNorm variance, which must not be negative."""
+    """Test whether a state is a BatchNorm variance, which must not be negative."""
     return name.rsplit(".", 1)[-1] == "running_var"
 
 
 @contextmanager
 def moved(net: nn.Module, point: Mapping[str, Tensor]) -> Iterator[nn.Module]:
-    """The network at another point; the values it had before are back afterwards, bit for bit, even after an error."""
+    """Move a network to another point within; its values are restored afterwards bit for bit, even after an error.
+
+    Args:
+        net: The network.
+        point: Tensors by name; negative variances are set to zero.
+
+    Example:
+        >>> net = nn.Linear(2, 1)
+        >>> with moved(net, {"bias": torch.ones(1)}):
+        ...     net.bias.item()
+        1.0
+    """
     own = {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
     before = {name: own[name].detach().clone() for name in point}
     try:

@@ -1,8 +1,8 @@
 """Principal components of a trajectory and its projection onto a plane: arrays in, arrays out.
 
 A trajectory has few rows (checkpoints) and up to millions of columns (parameters), so everything goes through the small
-matrix of inner products, in float64: a component whose singular value is a millionth of the largest keeps four digits. Rows may
-be read when they are needed: few are held at a time, however many there are.
+matrix of inner products, in float64: a component whose singular value is a millionth of the largest keeps four digits.
+Rows can be read on demand: few are in memory at a time.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 
 COLUMNS = 1 << 20  # columns that are converted to float64 at a time
-HELD = 4  # rows in memory at a time, in float64
+ROWS_IN_MEMORY = 4  # at a time, in float64
 
 
 class RowMatrix(Protocol):
-    """(n, columns) of which each row is read, or computed, whenever it is asked for; an array is one too."""
+    """A matrix (n, columns) whose rows are read or computed on demand; an array is one too."""
 
     def __len__(self) -> int: ...
 
@@ -26,8 +26,11 @@ class RowMatrix(Protocol):
 class Components:
     """Principal components of centred rows.
 
-    vectors: (k, columns), of unit length. singular_values, explained_variance, explained_variance_ratio: (k,), as
-    scikit-learn defines them (divisor rows - 1).
+    Attributes:
+        vectors: (k, columns), of unit length.
+        singular_values: (k,), of the centred rows.
+        explained_variance: (k,), with the divisor rows - 1, as in scikit-learn.
+        explained_variance_ratio: (k,), fractions of the total variance.
     """
 
     vectors: np.ndarray
@@ -37,7 +40,7 @@ class Components:
 
 
 def inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b.T of (n, columns) and (m, columns), accumulated in float64."""
+    """Compute a @ b.T of (n, columns) and (m, columns), accumulated in float64."""
     result = np.zeros((len(a), len(b)))
     for start in range(0, a.shape[1], COLUMNS):
         part = slice(start, start + COLUMNS)
@@ -46,34 +49,42 @@ def inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def inner_products(rows: RowMatrix) -> np.ndarray:
-    """rows @ rows.T; each row is read once for every HELD of those before it."""
+    """Compute rows @ rows.T (n, n); each row is read once for every ROWS_IN_MEMORY rows before it."""
     n = len(rows)
     result = np.zeros((n, n))
-    for first in range(0, n, HELD):
-        numbers = range(first, min(first + HELD, n))
-        held = np.empty((len(numbers), len(rows[0])))
-        for row, k in zip(held, numbers, strict=True):
+    for first in range(0, n, ROWS_IN_MEMORY):
+        numbers = range(first, min(first + ROWS_IN_MEMORY, n))
+        block = np.empty((len(numbers), len(rows[0])))
+        for row, k in zip(block, numbers, strict=True):
             row[:] = rows[k]
-        result[first : numbers.stop, first : numbers.stop] = held @ held.T
+        result[first : numbers.stop, first : numbers.stop] = block @ block.T
         for k in range(numbers.stop, n):
-            result[first : numbers.stop, k] = result[k, first : numbers.stop] = inner(held, rows[k][None])[:, 0]
+            result[first : numbers.stop, k] = result[k, first : numbers.stop] = inner(block, rows[k][None])[:, 0]
     return result
 
 
 def principal_components(rows: RowMatrix, count: int = 2, rounding: float = 0.0) -> Components:
-    """The leading components of rows (n, columns), exact up to rounding.
+    """Compute the leading principal components of rows, exact up to rounding.
 
-    The eigenvectors of the Gram matrix of the centred rows, mapped back to the columns. The sign is such that the
-    component's largest entry is positive, as the eigenvectors' own sign is arbitrary.
+    They are the eigenvectors of the Gram matrix of the centred rows, mapped back to the columns. Their sign is such
+    that the largest entry is positive.
 
     Args:
-        rows: all points of the trajectory, relative to any origin, which the centring removes.
-        count: number of components.
-        rounding: length of the rounding errors that the points had before the origin was subtracted; that of the rows'
+        rows: (n, columns), all points of the trajectory, relative to any origin, which the centring removes.
+        count: Number of components.
+        rounding: Length of the rounding errors that the points had before the origin was subtracted; that of the rows'
             own type is added. A component whose singular value is not larger is noise.
 
+    Returns:
+        The components.
+
     Raises:
-        ValueError: when the rows are too few, or span fewer directions beyond rounding.
+        ValueError: The rows are too few, or span fewer directions beyond rounding.
+
+    Example:
+        >>> rows = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0], [2.0, 1.0]])
+        >>> principal_components(rows).vectors.round(6).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     n = len(rows)
     if n <= count:
@@ -106,10 +117,21 @@ def principal_components(rows: RowMatrix, count: int = 2, rounding: float = 0.0)
 
 
 def project(rows: RowMatrix, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (n, k) of rows (n, columns) in the span of directions (k, columns), and distances (n,) from it.
+    """Project rows on the span of directions, by least squares.
 
-    Least squares by the normal equations, so the directions need neither unit length nor right angles between them.
-    Raises ValueError when they are linearly dependent.
+    Args:
+        rows: (n, columns).
+        directions: (k, columns), of any length and at any angles.
+
+    Returns:
+        Coordinates (n, k), in units of the directions, and distances (n,) from the span.
+
+    Raises:
+        ValueError: The directions are linearly dependent.
+
+    Example:
+        >>> project(np.array([[3.0, 4.0]]), np.array([[2.0, 0.0]]))
+        (array([[1.5]]), array([4.]))
     """
     gram = inner(directions, directions)
     if np.linalg.cond(gram) > 1e12:

@@ -1,7 +1,7 @@
-"""Surfaces through the space of a network's parameters that are no planes: lines beside each other, and the two schemes of
-the notebook "Visualizing the loss landscape" in Julia, whose points are scaled back to the size of the network.
+"""Surfaces through the space of a network's parameters that are not planes: lines side by side, and two scaled schemes.
 
-Each has `on(device, dtype)`, the same with its tensors there.
+The schemes are those of the notebook "Visualizing the loss landscape" in Julia, whose points are scaled to the size of
+the network. Each surface has `on(device, dtype)`, which returns it with its tensors on a device.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,33 +12,48 @@ from torch import Tensor
 
 from lossatlas.parameter_space.directions import EVERYTHING, Selection, scale_to
 from lossatlas.parameter_space.layout import PLAIN, Layout
-from lossatlas.parameter_space.points import Point
+from lossatlas.parameter_space.points import Point, on_device
 
 SCHEMES = ("linear2x", "barycentric")
 
 
 @dataclass(frozen=True)
 class RowLines:
-    """Lines through one point beside each other: at (a, k) it is the point a steps along the k-th line."""
+    """Lines through one point: at (a, k) the point a steps along the k-th line.
+
+    Attributes:
+        origin: The point, tensors by name.
+        line: Maps k to a direction; tensors that it does not name stay.
+    """
 
     origin: Mapping[str, Tensor]
-    line: Callable[[int], Mapping[str, Tensor]]  # what it does not name does not move
+    line: Callable[[int], Mapping[str, Tensor]]
 
     def point(self, a: float, b: float) -> Point:
+        """Compute the point a steps along the line with the number b."""
         line = self.line(round(b))
         return {name: torch.add(w, line[name].to(w), alpha=a) if name in line else w for name, w in self.origin.items()}
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "RowLines":
-        return RowLines(placed(self.origin, device, dtype), self.line)
+        """Return the same lines with the origin on a device."""
+        return RowLines(on_device(self.origin, device, dtype), self.line)
 
 
 @dataclass(frozen=True)
 class SchemePlane:
-    """kind 'linear2x': b * third + (1 - b) * L(a * second + (1 - a) * first); 'barycentric': with
-    p = first + a * (second - first) and q = first + b * (third - first), a * F(p) + (1 - b) * F(q).
+    """A surface between three networks, scaled to the size of the first.
 
-    L scales each tensor to the norm it has in `first`, F each filter (the bias of a layer being one; layout: where
-    filters are not along the first axis). What is not in `free`, such as BatchNorm, stays as it is in `first`.
+    'linear2x' is b * third + (1 - b) * L(a * second + (1 - a) * first). 'barycentric' is, with p = first + a * (second
+    - first) and q = first + b * (third - first), a * F(p) + (1 - b) * F(q). L scales each tensor to the norm it has in
+    `first`, F each filter; the bias of a layer counts as one filter.
+
+    Attributes:
+        kind: 'linear2x' or 'barycentric'.
+        first: The network at the origin, tensors by name.
+        second: Another network.
+        third: Another network.
+        free: Names of the tensors that move; others, such as BatchNorm, stay as in `first`.
+        layout: Filters that are not along the first axis.
     """
 
     kind: str
@@ -49,6 +64,7 @@ class SchemePlane:
     layout: Layout = PLAIN
 
     def point(self, a: float, b: float) -> Point:
+        """Compute the point at coordinates (a, b)."""
         w, u, v = ({name: p[name] for name in self.free} for p in (self.first, self.second, self.third))
         if self.kind == "linear2x":
             between = scale_to({name: a * u[name] + (1 - a) * w[name] for name in w}, w, "layer")
@@ -60,22 +76,24 @@ class SchemePlane:
         return {**self.first, **found}
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "SchemePlane":
-        first, second, third = (placed(p, device, dtype) for p in (self.first, self.second, self.third))
+        """Return the same surface with its tensors on a device."""
+        first, second, third = (on_device(p, device, dtype) for p in (self.first, self.second, self.third))
         return SchemePlane(self.kind, first, second, third, self.free, self.layout)
-
-
-def placed(point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Point:
-    return {
-        name: value.to(device, dtype.to_complex() if value.is_complex() else dtype) for name, value in point.items()
-    }
 
 
 def other_network(
     at: Mapping[str, Tensor], seed: int, layout: Layout = PLAIN, selection: Selection = EVERYTHING
 ) -> Point:
-    """The second or third network of a scheme: Gaussian, each filter, and each bias, as long as in `at`.
+    """Draw the second or third network of a scheme: Gaussian, each filter and each bias as long as in `at`.
 
-    layout: where filters are, and the parameters of normalization layers, which stay as they are.
+    Args:
+        at: The first network, tensors by name.
+        seed: Of the random numbers.
+        layout: Filters that are not along the first axis, and the parameters of normalization layers, which stay.
+        selection: All other tensors stay.
+
+    Returns:
+        The network, tensors by name.
     """
     generator = torch.Generator().manual_seed(seed)
     moved = set(free(at, layout.norms, selection))
@@ -85,12 +103,12 @@ def other_network(
 
 
 def free(names: Iterable[str], norms: Collection[str], selection: Selection = EVERYTHING) -> list[str]:
-    """Which tensors a scheme moves."""
+    """List the tensors that a scheme moves: the selected ones that are not of normalization layers."""
     return [name for name in names if name not in norms and name in selection]
 
 
 def layers_of(direction: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """The tensors that a direction moves, by the layer they belong to, in order."""
+    """Group the tensors in which a direction is not zero by layer, in order."""
     layers: dict[str, list[str]] = {}
     for name, value in direction.items():
         if bool(value.any()):

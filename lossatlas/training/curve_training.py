@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from lossatlas.data import AnyData, Loss
 from lossatlas.parameter_space import Point
-from lossatlas.parameter_space.curves import shares
+from lossatlas.parameter_space.curves import control_weights
 from lossatlas.training.loop import TrainingRecipe, train
 
 
@@ -40,7 +40,7 @@ class CurveNetwork(nn.Module):
 
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
         """Call the network at a point of the curve that torch's global generator draws uniformly."""
-        parts = shares(self.kind, float(torch.rand(())), len(self.bends) + 2)
+        parts = control_weights(self.kind, float(torch.rand(())), len(self.bends) + 2)
         point, bends = {}, list[Any](self.bends)
         for k, name in enumerate(self.names):
             inner: Any = sum(part * bend[k] for part, bend in zip(parts[1:-1], bends, strict=True))

@@ -21,7 +21,7 @@ from lossatlas.figures.colour_scale import (
     shifted_log_levels,
 )
 from lossatlas.figures.plotted_fields import eigen_ratio, field_title, has_eigenvalues, is_accuracy, loss_names
-from lossatlas.io.trajectory_files import KNOWN, Projection
+from lossatlas.io.trajectory_files import CHECKPOINT_FIELDS, Projection
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
 
@@ -185,7 +185,7 @@ def _field_content(
 def _path_content(trajectory: Projection | None) -> dict[str, Any] | None:
     if trajectory is None:
         return None
-    arrays = {name: getattr(trajectory, name) for name in ("x", "y", *KNOWN)}
+    arrays = {name: getattr(trajectory, name) for name in ("x", "y", *CHECKPOINT_FIELDS)}
     return {
         **{name: None if array is None else _json_numbers(array) for name, array in arrays.items()},
         "field": trajectory.field,
