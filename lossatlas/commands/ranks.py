@@ -1,19 +1,8 @@
-"""Hands blocks of work to ranks and their results to rank 0: the only module that knows MPI.
+"""Print the host, the cores and the device of every rank of a launcher.
 
-    mpirun -n 4 python scheduler.py --mpi [--cuda]         as a command: what every rank sees
+    mpirun -n 4 python scheduler.py --mpi [--cuda]
 
-    world = connect(mpi=True)
-    if world.root:
-        for item in serve(world, blocks, make_work): ...    # rank 0, which computes as well
-    else:
-        follow(world, make_work)                            # every other rank
-
-`make_work()` is called once on every rank, where it will compute, and gives the function from a block to a result.
-Where all ranks work on one thing at a time, such as a sum over data that they share, rank 0 leads and the others answer.
-
-Rank 0 computes in a thread of its own while its main thread talks to the other ranks and hands results on. Each
-rank holds a block or two more than the one it computes, so nobody waits for an answer. One process without
-MPI takes the same path.
+The functions that distribute work to the ranks are in `lossatlas.mpi.scheduler`.
 """
 
 import argparse
@@ -24,8 +13,8 @@ from lossatlas.errors import exit_code, say
 from lossatlas.mpi.communicator import World, connect, cores, mpi_library
 
 
-def seen(world: World, cuda: bool) -> str:
-    """What this rank sees: host, place among the ranks, cores, device."""
+def describe_rank(world: World, *, cuda: bool) -> str:
+    """Describe this rank: its number, host, cores and device."""
     device = "cpu"
     if cuda:
         import torch
@@ -50,8 +39,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Print a line for each rank, on rank 0."""
     world = connect(args.mpi)
-    lines = [seen(world, args.cuda)] if world.comm is None else world.comm.gather(seen(world, args.cuda), root=0)
+    own = describe_rank(world, cuda=args.cuda)
+    lines = [own] if world.comm is None else world.comm.gather(own, root=0)
     if world.root:
         say(f"MPI library: {mpi_library()}" if world.comm is not None else "no MPI: one process")
         if world.note:
@@ -61,5 +52,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

@@ -1,4 +1,4 @@
-"""Steps that every rank of a user's script takes together: an error on one rank is raised on all of them.
+"""Collective steps of the ranks of a user's script: an error on one rank is raised on all of them.
 
 `ranks` is a communicator of mpi4py, such as MPI.COMM_WORLD, or None for one process.
 """
@@ -28,7 +28,14 @@ def rank_of(ranks: Any) -> int:
 
 
 def on_all(ranks: Any, function: Callable[[], T]) -> T:
-    """Call a function on every rank and return its result; where it fails on one rank, fail on all.
+    """Call a function on every rank; where it fails on one rank, fail on all.
+
+    Args:
+        ranks: A communicator of mpi4py, or None.
+        function: Called without arguments.
+
+    Returns:
+        The result of this rank.
 
     Raises:
         FailedRank: It failed on another rank. On the rank that failed its own error is raised.
@@ -61,7 +68,15 @@ def from_first(ranks: Any, value: Any) -> Any:
 
 
 def check_same_request(ranks: Any, request: Mapping[str, Any]) -> None:
-    """Raise BadInput on every rank where the ranks were given different networks, data or options."""
+    """Compare the requests of all ranks.
+
+    Args:
+        ranks: A communicator of mpi4py, or None.
+        request: The fields that identify the job, see `io.resume`.
+
+    Raises:
+        BadInput: On every rank, where the ranks were given different networks, data or options.
+    """
     if size_of(ranks) == 1:
         return
     requests = ranks.allgather(dict(request))
