@@ -28,7 +28,7 @@ class BlockQueue:
         blocks: The cells of each block.
     """
 
-    def __init__(self, blocks: Sequence[Sequence[int]]) -> None:
+    def __init__(self, blocks: Sequence[list[int]]) -> None:
         self.blocks = blocks
         self.ready = list(range(len(blocks)))
         self.left = len(blocks)  # not handed out yet
