@@ -256,7 +256,7 @@ class CurveRecord(NamedTuple):
     """A record of `train_curve.py` beside the control points of a curve.
 
     Attributes:
-        kind: 'bezier' or 'polygon'.
+        kind: 'bezier' or 'polygonal'.
         control_points: The names of their files in order.
         ends: The digests of the networks at both ends.
     """
