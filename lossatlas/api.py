@@ -246,6 +246,7 @@ def eigenvalues(
         data: The samples of the mean loss.
         x: Coordinates along the first direction.
         y: Coordinates along the second direction; None for a line.
+        seed: Seed of random directions and of the first Lanczos vector.
         parameters: Regular expressions of the names of the parameters that the Hessian is with respect to. By default
             those that move (`only`, `without`).
         matrices_only: Leave out parameters with fewer than two axes (biases, normalization layers), as the original code
@@ -255,7 +256,6 @@ def eigenvalues(
             where they were too few.
         precision: 'float32' or 'float64'. By default that of the parameters, and float32 for half precision.
         compiled: Fuse the products with torch.compile, which takes about half a minute at the start.
-        seed: Seed of random directions and of the first Lanczos vector.
 
     Returns:
         The surface. `fields` has the arrays of `lossatlas.jobs.eigenvalue_quantity.FIELDS`, each of shape (ny, nx) or

@@ -245,8 +245,8 @@ MUTANTS = (
     mutant(
         "no path is compared with the network",
         "lossatlas/jobs/loss_surface.py",
-        'found = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))',
-        'found = ""',
+        'differs = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))',
+        'differs = ""',
         "reference_check",
     ),
     mutant(

@@ -164,9 +164,7 @@ def read_with_direction_file(
 
 def load_networks(task: config.GridConfig) -> LoadedInputs:
     """Load the networks and the data, and check that BatchNorm statistics can be recalibrated where that is asked for."""
-    loaded = load_inputs(
-        task.networks, task.directions.dir_type, task.data, task.loss, train_too=task.recalibrated > 0
-    )
+    loaded = load_inputs(task.networks, task.directions.dir_type, task.data, task.loss, train_too=task.recalibrated > 0)
     check_statistics(task, loaded)
     return loaded
 

@@ -423,9 +423,7 @@ def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
     )
 
 
-def prepare_grid_job(
-    world: World, command: GridCommand, log: Log, releases: ExitStack
-) -> tuple[GridInputs, GridJob]:
+def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: ExitStack) -> tuple[GridInputs, GridJob]:
     """On rank 0: read the inputs and the file to be continued. Writes nothing but the lock.
 
     Args:

@@ -1,7 +1,7 @@
 """Load the networks, the data and the loss of a command, by name or from a user's functions, on rank 0.
 
-    loaded = load_inputs(networks, "weights", data, loss)       # writes nothing
-    packed = PackedInputs.of(loaded)                            # to be sent to the other ranks, see `packed_inputs`
+loaded = load_inputs(networks, "weights", data, loss)       # writes nothing
+packed = PackedInputs.of(loaded)                            # to be sent to the other ranks, see `packed_inputs`
 """
 
 import platform

@@ -1,4 +1,4 @@
-"""The losses and metrics over a grid, as `grid_job` wants a quantity."""
+"""Losses and metrics as a quantity of `grid_job`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas.errors import say
+from lossatlas.errors import named, say
 from lossatlas.jobs.grid_job import say_ranges
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.landscape.surface import DRAFT
@@ -23,14 +23,14 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 @dataclass(frozen=True)
 class LossQuantity:
-    """Loss and metrics at every cell. See `grid_job.Quantity`.
+    """Loss and metrics at every cell, see `grid_job.Quantity`.
 
     Attributes:
-        tolerance: The standard error that the samples of a cell have to reach; by default all samples are used.
-        adaptive: The error up to which cells are interpolated instead of computed; None to compute all.
-        precision: Of the forward pass; None for that of the network.
+        tolerance: The standard error of a cell's loss; by default all samples are used.
+        adaptive: The error within which cells are interpolated instead of computed; None to compute all.
+        precision: The precision of the forward pass; None for that of the network.
         batch_size: Samples of a batch; 0 to measure the fastest.
-        recalibrated: Training samples that give the statistics of BatchNorm at every point; 0 to keep those there are.
+        recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the network.
     """
 
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -41,7 +41,7 @@ class LossQuantity:
 
     @property
     def asked(self) -> str:
-        """The tolerance as it is written in a command."""
+        """The tolerance as in a command, 'none' for all samples."""
         if self.tolerance.exact:
             return "none"
         absolute = f",{self.tolerance.absolute:g}" if self.tolerance.absolute else ""
@@ -114,7 +114,7 @@ class LossQuantity:
 
     def execution_mode(self, surface: Surface) -> str:
         plan = surface.plan
-        if not plan.get("batch_size"):  # not measured yet
+        if not plan.get("batch_size"):  # no measurement yet
             return ""
         if plan["path"] == "in place":
             return f", the network itself, batches of {plan['batch_size']}"
@@ -144,21 +144,20 @@ class LossQuantity:
 
 
 def mean_fraction_drawn(surface: Surface, split: str) -> float:
-    """Which part of a split's samples the cells have drawn, on average; 1 where nothing is known of it."""
+    """Return the mean fraction of a split's samples that the cells have drawn; 1 where it is not recorded."""
     if split not in surface.statistics:
         return 1.0
-    used = surface.statistics[split]["n"][
-        np.isfinite(surface.statistics[split]["n"])
-    ]  # other programs' cells record none
+    drawn = surface.statistics[split]["n"]
+    used = drawn[np.isfinite(drawn)]  # cells of other programs record none
     return float(used.mean()) / surface.populations[split] if used.size else 1.0
 
 
 def adaptive_summary(found: dict[str, Any], size: int, noisy: bool) -> str:
-    """How many cells were not computed, and how often the prediction was off where it was checked."""
+    """Describe how many cells were interpolated, and how often the interpolation was wrong where it was checked."""
     checks = f"; {found['missed']} of {found['checked']} that were computed to check it were off by more"
     relative, absolute = found["tolerance"]
-    noise = "a smaller --tolerance, whose errors hide less of what is smooth, " if noisy else ""
-    why = f"; with {noise}{'or ' * noisy}a finer grid or a larger --adaptive some may be"
+    noise = f"a smaller {named('tolerance')}, whose errors hide less of what is smooth, " if noisy else ""
+    why = f"; with {noise}{'or ' * noisy}a finer grid or a larger {named('adaptive')} some may be"
     return (
         f"{size - found['interpolated']} of {size} cells computed, {found['interpolated']} interpolated within "
         f"max({relative:g} x loss, {absolute:g}){checks * bool(found['checked'])}{why * (not found['interpolated'])}"

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+
 from lossatlas import process
 from lossatlas.errors import Incomplete, as_line, code_of, exit_code, first_of
 from lossatlas.io.lock import release_all

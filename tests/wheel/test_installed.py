@@ -14,7 +14,7 @@ from torch import nn
 
 import lossatlas
 
-OWN = '''
+OWN = """
 import torch
 from torch import nn
 
@@ -25,7 +25,7 @@ def make():
 def data(split):
     x = torch.randn(60, 2, generator=torch.Generator().manual_seed(len(split)))
     return x, (x.prod(1) > 0).long()
-'''
+"""
 
 
 @pytest.fixture
@@ -83,7 +83,9 @@ def test_bundled_data_come_with_the_package(folder: Path) -> None:
 
 def test_a_file_of_the_clone_is_named_as_one(folder: Path) -> None:
     options = ["--model", "resnet20", "--dataset", "fashion_mnist_mini", "--x=-1:1:3"]
-    result = program("surface", *options, "--model_file", "trained_nets/resnet20_small_batch.safetensors", folder=folder)
+    result = program(
+        "surface", *options, "--model_file", "trained_nets/resnet20_small_batch.safetensors", folder=folder
+    )
     assert result.returncode == 3
     assert "come with the repository, not with the installed package" in result.stderr
 
