@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -66,6 +66,9 @@ from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.directions import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
 
+if TYPE_CHECKING:
+    from lossatlas.mpi.agreement import Ranks
+
 T = TypeVar("T")
 WORDS: dict[str, Sequence[str]] = {
     "norm": ("", "filter", "layer", "weight", "dfilter", "dlayer", "unit"),
@@ -103,7 +106,7 @@ def surface(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
-    ranks: Any = None,
+    ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Landscape:
     """Compute the loss and the metrics of a network on a line or a plane through its parameters.
@@ -183,9 +186,7 @@ def surface(
         loss_function, grid, others = as_loss(loss), grid_of(x, y), arguments.others
         some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
         differ = statistics_differ(net, others)
-        moved = dir_type or ("states" if differ else "weights")
-        if dir_type is None and differ:
-            note(f"the networks differ in BatchNorm statistics, so these are moved too: {named('dir_type', 'states')}")
+        moved = dir_type_of(dir_type, states_differ=differ)
         request = request_of(net, loss, splits, some_losses)
         if bn == "recalibrate":
             check_recalibrated(net, splits["train"], resolve_precision(precision, net), bn_samples)
@@ -202,7 +203,7 @@ def surface(
         )
         problem = Problem(shared_copy(net), plane, splits, loss_function, device, splits["train"], lambda: net)
         if others and not only and not without:
-            check_ends(problem, others, moved, differ)
+            check_ends(problem, others, moved, states_differ=differ)
         return fresh, problem, kept
 
     fresh, problem, kept = on_all(ranks, begin)
@@ -233,7 +234,7 @@ def eigenvalues(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
-    ranks: Any = None,
+    ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Landscape:
     """Compute the largest and the smallest eigenvalue of the Hessian of the mean loss on a line or a plane.
@@ -311,7 +312,7 @@ def eigenvalues(
 
 
 def landscape_of(
-    ranks: Any,
+    ranks: "Ranks",
     quantity: Quantity,
     problem: Problem,
     fresh: Surface,
@@ -360,7 +361,7 @@ def spectrum(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
-    ranks: Any = None,
+    ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Curvature:
     """Compute eigenvalues, eigenvectors, trace, density and effective dimension of the Hessian of the mean loss.
@@ -511,7 +512,7 @@ def spectrum(
 
 
 def total(ranks: Any) -> Callable[[Tensor], Tensor] | None:
-    """The sum of a vector over the ranks, the same on all of them to the last bit; None for one process."""
+    """Return the sum of a vector over the ranks, bit-identical on all of them; None for one process."""
     if size_of(ranks) == 1:
         return None
 
@@ -671,6 +672,13 @@ def grid_of(x: Axis, y: Axis | None) -> Grid:
     return Grid(axis("x", x), None if y is None else axis("y", y))
 
 
+def dir_type_of(dir_type: str | None, *, states_differ: bool) -> str:
+    """Return the kind of tensors that move: by default 'states' where BatchNorm statistics differ, which is noted."""
+    if dir_type is None and states_differ:
+        note(f"the networks differ in BatchNorm statistics, so these are moved too: {named('dir_type', 'states')}")
+    return dir_type or ("states" if states_differ else "weights")
+
+
 def tolerance_of(value: float | tuple[float, float] | None, option: str = "tolerance") -> Tolerance:
     """Return REL or (REL, ABS) as a tolerance, None as the one that asks for all samples. Raises BadUsage."""
     if value is None:
@@ -686,7 +694,7 @@ def placed(file: str | Path) -> Path:
     return Path(file)
 
 
-def alone(file: str | Path | None, ranks: Any, finish: Callable[[Lock | None], T]) -> T:
+def alone(file: str | Path | None, ranks: "Ranks", finish: Callable[[Lock | None], T]) -> T:
     """Call `finish` with the lock on a file, and return its result. Raises CannotWrite where another run writes the file."""
     lock = Lock(placed(file)) if file is not None and rank_of(ranks) == 0 else None
     on_all(ranks, lock.take if lock is not None else lambda: None)

@@ -266,7 +266,7 @@ MUTANTS = (
     mutant(
         "the network at the other end is not compared",
         "lossatlas/api.py",
-        "            check_ends(problem, others, moved, differ)\n",
+        "            check_ends(problem, others, moved, states_differ=differ)\n",
         "            pass\n",
         "reference_check",
     ),

@@ -87,7 +87,7 @@ def ends_process(number: int, handler: Any) -> bool:
     return usual or number in (signal.SIGTERM, signal.SIGINT)
 
 
-def fill(
+def compute_cells(
     serve: Serve,
     path: Path | None,
     surface: Surface,

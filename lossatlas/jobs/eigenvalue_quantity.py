@@ -78,6 +78,7 @@ class EigenvalueQuantity:
         request: Mapping[str, Any],
         about: Mapping[str, Any],
     ) -> Surface:
+        """Return a surface without computed cells, see `Quantity`."""
         plan = {
             "device": torch.device(device).type,
             "precision": product_precision(self.precision, net),
@@ -97,30 +98,39 @@ class EigenvalueQuantity:
         return Surface.of_values(grid, FIELDS, plan=plan, request={**request, **own}, about=about)
 
     def pending(self, surface: Surface) -> np.ndarray:
+        """Return the indices of the cells that are still to be computed."""
         return surface.pending()
 
     def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, Operator]:
+        """Return the surface with a complete plan, and the operator."""
         return finalize_plan(problem, surface)
 
     def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
+        """Describe what `finalize_plan` measured that the user should know."""
         return []
 
     def operator(self, problem: Problem, surface: Surface) -> Operator:
+        """Return the operator that the plan describes."""
         return operator_of(problem, surface)
 
     def estimate_seconds(self, problem: Problem, surface: Surface) -> tuple[float, str]:
+        """Return the seconds that a cell may take, and a description of the measurement."""
         return estimate_seconds(problem, surface)
 
     def block_worker(self, surface: Surface, operator: Operator) -> Work:
+        """Return the function from a block of `block_queue` to its result."""
         return block_worker(surface, operator)
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> BlockQueue:
+        """Return the pending cells in blocks."""
         return BlockQueue.of(pending)
 
     def execution_mode(self, surface: Surface) -> str:
+        """Describe how a rank computes; '' where there is nothing to say."""
         return ""
 
     def report(self, surface: Surface) -> None:
+        """Print what a complete surface holds."""
         fields = surface.fields
         for name in ("max_eig", "min_eig"):
             say_ranges(surface, [name])

@@ -127,6 +127,18 @@ def axis_of(
     return AxisRequest(axis.kind, axis.norm, axis.ignore, axis.number, scheme=bool(choice.scheme))
 
 
+def axis_requests(
+    loaded: LoadedInputs, nets: config.NetworkConfig, choice: config.DirectionConfig
+) -> dict[str, AxisRequest]:
+    """Return the requests for the axes by letter, 'x' and 'y'. Raises BadInput, see `axis_of`."""
+    ends = zip("xy", (choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
+    return {
+        letter: axis_of(axis, target, loaded.towards[file] if file else "", choice, loaded.net)
+        for letter, axis, target, file in ends
+        if axis is not None
+    }
+
+
 def description(
     letter: str, axis: AxisRequest, choice: config.DirectionConfig, layout: "Layout", curvature: OriginCurvature | None
 ) -> str:
@@ -166,13 +178,7 @@ def find_directions(
 
     curvature.selection.of(loaded.origin)
     net, layout = loaded.net, Layout.of(loaded.net)
-    axes = {
-        letter: axis_of(axis, target, loaded.towards[file] if file else "", choice, net)
-        for letter, axis, target, file in zip(
-            "xy", (choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True
-        )
-        if axis is not None
-    }
+    axes = axis_requests(loaded, nets, choice)
     about = {name: value for name, value in loaded.record.items() if name != LOSS_OF_SOME_SAMPLES}
     about |= {letter: description(letter, axis, choice, layout, curvature) for letter, axis in axes.items()}
     saved = read_directions(dir_file) if dir_file.exists() else None

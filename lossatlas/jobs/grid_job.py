@@ -23,7 +23,7 @@ from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
-from lossatlas.io.recorder import Timed, Work, fill, timed
+from lossatlas.io.recorder import Timed, Work, compute_cells, timed
 from lossatlas.io.resume import resume
 from lossatlas.jobs.dry_run import report_dry_run
 from lossatlas.jobs.grid_inputs import GridInputs, print_configuration, read_grid_inputs
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.data import AnyData, Loss
     from lossatlas.jobs.problem import Problem
+    from lossatlas.mpi.agreement import Ranks
 
 
 class Quantity(Protocol):
@@ -152,7 +153,7 @@ def compute_surface(
         CannotWrite: The file cannot be written.
     """
     with chdir("."):  # restored afterwards: a user's network may change the folder
-        return fill(
+        return compute_cells(
             partial(serve, world),
             output.path,
             surface,
@@ -188,7 +189,7 @@ def worker(quantity: Quantity, surface: Surface, operator: Any, device: str, thr
 
 
 def run_in_script(
-    ranks: Any,
+    ranks: "Ranks",
     quantity: Quantity,
     problem: "Problem",
     known: Surface,
@@ -257,7 +258,7 @@ def obey_signal(error: Incomplete) -> None:
         signal.raise_signal(error.signal)
 
 
-def continued(ranks: Any, file: str | Path | None, fresh: Surface) -> Surface:
+def continued(ranks: "Ranks", file: str | Path | None, fresh: Surface) -> Surface:
     """Return on every rank the surface to continue, see `io.resume.resume`; `fresh` without a file. Raises BadInput."""
     if file is None:
         return fresh

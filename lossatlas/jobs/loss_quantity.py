@@ -58,6 +58,7 @@ class LossQuantity:
         request: Mapping[str, Any],
         about: Mapping[str, Any],
     ) -> Surface:
+        """Return a surface without computed cells, see `Quantity`."""
         from lossatlas.jobs.loss_surface import new_surface
 
         return new_surface(
@@ -75,17 +76,20 @@ class LossQuantity:
         )
 
     def pending(self, surface: Surface) -> np.ndarray:
+        """Return the indices of the cells that are still to be computed."""
         from lossatlas.sampling.adaptive_grid import requested
 
         return requested(surface, self.adaptive).pending(self.tolerance)
 
     def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
+        """Return the surface with a complete plan, and the operator."""
         from lossatlas.jobs.loss_surface import finalize_plan
 
         surface, evaluator = finalize_plan(problem, surface, self.tolerance, cells, self.adaptive)
         return replace(surface, about={**surface.about, "tolerance": self.asked}), evaluator
 
     def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
+        """Describe what `finalize_plan` measured that the user should know."""
         from lossatlas.jobs.loss_surface import precision_lines
 
         if "precision_error" in before.about or "precision_error" not in surface.about:
@@ -93,26 +97,31 @@ class LossQuantity:
         return precision_lines(surface.plan["precision"], surface.about["precision_error"])
 
     def operator(self, problem: "Problem", surface: Surface) -> "Evaluator":
+        """Return the operator that the plan describes."""
         from lossatlas.jobs.loss_surface import evaluator_of
 
         return evaluator_of(problem, surface.plan, self.tolerance)
 
     def estimate_seconds(self, problem: "Problem", surface: Surface) -> tuple[float, str]:
+        """Return the seconds that a cell may take, and a description of the measurement."""
         from lossatlas.jobs.loss_surface import estimate_seconds
 
         return estimate_seconds(problem, surface, self.tolerance)
 
     def block_worker(self, surface: Surface, operator: "Evaluator") -> "Work":
+        """Return the function from a block of `block_queue` to its result."""
         from lossatlas.jobs.loss_surface import block_worker
 
         return block_worker(surface, operator)
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> "BlockQueue":
+        """Return the pending cells in blocks."""
         from lossatlas.jobs.loss_surface import make_queue
 
         return make_queue(surface, pending, ranks, self.adaptive)
 
     def execution_mode(self, surface: Surface) -> str:
+        """Describe how a rank computes; '' where there is nothing to say."""
         plan = surface.plan
         if not plan.get("batch_size"):  # no measurement yet
             return ""
@@ -120,12 +129,13 @@ class LossQuantity:
             return f", the network itself, batches of {plan['batch_size']}"
         if plan.get("points_per_call", 1) > 1:
             return f", {plan['points_per_call']} points at once"
-        lanes = plan.get("lanes", 1)
+        parallel = plan.get("lanes", 1)
         return f", batches of {plan['batch_size']}" + (
-            f", {lanes} side by side" if lanes > 1 else " one after the other"
+            f", {parallel} side by side" if parallel > 1 else " one after the other"
         )
 
     def report(self, surface: Surface) -> None:
+        """Print what a complete surface holds."""
         say_ranges(surface, [name for name in surface.fields if name.endswith(("_loss", "_acc"))])
         for split in surface.splits:
             drawn, drafts = (mean_fraction_drawn(surface, name) for name in (split, f"{DRAFT}{split}"))
@@ -137,7 +147,7 @@ class LossQuantity:
             elif drawn < 1:
                 say(f"the tolerance took {100 * drawn:.2g} % of the {split} samples")
         if found := surface.about.get("adaptive"):
-            say(adaptive_summary(found, surface.grid.size, bool(surface.samples)))
+            say(adaptive_summary(found, surface.grid.size, noisy=bool(surface.samples)))
         for statistics in list(surface.statistics.values())[:1]:
             if (count := int(np.nansum(statistics["clamped"] > 0))) > 0:
                 say(f"note: at {count} cells BatchNorm variances were negative and set to zero")
@@ -152,7 +162,7 @@ def mean_fraction_drawn(surface: Surface, split: str) -> float:
     return float(used.mean()) / surface.populations[split] if used.size else 1.0
 
 
-def adaptive_summary(found: dict[str, Any], size: int, noisy: bool) -> str:
+def adaptive_summary(found: dict[str, Any], size: int, *, noisy: bool) -> str:
     """Describe how many cells were interpolated, and how often the interpolation was wrong where it was checked."""
     checks = f"; {found['missed']} of {found['checked']} that were computed to check it were off by more"
     relative, absolute = found["tolerance"]

@@ -146,7 +146,7 @@ def new_surface(
     with borrowed(net) as own, torch.no_grad():  # a copy may share its parameters, into which a forward pass may write
         found = loss(own, sample_of(few))
         if not tolerance.exact:
-            refuse_tolerance(data, found.spread)
+            refuse_tolerance(data, spread=found.spread)
         path, why_not = path_of(net, loss, few, precision)
     plan = {
         "device": torch.device(device).type,
@@ -301,7 +301,7 @@ def estimate_seconds(problem: Problem, surface: Surface, tolerance: Tolerance) -
     return estimate_seconds_per_cell(evaluator), "from a few batches" + fewer
 
 
-def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:
+def refuse_tolerance(splits: Mapping[str, AnyData], *, spread: bool) -> None:
     """Raise BadUsage where losses of single samples are missing; spread: the loss gives the loss of each sample."""
     if not spread:
         raise BadUsage("a tolerance needs the loss of each sample, and this loss gives the mean of a batch alone")

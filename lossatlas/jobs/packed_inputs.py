@@ -150,8 +150,8 @@ def pack_samples(data: "AnyData", chosen: config.DataConfig) -> PackedSamples | 
         return mapped(samples, lambda tensor: as_array(channels_last(tensor)))
 
     if isinstance(data, FixedBatches):
-        return PackedSamples([arrays(batch) for batch in data.contents], data.classes, True)
-    return PackedSamples(arrays(data.samples), data.classes, False)
+        return PackedSamples([arrays(batch) for batch in data.contents], data.classes, fixed=True)
+    return PackedSamples(arrays(data.samples), data.classes, fixed=False)
 
 
 def channels_last(inputs: "Tensor") -> "Tensor":

@@ -118,7 +118,7 @@ def same_kind(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def check_ends(
-    problem: Problem, towards: Sequence[nn.Module | Mapping[str, Tensor]], dir_type: str, states_differ: bool
+    problem: Problem, towards: Sequence[nn.Module | Mapping[str, Tensor]], dir_type: str, *, states_differ: bool
 ) -> None:
     """Compare the losses at coordinate 1 of each axis with those of the network that the axis leads to.
 

@@ -10,13 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossatlas import process
 from lossatlas.errors import BadUsage, Stop, named
 from lossatlas.launchers import launched, other_family
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4  # tags of messages
 POLL = 0.0005  # seconds between checks for messages; a blocking wait of MPI would keep a core busy
@@ -57,13 +60,13 @@ class World:
     size: int = 1
     local_rank: int = 0
     cores: int = 1
-    comm: Any = None
+    comm: Any = None  # MPI.Comm | None
     note: str = ""
     in_script: bool = False
     computing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), compare=False)
 
     @classmethod
-    def of_script(cls, ranks: Any) -> "World":
+    def of_script(cls, ranks: "MPI.Comm | None") -> "World":
         """Return the ranks of a user's communicator of mpi4py; one process for None."""
         size = 1 if ranks is None else int(ranks.size)
         return cls(0 if ranks is None else int(ranks.rank), size, comm=ranks if size > 1 else None, in_script=True)
@@ -114,7 +117,7 @@ class World:
         self.wait(self.comm.Ireduce(own, result if self.root else None, root=0))
         return result
 
-    def wait(self, request: Any) -> None:
+    def wait(self, request: "MPI.Request") -> None:
         """Wait for a collective operation without keeping a core busy; rank 0 raises the errors of other ranks meanwhile."""
         while not request.Test():
             if self.root:
@@ -128,7 +131,7 @@ class World:
             self.comm.Abort(code)
 
 
-def pickle5_communicator(comm: Any) -> Any:
+def pickle5_communicator(comm: "MPI.Comm") -> "MPI.Comm":
     """Return a communicator that sends large arrays outside of the pickle."""
     from mpi4py.util import pkl5
 
@@ -203,7 +206,7 @@ def mpi_library() -> str:
     return MPI.Get_library_version().splitlines()[0][:60].strip()
 
 
-def world_communicator() -> Any:
+def world_communicator() -> "MPI.Comm":
     """Start MPI unless it is running, to be ended with this process; return COMM_WORLD."""
     from mpi4py import MPI
 
@@ -222,7 +225,7 @@ def finalize() -> None:
         MPI.Finalize()
 
 
-def split_by_node(comm: Any) -> Any:
+def split_by_node(comm: "MPI.Comm") -> "MPI.Comm":
     """Return the communicator of the ranks on this host."""
     from mpi4py import MPI
 

@@ -291,7 +291,7 @@ def follow(world: World, make_work: MakeWork) -> None:
         make_work: Gives the function from a block to its result.
 
     Raises:
-        BaseException: What the work raised, here. In a script rank 0 has been told; in a command `report_error` tells it.
+        BaseException: The error of the work. In a script rank 0 has received it; in a command `report_error` sends it.
     """
     try:
         work = make_work()
