@@ -575,9 +575,9 @@ def trajectory(
         ignore,
         Selection(only, without),
     )
-    found, plane = principal_plane(rows, origin)
+    components, plane = principal_plane(rows, origin)
     where, distance = coordinates(rows, plane, "the trajectory")
-    return Trajectory(where, found.explained_variance_ratio, distance, plane)
+    return Trajectory(where, components.explained_variance_ratio, distance, plane)
 
 
 @restoring

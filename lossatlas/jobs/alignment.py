@@ -55,9 +55,9 @@ def matched(
             for _ in range(REPEATS):  # for such a tensor, whose other axis has the order of the previous step
                 gain = likeness(a, b, groups, trial, k)
                 trial[k] = torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])
-                found = total(a, b, groups, trial, k)
-                if found > best + 1e-12 * abs(best):
-                    best, orders[k], changed = found, trial[k], True
+                product = total(a, b, groups, trial, k)
+                if product > best + 1e-12 * abs(best):
+                    best, orders[k], changed = product, trial[k], True
         if not changed:
             return orders
     return orders

@@ -82,11 +82,11 @@ def principal_plane(
         BadInput: when there are fewer than three checkpoints, or when they span no plane beyond rounding.
     """
     try:
-        found = principal_components(rows, rounding=rounding_of(rows))
+        components = principal_components(rows, rounding=rounding_of(rows))
     except ValueError as error:
         raise BadInput(f"no plane through the trajectory: {error}: use more checkpoints") from error
-    x, y = (unflattened(vector, origin) for vector in found.vectors)
-    return found, (x, y)
+    x, y = (unflattened(vector, origin) for vector in components.vectors)
+    return components, (x, y)
 
 
 def rounding_of(rows: CheckpointDifferences) -> float:

@@ -255,7 +255,7 @@ def moved_lines(names: Sequence[str], lengths: np.ndarray) -> list[str]:
     return lines
 
 
-def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
+def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
     """Compare the record of a direction file with the options, on the axes that are used.
 
     A file that the user names is used as it is, and differences are printed. They are errors where the options `seed` or
@@ -263,24 +263,24 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
 
     Args:
         dir_file: The file, for messages.
-        found: The directions in it.
+        saved: The directions in it.
         about: The record that new directions would have.
         choice: The options.
 
     Raises:
         BadInput: The file holds other directions.
     """
-    if not found.about:
+    if not saved.about:
         say(f"note: {dir_file} records no provenance; it is used as it is")
         return
-    asked = {name: value for name, value in about.items() if name != "y" or found.y is not None}
-    if earlier := axes_of_earlier_rule(found, asked):
+    asked = {name: value for name, value in about.items() if name != "y" or saved.y is not None}
+    if earlier := axes_of_earlier_rule(saved, asked):
         say(
             f"note: {dir_file} holds directions {EARLIER}; they are used as they are (another "
             f"{named('dir_file')} gets new ones)"
         )
-        asked |= {letter: found.about[letter] for letter in earlier}
-    recorded = {name: found.about.get(name) for name in asked}
+        asked |= {letter: saved.about[letter] for letter in earlier}
+    recorded = {name: saved.about.get(name) for name in asked}
     if choice.dir_file is None or choice.idx or choice.seed != config.SEED:
         compare(dir_file, recorded, asked, f"give another {named('dir_file')}, or remove this one")
     for name, value in asked.items():
@@ -296,25 +296,25 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
             say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
 
 
-def check_second(dir_file: Path, found: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
+def check_second(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
     """Raise BadInput where a file of one direction may not get a second one."""
     if choice.dir_file is not None:
         raise BadInput(
             f"{dir_file} holds one direction, and {named('y')} needs a second: give another {named('dir_file')}"
         )
-    if axes_of_earlier_rule(found, about):
+    if axes_of_earlier_rule(saved, about):
         raise BadInput(
             f"{dir_file} holds one direction, {EARLIER}: a second one beside it would be normalized differently: "
             f"give another {named('dir_file')}, or remove this one"
         )
 
 
-def axes_of_earlier_rule(found: Directions, about: dict[str, Any]) -> list[str]:
+def axes_of_earlier_rule(saved: Directions, about: dict[str, Any]) -> list[str]:
     """Return the axes whose recorded direction differs from the new one only in the definition of its filters."""
     from lossatlas.parameter_space.layout import RULE
 
     return [
         letter
         for letter in ("x", "y")
-        if RULE in str(about.get(letter)) and found.about.get(letter) == str(about[letter]).replace(RULE, "", 1)
+        if RULE in str(about.get(letter)) and saved.about.get(letter) == str(about[letter]).replace(RULE, "", 1)
     ]

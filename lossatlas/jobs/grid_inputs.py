@@ -220,7 +220,7 @@ def networks_on(nets: config.NetworkConfig, loaded: LoadedInputs, used: Directio
     from lossatlas.parameter_space import as_point
     from lossatlas.parameter_space.directions import inner
 
-    found = [(Path(nets.file).stem or "network", 0.0, 0.0)]
+    networks = [(Path(nets.file).stem or "network", 0.0, 0.0)]
     axes = [as_point(arrays, loaded.net, loaded.dir_type, "a direction") for arrays in (used.x, used.y) if arrays]
     gram = np.array([[inner(a, b) for b in axes] for a in axes])
     for file, target in zip((nets.file2, nets.file3), loaded.targets, strict=True):
@@ -230,8 +230,8 @@ def networks_on(nets: config.NetworkConfig, loaded: LoadedInputs, used: Directio
         at = np.linalg.lstsq(gram, np.array([inner(a, shift) for a in axes]), rcond=None)[0]
         rest = {n: d - sum(float(c) * a[n] for c, a in zip(at, axes, strict=True)) for n, d in shift.items()}
         if inner(rest, rest) <= NEAR**2 * inner(shift, shift):
-            found.append((Path(file).stem, float(at[0]), float(at[1]) if len(at) > 1 else 0.0))
-    return found
+            networks.append((Path(file).stem, float(at[0]), float(at[1]) if len(at) > 1 else 0.0))
+    return networks
 
 
 def record_of(task: config.GridConfig, loaded: LoadedInputs, **where: Any) -> dict[str, Any]:
@@ -463,8 +463,8 @@ def print_configuration(inputs: GridInputs, surface: Surface, threads: int, worl
         unmeasured = name in surface.plan and value in (0, "") and value is not False and name != "seed"
         say(f"{name} = {'to be measured' if unmeasured else value}")
     if inputs.directions.x:
-        found = moved_by(inputs.loaded, inputs.used)
-        for line in moved_lines([name.decode() for name in found["tensors"]], found["lengths"]):
+        moved = moved_by(inputs.loaded, inputs.used)
+        for line in moved_lines([name.decode() for name in moved["tensors"]], moved["lengths"]):
             say(line)
     if surface.about.get("why_not_folded"):
         say(f"BatchNorm is not folded: {surface.about['why_not_folded']}")

@@ -146,8 +146,8 @@ class LossQuantity:
                 )
             elif drawn < 1:
                 say(f"the tolerance took {100 * drawn:.2g} % of the {split} samples")
-        if found := surface.about.get("adaptive"):
-            say(adaptive_summary(found, surface.grid.size, noisy=bool(surface.samples)))
+        if adaptive := surface.about.get("adaptive"):
+            say(adaptive_summary(adaptive, surface.grid.size, noisy=bool(surface.samples)))
         for statistics in list(surface.statistics.values())[:1]:
             if (count := int(np.nansum(statistics["clamped"] > 0))) > 0:
                 say(f"note: at {count} cells BatchNorm variances were negative and set to zero")
@@ -162,13 +162,13 @@ def mean_fraction_drawn(surface: Surface, split: str) -> float:
     return float(used.mean()) / surface.populations[split] if used.size else 1.0
 
 
-def adaptive_summary(found: dict[str, Any], size: int, *, noisy: bool) -> str:
+def adaptive_summary(adaptive: dict[str, Any], size: int, *, noisy: bool) -> str:
     """Describe how many cells were interpolated, and how often the interpolation was wrong where it was checked."""
-    checks = f"; {found['missed']} of {found['checked']} that were computed to check it were off by more"
-    relative, absolute = found["tolerance"]
+    checks = f"; {adaptive['missed']} of {adaptive['checked']} that were computed to check it were off by more"
+    relative, absolute = adaptive["tolerance"]
     noise = f"a smaller {named('tolerance')}, whose errors hide less of what is smooth, " if noisy else ""
     why = f"; with {noise}{'or ' * noisy}a finer grid or a larger {named('adaptive')} some may be"
     return (
-        f"{size - found['interpolated']} of {size} cells computed, {found['interpolated']} interpolated within "
-        f"max({relative:g} x loss, {absolute:g}){checks * bool(found['checked'])}{why * (not found['interpolated'])}"
+        f"{size - adaptive['interpolated']} of {size} cells computed, {adaptive['interpolated']} interpolated within "
+        f"max({relative:g} x loss, {absolute:g}){checks * bool(adaptive['checked'])}{why * (not adaptive['interpolated'])}"
     )

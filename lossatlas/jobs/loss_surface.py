@@ -361,10 +361,10 @@ def precision_error(problem: Problem, grid: Grid, plan: Mapping[str, Any]) -> di
     points = [(float(x[i]), float(y[min(i * len(y) // len(x), len(y) - 1)])) for i in (len(x) // 2, len(x) // 4, 0)]
     sizes = {split: len(d) for split, d in few.data.items()}
     curve = Surface.empty(Grid(np.arange(3.0)), sizes, exact.metrics)
-    found, wanted = (curve.with_cells(range(3), e(points)).fields for e in (reduced, exact))
+    reduced_fields, exact_fields = (curve.with_cells(range(3), e(points)).fields for e in (reduced, exact))
     errors = {
-        name: [float(abs(f - w) / abs(w)) for f, w in zip(found[name], wanted[name], strict=True)]
-        for name in wanted
+        name: [float(abs(f - w) / abs(w)) for f, w in zip(reduced_fields[name], exact_fields[name], strict=True)]
+        for name in exact_fields
         if name.endswith("_loss")
     }
     return {"points": points, "relative": errors, "samples": CHECKED_SAMPLES, "used": next(iter(sizes.values()))}

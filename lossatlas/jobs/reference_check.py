@@ -112,9 +112,9 @@ class ReferenceLosses:
         return max(ROUNDING[self.kind][0], ROUNDING[forward][0], TF32 if precision == "tf32" else 0.0)
 
 
-def same_kind(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def same_kind(losses: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Return the mask of losses that are equal, or both not finite."""
-    return (found == wanted) | (~np.isfinite(found) & ~np.isfinite(wanted))
+    return (losses == expected) | (~np.isfinite(losses) & ~np.isfinite(expected))
 
 
 def check_ends(
