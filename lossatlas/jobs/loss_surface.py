@@ -125,17 +125,12 @@ def new_surface(
 ) -> Surface:
     """Return a surface without computed cells. `finalize_plan` measures the entries of its plan that are 0.
 
+    Arguments that are not listed are those of `grid_job.Quantity.new_surface`.
+
     Args:
-        net: The network at the origin.
-        data: The samples by split.
-        loss: The loss.
-        grid: The grid.
-        device: 'cpu' or 'cuda'.
         tolerance: The tolerance of the loss at each cell.
         precision: The precision of the forward pass; None for that of the network.
         batch_size: Samples of a batch; 0 to measure the fastest.
-        request: The fields that identify the job, see `io.resume`.
-        about: Provenance.
         recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the network.
 
     Raises:
