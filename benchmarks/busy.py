@@ -66,10 +66,14 @@ def main() -> None:
     torch.set_num_threads(len(cores()))
     for folded in (True, False):
         today, ours = evaluator(folded), evaluator(folded)
-        today.lanes = 1
+        today.parallel_batches = 1
         tune(ours, 441)
         today.batch_size = ours.batch_size
-        chosen = f"{ours.lanes} batches of {ours.batch_size} side by side" if ours.lanes > 1 else "one after the other"
+        chosen = (
+            f"{ours.parallel_batches} batches of {ours.batch_size} side by side"
+            if ours.parallel_batches > 1
+            else "one after the other"
+        )
         ways = {"together": partial(today, [(0.1, 0.0)]), "side": partial(ours, [(0.1, 0.0)])}
         compare("ResNet-56" + ("" if folded else ", not folded"), ways, chosen)
     net = load_network("resnet20", ROOT / "trained_nets" / "resnet20_small_batch.safetensors", (1, 28, 28))

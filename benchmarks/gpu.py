@@ -61,7 +61,7 @@ def main() -> None:
         evaluator = Evaluator(
             net, plane, {"train": data}, LOSSES["crossentropy"], folded=True, precision=precision, device="cuda"
         )
-        tune(evaluator, 10_000, many=False)
+        tune(evaluator, 10_000, stacked=False)
         chosen = evaluator.batch_size
         ways = {"this tool": lambda: evaluator([POINT])}  # noqa: B023
         for last in (True, False):

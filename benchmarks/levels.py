@@ -1,13 +1,12 @@
-"""What cells that help each other save (`--tolerance`), and whether the errors they state are true.
+"""Samples that multilevel sampling saves (`--tolerance`), and the coverage of the standard errors that it states.
 
     python benchmarks/levels.py --losses FOLDER          # of grid_losses.py; a quarter of an hour
     python benchmarks/levels.py --synthetic              # losses that jump, and smooth ones, of random margins; ten minutes
 
-Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56: each shuffle draws a population of 60,000 from
-them, with replacement, and its order; what is computed is `lossatlas.landscape.control_variates.settle` itself, cell after cell.
-Counted are the samples, against those of cells that are estimated each by itself, how often
-the mean of the population lies within two stated errors, by band of loss and by level, and how far off the difference of
-two neighbours is.
+Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56. Each shuffle draws a population of 60,000 from them,
+with replacement, and its order; `lossatlas.landscape.control_variates.estimate_cell` itself then estimates cell after cell. Counted
+are the samples, relative to those of cells that are estimated independently; how often the mean of the population lies within two
+stated errors, by band of loss and by level; and the error of the difference of two neighbours.
 
 --synthetic: the losses of 6,000 samples are functions of their margins, each a smooth random function of the plane.
 """

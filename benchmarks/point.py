@@ -60,7 +60,9 @@ def main() -> None:
     def ours(**options: object) -> Evaluator:
         evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], folded=True, **options)
         tune(evaluator, 10_000)
-        print(f"{options or 'default'}: batch size {evaluator.batch_size}, {evaluator.lanes} batches side by side")
+        print(
+            f"{options or 'default'}: batch size {evaluator.batch_size}, {evaluator.parallel_batches} batches side by side"
+        )
         return evaluator
 
     exact, low = ours(), ours(precision="bfloat16")
@@ -155,8 +157,8 @@ def where_the_time_goes(evaluator: Evaluator) -> None:
     for name, spent in sorted(rows.items(), key=lambda row: -row[1])[:8]:
         print(f"  {100 * spent / total:5.1f}  {name}")
     with profile(activities=[ProfilerActivity.CPU]) as watched, torch.inference_mode():
-        evaluator.place.move(*POINT)
-        evaluator.refresh()
+        evaluator.buffers.move(*POINT)
+        evaluator.update_derived()
     own = sum(event.self_cpu_time_total for event in watched.key_averages())
     print(f"  {100 * own / total:5.1f}  of it: forming the point and folding BatchNorm")
 

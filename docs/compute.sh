@@ -51,8 +51,8 @@ done
 ends=(--model mlp --model_file "$work/mlp_1.safetensors" --model_file2 "$work/mlp_2.safetensors")
 run "${ends[@]}" --x=0:1:41 --dir_file "$work/naive_d.h5" --surf_file "$work/naive.h5"
 run "${ends[@]}" --x=0:1:41 --align --dir_file "$work/aligned_d.h5" --surf_file "$work/aligned.h5"
-python train_curve.py "${ends[@]}" "${data[@]}" --epochs 20 --out "$work/bend.safetensors"
-run "${ends[@]}" --x=0:1:41 --curve bezier --bend "$work/bend.safetensors" --surf_file "$work/bezier.h5"
+python -m lossatlas train-curve "${ends[@]}" "${data[@]}" --epochs 20 --out "$work/bend.safetensors"
+run "${ends[@]}" --x=0:1:41 --curve bezier --control_points "$work/bend.safetensors" --surf_file "$work/bezier.h5"
 run "${ends[@]}" --model_file3 "$work/bend.safetensors" --orthogonalize --x=-0.25:1.25:31 --y=-0.4:0.7:23 \
   --dir_file "$work/curve_plane_d.h5" --surf_file "$work/curve_plane.h5"
 for name in naive aligned bezier curve_plane; do keep "$work/$name.h5" $name.h5; done
@@ -72,7 +72,7 @@ run --model resnet20 --model_file $net/resnet20_small_batch.safetensors --limit 
 keep "$work/layers.h5" layers.h5
 
 for batch in small large; do
-  python sharpness.py --model resnet20 --model_file $net/resnet20_${batch}_batch.safetensors "${data[@]}" --limit 300 \
+  python -m lossatlas sharpness --model resnet20 --model_file $net/resnet20_${batch}_batch.safetensors "${data[@]}" --limit 300 \
     --steps 15 --sharpness_file "$work/sharpness_$batch.h5"
   keep "$work/sharpness_$batch.h5" sharpness_$batch.h5
 done

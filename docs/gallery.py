@@ -105,7 +105,7 @@ ENTRIES = [
         "minima.png",
         "Minima, and how deep they are",
         "A bar reaches from the bottom of a minimum to the level at which it runs into a deeper one.",
-        f"plot_minima.py --surf_file {FILES}/resnet56_noshort_cifar10.h5 --depth 2",
+        f"-m lossatlas minima --surf_file {FILES}/resnet56_noshort_cifar10.h5 --depth 2",
         "_train_loss_minima.png",
         800,
     ),
@@ -144,7 +144,7 @@ ENTRIES = [
         "turn.gif",
         "A film",
         "It turns; a GIF, or an MP4 where ffmpeg is there. Without `--render` it has axes, and needs no pyvista.",
-        f"animate_surface.py --surf_file {PAIR} {NAMES} --render --frames 36 --fps 10",
+        f"-m lossatlas animate --surf_file {PAIR} {NAMES} --render --frames 36 --fps 10",
         ".gif",
         900,
     ),
@@ -152,7 +152,7 @@ ENTRIES = [
         "refine.gif",
         "How a surface is computed",
         "Coarse cells first, so that a figure drawn halfway already shows the shape.",
-        f"animate_surface.py --surf_file {FILES}/resnet56_cifar10.h5 --kind refine",
+        f"-m lossatlas animate --surf_file {FILES}/resnet56_cifar10.h5 --kind refine",
         ".gif",
         760,
     ),
@@ -184,7 +184,7 @@ ENTRIES = [
         "between.png",
         "Around a barrier",
         "Two perceptrons of different seeds: on the straight line, after their hidden units are put into the same order "
-        "(--align), and along a Bezier curve that was trained (train_curve.py).",
+        "(--align), and along a Bezier curve that was trained (lossatlas train-curve).",
         f"plot_1D.py --surf_file {FILES}/naive.h5 {FILES}/aligned.h5 {FILES}/bezier.h5 --labels straight aligned curve",
         "_1d_compare.png",
         520,
@@ -227,7 +227,7 @@ ENTRIES = [
         "by_layer.png",
         "Which layers carry the loss",
         "One layer moved at a time (--per_layer), and the trace of its block of the Hessian.",
-        f"plot_layers.py --surf_file {FILES}/layers.h5 --spectrum_file {FILES}/spectrum.h5",
+        f"-m lossatlas plot-layers --surf_file {FILES}/layers.h5 --spectrum_file {FILES}/spectrum.h5",
         "_train_loss_layers.png",
         700,
     ),
@@ -236,7 +236,7 @@ ENTRIES = [
         "How far the loss rises within a distance",
         "ResNet-20 trained with small and with large batches. Solid: at worst, as far as ascent has found; dashed: on average over "
         "random directions.",
-        f"plot_sharpness.py --sharpness_file {FILES}/sharpness_small.h5 {FILES}/sharpness_large.h5 "
+        f"-m lossatlas plot-sharpness --sharpness_file {FILES}/sharpness_small.h5 {FILES}/sharpness_large.h5 "
         '--labels "small batch" "large batch"',
         "_rises.png",
         760,
@@ -286,7 +286,7 @@ ENTRIES = [
         "walk.gif",
         "The same as a film",
         "",
-        f"animate_surface.py --surf_file {FILES}/path.h5 --kind path --proj_file {FILES}/path_projection.h5 --frames 60",
+        f"-m lossatlas animate --surf_file {FILES}/path.h5 --kind path --proj_file {FILES}/path_projection.h5 --frames 60",
         ".gif",
         760,
     ),
@@ -294,7 +294,7 @@ ENTRIES = [
         "spectrum.png",
         "The spectrum of a Hessian",
         "Resolved eigenvalues are counted as they are; the rest of the density is estimated.",
-        f"plot_spectrum.py --spectrum_file {FILES}/spectrum.h5",
+        f"-m lossatlas plot-spectrum --spectrum_file {FILES}/spectrum.h5",
         "_density.png",
         760,
     ),
@@ -302,7 +302,7 @@ ENTRIES = [
         "layers.png",
         "Curvature of each layer",
         "",
-        f"plot_spectrum.py --spectrum_file {FILES}/spectrum.h5",
+        f"-m lossatlas plot-spectrum --spectrum_file {FILES}/spectrum.h5",
         "_layers.png",
         760,
     ),
@@ -310,7 +310,7 @@ ENTRIES = [
         "activations.png",
         "Curvature with respect to what layers give out",
         "",
-        f"plot_spectrum.py --spectrum_file {FILES}/spectrum.h5",
+        f"-m lossatlas plot-spectrum --spectrum_file {FILES}/spectrum.h5",
         "_activations.png",
         560,
     ),
@@ -348,11 +348,11 @@ def draw(work: Path) -> None:
         target = DOCS / "pictures" / entry.picture
         if entry.command not in bases:
             bases[entry.command] = base = work / str(len(bases))
-            kind = entry.command.split(".py")[0]
             words = shlex.split(entry.command.split(" -o ")[0])
-            words += ["--out", f"{base}{entry.ending}" if kind in ("animate_surface", "view_surface") else str(base)]
-            if kind.startswith("plot_"):
-                words += ["--format", "png", "--dpi", str(DPI)]
+            if entry.ending.endswith(".png"):
+                words += ["--out", str(base), "--format", "png", "--dpi", str(DPI)]
+            else:  # a film or a page is one file
+                words += ["--out", f"{base}{entry.ending}"]
             subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
         made = Path(f"{bases[entry.command]}{entry.ending}")
         if not made.exists():  # of curves that are steep, the name says so

@@ -8,11 +8,7 @@ Data are tensors, a torch Dataset, a DataLoader or any iterable of batches, see 
 described in `lossatlas.data.as_loss`. Arguments that several functions have are described in `surface`.
 """
 
-import sys
-import time
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,22 +16,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.data import AnyData, Loss, as_dataset, as_loss
+from lossatlas.data import as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, named, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.evaluation.precision import PRECISIONS, product_precision, resolve_precision
+from lossatlas.evaluation.precision import PRECISIONS, resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import restoring
-from lossatlas.hessian import Activations, Hessian
-from lossatlas.io import Directions, Findings, read_surface, write_findings
+from lossatlas.io import Directions, read_surface
 from lossatlas.io.lock import Lock
-from lossatlas.io.recorder import reporting, signals
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs import spectrum_parts
+from lossatlas.jobs import hessian_job
 from lossatlas.jobs.alignment import aligned
 from lossatlas.jobs.checkpoint_projection import coordinates, differences, principal_plane
+from lossatlas.jobs.distributed_hessian import HessianSettings
 from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
 from lossatlas.jobs.grid_job import Quantity, SurfaceOutput, continued, obey_signal, run_in_script
+from lossatlas.jobs.hessian_job import FindingsOutput
 from lossatlas.jobs.input_check import check_inputs
 from lossatlas.jobs.loss_quantity import LossQuantity
 from lossatlas.jobs.problem import Problem
@@ -52,16 +48,17 @@ from lossatlas.jobs.script_inputs import (
     shared_copy,
     statistics_differ,
 )
+from lossatlas.jobs.spectrum_job import compute_spectrum
+from lossatlas.jobs.spectrum_parts import SpectrumSettings
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.mpi.agreement import (
     check_same_request,
-    from_first,
     on_all,
     on_first,
     rank_of,
-    size_of,
     warn_of_launcher,
 )
+from lossatlas.mpi.communicator import World
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.directions import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
@@ -75,7 +72,7 @@ WORDS: dict[str, Sequence[str]] = {
     "ignore": ("", "biasbn"),
     "dir_type": ("weights", "states"),
     "precision": tuple(PRECISIONS),
-    "at": ("output", "input"),
+    "activation_site": ("output", "input"),
     "bn": ("keep", "recalibrate"),
 }
 Axis = str | Sequence[float] | np.ndarray
@@ -228,7 +225,7 @@ def eigenvalues(
     parameters: str | Sequence[str] = (),
     matrices_only: bool = False,
     tolerance: float = 1e-2,
-    most: int = 300,
+    max_products: int = 300,
     precision: str | None = None,
     compiled: bool = False,
     batch_size: int = 0,
@@ -253,7 +250,7 @@ def eigenvalues(
         matrices_only: Leave out parameters with fewer than two axes (biases, normalization layers), as the original code
             does.
         tolerance: Relative residual below which an eigenvalue is resolved.
-        most: Largest number of Hessian-vector products for each point. `lossatlas.landscape.unresolved` marks the points
+        max_products: Largest number of Hessian-vector products for each point. `lossatlas.landscape.unresolved` marks the points
             where they were too few.
         precision: 'float32' or 'float64'. By default that of the parameters, and float32 for half precision.
         compiled: Fuse the products with torch.compile, which takes about half a minute at the start.
@@ -283,7 +280,7 @@ def eigenvalues(
         patterns_of(without),
         matrices_only,
         tolerance,
-        most,
+        max_products,
         precision,
         compiled,
         batch_size,
@@ -344,17 +341,17 @@ def spectrum(
     without: str | Sequence[str] = (),
     matrices_only: bool = False,
     tolerance: float = 1e-3,
-    most: int = 300,
+    max_products: int = 300,
     trace_error: float = 0.02,
-    trace_most: int = 500,
+    max_trace_products: int = 500,
     probes: int = 1,
     steps: int = 80,
-    z: float = 5e-4,
+    damping: float = 5e-4,
     layers: bool = False,
     activations: str | Sequence[str] | None = None,
-    at: str = "output",
+    activation_site: str = "output",
     activation_error: float = 0.1,
-    activation_most: int = 30,
+    max_activation_probes: int = 30,
     seed: int = 0,
     precision: str | None = None,
     compiled: bool = False,
@@ -368,37 +365,47 @@ def spectrum(
 
     Eigenpairs come from a Lanczos iteration, the trace from Hutchinson's estimator, the density from stochastic Lanczos
     quadrature (Ghorbani et al. 2019, arXiv 1901.10159). The effective dimension is sum_i l_i / (l_i + z) over positive
-    eigenvalues (Maddox et al. 2020, arXiv 2003.02139). Arguments that are not listed are those of `eigenvalues`.
+    eigenvalues (Maddox et al. 2020, arXiv 2003.02139). The command hessian_spectrum.py computes the same, and continues the
+    same files.
 
     Args:
         net: The network.
-        data: The samples of the mean loss; with `ranks` they are distributed over the ranks.
-        top: Number of eigenvalues at the upper end.
-        bottom: Number of eigenvalues at the lower end.
-        only: Regular expressions of the names of the parameters that the Hessian is with respect to; empty for all.
-        without: Regular expressions of the names of parameters that are left out.
-        tolerance: Relative residual below which an eigenvalue is resolved.
-        most: Largest number of Hessian-vector products for the eigenvalues.
-        trace_error: Relative standard error of the trace.
-        trace_most: Largest number of products for the trace.
-        probes: Number of random vectors of the density; the first one costs no products.
-        steps: Lanczos steps of each of these vectors.
-        z: Regularization in the effective dimension.
-        layers: Compute the largest eigenvalue of each layer's diagonal block too.
-        activations: Patterns of layer names or types, [] for all: also the trace of the Hessian with respect to the
-            activations of these layers. By default none.
-        at: 'output' or 'input': the activations that a layer returns, or receives.
-        activation_error: Relative standard error of these traces.
-        activation_most: Largest number of probes for them.
-        file: Spectrum file to write part by part, or to continue where it exists.
+        data: The samples, see `lossatlas.data.as_dataset`.
+        loss: The loss, as for `surface`.
+        top: The number of largest eigenvalues.
+        bottom: The number of smallest eigenvalues.
+        only: Regular expressions of the names of the parameters that vary; all by default.
+        without: Regular expressions of the names of parameters that do not vary.
+        matrices_only: Leave out biases and normalization layers.
+        tolerance: The residual of a resolved eigenvalue, relative to it.
+        max_products: The limit of the number of products for the eigenvalues.
+        trace_error: The standard error of the trace, relative to it.
+        max_trace_products: The limit of the number of products for the trace.
+        probes: The number of random vectors for the density; the first takes no further product.
+        steps: The number of products for each of the other vectors.
+        damping: The regularization of the effective dimension, see `lossatlas.hessian`.
+        layers: Compute the largest eigenvalue of each layer's block too.
+        activations: Patterns of names or types of layers; compute the traces with respect to the activations of these
+            layers, [] for all of them.
+        activation_site: Take the activations of a layer's 'output' or 'input'.
+        activation_error: The standard error of each of these traces, relative to it.
+        max_activation_probes: The limit of the number of probes for them.
+        seed: The seed of the random vectors.
+        precision: 'float32' or 'float64', as for `eigenvalues`.
+        compiled: Let torch.compile fuse the products, as for `eigenvalues`.
+        batch_size: The number of samples in a batch; 0 for the usual one.
+        device: The device, by default that of the network.
+        file: The spectrum file to write or to continue, part by part.
+        ranks: A communicator of mpi4py, as for `surface`; the samples are spread over the ranks.
+        progress: Print the progress.
 
     Returns:
-        The parts, see `lossatlas.results.Curvature`; after Ctrl-C those finished so far.
+        The spectrum; after Ctrl-C the parts that are finished.
 
     Raises:
-        BadUsage: Arguments are wrong or contradict each other.
-        BadInput: As for `eigenvalues`.
-        CannotWrite: `file` cannot be written, or another run writes it.
+        BadUsage: An argument has no meaning.
+        BadInput: The data or the file do not fit, or the network is random.
+        CannotWrite: The file cannot be written.
 
     Example:
         >>> import torch, lossatlas
@@ -408,121 +415,56 @@ def spectrum(
         >>> len(curvature.eigenvalues)
         3
     """
-    check_words(precision=precision, at=at)
+    check_words(precision=precision, activation_site=activation_site)
     warn_of_launcher(ranks)
     device = torch.device(device) if device is not None else next(net.parameters()).device
-    kind = product_precision(precision, net)
-
-    def begin() -> tuple[Findings, AnyData, Loss]:
-        samples, loss_function = as_dataset(data), as_loss(loss)
-        found = check_inputs(net, loss_function, samples, type(net).__name__)
-        request = {
-            **request_of(net, loss, {"train": samples}, found),
-            "parameters": list(patterns_of(only)) or "all",
-            "without": list(patterns_of(without)),
-            "matrices_only": matrices_only,
-            "precision": kind,
-        }
-        about = {**about_of({"train": samples}), "samples": len(samples)}
-        if samples.parts < size_of(ranks):
-            raise BadUsage(
-                f"{samples.parts} samples or batches cannot be spread over {size_of(ranks)} ranks: start fewer"
-            )
-        return Findings({}, request, about=about), samples.share(rank_of(ranks), size_of(ranks)), loss_function
-
-    fresh, samples, loss_function = on_all(ranks, begin)
-    check_same_request(ranks, fresh.request)
+    wanted = SpectrumSettings(
+        top=top,
+        bottom=bottom,
+        tolerance=tolerance,
+        max_products=max_products,
+        trace_error=trace_error,
+        max_trace_products=max_trace_products,
+        probes=probes,
+        steps=steps,
+        damping=damping,
+        layers=layers,
+        activations=None if activations is None else patterns_of(activations),
+        activation_site=activation_site,
+        activation_error=activation_error,
+        max_activation_probes=max_activation_probes,
+        seed=seed,
+    )
+    chosen = HessianSettings(
+        parameters=patterns_of(only),
+        without=patterns_of(without),
+        matrices_only=matrices_only,
+        batch_size=batch_size,
+        precision=precision,
+        compiled=compiled,
+        activations=wanted.activations,
+        activation_site=activation_site,
+    )
+    world = World.of_script(ranks)
+    command = "lossatlas.spectrum"
+    job = on_all(ranks, lambda: hessian_job.of_objects(world, net, data, loss, chosen, device, command, seed))
+    check_same_request(ranks, job.fresh.request)
 
     def finish(lock: Lock | None) -> Curvature:
-        known = on_first(ranks, lambda: fresh if file is None else resume_findings(placed(file), fresh, seed))
-        patterns = None if activations is None else patterns_of(activations)
-        common: dict[str, Any] = {"device": device, "reduce": total(ranks), "precision": kind}
-        wanted = spectrum_parts.SpectrumSettings(
-            top=top,
-            bottom=bottom,
-            tolerance=tolerance,
-            most=most,
-            trace_error=trace_error,
-            trace_most=trace_most,
-            probes=probes,
-            steps=steps,
-            z=z,
-            layers=layers,
-            activations=patterns,
-            at=at,
-            activation_error=activation_error,
-            activation_most=activation_most,
-            seed=seed,
-        )
-
-        def run(save: Callable[[Findings], None], caught: list[int]) -> Findings:
-            hessian = Hessian(
-                net,
-                samples,
-                loss_function,
-                parameters=only,
-                without=without,
-                matrices_only=matrices_only,
-                compiled=compiled,
-                batch_size=batch_size or None,
-                **common,
-            )
-            plan = {"device": device.type, "batch_size": hessian.batch_size, "ranks": size_of(ranks)}
-            sampler = None
-            if patterns is not None:
-                own = Activations(
-                    net, samples, loss_function, patterns=patterns, at=at, batch_size=hessian.batch_size, **common
-                )
-                sampler = spectrum_parts.ActivationProbes(
-                    lambda number: own(number * size_of(ranks) + rank_of(ranks)), lambda: own.layers
-                )
-            return spectrum_parts.compute(
-                hessian,
-                wanted,
-                replace(known, plan=plan),
-                probes=sampler,
-                save=save,
-                during=lambda part: reporting(part, caught, shown=progress and rank_of(ranks) == 0),
-            )
-
-        there = [known]
-
-        def save(found: Findings) -> None:
-            there[0] = found
-            if file is not None and rank_of(ranks) == 0:
-                if lock is not None:
-                    lock.check()
-                write_findings(file, found)
-
+        known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(placed(file), job.fresh, seed))
+        output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         try:
-            with signals() as caught:
-                run(save, caught)
+            found = hessian_job.run_in_script(
+                world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
+            )
         except (KeyboardInterrupt, Incomplete) as error:
-            if size_of(ranks) > 1:
-                end_all(ranks, Incomplete("interrupted"))
-            obey_signal(error) if isinstance(error, Incomplete) else None
+            if isinstance(error, Incomplete):
+                obey_signal(error)
             note("stopped: the parts of the spectrum that were finished are there")
-        except BaseException as error:
-            if size_of(ranks) > 1:  # the others wait for this one's share of the next sum
-                end_all(ranks, error)
-            raise
-        return Curvature(there[0])
+            found = output.findings
+        return Curvature(found)
 
     return alone(file, ranks, finish)
-
-
-def total(ranks: Any) -> Callable[[Tensor], Tensor] | None:
-    """Return the sum of a vector over the ranks, bit-identical on all of them; None for one process."""
-    if size_of(ranks) == 1:
-        return None
-
-    def reduce(vector: Tensor) -> Tensor:
-        own = vector.detach().cpu().double().numpy()
-        every = ranks.gather(own, root=0)
-        result = from_first(ranks, None if every is None else np.sum(every, axis=0))
-        return torch.from_numpy(result).to(vector.device, vector.dtype)
-
-    return reduce
 
 
 @restoring
@@ -703,11 +645,3 @@ def alone(file: str | Path | None, ranks: "Ranks", finish: Callable[[Lock | None
     finally:
         if lock is not None:
             lock.release()
-
-
-def end_all(ranks: Any, error: BaseException) -> None:
-    """Print an error and end every rank, because the others wait for this one."""
-    traceback.print_exception(error)
-    sys.stderr.flush()
-    time.sleep(0.3)  # the launcher loses what it has not forwarded
-    ranks.Abort(1)

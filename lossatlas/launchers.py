@@ -51,3 +51,8 @@ def other_family(library: str) -> str:
         if name in os.environ and any(word in library for word in words):
             return family
     return ""
+
+
+def under_launcher() -> bool:
+    """Whether a launcher started this process, be it alone. A batch job's own shell counts as none."""
+    return any(name in os.environ for name in SIZES if not name.startswith("SLURM_"))

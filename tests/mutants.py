@@ -103,7 +103,7 @@ MUTANTS = (
     mutant(
         "no cells are computed to check predictions",
         f"{LANDSCAPE}/cell_prediction.py",
-        "return missed <= MISSES * len(choice.checks)",
+        "return missed <= MAX_MISS_SHARE * len(choice.checks)",
         "return missed >= 0",
         "adaptive_grid",
     ),
@@ -115,10 +115,10 @@ MUTANTS = (
         "landscape",
     ),
     mutant(
-        "persistence: the deeper pool ends",
+        "persistence: the component of the lower minimum ends",
         f"{LANDSCAPE}/topology.py",
-        "key=lambda first: (first not in ends, flat[first], first)",
-        "key=lambda first: (first not in ends, -flat[first], first)",
+        "key=lambda root: (root not in merges, values[root], root)",
+        "key=lambda root: (root not in merges, -values[root], root)",
         "topology",
     ),
     mutant(
@@ -187,8 +187,8 @@ MUTANTS = (
     mutant(
         "the plan's batch size is not recorded",
         "lossatlas/jobs/loss_surface.py",
-        'for name in ("batch_size", "points_per_call", "lanes"):',
-        'for name in ("points_per_call", "lanes"):',
+        'for name in ("batch_size", "points_per_call"):',
+        'for name in ("points_per_call",):',
         "plot_surface",
     ),
     mutant(
@@ -250,7 +250,7 @@ MUTANTS = (
         "reference_check",
     ),
     mutant(
-        "a borrowed network keeps its mode",
+        "a network evaluated in place is not restored",
         f"{EVALUATION}/reference.py",
         "        handle.remove()\n        before.restore()\n",
         "        handle.remove()\n",
@@ -269,6 +269,20 @@ MUTANTS = (
         "            check_ends(problem, others, moved, states_differ=differ)\n",
         "            pass\n",
         "reference_check",
+    ),
+    mutant(
+        "ranks that --ranks started record a command that nobody typed",
+        "lossatlas/programs.py",
+        "    return Started.typed or f",
+        "    return f",
+        "local_ranks",
+    ),
+    mutant(
+        "a launcher of another MPI library is used",
+        "lossatlas/mpi/local_ranks.py",
+        'return f"it belongs to {family}" if family else ""',
+        'return ""',
+        "local_ranks",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Tolerances replayed on known losses: every sample of every cell is given, and `control_variates.settle` draws some.
+"""Tolerances replayed on known losses: every sample of every cell is given, and `control_variates.estimate_cell` draws some.
 
 benchmarks/levels.py counts in full how often stated errors hold, the tests in small numbers.
 """
@@ -68,7 +68,7 @@ def replayed(losses: np.ndarray, order: np.ndarray, truth: np.ndarray, grid: Gri
         def draw(start: int, stop: int, cell: int = cell) -> SampleDraw:
             return SampleDraw(losses[cell, order[start:stop]].astype(np.float64))
 
-        rows[cell], samples = estimate_cell(draw, (), [known[other] for other in hierarchy.helpers(cell)], goal)
+        rows[cell], samples = estimate_cell(draw, (), [known[other] for other in hierarchy.neighbours(cell)], goal)
         if level < hierarchy.count - 1:
             known[cell] = control_variate_of(rows[cell], (), samples)
     table = np.stack([rows[cell] for cell in range(grid.size)])

@@ -1,10 +1,10 @@
-"""Cells that are left out because their neighbours predict them: landscape.adaptive and computing.adaptive."""
+"""Cells that are predicted instead of computed: landscape.cell_prediction and sampling.adaptive_grid."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_levels import PLANE, small_problem
+from test_multilevel import PLANE, small_problem
 
 import lossatlas
 from lossatlas.errors import BadUsage
@@ -13,7 +13,7 @@ from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.cell_prediction import Predictor, stencil
 from lossatlas.landscape.control_variates import Hierarchy
-from lossatlas.sampling.adaptive_grid import AdaptiveQueue, requested
+from lossatlas.sampling.adaptive_grid import AdaptiveQueue, keep_matching_predictions
 
 GRID = Grid.parse("-1:1:51", "-1:1:51")
 
@@ -40,13 +40,13 @@ def computed(function, tolerance=TOLERANCE, grid=GRID, surface=None, order=None)
     """A surface of a function, whose cells are handed out by `LeavingOut`; and the cells in the order they were asked for."""
     surface = surface or Surface.empty(grid, {"train": 1}, ())
     supply = AdaptiveQueue(surface, surface.pending(), tolerance, lambda known, cells: BlockQueue.of(cells, 3))
-    generator, held, asked_for = np.random.default_rng(order), [], []
+    generator, taken, asked_for = np.random.default_rng(order), [], []
     while True:
         while (item := supply.take()) is not None:
-            held.append(item)
-        if not held:
+            taken.append(item)
+        if not taken:
             break
-        k, cells = held.pop(int(generator.integers(len(held))) if order is not None else 0)
+        k, cells = taken.pop(int(generator.integers(len(taken))) if order is not None else 0)
         rows = np.array([[row_of(function(*grid.point(cell)))] for cell in cells])
         surface = surface.with_cells(cells, rows)
         supply.arrived(k, BlockResult(rows))
@@ -74,7 +74,7 @@ def test_predictions_are_made_from_coarser_cells_alone():
     hierarchy = Hierarchy(GRID)
     predict, values = Predictor(GRID, hierarchy), truth(lambda a, b: a**3 - 2 * a * b**2 + b).ravel()
     for cell in range(GRID.size):
-        found = predict.around(cell)
+        found = predict.cell_stencil(cell)
         if found is not None:
             assert (hierarchy.level[found[0]] < hierarchy.level[cell]).all()
             assert predict(cell, values) == pytest.approx(values[cell], abs=1e-10) or len(found[0]) < 16
@@ -210,9 +210,9 @@ def test_a_line_and_curves_of_their_own():
 
 def test_predictions_of_another_tolerance_are_not_kept():
     found, _ = computed(SMOOTH)
-    assert requested(found, Tolerance(0.02, 0.02)).known.all()
+    assert keep_matching_predictions(found, Tolerance(0.02, 0.02)).known.all()
     for other in (Tolerance(0.01), None):
-        np.testing.assert_array_equal(requested(found, other).known, found.done)
+        np.testing.assert_array_equal(keep_matching_predictions(found, other).known, found.done)
     finer, _ = computed(SMOOTH, Tolerance(0.002, 0.002), surface=found)
     assert finer.done.sum() > found.done.sum()
     assert (finer.done >= found.done).all()
@@ -283,7 +283,7 @@ def test_the_cross_and_the_range_are_of_computed_cells(capsys):
 
 
 def test_what_would_help_is_said_where_nothing_is_left_out():
-    from lossatlas.commands.loss_quantity import adaptive_summary
+    from lossatlas.jobs.loss_quantity import adaptive_summary
 
     none = {"tolerance": [0.02, 0.05], "interpolated": 0, "checked": 0, "missed": 0}
     assert "with a finer grid or a larger adaptive some may be" in adaptive_summary(none, 9, noisy=False)

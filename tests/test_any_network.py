@@ -216,7 +216,7 @@ def curvature(entry: Kind, net: nn.Module) -> lossatlas.Curvature:
         bottom=1,
         tolerance=1e-5,
         trace_error=9.0,
-        trace_most=2,
+        max_trace_products=2,
         steps=4,
         precision="float64",
         batch_size=8,
@@ -294,7 +294,14 @@ def test_maps_trajectories_and_alignment_leave_the_network_as_it_is(entry, dtype
         _, line = outcome(lambda: lossatlas.align(net, states[0], batch[0]))
         assert_unchanged(net, before, "align")
         assert not line or entry.name not in TRACED, line
-    options = {"x": (0.0, 0.5), "tolerance": 0.1, "most": 6, "loss": entry.loss, "progress": False, "batch_size": 8}
+    options = {
+        "x": (0.0, 0.5),
+        "tolerance": 0.1,
+        "max_products": 6,
+        "loss": entry.loss,
+        "progress": False,
+        "batch_size": 8,
+    }
     outcome(lambda: lossatlas.eigenvalues(net, batch, **options))
     assert_unchanged(net, before, "eigenvalues")
 

@@ -579,7 +579,7 @@ CLASS = torch.tensor([1.0, 5.0])
         ),
         (lambda model, batch: Losses(model(batch[0])[:, :1]), r"gave per_sample \(64, 1\) for 64 samples"),
         (lambda model, batch: Losses(model(batch[0])[:, 0], metrics={"loss": batch[1]}), "a metric called 'loss'"),
-        (lambda model, batch: Losses(model(batch[0])[:, 0], penalty=3.0), "a penalty that is no tensor"),
+        (lambda model, batch: Losses(model(batch[0])[:, 0], penalty=3.0), "a penalty that is not a tensor"),
     ],
     ids=["a sum", "weights of classes", "shapes", "a reserved name", "a number"],
 )
@@ -723,7 +723,7 @@ def test_a_single_text_is_a_pattern():
         line = lossatlas.surface(net, (X, Y), x="-1:1:3", only=only, ignore="", **QUIET)
         moved = line.directions.extra["lengths"][:, 1] > 0
         assert moved.tolist() == [False, False, True, True]
-    found = lossatlas.spectrum(net, (X, Y), top=1, only="^3", activations="Linear", activation_most=3, **QUIET)
+    found = lossatlas.spectrum(net, (X, Y), top=1, only="^3", activations="Linear", max_activation_probes=3, **QUIET)
     assert found.findings.about["parameters"] == [["3.weight", [2, 16]], ["3.bias", [2]]]
     assert [kind for _, kind, _ in found.findings.about["activations"]] == ["Linear", "Linear"]
 
@@ -1110,7 +1110,7 @@ def test_a_file_of_another_network_or_loss_is_refused_whoever_began_it(checkpoin
 
     with pytest.raises(BadInput, match="loss_of_some_samples"):
         lossatlas.surface(net, (inputs, targets), loss=half, file=file, **PYTHON)
-    with pytest.raises(BadInput, match="train_samples"):
+    with pytest.raises(BadInput, match="train_data"):
         lossatlas.surface(net, (inputs[:30], targets[:30]), file=file, **PYTHON)
     with torch.no_grad():
         next(net.parameters()).view(-1)[0] += 1

@@ -30,20 +30,20 @@ def evaluator(networks, mini):
 
 def run(evaluator, monkeypatch, price, cells=1000, **options):
     clock = Clock(monkeypatch, price)
-    whole = evaluator.cover
+    whole = evaluator.accumulate
 
-    def cover(split, start, stop):
+    def accumulate(split, start, stop):
         clock.spend(evaluator, min(stop, 3000) - start)
         return whole(split, start, stop)
 
-    monkeypatch.setattr(evaluator, "cover", cover)
-    real = evaluator.at_once
+    monkeypatch.setattr(evaluator, "accumulate", accumulate)
+    real = evaluator.evaluate_stacked
 
-    def at_once(points):
+    def evaluate_stacked(points):
         clock.spend(evaluator, 3000, len(points))
         return real(points) if len(points) == 2 else None
 
-    monkeypatch.setattr(evaluator, "at_once", at_once)
+    monkeypatch.setattr(evaluator, "evaluate_stacked", evaluate_stacked)
     return autotuning.tune(evaluator, cells, **options), clock.now
 
 
@@ -56,7 +56,7 @@ def test_the_fastest_batch_size_is_found(evaluator, monkeypatch, best):
     assert evaluator.batch_size == best
     assert evaluator.points_per_call == 1
     assert seconds == pytest.approx(3000 * 1e-5)
-    assert spent <= 2 * autotuning.LONGEST
+    assert spent <= 2 * autotuning.MAX_SECONDS
 
 
 def test_noise_does_not_choose_a_batch_size(evaluator, monkeypatch):
@@ -98,28 +98,28 @@ def test_points_that_cannot_be_mapped_go_one_by_one(networks, mini, monkeypatch)
         return losses
 
     evaluator = Evaluator(networks["mlp"], plane_of(networks["mlp"]), {"train": mini}, stubborn)
-    monkeypatch.setattr(autotuning, "SHARE", 1e9)
+    monkeypatch.setattr(autotuning, "TUNING_SHARE", 1e9)
     autotuning.tune(evaluator, 1000)
     assert evaluator.points_per_call == 1
     assert torch.isfinite(torch.tensor(evaluator([(0.1, 0.2)]))).all()
 
 
-def test_batches_go_side_by_side_where_threads_do_not_help_each_other(networks, mini, monkeypatch):
+def test_batches_are_parallel_where_more_threads_do_not_speed_up_one(networks, mini, monkeypatch):
     many = type(mini)("many", "train", (mini.inputs.repeat(60, 1, 1, 1), mini.targets.repeat(60)), 10)
     evaluator = Evaluator(networks["conv"], plane_of(networks["conv"]), {"train": many}, LOSSES["mse"], folded=True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     run(
         evaluator,
         monkeypatch,
-        lambda batch, samples, points: 1e-6 * samples * points / evaluator.lanes**0.5,
+        lambda batch, samples, points: 1e-6 * samples * points / evaluator.parallel_batches**0.5,
         cells=10_000,
     )
-    assert evaluator.lanes == 4
-    evaluator.lanes = 1
+    assert evaluator.parallel_batches == 4
+    evaluator.parallel_batches = 1
     run(
         evaluator,
         monkeypatch,
-        lambda batch, samples, points: 1e-6 * samples * points * evaluator.lanes**0.5,
+        lambda batch, samples, points: 1e-6 * samples * points * evaluator.parallel_batches**0.5,
         cells=10_000,
     )
-    assert evaluator.lanes == 1
+    assert evaluator.parallel_batches == 1

@@ -158,14 +158,24 @@ def test_batches_side_by_side_give_the_same_bits(networks, mini):
     net, plane, data = networks["conv"], plane_of(networks["conv"]), many(mini, 10)
     options = {"batch_size": 16, "folded": True}
     one, three = (
-        Evaluator(net, plane, {"train": data, "test": mini}, LOSSES["crossentropy"], lanes=lanes, **options)
-        for lanes in (1, 3)
+        Evaluator(
+            net,
+            plane,
+            {"train": data, "test": mini},
+            LOSSES["crossentropy"],
+            parallel_batches=parallel_batches,
+            **options,
+        )
+        for parallel_batches in (1, 3)
     )
     np.testing.assert_array_equal(three(POINTS), one(POINTS))
     for evaluator in (one, three):
-        evaluator.arrive(0.5, -0.3)
-    np.testing.assert_array_equal(three.draw("train", 0, 200).loss, one.draw("train", 0, 200).loss)
-    plain = [Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], lanes=lanes) for lanes in (1, 3)]
+        evaluator.move_to(0.5, -0.3)
+    np.testing.assert_array_equal(three.draw_samples("train", 0, 200).loss, one.draw_samples("train", 0, 200).loss)
+    plain = [
+        Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], parallel_batches=parallel_batches)
+        for parallel_batches in (1, 3)
+    ]
     np.testing.assert_array_equal(*(evaluator(POINTS) for evaluator in plain))
 
 
@@ -217,8 +227,8 @@ class Viewing(nn.Module):
 @pytest.mark.parametrize("make", [Overwriting, Viewing])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"lanes": 2}, {"points_per_call": 2}],
-    ids=["plain", "lanes", "at once"],
+    [{}, {"parallel_batches": 2}, {"points_per_call": 2}],
+    ids=["plain", "parallel batches", "stacked"],
 )
 def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
     """The resident data stay as they are (they were multiplied again and again), and nothing crashes."""
@@ -245,8 +255,8 @@ def test_networks_that_overwrite_or_view_their_inputs(mini, make, options):
     evaluator = Evaluator(net, plane, {"train": data}, LOSSES["crossentropy"], batch_size=16, **options)
     for _ in range(2):
         np.testing.assert_allclose(fields(evaluator, POINTS)[:, 0], exact, rtol=1e-5)
-        evaluator.arrive(*POINTS[1])
-        assert evaluator.draw("train", 0, len(data)).loss.mean() == pytest.approx(exact[1], rel=1e-5)
+        evaluator.move_to(*POINTS[1])
+        assert evaluator.draw_samples("train", 0, len(data)).loss.mean() == pytest.approx(exact[1], rel=1e-5)
     torch.testing.assert_close(data.inputs, kept, rtol=0, atol=0)
     operator = Hessian(net, data, LOSSES["crossentropy"], batch_size=16)
     before = operator.gradient()
@@ -272,11 +282,11 @@ def test_several_points_in_one_call_of_a_folded_network_have_its_tiny_losses(net
     alone, together = (fields(evaluator, points)[:, 0] for evaluator in (one, many))
     assert 0 < alone[2] < 1e-11
     np.testing.assert_allclose(together, alone, rtol=1e-2)
-    assert autotuning.agrees(many, points[:1])
+    assert autotuning.matches_single_points(many, points[:1])
     loss = STATISTICS.index("weight_loss")
-    broken = many.at_once
-    many.at_once = lambda points: broken(points) * np.where(np.arange(len(many.columns)) == loss, 1.01, 1)
-    assert not autotuning.agrees(many, points)
+    broken = many.evaluate_stacked
+    many.evaluate_stacked = lambda points: broken(points) * np.where(np.arange(len(many.columns)) == loss, 1.01, 1)
+    assert not autotuning.matches_single_points(many, points)
 
 
 def double(plane):
@@ -342,19 +352,22 @@ def test_cuda_graphs_compute_what_eager_calls_compute(networks, mini, precision)
     )
     eager.graphs = None
     np.testing.assert_array_equal(captured(POINTS), eager(POINTS))
-    assert captured.graphs.works
+    assert captured.graphs.supported
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_what_lies_in_one_buffer_stays_there(networks, channels_last):
     net = networks["conv"]
     point, device = tensors(net), torch.device("cpu")
-    layout = FlatLayout.of(point, net, channels_last)
+    layout = FlatLayout.of(point, net, channels_last=channels_last)
     buffer = layout.flat(point, device, torch.float32)
     views = layout.views(buffer)
     assert all(torch.equal(views[name], value) for name, value in point.items())
     assert layout.flat(views, device, torch.float32).data_ptr() == buffer.data_ptr()
-    double, other = layout.flat(views, device, torch.float64), FlatLayout.of(point, net, not channels_last)
+    double, other = (
+        layout.flat(views, device, torch.float64),
+        FlatLayout.of(point, net, channels_last=not channels_last),
+    )
     assert all(torch.equal(view, point[name].double()) for name, view in layout.views(double).items())
     moved = other.flat(views, device, torch.float32)
     assert moved.data_ptr() != buffer.data_ptr()
@@ -368,8 +381,8 @@ def test_samples_are_drawn_in_one_shuffled_order(networks, mini):
     assert sorted(order.tolist()) == list(range(300))
     assert order.tolist() != list(range(300))
     for a, b in POINTS:
-        evaluator.arrive(a, b)
-        parts = [evaluator.draw("train", start, stop) for start, stop in ((0, 96), (96, 160))]
+        evaluator.move_to(a, b)
+        parts = [evaluator.draw_samples("train", start, stop) for start, stop in ((0, 96), (96, 160))]
         with moved(net, plane.point(a, b)), torch.no_grad():
             wanted = F.cross_entropy(net(data.inputs[order[:160]]), data.targets[order[:160]], reduction="none")
         np.testing.assert_allclose(np.concatenate([part.loss for part in parts]), wanted, rtol=1e-5, atol=1e-6)

@@ -128,7 +128,7 @@ def test_lowest_cell_and_curvature_are_of_computed_cells():
     found = flatness(left_out(whole, checkerboard(whole), whole.fields["train_loss"] - 0.05))
     assert found["lowest cell"] == Measure(pytest.approx(0.2))
     assert found["curvature along x"].value == pytest.approx(4, rel=1e-6)
-    assert found["curvature along x"].how == "cells 0.1 apart"
+    assert found["curvature along x"].method == "cells 0.1 apart"
     assert found["curvature along y"].value == pytest.approx(16, rel=1e-6)
 
 
@@ -160,7 +160,7 @@ def test_a_centre_that_is_not_computed_is_marked():
     assert str(found["train_loss at the centre"]) == "0.22 +- 0.05"
     assert "curvature along x" not in found
     between = flatness(made(bowl, "-1:1:40", "-1:1:40"))["train_loss at the centre"]
-    assert between.how == "between cells"
+    assert between.method == "between cells"
 
 
 def test_negative_predictions_of_a_positive_loss_in_older_files_are_moved_into_its_range():
@@ -178,7 +178,7 @@ def test_an_infinite_loss_is_above_every_level():
         assert share.value == pytest.approx(0.35**2, rel=0.02)  # half of a cell beyond 0.3
         assert radius.value == pytest.approx(0.35, abs=0.02)
         assert not radius.bound
-        assert "infinite" in radius.how
+        assert "infinite" in radius.method
     assert found["lowest cell"].value == pytest.approx(0.1)
 
 

@@ -11,6 +11,7 @@ from conftest import ROOT
 
 from lossatlas.figures import scale
 from lossatlas.io import read_surface
+from lossatlas.programs import COMMANDS, find
 
 sys.path.insert(0, str(ROOT / "docs"))
 import gallery
@@ -26,8 +27,8 @@ def test_the_page_is_the_one_that_is_written():
 def test_a_picture_is_there_and_its_command_can_be_given(entry, monkeypatch):
     picture = ROOT / "docs" / "pictures" / entry.picture
     assert 3000 < picture.stat().st_size < 3e6
-    command, *words = shlex.split(entry.command)
-    module = importlib.import_module(command.removesuffix(".py"))
+    command, *words = shlex.split(entry.command.removeprefix("-m lossatlas "))
+    module = importlib.import_module(f"lossatlas.commands.{COMMANDS[find(command)].module}")
     module.parser().parse_args(words)
     for word in words:
         if word.endswith(".h5"):

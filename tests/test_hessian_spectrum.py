@@ -2,20 +2,25 @@
 
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAST, explicit_hessian
+import torch
+from conftest import LAST, explicit_hessian, write_checkpoint
 
+import lossatlas
 from lossatlas import figures
 from lossatlas.commands import hessian_spectrum, plot_spectrum
 from lossatlas.data import as_loss
+from lossatlas.datasets.registry import load
+from lossatlas.errors import BadInput
 from lossatlas.hessian import Hessian
 from lossatlas.io import Findings, read_findings, write_findings
 from lossatlas.io.contents import describe, export
 from lossatlas.jobs import spectrum_parts
-from lossatlas.models import build, load_into, read_state
+from lossatlas.models import build, load_into, load_network, read_state
 
 
 def command(checkpoint: Path, out: Path, *more: str) -> list[str]:
@@ -126,7 +131,7 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
     line = command(perceptron, out, "--parameters", LAST, "--most", "4", "--top", "2")
     assert hessian_spectrum.main([*line, "--npz", str(tmp_path / "s.npz")]) == 0
     said = capsys.readouterr().out
-    assert "not resolved: more products with --most" in said
+    assert "not resolved: more products with --max_products" in said
     assert "in " + str(tmp_path / "s.npz") + " are not resolved" in said
     found = read_findings(out)
     assert not found.arrays["converged"].all()
@@ -153,8 +158,6 @@ def test_what_is_not_resolved_is_not_called_so(tmp_path, perceptron, capsys):
     ],
 )
 def test_bad_input_is_one_line(tmp_path, perceptron, capsys, more, code, line):
-    import torch
-
     if more == ["--cuda"] and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     try:
@@ -168,7 +171,6 @@ def test_bad_input_is_one_line(tmp_path, perceptron, capsys, more, code, line):
 
 
 def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
-    import torch
     from torch import nn
 
     from lossatlas import models
@@ -233,7 +235,7 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
     """What the trace and the density take over from the eigenvalues is saved with them, or computed again."""
     monkeypatch.setattr(spectrum_parts, "SMALL_BASIS", small_basis)
     operator = Hessian(networks["mlp"], mini, as_loss("crossentropy"), parameters=[r"^5\."], batch_size=16)
-    wanted = spectrum_parts.SpectrumSettings(top=2, bottom=1, trace_most=12, probes=2, steps=10, layers=True)
+    wanted = spectrum_parts.SpectrumSettings(top=2, bottom=1, max_trace_products=12, probes=2, steps=10, layers=True)
     fresh = Findings({}, {"loss": "crossentropy"})
     whole = spectrum_parts.compute(operator, wanted, fresh)
 
@@ -254,6 +256,80 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
         assert np.array_equal(array, again.arrays[name], equal_nan=True), name
     assert not [name for name in whole.arrays if name in spectrum_parts.BASIS]  # it does not stay
     assert ("eigenvalues" in computed) == (part == "trace" and small_basis == 0)
+
+
+def by_command(perceptron: Path, out: Path, *more: str) -> int:
+    own = "--trace_most 12 --probes 2 --steps 10 --batch_size 16 --parameters".split()
+    return hessian_spectrum.main(command(perceptron, out, *own, LAST, *more))
+
+
+def by_python(perceptron: Path, out: Path) -> None:
+    lossatlas.spectrum(
+        load_network("mlp", perceptron, (1, 28, 28)),
+        load("fashion_mnist_mini", "train", limit=50).samples,  # tensors, without a number of classes
+        top=3,
+        trace_most=12,
+        probes=2,
+        steps=10,
+        batch_size=16,
+        only=[LAST],
+        file=out,
+        progress=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("begins", "continues"), [(by_command, by_python), (by_python, by_command)], ids=["Python", "the command"]
+)
+@pytest.mark.filterwarnings("ignore:stopped")
+def test_a_spectrum_begun_by_the_other_front_end_is_continued_to_the_same_bits(
+    tmp_path, perceptron, monkeypatch, begins, continues
+):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    whole, out = tmp_path / "whole.h5", tmp_path / "s.h5"
+    begins(perceptron, whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(spectrum_parts, "density", interrupted)
+        begins(perceptron, out)
+    before = read_findings(out)
+    assert "trace" in before.arrays
+    assert "density/grid" not in before.arrays
+    continues(perceptron, out)
+    found, wanted = read_findings(out), read_findings(whole)
+    assert found.request == wanted.request == before.request
+    assert found.plan == wanted.plan
+    assert found.arrays.keys() == wanted.arrays.keys()
+    assert [name for name, array in wanted.arrays.items() if array.tobytes() != found.arrays[name].tobytes()] == []
+
+
+def test_a_spectrum_of_another_network_or_other_data_is_refused_by_both_front_ends(tmp_path, perceptron, capsys):
+    by_python(perceptron, tmp_path / "s.h5")
+    other = write_checkpoint(tmp_path / "other.safetensors", "mlp", seed=1)
+    assert by_command(other, tmp_path / "s.h5") == 3
+    assert "checkpoint = " in capsys.readouterr().err
+    by_command(perceptron, tmp_path / "t.h5")
+    net, data = load_network("mlp", perceptron, (1, 28, 28)), load("fashion_mnist_mini", "train", limit=40)
+    with pytest.raises(BadInput, match="data = "):
+        lossatlas.spectrum(net, data, only=[LAST], file=tmp_path / "t.h5", progress=False)
+    with pytest.raises(BadInput, match="loss = crossentropy, now it is mse"):
+        data = (torch.zeros(50, 1, 28, 28), torch.zeros(50, 10))
+        lossatlas.spectrum(net, data, loss="mse", only=[LAST], file=tmp_path / "t.h5", progress=False)
+
+
+def test_a_file_of_an_earlier_version_is_continued(tmp_path, perceptron):
+    """It records neither the loss of some samples nor the digest of the samples alone."""
+    out = tmp_path / "s.h5"
+    assert by_command(perceptron, out) == 0
+    found = read_findings(out)
+    request = {name: value for name, value in found.request.items() if not name.endswith("samples")}
+    assert len(request) == len(found.request) - 2
+    write_findings(out, replace(found, request=request))
+    assert by_command(perceptron, out, "--layers") == 0
+    again = read_findings(out)
+    assert again.request == request
+    assert "layers/max_eig" in again.arrays
 
 
 @contextmanager

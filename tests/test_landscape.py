@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import statistics_row
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, option_names
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.grid import refinement
 from lossatlas.landscape.statistics import effective_samples, summarize, with_moments
@@ -41,7 +41,9 @@ def test_cells_are_numbered_row_by_row():
     ],
 )
 def test_bad_ranges_are_refused_with_the_option_named(text):
-    with pytest.raises(BadUsage, match="--x"):
+    with pytest.raises(BadUsage, match=r"^x='"):
+        Grid.parse(text)
+    with option_names(), pytest.raises(BadUsage, match=r"^--x "):
         Grid.parse(text)
 
 
@@ -125,8 +127,10 @@ def test_complete_part_is_the_finest_finished_sub_grid():
 
 @pytest.mark.parametrize("text", ["", "x", "-0.1", "0.1,-1", "0.1,0.2,0.3", "nan", "0", "0,0", "inf"])
 def test_a_tolerance_that_makes_no_sense(text):
-    with pytest.raises(BadUsage, match="--tolerance"):
+    with pytest.raises(BadUsage, match=r"^tolerance='"):
         Tolerance.parse(text)
+    with option_names(), pytest.raises(BadUsage, match=r"^--adaptive "):
+        Tolerance.parse(text, "adaptive")
 
 
 def test_cells_with_too_large_an_error_are_pending():
@@ -159,7 +163,7 @@ def test_the_standard_error_of_weighted_losses_is_that_of_a_ratio(n):
     assert np.mean(within) >= 0.92
 
 
-def test_carriers_counts_the_samples_that_the_spread_rests_on():
+def test_effective_samples_counts_the_samples_that_dominate_the_variance():
     def count(losses):
         return effective_samples(dict(zip(STATISTICS, statistics_row(losses)[:, None], strict=True)))[0]
 

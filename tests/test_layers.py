@@ -14,12 +14,13 @@ from conftest import ROOT
 
 LAYERS: list[set[str]] = [
     {"errors", "launchers"},
-    {"process"},
+    {"process", "programs"},
     {"landscape"},
     {"io"},
     {"user_code"},
     {"mpi"},
     {"parameter_space"},
+    {"option_fields"},
     {"config"},
     {"data"},
     {"datasets"},
@@ -41,13 +42,15 @@ OWNERS = {
     "h5py": {"lossatlas.io"},
     "mpi4py": {"lossatlas.mpi"},
     "argparse": {"lossatlas.commands"},
+    "yaml": {"lossatlas.commands"},
     "matplotlib": {"lossatlas.figures", "lossatlas.viewer"},
     "seaborn": {"lossatlas.figures"},
 }
 WITHOUT_TORCH = {
     f"lossatlas.{name}"
     for name in (
-        *("errors", "launchers", "process", "landscape", "io", "mpi", "config", "cli", "figures", "viewer"),
+        *("errors", "launchers", "process", "programs", "landscape", "io", "mpi", "option_fields", "config", "cli"),
+        *("figures", "viewer"),
         *(
             "commands.options",
             "commands.plot_1D",

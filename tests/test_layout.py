@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_space import naive
+from test_parameter_space import naive
 from torch import nn
 
 from lossatlas.parameter_space import Layout, SchemePlane, normalize, other_network, random_direction, scale_to, tensors

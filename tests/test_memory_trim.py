@@ -13,7 +13,7 @@ from lossatlas.io import hdf5
 
 FREED = """
 from pathlib import Path
-from lossatlas.evaluation.memory_trim import give_back
+from lossatlas.evaluation.memory_trim import trim_memory
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
@@ -22,7 +22,7 @@ blocks = [bytes(100_000) for _ in range(2_000)]
 last = bytes(100_000)  # behind them, so that the heap does not shrink by itself
 del blocks
 before = resident()
-give_back()
+trim_memory()
 print(before - resident())
 """
 

@@ -1,4 +1,4 @@
-"""Cells that help each other: landscape.levels and computing.levels."""
+"""Multilevel sampling: landscape.control_variates and sampling.multilevel."""
 
 import math
 import warnings
@@ -27,15 +27,15 @@ from lossatlas.landscape.control_variates import (
     SampleDraw,
     control_variate_of,
     correlations,
+    error_of_sum,
     estimate_cell,
-    estimated,
-    regressed,
-    together,
+    estimate_mean,
+    regress_on_controls,
 )
 from lossatlas.landscape.statistics import estimates, summarize, sums_of
 from lossatlas.sampling.multilevel import MultilevelQueue
 
-ESTIMATE, ERROR, OWN, HELPERS = (
+ESTIMATE, ERROR, OWN, CONTROL_COUNT = (
     len(STATISTICS) + estimates(()).index(name) for name in ("estimate", "estimate_se", "own_se", "helpers")
 )
 QUIET = {"progress": False, "device": "cpu"}
@@ -55,7 +55,7 @@ def goal(population, relative=0.02, absolute=0.0, share=1.0, fewest=FEWEST):
     return ErrorTarget(Tolerance(relative, absolute), share, fewest, population)
 
 
-def helper(values, population) -> ControlVariate:
+def neighbour(values, population) -> ControlVariate:
     """A cell that has drawn these values of a population."""
     n, samples = len(values), {"loss": values.astype(np.float32)}
     error = values.std(ddof=1) * np.sqrt(1 / n - 1 / population)
@@ -68,10 +68,10 @@ def test_a_hierarchy(shape):
     hierarchy = Hierarchy(grid)
     assert sorted(hierarchy.order(np.arange(grid.size))) == list(range(grid.size))
     for cell in range(grid.size):
-        helpers, level = hierarchy.helpers(cell), hierarchy.level[cell]
-        assert (level == 0) == (not helpers)
-        assert len(helpers) <= 4
-        assert (hierarchy.level[helpers] < level).all()
+        neighbours, level = hierarchy.neighbours(cell), hierarchy.level[cell]
+        assert (level == 0) == (not neighbours)
+        assert len(neighbours) <= 4
+        assert (hierarchy.level[neighbours] < level).all()
     assert (np.diff(hierarchy.shares) > 0).all()
     assert hierarchy.shares[-1] == 1
 
@@ -79,14 +79,14 @@ def test_a_hierarchy(shape):
 def test_the_cells_of_the_usual_grid():
     hierarchy = Hierarchy(Grid.parse("-1:1:51", "-1:1:51"))
     assert np.bincount(hierarchy.level).tolist() == [16, 33, 120, 507, 1925]
-    assert hierarchy.helpers(51 * 25 + 25) == [24 * 51 + 24, 24 * 51 + 26, 26 * 51 + 24, 26 * 51 + 26]
-    assert hierarchy.helpers(51 * 24 + 25) == [24 * 51 + 24, 24 * 51 + 26]
+    assert hierarchy.neighbours(51 * 25 + 25) == [24 * 51 + 24, 24 * 51 + 26, 26 * 51 + 24, 26 * 51 + 26]
+    assert hierarchy.neighbours(51 * 24 + 25) == [24 * 51 + 24, 24 * 51 + 26]
 
 
-def test_rows_that_are_curves_of_their_own_do_not_help_each_other():
+def test_rows_that_are_curves_of_their_own_have_no_common_neighbours():
     hierarchy = Hierarchy(Grid.parse("0:1:9", "0:1:5"), rows=True)
     for cell in range(45):
-        assert {other // 9 for other in hierarchy.helpers(cell)} <= {cell // 9}
+        assert {other // 9 for other in hierarchy.neighbours(cell)} <= {cell // 9}
         assert hierarchy.level[cell] == hierarchy.level[cell % 9]
 
 
@@ -96,27 +96,29 @@ def test_one_control_is_the_regression_estimator_of_the_textbooks():
     x = g.normal(size=300)
     y = 2 * x + g.normal(size=300)
     slope = np.polyfit(x, y, 1)[0]
-    found = regressed(y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.array([0.3]), np.zeros(1), 10**9)
+    found = regress_on_controls(y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.array([0.3]), np.zeros(1), 10**9)
     slope /= 1.01  # COLLINEAR
     assert found.mean == pytest.approx(y.mean() + slope * (0.3 - x.mean()), rel=1e-9)
     left = y - y.mean() - slope * (x - x.mean())
     plain = np.sqrt((left**2).sum() / 298 / 300)
-    assert plain < found.own < 1.2 * plain
-    assert found.theirs == 0
+    assert plain < found.own_error < 1.2 * plain
+    assert found.neighbour_error == 0
 
 
 def test_what_is_not_known_of_a_control_enters_the_error():
     g = np.random.default_rng(1)
     x = g.normal(size=100)
     y = 3 * x + 0.1 * g.normal(size=100)
-    found = regressed(y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.zeros(1), np.array([0.05]), 10**9)
-    assert found.theirs == pytest.approx(0.15, rel=0.03)
-    assert found.error == pytest.approx(np.hypot(found.own, found.theirs))
+    found = regress_on_controls(
+        y.mean(), y - y.mean(), [(x.mean(), x - x.mean())], np.zeros(1), np.array([0.05]), 10**9
+    )
+    assert found.neighbour_error == pytest.approx(0.15, rel=0.03)
+    assert found.error == pytest.approx(np.hypot(found.own_error, found.neighbour_error))
     assert found.mean == pytest.approx(y.mean() - 3 * x.mean(), abs=0.05)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
-def test_errors_of_helpers_add_up_as_far_as_their_losses_go_together(correlation):
+def test_errors_of_neighbours_add_up_as_far_as_their_losses_are_correlated(correlation):
     """Over shuffles of a population, where one has drawn half as many samples as the other, and none is left out."""
     rng = np.random.default_rng(0)
     common, own = rng.standard_normal((2, 20_000))
@@ -128,21 +130,21 @@ def test_errors_of_helpers_add_up_as_far_as_their_losses_go_together(correlation
         order = rng.permutation(20_000)
         means = [each[order[:n]].mean() - each.mean() for each, n in zip(losses, counts, strict=True)]
         found.append(coefficients @ means)
-    stated = together(errors, np.array([[1, correlation], [correlation, 1]]))
+    stated = error_of_sum(errors, np.array([[1, correlation], [correlation, 1]]))
     assert 0.93 * np.std(found) <= stated <= 1.15 * np.std(found) + 1e-12
-    assert together(errors, np.ones((2, 2))) == pytest.approx(errors.sum())
+    assert error_of_sum(errors, np.ones((2, 2))) == pytest.approx(errors.sum())
 
 
 def test_rare_large_losses_go_together_where_the_first_samples_hold_none():
     rng = np.random.default_rng(0)
     small, rare = rng.standard_normal((2, 3000)), np.zeros(3000)
     rare[500::100] = 100.0
-    first, second = (helper(each + rare, 60_000) for each in small)
+    first, second = (neighbour(each + rare, 60_000) for each in small)
     assert correlations([first, second], "loss")[0, 1] > 0.9
-    assert correlations([helper(each[:400], 60_000) for each in small], "loss")[0, 1] < 0.2
+    assert correlations([neighbour(each[:400], 60_000) for each in small], "loss")[0, 1] < 0.2
     assert correlations([first], "loss") == pytest.approx(np.ones((1, 1)))
     rare[1000] = np.inf
-    assert correlations([helper(each + rare, 60_000) for each in small], "loss")[0, 1] == 1
+    assert correlations([neighbour(each + rare, 60_000) for each in small], "loss")[0, 1] == 1
 
 
 def test_nested_samples_leave_nothing_that_a_smaller_coefficient_would_gain():
@@ -159,39 +161,39 @@ def test_nested_samples_leave_nothing_that_a_smaller_coefficient_would_gain():
     assert spread[1.0] < spread[0.8] < spread[0.5]
 
 
-def test_helpers_that_are_nearly_equal_do_not_go_astray():
+def test_nearly_equal_neighbours_do_not_get_large_coefficients():
     """They differ in one sample: opposite large coefficients would fit the cell, and multiply what is not known of them."""
     g = np.random.default_rng(2)
     x = g.exponential(size=200)
     other, y = x.copy(), x + 0.1 * g.normal(size=200)
     other[3] += 0.1
     y[3] += 5.0
-    pair = [helper(each, 10_000) for each in (x, other)]
+    pair = [neighbour(each, 10_000) for each in (x, other)]
     row = sums_of(y[:64], None, [])
-    found = estimated("loss", row, {"loss": y[:64].astype(np.float32)}, [], pair, 10_000)
-    assert found.theirs < 1.5 * pair[0].error["loss"]
+    found = estimate_mean("loss", row, {"loss": y[:64].astype(np.float32)}, [], pair, 10_000)
+    assert found.neighbour_error < 1.5 * pair[0].error["loss"]
 
 
-def test_proportional_losses_take_the_fewest_samples_and_are_as_exact_as_the_helper():
+def test_proportional_losses_take_the_fewest_samples_and_are_as_exact_as_the_neighbour():
     losses = np.random.default_rng(3).exponential(size=20_000)
-    near = helper(losses[:8000], 20_000)
+    near = neighbour(losses[:8000], 20_000)
     row, samples = estimate_cell(drawing(3 * losses), (), [near], goal(20_000, 0.03))
     assert row[0] == FEWEST == len(samples["loss"])
     assert row[ESTIMATE] == pytest.approx(3 * losses[:8000].mean(), rel=3e-3)
     assert row[ERROR] == pytest.approx(3 * near.error["loss"], rel=0.1)
     assert row[OWN] < 0.3 * row[ERROR]
-    assert row[HELPERS] == 1
+    assert row[CONTROL_COUNT] == 1
     alone, _ = estimate_cell(drawing(3 * losses), (), [], goal(20_000, 0.03))
     assert alone[0] > 15 * FEWEST
 
 
-def test_a_helper_with_too_few_samples_or_infinite_ones_is_none():
+def test_a_neighbour_with_too_few_samples_or_infinite_ones_is_not_used():
     losses = np.random.default_rng(4).exponential(size=5000)
-    few, broken = helper(losses[:80], 5000), helper(np.where(np.arange(400) == 7, np.inf, losses[:400]), 5000)
+    few, broken = neighbour(losses[:80], 5000), neighbour(np.where(np.arange(400) == 7, np.inf, losses[:400]), 5000)
     row, _ = estimate_cell(drawing(2 * losses), (), [few, broken], goal(5000, 0.05))
     alone, _ = estimate_cell(drawing(2 * losses), (), [], goal(5000, 0.05))
     np.testing.assert_array_equal(row, alone)
-    assert row[HELPERS] == 0
+    assert row[CONTROL_COUNT] == 0
 
 
 @pytest.mark.parametrize("worst", [np.inf, np.nan, 1e60])
@@ -199,7 +201,7 @@ def test_losses_that_no_regression_bears_stand_for_themselves(worst):
     losses = np.random.default_rng(5).exponential(size=2000)
     own = losses.copy()
     own[5] = worst
-    row, _ = estimate_cell(drawing(own), (), [helper(losses[:900], 2000)], goal(2000, 0.5))
+    row, _ = estimate_cell(drawing(own), (), [neighbour(losses[:900], 2000)], goal(2000, 0.5))
     known = summarize(dict(zip((*STATISTICS, *estimates(())), row[:, None], strict=True)), 2000)
     if worst == 1e60:
         assert row[0] >= 1920  # one sample carries it all
@@ -212,7 +214,7 @@ def test_losses_that_no_regression_bears_stand_for_themselves(worst):
 
 def test_all_samples_give_the_mean_itself():
     losses = np.random.default_rng(6).exponential(size=777)
-    near = helper(losses[:600], 777)
+    near = neighbour(losses[:600], 777)
     for wanted in (goal(777, 0.0, 0.0), goal(777, 1e-12)):
         row, _ = estimate_cell(drawing(losses**2), (), [near], wanted)
         assert row[0] == 777
@@ -222,7 +224,7 @@ def test_all_samples_give_the_mean_itself():
 
 def test_a_smaller_tolerance_adds_samples_to_those_that_are_there():
     losses = np.random.default_rng(7).exponential(size=30_000)
-    near, calls = helper(losses[:15_000], 30_000), []
+    near, calls = neighbour(losses[:15_000], 30_000), []
 
     def draw(start, stop):
         calls.append((start, stop))
@@ -243,9 +245,9 @@ def test_sums_are_those_of_the_evaluator():
     g = np.random.default_rng(8)
     loss, weight, metric = g.exponential(size=50), g.random(50), g.random(50)
     tensors = [torch.from_numpy(each) for each in (loss, weight, metric)]
-    wanted = LossSums(lambda model, batch: None, ("m",)).of(Losses(tensors[0], tensors[1], {"m": tensors[2]}))
+    wanted = LossSums(lambda model, batch: None, ("m",)).totals(Losses(tensors[0], tensors[1], {"m": tensors[2]}))
     np.testing.assert_allclose(sums_of(loss, weight, [metric]), wanted, rtol=1e-12)
-    wanted = LossSums(lambda model, batch: None, ()).of(Losses(tensors[0]))
+    wanted = LossSums(lambda model, batch: None, ()).totals(Losses(tensors[0]))
     np.testing.assert_allclose(sums_of(loss, None, []), wanted, rtol=1e-12)
 
 
@@ -267,7 +269,7 @@ def replay(losses, order, tolerance, weight=None):
         wanted = ErrorTarget(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), losses.shape[1])
         own = None if weight is None else weight[cell][order]
         draw = drawing(losses[cell][order], own)
-        rows[cell], samples = estimate_cell(draw, (), [known[other] for other in hierarchy.helpers(cell)], wanted)
+        rows[cell], samples = estimate_cell(draw, (), [known[other] for other in hierarchy.neighbours(cell)], wanted)
         known[cell] = control_variate_of(rows[cell], (), samples)
     return np.stack([rows[cell] for cell in range(grid.size)])
 
@@ -307,7 +309,7 @@ def test_errors_hold_where_few_samples_carry_what_neighbours_do_not_tell():
 
 @pytest.mark.parametrize(("share", "height"), [(0.01, 30.0), (0.005, 30.0), (0.01, 10.0)])
 def test_what_few_samples_carry_is_not_lost_where_the_first_ones_hold_none(share, height):
-    """All is calm but for one sample in 100 or 200, which 64 samples often miss; the helpers have seen it."""
+    """All losses are small except for one sample in 100 or 200, which 64 samples often miss; the neighbours have seen it."""
     g = np.random.default_rng(4)
     t = np.linspace(-1, 1, 17)[:, None]
     bad = g.random(20_000) < share
@@ -337,7 +339,7 @@ def test_samples_that_mostly_weigh_nothing_are_drawn_until_enough_of_them_count(
 def test_a_metric_of_equal_values_is_not_stated_as_certain():
     row = sums_of(np.full(64, 0.1), None, [np.ones(64)])
     samples = {"loss": np.full(64, 0.1, np.float32), "top": np.ones(64, np.float32)}
-    assert estimated("top", row, samples, ["top"], [], 10_000).error > 0.01
+    assert estimate_mean("top", row, samples, ["top"], [], 10_000).error > 0.01
 
 
 def test_a_cell_that_nobody_helps_draws_as_many_as_those_of_the_first_level():
@@ -351,7 +353,7 @@ def test_an_accuracy_of_all_right_is_not_stated_as_certain():
     n, population = 64, 10_000
     row = sums_of(np.full(n, 0.1), None, [np.ones(n)])
     samples = {"loss": np.full(n, 0.1, np.float32), "accuracy": np.ones(n, np.float32)}
-    found = estimated("accuracy", row, samples, ["accuracy"], [], population)
+    found = estimate_mean("accuracy", row, samples, ["accuracy"], [], population)
     assert found.mean == 1
     assert 0.01 < found.error < 0.05
 
@@ -435,7 +437,7 @@ def test_the_samples_of_a_cell_are_the_losses_of_the_shuffled_order(problem):
 
 
 def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
-    """Blocks are computed in a random order among those that are ready; every block's helpers are there."""
+    """Blocks are computed in a random order among those that are ready; the neighbours of every block are done."""
     net, data = problem
     found = lossatlas.surface(net, data, tolerance=(0.02, 0.005), **PLANE)
     samples = as_dataset(data)
@@ -454,13 +456,13 @@ def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
         surface, evaluator = loss_surface.finalize_plan(scene, fresh, Tolerance(0.02, 0.005), fresh.grid.size)
         work, g = loss_surface.block_worker(surface, evaluator), np.random.default_rng(seed)
         supply = loss_surface.make_queue(surface, surface.pending(Tolerance(0.02, 0.005)))
-        held, done = [], set()
+        taken, done = [], set()
         while len(done) < surface.grid.size:
             while (item := supply.take()) is not None:
-                held.append(item)
-                for cell, helpers in zip(*item[1], strict=True):
-                    assert len(helpers[0]) == len(surface.hierarchy.helpers(cell))
-            k, block = held.pop(int(g.integers(len(held))))
+                taken.append(item)
+                for cell, neighbours in zip(*item[1], strict=True):
+                    assert len(neighbours[0]) == len(surface.hierarchy.neighbours(cell))
+            k, block = taken.pop(int(g.integers(len(taken))))
             answer, _ = work(block)
             surface = surface.with_cells(block[0], *answer)
             supply.arrived(k, answer)
@@ -492,13 +494,15 @@ def test_a_file_keeps_the_samples_and_goes_on_with_them(problem, exact, tmp_path
 def test_curves_along_several_directions():
     """Each row of --repeat rests on its own cells."""
     grid = Grid(np.linspace(-1, 1, 9), np.arange(2.0))
-    surface = Surface.empty(grid, {"train": 10}, (), helping=True, request={"rows_of": "repeats", "rows": ["a", "b"]})
+    surface = Surface.empty(
+        grid, {"train": 10}, (), multilevel=True, request={"rows_of": "repeats", "rows": ["a", "b"]}
+    )
     supply = MultilevelQueue(surface, surface.pending(Tolerance(0.1)), 1)
     seen = set()
     while (item := supply.take()) is not None:
         (cell,), _ = item[1]
         seen.add(cell)
-        assert all(other // 9 == cell // 9 for other in supply.helpers[cell])
+        assert all(other // 9 == cell // 9 for other in supply.neighbours[cell])
         row = estimate_cell(drawing(np.ones(10)), (), [], goal(10, 0.5))
         supply.arrived(item[0], BlockResult(np.stack([[row[0]]]), [[row[1]]]))
     assert seen == set(range(18))
@@ -511,10 +515,12 @@ def test_an_evaluator_draws_what_it_sums(problem):
     at = {name: value.detach().clone() for name, value in tensors(net).items()}
     plane = AffinePlane(at, random_direction(at, "filter", "biasbn", 1), None)
     samples = as_dataset(data)
-    for lanes in (1, 2):
-        evaluator = Evaluator(net, plane, {"train": samples}, LOSSES["crossentropy"], batch_size=64, lanes=lanes)
-        evaluator.arrive(0.3, 0.0)
-        parts = [evaluator.draw("train", 0, 100), evaluator.draw("train", 128, 6000)]
+    for parallel_batches in (1, 2):
+        evaluator = Evaluator(
+            net, plane, {"train": samples}, LOSSES["crossentropy"], batch_size=64, parallel_batches=parallel_batches
+        )
+        evaluator.move_to(0.3, 0.0)
+        parts = [evaluator.draw_samples("train", 0, 100), evaluator.draw_samples("train", 128, 6000)]
         assert [len(part.loss) for part in parts] == [128, 6000 - 128]
         joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("loss", "weight")]
         accuracy = np.concatenate([part.metrics["accuracy"] for part in parts])
@@ -645,8 +651,8 @@ def test_stated_errors_hold_where_losses_jump(loss):
     """As if the cells of a shuffle were one: no less than 92 % in any band, but for a probability of 1e-3."""
     shuffles = 8
     lowest = coverage(loss, Tolerance(0.02, 0.02), shuffles)
-    held = math.floor(shuffles * lowest)
-    chance = sum(math.comb(shuffles, k) * 0.92**k * 0.08 ** (shuffles - k) for k in range(held + 1))
+    covered_least = math.floor(shuffles * lowest)
+    chance = sum(math.comb(shuffles, k) * 0.92**k * 0.08 ** (shuffles - k) for k in range(covered_least + 1))
     assert chance >= 1e-3, f"{100 * lowest:.0f} %"
 
 
@@ -659,25 +665,25 @@ def test_stated_errors_hold_in_each_band_where_losses_jump(loss, tolerance):
 
 @pytest.mark.parametrize("height", [1.0, 22.0])
 def test_a_cell_with_equal_losses_says_no_more_than_its_count(height):
-    """One sample in 100 jumps at the cell; 64 first samples that do not, and helpers at which none does, do not hide it."""
+    """One sample in 100 jumps at the cell; 64 first samples that do not, and neighbours at which none does, do not hide it."""
     losses = np.full(20_000, 0.05)
     losses[70::100] += height
-    before = helper(np.full(8000, 0.05), 20_000)
+    before = neighbour(np.full(8000, 0.05), 20_000)
     row, _ = estimate_cell(drawing(losses), (), [before], goal(20_000, 0.02, 0.01))
     assert row[0] >= 1000
     assert abs(row[ESTIMATE] - losses.mean()) <= 2 * row[ERROR]
 
 
-def test_a_jump_that_the_helper_alone_has_seen_is_as_large_as_there():
-    """Of 256 equal losses at the cell the next could be 20, as at the helper: a share of 1 in 258."""
+def test_a_jump_that_only_the_neighbour_has_seen_is_as_large_as_there():
+    """Of 256 equal losses at the cell the next could be 20, as at the neighbour: a share of 1 in 258."""
     theirs, own = np.full(6000, 0.05), np.full(256, 0.05)
     theirs[3::10] = 20.05
-    near = helper(theirs[:2000], 6000)
+    near = neighbour(theirs[:2000], 6000)
     samples = {"loss": own.astype(np.float32)}
-    found = estimated("loss", sums_of(own, None, []), samples, [], [near], 6000)
+    found = estimate_mean("loss", sums_of(own, None, []), samples, [], [near], 6000)
     tied = 0.9
     laplace = 20 * np.sqrt(tied) * np.sqrt(257) / 258 * np.sqrt(1 / 256 - 1 / 6000)
-    assert found.own == pytest.approx(laplace, rel=0.01)
+    assert found.own_error == pytest.approx(laplace, rel=0.01)
 
 
 def test_losses_without_ties_are_as_they_were():
@@ -685,12 +691,14 @@ def test_losses_without_ties_are_as_they_were():
     g = np.random.default_rng(7)
     theirs = g.exponential(size=400)
     own = 2 * theirs[:64] + 0.1 * g.normal(size=64)
-    near = helper(theirs, 10_000)
+    near = neighbour(theirs, 10_000)
     samples = {"loss": own.astype(np.float32)}
-    found = estimated("loss", sums_of(own, None, []), samples, [], [near], 10_000)
+    found = estimate_mean("loss", sums_of(own, None, []), samples, [], [near], 10_000)
     (at, left), (there, other) = ((part.mean(), part - part.mean()) for part in (own, theirs[:64]))
-    plain = regressed(at, left, [(there, other)], np.array([theirs.mean()]), np.array([near.error["loss"]]), 10_000)
-    assert found.own == pytest.approx(plain.own * min(max(found.missing, 1), 2), rel=1e-5)
+    plain = regress_on_controls(
+        at, left, [(there, other)], np.array([theirs.mean()]), np.array([near.error["loss"]]), 10_000
+    )
+    assert found.own_error == pytest.approx(plain.own_error * min(max(found.missing_spread, 1), 2), rel=1e-5)
 
 
 def test_a_surface_of_a_zero_one_loss_of_a_user(problem):

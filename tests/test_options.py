@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lossatlas.commands import h52vtp, plot_1D, plot_2D, plot_hessian_eigen, plot_surface, plot_trajectory
-from lossatlas.commands.options import data_choice, direction_choice, grid_task, networks
+from lossatlas.commands.options import grid_task
 from lossatlas.jobs.file_names import direction_name, surface_name
 
 MODEL = "--model resnet56 --dataset cifar10 --model_file cifar10/trained_nets/resnet56_sgd/model_300.t7"
@@ -54,7 +54,7 @@ def given(parser, line):
             yield action.dest, True
         else:
             value = (action.type or str)(tokens.pop(0))
-            yield action.dest, [value] if action.nargs == "+" else value
+            yield action.dest, (value,) if action.nargs == "+" else value
 
 
 @pytest.mark.parametrize("command", [plot_surface, plot_hessian_eigen])
@@ -65,7 +65,8 @@ def test_command_lines_of_the_original(line, command):
     args = parser.parse_args(shlex.split(line))
     for name, value in given(parser, line):
         assert getattr(args, name) == value
-    nets, data, choice = networks(args), data_choice(args), direction_choice(args)
+    task = grid_task(args, ["plot_surface"])
+    nets, data, choice = task.networks, task.data, task.directions
     assert (nets.model, nets.file, nets.file2) == (args.model, args.model_file, args.model_file2)
     assert nets.file3 == (None if args.same_dir else args.model_file3)
     assert (data.raw, data.data_split, data.split_idx) == (args.raw_data, args.data_split, args.split_idx)
@@ -152,7 +153,7 @@ def test_a_pattern_that_is_no_regular_expression_is_a_wrong_usage(capsys, text):
 )
 def test_file_names_of_the_original(line, expected):
     args = plot_surface.parser().parse_args(shlex.split(line))
-    task = grid_task(args, ["plot_surface.py"])
+    task = grid_task(args, ["plot_surface"])
     found = surface_name(direction_name(task.networks, task.directions), task)
     assert str(found) == "cifar10/trained_nets/resnet56_sgd/" + expected
 

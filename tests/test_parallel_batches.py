@@ -22,8 +22,8 @@ def test_results_come_in_order_and_no_worker_has_two_items():
             busy.remove(worker)
         return item, torch.get_num_threads()
 
-    lanes = ParallelBatches(["a", "b", "c"], threads=2)
-    assert list(lanes.map(function, range(40))) == [(k, 2) for k in range(40)]
+    pool = ParallelBatches(["a", "b", "c"], threads=2)
+    assert list(pool.map(function, range(40))) == [(k, 2) for k in range(40)]
 
 
 def test_items_are_taken_as_they_are_needed():
@@ -39,24 +39,24 @@ def test_items_are_taken_as_they_are_needed():
     assert len(taken) < 10
 
 
-def test_an_error_is_raised_and_the_lanes_go_on():
+def test_an_error_is_raised_and_the_pool_stays_usable():
     def function(worker: str, item: int) -> int:
         if item == 1:
             raise ValueError("no")
         return item
 
-    lanes = ParallelBatches(["a", "b"])
+    pool = ParallelBatches(["a", "b"])
     with pytest.raises(ValueError, match="no"):
-        list(lanes.map(function, range(5)))
-    assert list(lanes.map(function, [2, 3])) == [2, 3]
+        list(pool.map(function, range(5)))
+    assert list(pool.map(function, [2, 3])) == [2, 3]
 
 
 @pytest.mark.parametrize(
-    ("batches", "threads", "lanes"),
+    ("batches", "threads", "expected"),
     [(1, 1, 1), (1, 2, 1), (2, 2, 2), (3, 2, 1), (4, 2, 2), (9, 2, 2), (7, 8, 8), (6, 8, 1)],
 )
-def test_lanes_where_few_threads_would_have_nothing_to_do(batches, threads, lanes):
-    assert default_parallel_batches(batches, threads) == lanes
+def test_batches_are_parallel_where_few_threads_would_be_idle(batches, threads, expected):
+    assert default_parallel_batches(batches, threads) == expected
 
 
 def test_replicas_share_tensors_and_nothing_else():

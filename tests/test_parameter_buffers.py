@@ -42,12 +42,12 @@ def test_every_tensor_is_where_the_plane_says(kind, point):
     net = Mixed()
     plane, before = plane_of(net), {name: value.detach().clone() for name, value in named_tensors(net).items()}
     moved = net if kind == "own" else evaluation_copy(net, {id(t): t for t in [*net.parameters(), *net.buffers()]})
-    place = {
+    buffers = {
         "affine": lambda: AffineBuffers(moved, plane),
         "any": lambda: GeneralBuffers(moved, MappedPlane(plane.point)),
         "own": lambda: InPlaceBuffers(moved, plane),
     }[kind]()
-    place.move(*point)
+    buffers.move(*point)
     expected = plane.point(*point)
     assert set(expected) == set(before) - {"whole"}
     for name, value in named_tensors(moved).items():
@@ -72,11 +72,11 @@ def test_the_origin_is_that_of_the_network_to_the_bit():
 def test_several_points_are_those_of_one_at_a_time():
     net = Mixed()
     moved = evaluation_copy(net)
-    place = AffineBuffers(moved, plane_of(net))
+    buffers = AffineBuffers(moved, plane_of(net))
     points = [(0.1, 0.2), (-0.5, 1.0)]
-    stacked, _ = place.stack(np.array(points))
+    stacked, _ = buffers.stack(np.array(points))
     for k, point in enumerate(points):
-        place.move(*point)
+        buffers.move(*point)
         for name, value in stacked.items():
             own = named_tensors(moved)[name]
             assert value.dtype == own.dtype

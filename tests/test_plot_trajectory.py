@@ -294,7 +294,7 @@ def test_what_is_said_of_both_is_what_the_files_hold(finished, capsys):
     factors = np.exp(np.abs(np.log(under / path.loss)))
     np.testing.assert_allclose(apart(path, under), under / path.loss)
     assert f"differ by a factor of {np.median(factors):.3g} (median), {factors.max():.3g} at most" in said
-    assert "python view_surface.py" in said
+    assert "a page: lossatlas view " in said
 
 
 def test_losses_of_other_data_are_not_drawn(finished, capsys):

@@ -388,7 +388,7 @@ def test_curves_and_surfaces_are_not_mixed_up(tmp_path, capsys):
     write_surface(tmp_path / "plane.h5", surface_of(bowl))
     assert plot_2D.main(["-f", str(tmp_path / "line.h5")]) == 3
     assert plot_1D.main(["-f", str(tmp_path / "plane.h5")]) == 3
-    assert "plot_1D.py" in capsys.readouterr().err
+    assert "draw it with lossatlas plot-1d\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("function", [bowl, diverging])
@@ -406,7 +406,10 @@ def test_curves(tmp_path, function, log):
 
 def test_drawing_needs_no_torch(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl))
-    code = f"import sys, plot_2D; plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}]); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from lossatlas.commands import plot_2D; "
+        f"plot_2D.main(['-f', {str(tmp_path / 's.h5')!r}, *{PNG}]); assert 'torch' not in sys.modules"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 

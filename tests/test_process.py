@@ -12,8 +12,8 @@ import pytest
 from conftest import MPIRUN, ROOT
 from torture.place import Place, end_all, ended
 
-from lossatlas.cli import COMMANDS
 from lossatlas.io import read_surface
+from lossatlas.programs import COMMANDS
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,55 @@ def test_a_signal_while_modules_are_imported_is_a_line_and_code_4(place, tmp_pat
         assert result.code == 4
         assert "stopped by SIGUSR1" in result.errors
         assert "Traceback" not in result.errors
+
+
+STARTS = {
+    "script": ([str(ROOT / "plot_surface.py")], "python plot_surface.py"),
+    "module": (["-m", "lossatlas", "surface"], "python -m lossatlas surface"),
+    "program": (["-c", "from lossatlas.cli import main; main()", "surface"], "lossatlas surface"),
+}
+
+
+def started(place: Place, way: str, *words: str, file: Path | None = None) -> list[str]:
+    """plot_surface, started in this way."""
+    own = place.command("plot_surface.py", file)[2:] if file else []
+    return [place.python, *STARTS[way][0], *own, *words]
+
+
+@pytest.mark.parametrize("way", STARTS)
+def test_a_signal_and_every_exit_have_the_same_code_and_line_however_a_command_is_started(place, tmp_path, way):
+    given = {"PYTHONPATH": str(ROOT)}
+    wrong = place.run(started(place, way, "--nonsense"), **given)
+    assert wrong.code == 2
+    assert wrong.errors == f"error: unrecognized arguments: --nonsense ({STARTS[way][1]} --help lists the options)\n"
+    missing = place.run(started(place, way, "--model_file", "nowhere.pt", file=tmp_path / "m.h5"), **given)
+    assert missing.code == 3
+    assert missing.errors == "error: no checkpoint at nowhere.pt\n"
+    left = place.run(started(place, way, file=tmp_path / "l.h5"), **given, WAY="_exit0", RANK="0", STAGE="first")
+    assert left.code == 1
+    assert left.lines[-1].endswith("os._exit(0) was called before the work was done")
+    (tmp_path / "sitecustomize.py").write_text(EARLY)  # a signal while the first heavy module is imported
+    early = place.run(started(place, way, file=tmp_path / "s.h5"), PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert early.code == 4
+    assert early.errors.startswith("error: stopped by SIGUSR1")  # whether it can be continued depends on how far it was
+    assert len(early.errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("way", STARTS)
+def test_nothing_heavy_is_imported_before_signals_are_guarded(place, way):
+    code = """
+import sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "numpy", "h5py", "scipy", "matplotlib", "mpi4py", "argparse"):
+            from lossatlas import process
+            assert process.ProcessState.armed, name
+sys.meta_path.insert(0, Watch())
+"""
+    (place.folder / "sitecustomize.py").write_text(code)
+    result = place.run(started(place, way, "--help"), PYTHONPATH=f"{place.folder}{os.pathsep}{ROOT}")
+    assert result.code == 0, result.errors
+    assert result.out.startswith("usage: ")
 
 
 def in_the_background(place: Place, file: Path, *before: str, **environment: str):
@@ -308,7 +357,7 @@ assert before == (os._exit, [signal.getsignal(n) for n in (signal.SIGTERM, signa
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS.values()))
+@pytest.mark.parametrize("command", sorted({command.module for command in COMMANDS.values()}))
 def test_help_and_wrong_options_have_their_exit_codes(command, capsys):
     main = importlib.import_module(f"lossatlas.commands.{command}").main
     for option, code in (("--help", 0), ("--nonsense", 2)):

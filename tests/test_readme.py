@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from conftest import ROOT, write_checkpoint
+
+from lossatlas import programs
 
 SMALL = {
     "plot_surface.py": "--limit 10 --batch_size 10",
@@ -20,9 +22,9 @@ SMALL = {
     "hessian_spectrum.py": "--limit 10 --top 3 --trace_most 5 --steps 5 --most 20 --probes 2",
     "plot_hessian_eigen.py": "--limit 10 --most 15",
     "plot_trajectory.py": "--limit 10 --batch_size 10 --surface 3",
-    "animate_surface.py": "--frames 3",
-    "sharpness.py": "--limit 10 --rho 0.1 --adaptive_rho 0.1 --steps 2 --directions 2",
-    "train_curve.py": "--limit 60 --epochs 1",
+    "-m lossatlas animate": "--frames 3",
+    "-m lossatlas sharpness": "--limit 10 --rho 0.1 --adaptive_rho 0.1 --steps 2 --directions 2",
+    "-m lossatlas train-curve": "--limit 60 --epochs 1",
 }
 OTHERS = ("gallery", "recipes", "readme")  # run by test_gallery.py and test_stories.py; the README itself, for the site
 SOURCES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.stem not in OTHERS)]
@@ -54,8 +56,8 @@ DRAWN = {  # a picture or file: words of the command that writes it
     "curve.h5_1d_loss_acc.png": "--surf_file curve.h5 --plot",
     "repeat.h5_1d_loss_err_repeat.png": "--surf_file repeat.h5 --plot",
     "between_1d_compare.png": "--out between",
-    "layers.h5_train_loss_layers.png": "plot_layers.py --surf_file layers.h5",
-    "sharpness_small.h5_rises.png": "plot_sharpness.py --sharpness_file sharpness_small.h5",
+    "layers.h5_train_loss_layers.png": "plot-layers --surf_file layers.h5",
+    "sharpness_small.h5_rises.png": "plot-sharpness --sharpness_file sharpness_small.h5",
     "path.h5_train_loss_2dcontour.png": "--surf_file path.h5\n",
     "interpolation.h5_1d_loss_acc.png": "--surf_file interpolation.h5 --plot",
     "along_1d_compare.png": "--out along",
@@ -88,15 +90,24 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def program_of(words: list[str]) -> tuple[str, list[str]] | None:
-    """Name and options of the project's own command; None where it is something else, such as cp."""
+    """Module and options of the project's own command; None where it is something else, such as cp."""
     for k, word in enumerate(words):
-        if re.fullmatch(r"\w+\.py", word) and words[k - 1] in ("python", "examples/mpirun.sh"):
-            return word.removesuffix(".py"), words[k + 1 :]
+        script = re.fullmatch(r"\w+\.py", word) and words[k - 1] in ("python", "examples/mpirun.sh")
+        if script or words[:k][-1:] == ["lossatlas"]:
+            command = programs.COMMANDS[programs.find(word)]
+            return command.module, [*words[k + 1 :], *command.options]
     return None
 
 
+def module_of(program: tuple[str, list[str]]) -> Any:
+    return importlib.import_module(f"lossatlas.commands.{program[0]}")
+
+
 def test_blocks_are_taken_apart_as_a_shell_does():
-    text = 'A="--x 1 --y b"\nfor k in p q; do python f.py $A \\\n  --z ${k}_$k; done\nmpirun -n 2 python g.py  # no\ncp a b\n'
+    text = (
+        'A="--x 1 --y b"\nfor k in p q; do python train.py $A \\\n  --z ${k}_$k; done\nmpirun -n 2 python plot_1D.py  # no\n'
+        "python -m lossatlas check a\ncp a b\n"
+    )
     found = list(commands(text))
     echoed = subprocess.run(
         ["bash", "-c", re.sub(r"(^|do )(python|mpirun|cp) ", r"\1printf '%s|' \2 ", text, flags=re.M)],
@@ -106,9 +117,10 @@ def test_blocks_are_taken_apart_as_a_shell_does():
     shell = echoed.stdout.decode().split("|")[:-1]
     assert [word for words in found for word in words] == shell
     assert [program_of(words) for words in found] == [
-        ("f", ["--x", "1", "--y", "b", "--z", "p_p"]),
-        ("f", ["--x", "1", "--y", "b", "--z", "q_q"]),
-        ("g", []),
+        ("train", ["--x", "1", "--y", "b", "--z", "p_p"]),
+        ("train", ["--x", "1", "--y", "b", "--z", "q_q"]),
+        ("plot_1D", []),
+        ("h5_util", ["a", "--check"]),
         None,
     ]
 
@@ -123,12 +135,12 @@ def test_every_command_line_is_understood(block, capsys):
             assert plain, words
             continue
         try:
-            importlib.import_module(program[0]).parser().parse_args(program[1])
+            module_of(program).parser().parse_args(program[1])
         except SystemExit:
             pytest.fail(f"{shlex.join(words)}\n{capsys.readouterr().err}")
 
 
-def test_every_command_of_the_root_is_shown():
+def test_every_command_is_shown():
     shown = {
         program[0]
         for page in [*SOURCES, ROOT / "docs" / "gallery.md"]
@@ -136,9 +148,8 @@ def test_every_command_of_the_root_is_shown():
         for words in commands(block.text)
         if (program := program_of(words))
     }
-    own = {path.stem for path in ROOT.glob("*.py") if re.search(r"^def parser\(", path.read_text(), re.M)}
-    assert shown <= own
-    assert own - shown <= {"scheduler"}
+    own = {command.module for command in programs.COMMANDS.values()}
+    assert own - shown <= {"ranks", "plot", "completion"}
 
 
 def test_make_has_every_target_that_is_shown():
@@ -242,7 +253,7 @@ def call(block: Block) -> None:
             continue
         argv = [word for word in program[1] if word != "--mpi"]
         argv += ["--epochs", "3"] if program[0] == "train" else []
-        module = importlib.import_module(program[0])
+        module = module_of(program)
         if "--threads" in module.parser()._option_string_actions:
             argv += [
                 "--threads",
@@ -261,10 +272,10 @@ def part(words: str, *programs: str) -> Block:
 
 QUICK = [  # each command, where it is cheap; all blocks are run only by `make test-all`
     part("view_surface.py docs/surfaces"),
-    part("train_curve.py"),
+    part("lossatlas train-curve"),
     part("--spectrum_file layers_spectrum.h5", "hessian_spectrum"),
-    part("flatness.py"),
-    part("sharpness.py"),
+    part("lossatlas flatness"),
+    part("lossatlas sharpness"),
     part("plot_trajectory.py"),
     part("net_plotter.py layer3.h5"),
     part("plot_hessian_eigen.py"),

@@ -1,4 +1,4 @@
-"""A network that is borrowed comes back bit for bit, whatever happened to it; what cannot be moved is said in one line."""
+"""A network that is evaluated in place is restored bit for bit after any change; what cannot be moved is said in one line."""
 
 import copy
 import threading
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lossatlas.errors import BadInput
-from lossatlas.evaluation.reference import borrowed, check_modes, check_movable, digest, restoring, untouched
+from lossatlas.evaluation.reference import check_modes, check_movable, digest, evaluated_in_place, restoring, untouched
 
 
 class Holder(nn.Module):
@@ -66,12 +66,12 @@ def state_of(net):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_borrowed_network_comes_back_as_it_was(fails):
+def test_a_network_evaluated_in_place_is_restored(fails):
     net = Holder().train()
     net.second.requires_grad_(False)
     net.norm.eval()
     before = state_of(net)
-    with pytest.raises(ValueError, match="on the way") if fails else torch.no_grad(), borrowed(net) as own:
+    with pytest.raises(ValueError, match="on the way") if fails else torch.no_grad(), evaluated_in_place(net) as own:
         assert own is net
         assert not any(module.training for module in net.modules())
         with torch.no_grad():
@@ -144,6 +144,6 @@ def test_graphs_of_the_user_stay_usable():
     gradient = torch.autograd.grad(F.cross_entropy(net(x), y), list(net.parameters()), create_graph=True)
     versions = [p._version for p in net.parameters()]
     lossatlas.surface(net, (x, y), x="-1:1:3", progress=False)
-    lossatlas.spectrum(net, (x, y), top=1, trace_most=2, steps=3, progress=False)
+    lossatlas.spectrum(net, (x, y), top=1, max_trace_products=2, steps=3, progress=False)
     assert [p._version for p in net.parameters()] == versions
     torch.autograd.grad(sum(g.square().sum() for g in gradient), list(net.parameters()))

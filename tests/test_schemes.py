@@ -135,11 +135,11 @@ def test_a_scheme_begins_at_the_network(tmp_path, net, kind):
 def test_other_commands_say_what_draws_rows(tmp_path, net):
     run(net, tmp_path / "r.h5", *LINE, "--repeat", "2")
     run(net, tmp_path / "l.h5", *LINE, "--per_layer")
-    for file, by in (("r.h5", "plot_1D.py"), ("l.h5", "plot_layers.py")):
+    for file, by in (("r.h5", "lossatlas plot-1d draws"), ("l.h5", "lossatlas plot-layers draws")):
         for wrong in (lambda f: plot_2D.draw([f]), lambda f: view_surface.view([f])):
             with pytest.raises(BadInput, match=by):
                 wrong(tmp_path / file)
-    with pytest.raises(BadInput, match=r"plot_1D\.py"):
+    with pytest.raises(BadInput, match="lossatlas plot-1d draws"):
         plot_layers.draw(tmp_path / "r.h5")
     run(net, tmp_path / "c.h5", *LINE)
     with pytest.raises(BadInput, match="--per_layer"):

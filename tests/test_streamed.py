@@ -106,13 +106,13 @@ def test_a_pass_over_the_data_serves_several_points(net, monkeypatch):
 
 
 def test_eigenvalues_and_a_spectrum_of_streamed_samples(net):
-    held = as_dataset(Photos(300), stream=False)
+    in_memory = as_dataset(Photos(300), stream=False)
     line = {"x": [0.0, 0.5], "batch_size": 64, **QUIET}
-    wanted, found = (lossatlas.eigenvalues(net, data, **line) for data in (held, streamed(Photos(300))))
+    wanted, found = (lossatlas.eigenvalues(net, data, **line) for data in (in_memory, streamed(Photos(300))))
     np.testing.assert_array_equal(wanted.fields["max_eig"], found.fields["max_eig"])
     wanted, found = (
-        lossatlas.spectrum(net, data, top=2, activations=["Linear"], activation_most=3, batch_size=64, **QUIET)
-        for data in (held, streamed(Photos(300)))
+        lossatlas.spectrum(net, data, top=2, activations=["Linear"], max_activation_probes=3, batch_size=64, **QUIET)
+        for data in (in_memory, streamed(Photos(300)))
     )
     for name in ("eigenvalues", "trace", "activations/trace"):
         np.testing.assert_array_equal(wanted.findings.arrays[name], found.findings.arrays[name])
@@ -172,9 +172,9 @@ def test_a_folder_of_images(tmp_path, capsys):
 
     folder = images(tmp_path / "photos")
     save_state(folder / "net.safetensors", seeded(lambda: build("resnet18", (3, 32, 32), 2)))
-    held = registry.load("imagefolder", datapath=folder, image_size=32, stream=False)
-    flowing = registry.load("imagefolder", datapath=folder, image_size=32, stream=True)
-    for a, b in zip(held.batches(7), flowing.batches(7), strict=True):
+    in_memory = registry.load("imagefolder", datapath=folder, image_size=32, stream=False)
+    streaming = registry.load("imagefolder", datapath=folder, image_size=32, stream=True)
+    for a, b in zip(in_memory.batches(7), streaming.batches(7), strict=True):
         assert torch.equal(a[0], b[0])
         assert torch.equal(a[1], b[1])
     for way in ("never", "always"):
@@ -272,14 +272,14 @@ class OverPositions(nn.Module):
 def test_batches_that_a_loader_makes_its_own_way_stay_as_they_are():
     net = seeded(OverPositions)
     loader = DataLoader(Words(), batch_size=10, collate_fn=padded)
-    held, flowing = as_dataset(loader), as_dataset(loader, stream=True)
+    in_memory, streaming = as_dataset(loader), as_dataset(loader, stream=True)
     line = {"x": "-1:1:3", **QUIET}
     for size in (0, 1, 64):
-        wanted, found = (lossatlas.surface(net, data, batch_size=size, **line).loss for data in (held, flowing))
+        wanted, found = (lossatlas.surface(net, data, batch_size=size, **line).loss for data in (in_memory, streaming))
         np.testing.assert_allclose(found, wanted, rtol=1e-12 if size == 0 else 0)  # measured, ways may differ
-    assert [len(part) for part in (flowing.first(11), flowing.share(0, 2), flowing.share(1, 2))] == [20, 40, 50]
+    assert [len(part) for part in (streaming.first(11), streaming.share(0, 2), streaming.share(1, 2))] == [20, 40, 50]
     with pytest.raises(BadUsage, match="batches that stay as they are"):
-        lossatlas.surface(net, flowing, tolerance=0.1, **line)
+        lossatlas.surface(net, streaming, tolerance=0.1, **line)
 
 
 class Tenfold(DataLoader):

@@ -7,7 +7,7 @@ from test_flatness import checkerboard, left_out, made
 
 from lossatlas.commands import plot_minima
 from lossatlas.io import write_surface
-from lossatlas.landscape.topology import minima, pools
+from lossatlas.landscape.topology import array_minima, minima
 
 
 def rough(seed, shape=(17, 23), whole=False):
@@ -23,7 +23,7 @@ def test_the_pairs_are_those_of_gudhi(seed, whole):
     complex_ = gudhi.CubicalComplex(vertices=values)
     complex_.compute_persistence()
     expected = complex_.persistence_intervals_in_dimension(0)
-    found = np.array([[each.value, each.end] for each in pools(values)])
+    found = np.array([[each.value, each.end] for each in array_minima(values)])
     assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, expected.tolist()))
 
 
@@ -32,7 +32,7 @@ def test_at_every_level_there_are_as_many_pools_as_bars(seed):
     """With holes too: a plain count of connected parts."""
     values = rough(seed)
     values[3:14, 11] = np.nan
-    found = pools(values)
+    found = array_minima(values)
     for level in np.quantile(values[np.isfinite(values)], np.linspace(0.01, 1, 25)):
         _, count = ndimage.label(np.nan_to_num(values, nan=np.inf) <= level)
         assert sum(each.value <= level < each.end for each in found) == count
@@ -50,8 +50,8 @@ def test_a_pool_ends_in_a_deeper_one_at_the_pass_between_them():
 
 
 def test_a_constant_surface_has_one():
-    assert len(pools(np.ones((4, 5)))) == 1
-    assert pools(np.full((3, 3), np.nan)) == []
+    assert len(array_minima(np.ones((4, 5)))) == 1
+    assert array_minima(np.full((3, 3), np.nan)) == []
 
 
 def test_the_command_draws_and_counts(tmp_path, capsys):
@@ -69,9 +69,9 @@ def test_the_command_draws_and_counts(tmp_path, capsys):
 def test_pools_without_a_computed_cell_are_none(seed):
     """At every level there are as many bars as parts that hold a computed cell: a plain count."""
     values, computed = rough(seed), np.random.default_rng(seed).random((17, 23)) < 0.3
-    found = pools(values, computed)
+    found = array_minima(values, computed)
     assert all(computed.flat[each.cell] for each in found)
-    assert len(found) < len(pools(values))
+    assert len(found) < len(array_minima(values))
     for level in np.quantile(values, np.linspace(0.01, 1, 25)):
         parts, _ = ndimage.label(values <= level)
         assert sum(each.value <= level < each.end for each in found) == len(set(parts[computed & (values <= level)]))

@@ -88,7 +88,7 @@ def test_surface_and_eigenvalues(net, data, loss, mean):
             for name, p in twin.named_parameters():
                 p.copy_(at[name] + a * moves[name])
             assert line.loss[k] == pytest.approx(float(mean(twin)), rel=1e-5)
-    found = lossatlas.spectrum(net, data, loss=loss, top=1, bottom=0, trace_most=4, progress=False)
+    found = lossatlas.spectrum(net, data, loss=loss, top=1, bottom=0, max_trace_products=4, progress=False)
     assert found.resolved.all()
     vector = found.vector(0)
     with torch.no_grad():

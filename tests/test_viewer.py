@@ -16,7 +16,7 @@ from lossatlas.io import Projection
 from lossatlas.io.surface_files import write_surface
 from lossatlas.io.trajectory_files import write_projection
 from lossatlas.landscape import Grid, Surface
-from lossatlas.landscape.interpolant import Interpolant, fitting
+from lossatlas.landscape.interpolant import Interpolant, cross_validate
 from lossatlas.viewer import Shown, page_of
 from lossatlas.viewer.document import ENTRY, static
 from lossatlas.viewer.linker import link, modules_of, parse
@@ -87,7 +87,7 @@ def test_the_page_and_python_have_the_same_interpolant(log, holes):
         f"{MAKE} return given.points.map(([a, b]) => evaluate(s, a, b));",
         given_surface(X, Y, values, log, points=points.tolist()),
     )
-    wanted = np.stack(Interpolant.of(X, Y, values, log).at(*points.T), 1)
+    wanted = np.stack(Interpolant.of(X, Y, values, log=log).at(*points.T), 1)
     found = np.array([[np.nan] * 3 if p is None else [np.nan if v is None else v for v in p] for p in found])
     np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
     assert np.isnan(wanted).any() == holes
@@ -97,7 +97,7 @@ def test_the_page_and_python_have_the_same_interpolant(log, holes):
 
 @pytest.mark.parametrize("log", [False, True])
 def test_the_slope_is_that_of_the_value(log):
-    surface = Interpolant.of(X, Y, rough(*np.meshgrid(X, Y)), log)
+    surface = Interpolant.of(X, Y, rough(*np.meshgrid(X, Y)), log=log)
     a, b, h = RNG.uniform(-0.99, 0.99, 300), RNG.uniform(-0.99, 1.99, 300), 1e-6
     _, dx, dy = surface.at(a, b)
     np.testing.assert_allclose((surface.at(a + h, b)[0] - surface.at(a - h, b)[0]) / (2 * h), dx, atol=1e-7)
@@ -123,7 +123,7 @@ def test_parabolas_are_met_and_cells_are_kept():
     np.testing.assert_allclose(surface.at(a, b)[0], convex(a, b), rtol=1e-13)
     np.testing.assert_allclose(surface.at(a, b)[1], 6 * a + b, atol=1e-12)
     values = rough(*np.meshgrid(X, Y))
-    np.testing.assert_allclose(Interpolant.of(X, Y, values, True).at(*np.meshgrid(X, Y))[0], values, rtol=1e-14)
+    np.testing.assert_allclose(Interpolant.of(X, Y, values, log=True).at(*np.meshgrid(X, Y))[0], values, rtol=1e-14)
     assert np.isnan(surface.at([1.01, 0, np.nan], [0, -1.01, 0])[0]).all()
 
 
@@ -139,15 +139,15 @@ def test_the_logarithm_is_interpolated_where_it_is_better_and_the_error_is_said(
     x = np.linspace(-1, 1, 21)
     grid = np.meshgrid(x, x)
     steep = np.exp(8 * (grid[0] ** 2 + grid[1] ** 2)) * 1e-3
-    log, error = fitting(x, x, steep)
+    log, error = cross_validate(x, x, steep)
     assert log
     assert error < 1e-6
-    log, error = fitting(x, x, convex(*grid) - 2)  # not positive
+    log, error = cross_validate(x, x, convex(*grid) - 2)  # not positive
     assert not log
     assert error < 1e-12
     noise = np.random.default_rng(0).uniform(1, 2, (21, 21))
-    assert fitting(x, x, noise)[1] > 0.3  # nobody could guess it
-    assert np.isnan(fitting(x[:3], x[:3], convex(*np.meshgrid(x[:3], x[:3])))[1])
+    assert cross_validate(x, x, noise)[1] > 0.3  # nobody could guess it
+    assert np.isnan(cross_validate(x[:3], x[:3], convex(*np.meshgrid(x[:3], x[:3])))[1])
 
 
 # Optimizers -------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_each_step_from_the_same_state_is_that_of_torch(name):
       p = o.step(state, p, g, given.settings); seen.push([from, before, p]);
     }}
     return seen;"""
-    surface = Interpolant.of(X, Y, values, True)
+    surface = Interpolant.of(X, Y, values, log=True)
     for k, (start, state, wanted) in enumerate(run_js(code, given)):
         point, optimizer = prepared(name, 0.004, start)
         if k and name not in ("sgd", "sam"):
@@ -531,7 +531,7 @@ def test_contour_lines_lie_where_the_value_is_the_level():
 
     surface = made(f=rough)
     found = content(page_of([Shown(surface, "a")]))["surfaces"][0]["fields"]["train_loss"]
-    own = Interpolant.of(surface.grid.x, surface.grid.y, surface.fields["train_loss"], found["log"])
+    own = Interpolant.of(surface.grid.x, surface.grid.y, surface.fields["train_loss"], log=found["log"])
     assert len(found["contours"]) > 8
     for each in found["contours"]:
         shares = np.frombuffer(base64.b64decode(each["points"]), "<u2").reshape(-1, 2) / 65535

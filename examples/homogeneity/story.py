@@ -34,7 +34,9 @@ class Directions:
     """The largest eigenvectors of a network's Hessian, and networks moved along what they span or what they do not."""
 
     def __init__(self, net: nn.Module, data: tuple[Tensor, Tensor], sharp: int, known: int) -> None:
-        found = lossatlas.spectrum(net, data, top=known, bottom=0, trace_error=0.1, trace_most=50, progress=False)
+        found = lossatlas.spectrum(
+            net, data, top=known, bottom=0, trace_error=0.1, max_trace_products=50, progress=False
+        )
         self.net, self.sharp = net, sharp
         self.values = found.eigenvalues
         names = [name for name, _ in net.named_parameters()]

@@ -67,8 +67,9 @@ def linear(features: Tensor, y: Tensor) -> Learned:
     contraction = size - float(torch.linalg.inv(precision).trace())
     # The mean squared error is 2 NOISE^2 / n times the negative log likelihood of n samples.
     found = lossatlas.spectrum(
-        nn.Linear(size, 1, bias=False).double(), (features.double(), y.double()), loss="mse", top=size, bottom=0, most=10 * size,
-        z=2 * NOISE**2 / samples, precision="float64", trace_error=0.1, trace_most=20, progress=False,
+        nn.Linear(size, 1, bias=False).double(), (features.double(), y.double()), loss="mse", top=size, bottom=0,
+        max_products=10 * size, damping=2 * NOISE**2 / samples, precision="float64", trace_error=0.1, max_trace_products=20,
+        progress=False,
     )  # fmt: skip
     dimension = found.dimension
     assert dimension is not None
@@ -120,8 +121,8 @@ class Laplace:
     def own_dimension(self) -> tuple[float, float]:
         """The effective dimension of the network's own Hessian, and its standard error."""
         found = lossatlas.spectrum(
-            self.net, (self.x.double(), self.y.double()), loss="mse", top=10, bottom=1, z=2 * NOISE**2 / self.samples,
-            precision="float64", probes=10, trace_error=0.1, trace_most=50, progress=False,
+            self.net, (self.x.double(), self.y.double()), loss="mse", top=10, bottom=1, damping=2 * NOISE**2 / self.samples,
+            precision="float64", probes=10, trace_error=0.1, max_trace_products=50, progress=False,
         )  # fmt: skip
         dimension = found.dimension
         assert dimension is not None

@@ -22,7 +22,7 @@ show() { # name, length of the curves, further options
       --surf_file "$out/${name}_$direction.h5" --dir_file "$out/${name}_${direction}_direction.h5"
   done
   if [[ $spectra == *" $name "* ]]; then
-    python "$root/hessian_spectrum.py" "${what[@]}" --top 1 --bottom 0 --trace_most 4 \
+    python "$root/hessian_spectrum.py" "${what[@]}" --top 1 --bottom 0 --max_trace_products 4 \
       --spectrum_file "$out/${name}_spectrum.h5"
   fi
 }

@@ -15,6 +15,6 @@ for batch in small large; do
 done
 python "$root/plot_2D.py" --surf_file "$out/small.h5" "$out/large.h5" --labels "batches of 128" "batches of 2,048" \
   --layout overlay --out "$out/two_models"
-python "$root/flatness.py" --surf_file "$out/small.h5" "$out/large.h5" --labels "batches of 128" "batches of 2,048"
+PYTHONPATH="$root" python -m lossatlas flatness --surf_file "$out/small.h5" "$out/large.h5" --labels "batches of 128" "batches of 2,048"
 python "$root/view_surface.py" "$out/small.h5" "$out/large.h5" --labels "batches of 128" "batches of 2,048" \
   -o "$out/two_models.html"

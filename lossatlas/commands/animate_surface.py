@@ -1,19 +1,19 @@
 """Make a film of a surface, from saved surface files alone: a GIF, or an MP4 where ffmpeg is there.
 
-python animate_surface.py --surf_file FILE.h5                                      it turns: FILE.h5_train_loss_turn.gif
-python animate_surface.py --surf_file A.h5 B.h5 --labels A B --render --out ab.mp4
-python animate_surface.py --surf_file FILE.h5 --kind path --proj_file PROJECTION.h5    a training walks over it
-python animate_surface.py --surf_file FILE.h5 --kind refine                        it is filled, coarse cells first
+lossatlas animate --surf_file FILE.h5                                      it turns: FILE.h5_train_loss_turn.gif
+lossatlas animate --surf_file A.h5 B.h5 --labels A B --render --out ab.mp4
+lossatlas animate --surf_file FILE.h5 --kind path --proj_file PROJECTION.h5    a training walks over it
+lossatlas animate --surf_file FILE.h5 --kind refine                        it is filled, coarse cells first
 """
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from lossatlas import figures
+from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_labels, check_plane, read_plane
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
@@ -23,38 +23,59 @@ from lossatlas.figures.style import is_share
 from lossatlas.figures.trajectory_plots import beneath
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
+from lossatlas.option_fields import above_zero, changed, finite, option, positive
 
 FRAMES = {"turn": 60, "path": 90, "refine": 24}
 SLOWEST, FASTEST = 0.05, 50.0  # a GIF counts in hundredths of a second, and browsers slow down what is below two
 RATES = {"turn": 15.0, "path": 15.0, "refine": 4.0}
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--surf_file", "-f", nargs="+", required=True, help="surface files; several share one scale")
-    p.add_argument("--kind", choices=tuple(FRAMES), default="turn", help="what happens (default: %(default)s)")
-    p.add_argument("--labels", nargs="+", help="a name for each file")
-    p.add_argument(
-        "--out", help="file to write, .gif or .mp4 (default: the first one's name, the field, the kind, .gif)"
-    )
-    p.add_argument("--surf_name", help="field to draw (default: train_loss)")
-    p.add_argument("--proj_file", help="trajectory, of plot_trajectory.py, for --kind path")
-    p.add_argument("--render", action="store_true", help="render what turns, without axes (needs pyvista)")
-    options.add_contours(p)
-    p.add_argument("--zlim", type=options.finite, help="top of the surface that turns")
-    options.add_camera(p)
-    p.add_argument("--frames", type=options.positive, help=f"how many (default: {FRAMES})".replace("'", ""))
-    p.add_argument("--fps", type=rate_of_frames, help=f"frames a second (default: {RATES})".replace("'", ""))
-    p.add_argument("--dpi", type=options.positive, default=90, help="of each frame (default: %(default)s)")
-    p.add_argument("--log", action="store_true", help="logarithmic scale even where a linear one would do")
-    return p
-
-
 def rate_of_frames(text: str) -> float:
-    value = options.above_zero(text)
+    value = above_zero(text)
     if not SLOWEST <= value <= FASTEST:
-        raise argparse.ArgumentTypeError(f"{text} frames a second: from {SLOWEST:g} to {FASTEST:g}")
+        raise ValueError(f"{text} frames a second: from {SLOWEST:g} to {FASTEST:g}")
     return value
+
+
+def each_of(numbers: Mapping[str, float]) -> str:
+    return ", ".join(f"{kind}: {number:g}" for kind, number in numbers.items())
+
+
+@dataclass(frozen=True)
+class FilmOptions(config.ContourOptions, config.CameraOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "film"
+
+    surf_file: tuple[str, ...] = option(
+        (), "surface files; several are drawn on one scale", short="-f", many="+", required=True, metavar="FILE.h5"
+    )
+    kind: str = option(
+        "turn",
+        "the surface turns, a trajectory moves over it (path), or its cells appear in the order in which they are computed "
+        "(refine)",
+        choices=tuple(FRAMES),
+    )
+    labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
+    out: str | None = option(
+        None,
+        "file to write, .gif or .mp4 (default: the name of the first surface file, with the field and the kind, as .gif)",
+        metavar="FILE",
+    )
+    surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
+    proj_file: str | None = option(None, "trajectory from plot_trajectory.py, for --kind path", metavar="FILE.h5")
+    render: bool = option(False, "render the turning surface without axes (needs pyvista)")
+    zlim: float | None = option(None, "top of the turning surface", kind=finite)
+    frames: int | None = option(None, f"number of frames (default: {each_of(FRAMES)})", kind=positive, metavar="N")
+    fps: float | None = option(
+        None, f"frames per second (default: {each_of(RATES)})", kind=rate_of_frames, metavar="RATE"
+    )
+    dpi: int = option(90, "resolution of each frame", kind=positive)
+    log: bool = changed(config.DisplayOptions, "log")
+
+
+def parser() -> options.Parser[FilmOptions]:
+    return options.Parser(__doc__, FilmOptions)
 
 
 def animate(
@@ -137,7 +158,7 @@ def walk(
     return animations.walking(plt, p, scale, name, path, under, frames, dpi)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: FilmOptions) -> None:
     animate(
         args.surf_file,
         kind=args.kind,

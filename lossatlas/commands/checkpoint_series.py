@@ -1,17 +1,46 @@
 """The checkpoints of a training: which there are, in their order, and where its learning rate dropped."""
 
-import argparse
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lossatlas.errors import BadInput, BadUsage
+from lossatlas.option_fields import natural, option, positive
 
 DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Which checkpoints belong to a series."""
+
+    HEADING: ClassVar[str] = "checkpoints"
+
+    model_folder: tuple[str, ...] = option(
+        (), "folder of the checkpoints of a run; several folders for several runs", many="+", metavar="FOLDER"
+    )
+    prefix: str = option("model_", "beginning of the name of a checkpoint")
+    suffix: str = option(".t7", "end of the name of a checkpoint")
+    start_epoch: int | None = option(None, "first epoch (default: the first there is)", kind=natural)
+    max_epoch: int | None = option(
+        None, "last epoch, which is the origin of the plane (default: the last there is)", kind=natural
+    )
+    save_epoch: int | None = option(None, "take every N-th epoch (default: all there are)", kind=positive, metavar="N")
+    checkpoints: tuple[str, ...] = option((), "checkpoint files in order, instead of folders", many="+", metavar="FILE")
+    lr_drops: tuple[int, ...] = option(
+        (),
+        "epochs at which the learning rate was lowered (default: read from the saved states of the optimizer)",
+        kind=natural,
+        many="+",
+        metavar="EPOCH",
+    )
+    labels: tuple[str, ...] | None = option(
+        None, "a name for each run (default: the parts in which the names of the folders differ)", many="+"
+    )
 
 
 @dataclass(frozen=True)
@@ -29,7 +58,7 @@ class CheckpointSeries:
         return f"checkpoint {k + 1}" if self.epochs is None else f"epoch {self.epochs[k]}"
 
 
-def read_series(args: argparse.Namespace) -> tuple[CheckpointSeries, ...]:
+def read_series(args: CheckpointOptions) -> tuple[CheckpointSeries, ...]:
     """Raises BadUsage and BadInput."""
     if bool(args.model_folder) == bool(args.checkpoints):
         raise BadUsage("name a --model_folder of checkpoints, or several, or --checkpoints")
@@ -72,7 +101,7 @@ def short_names(names: Sequence[str]) -> list[str]:
     ]
 
 
-def series_in_folder(folder: Path, args: argparse.Namespace) -> CheckpointSeries:
+def series_in_folder(folder: Path, args: CheckpointOptions) -> CheckpointSeries:
     """The checkpoints in a folder, all or those that are asked for."""
     pattern = re.compile(re.escape(args.prefix) + r"(\d+)" + re.escape(args.suffix))
     if not folder.is_dir():

@@ -11,13 +11,16 @@ Known names: mnist, fashion_mnist, cifar10, cifar100, imagefolder (the layout of
 fashion_mnist_mini, a balanced subset of Fashion-MNIST that comes with the project (datasets/README.md).
 """
 
-import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from lossatlas import config
+from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, exit_code
+from lossatlas.option_fields import changed
 
 if TYPE_CHECKING:  # reading and describing files needs no torch
     pass
@@ -44,15 +47,26 @@ def describe(name: str, datapath: str | None) -> str:
     return "\n".join(lines)
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--dataset", required=True, help=f"one of {', '.join(NAMES)}")
-    p.add_argument("--datapath", help="folder that holds it, or that a download goes to")
-    p.add_argument("--download", action="store_true", help="fetch it when it is not there")
-    return p
+@dataclass(frozen=True)
+class DatasetFileOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "data"
+
+    dataset: str = changed(
+        config.DatasetOptions, "dataset", default="", help=f"one of {', '.join(NAMES)}", required=True
+    )
+    datapath: str | None = changed(
+        config.DatasetOptions, "datapath", help="folder of the data set, and of downloads (for npz: the file)"
+    )
+    download: bool = changed(config.DatasetOptions, "download")
 
 
-def run(args: argparse.Namespace) -> None:
+def parser() -> options.Parser[DatasetFileOptions]:
+    return options.Parser(__doc__, DatasetFileOptions)
+
+
+def run(args: DatasetFileOptions) -> None:
     if args.dataset not in NAMES:
         raise BadUsage(f"unknown data set '{args.dataset}': choose from {', '.join(NAMES)}")
     if args.download:

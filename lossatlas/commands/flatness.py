@@ -1,17 +1,18 @@
 """Say how flat saved surfaces are around their centres: a table of numbers, several surfaces side by side.
 
-python flatness.py --surf_file FILE.h5
-python flatness.py --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
+lossatlas flatness --surf_file FILE.h5
+lossatlas flatness --surf_file A.h5 B.h5 --labels shortcuts none --csv table.csv
 
 '>' marks a number that may be larger, because the grid ends or a cell is not known. '+-' is how far a number may be off because
 cells are interpolated; numbers without it are of computed cells.
 """
 
-import argparse
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_labels, check_out, note_interpolated, note_not_finite, read_started
@@ -19,15 +20,25 @@ from lossatlas.errors import exit_code, printable, say
 from lossatlas.figures.style import pick
 from lossatlas.io.atomic_write import write_file
 from lossatlas.landscape.flatness_measures import Measure, flatness
+from lossatlas.option_fields import option
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--surf_file", "-f", nargs="+", required=True, help="surface files: planes, or lines")
-    p.add_argument("--labels", nargs="+", help="a name for each file")
-    p.add_argument("--surf_name", help="field (default: train_loss, or the first there is)")
-    p.add_argument("--csv", metavar="FILE", help="write the table too, with full digits")
-    return p
+@dataclass(frozen=True)
+class FlatnessOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "input"
+
+    surf_file: tuple[str, ...] = option(
+        (), "surface files of planes or lines", short="-f", many="+", required=True, metavar="FILE.h5"
+    )
+    labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
+    surf_name: str | None = option(None, "field to measure (default: train_loss, or the first one)", metavar="FIELD")
+    csv: str | None = option(None, "write the table with all digits to this file as well", metavar="FILE")
+
+
+def parser() -> options.Parser[FlatnessOptions]:
+    return options.Parser(__doc__, FlatnessOptions)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -36,7 +47,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: FlatnessOptions) -> None:
     paths = [Path(file) for file in args.surf_file]
     check_labels(args.labels, paths)
     check_out("--csv", args.csv, paths)

@@ -6,9 +6,9 @@
 Cells that are not finished or not finite are left out of the polygons. VTK writes the file: pip install vtk.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,21 +18,29 @@ from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.figures import vtk_meshes
 from lossatlas.io import read_surface
 from lossatlas.io.atomic_write import write_file
+from lossatlas.option_fields import finite, option, whole
 
 LARGEST = 3e38  # the format's numbers are float32
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--surf_file", "-f", required=True, help="surface file")
-    p.add_argument("--surf_name", default="train_loss", help="field to convert (default: %(default)s)")
-    p.add_argument("--zmax", type=options.finite, default=-1, help="cut the heights there (default: no cut)")
-    p.add_argument("--interp", type=int, default=-1, metavar="N", help="interpolate to N x N points with cubic splines")
-    p.add_argument("--log", action="store_true", help="natural logarithm of the field as height")
-    p.add_argument("--show_points", action="store_true", help="mark the points as vertices")
-    p.add_argument("--show_polys", action="store_true", help="draw the polygons, which is the default without points")
-    p.add_argument("--out", help="file to write (default: beside the surface file)")
-    return p
+@dataclass(frozen=True)
+class VtkOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "conversion"
+
+    surf_file: str = option("", "surface file", short="-f", required=True, metavar="FILE.h5")
+    surf_name: str = option("train_loss", "field to convert", metavar="FIELD")
+    zmax: float = option(-1.0, "cut off larger heights (default: no cut)", kind=finite)
+    interp: int = option(-1, "interpolate to N x N points with cubic splines (default: none)", kind=whole, metavar="N")
+    log: bool = option(False, "use the natural logarithm of the field as height")
+    show_points: bool = option(False, "mark the points as vertices")
+    show_polys: bool = option(False, "write the polygons, which is the default without --show_points")
+    out: str | None = option(None, "file to write (default: beside the surface file)", metavar="FILE.vtp")
+
+
+def parser() -> options.Parser[VtkOptions]:
+    return options.Parser(__doc__, VtkOptions)
 
 
 def heights(values: np.ndarray, log: bool, zmax: float) -> np.ndarray:
@@ -98,7 +106,7 @@ def vtp(x: np.ndarray, y: np.ndarray, fields: Mapping[str, np.ndarray], *, point
     return str(writer.GetOutputString()).encode()
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: VtkOptions) -> None:
     check_out("--out", args.out, [args.surf_file])
     surface = read_surface(args.surf_file)
     if surface.rows_of:

@@ -13,27 +13,37 @@ data. `directions` leads to the direction file. A file of the original release h
 and fields; it is read as it is. A spectrum file holds what hessian_spectrum.py has found, with the same attributes.
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, exit_code, printable, say
 from lossatlas.io.contents import check, convert, describe, export, slim
 from lossatlas.io.direction_files import direction_link
 from lossatlas.io.surface_files import embed_directions
+from lossatlas.option_fields import option
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("file", help="a surface or direction file")
-    p.add_argument("--export", metavar="OUT.npz", help="write the fields as numpy arrays")
-    p.add_argument("--check", action="store_true", help="verify the file")
-    p.add_argument("--convert", metavar="OUT.h5", help="write a file of the release of 2018 as one of this version")
-    p.add_argument("--slim", metavar="OUT.h5", help="write a small file with the fields alone, to be drawn and sent")
-    p.add_argument("--embed", action="store_true", help="copy the directions into the surface file")
-    return p
+@dataclass(frozen=True)
+class FileOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "file"
+
+    file: str = option("", "surface, direction or spectrum file", positional=True, required=True, metavar="file")
+    export: str | None = option(None, "write the fields as numpy arrays", metavar="OUT.npz")
+    check: bool = option(False, "verify the file")
+    convert: str | None = option(None, "write a file of the 2018 release as a file of this version", metavar="OUT.h5")
+    slim: str | None = option(None, "write a small file with the fields alone, to draw and to share", metavar="OUT.h5")
+    embed: bool = option(False, "copy the directions into the surface file")
 
 
-def run(args: argparse.Namespace) -> None:
+def parser() -> options.Parser[FileOptions]:
+    return options.Parser(__doc__, FileOptions)
+
+
+def run(args: FileOptions) -> None:
     if args.export:
         if not args.export.endswith(".npz"):
             raise BadUsage(f"--export {args.export}: the name has to end in .npz")

@@ -7,12 +7,14 @@ Gradients of the loss and top eigenvectors of its Hessian are computed too. A di
 holds the directions that the options ask for.
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
@@ -21,6 +23,7 @@ from lossatlas.jobs.find_directions import find_directions, moved_lines
 from lossatlas.jobs.grid_inputs import check_folder
 from lossatlas.jobs.inputs import check_user_functions, device_of, load_inputs, output_path
 from lossatlas.jobs.origin_curvature import OriginCurvature
+from lossatlas.option_fields import changed, natural, option, resolved
 
 
 def describe(path: Path) -> list[str]:
@@ -35,7 +38,7 @@ def describe(path: Path) -> list[str]:
     ]
     if len(flat) == 2:
         lines.append(f"cosine between them: {float(flat[0] @ flat[1]) / max(norms[0] * norms[1], 1e-300):.4g}")
-    lines += [f"{key}: {value}" for key, value in saved.about.items()]
+    lines += [f"{key}: {value}" for key, value in saved.about.items() if key != "config"]
     if "tensors" in saved.extra:
         names = [name.decode() for name in saved.extra["tensors"]]
         return [*lines, *moved_lines(names, saved.extra["lengths"])]
@@ -47,20 +50,27 @@ def describe(path: Path) -> list[str]:
     ]
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument(
-        "file", nargs="?", help="direction file (or surface file) to describe; otherwise directions are made"
+@dataclass(frozen=True)
+class DirectionFileOptions(config.PlaneOptions, config.OneSplitDataOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "run"
+
+    file: str | None = option(
+        None,
+        "direction file, or surface file, to describe; without it, directions are computed",
+        metavar="FILE",
+        positional=True,
     )
-    p.add_argument("--axes", type=int, choices=(1, 2), default=2, help="how many directions (default: %(default)s)")
-    options.add_networks(p)
-    options.add_data(p, splits=("train", "test"))
-    options.add_directions(p)
-    p.add_argument("--cuda", "-c", action="store_true", help="compute gradient and eigenvectors on a CUDA device")
-    return p
+    axes: int = option(2, "number of directions", kind=natural, choices=(1, 2))
+    cuda: bool = changed(config.DeviceOptions, "cuda", help="compute gradient and eigenvectors on a CUDA device")
 
 
-def run(args: argparse.Namespace) -> None:
+def parser() -> options.Parser[DirectionFileOptions]:
+    return options.Parser(__doc__, DirectionFileOptions)
+
+
+def run(args: DirectionFileOptions) -> None:
     """Describe the file that is named, or make directions."""
     if args.file:
         for line in describe(Path(args.file)):
@@ -69,12 +79,11 @@ def run(args: argparse.Namespace) -> None:
         make(args)
 
 
-def make(args: argparse.Namespace) -> None:
+def make(args: DirectionFileOptions) -> None:
     """Find or make the directions that the options ask for, write them, and print them."""
-    args.y = args.axes == 2  # these options ask whether there is a second axis
     nets, choice, chosen, loss = (
-        options.networks(args),
-        options.direction_choice(args),
+        options.networks(args, second_axis=args.axes == 2),
+        options.direction_choice(args, second_axis=args.axes == 2),
         options.data_choice(args),
         options.loss_choice(args),
     )
@@ -87,7 +96,7 @@ def make(args: argparse.Namespace) -> None:
     assert found is not None
     directions, new = found
     if new:
-        write_directions(dir_file, directions)
+        write_directions(dir_file, replace(directions, about={**directions.about, "config": resolved(args)}))
     if choice.curvature:
         curvature.along(directions)
     for line in describe(dir_file):

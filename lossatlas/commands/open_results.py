@@ -9,6 +9,7 @@ from lossatlas.errors import BadInput, BadUsage, note, say
 from lossatlas.io import read_projection, read_surface
 from lossatlas.io.trajectory_files import loss_key, projection_plane
 from lossatlas.landscape import Surface
+from lossatlas.programs import program
 
 
 def check_labels(labels: Sequence[str] | None, files: Sequence[Path]) -> None:
@@ -23,7 +24,7 @@ def check_out(option: str, out: str | Path | None, inputs: Sequence[str | Path])
         raise BadUsage(f"{option} {out} is one of the files that are read: choose another name")
 
 
-DRAWN_BY = {"repeats": "plot_1D.py", "layers": "plot_layers.py"}
+DRAWN_BY = {"repeats": "plot_1D", "layers": "plot_layers"}
 FLAGS = {"repeats": "repeat N", "layers": "per_layer"}
 
 
@@ -32,9 +33,11 @@ def read_started(path: Path, rows_of: str = "") -> Surface:
     surface = read_surface(path)
     if surface.rows_of != rows_of:
         if not surface.rows_of:
-            raise BadInput(f"{path} holds no curves of {rows_of}: compute them with plot_surface.py --{FLAGS[rows_of]}")
+            raise BadInput(
+                f"{path} holds no curves of {rows_of}: compute them with {program('plot_surface')} --{FLAGS[rows_of]}"
+            )
         raise BadInput(
-            f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which {DRAWN_BY.get(surface.rows_of)} draws"
+            f"{path} holds {len(surface.known)} curves of {surface.rows_of}, which {program(DRAWN_BY[surface.rows_of])} draws"
         )
     if not surface.known.any():
         raise BadInput(f"{path} has no finished cell yet")
@@ -47,7 +50,7 @@ def read_plane(path: Path) -> Surface:
     if surface.rows_of:
         return read_started(path)  # which says what draws it
     if surface.grid.y is None:
-        raise BadInput(f"{path} holds a curve, not a surface: draw it with plot_1D.py")
+        raise BadInput(f"{path} holds a curve, not a surface: draw it with {program('plot_1D')}")
     if min(surface.grid.shape) < 2:
         raise BadInput(f"{path} has the grid {surface.grid}: contours need at least 2 points on each axis")
     return read_started(path)
@@ -57,7 +60,7 @@ def read_curve(path: Path) -> Surface:
     """Raises BadInput where there is no curve, or nothing done."""
     surface = read_surface(path)
     if surface.grid.y is not None and not surface.rows_of:
-        raise BadInput(f"{path} holds a surface, not a curve: draw it with plot_2D.py")
+        raise BadInput(f"{path} holds a surface, not a curve: draw it with {program('plot_2D')}")
     return read_started(path)
 
 

@@ -5,15 +5,14 @@ python plot_1D.py --surf_file A.h5 B.h5 --labels A B       several files in one 
 python plot_1D.py --surf_file R.h5 [S.h5]                  repeats (plot_surface.py --repeat N): their mean and its confidence
 """
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from lossatlas import figures
+from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_labels, read_curve, read_started
 from lossatlas.errors import BadInput, BadUsage, exit_code, say
@@ -30,23 +29,36 @@ from lossatlas.figures.line_plots import (
 )
 from lossatlas.io import read_surface
 from lossatlas.landscape import Surface
+from lossatlas.option_fields import changed, finite, option, whole
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    what = p.add_mutually_exclusive_group(required=True)
-    what.add_argument("--surf_file", "-f", nargs="+", help="surface files of lines")
-    what.add_argument("--prefix", nargs="+", help="repeats: files PREFIX_1.h5, PREFIX_2.h5, ...; of several networks")
-    p.add_argument("--idx_min", type=int, default=1, help="first repeat (default: %(default)s)")
-    p.add_argument("--idx_max", type=int, default=10, help="last repeat (default: %(default)s)")
-    p.add_argument("--labels", nargs="+", help="a name for each file, or prefix (default: their names)")
-    p.add_argument("--out", help="beginning of the figures' names (default: the first file's name)")
-    p.add_argument("--xmin", type=options.finite, help="left end of the axis")
-    p.add_argument("--xmax", type=options.finite, help="right end of the axis")
-    p.add_argument("--loss_max", type=options.finite, help="top of the loss axis")
-    options.add_files(p)
-    options.add_display(p)
-    return p
+@dataclass(frozen=True)
+class LineOptions(config.FigureOptions, config.DisplayOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "input"
+
+    surf_file: tuple[str, ...] | None = option(None, "surface files of lines", short="-f", many="+", metavar="FILE.h5")
+    prefix: tuple[str, ...] | None = option(
+        None, "repeats: files PREFIX_1.h5, PREFIX_2.h5, ...; several prefixes for several networks", many="+"
+    )
+    idx_min: int = option(1, "number of the first repeat", kind=whole, metavar="N")
+    idx_max: int = option(10, "number of the last repeat", kind=whole, metavar="N")
+    labels: tuple[str, ...] | None = option(None, "a name for each file or prefix (default: their names)", many="+")
+    out: str | None = option(None, "beginning of the names of the figures (default: the name of the first file)")
+    xmin: float | None = option(None, "left end of the x axis", kind=finite)
+    xmax: float | None = option(None, "right end of the x axis", kind=finite)
+    loss_max: float | None = changed(config.PlotConfig, "loss_max")
+
+    def __post_init__(self) -> None:
+        if not self.surf_file and not self.prefix:
+            raise BadUsage("one of the arguments --surf_file/-f --prefix is required")
+        if self.surf_file and self.prefix:
+            raise BadUsage("argument --prefix: not allowed with argument --surf_file/-f")
+
+
+def parser() -> options.Parser[LineOptions]:
+    return options.Parser(__doc__, LineOptions)
 
 
 def draw(
@@ -184,13 +196,13 @@ def read_repeats(prefix: str, idx_min: int, idx_max: int) -> list[Surface]:
     return curves
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: LineOptions) -> None:
     axes = AxisLimits(args.log, args.xmin, args.xmax, args.loss_max)
     looks: dict[str, Any] = {"axes": axes, "show": args.show, "title": args.title, "files_as": options.files_of(args)}
     if args.prefix:
         draw_repeats(args.prefix, args.idx_min, args.idx_max, labels=args.labels, out=args.out, **looks)
     else:
-        draw(args.surf_file, labels=args.labels, out=args.out, **looks)
+        draw(args.surf_file or (), labels=args.labels, out=args.out, **looks)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

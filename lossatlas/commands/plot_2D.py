@@ -5,15 +5,14 @@ python plot_2D.py --surf_file A.h5 B.h5 --labels shortcuts none        the same,
 python plot_2D.py --surf_file FILE.h5 --vmin 0.1 --vmax 10 --vlevel 0.5
 """
 
-import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from lossatlas import figures
+from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_labels, check_plane, read_plane
 from lossatlas.errors import BadUsage, exit_code
@@ -24,34 +23,45 @@ from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.figures.trajectory_plots import along_figure, beneath
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
+from lossatlas.option_fields import finite, option
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--surf_file", "-f", nargs="+", help="surface files; several share one scale")
-    p.add_argument("--labels", nargs="+", help="a name for each file")
-    p.add_argument("--out", help="beginning of the figures' names (default: the first file's name)")
-    p.add_argument("--surf_name", help="field to draw (default: train_loss)")
-    p.add_argument("--dir_file", help="direction file of a trajectory, for the variance that its axes explain")
-    p.add_argument("--proj_file", nargs="+", help="trajectories to draw on the surface (proj_xcoord, proj_ycoord)")
-    options.add_contours(p)
-    p.add_argument("--zlim", type=options.finite, help="top of the 3-D figure")
-    p.add_argument(
-        "--infinite",
+@dataclass(frozen=True)
+class ContourPlotOptions(config.ContourOptions, config.CameraOptions, config.FigureOptions, config.DisplayOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "input"
+
+    surf_file: tuple[str, ...] | None = option(
+        None, "surface files; several are drawn on one scale", short="-f", many="+", metavar="FILE.h5"
+    )
+    labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
+    out: str | None = option(None, "beginning of the names of the figures (default: the name of the first file)")
+    surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
+    dir_file: str | None = option(
+        None, "direction file of a trajectory, for the variance that its axes explain", metavar="FILE.h5"
+    )
+    proj_file: tuple[str, ...] | None = option(
+        None,
+        "trajectories to draw on the surface (files with proj_xcoord and proj_ycoord)",
+        many="+",
+        metavar="FILE.h5",
+    )
+    zlim: float | None = option(None, "top of the 3-D figure", kind=finite)
+    infinite: str = option(
+        "hole",
+        "draw infinite values as holes, or as the largest finite value, as the Julia notebook does",
         choices=("hole", "largest"),
-        default="hole",
-        help="draw infinite values as holes, or as the largest finite one, as the notebook in Julia does (default: %(default)s)",
     )
-    options.add_camera(p)
-    p.add_argument(
-        "--render",
-        action="store_true",
-        help="render the surface too, with light and shadow and without axes (needs pyvista); with --vmax V values above V "
-        "are a plateau",
+    render: bool = option(
+        False,
+        "render the surface as well, with light and shadow and without axes (needs pyvista); with --vmax V values above V are "
+        "drawn as a plateau",
     )
-    options.add_files(p)
-    options.add_display(p)
-    return p
+
+
+def parser() -> options.Parser[ContourPlotOptions]:
+    return options.Parser(__doc__, ContourPlotOptions)
 
 
 def draw(
@@ -160,7 +170,7 @@ def draw_path(
         return figures.save(fig, out or str(files[0]), title)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: ContourPlotOptions) -> None:
     if not args.surf_file:
         if not args.proj_file:
             raise BadUsage("name a --surf_file to draw, or a --proj_file")

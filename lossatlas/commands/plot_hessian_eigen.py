@@ -10,32 +10,31 @@ Run the same command again to continue after an interruption. The Hessian is tha
 parameters; --matrices_only leaves out those with one axis (biases, BatchNorm), as the original release does.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lossatlas import config
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.io.progress import Log
 from lossatlas.jobs import file_names
 from lossatlas.jobs.grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
+from lossatlas.option_fields import changed
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    options.add_networks(p)
-    options.add_data(p, splits=("train", "test"))
-    options.add_grid(p)
-    options.add_directions(p)
-    options.add_curvature(p, tolerance=1e-2)
-    g = options.add_ranks(p)
-    options.add_products(g)
-    options.add_output(g)
-    options.add_plot(p)
-    return p
+@dataclass(frozen=True)
+class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.LanczosOptions, config.ProductOptions):
+    """The options of this command."""
+
+    split: str = changed(config.DataOptions, "split", choices=("train", "test"))
+
+
+def parser() -> options.Parser[EigenvalueOptions]:
+    return options.Parser(__doc__, EigenvalueOptions)
 
 
 def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianConfig) -> Path:
@@ -62,19 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on this rank and return its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code, args = on_local_ranks("plot_hessian_eigen", args, command)
+    if code is not None:
+        return code
     log = Log(args.surf_file)
 
     def order() -> GridCommand:
         from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
 
-        task = options.grid_task(args, ["plot_hessian_eigen.py", *command])
+        task = options.grid_task(args, ["plot_hessian_eigen", *command])
         chosen = options.hessian_choice(args)
         quantity = EigenvalueQuantity(
             chosen.parameters,
             chosen.without,
             chosen.matrices_only,
             chosen.tolerance,
-            chosen.most,
+            chosen.max_products,
             task.run.precision,
             chosen.compiled,
             task.run.batch_size,

@@ -1,32 +1,42 @@
-"""Draw which layers carry the loss, from a surface file of plot_surface.py --per_layer alone.
+"""Draw which layers carry the loss, from a surface file of lossatlas surface --per_layer alone.
 
-python plot_layers.py --surf_file FILE.h5                               a heat map of layer and distance
-python plot_layers.py --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the trace of each layer's Hessian block beside it
+lossatlas plot-layers --surf_file FILE.h5                               a heat map of layer and distance
+lossatlas plot-layers --surf_file FILE.h5 --spectrum_file SPECTRUM.h5   with the trace of each layer's Hessian block beside it
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from lossatlas import figures
+from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.commands.open_results import read_started
 from lossatlas.errors import BadInput, exit_code, say
 from lossatlas.figures.layer_plots import draw_by_layer
 from lossatlas.figures.style import is_share
 from lossatlas.io import read_findings
+from lossatlas.option_fields import option
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--surf_file", "-f", required=True, help="surface file with a curve for each layer")
-    p.add_argument("--spectrum_file", help="of hessian_spectrum.py, of the same network, with the traces of its layers")
-    p.add_argument("--surf_name", help="field (default: train_loss)")
-    p.add_argument("--out", help="beginning of the figure's name (default: the file's name)")
-    options.add_contours(p)
-    options.add_files(p)
-    options.add_display(p)
-    return p
+@dataclass(frozen=True)
+class LayerPlotOptions(config.ContourOptions, config.FigureOptions, config.DisplayOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "input"
+
+    surf_file: str = option(
+        "", "surface file of plot_surface.py --per_layer", short="-f", required=True, metavar="FILE.h5"
+    )
+    spectrum_file: str | None = option(
+        None, "spectrum file of the same network, with the traces of its layers", metavar="FILE.h5"
+    )
+    surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
+    out: str | None = option(None, "beginning of the name of the figure (default: the name of the file)")
+
+
+def parser() -> options.Parser[LayerPlotOptions]:
+    return options.Parser(__doc__, LayerPlotOptions)
 
 
 def draw(
@@ -60,7 +70,7 @@ def draw(
         return figures.save(draw_by_layer(plt, surface, name, scale, findings), f"{out or path}_{name}_layers", title)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: LayerPlotOptions) -> None:
     draw(
         args.surf_file,
         spectrum_file=args.spectrum_file,

@@ -1,17 +1,18 @@
 """Draw the minima of a saved surface and how deep each is: where they are, and a bar from the bottom of each to the level at
 which it runs into a deeper one.
 
-python plot_minima.py --surf_file FILE.h5
-python plot_minima.py --surf_file FILE.h5 --depth 0.5       counts those deeper than that
+lossatlas minima --surf_file FILE.h5
+lossatlas minima --surf_file FILE.h5 --depth 0.5       counts those deeper than that
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from lossatlas import figures
+from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane
 from lossatlas.errors import exit_code, say
@@ -19,18 +20,23 @@ from lossatlas.figures.contour_plots import panel
 from lossatlas.figures.minima_plots import draw_minima
 from lossatlas.figures.style import is_share
 from lossatlas.landscape.topology import Minimum, minima
+from lossatlas.option_fields import above_zero, option
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--surf_file", "-f", required=True, help="surface file")
-    p.add_argument("--surf_name", help="field (default: train_loss)")
-    p.add_argument("--depth", type=options.above_zero, default=0.1, help="what counts as deep (default: %(default)s)")
-    p.add_argument("--out", help="beginning of the figure's name (default: the file's name)")
-    options.add_contours(p)
-    options.add_files(p)
-    options.add_display(p)
-    return p
+@dataclass(frozen=True)
+class MinimaOptions(config.ContourOptions, config.FigureOptions, config.DisplayOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "input"
+
+    surf_file: str = option("", "surface file", short="-f", required=True, metavar="FILE.h5")
+    surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
+    depth: float = option(0.1, "count minima that are deeper than this", kind=above_zero)
+    out: str | None = option(None, "beginning of the name of the figure (default: the name of the file)")
+
+
+def parser() -> options.Parser[MinimaOptions]:
+    return options.Parser(__doc__, MinimaOptions)
 
 
 def draw(
@@ -78,7 +84,7 @@ def end_of(found: Minimum) -> str:
     return f"runs into a deeper one at {found.end:.4g}{error}"
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: MinimaOptions) -> None:
     draw(
         args.surf_file,
         surf_name=args.surf_name,

@@ -1,26 +1,33 @@
 """Draw the spectrum of a Hessian, and the traces of layers and activations, from a saved spectrum file alone.
 
-python plot_spectrum.py --spectrum_file spectrum.h5
+lossatlas plot-spectrum --spectrum_file spectrum.h5
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from lossatlas import figures
+from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.errors import BadInput, exit_code
 from lossatlas.figures.spectrum_plots import draw_activations, draw_density, draw_layers
 from lossatlas.io import read_findings
+from lossatlas.option_fields import option
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("--spectrum_file", "-f", required=True, help="file written by hessian_spectrum.py")
-    p.add_argument("--out", help="beginning of the figures' names (default: the file's name)")
-    options.add_files(p)
-    p.add_argument("--show", action="store_true", help="open windows too")
-    return p
+@dataclass(frozen=True)
+class SpectrumPlotOptions(config.FigureOptions, config.ShowOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "input"
+
+    spectrum_file: str = option("", "file written by hessian_spectrum.py", short="-f", required=True, metavar="FILE.h5")
+    out: str | None = option(None, "beginning of the names of the figures (default: the name of the file)")
+
+
+def parser() -> options.Parser[SpectrumPlotOptions]:
+    return options.Parser(__doc__, SpectrumPlotOptions)
 
 
 def draw(
@@ -45,7 +52,7 @@ def draw(
     return drawn
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: SpectrumPlotOptions) -> None:
     draw(args.spectrum_file, out=args.out, show=args.show, title=args.title, files_as=options.files_of(args))
 
 

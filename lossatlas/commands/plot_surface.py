@@ -11,14 +11,14 @@
 Run the same command again to continue after an interruption.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lossatlas import config
 from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
 from lossatlas.jobs import file_names
@@ -28,20 +28,18 @@ from lossatlas.landscape import Surface, Tolerance
 from lossatlas.mpi import launch
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    options.add_networks(p)
-    options.add_data(p)
-    options.add_grid(p)
-    options.add_directions(p)
-    options.add_schemes(p)
-    options.add_statistics(p)
-    options.add_run_and_output(p)
-    options.add_plot(p)
-    return p
+@dataclass(frozen=True)
+class SurfaceOptions(
+    config.GridCommandOptions, config.SchemeOptions, config.BatchNormOptions, config.EvaluationOptions
+):
+    """The options of this command."""
 
 
-def loss_quantity(args: argparse.Namespace, run: config.RunConfig, recalibrated: int) -> LossQuantity:
+def parser() -> options.Parser[SurfaceOptions]:
+    return options.Parser(__doc__, SurfaceOptions)
+
+
+def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int) -> LossQuantity:
     """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
     if args.precision == "tf32" and not args.cuda:
         raise BadUsage(
@@ -49,7 +47,7 @@ def loss_quantity(args: argparse.Namespace, run: config.RunConfig, recalibrated:
         )
     return LossQuantity(
         Tolerance.parse(args.tolerance) if args.tolerance else Tolerance(),
-        Tolerance.parse(args.adaptive, "--adaptive") if args.adaptive else None,
+        Tolerance.parse(args.adaptive, "adaptive") if args.adaptive else None,
         run.precision,
         run.batch_size,
         recalibrated,
@@ -82,7 +80,7 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, looks: config
     )
 
 
-def grid_command(args: argparse.Namespace, task: config.GridConfig) -> GridCommand:
+def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> GridCommand:
     """Return the command that computes losses over a grid. Raises BadUsage."""
     quantity = loss_quantity(args, task.run, task.recalibrated)
     if task.data.stream == "auto" and not quantity.tolerance.exact:  # samples that are not drawn are not read
@@ -99,9 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on this rank and return its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code, args = on_local_ranks("plot_surface", args, command)
+    if code is not None:
+        return code
     log = Log(args.surf_file)
 
     def order() -> GridCommand:
-        return grid_command(args, options.grid_task(args, ["plot_surface.py", *command]))
+        return grid_command(args, options.grid_task(args, ["plot_surface", *command]))
 
     return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

@@ -11,7 +11,6 @@ every checkpoint itself, a grid that holds the path with a margin, the surface o
 Several folders are several runs on one plane and one surface. Run the same command again to continue after an interruption.
 """
 
-import argparse
 import hashlib
 import math
 import os
@@ -21,14 +20,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
-from lossatlas.commands.checkpoint_series import CheckpointSeries, read_series
+from lossatlas.commands.checkpoint_series import CheckpointOptions, CheckpointSeries, read_series
 from lossatlas.commands.plot_surface import grid_command, loss_quantity
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadInput, BadUsage, say
 from lossatlas.io import (
     Directions,
@@ -49,6 +49,7 @@ from lossatlas.landscape import Grid
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import run_in_compute_thread
+from lossatlas.option_fields import changed, not_negative, option, resolved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,63 +59,63 @@ if TYPE_CHECKING:
     from lossatlas.parameter_space import Point
 
 MOST_MARGIN = 100.0
-MARGIN = 0.15  # around the path, as a share of its extent along each axis
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    g = p.add_argument_group("checkpoints")
-    g.add_argument("--model", default="resnet56", help="name in the zoo, or FILE.py:FUNCTION (default: %(default)s)")
-    g.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
-    g.add_argument("--model_folder", nargs="+", default=[], metavar="FOLDER", help="of one run, or of several")
-    g.add_argument("--prefix", default="model_", help="beginning of a checkpoint's name (default: %(default)s)")
-    g.add_argument("--suffix", default=".t7", help="end of a checkpoint's name (default: %(default)s)")
-    g.add_argument("--start_epoch", type=options.natural, help="default: the first that is there")
-    g.add_argument(
-        "--max_epoch", type=options.natural, help="the last one, and the origin of the plane (default: of all)"
-    )
-    g.add_argument("--save_epoch", type=options.positive, help="every so many epochs (default: all that are there)")
-    g.add_argument(
-        "--checkpoints", nargs="+", default=[], metavar="FILE", help="instead of folders: files, in their order"
-    )
-    g.add_argument(
-        "--lr_drops",
-        type=options.natural,
-        nargs="+",
-        default=[],
-        metavar="EPOCH",
-        help="epochs at which the learning rate was lowered (default: what the states of the optimizer say)",
-    )
-    g.add_argument("--labels", nargs="+", help="a name for each run (default: what tells the folders apart)")
-    g = p.add_argument_group("plane")
-    g.add_argument(
-        "--plane",
+@dataclass(frozen=True)
+class TrajectoryPlaneOptions(config.SelectionOptions):
+    """The plane that the checkpoints are projected onto."""
+
+    HEADING: ClassVar[str] = "plane"
+
+    plane: str = option(
+        "pca",
+        "principal components (pca), or the direction from the first checkpoint to the last and the top eigenvector of the "
+        "Hessian at the last (river)",
         choices=("pca", "river"),
-        default="pca",
-        help="principal components; or river: from the first checkpoint to the last, and the top eigenvector of the "
-        "Hessian at the last (default: %(default)s)",
     )
-    g.add_argument("--dir_type", choices=("weights", "states"), default="weights")
-    g.add_argument("--ignore", choices=("", "biasbn"), default="", help="biasbn: leave out biases and BatchNorm")
-    options.add_selection(g, "project")
-    g.add_argument("--dir_file", help="project onto the plane in this file instead")
-    g = p.add_argument_group("surface")
-    g.add_argument(
-        "--surface", metavar="N[xM]", help="compute the surface under the path, on so many points along x (and y)"
+    dir_type: str = option(
+        "weights",
+        "project the parameters (weights), or the BatchNorm statistics as well (states)",
+        choices=("weights", "states"),
     )
-    g.add_argument(
-        "--margin",
-        type=options.not_negative,
-        default=MARGIN,
-        help="around the path, as a share of its extent (default: %(default)s)",
+    ignore: str = option("", "biasbn: leave out biases and BatchNorm parameters", choices=("", "biasbn"))
+    dir_file: str | None = option(None, "project onto the plane in this direction file instead", metavar="FILE.h5")
+
+
+@dataclass(frozen=True)
+class UnderPathOptions:
+    """The surface under the path."""
+
+    HEADING: ClassVar[str] = "surface"
+
+    surface: str | None = option(
+        None, "compute the surface under the path, with this number of points along x (and y)", metavar="N[xM]"
     )
-    options.add_data(p)
-    g = options.add_evaluation(p)
-    g.add_argument("--surf_file", help="surface file to write, or to continue")
-    g.add_argument("--force", action="store_true", help="replace the directions of other checkpoints, and start over")
-    g.add_argument("--verbose", action="store_true", help="print the resolved configuration")
-    p.add_argument("--show", action="store_true", help="open a window too")
-    return p
+    margin: float = option(
+        0.15, "margin around the path, as a fraction of its extent along each axis", kind=not_negative
+    )
+    surf_file: str | None = changed(config.OutputConfig, "surf_file")
+    force: bool = changed(
+        config.OutputConfig, "force", help="replace the directions of other checkpoints, and start over"
+    )
+    verbose: bool = changed(config.OutputConfig, "verbose")
+
+
+@dataclass(frozen=True)
+class TrajectoryOptions(
+    config.ModelOptions,
+    CheckpointOptions,
+    TrajectoryPlaneOptions,
+    UnderPathOptions,
+    config.DataOptions,
+    config.EvaluationOptions,
+    config.ShowOptions,
+):
+    """The options of this command."""
+
+
+def parser() -> options.Parser[TrajectoryOptions]:
+    return options.Parser(__doc__, TrajectoryOptions)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Plan:
     ends: tuple[tuple[float, float], tuple[float, float]]  # of all paths, along x and y
 
 
-def check(args: argparse.Namespace) -> None:
+def check(args: TrajectoryOptions) -> None:
     """What is wrong is said before hours are spent. Raises BadUsage, BadInput."""
     loss_quantity(args, options.run_choice(args), recalibrated=0)
     options.data_choice(args)
@@ -144,7 +145,7 @@ def check(args: argparse.Namespace) -> None:
         raise BadUsage("--plane river has no eigenvector of statistics: leave --dir_type states out")
 
 
-def plan(args: argparse.Namespace) -> Plan:
+def plan(args: TrajectoryOptions) -> Plan:
     """Directions and projections, written. Raises BadUsage, BadInput, CannotWrite."""
     from lossatlas.datasets.registry import SOURCES
     from lossatlas.jobs.checkpoint_projection import differences
@@ -175,7 +176,7 @@ def plan(args: argparse.Namespace) -> Plan:
     return projected(args, runs, rows, net, dir_file, directions, origin)
 
 
-def network_of_data(args: argparse.Namespace, model: str, runs: Sequence[CheckpointSeries]) -> "nn.Module":
+def network_of_data(args: TrajectoryOptions, model: str, runs: Sequence[CheckpointSeries]) -> "nn.Module":
     """A network of the zoo whose shape is that of the data."""
     from lossatlas.jobs.inputs import load_data, network_for
     from lossatlas.models import read_state
@@ -185,7 +186,7 @@ def network_of_data(args: argparse.Namespace, model: str, runs: Sequence[Checkpo
 
 
 def plane_of(
-    args: argparse.Namespace,
+    args: TrajectoryOptions,
     runs: Sequence[CheckpointSeries],
     rows: "CheckpointDifferences",
     net: "nn.Module",
@@ -231,11 +232,11 @@ def plane_of(
                 "on which surfaces may rest: use them with --dir_file, or replace them with --force"
             )
         say(f"note: the directions that were there are now in {set_aside(dir_file)}")
-    write_directions(dir_file, directions)
+    write_directions(dir_file, replace(directions, about={**directions.about, "config": resolved(args)}))
     return dir_file, directions
 
 
-def folder_of(args: argparse.Namespace, runs: Sequence[CheckpointSeries]) -> Path:
+def folder_of(args: TrajectoryOptions, runs: Sequence[CheckpointSeries]) -> Path:
     """Where the plane of these runs and everything on it goes."""
     from lossatlas.parameter_space import Selection
 
@@ -255,7 +256,7 @@ def folder_of(args: argparse.Namespace, runs: Sequence[CheckpointSeries]) -> Pat
 
 
 def principal(
-    rows: "CheckpointDifferences", net: "nn.Module", origin: "Point", args: argparse.Namespace, about: dict[str, str]
+    rows: "CheckpointDifferences", net: "nn.Module", origin: "Point", args: TrajectoryOptions, about: dict[str, str]
 ) -> Directions:
     from lossatlas.jobs.checkpoint_projection import principal_plane
     from lossatlas.parameter_space import as_arrays, lengths
@@ -272,7 +273,7 @@ def principal(
     return Directions(x, y, {**about, "x": "1st principal component", "y": "2nd principal component"}, extra)
 
 
-def inputs_for(args: argparse.Namespace, run: CheckpointSeries) -> "LoadedInputs":
+def inputs_for(args: TrajectoryOptions, run: CheckpointSeries) -> "LoadedInputs":
     """The network at the end of a run, and the data."""
     from lossatlas.jobs.inputs import load_inputs
 
@@ -281,7 +282,7 @@ def inputs_for(args: argparse.Namespace, run: CheckpointSeries) -> "LoadedInputs
 
 
 def river(
-    args: argparse.Namespace,
+    args: TrajectoryOptions,
     rows: "CheckpointDifferences",
     net: "nn.Module",
     origin: "Point",
@@ -311,7 +312,7 @@ def river(
 
 
 def projected(
-    args: argparse.Namespace,
+    args: TrajectoryOptions,
     runs: tuple[CheckpointSeries, ...],
     rows: "CheckpointDifferences",
     net: "nn.Module",
@@ -385,7 +386,7 @@ def grid_around(ends: Sequence[tuple[float, float]], margin: float, counts: Sequ
     return axes[0], axes[1]
 
 
-def checkpoint_task(args: argparse.Namespace, found: Plan, command: str) -> config.GridConfig:
+def checkpoint_task(args: TrajectoryOptions, found: Plan, command: str) -> config.GridConfig:
     """The losses of the checkpoints themselves."""
     files = tuple(str(file) for run in found.runs for file in run.files)
     task = surface_task(args, found, command)
@@ -403,13 +404,13 @@ def beside(surf_file: Path, what: str) -> Path:
     return surf_file.with_name(f"{surf_file.name.removesuffix('.h5')}_{what}.h5")
 
 
-def surface_task(args: argparse.Namespace, found: Plan, command: str) -> config.GridConfig:
+def surface_task(args: TrajectoryOptions, found: Plan, command: str) -> config.GridConfig:
     nets = config.NetworkConfig(options.model_choice(args), str(found.runs[0].files[-1]), None, None)
     axis = config.AxisConfig("", "")
     choice = config.DirectionConfig(args.dir_type, axis, axis, False, config.SEED, 0, str(found.dir_file))
-    x, y = grid_around(found.ends, args.margin, numbers(args.surface))
-    output = config.OutputConfig(args.surf_file, False, args.force, args.verbose, False)
-    looks = config.PlotConfig(False, args.show, False, None, None, None, None, None)
+    x, y = grid_around(found.ends, args.margin, numbers(args.surface or ""))
+    output = config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose)
+    looks = config.PlotConfig(show=args.show)
     return config.GridConfig(
         nets,
         choice,
@@ -421,10 +422,11 @@ def surface_task(args: argparse.Namespace, found: Plan, command: str) -> config.
         output,
         looks,
         command,
+        resolved=resolved(args),
     )
 
 
-def finish(args: argparse.Namespace, found: Plan, surf_file: Path, loss_file: Path) -> None:
+def finish(args: TrajectoryOptions, found: Plan, surf_file: Path, loss_file: Path) -> None:
     """Bring the checkpoints' own losses into the projections, say how far they are from the surface's, and draw."""
     from lossatlas.commands import plot_2D
     from lossatlas.figures import scale
@@ -447,16 +449,18 @@ def finish(args: argparse.Namespace, found: Plan, surf_file: Path, loss_file: Pa
             say(f"{run.name}: {words}" if len(found.runs) > 1 else words)
     say(f"wrote {', '.join(files)}")
     plot_2D.draw([surf_file], proj_file=files, show=args.show)
-    say(f"again: python plot_2D.py --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
+    say(f"again: {programs.shell('plot_2D')} --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
     of = f" (of {found.runs[0].name})" if len(files) > 1 else ""
-    say(f"a page{of}: python view_surface.py {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}")
+    say(
+        f"a page{of}: {programs.shell('view_surface')} {shlex.quote(str(surf_file))} --proj_file {shlex.quote(files[0])}"
+    )
 
 
-def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Log) -> int:
-    line = shlex.join(["python", "plot_trajectory.py", *command])
+def body(world: World, args: TrajectoryOptions, command: Sequence[str], log: Log) -> int:
+    line = programs.command_line("plot_trajectory", command)
     found: list[Plan] = []
 
-    def order(task: Callable[[argparse.Namespace, Plan, str], config.GridConfig]) -> grid_job.GridCommand:
+    def order(task: Callable[[TrajectoryOptions, Plan, str], config.GridConfig]) -> grid_job.GridCommand:
         return grid_command(args, task(args, found[0], line))
 
     if world.root:
@@ -483,5 +487,8 @@ def body(world: World, args: argparse.Namespace, command: Sequence[str], log: Lo
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code, args = on_local_ranks("plot_trajectory", args, command)
+    if code is not None:
+        return code
     log = Log(args.surf_file)
     return launch.launch(args.mpi, lambda world: body(world, args, command, log), log.line)

@@ -5,12 +5,18 @@
 The functions that distribute work to the ranks are in `lossatlas.mpi.scheduler`.
 """
 
-import argparse
 import socket
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+from lossatlas import config
+from lossatlas.commands import options
+from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import exit_code, say
 from lossatlas.mpi.communicator import World, connect, cores, mpi_library
+from lossatlas.option_fields import changed
 
 
 def describe_rank(world: World, *, cuda: bool) -> str:
@@ -31,14 +37,22 @@ def describe_rank(world: World, *, cuda: bool) -> str:
     )
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--mpi", "-m", action="store_true", help="join the ranks of mpirun")
-    p.add_argument("--cuda", "-c", action="store_true", help="say which CUDA device each rank would use")
-    return p
+@dataclass(frozen=True)
+class RankOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "run"
+
+    mpi: bool = changed(config.RanksOptions, "mpi", help="join the ranks of mpirun")
+    ranks: int | str | None = changed(config.RanksOptions, "ranks")
+    cuda: bool = changed(config.DeviceOptions, "cuda", help="print which CUDA device each rank would use")
 
 
-def run(args: argparse.Namespace) -> None:
+def parser() -> options.Parser[RankOptions]:
+    return options.Parser(__doc__, RankOptions)
+
+
+def run(args: RankOptions) -> None:
     """Print a line for each rank, on rank 0."""
     world = connect(args.mpi)
     own = describe_rank(world, cuda=args.cuda)
@@ -53,5 +67,9 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    args = parser().parse_args(argv)
+    command = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(command)
+    code, args = on_local_ranks("ranks", args, command)
+    if code is not None:
+        return code
     return exit_code(lambda: run(args))

@@ -1,354 +1,238 @@
 """How sharp a minimum is beyond a plane: how far the loss rises within a distance, at worst and on average.
 
-    python sharpness.py --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
+    lossatlas sharpness --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
         --model_file trained_nets/resnet20_small_batch.safetensors --sharpness_file sharp.h5 --plot
-    mpirun -n 4 python sharpness.py --mpi ...           the samples are spread over the ranks
-    python plot_sharpness.py --sharpness_file A.h5 B.h5 --labels small large
+    mpirun -n 4 lossatlas sharpness --mpi ...           the samples are spread over the ranks
+    lossatlas plot-sharpness --sharpness_file A.h5 B.h5 --labels small large
 
 Worst case: the largest rise of the mean loss in a ball of radius rho around the parameters (Foret et al., SAM), and among
 changes of that length relative to each parameter (Kwon et al., adaptive SAM), found by projected gradient ascent, and the largest
 of all that were seen: what is printed is reached, and the maximum may be larger. Average case: the mean over random directions of
 that length. Critical sharpness: 2 over the smallest rate at which a step against the gradient does not lower the loss. The changes
-with the largest rises are written as directions, so that plot_surface.py can go along them.
+with the largest rises are written as directions, so that lossatlas surface can go along them.
 
 Run the same command again to continue after an interruption: what is finished is in the file.
 """
 
-import argparse
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
-import numpy as np
-
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
-from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, say
-from lossatlas.io import Directions, Findings, read_directions, write_directions, write_findings
-from lossatlas.io.atomic_write import set_aside
-from lossatlas.io.lock import Lock
+from lossatlas.commands.start_ranks import on_local_ranks
+from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
+from lossatlas.io import Directions, Findings, write_directions
 from lossatlas.io.progress import Log
-from lossatlas.io.recorder import signals, stopped_by
+from lossatlas.io.recorder import signals
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs import distributed_hessian, file_names
-from lossatlas.jobs.distributed_hessian import HessianJob, check_enough_samples, collective_calls, output_lock
-from lossatlas.jobs.inputs import LoadedInputs, device_of, function_record, load_inputs, output_path, provenance
-from lossatlas.jobs.packed_inputs import PackedInputs
+from lossatlas.jobs import file_names
+from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
+from lossatlas.jobs.hessian_job import (
+    FindingsOutput,
+    NamedInputs,
+    announce,
+    keep_aside,
+    load_job,
+    output_lock,
+    run_command,
+)
+from lossatlas.jobs.inputs import device_of, output_path
+from lossatlas.jobs.sharpness_job import (
+    CRITICAL_LOSSES,
+    SharpnessSettings,
+    check_worst,
+    compute_sharpness,
+    new_sharpness,
+    worst_changes,
+    worst_file,
+)
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
-from lossatlas.mpi.scheduler import lead
-from lossatlas.user_code import UserFunction
+from lossatlas.option_fields import above_zero, natural, option, positive, resolved
 
-if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from torch import Tensor
-
-    from lossatlas.hessian import Hessian
-    from lossatlas.hessian.sharpness_measures import Rise
-
-KINDS = ("plain", "adaptive")
 PLAIN, ADAPTIVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-WORST = "change"  # how a direction file names it
-COLUMNS = ("radius", "worst", "steps", "average", "average_se")
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    options.add_network(p)
-    options.add_data(p, splits=("train", "test"))
-    g = p.add_argument_group("what to compute")
-    options.add_selection(g, "change")
-    for name, usual, what in (
-        ("rho", PLAIN, "radii of the ball"),
-        ("adaptive_rho", ADAPTIVE, "radii for relative changes"),
-    ):
-        g.add_argument(
-            f"--{name}",
-            type=options.above_zero,
-            nargs="*",
-            default=list(usual),
-            metavar="R",
-            help=f"{what} (default: {' '.join(map(str, usual))})",
-        )
-    g.add_argument(
-        "--steps",
-        type=options.positive,
-        default=20,
-        metavar="N",
-        help="gradients for each radius at most (default: %(default)s)",
+@dataclass(frozen=True)
+class SharpnessOptions(
+    config.NetworkOptions,
+    config.OneSplitDataOptions,
+    config.SelectionOptions,
+    config.ProductOptions,
+    config.ResultOptions,
+    config.DrawOptions,
+):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "sharpness"
+
+    rho: tuple[float, ...] = option(PLAIN, "radii of the ball", kind=above_zero, many="*", metavar="R")
+    adaptive_rho: tuple[float, ...] = option(
+        ADAPTIVE, "radii for changes relative to each parameter", kind=above_zero, many="*", metavar="R"
     )
-    g.add_argument(
-        "--directions",
-        type=options.positive,
-        default=10,
-        metavar="N",
-        help="random directions for the average (default: %(default)s)",
+    steps: int = option(20, "largest number of gradients for each radius", kind=positive, metavar="N")
+    directions: int = option(10, "number of random directions for the average", kind=positive, metavar="N")
+    seed: int = option(0, "seed of the random directions", kind=natural)
+    sharpness_file: str | None = option(
+        None, "file to write, or to continue (default: beside the checkpoint)", metavar="OUT.h5"
     )
-    g.add_argument("--seed", type=options.natural, default=0, help="of the random directions (default: %(default)s)")
-    g = options.add_ranks(p)
-    options.add_products(g)
-    g.add_argument(
-        "--sharpness_file", metavar="OUT.h5", help="file to write, or to continue (default: beside the checkpoint)"
-    )
-    g.add_argument("--force", action="store_true", help="start over even if the file exists")
-    g.add_argument("--dry_run", action="store_true", help="print what would be computed and stop")
-    g = p.add_argument_group("figures")
-    g.add_argument("--plot", action="store_true", help="draw the figure")
-    g.add_argument("--show", action="store_true", help="open a window too")
-    return p
+
+
+def parser() -> options.Parser[SharpnessOptions]:
+    return options.Parser(__doc__, SharpnessOptions)
 
 
 @dataclass(frozen=True)
 class SharpnessTask:
-    """Everything that this command is told. radii: by kind, increasing."""
+    """The configuration of this command.
 
-    model: config.Model
-    model_file: str
-    data: config.DataConfig
-    loss: str | UserFunction
-    hessian: config.HessianConfig
-    radii: dict[str, list[float]]
-    steps: int
-    directions: int
-    seed: int
-    run: config.RunConfig
+    Attributes:
+        inputs: Network, data, loss and the parameters that change.
+        settings: The radii, and how thoroughly to search.
+        sharpness_file: The output; None for a file beside the checkpoint.
+        force: Start over where the output exists.
+        dry_run: Say what would be computed.
+        plot: Draw the figure.
+        show: Open a window too.
+    """
+
+    inputs: NamedInputs
+    settings: SharpnessSettings
     sharpness_file: str | None
     force: bool
     dry_run: bool
     plot: bool
     show: bool
-    command: str
 
     @classmethod
-    def of(cls, args: argparse.Namespace, command: Sequence[str]) -> "SharpnessTask":
-        """Raises BadUsage."""
-        radii = {"plain": sorted(set(args.rho)), "adaptive": sorted(set(args.adaptive_rho))}
-        if not any(radii.values()):
-            raise BadUsage("--rho and --adaptive_rho are both empty: give a radius")
-        own = ("steps", "directions", "seed", "sharpness_file", "force", "dry_run", "plot", "show")
-        return cls(
+    def of(cls, args: SharpnessOptions, command: Sequence[str]) -> "SharpnessTask":
+        """Return the configuration that options give. Raises BadUsage."""
+        if not args.rho and not args.adaptive_rho:
+            raise BadUsage(f"{named('rho')} and {named('adaptive_rho')} are both empty: give a radius")
+        selection = config.HessianConfig(
+            parameters=tuple(args.only),
+            without=tuple(args.without),
+            matrices_only=False,
+            tolerance=0.0,
+            max_products=0,
+            compiled=False,
+        )
+        inputs = NamedInputs(
             options.model_choice(args),
             options.model_file(args),
             options.data_choice(args),
             options.loss_choice(args),
-            config.HessianConfig(tuple(args.only), tuple(args.without), False, 0.0, 0, False),
-            radii,
-            run=options.run_choice(args),
-            **{name: getattr(args, name) for name in own},
-            command=shlex.join(["python", *command]),
+            selection,
+            options.run_choice(args),
+            programs.command_line(command[0], command[1:]),
+            resolved(args),
+        )
+        settings = SharpnessSettings(
+            rho=sorted(set(args.rho)),
+            adaptive_rho=sorted(set(args.adaptive_rho)),
+            steps=args.steps,
+            directions=args.directions,
+            seed=args.seed,
+        )
+        own = ("sharpness_file", "force", "dry_run", "plot", "show")
+        return cls(inputs, settings, **{name: getattr(args, name) for name in own})
+
+    @property
+    def hessian(self) -> HessianSettings:
+        """The settings of the distributed Hessian; a batch size of 0 is chosen later."""
+        selection, run = self.inputs.hessian, self.inputs.run
+        return HessianSettings(
+            parameters=selection.parameters,
+            without=selection.without,
+            matrices_only=False,
+            batch_size=run.batch_size,
+            precision=run.precision,
         )
 
 
 def run(world: World, order: Callable[[], SharpnessTask], log: Log) -> int:
-    """order: gives what is asked for, on rank 0 alone, where wrong usage is said."""
+    """Run the command on every rank.
+
+    Args:
+        world: The ranks.
+        order: Returns the configuration; called on rank 0 alone, which reports wrong usage.
+        log: The log beside the output.
+
+    Returns:
+        The exit code.
+    """
 
     def leading() -> int:
         task = order()
         with ExitStack() as held:
             return lead_sharpness(world, task, log, held)
 
-    return distributed_hessian.run_collective(world, leading)
+    return run_command(world, leading)
 
 
 def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack) -> int:
-    """On rank 0: see `run`. held: lets go of the lock on the output."""
-    with chdir("."):  # a user's code may go elsewhere
-        path, job, findings, lock, loaded = prepare(world, task, log, held)
+    """Run the command on rank 0. held: releases the lock on the output when it is closed."""
+    inputs = task.inputs
+    default = Path(f"{file_names.base_name(inputs.model, inputs.model_file)}_sharpness.h5")
+    path = output_path(task.sharpness_file, default, None)
+    with chdir("."):  # a user's code may change the working directory
+        if not task.dry_run:
+            device_of(inputs.run.cuda)
+        lock = output_lock("sharpness", path, task.dry_run, log, held)
+        check_worst(worst_file(path))
+        job = load_job(world, inputs, task.hessian, task.settings.seed)
+    findings = new_sharpness(job.fresh, task.settings)
     if not task.force:
-        findings = resume_findings(path, findings, task.seed)
+        findings = resume_findings(path, findings, task.settings.seed)
     if task.dry_run:
-        from lossatlas.hessian.sharpness_measures import PARTS
-
-        for name, value in {**findings.request, **findings.plan, "sharpness file": path}.items():
-            say(f"{name} = {value}")
-        radii = sum(map(len, task.radii.values()))
-        losses = radii * (task.directions + 2 * len(PARTS) + 1)
-        say(
-            f"at most {radii * task.steps} gradients and {losses} losses, and some 40 losses for the critical sharpness"
-        )
         world.share(None)
+        print_dry_run(findings, path, task)
         return 0
-    world.share(job)
-    with chdir("."):
-        calls, hessian = collective_calls(job, world)
-    around = DistributedSharpness(hessian, lead(world, calls))
-    ranks = f"{world.size} rank{'s' * (world.size > 1)}"
-    say(
-        f"{path}: {around.size:,} parameters, {job.samples} samples; "
-        f"{ranks} x {job.run.threads} threads on {job.run.device}"
-    )
-    log.line(f"started: {task.command}")
-    if task.force and (old := set_aside(path)):
-        say(f"note: the file that was there is now {old}")
-    write_findings(path, findings)  # a place that cannot be written is better noticed now than after an hour
-    with chdir("."):
-        findings = computed(task, around, findings, Path(os.path.abspath(path)), lock)
-    world.share(None)
+    world.share(job.travelling)
+    output = FindingsOutput(findings, Path(os.path.abspath(path)), lock)
+
+    def compute(operator: DistributedHessian) -> Directions:
+        announce(path, inputs.command, operator, job, log)
+        if task.force:
+            keep_aside(path)
+        with signals() as caught:
+            compute_sharpness(replace(operator, caught=caught), task.settings, output, say)
+        return worst_changes(output.findings, operator, job.loaded.net)
+
+    worst = run_on_ranks(world, lambda: job.travelling.share(world), compute)
+    assert worst is not None  # this is rank 0
     log.line("complete")
-    finish(findings, path, task, loaded, hessian)
+    finish(output.findings, worst, path, task)
     return 0
 
 
-def computed(
-    task: SharpnessTask, around: "DistributedSharpness", findings: Findings, path: Path, lock: Lock
-) -> Findings:
-    """All of it; saved after each radius. A signal ends it between two of them."""
-    import torch
-
-    from lossatlas.hessian.sharpness_measures import Rise, critical_sharpness, sharpness
-
-    def save(found: Findings) -> None:
-        nonlocal findings
-        lock.check()
-        write_findings(path, found)
-        findings = found
-
-    with signals() as caught:
-        around = replace(around, caught=caught)
-        for kind, radii in task.radii.items():
-            rows = findings.arrays.get(f"{kind}/rises", np.zeros((0, len(COLUMNS))))
-            change = torch.from_numpy(findings.arrays.get(f"{kind}/change", np.zeros(0, np.float32)))
-            known = [Rise(*(row[0], row[1], int(row[2]), change, row[3], row[4])) for row in rows.tolist()]
-
-            def each(rise: "Rise", kind: str = kind) -> None:
-                row = [rise.radius, rise.worst, rise.steps, rise.average, rise.average_se]
-                before = findings.arrays.get(f"{kind}/rises", np.zeros((0, len(COLUMNS))))
-                largest = rise.change.cpu().numpy()
-                save(findings.with_arrays({f"{kind}/rises": np.vstack([before, row]), f"{kind}/change": largest}))
-                say(line_of(kind, row))
-
-            for row in rows.tolist():
-                say(f"{line_of(kind, row)}, in the file already")
-            if radii:
-                sharpness(
-                    around,
-                    radii,
-                    adaptive=kind == "adaptive",
-                    steps=task.steps,
-                    directions=task.directions,
-                    seed=task.seed,
-                    known=known,
-                    each=each,
-                )
-        if "critical" not in findings.arrays:
-            value, _ = critical_sharpness(around)
-            save(findings.with_arrays({"critical": value}))
-    return findings
-
-
-def line_of(kind: str, row: Sequence[float]) -> str:
-    radius, worst, _, average, error = row
-    return f"{kind}, rho {radius:g}: the loss rises by at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"
-
-
-@dataclass(frozen=True)
-class DistributedSharpness:
-    """The loss around a network; every value and gradient is the work of all ranks. caught: signals that ask for an end."""
-
-    hessian: "Hessian"
-    together: Callable[..., Any]
-    caught: Sequence[int] = ()
-
-    @property
-    def size(self) -> int:
-        return self.hessian.size
-
-    def weights(self) -> "Tensor":
-        return self.hessian.weights()
-
-    def loss_at(self, change: "Tensor | None") -> float:
-        return float(self.all_of("loss", change))
-
-    def gradient_at(self, change: "Tensor | None") -> "tuple[float, Tensor]":
-        value, gradient = self.all_of("gradient", change)
-        return float(value), gradient
-
-    def all_of(self, what: str, change: "Tensor | None") -> Any:
-        """Raises Incomplete where a signal has come."""
-        if self.caught:
-            raise stopped_by(self.caught[0], ": run the same command again to continue")
-        return self.together(what, None if change is None else change.cpu().numpy())
-
-
-def prepare(
-    world: World, task: SharpnessTask, log: Log, held: ExitStack
-) -> "tuple[Path, HessianJob, Findings, Lock, LoadedInputs]":
-    """On rank 0: read everything once. Writes nothing but the lock."""
-    from lossatlas.hessian import usual_batch_size
-
-    if not task.dry_run:
-        device_of(task.run.cuda)
-    model, file = task.model, task.model_file
-    path = output_path(task.sharpness_file, Path(f"{file_names.base_name(model, file)}_sharpness.h5"), None)
-    lock = output_lock("sharpness", path, task.dry_run, log, held)
-    check_worst(worst_file(path))
-    loaded = load_inputs(config.NetworkConfig(model, file, None, None), "weights", task.data, task.loss)
-    check_enough_samples(loaded, world)
-    samples, threads = loaded.first, task.run.threads or world.cores
-    size = task.run.batch_size or usual_batch_size(-(-len(samples) // world.size), task.run.device, threads)
-    run = replace(task.run, threads=threads, batch_size=size)
-    job = HessianJob(PackedInputs.of(loaded), task.loss, task.hessian, run, len(samples), None, "output")
-    from lossatlas.evaluation.precision import product_precision
-
-    request = {
-        **{name: value for name, value in loaded.record.items() if name != "dir_type"},
-        "dataset": samples.name,
-        **function_record("loss", task.loss),
-        "split": task.data.split,
-        "data": samples.digest,
-        "parameters": list(task.hessian.parameters) or "all",
-        **({"without": list(task.hessian.without)} if task.hessian.without else {}),
-        "precision": product_precision(run.precision, loaded.net),
-        "rho": task.radii["plain"],
-        "adaptive_rho": task.radii["adaptive"],
-        "steps": task.steps,
-        "directions": task.directions,
-        "seed": task.seed,
-    }
-    plan = {"device": run.device, "batch_size": size, "ranks": world.size}
-    about = {**provenance(world, task.command, threads, task.seed), "sketches": {"data": samples.sketch}}
-    return path, job, Findings({}, request, plan, about, "sharpness"), lock, loaded
-
-
-def worst_file(path: Path) -> Path:
-    return path.with_name(f"{path.name.removesuffix('.h5')}_worst.h5")
-
-
-def check_worst(path: Path) -> None:
-    """Raise BadInput where something else has this name."""
-    if path.exists() and not str(read_directions(path).about.get("x", "")).startswith(WORST):
-        raise BadInput(f"{path} is no direction of sharpness.py, and would be replaced: give another --sharpness_file")
-
-
-def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedInputs, hessian: "Hessian") -> None:
-    """Say what was found, write the worst changes as directions, and draw."""
-    import torch
-
-    from lossatlas.figures.sharpness_plots import table
-    from lossatlas.parameter_space import as_arrays
-
-    say(table([findings], [""])[-1])  # the rest has been said
-    kinds = [kind for kind in KINDS if task.radii[kind]]
-    about = {name: value for name, value in findings.request.items() if name in ("model", "checkpoint")}
-    arrays = []
-    for letter, kind in zip("xy", kinds, strict=False):
-        change = torch.from_numpy(findings.arrays[f"{kind}/change"].astype(np.float32))
-        moved = dict(zip(hessian.names, [piece.clone() for piece in hessian.unflatten(change)], strict=True))
-        radius = findings.arrays[f"{kind}/rises"][-1, 0]
-        about[letter] = f"{WORST} with the largest rise of the loss that was found within rho = {radius:g} ({kind})"
-        arrays.append(as_arrays(moved, loaded.net, "weights"))
-    worst = worst_file(path)
-    write_directions(
-        worst, Directions(arrays[0], arrays[1] if len(arrays) > 1 else None, about), new=not worst.exists()
+def print_dry_run(findings: Findings, path: Path, task: SharpnessTask) -> None:
+    """Print the configuration and the limits of the work."""
+    for name, value in {**findings.request, **findings.plan, "sharpness file": path}.items():
+        say(f"{name} = {value}")
+    gradients, losses = task.settings.cost
+    say(
+        f"at most {gradients} gradients and {losses} losses, and some {CRITICAL_LOSSES} losses for the critical sharpness"
     )
+
+
+def finish(findings: Findings, changes: Directions, path: Path, task: SharpnessTask) -> None:
+    """Print the result, write the changes with the largest rises as directions, and draw."""
+    from lossatlas.figures.sharpness_plots import table
+
+    say(table([findings], [""])[-1])  # the lines before it have been printed
+    worst = worst_file(path)
+    write_directions(worst, changes, new=not worst.exists())
     say(f"complete: {path}")
-    for number, kind in enumerate(kinds, 1):
+    for number, kind in enumerate(task.settings.kinds, 1):
         say(
-            f"the worst {kind} change: plot_surface.py ... --xdirection {worst}:{number} (coordinate 1 is where it ends)"
+            f"the worst {kind} change: {programs.program('plot_surface')} ... --xdirection {worst}:{number} "
+            "(coordinate 1 is where it ends)"
         )
     if task.plot:
         from lossatlas.commands import plot_sharpness
@@ -364,7 +248,10 @@ def finish(findings: Findings, path: Path, task: SharpnessTask, loaded: LoadedIn
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
+    code, args = on_local_ranks("sharpness", args, command)
+    if code is not None:
+        return code
     log = Log(args.sharpness_file)
     return launch.launch(
-        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness.py", *command]), log), log.line
+        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness", *command]), log), log.line
     )

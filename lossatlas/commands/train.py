@@ -8,27 +8,26 @@
 <folder>/<name of the recipe>/model_<epoch>.t7, named as in the release of Li et al., for trajectories and for --resume.
 """
 
-import argparse
 import json
 import math
 import platform
 import re
-import shlex
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
 from lossatlas.io import atomic_write
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.lock import Lock
 from lossatlas.jobs import file_names
+from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved, share
 from lossatlas.user_code import UserFunction, is_user_function
 
 if TYPE_CHECKING:
@@ -42,80 +41,62 @@ if TYPE_CHECKING:
 ENDINGS = (".safetensors", ".t7", ".pt", ".pth")
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    what = p.add_argument_group("what")
-    what.add_argument(
-        "--model",
-        default="resnet56",
-        help="name in the zoo, or FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION "
-        "that makes a network of your own, see docs/your-own.md (default: %(default)s)",
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How the network is trained."""
+
+    HEADING: ClassVar[str] = "training"
+
+    init: str | None = option(None, "start from this checkpoint instead of random weights", metavar="FILE")
+    label_corrupt_prob: float = option(
+        0.0, "replace this fraction of the labels by random ones", kind=share, metavar="P"
     )
-    what.add_argument("--model_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
-    what.add_argument("--init", metavar="FILE", help="start from this checkpoint instead of random weights")
-    what.add_argument(
-        "--dataset",
-        default="fashion_mnist_mini",
-        help="name of the data set, or FILE.py:FUNCTION that gives data of your own (default: %(default)s)",
-    )
-    what.add_argument("--dataset_args", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of that function")
-    what.add_argument(
-        "--classes", type=options.positive, help="number of classes of your own data (default: as the labels say)"
-    )
-    what.add_argument("--datapath", help="folder that holds the data set")
-    what.add_argument("--download", action="store_true", help="fetch the data set when it is not there")
-    what.add_argument("--raw_data", action="store_true", help="do not normalize")
-    what.add_argument("--limit", type=options.positive, metavar="N", help="the first N training samples")
-    what.add_argument(
-        "--loss_name",
-        "-l",
-        type=options.loss_name,
-        default="crossentropy",
-        metavar="LOSS",
-        help="crossentropy or mse, or FILE.py:FUNCTION of your own (default: %(default)s)",
-    )
-    what.add_argument(
-        "--label_corrupt_prob",
-        type=options.share,
-        default=0.0,
-        metavar="P",
-        help="replace this share of the labels by random ones",
-    )
-    how = p.add_argument_group("how")
-    how.add_argument("--epochs", type=options.positive, default=10)
-    how.add_argument("--batch_size", type=options.positive, default=128)
-    how.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd")
-    how.add_argument("--lr", type=options.not_negative, default=0.1, help="peak learning rate (default: %(default)s)")
-    how.add_argument("--momentum", type=options.share, default=0.9)
-    how.add_argument("--weight_decay", type=options.not_negative, default=5e-4)
-    how.add_argument(
-        "--schedule",
+    epochs: int = option(10, "number of epochs", kind=positive, metavar="N")
+    batch_size: int = option(128, "samples per batch", kind=positive, metavar="N")
+    optimizer: str = option("sgd", "SGD with momentum, or Adam", choices=("sgd", "adam"))
+    lr: float = option(0.1, "peak learning rate", kind=not_negative)
+    momentum: float = option(0.9, "momentum of SGD", kind=share)
+    weight_decay: float = option(5e-4, "weight decay", kind=not_negative)
+    schedule: str = option(
+        "cosine",
+        "learning rate over the epochs; step: it is multiplied by --lr_decay after 1/2, 3/4 and 11/12 of the epochs",
         choices=("cosine", "step", "constant"),
-        default="cosine",
-        help="step: times --lr_decay at 1/2, 3/4 and 11/12 of the epochs",
     )
-    how.add_argument("--lr_decay", type=options.not_negative, default=0.1)
-    how.add_argument(
-        "--warmup", type=options.natural, default=200, help="steps of linear warm-up (default: %(default)s)"
-    )
-    how.add_argument("--augment", action="store_true", help="shift by up to 4 pixels, and mirror")
-    how.add_argument("--noaug", action="store_true", help="no augmentation, which is the default")
-    how.add_argument("--seed", "--rand_seed", type=options.natural, default=0)
-    how.add_argument("--bfloat16", action="store_true", help="forward and backward in bfloat16, weights in float32")
-    how.add_argument("--cuda", "-c", action="store_true")
-    how.add_argument("--threads", type=options.natural, default=0, help="CPU threads (default: all cores)")
-    out = p.add_argument_group("output")
-    out.add_argument(
-        "--out", help="network to write (.safetensors, or a torch file .t7, .pt, .pth); a JSON lies beside it"
-    )
-    out.add_argument("--save", metavar="FOLDER", help="keep checkpoints below this folder")
-    out.add_argument("--save_epoch", type=options.positive, default=10, help="a checkpoint every so many epochs")
-    out.add_argument("--resume", action="store_true", help="continue from the last checkpoint below --save")
-    out.add_argument("--idx", type=options.natural, default=0, help="number of a repeat, for the folder's name")
-    return p
+    lr_decay: float = option(0.1, "factor of --schedule step", kind=not_negative)
+    warmup: int = option(200, "number of steps of linear warm-up", kind=natural, metavar="N")
+    augment: bool = option(False, "shift images by up to 4 pixels, and mirror them, at random")
+    noaug: bool = option(False, "no augmentation, which is the default")
+    seed: int = option(0, "seed of the weights and of the order of samples", kind=natural, old=("rand_seed",))
+    bfloat16: bool = option(False, "forward and backward pass in bfloat16, weights in float32")
 
 
-def folder_name(args: argparse.Namespace) -> str:
+@dataclass(frozen=True)
+class TrainOptions(config.ModelOptions, config.DatasetOptions, TrainingOptions, config.DeviceOptions):
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "output"
+
+    dataset: str = changed(config.DatasetOptions, "dataset", default="fashion_mnist_mini")
+    classes: int | None = changed(
+        config.DatasetOptions, "classes", help="number of classes of your own data (default: from the labels)"
+    )
+    limit: int | None = changed(config.DatasetOptions, "limit", help="use the first N training samples")
+    out: str | None = option(
+        None,
+        "network to write (.safetensors, or a torch file .t7, .pt, .pth), with a JSON file beside it",
+        metavar="FILE",
+    )
+    save: str | None = option(None, "write checkpoints below this folder", metavar="FOLDER")
+    save_epoch: int = option(10, "write a checkpoint every N epochs", kind=positive, metavar="N")
+    resume: bool = option(False, "continue from the last checkpoint below --save")
+    idx: int = option(0, "number of a repeat, which is part of the folder's name", kind=natural, metavar="N")
+
+
+def parser() -> options.Parser[TrainOptions]:
+    return options.Parser(__doc__, TrainOptions)
+
+
+def folder_name(args: TrainOptions) -> str:
     """The folder of a recipe's checkpoints, as the original release names it."""
     name = file_names.base_name(options.model_choice(args), "")
     name += "".join(f"_{file_names.plain(each)}" for each in (*args.model_args, *args.dataset_args))
@@ -134,7 +115,7 @@ def folder_name(args: argparse.Namespace) -> str:
 class TrainingRun:
     """Reports and saves while a network is being trained."""
 
-    args: argparse.Namespace
+    args: TrainOptions
     net: "nn.Module"
     test: "AnyData"
     recipe: "TrainingRecipe"
@@ -192,7 +173,7 @@ def in_percent(accuracy: float | None) -> str:
     return "" if accuracy is None or math.isnan(accuracy) else f", accuracy {accuracy:.2f} %"
 
 
-def run(args: argparse.Namespace, command: Sequence[str]) -> None:
+def run(args: TrainOptions, command: Sequence[str]) -> None:
     with ExitStack() as held:
         try:
             trained(args, command, held)
@@ -205,7 +186,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
             raise Incomplete(f"{str(error) or 'interrupted'}: {kept}") from None
 
 
-def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -> None:
+def trained(args: TrainOptions, command: Sequence[str], held: ExitStack) -> None:
     """held: lets go of the locks on the outputs."""
     import torch
 
@@ -282,7 +263,7 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
     if args.out:
         save_state(args.out, net)
         about = {
-            "command": shlex.join(["python", *command]),
+            "command": programs.command_line(command[0], command[1:]),
             "model": str(model),
             "dataset": data.name,
             **({"init_sha256": origin["init"]} if args.init else {}),
@@ -290,6 +271,7 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
             "train_loss": train_loss,
             "train_acc": finite_or_none(train_accuracy),
             **{key: state.curve[-1][key] for key in ("test_loss", "test_acc")},
+            "config": resolved(args),
             "recipe": asdict(recipe),
             "epochs": state.curve,
             "seconds": round(time.monotonic() - state.started),
@@ -303,7 +285,7 @@ def trained(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -
     )
 
 
-def load_data(args: argparse.Namespace) -> "tuple[AnyData, AnyData]":
+def load_data(args: TrainOptions) -> "tuple[AnyData, AnyData]":
     """Training and test data; where a function of a user's gives none for testing, the training data, which is said."""
     from lossatlas.datasets.registry import from_factory, get, load
 
@@ -323,7 +305,7 @@ def load_data(args: argparse.Namespace) -> "tuple[AnyData, AnyData]":
         return data, data
 
 
-def built(args: argparse.Namespace, model: "config.Model", data: "AnyData") -> "nn.Module":
+def built(args: TrainOptions, model: "config.Model", data: "AnyData") -> "nn.Module":
     """Raises BadUsage, BadInput."""
     from lossatlas.data import Dataset
     from lossatlas.jobs.inputs import shape_of
@@ -339,7 +321,7 @@ def built(args: argparse.Namespace, model: "config.Model", data: "AnyData") -> "
     return build(model, shape_of(data), classes).requires_grad_(True)
 
 
-def check(args: argparse.Namespace, cuda: bool) -> None:
+def check(args: TrainOptions, cuda: bool) -> None:
     if args.cuda and not cuda:
         raise BadUsage("--cuda: no CUDA device here: leave the flag out to use the CPU")
     if not args.out and not args.save:
@@ -354,7 +336,7 @@ def check(args: argparse.Namespace, cuda: bool) -> None:
         raise BadUsage("--augment and --noaug contradict each other")
 
 
-def prepare_folder(args: argparse.Namespace) -> Path | None:
+def prepare_folder(args: TrainOptions) -> Path | None:
     if not args.save:
         return None
     folder = Path(args.save) / folder_name(args)
@@ -394,4 +376,4 @@ def restore(state: TrainingRun) -> tuple[int, dict | None]:
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
-    return exit_code(lambda: run(args, ["train.py", *command]))
+    return exit_code(lambda: run(args, ["train", *command]))

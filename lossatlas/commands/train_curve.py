@@ -1,32 +1,31 @@
 """Train a curve of low loss between two networks, as Garipov et al. (arXiv 1802.10026): its ends stay, its bends are trained.
 
-    python train_curve.py --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
+    lossatlas train-curve --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
         --dataset fashion_mnist_mini --epochs 20 --out bend.safetensors
-    python plot_surface.py --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
-        --curve bezier --bend bend.safetensors --x=0:1:61 --bn recalibrate ...               the loss along it
-    python plot_surface.py ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
+    lossatlas surface --model resnet20 --model_file A.safetensors --model_file2 B.safetensors \\
+        --curve bezier --control_points bend.safetensors --x=0:1:61 --bn recalibrate ...               the loss along it
+    lossatlas surface ... --model_file2 B.safetensors --model_file3 bend.safetensors --orthogonalize \\
         --x=-0.2:1.2:29 --y=-0.5:1.5:41 --bn recalibrate                                     the plane it lies in
 
 Every step draws a place on the curve, and lowers the loss of the network there. At the end the largest loss along the
 curve, and along the straight line, is measured, with BatchNorm statistics of every place itself.
 """
 
-import argparse
 import json
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from lossatlas import config
+from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, say
 from lossatlas.io.atomic_write import set_aside, write_file
 from lossatlas.io.lock import Lock
+from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -36,43 +35,46 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 PLACES = 21  # at which the loss along a curve is measured
 FEW = 200  # steps that hardly bend a curve
-SAMPLES = 1000  # training samples for the statistics of BatchNorm there
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    options.add_networks(p, third=False)
-    options.add_data(p)
-    g = p.add_argument_group("curve")
-    g.add_argument("--kind", choices=config.CURVES, default="bezier", help="default: %(default)s")
-    g.add_argument("--bends", type=options.positive, default=1, metavar="N", help="default: %(default)s")
-    g.add_argument(
-        "--out",
+@dataclass(frozen=True)
+class CurveTrainingOptions:
+    """The curve, and how it is trained."""
+
+    HEADING: ClassVar[str] = "curve"
+
+    kind: str = option("bezier", "kind of the curve", choices=config.CURVES)
+    bends: int = option(1, "number of control points between the ends", kind=positive, metavar="N")
+    out: str = option(
+        "",
+        "control point to write; with several, or with repeats: OUT_bend1, OUT_2_bend1, ...",
         required=True,
         metavar="FILE.safetensors",
-        help="the bend; of several, and of repeats, OUT_bend1, OUT_2_bend1, ...",
     )
-    g.add_argument(
-        "--repeat",
-        type=options.positive,
-        default=1,
+    repeat: int = option(
+        1,
+        "train N curves, each with another seed; their largest losses are reported together",
+        kind=positive,
         metavar="N",
-        help="train as many, with a seed each; their largest losses are reported together",
     )
-    g = p.add_argument_group("training")
-    g.add_argument("--epochs", type=options.positive, default=20, help="default: %(default)s")
-    g.add_argument("--batch_size", type=options.positive, default=128, help="default: %(default)s")
-    g.add_argument("--lr", type=options.above_zero, default=0.02, help="peak learning rate (default: %(default)s)")
-    g.add_argument("--momentum", type=options.not_negative, default=0.9, help="default: %(default)s")
-    g.add_argument("--weight_decay", type=options.not_negative, default=0.0, help="of the bends (default: %(default)s)")
-    g.add_argument("--seed", type=options.natural, default=0, help="default: %(default)s")
-    g.add_argument("--cuda", "-c", action="store_true", help="on a CUDA device")
-    g.add_argument("--threads", type=options.threads, default=0, help="CPU threads")
-    p.set_defaults(y=None, same_dir=False, model_file3=None)
-    return p
+    epochs: int = option(20, "number of epochs", kind=positive, metavar="N")
+    batch_size: int = option(128, "samples per batch", kind=positive, metavar="N")
+    lr: float = option(0.02, "peak learning rate", kind=above_zero)
+    momentum: float = option(0.9, "momentum of SGD", kind=not_negative)
+    weight_decay: float = option(0.0, "weight decay of the control points (default: none)", kind=not_negative)
+    seed: int = option(0, "seed of the places on the curve and of the order of samples", kind=natural)
 
 
-def check(args: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class CurveOptions(config.TwoNetworksOptions, config.DataOptions, CurveTrainingOptions, config.DeviceOptions):
+    """The options of this command."""
+
+
+def parser() -> options.Parser[CurveOptions]:
+    return options.Parser(__doc__, CurveOptions)
+
+
+def check(args: CurveOptions) -> None:
     if not args.model_file2:
         raise BadUsage("--model_file2 is missing: name the network at the other end")
     if not args.out.endswith(".safetensors"):
@@ -93,7 +95,7 @@ def names(out: str, repeat: int, repeats: int, bends: int) -> list[Path]:
     return [Path(f"{stem}{f'_bend{k + 1}' if bends > 1 else ''}.safetensors") for k in range(bends)]
 
 
-def run(args: argparse.Namespace, command: Sequence[str]) -> None:
+def run(args: CurveOptions, command: Sequence[str]) -> None:
     with ExitStack() as held:
         try:
             curves(args, command, held)
@@ -101,7 +103,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> None:
             raise Incomplete(f"{str(error) or 'interrupted'}: curves that were finished are kept") from None
 
 
-def curves(args: argparse.Namespace, command: Sequence[str], held: ExitStack) -> None:
+def curves(args: CurveOptions, command: Sequence[str], held: ExitStack) -> None:
     """held: lets go of the locks on the outputs."""
     import torch
 
@@ -116,7 +118,7 @@ def curves(args: argparse.Namespace, command: Sequence[str], held: ExitStack) ->
     files = [names(args.out, k, args.repeat, args.bends) for k in range(args.repeat)]
     for file in (file for each in files for file in each):
         held.enter_context(Lock(file))
-    nets, chosen, loss_name = options.networks(args), options.data_choice(args), options.loss_choice(args)
+    nets, chosen, loss_name = options.two_networks(args), options.data_choice(args), options.loss_choice(args)
     loaded = load_inputs(nets, "weights", chosen, loss_name, train_too=True)
     loss, train, end = loss_of(loss_name), loaded.training, loaded.targets[0]
     assert train is not None
@@ -220,7 +222,7 @@ def along(
     """The mean losses at PLACES along a curve, each with BatchNorm statistics of its own, by split."""
     import numpy as np
 
-    from lossatlas.evaluation.recalibration import with_statistics
+    from lossatlas.evaluation.recalibration import batchnorm_layers
     from lossatlas.jobs.loss_surface import evaluator_of, new_surface
     from lossatlas.jobs.problem import Problem
     from lossatlas.landscape import Grid, Tolerance
@@ -237,7 +239,7 @@ def along(
         batch_size=128,
         request={},
         about={},
-        recalibrated=SAMPLES if with_statistics(net) else 0,
+        recalibrated=config.BN_SAMPLES if batchnorm_layers(net) else 0,
     )
     plan = {**surface.plan, "points_per_call": 1, "lanes": 1}
     evaluator = evaluator_of(Problem(net, CurvePlane(kind, points), data, loss, device, data["train"]), plan)
@@ -265,7 +267,7 @@ def write(
     files: Sequence[Path],
     found: dict[str, list[float]],
     straight: dict[str, list[float]],
-    args: argparse.Namespace,
+    args: CurveOptions,
     command: Sequence[str],
     recipe: dict[str, Any],
     ends: Sequence[str],
@@ -281,10 +283,11 @@ def write(
         with moved(net, bend):
             save_state(file, net)
     about = {
-        "command": shlex.join(["python", *command]),
+        "command": programs.command_line(command[0], command[1:]),
         "kind": args.kind,
         "bends": [file.name for file in files],
         "ends": ends,
+        "config": resolved(args),
         "recipe": recipe,
         "losses": found,
         "straight": straight,
@@ -296,4 +299,4 @@ def write(
 def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
-    return exit_code(lambda: run(args, ["train_curve.py", *command]))
+    return exit_code(lambda: run(args, ["train_curve", *command]))

@@ -5,9 +5,10 @@ python view_surface.py a.h5 b.h5 --labels shortcuts none -o compare.html
 python view_surface.py FILE.h5 --proj_file PROJECTION.h5           with the path of a training
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,18 +18,30 @@ from lossatlas.errors import BadInput, BadUsage, exit_code, say
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
 from lossatlas.landscape.flatness_measures import flatness
+from lossatlas.option_fields import option
 from lossatlas.viewer import Shown, write_page
 
 
-def parser() -> argparse.ArgumentParser:
-    p = options.Parser(__doc__)
-    p.add_argument("files", nargs="*", metavar="FILE", help="surface files: planes, or curves")
-    p.add_argument("--surf_file", "-f", nargs="+", default=[], help="the same")
-    p.add_argument("--out", "-o", help="file to write (default: the first one's name and .html)")
-    p.add_argument("--labels", nargs="+", help="a name for each file")
-    p.add_argument("--title", default="", help="title of the page (default: the labels)")
-    p.add_argument("--proj_file", help="path of a training on the plane of the first file, of plot_trajectory.py")
-    return p
+@dataclass(frozen=True)
+class PageOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "page"
+
+    files: tuple[str, ...] = option((), "surface files of planes or curves", many="*", metavar="FILE", positional=True)
+    surf_file: tuple[str, ...] = option((), "surface files, as FILE", short="-f", many="+", metavar="FILE.h5")
+    out: str | None = option(
+        None, "file to write (default: the name of the first surface file and .html)", short="-o", metavar="FILE.html"
+    )
+    labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
+    title: str = option("", "title of the page (default: the labels)", metavar="TEXT")
+    proj_file: str | None = option(
+        None, "trajectory from plot_trajectory.py in the plane of the first file", metavar="FILE.h5"
+    )
+
+
+def parser() -> options.Parser[PageOptions]:
+    return options.Parser(__doc__, PageOptions)
 
 
 def view(

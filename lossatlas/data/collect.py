@@ -1,9 +1,7 @@
-"""Data from what people have: tensors, torch data sets, loaders, any iterable of batches.
+"""Data sets from tensors, torch data sets, loaders, or any iterable of batches.
 
-    data = as_dataset(loader)
-
-Two passes have to see the same samples in the same order: what shuffles is put in order where that is possible, and what
-draws at random is refused.
+Two passes have to see the same samples in the same order: a loader that shuffles is read in the order of its data set,
+and data that are drawn at random are refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,14 +19,14 @@ from torch.utils.data import (
 )
 from torch.utils.data import Dataset as TorchDataset
 
-from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of, check_lengths
+from lossatlas.data.dataset import Dataset, FixedBatches, bytes_of, check_lengths, spread_numbers
 from lossatlas.data.memory import budget, in_words
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, equal, is_column, joined, lengths, mapped
 from lossatlas.errors import BadInput, note
 
-BATCH = 256  # samples that are read at once from a data set without a loader
-TRIED = 3  # samples that are read twice
+READ_BATCH = 256  # samples in a batch that is read from a data set without a loader
+CHECKED_SAMPLES = 3  # that are read twice
 CURE = (
     "give a torch Dataset with a length and items by number, or a DataLoader of one; then samples are read when needed"
 )
@@ -37,53 +35,82 @@ CURE = (
 def as_dataset(
     data: Any, *, name: str = "", split: str = "train", classes: int = 0, stream: bool | None = None
 ) -> AnyData:
-    """Every sample in a fixed order, in memory or read when it is needed.
+    """Return every sample in a fixed order, in memory or streaming.
 
-    data: (inputs, targets) or another structure of tensors with the samples along the first axis; a torch `Dataset`; a
-    `DataLoader`; any iterable of batches. Batches whose shapes differ stay as they are. stream: whether to read the samples
-    of a data set, or of a loader of one, when they are needed; by default where they would take more than `memory.budget`.
-    What is in memory anyway stays there. Raises BadInput for what is random, empty, or none of these, and where it should
-    be streamed and cannot.
+    Data that are in memory already stay there. Batches whose shapes differ stay as they are.
+
+    Args:
+        data: (inputs, targets) or another structure of tensors with the samples along the first axis; a torch
+            `Dataset`; a `DataLoader`; or any iterable of batches.
+        name: A name for messages and files; by default the type of `data`.
+        split: The name of the split.
+        classes: The number of classes, 0 where targets are not labels.
+        stream: Read the samples of a data set, or of a loader of one, when they are needed; by default where they would
+            take more than `memory.budget`.
+
+    Raises:
+        BadInput: The data are random, empty, or none of these; or they have to be streamed and cannot.
+
+    Example:
+        >>> data = as_dataset((torch.randn(5, 3), torch.arange(5)), name="five", classes=5)
+        >>> len(data)
+        5
+        >>> inputs, targets = data.read(slice(2))
+        >>> inputs.shape, targets.tolist()
+        (torch.Size([2, 3]), [0, 1])
     """
     if isinstance(data, Dataset | FixedBatches | Streamed):
         return data
     name = name or type(data).__name__
     if type(data) is TensorDataset:
         return Dataset(name, split, tuple(data.tensors), classes)
-    if isinstance(data, DataLoader) and type(data).__iter__ is not DataLoader.__iter__:  # it does more than load
-        return from_batches(data, name, split, classes, stream)
     if isinstance(data, DataLoader):
-        data = in_order(data, name)
-        source = data.dataset
-        if type(source) is TensorDataset:
-            return from_batches(data, name, split, classes, None)
-        by_number = has_length(source) and data.batch_size is not None and isinstance(data.sampler, SequentialSampler)
-        if not by_number:
-            return from_batches(data, name, split, classes, stream)
-        fixed = 0 if data.collate_fn is default_collate else data.batch_size or 1
-        streamed = Streamed(name, split, source, classes, data.collate_fn, data.num_workers, fixed=fixed)
-        return streamed if is_better_streamed(streamed, stream) else from_batches(data, name, split, classes, None)
-    if isinstance(data, TorchDataset) and not isinstance(data, IterableDataset):
-        check_samples(data, name)
-        if has_length(data):
-            streamed = Streamed(name, split, data, classes)
-            if is_better_streamed(streamed, stream):
-                return streamed
-        return from_batches(DataLoader(data, batch_size=BATCH), name, split, classes, None)
+        return from_loader(data, name, split, classes, stream)
     if isinstance(data, TorchDataset):
-        return from_batches(DataLoader(data, batch_size=BATCH), name, split, classes, stream)
+        return from_torch_dataset(data, name, split, classes, stream)
     if is_structure(data):
         return Dataset(name, split, mapped(data, Tensor.detach), classes)
     if isinstance(data, Iterable) and not isinstance(data, Tensor):
         return from_batches(data, name, split, classes, stream)
     what = f"one tensor alone, of shape {tuple(data.shape)}" if isinstance(data, Tensor) else name
     raise BadInput(
-        "data have to be (inputs, targets), a dict of tensors, a torch Dataset, a DataLoader or an iterable of batches, "
-        f"with the samples along the first axis of every tensor, not {what}"
+        "data have to be (inputs, targets), a dict of tensors, a torch Dataset, a DataLoader or an iterable of "
+        f"batches, with the samples along the first axis of every tensor, not {what}"
     )
 
 
+def from_loader(loader: "DataLoader[Any]", name: str, split: str, classes: int, stream: bool | None) -> AnyData:
+    """Return the samples of a loader, in the order of its data set."""
+    if type(loader).__iter__ is not DataLoader.__iter__:  # a subclass may change the batches
+        return from_batches(loader, name, split, classes, stream)
+    loader = without_shuffling(loader, name)
+    source = loader.dataset
+    if type(source) is TensorDataset:
+        return from_batches(loader, name, split, classes, None)
+    by_number = has_length(source) and loader.batch_size is not None and isinstance(loader.sampler, SequentialSampler)
+    if not by_number:
+        return from_batches(loader, name, split, classes, stream)
+    fixed = 0 if loader.collate_fn is default_collate else loader.batch_size or 1
+    streamed = Streamed(name, split, source, classes, loader.collate_fn, loader.num_workers, fixed=fixed)
+    return streamed if is_better_streamed(streamed, stream) else from_batches(loader, name, split, classes, None)
+
+
+def from_torch_dataset(
+    dataset: "TorchDataset[Any]", name: str, split: str, classes: int, stream: bool | None
+) -> AnyData:
+    """Return the samples of a torch data set."""
+    if isinstance(dataset, IterableDataset):
+        return from_batches(DataLoader(dataset, batch_size=READ_BATCH), name, split, classes, stream)
+    check_samples(dataset, name)
+    if has_length(dataset):
+        streamed = Streamed(name, split, dataset, classes)
+        if is_better_streamed(streamed, stream):
+            return streamed
+    return from_batches(DataLoader(dataset, batch_size=READ_BATCH), name, split, classes, None)
+
+
 def has_length(dataset: Any) -> bool:
+    """Return whether a data set has a length, and is not empty."""
     try:
         return len(dataset) > 0
     except TypeError:
@@ -91,24 +118,28 @@ def has_length(dataset: Any) -> bool:
 
 
 def is_better_streamed(data: Streamed, asked: bool | None) -> bool:
-    """Whether to read samples when they are needed: as it is asked for, otherwise if they take too much memory."""
+    """Return whether to read samples when they are needed: on request, or by default if they take too much memory."""
     return data.sample_bytes * len(data) > budget() if asked is None else asked
 
 
 def is_structure(data: Any) -> bool:
-    """Whether something is one structure with all samples, rather than a list of batches."""
+    """Return whether an object is one structure with all samples, rather than a list of batches."""
     if isinstance(data, Mapping):
         return bool(lengths(data))
     if not isinstance(data, list | tuple) or not data or is_column(data):
         return False
     if isinstance(data, tuple) and all(isinstance(item, Tensor) for item in data):
-        return True  # where their lengths differ, that is an error rather than a tuple of batches
+        return True  # different lengths are an error, not a tuple of batches
     found = lengths(data)
     return all(not isinstance(item, list | tuple | Mapping) for item in data) and len(set(found.values())) == 1
 
 
-def in_order(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]":
-    """The same loader without its shuffling, which is said; a data set that draws at random is refused."""
+def without_shuffling(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]":
+    """Return a loader in the order of its data set, and warn if that changes it.
+
+    Raises:
+        BadInput: The data set draws samples at random.
+    """
     if isinstance(loader.dataset, IterableDataset):
         return loader
     check_samples(loader.dataset, name)
@@ -124,25 +155,33 @@ def in_order(loader: "DataLoader[Any]", name: str) -> "DataLoader[Any]":
 
 
 def check_samples(dataset: Any, name: str) -> None:
-    """Raise BadInput where a sample that is read twice differs, as with augmentation."""
+    """Check that samples are the same each time they are read.
+
+    Raises:
+        BadInput: A sample differs, as with augmentation.
+    """
     try:
         count = len(dataset)
     except TypeError:
         return
-    for k in sorted({k * (count - 1) // max(1, TRIED - 1) for k in range(TRIED)} if count else ()):
-        if not equal(wrapped(dataset[k]), wrapped(dataset[k])):
+    for k in spread_numbers(count, CHECKED_SAMPLES) if count else ():
+        if not equal(as_structure(dataset[k]), as_structure(dataset[k])):
             raise BadInput(
                 f"sample {k} of the {name} differs each time it is read: it is drawn or augmented at random, and "
                 "its loss is not one number; give the data set without augmentation"
             )
 
 
-def wrapped(sample: Any) -> Structure:
+def as_structure(sample: Any) -> Structure:
+    """Return a sample as a structure."""
     return sample if isinstance(sample, list | tuple | Mapping) else [sample]
 
 
 def from_batches(batches: Iterable[Any], name: str, split: str, classes: int, stream: bool | None) -> AnyData:
-    """All batches, joined where they can be. Torch's random numbers, of which a loader draws a seed, stay as they were."""
+    """Read all batches, and join them where their shapes agree.
+
+    Torch's random numbers, of which a loader draws a seed, stay as they were.
+    """
     if stream:
         raise BadInput(f"the {name} has no samples by number, so it cannot be read in parts: {CURE}")
     with torch.random.fork_rng(devices=[]):
@@ -155,6 +194,11 @@ def from_batches(batches: Iterable[Any], name: str, split: str, classes: int, st
 
 
 def read_all(batches: Iterable[Any], name: str) -> list[Structure]:
+    """Read all batches into memory.
+
+    Raises:
+        BadInput: There are none, or they take more memory than `memory.budget`.
+    """
     kept: list[Structure] = []
     size, most = 0, budget()
     for batch in batches:
@@ -169,11 +213,15 @@ def read_all(batches: Iterable[Any], name: str) -> list[Structure]:
 
 
 def check_first(batches: Iterable[Any], first: Structure, name: str) -> None:
-    """Raise BadInput where a second pass begins with other samples; what can be iterated over only once is taken as it is."""
+    """Check that a second pass begins with the same samples; an iterator, which has one pass only, is not checked.
+
+    Raises:
+        BadInput: It does not.
+    """
     if isinstance(batches, Iterator):
         return
     again = next(iter(batches), None)
-    if again is None or not equal(wrapped(mapped(again, Tensor.detach)), wrapped(first)):
+    if again is None or not equal(as_structure(mapped(again, Tensor.detach)), as_structure(first)):
         raise BadInput(
             f"two passes over the {name} begin with different samples: it shuffles or draws at random; give it "
             "without shuffling"

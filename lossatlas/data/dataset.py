@@ -1,14 +1,14 @@
 """Samples in a fixed order, in memory.
 
 data = Dataset("moons", "train", (inputs, targets), classes=2)     # one structure: batches of any size, in any order
-data = FixedBatches("texts", "train", batches)                     # of shapes that differ: as they are
+data = FixedBatches("texts", "train", batches)                     # batches of different shapes, which stay as they are
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,58 +17,64 @@ from torch import Tensor
 from lossatlas.data.structures import Structure, leaves, lengths, part
 from lossatlas.errors import BadInput
 
-SKETCHED = 64  # samples that stand for all of them
-AS_ONE = (
-    "where they do not (graphs, sets of points, boxes, losses within a batch), pass each batch as one sample: a list of "
-    "batches whose tensors have a first axis of length 1 (tensor.unsqueeze(0)), see docs/your-own.md"
+Index = slice | Sequence[int] | Tensor  # which samples, by number
+SKETCH_SAMPLES = 64  # in a digest of part of the data
+BATCH_AS_SAMPLE = (
+    "where they do not (graphs, sets of points, boxes, losses within a batch), pass each batch as one sample: a list "
+    "of batches whose tensors have a first axis of length 1 (tensor.unsqueeze(0)), see docs/your-own.md"
 )
 
 
 class ByNumber:
-    """Samples in a fixed order, of which any can be read: what follows from `len`, `read` and `take`."""
+    """Samples in a fixed order, of which any can be read: the operations that follow from `len`, `read` and `take`.
+
+    Attributes:
+        classes: The number of classes where targets are labels, otherwise 0.
+    """
 
     classes: int
 
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def read(self, index: Any) -> Structure:
-        """The samples at `index` (a slice, or integers), as one batch."""
+    def read(self, index: Index) -> Structure:
+        """Return the samples at `index` (a slice, or integers) as one batch."""
         raise NotImplementedError
 
-    def take(self, index: Any) -> Self:
-        """The samples at `index` (a slice, or integers), in that order."""
+    def take(self, index: Index) -> Self:
+        """Return the data set of the samples at `index` (a slice, or integers), in that order."""
         raise NotImplementedError
 
     @cached_property
     def sketch(self) -> str:
-        """SHA-256 of some samples, spread evenly, and of how many there are."""
+        """SHA-256 of some samples, spread evenly, and of the number of samples."""
         return sketch_of(self.read(spread_numbers(len(self))), len(self), self.classes)
 
     def first(self, count: int) -> Self:
+        """Return the first `count` samples."""
         return self.take(slice(count))
 
     @property
     def parts(self) -> int:
-        """Of how many parts a share may consist."""
+        """The largest number of parts that `share` can make."""
         return len(self)
 
     def share(self, k: int, n: int) -> Self:
-        """The k-th of n parts."""
+        """Return the k-th of n parts."""
         return self.take(slice(len(self) * k // n, len(self) * (k + 1) // n))
 
     def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-        """Ranges of `size` samples from start on; the last one may end behind `stop`, though not behind the last sample."""
+        """Yield ranges (start, stop) of `size` samples; the last one may end after `stop`, not after all samples."""
         for first in range(start, stop, size):
             yield first, min(first + size, len(self))
 
     def batches(self, size: int) -> Iterator[Structure]:
-        """Consecutive batches; the last one may be smaller."""
+        """Yield consecutive batches of `size` samples; the last one may be smaller."""
         for first, last in self.spans(0, len(self), size):
             yield self.read(slice(first, last))
 
-    def stream(self, indices: Iterable[Any]) -> Iterator[Structure]:
-        """The batches at these indices, one after the other."""
+    def stream(self, indices: Iterable[Index]) -> Iterator[Structure]:
+        """Yield the batches at some indices, one after the other."""
         return map(self.read, indices)
 
 
@@ -76,7 +82,19 @@ class ByNumber:
 class Dataset(ByNumber):
     """Samples as a structure of tensors that have the samples along their first axis, such as (inputs, targets).
 
-    classes: the number of classes where targets are labels, otherwise 0. Raises BadInput where lengths differ.
+    Attributes:
+        name: A name for messages and files.
+        split: The name of the split.
+        samples: The structure.
+        classes: The number of classes where targets are labels, otherwise 0.
+
+    Raises:
+        BadInput: First axes differ in length.
+
+    Example:
+        >>> data = Dataset("moons", "train", (torch.randn(6, 2), torch.arange(6) % 2), classes=2)
+        >>> [len(targets) for _, targets in data.batches(4)]
+        [4, 2]
     """
 
     name: str
@@ -92,30 +110,41 @@ class Dataset(ByNumber):
 
     @property
     def inputs(self) -> Tensor:
-        """Of samples that are (inputs, targets)."""
+        """The inputs of samples that are (inputs, targets)."""
         return self.samples[0]
 
     @property
     def targets(self) -> Tensor:
+        """The targets of samples that are (inputs, targets)."""
         return self.samples[1]
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything in it, as it is evaluated."""
+        """SHA-256 of all samples, as they are evaluated."""
         return digest_of(self.samples, self.classes)
 
-    def read(self, index: Any) -> Structure:
-        """The samples at `index` (a slice, or integers)."""
+    def read(self, index: Index) -> Structure:
+        """Return the samples at `index` (a slice, or integers) as one batch."""
         return part(self.samples, index if isinstance(index, slice) else torch.as_tensor(index))
 
-    def take(self, index: Any) -> "Dataset":
-        """The samples at `index` (a slice or an integer tensor), in that order."""
+    def take(self, index: Index) -> "Dataset":
+        """Return the data set of the samples at `index` (a slice or an integer tensor), in that order."""
         return replace(self, samples=part(self.samples, index))
 
 
 @dataclass(frozen=True)
 class FixedBatches:
-    """Batches that cannot be joined, because their shapes differ (padded sequences); they stay as they came."""
+    """Batches that cannot be joined because their shapes differ (padded sequences), in a fixed order.
+
+    Attributes:
+        name: A name for messages and files.
+        split: The name of the split.
+        contents: The batches.
+        classes: The number of classes where targets are labels, otherwise 0.
+
+    Raises:
+        BadInput: First axes within a batch differ in length.
+    """
 
     name: str
     split: str
@@ -128,7 +157,7 @@ class FixedBatches:
 
     @cached_property
     def edges(self) -> list[int]:
-        """The number of the first sample of each batch, and of all samples."""
+        """The number of the first sample of each batch, then the number of all samples."""
         sizes = [next(iter(lengths(batch).values())) for batch in self.contents]
         return [0, *np.cumsum(sizes).tolist()]
 
@@ -137,41 +166,53 @@ class FixedBatches:
 
     @cached_property
     def digest(self) -> str:
+        """SHA-256 of all batches."""
         digests = [digest_of(batch, self.classes) for batch in self.contents]
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     @property
     def sketch(self) -> str:
+        """The digest: these data are in memory."""
         return self.digest
 
     @property
     def parts(self) -> int:
+        """The largest number of parts that `share` can make."""
         return len(self.contents)
 
     def first(self, count: int) -> "FixedBatches":
-        """Batches with `count` samples, or somewhat more."""
+        """Return batches with `count` samples, or somewhat more."""
         number = sum(edge < count for edge in self.edges[:-1])
         return replace(self, contents=self.contents[:number])
 
     def share(self, k: int, n: int) -> "FixedBatches":
-        """The k-th of n parts."""
+        """Return the k-th of n parts."""
         count = len(self.contents)
         return replace(self, contents=self.contents[count * k // n : count * (k + 1) // n])
 
     def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-        """The batches from start on until `stop` is reached, whatever size is asked for."""
+        """Yield the ranges (start, stop) of whole batches until `stop` is reached; `size` has no effect."""
         for first, last in zip(self.edges, self.edges[1:], strict=False):
             if start <= first < stop:
                 yield first, last
 
     def batches(self, size: int) -> Iterator[Structure]:
+        """Yield the batches; `size` has no effect."""
         yield from self.contents
 
 
 def check_lengths(samples: Structure, what: str) -> None:
-    """Raise BadInput where the tensors of a structure do not have the same samples along their first axes."""
+    """Check that all tensors of a structure have the same number of samples along their first axes.
+
+    Args:
+        samples: The structure.
+        what: Its name in a message.
+
+    Raises:
+        BadInput: They differ, or there are none.
+    """
     found = lengths(samples)
-    rule = f"every tensor has to have the samples along its first axis; {AS_ONE}"
+    rule = f"every tensor has to have the samples along its first axis; {BATCH_AS_SAMPLE}"
     if not found:
         raise BadInput(f"{what} have no tensor with an axis: {rule}")
     if len(set(found.values())) > 1 or not next(iter(found.values())):
@@ -180,20 +221,33 @@ def check_lengths(samples: Structure, what: str) -> None:
 
 
 def sketch_of(samples: Structure, count: int, classes: int) -> str:
+    """Return a SHA-256 of some samples and of the number of all."""
     return hashlib.sha256(f"{count} {digest_of(samples, classes)}".encode()).hexdigest()
 
 
-def spread_numbers(count: int, chosen: int = SKETCHED) -> list[int]:
-    """Some of `count` samples, spread evenly; by default those of a sketch."""
+def spread_numbers(count: int, chosen: int = SKETCH_SAMPLES) -> list[int]:
+    """Choose some of `count` samples, spread evenly.
+
+    Args:
+        count: The number of samples.
+        chosen: The number to choose, by default that of a sketch.
+
+    Returns:
+        Their numbers, increasing; fewer than `chosen` if there are not as many.
+    """
     return sorted({k * (count - 1) // max(1, chosen - 1) for k in range(chosen)})
 
 
 def bytes_of(samples: Structure) -> int:
+    """Return the bytes that the tensors of a structure take."""
     return sum(leaf.numel() * leaf.element_size() for _, leaf in leaves(samples) if isinstance(leaf, Tensor))
 
 
 def digest_of(samples: Structure, classes: int) -> str:
-    """SHA-256 over the values; the form is a part of it, except for the (inputs, targets) of the first versions."""
+    """Return a SHA-256 of the values of a structure.
+
+    Its form is a part of it, except for (inputs, targets), whose digest is that of the first versions.
+    """
     found = [(path, leaf) for path, leaf in leaves(samples)]
     if [path for path, _ in found] == ["[0]", "[1]"] and all(isinstance(leaf, Tensor) for _, leaf in found):
         result = hashlib.sha256(repr((tuple(found[0][1].shape), classes)).encode())
@@ -206,12 +260,12 @@ def digest_of(samples: Structure, classes: int) -> str:
         if not isinstance(leaf, Tensor):
             result.update(repr(list(leaf)).encode())
             continue
-        for piece in leaf.split(1024) if leaf.dim() else (leaf,):  # a copy of all of them would double the memory
-            result.update(np.ascontiguousarray(plain(piece)).data)
+        for piece in leaf.split(1024) if leaf.dim() else (leaf,):  # a copy of the whole tensor would double the memory
+            result.update(np.ascontiguousarray(as_numpy(piece)).data)
     return result.hexdigest()
 
 
-def plain(tensor: Tensor) -> np.ndarray:
-    """A tensor as a numpy array, on the CPU; numpy has no bfloat16."""
+def as_numpy(tensor: Tensor) -> np.ndarray:
+    """Return a tensor as a numpy array, on the CPU; bfloat16, which numpy lacks, becomes float32."""
     tensor = tensor.detach().cpu()
     return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()

@@ -1,10 +1,10 @@
-"""Losses: a function of (model, batch) to per-sample losses, weights and metrics.
+"""Losses: functions of (model, batch) that return per-sample losses, weights and metrics.
 
     losses = LOSSES["crossentropy"](net, (inputs, labels))
     loss = as_loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))      # an ordinary loss(output, target)
 
 A batch is (inputs, targets), or (input, input, ..., targets), or a dict with the targets under one of TARGETS and the
-network's arguments by name. `model` is the network, or what computes the same.
+network's arguments by name. `model` is the network, or a function that computes the same.
 """
 
 import inspect
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -21,25 +21,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from lossatlas.data.dataset import AS_ONE
-from lossatlas.data.structures import Structure, leaves, mapped, part
-from lossatlas.errors import BadInput, BadUsage
-from lossatlas.landscape.statistics import STATISTICS
+from lossatlas.data.dataset import BATCH_AS_SAMPLE
+from lossatlas.data.structures import Structure, leaves, mapped
+from lossatlas.errors import BadInput, BadUsage, named
 
 Batch = Structure
-TARGETS = ("labels", "label", "targets", "target", "y")  # names under which a dict holds what is to be predicted
-# Names of the first argument that tell (model, batch) from (output, target).
-MODELS = ("model", "net", "network", "module")
+TARGETS = ("labels", "label", "targets", "target", "y")  # keys of the targets in a dict
+# Names of the first argument of a loss(model, batch), as opposed to a loss(output, target).
+MODEL_NAMES = ("model", "net", "network", "module")
 IGNORED = -100  # a label that does not count, as in torch
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What a loss function returns for one batch of n samples.
+    """The result of a loss function for one batch of n samples.
 
-    per_sample: (n,). weights: (n,) or None for 1. metrics: (n,) each, averaged like the loss; `accuracy` in 0..1.
-    penalty: a term of the parameters alone (), the same for every batch. spread: False where per_sample repeats the mean
-    of the batch, which says nothing about the spread of the samples.
+    Attributes:
+        per_sample: Losses, (n,).
+        weights: Weights of the samples in every mean, (n,), or None for 1.
+        metrics: Further per-sample values by name, (n,) each, averaged like the loss; `accuracy` is between 0 and 1.
+        penalty: A term of the parameters alone, (), the same for every batch.
+        spread: False if `per_sample` repeats the mean of the batch, so that the variance over the samples is unknown.
+
+    Example:
+        >>> Losses(torch.tensor([1.0, 3.0]), weights=torch.tensor([3.0, 1.0])).mean()
+        tensor(1.5000)
     """
 
     per_sample: Tensor
@@ -49,18 +55,26 @@ class Losses:
     spread: bool = True
 
     def mean(self) -> Tensor:
-        """The (weighted) mean over the batch, plus the term of the parameters."""
+        """Return the (weighted) mean over the batch, plus the term of the parameters."""
         weights = self.weights
         mean = self.per_sample.mean() if weights is None else (weights * self.per_sample).sum() / weights.sum()
         return mean if self.penalty is None else mean + self.penalty
 
 
-Model = Callable[..., Any]  # a network, or anything that maps inputs to outputs
+Model = Callable[..., Any]  # a network, or a function from inputs to outputs
 Loss = Callable[[Model, Batch], Losses]
 
 
-def apply(model: Model, batch: Batch) -> tuple[Tensor, Any]:
-    """The output of a network for a batch, and the targets. Raises BadInput where the batch does not say what is what."""
+def forward(model: Model, batch: Batch) -> tuple[Tensor, Any]:
+    """Return the output of a network for a batch, and the targets.
+
+    Args:
+        model: The network.
+        batch: Inputs and targets.
+
+    Raises:
+        BadInput: Inputs and targets cannot be told apart, or the labels of the network have to be shifted.
+    """
     if isinstance(batch, Mapping):
         found = [name for name in TARGETS if name in batch]
         if not found:
@@ -89,7 +103,11 @@ def apply(model: Model, batch: Batch) -> tuple[Tensor, Any]:
 
 
 def output_of(output: Any) -> Tensor:
-    """The tensor that a network gives: its logits where they have a name, or the first of several."""
+    """Return the output tensor of a network: `logits` where they have a name, or the first of several.
+
+    Raises:
+        BadInput: The output contains no tensor.
+    """
     if isinstance(output, Tensor):
         return output
     if hasattr(output, "logits"):
@@ -99,17 +117,27 @@ def output_of(output: Any) -> Tensor:
     if isinstance(output, list | tuple):
         return output[0]
     raise BadInput(
-        f"the network gives {type(output).__name__}, which is no tensor: give a loss(model, batch) of your own"
+        f"the network gives {type(output).__name__}, which is not a tensor: give a loss(model, batch) of your own"
     )
 
 
 def crossentropy(model: Model, batch: Batch) -> Losses:
-    """Cross-entropy of the logits against labels: (n, classes) against (n,), or for each position of a sample.
+    """Compute the cross-entropy of logits and labels.
 
-    Positions are (n, classes, ...) against (n, ...), as torch has it, or (n, ..., classes), as in sequences. Labels of
-    IGNORED do not count; a sample weighs as much as it has positions, so the mean is over all positions.
+    Labels equal to IGNORED do not count. The weight of a sample is the number of its positions, so that the mean is
+    over all positions.
+
+    Args:
+        model: Its output is (n, classes), or (n, classes, ...) as in torch, or (n, ..., classes) as in sequences.
+        batch: Its targets are whole numbers, (n,) or (n, ...).
+
+    Returns:
+        Losses in nats, with the accuracy.
+
+    Raises:
+        BadInput: The shapes do not match, or the targets are not whole numbers.
     """
-    output, targets = apply(model, batch)
+    output, targets = forward(model, batch)
     logits = positions_last(upcast(output), targets, sequence=isinstance(batch, Mapping))
     if targets.dim() == 1 and logits.dim() == 2:
         loss = F.cross_entropy(logits, targets, reduction="none")
@@ -122,15 +150,21 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
     return Losses(flat.sum(1) / each, count.to(flat), {"accuracy": right / each})
 
 
-def positions_last(logits: Tensor, targets: Tensor, sequence: bool = False) -> Tensor:
-    """The logits with the classes along the last axis. Raises BadInput where labels and logits do not fit.
+def positions_last(logits: Tensor, targets: Tensor, *, sequence: bool = False) -> Tensor:
+    """Return the logits with the classes along the last axis.
 
-    sequence: where both readings fit, the classes are the last axis already, rather than the second.
+    Args:
+        logits: (n, classes, ...) or (n, ..., classes).
+        targets: (n, ...).
+        sequence: Where both readings match, the classes are the last axis rather than the second.
+
+    Raises:
+        BadInput: Labels and logits do not match.
     """
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise BadInput(
-            f"cross-entropy needs whole numbers as labels, the targets are {targets.dtype}: use --loss_name for "
-            "another loss, or give labels"
+            f"cross-entropy needs whole numbers as labels, the targets are {targets.dtype}: give labels, or another "
+            f"{named('loss_name')}"
         )
     if logits.dim() >= 2 and targets.shape == logits.shape[:1] + logits.shape[2:]:
         if sequence and targets.shape == logits.shape[:-1]:
@@ -142,11 +176,20 @@ def positions_last(logits: Tensor, targets: Tensor, sequence: bool = False) -> T
 
 
 def mse(model: Model, batch: Batch) -> Losses:
-    """Mean over the classes of (softmax(logits) - one-hot)^2, as in the release of Li et al.
+    """Compute the mean squared error.
 
-    Where the targets are no labels: the mean over everything a sample gives of (output - target)^2.
+    Args:
+        model: The network.
+        batch: Its targets are labels (n,), or numbers of the shape of the output.
+
+    Returns:
+        For labels, the mean over the classes of (softmax(logits) - one-hot)^2, as in the code of Li et al. (2018), with
+        the accuracy. Otherwise, the mean over all values of a sample of (output - target)^2.
+
+    Raises:
+        BadInput: The shapes do not match.
     """
-    output, targets = apply(model, batch)
+    output, targets = forward(model, batch)
     output = upcast(output)
     if not targets.is_floating_point() and output.dim() == 2 and targets.dim() == 1:
         error = output.softmax(1) - F.one_hot(targets, output.shape[1])
@@ -159,49 +202,65 @@ def mse(model: Model, batch: Batch) -> Losses:
 
 
 def upcast(logits: Tensor) -> Tensor:
-    """Losses of reduced-precision logits are computed in float32."""
+    """Convert logits in half precision to float32."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Return the metric `accuracy`, (n,) bool."""
     return {"accuracy": logits.argmax(1) == targets}
 
 
 LOSSES: dict[str, Loss] = {"crossentropy": crossentropy, "mse": mse}
-TORCHS: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
+TORCH_MODULES: dict[Any, Any] = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 
 
 def as_loss(function: Any) -> Loss:
-    """A loss in the form of this package, from what people have.
+    """Convert a user's loss to a function of (model, batch) that returns `Losses`.
 
-    function: a name in LOSSES; a function of (model, batch), told by the name of its first argument, see MODELS, that gives
-    `Losses`, or a tensor; or an ordinary function or module of (output, target), with `reduction` or without. One that gives
-    the mean of a batch alone is taken too; the spread is then unknown. Raises BadUsage for a sum.
+    A function of (model, batch) is recognized by the name of its first argument, see MODEL_NAMES. A loss that gives
+    only the mean of a batch is accepted; the variance over the samples is then unknown.
+
+    Args:
+        function: A name of LOSSES; a function of (model, batch) that returns `Losses` or a tensor; or a function or
+            module of (output, target), with or without `reduction`.
+
+    Raises:
+        BadUsage: The name is unknown, the object cannot be called, or the loss is a sum over samples.
+
+    Example:
+        >>> loss = as_loss(torch.nn.CrossEntropyLoss())
+        >>> loss(torch.nn.Linear(3, 2), (torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))).per_sample.shape
+        torch.Size([4])
     """
     if isinstance(function, str):
         if function not in LOSSES:
             raise BadUsage(f"unknown loss '{function}': choose from {', '.join(LOSSES)}, or give a function")
         return LOSSES[function]
     if not callable(function):
-        raise BadUsage(f"a loss has to be a function, and {function!r} is none")
-    if function in LOSSES.values() or isinstance(function, OwnLoss):
+        raise BadUsage(f"a loss has to be a function, not {function!r}")
+    if function in LOSSES.values() or isinstance(function, UserLoss):
         return function
     if isinstance(function, nn.Module):
-        return partial(of_module, per_sample_of(function))
+        return partial(module_losses, unreduced(function))
     known, options = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
-    if known in TORCHS and not getattr(function, "args", ()):  # as modules, whose weights and ignored labels are known
-        return as_loss(TORCHS[known](**options))
+    if known in TORCH_MODULES and not getattr(function, "args", ()):
+        return as_loss(TORCH_MODULES[known](**options))  # a module tells its class weights and ignored labels
     try:
         names = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # of a builtin
+    except (TypeError, ValueError):  # builtins may have no signature
         names = []
-    if names and names[0] in MODELS:
-        return OwnLoss(function)
-    return partial(of_output_and_target, function, "reduction" in names)
+    if names and names[0] in MODEL_NAMES:
+        return UserLoss(function)
+    return partial(function_losses, function, has_reduction="reduction" in names)
 
 
-def per_sample_of(module: nn.Module) -> nn.Module:
-    """A copy of a loss module that gives one value for each sample or position. Raises BadUsage for a sum."""
+def unreduced(module: nn.Module) -> nn.Module:
+    """Return a copy of a loss module that gives one value for each sample or position.
+
+    Raises:
+        BadUsage: The module sums over the samples.
+    """
     if not hasattr(module, "reduction"):
         return module
     if module.reduction == "sum":
@@ -213,19 +272,20 @@ def per_sample_of(module: nn.Module) -> nn.Module:
     return result
 
 
-def of_module(module: nn.Module, model: Model, batch: Batch) -> Losses:
-    output, targets = apply(model, batch)
+def module_losses(module: nn.Module, model: Model, batch: Batch) -> Losses:
+    """Evaluate a loss module of (output, target)."""
+    output, targets = forward(model, batch)
     output = upcast(output)
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point():
         return with_class_weights(module, output, targets)
     if any(True for _ in (*module.parameters(), *module.buffers())):
         module = deepcopy(module).to(output.device, output.dtype)
-    found = module(output, of_type(targets, output))
-    return shaped(found, output, targets, sums=getattr(module, "mean_over", "") == "batchmean")
+    found = module(output, match_dtype(targets, output))
+    return as_losses(found, output, targets, sums=getattr(module, "mean_over", "") == "batchmean")
 
 
-def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
-    """A cross-entropy whose mean is weighted by the weights of the classes, over the labels that are not ignored."""
+def with_class_weights(module: nn.CrossEntropyLoss | nn.NLLLoss, output: Tensor, targets: Tensor) -> Losses:
+    """Evaluate a cross-entropy whose mean is weighted by class, over the labels that are not ignored."""
     weight = None if module.weight is None else module.weight.to(output)
     options: dict[str, Any] = {"weight": weight, "ignore_index": module.ignore_index, "reduction": "none"}
     if isinstance(module, nn.NLLLoss):
@@ -239,83 +299,92 @@ def with_class_weights(module: Any, output: Tensor, targets: Tensor) -> Losses:
     return Losses(per_sample, total, accuracy(output, targets) if targets.dim() == 1 and weight is None else {})
 
 
-def of_output_and_target(function: Callable[..., Any], reduces: bool, model: Model, batch: Batch) -> Losses:
-    output, targets = apply(model, batch)
-    options = {"reduction": "none"} if reduces else {}
+def function_losses(function: Callable[..., Any], model: Model, batch: Batch, *, has_reduction: bool) -> Losses:
+    """Evaluate a loss function of (output, target), with or without an argument `reduction`."""
+    output, targets = forward(model, batch)
+    options = {"reduction": "none"} if has_reduction else {}
     output = upcast(output)
     try:
-        found = function(output, of_type(targets, output), **options)
-    except RuntimeError:  # tensors of its own, such as the weights of classes, are float32
-        found = function(output.float(), of_type(targets, output.float()), **options)
-    return shaped(found, output, targets)
+        found = function(output, match_dtype(targets, output), **options)
+    except RuntimeError:  # its own tensors, such as class weights, are float32
+        found = function(output.float(), match_dtype(targets, output.float()), **options)
+    return as_losses(found, output, targets)
 
 
-def of_type(targets: Any, output: Tensor) -> Any:
-    """Float targets in the precision of the output, which is computed in float64."""
+def match_dtype(targets: Any, output: Tensor) -> Any:
+    """Convert floating-point targets to the precision of the output, which is float64."""
     return targets.to(output.dtype) if isinstance(targets, Tensor) and targets.is_floating_point() else targets
 
 
-class OwnLoss:
-    """A loss(model, batch) of a user's, in the form of this package.
+class UserLoss:
+    """A user's loss(model, batch), whose result is converted to `Losses`.
 
-    It may differentiate with respect to its inputs, by torch.autograd or torch.func: the graph is on while it runs, and what it
-    gives is cut off from it where the graph was off before. alone: whether it has differentiated forwards (torch.func.jvp,
-    jacfwd, hessian), which one thread of a process can do at a time; noticed by the main thread, which calls it first.
+    The loss may differentiate with respect to its inputs, by torch.autograd or torch.func: autograd is on while it
+    runs, and its result is detached if autograd was off before.
+
+    Attributes:
+        single_threaded: The loss has used forward-mode differentiation (torch.func.jvp, jacfwd, hessian), which only
+            one thread of a process can do at a time. Noticed by the main thread, which calls the loss first.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function, self.alone = function, False
+        self.function, self.single_threaded = function, False
 
     def __call__(self, model: Model, batch: Batch) -> Losses:
         recorded = torch.is_grad_enabled()
-        own = mapped(batch, lambda tensor: tensor.detach())  # so that `requires_grad_()` leaves the samples alone
+        own = mapped(batch, lambda tensor: tensor.detach())  # so that `requires_grad_()` does not change the samples
         with torch.enable_grad():
-            if self.alone or threading.current_thread() is not threading.main_thread():
+            if self.single_threaded or threading.current_thread() is not threading.main_thread():
                 found = self.function(model, own)
             else:
-                with forward_mode() as used:
+                with detect_forward_mode() as used:
                     found = self.function(model, own)
-                self.alone = bool(used)
+                self.single_threaded = bool(used)
         if not isinstance(found, Losses):
             count = next((len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim()), 1)
             found = per_sample_or_mean(found, count)
-        return found if recorded else detached(found)
+        return found if recorded else without_graph(found)
 
 
-def alone(loss: Loss) -> bool:
-    """Whether only one thread at a time can compute it, as far as is known."""
-    return isinstance(loss, OwnLoss) and loss.alone
+def is_single_threaded(loss: Loss) -> bool:
+    """Return whether only one thread at a time can evaluate a loss, as far as is known."""
+    return isinstance(loss, UserLoss) and loss.single_threaded
 
 
-def detached(losses: Losses) -> Losses:
-    def cut(value: Any) -> Any:
-        return value.detach() if isinstance(value, Tensor) else value
+def without_graph(losses: Losses) -> Losses:
+    """Detach all tensors of a result from the autograd graph."""
 
     return replace(
         losses,
-        per_sample=cut(losses.per_sample),
-        weights=cut(losses.weights),
-        metrics={name: cut(value) for name, value in losses.metrics.items()},
-        penalty=cut(losses.penalty),
+        per_sample=detached(losses.per_sample),
+        weights=detached(losses.weights),
+        metrics={name: detached(value) for name, value in losses.metrics.items()},
+        penalty=detached(losses.penalty),
     )
 
 
+def detached(value: Any) -> Any:
+    """Return a tensor without its graph; other values, which `loss_check` refuses, as they are."""
+    return value.detach() if isinstance(value, Tensor) else value
+
+
 @contextmanager
-def forward_mode() -> Iterator[list[bool]]:
-    """Whether anything is differentiated forwards within; the list is empty if not."""
+def detect_forward_mode() -> Iterator[list[bool]]:
+    """Detect forward-mode differentiation within the block: the list that is yielded is not empty if there was any."""
     used: list[bool] = []
-    names = ("make_dual", "enter_dual_level")  # of torch.func, and of those who take forward_ad's own names
+    names = ("make_dual", "enter_dual_level")  # entry points of torch.func, and of forward_ad itself
     before = {name: getattr(forward_ad, name) for name in names}
 
-    def noticing(function: Callable[..., Any]) -> Callable[..., Any]:
-        def noticed(*arguments: Any, **named: Any) -> Any:
+    def recording(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def recorded_call(*arguments: Any, **named: Any) -> Any:
             used.append(True)
             return function(*arguments, **named)
 
-        return noticed
+        return recorded_call
 
     for name, function in before.items():
-        setattr(forward_ad, name, noticing(function))
+        setattr(forward_ad, name, recording(function))
     try:
         yield used
     finally:
@@ -323,17 +392,26 @@ def forward_mode() -> Iterator[list[bool]]:
             setattr(forward_ad, name, function)
 
 
-def shaped(loss: Any, output: Tensor, targets: Any, sums: bool = False) -> Losses:
-    """What an ordinary loss gives, with the accuracy where the targets are labels."""
-    result = per_sample_or_mean(loss, len(output), sums)
+def as_losses(loss: Any, output: Tensor, targets: Any, *, sums: bool = False) -> Losses:
+    """Convert the result of a loss of (output, target), and add the accuracy where the targets are labels."""
+    result = per_sample_or_mean(loss, len(output), sums=sums)
     labels = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dtype != torch.bool
     if labels and targets.dim() == 1 and output.dim() == 2:
         result = replace(result, metrics=accuracy(output, targets))
     return result
 
 
-def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
-    """One value for each sample, the mean over its positions, or the mean of a batch, repeated."""
+def per_sample_or_mean(loss: Any, count: int, *, sums: bool = False) -> Losses:
+    """Convert a tensor to per-sample losses.
+
+    Args:
+        loss: One value for each sample, or for each of its positions, or the mean of the batch ().
+        count: The number of samples.
+        sums: Positions are summed instead of averaged.
+
+    Raises:
+        BadInput: It is not a tensor, or has another number of values.
+    """
     if not isinstance(loss, Tensor):
         raise BadInput(f"a loss gave {type(loss).__name__}, not a tensor or lossatlas.Losses")
     if loss.dim() == 0:
@@ -341,66 +419,9 @@ def per_sample_or_mean(loss: Any, count: int, sums: bool = False) -> Losses:
     if len(loss) != count:
         raise BadInput(
             f"a loss gave {len(loss)} values for a batch of {count} samples: give one for each, or their mean; samples "
-            f"lie along the first axis of every tensor; {AS_ONE}"
+            f"lie along the first axis of every tensor; {BATCH_AS_SAMPLE}"
         )
     if loss.dim() == 1:
         return Losses(loss)
     flat = loss.flatten(1)
     return Losses(flat.sum(1) if sums else flat.mean(1))
-
-
-RESERVED = ("loss", "loss_se", "acc", *STATISTICS)  # names of fields and statistics that every surface has
-# How far the losses of samples alone and among others may differ, relative to all of them, and the mean of a batch; and what
-# float32 outputs may do to losses that are nearly zero.
-DEPENDS, MEAN_DEPENDS, NOTHING = 1e-3, 2e-5, 1e-6
-
-
-@torch.no_grad()
-def check_loss(loss: Loss, model: Model, batch: Batch, copied: Callable[[Batch], Batch]) -> Losses:
-    """What a loss gives for a batch, after a look at whether it is one: of each sample, whatever else is in the batch.
-
-    model: its outputs have to be float64, because losses near zero would be rounding otherwise. copied: makes a copy of a batch
-    where the model is, because a network may write into its input. Raises BadInput for what is random, for a sum, for a mean
-    over something else than samples, and for shapes that do not fit.
-    """
-    with torch.random.fork_rng():
-        found, again = (loss(model, copied(batch)) for _ in range(2))
-    count = next(len(leaf) for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) or leaf.dim())
-    for name, value in (
-        ("per_sample", found.per_sample),
-        ("weights", found.weights),
-        *((f"metrics['{name}']", value) for name, value in found.metrics.items()),
-    ):
-        if value is not None and (not isinstance(value, Tensor) or value.shape != (count,)):
-            there = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise BadInput(f"a loss gave {name} {there} for {count} samples: give a tensor ({count},)")
-    if found.penalty is not None and (not isinstance(found.penalty, Tensor) or found.penalty.dim()):
-        raise BadInput("a loss gave a penalty that is no tensor without axes: sum it")
-    if taken := [name for name in found.metrics if name in RESERVED]:
-        raise BadInput(f"a loss gave a metric called '{taken[0]}', which a surface has already: give it another name")
-    if wrong := [name for name in found.metrics if "/" in name or not name]:
-        raise BadInput(
-            f"a loss gave a metric called '{wrong[0]}': leave out the slash, names are those of fields in a file"
-        )
-    if not torch.equal(found.per_sample, again.per_sample) and not torch.isnan(found.per_sample).any():
-        most = float((found.per_sample - again.per_sample).abs().max())
-        raise BadInput(
-            f"the loss differs when it is computed twice (by {most:.2g}): the network or the loss is random in eval "
-            "mode, as with functional dropout without training=False"
-        )
-    if count < 2:
-        return found
-    halves = [loss(model, copied(part(batch, cut))) for cut in (slice(count // 2), slice(count // 2, count))]
-    alone, whole = torch.cat([half.per_sample for half in halves]), found.per_sample
-    if not found.spread:  # the mean of the whole against that of the halves
-        alone, whole = alone.mean(), whole.mean()
-    known = torch.isfinite(alone) & torch.isfinite(whole)
-    error, size = ((values * known.to(values)).nan_to_num().norm() for values in (alone - whole, whole))
-    agree = torch.equal(torch.isfinite(alone), torch.isfinite(whole))
-    if not agree or error > (DEPENDS if found.spread else MEAN_DEPENDS) * size + NOTHING:
-        raise BadInput(
-            "the loss of a sample depends on the others in its batch: it is a sum, or a mean over something else than "
-            "samples (ignored labels, weights), or the network normalizes over the batch; give a loss(model, batch) "
-            f"with weights; samples lie along the first axis of every tensor; {AS_ONE}"
-        )
-    return found

@@ -1,25 +1,33 @@
-"""How much memory data may take."""
+"""The memory that data may take."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
-LOCAL = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "PALS_LOCAL_SIZE", "SLURM_TASKS_PER_NODE", "PMI_SIZE")
-SHARE = 0.4  # of what is free; while they are collected they are there twice
+LOCAL_SIZE_VARIABLES = (
+    "OMPI_COMM_WORLD_LOCAL_SIZE",
+    "MPI_LOCALNRANKS",
+    "PALS_LOCAL_SIZE",
+    "SLURM_TASKS_PER_NODE",
+    "PMI_SIZE",
+)
+UNLIMITED = 1 << 60  # cgroup v1 writes a larger number where there is no limit
+MEMORY_SHARE = 0.4  # of the free memory: batches exist twice while they are joined
 
 
 def budget() -> int:
-    """Bytes that the data of this process may take: a share of what is free, split among the ranks of this node."""
-    return int(SHARE * available() / local_ranks())
+    """Return the bytes that the data of this process may take: its part of the free memory of the node."""
+    return int(MEMORY_SHARE * available() / local_ranks())
 
 
 def available() -> int:
-    """Bytes that are free on this machine, or in the container that this runs in."""
-    free = [limit for limit in (of_machine(), of_container()) if limit is not None]
+    """Return the bytes that are free on this machine, or in the container of this process."""
+    free = [limit for limit in (machine_memory(), container_memory()) if limit is not None]
     return min(free, default=1 << 33)
 
 
-def of_machine() -> int | None:
+def machine_memory() -> int | None:
+    """Return the free bytes of the machine, or None if they are not known."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -29,25 +37,23 @@ def of_machine() -> int | None:
     return None
 
 
-def of_container(root: str = "/sys/fs/cgroup") -> int | None:
-    """What a container's limit leaves; None where there is none."""
+def container_memory(root: str = "/sys/fs/cgroup") -> int | None:
+    """Return the bytes that the limit of a container leaves, or None without a limit."""
     for most, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         with suppress(OSError, ValueError):
             limit = Path(root, most).read_text().strip()
-            return (
-                None
-                if limit == "max" or int(limit) > 1 << 60
-                else max(0, int(limit) - int(Path(root, used).read_text()))
-            )
+            if limit == "max" or int(limit) > UNLIMITED:
+                return None
+            return max(0, int(limit) - int(Path(root, used).read_text()))
     return None
 
 
 def local_ranks() -> int:
-    """How many ranks the launcher started on this node, at most."""
-    for name in LOCAL:
+    """Return the largest number of ranks that the launcher started on this node."""
+    for name in LOCAL_SIZE_VARIABLES:
         first = os.environ.get(name, "").split("(")[0].split(",")[0]
         if first.isdigit() and int(first):
             return int(first)
@@ -55,7 +61,7 @@ def local_ranks() -> int:
 
 
 def in_words(count: float) -> str:
-    """Bytes as people write them."""
+    """Format a number of bytes, such as '1.5 GB'."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

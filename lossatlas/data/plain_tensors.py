@@ -1,4 +1,4 @@
-"""Tensors in files of others: plain numbers, or the reason why they are not."""
+"""Checks of tensors that were read from files."""
 
 from pathlib import Path
 
@@ -7,19 +7,35 @@ from torch import Tensor
 
 from lossatlas.io.archives import SMALL
 
-PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool}
-PLAIN |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+NUMERIC_TYPES = {
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex64,
+    torch.complex128,
+    torch.bool,
+}
+NUMERIC_TYPES |= {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
-def odd_kind(value: Tensor, file: Path) -> str:
-    """What a tensor of this file is that nothing here can be computed with, '' for plain numbers."""
+def unsupported_kind(value: Tensor, file: Path) -> str:
+    """Name the reason why a tensor cannot be computed with.
+
+    Args:
+        value: The tensor.
+        file: The file that it was read from.
+
+    Returns:
+        Such as 'quantized (qint8)'; '' for plain numbers.
+    """
     if value.is_quantized:
         return f"quantized ({str(value.dtype).removeprefix('torch.')})"
     if value.is_nested or value.layout != torch.strided:
         return "nested" if value.is_nested else f"sparse ({str(value.layout).removeprefix('torch.')})"
     if value.device.type == "meta":
         return "on the device 'meta', without values"
-    if value.dtype not in PLAIN:
+    if value.dtype not in NUMERIC_TYPES:
         return str(value.dtype).removeprefix("torch.")
     if value.numel() * value.element_size() > max(SMALL, 4 * file.stat().st_size):
         return f"a view of {tuple(value.shape)} on far fewer numbers"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from lossatlas.data.dataset import ByNumber, Dataset, FixedBatches, bytes_of, spread_numbers
+from lossatlas.data.dataset import ByNumber, Dataset, FixedBatches, Index, bytes_of, spread_numbers
 from lossatlas.data.structures import Structure, mapped
 from lossatlas.errors import BadInput, Stop
 
@@ -22,12 +22,24 @@ Collate = Callable[[list[Any]], Any]
 
 @dataclass(frozen=True)
 class Streamed(ByNumber):
-    """Samples in a fixed order that are read in batches, each whenever it is asked for.
+    """Samples in a fixed order, read in batches at every use.
 
-    source: a data set with a length and items by number. numbers: which of its items, all by default. collate: makes a
-    batch of items, as that of a `DataLoader`. workers: processes that read, as those of a `DataLoader`; 0 for a thread of
-    this process. fixed: the size of batches that have to stay as they are, because what a sample becomes in one (its
-    padding) may depend on the others; 0 where any will do. A batch is what the same items give in memory, to the last bit.
+    A batch is what the same items give in memory, to the last bit.
+
+    Attributes:
+        name: A name for messages and files.
+        split: The name of the split.
+        source: A data set with a length and items by number.
+        classes: The number of classes where targets are labels, otherwise 0.
+        collate: Makes a batch of items, as the `collate_fn` of a `DataLoader`.
+        workers: Processes that read, as `num_workers` of a `DataLoader`; with 0, a thread of this process reads.
+        numbers: The numbers of the items, all by default.
+        fixed: The size of batches that have to stay as they are, because an item may depend on the others in its batch
+            (padding); 0 for batches of any size.
+        lock: Held while items are read, because a data set may use one open file.
+
+    Raises:
+        BadInput: There are no samples.
     """
 
     name: str
@@ -38,7 +50,7 @@ class Streamed(ByNumber):
     workers: int = 0
     numbers: Sequence[int] = ()
     fixed: int = 0
-    lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)  # a data set may use one open file
+    lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not len(self.numbers):
@@ -51,16 +63,21 @@ class Streamed(ByNumber):
 
     @cached_property
     def digest(self) -> str:
-        """What is known of the data without reading all of it: see `sketch`."""
+        """The sketch of the data, which does not need all of them to be read; see `sketch`."""
         return f"sketch {self.sketch}"
 
-    def read(self, index: Any) -> Structure:
-        """The samples at `index` (a slice, or integers), as one batch. Raises BadInput where one cannot be read."""
+    def read(self, index: Index) -> Structure:
+        """Return the samples at `index` (a slice, or integers) as one batch.
+
+        Raises:
+            BadInput: A sample cannot be read.
+        """
         with self.lock:
             items = [self.item(k) for k in self.chosen(index)]
             return mapped(self.collate(items), lambda tensor: tensor.detach().cpu())
 
     def item(self, number: int) -> Any:
+        """Return one item of the source."""
         try:
             return self.source[number]
         except Stop:
@@ -68,13 +85,18 @@ class Streamed(ByNumber):
         except Exception as error:
             raise BadInput(f"sample {number} of the {self.name} cannot be read: {in_short(error)}") from error
 
-    def chosen(self, index: Any) -> list[int]:
+    def chosen(self, index: Index) -> list[int]:
+        """Return the numbers of the items at `index`."""
         if isinstance(index, slice):
             return list(self.numbers[index])
         return [self.numbers[k] for k in np.asarray(index).tolist()]
 
-    def stream(self, indices: Iterable[Any]) -> Iterator[Structure]:
-        """The batches at these indices, one after the other."""
+    def stream(self, indices: Iterable[Index]) -> Iterator[Structure]:
+        """Yield the batches at some indices, one after the other.
+
+        Raises:
+            BadInput: A sample cannot be read.
+        """
         if not self.workers:
             for index in indices:
                 yield self.read(index)
@@ -89,45 +111,50 @@ class Streamed(ByNumber):
 
     @cached_property
     def sample_bytes(self) -> int:
-        """Of the first sample."""
+        """The bytes of the first sample."""
         return bytes_of(self.read(slice(1)))
 
     def spans(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-        """As of a Dataset, or the batches that have to stay as they are, from start on."""
+        """Yield ranges of `size` samples, or of the batches that have to stay as they are."""
         return super().spans(start, stop, self.fixed or size)
 
     def first(self, count: int) -> "Streamed":
-        """So many samples, or batches with at least so many."""
+        """Return the first `count` samples, or whole fixed batches with at least as many."""
         return self.take(slice(-(-count // self.fixed) * self.fixed if self.fixed else count))
 
     @property
     def parts(self) -> int:
-        """Of how many parts a share may consist."""
+        """The largest number of parts that `share` can make."""
         return -(-len(self) // self.fixed) if self.fixed else len(self)
 
     def share(self, k: int, n: int) -> "Streamed":
-        """The k-th of n parts, in whole batches where they have to stay as they are."""
+        """Return the k-th of n parts, in whole batches where these have to stay as they are."""
         size = self.fixed or 1
         return self.take(slice(self.parts * k // n * size, self.parts * (k + 1) // n * size))
 
-    def take(self, index: Any) -> "Streamed":
-        """The samples at `index` (a slice, or integers), in that order."""
+    def take(self, index: Index) -> "Streamed":
+        """Return the data set of the samples at `index` (a slice, or integers), in that order."""
         chosen = self.numbers[index] if isinstance(index, slice) else self.chosen(index)
         return replace(self, numbers=chosen)
 
 
 def in_short(error: Exception) -> str:
-    """Its type, and the last line of what it says, which is that of the process where it happened."""
+    """Return the type of an error and the last line of its message, the error itself in a worker's traceback."""
     said = str(error).strip().splitlines()
     return f"{type(error).__name__}: {said[-1]}" if said else type(error).__name__
 
 
 AnyData = Dataset | FixedBatches | Streamed
-SOME_BATCHES = 4  # of those that stay as they are
+SOME_BATCHES = 4  # where batches have to stay as they are
 
 
 def some_of(data: AnyData, count: int) -> AnyData:
-    """Some samples, spread evenly because those of a kind may lie together; whole batches where batches stay as they are."""
+    """Return some samples, spread evenly because samples of one class may be adjacent.
+
+    Args:
+        data: The samples.
+        count: Their number; a few whole batches instead, where batches have to stay as they are.
+    """
     if isinstance(data, FixedBatches):
         return replace(data, contents=[data.contents[k] for k in spread_numbers(len(data.contents), SOME_BATCHES)])
     if isinstance(data, Streamed) and data.fixed:

@@ -1,6 +1,6 @@
 """Structures of tensors: a tensor, or tuples, lists and dicts of structures, as loaders give them for a batch.
 
-A list of texts or other objects counts as a column with one entry for each sample. What is no container is left alone.
+A list of texts or other objects counts as a column with one entry for each sample. Other objects are constants.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,11 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Structure = Any
+Structure = Any  # recursive: Tensor | np.ndarray | Mapping[str, Structure] | Sequence[Structure] | column | constant
 
 
 def mapped(structure: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
-    """The structure with function(tensor) in the place of each tensor; numpy arrays count as tensors."""
+    """Apply a function to every tensor of a structure.
+
+    Args:
+        structure: A structure; numpy arrays count as tensors.
+        function: A function of one tensor.
+
+    Returns:
+        A structure of the same form.
+
+    Example:
+        >>> mapped({"x": torch.ones(2), "name": ["a", "b"]}, lambda tensor: 2 * tensor)
+        {'x': tensor([2., 2.]), 'name': ['a', 'b']}
+    """
     if isinstance(structure, np.ndarray):
         structure = torch.from_numpy(structure)
     if isinstance(structure, Tensor):
@@ -31,7 +43,7 @@ def mapped(structure: Structure, function: Callable[[Tensor], Tensor]) -> Struct
 
 
 def leaves(structure: Structure, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, tensor or column) of each; a path is such as `['labels']` or `[0]`."""
+    """Yield (path, tensor or column) of each leaf; a path is such as `['labels']` or `[0]`."""
     if isinstance(structure, Tensor | np.ndarray) or is_column(structure):
         yield path, structure
     elif isinstance(structure, Mapping):
@@ -43,7 +55,7 @@ def leaves(structure: Structure, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def is_column(value: Any) -> bool:
-    """A list of objects that belong to the samples, such as file names."""
+    """Return whether a value is a list of objects that belong to the samples, such as file names."""
     return (
         isinstance(value, list | tuple)
         and bool(value)
@@ -52,18 +64,26 @@ def is_column(value: Any) -> bool:
 
 
 def lengths(structure: Structure) -> dict[str, int]:
-    """The lengths of the first axes by path. A tensor without axes has none."""
+    """Return the lengths of the first axes by path; tensors without axes are left out."""
     return {
         path: len(leaf) for path, leaf in leaves(structure) if not isinstance(leaf, Tensor | np.ndarray) or leaf.ndim
     }
 
 
-def part(structure: Structure, index: Any) -> Structure:
-    """The samples at `index`, a slice or an integer tensor."""
+def part(structure: Structure, index: slice | Sequence[int] | Tensor) -> Structure:
+    """Select samples of a structure.
+
+    Args:
+        structure: A structure with the samples along the first axis of every tensor.
+        index: Which samples.
+
+    Returns:
+        A structure of the same form; tensors without axes and constants stay.
+    """
     if isinstance(structure, np.ndarray):
         structure = torch.from_numpy(structure)
     if isinstance(structure, Tensor):
-        return taken(structure, index) if structure.dim() else structure
+        return indexed(structure, index) if structure.dim() else structure
     if isinstance(structure, Mapping):
         return {name: part(value, index) for name, value in structure.items()}
     if is_column(structure):
@@ -75,15 +95,22 @@ def part(structure: Structure, index: Any) -> Structure:
     return structure
 
 
-def taken(tensor: Tensor, index: Any) -> Tensor:
-    """The samples at `index`; images in channels-last order stay in it."""
+def indexed(tensor: Tensor, index: slice | Sequence[int] | Tensor) -> Tensor:
+    """Return a tensor's samples at `index`; images in channels-last order stay in it."""
     if isinstance(index, slice) or tensor.dim() != 4 or not tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor[index]
     return tensor.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
 
 
 def joined(structures: Sequence[Structure]) -> Structure:
-    """Batches as one, along the first axis. Raises ValueError where their shapes or their forms do not fit."""
+    """Concatenate batches along the first axis.
+
+    Args:
+        structures: Batches of one form.
+
+    Raises:
+        ValueError: Their shapes or their forms differ.
+    """
     first = structures[0]
     if isinstance(first, Tensor | np.ndarray):
         tensors = [torch.as_tensor(value) for value in structures]
@@ -109,14 +136,15 @@ def joined(structures: Sequence[Structure]) -> Structure:
 
 
 def equal(a: Structure, b: Structure) -> bool:
-    """Whether all tensors and columns are the same, not-a-numbers included."""
+    """Return whether all tensors and columns of two structures are equal, where NaN equals NaN."""
     ours, theirs = list(leaves(a)), list(leaves(b))
     if [path for path, _ in ours] != [path for path, _ in theirs]:
         return False
-    return all(same(x, y) for (_, x), (_, y) in zip(ours, theirs, strict=True))
+    return all(equal_leaves(x, y) for (_, x), (_, y) in zip(ours, theirs, strict=True))
 
 
-def same(x: Any, y: Any) -> bool:
+def equal_leaves(x: Any, y: Any) -> bool:
+    """Return whether two tensors or columns are equal."""
     if not isinstance(x, Tensor | np.ndarray):
         return bool(x == y)
     x, y = torch.as_tensor(x), torch.as_tensor(y)

@@ -190,7 +190,7 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
     import torch
 
     from lossatlas.data import Dataset
-    from lossatlas.data.plain_tensors import odd_kind
+    from lossatlas.data.plain_tensors import unsupported_kind
 
     path = Path(file)
     if path.is_file():
@@ -202,7 +202,7 @@ def load_file(file: str | Path, split: str, *, limit: int | None = None, data_sp
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
             for name in ("inputs", "targets"):
-                if odd := odd_kind(content[name], path):
+                if odd := unsupported_kind(content[name], path):
                     raise BadInput(f"{path}: '{name}' is {odd}: save it as plain numbers")
         inputs, targets = content["inputs"].float(), content["targets"].long()
         whole = bool((content["targets"] == targets).all()) and inputs.dim() > 0 and not content["inputs"].is_complex()

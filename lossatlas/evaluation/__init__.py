@@ -3,6 +3,6 @@
 from lossatlas.evaluation.autotuning import tune
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.precision import PRECISIONS
-from lossatlas.evaluation.sample_storage import sample_of
+from lossatlas.evaluation.sample_storage import copy_samples
 
-__all__ = ["PRECISIONS", "Evaluator", "choose_path", "sample_of", "tune"]
+__all__ = ["PRECISIONS", "Evaluator", "choose_path", "copy_samples", "tune"]

@@ -1,11 +1,9 @@
-"""What is fastest on this machine, found by short measurements: how many samples, and points, go into one call, and whether
-batches go side by side.
+"""The fastest batch size, number of parallel batches and number of points in one call, found by short measurements.
 
-    tune(evaluator, cells=2601)      # leaves the best in the evaluator's batch_size, lanes and points_per_call
-
-They change the last digits of a surface, so the rank that plans measures them once, and they are recorded. On the CPU
-batches go side by side unless a measurement says otherwise: threads that share a batch are as fast on an idle machine,
-and several times slower on a busy one, which it may become after the measurement (benchmarks/busy.py).
+These settings change the last digits of a surface, so the rank that makes the execution plan measures them once, and
+they are recorded. On the CPU, batches are evaluated in parallel unless a measurement is clearly against it: threads
+that share a batch are as fast on an idle machine, and several times slower on a busy one, which it may become after the
+measurement (benchmarks/busy.py).
 """
 
 import time
@@ -14,35 +12,42 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from lossatlas.data.losses import alone as one_at_a_time
+from lossatlas.data.losses import is_single_threaded
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import default_parallel_batches
 from lossatlas.evaluation.parameter_buffers import AffineBuffers
 from lossatlas.landscape.statistics import STATISTICS
 
-SHARE = 0.02  # of the time the surface will take may go into measuring, but not more than
-LONGEST = 2.0  # seconds
-BATCHES = {"cpu": (64, 32, 128, 256, 512, 1024), "cuda": (1024, 512, 2048, 4096, 8192)}  # the first is the default
-POINTS, SIZES = (16, 64), (64, 256, 1024)  # points, and samples of each, in one call
-MOMENT = 0.005  # seconds over which a short call is repeated
-FASTER = 0.95  # of the best time so far; what gains less is noise
-ROUNDS = 2  # times that it is measured again beside the best one, and has to be faster
-SHARED = 0.8  # of the time side by side: what threads that share a batch have to be better than
-AGREES = 1e-3  # relative difference of the losses
-WORSE = 1.1  # times the best: larger ones will not do
-WORTH = 0.9  # of a point's time alone: several points in one call have to gain this much
+TUNING_SHARE = 0.02  # of the time of the surface that may be spent on measurements, but not more than
+MAX_SECONDS = 2.0
+BATCH_SIZES = {"cpu": (64, 32, 128, 256, 512, 1024), "cuda": (1024, 512, 2048, 4096, 8192)}  # the first is the default
+STACKED_POINTS, STACKED_BATCH_SIZES = (16, 64), (64, 256, 1024)  # points in one call, and samples of each
+MIN_TIMED_SECONDS = 0.005  # over which a short call is repeated
+FASTER = 0.95  # of the best time so far: smaller gains are noise
+ROUNDS = 2  # measurements against the best setting, each of which has to be faster
+SEQUENTIAL_FASTER = 0.8  # of the time of parallel batches, which threads that share a batch have to stay below
+AGREEMENT = 1e-3  # relative difference of losses
+HOPELESS = 1.1  # of the best time: larger batches are not tried any more
+STACKED_FASTER = 0.9  # of the time of a single point, which several points in one call have to stay below
 
 
 class Stopwatch:
-    """Measures functions, until the seconds that may be spent are over."""
+    """Measures functions within a budget of seconds.
+
+    Args:
+        device: The device to synchronize with before time is read.
+
+    Attributes:
+        left: Seconds that may still be spent; negative when they are used up.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.left = device, LONGEST
+        self.device, self.left = device, MAX_SECONDS
 
     def time(self, function: Callable[[], object]) -> float:
-        """The shortest of a few runs, in seconds: two, or as many as fit into a few milliseconds."""
+        """Return the shortest time of a few calls, in seconds: two calls, or as many as fit into MIN_TIMED_SECONDS."""
         taken: list[float] = []
-        while len(taken) < 2 or (sum(taken) < MOMENT and len(taken) < 20):
+        while len(taken) < 2 or (sum(taken) < MIN_TIMED_SECONDS and len(taken) < 20):
             start = time.perf_counter()
             function()
             if self.device.type == "cuda":
@@ -54,155 +59,186 @@ class Stopwatch:
 
 @torch.no_grad()
 def tune(
-    evaluator: Evaluator, cells: int, *, many: bool = True, far: Sequence[tuple[float, float]] = ((1.0, 0.0),)
+    evaluator: Evaluator,
+    cells: int,
+    *,
+    stacked: bool = True,
+    check_points: Sequence[tuple[float, float]] = ((1.0, 0.0),),
 ) -> float:
-    """Leave the best batch_size, lanes and points_per_call for so many cells in the evaluator; seconds a cell will take.
+    """Set the fastest batch_size, parallel_batches and points_per_call of an evaluator.
 
-    many: several points in one call may be tried; far: where, besides the origin, they have to give what single ones do.
     Small jobs get the defaults, because measuring would take longer than it saves.
+
+    Args:
+        evaluator: The evaluator; the three attributes are assigned.
+        cells: Points that are to be evaluated.
+        stacked: Several points in one call may be tried.
+        check_points: Points besides the origin at which stacked evaluation has to agree with single points.
+
+    Returns:
+        Seconds that one point will take.
     """
-    watch = Stopwatch(evaluator.device)
-    evaluator.batch_size = BATCHES[evaluator.device.type][0]
-    evaluator.lanes = choose_parallel_batches(evaluator)
+    stopwatch = Stopwatch(evaluator.device)
+    evaluator.batch_size = BATCH_SIZES[evaluator.device.type][0]
+    evaluator.parallel_batches = choose_parallel_batches(evaluator)
     samples = sum(len(samples) for samples in evaluator.data.values())
-    point = samples * per_sample(evaluator, watch)
-    watch.left = min(LONGEST, SHARE * cells * point)
-    point = samples * choose_batch_size(evaluator, watch)
+    point = samples * seconds_per_sample(evaluator, stopwatch)
+    stopwatch.left = min(MAX_SECONDS, TUNING_SHARE * cells * point)
+    point = samples * choose_batch_size(evaluator, stopwatch)
     if (
-        many
-        and evaluator.recalibrated is None
+        stacked
+        and evaluator.recalibrator is None
         and evaluator.tolerance.exact
-        and isinstance(evaluator.place, AffineBuffers)
+        and isinstance(evaluator.buffers, AffineBuffers)
     ):
-        point = choose_points_per_call(evaluator, watch, cells, point, far)
-    evaluator.forget()
-    return point + arriving(evaluator, watch)
+        point = choose_points_per_call(evaluator, stopwatch, cells, point, check_points)
+    evaluator.clear_cache()
+    return point + seconds_to_move(evaluator, stopwatch)
 
 
 @torch.no_grad()
 def estimate_seconds_per_cell(evaluator: Evaluator) -> float:
-    """Seconds that one point may take, from a few batches of the usual size."""
+    """Estimate the seconds that one point takes, from a few batches of the default size.
+
+    Args:
+        evaluator: The evaluator. Its number of parallel batches is set to the default, and a missing batch size as
+            well.
+    """
     if not evaluator.batch_size:
-        evaluator.batch_size = BATCHES[evaluator.device.type][0]
-    evaluator.lanes = choose_parallel_batches(evaluator)
-    watch = Stopwatch(evaluator.device)
-    found = per_sample(evaluator, watch)
-    return found * sum(len(samples) for samples in evaluator.data.values()) + arriving(evaluator, watch)
+        evaluator.batch_size = BATCH_SIZES[evaluator.device.type][0]
+    evaluator.parallel_batches = choose_parallel_batches(evaluator)
+    stopwatch = Stopwatch(evaluator.device)
+    seconds = seconds_per_sample(evaluator, stopwatch)
+    return seconds * sum(len(samples) for samples in evaluator.data.values()) + seconds_to_move(evaluator, stopwatch)
 
 
 @torch.no_grad()
 def seconds_in_place(evaluator: Evaluator) -> float:
-    """Seconds that one point may take where the network itself is moved, with going there and back."""
-    watch, samples = Stopwatch(evaluator.device), sum(len(samples) for samples in evaluator.data.values())
+    """Estimate the seconds that one point takes where the network itself is moved, including the move."""
+    stopwatch, samples = Stopwatch(evaluator.device), sum(len(samples) for samples in evaluator.data.values())
     with evaluator.session():
-        found = per_sample(evaluator, watch)
-        return found * samples + watch.time(lambda: evaluator.arrive(0.0, 0.0))
+        seconds = seconds_per_sample(evaluator, stopwatch)
+        return seconds * samples + stopwatch.time(lambda: evaluator.move_to(0.0, 0.0))
 
 
-def arriving(evaluator: Evaluator, watch: Stopwatch) -> float:
-    """Seconds it takes to go to a point, where that counts: not on a plane whose directions lie on the device."""
-    if isinstance(evaluator.place, AffineBuffers) and evaluator.recalibrated is None:
+def seconds_to_move(evaluator: Evaluator, stopwatch: Stopwatch) -> float:
+    """Measure the seconds of a move to a point; zero where directions lie on the device and a move is negligible."""
+    if isinstance(evaluator.buffers, AffineBuffers) and evaluator.recalibrator is None:
         return 0.0
-    return watch.time(lambda: evaluator.arrive(0.0, 0.0))
+    return stopwatch.time(lambda: evaluator.move_to(0.0, 0.0))
 
 
 def choose_parallel_batches(evaluator: Evaluator) -> int:
-    """The usual lanes for an evaluator's batches, on the CPU."""
+    """Return the default number of parallel batches: one per thread on the CPU if there are enough batches."""
     samples = max(len(samples) for samples in evaluator.data.values())
-    threads = torch.get_num_threads() if evaluator.device.type == "cpu" and not one_at_a_time(evaluator.loss) else 1
+    threads = (
+        torch.get_num_threads() if evaluator.device.type == "cpu" and not is_single_threaded(evaluator.loss) else 1
+    )
     return default_parallel_batches(-(-samples // evaluator.batch_size), threads)
 
 
-def per_sample(evaluator: Evaluator, watch: Stopwatch) -> float:
-    """Seconds a sample takes, over a few batches of evaluator.batch_size."""
+def seconds_per_sample(evaluator: Evaluator, stopwatch: Stopwatch) -> float:
+    """Measure the seconds that a sample takes, over a few batches of the current size."""
     split, samples = next(iter(evaluator.data.items()))
     size = min(len(samples), evaluator.batch_size * max(torch.get_num_threads(), 128 // evaluator.batch_size, 1))
-    return watch.time(lambda: evaluator.cover(split, 0, size)) / size
+    return stopwatch.time(lambda: evaluator.accumulate(split, 0, size)) / size
 
 
-def choose_batch_size(evaluator: Evaluator, watch: Stopwatch) -> float:
-    """Leaves the fastest batch size and lanes in the evaluator; returns its seconds per sample."""
-    usual = evaluator.lanes
-    best, cost = (evaluator.batch_size, usual), per_sample(evaluator, watch)
+def choose_batch_size(evaluator: Evaluator, stopwatch: Stopwatch) -> float:
+    """Set the fastest batch size and number of parallel batches; return the seconds per sample."""
+    usual = evaluator.parallel_batches
+    best, cost = (evaluator.batch_size, usual), seconds_per_sample(evaluator, stopwatch)
     longest = max(len(samples) for samples in evaluator.data.values())
     threads = torch.get_num_threads()
-    ways = dict.fromkeys((usual, threads, 1) if evaluator.device.type == "cpu" else (1,))
-    for lanes in ways:
-        sizes = BATCHES[evaluator.device.type]
-        for size in sizes[lanes == usual :]:  # the first one is measured already
-            if watch.left < 2 * max(size * threads, 128) * cost or size * lanes >= 2 * longest:
+    candidates = dict.fromkeys((usual, threads, 1) if evaluator.device.type == "cpu" else (1,))
+    for parallel_batches in candidates:
+        sizes = BATCH_SIZES[evaluator.device.type]
+        for size in sizes[parallel_batches == usual :]:  # the default has been measured
+            if stopwatch.left < 2 * max(size * threads, 128) * cost or size * parallel_batches >= 2 * longest:
                 break
-            evaluator.batch_size, evaluator.lanes = size, lanes
-            if lanes > 1 and choose_parallel_batches(evaluator) != lanes:
+            evaluator.batch_size, evaluator.parallel_batches = size, parallel_batches
+            if parallel_batches > 1 and choose_parallel_batches(evaluator) != parallel_batches:
                 continue
             try:
-                found = per_sample(evaluator, watch)
+                seconds = seconds_per_sample(evaluator, stopwatch)
             except torch.cuda.OutOfMemoryError:
                 break
-            limit = SHARED if lanes < best[1] else FASTER
-            if found < limit * cost:
-                if faster_again(evaluator, watch, (size, lanes), best, limit):
-                    best, cost = (size, lanes), found
-            elif size > sizes[0] and found > WORSE * cost:
+            limit = SEQUENTIAL_FASTER if parallel_batches < best[1] else FASTER
+            if seconds < limit * cost:
+                if is_confirmed_faster(evaluator, stopwatch, (size, parallel_batches), best, limit):
+                    best, cost = (size, parallel_batches), seconds
+            elif size > sizes[0] and seconds > HOPELESS * cost:
                 break
-    evaluator.batch_size, evaluator.lanes = best
+    evaluator.batch_size, evaluator.parallel_batches = best
     return cost
 
 
-def faster_again(
-    evaluator: Evaluator, watch: Stopwatch, rival: tuple[int, int], best: tuple[int, int], limit: float
+def is_confirmed_faster(
+    evaluator: Evaluator, stopwatch: Stopwatch, rival: tuple[int, int], best: tuple[int, int], limit: float
 ) -> bool:
-    """Whether one batch size and number of lanes is faster than another each time both are measured, one after the other.
+    """Measure two settings (batch size, parallel batches) in turn, and return whether the first is faster every time.
 
-    Where there is no time to find out, it is not.
+    Args:
+        evaluator: The evaluator, whose settings are overwritten.
+        stopwatch: Its budget; when it is used up, nothing is confirmed.
+        rival: The setting that has to be faster.
+        best: The fastest setting so far.
+        limit: The share of the time of `best` that `rival` has to stay below.
     """
     for _ in range(ROUNDS):
-        if watch.left < 0:
+        if stopwatch.left < 0:
             return False
         times = []
-        for evaluator.batch_size, evaluator.lanes in (best, rival):
-            times.append(per_sample(evaluator, watch))
+        for evaluator.batch_size, evaluator.parallel_batches in (best, rival):
+            times.append(seconds_per_sample(evaluator, stopwatch))
         if times[1] >= limit * times[0]:
             return False
     return True
 
 
 def choose_points_per_call(
-    evaluator: Evaluator, watch: Stopwatch, cells: int, alone: float, far: Sequence[tuple[float, float]]
+    evaluator: Evaluator, stopwatch: Stopwatch, cells: int, single: float, check_points: Sequence[tuple[float, float]]
 ) -> float:
-    """Leaves in the evaluator how many points go into one call, and the batch size for that; seconds a point takes.
+    """Set the fastest number of points in one call, and the batch size for it; return the seconds per point.
 
-    alone: seconds that one point takes.
+    Args:
+        evaluator: The evaluator.
+        stopwatch: The budget.
+        cells: Points that are to be evaluated.
+        single: Seconds of one point in a call of its own.
+        check_points: Points besides the origin at which both have to agree.
     """
-    single = evaluator.batch_size
-    if watch.left > 2 * alone:  # with what a point costs beside its samples
-        alone = watch.time(lambda: evaluator.at(0.0, 0.0))
-    best, cost = (single, 1), WORTH * alone
-    for size, points in combinations(cells):
-        if watch.left < 2 * points * min(alone, cost):
+    batch_size = evaluator.batch_size
+    if stopwatch.left > 2 * single:
+        # the estimate from batches leaves out the move
+        single = stopwatch.time(lambda: evaluator.evaluate_point(0.0, 0.0))
+    best, cost = (batch_size, 1), STACKED_FASTER * single
+    for size, points in stacked_shapes(cells):
+        if stopwatch.left < 2 * points * min(single, cost):
             continue
         evaluator.batch_size = size
         try:
-            found = watch.time(lambda: evaluator.at_once([(0.0, 0.0)] * points)) / points  # noqa: B023
+            seconds = stopwatch.time(lambda: evaluator.evaluate_stacked([(0.0, 0.0)] * points)) / points  # noqa: B023
         except Exception:  # this network or its loss cannot be mapped over points, or they do not fit
             break
-        if found < FASTER * cost:
-            best, cost = (size, points), found
+        if seconds < FASTER * cost:
+            best, cost = (size, points), seconds
     evaluator.batch_size, evaluator.points_per_call = best
-    if best[1] > 1 and not agrees(evaluator, [(0.0, 0.0), *far]):
-        evaluator.batch_size, evaluator.points_per_call = single, 1
-    return cost if evaluator.points_per_call > 1 else alone
+    if best[1] > 1 and not matches_single_points(evaluator, [(0.0, 0.0), *check_points]):
+        evaluator.batch_size, evaluator.points_per_call = batch_size, 1
+    return cost if evaluator.points_per_call > 1 else single
 
 
-def combinations(cells: int) -> Iterator[tuple[int, int]]:
-    for points in POINTS:
+def stacked_shapes(cells: int) -> Iterator[tuple[int, int]]:
+    """Yield the candidates (batch size, points in one call)."""
+    for points in STACKED_POINTS:
         if points <= cells:
-            yield from ((size, points) for size in SIZES)
+            yield from ((size, points) for size in STACKED_BATCH_SIZES)
 
 
-def agrees(evaluator: Evaluator, points: Sequence[tuple[float, float]]) -> bool:
-    """Whether several points in one call have the losses that single calls have, tiny ones and infinite ones too."""
+def matches_single_points(evaluator: Evaluator, points: Sequence[tuple[float, float]]) -> bool:
+    """Return whether stacked points have the losses of single calls, also where these are tiny or infinite."""
     loss = STATISTICS.index("weight_loss")
-    together = evaluator.at_once(points)[:, :, loss]
-    alone = np.stack([evaluator.at(a, b)[:, loss] for a, b in points])
-    return bool(np.allclose(together, alone, rtol=AGREES, atol=0, equal_nan=True))
+    together = evaluator.evaluate_stacked(points)[:, :, loss]
+    single = np.stack([evaluator.evaluate_point(a, b)[:, loss] for a, b in points])
+    return bool(np.allclose(together, single, rtol=AGREEMENT, atol=0, equal_nan=True))

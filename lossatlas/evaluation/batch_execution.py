@@ -1,9 +1,7 @@
-"""The ways to take batches through a network at one point; all of them add the same rows in the same order.
+"""Strategies to evaluate the batches of a split at one point: one after the other, or several in parallel.
 
-    way = OneByOne(Sums(loss, metrics), model)
-    way.add(sums, samples, spans)
-
-`graphs.Captured` is a further one. Several points in one call are in `manypoints`.
+All strategies add the same rows in the same order. `cuda_graphs.CapturedGraphs` is another one; several points in one
+call are evaluated by `stacked_points`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,56 +11,77 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.data.losses import Batch
-from lossatlas.evaluation.loss_sums import LossSums, include
+from lossatlas.evaluation.loss_sums import LossSums, add_to_sums
 from lossatlas.evaluation.parallel_batches import ParallelBatches, replicas
 from lossatlas.evaluation.sample_storage import Span, StoredSamples
 
 
 class BatchExecution(Protocol):
-    """Adds the batches of some spans to the sums (statistics,) in place."""
+    """Adds the sums of batches to a vector of sums."""
 
-    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None: ...
+    def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
+        """Add the batches of some spans to `sums` (statistics,), in place."""
 
 
 class PerSampleExecution(BatchExecution, Protocol):
-    """Gives what `Sums.each` gives of the batches too, in the shuffled order."""
+    """A strategy that can also give the losses of single samples."""
 
-    def each(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]: ...
+    def per_sample(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield `LossSums.per_sample` of each batch, in the shuffled order."""
 
 
 class SequentialBatches:
-    """One batch after the other, each by all threads."""
+    """Evaluates one batch after the other, each by all threads.
+
+    Args:
+        step: Evaluates one batch.
+        model: The network.
+    """
 
     def __init__(self, step: LossSums, model: nn.Module) -> None:
         self.step, self.model = step, model
 
     def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
+        """Add the batches of some spans to `sums` (statistics,), in place."""
         for batch in samples.stream(spans):
-            include(sums, *self.step(self.model, batch))
+            add_to_sums(sums, *self.step(self.model, batch))
 
-    def each(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def per_sample(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield `LossSums.per_sample` of each batch, in the shuffled order."""
         for batch in samples.stream(spans, shuffled=True):
-            yield self.step.each(self.model, batch)
+            yield self.step.per_sample(self.model, batch)
 
 
 class ConcurrentBatches:
-    """Several batches at a time on the CPU, each by one thread, with a copy of the model where it keeps things in itself."""
+    """Evaluates several batches at a time on the CPU, each by one thread.
 
-    def __init__(self, step: LossSums, model: nn.Module, count: int, stateless: bool) -> None:
-        self.step = step
-        self.lanes = ParallelBatches([model] * count if stateless else [model, *replicas(model, count - 1)])
+    Args:
+        step: Evaluates one batch.
+        model: The network.
+        count: The number of threads.
+        stateless: The model stores nothing in itself while it is evaluated, so that all threads can share it; otherwise
+            each thread gets a replica.
+    """
+
+    def __init__(self, step: LossSums, model: nn.Module, count: int, *, stateless: bool) -> None:
+        self.step, self.count = step, count
+        self.parallel = ParallelBatches([model] * count if stateless else [model, *replicas(model, count - 1)])
 
     def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
-        for row, penalty in self.lanes.map(self.one, samples.stream(spans)):
-            include(sums, row, penalty)
+        """Add the batches of some spans to `sums` (statistics,), in place."""
+        for row, penalty in self.parallel.map(self.batch_sums, samples.stream(spans)):
+            add_to_sums(sums, row, penalty)
 
-    def each(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
-        yield from self.lanes.map(self.each_of_one, samples.stream(spans, shuffled=True))
-
-    @torch.no_grad()
-    def each_of_one(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        return self.step.each(model, batch)
+    def per_sample(self, samples: StoredSamples, spans: Sequence[Span]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield `LossSums.per_sample` of each batch, in the shuffled order."""
+        yield from self.parallel.map(self.batch_rows, samples.stream(spans, shuffled=True))
 
     @torch.no_grad()
-    def one(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def batch_rows(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return `LossSums.per_sample` of one batch; gradients are a setting of each thread."""
+        return self.step.per_sample(model, batch)
+
+    @torch.no_grad()
+    def batch_sums(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the sums of one batch."""
         return self.step(model, batch)

@@ -1,4 +1,4 @@
-"""CUDA graphs of the steps of an evaluation."""
+"""CUDA graphs of the batches of an evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,57 +7,67 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import note
-from lossatlas.evaluation.loss_sums import LossSums, include
+from lossatlas.evaluation.loss_sums import LossSums, add_to_sums
 from lossatlas.evaluation.sample_storage import Span, StoredSamples
 
-MOST_GRAPHS = 512  # batches that are captured; with more, launches do not matter
+MAX_GRAPHS = 512  # batches that are captured; with more, the time of kernel launches is negligible
+GraphKey = tuple[int, int, int, int]  # identities of sums and samples, start and stop
 
 
 class CapturedGraphs:
-    """Each batch's forward pass, loss and sums as one CUDA graph, so that gaps between launches vanish.
+    """Replays the forward pass, loss and sums of each batch as one CUDA graph, without gaps between kernel launches.
 
-    The sums and the samples have to be the same tensors at each call: samples on the device, in few batches.
+    The sums and the samples have to be the same tensors at each call: samples on the device, in few batches. A network
+        that
+    cannot be captured is evaluated without graphs.
+
+    Args:
+        step: Evaluates one batch.
+        model: The network.
+
+    Attributes:
+        supported: False once a capture has failed.
     """
 
     def __init__(self, step: LossSums, model: nn.Module) -> None:
         self.step, self.model = step, model
-        self.graphs: dict[Any, torch.cuda.CUDAGraph] = {}
-        self.pool: Any = None
-        self.works = True
+        self.graphs: dict[GraphKey, torch.cuda.CUDAGraph] = {}
+        self.pool: Any = None  # an opaque handle of the memory that the graphs share
+        self.supported = True
 
     def add(self, sums: Tensor, samples: StoredSamples, spans: Sequence[Span]) -> None:
-        for start, stop in spans:
-            self.run(sums, samples, start, stop)
+        """Add the batches of some spans to `sums` (statistics,), in place."""
+        for span in spans:
+            key = (id(sums), id(samples), *span)
+            if self.supported and key not in self.graphs:
+                self.capture(key, sums, samples, span)
+            if self.supported:
+                self.graphs[key].replay()
+            else:
+                self.run_eagerly(sums, samples, span)
 
-    def run(self, sums: Tensor, samples: StoredSamples, start: int, stop: int) -> None:
-        key = (id(sums), id(samples), start, stop)
-        if self.works and key not in self.graphs:
-            self.capture(sums, samples, key)
-        if self.works:
-            self.graphs[key].replay()
-        else:
-            self.one(sums, samples, *key[2:])
+    def run_eagerly(self, sums: Tensor, samples: StoredSamples, span: Span) -> None:
+        """Add one batch without a graph."""
+        add_to_sums(sums, *self.step(self.model, samples.batch(*span)))
 
-    def one(self, sums: Tensor, samples: StoredSamples, start: int, stop: int) -> None:
-        include(sums, *self.step(self.model, samples.batch(start, stop)))
-
-    def capture(self, sums: Tensor, samples: StoredSamples, key: Any) -> None:
-        kept = sums.clone()
+    def capture(self, key: GraphKey, sums: Tensor, samples: StoredSamples, span: Span) -> None:
+        """Capture the graph of one batch; `sums` keep their values."""
+        before = sums.clone()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries choose algorithms and take memory at a first call
-            self.one(sums, samples, *key[2:])
+            self.run_eagerly(sums, samples, span)
         torch.cuda.current_stream().wait_stream(stream)
-        sums.copy_(kept)
+        sums.copy_(before)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self.pool):
-                self.one(sums, samples, *key[2:])
+                self.run_eagerly(sums, samples, span)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
             note(f"no CUDA graphs for this network ({str(error).splitlines()[0][:120]})")
-            self.works = False
+            self.supported = False
             return
         self.pool = graph.pool()
         self.graphs[key] = graph

@@ -1,10 +1,10 @@
-"""Memory that is free but still the process's own."""
+"""Freed memory that the process still occupies."""
 
 import ctypes
 from contextlib import suppress
 
 
 def trim_memory() -> None:
-    """Let the system have the memory that was freed, where the C library keeps it: glibc does, of anything below 32 MB."""
+    """Return freed memory to the system, where the C library keeps it (glibc does, for blocks below 32 MB)."""
     with suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,10 +1,7 @@
-"""Batches side by side on the CPU, by a few threads of their own each, instead of one batch by all threads.
+"""Batches in parallel on the CPU, by one or a few threads each, and copies of networks for them.
 
-    lanes = Lanes([net, *replicas(net, 3)])
-    for result in lanes.map(function, batches): ...      # function(net, batch), in the order of the batches
-
-Threads that share one batch meet after every operation, and wait there for the one whose core the system has given to
-another process; threads with batches of their own do not.
+Threads that share one batch synchronize after every operation, and wait for the one whose core the system has given to
+another process. Threads with batches of their own do not.
 """
 
 import queue
@@ -21,11 +18,21 @@ Worker = TypeVar("Worker")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-IDLE = 0.2  # share of the threads that may have nothing to do while others compute the last batches side by side
+MAX_IDLE = 0.2  # share of the threads' time that may be idle while the last batches are computed
 
 
 class ParallelBatches(Generic[Worker]):
-    """One lane for each of `workers`, which belongs to the batch that is computed in it; `threads` for each of them."""
+    """A pool of threads, each of which computes with a worker of its own.
+
+    Args:
+        workers: One object per thread, such as replicas of a network.
+        threads: Threads that torch may use in each of them.
+
+    Example:
+        >>> pool = ParallelBatches(["a", "b"])
+        >>> list(pool.map(lambda worker, item: 2 * item, [1, 2, 3]))
+        [2, 4, 6]
+    """
 
     def __init__(self, workers: Sequence[Worker], threads: int = 1) -> None:
         self.count = len(workers)
@@ -35,9 +42,14 @@ class ParallelBatches(Generic[Worker]):
             self.free.put(worker)
 
     def map(self, function: Callable[[Worker, Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """function(worker, item) of each item, in their order; items are taken as they are needed."""
+        """Yield function(worker, item) of each item, in their order.
 
-        def one(item: Item) -> Result:
+        Args:
+            function: Called in a thread, with the worker of that thread.
+            items: Taken one after the other, as they are needed.
+        """
+
+        def run(item: Item) -> Result:
             worker = self.free.get()
             try:
                 return function(worker, item)
@@ -46,29 +58,48 @@ class ParallelBatches(Generic[Worker]):
 
         ahead: deque[Future[Result]] = deque()
         for item in items:
-            ahead.append(self.pool.submit(one, item))
-            if len(ahead) > 2 * self.count:  # results wait for those before them, but not any number of them
+            ahead.append(self.pool.submit(run, item))
+            if len(ahead) > 2 * self.count:  # bounds the results that wait for those before them
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
 def default_parallel_batches(batches: int, threads: int) -> int:
-    """As many lanes as there are threads, where there are enough batches for all of them; otherwise one."""
+    """Return the number of batches to evaluate at a time.
+
+    Args:
+        batches: The number of batches.
+        threads: The number of threads.
+
+    Returns:
+        `threads` if at most MAX_IDLE of them would be idle on average, otherwise 1.
+    """
     rounds = -(-batches // threads)
-    return threads if batches >= (1 - IDLE) * rounds * threads else 1
+    return threads if batches >= (1 - MAX_IDLE) * rounds * threads else 1
 
 
 def replicas(net: nn.Module, count: int) -> list[nn.Module]:
-    """Copies of a network's modules, which may keep things between calls, around the same tensors."""
+    """Copy a network's modules, which may store results between calls, around the same tensors.
+
+    Args:
+        net: The network.
+        count: The number of copies.
+    """
     shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
-    return [copied(net, shared) for _ in range(count)]
+    return [deep_copy(net, shared) for _ in range(count)]
 
 
-def copied(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
-    """A deep copy, but for the tensors that are `shared` by id; also of modules that hold results with a history.
+def deep_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
+    """Copy a network.
 
-    `torch.nn.utils.weight_norm` leaves such a weight behind at every call.
+    Modules that store results with an autograd history are copied too: `torch.nn.utils.weight_norm` leaves such a
+        weight
+    behind at every call, which `copy.deepcopy` refuses.
+
+    Args:
+        net: The network.
+        shared: Tensors that are not copied: the tensor to use by the `id` of the one in the network.
     """
     results = {
         id(value): value.detach()
@@ -80,12 +111,12 @@ def copied(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Mod
 
 
 def is_training(net: nn.Module) -> bool:
-    """Tell whether any module of a network is in training mode."""
+    """Return whether any module of a network is in training mode."""
     return any(module.training for module in net.modules())
 
 
 def changes_weights_with_mode(net: nn.Module) -> bool:
-    """Tell whether a module overrides `train` or `eval`, so that switching the mode may do more than set flags.
+    """Return whether a module overrides `train` or `eval`, so that switching the mode may do more than set flags.
 
     Adapters that merge their weights on `eval()` are of this kind.
     """
@@ -97,18 +128,22 @@ def changes_weights_with_mode(net: nn.Module) -> bool:
 
 
 def evaluation_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.Module:
-    """A deep copy in evaluation mode, except for the tensors that are `shared` by id.
+    """Copy a network, with the copy in evaluation mode.
 
-    Its flags are set; `eval()` is not called, because it may change tensors (see `reference.check_modes`).
+    Flags are set and `eval()` is not called, because it may change tensors (see `reference.check_modes`).
+
+    Args:
+        net: The network.
+        shared: Tensors that are not copied, see `deep_copy`.
     """
-    result = copied(net, shared)
+    result = deep_copy(net, shared)
     for module in result.modules():
         module.training = False
     return result
 
 
-def frozen_copy(net: nn.Module, fixed: bool = False) -> nn.Module:
-    """A copy in evaluation mode that shares the parameters: the network keeps its mode and its buffers.
+def frozen_copy(net: nn.Module, *, fixed: bool = False) -> nn.Module:
+    """Return a copy in evaluation mode that shares the parameters; the network keeps its mode and its buffers.
 
     Args:
         net: The network.

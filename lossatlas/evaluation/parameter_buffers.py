@@ -1,8 +1,7 @@
-"""Where a network is in a plane: its tensors at a point, moved in place."""
+"""The tensors of a network at a point of a plane, updated in place."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,43 +15,55 @@ from lossatlas.parameter_space.schemes import RowLines, SchemePlane
 
 @dataclass(frozen=True)
 class FlatLayout:
-    """The tensors of a point one behind the other in a flat buffer; `last` are those in channels-last order.
+    """The tensors of a point, contiguous in one flat buffer.
 
-    Complex numbers are two real coordinates each, along a last axis; `pairs` are the tensors of this kind.
+    Complex numbers are stored as two real coordinates each, along a last axis.
+
+    Attributes:
+        shapes: Shape of each tensor by name, in the order of the buffer.
+        channels_last: Names of the tensors in channels-last order.
+        complex_names: Names of the complex tensors.
     """
 
     shapes: Mapping[str, torch.Size]
-    last: frozenset[str]
-    pairs: frozenset[str] = frozenset()
+    channels_last: frozenset[str]
+    complex_names: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, point: Mapping[str, Tensor], net: nn.Module, channels_last: bool = True) -> "FlatLayout":
-        """channels_last: filters of convolutions lie in that order."""
+    def of(cls, point: Mapping[str, Tensor], net: nn.Module, *, channels_last: bool = True) -> "FlatLayout":
+        """Return the layout of a point.
+
+        Args:
+            point: Tensors by name.
+            net: The network that they belong to, whose modules tell which ones are filters of convolutions.
+            channels_last: Store the filters of convolutions in channels-last order.
+        """
         pairs = frozenset(name for name, value in point.items() if value.is_complex())
         shapes = {name: real_view(value).shape for name, value in point.items()}
-        return cls(shapes, filters(net) - pairs if channels_last else frozenset(), pairs)
+        return cls(shapes, convolution_weights(net) - pairs if channels_last else frozenset(), pairs)
 
     @property
     def total(self) -> int:
+        """The number of coordinates."""
         return sum(shape.numel() for shape in self.shapes.values())
 
     def views(self, buffer: Tensor) -> dict[str, Tensor]:
-        """The tensors in a buffer (..., total) by name; complex ones as pairs of real numbers."""
+        """Return the tensors in a buffer (..., total) by name; complex ones as pairs of real numbers."""
         parts = buffer.split([shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: viewed(part, shape, name in self.last)
+            name: view_of(part, shape, channels_last=name in self.channels_last)
             for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
         }
 
     def point(self, buffer: Tensor) -> dict[str, Tensor]:
-        """The tensors in a buffer by name, complex ones as copies."""
+        """Return the tensors in a buffer (total,) by name, complex ones as copies."""
         return {
-            name: torch.view_as_complex(view.clone()) if name in self.pairs else view
+            name: torch.view_as_complex(view.clone()) if name in self.complex_names else view
             for name, view in self.views(buffer).items()
         }
 
     def flat(self, point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
-        """The buffer (total,) that a point lies in, or a new one, to which it is copied."""
+        """Return the buffer (total,) that holds a point already, or a new one with a copy of it."""
         first = point[next(iter(self.shapes))]
         size = self.total
         if (
@@ -61,7 +72,7 @@ class FlatLayout:
             and first.untyped_storage().nbytes() == size * dtype.itemsize
         ):
             buffer = first.new_empty(0).set_(first.untyped_storage(), 0, (size,), (1,))
-            if all(is_at(real_view(point[name]), view) for name, view in self.views(buffer).items()):
+            if all(is_same_memory(real_view(point[name]), view) for name, view in self.views(buffer).items()):
                 return buffer
         buffer = torch.empty(size, device=device, dtype=dtype)
         for name, view in self.views(buffer).items():
@@ -69,57 +80,73 @@ class FlatLayout:
         return buffer
 
 
-def is_at(value: Tensor, view: Tensor) -> bool:
-    """Whether two tensors are the same numbers in the same place."""
-    where, there = ((t.data_ptr(), t.shape, t.stride(), t.dtype) for t in (value, view))
-    return where == there
+def is_same_memory(value: Tensor, view: Tensor) -> bool:
+    """Return whether two tensors are views of the same memory, with the same shape, strides and type."""
+    first, second = ((t.data_ptr(), t.shape, t.stride(), t.dtype) for t in (value, view))
+    return first == second
 
 
 class AffineBuffers:
-    """Moves a network on an affine plane: origin, directions and the current point are flat buffers.
+    """Moves a network over an affine plane, with origin, directions and the current point as flat buffers.
 
-    The point is computed in float32, or in float64 where a tensor has that type. Tensors of another type get it rounded.
+    The point is computed in float32, or in float64 if any tensor has that type. Tensors of another type get it rounded.
+
+    Args:
+        net: The network; its tensors are replaced by views of the buffer.
+        plane: The plane.
+        channels_last: Store the filters of convolutions in channels-last order.
     """
 
-    def __init__(self, net: nn.Module, plane: AffinePlane, channels_last: bool = True) -> None:
-        self.layout = FlatLayout.of(plane.origin, net, channels_last)
+    def __init__(self, net: nn.Module, plane: AffinePlane, *, channels_last: bool = True) -> None:
+        self.layout = FlatLayout.of(plane.origin, net, channels_last=channels_last)
         self.views = self.layout.views
         own = named_tensors(net)
         device, dtype = (
             next(net.parameters()).device,
-            wide([*plane.origin.values(), *map(own.__getitem__, plane.origin)]),
+            point_dtype([*plane.origin.values(), *map(own.__getitem__, plane.origin)]),
         )
         pack = [plane.origin, plane.dx] + ([] if plane.dy is None else [plane.dy])
         self.origin, *self.directions = (self.layout.flat(point, device, dtype) for point in pack)
         self.current = self.origin.clone()
-        self.kinds = {name: own[name].dtype for name in plane.origin}
+        self.dtypes = {name: own[name].dtype for name in plane.origin}
         self.rounded: list[tuple[Tensor, Tensor]] = []
         for name, view in self.views(self.current).items():
-            if self.kinds[name] == dtype:
+            if self.dtypes[name] == dtype:
                 replace_tensor(net, name, view)
             else:
                 tensor = torch.empty_like(own[name])
                 replace_tensor(net, name, tensor)
                 self.rounded.append((real_view(tensor.detach()), view))
         self.variances = [view for name, view in self.views(self.current).items() if is_variance(name)]
-        self.round()
+        self.update_rounded()
 
-    def round(self) -> None:
-        """Let the tensors of another type follow the point."""
+    def update_rounded(self) -> None:
+        """Copy the point to the tensors of another type."""
         for tensor, view in self.rounded:
             tensor.copy_(view)
 
     def move(self, a: float, b: float) -> Tensor:
-        """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
+        """Move the network to the point (a, b).
+
+        Returns:
+            The number of BatchNorm variances that would be negative and were set to zero, () on the device.
+        """
         torch.add(self.origin, self.directions[0], alpha=a, out=self.current)
         if len(self.directions) > 1:
             self.current.add_(self.directions[1], alpha=b)
-        clamped = clamp(self.variances, self.current)
-        self.round()
+        clamped = clamp_variances(self.variances, self.current)
+        self.update_rounded()
         return clamped
 
     def stack(self, points: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
-        """The tensors at points (n, 2) by name, (n, ...) each, and the numbers of negative variances (n,)."""
+        """Return the tensors at several points.
+
+        Args:
+            points: Coordinates, (n, 2).
+
+        Returns:
+            Tensors (n, ...) by name, and the number of negative variances at each point, (n,) float64.
+        """
         buffer = self.origin.expand(len(points), -1).clone()
         for direction, column in zip(self.directions, points.T, strict=False):
             coordinates = torch.from_numpy(column.copy()).to(buffer)
@@ -129,20 +156,27 @@ class AffineBuffers:
             if is_variance(name):
                 clamped += (view < 0).sum(dim=1)
                 view.clamp_(min=0)
-        return {name: self.typed(name, view) for name, view in views.items()}, clamped
+        return {name: self.in_own_dtype(name, view) for name, view in views.items()}, clamped
 
-    def typed(self, name: str, view: Tensor) -> Tensor:
-        """A tensor of the point in the type that the network has it in."""
-        return (torch.view_as_complex(view.clone()) if name in self.layout.pairs else view).to(self.kinds[name])
+    def in_own_dtype(self, name: str, view: Tensor) -> Tensor:
+        """Return a tensor of the point in the type that the network has it in."""
+        return (torch.view_as_complex(view.clone()) if name in self.layout.complex_names else view).to(
+            self.dtypes[name]
+        )
 
 
 class GeneralBuffers:
-    """Moves a network on any plane."""
+    """Moves a network over any plane; each point is computed by the plane and copied.
+
+    Args:
+        net: The network; its tensors are replaced.
+        plane: The plane.
+    """
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
         device, own = next(net.parameters()).device, named_tensors(net)
         start = plane.point(0.0, 0.0)
-        dtype = wide([*start.values(), *map(own.__getitem__, start)])
+        dtype = point_dtype([*start.values(), *map(own.__getitem__, start)])
         self.plane = plane.on(device, dtype) if isinstance(plane, CurvePlane | RowLines | SchemePlane) else plane
         self.own = {
             name: torch.empty_like(value, device=device, dtype=own[name].dtype) for name, value in start.items()
@@ -152,39 +186,72 @@ class GeneralBuffers:
         self.move(0.0, 0.0)
 
     def move(self, a: float, b: float) -> Tensor:
+        """Move the network to the point (a, b).
+
+        Returns:
+            The number of BatchNorm variances that would be negative and were set to zero, () on the device.
+        """
         for name, value in self.plane.point(a, b).items():
             self.own[name].copy_(value)
-        return clamp([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
+        return clamp_variances([v for name, v in self.own.items() if is_variance(name)], next(iter(self.own.values())))
 
 
 class InPlaceBuffers:
-    """Moves the tensors of a network itself, whoever else holds them; see `reference.borrowed`."""
+    """Moves the tensors of a network itself, also where other objects share them; see `reference.evaluated_in_place`.
+
+    Args:
+        net: The network.
+        plane: The plane.
+    """
 
     def __init__(self, net: nn.Module, plane: Plane) -> None:
         self.plane, self.own = plane, named_tensors(net)
 
     @torch.no_grad()
     def move(self, a: float, b: float) -> Tensor:
-        """Go to a point; returns how many BatchNorm variances would be negative and were set to zero."""
+        """Move the network to the point (a, b).
+
+        Returns:
+            The number of BatchNorm variances that would be negative and were set to zero, () on the device.
+        """
         for name, value in (point := self.plane.point(a, b)).items():
-            self.own[name].data.copy_(value)  # not a change that autograd counts: graphs of the user's stay usable
+            self.own[name].data.copy_(value)  # `.data`, so that the user's autograd graphs stay valid
         variances = [self.own[name].data for name in point if is_variance(name)]
-        return clamp(variances, next(iter(self.own.values())))
+        return clamp_variances(variances, next(iter(self.own.values())))
+
+
+ParameterBuffers = AffineBuffers | GeneralBuffers | InPlaceBuffers
+
+
+def parameter_buffers(net: nn.Module, plane: Plane, *, in_place: bool, channels_last: bool) -> ParameterBuffers:
+    """Return the buffers that move a network over a plane.
+
+    Args:
+        net: The network.
+        plane: The plane.
+        in_place: Move the tensors of the network itself; otherwise they are replaced.
+        channels_last: Store the filters of convolutions in channels-last order, on an affine plane.
+    """
+    if in_place:
+        return InPlaceBuffers(net, plane)
+    if isinstance(plane, AffinePlane):
+        return AffineBuffers(net, plane, channels_last=channels_last)
+    return GeneralBuffers(net, plane)
 
 
 def named_tensors(net: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer under every name it has."""
+    """Return every parameter and buffer of a network by name; tied ones under every name that they have."""
     return {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
 
 
-def wide(tensors: Iterable[Tensor]) -> torch.dtype:
-    """The type in which a point is computed."""
+def point_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
+    """Return the type in which a point is computed: float64 if any tensor has it, otherwise float32."""
     double = any(tensor.dtype in (torch.float64, torch.complex128) for tensor in tensors)
     return torch.float64 if double else torch.float32
 
 
-def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Set negative variances to zero, in place; their number, on the device."""
+def clamp_variances(variances: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Set negative variances to zero, in place; return their number () on the device of `like`."""
     count = torch.zeros((), dtype=torch.float64, device=like.device)
     for variance in variances:
         count += (variance < 0).sum()
@@ -192,8 +259,8 @@ def clamp(variances: Sequence[Tensor], like: Tensor) -> Tensor:
     return count
 
 
-def filters(net: nn.Module) -> frozenset[str]:
-    """The names of the filters of convolutions; other parameters with four axes are none of their business."""
+def convolution_weights(net: nn.Module) -> frozenset[str]:
+    """Return the names of the filters of convolutions; other parameters with four axes keep their layout."""
     return frozenset(
         f"{name}.weight" if name else "weight"
         for name, module in net.named_modules(remove_duplicate=False)
@@ -201,8 +268,8 @@ def filters(net: nn.Module) -> frozenset[str]:
     )
 
 
-def viewed(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
-    """A tensor of a shape in its part of a buffer, which may have leading axes."""
+def view_of(buffer: Tensor, shape: torch.Size, *, channels_last: bool) -> Tensor:
+    """Return a tensor of some shape as a view of its part of a buffer, which may have leading axes."""
     lead = buffer.shape[:-1]
     if len(shape) != 4 or not channels_last:
         return buffer.view((*lead, *shape))
@@ -210,13 +277,13 @@ def viewed(buffer: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
 
 
 def replace_tensor(net: nn.Module, name: str, value: Tensor) -> None:
-    """Put `value` in the place of a parameter or buffer, under every name it has (tied weights)."""
+    """Replace a parameter or buffer by `value`, under every name that it has (tied weights)."""
     modules = dict(net.named_modules(remove_duplicate=False))
     owner, _, leaf = name.rpartition(".")
     old = getattr(modules[owner], leaf)
     is_parameter = isinstance(old, nn.Parameter)
     new = nn.Parameter(value, requires_grad=False) if is_parameter else value
     for module in modules.values():
-        table: dict[str, Any] = module._parameters if is_parameter else module._buffers
-        for key in [key for key, held in table.items() if held is old]:
+        table: dict[str, Tensor | None] = module._parameters if is_parameter else module._buffers
+        for key in [key for key, tensor in table.items() if tensor is old]:
             table[key] = new

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lossatlas.parameter_space.points import movable, real_dtype
 
-# Precision by name: of the point in the plane, and of the forward pass. TF32 is a setting of CUDA's matrix units.
+# Types of the point in the plane and of the forward pass. TF32 is a setting of CUDA's matrix units.
 PRECISIONS = {
     "float32": (torch.float32, torch.float32),
     "float64": (torch.float64, torch.float64),
@@ -18,46 +18,73 @@ PRECISIONS = {
 }
 
 
-OWN = "own"  # each tensor in its own precision: networks in bfloat16 or float16, or of several precisions
+OWN = "own"  # each tensor in its own type: networks in half precision, or in several types
 
 
 def resolve_precision(precision: str | None, net: nn.Module) -> str:
-    """The precision in which a network is evaluated: the one asked for, otherwise that of its parameters."""
+    """Return the precision in which a network is evaluated.
+
+    Args:
+        precision: The precision that was asked for, or None for that of the parameters.
+        net: The network.
+
+    Returns:
+        A name of PRECISIONS, or OWN for parameters in half precision or in several types.
+    """
     if precision is not None:
         return precision
-    kinds = {real_dtype(p.dtype) for p in net.parameters() if movable(p)}
-    if kinds == {torch.float32}:
+    dtypes = {real_dtype(p.dtype) for p in net.parameters() if movable(p)}
+    if dtypes == {torch.float32}:
         return "float32"
-    return "float64" if kinds == {torch.float64} else OWN
+    return "float64" if dtypes == {torch.float64} else OWN
 
 
 def product_precision(precision: str | None, net: nn.Module) -> str:
-    """The precision of products with a Hessian: float32 for half precision, where second derivatives would be rounding."""
+    """Return the precision of Hessian-vector products.
+
+    Half precision becomes float32, because second derivatives would be rounding errors.
+
+    Args:
+        precision: The precision that was asked for, or None.
+        net: The network.
+    """
     return precision or ("float64" if resolve_precision(None, net) == "float64" else "float32")
 
 
 def dtypes_of(precision: str, net: nn.Module) -> tuple[torch.dtype | None, torch.dtype]:
-    """The type of the point in the plane (None: each tensor keeps its own) and of the inputs of the forward pass."""
-    kinds = [real_dtype(p.dtype) for p in net.parameters() if movable(p)]
+    """Return the types of the point and of the forward pass.
+
+    Args:
+        precision: A name of PRECISIONS, or OWN.
+        net: The network.
+
+    Returns:
+        The type of the point in the plane (None: each tensor keeps its own), and the type of the network's inputs.
+    """
+    dtypes = [real_dtype(p.dtype) for p in net.parameters() if movable(p)]
     if precision == OWN:
-        return None, kinds[0]
+        return None, dtypes[0]
     dtype, forward = PRECISIONS[precision]
-    return (None if set(kinds) == {dtype} else dtype), forward
+    return (None if set(dtypes) == {dtype} else dtype), forward
 
 
-# In which filters of convolutions lie channels-last on a CUDA device; in the others that takes 2.8 times as long (H200).
-MATRIX_UNITS = ("tf32", "bfloat16", "float16")
+# With these, convolutions on a CUDA device use filters in channels-last order; others take 2.8 times as long so (H200).
+TENSOR_CORE_PRECISIONS = ("tf32", "bfloat16", "float16")
 
 
 def channels_come_last(device: torch.device, precision: str) -> bool:
-    """Whether convolutions are faster with that layout. Measured by benchmarks/point.py and gpu.py."""
-    return device.type != "cuda" or precision in MATRIX_UNITS
+    """Return whether convolutions are faster in channels-last order (measured by benchmarks/point.py and gpu.py)."""
+    return device.type != "cuda" or precision in TENSOR_CORE_PRECISIONS
 
 
-class Lowered:
-    """Puts copies of lower precision into a network; `update()` follows the tensors they stand for.
+class LowPrecisionCopies:
+    """Replaces the tensors of a network by copies of lower precision.
 
-    BatchNorm that is not folded stays as it is, because its statistics do not bear rounding.
+    BatchNorm that is not folded keeps its tensors, because rounded statistics would change its output too much.
+
+    Args:
+        net: The network, which is changed.
+        dtype: The type of the copies.
     """
 
     def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
@@ -74,19 +101,24 @@ class Lowered:
                     if id(value) not in copies:
                         copies[id(value)] = torch.empty_like(value, dtype=dtype)
                         self.sources.append(value.data)
-                    low = copies[id(value)]
-                    table[key] = nn.Parameter(low, requires_grad=False) if isinstance(value, nn.Parameter) else low
+                    copy = copies[id(value)]
+                    table[key] = nn.Parameter(copy, requires_grad=False) if isinstance(value, nn.Parameter) else copy
         self.copies = list(copies.values())
 
     def update(self) -> None:
-        for low, source in zip(self.copies, self.sources, strict=True):
-            low.copy_(source)
+        """Copy the current values of the original tensors."""
+        for copy, source in zip(self.copies, self.sources, strict=True):
+            copy.copy_(source)
 
 
-def set_numerics(device: torch.device, tf32: bool = False) -> None:
-    """TF32 only where it is asked for, and the same algorithms in every process and run.
+def set_numerics(device: torch.device, *, tf32: bool = False) -> None:
+    """Select deterministic algorithms, and TF32 only on request.
 
-    These settings belong to the process, so each call sets its own: evaluators of two precisions may be at work.
+    These settings belong to the process, so each evaluator sets its own before it computes.
+
+    Args:
+        device: The device; nothing is set unless it is CUDA.
+        tf32: Use TF32 in matrix products and convolutions.
     """
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
@@ -94,10 +126,16 @@ def set_numerics(device: torch.device, tf32: bool = False) -> None:
 
 
 def in_float64(module: Any, args: Any, output: Any) -> Any:
-    """Forward hook: the loss is computed in float64, whatever the network computes in."""
+    """Convert floating-point outputs to float64, in which the loss is computed. A forward hook of a module.
+
+    Args:
+        module: The module.
+        args: Its inputs.
+        output: A tensor, or a structure of tensors, whose type is kept.
+    """
     if isinstance(output, Tensor):
         return output.double() if output.is_floating_point() else output
-    if isinstance(output, MutableMapping):  # as of Hugging Face: keeps its type and its other entries
+    if isinstance(output, MutableMapping):  # such as those of Hugging Face, whose type is kept
         for name, value in output.items():
             output[name] = in_float64(module, args, value)
         return output

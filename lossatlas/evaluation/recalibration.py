@@ -1,36 +1,50 @@
-"""Statistics of BatchNorm, estimated again wherever a network is.
+"""Running statistics of BatchNorm, estimated again at every point.
 
-Between two networks, or far from one, the running means and variances of a checkpoint are not those of what its layers
-see there, and a part of the loss is nothing but that. They are estimated from a fixed stream of training samples, as
-torch.optim.swa_utils.update_bn does: the mean over batches of each batch's mean and variance, layer after layer in one pass.
+Between two networks, or far from one, the running means and variances of a checkpoint are not the statistics of the
+activations there, and part of the loss is due to this mismatch alone. They are estimated from a fixed sequence of
+training samples, as torch.optim.swa_utils.update_bn does: the mean over batches of each batch's mean and variance, all
+layers in one pass.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
 
 from lossatlas.data.dataset import FixedBatches
+from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.evaluation.sample_storage import StoredSamples
 
-BATCH = 125  # samples of a batch of the stream
+BATCH = 125  # samples of a batch
 NORM = nn.modules.batchnorm._BatchNorm
 
 
-def with_statistics(net: nn.Module) -> list[Any]:
-    """The BatchNorm layers of a network that keep running statistics."""
+def batchnorm_layers(net: nn.Module) -> list[NORM]:
+    """Return the BatchNorm layers of a network that have running statistics."""
     return [module for module in net.modules() if isinstance(module, NORM) and module.running_mean is not None]
 
 
 def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int) -> None:
-    """Raise BadUsage where there is nothing to estimate, or no way to."""
-    if not with_statistics(net):
-        raise BadUsage("there is no BatchNorm with running statistics in this network to recalibrate: use bn=keep")
+    """Check that the statistics of BatchNorm can be estimated.
+
+    Args:
+        net: The network.
+        data: The training samples.
+        precision: The precision of the evaluation.
+        count: The number of training samples to use.
+
+    Raises:
+        BadUsage: The network has no BatchNorm with running statistics, the precision is too low, or there are fewer
+            than two single samples.
+    """
+    if not batchnorm_layers(net):
+        raise BadUsage(
+            f"there is no BatchNorm with running statistics in this network to recalibrate: use {named('bn', 'keep')}"
+        )
     if precision in ("bfloat16", "float16"):
-        raise BadUsage(f"BatchNorm is not recalibrated in {precision}: use float32, float64 or tf32, or bn=keep")
+        raise BadUsage(
+            f"BatchNorm is not recalibrated in {precision}: use float32, float64 or tf32, or {named('bn', 'keep')}"
+        )
     if isinstance(data, FixedBatches) or (isinstance(data, Streamed) and data.fixed):
         raise BadUsage(
             "BatchNorm is recalibrated on single training samples, and these come in batches that stay as they are"
@@ -41,20 +55,24 @@ def check_recalibrated(net: nn.Module, data: AnyData, precision: str, count: int
         )
 
 
-class Recalibrated:
-    """The BatchNorm layers of `net`, which get buffers of their own, and `count` samples in the one shuffled order.
+class BatchNormRecalibration:
+    """Estimates the statistics of BatchNorm from the first samples of the shuffled order.
 
     Called when the network has moved.
+
+    Args:
+        net: The network; its BatchNorm layers get buffers of their own.
+        samples: The training samples.
+        count: The number of samples to use.
+        forward: The loss, which evaluates the network on a batch.
     """
 
-    def __init__(
-        self, net: nn.Module, samples: StoredSamples, count: int, forward: Callable[[nn.Module, Any], Any]
-    ) -> None:
+    def __init__(self, net: nn.Module, samples: StoredSamples, count: int, forward: Loss) -> None:
         self.net, self.samples, self.forward = net, samples, forward
-        self.norms = with_statistics(net)
+        self.norms = batchnorm_layers(net)
         count = min(count, len(samples))
-        cut = [(start, min(stop, count)) for start, stop in samples.spans(0, count, BATCH)]
-        self.spans = [(start, stop) for start, stop in cut if stop - start > 1]  # of one there is no variance
+        ranges = [(start, min(stop, count)) for start, stop in samples.spans(0, count, BATCH)]
+        self.spans = [(start, stop) for start, stop in ranges if stop - start > 1]  # one sample has no variance
         for module in self.norms:
             module.momentum = None  # the mean over all batches
             for name, buffer in list(module.named_buffers(recurse=False)):
@@ -62,11 +80,12 @@ class Recalibrated:
 
     @torch.no_grad()
     def __call__(self) -> None:
+        """Estimate the statistics at the current point."""
         for module in self.norms:
             module.reset_running_stats()
             module.train()
         try:
-            for batch in self.samples.stream(self.spans, True):
+            for batch in self.samples.stream(self.spans, shuffled=True):
                 self.forward(self.net, batch)
         finally:
             for module in self.norms:

@@ -1,7 +1,7 @@
-"""A user's own network as the reference for every loss: evaluated in place, and given back bit for bit.
+"""A user's own network as the reference for every loss: evaluated in place, and restored bit for bit.
 
-    with untouched(net):                    # an entry point: a digest before and after
-        with borrowed(net) as model:        # evaluation mode, float64 outputs; may be moved in place
+    with untouched(net):                            # an entry point: a digest before and after
+        with evaluated_in_place(net) as model:  # evaluation mode, float64 outputs; may be moved in place
             model(inputs)
 
 Copies of a module whose tensors are replaced do not reach tensors in lists, closures or partials, or storage that is
@@ -19,22 +19,29 @@ from torch import Tensor, nn
 
 from lossatlas.data.plain_tensors import raw_bytes
 from lossatlas.errors import BadInput
-from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, copied, is_training
+from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.parameter_space.points import movable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-DEPTH = 3  # of containers in attributes that are searched for tensors
-KEPT = 1 << 26  # bytes: a smaller network is kept, to be restored whatever is done to it
+SEARCH_DEPTH = 3  # nested containers in attributes that are searched for tensors
+SNAPSHOT_BYTES = 1 << 26  # of tensors: a smaller network can be restored after any change
 CHANGED = (
-    "the network was changed while it was evaluated, and {}: its copies share tensors with it (a __deepcopy__ of its own), or "
-    "its forward pass writes into them; give a copy that shares nothing"
+    "the network was changed while it was evaluated, and {}: its copies share tensors with it (a __deepcopy__ of its "
+    "own), or its forward pass writes into them; give a copy that shares nothing"
 )
 
 
 def check_movable(net: nn.Module) -> None:
-    """Raise BadInput for a network without parameters that can be moved."""
+    """Check that a network has parameters that can be moved.
+
+    Args:
+        net: The network.
+
+    Raises:
+        BadInput: Its parameters are lazy, on the meta device, quantized, or it has none in floating point.
+    """
     kind, every = type(net).__name__, list(net.parameters())
     if any(nn.parameter.is_lazy(p) for p in every):
         raise BadInput(f"{kind} has lazy parameters without a shape yet: call it once on a batch first")
@@ -51,7 +58,7 @@ def check_movable(net: nn.Module) -> None:
 
 
 def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Concatenate[nn.Module, P], R]:
-    """Let a function of a network and more leave the network untouched, see `untouched`."""
+    """Decorate a function of a network (and more) so that it leaves the network unchanged, see `untouched`."""
 
     @functools.wraps(function)
     def guarded(net: nn.Module, /, *arguments: P.args, **named: P.kwargs) -> R:
@@ -63,60 +70,75 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
 
 @contextmanager
 def untouched(net: nn.Module) -> Iterator[nn.Module]:
-    """The network; afterwards it is compared with what it was before, in every bit.
+    """Check that the network is the same after the block as before, in every bit.
+
+    Args:
+        net: The network.
+
+    Yields:
+        The network.
 
     Raises:
-        BadInput: The network has no parameters to move, or was changed.
+        BadInput: The network has no parameters to move, or was changed. A network up to SNAPSHOT_BYTES is restored.
     """
     check_movable(net)
     before = digest(net)
-    kept = Snapshot(net) if sum(map(size_of, tensors_of(net))) <= KEPT else None
+    snapshot = Snapshot(net) if sum(map(byte_count, tensors_of(net))) <= SNAPSHOT_BYTES else None
     try:
         yield net
     finally:
         if digest(net) != before:
-            if kept is not None:
-                kept.restore()
-            restored = kept is not None and digest(net) == before
+            if snapshot is not None:
+                snapshot.restore()
+            restored = snapshot is not None and digest(net) == before
             raise BadInput(CHANGED.format("is restored" if restored else "could not be restored"))
 
 
 @torch.no_grad()
 def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
-    """Raise BadInput where `eval()` makes of a network something else than its forward pass outside of training.
+    """Check that `eval()` changes nothing but the mode of a network.
 
-    Networks are evaluated with their flags set, because `eval()` may change tensors: adapters merge their weights.
+    Networks are evaluated with their flags set and without `eval()`, because that may change tensors: adapters merge
+    their weights.
 
     Args:
         net: The network.
         losses: Maps a network to the losses of some samples.
+
+    Raises:
+        BadInput: The losses after `eval()` differ from those with the flags set, or the network cannot be copied.
     """
     if not (is_training(net) and changes_weights_with_mode(net)):
         return
     try:
-        twin = copied(net).eval()
+        twin = deep_copy(net).eval()
     except Exception as error:
         raise BadInput(
-            f"{type(net).__name__} changes itself when its mode is switched, and cannot be copied ({error}): call its eval() first"
+            f"{type(net).__name__} changes itself when its mode is switched, and cannot be copied ({error}): "
+            "call its eval() first"
         ) from error
-    with borrowed(net) as own:
+    with evaluated_in_place(net) as own:
         here = losses(own).double()
     there = losses(twin).double()
     if not torch.allclose(here, there, rtol=1e-3, atol=1e-3 * float(there.abs().mean())):
         raise BadInput(
-            f"{type(net).__name__} computes something else after its eval() than it does with training=False (mean losses "
-            f"{float(there.mean()):.6g} and {float(here.mean()):.6g}): call its eval() first"
+            f"{type(net).__name__} computes something else after its eval() than it does with training=False (mean "
+            f"losses {float(there.mean()):.6g} and {float(here.mean()):.6g}): call its eval() first"
         )
 
 
 class Snapshot:
-    """The tensors, attributes, modes and hooks of a network, to be restored."""
+    """The tensors, attributes, modes and hooks of a network, to be restored.
+
+    Args:
+        net: The network.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         self.net = net
         self.modes = [(module, module.training) for module in net.modules()]
         self.values = [(t, t.detach().clone()) for t in tensors_of(net)]
-        self.wants = [(p, p.requires_grad, p.grad) for p in net.parameters()]
+        self.gradients = [(p, p.requires_grad, p.grad) for p in net.parameters()]
         self.attributes = [(vars(module), dict(vars(module))) for module in net.modules()]
         self.containers = [
             (value, value.copy())
@@ -127,37 +149,46 @@ class Snapshot:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put everything back, the tensors bit for bit."""
+        """Restore everything, the tensors bit for bit."""
         for own, before in self.attributes:
             for name in own.keys() - before.keys():
                 del own[name]
             own.update({name: value for name, value in before.items() if own.get(name, self) is not value})
         for container, content in self.containers:
-            if not same(container, content):
+            if not holds_same_objects(container, content):
                 container.clear()
                 container.extend(content) if isinstance(container, list) else container.update(content)
         for tensor, value in self.values:
-            tensor.data.copy_(value)  # not a change that autograd counts: graphs of the user's stay usable
+            tensor.data.copy_(value)  # `.data`, so that the user's autograd graphs stay valid
         for module, training in self.modes:
             if module.training != training:
                 module.training = training
-        for parameter, wanted, gradient in self.wants:
-            parameter.requires_grad_(wanted)
+        for parameter, required, gradient in self.gradients:
+            parameter.requires_grad_(required)
             parameter.grad = gradient
 
 
-def same(container: Any, content: Any) -> bool:
-    """Tell whether a container still holds the objects that its shallow copy holds."""
+def holds_same_objects(container: Any, content: Any) -> bool:
+    """Return whether a container still holds the objects that its shallow copy holds."""
     if isinstance(container, dict):
         return list(map(id, container.values())) == list(map(id, content.values())) and list(container) == list(content)
     return [*map(id, container)] == [*map(id, content)]
 
 
 @contextmanager
-def borrowed(net: nn.Module) -> Iterator[nn.Module]:
-    """The network itself in evaluation mode with float64 outputs; afterwards it is what it was, even after an error.
+def evaluated_in_place(net: nn.Module) -> Iterator[nn.Module]:
+    """Give the network itself in evaluation mode with float64 outputs, and restore it afterwards, also after an error.
 
-    Within, its tensors may be moved in place. Only flags are switched, see `check_modes`.
+    Within the block, its tensors may be moved in place. Modes are set as flags, see `check_modes`.
+
+    Args:
+        net: The network.
+
+    Yields:
+        The network.
+
+    Raises:
+        BadInput: The network takes no forward hooks (TorchScript).
     """
     before = Snapshot(net)
     try:
@@ -176,7 +207,7 @@ def borrowed(net: nn.Module) -> Iterator[nn.Module]:
 
 
 def tensors_of(net: nn.Module) -> list[Tensor]:
-    """Every tensor that a network holds: parameters, buffers, and those in its modules' attributes, each once."""
+    """Return every tensor of a network once: parameters, buffers, and those in the attributes of its modules."""
     found: dict[int, Tensor] = {}
 
     def search(value: Any, depth: int) -> None:
@@ -194,12 +225,12 @@ def tensors_of(net: nn.Module) -> list[Tensor]:
     for module in net.modules():
         for name, value in vars(module).items():
             if name not in ("_parameters", "_buffers", "_modules"):
-                search(value, DEPTH)
+                search(value, SEARCH_DEPTH)
     return [t for t in found.values() if not nn.parameter.is_lazy(t) and t.layout == torch.strided]
 
 
 def digest(net: nn.Module) -> str:
-    """A hash of every tensor that a network holds and of the mode of its modules."""
+    """Return a SHA-256 of every tensor of a network and of the mode of its modules."""
     result = hashlib.sha256()
     for tensor in tensors_of(net):
         result.update(f"{tuple(tensor.shape)} {tensor.dtype} {tensor.requires_grad}\n".encode())
@@ -208,5 +239,6 @@ def digest(net: nn.Module) -> str:
     return result.hexdigest()
 
 
-def size_of(tensor: Tensor) -> int:
+def byte_count(tensor: Tensor) -> int:
+    """Return the size of a tensor in bytes."""
     return tensor.numel() * tensor.element_size()

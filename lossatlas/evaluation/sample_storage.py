@@ -1,6 +1,6 @@
-"""A split's samples on the device of an evaluation, in the precision of its forward pass: all of them, or as they are needed.
+"""Samples of a split on the device of an evaluation, in the precision of its forward pass: in memory or streaming.
 
-samples = placed(data, device, dtype)
+samples = place_samples(data, device, dtype)
 for batch in samples.stream(samples.spans(0, len(samples), 64)): ...
 """
 
@@ -22,39 +22,55 @@ from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves, mapped, part
 from lossatlas.parameter_space.points import movable, real_dtype
 
-SHUFFLE = 0  # seed of the one order in which samples are drawn when not all of them are used
-FULL = 0.6  # of a device's free memory may be taken by samples
-AHEAD = 2  # batches that are read before they are needed
+SHUFFLE_SEED = 0  # of the one order in which samples are drawn when not all of them are used
+MAX_MEMORY_SHARE = 0.6  # of a device's free memory that samples may take
+PREFETCHED_BATCHES = 2  # batches that are read before they are needed
 
-Span = tuple[int, int]
+Span = tuple[int, int]  # first sample, and the one after the last
+BatchKey = tuple[int, int, bool]  # start, stop, shuffled
 
 
 def place_samples(
-    data: AnyData, device: torch.device, dtype: torch.dtype, channels_last: bool = True
+    data: AnyData, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True
 ) -> "StoredSamples":
-    """On the device where they fit, otherwise as they are needed."""
+    """Store samples on a device, in memory if they fit, otherwise streaming.
+
+    Args:
+        data: The samples.
+        device: The device.
+        dtype: The type of floating-point inputs; targets keep theirs.
+        channels_last: Store images in channels-last order, which is the faster one in most cases.
+    """
     if isinstance(data, FixedBatches):
-        return FixedBatchSamples(data, device, dtype, channels_last)
-    if isinstance(data, Streamed) or not fits(data, device):
-        return StreamingSamples(data, device, dtype, channels_last)
-    return InMemorySamples(data, device, dtype, channels_last)
+        return FixedBatchSamples(data, device, dtype, channels_last=channels_last)
+    if isinstance(data, Streamed) or not fits_in_memory(data, device):
+        return StreamingSamples(data, device, dtype, channels_last=channels_last)
+    return InMemorySamples(data, device, dtype, channels_last=channels_last)
 
 
-def fits(data: Dataset, device: torch.device) -> bool:
-    return device.type != "cuda" or bytes_of(data.samples) <= FULL * torch.cuda.mem_get_info(device)[0]
+def fits_in_memory(data: Dataset, device: torch.device) -> bool:
+    """Return whether samples fit into the memory of a device; on the CPU they are in memory already."""
+    return device.type != "cuda" or bytes_of(data.samples) <= MAX_MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 class StoredSamples:
-    """Samples for an evaluation. Inputs are converted to `dtype`, and images put into channels-last order, which is the
-    faster one on CPU and GPU alike; targets stay as they are.
+    """Samples for an evaluation.
 
-    overwritten: whether the network writes into its input, and so is given copies. order: the numbers of the samples in
-    the shuffled order. resident: whether they lie on the device.
+    Args:
+        data: The samples.
+        device: The device.
+        dtype: The type of floating-point inputs; targets keep theirs.
+        channels_last: Store images in channels-last order.
+
+    Attributes:
+        overwritten: The network writes into its input, and is given copies.
+        order: The numbers of the samples in the shuffled order, (n,); not for fixed batches.
+        in_memory: All samples are on the device.
     """
 
-    resident = True
+    in_memory = True
 
-    def __init__(self, data: AnyData, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> None:
+    def __init__(self, data: AnyData, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True) -> None:
         self.data, self.device, self.dtype, self.channels_last = data, device, dtype, channels_last
         self.overwritten = False
 
@@ -62,130 +78,141 @@ class StoredSamples:
         return len(self.data)
 
     def spans(self, start: int, stop: int, size: int) -> Iterator[Span]:
+        """Yield the ranges (start, stop) of the batches from `start` up to `stop`."""
         return self.data.spans(start, stop, size)
 
-    def batch(self, start: int, stop: int, shuffled: bool = False) -> Structure:
-        """The samples from start to stop, in their own order or in the shuffled one."""
-        return mapped(self.found(start, stop, shuffled), copied_leaf if self.overwritten else same)
+    def batch(self, start: int, stop: int, *, shuffled: bool = False) -> Structure:
+        """Return the samples from start to stop as one batch, in their own order or in the shuffled one."""
+        return mapped(self.load(start, stop, shuffled=shuffled), cloned if self.overwritten else unchanged)
 
-    def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
-        """The batches of these spans, in this order."""
+    def stream(self, spans: Iterable[Span], *, shuffled: bool = False) -> Iterator[Structure]:
+        """Yield the batches of some spans, in this order."""
         for start, stop in spans:
-            yield self.batch(start, stop, shuffled)
+            yield self.batch(start, stop, shuffled=shuffled)
 
-    def few(self, count: int = 8) -> Structure:
-        """A copy of the first samples, which a network may overwrite."""
+    def first_samples(self, count: int = 8) -> Structure:
+        """Return a copy of the first samples, which a network may overwrite."""
         _, stop = next(self.spans(0, len(self), count))
-        return mapped(self.found(0, stop, False), lambda t: t.clone() if t.dim() else t)
+        return mapped(self.load(0, stop, shuffled=False), lambda t: t.clone() if t.dim() else t)
 
-    def found(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
+        """Return the samples from start to stop, as a batch that must not be overwritten."""
         raise NotImplementedError
 
-    def forget(self) -> None:
-        """Free what is kept of batches that will not be asked for again."""
+    def clear_cache(self) -> None:
+        """Free cached batches that will not be used again."""
 
-    def put(self, samples: Structure) -> Structure:
-        """Onto the device, inputs in the precision and the layout of the forward pass."""
+    def to_device(self, samples: Structure) -> Structure:
+        """Copy samples to the device, inputs in the precision and the layout of the forward pass."""
         on_device = mapped(samples, lambda t: t.to(self.device))
-        return of_inputs(on_device, lambda t: arranged(t, self.dtype, self.channels_last))
+        return map_inputs(on_device, lambda t: to_input_format(t, self.dtype, channels_last=self.channels_last))
 
 
 class InMemorySamples(StoredSamples):
-    """All of them on the device."""
+    """All samples in the memory of the device."""
 
-    def __init__(self, data: Dataset, device: torch.device, dtype: torch.dtype, channels_last: bool = True) -> None:
-        super().__init__(data, device, dtype, channels_last)
-        self.samples, self.order = self.put(data.samples), shuffled_order(len(data)).to(device)
+    def __init__(self, data: Dataset, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True) -> None:
+        super().__init__(data, device, dtype, channels_last=channels_last)
+        self.samples, self.order = self.to_device(data.samples), shuffled_order(len(data)).to(device)
 
-    def found(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
+        """Return the samples from start to stop."""
         return part(self.samples, self.order[start:stop] if shuffled else slice(start, stop))
 
 
 class FixedBatchSamples(StoredSamples):
-    """Batches of shapes that differ, all of them on the device."""
+    """Batches of different shapes, all of them in the memory of the device."""
 
     def __init__(
-        self, data: FixedBatches, device: torch.device, dtype: torch.dtype, channels_last: bool = True
+        self, data: FixedBatches, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True
     ) -> None:
-        super().__init__(data, device, dtype, channels_last)
-        self.fixed = {start: self.put(batch) for start, batch in zip(data.edges, data.contents, strict=False)}
+        super().__init__(data, device, dtype, channels_last=channels_last)
+        self.fixed = {start: self.to_device(batch) for start, batch in zip(data.edges, data.contents, strict=False)}
 
-    def found(self, start: int, stop: int, shuffled: bool) -> Structure:
-        return self.fixed[start]  # as new containers, which a loss may take apart
+    def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
+        """Return the batch that begins at `start`."""
+        return self.fixed[start]
 
 
 class StreamingSamples(StoredSamples):
-    """Samples that are read when they are needed, a few batches ahead; as many batches as fit stay.
+    """Samples that are read when they are needed, a few batches ahead; as many batches as fit are cached.
 
-    A pass over all of them comes by in the same order each time, so the batches that were read first are kept, and none
-    is dropped for another.
+    Each pass over all samples has the same order, so the batches that were read first are cached, and none is dropped
+    for another one.
     """
 
-    resident = False
+    in_memory = False
 
     def __init__(
-        self, data: Dataset | Streamed, device: torch.device, dtype: torch.dtype, channels_last: bool = True
+        self, data: Dataset | Streamed, device: torch.device, dtype: torch.dtype, *, channels_last: bool = True
     ) -> None:
-        super().__init__(data, device, dtype, channels_last)
+        super().__init__(data, device, dtype, channels_last=channels_last)
         self.source, self.order = data, shuffled_order(len(data))
-        self.kept: dict[tuple[int, int, bool], Structure] = {}
-        self.room = self.most = room_on(device)
-        self.spent, self.read_count = 0.0, 0
+        self.cache: dict[BatchKey, Structure] = {}
+        self.free_bytes = self.cache_bytes = cache_budget(device)
+        self.read_seconds, self.samples_read = 0.0, 0
 
-    def found(self, start: int, stop: int, shuffled: bool) -> Structure:
+    def load(self, start: int, stop: int, *, shuffled: bool) -> Structure:
+        """Return the samples from start to stop."""
         key = (start, stop, shuffled)
-        if key not in self.kept:
-            batch = self.put(self.timed(lambda: self.source.read(self.index(*key)), stop - start))
-            self.keep(key, batch)
+        if key not in self.cache:
+            batch = self.to_device(self.timed_read(lambda: self.source.read(self.index(key)), stop - start))
+            self.cache_batch(key, batch)
             return batch
-        return self.kept[key]
+        return self.cache[key]
 
-    def stream(self, spans: Iterable[Span], shuffled: bool = False) -> Iterator[Structure]:
+    def stream(self, spans: Iterable[Span], *, shuffled: bool = False) -> Iterator[Structure]:
+        """Yield the batches of some spans, reading ahead in a thread."""
         keys = [(start, stop, shuffled) for start, stop in spans]
         for batch in prefetched(self.batches(keys)):
-            yield mapped(batch, copied_leaf if self.overwritten else same)
+            yield mapped(batch, cloned if self.overwritten else unchanged)
 
-    def batches(self, keys: list[tuple[int, int, bool]]) -> Iterator[Structure]:
-        """In the reader's thread."""
-        missing = iter(self.source.stream([self.index(*key) for key in keys if key not in self.kept]))
-        there = set(self.kept)
+    def batches(self, keys: list[BatchKey]) -> Iterator[Structure]:
+        """Yield batches from the cache or from the source; runs in the thread that reads."""
+        missing = iter(self.source.stream([self.index(key) for key in keys if key not in self.cache]))
+        cached = set(self.cache)
         for key in keys:
-            if key in there:
-                yield self.kept[key]
+            if key in cached:
+                yield self.cache[key]
                 continue
-            batch = self.put(pinned(self.timed(lambda: next(missing), key[1] - key[0]), self.device))
-            self.keep(key, batch)
+            batch = self.to_device(pinned(self.timed_read(lambda: next(missing), key[1] - key[0]), self.device))
+            self.cache_batch(key, batch)
             yield batch
 
-    def timed(self, read: Callable[[], Structure], count: int) -> Structure:
+    def timed_read(self, read: Callable[[], Structure], count: int) -> Structure:
+        """Read `count` samples, and add the seconds to the statistics."""
         started = time.perf_counter()
         result = read()
-        self.spent += time.perf_counter() - started
-        self.read_count += count
+        self.read_seconds += time.perf_counter() - started
+        self.samples_read += count
         return result
 
     @property
     def seconds_per_sample(self) -> float:
-        """Of reading."""
-        return self.spent / max(1, self.read_count)
+        """Seconds of reading, per sample, on average."""
+        return self.read_seconds / max(1, self.samples_read)
 
     @property
     def all_fit(self) -> bool:
-        """Whether all of them can be kept."""
+        """True if all samples fit into the cache."""
         sample = self.source.sample_bytes if isinstance(self.source, Streamed) else bytes_of(self.source.read(slice(1)))
-        return sample * len(self) <= self.most
+        return sample * len(self) <= self.cache_bytes
 
-    def index(self, start: int, stop: int, shuffled: bool) -> Any:
+    def index(self, key: BatchKey) -> slice | list[int]:
+        """Return the numbers of the samples from start to stop, as a slice or a list."""
+        start, stop, shuffled = key
         return self.order[start:stop].tolist() if shuffled else slice(start, stop)
 
-    def keep(self, key: tuple[int, int, bool], batch: Structure) -> None:
+    def cache_batch(self, key: BatchKey, batch: Structure) -> None:
+        """Store a batch if there is room."""
         size = bytes_of(batch)
-        if size <= self.room and key not in self.kept:
-            self.kept[key] = batch
-            self.room -= size
+        if size <= self.free_bytes and key not in self.cache:
+            self.cache[key] = batch
+            self.free_bytes -= size
 
-    def forget(self) -> None:
-        self.kept, self.room = {}, self.most
+    def clear_cache(self) -> None:
+        """Free all batches."""
+        self.cache, self.free_bytes = {}, self.cache_bytes
 
 
 END = object()
@@ -193,14 +220,21 @@ END = object()
 
 @dataclass(frozen=True)
 class ReadFailure:
+    """An error in the thread that reads, to be raised in the thread that computes.
+
+    Attributes:
+        error: The error.
+    """
+
     error: BaseException
 
 
-def prefetched(items: Iterator[Structure], count: int = AHEAD) -> Iterator[Structure]:
-    """The items, of which the next few are made by a thread while one is used.
+def prefetched(items: Iterator[Structure], count: int = PREFETCHED_BATCHES) -> Iterator[Structure]:
+    """Yield items, the next few of which are made by a thread while one is used.
 
-    A thread of its own, and none of a pool: processes that a `DataLoader` starts from one of those end with an error. It
-    lets torch use one thread, because a second team of threads slows the first one down.
+    The thread is not from a pool: processes that a `DataLoader` starts from a pool's thread end with an error. It lets
+        torch
+    use one thread, because a second team of threads would slow down the first one.
     """
     found: queue.Queue[Any] = queue.Queue(count)
     unwanted = threading.Event()
@@ -219,7 +253,7 @@ def prefetched(items: Iterator[Structure], count: int = AHEAD) -> Iterator[Struc
             for item in items:
                 if not offer(item):
                     return
-        except BaseException as error:  # travels to the thread that computes
+        except BaseException as error:  # raised again in the thread that computes
             last = ReadFailure(error)
         offer(last)
 
@@ -233,22 +267,31 @@ def prefetched(items: Iterator[Structure], count: int = AHEAD) -> Iterator[Struc
         unwanted.set()
 
 
-def room_on(device: torch.device) -> int:
-    """Bytes that batches may take which are kept."""
-    return int(FULL * torch.cuda.mem_get_info(device)[0] / 2) if device.type == "cuda" else budget()
+def cache_budget(device: torch.device) -> int:
+    """Return how many bytes of batches may be cached on a device."""
+    return int(MAX_MEMORY_SHARE * torch.cuda.mem_get_info(device)[0] / 2) if device.type == "cuda" else budget()
 
 
 def pinned(samples: Structure, device: torch.device) -> Structure:
-    """In memory that a CUDA device copies from without being waited for."""
+    """Return samples in page-locked memory, from which a CUDA device copies asynchronously."""
     return mapped(samples, Tensor.pin_memory) if device.type == "cuda" else samples
 
 
 def shuffled_order(count: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(SHUFFLE))
+    """Return the one order (count,) in which samples are drawn when not all of them are used."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(SHUFFLE_SEED))
 
 
-def of_inputs(samples: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
-    """Samples with function(tensor) in the place of the inputs; targets stay."""
+def map_inputs(samples: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
+    """Apply a function to the inputs of a batch; targets stay.
+
+    Args:
+        samples: A batch.
+        function: Applied to every tensor of the inputs.
+
+    Returns:
+        A batch of the same structure.
+    """
     if isinstance(samples, Mapping):
         return {name: value if name in TARGETS else mapped(value, function) for name, value in samples.items()}
     if isinstance(samples, list | tuple) and len(samples) >= 2 and not hasattr(samples, "_fields"):
@@ -257,13 +300,22 @@ def of_inputs(samples: Structure, function: Callable[[Tensor], Tensor]) -> Struc
 
 
 def fitted(samples: Structure, net: nn.Module) -> Structure:
-    """Samples on a network's device, floating-point inputs in the type of its first parameter."""
+    """Move samples to a network's device.
+
+    Args:
+        samples: A batch.
+        net: The network.
+
+    Returns:
+        The batch, with floating-point inputs in the type of the network's first parameter.
+    """
     first = next(p for p in net.parameters() if movable(p))
     on_device = mapped(samples, lambda tensor: tensor.to(first.device))
-    return of_inputs(on_device, lambda t: t.to(real_dtype(first.dtype)) if t.is_floating_point() else t)
+    return map_inputs(on_device, lambda t: t.to(real_dtype(first.dtype)) if t.is_floating_point() else t)
 
 
-def arranged(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
+def to_input_format(tensor: Tensor, dtype: torch.dtype, *, channels_last: bool) -> Tensor:
+    """Return an input in the type and the memory layout of the forward pass."""
     if tensor.is_floating_point():
         tensor = tensor.to(dtype)
     if tensor.dim() == 4:
@@ -272,18 +324,24 @@ def arranged(tensor: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
     return tensor
 
 
-def copied_leaf(tensor: Tensor) -> Tensor:
+def cloned(tensor: Tensor) -> Tensor:
+    """Return a copy, except of a number without axes."""
     return tensor.clone() if tensor.dim() else tensor
 
 
-def same(tensor: Tensor) -> Tensor:
+def unchanged(tensor: Tensor) -> Tensor:
+    """Return the tensor itself."""
     return tensor
 
 
 def is_changed(sample: Structure, original: Structure) -> bool:
-    """Whether something has written into this copy since it was made (outside of inference mode).
+    """Detect writes into a copy since it was made (outside of inference mode).
 
-    Writes that change nothing are counted by torch; writes through `.data` are not, but change something.
+    Torch counts writes, also those that change nothing; writes through `.data` are not counted, but change something.
+
+    Args:
+        sample: The copy.
+        original: The batch that it was copied from.
     """
     before = dict(leaves(original))
     return any(
@@ -291,7 +349,15 @@ def is_changed(sample: Structure, original: Structure) -> bool:
     )
 
 
-def sample_of(samples: Structure, count: int | None = None) -> Structure:
-    """A copy of (the first) samples that a network may overwrite, contiguous, as every network takes it."""
+def copy_samples(samples: Structure, count: int | None = None) -> Structure:
+    """Copy samples, so that a network may overwrite them.
+
+    Args:
+        samples: A batch, or arguments of a network.
+        count: The number of samples, from the first one; all by default.
+
+    Returns:
+        Contiguous copies without autograd history.
+    """
     few = samples if count is None else part(samples, slice(count))
     return mapped(few, lambda t: t.detach().clone(memory_format=torch.contiguous_format))

@@ -1,6 +1,6 @@
-"""Several points of an affine plane in one call, which pays for small networks."""
+"""Several points of an affine plane in one call, which is faster for small networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,27 +10,47 @@ from torch.func import functional_call, vmap
 
 from lossatlas.data.losses import Batch
 from lossatlas.evaluation.loss_sums import LossSums
-from lossatlas.evaluation.parameter_buffers import AffineBuffers
+from lossatlas.evaluation.parameter_buffers import AffineBuffers, ParameterBuffers
 from lossatlas.evaluation.sample_storage import StoredSamples
 from lossatlas.landscape.statistics import CLAMPED, PENALTY
 
-SAMPLES_PER_LOSS = 1024  # the loss takes many small steps
+SAMPLES_PER_LOSS = 1024  # a loss consists of many small operations, which larger batches make faster
+BatchTotals = Callable[[dict[str, Tensor], Batch], tuple[Tensor, Tensor]]  # sums and penalty at one point
 
 
 class StackedPoints:
-    """The sums of all splits at several points: the network's tensors are stacked, and the forward pass is mapped over them.
+    """Evaluates all splits at several points in one call.
 
-    Raises TypeError where the plane is not affine.
+    The tensors of the points are stacked, and the forward pass is mapped over them (torch.func.vmap).
+
+    Args:
+        step: Evaluates one batch.
+        net: The network.
+        buffers: The buffers that move it.
+        data: The samples of each split.
+
+    Raises:
+        TypeError: The plane is not affine.
     """
 
-    def __init__(self, step: LossSums, net: nn.Module, place: Any, data: Mapping[str, StoredSamples]) -> None:
-        if not isinstance(place, AffineBuffers):
+    def __init__(
+        self, step: LossSums, net: nn.Module, buffers: ParameterBuffers, data: Mapping[str, StoredSamples]
+    ) -> None:
+        if not isinstance(buffers, AffineBuffers):
             raise TypeError("several points in one call need an affine plane")
-        self.step, self.net, self.place, self.data = step, net, place, data
+        self.step, self.net, self.buffers, self.data = step, net, buffers, data
 
     def __call__(self, points: Sequence[tuple[float, float]], batch_size: int) -> Tensor:
-        """(points, splits, statistics) float64; batch_size: of a forward pass, so that activations stay in the cache."""
-        tensors, clamped = self.place.stack(np.array(points))
+        """Return the sums at some points.
+
+        Args:
+            points: Coordinates (a, b) in the plane.
+            batch_size: Samples in one forward pass, so that activations stay in the cache.
+
+        Returns:
+            (points, splits, statistics) float64.
+        """
+        tensors, clamped = self.buffers.stack(np.array(points))
 
         def totals(own: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
             def model(*arguments: Any, **named: Any) -> Any:
@@ -42,10 +62,18 @@ class StackedPoints:
             return row, row[0] * 0 if penalty is None else penalty.double()
 
         return torch.stack(
-            [self.sums_of(tensors, samples, totals, clamped, batch_size) for samples in self.data.values()], dim=1
+            [self.split_sums(tensors, samples, totals, clamped, batch_size) for samples in self.data.values()], dim=1
         )
 
-    def sums_of(self, tensors: Any, samples: StoredSamples, totals: Any, clamped: Tensor, batch_size: int) -> Tensor:
+    def split_sums(
+        self,
+        tensors: dict[str, Tensor],
+        samples: StoredSamples,
+        totals: BatchTotals,
+        clamped: Tensor,
+        batch_size: int,
+    ) -> Tensor:
+        """Return the sums of one split, (points, statistics)."""
         spans = samples.spans(0, len(samples), max(batch_size, SAMPLES_PER_LOSS))
         sums: Any = 0
         for batch in samples.stream(spans):

@@ -13,7 +13,7 @@ import numpy as np
 from lossatlas.figures.network_marks import Network, bent, curve_of, networks_of
 from lossatlas.figures.style import Scale, is_power_of_ten, narrow, number, plain, scaled_title, title_of, words
 from lossatlas.io.trajectory_files import Projection
-from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
+from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
 
 MAP = "viridis"
@@ -22,9 +22,7 @@ DROP = "#e4312b"
 OWN = "the checkpoint's own loss"
 DROPPED = "learning rate dropped"
 NOT_DONE, NOT_FINITE = "0.85", "#c0392b"
-TRUSTED = (
-    0.05  # an interpolant that is off by less, see `fitting`, is drawn; otherwise straight lines between the cells
-)
+TRUSTED = 0.05  # an interpolant that is off by less, see `cross_validate`, is drawn; otherwise straight lines between the cells
 FINE = 240
 MOST_SKEWED, SKEWED = 4.0, 1.7  # one axis against the other: beyond the first they are drawn like the second
 LABEL = 0.1, 0.05  # width and height of a label, as shares of the frame
@@ -81,10 +79,10 @@ class Panel:
         x, y, z = self.part
         if min(len(x), len(y)) < 2:
             return x, y, z
-        log, error = fitting(x, y, z)
+        log, error = cross_validate(x, y, z)
         if not error < TRUSTED:
             return None
-        return self.on_finer(Interpolant.of(x, y, z, log).at(*np.meshgrid(*self.finer[0]))[0])
+        return self.on_finer(Interpolant.of(x, y, z, log=log).at(*np.meshgrid(*self.finer[0]))[0])
 
     def straight(self, scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         x, y, z = self.part
@@ -97,7 +95,7 @@ class Panel:
     def on_finer(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         _, _, z = self.part
         axes, times = self.finer
-        values = tamed(values, z)
+        values = clip_for_drawing(values, z)
         values[:: times[1], :: times[0]] = z  # infinite ones too
         return axes[0], axes[1], values
 

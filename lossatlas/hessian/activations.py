@@ -108,7 +108,7 @@ class Activations:
     def look(self) -> list[Layer]:
         """Which activations there are in one pass; a module that is called several times has one for each call."""
         self.seen = []
-        self.loss(self.net, self.samples.few(1))
+        self.loss(self.net, self.samples.first_samples(1))
         counts = [sum(other == name for other, _, _ in self.seen) for name, _, _ in self.seen]
         names = [
             name if count == 1 else f"{name} (call {1 + sum(o == name for o, _, _ in self.seen[:k])})"

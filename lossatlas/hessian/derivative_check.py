@@ -18,7 +18,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas.errors import BadInput
-from lossatlas.evaluation.sample_storage import of_inputs
+from lossatlas.evaluation.sample_storage import map_inputs
 
 if TYPE_CHECKING:
     from lossatlas.hessian.hvp import Hessian
@@ -100,8 +100,8 @@ class Probe:
         self.start = [(p.detach() + piece.to(p.device, p.dtype)) for p, piece in zip(parameters, pieces, strict=True)]
 
     def batch(self) -> Any:
-        few = self.hessian.some.few(FEW)
-        return of_inputs(few, lambda t: t.to(self.dtype) if t.is_floating_point() else t)
+        few = self.hessian.some.first_samples(FEW)
+        return map_inputs(few, lambda t: t.to(self.dtype) if t.is_floating_point() else t)
 
     @contextmanager
     def at(self, step: float) -> Iterator[None]:

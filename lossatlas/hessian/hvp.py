@@ -29,21 +29,21 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations
 from torch.nn.utils.weight_norm import WeightNorm
 
-from lossatlas.data.losses import Batch, Loss, alone
+from lossatlas.data.losses import Batch, Loss, is_single_threaded
 from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage, Stop, note
 from lossatlas.evaluation.folding import FoldedFunction, NotFoldable
 from lossatlas.evaluation.parallel_batches import (
     ParallelBatches,
-    copied,
+    deep_copy,
     default_parallel_batches,
     evaluation_copy,
     replicas,
 )
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64, set_numerics
-from lossatlas.evaluation.reference import borrowed
-from lossatlas.evaluation.sample_storage import fitted, is_changed, of_inputs, place_samples
+from lossatlas.evaluation.reference import evaluated_in_place
+from lossatlas.evaluation.sample_storage import fitted, is_changed, map_inputs, place_samples
 from lossatlas.hessian.derivative_check import NO_GRAPH, causes_in, check_derivatives, derived
 from lossatlas.hessian.lanczos import Operator
 from lossatlas.parameter_space.directions import Selection
@@ -123,7 +123,9 @@ class Hessian:
         self.compiled = torch.compile(self.differentiated, fullgraph=True, dynamic=False) if compiled else None
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
         most = max(1, min(threads, IN_FLIGHT // self.batch_size))
-        count = 1 if alone(loss) or self.in_place else lanes or default_parallel_batches(len(self.spans), most)
+        count = (
+            1 if is_single_threaded(loss) or self.in_place else lanes or default_parallel_batches(len(self.spans), most)
+        )
         with self.session():
             check_derivatives(self)
         self.side = (
@@ -151,18 +153,18 @@ class Hessian:
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
         images = any(isinstance(x, Tensor) and x.dim() == 4 for _, x in leaves(next(iter(data.batches(1)))))
         last = channels_come_last(self.device, "float32") and not self.in_place
-        samples = place_samples(data, self.device, self.dtype, last)
-        if images and last and not self.takes(samples.few()):
+        samples = place_samples(data, self.device, self.dtype, channels_last=last)
+        if images and last and not self.takes(samples.first_samples()):
             samples = place_samples(data, self.device, self.dtype, channels_last=False)
         threads = torch.get_num_threads() if self.device.type == "cpu" and not compiled else 1
         self.batch_size = batch_size or usual_batch_size(len(data), self.device.type, threads)
         self.samples = samples
-        self.some = place_samples(some_of(data, FEW), self.device, self.dtype, samples.channels_last)
+        self.some = place_samples(some_of(data, FEW), self.device, self.dtype, channels_last=samples.channels_last)
         self.spans = list(samples.spans(0, len(samples), self.batch_size))
-        sample = samples.few()
+        sample = samples.first_samples()
         with torch.no_grad(), self.session():
             self.loss(self.net, sample)
-            samples.overwritten = is_changed(sample, samples.few())
+            samples.overwritten = is_changed(sample, samples.first_samples())
             weights = [self.loss(self.net, batch).weights for batch in self.given()]
         own = sum(
             float(stop - start if w is None else w.double().sum())
@@ -217,7 +219,7 @@ class Hessian:
             return
         self.entered = True
         try:
-            with borrowed(self.net):
+            with evaluated_in_place(self.net):
                 for parameter in self.parameters:
                     parameter.requires_grad_(True)
                 if self.position is not None:
@@ -234,22 +236,22 @@ class Hessian:
         aside = self.aside()
         self.check_repeated()
         with self.changed(aside), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            value = self.part(self.net, self.some.few(FEW), penalty=True)
+            value = self.part(self.net, self.some.first_samples(FEW), penalty=True)
             found = derived(lambda: self.slopes(value, self.parameters, False), causes_in(value))
-        with borrowed(self.own), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with evaluated_in_place(self.own), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             named = dict(self.own.named_parameters())
             own = [named[name].requires_grad_(True) for name in self.names]
             with torch.no_grad():
                 for parameter, piece in zip(own, self.unflatten(aside), strict=True):
                     parameter.data.add_(piece.to(parameter.device, parameter.dtype))
-            there = self.part(self.own, fitted(self.some.few(FEW), self.own), penalty=True)
+            there = self.part(self.own, fitted(self.some.first_samples(FEW), self.own), penalty=True)
             wanted = self.slopes(there, own, False)
         return self.unlike(float(value.detach()), float(there.detach()), found, wanted, {p.dtype for p in own})
 
     def check_repeated(self) -> None:
         """Raise BadInput where a few losses differ when they are computed twice."""
         with torch.random.fork_rng(), torch.no_grad(), self.session():
-            first, second = (float(self.part(self.net, self.some.few(FEW), penalty=True)) for _ in range(2))
+            first, second = (float(self.part(self.net, self.some.first_samples(FEW), penalty=True)) for _ in range(2))
         if first != second and not (math.isnan(first) and math.isnan(second)):
             raise BadInput(
                 f"two losses at the same weights differ by {abs(first - second):.1e}: the network or its loss is random "
@@ -313,7 +315,7 @@ class Hessian:
         tensors = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
         parameters, generator = [tensors[name] for name in self.names], torch.Generator().manual_seed(0)
         vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
-        batch, again = (of_inputs(self.samples.few(CHECKED), doubled) for _ in range(2))
+        batch, again = (map_inputs(self.samples.first_samples(CHECKED), doubled) for _ in range(2))
         try:
             folded = EquivalentForward(self.net, FoldedFunction(self.net))
             with forward_ad.dual_level():
@@ -572,7 +574,7 @@ def hooked_weight(name: str, dim: int, module: nn.Module) -> Tensor:
 
 def in_double(net: nn.Module) -> nn.Module:
     """A copy in float64, on the same device."""
-    return copied(net)._apply(lambda t: converted(t, t.device, torch.float64))
+    return deep_copy(net)._apply(lambda t: converted(t, t.device, torch.float64))
 
 
 def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:

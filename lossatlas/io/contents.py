@@ -34,28 +34,48 @@ from lossatlas.io.hdf5 import get_text, opened
 from lossatlas.io.spectrum_files import FORMATS, WRITERS, is_findings, write_findings
 from lossatlas.io.surface_files import added_by_others
 from lossatlas.landscape import Surface
+from lossatlas.programs import program
 
 VECTORS = ("eigenvectors", "change")  # of files of findings: each as large as the network
 
 
+def kind_of(path: str | Path) -> str:
+    """Tell what a file holds by the names in it.
+
+    Args:
+        path: Any file of this project, or of the release of 2018.
+
+    Returns:
+        'spectrum', 'sharpness', 'trajectory', 'surface' (curves too), or 'directions' for every other file.
+
+    Raises:
+        BadInput: It is no HDF5 file.
+    """
+    with opened(path) as f:
+        names, form = set(f), get_text(f, "format")
+    findings = next((kind for kind, own in FORMATS.items() if own == form), "")
+    return findings or (
+        "trajectory" if "proj_xcoord" in names else "surface" if "xcoordinates" in names else "directions"
+    )
+
+
 def describe(path: str | Path) -> str:
     """What a file holds, as lines of text. Raises BadInput."""
-    with opened(path) as f:
-        names, kind = set(f), get_text(f, "format")
-    if kind in FORMATS.values():
+    kind = kind_of(path)
+    if kind in FORMATS:
         return describe_findings(read_findings(path, ""))
-    if "proj_xcoord" in names:
+    if kind == "trajectory":
         path_ = read_projection(path)
         x, y = path_.x, path_.y
         return f"trajectory: {len(x)} checkpoints, x {x.min():.6g} to {x.max():.6g}, y {y.min():.6g} to {y.max():.6g}"
-    if "xcoordinates" not in names:
+    if kind == "directions":
         directions = read_directions(path)
         lines = [
             f"directions: {'one' if directions.y is None else 'two'}, {len(directions.x)} tensors each, "
             f"{sum(a.size for a in directions.x):,} numbers",
             f"sha256: {directions.sha256}",
         ]
-        return "\n".join(lines + [f"{key}: {value}" for key, value in directions.about.items()])
+        return "\n".join(lines + [f"{key}: {value}" for key, value in directions.about.items() if key != "config"])
     surface = read_surface(path)
     lines = [f"surface: {surface.grid}", f"done: {surface.done.sum()} of {surface.grid.size} cells"]
     if surface.predicted:
@@ -136,15 +156,16 @@ def export(path: str | Path, out: str | Path) -> None:
 def check(path: str | Path) -> list[str]:
     """What was found to be right, as lines of text. Raises BadInput for what is damaged, Incomplete for what is not done."""
     with opened(path) as f:
-        names, kind, sealed = set(f), get_text(f, "format"), "sha256" in f.attrs
-    if kind in FORMATS.values():
+        sealed = "sha256" in f.attrs
+    kind = kind_of(path)
+    if kind in FORMATS:
         findings = read_findings(path, "")
         if not {"effective_dimension", "critical"} & set(findings.arrays):
-            raise Incomplete(f"{path} is not complete: the same command of {WRITERS[findings.kind]} continues it")
+            raise Incomplete(f"{path} is not complete: the same {program(WRITERS[findings.kind])} command continues it")
         return [f"the checksum over {len(findings.arrays)} arrays holds", "all parts are there"]
-    if "proj_xcoord" in names:
+    if kind == "trajectory":
         return [f"a trajectory of {len(read_projection(path).x)} checkpoints"]
-    if "xcoordinates" not in names:
+    if kind == "directions":
         return [f"the directions have the checksum that the file records: {read_directions(path).sha256}"]
     surface = read_surface(path)
     lines = ["the checksum holds" if sealed else "no checksum: the file is of another program, and read as it is"]

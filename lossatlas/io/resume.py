@@ -134,9 +134,9 @@ def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure
     """
     both = set(found) & set(asked)
     for name in sorted({**asked, **found}, key=lambda name: name == LOSS_OF_SOME_SAMPLES):
-        if (name in DESCRIPTIONS or name.endswith("_samples")) and name not in both:
+        if (name in DESCRIPTIONS or name.endswith("samples")) and name not in both:
             continue
-        if name.endswith("_data") and f"{name.removesuffix('_data')}_samples" in both:  # without declared classes
+        if name.endswith("data") and f"{name.removesuffix('data')}samples" in both:  # without declared classes
             continue
         if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
             raise BadInput(
@@ -163,6 +163,8 @@ def describe_difference(name: str, recorded: Any, asked: Any) -> str:
     """Return both values of a field; for code, whose digests say nothing to the user, that it has changed."""
     if name.endswith("_code") and recorded is not None and asked is not None:
         return f"other code of the {name.removesuffix('_code')}: its file has changed since"
+    if name.endswith("samples") and name != LOSS_OF_SOME_SAMPLES:  # the digest of the data without a number of classes
+        name = f"{name.removesuffix('samples')}data"
     return f"{name} = {recorded}, now it is {asked}"
 
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from lossatlas.errors import BadInput
 from lossatlas.io.hdf5 import check_seal, checksum, get_text, opened, read_json, seal, set_text, write
+from lossatlas.programs import program
 
 FORMATS = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
-WRITERS = {"spectrum": "hessian_spectrum.py", "sharpness": "sharpness.py"}
+WRITERS = {"spectrum": "hessian_spectrum", "sharpness": "sharpness"}  # commands
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
 
 
@@ -64,7 +65,7 @@ def read_findings(path: str | Path, kind: str = "spectrum") -> Findings:
     with opened(path) as f:
         found = {form: name for name, form in FORMATS.items()}.get(get_text(f, "format") or "", "")
         if not found or kind not in ("", found):
-            raise BadInput(f"{path} is no {kind or 'spectrum'} file of {WRITERS[kind or 'spectrum']}")
+            raise BadInput(f"{path} is no {kind or 'spectrum'} file of {program(WRITERS[kind or 'spectrum'])}")
         check_seal(f, SEALED)
         arrays: dict[str, np.ndarray] = {}
         f.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)

@@ -15,7 +15,7 @@ from lossatlas.data.losses import output_of
 from lossatlas.errors import BadInput, note
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.evaluation.parameter_buffers import named_tensors
-from lossatlas.evaluation.reference import borrowed
+from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import fitted
 from lossatlas.parameter_space.directions import names_of
 from lossatlas.parameter_space.points import converted, movable
@@ -143,7 +143,7 @@ def check_same(net: nn.Module, second: Mapping[str, Tensor], result: Mapping[str
         errors = [(difference(before, after), CHANGED)]
     except RuntimeError:  # a network that makes float32 tensors of its own
         errors = []
-    with borrowed(net) as own:
+    with evaluated_in_place(net) as own:
         before, after = (output(own, state, fitted(inputs, own)) for state in (second, result))
     half = any(p.dtype in (torch.bfloat16, torch.float16) for p in net.parameters())
     if not errors or torch.isfinite(before).all():  # otherwise float32 is too small for this network's outputs

@@ -4,13 +4,9 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lossatlas.user_code import UserFunction
-
-if TYPE_CHECKING:
-    pass
 from lossatlas.config import SEED, AxisConfig, DirectionConfig, GridConfig, Model, NetworkConfig
+from lossatlas.user_code import UserFunction
 
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
 

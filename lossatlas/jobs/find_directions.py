@@ -16,6 +16,7 @@ from lossatlas.io.spectrum_files import is_findings
 from lossatlas.jobs.inputs import LoadedInputs
 from lossatlas.jobs.make_directions import AxisRequest, make_directions
 from lossatlas.jobs.origin_curvature import OriginCurvature
+from lossatlas.programs import program
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -72,7 +73,7 @@ def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
     name = f"vector {axis.number} of {axis.file}"
     if is_findings(axis.file) and read_findings(axis.file, "").kind == "sharpness":
         worst = Path(axis.file).with_suffix("").name + "_worst.h5"
-        raise BadInput(f"{axis.file} is of sharpness.py, which wrote its direction beside it: give {worst}:1")
+        raise BadInput(f"{axis.file} is of {program('sharpness')}, which wrote its direction beside it: give {worst}:1")
     if is_findings(axis.file):
         return eigenvector_from_file(axis, net, name)
     saved = read_directions(axis.file)

@@ -135,6 +135,8 @@ def read_with_direction_file(
     curvature = OriginCurvature.of(loaded, choice.selection, device)
     found = find_directions(dir_file, loaded, nets, choice, curvature, planned=output.dry_run)
     directions, new = found or (Directions([]), True)
+    if new and task.resolved:
+        directions = replace(directions, about={**directions.about, "config": dict(task.resolved)})
     if new and not choice.scheme:
         note_sheared(directions, loaded)
     same = dir_file.resolve() == surf_file.resolve()
@@ -290,7 +292,9 @@ def check_control_points(choice: config.DirectionConfig, ends: Sequence[str]) ->
         return
     if [Path(file).name for file in choice.bends] != record.control_points:
         names = ", ".join(record.control_points)
-        raise BadInput(f"{path} names the control points {names}, in this order: give them with {named('bend')}")
+        raise BadInput(
+            f"{path} names the control points {names}, in this order: give them with {named('control_points')}"
+        )
     if record.kind != choice.curve:
         raise BadInput(
             f"{choice.bends[0]} is a control point of a {record.kind} curve, and {named('curve')} asks for a "

@@ -473,7 +473,7 @@ def surface_provenance(world: World, task: config.GridConfig, inputs: GridInputs
     """Return the provenance of a new surface."""
     from lossatlas.jobs.fingerprint import data_sketches
 
-    about = provenance(world, task.command, threads, task.directions.seed)
+    about = provenance(world, task.command, threads, task.directions.seed, task.resolved)
     about["sketches"] = data_sketches(inputs.loaded.data)
     if inputs.networks:
         about["networks"] = inputs.networks

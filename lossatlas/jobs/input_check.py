@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.data.dataset import FixedBatches, spread_numbers
-from lossatlas.data.losses import Loss, Losses, check_loss
+from lossatlas.data.loss_check import check_loss
+from lossatlas.data.losses import Loss, Losses
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves
 from lossatlas.errors import HERE, BadInput, Stop, place_of
-from lossatlas.evaluation.reference import borrowed, check_modes, check_movable
-from lossatlas.evaluation.sample_storage import fitted, sample_of
+from lossatlas.evaluation.reference import check_modes, check_movable, evaluated_in_place
+from lossatlas.evaluation.sample_storage import copy_samples, fitted
 
 CHECKED = 64  # samples that are checked
 
@@ -36,10 +37,10 @@ def check_inputs(net: nn.Module, loss: Loss, data: AnyData, name: str, count: in
     check_movable(net)
     few, calls = fitted(inspected_samples(data, count), net), CallCounter()
     try:
-        with borrowed(net) as model, torch.no_grad():
+        with evaluated_in_place(net) as model, torch.no_grad():
             calls.watch(model)
-            losses = check_loss(loss, model, few, sample_of)
-        check_modes(net, lambda own: loss(own, sample_of(few)).per_sample)
+            losses = check_loss(loss, model, few, copy_samples)
+        check_modes(net, lambda own: loss(own, copy_samples(few)).per_sample)
         return losses
     except Stop as error:
         raise type(error)(f"{name}: {error}") from error
@@ -50,8 +51,8 @@ def check_inputs(net: nn.Module, loss: Loss, data: AnyData, name: str, count: in
 def loss_of_some_samples(net: nn.Module, loss: Loss, data: AnyData) -> float:
     """Return the mean loss of CHECKED samples, which a file records to identify network and loss."""
     few = fitted(inspected_samples(data, CHECKED), net)
-    with borrowed(net) as model, torch.no_grad():
-        return float(loss(model, sample_of(few)).mean())
+    with evaluated_in_place(net) as model, torch.no_grad():
+        return float(loss(model, copy_samples(few)).mean())
 
 
 class CallCounter:
@@ -62,7 +63,7 @@ class CallCounter:
         self.output: Any = None
 
     def watch(self, net: nn.Module) -> None:
-        """Count the calls of a network within `borrowed`, which removes the hooks."""
+        """Count the calls of a network within `evaluated_in_place`, which removes the hooks."""
         net.register_forward_pre_hook(self.begin)
         net.register_forward_hook(self.end)
 

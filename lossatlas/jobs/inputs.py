@@ -361,8 +361,21 @@ def device_of(cuda: bool, local_rank: int = 0) -> str:
     return f"cuda:{local_rank % torch.cuda.device_count()}"
 
 
-def provenance(world: World, command: str, threads: int, seed: int) -> dict[str, Any]:
-    """Return the provenance of a run for its file: command, time, host, ranks, threads per rank, seed and versions."""
+def provenance(
+    world: World, command: str, threads: int, seed: int, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the provenance of a run for its file, none of which is compared when the file is continued.
+
+    Args:
+        world: The ranks.
+        command: The command line.
+        threads: CPU threads of each rank.
+        seed: The seed of random directions.
+        options: All options of the command by name.
+
+    Returns:
+        These, and the time, the host and the versions of the libraries.
+    """
     import torch
 
     import lossatlas
@@ -382,6 +395,7 @@ def provenance(world: World, command: str, threads: int, seed: int) -> dict[str,
             "h5py": version("h5py"),
             **({"mpi": mpi_library()} if world.comm is not None else {}),
         },
+        **({"config": dict(options)} if options else {}),
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from lossatlas.errors import named, say
 from lossatlas.jobs.grid_job import say_ranges
 from lossatlas.landscape import Grid, Surface, Tolerance
-from lossatlas.landscape.surface import DRAFT
+from lossatlas.landscape.surface import LOW_PRECISION
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
@@ -77,9 +77,9 @@ class LossQuantity:
 
     def pending(self, surface: Surface) -> np.ndarray:
         """Return the indices of the cells that are still to be computed."""
-        from lossatlas.sampling.adaptive_grid import requested
+        from lossatlas.sampling.adaptive_grid import keep_matching_predictions
 
-        return requested(surface, self.adaptive).pending(self.tolerance)
+        return keep_matching_predictions(surface, self.adaptive).pending(self.tolerance)
 
     def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
         """Return the surface with a complete plan, and the operator."""
@@ -138,7 +138,7 @@ class LossQuantity:
         """Print what a complete surface holds."""
         say_ranges(surface, [name for name in surface.fields if name.endswith(("_loss", "_acc"))])
         for split in surface.splits:
-            drawn, drafts = (mean_fraction_drawn(surface, name) for name in (split, f"{DRAFT}{split}"))
+            drawn, drafts = (mean_fraction_drawn(surface, name) for name in (split, f"{LOW_PRECISION}{split}"))
             if drafts < 1:
                 say(
                     f"the tolerance took {100 * drafts:.2g} % of the {split} samples in {surface.plan['precision']}, and "

@@ -18,8 +18,8 @@ from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import OWN, resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
-from lossatlas.evaluation.reference import borrowed
-from lossatlas.evaluation.sample_storage import StreamingSamples, fitted, sample_of
+from lossatlas.evaluation.reference import evaluated_in_place
+from lossatlas.evaluation.sample_storage import StreamingSamples, copy_samples, fitted
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.recorder import BlockNote
 from lossatlas.jobs.input_check import one_line
@@ -27,10 +27,10 @@ from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import ReferenceLosses
 from lossatlas.landscape.control_variates import FEWEST
 from lossatlas.landscape.grid import Grid
-from lossatlas.landscape.surface import DRAFT, Surface
+from lossatlas.landscape.surface import LOW_PRECISION, Surface
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, without_predictions
-from lossatlas.sampling.multilevel import MultilevelQueue, multilevel_worker, with_small_batches
+from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker, with_small_batches
 
 FEW = 8  # samples on which the path is chosen
 CHECKED_SAMPLES = 256  # samples on which a reduced precision is compared with float32
@@ -69,13 +69,15 @@ def evaluator_of(problem: Problem, plan: Mapping[str, Any], tolerance: Tolerance
             precision=plan["precision"],
             folded=plan["path"] == "folded",
             points_per_call=plan.get("points_per_call", 1) or 1,
-            lanes=plan.get("lanes", 1) or 1,
+            parallel_batches=plan.get("lanes", 1) or 1,
             tolerance=tolerance,
             recalibrate=(training, count) if count and training is not None else None,
             in_place=in_place,
         )
         if corrected:
-            evaluator.truth = evaluator_of(problem, {**plan, "precision": "float32", "corrected": False}, tolerance)
+            evaluator.full_precision = evaluator_of(
+                problem, {**plan, "precision": "float32", "corrected": False}, tolerance
+            )
         trim_memory()
         return evaluator
     except torch.cuda.OutOfMemoryError as error:
@@ -138,8 +140,11 @@ def new_surface(
     """
     few = fitted(next(next(iter(data.values())).batches(FEW)), net)
     precision = resolve_precision(precision, net)
-    with borrowed(net) as own, torch.no_grad():  # a copy may share its parameters, into which a forward pass may write
-        found = loss(own, sample_of(few))
+    with (
+        evaluated_in_place(net) as own,
+        torch.no_grad(),
+    ):  # a copy may share its parameters, into which a forward pass may write
+        found = loss(own, copy_samples(few))
         if not tolerance.exact:
             refuse_tolerance(data, spread=found.spread)
         path, why_not = path_of(net, loss, few, precision)
@@ -156,13 +161,13 @@ def new_surface(
     populations = {split: len(samples) for split, samples in data.items()}
     if not tolerance.exact and precision in LOW:
         plan["corrected"] = True
-        populations |= {f"{DRAFT}{split}": count for split, count in populations.items()}
+        populations |= {f"{LOW_PRECISION}{split}": count for split, count in populations.items()}
     if path == IN_PLACE:
         about = {**about, "why_in_place": why_not}
     elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         about = {**about, "why_not_folded": why_not}
     return Surface.empty(
-        grid, populations, tuple(found.metrics), helping=not tolerance.exact, plan=plan, request=request, about=about
+        grid, populations, tuple(found.metrics), multilevel=not tolerance.exact, plan=plan, request=request, about=about
     )
 
 
@@ -234,7 +239,7 @@ def comparable_evaluator(problem: Problem, plan: Mapping[str, Any], evaluator: E
     """Return an evaluator to compare with the network: without recalibration of BatchNorm, otherwise the same one."""
     return (
         evaluator
-        if evaluator.recalibrated is None
+        if evaluator.recalibrator is None
         else evaluator_of(problem, {**plan, "recalibrated": 0, "batch_size": 1})
     )
 
@@ -262,21 +267,22 @@ def measure_plan(
     elif plan["points_per_call"] == 0:
         chosen = bool(plan["batch_size"])
         if chosen:
-            evaluator.lanes = choose_parallel_batches(evaluator)
+            evaluator.parallel_batches = choose_parallel_batches(evaluator)
         else:
             many = plan["precision"] in ("float32", "float64", "tf32") and adaptive is None
             x, y = surface.grid.x, [0.0] if surface.grid.y is None else surface.grid.y
             corners = [(float(a), float(b)) for a in (x[0], x[-1]) for b in (y[0], y[-1])]
-            about["seconds_per_cell"] = tune(evaluator, cells, many=many, far=corners)
-        for name in ("batch_size", "points_per_call", "lanes"):
+            about["seconds_per_cell"] = tune(evaluator, cells, stacked=many, check_points=corners)
+        for name in ("batch_size", "points_per_call"):
             plan[name] = getattr(evaluator, name)
+        plan["lanes"] = evaluator.parallel_batches
         if surface.samples:
-            plan = with_small_batches(evaluator, plan, chosen)
+            plan = with_small_batches(evaluator, plan, keep_batch_size=chosen)
             evaluator.batch_size = plan["batch_size"]
     if surface.plan["points_per_call"] == 0:
         if plan["precision"] not in EXACT and plan["path"] != IN_PLACE:
             about["precision_error"] = precision_error(problem, surface.grid, plan)
-        if evaluator.flowing:
+        if evaluator.streaming:
             about["points_per_pass"] = points_per_pass(evaluator, about.get("seconds_per_cell"))
     return replace(surface, plan=plan, about=about)
 
@@ -388,7 +394,7 @@ def block_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tupl
     Returns:
         The function. It raises BadUsage where one sample does not fit into memory.
     """
-    evaluate = multilevel_worker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
+    evaluate = MultilevelWorker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
 
     def work(block: Any) -> tuple[BlockResult, BlockNote]:
         remark = BlockNote()
@@ -400,14 +406,14 @@ def block_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tupl
                 if evaluator.batch_size == 1:
                     raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
                 evaluator.batch_size //= 2
-                if evaluator.truth is not None:
-                    evaluator.truth.batch_size = evaluator.batch_size
+                if evaluator.full_precision is not None:
+                    evaluator.full_precision.batch_size = evaluator.batch_size
                 first = (block[0] if surface.samples else block)[0]
                 remark = BlockNote(
                     f"out of memory on {evaluator.device}: batch size {evaluator.batch_size} from cell {first} on",
                     evaluator.batch_size,
                 )
-                evaluator.forget()
+                evaluator.clear_cache()
                 torch.cuda.empty_cache()
 
     return work

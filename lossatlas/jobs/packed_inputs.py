@@ -205,7 +205,7 @@ class PackedProblem:
         Raises:
             BadInput: This rank reads other data than rank 0.
         """
-        from lossatlas.evaluation.parallel_batches import copied
+        from lossatlas.evaluation.parallel_batches import deep_copy
         from lossatlas.jobs.problem import Problem
 
         inputs = self.inputs
@@ -215,7 +215,7 @@ class PackedProblem:
         def reference() -> "nn.Module":
             """Return a network that may be moved in place: the plane shares the memory of `net`."""
             of_user = isinstance(inputs.model, UserFunction)
-            own = inputs.network(next(iter(data.values()))) if of_user else copied(net)
+            own = inputs.network(next(iter(data.values()))) if of_user else deep_copy(net)
             return own.to(device)
 
         return Problem(net, self.points.plane(net), data, loss, device, training, reference)

@@ -8,7 +8,7 @@ from torch import nn
 
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
-from lossatlas.evaluation.parallel_batches import copied
+from lossatlas.evaluation.parallel_batches import deep_copy
 from lossatlas.parameter_space.planes import Plane
 
 
@@ -37,4 +37,4 @@ class Problem:
 
     def own(self) -> nn.Module:
         """Return the user's own network, see `reference`."""
-        return copied(self.net) if self.reference is None else self.reference()
+        return deep_copy(self.net) if self.reference is None else self.reference()

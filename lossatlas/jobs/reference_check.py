@@ -15,10 +15,10 @@ from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.errors import HERE, BadInput, BadUsage, Stop, named, note, place_of
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.evaluation.parallel_batches import copied
+from lossatlas.evaluation.parallel_batches import deep_copy
 from lossatlas.evaluation.precision import OWN, PRECISIONS
-from lossatlas.evaluation.reference import borrowed, untouched
-from lossatlas.evaluation.sample_storage import fitted, sample_of
+from lossatlas.evaluation.reference import evaluated_in_place, untouched
+from lossatlas.evaluation.sample_storage import copy_samples, fitted
 from lossatlas.jobs.input_check import one_line
 from lossatlas.jobs.problem import Problem
 from lossatlas.landscape.grid import Grid
@@ -92,7 +92,7 @@ class ReferenceLosses:
 
     def difference(self, evaluator: Evaluator) -> str:
         """Describe the first cell at which an evaluator's losses differ beyond rounding; '' if there is none."""
-        found = losses_of(evaluator.on(self.data, BATCH), self.points)
+        found = losses_of(evaluator.with_data(self.data, BATCH), self.points)
         allowed = self.allowed(evaluator.precision) * np.abs(self.losses) + NOISE * np.nan_to_num(
             self.noise, posinf=0.0
         )
@@ -160,7 +160,7 @@ def check_ends(
 
 def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of a network with another state; tensors that the state lacks are kept."""
-    result = copied(net)
+    result = deep_copy(net)
     result.load_state_dict(dict(state), strict=False)
     return result
 
@@ -168,9 +168,9 @@ def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
 @torch.no_grad()
 def mean_loss(net: nn.Module, data: AnyData, loss: Loss) -> Tensor:
     """Return the mean loss of a network itself, in evaluation mode."""
-    with borrowed(net) as model:
+    with evaluated_in_place(net) as model:
         batches = [fitted(batch, net) for batch in data.batches(SAMPLES)]
-        return torch.stack([loss(model, sample_of(batch)).mean().double() for batch in batches]).mean()
+        return torch.stack([loss(model, copy_samples(batch)).mean().double() for batch in batches]).mean()
 
 
 def unlike(first: nn.Module, second: nn.Module) -> str:

@@ -1,8 +1,8 @@
 """The parts of a Hessian's spectrum: eigenvalues, trace, density, blocks of layers, activations, effective dimension.
 
-findings = compute(operator, Wanted(top=5), findings)
+    findings = compute(operator, SpectrumSettings(top=5), findings)
 
-Each part that is not known yet, or not well enough, is computed and kept beside the others.
+Parts that the findings lack, or that are less exact than asked for, are computed; the others are kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas.errors import BadUsage
+from lossatlas.config import SpectrumSettings
+from lossatlas.errors import named
 from lossatlas.hessian.activations import Layer, traces
 from lossatlas.hessian.density import Spectrum, density
 from lossatlas.hessian.effective_dimension import effective_dimension
@@ -31,7 +32,7 @@ Part = Callable[[Progress, Mapping[str, Any]], dict[str, Any]]
 
 
 class Products(Operator, Protocol):
-    """A Hessian, or one whose samples are spread over ranks: products with it, and with the blocks of its layers."""
+    """A Hessian, in one process or distributed over ranks: products with it, and with the blocks of its layers."""
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -44,42 +45,19 @@ class Products(Operator, Protocol):
 
 @dataclass(frozen=True)
 class ActivationProbes:
-    """Traces with respect to activations: probe(seed) gives a sample of each, see `hessian.Activations`."""
+    """Samples of the traces with respect to activations, see `hessian.Activations`.
+
+    Attributes:
+        probe: Returns a sample of each trace (layers,), by the number of the probe.
+        layers: Returns the layers.
+    """
 
     probe: Callable[[int], Tensor]
     layers: Callable[[], Sequence[Layer]]
 
 
-BASIS = ("lanczos/basis", "lanczos/captured")  # of a run of Lanczos, while other parts need it
-SMALL_BASIS = 256_000_000  # bytes that a file may hold of it
-
-
-@dataclass(frozen=True)
-class SpectrumSettings:
-    """What is asked for; see hessian_spectrum.py --help for each. activations: patterns of layers, None for none."""
-
-    top: int = 10
-    bottom: int = 1
-    tolerance: float = 1e-3
-    most: int = 300
-    trace_error: float = 0.02
-    trace_most: int = 500
-    probes: int = 1
-    steps: int = 80
-    z: float = 5e-4
-    layers: bool = False
-    activations: Sequence[str] | None = None
-    at: str = "output"
-    activation_error: float = 0.1
-    activation_most: int = 30
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.top + self.bottom > self.most:
-            raise BadUsage(
-                f"{self.top} largest and {self.bottom} smallest eigenvalues are more than {self.most} products can give: "
-                "raise the limit --most"
-            )
+BASIS = ("lanczos/basis", "lanczos/captured")  # of a run of Lanczos, as long as other parts need it
+SMALL_BASIS = 256_000_000  # bytes of it that a file may hold
 
 
 def compute(
@@ -92,10 +70,22 @@ def compute(
     during: Callable[[str], AbstractContextManager[Progress]] = lambda part: nullcontext(lambda count, error: None),
     known: Callable[[str], None] = lambda part: None,
 ) -> Findings:
-    """Every part that is not in the findings yet, the effective dimension last.
+    """Compute every part that the findings lack, the effective dimension last.
 
-    save: hears of the findings after each part. during: gives, for the time of a part, what hears of its progress. known:
-    hears of parts that are there already. Raises BadInput for a network that is random.
+    Args:
+        operator: The Hessian.
+        wanted: The parts, and how exact they are to be.
+        findings: The parts that an earlier run has finished.
+        probes: Samples of the traces with respect to activations, where these are asked for.
+        save: Called with the findings after each part.
+        during: Returns, for the time of a part, a function that is called with its progress.
+        known: Called with the name of each part that is there already.
+
+    Returns:
+        All findings.
+
+    Raises:
+        BadInput: The network or its loss is random.
     """
     parts = Parts(operator, wanted, findings, probes)
     for name, (settings, make) in parts.asked().items():
@@ -113,13 +103,13 @@ def compute(
         if name == "density":
             parts.findings = parts.findings.without(*BASIS)
         save(parts.findings)
-    result = parts.findings.with_arrays(dimension(parts.findings, operator.size, wanted.z))
+    result = parts.findings.with_arrays(dimension(parts.findings, operator.size, wanted.damping))
     save(result)
     return result
 
 
 class Parts:
-    """The parts of the spectrum: arrays by name, and what is known of their meaning in `about`."""
+    """The functions that compute the parts of a spectrum. about: the names of layers, parameters and activations."""
 
     def __init__(
         self, operator: Products, wanted: SpectrumSettings, findings: Findings, probes: ActivationProbes | None
@@ -133,10 +123,10 @@ class Parts:
         }
 
     def asked(self) -> dict[str, tuple[dict[str, Any], Part]]:
-        """The settings of each part that is asked for, and what computes it with such settings; in this order."""
+        """Return the settings of each part that is asked for and the function that computes it, in this order."""
         w = self.wanted
-        search = {"tolerance": w.tolerance, "most": w.most, "seed": w.seed}
-        probing = {"error": w.trace_error, "most": w.trace_most, "seed": w.seed}
+        search = {"tolerance": w.tolerance, "most": w.max_products, "seed": w.seed}
+        probing = {"error": w.trace_error, "most": w.max_trace_products, "seed": w.seed}
         parts: dict[str, tuple[dict[str, Any], Part]] = {
             "eigenvalues": ({"top": w.top, "bottom": w.bottom, **search}, self.eigenvalues),
             "trace": (probing, self.trace),
@@ -145,14 +135,15 @@ class Parts:
         if w.layers:
             parts["layers"] = (search, self.blocks)
         if w.activations is not None:
-            settings = {"patterns": list(w.activations), "at": w.at, "error": w.activation_error}
-            parts["activations"] = ({**settings, "most": w.activation_most, "seed": w.seed}, self.activations)
+            settings = {"patterns": list(w.activations), "at": w.activation_site, "error": w.activation_error}
+            parts["activations"] = ({**settings, "most": w.max_activation_probes, "seed": w.seed}, self.activations)
         return parts
 
     def lost_basis(self, name: str) -> bool:
-        """Whether the eigenvalues are there, and the trace is not, and what it starts from was too large for the file.
+        """Return whether the file holds the eigenvalues, but neither the trace nor the basis from which it is computed.
 
-        Then they are computed again, to the same bits, so that a run that was killed in between ends like any other.
+        A basis above SMALL_BASIS is not saved. The eigenvalues are then computed again, with the same bits, so that a run
+        that was killed in between gives the same trace.
         """
         arrays = self.findings.arrays
         there = "lanczos/alphas" in arrays and BASIS[0] not in arrays
@@ -236,7 +227,7 @@ class Parts:
 
 
 def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
-    """The effective dimension from the largest eigenvalues, with bounds for the rest."""
+    """Return the effective dimension from the largest eigenvalues, with bounds for the other ones."""
     a = findings.arrays
     curves: dict[str, Any] = {name: a[f"density/{name}"] for name in CURVES}
     found = effective_dimension(
@@ -251,7 +242,7 @@ def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CachedOperator:
-    """What a saved basis, or saved eigenvectors, know of the trace, see hessian.lanczos.Captured."""
+    """The part of the trace that lies in the span of a saved basis, or of saved eigenvectors; see `hessian.lanczos.Captured`."""
 
     basis: Basis
     captured: Tensor
@@ -271,7 +262,7 @@ class CachedOperator:
 
 
 def layers_of(operator: Products) -> list[tuple[str, list[str], int]]:
-    """The parameters of each module: its name, theirs, and how many numbers they are; in the order of the vector."""
+    """Return for each module its name, the names of its parameters and their size, in the order of the vector."""
     result: list[tuple[str, list[str], int]] = []
     for name, shape in zip(operator.names, operator.shapes, strict=True):
         owner = name.rpartition(".")[0] or name
@@ -283,11 +274,11 @@ def layers_of(operator: Products) -> list[tuple[str, list[str], int]]:
 
 
 def table(findings: Findings) -> list[str]:
-    """What was found, as lines of text; a last one where parts are missing."""
+    """Return the findings as lines of text; the last one says where parts are missing."""
     a, about = findings.arrays, findings.about
     split = f", {findings.request['split']}" if "split" in findings.request else ""
     size = sum(int(np.prod(shape)) for _, shape in about.get("parameters", []))
-    lines = [f"Hessian of the mean loss ({findings.request['loss']}{split}), {size:,} parameters:"]
+    lines = [f"Hessian of the mean loss ({loss_name(findings)}{split}), {size:,} parameters:"]
     if "bounds" in a:
         lines += table_of_eigenvalues(findings)
     if "trace" in a:
@@ -297,15 +288,20 @@ def table(findings: Findings) -> list[str]:
         )
     if "effective_dimension" in a:
         known, low, high = a["effective_dimension"]
-        value, error = a.get("effective_dimension_estimate", (np.nan, np.nan))  # files of before did not have it
+        value, error = a.get("effective_dimension_estimate", (np.nan, np.nan))  # missing in files of earlier versions
         lines.append(
             f"effective dimension at z = {float(a['z']):g}: "
             + (f"{value:.4g} +- {error:.2g}; " if error < value else "")  # too few steps to say
             + f"{known:.4g} from these eigenvalues, between {low:.4g} and {high:.4g} with all others "
-            "(closer with more --top, --probes and --steps)"
+            f"(closer with more {named('top')}, {named('probes')} and {named('steps')})"
         )
     lines += [*table_of_layers(findings), *table_of_activations(findings)]
     return lines if "effective_dimension" in a else [*lines, "not complete: it was stopped before the other parts"]
+
+
+def loss_name(findings: Findings) -> str:
+    """Return the name of the loss; of a function that Python was given, its module and name."""
+    return str(findings.request.get("loss", findings.request.get("loss_function", "")))
 
 
 def table_of_eigenvalues(findings: Findings) -> list[str]:
@@ -318,10 +314,10 @@ def table_of_eigenvalues(findings: Findings) -> list[str]:
         smallest = [*zip(labels, a["smallest"], a["smallest_residuals"], a["smallest_converged"], strict=True)]
         rows += smallest[::-1]
     for label, value, residual, resolved in rows:
-        note = "" if resolved else " not resolved: more products with --most"
+        note = "" if resolved else f" not resolved: more products with {named('max_products')}"
         lines.append(f"{label:>5} {value:12.6g} {residual:9.1e}{note}")
     below, above = a["bounds"]
-    lines.append(f"no eigenvalue is below {below:.6g} or above {above:.6g} (each but for a probability of 1e-3)")
+    lines.append(f"no eigenvalue is below {below:.6g} or above {above:.6g} (each with probability 1 - 1e-3)")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Surfaces as data: grids, fields, statistics, tolerances. Needs numpy alone."""
+"""Surfaces as data: grids, fields, statistics, tolerances. Needs only numpy."""
 
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.statistics import STATISTICS

@@ -1,10 +1,10 @@
-"""Which cells of a grid have to be computed, and which their neighbours predict: level by level, from coarse to fine.
+"""The choice of the grid cells that are computed; the others are predicted from their neighbours, level by level.
 
-A cell is predicted from the coarser cells around it, by interpolation of third order along the axes. How good that is shows
-at the cells of the level before, for which the same could have been done, and at one in CHECKED of those that could be left
-out, which is computed all the same. Where more than MISSES of these are off by more than the tolerance, the level is computed
-in full. A cell whose predicted loss is beyond the `limits` of the computed ones, such as below zero where they are positive, is
-computed too.
+A cell is predicted from the coarser cells around it, by interpolation of third order along the axes. The error of the
+predictions is known at the cells of the level before, for which the same could have been done, and at one in
+CHECK_EVERY of the cells that could be predicted, which is computed as a check. If more than MAX_MISS_SHARE of the
+checks are off by more than the tolerance, the level is computed in full. A cell whose predicted loss lies outside the
+`limits` of the computed ones, such as below zero where these are positive, is computed too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,19 @@ from lossatlas.landscape.interpolant import limits
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
 
-CALM = 3.0  # tolerances that cells of the level before may be off: half the distance takes at least that from the error
-CHECKED = 8  # of the cells that could be left out, one in so many is computed
-MISSES = 0.05  # share of those that may be off by more than the tolerance
-WIDE = 1  # around a cell that was not as predicted, so many coarser points on each side are computed
-NEAR = 2  # coarser points on each side from which a cell is predicted
+MAX_COARSE_MISS = 3.0  # tolerances, on the level before: half the distance reduces the error at least by this factor
+CHECK_EVERY = 8  # one in so many of the cells that could be predicted is computed
+MAX_MISS_SHARE = 0.05  # of the checks that may be off by more than the tolerance
+MISS_RADIUS = 1  # coarser points on each side that are computed around a cell that was not as predicted
+STENCIL_RADIUS = 2  # coarser points on each side from which a cell is predicted
 
 
 def prediction_errors(surface: Surface, name: str) -> np.ndarray:
-    """How far a field may be off at each cell, in the sense of `--adaptive`: zero at computed cells.
+    """Return the error bound of a field at each cell: the tolerance of the predictions, and zero at computed cells.
+
+    Args:
+        surface: The surface.
+        name: The name of the field.
 
     Returns:
         An array of the grid's shape; NaN at predicted cells where no tolerance is known, such as of a metric.
@@ -44,21 +48,33 @@ def prediction_errors(surface: Surface, name: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CellChoice:
-    """Of one level: cells that have to be computed, those that are computed to check, those that could be predicted but are
-    computed all the same, and those that are predicted."""
+    """The cells of one level by what is done about them, as arrays of cell numbers.
+
+    Attributes:
+        needed: Cells that have to be computed.
+        checks: Cells that could be predicted and are computed to check the predictions.
+        already_done: Cells that could be predicted and were computed by an earlier run.
+        predicted: Cells that are predicted.
+    """
 
     needed: np.ndarray
     checks: np.ndarray
-    beside: np.ndarray
+    already_done: np.ndarray
     predicted: np.ndarray
 
     @property
     def computed(self) -> np.ndarray:
-        return np.sort(np.concatenate([self.needed, self.checks, self.beside]))
+        """All cells that are computed, in their order."""
+        return np.sort(np.concatenate([self.needed, self.checks, self.already_done]))
 
 
 class Predictor:
-    """Predictions for the cells of a grid from those of coarser levels."""
+    """Predicts the cells of a grid from those of coarser levels, by Lagrange interpolation along the axes.
+
+    Args:
+        grid: The grid.
+        hierarchy: Its levels.
+    """
 
     def __init__(self, grid: Grid, hierarchy: Hierarchy) -> None:
         self.hierarchy, self.shape = hierarchy, hierarchy.shape
@@ -66,89 +82,120 @@ class Predictor:
         self.y = np.zeros(1) if hierarchy.rows or grid.y is None else grid.y
         self.stencils: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray] | None] = {}
 
-    def along(self, axis: int, level: int, k: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Numbers of the coarser points around the k-th of an axis, and their weights; None at an edge."""
+    def axis_stencil(self, axis: int, level: int, k: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the coarser points around the k-th of an axis and their weights, or None at an edge."""
         key = axis, level, k
         if key not in self.stencils:
             coarse = np.flatnonzero(self.hierarchy.axes[axis] < level)
             self.stencils[key] = stencil(self.x if axis else self.y, coarse, k)
         return self.stencils[key]
 
-    def around(self, cell: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """The coarser cells from which a cell is predicted, and their weights; None at an edge."""
+    def cell_stencil(self, cell: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the coarser cells from which a cell is predicted and their weights, or None at an edge."""
         level = int(self.hierarchy.level[cell])
         j, i = divmod(cell, self.shape[1])
         own_row = np.array([j]), np.ones(1)
-        rows, columns = own_row if self.hierarchy.rows else self.along(0, level, j), self.along(1, level, i)
+        rows, columns = (
+            own_row if self.hierarchy.rows else self.axis_stencil(0, level, j),
+            self.axis_stencil(1, level, i),
+        )
         if level == 0 or rows is None or columns is None:
             return None
         cells = rows[0][:, None] * self.shape[1] + columns[0]
         return cells.ravel(), np.outer(rows[1], columns[1]).ravel()
 
     def __call__(self, cell: int, values: np.ndarray) -> float:
-        """What the coarser ones of the values (cells,) predict; NaN at an edge."""
-        found = self.around(cell)
-        with np.errstate(invalid="ignore"):  # of infinite values there is no prediction
+        """Predict a cell.
+
+        Args:
+            cell: The number of the cell.
+            values: The field, (cells,); only coarser cells are used.
+
+        Returns:
+            The prediction; NaN at an edge.
+        """
+        found = self.cell_stencil(cell)
+        with np.errstate(invalid="ignore"):  # infinite values give no prediction
             return float("nan") if found is None else float((values[found[0]] * found[1]).sum())
 
 
 def stencil(x: np.ndarray, coarse: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Numbers of up to 2 * NEAR coarse points around the k-th of x, and their weights (Lagrange's); None at an edge."""
+    """Return up to 2 * STENCIL_RADIUS coarse points around the k-th and their Lagrange weights, or None at an edge."""
     right = int(np.searchsorted(coarse, k))
     if right < len(coarse) and coarse[right] == k:
         return np.array([k]), np.ones(1)
     if right in (0, len(coarse)):
         return None
-    near = coarse[max(0, right - NEAR) : right + NEAR]
+    near = coarse[max(0, right - STENCIL_RADIUS) : right + STENCIL_RADIUS]
     weights = [np.prod([(x[k] - x[other]) / (x[own] - x[other]) for other in near if other != own]) for own in near]
     return near, np.array(weights)
 
 
 class AdaptiveChoice:
-    """Goes through the levels of a grid; see the module.
+    """Chooses the cells to compute, level by level; see the module.
 
-    fields: the losses, and accuracies in percent, which count as predicted within 100 times the relative tolerance.
-    values[field]: (cells,), as far as they are known, computed or predicted.
+    Args:
+        grid: The grid.
+        hierarchy: Its levels.
+        tolerance: The error that is allowed for a predicted loss.
+        fields: Names of the fields that have to be predicted well: losses, and accuracies in percent, for which 100
+            times the relative tolerance is allowed.
+
+    Attributes:
+        values: Each field, (cells,), computed or predicted, NaN where not yet known.
+        misses: The error of the prediction of each computed cell, in units of the allowed error; the largest of all
+            fields.
+        predicted: Which cells are predicted, (cells,).
+        checked: The number of checks so far.
+        missed: The number of checks that failed.
     """
 
     def __init__(self, grid: Grid, hierarchy: Hierarchy, tolerance: Tolerance, fields: Sequence[str]) -> None:
         self.hierarchy, self.tolerance, self.grid = hierarchy, tolerance, grid
         self.predict = Predictor(grid, hierarchy)
         self.values = {name: np.full(grid.size, np.nan) for name in fields}
-        self.misses = np.full(grid.size, np.nan)  # of computed cells, in tolerances; the worst of the fields
+        self.misses = np.full(grid.size, np.nan)
         self.predicted = np.zeros(grid.size, bool)
         self.checked = self.missed = 0
 
     def choose(self, level: int, done: np.ndarray) -> CellChoice:
-        """What is to be done about the cells of a level, once those before it are known.
+        """Choose what is done about the cells of a level, once all coarser levels are known.
 
-        done: which cells (cells,) have been computed by an earlier run; they are not left out.
+        Args:
+            level: The level.
+            done: Which cells (cells,) were computed by an earlier run; they are not predicted.
         """
         cells = np.flatnonzero(self.hierarchy.level == level)
         allowed = {name: limits(own[np.isfinite(own) & ~self.predicted]) for name, own in self.values.items()}
-        calm = np.array(
-            [level > 1 and self.is_calm(int(cell)) and self.is_within(int(cell), allowed) for cell in cells], dtype=bool
+        predictable = np.array(
+            [
+                level > 1 and self.predicts_well(int(cell)) and self.is_within_limits(int(cell), allowed)
+                for cell in cells
+            ],
+            dtype=bool,
         )
-        quiet = cells[calm]
-        drawn = np.random.default_rng(level).permutation(len(quiet))[: -(-len(quiet) // CHECKED)]
-        checked = np.isin(np.arange(len(quiet)), drawn)  # no regular pattern, which might miss another one
-        others = quiet[~checked]
-        return CellChoice(cells[~calm], quiet[checked], others[done[others]], others[~done[others]])
+        candidates = cells[predictable]
+        drawn = np.random.default_rng(level).permutation(len(candidates))[: -(-len(candidates) // CHECK_EVERY)]
+        checked = np.isin(
+            np.arange(len(candidates)), drawn
+        )  # random, because regular checks could miss a regular pattern
+        others = candidates[~checked]
+        return CellChoice(cells[~predictable], candidates[checked], others[done[others]], others[~done[others]])
 
-    def near_misses(self, choice: CellChoice) -> np.ndarray:
-        """Which of the predicted cells of a level are near one that was computed and was not as predicted."""
-        computed = np.concatenate([choice.checks, choice.beside])
+    def cells_near_misses(self, choice: CellChoice) -> np.ndarray:
+        """Return the predicted cells of a level that are near a computed one that was not as predicted."""
+        computed = np.concatenate([choice.checks, choice.already_done])
         near = np.zeros(self.hierarchy.shape, bool)
         for cell in computed[self.misses[computed] > 1]:
             j, i = divmod(int(cell), self.hierarchy.shape[1])
-            reach = 2 * WIDE << (self.hierarchy.count - 1 - int(self.hierarchy.level[cell]))
+            reach = 2 * MISS_RADIUS << (self.hierarchy.count - 1 - int(self.hierarchy.level[cell]))
             rows = slice(j, j + 1) if self.hierarchy.rows else slice(max(0, j - reach), j + reach + 1)
             near[rows, max(0, i - reach) : i + reach + 1] = True
         return choice.predicted[near.ravel()[choice.predicted]]
 
-    def is_calm(self, cell: int) -> bool:
-        """Whether the cells of the level before around this one were near what was predicted for them."""
-        if self.predict.around(cell) is None:
+    def predicts_well(self, cell: int) -> bool:
+        """Return whether the cells of the level before around a cell were close to their predictions."""
+        if self.predict.cell_stencil(cell) is None:
             return False
         level = int(self.hierarchy.level[cell])
         j, i = divmod(cell, self.hierarchy.shape[1])
@@ -157,11 +204,11 @@ class AdaptiveChoice:
         levels, shape = self.hierarchy.level.reshape(self.hierarchy.shape), self.hierarchy.shape
         before = levels[block] == level - 1
         misses, left_out = self.misses.reshape(shape)[block][before], self.predicted.reshape(shape)[block][before]
-        known = misses[~left_out & ~np.isnan(misses)]  # of cells at an edge nothing is known
-        return bool((known <= CALM).all())
+        known = misses[~left_out & ~np.isnan(misses)]  # NaN for cells at an edge
+        return bool((known <= MAX_COARSE_MISS).all())
 
-    def is_within(self, cell: int, allowed: Mapping[str, tuple[float, float]]) -> bool:
-        """Whether what is predicted for a cell is finite, and each loss between its lowest and highest allowed value."""
+    def is_within_limits(self, cell: int, allowed: Mapping[str, tuple[float, float]]) -> bool:
+        """Return whether the prediction of a cell is finite, and each loss within its limits."""
         found = {name: self.predict(cell, own) for name, own in self.values.items()}
         return all(
             np.isfinite(value) and (not name.endswith("_loss") or allowed[name][0] <= value <= allowed[name][1])
@@ -169,16 +216,23 @@ class AdaptiveChoice:
         )
 
     def near(self, axis: int, level: int, k: int) -> np.ndarray:
-        """Numbers of the coarser points of an axis within NEAR of the k-th on each side."""
+        """Return the coarser points of an axis within STENCIL_RADIUS of the k-th on each side."""
         coarse = np.flatnonzero(self.hierarchy.axes[axis] < level)
         right = int(np.searchsorted(coarse, k))
-        return coarse[max(0, right - NEAR) : right + NEAR]
+        return coarse[max(0, right - STENCIL_RADIUS) : right + STENCIL_RADIUS]
 
-    def know(self, cells: np.ndarray, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray]) -> None:
-        """Take note of the values of these cells of a level that were computed, and of their standard errors, beyond which
-        they have to differ from a prediction to count against it."""
+    def record_values(
+        self, cells: np.ndarray, values: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray]
+    ) -> None:
+        """Record computed cells of a level, and compare them with their predictions.
+
+        Args:
+            cells: Numbers of the cells.
+            values: Each field at these cells.
+            errors: Standard errors of the fields; a difference below them does not count.
+        """
         for name, own in self.values.items():
-            inside = np.array([self.predict.around(int(cell)) is not None for cell in cells], dtype=bool)
+            inside = np.array([self.predict.cell_stencil(int(cell)) is not None for cell in cells], dtype=bool)
             expected = np.array([self.predict(int(cell), own) for cell in cells])
             own[cells] = values[name]
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -188,33 +242,36 @@ class AdaptiveChoice:
             self.misses[cells[inside]] = np.fmax(self.misses[cells], off)[inside]
 
     def allowed(self, name: str, values: np.ndarray) -> np.ndarray:
-        """By how much a field may be off."""
+        """Return the allowed error of a field at some values."""
         if name.endswith("_acc"):
             return np.full(values.shape, 100 * self.tolerance.relative or np.inf)
         return self.tolerance.allowed(values)
 
-    def verdict(self, choice: CellChoice) -> bool:
-        """Whether the cells of a level that are predicted may stay so, once its checks are known; counts the misses."""
+    def accept_predictions(self, choice: CellChoice) -> bool:
+        """Return whether the predictions of a level are accepted, given its checks; counts checks and misses."""
         missed = int((self.misses[choice.checks] > 1).sum())
         self.checked += len(choice.checks)
         self.missed += missed
-        return missed <= MISSES * len(choice.checks)
+        return missed <= MAX_MISS_SHARE * len(choice.checks)
 
-    def leave_out(self, cells: np.ndarray) -> None:
-        """Predict these cells of a level."""
+    def predict_cells(self, cells: np.ndarray) -> None:
+        """Predict some cells of a level."""
         for own in self.values.values():
             own[cells] = [self.predict(int(cell), own) for cell in cells]
         self.predicted[cells] = True
 
-    def filled(self, field: np.ndarray, bounded: bool) -> np.ndarray:
-        """A field of the grid's shape with predictions where cells were left out.
+    def fill_predictions(self, field: np.ndarray, *, bounded: bool) -> np.ndarray:
+        """Return a field with predictions at the predicted cells.
 
-        bounded: none is beyond the cells that it comes from, as an interpolation of third order may be.
+        Args:
+            field: Computed values, of the grid's shape.
+            bounded: Clip each prediction to the range of the cells that it is made from, which an interpolation of
+                third order may leave.
         """
         flat = field.ravel().copy()
         for cell in self.hierarchy.order(np.flatnonzero(self.predicted)):
             flat[cell] = self.predict(int(cell), flat)
-            found = self.predict.around(int(cell))
+            found = self.predict.cell_stencil(int(cell))
             if bounded and found is not None:
                 flat[cell] = np.clip(flat[cell], flat[found[0]].min(), flat[found[0]].max())
         return flat.reshape(field.shape)

@@ -1,9 +1,10 @@
-"""Cells of a grid that help each other: a neighbour's losses of the same samples as control variates, level by level.
+"""Estimates of cells from few samples, with neighbouring cells as control variates, level by level.
 
-The losses of a sample at two cells near each other are nearly proportional. So the few samples that a cell draws say how
-far it is from its neighbours, and its neighbours, which have drawn many more of the same order, say the rest. Coarse
-sub-grids come first, and each finer one rests on them: multilevel Monte Carlo (Giles, Acta Numerica 2015) on a grid, with
-regression in place of differences. No torch here: `settle` is handed whatever draws samples.
+The losses of a sample at two neighbouring cells are nearly proportional. The few samples that a cell draws therefore
+estimate the difference to its neighbours, whose means are known from many more samples of the same order. Coarse
+sub-grids are computed first, and finer ones use them: multilevel Monte Carlo (Giles, Acta Numerica 24, 2015) on a grid,
+with regression in place of differences (Cochran, Sampling Techniques, 1977, chapter 7). Needs only numpy:
+`estimate_cell` is given a function that draws samples.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 
 from lossatlas.landscape.grid import Grid, refinement
 from lossatlas.landscape.statistics import (
-    DOUBT,
+    INFLATION,
     PENALTY,
     STATISTICS,
     as_statistics,
@@ -23,28 +24,41 @@ from lossatlas.landscape.statistics import (
     summarize,
     sums_of,
 )
-from lossatlas.landscape.tolerance import FEWEST_CARRIERS, FEWEST_SAMPLES, WELL_BELOW, Tolerance
+from lossatlas.landscape.tolerance import FEWEST_SAMPLES, MIN_EFFECTIVE_SAMPLES, WELL_BELOW, Tolerance
 
-FEWEST = 64  # samples of a cell with neighbours; with fewer, the regression on them is not to be believed
-THINNED = 2  # times as few samples a level begins with as the one before it
-MORE = 1.5  # times as many samples as a cell has, a neighbour has to have to help it
-LEAST, STEEPEST = 1.1, 4  # times as many samples as it has, a cell draws at once
+FEWEST = 64  # samples of a cell with neighbours; with fewer, a regression on these is not reliable
+SAMPLES_PER_LEVEL = 2  # cells of a level begin with this many times the samples of the next finer level
+MIN_SAMPLE_RATIO = 1.5  # times the samples of a cell: a neighbour with fewer adds nothing as a control variate
+MIN_GROWTH, MAX_GROWTH = 1.1, 4  # limits of the factor by which the number of samples grows in one step
 COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equal ones from large coefficients
-MISSING = 2.0  # times the spread of the own samples that the helpers' spread may be before more are drawn
-HELPED_DOUBT = 1.0  # as statistics.DOUBT, of what a regression leaves; `benchmarks/levels.py` says how often it holds
-HALF_DOUBTED = 5  # as Tolerance's WELL_BELOW, of what a regression leaves
-NOTHING = 1e-9  # of the range of the losses: below it a residual is a rounding error
+MAX_MISSING_SPREAD = 2.0  # of the neighbours' spread over that of the same samples; above it, more samples are drawn
+CONTROLLED_INFLATION = 1.0  # as statistics.INFLATION, for residuals of a regression; checked by benchmarks/levels.py
+CONTROLLED_WELL_BELOW = 5  # as tolerance.WELL_BELOW, for residuals of a regression
+NEGLIGIBLE = 1e-9  # of the range of the losses: below it, a residual is a rounding error
 LARGEST = 1e30  # losses that float32 holds, and their squares float64
 Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
 
 
 class Hierarchy:
-    """The levels of a grid's cells, from coarse to fine, and for each cell the cells that help it, of coarser levels.
+    """The levels of a grid's cells, from coarse to fine, and the coarser neighbours of each cell.
 
-    rows: whether rows are curves of their own, which do not help each other.
+    Args:
+        grid: The grid.
+        rows: Rows are independent curves, which have no common neighbours.
+
+    Attributes:
+        shape: (ny, nx); a curve has one row.
+        axes: The level of each point of the y and the x axis.
+        level: The level of each cell, (cells,).
+        count: The number of levels.
+
+    Example:
+        >>> hierarchy = Hierarchy(Grid(np.arange(9.0)))
+        >>> hierarchy.level.tolist(), hierarchy.neighbours(3)
+        ([0, 2, 1, 2, 0, 2, 1, 2, 0], [2, 4])
     """
 
-    def __init__(self, grid: Grid, rows: bool = False) -> None:
+    def __init__(self, grid: Grid, *, rows: bool = False) -> None:
         self.shape = grid.shape if len(grid.shape) == 2 else (1, *grid.shape)
         own_rows = rows or grid.y is None
         self.axes = (np.zeros(self.shape[0], int) if own_rows else refinement(self.shape[0]), refinement(self.shape[1]))
@@ -52,52 +66,78 @@ class Hierarchy:
         self.level = np.maximum.outer(*self.axes).ravel()
         self.count = int(self.level.max()) + 1
 
-    def helpers(self, cell: int) -> list[int]:
-        """The corners of the coarser grid's square around a cell: one, two or four of them."""
+    def neighbours(self, cell: int) -> list[int]:
+        """Return the corners of the coarser grid's square around a cell: one, two or four of them; none on level 0."""
         level = self.level[cell]
         if level == 0:
             return []
         j, i = divmod(cell, self.shape[1])
-        rows = [j] if self.rows else around(np.flatnonzero(self.axes[0] < level), j)
+        rows = [j] if self.rows else enclosing(np.flatnonzero(self.axes[0] < level), j)
         return [
-            row * self.shape[1] + column for row in rows for column in around(np.flatnonzero(self.axes[1] < level), i)
+            row * self.shape[1] + column
+            for row in rows
+            for column in enclosing(np.flatnonzero(self.axes[1] < level), i)
         ]
 
     def order(self, cells: Sequence[int] | np.ndarray) -> np.ndarray:
-        """These cells, coarse levels first."""
+        """Return some cells sorted by level, coarse levels first."""
         cells = np.sort(np.asarray(cells, dtype=np.int64))
         return cells[np.argsort(self.level[cells], kind="stable")]
 
     @property
     def shares(self) -> np.ndarray:
-        """How much of the allowed error a cell of each level may use, so that something is left for those which rest on
-        it: the square root of the part of the variance, of which each level adds the same."""
+        """The share of the allowed error for a cell of each level, (levels,).
+
+        The rest is left for finer cells that use it. It is the square root of a share of the variance, to which each
+        level adds the same part.
+        """
         return np.sqrt(np.arange(1, self.count + 1) / self.count)
 
     def fewest(self, level: int, floor: int) -> int:
-        """How many samples a cell of a level begins with: enough for those that rest on it."""
-        return FEWEST_SAMPLES if level == 0 else min(FEWEST_SAMPLES, floor * THINNED ** (self.count - 1 - level))
+        """Return the number of samples that a cell begins with; finer cells need more samples of coarser ones.
+
+        Args:
+            level: The level of the cell.
+            floor: The number on the finest level.
+        """
+        return (
+            FEWEST_SAMPLES if level == 0 else min(FEWEST_SAMPLES, floor * SAMPLES_PER_LEVEL ** (self.count - 1 - level))
+        )
 
 
-def around(coarse: np.ndarray, k: int) -> list[int]:
-    """The last of the coarse numbers up to k and the first from k on; one of them at an edge, or where k is one."""
+def enclosing(coarse: np.ndarray, k: int) -> list[int]:
+    """Return the last coarse number up to k and the first from k on; one of them at an edge or where k is coarse."""
     below, above = coarse[coarse <= k], coarse[coarse >= k]
     return sorted({*below[-1:].tolist(), *above[:1].tolist()})
 
 
 @dataclass(frozen=True)
 class ControlVariate:
-    """A cell that is done, as its neighbours use it: samples, and mean and standard error of the loss and each metric."""
+    """A cell that is done, as its neighbours use it.
+
+    Attributes:
+        samples: The samples that it has drawn; those that no other cell can use may be left out.
+        mean: The estimated mean of the loss and of each metric.
+        error: The standard errors of these means.
+        count: The number of samples that it has drawn.
+    """
 
     samples: Samples
     mean: Mapping[str, float]
     error: Mapping[str, float]
-    count: int  # samples it has drawn; those that no other cell can use may be cut off `samples`
+    count: int
 
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """Samples that were drawn, in the shuffled order: losses in float64, weights (None for 1), metrics; (n,) each."""
+    """Samples that were drawn, in the shuffled order.
+
+    Attributes:
+        loss: Losses in float64, (n,).
+        weight: Weights, (n,), or None for 1.
+        metrics: Metrics by name, (n,) each.
+        penalty: The term of the parameters alone.
+    """
 
     loss: np.ndarray
     weight: np.ndarray | None = None
@@ -107,39 +147,58 @@ class SampleDraw:
 
 @dataclass(frozen=True)
 class CellEstimate:
-    """A mean, its standard error, the part of the error that the own samples leave, and the part of the helpers."""
+    """The estimated mean of a loss or metric, with its standard error.
+
+    Attributes:
+        mean: The estimate.
+        error: Its standard error.
+        own_error: The part of the error that is due to the cell's own samples.
+        neighbour_error: The part that is due to the standard errors of the control variates.
+        residual_size: The effective number of samples that the variance of the residuals is estimated from:
+            (sum e^2)^2 / sum e^4, see `statistics.effective_samples`.
+        controlled: Control variates are used.
+        effective_size: The effective sample size of the weights: (sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965).
+        missing_spread: The standard deviation of a control variate over all its samples, divided by that over the
+            samples of this cell; the largest of all control variates.
+        largest_residual: The largest absolute residual of the regression.
+    """
 
     mean: float
     error: float
-    own: float
-    theirs: float
-    carriers: float
-    helped: bool = False
-    effective: float = math.inf  # samples of equal weight that would say as much
-    missing: float = (
-        1.0  # how many times the spread of the helpers over all their samples is that over the same samples
-    )
-    largest: float = math.inf  # of what the regression leaves of a sample
+    own_error: float
+    neighbour_error: float
+    residual_size: float
+    controlled: bool = False
+    effective_size: float = math.inf
+    missing_spread: float = 1.0
+    largest_residual: float = math.inf
 
     @property
     def reliable(self) -> bool:
-        """Whether enough samples carry what is left: what few of them carry is seen by the helpers too."""
-        return self.carriers >= (FEWEST_CARRIERS / 2 if self.helped else FEWEST_CARRIERS)
+        """True if the residuals' variance is estimated from enough samples; fewer are needed with control variates."""
+        return self.residual_size >= (MIN_EFFECTIVE_SAMPLES / 2 if self.controlled else MIN_EFFECTIVE_SAMPLES)
 
     @property
     def representative(self) -> bool:
-        """Whether the own samples hold what the helpers have seen in theirs, such as a few very large losses."""
-        return self.missing <= MISSING
+        """True if the cell's samples have nearly the spread of all samples of the neighbours, large losses included."""
+        return self.missing_spread <= MAX_MISSING_SPREAD
 
     @property
-    def inflated(self) -> float:
-        """How many times larger the error that the own samples leave might be, where it is not believed."""
-        return HALF_DOUBTED if self.helped else WELL_BELOW
+    def inflation(self) -> float:
+        """The factor by which the own error may be larger, if the samples are too few for a reliable variance."""
+        return CONTROLLED_WELL_BELOW if self.controlled else WELL_BELOW
 
 
 @dataclass(frozen=True)
 class ErrorTarget:
-    """When a cell is done: share of what the tolerance allows, fewest samples, and how many samples there are at all."""
+    """The condition under which a cell is done.
+
+    Attributes:
+        tolerance: The tolerance of the surface.
+        share: The share of the allowed error that this cell may use.
+        fewest: The number of samples that the cell begins with.
+        population: The number of all samples of the split.
+    """
 
     tolerance: Tolerance
     share: float
@@ -147,26 +206,35 @@ class ErrorTarget:
     population: int
 
     def wanted(self, n: int, found: CellEstimate, penalty: float) -> int:
-        """How many samples a cell needs that has n; n where that is enough."""
+        """Return the number of samples that a cell needs.
+
+        Args:
+            n: The number of samples that it has.
+            found: The estimate from these.
+            penalty: The term of the parameters alone, which belongs to the loss that the tolerance is relative to.
+
+        Returns:
+            n if that is enough.
+        """
         if n >= self.population:
             return n
-        if found.effective < FEWEST / 2:  # most of them have no weight
+        if found.effective_size < FEWEST / 2:  # most samples have no weight
             return min(self.population, 2 * n)
         allowed = float(self.tolerance.allowed(np.array(found.mean + penalty)))
         limit = self.share * allowed
         if not math.isfinite(found.mean) or not allowed < math.inf:
             return n
-        if n < min(FEWEST_SAMPLES, self.population) and not found.helped:
+        if n < min(FEWEST_SAMPLES, self.population) and not found.controlled:
             return min(FEWEST_SAMPLES, self.population)
         if math.isnan(found.error) or not found.error <= limit:
-            # A standard error of c * sqrt(1/n - 1/N), and what the helpers add.
-            room = max(limit**2 - found.theirs**2, 0.2 * limit**2)
-            ratio = room / found.own**2 if 0 < found.own < math.inf else 0.0
+            # The own error is c * sqrt(1/n - 1/N); that of the neighbours does not depend on n.
+            room = max(limit**2 - found.neighbour_error**2, 0.2 * limit**2)
+            ratio = room / found.own_error**2 if 0 < found.own_error < math.inf else 0.0
             needed = 1 / (1 / self.population + (1 / n - 1 / self.population) * ratio)
-            return min(self.population, max(math.ceil(LEAST * n), min(math.ceil(needed), STEEPEST * n)))
+            return min(self.population, max(math.ceil(MIN_GROWTH * n), min(math.ceil(needed), MAX_GROWTH * n)))
         if not found.representative:
             return min(self.population, 2 * n)
-        if not found.reliable and math.hypot(found.inflated * found.own, found.theirs) > limit:
+        if not found.reliable and math.hypot(found.inflation * found.own_error, found.neighbour_error) > limit:
             return min(self.population, 2 * n)
         return n
 
@@ -174,14 +242,22 @@ class ErrorTarget:
 def estimate_cell(
     draw: Callable[[int, int], SampleDraw],
     metrics: Sequence[str],
-    helpers: Sequence[ControlVariate],
+    neighbours: Sequence[ControlVariate],
     goal: ErrorTarget,
     before: tuple[np.ndarray, Samples] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Draw samples of a cell until its standard error is small enough.
 
-    draw(start, stop): the samples from start to at least stop, in the shuffled order. before: row and samples that the cell
-    has. Returns its row (statistics, metrics, estimates; see `statistics.estimates`) and all its samples, in float32.
+    Args:
+        draw: A function of (start, stop) that returns the samples from start to at least stop, in the shuffled order.
+        metrics: Names of the metrics.
+        neighbours: Control variates.
+        goal: The condition under which the cell is done.
+        before: Row and samples that the cell has already.
+
+    Returns:
+        The row of the cell (statistics, metrics, estimates; see `statistics.estimates`), and all its samples in
+        float32.
     """
     width = len(STATISTICS) + len(metrics)
     row, samples = np.zeros(width), {}
@@ -194,17 +270,19 @@ def estimate_cell(
             new = draw(n, wanted)
             row += sums_of(new.loss, new.weight, list(new.metrics.values()))
             row[PENALTY] = new.penalty
-            samples = joined(samples, new)
+            samples = append_samples(samples, new)
             n = int(row[0])
         penalty = float(row[PENALTY])
-        found = {name: estimated(name, row, samples, metrics, helpers, goal.population) for name in ("loss", *metrics)}
+        found = {
+            name: estimate_mean(name, row, samples, metrics, neighbours, goal.population) for name in ("loss", *metrics)
+        }
         wanted = goal.population if goal.tolerance.exact else max(n, goal.wanted(n, found["loss"], penalty))
         if wanted <= n:
-            return np.concatenate([row, stated_error(found, goal, n, penalty, helpers)]), samples
+            return np.concatenate([row, estimate_columns(found, goal, n, penalty, neighbours)]), samples
 
 
-def joined(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
-    """Samples, and further ones behind them, in float32; weights only once one differs from 1."""
+def append_samples(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
+    """Append new samples to those of a cell, in float32; weights are stored only once one differs from 1."""
     named = {"loss": new.loss, **new.metrics}
     if new.weight is not None and ("weight" in samples or not (new.weight == 1).all()):
         named["weight"] = new.weight
@@ -218,129 +296,149 @@ def joined(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
     return {name: np.concatenate([before[name], array]) for name, array in parts.items()}
 
 
-def stated_error(
-    found: Mapping[str, CellEstimate], goal: ErrorTarget, n: int, penalty: float, helpers: Sequence[ControlVariate]
+def estimate_columns(
+    found: Mapping[str, CellEstimate], goal: ErrorTarget, n: int, penalty: float, neighbours: Sequence[ControlVariate]
 ) -> np.ndarray:
-    """The columns `statistics.estimates` of a cell that stops here."""
+    """Return the columns `statistics.estimates` of a cell that is done."""
     loss, *others = found.values()
     if n >= goal.population:
         return np.array([loss.mean, 0.0, 0.0, 0.0, *(value for each in others for value in (each.mean, 0.0))])
     least = float(goal.tolerance.allowed(np.array(loss.mean + penalty))) / WELL_BELOW
     error = loss.error if math.isnan(loss.error) else max(loss.error, least)
-    row = [loss.mean, error, loss.own, float(len(useful(helpers, n)))]
+    row = [loss.mean, error, loss.own_error, float(len(usable_neighbours(neighbours, n)))]
     if not math.isfinite(loss.mean):
         row = [math.nan, math.nan, math.nan, 0.0]
     return np.array([*row, *(value for each in others for value in (each.mean, each.error))])
 
 
-def useful(helpers: Sequence[ControlVariate], n: int) -> list[ControlVariate]:
-    """Those that have drawn enough more samples than n, none of them too large for a regression."""
+def usable_neighbours(neighbours: Sequence[ControlVariate], n: int) -> list[ControlVariate]:
+    """Return the control variates with enough more samples than n, all of them small enough for a regression."""
     return [
-        helper
-        for helper in helpers
-        if helper.count >= MORE * n
-        and math.isfinite(helper.error["loss"])
-        and float(np.abs(helper.samples["loss"][:n]).max()) < LARGEST  # NaN is not
-        and effective_sample_size(helper.samples, n) >= 2
-        and not constant(helper.samples["loss"])  # equal losses are no control variate
+        neighbour
+        for neighbour in neighbours
+        if neighbour.count >= MIN_SAMPLE_RATIO * n
+        and math.isfinite(neighbour.error["loss"])
+        and float(np.abs(neighbour.samples["loss"][:n]).max()) < LARGEST  # False for NaN
+        and effective_sample_size(neighbour.samples, n) >= 2
+        and not is_constant(neighbour.samples["loss"])
     ]
 
 
-def estimated(
+def estimate_mean(
     name: str,
     row: np.ndarray,
     samples: Samples,
     metrics: Sequence[str],
-    helpers: Sequence[ControlVariate],
+    neighbours: Sequence[ControlVariate],
     population: int,
 ) -> CellEstimate:
-    """Mean of the loss or a metric from a cell's samples, and from those of its helpers."""
+    """Estimate the mean of the loss or of a metric from a cell's samples and its control variates.
+
+    Args:
+        name: 'loss' or the name of a metric.
+        row: The sums over the cell's samples.
+        samples: The samples.
+        metrics: Names of the metrics.
+        neighbours: Control variates.
+        population: The number of all samples of the split.
+    """
     n, weight = int(row[0]), row[STATISTICS.index("weight")]
     column = STATISTICS.index("weight_loss") if name == "loss" else len(STATISTICS) + list(metrics).index(name)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = float(row[column] / weight)
-    values, effective = samples[name], effective_sample_size(samples, n)
+    effective = effective_sample_size(samples, n)
     if n >= population:
         return CellEstimate(mean, 0.0, 0.0, 0.0, float(n))
-    if not float(np.abs(values).max()) < LARGEST:  # NaN is not either
-        if name != "loss":
-            return CellEstimate(mean, math.nan, math.nan, 0.0, float(n))
-        alone = summarize(as_statistics(row, least_se=0.0, penalty=0.0), population)
-        return CellEstimate(mean, float(alone["loss_se"][0]), float(alone["loss_se"][0]), 0.0, float(n))
-    theirs = [helper for helper in useful(helpers, n) if math.isfinite(helper.error[name])]
+    if not float(np.abs(samples[name]).max()) < LARGEST:  # True for NaN
+        error = math.nan
+        if name == "loss":
+            error = float(summarize(as_statistics(row, least_se=0.0, penalty=0.0), population)["loss_se"][0])
+        return CellEstimate(mean, error, error, 0.0, float(n))
+    usable = [each for each in usable_neighbours(neighbours, n) if math.isfinite(each.error[name])]
     if effective < 2:
-        return CellEstimate(mean, math.nan, math.nan, 0.0, 1.0, bool(theirs), effective)
-    own, left = mean, deviations(samples, name, n)[1]
-    controls = [deviations(helper.samples, name, n) for helper in theirs]
-    means, errors = (np.array([getattr(helper, what)[name] for helper in theirs]) for what in ("mean", "error"))
-    correlation = correlations(theirs, name)
-    found = [regressed(own, left, controls, means, errors, population, correlation)]
-    if len(theirs) > 1:  # their mean: where few samples carry something, coefficients of their own lead astray
-        middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
-        its = np.array([together(errors / len(theirs), correlation)])
-        found.append(regressed(own, left, [middle], means.mean(keepdims=True), its, population))
-    result = min(found, key=lambda each: each.error)
-    missing = max((spread(helper, name) / spread(helper, name, n) for helper in theirs), default=1.0)
-    enlarged = result.own * min(max(missing, 1.0), MISSING)
-    rare = rare_error(n, effective, population)
+        return CellEstimate(mean, math.nan, math.nan, 0.0, 1.0, controlled=bool(usable), effective_size=effective)
+    result = best_regression(name, mean, samples, usable, n, population)
+    spreads = (deviation_scale(each, name) / deviation_scale(each, name, n) for each in usable)
+    missing_spread = max(spreads, default=1.0)
+    own_error = result.own_error * min(max(missing_spread, 1.0), MAX_MISSING_SPREAD)
+    rare, widest = rare_error(n, effective, population), value_range(name, samples, neighbours)
     if name != "loss":
-        enlarged = max(enlarged, reach(name, samples, helpers) * rare)
-    else:
-        tied, widest = ties(samples, theirs, n), reach(name, samples, helpers)
-        if tied.any():
-            if result.largest < NOTHING * widest:  # the regression leaves rounding errors
-                result = replace(result, carriers=0.0)
-            continuous = len(np.unique(values[:n][~tied])) >= FEWEST_CARRIERS / 2
-            jump = result.largest if continuous else widest
-            enlarged = math.hypot(enlarged, jump * math.sqrt(float(tied.mean())) * rare)
-    error = math.hypot(enlarged, result.theirs)
-    return replace(result, own=enlarged, error=error, missing=missing, effective=effective)
+        own_error = max(own_error, widest * rare)
+    elif (tied := tied_samples(samples, usable, n)).any():
+        if result.largest_residual < NEGLIGIBLE * widest:  # the residuals are rounding errors
+            result = replace(result, residual_size=0.0)
+        is_continuous = len(np.unique(samples[name][:n][~tied])) >= MIN_EFFECTIVE_SAMPLES / 2
+        jump = result.largest_residual if is_continuous else widest
+        own_error = math.hypot(own_error, jump * math.sqrt(float(tied.mean())) * rare)
+    error = math.hypot(own_error, result.neighbour_error)
+    return replace(result, own_error=own_error, error=error, missing_spread=missing_spread, effective_size=effective)
 
 
-def constant(values: np.ndarray) -> bool:
-    """Whether all of them are equal."""
+def best_regression(
+    name: str, mean: float, samples: Samples, neighbours: Sequence[ControlVariate], n: int, population: int
+) -> CellEstimate:
+    """Return the more accurate of the regressions on all neighbours and on their mean.
+
+    If few samples dominate the variance, separate coefficients of the neighbours overfit these.
+    """
+    residuals = deviations(samples, name, n)[1]
+    controls = [deviations(neighbour.samples, name, n) for neighbour in neighbours]
+    means = np.array([neighbour.mean[name] for neighbour in neighbours])
+    errors = np.array([neighbour.error[name] for neighbour in neighbours])
+    correlation = correlations(neighbours, name)
+    found = [regress_on_controls(mean, residuals, controls, means, errors, population, correlation)]
+    if len(neighbours) > 1:
+        middle = float(np.mean([at for at, _ in controls])), np.mean([each for _, each in controls], axis=0)
+        error = np.array([error_of_sum(errors / len(neighbours), correlation)])
+        found.append(regress_on_controls(mean, residuals, [middle], means.mean(keepdims=True), error, population))
+    return min(found, key=lambda each: each.error)
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Return whether all values are equal."""
     return bool((values == values[0]).all())
 
 
-def ties(samples: Samples, helpers: Sequence[ControlVariate], n: int) -> np.ndarray:
-    """Which of the n samples have exactly the loss that they have at every helper; of a cell without helpers, all or none.
+def tied_samples(samples: Samples, neighbours: Sequence[ControlVariate], n: int) -> np.ndarray:
+    """Return which of the n samples have exactly the loss that they have at every neighbour; (n,) bool.
 
-    A loss that jumps (0-1) has such samples, and so has one that is constant in places (hinge). Their differences are zero
-    and say nothing of the samples that jump and were not drawn.
+    Without neighbours, all samples are tied if all losses are equal, otherwise none. A loss that jumps (0-1) has such
+    samples, and so has a loss that is constant in places (hinge). Their differences are zero, and say nothing about
+    samples that jump and were not drawn.
     """
     own = samples["loss"][:n]
-    if not helpers:
-        return np.full(n, constant(own))
-    return np.logical_and.reduce([own == helper.samples["loss"][:n] for helper in helpers])
+    if not neighbours:
+        return np.full(n, is_constant(own))
+    return np.logical_and.reduce([own == neighbour.samples["loss"][:n] for neighbour in neighbours])
 
 
 def effective_sample_size(samples: Samples, n: int) -> float:
-    """How many samples of equal weight say as much as the first n."""
+    """Return the effective size of the first n samples: (sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965)."""
     if "weight" not in samples:
         return float(n)
     weight = samples["weight"][:n].astype(np.float64)
     return float(weight.sum() ** 2 / (weight**2).sum()) if weight.any() else 0.0
 
 
-def spread(helper: ControlVariate, name: str, n: int | None = None) -> float:
-    """The root mean square deviation over (the first n of) a helper's samples, and a little, so that none is zero."""
-    every = deviations(helper.samples, name, len(helper.samples[name]))[1]
-    part = every if n is None else deviations(helper.samples, name, n)[1]
+def deviation_scale(neighbour: ControlVariate, name: str, n: int | None = None) -> float:
+    """Return the root mean square deviation of (the first n of) a neighbour's samples, with a small positive term."""
+    every = deviations(neighbour.samples, name, len(neighbour.samples[name]))[1]
+    part = every if n is None else deviations(neighbour.samples, name, n)[1]
     return float(np.sqrt((part**2).mean())) + 1e-3 * float(np.sqrt((every**2).mean())) + np.finfo(float).tiny
 
 
-def reach(name: str, samples: Samples, helpers: Sequence[ControlVariate]) -> float:
-    """The range of the loss or a metric over all samples at hand, or its possible range where all are equal; 1 for accuracy."""
+def value_range(name: str, samples: Samples, neighbours: Sequence[ControlVariate]) -> float:
+    """Return the range of the loss or metric over all samples at hand; 1 for accuracy, positive if all are equal."""
     if name == "accuracy":
         return 1.0
-    every = np.concatenate([samples[name], *(helper.samples[name] for helper in helpers)])
-    every = every[np.abs(every) < LARGEST]  # NaN is not
+    every = np.concatenate([samples[name], *(neighbour.samples[name] for neighbour in neighbours)])
+    every = every[np.abs(every) < LARGEST]  # leaves out NaN
     low, high = float(every.min()), float(every.max())
     return high - low if high > low else max(1.0, abs(high))
 
 
 def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
-    """The (weighted) mean of the first n samples, and what each adds to its error: weight * (value - mean), (n,)."""
+    """Return the (weighted) mean of the first n samples, and weight * (value - mean) of each, (n,)."""
     values = samples[name][:n].astype(np.float64)
     if "weight" not in samples:
         mean = float(values.mean())
@@ -350,50 +448,65 @@ def deviations(samples: Samples, name: str, n: int) -> tuple[float, np.ndarray]:
     return mean, weight / weight.mean() * (values - mean)
 
 
-def correlations(helpers: Sequence[ControlVariate], name: str) -> np.ndarray:
-    """Of k helpers, over all samples that they have in common, so that few large losses count: (k, k), from 0 to 1.
+def correlations(neighbours: Sequence[ControlVariate], name: str) -> np.ndarray:
+    """Return the correlations of k neighbours over all samples that they have in common, so that large losses count.
 
-    1 where it is not known.
+    Returns:
+        (k, k), clipped to between 0 and 1; 1 where a correlation is not known.
     """
-    if len(helpers) < 2:
-        return np.ones((len(helpers), len(helpers)))
-    common = min(len(helper.samples[name]) for helper in helpers)
+    if len(neighbours) < 2:
+        return np.ones((len(neighbours), len(neighbours)))
+    common = min(len(neighbour.samples[name]) for neighbour in neighbours)
     with np.errstate(invalid="ignore"):  # an infinite loss
-        different = np.stack([deviations(helper.samples, name, common)[1] for helper in helpers])
+        different = np.stack([deviations(neighbour.samples, name, common)[1] for neighbour in neighbours])
         length = np.sqrt((different**2).sum(1))
         length[length == 0] = 1.0
         unit = different / length[:, None]
         return np.clip(np.nan_to_num(np.einsum("in,jn->ij", unit, unit), nan=1.0), 0, 1)
 
 
-def together(errors: np.ndarray, correlation: np.ndarray) -> float:
-    """The standard error of a sum, of whose terms (k,) the errors are as correlated as the losses, whatever their signs.
+def error_of_sum(errors: np.ndarray, correlation: np.ndarray) -> float:
+    """Return the standard error of a sum whose terms' errors are as correlated as the losses, whatever their signs.
 
-    They are not more so: each comes from the first samples of one order, and what two of them have from helpers in common
-    comes from more samples than what they have of their own (`MORE`).
+    They are not more correlated: each comes from the first samples of one order, and what two of them have from
+        neighbours in
+    common comes from more samples than what they have of their own (MIN_SAMPLE_RATIO).
+
+    Args:
+        errors: Standard errors of the terms, (k,).
+        correlation: Correlations of the losses, (k, k).
     """
     return math.sqrt(max(float(np.einsum("i,ij,j->", errors, correlation, errors)), float((errors**2).max())))
 
 
-def regressed(
+def regress_on_controls(
     mean: float,
-    left: np.ndarray,
+    residuals: np.ndarray,
     controls: Sequence[tuple[float, np.ndarray]],
     means: np.ndarray,
     errors: np.ndarray,
     population: int,
     correlation: np.ndarray | None = None,
 ) -> CellEstimate:
-    """The mean over all samples from n of them, by regression on k controls whose means over all are known.
+    """Estimate a mean over all samples from n of them, by regression on k controls with known means.
 
-    mean, left (n,): the mean of the n samples and their deviations; controls: the same of each control. means, errors (k,):
-    of the controls over all samples, and their standard errors; correlation (k, k) of these, 1 where it is not known, see
-    `together`. Least squares is the best choice here: the n samples are the first ones of those that the controls were
-    estimated from, so that what is left is not correlated with the errors of the controls.
+    Least squares is optimal here: the n samples are the first ones of those that the controls were estimated from, so
+        the
+    residuals are not correlated with the errors of the controls. The regression estimator is that of Cochran, Sampling
+    Techniques, 1977, section 7.3.
+
+    Args:
+        mean: The mean of the n samples.
+        residuals: Their deviations, (n,), see `deviations`; the controls explain a part of them.
+        controls: The same for each control, over the same n samples.
+        means: The means of the controls over all samples, (k,).
+        errors: The standard errors of these, (k,).
+        population: The number of all samples.
+        correlation: Correlations of the errors, (k, k), see `error_of_sum`; 1 by default.
     """
-    n, k = len(left), len(controls)
+    n, k = len(residuals), len(controls)
     factor = 1 / n - 1 / population
-    theirs = 0.0
+    neighbour_error = 0.0
     if k:
         others = np.stack([deviation for _, deviation in controls])
         scale = np.sqrt((others**2).mean(1))
@@ -401,26 +514,45 @@ def regressed(
         scaled = others / scale[:, None]
         matrix = np.einsum("in,jn->ij", scaled, scaled) / n
         matrix += COLLINEAR * np.eye(k)
-        coefficients = np.linalg.solve(matrix, np.einsum("in,n->i", scaled, left) / n) / scale
-        left = left - np.einsum("i,in->n", coefficients, others)
-        mean += float((coefficients * (means - [own for own, _ in controls])).sum())
-        theirs = together(np.abs(coefficients) * errors, np.ones((k, k)) if correlation is None else correlation)
+        coefficients = np.linalg.solve(matrix, np.einsum("in,n->i", scaled, residuals) / n) / scale
+        residuals = residuals - np.einsum("i,in->n", coefficients, others)
+        mean += float((coefficients * (means - [at for at, _ in controls])).sum())
+        neighbour_error = error_of_sum(
+            np.abs(coefficients) * errors, np.ones((k, k)) if correlation is None else correlation
+        )
     freedom = max(n - 1 - k, 1)
-    own = math.sqrt((left**2).sum() / freedom * factor * (1 + k / freedom))
-    largest = float(np.abs(left).max())
-    unit = left / largest if largest > 0 else np.ones(n)
-    carried = float((unit**2).sum() ** 2 / (unit**4).sum())
-    own *= 1 + (HELPED_DOUBT if k else DOUBT) / math.sqrt(carried)
-    return CellEstimate(mean, math.hypot(own, theirs), own, theirs, carried, helped=k > 0, largest=largest)
+    own_error = math.sqrt((residuals**2).sum() / freedom * factor * (1 + k / freedom))
+    largest = float(np.abs(residuals).max())
+    unit = residuals / largest if largest > 0 else np.ones(n)
+    residual_size = float((unit**2).sum() ** 2 / (unit**4).sum())
+    own_error *= 1 + (CONTROLLED_INFLATION if k else INFLATION) / math.sqrt(residual_size)
+    return CellEstimate(
+        mean,
+        math.hypot(own_error, neighbour_error),
+        own_error,
+        neighbour_error,
+        residual_size,
+        controlled=k > 0,
+        largest_residual=largest,
+    )
 
 
-def control_variate_of(row: np.ndarray, metrics: Sequence[str], samples: Samples, cut: bool = True) -> ControlVariate:
-    """A cell that is done, from its row and its samples. cut: without those that nobody can use."""
+def control_variate_of(
+    row: np.ndarray, metrics: Sequence[str], samples: Samples, *, cut: bool = True
+) -> ControlVariate:
+    """Return a cell that is done as a control variate.
+
+    Args:
+        row: Its row.
+        metrics: Names of the metrics.
+        samples: Its samples.
+        cut: Leave out samples that no other cell can use.
+    """
     columns = dict(zip(estimates(metrics), row[len(STATISTICS) + len(metrics) :], strict=True))
     count = int(row[0])
     names = ("loss", *metrics)
     pairs = [("estimate", "estimate_se"), *((f"{name}_estimate", f"{name}_se") for name in metrics)]
-    part = math.ceil(count / MORE) if cut else count
+    part = math.ceil(count / MIN_SAMPLE_RATIO) if cut else count
     return ControlVariate(
         {name: array[:part] for name, array in samples.items()},
         {name: float(columns[mean]) for name, (mean, _) in zip(names, pairs, strict=True)},

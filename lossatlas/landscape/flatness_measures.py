@@ -1,10 +1,11 @@
-"""How flat a saved surface is around its centre, in numbers that follow from its cells alone.
+"""Measures of how flat a saved surface is around its centre.
 
-Distances are in the coordinates of the line or plane: with filter-normalized directions 1 is as long as the weights.
+Distances are in the coordinates of the line or plane: for filter-normalized directions, a distance of 1 is the norm of
+the weights.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,47 +13,54 @@ import numpy as np
 
 from lossatlas.errors import BadUsage
 from lossatlas.landscape.cell_prediction import prediction_errors
-from lossatlas.landscape.interpolant import Interpolant, fitting, limits
+from lossatlas.landscape.interpolant import Interpolant, cross_validate, limits
 from lossatlas.landscape.surface import Surface
 
-NEAR = 1e-9  # of an axis: coordinates that are nearer differ by rounding
-RISES = (0.1, 0.5, 1.0)
-ANGLES = 360
-STEPS = 8  # of a cell, along a ray and for the share of a plane
+SAME_COORDINATE = 1e-9  # of the length of an axis: smaller differences are rounding
+RISES = (0.1, 0.5, 1.0)  # levels above the centre
+ANGLES = 360  # rays
+STEPS_PER_CELL = 8  # along a ray, and for the share of a plane
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number.
+    """A number with its error.
 
-    bound: the edge of the grid, or a cell that is not known, came first, and it may be larger. error: how far it may be off
-    because cells are interpolated, NaN where that is not known. how: in words, where there is more than one way.
+    Attributes:
+        value: The number.
+        bound: The value is a lower bound, because the edge of the grid or an unknown cell was reached.
+        method: How the number was obtained, where there is more than one method.
+        error: Error bound due to interpolated cells, NaN where it is not known.
     """
 
     value: float
     bound: bool = False
-    how: str = ""
+    method: str = ""
     error: float = 0.0
 
     def __str__(self) -> str:
-        how = "; ".join(filter(None, [self.how, "interpolated, error unknown" * bool(np.isnan(self.error))]))
+        method = "; ".join(filter(None, [self.method, "interpolated, error unknown" * bool(np.isnan(self.error))]))
         error = f" +- {self.error:.2g}" if self.error > 0 else ""
-        return f"{'> ' * self.bound}{self.value:.4g}{error}{f' ({how})' if how else ''}"
+        return f"{'> ' * self.bound}{self.value:.4g}{error}{f' ({method})' if method else ''}"
 
 
 def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
-    """Measures of a field around its centre, in an order to be read; a line has fewer.
+    """Measure how flat a field is around its centre.
 
     The centre is the origin, the network itself; where that is not on the grid, the lowest cell. The lowest cell, the
-    curvature and the barrier are of computed cells alone. Radii and shares are of the surface between the cells; where some of
-    these are interpolated, the error is the largest change when these are moved by what they may be off. An infinite value
-    is above every level.
+    curvature and the barrier are of computed cells alone. Radii and shares are of the surface between the cells; where
+    some of these are interpolated, the error is the largest change when these move by their error bounds. An infinite
+    value is above every level.
+
+    Args:
+        surface: A line or a plane.
+        name: The name of the field.
 
     Returns:
-        Measures by what they are.
+        Measures by description, in the order of a report; a line has fewer.
 
     Raises:
-        BadUsage: where nothing is known.
+        BadUsage: The field does not exist, has no finite value, or the grid has one point along x.
     """
     if name not in surface.fields:
         raise BadUsage(f"there is no field '{name}': choose from {', '.join(surface.fields)}")
@@ -60,93 +68,94 @@ def flatness(surface: Surface, name: str = "train_loss") -> dict[str, Measure]:
         raise BadUsage(f"one point along x says nothing about how flat it is: {surface.grid}")
     if not np.isfinite(surface.fields[name][surface.done]).any():
         raise BadUsage(f"no cell of '{name}' is finite")
-    ground, errors = Ground.of_surface(surface, name), prediction_errors(surface, name)
-    centre, where = ground.centre()
+    field, errors = InterpolatedField.of_surface(surface, name), prediction_errors(surface, name)
+    centre, where = field.centre()
     result = {
-        f"{name} at the centre{where}": centre_measure(surface, name, ground),
-        "lowest cell": Measure(float(np.nanmin(ground.measured))),
+        f"{name} at the centre{where}": centre_measure(surface, name, field),
+        "lowest cell": Measure(float(np.nanmin(field.measured))),
     }
     exact = surface.about.get("second_derivatives") if where == "" and name == "train_loss" else None
-    for letter in "xy" if surface.grid.y is not None else "x":
-        if np.isfinite((found := curvature(ground, letter, centre, exact)).value):  # the centre may lie on the edge
-            result[f"curvature along {letter}"] = found
-    result |= with_errors(extents(ground), [extents(other) for other in shifted(surface, name, ground)], errors)
+    for axis_name in "xy" if surface.grid.y is not None else "x":
+        if np.isfinite((found := curvature(field, axis_name, centre, exact)).value):  # the centre may lie on the edge
+            result[f"curvature along {axis_name}"] = found
+    result |= with_errors(extents(field), [extents(other) for other in shifted_fields(surface, name, field)], errors)
     if between_networks(surface):
         result |= barrier(surface, name)
     return result
 
 
-def centre_measure(surface: Surface, name: str, ground: "Ground") -> Measure:
-    """The value at the centre, marked where no cell was computed there."""
-    (a, b, value), _ = ground.centre()
-    cell = ground.cell(a, b)
-    if cell is not None and np.isfinite(ground.measured[cell]):
+def centre_measure(surface: Surface, name: str, field: "InterpolatedField") -> Measure:
+    """Return the value at the centre, with its error if no cell was computed there."""
+    (a, b, value), _ = field.centre()
+    cell = field.cell(a, b)
+    if cell is not None and np.isfinite(field.measured[cell]):
         return Measure(value)
     if cell is not None:
         return Measure(value, error=float(np.atleast_2d(prediction_errors(surface, name))[cell]))
-    others = [{"": Measure(other.centre()[0][2])} for other in shifted(surface, name, ground)]
-    return with_errors({"": Measure(value, how="between cells")}, others, prediction_errors(surface, name))[""]
+    others = [{"": Measure(other.centre()[0][2])} for other in shifted_fields(surface, name, field)]
+    return with_errors({"": Measure(value, method="between cells")}, others, prediction_errors(surface, name))[""]
 
 
-def extents(ground: "Ground") -> dict[str, Measure]:
-    """How far the values around the centre stay below levels above it, and the share of the grid that is below them."""
-    centre, _ = ground.centre()
+def extents(field: "InterpolatedField") -> dict[str, Measure]:
+    """Return radii around the centre below some levels, and the shares of the grid below these."""
+    centre, _ = field.centre()
     result = {}
-    for rise, (lengths, bounds, walls) in zip(
-        RISES, ground.radii(centre, [centre[2] + rise for rise in RISES]), strict=True
-    ):
-        first = int(lengths.argmin())
-        some = f"{100 * walls.mean():.2g} % of it up to infinite cells" if walls.any() else ""
-        one = "up to an infinite cell" if walls[first] else ""
-        result[f"radius below +{rise:g}, smallest"] = Measure(float(lengths[first]), bool(bounds[first]), one)
-        result[f"radius below +{rise:g}, mean"] = Measure(float(lengths.mean()), bool(bounds.any()), some)
-    what = "line" if len(ground.y) == 1 else "plane"
+    for rise, radii in zip(RISES, field.radii(centre, [centre[2] + rise for rise in RISES]), strict=True):
+        result[f"radius below +{rise:g}, smallest"] = radii.smallest()
+        result[f"radius below +{rise:g}, mean"] = radii.mean()
+    label = "line" if len(field.y) == 1 else "plane"
     for rise in RISES:
-        below, known = ground.share(centre[2] + rise)
-        how_much = f"of the {100 * known:.3g} % that is known" if known < 1 else ""
-        result[f"share of the {what} below +{rise:g}"] = Measure(below, how=how_much)
+        below, known = field.share(centre[2] + rise)
+        method = f"of the {100 * known:.3g} % that is known" if known < 1 else ""
+        result[f"share of the {label} below +{rise:g}"] = Measure(below, method=method)
     return result
 
 
-def shifted(surface: Surface, name: str, ground: "Ground") -> list["Ground"]:
-    """The same field with its interpolated cells as low and as high as they may be; none where all cells are computed."""
+def shifted_fields(surface: Surface, name: str, field: "InterpolatedField") -> list["InterpolatedField"]:
+    """Return the field with interpolated cells as low and as high as they may be; nothing if there are none."""
     errors = np.atleast_2d(prediction_errors(surface, name))
     if not errors.any():
         return []
-    lowest, highest = limits(ground.measured[np.isfinite(ground.measured)])
-    values = (ground.values - errors, ground.values + errors)
-    return [replace(ground, values=np.where(errors == 0, ground.values, np.clip(v, lowest, highest))) for v in values]
+    lowest, highest = limits(field.measured[np.isfinite(field.measured)])
+    values = (field.values - errors, field.values + errors)
+    return [replace(field, values=np.where(errors == 0, field.values, np.clip(v, lowest, highest))) for v in values]
 
 
 def with_errors(found: dict[str, Measure], others: list[dict[str, Measure]], errors: np.ndarray) -> dict[str, Measure]:
-    """Measures whose error is how far they are from those of the others, at most; NaN where errors of cells are."""
+    """Add the largest difference to some other measures as the error; NaN if an error bound is NaN."""
     unknown = np.nan if np.isnan(errors).any() else 0.0
     return {
-        what: replace(each, error=float(np.max([unknown, *(abs(other[what].value - each.value) for other in others)])))
-        for what, each in found.items()
+        label: replace(
+            each, error=float(np.max([unknown, *(abs(other[label].value - each.value) for other in others)]))
+        )
+        for label, each in found.items()
     }
 
 
 def between_networks(surface: Surface) -> bool:
-    """Whether a line leads from one network at 0 to another at 1, and reaches both."""
+    """Return whether a line connects one network at 0 with another one at 1, and reaches both."""
     if surface.grid.y is not None or not surface.grid.x[0] <= 1e-9 or not surface.grid.x[-1] >= 1 - 1e-9:
         return False
     if "networks" in surface.about:
-        places = np.array([float(x) for _, x, _ in surface.about["networks"]])
-        return all(bool(np.isclose(places, end, atol=1e-6).any()) for end in (0, 1))
+        positions = np.array([float(x) for _, x, _ in surface.about["networks"]])
+        return all(bool(np.isclose(positions, end, atol=1e-6).any()) for end in (0, 1))
     command = str(surface.about.get("command", ""))
     return re.search(r"--model_file2[= ]", command) is not None and "--xdirection" not in command
 
 
 def barrier(surface: Surface, name: str) -> dict[str, Measure]:
-    """How far computed cells between 0 and 1 rise above the straight line between the values there (Frankle et al., 2020)."""
-    ground = Ground.of_surface(surface, name)
-    x, values = ground.x, ground.measured[0]
+    """Measure the barrier on a line between two networks, from computed cells.
+
+    The barrier is the largest difference between the loss and the straight line between the values at 0 and 1 (Frankle
+    et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis, ICML 2020, section 2).
+    """
+    field = InterpolatedField.of_surface(surface, name)
+    x, values = field.x, field.measured[0]
     ends = []
-    for place in (0.0, 1.0):
-        k = int(np.abs(x - place).argmin())
-        at_cell = np.isclose(x[k], place, atol=1e-9) and not np.isnan(values[k])
-        ends.append(float(values[k]) if at_cell else float(ground.at(np.array(place), np.array(0.0))))
+    for position in (0.0, 1.0):
+        k = int(np.abs(x - position).argmin())
+        at_cell = np.isclose(x[k], position, atol=1e-9) and not np.isnan(values[k])
+        ends.append(float(values[k]) if at_cell else float(field.at(np.array(position), np.array(0.0))))
     inside = (x > 1e-9) & (x < 1 - 1e-9)
     known = inside & ~np.isnan(values)
     if not np.isfinite(ends).all() or not known.any():
@@ -154,18 +163,48 @@ def barrier(surface: Surface, name: str) -> dict[str, Measure]:
     above = values[known] - ((1 - x[known]) * ends[0] + x[known] * ends[1])
     top, rounding = int(above.argmax()), 1e-14 * max(map(abs, ends))
     if not above[top] > rounding:
-        return {"barrier from 0 to 1": Measure(0.0, bool((inside & ~known).any()))}
+        return {"barrier from 0 to 1": Measure(0.0, bound=bool((inside & ~known).any()))}
     return {
-        "barrier from 0 to 1": Measure(float(above[top]), bool((inside & ~known).any())),
+        "barrier from 0 to 1": Measure(float(above[top]), bound=bool((inside & ~known).any())),
         "barrier at": Measure(float(x[known][top])),
     }
 
 
 @dataclass(frozen=True)
-class Ground:
-    """A field between its cells; a line is a plane of one row.
+class Radii:
+    """Distances along rays from the centre to a level.
 
-    values: (ny, nx), NaN where they are not known. computed: which of them are not interpolated from others.
+    Attributes:
+        lengths: (rays,).
+        bounds: Which of them are lower bounds, (rays,).
+        infinite: Which of them end at an infinite value, (rays,).
+    """
+
+    lengths: np.ndarray
+    bounds: np.ndarray
+    infinite: np.ndarray
+
+    def smallest(self) -> Measure:
+        """Return the smallest one."""
+        k = int(self.lengths.argmin())
+        method = "up to an infinite cell" if self.infinite[k] else ""
+        return Measure(float(self.lengths[k]), bound=bool(self.bounds[k]), method=method)
+
+    def mean(self) -> Measure:
+        """Return the mean."""
+        method = f"{100 * self.infinite.mean():.2g} % of it up to infinite cells" if self.infinite.any() else ""
+        return Measure(float(self.lengths.mean()), bound=bool(self.bounds.any()), method=method)
+
+
+@dataclass(frozen=True)
+class InterpolatedField:
+    """A field as a continuous function; a line is a plane of one row.
+
+    Attributes:
+        x: Coordinates of the columns, (nx,).
+        y: Coordinates of the rows, (ny,).
+        values: (ny, nx), NaN where they are not known.
+        computed: Which values are computed, not interpolated from others, (ny, nx).
     """
 
     x: np.ndarray
@@ -174,8 +213,8 @@ class Ground:
     computed: np.ndarray
 
     @classmethod
-    def of_surface(cls, surface: Surface, name: str) -> "Ground":
-        """Interpolated values are moved into the range that the computed ones allow, as those of earlier versions need."""
+    def of_surface(cls, surface: Surface, name: str) -> "InterpolatedField":
+        """Return a field of a surface; interpolated values are clipped to the limits of the computed ones."""
         values, done = np.atleast_2d(surface.fields[name]), np.atleast_2d(surface.done)
         measured = values[done & np.isfinite(values)]
         values = np.where(done, values, np.clip(values, *limits(measured)))
@@ -183,49 +222,53 @@ class Ground:
 
     @cached_property
     def measured(self) -> np.ndarray:
-        """The computed values alone, NaN elsewhere."""
+        """The computed values, NaN elsewhere."""
         return np.where(self.computed, self.values, np.nan)
 
     @cached_property
     def between(self) -> Interpolant:
+        """The interpolant of the finite values."""
         known = np.where(np.isfinite(self.values), self.values, np.nan)
-        if len(self.y) == 1:  # the same row again: nothing changes across
+        if len(self.y) == 1:  # repeated, so that the field is constant across the line
             rows, wide = np.array([-1.0, 1.0]), np.repeat(known, 2, 0)
         else:
             rows, wide = self.y, known
         finite = known[np.isfinite(known)]
-        log = fitting(self.x, rows, wide)[0] if len(self.y) > 1 else bool((finite > 0).all())
-        return Interpolant.of(self.x, rows, wide, log)
+        log = cross_validate(self.x, rows, wide)[0] if len(self.y) > 1 else bool((finite > 0).all())
+        return Interpolant.of(self.x, rows, wide, log=log)
 
     def at(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Values between the cells. Beside an infinite cell each point has the value of the cell nearest to it."""
+        """Return values at points (a, b). Next to an infinite cell, each point has the value of the nearest cell."""
         found = self.between.at(a, b)[0]
         if not np.isinf(self.values).any():
             return found
         corners, nearest = self.square(a, b)
         inside = (a >= self.x[0]) & (a <= self.x[-1]) & ((len(self.y) == 1) | ((b >= self.y[0]) & (b <= self.y[-1])))
-        beside = inside & np.isnan(found) & (np.isinf(nearest) | ~np.isnan(corners).any(0))
-        return np.where(beside, nearest, found)
+        at_infinity = inside & np.isnan(found) & (np.isinf(nearest) | ~np.isnan(corners).any(0))
+        return np.where(at_infinity, nearest, found)
 
     def square(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The values of the cells around points, (2 or 4, ...), and of the one that is nearest, in units of the square."""
-        places = []
+        """Return the values of the cells around points, (2 or 4, ...), and of the nearest one."""
+        positions = []
         for axis, at in ((self.y, b), (self.x, a)):
             low = np.clip(np.searchsorted(axis, at, "right") - 1, 0, max(0, len(axis) - 2))
             high = np.minimum(low + 1, len(axis) - 1)
-            places.append((low, high, np.where(at - axis[low] > axis[high] - at, high, low)))
-        (south, north, row), (west, east, column) = places
+            positions.append((low, high, np.where(at - axis[low] > axis[high] - at, high, low)))
+        (south, north, row), (west, east, column) = positions
         corners = np.stack([self.values[j, i] for j in (south, north) for i in (west, east)])
         return corners, self.values[row, column]
 
     def cell(self, a: float, b: float) -> tuple[int, int] | None:
-        """Row and column of the cell at a point, if there is one."""
-        found = [np.flatnonzero(np.abs(axis - at) <= NEAR * np.ptp(axis)) for axis, at in ((self.y, b), (self.x, a))]
+        """Return row and column of the cell at a point, or None."""
+        found = [
+            np.flatnonzero(np.abs(axis - at) <= SAME_COORDINATE * np.ptp(axis))
+            for axis, at in ((self.y, b), (self.x, a))
+        ]
         return (int(found[0][0]), int(found[1][0])) if all(len(each) for each in found) else None
 
     def centre(self) -> tuple[tuple[float, float, float], str]:
-        """Coordinates and value, and what it is where it is not the origin."""
-        cell = self.cell(0.0, 0.0)  # whatever its neighbours are
+        """Return coordinates and value of the centre, and a remark if it is not the origin."""
+        cell = self.cell(0.0, 0.0)
         origin = float(self.at(np.array(0.0), np.array(0.0)) if cell is None else self.values[cell])
         if np.isfinite(origin):
             return (0.0, 0.0, origin), ""
@@ -233,45 +276,51 @@ class Ground:
         j, i = np.unravel_index(finite.argmin(), finite.shape)
         return (float(self.x[i]), float(self.y[j]), float(finite[j, i])), " (the lowest cell)"
 
-    def radii(
-        self, centre: tuple[float, float, float], levels: list[float]
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """For each level, along rays in all directions that begin on the grid: how far the value stays below, where the
-        grid ends before, and where an infinite value ends it."""
+    def radii(self, centre: tuple[float, float, float], levels: Sequence[float]) -> list[Radii]:
+        """Measure, for each level, how far the value stays below it along rays in all directions.
+
+        Args:
+            centre: Coordinates and value where the rays begin.
+            levels: The levels.
+
+        Returns:
+            The radii of each level.
+        """
         turns = np.array([0.0, np.pi]) if len(self.y) == 1 else np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
-        ways = np.stack([np.cos(turns), np.sin(turns) * (len(self.y) > 1)])
+        rays = np.stack([np.cos(turns), np.sin(turns) * (len(self.y) > 1)])
         spacing = [np.diff(axis).min() for axis in (self.x, self.y) if len(axis) > 1]
         reach = float(np.hypot(np.ptp(self.x), np.ptp(self.y)))
-        ways = ways[:, self.edge(centre, ways, np.full(len(turns), reach)) > 1e-9 * reach]
-        far = np.linspace(0, reach, max(2, int(np.ceil(reach / min(spacing) * STEPS)) + 1))
-        a, b = (c + far[:, None] * way for c, way in zip(centre, ways, strict=False))
+        rays = rays[:, self.edge(centre, rays, np.full(len(turns), reach)) > 1e-9 * reach]
+        far = np.linspace(0, reach, max(2, int(np.ceil(reach / min(spacing) * STEPS_PER_CELL)) + 1))
+        a, b = (c + far[:, None] * ray for c, ray in zip(centre, rays, strict=False))
         values = self.at(a, b)
         values[0] = centre[2]
         found = []
         for level in levels:
-            stop = ~(values <= level)  # also where it is not known
+            stop = ~(values <= level)  # True for NaN
             first = np.where(stop.any(0), stop.argmax(0), len(far) - 1)
             below, above = (np.take_along_axis(values, k[None], 0)[0] for k in (np.maximum(first - 1, 0), first))
             bound = np.isnan(above) | ~stop.any(0)
             with np.errstate(invalid="ignore", divide="ignore"):
                 part = np.where(bound | ~np.isfinite(below), 0.0, (level - below) / (above - below))
             lengths = far[np.maximum(first - 1, 0)] + part * (far[1] - far[0])
-            found.append((np.where(bound, self.edge(centre, ways, far[first]), lengths), bound, np.isposinf(above)))
+            lengths = np.where(bound, self.edge(centre, rays, far[first]), lengths)
+            found.append(Radii(lengths, bound, np.isposinf(above)))
         return found
 
-    def edge(self, centre: tuple[float, float, float], ways: np.ndarray, most: np.ndarray) -> np.ndarray:
-        """How far the grid reaches along each ray, at most so far: a cell that is not known may come first."""
-        reach = np.full(ways.shape[1], np.inf)
-        for c, way, axis in zip(centre, ways, (self.x, self.y), strict=False):
+    def edge(self, centre: tuple[float, float, float], rays: np.ndarray, most: np.ndarray) -> np.ndarray:
+        """Return the distance to the edge of the grid along each ray, at most `most`, where an unknown cell may be."""
+        reach = np.full(rays.shape[1], np.inf)
+        for c, ray, axis in zip(centre, rays, (self.x, self.y), strict=False):
             with np.errstate(divide="ignore", invalid="ignore"):
-                ends = np.where(way > 1e-12, (axis[-1] - c) / way, np.where(way < -1e-12, (axis[0] - c) / way, np.inf))
+                ends = np.where(ray > 1e-12, (axis[-1] - c) / ray, np.where(ray < -1e-12, (axis[0] - c) / ray, np.inf))
             reach = np.minimum(reach, ends)
         return np.minimum(reach, most)
 
     def share(self, level: float) -> tuple[float, float]:
-        """The share below a level of the part that is known, and how large that part is."""
+        """Return the share of the known part that is below a level, and the share of the grid that is known."""
         axes = [
-            np.interp((np.arange(STEPS * (len(axis) - 1)) + 0.5) / STEPS, np.arange(len(axis)), axis)
+            np.interp((np.arange(STEPS_PER_CELL * (len(axis) - 1)) + 0.5) / STEPS_PER_CELL, np.arange(len(axis)), axis)
             for axis in (self.x, self.y)
         ]
         if len(self.y) == 1:
@@ -282,30 +331,30 @@ class Ground:
 
 
 def curvature(
-    ground: Ground, letter: str, centre: tuple[float, float, float], exact: Mapping[str, float] | None
+    field: InterpolatedField, axis_name: str, centre: tuple[float, float, float], exact: Mapping[str, float] | None
 ) -> Measure:
-    """The second derivative along an axis, as a product with the Hessian has given it, or from computed cells."""
-    if exact and letter * 2 in exact:
-        return Measure(float(exact[letter * 2]), how="exact")
-    cell, along_x = ground.cell(*centre[:2]), letter == "x"
+    """Return the second derivative along an axis: exact if a Hessian-vector product gave it, or from computed cells."""
+    if exact and axis_name * 2 in exact:
+        return Measure(float(exact[axis_name * 2]), method="exact")
+    cell, along_x = field.cell(*centre[:2]), axis_name == "x"
     if cell is not None:
         row, k = (cell[0], cell[1]) if along_x else (cell[1], cell[0])
-        axis, values = (ground.x, ground.values[row]) if along_x else (ground.y, ground.values[:, row])
-        return bend(axis, values, ground.computed[row] if along_x else ground.computed[:, row], k)
-    axis, at, across = (ground.x, centre[0], centre[1]) if along_x else (ground.y, centre[1], centre[0])
+        axis, values = (field.x, field.values[row]) if along_x else (field.y, field.values[:, row])
+        return second_difference(axis, values, field.computed[row] if along_x else field.computed[:, row], k)
+    axis, at, across = (field.x, centre[0], centre[1]) if along_x else (field.y, centre[1], centre[0])
     step = float(np.diff(axis).min())
-    places, other = at + step * np.array([-1.0, 0.0, 1.0]), np.full(3, across)
-    computed = replace(ground, values=ground.measured)
-    values = computed.at(places, other) if along_x else computed.at(other, places)
-    return Measure(float((values[0] - 2 * values[1] + values[2]) / step**2), how=f"between cells {step:.3g} apart")
+    positions, other = at + step * np.array([-1.0, 0.0, 1.0]), np.full(3, across)
+    computed = replace(field, values=field.measured)
+    values = computed.at(positions, other) if along_x else computed.at(other, positions)
+    return Measure(float((values[0] - 2 * values[1] + values[2]) / step**2), method=f"between cells {step:.3g} apart")
 
 
-def bend(axis: np.ndarray, values: np.ndarray, computed: np.ndarray, k: int) -> Measure:
-    """The second derivative at the k-th point of an axis, from the nearest computed ones at the same distance on both sides."""
+def second_difference(axis: np.ndarray, values: np.ndarray, computed: np.ndarray, k: int) -> Measure:
+    """Return the second derivative at the k-th point of an axis, from the nearest computed points at equal distance."""
     away = next((n for n in range(1, min(k, len(axis) - 1 - k) + 1) if computed[k - n] and computed[k + n]), 0)
     if not away or not computed[k]:
         return Measure(np.nan)
     (x0, x1, x2), (u0, u1, u2) = axis[[k - away, k, k + away]], values[[k - away, k, k + away]]
     with np.errstate(invalid="ignore"):
         found = 2 * ((u2 - u1) / (x2 - x1) - (u1 - u0) / (x1 - x0)) / (x2 - x0)
-    return Measure(float(found), how=f"cells {(x2 - x0) / 2:.3g} apart")
+    return Measure(float(found), method=f"cells {(x2 - x0) / 2:.3g} apart")

@@ -1,24 +1,38 @@
-"""A surface between its cells: a bicubic interpolant with continuous slope, and how far it can be trusted.
+"""A surface between its cells: a bicubic interpolant with continuous slope, and an estimate of its error.
 
-    surface = Interpolant.of(x, y, values)       # values (ny, nx); NaN and infinity are holes
-    value, dx, dy = surface.at(0.1, -0.2)
-
-Slopes at the nodes come from parabolas through three neighbours, so that parabolas are met exactly; between the nodes it
-is Hermite's polynomial (Press et al., Numerical Recipes, section 3.6). Where it is better so, the logarithm of the values is
-interpolated. The page's interpolant.js does the same arithmetic.
+Slopes at the nodes come from parabolas through three neighbours, so that parabolas are reproduced exactly; between the
+nodes it is a Hermite polynomial (Press et al., Numerical Recipes, section 3.6). Optionally, the logarithm of the values
+is interpolated. The page's interpolant.js does the same arithmetic.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-FEWEST = 5  # nodes along each axis for leaving out every second one
+FEWEST = 5  # nodes along each axis, to leave out every second one
 
 
 @dataclass(frozen=True)
 class Interpolant:
-    """u is the value at the nodes (ny, nx), or its logarithm; ux, uy, uxy its slopes there. Immutable."""
+    """A bicubic Hermite interpolant. Immutable.
+
+    Attributes:
+        x: Coordinates of the columns, (nx,).
+        y: Coordinates of the rows, (ny,).
+        u: Values at the nodes or their logarithms, (ny, nx).
+        ux: Slopes along x, (ny, nx).
+        uy: Slopes along y, (ny, nx).
+        uxy: Mixed derivatives, (ny, nx).
+        log: The logarithm is interpolated.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 5)
+        >>> surface = Interpolant.of(x, x, x[None] ** 2 + x[:, None])
+        >>> value, slope_x, slope_y = surface.at(0.25, 0.5)
+        >>> float(value), float(slope_x), float(slope_y)
+        (0.5625, 0.5, 1.0)
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -29,15 +43,30 @@ class Interpolant:
     log: bool
 
     @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray, values: np.ndarray, log: bool = False) -> "Interpolant":
-        """log: interpolate the logarithm; every finite value then has to be positive."""
+    def of(cls, x: np.ndarray, y: np.ndarray, values: np.ndarray, *, log: bool = False) -> "Interpolant":
+        """Return the interpolant of values (ny, nx), in which NaN and infinity are holes.
+
+        Args:
+            x: Coordinates of the columns, (nx,).
+            y: Coordinates of the rows, (ny,).
+            values: (ny, nx).
+            log: Interpolate the logarithm; every finite value then has to be positive.
+        """
         values = np.where(np.isfinite(values), values, np.nan)
         u = np.log(values) if log else values
         ux = slopes(x, u)
         return cls(np.asarray(x, float), np.asarray(y, float), u, ux, slopes(y, u.T).T, slopes(y, ux.T).T, log)
 
-    def at(self, a: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The value and its two slopes at points (a, b), arrays of one shape; NaN outside the grid and in holes."""
+    def at(self, a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the value and its slopes along x and y.
+
+        Args:
+            a: x coordinates.
+            b: y coordinates, of the same shape.
+
+        Returns:
+            Three arrays of that shape; NaN outside the grid and in holes.
+        """
         a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
         inside = (a >= self.x[0]) & (a <= self.x[-1]) & (b >= self.y[0]) & (b <= self.y[-1])
         i = np.clip(np.searchsorted(self.x, a, "right") - 1, 0, len(self.x) - 2)
@@ -54,17 +83,21 @@ class Interpolant:
             slope = sum(weight * part for weight, part in zip(dp, parts, strict=True))
             value, slope_x, slope_y = value + q[n] * line, slope_x + q[n] * slope, slope_y + dq[n] * line
         if self.log:
-            with np.errstate(over="ignore", invalid="ignore"):  # far outside, where nothing is given
+            with np.errstate(over="ignore", invalid="ignore"):  # far outside the grid, where the result is NaN
                 value = np.exp(value)
                 slope_x, slope_y = value * slope_x, value * slope_y
         return tuple(np.where(inside, each, np.nan) for each in (value, slope_x, slope_y))  # type: ignore[return-value]
 
 
-def tamed(found: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Interpolated values as they are drawn: none beyond a plateau, positive ones stay so, and without the last digits.
+def clip_for_drawing(found: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Clip and round interpolated values for drawing.
 
-    A bicubic swings a little beyond a value that several cells share, such as an accuracy of 100 %, and the rounding on a
-    plateau would be contours. A minimum between the cells is lower than all of them, and stays.
+    A bicubic overshoots a plateau of several equal values, such as an accuracy of 100 %, and rounding errors on a
+    plateau would be drawn as contours. A minimum between the cells is lower than all of them, and stays.
+
+    Args:
+        found: Interpolated values.
+        values: The values at the nodes.
     """
     finite = values[np.isfinite(values)]
     if finite.size == 0:
@@ -76,9 +109,16 @@ def tamed(found: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def limits(finite: np.ndarray) -> tuple[float, float]:
-    """Between which values an interpolant of these lies: not beyond a plateau, and not below zero where none of them is.
+    """Return the range in which an interpolant is plausible.
 
-    A minimum between the cells may be lower than all of them, but not below half of a positive one.
+    It does not pass a plateau, and is not negative if no value is. A minimum between the cells may be lower than all of
+    them, but not below half of the lowest positive one.
+
+    Args:
+        finite: The finite values at the nodes, of any shape.
+
+    Returns:
+        The lowest and the highest plausible value, which may be infinite.
     """
     if finite.size == 0:
         return -np.inf, np.inf
@@ -89,21 +129,28 @@ def limits(finite: np.ndarray) -> tuple[float, float]:
 
 
 def weights(t: np.ndarray, h: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Of value, slope, next value, next slope, at t in [0, 1] of an interval of length h; and their slopes."""
+    """Return the Hermite weights of value, slope, next value and next slope at t in [0, 1], and their derivatives.
+
+    Args:
+        t: Positions in the intervals.
+        h: Lengths of the intervals.
+    """
     value = ((1 + 2 * t) * (1 - t) ** 2, h * t * (1 - t) ** 2, t * t * (3 - 2 * t), h * t * t * (t - 1))
     slope = (6 * t * (t - 1) / h, (1 - t) * (1 - 3 * t), 6 * t * (1 - t) / h, t * (3 * t - 2))
     return value, slope
 
 
 def slopes(x: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Along the last axis of u (..., n), from the parabola through a node and its neighbours; at an edge or beside a hole
-    from the two next ones on the other side, or a line through what there is."""
+    """Return slopes along the last axis of u (..., n), from the parabola through a node and its neighbours.
+
+    At an edge or next to a hole, the parabola goes through the two next nodes on the other side, or it is a line.
+    """
     n = len(x)
     result = np.full(u.shape, np.nan)
     known = np.isfinite(u)
     for k in range(n):
-        there = [0 <= m < n for m in range(k - 2, k + 3)]
-        ok = [known[..., k + d] if there[d + 2] else np.zeros(u.shape[:-1], bool) for d in range(-2, 3)]
+        on_axis = [0 <= m < n for m in range(k - 2, k + 3)]
+        ok = [known[..., k + d] if on_axis[d + 2] else np.zeros(u.shape[:-1], bool) for d in range(-2, 3)]
         choices = [  # in order of preference
             (ok[1] & ok[3], (-1, 0, 1)),
             (ok[3] & ok[4], (0, 1, 2)),
@@ -121,21 +168,29 @@ def slopes(x: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def slope_of(x: np.ndarray, u: np.ndarray, at: float) -> np.ndarray:
-    """Of the polynomial through two or three nodes, at one of them."""
+    """Return the slope of the polynomial through two or three nodes, at `at`."""
     if len(x) == 2:
         return (u[..., 1] - u[..., 0]) / (x[1] - x[0])
     first, second = ((u[..., m + 1] - u[..., m]) / (x[m + 1] - x[m]) for m in (0, 1))
-    bend = (second - first) / (x[2] - x[0])
-    return first + bend * ((at - x[0]) + (at - x[1]))
+    curvature = (second - first) / (x[2] - x[0])
+    return first + curvature * ((at - x[0]) + (at - x[1]))
 
 
-def fitting(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, float]:
-    """Whether the logarithm is to be interpolated, and how far the interpolant is off, as a share of what is left out.
+def cross_validate(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, float]:
+    """Decide whether to interpolate the logarithm, and estimate the relative error.
 
-    Every second row and column is left out and predicted, from values and from their logarithms where they are positive.
-    The error is the median distance divided by the distance of the middle half of the values, or a fifth of the distance
-    that one in twenty exceeds divided by their range, whichever is larger; NaN where nothing can be left out. The better one is
-    taken; values are not, where they go below zero in the prediction of positive ones.
+    Every second row and column is left out and predicted. The error is the median difference divided by the
+    interquartile range of the values, or a fifth of the 95th percentile divided by their range, whichever is larger.
+    The transform with the smaller error is taken; values themselves are not, if they are predicted to be negative where
+    all are positive.
+
+    Args:
+        x: Coordinates of the columns, (nx,).
+        y: Coordinates of the rows, (ny,).
+        values: (ny, nx).
+
+    Returns:
+        Whether to interpolate the logarithm, and the error; NaN where nothing can be left out.
     """
     finite = values[np.isfinite(values)]
     positive = bool(finite.size and (finite > 0).all())
@@ -146,7 +201,7 @@ def fitting(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bool, flo
     left[cut] = False
     best = (positive, np.nan)
     for log in (True, False) if positive else (False,):
-        coarse = Interpolant.of(x[::2], y[::2], values[cut], log)
+        coarse = Interpolant.of(x[::2], y[::2], values[cut], log=log)
         found, _, _ = coarse.at(*np.meshgrid(x, y))
         seen = left & np.isfinite(values) & np.isfinite(found)
         if seen.sum() < FEWEST or (positive and (found[seen] <= 0).any()):

@@ -1,6 +1,7 @@
-"""A loss surface: a grid, statistics and fields at its cells, which cells are done, and where it came from.
+"""A loss surface: a grid, statistics and fields at its cells, which cells are done, and where they came from.
 
-Cells are numbered row by row: cell j * nx + i is the point (x[i], y[j]); arrays have shape (ny, nx), or (nx,) in 1-D.
+Cells are numbered row by row: cell j * nx + i is the point (x[i], y[j]). Arrays have shape (ny, nx), or (nx,) for a
+curve.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,21 +15,34 @@ from lossatlas.landscape.grid import Grid, refinement
 from lossatlas.landscape.statistics import STATISTICS, estimates, summarize
 from lossatlas.landscape.tolerance import Tolerance
 
-DRAFT = "draft of "  # begins the name of a split in a lower precision, which helps that split itself
+LOW_PRECISION = "draft of "  # prefix of a split in lower precision, a control variate of the split itself
 
 
 @dataclass(frozen=True)
 class Surface:
-    """What is known on a grid. Immutable: `with_cells` returns a new one.
+    """Everything that is known on a grid. Immutable: `with_cells` returns a new one.
 
-    done: which cells are computed (NaN and infinity are values). statistics[split][name]: float64 arrays of
-    grid.shape, see STATISTICS. values: fields that are stored as such (eigenvalues, or the fields of a file that
-    records no statistics). foreign: cells taken over from a file that records no provenance. populations[split]:
-    how many samples the split has. plan and request: what decides the digits, and what was asked for. about: where it
-    came from. provenance: arrays of grid.shape, `seconds` that a cell took and `computed_by`, a number in the list of that
-    name in `about`, -1 where nothing is known. samples[split]: for each cell, where cells help each other, the losses and
-    metrics of the samples that it has drawn, (n,) each, see `levels`. predicted: for each field what the neighbours of
-    cells that were left out predict, NaN elsewhere, see `adaptive`.
+    Attributes:
+        grid: The grid.
+        done: Which cells are computed; NaN and infinity are values.
+        statistics: For each split, sums by name, float64 arrays of the grid's shape; see STATISTICS.
+        values: Fields that are stored as such: eigenvalues, or the fields of a file that records no statistics.
+        foreign: Which cells were imported from a file without provenance, or None.
+        populations: The number of samples of each split.
+        plan: The execution plan, which decides the last digits.
+        request: The configuration that was asked for.
+        about: Metadata: where the surface came from.
+        provenance: Arrays of the grid's shape: `seconds` of each cell, and `computed_by`, a number in the list of that
+            name in `about`, or -1.
+        samples: In multilevel sampling, for each split and cell the losses and metrics of the samples that it has
+            drawn, (n,) each; see `control_variates`.
+        predicted: For each field, predictions for the cells that are not computed, NaN elsewhere; see
+            `cell_prediction`.
+
+    Example:
+        >>> surface = Surface.of_values(Grid(np.linspace(0, 1, 3)), ["max_eig"])
+        >>> surface.with_cells([1], np.array([[4.0]])).fields["max_eig"]
+        array([nan,  4., nan])
     """
 
     grid: Grid
@@ -45,69 +59,97 @@ class Surface:
     predicted: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of_values(cls, grid: Grid, names: Sequence[str], **about: Any) -> "Surface":
-        """Nothing known yet of these fields, which are stored as such."""
+    def of_values(cls, grid: Grid, names: Sequence[str], **attributes: Any) -> "Surface":
+        """Return a surface with nothing computed, whose fields are stored as such.
+
+        Args:
+            grid: The grid.
+            names: Names of the fields.
+            **attributes: Further attributes of the surface.
+        """
         return cls(
-            grid, np.zeros(grid.shape, bool), values={name: np.full(grid.shape, np.nan) for name in names}, **about
+            grid, np.zeros(grid.shape, bool), values={name: np.full(grid.shape, np.nan) for name in names}, **attributes
         )
 
     @classmethod
     def empty(
-        cls, grid: Grid, populations: Mapping[str, int], metrics: Sequence[str], helping: bool = False, **about: Any
+        cls,
+        grid: Grid,
+        populations: Mapping[str, int],
+        metrics: Sequence[str],
+        *,
+        multilevel: bool = False,
+        **attributes: Any,
     ) -> "Surface":
-        """Nothing known yet of the losses of these splits. helping: whether cells help each other, see `levels`."""
-        names = (*STATISTICS, *metrics, *(estimates(metrics) if helping else ()))
+        """Return a surface with nothing computed.
+
+        Args:
+            grid: The grid.
+            populations: The number of samples of each split.
+            metrics: Names of the metrics of the loss.
+            multilevel: Cells serve each other as control variates, so that their samples are stored.
+            **attributes: Further attributes of the surface.
+        """
+        names = (*STATISTICS, *metrics, *(estimates(metrics) if multilevel else ()))
         statistics = {split: {name: np.full(grid.shape, np.nan) for name in names} for split in populations}
-        samples: dict[str, Sequence[Samples]] = {split: [{}] * grid.size for split in populations} if helping else {}
+        samples: dict[str, Sequence[Samples]] = {split: [{}] * grid.size for split in populations} if multilevel else {}
         done = np.zeros(grid.shape, bool)
-        return cls(grid, done, statistics, populations=dict(populations), samples=samples, **about)
+        return cls(grid, done, statistics, populations=dict(populations), samples=samples, **attributes)
 
     @property
     def splits(self) -> list[str]:
-        """Those whose losses are known, without drafts."""
-        return [split for split in self.statistics if not split.startswith(DRAFT)]
+        """The names of the splits, without those in low precision."""
+        return [split for split in self.statistics if not split.startswith(LOW_PRECISION)]
 
     @property
     def interpolated(self) -> np.ndarray:
-        """Which cells are not computed, but predicted from their neighbours."""
+        """Mask of the cells that are predicted from their neighbours instead of computed."""
         found = [np.isfinite(array) for array in self.predicted.values()]
         return np.logical_or.reduce(found) & ~self.done if found else np.zeros(self.grid.shape, bool)
 
     @property
     def known(self) -> np.ndarray:
-        """Which cells have values, computed or predicted."""
+        """Mask of the cells that have values, computed or predicted."""
         return self.done | self.interpolated
 
     @property
     def hierarchy(self) -> Hierarchy:
+        """The levels of the cells."""
         return Hierarchy(self.grid, rows=bool(self.rows_of))
 
     def pending(self, tolerance: Tolerance | None = None) -> np.ndarray:
-        """Cells still to compute, coarse sub-grids first: not done, or with too large a standard error.
+        """Return the cells to compute, coarse sub-grids first: not done, or with too large a standard error.
 
-        What a plan puts into one call is complete: such cells are computed together, always in the same company. Where
-        cells help each other, those of a coarse level have to be the more exact.
+        All cells that the plan puts into one call are returned together. In multilevel sampling, cells of coarse levels
+        have to be more accurate.
+
+        Args:
+            tolerance: The tolerance; by default all samples are needed.
         """
-        waiting, hierarchy = ~self.known, self.hierarchy if self.samples else None
-        limit: Any = 1.0
+        unfinished_cells, hierarchy = ~self.known, self.hierarchy if self.samples else None
+        limit: float | np.ndarray = 1.0
         if hierarchy is not None:
             limit = hierarchy.shares[hierarchy.level].reshape(self.grid.shape) * (1 + 1e-9)
         for split in self.splits:
             statistics = self.statistics[split]
-            waiting |= self.done & ((tolerance or Tolerance()).excess(statistics, self.populations[split], limit) > 1)
+            unfinished_cells |= self.done & (
+                (tolerance or Tolerance()).excess(statistics, self.populations[split], limit) > 1
+            )
         if hierarchy is not None:
-            return hierarchy.order(np.flatnonzero(waiting))
+            return hierarchy.order(np.flatnonzero(unfinished_cells))
         order = self.grid.coarse_first()
-        waits, company = waiting.ravel()[order], self.plan.get("points_per_call", 0) or 1
-        return order[np.repeat(np.logical_or.reduceat(waits, np.arange(0, len(order), company)), company)[: len(order)]]
+        unfinished, call_size = unfinished_cells.ravel()[order], self.plan.get("points_per_call", 0) or 1
+        return order[
+            np.repeat(np.logical_or.reduceat(unfinished, np.arange(0, len(order), call_size)), call_size)[: len(order)]
+        ]
 
     @property
     def rows_of(self) -> str:
-        """'repeats' or 'layers' where rows are curves of their own, whose names are request['rows']; '' for a plane."""
+        """'repeats' or 'layers' where rows are curves of their own, named by request['rows']; '' for a plane."""
         return str(self.request.get("rows_of", ""))
 
     def curve(self, k: int) -> "Surface":
-        """The k-th row as a curve."""
+        """Return the k-th row as a curve."""
         rows = list(self.request["rows"])
         request = {name: value for name, value in self.request.items() if name not in ("rows", "rows_of")}
         return replace(
@@ -124,9 +166,9 @@ class Surface:
         )
 
     def complete_part(self) -> tuple[np.ndarray, ...]:
-        """Row and column numbers of the finest sub-grid whose cells are all known, for drawing an unfinished surface.
+        """Return the rows and columns of the finest sub-grid whose cells are all known, to draw an unfinished surface.
 
-        All of them when the surface is complete, the bounding rows and columns at least.
+        All of them when the surface is complete; at least the bounding rows and columns.
         """
         levels = [refinement(n) for n in self.grid.shape]
         for finest in range(max(int(level.max()) for level in levels), -1, -1):
@@ -137,7 +179,7 @@ class Surface:
 
     @property
     def fields(self) -> dict[str, np.ndarray]:
-        """Every field by name, of shape grid.shape, NaN where a cell is not done."""
+        """Every field by name, of the grid's shape, NaN where a cell is not known."""
         result = dict(self.values)
         for split in self.splits:
             statistics = self.statistics[split]
@@ -155,14 +197,17 @@ class Surface:
     def with_cells(
         self, cells: Sequence[int], rows: np.ndarray, samples: Sequence[Sequence[Samples]] = ()
     ) -> "Surface":
-        """Add computed cells; rows has shape (cells, splits, statistics), in the order of `statistics`.
+        """Return the surface with further computed cells.
 
-        Where there are no statistics it has shape (cells, fields), in the order of `values`. samples: of each cell and
-        split, where cells help each other.
+        Args:
+            cells: Numbers of the cells.
+            rows: (cells, splits, statistics), in the order of `statistics`; without statistics (cells, fields), in the
+                order of `values`.
+            samples: For each cell and split the samples, in multilevel sampling.
         """
         done, statistics, values = self.done.copy(), {}, dict(self.values)
-        drawn: dict[str, list[Samples]] = {split: list(of_cells) for split, of_cells in self.samples.items()}
-        for k, of_cells in enumerate(drawn.values()):
+        all_samples: dict[str, list[Samples]] = {split: list(of_cells) for split, of_cells in self.samples.items()}
+        for k, of_cells in enumerate(all_samples.values()):
             for cell, own in zip(cells, samples, strict=True):
                 of_cells[cell] = own[k]
         done.flat[cells] = True
@@ -174,10 +219,14 @@ class Surface:
             statistics[split] = {name: array.copy() for name, array in arrays.items()}
             for column, array in enumerate(statistics[split].values()):
                 array.flat[cells] = rows[:, k, column]
-        return replace(self, done=done, statistics=statistics, values=values, samples=drawn)
+        return replace(self, done=done, statistics=statistics, values=values, samples=all_samples)
 
     def computed(self, blocks: Sequence[tuple[Sequence[int], str, float]]) -> "Surface":
-        """Note who computed cells, block by block, and how many seconds the cells of a block took together."""
+        """Return the surface with provenance of some blocks.
+
+        Args:
+            blocks: Cells, the name of the rank that computed them, and the seconds that they took together.
+        """
         names = list(self.about.get("computed_by", []))
         new = {"seconds": np.full(self.grid.shape, np.nan), "computed_by": np.full(self.grid.shape, -1, np.int32)}
         new |= {name: array.copy() for name, array in self.provenance.items()}
@@ -189,11 +238,18 @@ class Surface:
 
 
 def unresolved(surface: Surface, name: str) -> np.ndarray:
-    """Where the eigenvalue `name` is not resolved: its residual, or the distance of the bound beyond which there is none,
-    is above the tolerance, and above what rounding leaves.
+    """Return where an eigenvalue is not resolved.
 
-    A file that records no bounds does not say whether a value is the extreme one, so none of its cells is resolved; one
-    of the original release says nothing of the kind, and none is marked.
+    The larger of its residual and its distance to the recorded bound (beyond which there is no eigenvalue) is compared
+    with the tolerance and with rounding errors. A file without bounds does not tell whether a value is the extreme one,
+    so that none of its cells is resolved. In a file of the original release, which has no residuals, no cell is marked.
+
+    Args:
+        surface: The surface.
+        name: 'max_eig' or 'min_eig'.
+
+    Returns:
+        Bool array of the grid's shape.
     """
     fields = surface.fields
     if f"{name}_residual" not in fields:
@@ -203,7 +259,7 @@ def unresolved(surface: Surface, name: str) -> np.ndarray:
     rounding = 1e-14 if surface.plan.get("precision") == "float64" else 2e-6
     largest = np.maximum(np.abs(fields["max_eig"]), np.abs(fields["min_eig"]))
     tolerance = surface.request.get("tolerance")
-    tolerance = tolerance if isinstance(tolerance, int | float) else 0.0  # a file that says none resolves nothing
+    tolerance = tolerance if isinstance(tolerance, int | float) else 0.0  # without a tolerance nothing is resolved
     allowed = np.maximum(tolerance * np.abs(fields[name]), rounding * largest)
     left = np.maximum(fields[f"{name}_residual"], np.abs(fields[f"{name}_bound"] - fields[name]))
     return left > allowed * (1 + 1e-9)

@@ -1,4 +1,4 @@
-"""The standard error that is small enough; how many samples a cell draws for it: see `levels`."""
+"""The standard error that is allowed for a cell's loss."""
 
 import math
 from collections.abc import Mapping
@@ -6,53 +6,71 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.landscape.statistics import summarize
 
-FEWEST_SAMPLES = 1000
-FEWEST_CARRIERS = 20  # samples that the spread of the losses has to rest on before a standard error is believed
-WELL_BELOW = 10  # with fewer, the standard error has to be so many times smaller than allowed; nor is it stated smaller
-ROUNDING = 1e-12  # of the squares of equal losses: what the sums over them may leave of a variance
+FEWEST_SAMPLES = 1000  # that a cell without control variates draws
+MIN_EFFECTIVE_SAMPLES = 20  # from which the variance has to be estimated before a standard error is reliable
+WELL_BELOW = 10  # factor by which an unreliable error has to be below the allowed one; no smaller error is stated
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The standard error of a cell's loss that is small enough: the larger of relative * |loss| and absolute.
+    """The allowed standard error of a cell's loss: the larger of relative * |loss| and absolute.
 
-    The default, zero, asks for all samples.
+    Zero asks for all samples. If few samples dominate the loss, the first ones may hold none of them, and seem the more
+    consistent for it. So `control_variates` draws samples until the variance is estimated from MIN_EFFECTIVE_SAMPLES
+    (see `statistics.effective_samples`), unless the standard error is allowed / WELL_BELOW, and states no error below
+    that. Losses concentrated in fewer than one sample in 300 can be missed by the first FEWEST_SAMPLES.
+    `benchmarks/levels.py` counts how often stated errors hold.
 
-    Where few samples carry the loss, the first ones may hold none of these, and agree all the better. So `levels` draws
-    more until FEWEST_CARRIERS samples carry the spread (see `carriers`), unless the standard error is WELL_BELOW what is
-    allowed, and states none that is smaller than allowed / WELL_BELOW. Losses that fewer than one sample in 300 carries may
-    be missed by the first FEWEST_SAMPLES. `benchmarks/levels.py` counts how often stated errors hold.
+    Attributes:
+        relative: Relative to the absolute value of the loss.
+        absolute: In units of the loss.
     """
 
     relative: float = 0.0
     absolute: float = 0.0
 
     @classmethod
-    def parse(cls, text: str, option: str = "--tolerance") -> "Tolerance":
-        """From 'REL' or 'REL,ABS'. Raises BadUsage."""
+    def parse(cls, text: str, field: str = "tolerance") -> "Tolerance":
+        """Return the tolerance of 'REL' or 'REL,ABS'.
+
+        Args:
+            text: The numbers.
+            field: The field of the configuration that they are of, for the message.
+
+        Raises:
+            BadUsage: The text is malformed, or both numbers are zero.
+        """
         try:
             values = [float(part) for part in text.split(",")]
             if len(values) > 2 or not all(math.isfinite(value) and value >= 0 for value in values) or not any(values):
                 raise ValueError
         except ValueError:
             raise BadUsage(
-                f"{option} {text}: give REL or REL,ABS, one of them positive, as in {option} 0.02,0.05"
+                f"{named(field, text)}: give REL or REL,ABS, one of them positive, such as 0.02 or 0.02,0.05"
             ) from None
         return cls(*values)
 
     @property
     def exact(self) -> bool:
+        """True if all samples are used."""
         return not (self.relative or self.absolute)
 
     def excess(
         self, statistics: Mapping[str, np.ndarray], population: int, share: float | np.ndarray = 1.0
     ) -> np.ndarray:
-        """The standard error in units of what is allowed: at most 1 where the samples are enough, or not finite.
+        """Return the standard error in units of the allowed one.
 
-        share: of what the tolerance allows.
+        Args:
+            statistics: Sums by name, see `statistics.summarize`.
+            population: The number of all samples.
+            share: Share of the tolerance that is allowed.
+
+        Returns:
+            At most 1 where samples suffice; infinite where the error is not known but the loss is finite; 0 where it is
+            not.
         """
         known = summarize(statistics, population)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -61,4 +79,5 @@ class Tolerance:
         return np.where(np.isnan(known["loss_se"]) & np.isfinite(known["loss"]), np.inf, excess)
 
     def allowed(self, loss: np.ndarray) -> np.ndarray:
+        """Return the allowed standard error at some losses."""
         return np.maximum(self.relative * np.abs(loss), self.absolute)

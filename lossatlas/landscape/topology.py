@@ -1,11 +1,13 @@
-"""The minima of a saved surface, and how deep each is: the merge tree of its sublevel sets.
+"""The local minima of a saved surface and their persistence: the merge tree of its sublevel sets.
 
-As a level rises, each minimum is born as a pool of its own; where two pools meet, the shallower one ends (the elder rule,
-Edelsbrunner and Harer, Computational Topology, 2010, section VII). Cells are neighbours along the axes. A cell that is not known
-belongs to no pool. A cell that is interpolated from others is no minimum, but a pool may pass through it: where pools meet is then
-known as well as these cells are, since levels of merging move by no more than the values do (stability, section VIII).
+As the level rises, each minimum begins a component of its own; where two components meet at a saddle, the one with the
+higher minimum ends (elder rule: Edelsbrunner and Harer, Computational Topology, 2010, section VII). Cells are
+neighbours along the axes. An unknown cell belongs to no component. A cell that is interpolated from others is no
+minimum, but a component may contain it; the level of a saddle is then known as well as these cells are, since it moves
+by no more than the values do (stability, section VIII).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,11 +19,15 @@ from lossatlas.landscape.surface import Surface
 
 @dataclass(frozen=True)
 class Minimum:
-    """A pool: where it begins, and where and into which other it ends.
+    """A local minimum and its component in the merge tree.
 
-    cell: its number in the grid (row-major). value: of the cell. end: the level at which it meets a deeper one, infinite for one
-    that meets none. saddle: the cell where it does. parent: the number, in the list of all, of the pool that it becomes part of.
-    error: how far `end` may be off because cells are interpolated; NaN where that is not known.
+    Attributes:
+        cell: Its number in the grid (row-major).
+        value: Its value.
+        end: The level at which its component meets one with a lower minimum; infinite for the global one.
+        saddle: The cell where they meet.
+        parent: The position, in the list of all minima, of the component that it becomes a part of.
+        error: Error bound of `end` due to interpolated cells; NaN where it is not known.
     """
 
     cell: int
@@ -33,76 +39,119 @@ class Minimum:
 
     @property
     def depth(self) -> float:
-        """Its persistence."""
+        """The persistence: end - value."""
         return self.end - self.value
 
 
 def minima(surface: Surface, name: str = "train_loss") -> list[Minimum]:
-    """The minima of a field of a plane or a line among its computed cells, the deepest pool first."""
+    """Return the local minima of a field among its computed cells, the most persistent first.
+
+    Args:
+        surface: A plane or a line.
+        name: The name of the field.
+    """
     values, errors = (np.atleast_2d(array) for array in (surface.fields[name], prediction_errors(surface, name)))
     done, known = np.atleast_2d(surface.done), np.atleast_2d(surface.known)
     allowed = limits(values[done & np.isfinite(values)])
     values = np.where(done, values, np.where(known, np.clip(values, *allowed), np.nan))
-    found = pools(values, done)
+    found = array_minima(values, done)
     if done.all() or not (known & ~done).any():
         return found
-    return [replace(each, error=error_at(each, values, errors)) for each in found]
+    return [replace(each, error=saddle_error(each, values, errors)) for each in found]
 
 
-def error_at(found: Minimum, values: np.ndarray, errors: np.ndarray) -> float:
-    """The largest error of the cells that may be the pass: those whose value is within their error of its level."""
+def saddle_error(found: Minimum, values: np.ndarray, errors: np.ndarray) -> float:
+    """Return the largest error of the cells that may be the saddle: their value is within their error of its level."""
     if not np.isfinite(found.end):
         return 0.0
     near = np.abs(values - found.end) <= errors
     return float("nan") if np.isnan(errors).any() else float(np.max(errors[near], initial=0.0))
 
 
-def pools(values: np.ndarray, computed: np.ndarray | None = None) -> list[Minimum]:
-    """The same of an array (ny, nx); NaN and infinities are no part of it. computed: which cells can be minima."""
-    ny, nx = values.shape
-    flat = values.ravel()
-    can_begin = np.ones(flat.size, bool) if computed is None else computed.ravel()
-    known = np.flatnonzero(np.isfinite(flat))
-    owner = np.full(flat.size, -1)  # of each cell that is under water: a cell of its pool, up to the pool's first one
-    ends: dict[
-        int, tuple[float, int | None, int | None]
-    ] = {}  # by first cell: level, saddle, first cell of the other pool
+def array_minima(values: np.ndarray, computed: np.ndarray | None = None) -> list[Minimum]:
+    """Return the local minima of an array, the most persistent first.
 
-    def first_of(cell: int) -> int:
+    Args:
+        values: (ny, nx); NaN and infinities belong to no component.
+        computed: Which cells can be minima; all by default.
+    """
+    ny, nx = values.shape
+    tree = MergeTree(values.ravel())
+    can_be_minimum = np.ones(values.size, bool) if computed is None else computed.ravel()
+    known = np.flatnonzero(np.isfinite(tree.values))
+    for cell in known[np.argsort(tree.values[known], kind="stable")].tolist():
+        j, i = divmod(cell, nx)
+        steps = ((-nx, j > 0), (nx, j < ny - 1), (-1, i > 0), (1, i < nx - 1))
+        tree.add(cell, [cell + step for step, exists in steps if exists], can_be_minimum=bool(can_be_minimum[cell]))
+    return tree.minima()
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The end of a component.
+
+    Attributes:
+        level: The level at which it meets another one; infinite for a component that meets none.
+        saddle: The cell where they meet.
+        root: The minimum of the other component.
+    """
+
+    level: float
+    saddle: int | None = None
+    root: int | None = None
+
+
+class MergeTree:
+    """The merge tree of the sublevel sets of some values, built by adding cells in the order of their values.
+
+    Components are kept in a union-find structure; their roots are their minima. A component without a cell that can be
+    a minimum has no entry in `merges`.
+
+    Args:
+        values: Values of all cells, (cells,).
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.owner = np.full(values.size, -1)
+        self.merges: dict[int, Merge] = {}
+
+    def root_of(self, cell: int) -> int:
+        """Return the root of a cell's component, with path compression."""
+        owner = self.owner
         while owner[cell] != cell:
             owner[cell] = owner[owner[cell]]
             cell = owner[cell]
         return int(cell)
 
-    for cell in known[np.argsort(flat[known], kind="stable")].tolist():
-        j, i = divmod(cell, nx)
-        beside = [
-            cell + step
-            for step, there in ((-nx, j > 0), (nx, j < ny - 1), (-1, i > 0), (1, i < nx - 1))
-            if there and owner[cell + step] >= 0
+    def add(self, cell: int, neighbours: Sequence[int], *, can_be_minimum: bool) -> None:
+        """Add a cell, which begins a component or merges those of its neighbours."""
+        values, merges = self.values, self.merges
+        roots = {self.root_of(other) for other in neighbours if self.owner[other] >= 0}
+        components = sorted(roots, key=lambda root: (root not in merges, values[root], root))
+        self.owner[cell] = cell
+        is_minimum = can_be_minimum and not (components and components[0] in merges)
+        if is_minimum:
+            merges[cell] = Merge(np.inf)
+        root = cell if is_minimum or not components else components[0]
+        for other in {cell, *components} - {root}:
+            if other in merges:
+                merges[other] = Merge(float(values[cell]), cell, root)
+            self.owner[other] = root
+
+    def minima(self) -> list[Minimum]:
+        """Return all minima with positive persistence, the most persistent first."""
+        values = self.values
+        found = {root: merge for root, merge in self.merges.items() if merge.level > values[root]}
+        order = sorted(found, key=lambda root: (-(found[root].level - values[root]), values[root], root))
+        position = {root: k for k, root in enumerate(order)}
+
+        def parent_of(root: int | None) -> int | None:
+            while root is not None and root not in position:
+                root = self.merges[root].root
+            return None if root is None else position[root]
+
+        return [
+            Minimum(root, float(values[root]), merge.level, merge.saddle, parent_of(merge.root))
+            for root, merge in ((root, found[root]) for root in order)
         ]
-        around = sorted(
-            {first_of(other) for other in beside}, key=lambda first: (first not in ends, flat[first], first)
-        )
-        owner[cell] = cell
-        begins = can_begin[cell] and not (around and around[0] in ends)  # others hold no computed cell yet
-        if begins:
-            ends[cell] = (np.inf, None, None)
-        first = cell if begins or not around else around[0]
-        for other in {cell, *around} - {first}:
-            if other in ends:
-                ends[other] = (float(flat[cell]), cell, first)
-            owner[other] = first
-    found = {first: end for first, end in ends.items() if end[0] > flat[first]}  # on a plateau nothing is born
-    order = sorted(found, key=lambda first: (-(found[first][0] - flat[first]), flat[first], first))
-    number = {first: k for k, first in enumerate(order)}
-
-    def place_of(first: int | None) -> int | None:
-        while first is not None and first not in number:
-            first = ends[first][2]
-        return None if first is None else number[first]
-
-    return [
-        Minimum(first, float(flat[first]), found[first][0], found[first][1], place_of(found[first][2]))
-        for first in order
-    ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lossatlas.data.plain_tensors import odd_kind, raw_bytes
+from lossatlas.data.plain_tensors import raw_bytes, unsupported_kind
 from lossatlas.errors import BadInput, CannotWrite
 from lossatlas.io.archives import check_archive
 from lossatlas.io.atomic_write import write_file
@@ -39,7 +39,7 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     for name, value in content.items():
         if not isinstance(value, Tensor):
             raise BadInput(f"{path}: '{name}' is {type(value).__name__}, not a tensor: not a state dict")
-        if odd := odd_kind(value, path):
+        if odd := unsupported_kind(value, path):
             raise BadInput(f"{path}: '{name}' is {odd}: save it as plain numbers (float32, float16, bfloat16)")
     state = {str(name).removeprefix("module."): plain(value) for name, value in content.items()}
     if len(state) < len(content):

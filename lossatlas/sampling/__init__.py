@@ -1,0 +1,1 @@
+"""Sampling of a grid: which cells are computed (adaptive grids), and with how many samples (multilevel sampling)."""

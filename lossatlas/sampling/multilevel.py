@@ -1,9 +1,13 @@
-"""Cells that help each other: which of them may be computed now, and the work of a block of them. See landscape.levels."""
+"""Multilevel sampling of a grid: which cells may be computed now, and the evaluation of a block of them.
+
+Cells of coarse levels serve as control variates of their neighbours on finer ones, see `landscape.control_variates`.
+"""
 
 import heapq
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,147 +17,206 @@ from lossatlas.landscape.control_variates import (
     FEWEST,
     ControlVariate,
     ErrorTarget,
-    SampleDraw,
     Samples,
     control_variate_of,
     estimate_cell,
 )
 from lossatlas.landscape.statistics import CLAMPED, metrics_of
-from lossatlas.landscape.surface import DRAFT, Surface
+from lossatlas.landscape.surface import LOW_PRECISION, Surface
 
-FOR_DRAFTS = 0.9  # of the error that a cell may have: the rest is for the samples that correct it
-MOST = 1024  # samples that a cell on the finest level may be made to draw at least
-LONG = 0.1  # seconds; a cell that takes so long is not made longer
-DEAR = 1.3  # times the cheapest: what a sample may cost at a cell with the fewest samples
-SMALLEST = 16  # samples of a batch, where a cell's few samples are shared by lanes
-Block = tuple[list[int], list[list[list[ControlVariate]]]]  # cells, and of each cell and split those that help it
+LOW_PRECISION_SHARE = 0.9  # of the error of a cell, for the low-precision mean; the rest is for its correction
+MAX_FIRST_SAMPLES = 1024  # largest number of samples that a cell on the finest level begins with
+LONG_CELL = 0.1  # seconds; cells are not made longer than this to save moves
+MAX_COST_RATIO = 1.3  # cost of a sample at a cell with the fewest samples, relative to the cheapest
+MIN_BATCH = 16  # samples of a batch, where the samples of a cell are divided among threads
 
 
-def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], chosen: bool) -> dict[str, Any]:
-    """The plan with as few samples for a cell on the finest level as are worth going there, and batches so small that all
-    lanes have something to do with them.
+class MultilevelBlock(NamedTuple):
+    """The work of one block.
 
-    chosen: whether the batch size was asked for: it stays, and nothing is measured.
+    Attributes:
+        cells: Numbers of the cells.
+        control_variates: The control variates of each cell and split.
     """
-    lanes = plan["lanes"] or 1
-    counts = [count for count in (FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MOST) if count >= SMALLEST * lanes] or [
-        MOST
-    ]
-    if chosen:
+
+    cells: list[int]
+    control_variates: list[list[list[ControlVariate]]]
+
+
+class EstimatedCell(NamedTuple):
+    """The result for one cell and split.
+
+    Attributes:
+        row: Statistics, metrics and estimates, see `control_variates.estimate_cell`.
+        samples: All samples that it has drawn; none where no other cell and no continuation needs them.
+    """
+
+    row: np.ndarray
+    samples: Samples
+
+
+def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], *, keep_batch_size: bool) -> dict[str, Any]:
+    """Complete an execution plan for few samples per cell.
+
+    The plan gets the smallest number of samples at a finest cell (`fewest`) that is worth the move to the cell, and a
+    batch size that gives every thread a batch.
+
+    Args:
+        evaluator: The evaluator, for measurements.
+        plan: The execution plan.
+        keep_batch_size: The batch size was given by the user: it stays, and nothing is measured.
+
+    Returns:
+        The completed plan.
+    """
+    parallel_batches, batch_size = plan["lanes"] or 1, plan["batch_size"]
+    choices = [FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MAX_FIRST_SAMPLES]
+    counts = [count for count in choices if count >= MIN_BATCH * parallel_batches] or [MAX_FIRST_SAMPLES]
+    if keep_batch_size:
         return {**plan, "fewest": counts[0]}
-    split, times = next(iter(evaluator.data)), dict[int, float]()
-    largest = plan["batch_size"]
+    split, costs = next(iter(evaluator.data)), dict[int, float]()
     for count in counts:
         if count > len(evaluator.data[split]):
             break
-        evaluator.batch_size = min(largest, -(-count // lanes))
-        times[count] = min(visited(evaluator, split, count) for _ in range(3))
-        if times[count] > LONG:
+        evaluator.batch_size = min(batch_size, -(-count // parallel_batches))
+        seconds = min(seconds_for_samples(evaluator, split, count) for _ in range(3))
+        costs[count] = seconds / count
+        if seconds > LONG_CELL:
             break
-    each = {count: seconds / count for count, seconds in times.items()}
-    fewest = next((count for count in each if each[count] <= DEAR * min(each.values())), counts[0])
-    evaluator.batch_size = largest
-    return {**plan, "fewest": fewest, "batch_size": min(largest, -(-fewest // lanes))}
+    evaluator.batch_size = batch_size
+    fewest = next((count for count in costs if costs[count] <= MAX_COST_RATIO * min(costs.values())), counts[0])
+    return {**plan, "fewest": fewest, "batch_size": min(batch_size, -(-fewest // parallel_batches))}
 
 
-def visited(evaluator: Evaluator, split: str, count: int) -> float:
-    """Seconds that so many samples take at a point, with going there."""
+def seconds_for_samples(evaluator: Evaluator, split: str, count: int) -> float:
+    """Measure the seconds that a move and `count` samples take."""
     began = time.perf_counter()
-    evaluator.arrive(0.0, 0.0)
-    evaluator.draw(split, 0, count)
+    evaluator.move_to(0.0, 0.0)
+    evaluator.draw_samples(split, 0, count)
     return time.perf_counter() - began
 
 
 class MultilevelQueue(BlockQueue):
-    """Blocks of cells of one level, each there once the cells that help its own are done."""
+    """A queue of blocks of cells of one level, each of which is ready when the neighbours of its cells are done.
+
+    Args:
+        surface: The surface so far.
+        pending: Numbers of the cells to compute, in the order of the hierarchy.
+        size: Cells in a block.
+    """
 
     def __init__(self, surface: Surface, pending: Sequence[int] | np.ndarray, size: int) -> None:
-        """pending: cells in the order of the hierarchy; size: of a block."""
         self.hierarchy = surface.hierarchy
         cells = np.asarray(pending, dtype=np.int64)
         levels = self.hierarchy.level[cells]
         parts = [cells[levels == level] for level in range(self.hierarchy.count)]
         super().__init__([part[k : k + size].tolist() for part in parts for k in range(0, len(part), size)])
-        self.helpers = {cell: self.hierarchy.helpers(cell) for block in self.blocks for cell in block}
+        self.neighbours = {cell: self.hierarchy.neighbours(cell) for block in self.blocks for cell in block}
         self.splits = list(surface.statistics)
         self.metrics = {split: metrics_of(arrays) for split, arrays in surface.statistics.items()}
-        self.known: dict[int, list[ControlVariate]] = {}
+        self.control_variates: dict[int, list[ControlVariate]] = {}
         waiting = {cell for block in self.blocks for cell in block}
-        self.known_before(surface, {other for others in self.helpers.values() for other in others} - waiting)
-        self.missing = [{o for cell in block for o in self.helpers[cell] if o in waiting} for block in self.blocks]
-        self.rest_on: dict[int, list[int]] = {}
-        for k, others in enumerate(self.missing):
+        self.load_control_variates(
+            surface, {other for others in self.neighbours.values() for other in others} - waiting
+        )
+        self.unfinished_neighbours = [
+            {o for cell in block for o in self.neighbours[cell] if o in waiting} for block in self.blocks
+        ]
+        self.dependents: dict[int, list[int]] = {}
+        for k, others in enumerate(self.unfinished_neighbours):
             for other in others:
-                self.rest_on.setdefault(other, []).append(k)
-        self.ready = [k for k, others in enumerate(self.missing) if not others]
+                self.dependents.setdefault(other, []).append(k)
+        self.ready = [k for k, others in enumerate(self.unfinished_neighbours) if not others]
 
-    def known_before(self, surface: Surface, cells: set[int]) -> None:
+    def load_control_variates(self, surface: Surface, cells: set[int]) -> None:
+        """Take cells that are done as control variates; cells without stored samples cannot be used."""
         for cell in cells:
-            found = [pair for split in self.splits if (pair := before(surface, split, cell)) is not None]
-            if len(found) == len(self.splits):  # cells of another program say nothing of their samples
-                self.learn(cell, [row for row, _ in found], [samples for _, samples in found])
+            found = [stored for split in self.splits if (stored := stored_samples(surface, split, cell)) is not None]
+            if len(found) == len(self.splits):  # an imported cell has no samples
+                self.add_control_variate(cell, [row for row, _ in found], [samples for _, samples in found])
 
-    def learn(self, cell: int, rows: Sequence[np.ndarray], samples: Sequence[Samples]) -> None:
+    def add_control_variate(self, cell: int, rows: Sequence[np.ndarray], samples: Sequence[Samples]) -> None:
+        """Take a cell that is done as a control variate, with a row and samples for each split."""
         splits = zip(self.splits, rows, samples, strict=True)
-        self.known[cell] = [control_variate_of(row, self.metrics[split], own) for split, row, own in splits]
+        self.control_variates[cell] = [control_variate_of(row, self.metrics[split], own) for split, row, own in splits]
 
-    def content(self, k: int) -> Block:
-        found = [[self.known[other] for other in self.helpers[cell] if other in self.known] for cell in self.blocks[k]]
-        return self.blocks[k], [[[other[s] for other in others] for s in range(len(self.splits))] for others in found]
+    def content(self, k: int) -> MultilevelBlock:
+        """Return the cells of block k, and the control variates of each."""
+        found = [
+            [self.control_variates[other] for other in self.neighbours[cell] if other in self.control_variates]
+            for cell in self.blocks[k]
+        ]
+        splits = range(len(self.splits))
+        return MultilevelBlock(self.blocks[k], [[[other[s] for other in others] for s in splits] for others in found])
 
     def arrived(self, k: int, found: BlockResult) -> None:
+        """Record the result of block k, and make blocks ready that waited for it."""
         for cell, rows, samples in zip(self.blocks[k], found.rows, found.samples, strict=True):
-            if cell in self.rest_on:
-                self.learn(cell, rows, samples)
-            for other in self.rest_on.get(cell, ()):
-                self.missing[other].discard(cell)
-                if not self.missing[other]:
+            if cell in self.dependents:
+                self.add_control_variate(cell, rows, samples)
+            for other in self.dependents.get(cell, ()):
+                self.unfinished_neighbours[other].discard(cell)
+                if not self.unfinished_neighbours[other]:
                     heapq.heappush(self.ready, other)
 
 
-def multilevel_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Block], BlockResult]:
-    """The function from a block to rows and samples.
+class MultilevelWorker:
+    """Evaluates blocks of a `MultilevelQueue`.
 
-    A draft in a lower precision is settled first, with the drafts of other cells, and then helps its own cell, of which a
-    few samples in float32 say how far it is from the truth.
+    Where losses are computed in a lower precision, the low-precision mean of a cell is estimated first, with the
+    neighbours as control variates. It then is the control variate of the same cell in float32, for which a few samples
+    suffice.
+
+    Args:
+        surface: The surface that is computed, with a complete plan.
+        evaluator: The evaluator.
     """
-    hierarchy, shares = surface.hierarchy, surface.hierarchy.shares
-    splits, metrics, floor = list(surface.statistics), list(evaluator.metrics), surface.plan["fewest"]
 
-    def one(cell: int, helpers: Sequence[Sequence[ControlVariate]]) -> tuple[list[np.ndarray], list[Samples]]:
-        theirs, level = dict(zip(splits, helpers, strict=True)), int(hierarchy.level[cell])
-        found: dict[str, tuple[np.ndarray, Samples]] = {}
-        for split in sorted(splits, key=lambda name: not name.startswith(DRAFT)):
-            draft, own = f"{DRAFT}{split}" in splits, split.removeprefix(DRAFT)
-            source = evaluator if not draft or evaluator.truth is None else evaluator.truth
-            clamped = float(source.arrive(*surface.grid.point(cell)))
-            share, fewest = shares[level], hierarchy.fewest(level, floor)
-            if split.startswith(DRAFT):
-                share *= FOR_DRAFTS
-            elif draft:
-                theirs[split] = [control_variate_of(found[f"{DRAFT}{split}"][0], metrics, found[f"{DRAFT}{split}"][1])]
-                fewest = floor // 2
+    def __init__(self, surface: Surface, evaluator: Evaluator) -> None:
+        self.surface, self.evaluator, self.hierarchy = surface, evaluator, surface.hierarchy
+        self.splits, self.metrics = list(surface.statistics), list(evaluator.metrics)
 
-            def draw(start: int, stop: int, source: Evaluator = source, own: str = own) -> SampleDraw:
-                return source.draw(own, start, stop)
+    def __call__(self, block: MultilevelBlock) -> BlockResult:
+        """Return rows (cells, splits, statistics) and samples of the cells of a block."""
+        found = [self.estimate(cell, others) for cell, others in zip(*block, strict=True)]
+        rows = np.stack([np.stack([each.row for each in splits]) for splits in found])
+        return BlockResult(rows, [[each.samples for each in splits] for splits in found])
 
-            goal = ErrorTarget(evaluator.tolerance, share, fewest, surface.populations[split])
-            row, drawn = estimate_cell(draw, metrics, theirs[split], goal, before(surface, split, cell))
-            row[CLAMPED] = clamped
-            last = goal.tolerance.exact or level == hierarchy.count - 1
-            unneeded = last and not split.startswith(DRAFT) and row[0] >= goal.population
-            found[split] = row, {} if unneeded else drawn
-        return [found[split][0] for split in splits], [found[split][1] for split in splits]
+    def estimate(self, cell: int, control_variates: Sequence[Sequence[ControlVariate]]) -> list[EstimatedCell]:
+        """Estimate a cell, given the control variates of each split; the result is in the order of the splits."""
+        neighbours, found = dict(zip(self.splits, control_variates, strict=True)), dict[str, EstimatedCell]()
+        for split in sorted(self.splits, key=lambda name: not name.startswith(LOW_PRECISION)):
+            low = found.get(f"{LOW_PRECISION}{split}")
+            controls = neighbours[split] if low is None else [control_variate_of(low.row, self.metrics, low.samples)]
+            found[split] = self.estimate_split(cell, split, controls, corrects_low_precision=low is not None)
+        return [found[split] for split in self.splits]
 
-    def work(block: Block) -> BlockResult:
-        pairs = [one(cell, helpers) for cell, helpers in zip(*block, strict=True)]
-        return BlockResult(np.stack([np.stack(rows) for rows, _ in pairs]), [samples for _, samples in pairs])
+    def estimate_split(
+        self, cell: int, split: str, controls: Sequence[ControlVariate], *, corrects_low_precision: bool
+    ) -> EstimatedCell:
+        """Estimate one split at a cell."""
+        surface, evaluator, level = self.surface, self.evaluator, int(self.hierarchy.level[cell])
+        is_low_precision, data = split.startswith(LOW_PRECISION), split.removeprefix(LOW_PRECISION)
+        if corrects_low_precision and evaluator.full_precision is not None:
+            evaluator = evaluator.full_precision
+        clamped = float(evaluator.move_to(*surface.grid.point(cell)))
+        share, floor = self.hierarchy.shares[level], surface.plan["fewest"]
+        goal = ErrorTarget(
+            self.evaluator.tolerance,
+            share * LOW_PRECISION_SHARE if is_low_precision else share,
+            floor // 2 if corrects_low_precision else self.hierarchy.fewest(level, floor),
+            surface.populations[split],
+        )
+        before = stored_samples(surface, split, cell)
+        row, samples = estimate_cell(partial(evaluator.draw_samples, data), self.metrics, controls, goal, before)
+        row[CLAMPED] = clamped
+        is_last = goal.tolerance.exact or level == self.hierarchy.count - 1
+        is_needed = is_low_precision or not is_last or row[0] < goal.population
+        return EstimatedCell(row, samples if is_needed else {})
 
-    return work
 
-
-def before(surface: Surface, split: str, cell: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]] | None:
-    """Row and samples that a cell has; None where there are none."""
+def stored_samples(surface: Surface, split: str, cell: int) -> tuple[np.ndarray, Samples] | None:
+    """Return row and samples of a cell, or None if it has none."""
     if not surface.samples[split][cell]:
         return None
     row = np.array([array.flat[cell] for array in surface.statistics[split].values()])

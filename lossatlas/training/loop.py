@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lossatlas.data import LOSSES, AnyData, Dataset, FixedBatches, Loss
 from lossatlas.data.structures import Structure, leaves, mapped
 from lossatlas.errors import BadUsage
-from lossatlas.evaluation.sample_storage import of_inputs
+from lossatlas.evaluation.sample_storage import map_inputs
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ def train(
                 group["lr"] = rate(recipe, epoch * per_epoch + step, recipe.epochs * per_epoch)
             batch = mapped(found, lambda tensor: tensor.to(device))
             if recipe.augment:
-                batch = of_inputs(batch, lambda inputs: augmented(inputs, generator))  # noqa: B023
+                batch = map_inputs(batch, lambda inputs: augmented(inputs, generator))  # noqa: B023
             if channels_last:
-                batch = of_inputs(batch, in_channels_last)
+                batch = map_inputs(batch, in_channels_last)
             on_step(epoch, step, training_step(net, batch, optimizer, recipe, loss))
         on_epoch(epoch + 1, optimizer)
 

@@ -23,7 +23,7 @@ from lossatlas.figures.style import (
     title_of,
 )
 from lossatlas.io.trajectory_files import KNOWN, Projection
-from lossatlas.landscape.interpolant import Interpolant, fitting, tamed
+from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
 
 MAPS = (
@@ -114,7 +114,7 @@ def one(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any
     found = {}
     for name, values in fields.items():
         known = values[np.ix_(rows, columns)]
-        log, error = (False, np.nan) if name.endswith("_se") else fitting(x[columns], y[rows], known)
+        log, error = (False, np.nan) if name.endswith("_se") else cross_validate(x[columns], y[rows], known)
         if grid.y is None:
             finite = known[np.isfinite(known)]
             log = bool(finite.size and (finite > 0).all())
@@ -126,7 +126,7 @@ def one(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any
         if grid.y is not None and name in levels and len(rows) > 1 and len(columns) > 1:
             wanted = sorted({level for each in levels[name]["levels"].values() for level in each})
             ends = ((x[0], x[-1]), (y[0], y[-1]))  # of the whole plane: an unfinished part may end before it does
-            found[name]["contours"] = contours(Interpolant.of(x[columns], y[rows], known, log), known, wanted, ends)
+            found[name]["contours"] = contours(Interpolant.of(x[columns], y[rows], known, log=log), known, wanted, ends)
     return {
         "label": shortened(shown.label),
         "caption": caption(shown),
@@ -185,7 +185,7 @@ def contours(
         times = max(1, min(6, FINE // max(1, len(axis) - 1)))
         fine = [np.linspace(a, b, times, endpoint=False) for a, b in pairwise(axis)]
         axes.append(np.concatenate([*fine, axis[-1:]]))
-    values = tamed(surface.at(*np.meshgrid(*axes))[0], known)
+    values = clip_for_drawing(surface.at(*np.meshgrid(*axes))[0], known)
     lines = contour_generator(x=axes[0], y=axes[1], z=np.ma.masked_invalid(values))
     found = []
     for level in levels:

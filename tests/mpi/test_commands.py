@@ -10,10 +10,12 @@ import torch
 from conftest import LAST, cut, seeded, surface_command, write_checkpoint, write_noise
 from torture.place import numbers
 
+import lossatlas
 from lossatlas.commands import hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory, sharpness
+from lossatlas.datasets.registry import load
 from lossatlas.io import read_findings, read_projection, read_surface, write_surface
 from lossatlas.jobs import loss_surface
-from lossatlas.models import build
+from lossatlas.models import build, load_network
 
 GRID = ["--x=-1:1:5", "--y=-0.5:1:4"]
 SAME = ["--threads", "1", "--batch_size", "16"]
@@ -237,6 +239,49 @@ def test_spectra_of_samples_that_are_spread_are_the_same_numbers(both_ways, fold
     np.testing.assert_allclose(other["trace"], one["trace"], rtol=1e-5)
     errors = np.hypot(other["activations/trace_se"], one["activations/trace_se"])
     assert (np.abs(other["activations/trace"] - one["activations/trace"]) <= 4 * errors).all()
+
+
+@pytest.mark.parametrize("by", ["the command", "Python"])
+def test_a_spectrum_is_continued_by_both_front_ends_to_the_same_bits(world, folder, alone, by):
+    """Begun by `by`, continued by both."""
+    net = folder / "net.safetensors"
+    alone(lambda: write_checkpoint(net, "mlp"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    data = load("fashion_mnist_mini", "train", limit=50).samples
+
+    def by_command(out, *more):
+        own = [
+            "--trace_most",
+            "10",
+            "--top",
+            "2",
+            "--parameters",
+            LAST,
+            "--batch_size",
+            "16",
+            "--threads",
+            "1",
+            "--mpi",
+        ]
+        line = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "50", "--model_file", net]
+        assert hessian_spectrum.main([*map(str, [*line, *own, "--spectrum_file", out, *more])]) == 0
+
+    def by_python(out, **more):
+        own = {"trace_most": 10, "top": 2, "only": [LAST], "batch_size": 16, "progress": False}
+        lossatlas.spectrum(load_network("mlp", net, (1, 28, 28)), data, ranks=world.comm, file=out, **own, **more)
+
+    first = folder / "first.h5"
+    (by_command if by == "the command" else by_python)(first)
+    alone(lambda: [shutil.copy(first, folder / name) for name in ("command.h5", "python.h5")])
+    by_command(folder / "command.h5", "--layers", "--activations", "--probes", "2", "--steps", "8")
+    by_python(folder / "python.h5", layers=True, activations=[], probes=2, steps=8)
+    torch.set_num_threads(threads)
+    one, other = (read_findings(folder / name) for name in ("command.h5", "python.h5"))
+    assert one.plan == other.plan
+    assert one.request == other.request
+    assert one.arrays.keys() == other.arrays.keys()
+    assert [name for name in one.arrays if one.arrays[name].tobytes() != other.arrays[name].tobytes()] == []
 
 
 def test_sharpness_of_samples_that_are_spread_is_the_same(both_ways, folder):

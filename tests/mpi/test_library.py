@@ -81,5 +81,5 @@ def test_ranks_with_different_data_are_told(world):
 
 def test_more_ranks_than_samples_are_refused(world):
     if world.size > 1:
-        with pytest.raises(BadUsage, match="1 samples or batches cannot be spread over"):
+        with pytest.raises(BadUsage, match="1 samples cannot be spread over"):
             lossatlas.spectrum(network(), (X[:1], Y[:1]), top=1, ranks=world.comm, **LINE)

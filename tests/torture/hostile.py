@@ -92,26 +92,26 @@ from lossatlas.errors import exit_code
 what, file = sys.argv[1:]
 def read():
     if what == "cifar10":
-        from dataset_files import read_cifar10
+        from lossatlas.datasets.file_formats import read_cifar10
         read_cifar10(Path(file).parent, "test")
     elif what == "cifar100":
-        from dataset_files import read_cifar100
+        from lossatlas.datasets.file_formats import read_cifar100
         read_cifar100(Path(file).parent, "train")
     elif what == "idx":
-        from dataset_files import read_idx
+        from lossatlas.datasets.file_formats import read_idx
         read_idx(Path(file).parent, "train")
     elif what == "npz":
-        from dataset_files import read_npz
+        from lossatlas.datasets.file_formats import read_npz
         read_npz(Path(file), "train")
     elif what in ("tensors.npz", "tensors.pt"):
-        from dataloader import load_file
+        from lossatlas.datasets.registry import load_file
         load_file(file, "train")
     elif what in ("checkpoint.pt", "checkpoint.t7", "checkpoint.safetensors"):
-        from models import read_state
+        from lossatlas.models import read_state
         read_state(file)
     else:
-        from lossatlas import record
-        getattr(record, what)(file)
+        from lossatlas import io
+        getattr(io, what)(file)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 code = exit_code(read)
 print("MEMORY", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

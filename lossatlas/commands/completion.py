@@ -1,0 +1,68 @@
+"""Print a script with which a shell completes the names of commands, their options and their choices.
+
+lossatlas completion bash > ~/.local/share/bash-completion/completions/lossatlas
+lossatlas completion zsh > ~/.zfunc/_lossatlas                                       a folder in $fpath
+lossatlas completion fish > ~/.config/fish/completions/lossatlas.fish
+
+Print it again after an update. shtab writes it: pip install lossatlas[completion].
+"""
+
+# shtab, because its script is static: a TAB starts no Python (argcomplete: 0.2 to 0.4 s for each), and the program itself
+# has nothing to do with it.
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import ClassVar
+
+from lossatlas import programs
+from lossatlas.commands import options
+from lossatlas.errors import BadUsage, exit_code
+from lossatlas.option_fields import option
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@dataclass(frozen=True)
+class CompletionOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "output"
+
+    shell: str = option("", "the shell that reads the script", choices=SHELLS, positional=True, required=True)
+
+
+def parser() -> options.Parser[CompletionOptions]:
+    return options.Parser(__doc__, CompletionOptions)
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Return a parser of the whole program, with every command as a subparser."""
+    whole = argparse.ArgumentParser(programs.PROGRAM)
+    whole.add_argument("--version", action="store_true", help="print the version")
+    commands = whole.add_subparsers(dest="command")
+    for name, command in programs.COMMANDS.items():
+        own = import_module(f"lossatlas.commands.{command.module}").parser()
+        commands.add_parser(name, parents=[own], add_help=False, help=command.summary)
+    return whole
+
+
+def script(shell: str) -> str:
+    """Return the script. Raises BadUsage without shtab."""
+    try:
+        import shtab
+    except ImportError as error:
+        raise BadUsage("shtab writes these scripts, and is not installed: pip install lossatlas[completion]") from error
+    whole = whole_parser()
+    (commands,) = (action for action in whole._actions if isinstance(action, argparse._SubParsersAction))
+    for each in commands.choices.values():
+        for action in each._actions:
+            if action.nargs != 0 and action.choices is None and action.type is None:  # may be a file's name
+                action.complete = shtab.FILE
+    return str(shtab.complete(whole, shell))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code(lambda: print(script(args.shell)))

@@ -1,0 +1,94 @@
+"""Draw saved files with the command that draws what they hold: a curve, a surface, repeats, layers, a spectrum, sharpness, a path.
+
+lossatlas plot FILE.h5                                  its figures beside the file
+lossatlas plot A.h5 B.h5 --labels shortcuts none        several files of one kind in one figure
+lossatlas plot SURFACE.h5 --proj_file PATH.h5           a surface and the path of a training on it
+
+Every other option is one of that command: lossatlas plot FILE.h5 --help lists those for this file.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import ClassVar, NamedTuple
+
+from lossatlas import programs
+from lossatlas.commands import options
+from lossatlas.errors import BadUsage, exit_code
+from lossatlas.io import read_surface
+from lossatlas.io.contents import kind_of
+from lossatlas.option_fields import option
+
+
+class Drawing(NamedTuple):
+    """The command that draws a kind of file. option: before the files. several: it draws more than one."""
+
+    module: str
+    option: str
+    what: str
+    several: bool = True
+
+
+DRAWINGS = {
+    "curve": Drawing("plot_1D", "--surf_file", "a curve"),
+    "plane": Drawing("plot_2D", "--surf_file", "a surface"),
+    "repeats": Drawing("plot_1D", "--surf_file", "curves of repeats"),
+    "layers": Drawing("plot_layers", "--surf_file", "curves of layers", several=False),
+    "spectrum": Drawing("plot_spectrum", "--spectrum_file", "a spectrum", several=False),
+    "sharpness": Drawing("plot_sharpness", "--sharpness_file", "a sharpness"),
+    "trajectory": Drawing("plot_2D", "--proj_file", "the path of a training"),
+}
+
+
+@dataclass(frozen=True)
+class PlotOptions:
+    """The options of this command; every other one is that of the command that draws."""
+
+    HEADING: ClassVar[str] = "input"
+
+    files: tuple[str, ...] = option((), "files of one kind", many="+", positional=True, required=True, metavar="FILE")
+
+
+def parser() -> options.Parser[PlotOptions]:
+    return options.Parser(__doc__, PlotOptions)
+
+
+def drawing_of(file: str) -> Drawing:
+    """Return the command that draws a file. Raises BadInput where it holds nothing to be drawn."""
+    kind = kind_of(file)
+    if kind == "surface":
+        surface = read_surface(file)
+        kind = surface.rows_of or ("curve" if surface.grid.y is None else "plane")
+    if kind not in DRAWINGS:
+        raise BadUsage(f"{file} holds {kind}, of which there is no figure: {programs.program('h5_util')} describes it")
+    return DRAWINGS[kind]
+
+
+def command_for(files: Sequence[str]) -> Drawing:
+    """Return the command that draws all of these files. Raises BadInput, and BadUsage where they are of several kinds."""
+    first, *others = [drawing_of(file) for file in files]
+    for file, other in zip(files[1:], others, strict=True):
+        if other != first:
+            raise BadUsage(f"{files[0]} holds {first.what}, {file} {other.what}: draw them one by one")
+    if others and not first.several:
+        raise BadUsage(f"{programs.program(first.module)} draws one file: draw the {len(files)} files one by one")
+    return first
+
+
+def files_and_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split arguments at the first option: files come before it."""
+    end = next((k for k, word in enumerate(argv) if word.startswith("-")), len(argv))
+    return list(argv[:end]), list(argv[end:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    files, rest = files_and_options(sys.argv[1:] if argv is None else argv)
+    if not files:
+        own = parser()
+        own.parse_args(rest[:1] if rest[:1] in (["--help"], ["-h"]) else [])
+    found: list[Drawing] = []
+    if code := exit_code(lambda: found.append(command_for(files))):
+        return code
+    (drawing,) = found
+    return int(import_module(f"lossatlas.commands.{drawing.module}").main([drawing.option, *files, *rest]))
