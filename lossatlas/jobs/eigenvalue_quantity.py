@@ -136,8 +136,8 @@ class EigenvalueQuantity:
             say_ranges(surface, [name])
             if loose := int(unresolved(surface, name).sum()):
                 say(
-                    f"note: {name} is not resolved at {loose} of {surface.grid.size} cells: more products with {named('most')} "
-                    f"and {named('force')}"
+                    f"note: {name} is not resolved at {loose} of {surface.grid.size} cells: more products with "
+                    f"{named('max_products')} and {named('force')}"
                 )
         say(f"{int(np.nansum(fields['products']))} products, {np.nanmean(fields['products']):.1f} a cell")
 
