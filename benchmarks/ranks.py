@@ -21,7 +21,7 @@ import numpy as np
 from baselines import result
 
 from lossatlas.io import read_surface
-from lossatlas.io.recorder import BlockNote, fill, timed
+from lossatlas.io.recorder import BlockNote, compute_cells, timed
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.communicator import connect
 from lossatlas.mpi.scheduler import follow, serve
@@ -45,7 +45,7 @@ def sleeping(slow: bool, out: Path) -> None:
         return
     surface = Surface.empty(Grid.parse("-1:1:51", "-1:1:51"), {"train": 1}, ("accuracy",))
     start = time.perf_counter()
-    done = fill(partial(serve, world), out, surface, lambda: timed(work), pending=np.arange(surface.grid.size))
+    done = compute_cells(partial(serve, world), out, surface, lambda: timed(work), pending=np.arange(surface.grid.size))
     wall = time.perf_counter() - start
     busy = done.statistics["train"]["n"].sum() / (world.size * wall)
     out.with_suffix(".json").write_text(json.dumps({"busy": busy, "wall": wall}))

@@ -1,22 +1,23 @@
-"""The whole of it in a few functions: surfaces, maps of eigenvalues, spectra, trajectories of a network of your own.
+"""Surfaces, maps of eigenvalues, spectra and trajectories of a user's own network, each by one function.
 
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21")
     surface.plot()
 
-The network is evaluated in evaluation mode, and afterwards it is what it was: tensors, modes, hooks. Data are tensors, a torch
-Dataset, a DataLoader or any iterable of batches; see `lossatlas.data.as_dataset` and `as_loss` for what is taken and how.
+The network is evaluated in evaluation mode. Afterwards its tensors, modes and hooks are what they were before, bit by bit.
+Data are tensors, a torch Dataset, a DataLoader or any iterable of batches, see `lossatlas.data.as_dataset`; losses are
+described in `lossatlas.data.as_loss`. Arguments that several functions have are described in `surface`.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lossatlas.data import as_dataset, as_loss
-from lossatlas.errors import BadInput, BadUsage, Incomplete, note
+from lossatlas.errors import BadInput, BadUsage, Incomplete, named, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import PRECISIONS, resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
@@ -62,6 +63,9 @@ from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.directions import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
 
+if TYPE_CHECKING:
+    from lossatlas.mpi.agreement import Ranks
+
 T = TypeVar("T")
 WORDS: dict[str, Sequence[str]] = {
     "norm": ("", "filter", "layer", "weight", "dfilter", "dlayer", "unit"),
@@ -99,32 +103,68 @@ def surface(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
-    ranks: Any = None,
+    ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Landscape:
-    """Loss (and metrics) of a network on a line or a plane through its parameters.
+    """Compute the loss and the metrics of a network on a line or a plane through its parameters.
 
-    x, y: 'min:max:num', or the coordinates; y=None for a line. test: further data, as a second split. loss: a name, an
-    ordinary `loss(output, target)`, or a `loss(model, batch)`. norm: 'filter', 'layer', 'weight', 'dfilter', 'dlayer',
-    'unit' or '' (none); by default 'filter', and 'unit' for gradient and eigenvectors. ignore: 'biasbn' leaves biases and
-    normalization layers alone, '' does not. directions: for each axis 'random', 'gradient', 'eigenvector', 'eigenvector:K',
-    or a direction by tensor name, which is taken as it is unless `norm` says otherwise; random ones depend on `seed` alone,
-    and are those of the command plot_surface.py.
-    towards: one or two networks, at coordinate 1 of the axes, instead; their own losses are compared with those there.
-    dir_type: 'weights' moves the parameters, 'states' the buffers too; by default 'weights', and 'states' towards networks
-    with other BatchNorm statistics. precision: by default that of the network's parameters.
-    only, without: regular expressions; parameters whose
-    names contain none of `only`, or one of `without`, stay where they are.
-    tolerance: REL or (REL, ABS): as many samples as bring the standard error below max(REL * loss, ABS). adaptive:
-    REL or (REL, ABS): cells that those around them predict within max(REL * loss, ABS) are interpolated instead of computed
-    (`interpolated` says which). bn: 'keep', or
-    'recalibrate': the statistics of BatchNorm are estimated again at every point, from `bn_samples` training samples.
-    batch_size: 0 is found by a short measurement. device: by default that of the network. file: continue or write this
-    surface file.
-    ranks: an mpi4py communicator, such as MPI.COMM_WORLD: every rank calls this function, and all get the result.
+    The grid point (a, b) is the network with the parameters w + a dx + b dy, where w are those of `net`. Filter
+    normalization of random directions follows Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets"
+    (arXiv 1712.09913, Section 4); interpolation towards another network follows Goodfellow et al. 2015
+    (arXiv 1412.6544).
 
-    Ctrl-C gives what is there; SIGTERM and the like end the program, after what is there is saved in the file. Raises
-    BadUsage, BadInput, CannotWrite.
+    Args:
+        net: The network, of any dtype and on any device.
+        data: Training samples, see `lossatlas.data.as_dataset`.
+        x: Coordinates along the first direction, in units of its length: 'min:max:num', or increasing numbers.
+        y: The same along the second direction; None for a line.
+        test: Further samples, evaluated as a second split.
+        loss: 'crossentropy' or 'mse', an ordinary `loss(output, target)`, or a `loss(model, batch)` of per-sample losses.
+        norm: Normalization of the directions: 'filter', 'layer', 'weight', 'dfilter', 'dlayer', 'unit' or '' for none.
+            By default 'filter' for random directions, and 'unit' for gradients and eigenvectors.
+        ignore: 'biasbn' sets the directions of biases and normalization layers to zero, '' does not.
+        seed: Seed of random directions, which depend on nothing else; `plot_surface.py` makes the same ones.
+        directions: One direction for each axis: 'random', 'gradient', 'eigenvector', 'eigenvector:K' for the K-th largest
+            eigenvalue of the Hessian, or tensors by parameter name, which are used unchanged unless `norm` is given.
+        towards: One or two networks (or their state dicts) at coordinate 1 of the axes, instead of `directions`. Their own
+            losses are compared with those of the surface there.
+        dir_type: 'weights' moves the parameters, 'states' the buffers too. By default 'weights', and 'states' towards
+            networks with other BatchNorm statistics.
+        only: Regular expressions; parameters whose names match none of them do not move. Empty for all parameters.
+        without: Regular expressions; parameters whose names match one of them do not move.
+        tolerance: REL or (REL, ABS): draw as many samples as the standard error max(REL * loss, ABS) takes. By default all
+            samples are used.
+        adaptive: REL or (REL, ABS): interpolate grid points that their neighbours predict within max(REL * loss, ABS); the
+            mask `interpolated` of the result marks them. By default every point is computed.
+        precision: Precision of the forward pass, one of `lossatlas.evaluation.precision.PRECISIONS`. By default that of the
+            parameters.
+        bn: 'keep', or 'recalibrate' to estimate the BatchNorm statistics again at every point.
+        bn_samples: Training samples for `bn='recalibrate'`.
+        batch_size: Samples of a batch; 0 measures the fastest.
+        device: Where it is computed; by default on the network's device.
+        file: Surface file to write, or to continue where it exists. By default nothing is written.
+        ranks: A communicator of mpi4py, such as MPI.COMM_WORLD. Every rank calls this function and gets the result.
+        progress: Show a progress line.
+
+    Returns:
+        The surface. `fields` has 'train_loss', 'train_acc' and further metrics, standard errors ('train_loss_se') and the
+        same for 'test', each of shape (ny, nx), or (nx,) for a line; `done` is the mask of computed points. After Ctrl-C
+        the points computed so far; after SIGTERM and similar signals the file is saved and the process ends.
+
+    Raises:
+        BadUsage: Arguments are wrong or contradict each other.
+        BadInput: Network, data and loss do not fit each other, or `file` belongs to another job.
+        CannotWrite: `file` cannot be written, or another run writes it.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> net = torch.nn.Linear(2, 2)
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> surface = lossatlas.surface(net, data, x="-1:1:5", y="-1:1:3", progress=False)
+        >>> surface.loss.shape
+        (3, 5)
+        >>> bool(surface.done.all())
+        True
     """
     check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn)
     warn_of_launcher(ranks)
@@ -141,12 +181,10 @@ def surface(
     def begin() -> tuple[Surface, Problem, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
         loss_function, grid, others = as_loss(loss), grid_of(x, y), arguments.others
-        found = check_inputs(net, loss_function, splits["train"], type(net).__name__)
+        some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
         differ = statistics_differ(net, others)
-        moved = dir_type or ("states" if differ else "weights")
-        if dir_type is None and differ:
-            note("the networks differ in BatchNorm statistics, so these are moved too: dir_type='states'")
-        request = request_of(net, loss, splits, found)
+        moved = dir_type_of(dir_type, states_differ=differ)
+        request = request_of(net, loss, splits, some_losses)
         if bn == "recalibrate":
             check_recalibrated(net, splits["train"], resolve_precision(precision, net), bn_samples)
             request["bn"] = f"recalibrated on {bn_samples} samples of {splits['train'].digest}"
@@ -162,7 +200,7 @@ def surface(
         )
         problem = Problem(shared_copy(net), plane, splits, loss_function, device, splits["train"], lambda: net)
         if others and not only and not without:
-            check_ends(problem, others, moved, differ)
+            check_ends(problem, others, moved, states_differ=differ)
         return fresh, problem, kept
 
     fresh, problem, kept = on_all(ranks, begin)
@@ -193,18 +231,46 @@ def eigenvalues(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
-    ranks: Any = None,
+    ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Landscape:
-    """Largest and smallest eigenvalue of the Hessian of the mean loss at each point of a line or a plane.
+    """Compute the largest and the smallest eigenvalue of the Hessian of the mean loss on a line or a plane.
 
-    parameters: regular expressions of the names of those that the Hessian is of, by default those that are moved (`only`,
-    `without`), all if none is said; matrices_only: without biases and normalization layers. tolerance: relative, of each
-    eigenvalue. max_products: largest number of products for each point; `lossatlas.landscape.unresolved` tells where they
-    were too few.
-    precision: 'float32' or 'float64', by default that of the network and
-    float32 for half precision. compiled: let torch.compile fuse the products, which takes half a minute at the start.
-    The rest as for `surface`; fields: see `lossatlas.jobs.eigenvalue_quantity.FIELDS`.
+    The eigenvalues come from a Lanczos iteration with Hessian-vector products (Pearlmutter 1994), see
+    `lossatlas.hessian.lanczos`. Arguments that are not listed are those of `surface`.
+
+    Args:
+        net: The network.
+        data: The samples of the mean loss.
+        x: Coordinates along the first direction.
+        y: Coordinates along the second direction; None for a line.
+        seed: Seed of random directions and of the first Lanczos vector.
+        parameters: Regular expressions of the names of the parameters that the Hessian is with respect to. By default
+            those that move (`only`, `without`).
+        matrices_only: Leave out parameters with fewer than two axes (biases, normalization layers), as the original code
+            does.
+        tolerance: Relative residual below which an eigenvalue is resolved.
+        max_products: Largest number of Hessian-vector products for each point. `lossatlas.landscape.unresolved` marks the points
+            where they were too few.
+        precision: 'float32' or 'float64'. By default that of the parameters, and float32 for half precision.
+        compiled: Fuse the products with torch.compile, which takes about half a minute at the start.
+
+    Returns:
+        The surface. `fields` has the arrays of `lossatlas.jobs.eigenvalue_quantity.FIELDS`, each of shape (ny, nx) or
+        (nx,): 'max_eig', 'min_eig', their absolute residuals, bounds that hold with probability 1 - 1e-3, and 'products'.
+
+    Raises:
+        BadUsage: Arguments are wrong or contradict each other.
+        BadInput: As for `surface`; also for a random network, or a loss without second derivatives.
+        CannotWrite: `file` cannot be written, or another run writes it.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> net = torch.nn.Linear(2, 2)
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> surface = lossatlas.eigenvalues(net, data, x="-1:1:3", progress=False)
+        >>> bool((surface.fields["max_eig"] >= surface.fields["min_eig"]).all())
+        True
     """
     check_words(norm=norm, ignore=ignore, precision=precision)
     warn_of_launcher(ranks)
@@ -225,7 +291,7 @@ def eigenvalues(
     def begin() -> tuple[Surface, Problem, Directions]:
         splits = {"train": as_dataset(data)}
         loss_function, grid = as_loss(loss), grid_of(x, y)
-        found = check_inputs(net, loss_function, splits["train"], type(net).__name__)
+        some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
         plane, kept = plane_of(arguments, net, grid, "weights", splits["train"], loss_function, loss_name(loss), device)
         fresh = quantity.new_surface(
             net,
@@ -233,7 +299,7 @@ def eigenvalues(
             loss_function,
             grid,
             device=str(device),
-            request={**request_of(net, loss, splits, found), "dir_type": "weights", "directions": kept.sha256},
+            request={**request_of(net, loss, splits, some_losses), "dir_type": "weights", "directions": kept.sha256},
             about=about_of(splits),
         )
         return fresh, Problem(net, plane, splits, loss_function, device), kept
@@ -243,7 +309,7 @@ def eigenvalues(
 
 
 def landscape_of(
-    ranks: Any,
+    ranks: "Ranks",
     quantity: Quantity,
     problem: Problem,
     fresh: Surface,
@@ -252,7 +318,7 @@ def landscape_of(
     *,
     progress: bool,
 ) -> Landscape:
-    """Compute what a file lacks, with all ranks, while no other run writes it. Raises as `grid_job.run_in_script`."""
+    """Compute the missing cells of a surface, under the lock of its file; see `grid_job.run_in_script`."""
     check_same_request(ranks, fresh.request)
 
     def finish(lock: Lock | None) -> Landscape:
@@ -292,12 +358,15 @@ def spectrum(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
-    ranks: Any = None,
+    ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Curvature:
-    """Compute eigenvalues with vectors, trace, density and effective dimension of the Hessian of the mean loss.
+    """Compute eigenvalues, eigenvectors, trace, density and effective dimension of the Hessian of the mean loss.
 
-    The command hessian_spectrum.py computes the same, and continues the same files.
+    Eigenpairs come from a Lanczos iteration, the trace from Hutchinson's estimator, the density from stochastic Lanczos
+    quadrature (Ghorbani et al. 2019, arXiv 1901.10159). The effective dimension is sum_i l_i / (l_i + z) over positive
+    eigenvalues (Maddox et al. 2020, arXiv 2003.02139). The command hessian_spectrum.py computes the same, and continues the
+    same files.
 
     Args:
         net: The network.
@@ -337,6 +406,14 @@ def spectrum(
         BadUsage: An argument has no meaning.
         BadInput: The data or the file do not fit, or the network is random.
         CannotWrite: The file cannot be written.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> net = torch.nn.Linear(2, 2)
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> curvature = lossatlas.spectrum(net, data, top=2, bottom=1, progress=False)
+        >>> len(curvature.eigenvalues)
+        3
     """
     check_words(precision=precision, activation_site=activation_site)
     warn_of_launcher(ranks)
@@ -400,10 +477,33 @@ def trajectory(
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
 ) -> Trajectory:
-    """Project checkpoints of a training run on the plane of their two principal components; the last one is the origin.
+    """Project checkpoints of a training run onto the plane of their first two principal components.
 
-    checkpoints: networks or state dicts, at least three. The components have unit length. ignore, only, without: as for
-    `surface`.
+    The components are those of the differences from the last checkpoint, which is the origin, as in Li et al. 2018
+    (arXiv 1712.09913, Section 7).
+
+    Args:
+        net: The network; it says which tensors are compared.
+        checkpoints: Networks or state dicts in the order of training, at least three.
+        dir_type: 'weights' for parameters, 'states' for buffers too.
+        ignore: 'biasbn' leaves out biases and normalization layers, '' does not.
+        only: Regular expressions; tensors whose names match none of them are left out. Empty for all.
+        without: Regular expressions; tensors whose names match one of them are left out.
+
+    Returns:
+        The trajectory: `coordinates` of shape (checkpoints, 2) and `distance` from the plane of shape (checkpoints,), both
+        in units of the parameters, `explained` shares of the variance (2,), and the `plane` of two unit vectors by tensor
+        name, which `surface(directions=...)` accepts.
+
+    Raises:
+        BadUsage: There are fewer than three checkpoints.
+        BadInput: A checkpoint does not fit the network, or the checkpoints span no plane.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> nets = [torch.nn.Linear(2, 2) for _ in range(4)]
+        >>> lossatlas.trajectory(nets[-1], nets).coordinates.shape
+        (4, 2)
     """
     check_words(dir_type=dir_type, ignore=ignore)
     if len(checkpoints) < 3:
@@ -417,18 +517,40 @@ def trajectory(
         ignore,
         Selection(only, without),
     )
-    found, plane = principal_plane(rows, origin)
+    components, plane = principal_plane(rows, origin)
     where, distance = coordinates(rows, plane, "the trajectory")
-    return Trajectory(where, found.explained_variance_ratio, distance, plane)
+    return Trajectory(where, components.explained_variance_ratio, distance, plane)
 
 
 @restoring
 def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
-    """The state of another network of the same kind, its hidden units in the order that fits best to those of `net`.
+    """Permute the hidden units of another network so that they match those of `net` best.
 
-    What it computes does not change, which is checked. inputs: a batch, of two samples at least. `towards=` of `surface` takes
-    the result. Raises BadInput where the shapes differ, where the operations cannot be traced, or where no units can change
-    places. Weight matching of Ainsworth et al. (arXiv 2209.04836).
+    Weight matching of Ainsworth et al. 2022, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1). The function that the other
+    network computes does not change, which is checked.
+
+    Args:
+        net: The network whose order of units is kept.
+        other: A network of the same architecture, or its state dict.
+        inputs: A batch of at least two samples, with which `net` is called.
+
+    Returns:
+        The state dict of `other` with permuted units, which `surface(towards=...)` accepts.
+
+    Raises:
+        BadInput: Shapes differ, the operations of the network cannot be traced, or no units can be permuted.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> def make():
+        ...     return torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> net, other, inputs = make(), make(), torch.randn(4, 2)
+        >>> state = lossatlas.align(net, other, inputs)
+        >>> twin = make()
+        >>> twin.load_state_dict(state)
+        <All keys matched successfully>
+        >>> torch.allclose(twin(inputs), other(inputs), atol=1e-5)
+        True
     """
     point_of(net, other, "states")
     state = other.state_dict() if isinstance(other, nn.Module) else other
@@ -440,30 +562,51 @@ def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
 
 
 def read(file: str | Path) -> Landscape:
-    """A surface file of this library, of the commands, or of the original release. Raises BadInput."""
+    """Read a surface file of this library, of the commands or of the original release.
+
+    Args:
+        file: The path of the file.
+
+    Returns:
+        The surface; its `directions` are None where their file is missing.
+
+    Raises:
+        BadInput: The file is missing, damaged, or no surface file.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> net = torch.nn.Linear(2, 2)
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> surface = lossatlas.surface(net, data, x="-1:1:3", progress=False)
+        >>> surface.save("surface.h5")
+        >>> lossatlas.read("surface.h5").loss.tolist() == surface.loss.tolist()
+        True
+    """
     from lossatlas.io import read_directions
 
-    found = read_surface(file)
+    surface = read_surface(file)
     try:
         directions = read_directions(file)
     except BadInput:  # they are not needed for drawing
         directions = None
-    return Landscape.of(found, directions)
+    return Landscape.of(surface, directions)
 
 
 def check_words(**words: str | None) -> None:
-    """Raise BadUsage for a word that is none of those there are."""
+    """Raise BadUsage where an argument is none of its allowed words; None is always allowed."""
     for name, word in words.items():
         if word is not None and word not in WORDS[name]:
-            there = ", ".join(repr(each) for each in WORDS[name])
-            raise BadUsage(f"{name}={word!r}: there are {there}")
+            allowed = ", ".join(repr(each) for each in WORDS[name])
+            raise BadUsage(f"{named(name, word)}: there are {allowed}")
 
 
 def grid_of(x: Axis, y: Axis | None) -> Grid:
-    def axis(name: str, given: Axis) -> np.ndarray:
-        if isinstance(given, str):
-            return Grid.parse(given).x
-        values = np.asarray(given, np.float64)
+    """Return the grid of two axes, each as 'min:max:num' or as coordinates. Raises BadUsage."""
+
+    def axis(name: str, coordinates: Axis) -> np.ndarray:
+        if isinstance(coordinates, str):
+            return Grid.parse(coordinates).x
+        values = np.asarray(coordinates, np.float64)
         if values.ndim != 1 or not values.size or not np.isfinite(values).all() or (np.diff(values) <= 0).any():
             raise BadUsage(f"{name}: give 'min:max:num', or increasing finite coordinates")
         return values
@@ -471,22 +614,30 @@ def grid_of(x: Axis, y: Axis | None) -> Grid:
     return Grid(axis("x", x), None if y is None else axis("y", y))
 
 
-def tolerance_of(given: float | tuple[float, float] | None, option: str = "tolerance") -> Tolerance:
-    if given is None:
+def dir_type_of(dir_type: str | None, *, states_differ: bool) -> str:
+    """Return the kind of tensors that move: by default 'states' where BatchNorm statistics differ, which is noted."""
+    if dir_type is None and states_differ:
+        note(f"the networks differ in BatchNorm statistics, so these are moved too: {named('dir_type', 'states')}")
+    return dir_type or ("states" if states_differ else "weights")
+
+
+def tolerance_of(value: float | tuple[float, float] | None, option: str = "tolerance") -> Tolerance:
+    """Return REL or (REL, ABS) as a tolerance, None as the one that asks for all samples. Raises BadUsage."""
+    if value is None:
         return Tolerance()
-    numbers = given if isinstance(given, tuple | list) else (given,)
+    numbers = value if isinstance(value, tuple | list) else (value,)
     return Tolerance.parse(",".join(str(number) for number in numbers), option)
 
 
 def placed(file: str | Path) -> Path:
-    """Raises BadInput where a file's folder is missing."""
+    """Return the path of an output. Raises BadInput where its folder is missing."""
     if not Path(file).resolve().parent.is_dir():
         raise BadInput(f"no folder {Path(file).parent} for the file {file}: make it first")
     return Path(file)
 
 
-def alone(file: str | Path | None, ranks: Any, finish: Callable[[Lock | None], T]) -> T:
-    """What `finish` gives while no other run writes this file. Raises CannotWrite where one does."""
+def alone(file: str | Path | None, ranks: "Ranks", finish: Callable[[Lock | None], T]) -> T:
+    """Call `finish` with the lock on a file, and return its result. Raises CannotWrite where another run writes the file."""
     lock = Lock(placed(file)) if file is not None and rank_of(ranks) == 0 else None
     on_all(ranks, lock.acquire if lock is not None else lambda: None)
     try:

@@ -245,8 +245,8 @@ MUTANTS = (
     mutant(
         "no path is compared with the network",
         "lossatlas/jobs/loss_surface.py",
-        'found = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))',
-        'found = ""',
+        'differs = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))',
+        'differs = ""',
         "reference_check",
     ),
     mutant(
@@ -266,7 +266,7 @@ MUTANTS = (
     mutant(
         "the network at the other end is not compared",
         "lossatlas/api.py",
-        "            check_ends(problem, others, moved, differ)\n",
+        "            check_ends(problem, others, moved, states_differ=differ)\n",
         "            pass\n",
         "reference_check",
     ),

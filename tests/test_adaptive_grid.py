@@ -287,8 +287,8 @@ def test_what_would_help_is_said_where_nothing_is_left_out():
     from lossatlas.jobs.loss_quantity import adaptive_summary
 
     none = {"tolerance": [0.02, 0.05], "interpolated": 0, "checked": 0, "missed": 0}
-    assert "with a finer grid or a larger --adaptive some may be" in adaptive_summary(none, 9, noisy=False)
-    assert "with a smaller --tolerance" in adaptive_summary(none, 9, noisy=True)
+    assert "with a finer grid or a larger adaptive some may be" in adaptive_summary(none, 9, noisy=False)
+    assert "with a smaller tolerance" in adaptive_summary(none, 9, noisy=True)
     assert "some may be" not in adaptive_summary({**none, "interpolated": 3, "checked": 4}, 9, noisy=True)
 
 

@@ -473,7 +473,7 @@ def test_a_slim_spectrum_is_drawn_and_not_continued(tmp_path, checkpoint, capsys
     assert plot_spectrum.main(["-f", str(small)]) == 0
     capsys.readouterr()
     assert hessian_spectrum.main([*argv[:-1], str(small), "--top", "3"]) == 3
-    assert "slim file, which holds nothing to go on from" in capsys.readouterr().err
+    assert "slim file, which cannot be continued" in capsys.readouterr().err
 
 
 def test_a_slim_file_holds_the_fields_and_cannot_be_taken_for_a_whole_one(tmp_path, checkpoint, capsys):
@@ -491,7 +491,7 @@ def test_a_slim_file_holds_the_fields_and_cannot_be_taken_for_a_whole_one(tmp_pa
     assert main([str(small), "--check"]) == 0
     assert "a slim file has none" in capsys.readouterr().out
     assert plot_surface.main([word if word != str(whole) else str(small) for word in argv]) == 3
-    assert "slim file, which holds nothing to go on from" in capsys.readouterr().err
+    assert "slim file, which cannot be continued" in capsys.readouterr().err
     assert main([str(whole), "--slim", str(small)]) == 2
     with h5py.File(whole, "r+") as f:
         f["mine"] = [1, 2]

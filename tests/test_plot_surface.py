@@ -786,7 +786,7 @@ def test_own_tensors_that_are_none(tmp_path, net, capsys):
 def test_more_eigenvectors_than_there_are(tmp_path, net, capsys):
     line = ["--x=0:1:2", "--xdirection", "eigenvector:99999999"]
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("lossatlas.jobs.origin_curvature.MOST", 3)
+    monkey.setattr("lossatlas.jobs.origin_curvature.MAX_PRODUCTS", 3)
     assert run(net, tmp_path / "s.h5", *line) == 3
     monkey.undo()
     assert "asks for more than the 3" in capsys.readouterr().err

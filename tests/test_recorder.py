@@ -13,7 +13,7 @@ from lossatlas.errors import BadInput, CannotWrite, Incomplete, Note
 from lossatlas.io import read_surface, recorder
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.progress import SilentProgress
-from lossatlas.io.recorder import BlockNote, fill, reporting, signals, stopped_by, timed
+from lossatlas.io.recorder import BlockNote, compute_cells, reporting, signals, stopped_by, timed
 from lossatlas.landscape import Grid, Surface
 
 GRID = Grid.parse("-1:1:4", "-1:1:3")
@@ -46,7 +46,7 @@ def in_order(queue, make_work):
 def filled(path, work=of_cells, *, serve=in_order, size=5, surface=None, cells=None, **more):
     surface = surface or Surface.of_values(GRID, ["train_loss"])
     queue = BlockQueue.of(np.arange(12) if cells is None else cells, size)
-    return fill(serve, path, surface, lambda: timed(work), queue=queue, progress=SilentProgress(12, 0), **more)
+    return compute_cells(serve, path, surface, lambda: timed(work), queue=queue, progress=SilentProgress(12, 0), **more)
 
 
 # Filling ----------------------------------------------------------------------------------------------------------
@@ -198,7 +198,9 @@ def test_what_follows_from_all_cells_is_computed_at_the_end(tmp_path):
 
     queue = Doubling([list(range(12))])
     surface = Surface.of_values(GRID, ["train_loss"])
-    fill(in_order, tmp_path / "s.h5", surface, lambda: timed(of_cells), queue=queue, progress=SilentProgress(12, 0))
+    compute_cells(
+        in_order, tmp_path / "s.h5", surface, lambda: timed(of_cells), queue=queue, progress=SilentProgress(12, 0)
+    )
     np.testing.assert_array_equal(read_surface(tmp_path / "s.h5").fields["train_loss"].ravel(), 2 * KNOWN)
 
 

@@ -147,7 +147,7 @@ def test_a_file_that_was_begun_on_a_wrong_path_is_not_continued(tmp_path):
     done = known.done.copy()
     done[1:3] = False
     write_surface(file, replace(known, done=done, plan={**known.plan, "path": "unfolded"}), embed=kept)
-    with pytest.raises(BadInput, match="was begun with unfolded evaluation, which is not what the network computes"):
+    with pytest.raises(BadInput, match="was started with unfolded evaluation, which is not what the network computes"):
         lossatlas.surface(copy.deepcopy(net), (X, Y), x="-1:1:5", file=file, **QUIET)
 
 

@@ -77,7 +77,7 @@ def test_a_containers_quota_counts(tmp_path):
 def test_a_launcher_without_mpi_is_refused(monkeypatch, name):
     monkeypatch.setenv(name, "4")
     assert launched() == 4
-    with pytest.raises(BadUsage, match="4 processes, but --mpi is missing"):
+    with pytest.raises(BadUsage, match="4 processes, but mpi is missing"):
         connect(False)
 
 

@@ -335,7 +335,7 @@ def test_other_data_and_another_loss_go_along_the_same_directions(tmp_path, caps
     for k, more in enumerate(([], ["--limit", "20"], ["--loss_name", "mse"], ["--stream", "always"])):
         assert plot_surface.main([*line, "--surf_file", str(tmp_path / f"{k}.h5"), *more]) == 0
     assert len({read_surface(tmp_path / f"{k}.h5").request["directions"] for k in range(4)}) == 1
-    assert "no --model_file, so the network is taken as own.py:net() gives it" in capsys.readouterr().out
+    assert "no --model_file, so the network has the parameters that own.py:net() gives it" in capsys.readouterr().out
     for x in ("--x=-1:1", "--x=-1:1:abc"):
         assert plot_surface.main([*line, x]) == 2
         assert "give min:max:num" in capsys.readouterr().err

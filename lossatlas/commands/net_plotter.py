@@ -1,10 +1,10 @@
-"""Which directions a surface is computed along: random ones, towards other networks, from a file, or from curvature.
+"""Make or describe the directions of a surface: random ones, towards other networks, from a file, or from curvature.
 
     python net_plotter.py --model resnet20 --model_file MODEL --xnorm filter --ynorm filter --dir_file OUT.h5      makes two
-    python net_plotter.py OUT.h5                                                   what it moves, by how much, and what not
+    python net_plotter.py OUT.h5                                      prints how far the directions move each tensor
 
-The gradient of the loss and the top eigenvectors of its Hessian are computed here. A direction file that exists is kept when
-it is what is asked for.
+Gradients of the loss and top eigenvectors of its Hessian are computed too. A direction file that exists is kept where it
+holds the directions that the options ask for.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,18 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import options
-from lossatlas.errors import BadInput, exit_code, printable, say
+from lossatlas.errors import exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
 from lossatlas.jobs import file_names
 from lossatlas.jobs.find_directions import find_directions, moved_lines
+from lossatlas.jobs.grid_inputs import check_folder
 from lossatlas.jobs.inputs import check_user_functions, device_of, load_inputs, output_path
 from lossatlas.jobs.origin_curvature import OriginCurvature
 from lossatlas.option_fields import changed, natural, option, resolved
 
 
 def describe(path: Path) -> list[str]:
-    """What a direction file holds, as lines of text. Raises BadInput."""
+    """Describe a direction file in lines of text: lengths, angle, record, and the moves of each tensor. Raises BadInput."""
     saved = read_directions(path)
     axes = [arrays for arrays in (saved.x, saved.y) if arrays is not None]
     flat = [np.concatenate([np.ravel(array).astype(np.float64) for array in arrays]) for arrays in axes]
@@ -39,8 +40,8 @@ def describe(path: Path) -> list[str]:
         lines.append(f"cosine between them: {float(flat[0] @ flat[1]) / max(norms[0] * norms[1], 1e-300):.4g}")
     lines += [f"{key}: {value}" for key, value in saved.about.items() if key != "config"]
     if "tensors" in saved.extra:
-        names, found = [name.decode() for name in saved.extra["tensors"]], saved.extra["lengths"]
-        return [*lines, *moved_lines(names, found)]
+        names = [name.decode() for name in saved.extra["tensors"]]
+        return [*lines, *moved_lines(names, saved.extra["lengths"])]
     lines.append("the file does not say which tensors these are; lengths in its order:")
     columns = [" ".join(f"{np.linalg.norm(arrays[k]):.4g}" for arrays in axes) for k in range(len(axes[0]))]
     return [
@@ -70,10 +71,16 @@ def parser() -> options.Parser[DirectionFileOptions]:
 
 
 def run(args: DirectionFileOptions) -> None:
+    """Describe the file that is named, or make directions."""
     if args.file:
         for line in describe(Path(args.file)):
             print(printable(line))
-        return
+    else:
+        make(args)
+
+
+def make(args: DirectionFileOptions) -> None:
+    """Find or make the directions that the options ask for, write them, and print them."""
     nets, choice, chosen, loss = (
         options.networks(args, second_axis=args.axes == 2),
         options.direction_choice(args, second_axis=args.axes == 2),
@@ -82,8 +89,7 @@ def run(args: DirectionFileOptions) -> None:
     )
     check_user_functions(nets.model, chosen.dataset, loss)
     dir_file = output_path(choice.dir_file, file_names.direction_name(nets, choice), None)
-    if not dir_file.resolve().parent.is_dir():
-        raise BadInput(f"no folder {dir_file.parent} for the direction file: make it first")
+    check_folder("direction", dir_file)
     loaded = load_inputs(nets, choice.dir_type, chosen, loss)
     curvature = OriginCurvature.of(loaded, choice.selection, device_of(args.cuda))
     found = find_directions(dir_file, loaded, nets, choice, curvature)
@@ -99,5 +105,6 @@ def run(args: DirectionFileOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
     args = parser().parse_args(argv)
     return exit_code(lambda: run(args))

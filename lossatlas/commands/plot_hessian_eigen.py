@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lossatlas import config
 from lossatlas.commands import options
@@ -25,9 +24,6 @@ from lossatlas.jobs.grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
 from lossatlas.option_fields import changed
-
-if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    pass
 
 
 @dataclass(frozen=True)
@@ -42,15 +38,15 @@ def parser() -> options.Parser[EigenvalueOptions]:
 
 
 def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianConfig) -> Path:
-    """Return the name of the surface file when none is given."""
+    """Return the name of the surface file, where the user names none, from that of the direction file."""
     own = chosen.parameters if chosen.parameters != task.directions.only else ()
-    what = "_hessian_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
+    suffix = "_hessian_eigen" + "_matrices" * chosen.matrices_only + "".join(f"_{part}" for part in own)
     base = file_names.surface_name(dir_file, task)
-    return file_names.shortened(base.with_name(f"{base.stem}{what.replace('/', '_')}.h5"))
+    return file_names.shortened(base.with_name(f"{base.stem}{suffix.replace('/', '_')}.h5"))
 
 
 def draw(surf_file: Path, surface: Surface, looks: config.PlotConfig) -> None:
-    """Draw the finished file."""
+    """Draw a finished file: curves, or contours."""
     if surface.grid.y is None:
         from lossatlas.commands import plot_1D
 
@@ -62,6 +58,7 @@ def draw(surf_file: Path, surface: Surface, looks: config.PlotConfig) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command on this rank and return its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
     code, args = on_local_ranks("plot_hessian_eigen", args, command)

@@ -19,7 +19,7 @@ from pathlib import Path
 from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.commands.start_ranks import on_local_ranks
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
 from lossatlas.jobs import file_names
 from lossatlas.jobs.grid_job import GridCommand, run_grid_job
@@ -40,9 +40,11 @@ def parser() -> options.Parser[SurfaceOptions]:
 
 
 def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int) -> LossQuantity:
-    """Return what is computed. Raises BadUsage."""
+    """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
     if args.precision == "tf32" and not args.cuda:
-        raise BadUsage("--precision tf32: TF32 is a mode of CUDA devices: add --cuda, or choose another precision")
+        raise BadUsage(
+            f"{named('precision', 'tf32')}: TF32 is a mode of CUDA devices: add {named('cuda')}, or choose another precision"
+        )
     return LossQuantity(
         Tolerance.parse(args.tolerance) if args.tolerance else Tolerance(),
         Tolerance.parse(args.adaptive, "adaptive") if args.adaptive else None,
@@ -53,7 +55,7 @@ def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalib
 
 
 def draw(surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.PlotConfig) -> None:
-    """Draw the finished file."""
+    """Draw a finished file: bars of layers, a curve, or contours."""
     if surface.rows_of == "layers":
         from lossatlas.commands import plot_layers
 
@@ -92,6 +94,7 @@ def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> Gri
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command on this rank and return its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
     code, args = on_local_ranks("plot_surface", args, command)

@@ -1,19 +1,8 @@
-"""Hands blocks of work to ranks and their results to rank 0: the only module that knows MPI.
+"""Print the host, the cores and the device of every rank of a launcher.
 
-    mpirun -n 4 python scheduler.py --mpi [--cuda]         as a command: what every rank sees
+    mpirun -n 4 python scheduler.py --mpi [--cuda]
 
-    world = connect(mpi=True)
-    if world.root:
-        for item in serve(world, blocks, make_work): ...    # rank 0, which computes as well
-    else:
-        follow(world, make_work)                            # every other rank
-
-`make_work()` is called once on every rank, where it will compute, and gives the function from a block to a result.
-Where all ranks work on one thing at a time, such as a sum over data that they share, rank 0 leads and the others answer.
-
-Rank 0 computes in a thread of its own while its main thread talks to the other ranks and hands results on. Each
-rank holds a block or two more than the one it computes, so nobody waits for an answer. One process without
-MPI takes the same path.
+The functions that distribute work to the ranks are in `lossatlas.mpi.scheduler`.
 """
 
 import socket
@@ -30,8 +19,8 @@ from lossatlas.mpi.communicator import World, connect, cores, mpi_library
 from lossatlas.option_fields import changed
 
 
-def seen(world: World, cuda: bool) -> str:
-    """What this rank sees: host, place among the ranks, cores, device."""
+def describe_rank(world: World, *, cuda: bool) -> str:
+    """Describe this rank: its number, host, cores and device."""
     device = "cpu"
     if cuda:
         import torch
@@ -64,8 +53,10 @@ def parser() -> options.Parser[RankOptions]:
 
 
 def run(args: RankOptions) -> None:
+    """Print a line for each rank, on rank 0."""
     world = connect(args.mpi)
-    lines = [seen(world, args.cuda)] if world.comm is None else world.comm.gather(seen(world, args.cuda), root=0)
+    own = describe_rank(world, cuda=args.cuda)
+    lines = [own] if world.comm is None else world.comm.gather(own, root=0)
     if world.root:
         say(f"MPI library: {mpi_library()}" if world.comm is not None else "no MPI: one process")
         if world.note:
@@ -75,6 +66,7 @@ def run(args: RankOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
     command = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(command)
     code, args = on_local_ranks("ranks", args, command)

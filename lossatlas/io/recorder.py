@@ -1,4 +1,4 @@
-"""Fills a surface file: blocks to the ranks, and snapshots of what has arrived."""
+"""Compute the missing cells of a surface, and save snapshots of the results that have arrived."""
 
 import math
 import os
@@ -27,10 +27,15 @@ SNAPSHOT_SECONDS = 1.0
 
 
 class BlockNote(NamedTuple):
-    """What is to be said and recorded about a block of cells."""
+    """A remark about a block of cells, to be shown and recorded.
+
+    Attributes:
+        text: The remark; '' for none.
+        batch_size: The batch size from this block on, where a batch did not fit into memory; otherwise 0.
+    """
 
     text: str = ""
-    batch_size: int = 0  # from this block on, where a batch did not fit into memory
+    batch_size: int = 0
 
 
 Work = Callable[[Any], tuple[BlockResult, BlockNote]]
@@ -41,10 +46,13 @@ Serve = Callable[[BlockQueue, MakeWork], Generator[tuple[int, Any] | None, None,
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect what asks this process to end instead of obeying at once, so that what is done is saved first.
+    """Collect the signals that ask this process to end, so that results are saved first.
 
-    SIGTERM, SIGINT, and what batch systems send besides; not what is ignored, as under nohup, nor what somebody else
-    handles, such as a trainer of the caller's.
+    These are SIGTERM, SIGINT and those of batch systems (`errors.SIGNALS`), except ignored ones, as under nohup, and those
+    with a handler of the user's, as a training framework installs.
+
+    Yields:
+        The numbers of the signals received so far; empty outside of the main thread, which alone can install handlers.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # nothing else may set handlers
@@ -62,13 +70,14 @@ def signals() -> Iterator[list[int]]:
 
 
 def stopped_by(number: int, more: str = "") -> Incomplete:
+    """Return the error for a signal; `more` is appended to its message."""
     error = Incomplete(f"stopped by {signal.Signals(number).name}{more}")
     error.signal = number
     return error
 
 
 def ends_process(number: int, handler: Any) -> bool:
-    """Whether this handler of a signal is one that ends the process."""
+    """Return whether the handler of a signal ends the process."""
     if handler in (signal.SIG_IGN, None):
         return False
     usual = (
@@ -78,7 +87,7 @@ def ends_process(number: int, handler: Any) -> bool:
     return usual or number in (signal.SIGTERM, signal.SIGINT)
 
 
-def fill(
+def compute_cells(
     serve: Serve,
     path: Path | None,
     surface: Surface,
@@ -91,67 +100,93 @@ def fill(
     progress: Progress | None = None,
     lock: Lock | None = None,
 ) -> Surface:
-    """Compute the cells of a supply, with snapshots where there is a file; returns the complete surface.
+    """Compute the cells of a queue, and save snapshots of the surface. After an error the cells that arrived are saved first.
 
-    serve: whatever hands blocks to those who compute, and yields (number of the block, result) in any order, or now and then
-    None; after the last result it takes leave of them.
-    `make_work()` gives a function from the content of a block to (what was found, a remark about it, who
-    computed it and in how many seconds), see `timed`. Whatever goes wrong, the cells that arrived are
-    saved before the error goes on. expected: seconds that a cell should take; that they take much longer is said once.
-    lock: checked before every snapshot.
+    Args:
+        serve: Distributes blocks and yields (number of the block, result) in any order, or None while none arrives. After
+            the last result it ends the work of the ranks.
+        path: The surface file; None to keep the surface in memory.
+        surface: The surface with the cells computed so far.
+        make_work: Returns the function from a block to (result, remark, (device, seconds)), see `timed`.
+        dir_file: The direction file that the surface file links to.
+        embed: Directions to copy into the surface file instead.
+        queue: The blocks to compute.
+        expected: Expected seconds for each cell; the progress line warns once where cells take much longer.
+        progress: Shows progress; by default a line on stdout.
+        lock: The lock on the surface file, checked before every snapshot.
+
+    Returns:
+        The complete surface.
+
+    Raises:
+        Incomplete: A signal ended the work; `partial` is the surface so far.
+        CannotWrite: The file cannot be written.
     """
     if not queue.cells and path is not None and path.exists() and (embed is None or embeds_directions(path)):
         for _ in serve(queue, make_work):
             pass
-        return surface  # a complete file stays as it is
+        return surface  # a complete file is not rewritten
     before = surface.grid.size - queue.cells
     progress = progress or Progress(surface.grid.size, before, expected)
-    file = Snapshots(path, surface, dir_file, embed, lock)
+    snapshots = Snapshots(path, surface, dir_file, embed, lock)
     with signals() as caught, closing(serve(queue, make_work)) as results:
         try:
             for item in results:
                 if item is not None:
-                    k, (found, *rest) = item
-                    file.add(queue.blocks[k], found, *rest)
-                    queue.arrived(k, found)
-                if file.save_if_due():
+                    k, (result, *rest) = item
+                    snapshots.add(queue.blocks[k], result, *rest)
+                    queue.arrived(k, result)
+                if snapshots.save_if_due():
                     progress.total = before + queue.cells
-                    progress.show(before + file.count)
+                    progress.show(before + snapshots.count)
                 if caught:
                     raise stopped_by(caught[0])
         except CannotWrite:
             raise
         except BaseException as error:
-            file.save()
+            snapshots.save()
             if code_of(error) == INCOMPLETE:
-                stopped = Incomplete(
-                    f"{str(error) or 'interrupted'}: {before + file.count} of {surface.grid.size} cells are saved in {path}; "
-                    "run the same command again to continue"
-                )
-                stopped.partial = file.surface
-                stopped.signal = getattr(error, "signal", 0)
-                raise stopped from None
+                raise stopped_with(snapshots, before + snapshots.count, error) from None
             raise
-        file.save(progress.provenance(surface.about), queue.finished)
+        snapshots.save(progress.provenance(surface.about), queue.finished)
     progress.total = before + queue.cells
-    progress.show(before + file.count, last=True)
-    return file.surface
+    progress.show(before + snapshots.count, last=True)
+    return snapshots.surface
+
+
+def stopped_with(snapshots: "Snapshots", count: int, error: BaseException) -> Incomplete:
+    """Return the error that says how many cells are saved, with the surface so far."""
+    stopped = Incomplete(
+        f"{str(error) or 'interrupted'}: {count} of {snapshots.surface.grid.size} cells are saved in {snapshots.path}; "
+        "run the same command again to continue"
+    )
+    stopped.partial = snapshots.surface
+    stopped.signal = getattr(error, "signal", 0)
+    return stopped
 
 
 def timed(work: Work, device: str = "") -> Timed:
-    """The same work, with who does it and how long it takes; device: what it is done on."""
-    who = f"{socket.gethostname()}, {device or processor()}"
+    """Add the device and the seconds to the results of a function.
+
+    Args:
+        work: The function from a block to (result, remark).
+        device: The name of the device; by default that of the processor.
+
+    Returns:
+        The function from a block to (result, remark, (host and device, seconds)).
+    """
+    name = f"{socket.gethostname()}, {device or processor()}"
 
     def run(block: Any) -> tuple[BlockResult, BlockNote, tuple[str, float]]:
         began = time.perf_counter()
-        found, remark = work(block)
-        return found, remark, (who, time.perf_counter() - began)
+        result, remark = work(block)
+        return result, remark, (name, time.perf_counter() - began)
 
     return run
 
 
 def processor() -> str:
-    """What the processor calls itself."""
+    """Return the name of the processor."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -160,7 +195,15 @@ def processor() -> str:
 
 
 class Snapshots:
-    """The surface file on disk, and the cells and notes that are not in it yet."""
+    """A surface file, and the cells and notes that are not saved in it yet.
+
+    Args:
+        path: The surface file; None to keep the surface in memory.
+        surface: The surface so far, which is written at once.
+        dir_file: The direction file that the surface file links to.
+        embed: Directions to copy into the surface file instead.
+        lock: The lock on the surface file.
+    """
 
     def __init__(
         self,
@@ -171,30 +214,31 @@ class Snapshots:
         lock: Lock | None,
     ) -> None:
         self.lock = lock
-        self.folder = os.getcwd()  # names are relative to it, wherever a user's network goes
+        self.folder = os.getcwd()  # paths are relative to it, even after a user's network changes the folder
         self.path, self.surface, self.dir_file, self.embed = path, surface, dir_file, embed
         self.cells: list[int] = []
-        self.found: list[BlockResult] = []
+        self.results: list[BlockResult] = []
         self.spent: list[tuple[list[int], str, float]] = []
         self.notes: list[str] = []
         self.halved: list[dict[str, Any]] = list(surface.plan.get("halved", []))
         self.count = 0  # cells saved by this run
         self.save({})
 
-    def add(self, cells: list[int], found: BlockResult, remark: BlockNote, spent: tuple[str, float]) -> None:
+    def add(self, cells: list[int], result: BlockResult, remark: BlockNote, spent: tuple[str, float]) -> None:
+        """Add the result of a block; spent: the device and its seconds."""
         self.cells += cells
-        self.found.append(found)
+        self.results.append(result)
         self.spent.append((cells, *spent))
-        said = False
+        known_before = False
         if remark.batch_size:
-            said = any(remark.batch_size == known["batch_size"] for known in self.halved)
+            known_before = any(remark.batch_size == known["batch_size"] for known in self.halved)
             self.halved = [*self.halved, {"batch_size": remark.batch_size, "from_cell": cells[0], "by": spent[0]}]
-        if remark.text and not said:
+        if remark.text and not known_before:
             note(remark.text)
             self.notes.append(remark.text)
 
     def save_if_due(self) -> bool:
-        """Save when there is something new and the last snapshot is a second ago (or 20 times what it took)."""
+        """Save new cells, if the last snapshot is older than a second and than 20 times its duration."""
         due = bool(self.cells) and time.monotonic() - self.saved >= max(SNAPSHOT_SECONDS, 20 * self.took)
         if due:
             self.save()
@@ -203,9 +247,17 @@ class Snapshots:
     def save(
         self, about: Mapping[str, Any] | None = None, finished: Callable[[Surface], Surface] | None = None
     ) -> None:
-        """finished: gives what follows from all cells."""
+        """Save the cells that have arrived.
+
+        Args:
+            about: Provenance to add.
+            finished: Derives values from the complete surface, where it is complete.
+
+        Raises:
+            CannotWrite: The file cannot be written, or the lock is lost.
+        """
         if self.cells:
-            rows, samples = zip(*self.found, strict=True)
+            rows, samples = zip(*self.results, strict=True)
             self.surface = self.surface.with_cells(
                 self.cells, np.concatenate(rows), [s for each in samples for s in each]
             )
@@ -215,7 +267,7 @@ class Snapshots:
         elif about is None:
             return
         self.count += len(self.cells)
-        self.cells, self.found, self.spent = [], [], []
+        self.cells, self.results, self.spent = [], [], []
         if self.notes:
             about = {**(about or {}), "notes": [*self.surface.about.get("notes", []), *self.notes]}
             self.notes = []
@@ -234,10 +286,19 @@ class Snapshots:
 
 
 @contextmanager
-def reporting(part: str, caught: list[int], shown: bool = True) -> Iterator[Callable[[int, float], None]]:
-    """What a part of a spectrum is at. Raises Incomplete between two products after a signal, see `signals`."""
+def reporting(part: str, caught: list[int], *, shown: bool = True) -> Iterator[Callable[[int, float], None]]:
+    """Show the progress of a part of a spectrum.
+
+    Args:
+        part: The name of the part.
+        caught: The signals received, see `signals`.
+        shown: Print the progress.
+
+    Yields:
+        A function of the products so far and the error, called after each product. It raises Incomplete after a signal.
+    """
     line, last = StatusLine(), (0, 0.0)
-    what = {"trace": "standard error", "activations": "relative standard error"}.get(part, "relative residual")
+    quantity = {"trace": "standard error", "activations": "relative standard error"}.get(part, "relative residual")
     unit = "probes" if part == "activations" else "products"
 
     def progress(count: int, error: float) -> None:
@@ -249,8 +310,8 @@ def reporting(part: str, caught: list[int], shown: bool = True) -> Iterator[Call
                 f" in the part '{part}'; the parts before it are saved, run the same command again to continue",
             )
         if shown:
-            line.show(f"{part}: {count} {unit}, {what} {error:.2g}")
+            line.show(f"{part}: {count} {unit}, {quantity} {error:.2g}")
 
     yield progress
     if shown:
-        line.end(f"{part}: {last[0]} {unit}, {what} {last[1]:.2g}" if last[0] else f"{part}: from what is there")
+        line.end(f"{part}: {last[0]} {unit}, {quantity} {last[1]:.2g}" if last[0] else f"{part}: from what is there")

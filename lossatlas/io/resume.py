@@ -1,9 +1,9 @@
-"""Decide whether a file may be continued: the one place for surfaces, maps of eigenvalues and spectra.
+"""Decide whether a file may be continued: for surfaces, maps of eigenvalues and spectra alike.
 
-A file records a request: the fields that tell its numbers from others. Commands and Python functions record the same fields
-for the same job, so each continues the files of the other. Names are an exception: a command knows a network by the name
-in the zoo or by a user's function, Python by its class. These DESCRIPTIONS are compared where both sides have them;
-otherwise the digests of the parameters and of the data, and the loss of some samples, decide.
+A file records a request: the fields that identify the job. Commands and Python functions record the same fields for the
+same job, so each continues the files of the other. Names are an exception: a command names a network by its entry in the
+zoo or by a user's function, Python by its class. These DESCRIPTIONS are compared where both sides have them; otherwise the
+digests of the parameters and of the data, and the loss of some samples, decide.
 """
 
 import math
@@ -24,25 +24,23 @@ DESCRIPTIONS = {
     *("loss", "loss_code", "loss_function", "loss_settings"),
     *("dataset", "split", "loss_of_some_samples"),
 }
-FIXED_IN_PLAN = ("device", "precision", "most", "seed")  # of a plan: what has to be the same
-AT_LEAST, AT_MOST = (
-    ("top", "bottom", "probes", "steps"),
-    ("tolerance", "error"),
-)  # of a spectrum's parts: what is better
-LOSS_OF_SOME_SAMPLES = "loss_of_some_samples"  # what is different is said by its name, where it has one
+FIXED_IN_PLAN = ("device", "precision", "most", "seed")  # entries of a plan that have to be equal
+# Settings of a spectrum's parts: a part is good enough with more of the first, or with less of the second.
+AT_LEAST, AT_MOST = ("top", "bottom", "probes", "steps"), ("tolerance", "error")
+LOSS_OF_SOME_SAMPLES = "loss_of_some_samples"  # compared last: a difference is reported by a field with a clearer name
 NOT_COMPUTED = "not computed in a dry run"
 
 
 def cure_of(field: str) -> str:
-    """Tell the user what to do about a file that does not fit, in the words of the front end."""
+    """Return advice for a file that belongs to another job; field: the option that names the file."""
     return f"give another {named(field)}" + f", or {named('force')} to start over" * FrontEnd.command
 
 
 def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
-    """Return the surface to go on with: `fresh`, or the one that an earlier run left under this name.
+    """Return the surface to continue: that of an existing file, or `fresh`.
 
     Args:
-        path: The surface file.
+        path: The surface file, which need not exist.
         fresh: The surface without computed cells that this run would begin.
         dir_file: The direction file, by which a file of the original release is recognized.
 
@@ -58,7 +56,7 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
     if not found.grid.matches(fresh.grid):
         raise BadInput(f"{path} has the grid {found.grid}, this run asks for {fresh.grid}: {cure}")
     if "slim" in found.about:
-        raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
+        raise BadInput(f"{path} is a slim file, which cannot be continued: {cure}")
     if not found.request:
         return adopt_original_file(path, found, fresh, dir_file)
     compare_requests(path, found, fresh, cure)
@@ -69,19 +67,19 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
     check_version(path, found, fresh, cure)
     if fresh.samples and not found.samples and not uses_all_samples(found):
         note(
-            f"{path} was begun without {named('tolerance')}, or by a version before cells shared samples: the cells that it "
-            f"lacks take all samples; for fewer {cure}"
+            f"{path} was started without {named('tolerance')}, or by a version in which cells were no control variates of "
+            f"each other: its missing cells use all samples; for fewer {cure}"
         )
     warn_of_overridden_options(path, found, fresh)
     return found
 
 
 def check_version(path: Path, found: Surface, fresh: Surface, cure: str) -> None:
-    """Raise BadInput for a file of an earlier version that lacks what this one relies on."""
+    """Raise BadInput for a file of an earlier version that lacks values which this version needs."""
     for split, arrays in found.statistics.items():
         if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
             raise BadInput(
-                f"{path} was begun with {named('tolerance')} by an earlier version, whose standard errors could be far too "
+                f"{path} was started with {named('tolerance')} by an earlier version, whose standard errors could be far too "
                 f"small: {cure}"
             )
     for name in fresh.values:
@@ -93,13 +91,13 @@ def check_version(path: Path, found: Surface, fresh: Surface, cure: str) -> None
 
 
 def uses_all_samples(surface: Surface) -> bool:
-    """Whether every cell is computed from all samples, so that a tolerance has nothing to add."""
+    """Return whether every cell is computed from all samples, so that a tolerance changes nothing."""
     parts = [arrays["n"] >= surface.populations[split] for split, arrays in surface.statistics.items()]
     return bool(surface.known.all() and all(part[surface.done].all() for part in parts))
 
 
 def warn_of_overridden_options(path: Path, found: Surface, fresh: Surface) -> None:
-    """What of this run's wishes a continued file does not follow."""
+    """Warn about options of this run that the plan of a resumed file overrides."""
     if fresh.plan["batch_size"] not in (0, found.plan["batch_size"]):
         note(f"{path} was started with batch size {found.plan['batch_size']}, which stays")
     now = fresh.about.get("threads_per_rank")
@@ -109,17 +107,31 @@ def warn_of_overridden_options(path: Path, found: Surface, fresh: Surface) -> No
 
 
 def normalized_request(found: Surface | Findings, fresh: Surface | Findings) -> dict[str, Any]:
-    """What is asked for; data of which one run knows a sketch alone count as the same where the sketches are."""
-    asked, before = dict(fresh.request), found.about.get("sketches", {})
+    """Return the request of this run, with the file's digest for data whose sketches (digests of some samples) are equal.
+
+    A run that streams its data records a sketch alone.
+    """
+    asked, sketches = dict(fresh.request), found.about.get("sketches", {})
     for name, sketch in fresh.about.get("sketches", {}).items():
-        there = found.request.get(name)
-        if before.get(name) == sketch and any(str(value).startswith("sketch") for value in (there, asked.get(name))):
-            asked[name] = there
+        recorded = found.request.get(name)
+        digests = recorded, asked.get(name)
+        if sketches.get(name) == sketch and any(str(value).startswith("sketch") for value in digests):
+            asked[name] = recorded
     return asked
 
 
 def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure: str) -> None:
-    """Raise BadInput at the first field in which a file differs from what is asked for; DESCRIPTIONS where both have them."""
+    """Compare the fields of a file with those of this run; DESCRIPTIONS only where both have them.
+
+    Args:
+        path: The file, for the message.
+        found: The fields that the file records.
+        asked: The fields of this run.
+        cure: Advice for the user, which ends the message.
+
+    Raises:
+        BadInput: A field differs; the message names it and both values.
+    """
     both = set(found) & set(asked)
     for name in sorted({**asked, **found}, key=lambda name: name == LOSS_OF_SOME_SAMPLES):
         if (name in DESCRIPTIONS or name.endswith("samples")) and name not in both:
@@ -133,7 +145,11 @@ def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure
 
 
 def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Findings, cure: str) -> None:
-    """Raise BadInput where the request of a file is not that of this run, or where that cannot be told."""
+    """Compare the requests of a file and of this run, see `compare`.
+
+    Raises:
+        BadInput: They differ, or the file records too little to tell.
+    """
     compare(path, found.request, normalized_request(found, fresh), cure)
     both = set(found.request) & set(fresh.request)
     if "checkpoint" in both and LOSS_OF_SOME_SAMPLES not in both and not {"model", "loss"} <= both:
@@ -143,24 +159,28 @@ def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Fin
         )
 
 
-def describe_difference(name: str, there: Any, asked: Any) -> str:
-    """Return what a file was made with, and what is asked for; of code that it has changed, since hashes tell nobody more."""
-    if name.endswith("_code") and there is not None and asked is not None:
+def describe_difference(name: str, recorded: Any, asked: Any) -> str:
+    """Return both values of a field; for code, whose digests say nothing to the user, that it has changed."""
+    if name.endswith("_code") and recorded is not None and asked is not None:
         return f"other code of the {name.removesuffix('_code')}: its file has changed since"
     if name.endswith("samples") and name != LOSS_OF_SOME_SAMPLES:  # the digest of the data without a number of classes
         name = f"{name.removesuffix('samples')}data"
-    return f"{name} = {there}, now it is {asked}"
+    return f"{name} = {recorded}, now it is {asked}"
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Equal, numbers that are computed up to what another machine may compute."""
+    """Return whether two values are equal, floats within a relative 1e-5, the difference between machines."""
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b))
     return bool(a == b)
 
 
 def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:
-    """Go on with a file of the original release: its cells are kept, marked as of unknown provenance."""
+    """Return the surface of a file of the original release, to be continued; its cells are marked as of unknown provenance.
+
+    Raises:
+        BadInput: It holds eigenvalues, or was computed along other directions.
+    """
     cure = f"give another {named('surf_file')}"
     if not fresh.populations:
         raise BadInput(
@@ -188,15 +208,24 @@ def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Pa
 
 
 def resume_findings(path: Path, fresh: Findings, seed: int) -> Findings:
-    """The spectrum to go on with: `fresh`, or what an earlier run left under this name, with this run's plan.
+    """Return the spectrum to continue: that of an existing file with this run's plan, or `fresh`.
 
-    The request and the seed have to be the same. Raises BadInput, naming the field and both values.
+    Args:
+        path: The file, which need not exist.
+        fresh: The findings without parts that this run would begin.
+        seed: The seed of this run.
+
+    Returns:
+        The findings with the parts computed so far.
+
+    Raises:
+        BadInput: Request or seed differ; the message names the field and both values.
     """
     if not path.exists():
         return fresh
     found, cure = read_findings(path, fresh.kind), cure_of(f"{fresh.kind}_file")
     if "slim" in found.about:
-        raise BadInput(f"{path} is a slim file, which holds nothing to go on from: {cure}")
+        raise BadInput(f"{path} is a slim file, which cannot be continued: {cure}")
     compare_requests(path, found, fresh, cure)
     for settings in found.about.get("parts", {}).values():
         compare(path, {"seed": settings["seed"]}, {"seed": seed}, cure)
@@ -204,8 +233,15 @@ def resume_findings(path: Path, fresh: Findings, seed: int) -> Findings:
 
 
 def satisfies(name: str, found: Mapping[str, Any], asked: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether a part that was computed with the settings `found` is as good as what is asked for now."""
-    if not found or (name == "eigenvalues" and "bounds" not in arrays):  # of a version that stated none
+    """Return whether a part is good enough for the settings of this run.
+
+    Args:
+        name: The name of the part.
+        found: The settings with which it was computed; empty where it is not.
+        asked: The settings of this run.
+        arrays: The arrays of the spectrum by name.
+    """
+    if not found or (name == "eigenvalues" and "bounds" not in arrays):  # earlier versions computed no bounds
         return False
     if name == "layers" and "layers/max_eig_converged" not in arrays:
         return False
@@ -214,7 +250,7 @@ def satisfies(name: str, found: Mapping[str, Any], asked: Mapping[str, Any], arr
             good = found[key] >= value
         elif key in AT_MOST:
             good = found[key] <= value
-        elif key == "most":  # a limit matters to what fell short of its goal
+        elif key == "most":  # a higher limit only matters where the goal was not reached
             good = found[key] >= value or reached(name, asked, arrays)
         else:
             good = found[key] == value
@@ -224,7 +260,7 @@ def satisfies(name: str, found: Mapping[str, Any], asked: Mapping[str, Any], arr
 
 
 def merged_settings(found: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with which a part is computed again, so that nothing of what is there gets lost."""
+    """Return the settings with which a part is computed again: for each the better of the recorded and the asked one."""
     if any(found.get(key) != asked[key] for key in ("patterns", "at") if key in asked):  # other activations
         return dict(asked)
     better = {**dict.fromkeys((*AT_LEAST, "most"), max), **dict.fromkeys(AT_MOST, min)}
@@ -232,7 +268,7 @@ def merged_settings(found: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[
 
 
 def reached(name: str, asked: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether a part is as exact as it should be."""
+    """Return whether a part has reached the accuracy that the settings ask for."""
     if name == "eigenvalues":
         return bool(arrays["converged"].all() and arrays["smallest_converged"].all())
     if name == "trace":

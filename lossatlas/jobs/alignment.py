@@ -1,8 +1,8 @@
-"""Bring the hidden units of one network into the order of another, before what lies between them is looked at.
+"""Permute the hidden units of one network to match those of another, before interpolating between them.
 
-Weight matching of Ainsworth, Hayase and Srinivasa, "Git Re-Basin" (arXiv 2209.04836, algorithm 1): one group of units after
-the other gets the order in which the weights of the two networks have the largest inner product, an assignment problem,
-until none changes any more.
+Weight matching of Ainsworth, Hayase and Srinivasa, "Git Re-Basin" (arXiv 2209.04836, Algorithm 1): each group of units in
+turn gets the permutation that maximizes the inner product of the two networks' weights, a linear assignment problem, until
+no permutation changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,27 @@ from lossatlas.parameter_space.directions import names_of
 from lossatlas.parameter_space.points import converted, movable
 from lossatlas.parameter_space.symmetry import UnitGroup, axis_order, permuted, trace_symmetries
 
-ROUNDS, AGAIN = 100, 5
-CHANGED = 1e-6  # of the size of the output, in float64: more is no permutation of hidden units
+ROUNDS, REPEATS = 100, 5  # passes over all groups; repeated steps for a group that is on two axes of a tensor
+CHANGED = 1e-6  # allowed relative change of the output, in float64
 ROUNDED, HALF = 1e-5, 0.1  # the same for the network itself, in float32 and in half precision
 
 
 def matched(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], groups: Sequence[UnitGroup], seed: int = 0
 ) -> list[Tensor]:
-    """For each group the order of the second network's units in which its parameters are most like the first one's.
+    """Find the permutation of each group of units that maximizes the inner product of two networks' parameters.
 
-    No step makes them less alike. Where a tensor has one group on two axes, as a residual stream's own layers may, a step is
-    no exact solution, and the best order may be missed. seed: of the order in which groups take their turns.
+    The inner product never decreases. Where a group is on two axes of a tensor, as in layers within a residual stream, a
+    step is not an exact solution, and the best permutation may be missed.
+
+    Args:
+        first: The parameters of the first network by name.
+        second: Those of the second.
+        groups: The groups of units.
+        seed: The seed of the order in which groups are visited.
+
+    Returns:
+        For each group the order (units,) of the second network's units.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -43,12 +52,12 @@ def matched(
         changed = False
         for k in torch.randperm(len(groups), generator=generator).tolist():
             best, trial = total(a, b, groups, orders, k), list(orders)
-            for _ in range(AGAIN):  # for such a tensor: its other axis has the order of the time before
+            for _ in range(REPEATS):  # for such a tensor, whose other axis has the order of the previous step
                 gain = likeness(a, b, groups, trial, k)
                 trial[k] = torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])
-                found = total(a, b, groups, trial, k)
-                if found > best + 1e-12 * abs(best):
-                    best, orders[k], changed = found, trial[k], True
+                product = total(a, b, groups, trial, k)
+                if product > best + 1e-12 * abs(best):
+                    best, orders[k], changed = product, trial[k], True
         if not changed:
             return orders
     return orders
@@ -57,7 +66,7 @@ def matched(
 def total(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[UnitGroup], orders: Sequence[Tensor], k: int
 ) -> float:
-    """The inner product of all tensors that the k-th group is in, everything being in its order."""
+    """Return the inner product of all tensors that contain the k-th group, the second network's permuted by `orders`."""
     names = {location.tensor for location in groups[k].locations} & a.keys()
     own = permuted({name: b[name] for name in names}, groups, orders)
     return sum(float((a[name] * own[name]).sum()) for name in sorted(names))
@@ -66,8 +75,10 @@ def total(
 def likeness(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[UnitGroup], orders: Sequence[Tensor], k: int
 ) -> Tensor:
-    """(units, units): the inner product of unit i of the first network and unit j of the second, the other groups being in
-    their order."""
+    """Return the inner products (units, units) of unit i of the first network and unit j of the second.
+
+    The other groups of the second network are permuted by `orders`.
+    """
     group = groups[k]
     result = torch.zeros(group.count, group.count, dtype=torch.float64)
     for place in group.locations:
@@ -76,9 +87,10 @@ def likeness(
             continue
         other = b[name]
         for each, order in zip(groups, orders, strict=True):
-            for there in each.locations:
-                if there[0] == name and there[1] != axis:  # what lies beside it along its axis does not matter
-                    other = other.index_select(there[1], axis_order(each, there, order, other.shape[there[1]]))
+            for occurrence in each.locations:
+                if occurrence[0] == name and occurrence[1] != axis:  # groups on the same axis do not matter
+                    size = other.shape[occurrence[1]]
+                    other = other.index_select(occurrence[1], axis_order(each, occurrence, order, size))
         parts = [
             value.movedim(axis, 0)[start : start + group.count * inner].reshape(group.count, -1)
             for value in (a[name], other)
@@ -90,21 +102,30 @@ def likeness(
 def aligned(
     net: nn.Module, first: Mapping[str, Tensor], second: Mapping[str, Tensor], inputs: Any, seed: int = 0
 ) -> tuple[dict[str, Tensor], int]:
-    """The second network's state with its hidden units in the order of the first one's, and how many were moved.
+    """Permute the hidden units of the second network to match those of the first.
 
-    Units that the network's operations do not let move stay where they are, which is said with their number and the cause.
-    net: of the kind that both are, in eval mode; it is not changed. inputs: a batch, as the network is called with.
+    Units that the network's operations do not allow to be permuted are left; a note gives their number and the cause.
 
-    Raises BadInput where the operations cannot be traced, where there is nothing that could change places, and where the
-    network would compute something else.
+    Args:
+        net: A network of this architecture in evaluation mode; it is not changed.
+        first: The state of the first network.
+        second: The state of the second network.
+        inputs: A batch, with which the network is called.
+        seed: See `matched`.
+
+    Returns:
+        The permuted state of the second network, and the number of units that changed their position.
+
+    Raises:
+        BadInput: The operations cannot be traced, no units can be permuted, or the result computes something else.
     """
-    found = trace_symmetries(net, inputs)
-    groups, left = found.groups, found.report()
+    symmetries = trace_symmetries(net, inputs)
+    groups, fixed = symmetries.groups, symmetries.report()
     if not groups:
-        why = f" ({left})" if left else ""
-        raise BadInput(f"no units of this network can be shown to change places: there is nothing to align{why}")
-    if left:
-        note(left)
+        why = f" ({fixed})" if fixed else ""
+        raise BadInput(f"no units of this network can be shown to be permutable: there is nothing to align{why}")
+    if fixed:
+        note(fixed)
     parameters = [name for name, _ in net.named_parameters()]
     ours, theirs = ({name: state[name] for name in parameters if name in state} for state in (first, second))
     orders = matched(ours, theirs, groups, seed)
@@ -116,7 +137,7 @@ def aligned(
 
 
 def check_same(net: nn.Module, second: Mapping[str, Tensor], result: Mapping[str, Tensor], inputs: Any) -> None:
-    """Raise BadInput where the network does not compute the same with both states: in float64, and itself, in place."""
+    """Raise BadInput where outputs with both states differ: of a copy in float64, and of the network itself."""
     try:
         before, after = (output_in_double(net, state, inputs) for state in (second, result))
         errors = [(difference(before, after), CHANGED)]
@@ -135,18 +156,19 @@ def check_same(net: nn.Module, second: Mapping[str, Tensor], result: Mapping[str
 
 
 def difference(before: Tensor, after: Tensor) -> float:
+    """Return the relative difference of two outputs in the Euclidean norm."""
     return float((after - before).norm() / before.norm().clamp(min=1e-300))
 
 
 def output_in_double(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
-    """Output of a copy of a network with another state, in float64."""
+    """Return the output of a copy of a network with another state, in float64."""
     twin = evaluation_copy(net)._apply(lambda t: converted(t, t.device, torch.float64))
     return output(twin, state, inputs.double() if inputs.is_floating_point() else inputs)
 
 
 @torch.no_grad()
 def output(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
-    """Output of a network, as float64, after its tensors are changed in place to those of a state."""
+    """Copy a state into the tensors of a network, and return its output as float64."""
     for name, tensor in named_tensors(net).items():
         if name in state and movable(tensor):
             tensor.data.copy_(state[name])

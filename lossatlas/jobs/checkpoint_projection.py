@@ -1,4 +1,4 @@
-"""A path of training: checkpoints as differences from the last one, their principal plane, and where they are in a plane."""
+"""Project the checkpoints of a training run onto a plane: their differences from the last one, and principal components."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,9 +17,15 @@ from lossatlas.parameter_space.projection import RowMatrix
 
 @dataclass(frozen=True)
 class CheckpointDifferences:
-    """(count, coordinates) float32: each point minus the origin, zero where tensors are not kept; read when it is asked for.
+    """Checkpoints minus the origin, as rows of a matrix (count, coordinates) in float32, each read on access.
 
-    point: the k-th one. See space.projection.Rows.
+    See `parameter_space.projection.RowMatrix`.
+
+    Attributes:
+        point: Returns the tensors of the k-th checkpoint by name.
+        count: The number of checkpoints.
+        origin: The tensors of the origin.
+        kept: Whether a tensor is kept; the others are zero.
     """
 
     point: Callable[[int], Mapping[str, Tensor]]
@@ -45,7 +51,16 @@ def differences(
     ignore: str = "",
     selection: Selection = EVERYTHING,
 ) -> CheckpointDifferences:
-    """Of points from the origin, without the tensors that `ignore` or the selection leave out."""
+    """Return the differences of checkpoints from the origin.
+
+    Args:
+        point: Returns the tensors of the k-th checkpoint by name.
+        count: The number of checkpoints.
+        origin: The tensors of the origin.
+        net: The network.
+        ignore: 'biasbn' leaves out biases and normalization layers.
+        selection: The tensors to keep.
+    """
     norms, names = norm_parameters(net), selection.of(origin)
     kept = {name: name in names and not (ignore == "biasbn" and is_bias(name, w, norms)) for name, w in origin.items()}
     return CheckpointDifferences(point, count, origin, kept)
@@ -54,23 +69,28 @@ def differences(
 def principal_plane(
     rows: CheckpointDifferences, origin: Mapping[str, Tensor]
 ) -> tuple[Components, tuple[Point, Point]]:
-    """The first two principal components of all checkpoints, the last one included; also by tensor name.
+    """Compute the first two principal components of all checkpoints, the last one included.
+
+    Args:
+        rows: The differences from the origin.
+        origin: The tensors of the origin.
+
+    Returns:
+        The components, and their two unit vectors by tensor name.
 
     Raises:
         BadInput: when there are fewer than three checkpoints, or when they span no plane beyond rounding.
     """
     try:
-        found = principal_components(rows, rounding=rounding_of(rows))
+        components = principal_components(rows, rounding=rounding_of(rows))
     except ValueError as error:
         raise BadInput(f"no plane through the trajectory: {error}: use more checkpoints") from error
-    x, y = (unflattened(vector, origin) for vector in found.vectors)
-    return found, (x, y)
+    x, y = (unflattened(vector, origin) for vector in components.vectors)
+    return components, (x, y)
 
 
 def rounding_of(rows: CheckpointDifferences) -> float:
-    """Length of the rounding errors in a checkpoint as large as the origin, at most twice over: the machine epsilon of each
-    moving tensor times its norm.
-    """
+    """Return a bound of the norm of rounding errors in a checkpoint: machine epsilon times the norm of each kept tensor."""
     squares = 0.0
     for name, value in rows.origin.items():
         if rows.kept[name]:
@@ -79,7 +99,7 @@ def rounding_of(rows: CheckpointDifferences) -> float:
 
 
 def unflattened(row: np.ndarray, like: Mapping[str, Tensor]) -> Point:
-    """A row of real coordinates by tensor name, two of them for each complex number."""
+    """Return a row of real coordinates by tensor name; a complex number takes two of them."""
     parts = torch.from_numpy(row.astype(np.float32)).split([real_view(value).numel() for value in like.values()])
     return {
         name: torch.view_as_complex(part.clone().view(*value.shape, 2))
@@ -89,12 +109,24 @@ def unflattened(row: np.ndarray, like: Mapping[str, Tensor]) -> Point:
     }
 
 
-def coordinates(rows: RowMatrix, plane: Iterable[Mapping[str, Tensor]], what: str) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, 2), and each row's distance from the plane of two directions. Raises BadInput where they are no plane."""
+def coordinates(rows: RowMatrix, plane: Iterable[Mapping[str, Tensor]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Project rows onto a plane by least squares.
+
+    Args:
+        rows: The differences from the origin, (count, coordinates).
+        plane: Two directions by tensor name.
+        name: The name of the plane in messages.
+
+    Returns:
+        The coordinates (count, 2), and the distances from the plane (count,).
+
+    Raises:
+        BadInput: The directions span no plane.
+    """
     axes = np.stack(
         [np.concatenate([real_view(value).cpu().numpy().ravel() for value in point.values()]) for point in plane]
     )
     try:
         return project(rows, axes)
     except ValueError as error:
-        raise BadInput(f"{what}: {error}") from error
+        raise BadInput(f"{name}: {error}") from error

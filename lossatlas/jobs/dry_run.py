@@ -1,14 +1,15 @@
-"""What a dry run finds out before a job waits a night in the queue: places, space, and about how long it will take.
+"""Check folders and disk space, and estimate the time of a job, without writing anything.
 
-It writes nothing. Time comes from a few batches, or one product, on this machine.
+The time comes from some batches, or one Hessian-vector product, on this machine.
 """
 
 import os
 import resource
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lossatlas.errors import CannotWrite, say
 from lossatlas.io.hdf5 import size_of
@@ -19,17 +20,39 @@ from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import run_in_compute_thread
 
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from lossatlas.jobs.problem import Problem
+
 
 class TimeEstimator(Protocol):
-    def estimate_seconds(self, problem: Any, surface: Surface) -> tuple[float, str]:
-        """Seconds for a cell, and what has been measured."""
+    """A quantity that can estimate the time of a cell."""
+
+    def estimate_seconds(self, problem: "Problem", surface: Surface) -> tuple[float, str]:
+        """Return the seconds for a cell, and a description of the measurement."""
         ...
 
 
 def report_dry_run(
-    world: World, inputs: GridInputs, surface: Surface, cells: int, guesses: TimeEstimator, problem: Any
+    world: World,
+    inputs: GridInputs,
+    surface: Surface,
+    cells: int,
+    quantity: TimeEstimator,
+    problem: Callable[[], "Problem"],
 ) -> None:
-    """Say what a job needs. scene: gives the network, the plane and the data. Raises CannotWrite where it could not write."""
+    """Print the disk space, the time and the memory that a job needs.
+
+    Args:
+        world: The ranks.
+        inputs: The inputs of the job.
+        surface: The surface so far.
+        cells: The number of pending cells.
+        quantity: The quantity to compute.
+        problem: Returns the network, the plane and the data.
+
+    Raises:
+        CannotWrite: A folder is not writable, or its disk is too full.
+    """
     from lossatlas.data.memory import in_words
 
     embedded = sum(array.nbytes for axis in (inputs.directions.x, inputs.directions.y or ()) for array in axis)
@@ -51,10 +74,10 @@ def report_dry_run(
     if surface.plan["device"] == "cuda" and not has_cuda():
         say("time: not measured, because there is no CUDA device here")
         return
-    seconds, what = run_in_compute_thread(world, lambda: guesses.estimate_seconds(problem(), surface))
+    seconds, source = run_in_compute_thread(world, lambda: quantity.estimate_seconds(problem(), surface))
     whole = seconds * cells
     say(
-        f"time: about {seconds:.3g} s for a cell ({what}), {format_duration(whole)} for {cells} cells on one rank like this one, "
+        f"time: about {seconds:.3g} s for a cell ({source}), {format_duration(whole)} for {cells} cells on one rank like this one, "
         f"{format_duration(whole / 16)} on 16 of them"
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -62,7 +85,7 @@ def report_dry_run(
 
 
 def check_space(path: Path, size: int) -> None:
-    """Raise CannotWrite where a file of this size would not get a place: it is written beside the one that is there."""
+    """Raise CannotWrite where a folder lacks space for a new file beside the existing one; size: in bytes."""
     from lossatlas.data.memory import in_words
 
     folder = path.resolve().parent
@@ -74,12 +97,14 @@ def check_space(path: Path, size: int) -> None:
 
 
 def has_cuda() -> bool:
+    """Return whether there is a CUDA device."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def device_memory(device: str) -> str:
+    """Describe the memory in use on the CUDA device; '' for the CPU."""
     import torch
 
     from lossatlas.data.memory import in_words

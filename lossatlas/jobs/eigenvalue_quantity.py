@@ -1,8 +1,8 @@
-"""The extreme eigenvalues of the Hessian over a grid, as `grid_job` wants a quantity."""
+"""The extreme eigenvalues of the Hessian as a quantity of `grid_job`."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.surface import Surface, unresolved
 from lossatlas.parameter_space.planes import AffinePlane, Plane
 
-# The bounds: no eigenvalue is larger, or smaller, but for a probability of 1e-3 at each cell (see hessian.lanczos).
+# At each cell all eigenvalues lie within each of the bounds with probability 1 - 1e-3, see hessian.lanczos.
 FIELDS = (
     "max_eig",
     "min_eig",
@@ -37,25 +37,25 @@ FIELDS = (
     "products",
 )
 
-USUAL = 40  # products at a cell
+USUAL = 40  # products at a cell, for estimates of time
 
 Operator = tuple[Hessian, Plane]
 
 
 @dataclass(frozen=True)
 class EigenvalueQuantity:
-    """The largest and the smallest eigenvalue at every cell. See `grid_job.Quantity`.
+    """The largest and the smallest eigenvalue at every cell, see `grid_job.Quantity`.
 
     Attributes:
-        parameters: Regular expressions of the names of the parameters that the Hessian belongs to; empty for all.
-        without: Regular expressions of the names of those that are left out.
-        matrices_only: Whether parameters with fewer than two axes are left out.
+        parameters: Regular expressions of the names of the parameters that the Hessian is with respect to; empty for all.
+        without: Regular expressions of the names of parameters that are left out.
+        matrices_only: Leave out parameters with fewer than two axes.
         tolerance: The relative residual below which an eigenvalue is resolved.
-        most: Products for each cell at most.
+        most: The largest number of products for each cell.
         precision: 'float32' or 'float64'; None for that of the network.
-        compiled: Whether torch.compile fuses the products.
+        compiled: Fuse the products with torch.compile.
         batch_size: Samples of a batch; 0 for the usual number.
-        seed: Of the first vector of Lanczos.
+        seed: The seed of the first Lanczos vector.
     """
 
     parameters: Sequence[str] = ()
@@ -79,84 +79,72 @@ class EigenvalueQuantity:
         request: Mapping[str, Any],
         about: Mapping[str, Any],
     ) -> Surface:
-        settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        settings["precision"] = product_precision(self.precision, net)
-        return new_surface(grid, device=device, request=request, about=about, **settings)
+        """Return a surface without computed cells, see `Quantity`."""
+        plan = {
+            "device": torch.device(device).type,
+            "precision": product_precision(self.precision, net),
+            "path": "",
+            "compiled": self.compiled,
+            "batch_size": self.batch_size,
+            "most": self.most,
+            "seed": self.seed,
+        }
+        own: dict[str, Any] = {
+            "parameters": list(self.parameters) or "all",
+            "matrices_only": self.matrices_only,
+            "tolerance": self.tolerance,
+        }
+        if self.without:
+            own["without"] = list(self.without)
+        return Surface.of_values(grid, FIELDS, plan=plan, request={**request, **own}, about=about)
 
     def pending(self, surface: Surface) -> np.ndarray:
+        """Return the indices of the cells that are still to be computed."""
         return surface.pending()
 
     def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, Operator]:
+        """Return the surface with a complete plan, and the operator."""
         return finalize_plan(problem, surface)
 
     def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
+        """Describe what `finalize_plan` measured that the user should know."""
         return []
 
     def operator(self, problem: Problem, surface: Surface) -> Operator:
+        """Return the operator that the plan describes."""
         return operator_of(problem, surface)
 
     def estimate_seconds(self, problem: Problem, surface: Surface) -> tuple[float, str]:
+        """Return the seconds that a cell may take, and a description of the measurement."""
         return estimate_seconds(problem, surface)
 
     def block_worker(self, surface: Surface, operator: Operator) -> Work:
+        """Return the function from a block of `block_queue` to its result."""
         return block_worker(surface, operator)
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> BlockQueue:
+        """Return the pending cells in blocks."""
         return BlockQueue.of(pending)
 
     def execution_mode(self, surface: Surface) -> str:
+        """Describe how a rank computes; '' where there is nothing to say."""
         return ""
 
     def report(self, surface: Surface) -> None:
+        """Print what a complete surface holds."""
         fields = surface.fields
         for name in ("max_eig", "min_eig"):
             say_ranges(surface, [name])
             if loose := int(unresolved(surface, name).sum()):
                 say(
-                    f"note: {name} is not resolved at {loose} of {surface.grid.size} cells: more products with {named('most')} "
-                    f"and {named('force')}"
+                    f"note: {name} is not resolved at {loose} of {surface.grid.size} cells: more products with "
+                    f"{named('max_products')} and {named('force')}"
                 )
         say(f"{int(np.nansum(fields['products']))} products, {np.nanmean(fields['products']):.1f} a cell")
 
 
-def new_surface(
-    grid: Grid,
-    *,
-    device: str | torch.device = "cpu",
-    parameters: Sequence[str] = (),
-    without: Sequence[str] = (),
-    matrices_only: bool = False,
-    tolerance: float = 1e-2,
-    most: int = 300,
-    precision: str = "float32",
-    compiled: bool = False,
-    batch_size: int = 0,
-    seed: int = 0,
-    request: Mapping[str, Any],
-    about: Mapping[str, Any],
-) -> Surface:
-    """A map of which nothing is computed yet; what is 0 or '' in its plan is chosen by `ready`."""
-    plan = {
-        "device": torch.device(device).type,
-        "precision": precision,
-        "path": "",
-        "compiled": compiled,
-        "batch_size": batch_size,
-        "most": most,
-        "seed": seed,
-    }
-    own: dict[str, Any] = {
-        "parameters": list(parameters) or "all",
-        "matrices_only": matrices_only,
-        "tolerance": tolerance,
-    }
-    if without:
-        own["without"] = list(without)
-    return Surface.of_values(grid, FIELDS, plan=plan, request={**request, **own}, about=about)
-
-
 def operator_of(problem: Problem, surface: Surface) -> Operator:
-    """The Hessian as a map's plan says, and the plane it is moved on."""
+    """Return the Hessian that the plan of a map describes, and the plane."""
     plan, request, net, plane = surface.plan, surface.request, problem.net, problem.plane
     if plan["precision"] == "float64" and isinstance(plane, AffinePlane):
         plane = plane.double()
@@ -177,7 +165,14 @@ def operator_of(problem: Problem, surface: Surface) -> Operator:
 
 
 def finalize_plan(problem: Problem, surface: Surface) -> tuple[Surface, Operator]:
-    """The operator, and the map with a complete plan. Raises BadInput for a network that is random."""
+    """Complete the plan of a map, and check derivatives at two far points and determinism at the origin.
+
+    Returns:
+        The map with its complete plan, and the operator.
+
+    Raises:
+        BadInput: The network is random, or its derivatives disagree with finite differences.
+    """
     plan, about = dict(surface.plan), dict(surface.about)
     if not plan["batch_size"]:
         samples = len(next(iter(problem.data.values())))
@@ -196,7 +191,11 @@ def finalize_plan(problem: Problem, surface: Surface) -> tuple[Surface, Operator
 
 
 def estimate_seconds(problem: Problem, surface: Surface) -> tuple[float, str]:
-    """Seconds that a cell may take, and what has been measured."""
+    """Estimate the time of a cell.
+
+    Returns:
+        Seconds, and a description of the measurement.
+    """
     _, (operator, plane) = finalize_plan(problem, surface)
     operator.move_to(plane.point(0.0, 0.0))
     vector = torch.ones(operator.size, dtype=operator.dtype, device=operator.device)
@@ -206,7 +205,7 @@ def estimate_seconds(problem: Problem, surface: Surface) -> tuple[float, str]:
 
 
 def block_worker(surface: Surface, operator: Operator) -> Callable[[Sequence[int]], tuple[BlockResult, BlockNote]]:
-    """The function from cells to rows in the order of FIELDS, and a remark. Each cell starts from nothing: see lanczos."""
+    """Return the function from cells to rows in the order of FIELDS and a remark; Lanczos starts anew at every cell."""
     hessian, plane = operator
     tolerance, most, seed = surface.request["tolerance"], surface.plan["most"], surface.plan["seed"]
 

@@ -1,4 +1,4 @@
-"""The directions of a command: those of a direction file that fit, otherwise new ones, and their record."""
+"""Find the directions of a command: those of a direction file where they fit, otherwise new ones."""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,15 +28,15 @@ EARLIER = "of an earlier version, in which filters of ConvTranspose and Conv1D w
 
 
 def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
-    """Which eigenvector of a spectrum file it is, and whether it is one of this checkpoint (its digest)."""
+    """Print the eigenvalue of an eigenvector in a spectrum file, and a note where it is of another checkpoint (a digest)."""
     findings = read_findings(axis.file)
-    a, k = findings.arrays, axis.number - 1
-    values = np.concatenate([a["eigenvalues"], a["smallest"][::-1]])
-    flags = [a.get(name, np.zeros(0, bool)) for name in ("converged", "smallest_converged")]
+    arrays, k = findings.arrays, axis.number - 1
+    values = np.concatenate([arrays["eigenvalues"], arrays["smallest"][::-1]])
+    flags = [arrays.get(name, np.zeros(0, bool)) for name in ("converged", "smallest_converged")]
     resolved = np.concatenate([flags[0], flags[1][::-1]])
-    which = f"number {axis.number} of the largest" if k < len(a["eigenvalues"]) else "one of the smallest"
+    position = f"number {axis.number} of the largest" if k < len(arrays["eigenvalues"]) else "one of the smallest"
     say(
-        f"vector {axis.number} of {axis.file}: eigenvalue {values[k]:.6g}, {which}"
+        f"vector {axis.number} of {axis.file}: eigenvalue {values[k]:.6g}, {position}"
         + (", not resolved" if k >= len(resolved) or not resolved[k] else "")
     )
     if findings.request.get("checkpoint") != checkpoint:
@@ -46,7 +46,7 @@ def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
 
 
 def vector_hash(vector: "Point") -> str:
-    """Of the vector alone: what else its file holds, or will hold, does not matter."""
+    """Return the SHA-256 of a vector, independent of the rest of its file."""
     digest = hashlib.sha256()
     for name, value in vector.items():
         digest.update(f"{name} {tuple(value.shape)}\n".encode())
@@ -55,43 +55,71 @@ def vector_hash(vector: "Point") -> str:
 
 
 def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
-    """A vector of a spectrum file, or the x or y direction of a direction file. Raises BadInput where it does not fit."""
-    import torch
+    """Return a vector of a file.
 
+    Args:
+        axis: The file, and the number of the vector in it: an eigenvector of a spectrum file counted from 1, or 1 for the x
+            and 2 for the y direction of a direction file.
+        net: The network.
+
+    Returns:
+        The vector by parameter name, zero for parameters that a spectrum leaves out.
+
+    Raises:
+        BadInput: There is no such vector, or it does not fit the network.
+    """
     from lossatlas.parameter_space import as_point
 
-    what = f"vector {axis.number} of {axis.file}"
+    name = f"vector {axis.number} of {axis.file}"
     if is_findings(axis.file) and read_findings(axis.file, "").kind == "sharpness":
         worst = Path(axis.file).with_suffix("").name + "_worst.h5"
         raise BadInput(f"{axis.file} is of {program('sharpness')}, which wrote its direction beside it: give {worst}:1")
-    if not is_findings(axis.file):
-        saved = read_directions(axis.file)
-        arrays = [saved.x, saved.y][axis.number - 1] if axis.number <= 2 else None
-        if arrays is None:
-            raise BadInput(
-                f"{axis.file} holds {1 + (saved.y is not None)} direction(s), and number {axis.number} is asked for"
-            )
-        return as_point(arrays, net, "weights", what)
+    if is_findings(axis.file):
+        return eigenvector_from_file(axis, net, name)
+    saved = read_directions(axis.file)
+    arrays = [saved.x, saved.y][axis.number - 1] if axis.number <= 2 else None
+    if arrays is None:
+        raise BadInput(
+            f"{axis.file} holds {1 + (saved.y is not None)} direction(s), and number {axis.number} is asked for"
+        )
+    return as_point(arrays, net, "weights", name)
+
+
+def eigenvector_from_file(axis: config.AxisConfig, net: "nn.Module", name: str) -> "Point":
+    """Return an eigenvector of a spectrum file, see `from_file`; name: its name in messages."""
+    import torch
+
     findings = read_findings(axis.file)
     vectors = findings.arrays["eigenvectors"]
     if axis.number > len(vectors):
         raise BadInput(f"{axis.file} holds {len(vectors)} eigenvectors, and number {axis.number} is asked for")
     pieces, flat = {}, torch.from_numpy(vectors[axis.number - 1].astype(np.float32))
-    for name, shape in findings.about["parameters"]:
+    for parameter, shape in findings.about["parameters"]:
         count = int(np.prod(shape))
-        pieces[name], flat = flat[:count].view(shape), flat[count:]
-    own = {name: tuple(value.shape) for name, value in net.named_parameters()}
-    for name, piece in pieces.items():
-        if own.get(name) != tuple(piece.shape):
-            there = own.get(name, "no such parameter")
-            raise BadInput(f"{what} has shape {tuple(piece.shape)} for '{name}', the network {there}")
-    return {name: pieces[name] if name in pieces else torch.zeros(shape) for name, shape in own.items()}
+        pieces[parameter], flat = flat[:count].view(shape), flat[count:]
+    own = {parameter: tuple(value.shape) for parameter, value in net.named_parameters()}
+    for parameter, piece in pieces.items():
+        if own.get(parameter) != tuple(piece.shape):
+            actual = own.get(parameter, "no such parameter")
+            raise BadInput(f"{name} has shape {tuple(piece.shape)} for '{parameter}', the network {actual}")
+    return {n: pieces[n] if n in pieces else torch.zeros(shape) for n, shape in own.items()}
 
 
 def axis_of(
     axis: config.AxisConfig, target: "Point | None", digest: str, choice: config.DirectionConfig, net: "nn.Module"
 ) -> AxisRequest:
-    """Return the direction that the options of an axis ask for. Raises BadInput where a file does not fit."""
+    """Return the request for an axis.
+
+    Args:
+        axis: The options of the axis.
+        target: The network that the axis leads to; None for none.
+        digest: The digest of that network; '' for none.
+        choice: The options of both axes.
+        net: The network at the origin.
+
+    Raises:
+        BadInput: The file of the direction does not fit the network.
+    """
     if target is not None or digest:
         return AxisRequest("network", vector=target, digest=digest)
     if axis.kind == "file":
@@ -100,10 +128,22 @@ def axis_of(
     return AxisRequest(axis.kind, axis.norm, axis.ignore, axis.number, scheme=bool(choice.scheme))
 
 
+def axis_requests(
+    loaded: LoadedInputs, nets: config.NetworkConfig, choice: config.DirectionConfig
+) -> dict[str, AxisRequest]:
+    """Return the requests for the axes by letter, 'x' and 'y'. Raises BadInput, see `axis_of`."""
+    ends = zip("xy", (choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
+    return {
+        letter: axis_of(axis, target, loaded.towards[file] if file else "", choice, loaded.net)
+        for letter, axis, target, file in ends
+        if axis is not None
+    }
+
+
 def description(
     letter: str, axis: AxisRequest, choice: config.DirectionConfig, layout: "Layout", curvature: OriginCurvature | None
 ) -> str:
-    """Describe the direction of an axis for the record of a direction file; equal text means an equal direction."""
+    """Describe the direction of an axis for the record of a direction file; equal texts mean equal directions."""
     same = letter == "y" and choice.same_dir and axis.kind != "network"
     result = "the x direction" if same else axis.describe(choice.seed, choice.idx, layout, curvature)
     selected = f", {choice.selection}" if choice.selection else ""
@@ -119,47 +159,41 @@ def find_directions(
     *,
     planned: bool = False,
 ) -> tuple[Directions, bool] | None:
-    """Return the directions in a file where they fit, otherwise new ones; and whether they are still to be written.
+    """Return the directions of a file where they fit, otherwise new ones.
 
     Args:
-        dir_file: The direction file, which need not be there.
+        dir_file: The direction file, which need not exist.
         loaded: Networks and data.
-        nets: Which networks the axes lead to.
-        choice: Which directions.
+        nets: The networks that the axes lead to.
+        choice: The options of the directions.
         curvature: Gradient and eigenvectors at the origin.
         planned: Compute nothing from the curvature; return None where that would be needed.
+
+    Returns:
+        The directions, and whether they are new and not yet written.
 
     Raises:
         BadInput: The file holds other directions, or does not fit the network.
     """
-    from lossatlas.parameter_space import Layout, as_arrays, as_point
+    from lossatlas.parameter_space import Layout, as_arrays
 
     curvature.selection.of(loaded.origin)
     net, layout = loaded.net, Layout.of(loaded.net)
-    axes = {
-        letter: axis_of(axis, target, loaded.towards[file] if file else "", choice, net)
-        for letter, axis, target, file in zip(
-            "xy", (choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True
-        )
-        if axis is not None
-    }
+    axes = axis_requests(loaded, nets, choice)
     about = {name: value for name, value in loaded.record.items() if name != LOSS_OF_SOME_SAMPLES}
     about |= {letter: description(letter, axis, choice, layout, curvature) for letter, axis in axes.items()}
-    found = read_directions(dir_file) if dir_file.exists() else None
-    if found is not None:
-        check_record(dir_file, found, about, choice)
-        for letter, arrays in (("x", found.x), ("y", found.y)):
-            if arrays is not None:
-                as_point(arrays, net, choice.dir_type, f"the {letter} direction in {dir_file}")
-        if choice.y is None or found.y is not None:
-            return found, False
-        check_second(dir_file, found, about, choice)
+    saved = read_directions(dir_file) if dir_file.exists() else None
+    first = None  # the x direction of the file, which gets a second one
+    if saved is not None:
+        first, _ = check_directions(dir_file, saved, about, choice, net)
+        if choice.y is None or saved.y is not None:
+            return saved, False
+        check_second(dir_file, saved, about, choice)
     if planned and any(axis.kind in ("gradient", "eigenvector") for axis in axes.values()):
         return None
     for axis in (choice.x, choice.y):
         if axis is not None and axis.kind == "file" and is_findings(axis.file):
             print_eigenvalue(axis, loaded.record["checkpoint"])
-    first = None if found is None else as_point(found.x, net, choice.dir_type, f"the x direction in {dir_file}")
     vectors = make_directions(
         list(axes.values()),
         loaded.origin,
@@ -173,14 +207,31 @@ def find_directions(
         orthogonalize=choice.orthogonal,
     )
     arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
-    if found is not None:  # a file of one direction gets the second
-        arrays_of[0] = list(found.x)
+    if saved is not None:
+        arrays_of[0] = list(saved.x)
     made = Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about)
     return replace(made, extra=moved_by(loaded, made)), True
 
 
+def check_directions(
+    dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig, net: "nn.Module"
+) -> "tuple[Point, Point | None]":
+    """Compare the directions of a file with the network and the options; return them by tensor name. Raises BadInput."""
+    from lossatlas.parameter_space import as_point
+
+    check_record(dir_file, saved, about, choice)
+    x = as_point(saved.x, net, choice.dir_type, f"the x direction in {dir_file}")
+    y = None if saved.y is None else as_point(saved.y, net, choice.dir_type, f"the y direction in {dir_file}")
+    return x, y
+
+
 def moved_by(loaded: LoadedInputs, directions: Directions) -> dict[str, np.ndarray]:
-    """What a direction file says of its tensors: their names, how long each is, and how far each direction moves it."""
+    """Return how far directions move each tensor.
+
+    Returns:
+        'tensors', the names (n,), and 'lengths' (n, 1 + directions): the norm of each tensor, then the norms of its blocks
+        of the directions.
+    """
     from lossatlas.parameter_space import as_point, lengths
 
     vectors = [
@@ -192,11 +243,11 @@ def moved_by(loaded: LoadedInputs, directions: Directions) -> dict[str, np.ndarr
     return {"tensors": names, "lengths": lengths(loaded.origin, vectors)}
 
 
-def moved_lines(names: Sequence[str], found: np.ndarray) -> list[str]:
-    """A line for each tensor: how long it is, and how far the directions move it, also relative to that."""
-    letters, width = "xy"[: found.shape[1] - 1], max(len("tensor"), *map(len, names))
+def moved_lines(names: Sequence[str], lengths: np.ndarray) -> list[str]:
+    """Return a table of how far the directions move each tensor, absolute and relative to its norm, see `moved_by`."""
+    letters, width = "xy"[: lengths.shape[1] - 1], max(len("tensor"), *map(len, names))
     lines = [f"{'tensor':<{width}} {'length':>11}" + "".join(f"  {letter + ' moves it by':>22}" for letter in letters)]
-    for name, (length, *moves) in zip(names, found, strict=True):
+    for name, (length, *moves) in zip(names, lengths, strict=True):
         cells = [
             f"{move:.4g} ({move / length:.3g} of it)" if move and length else f"{move:.4g}" if move else NOT_MOVED
             for move in moves
@@ -205,22 +256,32 @@ def moved_lines(names: Sequence[str], found: np.ndarray) -> list[str]:
     return lines
 
 
-def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
-    """Compare what a direction file records with what is asked for, on the axes that are used.
+def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
+    """Compare the record of a direction file with the options, on the axes that are used.
 
-    A file that the user names is used as it is, and differences are said; but where --seed or --idx ask for directions
-    that it does not hold, or where the name was not the user's choice, that is an error.
+    A file that the user names is used as it is, and differences are printed. They are errors where the options `seed` or
+    `idx` ask for other directions, and where the user has not named the file.
+
+    Args:
+        dir_file: The file, for messages.
+        saved: The directions in it.
+        about: The record that new directions would have.
+        choice: The options.
+
+    Raises:
+        BadInput: The file holds other directions.
     """
-    if not found.about:
+    if not saved.about:
         say(f"note: {dir_file} records no provenance; it is used as it is")
         return
-    asked = {name: value for name, value in about.items() if name != "y" or found.y is not None}
-    if earlier := axes_of_earlier_rule(found, asked):
+    asked = {name: value for name, value in about.items() if name != "y" or saved.y is not None}
+    if earlier := axes_of_earlier_rule(saved, asked):
         say(
-            f"note: {dir_file} holds directions {EARLIER}; they are used as they are (another --dir_file gets new ones)"
+            f"note: {dir_file} holds directions {EARLIER}; they are used as they are (another "
+            f"{named('dir_file')} gets new ones)"
         )
-        asked |= {letter: found.about[letter] for letter in earlier}
-    recorded = {name: found.about.get(name) for name in asked}
+        asked |= {letter: saved.about[letter] for letter in earlier}
+    recorded = {name: saved.about.get(name) for name in asked}
     if choice.dir_file is None or choice.idx or choice.seed != config.SEED:
         compare(dir_file, recorded, asked, f"give another {named('dir_file')}, or remove this one")
     for name, value in asked.items():
@@ -236,23 +297,25 @@ def check_record(dir_file: Path, found: Directions, about: dict[str, Any], choic
             say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
 
 
-def check_second(dir_file: Path, found: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
+def check_second(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
     """Raise BadInput where a file of one direction may not get a second one."""
     if choice.dir_file is not None:
-        raise BadInput(f"{dir_file} holds one direction, and --y needs a second: give another --dir_file")
-    if axes_of_earlier_rule(found, about):
+        raise BadInput(
+            f"{dir_file} holds one direction, and {named('y')} needs a second: give another {named('dir_file')}"
+        )
+    if axes_of_earlier_rule(saved, about):
         raise BadInput(
             f"{dir_file} holds one direction, {EARLIER}: a second one beside it would be normalized differently: "
             f"give another {named('dir_file')}, or remove this one"
         )
 
 
-def axes_of_earlier_rule(found: Directions, about: dict[str, Any]) -> list[str]:
-    """Axes whose recorded direction is the one asked for, except that its filters were slices along the first axis."""
+def axes_of_earlier_rule(saved: Directions, about: dict[str, Any]) -> list[str]:
+    """Return the axes whose recorded direction differs from the new one only in the definition of its filters."""
     from lossatlas.parameter_space.layout import RULE
 
     return [
         letter
         for letter in ("x", "y")
-        if RULE in str(about.get(letter)) and found.about.get(letter) == str(about[letter]).replace(RULE, "", 1)
+        if RULE in str(about.get(letter)) and saved.about.get(letter) == str(about[letter]).replace(RULE, "", 1)
     ]

@@ -1,4 +1,4 @@
-"""Fingerprints of data, networks and losses, by which a file is recognized: see `io.resume`."""
+"""Fingerprints of data, networks and losses, which identify the job of a file, see `io.resume`."""
 
 import functools
 import hashlib
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from lossatlas.data.streamed import AnyData
 
-DEPTH = 6  # of things in things
+DEPTH = 6  # of nested objects
 
 
 def data_record(splits: Mapping[str, AnyData]) -> dict[str, str]:
     """Return the digests of the data by split: with the number of classes that was declared, and of the samples alone.
 
-    Python functions are told no number of classes, and files of earlier versions record the first digest alone.
+    Python functions know no number of classes, and files of earlier versions record the first digest alone.
     """
     return {
         name: digest
@@ -31,7 +31,7 @@ def data_record(splits: Mapping[str, AnyData]) -> dict[str, str]:
 
 
 def data_sketches(splits: Mapping[str, AnyData]) -> dict[str, str]:
-    """Return the digests of some samples by the names of `data_record`, for data that are read when they are needed."""
+    """Return the digests of some samples by the names of `data_record`, for streamed data."""
     return {
         name: sketch
         for split, data in splits.items()
@@ -44,18 +44,27 @@ def without_classes(data: AnyData) -> AnyData:
     return replace(data, classes=0) if data.classes else data
 
 
-def settings_digest(thing: Any) -> str:
-    """A hash of settings and code: attributes that are numbers, texts or tensors, the source of functions and what they
-    enclose. Parameters and buffers of networks are not in it, nor what functions import or look up when they run.
+def settings_digest(value: Any) -> str:
+    """Return a digest of the settings and the code of a network or a loss.
+
+    It covers attributes that are numbers, texts or tensors, and the source and the closure of functions. It does not cover
+    parameters and buffers of networks, nor names that functions import or look up when they run.
+
+    Args:
+        value: A network, a loss, or any other value.
+
+    Returns:
+        16 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for part in parts(thing, DEPTH):
+    for part in parts(value, DEPTH):
         digest.update(part.encode() if isinstance(part, str) else part)
         digest.update(b";")
     return digest.hexdigest()[:16]
 
 
 def name_of(loss: Any) -> str:
+    """Return the name of a user's loss for the record: of a function its module and name, of a module its repr."""
     if isinstance(loss, nn.Module):
         return repr(loss)
     if isinstance(loss, functools.partial):
@@ -63,41 +72,41 @@ def name_of(loss: Any) -> str:
     return f"{getattr(loss, '__module__', '')}.{getattr(loss, '__qualname__', type(loss).__name__)}"
 
 
-def parts(thing: Any, depth: int) -> Iterator[str | bytes]:  # noqa: PLR0912  one case after the other
-    """Whatever tells it from others, in a fixed order."""
-    if thing is None or isinstance(thing, bool | int | float | complex | str | bytes | torch.dtype | torch.device):
-        yield repr(thing)
-    elif isinstance(thing, Tensor | np.ndarray):
-        array = thing.detach().cpu() if isinstance(thing, Tensor) else torch.from_numpy(thing)
+def parts(value: Any, depth: int) -> Iterator[str | bytes]:  # noqa: PLR0912  one case after the other
+    """Yield the contents of a value in a fixed order; depth: the levels of nested objects that are visited."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device):
+        yield repr(value)
+    elif isinstance(value, Tensor | np.ndarray):
+        array = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(value)
         yield f"{tuple(array.shape)} {array.dtype}"
         yield array.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if array.numel() else b""
     elif depth == 0:
-        yield type(thing).__qualname__
-    elif isinstance(thing, Mapping):
-        for key in sorted(thing, key=str):
+        yield type(value).__qualname__
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
             yield f"{key}:"
-            yield from parts(thing[key], depth - 1)
-    elif isinstance(thing, list | tuple | set | frozenset):
-        for value in sorted(thing, key=str) if isinstance(thing, set | frozenset) else thing:
-            yield from parts(value, depth - 1)
-    elif isinstance(thing, nn.Module):
-        yield from parts_of_module(thing)
-    elif isinstance(thing, functools.partial):
+            yield from parts(value[key], depth - 1)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in sorted(value, key=str) if isinstance(value, set | frozenset) else value:
+            yield from parts(item, depth - 1)
+    elif isinstance(value, nn.Module):
+        yield from parts_of_module(value)
+    elif isinstance(value, functools.partial):
         yield "partial"
-        yield from parts((thing.func, thing.args, thing.keywords), depth - 1)
-    elif isinstance(thing, MethodType):
-        yield from parts((thing.__func__, thing.__self__), depth - 1)
-    elif isinstance(thing, FunctionType):
-        yield from parts_of_function(thing, depth)
-    elif isinstance(thing, BuiltinFunctionType | type):
-        yield f"{thing.__module__}.{thing.__qualname__}"
+        yield from parts((value.func, value.args, value.keywords), depth - 1)
+    elif isinstance(value, MethodType):
+        yield from parts((value.__func__, value.__self__), depth - 1)
+    elif isinstance(value, FunctionType):
+        yield from parts_of_function(value, depth)
+    elif isinstance(value, BuiltinFunctionType | type):
+        yield f"{value.__module__}.{value.__qualname__}"
     else:
-        yield type(thing).__qualname__
-        yield from parts(dict(getattr(thing, "__dict__", {})), depth - 1)
+        yield type(value).__qualname__
+        yield from parts(dict(getattr(value, "__dict__", {})), depth - 1)
 
 
 def parts_of_module(module: nn.Module) -> Iterator[str | bytes]:
-    """Settings of each layer; of a loss its tensors too, such as the weights of classes."""
+    """Yield the settings of each layer; of a module without parameters its buffers too, such as class weights of a loss."""
     own = {"training", "_parameters", "_buffers", "_modules"}
     for name, layer in module.named_modules():
         yield f"{name}: {type(layer).__module__}.{type(layer).__qualname__}"
@@ -109,6 +118,7 @@ def parts_of_module(module: nn.Module) -> Iterator[str | bytes]:
 
 
 def parts_of_function(function: FunctionType, depth: int) -> Iterator[str | bytes]:
+    """Yield the source of a function, its defaults and its closure."""
     yield f"{function.__module__}.{function.__qualname__}"
     try:
         yield textwrap.dedent(inspect.getsource(function))

@@ -1,16 +1,16 @@
-"""Read what a job over a grid needs, on rank 0: networks, data, directions, and the lock on the surface file."""
+"""Read the inputs of a grid job on rank 0: networks, data and directions, and take the lock on the surface file."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io import Directions, read_surface, write_directions
 from lossatlas.io.direction_files import embeds_directions
 from lossatlas.io.lock import Lock, holder
@@ -44,27 +44,27 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor
 
 
-NEAR = 1e-3  # of its distance from the origin: a network that is farther from a plane does not lie on it
+NEAR = 1e-3  # a network lies on a plane if its distance from the plane is at most this part of that from the origin
 
 
 @dataclass(frozen=True)
 class GridInputs:
-    """What rank 0 has read for a job over a grid.
+    """Inputs of a grid job, as rank 0 has read them.
 
     Attributes:
         surf_file: The surface file.
-        grid: The grid; its second axis numbers the rows where there are rows of curves.
+        grid: The grid; its second axis numbers the rows where the surface is a set of curves.
         loaded: Networks and data.
-        record: The fields that tell this job from others, for the file.
-        points: The parametrization of the grid, which travels to the other ranks.
+        record: The fields that identify the job, for the file.
+        points: The parametrization of the grid, which is sent to the other ranks.
         lock: The lock on the surface file; None in a dry run.
         dir_file: The direction file; None where no directions are stored (a path of checkpoints, repeats, curves).
         directions: The directions in that file, or to be written into it.
-        used: Those of them that the grid needs.
-        new_directions: Whether they are still to be written.
-        new_dir_file: Whether there was no direction file before.
-        embed: Whether the surface file holds a copy of them.
-        curvature: Gradient and Hessian at the origin, where second derivatives along the axes are wanted.
+        used: The directions that the grid needs.
+        new_directions: The directions are not written yet.
+        new_dir_file: The direction file did not exist before.
+        embed: The surface file holds a copy of the directions.
+        curvature: Gradient and Hessian at the origin, where second derivatives along the axes are asked for.
         networks: (name, x, y) of the networks on the plane, where that is known.
         curve: The kind of the curve through three networks, of which the third is its control point; '' for none.
     """
@@ -92,69 +92,100 @@ class GridInputs:
             say(f"new directions are in {self.dir_file}")
 
 
-def read_grid_inputs(task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, held: ExitStack) -> GridInputs:
-    """Read everything once and find the directions.
+def read_grid_inputs(
+    task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, releases: ExitStack
+) -> GridInputs:
+    """Load networks and data, find the directions, and take the lock on the surface file.
 
-    name_of: the surface file's name when none is given. held: lets go of the lock on it in the end.
+    Args:
+        task: The configuration.
+        name_of: Gives the name of the surface file from that of the direction file, where the user names none.
+        log: The log beside the surface file.
+        releases: Releases the lock when it is closed.
+
+    Returns:
+        The inputs. Nothing is written yet but the lock.
+
+    Raises:
+        BadUsage: The options contradict each other.
+        BadInput: A file is missing, or does not fit the others.
+        CannotWrite: Another run writes the surface file.
     """
-    from lossatlas.parameter_space import as_point
-    from lossatlas.parameter_space.directions import note_skewed
-
     check_user_functions(task.networks.model, task.data.dataset, task.loss)
     if task.path:
-        return read_checkpoint_path(task, log, held)
+        return read_checkpoint_path(task, log, releases)
     task = with_batchnorm_moved(task)
-    nets, choice, chosen, output = task.networks, task.directions, task.data, task.output
-    if choice.repeat or choice.curve:
-        return read_without_direction_file(task, name_of, log, held)
+    if task.directions.repeat or task.directions.curve:
+        return read_without_direction_file(task, name_of, log, releases)
+    return read_with_direction_file(task, name_of, log, releases)
+
+
+def read_with_direction_file(
+    task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, releases: ExitStack
+) -> GridInputs:
+    """Read the inputs of a line or a plane along the directions of a file, see `read_grid_inputs`."""
+    nets, choice, output = task.networks, task.directions, task.output
     dir_file = output_path(choice.dir_file, file_names.direction_name(nets, choice), output.surf_file)
     surf_file = output_path(output.surf_file, name_of(dir_file), None)
-    lock = lock_surface_file(surf_file, output.dry_run, log, held)
+    lock = lock_surface_file(surf_file, log, releases, dry_run=output.dry_run)
     check_folder("direction", dir_file)
-    first = not dir_file.exists()
-    loaded = load_inputs(nets, choice.dir_type, chosen, task.loss, task.recalibrated > 0)
-    check_statistics(task, loaded)
+    new_dir_file = not dir_file.exists()
+    loaded = load_networks(task)
     device = "cpu" if output.dry_run else device_of(task.run.cuda)
     curvature = OriginCurvature.of(loaded, choice.selection, device)
     found = find_directions(dir_file, loaded, nets, choice, curvature, planned=output.dry_run)
     directions, new = found or (Directions([]), True)
     if new and task.resolved:
         directions = replace(directions, about={**directions.about, "config": dict(task.resolved)})
-    if new and directions.y is not None and not choice.scheme:
-        x, y = (as_point(axis, loaded.net, choice.dir_type, "a direction") for axis in (directions.x, directions.y))
-        note_skewed(x, y, "the surface is sheared (--orthogonalize takes out of y its part along x)")
+    if new and not choice.scheme:
+        note_sheared(directions, loaded)
     same = dir_file.resolve() == surf_file.resolve()
     if same and (new or not is_surface(surf_file)):
-        raise BadUsage(f"--dir_file and --surf_file are the same file, {surf_file}: give two")
+        raise BadUsage(f"{named('dir_file')} and {named('surf_file')} are the same file, {surf_file}: give two")
     used = Directions(directions.x, directions.y if task.y else None, directions.about)
     points, grid, more = parametrization_of(task, loaded, used)
-    record = record_of(task, loaded, directions=used.sha256 if found else NOT_COMPUTED, **more)
-    embed = output.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file))
-    wanted = curvature if choice.curvature and not output.dry_run else None
     networks = () if choice.per_layer else networks_on(nets, loaded, used)
     return GridInputs(
         surf_file,
         grid,
         loaded,
-        record,
+        record_of(task, loaded, directions=used.sha256 if found else NOT_COMPUTED, **more),
         points,
         lock,
         dir_file=dir_file,
         directions=directions,
         used=used,
         new_directions=new,
-        new_dir_file=first,
-        embed=embed,
-        curvature=wanted,
+        new_dir_file=new_dir_file,
+        embed=output.self_contained or same or (is_surface(surf_file) and embeds_directions(surf_file)),
+        curvature=curvature if choice.curvature and not output.dry_run else None,
         networks=networks,
         curve=curve_kind_of(nets, loaded) if len(networks) > 2 else "",
     )
 
 
-def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
-    """The task with BatchNorm statistics moved too, where all axes lead to networks with other ones and nothing else is asked for.
+def load_networks(task: config.GridConfig) -> LoadedInputs:
+    """Load the networks and the data, and check that BatchNorm statistics can be recalibrated where that is asked for."""
+    loaded = load_inputs(task.networks, task.directions.dir_type, task.data, task.loss, train_too=task.recalibrated > 0)
+    check_statistics(task, loaded)
+    return loaded
 
-    Directions that a file holds already stay what they are.
+
+def note_sheared(directions: Directions, loaded: LoadedInputs) -> None:
+    """Warn where two directions are far from orthogonal."""
+    from lossatlas.parameter_space import as_point
+    from lossatlas.parameter_space.directions import note_skewed
+
+    if directions.y is None:
+        return
+    x, y = (as_point(axis, loaded.net, loaded.dir_type, "a direction") for axis in (directions.x, directions.y))
+    note_skewed(x, y, f"the surface is sheared ({named('orthogonalize')} takes out of y its part along x)")
+
+
+def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
+    """Return the task with BatchNorm statistics moved too, where all axes lead to networks with other statistics.
+
+    Directions in an existing file, and a `dir_type` that the user gives, are not changed; a note says so.
     """
     from lossatlas.models import read_state
 
@@ -169,42 +200,44 @@ def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
     default = output_path(choice.dir_file, file_names.direction_name(nets, choice), task.output.surf_file)
     if choice.dir_type_given or choice.same_dir or len(ends) < axes or (default.exists() and not choice.curve):
         say(
-            "note: the networks differ in BatchNorm statistics, which are not moved with --dir_type weights: the losses at the "
-            "other networks' coordinates are not theirs (--dir_type states, with a direction file of its own)"
+            "note: the networks differ in BatchNorm statistics, which are not moved with "
+            f"{named('dir_type', 'weights')}: the losses at the other networks' coordinates are not theirs "
+            f"({named('dir_type', 'states')}, with a direction file of its own)"
         )
         return task
     say(
-        "the networks differ in BatchNorm statistics, so these are moved too (--dir_type states; otherwise --dir_type weights)"
+        f"the networks differ in BatchNorm statistics, so these are moved too ({named('dir_type', 'states')}; otherwise "
+        f"{named('dir_type', 'weights')})"
     )
     return replace(task, directions=replace(choice, dir_type="states"))
 
 
 def batchnorm_statistics(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """The BatchNorm statistics of a checkpoint."""
+    """Return the BatchNorm statistics of a checkpoint."""
     return {name: value for name, value in state.items() if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")}
 
 
 def networks_on(nets: config.NetworkConfig, loaded: LoadedInputs, used: Directions) -> list[tuple[str, float, float]]:
-    """Which of the networks lie on the line or plane along these directions, and where."""
+    """Return (name, x, y) of the networks on the line or plane along these directions: least-squares coordinates."""
     from lossatlas.parameter_space import as_point
     from lossatlas.parameter_space.directions import inner
 
-    found = [(Path(nets.file).stem or "network", 0.0, 0.0)]
+    networks = [(Path(nets.file).stem or "network", 0.0, 0.0)]
     axes = [as_point(arrays, loaded.net, loaded.dir_type, "a direction") for arrays in (used.x, used.y) if arrays]
     gram = np.array([[inner(a, b) for b in axes] for a in axes])
     for file, target in zip((nets.file2, nets.file3), loaded.targets, strict=True):
         if not axes or not file or target is None:
             continue
-        way = {name: target[name] - value for name, value in loaded.origin.items()}
-        at = np.linalg.lstsq(gram, np.array([inner(a, way) for a in axes]), rcond=None)[0]
-        left = {name: d - sum(float(c) * a[name] for c, a in zip(at, axes, strict=True)) for name, d in way.items()}
-        if inner(left, left) <= NEAR**2 * inner(way, way):
-            found.append((Path(file).stem, float(at[0]), float(at[1]) if len(at) > 1 else 0.0))
-    return found
+        shift = {name: target[name] - value for name, value in loaded.origin.items()}
+        at = np.linalg.lstsq(gram, np.array([inner(a, shift) for a in axes]), rcond=None)[0]
+        rest = {n: d - sum(float(c) * a[n] for c, a in zip(at, axes, strict=True)) for n, d in shift.items()}
+        if inner(rest, rest) <= NEAR**2 * inner(shift, shift):
+            networks.append((Path(file).stem, float(at[0]), float(at[1]) if len(at) > 1 else 0.0))
+    return networks
 
 
 def record_of(task: config.GridConfig, loaded: LoadedInputs, **where: Any) -> dict[str, Any]:
-    """Return the fields that tell this job from others, see `io.resume`. where: the points, in words or digests."""
+    """Return the fields that identify the job, see `io.resume`; where: those of its points."""
     from lossatlas.jobs.fingerprint import data_record
 
     if task.recalibrated and loaded.training is not None:
@@ -219,45 +252,68 @@ def record_of(task: config.GridConfig, loaded: LoadedInputs, **where: Any) -> di
     }
 
 
-def read_curve_record(bends: Sequence[str]) -> tuple[Path, tuple[str, list[str], list[str]] | None]:
-    """What train_curve.py wrote beside bends: the kind of the curve, its bends in order, and the digests of its ends."""
-    beside = [Path(file).with_suffix(".json") for file in bends]
-    about = next((file for file in beside if file.exists()), beside[0])
+class CurveRecord(NamedTuple):
+    """A record of `train_curve.py` beside the control points of a curve.
+
+    Attributes:
+        kind: 'bezier' or 'polygonal'.
+        control_points: The names of their files in order.
+        ends: The digests of the networks at both ends.
+    """
+
+    kind: str
+    control_points: list[str]
+    ends: list[str]
+
+
+def read_curve_record(control_points: Sequence[str]) -> tuple[Path, CurveRecord | None]:
+    """Return the file of a curve's record and its contents, None where it is missing or unreadable."""
+    candidates = [Path(file).with_suffix(".json") for file in control_points]
+    path = next((file for file in candidates if file.exists()), candidates[0])
     try:
-        found = json.loads(about.read_text())
-        return about, (found["kind"], found["bends"], found["ends"])
+        found = json.loads(path.read_text())
+        return path, CurveRecord(found["kind"], found["bends"], found["ends"])
     except (OSError, ValueError, KeyError, TypeError):
-        return about, None
+        return path, None
 
 
 def curve_kind_of(nets: config.NetworkConfig, loaded: LoadedInputs) -> str:
-    """The kind of the curve whose one bend the third network is, between the other two; '' where it is none."""
-    _, said = read_curve_record([nets.file3]) if nets.file3 else (None, None)
+    """Return the kind of the curve between the first two networks whose one control point is the third; '' for none."""
+    _, record = read_curve_record([nets.file3]) if nets.file3 else (None, None)
     ends = [loaded.record["checkpoint"], loaded.towards.get(nets.file2 or "", "")]
-    return said[0] if said is not None and len(said[1]) == 1 and said[2] == ends else ""
+    return record.kind if record is not None and len(record.control_points) == 1 and record.ends == ends else ""
 
 
-def check_bends(choice: config.DirectionConfig, ends: Sequence[str]) -> None:
-    """Raise BadInput where what is said beside the bends is that they are of another curve."""
-    about, said = read_curve_record(choice.bends)
-    if said is None:
-        say(f"note: there is no {about} that says between which networks these bends were trained")
+def check_control_points(choice: config.DirectionConfig, ends: Sequence[str]) -> None:
+    """Raise BadInput where the record beside the control points is that of another curve; ends: digests of its networks."""
+    path, record = read_curve_record(choice.bends)
+    if record is None:
+        say(f"note: there is no {path} that says between which networks these control points were trained")
         return
-    kind, bends, own = said
-    if [Path(file).name for file in choice.bends] != bends:
-        raise BadInput(f"{about} names the bends {', '.join(bends)}, in this order: give them with --control_points")
-    if kind != choice.curve:
-        raise BadInput(f"{choice.bends[0]} is a bend of a {kind} curve, and --curve asks for a {choice.curve} one")
-    for here, there, option in zip(ends, own, ("--model_file", "--model_file2"), strict=True):
-        if here != there:
-            same = here.removesuffix(", aligned") == there.removesuffix(", aligned")
-            cure = f"{'leave out' if here.endswith('aligned') else 'add'} --align" if same else f"give another {option}"
-            raise BadInput(
-                f"{choice.bends[0]} was trained between other networks, or the same ones not in this order: {cure}"
-            )
+    if [Path(file).name for file in choice.bends] != record.control_points:
+        names = ", ".join(record.control_points)
+        raise BadInput(
+            f"{path} names the control points {names}, in this order: give them with {named('control_points')}"
+        )
+    if record.kind != choice.curve:
+        raise BadInput(
+            f"{choice.bends[0]} is a control point of a {record.kind} curve, and {named('curve')} asks for a "
+            f"{choice.curve} one"
+        )
+    for end, recorded, option in zip(ends, record.ends, ("model_file", "model_file2"), strict=True):
+        if end == recorded:
+            continue
+        if end.removesuffix(", aligned") == recorded.removesuffix(", aligned"):
+            cure = f"{'leave out' if end.endswith('aligned') else 'add'} {named('align')}"
+        else:
+            cure = f"give another {named(option)}"
+        raise BadInput(
+            f"{choice.bends[0]} was trained between other networks, or the same ones not in this order: {cure}"
+        )
 
 
 def check_statistics(task: config.GridConfig, loaded: LoadedInputs) -> None:
+    """Raise BadInput where the BatchNorm statistics cannot be recalibrated as the task asks."""
     from lossatlas.evaluation.precision import resolve_precision
     from lossatlas.evaluation.recalibration import check_recalibrated
 
@@ -269,7 +325,7 @@ def check_statistics(task: config.GridConfig, loaded: LoadedInputs) -> None:
 def parametrization_of(
     task: config.GridConfig, loaded: LoadedInputs, used: Directions
 ) -> "tuple[Parametrization, Grid, dict[str, Any]]":
-    """The points that directions lead to, their grid, and what of it is recorded."""
+    """Return the parametrization along directions, its grid, and the fields that identify it."""
     from lossatlas.parameter_space import Layout, as_point, layers_of
 
     choice = task.directions
@@ -277,7 +333,9 @@ def parametrization_of(
         x = as_point(used.x, loaded.net, choice.dir_type, "the x direction")
         layers = layers_of(x)
         if len(layers) < 2:
-            raise BadUsage(f"--per_layer: the direction moves {len(layers)} layer of this network, and a row needs two")
+            raise BadUsage(
+                f"{named('per_layer')}: the direction moves {len(layers)} layer of this network, and it needs two"
+            )
         rows = {"rows_of": "layers", "rows": list(layers)}
         return (
             LayerLines(loaded.dir_type, used.x, tuple(map(tuple, layers.values()))),
@@ -285,32 +343,29 @@ def parametrization_of(
             rows,
         )
     if choice.scheme and used.x and used.y is not None:
-        named = {"scheme": choice.scheme}
+        scheme = {"scheme": choice.scheme}
         if choice.scheme == "barycentric" and (rule := Layout.of(loaded.net).rule("filter")):
-            named["scheme_filters"] = rule.strip()
-        return SchemeParametrization(choice.scheme, used.x, used.y, choice.only, choice.without), task.grid, named
+            scheme["scheme_filters"] = rule.strip()
+        return SchemeParametrization(choice.scheme, used.x, used.y, choice.only, choice.without), task.grid, scheme
     return AffineParametrization.of(loaded.dir_type, used, loaded.net), task.grid, {}
 
 
 def grid_of_rows(task: config.GridConfig, rows: int) -> Grid:
-    """Curves beside each other."""
+    """Return the grid of several curves, whose y numbers the rows."""
     return Grid(task.grid.x, np.arange(float(rows)))
 
 
 def read_without_direction_file(
-    task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, held: ExitStack
+    task: config.GridConfig, name_of: Callable[[Path], Path], log: Log, releases: ExitStack
 ) -> GridInputs:
-    """The same where there is no direction file: each row is along a random direction of its own, which every rank draws
-    itself, or a curve has bends.
-    """
+    """Read the inputs of random lines, whose directions every rank draws itself, or of a curve, see `read_grid_inputs`."""
     from lossatlas.parameter_space import Layout
 
     choice, nets = task.directions, task.networks
     dir_name = file_names.direction_name(nets, choice)
     surf_file = output_path(task.output.surf_file, name_of(dir_name), None)
-    lock = lock_surface_file(surf_file, task.output.dry_run, log, held)
-    loaded = load_inputs(nets, choice.dir_type, task.data, task.loss, task.recalibrated > 0)
-    check_statistics(task, loaded)
+    lock = lock_surface_file(surf_file, log, releases, dry_run=task.output.dry_run)
+    loaded = load_networks(task)
     points: Parametrization
     if choice.curve:
         points, words = curve_parametrization(task, loaded)
@@ -329,7 +384,7 @@ def read_without_direction_file(
 
 
 def curve_parametrization(task: config.GridConfig, loaded: LoadedInputs) -> "tuple[CurveParametrization, str]":
-    """A curve to another network, and what of it is recorded."""
+    """Return the curve to another network, and the text that identifies it."""
     from lossatlas.models import load_into, read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position
@@ -344,48 +399,63 @@ def curve_parametrization(task: config.GridConfig, loaded: LoadedInputs) -> "tup
         points.append(position(loaded.net, choice.dir_type))
         digests.append(digest(state))
     loaded.net.load_state_dict(before)
-    check_bends(choice, [loaded.record["checkpoint"], loaded.towards[task.networks.file2 or ""]])
+    check_control_points(choice, [loaded.record["checkpoint"], loaded.towards[task.networks.file2 or ""]])
     arrays = [{name: value.numpy() for name, value in point.items()} for point in (*points[1:], end)]
     words = f"a {choice.curve} curve towards {loaded.towards[task.networks.file2 or '']} by {', '.join(digests)}"
     return CurveParametrization(choice.curve, choice.dir_type, arrays), words
 
 
-def read_checkpoint_path(task: config.GridConfig, log: Log, held: ExitStack) -> GridInputs:
-    """The same where the k-th cell is the k-th checkpoint of a path, with its own BatchNorm statistics."""
+def read_checkpoint_path(task: config.GridConfig, log: Log, releases: ExitStack) -> GridInputs:
+    """Read the inputs of a path of checkpoints: the k-th cell is the k-th one, with its own BatchNorm statistics."""
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
 
     assert task.output.surf_file is not None
     surf_file = Path(task.output.surf_file)
-    lock = lock_surface_file(surf_file, task.output.dry_run, log, held)
+    lock = lock_surface_file(surf_file, log, releases, dry_run=task.output.dry_run)
     loaded = load_inputs(task.networks, "states", task.data, task.loss)
     path = tuple((file, digest(read_state(file))) for file in task.path)
     record = record_of(task, loaded, path=[digest for _, digest in path])
     return GridInputs(surf_file, task.grid, loaded, record, CheckpointPath(path), lock)
 
 
-def lock_surface_file(surf_file: Path, dry: bool, log: Log, held: ExitStack) -> Lock | None:
-    """The lock on a surface file that is to be written. Raises BadInput where it has no folder, CannotWrite."""
-    if not dry:
+def lock_surface_file(surf_file: Path, log: Log, releases: ExitStack, *, dry_run: bool) -> Lock | None:
+    """Take the lock on a surface file.
+
+    Args:
+        surf_file: The surface file.
+        log: The log, which is written beside it from now on.
+        releases: Releases the lock when it is closed.
+        dry_run: Take no lock, and report another run that writes the file.
+
+    Returns:
+        The lock; None in a dry run.
+
+    Raises:
+        BadInput: The folder does not exist.
+        CannotWrite: Another run writes the file.
+    """
+    if not dry_run:
         log.beside(surf_file)
     check_folder("surface", surf_file)
-    if dry:
-        if somebody := holder(surf_file):
-            say(f"note: {surf_file} is being written by {somebody}")
+    if dry_run:
+        if other_run := holder(surf_file):
+            say(f"note: {surf_file} is being written by {other_run}")
         return None
-    lock = held.enter_context(Lock(surf_file))
+    lock = releases.enter_context(Lock(surf_file))
     if lock.previous_run:
         log.line(lock.previous_run)
     return lock
 
 
-def check_folder(what: str, path: Path) -> None:
+def check_folder(kind: str, path: Path) -> None:
+    """Raise BadInput where the folder of a file does not exist; kind: 'surface' or 'direction'."""
     if not path.resolve().parent.is_dir():
-        raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
+        raise BadInput(f"no folder {path.parent} for the {kind} file: make it first")
 
 
 def print_configuration(inputs: GridInputs, surface: Surface, threads: int, world: World) -> None:
-    """Print the resolved configuration; what is 0 or empty in the plan is still to be measured."""
+    """Print the resolved configuration; entries of the plan that are 0 or empty are measured later."""
     for name, value in {
         **surface.request,
         **surface.plan,
@@ -394,18 +464,18 @@ def print_configuration(inputs: GridInputs, surface: Surface, threads: int, worl
         "direction file": inputs.dir_file,
         "surface file": inputs.surf_file,
     }.items():
-        open_yet = name in surface.plan and value in (0, "") and value is not False and name != "seed"
-        say(f"{name} = {'to be measured' if open_yet else value}")
+        unmeasured = name in surface.plan and value in (0, "") and value is not False and name != "seed"
+        say(f"{name} = {'to be measured' if unmeasured else value}")
     if inputs.directions.x:
-        found = moved_by(inputs.loaded, inputs.used)
-        for line in moved_lines([name.decode() for name in found["tensors"]], found["lengths"]):
+        moved = moved_by(inputs.loaded, inputs.used)
+        for line in moved_lines([name.decode() for name in moved["tensors"]], moved["lengths"]):
             say(line)
     if surface.about.get("why_not_folded"):
         say(f"BatchNorm is not folded: {surface.about['why_not_folded']}")
 
 
 def is_surface(path: Path) -> bool:
-    """Whether a readable surface file is there."""
+    """Return whether a file is a readable surface file."""
     if not path.exists():
         return False
     try:

@@ -1,8 +1,8 @@
-"""Compute a quantity at every point of a grid, with the ranks there are: for the commands and for the Python functions.
+"""Compute a quantity at every point of a grid on all ranks, for the commands and for the Python functions.
 
-`compute_surface` and `follow_surface` do the work on rank 0 and on the others. `run_grid_job` is what a command does
-before and after: it reads the inputs that a configuration names, and sends them to the other ranks. `run_in_script` does
-the same for a Python function, whose ranks have their own network and data.
+`compute_surface` does it on rank 0, while the other ranks `follow`. `run_grid_job` runs a command: it reads the inputs that a
+configuration names, sends them to the other ranks, and reports and draws the result. `run_in_script` runs a Python function,
+whose ranks have their own network and data.
 """
 
 import math
@@ -23,7 +23,7 @@ from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
-from lossatlas.io.recorder import Timed, Work, fill, timed
+from lossatlas.io.recorder import Timed, Work, compute_cells, timed
 from lossatlas.io.resume import resume
 from lossatlas.jobs.dry_run import report_dry_run
 from lossatlas.jobs.grid_inputs import GridInputs, print_configuration, read_grid_inputs
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.data import AnyData, Loss
     from lossatlas.jobs.problem import Problem
+    from lossatlas.mpi.agreement import Ranks
 
 
 class Quantity(Protocol):
@@ -56,7 +57,17 @@ class Quantity(Protocol):
         request: Mapping[str, Any],
         about: Mapping[str, Any],
     ) -> Surface:
-        """Return a surface without computed cells, its plan incomplete."""
+        """Return a surface without computed cells, whose plan may be incomplete.
+
+        Args:
+            net: The network at the origin.
+            data: The samples by split.
+            loss: The loss.
+            grid: The grid.
+            device: 'cpu' or 'cuda'.
+            request: The fields that identify the job, see `io.resume`.
+            about: Provenance.
+        """
         ...
 
     def pending(self, surface: Surface) -> np.ndarray:
@@ -98,14 +109,14 @@ class Quantity(Protocol):
 
 @dataclass(frozen=True)
 class SurfaceOutput:
-    """Where a surface is written.
+    """The file of a surface.
 
     Attributes:
         path: The surface file; None to keep it in memory.
         dir_file: The direction file that the surface file links to.
         embed: Directions to copy into the surface file instead.
         lock: The lock on the surface file.
-        progress: Who shows progress; None for a line on stdout.
+        progress: Shows progress; None for a line on stdout.
     """
 
     path: Path | None
@@ -123,15 +134,15 @@ def compute_surface(
     pending: np.ndarray,
     output: SurfaceOutput,
 ) -> Surface:
-    """On rank 0: compute the pending cells with all ranks, of which the others call `follow_surface`.
+    """On rank 0: compute the pending cells on all ranks, of which the others call `follow`.
 
     Args:
         world: The ranks.
-        quantity: What is computed.
-        surface: What is there, with a complete plan.
+        quantity: The quantity to compute.
+        surface: The surface so far, with a complete plan.
         make_work: See `worker`.
-        pending: The cells to compute.
-        output: Where the surface goes.
+        pending: The indices of the cells to compute.
+        output: The file of the surface.
 
     Returns:
         The complete surface.
@@ -141,8 +152,8 @@ def compute_surface(
         WorkFailed: Another rank failed; the cells that arrived are saved.
         CannotWrite: The file cannot be written.
     """
-    with chdir("."):  # a user's network may go elsewhere
-        return fill(
+    with chdir("."):  # restored afterwards: a user's network may change the folder
+        return compute_cells(
             partial(serve, world),
             output.path,
             surface,
@@ -160,7 +171,7 @@ def worker(quantity: Quantity, surface: Surface, operator: Any, device: str, thr
     """Return the function from a block to its result, in the thread that computes.
 
     Args:
-        quantity: What is computed.
+        quantity: The quantity to compute.
         surface: The surface with its complete plan.
         operator: Evaluates the quantity.
         device: The device of this rank.
@@ -170,7 +181,7 @@ def worker(quantity: Quantity, surface: Surface, operator: Any, device: str, thr
 
     from lossatlas.evaluation.memory_trim import trim_memory
 
-    trim_memory()  # networks and directions that nobody needs any more
+    trim_memory()  # networks and directions of the set-up
     if threads:
         torch.set_num_threads(threads)
     name = "" if torch.device(device).type == "cpu" else f"{device} {torch.cuda.get_device_name(device)}"
@@ -178,7 +189,7 @@ def worker(quantity: Quantity, surface: Surface, operator: Any, device: str, thr
 
 
 def run_in_script(
-    ranks: Any,
+    ranks: "Ranks",
     quantity: Quantity,
     problem: "Problem",
     known: Surface,
@@ -190,14 +201,14 @@ def run_in_script(
 
     Args:
         ranks: A communicator of mpi4py, or None.
-        quantity: What is computed.
+        quantity: The quantity to compute.
         problem: The network, the plane and the data.
         known: The surface to continue; the same on every rank.
-        output: Where the surface goes.
-        progress: Whether progress is shown.
+        output: The file of the surface.
+        progress: Show a progress line.
 
     Returns:
-        The complete surface, on every rank; after Ctrl-C on a single process the part that is computed.
+        The complete surface, on every rank; after Ctrl-C on a single process the surface so far.
 
     Raises:
         FailedRank: Another rank failed.
@@ -207,14 +218,14 @@ def run_in_script(
         return known
     world, device = World.of_script(ranks), str(problem.device)
 
-    def finalized() -> tuple[Surface, Any]:
+    def finalize() -> tuple[Surface, Any]:
         return quantity.finalize_plan(problem, known, len(quantity.pending(known))) if world.root else (known, None)
 
-    known, operator = on_all(ranks, finalized)
+    known, operator = on_all(ranks, finalize)
     known = from_first(ranks, known)
     operator = on_all(ranks, lambda: operator or quantity.operator(problem, known))
 
-    def computed() -> Surface | None:
+    def compute() -> Surface | None:
         if not world.root:
             follow(world, lambda: worker(quantity, known, operator, device))
             return None
@@ -230,25 +241,25 @@ def run_in_script(
         )
 
     try:
-        found = on_all(ranks, computed)
+        surface = on_all(ranks, compute)
     except Incomplete as error:
         obey_signal(error)
         if world.size > 1:
             raise
         note(f"stopped with {error.partial.done.sum()} of {known.grid.size} cells")
-        found = error.partial
-    return from_first(ranks, found)
+        surface = error.partial
+    return from_first(ranks, surface)
 
 
 def obey_signal(error: Incomplete) -> None:
-    """Once everything is saved, let a signal do what it would have done; Ctrl-C only asks for what there is."""
+    """Let a signal end the process, now that everything is saved. SIGINT (Ctrl-C) does not end it."""
     if error.signal not in (0, signal.SIGINT):
         release_all()
         signal.raise_signal(error.signal)
 
 
-def continued(ranks: Any, file: str | Path | None, fresh: Surface) -> Surface:
-    """Return on every rank the surface to go on with: `fresh`, or the contents of a file. Raises BadInput."""
+def continued(ranks: "Ranks", file: str | Path | None, fresh: Surface) -> Surface:
+    """Return on every rank the surface to continue, see `io.resume.resume`; `fresh` without a file. Raises BadInput."""
     if file is None:
         return fresh
     return on_first(ranks, lambda: resume(Path(file), fresh, Path(file)))
@@ -256,7 +267,15 @@ def continued(ranks: Any, file: str | Path | None, fresh: Surface) -> Surface:
 
 @dataclass(frozen=True)
 class GridJob:
-    """Everything that a rank of a command needs to compute cells; travels from rank 0 to the others."""
+    """A grid job as rank 0 sends it to the other ranks.
+
+    Attributes:
+        quantity: The quantity to compute.
+        inputs: The network, the points and the data; None once they are unpacked.
+        loss: The loss's name, or the user's function.
+        threads: CPU threads of each rank.
+        surface: The surface so far, with its plan.
+    """
 
     quantity: Quantity
     inputs: PackedProblem | None
@@ -292,8 +311,8 @@ class GridCommand:
 
     Attributes:
         task: Its configuration.
-        quantity: What is computed.
-        file_name: The name of the surface file when none is given, from that of the direction file.
+        quantity: The quantity to compute.
+        file_name: Gives the name of the surface file, where the user names none, from that of the direction file.
         draw: Draws the finished file.
     """
 
@@ -308,14 +327,14 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
 
     Args:
         world: The ranks.
-        order: Gives the command, on rank 0 alone, where wrong usage is reported.
+        order: Returns the command; called on rank 0 alone, which reports wrong usage.
         log: The log beside the surface file.
 
     Returns:
         The exit code.
     """
     if not world.root:
-        import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
+        import lossatlas.hessian  # noqa: F401  takes seconds, while rank 0 reads the data
 
         job: GridJob | None = world.share(None)
         if job is not None:
@@ -328,32 +347,26 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
     if world.note:
         say(f"note: {world.note}")
     command = order()
-    with ExitStack() as held:
-        return lead_grid_job(world, command, log, held)
+    with ExitStack() as releases:
+        return lead_grid_job(world, command, log, releases)
 
 
-def lead_grid_job(world: World, command: GridCommand, log: Log, held: ExitStack) -> int:
-    """On rank 0: see `run_grid_job`. held: releases the lock on the output."""
+def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitStack) -> int:
+    """On rank 0: see `run_grid_job`. releases: releases the lock on the output when it is closed."""
     task, quantity = command.task, command.quantity
-    inputs, job = run_in_compute_thread(world, partial(prepare_grid_job, world, command, log, held))
-    pending = quantity.pending(job.surface)
+    inputs, job = run_in_compute_thread(world, partial(prepare_grid_job, world, command, log, releases))
     if task.output.dry_run:
-        return dry_run(world, inputs, job, len(pending))
+        return dry_run(world, inputs, job)
     inputs.write_directions()
-    operator = None
-    if len(pending):
-        before = job.surface
-        job, operator = run_in_compute_thread(world, partial(finalize_job, job, world, len(pending)))
-        for line in quantity.plan_lines(before, job.surface):
-            say(line)
-        pending = quantity.pending(job.surface)
+    job, operator = complete_job(world, job)
     if task.output.verbose:
         print_configuration(inputs, job.surface, job.threads, world)
     world.share(job)
     path, dir_file = inputs.surf_file, inputs.dir_file
     output = SurfaceOutput(path, dir_file, inputs.directions if inputs.embed else None, inputs.lock)
     job = replace(job, inputs=None)
-    del inputs  # from here on the operator alone holds networks and data
+    del inputs  # frees networks and data but those of the operator
+    pending = quantity.pending(job.surface)
     log.line(f"started: {task.command}")
     say_start(world, job, path, len(pending))
     if task.output.force and (old := set_aside(path)):
@@ -363,17 +376,38 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, held: ExitStack)
     quantity.report(surface)
     say(f"complete: {path}")
     if task.looks.plot:
-        try:
-            command.draw(path, dir_file, surface)
-        except CannotWrite:
-            raise
-        except Stop as error:  # the surface is complete all the same
-            say(f"note: not drawn: {error}")
+        draw(command, path, dir_file, surface)
     return 0
 
 
-def dry_run(world: World, inputs: GridInputs, job: GridJob, cells: int) -> int:
-    """Print what would be computed, let the other ranks go, and estimate what it takes."""
+def complete_job(world: World, job: GridJob) -> tuple[GridJob, Any]:
+    """On rank 0: complete the plan where cells are pending, and print what was measured for it.
+
+    Returns:
+        The job with its complete plan, and the operator; None where no cell is pending.
+    """
+    if not (cells := len(job.quantity.pending(job.surface))):
+        return job, None
+    before = job.surface
+    job, operator = run_in_compute_thread(world, partial(finalize_job, job, world, cells))
+    for line in job.quantity.plan_lines(before, job.surface):
+        say(line)
+    return job, operator
+
+
+def draw(command: GridCommand, path: Path, dir_file: Path | None, surface: Surface) -> None:
+    """Draw a finished file. A surface that cannot be drawn is complete all the same. Raises CannotWrite."""
+    try:
+        command.draw(path, dir_file, surface)
+    except CannotWrite:
+        raise
+    except Stop as error:
+        say(f"note: not drawn: {error}")
+
+
+def dry_run(world: World, inputs: GridInputs, job: GridJob) -> int:
+    """Print the configuration, end the other ranks, and estimate time and space."""
+    cells = len(job.quantity.pending(job.surface))
     print_configuration(inputs, job.surface, job.threads, world)
     world.share(None)
     say(f"would compute {cells} of {job.surface.grid.size} cells")
@@ -382,7 +416,7 @@ def dry_run(world: World, inputs: GridInputs, job: GridJob, cells: int) -> int:
 
 
 def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
-    """Print the grid, what is there already, and how it is computed."""
+    """Print the grid, the number of cells that are computed, the ranks, and the execution mode."""
     size, ranks = job.surface.grid.size, f"{world.size} rank{'s' * (world.size > 1)}"
     say(
         f"{path}: {job.surface.grid}, {size - pending} of {size} cells done; "
@@ -390,25 +424,33 @@ def say_start(world: World, job: GridJob, path: Path, pending: int) -> None:
     )
 
 
-def prepare_grid_job(world: World, command: GridCommand, log: Log, held: ExitStack) -> tuple[GridInputs, GridJob]:
-    """On rank 0: read every input once, and the file that is there. Writes nothing but the lock."""
+def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: ExitStack) -> tuple[GridInputs, GridJob]:
+    """On rank 0: read the inputs and the file to be continued. Writes nothing but the lock.
+
+    Args:
+        world: The ranks.
+        command: The command.
+        log: The log beside the surface file.
+        releases: Releases the lock when it is closed.
+
+    Returns:
+        The inputs, and the job with the surface so far, whose plan may be incomplete.
+
+    Raises:
+        BadUsage: The options contradict each other.
+        BadInput: An input is missing or does not fit, or the file belongs to another job.
+        CannotWrite: Another run writes the file.
+    """
     import torch
 
     from lossatlas.evaluation.memory_trim import trim_memory
-    from lossatlas.jobs.fingerprint import data_sketches
 
     task, quantity = command.task, command.quantity
     check_device(task)
-    task.grid  # noqa: B018  what is no grid is better said at once
+    task.grid  # noqa: B018  raises BadUsage before anything is read
     threads = task.run.threads or world.cores
     torch.set_num_threads(threads)
-    inputs = read_grid_inputs(task, command.file_name, log, held)
-    about = provenance(world, task.command, threads, task.directions.seed, task.resolved)
-    about["sketches"] = data_sketches(inputs.loaded.data)
-    if inputs.networks:
-        about["networks"] = inputs.networks
-    if inputs.curve:
-        about["curve"] = inputs.curve
+    inputs = read_grid_inputs(task, command.file_name, log, releases)
     loaded = inputs.loaded
     surface = quantity.new_surface(
         loaded.net,
@@ -417,7 +459,7 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, held: ExitSta
         inputs.grid,
         device=task.run.device,
         request=inputs.record,
-        about=about,
+        about=surface_provenance(world, task, inputs, threads),
     )
     if not task.output.force:
         surface = resume(inputs.surf_file, surface, inputs.dir_file)
@@ -427,14 +469,27 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, held: ExitSta
     return inputs, GridJob(quantity, PackedProblem(PackedInputs.of(loaded), inputs.points), task.loss, threads, surface)
 
 
+def surface_provenance(world: World, task: config.GridConfig, inputs: GridInputs, threads: int) -> dict[str, Any]:
+    """Return the provenance of a new surface."""
+    from lossatlas.jobs.fingerprint import data_sketches
+
+    about = provenance(world, task.command, threads, task.directions.seed, task.resolved)
+    about["sketches"] = data_sketches(inputs.loaded.data)
+    if inputs.networks:
+        about["networks"] = inputs.networks
+    if inputs.curve:
+        about["curve"] = inputs.curve
+    return about
+
+
 def check_device(task: config.GridConfig) -> None:
-    """Raise BadUsage where a device is missing; a dry run, as on a login node, prints that and goes on."""
+    """Raise BadUsage where a device is missing; a dry run, as on a login node, prints it and continues."""
     try:
         device_of(task.run.cuda)
     except BadUsage as error:
         if not task.output.dry_run:
             raise
-        say(f"note: {error}; a dry run goes on without one")
+        say(f"note: {error}; a dry run continues without one")
 
 
 def finalize_job(job: GridJob, world: World, cells: int) -> tuple[GridJob, Any]:
@@ -444,16 +499,16 @@ def finalize_job(job: GridJob, world: World, cells: int) -> tuple[GridJob, Any]:
 
 
 def say_ranges(surface: Surface, names: list[str]) -> None:
-    """Print the range of each field over the computed cells, and how large its standard errors are."""
+    """Print the range of each field over the computed cells, and its largest standard error."""
     for name in names:
         array = surface.fields[name][~surface.interpolated]
-        known = array[np.isfinite(array)]
-        odd = array.size - known.size
-        if known.size:
+        finite = array[np.isfinite(array)]
+        others = array.size - finite.size
+        if finite.size:
             error = np.max(np.nan_to_num(surface.fields.get(f"{name}_se", np.zeros(1)), posinf=0.0))
             say(
-                f"{name}: {known.min():.6g} to {known.max():.6g}{f', standard errors up to {error:.2g}' * bool(error)}"
-                f"{f', {odd} cells not finite' * bool(odd)}"
+                f"{name}: {finite.min():.6g} to {finite.max():.6g}{f', standard errors up to {error:.2g}' * bool(error)}"
+                f"{f', {others} cells not finite' * bool(others)}"
             )
         else:
             say(f"{name}: no finite value")

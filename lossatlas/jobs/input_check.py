@@ -1,4 +1,4 @@
-"""A look at a network, its data and its loss before anything is computed."""
+"""Check a network, its data and its loss on some samples before anything is computed."""
 
 from typing import Any
 
@@ -14,41 +14,52 @@ from lossatlas.errors import HERE, BadInput, Stop, error_location
 from lossatlas.evaluation.reference import check_modes, check_movable, evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
 
-CHECKED = 64  # samples
+CHECKED = 64  # samples that are checked
 
 
-def check_inputs(net: nn.Module, loss: Loss, data: AnyData, what: str, count: int = CHECKED) -> Losses:
-    """The losses of some samples, see `check_loss`. The network stays as it is.
+def check_inputs(net: nn.Module, loss: Loss, data: AnyData, name: str, count: int = CHECKED) -> Losses:
+    """Compute and check the losses of some samples, see `check_loss`. The network is not changed.
 
-    what: what it is called in messages. Raises BadInput where it cannot take the data, its loss cannot be computed, or is
-    random, or is none of single samples; the message says whether the network or the loss failed.
+    Args:
+        net: The network.
+        loss: The loss.
+        data: The samples.
+        name: The name of the network in messages.
+        count: The number of samples.
+
+    Returns:
+        The losses of these samples.
+
+    Raises:
+        BadInput: The network cannot take the data, or the loss cannot be computed, is random or is not per sample. The
+            message says whether the network or the loss failed.
     """
     check_movable(net)
     few, calls = fitted(inspected_samples(data, count), net), CallCounter()
     try:
         with evaluated_in_place(net) as model, torch.no_grad():
             calls.watch(model)
-            found = check_loss(loss, model, few, copy_samples)
+            losses = check_loss(loss, model, few, copy_samples)
         check_modes(net, lambda own: loss(own, copy_samples(few)).per_sample)
-        return found
+        return losses
     except Stop as error:
-        raise type(error)(f"{what}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
     except Exception as error:
-        raise BadInput(f"{calls.failed(what, few)}: {error_location(error, [HERE])}{one_line(error)}") from error
+        raise BadInput(f"{calls.failed(name, few)}: {error_location(error, [HERE])}{one_line(error)}") from error
 
 
 def loss_of_some_samples(net: nn.Module, loss: Loss, data: AnyData) -> float:
-    """Return the mean loss of CHECKED samples, by which a file knows its network and its loss again."""
+    """Return the mean loss of CHECKED samples, which a file records to identify network and loss."""
     few = fitted(inspected_samples(data, CHECKED), net)
     with evaluated_in_place(net) as model, torch.no_grad():
         return float(loss(model, copy_samples(few)).mean())
 
 
 class CallCounter:
-    """The calls of a network, by which an error is one of the network or of the loss."""
+    """Counter of a network's calls, which tells an error of the network from one of the loss."""
 
     def __init__(self) -> None:
-        self.begun, self.ended = 0, 0
+        self.started, self.finished = 0, 0
         self.output: Any = None
 
     def watch(self, net: nn.Module) -> None:
@@ -57,33 +68,34 @@ class CallCounter:
         net.register_forward_hook(self.end)
 
     def begin(self, *_: Any) -> None:
-        self.begun += 1
+        """Count a call that starts: a forward pre-hook."""
+        self.started += 1
 
     def end(self, net: nn.Module, inputs: Any, output: Any) -> None:
-        self.ended, self.output = self.ended + 1, output
+        """Count a call that has finished: a forward hook."""
+        self.finished, self.output = self.finished + 1, output
 
-    def failed(self, what: str, samples: Structure) -> str:
-        """The part that failed, and what it received."""
-        if self.begun > self.ended:
-            return f"the network {what} cannot take {described(samples)}"
-        if self.begun:
-            given = [leaf for _, leaf in leaves(self.output) if isinstance(leaf, Tensor)]
-            shapes = (
-                ", ".join("x".join(map(str, leaf.shape)) or "a number" for leaf in given) or type(self.output).__name__
-            )
-            return f"the loss failed with {described(samples)}, for which {what} gave {shapes}"
-        return f"the loss failed with {described(samples)}, before it called {what}"
+    def failed(self, name: str, samples: Structure) -> str:
+        """Describe the part that failed, and its inputs; name: that of the network."""
+        if self.started > self.finished:
+            return f"the network {name} cannot take {described(samples)}"
+        if self.started:
+            tensors = [leaf for _, leaf in leaves(self.output) if isinstance(leaf, Tensor)]
+            shapes = ", ".join("x".join(map(str, tensor.shape)) or "a number" for tensor in tensors)
+            output = shapes or type(self.output).__name__
+            return f"the loss failed with {described(samples)}, for which {name} gave {output}"
+        return f"the loss failed with {described(samples)}, before it called {name}"
 
 
 def inspected_samples(data: AnyData, count: int) -> Structure:
-    """Some samples, spread evenly, because those of a class may lie together; the first batch where batches stay as they are."""
+    """Return evenly spaced samples, because classes may be contiguous; the first batch where batches are fixed."""
     if isinstance(data, FixedBatches) or (isinstance(data, Streamed) and data.fixed):
         return next(data.batches(count))
     return data.read(spread_numbers(len(data), count))
 
 
 def described(samples: Any) -> str:
-    """The shapes in a batch, for messages."""
+    """Describe the shapes in a batch, for messages."""
     parts = [
         (path, "x".join(map(str, leaf.shape[1:])) or "numbers")
         for path, leaf in leaves(samples)
@@ -95,4 +107,5 @@ def described(samples: Any) -> str:
 
 
 def one_line(error: BaseException) -> str:
+    """Return the first line of an error's message, its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]

@@ -1,8 +1,7 @@
-"""What commands read before they compute: networks, data and losses, by name or of a user's; and how these travel.
+"""Load the networks, the data and the loss of a command, by name or from a user's functions, on rank 0.
 
-brought = bring(networks, "weights", data, loss)      # on rank 0; raises BadUsage and BadInput, writes nothing
-trained = Trained.of(model, net, data)                # travels to the other ranks
-net, data = trained.unpack()                          # on every rank
+loaded = load_inputs(networks, "weights", data, loss)       # writes nothing
+packed = PackedInputs.of(loaded)                            # to be sent to the other ranks, see `packed_inputs`
 """
 
 import platform
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadInput, BadUsage, say
+from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs import file_names
 from lossatlas.mpi.communicator import World, mpi_library
@@ -31,17 +30,26 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.parameter_space import Point
 
 
-TRACED = 64  # samples on which it is checked that alignment changes nothing
-FEW = 4  # samples on which a loss and a network of ours are tried; of a user's they are more
+TRACED = 64  # samples on which alignment is checked to change nothing
+FEW = 4  # samples on which a loss and a network of this package are checked; a user's are checked on more
 
 
 @dataclass(frozen=True)
 class LoadedInputs:
-    """Networks and data as they are read, the network being at the origin.
+    """The networks and the data of a command.
 
-    targets: where the axes point to, None where they do not point to a network; towards: the digests of these checkpoints
-    by file. record: what tells the network from others. training: where they are wanted, training samples for the statistics
-    of BatchNorm.
+    Attributes:
+        net: The network, with the parameters of the origin.
+        model: The network's name, or the user's function that makes it.
+        data: The samples by split.
+        chosen: The configuration of the data.
+        loss: The loss's name, or the user's function.
+        dir_type: 'weights' or 'states'.
+        origin: The tensors at the origin by name.
+        targets: The tensors of the network at the end of each axis; None for an axis without one.
+        towards: The digests of these networks by file.
+        record: The fields that identify the network.
+        training: Training samples for BatchNorm statistics, where they are asked for.
     """
 
     net: "nn.Module"
@@ -58,7 +66,7 @@ class LoadedInputs:
 
     @property
     def first(self) -> "AnyData":
-        """The split of which the curvature is."""
+        """The samples of the first split, which curvature is computed of."""
         return next(iter(self.data.values()))
 
 
@@ -67,11 +75,26 @@ def load_inputs(
     dir_type: str,
     chosen: config.DataConfig,
     loss_name: str | UserFunction,
+    *,
     train_too: bool = False,
 ) -> LoadedInputs:
-    """Read networks and data, and try them out; training samples too, whichever are asked for. Raises BadUsage and BadInput."""
+    """Load networks and data, and check them on some samples.
+
+    Args:
+        nets: The network at the origin and those at the ends of the axes.
+        dir_type: 'weights' to move parameters, 'states' to move buffers too.
+        chosen: The data.
+        loss_name: The loss's name, or the user's function.
+        train_too: Load training samples also where no split asks for them.
+
+    Returns:
+        The network at the origin, the data, and the record that identifies them.
+
+    Raises:
+        BadUsage: The options contradict each other.
+        BadInput: A file, the network, the data and the loss do not fit each other.
+    """
     from lossatlas.evaluation.parallel_batches import is_training
-    from lossatlas.jobs.input_check import CHECKED, check_inputs, loss_of_some_samples
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position
@@ -81,13 +104,12 @@ def load_inputs(
     first = data[chosen.splits[0]]
     net = network_for(nets.model, first)
     if not nets.file:
-        say(f"note: no --model_file, so the network is taken as {nets.model} gives it")
+        say(f"note: no {named('model_file')}, so the network has the parameters that {nets.model} gives it")
         states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    training_mode = is_training(net)
 
-    given = is_training(net)
-
-    def at(file: str) -> "Point":
-        load_to_evaluate(net, states[file], file, bool(file) or given)
+    def tensors_of(file: str) -> "Point":
+        load_to_evaluate(net, states[file], file, training=bool(file) or training_mode)
         return position(net, dir_type)
 
     towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
@@ -96,13 +118,11 @@ def load_inputs(
             states[file] = align(net, states, nets.file, file, first)
             towards[file] += ", aligned"
 
-    targets = [at(file) if file else None for file in (nets.file2, nets.file3)]
-    origin = at(nets.file)
-    own, loss = isinstance(nets.model, UserFunction) or isinstance(loss_name, UserFunction), loss_of(loss_name)
-    found = check_inputs(net, loss, first, f"{nets.model} with the loss {loss_name}", CHECKED if own else FEW)
+    targets = [tensors_of(file) if file else None for file in (nets.file2, nets.file3)]
+    origin = tensors_of(nets.file)
     record = {
         **function_record("model", nets.model),
-        LOSS_OF_SOME_SAMPLES: float(found.mean()) if own else loss_of_some_samples(net, loss, first),
+        LOSS_OF_SOME_SAMPLES: checked_loss(net, nets.model, loss_name, first),
         "checkpoint": digest(states[nets.file]),
         "dir_type": dir_type,
     }
@@ -110,18 +130,29 @@ def load_inputs(
     return LoadedInputs(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
 
 
-def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str, training: bool) -> None:
+def checked_loss(net: "nn.Module", model: config.Model, loss_name: str | UserFunction, data: "AnyData") -> float:
+    """Return the mean loss of some samples, after `check_inputs`: on more samples where a function is the user's."""
+    from lossatlas.jobs.input_check import CHECKED, check_inputs, loss_of_some_samples
+
+    loss, name = loss_of(loss_name), f"{model} with the loss {loss_name}"
+    if isinstance(model, UserFunction) or isinstance(loss_name, UserFunction):
+        return float(check_inputs(net, loss, data, name, CHECKED).mean())
+    check_inputs(net, loss, data, name, FEW)
+    return loss_of_some_samples(net, loss, data)
+
+
+def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str, *, training: bool) -> None:
     """Load a state into a network.
 
-    A network that changes its weights when its mode is switched (adapters that merge) gets them in the mode in which they were
-    written, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints are written in
-    training mode; what a factory gives is in the mode that the factory has left.
+    A network that changes its weights when its mode is switched (adapters that merge) is loaded in the mode in which the
+    state was saved, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints are saved
+    in training mode; a factory may return either.
 
     Args:
         net: The network.
         state: Its new tensors.
-        file: What they are called in messages.
-        training: Whether they were written in training mode.
+        file: Their name in messages.
+        training: The state was saved in training mode.
     """
     from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
     from lossatlas.models import load_into
@@ -134,101 +165,162 @@ def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str,
 def align(
     net: "nn.Module", states: "Mapping[str, dict[str, Tensor]]", origin: str, file: str, data: "AnyData"
 ) -> "dict[str, Tensor]":
-    """The state of a checkpoint, its hidden units in the order that fits best to the one in the middle."""
+    """Return the state of a checkpoint with its hidden units permuted to match the network at the origin.
+
+    Args:
+        net: The network; its tensors are overwritten.
+        states: The states by file.
+        origin: The file of the network at the origin; '' without one.
+        file: The file of the checkpoint.
+        data: Samples on which the result is checked.
+
+    Raises:
+        BadInput: The samples are no pairs, or the units cannot be permuted.
+    """
     from lossatlas.jobs.alignment import aligned
     from lossatlas.models import load_into
 
     few = next(data.batches(TRACED))
     if not isinstance(few, list | tuple) or len(few) != 2:
         raise BadInput(
-            "--align traces a network that is called with the first of (inputs, targets): these are no such pairs"
+            f"{named('align')} traces a network that is called with the first of (inputs, targets): these are no such pairs"
         )
     own = {}
     for name in (origin, file):
         load_into(net, states[name], name)
         own[name] = {key: value.clone() for key, value in net.state_dict().items()}
     result, count = aligned(net, own[origin], own[file], few[0])
-    there = origin or "the network in the middle"
-    say(
-        f"aligned {file} to {there}: {count} hidden units change places{'' if count else ', they were in the best order found'}"
-    )
+    reference = origin or "the network at the origin"
+    unchanged = "" if count else ", they were in the best order found"
+    say(f"aligned {file} to {reference}: {count} hidden units change places{unchanged}")
     return result
 
 
-def check_user_functions(*loaded: Any) -> None:
-    """What of a user's cannot be imported is better said at once."""
-    for one in loaded:
-        if isinstance(one, UserFunction):
-            one.function  # noqa: B018
+def check_user_functions(*names: str | UserFunction) -> None:
+    """Import the user's functions among these. Raises BadInput early, before anything is read."""
+    for name in names:
+        if isinstance(name, UserFunction):
+            name.function  # noqa: B018
 
 
-def function_record(what: str, name: str | UserFunction) -> dict[str, Any]:
-    """What tells a network or a loss from others: its name; for a user's function what it is called with, and its code.
+def function_record(field: str, name: str | UserFunction) -> dict[str, Any]:
+    """Return the fields that identify a network or a loss.
 
-    What such a file imports shows in the loss of some samples alone, which is recorded beside it.
+    The code of modules that a user's file imports is not among them: it shows in the loss of some samples alone.
+
+    Args:
+        field: 'model' or 'loss'.
+        name: The name, or the user's function.
+
+    Returns:
+        The name; for a user's function also the digest of its file.
     """
-    return {what: str(name), f"{what}_code": name.code} if isinstance(name, UserFunction) else {what: name}
+    return {field: str(name), f"{field}_code": name.code} if isinstance(name, UserFunction) else {field: name}
 
 
 def loss_of(name: str | UserFunction) -> "Loss":
-    """A loss by name, or a user's. Raises BadInput, BadUsage."""
+    """Return a loss by name, or the user's. Raises BadInput, BadUsage."""
     from lossatlas.data import as_loss
 
     return as_loss(name.function if isinstance(name, UserFunction) else name)
 
 
 def shape_of(data: "AnyData") -> tuple[int, ...]:
-    """Of one input."""
+    """Return the shape of one input."""
     return tuple(next(data.batches(1))[0].shape[1:])
 
 
 def load_splits(chosen: config.DataConfig, model: config.Model) -> "dict[str, AnyData]":
+    """Load every split that is asked for. Raises BadInput."""
     try:
         return {split: load_split(chosen, split) for split in chosen.splits}
     except BadInput as error:
         if isinstance(model, UserFunction) and isinstance(chosen.dataset, str):
-            raise BadInput(f"{error} (data of your own: --dataset FILE.py:FUNCTION)") from error
+            raise BadInput(f"{error} (data of your own: {named('dataset')} FILE.py:FUNCTION)") from error
         raise
 
 
 def load_data(chosen: config.DataConfig, state: "dict[str, Tensor]", model: config.Model) -> "dict[str, AnyData]":
-    """Every split that is asked for. A user's own data have as many classes as the checkpoint has outputs."""
-    from lossatlas.data import Dataset, FixedBatches, Streamed
+    """Load every split that is asked for. A user's own data get as many classes as the checkpoint has outputs.
+
+    Args:
+        chosen: The configuration of the data.
+        state: The checkpoint; empty for none.
+        model: The network's name, or the user's function, whose targets are not checked.
+
+    Returns:
+        The samples by split.
+
+    Raises:
+        BadInput: Samples, labels and network do not fit each other.
+    """
+    from lossatlas.data import Streamed
     from lossatlas.data.memory import in_words
-    from lossatlas.datasets.registry import OWN
-    from lossatlas.models import classes_in
 
     for split, file in zip(("train", "test"), chosen.files, strict=True):
         if file and split not in chosen.splits:
-            say(f"note: --{split}loader {file} is not used: --split asks for {' and '.join(chosen.splits)}")
+            asked = " and ".join(chosen.splits)
+            say(f"note: {named(f'{split}loader', file)} is not used: {named('split')} asks for {asked}")
     data = load_splits(chosen, model)
-    for split, d in data.items():
-        if isinstance(d, Streamed):
-            size = in_words(d.sample_bytes * len(d))
-            say(f"the {split} data, {len(d):,} samples of {size} in all, are read when they are needed")
-    if isinstance(model, UserFunction):  # what its targets mean is the loss's business
+    for split, samples in data.items():
+        if isinstance(samples, Streamed):
+            size = in_words(samples.sample_bytes * len(samples))
+            say(f"the {split} data, {len(samples):,} samples of {size} in all, are read when they are needed")
+    if isinstance(model, UserFunction):  # the loss alone knows the meaning of its targets
         return data
-    for d in data.values():
-        few = next(d.batches(2))
-        if isinstance(d, FixedBatches) or not isinstance(few, list | tuple) or len(few) != 2:
-            raise BadInput(f"{model} of the zoo takes pairs of inputs and labels, and --dataset gives something else")
-    first = data[chosen.splits[0]]
-    if chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN or any(chosen.files):
-        with checking_shapes(model, first):
-            classes = chosen.classes or classes_in(model, shape_of(first), state)
-        if classes is not None:  # otherwise loading the checkpoint says what does not fit
-            data = {split: replace(d, classes=classes) for split, d in data.items()}
-    for split, d in data.items():
-        if isinstance(d, Dataset) and not d.targets.is_floating_point() and int(d.targets.max()) >= d.classes:
-            raise BadInput(f"the {split} data have the label {int(d.targets.max())}, the network {d.classes} classes")
+    check_pairs(data, model)
+    data = with_classes(data, chosen, state, model)
+    check_labels(data)
     return data
 
 
-def network_for(model: config.Model, data: "AnyData") -> "nn.Module":
-    """A network of the zoo for samples of this shape, or a user's, in evaluation mode.
+def check_pairs(data: "Mapping[str, AnyData]", model: str) -> None:
+    """Raise BadInput where samples are no pairs of inputs and labels, which networks of the zoo take."""
+    from lossatlas.data import FixedBatches
 
-    One that changes its weights when its mode is switched stays in the mode in which its factory gives it. Raises BadInput
-    where there is no such network.
+    for samples in data.values():
+        few = next(samples.batches(2))
+        if isinstance(samples, FixedBatches) or not isinstance(few, list | tuple) or len(few) != 2:
+            raise BadInput(
+                f"{model} of the zoo takes pairs of inputs and labels, and {named('dataset')} gives something else"
+            )
+
+
+def with_classes(
+    data: "dict[str, AnyData]", chosen: config.DataConfig, state: "dict[str, Tensor]", model: str
+) -> "dict[str, AnyData]":
+    """Return the data with the number of classes that is declared, or that of the checkpoint, where the data are the user's."""
+    from lossatlas.datasets.registry import OWN
+    from lossatlas.models import classes_in
+
+    if not (chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN or any(chosen.files)):
+        return data
+    first = data[chosen.splits[0]]
+    with checking_shapes(model, first):
+        classes = chosen.classes or classes_in(model, shape_of(first), state)
+    if classes is None:  # loading the checkpoint reports the mismatch
+        return data
+    return {split: replace(samples, classes=classes) for split, samples in data.items()}
+
+
+def check_labels(data: "Mapping[str, AnyData]") -> None:
+    """Raise BadInput where a label is no class."""
+    from lossatlas.data import Dataset
+
+    for split, samples in data.items():
+        if not isinstance(samples, Dataset) or samples.targets.is_floating_point():
+            continue
+        if (largest := int(samples.targets.max())) >= samples.classes:
+            raise BadInput(f"the {split} data have the label {largest}, the network {samples.classes} classes")
+
+
+def network_for(model: config.Model, data: "AnyData") -> "nn.Module":
+    """Return a network of the zoo for samples of this shape, or the user's, in evaluation mode.
+
+    A network that changes its weights when its mode is switched stays in the mode in which its factory returns it.
+
+    Raises:
+        BadInput: There is no such network for these inputs.
     """
     from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
     from lossatlas.models import build
@@ -242,7 +334,7 @@ def network_for(model: config.Model, data: "AnyData") -> "nn.Module":
 
 @contextmanager
 def checking_shapes(model: config.Model, data: "AnyData") -> Iterator[None]:
-    """Raise BadInput where there is no such network for these inputs."""
+    """Turn errors of building a network of the zoo for these inputs into BadInput."""
     try:
         yield
     except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
@@ -251,23 +343,38 @@ def checking_shapes(model: config.Model, data: "AnyData") -> Iterator[None]:
 
 
 def device_of(cuda: bool, local_rank: int = 0) -> str:
-    """'cpu', or this rank's CUDA device. Raises BadUsage where there is none."""
+    """Return 'cpu', or the CUDA device of a rank.
+
+    Args:
+        cuda: Use CUDA.
+        local_rank: The number of the rank among those on its host.
+
+    Raises:
+        BadUsage: There is no CUDA device.
+    """
     import torch
 
     if not cuda:
         return "cpu"
     if not torch.cuda.is_available():
-        raise BadUsage(f"--cuda: no CUDA device on {socket.gethostname()}: leave the flag out to use the CPU")
+        raise BadUsage(f"{named('cuda')}: no CUDA device on {socket.gethostname()}: leave the flag out to use the CPU")
     return f"cuda:{local_rank % torch.cuda.device_count()}"
 
 
 def provenance(
     world: World, command: str, threads: int, seed: int, options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What a file records of the run that made it; nothing of it is compared when the file is continued.
+    """Return the provenance of a run for its file, none of which is compared when the file is continued.
 
     Args:
+        world: The ranks.
+        command: The command line.
+        threads: CPU threads of each rank.
+        seed: The seed of random directions.
         options: All options of the command by name.
+
+    Returns:
+        These, and the time, the host and the versions of the libraries.
     """
     import torch
 
@@ -293,6 +400,7 @@ def provenance(
 
 
 def load_split(chosen: config.DataConfig, split: str) -> "AnyData":
+    """Load one split: from a file, from the user's function, or by the name of a data set. Raises BadInput."""
     from lossatlas.datasets.registry import from_factory, get, load, load_file
 
     file = chosen.files[0 if split == "train" else 1]
@@ -316,10 +424,16 @@ def load_split(chosen: config.DataConfig, split: str) -> "AnyData":
     )
 
 
-def output_path(given: str | None, default: Path, beside: str | None) -> Path:
-    """The file that is given, or the default; the latter beside another output when its own folder is read-only."""
-    if given:
-        return Path(given)
+def output_path(file: str | None, default: Path, beside: str | None) -> Path:
+    """Return the path of an output.
+
+    Args:
+        file: The file that the user names.
+        default: The path otherwise.
+        beside: Another output, into whose folder the default goes when its own is read-only.
+    """
+    if file:
+        return Path(file)
     if beside and not default.exists() and not file_names.writable_folder(default):
         say(f"note: {default.parent} is read-only, so {default.name} is written beside {beside}")
         return Path(beside).with_name(default.name)

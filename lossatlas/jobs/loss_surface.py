@@ -1,4 +1,4 @@
-"""The losses of a grid: what decides their digits, measured once, and the work of a block of cells."""
+"""Losses over a grid: the execution plan, which decides the last digits and is measured once, and the work of a block."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from torch import nn
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
-from lossatlas.errors import BadInput, BadUsage, Stop, note
+from lossatlas.errors import BadInput, BadUsage, Stop, named, note
 from lossatlas.evaluation.autotuning import choose_parallel_batches, estimate_seconds_per_cell, seconds_in_place, tune
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.memory_trim import trim_memory
@@ -22,6 +22,7 @@ from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import StreamingSamples, copy_samples, fitted
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.recorder import BlockNote
+from lossatlas.jobs.input_check import one_line
 from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import ReferenceLosses
 from lossatlas.landscape.control_variates import FEWEST
@@ -31,24 +32,31 @@ from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, without_predictions
 from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker, with_small_batches
 
-FEW = 8  # samples on which the way to compute is chosen
-CHECKED_SAMPLES = 256  # on which a reduced precision is compared with float32
-MOST_IN_A_PASS, READING = (
-    32,
-    4,
-)  # points of a pass over data that are read; computing takes so many times as long as reading
-SHORTEST_BLOCK = 0.02  # seconds; cells that take less are sent out together
-IN_PLACE, IN_PLACE_BATCH = "in place", 64  # the network itself is moved; samples of a batch
+FEW = 8  # samples on which the path is chosen
+CHECKED_SAMPLES = 256  # samples on which a reduced precision is compared with float32
+MOST_IN_A_PASS = 32  # points that share a pass over streamed data, at most
+READING = 4  # the share of reading is kept below 1 / (1 + READING) of the time
+SHORTEST_BLOCK = 0.02  # seconds; shorter cells are sent in blocks
+IN_PLACE, IN_PLACE_BATCH = "in place", 64  # the path that moves the network itself; samples of its batches
 PATHS = ("folded", "unfolded", IN_PLACE)  # from the fastest to the one that is right for any network
-LOW = ("bfloat16", "float16")  # precisions whose error a few samples in float32 take out, where a tolerance is given
-EXACT = ("float32", "float64")  # precisions whose error is not worth a measurement
+LOW = ("bfloat16", "float16")  # precisions whose error is corrected by some samples in float32, with a tolerance
+EXACT = ("float32", "float64")  # precisions whose error is not measured
 
 
 def evaluator_of(problem: Problem, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
-    """What computes as a plan says. Raises BadUsage where the device cannot."""
+    """Return the evaluator that a plan describes.
+
+    Args:
+        problem: The network, its plane, data and loss.
+        plan: The execution plan.
+        tolerance: The tolerance of the loss at each cell.
+
+    Raises:
+        BadUsage: The device lacks memory, or the network does not compute in the plan's precision.
+    """
     count, training = plan.get("recalibrated", 0), problem.training
     corrected, in_place = plan.get("corrected", False), plan["path"] == IN_PLACE
-    trim_memory()  # what was needed to read and to choose
+    trim_memory()  # releases the memory of the set-up
     net = own_network(problem, plan["precision"]) if in_place else problem.net
     try:
         evaluator = Evaluator(
@@ -74,29 +82,31 @@ def evaluator_of(problem: Problem, plan: Mapping[str, Any], tolerance: Tolerance
         return evaluator
     except torch.cuda.OutOfMemoryError as error:
         raise BadUsage(
-            f"the data and the directions do not fit into the memory of {problem.device}: use fewer samples (--limit)"
+            f"the data and the directions do not fit into the memory of {problem.device}: use fewer samples "
+            f"({named('limit')})"
         ) from error
     except RuntimeError as error:
         if plan["precision"] in ("bfloat16", "float16"):
             raise BadUsage(
-                f"--precision {plan['precision']}: this network does not compute in it on {problem.device}: "
+                f"{named('precision', plan['precision'])}: this network does not compute in it on {problem.device}: "
                 f"{str(error).splitlines()[0][:150]}"
             ) from error
         raise
 
 
 def own_network(problem: Problem, precision: str) -> nn.Module:
-    """The user's network, to be evaluated in place. Raises BadUsage where that cannot be done as the plan says."""
+    """Return the user's network, to be evaluated in place. Raises BadUsage for another precision or device than its own."""
     net = problem.own()
-    own, there = resolve_precision(None, net), next(net.parameters()).device
+    own, device = resolve_precision(None, net), next(net.parameters()).device
     if precision not in (own, "tf32"):
         raise BadUsage(
             f"precision {precision}: this network can only be evaluated in place, which is in its own precision ({own}), "
-            "because a converted copy does not compute the same (weights held elsewhere, casts within forward)"
+            "because a converted copy does not compute the same (tensors that are no parameters, casts within forward)"
         )
-    if there.type != torch.device(problem.device).type:
+    if device.type != torch.device(problem.device).type:
         raise BadUsage(
-            f"device {problem.device}: this network can only be evaluated in place, on {there}: move it to {problem.device} first"
+            f"device {problem.device}: this network can only be evaluated in place, on {device}: move it to "
+            f"{problem.device} first"
         )
     return net
 
@@ -115,11 +125,18 @@ def new_surface(
     about: Mapping[str, Any],
     recalibrated: int = 0,
 ) -> Surface:
-    """A surface of which nothing is computed yet; what is 0 in its plan is measured by `ready`.
+    """Return a surface without computed cells. `finalize_plan` measures the entries of its plan that are 0.
 
-    precision: None for that of the network.
-    recalibrated: how many training samples give the statistics of BatchNorm at every point; 0 where they stay as they are.
-    Raises BadUsage where a tolerance asks for standard errors that cannot be known.
+    Arguments that are not listed are those of `grid_job.Quantity.new_surface`.
+
+    Args:
+        tolerance: The tolerance of the loss at each cell.
+        precision: The precision of the forward pass; None for that of the network.
+        batch_size: Samples of a batch; 0 to measure the fastest.
+        recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the network.
+
+    Raises:
+        BadUsage: A tolerance needs standard errors, which this loss or these data do not have.
     """
     few = fitted(next(next(iter(data.values())).batches(FEW)), net)
     precision = resolve_precision(precision, net)
@@ -129,7 +146,7 @@ def new_surface(
     ):  # a copy may share its parameters, into which a forward pass may write
         found = loss(own, copy_samples(few))
         if not tolerance.exact:
-            refuse_tolerance(data, found.spread)
+            refuse_tolerance(data, spread=found.spread)
         path, why_not = path_of(net, loss, few, precision)
     plan = {
         "device": torch.device(device).type,
@@ -155,72 +172,71 @@ def new_surface(
 
 
 def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
-    """The fastest path that may be right, which `ready` has to prove, and why BatchNorm is not folded."""
+    """Return the fastest path for the network, which `finalize_plan` verifies, and why BatchNorm is not folded."""
     try:
         net = frozen_copy(net, fixed=True)
     except Exception as error:  # what a module holds cannot be copied
-        return IN_PLACE, f"it cannot be copied ({first_line(error)})"
+        return IN_PLACE, f"it cannot be copied ({one_line(error)})"
     if precision == OWN:
         return "unfolded", "folding would round differently in this precision"
     folded, why_not = choose_path(net, loss, few)
     return ("folded" if folded else "unfolded"), why_not
 
 
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-
-
 def finalize_plan(
     problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
 ) -> tuple[Surface, Evaluator]:
-    """The evaluator for a surface, proved against the network itself.
+    """Complete the plan of a surface, and verify its evaluator against the user's network.
 
-    A new plan is completed by measurements; what a reduced precision changes is measured. Where a faster path gives other
-    losses than the user's network does when it is moved in place, a new plan takes the next slower one, and in the end the
-    network itself.
+    A new plan is completed by measurements, also of the error of a reduced precision. Where a path gives other losses than
+    the user's network moved in place, a new plan takes the next slower path, in the end the network itself.
 
     Args:
-        scene: The network, its plane, data and loss.
-        surface: What is there already. Where its plan has a batch size, nothing else is measured.
-        tolerance: Of the loss at each cell.
-        cells: How many are to be computed.
-        adaptive: See `supply`.
+        problem: The network, its plane, data and loss.
+        surface: The surface so far. Where its plan is complete, nothing is measured.
+        tolerance: The tolerance of the loss at each cell.
+        cells: The number of cells to be computed.
+        adaptive: See `make_queue`.
+
+    Returns:
+        The surface with its complete plan, and the evaluator.
 
     Raises:
-        BadInput: The network is random, or the path that a file was begun with gives other losses than the network.
+        BadInput: The network is random, or the path that a file was started with gives other losses than the network.
         BadUsage: The network can only be evaluated in place, and not in this precision or on this device.
     """
     check_plan(surface, adaptive)
     surface = without_predictions(surface)
     reference, paths = ReferenceLosses.of(problem, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
-    new, wrong = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
+    new, why_not = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
     for path in paths:
         plan = {**surface.plan, "path": path}
         try:
             known, evaluator = complete_plan(problem, replace(surface, plan=plan), tolerance, cells, adaptive)
-            found = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))
+            differs = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))
         except (Stop, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
             if path == IN_PLACE:
                 raise
-            found = first_line(error)
-        if not found:
+            differs = one_line(error)
+        if not differs:
             break
         if not new:
             raise BadInput(
-                f"the file was begun with {path} evaluation, which is not what the network computes: {found}: write another file"
+                f"the file was started with {path} evaluation, which is not what the network computes: {differs}: write "
+                "another file"
             )
-        wrong = found
+        why_not = differs
     if path == IN_PLACE and new:
-        note(f"the network itself is moved for every point, which is slower: {wrong}")
+        note(f"the network itself is moved for every point, which is slower: {why_not}")
     if path != surface.plan["path"]:
-        known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": wrong})
+        known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": why_not})
     return known, evaluator
 
 
 def comparable_evaluator(problem: Problem, plan: Mapping[str, Any], evaluator: Evaluator) -> Evaluator:
-    """The evaluator to compare with the network: where BatchNorm is recalibrated, one that keeps its statistics."""
+    """Return an evaluator to compare with the network: without recalibration of BatchNorm, otherwise the same one."""
     return (
         evaluator
         if evaluator.recalibrator is None
@@ -231,7 +247,7 @@ def comparable_evaluator(problem: Problem, plan: Mapping[str, Any], evaluator: E
 def complete_plan(
     problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
 ) -> tuple[Surface, Evaluator]:
-    """The evaluator for one path, and the surface with a complete plan for it, see `ready`."""
+    """Return the surface with a complete plan for its path, and the evaluator, see `finalize_plan`."""
     evaluator = evaluator_of(problem, surface.plan, tolerance)
     with evaluator.session():
         return measure_plan(problem, surface, evaluator, cells, adaptive), evaluator
@@ -240,7 +256,7 @@ def complete_plan(
 def measure_plan(
     problem: Problem, surface: Surface, evaluator: Evaluator, cells: int, adaptive: Tolerance | None
 ) -> Surface:
-    """The surface with a complete plan: what is open in it is measured with this evaluator."""
+    """Return the surface with a complete plan, whose missing entries are measured with an evaluator of its path."""
     plan, about = dict(surface.plan), dict(surface.about)
     if plan["points_per_call"] == 0 and plan["path"] == IN_PLACE:
         plan |= {"points_per_call": 1, "lanes": 1, "batch_size": plan["batch_size"] or IN_PLACE_BATCH}
@@ -272,18 +288,22 @@ def measure_plan(
 
 
 def estimate_seconds(problem: Problem, surface: Surface, tolerance: Tolerance) -> tuple[float, str]:
-    """Seconds that a cell may take, and what has been measured."""
+    """Estimate the time of a cell.
+
+    Returns:
+        Seconds, and a description of the measurement.
+    """
     evaluator = evaluator_of(problem, surface.plan, tolerance)
     if evaluator.in_place:
         return seconds_in_place(evaluator), "from a few batches of the network itself"
     fewer = "" if tolerance.exact else ", with all samples, of which a tolerance draws fewer"
     if seconds := surface.about.get("seconds_per_cell"):
-        return seconds, "measured when the file was begun" + fewer
+        return seconds, "measured when the file was started" + fewer
     return estimate_seconds_per_cell(evaluator), "from a few batches" + fewer
 
 
-def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:
-    """Raise BadUsage where a standard error cannot be known."""
+def refuse_tolerance(splits: Mapping[str, AnyData], *, spread: bool) -> None:
+    """Raise BadUsage where losses of single samples are missing; spread: the loss gives the loss of each sample."""
     if not spread:
         raise BadUsage("a tolerance needs the loss of each sample, and this loss gives the mean of a batch alone")
     for split, d in splits.items():
@@ -295,19 +315,27 @@ def refuse_tolerance(splits: Mapping[str, AnyData], spread: bool) -> None:
 
 
 def cells_per_block(surface: Surface, cells: int, ranks: int = 1) -> int:
-    """Whole calls; several where cells are so short that messages would count, if every rank still gets its blocks."""
-    company, seconds = surface.plan["points_per_call"], surface.about.get("seconds_per_cell", SHORTEST_BLOCK)
-    wanted = min(SHORTEST_BLOCK / seconds, cells / (8 * ranks))
-    company = company or 1  # 0 where nothing was left to measure it for
-    passing = min(surface.about.get("points_per_pass", 1), -(-cells // (2 * ranks)))
-    return max(1, int(max(wanted, passing) / company)) * company
+    """Return the number of cells of a block, a multiple of the points of one call.
+
+    Short cells share a block, which saves messages, as long as every rank gets several blocks.
+
+    Args:
+        surface: The surface with a complete plan.
+        cells: The number of pending cells.
+        ranks: The number of ranks.
+    """
+    per_call = surface.plan["points_per_call"] or 1  # 0 where no cell was pending
+    seconds = surface.about.get("seconds_per_cell", SHORTEST_BLOCK)
+    for_messages = min(SHORTEST_BLOCK / seconds, cells / (8 * ranks))
+    for_reading = min(surface.about.get("points_per_pass", 1), -(-cells // (2 * ranks)))
+    return max(1, int(max(for_messages, for_reading) / per_call)) * per_call
 
 
 def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int:
-    """At how many points a batch that is read should be evaluated, so that reading is a small part of the time."""
+    """Return at how many points a batch of streamed data is evaluated, so that reading takes a small part of the time."""
     flowing = [samples for samples in evaluator.data.values() if isinstance(samples, StreamingSamples)]
     if all(samples.all_fit for samples in flowing):
-        return 1  # they are read once, and kept
+        return 1  # they are read once and stay in memory
     if seconds_per_cell is None:
         return MOST_IN_A_PASS // 4
     reading = max(samples.seconds_per_sample for samples in flowing) * sum(len(samples) for samples in flowing)
@@ -315,7 +343,16 @@ def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int
 
 
 def precision_error(problem: Problem, grid: Grid, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reduced precision changes, against float32 on a few samples at the middle, on the way out, in a corner."""
+    """Compare a reduced precision with float32 on some samples at three points: centre, between, and a corner.
+
+    Args:
+        problem: The network, its plane, data and loss.
+        grid: The grid.
+        plan: The plan with the reduced precision.
+
+    Returns:
+        'points' (3, 2), 'relative': the relative error of each loss at each point by field, and the numbers of samples.
+    """
     few = replace(problem, data={split: d.first(CHECKED_SAMPLES) for split, d in problem.data.items()})
     one = {**plan, "points_per_call": 1, "lanes": 1}
     exact, reduced = (
@@ -325,20 +362,20 @@ def precision_error(problem: Problem, grid: Grid, plan: Mapping[str, Any]) -> di
     points = [(float(x[i]), float(y[min(i * len(y) // len(x), len(y) - 1)])) for i in (len(x) // 2, len(x) // 4, 0)]
     sizes = {split: len(d) for split, d in few.data.items()}
     curve = Surface.empty(Grid(np.arange(3.0)), sizes, exact.metrics)
-    found, wanted = (curve.with_cells(range(3), e(points)).fields for e in (reduced, exact))
+    reduced_fields, exact_fields = (curve.with_cells(range(3), e(points)).fields for e in (reduced, exact))
     errors = {
-        name: [float(abs(f - w) / abs(w)) for f, w in zip(found[name], wanted[name], strict=True)]
-        for name in wanted
+        name: [float(abs(f - w) / abs(w)) for f, w in zip(reduced_fields[name], exact_fields[name], strict=True)]
+        for name in exact_fields
         if name.endswith("_loss")
     }
     return {"points": points, "relative": errors, "samples": CHECKED_SAMPLES, "used": next(iter(sizes.values()))}
 
 
 def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
-    """What `precision_error` found, in words."""
-    what = "the network's own precision" if precision == OWN else precision
+    """Describe the result of `precision_error`, a line for each loss."""
+    label = "the network's own precision" if precision == OWN else precision
     return [
-        f"{what} changes {name} by "
+        f"{label} changes {name} by "
         + ", ".join(f"{value:.1e} at ({a:.3g}, {b:.3g})" for value, (a, b) in zip(values, error["points"], strict=True))
         + f" (relative to float32, {error['used']} samples)"
         for name, values in error["relative"].items()
@@ -346,7 +383,17 @@ def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
 
 
 def block_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[BlockResult, BlockNote]]:
-    """The function from a block of a `supply` to what it gives and a remark. A batch that does not fit into memory is halved."""
+    """Return the function from a block of a queue to its result and a remark.
+
+    A batch that does not fit into memory is halved, which the remark reports.
+
+    Args:
+        surface: The surface with a complete plan.
+        evaluator: The evaluator of this rank.
+
+    Returns:
+        The function. It raises BadUsage where one sample does not fit into memory.
+    """
     evaluate = MultilevelWorker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
 
     def work(block: Any) -> tuple[BlockResult, BlockNote]:
@@ -373,12 +420,19 @@ def block_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tupl
 
 
 def exact_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], BlockResult]:
-    """The function from cells, each of which is computed by itself, with all samples, to their statistics."""
+    """Return the function from cells to their statistics over all samples."""
     return lambda cells: BlockResult(evaluator([surface.grid.point(cell) for cell in cells]))
 
 
 def make_queue(surface: Surface, pending: np.ndarray, ranks: int = 1, adaptive: Tolerance | None = None) -> BlockQueue:
-    """The pending cells in blocks. adaptive: what may be predicted of them within this tolerance is not computed."""
+    """Return the pending cells in blocks.
+
+    Args:
+        surface: The surface so far, with a complete plan.
+        pending: The indices of the pending cells.
+        ranks: The number of ranks.
+        adaptive: Interpolate cells that their neighbours predict within this tolerance; None to compute all.
+    """
 
     def blocks(known: Surface, cells: np.ndarray) -> BlockQueue:
         size = cells_per_block(known, len(cells), ranks)

@@ -15,14 +15,14 @@ class AxisRequest:
     """The direction of one axis.
 
     Attributes:
-        kind: 'random', 'gradient', 'eigenvector', 'vector' (one that is there already) or 'network' (towards another one).
+        kind: 'random', 'gradient', 'eigenvector', 'vector' (a given one) or 'network' (towards another network).
         norm: Its normalization, see `parameter_space.directions`; '' for none, which is unit length for a gradient and for
             eigenvectors.
         ignore: 'biasbn' where biases and normalization layers do not move.
-        number: Which eigenvector, counted from 1.
+        number: The number of the eigenvector, counted from 1.
         vector: The vector, or the parameters of the other network.
-        digest: What tells the vector or the other network from others, for the record.
-        scheme: Whether it is a random network that a scheme leads to.
+        digest: The digest of the vector or of the other network, for the record.
+        scheme: It is a random network to which a scheme leads.
     """
 
     kind: str
@@ -34,7 +34,14 @@ class AxisRequest:
     scheme: bool = False
 
     def describe(self, seed: int, idx: int, layout: "Layout", curvature: "OriginCurvature | None") -> str:
-        """Describe the direction for the record; equal text means an equal direction."""
+        """Describe the direction for the record; equal texts mean equal directions.
+
+        Args:
+            seed: The seed of random directions.
+            idx: The number of a repeat.
+            layout: The layers of the network.
+            curvature: Gradient and eigenvectors at the origin, where one of them is asked for.
+        """
         scaled = f"norm={self.norm or 'none'}{layout.rule(self.norm)}, ignore={self.ignore or 'none'}"
         if self.scheme:
             scaled = f"norm=filter{layout.rule('filter')}, a network that the scheme goes to"
@@ -55,10 +62,13 @@ class AxisRequest:
 
         Args:
             origin: The parameters at the origin.
-            seed: Of this axis, see `parameter_space.directions.seed_of`.
+            seed: The seed of this axis, see `parameter_space.directions.seed_of`.
             layout: The layers of the network.
             selection: The parameters that move.
             curvature: Gradient and eigenvectors at the origin, where one of them is asked for.
+
+        Returns:
+            The direction by tensor name.
 
         Raises:
             BadInput: The gradient is zero, or the eigenvector is not resolved.
@@ -94,7 +104,7 @@ def make_directions(
     orthogonal_to: "Point | None" = None,
     orthogonalize: bool = False,
 ) -> "list[Point]":
-    """Make the directions of a line or a plane; the commands and the Python functions use no other way.
+    """Make the directions of a line or a plane, for the commands and the Python functions alike.
 
     Args:
         axes: One request for each axis.
@@ -102,11 +112,14 @@ def make_directions(
         layout: The layers of the network.
         selection: The parameters that move.
         curvature: Gradient and eigenvectors at the origin, where one of them is asked for.
-        seed: Of the random directions.
+        seed: The seed of random directions.
         idx: The number of a repeat, which has other random directions.
-        same: Whether the second axis takes the direction of the first.
+        same: The second axis takes the direction of the first.
         orthogonal_to: The first direction, where it is not that of `axes`.
-        orthogonalize: Whether the part along the first direction is taken out of the second.
+        orthogonalize: Subtract from the second direction its projection onto the first.
+
+    Returns:
+        The directions by tensor name, one for each axis.
 
     Raises:
         BadInput: See `AxisRequest.direction`; the second direction is along the first.

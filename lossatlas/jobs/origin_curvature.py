@@ -1,4 +1,4 @@
-"""Gradient, top eigenvectors and second derivatives of the mean loss at the origin of a surface."""
+"""Gradient, top eigenvectors and second derivatives of the mean loss at the origin of a plane."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,20 +17,20 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.parameter_space import Point, Selection
 
 RESOLVED = 1e-3  # relative residual of an eigenvector
-MOST = 500  # products to find one
+MAX_PRODUCTS = 500  # for one eigenvector
 
 
 class OriginCurvature:
-    """Gradient, top eigenvectors and second derivatives of the mean loss at a network, computed when they are asked for.
+    """Gradient, top eigenvectors and second derivatives of the mean loss at a network, computed on first use.
 
     Args:
         net: The network.
         data: The samples of the loss.
         loss: The loss.
-        loss_name: What the loss is called in records.
+        loss_name: The name of the loss in records.
         selection: The parameters that gradient and eigenvectors are with respect to.
-        device: Where they are computed.
-        report: Receives a line about each result; by default nobody does.
+        device: The device that computes them.
+        report: Called with a line about each result.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class OriginCurvature:
         self.selection, self.device = selection.within_net(net), device
         self.report = report or (lambda line: None)
         self.shown = report is not None
-        self.known: Hessian | None = None
-        self.found: list[Tensor] = []
+        self.operator: Hessian | None = None
+        self.vectors: list[Tensor] = []
 
     @classmethod
     def of(cls, loaded: LoadedInputs, selection: "Selection", device: str) -> "OriginCurvature":
-        """Return that of the inputs of a command, which prints its results."""
+        """Return the curvature of the inputs of a command, which prints its results."""
         loss = loss_of(loaded.loss)
         return cls(
             loaded.net,
@@ -75,8 +75,8 @@ class OriginCurvature:
         """The Hessian of the mean loss with respect to the selected parameters."""
         from lossatlas.hessian import Hessian, check_deterministic
 
-        if self.known is None:
-            self.known = Hessian(
+        if self.operator is None:
+            self.operator = Hessian(
                 self.net,
                 self.data,
                 self.loss,
@@ -84,11 +84,15 @@ class OriginCurvature:
                 parameters=self.selection.only,  # the loss may cut gradients of what does not move
                 without=self.selection.without,
             )
-            check_deterministic(self.known)
-        return self.known
+            check_deterministic(self.operator)
+        return self.operator
 
     def gradient(self) -> "Point":
-        """Return the gradient of the mean loss, zero where nothing moves. Raises BadInput where it is zero."""
+        """Return the gradient of the mean loss by parameter name, zero for unselected parameters.
+
+        Raises:
+            BadInput: The gradient is zero.
+        """
         loss, gradient = self.hessian.gradient()
         point = self.selection.within(self.point(gradient, self.hessian.names))
         gradient = self.hessian.flatten([point[name] for name in self.hessian.names])
@@ -99,14 +103,20 @@ class OriginCurvature:
         return point
 
     def eigenvector(self, number: int) -> "Point":
-        """Return the eigenvector with the number-th largest eigenvalue, its largest component positive.
+        """Return the eigenvector of the number-th largest eigenvalue, its largest component positive.
+
+        Args:
+            number: Counted from 1.
+
+        Returns:
+            The unit vector by parameter name, zero for unselected parameters.
 
         Raises:
-            BadInput: It is not resolved within MOST products, or there is none.
+            BadInput: It is not resolved within MAX_PRODUCTS products, or there is none.
         """
-        if len(self.found) < number:
-            self.found = self.eigenvectors(number)
-        return self.point(self.found[number - 1], self.selection.of(self.hessian.names))
+        if len(self.vectors) < number:
+            self.vectors = self.eigenvectors(number)
+        return self.point(self.vectors[number - 1], self.selection.of(self.hessian.names))
 
     def eigenvectors(self, count: int) -> "list[Tensor]":
         """Return the first eigenvectors as flat tensors, see `eigenvector`."""
@@ -120,7 +130,7 @@ class OriginCurvature:
 
         names = self.selection.of(self.hessian.names)
         operator = self.hessian.block(names) if self.selection else self.hessian
-        pairs = lanczos(operator, top=count, tolerance=RESOLVED, max_products=MOST, progress=progress)
+        pairs = lanczos(operator, top=count, tolerance=RESOLVED, max_products=MAX_PRODUCTS, progress=progress)
         if len(pairs.values) < count:
             raise BadInput(
                 f"eigenvector:{count} asks for more than the {len(pairs.values)} that {pairs.products} products give"
@@ -138,7 +148,7 @@ class OriginCurvature:
         return [v * v[v.abs().argmax()].sign() for v in pairs.vectors]
 
     def point(self, vector: "Tensor", names: Sequence[str]) -> "Point":
-        """A vector over these parameters by name; the others are zero."""
+        """Return a flat vector over these parameters by parameter name, zero for the others."""
         import torch
 
         result, offset = {}, 0
@@ -151,7 +161,14 @@ class OriginCurvature:
         return result
 
     def along(self, directions: Directions) -> dict[str, Any]:
-        """Second derivatives of the mean loss at the origin along the axes, and their mixed one."""
+        """Compute the second derivatives of the mean loss at the origin along the axes.
+
+        Args:
+            directions: The directions of the axes.
+
+        Returns:
+            'second_derivatives': 'xx', 'yy' and the mixed 'xy'; 'samples', their number, and 'split'.
+        """
         from lossatlas.parameter_space import as_point
 
         vectors = {

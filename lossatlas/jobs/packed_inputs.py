@@ -1,4 +1,4 @@
-"""Networks and data as numpy arrays, which travel to other ranks without being copied."""
+"""Networks and data as numpy arrays, which are sent to other ranks without pickling their contents."""
 
 import socket
 from collections.abc import Mapping
@@ -22,10 +22,14 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 @dataclass(frozen=True)
 class PackedInputs:
-    """A network and its data, as numpy arrays that travel without being copied.
+    """A network and its data as numpy arrays.
 
-    data by split: samples whose images have four axes as (N, H, W, C), or where they are read. training: those for the
-    statistics of BatchNorm, where they are not among the data. mode: whether the state was taken in training mode.
+    Attributes:
+        model: The network's name, or the user's function that makes it.
+        state: The state of the network.
+        data: By split the samples, images as (N, H, W, C), or the source that each rank reads them from.
+        training: Samples for BatchNorm statistics, where they are not among the data.
+        mode: The state was taken in training mode.
     """
 
     model: config.Model
@@ -36,6 +40,7 @@ class PackedInputs:
 
     @classmethod
     def of(cls, loaded: LoadedInputs) -> "PackedInputs":
+        """Pack the inputs of a command; arrays share the memory of the tensors where they can."""
         from lossatlas.evaluation.parallel_batches import is_training
 
         state = {name: as_array(value) for name, value in loaded.net.state_dict().items()}
@@ -45,14 +50,19 @@ class PackedInputs:
         return cls(loaded.model, state, data, training, is_training(loaded.net))
 
     def unpack(self) -> "tuple[nn.Module, dict[str, AnyData]]":
-        """All of it shares the arrays' memory. Raises BadInput where this rank reads other data than rank 0."""
-        data = {split: one.unpack(split) for split, one in self.data.items()}
+        """Return the network and the samples by split, which share the arrays' memory.
+
+        Raises:
+            BadInput: This rank reads other data than rank 0.
+        """
+        data = {split: packed.unpack(split) for split, packed in self.data.items()}
         return self.network(next(iter(data.values()))), data
 
     def network(self, first: "AnyData") -> "nn.Module":
-        """The network in evaluation mode. One of the zoo shares the arrays' memory, a user's has its own.
+        """Return the network in evaluation mode. A network of the zoo shares the arrays' memory, a user's has its own.
 
-        first: the data of the first split.
+        Args:
+            first: The samples of the first split.
         """
         import torch
 
@@ -68,7 +78,7 @@ class PackedInputs:
             net.load_state_dict(own_tensors)  # assigning would untie weights
             return net.requires_grad_(False)
         shape = shape_of(first)
-        with torch.device("meta"):  # neither drawn at random nor stored: what it holds is assigned
+        with torch.device("meta"):  # no random initialization and no memory: the state is assigned
             net = build(self.model, shape, first.classes)
         net.load_state_dict(own_tensors, assign=True)
         return net.eval().requires_grad_(False)
@@ -76,13 +86,20 @@ class PackedInputs:
 
 @dataclass(frozen=True)
 class PackedSamples:
-    """Samples, or batches of shapes that differ, as arrays."""
+    """Samples as arrays.
+
+    Attributes:
+        samples: A structure of arrays; a list of batches where `fixed`.
+        classes: The number of classes.
+        fixed: The samples come in fixed batches, whose shapes differ.
+    """
 
     samples: Any
     classes: int
     fixed: bool
 
     def unpack(self, split: str) -> "AnyData":
+        """Return the samples as tensors that share the arrays' memory."""
         from lossatlas.data import Dataset, FixedBatches
         from lossatlas.data.structures import mapped
 
@@ -94,13 +111,20 @@ class PackedSamples:
 
 @dataclass(frozen=True)
 class StreamedSource:
-    """Samples that every rank reads when it needs them."""
+    """Samples that every rank reads itself.
+
+    Attributes:
+        chosen: The configuration of the data.
+        classes: The number of classes.
+        sketch: The digest of some samples on rank 0.
+    """
 
     chosen: config.DataConfig
     classes: int
     sketch: str
 
     def unpack(self, split: str) -> "AnyData":
+        """Return the samples. Raises BadInput where they differ from those of rank 0."""
         from lossatlas.data import Streamed
 
         data = load_split(replace(self.chosen, stream="always"), split)
@@ -115,6 +139,7 @@ class StreamedSource:
 
 
 def pack_samples(data: "AnyData", chosen: config.DataConfig) -> PackedSamples | StreamedSource:
+    """Pack the samples of a split; streamed ones by their source."""
     from lossatlas.data import FixedBatches, Streamed
     from lossatlas.data.structures import mapped
 
@@ -125,21 +150,22 @@ def pack_samples(data: "AnyData", chosen: config.DataConfig) -> PackedSamples | 
         return mapped(samples, lambda tensor: as_array(channels_last(tensor)))
 
     if isinstance(data, FixedBatches):
-        return PackedSamples([arrays(batch) for batch in data.contents], data.classes, True)
-    return PackedSamples(arrays(data.samples), data.classes, False)
+        return PackedSamples([arrays(batch) for batch in data.contents], data.classes, fixed=True)
+    return PackedSamples(arrays(data.samples), data.classes, fixed=False)
 
 
 def channels_last(inputs: "Tensor") -> "Tensor":
-    """Images (N, C, H, W) as contiguous (N, H, W, C), without a copy where they lie like this; others as they are."""
+    """Return images (N, C, H, W) as contiguous (N, H, W, C), without a copy where memory is in this order; others as they are."""
     return inputs.permute(0, 2, 3, 1).contiguous() if inputs.dim() == 4 else inputs
 
 
 def channels_first(inputs: "Tensor") -> "Tensor":
+    """Return images (N, H, W, C) as a view (N, C, H, W); others as they are."""
     return inputs.permute(0, 3, 1, 2) if inputs.dim() == 4 else inputs
 
 
 def writable(samples: Any) -> Any:
-    """Samples whose arrays can be written, copied where they came read-only from another rank."""
+    """Return samples with writable arrays; read-only ones, which came from another rank, are copied."""
     if isinstance(samples, np.ndarray):
         return samples if samples.flags.writeable else samples.copy()
     if isinstance(samples, Mapping):
@@ -151,14 +177,14 @@ def writable(samples: Any) -> Any:
 
 
 def as_array(tensor: "Tensor") -> Any:
-    """The tensor's memory as a numpy array; a tensor where numpy has no such type."""
+    """Return a numpy array that shares a tensor's memory; the tensor itself where numpy has no such type."""
     import torch
 
     return tensor if tensor.dtype == torch.bfloat16 else tensor.detach().numpy()
 
 
 def as_tensor(array: Any) -> "Tensor":
-    """Without a copy, unless the array came read-only from another rank."""
+    """Return a tensor that shares an array's memory; a read-only array, which came from another rank, is copied."""
     import torch
 
     if isinstance(array, torch.Tensor):
@@ -168,7 +194,7 @@ def as_tensor(array: Any) -> "Tensor":
 
 @dataclass(frozen=True)
 class PackedProblem:
-    """A network, the points of the grid, and data, as they travel to other ranks."""
+    """A network, the points of the grid, and data, to be sent to other ranks."""
 
     inputs: PackedInputs
     points: Parametrization
@@ -187,7 +213,7 @@ class PackedProblem:
         training = data.get("train") if inputs.training is None else inputs.training.unpack("train")
 
         def reference() -> "nn.Module":
-            """Return the user's own network, which may be moved in place: the plane shares memory with the other one."""
+            """Return a network that may be moved in place: the plane shares the memory of `net`."""
             of_user = isinstance(inputs.model, UserFunction)
             own = inputs.network(next(iter(data.values()))) if of_user else deep_copy(net)
             return own.to(device)

@@ -1,4 +1,4 @@
-"""The points of a grid as they travel to other ranks: each parametrization gives its plane there."""
+"""Parametrizations of a grid, to be sent to other ranks: `plane(net)` returns the map from coordinates to parameters."""
 
 import socket
 from collections.abc import Sequence
@@ -17,12 +17,18 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.parameter_space import Plane, Point
 
-KEPT = 4  # random directions that a rank remembers
+KEPT = 4  # random directions in a rank's cache
 
 
 @dataclass(frozen=True)
 class AffineParametrization:
-    """Directions, each in one buffer: so they travel, and so a place keeps them."""
+    """An affine plane.
+
+    Attributes:
+        dir_type: 'weights' or 'states'.
+        x: The first direction, flattened into one buffer.
+        y: The second direction; None for a line.
+    """
 
     dir_type: str
     x: np.ndarray
@@ -30,14 +36,14 @@ class AffineParametrization:
 
     @classmethod
     def of(cls, dir_type: str, used: Directions, net: "nn.Module") -> "AffineParametrization":
-        """The arrays of `used` lie in the buffers from now on, so that none is there twice."""
+        """Return the plane along directions, whose arrays become views of its buffers, so that no array exists twice."""
         lists = (axis if axis is None or isinstance(axis, list) else list(axis) for axis in (used.x, used.y))
         x, y = (None if axis is None else gather_in_buffer(axis, net, dir_type) for axis in lists)
         assert x is not None
         return cls(dir_type, x, y)
 
     def plane(self, net: "nn.Module") -> "Plane":
-        """It shares the buffers' memory."""
+        """Return the plane, which shares the buffers' memory."""
         import torch
 
         from lossatlas.evaluation.parameter_buffers import FlatLayout
@@ -51,9 +57,17 @@ class AffineParametrization:
 
 
 def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) -> np.ndarray:
-    """What moves the network, in one buffer; the arrays are replaced by views of it, one after the other.
+    """Copy the arrays of a direction that move the network into one buffer, and replace them by views of it.
 
-    Those of another type, as of another program, stay what they are: their digest is over their own bytes.
+    Arrays of another type than float32, as other programs write, are not replaced: their digest is that of their own bytes.
+
+    Args:
+        arrays: The arrays of a direction, in the order of the file.
+        net: The network.
+        dir_type: 'weights' or 'states'.
+
+    Returns:
+        The buffer, float32 of shape (coordinates,).
     """
     import torch
 
@@ -61,7 +75,7 @@ def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) 
     from lossatlas.parameter_space import as_point, tensors
     from lossatlas.parameter_space.points import entries_of, real_view
 
-    if not arrays:  # none is computed in a dry run
+    if not arrays:  # of a dry run
         return np.zeros(0, np.float32)
     as_point(arrays, net, dir_type, "the direction")
     layout = FlatLayout.of(tensors(net, dir_type), net)
@@ -79,17 +93,22 @@ def gather_in_buffer(arrays: list[np.ndarray], net: "nn.Module", dir_type: str) 
 
 
 def kind_of(array: np.ndarray) -> type:
-    """The type in which a direction moves a network."""
+    """Return the type of a direction's array in a buffer."""
     return np.complex64 if np.iscomplexobj(array) else np.float32
 
 
 @dataclass(frozen=True)
 class CheckpointPath:
-    """Checkpoints, which every rank reads when it needs them: the k-th one at x = k."""
+    """Checkpoints, which every rank reads itself: the k-th one at x = k.
+
+    Attributes:
+        path: (file, digest) of each checkpoint.
+    """
 
     path: tuple[tuple[str, str], ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
+        """Return the path. A point raises BadInput where the checkpoint differs from that of rank 0."""
         import copy
 
         from lossatlas.models import load_into, read_state
@@ -111,7 +130,15 @@ class CheckpointPath:
 
 @dataclass(frozen=True)
 class RandomLines:
-    """Random directions, which every rank draws when it needs them: row k along the one of --idx k."""
+    """Lines along random directions, which every rank draws itself: row k along the direction of repeat k.
+
+    Attributes:
+        dir_type: 'weights' or 'states'.
+        axis: Normalization of the directions.
+        seed: The seed.
+        only: Regular expressions of the parameters that move; empty for all.
+        without: Regular expressions of the parameters that do not move.
+    """
 
     dir_type: str
     axis: config.AxisConfig
@@ -120,6 +147,7 @@ class RandomLines:
     without: tuple[str, ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
+        """Return the lines."""
         from lossatlas.parameter_space import Layout, RowLines, Selection, random_direction, wide_tensors
         from lossatlas.parameter_space.directions import seed_of
 
@@ -137,13 +165,20 @@ class RandomLines:
 
 @dataclass(frozen=True)
 class LayerLines:
-    """A direction, of which row k takes the part of the k-th layer alone."""
+    """Lines along the blocks of a direction: row k moves the k-th layer alone.
+
+    Attributes:
+        dir_type: 'weights' or 'states'.
+        x: The arrays of the direction.
+        layers: The names of the tensors of each layer.
+    """
 
     dir_type: str
     x: Sequence[np.ndarray]
     layers: tuple[tuple[str, ...], ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
+        """Return the lines."""
         from lossatlas.parameter_space import RowLines, as_point, wide_tensors
 
         x = as_point(self.x, net, self.dir_type, "the x direction")
@@ -152,7 +187,15 @@ class LayerLines:
 
 @dataclass(frozen=True)
 class SchemeParametrization:
-    """The network and two more, between which a scheme goes."""
+    """A nonlinear interpolation between the network and two more, see `parameter_space.schemes`.
+
+    Attributes:
+        kind: The name of the scheme.
+        second: The arrays of the second network.
+        third: The arrays of the third network.
+        only: Regular expressions of the parameters that move; empty for all.
+        without: Regular expressions of the parameters that do not move.
+    """
 
     kind: str
     second: Sequence[np.ndarray]
@@ -161,6 +204,7 @@ class SchemeParametrization:
     without: tuple[str, ...]
 
     def plane(self, net: "nn.Module") -> "Plane":
+        """Return the surface of the scheme."""
         from lossatlas.parameter_space import Layout, SchemePlane, Selection, as_point, wide_tensors
         from lossatlas.parameter_space.schemes import free
 
@@ -174,13 +218,20 @@ class SchemeParametrization:
 
 @dataclass(frozen=True)
 class CurveParametrization:
-    """A curve from the network through bends to another one: these, by tensor name."""
+    """A curve from the network to another one.
+
+    Attributes:
+        kind: 'bezier' or 'polygonal'.
+        dir_type: 'weights' or 'states'.
+        points: The arrays of the control points and of the other network by tensor name.
+    """
 
     kind: str
     dir_type: str
     points: Sequence[dict[str, np.ndarray]]
 
     def plane(self, net: "nn.Module") -> "Plane":
+        """Return the curve."""
         from lossatlas.jobs.packed_inputs import as_tensor
         from lossatlas.parameter_space import CurvePlane, wide_tensors
 

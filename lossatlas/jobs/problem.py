@@ -1,4 +1,4 @@
-"""What a whole computation needs of the world."""
+"""The problem that a rank evaluates: network, plane, data and loss on one device."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,17 @@ from lossatlas.parameter_space.planes import Plane
 
 @dataclass(frozen=True)
 class Problem:
-    """A network in eval mode, a plane through its parameters, data by split, a loss, and the device that computes.
+    """A network and the points at which its loss is evaluated.
 
-    training: samples for the statistics of BatchNorm, where these are estimated again at every point. reference: gives the
-    user's own network, which may be moved in place: the plane must not share memory with it. By default a copy of `net`.
+    Attributes:
+        net: The network in evaluation mode.
+        plane: The map from coordinates to parameters.
+        data: The samples by split.
+        loss: The loss.
+        device: The device that computes.
+        training: Samples for BatchNorm statistics, where these are estimated again at every point.
+        reference: Returns the user's own network, which may be moved in place, so that the plane must not share its memory.
+            By default a copy of `net`.
     """
 
     net: nn.Module
@@ -29,5 +36,5 @@ class Problem:
     reference: Callable[[], nn.Module] | None = None
 
     def own(self) -> nn.Module:
-        """The user's own network, see `reference`."""
+        """Return the user's own network, see `reference`."""
         return deep_copy(self.net) if self.reference is None else self.reference()

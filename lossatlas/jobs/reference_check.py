@@ -1,6 +1,6 @@
-"""A fast evaluation proves itself against the user's own network before anything is computed.
+"""Compare a fast evaluation with the user's own network before anything is computed.
 
-The network itself is moved in place to a corner and to another cell of the grid, and its losses of a few samples are compared
+The network itself is moved in place to a corner and to another cell of the grid, and its losses of some samples are compared
 with those of the evaluator that the plan describes.
 """
 
@@ -13,20 +13,21 @@ from torch import Tensor, nn
 
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, some_of
-from lossatlas.errors import HERE, BadInput, BadUsage, Stop, error_location, note
+from lossatlas.errors import HERE, BadInput, BadUsage, Stop, error_location, named, note
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import deep_copy
 from lossatlas.evaluation.precision import OWN, PRECISIONS
 from lossatlas.evaluation.reference import evaluated_in_place, untouched
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
+from lossatlas.jobs.input_check import one_line
 from lossatlas.jobs.problem import Problem
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.statistics import PENALTY, STATISTICS
 from lossatlas.parameter_space.points import movable, real_dtype
 
-SAMPLES, BATCH = 64, 32  # of each split, spread over it; batches so small that some go side by side
-NOISE = 10  # times what a tiny step changes may be rounding
-# By type: how far losses may differ relative to their size, and the tiny step, relative to the coordinate.
+SAMPLES, BATCH = 64, 32  # of each split, spread over it; small batches, so that some are evaluated in parallel
+NOISE = 10  # differences of so many times the effect of a tiny step may be rounding
+# By type: the allowed relative difference of losses, and the tiny step relative to the coordinate.
 ROUNDING = {
     torch.float64: (1e-9, 1e-12),
     torch.float32: (1e-5, 1e-6),
@@ -43,10 +44,10 @@ class ReferenceLosses:
 
     Attributes:
         points: The two cells.
-        data: A few samples of each split.
+        data: Some samples of each split.
         losses: (2, splits), mean losses.
-        noise: (2, splits), how much a tiny step changes them.
-        kind: The coarsest type of the network's parameters.
+        noise: (2, splits), the change of the losses by a tiny step.
+        kind: The parameters' type with the fewest digits.
     """
 
     points: list[tuple[float, float]]
@@ -57,9 +58,17 @@ class ReferenceLosses:
 
     @classmethod
     def of(cls, problem: Problem, grid: Grid) -> "ReferenceLosses":
-        """Evaluate the network itself. Raises BadInput where it gives two answers."""
+        """Evaluate the network itself.
+
+        Args:
+            problem: The network, its plane, data and loss.
+            grid: The grid.
+
+        Raises:
+            BadInput: The network is random, or fails far from its weights.
+        """
         net = problem.own()
-        data = {split: some_of(d, SAMPLES) for split, d in problem.data.items()}
+        data = {split: some_of(samples, SAMPLES) for split, samples in problem.data.items()}
         kind = coarsest(net)
         evaluator = in_place(net, problem, data)
         points = far_points(grid)
@@ -70,9 +79,8 @@ class ReferenceLosses:
             raise
         except Exception as error:
             far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
             raise BadInput(
-                f"{type(net).__name__} fails far from its weights, at {far}: {error_location(error, [HERE])}{line}"
+                f"{type(net).__name__} fails far from its weights, at {far}: {error_location(error, [HERE])}{one_line(error)}"
             ) from error
         if not np.array_equal(first[:1], again, equal_nan=True):
             raise BadInput(
@@ -97,28 +105,28 @@ class ReferenceLosses:
         return f"at ({a:.4g}, {b:.4g}) it would give {found[k, s]:.6g} where the network itself gives {self.losses[k, s]:.6g}"
 
     def allowed(self, precision: str) -> float:
-        """The relative difference that rounding may make."""
+        """Return the relative difference that rounding can cause in a precision."""
         if precision == OWN:
             return ROUNDING[self.kind][0]
         _, forward = PRECISIONS[precision]
         return max(ROUNDING[self.kind][0], ROUNDING[forward][0], TF32 if precision == "tf32" else 0.0)
 
 
-def same_kind(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Mask of the losses that are equal, or of which neither is finite."""
-    return (found == wanted) | (~np.isfinite(found) & ~np.isfinite(wanted))
+def same_kind(losses: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return the mask of losses that are equal, or both not finite."""
+    return (losses == expected) | (~np.isfinite(losses) & ~np.isfinite(expected))
 
 
 def check_ends(
-    problem: Problem, towards: Sequence[nn.Module | Mapping[str, Tensor]], dir_type: str, states_differ: bool
+    problem: Problem, towards: Sequence[nn.Module | Mapping[str, Tensor]], dir_type: str, *, states_differ: bool
 ) -> None:
-    """Compare the losses at coordinate 1 of each axis with those of the network that is said to be there.
+    """Compare the losses at coordinate 1 of each axis with those of the network that the axis leads to.
 
     Args:
-        scene: The network and its plane, whose first axes lead to these networks.
-        towards: Networks, or states of them, for x and then y.
+        problem: The network and its plane.
+        towards: Networks, or their states, for x and then y.
         dir_type: 'weights' or 'states'.
-        states_differ: Whether BatchNorm statistics differ, which stay as they are with 'weights'.
+        states_differ: BatchNorm statistics differ, which do not move with 'weights'; losses may then differ, which is noted.
 
     Raises:
         BadInput: The losses differ, so the networks differ in something that is no tensor of the direction.
@@ -135,22 +143,23 @@ def check_ends(
             float(losses_of(evaluator, [(a * (1 + e), b * (1 + e))])[0, 0]) for a, b in [point] for e in (0, step)
         )
         with untouched(twin) as model:
-            there = float(mean_loss(model, few[split], problem.loss))
-        allowed = rounding * abs(there) + NOISE * abs(near - here)
-        if abs(here - there) <= allowed or same_kind(np.array(here), np.array(there)):
+            expected = float(mean_loss(model, few[split], problem.loss))
+        allowed = rounding * abs(expected) + NOISE * abs(near - here)
+        if abs(here - expected) <= allowed or same_kind(np.array(here), np.array(expected)):
             continue
-        what = (
+        losses = (
             f"at coordinate 1 of {'xy'[k]} the loss of {len(few[split])} samples is {here:.6g}, and that of the "
-            f"network given there {there:.6g}"
+            f"network given there {expected:.6g}"
         )
         if states_differ and dir_type == "weights":
-            note(f"{what}: its BatchNorm statistics are not moved with dir_type='weights' (use 'states')")
+            weights, states = named("dir_type", "weights"), named("dir_type", "states")
+            note(f"{losses}: its BatchNorm statistics are not moved with {weights} (use {states})")
             continue
-        raise BadInput(f"{what}: the two differ in something that a direction does not move{unlike(own, twin)}")
+        raise BadInput(f"{losses}: the two differ in something that a direction does not move{unlike(own, twin)}")
 
 
 def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of a network with another state; tensors that the state lacks stay."""
+    """Return a copy of a network with another state; tensors that the state lacks are kept."""
     result = deep_copy(net)
     result.load_state_dict(dict(state), strict=False)
     return result
@@ -158,7 +167,7 @@ def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
 
 @torch.no_grad()
 def mean_loss(net: nn.Module, data: AnyData, loss: Loss) -> Tensor:
-    """Mean loss of a network itself, in evaluation mode."""
+    """Return the mean loss of a network itself, in evaluation mode."""
     with evaluated_in_place(net) as model:
         batches = [fitted(batch, net) for batch in data.batches(SAMPLES)]
         return torch.stack([loss(model, copy_samples(batch)).mean().double() for batch in batches]).mean()
@@ -170,8 +179,8 @@ def unlike(first: nn.Module, second: nn.Module) -> str:
     for name, module in first.named_modules():
         other, label = others.get(name), name or "the network"
         if other is None or type(other) is not type(module):
-            there = "is missing in the other" if other is None else f"is {type(other).__name__} in the other"
-            return f": {label} is {type(module).__name__} in one and {there}"
+            other_type = "is missing in the other" if other is None else f"is {type(other).__name__} in the other"
+            return f": {label} is {type(module).__name__} in one and {other_type}"
         for key, value in vars(module).items():
             if isinstance(value, SIMPLE) and key != "training" and vars(other).get(key) != value:
                 return f": {label}.{key} is {value!r} in one and {vars(other).get(key)!r} in the other"
@@ -179,6 +188,7 @@ def unlike(first: nn.Module, second: nn.Module) -> str:
 
 
 def in_place(net: nn.Module, problem: Problem, data: Mapping[str, AnyData]) -> Evaluator:
+    """Return an evaluator that moves a network in place, on its own device and in its own precision."""
     device = next(net.parameters()).device
     return Evaluator(
         net, problem.plane, data, problem.loss, batch_size=BATCH, device=device, precision=OWN, in_place=True
@@ -186,13 +196,13 @@ def in_place(net: nn.Module, problem: Problem, data: Mapping[str, AnyData]) -> E
 
 
 def coarsest(net: nn.Module) -> torch.dtype:
-    """The type with the fewest digits among the parameters."""
+    """Return the parameters' type with the fewest digits."""
     kinds = [real_dtype(p.dtype) for p in net.parameters() if movable(p)]
     return max(kinds, key=lambda kind: ROUNDING.get(kind, (0.0, 0.0))[0])
 
 
 def far_points(grid: Grid) -> list[tuple[float, float]]:
-    """A corner of the grid and another of its cells, the same ones each time."""
+    """Return the corner of the grid farthest from the origin, and another cell; always the same ones for a grid."""
     x, y = grid.x, np.zeros(1) if grid.y is None else grid.y
     random = np.random.default_rng(0)
     corner = float(x[np.abs(x).argmax()]), float(y[np.abs(y).argmax()])
@@ -200,7 +210,7 @@ def far_points(grid: Grid) -> list[tuple[float, float]]:
 
 
 def losses_of(evaluator: Evaluator, points: list[tuple[float, float]]) -> np.ndarray:
-    """(points, splits): mean losses with the term of the parameters, in batches that fit into memory."""
+    """Return mean losses with the term of the parameters, (points, splits), in batches that fit into memory."""
     while True:
         try:
             rows = evaluator(points)

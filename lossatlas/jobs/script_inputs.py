@@ -1,4 +1,4 @@
-"""From the arguments of a Python function to what a job over a grid needs: requests for directions, plane, and record."""
+"""Turn the arguments of a Python function into the inputs of a grid job: plane, directions and record."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.data import AnyData, Loss, Losses
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io import Directions
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
@@ -36,14 +36,14 @@ Direction = str | Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class DirectionArguments:
-    """The arguments of a Python function that say what the axes are, see `lossatlas.surface`.
+    """The arguments of a Python function that define the axes, see `lossatlas.surface`.
 
     Attributes:
-        directions: A direction for each axis, one for all, or None for random ones.
+        directions: A direction for each axis, one for a line, or None for random ones.
         towards: One or two networks at coordinate 1 of the axes.
-        norm: The normalization; None for the usual one of each kind of direction.
+        norm: The normalization; None for the default of each kind of direction.
         ignore: 'biasbn' or ''.
-        seed: Of random directions.
+        seed: The seed of random directions.
         selection: The parameters that move.
     """
 
@@ -56,46 +56,59 @@ class DirectionArguments:
 
     @property
     def others(self) -> list[Net]:
-        """The networks that the axes lead to."""
+        """The networks at coordinate 1 of the axes."""
         if self.towards is None:
             return []
         return [self.towards] if isinstance(self.towards, nn.Module | Mapping) else list(self.towards)
 
     def wanted(self, axes: int) -> list[Direction]:
-        """The directions of the axes."""
-        given = self.directions
-        if given is None:
+        """Return the directions of so many axes."""
+        if self.directions is None:
             return ["random"] * axes
-        return [given] if isinstance(given, str | Mapping) else list(given)
+        return [self.directions] if isinstance(self.directions, str | Mapping) else list(self.directions)
 
     def axis(self, k: int, axes: int, net: nn.Module, origin: Point, dir_type: str) -> AxisRequest:
-        """Return the request for one axis. Raises BadUsage, BadInput."""
+        """Return the request for one axis.
+
+        Args:
+            k: The number of the axis, from 0.
+            axes: The number of axes.
+            net: The network at the origin.
+            origin: Its tensors by name.
+            dir_type: 'weights' or 'states'.
+
+        Raises:
+            BadUsage: There is no such direction.
+            BadInput: The other network does not fit.
+        """
         if k < len(self.others):
             other = self.others[k]
             return AxisRequest("network", vector=point_of(net, other, dir_type), digest=digest(state_of(other)))
-        what = self.wanted(axes)[k]
-        if isinstance(what, Mapping):
-            vector = given_direction(what, origin)
+        direction = self.wanted(axes)[k]
+        if isinstance(direction, Mapping):
+            vector = given_direction(direction, origin)
             return AxisRequest("vector", self.norm or "", "", vector=vector, digest=digest(vector))
-        if what == "random":
+        if direction == "random":
             return AxisRequest("random", "filter" if self.norm is None else self.norm, self.ignore)
-        name, _, number = what.partition(":")
+        name, _, number = direction.partition(":")
         if name not in ("gradient", "eigenvector") or (number and not (name == "eigenvector" and number.isdigit())):
             raise BadUsage(
                 "a direction is 'random', 'gradient', 'eigenvector', 'eigenvector:K' or a dict of tensors, not "
-                f"{what!r}"
+                f"{direction!r}"
             )
         if dir_type == "states":
-            raise BadUsage(f"{what}: the curvature belongs to the parameters alone: use dir_type='weights'")
+            raise BadUsage(
+                f"{direction}: the curvature belongs to the parameters alone: use {named('dir_type', 'weights')}"
+            )
         norm = "unit" if self.norm is None else self.norm
         return AxisRequest(name, norm, self.ignore, max(1, int(number or 1)))
 
     def networks(self) -> dict[str, Any]:
-        """The networks on the plane, as a surface records them; none where only a part of the parameters moves."""
+        """Return the networks on the plane, as a surface records them; none where only a part of the parameters moves."""
         if not self.others or self.selection:
             return {}
-        places = [("network", 0.0, 0.0), ("second network", 1.0, 0.0), ("third network", 0.0, 1.0)]
-        return {"networks": places[: 1 + len(self.others)]}
+        points = [("network", 0.0, 0.0), ("second network", 1.0, 0.0), ("third network", 0.0, 1.0)]
+        return {"networks": points[: 1 + len(self.others)]}
 
 
 def plane_of(
@@ -108,13 +121,33 @@ def plane_of(
     loss_name: str,
     device: torch.device,
 ) -> tuple[AffinePlane, Directions]:
-    """Return the plane, and its directions as they are stored. Raises BadUsage, BadInput."""
+    """Make the plane of a Python function.
+
+    Args:
+        arguments: The arguments that define the axes.
+        net: The network at the origin.
+        grid: The grid, of one or two axes.
+        dir_type: 'weights' or 'states'.
+        data: Samples of the loss, for gradient and eigenvectors.
+        loss: The loss.
+        loss_name: Its name in records.
+        device: The device of gradient and eigenvectors.
+
+    Returns:
+        The plane, and its directions as they are stored in a file.
+
+    Raises:
+        BadUsage: Directions and networks do not fit the number of axes.
+        BadInput: A direction or a network does not fit.
+    """
     axes = 1 if grid.y is None else 2
     origin, selection = position(net, dir_type), arguments.selection.within_net(net)
     selection.of(origin)
     towards, wanted = len(arguments.others), len(arguments.wanted(axes))
     if towards > axes or wanted < axes:
-        raise BadUsage(f"{axes} direction(s) are needed: there are {towards} networks to go to, {wanted} directions")
+        raise BadUsage(
+            f"{axes} direction(s) are needed: there are {towards} networks in 'towards', {wanted} directions"
+        )
     layout = Layout.of(net)
     requests = [arguments.axis(k, axes, net, origin, dir_type) for k in range(axes)]
     curvature = OriginCurvature(net, data, loss, loss_name=loss_name, selection=arguments.selection, device=device)
@@ -149,12 +182,12 @@ def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
 
 
 def state_of(net: Net) -> Mapping[str, Tensor]:
-    """Return the state of a network, or the state that it is."""
+    """Return the state of a network; a state is returned as it is."""
     return net.state_dict() if isinstance(net, nn.Module) else net
 
 
 def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Point:
-    """Return a direction given by tensor name, zero where it names nothing. Raises BadUsage."""
+    """Return a direction by tensor name, zero for the tensors that it does not name. Raises BadUsage."""
     for name, value in direction.items():
         if name not in origin:
             raise BadUsage(
@@ -170,32 +203,34 @@ def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor
 
 
 def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
-    """Return the position of another network, or a state, under the names of `net`. Raises BadInput where it does not fit."""
+    """Return the tensors of another network, or of a state, under the names of `net`. Raises BadInput where they do not fit."""
     own, state = wide_tensors(net, dir_type), state_of(other)
     for name, value in own.items():
         if name not in state or state[name].shape != value.shape:
-            there = tuple(state[name].shape) if name in state else "nothing"
-            raise BadInput(f"'{name}' has shape {tuple(value.shape)} in the network, and {there} in the other one")
+            other_shape = tuple(state[name].shape) if name in state else "nothing"
+            raise BadInput(
+                f"'{name}' has shape {tuple(value.shape)} in the network, and {other_shape} in the other one"
+            )
     return {name: state[name].detach().to(value.device, value.dtype) for name, value in own.items()}
 
 
-def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], found: Losses) -> dict[str, Any]:
-    """Return the fields that tell this job from others: see `io.resume`.
+def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
+    """Return the fields that identify a job, see `io.resume`.
 
     Args:
         net: The network.
         loss: The loss as the user gave it.
         splits: The data by split.
-        found: The losses of some samples.
+        losses: The losses of some samples.
     """
-    named = {"loss": loss} if isinstance(loss, str) else {"loss_function": name_of(loss)}
+    name = {"loss": loss} if isinstance(loss, str) else {"loss_function": name_of(loss)}
     return {
         "model_class": type(net).__name__,
         "model_settings": settings_digest(net),
         "checkpoint": digest({name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}),
-        **named,
+        **name,
         "loss_settings": settings_digest(loss),
-        LOSS_OF_SOME_SAMPLES: float(found.mean()),
+        LOSS_OF_SOME_SAMPLES: float(losses.mean()),
         **data_record(splits),
     }
 

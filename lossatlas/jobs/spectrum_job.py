@@ -44,6 +44,6 @@ def compute_spectrum(
         output.findings,
         probes=operator.probes(),
         save=output.save,
-        during=lambda part: reporting(part, operator.caught, shown),
+        during=lambda part: reporting(part, operator.caught, shown=shown),
         known=known,
     )

@@ -1,14 +1,19 @@
-"""Steps that every rank of a user's script takes together: an error on one rank is raised on all of them.
+"""Collective steps of the ranks of a user's script: an error on one rank is raised on all of them.
 
 `ranks` is a communicator of mpi4py, such as MPI.COMM_WORLD, or None for one process.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas.errors import BadInput, named, note
 from lossatlas.io.resume import equal
 from lossatlas.launchers import launched
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    Ranks = MPI.Comm | None
 
 T = TypeVar("T")
 
@@ -17,23 +22,30 @@ class FailedRank(RuntimeError):
     """Another rank failed; the message names it and gives its error."""
 
 
-def size_of(ranks: Any) -> int:
+def size_of(ranks: "Ranks") -> int:
     """Return the number of ranks; 1 without a communicator."""
     return 1 if ranks is None else int(ranks.size)
 
 
-def rank_of(ranks: Any) -> int:
+def rank_of(ranks: "Ranks") -> int:
     """Return the number of this rank; 0 without a communicator."""
     return 0 if ranks is None else int(ranks.rank)
 
 
-def on_all(ranks: Any, function: Callable[[], T]) -> T:
-    """Call a function on every rank and return its result; where it fails on one rank, fail on all.
+def on_all(ranks: "Ranks", function: Callable[[], T]) -> T:
+    """Call a function on every rank; where it fails on one rank, fail on all.
+
+    Args:
+        ranks: A communicator of mpi4py, or None.
+        function: Called without arguments.
+
+    Returns:
+        The result of this rank.
 
     Raises:
         FailedRank: It failed on another rank. On the rank that failed its own error is raised.
     """
-    if size_of(ranks) == 1:
+    if ranks is None or ranks.size == 1:
         return function()
     failure: BaseException | None = None
     try:
@@ -49,20 +61,28 @@ def on_all(ranks: Any, function: Callable[[], T]) -> T:
     return result
 
 
-def on_first(ranks: Any, function: Callable[[], T]) -> T:
+def on_first(ranks: "Ranks", function: Callable[[], T]) -> T:
     """Call a function on rank 0 alone and return its result on every rank. Raises as `on_all`."""
     result = on_all(ranks, lambda: function() if rank_of(ranks) == 0 else None)
     return from_first(ranks, result)
 
 
-def from_first(ranks: Any, value: Any) -> Any:
+def from_first(ranks: "Ranks", value: Any) -> Any:
     """Return on every rank the value that rank 0 passes in."""
     return value if ranks is None else ranks.bcast(value, root=0)
 
 
-def check_same_request(ranks: Any, request: Mapping[str, Any]) -> None:
-    """Raise BadInput on every rank where the ranks were given different networks, data or options."""
-    if size_of(ranks) == 1:
+def check_same_request(ranks: "Ranks", request: Mapping[str, Any]) -> None:
+    """Compare the requests of all ranks.
+
+    Args:
+        ranks: A communicator of mpi4py, or None.
+        request: The fields that identify the job, see `io.resume`.
+
+    Raises:
+        BadInput: On every rank, where the ranks were given different networks, data or options.
+    """
+    if ranks is None or ranks.size == 1:
         return
     requests = ranks.allgather(dict(request))
     for rank, other in enumerate(requests):
@@ -74,7 +94,7 @@ def check_same_request(ranks: Any, request: Mapping[str, Any]) -> None:
                 )
 
 
-def warn_of_launcher(ranks: Any) -> None:
+def warn_of_launcher(ranks: "Ranks") -> None:
     """Warn where a launcher started several processes and none of them was given a communicator."""
     if ranks is None and (started := launched()) > 1:
         note(

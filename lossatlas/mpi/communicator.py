@@ -1,4 +1,4 @@
-"""The ranks of this run: MPI is joined here and nowhere else."""
+"""The ranks of a run and their communicator. No other module starts MPI."""
 
 import atexit
 import math
@@ -10,21 +10,29 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossatlas import process
-from lossatlas.errors import BadUsage, Stop
+from lossatlas.errors import BadUsage, Stop, named
 from lossatlas.launchers import launched, other_family
 
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
 BLOCK, RESULT, ERROR, GONE = 1, 2, 3, 4  # tags of messages
-POLL = 0.0005  # seconds between looks at the mailbox; a blocking wait of MPI would burn a core
-EAR = 0.2  # seconds between looks for errors of other ranks
+POLL = 0.0005  # seconds between checks for messages; a blocking wait of MPI would keep a core busy
+ERROR_POLL = 0.2  # seconds between checks for errors of other ranks
 
 
 class WorkFailed(Stop):
-    """Another rank could not go on; `code` and the message are that rank's."""
+    """Another rank failed.
+
+    Args:
+        message: The message of that rank.
+        code: Its exit code.
+    """
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -52,13 +60,13 @@ class World:
     size: int = 1
     local_rank: int = 0
     cores: int = 1
-    comm: Any = None
+    comm: Any = None  # MPI.Comm | None
     note: str = ""
     in_script: bool = False
     computing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), compare=False)
 
     @classmethod
-    def of_script(cls, ranks: Any) -> "World":
+    def of_script(cls, ranks: "MPI.Comm | None") -> "World":
         """Return the ranks of a user's communicator of mpi4py; one process for None."""
         size = 1 if ranks is None else int(ranks.size)
         return cls(0 if ranks is None else int(ranks.rank), size, comm=ranks if size > 1 else None, in_script=True)
@@ -74,9 +82,16 @@ class World:
         return self.in_script and self.size == 1
 
     def share(self, value: Any) -> Any:
-        """What rank 0 passes in, on every rank. Large numpy arrays travel without being copied into a pickle.
+        """Broadcast a value of rank 0, once every rank has called this. Numpy arrays are sent without pickling their data.
 
-        Nobody sends before all are there. Raises WorkFailed on rank 0 when another rank reports an error instead.
+        Args:
+            value: The value on rank 0; ignored on the others.
+
+        Returns:
+            The value of rank 0.
+
+        Raises:
+            WorkFailed: On rank 0, when another rank reports an error instead.
         """
         if self.comm is None or self.size == 1:
             return value
@@ -84,9 +99,16 @@ class World:
         return pickle5_communicator(self.comm).bcast(value, root=0)
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """On rank 0 the sum of every rank's values, in float64; what comes back elsewhere is not to be used.
+        """Sum the values of all ranks in float64.
 
-        Raises WorkFailed on rank 0 when another rank reports an error instead.
+        Args:
+            values: An array of the same shape on every rank.
+
+        Returns:
+            The sum on rank 0; an undefined array on the others.
+
+        Raises:
+            WorkFailed: On rank 0, when another rank reports an error instead.
         """
         if self.comm is None or self.size == 1:
             return values
@@ -95,8 +117,8 @@ class World:
         self.wait(self.comm.Ireduce(own, result if self.root else None, root=0))
         return result
 
-    def wait(self, request: Any) -> None:
-        """For a collective operation, without burning a core; on rank 0 with an ear for errors."""
+    def wait(self, request: "MPI.Request") -> None:
+        """Wait for a collective operation without keeping a core busy; rank 0 raises the errors of other ranks meanwhile."""
         while not request.Test():
             if self.root:
                 raise_reported(self)
@@ -109,42 +131,55 @@ class World:
             self.comm.Abort(code)
 
 
-def pickle5_communicator(comm: Any) -> Any:
+def pickle5_communicator(comm: "MPI.Comm") -> "MPI.Comm":
+    """Return a communicator that sends large arrays outside of the pickle."""
     from mpi4py.util import pkl5
 
     return pkl5.Intracomm(comm)
 
 
 def connect(mpi: bool) -> World:
-    """Join the ranks of the launcher, or run alone. Raises BadUsage when launcher and library do not fit.
+    """Join the ranks of the launcher, or run as one process.
 
-    That they do not is found before MPI starts where their names tell, because MPI would end the process in its own words.
+    Launcher and library are compared by name before MPI starts, because MPI would end the process with a message of its own.
+
+    Args:
+        mpi: Join the ranks of a launcher.
+
+    Returns:
+        The ranks.
+
+    Raises:
+        BadUsage: Launcher and MPI library do not fit, or a launcher is there and `mpi` is not set.
     """
     expected = launched()
     if not mpi:
         if expected > 1:
-            raise BadUsage(f"a launcher started {expected} processes, but --mpi is missing: each would do all the work")
+            raise BadUsage(
+                f"a launcher started {expected} processes, but {named('mpi')} is missing: each would do all the work"
+            )
         return World(cores=core_share([cores()], core_limit()))
     try:
         library = mpi_library()
         if family := other_family(library):
             raise BadUsage(
-                f"--mpi: {family}'s launcher started {expected} processes, but mpi4py uses {library}: "
+                f"{named('mpi')}: {family}'s launcher started {expected} processes, but mpi4py uses {library}: "
                 "use the mpirun that belongs to this library"
             )
         comm = world_communicator()
     except (ImportError, RuntimeError) as error:
         if expected > 1:
             raise BadUsage(
-                f"--mpi: a launcher started {expected} processes, but mpi4py finds no MPI library "
+                f"{named('mpi')}: a launcher started {expected} processes, but mpi4py finds no MPI library "
                 f"({' '.join(str(error).split())[:120]}): install mpi4py against the launcher's MPI"
             ) from error
         return World(
-            cores=core_share([cores()], core_limit()), note="--mpi: no MPI library here, running as one process"
+            cores=core_share([cores()], core_limit()),
+            note=f"{named('mpi')}: no MPI library here, running as one process",
         )
     if comm.size != expected and expected > 1:
         raise BadUsage(
-            f"--mpi: the launcher started {expected} processes, but the MPI library sees {comm.size} "
+            f"{named('mpi')}: the launcher started {expected} processes, but the MPI library sees {comm.size} "
             f"({library}): use the mpirun that belongs to this library"
         )
     process.detach()
@@ -156,7 +191,12 @@ def connect(mpi: bool) -> World:
 
 
 def mpi_library() -> str:
-    """The name of the MPI library, which is loaded but not started. ImportError or RuntimeError where there is none."""
+    """Load the MPI library without starting it, and return its name.
+
+    Raises:
+        ImportError: mpi4py is not installed.
+        RuntimeError: mpi4py finds no library.
+    """
     import mpi4py
 
     if "mpi4py.MPI" not in sys.modules:
@@ -166,8 +206,8 @@ def mpi_library() -> str:
     return MPI.Get_library_version().splitlines()[0][:60].strip()
 
 
-def world_communicator() -> Any:
-    """COMM_WORLD of an MPI that is started now, if it is not yet, and ended when this process ends."""
+def world_communicator() -> "MPI.Comm":
+    """Start MPI unless it is running, to be ended with this process; return COMM_WORLD."""
     from mpi4py import MPI
 
     if not MPI.Is_initialized():
@@ -178,34 +218,41 @@ def world_communicator() -> Any:
 
 
 def finalize() -> None:
+    """End MPI, if it is still running."""
     from mpi4py import MPI
 
     if not MPI.Is_finalized():
         MPI.Finalize()
 
 
-def split_by_node(comm: Any) -> Any:
+def split_by_node(comm: "MPI.Comm") -> "MPI.Comm":
+    """Return the communicator of the ranks on this host."""
     from mpi4py import MPI
 
     return comm.Split_type(MPI.COMM_TYPE_SHARED)
 
 
 def cores() -> frozenset[int]:
-    """The cores this process may run on."""
+    """Return the cores that this process may run on."""
     return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
 def core_share(masks: Sequence[frozenset[int]], limit: float = math.inf) -> int:
-    """How many cores belong to the first of the processes with these masks: a core is split among its users.
+    """Return the number of cores for the first of several processes; a core is shared equally by the processes on it.
 
-    limit: how many cores' time all of them may use together, where a container sets one.
+    Args:
+        masks: The cores that each process may run on.
+        limit: The number of cores that all of them may use together, as a container limits it.
+
+    Returns:
+        The number of cores, at least 1.
     """
     share = sum(1 / sum(core in mask for mask in masks) for core in masks[0])
     return max(1, int(min(share, limit / len(masks)) + 1e-9))
 
 
 def core_limit(root: str = "/sys/fs/cgroup") -> float:
-    """The CPU quota of the container this runs in, in cores; infinite where there is none."""
+    """Return the CPU quota of the container that this process runs in, in cores; infinity where there is none."""
     with suppress(OSError, ValueError):
         quota, period = Path(root, "cpu.max").read_text().split()
         return math.inf if quota == "max" else int(quota) / int(period)
@@ -216,7 +263,11 @@ def core_limit(root: str = "/sys/fs/cgroup") -> float:
 
 
 def raise_reported(world: World) -> None:
-    """On rank 0: raise the error that another rank has sent, if any."""
+    """On rank 0: raise the error that another rank has sent, if any.
+
+    Raises:
+        WorkFailed: With the message and the exit code of that rank.
+    """
     if world.size == 1:
         return
     from mpi4py import MPI

@@ -1,9 +1,8 @@
-"""Run the body of a command on every rank: an error anywhere prints one line and ends every rank with its code."""
+"""Run the body of a command on every rank. An error on any rank prints one line and ends every rank with its code."""
 
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from lossatlas import process
 from lossatlas.errors import Incomplete, code_of, error_line, exit_code, underlying_signal
@@ -12,12 +11,16 @@ from lossatlas.launchers import first_launched, rank_launched
 from lossatlas.mpi.communicator import World, connect
 from lossatlas.mpi.scheduler import report_error
 
-if TYPE_CHECKING:
-    pass
-
 
 def once(code: int) -> None:
-    """Go on in the launcher's first process alone, which says what is wrong; the others end after it has."""
+    """Return in the launcher's first process alone, which prints the error; the others end after it has.
+
+    Args:
+        code: The exit code of the others.
+
+    Raises:
+        SystemExit: In the other processes.
+    """
     if not first_launched():
         time.sleep(2)
         process.end_waiting_ranks(code)
@@ -25,7 +28,16 @@ def once(code: int) -> None:
 
 
 def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], None] = lambda line: None) -> int:
-    """Run a command's body on every rank. Whatever ends it anywhere prints one line and ends every rank with its code."""
+    """Run a command's body on every rank.
+
+    Args:
+        mpi: Join the ranks of a launcher.
+        body: Called with the ranks; returns an exit code, or None for success.
+        log: Called on rank 0 with the line of an error.
+
+    Returns:
+        The exit code. Where it is not 0 under a launcher, every rank has been ended with it.
+    """
     world = World()
 
     def body_of_this_rank() -> int | None:
@@ -33,9 +45,9 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
         world = joined_ranks(mpi)
         try:
             return body(world)
-        except BaseException as what:
+        except BaseException as raised:
             process.ignore_signals()
-            error = underlying_signal(what)
+            error = underlying_signal(raised)
             if not world.root:
                 report_error(world, error)
             if isinstance(error, KeyboardInterrupt):
@@ -52,7 +64,7 @@ def launch(mpi: bool, body: Callable[[World], int | None], log: Callable[[str], 
 
 
 def joined_ranks(mpi: bool) -> World:
-    """The ranks, joined. Where every process finds the same error the first one says it, otherwise the one that cannot."""
+    """Join the ranks. An error that all processes find is printed by the first, any other one by the process that finds it."""
     try:
         return connect(mpi)
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Hand blocks of work to the ranks, and their results to rank 0.
+"""Distribute blocks of work to the ranks, and collect their results on rank 0.
 
     world = connect(mpi=True)
     if world.root:
@@ -7,10 +7,11 @@
         follow(world, make_work)                            # every other rank
 
 `make_work()` is called once on every rank, where it will compute, and returns the function from a block to a result.
-Where all ranks work on one thing at a time, such as a sum over data that they share, rank 0 leads and the others answer.
+Where all ranks take part in one operation at a time, such as a sum over distributed data, rank 0 calls `lead` and the
+others `answer`.
 
-Rank 0 computes in a thread of its own while its main thread exchanges messages with the other ranks. Each rank holds one
-or two blocks more than the one it computes, so that no rank waits for an answer. One process without MPI takes the same
+Rank 0 computes in a thread of its own while its main thread exchanges messages with the other ranks. Each rank has one or
+two blocks queued besides the one it computes, so that no rank waits for an answer. One process without MPI takes the same
 path; a user's script on one process computes in the thread that calls.
 """
 
@@ -26,16 +27,20 @@ from typing import Any, TypeVar
 from lossatlas import process
 from lossatlas.errors import BUG, Signalled, code_of, error_line
 from lossatlas.io.block_queue import BlockQueue
-from lossatlas.mpi.communicator import BLOCK, EAR, ERROR, GONE, POLL, RESULT, WorkFailed, World, raise_reported
+from lossatlas.mpi.communicator import BLOCK, ERROR, ERROR_POLL, GONE, POLL, RESULT, WorkFailed, World, raise_reported
 
-PATIENCE = 8.0  # seconds that a rank which failed gives rank 0 to save and to end everyone
+PATIENCE = 8.0  # seconds that rank 0 has to save and to end all ranks, before a failed rank does it
 Work = Callable[[Any], Any]
 T = TypeVar("T")
 MakeWork = Callable[[], Work]
 
 
 class Dismissal:
-    """The state of the goodbye to the other ranks: each gets one None instead of a block, and sends one GONE."""
+    """End of the work of the other ranks: each receives one None instead of a block, and sends one GONE.
+
+    Args:
+        world: The ranks.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -50,7 +55,7 @@ class Dismissal:
                 self.world.comm.send(None, dest=rank, tag=BLOCK)
 
     def wait(self) -> Iterator[None]:
-        """Wait for each rank's goodbye; yield None now and then. A rank without a block may still be setting up.
+        """Wait for the GONE of each rank; yield None now and then. A rank without a block may still be setting up.
 
         Raises:
             WorkFailed: Another rank reports an error instead.
@@ -83,7 +88,7 @@ class Dismissal:
 
 
 def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Generator[tuple[int, Any] | None, None, None]:
-    """On rank 0: compute all blocks with the ranks there are.
+    """On rank 0: compute all blocks, with all ranks.
 
     Args:
         world: The ranks; the others call `follow`.
@@ -126,38 +131,38 @@ def hand_out(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     thread = world.computing.submit(compute, outbox, inbox, make_work)
-    held, on_the_way = [0] * world.size, list[Any]()
+    outstanding, in_transit = [0] * world.size, list[Any]()
 
     def post(item: Any, rank: int) -> Any:
         return world.comm.isend(item, dest=rank, tag=BLOCK)
 
     def refill() -> None:
-        # Enough in hand to outlast a snapshot; near the end nobody hoards, because a block would wait behind a slow
-        # rank's current one.
+        # Several blocks for each rank cover the time that rank 0 takes to write a file. Near the end it is one, because a
+        # queued block would wait for the current one of a slow rank.
         while True:
             ahead = 3 if blocks.left > 4 * world.size else 2 if blocks.left > 2 * world.size else 1
-            rank = held.index(min(held))
-            if held[rank] >= ahead or (item := blocks.take()) is None:
+            rank = outstanding.index(min(outstanding))
+            if outstanding[rank] >= ahead or (item := blocks.take()) is None:
                 return
-            held[rank] += 1
+            outstanding[rank] += 1
             if rank == 0:
                 outbox.put(item)
-            else:  # a large block waits for its receiver, who may be waiting for this rank to take a large result
-                on_the_way[:] = [*(sent for sent in on_the_way if not sent.test()[0]), post(item, rank)]
+            else:  # not a blocking send: the receiver may be waiting for this rank to receive a large result
+                in_transit[:] = [*(sent for sent in in_transit if not sent.test()[0]), post(item, rank)]
 
     try:
         refill()
-        while any(held):
+        while any(outstanding):
             message = receive(world, inbox)
             if message is None:
                 yield None
                 continue
             rank, k, result = message
-            held[rank] -= 1
+            outstanding[rank] -= 1
             refill()  # before the caller, who may write a file
             yield k, result
             refill()
-        for sent in on_the_way:  # they have arrived: their results are here
+        for sent in in_transit:  # complete: their results are here
             sent.wait()
     finally:
         outbox.put(None)
@@ -165,7 +170,18 @@ def hand_out(world: World, blocks: BlockQueue, make_work: MakeWork) -> Iterator[
 
 
 def run_in_compute_thread(world: World, function: Callable[[], T]) -> T:
-    """On rank 0: run a function in the thread that computes. Raises WorkFailed when another rank fails meanwhile."""
+    """On rank 0: run a function in the thread that computes.
+
+    Args:
+        world: The ranks.
+        function: Called without arguments.
+
+    Returns:
+        The result of the function.
+
+    Raises:
+        WorkFailed: Another rank fails meanwhile.
+    """
     with chdir("."):  # a user's code may go elsewhere
         return function() if world.calling_thread else wait_for(world, world.computing.submit(function))
 
@@ -174,7 +190,7 @@ def wait_for(world: World, future: "Future[T]") -> T:
     """Return the result of the computing thread; raise WorkFailed when another rank fails meanwhile."""
     while True:
         try:
-            return future.result(timeout=EAR)
+            return future.result(timeout=ERROR_POLL)
         except TimeoutError:
             if future.done():  # the function's own
                 raise
@@ -182,9 +198,15 @@ def wait_for(world: World, future: "Future[T]") -> T:
 
 
 def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    """On rank 0: a function that calls calls[name](*arguments) on every rank at once and gives rank 0's result.
+    """On rank 0: make functions callable on all ranks at once.
 
-    It raises WorkFailed when another rank does not take part, or did not get through the call before.
+    Args:
+        world: The ranks; the others call `answer`.
+        calls: The functions of this rank by name.
+
+    Returns:
+        A function of (name, *arguments) that calls calls[name](*arguments) on every rank and returns the result of rank 0.
+        It raises WorkFailed when another rank fails, or has failed in the call before.
     """
 
     def together(name: str, *arguments: Any) -> Any:
@@ -195,7 +217,12 @@ def lead(world: World, calls: Mapping[str, Callable[..., Any]]) -> Callable[...,
 
 
 def answer(world: World, make_calls: Callable[[], Mapping[str, Callable[..., Any]]]) -> None:
-    """On the other ranks: take part in what rank 0 calls, until it shares None."""
+    """On the other ranks: call the functions that rank 0 names, until it shares None.
+
+    Args:
+        world: The ranks.
+        make_calls: Returns the functions of this rank by name.
+    """
     calls = make_calls()
     while (request := world.share(None)) is not None:
         name, arguments = request
@@ -203,7 +230,19 @@ def answer(world: World, make_calls: Callable[[], Mapping[str, Callable[..., Any
 
 
 def receive(world: World, inbox: "queue.SimpleQueue[Any]", patience: float = 0.2) -> tuple[int, int, Any] | None:
-    """The next (rank, index, result), or None after `patience` seconds. Raises what a worker raised."""
+    """Receive the next result.
+
+    Args:
+        world: The ranks.
+        inbox: Results of this rank's computing thread.
+        patience: Seconds to wait.
+
+    Returns:
+        (rank, number of the block, result), or None where none has arrived in time.
+
+    Raises:
+        WorkFailed: Another rank failed. An error of this rank's thread is raised as it is.
+    """
     if world.size == 1:
         try:
             return unpack(0, inbox.get(timeout=patience))
@@ -227,13 +266,14 @@ def receive(world: World, inbox: "queue.SimpleQueue[Any]", patience: float = 0.2
 
 
 def unpack(rank: int, message: Any) -> tuple[int, int, Any]:
+    """Return (rank, number of the block, result), or raise the error that came instead."""
     if isinstance(message, BaseException):
         raise message
     return rank, *message
 
 
 def compute(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]", make_work: MakeWork) -> None:
-    """The computing thread of rank 0."""
+    """Compute blocks until None arrives: the body of rank 0's computing thread."""
     try:
         work = make_work()
         while (item := blocks.get()) is not None:
@@ -246,8 +286,12 @@ def compute(blocks: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]",
 def follow(world: World, make_work: MakeWork) -> None:
     """On the other ranks: compute the blocks that arrive until there are no more, or rank 0 has failed.
 
+    Args:
+        world: The ranks; rank 0 calls `serve`.
+        make_work: Gives the function from a block to its result.
+
     Raises:
-        BaseException: What the work raised, here. In a script rank 0 has been told; in a command `report_error` tells it.
+        BaseException: The error of the work. In a script rank 0 has received it; in a command `report_error` sends it.
     """
     try:
         work = make_work()
@@ -264,9 +308,13 @@ def follow(world: World, make_work: MakeWork) -> None:
 
 
 def report_error(world: World, error: BaseException) -> None:
-    """On the other ranks: tell rank 0, which saves what it has, reports the error, and ends everyone.
+    """On the other ranks: send an error to rank 0, which saves its results, prints the error and ends all ranks.
 
-    If it cannot, the sender does.
+    If rank 0 does not within PATIENCE seconds, this rank does.
+
+    Args:
+        world: The ranks.
+        error: The error.
     """
     line, code = str(error) if isinstance(error, Signalled) else error_line(error), code_of(error)
     if code == BUG:
@@ -278,6 +326,7 @@ def report_error(world: World, error: BaseException) -> None:
 
 
 def next_block(world: World) -> Any:
+    """Wait for the next block from rank 0; None when there are no more."""
     while not world.comm.Iprobe(source=0, tag=BLOCK):
         time.sleep(POLL)
     return world.comm.recv(source=0, tag=BLOCK)
