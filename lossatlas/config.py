@@ -124,7 +124,7 @@ class DatasetOptions:
 
 @dataclass(frozen=True)
 class DataOptions(DatasetOptions):
-    """Which samples of which data set, and how they are read."""
+    """The data set, the part of it that is used, and how it is read."""
 
     HEADING: ClassVar[str] = "data"
 
@@ -167,7 +167,7 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class SelectionOptions:
-    """Which parameters a command is about, by name."""
+    """The parameters that a command applies to, by name."""
 
     HEADING: ClassVar[str] = "parameters"
 
@@ -367,7 +367,7 @@ class ProductOptions(BatchOptions):
 
 @dataclass(frozen=True)
 class HessianOptions:
-    """Which Hessian."""
+    """The parameters that the Hessian belongs to."""
 
     HEADING: ClassVar[str] = "Hessian"
 
@@ -410,7 +410,7 @@ class LanczosOptions:
 
 @dataclass(frozen=True)
 class SpectrumSettings(LanczosOptions):
-    """Which parts of a spectrum are computed, and how accurately.
+    """The parts of a spectrum to compute, and their accuracy.
 
     activations: patterns of layers, empty for all layers, None for no traces with respect to activations.
     """
@@ -486,7 +486,7 @@ class ResultOptions:
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """Where a surface is written, and how an existing file is treated."""
+    """The surface file, and the treatment of an existing one."""
 
     HEADING: ClassVar[str] = "output"
 
@@ -567,7 +567,7 @@ class DrawOptions(ShowOptions):
 
 @dataclass(frozen=True)
 class PlotConfig(DrawOptions, ContourOptions, DisplayOptions):
-    """How a finished surface is drawn."""
+    """The figures of a finished surface."""
 
     HEADING: ClassVar[str] = "figures"
 
@@ -592,7 +592,22 @@ class GridCommandOptions(PlaneOptions, DataOptions, GridOptions, BatchOptions, O
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which samples: see dataloader.load. `files` are tensors given by name instead of a data set."""
+    """The samples of a job, see `datasets.registry.load`.
+
+    Attributes:
+        dataset: A name, or a user's function.
+        datapath: The folder of the data set; None for the usual places.
+        raw: Leave the inputs unnormalized.
+        data_split: Keep one of this many parts of the training data.
+        limit: The first samples; None for all.
+        splits: 'train', 'test', or both.
+        files: Files of tensors that replace the training and the test data.
+        download: Fetch the data set where it is missing.
+        image_size: Pixels of an image folder's images along each side.
+        classes: The number of classes; None for that of the checkpoint.
+        split_idx: Enters file names alone, as in the release of 2018.
+        stream: 'always', 'never', or 'auto': read samples when they are needed.
+    """
 
     dataset: str | UserFunction
     datapath: str | None
@@ -609,7 +624,7 @@ class DataConfig:
 
     @property
     def streamed(self) -> bool | None:
-        """Whether samples are read when they are needed; None where that depends on the memory."""
+        """True where samples are read when they are needed; None where that depends on the memory."""
         return {"auto": None, "always": True, "never": False}[self.stream]
 
     @property
@@ -619,9 +634,14 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AxisConfig:
-    """What a direction is, and how it is normalized.
+    """The direction of one axis.
 
-    kind: random, gradient, eigenvector or file. number: which eigenvector, or which vector of the file.
+    Attributes:
+        norm: The normalization, one of NORMS or '' for none.
+        ignore: 'biasbn' leaves biases and normalization layers where they are; '' does not.
+        kind: 'random', 'gradient', 'eigenvector' or 'file'.
+        number: The number of the eigenvector, or of the vector in the file, from 1.
+        file: The spectrum or direction file.
     """
 
     norm: str
@@ -632,7 +652,7 @@ class AxisConfig:
 
     @classmethod
     def parse(cls, option: str, text: str, norm: str, ignore: str) -> "AxisConfig":
-        """From 'random', 'gradient', 'eigenvector[:K]' or 'FILE.h5[:K]'. Raises BadUsage."""
+        """Read 'random', 'gradient', 'eigenvector[:K]' or 'FILE.h5[:K]'. Raises BadUsage."""
         name, colon, last = text.rpartition(":")
         name, number = (name, last) if colon and is_whole(last) else (text, "1")
         if int(number) < 1 or (name in ("random", "gradient") and name != text):
@@ -646,8 +666,20 @@ class AxisConfig:
 
 @dataclass(frozen=True)
 class DirectionConfig:
-    """Which directions: a file, targets, or random ones. y is None for a line. scheme, curve, repeat, per_layer: see
-    `SchemeOptions`; bends: the control points of the curve.
+    """The directions of a line or a plane.
+
+    Attributes:
+        dir_type: 'weights' moves the parameters, 'states' the BatchNorm statistics as well.
+        x, y: The directions of the axes; y is None for a line.
+        same_dir: Use the x direction for y as well.
+        seed, idx: The seed of random directions, and the number of the repeat.
+        dir_file: The direction file; None for the default name.
+        orthogonal: Remove from y its part along x.
+        curvature: Compute the second derivatives along the axes.
+        only, without: Regular expressions of the names of parameters that move, and of those that do not.
+        scheme, curve, repeat, per_layer: See `SchemeOptions`.
+        bends: The control points of the curve.
+        dir_type_given: The user has chosen `dir_type`.
     """
 
     dir_type: str
@@ -670,7 +702,7 @@ class DirectionConfig:
 
     @property
     def selection(self) -> "Selection":
-        """Which tensors are moved."""
+        """The tensors that move."""
         from lossatlas.parameter_space import Selection
 
         return Selection(self.only, self.without)
@@ -678,9 +710,13 @@ class DirectionConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network in the middle, and those that directions point to. file: '' where its factory gives a trained one.
+    """The network at the centre, and those at coordinate 1 of the axes.
 
-    align: those get the order of hidden units that fits best to the one in the middle.
+    Attributes:
+        model: A name in the zoo, or a user's function.
+        file: The checkpoint at the centre; '' where the user's function returns a trained network.
+        file2, file3: The checkpoints at x = 1 and y = 1.
+        align: Permute the hidden units of those to match the network at the centre.
     """
 
     model: Model
@@ -692,7 +728,14 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How the ranks compute. threads, batch_size: 0 where the program chooses; precision: None for that of the network."""
+    """The device, threads, batch size and precision of each rank.
+
+    Attributes:
+        cuda: Compute on CUDA, one device for each rank of a node.
+        threads: CPU threads; 0 for the rank's share of the cores.
+        batch_size: Samples of a batch; 0 for a measured or usual number.
+        precision: Of the computation; None for that of the network.
+    """
 
     cuda: bool
     threads: int
@@ -706,7 +749,16 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class GridConfig:
-    """Everything that a command which fills a grid is told. command: the line that started it."""
+    """The configuration of a command that computes a quantity over a grid.
+
+    Attributes:
+        networks, directions, data, loss, run, output, looks: Its parts; `looks` are the figures.
+        x, y: The axes as MIN:MAX:NUM; y is None for a line.
+        command: The line that started it.
+        path: Checkpoints, of which the k-th is the cell x = k.
+        recalibrated: Training samples for the BatchNorm statistics of every point; 0 where they are kept.
+        resolved: All options of the command by name, for the record.
+    """
 
     networks: NetworkConfig
     directions: DirectionConfig
@@ -718,9 +770,9 @@ class GridConfig:
     output: OutputConfig
     looks: PlotConfig
     command: str
-    path: tuple[str, ...] = ()  # checkpoints, of which the k-th is the cell x = k
-    recalibrated: int = 0  # training samples for the statistics of BatchNorm at every point; 0 where they are kept
-    resolved: Mapping[str, Any] = field(default_factory=dict)  # all options of the command by name, for the record
+    path: tuple[str, ...] = ()
+    recalibrated: int = 0
+    resolved: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:
@@ -729,7 +781,7 @@ class GridConfig:
 
 @dataclass(frozen=True)
 class HessianConfig:
-    """Which Hessian, and when an eigenvalue of it is resolved: see `HessianOptions` and `LanczosOptions`.
+    """The parameters of a Hessian, and the residual of a resolved eigenvalue: see `HessianOptions` and `LanczosOptions`.
 
     parameters, without: patterns of names, see `lossatlas.hessian.Hessian`.
     """

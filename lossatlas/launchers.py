@@ -63,5 +63,5 @@ def other_family(library: str) -> str:
 
 
 def under_launcher() -> bool:
-    """Whether a launcher started this process, be it alone. A batch job's own shell counts as none."""
+    """Return whether a launcher started this process, be it alone. The shell of a batch job counts as none."""
     return any(name in os.environ for name in SIZES if not name.startswith("SLURM_"))

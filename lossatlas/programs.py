@@ -60,7 +60,7 @@ COMMANDS = {
 
 
 class Started:
-    """How this process was started; set by `lossatlas.cli` alone.
+    """The way in which this process was started; set by `lossatlas.cli` alone.
 
     by: PROGRAM, MODULE or SCRIPT. name: of the command, '' where a function was called. prefix: the words that start this
     command again. typed: the command line of the user, where it is not this process's own.

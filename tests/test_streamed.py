@@ -222,6 +222,8 @@ def test_a_rank_that_reads_other_samples_is_noticed(tmp_path):
         f"{tmp_path}/own.py:data",
         *"--x=-1:1:3 --surf_file".split(),
         tmp_path / "s.h5",
+        "--dir_file",
+        tmp_path / "d.h5",
         *"--stream always --mpi".split(),
     ]
     result = python(*line, launcher=[MPIRUN, "-n", 2])

@@ -16,7 +16,7 @@ DROPPED = 0.5  # a learning rate that is at most this much of the one before has
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """Which checkpoints belong to a series."""
+    """The checkpoints that belong to a series."""
 
     HEADING: ClassVar[str] = "checkpoints"
 

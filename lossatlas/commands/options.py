@@ -168,7 +168,7 @@ def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridCo
 
 
 def recalibrated_on(args: config.GridCommandOptions) -> int:
-    """How many samples give the statistics of BatchNorm at every point; 0 where they are kept. Raises BadUsage."""
+    """Return the number of samples for the BatchNorm statistics of every point; 0 where they are kept. Raises BadUsage."""
     if not isinstance(args, config.BatchNormOptions):
         return 0
     if args.bn_samples and args.bn == "keep":

@@ -1,4 +1,4 @@
-"""How sharp a minimum is beyond a plane: how far the loss rises within a distance, at worst and on average.
+"""Compute the sharpness of a minimum: how far the loss rises within a distance, at worst and on average.
 
     lossatlas sharpness --model resnet20 --dataset fashion_mnist_mini --limit 500 \\
         --model_file trained_nets/resnet20_small_batch.safetensors --sharpness_file sharp.h5 --plot

@@ -42,7 +42,7 @@ REPORT_EVERY = 10  # seconds between lines within an epoch
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How the network is trained."""
+    """The training recipe."""
 
     HEADING: ClassVar[str] = "training"
 

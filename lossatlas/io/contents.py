@@ -42,7 +42,7 @@ FIRST_FINDINGS = (
 
 
 def has_checksum(path: str | Path) -> bool:
-    """Whether a file records a checksum over its contents, as files of this program do."""
+    """Return whether a file records a checksum over its contents, as files of this program do."""
     with opened(path) as f:
         return "sha256" in f.attrs
 

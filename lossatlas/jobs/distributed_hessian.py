@@ -236,7 +236,7 @@ class DistributedHessian:
 
     @property
     def folded(self) -> bool:
-        """Whether BatchNorm is folded into the layers before it."""
+        """True where BatchNorm is folded into the layers before it."""
         return self.share.hessian.folded
 
     def __call__(self, vector: "Tensor") -> "Tensor":

@@ -73,12 +73,12 @@ class World:
 
     @property
     def root(self) -> bool:
-        """Whether this is rank 0, which reads, writes and hands out work."""
+        """True on rank 0, which reads, writes and hands out work."""
         return self.rank == 0
 
     @property
     def calling_thread(self) -> bool:
-        """Whether rank 0 computes in the thread that calls, see `computing`."""
+        """True where rank 0 computes in the thread that calls, see `computing`."""
         return self.in_script and self.size == 1
 
     def share(self, value: Any) -> Any:
