@@ -25,6 +25,7 @@ from lossatlas.commands.training_output import check_output_folder, write_json
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock
+from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -264,7 +265,7 @@ def losses_along(ends: CurveEnds, kind: str, points: "Sequence[Point]") -> Losse
         about={},
         recalibrated=config.BN_SAMPLES if batchnorm_layers(net) else 0,
     )
-    plan = {**surface.plan, "points_per_call": 1, "lanes": 1}
+    plan: ExecutionPlan = {**surface.plan, "points_per_call": 1, "lanes": 1}
     evaluator = evaluator_of(Problem(net, CurvePlane(kind, points), data, loss, device, data["train"]), plan)
     rows = evaluator([(float(t), 0.0) for t in surface.grid.x])
     fields = surface.with_cells(range(POINTS), rows).fields

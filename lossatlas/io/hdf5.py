@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from functools import lru_cache
 from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput, BadUsage, CannotWrite
 from lossatlas.io.atomic_write import write_file
+from lossatlas.landscape.plan import ExecutionPlan
 
 MARK = b"\nlossatlas sha256 "  # precedes the checksum of a whole file
 LARGE = 1 << 28  # bytes of an array in a smaller file
@@ -267,6 +268,11 @@ def read_json(item: h5py.HLObject, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput(f"{item.file.filename} is damaged: the attribute {name} is {type(value).__name__}")
     return value
+
+
+def read_plan(item: h5py.Group) -> ExecutionPlan:
+    """Read the execution plan of a file. Raises BadInput where it is missing or damaged."""
+    return cast(ExecutionPlan, read_json(item, "plan"))
 
 
 def text(value: object) -> str:

@@ -21,6 +21,7 @@ from lossatlas.io.direction_files import Directions, embeds_directions
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Progress, StatusLine
 from lossatlas.io.surface_files import write_surface
+from lossatlas.landscape.plan import HalvedBatch
 from lossatlas.landscape.surface import Surface
 
 SNAPSHOT_SECONDS = 1.0
@@ -220,7 +221,7 @@ class Snapshots:
         self.results: list[BlockResult] = []
         self.spent: list[tuple[list[int], str, float]] = []
         self.notes: list[str] = []
-        self.halved: list[dict[str, Any]] = list(surface.plan.get("halved", []))
+        self.halved: list[HalvedBatch] = list(surface.plan.get("halved", []))
         self.count = 0  # cells saved by this run
         self.save({})
 

@@ -62,8 +62,8 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
     compare_requests(path, found, fresh, cure)
     if others := added_by_others(path):
         raise BadInput(f"{path} holds {', '.join(others)}, which this program did not write and would lose: {cure}")
-    fixed = [name for name in FIXED_IN_PLAN if name in fresh.plan]
-    compare(path, {name: found.plan.get(name) for name in fixed}, {name: fresh.plan[name] for name in fixed}, cure)
+    fixed = {name: value for name, value in fresh.plan.items() if name in FIXED_IN_PLAN}
+    compare(path, {name: value for name, value in found.plan.items() if name in fixed}, fixed, cure)
     check_version(path, found, fresh, cure)
     if fresh.samples and not found.samples and not uses_all_samples(found):
         note(

@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 
 from lossatlas.errors import BadInput
-from lossatlas.io.hdf5 import check_seal, checksum, get_text, opened, read_json, seal, set_text, write
+from lossatlas.io.hdf5 import check_seal, checksum, get_text, opened, read_json, read_plan, seal, set_text, write
+from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.programs import program
 
 FORMATS = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
@@ -32,7 +33,7 @@ class Findings:
 
     arrays: Mapping[str, np.ndarray]
     request: Mapping[str, Any]
-    plan: Mapping[str, Any] = field(default_factory=dict)
+    plan: ExecutionPlan = field(default_factory=ExecutionPlan)
     about: Mapping[str, Any] = field(default_factory=dict)
     kind: str = "spectrum"
 
@@ -91,4 +92,4 @@ def read_findings(path: str | Path, kind: str = "spectrum") -> Findings:
         f.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
         if checksum(arrays) != get_text(f, "sha256"):
             raise BadInput(f"{path} is damaged: its data do not have the checksum that it records")
-        return Findings(arrays, **{name: read_json(f, name) for name in ("request", "plan", "about")}, kind=found)
+        return Findings(arrays, read_json(f, "request"), read_plan(f), read_json(f, "about"), found)

@@ -23,6 +23,7 @@ from lossatlas.jobs.grid_job import say_ranges
 from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import far_points
 from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.surface import Surface, unresolved
 from lossatlas.parameter_space.planes import AffinePlane, Plane
 
@@ -80,7 +81,7 @@ class EigenvalueQuantity:
         about: Mapping[str, Any],
     ) -> Surface:
         """Return a surface without computed cells, see `Quantity`."""
-        plan = {
+        plan: ExecutionPlan = {
             "device": torch.device(device).type,
             "precision": product_precision(self.precision, net),
             "path": "",
@@ -173,7 +174,7 @@ def finalize_plan(problem: Problem, surface: Surface) -> tuple[Surface, Operator
     Raises:
         BadInput: The network is random, or its derivatives disagree with finite differences.
     """
-    plan, about = dict(surface.plan), dict(surface.about)
+    plan, about = surface.plan.copy(), dict(surface.about)
     if not plan["batch_size"]:
         samples = len(next(iter(problem.data.values())))
         plan["batch_size"] = usual_batch_size(samples, plan["device"], torch.get_num_threads())

@@ -24,6 +24,7 @@ from lossatlas.jobs.distributed_hessian import (
 )
 from lossatlas.jobs.inputs import LoadedInputs, device_of, function_record, load_inputs, loss_of, provenance
 from lossatlas.jobs.packed_inputs import PackedInputs
+from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import report_error
 from lossatlas.user_code import UserFunction
@@ -235,7 +236,7 @@ def new_findings(
     from lossatlas.jobs.fingerprint import without_classes
 
     request = {**description, **settings.request(inputs)}
-    plan = {"device": device, "batch_size": settings.batch_size, "ranks": world.size}
+    plan: ExecutionPlan = {"device": device, "batch_size": settings.batch_size, "ranks": world.size}
     samples = inputs.samples
     sketches = {"data": samples.sketch, "samples": without_classes(samples).sketch}
     return Findings({}, request, plan, {**about, "samples": len(samples), "sketches": sketches})

@@ -27,6 +27,7 @@ from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import ReferenceLosses
 from lossatlas.landscape.control_variates import FEWEST
 from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.surface import LOW_PRECISION, Surface
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, without_predictions
@@ -43,7 +44,7 @@ LOW = ("bfloat16", "float16")  # precisions whose error is corrected by some sam
 EXACT = ("float32", "float64")  # precisions whose error is not measured
 
 
-def evaluator_of(problem: Problem, plan: Mapping[str, Any], tolerance: Tolerance | None = None) -> Evaluator:
+def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | None = None) -> Evaluator:
     """Return the evaluator that a plan describes.
 
     Args:
@@ -148,7 +149,7 @@ def new_surface(
         if not tolerance.exact:
             refuse_tolerance(data, spread=found.spread)
         path, why_not = path_of(net, loss, few, precision)
-    plan = {
+    plan: ExecutionPlan = {
         "device": torch.device(device).type,
         "precision": precision,
         "path": path,
@@ -210,7 +211,7 @@ def finalize_plan(
     reference, paths = ReferenceLosses.of(problem, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
     new, why_not = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
     for path in paths:
-        plan = {**surface.plan, "path": path}
+        plan: ExecutionPlan = {**surface.plan, "path": path}
         try:
             known, evaluator = complete_plan(problem, replace(surface, plan=plan), tolerance, cells, adaptive)
             differs = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))
@@ -235,7 +236,7 @@ def finalize_plan(
     return known, evaluator
 
 
-def comparable_evaluator(problem: Problem, plan: Mapping[str, Any], evaluator: Evaluator) -> Evaluator:
+def comparable_evaluator(problem: Problem, plan: ExecutionPlan, evaluator: Evaluator) -> Evaluator:
     """Return an evaluator to compare with the network: without recalibration of BatchNorm, otherwise the same one."""
     return (
         evaluator
@@ -257,9 +258,10 @@ def measure_plan(
     problem: Problem, surface: Surface, evaluator: Evaluator, cells: int, adaptive: Tolerance | None
 ) -> Surface:
     """Return the surface with a complete plan, whose missing entries are measured with an evaluator of its path."""
-    plan, about = dict(surface.plan), dict(surface.about)
+    plan, about = surface.plan.copy(), dict(surface.about)
     if plan["points_per_call"] == 0 and plan["path"] == IN_PLACE:
-        plan |= {"points_per_call": 1, "lanes": 1, "batch_size": plan["batch_size"] or IN_PLACE_BATCH}
+        size = plan["batch_size"] or IN_PLACE_BATCH
+        plan = {**plan, "points_per_call": 1, "lanes": 1, "batch_size": size}
         evaluator.batch_size = plan["batch_size"]
         about["seconds_per_cell"] = seconds_in_place(evaluator)
         if surface.samples:
@@ -273,9 +275,12 @@ def measure_plan(
             x, y = surface.grid.x, [0.0] if surface.grid.y is None else surface.grid.y
             corners = [(float(a), float(b)) for a in (x[0], x[-1]) for b in (y[0], y[-1])]
             about["seconds_per_cell"] = tune(evaluator, cells, stacked=many, check_points=corners)
-        for name in ("batch_size", "points_per_call"):
-            plan[name] = getattr(evaluator, name)
-        plan["lanes"] = evaluator.parallel_batches
+        plan = {
+            **plan,
+            "batch_size": evaluator.batch_size,
+            "points_per_call": evaluator.points_per_call,
+            "lanes": evaluator.parallel_batches,
+        }
         if surface.samples:
             plan = with_small_batches(evaluator, plan, keep_batch_size=chosen)
             evaluator.batch_size = plan["batch_size"]
@@ -342,7 +347,7 @@ def points_per_pass(evaluator: Evaluator, seconds_per_cell: float | None) -> int
     return max(1, min(MOST_IN_A_PASS, int(np.ceil(READING * reading / max(seconds_per_cell, 1e-9)))))
 
 
-def precision_error(problem: Problem, grid: Grid, plan: Mapping[str, Any]) -> dict[str, Any]:
+def precision_error(problem: Problem, grid: Grid, plan: ExecutionPlan) -> dict[str, Any]:
     """Compare a reduced precision with float32 on some samples at three points: centre, between, and a corner.
 
     Args:
@@ -354,7 +359,7 @@ def precision_error(problem: Problem, grid: Grid, plan: Mapping[str, Any]) -> di
         'points' (3, 2), 'relative': the relative error of each loss at each point by field, and the numbers of samples.
     """
     few = replace(problem, data={split: d.first(CHECKED_SAMPLES) for split, d in problem.data.items()})
-    one = {**plan, "points_per_call": 1, "lanes": 1}
+    one: ExecutionPlan = {**plan, "points_per_call": 1, "lanes": 1}
     exact, reduced = (
         evaluator_of(few, {**one, "precision": precision}) for precision in ("float32", plan["precision"])
     )

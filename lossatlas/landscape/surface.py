@@ -12,6 +12,7 @@ import numpy as np
 
 from lossatlas.landscape.control_variates import Hierarchy, Samples
 from lossatlas.landscape.grid import Grid, refinement
+from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.statistics import STATISTICS, estimates, summarize
 from lossatlas.landscape.tolerance import Tolerance
 
@@ -51,7 +52,7 @@ class Surface:
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     foreign: np.ndarray | None = None
     populations: Mapping[str, int] = field(default_factory=dict)
-    plan: Mapping[str, Any] = field(default_factory=dict)
+    plan: ExecutionPlan = field(default_factory=ExecutionPlan)
     request: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, np.ndarray] = field(default_factory=dict)

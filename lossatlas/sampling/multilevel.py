@@ -5,9 +5,9 @@ Cells of coarse levels serve as control variates of their neighbours on finer on
 
 import heapq
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from lossatlas.landscape.control_variates import (
     control_variate_of,
     estimate_cell,
 )
+from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.statistics import CLAMPED, metrics_of
 from lossatlas.landscape.surface import LOW_PRECISION, Surface
 
@@ -55,7 +56,7 @@ class EstimatedCell(NamedTuple):
     samples: Samples
 
 
-def with_small_batches(evaluator: Evaluator, plan: Mapping[str, Any], *, keep_batch_size: bool) -> dict[str, Any]:
+def with_small_batches(evaluator: Evaluator, plan: ExecutionPlan, *, keep_batch_size: bool) -> ExecutionPlan:
     """Complete an execution plan for few samples per cell.
 
     The plan gets the smallest number of samples at a finest cell (`fewest`) that is worth the move to the cell, and a
