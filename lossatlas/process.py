@@ -36,6 +36,7 @@ POLL_SECONDS = 0.05  # between checks whether an import has ended
 EXITS = [(module, name) for module in (os, sys.modules[os.name]) for name in ("_exit", "execv", "execve")]
 ORIGINALS = [getattr(module, name) for module, name in EXITS]
 really_exit = os._exit
+HAS_TIMER = hasattr(signal, "setitimer")
 
 
 class ForcedExit(SystemExit):
@@ -81,12 +82,14 @@ def arm() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, raise_signalled)
-    signal.signal(signal.SIGALRM, raise_again)
+    if HAS_TIMER:
+        signal.signal(signal.SIGALRM, raise_again)
     for module, name in EXITS:
         setattr(module, name, refusing(name))
     refuse_exit_of_libc()
     sys.excepthook = report_uncaught
-    os.register_at_fork(after_in_child=disarm)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=disarm)
     atexit.register(end_waiting_ranks)
 
 
@@ -120,10 +123,17 @@ def raise_again(number: int, frame: FrameType | None) -> None:
         return
     long = time.monotonic() - ProcessState.since > REPEAT_SECONDS
     if importing(frame, "ExtensionFileLoader." if long else ""):
-        signal.setitimer(signal.ITIMER_REAL, POLL_SECONDS)
-        return
-    signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS, REPEAT_SECONDS)
+        set_timer(POLL_SECONDS)
+        if HAS_TIMER:
+            return
+    set_timer(REPEAT_SECONDS, REPEAT_SECONDS)
     raise Signalled(ProcessState.caught)
+
+
+def set_timer(seconds: float, interval: float = 0.0) -> None:
+    """Raise the signal again after some seconds, where the system has such a timer (Windows has none)."""
+    if HAS_TIMER:
+        signal.setitimer(signal.ITIMER_REAL, seconds, interval)
 
 
 def importing(frame: FrameType | None, by: str = "") -> bool:
@@ -158,7 +168,7 @@ def refuse_exit_of_libc() -> None:
     try:
         libc = ctypes.CDLL(None)
         libc.__cxa_atexit(ctypes.cast(libc._exit, ctypes.c_void_p), ctypes.c_void_p(1), None)
-    except (OSError, AttributeError):  # another system
+    except (OSError, AttributeError, TypeError):  # another system
         pass
 
 
@@ -175,7 +185,7 @@ def allow_library_exit() -> None:
     try:
         ctypes.CDLL(None).__cxa_atexit(library_exit, None, None)
         ProcessState.library_exit = library_exit
-    except (OSError, AttributeError):  # another system
+    except (OSError, AttributeError, TypeError):  # another system
         pass
 
 
@@ -189,7 +199,7 @@ def ignore_signals() -> None:
     """Ignore signals from now on: this process ends."""
     ProcessState.ending = True
     if ProcessState.caught:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        set_timer(0)
 
 
 def detach() -> None:

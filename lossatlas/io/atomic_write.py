@@ -65,7 +65,7 @@ def write_file(path: str | Path, content: bytes | Callable[[BinaryIO], object], 
 def write_to_disk(file: Path, content: bytes | Callable[[BinaryIO], object], mode: int | None) -> None:
     """Write a file with these permissions (None for the usual ones), and flush it to the disk."""
     with open(file, "wb") as out:
-        if mode is not None:
+        if mode is not None and hasattr(os, "fchmod"):
             os.fchmod(out.fileno(), mode)
         if callable(content):
             content(out)

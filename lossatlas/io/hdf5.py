@@ -175,12 +175,13 @@ def probe(path: Path) -> None:
     script = Path(__file__).with_name("hdf5_probe.py")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI", "HYD"))}
     result = subprocess.run(
-        [sys.executable, "-P", str(script), os.fsencode(path)],
+        [sys.executable, "-P", str(script), str(path) if os.name == "nt" else os.fsencode(path)],
         capture_output=True,
         env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         check=False,
     )
-    if result.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    ended = [-getattr(signal, name) for name in ("SIGXCPU", "SIGKILL") if hasattr(signal, name)]
+    if result.returncode in ended:
         raise BadInput(f"{path} is damaged: reading it has no end")
     if result.returncode:
         lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {result.returncode}"]

@@ -6,8 +6,13 @@ It imports nothing of the package, and follows no links to other files.
 """
 
 import os
-import resource
 import sys
+from contextlib import suppress
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 SECONDS = 2  # of the processor, and more for large files
 MEMORY = 1 << 30  # bytes beside those of the file
@@ -16,10 +21,14 @@ LARGE = 1 << 28  # bytes of one array that a smaller file may hold
 
 def limit(size: int) -> None:
     """Limit processor time and memory of this process; size: of the file in bytes."""
+    if resource is None:
+        return
     used, _ = resource.getrusage(resource.RUSAGE_SELF)[:2]
     seconds = int(used) + SECONDS + size // 50_000_000
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(ValueError):  # a lower limit is set already
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
+    with suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if os.path.exists("/proc/self/statm"):
         with open("/proc/self/statm") as f:
             taken = int(f.read().split()[0]) * resource.getpagesize()

@@ -286,6 +286,8 @@ def start_of(pid: int) -> str:
         return "" if state in "ZX" else rest[18]
     except OSError:  # gone, or another user's in a system that hides them, or not Linux
         pass
+    if os.name == "nt":  # there os.kill sends an event, and ends the process
+        return "unknown"
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

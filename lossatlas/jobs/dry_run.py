@@ -4,7 +4,6 @@ The time comes from some batches, or one Hessian-vector product, on this machine
 """
 
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -80,8 +79,17 @@ def report_dry_run(
         f"time: about {seconds:.3g} s for a cell ({source}), {format_duration(whole)} for {cells} cells on one rank like this one, "
         f"{format_duration(whole / 16)} on 16 of them"
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    say(f"memory: {in_words(peak)} for this rank" + device_memory(surface.plan["device"]))
+    if peak := peak_memory():
+        say(f"memory: {in_words(peak)} for this rank" + device_memory(surface.plan["device"]))
+
+
+def peak_memory() -> int:
+    """Return the largest memory of this process so far in bytes; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def check_space(path: Path, size: int) -> None:

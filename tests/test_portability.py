@@ -1,0 +1,45 @@
+"""Systems without what POSIX alone has, as Windows: simulated, because the suite runs on Linux."""
+
+import subprocess
+import sys
+
+from conftest import ROOT
+
+WITHOUT = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+import subprocess, tempfile, asyncio, ctypes                        # they use what is taken away, and choose at their import
+import torch, h5py, matplotlib
+for module, names in (
+    (os, ("fchmod", "register_at_fork", "sched_getaffinity", "sysconf")),
+    (signal, ("SIGALRM", "setitimer", "ITIMER_REAL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")),
+):
+    for name in names:
+        delattr(module, name)
+sys.modules["resource"] = sys.modules["fcntl"] = None               # their import fails
+from lossatlas.cli import main
+sys.argv = ["lossatlas", *sys.argv[1:]]
+main()
+"""
+
+
+def test_a_surface_is_computed_continued_and_drawn_without_posix(tmp_path, perceptron):
+    data = ["--model", "mlp", "--dataset", "fashion_mnist_mini", "--limit", "40", "--model_file", str(perceptron)]
+    grid = ["--x=-1:1:3", "--y=-1:1:3", "--surf_file", "s.h5", "--dir_file", "d.h5"]
+
+    def run(*words):
+        command = [sys.executable, "-c", WITHOUT.format(root=str(ROOT)), *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
+
+    for words in (
+        ["surface", *data, *grid, "--dry_run"],
+        ["surface", *data, *grid],
+        ["surface", *data, *grid],
+        ["check", "s.h5"],
+        ["plot", "s.h5", "--format", "png"],
+    ):
+        result = run(*words)
+        assert result.returncode == 0, (words, result.stderr)
+    wrong = run("surface", "--nonsense")
+    assert wrong.returncode == 2
+    assert len(wrong.stderr.splitlines()) == 1
