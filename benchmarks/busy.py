@@ -25,7 +25,7 @@ from lossatlas.datasets.registry import load
 from lossatlas.evaluation import Evaluator, tune
 from lossatlas.hessian import Hessian
 from lossatlas.models import load_network
-from lossatlas.mpi.communicator import cores
+from lossatlas.mpi.rank_resources import cores
 from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
 SAMPLES, ROUNDS = 512, 5

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import lossatlas
 from lossatlas.datasets.registry import load
-from lossatlas.mpi.communicator import cores
+from lossatlas.mpi.rank_resources import cores
 from lossatlas.parameter_space import as_point
 
 POINTS, PLANNED, ROUNDS = 9, 2601, 5

@@ -60,7 +60,7 @@ from lossatlas.mpi.agreement import (
 )
 from lossatlas.mpi.communicator import World
 from lossatlas.parameter_space import Selection
-from lossatlas.parameter_space.directions import patterns_of
+from lossatlas.parameter_space.selection import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
 
 if TYPE_CHECKING:

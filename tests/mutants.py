@@ -43,7 +43,7 @@ LANDSCAPE, EVALUATION = "lossatlas/landscape", "lossatlas/evaluation"
 MUTANTS = (
     mutant(
         "filter norm of the whole tensor",
-        f"{PARAMETER_SPACE}/directions.py",
+        f"{PARAMETER_SPACE}/normalization.py",
         "return d * (w.flatten(1).norm(dim=1).view_as(rows) / (rows + TINY))",
         "return d * (w.norm() / (d.norm() + TINY))",
         "parameter_space",
@@ -51,7 +51,7 @@ MUTANTS = (
     ),
     mutant(
         "biases are not ignored",
-        f"{PARAMETER_SPACE}/directions.py",
+        f"{PARAMETER_SPACE}/normalization.py",
         'return torch.zeros_like(d) if ignore == "biasbn" else w.clone()',
         'return torch.zeros_like(d) if ignore == "bias" else w.clone()',
         "parameter_space",
@@ -187,8 +187,8 @@ MUTANTS = (
     mutant(
         "the plan's batch size is not recorded",
         "lossatlas/jobs/loss_surface.py",
-        'for name in ("batch_size", "points_per_call"):',
-        'for name in ("points_per_call",):',
+        '            "batch_size": evaluator.batch_size,\n',
+        "",
         "plot_surface",
     ),
     mutant(

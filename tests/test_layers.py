@@ -49,7 +49,7 @@ OWNERS = {
 WITHOUT_TORCH = {
     f"lossatlas.{name}"
     for name in (
-        *("errors", "launchers", "process", "programs", "landscape", "io", "mpi", "option_fields", "config", "cli"),
+        *("errors", "launchers", "process", "programs", "landscape", "io", "option_fields", "config", "cli"),
         *("figures", "viewer"),
         *(
             "commands.options",

@@ -12,7 +12,8 @@ from lossatlas.errors import BadInput, BadUsage
 from lossatlas.io.block_queue import BlockQueue
 from lossatlas.launchers import launched
 from lossatlas.mpi import communicator
-from lossatlas.mpi.communicator import World, connect, core_limit, core_share
+from lossatlas.mpi.communicator import World, connect
+from lossatlas.mpi.rank_resources import core_limit, core_share
 from lossatlas.mpi.scheduler import serve
 
 

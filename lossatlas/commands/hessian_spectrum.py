@@ -42,9 +42,10 @@ from lossatlas.jobs.hessian_job import (
     output_lock,
     run_command,
 )
-from lossatlas.jobs.inputs import device_of, output_path
+from lossatlas.jobs.inputs import output_path
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import option, part, resolved
 
 

@@ -355,8 +355,8 @@ def _river_directions(
 ) -> Directions:
     """The drift of the first run, and the top eigenvector of the Hessian at its end orthogonal to it, of unit length."""
     from lossatlas.jobs.checkpoint_projection import unflattened
-    from lossatlas.jobs.inputs import device_of
     from lossatlas.jobs.origin_curvature import OriginCurvature
+    from lossatlas.mpi.rank_resources import device_of
     from lossatlas.parameter_space import Layout, as_arrays, lengths, orthogonal, scale_to
 
     origin, net, selection = differences.origin, differences.net, _selection(args)

@@ -15,7 +15,8 @@ from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import exit_code, say
-from lossatlas.mpi.communicator import World, connect, cores, mpi_library
+from lossatlas.mpi.communicator import World, connect, mpi_library
+from lossatlas.mpi.rank_resources import cores, device_of
 from lossatlas.option_fields import changed
 
 
@@ -26,11 +27,8 @@ def describe_rank(world: World, *, cuda: bool) -> str:
         import torch
 
         count = torch.cuda.device_count()
-        device = (
-            f"cuda:{world.local_rank % count} of {count} ({torch.cuda.get_device_name(world.local_rank % count)})"
-            if count
-            else "no CUDA device"
-        )
+        own = device_of(True, world.local_rank) if count else ""
+        device = f"{own} of {count} ({torch.cuda.get_device_name(own)})" if own else "no CUDA device"
     return (
         f"rank {world.rank} of {world.size} on {socket.gethostname()}, number {world.local_rank} there: "
         f"{world.cores} of {len(cores())} cores, {device}"

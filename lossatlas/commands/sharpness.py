@@ -41,7 +41,7 @@ from lossatlas.jobs.hessian_job import (
     output_lock,
     run_command,
 )
-from lossatlas.jobs.inputs import device_of, output_path
+from lossatlas.jobs.inputs import output_path
 from lossatlas.jobs.sharpness_job import (
     CRITICAL_LOSSES,
     SharpnessSettings,
@@ -53,6 +53,7 @@ from lossatlas.jobs.sharpness_job import (
 )
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import above_zero, natural, option, positive, resolved
 
 PLAIN, ADAPTIVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

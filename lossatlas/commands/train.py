@@ -26,6 +26,7 @@ from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, s
 from lossatlas.io import atomic_write
 from lossatlas.io.lock import Lock
 from lossatlas.jobs import file_names
+from lossatlas.mpi.rank_resources import use_threads
 from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved, share
 from lossatlas.user_code import UserFunction, is_user_function
 
@@ -256,8 +257,7 @@ def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None
     check(args, cuda_available=torch.cuda.is_available())
     if args.out:
         locks.enter_context(Lock(args.out))
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     model, loss_name = options.model_choice(args), options.loss_choice(args)
     own_model, loss = isinstance(model, UserFunction), loss_of(loss_name)
     data, test = load_data(args)

@@ -26,6 +26,7 @@ from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, s
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock
 from lossatlas.landscape.plan import ExecutionPlan
+from lossatlas.mpi.rank_resources import use_threads
 from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -161,7 +162,6 @@ def run(args: CurveOptions, command: Sequence[str]) -> None:
 
 def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) -> None:
     """Train each curve, measure it and write it; `locks` keeps the locks on the outputs."""
-    import torch
 
     from lossatlas.training.curve_training import train_bends
 
@@ -169,8 +169,7 @@ def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) 
         say(f"epoch {epoch}/{args.epochs}: loss {loss:.4g} at places drawn at random")
 
     check(args)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     files = [bend_files(args.out, k, args.repeat, args.bends) for k in range(args.repeat)]
     for file in (file for each in files for file in each):
         locks.enter_context(Lock(file))
@@ -200,7 +199,8 @@ def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) 
 
 
 def _load_ends(args: CurveOptions) -> CurveEnds:
-    from lossatlas.jobs.inputs import device_of, load_inputs, loss_of
+    from lossatlas.jobs.inputs import load_inputs, loss_of
+    from lossatlas.mpi.rank_resources import device_of
     from lossatlas.parameter_space.directions import target_direction
 
     device = device_of(args.cuda)

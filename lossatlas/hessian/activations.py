@@ -25,7 +25,7 @@ from lossatlas.evaluation.precision import in_float64
 from lossatlas.evaluation.sample_storage import place_samples
 from lossatlas.hessian.curvature_copy import curvature_copy
 from lossatlas.hessian.trace import FEWEST, standard_errors
-from lossatlas.parameter_space.directions import patterns_of
+from lossatlas.parameter_space.selection import patterns_of
 
 Reduce = Callable[[Tensor], Tensor]
 Layer = tuple[str, str, tuple[int, ...]]  # name (with the number of the call, where there are several), type, shape

@@ -40,11 +40,10 @@ from lossatlas.hessian.batch_derivatives import (
 from lossatlas.hessian.curvature_copy import float64_copy, to_float64
 from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.flat_vectors import flatten, size_of, unflatten
-from lossatlas.hessian.mean_loss import MeanLoss, Reduce, short_reason
-from lossatlas.parameter_space.directions import Selection
+from lossatlas.hessian.mean_loss import MeanLoss, Reduce, short_reason, usual_batch_size
+from lossatlas.parameter_space.selection import Selection
 
 FOLDING_SAMPLES = 8  # on which the folded mode is compared with the other
-LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
 IN_FLIGHT = 512  # samples whose activations are in memory at once, in parallel batches
 
 
@@ -278,14 +277,3 @@ class HessianBlock:
 
     def __call__(self, vector: Tensor) -> Tensor:
         return self.hessian(vector, self.names)
-
-
-def usual_batch_size(samples: int, device: str, threads: int) -> int:
-    """Choose a batch size: the largest one that leaves a batch for each thread, within fixed limits.
-
-    Args:
-        samples: Number of samples.
-        device: 'cpu' or 'cuda'.
-        threads: Number of threads.
-    """
-    return max(SMALLEST, min(LARGEST[device], -(-samples // threads)))

@@ -25,12 +25,13 @@ from lossatlas.evaluation.sample_storage import StoredSamples, fitted, is_change
 from lossatlas.hessian.batch_derivatives import EquivalentForward, custom_derivatives, gradient_of, with_causes
 from lossatlas.hessian.curvature_copy import LossAndGradient, curvature_copy, gradient_mismatch
 from lossatlas.hessian.flat_vectors import flatten, unflatten
-from lossatlas.parameter_space.directions import Selection
 from lossatlas.parameter_space.points import Point, is_variance, movable
+from lossatlas.parameter_space.selection import Selection
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
 COMPARED_SAMPLES = 16  # spread over the data, on which a copy is compared with the network itself
 COMPARED_STEP = 0.02  # of a step away from the weights, relative to the size of each tensor
+LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
 
 
 class MeanLoss:
@@ -403,3 +404,14 @@ def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
 def short_reason(error: Exception, width: int) -> str:
     """Return the first line of an error's text, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:width]
+
+
+def usual_batch_size(samples: int, device: str, threads: int) -> int:
+    """Choose a batch size: the largest one that leaves a batch for each thread, within fixed limits.
+
+    Args:
+        samples: Number of samples.
+        device: 'cpu' or 'cuda'.
+        threads: Number of threads.
+    """
+    return max(SMALLEST, min(LARGEST[device], -(-samples // threads)))

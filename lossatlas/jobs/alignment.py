@@ -17,8 +17,8 @@ from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.evaluation.parameter_buffers import named_tensors
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import fitted
-from lossatlas.parameter_space.directions import names_of
 from lossatlas.parameter_space.points import converted, movable
+from lossatlas.parameter_space.selection import names_of
 from lossatlas.parameter_space.symmetry import UnitGroup, axis_order, permuted, trace_symmetries
 
 ROUNDS, REPEATS = 100, 5  # passes over all groups; repeated steps for a group that is on two axes of a tensor

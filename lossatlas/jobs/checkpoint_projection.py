@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from lossatlas.errors import BadInput
 from lossatlas.parameter_space import Components, Point, Selection, principal_components, project
-from lossatlas.parameter_space.directions import EVERYTHING, is_bias
 from lossatlas.parameter_space.layout import norm_parameters
+from lossatlas.parameter_space.normalization import is_bias
 from lossatlas.parameter_space.points import real_view
 from lossatlas.parameter_space.projection import RowMatrix
+from lossatlas.parameter_space.selection import EVERYTHING
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage, named, say
 from lossatlas.evaluation.precision import product_precision
 from lossatlas.hessian.derivative_check import check_derivatives
-from lossatlas.hessian.hvp import Hessian, usual_batch_size
+from lossatlas.hessian.hvp import Hessian
 from lossatlas.hessian.lanczos import NotFinite, lanczos
+from lossatlas.hessian.mean_loss import usual_batch_size
 from lossatlas.hessian.operator_checks import check_deterministic
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.recorder import BlockNote, Work

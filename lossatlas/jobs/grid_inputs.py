@@ -18,14 +18,7 @@ from lossatlas.io.progress import Log
 from lossatlas.io.resume import NOT_COMPUTED
 from lossatlas.jobs import file_names
 from lossatlas.jobs.find_directions import description, find_directions, moved_by, moved_lines
-from lossatlas.jobs.inputs import (
-    LoadedInputs,
-    check_user_functions,
-    device_of,
-    function_record,
-    load_inputs,
-    output_path,
-)
+from lossatlas.jobs.inputs import LoadedInputs, check_user_functions, function_record, load_inputs, output_path
 from lossatlas.jobs.make_directions import AxisRequest
 from lossatlas.jobs.origin_curvature import OriginCurvature
 from lossatlas.jobs.parametrization import (
@@ -39,6 +32,7 @@ from lossatlas.jobs.parametrization import (
 )
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import device_of
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor
@@ -220,7 +214,7 @@ def batchnorm_statistics(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
 def networks_on(nets: config.NetworkConfig, loaded: LoadedInputs, used: Directions) -> list[tuple[str, float, float]]:
     """Return (name, x, y) of the networks on the line or plane along these directions: least-squares coordinates."""
     from lossatlas.parameter_space import as_point
-    from lossatlas.parameter_space.directions import inner
+    from lossatlas.parameter_space.normalization import inner
 
     networks = [(Path(nets.file).stem or "network", 0.0, 0.0)]
     axes = [as_point(arrays, loaded.net, loaded.dir_type, "a direction") for arrays in (used.x, used.y) if arrays]

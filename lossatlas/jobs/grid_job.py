@@ -27,11 +27,12 @@ from lossatlas.io.recorder import Timed, Work, compute_cells, timed
 from lossatlas.io.resume import resume
 from lossatlas.jobs.dry_run import report_dry_run
 from lossatlas.jobs.grid_inputs import GridInputs, print_configuration, read_grid_inputs
-from lossatlas.jobs.inputs import device_of, loss_of, provenance
+from lossatlas.jobs.inputs import loss_of, provenance
 from lossatlas.jobs.packed_inputs import PackedInputs, PackedProblem
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.agreement import from_first, on_all, on_first
 from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import follow, run_in_compute_thread, serve
 from lossatlas.user_code import UserFunction
 
@@ -182,8 +183,7 @@ def worker(quantity: Quantity, surface: Surface, operator: Any, device: str, thr
     from lossatlas.evaluation.memory_trim import trim_memory
 
     trim_memory()  # networks and directions of the set-up
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     name = "" if torch.device(device).type == "cpu" else f"{device} {torch.cuda.get_device_name(device)}"
     return timed(quantity.block_worker(surface, operator), name)
 
@@ -289,9 +289,8 @@ class GridJob:
 
     def problem(self, world: World) -> "Problem":
         """Return the network, the plane and the data on this rank's device."""
-        import torch
 
-        torch.set_num_threads(self.threads)
+        use_threads(self.threads)
         assert self.inputs is not None
         return self.inputs.unpack(loss_of(self.loss), self.device(world))
 
@@ -441,15 +440,14 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: Exi
         BadInput: An input is missing or does not fit, or the file belongs to another job.
         CannotWrite: Another run writes the file.
     """
-    import torch
 
     from lossatlas.evaluation.memory_trim import trim_memory
 
     task, quantity = command.task, command.quantity
     check_device(task)
     task.grid  # noqa: B018  raises BadUsage before anything is read
-    threads = task.run.threads or world.cores
-    torch.set_num_threads(threads)
+    threads = threads_of(task.run.threads, world.cores)
+    use_threads(threads)
     inputs = read_grid_inputs(task, command.file_name, log, releases)
     loaded = inputs.loaded
     surface = quantity.new_surface(

@@ -22,10 +22,11 @@ from lossatlas.jobs.distributed_hessian import (
     HessianShare,
     run_on_ranks,
 )
-from lossatlas.jobs.inputs import LoadedInputs, device_of, function_record, load_inputs, loss_of, provenance
+from lossatlas.jobs.inputs import LoadedInputs, function_record, load_inputs, loss_of, provenance
 from lossatlas.jobs.packed_inputs import PackedInputs
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import report_error
 from lossatlas.user_code import UserFunction
 
@@ -48,9 +49,8 @@ class HessianJob:
 
     def share(self, world: World) -> HessianShare:
         """Unpack network and data, and return this rank's part. Every rank calls it at the same time."""
-        import torch
 
-        torch.set_num_threads(self.threads)
+        use_threads(self.threads)
         net, splits = self.packed.unpack()
         inputs = HessianInputs(net, next(iter(splits.values())), loss_of(self.loss))
         return HessianShare(world, inputs, self.settings, device_of(self.cuda, world.local_rank))
@@ -157,7 +157,7 @@ def load_job(world: World, named: NamedInputs, settings: HessianSettings, seed: 
     loaded = load_inputs(files, "weights", named.data, named.loss)
     samples = loaded.first
     check_enough_samples(samples, world)
-    threads = named.run.threads or world.cores
+    threads = threads_of(named.run.threads, world.cores)
     settings = with_batch_size(settings, len(samples), world, named.run.device, threads)
     description = {
         **{name: value for name, value in loaded.record.items() if name != "dir_type"},

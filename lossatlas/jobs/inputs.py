@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadInput, BadUsage, named, say
+from lossatlas.errors import BadInput, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs import file_names
 from lossatlas.mpi.communicator import World, mpi_library
@@ -340,25 +340,6 @@ def checking_shapes(model: config.Model, data: "AnyData") -> Iterator[None]:
     except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
         shape = "x".join(map(str, shape_of(data)))
         raise BadInput(f"there is no {model} for inputs of {shape}: {error}") from error
-
-
-def device_of(cuda: bool, local_rank: int = 0) -> str:
-    """Return 'cpu', or the CUDA device of a rank.
-
-    Args:
-        cuda: Use CUDA.
-        local_rank: The number of the rank among those on its host.
-
-    Raises:
-        BadUsage: There is no CUDA device.
-    """
-    import torch
-
-    if not cuda:
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise BadUsage(f"{named('cuda')}: no CUDA device on {socket.gethostname()}: leave the flag out to use the CPU")
-    return f"cuda:{local_rank % torch.cuda.device_count()}"
 
 
 def provenance(

@@ -1,15 +1,10 @@
 """The ranks of a run and their communicator. No other module starts MPI."""
 
 import atexit
-import math
-import os
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +12,7 @@ import numpy as np
 from lossatlas import process
 from lossatlas.errors import BadUsage, Stop, named
 from lossatlas.launchers import launched, other_family
+from lossatlas.mpi.rank_resources import core_limit, core_share, cores
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -230,36 +226,6 @@ def split_by_node(comm: "MPI.Comm") -> "MPI.Comm":
     from mpi4py import MPI
 
     return comm.Split_type(MPI.COMM_TYPE_SHARED)
-
-
-def cores() -> frozenset[int]:
-    """Return the cores that this process may run on."""
-    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
-
-
-def core_share(masks: Sequence[frozenset[int]], limit: float = math.inf) -> int:
-    """Return the number of cores for the first of several processes; a core is shared equally by the processes on it.
-
-    Args:
-        masks: The cores that each process may run on.
-        limit: The number of cores that all of them may use together, as a container limits it.
-
-    Returns:
-        The number of cores, at least 1.
-    """
-    share = sum(1 / sum(core in mask for mask in masks) for core in masks[0])
-    return max(1, int(min(share, limit / len(masks)) + 1e-9))
-
-
-def core_limit(root: str = "/sys/fs/cgroup") -> float:
-    """Return the CPU quota of the container that this process runs in, in cores; infinity where there is none."""
-    with suppress(OSError, ValueError):
-        quota, period = Path(root, "cpu.max").read_text().split()
-        return math.inf if quota == "max" else int(quota) / int(period)
-    with suppress(OSError, ValueError):
-        quota, period = (Path(root, "cpu", f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        return math.inf if int(quota) < 0 else int(quota) / int(period)
-    return math.inf
 
 
 def raise_reported(world: World) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossatlas.parameter_space.directions import EVERYTHING, Selection, scale_to
 from lossatlas.parameter_space.layout import PLAIN, Layout
+from lossatlas.parameter_space.normalization import scale_to
 from lossatlas.parameter_space.points import Point, on_device
+from lossatlas.parameter_space.selection import EVERYTHING, Selection
 
 SCHEMES = ("linear2x", "barycentric")
 

@@ -1,0 +1,72 @@
+"""Decide what a rank may use: its CPU threads, and its CUDA device."""
+
+import math
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lossatlas.errors import BadUsage, named
+
+
+def threads_of(asked: int, share: int) -> int:
+    """Return the CPU threads of a rank: the number that was asked for, or for 0 its share of the cores, see `core_share`."""
+    return asked or share
+
+
+def use_threads(threads: int) -> None:
+    """Let torch compute with this number of CPU threads in this process; 0 leaves it as it is."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def cores() -> frozenset[int]:
+    """Return the cores that this process may run on."""
+    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+def core_share(masks: Sequence[frozenset[int]], limit: float = math.inf) -> int:
+    """Return the number of cores for the first of several processes; a core is shared equally by the processes on it.
+
+    Args:
+        masks: The cores that each process may run on.
+        limit: The number of cores that all of them may use together, as a container limits it.
+
+    Returns:
+        The number of cores, at least 1.
+    """
+    share = sum(1 / sum(core in mask for mask in masks) for core in masks[0])
+    return max(1, int(min(share, limit / len(masks)) + 1e-9))
+
+
+def core_limit(root: str = "/sys/fs/cgroup") -> float:
+    """Return the CPU quota of the container that this process runs in, in cores; infinity where there is none."""
+    with suppress(OSError, ValueError):
+        quota, period = Path(root, "cpu.max").read_text().split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    with suppress(OSError, ValueError):
+        quota, period = (Path(root, "cpu", f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return math.inf if int(quota) < 0 else int(quota) / int(period)
+    return math.inf
+
+
+def device_of(cuda: bool, local_rank: int = 0) -> str:
+    """Return 'cpu', or the CUDA device of a rank.
+
+    Args:
+        cuda: Use CUDA.
+        local_rank: The number of the rank among those on its host.
+
+    Raises:
+        BadUsage: There is no CUDA device.
+    """
+    import torch
+
+    if not cuda:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise BadUsage(f"{named('cuda')}: no CUDA device on {socket.gethostname()}: leave the flag out to use the CPU")
+    return f"cuda:{local_rank % torch.cuda.device_count()}"
