@@ -18,8 +18,7 @@ class CapturedGraphs:
     """Replays the forward pass, loss and sums of each batch as one CUDA graph, without gaps between kernel launches.
 
     The sums and the samples have to be the same tensors at each call: samples on the device, in few batches. A network
-        that
-    cannot be captured is evaluated without graphs.
+    that cannot be captured is evaluated without graphs.
 
     Args:
         step: Evaluates one batch.

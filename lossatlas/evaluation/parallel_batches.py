@@ -94,8 +94,7 @@ def deep_copy(net: nn.Module, shared: Mapping[int, Tensor] | None = None) -> nn.
     """Copy a network.
 
     Modules that store results with an autograd history are copied too: `torch.nn.utils.weight_norm` leaves such a
-        weight
-    behind at every call, which `copy.deepcopy` refuses.
+    weight behind at every call, which `copy.deepcopy` refuses.
 
     Args:
         net: The network.

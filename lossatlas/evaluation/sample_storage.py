@@ -233,8 +233,7 @@ def prefetched(items: Iterator[Structure], count: int = PREFETCHED_BATCHES) -> I
     """Yield items, the next few of which are made by a thread while one is used.
 
     The thread is not from a pool: processes that a `DataLoader` starts from a pool's thread end with an error. It lets
-        torch
-    use one thread, because a second team of threads would slow down the first one.
+    torch use one thread, because a second team of threads would slow down the first one.
     """
     found: queue.Queue[Any] = queue.Queue(count)
     unwanted = threading.Event()

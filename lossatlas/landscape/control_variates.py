@@ -469,8 +469,7 @@ def error_of_sum(errors: np.ndarray, correlation: np.ndarray) -> float:
     """Return the standard error of a sum whose terms' errors are as correlated as the losses, whatever their signs.
 
     They are not more correlated: each comes from the first samples of one order, and what two of them have from
-        neighbours in
-    common comes from more samples than what they have of their own (MIN_SAMPLE_RATIO).
+    neighbours in common comes from more samples than what they have of their own (MIN_SAMPLE_RATIO).
 
     Args:
         errors: Standard errors of the terms, (k,).
@@ -491,8 +490,7 @@ def regress_on_controls(
     """Estimate a mean over all samples from n of them, by regression on k controls with known means.
 
     Least squares is optimal here: the n samples are the first ones of those that the controls were estimated from, so
-        the
-    residuals are not correlated with the errors of the controls. The regression estimator is that of Cochran, Sampling
+    the residuals are not correlated with the errors of the controls. The regression estimator is that of Cochran, Sampling
     Techniques, 1977, section 7.3.
 
     Args:
