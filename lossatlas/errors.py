@@ -128,7 +128,9 @@ def named(field: str, value: object = None) -> str:
         "precision='tf32'"
     """
     if FrontEnd.command:
-        return f"--{field}" if value is None else f"--{field} {value}"
+        if value is None:
+            return f"--{field}"
+        return f"--{field}={value}" if field in ("x", "y") or str(value).startswith("-") else f"--{field} {value}"
     keyword = KEYWORDS.get(field, field)
     return keyword if value is None else f"{keyword}={value!r}"
 

@@ -148,7 +148,7 @@ def test_a_rendering_that_fails_late_leaves_nothing(tmp_path, monkeypatch, capsy
     def broken(*_, **__):
         raise RuntimeError("no context")
 
-    monkeypatch.setattr(rendered_plots, "Stage", broken)
+    monkeypatch.setattr(rendered_plots, "SurfaceRenderer", broken)
     assert plot_2D.main(["-f", str(tmp_path / "s.h5"), "--render"]) == 2
     assert "pyvista failed" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.png"))

@@ -111,7 +111,7 @@ def test_a_tolerance_of_an_earlier_version_is_continued(tmp_path, capsys, monkey
         *"--dir_file directions.h5 --surf_file tolerance.h5".split(),
     ]
     assert plot_surface.main([*command, *more]) == 0, capsys.readouterr().err
-    assert ("take all samples" in capsys.readouterr().out) == bool(more)
+    assert ("missing cells use all samples" in capsys.readouterr().out) == bool(more)
     found = read_surface("tolerance.h5")
     assert found.statistics["train"]["n"].tolist() == [64, 64, 64 if again else 32]
     np.testing.assert_allclose(found.fields["train_loss"], wanted.fields["train_loss"], rtol=1e-6)

@@ -268,7 +268,7 @@ def by_python(perceptron: Path, out: Path) -> None:
         load_network("mlp", perceptron, (1, 28, 28)),
         load("fashion_mnist_mini", "train", limit=50).samples,  # tensors, without a number of classes
         top=3,
-        trace_most=12,
+        max_trace_products=12,
         probes=2,
         steps=10,
         batch_size=16,

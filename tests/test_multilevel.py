@@ -625,7 +625,7 @@ def test_a_file_begun_without_a_tolerance_gets_all_samples_at_its_other_cells(pr
     done = exact.done.copy()
     done[1:] = False
     cut(file, np.flatnonzero(done))
-    with pytest.warns(Note, match="take all samples"):
+    with pytest.warns(Note, match="missing cells use all samples"):
         found = lossatlas.surface(*problem, tolerance=(0.02, 0.005), file=file, **PLANE)
     assert found.done.all()
     for name, array in exact.fields.items():

@@ -155,7 +155,7 @@ def test_a_surface_goes_on_when_its_spectrum_file_has_grown(tmp_path, perceptron
         (
             ["--xdirection", "gradient", "--ydirection", "gradient", "--orthogonalize", "--y=-1:1:3"],
             3,
-            "nothing is left",
+            "parallel to the x direction",
         ),
         (["--xdirection", "gradient", "--model_file2", "NET"], 2, "leave one out"),
     ],

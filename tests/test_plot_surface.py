@@ -15,6 +15,7 @@ from conftest import ROOT, surface_command, write_checkpoint, write_noise
 
 from lossatlas import config, hessian
 from lossatlas.commands import plot_surface
+from lossatlas.errors import option_names
 from lossatlas.evaluation import PRECISIONS, autotuning, loss_sums
 from lossatlas.io import Directions, read_directions, read_surface, write_directions
 from lossatlas.jobs import grid_inputs
@@ -305,8 +306,9 @@ def test_the_chosen_way_is_printed_and_a_slow_run_is_said(tmp_path, net, capsys,
     now = iter(range(0, 10**6, 7))
     monkeypatch.setattr(recorder.time, "monotonic", lambda: float(next(now)))
     progress = recorder.Progress(100, 0, expected=0.1)
-    progress.show(2)
-    progress.show(4)
+    with option_names():
+        progress.show(2)
+        progress.show(4)
     out = capsys.readouterr().out
     assert out.count("times as long as measured at the start") == 1
     assert "--threads 1" in out
@@ -733,7 +735,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path, net, monkeyp
 
     assert run(net, tmp_path / "plain.h5", *GRID, "--batch_size", "16") == 0
     monkeypatch.setattr(loss_sums.LossSums, "__call__", small)
-    monkeypatch.setattr(autotuning, "per_sample", lambda *_: 1.0)
+    monkeypatch.setattr(autotuning, "seconds_per_sample", lambda *_: 1.0)
     assert run(net, tmp_path / "s.h5", *GRID, "--batch_size", "16") == 0
     assert "out of memory on cpu: batch size 4 from cell" in capsys.readouterr().out
     found = read_surface(tmp_path / "s.h5")

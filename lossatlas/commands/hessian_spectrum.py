@@ -42,7 +42,7 @@ from lossatlas.jobs.hessian_job import (
     output_lock,
     run_command,
 )
-from lossatlas.jobs.inputs import output_path
+from lossatlas.jobs.inputs import check_checkpoints, output_path
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
@@ -163,6 +163,7 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -
     with chdir("."):  # a user's code may change the working directory
         if not task.dry_run:
             device_of(inputs.run.cuda)
+        check_checkpoints(inputs.model_file)
         lock = output_lock("spectrum", path, task.dry_run, log, held)
         job = load_job(world, inputs, task.hessian, task.settings.seed)
     findings = job.fresh if task.force else resume_findings(path, job.fresh, task.settings.seed)

@@ -41,7 +41,7 @@ from lossatlas.jobs.hessian_job import (
     output_lock,
     run_command,
 )
-from lossatlas.jobs.inputs import output_path
+from lossatlas.jobs.inputs import check_checkpoints, output_path
 from lossatlas.jobs.sharpness_job import (
     CRITICAL_LOSSES,
     SharpnessSettings,
@@ -184,6 +184,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
     with chdir("."):  # a user's code may change the working directory
         if not task.dry_run:
             device_of(inputs.run.cuda)
+        check_checkpoints(inputs.model_file)
         lock = output_lock("sharpness", path, task.dry_run, log, held)
         check_worst(worst_file(path))
         job = load_job(world, inputs, task.hessian, task.settings.seed)

@@ -18,7 +18,14 @@ from lossatlas.io.progress import Log
 from lossatlas.io.resume import NOT_COMPUTED
 from lossatlas.jobs import file_names
 from lossatlas.jobs.find_directions import description, find_directions, moved_by, moved_lines
-from lossatlas.jobs.inputs import LoadedInputs, check_user_functions, function_record, load_inputs, output_path
+from lossatlas.jobs.inputs import (
+    LoadedInputs,
+    check_checkpoints,
+    check_user_functions,
+    function_record,
+    load_inputs,
+    output_path,
+)
 from lossatlas.jobs.make_directions import AxisRequest
 from lossatlas.jobs.origin_curvature import OriginCurvature
 from lossatlas.jobs.parametrization import (
@@ -106,6 +113,7 @@ def read_grid_inputs(
         CannotWrite: Another run writes the surface file.
     """
     check_user_functions(task.networks.model, task.data.dataset, task.loss)
+    check_checkpoints(task.networks.file, task.networks.file2, task.networks.file3)
     if task.path:
         return read_checkpoint_path(task, log, releases)
     task = with_batchnorm_moved(task)

@@ -196,6 +196,15 @@ def align(
     return result
 
 
+def check_checkpoints(*files: str | None) -> None:
+    """Raise BadInput for a checkpoint that is missing, before anything else is read; None and '' stand for none."""
+    from lossatlas.models.checkpoint import check_exists
+
+    for file in files:
+        if file:
+            check_exists(file)
+
+
 def check_user_functions(*names: str | UserFunction) -> None:
     """Import the user's functions among these. Raises BadInput early, before anything is read."""
     for name in names:

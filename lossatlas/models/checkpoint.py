@@ -25,6 +25,14 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")  # DataParall
 SHOWN = 3  # names of a file that a message lists
 
 
+def check_exists(file: str | Path) -> None:
+    """Raise BadInput where there is no such checkpoint; those of trained_nets/ are not part of the installed package."""
+    path = Path(file)
+    if not path.is_file():
+        hint = ": the networks of trained_nets/ come with the repository, not with the installed package"
+        raise BadInput(f"no checkpoint at {path}{hint * (path.parent.name == 'trained_nets')}")
+
+
 def read_state(file: str | Path) -> dict[str, Tensor]:
     """Read the state dict in a checkpoint.
 
@@ -38,9 +46,7 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
         BadInput: The file is missing or damaged, or holds anything else.
     """
     path = Path(file)
-    if not path.is_file():
-        hint = ": the networks of trained_nets/ come with the repository, not with the installed package"
-        raise BadInput(f"no checkpoint at {path}{hint * (path.parent.name == 'trained_nets')}")
+    check_exists(path)
     content = read_content(path)
     if isinstance(content, Mapping):
         content = next((content[key] for key in WITHIN if isinstance(content.get(key), Mapping)), content)

@@ -268,7 +268,7 @@ def test_a_spectrum_is_continued_by_both_front_ends_to_the_same_bits(world, fold
         assert hessian_spectrum.main([*map(str, [*line, *own, "--spectrum_file", out, *more])]) == 0
 
     def by_python(out, **more):
-        own = {"trace_most": 10, "top": 2, "only": [LAST], "batch_size": 16, "progress": False}
+        own = {"max_trace_products": 10, "top": 2, "only": [LAST], "batch_size": 16, "progress": False}
         lossatlas.spectrum(load_network("mlp", net, (1, 28, 28)), data, ranks=world.comm, file=out, **own, **more)
 
     first = folder / "first.h5"
