@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from lossatlas.data import LOSSES, Dataset
 from lossatlas.errors import BadInput
 from lossatlas.hessian import Hessian
+from lossatlas.hessian.mean_loss import MeanLoss
 
 X = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(0, 3, (24,), generator=torch.Generator().manual_seed(1))
@@ -97,3 +98,17 @@ def test_checkpoints_that_are_not_reentrant_have_the_right_products():
             for p, piece in zip(net.parameters(), operator.unflatten(v), strict=True):
                 p.sub_(sign * step * piece)
     torch.testing.assert_close(operator(v), (found[0] - found[1]) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+def test_kinks_of_many_units_close_by_are_no_disagreement(monkeypatch):
+    """A deep network has some within every step but the shortest ones."""
+    monkeypatch.setattr(MeanLoss, "small_step", lambda self: torch.zeros(self.size))
+    torch.manual_seed(0)
+    units, x = 600, X.double()
+    net = nn.Sequential(nn.Linear(4, units), nn.ReLU(), nn.Linear(units, 3)).double()
+    with torch.no_grad():
+        weight, sample = net[0].weight, x[torch.arange(units) % 16]
+        distance = 10 ** torch.linspace(-7.5, -3, units, dtype=torch.float64)
+        net[0].bias.copy_(-(weight * sample).sum(1) + distance)
+    hessian = Hessian(net, Dataset("d", "train", (x, Y), 3), LOSSES["crossentropy"])
+    assert hessian(torch.ones(hessian.size, dtype=torch.float64)).isfinite().all()
