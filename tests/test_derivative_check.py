@@ -112,3 +112,36 @@ def test_kinks_of_many_units_close_by_are_no_disagreement(monkeypatch):
         net[0].bias.copy_(-(weight * sample).sum(1) + distance)
     hessian = Hessian(net, Dataset("d", "train", (x, Y), 3), LOSSES["crossentropy"])
     assert hessian(torch.ones(hessian.size, dtype=torch.float64)).isfinite().all()
+
+
+class Padded(nn.Module):
+    """A classifier of padded sequences whose padding reaches the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(5, 3, padding_idx=0), nn.Linear(3, 2)
+
+    def forward(self, tokens):
+        return self.head(torch.tanh(self.embed(tokens)).mean(1))
+
+
+def test_the_padding_row_of_an_embedding_is_held_fixed_as_in_training():
+    torch.manual_seed(0)
+    net = Padded().double()
+    tokens, labels = torch.randint(0, 5, (24, 6)), torch.randint(0, 2, (24,))
+    operator = Hessian(net, Dataset("d", "train", (tokens, labels), 2), LOSSES["crossentropy"])
+    free = nn.Embedding(5, 3).double()
+    free.weight.data.copy_(net.embed.weight)
+    names, values = zip(*net.named_parameters(), strict=True)
+
+    def loss(flat):
+        pieces = flat.split([v.numel() for v in values])
+        own = {name: piece.view_as(v) for name, piece, v in zip(names, pieces, values, strict=True)}
+        hidden = torch.tanh(nn.functional.embedding(tokens, own["embed.weight"])).mean(1)
+        return nn.functional.cross_entropy(hidden @ own["head.weight"].T + own["head.bias"], labels)
+
+    dense = torch.func.hessian(loss)(torch.cat([v.detach().flatten() for v in values]))
+    dense[:3], dense[:, :3] = 0, 0  # the row of the padding
+    found = torch.stack([operator(row) for row in torch.eye(operator.size, dtype=torch.float64)])
+    torch.testing.assert_close(found, dense, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(operator.block(["embed.weight"])(torch.ones(15).double()), dense[:15, :15].sum(1))

@@ -120,6 +120,9 @@ class Probe:
         for p in parameters:
             scale = float(p.detach().double().norm()) / math.sqrt(max(1, p.numel())) or 0.1
             self.direction.append(scale * torch.randn(p.shape, generator=generator).to(p.device, p.dtype))
+        if (free := mean_loss.free()) is not None:  # padding rows have no gradient, and do not vary
+            masks = mean_loss.unflatten(free)
+            self.direction = [d * mask.to(d.device, d.dtype) for d, mask in zip(self.direction, masks, strict=True)]
         pieces = mean_loss.unflatten(mean_loss.small_step())
         self.start = [(p.detach() + piece.to(p.device, p.dtype)) for p, piece in zip(parameters, pieces, strict=True)]
 

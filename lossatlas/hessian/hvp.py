@@ -200,7 +200,8 @@ class Hessian(MeanLoss):
         """Compute `__call__` within a session."""
         chosen = [k for k, name in enumerate(self.names) if names is None or name in names]
         parameters = [self.parameters[k] for k in chosen]
-        pieces = unflatten(vector.to(self.device, self.dtype), [self.shapes[k] for k in chosen])
+        vector, free = vector.to(self.device, self.dtype), self.free(names)
+        pieces = unflatten(vector if free is None else free * vector, [self.shapes[k] for k in chosen])
         total = torch.zeros(len(vector), dtype=self.dtype, device=self.device)
         if self.folded:
             parts = self.folded_parts(parameters, pieces, None if names is None else [self.names[k] for k in chosen])
@@ -208,7 +209,7 @@ class Hessian(MeanLoss):
             parts = self.unfolded_parts(parameters, pieces)
         for part in parts:
             total += part
-        return self.reduce(total)
+        return self.reduce(total if free is None else free * total)
 
     def unfolded_parts(self, parameters: Sequence[Tensor], pieces: Sequence[Tensor]) -> Iterator[Tensor]:
         """Compute each batch's part of a product in reverse mode."""

@@ -34,6 +34,21 @@ COMPARED_STEP = 0.02  # of a step away from the weights, relative to the size of
 LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
 
 
+def padding_rows(net: nn.Module) -> dict[str, int]:
+    """Return the padding row of each embedding by the name of its weight.
+
+    torch gives it no gradient, so it is held fixed in training, and here. A weight that other modules use too varies.
+    """
+    uses: dict[int, list[str]] = {}
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        uses.setdefault(id(parameter), []).append(name)
+    return {
+        uses[id(module.weight)][0]: module.padding_idx
+        for module in net.modules()
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None and len(uses[id(module.weight)]) == 1
+    }
+
+
 class MeanLoss:
     """The mean loss as a function of changes of chosen parameters.
 
@@ -130,6 +145,24 @@ class MeanLoss:
         self.shapes = [p.shape for p in self.parameters]
         self.size = sum(p.numel() for p in self.parameters)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
+        self.padding_rows = {name: row for name, row in padding_rows(self.net).items() if name in self.names}
+
+    def free(self, names: Sequence[str] | None = None) -> Tensor | None:
+        """Return a mask of the coordinates that vary: 1, and 0 in padding rows; None where all vary.
+
+        Args:
+            names: The parameters of a block; None for all.
+        """
+        chosen = [k for k, name in enumerate(self.names) if names is None or name in names]
+        if not any(self.names[k] in self.padding_rows for k in chosen):
+            return None
+        masks = []
+        for k in chosen:
+            mask = torch.ones(self.shapes[k], dtype=self.dtype, device=self.device)
+            if self.names[k] in self.padding_rows:
+                mask[self.padding_rows[self.names[k]]] = 0
+            masks.append(mask.flatten())
+        return torch.cat(masks)
 
     def check_names(self, tensors: Mapping[str, Tensor]) -> None:
         """Raise BadUsage where no parameter is chosen, BadInput where one is complex."""
