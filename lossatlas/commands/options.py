@@ -7,6 +7,7 @@ args = Parser(__doc__, ViewOptions).parse_args()    # a ViewOptions, from the co
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -93,6 +94,10 @@ class Parser(argparse.ArgumentParser, Generic[T]):
 
     def error(self, message: str) -> NoReturn:
         line = " ".join(message.encode(errors="backslashreplace").decode().split())
+        if line.startswith("unrecognized arguments: --"):
+            word = line.split()[2].partition("=")[0]
+            near = get_close_matches(word, self._option_string_actions, 1, 0.6)
+            line += f"; did you mean {near[0]}?" if near else ""
         if line.endswith("expected one argument"):  # argparse takes -1:1:51 for an option
             line += "; what begins with a minus is written with =, as in --x=-1:1:51"
         self.refuse(f"{line} ({programs.shell()} --help lists the options)")

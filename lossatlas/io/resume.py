@@ -24,6 +24,12 @@ DESCRIPTIONS = {
     *("loss", "loss_code", "loss_function", "loss_settings"),
     *("dataset", "split", "loss_of_some_samples"),
 }
+# Fields that are digests, and what a difference of them means.
+DIGESTS = {
+    "checkpoint": "another checkpoint",
+    "directions": "other directions (another network, seed, normalization or choice of parameters)",
+    "data": "other data",
+}
 FIXED_IN_PLAN = ("device", "precision", "most", "seed")  # entries of a plan that have to be equal
 # Settings of a spectrum's parts: a part is good enough with more of the first, or with less of the second.
 AT_LEAST, AT_MOST = ("top", "bottom", "probes", "steps"), ("tolerance", "error")
@@ -102,7 +108,7 @@ def warn_of_overridden_options(path: Path, found: Surface, fresh: Surface) -> No
         note(f"{path} was started with batch size {found.plan['batch_size']}, which stays")
     now = fresh.about.get("threads_per_rank")
     before = found.about.get("threads_per_rank", now)
-    if before != now:
+    if now is not None and before != now:
         note(f"{path} was started with {before} threads per rank, now {now}: the last digits may differ")
 
 
@@ -165,6 +171,9 @@ def describe_difference(name: str, recorded: Any, asked: Any) -> str:
         return f"other code of the {name.removesuffix('_code')}: its file has changed since"
     if name.endswith("samples") and name != LOSS_OF_SOME_SAMPLES:  # the digest of the data without a number of classes
         name = f"{name.removesuffix('samples')}data"
+    kind = DIGESTS.get(name) or (f"other {name.removesuffix('_data')} data" if name.endswith("_data") else "")
+    if kind and recorded and asked:
+        return f"{kind}: {name} = {str(recorded)[:12]}, now it is {str(asked)[:12]}"
     return f"{name} = {recorded}, now it is {asked}"
 
 

@@ -21,6 +21,7 @@ from lossatlas.jobs.find_directions import description, find_directions, moved_b
 from lossatlas.jobs.inputs import (
     LoadedInputs,
     check_checkpoints,
+    check_model,
     check_user_functions,
     function_record,
     load_inputs,
@@ -113,6 +114,7 @@ def read_grid_inputs(
         CannotWrite: Another run writes the surface file.
     """
     check_user_functions(task.networks.model, task.data.dataset, task.loss)
+    check_model(task.networks.model)
     check_checkpoints(task.networks.file, task.networks.file2, task.networks.file3)
     if task.path:
         return read_checkpoint_path(task, log, releases)

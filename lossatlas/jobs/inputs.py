@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas import config
-from lossatlas.errors import BadInput, named, say
+from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs import file_names
 from lossatlas.mpi.communicator import World, mpi_library
@@ -194,6 +194,14 @@ def align(
     unchanged = "" if count else ", they were in the best order found"
     say(f"aligned {file} to {reference}: {count} hidden units change places{unchanged}")
     return result
+
+
+def check_model(model: config.Model) -> None:
+    """Raise BadUsage for a name that is not in the zoo."""
+    from lossatlas.models import MODELS
+
+    if isinstance(model, str) and model not in MODELS:
+        raise BadUsage(f"unknown model '{model}': choose from {', '.join(sorted(MODELS))}")
 
 
 def check_checkpoints(*files: str | None) -> None:
