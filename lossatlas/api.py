@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas import config
 from lossatlas.data import as_dataset, as_loss
 from lossatlas.errors import BadInput, BadUsage, Incomplete, named, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
@@ -59,6 +60,7 @@ from lossatlas.mpi.agreement import (
     warn_of_launcher,
 )
 from lossatlas.mpi.communicator import World
+from lossatlas.option_fields import definitions
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
@@ -72,6 +74,7 @@ WORDS: dict[str, Sequence[str]] = {
     "ignore": ("", "biasbn"),
     "dir_type": ("weights", "states"),
     "precision": tuple(PRECISIONS),
+    "product_precision": ("float32", "float64"),
     "activation_site": ("output", "input"),
     "bn": ("keep", "recalibrate"),
 }
@@ -166,17 +169,24 @@ def surface(
         >>> bool(surface.done.all())
         True
     """
-    check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn)
+
+    def checked() -> tuple[LossQuantity, DirectionArguments, torch.device]:
+        check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn)
+        check_values(config.BatchOptions, batch_size=batch_size)
+        check_values(config.BatchNormOptions, bn_samples=bn_samples)
+        check_values(config.PlaneOptions, seed=seed, only=patterns_of(only), without=patterns_of(without))
+        quantity = LossQuantity(
+            tolerance_of(tolerance),
+            None if adaptive is None else tolerance_of(adaptive, "adaptive"),
+            precision,
+            batch_size,
+            bn_samples if bn == "recalibrate" else 0,
+        )
+        arguments = DirectionArguments(directions, towards, norm, ignore, seed, Selection(only, without))
+        return quantity, arguments, device_for(device, net)
+
     warn_of_launcher(ranks)
-    device = torch.device(device) if device is not None else next(net.parameters()).device
-    quantity = LossQuantity(
-        tolerance_of(tolerance),
-        None if adaptive is None else tolerance_of(adaptive, "adaptive"),
-        precision,
-        batch_size,
-        bn_samples if bn == "recalibrate" else 0,
-    )
-    arguments = DirectionArguments(directions, towards, norm, ignore, seed, Selection(only, without))
+    quantity, arguments, place = on_all(ranks, checked)
 
     def begin() -> tuple[Surface, Problem, Directions]:
         splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
@@ -188,17 +198,17 @@ def surface(
         if bn == "recalibrate":
             check_recalibrated(net, splits["train"], resolve_precision(precision, net), bn_samples)
             request["bn"] = f"recalibrated on {bn_samples} samples of {splits['train'].digest}"
-        plane, kept = plane_of(arguments, net, grid, moved, splits["train"], loss_function, loss_name(loss), device)
+        plane, kept = plane_of(arguments, net, grid, moved, splits["train"], loss_function, loss_name(loss), place)
         fresh = quantity.new_surface(
             net,
             splits,
             loss_function,
             grid,
-            device=str(device),
+            device=str(place),
             request={**request, "dir_type": moved, "directions": kept.sha256},
             about={**about_of(splits), **arguments.networks()},
         )
-        problem = Problem(shared_copy(net), plane, splits, loss_function, device, splits["train"], lambda: net)
+        problem = Problem(shared_copy(net), plane, splits, loss_function, place, splits["train"], lambda: net)
         if others and not only and not without:
             check_ends(problem, others, moved, states_differ=differ)
         return fresh, problem, kept
@@ -272,37 +282,45 @@ def eigenvalues(
         >>> bool((surface.fields["max_eig"] >= surface.fields["min_eig"]).all())
         True
     """
-    check_words(norm=norm, ignore=ignore, precision=precision)
+
+    def checked() -> tuple[EigenvalueQuantity, DirectionArguments, torch.device]:
+        check_words(norm=norm, ignore=ignore, product_precision=precision)
+        check_values(config.BatchOptions, batch_size=batch_size)
+        check_values(config.LanczosOptions, tolerance=tolerance, max_products=max_products)
+        check_values(config.HessianOptions, parameters=patterns_of(parameters))
+        check_values(config.PlaneOptions, seed=seed, only=patterns_of(only), without=patterns_of(without))
+        quantity = EigenvalueQuantity(
+            patterns_of(parameters or only),
+            patterns_of(without),
+            matrices_only,
+            tolerance,
+            max_products,
+            precision,
+            compiled,
+            batch_size,
+            seed,
+        )
+        arguments = DirectionArguments(directions, towards, norm, ignore, seed, Selection(only, without))
+        return quantity, arguments, device_for(device, net)
+
     warn_of_launcher(ranks)
-    device = torch.device(device) if device is not None else next(net.parameters()).device
-    quantity = EigenvalueQuantity(
-        patterns_of(parameters or only),
-        patterns_of(without),
-        matrices_only,
-        tolerance,
-        max_products,
-        precision,
-        compiled,
-        batch_size,
-        seed,
-    )
-    arguments = DirectionArguments(directions, towards, norm, ignore, seed, Selection(only, without))
+    quantity, arguments, place = on_all(ranks, checked)
 
     def begin() -> tuple[Surface, Problem, Directions]:
         splits = {"train": as_dataset(data)}
         loss_function, grid = as_loss(loss), grid_of(x, y)
         some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
-        plane, kept = plane_of(arguments, net, grid, "weights", splits["train"], loss_function, loss_name(loss), device)
+        plane, kept = plane_of(arguments, net, grid, "weights", splits["train"], loss_function, loss_name(loss), place)
         fresh = quantity.new_surface(
             net,
             splits,
             loss_function,
             grid,
-            device=str(device),
+            device=str(place),
             request={**request_of(net, loss, splits, some_losses), "dir_type": "weights", "directions": kept.sha256},
             about=about_of(splits),
         )
-        return fresh, Problem(net, plane, splits, loss_function, device), kept
+        return fresh, Problem(net, plane, splits, loss_function, place), kept
 
     fresh, problem, kept = on_all(ranks, begin)
     return landscape_of(ranks, quantity, problem, fresh, kept, file, progress=progress)
@@ -415,39 +433,61 @@ def spectrum(
         >>> len(curvature.eigenvalues)
         3
     """
-    check_words(precision=precision, activation_site=activation_site)
+
+    def checked() -> tuple[SpectrumSettings, HessianSettings, torch.device]:
+        check_words(product_precision=precision, activation_site=activation_site)
+        check_values(config.BatchOptions, batch_size=batch_size)
+        check_values(config.SelectionOptions, only=patterns_of(only), without=patterns_of(without))
+        check_values(
+            config.SpectrumSettings,
+            top=top,
+            bottom=bottom,
+            tolerance=tolerance,
+            max_products=max_products,
+            trace_error=trace_error,
+            max_trace_products=max_trace_products,
+            probes=probes,
+            steps=steps,
+            damping=damping,
+            activations=() if activations is None else patterns_of(activations),
+            activation_error=activation_error,
+            max_activation_probes=max_activation_probes,
+            seed=seed,
+        )
+        wanted = SpectrumSettings(
+            top=top,
+            bottom=bottom,
+            tolerance=tolerance,
+            max_products=max_products,
+            trace_error=trace_error,
+            max_trace_products=max_trace_products,
+            probes=probes,
+            steps=steps,
+            damping=damping,
+            layers=layers,
+            activations=None if activations is None else patterns_of(activations),
+            activation_site=activation_site,
+            activation_error=activation_error,
+            max_activation_probes=max_activation_probes,
+            seed=seed,
+        )
+        chosen = HessianSettings(
+            parameters=patterns_of(only),
+            without=patterns_of(without),
+            matrices_only=matrices_only,
+            batch_size=batch_size,
+            precision=precision,
+            compiled=compiled,
+            activations=wanted.activations,
+            activation_site=activation_site,
+        )
+        return wanted, chosen, device_for(device, net)
+
     warn_of_launcher(ranks)
-    device = torch.device(device) if device is not None else next(net.parameters()).device
-    wanted = SpectrumSettings(
-        top=top,
-        bottom=bottom,
-        tolerance=tolerance,
-        max_products=max_products,
-        trace_error=trace_error,
-        max_trace_products=max_trace_products,
-        probes=probes,
-        steps=steps,
-        damping=damping,
-        layers=layers,
-        activations=None if activations is None else patterns_of(activations),
-        activation_site=activation_site,
-        activation_error=activation_error,
-        max_activation_probes=max_activation_probes,
-        seed=seed,
-    )
-    chosen = HessianSettings(
-        parameters=patterns_of(only),
-        without=patterns_of(without),
-        matrices_only=matrices_only,
-        batch_size=batch_size,
-        precision=precision,
-        compiled=compiled,
-        activations=wanted.activations,
-        activation_site=activation_site,
-    )
+    wanted, chosen, place = on_all(ranks, checked)
     world = World.of_script(ranks)
     command = "lossatlas.spectrum"
-    job = on_all(ranks, lambda: hessian_job.of_objects(world, net, data, loss, chosen, device, command, seed))
+    job = on_all(ranks, lambda: hessian_job.of_objects(world, net, data, loss, chosen, place, command, seed))
     check_same_request(ranks, job.fresh.request)
 
     def finish(lock: Lock | None) -> Curvature:
@@ -592,12 +632,39 @@ def read(file: str | Path) -> Landscape:
     return Landscape.of(surface, directions)
 
 
+def device_for(device: str | torch.device | None, net: nn.Module) -> torch.device:
+    """Return a device, by default that of the network. Raises BadUsage for one that torch does not know."""
+    try:
+        return torch.device(device) if device is not None else next(net.parameters()).device
+    except RuntimeError as error:
+        raise BadUsage(f"{named('device', device)}: {str(error).splitlines()[0][:120]}") from error
+
+
 def check_words(**words: str | None) -> None:
     """Raise BadUsage where an argument is none of its allowed words; None is always allowed."""
     for name, word in words.items():
         if word is not None and word not in WORDS[name]:
             allowed = ", ".join(repr(each) for each in WORDS[name])
-            raise BadUsage(f"{named(name, word)}: there are {allowed}")
+            raise BadUsage(f"{named(name.removeprefix('product_'), word)}: there are {allowed}")
+
+
+def check_values(options: type, **values: object) -> None:
+    """Check arguments as the options of the same names are checked, which define them. Raises BadUsage.
+
+    Args:
+        options: The dataclass of the options.
+        values: The arguments by name; None, and several patterns, are checked one by one.
+    """
+    known = {each.field: each for each in definitions(options)}
+    for name, value in values.items():
+        each = known[name]
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is None:
+                continue
+            try:
+                each.kind(str(one))
+            except ValueError as error:
+                raise BadUsage(f"{named(name)}: {error}") from error
 
 
 def grid_of(x: Axis, y: Axis | None) -> Grid:
@@ -638,8 +705,15 @@ def placed(file: str | Path) -> Path:
 
 def alone(file: str | Path | None, ranks: "Ranks", finish: Callable[[Lock | None], T]) -> T:
     """Call `finish` with the lock on a file, and return its result. Raises CannotWrite where another run writes the file."""
-    lock = Lock(placed(file)) if file is not None and rank_of(ranks) == 0 else None
-    on_all(ranks, lock.acquire if lock is not None else lambda: None)
+
+    def acquired() -> Lock | None:
+        if file is None or rank_of(ranks) != 0:
+            return None
+        lock = Lock(placed(file))
+        lock.acquire()
+        return lock
+
+    lock = on_all(ranks, acquired)
     try:
         return finish(lock)
     finally:

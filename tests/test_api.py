@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from dataclasses import replace
 
 import matplotlib
@@ -405,9 +406,9 @@ def test_a_file_continues_and_refuses_something_else(tmp_path):
     again = lossatlas.surface(net, (X, Y), x="-1:1:5", file=file, **QUIET)
     assert np.array_equal(again.loss, whole.loss)
     assert file.read_bytes() == before
-    with pytest.raises(BadInput, match="was made with train_data"):
+    with pytest.raises(BadInput, match="was made with other train data"):
         lossatlas.surface(net, (X, 1 - Y), x="-1:1:5", file=file, **QUIET)
-    with pytest.raises(BadInput, match="was made with loss"):
+    with pytest.raises(BadInput, match="was made with another loss"):
         lossatlas.surface(net, (X, Y), x="-1:1:5", loss=nn.CrossEntropyLoss(label_smoothing=0.1), file=file, **QUIET)
     with pytest.raises(BadInput, match="no folder"):
         lossatlas.surface(net, (X, Y), x="-1:1:5", file=tmp_path / "no" / "s.h5", **QUIET)
@@ -663,10 +664,10 @@ def test_a_file_is_not_continued_with_another_loss_or_precision(tmp_path):
     first = nn.CrossEntropyLoss()
     lossatlas.surface(net, (X, Y), x="-1:1:5", loss=first, file=file, **QUIET)
     for other in (nn.CrossEntropyLoss(label_smoothing=0.3), nn.CrossEntropyLoss(weight=CLASS)):
-        with pytest.raises(BadInput, match="was made with loss_settings"):
+        with pytest.raises(BadInput, match="was made with another loss"):
             lossatlas.surface(net, (X, Y), x="-1:1:5", loss=other, file=file, **QUIET)
     net[1] = nn.ReLU()
-    with pytest.raises(BadInput, match="was made with model_settings"):
+    with pytest.raises(BadInput, match="was made with other settings or code of the network"):
         lossatlas.surface(net, (X, Y), x="-1:1:5", loss=first, file=file, **QUIET)
     net[1] = nn.Tanh()
     with pytest.raises(BadInput, match="was made with precision"):
@@ -1108,7 +1109,7 @@ def test_a_file_of_another_network_or_loss_is_refused_whoever_began_it(checkpoin
     def half(output, target):
         return 0.5 * torch.nn.functional.cross_entropy(output, target, reduction="none")
 
-    with pytest.raises(BadInput, match="loss_of_some_samples"):
+    with pytest.raises(BadInput, match="another loss"):
         lossatlas.surface(net, (inputs, targets), loss=half, file=file, **PYTHON)
     with pytest.raises(BadInput, match="train_data"):
         lossatlas.surface(net, (inputs[:30], targets[:30]), file=file, **PYTHON)
@@ -1116,3 +1117,92 @@ def test_a_file_of_another_network_or_loss_is_refused_whoever_began_it(checkpoin
         next(net.parameters()).view(-1)[0] += 1
     with pytest.raises(BadInput, match="checkpoint"):
         lossatlas.surface(net, (inputs, targets), file=file, **PYTHON)
+
+
+OWN_RELU = """
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 8), nn.Linear(8, 2)
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)))
+
+def make():
+    torch.manual_seed(0)
+    return Net()
+
+def data(split):
+    x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    return x, (x.prod(1) > 0).long()
+
+def loss(output, target):
+    return F.cross_entropy(output, target, reduction="none")
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("F.relu(", "F.relu6(", "code of the network"),
+        ('reduction="none")', 'reduction="none").clamp(max=5)', "another loss"),
+    ],
+    ids=["another function between the layers", "a loss that differs far away"],
+)
+@pytest.mark.parametrize("first", ["command", "python"])
+def test_code_that_differs_far_from_the_origin_is_noticed_by_both_front_ends(
+    tmp_path, monkeypatch, old, new, words, first
+):
+    """All of it gives the same loss at the origin."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("same", OWN_RELU), ("other", OWN_RELU.replace(old, new))):
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def by_command(name):
+        line = ["--model", f"{name}.py:make", "--dataset", f"{name}.py:data", "--loss_name", f"{name}.py:loss"]
+        grid = ["--x=-1:1:5", "--xnorm", "filter", "--xignore", "biasbn", "--surf_file", "s.h5", "--dir_file", "d.h5"]
+        return plot_surface.main([*line, *grid, "--threads", "1"])
+
+    def by_python(name):
+        code = compile((tmp_path / f"{name}.py").read_text(), str(tmp_path / f"{name}.py"), "exec")
+        module = types.ModuleType(name)
+        module.__file__ = str(tmp_path / f"{name}.py")
+        monkeypatch.setitem(sys.modules, name, module)
+        exec(code, module.__dict__)
+        net, samples = module.make(), module.data("train")
+        return lossatlas.surface(net, samples, loss=module.loss, x="-1:1:5", file="s.h5", progress=False)
+
+    if first == "command":
+        assert by_command("same") == 0
+        by_python("same")
+        with pytest.raises(BadInput, match=words):
+            by_python("other")
+    else:
+        by_python("same")
+        assert by_command("same") == 0
+        assert by_command("other") == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong"),
+    [
+        ("surface", {"batch_size": -1}),
+        ("surface", {"only": "["}),
+        ("surface", {"device": "nope"}),
+        ("eigenvalues", {"precision": "bfloat16"}),
+        ("eigenvalues", {"max_products": 0}),
+        ("spectrum", {"top": -1}),
+        ("spectrum", {"probes": 0}),
+        ("spectrum", {"damping": -1}),
+        ("spectrum", {"tolerance": -1}),
+        ("spectrum", {"seed": -1}),
+    ],
+    ids=str,
+)
+def test_values_that_a_command_refuses_python_refuses_in_its_words(function, wrong):
+    (name,) = wrong
+    with pytest.raises(BadUsage, match=f"^{name}"):
+        getattr(lossatlas, function)(seeded(Mlp), (X, Y), progress=False, **wrong)

@@ -246,9 +246,13 @@ def test_words_of_python_are_the_choices_of_the_options():
         for each in definitions(group)
     }
     fields = {**fields, "norm": fields["xnorm"], "ignore": fields["xignore"]}
-    precision = {each.name: each for each in definitions(config.BatchOptions)}["precision"]
+    forward, product = (
+        {each.field: each for each in definitions(group)}["precision"]
+        for group in (config.BatchOptions, config.ProductOptions)
+    )
+    fields = {**fields, "precision": forward, "product_precision": product}
     for name, words in api.WORDS.items():
-        option = precision if name == "precision" else fields[name]
+        option = fields[name]
         assert set(words) == set(option.choices), name
 
 

@@ -177,3 +177,11 @@ def test_a_value_that_begins_with_a_minus_is_told_how_it_is_written(capsys):
     with pytest.raises(SystemExit):
         plot_surface.parser().parse_args(["--x", "-1:1:51"])
     assert "as in --x=-1:1:51" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_a_precision_in_which_no_hessian_is_computed_is_refused(capsys, precision):
+    with pytest.raises(SystemExit) as end:
+        plot_hessian_eigen.main(["--model", "mlp", "--precision", precision])
+    assert end.value.code == 2
+    assert "choose from" in capsys.readouterr().err

@@ -229,7 +229,7 @@ def test_a_signal_ends_after_the_block_and_nothing_is_lost(tmp_path, number):
         return of_cells(block)
 
     with pytest.raises(
-        Incomplete, match=rf"{number.name}: 10 of 12 cells are saved in .*run the same command again"
+        Incomplete, match=rf"{number.name}: 10 of 12 cells are saved in .*run the same call again"
     ) as stop:
         filled(tmp_path / "s.h5", interrupted)
     assert stop.value.signal == number

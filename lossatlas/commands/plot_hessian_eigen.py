@@ -27,7 +27,7 @@ from lossatlas.option_fields import changed
 
 
 @dataclass(frozen=True)
-class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.LanczosOptions, config.ProductOptions):
+class EigenvalueOptions(config.ProductOptions, config.GridCommandOptions, config.HessianOptions, config.LanczosOptions):
     """The options of this command."""
 
     split: str = changed(config.DataOptions, "split", choices=("train", "test"))

@@ -7,15 +7,15 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lossatlas.errors import INCOMPLETE, SIGNALS, CannotWrite, Incomplete, code_of, note
+from lossatlas.errors import INCOMPLETE, SIGNALS, CannotWrite, FrontEnd, Incomplete, code_of, note
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.direction_files import Directions, embeds_directions
 from lossatlas.io.lock import Lock
@@ -42,7 +42,19 @@ class BlockNote(NamedTuple):
 Work = Callable[[Any], tuple[BlockResult, BlockNote]]
 Timed = Callable[[Any], tuple[BlockResult, BlockNote, tuple[str, float]]]
 MakeWork = Callable[[], Timed]
-Serve = Callable[[BlockQueue, MakeWork], Generator[tuple[int, Any] | None, None, None]]
+
+
+class BlockResults(Protocol):
+    """An iterator of (number of a block, result), or None while none arrives, which can be closed early."""
+
+    def __iter__(self) -> Iterator[tuple[int, Any] | None]: ...
+
+    def __next__(self) -> tuple[int, Any] | None: ...
+
+    def close(self) -> None: ...
+
+
+Serve = Callable[[BlockQueue, MakeWork], BlockResults]
 
 
 @contextmanager
@@ -129,8 +141,8 @@ def compute_cells(
         return surface  # a complete file is not rewritten
     before = surface.grid.size - queue.cells
     progress = progress or Progress(surface.grid.size, before, expected)
-    snapshots = Snapshots(path, surface, dir_file, embed, lock)
     with signals() as caught, closing(serve(queue, make_work)) as results:
+        snapshots = Snapshots(path, surface, dir_file, embed, lock)
         try:
             for item in results:
                 if item is not None:
@@ -157,9 +169,14 @@ def compute_cells(
 
 def stopped_with(snapshots: "Snapshots", count: int, error: BaseException) -> Incomplete:
     """Return the error that says how many cells are saved, with the surface so far."""
+    again = "command" if FrontEnd.command else "call"
     stopped = Incomplete(
-        f"{str(error) or 'interrupted'}: {count} of {snapshots.surface.grid.size} cells are saved in {snapshots.path}; "
-        "run the same command again to continue"
+        f"{str(error) or 'interrupted'}: {count} of {snapshots.surface.grid.size} cells are "
+        + (
+            "computed"
+            if snapshots.path is None
+            else f"saved in {snapshots.path}; run the same {again} again to continue"
+        )
     )
     stopped.partial = snapshots.surface
     stopped.signal = getattr(error, "signal", 0)

@@ -2,8 +2,8 @@
 
 A file records a request: the fields that identify the job. Commands and Python functions record the same fields for the
 same job, so each continues the files of the other. Names are an exception: a command names a network by its entry in the
-zoo or by a user's function, Python by its class. These DESCRIPTIONS are compared where both sides have them; otherwise the
-digests of the parameters and of the data, and the loss of some samples, decide.
+zoo or by a user's function, Python has an object. Two commands compare these names, and the code of user functions; otherwise
+the SETTINGS decide: digests of the attributes and the source code of the network and of the loss.
 """
 
 import math
@@ -24,12 +24,17 @@ DESCRIPTIONS = {
     *("loss", "loss_code", "loss_function", "loss_settings"),
     *("dataset", "split", "loss_of_some_samples"),
 }
+SETTINGS = {"model_class", "model_settings", "loss_settings"}  # by which a command and a Python function compare both
 # Fields that are digests, and what a difference of them means.
 DIGESTS = {
     "checkpoint": "another checkpoint",
     "directions": "other directions (another network, seed, normalization or choice of parameters)",
     "data": "other data",
+    "model_settings": "other settings or code of the network",
+    "loss_settings": "another loss, or other settings or code of it",
 }
+# Names of options whose fields in files are called otherwise.
+OPTIONS = {"most": "max_products", "z": "damping", "at": "activation_site", "without": "except"}
 FIXED_IN_PLAN = ("device", "precision", "most", "seed")  # entries of a plan that have to be equal
 # Settings of a spectrum's parts: a part is good enough with more of the first, or with less of the second.
 AT_LEAST, AT_MOST = ("top", "bottom", "probes", "steps"), ("tolerance", "error")
@@ -156,12 +161,15 @@ def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Fin
     Raises:
         BadInput: They differ, or the file records too little to tell.
     """
-    compare(path, found.request, normalized_request(found, fresh), cure)
-    both = set(found.request) & set(fresh.request)
-    if "checkpoint" in both and LOSS_OF_SOME_SAMPLES not in both and not {"model", "loss"} <= both:
+    recorded, asked = dict(found.request), normalized_request(found, fresh)
+    both = set(recorded) & set(asked)
+    if "model" in both:  # two commands, which compare names and code
+        recorded, asked = ({n: v for n, v in request.items() if n not in SETTINGS} for request in (recorded, asked))
+    compare(path, recorded, asked, cure)
+    if "checkpoint" in both and "model" not in both and not both >= SETTINGS:
         raise BadInput(
-            f"{path} records no loss of some samples, so it cannot be told whether it belongs to this network and this "
-            f"loss: {cure}"
+            f"{path} does not record the settings of its network and its loss, as an earlier version did not, so it cannot be "
+            f"told whether they are these: {cure}"
         )
 
 
@@ -174,6 +182,7 @@ def describe_difference(name: str, recorded: Any, asked: Any) -> str:
     kind = DIGESTS.get(name) or (f"other {name.removesuffix('_data')} data" if name.endswith("_data") else "")
     if kind and recorded and asked:
         return f"{kind}: {name} = {str(recorded)[:12]}, now it is {str(asked)[:12]}"
+    name = named(OPTIONS[name]) if name in OPTIONS else name
     return f"{name} = {recorded}, now it is {asked}"
 
 

@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import inspect
+import sys
+import sysconfig
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -99,7 +101,7 @@ def parts(value: Any, depth: int) -> Iterator[str | bytes]:  # noqa: PLR0912  on
     elif isinstance(value, FunctionType):
         yield from parts_of_function(value, depth)
     elif isinstance(value, BuiltinFunctionType | type):
-        yield f"{value.__module__}.{value.__qualname__}"
+        yield identity_of(value)
     else:
         yield type(value).__qualname__
         yield from parts(dict(getattr(value, "__dict__", {})), depth - 1)
@@ -109,7 +111,8 @@ def parts_of_module(module: nn.Module) -> Iterator[str | bytes]:
     """Yield the settings of each layer; of a module without parameters its buffers too, such as class weights of a loss."""
     own = {"training", "_parameters", "_buffers", "_modules"}
     for name, layer in module.named_modules():
-        yield f"{name}: {type(layer).__module__}.{type(layer).__qualname__}"
+        yield f"{name}: "
+        yield from parts_of_class(type(layer))
         settings = {key: value for key, value in vars(layer).items() if key not in own and not key.startswith("_")}
         simple = (bool, int, float, complex, str, tuple, list, type(None), torch.dtype)
         yield from parts({key: value for key, value in settings.items() if isinstance(value, simple)}, 3)
@@ -117,9 +120,36 @@ def parts_of_module(module: nn.Module) -> Iterator[str | bytes]:
         yield from parts(dict(module.named_buffers()), 2)
 
 
+def parts_of_class(kind: type) -> Iterator[str]:
+    """Yield the name of an installed class; of a user's class the source too, and that of its bases."""
+    yield identity_of(kind)
+    for each in kind.__mro__:
+        if not is_installed(each):
+            try:
+                yield textwrap.dedent(inspect.getsource(each))
+            except (OSError, TypeError, IndentationError):  # defined in an interpreter
+                yield from (
+                    repr(value.__code__.co_code) for value in vars(each).values() if isinstance(value, FunctionType)
+                )
+
+
+def identity_of(value: Any) -> str:
+    """Return the name of a class or function; a user's file may be imported under several names, so its name is left out."""
+    name = str(getattr(value, "__qualname__", type(value).__qualname__))
+    return f"{value.__module__}.{name}" if is_installed(value) else name
+
+
+def is_installed(value: Any) -> bool:
+    """Return whether a class or function is part of Python, of an installed package, or of this one."""
+    name = str(getattr(value, "__module__", "") or "")
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    inside = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
+    return name != "__main__" and (not file or name.startswith("lossatlas") or any(part in file for part in inside))
+
+
 def parts_of_function(function: FunctionType, depth: int) -> Iterator[str | bytes]:
     """Yield the source of a function, its defaults and its closure."""
-    yield f"{function.__module__}.{function.__qualname__}"
+    yield identity_of(function)
     try:
         yield textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError, IndentationError):  # typed into an interpreter

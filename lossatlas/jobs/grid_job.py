@@ -259,10 +259,8 @@ def obey_signal(error: Incomplete) -> None:
 
 
 def continued(ranks: "Ranks", file: str | Path | None, fresh: Surface) -> Surface:
-    """Return on every rank the surface to continue, see `io.resume.resume`; `fresh` without a file. Raises BadInput."""
-    if file is None:
-        return fresh
-    return on_first(ranks, lambda: resume(Path(file), fresh, Path(file)))
+    """Return on every rank the surface to continue, see `io.resume.resume`; `fresh` where rank 0 has no file. Raises BadInput."""
+    return on_first(ranks, lambda: fresh if file is None else resume(Path(file), fresh, Path(file)))
 
 
 @dataclass(frozen=True)

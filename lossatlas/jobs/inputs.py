@@ -95,6 +95,7 @@ def load_inputs(
         BadInput: A file, the network, the data and the loss do not fit each other.
     """
     from lossatlas.evaluation.parallel_batches import is_training
+    from lossatlas.jobs.fingerprint import settings_digest
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position
@@ -120,8 +121,12 @@ def load_inputs(
 
     targets = [tensors_of(file) if file else None for file in (nets.file2, nets.file3)]
     origin = tensors_of(nets.file)
+    loss = loss_name.function if isinstance(loss_name, UserFunction) else loss_name
     record = {
         **function_record("model", nets.model),
+        "model_class": type(net).__name__,
+        "model_settings": settings_digest(net),
+        "loss_settings": settings_digest(loss),
         LOSS_OF_SOME_SAMPLES: checked_loss(net, nets.model, loss_name, first),
         "checkpoint": digest(states[nets.file]),
         "dir_type": dir_type,

@@ -87,7 +87,29 @@ class Dismissal:
                 self.waiting.discard(rank)
 
 
-def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Generator[tuple[int, Any] | None, None, None]:
+class Results:
+    """The results of `serve`. Closing it lets the other ranks of a script go, even before the first result was asked for."""
+
+    def __init__(self, dismissal: Dismissal, results: Generator[tuple[int, Any] | None, None, None]) -> None:
+        self.dismissal, self.results = dismissal, results
+        self.started = False
+
+    def __iter__(self) -> "Results":
+        return self
+
+    def __next__(self) -> tuple[int, Any] | None:
+        self.started = True
+        return next(self.results)
+
+    def close(self) -> None:
+        """Stop early; nothing happens after the last result."""
+        world = self.dismissal.world
+        if not self.started and world.in_script and world.size > 1:
+            self.dismissal.after_an_error()
+        self.results.close()
+
+
+def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Results:
     """On rank 0: compute all blocks, with all ranks.
 
     Args:
@@ -96,17 +118,23 @@ def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Generator[tu
             for the next.
         make_work: Gives the function from a block to its result.
 
-    Yields:
-        (number of the block, result) as results arrive, in no particular order, and None now and then while none does.
+    Returns:
+        An iterator of (number of the block, result) as results arrive, in no particular order, and None now and then
+        while none does.
 
     Raises:
         WorkFailed: Another rank failed. An error of this rank's own work is raised as it is. The ranks of a script have
             then left `follow`; those of a command wait to be ended.
     """
-    if world.calling_thread:
-        yield from serve_alone(blocks, make_work)
-        return
     dismissal = Dismissal(world)
+    results = serve_alone(blocks, make_work) if world.calling_thread else served(world, blocks, make_work, dismissal)
+    return Results(dismissal, results)
+
+
+def served(
+    world: World, blocks: BlockQueue, make_work: MakeWork, dismissal: Dismissal
+) -> Generator[tuple[int, Any] | None, None, None]:
+    """Yield the results of all ranks, see `serve`, and let the others go."""
     try:
         if len(blocks):
             yield from hand_out(world, blocks, make_work)
@@ -117,7 +145,7 @@ def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Generator[tu
         raise
 
 
-def serve_alone(blocks: BlockQueue, make_work: MakeWork) -> Iterator[tuple[int, Any]]:
+def serve_alone(blocks: BlockQueue, make_work: MakeWork) -> Generator[tuple[int, Any] | None, None, None]:
     """Compute all blocks in the calling thread."""
     if not len(blocks):
         return

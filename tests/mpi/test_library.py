@@ -8,7 +8,7 @@ from conftest import seeded
 from torch import nn
 
 import lossatlas
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage, CannotWrite
 from lossatlas.mpi.agreement import FailedRank
 
 X = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
@@ -83,3 +83,25 @@ def test_more_ranks_than_samples_are_refused(world):
     if world.size > 1:
         with pytest.raises(BadUsage, match="1 samples cannot be spread over"):
             lossatlas.spectrum(network(), (X[:1], Y[:1]), top=1, ranks=world.comm, **LINE)
+
+
+def test_a_file_that_cannot_be_written_is_an_error_on_every_rank(world):
+    """Before the first cell, while the other ranks wait for blocks; the next call works."""
+    if world.size > 1:
+        with pytest.raises((CannotWrite, FailedRank)):
+            lossatlas.surface(network(), (X, Y), ranks=world.comm, file="/proc/q.h5", **PLANE)
+        assert lossatlas.surface(network(), (X, Y), ranks=world.comm, **PLANE).done.all()
+
+
+def test_a_file_named_on_rank_0_alone_is_written(world, folder):
+    file = folder / "z.h5" if world.root else None
+    found = lossatlas.surface(network(), (X, Y), ranks=world.comm, file=file, **PLANE)
+    again = lossatlas.surface(network(), (X, Y), ranks=world.comm, file=file, **PLANE)
+    assert found.loss.tobytes() == again.loss.tobytes()
+
+
+@pytest.mark.parametrize("wrong", [{"file": "/nowhere/q.h5"}, {"norm": "x"}, {"tolerance": "much"}], ids=str)
+def test_wrong_usage_on_one_rank_is_an_error_on_every_rank(world, wrong):
+    own = wrong if world.rank == world.size - 1 or "file" in wrong else {}
+    with pytest.raises((BadInput, BadUsage, FailedRank)):
+        lossatlas.surface(network(), (X, Y), ranks=world.comm, **PLANE, **own)
