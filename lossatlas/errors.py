@@ -6,6 +6,7 @@ traceback. Names of options and arguments in messages come from `named`.
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -130,7 +131,8 @@ def named(field: str, value: object = None) -> str:
     if FrontEnd.command:
         if value is None:
             return f"--{field}"
-        return f"--{field}={value}" if field in ("x", "y") or str(value).startswith("-") else f"--{field} {value}"
+        word = shlex.quote(str(value))
+        return f"--{field}={word}" if field in ("x", "y") or word.startswith("-") else f"--{field} {word}"
     keyword = KEYWORDS.get(field, field)
     return keyword if value is None else f"{keyword}={value!r}"
 

@@ -116,7 +116,7 @@ def test_fewer_products_are_not_taken_for_more(tmp_path, perceptron, capsys):
     assert plot_hessian_eigen.main([*line, "--most", "3"]) == 0
     assert "max_eig is not resolved at 1 of 1 cells" in capsys.readouterr().out
     assert plot_hessian_eigen.main([*line, "--most", "300"]) == 3
-    assert "was made with most = 3, now it is 300" in capsys.readouterr().err
+    assert "was made with --max_products = 3, now it is 300" in capsys.readouterr().err
 
 
 def test_other_work_under_the_name_is_refused(tmp_path, perceptron, alone, capsys):

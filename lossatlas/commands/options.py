@@ -96,8 +96,9 @@ class Parser(argparse.ArgumentParser, Generic[T]):
         line = " ".join(message.encode(errors="backslashreplace").decode().split())
         if line.startswith("unrecognized arguments: --"):
             word = line.split()[2].partition("=")[0]
-            near = get_close_matches(word, self._option_string_actions, 1, 0.6)
-            line += f"; did you mean {near[0]}?" if near else ""
+            names = [name.removeprefix("--") for name in self._option_string_actions]
+            near = get_close_matches(word.removeprefix("--"), names, 1, 0.6)
+            line += f"; did you mean --{near[0]}?" if near else ""
         if line.endswith("expected one argument"):  # argparse takes -1:1:51 for an option
             line += "; what begins with a minus is written with =, as in --x=-1:1:51"
         self.refuse(f"{line} ({programs.shell()} --help lists the options)")

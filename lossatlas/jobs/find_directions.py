@@ -11,7 +11,7 @@ import numpy as np
 from lossatlas import config
 from lossatlas.errors import BadInput, named, say
 from lossatlas.io import Directions, read_directions, read_findings
-from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, compare
+from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare
 from lossatlas.io.spectrum_files import is_findings
 from lossatlas.jobs.inputs import LoadedInputs
 from lossatlas.jobs.make_directions import AxisRequest, make_directions
@@ -180,7 +180,7 @@ def find_directions(
     curvature.selection.of(loaded.origin)
     net, layout = loaded.net, Layout.of(loaded.net)
     axes = axis_requests(loaded, nets, choice)
-    about = {name: value for name, value in loaded.record.items() if name != LOSS_OF_SOME_SAMPLES}
+    about = {name: value for name, value in loaded.record.items() if name not in {LOSS_OF_SOME_SAMPLES, *SETTINGS}}
     about |= {letter: description(letter, axis, choice, layout, curvature) for letter, axis in axes.items()}
     saved = read_directions(dir_file) if dir_file.exists() else None
     first = None  # the x direction of the file, which gets a second one
