@@ -32,7 +32,7 @@ def test_what_holds_on_several_ranks_holds(tmp_path, ranks):
         [*map(str, session)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500, check=False
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-6000:]
-    passed = re.findall(r"^(\d+) passed", result.stdout, re.MULTILINE)
+    passed = re.findall(r"(\d+) passed", result.stdout)  # anywhere: a rank may write into the line of another
     assert len(passed) == ranks
     assert int(passed[0]) > 30
 

@@ -93,7 +93,11 @@ class Lock:
             if touched is None:  # removed at this moment
                 time.sleep(0.02)
                 continue
-            if not stat.S_ISREG(os.lstat(self.file).st_mode):
+            try:
+                regular = stat.S_ISREG(os.lstat(self.file).st_mode)
+            except FileNotFoundError:  # removed since it was read
+                continue
+            if not regular:
                 raise CannotWrite(f"cannot write {self.path}: {self.file} is in the way, which is no file: remove it")
             alive = runs_here(record)
             if alive is None:
