@@ -13,7 +13,7 @@ Hessian of the mean loss over the samples, with the network in eval mode.
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,26 +133,6 @@ class SpectrumTask:
         )
 
 
-def run(world: World, order: Callable[[], SpectrumTask], log: Log) -> int:
-    """Run the command on every rank.
-
-    Args:
-        world: The ranks.
-        order: Returns the configuration; called on rank 0 alone, which reports wrong usage.
-        log: The log beside the output.
-
-    Returns:
-        The exit code.
-    """
-
-    def leading() -> int:
-        task = order()
-        with ExitStack() as held:
-            return lead_spectrum(world, task, log, held)
-
-    return run_command(world, leading)
-
-
 def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -> int:
     """Run the command on rank 0. held: releases the lock on the output when it is closed."""
     from lossatlas.jobs.spectrum_job import compute_spectrum
@@ -261,6 +241,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = Log(args.spectrum_file)
     return launch.launch(
         args.mpi,
-        lambda world: run(world, lambda: SpectrumTask.of(args, ["hessian_spectrum", *command]), log),
+        lambda world: run_command(
+            world, lambda: SpectrumTask.of(args, ["hessian_spectrum", *command]), lead_spectrum, log
+        ),
         log.line,
     )

@@ -16,7 +16,7 @@ Run the same command again to continue after an interruption: what is finished i
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,26 +156,6 @@ class SharpnessTask:
         )
 
 
-def run(world: World, order: Callable[[], SharpnessTask], log: Log) -> int:
-    """Run the command on every rank.
-
-    Args:
-        world: The ranks.
-        order: Returns the configuration; called on rank 0 alone, which reports wrong usage.
-        log: The log beside the output.
-
-    Returns:
-        The exit code.
-    """
-
-    def leading() -> int:
-        task = order()
-        with ExitStack() as held:
-            return lead_sharpness(world, task, log, held)
-
-    return run_command(world, leading)
-
-
 def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack) -> int:
     """Run the command on rank 0. held: releases the lock on the output when it is closed."""
     inputs = task.inputs
@@ -255,5 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     log = Log(args.sharpness_file)
     return launch.launch(
-        args.mpi, lambda world: run(world, lambda: SharpnessTask.of(args, ["sharpness", *command]), log), log.line
+        args.mpi,
+        lambda world: run_command(world, lambda: SharpnessTask.of(args, ["sharpness", *command]), lead_sharpness, log),
+        log.line,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas import config
 from lossatlas.errors import BUG, BadInput, BadUsage, Incomplete, say
@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
     from lossatlas.data import AnyData
+
+Task = TypeVar("Task")
 
 
 @dataclass(frozen=True)
@@ -311,12 +313,25 @@ def keep_aside(path: Path) -> None:
         say(f"note: the file that was there is now {old}")
 
 
-def run_command(world: World, leading: Callable[[], int]) -> int:
-    """Run the body of a command: rank 0 leads and shares a HessianJob, or None for a dry run; the others answer."""
+def run_command(
+    world: World, order: Callable[[], Task], lead: Callable[[World, Task, Log, ExitStack], int], log: Log
+) -> int:
+    """Run a command on every rank: rank 0 leads and shares a HessianJob, or None for a dry run; the others compute with it.
+
+    Args:
+        world: The ranks.
+        order: Returns the configuration; called on rank 0 alone, which reports wrong usage.
+        lead: The part of rank 0. The stack that it gets holds the lock on the output, which is released at the end.
+        log: The log beside the output.
+
+    Returns:
+        The exit code.
+    """
     if world.root:
         if world.note:
             say(f"note: {world.note}")
-        return leading()
+        with ExitStack() as held:
+            return lead(world, order(), log, held)
     import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
 
     job: HessianJob | None = world.share(None)
