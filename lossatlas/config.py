@@ -359,7 +359,11 @@ class EvaluationOptions(BatchOptions):
 class ProductOptions(BatchOptions):
     """Evaluation of Hessian-vector products."""
 
-    batch_size: int = changed(BatchOptions, "batch_size", help="samples per batch (default: 128, on CUDA 256)")
+    batch_size: int = changed(
+        BatchOptions,
+        "batch_size",
+        help="samples per batch (default: 256 on CUDA; 32 to 128 on the CPU, one batch for each thread)",
+    )
     precision: str | None = changed(
         BatchOptions, "precision", help="default: float32, or that of a float64 network", choices=("float32", "float64")
     )

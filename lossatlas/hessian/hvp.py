@@ -27,7 +27,7 @@ from lossatlas.data.losses import Batch, Loss, is_single_threaded
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.evaluation.folding import FoldedFunction
-from lossatlas.evaluation.parallel_batches import ParallelBatches, default_parallel_batches, replicas
+from lossatlas.evaluation.parallel_batches import ParallelBatches, replicas
 from lossatlas.evaluation.precision import set_numerics
 from lossatlas.evaluation.sample_storage import map_inputs
 from lossatlas.hessian.batch_derivatives import (
@@ -37,14 +37,14 @@ from lossatlas.hessian.batch_derivatives import (
     functional_product,
     reverse_product,
 )
+from lossatlas.hessian.batching import parallel_batch_count, usual_batch_size
 from lossatlas.hessian.curvature_copy import float64_copy, to_float64
 from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.flat_vectors import flatten, size_of, unflatten
-from lossatlas.hessian.mean_loss import MeanLoss, Reduce, short_reason, usual_batch_size
+from lossatlas.hessian.mean_loss import MeanLoss, Reduce, short_reason
 from lossatlas.parameter_space.selection import Selection
 
 FOLDING_SAMPLES = 8  # on which the folded mode is compared with the other
-IN_FLIGHT = 512  # samples whose activations are in memory at once, in parallel batches
 
 
 class Hessian(MeanLoss):
@@ -61,7 +61,7 @@ class Hessian(MeanLoss):
             (tied weights) matches under any of them, and counts once.
         without: Patterns of parameters to leave out.
         matrices_only: Of these, take those with more than one axis, as in the code of Li et al. (arXiv 1712.09913).
-        batch_size: Samples in a batch; see `usual_batch_size` for the default.
+        batch_size: Samples in a batch; see `lossatlas.hessian.batching` for the default.
         parallel_batches: Batches that are computed in parallel on the CPU; by default one for each thread if there are
             enough batches.
         device: The device.
@@ -118,15 +118,15 @@ class Hessian(MeanLoss):
             loss,
             selection=Selection(parameters, without, net),
             matrices_only=matrices_only,
-            batch_size=batch_size or usual_batch_size(len(data), torch.device(device).type, threads),
+            batch_size=batch_size or usual_batch_size(len(data), device, threads),
             device=device,
             reduce=reduce,
             precision=precision,
         )
         self.choose_mode(folded=folded, compiled=compiled)
-        most = max(1, min(threads, IN_FLIGHT // self.batch_size))
         one_by_one = is_single_threaded(loss) or self.in_place
-        count = 1 if one_by_one else parallel_batches or default_parallel_batches(len(self.spans), most)
+        usual = parallel_batch_count(len(self.spans), self.batch_size, threads)
+        count = 1 if one_by_one else parallel_batches or usual
         with self.session():
             check_derivatives(self)
         if count > 1:

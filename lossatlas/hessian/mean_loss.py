@@ -31,7 +31,6 @@ from lossatlas.parameter_space.selection import Selection
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
 COMPARED_SAMPLES = 16  # spread over the data, on which a copy is compared with the network itself
 COMPARED_STEP = 0.02  # of a step away from the weights, relative to the size of each tensor
-LARGEST, SMALLEST = {"cpu": 128, "cuda": 256}, 32  # samples in a batch
 
 
 def padding_rows(net: nn.Module) -> dict[str, int]:
@@ -437,14 +436,3 @@ def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
 def short_reason(error: Exception, width: int) -> str:
     """Return the first line of an error's text, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:width]
-
-
-def usual_batch_size(samples: int, device: str, threads: int) -> int:
-    """Choose a batch size: the largest one that leaves a batch for each thread, within fixed limits.
-
-    Args:
-        samples: Number of samples.
-        device: 'cpu' or 'cuda'.
-        threads: Number of threads.
-    """
-    return max(SMALLEST, min(LARGEST[device], -(-samples // threads)))

@@ -13,10 +13,10 @@ from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
 from lossatlas.errors import BadUsage, named, say
 from lossatlas.evaluation.precision import product_precision
+from lossatlas.hessian.batching import usual_batch_size
 from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.hvp import Hessian
 from lossatlas.hessian.lanczos import NotFinite, lanczos
-from lossatlas.hessian.mean_loss import usual_batch_size
 from lossatlas.hessian.operator_checks import check_deterministic
 from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.recorder import BlockNote, Work
