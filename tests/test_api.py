@@ -1099,6 +1099,30 @@ def test_a_map_of_eigenvalues_is_continued_by_the_other_front_end(checkpoint, tm
         np.testing.assert_array_equal(found.fields[name], expected.fields[name])
 
 
+@pytest.mark.parametrize("first", ["command", "python"])
+def test_a_line_along_an_eigenvector_of_a_spectrum_is_continued_by_the_other_front_end(checkpoint, tmp_path, first):
+    net, data = of_the_command(checkpoint)
+    found = lossatlas.spectrum(net, data, top=2, bottom=1, only="5", file=tmp_path / "spectrum.h5", progress=False)
+    file, d_file = tmp_path / "s.h5", tmp_path / "d.h5"
+    along = ["--x=-1:1:3", "--batch_size", "40", "--xdirection", f"{tmp_path}/spectrum.h5:2", "--xnorm", "unit"]
+    command = surface_command(checkpoint, file, *along, "--xignore", "", "--dir_file", str(d_file))
+    arguments = {"x": "-1:1:3", "batch_size": 40, "norm": "unit", "progress": False}
+    if first == "command":
+        assert plot_surface.main(command) == 0
+        before = lossatlas.read(file)
+        cut(file, [0, 2])
+        after = lossatlas.surface(net, data, directions=found.vector(1), file=file, **arguments)
+    else:
+        before = lossatlas.surface(net, data, directions=found.vector(1), file=file, **arguments)
+        cut(file, [0, 2])
+        assert plot_surface.main(command) == 0
+        after = lossatlas.read(file)
+    assert after.done.all()
+    np.testing.assert_array_equal(after.loss, before.loss)
+    described = lossatlas.surface(net, data, directions=found.vector(1), **arguments).directions.about["x"]
+    assert described == read_directions(d_file).about["x"]
+
+
 def test_a_file_of_another_network_or_loss_is_refused_whoever_began_it(checkpoint, tmp_path):
     file = tmp_path / "s.h5"
     assert plot_surface.main(surface_command(checkpoint, file, *CROSS, "--dir_file", str(tmp_path / "d.h5"))) == 0

@@ -1,6 +1,5 @@
 """Find the directions of a command: those of a direction file where they fit, otherwise new ones."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from lossatlas.io import Directions, read_directions, read_findings
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare
 from lossatlas.io.spectrum_files import is_findings
 from lossatlas.jobs.inputs import LoadedInputs
-from lossatlas.jobs.make_directions import AxisRequest, make_directions
+from lossatlas.jobs.make_directions import AxisRequest, make_directions, vector_hash
 from lossatlas.jobs.origin_curvature import OriginCurvature
 from lossatlas.programs import program
 
@@ -43,15 +42,6 @@ def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
         say(
             f"note: {axis.file} is the spectrum of another checkpoint, or of the same network with other BatchNorm statistics"
         )
-
-
-def vector_hash(vector: "Point") -> str:
-    """Return the SHA-256 of a vector, independent of the rest of its file."""
-    digest = hashlib.sha256()
-    for name, value in vector.items():
-        digest.update(f"{name} {tuple(value.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(value.numpy()).data)
-    return digest.hexdigest()
 
 
 def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":

@@ -1,8 +1,11 @@
 """Make the directions of a line or a plane, for the commands and for the Python functions."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lossatlas.jobs.origin_curvature import OriginCurvature
 
@@ -89,6 +92,15 @@ class AxisRequest:
         made = curvature.gradient() if self.kind == "gradient" else curvature.eigenvector(self.number)
         made = {name: made[name].to(w) if name in made else w.new_zeros(w.shape) for name, w in origin.items()}
         return scale_to(made, origin, self.norm or "unit", self.ignore, layout, selection)
+
+
+def vector_hash(vector: "Point") -> str:
+    """Return the SHA-256 of a direction by its tensors' names, shapes and values, as records name it."""
+    digest = hashlib.sha256()
+    for name, value in vector.items():
+        digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(value.cpu().numpy()).data)
+    return digest.hexdigest()
 
 
 def make_directions(

@@ -14,7 +14,7 @@ from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io import Directions
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.fingerprint import data_record, data_sketches, name_of, settings_digest
-from lossatlas.jobs.make_directions import AxisRequest, make_directions
+from lossatlas.jobs.make_directions import AxisRequest, make_directions, vector_hash
 from lossatlas.jobs.origin_curvature import OriginCurvature
 from lossatlas.landscape import Grid
 from lossatlas.models.checkpoint import digest
@@ -87,7 +87,7 @@ class DirectionArguments:
         direction = self.wanted(axes)[k]
         if isinstance(direction, Mapping):
             vector = given_direction(direction, origin)
-            return AxisRequest("vector", self.norm or "", "", vector=vector, digest=digest(vector))
+            return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
         if direction == "random":
             return AxisRequest("random", "filter" if self.norm is None else self.norm, self.ignore)
         name, _, number = direction.partition(":")
