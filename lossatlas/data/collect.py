@@ -14,6 +14,7 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    Subset,
     TensorDataset,
     default_collate,
 )
@@ -33,7 +34,13 @@ CURE = (
 
 
 def as_dataset(
-    data: Any, *, name: str = "", split: str = "train", classes: int = 0, stream: bool | None = None
+    data: Any,
+    *,
+    name: str = "",
+    split: str = "train",
+    classes: int = 0,
+    stream: bool | None = None,
+    limit: int | None = None,
 ) -> AnyData:
     """Return every sample in a fixed order, in memory or streaming.
 
@@ -47,6 +54,7 @@ def as_dataset(
         classes: The number of classes, 0 where targets are not labels.
         stream: Read the samples of a data set, or of a loader of one, when they are needed; by default where they would
             take more than `memory.budget`.
+        limit: Take the first samples only, so many; whole batches where their shapes differ.
 
     Raises:
         BadInput: The data are random, empty, or none of these; or they have to be streamed and cannot.
@@ -59,19 +67,40 @@ def as_dataset(
         >>> inputs.shape, targets.tolist()
         (torch.Size([2, 3]), [0, 1])
     """
+    if limit is None:
+        return all_samples(data, name or type(data).__name__, split, classes, stream)
+    name = name or type(data).__name__
+    found = all_samples(fewer_samples(data, limit), name, split, classes, stream, limit)
+    if isinstance(found, FixedBatches) and len(found.first(limit)) > limit:
+        note(
+            f"the batches of the {name} stay as they are: the first of them with {len(found.first(limit))} samples are used"
+        )
+    return found.first(limit)
+
+
+def fewer_samples(data: Any, limit: int) -> Any:
+    """Return a torch data set, or a loader of one, without the samples after the first `limit`; other data as they are."""
+    if isinstance(data, TorchDataset) and not isinstance(data, IterableDataset | TensorDataset) and has_length(data):
+        return Subset(data, range(min(limit, len(data))))  # type: ignore[arg-type]
+    return data
+
+
+def all_samples(
+    data: Any, name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
+) -> AnyData:
+    """Return the samples of any data, see `as_dataset`; with a limit those after it may be missing."""
     if isinstance(data, Dataset | FixedBatches | Streamed):
         return data
-    name = name or type(data).__name__
     if type(data) is TensorDataset:
         return Dataset(name, split, tuple(data.tensors), classes)
     if isinstance(data, DataLoader):
-        return from_loader(data, name, split, classes, stream)
+        return from_loader(data, name, split, classes, stream, limit)
     if isinstance(data, TorchDataset):
-        return from_torch_dataset(data, name, split, classes, stream)
+        return from_torch_dataset(data, name, split, classes, stream, limit)
     if is_structure(data):
         return Dataset(name, split, mapped(data, Tensor.detach), classes)
     if isinstance(data, Iterable) and not isinstance(data, Tensor):
-        return from_batches(data, name, split, classes, stream)
+        return from_batches(data, name, split, classes, stream, limit)
     what = f"one tensor alone, of shape {tuple(data.shape)}" if isinstance(data, Tensor) else name
     raise BadInput(
         "data have to be (inputs, targets), a dict of tensors, a torch Dataset, a DataLoader or an iterable of "
@@ -79,28 +108,35 @@ def as_dataset(
     )
 
 
-def from_loader(loader: "DataLoader[Any]", name: str, split: str, classes: int, stream: bool | None) -> AnyData:
-    """Return the samples of a loader, in the order of its data set."""
+def from_loader(
+    loader: "DataLoader[Any]", name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
+) -> AnyData:
+    """Return the samples of a loader, in the order of its data set; with a limit those after it may be missing."""
     if type(loader).__iter__ is not DataLoader.__iter__:  # a subclass may change the batches
-        return from_batches(loader, name, split, classes, stream)
+        return from_batches(loader, name, split, classes, stream, limit)
     loader = without_shuffling(loader, name)
     source = loader.dataset
     if type(source) is TensorDataset:
-        return from_batches(loader, name, split, classes, None)
+        return from_batches(loader, name, split, classes, None, limit)
     by_number = has_length(source) and loader.batch_size is not None and isinstance(loader.sampler, SequentialSampler)
     if not by_number:
-        return from_batches(loader, name, split, classes, stream)
+        return from_batches(loader, name, split, classes, stream, limit)
+    if limit is not None:
+        source = fewer_samples(source, limit)
+        loader = DataLoader(
+            source, batch_size=loader.batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers
+        )
     fixed = 0 if loader.collate_fn is default_collate else loader.batch_size or 1
     streamed = Streamed(name, split, source, classes, loader.collate_fn, loader.num_workers, fixed=fixed)
     return streamed if is_better_streamed(streamed, stream) else from_batches(loader, name, split, classes, None)
 
 
 def from_torch_dataset(
-    dataset: "TorchDataset[Any]", name: str, split: str, classes: int, stream: bool | None
+    dataset: "TorchDataset[Any]", name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
 ) -> AnyData:
-    """Return the samples of a torch data set."""
+    """Return the samples of a torch data set; with a limit those after it may be missing."""
     if isinstance(dataset, IterableDataset):
-        return from_batches(DataLoader(dataset, batch_size=READ_BATCH), name, split, classes, stream)
+        return from_batches(DataLoader(dataset, batch_size=READ_BATCH), name, split, classes, stream, limit)
     check_samples(dataset, name)
     if has_length(dataset):
         streamed = Streamed(name, split, dataset, classes)
@@ -177,15 +213,17 @@ def as_structure(sample: Any) -> Structure:
     return sample if isinstance(sample, list | tuple | Mapping) else [sample]
 
 
-def from_batches(batches: Iterable[Any], name: str, split: str, classes: int, stream: bool | None) -> AnyData:
-    """Read all batches, and join them where their shapes agree.
+def from_batches(
+    batches: Iterable[Any], name: str, split: str, classes: int, stream: bool | None, limit: int | None = None
+) -> AnyData:
+    """Read all batches, or those that hold the first `limit` samples, and join them where their shapes agree.
 
     Torch's random numbers, of which a loader draws a seed, stay as they were.
     """
     if stream:
         raise BadInput(f"the {name} has no samples by number, so it cannot be read in parts: {CURE}")
     with torch.random.fork_rng(devices=[]):
-        kept = read_all(batches, name)
+        kept = read_all(batches, name, limit)
         check_first(batches, kept[0], name)
     try:
         return Dataset(name, split, joined(kept), classes)
@@ -193,20 +231,23 @@ def from_batches(batches: Iterable[Any], name: str, split: str, classes: int, st
         return FixedBatches(name, split, kept, classes)
 
 
-def read_all(batches: Iterable[Any], name: str) -> list[Structure]:
-    """Read all batches into memory.
+def read_all(batches: Iterable[Any], name: str, limit: int | None = None) -> list[Structure]:
+    """Read all batches into memory, or those that hold the first `limit` samples.
 
     Raises:
         BadInput: There are none, or they take more memory than `memory.budget`.
     """
     kept: list[Structure] = []
-    size, most = 0, budget()
+    size, count, most = 0, 0, budget()
     for batch in batches:
         kept.append(mapped(batch, lambda tensor: tensor.detach().cpu()))
         check_lengths(kept[-1], f"batch {len(kept) - 1} of the data ({name})")
         size += bytes_of(kept[-1])
+        count += next(iter(lengths(kept[-1]).values()))
         if size > most:
             raise BadInput(f"the {name} takes more than the {in_words(most)} of memory that data may take here: {CURE}")
+        if limit is not None and count >= limit:
+            break
     if not kept:
         raise BadInput(f"the {name} gives no batch: it is empty, or has been iterated over before")
     return kept

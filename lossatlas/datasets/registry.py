@@ -323,16 +323,22 @@ def from_factory(
         raise BadInput(f"{dataset} takes no 'split', so it gives training data alone: let it take one")
     with factory.isolated():
         try:
-            data = as_dataset(found, name=str(factory), split=split, stream=stream and _is_read_by_number(found))
+            data = as_dataset(
+                found,
+                name=str(factory),
+                split=split,
+                stream=stream and _is_read_by_number(found),
+                limit=None if data_split > 1 else limit,
+            )
         except Stop as error:
             raise BadInput(f"{dataset}: {error}") from error
         except Exception as error:
             raise BadInput(f"{dataset}: its samples cannot be read: {error_location(error)}") from error
     if isinstance(data, FixedBatches):
-        if limit or data_split > 1:
+        if data_split > 1:
             raise BadInput(
-                f"{dataset} gives batches whose shapes differ, of which no part can be taken: leave out "
-                f"{named('limit')} and {named('data_split')}"
+                f"{dataset} gives batches whose shapes differ, of which samples cannot be chosen: leave out "
+                f"{named('data_split')}"
             )
         return data
     return data.take(_chosen_index(len(data), data_split if split == "train" else 1, limit))
