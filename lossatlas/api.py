@@ -8,22 +8,22 @@ Data are tensors, a torch Dataset, a DataLoader or any iterable of batches, see 
 described in `lossatlas.data.as_loss`. Arguments that several functions have are described in `surface`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lossatlas import config
-from lossatlas.data import as_dataset, as_loss
-from lossatlas.errors import BadInput, BadUsage, Incomplete, named, note
+from lossatlas.data import as_dataset
+from lossatlas.errors import BadInput, BadUsage, Incomplete, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.evaluation.precision import PRECISIONS, resolve_precision
+from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import restoring
-from lossatlas.io import Directions, read_surface
+from lossatlas.io import read_surface
 from lossatlas.io.lock import Lock
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import hessian_job
@@ -33,52 +33,38 @@ from lossatlas.jobs.distributed_hessian import HessianSettings
 from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
 from lossatlas.jobs.grid_job import Quantity, SurfaceOutput, continued, obey_signal, run_in_script
 from lossatlas.jobs.hessian_job import FindingsOutput
-from lossatlas.jobs.input_check import check_inputs
 from lossatlas.jobs.loss_quantity import LossQuantity
+from lossatlas.jobs.output_files import with_lock
 from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import check_ends
+from lossatlas.jobs.script_arguments import (
+    Axis,
+    check_settings,
+    check_values,
+    check_words,
+    device_for,
+    tolerance_of,
+)
 from lossatlas.jobs.script_inputs import (
     Direction,
     DirectionArguments,
     Net,
-    about_of,
-    loss_name,
-    plane_of,
     point_of,
-    request_of,
     shared_copy,
     statistics_differ,
 )
+from lossatlas.jobs.script_job import SurfaceArguments, SurfaceInputs
 from lossatlas.jobs.spectrum_job import compute_spectrum
 from lossatlas.jobs.spectrum_parts import SpectrumSettings
-from lossatlas.landscape import Grid, Surface, Tolerance
-from lossatlas.mpi.agreement import (
-    check_same_request,
-    on_all,
-    on_first,
-    rank_of,
-    warn_of_launcher,
-)
+from lossatlas.landscape import Surface
+from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.mpi.communicator import World
-from lossatlas.option_fields import definitions
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
 from lossatlas.results import Curvature, Landscape, Trajectory
 
 if TYPE_CHECKING:
     from lossatlas.mpi.agreement import Ranks
-
-T = TypeVar("T")
-WORDS: dict[str, Sequence[str]] = {
-    "norm": ("", "filter", "layer", "weight", "dfilter", "dlayer", "unit"),
-    "ignore": ("", "biasbn"),
-    "dir_type": ("weights", "states"),
-    "precision": tuple(PRECISIONS),
-    "product_precision": ("float32", "float64"),
-    "activation_site": ("output", "input"),
-    "bn": ("keep", "recalibrate"),
-}
-Axis = str | Sequence[float] | np.ndarray
 
 
 @restoring
@@ -96,8 +82,13 @@ def surface(
     directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
     dir_type: str | None = None,
+    orthogonalize: bool = False,
+    curvature: bool = False,
+    repeat: int = 1,
+    per_layer: bool = False,
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
+    limit: int | None = None,
     tolerance: float | tuple[float, float] | None = None,
     adaptive: float | tuple[float, float] | None = None,
     precision: str | None = None,
@@ -106,6 +97,7 @@ def surface(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
+    force: bool = False,
     ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Landscape:
@@ -133,8 +125,15 @@ def surface(
             losses are compared with those of the surface there.
         dir_type: 'weights' moves the parameters, 'states' the buffers too. By default 'weights', and 'states' towards
             networks with other BatchNorm statistics.
+        orthogonalize: Make the second direction orthogonal to the first.
+        curvature: Compute the second derivatives of the loss along the axes too: `about["second_derivatives"]`. They are
+            always computed for gradients and eigenvectors.
+        repeat: Compute this many lines along random directions, the first of which is that of `repeat=1`; `plot` draws
+            their mean with its confidence interval.
+        per_layer: Compute a line for each layer, along the block of that layer in the direction.
         only: Regular expressions; parameters whose names match none of them do not move. Empty for all parameters.
         without: Regular expressions; parameters whose names match one of them do not move.
+        limit: Use the first samples only, so many of each split.
         tolerance: REL or (REL, ABS): draw as many samples as the standard error max(REL * loss, ABS) takes. By default all
             samples are used.
         adaptive: REL or (REL, ABS): interpolate grid points that their neighbours predict within max(REL * loss, ABS); the
@@ -146,13 +145,15 @@ def surface(
         batch_size: Samples of a batch; 0 measures the fastest.
         device: Where it is computed; by default on the network's device.
         file: Surface file to write, or to continue where it exists. By default nothing is written.
+        force: Start over where `file` exists; the earlier file is kept under another name, which is printed.
         ranks: A communicator of mpi4py, such as MPI.COMM_WORLD. Every rank calls this function and gets the result.
         progress: Show a progress line.
 
     Returns:
         The surface. `fields` has 'train_loss', 'train_acc' and further metrics, standard errors ('train_loss_se') and the
-        same for 'test', each of shape (ny, nx), or (nx,) for a line; `done` is the mask of computed points. After Ctrl-C
-        the points computed so far; after SIGTERM and similar signals the file is saved and the process ends.
+        same for 'test', each of shape (ny, nx), (nx,) for a line, or (lines, nx) for several; `done` is the mask of computed
+        points. After Ctrl-C the points computed so far; after SIGTERM and similar signals the file is saved and the process
+        ends.
 
     Raises:
         BadUsage: Arguments are wrong or contradict each other.
@@ -170,11 +171,23 @@ def surface(
         True
     """
 
-    def checked() -> tuple[LossQuantity, DirectionArguments, torch.device]:
+    def checked() -> SurfaceArguments:
         check_words(norm=norm, ignore=ignore, dir_type=dir_type, precision=precision, bn=bn)
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.BatchNormOptions, bn_samples=bn_samples)
-        check_values(config.PlaneOptions, seed=seed, only=patterns_of(only), without=patterns_of(without))
+        check_values(config.SchemeOptions, repeat=repeat)
+        axes = DirectionArguments(
+            directions,
+            towards,
+            norm,
+            ignore,
+            seed,
+            Selection(only, without),
+            orthogonalize=orthogonalize,
+            curvature=curvature,
+            repeat=repeat,
+            per_layer=per_layer,
+        )
         quantity = LossQuantity(
             tolerance_of(tolerance),
             None if adaptive is None else tolerance_of(adaptive, "adaptive"),
@@ -182,39 +195,32 @@ def surface(
             batch_size,
             bn_samples if bn == "recalibrate" else 0,
         )
-        arguments = DirectionArguments(directions, towards, norm, ignore, seed, Selection(only, without))
-        return quantity, arguments, device_for(device, net)
+        return SurfaceArguments.checked(net, quantity, axes, x, y, device, limit, dir_type)
 
     warn_of_launcher(ranks)
-    quantity, arguments, place = on_all(ranks, checked)
+    arguments = on_all(ranks, checked)
 
-    def begin() -> tuple[Surface, Problem, Directions]:
-        splits = {"train": as_dataset(data)} | ({} if test is None else {"test": as_dataset(test, split="test")})
-        loss_function, grid, others = as_loss(loss), grid_of(x, y), arguments.others
-        some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
-        differ = statistics_differ(net, others)
-        moved = dir_type_of(dir_type, states_differ=differ)
-        request = request_of(net, loss, splits, some_losses)
+    def begin() -> SurfaceInputs:
+        inputs = arguments.read(net, data, test, loss)
         if bn == "recalibrate":
-            check_recalibrated(net, splits["train"], resolve_precision(precision, net), bn_samples)
-            request["bn"] = f"recalibrated on {bn_samples} samples of {splits['train'].digest}"
-        plane, kept = plane_of(arguments, net, grid, moved, splits["train"], loss_function, loss_name(loss), place)
-        fresh = quantity.new_surface(
-            net,
-            splits,
-            loss_function,
-            grid,
-            device=str(place),
-            request={**request, "dir_type": moved, "directions": kept.sha256},
-            about={**about_of(splits), **arguments.networks()},
+            training = inputs.splits["train"]
+            check_recalibrated(net, training, resolve_precision(precision, net), bn_samples)
+            inputs.request["bn"] = f"recalibrated on {bn_samples} samples of {training.digest}"
+        problem = Problem(
+            shared_copy(net),
+            inputs.points.plane,
+            inputs.splits,
+            inputs.loss,
+            arguments.device,
+            inputs.splits["train"],
+            lambda: net,
         )
-        problem = Problem(shared_copy(net), plane, splits, loss_function, place, splits["train"], lambda: net)
-        if others and not only and not without:
-            check_ends(problem, others, moved, states_differ=differ)
-        return fresh, problem, kept
+        others = arguments.axes.others
+        if others and not only and not without and not per_layer:
+            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others))
+        return replace(inputs, problem=problem)
 
-    fresh, problem, kept = on_all(ranks, begin)
-    return landscape_of(ranks, quantity, problem, fresh, kept, file, progress=progress)
+    return landscape_of(ranks, net, arguments.quantity, on_all(ranks, begin), file, force=force, progress=progress)
 
 
 @restoring
@@ -230,8 +236,10 @@ def eigenvalues(
     seed: int = 123,
     directions: Direction | Sequence[Direction] | None = None,
     towards: Net | Sequence[Net] | None = None,
+    orthogonalize: bool = False,
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
+    limit: int | None = None,
     parameters: str | Sequence[str] = (),
     matrices_only: bool = False,
     tolerance: float = 1e-2,
@@ -241,6 +249,7 @@ def eigenvalues(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
+    force: bool = False,
     ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Landscape:
@@ -283,12 +292,14 @@ def eigenvalues(
         True
     """
 
-    def checked() -> tuple[EigenvalueQuantity, DirectionArguments, torch.device]:
+    def checked() -> SurfaceArguments:
         check_words(norm=norm, ignore=ignore, product_precision=precision)
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.LanczosOptions, tolerance=tolerance, max_products=max_products)
         check_values(config.HessianOptions, parameters=patterns_of(parameters))
-        check_values(config.PlaneOptions, seed=seed, only=patterns_of(only), without=patterns_of(without))
+        axes = DirectionArguments(
+            directions, towards, norm, ignore, seed, Selection(only, without), orthogonalize=orthogonalize
+        )
         quantity = EigenvalueQuantity(
             patterns_of(parameters or only),
             patterns_of(without),
@@ -300,51 +311,56 @@ def eigenvalues(
             batch_size,
             seed,
         )
-        arguments = DirectionArguments(directions, towards, norm, ignore, seed, Selection(only, without))
-        return quantity, arguments, device_for(device, net)
+        return SurfaceArguments.checked(net, quantity, axes, x, y, device, limit, "weights")
 
     warn_of_launcher(ranks)
-    quantity, arguments, place = on_all(ranks, checked)
+    arguments = on_all(ranks, checked)
 
-    def begin() -> tuple[Surface, Problem, Directions]:
-        splits = {"train": as_dataset(data)}
-        loss_function, grid = as_loss(loss), grid_of(x, y)
-        some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
-        plane, kept = plane_of(arguments, net, grid, "weights", splits["train"], loss_function, loss_name(loss), place)
-        fresh = quantity.new_surface(
-            net,
-            splits,
-            loss_function,
-            grid,
-            device=str(place),
-            request={**request_of(net, loss, splits, some_losses), "dir_type": "weights", "directions": kept.sha256},
-            about=about_of(splits),
-        )
-        return fresh, Problem(net, plane, splits, loss_function, place), kept
+    def begin() -> SurfaceInputs:
+        inputs = arguments.read(net, data, None, loss)
+        problem = Problem(net, inputs.points.plane, inputs.splits, inputs.loss, arguments.device)
+        return replace(inputs, problem=problem)
 
-    fresh, problem, kept = on_all(ranks, begin)
-    return landscape_of(ranks, quantity, problem, fresh, kept, file, progress=progress)
+    return landscape_of(ranks, net, arguments.quantity, on_all(ranks, begin), file, force=force, progress=progress)
 
 
 def landscape_of(
     ranks: "Ranks",
+    net: nn.Module,
     quantity: Quantity,
-    problem: Problem,
-    fresh: Surface,
-    directions: Directions,
+    inputs: SurfaceInputs,
     file: str | Path | None,
     *,
+    force: bool,
     progress: bool,
 ) -> Landscape:
     """Compute the missing cells of a surface, under the lock of its file; see `grid_job.run_in_script`."""
+    points, problem = inputs.points, inputs.problem
+    assert problem is not None
+    fresh = quantity.new_surface(
+        net,
+        inputs.splits,
+        inputs.loss,
+        points.grid,
+        device=str(problem.device),
+        request=inputs.request,
+        about=inputs.about,
+    )
     check_same_request(ranks, fresh.request)
+
+    def with_second_derivatives(surface: Surface) -> Surface:
+        if points.curvature is None or points.directions is None or "second_derivatives" in surface.about:
+            return surface
+        return replace(surface, about={**surface.about, **points.curvature.along(points.directions)})
 
     def finish(lock: Lock | None) -> Landscape:
         known = continued(ranks, file, fresh)
-        output = SurfaceOutput(None if file is None else Path(file), embed=directions, lock=lock)
-        return Landscape.of(run_in_script(ranks, quantity, problem, known, output, progress=progress), directions)
+        known = on_first(ranks, lambda: with_second_derivatives(known))
+        output = SurfaceOutput(None if file is None else Path(file), embed=points.directions, lock=lock)
+        found = run_in_script(ranks, quantity, problem, known, output, progress=progress)
+        return Landscape.of(found, points.directions)
 
-    return alone(file, ranks, finish)
+    return with_lock("surface", file, ranks, force=force, finish=finish)
 
 
 @restoring
@@ -353,6 +369,7 @@ def spectrum(
     data: Any,
     *,
     loss: Any = "crossentropy",
+    limit: int | None = None,
     top: int = 10,
     bottom: int = 1,
     only: str | Sequence[str] = (),
@@ -376,6 +393,7 @@ def spectrum(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
+    force: bool = False,
     ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Curvature:
@@ -390,6 +408,7 @@ def spectrum(
         net: The network.
         data: The samples, see `lossatlas.data.as_dataset`.
         loss: The loss, as for `surface`.
+        limit: Use the first samples only, so many.
         top: The number of largest eigenvalues.
         bottom: The number of smallest eigenvalues.
         only: Regular expressions of the names of the parameters that vary; all by default.
@@ -414,6 +433,7 @@ def spectrum(
         batch_size: The number of samples in a batch; 0 for the usual one.
         device: The device, by default that of the network.
         file: The spectrum file to write or to continue, part by part.
+        force: Start over where `file` exists; the earlier file is kept under another name, which is printed.
         ranks: A communicator of mpi4py, as for `surface`; the samples are spread over the ranks.
         progress: Print the progress.
 
@@ -437,23 +457,8 @@ def spectrum(
     def checked() -> tuple[SpectrumSettings, HessianSettings, torch.device]:
         check_words(product_precision=precision, activation_site=activation_site)
         check_values(config.BatchOptions, batch_size=batch_size)
+        check_values(config.DatasetOptions, limit=limit)
         check_values(config.SelectionOptions, only=patterns_of(only), without=patterns_of(without))
-        check_values(
-            config.SpectrumSettings,
-            top=top,
-            bottom=bottom,
-            tolerance=tolerance,
-            max_products=max_products,
-            trace_error=trace_error,
-            max_trace_products=max_trace_products,
-            probes=probes,
-            steps=steps,
-            damping=damping,
-            activations=() if activations is None else patterns_of(activations),
-            activation_error=activation_error,
-            max_activation_probes=max_activation_probes,
-            seed=seed,
-        )
         wanted = SpectrumSettings(
             top=top,
             bottom=bottom,
@@ -471,6 +476,7 @@ def spectrum(
             max_activation_probes=max_activation_probes,
             seed=seed,
         )
+        check_settings(wanted)
         chosen = HessianSettings(
             parameters=patterns_of(only),
             without=patterns_of(without),
@@ -487,11 +493,12 @@ def spectrum(
     wanted, chosen, place = on_all(ranks, checked)
     world = World.of_script(ranks)
     command = "lossatlas.spectrum"
-    job = on_all(ranks, lambda: hessian_job.of_objects(world, net, data, loss, chosen, place, command, seed))
+    samples = on_all(ranks, lambda: as_dataset(data, limit=limit))
+    job = on_all(ranks, lambda: hessian_job.of_objects(world, net, samples, loss, chosen, place, command, seed))
     check_same_request(ranks, job.fresh.request)
 
     def finish(lock: Lock | None) -> Curvature:
-        known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(placed(file), job.fresh, seed))
+        known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
         output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         try:
             found = hessian_job.run_in_script(
@@ -504,7 +511,7 @@ def spectrum(
             found = output.findings
         return Curvature(found)
 
-    return alone(file, ranks, finish)
+    return with_lock("spectrum", file, ranks, force=force, finish=finish)
 
 
 @restoring
@@ -630,92 +637,3 @@ def read(file: str | Path) -> Landscape:
     except BadInput:  # they are not needed for drawing
         directions = None
     return Landscape.of(surface, directions)
-
-
-def device_for(device: str | torch.device | None, net: nn.Module) -> torch.device:
-    """Return a device, by default that of the network. Raises BadUsage for one that torch does not know."""
-    try:
-        return torch.device(device) if device is not None else next(net.parameters()).device
-    except RuntimeError as error:
-        raise BadUsage(f"{named('device', device)}: {str(error).splitlines()[0][:120]}") from error
-
-
-def check_words(**words: str | None) -> None:
-    """Raise BadUsage where an argument is none of its allowed words; None is always allowed."""
-    for name, word in words.items():
-        if word is not None and word not in WORDS[name]:
-            allowed = ", ".join(repr(each) for each in WORDS[name])
-            raise BadUsage(f"{named(name.removeprefix('product_'), word)}: there are {allowed}")
-
-
-def check_values(options: type, **values: object) -> None:
-    """Check arguments as the options of the same names are checked, which define them. Raises BadUsage.
-
-    Args:
-        options: The dataclass of the options.
-        values: The arguments by name; None, and several patterns, are checked one by one.
-    """
-    known = {each.field: each for each in definitions(options)}
-    for name, value in values.items():
-        each = known[name]
-        for one in value if isinstance(value, list | tuple) else [value]:
-            if one is None:
-                continue
-            try:
-                each.kind(str(one))
-            except ValueError as error:
-                raise BadUsage(f"{named(name)}: {error}") from error
-
-
-def grid_of(x: Axis, y: Axis | None) -> Grid:
-    """Return the grid of two axes, each as 'min:max:num' or as coordinates. Raises BadUsage."""
-
-    def axis(name: str, coordinates: Axis) -> np.ndarray:
-        if isinstance(coordinates, str):
-            return Grid.parse(coordinates).x
-        values = np.asarray(coordinates, np.float64)
-        if values.ndim != 1 or not values.size or not np.isfinite(values).all() or (np.diff(values) <= 0).any():
-            raise BadUsage(f"{name}: give 'min:max:num', or increasing finite coordinates")
-        return values
-
-    return Grid(axis("x", x), None if y is None else axis("y", y))
-
-
-def dir_type_of(dir_type: str | None, *, states_differ: bool) -> str:
-    """Return the kind of tensors that move: by default 'states' where BatchNorm statistics differ, which is noted."""
-    if dir_type is None and states_differ:
-        note(f"the networks differ in BatchNorm statistics, so these are moved too: {named('dir_type', 'states')}")
-    return dir_type or ("states" if states_differ else "weights")
-
-
-def tolerance_of(value: float | tuple[float, float] | None, option: str = "tolerance") -> Tolerance:
-    """Return REL or (REL, ABS) as a tolerance, None as the one that asks for all samples. Raises BadUsage."""
-    if value is None:
-        return Tolerance()
-    numbers = value if isinstance(value, tuple | list) else (value,)
-    return Tolerance.parse(",".join(str(number) for number in numbers), option)
-
-
-def placed(file: str | Path) -> Path:
-    """Return the path of an output. Raises BadInput where its folder is missing."""
-    if not Path(file).resolve().parent.is_dir():
-        raise BadInput(f"no folder {Path(file).parent} for the file {file}: make it first")
-    return Path(file)
-
-
-def alone(file: str | Path | None, ranks: "Ranks", finish: Callable[[Lock | None], T]) -> T:
-    """Call `finish` with the lock on a file, and return its result. Raises CannotWrite where another run writes the file."""
-
-    def acquired() -> Lock | None:
-        if file is None or rank_of(ranks) != 0:
-            return None
-        lock = Lock(placed(file))
-        lock.acquire()
-        return lock
-
-    lock = on_all(ranks, acquired)
-    try:
-        return finish(lock)
-    finally:
-        if lock is not None:
-            lock.release()

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import lossatlas
 from lossatlas.commands import plot_surface
 from lossatlas.data import Losses
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage, Note
 from lossatlas.io import read_directions, read_surface, write_surface
 from lossatlas.landscape import unresolved
 from lossatlas.models import save_state
@@ -1230,3 +1230,111 @@ def test_values_that_a_command_refuses_python_refuses_in_its_words(function, wro
     (name,) = wrong
     with pytest.raises(BadUsage, match=f"^{name}"):
         getattr(lossatlas, function)(seeded(Mlp), (X, Y), progress=False, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ({"repeat": 3}, ["--repeat", "3"]),
+        ({"per_layer": True}, ["--per_layer"]),
+        ({"limit": 20}, ["--limit", "20"]),
+        ({"y": "-1:1:3", "orthogonalize": True}, ["--y=-1:1:3", "--orthogonalize"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("first", ["command", "python"])
+def test_every_argument_gives_the_file_of_the_option_of_its_name(checkpoint, tmp_path, arguments, command, first):
+    net, data = of_the_command(checkpoint)
+    file = tmp_path / "s.h5"
+    there = [] if "--repeat" in command else ["--dir_file", str(tmp_path / "d.h5")]
+    line = surface_command(checkpoint, file, "--x=-1:1:3", "--batch_size", "20", *there, *command)
+    common = {"x": "-1:1:3", "batch_size": 20, "progress": False, **arguments}
+    if first == "command":
+        assert plot_surface.main(line) == 0
+        before = lossatlas.read(file)
+        cut(file, [1])
+        after = lossatlas.surface(net, data, file=file, **common)
+    else:
+        before = lossatlas.surface(net, data, file=file, **common)
+        cut(file, [1])
+        assert plot_surface.main(line) == 0
+        after = lossatlas.read(file)
+    assert after.done.all()
+    assert after.rows_of == before.rows_of
+    np.testing.assert_array_equal(after.loss, before.loss)
+
+
+def test_lines_of_repeats_and_layers_are_those_of_single_directions():
+    net = seeded(Mlp)
+    several = lossatlas.surface(net, (X, Y), x="-1:1:3", repeat=3, **QUIET)
+    assert several.loss.shape == (3, 3)
+    alone = lossatlas.surface(net, (X, Y), x="-1:1:3", **QUIET)
+    np.testing.assert_array_equal(several.loss[0], alone.loss)
+    layers = lossatlas.surface(net, (X, Y), x="-1:1:3", per_layer=True, **QUIET)
+    for name, row in zip(layers.request["rows"], layers.loss, strict=True):
+        own = lossatlas.surface(net, (X, Y), x="-1:1:3", only=rf"^{re.escape(name)}\.", **QUIET)
+        np.testing.assert_allclose(row, own.loss, rtol=1e-6)
+
+
+def test_second_derivatives_are_those_of_the_loss_along_the_axes():
+    net = seeded(Mlp).double()
+    data = X.double(), Y
+    found = lossatlas.surface(net, data, x="-1:1:3", y="-1:1:3", curvature=True, **QUIET)
+    second = found.about["second_derivatives"]
+    step = 1e-3
+    near = lossatlas.surface(net, data, x=[-step, 0, step], y=[-step, 0, step], **QUIET).loss
+    assert second["xx"] == pytest.approx((near[1, 2] - 2 * near[1, 1] + near[1, 0]) / step**2, rel=1e-3)
+    assert second["yy"] == pytest.approx((near[2, 1] - 2 * near[1, 1] + near[0, 1]) / step**2, rel=1e-3)
+    mixed = (near[2, 2] - near[2, 0] - near[0, 2] + near[0, 0]) / (4 * step**2)
+    assert second["xy"] == pytest.approx(mixed, rel=1e-2, abs=1e-4)
+
+
+def test_orthogonal_directions_and_the_first_samples(tmp_path):
+    net = seeded(Mlp)
+    found = lossatlas.surface(net, (X, Y), x="-1:1:3", y="-1:1:3", orthogonalize=True, limit=7, **QUIET)
+    x, y = (as_point(axis, net, "weights", "") for axis in (found.directions.x, found.directions.y))
+    product = sum(float((x[name].double() * y[name].double()).sum()) for name in x)
+    assert abs(product) < 1e-4 * float(found.directions.extra["lengths"].prod(0).sum())
+    few = lossatlas.surface(net, (X[:7], Y[:7]), x="-1:1:3", y="-1:1:3", orthogonalize=True, **QUIET)
+    np.testing.assert_array_equal(found.loss, few.loss)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), batch_size=4)
+    read = lossatlas.surface(net, loader, x="-1:1:3", y="-1:1:3", orthogonalize=True, limit=7, **QUIET)
+    np.testing.assert_array_equal(found.loss, read.loss)
+
+
+def test_force_starts_over_and_keeps_the_earlier_file(tmp_path, capsys):
+    net, file = seeded(Mlp), tmp_path / "s.h5"
+    before = lossatlas.surface(net, (X, Y), x="-1:1:3", file=file, **QUIET)
+    with pytest.raises(BadInput, match="force=True"):
+        lossatlas.surface(seeded(Mlp), (X, 1 - Y), x="-1:1:3", file=file, **QUIET)
+    after = lossatlas.surface(net, (X, 1 - Y), x="-1:1:3", file=file, force=True, **QUIET)
+    assert f"the file that was there is now {tmp_path}/s.old1.h5" in capsys.readouterr().out
+    np.testing.assert_array_equal(lossatlas.read(tmp_path / "s.old1.h5").loss, before.loss)
+    np.testing.assert_array_equal(lossatlas.read(file).loss, after.loss)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"repeat": 2, "y": "-1:1:3"}, "repeat computes several lines: leave out y"),
+        ({"per_layer": True, "y": "-1:1:3"}, "per_layer computes several lines: leave out y"),
+        ({"per_layer": True, "repeat": 2}, "repeat and per_layer exclude each other"),
+        ({"repeat": 2, "directions": "gradient"}, "repeat draws random directions: leave out towards, directions"),
+        ({"orthogonalize": True}, "orthogonalize takes the x direction out of the y direction: give y too"),
+        ({"curvature": True, "dir_type": "states"}, "second derivatives belong to the parameters alone"),
+        ({"repeat": 0}, "repeat: "),
+        ({"limit": 0}, "limit: "),
+        ({"device": "cuda"}, "device='cuda': torch finds no CUDA device here"),
+    ],
+    ids=str,
+)
+def test_arguments_that_contradict_each_other_are_named(arguments, message):
+    if arguments.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(BadUsage, match=re.escape(message)):
+        lossatlas.surface(seeded(Mlp), (X, Y), **{"x": "-1:1:3", **arguments}, **QUIET)
+
+
+def test_coordinates_that_look_like_a_range_are_noted():
+    with pytest.warns(Note, match="x='-1:1:21' means 21 points from -1 to 1"):
+        lossatlas.surface(seeded(Mlp), (X, Y), x=(-1, 1, 21), **QUIET)

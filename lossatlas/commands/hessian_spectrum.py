@@ -37,12 +37,11 @@ from lossatlas.jobs.hessian_job import (
     LoadedJob,
     NamedInputs,
     announce,
-    keep_aside,
     load_job,
-    output_lock,
     run_command,
 )
 from lossatlas.jobs.inputs import check_checkpoints, output_path
+from lossatlas.jobs.output_files import keep_aside, lock_output
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
@@ -144,7 +143,7 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -
         if not task.dry_run:
             device_of(inputs.run.cuda)
         check_checkpoints(inputs.model_file)
-        lock = output_lock("spectrum", path, task.dry_run, log, held)
+        lock = lock_output("spectrum", path, log, held, dry_run=task.dry_run)
         job = load_job(world, inputs, task.hessian, task.settings.seed)
     findings = job.fresh if task.force else resume_findings(path, job.fresh, task.settings.seed)
     if task.dry_run:

@@ -44,7 +44,7 @@ from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.progress import Log
 from lossatlas.io.trajectory_files import EXPLAINED
 from lossatlas.jobs import file_names, grid_job
-from lossatlas.jobs.grid_inputs import check_folder
+from lossatlas.jobs.output_files import check_folder
 from lossatlas.landscape import Grid
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World

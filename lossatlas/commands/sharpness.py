@@ -36,12 +36,11 @@ from lossatlas.jobs.hessian_job import (
     FindingsOutput,
     NamedInputs,
     announce,
-    keep_aside,
     load_job,
-    output_lock,
     run_command,
 )
 from lossatlas.jobs.inputs import check_checkpoints, output_path
+from lossatlas.jobs.output_files import keep_aside, lock_output
 from lossatlas.jobs.sharpness_job import (
     CRITICAL_LOSSES,
     SharpnessSettings,
@@ -165,7 +164,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
         if not task.dry_run:
             device_of(inputs.run.cuda)
         check_checkpoints(inputs.model_file)
-        lock = output_lock("sharpness", path, task.dry_run, log, held)
+        lock = lock_output("sharpness", path, log, held, dry_run=task.dry_run)
         check_worst(worst_file(path))
         job = load_job(world, inputs, task.hessian, task.settings.seed)
     findings = new_sharpness(job.fresh, task.settings)

@@ -23,8 +23,8 @@ from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.commands.training_output import check_output_folder, write_json
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
-from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock
+from lossatlas.jobs.output_files import keep_aside
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.rank_resources import use_threads
 from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
@@ -304,8 +304,7 @@ def _write_bends(net: "nn.Module", bends: "Sequence[Point]", files: Sequence[Pat
     from lossatlas.parameter_space.points import moved
 
     for file in (*files, files[0].with_suffix(".json")):
-        if old := set_aside(file):
-            say(f"note: the file that was there is now {old}")
+        keep_aside(file)
     for bend, file in zip(bends, files, strict=True):
         with moved(net, bend):
             save_state(file, net)

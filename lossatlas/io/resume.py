@@ -44,7 +44,7 @@ NOT_COMPUTED = "not computed in a dry run"
 
 def cure_of(field: str) -> str:
     """Return advice for a file that belongs to another job; field: the option that names the file."""
-    return f"give another {named(field)}" + f", or {named('force')} to start over" * FrontEnd.command
+    return f"give another {named(field)}, or {named('force') if FrontEnd.command else 'force=True'} to start over"
 
 
 def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:

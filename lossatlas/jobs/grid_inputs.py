@@ -13,7 +13,7 @@ from lossatlas import config
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io import Directions, read_surface, write_directions
 from lossatlas.io.direction_files import embeds_directions
-from lossatlas.io.lock import Lock, holder
+from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import NOT_COMPUTED
 from lossatlas.jobs import file_names
@@ -29,6 +29,7 @@ from lossatlas.jobs.inputs import (
 )
 from lossatlas.jobs.make_directions import AxisRequest
 from lossatlas.jobs.origin_curvature import OriginCurvature
+from lossatlas.jobs.output_files import check_folder, lock_output
 from lossatlas.jobs.parametrization import (
     AffineParametrization,
     CheckpointPath,
@@ -131,7 +132,7 @@ def read_with_direction_file(
     nets, choice, output = task.networks, task.directions, task.output
     dir_file = output_path(choice.dir_file, file_names.direction_name(nets, choice), output.surf_file)
     surf_file = output_path(output.surf_file, name_of(dir_file), None)
-    lock = lock_surface_file(surf_file, log, releases, dry_run=output.dry_run)
+    lock = lock_output("surface", surf_file, log, releases, dry_run=output.dry_run)
     check_folder("direction", dir_file)
     new_dir_file = not dir_file.exists()
     loaded = load_networks(task)
@@ -368,7 +369,7 @@ def read_without_direction_file(
     choice, nets = task.directions, task.networks
     dir_name = file_names.direction_name(nets, choice)
     surf_file = output_path(task.output.surf_file, name_of(dir_name), None)
-    lock = lock_surface_file(surf_file, log, releases, dry_run=task.output.dry_run)
+    lock = lock_output("surface", surf_file, log, releases, dry_run=task.output.dry_run)
     loaded = load_networks(task)
     points: Parametrization
     if choice.curve:
@@ -416,46 +417,11 @@ def read_checkpoint_path(task: config.GridConfig, log: Log, releases: ExitStack)
 
     assert task.output.surf_file is not None
     surf_file = Path(task.output.surf_file)
-    lock = lock_surface_file(surf_file, log, releases, dry_run=task.output.dry_run)
+    lock = lock_output("surface", surf_file, log, releases, dry_run=task.output.dry_run)
     loaded = load_inputs(task.networks, "states", task.data, task.loss)
     path = tuple((file, digest(read_state(file))) for file in task.path)
     record = record_of(task, loaded, path=[digest for _, digest in path])
     return GridInputs(surf_file, task.grid, loaded, record, CheckpointPath(path), lock)
-
-
-def lock_surface_file(surf_file: Path, log: Log, releases: ExitStack, *, dry_run: bool) -> Lock | None:
-    """Take the lock on a surface file.
-
-    Args:
-        surf_file: The surface file.
-        log: The log, which is written beside it from now on.
-        releases: Releases the lock when it is closed.
-        dry_run: Take no lock, and report another run that writes the file.
-
-    Returns:
-        The lock; None in a dry run.
-
-    Raises:
-        BadInput: The folder does not exist.
-        CannotWrite: Another run writes the file.
-    """
-    if not dry_run:
-        log.beside(surf_file)
-    check_folder("surface", surf_file)
-    if dry_run:
-        if other_run := holder(surf_file):
-            say(f"note: {surf_file} is being written by {other_run}")
-        return None
-    lock = releases.enter_context(Lock(surf_file))
-    if lock.previous_run:
-        log.line(lock.previous_run)
-    return lock
-
-
-def check_folder(kind: str, path: Path) -> None:
-    """Raise BadInput where the folder of a file does not exist; kind: 'surface' or 'direction'."""
-    if not path.resolve().parent.is_dir():
-        raise BadInput(f"no folder {path.parent} for the {kind} file: make it first")
 
 
 def print_configuration(inputs: GridInputs, surface: Surface, threads: int, world: World) -> None:

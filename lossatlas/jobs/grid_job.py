@@ -18,7 +18,6 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.errors import BadUsage, CannotWrite, Incomplete, Stop, note, say
-from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
@@ -28,6 +27,7 @@ from lossatlas.io.resume import resume
 from lossatlas.jobs.dry_run import report_dry_run
 from lossatlas.jobs.grid_inputs import GridInputs, print_configuration, read_grid_inputs
 from lossatlas.jobs.inputs import loss_of, provenance
+from lossatlas.jobs.output_files import keep_aside
 from lossatlas.jobs.packed_inputs import PackedInputs, PackedProblem
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.agreement import from_first, on_all, on_first
@@ -366,8 +366,8 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     pending = quantity.pending(job.surface)
     log.line(f"started: {task.command}")
     say_start(world, job, path, len(pending))
-    if task.output.force and (old := set_aside(path)):
-        say(f"note: the file that was there is now {old}")
+    if task.output.force:
+        keep_aside(path)
     surface = compute_surface(world, quantity, job.surface, lambda: make_worker(job, operator, world), pending, output)
     log.line("complete")
     quantity.report(surface)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas import config
-from lossatlas.errors import BUG, BadInput, BadUsage, Incomplete, say
+from lossatlas.errors import BUG, BadUsage, Incomplete, say
 from lossatlas.io import Findings, write_findings
-from lossatlas.io.atomic_write import set_aside
-from lossatlas.io.lock import Lock, holder
+from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
 from lossatlas.io.recorder import signals
 from lossatlas.jobs.distributed_hessian import (
@@ -269,34 +268,6 @@ def check_enough_samples(samples: "AnyData", world: World) -> None:
         raise BadUsage(f"{samples.parts} {what} cannot be spread over {world.size} ranks: start fewer")
 
 
-def output_lock(what: str, path: Path, dry: bool, log: Log, held: ExitStack) -> Lock:
-    """Return the lock on a file that a command writes, taken unless this is a dry run.
-
-    Args:
-        what: The kind of the file, for messages.
-        path: The file.
-        dry: Nothing is to be written.
-        log: The log, which is moved beside the file.
-        held: Releases the lock when it is closed.
-
-    Raises:
-        BadInput: The file's folder is missing.
-        CannotWrite: Another run writes this file.
-    """
-    if not path.resolve().parent.is_dir():
-        raise BadInput(f"no folder {path.parent} for the {what} file: make it first")
-    if not dry:
-        log.beside(path)
-    lock = Lock(path)
-    if not dry:
-        held.enter_context(lock)
-        if lock.previous_run:
-            log.line(lock.previous_run)
-    elif somebody := holder(path):
-        say(f"note: {path} is being written by {somebody}")
-    return lock
-
-
 def announce(path: Path, command: str, operator: DistributedHessian, job: LoadedJob, log: Log) -> None:
     """Print the size of a job of a command, and log that it starts."""
     ranks, device = int(job.fresh.plan["ranks"]), job.fresh.plan["device"]
@@ -305,12 +276,6 @@ def announce(path: Path, command: str, operator: DistributedHessian, job: Loaded
         f"{ranks} rank{'s' * (ranks > 1)} x {job.travelling.threads} threads on {device}"
     )
     log.line(f"started: {command}")
-
-
-def keep_aside(path: Path) -> None:
-    """Keep an earlier file under another name, and say so."""
-    if old := set_aside(path):
-        say(f"note: the file that was there is now {old}")
 
 
 def run_command(

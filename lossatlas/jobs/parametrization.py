@@ -15,7 +15,7 @@ from lossatlas.io import Directions
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
-    from lossatlas.parameter_space import Plane, Point
+    from lossatlas.parameter_space import Plane, Point, RowLines
 
 KEPT = 4  # random directions in a rank's cache
 
@@ -148,10 +148,16 @@ class RandomLines:
 
     def plane(self, net: "nn.Module") -> "Plane":
         """Return the lines."""
-        from lossatlas.parameter_space import Layout, RowLines, Selection, random_direction, wide_tensors
+        from lossatlas.parameter_space import wide_tensors
+
+        return self.lines(net, wide_tensors(net, self.dir_type))
+
+    def lines(self, net: "nn.Module", origin: "Point") -> "RowLines":
+        """Return the lines through a point; net: the network, of which only the layers are needed."""
+        from lossatlas.parameter_space import Layout, RowLines, Selection, random_direction
         from lossatlas.parameter_space.directions import seed_of
 
-        origin, layout = wide_tensors(net, self.dir_type), Layout.of(net)
+        layout = Layout.of(net)
         selection = Selection(self.only, self.without).within_net(net)
 
         @lru_cache(maxsize=KEPT)

@@ -4,31 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.data import AnyData, Loss, Losses
+from lossatlas.data import AnyData, Losses
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.io import Directions
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.fingerprint import data_record, data_sketches, name_of, settings_digest
-from lossatlas.jobs.make_directions import AxisRequest, make_directions, vector_hash
-from lossatlas.jobs.origin_curvature import OriginCurvature
-from lossatlas.landscape import Grid
+from lossatlas.jobs.make_directions import AxisRequest, vector_hash
 from lossatlas.models.checkpoint import digest
 from lossatlas.parameter_space import (
-    AffinePlane,
-    Layout,
     Point,
     Selection,
-    as_arrays,
-    lengths,
-    position,
     wide_tensors,
 )
-from lossatlas.parameter_space.directions import note_skewed
 
 Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
 Direction = str | Mapping[str, Tensor]
@@ -45,6 +35,10 @@ class DirectionArguments:
         ignore: 'biasbn' or ''.
         seed: The seed of random directions.
         selection: The parameters that move.
+        orthogonalize: Make the second direction orthogonal to the first.
+        curvature: Compute the second derivatives of the loss along the axes.
+        repeat: The number of lines along random directions; 1 for a single line or a plane.
+        per_layer: Move each layer alone, along its block of the direction.
     """
 
     directions: Direction | Sequence[Direction] | None
@@ -53,6 +47,47 @@ class DirectionArguments:
     ignore: str
     seed: int
     selection: Selection
+    orthogonalize: bool = False
+    curvature: bool = False
+    repeat: int = 1
+    per_layer: bool = False
+
+    def check(self, axes: int, dir_type: str | None) -> None:
+        """Raise BadUsage where arguments contradict each other.
+
+        Args:
+            axes: The number of axes of the grid.
+            dir_type: 'weights', 'states', or None where that is not known yet.
+        """
+        rows = [name for name, chosen in (("repeat", self.repeat > 1), ("per_layer", self.per_layer)) if chosen]
+        if len(rows) > 1:
+            raise BadUsage(f"{named('repeat')} and {named('per_layer')} exclude each other")
+        if rows and axes == 2:
+            raise BadUsage(f"{named(rows[0])} computes several lines: leave out {named('y')}")
+        if self.repeat > 1 and (self.towards is not None or set(self.wanted(1)) != {"random"} or self.curvature):
+            others = f"{named('towards')}, {named('directions')} and {named('curvature')}"
+            raise BadUsage(f"{named('repeat')} draws random directions: leave out {others}")
+        if self.orthogonalize and axes == 1:
+            raise BadUsage(
+                f"{named('orthogonalize')} takes the x direction out of the y direction: give {named('y')} too"
+            )
+        if self.curvature and dir_type == "states":
+            raise BadUsage(
+                f"{named('curvature')}: second derivatives belong to the parameters alone: use {named('dir_type', 'weights')}"
+            )
+
+    def check_axes(self, axes: int) -> None:
+        """Raise BadUsage where networks and directions are too many or too few for so many axes."""
+        towards, wanted = len(self.others), len(self.wanted(axes))
+        if towards > axes or wanted < axes:
+            raise BadUsage(
+                f"{axes} direction(s) are needed: there are {towards} networks in 'towards', {wanted} directions"
+            )
+
+    @property
+    def random_norm(self) -> str:
+        """The normalization of random directions."""
+        return "filter" if self.norm is None else self.norm
 
     @property
     def others(self) -> list[Net]:
@@ -89,7 +124,7 @@ class DirectionArguments:
             vector = given_direction(direction, origin)
             return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
         if direction == "random":
-            return AxisRequest("random", "filter" if self.norm is None else self.norm, self.ignore)
+            return AxisRequest("random", self.random_norm, self.ignore)
         name, _, number = direction.partition(":")
         if name not in ("gradient", "eigenvector") or (number and not (name == "eigenvector" and number.isdigit())):
             raise BadUsage(
@@ -109,60 +144,6 @@ class DirectionArguments:
             return {}
         points = [("network", 0.0, 0.0), ("second network", 1.0, 0.0), ("third network", 0.0, 1.0)]
         return {"networks": points[: 1 + len(self.others)]}
-
-
-def plane_of(
-    arguments: DirectionArguments,
-    net: nn.Module,
-    grid: Grid,
-    dir_type: str,
-    data: AnyData,
-    loss: Loss,
-    loss_name: str,
-    device: torch.device,
-) -> tuple[AffinePlane, Directions]:
-    """Make the plane of a Python function.
-
-    Args:
-        arguments: The arguments that define the axes.
-        net: The network at the origin.
-        grid: The grid, of one or two axes.
-        dir_type: 'weights' or 'states'.
-        data: Samples of the loss, for gradient and eigenvectors.
-        loss: The loss.
-        loss_name: Its name in records.
-        device: The device of gradient and eigenvectors.
-
-    Returns:
-        The plane, and its directions as they are stored in a file.
-
-    Raises:
-        BadUsage: Directions and networks do not fit the number of axes.
-        BadInput: A direction or a network does not fit.
-    """
-    axes = 1 if grid.y is None else 2
-    origin, selection = position(net, dir_type), arguments.selection.within_net(net)
-    selection.of(origin)
-    towards, wanted = len(arguments.others), len(arguments.wanted(axes))
-    if towards > axes or wanted < axes:
-        raise BadUsage(
-            f"{axes} direction(s) are needed: there are {towards} networks in 'towards', {wanted} directions"
-        )
-    layout = Layout.of(net)
-    requests = [arguments.axis(k, axes, net, origin, dir_type) for k in range(axes)]
-    curvature = OriginCurvature(net, data, loss, loss_name=loss_name, selection=arguments.selection, device=device)
-    vectors = make_directions(requests, origin, layout, selection, curvature, seed=arguments.seed)
-    if axes == 2:
-        note_skewed(vectors[0], vectors[1], "the surface is sheared")
-    arrays = [as_arrays({n: v.cpu() for n, v in vector.items()}, net, dir_type) for vector in vectors]
-    selected = f", {selection}" if selection else ""
-    about = {"checkpoint": digest(net.state_dict()), "dir_type": dir_type}
-    about |= {
-        letter: request.describe(arguments.seed, 0, layout, curvature) + selected
-        for letter, request in zip("xy", requests, strict=False)
-    }
-    extra = {"tensors": np.array([name.encode() for name in origin]), "lengths": lengths(origin, vectors)}
-    return AffinePlane(origin, *vectors), Directions(arrays[0], arrays[1] if axes == 2 else None, about, extra)
 
 
 def loss_name(loss: Any) -> str:

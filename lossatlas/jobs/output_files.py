@@ -1,0 +1,97 @@
+"""The files that a job writes: their folder, their lock, and an earlier file of the same name."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lossatlas.errors import BadInput, say
+from lossatlas.io.atomic_write import set_aside
+from lossatlas.io.lock import Lock, holder
+from lossatlas.io.progress import Log
+from lossatlas.mpi.agreement import on_all, rank_of
+
+if TYPE_CHECKING:
+    from lossatlas.mpi.agreement import Ranks
+
+T = TypeVar("T")
+
+
+def check_folder(kind: str, path: Path) -> None:
+    """Raise BadInput where the folder of a file does not exist; kind: 'surface', 'direction' and so on."""
+    if not path.resolve().parent.is_dir():
+        raise BadInput(f"no folder {path.parent} for the {kind} file: make it first")
+
+
+def lock_output(kind: str, path: Path, log: Log, releases: ExitStack, *, dry_run: bool) -> Lock | None:
+    """Take the lock on a file that a command writes.
+
+    Args:
+        kind: Kind of the file, for messages.
+        path: The file.
+        log: The log, which is written beside it from now on.
+        releases: Releases the lock when it is closed.
+        dry_run: Take no lock, and report another run that writes the file.
+
+    Returns:
+        The lock; None in a dry run.
+
+    Raises:
+        BadInput: The folder does not exist.
+        CannotWrite: Another run writes the file.
+    """
+    if not dry_run:
+        log.beside(path)
+    check_folder(kind, path)
+    if dry_run:
+        if other_run := holder(path):
+            say(f"note: {path} is being written by {other_run}")
+        return None
+    lock = releases.enter_context(Lock(path))
+    if lock.previous_run:
+        log.line(lock.previous_run)
+    return lock
+
+
+def with_lock(
+    kind: str, file: str | Path | None, ranks: "Ranks", *, force: bool, finish: Callable[[Lock | None], T]
+) -> T:
+    """Call a function on every rank of a script, while rank 0 holds the lock on a file.
+
+    Args:
+        kind: Kind of the file, for messages.
+        file: The file; None for no file and no lock.
+        ranks: A communicator of mpi4py, or None.
+        force: Keep an earlier file under another name first, and say so.
+        finish: Gets the lock; None on other ranks.
+
+    Returns:
+        The result of `finish`.
+
+    Raises:
+        BadInput: The folder does not exist.
+        CannotWrite: Another run writes the file.
+    """
+
+    def acquired() -> Lock | None:
+        if file is None or rank_of(ranks) != 0:
+            return None
+        check_folder(kind, Path(file))
+        lock = Lock(Path(file))
+        lock.acquire()
+        if force:
+            keep_aside(Path(file))
+        return lock
+
+    lock = on_all(ranks, acquired)
+    try:
+        return finish(lock)
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def keep_aside(path: Path) -> None:
+    """Keep an earlier file under another name, and say so. Raises CannotWrite."""
+    if old := set_aside(path):
+        say(f"note: the file that was there is now {old}")

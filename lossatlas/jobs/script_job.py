@@ -1,0 +1,107 @@
+"""From the arguments of a Python function to the inputs of a grid job."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lossatlas import config
+from lossatlas.data import AnyData, Loss, as_dataset, as_loss
+from lossatlas.jobs.grid_job import Quantity
+from lossatlas.jobs.input_check import check_inputs
+from lossatlas.jobs.problem import Problem
+from lossatlas.jobs.script_arguments import Axis, check_values, device_for, dir_type_of, grid_of
+from lossatlas.jobs.script_inputs import DirectionArguments, about_of, loss_name, request_of, statistics_differ
+from lossatlas.jobs.script_points import PointSource, ScriptPoints
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceArguments:
+    """Arguments of `surface` or `eigenvalues`, checked before anything is read.
+
+    Attributes:
+        quantity: The quantity to compute at every point.
+        axes: The arguments that define the axes.
+        x: Coordinates along the first direction.
+        y: Coordinates along the second direction; None for a line.
+        device: Where it is computed.
+        limit: The number of samples of each split; None for all.
+        dir_type: 'weights' or 'states'; None where the networks decide.
+    """
+
+    quantity: Quantity
+    axes: DirectionArguments
+    x: Axis
+    y: Axis | None
+    device: torch.device
+    limit: int | None
+    dir_type: str | None
+
+    @classmethod
+    def checked(
+        cls,
+        net: nn.Module,
+        quantity: Quantity,
+        axes: DirectionArguments,
+        x: Axis,
+        y: Axis | None,
+        device: str | torch.device | None,
+        limit: int | None,
+        dir_type: str | None,
+    ) -> "SurfaceArguments":
+        """Check the arguments that both functions have. Raises BadUsage."""
+        only, without = axes.selection.only, axes.selection.without
+        check_values(config.PlaneOptions, seed=axes.seed, only=only, without=without)
+        check_values(config.DatasetOptions, limit=limit)
+        axes.check(1 if y is None else 2, dir_type)
+        place = device_for(device, net)
+        return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type)
+
+    def read(self, net: nn.Module, data: Any, test: Any, loss: Any) -> "SurfaceInputs":
+        """Read the data, check them with network and loss, and make the points. Raises BadUsage, BadInput."""
+        splits = {"train": as_dataset(data, limit=self.limit)}
+        if test is not None:
+            splits["test"] = as_dataset(test, split="test", limit=self.limit)
+        loss_function, grid = as_loss(loss), grid_of(self.x, self.y)
+        some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
+        moved = dir_type_of(self.dir_type, states_differ=statistics_differ(net, self.axes.others))
+        source = PointSource(
+            arguments=self.axes,
+            net=net,
+            grid=grid,
+            dir_type=moved,
+            data=splits["train"],
+            loss=loss_function,
+            loss_name=loss_name(loss),
+            device=self.device,
+        )
+        points = source.points()
+        request = {**request_of(net, loss, splits, some_losses), **points.record}
+        about = {**about_of(splits), **({} if self.axes.per_layer else self.axes.networks())}
+        return SurfaceInputs(
+            splits=splits, loss=loss_function, dir_type=moved, points=points, request=request, about=about
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceInputs:
+    """What `surface` and `eigenvalues` compute from.
+
+    Attributes:
+        splits: The samples by split.
+        loss: The loss.
+        dir_type: 'weights' or 'states'.
+        points: The points of the grid.
+        request: The fields that identify the job, see `io.resume`.
+        about: Provenance.
+        problem: Network, points, data and loss together.
+    """
+
+    splits: dict[str, AnyData]
+    loss: Loss
+    dir_type: str
+    points: ScriptPoints
+    request: dict[str, Any]
+    about: dict[str, Any]
+    problem: Problem | None = None
