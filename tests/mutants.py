@@ -95,7 +95,7 @@ MUTANTS = (
     ),
     mutant(
         "a tolerance stops early",
-        f"{LANDSCAPE}/control_variates.py",
+        f"{LANDSCAPE}/sample_count.py",
         "if math.isnan(found.error) or not found.error <= limit:",
         "if math.isnan(found.error) or not found.error <= 3 * limit:",
         "multilevel",

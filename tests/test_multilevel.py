@@ -1,4 +1,4 @@
-"""Multilevel sampling: landscape.control_variates and sampling.multilevel."""
+"""Multilevel sampling: landscape.control_variates, landscape.hierarchy, landscape.sample_count and sampling.multilevel."""
 
 import math
 import warnings
@@ -20,18 +20,15 @@ from lossatlas.io import read_surface
 from lossatlas.io.block_queue import BlockResult
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.control_variates import (
-    FEWEST,
     ControlVariate,
-    ErrorTarget,
-    Hierarchy,
-    SampleDraw,
     control_variate_of,
     correlations,
     error_of_sum,
-    estimate_cell,
     estimate_mean,
     regress_on_controls,
 )
+from lossatlas.landscape.hierarchy import Hierarchy
+from lossatlas.landscape.sample_count import FEWEST, ErrorTarget, SampleDraw, estimate_cell
 from lossatlas.landscape.statistics import estimates, summarize, sums_of
 from lossatlas.sampling.multilevel import MultilevelQueue
 

@@ -25,9 +25,9 @@ from lossatlas.io.recorder import BlockNote
 from lossatlas.jobs.input_check import one_line
 from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import ReferenceLosses
-from lossatlas.landscape.control_variates import FEWEST
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.plan import ExecutionPlan
+from lossatlas.landscape.sample_count import FEWEST
 from lossatlas.landscape.surface import LOW_PRECISION, Surface
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, without_predictions

@@ -13,15 +13,9 @@ import numpy as np
 
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.io.block_queue import BlockQueue, BlockResult
-from lossatlas.landscape.control_variates import (
-    FEWEST,
-    ControlVariate,
-    ErrorTarget,
-    Samples,
-    control_variate_of,
-    estimate_cell,
-)
+from lossatlas.landscape.control_variates import ControlVariate, Samples, control_variate_of
 from lossatlas.landscape.plan import ExecutionPlan
+from lossatlas.landscape.sample_count import FEWEST, ErrorTarget, estimate_cell
 from lossatlas.landscape.statistics import CLAMPED, metrics_of
 from lossatlas.landscape.surface import LOW_PRECISION, Surface
 
@@ -48,7 +42,7 @@ class EstimatedCell(NamedTuple):
     """The result for one cell and split.
 
     Attributes:
-        row: Statistics, metrics and estimates, see `control_variates.estimate_cell`.
+        row: Statistics, metrics and estimates, see `sample_count.estimate_cell`.
         samples: All samples that it has drawn; none where no other cell and no continuation needs them.
     """
 
