@@ -246,7 +246,7 @@ def losses_along(ends: CurveEnds, kind: str, points: "Sequence[Point]") -> Losse
     import numpy as np
 
     from lossatlas.evaluation.recalibration import batchnorm_layers
-    from lossatlas.jobs.loss_surface import evaluator_of, new_surface
+    from lossatlas.jobs.loss_plan import evaluator_of, new_surface
     from lossatlas.jobs.problem import Problem
     from lossatlas.landscape import Grid, Tolerance
     from lossatlas.parameter_space import CurvePlane

@@ -59,7 +59,7 @@ class LossQuantity:
         about: Mapping[str, Any],
     ) -> Surface:
         """Return a surface without computed cells, see `Quantity`."""
-        from lossatlas.jobs.loss_surface import new_surface
+        from lossatlas.jobs.loss_plan import new_surface
 
         return new_surface(
             net,
@@ -83,14 +83,14 @@ class LossQuantity:
 
     def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
         """Return the surface with a complete plan, and the operator."""
-        from lossatlas.jobs.loss_surface import finalize_plan
+        from lossatlas.jobs.loss_plan import finalize_plan
 
         surface, evaluator = finalize_plan(problem, surface, self.tolerance, cells, self.adaptive)
         return replace(surface, about={**surface.about, "tolerance": self.asked}), evaluator
 
     def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
         """Describe what `finalize_plan` measured that the user should know."""
-        from lossatlas.jobs.loss_surface import precision_lines
+        from lossatlas.jobs.loss_plan import precision_lines
 
         if "precision_error" in before.about or "precision_error" not in surface.about:
             return []
@@ -98,25 +98,25 @@ class LossQuantity:
 
     def operator(self, problem: "Problem", surface: Surface) -> "Evaluator":
         """Return the operator that the plan describes."""
-        from lossatlas.jobs.loss_surface import evaluator_of
+        from lossatlas.jobs.loss_plan import evaluator_of
 
         return evaluator_of(problem, surface.plan, self.tolerance)
 
     def estimate_seconds(self, problem: "Problem", surface: Surface) -> tuple[float, str]:
         """Return the seconds that a cell may take, and a description of the measurement."""
-        from lossatlas.jobs.loss_surface import estimate_seconds
+        from lossatlas.jobs.loss_plan import estimate_seconds
 
         return estimate_seconds(problem, surface, self.tolerance)
 
     def block_worker(self, surface: Surface, operator: "Evaluator") -> "Work":
         """Return the function from a block of `block_queue` to its result."""
-        from lossatlas.jobs.loss_surface import block_worker
+        from lossatlas.jobs.loss_plan import block_worker
 
         return block_worker(surface, operator)
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> "BlockQueue":
         """Return the pending cells in blocks."""
-        from lossatlas.jobs.loss_surface import make_queue
+        from lossatlas.jobs.loss_plan import make_queue
 
         return make_queue(surface, pending, ranks, self.adaptive)
 
