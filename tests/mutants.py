@@ -244,8 +244,8 @@ MUTANTS = (
     ),
     mutant(
         "no path is compared with the network",
-        "lossatlas/jobs/loss_plan.py",
-        'differs = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))',
+        "lossatlas/jobs/loss_quantity.py",
+        'differs = "" if in_place else reference.difference(comparable_evaluator(problem, plan, evaluator))',
         'differs = ""',
         "reference_check",
     ),

@@ -439,21 +439,20 @@ def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
     net, data = problem
     found = lossatlas.surface(net, data, tolerance=(0.02, 0.005), **PLANE)
     samples = as_dataset(data)
-    from lossatlas.jobs import loss_plan
+    from lossatlas.jobs.loss_quantity import LossQuantity
     from lossatlas.jobs.problem import Problem
     from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
     at = {name: value.detach().clone() for name, value in tensors(net).items()}
     plane = AffinePlane(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
     scene = Problem(net, plane, {"train": samples}, LOSSES["crossentropy"], "cpu", samples)
-    fresh = loss_plan.new_surface(
-        net, scene.data, scene.loss, found.grid, tolerance=Tolerance(0.02, 0.005), request={}, about={}, batch_size=32
-    )
+    quantity = LossQuantity(Tolerance(0.02, 0.005), batch_size=32)
+    fresh = quantity.new_surface(net, scene.data, scene.loss, found.grid, device="cpu", request={}, about={})
     results = []
     for seed in (0, 1):
-        surface, evaluator = loss_plan.finalize_plan(scene, fresh, Tolerance(0.02, 0.005), fresh.grid.size)
-        work, g = loss_plan.block_worker(surface, evaluator), np.random.default_rng(seed)
-        supply = loss_plan.make_queue(surface, surface.pending(Tolerance(0.02, 0.005)))
+        surface, evaluator = quantity.finalize_plan(scene, fresh, fresh.grid.size)
+        work, g = quantity.block_worker(surface, evaluator), np.random.default_rng(seed)
+        supply = quantity.block_queue(surface, surface.pending(Tolerance(0.02, 0.005)))
         taken, done = [], set()
         while len(done) < surface.grid.size:
             while (item := supply.take()) is not None:

@@ -27,7 +27,7 @@ import numpy as np
 from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.commands.checkpoint_series import CheckpointOptions, CheckpointSeries, read_series
-from lossatlas.commands.plot_surface import grid_command, loss_quantity
+from lossatlas.commands.plot_surface import grid_command, tolerances
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io import (
@@ -172,7 +172,8 @@ def check(args: TrajectoryOptions) -> None:
         BadUsage: Options contradict each other, or have a value that makes no sense.
         BadInput: The folder of the surface file is missing.
     """
-    loss_quantity(args, options.run_choice(args), recalibrated=0)
+    tolerances(args)
+    options.run_choice(args)
     options.data_choice(args)
     if args.surface:
         nx, ny = grid_counts(args.surface)
