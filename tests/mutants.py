@@ -207,7 +207,7 @@ MUTANTS = (
     ),
     mutant(
         "the last block is lost",
-        f"{IO}/block_queue.py",
+        "lossatlas/mpi/block_queue.py",
         "for k in range(0, len(cells), size)])",
         "for k in range(0, len(cells) - 1, size)])",
         "scheduler",
@@ -215,7 +215,7 @@ MUTANTS = (
     ),
     mutant(
         "a block is handed out twice",
-        f"{IO}/block_queue.py",
+        "lossatlas/mpi/block_queue.py",
         "k = heapq.heappop(self.ready)",
         "k = self.ready[0] if self.left > 1 else heapq.heappop(self.ready)",
         "scheduler",

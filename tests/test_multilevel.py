@@ -17,7 +17,6 @@ from lossatlas.data import LOSSES, Losses, as_dataset
 from lossatlas.errors import Note
 from lossatlas.evaluation import Evaluator
 from lossatlas.io import read_surface
-from lossatlas.io.block_queue import BlockResult
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.control_variates import (
     ControlVariate,
@@ -30,6 +29,7 @@ from lossatlas.landscape.control_variates import (
 from lossatlas.landscape.hierarchy import Hierarchy
 from lossatlas.landscape.sample_count import FEWEST, ErrorTarget, SampleDraw, estimate_cell
 from lossatlas.landscape.statistics import estimates, summarize, sums_of
+from lossatlas.mpi.block_queue import BlockResult
 from lossatlas.sampling.multilevel import MultilevelQueue
 
 ESTIMATE, ERROR, OWN, CONTROL_COUNT = (

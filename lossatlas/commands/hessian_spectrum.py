@@ -28,9 +28,9 @@ from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
 from lossatlas.io import Findings
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.progress import Log, format_duration
-from lossatlas.io.recorder import signals
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import file_names
+from lossatlas.jobs.cell_loop import signals
 from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
 from lossatlas.jobs.hessian_job import (
     FindingsOutput,

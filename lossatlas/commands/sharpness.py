@@ -28,9 +28,9 @@ from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
 from lossatlas.io import Directions, Findings, write_directions
 from lossatlas.io.progress import Log
-from lossatlas.io.recorder import signals
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import file_names
+from lossatlas.jobs.cell_loop import signals
 from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
 from lossatlas.jobs.hessian_job import (
     FindingsOutput,

@@ -18,14 +18,14 @@ from lossatlas.hessian.hvp import Hessian
 from lossatlas.hessian.lanczos import NotFinite, lanczos
 from lossatlas.hessian.mean_loss import usual_batch_size
 from lossatlas.hessian.operator_checks import check_deterministic
-from lossatlas.io.block_queue import BlockQueue, BlockResult
-from lossatlas.io.recorder import BlockNote, Work
+from lossatlas.jobs.cell_loop import BlockNote, Work
 from lossatlas.jobs.grid_job import say_ranges
 from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import far_points
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.surface import Surface, unresolved
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.parameter_space.planes import AffinePlane, Plane
 
 # At each cell all eigenvalues lie within each of the bounds with probability 1 - 1e-3, see hessian.lanczos.

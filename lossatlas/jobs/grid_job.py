@@ -19,18 +19,18 @@ import numpy as np
 from lossatlas import config
 from lossatlas.errors import BadUsage, CannotWrite, Incomplete, Stop, note, say
 from lossatlas.io.atomic_write import set_aside
-from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
-from lossatlas.io.recorder import Timed, Work, compute_cells, timed
 from lossatlas.io.resume import resume
+from lossatlas.jobs.cell_loop import Timed, Work, compute_cells, timed
 from lossatlas.jobs.dry_run import report_dry_run
 from lossatlas.jobs.grid_inputs import GridInputs, print_configuration, read_grid_inputs
 from lossatlas.jobs.inputs import loss_of, provenance
 from lossatlas.jobs.packed_inputs import PackedInputs, PackedProblem
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.agreement import from_first, on_all, on_first
+from lossatlas.mpi.block_queue import BlockQueue
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import follow, run_in_compute_thread, serve

@@ -14,7 +14,7 @@ from lossatlas.io import Findings, write_findings
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
-from lossatlas.io.recorder import signals
+from lossatlas.jobs.cell_loop import signals
 from lossatlas.jobs.distributed_hessian import (
     DistributedHessian,
     HessianInputs,

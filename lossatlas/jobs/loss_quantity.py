@@ -17,8 +17,7 @@ from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
-from lossatlas.io.block_queue import BlockQueue, BlockResult
-from lossatlas.io.recorder import BlockNote, Work
+from lossatlas.jobs.cell_loop import BlockNote, Work
 from lossatlas.jobs.grid_job import say_ranges
 from lossatlas.jobs.input_check import one_line
 from lossatlas.jobs.loss_plan import (
@@ -38,6 +37,7 @@ from lossatlas.jobs.reference_check import ReferenceLosses
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.surface import LOW_PRECISION
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, keep_matching_predictions, without_predictions
 from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lossatlas.io import Findings
-from lossatlas.io.recorder import reporting
+from lossatlas.jobs.cell_loop import reporting
 from lossatlas.jobs.distributed_hessian import DistributedHessian
 from lossatlas.jobs.hessian_job import FindingsOutput
 from lossatlas.jobs.spectrum_parts import SpectrumSettings, compute

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape.control_variates import ControlVariate, Samples, control_variate_of
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.sample_count import FEWEST, ErrorTarget, estimate_cell
 from lossatlas.landscape.statistics import CLAMPED, metrics_of
 from lossatlas.landscape.surface import LOW_PRECISION, Surface
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 
 LOW_PRECISION_SHARE = 0.9  # of the error of a cell, for the low-precision mean; the rest is for its correction
 MAX_FIRST_SAMPLES = 1024  # largest number of samples that a cell on the finest level begins with

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from lossatlas.errors import INCOMPLETE, SIGNALS, CannotWrite, FrontEnd, Incomplete, code_of, note
-from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.io.direction_files import Directions, embeds_directions
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Progress, StatusLine
 from lossatlas.io.surface_files import write_surface
 from lossatlas.landscape.plan import HalvedBatch
 from lossatlas.landscape.surface import Surface
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 
 SNAPSHOT_SECONDS = 1.0
 
