@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossatlas.errors import BadInput, CannotWrite, Incomplete, Note
+from lossatlas.errors import SIGNALS, BadInput, CannotWrite, Incomplete, Note
 from lossatlas.io import read_surface
 from lossatlas.io.progress import SilentProgress
 from lossatlas.jobs import cell_loop
-from lossatlas.jobs.cell_loop import BlockNote, compute_cells, reporting, signals, stopped_by, timed
+from lossatlas.jobs.cell_loop import BlockNote, compute_cells, timed
+from lossatlas.jobs.spectrum_job import reporting
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.block_queue import BlockQueue, BlockResult
+from lossatlas.stop_signals import signals, stopped_by
 
 GRID = Grid.parse("-1:1:4", "-1:1:3")
 KNOWN = np.arange(12) ** 2 / 7  # the value of each cell
@@ -24,7 +26,7 @@ KNOWN = np.arange(12) ** 2 / 7  # the value of each cell
 @pytest.fixture(autouse=True)
 def handlers():
     """Signals as in a program that was started in the foreground, whatever the shell left; they come back afterwards."""
-    before = {number: signal.getsignal(number) for number in cell_loop.SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in before:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

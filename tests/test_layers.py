@@ -14,7 +14,7 @@ from conftest import ROOT
 
 LAYERS: list[set[str]] = [
     {"errors", "launchers"},
-    {"process", "programs"},
+    {"process", "programs", "stop_signals"},
     {"landscape"},
     {"io"},
     {"user_code"},
@@ -49,7 +49,18 @@ OWNERS = {
 WITHOUT_TORCH = {
     f"lossatlas.{name}"
     for name in (
-        *("errors", "launchers", "process", "programs", "landscape", "io", "option_fields", "config", "cli"),
+        *(
+            "errors",
+            "launchers",
+            "process",
+            "programs",
+            "stop_signals",
+            "landscape",
+            "io",
+            "option_fields",
+            "config",
+            "cli",
+        ),
         *("figures", "viewer"),
         *(
             "commands.options",

@@ -30,7 +30,6 @@ from lossatlas.io.atomic_write import write_file
 from lossatlas.io.progress import Log, format_duration
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import file_names
-from lossatlas.jobs.cell_loop import signals
 from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
 from lossatlas.jobs.hessian_job import (
     FindingsOutput,
@@ -47,6 +46,7 @@ from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import option, part, resolved
+from lossatlas.stop_signals import signals
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ from lossatlas.io import Directions, Findings, write_directions
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import file_names
-from lossatlas.jobs.cell_loop import signals
 from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
 from lossatlas.jobs.hessian_job import (
     FindingsOutput,
@@ -55,6 +54,7 @@ from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import above_zero, natural, option, positive, resolved
+from lossatlas.stop_signals import signals
 
 PLAIN, ADAPTIVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 

@@ -6,7 +6,6 @@ zoo or by a user's function, Python has an object. Two commands compare these na
 the SETTINGS decide: digests of the attributes and the source code of the network and of the loss.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from lossatlas.errors import BadInput, FrontEnd, named, note
 from lossatlas.io.spectrum_files import Findings, read_findings
 from lossatlas.io.surface_files import added_by_others, read_surface
+from lossatlas.landscape.plan import equal
 from lossatlas.landscape.surface import Surface
 
 DESCRIPTIONS = {
@@ -184,13 +184,6 @@ def describe_difference(name: str, recorded: Any, asked: Any) -> str:
         return f"{kind}: {name} = {str(recorded)[:12]}, now it is {str(asked)[:12]}"
     name = named(OPTIONS[name]) if name in OPTIONS else name
     return f"{name} = {recorded}, now it is {asked}"
-
-
-def equal(a: Any, b: Any) -> bool:
-    """Return whether two values are equal, floats within a relative 1e-5, the difference between machines."""
-    if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b))
-    return bool(a == b)
 
 
 def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:

@@ -14,7 +14,6 @@ from lossatlas.io import Findings, write_findings
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
-from lossatlas.jobs.cell_loop import signals
 from lossatlas.jobs.distributed_hessian import (
     DistributedHessian,
     HessianInputs,
@@ -28,6 +27,7 @@ from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import report_error
+from lossatlas.stop_signals import signals
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
