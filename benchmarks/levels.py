@@ -26,7 +26,7 @@ from replays import ERROR, ESTIMATE, OF_MARGINS, PLANE, Replay, covered, of_marg
 
 from lossatlas.landscape import Grid, Tolerance
 from lossatlas.landscape.hierarchy import Hierarchy
-from lossatlas.landscape.sample_count import FEWEST, ErrorTarget, SampleDraw, estimate_cell
+from lossatlas.landscape.sample_count import FEWEST_CONTROLLED, ErrorTarget, SampleDraw, estimate_cell
 
 POPULATION, SHUFFLES = 60_000, 200
 TOLERANCES = (Tolerance(0.02, 0.05), Tolerance(0.005, 0.01))
@@ -47,7 +47,7 @@ def by_levels(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -
 
 def each_alone(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
     order, truth = population_of(losses, seed)
-    goal, found = ErrorTarget(tolerance, 1.0, FEWEST, POPULATION), []
+    goal, found = ErrorTarget(tolerance, 1.0, FEWEST_CONTROLLED, POPULATION), []
     for cell in range(grid.size):
 
         def draw(start: int, stop: int, cell: int = cell) -> SampleDraw:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 SCHEMES, CURVES = ("linear2x", "barycentric"), ("bezier", "polygonal")
-Model = str | UserFunction  # in the zoo, or of a user
+ModelChoice = str | UserFunction  # in the zoo, or of a user
 SEED = 123  # of the random directions, as in the original release
 BN_SAMPLES = 1000  # training samples for the statistics of BatchNorm at every point
 
@@ -719,7 +719,7 @@ class NetworkConfig:
         align: Permute the hidden units of those to match the network at the centre.
     """
 
-    model: Model
+    model: ModelChoice
     file: str
     file2: str | None
     file3: str | None

@@ -11,7 +11,7 @@ import numpy as np
 from lossatlas.landscape import Grid, Tolerance
 from lossatlas.landscape.control_variates import ControlVariate, control_variate_of
 from lossatlas.landscape.hierarchy import Hierarchy
-from lossatlas.landscape.sample_count import FEWEST, ErrorTarget, SampleDraw, estimate_cell
+from lossatlas.landscape.sample_count import FEWEST_CONTROLLED, ErrorTarget, SampleDraw, estimate_cell
 from lossatlas.landscape.statistics import STATISTICS, estimates
 
 MARGINS = 6000
@@ -57,7 +57,7 @@ def replayed(losses: np.ndarray, order: np.ndarray, truth: np.ndarray, grid: Gri
     hierarchy, rows, known = Hierarchy(grid), {}, dict[int, ControlVariate]()
     for cell in hierarchy.order(np.arange(grid.size)).tolist():
         level = int(hierarchy.level[cell])
-        goal = ErrorTarget(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), len(order))
+        goal = ErrorTarget(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST_CONTROLLED), len(order))
 
         def draw(start: int, stop: int, cell: int = cell) -> SampleDraw:
             return SampleDraw(losses[cell, order[start:stop]].astype(np.float64))

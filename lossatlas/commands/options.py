@@ -19,7 +19,7 @@ from lossatlas.config import (
     DirectionConfig,
     GridConfig,
     HessianConfig,
-    Model,
+    ModelChoice,
     NetworkConfig,
     OutputConfig,
     PlotConfig,
@@ -199,7 +199,7 @@ def hessian_choice(args: Any) -> HessianConfig:
     return part_of(HessianConfig, args, parameters=args.parameters or args.only, compiled=args.compile)
 
 
-def model_choice(args: config.ModelOptions) -> Model:
+def model_choice(args: config.ModelOptions) -> ModelChoice:
     """A name in the zoo, or a user's function. Raises BadUsage."""
     if is_user_function(args.model):
         return UserFunction.parse("model", args.model, args.model_args)

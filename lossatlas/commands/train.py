@@ -417,7 +417,7 @@ def load_data(args: TrainOptions) -> "tuple[AnyData, AnyData]":
         return data, data
 
 
-def make_network(args: TrainOptions, model: "config.Model", data: "AnyData") -> "nn.Module":
+def make_network(args: TrainOptions, model: "config.ModelChoice", data: "AnyData") -> "nn.Module":
     """Make the network that is trained, on its device, with its initial weights.
 
     Args:

@@ -73,7 +73,7 @@ class NamedInputs:
         resolved: All options by name, for the record.
     """
 
-    model: config.Model
+    model: config.ModelChoice
     model_file: str
     data: config.DataConfig
     loss: str | UserFunction

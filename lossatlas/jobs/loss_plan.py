@@ -22,7 +22,7 @@ from lossatlas.jobs.input_check import one_line
 from lossatlas.jobs.problem import Problem
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.plan import ExecutionPlan
-from lossatlas.landscape.sample_count import FEWEST
+from lossatlas.landscape.sample_count import FEWEST_CONTROLLED
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.sampling.multilevel import with_small_batches
@@ -144,7 +144,7 @@ def measure_plan(problem: Problem, surface: Surface, evaluator: Evaluator, cells
         evaluator.batch_size = plan["batch_size"]
         about["seconds_per_cell"] = seconds_in_place(evaluator)
         if surface.samples:
-            plan["fewest"] = FEWEST
+            plan["fewest"] = FEWEST_CONTROLLED
     elif plan["points_per_call"] == 0:
         chosen = bool(plan["batch_size"])
         if chosen:

@@ -41,7 +41,7 @@ from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, keep_matching_predictions, without_predictions
 from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker
 
-FEW = 8  # samples on which the path is chosen
+PATH_SAMPLES = 8  # samples on which the path is chosen
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class LossQuantity:
         Raises:
             BadUsage: A tolerance needs standard errors, which this loss or these data do not have.
         """
-        few = fitted(next(next(iter(data.values())).batches(FEW)), net)
+        few = fitted(next(next(iter(data.values())).batches(PATH_SAMPLES)), net)
         precision = resolve_precision(self.precision, net)
         # A copy may share its parameters, into which a forward pass may write.
         with evaluated_in_place(net) as own, torch.no_grad():

@@ -115,7 +115,7 @@ class Parts:
         self, operator: Products, wanted: SpectrumSettings, findings: Findings, probes: ActivationProbes | None
     ) -> None:
         self.operator, self.wanted, self.findings, self.probes = operator, wanted, findings, probes
-        self.layers = layers_of(operator)
+        self.layers = layer_blocks(operator)
         self.pairs: Pairs | None = None
         self.about: dict[str, Any] = {
             "layers": [name for name, _, _ in self.layers],
@@ -271,7 +271,7 @@ def lanczos_keywords(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"max_products" if name == "most" else name: value for name, value in settings.items()}
 
 
-def layers_of(operator: Products) -> list[tuple[str, list[str], int]]:
+def layer_blocks(operator: Products) -> list[tuple[str, list[str], int]]:
     """Return for each module its name, the names of its parameters and their size, in the order of the vector."""
     result: list[tuple[str, list[str], int]] = []
     for name, shape in zip(operator.names, operator.shapes, strict=True):

@@ -13,7 +13,7 @@ from lossatlas.landscape.control_variates import CellEstimate, ControlVariate, S
 from lossatlas.landscape.statistics import PENALTY, STATISTICS, sums_of
 from lossatlas.landscape.tolerance import FEWEST_SAMPLES, WELL_BELOW, Tolerance
 
-FEWEST = 64  # samples of a cell with neighbours; with fewer, a regression on these is not reliable
+FEWEST_CONTROLLED = 64  # samples of a cell with neighbours; with fewer, a regression on these is not reliable
 MIN_GROWTH, MAX_GROWTH = 1.1, 4  # limits of the factor by which the number of samples grows in one step
 
 
@@ -63,7 +63,7 @@ class ErrorTarget:
         """
         if n >= self.population:
             return n
-        if found.effective_size < FEWEST / 2:  # most samples have no weight
+        if found.effective_size < FEWEST_CONTROLLED / 2:  # most samples have no weight
             return min(self.population, 2 * n)
         allowed = float(self.tolerance.allowed(np.array(found.mean + penalty)))
         limit = self.share * allowed

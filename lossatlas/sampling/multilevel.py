@@ -14,7 +14,7 @@ import numpy as np
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.landscape.control_variates import ControlVariate, Samples, control_variate_of
 from lossatlas.landscape.plan import ExecutionPlan
-from lossatlas.landscape.sample_count import FEWEST, ErrorTarget, estimate_cell
+from lossatlas.landscape.sample_count import FEWEST_CONTROLLED, ErrorTarget, estimate_cell
 from lossatlas.landscape.statistics import CLAMPED, metrics_of
 from lossatlas.landscape.surface import LOW_PRECISION, Surface
 from lossatlas.mpi.block_queue import BlockQueue, BlockResult
@@ -65,7 +65,13 @@ def with_small_batches(evaluator: Evaluator, plan: ExecutionPlan, *, keep_batch_
         The completed plan.
     """
     parallel_batches, batch_size = plan["lanes"] or 1, plan["batch_size"]
-    choices = [FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MAX_FIRST_SAMPLES]
+    choices = [
+        FEWEST_CONTROLLED,
+        2 * FEWEST_CONTROLLED,
+        4 * FEWEST_CONTROLLED,
+        8 * FEWEST_CONTROLLED,
+        MAX_FIRST_SAMPLES,
+    ]
     counts = [count for count in choices if count >= MIN_BATCH * parallel_batches] or [MAX_FIRST_SAMPLES]
     if keep_batch_size:
         return {**plan, "fewest": counts[0]}
