@@ -224,9 +224,8 @@ def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
 
 def write_npz(name: str, findings: Findings) -> None:
     """Write the eigenvalues as pos_evals and neg_evals. Raises CannotWrite."""
-    a = findings.arrays
-    values = np.concatenate([a["eigenvalues"], a["smallest"][::-1]])
-    if loose := int((~a["converged"]).sum() + (~a["smallest_converged"]).sum()):
+    values, _, resolved = findings.eigenpairs()
+    if loose := int((~resolved).sum()):
         say(f"note: {loose} of the {len(values)} eigenvalues in {name} are not resolved")
     write_file(name, lambda file: np.savez(file, pos_evals=values[values > 0], neg_evals=values[values < 0]))
     say(f"wrote {name}")

@@ -259,11 +259,11 @@ class CachedOperator:
             vectors, captured = (torch.from_numpy(a[name]).to(operator.device) for name in BASIS)
             return cls(Basis.of(vectors, operator.device), captured)
         vectors = torch.from_numpy(a["eigenvectors"]).to(operator.device, operator.dtype)
-        values = [*findings.arrays["eigenvalues"], *findings.arrays["smallest"][::-1]]
+        values = torch.from_numpy(findings.eigenpairs().values)
         basis = Basis(operator.size, operator.dtype, operator.device)
         for vector in vectors:
             basis.add(vector)
-        return cls(basis, torch.from_numpy(np.array(values)).to(operator.device) @ vectors.double() ** 2)
+        return cls(basis, values.to(operator.device) @ vectors.double() ** 2)
 
 
 def lanczos_keywords(settings: Mapping[str, Any]) -> dict[str, Any]:
