@@ -50,7 +50,7 @@ class HessianSettings:
         parameters: Regular expressions of the names of the parameters that vary; none for all.
         without: Regular expressions of the names of those that do not.
         matrices_only: Leave out parameters with fewer than two axes.
-        batch_size: The number of samples in a batch, see `hessian_job.batch_size_for`.
+        batch_size: The number of samples in a batch, see `hessian_job.with_batch_size`.
         precision: 'float32' or 'float64'; None for that of the network.
         compiled: Let torch.compile fuse the products.
         activations: Patterns of the layers whose activations are probed, () for every layer; None for no probes.

@@ -178,7 +178,7 @@ class Parts:
             tolerance=settings["error"],
             max_products=settings["most"],
             seed=settings["seed"] + 1,
-            known=self.pairs or CachedOperator.of(self.findings, self.operator),
+            known=self.pairs or SavedBasis.of(self.findings, self.operator),
             blocks=[size for _, _, size in self.layers],
             progress=progress,
         )
@@ -246,14 +246,14 @@ def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class CachedOperator:
-    """The part of the trace that lies in the span of a saved basis, or of saved eigenvectors; see `hessian.lanczos.Captured`."""
+class SavedBasis:
+    """A saved basis, or saved eigenvectors, with the part of the trace in their span: a `hessian.lanczos.CapturedBasis`."""
 
     basis: Basis
     captured: Tensor
 
     @classmethod
-    def of(cls, findings: Findings, operator: Operator) -> "CachedOperator":
+    def of(cls, findings: Findings, operator: Operator) -> "SavedBasis":
         a = findings.arrays
         if BASIS[0] in a:
             vectors, captured = (torch.from_numpy(a[name]).to(operator.device) for name in BASIS)

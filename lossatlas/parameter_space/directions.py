@@ -1,6 +1,6 @@
-"""Directions and their normalizations.
+"""Directions: random ones, and those towards another network.
 
-These are of Li et al., Visualizing the loss landscape of neural nets (arXiv 1712.09913, section 4).
+They are of Li et al., Visualizing the loss landscape of neural nets (arXiv 1712.09913, section 4).
 """
 
 from collections.abc import Mapping, Sequence
