@@ -752,7 +752,7 @@ class GridConfig:
     """The configuration of a command that computes a quantity over a grid.
 
     Attributes:
-        networks, directions, data, loss, run, output, looks: Its parts; `looks` are the figures.
+        networks, directions, data, loss, run, output, figures: Its parts.
         x, y: The axes as MIN:MAX:NUM; y is None for a line.
         command: The line that started it.
         path: Checkpoints, of which the k-th is the cell x = k.
@@ -768,7 +768,7 @@ class GridConfig:
     y: str | None
     run: RunConfig
     output: OutputConfig
-    looks: PlotConfig
+    figures: PlotConfig
     command: str
     path: tuple[str, ...] = ()
     recalibrated: int = 0

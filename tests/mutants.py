@@ -180,7 +180,7 @@ MUTANTS = (
     mutant(
         "a request is not compared",
         f"{IO}/resume.py",
-        "compare_requests(path, found, fresh, cure)\n    if others",
+        "compare_requests(path, found, fresh, advice)\n    if others",
         "if others",
         "plot_surface",
     ),

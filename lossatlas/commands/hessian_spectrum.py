@@ -133,8 +133,8 @@ class SpectrumTask:
         )
 
 
-def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -> int:
-    """Run the command on rank 0. held: releases the lock on the output when it is closed."""
+def lead_spectrum(world: World, task: SpectrumTask, log: Log, releases: ExitStack) -> int:
+    """Run the command on rank 0. releases: releases the lock on the output when it is closed."""
     from lossatlas.jobs.spectrum_job import compute_spectrum
 
     inputs = task.inputs
@@ -144,14 +144,14 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -
         if not task.dry_run:
             device_of(inputs.run.cuda)
         check_checkpoints(inputs.model_file)
-        lock = output_lock("spectrum", path, task.dry_run, log, held)
+        lock = output_lock("spectrum", path, task.dry_run, log, releases)
         job = load_job(world, inputs, task.hessian, task.settings.seed)
     findings = job.fresh if task.force else resume_findings(path, job.fresh, task.settings.seed)
     if task.dry_run:
         world.share(None)
         print_dry_run(job, findings, path, task)
         return 0
-    world.share(job.travelling)
+    world.share(job.packed)
     output = FindingsOutput(findings, Path(os.path.abspath(path)), lock)
 
     def compute(operator: DistributedHessian) -> Findings:
@@ -162,7 +162,7 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -
             own = replace(operator, caught=caught)
             return compute_spectrum(own, task.settings, output, known=lambda part: say(f"{part}: in the file already"))
 
-    run_on_ranks(world, lambda: job.travelling.share(world), compute)
+    run_on_ranks(world, lambda: job.packed.share(world), compute)
     log.line("complete")
     finish(output.findings, path, task)
     return 0
@@ -180,7 +180,7 @@ def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: Spectrum
     if task.inputs.run.cuda and not has_cuda():
         say("time: not measured, because there is no CUDA device here")
         return
-    hessian, wanted = job.travelling.share(World()).hessian, task.settings
+    hessian, wanted = job.packed.share(World()).hessian, task.settings
     own = hessian.size * hessian.dtype.itemsize
     check_space(path, own * (wanted.top + wanted.bottom))
     began = time.perf_counter()

@@ -63,29 +63,31 @@ def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalib
     return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated)
 
 
-def draw(surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.PlotConfig) -> None:
+def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: config.PlotConfig) -> None:
     """Draw a finished file: bars of layers, a curve, or contours."""
     if surface.rows_of == "layers":
         from lossatlas.commands import plot_layers
 
-        plot_layers.draw(surf_file, show=looks.show)
+        plot_layers.draw(surf_file, show=figures.show)
         return
     if surface.grid.y is None or surface.rows_of:
         from lossatlas.commands import plot_1D
 
-        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=looks.log, loss_max=looks.loss_max), show=looks.show)
+        plot_1D.draw(
+            [surf_file], axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max), show=figures.show
+        )
         return
     from lossatlas.commands import plot_2D
 
     plot_2D.draw(
         [surf_file],
-        vmin=looks.vmin,
-        vmax=looks.vmax,
-        vlevel=looks.vlevel,
-        proj_file=looks.proj_file,
+        vmin=figures.vmin,
+        vmax=figures.vmax,
+        vlevel=figures.vlevel,
+        proj_file=figures.proj_file,
         dir_file=str(dir_file) if dir_file else None,
-        log=looks.log,
-        show=looks.show,
+        log=figures.log,
+        show=figures.show,
     )
 
 
@@ -98,7 +100,7 @@ def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> Gri
         task,
         quantity,
         lambda dir_file: file_names.surface_name(dir_file, task),
-        lambda surf_file, dir_file, surface: draw(surf_file, dir_file, surface, task.looks),
+        lambda surf_file, dir_file, surface: draw(surf_file, dir_file, surface, task.figures),
     )
 
 

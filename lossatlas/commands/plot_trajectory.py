@@ -483,9 +483,9 @@ def grid_around(extent: Sequence[tuple[float, float]], margin: float, counts: Se
     axes = []
     for (low, high), count in zip(extent, counts, strict=True):
         length = max(high - low, THIN * widest)
-        room = margin * length + (length - (high - low)) / 2
+        extra = margin * length + (length - (high - low)) / 2
         unit = 10.0 ** (math.floor(math.log10(length)) - 1) if length > 0 else 1.0
-        a, b = math.floor((low - room) / unit) * unit, math.ceil((high + room) / unit) * unit
+        a, b = math.floor((low - extra) / unit) * unit, math.ceil((high + extra) / unit) * unit
         axes.append(f"{a:.6g}:{b:.6g}:{count}")
     return axes[0], axes[1]
 
@@ -506,7 +506,7 @@ def surface_config(args: TrajectoryOptions, projected: ProjectedRuns, command: s
     choice = config.DirectionConfig(args.dir_type, axis, axis, False, config.SEED, 0, str(projected.dir_file))
     x, y = grid_around(projected.extent, args.margin, grid_counts(args.surface or ""))
     output = config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose)
-    looks = config.PlotConfig(show=args.show)
+    figures = config.PlotConfig(show=args.show)
     return config.GridConfig(
         nets,
         choice,
@@ -516,7 +516,7 @@ def surface_config(args: TrajectoryOptions, projected: ProjectedRuns, command: s
         y,
         options.run_choice(args),
         output,
-        looks,
+        figures,
         command,
         resolved=resolved(args),
     )

@@ -156,8 +156,8 @@ class SharpnessTask:
         )
 
 
-def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack) -> int:
-    """Run the command on rank 0. held: releases the lock on the output when it is closed."""
+def lead_sharpness(world: World, task: SharpnessTask, log: Log, releases: ExitStack) -> int:
+    """Run the command on rank 0. releases: releases the lock on the output when it is closed."""
     inputs = task.inputs
     default = Path(f"{file_names.base_name(inputs.model, inputs.model_file)}_sharpness.h5")
     path = output_path(task.sharpness_file, default, None)
@@ -165,7 +165,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
         if not task.dry_run:
             device_of(inputs.run.cuda)
         check_checkpoints(inputs.model_file)
-        lock = output_lock("sharpness", path, task.dry_run, log, held)
+        lock = output_lock("sharpness", path, task.dry_run, log, releases)
         check_worst(worst_file(path))
         job = load_job(world, inputs, task.hessian, task.settings.seed)
     findings = new_sharpness(job.fresh, task.settings)
@@ -175,7 +175,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
         world.share(None)
         print_dry_run(findings, path, task)
         return 0
-    world.share(job.travelling)
+    world.share(job.packed)
     output = FindingsOutput(findings, Path(os.path.abspath(path)), lock)
 
     def compute(operator: DistributedHessian) -> Directions:
@@ -186,7 +186,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
             compute_sharpness(replace(operator, caught=caught), task.settings, output, say)
         return worst_changes(output.findings, operator, job.loaded.net)
 
-    worst = run_on_ranks(world, lambda: job.travelling.share(world), compute)
+    worst = run_on_ranks(world, lambda: job.packed.share(world), compute)
     assert worst is not None  # this is rank 0
     log.line("complete")
     finish(output.findings, worst, path, task)

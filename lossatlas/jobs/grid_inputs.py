@@ -308,11 +308,11 @@ def check_control_points(choice: config.DirectionConfig, ends: Sequence[str]) ->
         if end == recorded:
             continue
         if end.removesuffix(", aligned") == recorded.removesuffix(", aligned"):
-            cure = f"{'leave out' if end.endswith('aligned') else 'add'} {named('align')}"
+            advice = f"{'leave out' if end.endswith('aligned') else 'add'} {named('align')}"
         else:
-            cure = f"give another {named(option)}"
+            advice = f"give another {named(option)}"
         raise BadInput(
-            f"{choice.bends[0]} was trained between other networks, or the same ones not in this order: {cure}"
+            f"{choice.bends[0]} was trained between other networks, or the same ones not in this order: {advice}"
         )
 
 

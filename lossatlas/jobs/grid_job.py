@@ -369,7 +369,7 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     log.line("complete")
     quantity.report(surface)
     say(f"complete: {path}")
-    if task.looks.plot:
+    if task.figures.plot:
         draw(command, path, dir_file, surface)
     return 0
 

@@ -41,7 +41,7 @@ Task = TypeVar("Task")
 
 @dataclass(frozen=True)
 class HessianJob:
-    """A distributed Hessian as it travels from rank 0 of a command to the others."""
+    """A distributed Hessian as rank 0 of a command sends it to the other ranks."""
 
     packed: PackedInputs
     loss: str | UserFunction
@@ -89,12 +89,12 @@ class LoadedJob:
 
     Attributes:
         loaded: The network and its data.
-        travelling: The same for the other ranks.
+        packed: The job as the other ranks receive it.
         fresh: Findings without any result: request, plan and provenance of this run.
     """
 
     loaded: LoadedInputs
-    travelling: HessianJob
+    packed: HessianJob
     fresh: Findings
 
 
@@ -269,7 +269,7 @@ def check_enough_samples(samples: "AnyData", world: World) -> None:
         raise BadUsage(f"{samples.parts} {what} cannot be spread over {world.size} ranks: start fewer")
 
 
-def output_lock(what: str, path: Path, dry: bool, log: Log, held: ExitStack) -> Lock:
+def output_lock(what: str, path: Path, dry: bool, log: Log, releases: ExitStack) -> Lock:
     """Return the lock on a file that a command writes, taken unless this is a dry run.
 
     Args:
@@ -277,7 +277,7 @@ def output_lock(what: str, path: Path, dry: bool, log: Log, held: ExitStack) -> 
         path: The file.
         dry: Nothing is to be written.
         log: The log, which is moved beside the file.
-        held: Releases the lock when it is closed.
+        releases: Releases the lock when it is closed.
 
     Raises:
         BadInput: The file's folder is missing.
@@ -289,7 +289,7 @@ def output_lock(what: str, path: Path, dry: bool, log: Log, held: ExitStack) -> 
         log.beside(path)
     lock = Lock(path)
     if not dry:
-        held.enter_context(lock)
+        releases.enter_context(lock)
         if lock.previous_run:
             log.line(lock.previous_run)
     elif somebody := holder(path):
@@ -302,7 +302,7 @@ def announce(path: Path, command: str, operator: DistributedHessian, job: Loaded
     ranks, device = int(job.fresh.plan["ranks"]), job.fresh.plan["device"]
     say(
         f"{path}: {operator.size:,} parameters, {len(job.loaded.first)} samples; "
-        f"{ranks} rank{'s' * (ranks > 1)} x {job.travelling.threads} threads on {device}"
+        f"{ranks} rank{'s' * (ranks > 1)} x {job.packed.threads} threads on {device}"
     )
     log.line(f"started: {command}")
 
@@ -330,8 +330,8 @@ def run_command(
     if world.root:
         if world.note:
             say(f"note: {world.note}")
-        with ExitStack() as held:
-            return lead(world, order(), log, held)
+        with ExitStack() as releases:
+            return lead(world, order(), log, releases)
     import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
 
     job: HessianJob | None = world.share(None)

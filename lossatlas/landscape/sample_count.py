@@ -73,8 +73,8 @@ class ErrorTarget:
             return min(FEWEST_SAMPLES, self.population)
         if math.isnan(found.error) or not found.error <= limit:
             # The own error is c * sqrt(1/n - 1/N); that of the neighbours does not depend on n.
-            room = max(limit**2 - found.neighbour_error**2, 0.2 * limit**2)
-            ratio = room / found.own_error**2 if 0 < found.own_error < math.inf else 0.0
+            own_variance = max(limit**2 - found.neighbour_error**2, 0.2 * limit**2)
+            ratio = own_variance / found.own_error**2 if 0 < found.own_error < math.inf else 0.0
             needed = 1 / (1 / self.population + (1 / n - 1 / self.population) * ratio)
             return min(self.population, max(math.ceil(MIN_GROWTH * n), min(math.ceil(needed), MAX_GROWTH * n)))
         if not found.representative:
