@@ -664,7 +664,7 @@ class AxisConfig:
         return cls(norm, ignore, "file", int(number), name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DirectionConfig:
     """The directions of a line or a plane.
 
@@ -747,7 +747,7 @@ class RunConfig:
         return "cuda" if self.cuda else "cpu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GridConfig:
     """The configuration of a command that computes a quantity over a grid.
 

@@ -104,14 +104,14 @@ class SpectrumTask:
         if args.npz and not args.npz.endswith(".npz"):
             raise BadUsage(f"{named('npz', args.npz)}: the name has to end in .npz")
         inputs = NamedInputs(
-            options.model_choice(args),
-            options.model_file(args),
-            options.data_choice(args),
-            options.loss_choice(args),
-            options.hessian_choice(args),
-            options.run_choice(args),
-            programs.command_line(command[0], command[1:]),
-            resolved(args),
+            model=options.model_choice(args),
+            model_file=options.model_file(args),
+            data=options.data_choice(args),
+            loss=options.loss_choice(args),
+            hessian=options.hessian_choice(args),
+            run=options.run_choice(args),
+            command=programs.command_line(command[0], command[1:]),
+            resolved=resolved(args),
         )
         settings = part(config.SpectrumSettings, args)
         own = ("spectrum_file", "npz", "force", "dry_run", "plot", "show")

@@ -74,15 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = options.grid_task(args, ["plot_hessian_eigen", *command])
         chosen = options.hessian_choice(args)
         quantity = EigenvalueQuantity(
-            chosen.parameters,
-            chosen.without,
-            chosen.matrices_only,
-            chosen.tolerance,
-            chosen.max_products,
-            task.run.precision,
-            chosen.compiled,
-            task.run.batch_size,
-            task.directions.seed,
+            parameters=chosen.parameters,
+            without=chosen.without,
+            matrices_only=chosen.matrices_only,
+            tolerance=chosen.tolerance,
+            most=chosen.max_products,
+            precision=task.run.precision,
+            compiled=chosen.compiled,
+            batch_size=task.run.batch_size,
+            seed=task.directions.seed,
         )
         return GridCommand(
             task,

@@ -401,7 +401,17 @@ def _write_projections(
         x, y = places[rows].T
         epochs = None if run.epochs is None else np.array(run.epochs, float)
         names = tuple(str(directions.about.get(letter, letter)) for letter in "xy")
-        path = Projection(x, y, epochs, None, distances[rows], explained, run.drops, run.name, names)
+        path = Projection(
+            x=x,
+            y=y,
+            epochs=epochs,
+            loss=None,
+            distance=distances[rows],
+            explained=explained,
+            drops=run.drops,
+            run=run.name,
+            axes=names,
+        )
         write_projection(proj_file, path, directions.sha256, differences.origin_hash)
         proj_files.append(proj_file)
         _say_farthest(run, path, of=f"{run.name}: " if len(runs) > 1 else "")
@@ -503,21 +513,29 @@ def surface_config(args: TrajectoryOptions, projected: ProjectedRuns, command: s
     """
     nets = config.NetworkConfig(options.model_choice(args), str(projected.runs[0].files[-1]), None, None)
     axis = config.AxisConfig("", "")
-    choice = config.DirectionConfig(args.dir_type, axis, axis, False, config.SEED, 0, str(projected.dir_file))
+    choice = config.DirectionConfig(
+        dir_type=args.dir_type,
+        x=axis,
+        y=axis,
+        same_dir=False,
+        seed=config.SEED,
+        idx=0,
+        dir_file=str(projected.dir_file),
+    )
     x, y = grid_around(projected.extent, args.margin, grid_counts(args.surface or ""))
     output = config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose)
     figures = config.PlotConfig(show=args.show)
     return config.GridConfig(
-        nets,
-        choice,
-        options.data_choice(args),
-        options.loss_choice(args),
-        x,
-        y,
-        options.run_choice(args),
-        output,
-        figures,
-        command,
+        networks=nets,
+        directions=choice,
+        data=options.data_choice(args),
+        loss=options.loss_choice(args),
+        x=x,
+        y=y,
+        run=options.run_choice(args),
+        output=output,
+        figures=figures,
+        command=command,
         resolved=resolved(args),
     )
 

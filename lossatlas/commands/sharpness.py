@@ -124,14 +124,14 @@ class SharpnessTask:
             compiled=False,
         )
         inputs = NamedInputs(
-            options.model_choice(args),
-            options.model_file(args),
-            options.data_choice(args),
-            options.loss_choice(args),
-            selection,
-            options.run_choice(args),
-            programs.command_line(command[0], command[1:]),
-            resolved(args),
+            model=options.model_choice(args),
+            model_file=options.model_file(args),
+            data=options.data_choice(args),
+            loss=options.loss_choice(args),
+            hessian=selection,
+            run=options.run_choice(args),
+            command=programs.command_line(command[0], command[1:]),
+            resolved=resolved(args),
         )
         settings = SharpnessSettings(
             rho=sorted(set(args.rho)),

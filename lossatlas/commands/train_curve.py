@@ -78,7 +78,7 @@ def parser() -> options.Parser[CurveOptions]:
     return options.Parser(__doc__, CurveOptions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurveEnds:
     """Two networks, and all that the curve between them needs.
 
@@ -214,7 +214,14 @@ def _load_ends(args: CurveOptions) -> CurveEnds:
     if not any(bool(d.any()) for d in target_direction(first, last).values()):
         raise BadInput(f"{nets.file2} is the same network as {nets.file}: there is nothing between them")
     names = (loaded.record["checkpoint"], *loaded.towards.values())
-    return CurveEnds(net, (first, last), names, train, {"train": train, **loaded.data}, loss_of(loss_name))
+    return CurveEnds(
+        net=net,
+        points=(first, last),
+        names=names,
+        train=train,
+        data={"train": train, **loaded.data},
+        loss=loss_of(loss_name),
+    )
 
 
 def _recipe(args: CurveOptions, repeat: int) -> "TrainingRecipe":

@@ -58,7 +58,7 @@ class HessianJob:
         return HessianShare(world, inputs, self.settings, device_of(self.cuda, world.local_rank))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NamedInputs:
     """Inputs of a job by name, as a command is told them.
 

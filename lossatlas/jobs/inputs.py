@@ -36,7 +36,7 @@ INPUT_CHECK_SAMPLES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoadedInputs:
     """The networks and the data of a command.
 
@@ -134,7 +134,19 @@ def load_inputs(
         "dir_type": dir_type,
     }
     training = (data.get("train") or load_split(chosen, "train")) if train_too else None
-    return LoadedInputs(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
+    return LoadedInputs(
+        net=net,
+        model=nets.model,
+        data=data,
+        chosen=chosen,
+        loss=loss_name,
+        dir_type=dir_type,
+        origin=origin,
+        targets=targets,
+        towards=towards,
+        record=record,
+        training=training,
+    )
 
 
 def checked_loss(net: "nn.Module", model: config.ModelChoice, loss_name: str | UserFunction, data: "AnyData") -> float:
