@@ -15,8 +15,8 @@ import numpy as np
 from baselines import result
 
 from lossatlas.io import read_surface
-from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape import STATISTICS, Surface, Tolerance
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue
 
 SURFACES = Path(__file__).resolve().parent.parent / "docs" / "surfaces"

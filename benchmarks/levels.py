@@ -4,7 +4,7 @@
     python benchmarks/levels.py --synthetic              # losses that jump, and smooth ones, of random margins; ten minutes
 
 Replays the losses that `grid_losses.py` saved of the two bundled ResNet-56. Each shuffle draws a population of 60,000 from them,
-with replacement, and its order; `lossatlas.landscape.control_variates.estimate_cell` itself then estimates cell after cell. Counted
+with replacement, and its order; `lossatlas.landscape.sample_count.estimate_cell` itself then estimates cell after cell. Counted
 are the samples, relative to those of cells that are estimated independently; how often the mean of the population lies within two
 stated errors, by band of loss and by level; and the error of the difference of two neighbours.
 
@@ -25,7 +25,8 @@ from grid_losses import NETWORKS, grid_of
 from replays import ERROR, ESTIMATE, OF_MARGINS, PLANE, Replay, covered, of_margins, replayed
 
 from lossatlas.landscape import Grid, Tolerance
-from lossatlas.landscape.control_variates import FEWEST, ErrorTarget, Hierarchy, SampleDraw, estimate_cell
+from lossatlas.landscape.hierarchy import Hierarchy
+from lossatlas.landscape.sample_count import FEWEST_CONTROLLED, ErrorTarget, SampleDraw, estimate_cell
 
 POPULATION, SHUFFLES = 60_000, 200
 TOLERANCES = (Tolerance(0.02, 0.05), Tolerance(0.005, 0.01))
@@ -46,7 +47,7 @@ def by_levels(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -
 
 def each_alone(losses: np.ndarray, grid: Grid, tolerance: Tolerance, seed: int) -> Replay:
     order, truth = population_of(losses, seed)
-    goal, found = ErrorTarget(tolerance, 1.0, FEWEST, POPULATION), []
+    goal, found = ErrorTarget(tolerance, 1.0, FEWEST_CONTROLLED, POPULATION), []
     for cell in range(grid.size):
 
         def draw(start: int, stop: int, cell: int = cell) -> SampleDraw:

@@ -21,7 +21,7 @@ import numpy as np
 from baselines import result
 
 from lossatlas.io import read_surface
-from lossatlas.io.recorder import BlockNote, compute_cells, timed
+from lossatlas.jobs.cell_loop import BlockNote, compute_cells, timed
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.communicator import connect
 from lossatlas.mpi.scheduler import follow, serve
@@ -31,7 +31,7 @@ SLEEP = 0.05
 
 
 def sleeping(slow: bool, out: Path) -> None:
-    """One rank: the real scheduler and recorder, cells that sleep 50 ms, twice as long on every fourth rank if slow."""
+    """One rank: the real scheduler and loop over cells, cells that sleep 50 ms, twice as long on every fourth rank if slow."""
     world = connect(mpi=True)
     nap = SLEEP * (2 if slow and world.rank % 4 == 3 else 1)
 

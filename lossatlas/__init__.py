@@ -32,11 +32,11 @@ __all__ = [
     "trajectory",
 ]
 
-FLOORS = ("data", "evaluation", "figures", "hessian", "io", "jobs", "landscape", "parameter_space")
+PACKAGES = ("data", "evaluation", "figures", "hessian", "io", "jobs", "landscape", "parameter_space")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__", *FLOORS]
+    return [*__all__, "__version__", *PACKAGES]
 
 
 def __getattr__(name: str) -> Any:
@@ -44,6 +44,6 @@ def __getattr__(name: str) -> Any:
         return import_module("lossatlas.data").Losses
     if name in __all__:
         return getattr(import_module("lossatlas.api"), name)
-    if name in FLOORS:
+    if name in PACKAGES:
         return import_module(f"lossatlas.{name}")
     raise AttributeError(f"module 'lossatlas' has no attribute '{name}'")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 SCHEMES, CURVES = ("linear2x", "barycentric"), ("bezier", "polygonal")
-Model = str | UserFunction  # in the zoo, or of a user
+ModelChoice = str | UserFunction  # in the zoo, or of a user
 SEED = 123  # of the random directions, as in the original release
 BN_SAMPLES = 1000  # training samples for the statistics of BatchNorm at every point
 
@@ -668,7 +668,7 @@ class AxisConfig:
         return cls(norm, ignore, "file", int(number), name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DirectionConfig:
     """The directions of a line or a plane.
 
@@ -723,7 +723,7 @@ class NetworkConfig:
         align: Permute the hidden units of those to match the network at the centre.
     """
 
-    model: Model
+    model: ModelChoice
     file: str
     file2: str | None
     file3: str | None
@@ -751,12 +751,12 @@ class RunConfig:
         return "cuda" if self.cuda else "cpu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GridConfig:
     """The configuration of a command that computes a quantity over a grid.
 
     Attributes:
-        networks, directions, data, loss, run, output, looks: Its parts; `looks` are the figures.
+        networks, directions, data, loss, run, output, figures: Its parts.
         x, y: The axes as MIN:MAX:NUM; y is None for a line.
         command: The line that started it.
         path: Checkpoints, of which the k-th is the cell x = k.
@@ -772,7 +772,7 @@ class GridConfig:
     y: str | None
     run: RunConfig
     output: OutputConfig
-    looks: PlotConfig
+    figures: PlotConfig
     command: str
     path: tuple[str, ...] = ()
     recalibrated: int = 0

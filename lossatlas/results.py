@@ -96,21 +96,17 @@ class Curvature:
     @property
     def eigenvalues(self) -> np.ndarray:
         """(k,) eigenvalues: the largest ones from the top, then the smallest ones, the smallest of all last."""
-        return self._largest_and_smallest("eigenvalues", "smallest")
+        return self.findings.eigenpairs().values
 
     @property
     def residuals(self) -> np.ndarray:
         """(k,) norms of H v - lambda v of the eigenvectors v of unit length."""
-        return self._largest_and_smallest("residuals", "smallest_residuals")
+        return self.findings.eigenpairs().residuals
 
     @property
     def resolved(self) -> np.ndarray:
         """(k,) mask of the eigenvalues that are resolved."""
-        return self._largest_and_smallest("converged", "smallest_converged")
-
-    def _largest_and_smallest(self, largest: str, smallest: str) -> np.ndarray:
-        arrays = self.findings.arrays
-        return np.concatenate([arrays[largest], arrays[smallest][::-1]]) if largest in arrays else np.zeros(0)
+        return self.findings.eigenpairs().resolved
 
     @property
     def bounds(self) -> tuple[float, float] | None:
@@ -127,11 +123,7 @@ class Curvature:
         Returns:
             Tensors by name, float32, of unit length together.
         """
-        flat, result = torch.from_numpy(self.findings.arrays["eigenvectors"][number].astype(np.float32)), {}
-        for name, shape in self.findings.about["parameters"]:
-            count = int(np.prod(shape))
-            result[name], flat = flat[:count].view(shape), flat[count:]
-        return result
+        return {name: torch.from_numpy(value) for name, value in self.findings.vector(number).items()}
 
     @property
     def trace(self) -> TraceEstimate | None:

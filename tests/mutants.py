@@ -95,7 +95,7 @@ MUTANTS = (
     ),
     mutant(
         "a tolerance stops early",
-        f"{LANDSCAPE}/control_variates.py",
+        f"{LANDSCAPE}/sample_count.py",
         "if math.isnan(found.error) or not found.error <= limit:",
         "if math.isnan(found.error) or not found.error <= 3 * limit:",
         "multilevel",
@@ -180,13 +180,13 @@ MUTANTS = (
     mutant(
         "a request is not compared",
         f"{IO}/resume.py",
-        "compare_requests(path, found, fresh, cure)\n    if others",
+        "compare_requests(path, found, fresh, advice)\n    if others",
         "if others",
         "plot_surface",
     ),
     mutant(
         "the plan's batch size is not recorded",
-        "lossatlas/jobs/loss_surface.py",
+        "lossatlas/jobs/loss_plan.py",
         '            "batch_size": evaluator.batch_size,\n',
         "",
         "plot_surface",
@@ -207,7 +207,7 @@ MUTANTS = (
     ),
     mutant(
         "the last block is lost",
-        f"{IO}/block_queue.py",
+        "lossatlas/mpi/block_queue.py",
         "for k in range(0, len(cells), size)])",
         "for k in range(0, len(cells) - 1, size)])",
         "scheduler",
@@ -215,7 +215,7 @@ MUTANTS = (
     ),
     mutant(
         "a block is handed out twice",
-        f"{IO}/block_queue.py",
+        "lossatlas/mpi/block_queue.py",
         "k = heapq.heappop(self.ready)",
         "k = self.ready[0] if self.left > 1 else heapq.heappop(self.ready)",
         "scheduler",
@@ -244,8 +244,8 @@ MUTANTS = (
     ),
     mutant(
         "no path is compared with the network",
-        "lossatlas/jobs/loss_surface.py",
-        'differs = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))',
+        "lossatlas/jobs/loss_quantity.py",
+        'differs = "" if in_place else reference.difference(comparable_evaluator(problem, plan, evaluator))',
         'differs = ""',
         "reference_check",
     ),

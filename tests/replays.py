@@ -1,4 +1,4 @@
-"""Tolerances replayed on known losses: every sample of every cell is given, and `control_variates.estimate_cell` draws some.
+"""Tolerances replayed on known losses: every sample of every cell is given, and `sample_count.estimate_cell` draws some.
 
 benchmarks/levels.py counts in full how often stated errors hold, the tests in small numbers.
 """
@@ -9,15 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lossatlas.landscape import Grid, Tolerance
-from lossatlas.landscape.control_variates import (
-    FEWEST,
-    ControlVariate,
-    ErrorTarget,
-    Hierarchy,
-    SampleDraw,
-    control_variate_of,
-    estimate_cell,
-)
+from lossatlas.landscape.control_variates import ControlVariate, control_variate_of
+from lossatlas.landscape.hierarchy import Hierarchy
+from lossatlas.landscape.sample_count import FEWEST_CONTROLLED, ErrorTarget, SampleDraw, estimate_cell
 from lossatlas.landscape.statistics import STATISTICS, estimates
 
 MARGINS = 6000
@@ -63,7 +57,7 @@ def replayed(losses: np.ndarray, order: np.ndarray, truth: np.ndarray, grid: Gri
     hierarchy, rows, known = Hierarchy(grid), {}, dict[int, ControlVariate]()
     for cell in hierarchy.order(np.arange(grid.size)).tolist():
         level = int(hierarchy.level[cell])
-        goal = ErrorTarget(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), len(order))
+        goal = ErrorTarget(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST_CONTROLLED), len(order))
 
         def draw(start: int, stop: int, cell: int = cell) -> SampleDraw:
             return SampleDraw(losses[cell, order[start:stop]].astype(np.float64))

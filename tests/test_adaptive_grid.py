@@ -9,10 +9,10 @@ from test_multilevel import PLANE, small_problem
 import lossatlas
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_surface, write_surface
-from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.cell_prediction import Predictor, stencil
-from lossatlas.landscape.control_variates import Hierarchy
+from lossatlas.landscape.hierarchy import Hierarchy
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.sampling.adaptive_grid import AdaptiveQueue, keep_matching_predictions
 
 GRID = Grid.parse("-1:1:51", "-1:1:51")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape import Grid, Surface
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 
 
 def drained(queue: BlockQueue) -> list[tuple[int, list[int]]]:

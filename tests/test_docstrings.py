@@ -1,13 +1,20 @@
-"""Examples in docstrings run."""
+"""Examples in docstrings run, and names of the package in them exist."""
 
+import ast
 import doctest
 import importlib
+import re
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from conftest import ROOT
 
-FILES = [path for path in sorted((ROOT / "lossatlas").rglob("*.py")) if ">>> " in path.read_text()]
+SOURCES = sorted((ROOT / "lossatlas").rglob("*.py"))
+FILES = [path for path in SOURCES if ">>> " in path.read_text()]
+MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -20,3 +27,54 @@ def test_examples_run(file, tmp_path, monkeypatch):
         found = doctest.testmod(module)
     assert found.attempted
     assert not found.failed
+
+
+def docstrings(file: Path) -> list[str]:
+    """The docstrings of a module, its classes and its functions."""
+    nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, nodes)]
+
+
+@cache
+def modules_called(name: str) -> list[str]:
+    """Modules of the package whose dotted name is, or ends with, this one."""
+    return [module for module in MODULES if module == name or module.endswith(f".{name}")]
+
+
+def has(holder: object, names: list[str]) -> bool:
+    """Whether an attribute of an attribute ... exists; a field of a dataclass does too."""
+    for name in names:
+        if name in getattr(holder, "__annotations__", {}) and not isinstance(holder, ModuleType):
+            return True
+        if not hasattr(holder, name):
+            return False
+        holder = getattr(holder, name)
+    return True
+
+
+def exists(text: str) -> bool:
+    """Whether a dotted name begins with a module of the package that has the rest; True where it begins with none."""
+    parts = text.split(".")
+    if not modules_called(parts[0]):
+        return True
+    return any(
+        has(importlib.import_module(module), parts[k:])
+        for k in range(1, len(parts) + 1)
+        for module in modules_called(".".join(parts[:k]))
+    )
+
+
+def test_names_of_the_package_in_docstrings_exist():
+    assert not exists("landscape.grid.Square")
+    assert not exists("grid_job.worker_of")
+    assert exists("landscape.grid.Grid.point")
+    assert exists("spectrum_files.Findings.about")
+    assert exists("nowhere.at_all")
+    wrong = [
+        f"{file.relative_to(ROOT)}: `{name}`"
+        for file in SOURCES
+        for text in docstrings(file)
+        for name in re.findall(r"`([A-Za-z_]\w*(?:\.\w+)+)(?:\([^`]*\))?`", text)
+        if not name.endswith((".py", ".md", ".h5")) and not exists(name)
+    ]
+    assert wrong == []

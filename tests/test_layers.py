@@ -1,4 +1,4 @@
-"""Imports point downwards only: from the root to the package, and in each of them from floor to floor.
+"""Imports point downwards only: from the root to the package, and in it from layer to layer.
 
 Each edge (HDF5, MPI, matplotlib, torch) has its owners, and the package knows nothing of the program.
 """
@@ -14,7 +14,7 @@ from conftest import ROOT
 
 LAYERS: list[set[str]] = [
     {"errors", "launchers"},
-    {"process", "programs"},
+    {"process", "programs", "stop_signals"},
     {"landscape"},
     {"io"},
     {"user_code"},
@@ -49,7 +49,18 @@ OWNERS = {
 WITHOUT_TORCH = {
     f"lossatlas.{name}"
     for name in (
-        *("errors", "launchers", "process", "programs", "landscape", "io", "option_fields", "config", "cli"),
+        *(
+            "errors",
+            "launchers",
+            "process",
+            "programs",
+            "stop_signals",
+            "landscape",
+            "io",
+            "option_fields",
+            "config",
+            "cli",
+        ),
         *("figures", "viewer"),
         *(
             "commands.options",
@@ -63,8 +74,8 @@ WITHOUT_TORCH = {
 FILES = [*ROOT.glob("*.py"), *(ROOT / "models").glob("*.py"), *(ROOT / "lossatlas").rglob("*.py")]
 
 
-def room(file: Path) -> str:
-    """The floor of the package, or the module or folder at the root, that a file belongs to."""
+def layer(file: Path) -> str:
+    """The package or module of lossatlas, or the module or folder at the root, that a file belongs to."""
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:2]) if parts[0] == "lossatlas" else parts[0]
 
@@ -75,7 +86,7 @@ def name_of(file: Path) -> str:
 
 @cache
 def imports(file: Path) -> set[str]:
-    """Modules of the root, packages, and floors of this package that a file imports; a relative import as `.name`."""
+    """Modules of the root, other packages, and packages of lossatlas that a file imports; a relative import as `.name`."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -91,7 +102,7 @@ def imports(file: Path) -> set[str]:
 
 
 def upward(here: str, names: set[str], module: str = "") -> list[str]:
-    """What is wrong with the place of these imports of a room."""
+    """The imports of a package that are not from a layer below."""
     wrong = [f"imports {name[1:]} relatively" for name in names if name.startswith(".")]
     if here == "lossatlas.__init__":  # it hands on what the package offers
         return wrong + [f"imports {name} from the program" for name in names & {"lossatlas.commands", "lossatlas.cli"}]
@@ -103,8 +114,8 @@ def upward(here: str, names: set[str], module: str = "") -> list[str]:
     return wrong + [f"imports {name} from its own layer or above" for name in above]
 
 
-def strangers(here: str, names: set[str], module: str = "") -> list[str]:
-    """Which libraries a room, or one module of it, imports although others own them."""
+def forbidden(here: str, names: set[str], module: str = "") -> list[str]:
+    """The libraries that a package, or one module of it, imports although others own them."""
     foreign = [name for name, owners in OWNERS.items() if name in names and here not in owners]
     heavy = bool({here, module} & WITHOUT_TORCH) and "torch" in names
     return [f"imports {name}" for name in foreign + ["torch"] * heavy]
@@ -114,7 +125,7 @@ def violations(rule: Callable[..., list[str]]) -> list[str]:
     return [
         f"{file.relative_to(ROOT)} {wrong}"
         for file in FILES
-        for wrong in rule(room(file), imports(file), name_of(file))
+        for wrong in rule(layer(file), imports(file), name_of(file))
     ]
 
 
@@ -136,9 +147,9 @@ def test_imports_point_downwards():
 
 
 def test_every_edge_has_its_owners():
-    assert violations(strangers) == []
-    assert strangers("lossatlas.parameter_space", {"h5py", "torch", "numpy"}) == ["imports h5py"]
-    assert strangers("lossatlas.commands", {"argparse", "torch"}, "lossatlas.commands.options") == ["imports torch"]
+    assert violations(forbidden) == []
+    assert forbidden("lossatlas.parameter_space", {"h5py", "torch", "numpy"}) == ["imports h5py"]
+    assert forbidden("lossatlas.commands", {"argparse", "torch"}, "lossatlas.commands.options") == ["imports torch"]
 
 
 def test_the_root_holds_the_names_of_the_program():

@@ -1,4 +1,4 @@
-"""Multilevel sampling: landscape.control_variates and sampling.multilevel."""
+"""Multilevel sampling: landscape.control_variates, landscape.hierarchy, landscape.sample_count and sampling.multilevel."""
 
 import math
 import warnings
@@ -17,22 +17,19 @@ from lossatlas.data import LOSSES, Losses, as_dataset
 from lossatlas.errors import Note
 from lossatlas.evaluation import Evaluator
 from lossatlas.io import read_surface
-from lossatlas.io.block_queue import BlockResult
 from lossatlas.landscape import STATISTICS, Grid, Surface, Tolerance
 from lossatlas.landscape.control_variates import (
-    FEWEST,
     ControlVariate,
-    ErrorTarget,
-    Hierarchy,
-    SampleDraw,
     control_variate_of,
     correlations,
     error_of_sum,
-    estimate_cell,
     estimate_mean,
     regress_on_controls,
 )
+from lossatlas.landscape.hierarchy import Hierarchy
+from lossatlas.landscape.sample_count import FEWEST_CONTROLLED, ErrorTarget, SampleDraw, estimate_cell
 from lossatlas.landscape.statistics import estimates, summarize, sums_of
+from lossatlas.mpi.block_queue import BlockResult
 from lossatlas.sampling.multilevel import MultilevelQueue
 
 ESTIMATE, ERROR, OWN, CONTROL_COUNT = (
@@ -51,7 +48,7 @@ def drawing(values, weight=None):
     return draw
 
 
-def goal(population, relative=0.02, absolute=0.0, share=1.0, fewest=FEWEST):
+def goal(population, relative=0.02, absolute=0.0, share=1.0, fewest=FEWEST_CONTROLLED):
     return ErrorTarget(Tolerance(relative, absolute), share, fewest, population)
 
 
@@ -178,13 +175,13 @@ def test_proportional_losses_take_the_fewest_samples_and_are_as_exact_as_the_nei
     losses = np.random.default_rng(3).exponential(size=20_000)
     near = neighbour(losses[:8000], 20_000)
     row, samples = estimate_cell(drawing(3 * losses), (), [near], goal(20_000, 0.03))
-    assert row[0] == FEWEST == len(samples["loss"])
+    assert row[0] == FEWEST_CONTROLLED == len(samples["loss"])
     assert row[ESTIMATE] == pytest.approx(3 * losses[:8000].mean(), rel=3e-3)
     assert row[ERROR] == pytest.approx(3 * near.error["loss"], rel=0.1)
     assert row[OWN] < 0.3 * row[ERROR]
     assert row[CONTROL_COUNT] == 1
     alone, _ = estimate_cell(drawing(3 * losses), (), [], goal(20_000, 0.03))
-    assert alone[0] > 15 * FEWEST
+    assert alone[0] > 15 * FEWEST_CONTROLLED
 
 
 def test_a_neighbour_with_too_few_samples_or_infinite_ones_is_not_used():
@@ -207,7 +204,7 @@ def test_losses_that_no_regression_bears_stand_for_themselves(worst):
         assert row[0] >= 1920  # one sample carries it all
         assert known["loss"][0] == pytest.approx(own.sum() / row[0])
     else:
-        assert row[0] == FEWEST
+        assert row[0] == FEWEST_CONTROLLED
         assert not np.isfinite(known["loss"][0])
         assert np.isnan(known["loss_se"][0])
 
@@ -266,7 +263,9 @@ def replay(losses, order, tolerance, weight=None):
     hierarchy, known, rows = Hierarchy(grid), {}, {}
     for cell in hierarchy.order(np.arange(grid.size)).tolist():
         level = int(hierarchy.level[cell])
-        wanted = ErrorTarget(tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST), losses.shape[1])
+        wanted = ErrorTarget(
+            tolerance, hierarchy.shares[level], hierarchy.fewest(level, FEWEST_CONTROLLED), losses.shape[1]
+        )
         own = None if weight is None else weight[cell][order]
         draw = drawing(losses[cell][order], own)
         rows[cell], samples = estimate_cell(draw, (), [known[other] for other in hierarchy.neighbours(cell)], wanted)
@@ -442,21 +441,20 @@ def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
     net, data = problem
     found = lossatlas.surface(net, data, tolerance=(0.02, 0.005), **PLANE)
     samples = as_dataset(data)
-    from lossatlas.jobs import loss_surface
+    from lossatlas.jobs.loss_quantity import LossQuantity
     from lossatlas.jobs.problem import Problem
     from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
     at = {name: value.detach().clone() for name, value in tensors(net).items()}
     plane = AffinePlane(at, *(random_direction(at, "filter", "biasbn", seed) for seed in (1, 2)))
     scene = Problem(net, plane, {"train": samples}, LOSSES["crossentropy"], "cpu", samples)
-    fresh = loss_surface.new_surface(
-        net, scene.data, scene.loss, found.grid, tolerance=Tolerance(0.02, 0.005), request={}, about={}, batch_size=32
-    )
+    quantity = LossQuantity(Tolerance(0.02, 0.005), batch_size=32)
+    fresh = quantity.new_surface(net, scene.data, scene.loss, found.grid, device="cpu", request={}, about={})
     results = []
     for seed in (0, 1):
-        surface, evaluator = loss_surface.finalize_plan(scene, fresh, Tolerance(0.02, 0.005), fresh.grid.size)
-        work, g = loss_surface.block_worker(surface, evaluator), np.random.default_rng(seed)
-        supply = loss_surface.make_queue(surface, surface.pending(Tolerance(0.02, 0.005)))
+        surface, evaluator = quantity.finalize_plan(scene, fresh, fresh.grid.size)
+        work, g = quantity.block_worker(surface, evaluator), np.random.default_rng(seed)
+        supply = quantity.block_queue(surface, surface.pending(Tolerance(0.02, 0.005)))
         taken, done = [], set()
         while len(done) < surface.grid.size:
             while (item := supply.take()) is not None:
@@ -593,8 +591,8 @@ def test_samples_that_a_cell_alone_draws():
     assert drawn(np.arange(400) % 2 + 1.0, 0, 0) == 400  # no tolerance: all
     assert drawn(np.arange(40_000) % 2 + 1.0, 0.1) == 1008  # the first 1000, in batches of 16
     assert drawn(np.arange(300) % 2 + 1.0, 0.1) == 300
-    assert drawn([np.nan] * 40_000, 0.1) == FEWEST  # more do not make it finite
-    assert drawn([1.0, np.inf] * 20_000, 0.1) == FEWEST
+    assert drawn([np.nan] * 40_000, 0.1) == FEWEST_CONTROLLED  # more do not make it finite
+    assert drawn([1.0, np.inf] * 20_000, 0.1) == FEWEST_CONTROLLED
     assert drawn([0.0, 9e3] * 300, 1e-9) == 600
 
 

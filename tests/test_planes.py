@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lossatlas.errors import BadInput
-from lossatlas.parameter_space import AffinePlane, MappedPlane
+from lossatlas.parameter_space import AffinePlane, CurvePlane, MappedPlane, RowLines, SchemePlane
 
 
 def parts(*seeds: int) -> list[dict[str, torch.Tensor]]:
@@ -64,3 +64,23 @@ def test_any_function_of_two_numbers_is_a_plane():
     """Of the cell's own coordinates, in their order."""
     curve = MappedPlane(lambda a, b: {"w": torch.tensor([a * a, a - b])})
     np.testing.assert_allclose(curve.point(3.0, 1.0)["w"], [9.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "plane",
+    [
+        AffinePlane(*({"w": torch.full((2,), value)} for value in (1.0, 2.0, 3.0))),
+        AffinePlane(*({"w": torch.full((2,), value)} for value in (1.0, 2.0))),
+        MappedPlane(lambda a, b: {"w": torch.tensor([a, b])}),
+        CurvePlane("bezier", [{"w": torch.full((2,), value)} for value in (1.0, 2.0, 3.0)]),
+        RowLines({"w": torch.ones(2)}, lambda k: {"w": torch.full((2,), float(k))}),
+        SchemePlane("linear2x", *({"w": torch.full((2,), value)} for value in (1.0, 2.0, 3.0)), ["w"]),
+    ],
+    ids=lambda plane: type(plane).__name__,
+)
+def test_every_plane_gives_its_points_where_it_is_told(plane):
+    here, elsewhere = plane.point(0.5, 1.0)["w"], plane.on(torch.device("meta"), torch.float64).point(0.5, 1.0)["w"]
+    assert (elsewhere.device.type, elsewhere.dtype) == ("meta", torch.float64)
+    assert here.device.type == "cpu"
+    double = plane.on(torch.device("cpu"), torch.float64).point(0.5, 1.0)["w"]
+    np.testing.assert_allclose(double.numpy(), here.numpy(), rtol=1e-6)

@@ -9,9 +9,9 @@ from conftest import MPIRUN, ROOT
 from lossatlas import launchers
 from lossatlas.commands import ranks
 from lossatlas.errors import BadInput, BadUsage
-from lossatlas.io.block_queue import BlockQueue
 from lossatlas.launchers import launched
 from lossatlas.mpi import communicator
+from lossatlas.mpi.block_queue import BlockQueue
 from lossatlas.mpi.communicator import World, connect
 from lossatlas.mpi.rank_resources import core_limit, core_share
 from lossatlas.mpi.scheduler import serve

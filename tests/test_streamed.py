@@ -18,7 +18,7 @@ from lossatlas.datasets import registry
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.evaluation import sample_storage
 from lossatlas.io import read_surface
-from lossatlas.jobs import loss_surface
+from lossatlas.jobs import loss_plan
 from lossatlas.models import save_state
 
 QUIET = {"progress": False}
@@ -98,7 +98,7 @@ def test_a_tolerance_reads_what_it_draws_and_each_of_it_once(net):
 
 def test_a_pass_over_the_data_serves_several_points(net, monkeypatch):
     monkeypatch.setattr(sample_storage, "budget", lambda: 0)
-    monkeypatch.setattr(loss_surface, "points_per_pass", lambda evaluator, seconds: 4)
+    monkeypatch.setattr(loss_plan, "points_per_pass", lambda evaluator, seconds: 4)
     source = Photos(600)
     lossatlas.surface(net, streamed(source), x="-1:1:8", batch_size=64, **QUIET)
     others = set(range(64, 600)) - set(spread_numbers(600)) - {299, 300, 599}  # which are looked at beside

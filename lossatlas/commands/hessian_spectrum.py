@@ -28,7 +28,6 @@ from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
 from lossatlas.io import Findings
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.progress import Log, format_duration
-from lossatlas.io.recorder import signals
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import file_names
 from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
@@ -46,6 +45,7 @@ from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import option, part, resolved
+from lossatlas.stop_signals import signals
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ class SpectrumTask:
         if args.npz and not args.npz.endswith(".npz"):
             raise BadUsage(f"{named('npz', args.npz)}: the name has to end in .npz")
         inputs = NamedInputs(
-            options.model_choice(args),
-            options.model_file(args),
-            options.data_choice(args),
-            options.loss_choice(args),
-            options.hessian_choice(args),
-            options.run_choice(args),
-            programs.command_line(command[0], command[1:]),
-            resolved(args),
+            model=options.model_choice(args),
+            model_file=options.model_file(args),
+            data=options.data_choice(args),
+            loss=options.loss_choice(args),
+            hessian=options.hessian_choice(args),
+            run=options.run_choice(args),
+            command=programs.command_line(command[0], command[1:]),
+            resolved=resolved(args),
         )
         settings = part(config.SpectrumSettings, args)
         own = ("spectrum_file", "npz", "force", "dry_run", "plot", "show")
@@ -132,8 +132,8 @@ class SpectrumTask:
         )
 
 
-def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -> int:
-    """Run the command on rank 0. held: releases the lock on the output when it is closed."""
+def lead_spectrum(world: World, task: SpectrumTask, log: Log, releases: ExitStack) -> int:
+    """Run the command on rank 0. releases: releases the lock on the output when it is closed."""
     from lossatlas.jobs.spectrum_job import compute_spectrum
 
     inputs = task.inputs
@@ -143,14 +143,14 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -
         if not task.dry_run:
             device_of(inputs.run.cuda)
         check_checkpoints(inputs.model_file)
-        lock = lock_output("spectrum", path, log, held, dry_run=task.dry_run)
+        lock = lock_output("spectrum", path, log, releases, dry_run=task.dry_run)
         job = load_job(world, inputs, task.hessian, task.settings.seed)
     findings = job.fresh if task.force else resume_findings(path, job.fresh, task.settings.seed)
     if task.dry_run:
         world.share(None)
         print_dry_run(job, findings, path, task)
         return 0
-    world.share(job.travelling)
+    world.share(job.packed)
     output = FindingsOutput(findings, Path(os.path.abspath(path)), lock)
 
     def compute(operator: DistributedHessian) -> Findings:
@@ -161,7 +161,7 @@ def lead_spectrum(world: World, task: SpectrumTask, log: Log, held: ExitStack) -
             own = replace(operator, caught=caught)
             return compute_spectrum(own, task.settings, output, known=lambda part: say(f"{part}: in the file already"))
 
-    run_on_ranks(world, lambda: job.travelling.share(world), compute)
+    run_on_ranks(world, lambda: job.packed.share(world), compute)
     log.line("complete")
     finish(output.findings, path, task)
     return 0
@@ -179,7 +179,7 @@ def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: Spectrum
     if task.inputs.run.cuda and not has_cuda():
         say("time: not measured, because there is no CUDA device here")
         return
-    hessian, wanted = job.travelling.share(World()).hessian, task.settings
+    hessian, wanted = job.packed.share(World()).hessian, task.settings
     own = hessian.size * hessian.dtype.itemsize
     check_space(path, own * (wanted.top + wanted.bottom))
     began = time.perf_counter()
@@ -223,9 +223,8 @@ def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
 
 def write_npz(name: str, findings: Findings) -> None:
     """Write the eigenvalues as pos_evals and neg_evals. Raises CannotWrite."""
-    a = findings.arrays
-    values = np.concatenate([a["eigenvalues"], a["smallest"][::-1]])
-    if loose := int((~a["converged"]).sum() + (~a["smallest_converged"]).sum()):
+    values, _, resolved = findings.eigenpairs()
+    if loose := int((~resolved).sum()):
         say(f"note: {loose} of the {len(values)} eigenvalues in {name} are not resolved")
     write_file(name, lambda file: np.savez(file, pos_evals=values[values > 0], neg_evals=values[values < 0]))
     say(f"wrote {name}")

@@ -19,7 +19,7 @@ from lossatlas.config import (
     DirectionConfig,
     GridConfig,
     HessianConfig,
-    Model,
+    ModelChoice,
     NetworkConfig,
     OutputConfig,
     PlotConfig,
@@ -158,16 +158,16 @@ def typed(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridConfig:
     """Raises BadUsage where options do not fit together."""
     return GridConfig(
-        networks(args, bool(args.y)),
-        direction_choice(args, bool(args.y)),
-        data_choice(args),
-        loss_choice(args),
-        args.x,
-        args.y,
-        run_choice(args),
-        part(OutputConfig, args),
-        part(PlotConfig, args),
-        programs.command_line(command[0], command[1:]),
+        networks=networks(args, bool(args.y)),
+        directions=direction_choice(args, bool(args.y)),
+        data=data_choice(args),
+        loss=loss_choice(args),
+        x=args.x,
+        y=args.y,
+        run=run_choice(args),
+        output=part(OutputConfig, args),
+        figures=part(PlotConfig, args),
+        command=programs.command_line(command[0], command[1:]),
         recalibrated=recalibrated_on(args),
         resolved=resolved(args),
     )
@@ -199,7 +199,7 @@ def hessian_choice(args: Any) -> HessianConfig:
     return part_of(HessianConfig, args, parameters=args.parameters or args.only, compiled=args.compile)
 
 
-def model_choice(args: config.ModelOptions) -> Model:
+def model_choice(args: config.ModelOptions) -> ModelChoice:
     """A name in the zoo, or a user's function. Raises BadUsage."""
     if is_user_function(args.model):
         return UserFunction.parse("model", args.model, args.model_args)

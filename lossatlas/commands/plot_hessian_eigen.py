@@ -45,16 +45,18 @@ def file_name(dir_file: Path, task: config.GridConfig, chosen: config.HessianCon
     return file_names.shortened(base.with_name(f"{base.stem}{suffix.replace('/', '_')}.h5"))
 
 
-def draw(surf_file: Path, surface: Surface, looks: config.PlotConfig) -> None:
+def draw(surf_file: Path, surface: Surface, figures: config.PlotConfig) -> None:
     """Draw a finished file: curves, or contours."""
     if surface.grid.y is None:
         from lossatlas.commands import plot_1D
 
-        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=looks.log), show=looks.show)
+        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=figures.log), show=figures.show)
         return
     from lossatlas.commands import plot_2D
 
-    plot_2D.draw([surf_file], vmin=looks.vmin, vmax=looks.vmax, vlevel=looks.vlevel, log=looks.log, show=looks.show)
+    plot_2D.draw(
+        [surf_file], vmin=figures.vmin, vmax=figures.vmax, vlevel=figures.vlevel, log=figures.log, show=figures.show
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,21 +74,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = options.grid_task(args, ["plot_hessian_eigen", *command])
         chosen = options.hessian_choice(args)
         quantity = EigenvalueQuantity(
-            chosen.parameters,
-            chosen.without,
-            chosen.matrices_only,
-            chosen.tolerance,
-            chosen.max_products,
-            task.run.precision,
-            chosen.compiled,
-            task.run.batch_size,
-            task.directions.seed,
+            parameters=chosen.parameters,
+            without=chosen.without,
+            matrices_only=chosen.matrices_only,
+            tolerance=chosen.tolerance,
+            most=chosen.max_products,
+            precision=task.run.precision,
+            compiled=chosen.compiled,
+            batch_size=task.run.batch_size,
+            seed=task.directions.seed,
         )
         return GridCommand(
             task,
             quantity,
             lambda dir_file: file_name(dir_file, task, chosen),
-            lambda surf_file, _, surface: draw(surf_file, surface, task.looks),
+            lambda surf_file, _, surface: draw(surf_file, surface, task.figures),
         )
 
     return launch.launch(args.mpi, lambda world: run_grid_job(world, order, log), log.line)

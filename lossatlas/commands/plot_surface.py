@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lossatlas import config
 from lossatlas.commands import options
@@ -23,9 +24,11 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
 from lossatlas.jobs import file_names
 from lossatlas.jobs.grid_job import GridCommand, run_grid_job
-from lossatlas.jobs.loss_quantity import LossQuantity
 from lossatlas.landscape import Surface, Tolerance
 from lossatlas.mpi import launch
+
+if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
+    from lossatlas.jobs.loss_quantity import LossQuantity
 
 
 @dataclass(frozen=True)
@@ -39,44 +42,52 @@ def parser() -> options.Parser[SurfaceOptions]:
     return options.Parser(__doc__, SurfaceOptions)
 
 
-def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int) -> LossQuantity:
-    """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
+def tolerances(args: config.EvaluationOptions) -> tuple[Tolerance, Tolerance | None]:
+    """Return the tolerance of a cell and that of interpolation. Raises BadUsage, also for TF32 without a CUDA device."""
     if args.precision == "tf32" and not args.cuda:
         raise BadUsage(
             f"{named('precision', 'tf32')}: TF32 is a mode of CUDA devices: add {named('cuda')}, or choose another precision"
         )
-    return LossQuantity(
+    return (
         Tolerance.parse(args.tolerance) if args.tolerance else Tolerance(),
         Tolerance.parse(args.adaptive, "adaptive") if args.adaptive else None,
-        run.precision,
-        run.batch_size,
-        recalibrated,
     )
 
 
-def draw(surf_file: Path, dir_file: Path | None, surface: Surface, looks: config.PlotConfig) -> None:
+def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalibrated: int) -> "LossQuantity":
+    """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
+    tolerance, adaptive = tolerances(args)
+
+    from lossatlas.jobs.loss_quantity import LossQuantity
+
+    return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated)
+
+
+def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: config.PlotConfig) -> None:
     """Draw a finished file: bars of layers, a curve, or contours."""
     if surface.rows_of == "layers":
         from lossatlas.commands import plot_layers
 
-        plot_layers.draw(surf_file, show=looks.show)
+        plot_layers.draw(surf_file, show=figures.show)
         return
     if surface.grid.y is None or surface.rows_of:
         from lossatlas.commands import plot_1D
 
-        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=looks.log, loss_max=looks.loss_max), show=looks.show)
+        plot_1D.draw(
+            [surf_file], axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max), show=figures.show
+        )
         return
     from lossatlas.commands import plot_2D
 
     plot_2D.draw(
         [surf_file],
-        vmin=looks.vmin,
-        vmax=looks.vmax,
-        vlevel=looks.vlevel,
-        proj_file=looks.proj_file,
+        vmin=figures.vmin,
+        vmax=figures.vmax,
+        vlevel=figures.vlevel,
+        proj_file=figures.proj_file,
         dir_file=str(dir_file) if dir_file else None,
-        log=looks.log,
-        show=looks.show,
+        log=figures.log,
+        show=figures.show,
     )
 
 
@@ -89,7 +100,7 @@ def grid_command(args: config.EvaluationOptions, task: config.GridConfig) -> Gri
         task,
         quantity,
         lambda dir_file: file_names.surface_name(dir_file, task),
-        lambda surf_file, dir_file, surface: draw(surf_file, dir_file, surface, task.looks),
+        lambda surf_file, dir_file, surface: draw(surf_file, dir_file, surface, task.figures),
     )
 
 

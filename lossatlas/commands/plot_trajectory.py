@@ -27,7 +27,7 @@ import numpy as np
 from lossatlas import config, programs
 from lossatlas.commands import options
 from lossatlas.commands.checkpoint_series import CheckpointOptions, CheckpointSeries, read_series
-from lossatlas.commands.plot_surface import grid_command, loss_quantity
+from lossatlas.commands.plot_surface import grid_command, tolerances
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io import (
@@ -172,7 +172,8 @@ def check(args: TrajectoryOptions) -> None:
         BadUsage: Options contradict each other, or have a value that makes no sense.
         BadInput: The folder of the surface file is missing.
     """
-    loss_quantity(args, options.run_choice(args), recalibrated=0)
+    tolerances(args)
+    options.run_choice(args)
     options.data_choice(args)
     if args.surface:
         nx, ny = grid_counts(args.surface)
@@ -400,7 +401,17 @@ def _write_projections(
         x, y = places[rows].T
         epochs = None if run.epochs is None else np.array(run.epochs, float)
         names = tuple(str(directions.about.get(letter, letter)) for letter in "xy")
-        path = Projection(x, y, epochs, None, distances[rows], explained, run.drops, run.name, names)
+        path = Projection(
+            x=x,
+            y=y,
+            epochs=epochs,
+            loss=None,
+            distance=distances[rows],
+            explained=explained,
+            drops=run.drops,
+            run=run.name,
+            axes=names,
+        )
         write_projection(proj_file, path, directions.sha256, differences.origin_hash)
         proj_files.append(proj_file)
         _say_farthest(run, path, of=f"{run.name}: " if len(runs) > 1 else "")
@@ -482,9 +493,9 @@ def grid_around(extent: Sequence[tuple[float, float]], margin: float, counts: Se
     axes = []
     for (low, high), count in zip(extent, counts, strict=True):
         length = max(high - low, THIN * widest)
-        room = margin * length + (length - (high - low)) / 2
+        extra = margin * length + (length - (high - low)) / 2
         unit = 10.0 ** (math.floor(math.log10(length)) - 1) if length > 0 else 1.0
-        a, b = math.floor((low - room) / unit) * unit, math.ceil((high + room) / unit) * unit
+        a, b = math.floor((low - extra) / unit) * unit, math.ceil((high + extra) / unit) * unit
         axes.append(f"{a:.6g}:{b:.6g}:{count}")
     return axes[0], axes[1]
 
@@ -502,21 +513,29 @@ def surface_config(args: TrajectoryOptions, projected: ProjectedRuns, command: s
     """
     nets = config.NetworkConfig(options.model_choice(args), str(projected.runs[0].files[-1]), None, None)
     axis = config.AxisConfig("", "")
-    choice = config.DirectionConfig(args.dir_type, axis, axis, False, config.SEED, 0, str(projected.dir_file))
+    choice = config.DirectionConfig(
+        dir_type=args.dir_type,
+        x=axis,
+        y=axis,
+        same_dir=False,
+        seed=config.SEED,
+        idx=0,
+        dir_file=str(projected.dir_file),
+    )
     x, y = grid_around(projected.extent, args.margin, grid_counts(args.surface or ""))
     output = config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose)
-    looks = config.PlotConfig(show=args.show)
+    figures = config.PlotConfig(show=args.show)
     return config.GridConfig(
-        nets,
-        choice,
-        options.data_choice(args),
-        options.loss_choice(args),
-        x,
-        y,
-        options.run_choice(args),
-        output,
-        looks,
-        command,
+        networks=nets,
+        directions=choice,
+        data=options.data_choice(args),
+        loss=options.loss_choice(args),
+        x=x,
+        y=y,
+        run=options.run_choice(args),
+        output=output,
+        figures=figures,
+        command=command,
         resolved=resolved(args),
     )
 

@@ -28,7 +28,6 @@ from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
 from lossatlas.io import Directions, Findings, write_directions
 from lossatlas.io.progress import Log
-from lossatlas.io.recorder import signals
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import file_names
 from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
@@ -54,6 +53,7 @@ from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import above_zero, natural, option, positive, resolved
+from lossatlas.stop_signals import signals
 
 PLAIN, ADAPTIVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -123,14 +123,14 @@ class SharpnessTask:
             compiled=False,
         )
         inputs = NamedInputs(
-            options.model_choice(args),
-            options.model_file(args),
-            options.data_choice(args),
-            options.loss_choice(args),
-            selection,
-            options.run_choice(args),
-            programs.command_line(command[0], command[1:]),
-            resolved(args),
+            model=options.model_choice(args),
+            model_file=options.model_file(args),
+            data=options.data_choice(args),
+            loss=options.loss_choice(args),
+            hessian=selection,
+            run=options.run_choice(args),
+            command=programs.command_line(command[0], command[1:]),
+            resolved=resolved(args),
         )
         settings = SharpnessSettings(
             rho=sorted(set(args.rho)),
@@ -155,8 +155,8 @@ class SharpnessTask:
         )
 
 
-def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack) -> int:
-    """Run the command on rank 0. held: releases the lock on the output when it is closed."""
+def lead_sharpness(world: World, task: SharpnessTask, log: Log, releases: ExitStack) -> int:
+    """Run the command on rank 0. releases: releases the lock on the output when it is closed."""
     inputs = task.inputs
     default = Path(f"{file_names.base_name(inputs.model, inputs.model_file)}_sharpness.h5")
     path = output_path(task.sharpness_file, default, None)
@@ -164,7 +164,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
         if not task.dry_run:
             device_of(inputs.run.cuda)
         check_checkpoints(inputs.model_file)
-        lock = lock_output("sharpness", path, log, held, dry_run=task.dry_run)
+        lock = lock_output("sharpness", path, log, releases, dry_run=task.dry_run)
         check_worst(worst_file(path))
         job = load_job(world, inputs, task.hessian, task.settings.seed)
     findings = new_sharpness(job.fresh, task.settings)
@@ -174,7 +174,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
         world.share(None)
         print_dry_run(findings, path, task)
         return 0
-    world.share(job.travelling)
+    world.share(job.packed)
     output = FindingsOutput(findings, Path(os.path.abspath(path)), lock)
 
     def compute(operator: DistributedHessian) -> Directions:
@@ -185,7 +185,7 @@ def lead_sharpness(world: World, task: SharpnessTask, log: Log, held: ExitStack)
             compute_sharpness(replace(operator, caught=caught), task.settings, output, say)
         return worst_changes(output.findings, operator, job.loaded.net)
 
-    worst = run_on_ranks(world, lambda: job.travelling.share(world), compute)
+    worst = run_on_ranks(world, lambda: job.packed.share(world), compute)
     assert worst is not None  # this is rank 0
     log.line("complete")
     finish(output.findings, worst, path, task)

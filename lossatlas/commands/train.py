@@ -111,7 +111,7 @@ def folder_name(args: TrainOptions) -> str:
     return name + (f"_idx={args.idx}" if args.idx else "")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainingRun:
     """A training run that reports its progress and saves checkpoints.
 
@@ -269,7 +269,15 @@ def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None
     if folder is not None:
         say(f"checkpoints go to {folder}")
         locks.enter_context(Lock(folder / "checkpoints"))
-    training = TrainingRun(net, test, recipe, loss, folder, args.save_epoch, _hashes(args, data))
+    training = TrainingRun(
+        net=net,
+        test=test,
+        recipe=recipe,
+        loss=loss,
+        folder=folder,
+        save_epoch=args.save_epoch,
+        origin=_hashes(args, data),
+    )
     start, optimizer_state = training.restore() if args.resume else (0, None)
     train(
         net,
@@ -417,7 +425,7 @@ def load_data(args: TrainOptions) -> "tuple[AnyData, AnyData]":
         return data, data
 
 
-def make_network(args: TrainOptions, model: "config.Model", data: "AnyData") -> "nn.Module":
+def make_network(args: TrainOptions, model: "config.ModelChoice", data: "AnyData") -> "nn.Module":
     """Make the network that is trained, on its device, with its initial weights.
 
     Args:

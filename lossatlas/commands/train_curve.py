@@ -78,7 +78,7 @@ def parser() -> options.Parser[CurveOptions]:
     return options.Parser(__doc__, CurveOptions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurveEnds:
     """Two networks, and all that the curve between them needs.
 
@@ -214,7 +214,14 @@ def _load_ends(args: CurveOptions) -> CurveEnds:
     if not any(bool(d.any()) for d in target_direction(first, last).values()):
         raise BadInput(f"{nets.file2} is the same network as {nets.file}: there is nothing between them")
     names = (loaded.record["checkpoint"], *loaded.towards.values())
-    return CurveEnds(net, (first, last), names, train, {"train": train, **loaded.data}, loss_of(loss_name))
+    return CurveEnds(
+        net=net,
+        points=(first, last),
+        names=names,
+        train=train,
+        data={"train": train, **loaded.data},
+        loss=loss_of(loss_name),
+    )
 
 
 def _recipe(args: CurveOptions, repeat: int) -> "TrainingRecipe":
@@ -246,25 +253,17 @@ def losses_along(ends: CurveEnds, kind: str, points: "Sequence[Point]") -> Losse
     import numpy as np
 
     from lossatlas.evaluation.recalibration import batchnorm_layers
-    from lossatlas.jobs.loss_surface import evaluator_of, new_surface
+    from lossatlas.jobs.loss_plan import evaluator_of
+    from lossatlas.jobs.loss_quantity import LossQuantity
     from lossatlas.jobs.problem import Problem
-    from lossatlas.landscape import Grid, Tolerance
+    from lossatlas.landscape import Grid
     from lossatlas.parameter_space import CurvePlane
 
     net, data, loss = ends.net, ends.data, ends.loss
     device = next(net.parameters()).device
-    surface = new_surface(
-        net,
-        data,
-        loss,
-        Grid(np.linspace(0, 1, POINTS)),
-        device=device,
-        tolerance=Tolerance(),
-        batch_size=128,
-        request={},
-        about={},
-        recalibrated=config.BN_SAMPLES if batchnorm_layers(net) else 0,
-    )
+    quantity = LossQuantity(batch_size=128, recalibrated=config.BN_SAMPLES if batchnorm_layers(net) else 0)
+    grid = Grid(np.linspace(0, 1, POINTS))
+    surface = quantity.new_surface(net, data, loss, grid, device=str(device), request={}, about={})
     plan: ExecutionPlan = {**surface.plan, "points_per_call": 1, "lanes": 1}
     evaluator = evaluator_of(Problem(net, CurvePlane(kind, points), data, loss, device, data["train"]), plan)
     rows = evaluator([(float(t), 0.0) for t in surface.grid.x])

@@ -40,7 +40,7 @@ from lossatlas.evaluation.recalibration import BatchNormRecalibration
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import Span, StoredSamples, copy_samples, is_changed, place_samples
 from lossatlas.evaluation.stacked_points import StackedPoints
-from lossatlas.landscape.control_variates import SampleDraw
+from lossatlas.landscape.sample_count import SampleDraw
 from lossatlas.landscape.statistics import CLAMPED, STATISTICS
 from lossatlas.landscape.tolerance import Tolerance
 from lossatlas.parameter_space.planes import Plane

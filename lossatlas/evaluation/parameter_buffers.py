@@ -7,10 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.parameter_space.curves import CurvePlane
 from lossatlas.parameter_space.planes import AffinePlane, Plane
 from lossatlas.parameter_space.points import is_variance, real_view
-from lossatlas.parameter_space.schemes import RowLines, SchemePlane
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ class GeneralBuffers:
         device, own = next(net.parameters()).device, named_tensors(net)
         start = plane.point(0.0, 0.0)
         dtype = point_dtype([*start.values(), *map(own.__getitem__, start)])
-        self.plane = plane.on(device, dtype) if isinstance(plane, CurvePlane | RowLines | SchemePlane) else plane
+        self.plane = plane.on(device, dtype)
         self.own = {
             name: torch.empty_like(value, device=device, dtype=own[name].dtype) for name, value in start.items()
         }

@@ -111,7 +111,7 @@ def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
     if not (is_training(net) and changes_weights_with_mode(net)):
         return
     try:
-        twin = deep_copy(net).eval()
+        copied = deep_copy(net).eval()
     except Exception as error:
         raise BadInput(
             f"{type(net).__name__} changes itself when its mode is switched, and cannot be copied ({error}): "
@@ -119,7 +119,7 @@ def check_modes(net: nn.Module, losses: Callable[[nn.Module], Tensor]) -> None:
         ) from error
     with evaluated_in_place(net) as own:
         here = losses(own).double()
-    there = losses(twin).double()
+    there = losses(copied).double()
     if not torch.allclose(here, there, rtol=1e-3, atol=1e-3 * float(there.abs().mean())):
         raise BadInput(
             f"{type(net).__name__} computes something else after its eval() than it does with training=False (mean "

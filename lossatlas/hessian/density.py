@@ -16,7 +16,7 @@ import numpy as np
 from lossatlas.hessian.lanczos import Operator, lanczos
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spectrum:
     """Curves over eigenvalues: the mean over probes, with standard errors.
 
@@ -105,15 +105,15 @@ def smoothed_spectrum(
     curves = (weights[:, None, :] * np.exp(-(distance**2) / 2)).sum(2) / (sigma * np.sqrt(2 * np.pi))
     steps_up = (weights[:, None, :] * (distance >= 0)).sum(2)
     return Spectrum(
-        nodes,
-        weights,
-        grid,
-        curves.mean(0),
-        standard_error(curves),
-        steps_up.mean(0),
-        standard_error(steps_up),
-        float(sigma),
-        products,
+        nodes=nodes,
+        weights=weights,
+        grid=grid,
+        density=curves.mean(0),
+        density_se=standard_error(curves),
+        cumulative=steps_up.mean(0),
+        cumulative_se=standard_error(steps_up),
+        sigma=float(sigma),
+        products=products,
     )
 
 

@@ -60,7 +60,7 @@ class NotFinite(ValueError):
     """The operator gave a value that is not finite."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pairs:
     """Ritz pairs, the largest values first, and their convergence.
 
@@ -147,7 +147,7 @@ def lanczos(
         run.extend()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LanczosState:
     """The Ritz pairs after a product.
 
@@ -221,7 +221,17 @@ class LanczosRun:
         resolved = residuals <= width if self.tolerance > 0 else np.zeros(len(values), bool)
         resolved &= whole | self.range.complete(values, width, self.top, self.bottom)
         enough = len(values) >= self.wanted and bool(resolved[chosen].all())
-        return LanczosState(values, coordinates, residuals, chosen, relative, resolved, invariant, enough, whole)
+        return LanczosState(
+            values=values,
+            coordinates=coordinates,
+            residuals=residuals,
+            chosen=chosen,
+            relative=relative,
+            resolved=resolved,
+            invariant=invariant,
+            enough=enough,
+            whole=whole,
+        )
 
     def leave_subspace(self) -> None:
         """Go on with a random vector outside of an invariant subspace."""
@@ -242,16 +252,16 @@ class LanczosRun:
         outermost = (float(values[0]), float(values[-1]))
         assert self.range is not None
         return Pairs(
-            values[chosen],
-            vectors,
-            state.residuals[chosen],
-            outermost if state.whole else self.range.bounds(*outermost),
-            state.resolved[chosen],
-            len(self.alphas),
-            np.array(self.alphas),
-            np.array(self.betas),
-            self.basis,
-            self.captured,
+            values=values[chosen],
+            vectors=vectors,
+            residuals=state.residuals[chosen],
+            bounds=outermost if state.whole else self.range.bounds(*outermost),
+            converged=state.resolved[chosen],
+            products=len(self.alphas),
+            alphas=np.array(self.alphas),
+            betas=np.array(self.betas),
+            basis=self.basis,
+            captured=self.captured,
         )
 
 
@@ -332,6 +342,8 @@ class ResolvedRange:
                 if apart and not (self.excludes(outer) and (ahead is None or self.excludes(ahead))):
                     break
                 result[i] = True
+                # The inner end of the intervals so far. Where they overlap, an inner interval may end farther out than an
+                # outer one, and nothing is missed up to the innermost end. (`ahead is None` only tells mypy what `apart` is.)
                 ahead = inner if apart or ahead is None else sign * min(sign * inner, sign * ahead)
         return result
 

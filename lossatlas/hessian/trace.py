@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lossatlas.hessian.lanczos import CapturedBasis, Operator
 
-FEWEST = 12  # probes before a standard error is used
+FEWEST_PROBES = 12  # probes before a standard error is used
 SKEWNESS = 2.0  # assumed at least; that of one dominant eigenvalue is 2.8
 
 
@@ -93,7 +93,7 @@ def hutchinson(
         mean, errors = fixed + rows.mean(0), standard_errors(rows)
         value, error = float(mean.sum()), float(standard_errors(rows.sum(1)))
         progress(len(samples), error)
-        if len(samples) >= max_products or (len(samples) >= FEWEST and error <= tolerance * abs(value)):
+        if len(samples) >= max_products or (len(samples) >= FEWEST_PROBES and error <= tolerance * abs(value)):
             return TraceEstimate(value, error, len(samples), mean[: len(blocks)], errors[: len(blocks)])
 
 
@@ -137,7 +137,7 @@ def hutch_plus_plus(
 ) -> TraceEstimate:
     """Estimate the trace: exactly on the range of A applied to random vectors, by Hutchinson's estimator on the rest.
 
-    Takes 2 * sketch products, then one for each probe of the rest, FEWEST probes at least.
+    Takes 2 * sketch products, then one for each probe of the rest, FEWEST_PROBES probes at least.
 
     Args:
         operator: The operator.
@@ -168,7 +168,7 @@ def hutch_plus_plus(
         samples.append(float(torch.dot(z.double(), operator(z).double())))
         products += 1
         rest, error = float(np.mean(samples)), float(standard_errors(np.array(samples)))
-        if products >= max_products or (len(samples) >= FEWEST and error <= tolerance * abs(exact + rest)):
+        if products >= max_products or (len(samples) >= FEWEST_PROBES and error <= tolerance * abs(exact + rest)):
             return TraceEstimate(exact + rest, error, products)
 
 

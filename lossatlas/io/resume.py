@@ -6,7 +6,6 @@ zoo or by a user's function, Python has an object. Two commands compare these na
 the SETTINGS decide: digests of the attributes and the source code of the network and of the loss.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from lossatlas.errors import BadInput, FrontEnd, named, note
 from lossatlas.io.spectrum_files import Findings, read_findings
 from lossatlas.io.surface_files import added_by_others, read_surface
+from lossatlas.landscape.plan import equal
 from lossatlas.landscape.surface import Surface
 
 DESCRIPTIONS = {
@@ -42,7 +42,7 @@ LOSS_OF_SOME_SAMPLES = "loss_of_some_samples"  # compared last: a difference is 
 NOT_COMPUTED = "not computed in a dry run"
 
 
-def cure_of(field: str) -> str:
+def advice_for(field: str) -> str:
     """Return advice for a file that belongs to another job; field: the option that names the file."""
     return f"give another {named(field)}, or {named('force') if FrontEnd.command else 'force=True'} to start over"
 
@@ -63,41 +63,41 @@ def resume(path: Path, fresh: Surface, dir_file: Path | None) -> Surface:
     """
     if not path.exists():
         return fresh
-    found, cure = read_surface(path), cure_of("surf_file")
+    found, advice = read_surface(path), advice_for("surf_file")
     if not found.grid.matches(fresh.grid):
-        raise BadInput(f"{path} has the grid {found.grid}, this run asks for {fresh.grid}: {cure}")
+        raise BadInput(f"{path} has the grid {found.grid}, this run asks for {fresh.grid}: {advice}")
     if "slim" in found.about:
-        raise BadInput(f"{path} is a slim file, which cannot be continued: {cure}")
+        raise BadInput(f"{path} is a slim file, which cannot be continued: {advice}")
     if not found.request:
         return adopt_original_file(path, found, fresh, dir_file)
-    compare_requests(path, found, fresh, cure)
+    compare_requests(path, found, fresh, advice)
     if others := added_by_others(path):
-        raise BadInput(f"{path} holds {', '.join(others)}, which this program did not write and would lose: {cure}")
+        raise BadInput(f"{path} holds {', '.join(others)}, which this program did not write and would lose: {advice}")
     fixed = {name: value for name, value in fresh.plan.items() if name in FIXED_IN_PLAN}
-    compare(path, {name: value for name, value in found.plan.items() if name in fixed}, fixed, cure)
-    check_version(path, found, fresh, cure)
+    compare(path, {name: value for name, value in found.plan.items() if name in fixed}, fixed, advice)
+    check_version(path, found, fresh, advice)
     if fresh.samples and not found.samples and not uses_all_samples(found):
         note(
             f"{path} was started without {named('tolerance')}, or by a version in which cells were no control variates of "
-            f"each other: its missing cells use all samples; for fewer {cure}"
+            f"each other: its missing cells use all samples; for fewer {advice}"
         )
     warn_of_overridden_options(path, found, fresh)
     return found
 
 
-def check_version(path: Path, found: Surface, fresh: Surface, cure: str) -> None:
+def check_version(path: Path, found: Surface, fresh: Surface, advice: str) -> None:
     """Raise BadInput for a file of an earlier version that lacks values which this version needs."""
     for split, arrays in found.statistics.items():
         if (found.done & (arrays["n"] < found.populations[split]) & np.isnan(arrays["weight4_loss4"])).any():
             raise BadInput(
                 f"{path} was started with {named('tolerance')} by an earlier version, whose standard errors could be far too "
-                f"small: {cure}"
+                f"small: {advice}"
             )
     for name in fresh.values:
         if name not in found.values:
             raise BadInput(
                 f"{path} lacks {name}: an earlier version made it, which did not say whether an eigenvalue is the "
-                f"extreme one: {cure}"
+                f"extreme one: {advice}"
             )
 
 
@@ -131,14 +131,14 @@ def normalized_request(found: Surface | Findings, fresh: Surface | Findings) -> 
     return asked
 
 
-def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure: str) -> None:
+def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], advice: str) -> None:
     """Compare the fields of a file with those of this run; DESCRIPTIONS only where both have them.
 
     Args:
         path: The file, for the message.
         found: The fields that the file records.
         asked: The fields of this run.
-        cure: Advice for the user, which ends the message.
+        advice: Advice for the user, which ends the message.
 
     Raises:
         BadInput: A field differs; the message names it and both values.
@@ -151,11 +151,11 @@ def compare(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], cure
             continue
         if asked.get(name) != NOT_COMPUTED and not equal(found.get(name), asked.get(name)):
             raise BadInput(
-                f"{path} was made with {describe_difference(name, found.get(name), asked.get(name))}: {cure}"
+                f"{path} was made with {describe_difference(name, found.get(name), asked.get(name))}: {advice}"
             )
 
 
-def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Findings, cure: str) -> None:
+def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Findings, advice: str) -> None:
     """Compare the requests of a file and of this run, see `compare`.
 
     Raises:
@@ -165,11 +165,11 @@ def compare_requests(path: Path, found: Surface | Findings, fresh: Surface | Fin
     both = set(recorded) & set(asked)
     if "model" in both:  # two commands, which compare names and code
         recorded, asked = ({n: v for n, v in request.items() if n not in SETTINGS} for request in (recorded, asked))
-    compare(path, recorded, asked, cure)
+    compare(path, recorded, asked, advice)
     if "checkpoint" in both and "model" not in both and not both >= SETTINGS:
         raise BadInput(
             f"{path} does not record the settings of its network and its loss, as an earlier version did not, so it cannot be "
-            f"told whether they are these: {cure}"
+            f"told whether they are these: {advice}"
         )
 
 
@@ -186,35 +186,28 @@ def describe_difference(name: str, recorded: Any, asked: Any) -> str:
     return f"{name} = {recorded}, now it is {asked}"
 
 
-def equal(a: Any, b: Any) -> bool:
-    """Return whether two values are equal, floats within a relative 1e-5, the difference between machines."""
-    if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b))
-    return bool(a == b)
-
-
 def adopt_original_file(path: Path, found: Surface, fresh: Surface, dir_file: Path | None) -> Surface:
     """Return the surface of a file of the original release, to be continued; its cells are marked as of unknown provenance.
 
     Raises:
         BadInput: It holds eigenvalues, or was computed along other directions.
     """
-    cure = f"give another {named('surf_file')}"
+    advice = f"give another {named('surf_file')}"
     if not fresh.populations:
         raise BadInput(
             f"{path} was written by another program, and its eigenvalues may be of another Hessian (that release "
-            f"sums over batches and leaves out parameters with one axis): {cure}"
+            f"sums over batches and leaves out parameters with one axis): {advice}"
         )
     if dir_file is None or Path(found.about.get("dir_file", "")).name != dir_file.name:
         raise BadInput(
-            f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: {cure}"
+            f"{path} was made with the directions {found.about.get('dir_file')}, now they are {dir_file}: {advice}"
         )
     wanted = sorted(set(fresh.fields) & {f"{split}_{name}" for split in fresh.populations for name in ("loss", "acc")})
     if missing := [name for name in wanted if name not in found.values]:
-        raise BadInput(f"{path} was written by another program and lacks {missing[0]}: {cure}")
+        raise BadInput(f"{path} was written by another program and lacks {missing[0]}: {advice}")
     if others := found.about.get("others"):
         raise BadInput(
-            f"{path} was written by another program and holds {', '.join(others)}, which would be lost: {cure}"
+            f"{path} was written by another program and holds {', '.join(others)}, which would be lost: {advice}"
         )
     done = np.logical_and.reduce([~np.isnan(found.values[name]) for name in wanted])
     note(
@@ -241,12 +234,12 @@ def resume_findings(path: Path, fresh: Findings, seed: int) -> Findings:
     """
     if not path.exists():
         return fresh
-    found, cure = read_findings(path, fresh.kind), cure_of(f"{fresh.kind}_file")
+    found, advice = read_findings(path, fresh.kind), advice_for(f"{fresh.kind}_file")
     if "slim" in found.about:
-        raise BadInput(f"{path} is a slim file, which cannot be continued: {cure}")
-    compare_requests(path, found, fresh, cure)
+        raise BadInput(f"{path} is a slim file, which cannot be continued: {advice}")
+    compare_requests(path, found, fresh, advice)
     for settings in found.about.get("parts", {}).values():
-        compare(path, {"seed": settings["seed"]}, {"seed": seed}, cure)
+        compare(path, {"seed": settings["seed"]}, {"seed": seed}, advice)
     return replace(found, plan=fresh.plan)
 
 

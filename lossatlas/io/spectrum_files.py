@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -17,6 +17,20 @@ from lossatlas.programs import program
 FORMATS = {"spectrum": "hessian spectrum 1", "sharpness": "sharpness 1"}
 WRITERS = {"spectrum": "hessian_spectrum", "sharpness": "sharpness"}  # commands
 SEALED = ("format", "request", "plan", "about")  # attributes with a checksum of their own
+
+
+class Eigenpairs(NamedTuple):
+    """Eigenvalues of a spectrum: the largest ones from the top, then the smallest ones, the smallest of all last.
+
+    Attributes:
+        values: (k,) eigenvalues.
+        residuals: (k,) norms of H v - lambda v of the eigenvectors v of unit length.
+        resolved: (k,) mask of the eigenvalues that are resolved; empty in files of earlier versions.
+    """
+
+    values: np.ndarray
+    residuals: np.ndarray
+    resolved: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,28 @@ class Findings:
     def sha256(self) -> str:
         """SHA-256 over the arrays."""
         return checksum(self.arrays)
+
+    def eigenpairs(self) -> Eigenpairs:
+        """Return the eigenvalues, in the order of the eigenvectors; empty arrays where they are not computed yet."""
+        return Eigenpairs(
+            self._joined("eigenvalues", "smallest"),
+            self._joined("residuals", "smallest_residuals"),
+            self._joined("converged", "smallest_converged").astype(bool),
+        )
+
+    def _joined(self, largest: str, smallest: str) -> np.ndarray:
+        """Return the arrays of the largest and of the smallest eigenvalues in one."""
+        if largest not in self.arrays:
+            return np.zeros(0)
+        return np.concatenate([self.arrays[largest], self.arrays.get(smallest, np.zeros(0, bool))[::-1]])
+
+    def vector(self, number: int) -> dict[str, np.ndarray]:
+        """Return an eigenvector by parameter name, float32; number: that of its eigenvalue in `eigenpairs`."""
+        flat, result = self.arrays["eigenvectors"][number].astype(np.float32), dict[str, np.ndarray]()
+        for name, shape in self.about["parameters"]:
+            count = int(np.prod(shape))
+            result[name], flat = flat[:count].reshape(shape), flat[count:]
+        return result
 
     def with_arrays(self, arrays: Mapping[str, Any], **about: Any) -> "Findings":
         """Add arrays and metadata."""

@@ -119,7 +119,7 @@ def read_projection(path: str | Path, dir_file: str | Path | None = None) -> Pro
                 explained = tuple(read_array(f, EXPLAINED, 1).tolist())
     named = tuple(axes.split("\n")) if axes else ()
     texts = {"run": run, "axes": named, "field": field or "train_loss", "losses_of": losses_of}
-    return Projection(x, y, explained=explained, drops=drops, **texts, **more)  # type: ignore[arg-type]
+    return Projection(x=x, y=y, explained=explained, drops=drops, **texts, **more)  # type: ignore[arg-type]
 
 
 def text_of(f: h5py.File, name: str) -> str:

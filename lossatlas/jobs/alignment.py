@@ -162,8 +162,8 @@ def difference(before: Tensor, after: Tensor) -> float:
 
 def output_in_double(net: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
     """Return the output of a copy of a network with another state, in float64."""
-    twin = evaluation_copy(net)._apply(lambda t: converted(t, t.device, torch.float64))
-    return output(twin, state, inputs.double() if inputs.is_floating_point() else inputs)
+    double = evaluation_copy(net)._apply(lambda t: converted(t, t.device, torch.float64))
+    return output(double, state, inputs.double() if inputs.is_floating_point() else inputs)
 
 
 @torch.no_grad()

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas.errors import BadUsage, named
-from lossatlas.io.recorder import stopped_by
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer, lead
+from lossatlas.stop_signals import stopped_by
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import numpy as np
@@ -50,7 +50,7 @@ class HessianSettings:
         parameters: Regular expressions of the names of the parameters that vary; none for all.
         without: Regular expressions of the names of those that do not.
         matrices_only: Leave out parameters with fewer than two axes.
-        batch_size: The number of samples in a batch, see `hessian_job.batch_size_for`.
+        batch_size: The number of samples in a batch, see `hessian_job.with_batch_size`.
         precision: 'float32' or 'float64'; None for that of the network.
         compiled: Let torch.compile fuse the products.
         activations: Patterns of the layers whose activations are probed, () for every layer; None for no probes.
@@ -304,7 +304,7 @@ def run_on_ranks(
         world: The ranks.
         make_share: Makes the part of this rank.
         job: What rank 0 does with the operator.
-        caught: Signals that ask this rank to end, see `io.recorder.signals`; by default none are collected.
+        caught: Signals that ask this rank to end, see `stop_signals.signals`; by default none are collected.
 
     Returns:
         On rank 0 the result of the job; None on the others.

@@ -1,7 +1,7 @@
 """The extreme eigenvalues of the Hessian as a quantity of `grid_job`."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,14 +18,14 @@ from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.hvp import Hessian
 from lossatlas.hessian.lanczos import NotFinite, lanczos
 from lossatlas.hessian.operator_checks import check_deterministic
-from lossatlas.io.block_queue import BlockQueue, BlockResult
-from lossatlas.io.recorder import BlockNote, Work
+from lossatlas.jobs.cell_loop import BlockNote, Work
 from lossatlas.jobs.grid_job import say_ranges
 from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.reference_check import far_points
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.surface import Surface, unresolved
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.parameter_space.planes import AffinePlane, Plane
 
 # At each cell all eigenvalues lie within each of the bounds with probability 1 - 1e-3, see hessian.lanczos.
@@ -105,24 +105,101 @@ class EigenvalueQuantity:
         return surface.pending()
 
     def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, Operator]:
-        """Return the surface with a complete plan, and the operator."""
-        return finalize_plan(problem, surface)
+        """Complete the plan of a map, and check derivatives at two far points and determinism at the origin.
+
+        Returns:
+            The map with its complete plan, and the operator.
+
+        Raises:
+            BadInput: The network is random, or its derivatives disagree with finite differences.
+        """
+        plan, about = surface.plan.copy(), dict(surface.about)
+        if not plan["batch_size"]:
+            samples = len(next(iter(problem.data.values())))
+            plan["batch_size"] = usual_batch_size(samples, plan["device"], torch.get_num_threads())
+        operator, plane = self.operator(problem, replace(surface, plan=plan))
+        for point in far_points(surface.grid):
+            operator.move_to(plane.point(*point))
+            with operator.session():
+                check_derivatives(operator)
+        operator.move_to(plane.point(0.0, 0.0))
+        check_deterministic(operator)
+        if not plan["path"]:
+            plan["path"] = "folded" if operator.folded else "unfolded"
+            about["why_not_folded"] = operator.why_not_folded
+        return replace(surface, plan=plan, about=about), (operator, plane)
 
     def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
         """Describe what `finalize_plan` measured that the user should know."""
         return []
 
     def operator(self, problem: Problem, surface: Surface) -> Operator:
-        """Return the operator that the plan describes."""
-        return operator_of(problem, surface)
+        """Return the Hessian that the plan of a map describes, and the plane."""
+        plan, request, net, plane = surface.plan, surface.request, problem.net, problem.plane
+        if plan["precision"] == "float64" and isinstance(plane, AffinePlane):
+            plane = plane.double()
+        operator = Hessian(
+            net,
+            next(iter(problem.data.values())),
+            problem.loss,
+            parameters=() if request["parameters"] == "all" else request["parameters"],
+            without=request.get("without", ()),
+            matrices_only=request["matrices_only"],
+            batch_size=plan["batch_size"],
+            device=problem.device,
+            folded=None if not plan["path"] else plan["path"] == "folded",
+            compiled=plan["compiled"],
+            precision=plan["precision"],
+        )
+        return operator, plane
 
     def estimate_seconds(self, problem: Problem, surface: Surface) -> tuple[float, str]:
         """Return the seconds that a cell may take, and a description of the measurement."""
-        return estimate_seconds(problem, surface)
+        _, (operator, plane) = self.finalize_plan(problem, surface, surface.grid.size)
+        operator.move_to(plane.point(0.0, 0.0))
+        vector = torch.ones(operator.size, dtype=operator.dtype, device=operator.device)
+        began = time.perf_counter()
+        operator(vector).sum().item()
+        return USUAL * (time.perf_counter() - began), f"from one product; a cell may take {USUAL} of them"
 
     def block_worker(self, surface: Surface, operator: Operator) -> Work:
-        """Return the function from a block of `block_queue` to its result."""
-        return block_worker(surface, operator)
+        """Return the function from cells to rows in the order of FIELDS and a remark; Lanczos starts anew at every cell."""
+        hessian, plane = operator
+        tolerance, most, seed = surface.request["tolerance"], surface.plan["most"], surface.plan["seed"]
+
+        def work(cells: Sequence[int]) -> tuple[BlockResult, BlockNote]:
+            rows, notes = [], []
+            for cell in cells:
+                point = surface.grid.point(cell)
+                where = f"({point[0]:.4g}, {point[1]:.4g})"
+                if clamped := hessian.move_to(plane.point(*point)):
+                    notes.append(f"{clamped} BatchNorm variances were negative at {where}, set to zero")
+                try:
+                    found = lanczos(hessian, top=1, bottom=1, tolerance=tolerance, max_products=most, seed=seed)
+                except NotFinite:
+                    rows.append([np.nan] * len(FIELDS))
+                    notes.append(f"the Hessian is not finite at {where}")
+                    continue
+                except torch.cuda.OutOfMemoryError as error:
+                    raise BadUsage(
+                        f"a batch of {hessian.batch_size} does not fit into the memory of {hessian.device}: "
+                        f"use a smaller {named('batch_size')} with {named('force')}"
+                    ) from error
+                low, high = found.bounds
+                rows.append(
+                    [
+                        found.values[0],
+                        found.values[-1],
+                        found.residuals[0],
+                        found.residuals[-1],
+                        high,
+                        low,
+                        found.products,
+                    ]
+                )
+            return BlockResult(np.array(rows)), BlockNote("; ".join(notes))
+
+        return work
 
     def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> BlockQueue:
         """Return the pending cells in blocks."""
@@ -143,96 +220,3 @@ class EigenvalueQuantity:
                     f"{named('max_products')} and {named('force')}"
                 )
         say(f"{int(np.nansum(fields['products']))} products, {np.nanmean(fields['products']):.1f} a cell")
-
-
-def operator_of(problem: Problem, surface: Surface) -> Operator:
-    """Return the Hessian that the plan of a map describes, and the plane."""
-    plan, request, net, plane = surface.plan, surface.request, problem.net, problem.plane
-    if plan["precision"] == "float64" and isinstance(plane, AffinePlane):
-        plane = plane.double()
-    operator = Hessian(
-        net,
-        next(iter(problem.data.values())),
-        problem.loss,
-        parameters=() if request["parameters"] == "all" else request["parameters"],
-        without=request.get("without", ()),
-        matrices_only=request["matrices_only"],
-        batch_size=plan["batch_size"],
-        device=problem.device,
-        folded=None if not plan["path"] else plan["path"] == "folded",
-        compiled=plan["compiled"],
-        precision=plan["precision"],
-    )
-    return operator, plane
-
-
-def finalize_plan(problem: Problem, surface: Surface) -> tuple[Surface, Operator]:
-    """Complete the plan of a map, and check derivatives at two far points and determinism at the origin.
-
-    Returns:
-        The map with its complete plan, and the operator.
-
-    Raises:
-        BadInput: The network is random, or its derivatives disagree with finite differences.
-    """
-    plan, about = surface.plan.copy(), dict(surface.about)
-    if not plan["batch_size"]:
-        samples = len(next(iter(problem.data.values())))
-        plan["batch_size"] = usual_batch_size(samples, plan["device"], torch.get_num_threads())
-    operator, plane = operator_of(problem, replace(surface, plan=plan))
-    for point in far_points(surface.grid):
-        operator.move_to(plane.point(*point))
-        with operator.session():
-            check_derivatives(operator)
-    operator.move_to(plane.point(0.0, 0.0))
-    check_deterministic(operator)
-    if not plan["path"]:
-        plan["path"] = "folded" if operator.folded else "unfolded"
-        about["why_not_folded"] = operator.why_not_folded
-    return replace(surface, plan=plan, about=about), (operator, plane)
-
-
-def estimate_seconds(problem: Problem, surface: Surface) -> tuple[float, str]:
-    """Estimate the time of a cell.
-
-    Returns:
-        Seconds, and a description of the measurement.
-    """
-    _, (operator, plane) = finalize_plan(problem, surface)
-    operator.move_to(plane.point(0.0, 0.0))
-    vector = torch.ones(operator.size, dtype=operator.dtype, device=operator.device)
-    began = time.perf_counter()
-    operator(vector).sum().item()
-    return USUAL * (time.perf_counter() - began), f"from one product; a cell may take {USUAL} of them"
-
-
-def block_worker(surface: Surface, operator: Operator) -> Callable[[Sequence[int]], tuple[BlockResult, BlockNote]]:
-    """Return the function from cells to rows in the order of FIELDS and a remark; Lanczos starts anew at every cell."""
-    hessian, plane = operator
-    tolerance, most, seed = surface.request["tolerance"], surface.plan["most"], surface.plan["seed"]
-
-    def work(cells: Sequence[int]) -> tuple[BlockResult, BlockNote]:
-        rows, notes = [], []
-        for cell in cells:
-            point = surface.grid.point(cell)
-            where = f"({point[0]:.4g}, {point[1]:.4g})"
-            if clamped := hessian.move_to(plane.point(*point)):
-                notes.append(f"{clamped} BatchNorm variances were negative at {where}, set to zero")
-            try:
-                found = lanczos(hessian, top=1, bottom=1, tolerance=tolerance, max_products=most, seed=seed)
-            except NotFinite:
-                rows.append([np.nan] * len(FIELDS))
-                notes.append(f"the Hessian is not finite at {where}")
-                continue
-            except torch.cuda.OutOfMemoryError as error:
-                raise BadUsage(
-                    f"a batch of {hessian.batch_size} does not fit into the memory of {hessian.device}: "
-                    f"use a smaller {named('batch_size')} with {named('force')}"
-                ) from error
-            low, high = found.bounds
-            rows.append(
-                [found.values[0], found.values[-1], found.residuals[0], found.residuals[-1], high, low, found.products]
-            )
-        return BlockResult(np.array(rows)), BlockNote("; ".join(notes))
-
-    return work

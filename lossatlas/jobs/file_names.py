@@ -5,13 +5,13 @@ import os
 import re
 from pathlib import Path
 
-from lossatlas.config import SEED, AxisConfig, DirectionConfig, GridConfig, Model, NetworkConfig
+from lossatlas.config import SEED, AxisConfig, DirectionConfig, GridConfig, ModelChoice, NetworkConfig
 from lossatlas.user_code import UserFunction
 
 LONGEST_NAME = 200  # bytes; file systems allow 255, and figures append to the name
 
 
-def base_name(model: Model, file: str) -> str:
+def base_name(model: ModelChoice, file: str) -> str:
     """Return the beginning of the names of output files: the checkpoint, or the function that gives the network."""
     return file or (f"{Path(model.where).stem}_{model.name}" if isinstance(model, UserFunction) else model)
 

@@ -29,11 +29,9 @@ EARLIER = "of an earlier version, in which filters of ConvTranspose and Conv1D w
 def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
     """Print the eigenvalue of an eigenvector in a spectrum file, and a note where it is of another checkpoint (a digest)."""
     findings = read_findings(axis.file)
-    arrays, k = findings.arrays, axis.number - 1
-    values = np.concatenate([arrays["eigenvalues"], arrays["smallest"][::-1]])
-    flags = [arrays.get(name, np.zeros(0, bool)) for name in ("converged", "smallest_converged")]
-    resolved = np.concatenate([flags[0], flags[1][::-1]])
-    position = f"number {axis.number} of the largest" if k < len(arrays["eigenvalues"]) else "one of the smallest"
+    (values, _, resolved), k = findings.eigenpairs(), axis.number - 1
+    is_largest = k < len(findings.arrays["eigenvalues"])
+    position = f"number {axis.number} of the largest" if is_largest else "one of the smallest"
     say(
         f"vector {axis.number} of {axis.file}: eigenvalue {values[k]:.6g}, {position}"
         + (", not resolved" if k >= len(resolved) or not resolved[k] else "")
@@ -80,13 +78,9 @@ def eigenvector_from_file(axis: config.AxisConfig, net: "nn.Module", name: str) 
     import torch
 
     findings = read_findings(axis.file)
-    vectors = findings.arrays["eigenvectors"]
-    if axis.number > len(vectors):
-        raise BadInput(f"{axis.file} holds {len(vectors)} eigenvectors, and number {axis.number} is asked for")
-    pieces, flat = {}, torch.from_numpy(vectors[axis.number - 1].astype(np.float32))
-    for parameter, shape in findings.about["parameters"]:
-        count = int(np.prod(shape))
-        pieces[parameter], flat = flat[:count].view(shape), flat[count:]
+    if axis.number > (count := len(findings.arrays["eigenvectors"])):
+        raise BadInput(f"{axis.file} holds {count} eigenvectors, and number {axis.number} is asked for")
+    pieces = {parameter: torch.from_numpy(piece) for parameter, piece in findings.vector(axis.number - 1).items()}
     own = {parameter: tuple(value.shape) for parameter, value in net.named_parameters()}
     for parameter, piece in pieces.items():
         if own.get(parameter) != tuple(piece.shape):

@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 NEAR = 1e-3  # a network lies on a plane if its distance from the plane is at most this part of that from the origin
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GridInputs:
     """Inputs of a grid job, as rank 0 has read them.
 
@@ -151,12 +151,12 @@ def read_with_direction_file(
     points, grid, more = parametrization_of(task, loaded, used)
     networks = () if choice.per_layer else networks_on(nets, loaded, used)
     return GridInputs(
-        surf_file,
-        grid,
-        loaded,
-        record_of(task, loaded, directions=used.sha256 if found else NOT_COMPUTED, **more),
-        points,
-        lock,
+        surf_file=surf_file,
+        grid=grid,
+        loaded=loaded,
+        record=record_of(task, loaded, directions=used.sha256 if found else NOT_COMPUTED, **more),
+        points=points,
+        lock=lock,
         dir_file=dir_file,
         directions=directions,
         used=used,
@@ -309,11 +309,11 @@ def check_control_points(choice: config.DirectionConfig, ends: Sequence[str]) ->
         if end == recorded:
             continue
         if end.removesuffix(", aligned") == recorded.removesuffix(", aligned"):
-            cure = f"{'leave out' if end.endswith('aligned') else 'add'} {named('align')}"
+            advice = f"{'leave out' if end.endswith('aligned') else 'add'} {named('align')}"
         else:
-            cure = f"give another {named(option)}"
+            advice = f"give another {named(option)}"
         raise BadInput(
-            f"{choice.bends[0]} was trained between other networks, or the same ones not in this order: {cure}"
+            f"{choice.bends[0]} was trained between other networks, or the same ones not in this order: {advice}"
         )
 
 
@@ -385,7 +385,9 @@ def read_without_direction_file(
     networks = [
         (Path(file).stem, at, 0.0) for file, at in ((nets.file, 0.0), (nets.file2, 1.0)) if file and choice.curve
     ]
-    return GridInputs(surf_file, grid, loaded, record, points, lock, networks=networks)
+    return GridInputs(
+        surf_file=surf_file, grid=grid, loaded=loaded, record=record, points=points, lock=lock, networks=networks
+    )
 
 
 def curve_parametrization(task: config.GridConfig, loaded: LoadedInputs) -> "tuple[CurveParametrization, str]":
@@ -421,7 +423,9 @@ def read_checkpoint_path(task: config.GridConfig, log: Log, releases: ExitStack)
     loaded = load_inputs(task.networks, "states", task.data, task.loss)
     path = tuple((file, digest(read_state(file))) for file in task.path)
     record = record_of(task, loaded, path=[digest for _, digest in path])
-    return GridInputs(surf_file, task.grid, loaded, record, CheckpointPath(path), lock)
+    return GridInputs(
+        surf_file=surf_file, grid=task.grid, loaded=loaded, record=record, points=CheckpointPath(path), lock=lock
+    )
 
 
 def print_configuration(inputs: GridInputs, surface: Surface, threads: int, world: World) -> None:

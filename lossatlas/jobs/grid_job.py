@@ -18,12 +18,11 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.errors import BadUsage, CannotWrite, Incomplete, Stop, note, say
-from lossatlas.io.block_queue import BlockQueue
 from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
-from lossatlas.io.recorder import Timed, Work, compute_cells, timed
 from lossatlas.io.resume import resume
+from lossatlas.jobs.cell_loop import Timed, Work, compute_cells, timed
 from lossatlas.jobs.dry_run import report_dry_run
 from lossatlas.jobs.grid_inputs import GridInputs, print_configuration, read_grid_inputs
 from lossatlas.jobs.inputs import loss_of, provenance
@@ -31,6 +30,7 @@ from lossatlas.jobs.output_files import keep_aside
 from lossatlas.jobs.packed_inputs import PackedInputs, PackedProblem
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.agreement import from_first, on_all, on_first
+from lossatlas.mpi.block_queue import BlockQueue
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import follow, run_in_compute_thread, serve
@@ -141,7 +141,7 @@ def compute_surface(
         world: The ranks.
         quantity: The quantity to compute.
         surface: The surface so far, with a complete plan.
-        make_work: See `worker`.
+        make_work: See `make_worker`.
         pending: The indices of the cells to compute.
         output: The file of the surface.
 
@@ -168,7 +168,7 @@ def compute_surface(
         )
 
 
-def worker(quantity: Quantity, surface: Surface, operator: Any, device: str, threads: int = 0) -> Timed:
+def make_worker(quantity: Quantity, surface: Surface, operator: Any, device: str, threads: int = 0) -> Timed:
     """Return the function from a block to its result, in the thread that computes.
 
     Args:
@@ -227,7 +227,7 @@ def run_in_script(
 
     def compute() -> Surface | None:
         if not world.root:
-            follow(world, lambda: worker(quantity, known, operator, device))
+            follow(world, lambda: make_worker(quantity, known, operator, device))
             return None
         pending = quantity.pending(known)
         shown = make_progress(known.grid.size, known.grid.size - len(pending), quiet=not progress)
@@ -235,7 +235,7 @@ def run_in_script(
             world,
             quantity,
             known,
-            lambda: worker(quantity, known, operator, device),
+            lambda: make_worker(quantity, known, operator, device),
             pending,
             replace(output, progress=shown),
         )
@@ -292,14 +292,9 @@ class GridJob:
         assert self.inputs is not None
         return self.inputs.unpack(loss_of(self.loss), self.device(world))
 
-    def worker(self, world: World, operator: Any) -> Timed:
-        """Return the function from a block to its result."""
-        return make_worker(self, operator, world)
-
-
-def make_worker(job: GridJob, operator: Any, world: World) -> Timed:
-    """Return the function from a block to its result, on this rank's device."""
-    return worker(job.quantity, job.surface, operator, job.device(world), job.threads)
+    def make_worker(self, world: World, operator: Any) -> Timed:
+        """Return the function from a block to its result, on this rank's device."""
+        return make_worker(self.quantity, self.surface, operator, self.device(world), self.threads)
 
 
 @dataclass(frozen=True)
@@ -338,7 +333,9 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
             received = job
             follow(
                 world,
-                lambda: received.worker(world, received.quantity.operator(received.problem(world), received.surface)),
+                lambda: received.make_worker(
+                    world, received.quantity.operator(received.problem(world), received.surface)
+                ),
             )
         return 0
     if world.note:
@@ -368,11 +365,11 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     say_start(world, job, path, len(pending))
     if task.output.force:
         keep_aside(path)
-    surface = compute_surface(world, quantity, job.surface, lambda: make_worker(job, operator, world), pending, output)
+    surface = compute_surface(world, quantity, job.surface, lambda: job.make_worker(world, operator), pending, output)
     log.line("complete")
     quantity.report(surface)
     say(f"complete: {path}")
-    if task.looks.plot:
+    if task.figures.plot:
         draw(command, path, dir_file, surface)
     return 0
 

@@ -13,7 +13,6 @@ from lossatlas.errors import BUG, BadUsage, Incomplete, say
 from lossatlas.io import Findings, write_findings
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
-from lossatlas.io.recorder import signals
 from lossatlas.jobs.distributed_hessian import (
     DistributedHessian,
     HessianInputs,
@@ -27,6 +26,7 @@ from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import report_error
+from lossatlas.stop_signals import signals
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -40,7 +40,7 @@ Task = TypeVar("Task")
 
 @dataclass(frozen=True)
 class HessianJob:
-    """A distributed Hessian as it travels from rank 0 of a command to the others."""
+    """A distributed Hessian as rank 0 of a command sends it to the other ranks."""
 
     packed: PackedInputs
     loss: str | UserFunction
@@ -57,7 +57,7 @@ class HessianJob:
         return HessianShare(world, inputs, self.settings, device_of(self.cuda, world.local_rank))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NamedInputs:
     """Inputs of a job by name, as a command is told them.
 
@@ -72,7 +72,7 @@ class NamedInputs:
         resolved: All options by name, for the record.
     """
 
-    model: config.Model
+    model: config.ModelChoice
     model_file: str
     data: config.DataConfig
     loss: str | UserFunction
@@ -88,12 +88,12 @@ class LoadedJob:
 
     Attributes:
         loaded: The network and its data.
-        travelling: The same for the other ranks.
+        packed: The job as the other ranks receive it.
         fresh: Findings without any result: request, plan and provenance of this run.
     """
 
     loaded: LoadedInputs
-    travelling: HessianJob
+    packed: HessianJob
     fresh: Findings
 
 
@@ -273,7 +273,7 @@ def announce(path: Path, command: str, operator: DistributedHessian, job: Loaded
     ranks, device = int(job.fresh.plan["ranks"]), job.fresh.plan["device"]
     say(
         f"{path}: {operator.size:,} parameters, {len(job.loaded.first)} samples; "
-        f"{ranks} rank{'s' * (ranks > 1)} x {job.travelling.threads} threads on {device}"
+        f"{ranks} rank{'s' * (ranks > 1)} x {job.packed.threads} threads on {device}"
     )
     log.line(f"started: {command}")
 
@@ -295,8 +295,8 @@ def run_command(
     if world.root:
         if world.note:
             say(f"note: {world.note}")
-        with ExitStack() as held:
-            return lead(world, order(), log, held)
+        with ExitStack() as releases:
+            return lead(world, order(), log, releases)
     import lossatlas.hessian  # noqa: F401  takes seconds, in which rank 0 reads the data
 
     job: HessianJob | None = world.share(None)

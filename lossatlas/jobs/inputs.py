@@ -31,10 +31,12 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 
 TRACED = 64  # samples on which alignment is checked to change nothing
-FEW = 4  # samples on which a loss and a network of this package are checked; a user's are checked on more
+INPUT_CHECK_SAMPLES = (
+    4  # samples on which a loss and a network of this package are checked; a user's are checked on more
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoadedInputs:
     """The networks and the data of a command.
 
@@ -53,7 +55,7 @@ class LoadedInputs:
     """
 
     net: "nn.Module"
-    model: config.Model
+    model: config.ModelChoice
     data: "dict[str, AnyData]"
     chosen: config.DataConfig
     loss: str | UserFunction
@@ -132,17 +134,29 @@ def load_inputs(
         "dir_type": dir_type,
     }
     training = (data.get("train") or load_split(chosen, "train")) if train_too else None
-    return LoadedInputs(net, nets.model, data, chosen, loss_name, dir_type, origin, targets, towards, record, training)
+    return LoadedInputs(
+        net=net,
+        model=nets.model,
+        data=data,
+        chosen=chosen,
+        loss=loss_name,
+        dir_type=dir_type,
+        origin=origin,
+        targets=targets,
+        towards=towards,
+        record=record,
+        training=training,
+    )
 
 
-def checked_loss(net: "nn.Module", model: config.Model, loss_name: str | UserFunction, data: "AnyData") -> float:
+def checked_loss(net: "nn.Module", model: config.ModelChoice, loss_name: str | UserFunction, data: "AnyData") -> float:
     """Return the mean loss of some samples, after `check_inputs`: on more samples where a function is the user's."""
     from lossatlas.jobs.input_check import CHECKED, check_inputs, loss_of_some_samples
 
     loss, name = loss_of(loss_name), f"{model} with the loss {loss_name}"
     if isinstance(model, UserFunction) or isinstance(loss_name, UserFunction):
         return float(check_inputs(net, loss, data, name, CHECKED).mean())
-    check_inputs(net, loss, data, name, FEW)
+    check_inputs(net, loss, data, name, INPUT_CHECK_SAMPLES)
     return loss_of_some_samples(net, loss, data)
 
 
@@ -201,7 +215,7 @@ def align(
     return result
 
 
-def check_model(model: config.Model) -> None:
+def check_model(model: config.ModelChoice) -> None:
     """Raise BadUsage for a name that is not in the zoo."""
     from lossatlas.models import MODELS
 
@@ -252,7 +266,7 @@ def shape_of(data: "AnyData") -> tuple[int, ...]:
     return tuple(next(data.batches(1))[0].shape[1:])
 
 
-def load_splits(chosen: config.DataConfig, model: config.Model) -> "dict[str, AnyData]":
+def load_splits(chosen: config.DataConfig, model: config.ModelChoice) -> "dict[str, AnyData]":
     """Load every split that is asked for. Raises BadInput."""
     try:
         return {split: load_split(chosen, split) for split in chosen.splits}
@@ -262,7 +276,7 @@ def load_splits(chosen: config.DataConfig, model: config.Model) -> "dict[str, An
         raise
 
 
-def load_data(chosen: config.DataConfig, state: "dict[str, Tensor]", model: config.Model) -> "dict[str, AnyData]":
+def load_data(chosen: config.DataConfig, state: "dict[str, Tensor]", model: config.ModelChoice) -> "dict[str, AnyData]":
     """Load every split that is asked for. A user's own data get as many classes as the checkpoint has outputs.
 
     Args:
@@ -336,7 +350,7 @@ def check_labels(data: "Mapping[str, AnyData]") -> None:
             raise BadInput(f"the {split} data have the label {largest}, the network {samples.classes} classes")
 
 
-def network_for(model: config.Model, data: "AnyData") -> "nn.Module":
+def network_for(model: config.ModelChoice, data: "AnyData") -> "nn.Module":
     """Return a network of the zoo for samples of this shape, or the user's, in evaluation mode.
 
     A network that changes its weights when its mode is switched stays in the mode in which its factory returns it.
@@ -355,7 +369,7 @@ def network_for(model: config.Model, data: "AnyData") -> "nn.Module":
 
 
 @contextmanager
-def checking_shapes(model: config.Model, data: "AnyData") -> Iterator[None]:
+def checking_shapes(model: config.ModelChoice, data: "AnyData") -> Iterator[None]:
     """Turn errors of building a network of the zoo for these inputs into BadInput."""
     try:
         yield

@@ -1,24 +1,47 @@
 """Losses and metrics as a quantity of `grid_job`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
-from lossatlas.errors import named, say
+from lossatlas.data.losses import Loss
+from lossatlas.data.streamed import AnyData
+from lossatlas.errors import BadInput, BadUsage, Stop, named, note, say
+from lossatlas.evaluation.autotuning import estimate_seconds_per_cell, seconds_in_place
+from lossatlas.evaluation.evaluator import Evaluator
+from lossatlas.evaluation.precision import resolve_precision
+from lossatlas.evaluation.recalibration import BATCH
+from lossatlas.evaluation.reference import evaluated_in_place
+from lossatlas.evaluation.sample_storage import copy_samples, fitted
+from lossatlas.jobs.cell_loop import BlockNote, Work
 from lossatlas.jobs.grid_job import say_ranges
+from lossatlas.jobs.input_check import one_line
+from lossatlas.jobs.loss_plan import (
+    IN_PLACE,
+    LOW,
+    PATHS,
+    cells_per_block,
+    comparable_evaluator,
+    complete_plan,
+    evaluator_of,
+    path_of,
+    precision_lines,
+    refuse_tolerance,
+)
+from lossatlas.jobs.problem import Problem
+from lossatlas.jobs.reference_check import ReferenceLosses
 from lossatlas.landscape import Grid, Surface, Tolerance
+from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.surface import LOW_PRECISION
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
+from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, keep_matching_predictions, without_predictions
+from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker
 
-if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from torch import nn
-
-    from lossatlas.data import AnyData, Loss
-    from lossatlas.evaluation import Evaluator
-    from lossatlas.io.block_queue import BlockQueue
-    from lossatlas.io.recorder import Work
-    from lossatlas.jobs.problem import Problem
+PATH_SAMPLES = 8  # samples on which the path is chosen
 
 
 @dataclass(frozen=True)
@@ -49,76 +72,169 @@ class LossQuantity:
 
     def new_surface(
         self,
-        net: "nn.Module",
-        data: Mapping[str, "AnyData"],
-        loss: "Loss",
+        net: nn.Module,
+        data: Mapping[str, AnyData],
+        loss: Loss,
         grid: Grid,
         *,
         device: str,
         request: Mapping[str, Any],
         about: Mapping[str, Any],
     ) -> Surface:
-        """Return a surface without computed cells, see `Quantity`."""
-        from lossatlas.jobs.loss_surface import new_surface
+        """Return a surface without computed cells, see `Quantity`. `finalize_plan` measures plan entries that are 0.
 
-        return new_surface(
-            net,
-            data,
-            loss,
-            grid,
-            device=device,
-            tolerance=self.tolerance,
-            precision=self.precision,
-            batch_size=self.batch_size,
-            request=request,
-            about=about,
-            recalibrated=self.recalibrated,
-        )
+        Raises:
+            BadUsage: A tolerance needs standard errors, which this loss or these data do not have.
+        """
+        few = fitted(next(next(iter(data.values())).batches(PATH_SAMPLES)), net)
+        precision = resolve_precision(self.precision, net)
+        # A copy may share its parameters, into which a forward pass may write.
+        with evaluated_in_place(net) as own, torch.no_grad():
+            found = loss(own, copy_samples(few))
+            if not self.tolerance.exact:
+                refuse_tolerance(data, spread=found.spread)
+            path, why_not = path_of(net, loss, few, precision)
+        plan: ExecutionPlan = {
+            "device": torch.device(device).type,
+            "precision": precision,
+            "path": path,
+            "batch_size": self.batch_size,
+            "points_per_call": 0,
+            "lanes": 0,
+        }
+        if self.recalibrated:
+            plan |= {"recalibrated": self.recalibrated, "recalibrated_batch": BATCH}
+        populations, multilevel = {split: len(samples) for split, samples in data.items()}, not self.tolerance.exact
+        if multilevel and precision in LOW:
+            plan["corrected"] = True
+            populations |= {f"{LOW_PRECISION}{split}": count for split, count in populations.items()}
+        if path == IN_PLACE:
+            about = {**about, "why_in_place": why_not}
+        elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
+            about = {**about, "why_not_folded": why_not}
+        metrics = tuple(found.metrics)
+        return Surface.empty(grid, populations, metrics, multilevel=multilevel, plan=plan, request=request, about=about)
 
     def pending(self, surface: Surface) -> np.ndarray:
         """Return the indices of the cells that are still to be computed."""
-        from lossatlas.sampling.adaptive_grid import keep_matching_predictions
-
         return keep_matching_predictions(surface, self.adaptive).pending(self.tolerance)
 
-    def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> "tuple[Surface, Evaluator]":
-        """Return the surface with a complete plan, and the operator."""
-        from lossatlas.jobs.loss_surface import finalize_plan
+    def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, Evaluator]:
+        """Complete the plan of a surface, and verify its evaluator against the user's network.
 
-        surface, evaluator = finalize_plan(problem, surface, self.tolerance, cells, self.adaptive)
-        return replace(surface, about={**surface.about, "tolerance": self.asked}), evaluator
+        A new plan is completed by measurements, also of the error of a reduced precision. Where a path gives other losses
+        than the user's network moved in place, a new plan takes the next slower path, in the end the network itself.
+
+        Args:
+            problem: The network, its plane, data and loss.
+            surface: The surface so far. Where its plan is complete, nothing is measured.
+            cells: The number of cells to be computed.
+
+        Returns:
+            The surface with its complete plan, and the evaluator.
+
+        Raises:
+            BadInput: The network is random, or the path that a file was started with gives other losses than the network.
+            BadUsage: The network can only be evaluated in place, and not in this precision or on this device.
+        """
+        check_plan(surface, self.adaptive)
+        surface = without_predictions(surface)
+        reference, paths = ReferenceLosses.of(problem, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
+        new, why_not = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
+        for path in paths:
+            plan: ExecutionPlan = {**surface.plan, "path": path}
+            try:
+                known, evaluator, differs = self.verify(problem, replace(surface, plan=plan), reference, cells)
+            except (Stop, torch.cuda.OutOfMemoryError):
+                raise
+            except Exception as error:
+                if path == IN_PLACE:
+                    raise
+                differs = one_line(error)
+            if not differs:
+                break
+            if not new:
+                raise BadInput(
+                    f"the file was started with {path} evaluation, which is not what the network computes: {differs}: "
+                    "write another file"
+                )
+            why_not = differs
+        if path == IN_PLACE and new:
+            note(f"the network itself is moved for every point, which is slower: {why_not}")
+        if path != surface.plan["path"]:
+            known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": why_not})
+        return replace(known, about={**known.about, "tolerance": self.asked}), evaluator
+
+    def verify(
+        self, problem: Problem, surface: Surface, reference: ReferenceLosses, cells: int
+    ) -> tuple[Surface, Evaluator, str]:
+        """Return the surface with a complete plan for its path, the evaluator, and how its losses differ; '' if not."""
+        plan, adaptive = surface.plan, self.adaptive is not None
+        known, evaluator = complete_plan(problem, surface, self.tolerance, cells, adaptive=adaptive)
+        in_place = plan["path"] == IN_PLACE
+        differs = "" if in_place else reference.difference(comparable_evaluator(problem, plan, evaluator))
+        return known, evaluator, differs
 
     def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
         """Describe what `finalize_plan` measured that the user should know."""
-        from lossatlas.jobs.loss_surface import precision_lines
-
         if "precision_error" in before.about or "precision_error" not in surface.about:
             return []
         return precision_lines(surface.plan["precision"], surface.about["precision_error"])
 
-    def operator(self, problem: "Problem", surface: Surface) -> "Evaluator":
+    def operator(self, problem: Problem, surface: Surface) -> Evaluator:
         """Return the operator that the plan describes."""
-        from lossatlas.jobs.loss_surface import evaluator_of
-
         return evaluator_of(problem, surface.plan, self.tolerance)
 
-    def estimate_seconds(self, problem: "Problem", surface: Surface) -> tuple[float, str]:
+    def estimate_seconds(self, problem: Problem, surface: Surface) -> tuple[float, str]:
         """Return the seconds that a cell may take, and a description of the measurement."""
-        from lossatlas.jobs.loss_surface import estimate_seconds
+        evaluator = self.operator(problem, surface)
+        if evaluator.in_place:
+            return seconds_in_place(evaluator), "from a few batches of the network itself"
+        fewer = "" if self.tolerance.exact else ", with all samples, of which a tolerance draws fewer"
+        if seconds := surface.about.get("seconds_per_cell"):
+            return seconds, "measured when the file was started" + fewer
+        return estimate_seconds_per_cell(evaluator), "from a few batches" + fewer
 
-        return estimate_seconds(problem, surface, self.tolerance)
+    def block_worker(self, surface: Surface, operator: Evaluator) -> Work:
+        """Return the function from a block of `block_queue` to its result and a remark.
 
-    def block_worker(self, surface: Surface, operator: "Evaluator") -> "Work":
-        """Return the function from a block of `block_queue` to its result."""
-        from lossatlas.jobs.loss_surface import block_worker
+        A batch that does not fit into memory is halved, which the remark reports. The function raises BadUsage where one
+        sample does not fit into memory.
+        """
+        evaluate = MultilevelWorker(surface, operator) if surface.samples else exact_worker(surface, operator)
 
-        return block_worker(surface, operator)
+        def work(block: Any) -> tuple[BlockResult, BlockNote]:
+            remark = BlockNote()
+            while True:
+                try:
+                    with operator.session():
+                        return evaluate(block), remark
+                except torch.cuda.OutOfMemoryError as error:
+                    if operator.batch_size == 1:
+                        raise BadUsage(f"one sample does not fit into the memory of {operator.device}") from error
+                    operator.batch_size //= 2
+                    if operator.full_precision is not None:
+                        operator.full_precision.batch_size = operator.batch_size
+                    first = (block[0] if surface.samples else block)[0]
+                    remark = BlockNote(
+                        f"out of memory on {operator.device}: batch size {operator.batch_size} from cell {first} on",
+                        operator.batch_size,
+                    )
+                    operator.clear_cache()
+                    torch.cuda.empty_cache()
 
-    def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int) -> "BlockQueue":
-        """Return the pending cells in blocks."""
-        from lossatlas.jobs.loss_surface import make_queue
+        return work
 
-        return make_queue(surface, pending, ranks, self.adaptive)
+    def block_queue(self, surface: Surface, pending: np.ndarray, ranks: int = 1) -> BlockQueue:
+        """Return the pending cells in blocks; with `adaptive` the queue interpolates cells that their neighbours predict."""
+
+        def blocks(known: Surface, cells: np.ndarray) -> BlockQueue:
+            size = cells_per_block(known, len(cells), ranks)
+            return MultilevelQueue(known, cells, size) if known.samples else BlockQueue.of(cells, size)
+
+        if self.adaptive is None:
+            return blocks(surface, pending)
+        return AdaptiveQueue(surface, pending, self.adaptive, blocks)
 
     def execution_mode(self, surface: Surface) -> str:
         """Describe how a rank computes; '' where there is nothing to say."""
@@ -151,6 +267,11 @@ class LossQuantity:
         for statistics in list(surface.statistics.values())[:1]:
             if (count := int(np.nansum(statistics["clamped"] > 0))) > 0:
                 say(f"note: at {count} cells BatchNorm variances were negative and set to zero")
+
+
+def exact_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], BlockResult]:
+    """Return the function from cells to their statistics over all samples."""
+    return lambda cells: BlockResult(evaluator([surface.grid.point(cell) for cell in cells]))
 
 
 def mean_fraction_drawn(surface: Surface, split: str) -> float:

@@ -19,7 +19,7 @@ class AxisRequest:
 
     Attributes:
         kind: 'random', 'gradient', 'eigenvector', 'vector' (a given one) or 'network' (towards another network).
-        norm: Its normalization, see `parameter_space.directions`; '' for none, which is unit length for a gradient and for
+        norm: Its normalization, see `parameter_space.normalization`; '' for none, which is unit length for a gradient and for
             eigenvectors.
         ignore: 'biasbn' where biases and normalization layers do not move.
         number: The number of the eigenvector, counted from 1.

@@ -32,7 +32,7 @@ class PackedInputs:
         mode: The state was taken in training mode.
     """
 
-    model: config.Model
+    model: config.ModelChoice
     state: dict[str, np.ndarray]
     data: "dict[str, PackedSamples | StreamedSource]"
     training: "PackedSamples | StreamedSource | None" = None

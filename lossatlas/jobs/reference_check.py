@@ -136,13 +136,13 @@ def check_ends(
     few = {split: some_of(samples, SAMPLES)}
     evaluator = in_place(own, problem, few)
     for k, (other, point) in enumerate(zip(towards, ((1.0, 0.0), (0.0, 1.0)), strict=False)):
-        twin = other if isinstance(other, nn.Module) else loaded(own, other)
-        kind = max((coarsest(own), coarsest(twin)), key=lambda dtype: ROUNDING[dtype][0])
+        other_net = other if isinstance(other, nn.Module) else loaded(own, other)
+        kind = max((coarsest(own), coarsest(other_net)), key=lambda dtype: ROUNDING[dtype][0])
         rounding, step = ROUNDING[kind]
         here, near = (
             float(losses_of(evaluator, [(a * (1 + e), b * (1 + e))])[0, 0]) for a, b in [point] for e in (0, step)
         )
-        with untouched(twin) as model:
+        with untouched(other_net) as model:
             expected = float(mean_loss(model, few[split], problem.loss))
         allowed = rounding * abs(expected) + NOISE * abs(near - here)
         if abs(here - expected) <= allowed or same_kind(np.array(here), np.array(expected)):
@@ -155,7 +155,7 @@ def check_ends(
             weights, states = named("dir_type", "weights"), named("dir_type", "states")
             note(f"{losses}: its BatchNorm statistics are not moved with {weights} (use {states})")
             continue
-        raise BadInput(f"{losses}: the two differ in something that a direction does not move{unlike(own, twin)}")
+        raise BadInput(f"{losses}: the two differ in something that a direction does not move{unlike(own, other_net)}")
 
 
 def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:

@@ -1,13 +1,15 @@
 """The spectrum of a Hessian, from its inputs to a finished file: on any number of ranks, continued where it stopped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from lossatlas.io import Findings
-from lossatlas.io.recorder import reporting
+from lossatlas.io.progress import StatusLine
 from lossatlas.jobs.distributed_hessian import DistributedHessian
 from lossatlas.jobs.hessian_job import FindingsOutput
 from lossatlas.jobs.spectrum_parts import SpectrumSettings, compute
+from lossatlas.stop_signals import stopped_by
 
 
 def compute_spectrum(
@@ -47,3 +49,35 @@ def compute_spectrum(
         during=lambda part: reporting(part, operator.caught, shown=shown),
         known=known,
     )
+
+
+@contextmanager
+def reporting(part: str, caught: list[int], *, shown: bool = True) -> Iterator[Callable[[int, float], None]]:
+    """Show the progress of a part of a spectrum.
+
+    Args:
+        part: The name of the part.
+        caught: The signals received, see `stop_signals.signals`.
+        shown: Print the progress.
+
+    Yields:
+        A function of the products so far and the error, called after each product. It raises Incomplete after a signal.
+    """
+    line, last = StatusLine(), (0, 0.0)
+    quantity = {"trace": "standard error", "activations": "relative standard error"}.get(part, "relative residual")
+    unit = "probes" if part == "activations" else "products"
+
+    def progress(count: int, error: float) -> None:
+        nonlocal last
+        last = count, error
+        if caught:
+            raise stopped_by(
+                caught[0],
+                f" in the part '{part}'; the parts before it are saved, run the same command again to continue",
+            )
+        if shown:
+            line.show(f"{part}: {count} {unit}, {quantity} {error:.2g}")
+
+    yield progress
+    if shown:
+        line.end(f"{part}: {last[0]} {unit}, {quantity} {last[1]:.2g}" if last[0] else f"{part}: from what is there")

@@ -115,7 +115,7 @@ class Parts:
         self, operator: Products, wanted: SpectrumSettings, findings: Findings, probes: ActivationProbes | None
     ) -> None:
         self.operator, self.wanted, self.findings, self.probes = operator, wanted, findings, probes
-        self.layers = layers_of(operator)
+        self.layers = layer_blocks(operator)
         self.pairs: Pairs | None = None
         self.about: dict[str, Any] = {
             "layers": [name for name, _, _ in self.layers],
@@ -178,7 +178,7 @@ class Parts:
             tolerance=settings["error"],
             max_products=settings["most"],
             seed=settings["seed"] + 1,
-            known=self.pairs or CachedOperator.of(self.findings, self.operator),
+            known=self.pairs or SavedBasis.of(self.findings, self.operator),
             blocks=[size for _, _, size in self.layers],
             progress=progress,
         )
@@ -246,24 +246,24 @@ def dimension(findings: Findings, size: int, z: float) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class CachedOperator:
-    """The part of the trace that lies in the span of a saved basis, or of saved eigenvectors; see `hessian.lanczos.Captured`."""
+class SavedBasis:
+    """A saved basis, or saved eigenvectors, with the part of the trace in their span: a `hessian.lanczos.CapturedBasis`."""
 
     basis: Basis
     captured: Tensor
 
     @classmethod
-    def of(cls, findings: Findings, operator: Operator) -> "CachedOperator":
+    def of(cls, findings: Findings, operator: Operator) -> "SavedBasis":
         a = findings.arrays
         if BASIS[0] in a:
             vectors, captured = (torch.from_numpy(a[name]).to(operator.device) for name in BASIS)
             return cls(Basis.of(vectors, operator.device), captured)
         vectors = torch.from_numpy(a["eigenvectors"]).to(operator.device, operator.dtype)
-        values = [*findings.arrays["eigenvalues"], *findings.arrays["smallest"][::-1]]
+        values = torch.from_numpy(findings.eigenpairs().values)
         basis = Basis(operator.size, operator.dtype, operator.device)
         for vector in vectors:
             basis.add(vector)
-        return cls(basis, torch.from_numpy(np.array(values)).to(operator.device) @ vectors.double() ** 2)
+        return cls(basis, values.to(operator.device) @ vectors.double() ** 2)
 
 
 def lanczos_keywords(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,7 +271,7 @@ def lanczos_keywords(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"max_products" if name == "most" else name: value for name, value in settings.items()}
 
 
-def layers_of(operator: Products) -> list[tuple[str, list[str], int]]:
+def layer_blocks(operator: Products) -> list[tuple[str, list[str], int]]:
     """Return for each module its name, the names of its parameters and their size, in the order of the vector."""
     result: list[tuple[str, list[str], int]] = []
     for name, shape in zip(operator.names, operator.shapes, strict=True):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossatlas.landscape.control_variates import Hierarchy
 from lossatlas.landscape.grid import Grid
+from lossatlas.landscape.hierarchy import Hierarchy
 from lossatlas.landscape.interpolant import limits
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance

@@ -2,34 +2,28 @@
 
 The losses of a sample at two neighbouring cells are nearly proportional. The few samples that a cell draws therefore
 estimate the difference to its neighbours, whose means are known from many more samples of the same order. Coarse
-sub-grids are computed first, and finer ones use them: multilevel Monte Carlo (Giles, Acta Numerica 24, 2015) on a grid,
-with regression in place of differences (Cochran, Sampling Techniques, 1977, chapter 7). Needs only numpy:
-`estimate_cell` is given a function that draws samples.
+sub-grids are computed first (see `hierarchy`), and finer ones use them: multilevel Monte Carlo (Giles, Acta Numerica 24,
+2015) on a grid, with regression in place of differences (Cochran, Sampling Techniques, 1977, chapter 7). Needs only
+numpy. `sample_count` decides how many samples are drawn.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lossatlas.landscape.grid import Grid, refinement
 from lossatlas.landscape.statistics import (
     INFLATION,
-    PENALTY,
     STATISTICS,
     as_statistics,
     estimates,
     rare_error,
     summarize,
-    sums_of,
 )
-from lossatlas.landscape.tolerance import FEWEST_SAMPLES, MIN_EFFECTIVE_SAMPLES, WELL_BELOW, Tolerance
+from lossatlas.landscape.tolerance import MIN_EFFECTIVE_SAMPLES, WELL_BELOW
 
-FEWEST = 64  # samples of a cell with neighbours; with fewer, a regression on these is not reliable
-SAMPLES_PER_LEVEL = 2  # cells of a level begin with this many times the samples of the next finer level
 MIN_SAMPLE_RATIO = 1.5  # times the samples of a cell: a neighbour with fewer adds nothing as a control variate
-MIN_GROWTH, MAX_GROWTH = 1.1, 4  # limits of the factor by which the number of samples grows in one step
 COLLINEAR = 1e-2  # of the controls' variance: keeps a regression on nearly equal ones from large coefficients
 MAX_MISSING_SPREAD = 2.0  # of the neighbours' spread over that of the same samples; above it, more samples are drawn
 CONTROLLED_INFLATION = 1.0  # as statistics.INFLATION, for residuals of a regression; checked by benchmarks/levels.py
@@ -37,78 +31,6 @@ CONTROLLED_WELL_BELOW = 5  # as tolerance.WELL_BELOW, for residuals of a regress
 NEGLIGIBLE = 1e-9  # of the range of the losses: below it, a residual is a rounding error
 LARGEST = 1e30  # losses that float32 holds, and their squares float64
 Samples = Mapping[str, np.ndarray]  # 'loss', 'weight' where samples have weights, and the metrics; (n,) each
-
-
-class Hierarchy:
-    """The levels of a grid's cells, from coarse to fine, and the coarser neighbours of each cell.
-
-    Args:
-        grid: The grid.
-        rows: Rows are independent curves, which have no common neighbours.
-
-    Attributes:
-        shape: (ny, nx); a curve has one row.
-        axes: The level of each point of the y and the x axis.
-        level: The level of each cell, (cells,).
-        count: The number of levels.
-
-    Example:
-        >>> hierarchy = Hierarchy(Grid(np.arange(9.0)))
-        >>> hierarchy.level.tolist(), hierarchy.neighbours(3)
-        ([0, 2, 1, 2, 0, 2, 1, 2, 0], [2, 4])
-    """
-
-    def __init__(self, grid: Grid, *, rows: bool = False) -> None:
-        self.shape = grid.shape if len(grid.shape) == 2 else (1, *grid.shape)
-        own_rows = rows or grid.y is None
-        self.axes = (np.zeros(self.shape[0], int) if own_rows else refinement(self.shape[0]), refinement(self.shape[1]))
-        self.rows = own_rows
-        self.level = np.maximum.outer(*self.axes).ravel()
-        self.count = int(self.level.max()) + 1
-
-    def neighbours(self, cell: int) -> list[int]:
-        """Return the corners of the coarser grid's square around a cell: one, two or four of them; none on level 0."""
-        level = self.level[cell]
-        if level == 0:
-            return []
-        j, i = divmod(cell, self.shape[1])
-        rows = [j] if self.rows else enclosing(np.flatnonzero(self.axes[0] < level), j)
-        return [
-            row * self.shape[1] + column
-            for row in rows
-            for column in enclosing(np.flatnonzero(self.axes[1] < level), i)
-        ]
-
-    def order(self, cells: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return some cells sorted by level, coarse levels first."""
-        cells = np.sort(np.asarray(cells, dtype=np.int64))
-        return cells[np.argsort(self.level[cells], kind="stable")]
-
-    @property
-    def shares(self) -> np.ndarray:
-        """The share of the allowed error for a cell of each level, (levels,).
-
-        The rest is left for finer cells that use it. It is the square root of a share of the variance, to which each
-        level adds the same part.
-        """
-        return np.sqrt(np.arange(1, self.count + 1) / self.count)
-
-    def fewest(self, level: int, floor: int) -> int:
-        """Return the number of samples that a cell begins with; finer cells need more samples of coarser ones.
-
-        Args:
-            level: The level of the cell.
-            floor: The number on the finest level.
-        """
-        return (
-            FEWEST_SAMPLES if level == 0 else min(FEWEST_SAMPLES, floor * SAMPLES_PER_LEVEL ** (self.count - 1 - level))
-        )
-
-
-def enclosing(coarse: np.ndarray, k: int) -> list[int]:
-    """Return the last coarse number up to k and the first from k on; one of them at an edge or where k is coarse."""
-    below, above = coarse[coarse <= k], coarse[coarse >= k]
-    return sorted({*below[-1:].tolist(), *above[:1].tolist()})
 
 
 @dataclass(frozen=True)
@@ -126,23 +48,6 @@ class ControlVariate:
     mean: Mapping[str, float]
     error: Mapping[str, float]
     count: int
-
-
-@dataclass(frozen=True)
-class SampleDraw:
-    """Samples that were drawn, in the shuffled order.
-
-    Attributes:
-        loss: Losses in float64, (n,).
-        weight: Weights, (n,), or None for 1.
-        metrics: Metrics by name, (n,) each.
-        penalty: The term of the parameters alone.
-    """
-
-    loss: np.ndarray
-    weight: np.ndarray | None = None
-    metrics: Mapping[str, np.ndarray] = field(default_factory=dict)
-    penalty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -187,128 +92,6 @@ class CellEstimate:
     def inflation(self) -> float:
         """The factor by which the own error may be larger, if the samples are too few for a reliable variance."""
         return CONTROLLED_WELL_BELOW if self.controlled else WELL_BELOW
-
-
-@dataclass(frozen=True)
-class ErrorTarget:
-    """The condition under which a cell is done.
-
-    Attributes:
-        tolerance: The tolerance of the surface.
-        share: The share of the allowed error that this cell may use.
-        fewest: The number of samples that the cell begins with.
-        population: The number of all samples of the split.
-    """
-
-    tolerance: Tolerance
-    share: float
-    fewest: int
-    population: int
-
-    def wanted(self, n: int, found: CellEstimate, penalty: float) -> int:
-        """Return the number of samples that a cell needs.
-
-        Args:
-            n: The number of samples that it has.
-            found: The estimate from these.
-            penalty: The term of the parameters alone, which belongs to the loss that the tolerance is relative to.
-
-        Returns:
-            n if that is enough.
-        """
-        if n >= self.population:
-            return n
-        if found.effective_size < FEWEST / 2:  # most samples have no weight
-            return min(self.population, 2 * n)
-        allowed = float(self.tolerance.allowed(np.array(found.mean + penalty)))
-        limit = self.share * allowed
-        if not math.isfinite(found.mean) or not allowed < math.inf:
-            return n
-        if n < min(FEWEST_SAMPLES, self.population) and not found.controlled:
-            return min(FEWEST_SAMPLES, self.population)
-        if math.isnan(found.error) or not found.error <= limit:
-            # The own error is c * sqrt(1/n - 1/N); that of the neighbours does not depend on n.
-            room = max(limit**2 - found.neighbour_error**2, 0.2 * limit**2)
-            ratio = room / found.own_error**2 if 0 < found.own_error < math.inf else 0.0
-            needed = 1 / (1 / self.population + (1 / n - 1 / self.population) * ratio)
-            return min(self.population, max(math.ceil(MIN_GROWTH * n), min(math.ceil(needed), MAX_GROWTH * n)))
-        if not found.representative:
-            return min(self.population, 2 * n)
-        if not found.reliable and math.hypot(found.inflation * found.own_error, found.neighbour_error) > limit:
-            return min(self.population, 2 * n)
-        return n
-
-
-def estimate_cell(
-    draw: Callable[[int, int], SampleDraw],
-    metrics: Sequence[str],
-    neighbours: Sequence[ControlVariate],
-    goal: ErrorTarget,
-    before: tuple[np.ndarray, Samples] | None = None,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Draw samples of a cell until its standard error is small enough.
-
-    Args:
-        draw: A function of (start, stop) that returns the samples from start to at least stop, in the shuffled order.
-        metrics: Names of the metrics.
-        neighbours: Control variates.
-        goal: The condition under which the cell is done.
-        before: Row and samples that the cell has already.
-
-    Returns:
-        The row of the cell (statistics, metrics, estimates; see `statistics.estimates`), and all its samples in
-        float32.
-    """
-    width = len(STATISTICS) + len(metrics)
-    row, samples = np.zeros(width), {}
-    if before is not None and before[0][0] > 0:
-        row, samples = before[0][:width].copy(), dict(before[1])
-    wanted = goal.population if goal.tolerance.exact else min(goal.fewest, goal.population)
-    while True:
-        n = int(row[0])
-        if n < wanted:
-            new = draw(n, wanted)
-            row += sums_of(new.loss, new.weight, list(new.metrics.values()))
-            row[PENALTY] = new.penalty
-            samples = append_samples(samples, new)
-            n = int(row[0])
-        penalty = float(row[PENALTY])
-        found = {
-            name: estimate_mean(name, row, samples, metrics, neighbours, goal.population) for name in ("loss", *metrics)
-        }
-        wanted = goal.population if goal.tolerance.exact else max(n, goal.wanted(n, found["loss"], penalty))
-        if wanted <= n:
-            return np.concatenate([row, estimate_columns(found, goal, n, penalty, neighbours)]), samples
-
-
-def append_samples(samples: Samples, new: SampleDraw) -> dict[str, np.ndarray]:
-    """Append new samples to those of a cell, in float32; weights are stored only once one differs from 1."""
-    named = {"loss": new.loss, **new.metrics}
-    if new.weight is not None and ("weight" in samples or not (new.weight == 1).all()):
-        named["weight"] = new.weight
-    elif "weight" in samples:
-        named["weight"] = np.ones_like(new.loss)
-    with np.errstate(over="ignore"):
-        parts = {name: array.astype(np.float32) for name, array in named.items()}
-    if not samples:
-        return parts
-    before = {"weight": np.ones_like(samples["loss"]), **samples}
-    return {name: np.concatenate([before[name], array]) for name, array in parts.items()}
-
-
-def estimate_columns(
-    found: Mapping[str, CellEstimate], goal: ErrorTarget, n: int, penalty: float, neighbours: Sequence[ControlVariate]
-) -> np.ndarray:
-    """Return the columns `statistics.estimates` of a cell that is done."""
-    loss, *others = found.values()
-    if n >= goal.population:
-        return np.array([loss.mean, 0.0, 0.0, 0.0, *(value for each in others for value in (each.mean, 0.0))])
-    least = float(goal.tolerance.allowed(np.array(loss.mean + penalty))) / WELL_BELOW
-    error = loss.error if math.isnan(loss.error) else max(loss.error, least)
-    row = [loss.mean, error, loss.own_error, float(len(usable_neighbours(neighbours, n)))]
-    if not math.isfinite(loss.mean):
-        row = [math.nan, math.nan, math.nan, 0.0]
-    return np.array([*row, *(value for each in others for value in (each.mean, each.error))])
 
 
 def usable_neighbours(neighbours: Sequence[ControlVariate], n: int) -> list[ControlVariate]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-FEWEST = 5  # nodes along each axis, to leave out every second one
+FEWEST_NODES = 5  # nodes along each axis, to leave out every second one
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def cross_validate(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bo
     """
     finite = values[np.isfinite(values)]
     positive = bool(finite.size and (finite > 0).all())
-    if min(len(x), len(y)) < FEWEST:
+    if min(len(x), len(y)) < FEWEST_NODES:
         return positive, np.nan
     cut = np.s_[::2, ::2]
     left = np.ones(values.shape, bool)
@@ -204,7 +204,7 @@ def cross_validate(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[bo
         coarse = Interpolant.of(x[::2], y[::2], values[cut], log=log)
         found, _, _ = coarse.at(*np.meshgrid(x, y))
         seen = left & np.isfinite(values) & np.isfinite(found)
-        if seen.sum() < FEWEST or (positive and (found[seen] <= 0).any()):
+        if seen.sum() < FEWEST_NODES or (positive and (found[seen] <= 0).any()):
             continue
         with np.errstate(divide="ignore"):
             scaled = (np.log(found[seen]), np.log(values[seen])) if positive else (found[seen], values[seen])

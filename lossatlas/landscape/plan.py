@@ -1,6 +1,7 @@
 """The execution plan: everything that decides the last digits of a job, made once by rank 0 and stored in the file."""
 
-from typing import TypedDict
+import math
+from typing import Any, TypedDict
 
 
 class HalvedBatch(TypedDict):
@@ -53,3 +54,10 @@ class ExecutionPlan(TypedDict, total=False):
     most: int
     seed: int
     ranks: int
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Return whether two values are equal, floats within a relative 1e-5, the difference between machines."""
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-5) or (math.isnan(a) and math.isnan(b))
+    return bool(a == b)

@@ -22,7 +22,7 @@ STATISTICS = ("n", "weight", "weight_loss", "weight_loss2", *MOMENTS, "penalty",
 PENALTY, CLAMPED = (STATISTICS.index(name) for name in ("penalty", "clamped"))
 INFLATION = 1.5  # a standard error from c effective samples is multiplied by 1 + INFLATION / sqrt(c)
 
-# Columns in multilevel sampling, see `control_variates`: the mean loss without the term of the parameters, its standard
+# Columns in multilevel sampling, see `sample_count`: the mean loss without the term of the parameters, its standard
 # error, the part of that error which is due to the cell's own samples, and the number of control variates.
 ESTIMATE, ESTIMATE_SE, OWN_SE, CONTROL_COUNT = "estimate", "estimate_se", "own_se", "helpers"
 

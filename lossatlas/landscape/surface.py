@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.landscape.control_variates import Hierarchy, Samples
+from lossatlas.landscape.control_variates import Samples
 from lossatlas.landscape.grid import Grid, refinement
+from lossatlas.landscape.hierarchy import Hierarchy
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.statistics import STATISTICS, estimates, summarize
 from lossatlas.landscape.tolerance import Tolerance
@@ -36,7 +37,7 @@ class Surface:
         provenance: Arrays of the grid's shape: `seconds` of each cell, and `computed_by`, a number in the list of that
             name in `about`, or -1.
         samples: In multilevel sampling, for each split and cell the losses and metrics of the samples that it has
-            drawn, (n,) each; see `control_variates`.
+            drawn, (n,) each; see `sample_count`.
         predicted: For each field, predictions for the cells that are not computed, NaN elsewhere; see
             `cell_prediction`.
 

@@ -19,7 +19,7 @@ class Tolerance:
     """The allowed standard error of a cell's loss: the larger of relative * |loss| and absolute.
 
     Zero asks for all samples. If few samples dominate the loss, the first ones may hold none of them, and seem the more
-    consistent for it. So `control_variates` draws samples until the variance is estimated from MIN_EFFECTIVE_SAMPLES
+    consistent for it. So `sample_count` draws samples until the variance is estimated from MIN_EFFECTIVE_SAMPLES
     (see `statistics.effective_samples`), unless the standard error is allowed / WELL_BELOW, and states no error below
     that. Losses concentrated in fewer than one sample in 300 can be missed by the first FEWEST_SAMPLES.
     `benchmarks/levels.py` counts how often stated errors hold.

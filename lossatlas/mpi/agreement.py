@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossatlas.errors import BadInput, named, note
-from lossatlas.io.resume import equal
+from lossatlas.landscape.plan import equal
 from lossatlas.launchers import launched
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 from lossatlas import process
 from lossatlas.errors import BUG, Signalled, code_of, error_line
-from lossatlas.io.block_queue import BlockQueue
+from lossatlas.mpi.block_queue import BlockQueue
 from lossatlas.mpi.communicator import BLOCK, ERROR, ERROR_POLL, GONE, POLL, RESULT, WorkFailed, World, raise_reported
 
 PATIENCE = 8.0  # seconds that rank 0 has to save and to end all ranks, before a failed rank does it

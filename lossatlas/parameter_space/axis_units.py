@@ -49,15 +49,15 @@ def fresh(size: int) -> Axis:
     return (UnitBlock(Units(size)),)
 
 
-def frozen_copy(size: int, why: str = "", *, outside: bool = False) -> Axis:
+def fixed_axis(size: int, why: str = "", *, outside: bool = False) -> Axis:
     """Make an axis of fixed units; why: the operation that fixes them."""
     return (UnitBlock(Units(size, fixed=True, why=why, outside=outside)),)
 
 
-def frozen_like(size: int, axis: Axis) -> Axis:
+def fixed_axis_like(size: int, axis: Axis) -> Axis:
     """Make an axis of fixed units for a part of a fixed axis, with its cause."""
     units = [block.units for block in resolved(axis)]
-    return frozen_copy(
+    return fixed_axis(
         size, next((each.why for each in units if each.why), ""), outside=any(each.outside for each in units)
     )
 

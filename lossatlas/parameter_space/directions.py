@@ -1,6 +1,6 @@
-"""Directions and their normalizations.
+"""Directions: random ones, and those towards another network.
 
-These are of Li et al., Visualizing the loss landscape of neural nets (arXiv 1712.09913, section 4).
+They are of Li et al., Visualizing the loss landscape of neural nets (arXiv 1712.09913, section 4).
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,10 +103,10 @@ def cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     return inner(a, b) / size if size else 0.0
 
 
-def note_skewed(x: Mapping[str, Tensor], y: Mapping[str, Tensor], cure: str) -> None:
-    """Give a note where axes, which figures draw at right angles, are not; cure: a way to avoid that."""
+def note_skewed(x: Mapping[str, Tensor], y: Mapping[str, Tensor], advice: str) -> None:
+    """Give a note where axes, which figures draw at right angles, are not; advice: a way to avoid that."""
     if abs(value := cosine(x, y)) > SKEWED:
-        note(f"the cosine between the directions is {value:.2f}, though figures draw them at right angles: {cure}")
+        note(f"the cosine between the directions is {value:.2f}, though figures draw them at right angles: {advice}")
 
 
 def lengths(origin: Mapping[str, Tensor], directions: Sequence[Mapping[str, Tensor]]) -> np.ndarray:

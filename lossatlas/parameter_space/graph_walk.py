@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from lossatlas.parameter_space.axis_units import Axes, Axis, UnitBlock, Units, frozen_copy, pin, resolved, size_of
+from lossatlas.parameter_space.axis_units import Axes, Axis, UnitBlock, Units, fixed_axis, pin, resolved, size_of
 
 aten = torch.ops.aten
 
@@ -58,7 +58,7 @@ class GraphWalk:
 
     def input_axes(self, node: fx.Node) -> Axes:
         self.computed.add(node)
-        return tuple(frozen_copy(size, outside=True) for size in shape_of(node))
+        return tuple(fixed_axis(size, outside=True) for size in shape_of(node))
 
     def result_axes(self, node: fx.Node) -> Axes:
         """Return the axes of an operation's result."""
@@ -70,7 +70,7 @@ class GraphWalk:
 
     def fixed_axes(self, node: fx.Node, why: str = "") -> Axes:
         """Return fixed axes for an operation's result."""
-        return tuple(frozen_copy(size, why) for size in shape_of(node))
+        return tuple(fixed_axis(size, why) for size in shape_of(node))
 
     def unknown(self, node: fx.Node) -> Axes:
         """Fix the axes of everything that an operation without a rule takes."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
+NORM_LAYERS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 RULE = " by output channel"  # recorded of filter-normalized directions of networks with transposed weights
 
 
@@ -28,7 +28,7 @@ def norm_parameters(net: nn.Module) -> frozenset[str]:
     return frozenset(
         f"{prefix}.{name}" if prefix else name
         for prefix, module in net.named_modules(remove_duplicate=False)
-        if isinstance(module, NORMS) or type(module).__name__.endswith("Norm")
+        if isinstance(module, NORM_LAYERS) or type(module).__name__.endswith("Norm")
         for name, _ in module.named_parameters(recurse=False)
     )
 

@@ -17,9 +17,9 @@ from lossatlas.parameter_space.axis_units import (
     UnitBlock,
     Units,
     agree,
+    fixed_axis,
+    fixed_axis_like,
     fresh,
-    frozen_copy,
-    frozen_like,
     is_fixed,
     pin,
     resolved,
@@ -39,7 +39,7 @@ def pointwise(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     sources = [walk.of(source) for source in node.all_input_nodes]
     if not all(len(axes) <= len(shape) for axes in sources):
         return None
-    found = [frozen_copy(size) for size in shape]
+    found = [fixed_axis(size) for size in shape]
     for k, size in enumerate(shape):
         over = [axes[k - len(shape)] for axes in sources if len(axes) >= len(shape) - k]
         if any(sum(block.size for block in axis) not in (1, size) for axis in over):
@@ -67,12 +67,12 @@ def convolution(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     else:
         pin(x[1], why=cause(node))
         pin(w[0], w[1], why=cause(node))
-        out = frozen_copy(groups * size_of(w[1]), cause(node)) if is_transposed else w[0]
+        out = fixed_axis(groups * size_of(w[1]), cause(node)) if is_transposed else w[0]
     pin(*x[2:], *w[2:])
     if bias is not None:
         agree(walk.of(bias)[0], out)
     walk.make(weight, out)
-    return (x[0], out, *(frozen_copy(size) for size in shape_of(node)[2:]))
+    return (x[0], out, *(fixed_axis(size) for size in shape_of(node)[2:]))
 
 
 def normalization(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
@@ -163,7 +163,7 @@ def over_spatial_axes(walk: GraphWalk, node: fx.Node, args: Args, spatial: int) 
     pin(*x[-spatial:], why=cause(node))
     for other in node.all_input_nodes[1:]:  # such as the coordinates at which an image is sampled
         pin(*walk.of(other), why=cause(node))
-    return (*x[:-spatial], *(frozen_copy(size) for size in shape[-spatial:]))
+    return (*x[:-spatial], *(fixed_axis(size) for size in shape[-spatial:]))
 
 
 def embedding(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
@@ -171,7 +171,7 @@ def embedding(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     table = walk.of(args[0])
     pin(table[0], outside=True)
     walk.make(args[0], table[1])
-    return (*(frozen_copy(size) for size in shape_of(node)[:-1]), table[1])
+    return (*(fixed_axis(size) for size in shape_of(node)[:-1]), table[1])
 
 
 def reduced(walk: GraphWalk, node: fx.Node, args: Args, argument: int = 1) -> Axes | None:
@@ -186,7 +186,7 @@ def reduced(walk: GraphWalk, node: fx.Node, args: Args, argument: int = 1) -> Ax
         over = range(len(x))
     gone = {k % len(x) for k in ([over] if isinstance(over, int) else over)}
     kept = len(shape_of(node)) == len(x)
-    return tuple(frozen_copy(1) if k in gone else axis for k, axis in enumerate(x) if kept or k not in gone)
+    return tuple(fixed_axis(1) if k in gone else axis for k, axis in enumerate(x) if kept or k not in gone)
 
 
 def reshaped(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
@@ -200,7 +200,7 @@ def reshaped(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
             i += 1
             continue
         if size == 1:
-            found.append(frozen_copy(1))
+            found.append(fixed_axis(1))
             continue
         while i < len(old) and old[i] == 1:
             i += 1
@@ -239,10 +239,10 @@ def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
     blocks = resolved(axis)
     part = blocks[: len(blocks) // size]
     if part and part * size == blocks:
-        return frozen_like(size, axis) if is_fixed(axis) else frozen_copy(size), part
+        return fixed_axis_like(size, axis) if is_fixed(axis) else fixed_axis(size), part
     rest = size_of(axis) // size
     if is_fixed(axis):
-        return frozen_like(size, axis), frozen_like(rest, axis)
+        return fixed_axis_like(size, axis), fixed_axis_like(rest, axis)
     units = blocks[0].units
     if len(blocks) != 1 or units.count % size:
         return None
@@ -250,14 +250,14 @@ def split(axis: Axis, size: int) -> tuple[Axis, Axis] | None:
         outer = Units(size, made=units.made, split=True)
         units.same = (UnitBlock(outer, units.count // size),)
         units = outer
-    return (UnitBlock(units),), frozen_copy(rest, "a view that splits them")
+    return (UnitBlock(units),), fixed_axis(rest, "a view that splits them")
 
 
 def split_axis(walk: GraphWalk, node: fx.Node, args: Args) -> Axes | None:
     """Splits of an axis into pieces, such as the two halves of a gated layer."""
     x, along = list(walk.of(args[0])), (args[2] if len(args) > 2 else 0) % len(shape_of(args[0]))
     sizes = [int(each.shape[along]) for each in node.meta["val"]]
-    pieces = [frozen_like(size, x[along]) if is_fixed(x[along]) else fresh(size) for size in sizes]
+    pieces = [fixed_axis_like(size, x[along]) if is_fixed(x[along]) else fresh(size) for size in sizes]
     if not is_fixed(x[along]):
         agree(x[along], tuple(block for piece in pieces for block in piece))
     walk.parts[node] = [(*x[:along], piece, *x[along + 1 :]) for piece in pieces]
@@ -279,14 +279,14 @@ def shuffled(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     channels = fresh(size_of(x[-3]) // r**2)
     agree(x[-3], spread(channels, r**2))
     pin(*x[-2:])
-    return (*x[:-3], channels, *(frozen_copy(size) for size in shape_of(node)[-2:]))
+    return (*x[:-3], channels, *(fixed_axis(size) for size in shape_of(node)[-2:]))
 
 
 def unshuffled(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     """The inverse of a pixel shuffle."""
     x = list(walk.of(args[0]))
     pin(*x[-2:])
-    return (*x[:-3], spread(x[-3], args[1] ** 2), *(frozen_copy(size) for size in shape_of(node)[-2:]))
+    return (*x[:-3], spread(x[-3], args[1] ** 2), *(fixed_axis(size) for size in shape_of(node)[-2:]))
 
 
 def constant(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
@@ -306,7 +306,7 @@ def expanded(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
 
 def repeated(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     x, times = walk.of(args[0]), args[1]
-    own = [frozen_copy(1)] * (len(times) - len(x)) + list(x)
+    own = [fixed_axis(1)] * (len(times) - len(x)) + list(x)
     return tuple(axis * number for axis, number in zip(own, times, strict=True))
 
 
@@ -323,7 +323,7 @@ def stacked(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     for other in parts[1:]:
         for a, b in zip(parts[0], other, strict=True):
             agree(a, b)
-    return (*parts[0][:along], frozen_copy(len(parts)), *parts[0][along:])
+    return (*parts[0][:along], fixed_axis(len(parts)), *parts[0][along:])
 
 
 def reordered(walk: GraphWalk, node: fx.Node, args: Args, argument: int) -> Axes:
@@ -331,7 +331,7 @@ def reordered(walk: GraphWalk, node: fx.Node, args: Args, argument: int) -> Axes
     x = list(walk.of(args[0]))
     for k in args[argument] if len(args) > argument else range(len(x)):
         pin(x[k], why=cause(node))
-        x[k] = frozen_like(size_of(x[k]), x[k])
+        x[k] = fixed_axis_like(size_of(x[k]), x[k])
     return tuple(x)
 
 
@@ -353,9 +353,9 @@ def padded(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
         axis = x[-1 - k]
         if before < 0 or behind < 0:
             pin(axis, why="a part that is taken of them")
-            x[-1 - k] = frozen_like(size_of(axis) + before + behind, axis)
+            x[-1 - k] = fixed_axis_like(size_of(axis) + before + behind, axis)
         else:
-            ends = [frozen_copy(size, "padding beside them") if size else () for size in (before, behind)]
+            ends = [fixed_axis(size, "padding beside them") if size else () for size in (before, behind)]
             x[-1 - k] = (*ends[0], *axis, *ends[1])
     return tuple(x)
 
@@ -366,7 +366,7 @@ def sliced(walk: GraphWalk, node: fx.Node, args: Args) -> Axes:
     for k, (old, new) in enumerate(zip(before, behind, strict=True)):
         if old != new:
             pin(x[k], why="a part that is taken of them")
-            x[k] = frozen_like(new, x[k])
+            x[k] = fixed_axis_like(new, x[k])
     return tuple(x)
 
 

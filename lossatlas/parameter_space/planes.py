@@ -4,16 +4,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from lossatlas.errors import BadInput
-from lossatlas.parameter_space.points import Point
+from lossatlas.parameter_space.points import Point, on_device
 
 
 class Plane(Protocol):
     """A map from coordinates to a point in parameter space; the names are the same at every point."""
 
-    def point(self, a: float, b: float) -> Point: ...
+    def point(self, a: float, b: float) -> Point:
+        """Compute the point at coordinates (a, b)."""
+        ...
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> "Plane":
+        """Return the same plane, whose points are on a device and of a real type; complex numbers stay complex."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,15 +66,14 @@ class AffinePlane:
             for name, w in self.origin.items()
         }
 
+    def on(self, device: torch.device, dtype: torch.dtype) -> "AffinePlane":
+        """Return the same plane with its tensors on a device."""
+        dy = None if self.dy is None else on_device(self.dy, device, dtype)
+        return AffinePlane(on_device(self.origin, device, dtype), on_device(self.dx, device, dtype), dy)
+
     def double(self) -> "AffinePlane":
         """Return the same plane in float64."""
-        origin, dx, dy = (
-            None if point is None else {name: value.double() for name, value in point.items()}
-            for point in (self.origin, self.dx, self.dy)
-        )
-        assert origin is not None
-        assert dx is not None
-        return AffinePlane(origin, dx, dy)
+        return self.on(next(iter(self.origin.values())).device, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -83,3 +89,7 @@ class MappedPlane:
     def point(self, a: float, b: float) -> Point:
         """Compute the point at coordinates (a, b)."""
         return self.function(a, b)
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> "MappedPlane":
+        """Return the same surface, whose points are moved to a device; the function computes where it did before."""
+        return MappedPlane(lambda a, b: on_device(self.function(a, b), device, dtype))

@@ -41,9 +41,7 @@ def converted(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | N
 
 def on_device(point: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Point:
     """Move a point to a device and a real type; complex numbers stay complex."""
-    return {
-        name: value.to(device, dtype.to_complex() if value.is_complex() else dtype) for name, value in point.items()
-    }
+    return {name: converted(value, device, dtype) for name, value in point.items()}
 
 
 def real_view(tensor: Tensor) -> Tensor:

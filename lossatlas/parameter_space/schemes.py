@@ -1,7 +1,7 @@
 """Surfaces through the space of a network's parameters that are not planes: lines side by side, and two scaled schemes.
 
 The schemes are those of the notebook "Visualizing the loss landscape" in Julia, whose points are scaled to the size of
-the network. Each surface has `on(device, dtype)`, which returns it with its tensors on a device.
+the network.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping

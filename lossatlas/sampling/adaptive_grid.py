@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from lossatlas.errors import BadUsage, named
-from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.landscape.cell_prediction import AdaptiveChoice, CellChoice
 from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 
 
 def keep_matching_predictions(surface: Surface, tolerance: Tolerance | None) -> Surface:

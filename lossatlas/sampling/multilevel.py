@@ -12,18 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from lossatlas.evaluation.evaluator import Evaluator
-from lossatlas.io.block_queue import BlockQueue, BlockResult
-from lossatlas.landscape.control_variates import (
-    FEWEST,
-    ControlVariate,
-    ErrorTarget,
-    Samples,
-    control_variate_of,
-    estimate_cell,
-)
+from lossatlas.landscape.control_variates import ControlVariate, Samples, control_variate_of
 from lossatlas.landscape.plan import ExecutionPlan
+from lossatlas.landscape.sample_count import FEWEST_CONTROLLED, ErrorTarget, estimate_cell
 from lossatlas.landscape.statistics import CLAMPED, metrics_of
 from lossatlas.landscape.surface import LOW_PRECISION, Surface
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 
 LOW_PRECISION_SHARE = 0.9  # of the error of a cell, for the low-precision mean; the rest is for its correction
 MAX_FIRST_SAMPLES = 1024  # largest number of samples that a cell on the finest level begins with
@@ -48,7 +42,7 @@ class EstimatedCell(NamedTuple):
     """The result for one cell and split.
 
     Attributes:
-        row: Statistics, metrics and estimates, see `control_variates.estimate_cell`.
+        row: Statistics, metrics and estimates, see `sample_count.estimate_cell`.
         samples: All samples that it has drawn; none where no other cell and no continuation needs them.
     """
 
@@ -71,7 +65,13 @@ def with_small_batches(evaluator: Evaluator, plan: ExecutionPlan, *, keep_batch_
         The completed plan.
     """
     parallel_batches, batch_size = plan["lanes"] or 1, plan["batch_size"]
-    choices = [FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MAX_FIRST_SAMPLES]
+    choices = [
+        FEWEST_CONTROLLED,
+        2 * FEWEST_CONTROLLED,
+        4 * FEWEST_CONTROLLED,
+        8 * FEWEST_CONTROLLED,
+        MAX_FIRST_SAMPLES,
+    ]
     counts = [count for count in choices if count >= MIN_BATCH * parallel_batches] or [MAX_FIRST_SAMPLES]
     if keep_batch_size:
         return {**plan, "fewest": counts[0]}

@@ -14,7 +14,7 @@ import lossatlas
 from lossatlas.commands import hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory, sharpness
 from lossatlas.datasets.registry import load
 from lossatlas.io import read_findings, read_projection, read_surface, write_surface
-from lossatlas.jobs import loss_surface
+from lossatlas.jobs import loss_plan
 from lossatlas.models import build, load_network
 
 GRID = ["--x=-1:1:5", "--y=-0.5:1:4"]
@@ -151,7 +151,7 @@ def test_points_that_share_a_call_keep_their_bits_through_kills(monkeypatch, wor
         evaluator.batch_size, evaluator.points_per_call = 16, 6
         return 1.0
 
-    monkeypatch.setattr(loss_surface, "tune", tune)
+    monkeypatch.setattr(loss_plan, "tune", tune)
     net, killed = folder / "net.safetensors", folder / "killed.h5"
 
     def command(out):

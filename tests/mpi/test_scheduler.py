@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from lossatlas.io.block_queue import BlockQueue, BlockResult
 from lossatlas.mpi.agreement import FailedRank, on_all
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.mpi.communicator import WorkFailed, World
 from lossatlas.mpi.scheduler import answer, follow, lead, serve
 

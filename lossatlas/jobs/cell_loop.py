@@ -1,28 +1,27 @@
-"""Compute the missing cells of a surface, and save snapshots of the results that have arrived."""
+"""Loop that computes the missing cells of a surface, and saves snapshots of the results that have arrived."""
 
 import math
 import os
 import platform
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import chdir, closing, contextmanager, nullcontext, suppress
+from contextlib import chdir, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lossatlas.errors import INCOMPLETE, SIGNALS, CannotWrite, FrontEnd, Incomplete, code_of, note
-from lossatlas.io.block_queue import BlockQueue, BlockResult
+from lossatlas.errors import INCOMPLETE, CannotWrite, FrontEnd, Incomplete, code_of, note
 from lossatlas.io.direction_files import Directions, embeds_directions
 from lossatlas.io.lock import Lock
-from lossatlas.io.progress import Progress, StatusLine
+from lossatlas.io.progress import Progress
 from lossatlas.io.surface_files import write_surface
 from lossatlas.landscape.plan import HalvedBatch
 from lossatlas.landscape.surface import Surface
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
+from lossatlas.stop_signals import signals, stopped_by
 
 SNAPSHOT_SECONDS = 1.0
 
@@ -55,49 +54,6 @@ class BlockResults(Protocol):
 
 
 Serve = Callable[[BlockQueue, MakeWork], BlockResults]
-
-
-@contextmanager
-def signals() -> Iterator[list[int]]:
-    """Collect the signals that ask this process to end, so that results are saved first.
-
-    These are SIGTERM, SIGINT and those of batch systems (`errors.SIGNALS`), except ignored ones, as under nohup, and those
-    with a handler of the user's, as a training framework installs.
-
-    Yields:
-        The numbers of the signals received so far; empty outside of the main thread, which alone can install handlers.
-    """
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # nothing else may set handlers
-        yield caught
-        return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    ours = [number for number, handler in before.items() if ends_process(number, handler)]
-    for number in ours:
-        signal.signal(number, lambda n, _: caught.append(n))
-    try:
-        yield caught
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
-
-
-def stopped_by(number: int, more: str = "") -> Incomplete:
-    """Return the error for a signal; `more` is appended to its message."""
-    error = Incomplete(f"stopped by {signal.Signals(number).name}{more}")
-    error.signal = number
-    return error
-
-
-def ends_process(number: int, handler: Any) -> bool:
-    """Return whether the handler of a signal ends the process."""
-    if handler in (signal.SIG_IGN, None):
-        return False
-    usual = (
-        handler in (signal.SIG_DFL, signal.default_int_handler)
-        or getattr(handler, "__module__", "") == "lossatlas.process"
-    )
-    return usual or number in (signal.SIGTERM, signal.SIGINT)
 
 
 def compute_cells(
@@ -301,35 +257,3 @@ class Snapshots:
                 write_surface(self.path, self.surface, self.dir_file, self.embed)
         self.saved = time.monotonic()
         self.took = self.saved - started
-
-
-@contextmanager
-def reporting(part: str, caught: list[int], *, shown: bool = True) -> Iterator[Callable[[int, float], None]]:
-    """Show the progress of a part of a spectrum.
-
-    Args:
-        part: The name of the part.
-        caught: The signals received, see `signals`.
-        shown: Print the progress.
-
-    Yields:
-        A function of the products so far and the error, called after each product. It raises Incomplete after a signal.
-    """
-    line, last = StatusLine(), (0, 0.0)
-    quantity = {"trace": "standard error", "activations": "relative standard error"}.get(part, "relative residual")
-    unit = "probes" if part == "activations" else "products"
-
-    def progress(count: int, error: float) -> None:
-        nonlocal last
-        last = count, error
-        if caught:
-            raise stopped_by(
-                caught[0],
-                f" in the part '{part}'; the parts before it are saved, run the same command again to continue",
-            )
-        if shown:
-            line.show(f"{part}: {count} {unit}, {quantity} {error:.2g}")
-
-    yield progress
-    if shown:
-        line.end(f"{part}: {last[0]} {unit}, {quantity} {last[1]:.2g}" if last[0] else f"{part}: from what is there")

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossatlas.errors import BadInput, CannotWrite, Incomplete, Note
-from lossatlas.io import read_surface, recorder
-from lossatlas.io.block_queue import BlockQueue, BlockResult
+from lossatlas.errors import SIGNALS, BadInput, CannotWrite, Incomplete, Note
+from lossatlas.io import read_surface
 from lossatlas.io.progress import SilentProgress
-from lossatlas.io.recorder import BlockNote, compute_cells, reporting, signals, stopped_by, timed
+from lossatlas.jobs import cell_loop
+from lossatlas.jobs.cell_loop import BlockNote, compute_cells, timed
+from lossatlas.jobs.spectrum_job import reporting
 from lossatlas.landscape import Grid, Surface
+from lossatlas.mpi.block_queue import BlockQueue, BlockResult
+from lossatlas.stop_signals import signals, stopped_by
 
 GRID = Grid.parse("-1:1:4", "-1:1:3")
 KNOWN = np.arange(12) ** 2 / 7  # the value of each cell
@@ -23,7 +26,7 @@ KNOWN = np.arange(12) ** 2 / 7  # the value of each cell
 @pytest.fixture(autouse=True)
 def handlers():
     """Signals as in a program that was started in the foreground, whatever the shell left; they come back afterwards."""
-    before = {number: signal.getsignal(number) for number in recorder.SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in before:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -73,7 +76,7 @@ def test_results_in_any_order_make_the_same_surface(tmp_path, order, on_disk):
 
 def test_the_file_exists_before_the_first_cell_and_grows_by_snapshots(tmp_path, monkeypatch):
     now, path, counts = [0.0], tmp_path / "s.h5", []
-    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cell_loop.time, "monotonic", lambda: now[0])
 
     def work(block):
         counts.append(int(read_surface(path).done.sum()))
@@ -86,8 +89,8 @@ def test_the_file_exists_before_the_first_cell_and_grows_by_snapshots(tmp_path, 
 
 def test_a_snapshot_waits_for_a_second_and_for_twenty_times_what_it_takes(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
-    file = recorder.Snapshots(tmp_path / "s.h5", Surface.of_values(GRID, ["train_loss"]), None, None, None)
+    monkeypatch.setattr(cell_loop.time, "monotonic", lambda: now[0])
+    file = cell_loop.Snapshots(tmp_path / "s.h5", Surface.of_values(GRID, ["train_loss"]), None, None, None)
     now[0] = 100.0
     assert not file.save_if_due()  # there is nothing new
     file.add([0], of_cells([0])[0], BlockNote(), ("here", 1.0))
@@ -143,7 +146,7 @@ def test_what_cannot_be_written_is_said_and_not_tried_again(tmp_path, monkeypatc
         if len(tried) > 1:
             raise CannotWrite("no space left")
 
-    monkeypatch.setattr(recorder, "write_surface", full)
+    monkeypatch.setattr(cell_loop, "write_surface", full)
     with pytest.raises(CannotWrite, match="no space left"):
         filled(tmp_path / "s.h5")
     assert len(tried) == 2

@@ -1,6 +1,6 @@
-"""Losses over a grid: the execution plan, which decides the last digits and is measured once, and the work of a block."""
+"""Execution plan of losses over a grid, which decides the last digits and is measured once, and the evaluator of a plan."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,29 +11,22 @@ from torch import nn
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
-from lossatlas.errors import BadInput, BadUsage, Stop, named, note
-from lossatlas.evaluation.autotuning import choose_parallel_batches, estimate_seconds_per_cell, seconds_in_place, tune
+from lossatlas.errors import BadUsage, named
+from lossatlas.evaluation.autotuning import choose_parallel_batches, seconds_in_place, tune
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import OWN, resolve_precision
-from lossatlas.evaluation.recalibration import BATCH
-from lossatlas.evaluation.reference import evaluated_in_place
-from lossatlas.evaluation.sample_storage import StreamingSamples, copy_samples, fitted
-from lossatlas.io.block_queue import BlockQueue, BlockResult
-from lossatlas.io.recorder import BlockNote
+from lossatlas.evaluation.sample_storage import StreamingSamples
 from lossatlas.jobs.input_check import one_line
 from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.reference_check import ReferenceLosses
-from lossatlas.landscape.control_variates import FEWEST
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.plan import ExecutionPlan
-from lossatlas.landscape.surface import LOW_PRECISION, Surface
+from lossatlas.landscape.sample_count import FEWEST_CONTROLLED
+from lossatlas.landscape.surface import Surface
 from lossatlas.landscape.tolerance import Tolerance
-from lossatlas.sampling.adaptive_grid import AdaptiveQueue, check_plan, without_predictions
-from lossatlas.sampling.multilevel import MultilevelQueue, MultilevelWorker, with_small_batches
+from lossatlas.sampling.multilevel import with_small_batches
 
-FEW = 8  # samples on which the path is chosen
 CHECKED_SAMPLES = 256  # samples on which a reduced precision is compared with float32
 MOST_IN_A_PASS = 32  # points that share a pass over streamed data, at most
 READING = 4  # the share of reading is kept below 1 / (1 + READING) of the time
@@ -112,68 +105,8 @@ def own_network(problem: Problem, precision: str) -> nn.Module:
     return net
 
 
-def new_surface(
-    net: nn.Module,
-    data: Mapping[str, AnyData],
-    loss: Loss,
-    grid: Grid,
-    *,
-    device: str | torch.device = "cpu",
-    tolerance: Tolerance,
-    precision: str | None = None,
-    batch_size: int = 0,
-    request: Mapping[str, Any],
-    about: Mapping[str, Any],
-    recalibrated: int = 0,
-) -> Surface:
-    """Return a surface without computed cells. `finalize_plan` measures the entries of its plan that are 0.
-
-    Arguments that are not listed are those of `grid_job.Quantity.new_surface`.
-
-    Args:
-        tolerance: The tolerance of the loss at each cell.
-        precision: The precision of the forward pass; None for that of the network.
-        batch_size: Samples of a batch; 0 to measure the fastest.
-        recalibrated: Training samples that give the BatchNorm statistics at every point; 0 to keep those of the network.
-
-    Raises:
-        BadUsage: A tolerance needs standard errors, which this loss or these data do not have.
-    """
-    few = fitted(next(next(iter(data.values())).batches(FEW)), net)
-    precision = resolve_precision(precision, net)
-    with (
-        evaluated_in_place(net) as own,
-        torch.no_grad(),
-    ):  # a copy may share its parameters, into which a forward pass may write
-        found = loss(own, copy_samples(few))
-        if not tolerance.exact:
-            refuse_tolerance(data, spread=found.spread)
-        path, why_not = path_of(net, loss, few, precision)
-    plan: ExecutionPlan = {
-        "device": torch.device(device).type,
-        "precision": precision,
-        "path": path,
-        "batch_size": batch_size,
-        "points_per_call": 0,
-        "lanes": 0,
-    }
-    if recalibrated:
-        plan |= {"recalibrated": recalibrated, "recalibrated_batch": BATCH}
-    populations = {split: len(samples) for split, samples in data.items()}
-    if not tolerance.exact and precision in LOW:
-        plan["corrected"] = True
-        populations |= {f"{LOW_PRECISION}{split}": count for split, count in populations.items()}
-    if path == IN_PLACE:
-        about = {**about, "why_in_place": why_not}
-    elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
-        about = {**about, "why_not_folded": why_not}
-    return Surface.empty(
-        grid, populations, tuple(found.metrics), multilevel=not tolerance.exact, plan=plan, request=request, about=about
-    )
-
-
 def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, str]:
-    """Return the fastest path for the network, which `finalize_plan` verifies, and why BatchNorm is not folded."""
+    """Return the fastest path for the network, which `LossQuantity.finalize_plan` verifies, and why BatchNorm is not folded."""
     try:
         net = frozen_copy(net, fixed=True)
     except Exception as error:  # what a module holds cannot be copied
@@ -182,58 +115,6 @@ def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, 
         return "unfolded", "folding would round differently in this precision"
     folded, why_not = choose_path(net, loss, few)
     return ("folded" if folded else "unfolded"), why_not
-
-
-def finalize_plan(
-    problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
-) -> tuple[Surface, Evaluator]:
-    """Complete the plan of a surface, and verify its evaluator against the user's network.
-
-    A new plan is completed by measurements, also of the error of a reduced precision. Where a path gives other losses than
-    the user's network moved in place, a new plan takes the next slower path, in the end the network itself.
-
-    Args:
-        problem: The network, its plane, data and loss.
-        surface: The surface so far. Where its plan is complete, nothing is measured.
-        tolerance: The tolerance of the loss at each cell.
-        cells: The number of cells to be computed.
-        adaptive: See `make_queue`.
-
-    Returns:
-        The surface with its complete plan, and the evaluator.
-
-    Raises:
-        BadInput: The network is random, or the path that a file was started with gives other losses than the network.
-        BadUsage: The network can only be evaluated in place, and not in this precision or on this device.
-    """
-    check_plan(surface, adaptive)
-    surface = without_predictions(surface)
-    reference, paths = ReferenceLosses.of(problem, surface.grid), PATHS[PATHS.index(surface.plan["path"]) :]
-    new, why_not = surface.plan["points_per_call"] == 0, surface.about.get("why_in_place", "")
-    for path in paths:
-        plan: ExecutionPlan = {**surface.plan, "path": path}
-        try:
-            known, evaluator = complete_plan(problem, replace(surface, plan=plan), tolerance, cells, adaptive)
-            differs = "" if path == IN_PLACE else reference.difference(comparable_evaluator(problem, plan, evaluator))
-        except (Stop, torch.cuda.OutOfMemoryError):
-            raise
-        except Exception as error:
-            if path == IN_PLACE:
-                raise
-            differs = one_line(error)
-        if not differs:
-            break
-        if not new:
-            raise BadInput(
-                f"the file was started with {path} evaluation, which is not what the network computes: {differs}: write "
-                "another file"
-            )
-        why_not = differs
-    if path == IN_PLACE and new:
-        note(f"the network itself is moved for every point, which is slower: {why_not}")
-    if path != surface.plan["path"]:
-        known = replace(known, about={**known.about, f"why_not_{surface.plan['path']}": why_not})
-    return known, evaluator
 
 
 def comparable_evaluator(problem: Problem, plan: ExecutionPlan, evaluator: Evaluator) -> Evaluator:
@@ -246,17 +127,15 @@ def comparable_evaluator(problem: Problem, plan: ExecutionPlan, evaluator: Evalu
 
 
 def complete_plan(
-    problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, adaptive: Tolerance | None = None
+    problem: Problem, surface: Surface, tolerance: Tolerance, cells: int, *, adaptive: bool
 ) -> tuple[Surface, Evaluator]:
-    """Return the surface with a complete plan for its path, and the evaluator, see `finalize_plan`."""
+    """Return the surface with a complete plan for its path, and the evaluator; adaptive: cells are interpolated, too."""
     evaluator = evaluator_of(problem, surface.plan, tolerance)
     with evaluator.session():
-        return measure_plan(problem, surface, evaluator, cells, adaptive), evaluator
+        return measure_plan(problem, surface, evaluator, cells, adaptive=adaptive), evaluator
 
 
-def measure_plan(
-    problem: Problem, surface: Surface, evaluator: Evaluator, cells: int, adaptive: Tolerance | None
-) -> Surface:
+def measure_plan(problem: Problem, surface: Surface, evaluator: Evaluator, cells: int, *, adaptive: bool) -> Surface:
     """Return the surface with a complete plan, whose missing entries are measured with an evaluator of its path."""
     plan, about = surface.plan.copy(), dict(surface.about)
     if plan["points_per_call"] == 0 and plan["path"] == IN_PLACE:
@@ -265,13 +144,13 @@ def measure_plan(
         evaluator.batch_size = plan["batch_size"]
         about["seconds_per_cell"] = seconds_in_place(evaluator)
         if surface.samples:
-            plan["fewest"] = FEWEST
+            plan["fewest"] = FEWEST_CONTROLLED
     elif plan["points_per_call"] == 0:
         chosen = bool(plan["batch_size"])
         if chosen:
             evaluator.parallel_batches = choose_parallel_batches(evaluator)
         else:
-            many = plan["precision"] in ("float32", "float64", "tf32") and adaptive is None
+            many = plan["precision"] in ("float32", "float64", "tf32") and not adaptive
             x, y = surface.grid.x, [0.0] if surface.grid.y is None else surface.grid.y
             corners = [(float(a), float(b)) for a in (x[0], x[-1]) for b in (y[0], y[-1])]
             about["seconds_per_cell"] = tune(evaluator, cells, stacked=many, check_points=corners)
@@ -290,21 +169,6 @@ def measure_plan(
         if evaluator.streaming:
             about["points_per_pass"] = points_per_pass(evaluator, about.get("seconds_per_cell"))
     return replace(surface, plan=plan, about=about)
-
-
-def estimate_seconds(problem: Problem, surface: Surface, tolerance: Tolerance) -> tuple[float, str]:
-    """Estimate the time of a cell.
-
-    Returns:
-        Seconds, and a description of the measurement.
-    """
-    evaluator = evaluator_of(problem, surface.plan, tolerance)
-    if evaluator.in_place:
-        return seconds_in_place(evaluator), "from a few batches of the network itself"
-    fewer = "" if tolerance.exact else ", with all samples, of which a tolerance draws fewer"
-    if seconds := surface.about.get("seconds_per_cell"):
-        return seconds, "measured when the file was started" + fewer
-    return estimate_seconds_per_cell(evaluator), "from a few batches" + fewer
 
 
 def refuse_tolerance(splits: Mapping[str, AnyData], *, spread: bool) -> None:
@@ -385,62 +249,3 @@ def precision_lines(precision: str, error: Mapping[str, Any]) -> list[str]:
         + f" (relative to float32, {error['used']} samples)"
         for name, values in error["relative"].items()
     ]
-
-
-def block_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Any], tuple[BlockResult, BlockNote]]:
-    """Return the function from a block of a queue to its result and a remark.
-
-    A batch that does not fit into memory is halved, which the remark reports.
-
-    Args:
-        surface: The surface with a complete plan.
-        evaluator: The evaluator of this rank.
-
-    Returns:
-        The function. It raises BadUsage where one sample does not fit into memory.
-    """
-    evaluate = MultilevelWorker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
-
-    def work(block: Any) -> tuple[BlockResult, BlockNote]:
-        remark = BlockNote()
-        while True:
-            try:
-                with evaluator.session():
-                    return evaluate(block), remark
-            except torch.cuda.OutOfMemoryError as error:
-                if evaluator.batch_size == 1:
-                    raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
-                evaluator.batch_size //= 2
-                if evaluator.full_precision is not None:
-                    evaluator.full_precision.batch_size = evaluator.batch_size
-                first = (block[0] if surface.samples else block)[0]
-                remark = BlockNote(
-                    f"out of memory on {evaluator.device}: batch size {evaluator.batch_size} from cell {first} on",
-                    evaluator.batch_size,
-                )
-                evaluator.clear_cache()
-                torch.cuda.empty_cache()
-
-    return work
-
-
-def exact_worker(surface: Surface, evaluator: Evaluator) -> Callable[[Sequence[int]], BlockResult]:
-    """Return the function from cells to their statistics over all samples."""
-    return lambda cells: BlockResult(evaluator([surface.grid.point(cell) for cell in cells]))
-
-
-def make_queue(surface: Surface, pending: np.ndarray, ranks: int = 1, adaptive: Tolerance | None = None) -> BlockQueue:
-    """Return the pending cells in blocks.
-
-    Args:
-        surface: The surface so far, with a complete plan.
-        pending: The indices of the pending cells.
-        ranks: The number of ranks.
-        adaptive: Interpolate cells that their neighbours predict within this tolerance; None to compute all.
-    """
-
-    def blocks(known: Surface, cells: np.ndarray) -> BlockQueue:
-        size = cells_per_block(known, len(cells), ranks)
-        return MultilevelQueue(known, cells, size) if known.samples else BlockQueue.of(cells, size)
-
-    return blocks(surface, pending) if adaptive is None else AdaptiveQueue(surface, pending, adaptive, blocks)

@@ -1,0 +1,82 @@
+"""Levels of a grid's cells, from coarse to fine: finer cells are estimated or predicted from their coarser neighbours."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lossatlas.landscape.grid import Grid, refinement
+from lossatlas.landscape.tolerance import FEWEST_SAMPLES
+
+SAMPLES_PER_LEVEL = 2  # cells of a level begin with this many times the samples of the next finer level
+
+
+class Hierarchy:
+    """The levels of a grid's cells, from coarse to fine, and the coarser neighbours of each cell.
+
+    Args:
+        grid: The grid.
+        rows: Rows are independent curves, which have no common neighbours.
+
+    Attributes:
+        shape: (ny, nx); a curve has one row.
+        axes: The level of each point of the y and the x axis.
+        level: The level of each cell, (cells,).
+        count: The number of levels.
+
+    Example:
+        >>> hierarchy = Hierarchy(Grid(np.arange(9.0)))
+        >>> hierarchy.level.tolist(), hierarchy.neighbours(3)
+        ([0, 2, 1, 2, 0, 2, 1, 2, 0], [2, 4])
+    """
+
+    def __init__(self, grid: Grid, *, rows: bool = False) -> None:
+        self.shape = grid.shape if len(grid.shape) == 2 else (1, *grid.shape)
+        own_rows = rows or grid.y is None
+        self.axes = (np.zeros(self.shape[0], int) if own_rows else refinement(self.shape[0]), refinement(self.shape[1]))
+        self.rows = own_rows
+        self.level = np.maximum.outer(*self.axes).ravel()
+        self.count = int(self.level.max()) + 1
+
+    def neighbours(self, cell: int) -> list[int]:
+        """Return the corners of the coarser grid's square around a cell: one, two or four of them; none on level 0."""
+        level = self.level[cell]
+        if level == 0:
+            return []
+        j, i = divmod(cell, self.shape[1])
+        rows = [j] if self.rows else enclosing(np.flatnonzero(self.axes[0] < level), j)
+        return [
+            row * self.shape[1] + column
+            for row in rows
+            for column in enclosing(np.flatnonzero(self.axes[1] < level), i)
+        ]
+
+    def order(self, cells: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return some cells sorted by level, coarse levels first."""
+        cells = np.sort(np.asarray(cells, dtype=np.int64))
+        return cells[np.argsort(self.level[cells], kind="stable")]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The share of the allowed error for a cell of each level, (levels,).
+
+        The rest is left for finer cells that use it. It is the square root of a share of the variance, to which each
+        level adds the same part.
+        """
+        return np.sqrt(np.arange(1, self.count + 1) / self.count)
+
+    def fewest(self, level: int, floor: int) -> int:
+        """Return the number of samples that a cell begins with; finer cells need more samples of coarser ones.
+
+        Args:
+            level: The level of the cell.
+            floor: The number on the finest level.
+        """
+        return (
+            FEWEST_SAMPLES if level == 0 else min(FEWEST_SAMPLES, floor * SAMPLES_PER_LEVEL ** (self.count - 1 - level))
+        )
+
+
+def enclosing(coarse: np.ndarray, k: int) -> list[int]:
+    """Return the last coarse number up to k and the first from k on; one of them at an edge or where k is coarse."""
+    below, above = coarse[coarse <= k], coarse[coarse >= k]
+    return sorted({*below[-1:].tolist(), *above[:1].tolist()})
