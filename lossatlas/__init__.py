@@ -4,8 +4,8 @@
     surface = lossatlas.surface(net, loader, x="-1:1:21", y="-1:1:21", norm="filter", ignore="biasbn")
     surface.plot()
 
-`surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `align` puts the hidden units of one network into the order of
-another; `read` reads a file. torch is imported when they are first used,
+`surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `Recorder` records a training run in its own loop; `align` puts
+the hidden units of one network into the order of another; `read` reads a file. torch is imported when they are first used,
 so that files can be read and drawn without it (`lossatlas.io`, `lossatlas.figures`).
 """
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lossatlas.api import align, eigenvalues, read, spectrum, surface, trajectory
     from lossatlas.data import Losses
     from lossatlas.results import Curvature, Landscape, Trajectory
+    from lossatlas.run_recorder import Recorder
 
 __version__ = "0.2.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "Curvature",
     "Landscape",
     "Losses",
+    "Recorder",
     "Trajectory",
     "align",
     "eigenvalues",
@@ -42,6 +44,8 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name == "Losses":
         return import_module("lossatlas.data").Losses
+    if name == "Recorder":
+        return import_module("lossatlas.run_recorder").Recorder
     if name in __all__:
         return getattr(import_module("lossatlas.api"), name)
     if name in PACKAGES:

@@ -49,8 +49,10 @@ from lossatlas.jobs.script_inputs import (
     Direction,
     DirectionArguments,
     Net,
+    checkpoint_list,
     point_of,
     shared_copy,
+    state_for,
     statistics_differ,
 )
 from lossatlas.jobs.script_job import SurfaceArguments, SurfaceInputs
@@ -121,8 +123,9 @@ def surface(
         seed: Seed of random directions, which depend on nothing else; `plot_surface.py` makes the same ones.
         directions: One direction for each axis: 'random', 'gradient', 'eigenvector', 'eigenvector:K' for the K-th largest
             eigenvalue of the Hessian, or tensors by parameter name, which are used unchanged unless `norm` is given.
-        towards: One or two networks (or their state dicts) at coordinate 1 of the axes, instead of `directions`. Their own
-            losses are compared with those of the surface there.
+        towards: One or two networks at coordinate 1 of the axes, instead of `directions`: modules, state dicts, or
+            checkpoints of any program (a file, a folder, or 'FILE:WORD' for one of several sets of weights in it, such as
+            'last.ckpt:state_dict_ema'). Their own losses are compared with those of the surface there.
         dir_type: 'weights' moves the parameters, 'states' the buffers too. By default 'weights', and 'states' towards
             networks with other BatchNorm statistics.
         orthogonalize: Make the second direction orthogonal to the first.
@@ -517,7 +520,7 @@ def spectrum(
 @restoring
 def trajectory(
     net: nn.Module,
-    checkpoints: Sequence[Net],
+    checkpoints: Sequence[Net] | str | Path,
     *,
     dir_type: str = "weights",
     ignore: str = "",
@@ -531,7 +534,8 @@ def trajectory(
 
     Args:
         net: The network; it says which tensors are compared.
-        checkpoints: Networks or state dicts in the order of training, at least three.
+        checkpoints: At least three networks, state dicts or checkpoint files (as for `surface(towards=...)`) in the order of
+            training, or the folder of a run. Files are read one at a time.
         dir_type: 'weights' for parameters, 'states' for buffers too.
         ignore: 'biasbn' leaves out biases and normalization layers, '' does not.
         only: Regular expressions; tensors whose names match none of them are left out. Empty for all.
@@ -553,6 +557,7 @@ def trajectory(
         (4, 2)
     """
     check_words(dir_type=dir_type, ignore=ignore)
+    checkpoints = checkpoint_list(checkpoints)
     if len(checkpoints) < 3:
         raise BadUsage(f"{len(checkpoints)} checkpoints span no plane: give at least 3")
     origin = point_of(net, checkpoints[-1], dir_type)
@@ -578,7 +583,7 @@ def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
 
     Args:
         net: The network whose order of units is kept.
-        other: A network of the same architecture, or its state dict.
+        other: A network of the same architecture, its state dict, or a checkpoint.
         inputs: A batch of at least two samples, with which `net` is called.
 
     Returns:
@@ -599,8 +604,7 @@ def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
         >>> torch.allclose(twin(inputs), other(inputs), atol=1e-5)
         True
     """
-    point_of(net, other, "states")
-    state = other.state_dict() if isinstance(other, nn.Module) else other
+    state = state_for(net, other)
     try:
         twin = frozen_copy(net)
     except Exception as error:

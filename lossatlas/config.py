@@ -64,8 +64,9 @@ class NetworkOptions(ModelOptions):
     model_folder: str = option("", "folder of the checkpoints")
     model_file: str | None = option(
         None,
-        "checkpoint at the centre: .safetensors, or a torch state dict; not needed where your own function gives a "
-        "trained network",
+        "checkpoint at the centre: .safetensors, a file of torch.save or Lightning, or a folder with one; FILE:WORD chooses "
+        "one of several sets of weights, as in last.ckpt:state_dict_ema; not needed where your own function gives a trained "
+        "network",
     )
 
 

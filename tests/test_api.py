@@ -370,7 +370,7 @@ def test_towards_another_network():
     line = lossatlas.surface(one, (X, Y), x="0:1:3", towards=two, **QUIET)
     for k, net in ((0, one), (2, two)):
         assert line.loss[k] == pytest.approx(float(F.cross_entropy(net.eval()(X), Y)), rel=1e-5)
-    with pytest.raises(BadInput, match=r"'0.weight' has shape \(16, 2\) in the network"):
+    with pytest.raises(BadInput, match=r"'0.weight' has shape \(16, 3\), the model expects \(16, 2\)"):
         lossatlas.surface(one, (X, Y), x="0:1:3", towards=nn.Sequential(nn.Linear(3, 16)), **QUIET)
 
 

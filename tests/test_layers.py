@@ -34,6 +34,7 @@ LAYERS: list[set[str]] = [
     {"viewer"},
     {"results"},
     {"api", "commands"},
+    {"run_recorder"},
     {"cli"},
     {"__main__"},
 ]

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lossatlas.errors import BadInput, BadUsage
+from lossatlas.io.checkpoint_names import checkpoint_exists, checkpoints_in, split_word
 from lossatlas.option_fields import natural, option, positive
 
+PREFIX, SUFFIX = "model_", ".t7"  # of train.py and of the release of 2018
 DROPPED = 0.5  # a learning rate that is at most this much of the one before has dropped
 
 
@@ -23,8 +25,11 @@ class CheckpointOptions:
     model_folder: tuple[str, ...] = option(
         (), "folder of the checkpoints of a run; several folders for several runs", many="+", metavar="FOLDER"
     )
-    prefix: str = option("model_", "beginning of the name of a checkpoint")
-    suffix: str = option(".t7", "end of the name of a checkpoint")
+    prefix: str = option(
+        PREFIX,
+        "beginning of the name of a checkpoint; names of lossatlas.Recorder, Lightning and Hugging Face are found without it",
+    )
+    suffix: str = option(SUFFIX, "end of the name of a checkpoint")
     start_epoch: int | None = option(None, "first epoch (default: the first there is)", kind=natural)
     max_epoch: int | None = option(
         None, "last epoch, which is the origin of the plane (default: the last there is)", kind=natural
@@ -64,9 +69,9 @@ def read_series(args: CheckpointOptions) -> tuple[CheckpointSeries, ...]:
         raise BadUsage("name a --model_folder of checkpoints, or several, or --checkpoints")
     if args.checkpoints:
         files = [Path(file) for file in args.checkpoints]
-        if missing := [file for file in files if not file.exists()]:
+        if missing := [file for file in files if not checkpoint_exists(file)]:
             raise BadInput(f"no checkpoint {missing[0]}")
-        numbers = [int((re.findall(r"\d+", file.stem) or ["-1"])[-1]) for file in files]
+        numbers = [int((re.findall(r"\d+", split_word(file)[0].stem) or ["-1"])[-1]) for file in files]
         counted = all(a < b for a, b in pairwise(numbers)) and numbers[0] >= 0
         name = args.labels[0] if args.labels else files[0].resolve().parent.name
         return (
@@ -103,10 +108,12 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 def series_in_folder(folder: Path, args: CheckpointOptions) -> CheckpointSeries:
     """The checkpoints in a folder, all or those that are asked for."""
-    pattern = re.compile(re.escape(args.prefix) + r"(\d+)" + re.escape(args.suffix))
     if not folder.is_dir():
         raise BadInput(f"no folder {folder}")
+    pattern = re.compile(re.escape(args.prefix) + r"(\d+)" + re.escape(args.suffix))
     named = [(int(found.group(1)), file) for file in folder.iterdir() if (found := pattern.fullmatch(file.name))]
+    if not named and (args.prefix, args.suffix) == (PREFIX, SUFFIX):  # of lossatlas.Recorder or another program
+        named = checkpoints_in(folder)
     files_of = dict(named)
     if len(files_of) < len(named):
         epoch = next(epoch for epoch, file in named if files_of[epoch] != file)
@@ -124,8 +131,9 @@ def series_in_folder(folder: Path, args: CheckpointOptions) -> CheckpointSeries:
     wanted = [*epochs, *(end for end in (first, last) if end not in epochs)]
     missing = [epoch for epoch in sorted(wanted) if epoch not in there]
     if missing:
+        name = files_of[there[-1]].name.replace(str(there[-1]), str(missing[0]))
         raise BadInput(
-            f"no checkpoint {folder / f'{args.prefix}{missing[0]}{args.suffix}'} ({len(missing)} of {len(wanted)} are "
+            f"no checkpoint {folder / name} ({len(missing)} of {len(wanted)} are "
             "missing): set --start_epoch, --max_epoch and --save_epoch to what is there"
         )
     epochs = sorted(wanted)

@@ -224,8 +224,10 @@ def model_file(args: config.NetworkOptions) -> str:
 
 def in_folder(name: str, folder: str) -> str:
     """The file of this name, in --model_folder where it is there alone."""
+    from lossatlas.io.checkpoint_names import checkpoint_exists
+
     inside = Path(folder) / name
-    return str(inside) if folder and inside.exists() and not Path(name).exists() else name
+    return str(inside) if folder and checkpoint_exists(inside) and not checkpoint_exists(name) else name
 
 
 def two_networks(args: config.TwoNetworksOptions) -> NetworkConfig:

@@ -119,7 +119,7 @@ class CheckpointPath:
 
         def point(a: float, _: float) -> "Point":
             file, wanted = self.path[round(a)]
-            state = read_state(file)
+            state = read_state(file, announce=False)
             if digest(state) != wanted:
                 raise BadInput(f"{file} is another one on {socket.gethostname()} than rank 0 has read")
             load_into(other, state, file)

@@ -23,7 +23,8 @@ from lossatlas.jobs.input_check import one_line
 from lossatlas.jobs.problem import Problem
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.statistics import PENALTY, STATISTICS
-from lossatlas.parameter_space.points import movable, real_dtype
+from lossatlas.models.checkpoint import matched_state
+from lossatlas.parameter_space.points import movable, real_dtype, tensors
 
 SAMPLES, BATCH = 64, 32  # of each split, spread over it; small batches, so that some are evaluated in parallel
 NOISE = 10  # differences of so many times the effect of a tiny step may be rounding
@@ -159,9 +160,9 @@ def check_ends(
 
 
 def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
-    """Return a copy of a network with another state; tensors that the state lacks are kept."""
+    """Return a copy of a network with another state; buffers that the state lacks are kept."""
     result = deep_copy(net)
-    result.load_state_dict(dict(state), strict=False)
+    result.load_state_dict(matched_state(net, state, "the other network", tensors(net)), strict=False)
     return result
 
 

@@ -1,7 +1,12 @@
-"""Turn the arguments of a Python function into the inputs of a grid job: plane, directions and record."""
+"""Turn the arguments of a Python function into the inputs of a grid job: plane, directions and record.
 
-from collections.abc import Mapping, Sequence
+Wherever an argument names a network, it is a `Net`: the module, a state dict, or the name of a checkpoint.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,17 +15,19 @@ from torch import Tensor, nn
 from lossatlas.data import AnyData, Losses
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
+from lossatlas.io.checkpoint_names import checkpoints_in
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.fingerprint import data_record, data_sketches, name_of, settings_digest
 from lossatlas.jobs.make_directions import AxisRequest, vector_hash
-from lossatlas.models.checkpoint import digest
+from lossatlas.models.checkpoint import digest, matched_state, read_state, weights_in
 from lossatlas.parameter_space import (
     Point,
     Selection,
+    tensors,
     wide_tensors,
 )
 
-Net = nn.Module | Mapping[str, Tensor]  # a network, or its state
+Net = nn.Module | Mapping[str, Any] | str | Path  # a network, its state dict, or a checkpoint: see `models.checkpoint`
 Direction = str | Mapping[str, Tensor]
 
 
@@ -89,12 +96,14 @@ class DirectionArguments:
         """The normalization of random directions."""
         return "filter" if self.norm is None else self.norm
 
-    @property
-    def others(self) -> list[Net]:
-        """The networks at coordinate 1 of the axes."""
+    @cached_property
+    def others(self) -> list[nn.Module | Mapping[str, Tensor]]:
+        """The networks at coordinate 1 of the axes; checkpoints are read once."""
         if self.towards is None:
             return []
-        return [self.towards] if isinstance(self.towards, nn.Module | Mapping) else list(self.towards)
+        single = isinstance(self.towards, nn.Module | Mapping | str | Path)
+        nets: Sequence[Net] = [self.towards] if single else list(self.towards)  # type: ignore[list-item,arg-type]
+        return [net if isinstance(net, nn.Module) else state_of(net) for net in nets]
 
     def wanted(self, axes: int) -> list[Direction]:
         """Return the directions of so many axes."""
@@ -155,16 +164,63 @@ def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
     """Return whether the BatchNorm statistics of any other network differ from those of `net`."""
     own = net.state_dict()
     names = [name for name in own if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")]
-    for other in others:
-        state = state_of(other)
+    for other in others if names else ():
+        state = state_for(net, other, tensors(net))
         if any(name in state and not torch.equal(own[name].cpu(), state[name].detach().cpu()) for name in names):
             return True
     return False
 
 
 def state_of(net: Net) -> Mapping[str, Tensor]:
-    """Return the state of a network; a state is returned as it is."""
-    return net.state_dict() if isinstance(net, nn.Module) else net
+    """Return the state of a network, under the names that it has there.
+
+    Args:
+        net: The network, a state dict or a mapping that holds one, or a checkpoint, which is read.
+
+    Raises:
+        BadInput: There is no such checkpoint, or it holds no state dict.
+    """
+    if isinstance(net, nn.Module):
+        return {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    return weights_in(net, "the state dict") if isinstance(net, Mapping) else read_state(net)
+
+
+def state_for(net: nn.Module, other: Net, needed: Collection[str] | None = None) -> dict[str, Tensor]:
+    """Return the state of another network under the names of `net`.
+
+    Args:
+        net: The network.
+        other: The other one, see `Net`.
+        needed: Names of tensors that it has to have; all by default.
+
+    Raises:
+        BadInput: The names or shapes do not fit, or a checkpoint cannot be read.
+    """
+    source = str(other) if isinstance(other, str | Path) else "the other network"
+    return matched_state(net, state_of(other), source, needed)
+
+
+def checkpoint_list(checkpoints: Sequence[Net] | str | Path) -> Sequence[Net]:
+    """Return the checkpoints of a training run in their order.
+
+    Args:
+        checkpoints: The checkpoints, which are not read, or the folder of a run, see `io.checkpoint_names.checkpoints_in`.
+
+    Raises:
+        BadUsage: It is a single checkpoint.
+        BadInput: The folder is missing, or holds no checkpoints.
+    """
+    if isinstance(checkpoints, nn.Module | Mapping):
+        raise BadUsage("one network is no trajectory: give a list of checkpoints, or the folder of a run")
+    if not isinstance(checkpoints, str | Path):
+        return checkpoints
+    if not Path(checkpoints).is_dir():
+        raise BadInput(f"no folder of checkpoints at {checkpoints}: give the folder of a run, or a list of checkpoints")
+    if not (found := [path for _, path in checkpoints_in(checkpoints)]):
+        raise BadInput(
+            f"{checkpoints} holds no checkpoints of a run (such as model_10.safetensors): list the checkpoints"
+        )
+    return found
 
 
 def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Point:
@@ -184,14 +240,9 @@ def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor
 
 
 def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
-    """Return the tensors of another network, or of a state, under the names of `net`. Raises BadInput where they do not fit."""
-    own, state = wide_tensors(net, dir_type), state_of(other)
-    for name, value in own.items():
-        if name not in state or state[name].shape != value.shape:
-            other_shape = tuple(state[name].shape) if name in state else "nothing"
-            raise BadInput(
-                f"'{name}' has shape {tuple(value.shape)} in the network, and {other_shape} in the other one"
-            )
+    """Return the tensors of another network under the names of `net`. Raises BadInput where they do not fit."""
+    own = wide_tensors(net, dir_type)
+    state = state_for(net, other, own)
     return {name: state[name].detach().to(value.device, value.dtype) for name, value in own.items()}
 
 

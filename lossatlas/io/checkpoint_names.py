@@ -1,0 +1,69 @@
+"""Names of checkpoints: a file or folder, or `FILE:WORD` for one of several sets of weights; the checkpoints in a folder.
+
+split_word("run/last.ckpt:state_dict_ema")      # (Path("run/last.ckpt"), "state_dict_ema")
+checkpoints_in("run/")                          # [(0, Path("run/model_0.safetensors")), ...]
+"""
+
+import re
+from pathlib import Path
+
+from lossatlas.errors import BadInput
+
+# Names of the checkpoints of a run, the first that is there: train.py and the release of 2018, the recorder, the Trainer of
+# Hugging Face, Lightning.
+SERIES = (
+    re.compile(r"model_(\d+)\.t7"),
+    re.compile(r"model_(\d+)\.(?:safetensors|pth?|ckpt|bin)"),
+    re.compile(r"checkpoint-(\d+)"),
+    re.compile(r"(?:.*[-_])?step=(\d+)(?:-v\d+)?\.ckpt"),
+    re.compile(r"(?:.*[-_])?epoch=(\d+)(?:-v\d+)?\.ckpt"),
+)
+
+
+def split_word(name: str | Path) -> tuple[Path, str]:
+    """Split the name of a checkpoint into its file and the word that chooses its weights.
+
+    Args:
+        name: A file or folder, or `FILE:WORD`. A file that has this whole name is taken as it is.
+
+    Returns:
+        The path, and the word; '' without one.
+
+    Example:
+        >>> split_word("no/such/file.pt")[1]
+        ''
+    """
+    whole = Path(name)
+    if not whole.exists():
+        file, _, word = str(name).rpartition(":")
+        if file and word and Path(file).exists():
+            return Path(file), word
+    return whole, ""
+
+
+def checkpoint_exists(name: str | Path) -> bool:
+    """Return whether there is a checkpoint of this name, with or without a word."""
+    return split_word(name)[0].exists()
+
+
+def checkpoints_in(folder: str | Path) -> list[tuple[int, Path]]:
+    """List the checkpoints of a training run in a folder.
+
+    Args:
+        folder: The folder of `lossatlas.Recorder`, of `train.py --save`, or of another program with names as in `SERIES`.
+
+    Returns:
+        The number (of an epoch or a step) and the path of each, by number; empty where there is none.
+
+    Raises:
+        BadInput: A number is there twice.
+    """
+    entries = sorted(Path(folder).iterdir())
+    for pattern in SERIES:
+        found = [(int(match.group(1)), path) for path in entries if (match := pattern.fullmatch(path.name))]
+        if found:
+            numbers = [number for number, _ in found]
+            if twice := [number for number in numbers if numbers.count(number) > 1]:
+                raise BadInput(f"{folder} holds checkpoint {twice[0]} twice: name the checkpoints, or remove one")
+            return sorted(found)
+    return []

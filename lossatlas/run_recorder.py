@@ -1,0 +1,391 @@
+"""Record a training run inside one's own training loop, and draw its trajectory afterwards.
+
+recorder = lossatlas.Recorder(net, "run/")
+for epoch in range(epochs):
+    loss = train_one_epoch(net)
+    recorder.step(loss=loss)
+recorder.trajectory().plot()
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, named, note
+from lossatlas.evaluation.reference import check_movable
+from lossatlas.io.atomic_write import make_folder, set_aside
+from lossatlas.io.run_folder import LOG, Entry, RunLog, read_log, thinned, write_log
+from lossatlas.models.checkpoint import write_tensors
+from lossatlas.models.state_names import without_wrappers
+
+if TYPE_CHECKING:
+    from lossatlas.results import Trajectory
+
+FEWEST = 3  # checkpoints that are kept: a plane needs as many
+
+
+class Recorder:
+    """Record the checkpoints and losses of a training run in a folder.
+
+    The network is recorded when the recorder is made (step 0, where a trajectory begins) and then by `step`. The folder
+    holds `model_<step>.safetensors`, with the parameters and buffers bit for bit, and `recorder.json`. Recording changes
+    nothing of the training: neither the network, its mode and gradients, nor the state of random generators.
+
+    A folder that a recorder wrote is continued where the network fits; any other folder that is not empty is refused.
+    Wrappers (DDP, FSDP, torch.compile, AveragedModel) are seen through. Under `torch.distributed` every process makes the
+    recorder and calls `step`; the first one writes.
+
+    Args:
+        net: The network that is trained.
+        folder: The folder of this run; it is made where it is missing.
+        every: Record every n-th step.
+        keep: The most checkpoints that are kept, at least 3: when there are more, their distance doubles. The first and the
+            last are always kept. By default all are.
+        start: The number of steps that the network has behind it, where the training does not begin or continue at the
+            recorded end: checkpoints of later steps are set aside, under other names.
+
+    Raises:
+        BadUsage: An argument has no meaning.
+        BadInput: The folder belongs to something else, or holds the run of another network.
+        CannotWrite: The folder cannot be written.
+
+    Example:
+        >>> import tempfile, torch, lossatlas
+        >>> net, x = torch.nn.Linear(2, 1), torch.randn(8, 2)
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        >>> recorder = lossatlas.Recorder(net, tempfile.mkdtemp())
+        >>> for epoch in range(4):
+        ...     loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+        ...     optimizer.zero_grad(); loss.backward(); optimizer.step()
+        ...     recorder.step(loss=loss)
+        True
+        True
+        True
+        True
+        >>> recorder.steps
+        [0, 1, 2, 3, 4]
+        >>> recorder.trajectory().coordinates.shape
+        (5, 2)
+    """
+
+    def __init__(
+        self, net: nn.Module, folder: str | Path, every: int = 1, *, keep: int | None = None, start: int | None = None
+    ) -> None:
+        self._prepare(net, folder, every, keep)
+        if start is not None and start < 0:
+            raise BadUsage(f"{named('start', start)}: a number of steps, at least 0")
+        log = self._agreed()
+        continued = log is not None and start is None
+        self._log = log or RunLog((), self.every)
+        self._count = self.steps[-1] if continued and self.steps else start or 0
+        state = None if continued and self.steps else recorded_state(net)
+        if not self._writes:
+            return
+        make_folder(self.folder)
+        if continued:
+            write_log(self.folder, self._log)  # an error now, not after the first epoch
+            note(f"{self.folder} is continued after step {self._count}, with {len(self.steps)} checkpoints so far")
+        elif log is not None:
+            self._set_aside(self._count)
+        if state is not None:
+            self._write(Entry(self._count, f"model_{self._count}.safetensors", time.time()), state)
+
+    @classmethod
+    def open(cls, net: nn.Module, folder: str | Path, every: int = 1, *, keep: int | None = None) -> "Recorder":
+        """Open a recorded run without writing anything; `step` continues it.
+
+        Args:
+            net: A network of the same architecture.
+            folder: The folder of the run.
+            every: Record every n-th step, as in the constructor.
+            keep: The most checkpoints that are kept, as in the constructor.
+
+        Raises:
+            BadInput: There is no run, or that of another network.
+        """
+        recorder = cls.__new__(cls)
+        recorder._prepare(net, folder, every, keep)
+        log = recorder._existing()
+        if log is None:
+            raise BadInput(f"{folder} holds no recorded run: there is no {LOG}")
+        recorder._log = log
+        recorder._count = recorder.steps[-1] if recorder.steps else 0
+        return recorder
+
+    def _prepare(self, net: nn.Module, folder: str | Path, every: int, keep: int | None) -> None:
+        if not isinstance(net, nn.Module):
+            raise BadUsage(f"a recorder takes the network, a torch.nn.Module, not {type(net).__name__}")
+        if not isinstance(every, int) or every < 1:
+            raise BadUsage(f"{named('every', every)}: record every n-th step, n at least 1")
+        if keep is not None and (not isinstance(keep, int) or keep < FEWEST):
+            raise BadUsage(f"{named('keep', keep)}: a number of checkpoints, at least {FEWEST}")
+        check_movable(net)
+        self.net, self.folder, self.every, self.keep = net, Path(folder), every, keep
+        self._writes = process_rank() == 0
+
+    def _agreed(self) -> RunLog | None:
+        """The log of the folder as the writing process finds it; others need it only where all of them gather the state."""
+        if not is_sharded(self.net):
+            return self._existing() if self._writes else None
+        found: list[Any] = [None]
+        if self._writes:
+            try:
+                found = [self._existing()]
+            except Stop as error:
+                found = [error]
+        torch.distributed.broadcast_object_list(found, src=0)
+        if isinstance(found[0], Stop):
+            raise found[0]
+        return found[0]
+
+    def _existing(self) -> RunLog | None:
+        """The log of the folder, None for a new one. Raises BadInput where the folder belongs to something else."""
+        log = read_log(self.folder)
+        if log is None:
+            others = sorted(p.name for p in self.folder.iterdir()) if self.folder.is_dir() else []
+            if others := [name for name in others if not name.startswith(".")]:
+                raise BadInput(
+                    f"{self.folder} holds {others[0]} and is no recorded run: give a new folder, such as "
+                    f"{self.folder / 'recorded'}"
+                )
+            return None
+        if log.entries:
+            self._check_fit(self.folder / log.entries[-1].file)
+        return log
+
+    def _check_fit(self, file: Path) -> None:
+        """Compare names and shapes with those of a checkpoint; sharded networks are not compared."""
+        from safetensors import SafetensorError, safe_open
+
+        if is_sharded(self.net):
+            return
+        own = {name: list(value.shape) for name, value in plain_state(self.net).items()}
+        try:
+            with safe_open(file, "pt") as there:
+                recorded = {name: there.get_slice(name).get_shape() for name in there.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise BadInput(f"{file} is not readable: {error}") from error
+        unlike = sorted(name for name in {*own, *recorded} if own.get(name) != recorded.get(name))
+        if unlike:
+            name = unlike[0]
+            shapes = [f"{tuple(names[name])}" if name in names else "missing" for names in (recorded, own)]
+            raise BadInput(
+                f"{self.folder} holds the run of another network ('{name}' is {shapes[0]} there, {shapes[1]} here): give "
+                "another folder"
+            )
+
+    def step(
+        self,
+        loss: float | Tensor | None = None,
+        *,
+        step: int | None = None,
+        now: bool = False,
+        **metrics: float | Tensor,
+    ) -> bool:
+        """Count a step of the training, and record the network if it is due.
+
+        A step that cannot be recorded (a full disk) is a warning, not an error, so that the training goes on.
+
+        Args:
+            loss: The loss of this step or epoch.
+            step: The number of the step; by default one more than the last time. After a step back (the training was
+                resumed from an earlier point), the checkpoints of later steps are set aside under other names.
+            now: Record in any case.
+            **metrics: Further numbers, such as an accuracy.
+
+        Returns:
+            Whether this step was due; under torch.distributed as the first process counts.
+
+        Raises:
+            BadUsage: The loss or a metric is no number, or the step no whole number.
+        """
+        number = self._count + 1 if step is None else step
+        if not isinstance(number, int) or number < 0:
+            raise BadUsage(f"{named('step', step)}: a whole number, at least 0")
+        values = {name: as_number(name, value) for name, value in {"loss": loss, **metrics}.items()}
+        back = number < self._count
+        due = now or (number % self.every == 0 if back else number // self.every > self._count // self.every)
+        self._count = number
+        if not due and not back:
+            return False
+        try:
+            state = recorded_state(self.net) if due else None  # all processes take part where the network is sharded
+            if self._writes:
+                if back:
+                    self._set_aside(number)
+                if state is not None:
+                    entry = Entry(number, f"model_{number}.safetensors", time.time(), values.pop("loss"), values)
+                    self._write(entry, state)
+        except (CannotWrite, OSError, MemoryError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            note(f"step {number} was NOT recorded in {self.folder}, the training goes on: {reason}")
+        return due
+
+    def _write(self, entry: Entry, state: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint and then the log, and remove the checkpoints that are no longer kept."""
+        write_tensors(self.folder / entry.file, state)
+        entries = {each.step: each for each in (*self._log.entries, entry)}
+        steps, interval = thinned(sorted(entries), max(self._log.interval, self.every), self.keep)
+        log = RunLog(tuple(entries[step] for step in steps), interval)
+        write_log(self.folder, log)
+        self._log = log
+        for step in set(entries) - set(steps):
+            (self.folder / entries[step].file).unlink(missing_ok=True)
+
+    def _set_aside(self, number: int) -> None:
+        """Rename the checkpoints from a step on: the training has gone back to it."""
+        later = [entry for entry in self._log.entries if entry.step >= number]
+        if not later:
+            return
+        self._log = replace(self._log, entries=tuple(e for e in self._log.entries if e.step < number))
+        write_log(self.folder, self._log)
+        names = [aside.name for entry in later if (aside := set_aside(self.folder / entry.file))]
+        note(
+            f"{self.folder}: the training is at step {number} again, so {len(later)} checkpoints recorded from there on are "
+            f"set aside, as {', '.join(names[:2])}{', ...' * (len(names) > 2)}"
+        )
+
+    def amend(self, step: int, loss: float | Tensor | None = None, **metrics: float | Tensor) -> bool:
+        """Add the loss or metrics of a recorded step that became known after it.
+
+        Args:
+            step: The number of the step.
+            loss: Its loss.
+            **metrics: Further numbers.
+
+        Returns:
+            Whether the step is a recorded one.
+
+        Raises:
+            BadUsage: The loss or a metric is no number.
+        """
+        values = {name: as_number(name, value) for name, value in {"loss": loss, **metrics}.items()}
+        entries = {entry.step: entry for entry in self._log.entries}
+        if step not in entries or not self._writes:
+            return False
+        before, given = entries[step], values.pop("loss")
+        entries[step] = replace(
+            before, loss=before.loss if loss is None else given, metrics={**before.metrics, **values}
+        )
+        self._log = replace(self._log, entries=tuple(entries.values()))
+        try:
+            write_log(self.folder, self._log)
+        except CannotWrite as error:
+            note(f"the loss of step {step} was NOT recorded, the training goes on: {error}")
+        return True
+
+    @property
+    def _entries(self) -> tuple[Entry, ...]:
+        """The entries of the log; a process that does not write reads what the first one has written."""
+        log = self._log if self._writes else read_log(self.folder)
+        return () if log is None else log.entries
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The recorded checkpoints, in the order of training."""
+        return [self.folder / entry.file for entry in self._entries]
+
+    @property
+    def steps(self) -> list[int]:
+        """The number of the step of each checkpoint."""
+        return [entry.step for entry in self._entries]
+
+    @property
+    def losses(self) -> np.ndarray:
+        """(checkpoints,) losses that the training gave; NaN where it gave none, as at step 0."""
+        return np.array([entry.loss for entry in self._entries])
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """(checkpoints,) values of each further metric; NaN where it was not given."""
+        entries = self._entries
+        names = dict.fromkeys(name for entry in entries for name in entry.metrics)
+        return {name: np.array([entry.metrics.get(name, np.nan) for entry in entries]) for name in names}
+
+    def trajectory(self, data: Any = None, **options: Any) -> "Trajectory":
+        """Project the recorded checkpoints onto a plane, see `lossatlas.trajectory`.
+
+        Args:
+            data: Training samples: compute the loss surface under the path too.
+            **options: Further arguments of `lossatlas.trajectory`.
+
+        Returns:
+            The trajectory, which has `plot()`.
+
+        Raises:
+            BadUsage: Fewer than three checkpoints are recorded.
+            BadInput: The checkpoints span no plane.
+        """
+        from lossatlas import api
+
+        if data is not None:
+            options["data"] = data
+        return api.trajectory(self.net, self.checkpoints, **options)
+
+    def __repr__(self) -> str:
+        steps = self.steps
+        span = f", steps {steps[0]} to {steps[-1]}" if steps else ""
+        return f"<Recorder of {type(unwrapped(self.net)).__name__} in {self.folder}: {len(steps)} checkpoints{span}>"
+
+
+def process_rank() -> int:
+    """Return the rank of this process under torch.distributed, otherwise 0."""
+    distributed = torch.distributed
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+
+
+def unwrapped(net: nn.Module) -> nn.Module:
+    """Return the network within DataParallel, DDP, torch.compile and AveragedModel."""
+    from torch.optim.swa_utils import AveragedModel
+
+    while True:
+        wrapper = isinstance(net, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel)
+        inner = getattr(net, "module" if wrapper else "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return net
+        net = inner
+
+
+def is_sharded(net: nn.Module) -> bool:
+    """Return whether the parameters are spread over processes (FSDP), so that a state dict takes all of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return False
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(module, FullyShardedDataParallel) for module in net.modules()) or any(
+        isinstance(p, DTensor) for p in net.parameters()
+    )
+
+
+def plain_state(net: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a network under the names that it has without wrappers."""
+    state = unwrapped(net).state_dict()
+    return {without_wrappers(name): value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def recorded_state(net: nn.Module) -> dict[str, Tensor] | None:
+    """Return the tensors to write, on the process that writes; None on the others. A sharded network is gathered."""
+    if is_sharded(net):
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        state = get_model_state_dict(net, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        return {without_wrappers(n): v for n, v in state.items() if isinstance(v, Tensor)} if state else None
+    return plain_state(net) if process_rank() == 0 else None
+
+
+def as_number(name: str, value: float | Tensor | None) -> float:
+    """Return a loss or metric as a number, NaN for None. Raises BadUsage."""
+    if value is None:
+        return float("nan")
+    try:
+        return float(value.detach()) if isinstance(value, Tensor) else float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"
+        raise BadUsage(f"{named(name)} has to be a number, not {what}: give its mean, or leave it out") from error
