@@ -13,10 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossatlas.api import align, eigenvalues, read, spectrum, surface, trajectory
+    from lossatlas.api import align, eigenvalues, read, spectrum, surface
     from lossatlas.data import Losses
     from lossatlas.results import Curvature, Landscape, Trajectory
     from lossatlas.run_recorder import Recorder
+    from lossatlas.trajectories import trajectory
 
 __version__ = "0.2.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "trajectory",
 ]
 
+OWNERS = {"Losses": "data", "Recorder": "run_recorder", "trajectory": "trajectories"}  # of names that are not in `api`
 PACKAGES = ("data", "evaluation", "figures", "hessian", "io", "jobs", "landscape", "parameter_space")
 
 
@@ -42,12 +44,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Losses":
-        return import_module("lossatlas.data").Losses
-    if name == "Recorder":
-        return import_module("lossatlas.run_recorder").Recorder
     if name in __all__:
-        return getattr(import_module("lossatlas.api"), name)
+        return getattr(import_module(f"lossatlas.{OWNERS.get(name, 'api')}"), name)
     if name in PACKAGES:
         return import_module(f"lossatlas.{name}")
     raise AttributeError(f"module 'lossatlas' has no attribute '{name}'")

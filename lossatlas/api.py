@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lossatlas import config
 from lossatlas.data import as_dataset
-from lossatlas.errors import BadInput, BadUsage, Incomplete, note
+from lossatlas.errors import BadInput, Incomplete, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
@@ -28,7 +28,6 @@ from lossatlas.io.lock import Lock
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import hessian_job
 from lossatlas.jobs.alignment import aligned
-from lossatlas.jobs.checkpoint_projection import coordinates, differences, principal_plane
 from lossatlas.jobs.distributed_hessian import HessianSettings
 from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
 from lossatlas.jobs.grid_job import Quantity, SurfaceOutput, continued, obey_signal, run_in_script
@@ -49,8 +48,6 @@ from lossatlas.jobs.script_inputs import (
     Direction,
     DirectionArguments,
     Net,
-    checkpoint_list,
-    point_of,
     shared_copy,
     state_for,
     statistics_differ,
@@ -63,7 +60,7 @@ from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_o
 from lossatlas.mpi.communicator import World
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
-from lossatlas.results import Curvature, Landscape, Trajectory
+from lossatlas.results import Curvature, Landscape
 
 if TYPE_CHECKING:
     from lossatlas.mpi.agreement import Ranks
@@ -515,63 +512,6 @@ def spectrum(
         return Curvature(found)
 
     return with_lock("spectrum", file, ranks, force=force, finish=finish)
-
-
-@restoring
-def trajectory(
-    net: nn.Module,
-    checkpoints: Sequence[Net] | str | Path,
-    *,
-    dir_type: str = "weights",
-    ignore: str = "",
-    only: str | Sequence[str] = (),
-    without: str | Sequence[str] = (),
-) -> Trajectory:
-    """Project checkpoints of a training run onto the plane of their first two principal components.
-
-    The components are those of the differences from the last checkpoint, which is the origin, as in Li et al. 2018
-    (arXiv 1712.09913, Section 7).
-
-    Args:
-        net: The network; it says which tensors are compared.
-        checkpoints: At least three networks, state dicts or checkpoint files (as for `surface(towards=...)`) in the order of
-            training, or the folder of a run. Files are read one at a time.
-        dir_type: 'weights' for parameters, 'states' for buffers too.
-        ignore: 'biasbn' leaves out biases and normalization layers, '' does not.
-        only: Regular expressions; tensors whose names match none of them are left out. Empty for all.
-        without: Regular expressions; tensors whose names match one of them are left out.
-
-    Returns:
-        The trajectory: `coordinates` of shape (checkpoints, 2) and `distance` from the plane of shape (checkpoints,), both
-        in units of the parameters, `explained` shares of the variance (2,), and the `plane` of two unit vectors by tensor
-        name, which `surface(directions=...)` accepts.
-
-    Raises:
-        BadUsage: There are fewer than three checkpoints.
-        BadInput: A checkpoint does not fit the network, or the checkpoints span no plane.
-
-    Example:
-        >>> import torch, lossatlas
-        >>> nets = [torch.nn.Linear(2, 2) for _ in range(4)]
-        >>> lossatlas.trajectory(nets[-1], nets).coordinates.shape
-        (4, 2)
-    """
-    check_words(dir_type=dir_type, ignore=ignore)
-    checkpoints = checkpoint_list(checkpoints)
-    if len(checkpoints) < 3:
-        raise BadUsage(f"{len(checkpoints)} checkpoints span no plane: give at least 3")
-    origin = point_of(net, checkpoints[-1], dir_type)
-    rows = differences(
-        lambda k: point_of(net, checkpoints[k], dir_type),
-        len(checkpoints),
-        origin,
-        net,
-        ignore,
-        Selection(only, without),
-    )
-    components, plane = principal_plane(rows, origin)
-    where, distance = coordinates(rows, plane, "the trajectory")
-    return Trajectory(where, components.explained_variance_ratio, distance, plane)
 
 
 @restoring

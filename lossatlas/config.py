@@ -32,6 +32,7 @@ PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 SCHEMES, CURVES = ("linear2x", "barycentric"), ("bezier", "polygonal")
 ModelChoice = str | UserFunction  # in the zoo, or of a user
+MOST_MARGIN = 100.0  # around a path, as a share of its extent
 SEED = 123  # of the random directions, as in the original release
 BN_SAMPLES = 1000  # training samples for the statistics of BatchNorm at every point
 

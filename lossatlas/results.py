@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas.hessian import Dimension, Spectrum, TraceEstimate
-from lossatlas.io import Directions, Findings, write_findings, write_surface
+from lossatlas.io import Directions, Findings, Projection, write_findings, write_surface
+from lossatlas.io.trajectory_files import loss_key
 from lossatlas.jobs.spectrum_parts import CURVES, table
 from lossatlas.landscape import Surface
 from lossatlas.parameter_space import Point
@@ -192,12 +193,25 @@ class Trajectory:
         explained: (components,) shares of the variance that the principal components explain, from 0 to 1.
         distance: (checkpoints,) distances from the plane.
         plane: The two directions of unit length, as `surface(..., directions=trajectory.plane)` takes them.
+        epochs: (checkpoints,) epochs or steps; None where they are not known.
+        surface: Surface under the path; None where it is not computed.
+        losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not computed.
     """
 
     coordinates: np.ndarray
     explained: np.ndarray
     distance: np.ndarray
     plane: tuple[Point, Point]
+    epochs: np.ndarray | None = None
+    surface: Landscape | None = None
+    losses: np.ndarray | None = None
+
+    def projection(self) -> Projection:
+        """Return the path as figures and files take it."""
+        x, y = self.coordinates.T
+        losses_of = "" if self.surface is None else loss_key(self.surface.request)
+        explained = tuple(float(share) for share in self.explained)
+        return Projection(x, y, self.epochs, self.losses, self.distance, explained, losses_of=losses_of)
 
     def __repr__(self) -> str:
         shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])

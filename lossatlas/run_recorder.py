@@ -322,11 +322,9 @@ class Recorder:
             BadUsage: Fewer than three checkpoints are recorded.
             BadInput: The checkpoints span no plane.
         """
-        from lossatlas import api
+        from lossatlas.trajectories import trajectory
 
-        if data is not None:
-            options["data"] = data
-        return api.trajectory(self.net, self.checkpoints, **options)
+        return trajectory(self.net, self.checkpoints, data, **{"epochs": self.steps, **options})
 
     def __repr__(self) -> str:
         steps = self.steps

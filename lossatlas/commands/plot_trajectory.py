@@ -12,7 +12,6 @@ Several folders are several runs on one plane and one surface. Run the same comm
 """
 
 import hashlib
-import math
 import os
 import re
 import shlex
@@ -60,8 +59,6 @@ if TYPE_CHECKING:
 
     Configure = Callable[["TrajectoryOptions", "ProjectedRuns", str], config.GridConfig]
 
-MOST_MARGIN = 100.0  # as a share of the path's extent
-THIN = 0.1  # of the longer axis: the grid gives a path that is shorter along the other one this extent
 MARGIN = 0.15  # around the path, as a share of its extent along each axis
 
 
@@ -178,8 +175,8 @@ def check(args: TrajectoryOptions) -> None:
     if args.surface:
         nx, ny = grid_counts(args.surface)
         Grid.parse(f"0:1:{nx}", f"0:1:{ny}")
-    if args.margin > MOST_MARGIN:
-        raise BadUsage(f"{named('margin')} {args.margin:g}: at most {MOST_MARGIN:g} times the path's extent")
+    if args.margin > config.MOST_MARGIN:
+        raise BadUsage(f"{named('margin')} {args.margin:g}: at most {config.MOST_MARGIN:g} times the path's extent")
     if args.surf_file:
         check_folder("surface", Path(args.surf_file))
     river = named("plane", "river")
@@ -472,34 +469,6 @@ def grid_counts(text: str) -> tuple[int, int]:
     return nx, ny
 
 
-def grid_around(extent: Sequence[tuple[float, float]], margin: float, counts: Sequence[int]) -> tuple[str, str]:
-    """Choose axes that hold a path with a margin, with round ends.
-
-    An axis along which the path is short gets a tenth of the longer one.
-
-    Args:
-        extent: Lowest and highest coordinate along x and along y.
-        margin: Margin on either side, as a share of the extent.
-        counts: Points along x and along y.
-
-    Returns:
-        The axes as "first:last:count".
-
-    Example:
-        >>> grid_around([(0.0, 1.0), (0.0, 0.5)], 0.1, (11, 7))
-        ('-0.1:1.1:11', '-0.05:0.55:7')
-    """
-    widest = max(high - low for low, high in extent)
-    axes = []
-    for (low, high), count in zip(extent, counts, strict=True):
-        length = max(high - low, THIN * widest)
-        extra = margin * length + (length - (high - low)) / 2
-        unit = 10.0 ** (math.floor(math.log10(length)) - 1) if length > 0 else 1.0
-        a, b = math.floor((low - extra) / unit) * unit, math.ceil((high + extra) / unit) * unit
-        axes.append(f"{a:.6g}:{b:.6g}:{count}")
-    return axes[0], axes[1]
-
-
 def surface_config(args: TrajectoryOptions, projected: ProjectedRuns, command: str) -> config.GridConfig:
     """Configure the surface under the runs.
 
@@ -511,6 +480,8 @@ def surface_config(args: TrajectoryOptions, projected: ProjectedRuns, command: s
     Returns:
         Configuration of a grid job.
     """
+    from lossatlas.jobs.checkpoint_projection import grid_around
+
     nets = config.NetworkConfig(options.model_choice(args), str(projected.runs[0].files[-1]), None, None)
     axis = config.AxisConfig("", "")
     choice = config.DirectionConfig(

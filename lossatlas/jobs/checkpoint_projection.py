@@ -1,6 +1,7 @@
 """Project the checkpoints of a training run onto a plane: their differences from the last one, and principal components."""
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from lossatlas.parameter_space.normalization import is_bias
 from lossatlas.parameter_space.points import real_view
 from lossatlas.parameter_space.projection import RowMatrix
 from lossatlas.parameter_space.selection import EVERYTHING
+
+THIN = 0.1  # of the longer axis: the grid gives a path that is shorter along the other one this extent
 
 
 @dataclass(frozen=True)
@@ -131,3 +134,31 @@ def coordinates(rows: RowMatrix, plane: Iterable[Mapping[str, Tensor]], name: st
         return project(rows, axes)
     except ValueError as error:
         raise BadInput(f"{name}: {error}") from error
+
+
+def grid_around(extent: Sequence[tuple[float, float]], margin: float, counts: Sequence[int]) -> tuple[str, str]:
+    """Choose axes that hold a path with a margin, with round ends.
+
+    An axis along which the path is short gets a tenth of the longer one.
+
+    Args:
+        extent: Lowest and highest coordinate along x and along y.
+        margin: Margin on either side, as a share of the extent.
+        counts: Points along x and along y.
+
+    Returns:
+        The axes as "first:last:count".
+
+    Example:
+        >>> grid_around([(0.0, 1.0), (0.0, 0.5)], 0.1, (11, 7))
+        ('-0.1:1.1:11', '-0.05:0.55:7')
+    """
+    widest = max(high - low for low, high in extent)
+    axes = []
+    for (low, high), count in zip(extent, counts, strict=True):
+        length = max(high - low, THIN * widest)
+        extra = margin * length + (length - (high - low)) / 2
+        unit = 10.0 ** (math.floor(math.log10(length)) - 1) if length > 0 else 1.0
+        a, b = math.floor((low - extra) / unit) * unit, math.ceil((high + extra) / unit) * unit
+        axes.append(f"{a:.6g}:{b:.6g}:{count}")
+    return axes[0], axes[1]

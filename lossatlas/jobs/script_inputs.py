@@ -46,6 +46,7 @@ class DirectionArguments:
         curvature: Compute the second derivatives of the loss along the axes.
         repeat: The number of lines along random directions; 1 for a single line or a plane.
         per_layer: Move each layer alone, along its block of the direction.
+        path: Checkpoints that are the points themselves, instead of directions: the k-th one at x = k.
     """
 
     directions: Direction | Sequence[Direction] | None
@@ -58,6 +59,7 @@ class DirectionArguments:
     curvature: bool = False
     repeat: int = 1
     per_layer: bool = False
+    path: tuple[Net, ...] = ()
 
     def check(self, axes: int, dir_type: str | None) -> None:
         """Raise BadUsage where arguments contradict each other.

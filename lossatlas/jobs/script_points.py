@@ -15,12 +15,13 @@ from lossatlas.io import Directions
 from lossatlas.jobs.make_directions import AxisRequest, make_directions
 from lossatlas.jobs.origin_curvature import OriginCurvature
 from lossatlas.jobs.parametrization import RandomLines
-from lossatlas.jobs.script_inputs import DirectionArguments
+from lossatlas.jobs.script_inputs import DirectionArguments, point_of, state_of
 from lossatlas.landscape import Grid
 from lossatlas.models.checkpoint import digest
 from lossatlas.parameter_space import (
     AffinePlane,
     Layout,
+    MappedPlane,
     Plane,
     Point,
     RowLines,
@@ -82,9 +83,22 @@ class PointSource:
             BadUsage: Directions and networks do not fit the number of axes.
             BadInput: A direction or a network does not fit.
         """
+        if self.arguments.path:
+            return self.checkpoints()
         if self.arguments.repeat > 1:
             return self.random_lines()
         return self.along_directions()
+
+    def checkpoints(self) -> ScriptPoints:
+        """Make the points of a path, each of which is read when it is evaluated."""
+        path = self.arguments.path
+        digests = [digest(state_of(each)) for each in path]
+        return ScriptPoints(
+            plane=MappedPlane(lambda a, _: point_of(self.net, path[round(a)], self.dir_type)),
+            grid=self.grid,
+            record={"dir_type": self.dir_type, "path": digests},
+            directions=None,
+        )
 
     def random_lines(self) -> ScriptPoints:
         """Make lines along random directions, those of the command with the same seed."""
