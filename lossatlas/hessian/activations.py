@@ -24,7 +24,7 @@ from lossatlas.errors import BadUsage
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.evaluation.sample_storage import place_samples
 from lossatlas.hessian.curvature_copy import curvature_copy
-from lossatlas.hessian.trace import FEWEST_PROBES, standard_errors
+from lossatlas.hessian.trace import enough_probes, standard_errors
 from lossatlas.parameter_space.selection import patterns_of
 
 Reduce = Callable[[Tensor], Tensor]
@@ -229,5 +229,5 @@ def traces(
             errors = np.where(nothing, 0.0, errors)
             worst = float(np.nanmax(np.where(nothing, 0.0, errors / np.abs(values)), initial=0.0))
         progress(len(samples), worst)
-        if len(samples) >= max_probes or (len(samples) >= FEWEST_PROBES and worst <= tolerance):
+        if enough_probes(len(samples), worst <= tolerance, max_probes):
             return Traces(layers, values, errors, len(samples))

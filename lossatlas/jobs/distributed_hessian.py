@@ -222,7 +222,7 @@ class DistributedHessian:
     @property
     def size(self) -> int:
         """The length of the vectors of this operator."""
-        from lossatlas.hessian.hvp import size_of
+        from lossatlas.hessian.flat_vectors import size_of
 
         return size_of(self.names, self.shapes, self.chosen)
 
