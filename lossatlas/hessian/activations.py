@@ -24,10 +24,10 @@ from lossatlas.errors import BadUsage
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.evaluation.sample_storage import place_samples
 from lossatlas.hessian.curvature_copy import curvature_copy
-from lossatlas.hessian.trace import enough_probes, standard_errors
+from lossatlas.hessian.mean_loss import Reduce, sum_of_weights, weighted_sum
+from lossatlas.hessian.trace import enough_probes, random_signs, standard_errors
 from lossatlas.parameter_space.selection import patterns_of
 
-Reduce = Callable[[Tensor], Tensor]
 Layer = tuple[str, str, tuple[int, ...]]  # name (with the number of the call, where there are several), type, shape
 
 
@@ -101,11 +101,7 @@ class Activations:
     def weight(self) -> float:
         """Sum the weights of this rank's samples."""
         with torch.no_grad():
-            weights = [self.loss(self.net, batch).weights for batch in self.batches()]
-        return sum(
-            float(stop - start) if w is None else float(w.double().sum())
-            for (start, stop), w in zip(self.spans, weights, strict=True)
-        )
+            return sum_of_weights(self.spans, [self.loss(self.net, batch).weights for batch in self.batches()])
 
     def output_hook(self, name: str, kind: str) -> Callable[..., Any]:
         return lambda module, args, output: self.record(name, kind, output)
@@ -151,14 +147,11 @@ class Activations:
     def add_batch(self, batch: Batch, generator: torch.Generator, result: Tensor) -> None:
         """Add one batch's part of z' H z to `result`."""
         self.recorded = []
-        losses = self.loss(self.net, batch)
-        weighted = losses.per_sample if losses.weights is None else losses.weights * losses.per_sample
+        part = weighted_sum(self.loss(self.net, batch)) / self.total_weight
         values = [value for _, _, value in self.recorded]
-        gradients = torch.autograd.grad(
-            weighted.sum() / self.total_weight, values, create_graph=True, allow_unused=True
-        )
+        gradients = torch.autograd.grad(part, values, create_graph=True, allow_unused=True)
         for k, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
-            z = (2 * torch.randint(0, 2, value.shape, generator=generator) - 1).to(value)
+            z = random_signs(value.shape, generator).to(value)
             if gradient is None or not gradient.requires_grad:  # unused, or linear from here on
                 continue
             (product,) = torch.autograd.grad((gradient * z).sum(), value, retain_graph=True, allow_unused=True)

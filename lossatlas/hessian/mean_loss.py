@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.data.losses import Batch, Loss, Model
+from lossatlas.data.losses import Batch, Loss, Losses, Model
 from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage, Stop, named, note
@@ -22,10 +22,10 @@ from lossatlas.evaluation.parallel_batches import ParallelBatches
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import StoredSamples, fitted, is_changed, place_samples
-from lossatlas.hessian.batch_derivatives import EquivalentForward, custom_derivatives, gradient_of, with_causes
+from lossatlas.hessian.batch_derivatives import RANDOM, EquivalentForward, custom_derivatives, gradient_of, with_causes
 from lossatlas.hessian.curvature_copy import LossAndGradient, curvature_copy, gradient_mismatch
-from lossatlas.hessian.flat_vectors import flatten, unflatten
-from lossatlas.parameter_space.points import Point, is_variance, movable
+from lossatlas.hessian.flat_vectors import flatten, size_of_entries, unflatten
+from lossatlas.parameter_space.points import Point, movable, move, restored
 from lossatlas.parameter_space.selection import Selection
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
@@ -205,10 +205,7 @@ class MeanLoss:
             self.loss(self.net, sample)
             self.samples.overwritten = is_changed(sample, self.samples.first_samples())
             weights = [self.loss(self.net, batch).weights for batch in self.batches()]
-        own = sum(
-            float(stop - start if w is None else w.double().sum())
-            for (start, stop), w in zip(self.spans, weights, strict=True)
-        )
+        own = sum_of_weights(self.spans, weights)
         self.total_weight = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
         self.penalty_share = own / self.total_weight  # of the loss's term of the parameters, which every rank adds
 
@@ -275,20 +272,15 @@ class MeanLoss:
                 for _ in range(2)
             )
         if first != second and not (math.isnan(first) and math.isnan(second)):
-            raise BadInput(
-                f"two losses at the same weights differ by {abs(first - second):.1e}: the network or its loss is "
-                "random (dropout, noise, shuffled data), and its Hessian is not defined"
-            )
+            raise BadInput(f"two losses at the same weights differ by {abs(first - second):.1e}: {RANDOM}")
 
     def small_step(self) -> Tensor:
         """Draw a small random step (size,), relative to each tensor, at whose end the gradient is not zero."""
         generator = torch.Generator().manual_seed(0)
         pieces = []
         for p in self.parameters:
-            size = float(p.detach().double().norm()) / math.sqrt(max(1, p.numel()))
-            pieces.append(
-                COMPARED_STEP * (size or 0.1) * torch.randn(p.shape, generator=generator).to(p.device, p.dtype)
-            )
+            random = torch.randn(p.shape, generator=generator).to(p.device, p.dtype)
+            pieces.append(COMPARED_STEP * size_of_entries(p) * random)
         return self.flatten(pieces)
 
     @contextmanager
@@ -333,19 +325,14 @@ class MeanLoss:
     @contextmanager
     def displaced(self, change: Tensor | None) -> Iterator[None]:
         """Add a vector (size,) to the chosen parameters within; afterwards they are restored bit for bit."""
-        with self.session():
-            before = [p.detach().clone() for p in self.parameters]
-            pieces = [None] * len(before) if change is None else self.unflatten(change.to(self.device, self.dtype))
-            with torch.no_grad():
-                for p, piece in zip(self.parameters, pieces, strict=True):
-                    if piece is not None:
-                        p.data.add_(piece)
-            try:
-                yield
-            finally:
+        with self.session(), restored(self.parameters):
+            if change is not None:
                 with torch.no_grad():
-                    for p, value in zip(self.parameters, before, strict=True):
-                        p.data.copy_(value)
+                    for p, piece in zip(
+                        self.parameters, self.unflatten(change.to(self.device, self.dtype)), strict=True
+                    ):
+                        p.data.add_(piece)
+            yield
 
     def map_batches(self, function: Callable[[EquivalentForward, tuple[int, Batch]], Tensor]) -> Iterator[Tensor]:
         """Compute function(forward, (number, batch)) of every batch, in their order."""
@@ -363,8 +350,7 @@ class MeanLoss:
         losses = self.loss(model, batch)
         if losses.penalty is not None and not isinstance(model, nn.Module):
             raise NotFoldable("the loss has a term of the parameters")
-        weighted = losses.per_sample if losses.weights is None else losses.weights * losses.per_sample
-        part = weighted.sum() / self.total_weight
+        part = weighted_sum(losses) / self.total_weight
         return part + losses.penalty * self.penalty_share if penalty and losses.penalty is not None else part
 
     def gradient(self) -> tuple[float, Tensor]:
@@ -421,17 +407,16 @@ class MeanLoss:
         return flatten(tensors, self.parameters)
 
 
-def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
-    """Copy a point into tensors, in place; set negative variances to zero, and return their number."""
-    clamped = 0
-    with torch.no_grad():
-        for name, value in point.items():
-            own = tensors[name].data
-            own.copy_(value)
-            if is_variance(name):
-                clamped += int((own < 0).sum())
-                own.clamp_(min=0)
-    return clamped
+def sum_of_weights(spans: Sequence[tuple[int, int]], weights: Sequence[Tensor | None]) -> float:
+    """Sum the weights of samples over batches; spans: where each batch starts and stops, None for weights of 1."""
+    return sum(
+        float(stop - start if w is None else w.double().sum()) for (start, stop), w in zip(spans, weights, strict=True)
+    )
+
+
+def weighted_sum(losses: Losses) -> Tensor:
+    """Sum the losses of a batch, each times the weight of its sample."""
+    return (losses.per_sample if losses.weights is None else losses.weights * losses.per_sample).sum()
 
 
 def short_reason(error: Exception, width: int) -> str:

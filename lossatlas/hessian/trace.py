@@ -45,8 +45,12 @@ class TraceEstimate:
 
 def rademacher(operator: Operator, generator: torch.Generator) -> Tensor:
     """Draw a vector (size,) of random signs, in the operator's type and on its device."""
-    signs = 2 * torch.randint(0, 2, (operator.size,), generator=generator) - 1
-    return signs.to(operator.device, operator.dtype)
+    return random_signs((operator.size,), generator).to(operator.device, operator.dtype)
+
+
+def random_signs(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw random signs, as integers on the CPU."""
+    return 2 * torch.randint(0, 2, tuple(shape), generator=generator) - 1
 
 
 def hutchinson(
