@@ -43,6 +43,7 @@ class Activations:
         batch_size: Samples in a batch.
         device: The device.
         reduce: Sums a vector over the ranks where samples are distributed over ranks.
+        reduce_setup: The same during construction, whose sums every rank needs; by default `reduce`.
         precision: 'float32' or 'float64', see `Hessian`.
 
     Attributes:
@@ -63,6 +64,7 @@ class Activations:
         batch_size: int = 128,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
+        reduce_setup: Reduce | None = None,
         precision: str | None = None,
     ) -> None:
         patterns = patterns_of(patterns)
@@ -73,7 +75,8 @@ class Activations:
         self.samples = place_samples(data, torch.device(device), dtype, channels_last=False)
         self.samples.overwritten = True  # a network may overwrite its input
         self.spans = list(self.samples.spans(0, len(data), batch_size))
-        self.total_weight = float(self.reduce(torch.tensor([self.weight()], dtype=torch.float64))[0])
+        weight = torch.tensor([self.weight()], dtype=torch.float64)
+        self.total_weight = float((reduce_setup or self.reduce)(weight)[0])
         self.recorded: list[tuple[str, str, Tensor]] = []
         self.net.register_forward_hook(in_float64)
         self.register_hooks(patterns, at)

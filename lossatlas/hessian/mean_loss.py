@@ -64,6 +64,7 @@ class MeanLoss:
         batch_size: Samples in a batch.
         device: The device.
         reduce: Sums a vector over the ranks where samples are distributed over ranks.
+        reduce_setup: The same during construction, whose sums every rank needs; by default `reduce`.
         precision: See `curvature_copy.curvature_copy`.
 
     Attributes:
@@ -91,9 +92,11 @@ class MeanLoss:
         batch_size: int,
         device: torch.device | str,
         reduce: Reduce | None,
+        reduce_setup: Reduce | None,
         precision: str | None,
     ) -> None:
         self.original_net, self.loss, self.reduce = net, loss, reduce or (lambda vector: vector)
+        self.reduce_setup = reduce_setup or self.reduce
         self.selection, self.matrices_only = selection, matrices_only
         self.position: Point | None = None  # where a network that is used in place is moved, None for its own weights
         self.entered, self.in_place = False, False
@@ -206,7 +209,7 @@ class MeanLoss:
             self.samples.overwritten = is_changed(sample, self.samples.first_samples())
             weights = [self.loss(self.net, batch).weights for batch in self.batches()]
         own = sum_of_weights(self.spans, weights)
-        self.total_weight = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
+        self.total_weight = float(self.reduce_setup(torch.tensor([own], dtype=torch.float64))[0])
         self.penalty_share = own / self.total_weight  # of the loss's term of the parameters, which every rank adds
 
     def use_in_place(self, device: torch.device | str, precision: str | None, mismatch: str) -> None:
