@@ -152,7 +152,7 @@ class DataOptions(DatasetOptions):
 
 @dataclass(frozen=True)
 class OneSplitDataOptions(DataOptions):
-    """The same for commands that take a single split."""
+    """The data of commands that take a single split."""
 
     split: str = changed(DataOptions, "split", choices=("train", "test"))
 

@@ -88,7 +88,7 @@ class Option:
         return (self.one_of(given),) if self.many else self.one_of(given)
 
     def one_of(self, given: Any) -> Any:
-        """Raises ValueError."""
+        """Convert one value to the type of the option. Raises ValueError, also where it is none of the choices."""
         if not isinstance(given, str):
             raise ValueError("give a list of values" if self.many else "give one number or text")
         value = self.kind(given)

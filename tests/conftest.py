@@ -86,7 +86,7 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Commands that are called here leave more, and threads that share a core with others wait for each other."""
+    """Start every test with one thread: a command that an earlier test called sets more, which would share its core."""
     torch.set_num_threads(1)
 
 

@@ -152,8 +152,8 @@ MUTANTS = (
     mutant(
         "the Hessian of a sum",
         f"{HESSIAN}/mean_loss.py",
-        "part = weighted.sum() / self.total_weight",
-        "part = weighted.sum()",
+        "part = weighted_sum(losses) / self.total_weight",
+        "part = weighted_sum(losses)",
         "hessian_hvp",
     ),
     mutant(

@@ -258,6 +258,26 @@ def test_a_spectrum_that_was_killed_between_parts_has_the_same_bits(
     assert ("eigenvalues" in computed) == (part == "trace" and small_basis == 0)
 
 
+def test_findings_give_eigenpairs_in_the_order_of_a_whole_decomposition(networks, mini):
+    """The smallest eigenvalues are stored from the outside too; all of them together fall, as the vectors do."""
+    operator = Hessian(networks["mlp"], mini, as_loss("crossentropy"), parameters=[r"^5\."], batch_size=16)
+    wanted = spectrum_parts.SpectrumSettings(top=3, bottom=2, max_trace_products=3, probes=1, steps=5)
+    found = spectrum_parts.compute(operator, wanted, Findings({}, {"loss": "crossentropy"}))
+    values, residuals, resolved = found.eigenpairs()
+    assert len(values) == len(residuals) == len(resolved) == 5
+    assert (np.diff(values) <= 0).all()
+    assert resolved.dtype == bool
+    for number, value in enumerate(values):
+        pieces = found.vector(number)
+        assert {name: piece.shape for name, piece in pieces.items()} == {
+            name: tuple(shape) for name, shape in zip(operator.names, operator.shapes, strict=True)
+        }
+        vector = torch.cat([torch.from_numpy(piece).flatten() for piece in pieces.values()])
+        off = float((operator(vector) - value * vector).norm())
+        assert off == pytest.approx(residuals[number], rel=0.05, abs=1e-5)
+    assert [len(each) for each in Findings({}, {}).eigenpairs()] == [0, 0, 0]
+
+
 def by_command(perceptron: Path, out: Path, *more: str) -> int:
     own = "--trace_most 12 --probes 2 --steps 10 --batch_size 16 --parameters".split()
     return hessian_spectrum.main(command(perceptron, out, *own, LAST, *more))

@@ -64,7 +64,7 @@ class CheckpointSeries:
 
 
 def read_series(args: CheckpointOptions) -> tuple[CheckpointSeries, ...]:
-    """Raises BadUsage and BadInput."""
+    """Return the series of checkpoints that the options name. Raises BadUsage, BadInput."""
     if bool(args.model_folder) == bool(args.checkpoints):
         raise BadUsage("name a --model_folder of checkpoints, or several, or --checkpoints")
     if args.checkpoints:

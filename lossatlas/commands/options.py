@@ -156,7 +156,7 @@ def typed(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def grid_task(args: config.GridCommandOptions, command: Sequence[str]) -> GridConfig:
-    """Raises BadUsage where options do not fit together."""
+    """Return the configuration of a command over a grid. Raises BadUsage where options do not fit together."""
     return GridConfig(
         networks=networks(args, bool(args.y)),
         directions=direction_choice(args, bool(args.y)),
@@ -195,7 +195,7 @@ def part_of(target: type[T], args: Any, **more: Any) -> T:
 
 
 def hessian_choice(args: Any) -> HessianConfig:
-    """Of options of the groups SelectionOptions, HessianOptions and LanczosOptions."""
+    """Return the parameters of the Hessian and the accuracy of its eigenvalues that the options choose."""
     return part_of(HessianConfig, args, parameters=args.parameters or args.only, compiled=args.compile)
 
 
@@ -253,7 +253,7 @@ def loss_choice(args: config.DatasetOptions) -> str | UserFunction:
 
 
 def data_choice(args: config.DataOptions) -> DataConfig:
-    """Raises BadUsage."""
+    """Return the data set and the samples of it that the options choose. Raises BadUsage."""
     dataset: str | UserFunction = args.dataset
     if is_user_function(args.dataset):
         dataset = UserFunction.parse("dataset", args.dataset, args.dataset_args)
@@ -311,7 +311,7 @@ def check_random(args: config.PlaneOptions, schemes: config.SchemeOptions, chose
 
 
 def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionConfig:
-    """Raises BadUsage."""
+    """Return the directions that the options choose; second_axis: the surface has a y axis. Raises BadUsage."""
     schemes = args if isinstance(args, config.SchemeOptions) else config.SchemeOptions()
     check_schemes(args, schemes, second_axis)
     x = AxisConfig.parse("--xdirection", args.xdirection, args.xnorm, args.xignore)
@@ -355,7 +355,7 @@ def plot_keywords(args: Any) -> dict[str, Any]:
 
 
 def files_of(args: config.FigureOptions) -> "FigureFiles":
-    """Raises BadUsage."""
+    """Return the formats and sizes of figure files that the options choose. Raises BadUsage."""
     from lossatlas.figures import FigureFiles
 
     formats = tuple(dict.fromkeys(args.format.split(",")))

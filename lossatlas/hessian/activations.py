@@ -24,10 +24,10 @@ from lossatlas.errors import BadUsage
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.evaluation.sample_storage import place_samples
 from lossatlas.hessian.curvature_copy import curvature_copy
-from lossatlas.hessian.trace import FEWEST_PROBES, standard_errors
+from lossatlas.hessian.mean_loss import Reduce, sum_of_weights, weighted_sum
+from lossatlas.hessian.trace import enough_probes, random_signs, standard_errors
 from lossatlas.parameter_space.selection import patterns_of
 
-Reduce = Callable[[Tensor], Tensor]
 Layer = tuple[str, str, tuple[int, ...]]  # name (with the number of the call, where there are several), type, shape
 
 
@@ -43,6 +43,7 @@ class Activations:
         batch_size: Samples in a batch.
         device: The device.
         reduce: Sums a vector over the ranks where samples are distributed over ranks.
+        reduce_setup: The same during construction, whose sums every rank needs; by default `reduce`.
         precision: 'float32' or 'float64', see `Hessian`.
 
     Attributes:
@@ -63,6 +64,7 @@ class Activations:
         batch_size: int = 128,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
+        reduce_setup: Reduce | None = None,
         precision: str | None = None,
     ) -> None:
         patterns = patterns_of(patterns)
@@ -73,7 +75,8 @@ class Activations:
         self.samples = place_samples(data, torch.device(device), dtype, channels_last=False)
         self.samples.overwritten = True  # a network may overwrite its input
         self.spans = list(self.samples.spans(0, len(data), batch_size))
-        self.total_weight = float(self.reduce(torch.tensor([self.weight()], dtype=torch.float64))[0])
+        weight = torch.tensor([self.weight()], dtype=torch.float64)
+        self.total_weight = float((reduce_setup or self.reduce)(weight)[0])
         self.recorded: list[tuple[str, str, Tensor]] = []
         self.net.register_forward_hook(in_float64)
         self.register_hooks(patterns, at)
@@ -101,11 +104,7 @@ class Activations:
     def weight(self) -> float:
         """Sum the weights of this rank's samples."""
         with torch.no_grad():
-            weights = [self.loss(self.net, batch).weights for batch in self.batches()]
-        return sum(
-            float(stop - start) if w is None else float(w.double().sum())
-            for (start, stop), w in zip(self.spans, weights, strict=True)
-        )
+            return sum_of_weights(self.spans, [self.loss(self.net, batch).weights for batch in self.batches()])
 
     def output_hook(self, name: str, kind: str) -> Callable[..., Any]:
         return lambda module, args, output: self.record(name, kind, output)
@@ -151,14 +150,11 @@ class Activations:
     def add_batch(self, batch: Batch, generator: torch.Generator, result: Tensor) -> None:
         """Add one batch's part of z' H z to `result`."""
         self.recorded = []
-        losses = self.loss(self.net, batch)
-        weighted = losses.per_sample if losses.weights is None else losses.weights * losses.per_sample
+        part = weighted_sum(self.loss(self.net, batch)) / self.total_weight
         values = [value for _, _, value in self.recorded]
-        gradients = torch.autograd.grad(
-            weighted.sum() / self.total_weight, values, create_graph=True, allow_unused=True
-        )
+        gradients = torch.autograd.grad(part, values, create_graph=True, allow_unused=True)
         for k, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
-            z = (2 * torch.randint(0, 2, value.shape, generator=generator) - 1).to(value)
+            z = random_signs(value.shape, generator).to(value)
             if gradient is None or not gradient.requires_grad:  # unused, or linear from here on
                 continue
             (product,) = torch.autograd.grad((gradient * z).sum(), value, retain_graph=True, allow_unused=True)
@@ -229,5 +225,5 @@ def traces(
             errors = np.where(nothing, 0.0, errors)
             worst = float(np.nanmax(np.where(nothing, 0.0, errors / np.abs(values)), initial=0.0))
         progress(len(samples), worst)
-        if len(samples) >= max_probes or (len(samples) >= FEWEST_PROBES and worst <= tolerance):
+        if enough_probes(len(samples), worst <= tolerance, max_probes):
             return Traces(layers, values, errors, len(samples))

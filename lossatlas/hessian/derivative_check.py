@@ -26,7 +26,9 @@ from lossatlas.hessian.batch_derivatives import (
     with_causes,
 )
 from lossatlas.hessian.curvature_copy import float64_copy
+from lossatlas.hessian.flat_vectors import size_of_entries, unflatten
 from lossatlas.hessian.mean_loss import MeanLoss
+from lossatlas.parameter_space.points import restored
 
 SAMPLES = 16
 # Relative to the weights, in float64. The gradient jumps at kinks, of which a deep network has many: the two sides of a
@@ -118,8 +120,7 @@ class Probe:
         generator = torch.Generator().manual_seed(2)
         self.direction = []
         for p in parameters:
-            scale = float(p.detach().double().norm()) / math.sqrt(max(1, p.numel())) or 0.1
-            self.direction.append(scale * torch.randn(p.shape, generator=generator).to(p.device, p.dtype))
+            self.direction.append(size_of_entries(p) * torch.randn(p.shape, generator=generator).to(p.device, p.dtype))
         if (free := mean_loss.free()) is not None:  # padding rows have no gradient, and do not vary
             masks = mean_loss.unflatten(free)
             self.direction = [d * mask.to(d.device, d.dtype) for d, mask in zip(self.direction, masks, strict=True)]
@@ -137,17 +138,12 @@ class Probe:
     @contextmanager
     def at(self, step: float) -> Iterator[None]:
         """Move the parameters by a step within; afterwards they are restored."""
-        before = [p.detach().clone() for p in self.parameters]
-        try:
+        with restored(self.parameters):
             with torch.no_grad():
                 for p, w, v in zip(self.parameters, self.start, self.direction, strict=True):
                     p.data.copy_(w + step * v)
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
                 yield
-        finally:
-            with torch.no_grad():
-                for p, value in zip(self.parameters, before, strict=True):
-                    p.data.copy_(value)
 
     def loss(self, step: float) -> float:
         with self.at(step):
@@ -210,8 +206,7 @@ class Probe:
 
         with self.at(0.0):
             flat = with_causes(compute, custom_derivatives(self.value()))
-            parts = flat.split([p.numel() for p in self.parameters])
-            return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
+            return unflatten(flat, [p.shape for p in self.parameters])
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:

@@ -1,5 +1,6 @@
 """Flat vectors of parameters: concatenation in a fixed order, and back."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,11 @@ from torch import Tensor
 def size_of(names: Sequence[str], shapes: Sequence[torch.Size], chosen: Sequence[str] | None) -> int:
     """Count the entries of the chosen parameters; `chosen` is None for all."""
     return sum(shape.numel() for name, shape in zip(names, shapes, strict=True) if chosen is None or name in chosen)
+
+
+def size_of_entries(tensor: Tensor) -> float:
+    """Return the root mean square of a tensor's entries, for a step relative to it; 0.1 where all are zero."""
+    return float(tensor.detach().double().norm()) / math.sqrt(max(1, tensor.numel())) or 0.1
 
 
 def unflatten(vector: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:

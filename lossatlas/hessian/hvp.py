@@ -66,6 +66,7 @@ class Hessian(MeanLoss):
             enough batches.
         device: The device.
         reduce: Sums a vector over the ranks where samples are distributed over ranks.
+        reduce_setup: The same during construction, whose sums every rank needs; by default `reduce`.
         folded: Fold BatchNorm; by default where that is possible and gives the same product, see `why_not_folded`.
         compiled: Fuse the folded mode by torch.compile, which takes half a minute or more at the first product.
         precision: 'float32' or 'float64'; by default that of the parameters, and float32 for half precision.
@@ -107,6 +108,7 @@ class Hessian(MeanLoss):
         parallel_batches: int | None = None,
         device: torch.device | str = "cpu",
         reduce: Reduce | None = None,
+        reduce_setup: Reduce | None = None,
         folded: bool | None = None,
         compiled: bool = False,
         precision: str | None = None,
@@ -121,6 +123,7 @@ class Hessian(MeanLoss):
             batch_size=batch_size or usual_batch_size(len(data), device, threads),
             device=device,
             reduce=reduce,
+            reduce_setup=reduce_setup,
             precision=precision,
         )
         self.choose_mode(folded=folded, compiled=compiled)

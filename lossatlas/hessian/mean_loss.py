@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas.data.losses import Batch, Loss, Model
+from lossatlas.data.losses import Batch, Loss, Losses, Model
 from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
 from lossatlas.errors import BadInput, BadUsage, Stop, named, note
@@ -22,10 +22,10 @@ from lossatlas.evaluation.parallel_batches import ParallelBatches
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import StoredSamples, fitted, is_changed, place_samples
-from lossatlas.hessian.batch_derivatives import EquivalentForward, custom_derivatives, gradient_of, with_causes
+from lossatlas.hessian.batch_derivatives import RANDOM, EquivalentForward, custom_derivatives, gradient_of, with_causes
 from lossatlas.hessian.curvature_copy import LossAndGradient, curvature_copy, gradient_mismatch
-from lossatlas.hessian.flat_vectors import flatten, unflatten
-from lossatlas.parameter_space.points import Point, is_variance, movable
+from lossatlas.hessian.flat_vectors import flatten, size_of_entries, unflatten
+from lossatlas.parameter_space.points import Point, movable, move, restored
 from lossatlas.parameter_space.selection import Selection
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
@@ -63,6 +63,7 @@ class MeanLoss:
         batch_size: Samples in a batch.
         device: The device.
         reduce: Sums a vector over the ranks where samples are distributed over ranks.
+        reduce_setup: The same during construction, whose sums every rank needs; by default `reduce`.
         precision: See `curvature_copy.curvature_copy`.
 
     Attributes:
@@ -90,9 +91,11 @@ class MeanLoss:
         batch_size: int,
         device: torch.device | str,
         reduce: Reduce | None,
+        reduce_setup: Reduce | None,
         precision: str | None,
     ) -> None:
         self.original_net, self.loss, self.reduce = net, loss, reduce or (lambda vector: vector)
+        self.reduce_setup = reduce_setup or self.reduce
         self.selection, self.matrices_only = selection, matrices_only
         self.position: Point | None = None  # where a network that is used in place is moved, None for its own weights
         self.entered, self.in_place = False, False
@@ -204,11 +207,8 @@ class MeanLoss:
             self.loss(self.net, sample)
             self.samples.overwritten = is_changed(sample, self.samples.first_samples())
             weights = [self.loss(self.net, batch).weights for batch in self.batches()]
-        own = sum(
-            float(stop - start if w is None else w.double().sum())
-            for (start, stop), w in zip(self.spans, weights, strict=True)
-        )
-        self.total_weight = float(self.reduce(torch.tensor([own], dtype=torch.float64))[0])
+        own = sum_of_weights(self.spans, weights)
+        self.total_weight = float(self.reduce_setup(torch.tensor([own], dtype=torch.float64))[0])
         self.penalty_share = own / self.total_weight  # of the loss's term of the parameters, which every rank adds
 
     def use_in_place(self, device: torch.device | str, precision: str | None, mismatch: str) -> None:
@@ -274,20 +274,15 @@ class MeanLoss:
                 for _ in range(2)
             )
         if first != second and not (math.isnan(first) and math.isnan(second)):
-            raise BadInput(
-                f"two losses at the same weights differ by {abs(first - second):.1e}: the network or its loss is "
-                "random (dropout, noise, shuffled data), and its Hessian is not defined"
-            )
+            raise BadInput(f"two losses at the same weights differ by {abs(first - second):.1e}: {RANDOM}")
 
     def small_step(self) -> Tensor:
         """Draw a small random step (size,), relative to each tensor, at whose end the gradient is not zero."""
         generator = torch.Generator().manual_seed(0)
         pieces = []
         for p in self.parameters:
-            size = float(p.detach().double().norm()) / math.sqrt(max(1, p.numel()))
-            pieces.append(
-                COMPARED_STEP * (size or 0.1) * torch.randn(p.shape, generator=generator).to(p.device, p.dtype)
-            )
+            random = torch.randn(p.shape, generator=generator).to(p.device, p.dtype)
+            pieces.append(COMPARED_STEP * size_of_entries(p) * random)
         return self.flatten(pieces)
 
     @contextmanager
@@ -332,19 +327,14 @@ class MeanLoss:
     @contextmanager
     def displaced(self, change: Tensor | None) -> Iterator[None]:
         """Add a vector (size,) to the chosen parameters within; afterwards they are restored bit for bit."""
-        with self.session():
-            before = [p.detach().clone() for p in self.parameters]
-            pieces = [None] * len(before) if change is None else self.unflatten(change.to(self.device, self.dtype))
-            with torch.no_grad():
-                for p, piece in zip(self.parameters, pieces, strict=True):
-                    if piece is not None:
-                        p.data.add_(piece)
-            try:
-                yield
-            finally:
+        with self.session(), restored(self.parameters):
+            if change is not None:
                 with torch.no_grad():
-                    for p, value in zip(self.parameters, before, strict=True):
-                        p.data.copy_(value)
+                    for p, piece in zip(
+                        self.parameters, self.unflatten(change.to(self.device, self.dtype)), strict=True
+                    ):
+                        p.data.add_(piece)
+            yield
 
     def map_batches(self, function: Callable[[EquivalentForward, tuple[int, Batch]], Tensor]) -> Iterator[Tensor]:
         """Compute function(forward, (number, batch)) of every batch, in their order."""
@@ -362,8 +352,7 @@ class MeanLoss:
         losses = self.loss(model, batch)
         if losses.penalty is not None and not isinstance(model, nn.Module):
             raise NotFoldable("the loss has a term of the parameters")
-        weighted = losses.per_sample if losses.weights is None else losses.weights * losses.per_sample
-        part = weighted.sum() / self.total_weight
+        part = weighted_sum(losses) / self.total_weight
         return part + losses.penalty * self.penalty_share if penalty and losses.penalty is not None else part
 
     def gradient(self) -> tuple[float, Tensor]:
@@ -420,17 +409,16 @@ class MeanLoss:
         return flatten(tensors, self.parameters)
 
 
-def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
-    """Copy a point into tensors, in place; set negative variances to zero, and return their number."""
-    clamped = 0
-    with torch.no_grad():
-        for name, value in point.items():
-            own = tensors[name].data
-            own.copy_(value)
-            if is_variance(name):
-                clamped += int((own < 0).sum())
-                own.clamp_(min=0)
-    return clamped
+def sum_of_weights(spans: Sequence[tuple[int, int]], weights: Sequence[Tensor | None]) -> float:
+    """Sum the weights of samples over batches; spans: where each batch starts and stops, None for weights of 1."""
+    return sum(
+        float(stop - start if w is None else w.double().sum()) for (start, stop), w in zip(spans, weights, strict=True)
+    )
+
+
+def weighted_sum(losses: Losses) -> Tensor:
+    """Sum the losses of a batch, each times the weight of its sample."""
+    return (losses.per_sample if losses.weights is None else losses.weights * losses.per_sample).sum()
 
 
 def short_reason(error: Exception, width: int) -> str:

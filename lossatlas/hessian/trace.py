@@ -45,8 +45,12 @@ class TraceEstimate:
 
 def rademacher(operator: Operator, generator: torch.Generator) -> Tensor:
     """Draw a vector (size,) of random signs, in the operator's type and on its device."""
-    signs = 2 * torch.randint(0, 2, (operator.size,), generator=generator) - 1
-    return signs.to(operator.device, operator.dtype)
+    return random_signs((operator.size,), generator).to(operator.device, operator.dtype)
+
+
+def random_signs(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw random signs, as integers on the CPU."""
+    return 2 * torch.randint(0, 2, tuple(shape), generator=generator) - 1
 
 
 def hutchinson(
@@ -93,8 +97,13 @@ def hutchinson(
         mean, errors = fixed + rows.mean(0), standard_errors(rows)
         value, error = float(mean.sum()), float(standard_errors(rows.sum(1)))
         progress(len(samples), error)
-        if len(samples) >= max_products or (len(samples) >= FEWEST_PROBES and error <= tolerance * abs(value)):
+        if enough_probes(len(samples), error <= tolerance * abs(value), max_products):
             return TraceEstimate(value, error, len(samples), mean[: len(blocks)], errors[: len(blocks)])
+
+
+def enough_probes(count: int, exact: bool, most: int) -> bool:
+    """Test whether sampling ends: after `most` probes, or after FEWEST_PROBES where the estimate is exact enough."""
+    return count >= most or (count >= FEWEST_PROBES and exact)
 
 
 def sums(values: Tensor, sizes: Sequence[int]) -> np.ndarray:
@@ -123,8 +132,13 @@ def standard_errors(samples: np.ndarray) -> np.ndarray:
     spread = samples.std(axis=0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = np.nan_to_num(np.abs(((samples - samples.mean(0)) ** 3).mean(0)) / samples.std(axis=0) ** 3)
-    factor = stdtrit(count - 1, 0.975) / 1.96 * (1 + np.maximum(skewness, SKEWNESS) / math.sqrt(count))
+    factor = student_factor(count) * (1 + np.maximum(skewness, SKEWNESS) / math.sqrt(count))
     return spread / math.sqrt(count) * factor
+
+
+def student_factor(count: int) -> float:
+    """Return the 97.5 % quantile of Student's distribution for this many samples, relative to that of the normal one."""
+    return float(stdtrit(count - 1, 0.975) / 1.96)
 
 
 def hutch_plus_plus(
@@ -159,17 +173,16 @@ def hutch_plus_plus(
     images = torch.stack([operator(rademacher(operator, generator)) for _ in range(sketch)], dim=1)
     basis = torch.linalg.qr(images.double()).Q.to(operator.dtype)
     exact = sum(float(torch.dot(q.double(), operator(q).double())) for q in basis.T)
-    products, samples = 2 * sketch, list[float]()
+    samples = list[float]()
     if sketch == operator.size:
-        return TraceEstimate(exact, 0.0, products)
+        return TraceEstimate(exact, 0.0, 2 * sketch)
     while True:
         z = rademacher(operator, generator)
         z = z - basis @ (basis.T @ z)
         samples.append(float(torch.dot(z.double(), operator(z).double())))
-        products += 1
         rest, error = float(np.mean(samples)), float(standard_errors(np.array(samples)))
-        if products >= max_products or (len(samples) >= FEWEST_PROBES and error <= tolerance * abs(exact + rest)):
-            return TraceEstimate(exact + rest, error, products)
+        if enough_probes(len(samples), error <= tolerance * abs(exact + rest), max_products - 2 * sketch):
+            return TraceEstimate(exact + rest, error, 2 * sketch + len(samples))
 
 
 def diagonal(
@@ -204,4 +217,4 @@ def diagonal(
         second += product**2
     mean = first / probes
     variance = (second / probes - mean**2).clamp(min=0) * probes / (probes - 1)
-    return mean, (variance / probes).sqrt() * float(stdtrit(probes - 1, 0.975) / 1.96)
+    return mean, (variance / probes).sqrt() * student_factor(probes)

@@ -109,7 +109,8 @@ class HessianShare:
         common: dict[str, Any] = {
             "batch_size": settings.batch_size,
             "device": device,
-            "reduce": self.sum_everywhere,
+            "reduce": self.sum_on_root,  # after the set-up rank 0 alone uses the sums
+            "reduce_setup": self.sum_everywhere,
             "precision": settings.precision,
         }
         self.hessian = self.fitting(
@@ -123,7 +124,6 @@ class HessianShare:
             compiled=settings.compiled,
             **common,
         )
-        self.hessian.reduce = self.sum_on_root  # from here on rank 0 alone uses the sums
         self.activations: Activations | None = None
         if settings.activations is not None:
             self.activations = self.fitting(
@@ -135,7 +135,6 @@ class HessianShare:
                 at=settings.activation_site,
                 **common,
             )
-            self.activations.reduce = self.sum_on_root
 
     def sum_on_root(self, vector: "Tensor") -> "Tensor":
         """Return on rank 0 the sum of every rank's vector, in float64; elsewhere the result has no meaning."""
@@ -222,7 +221,7 @@ class DistributedHessian:
     @property
     def size(self) -> int:
         """The length of the vectors of this operator."""
-        from lossatlas.hessian.hvp import size_of
+        from lossatlas.hessian.flat_vectors import size_of
 
         return size_of(self.names, self.shapes, self.chosen)
 

@@ -90,7 +90,7 @@ def loss_word(loss: str | UserFunction) -> str:
 
 
 def shortened(path: Path) -> Path:
-    """The same path, or one with a hash in place of the end of a name that is too long for figures beside it."""
+    """Replace the end of a name by a hash where it is so long that names of figures beside it would not be valid."""
     name = os.fsencode(path.name)
     if len(name) <= LONGEST_NAME:
         return path

@@ -346,7 +346,7 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
 
 
 def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitStack) -> int:
-    """On rank 0: see `run_grid_job`. releases: releases the lock on the output when it is closed."""
+    """Run a command on rank 0, see `run_grid_job`. releases: releases the lock on the output when it is closed."""
     task, quantity = command.task, command.quantity
     inputs, job = run_in_compute_thread(world, partial(prepare_grid_job, world, command, log, releases))
     if task.output.dry_run:

@@ -144,7 +144,7 @@ def rows_of(findings: Findings, kind: str) -> np.ndarray:
 
 
 def known_rises(findings: Findings, kind: str) -> "list[Rise]":
-    """Return the finished radii; each with the change of the largest one, within which the search goes on."""
+    """Return the finished radii. Each has the change of the largest one, where the search within a larger radius starts."""
     import torch
 
     from lossatlas.hessian.sharpness_measures import Rise

@@ -11,17 +11,18 @@ from lossatlas.landscape.statistics import summarize
 
 FEWEST_SAMPLES = 1000  # that a cell without control variates draws
 MIN_EFFECTIVE_SAMPLES = 20  # from which the variance has to be estimated before a standard error is reliable
-WELL_BELOW = 10  # factor by which an unreliable error has to be below the allowed one; no smaller error is stated
+WELL_BELOW = 10  # an unreliable error suffices if it is this many times smaller than the allowed one
 
 
 @dataclass(frozen=True)
 class Tolerance:
     """The allowed standard error of a cell's loss: the larger of relative * |loss| and absolute.
 
-    Zero asks for all samples. If few samples dominate the loss, the first ones may hold none of them, and seem the more
-    consistent for it. So `sample_count` draws samples until the variance is estimated from MIN_EFFECTIVE_SAMPLES
-    (see `statistics.effective_samples`), unless the standard error is allowed / WELL_BELOW, and states no error below
-    that. Losses concentrated in fewer than one sample in 300 can be missed by the first FEWEST_SAMPLES.
+    Zero asks for all samples. A few samples may dominate the loss. Where none of them is drawn, the estimated variance is
+    far too small. So `sample_count` draws samples until the variance is estimated from MIN_EFFECTIVE_SAMPLES (see
+    `statistics.effective_samples`), or until the standard error is at most the allowed one divided by WELL_BELOW. No
+    smaller standard error is stated. The first FEWEST_SAMPLES can miss losses that are concentrated in fewer than one
+    sample in 300.
     `benchmarks/levels.py` counts how often stated errors hold.
 
     Attributes:

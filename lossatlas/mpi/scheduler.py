@@ -88,7 +88,7 @@ class Dismissal:
 
 
 class Results:
-    """The results of `serve`. Closing it lets the other ranks of a script go, even before the first result was asked for."""
+    """The results of `serve`. Closing it ends the work of the other ranks of a script, even before the first result."""
 
     def __init__(self, dismissal: Dismissal, results: Generator[tuple[int, Any] | None, None, None]) -> None:
         self.dismissal, self.results = dismissal, results
@@ -134,7 +134,7 @@ def serve(world: World, blocks: BlockQueue, make_work: MakeWork) -> Results:
 def served(
     world: World, blocks: BlockQueue, make_work: MakeWork, dismissal: Dismissal
 ) -> Generator[tuple[int, Any] | None, None, None]:
-    """Yield the results of all ranks, see `serve`, and let the others go."""
+    """Yield the results of all ranks, see `serve`, and end the work of the other ranks."""
     try:
         if len(blocks):
             yield from hand_out(world, blocks, make_work)

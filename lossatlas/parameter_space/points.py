@@ -4,7 +4,7 @@ A point or a direction is a dict from the network's own tensor names to tensors.
 parameters, with 'states' the buffers of BatchNorm too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -154,6 +154,31 @@ def is_variance(name: str) -> bool:
     return name.rsplit(".", 1)[-1] == "running_var"
 
 
+def move(tensors: Mapping[str, Tensor], point: Mapping[str, Tensor]) -> int:
+    """Copy a point into tensors, in place; set negative variances to zero, and return their number."""
+    clamped = 0
+    with torch.no_grad():
+        for name, value in point.items():
+            own = tensors[name].data
+            own.copy_(value)
+            if is_variance(name):
+                clamped += int((own < 0).sum())
+                own.clamp_(min=0)
+    return clamped
+
+
+@contextmanager
+def restored(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Restore the values of tensors at the end bit for bit, even after an error."""
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in before:
+                tensor.data.copy_(value)
+
+
 @contextmanager
 def moved(net: nn.Module, point: Mapping[str, Tensor]) -> Iterator[nn.Module]:
     """Move a network to another point within; its values are restored afterwards bit for bit, even after an error.
@@ -169,13 +194,6 @@ def moved(net: nn.Module, point: Mapping[str, Tensor]) -> Iterator[nn.Module]:
         1.0
     """
     own = {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
-    before = {name: own[name].detach().clone() for name in point}
-    try:
-        with torch.no_grad():
-            for name, value in point.items():
-                own[name].data.copy_(value.clamp(min=0) if is_variance(name) else value)
+    with restored([own[name] for name in point]):
+        move(own, point)
         yield net
-    finally:
-        with torch.no_grad():
-            for name, value in before.items():
-                own[name].data.copy_(value)
