@@ -1,6 +1,8 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page
 # make test   the tests to run before every change (ten minutes)
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts
+# make test-integrations  the callbacks for Lightning and Hugging Face, with these packages in .venv/integrations (1.6 GB;
+#              two minutes to install, half a minute to run); part of make test-all
 # make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
 # make docs   the pages: docs/_build/index.html
 # make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FOLDER: see benchmarks/levels.py)
@@ -18,7 +20,7 @@ PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) 
 NAMES = resnet56 resnet56_noshort
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test test-all check lint mutants bench gallery docs clean
+.PHONY: demo test test-all test-integrations check lint mutants bench gallery docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -39,6 +41,10 @@ test: $(VENV)/dev
 
 test-all: $(VENV)/dev
 	$(BIN)/python -m pytest -n 2
+	@$(MAKE) --no-print-directory test-integrations
+
+test-integrations: $(VENV)/integrations/ready
+	$(VENV)/integrations/bin/python -m pytest tests/test_integrations.py
 
 mutants: $(VENV)/dev
 	$(BIN)/python tests/mutants.py
@@ -73,6 +79,12 @@ $(VENV)/run: requirements.txt requirements-mpi.txt constraints.txt | $(BIN)/pyth
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/run | $(BIN)/python
 	$(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/integrations/ready: requirements-integrations.txt requirements.txt requirements-mpi.txt constraints.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/integrations
+	$(VENV)/integrations/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -r requirements.txt -r requirements-mpi.txt -r requirements-integrations.txt
 	@touch $@
 
 clean:

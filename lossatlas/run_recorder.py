@@ -21,8 +21,8 @@ from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, named, note
 from lossatlas.evaluation.reference import check_movable
 from lossatlas.io.atomic_write import make_folder, set_aside
 from lossatlas.io.run_folder import LOG, Entry, RunLog, read_log, thinned, write_log
-from lossatlas.models.checkpoint import write_tensors
-from lossatlas.models.state_names import without_wrappers
+from lossatlas.models.checkpoint import digest, read_state, write_tensors
+from lossatlas.models.state_names import match_names, without_wrappers
 
 if TYPE_CHECKING:
     from lossatlas.results import Trajectory
@@ -92,8 +92,8 @@ class Recorder:
             write_log(self.folder, self._log)  # an error now, not after the first epoch
             note(f"{self.folder} is continued after step {self._count}, with {len(self.steps)} checkpoints so far")
         elif log is not None:
-            self._set_aside(self._count)
-        if state is not None:
+            self._set_aside(self._count, same=state)
+        if state is not None and self._count not in self.steps:
             self._write(Entry(self._count, f"model_{self._count}.safetensors", time.time()), state)
 
     @classmethod
@@ -165,16 +165,20 @@ class Recorder:
 
         if is_sharded(self.net):
             return
-        own = {name: list(value.shape) for name, value in plain_state(self.net).items()}
+        own = {name: list(value.shape) for name, value in self.net.state_dict().items() if isinstance(value, Tensor)}
         try:
             with safe_open(file, "pt") as there:
                 recorded = {name: there.get_slice(name).get_shape() for name in there.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise BadInput(f"{file} is not readable: {error}") from error
-        unlike = sorted(name for name in {*own, *recorded} if own.get(name) != recorded.get(name))
-        if unlike:
-            name = unlike[0]
-            shapes = [f"{tuple(names[name])}" if name in names else "missing" for names in (recorded, own)]
+        match = match_names(self.net, own, recorded, own)
+        wrong = [name for name, name_there in match.names.items() if own[name] != recorded[name_there]]
+        if name := next(iter((*wrong, *match.missing, *match.extra)), ""):
+            name_there = match.names.get(name, name)
+            shapes = [
+                f"{tuple(names[key])}" if key in names else "missing"
+                for names, key in ((recorded, name_there), (own, name))
+            ]
             raise BadInput(
                 f"{self.folder} holds the run of another network ('{name}' is {shapes[0]} there, {shapes[1]} here): give "
                 "another folder"
@@ -209,8 +213,7 @@ class Recorder:
         if not isinstance(number, int) or number < 0:
             raise BadUsage(f"{named('step', step)}: a whole number, at least 0")
         values = {name: as_number(name, value) for name, value in {"loss": loss, **metrics}.items()}
-        back = number < self._count
-        due = now or (number % self.every == 0 if back else number // self.every > self._count // self.every)
+        back, due = number < self._count, now or self.is_due(number)
         self._count = number
         if not due and not back:
             return False
@@ -227,6 +230,12 @@ class Recorder:
             note(f"step {number} was NOT recorded in {self.folder}, the training goes on: {reason}")
         return due
 
+    def is_due(self, step: int) -> bool:
+        """Return whether `step(step=...)` would record this step."""
+        if step < self._count:
+            return step % self.every == 0
+        return step // self.every > self._count // self.every
+
     def _write(self, entry: Entry, state: Mapping[str, Tensor]) -> None:
         """Write a checkpoint and then the log, and remove the checkpoints that are no longer kept."""
         write_tensors(self.folder / entry.file, state)
@@ -238,12 +247,19 @@ class Recorder:
         for step in set(entries) - set(steps):
             (self.folder / entries[step].file).unlink(missing_ok=True)
 
-    def _set_aside(self, number: int) -> None:
-        """Rename the checkpoints from a step on: the training has gone back to it."""
+    def _set_aside(self, number: int, same: Mapping[str, Tensor] | None = None) -> None:
+        """Rename the checkpoints from a step on, to which the training has gone back; the one of this state stays."""
         later = [entry for entry in self._log.entries if entry.step >= number]
+        if (
+            later
+            and same
+            and later[0].step == number
+            and digest(read_state(self.folder / later[0].file)) == digest(same)
+        ):
+            later = later[1:]
         if not later:
             return
-        self._log = replace(self._log, entries=tuple(e for e in self._log.entries if e.step < number))
+        self._log = replace(self._log, entries=tuple(e for e in self._log.entries if e not in later))
         write_log(self.folder, self._log)
         names = [aside.name for entry in later if (aside := set_aside(self.folder / entry.file))]
         note(

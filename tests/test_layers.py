@@ -35,6 +35,7 @@ LAYERS: list[set[str]] = [
     {"results"},
     {"api", "commands"},
     {"run_recorder"},
+    {"integrations"},
     {"cli"},
     {"__main__"},
 ]

@@ -207,7 +207,7 @@ def test_a_run_is_continued_where_the_network_fits(tmp_path):
 
 def test_other_folders_and_other_networks_are_refused(tmp_path):
     recorded(tmp_path / "run", 1)
-    with pytest.raises(BadInput, match=r"the run of another network \('0.bias' is \(6,\) there, \(4,\) here\)"):
+    with pytest.raises(BadInput, match=r"the run of another network \('0.weight' is \(6, 3\) there, \(4, 3\) here\)"):
         lossatlas.Recorder(nn.Sequential(nn.Linear(3, 4)), tmp_path / "run")
     with pytest.raises(BadInput, match="another network"):
         lossatlas.Recorder.open(nn.Linear(3, 4), tmp_path / "run")

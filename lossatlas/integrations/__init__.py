@@ -1,0 +1,1 @@
+"""Callbacks of other training programs that record a run, see `lossatlas.Recorder`: `lightning`, `transformers`."""
