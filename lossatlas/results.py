@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas.figures.plot_options import PlotKeywords, with_keywords
 from lossatlas.hessian import Dimension, Spectrum, TraceEstimate
 from lossatlas.io import Directions, Findings, write_findings, write_surface
 from lossatlas.jobs.spectrum_parts import CURVES, table
@@ -50,22 +51,30 @@ class Landscape(Surface):
         """Training loss, (ny, nx) or (nx,)."""
         return self.fields["train_loss"]
 
-    def plot(self, ax: "Axes | None" = None, **options: Any) -> "Figure":
+    @with_keywords(PlotKeywords)
+    def plot(self, ax: "Axes | None" = None, kind: str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
         """Draw the landscape with matplotlib: a curve, or contours.
 
         Args:
-            ax: Axis to draw on; None makes a figure.
-            **options: See `lossatlas.figures.plot`.
+            ax: Axes to draw on, of which no text and no font changes; None makes a figure.
+            kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
+            **keywords: name, field, cmap, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim, zlim, figsize,
+                columns, and looks of a curve, see `lossatlas.figures.plot`.
 
         Returns:
             The figure.
 
         Raises:
-            BadUsage: An option does not suit the landscape.
+            BadUsage: A keyword is unknown, or does not suit the landscape.
+
+        Example:
+            >>> import lossatlas
+            >>> s = lossatlas.read("docs/surfaces/resnet56_cifar10.h5")
+            >>> fig = s.plot(kind="filled", field="log10(train_loss)", cmap="magma", vmax=1)
         """
         from lossatlas import figures
 
-        return figures.plot(self, ax, **options)
+        return figures.plot(self, ax, kind, **keywords)
 
     def __repr__(self) -> str:
         names = ", ".join(self.fields)
