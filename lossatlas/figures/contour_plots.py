@@ -35,6 +35,8 @@ def flat_figure(
     name: str,
     draw_panel: "DrawPanel",
     paths: Sequence[Projection] = (),
+    *,
+    colour_bar: bool = True,
 ) -> "Figure":
     """Draw panels side by side on one colour scale.
 
@@ -45,6 +47,7 @@ def flat_figure(
         name: Name of the field.
         draw_panel: `draw_contours`, `draw_filled_contours` or `draw_heat_map`.
         paths: Training runs to draw on each panel.
+        colour_bar: Draw the colour bar.
 
     Returns:
         The figure.
@@ -60,7 +63,7 @@ def flat_figure(
         sharey=share,
         layout="compressed",
     )
-    draw_flat(fig, axes.ravel().tolist(), panels, scale, name, draw_panel, paths)
+    draw_flat(fig, axes.ravel().tolist(), panels, scale, name, draw_panel, paths, colour_bar=colour_bar)
     return fig
 
 

@@ -40,6 +40,9 @@ class FigureFiles:
 
 
 Looks = dict[str, Any]  # keywords of a matplotlib artist
+CHANGED: ContextVar[frozenset[str] | None] = ContextVar(
+    "changed", default=None
+)  # by the user, outside of `users_style`
 OWN_WORDS = ("", "x", "y")  # names of axes that an earlier drawing has left on an Axes
 FONT_FACTOR: ContextVar[float] = ContextVar("font_factor", default=1.0)  # see `letters`
 CURRENT_FILES: ContextVar[FigureFiles] = ContextVar("files", default=FigureFiles())  # noqa: B039, it is immutable
@@ -104,8 +107,15 @@ def house_style(font_scale: float = FONT_SCALE) -> Iterator[None]:
 
 
 def changed_by_user(name: str) -> bool:
-    """Tell whether the user has changed a parameter of matplotlib, so that it differs from matplotlib's default."""
-    return bool(matplotlib.rcParams[name] != matplotlib.rcParamsDefault[name])
+    """Tell whether the user has changed a parameter of matplotlib, also within `users_style`, which changes others."""
+    changed = CHANGED.get()
+    return name in (_differing() if changed is None else changed)
+
+
+def _differing() -> frozenset[str]:
+    """The parameters that differ from matplotlib's defaults."""
+    watched = [*house_parameters(), "figure.figsize", "axes.prop_cycle"]
+    return frozenset(name for name in watched if bool(matplotlib.rcParams[name] != matplotlib.rcParamsDefault[name]))
 
 
 @contextmanager
@@ -117,6 +127,8 @@ def users_style(columns: int = 0) -> Iterator[None]:
     Args:
         columns: Columns of a page that the figure fills, see `COLUMNS`; 0 for a figure of its own width.
     """
+    before = CHANGED.get()
+    changed = CHANGED.set(_differing() if before is None else before)
     parameters = house_parameters(COLUMNS[columns][1] if columns else FONT_SCALE)
     own_size = changed_by_user("font.size")
     kept = {name: value for name, value in parameters.items() if not changed_by_user(name)}
@@ -130,6 +142,7 @@ def users_style(columns: int = 0) -> Iterator[None]:
             yield
     finally:
         CURRENT_FILES.reset(token)
+        CHANGED.reset(changed)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from lossatlas.figures.plot_options import (
     SolidKeywords,
     with_keywords,
 )
-from lossatlas.figures.plotted_fields import default_field, field_title, loss_names, mathtext
+from lossatlas.figures.plotted_fields import default_field, field_title, loss_names, mathtext, row_labels
 from lossatlas.figures.surface_plots import LABEL_MARGIN, draw_solid, keep_labels_inside
 from lossatlas.figures.trajectory_plots import draw_trajectory
 from lossatlas.io.spectrum_files import Findings
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
 
+PATH_MARGIN = 0.1  # around a path without a surface, for the names of its ends
 MOST_NAMED = 10  # rows of a surface that the legend of a curve names
 
 
@@ -343,7 +344,7 @@ def draw_rows(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -
         name: Name of the field.
         options: Options of the figure.
     """
-    rows = [mathtext(str(each)) for each in surface.request["rows"]]
+    rows = [mathtext(each) for each in row_labels(surface)]
     few = len(rows) <= MOST_NAMED
     lines = [
         Line(surface.curve(k), name, {"color": colour, "label": row if few else None, "linewidth": 1.1})
@@ -369,6 +370,8 @@ def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), 
     """
     with _axes(ax, PlotOptions()) as (fig, axis):
         draw_trajectory(axis, Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained)))
+        if ax is None:
+            axis.margins(PATH_MARGIN)
     return fig
 
 

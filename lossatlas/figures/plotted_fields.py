@@ -65,6 +65,16 @@ def loss_names(surface: Surface) -> list[str]:
     return [name for name in surface.fields if name.endswith("_loss") and not is_expression(name)]
 
 
+def row_labels(surface: Surface) -> list[str]:
+    """Names of the rows of a surface whose rows are repeats or layers, without the parts that all of them share."""
+    names = [str(each) for each in surface.request["rows"]]
+    parts = [name.split(", ") for name in names]
+    shared = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
+    return [
+        ", ".join(each for each in own if each not in shared) or name for own, name in zip(parts, names, strict=True)
+    ]
+
+
 def is_accuracy(name: str) -> bool:
     """Tell whether a field is an accuracy in percent, whose scale is always linear."""
     return name.endswith("_acc") and not is_expression(name)
