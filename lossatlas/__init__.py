@@ -5,29 +5,32 @@
     surface.plot()
 
 `surface`, `eigenvalues`, `spectrum`, `trajectory` compute; `Recorder` records a training run in its own loop; `align` puts
-the hidden units of one network into the order of another; `read` reads a file. torch is imported when they are first used,
-so that files can be read and drawn without it (`lossatlas.io`, `lossatlas.figures`).
+the hidden units of one network into the order of another; `read` reads a file, and `compare` puts several landscapes side by
+side. torch is imported when one of the others is first used: files are read, drawn and compared without it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossatlas.api import align, eigenvalues, read, spectrum, surface
+    from lossatlas.api import align, eigenvalues, spectrum, surface
+    from lossatlas.comparison import Comparison, compare
     from lossatlas.data import Losses
-    from lossatlas.results import Curvature, Landscape, Trajectory
+    from lossatlas.results import Curvature, Landscape, Trajectory, read
     from lossatlas.run_recorder import Recorder
     from lossatlas.trajectories import trajectory
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "Comparison",
     "Curvature",
     "Landscape",
     "Losses",
     "Recorder",
     "Trajectory",
     "align",
+    "compare",
     "eigenvalues",
     "read",
     "spectrum",
@@ -35,7 +38,17 @@ __all__ = [
     "trajectory",
 ]
 
-OWNERS = {"Losses": "data", "Recorder": "run_recorder", "trajectory": "trajectories"}  # of names that are not in `api`
+MODULES = {  # of the names that are not in `lossatlas.api`
+    "Comparison": "comparison",
+    "compare": "comparison",
+    "Losses": "data",
+    "Curvature": "results",
+    "Landscape": "results",
+    "Recorder": "run_recorder",
+    "Trajectory": "results",
+    "read": "results",
+    "trajectory": "trajectories",
+}
 PACKAGES = ("data", "evaluation", "figures", "hessian", "io", "jobs", "landscape", "parameter_space")
 
 
@@ -45,7 +58,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module(f"lossatlas.{OWNERS.get(name, 'api')}"), name)
+        return getattr(import_module(f"lossatlas.{MODULES.get(name, 'api')}"), name)
     if name in PACKAGES:
         return import_module(f"lossatlas.{name}")
     raise AttributeError(f"module 'lossatlas' has no attribute '{name}'")

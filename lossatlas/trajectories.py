@@ -256,7 +256,7 @@ class PathOutput:
             return
         path = self.beside("path").file
         assert path is not None
-        write_projection(path, found.projection(), found.surface.directions.sha256, checkpoint)
+        write_projection(path, found.projection, found.surface.directions.sha256, checkpoint)
 
 
 def check_path(data: Any, file: str | Path | None, test: Any, margin: float) -> None:
