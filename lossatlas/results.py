@@ -12,7 +12,7 @@ import numpy as np
 from lossatlas import exports, summaries
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.figures.film import FilmKeywords
-from lossatlas.figures.plot_options import PlotKeywords, with_keywords
+from lossatlas.figures.plot_options import ContourKeywords, PlotKeywords, with_keywords
 from lossatlas.io import Directions, Findings, Projection, read_directions, read_surface
 from lossatlas.io.trajectory_files import loss_key
 from lossatlas.landscape import Surface
@@ -463,27 +463,60 @@ class Trajectory:
         shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])
         return f"<Trajectory of {len(self.coordinates)} checkpoints in the plane that explains {shares}>"
 
-    def plot(self, ax: "Axes | None" = None) -> "Figure":
-        """Draw the path in its plane.
+    @with_keywords(ContourKeywords)
+    def plot(self, ax: "Axes | None" = None, kind: str = "contour", **keywords: Unpack[ContourKeywords]) -> "Figure":
+        """Draw the path in its plane, on the surface under it where that is computed.
 
         Args:
-            ax: Axis to draw on, such as that of a surface along the plane; None makes a figure.
+            ax: Axes to draw on, such as those of a surface along the plane; None makes a figure.
+            kind: "contour", "filled" or "heat", of the surface.
+            **keywords: As for `Landscape.plot`, of the surface.
 
         Returns:
-            The figure.
+            The figure. Checkpoints have the colours of their own losses where these are known.
+
+        Raises:
+            BadUsage: A keyword is unknown, does not suit the kind, or needs a surface that is not computed.
         """
         from lossatlas import figures
 
+        if self.surface is not None:
+            return figures.path_on(self.surface, self.projection, ax, kind, **keywords)
+        if keywords:
+            raise BadUsage(
+                f"{next(iter(keywords))}: there is no surface under this path: give lossatlas.trajectory data too"
+            )
         return figures.path(self.coordinates, self.explained, ax)
+
+    def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
+        """Make the interactive page of the surface with the path on it; arguments as for `Landscape.view`.
+
+        Returns:
+            The page.
+
+        Raises:
+            BadUsage: The surface under the path is not computed.
+            CannotWrite: The file cannot be written.
+        """
+        from lossatlas.viewer import Page, Shown
+        from lossatlas.viewer.notebook import flatness_in_words
+
+        if self.surface is None:
+            raise BadUsage("there is no surface under this path: give lossatlas.trajectory data too")
+        label = title or "training path"
+        shown = Shown(self.surface, label, trajectory=self.projection, flatness=flatness_in_words(self.surface))
+        return Page.of([shown], title, height, file)
 
     def _repr_html_(self) -> str:
         from lossatlas.figures.thumbnails import path_picture
 
-        return summaries.html_of("Trajectory", self._rows(), path_picture(self.coordinates, self.explained))
+        return summaries.html_of("Trajectory", self._rows(), path_picture(self.projection, self.surface))
 
     def _rows(self) -> summaries.Rows:
         shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])
         rows = [("checkpoints", str(len(self.coordinates))), ("variance in the plane", shares or "not known")]
         if (known := self.distance[np.isfinite(self.distance)]).size:
             rows.append(("distance from the plane", f"up to {known.max():.4g}"))
+        if self.losses is not None:
+            rows.append(("own loss, first and last", f"{self.losses[0]:.4g}, {self.losses[-1]:.4g}"))
         return rows

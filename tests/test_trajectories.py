@@ -120,3 +120,40 @@ def test_wrong_arguments_are_named(arguments, message):
     states = trained(net)
     with pytest.raises(BadUsage, match=message):
         lossatlas.trajectory(net, states, **{"data": (X, Y), **arguments}, **QUIET)
+
+
+def test_the_figure_shows_the_path_on_the_surface_and_the_page_has_it(tmp_path):
+    net = seeded(normalized)
+    run = lossatlas.trajectory(net, trained(net), (X, Y), points=5, epochs=range(6), **QUIET)
+    axis = run.plot(kind="filled", title="a run").axes[0]
+    drawn = next(line for line in axis.get_lines() if len(line.get_xdata()) == 6)
+    np.testing.assert_array_equal(drawn.get_xydata(), run.coordinates)
+    marks = axis.collections[-1]
+    np.testing.assert_allclose(np.asarray(marks.get_offsets()), run.coordinates)
+    assert "1st principal component" in axis.get_xlabel()
+    assert axis.get_title().startswith("a run")
+    page = run.view(file=tmp_path / "run.html")
+    assert "srcdoc" in page._repr_html_()
+    assert (tmp_path / "run.html").stat().st_size > 10_000
+    assert "own loss" in run._repr_html_()
+    alone = lossatlas.trajectory(net, trained(net))
+    with pytest.raises(BadUsage, match="cmap: there is no surface under this path: give lossatlas.trajectory data too"):
+        alone.plot(cmap="magma")
+    with pytest.raises(BadUsage, match="there is no surface under this path"):
+        alone.view()
+    with pytest.raises(BadUsage, match="kind='solid' shows no path: choose from contour, filled, heat"):
+        run.plot(kind="solid")
+
+
+def test_repeats_are_drawn_with_their_mean_and_its_confidence():
+    from scipy.stats import t
+
+    net = seeded(normalized)
+    lines = lossatlas.surface(net, (X, Y), x="-1:1:5", repeat=4, **QUIET)
+    axis = lines.plot().axes[0]
+    mean = next(line for line in axis.get_lines() if line.get_label() == "mean of 4 directions")
+    np.testing.assert_allclose(mean.get_ydata(), lines.loss.mean(0))
+    low, high = t.interval(0.95, 3, lines.loss.mean(0), lines.loss.std(0, ddof=1) / 2)
+    corners = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert corners.min() == pytest.approx(np.nanmin(low))
+    assert corners.max() == pytest.approx(np.nanmax(high))

@@ -357,9 +357,9 @@ def repeats_figure(
                 values = values if kind == "loss" else 100 - values
                 x = curves[0].grid.x
                 if several:
-                    _draw_mean(axis, x, values, color=group_colour, linestyle=line, label=f"{name}, {label}")
+                    draw_mean(axis, x, values, color=group_colour, linestyle=line, label=f"{name}, {label}")
                 else:
-                    _draw_mean(axis, x, values, color=split_colour, linestyle="-", label=label)
+                    draw_mean(axis, x, values, color=split_colour, linestyle="-", label=label)
     axes.apply(top)
     top.set_ylabel("loss")
     counts = " and ".join(dict.fromkeys(str(len(curves)) for curves in groups))
@@ -387,7 +387,17 @@ def mean_and_confidence(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values.mean(0), stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(0, ddof=1) / np.sqrt(n)
 
 
-def _draw_mean(axis: "Axes", x: np.ndarray, values: np.ndarray, *, color: Any, linestyle: str, label: str) -> None:
+def draw_mean(axis: "Axes", x: np.ndarray, values: np.ndarray, *, color: Any, linestyle: str, label: str) -> None:
+    """Draw repeats as thin lines, and their mean with its confidence interval.
+
+    Args:
+        axis: Axis to draw on.
+        x: (n,) coordinates.
+        values: (repeats, n) values of at least two repeats.
+        color: Colour of all.
+        linestyle: Line style of the mean.
+        label: Name of the mean in the legend.
+    """
     mean, half = mean_and_confidence(values)
     axis.plot(x, values.T, color=color, linewidth=0.5, alpha=0.35)
     axis.fill_between(x, mean - half, mean + half, color=color, alpha=0.2, linewidth=0)

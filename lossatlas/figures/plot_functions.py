@@ -18,7 +18,7 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots, spectrum_plots
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
-from lossatlas.figures.line_plots import X_LABEL, AxisLimits, draw_curve, needs_log_axis, note_incomplete
+from lossatlas.figures.line_plots import X_LABEL, AxisLimits, draw_curve, draw_mean, needs_log_axis, note_incomplete
 from lossatlas.figures.matplotlib_style import Looks, changed_by_user, texts_kept, users_style
 from lossatlas.figures.palette import BLUE, curve_colours
 from lossatlas.figures.panels import Panel, surface_panel
@@ -33,7 +33,7 @@ from lossatlas.figures.plot_options import (
 )
 from lossatlas.figures.plotted_fields import default_field, field_title, loss_names, mathtext, row_labels
 from lossatlas.figures.surface_plots import LABEL_MARGIN, draw_solid, keep_labels_inside
-from lossatlas.figures.trajectory_plots import draw_trajectory
+from lossatlas.figures.trajectory_plots import axis_names, draw_trajectory
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.surface import Surface
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
 
-PATH_MARGIN = 0.1  # around a path without a surface, for the names of its ends
+PATH_MARGIN = 0.14  # around a path without a surface, for the names of its ends
 MOST_NAMED = 10  # rows of a surface that the legend of a curve names
 
 
@@ -150,12 +150,18 @@ def _draw_plane(
     ax: "Axes | None",
     draw_panel: "contour_plots.DrawPanel",
     keywords: ContourKeywords,
+    run: Projection | None = None,
 ) -> "Figure":
     options = PlotOptions.of(kind, keywords)
     name, panel = plane_panel(surface, options, "a line has no contours: draw it with curve()")
     scale, bar = options.scale([panel], name), options.colorbar is not False
     with _axes(ax, options) as (fig, axis):
-        contour_plots.draw_flat(fig, [axis], [panel], scale, name, draw_panel, colour_bar=bar, title=options.title)
+        runs = [] if run is None else [run.of(name)]
+        contour_plots.draw_flat(
+            fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title
+        )
+        if run is not None:
+            axis.set(**dict(zip(("xlabel", "ylabel"), axis_names(run), strict=True)))
     return fig
 
 
@@ -250,7 +256,8 @@ def draw_solid_bar(fig: "Figure", axis: "Axes", scale: ColourScale, name: str, *
 def curve(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[CurveKeywords]) -> "Figure":
     """Draw a field along a line, with a band of two standard errors where they are known; keywords as for `plot`.
 
-    Of a surface whose rows are repeats or layers, each row is a curve.
+    Of a surface whose rows are layers, each row is a curve; of repeats, each row is a thin one beside the mean with its
+    confidence interval of 95 % (Student's t).
 
     Args:
         surface: A curve.
@@ -344,6 +351,9 @@ def draw_rows(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -
         name: Name of the field.
         options: Options of the figure.
     """
+    if surface.rows_of == "repeats" and surface.done.all():
+        draw_repeats(axis, surface, name, options)
+        return
     rows = [mathtext(each) for each in row_labels(surface)]
     few = len(rows) <= MOST_NAMED
     lines = [
@@ -355,6 +365,27 @@ def draw_rows(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -
         axis.legend(frameon=False, fontsize="x-small")
     elif legend := axis.get_legend():
         legend.remove()
+
+
+def draw_repeats(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -> None:
+    """Draw lines along random directions, their mean, and its confidence interval.
+
+    Args:
+        axis: Axis to draw on.
+        surface: A complete surface whose rows are repeats.
+        name: Name of the field.
+        options: Options of the figure.
+    """
+    values, looks = surface.fields[name], dict(options.looks or {})
+    colour, line = looks.get("color", BLUE), looks.get("linestyle") or "-"
+    label = looks.get("label") or f"mean of {len(values)} directions"
+    draw_mean(axis, surface.grid.x, values, color=colour, linestyle=line, label=label)
+    AxisLimits(log=needs_log_axis(values.ravel()) if options.log is None else options.log).apply(axis)
+    axis.set_ylim(options.vmin, options.vmax)
+    axis.set(xlabel=X_LABEL, ylabel=field_title(name))
+    if options.title is not None:
+        axis.set_title(mathtext(options.title))
+    axis.legend(frameon=False)
 
 
 def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), ax: "Axes | None" = None) -> "Figure":
@@ -373,6 +404,38 @@ def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), 
         if ax is None:
             axis.margins(PATH_MARGIN)
     return fig
+
+
+@with_keywords(ContourKeywords)
+def path_on(
+    surface: Surface,
+    run: Projection,
+    ax: "Axes | None" = None,
+    kind: str = "contour",
+    **keywords: Unpack[ContourKeywords],
+) -> "Figure":
+    """Draw a surface with the path of a training run on it; keywords as for `plot`.
+
+    Args:
+        surface: A surface over the plane of the path.
+        run: Checkpoints in the plane. Where their own losses are known, each has the colour of its loss.
+        ax: Axes to draw on; None makes a figure.
+        kind: "contour", "filled" or "heat".
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadUsage: The surface is a curve, the kind is another one, or a keyword does not apply.
+    """
+    kinds = {
+        "contour": contour_plots.draw_contours,
+        "filled": contour_plots.draw_filled_contours,
+        "heat": contour_plots.draw_heat_map,
+    }
+    if kind not in kinds:
+        raise BadUsage(f"{named('kind', kind)} shows no path: choose from {', '.join(kinds)}")
+    return _draw_plane(kind, surface, ax, kinds[kind], keywords, run)
 
 
 def spectrum(findings: Findings, kind: str = "density") -> "Figure":
@@ -409,7 +472,7 @@ def _axes(ax: "Axes | None", options: PlotOptions, *, solid: bool = False) -> "I
         with users_style(options.columns):
             import matplotlib.pyplot as plt
 
-            layout, kind = (None, {"projection": "3d", "computed_zorder": False}) if solid else ("constrained", None)
+            layout, kind = (None, {"projection": "3d", "computed_zorder": False}) if solid else ("compressed", None)
             fig, ax = plt.subplots(figsize=options.size, layout=layout, subplot_kw=kind)
             yield fig, ax
             if not solid:

@@ -9,9 +9,10 @@ import numpy as np
 from lossatlas.errors import BadUsage
 from lossatlas.figures import spectrum_plots
 from lossatlas.figures.matplotlib_style import OffscreenFigures, users_style
-from lossatlas.figures.plot_functions import PATH_MARGIN, path, plot
+from lossatlas.figures.plot_functions import PATH_MARGIN, path, path_on, plot
 from lossatlas.figures.plotted_fields import default_field, loss_names
 from lossatlas.io.spectrum_files import Findings
+from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.surface import Surface
 
 if TYPE_CHECKING:
@@ -42,16 +43,19 @@ def surface_picture(surface: Surface) -> bytes | None:
         return None
 
 
-def path_picture(coordinates: np.ndarray, explained: np.ndarray) -> bytes | None:
-    """Draw a trajectory in its plane; None where no coordinate is finite."""
-    if not np.isfinite(coordinates).any():
+def path_picture(run: Projection, surface: Surface | None) -> bytes | None:
+    """Draw a trajectory in its plane, on the surface under it where there is one; None where nothing can be drawn."""
+    if not (np.isfinite(run.x) & np.isfinite(run.y)).any():
         return None
 
     def draw(axis: "Axes") -> None:
-        path(coordinates, explained, axis)
+        path(np.column_stack([run.x, run.y]), run.explained, axis)
         axis.margins(PATH_MARGIN)
 
-    return picture_of(draw)
+    try:
+        return picture_of(draw if surface is None else lambda axis: path_on(surface, run, axis, "filled"))
+    except BadUsage:  # the values of the surface are too large to be drawn
+        return picture_of(draw)
 
 
 def spectrum_picture(findings: Findings) -> bytes | None:
@@ -65,7 +69,7 @@ def spectrum_picture(findings: Findings) -> bytes | None:
 def picture_of(draw: "Callable[[Axes], object]") -> bytes:
     """Draw on the Axes of a new figure that pyplot does not know. Returns PNG."""
     with users_style():
-        fig, axis = OffscreenFigures().subplots(figsize=SIZE, layout="constrained")
+        fig, axis = OffscreenFigures().subplots(figsize=SIZE, layout="compressed")
         draw(axis)
         return png_of(fig)
 
