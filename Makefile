@@ -1,5 +1,6 @@
 # make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page
 # make test   the tests to run before every change (ten minutes)
+# make quick  the tests of the numerical core alone: about a minute
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts
 # make test-integrations  the callbacks for Lightning and Hugging Face, with these packages in .venv/integrations (1.6 GB;
 #              two minutes to install, half a minute to run); part of make test-all
@@ -12,6 +13,8 @@
 PYTHON ?= python3
 CELLS ?= 21
 SAMPLES ?= 500
+WORKERS ?= 2
+QUICK = config layers layout parameter_space planes projection landscape topology multilevel hessian_hvp hessian_estimators
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -20,7 +23,7 @@ PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) 
 NAMES = resnet56 resnet56_noshort
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
-.PHONY: demo test test-all test-integrations check lint mutants bench gallery docs clean
+.PHONY: demo test quick test-all test-integrations check lint mutants bench gallery docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run
@@ -37,10 +40,13 @@ demo: $(VENV)/run
 	@echo "The page, to be opened in a browser: $(CURDIR)/demo/landscapes.html"
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2 -m "not full"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not full"
+
+quick: $(VENV)/dev
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not full" $(QUICK:%=tests/test_%.py)
 
 test-all: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n $(WORKERS)
 	@$(MAKE) --no-print-directory test-integrations
 
 test-integrations: $(VENV)/integrations/ready

@@ -188,11 +188,11 @@ def surface(
             per_layer=per_layer,
         )
         quantity = LossQuantity(
-            tolerance_of(tolerance),
-            None if adaptive is None else tolerance_of(adaptive, "adaptive"),
-            precision,
-            batch_size,
-            bn_samples if bn == "recalibrate" else 0,
+            tolerance=tolerance_of(tolerance),
+            adaptive=None if adaptive is None else tolerance_of(adaptive, "adaptive"),
+            precision=precision,
+            batch_size=batch_size,
+            recalibrated=bn_samples if bn == "recalibrate" else 0,
         )
         return SurfaceArguments.checked(net, quantity, axes, x, y, device, limit, dir_type)
 
@@ -300,15 +300,15 @@ def eigenvalues(
             directions, towards, norm, ignore, seed, Selection(only, without), orthogonalize=orthogonalize
         )
         quantity = EigenvalueQuantity(
-            patterns_of(parameters or only),
-            patterns_of(without),
-            matrices_only,
-            tolerance,
-            max_products,
-            precision,
-            compiled,
-            batch_size,
-            seed,
+            parameters=patterns_of(parameters or only),
+            without=patterns_of(without),
+            matrices_only=matrices_only,
+            tolerance=tolerance,
+            most=max_products,
+            precision=precision,
+            compiled=compiled,
+            batch_size=batch_size,
+            seed=seed,
         )
         return SurfaceArguments.checked(net, quantity, axes, x, y, device, limit, "weights")
 

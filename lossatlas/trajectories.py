@@ -119,11 +119,12 @@ def trajectory(
         check_words(dir_type=dir_type, ignore=ignore, precision=precision)
         check_values(config.BatchOptions, batch_size=batch_size)
         check_path(data, file, test, margin)
+        own = LossQuantity(precision=precision, batch_size=batch_size)
         return PathArguments(
             counts=counts_of(points),
             margin=margin,
-            quantity=LossQuantity(tolerance_of(tolerance), None, precision, batch_size, 0),
-            own=LossQuantity(tolerance_of(None), None, precision, batch_size, 0),
+            quantity=replace(own, tolerance=tolerance_of(tolerance)),
+            own=own,
             dir_type=dir_type,
             device=device,
             limit=limit,

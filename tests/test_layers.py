@@ -36,6 +36,7 @@ LAYERS: list[set[str]] = [
     {"results"},
     {"comparison"},
     {"api", "commands"},
+    {"trajectories"},
     {"run_recorder"},
     {"integrations"},
     {"cli"},

@@ -137,7 +137,7 @@ def test_the_figure_shows_the_path_on_the_surface_and_the_page_has_it(tmp_path):
     assert (tmp_path / "run.html").stat().st_size > 10_000
     assert "own loss" in run._repr_html_()
     alone = lossatlas.trajectory(net, trained(net))
-    with pytest.raises(BadUsage, match="cmap: there is no surface under this path: give lossatlas.trajectory data too"):
+    with pytest.raises(BadUsage, match="cmap: there is no surface under this path"):
         alone.plot(cmap="magma")
     with pytest.raises(BadUsage, match="there is no surface under this path"):
         alone.view()

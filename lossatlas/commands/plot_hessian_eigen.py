@@ -27,10 +27,12 @@ from lossatlas.option_fields import changed
 
 
 @dataclass(frozen=True)
-class EigenvalueOptions(config.ProductOptions, config.GridCommandOptions, config.HessianOptions, config.LanczosOptions):
+class EigenvalueOptions(config.GridCommandOptions, config.HessianOptions, config.LanczosOptions):
     """The options of this command."""
 
     split: str = changed(config.DataOptions, "split", choices=("train", "test"))
+    batch_size: int = changed(config.ProductOptions, "batch_size")
+    precision: str | None = changed(config.ProductOptions, "precision")
 
 
 def parser() -> options.Parser[EigenvalueOptions]:

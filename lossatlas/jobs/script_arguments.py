@@ -7,19 +7,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from lossatlas import config
 from lossatlas.errors import BadUsage, named, note
-from lossatlas.evaluation.precision import PRECISIONS
 from lossatlas.landscape import Grid, Tolerance
 from lossatlas.option_fields import definitions
 
-WORDS: dict[str, Sequence[str]] = {
-    "norm": ("", "filter", "layer", "weight", "dfilter", "dlayer", "unit"),
-    "ignore": ("", "biasbn"),
-    "dir_type": ("weights", "states"),
-    "precision": tuple(PRECISIONS),
-    "product_precision": ("float32", "float64"),
-    "activation_site": ("output", "input"),
-    "bn": ("keep", "recalibrate"),
+OPTIONS_OF = {  # the group of options, and the name in it, that defines the words of an argument
+    "norm": (config.DirectionOptions, "xnorm"),
+    "ignore": (config.DirectionOptions, "xignore"),
+    "dir_type": (config.DirectionOptions, "dir_type"),
+    "precision": (config.BatchOptions, "precision"),
+    "product_precision": (config.ProductOptions, "precision"),
+    "activation_site": (config.SpectrumSettings, "activation_site"),
+    "bn": (config.BatchNormOptions, "bn"),
 }
 Axis = str | Sequence[float] | np.ndarray
 FEW_COORDINATES = 3  # given one by one, which may be meant as min, max, num
@@ -28,8 +28,10 @@ FEW_COORDINATES = 3  # given one by one, which may be meant as min, max, num
 def check_words(**words: str | None) -> None:
     """Raise BadUsage where an argument is none of its allowed words; None is always allowed."""
     for name, word in words.items():
-        if word is not None and word not in WORDS[name]:
-            allowed = ", ".join(repr(each) for each in WORDS[name])
+        group, field = OPTIONS_OF[name]
+        choices = next(each.choices for each in definitions(group) if each.field == field)
+        if word is not None and word not in choices:
+            allowed = ", ".join(repr(each) for each in choices)
             raise BadUsage(f"{named(name.removeprefix('product_'), word)}: there are {allowed}")
 
 
