@@ -144,7 +144,7 @@ def surface(
         batch_size: Samples of a batch; 0 measures the fastest.
         device: Where it is computed; by default on the network's device.
         file: Surface file to write, or to continue where it exists. By default nothing is written.
-        force: Start over where `file` exists; the earlier file is kept under another name, which is printed.
+        force: Start over where `file` exists; the earlier file is kept under another name, which a warning gives.
         ranks: A communicator of mpi4py, such as MPI.COMM_WORLD. Every rank calls this function and gets the result.
         progress: Show a progress line.
 
@@ -432,7 +432,7 @@ def spectrum(
         batch_size: The number of samples in a batch; 0 for the usual one.
         device: The device, by default that of the network.
         file: The spectrum file to write or to continue, part by part.
-        force: Start over where `file` exists; the earlier file is kept under another name, which is printed.
+        force: Start over where `file` exists; the earlier file is kept under another name, which a warning gives.
         ranks: A communicator of mpi4py, as for `surface`; the samples are spread over the ranks.
         progress: Print the progress.
 

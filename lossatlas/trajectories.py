@@ -90,7 +90,7 @@ def trajectory(
         device: Where losses are computed; by default on the network's device.
         file: Surface file to write or to continue. The checkpoints' losses and the path are written beside it, as
             NAME_checkpoints.h5 and NAME_path.h5, which `lossatlas plot NAME.h5 --proj_file NAME_path.h5` draws.
-        force: Start over where the files exist; the earlier ones are kept under other names, which are printed.
+        force: Start over where the files exist; the earlier ones are kept under other names, which a warning gives.
         ranks: A communicator of mpi4py, as for `surface`.
         progress: Show a progress line.
 

@@ -12,6 +12,12 @@ from lossatlas.io import progress
 from lossatlas.io.progress import Log, Progress, ProgressBar, SilentProgress, StatusLine, format_duration, make_progress
 
 
+@pytest.fixture(autouse=True)
+def command(monkeypatch):
+    """What a command prints; `test_api.py` tests Python functions."""
+    monkeypatch.setattr(progress.FrontEnd, "command", True)
+
+
 @pytest.fixture
 def now(monkeypatch):
     """A clock: `now[0]` is the time in seconds."""

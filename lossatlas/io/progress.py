@@ -1,5 +1,6 @@
-"""Progress of a long computation: on stdout, and in the log beside the output."""
+"""Progress of a long computation: shown to the user, and in the log beside the output."""
 
+import logging
 import math
 import os
 import sys
@@ -11,11 +12,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from lossatlas.errors import named, say
+from lossatlas.errors import FrontEnd, named, say
 
 PROGRESS_SECONDS = 5.0
 SLOW = 3.0  # times the expected seconds per cell from which a note is given, after
 SLOW_SECONDS = 10.0
+
+
+LOGGER = logging.getLogger("lossatlas")
+
+
+def report(line: str) -> None:
+    """Report progress: a command prints a line, a Python function logs it, on stderr where no logging is set up."""
+    if FrontEnd.command:
+        say(line)
+    elif LOGGER.hasHandlers():
+        LOGGER.info(line)
+    else:
+        with suppress(OSError, ValueError):  # it is closed, or its reader is gone
+            print(line, file=sys.stderr, flush=True)
+
+
+def stream_of_front_end() -> TextIO | None:
+    """Return the stream of progress: stdout of a command, stderr of a Python function."""
+    return sys.stdout if FrontEnd.command else sys.stderr
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -43,13 +63,13 @@ class Progress:
         self.started = time.monotonic()
         self.last, self.shown = self.started, done
         self.marks = deque([(self.started, done)])  # times and cells: the one that is measured from, and later ones
-        self.terminal = is_terminal(sys.stdout)
+        self.terminal = is_terminal(stream_of_front_end())
 
     def show(self, done: int, *, last: bool = False) -> None:
         """Show the number of saved cells; last: nothing follows."""
         now = time.monotonic()
         if last and self.terminal and done == self.shown:
-            print()
+            print(file=stream_of_front_end())
         if done == self.shown or not (last or self.terminal or now - self.last >= PROGRESS_SECONDS):
             return
         self.last, self.shown = now, done
@@ -58,16 +78,16 @@ class Progress:
         line = f"{done}/{self.total} cells saved, {format_duration(spent)} spent, {format_duration(left)} left"
         if self.terminal:
             width = 24 * done // self.total
-            print(f"\r[{'#' * width:<24}] {line} ", end="\n" if last else "", flush=True)
+            print(f"\r[{'#' * width:<24}] {line} ", end="\n" if last else "", file=stream_of_front_end(), flush=True)
         else:
-            say(line)
+            report(line)
         if spent > SLOW_SECONDS:
             self.note_slow(spent / (done - self.before))
 
     def note_slow(self, seconds: float) -> None:
         """Give a note, once, where a cell takes much longer than measured before the run."""
         if seconds > SLOW * self.expected:
-            say(
+            report(
                 f"note: a cell takes {seconds / self.expected:.1f} times as long as measured at the start: other "
                 "processes use these cores, or the measurement was too optimistic; fewer ranks or "
                 f"{named('threads', 1)} may be faster, and {named('force')} measures again"
@@ -132,27 +152,27 @@ class StatusLine:
 
     def __init__(self) -> None:
         self.started = self.last = time.monotonic()
-        self.terminal = is_terminal(sys.stdout)
+        self.terminal = is_terminal(stream_of_front_end())
 
     def show(self, text: str) -> None:
         """Show a text with the time spent."""
         now = time.monotonic()
         text = f"{text}, {format_duration(now - self.started)} spent"
         if self.terminal:
-            print(f"\r{text:<79}", end="", flush=True)
+            print(f"\r{text:<79}", end="", file=stream_of_front_end(), flush=True)
         elif now - self.last >= PROGRESS_SECONDS:
             self.last = now
-            say(text)
+            report(text)
 
     def close(self) -> None:
         """Erase the line in a terminal."""
         if self.terminal:
-            print("\r" + " " * 79 + "\r", end="", flush=True)
+            print("\r" + " " * 79 + "\r", end="", file=stream_of_front_end(), flush=True)
 
     def end(self, text: str) -> None:
         """Replace the line by a last text with the time spent."""
         self.close()
-        say(f"{text}, {format_duration(time.monotonic() - self.started)}")
+        report(f"{text}, {format_duration(time.monotonic() - self.started)}")
 
 
 def format_duration(seconds: float) -> str:

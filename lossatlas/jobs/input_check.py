@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lossatlas.data.dataset import FixedBatches, spread_numbers
 from lossatlas.data.loss_check import check_loss
-from lossatlas.data.losses import Loss, Losses
+from lossatlas.data.losses import Loss, Losses, output_of
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves
 from lossatlas.errors import HERE, BadInput, Stop, error_location
@@ -80,11 +80,23 @@ class CallCounter:
         if self.started > self.finished:
             return f"the network {name} cannot take {described(samples)}"
         if self.started:
-            tensors = [leaf for _, leaf in leaves(self.output) if isinstance(leaf, Tensor)]
-            shapes = ", ".join("x".join(map(str, tensor.shape)) or "a number" for tensor in tensors)
-            output = shapes or type(self.output).__name__
-            return f"the loss failed with {described(samples)}, for which {name} gave {output}"
+            return f"the loss failed with {described(samples)}, for which {name} gave {output_in_words(self.output)}"
         return f"the loss failed with {described(samples)}, before it called {name}"
+
+
+def output_in_words(output: Any) -> str:
+    """Describe the output of a network: shapes, and of several tensors the one that an ordinary loss receives."""
+    tensors = [(path, leaf) for path, leaf in leaves(output) if isinstance(leaf, Tensor)]
+    shapes = ["x".join(map(str, tensor.shape)) or "a number" for _, tensor in tensors]
+    if len(tensors) < 2:
+        return ", ".join(shapes) or type(output).__name__
+    all_of_them = ", ".join(f"{path} of {shape}" for (path, _), shape in zip(tensors, shapes, strict=True))
+    try:
+        received = output_of(output)
+    except (BadInput, AttributeError, TypeError, IndexError, KeyError, StopIteration):
+        return all_of_them
+    names = [path for path, tensor in tensors if tensor is received]
+    return all_of_them + "".join(f" (loss(output, target) receives {name})" for name in names[:1])
 
 
 def inspected_samples(data: AnyData, count: int) -> Structure:

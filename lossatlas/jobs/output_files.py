@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lossatlas.errors import BadInput, say
+from lossatlas.errors import BadInput, FrontEnd, note, say
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
@@ -94,4 +94,5 @@ def with_lock(
 def keep_aside(path: Path) -> None:
     """Keep an earlier file under another name, and say so. Raises CannotWrite."""
     if old := set_aside(path):
-        say(f"note: the file that was there is now {old}")
+        line = f"the file that was there is now {old}"
+        say(f"note: {line}") if FrontEnd.command else note(line)
