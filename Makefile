@@ -3,7 +3,7 @@
 # make quick  the tests of the numerical core alone: about a minute
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts
 # make test-integrations  the callbacks for Lightning and Hugging Face, with these packages in .venv/integrations (1.6 GB;
-#              two minutes to install, half a minute to run); part of make test-all
+#              minutes to install, half a minute to run); part of make test-all
 # make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
 # make docs   the pages: docs/_build/index.html
 # make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FOLDER: see benchmarks/levels.py)

@@ -83,8 +83,9 @@ class Recorder:
         log = self._agreed()
         continued = log is not None and start is None
         self._log = log or RunLog((), self.every)
-        self._count = self.steps[-1] if continued and self.steps else start or 0
-        state = None if continued and self.steps else recorded_state(net)
+        last = self._log.entries[-1].step if continued and self._log.entries else None
+        self._count = (start or 0) if last is None else last
+        state = recorded_state(net) if last is None else None
         if not self._writes:
             return
         make_folder(self.folder)
