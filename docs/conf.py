@@ -24,6 +24,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_de
 exclude_patterns = ["_build", "**/.jupyter_cache"]
 nitpicky = False
 default_role = "code"  # of docstrings
+smartquotes = False  # values can be copied
 
 myst_enable_extensions = ["dollarmath", "html_image", "colon_fence"]
 myst_heading_anchors = 3
