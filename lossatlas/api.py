@@ -23,7 +23,7 @@ from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import PRECISIONS, resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import restoring
-from lossatlas.io import Directions, read_surface
+from lossatlas.io import Directions
 from lossatlas.io.lock import Lock
 from lossatlas.io.resume import resume_findings
 from lossatlas.jobs import hessian_job
@@ -599,37 +599,6 @@ def align(net: nn.Module, other: Net, inputs: Tensor) -> dict[str, Tensor]:
     except Exception as error:
         raise BadInput(f"{type(net).__name__} cannot be copied ({error}), and alignment traces a copy") from error
     return aligned(twin, twin.state_dict(), {name: value.detach() for name, value in state.items()}, inputs)[0]
-
-
-def read(file: str | Path) -> Landscape:
-    """Read a surface file of this library, of the commands or of the original release.
-
-    Args:
-        file: The path of the file.
-
-    Returns:
-        The surface; its `directions` are None where their file is missing.
-
-    Raises:
-        BadInput: The file is missing, damaged, or no surface file.
-
-    Example:
-        >>> import torch, lossatlas
-        >>> net = torch.nn.Linear(2, 2)
-        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
-        >>> surface = lossatlas.surface(net, data, x="-1:1:3", progress=False)
-        >>> surface.save("surface.h5")
-        >>> lossatlas.read("surface.h5").loss.tolist() == surface.loss.tolist()
-        True
-    """
-    from lossatlas.io import read_directions
-
-    surface = read_surface(file)
-    try:
-        directions = read_directions(file)
-    except BadInput:  # they are not needed for drawing
-        directions = None
-    return Landscape.of(surface, directions)
 
 
 def device_for(device: str | torch.device | None, net: nn.Module) -> torch.device:

@@ -1,28 +1,71 @@
-"""Results of the Python functions: they can be drawn, saved, and given to other functions."""
+"""Results of the Python functions: they can be drawn, shown in a notebook, saved, and given to other functions.
+
+Reading, drawing and saving need no torch.
+"""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from lossatlas.hessian import Dimension, Spectrum, TraceEstimate
-from lossatlas.io import Directions, Findings, write_findings, write_surface
-from lossatlas.jobs.spectrum_parts import CURVES, table
+from lossatlas import exports, summaries
+from lossatlas.errors import BadInput, BadUsage
+from lossatlas.figures.film import FilmKeywords
+from lossatlas.figures.plot_options import PlotKeywords, with_keywords
+from lossatlas.io import Directions, Findings, Projection, read_directions, read_surface
 from lossatlas.landscape import Surface
-from lossatlas.parameter_space import Point
+from lossatlas.landscape.derived_fields import Field, resolved
+from lossatlas.landscape.flatness_measures import Measure, flatness
+from lossatlas.landscape.topology import PlacedMinimum, minima
 
 if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from torch import Tensor
+
     from lossatlas.figures.matplotlib_style import Axes, Figure
+    from lossatlas.hessian import Dimension, Spectrum, TraceEstimate
+    from lossatlas.parameter_space import Point
+    from lossatlas.viewer import Page
+
+
+def read(file: str | Path) -> "Landscape":
+    """Read a surface file of this library, of the commands or of the original release, without torch.
+
+    Args:
+        file: The path of the file.
+
+    Returns:
+        The surface; its `directions` are None where their file is missing.
+
+    Raises:
+        BadInput: The file is missing, damaged, or no surface file.
+
+    Example:
+        >>> import tempfile, torch, lossatlas
+        >>> net = torch.nn.Linear(2, 2)
+        >>> data = torch.randn(20, 2), torch.randint(0, 2, (20,))
+        >>> surface = lossatlas.surface(net, data, x="-1:1:3", progress=False)
+        >>> file = f"{tempfile.mkdtemp()}/surface.h5"
+        >>> surface.save(file)
+        >>> lossatlas.read(file).loss.tolist() == surface.loss.tolist()
+        True
+    """
+    surface = read_surface(file)
+    try:
+        directions = read_directions(file)
+    except BadInput:  # they are not needed for drawing
+        directions = None
+    return Landscape.of(surface, directions)
 
 
 @dataclass(frozen=True, repr=False)
 class Landscape(Surface):
     """A surface that can be drawn and saved.
 
-    `fields` holds values by name, (ny, nx) or (nx,), on `grid`; `done` is the mask of the computed cells.
+    `fields` holds values by name, (ny, nx) or (nx,), on `grid`, and `surface["train_loss"]` is one of them; `done` is
+    the mask of the computed cells. A notebook shows a picture and key numbers.
 
     Attributes:
         directions: Directions of the axes; None where they are not known.
@@ -50,22 +93,30 @@ class Landscape(Surface):
         """Training loss, (ny, nx) or (nx,)."""
         return self.fields["train_loss"]
 
-    def plot(self, ax: "Axes | None" = None, **options: Any) -> "Figure":
+    @with_keywords(PlotKeywords)
+    def plot(self, ax: "Axes | None" = None, kind: str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
         """Draw the landscape with matplotlib: a curve, or contours.
 
         Args:
-            ax: Axis to draw on; None makes a figure.
-            **options: See `lossatlas.figures.plot`.
+            ax: Axes to draw on, of which no text and no font changes; None makes a figure.
+            kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
+            **keywords: name, field, cmap, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim, zlim, figsize,
+                columns, and looks of a curve, see `lossatlas.figures.plot`.
 
         Returns:
             The figure.
 
         Raises:
-            BadUsage: An option does not suit the landscape.
+            BadUsage: A keyword is unknown, or does not suit the landscape.
+
+        Example:
+            >>> import lossatlas
+            >>> s = lossatlas.read("docs/surfaces/resnet56_cifar10.h5")
+            >>> fig = s.plot(kind="filled", field="log10(train_loss)", cmap="magma", vmax=1)
         """
         from lossatlas import figures
 
-        return figures.plot(self, ax, **options)
+        return figures.plot(self, ax, kind, **keywords)
 
     def __repr__(self) -> str:
         names = ", ".join(self.fields)
@@ -74,13 +125,183 @@ class Landscape(Surface):
             f"<Landscape on {self.grid}, {int(self.done.sum())} of {self.grid.size} cells done{interpolated}: {names}>"
         )
 
-    def save(self, file: str | Path) -> None:
-        """Write a surface file that contains the directions.
+    def _repr_html_(self) -> str:
+        from lossatlas.figures.thumbnails import surface_picture
+
+        return summaries.html_of("Landscape", summaries.surface_rows(self), surface_picture(self))
+
+    def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
+        """Make the interactive page: turn the surface, read it off, let optimizers descend on it.
+
+        Args:
+            height: Height of its frame in a notebook, in pixels.
+            file: File to write as well, which ends in .html.
+            title: Title of the page.
+
+        Returns:
+            The page, which a notebook shows; `.save(file)` writes it, `.open()` opens it in the usual browser.
 
         Raises:
+            BadUsage: A page cannot show the surface, or an argument cannot be used.
+            CannotWrite: The file cannot be written.
+
+        Example:
+            >>> import lossatlas
+            >>> page = lossatlas.read("docs/surfaces/resnet56_cifar10.h5").view(title="ResNet-56")
+            >>> page.labels
+            ('ResNet-56',)
+        """
+        from lossatlas.viewer import Page, Shown
+        from lossatlas.viewer.notebook import check_showable, flatness_in_words
+
+        label = title or str(self.request.get("model") or "surface")
+        check_showable(self, label)
+        return Page.of([Shown(self, label, flatness=flatness_in_words(self))], title, height, file)
+
+    def table(self, field: Field | None = None) -> str:
+        """Describe the landscape in a few lines: grid, cells, samples, centre, minimum and flatness.
+
+        Args:
+            field: Field whose flatness is measured, see `plot`; by default train_loss, or the first one.
+
+        Returns:
+            Lines of text; flatness is left out where it cannot be measured, as of a single point or of repeats.
+
+        Raises:
+            BadUsage: There is no such field.
+        """
+        from lossatlas.figures.text_tables import align_columns
+
+        surface, name = self._find(field)
+        rows = summaries.surface_rows(self)
+        measurable = np.isfinite(surface.fields[name][surface.done]).any() and len(self.grid.x) > 1 and not self.rows_of
+        measures = flatness(surface, name) if measurable else {}
+        rows += [(label, str(each)) for label, each in list(measures.items())[2:]]  # centre and lowest cell are there
+        return "\n".join(align_columns(rows))
+
+    def flatness(self, field: Field | None = None) -> dict[str, Measure]:
+        """Measure how flat a field is around its centre, as the command `flatness` does.
+
+        Args:
+            field: Field to measure, see `plot`; by default train_loss, or the first one.
+
+        Returns:
+            Measures by description: curvature along the axes, radii below levels, shares of the plane, a barrier; each
+            with `value`, `error` (of interpolated cells) and `bound` (the value is a lower bound).
+
+        Raises:
+            BadUsage: There is no such field, it has no finite value, or the grid is too small.
+
+        Example:
+            >>> import lossatlas
+            >>> s = lossatlas.read("docs/surfaces/resnet56_fashion.h5")
+            >>> print(s.flatness()["radius below +0.5, mean"])
+            0.4542
+        """
+        self._check_rows("flatness()")
+        return flatness(*self._find(field))
+
+    def minima(self, field: Field | None = None, depth: float = 0.0) -> list[PlacedMinimum]:
+        """Find the local minima among the computed cells, the deepest first, as the command `minima` does.
+
+        Args:
+            field: Field, see `plot`; by default train_loss, or the first one.
+            depth: Leave out minima that are not deeper, in units of the field.
+
+        Returns:
+            Minima with `x`, `y`, `value`, `depth` (the persistence: how far a path to a lower one has to climb) and
+            `end` (the level at which it gets there; infinite for the lowest one).
+
+        Raises:
+            BadUsage: There is no such field.
+        """
+        self._check_rows("minima()")
+        surface, name = self._find(field)
+        return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
+
+    def _find(self, field: Field | None) -> tuple[Surface, str]:
+        """A surface that holds a field, and the name of the field."""
+        from lossatlas.figures.plotted_fields import default_field
+
+        return resolved(self, default_field(self) if field is None else field)
+
+    def _check_rows(self, function: str) -> None:
+        if self.rows_of:
+            raise BadUsage(
+                f"{function} needs a line or a plane, and this holds {len(self.done)} curves of {self.rows_of}"
+            )
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Convert to a Dataset with a variable for each field over the coordinates y and x.
+
+        Returns:
+            The Dataset, with `long_name` and `units` in the attributes.
+
+        Raises:
+            BadUsage: xarray is not installed.
+        """
+        return exports.dataset(self)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Convert to a table with one row for each cell: x, y, the fields and `done`.
+
+        Returns:
+            The table.
+
+        Raises:
+            BadUsage: pandas is not installed.
+        """
+        return exports.dataframe(self)
+
+    def film(
+        self,
+        path: str | Path,
+        kind: str = "turn",
+        *,
+        field: Field | None = None,
+        trajectory: "Trajectory | None" = None,
+        frames: int | None = None,
+        fps: float | None = None,
+        dpi: int = 90,
+        **keywords: Unpack[FilmKeywords],
+    ) -> Path:
+        """Write a film of a plane as GIF or MP4, as the command `animate` does.
+
+        Args:
+            path: File that ends in .gif, or in .mp4 where ffmpeg is installed.
+            kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the order
+                in which they are computed.
+            field: Field to show, see `plot`.
+            trajectory: The training run of kind="path", whose plane is that of the surface.
+            frames: Number of frames; by default 60, 90 or 24.
+            fps: Frames per second; by default 15, or 4 for "refine".
+            dpi: Dots per inch of each frame.
+            **keywords: cmap, vmin, vmax, vlevel, levels, log, elev, azim and zlim, see `plot`.
+
+        Returns:
+            The file.
+
+        Raises:
+            BadUsage: The landscape is no plane, or an argument cannot be used.
             CannotWrite: The file cannot be written.
         """
-        write_surface(file, self, embed=self.directions)
+        from lossatlas.figures.film import write_film
+
+        run = None if trajectory is None else trajectory.projection
+        return write_film(Path(path), self, kind, field, run, frames, fps, dpi, keywords)
+
+    def save(self, file: str | Path) -> None:
+        """Write the landscape to a file, in the format that its ending says.
+
+        Args:
+            file: A name that ends in .h5 or .hdf5 (with the directions; `lossatlas.read` and the commands read it), .npz
+                (arrays that `numpy.load` reads), or .nc (netCDF, needs xarray and netCDF4 or h5netcdf).
+
+        Raises:
+            BadUsage: The ending is another one, or a package is not installed.
+            CannotWrite: The file cannot be written; a previous one is unchanged.
+        """
+        exports.save_surface(file, self, self.directions)
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,7 +339,7 @@ class Curvature:
         found = self.findings.arrays.get("bounds")
         return None if found is None else (float(found[0]), float(found[1]))
 
-    def vector(self, number: int) -> dict[str, Tensor]:
+    def vector(self, number: int) -> "dict[str, Tensor]":
         """Take an eigenvector, as `surface(directions=...)` takes it.
 
         Args:
@@ -127,6 +348,8 @@ class Curvature:
         Returns:
             Tensors by name, float32, of unit length together.
         """
+        import torch
+
         flat, result = torch.from_numpy(self.findings.arrays["eigenvectors"][number].astype(np.float32)), {}
         for name, shape in self.findings.about["parameters"]:
             count = int(np.prod(shape))
@@ -134,8 +357,10 @@ class Curvature:
         return result
 
     @property
-    def trace(self) -> TraceEstimate | None:
+    def trace(self) -> "TraceEstimate | None":
         """Trace, with the traces of the layers' diagonal blocks and standard errors."""
+        from lossatlas.hessian import TraceEstimate
+
         a = self.findings.arrays
         if "trace" not in a:
             return None
@@ -143,15 +368,20 @@ class Curvature:
         return TraceEstimate(float(a["trace"]), float(a["trace_se"]), int(a["trace_products"]), *blocks)
 
     @property
-    def density(self) -> Spectrum | None:
+    def density(self) -> "Spectrum | None":
         """Density of the spectrum."""
+        from lossatlas.hessian import Spectrum
+        from lossatlas.jobs.spectrum_parts import CURVES
+
         a = self.findings.arrays
         curves: dict[str, Any] = {name: a.get(f"density/{name}") for name in CURVES}
         return None if curves["grid"] is None else Spectrum(**{**curves, "sigma": float(curves["sigma"])}, products=0)
 
     @property
-    def dimension(self) -> Dimension | None:
+    def dimension(self) -> "Dimension | None":
         """Effective dimension."""
+        from lossatlas.hessian import Dimension
+
         a = self.findings.arrays
         if "effective_dimension" not in a:
             return None
@@ -159,6 +389,8 @@ class Curvature:
 
     def table(self) -> str:
         """Format all parts as text."""
+        from lossatlas.jobs.spectrum_parts import table
+
         return "\n".join(table(self.findings))
 
     def plot(self, kind: str = "density") -> "Figure":
@@ -178,17 +410,30 @@ class Curvature:
         return figures.spectrum(self.findings, kind)
 
     def save(self, file: str | Path) -> None:
-        """Write a spectrum file, whose vectors the commands take as directions.
+        """Write the results to a file, in the format that its ending says.
+
+        Args:
+            file: A name that ends in .h5 or .hdf5 (a spectrum file, whose vectors the commands take as directions) or in
+                .npz (arrays that `numpy.load` reads).
 
         Raises:
+            BadUsage: The ending is another one.
             CannotWrite: The file cannot be written.
         """
-        write_findings(file, self.findings)
+        exports.save_findings(file, self.findings)
 
     def __repr__(self) -> str:
+        a = self.findings.arrays
         shown = ", ".join(f"{value:.6g}" for value in self.eigenvalues)
-        trace = "" if self.trace is None else f"; trace {self.trace.value:.6g} +- {self.trace.error:.2g}"
+        trace = f"; trace {float(a['trace']):.6g} +- {float(a['trace_se']):.2g}" if "trace" in a else ""
         return f"<Curvature: eigenvalues {shown}{trace}>"
+
+    def _repr_html_(self) -> str:
+        from lossatlas.figures.thumbnails import spectrum_picture
+
+        picture = spectrum_picture(self.findings)
+        rows = summaries.findings_rows(self.findings)
+        return summaries.html_of("Curvature", rows, picture, width=summaries.WIDE_PICTURE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -205,7 +450,13 @@ class Trajectory:
     coordinates: np.ndarray
     explained: np.ndarray
     distance: np.ndarray
-    plane: tuple[Point, Point]
+    plane: "tuple[Point, Point]"
+
+    @property
+    def projection(self) -> Projection:
+        """The trajectory as figures and projection files have it."""
+        x, y = np.ascontiguousarray(self.coordinates[:, :2].T, float)
+        return Projection(x, y, distance=self.distance, explained=tuple(float(each) for each in self.explained))
 
     def __repr__(self) -> str:
         shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])
@@ -223,3 +474,15 @@ class Trajectory:
         from lossatlas import figures
 
         return figures.path(self.coordinates, self.explained, ax)
+
+    def _repr_html_(self) -> str:
+        from lossatlas.figures.thumbnails import path_picture
+
+        return summaries.html_of("Trajectory", self._rows(), path_picture(self.coordinates, self.explained))
+
+    def _rows(self) -> summaries.Rows:
+        shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])
+        rows = [("checkpoints", str(len(self.coordinates))), ("variance in the plane", shares or "not known")]
+        if (known := self.distance[np.isfinite(self.distance)]).size:
+            rows.append(("distance from the plane", f"up to {known.max():.4g}"))
+        return rows

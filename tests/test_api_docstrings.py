@@ -8,7 +8,7 @@ import pytest
 
 import lossatlas
 
-FUNCTIONS = ("surface", "eigenvalues", "spectrum", "trajectory", "align", "read")
+FUNCTIONS = ("surface", "eigenvalues", "spectrum", "trajectory", "align", "read", "compare")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lossatlas.io import Projection
 from lossatlas.landscape import Grid, Surface
-from lossatlas.viewer import Shown, write_page
+from lossatlas.viewer import Page, Shown, write_page
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -400,6 +400,45 @@ def test_it_works_in_a_frame_that_holds_its_text(browser, pages, tmp_path, sandb
     assert frame.evaluate("[lossatlas.model.state.at, location.hash]") == [1, "#map=magma&at=1"]
     frame.locator("#rewind").click()
     assert frame.evaluate("[lossatlas.model.state.at, location.hash]") == [0, "#map=magma"]
+    context.close()
+    assert wrong == []
+
+
+REFUSE = """
+history.replaceState = () => { throw new DOMException("the address of this frame cannot change", "SecurityError"); };
+"""
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["changes", "refused"])
+@pytest.mark.parametrize("origin", ["file", "http"])
+def test_the_page_of_a_notebook_works_where_its_address_cannot_change(browser, tmp_path, origin, refused):
+    """Some browsers refuse to change the address of a frame that holds its text, so that no button did anything."""
+    shown = Page.of([Shown(surface(), "one", trajectory=PATH)], height=700)._repr_html_()
+    text = f"<!doctype html><title>notebook</title><body>{shown}</body>"
+    (tmp_path / "notebook.html").write_text(text)
+    context, wrong = browser.new_context(accept_downloads=True), []
+    if refused:
+        context.add_init_script(REFUSE)
+    context.route("http://notebook.test/*", lambda route: route.fulfill(body=text, content_type="text/html"))
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"file://{tmp_path / 'notebook.html'}" if origin == "file" else "http://notebook.test/tree#cell")
+    (frame,) = page.main_frame.child_frames
+    wait(frame, "window.lossatlas && lossatlas.frameTime !== undefined")
+    before = page.url
+    frame.locator("#forward").click()
+    frame.select_option("#c-map", "magma")
+    assert frame.evaluate("[lossatlas.model.state.at, lossatlas.model.state.map]") == [1, "magma"]
+    assert frame.evaluate("location.hash") == ("" if refused else "#map=magma&at=1")
+    assert not frame.evaluate("lossatlas.address.isForeign")
+    frame.locator("#play").click()
+    wait(frame, "lossatlas.model.state.at > 3")
+    frame.locator("#rewind").click()
+    assert frame.evaluate("lossatlas.model.state.at") == 0
+    with page.expect_download() as picture:
+        frame.locator("#picture").click()
+    assert picture.value.suggested_filename.endswith(".png")
+    assert page.url == before
     context.close()
     assert wrong == []
 

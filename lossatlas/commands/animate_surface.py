@@ -6,7 +6,7 @@ lossatlas animate --surf_file FILE.h5 --kind path --proj_file PROJECTION.h5    a
 lossatlas animate --surf_file FILE.h5 --kind refine                        its grid is computed, coarse cells first
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,21 +25,13 @@ from lossatlas.commands.open_results import (
 )
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.figures import animations, rendered_plots
-from lossatlas.figures.animations import Subject
+from lossatlas.figures.animations import FASTEST, FRAMES, HOLD, RATES, SLOWEST, Subject
 from lossatlas.figures.figure_files import animation_name
 from lossatlas.figures.panels import panels_scale, surface_panel
 from lossatlas.figures.trajectory_plots import surface_under_path
 from lossatlas.io import Projection, read_projection
 from lossatlas.landscape import Surface
 from lossatlas.option_fields import above_zero, changed, finite, option, positive
-
-FRAMES = {"turn": 60, "path": 90, "refine": 24}
-SLOWEST, FASTEST = (
-    0.05,
-    50.0,
-)  # frames per second: a GIF counts hundredths of a second, and browsers slow down below two
-RATES = {"turn": 15.0, "path": 15.0, "refine": 4.0}
-HOLD = {"turn": 0, "path": 2, "refine": 2}  # seconds for which the last frame stays
 
 
 def rate_of_frames(text: str) -> float:
@@ -154,17 +146,13 @@ def animate(
     animations.check_animation_file(target)
     camera, number = camera or figures.Camera(), frames or FRAMES[kind]
     with figures.style() as plt:
-        pictures: Iterator[np.ndarray]
-        if kind == "path":
-            assert proj_file is not None
-            run, under = _read_run(proj_file, surfaces, paths, subject)
-            pictures = animations.path_frames(plt, subject, run, under, number, dpi)
-        elif kind == "refine":
-            pictures = animations.refinement_frames(plt, surfaces[0], subject, camera, number, dpi)
-        elif render:
+        run = None if proj_file is None else _read_run(proj_file, surfaces, paths, subject)
+        if render:
             pictures = animations.rendered_turntable_frames(subject, camera, number, overlay=overlay)
         else:
-            pictures = animations.turntable_frames(plt, subject, camera, number, dpi, overlay=overlay, zlim=zlim)
+            pictures = animations.frames_of(
+                plt, kind, subject, surfaces[0], camera, number, dpi, run=run, overlay=overlay, zlim=zlim
+            )
         speed, hold = rate or RATES[kind], HOLD[kind]
         count = animations.save_animation(target, pictures, speed, hold)
     size = target.stat().st_size / 1e6

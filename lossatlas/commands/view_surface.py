@@ -15,12 +15,11 @@ import numpy as np
 from lossatlas.commands import options
 from lossatlas.commands.open_results import check_labels, check_out, check_plane, read_started
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
-from lossatlas.figures.plotted_fields import loss_names
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
-from lossatlas.landscape.flatness_measures import flatness
 from lossatlas.option_fields import option
 from lossatlas.viewer import Shown, write_page
+from lossatlas.viewer.notebook import flatness_in_words
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def view(
         trajectory = read_projection(proj_file)
     names = labels or [path.name.removesuffix(".h5") for path in paths]
     shown = [
-        Shown(surface, name, trajectory=trajectory if k == 0 else None, flatness=_flatness_in_words(surface))
+        Shown(surface, name, trajectory=trajectory if k == 0 else None, flatness=flatness_in_words(surface))
         for k, (surface, name) in enumerate(zip(surfaces, names, strict=True))
     ]
     target = Path(out) if out else Path(f"{paths[0]}.html")
@@ -93,14 +92,6 @@ def view(
     write_page(target, shown, title)
     say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
     return target
-
-
-def _flatness_in_words(surface: Surface) -> dict[str, str]:
-    """Measures of flatness of the loss, where there is one."""
-    name = next(iter(loss_names(surface)), "")
-    if not name or not np.isfinite(surface.fields[name]).any():
-        return {}
-    return {measure: str(value) for measure, value in flatness(surface, name).items()}
 
 
 def _read_showable(path: Path) -> Surface:

@@ -36,6 +36,15 @@ RENDERED_SIZE = (528, 440)  # of a frame, in pixels
 PATH_COLOUR, KNOWN_COLOUR = "black", "0.6"  # of the part of a run that is reached, and of the whole run
 
 
+FRAMES = {"turn": 60, "path": 90, "refine": 24}
+RATES = {"turn": 15.0, "path": 15.0, "refine": 4.0}  # frames per second
+HOLD = {"turn": 0, "path": 2, "refine": 2}  # seconds for which the last frame stays
+SLOWEST, FASTEST = (
+    0.05,
+    50.0,
+)  # frames per second: a GIF counts hundredths of a second, and browsers slow down below two
+
+
 @dataclass(frozen=True)
 class Subject:
     """Surfaces that an animation shows.
@@ -68,6 +77,44 @@ def figure_pixels(fig: "Figure", dpi: int) -> np.ndarray:
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return np.ascontiguousarray(pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2])
+
+
+def frames_of(
+    plt: FigureFactory,
+    kind: str,
+    subject: Subject,
+    surface: Surface,
+    camera: Camera,
+    count: int,
+    dpi: int,
+    *,
+    run: tuple[Projection, np.ndarray] | None = None,
+    overlay: bool = False,
+    zlim: float | None = None,
+) -> Iterator[np.ndarray]:
+    """Draw the frames of an animation with matplotlib.
+
+    Args:
+        plt: Maker of figures, see `style`.
+        kind: "turn", "path" or "refine".
+        subject: Surfaces to show.
+        surface: The first one of them.
+        camera: Where the first frame sees them from.
+        count: Number of frames.
+        dpi: Dots per inch.
+        run: For "path", the training run and the values of the surface under its checkpoints.
+        overlay: Draw turning surfaces in one box.
+        zlim: Value at which turning surfaces are cut off.
+
+    Returns:
+        Frames of (height, width, 3) bytes.
+    """
+    if kind == "path":
+        assert run is not None
+        return path_frames(plt, subject, *run, count, dpi)
+    if kind == "refine":
+        return refinement_frames(plt, surface, subject, camera, count, dpi)
+    return turntable_frames(plt, subject, camera, count, dpi, overlay=overlay, zlim=zlim)
 
 
 def _around(camera: Camera, count: int) -> Iterator[Camera]:

@@ -6,13 +6,18 @@ the scale, and the heights of 3-D surfaces follow it too.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lossatlas.errors import BadUsage, named, note
 from lossatlas.figures.matplotlib_style import is_single_column
+from lossatlas.figures.palette import COLOUR_MAP
 from lossatlas.figures.plotted_fields import field_title
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
 
 LOG_FROM = 20.0  # a positive field that spans a larger factor gets a logarithmic scale
 LOG_SHIFT = 0.1  # added before the logarithm, as in the release of Li et al., where the loss of a basin is nearly zero
@@ -35,6 +40,7 @@ class ColourScale:
         above: Some values lie above `high`, and are drawn as such.
         shift: Constant that is added before the logarithm.
         below: Some values lie below `low`, and are drawn as such.
+        colour_map: Colour map of the figure, a name or a map of matplotlib.
     """
 
     low: float
@@ -44,6 +50,7 @@ class ColourScale:
     above: bool
     shift: float = 0.0
     below: bool = False
+    colour_map: "str | Colormap" = COLOUR_MAP
 
     @property
     def extend(self) -> str:

@@ -7,11 +7,11 @@ import numpy as np
 
 from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
-from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
+from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
 from lossatlas.figures.network_marks import curve_points
-from lossatlas.figures.palette import COLOUR_MAP, NOT_DONE_COLOUR, NOT_FINITE_COLOUR, run_colour
+from lossatlas.figures.palette import NOT_DONE_COLOUR, NOT_FINITE_COLOUR, run_colour
 from lossatlas.figures.panels import Panel, legend_name, same_extent
-from lossatlas.figures.plotted_fields import field_title
+from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.trajectory_plots import draw_trajectory
 from lossatlas.io.trajectory_files import Projection
 
@@ -35,6 +35,8 @@ def flat_figure(
     name: str,
     draw_panel: "DrawPanel",
     paths: Sequence[Projection] = (),
+    *,
+    colour_bar: bool = True,
 ) -> "Figure":
     """Draw panels side by side on one colour scale.
 
@@ -45,6 +47,7 @@ def flat_figure(
         name: Name of the field.
         draw_panel: `draw_contours`, `draw_filled_contours` or `draw_heat_map`.
         paths: Training runs to draw on each panel.
+        colour_bar: Draw the colour bar.
 
     Returns:
         The figure.
@@ -60,7 +63,7 @@ def flat_figure(
         sharey=share,
         layout="compressed",
     )
-    draw_flat(fig, axes.ravel().tolist(), panels, scale, name, draw_panel, paths)
+    draw_flat(fig, axes.ravel().tolist(), panels, scale, name, draw_panel, paths, colour_bar=colour_bar)
     return fig
 
 
@@ -74,6 +77,7 @@ def draw_flat(
     paths: Sequence[Projection] = (),
     *,
     colour_bar: bool = True,
+    title: str | None = None,
 ) -> None:
     """Draw a panel on each axis, with one colour bar beside them.
 
@@ -86,6 +90,7 @@ def draw_flat(
         draw_panel: `draw_contours`, `draw_filled_contours` or `draw_heat_map`.
         paths: Training runs to draw on each panel.
         colour_bar: Draw the colour bar.
+        title: Title of a single panel; None names the field.
     """
     for axis in axes if is_single_column() else axes[:1]:
         axis.set_ylabel("y")
@@ -96,7 +101,8 @@ def draw_flat(
         ends = [cell_edges(each) if draw_panel is draw_heat_map else each for each in (p.x, p.y)]
         axis.set(xlabel="x", aspect="equal", xlim=(ends[0][0], ends[0][-1]), ylim=(ends[1][0], ends[1][-1]))
         set_few_ticks(axis.xaxis, axis.yaxis)
-        notes = [p.label if len(panels) > 1 else field_title(name), *p.notes(" (dots: computed)")]
+        first = p.label if len(panels) > 1 else field_title(name) if title is None else mathtext(title)
+        notes = [first, *p.notes(" (dots: computed)")]
         if is_skewed(p):
             axis.set(aspect="auto", box_aspect=1 / SKEWED if np.ptp(p.x) > np.ptp(p.y) else SKEWED)
             notes.append("the axes have different scales")
@@ -165,7 +171,7 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
         y,
         scale.height(z),
         levels=scale.height(scale.levels),
-        cmap=COLOUR_MAP,
+        cmap=scale.colour_map,
         vmin=scale.limits[0],
         vmax=scale.limits[1],
         linewidths=1.1,
@@ -173,13 +179,13 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
     )
     _label_contours(axis, lines, scale)
     mark_best(axis, p)
-    return cm.ScalarMappable(Normalize(*scale.limits), COLOUR_MAP)
+    return cm.ScalarMappable(Normalize(*scale.limits), scale.colour_map)
 
 
 def _label_contours(axis: "Axes", lines: "ContourSet", scale: ColourScale) -> None:
     """Label every second contour; no label is cut off by the frame or lies on another one."""
     wide, high = (1.7 * each for each in LABEL_SIZE) if is_single_column() else LABEL_SIZE
-    size = 6 if is_single_column() else 7
+    size = letters(6 if is_single_column() else 7)
     texts = axis.clabel(lines, np.asarray(lines.levels)[::2], fontsize=size, fmt=scale.label_at, inline=False)
     taken: list[tuple[float, float]] = []
     for text in texts:
@@ -216,7 +222,7 @@ def draw_filled_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarM
     z = np.clip(z, None if scale.below else scale.low, None if scale.above else scale.high)
     bounds = _without_duplicates(np.union1d(scale.height(scale.levels), scale.limits))
     limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    filled = axis.contourf(x, y, scale.height(z), levels=bounds, cmap=COLOUR_MAP, extend=scale.extend, **limits)
+    filled = axis.contourf(x, y, scale.height(z), levels=bounds, cmap=scale.colour_map, extend=scale.extend, **limits)
     lines: Looks = {"colors": "white", "linewidths": 0.4, "alpha": 0.6, "linestyles": "solid"}
     axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), **lines)
     return filled
@@ -250,7 +256,7 @@ def draw_cells(
     """
     heights = np.ma.masked_invalid(scale.height(values))
     limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    return axis.pcolormesh(x_edges, y_edges, heights, cmap=COLOUR_MAP, **limits, rasterized=True)
+    return axis.pcolormesh(x_edges, y_edges, heights, cmap=scale.colour_map, **limits, rasterized=True)
 
 
 def cell_edges(centres: np.ndarray) -> np.ndarray:

@@ -7,20 +7,21 @@ with style() as plt:
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib
 
 if TYPE_CHECKING:  # for annotations elsewhere too, where matplotlib itself is not imported
-    from matplotlib.axes import Axes  # noqa: F401
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 200  # dots per inch where no other number is given
 COLUMNS = {1: (3.4, 0.8), 2: (7.0, 0.9)}  # of a journal's page: width in inches, scale of the letters
 FONT_SCALE = 1.1  # of a figure that has its own width
+HOUSE_FONT_SIZE = 10.56  # points, of a figure that has its own width
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class FigureFiles:
 
 
 Looks = dict[str, Any]  # keywords of a matplotlib artist
+CHANGED: ContextVar[frozenset[str] | None] = ContextVar(
+    "changed", default=None
+)  # by the user, outside of `users_style`
+OWN_WORDS = ("", "x", "y")  # names of axes that an earlier drawing has left on an Axes
+FONT_FACTOR: ContextVar[float] = ContextVar("font_factor", default=1.0)  # see `letters`
 CURRENT_FILES: ContextVar[FigureFiles] = ContextVar("files", default=FigureFiles())  # noqa: B039, it is immutable
 
 
@@ -69,16 +75,15 @@ class OffscreenFigures:
         return fig, fig.subplots(rows, columns, **options)
 
 
-@contextmanager
-def house_style(font_scale: float = FONT_SCALE) -> Iterator[None]:
-    """Set matplotlib's parameters for the figures that are made within, and restore them afterwards.
+def house_parameters(font_scale: float = FONT_SCALE) -> dict[str, Any]:
+    """Return matplotlib's parameters in the house style.
 
     Args:
         font_scale: Size of the letters, relative to seaborn's context "paper".
     """
     import seaborn as sns
 
-    parameters = {
+    return {
         **sns.axes_style("ticks"),
         **sns.plotting_context("paper", font_scale=font_scale),
         "pdf.fonttype": 42,
@@ -88,8 +93,92 @@ def house_style(font_scale: float = FONT_SCALE) -> Iterator[None]:
         "svg.hashsalt": "lossatlas",
         "axes.grid": False,
     }
-    with matplotlib.rc_context(parameters):
+
+
+@contextmanager
+def house_style(font_scale: float = FONT_SCALE) -> Iterator[None]:
+    """Set matplotlib's parameters for the figures that are made within, and restore them afterwards.
+
+    Args:
+        font_scale: Size of the letters, relative to seaborn's context "paper".
+    """
+    with matplotlib.rc_context(house_parameters(font_scale)):
         yield
+
+
+def changed_by_user(name: str) -> bool:
+    """Tell whether the user has changed a parameter of matplotlib, also within `users_style`, which changes others."""
+    changed = CHANGED.get()
+    return name in (_differing() if changed is None else changed)
+
+
+def _differing() -> frozenset[str]:
+    """The parameters that differ from matplotlib's defaults."""
+    watched = [*house_parameters(), "figure.figsize", "axes.prop_cycle"]
+    return frozenset(name for name in watched if bool(matplotlib.rcParams[name] != matplotlib.rcParamsDefault[name]))
+
+
+@contextmanager
+def users_style(columns: int = 0) -> Iterator[None]:
+    """Set the house style within, except for what the user has changed from matplotlib's defaults.
+
+    Where the user has changed `font.size`, sizes of titles, labels and ticks follow it as matplotlib's defaults do.
+
+    Args:
+        columns: Columns of a page that the figure fills, see `COLUMNS`; 0 for a figure of its own width.
+    """
+    before = CHANGED.get()
+    changed = CHANGED.set(_differing() if before is None else before)
+    parameters = house_parameters(COLUMNS[columns][1] if columns else FONT_SCALE)
+    own_size = changed_by_user("font.size")
+    kept = {name: value for name, value in parameters.items() if not changed_by_user(name)}
+    if own_size:
+        kept = {
+            name: value for name, value in kept.items() if not name.endswith(("labelsize", "titlesize", "fontsize"))
+        }
+    token = CURRENT_FILES.set(replace(CURRENT_FILES.get(), columns=columns))
+    try:
+        with matplotlib.rc_context(kept), own_letters() if own_size else nullcontext():
+            yield
+    finally:
+        CURRENT_FILES.reset(token)
+        CHANGED.reset(changed)
+
+
+@contextmanager
+def own_letters() -> Iterator[None]:
+    """Let `letters` follow the user's `font.size` within."""
+    token = FONT_FACTOR.set(float(matplotlib.rcParams["font.size"]) / HOUSE_FONT_SIZE)
+    try:
+        yield
+    finally:
+        FONT_FACTOR.reset(token)
+
+
+def letters(points: float) -> float:
+    """Size of letters that are smaller than the text of a figure, from their size in the house style."""
+    return points * FONT_FACTOR.get()
+
+
+@contextmanager
+def texts_kept(axis: "Axes") -> Iterator[None]:
+    """Keep the texts of a user's Axes within: its title, names of the axes, legend and all their fonts stay as they are.
+
+    A text that is empty before, or one of `OWN_WORDS`, may be written, in the font that it has.
+    """
+    names = [getattr(axis, f"{letter}axis") for letter in "xyz" if hasattr(axis, f"{letter}axis")]
+    texts = [axis.title, *(each.label for each in names)]
+    before = [(text, text.get_text(), text.get_fontproperties().copy(), text.get_color()) for text in texts]
+    ticks = [(each, each.get_major_ticks(1)[0].label1.get_fontsize()) for each in names]
+    legend = axis.get_legend()
+    with own_letters():
+        yield
+    for text, words, font, colour in before:
+        text.set(fontproperties=font, color=colour, text=text.get_text() if words in OWN_WORDS else words)
+    for each, size in ticks:
+        each.set_tick_params(labelsize=size)
+    if legend is not None:
+        axis.legend_ = legend
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.5"
 COLOUR_MAP = "viridis"  # of contours, heat maps and solids
 RENDERED_COLOUR_MAP = "coolwarm"  # of what pyvista renders: blue, grey, red
+DIFFERENCE_COLOUR_MAP = "RdBu_r"  # of the difference of two surfaces: blue below zero, red above
 OVERLAY_COLOUR_MAPS = ("Blues_r", "Oranges_r", "Greens_r", "Purples_r")  # of surfaces in one box
 RUN_COLOURS = ("#d81b60", "#e69f00", "#1e88e5", "#009e73", "#7b3fa0")  # of several training runs
 LR_DROP_COLOUR = "#e4312b"  # of checkpoints before which the learning rate dropped

@@ -5,19 +5,34 @@
 No function chooses or changes matplotlib's backend, and none shows or saves a figure.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Unpack, cast
 
+import matplotlib
 import numpy as np
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots, spectrum_plots
+from lossatlas.figures.axis_ticks import set_scale_ticks
+from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.line_plots import X_LABEL, AxisLimits, draw_curve, needs_log_axis, note_incomplete
-from lossatlas.figures.matplotlib_style import house_style
-from lossatlas.figures.palette import BLUE
-from lossatlas.figures.panels import Panel, panels_scale, surface_panel
-from lossatlas.figures.plotted_fields import choose_field, field_title, loss_names
-from lossatlas.figures.surface_plots import draw_solid
+from lossatlas.figures.matplotlib_style import Looks, changed_by_user, texts_kept, users_style
+from lossatlas.figures.palette import BLUE, curve_colours
+from lossatlas.figures.panels import Panel, surface_panel
+from lossatlas.figures.plot_options import (
+    KINDS,
+    ContourKeywords,
+    CurveKeywords,
+    PlotKeywords,
+    PlotOptions,
+    SolidKeywords,
+    with_keywords,
+)
+from lossatlas.figures.plotted_fields import default_field, field_title, loss_names, mathtext, row_labels
+from lossatlas.figures.surface_plots import LABEL_MARGIN, draw_solid, keep_labels_inside
 from lossatlas.figures.trajectory_plots import draw_trajectory
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.io.trajectory_files import Projection
@@ -26,22 +41,46 @@ from lossatlas.landscape.surface import Surface
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from mpl_toolkits.mplot3d import Axes3D
+
+PATH_MARGIN = 0.1  # around a path without a surface, for the names of its ends
+MOST_NAMED = 10  # rows of a surface that the legend of a curve names
 
 
-def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **options: Any) -> "Figure":
+@with_keywords(PlotKeywords)
+def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords: Unpack[PlotKeywords]) -> "Figure":
     """Draw a surface as a curve, as contours or in another way.
+
+    Keywords that do not apply to the kind are refused. Figures follow what you have changed in matplotlib's `rcParams`;
+    on an Axes of yours no text and no font changes.
 
     Args:
         surface: A curve or a plane.
-        ax: Axis to draw on; None makes a figure.
+        ax: Axes to draw on; None makes a figure.
         kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
-        **options: Options of the function of that name.
+        field: Field to draw (by default train_loss, or the first one), an expression of fields such as
+            "exp(train_loss)", or a function of the surface that returns an array of the grid's shape.
+        name: The same as `field`.
+        title: Title; "" for none.
+        vmin: Lowest value of the colours, or of the vertical axis of a curve.
+        vmax: Highest value of them.
+        vlevel: Distance of the contours, on a linear scale.
+        levels: Number of the contours, or their values.
+        log: Take a logarithmic scale (True) or a linear one (False); None decides by the data.
+        cmap: Colour map of matplotlib; by default `rcParams["image.cmap"]` where you have changed it.
+        colorbar: Draw the colour bar; by default in all kinds that have colours but "solid".
+        elev: Elevation of the camera in degrees ("solid").
+        azim: Azimuth of the camera in degrees ("solid").
+        zlim: Value at which the surface is cut off ("solid").
+        figsize: Width and height in inches.
+        columns: Make the figure as wide as 1 or 2 columns of a page.
+        color, label, linestyle, linewidth, marker, markersize, alpha, zorder: As in matplotlib's `plot` ("curve").
 
     Returns:
         The figure.
 
     Raises:
-        BadUsage: The kind is unknown, or does not suit the surface.
+        BadUsage: The kind or a keyword is unknown, or does not suit the surface.
 
     Example:
         >>> from lossatlas.io import read_surface
@@ -54,130 +93,268 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **options: 
         "solid": solid,
         "curve": curve,
     }
-    kind = kind or ("curve" if surface.grid.y is None else "contour")
-    if kind not in kinds:
-        raise BadUsage(f"unknown kind of figure '{kind}': choose from {', '.join(kinds)}")
-    return kinds[kind](surface, ax, **options)
+    if isinstance(ax, str):
+        raise BadUsage(f"{ax!r} is no Axes of matplotlib: write kind={ax!r}")
+    kind = kind or usual_kind(surface)
+    return kinds[checked_kind(kind)](surface, ax, **keywords)
 
 
-def contour(surface: Surface, ax: "Axes | None" = None, *, name: str | None = None, **limits: Any) -> "Figure":
-    """Draw contour lines with their values.
+def usual_kind(surface: Surface) -> str:
+    """Kind of the figure of a surface where none is named."""
+    return "curve" if surface.grid.y is None or surface.rows_of else "contour"
+
+
+def checked_kind(kind: str) -> str:
+    """Return a kind of figure. Raises BadUsage where there is no such kind."""
+    if kind not in KINDS:
+        raise BadUsage(f"unknown kind of figure '{kind}': choose from {', '.join(KINDS)}")
+    return kind
+
+
+@with_keywords(ContourKeywords)
+def contour(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[ContourKeywords]) -> "Figure":
+    """Draw contour lines with their values; keywords as for `plot`.
 
     Args:
         surface: A surface over a plane.
-        ax: Axis to draw on; None makes a figure.
-        name: Field to draw; by default train_loss, or the first one.
-        **limits: vmin, vmax, vlevel and log, see `lossatlas.figures.choose_colour_scale`.
+        ax: Axes to draw on; None makes a figure.
 
     Returns:
         The figure.
 
     Raises:
-        BadUsage: The surface is a curve, has no such field, or nothing of it is finite.
+        BadUsage: The surface is a curve, has no such field, nothing of it is finite, or a keyword does not apply.
 
     Example:
         >>> from lossatlas.io import read_surface
-        >>> fig = contour(read_surface("docs/surfaces/resnet56_cifar10.h5"))
+        >>> fig = contour(read_surface("docs/surfaces/resnet56_cifar10.h5"), levels=[0.5, 1, 2, 4], cmap="magma")
     """
-    return _draw_plane(surface, ax, contour_plots.draw_contours, name, limits)
+    return _draw_plane("contour", surface, ax, contour_plots.draw_contours, keywords)
 
 
-def filled(surface: Surface, ax: "Axes | None" = None, *, name: str | None = None, **limits: Any) -> "Figure":
+@with_keywords(ContourKeywords)
+def filled(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[ContourKeywords]) -> "Figure":
     """Draw filled contours; arguments, result and errors as for `contour`."""
-    return _draw_plane(surface, ax, contour_plots.draw_filled_contours, name, limits)
+    return _draw_plane("filled", surface, ax, contour_plots.draw_filled_contours, keywords)
 
 
-def heat(surface: Surface, ax: "Axes | None" = None, *, name: str | None = None, **limits: Any) -> "Figure":
+@with_keywords(ContourKeywords)
+def heat(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[ContourKeywords]) -> "Figure":
     """Draw a coloured rectangle for each cell; arguments, result and errors as for `contour`."""
-    return _draw_plane(surface, ax, contour_plots.draw_heat_map, name, limits)
+    return _draw_plane("heat", surface, ax, contour_plots.draw_heat_map, keywords)
 
 
 def _draw_plane(
+    kind: str,
     surface: Surface,
     ax: "Axes | None",
     draw_panel: "contour_plots.DrawPanel",
-    name: str | None,
-    limits: dict[str, Any],
+    keywords: ContourKeywords,
 ) -> "Figure":
-    name, panel = _plane_panel(surface, name, "a line has no contours: draw it with curve()")
-    scale = panels_scale([panel], name, **limits)
-    with house_style():
-        fig, ax = _axis_or_new(ax)
-        contour_plots.draw_flat(fig, [ax], [panel], scale, name, draw_panel)
+    options = PlotOptions.of(kind, keywords)
+    name, panel = plane_panel(surface, options, "a line has no contours: draw it with curve()")
+    scale, bar = options.scale([panel], name), options.colorbar is not False
+    with _axes(ax, options) as (fig, axis):
+        contour_plots.draw_flat(fig, [axis], [panel], scale, name, draw_panel, colour_bar=bar, title=options.title)
     return fig
 
 
-def _plane_panel(surface: Surface, name: str | None, refusal: str) -> tuple[str, Panel]:
+def plane_panel(surface: Surface, options: PlotOptions, refusal: str, label: str = "") -> tuple[str, Panel]:
+    """Prepare the field of a plane for drawing.
+
+    Args:
+        surface: A surface.
+        options: Options with its field.
+        refusal: Message where the surface is a line.
+        label: Name of the surface; by default the title of the field.
+
+    Returns:
+        Name of the field, and its panel.
+
+    Raises:
+        BadUsage: The surface is no plane of at least 2 x 2 cells, or has no such field.
+    """
     if surface.grid.y is None:
         raise BadUsage(refusal)
-    name = choose_field(surface, name)
-    return name, surface_panel(surface, name, field_title(name))
+    if surface.rows_of:
+        raise BadUsage(f"curves of {surface.rows_of} are no plane: draw them with curve()")
+    if min(surface.grid.shape) < 2:
+        raise BadUsage(f"the grid {surface.grid} is no plane: it needs at least 2 points on each axis")
+    surface, name = options.find(surface)
+    return name, surface_panel(surface, name, label or field_title(name))
 
 
-def solid(
-    surface: Surface,
-    ax: "Axes | None" = None,
-    *,
-    name: str | None = None,
-    zlim: float | None = None,
-    **limits: Any,
-) -> "Figure":
-    """Draw a surface in three dimensions.
+@with_keywords(SolidKeywords)
+def solid(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[SolidKeywords]) -> "Figure":
+    """Draw a surface in three dimensions; keywords as for `plot`.
 
     Args:
         surface: A surface over a plane.
-        ax: Axis to draw on, made with projection="3d"; None makes a figure.
-        name: Field to draw; by default train_loss, or the first one.
-        zlim: Value at which the surface is cut off.
-        **limits: vmin, vmax, vlevel and log, see `lossatlas.figures.choose_colour_scale`.
+        ax: Axes to draw on, made with projection="3d"; None makes a figure.
 
     Returns:
         The figure.
 
     Raises:
         BadUsage: As for `contour`, or the whole surface lies above zlim.
+
+    Example:
+        >>> from lossatlas.io import read_surface
+        >>> fig = solid(read_surface("docs/surfaces/resnet56_cifar10.h5"), elev=40, azim=30)
     """
-    name, panel = _plane_panel(surface, name, "a line is no solid: draw it with curve()")
-    with house_style():
-        fig, ax = _axis_or_new(ax, projection="3d")
-        draw_solid(ax, [panel], panels_scale([panel], name, **limits), name, zlim)
+    options = PlotOptions.of("solid", keywords)
+    name, panel = plane_panel(surface, options, "a line is no solid: draw it with curve()")
+    scale = options.scale([panel], name)
+    with _axes(ax, options, solid=True) as (fig, axis):
+        draw_solid(cast("Axes3D", axis), [panel], scale, name, options.zlim, options.camera)
+        if options.title:
+            axis.set_title(mathtext(options.title))
+        right = draw_solid_bar(fig, axis, scale, name, new=ax is None) if options.colorbar else 1.0
+        if ax is None:
+            keep_labels_inside(fig, cast("Axes3D", axis), (0, 0, right, 1))
     return fig
 
 
-def curve(
-    surface: Surface, ax: "Axes | None" = None, *, name: str | None = None, log: bool | None = None, **looks: Any
-) -> "Figure":
-    """Draw a field along a line, with a band of two standard errors where they are known.
+def draw_solid_bar(fig: "Figure", axis: "Axes", scale: ColourScale, name: str, *, new: bool) -> float:
+    """Draw a colour bar beside an axis with three dimensions.
+
+    Args:
+        fig: The figure.
+        axis: The axis.
+        scale: Its colour scale.
+        name: Name of the field.
+        new: The figure is new, and the bar stands at its right edge.
+
+    Returns:
+        Left end of the bar with its labels, as a share of the figure's width.
+    """
+    from matplotlib import cm
+    from matplotlib.colors import Normalize
+
+    colours = cm.ScalarMappable(Normalize(*scale.limits), scale.colour_map)
+    looks: Looks = {"extend": scale.extend, "label": scale.title(name)}
+    where: Looks = {"cax": fig.add_axes((0.9, 0.2, 0.025, 0.6))} if new else {"ax": axis, "shrink": 0.6, "pad": 0.12}
+    bar = fig.colorbar(colours, **where, **looks)
+    set_scale_ticks(bar.ax.yaxis, scale, 8)
+    if not new:
+        return 1.0
+    fig.draw_without_rendering()
+    box, place = bar.ax.get_tightbbox(), bar.ax.get_position()
+    assert box is not None
+    shift = 1 - LABEL_MARGIN / fig.get_figwidth() - box.x1 / fig.bbox.width
+    bar.ax.set_position((place.x0 + shift, place.y0, place.width, place.height))
+    return float(box.x0 / fig.bbox.width + shift)
+
+
+@with_keywords(CurveKeywords)
+def curve(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[CurveKeywords]) -> "Figure":
+    """Draw a field along a line, with a band of two standard errors where they are known; keywords as for `plot`.
+
+    Of a surface whose rows are repeats or layers, each row is a curve.
 
     Args:
         surface: A curve.
-        ax: Axis to draw on; None makes a figure.
-        name: Field to draw; by default all losses, or the eigenvalues.
-        log: Make the vertical axis logarithmic; None decides by the data.
-        **looks: Keywords of matplotlib's `plot`.
+        ax: Axes to draw on; None makes a figure.
 
     Returns:
-        The figure.
+        The figure; without `field` it shows all losses, or the eigenvalues.
 
     Raises:
-        BadUsage: The surface is a plane, or has no such field.
+        BadUsage: The surface is a plane, has no such field, or a keyword does not apply.
+
+    Example:
+        >>> from lossatlas.io import read_surface
+        >>> fig = curve(read_surface("docs/surfaces/interpolation.h5"), field="exp(train_loss)", color="black")
     """
-    if surface.grid.y is not None:
+    options = PlotOptions.of("curve", keywords)
+    if surface.grid.y is not None and not surface.rows_of:
         raise BadUsage("a plane is no curve: draw it with contour(), heat() or solid()")
-    eigenvalues = [each for each in ("max_eig", "min_eig") if each in surface.fields]
-    names = [name] if name else loss_names(surface) or eigenvalues or [choose_field(surface, None)]
-    values = np.concatenate([surface.fields[choose_field(surface, each)] for each in names])
-    with house_style():
-        fig, ax = _axis_or_new(ax)
-        for each, dash in zip(names, ("-", "--", "-.", ":"), strict=False):
-            draw_curve(ax, surface, each, **{"color": BLUE, "linestyle": dash, "label": field_title(each), **looks})
-        AxisLimits(log=needs_log_axis(values) if log is None else log).apply(ax)
-        several = "eigenvalue of the Hessian" if names == eigenvalues else "loss"
-        ax.set(xlabel=X_LABEL, ylabel=several if len(names) > 1 else field_title(names[0]))
-        if len(names) > 1:
-            ax.legend(frameon=False)
-        note_incomplete(ax, surface)
+    if surface.rows_of:
+        surface, name = options.find(surface)
+        with _axes(ax, options) as (fig, axis):
+            draw_rows(axis, surface, name, options)
+        return fig
+    lines = _fields_of_curve(surface, options)
+    with _axes(ax, options) as (fig, axis):
+        draw_lines(axis, lines, options)
+        note_incomplete(axis, surface)
     return fig
+
+
+def _fields_of_curve(surface: Surface, options: PlotOptions) -> "list[Line]":
+    """The fields of a curve to draw, each in a style of its own."""
+    if options.field is None:
+        names = loss_names(surface) or [each for each in ("max_eig", "min_eig") if each in surface.fields]
+        found = [(surface, name) for name in names or [default_field(surface)]]
+    else:
+        found = [options.find(surface)]
+    colour = "C0" if changed_by_user("axes.prop_cycle") else BLUE
+    dashes = itertools.cycle(("-", "--", "-.", ":"))
+    return [
+        Line(each, name, {"color": colour, "linestyle": dash, "label": field_title(name)})
+        for (each, name), dash in zip(found, dashes, strict=False)
+    ]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A field of a curve to draw.
+
+    Attributes:
+        surface: The curve.
+        name: Name of the field.
+        looks: Keywords of matplotlib's `plot`.
+    """
+
+    surface: Surface
+    name: str
+    looks: Looks
+
+
+def draw_lines(axis: "Axes", lines: Sequence[Line], options: PlotOptions) -> None:
+    """Draw fields along lines on one axis, with a legend where there are several.
+
+    Args:
+        axis: Axis to draw on.
+        lines: The fields of each curve.
+        options: Options of the figure.
+    """
+    values = np.concatenate([each.surface.fields[each.name] for each in lines])
+    width: Looks = {"linewidth": matplotlib.rcParams["lines.linewidth"]} if changed_by_user("lines.linewidth") else {}
+    for each in lines:
+        draw_curve(axis, each.surface, each.name, **{**width, **each.looks, **(options.looks or {})})
+    log = needs_log_axis(values) if options.log is None else options.log
+    AxisLimits(log=log).apply(axis)
+    axis.set_ylim(options.vmin, options.vmax)
+    names = list(dict.fromkeys(each.name for each in lines))
+    several = "eigenvalue of the Hessian" if names == ["max_eig", "min_eig"] else "loss"
+    axis.set(xlabel=X_LABEL, ylabel=several if len(names) > 1 else field_title(names[0]))
+    if options.title is not None:
+        axis.set_title(mathtext(options.title))
+    if len(lines) > 1:
+        axis.legend(frameon=False)
+
+
+def draw_rows(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -> None:
+    """Draw each row of a surface as a curve; the legend names them where they are few.
+
+    Args:
+        axis: Axis to draw on.
+        surface: A surface whose rows are repeats or layers.
+        name: Name of the field.
+        options: Options of the figure.
+    """
+    rows = [mathtext(each) for each in row_labels(surface)]
+    few = len(rows) <= MOST_NAMED
+    lines = [
+        Line(surface.curve(k), name, {"color": colour, "label": row if few else None, "linewidth": 1.1})
+        for k, (row, colour) in enumerate(zip(rows, curve_colours(), strict=False))
+    ]
+    draw_lines(axis, lines, options)
+    if few:
+        axis.legend(frameon=False, fontsize="x-small")
+    elif legend := axis.get_legend():
+        legend.remove()
 
 
 def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), ax: "Axes | None" = None) -> "Figure":
@@ -191,9 +368,10 @@ def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), 
     Returns:
         The figure.
     """
-    with house_style():
-        fig, ax = _axis_or_new(ax)
-        draw_trajectory(ax, Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained)))
+    with _axes(ax, PlotOptions()) as (fig, axis):
+        draw_trajectory(axis, Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained)))
+        if ax is None:
+            axis.margins(PATH_MARGIN)
     return fig
 
 
@@ -220,14 +398,39 @@ def spectrum(findings: Findings, kind: str = "density") -> "Figure":
     if kind not in kinds or kinds[kind][0] not in findings.arrays:
         there = [name for name, (needed, _) in kinds.items() if needed in findings.arrays]
         raise BadUsage(f"no figure of '{kind}': there are {', '.join(there) or 'none yet'}")
-    with house_style():
+    with users_style():
         return kinds[kind][1](plt, findings)
 
 
-def _axis_or_new(ax: "Axes | None", **options: Any) -> "tuple[Figure, Axes]":
-    """The axis and its figure, or a new one that pyplot knows, so that plt.show() shows it."""
-    if ax is not None:
-        return cast("Figure", ax.figure), ax
-    import matplotlib.pyplot as plt
+@contextmanager
+def _axes(ax: "Axes | None", options: PlotOptions, *, solid: bool = False) -> "Iterator[tuple[Figure, Axes]]":
+    """The user's Axes and its figure, whose texts stay, or a new one that pyplot knows, so that plt.show() shows it."""
+    if ax is None:
+        with users_style(options.columns):
+            import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(4.8, 4.0), layout="constrained", subplot_kw=options or None)
+            layout, kind = (None, {"projection": "3d", "computed_zorder": False}) if solid else ("constrained", None)
+            fig, ax = plt.subplots(figsize=options.size, layout=layout, subplot_kw=kind)
+            yield fig, ax
+            if not solid:
+                ax.title.set_wrap(True)
+        return
+    _check_axes(ax, options, solid=solid)
+    with texts_kept(ax):
+        yield cast("Figure", ax.figure), ax
+    if options.title is not None:
+        ax.title.set_text(mathtext(options.title))
+
+
+def _check_axes(ax: "Axes", options: PlotOptions, *, solid: bool) -> None:
+    """Refuse what is no Axes of the kind that is drawn on, and options of a new figure."""
+    if not hasattr(ax, "get_legend_handles_labels"):
+        raise BadUsage(f"{named('ax')}: {type(ax).__name__} is no Axes of matplotlib")
+    if solid != hasattr(ax, "zaxis"):
+        raise BadUsage(
+            f"{named('ax')}: "
+            + ("make the Axes of a solid with projection='3d'" if solid else "this figure is flat, the Axes is not")
+        )
+    for name in ("figsize", "columns"):
+        if getattr(options, name):
+            raise BadUsage(f"{named(name)} is of a new figure, and an Axes has its own: leave one of them out")

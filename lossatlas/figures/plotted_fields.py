@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lossatlas.errors import BadUsage
+from lossatlas.landscape.derived_fields import is_expression, no_field
 from lossatlas.landscape.surface import Surface, unresolved
 
 TITLES = {
@@ -18,8 +18,8 @@ TITLES = {
 
 
 def field_title(name: str) -> str:
-    """Title of a field; a name that is a formula between $ is its own title."""
-    return name if name.startswith("$") else TITLES.get(name, name.replace("_", " "))
+    """Title of a field; a formula between $ and an expression of fields are their own titles."""
+    return name if name.startswith("$") or is_expression(name) else TITLES.get(name, name.replace("_", " "))
 
 
 def mathtext(text: str) -> str:
@@ -48,21 +48,36 @@ def choose_field(surface: Surface, name: str | None, source: object = "the surfa
         BadUsage: The surface has no field of this name.
     """
     if name is None:
-        fields = [field for field in surface.fields if not field.endswith(("_se", "_residual"))]
-        return "train_loss" if "train_loss" in fields else fields[0]
+        return default_field(surface)
     if name not in surface.fields:
-        raise BadUsage(f"{source} has no field '{name}': choose from {', '.join(surface.fields)}")
+        raise no_field(name, surface.fields, source)
     return name
+
+
+def default_field(surface: Surface) -> str:
+    """Name of the field that is drawn where none is named: train_loss, otherwise the first one."""
+    fields = [field for field in surface.fields if not field.endswith(("_se", "_residual"))]
+    return "train_loss" if "train_loss" in fields else fields[0]
 
 
 def loss_names(surface: Surface) -> list[str]:
     """Names of the losses of a surface, in the order of its file."""
-    return [name for name in surface.fields if name.endswith("_loss")]
+    return [name for name in surface.fields if name.endswith("_loss") and not is_expression(name)]
+
+
+def row_labels(surface: Surface) -> list[str]:
+    """Names of the rows of a surface whose rows are repeats or layers, without the parts that all of them share."""
+    names = [str(each) for each in surface.request["rows"]]
+    parts = [name.split(", ") for name in names]
+    shared = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
+    return [
+        ", ".join(each for each in own if each not in shared) or name for own, name in zip(parts, names, strict=True)
+    ]
 
 
 def is_accuracy(name: str) -> bool:
     """Tell whether a field is an accuracy in percent, whose scale is always linear."""
-    return name.endswith("_acc")
+    return name.endswith("_acc") and not is_expression(name)
 
 
 def has_eigenvalues(surface: Surface) -> bool:

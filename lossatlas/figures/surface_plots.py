@@ -1,9 +1,10 @@
 """Surfaces in three dimensions, with light and contour lines; several of them side by side or in one box."""
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.figures.axis_ticks import set_few_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import COLOUR_MAP, NOT_FINITE_COLOUR, overlay_colour_map, run_colour
+from lossatlas.figures.palette import NOT_FINITE_COLOUR, overlay_colour_map, run_colour
 from lossatlas.figures.panels import Panel, legend_name, same_extent
 from lossatlas.figures.trajectory_plots import axis_names
 from lossatlas.io.trajectory_files import Projection
@@ -19,6 +20,7 @@ from lossatlas.landscape.interpolant import Interpolant
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
 
@@ -27,6 +29,7 @@ BOX_HEIGHT = 0.62  # of the box, relative to its width
 FLOOR_GAP = 0.4  # between surface and floor, relative to the height of the surface
 LINE_OFFSET = 0.012  # of lines towards the camera, relative to the box, so that their surface does not hide them
 LINE_COLOUR = (0.05, 0.07, 0.1, 0.55)  # RGBA of a contour line
+LABEL_MARGIN = 0.06  # inches between the labels of a new figure and its edge
 POINTS_PER_STEP = 24  # of a path between two checkpoints
 
 
@@ -106,6 +109,69 @@ def solid_figure(
     return fig
 
 
+def keep_labels_inside(fig: "Figure", axis: "Axes3D", slot: tuple[float, float, float, float] = (0, 0, 1, 1)) -> None:
+    """Place an axis with three dimensions so that all its labels are inside a part of the figure, and as large as it can be.
+
+    Args:
+        fig: The figure, without a layout engine.
+        axis: The axis, with everything drawn.
+        slot: Left, bottom, right and top end of the part, as shares of the figure.
+    """
+    shown = [each for each in axis.collections if each.get_visible()]
+    for each in shown:  # the surface itself is never outside of the box, and takes long to draw
+        each.set_visible(False)
+    margin = LABEL_MARGIN * fig.dpi / np.array([fig.bbox.width, fig.bbox.height])
+    low, high = np.array(slot[:2]) + margin, np.array(slot[2:]) - margin
+    axis.set_position((*low, *(high - low)))
+    _shorten_height_label(fig, axis, float(high[1] - low[1]))
+    for _ in range(15):
+        fig.draw_without_rendering()
+        box, inked = _box_and_labels(fig, axis)
+        labels = np.ptp(inked, 0) - np.ptp(box, 0)  # they keep their size where the box gets smaller
+        factor = np.clip(((high - low - labels) / np.ptp(box, 0)).min(), 0.5, 1.5)
+        inside = (inked[0] >= low - 1e-3).all() and (inked[1] <= high + 1e-3).all()
+        if inside and abs(factor - 1) < 0.01:
+            break
+        place = np.array([axis.get_position().min, axis.get_position().max])
+        half = np.maximum(np.ptp(place, 0) * factor, 0.2 * (high - low)) / 2
+        middle = place.mean(0) + (low + high) / 2 - inked.mean(0)
+        axis.set_position((*(middle - half), *(2 * half)))
+    for each in shown:
+        each.set_visible(True)
+
+
+def _shorten_height_label(fig: "Figure", axis: "Axes3D", height: float) -> None:
+    """Break the label of the vertical axis, and make its letters smaller, where it is longer than a share of the figure."""
+    label, room = axis.zaxis.label, height * fig.bbox.height
+
+    def length() -> float:
+        return float(label.get_window_extent().height)
+
+    fig.draw_without_rendering()
+    if length() > 0.85 * room and ", " in label.get_text():
+        label.set_text(label.get_text().replace(", ", ",\n"))
+    if length() > room:
+        label.set_fontsize(label.get_fontsize() * room / length())
+
+
+def _box_and_labels(fig: "Figure", axis: "Axes3D") -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the box alone, and of the box with its texts, as shares of the figure, (2, 2) each."""
+    from mpl_toolkits.mplot3d.proj3d import proj_transform
+
+    texts = [axis.title, *axis.texts, axis.xaxis.label, axis.yaxis.label, axis.zaxis.label]
+    boxes = [text.get_window_extent() for text in texts if text.get_visible() and text.get_text()]
+    own: Any = fig
+    ticks = [each.get_tightbbox(own._get_renderer()) for each in (axis.xaxis, axis.yaxis, axis.zaxis)]
+    boxes += [each for each in ticks if each is not None]
+    if (legend := axis.get_legend()) is not None:
+        boxes.append(legend.get_window_extent())
+    ends = np.array(list(itertools.product(axis.get_xlim(), axis.get_ylim(), axis.get_zlim())))
+    corners = axis.transData.transform(np.column_stack(proj_transform(*ends.T, axis.get_proj())[:2]))
+    size = np.array([fig.bbox.width, fig.bbox.height])
+    points = np.concatenate([corners, *(box.get_points() for box in boxes)])
+    return tuple(np.array([each.min(0), each.max(0)]) / size for each in (corners, points))
+
+
 def check_overlay(panels: Sequence[Panel], *, overlay: bool) -> None:
     """Check that surfaces can be drawn in one box.
 
@@ -151,12 +217,12 @@ def draw_solid(
     ends = bottom - FLOOR_GAP * (ceiling - bottom), ceiling
     camera = camera or Camera()
     several = len(panels) > 1
-    maps = [overlay_colour_map(k) if several else COLOUR_MAP for k in range(len(panels))]
+    maps = [overlay_colour_map(k) if several else scale.colour_map for k in range(len(panels))]
     faces, colours = [], []
     for p, colour_map in zip(panels, maps, strict=True):
         _draw_floor_contours(axis, p, scale, colour_map, ends)
         corners, shades = shaded_faces(
-            p, heights, colormaps[colour_map], bottom, ceiling, plateau=zlim is None, brightest=scale.limits[1]
+            p, heights, colormaps.get_cmap(colour_map), bottom, ceiling, plateau=zlim is None, brightest=scale.limits[1]
         )
         lines = _contour_faces(p, heights, ends, camera)
         faces += [corners, lines]
@@ -164,7 +230,9 @@ def draw_solid(
     _add_faces(axis, np.concatenate(faces), np.concatenate(colours))
     handles: list[Artist] = []
     if several:
-        handles += [Patch(color=colormaps[each](0.35), label=p.label) for p, each in zip(panels, maps, strict=True)]
+        handles += [
+            Patch(color=colormaps.get_cmap(each)(0.35), label=p.label) for p, each in zip(panels, maps, strict=True)
+        ]
     for p in panels:
         handles += _mark_not_finite(axis, p, ends, f"{p.label}: not finite" if several else "not finite")
     _set_axes(axis, panels[0], scale, name, ends, camera)
@@ -356,7 +424,7 @@ def _set_path_labels(axis: "Axes3D", path: Projection) -> None:
 
 
 def _draw_floor_contours(
-    axis: "Axes3D", p: Panel, scale: ColourScale, colour_map: str, ends: tuple[float, float]
+    axis: "Axes3D", p: Panel, scale: ColourScale, colour_map: "str | Colormap", ends: tuple[float, float]
 ) -> None:
     x, y, z = p.refined(scale)
     levels = scale.height(scale.levels)

@@ -9,7 +9,7 @@ import numpy as np
 from lossatlas.figures.axis_ticks import set_log_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import COLOUR_MAP, LR_DROP_COLOUR, run_colour
+from lossatlas.figures.palette import LR_DROP_COLOUR, run_colour
 from lossatlas.figures.panels import legend_name, surface_panel
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.io.trajectory_files import Projection
@@ -40,7 +40,12 @@ def draw_trajectory(axis: "Axes", path: Projection, scale: ColourScale | None = 
         x, y, "-", color=colour, linewidth=1.1, zorder=5, label=legend_name(path.run) if colour != "black" else None
     )
     if scale is not None and path.loss is not None:
-        looks: Looks = {"cmap": COLOUR_MAP, "vmin": scale.limits[0], "vmax": scale.limits[1], "edgecolors": colour}
+        looks: Looks = {
+            "cmap": scale.colour_map,
+            "vmin": scale.limits[0],
+            "vmax": scale.limits[1],
+            "edgecolors": colour,
+        }
         known = [each.get_label() for each in axis.collections]
         label = None if OWN_LOSS_LABEL in known else OWN_LOSS_LABEL
         axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=label, linewidths=0.7, **looks)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossatlas.landscape.control_variates import Hierarchy
+from lossatlas.landscape.derived_fields import is_expression
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.interpolant import limits
 from lossatlas.landscape.surface import Surface
@@ -37,7 +38,7 @@ def prediction_errors(surface: Surface, name: str) -> np.ndarray:
     """
     found = surface.about.get("adaptive", {}).get("tolerance")
     allowed = np.full(surface.grid.shape, np.nan)
-    if found is not None:
+    if found is not None and not is_expression(name):
         tolerance = Tolerance(*found)
         if name.endswith("_loss"):
             allowed = tolerance.allowed(surface.fields[name])

@@ -4,12 +4,13 @@ Cells are numbered row by row: cell j * nx + i is the point (x[i], y[j]). Arrays
 curve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from lossatlas.errors import BadUsage
 from lossatlas.landscape.control_variates import Hierarchy, Samples
 from lossatlas.landscape.grid import Grid, refinement
 from lossatlas.landscape.plan import ExecutionPlan
@@ -194,6 +195,19 @@ class Surface:
             name: np.where(self.done, value, np.where(left_out, self.predicted.get(name, nothing), np.nan))
             for name, value in result.items()
         }
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return a field by its name, an array of the grid's shape. Raises BadUsage, which lists the fields."""
+        fields = self.fields
+        if name not in fields:
+            raise BadUsage(f"there is no field {name!r}: choose from {', '.join(fields)}")
+        return fields[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
 
     def with_cells(
         self, cells: Sequence[int], rows: np.ndarray, samples: Sequence[Sequence[Samples]] = ()

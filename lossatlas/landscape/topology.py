@@ -43,6 +43,25 @@ class Minimum:
         return self.end - self.value
 
 
+@dataclass(frozen=True)
+class PlacedMinimum(Minimum):
+    """A local minimum with its place.
+
+    Attributes:
+        x: Coordinate along the first direction.
+        y: Coordinate along the second direction, 0 on a line.
+    """
+
+    x: float = 0.0
+    y: float = 0.0
+
+    @classmethod
+    def of(cls, found: Minimum, surface: Surface) -> "PlacedMinimum":
+        """Add the coordinates of a minimum of a surface."""
+        x, y = surface.grid.point(found.cell)
+        return cls(found.cell, found.value, found.end, found.saddle, found.parent, found.error, x, y)
+
+
 def minima(surface: Surface, name: str = "train_loss") -> list[Minimum]:
     """Return the local minima of a field among its computed cells, the most persistent first.
 

@@ -5,5 +5,6 @@ write_page("compare.html", [Shown(surface, "with shortcuts"), Shown(other, "with
 
 from lossatlas.viewer.content import Shown
 from lossatlas.viewer.document import page_of, write_page
+from lossatlas.viewer.notebook import Page
 
-__all__ = ["Shown", "page_of", "write_page"]
+__all__ = ["Page", "Shown", "page_of", "write_page"]

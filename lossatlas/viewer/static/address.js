@@ -57,10 +57,18 @@ export class Address {
     return this.known.slice(1);
   }
 
-  /** Write a whole address: in a srcdoc frame, a relative one would be relative to the page around it, which is refused. */
+  /**
+   * Write a whole address: in a srcdoc frame, a relative one would be relative to the page around it, which is refused.
+   * Some browsers refuse every address there, and all of them refuse too many in a short time. The page works without.
+   */
   write(fragment) {
     const [own] = location.href.split("#");
-    this.known = fragment && `#${fragment}`;
-    history.replaceState(null, "", own + this.known);
+    const wanted = fragment && `#${fragment}`;
+    try {
+      history.replaceState(null, "", own + wanted);
+      this.known = wanted;
+    } catch {
+      this.known = location.hash;
+    }
   }
 }

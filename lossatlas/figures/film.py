@@ -1,0 +1,91 @@
+"""Films of one surface in memory, see `animations`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from lossatlas.errors import BadUsage, named
+from lossatlas.figures import animations
+from lossatlas.figures.animations import FASTEST, FRAMES, HOLD, RATES, SLOWEST, Subject
+from lossatlas.figures.matplotlib_style import style
+from lossatlas.figures.plot_functions import plane_panel
+from lossatlas.figures.plot_options import PlotOptions
+from lossatlas.figures.trajectory_plots import surface_under_path
+from lossatlas.io.trajectory_files import Projection
+from lossatlas.landscape.derived_fields import Field
+from lossatlas.landscape.surface import Surface
+
+
+class FilmKeywords(TypedDict, total=False):
+    """Keywords of a film, as of `Landscape.plot`."""
+
+    cmap: str | None
+    levels: int | Sequence[float] | None
+    vmin: float | None
+    vmax: float | None
+    vlevel: float | None
+    log: bool | None
+    elev: float | None
+    azim: float | None
+    zlim: float | None
+
+
+def write_film(
+    path: Path,
+    surface: Surface,
+    kind: str,
+    field: Field | None,
+    run: Projection | None,
+    frames: int | None,
+    fps: float | None,
+    dpi: int,
+    keywords: FilmKeywords,
+) -> Path:
+    """Write a film of a plane; arguments as of `Landscape.film`.
+
+    Returns:
+        The file.
+
+    Raises:
+        BadUsage: The surface is no plane, or an argument cannot be used.
+        CannotWrite: The file cannot be written.
+    """
+    _check_film(kind, run, frames, fps, dpi)
+    animations.check_animation_file(path)
+    options = PlotOptions.of("solid", {**keywords, "field": field})
+    name, panel = plane_panel(surface, options, "a film shows a plane, and this is a line")
+    surface, _ = options.find(surface)
+    subject = Subject([panel], options.scale([panel], name), name)
+    moving = None if run is None else (run.of(name), _under(surface, subject, run))
+    with style() as plt:
+        pictures = animations.frames_of(
+            plt, kind, subject, surface, options.camera, frames or FRAMES[kind], dpi, run=moving, zlim=options.zlim
+        )
+        animations.save_animation(path, pictures, fps or RATES[kind], HOLD[kind])
+    return path
+
+
+def _check_film(kind: str, run: Projection | None, frames: int | None, fps: float | None, dpi: int) -> None:
+    if kind not in FRAMES:
+        raise BadUsage(f"unknown kind of film {kind!r}: choose from {', '.join(FRAMES)}")
+    if (run is None) == (kind == "path"):
+        raise BadUsage(
+            "kind='path' needs a trajectory" if run is None else f"{named('trajectory')} belongs to kind='path'"
+        )
+    for name, count in (("frames", frames), ("dpi", dpi)):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10_000):
+            raise BadUsage(f"{named(name, count)}: give a whole number from 1 to 10000")
+    if fps is not None and not (isinstance(fps, int | float) and SLOWEST <= fps <= FASTEST):
+        raise BadUsage(f"{named('fps', fps)}: give frames per second from {SLOWEST:g} to {FASTEST:g}")
+
+
+def _under(surface: Surface, subject: Subject, run: Projection) -> np.ndarray:
+    """Values of the surface under the checkpoints of a run."""
+    if len(run.x) < 2:
+        raise BadUsage(f"a path needs two checkpoints, and the trajectory has {len(run.x)}")
+    under = surface_under_path(surface, subject.name, run, subject.scale)
+    if not np.isfinite(under).any():
+        raise BadUsage("no checkpoint of the trajectory lies on the grid of the surface")
+    return under
