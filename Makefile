@@ -1,11 +1,11 @@
-# make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page
+# make demo   two loss surfaces, computed by two MPI ranks on bundled data, drawn as figures and as a page (three minutes)
 # make test   the tests to run before every change (ten minutes)
 # make quick  the tests of the numerical core alone: about a minute
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts
 # make test-integrations  the callbacks for Lightning and Hugging Face, with these packages in .venv/integrations (1.6 GB;
 #              minutes to install, half a minute to run); part of make test-all
 # make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
-# make docs   the pages: docs/_build/index.html
+# make docs   the pages: docs/_build/html/index.html
 # make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FOLDER: see benchmarks/levels.py)
 # make check  format, lint, types, import layers, and the tests of make test
 # make mutants  deliberate faults, one by one: make test has to fail for each
@@ -18,9 +18,10 @@ QUICK = config layers layout parameter_space planes projection landscape topolog
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-PLANE = --mpi --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-1:1:$(CELLS) --y=-1:1:$(CELLS) \
-	--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --tolerance 0.05,0.05
-NAMES = resnet56 resnet56_noshort
+PLANE = --mpi --model resnet20 --dataset fashion_mnist_mini --limit $(SAMPLES) --x=-0.5:0.5:$(CELLS) --y=-0.5:0.5:$(CELLS) \
+	--xnorm filter --xignore biasbn --ynorm filter --yignore biasbn --tolerance 0.05,0.01
+NAMES = small_batch large_batch
+LABELS = --labels "small batches (128)" "large batches (2048)"
 SURFACES = $(NAMES:%=demo/%_$(CELLS)x$(CELLS)_$(SAMPLES).h5)
 
 .PHONY: demo test quick test-all test-integrations check lint mutants bench gallery docs clean
@@ -30,13 +31,16 @@ demo: $(VENV)/run
 	@mkdir -p demo
 	@for name in $(NAMES); do \
 	  out=demo/$${name}_$(CELLS)x$(CELLS)_$(SAMPLES); \
-	  $(BIN)/mpirun -n 2 $(BIN)/python plot_surface.py $(PLANE) --model $$name \
-	    --model_file trained_nets/$${name}_fashion_mnist.safetensors --dir_file $${out}_directions.h5 \
+	  $(BIN)/mpirun -n 2 $(BIN)/python plot_surface.py $(PLANE) \
+	    --model_file trained_nets/resnet20_$$name.safetensors --dir_file $${out}_directions.h5 \
 	    --surf_file $$out.h5 || exit $$?; \
 	done
-	@$(BIN)/python plot_2D.py --surf_file $(SURFACES) --labels "ResNet-56" "ResNet-56 without shortcuts" --out demo/landscapes
-	@$(BIN)/python view_surface.py $(SURFACES) --labels "ResNet-56" "ResNet-56 without shortcuts" --out demo/landscapes.html
-	@echo "The pictures are in $(CURDIR)/demo: landscapes_train_loss_2dcontour.png, _2dcontourf.png, _2dheat.png, _3dsurface.png (and .pdf)"
+	@$(BIN)/python plot_2D.py --surf_file $(SURFACES) $(LABELS) --out demo/landscapes
+	@$(BIN)/python view_surface.py $(SURFACES) $(LABELS) --out demo/landscapes.html
+	@$(BIN)/python -m lossatlas flatness --surf_file $(SURFACES) $(LABELS)
+	@echo
+	@echo "Two ResNet-20, trained on the same images with small and with large batches: the loss around each of them, on one scale."
+	@echo "The figures: $(CURDIR)/demo/landscapes_train_loss_3dsurface.png, ..._2dcontour.png, ..._2dcontourf.png, ..._2dheat.png (and .pdf)"
 	@echo "The page, to be opened in a browser: $(CURDIR)/demo/landscapes.html"
 
 test: $(VENV)/dev
@@ -67,9 +71,10 @@ check: lint test
 gallery: $(VENV)/dev
 	$(BIN)/python docs/gallery.py
 
-docs: $(VENV)/dev
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
-	@echo "The pages: $(CURDIR)/docs/_build/index.html"
+docs: $(VENV)/docs
+	$(BIN)/python docs/options_page.py
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "The pages: $(CURDIR)/docs/_build/html/index.html"
 
 bench: $(VENV)/dev
 	$(INSTALL) loss-landscapes
@@ -79,11 +84,12 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
+# --no-compile: modules are compiled when they are first imported, which is faster than all of them.
 $(VENV)/run: requirements.txt requirements-mpi.txt constraints.txt | $(BIN)/python
-	$(INSTALL) -r requirements.txt -r requirements-mpi.txt
+	$(INSTALL) --no-compile -r requirements.txt -r requirements-mpi.txt
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt $(VENV)/run | $(BIN)/python
+$(VENV)/dev: requirements-dev.txt requirements-docs.txt $(VENV)/run | $(BIN)/python
 	$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
@@ -93,5 +99,9 @@ $(VENV)/integrations/ready: requirements-integrations.txt requirements.txt requi
 	  -r requirements.txt -r requirements-mpi.txt -r requirements-integrations.txt
 	@touch $@
 
+$(VENV)/docs: requirements-docs.txt $(VENV)/run | $(BIN)/python
+	$(INSTALL) -r requirements-docs.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) node_modules demo docs/_build docs/readme.md .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) node_modules demo docs/_build .pytest_cache .mypy_cache .ruff_cache

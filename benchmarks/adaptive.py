@@ -23,8 +23,8 @@ SURFACES = Path(__file__).resolve().parent.parent / "docs" / "surfaces"
 FILES = {
     "the paper's ResNet-56 with shortcuts": ("resnet56_cifar10", "≥ 2.5× fewer, misses ≤ 5 %"),
     "the paper's ResNet-56 without shortcuts": ("resnet56_noshort_cifar10", "cells ≤ 1.05× all"),
-    "the demo's ResNet-56 with shortcuts": ("resnet56_fashion", "(none)"),
-    "the demo's ResNet-56 without shortcuts": ("resnet56_noshort_fashion", "(none)"),
+    "the bundled ResNet-56 with shortcuts": ("resnet56_fashion", "(none)"),
+    "the bundled ResNet-56 without shortcuts": ("resnet56_noshort_fashion", "(none)"),
 }
 TOLERANCES = (Tolerance(0.02, 0.05), Tolerance(0.05, 0.1))
 

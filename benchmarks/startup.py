@@ -113,7 +113,7 @@ def main() -> None:
     whole = time.monotonic() - before
     computing = sum(
         float(read_surface(f"{ROOT}/demo/{name}_21x21_500.h5").about["computing_seconds"])
-        for name in ("resnet56", "resnet56_noshort")
+        for name in ("small_batch", "large_batch")
     )
     print(f"make demo with an environment that exists: {whole:.0f} s")
     result(

@@ -1,51 +1,101 @@
-"""How Sphinx makes the pages: `make docs`."""
+"""Sphinx makes the documentation: `make docs`.
 
+The tutorial is executed, the interactive page is written, and formulas become MathML, which browsers show by themselves. The
+pages load nothing from elsewhere.
+"""
+
+import os
 import re
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 DOCS = Path(__file__).resolve().parent
-sys.path.insert(0, str(DOCS.parent))
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # of the tutorial
 
 project = "lossatlas"
-author = "the authors"
-release = re.findall(r'__version__ = "(.*)"', (DOCS.parent / "lossatlas" / "__init__.py").read_text())[0]
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
-myst_enable_extensions = ["dollarmath", "html_image"]
-myst_heading_anchors = 3
-source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build"]
+author = "the lossatlas maintainers"
+release = re.findall(r'__version__ = "(.*)"', (ROOT / "lossatlas" / "__init__.py").read_text())[0]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
+exclude_patterns = ["_build", "**/.jupyter_cache"]
 nitpicky = False
+default_role = "code"  # of docstrings
+smartquotes = False  # values can be copied
+
+myst_enable_extensions = ["dollarmath", "html_image", "colon_fence"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
 autodoc_type_aliases = {"Axis": "Axis", "Net": "Net"}
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 72
+napoleon_numpy_docstring = False
+
 html_theme = "furo"
-html_title = "Loss landscapes of neural networks"
+html_title = "lossatlas"
 html_show_copyright = False
 html_show_sphinx = False
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
+html_math_renderer = "mathml"
+copybutton_exclude = ".linenos, .gp, .go"
 
 
-def link(found):
-    """A link of the README as it is from here: pages of the site, files of the project, or the file's name alone."""
-    text, target = found.groups()
-    if target.startswith(("http", "#")):
-        return found[0]
-    if target.startswith("docs/"):
-        return f"[{text}]({target.removeprefix('docs/')})"
-    return f"{text} (`{target}`)" if target != text else f"`{target}`"
+def math_element(node: nodes.Node, *, block: bool) -> str:
+    return tex2mathml(node.astext(), as_block=block)
 
 
-readme = re.sub(
-    r"\[([^\]]+)\]\(([^)]+)\)", link, (DOCS.parent / "README.md").read_text().replace('src="docs/', 'src="')
-)
-(DOCS / "readme.md").write_text(re.sub("^# .*", "# What one can do", readme, count=1))
+def show_inline_math(translator, node):
+    translator.body.append(math_element(node, block=False))
+    raise nodes.SkipNode
+
+
+def show_math_block(translator, node):
+    translator.body.append(f'<div class="formula">{math_element(node, block=True)}</div>')
+    raise nodes.SkipNode
+
+
+def write_live_page(app):
+    """The interactive page of the landing page, from the surfaces that lie in docs/surfaces."""
+    from lossatlas.io import read_surface
+    from lossatlas.viewer import Shown, write_page
+
+    names = {"ResNet-56": "resnet56_cifar10", "ResNet-56 without shortcuts": "resnet56_noshort_cifar10"}
+    folder = Path(app.outdir) / "live"
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = [Shown(read_surface(DOCS / "surfaces" / f"{name}.h5"), label) for label, name in names.items()]
+    write_page(folder / "surfaces.html", shown)
+
+
+def escape_marks(app, what, name, obj, options, lines):
+    """Docstrings are plain text: characters that reStructuredText would take for marks stay as they are."""
+    lines[:] = [line.replace("|", r"\|").replace("*", r"\*") for line in lines]
+
+
+def offer_files(app, docname, source):
+    """Files of the project that are not pages are offered for download."""
+    folder = (DOCS / docname).parent
+
+    def offered(found):
+        text, target = found.groups()
+        file = (folder / target).resolve()
+        return f"{{download}}`{text} <{target}>`" if file.is_file() and DOCS not in file.parents else found[0]
+
+    source[0] = re.sub(r"\[([^\]\[]+)\]\((\.\.[^)#]*)\)", offered, source[0])
 
 
 def setup(app):
-    """Docstrings are plain text: what reStructuredText would take for marks in them stays as it is."""
-
-    def plain(app, what, name, obj, options, lines):
-        lines[:] = [line.replace("|", r"\|").replace("*", r"\*") for line in lines]
-
-    app.connect("autodoc-process-docstring", plain)
+    app.add_html_math_renderer("mathml", (show_inline_math, None), (show_math_block, None))
+    app.connect("builder-inited", write_live_page)
+    app.connect("source-read", offer_files)
+    app.connect("autodoc-process-docstring", escape_marks, priority=400)  # before napoleon, whose marks count

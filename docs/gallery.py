@@ -3,6 +3,7 @@
 The surfaces are real ones, computed by docs/compute.sh. Rendered pictures need pyvista, the page's picture a Chromium.
 """
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -21,11 +22,12 @@ PAIR = f"{FILES}/resnet56_cifar10.h5 {FILES}/resnet56_noshort_cifar10.h5"
 FASHION = f"{FILES}/resnet56_fashion.h5 {FILES}/resnet56_noshort_fashion.h5"
 NAMES = '--labels "ResNet-56" "ResNet-56 without shortcuts"'
 DPI = 130
+COLUMNS = 3
 BEGINNING = """# Gallery
 
-Every kind of figure, each from a surface file that lies in `docs/surfaces`, drawn by the command above it in
-half a minute at most (`make gallery` draws all of them; [compute.sh](compute.sh) computed the files). The figures are written as
-PDF and PNG, or what `--format` says; `--columns 1` or `2` gives them the width of a paper's column or page.
+Every kind of figure. Click a picture for its command. Each command draws a file of `docs/surfaces` in at most half a minute;
+[compute.sh](compute.sh) computed these files, and `make gallery` draws all figures. They are written as PDF and PNG, or in the
+formats of `--format`. `--columns 1` or `2` gives them the width of a paper's column or page.
 """
 
 
@@ -85,8 +87,9 @@ ENTRIES = [
     ),
     Entry(
         "famous_3d.png",
-        "The same with axes, without pyvista",
-        "Light, contours on the surface and on the floor. `--elev` and `--azim` move the camera, `--zlim` cuts the top off.",
+        "Two surfaces in 3-D, with axes",
+        "Without pyvista: light, contours on the surface and on the floor. `--elev` and `--azim` move the camera, "
+        "`--zlim` cuts the top off.",
         f"plot_2D.py --surf_file {PAIR} {NAMES}",
         "_train_loss_3dsurface.png",
         900,
@@ -103,7 +106,7 @@ ENTRIES = [
     ),
     Entry(
         "minima.png",
-        "Minima, and how deep they are",
+        "Minima and their persistence",
         "A bar reaches from the bottom of a minimum to the level at which it runs into a deeper one.",
         f"-m lossatlas minima --surf_file {FILES}/resnet56_noshort_cifar10.h5 --depth 2",
         "_train_loss_minima.png",
@@ -142,8 +145,9 @@ ENTRIES = [
     ),
     Entry(
         "turn.gif",
-        "A film",
-        "It turns; a GIF, or an MP4 where ffmpeg is there. Without `--render` it has axes, and needs no pyvista.",
+        "A film of turning surfaces",
+        "The surfaces turn: a GIF, or an MP4 where ffmpeg is installed. Without `--render` they have axes, and pyvista is "
+        "not needed.",
         f"-m lossatlas animate --surf_file {PAIR} {NAMES} --render --frames 36 --fps 10",
         ".gif",
         900,
@@ -166,7 +170,7 @@ ENTRIES = [
     ),
     Entry(
         "error.png",
-        "The error by itself",
+        "The error alone",
         "",
         f"plot_1D.py --surf_file {FILES}/curve.h5",
         "_1d_train_err.png",
@@ -199,7 +203,7 @@ ENTRIES = [
     ),
     Entry(
         "recalibrated.png",
-        "What BatchNorm has to do with a barrier",
+        "BatchNorm and a barrier",
         "The same two networks as above, with the statistics of BatchNorm interpolated, and estimated again at every point "
         "(--bn recalibrate).",
         f"plot_1D.py --surf_file {FILES}/kept.h5 {FILES}/recalibrated.h5 --labels interpolated recalibrated",
@@ -244,8 +248,8 @@ ENTRIES = [
     Entry(
         "repeats.png",
         "How much depends on the direction that was drawn",
-        "Eight random directions: each thinly, their mean, and where the mean of all directions lies with 95 % confidence. Several "
-        "files compare networks.",
+        "Eight random directions (thin lines), their mean, and the 95 % confidence interval of the mean over all directions. "
+        "Several files compare networks.",
         f"plot_1D.py --surf_file {FILES}/repeats.h5",
         "_1d_loss_err_repeat.png",
         520,
@@ -268,7 +272,7 @@ ENTRIES = [
     ),
     Entry(
         "trajectory_3d.png",
-        "The same in three dimensions",
+        "A training run in three dimensions",
         "The path is faint where the surface hides it.",
         f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
         "_train_loss_3dsurface.png",
@@ -276,15 +280,15 @@ ENTRIES = [
     Entry(
         "along_path.png",
         "Why the contours and the path disagree",
-        "The surface is that of the plane, and of the last checkpoint's BatchNorm statistics. A checkpoint lies beside the plane, "
-        "has its own statistics, and so another loss.",
+        "The surface is that of the plane, and of the last checkpoint's BatchNorm statistics. Checkpoints lie off the plane and "
+        "have their own statistics, so their losses differ.",
         f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
         "_train_loss_along_path.png",
         520,
     ),
     Entry(
         "walk.gif",
-        "The same as a film",
+        "A training run as a film",
         "",
         f"-m lossatlas animate --surf_file {FILES}/path.h5 --kind path --proj_file {FILES}/path_projection.h5 --frames 60",
         ".gif",
@@ -308,7 +312,7 @@ ENTRIES = [
     ),
     Entry(
         "activations.png",
-        "Curvature with respect to what layers give out",
+        "Curvature with respect to the outputs of layers",
         "",
         f"-m lossatlas plot-spectrum --spectrum_file {FILES}/spectrum.h5",
         "_activations.png",
@@ -385,12 +389,40 @@ def photograph(page: Path, target: Path) -> None:
         browser.close()
 
 
+def wrapped(command: str, width: int = 78) -> str:
+    """The command on lines of at most `width` characters, where its words allow it."""
+    lines = [""]
+    for word in re.findall(r'(?:[^\s"]|"[^"]*")+', command):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width - 2:  # 2: the backslash
+            lines.append("   ")
+        lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
+    return " \\\n".join(lines)
+
+
+def anchor(title: str) -> str:
+    """The anchor of a heading, as GitHub and Sphinx make it."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def thumbnails() -> str:
+    """A table of linked thumbnails; the pages show it as a grid."""
+    cells = [
+        f'[<img src="pictures/{entry.picture}" width="220" alt=""> {entry.title}](#{anchor(entry.title)})'
+        for entry in ENTRIES
+    ]
+    cells += [""] * (-len(cells) % COLUMNS)
+    rows = [f"| {' | '.join(cells[k : k + COLUMNS])} |" for k in range(0, len(cells), COLUMNS)]
+    head = f"|{' |' * COLUMNS}\n|{'---|' * COLUMNS}\n"
+    return f'<div class="thumbs">\n\n{head}{chr(10).join(rows)}\n\n</div>\n'
+
+
 def text() -> str:
-    parts = [BEGINNING]
+    parts = [BEGINNING, thumbnails()]
     for entry in ENTRIES:
         picture = f'<img src="pictures/{entry.picture}" width="{entry.width}" alt="{entry.title}">'
         said = f"{entry.text}\n\n" if entry.text else ""
-        parts.append(f"## {entry.title}\n\n{said}```bash\npython {entry.shown}\n```\n\n{picture}\n")
+        command = wrapped(f"python {entry.shown}")
+        parts.append(f"## {entry.title}\n\n{said}{picture}\n\n```bash\n{command}\n```\n")
     return "\n".join(parts)
 
 

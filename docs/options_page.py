@@ -11,10 +11,37 @@ sys.path.insert(0, str(DOCS.parent))
 from lossatlas.cli import COMMANDS  # noqa: E402
 from lossatlas.option_fields import Option, definitions, written  # noqa: E402
 
-HEAD = """# All options
+HEAD = """# Command reference
 
-Each command by its short name, as in `lossatlas surface`; in a clone, the script of the same name as the module does the same. An
-option is written with two dashes on the command line (`--limit 500`), and without them in a file for `--config`:
+All options of all commands. Each command has a short name, as in `lossatlas surface`. In a clone, the script in brackets is the
+same command. An option is written with two dashes on the command line (`--limit 500`).
+
+The options used most often:
+
+| option | meaning |
+|---|---|
+| `--x`, `--y` `=MIN:MAX:NUM` | the grid; without `--y` a curve |
+| `--xnorm`, `--ynorm` | `filter`, `layer`, `weight`, `dfilter`, `dlayer`, `unit` |
+| `--dir_type states` | move the statistics of BatchNorm too (for interpolation) |
+| `--split train\\|test\\|both`, `--limit N`, `--loss_name mse` | samples and loss |
+| `--seed`, `--idx` | other random directions |
+| `--xdirection`, `--ydirection` | `random`, `gradient`, `eigenvector:K`, `FILE.h5:K` |
+| `--only`, `--except` `PATTERN …` | move, or vary, only these parameters |
+| `--bn recalibrate` | estimate the statistics of BatchNorm again at every point |
+| `--align` | permute the hidden units of the other network to match the first one's |
+| `--repeat N`, `--per_layer` | curves along N random directions; of one layer at a time |
+| `--scheme linear2x\\|barycentric` | the surfaces of the Julia notebook "Visualizing the loss landscape" |
+| `--tolerance REL,ABS` | only as many samples as this standard error takes |
+| `--adaptive REL,ABS` | interpolate cells that their neighbours predict within this error |
+| `--precision` | `float32` (default), `float64`, `tf32`, `bfloat16`, `float16` |
+| `--dry_run`, `--verbose` | print an estimate of time, memory and space; print details of the run |
+| `--force` | start over; the existing file is renamed |
+
+[Exit codes](batch.md#exit-codes).
+
+## Configuration files
+
+A file for `--config` contains options without dashes:
 
 ```yaml
 model: resnet20
@@ -26,7 +53,7 @@ only: [lora_, layer3]
 
 Values in files are checked as on the command line. `--config` can be given several times: a later file overrides an earlier one,
 and the command line overrides all files; `--no_NAME` turns off a flag that a file turns on. `--print_config` prints all options of
-a command as such a file, and stops. The files that commands write keep all options under `config` (`python h5_util.py FILE`).
+a command as such a file, and stops. The files that commands write contain all options under `config` (`python h5_util.py FILE`).
 """
 
 

@@ -37,8 +37,22 @@ def test_a_picture_is_there_and_its_command_can_be_given(entry, monkeypatch):
             assert file.stat().st_size < 1.1e5
 
 
+def test_every_thumbnail_leads_to_its_figure_and_command():
+    headings = {gallery.anchor(title) for title in re.findall(r"^## (.*)", PAGE, re.M)}
+    linked = re.findall(r"\]\(#([^)]+)\)", PAGE)
+    assert len(linked) == len(set(linked)) == len(gallery.ENTRIES)
+    assert set(linked) == headings
+
+
+def test_a_long_command_is_wrapped_and_means_the_same():
+    for entry in gallery.ENTRIES:
+        shown = gallery.wrapped(entry.shown)
+        assert max(map(len, shown.splitlines())) <= 80
+        assert shlex.split(shown.replace("\\\n", " ")) == shlex.split(entry.shown)
+
+
 def test_no_picture_is_left_that_nothing_shows():
-    told = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("concepts", "recipes"))
+    told = "".join(page.read_text() for page in [*(ROOT / "docs").glob("stories/*.md"), ROOT / "docs" / "concepts.md"])
     shown = {entry.picture for entry in gallery.ENTRIES} | set(re.findall(r"pictures/([\w.]+)", told))
     assert {file.name for file in (ROOT / "docs" / "pictures").iterdir()} == shown
     used = re.findall(r"docs/pictures/([\w.]+)", (ROOT / "README.md").read_text())

@@ -778,3 +778,21 @@ def test_figures_have_two_hundred_dots_per_inch_unless_others_are_asked_for(tmp_
         assert plot_1D.main(["-f", str(tmp_path / "s.h5"), *PNG, *argv]) == 0
         widths.append(matplotlib.image.imread(tmp_path / "s.h5_1d_loss_acc.png").shape[1])
     assert widths[1] == widths[2] == pytest.approx(2 * widths[0], rel=0.02)
+
+
+def test_the_house_style_leaves_parameters_alone_that_a_backend_sets_within():
+    """The backend of a notebook becomes interactive when the first figure is made; otherwise later ones are not shown."""
+    import matplotlib as mpl
+
+    from lossatlas.figures.matplotlib_style import house_style, users_style
+
+    for style in (house_style, users_style):
+        before = {"interactive": mpl.rcParams["interactive"], "axes.grid": mpl.rcParams["axes.grid"]}
+        try:
+            mpl.rcParams["axes.grid"] = True
+            with style():
+                mpl.rcParams["interactive"] = True
+            assert mpl.rcParams["interactive"]
+            assert mpl.rcParams["axes.grid"]
+        finally:
+            mpl.rcParams.update(before)

@@ -1,7 +1,7 @@
-"""Every command of the README and of the pages is understood, and runs on smaller grids and fewer images; the pages are made
-without a warning."""
+"""Every command and every piece of Python of the README and of the pages runs, on smaller grids and fewer images."""
 
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pytest
 from conftest import ROOT, write_checkpoint
@@ -26,8 +27,14 @@ SMALL = {
     "-m lossatlas sharpness": "--limit 10 --rho 0.1 --adaptive_rho 0.1 --steps 2 --directions 2",
     "-m lossatlas train-curve": "--limit 60 --epochs 1",
 }
-OTHERS = ("gallery", "recipes", "readme")  # run by test_gallery.py and test_stories.py; the README itself, for the site
-SOURCES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.stem not in OTHERS)]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
+SOURCES = [page for page in PAGES if page.stem != "gallery" and page.parent.name != "stories"]  # those have own tests
+
+
+def joined(text: str) -> str:
+    """The commands of a block, each on one line."""
+    return re.sub(r'(="[^"]*)\n\s+', r"\1 ", re.sub(r"\s*\\\n\s*", " ", text))
 
 
 class Block(NamedTuple):
@@ -44,27 +51,31 @@ class Block(NamedTuple):
 
 def blocks_of(page: Path) -> list[Block]:
     return [
-        Block(page.stem, k, text) for k, text in enumerate(re.findall(r"```bash\n(.*?)```", page.read_text(), re.S))
+        Block(page.relative_to(ROOT).with_suffix("").as_posix().removeprefix("docs/"), k, text)
+        for k, text in enumerate(re.findall(r"```bash\n(.*?)```", page.read_text(), re.S))
     ]
 
 
 SHOWN = [block for page in SOURCES for block in blocks_of(page)]
 RUN = [block for block in SHOWN if not re.search(r"make demo|my_net\.py", block.text)]  # my_net.py: of a reader's own
-SHARED = ("surface.h5", "noshort.h5", "middle.h5")  # made by one block of a page, and read by others
+SHARED = ("middle.h5",)  # made by one block of a page, and read by others
 DRAWN = {  # a picture or file: words of the command that writes it
     "surface.h5_train_loss_3dsurface.png": "--surf_file surface.h5 --plot",
+    "landscapes_train_loss_2dcontour.png": "--out landscapes",
     "curve.h5_1d_loss_acc.png": "--surf_file curve.h5 --plot",
     "repeat.h5_1d_loss_err_repeat.png": "--surf_file repeat.h5 --plot",
     "between_1d_compare.png": "--out between",
     "layers.h5_train_loss_layers.png": "plot-layers --surf_file layers.h5",
-    "sharpness_small.h5_rises.png": "plot-sharpness --sharpness_file sharpness_small.h5",
-    "path.h5_train_loss_2dcontour.png": "--surf_file path.h5\n",
+    "sharpness_small.h5_rises.png": "--sharpness_file sharpness_small.h5 sharpness_large.h5",
+    "path.h5_train_loss_2dcontour.png": "--surface 25x17 --surf_file path.h5",
     "interpolation.h5_1d_loss_acc.png": "--surf_file interpolation.h5 --plot",
     "along_1d_compare.png": "--out along",
     "spectrum.h5_density.png": "--spectrum_file spectrum.h5 --plot",
     "spectrum.h5_activations.png": "--spectrum_file spectrum.h5 --plot",
     "eigen.h5_1d_eig_ratio.png": "--surf_file eigen.h5 --plot",
-    "surface.npz": "--export surface.npz",
+    "numbers.npz": "--export numbers.npz",
+    "resnet56.h5": "--surf_file resnet56.h5",
+    "spirals.h5_train_loss_2dcontour.png": "--surf_file spirals.h5",
 }
 
 
@@ -80,6 +91,7 @@ def commands(text: str) -> Iterator[list[str]]:
         flags=re.S,
     )
     values: dict[str, str] = {}
+    text = re.sub(r'(="[^"]*)\n\s+', r"\1 ", text)  # a value on two lines
     for line in text.strip().splitlines():
         line = re.sub(r"\$\{?([A-Z]+)\}?", lambda m: values[m[1]], line)
         words = shlex.split(line, comments=True)
@@ -143,7 +155,7 @@ def test_every_command_line_is_understood(block, capsys):
 def test_every_command_is_shown():
     shown = {
         program[0]
-        for page in [*SOURCES, ROOT / "docs" / "gallery.md"]
+        for page in [*SOURCES, DOCS / "gallery.md"]
         for block in blocks_of(page)
         for words in commands(block.text)
         if (program := program_of(words))
@@ -153,20 +165,27 @@ def test_every_command_is_shown():
 
 
 def test_make_has_every_target_that_is_shown():
-    (block,) = (block for block in SHOWN if "make demo" in block.text)
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
-    told = {words[1] for words in commands(block.text)}
-    assert {"demo", "test", "test-all"} <= told <= targets
+    blocks = [block for block in SHOWN if "make demo" in block.text]
+    assert {block.page for block in blocks} == {"README", "install"}
+    for block in blocks:
+        assert {"demo", "test", "test-all"} <= {words[1] for words in commands(block.text)} <= targets
 
 
 # Running them -----------------------------------------------------------------------------------------------------
 
 
+def short_name(command: str) -> str:
+    """The name of a command after `lossatlas`."""
+    return programs.find(command.removeprefix("-m lossatlas "))
+
+
 def smaller(block: str) -> str:
     """The same commands; where an option is given twice the last one counts, so only costs change."""
-    lines = block.replace("\\\n", " ").strip().splitlines()
+    lines = joined(block).strip().splitlines()
     for command, options in SMALL.items():
-        lines = [re.sub(rf"(python {re.escape(command)}[^;]*)", rf"\1 {options} ", line) for line in lines]
+        name = rf"(?:python {re.escape(command)}|lossatlas {short_name(command)} )"
+        lines = [re.sub(rf"({name}[^;]*)", rf"\1 {options} ", line) for line in lines]
     return "\n".join(re.sub(r":(?!1(?: |$))\d+(?= |$)", ":3", line) for line in lines)
 
 
@@ -180,11 +199,16 @@ def clone(tmp_path_factory) -> Path:
         file = folder / "trained_nets" / f"resnet20_{name}_batch.safetensors"
         if not file.exists():
             write_checkpoint(file, "resnet20", seed=len(name))
+    program = folder / "bin" / "lossatlas"  # as pip install brings it
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lossatlas "$@"\n')
+    program.chmod(0o755)
     return folder
 
 
 def run(block: str, clone: Path) -> None:
-    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(clone), "OMP_NUM_THREADS": "1"}
+    path = f"{clone / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = {"PATH": path, "HOME": str(clone), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         ["bash", "-c", "set -e\n" + smaller(block)],
         cwd=clone,
@@ -222,7 +246,7 @@ def test_the_commands_of_a_block_run(block, clone, done):
             run(each.text, clone)
             done.add(each)
     for name, words in DRAWN.items():
-        if words in block.text:
+        if words in joined(block.text):
             assert (clone / name).stat().st_size > 1000, name
 
 
@@ -264,14 +288,16 @@ def call(block: Block) -> None:
 
 def part(words: str, *programs: str) -> Block:
     """The first block with these words; programs: of its commands only those of these programs."""
-    block = next(each for each in [*RUN, *blocks_of(ROOT / "docs" / "gallery.md")] if words in each.text)
-    lines = block.text.replace("\\\n", " ").splitlines()
+    block = next(each for each in [*RUN, *blocks_of(DOCS / "gallery.md")] if words in each.text)
+    lines = joined(block.text).splitlines()
     kept = [line for line in lines if not programs or re.match(rf"[A-Z]+=|python ({'|'.join(programs)})\.py", line)]
     return block._replace(text="\n".join(kept) + "\n")
 
 
 QUICK = [  # each command, where it is cheap; all blocks are run only by `make test-all`
     part("view_surface.py docs/surfaces"),
+    part("lossatlas surface --model examples"),
+    part("--out again", "plot_2D"),
     part("lossatlas train-curve"),
     part("--spectrum_file layers_spectrum.h5", "hessian_spectrum"),
     part("lossatlas flatness"),
@@ -279,7 +305,7 @@ QUICK = [  # each command, where it is cheap; all blocks are run only by `make t
     part("plot_trajectory.py"),
     part("net_plotter.py layer3.h5"),
     part("plot_hessian_eigen.py"),
-    part("dataloader.py", "dataloader"),
+    part("dataloader.py", "dataloader"),  # and not the training before it
     part("numbers.npz"),
     part("--out by_layer"),
     part("--out spectrum"),
@@ -301,44 +327,234 @@ def test_a_block_with_each_command_runs_in_this_process(block, desk, done, monke
             call(each)
             done.add((desk, each))
     for name, words in DRAWN.items():
-        if words in block.text:
+        if words in joined(block.text):
             assert (desk / name).stat().st_size > 1000, name
 
 
 def test_what_is_drawn_is_drawn_by_a_block():
     for name, words in DRAWN.items():
-        assert any(words in block.text for block in RUN), name
+        assert any(words in joined(block.text) for block in RUN), name
+
+
+# Python of the pages ----------------------------------------------------------------------------------------------
+
+
+PYTHON = [  # architecture and options show no program
+    pytest.param(page, id=page.relative_to(ROOT).as_posix())
+    for page in PAGES
+    if re.search(r"```python\n", page.read_text()) and page.name != "index.md"
+]
+WORK = """
+import matplotlib
+matplotlib.use("agg")
+import torch
+from torch import nn
+import torch.nn.functional as F
+import lossatlas
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+def make():
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh())
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = make(), nn.Linear(8, 2)
+    def forward(self, x):
+        return self.head(self.body(x))
+net, other_net = Net(), Net()
+inputs = torch.randn(40, 3)
+data = test_data = inputs, (inputs[:, 0] > 0).long()
+loader = test_loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*data), batch_size=20)
+checkpoints = [{k: v + 0.1 * n * torch.randn_like(v) for k, v in net.state_dict().items()} for n in range(6)]
+batch = {"x": torch.randn(4, 3)}
+model = net
+"""
+
+
+def script_of(page: Path) -> str:
+    """The Python of a page on the networks and data that it speaks of, on grids of few points."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    text = re.sub(r'"(-?[\d.]+:[\d.]+):\d+"', r'"\1:3"', "\n".join(blocks))
+    text = text.replace("=MPI.COMM_WORLD", "=None")  # a script alone
+    return WORK + text
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("page", PYTHON)
+def test_the_python_of_a_page_runs(page, tmp_path):
+    (tmp_path / "docs").mkdir()
+    shutil.copytree(DOCS / "surfaces", tmp_path / "docs" / "surfaces")
+    script = tmp_path / "page.py"
+    script.write_text(script_of(page))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "page.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.parametrize("page", PYTHON)
+def test_the_python_of_a_page_is_python(page):
+    compile(script_of(page), page.name, "exec")
+
+
+def tutorial_code() -> str:
+    return "\n".join(re.findall(r"```\{code-cell\} python\n(.*?)```", (DOCS / "tutorial.md").read_text(), re.S))
+
+
+@pytest.mark.full
+def test_what_the_tutorial_says_holds(tmp_path, monkeypatch):
+    """Its cells run, and its sentences about their outputs are true."""
+    import matplotlib.pyplot as plt
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    threads = torch.get_num_threads()
+    try:
+        exec(compile(tutorial_code(), "tutorial.md", "exec"), names)
+    finally:
+        torch.set_num_threads(threads)
+        plt.close("all")
+    surface, other, line = names["surface"], names["other"], names["line"]
+    assert surface.done.all()
+    assert other.loss[10, 10] < surface.loss[10, 10]  # the lower training loss ...
+    narrower, wider = (each.flatness()["radius below +0.5, mean"].value for each in (other, surface))
+    assert narrower < wider
+    lowest = line.x[line.fields["train_loss"].argmin()]
+    assert abs(lowest) <= 0.2
+    assert line.fields["test_loss"][20] > line.fields["train_loss"][20]
+    assert names["steep"].loss.max() > 10 * names["each"].loss.max()
+    assert names["found"].eigenvalues[-1] < 0
+    assert names["found"].resolved.all()
+    assert names["path"].explained[:2].sum() > 0.75
+    assert sum(p.numel() for p in names["net"].parameters()) == 9098
+
+
+def test_the_tutorial_satisfies_a_strict_type_checker(tmp_path):
+    """mypy --strict, of the tutorial's own lines; torch's `backward` has no types."""
+    pytest.importorskip("mypy")
+    script = tmp_path / "tutorial.py"
+    script.write_text(tutorial_code())
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--follow-imports=silent",
+        "--allow-untyped-calls",
+        str(script),
+    ]
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
 # Pages ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem
-)
+def test_the_readme_is_one_screen():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 150
+    assert not [line for line in lines if re.search(r"align=|<br", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_code_is_cut_off(page):
+    """Lines of at most 80 characters fit on a repository page."""
+    blocks = re.findall(r"^```\{?(?:bash|python|code-cell\} python)\n(.*?)^```", page.read_text(), re.S | re.M)
+    for line in "".join(blocks).splitlines():
+        assert len(line) <= 80, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_picture_and_link_is_there(page):
-    for target in re.findall(
-        r'(?:src="|\]\()([^)"#\s]+)', re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
-    ):
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
+    for target in re.findall(r'(?:src="|\]\()([^)"#\s]+)', text):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), target
 
 
+def test_every_page_is_reached_from_the_landing_page():
+    reached, waiting = set(), [DOCS / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        for entries in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.S):
+            names = [line for line in entries.splitlines() if line and not line.startswith(":")]
+            waiting += {(page.parent / f"{name}.md").resolve() for name in names} - reached
+    assert reached == {page for page in PAGES if page.name != "README.md"}
+
+
+def test_the_table_of_speed_in_the_readme_is_of_the_results():
+    """Each number of the table against other tools stands in a row of benchmarks/RESULTS.md."""
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    for row, numbers in {
+        "the original's way, float32": [1.96],
+        "the same, bfloat16": [2.94],
+        "against loss-landscapes 3.0.6": [5.14],
+        "PyHessian's algorithm, all included": [70.7],
+        "against two eigsh solves (median of 3 points), time": [1.9],
+        "a vision transformer, 512 images": [1.05],
+    }.items():
+        (line,) = (line for line in results.splitlines() if row in line)
+        for number in numbers:
+            assert f"{number:g}×" in line, row
+            assert re.search(
+                rf"\b({number:.1f}|{number:.0f}|{number:g}) times",
+                (ROOT / "README.md").read_text().replace("; ", " times; "),
+            )
+
+
+def ids_of(text: str) -> set[str]:
+    return set(re.findall(r'id="([^"]+)"', text))
+
+
 @pytest.mark.full
 def test_the_pages_are_made_without_a_warning_and_their_links_lead_somewhere(tmp_path):
-    command = [sys.executable, *"-m sphinx -W --keep-going -q -b html".split(), str(ROOT / "docs"), str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    for package in ("sphinx", "myst_nb", "furo", "sphinx_design", "sphinx_copybutton"):
+        pytest.importorskip(package, reason="pip install -r requirements-dev.txt")
+    command = [sys.executable, *"-m sphinx -W --keep-going -q -b html".split(), str(DOCS), str(tmp_path / "html")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
     assert result.returncode == 0, result.stderr
-    pages = {page.name: page.read_text() for page in tmp_path.glob("*.html")}
-    assert {"index.html", "concepts.html", "recipes.html", "python.html"} <= set(pages)
-    names = {name: set(re.findall(r'id="([^"]+)"', text)) for name, text in pages.items()}
-    for name, text in pages.items():
+    check_links(tmp_path / "html")
+    check_offline(tmp_path / "html")
+    text = (tmp_path / "html" / "python.html").read_text()
+    for function in ("surface", "eigenvalues", "spectrum", "trajectory", "align", "read"):
+        assert f'id="lossatlas.{function}"' in text
+    tutorial = (tmp_path / "html" / "tutorial.html").read_text()
+    assert tutorial.count("cell_output") >= 10
+    assert tutorial.count("data:image/png") + tutorial.count("_images/") >= 6
+    assert "<math" in (tmp_path / "html" / "concepts.html").read_text()
+    assert 'class="live"' in (tmp_path / "html" / "index.html").read_text()
+
+
+def check_links(folder: Path) -> None:
+    """Every link inside the pages leads to a file, and to a place in it."""
+    pages = {page: page.read_text() for page in folder.rglob("*.html") if "live" not in page.parts}
+    assert {"index.html", "concepts.html", "python.html"} <= {page.name for page in pages}
+    places = {page: ids_of(text) for page, text in pages.items()}
+    for page, text in pages.items():
         for target in re.findall(r'(?:href|src)="([^"]+)"', text):
             if re.match(r"[a-z]+:", target):
                 continue
-            file, _, place = target.split("?")[0].partition("#")
-            assert not file or (tmp_path / file).exists(), (name, target)
-            if place and (file or name) in names:
-                assert place in names[file or name], (name, target)
-    for function in ("surface", "eigenvalues", "spectrum", "trajectory", "align", "read"):
-        assert f'id="lossatlas.{function}"' in pages["python.html"]
+            name, _, place = target.split("?")[0].partition("#")
+            file = (page.parent / unquote(name)).resolve() if name else page
+            assert file.exists(), (page.name, target)
+            if place and file in places:
+                assert unquote(place) in places[file], (page.name, target)
+
+
+def check_offline(folder: Path) -> None:
+    """No page loads a script, a style, a font or a picture from elsewhere."""
+    for page in folder.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|img|iframe|source)[^>]*\ssrc="(https?:[^"]+)"', page.read_text())
+        loaded += re.findall(r'<link[^>]*rel="(?:stylesheet|preload|icon)"[^>]*href="(https?:[^"]+)"', page.read_text())
+        assert not loaded, (page.name, loaded)

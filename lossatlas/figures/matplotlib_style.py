@@ -6,7 +6,7 @@ with style() as plt:
     save(fig, "name")
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -102,8 +102,23 @@ def house_style(font_scale: float = FONT_SCALE) -> Iterator[None]:
     Args:
         font_scale: Size of the letters, relative to seaborn's context "paper".
     """
-    with matplotlib.rc_context(house_parameters(font_scale)):
+    with _parameters_set(house_parameters(font_scale)):
         yield
+
+
+@contextmanager
+def _parameters_set(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Set these parameters within, and no others.
+
+    `matplotlib.rc_context` restores all of them, also `interactive`, which the backend of a notebook sets when the first figure
+    is made: later figures would not be shown.
+    """
+    before = {name: matplotlib.rcParams[name] for name in parameters}
+    matplotlib.rcParams.update(parameters)
+    try:
+        yield
+    finally:
+        matplotlib.rcParams.update(before)
 
 
 def changed_by_user(name: str) -> bool:
@@ -138,7 +153,7 @@ def users_style(columns: int = 0) -> Iterator[None]:
         }
     token = CURRENT_FILES.set(replace(CURRENT_FILES.get(), columns=columns))
     try:
-        with matplotlib.rc_context(kept), own_letters() if own_size else nullcontext():
+        with _parameters_set(kept), own_letters() if own_size else nullcontext():
             yield
     finally:
         CURRENT_FILES.reset(token)
