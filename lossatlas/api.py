@@ -29,6 +29,7 @@ from lossatlas.jobs import hessian_job
 from lossatlas.jobs.alignment import aligned
 from lossatlas.jobs.distributed_hessian import HessianSettings
 from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
+from lossatlas.jobs.fingerprint import recalibration_record
 from lossatlas.jobs.grid_job import Quantity, SurfaceOutput, continued, obey_signal, run_in_script
 from lossatlas.jobs.hessian_job import FindingsOutput
 from lossatlas.jobs.loss_quantity import LossQuantity
@@ -204,7 +205,7 @@ def surface(
         if bn == "recalibrate":
             training = inputs.splits["train"]
             check_recalibrated(net, training, resolve_precision(precision, net), bn_samples)
-            inputs.request["bn"] = f"recalibrated on {bn_samples} samples of {training.digest}"
+            inputs.request["bn"] = recalibration_record(bn_samples, training)
         problem = Problem(
             shared_copy(net),
             inputs.points.plane,

@@ -41,6 +41,11 @@ def data_sketches(splits: Mapping[str, AnyData]) -> dict[str, str]:
     }
 
 
+def recalibration_record(count: int, training: AnyData) -> str:
+    """Return the text that identifies the samples on which BatchNorm statistics are estimated again."""
+    return f"recalibrated on {count} samples of {training.digest}"
+
+
 def without_classes(data: AnyData) -> AnyData:
     """Return the same data without a declared number of classes."""
     return replace(data, classes=0) if data.classes else data

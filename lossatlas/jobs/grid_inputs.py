@@ -1,7 +1,7 @@
 """Read the inputs of a grid job on rank 0: networks, data and directions, and take the lock on the surface file."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,7 +44,7 @@ from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from torch import Tensor
+    pass
 
 
 NEAR = 1e-3  # a network lies on a plane if its distance from the plane is at most this part of that from the origin
@@ -193,14 +193,14 @@ def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
     Directions in an existing file, and a `dir_type` that the user gives, are not changed; a note says so.
     """
     from lossatlas.models import read_state
+    from lossatlas.models.checkpoint import have_same_statistics
 
     choice, nets = task.directions, task.networks
     ends = [file for file in (nets.file2, nets.file3) if file]
     axes = 2 if task.y and not choice.curve else 1
     if choice.dir_type == "states" or choice.scheme or not nets.file or not ends:
         return task
-    first, *others = (batchnorm_statistics(read_state(file)) for file in (nets.file, *ends))
-    if all(first.keys() == other.keys() and all(bool((first[n] == other[n]).all()) for n in first) for other in others):
+    if have_same_statistics(read_state(nets.file), map(read_state, ends)):
         return task
     default = output_path(choice.dir_file, file_names.direction_name(nets, choice), task.output.surf_file)
     if choice.dir_type_given or choice.same_dir or len(ends) < axes or (default.exists() and not choice.curve):
@@ -215,11 +215,6 @@ def with_batchnorm_moved(task: config.GridConfig) -> config.GridConfig:
         f"{named('dir_type', 'weights')})"
     )
     return replace(task, directions=replace(choice, dir_type="states"))
-
-
-def batchnorm_statistics(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """Return the BatchNorm statistics of a checkpoint."""
-    return {name: value for name, value in state.items() if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")}
 
 
 def networks_on(nets: config.NetworkConfig, loaded: LoadedInputs, used: Directions) -> list[tuple[str, float, float]]:
@@ -243,10 +238,10 @@ def networks_on(nets: config.NetworkConfig, loaded: LoadedInputs, used: Directio
 
 def record_of(task: config.GridConfig, loaded: LoadedInputs, **where: Any) -> dict[str, Any]:
     """Return the fields that identify the job, see `io.resume`; where: those of its points."""
-    from lossatlas.jobs.fingerprint import data_record
+    from lossatlas.jobs.fingerprint import data_record, recalibration_record
 
     if task.recalibrated and loaded.training is not None:
-        where["bn"] = f"recalibrated on {task.recalibrated} samples of {loaded.training.digest}"
+        where["bn"] = recalibration_record(task.recalibrated, loaded.training)
     return {
         **loaded.record,
         "dataset": loaded.first.name,

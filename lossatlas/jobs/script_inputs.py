@@ -19,7 +19,14 @@ from lossatlas.io.checkpoint_names import checkpoints_in
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.fingerprint import data_record, data_sketches, name_of, settings_digest
 from lossatlas.jobs.make_directions import AxisRequest, vector_hash
-from lossatlas.models.checkpoint import digest, matched_state, read_state, weights_in
+from lossatlas.models.checkpoint import (
+    batchnorm_statistics,
+    digest,
+    have_same_statistics,
+    matched_state,
+    read_state,
+    weights_in,
+)
 from lossatlas.parameter_space import (
     Point,
     Selection,
@@ -164,11 +171,11 @@ def loss_name(loss: Any) -> str:
 
 def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
     """Return whether the BatchNorm statistics of any other network differ from those of `net`."""
-    own = net.state_dict()
-    names = [name for name in own if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")]
-    for other in others if names else ():
+    own = batchnorm_statistics(net.state_dict())
+    for other in others if own else ():
         state = state_for(net, other, tensors(net))
-        if any(name in state and not torch.equal(own[name].cpu(), state[name].detach().cpu()) for name in names):
+        there = [name for name in own if name in state]
+        if not have_same_statistics({name: own[name] for name in there}, [{name: state[name] for name in there}]):
             return True
     return False
 

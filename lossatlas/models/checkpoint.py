@@ -410,3 +410,17 @@ def digest(state: Mapping[str, Tensor]) -> str:
         result.update(f"{name} {tuple(state[name].shape)} {state[name].dtype}\n".encode())
         result.update(raw_bytes(state[name]))
     return result.hexdigest()
+
+
+def batchnorm_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the running means and variances of BatchNorm in a state."""
+    return {name: value for name, value in state.items() if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")}
+
+
+def have_same_statistics(state: Mapping[str, Tensor], others: Iterable[Mapping[str, Tensor]]) -> bool:
+    """Return whether other states have the BatchNorm statistics of a state, in the same layers."""
+    own = batchnorm_statistics(state)
+    return all(
+        own.keys() == theirs.keys() and all(torch.equal(own[n].detach().cpu(), theirs[n].detach().cpu()) for n in own)
+        for theirs in map(batchnorm_statistics, others)
+    )
