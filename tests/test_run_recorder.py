@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import lossatlas
-from lossatlas import api, run_recorder
+from lossatlas import run_recorder
 from lossatlas.commands import plot_trajectory
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, Note
 from lossatlas.io import read_projection
@@ -331,12 +331,15 @@ def test_the_trajectory_of_a_recorder_of_its_folder_and_of_the_command(tmp_path,
         lossatlas.Recorder(net, "run")
 
 
-def test_data_are_handed_on(tmp_path, monkeypatch):
-    net, recorder = recorded(tmp_path, 2)
-    seen = []
-    monkeypatch.setattr(api, "trajectory", lambda *arguments, **options: seen.append((arguments, options)))
-    recorder.trajectory((X, Y), loss="mse")
-    assert seen == [((net, recorder.checkpoints), {"data": (X, Y), "loss": "mse"})]
+def test_with_data_the_surface_under_the_path_and_own_losses_are_computed(tmp_path):
+    _, recorder = recorded(tmp_path, 4)
+    found = recorder.trajectory((X, Y), points=3, progress=False)
+    assert found.surface.loss.shape == (3, 3)
+    assert found.epochs.tolist() == recorder.steps
+    twin = make().eval()
+    for path, loss in zip(recorder.checkpoints, found.losses, strict=True):
+        twin.load_state_dict(load_file(path))
+        assert loss == pytest.approx(nn.functional.cross_entropy(twin(X), Y).item(), rel=1e-5)
 
 
 SCRIPT = """
