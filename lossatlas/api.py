@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lossatlas import config
 from lossatlas.data import as_dataset
-from lossatlas.errors import BadInput, Incomplete, note
+from lossatlas.errors import BadInput, BadUsage, Incomplete, named, note
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import check_recalibrated
@@ -83,7 +83,7 @@ def surface(
     dir_type: str | None = None,
     orthogonalize: bool = False,
     curvature: bool = False,
-    repeat: int = 1,
+    repeat: int | None = None,
     per_layer: bool = False,
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
@@ -128,8 +128,8 @@ def surface(
         orthogonalize: Make the second direction orthogonal to the first.
         curvature: Compute the second derivatives of the loss along the axes too: `about["second_derivatives"]`. They are
             always computed for gradients and eigenvectors.
-        repeat: Compute this many lines along random directions, the first of which is that of `repeat=1`; `plot` draws
-            their mean with its confidence interval.
+        repeat: Compute this many lines, at least 2, along random directions, the first of which is the usual one; `plot`
+            draws their mean with its confidence interval.
         per_layer: Compute a line for each layer, along the block of that layer in the direction.
         only: Regular expressions; parameters whose names match none of them do not move. Empty for all parameters.
         without: Regular expressions; parameters whose names match one of them do not move.
@@ -176,6 +176,8 @@ def surface(
         check_values(config.BatchOptions, batch_size=batch_size)
         check_values(config.BatchNormOptions, bn_samples=bn_samples)
         check_values(config.SchemeOptions, repeat=repeat)
+        if repeat == 1:
+            raise BadUsage(f"{named('repeat', repeat)}: a spread needs at least 2 directions")
         axes = DirectionArguments(
             directions,
             towards,
@@ -185,7 +187,7 @@ def surface(
             Selection(only, without),
             orthogonalize=orthogonalize,
             curvature=curvature,
-            repeat=repeat,
+            repeat=repeat or 1,
             per_layer=per_layer,
         )
         quantity = LossQuantity(

@@ -1324,6 +1324,7 @@ def test_force_starts_over_and_keeps_the_earlier_file(tmp_path, capsys):
         ({"orthogonalize": True}, "orthogonalize takes the x direction out of the y direction: give y too"),
         ({"curvature": True, "dir_type": "states"}, "second derivatives belong to the parameters alone"),
         ({"repeat": 0}, "repeat: "),
+        ({"repeat": 1}, "repeat=1: a spread needs at least 2 directions"),
         ({"limit": 0}, "limit: "),
         ({"device": "cuda"}, "device='cuda': torch finds no CUDA device here"),
     ],

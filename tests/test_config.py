@@ -12,9 +12,11 @@ import pytest
 from conftest import ROOT, write_checkpoint
 
 import lossatlas
-from lossatlas import api, config, option_fields
+from lossatlas import config, option_fields
 from lossatlas.commands import animate_surface, hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory
+from lossatlas.errors import BadUsage
 from lossatlas.io import read_directions, read_findings, read_surface
+from lossatlas.jobs.script_arguments import OPTIONS_OF, check_words
 from lossatlas.option_fields import definitions, resolved
 from lossatlas.programs import COMMANDS
 
@@ -239,21 +241,15 @@ def test_keywords_have_the_defaults_of_the_options(name):
             assert keywords[key].default == default, key
 
 
-def test_words_of_python_are_the_choices_of_the_options():
-    fields = {
-        each.field: each
-        for group in (plot_surface.SurfaceOptions, hessian_spectrum.SpectrumOptions)
-        for each in definitions(group)
-    }
-    fields = {**fields, "norm": fields["xnorm"], "ignore": fields["xignore"]}
-    forward, product = (
-        {each.field: each for each in definitions(group)}["precision"]
-        for group in (config.BatchOptions, config.ProductOptions)
-    )
-    fields = {**fields, "precision": forward, "product_precision": product}
-    for name, words in api.WORDS.items():
-        option = fields[name]
-        assert set(words) == set(option.choices), name
+@pytest.mark.parametrize("name", OPTIONS_OF)
+def test_words_of_python_are_the_choices_of_the_options(name):
+    group, field = OPTIONS_OF[name]
+    (option,) = [each for each in definitions(group) if each.field == field]
+    assert len(option.choices) > 1
+    for word in (None, *option.choices):
+        check_words(**{name: word})
+    with pytest.raises(BadUsage, match=repr(option.choices[-1])):
+        check_words(**{name: "nonsense"})
 
 
 # In files -------------------------------------------------------------------------------------------------------------
