@@ -1,4 +1,4 @@
-"""Record a training of Lightning, for Lightning and `pytorch_lightning`.
+"""Record a training of Lightning, of the package `lightning` or `pytorch_lightning`.
 
 from lossatlas.integrations.lightning import RecorderCallback
 
