@@ -8,7 +8,7 @@
 # make mutants  deliberate faults, one by one: make test has to fail for each
 
 PYTHON ?= python3
-CELLS ?= 21
+CELLS ?= 17
 SAMPLES ?= 500
 VENV := .venv
 BIN := $(VENV)/bin
