@@ -21,7 +21,7 @@ from lossatlas.landscape.flatness_measures import Measure, flatness
 from lossatlas.results import Landscape, read
 
 if TYPE_CHECKING:
-    from lossatlas.figures.matplotlib_style import Figure
+    from lossatlas.figures.matplotlib_style import Figure, FigureFactory
     from lossatlas.viewer import Page
 
 COLUMNS = {  # measures of the table, by their beginning in `flatness`
@@ -146,11 +146,11 @@ class Comparison:
         Raises:
             BadUsage: The kind or a keyword does not suit the landscapes.
         """
-        import matplotlib.pyplot as plt
+        from lossatlas.figures.matplotlib_style import pyplot
 
-        return self._figure(plt, kind, keywords)
+        return self._figure(pyplot(), kind, keywords)
 
-    def _figure(self, plt: Any, kind: str, keywords: PlotKeywords) -> "Figure":
+    def _figure(self, plt: "FigureFactory", kind: str, keywords: PlotKeywords) -> "Figure":
         from lossatlas.figures.comparison_plots import comparison_figure
         from lossatlas.figures.plot_functions import checked_kind, usual_kind
 
@@ -336,13 +336,12 @@ class Difference:
         Raises:
             BadUsage: A keyword does not apply, or nothing is finite.
         """
-        import matplotlib.pyplot as plt
-
         from lossatlas.figures.comparison_plots import difference_figure
+        from lossatlas.figures.matplotlib_style import pyplot
 
         options = PlotOptions.of("curve" if self.y is None else "heat", keywords)
         errors = {} if self.standard_error is None else {f"{self.name}_se": self.standard_error}
         done = ~np.isnan(self.values)
         surface = Surface(Grid(self.x, self.y), done, values={self.name: self.values, **errors})
         label = f"{field_title(self.name)}: {self.labels[0]} - {self.labels[1]}"
-        return difference_figure(plt, surface, self.name, label, options)
+        return difference_figure(pyplot(), surface, self.name, label, options)

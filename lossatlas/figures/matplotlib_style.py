@@ -196,6 +196,13 @@ def texts_kept(axis: "Axes") -> Iterator[None]:
         axis.legend_ = legend
 
 
+def pyplot() -> FigureFactory:
+    """Return matplotlib.pyplot, whose figures a notebook and plt.show() show."""
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
 @contextmanager
 def style(*, show: bool = False, files: FigureFiles | None = None) -> Iterator[FigureFactory]:
     """Make figures in the house style within this context.

@@ -233,7 +233,7 @@ def draw_solid_bar(fig: "Figure", axis: "Axes", scale: ColourScale, name: str, *
 
     colours = cm.ScalarMappable(Normalize(*scale.limits), scale.colour_map)
     looks: Looks = {"extend": scale.extend, "label": scale.title(name)}
-    where: Looks = {"cax": fig.add_axes((0.9, 0.2, 0.025, 0.6))} if new else {"ax": axis, "shrink": 0.6, "pad": 0.12}
+    where: Looks = {"cax": fig.add_axes((0.9, 0.2, 0.025, 0.6))} if new else {"ax": axis, "shrink": 0.6, "pad": 0.25}
     bar = fig.colorbar(colours, **where, **looks)
     set_scale_ticks(bar.ax.yaxis, scale, 8)
     if not new:

@@ -86,7 +86,8 @@ LOOKS = tuple(name for name in CurveKeywords.__annotations__ if name not in Figu
 
 def types_of(keywords: type) -> dict[str, Any]:
     """List the keywords of a kind with their types."""
-    return get_type_hints(keywords, localns={"Colormap": type("Colormap", (), {})})  # matplotlib's is not imported
+    colour_map = type("Colormap", (), {"__module__": "matplotlib.colors"})  # stands for the one that is not imported
+    return get_type_hints(keywords, localns={"Colormap": colour_map})
 
 
 def with_keywords(keywords: type) -> Callable[[F], F]:
