@@ -11,7 +11,7 @@
 # make mutants  deliberate faults, one by one: make test has to fail for each
 
 PYTHON ?= python3
-CELLS ?= 21
+CELLS ?= 17
 SAMPLES ?= 500
 WORKERS ?= 2
 QUICK = config layers layout parameter_space planes projection landscape topology multilevel hessian_hvp hessian_estimators

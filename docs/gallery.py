@@ -229,7 +229,7 @@ ENTRIES = [
     ),
     Entry(
         "by_layer.png",
-        "Which layers carry the loss",
+        "Sensitivity to each layer",
         "One layer moved at a time (--per_layer), and the trace of its block of the Hessian.",
         f"-m lossatlas plot-layers --surf_file {FILES}/layers.h5 --spectrum_file {FILES}/spectrum.h5",
         "_train_loss_layers.png",
