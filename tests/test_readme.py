@@ -431,10 +431,11 @@ def test_what_the_tutorial_says_holds(tmp_path, monkeypatch):
     lowest = line.x[line.fields["train_loss"].argmin()]
     assert abs(lowest) <= 0.2
     assert line.fields["test_loss"][20] > line.fields["train_loss"][20]
-    assert names["steep"].loss.max() > 10 * names["each"].loss.max()
+    assert names["steep"].loss.max() > 10 * names["random"].loss.max()
     assert names["found"].eigenvalues[-1] < 0
     assert names["found"].resolved.all()
     assert names["path"].explained[:2].sum() > 0.75
+    assert names["path"].losses[-1] == pytest.approx(names["loss"], rel=1e-4)
     assert sum(p.numel() for p in names["net"].parameters()) == 9098
 
 
