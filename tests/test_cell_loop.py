@@ -11,7 +11,7 @@ import pytest
 
 from lossatlas.errors import SIGNALS, BadInput, CannotWrite, Incomplete, Note
 from lossatlas.io import read_surface
-from lossatlas.io.progress import SilentProgress
+from lossatlas.io.progress import LOGGER, SilentProgress
 from lossatlas.jobs import cell_loop
 from lossatlas.jobs.cell_loop import BlockNote, compute_cells, timed
 from lossatlas.jobs.spectrum_job import reporting
@@ -309,20 +309,22 @@ def test_a_stop_says_which_signal_it_was():
         ("top", "top: 7 products, relative residual 0.025, 0:00"),
     ],
 )
-def test_a_part_reports_its_last_count_and_error_in_its_own_words(capsys, part, said):
+def test_a_part_reports_its_last_count_and_error_in_its_own_words(capsys, monkeypatch, part, said):
+    monkeypatch.setattr(LOGGER, "hasHandlers", lambda: False)
     with reporting(part, []) as progress:
         progress(3, 0.5)
         progress(7, 0.0251)
-    assert capsys.readouterr().out.splitlines() == [said]
+    assert capsys.readouterr().err.splitlines() == [said]
 
 
-def test_a_part_that_was_there_says_so_and_a_silent_one_nothing(capsys):
+def test_a_part_that_was_there_says_so_and_a_silent_one_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(LOGGER, "hasHandlers", lambda: False)
     with reporting("trace", []):
         pass
-    assert capsys.readouterr().out == "trace: from what is there, 0:00\n"
+    assert capsys.readouterr().err == "trace: from what is there, 0:00\n"
     with reporting("trace", [], shown=False) as progress:
         progress(1, 1.0)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_signal_ends_a_part_between_two_products():

@@ -368,11 +368,11 @@ def test_a_derived_field_is_known_where_the_surface_is():
     assert np.isnan(resolved(part, "3")[0].fields["3"][0, 0])
 
 
-def test_rows_of_repeats_are_curves():
+def test_rows_of_layers_are_curves():
     plane = surface()
-    rows = replace(plane, request={"rows_of": "repeats", "rows": [f"direction {k}" for k in range(9)]})
+    rows = replace(plane, request={"rows_of": "layers", "rows": [f"direction {k}" for k in range(9)]})
     (ax,) = figures.plot(rows).axes
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [f"direction {k}" for k in range(9)]
     assert np.array_equal(ax.lines[3].get_ydata(), plane.fields["train_loss"][3])
-    with pytest.raises(BadUsage, match="curves of repeats are no plane"):
+    with pytest.raises(BadUsage, match="curves of layers are no plane"):
         figures.heat(rows)

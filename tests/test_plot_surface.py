@@ -321,6 +321,7 @@ def test_what_is_left_is_guessed_from_the_later_half(capsys, monkeypatch):
     """Ten cells of a minute, then ninety of six seconds, as where coarse cells draw more samples."""
     from lossatlas.io import progress as recorder
 
+    monkeypatch.setattr(recorder.FrontEnd, "command", True)
     now = [0.0]
     monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
     progress = recorder.Progress(100, 0)
