@@ -18,9 +18,9 @@ CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
 
 
 def number(value: float, error: float | None = None) -> str:
-    """Format a number, with its standard error where it is known."""
+    """Format a number, with its standard error where that is known and not zero."""
     text = f"{value:.5g}"
-    return text if error is None or not np.isfinite(error) else f"{text} +- {error:.2g}"
+    return text if not error or not np.isfinite(error) else f"{text} +- {error:.2g}"
 
 
 def standard_errors(surface: Surface, name: str) -> np.ndarray | None:
@@ -82,10 +82,20 @@ def shown_fields(surface: Surface) -> list[str]:
     return loss_names(surface) or [default_field(surface)]
 
 
+def grid_in_words(surface: Surface) -> str:
+    """Return the number of points and the ranges of the coordinates."""
+    x, y = surface.grid.x, surface.grid.y
+    ends = f"x from {x[0]:.4g} to {x[-1]:.4g}"
+    if surface.rows_of:
+        return f"{len(surface.known)} {surface.rows_of} of {len(x)} points, {ends}"
+    if y is None:
+        return f"{len(x)} points, {ends}"
+    return f"{len(x)} x {len(y)} points, {ends}, y from {y[0]:.4g} to {y[-1]:.4g}"
+
+
 def surface_rows(surface: Surface) -> Rows:
     """Describe a surface: its grid, cells, samples, and of each loss the value at the centre and the lowest one."""
-    grid = f"{len(surface.known)} {surface.rows_of} of [{surface.grid.x[0]:.6g}, {surface.grid.x[-1]:.6g}] in {len(surface.grid.x)}"
-    rows = [("grid", grid if surface.rows_of else str(surface.grid))]
+    rows = [("grid", grid_in_words(surface))]
     cells = f"{int(surface.done.sum())} of {surface.grid.size} computed"
     if interpolated := int(surface.interpolated.sum()):
         cells += f", {interpolated} interpolated"

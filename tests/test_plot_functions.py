@@ -376,3 +376,16 @@ def test_rows_of_layers_are_curves():
     assert np.array_equal(ax.lines[3].get_ydata(), plane.fields["train_loss"][3])
     with pytest.raises(BadUsage, match="curves of layers are no plane"):
         figures.heat(rows)
+
+
+def test_a_second_curve_on_an_axes_moves_its_limits():
+    import matplotlib.pyplot as plt
+
+    line, higher = surface(None, lambda a, _: 1 + a * a), surface(None, lambda a, _: 11 + a * a)
+    _, ax = plt.subplots()
+    figures.curve(line, ax, field="train_loss")
+    figures.curve(higher, ax, field="train_loss")
+    assert ax.get_ylim()[1] >= higher.fields["train_loss"].max()
+    figures.curve(line, ax, field="train_loss", vmin=-3, vmax=5)
+    assert ax.get_ylim() == (-3, 5)
+    plt.close("all")

@@ -53,7 +53,8 @@ class AxisLimits:
 
     def apply_x(self, axis: "Axes") -> None:
         """Set the x axis alone."""
-        axis.set_xlim(self.xmin, self.xmax)
+        if self.xmin is not None or self.xmax is not None:
+            axis.set_xlim(self.xmin, self.xmax)
         set_few_ticks(axis.xaxis)
 
 

@@ -332,7 +332,7 @@ def draw_lines(axis: "Axes", lines: Sequence[Line], options: PlotOptions) -> Non
         draw_curve(axis, each.surface, each.name, **{**width, **each.looks, **(options.looks or {})})
     log = needs_log_axis(values) if options.log is None else options.log
     AxisLimits(log=log).apply(axis)
-    axis.set_ylim(options.vmin, options.vmax)
+    limit_height(axis, options)
     names = list(dict.fromkeys(each.name for each in lines))
     several = "eigenvalue of the Hessian" if names == ["max_eig", "min_eig"] else "loss"
     axis.set(xlabel=X_LABEL, ylabel=several if len(names) > 1 else field_title(names[0]))
@@ -340,6 +340,12 @@ def draw_lines(axis: "Axes", lines: Sequence[Line], options: PlotOptions) -> Non
         axis.set_title(mathtext(options.title))
     if len(lines) > 1:
         axis.legend(frameon=False)
+
+
+def limit_height(axis: "Axes", options: PlotOptions) -> None:
+    """Set the limits of the vertical axis that the user gives; otherwise later curves on it still move them."""
+    if options.vmin is not None or options.vmax is not None:
+        axis.set_ylim(options.vmin, options.vmax)
 
 
 def draw_rows(axis: "Axes", surface: Surface, name: str, options: PlotOptions) -> None:
@@ -381,7 +387,7 @@ def draw_repeats(axis: "Axes", surface: Surface, name: str, options: PlotOptions
     label = looks.get("label") or f"mean of {len(values)} directions"
     draw_mean(axis, surface.grid.x, values, color=colour, linestyle=line, label=label)
     AxisLimits(log=needs_log_axis(values.ravel()) if options.log is None else options.log).apply(axis)
-    axis.set_ylim(options.vmin, options.vmax)
+    limit_height(axis, options)
     axis.set(xlabel=X_LABEL, ylabel=field_title(name))
     if options.title is not None:
         axis.set_title(mathtext(options.title))
