@@ -119,7 +119,8 @@ def surface(
         ignore: 'biasbn' sets the directions of biases and normalization layers to zero, '' does not.
         seed: Seed of random directions, which depend on nothing else; `plot_surface.py` makes the same ones.
         directions: One direction for each axis: 'random', 'gradient', 'eigenvector', 'eigenvector:K' for the K-th largest
-            eigenvalue of the Hessian, or tensors by parameter name, which are used unchanged unless `norm` is given.
+            eigenvalue of the Hessian, 'FILE.h5:K' for the K-th vector of a spectrum or direction file, or tensors by parameter
+            name. Vectors and tensors are used unchanged unless `norm` is given.
         towards: One or two networks at coordinate 1 of the axes, instead of `directions`: modules, state dicts, or
             checkpoints of any program (a file, a folder, or 'FILE:WORD' for one of several sets of weights in it, such as
             'last.ckpt:state_dict_ema'). Their own losses are compared with those of the surface there.
@@ -133,7 +134,7 @@ def surface(
         per_layer: Compute a line for each layer, along the block of that layer in the direction.
         only: Regular expressions; parameters whose names match none of them do not move. Empty for all parameters.
         without: Regular expressions; parameters whose names match one of them do not move.
-        limit: Use the first samples only, so many of each split.
+        limit: Use the first `limit` samples of each split only.
         tolerance: REL or (REL, ABS): draw as many samples as the standard error max(REL * loss, ABS) takes. By default all
             samples are used.
         adaptive: REL or (REL, ABS): interpolate grid points that their neighbours predict within max(REL * loss, ABS); the
@@ -410,7 +411,7 @@ def spectrum(
         net: The network.
         data: The samples, see `lossatlas.data.as_dataset`.
         loss: The loss, as for `surface`.
-        limit: Use the first samples only, so many.
+        limit: Use the first `limit` samples only.
         top: The number of largest eigenvalues.
         bottom: The number of smallest eigenvalues.
         only: Regular expressions of the names of the parameters that vary; all by default.

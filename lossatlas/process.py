@@ -11,6 +11,7 @@ program that runs.
 - Exit handlers that libraries have registered with C's `exit` since MPI was initialized run only at the end of a rank
   after success: MPICH's tells the launcher that the rank is finished; without it the launcher kills ranks that end
   later.
+- While results are computed, `signals` collects signals instead, so that these are saved first.
 - A process that ends before it has initialized MPI terminates the ranks that wait for it. Afterwards MPI does that.
 """
 
@@ -22,12 +23,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from lossatlas.errors import SIGNALS, Signalled, report_error, silence
+from lossatlas.errors import SIGNALS, Incomplete, Signalled, report_error, silence
 from lossatlas.launchers import launched
 
 REPEAT_SECONDS = 2.0  # after which a signal without effect, or one during an import, is raised once more
@@ -264,3 +265,46 @@ def end_waiting_ranks(code: int = 1) -> None:
         except OSError:
             pass
     really_exit(code)
+
+
+# While results are computed -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect the signals that ask this process to end, so that results are saved first.
+
+    These are SIGTERM, SIGINT and those of batch systems (`errors.SIGNALS`), except ignored ones, as under nohup, and those
+    with a handler of the user's, as a training framework installs.
+
+    Yields:
+        The numbers of the signals received so far; empty outside of the main thread, which alone can install handlers.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # nothing else may set handlers
+        yield caught
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    ours = [number for number, handler in before.items() if ends_process(number, handler)]
+    for number in ours:
+        signal.signal(number, lambda n, _: caught.append(n))
+    try:
+        yield caught
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+def stopped_by(number: int, more: str = "") -> Incomplete:
+    """Return the error for a signal; `more` is appended to its message."""
+    error = Incomplete(f"stopped by {signal.Signals(number).name}{more}")
+    error.signal = number
+    return error
+
+
+def ends_process(number: int, handler: Any) -> bool:
+    """Return whether the handler of a signal ends the process."""
+    if handler in (signal.SIG_IGN, None):
+        return False
+    usual = handler in (signal.SIG_DFL, signal.default_int_handler) or getattr(handler, "__module__", "") == __name__
+    return usual or number in (signal.SIGTERM, signal.SIGINT)

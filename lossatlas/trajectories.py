@@ -83,7 +83,7 @@ def trajectory(
         margin: Margin around the path, as a share of its extent.
         test: Further samples, evaluated as a second split.
         loss: The loss, as for `surface`.
-        limit: Use the first samples only, so many of each split.
+        limit: Use the first `limit` samples of each split only.
         tolerance: As for `surface`; the checkpoints' own losses use all samples.
         precision: As for `surface`.
         batch_size: As for `surface`.

@@ -502,7 +502,7 @@ class Random(Mlp):
     [
         ({"x": "1:0:3"}, BadUsage, "needs min < max"),
         ({"x": [0.0, 0.0]}, BadUsage, "increasing finite coordinates"),
-        ({"directions": ["up"]}, BadUsage, "a direction is 'random', 'gradient'"),
+        ({"directions": ["up"]}, BadUsage, "directions up: give random, gradient"),
         ({"loss": "huber"}, BadUsage, "unknown loss"),
         ({"net": Random()}, BadInput, "differs when it is computed twice"),
         ({"tolerance": -1.0}, BadUsage, "give REL or REL,ABS"),
@@ -1119,6 +1119,8 @@ def test_a_line_along_an_eigenvector_of_a_spectrum_is_continued_by_the_other_fro
         after = lossatlas.read(file)
     assert after.done.all()
     np.testing.assert_array_equal(after.loss, before.loss)
+    by_name = lossatlas.surface(net, data, directions=f"{tmp_path}/spectrum.h5:2", **arguments)
+    np.testing.assert_array_equal(by_name.loss, before.loss)
     described = lossatlas.surface(net, data, directions=found.vector(1), **arguments).directions.about["x"]
     assert described == read_directions(d_file).about["x"]
 
@@ -1324,6 +1326,13 @@ def test_force_starts_over_and_keeps_the_earlier_file(tmp_path, capsys):
         ({"orthogonalize": True}, "orthogonalize takes the x direction out of the y direction: give y too"),
         ({"curvature": True, "dir_type": "states"}, "second derivatives belong to the parameters alone"),
         ({"repeat": 0}, "repeat: "),
+        (
+            {"directions": "eigenvector:0"},
+            "directions eigenvector:0: eigenvectors and vectors of files are numbered from 1",
+        ),
+        ({"directions": "gradient:"}, "directions gradient:: give random, gradient, eigenvector"),
+        ({"directions": "eigenvector:²"}, "directions eigenvector:²: give random"),
+        ({"directions": [1.0]}, "a direction is a text or a dict of tensors by name, not float"),
         ({"repeat": 1}, "repeat=1: a spread needs at least 2 directions"),
         ({"limit": 0}, "limit: "),
         ({"device": "cuda"}, "device='cuda': torch finds no CUDA device here"),

@@ -17,7 +17,7 @@ from lossatlas.jobs.cell_loop import BlockNote, compute_cells, timed
 from lossatlas.jobs.spectrum_job import reporting
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.block_queue import BlockQueue, BlockResult
-from lossatlas.stop_signals import signals, stopped_by
+from lossatlas.process import signals, stopped_by
 
 GRID = Grid.parse("-1:1:4", "-1:1:3")
 KNOWN = np.arange(12) ** 2 / 7  # the value of each cell

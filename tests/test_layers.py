@@ -14,7 +14,7 @@ from conftest import ROOT
 
 LAYERS: list[set[str]] = [
     {"errors", "launchers"},
-    {"process", "programs", "stop_signals"},
+    {"process", "programs"},
     {"landscape"},
     {"io"},
     {"user_code"},
@@ -59,7 +59,6 @@ WITHOUT_TORCH = {
             "launchers",
             "process",
             "programs",
-            "stop_signals",
             "landscape",
             "io",
             "option_fields",

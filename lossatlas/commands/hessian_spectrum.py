@@ -45,7 +45,7 @@ from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import option, part, resolved
-from lossatlas.stop_signals import signals
+from lossatlas.process import signals
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,6 @@ if TYPE_CHECKING:
 
     Configure = Callable[["TrajectoryOptions", "ProjectedRuns", str], config.GridConfig]
 
-MARGIN = 0.15  # around the path, as a share of its extent along each axis
-
 
 @dataclass(frozen=True)
 class TrajectoryPlaneOptions(config.SelectionOptions):

@@ -53,7 +53,7 @@ from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import above_zero, natural, option, positive, resolved
-from lossatlas.stop_signals import signals
+from lossatlas.process import signals
 
 PLAIN, ADAPTIVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 

@@ -21,7 +21,10 @@ def usual_batch_size(samples: int, device: torch.device | str, threads: int) -> 
 
 
 def parallel_batch_count(batches: int, batch_size: int, threads: int) -> int:
-    """Choose how many batches are computed in parallel.
+    """Choose how many batches are computed in parallel: one for each thread, unless too many threads would be idle.
+
+    At most IN_FLIGHT samples are in memory at once. Where more than a share `parallel_batches.MAX_IDLE` of the threads
+    would be idle on average, batches are computed one after the other, each by all threads.
 
     Args:
         batches: Number of batches of a product.

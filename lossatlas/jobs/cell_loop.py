@@ -21,7 +21,7 @@ from lossatlas.io.surface_files import write_surface
 from lossatlas.landscape.plan import HalvedBatch
 from lossatlas.landscape.surface import Surface
 from lossatlas.mpi.block_queue import BlockQueue, BlockResult
-from lossatlas.stop_signals import signals, stopped_by
+from lossatlas.process import signals, stopped_by
 
 SNAPSHOT_SECONDS = 1.0
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lossatlas.errors import BadUsage, named
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import answer, lead
-from lossatlas.stop_signals import stopped_by
+from lossatlas.process import stopped_by
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     import numpy as np
@@ -303,7 +303,7 @@ def run_on_ranks(
         world: The ranks.
         make_share: Makes the part of this rank.
         job: What rank 0 does with the operator.
-        caught: Signals that ask this rank to end, see `stop_signals.signals`; by default none are collected.
+        caught: Signals that ask this rank to end, see `process.signals`; by default none are collected.
 
     Returns:
         On rank 0 the result of the job; None on the others.

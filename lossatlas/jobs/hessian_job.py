@@ -26,7 +26,7 @@ from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
 from lossatlas.mpi.scheduler import report_error
-from lossatlas.stop_signals import signals
+from lossatlas.process import signals
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossatlas import config
 from lossatlas.data import AnyData, Losses
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io.checkpoint_names import checkpoints_in
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
+from lossatlas.jobs.find_directions import from_file
 from lossatlas.jobs.fingerprint import data_record, data_sketches, name_of, settings_digest
 from lossatlas.jobs.make_directions import AxisRequest, vector_hash
 from lossatlas.models.checkpoint import (
@@ -141,20 +143,19 @@ class DirectionArguments:
         if isinstance(direction, Mapping):
             vector = given_direction(direction, origin)
             return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
-        if direction == "random":
+        if not isinstance(direction, str):
+            raise BadUsage(f"a direction is a text or a dict of tensors by name, not {type(direction).__name__}")
+        asked = config.AxisConfig.parse(named("directions"), direction, "", "")
+        if asked.kind == "random":
             return AxisRequest("random", self.random_norm, self.ignore)
-        name, _, number = direction.partition(":")
-        if name not in ("gradient", "eigenvector") or (number and not (name == "eigenvector" and number.isdigit())):
-            raise BadUsage(
-                "a direction is 'random', 'gradient', 'eigenvector', 'eigenvector:K' or a dict of tensors, not "
-                f"{direction!r}"
-            )
+        if asked.kind == "file":
+            vector = from_file(asked, net)
+            return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
         if dir_type == "states":
             raise BadUsage(
                 f"{direction}: the curvature belongs to the parameters alone: use {named('dir_type', 'weights')}"
             )
-        norm = "unit" if self.norm is None else self.norm
-        return AxisRequest(name, norm, self.ignore, max(1, int(number or 1)))
+        return AxisRequest(asked.kind, "unit" if self.norm is None else self.norm, self.ignore, asked.number)
 
     def networks(self) -> dict[str, Any]:
         """Return the networks on the plane, as a surface records them; none where only a part of the parameters moves."""

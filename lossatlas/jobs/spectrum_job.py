@@ -9,7 +9,7 @@ from lossatlas.io.progress import StatusLine
 from lossatlas.jobs.distributed_hessian import DistributedHessian
 from lossatlas.jobs.hessian_job import FindingsOutput
 from lossatlas.jobs.spectrum_parts import SpectrumSettings, compute
-from lossatlas.stop_signals import stopped_by
+from lossatlas.process import stopped_by
 
 
 def compute_spectrum(
@@ -57,7 +57,7 @@ def reporting(part: str, caught: list[int], *, shown: bool = True) -> Iterator[C
 
     Args:
         part: The name of the part.
-        caught: The signals received, see `stop_signals.signals`.
+        caught: The signals received, see `process.signals`.
         shown: Print the progress.
 
     Yields:
