@@ -4,7 +4,7 @@ both = lossatlas.compare([a, "b.h5"], labels=["with shortcuts", "without"])
 both.plot(kind="filled"); both.view(); print(both.table())
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -14,7 +14,7 @@ import numpy as np
 from lossatlas import summaries
 from lossatlas.errors import BadUsage, named
 from lossatlas.figures.plot_options import ContourKeywords, PlotKeywords, PlotOptions, with_keywords
-from lossatlas.figures.plotted_fields import field_title
+from lossatlas.figures.plotted_fields import field_title, is_accuracy
 from lossatlas.landscape import Grid, Surface
 from lossatlas.landscape.derived_fields import Field, resolved
 from lossatlas.landscape.flatness_measures import Measure, flatness
@@ -62,6 +62,8 @@ def compare(
     """
     if isinstance(landscapes, str | Path | Surface):
         raise BadUsage("compare() takes a list of landscapes: compare([a, b])")
+    if isinstance(landscapes, Mapping):
+        raise BadUsage("compare() takes a list of landscapes: compare(list(d.values()), labels=list(d))")
     given = list(landscapes)
     if len(given) < 2:
         raise BadUsage(f"compare() needs at least two landscapes, and there {'is one' if given else 'are none'}")
@@ -212,7 +214,8 @@ class Comparison:
         found = self._find(field)
         measures = [_measures(surface, name) for surface, name in found]
         shown = [name for name in COLUMNS if any(name in each for each in measures)]
-        head = [found[0][1], "centre", "lowest", "at", *(COLUMNS[name] for name in shown)]
+        best_name = "highest" if is_accuracy(found[0][1]) else "lowest"
+        head = [found[0][1], "centre", best_name, "at", *(COLUMNS[name] for name in shown)]
         rows = []
         for label, (surface, name), own in zip(self.labels, found, measures, strict=True):
             cell = summaries.best_cell(surface, name)
@@ -281,8 +284,7 @@ def _kind_of(landscape: Landscape) -> str:
 
 def _measures(surface: Surface, name: str) -> dict[str, Measure]:
     """Measures of flatness, where they can be measured."""
-    finite = np.isfinite(surface.fields[name][surface.done]).any()
-    return flatness(surface, name) if finite and len(surface.grid.x) > 1 and not surface.rows_of else {}
+    return flatness(surface, name) if summaries.has_flatness(surface, name) else {}
 
 
 @dataclass(frozen=True, repr=False)

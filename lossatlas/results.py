@@ -5,7 +5,7 @@ Reading, drawing and saving need no torch.
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 import numpy as np
 
@@ -53,6 +53,9 @@ def read(file: str | Path) -> "Landscape":
         >>> lossatlas.read(file).loss.tolist() == surface.loss.tolist()
         True
     """
+    if str(file).endswith((".npz", ".nc")):
+        other = "numpy.load" if str(file).endswith(".npz") else "xarray.open_dataset"
+        raise BadUsage(f"{file}: read() reads .h5 files; {other} reads this one")
     surface = read_surface(file)
     try:
         directions = read_directions(file)
@@ -129,7 +132,9 @@ class Landscape(Surface):
     def _repr_html_(self) -> str:
         from lossatlas.figures.thumbnails import surface_picture
 
-        return summaries.html_of("Landscape", summaries.surface_rows(self), surface_picture(self))
+        return summaries.html_of(
+            "Landscape", summaries.surface_rows(self, self._directions_about()), surface_picture(self)
+        )
 
     def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
         """Make the interactive page: turn the surface, read it off, let optimizers descend on it.
@@ -174,9 +179,8 @@ class Landscape(Surface):
         from lossatlas.figures.text_tables import align_columns
 
         surface, name = self._find(field)
-        rows = summaries.surface_rows(self)
-        measurable = np.isfinite(surface.fields[name][surface.done]).any() and len(self.grid.x) > 1 and not self.rows_of
-        measures = flatness(surface, name) if measurable else {}
+        rows = summaries.surface_rows(surface, self._directions_about(), [] if field is None else [name])
+        measures = flatness(surface, name) if summaries.has_flatness(surface, name) else {}
         rows += [(label, str(each)) for label, each in list(measures.items())[2:]]  # centre and lowest cell are there
         return "\n".join(align_columns(rows))
 
@@ -219,6 +223,14 @@ class Landscape(Surface):
         self._check_rows("minima()")
         surface, name = self._find(field)
         return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
+
+    def _directions_about(self) -> dict[str, object]:
+        return {} if self.directions is None else dict(self.directions.about)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        known = self.fields if "values" in self.__dict__ and name != "fields" else ()  # not while it is being made
+        hint = f': write surface["{name}"]' if name in known else ""
+        raise AttributeError(f"a landscape has no attribute '{name}'{hint}")
 
     def _find(self, field: Field | None) -> tuple[Surface, str]:
         """A surface that holds a field, and the name of the field."""

@@ -2,7 +2,7 @@
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -93,21 +93,29 @@ def grid_in_words(surface: Surface) -> str:
     return f"{len(x)} x {len(y)} points, {ends}, y from {y[0]:.4g} to {y[-1]:.4g}"
 
 
-def surface_rows(surface: Surface) -> Rows:
-    """Describe a surface: its grid, cells, samples, and of each loss the value at the centre and the lowest one."""
+def surface_rows(surface: Surface, directions: Mapping[str, object] | None = None, names: Sequence[str] = ()) -> Rows:
+    """Describe a surface: its grid, directions, cells, samples, and of each field the value at the centre and the best one.
+
+    Args:
+        surface: The surface.
+        directions: Metadata of its directions.
+        names: Fields; by default the losses.
+    """
     rows = [("grid", grid_in_words(surface))]
+    if directions:
+        rows.append(("directions", directions_in_words(directions)))
     cells = f"{int(surface.done.sum())} of {surface.grid.size} computed"
     if interpolated := int(surface.interpolated.sum()):
         cells += f", {interpolated} interpolated"
     rows.append(("cells", cells))
     if surface.populations:
-        names = {"train": "training"}
+        splits = {"train": "training"}
         counts = [
-            f"{n:,} {names.get(split, split)}" if isinstance(n, int) else f"{n} {names.get(split, split)}"
+            f"{n:,} {splits.get(split, split)}" if isinstance(n, int) else f"{n} {splits.get(split, split)}"
             for split, n in surface.populations.items()
         ]
         rows.append(("samples", ", ".join(counts)))
-    for name in shown_fields(surface):
+    for name in names or shown_fields(surface):
         if not surface.rows_of and (centre := centre_of(surface, name)):
             rows.append((f"{field_title(name)}, centre", centre))
         if (cell := best_cell(surface, name)) is not None:
@@ -118,6 +126,18 @@ def surface_rows(surface: Surface) -> Rows:
         if not_finite:
             rows.append((f"{field_title(name)}, not finite", f"{not_finite} cells"))
     return rows
+
+
+def has_flatness(surface: Surface, name: str) -> bool:
+    """Tell whether measures of flatness have a meaning: of a line or a plane with finite values, and not of an accuracy."""
+    finite = bool(np.isfinite(surface.fields[name][surface.done]).any())
+    return finite and len(surface.grid.x) > 1 and not surface.rows_of and not is_accuracy(name)
+
+
+def directions_in_words(about: Mapping[str, object]) -> str:
+    """Return what the directions are, of the metadata of a direction file; '' where it does not say."""
+    words = [str(about[letter]).replace(", idx=0", "") for letter in "xy" if letter in about]
+    return "; ".join(dict.fromkeys(words))
 
 
 def findings_rows(findings: Findings) -> Rows:

@@ -238,6 +238,11 @@ def read_all(batches: Iterable[Any], name: str, limit: int | None = None) -> lis
         BadInput: There are none, or they take more memory than `memory.budget`.
     """
     kept: list[Structure] = []
+    if isinstance(batches, list | tuple) and any(isinstance(batch, Tensor) for batch in batches):
+        raise BadInput(
+            f"the {name} holds tensors beside other things, or of different lengths: give (inputs, targets) of one tensor "
+            "each, a dict of all tensors with a loss(model, batch), or batches that are dicts or tuples, as (tensor,)"
+        )
     size, count, most = 0, 0, budget()
     for batch in batches:
         kept.append(mapped(batch, lambda tensor: tensor.detach().cpu()))

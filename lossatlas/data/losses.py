@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import partial, wraps
 from typing import Any
 
@@ -235,7 +236,9 @@ def as_loss(function: Any) -> Loss:
     """
     if isinstance(function, str):
         if function not in LOSSES:
-            raise BadUsage(f"unknown loss '{function}': choose from {', '.join(LOSSES)}, or give a function")
+            near = get_close_matches(function, LOSSES, 1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise BadUsage(f"unknown loss '{function}'{meant}: choose from {', '.join(LOSSES)}, or give a function")
         return LOSSES[function]
     if not callable(function):
         raise BadUsage(f"a loss has to be a function, not {function!r}")
@@ -306,6 +309,13 @@ def function_losses(function: Callable[..., Any], model: Model, batch: Batch, *,
     output = upcast(output)
     try:
         found = function(output, match_dtype(targets, output), **options)
+    except TypeError as error:
+        if "'Tensor' object is not callable" not in str(error):
+            raise
+        raise BadInput(
+            "the loss calls the output of the network: a function of (output, target) gets these; call its parameters model "
+            "and batch where it calls the network itself"
+        ) from error
     except RuntimeError:  # its own tensors, such as class weights, are float32
         found = function(output.float(), match_dtype(targets, output.float()), **options)
     return as_losses(found, output, targets)

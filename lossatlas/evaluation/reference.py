@@ -10,15 +10,17 @@ shared through `.data`. The module itself, moved in place, does.
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas.data.plain_tensors import raw_bytes
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, BadUsage
 from lossatlas.evaluation.parallel_batches import changes_weights_with_mode, deep_copy, is_training
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.parameter_space.points import movable
@@ -60,12 +62,29 @@ def check_movable(net: nn.Module) -> None:
 def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Concatenate[nn.Module, P], R]:
     """Decorate a function of a network (and more) so that it leaves the network unchanged, see `untouched`."""
 
+    known = list(inspect.signature(function).parameters)
+
     @functools.wraps(function)
     def guarded(net: nn.Module, /, *arguments: P.args, **named: P.kwargs) -> R:
+        if not isinstance(net, nn.Module):
+            raise BadUsage(
+                f"{function.__name__}(net, ...): the first argument is a {type(net).__name__}, and no nn.Module"
+            )
+        for name in named:
+            if name not in known:
+                raise BadUsage(f"{function.__name__}() has no argument {name}{suggestion(name, known)}")
         with untouched(net) as own:
             return function(own, *arguments, **named)
 
     return guarded
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """Return a question for an argument of a similar name, or of the name of an option of the commands."""
+    options = {"xnorm": "norm", "ynorm": "norm", "xignore": "ignore", "yignore": "ignore", "loss_name": "loss"}
+    options |= {"xdirection": "directions", "ydirection": "directions", "surf_file": "file", "model_file2": "towards"}
+    near = [options[name]] if options.get(name) in known else get_close_matches(name, known, 1)
+    return f": did you mean {near[0]}?" if near else f": it takes {', '.join(known)}"
 
 
 @contextmanager

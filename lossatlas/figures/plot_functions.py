@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Unpack, cast
 
 import matplotlib
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
 
+OTHER_NAMES = {"contourf": "filled", "3d": "solid", "surface": "solid", "heatmap": "heat", "line": "curve"}  # of kinds
 PATH_MARGIN = 0.14  # around a path without a surface, for the names of its ends
 MOST_NAMED = 10  # rows of a surface that the legend of a curve names
 
@@ -94,7 +96,8 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords:
         "curve": curve,
     }
     if isinstance(ax, str):
-        raise BadUsage(f"{ax!r} is no Axes of matplotlib: write kind={ax!r}")
+        write = f"kind={ax!r}" if ax in KINDS else f".plot().savefig({ax!r}) to save the figure"
+        raise BadUsage(f"{ax!r} is no Axes of matplotlib: write {write}")
     kind = kind or usual_kind(surface)
     return kinds[checked_kind(kind)](surface, ax, **keywords)
 
@@ -107,7 +110,9 @@ def usual_kind(surface: Surface) -> str:
 def checked_kind(kind: str) -> str:
     """Return a kind of figure. Raises BadUsage where there is no such kind."""
     if kind not in KINDS:
-        raise BadUsage(f"unknown kind of figure '{kind}': choose from {', '.join(KINDS)}")
+        near = [OTHER_NAMES[kind.lower()]] if kind.lower() in OTHER_NAMES else get_close_matches(kind, KINDS, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise BadUsage(f"unknown kind of figure '{kind}'{meant}: choose from {', '.join(KINDS)}")
     return kind
 
 

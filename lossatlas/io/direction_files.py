@@ -18,7 +18,7 @@ SEALED = ("about", "sealed")  # attributes with a checksum, which covers `extra`
 OURS_ALONE = {"tensors", "lengths", "about", "sealed", "seal"}  # names that files of other programs do not have
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Directions:
     """One or two directions as lists of arrays, in the order of the network's parameters or states.
 
@@ -33,6 +33,12 @@ class Directions:
     y: Sequence[np.ndarray] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        words = ", ".join(f"{letter}: {self.about[letter]}" for letter in "xy" if letter in self.about)
+        return (
+            f"<Directions of {1 + (self.y is not None)} axes, {len(self.x)} tensors each{f'; {words}' * bool(words)}>"
+        )
 
     @property
     def sha256(self) -> str:

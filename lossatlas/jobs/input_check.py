@@ -78,7 +78,12 @@ class CallCounter:
     def failed(self, name: str, samples: Structure) -> str:
         """Describe the part that failed, and its inputs; name: that of the network."""
         if self.started > self.finished:
-            return f"the network {name} cannot take {described(samples)}"
+            several = isinstance(samples, list | tuple) and len(samples) > 2
+            hint = (
+                " (it gets all of them but the last, which is the target; for several targets give a loss(model, batch), for "
+                "several batches dicts or tuples)"
+            )
+            return f"the network {name} cannot take {described(samples)}{hint * several}"
         if self.started:
             return f"the loss failed with {described(samples)}, for which {name} gave {output_in_words(self.output)}"
         return f"the loss failed with {described(samples)}, before it called {name}"
@@ -96,7 +101,8 @@ def output_in_words(output: Any) -> str:
     except (BadInput, AttributeError, TypeError, IndexError, KeyError, StopIteration):
         return all_of_them
     names = [path for path, tensor in tensors if tensor is received]
-    return all_of_them + "".join(f" (loss(output, target) receives {name})" for name in names[:1])
+    hint = f" (loss(output, target) receives {names[0]}: for the others give a loss(model, batch))" if names else ""
+    return all_of_them + hint
 
 
 def inspected_samples(data: AnyData, count: int) -> Structure:

@@ -7,21 +7,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from lossatlas.errors import SIGNALS, BadUsage, Incomplete, printable
 from lossatlas.launchers import launched, under_launcher
 from lossatlas.mpi.communicator import mpi_library
 from lossatlas.programs import LOCAL_RANKS
 
+ABORTS = (b"Abort(", b"application called MPI_Abort(")  # of MPICH; the exit code of a rank is in them
+LAST_LINES = 5.0  # seconds in which the errors of ranks that have ended arrive
 POLL = 0.05  # seconds between looks whether the ranks have ended
 PATIENCE = 30.0  # seconds in which a rank that has been started has to register before it gets a signal all the same
 CHECK = "import sys; from lossatlas.launchers import other_family; print('family:', other_family(sys.argv[1]))"
-CURE = "pip install lossatlas[mpi-local] brings both"
+CURE = "pip install mpi4py mpich brings both"
 # Open MPI starts no more ranks than cores, and none for root, unless it is told so. Who asks for N ranks here wants them.
 PERMISSIONS = {
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
@@ -117,9 +121,12 @@ def run_local_ranks(count: int, command: Sequence[str], typed: str, mpirun: str)
             [mpirun, "-n", str(count), *command],
             env={**os.environ, **PERMISSIONS, LOCAL_RANKS: name},
             stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # a terminal's Ctrl-C arrives here alone, and is forwarded once
             preexec_fn=end_with_parent(),  # noqa: PLW1509 - it calls one function of the kernel
         )
+        copier = threading.Thread(target=copy_without_aborts, args=(process.stderr,), daemon=True)
+        copier.start()
         forwarded: list[int] = []
         began = 0.0
         while process.poll() is None:
@@ -133,9 +140,23 @@ def run_local_ranks(count: int, command: Sequence[str], typed: str, mpirun: str)
                 elif time.monotonic() - began > PATIENCE:
                     process.terminate()
                     process.wait()
+        copier.join(LAST_LINES)
         if arrived and not forwarded and process.returncode != 0:
             raise Incomplete(f"stopped by {signal.Signals(arrived[0]).name} before a rank had started")
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def copy_without_aborts(source: IO[bytes] | None) -> None:
+    """Copy the errors of ranks, but the lines by which MPI says that a rank has ended all of them, whose cause is printed before.
+
+    Args:
+        source: Where the errors of all ranks arrive.
+    """
+    assert source is not None
+    for line in source:
+        if not line.startswith(ABORTS):
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                os.write(2, line)
 
 
 def rank_0(folder: Path) -> int:
