@@ -141,8 +141,8 @@ def test_the_table_has_a_row_for_each_network():
     cells = [re.split(r"\s{2,}", line) for line in lines]
     head = ["train_loss", "centre", "lowest", "at", "curvature x", "curvature y", "radius +0.1", "radius +1"]
     assert cells[0] == head
-    assert cells[1][:5] == ["one", "0.5 +- 0", "0.5", "(0, 0)", "2"]
-    assert cells[2][:4] == ["two", "1.1875 +- 0", "1", "(0.25, 0)"]
+    assert cells[1][:5] == ["one", "0.5", "0.5", "(0, 0)", "2"]
+    assert cells[2][:4] == ["two", "1.1875", "1", "(0.25, 0)"]
     assert float(cells[2][4]) == pytest.approx(6)
     unfinished = lossatlas.compare([landscape(cells=[0]), landscape(function=nan)])
     assert len(unfinished.table().splitlines()) == 3
@@ -188,7 +188,7 @@ def test_a_difference_of_planes_is_drawn_about_zero():
 def test_a_notebook_shows_a_figure_and_a_table():
     words, picture = shown(pair())
     assert "curvature x" in words
-    assert "1.1875 ± 0" in words
+    assert "1.1875" in words
     assert picture.width > 1.5 * picture.height
     assert shown(pair(y=None))[1] is not None
     odd = lossatlas.compare([landscape(function=nan)] * 2, labels=["<i>a</i>", "b"])

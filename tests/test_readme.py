@@ -367,7 +367,7 @@ inputs = torch.randn(40, 3)
 data = test_data = inputs, (inputs[:, 0] > 0).long()
 loader = test_loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*data), batch_size=20)
 checkpoints = [{k: v + 0.1 * n * torch.randn_like(v) for k, v in net.state_dict().items()} for n in range(6)]
-other = surface = lossatlas.surface(net, data, x="-1:1:3", progress=False)
+other = surface = lossatlas.surface(net, data, x="-1:1:3", y="-1:1:3", progress=False)
 loss = 0.5
 batch = {"x": torch.randn(4, 3)}
 model = net

@@ -191,7 +191,7 @@ def test_flatness_and_minima_are_those_of_the_commands():
 def test_a_table_has_the_centre_the_minimum_and_the_flatness():
     text = landscape().table()
     for line in (
-        r"training loss, centre +0.5 \+- 0",
+        r"training loss, centre +0.5\n",
         r"training loss, lowest +0.5 at \(0, 0\)",
         r"curvature along x +2 ",
     ):
