@@ -218,7 +218,7 @@ def surface(
             inputs.splits["train"],
             lambda: net,
         )
-        others = arguments.axes.others
+        others = arguments.axes.others[: 1 if orthogonalize else None]  # the second one is off the y axis then
         if others and not only and not without and not per_layer:
             check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others))
         return replace(inputs, problem=problem)
@@ -349,7 +349,11 @@ def landscape_of(
         request=inputs.request,
         about=inputs.about,
     )
-    check_same_request(ranks, fresh.request)
+    shared = {
+        "grid": str(points.grid),
+        "precision": fresh.plan.get("precision"),
+    }
+    check_same_request(ranks, {**fresh.request, **shared, "curvature": points.curvature is not None})
 
     def with_second_derivatives(surface: Surface) -> Surface:
         if points.curvature is None or points.directions is None or "second_derivatives" in surface.about:

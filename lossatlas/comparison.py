@@ -4,7 +4,7 @@ both = lossatlas.compare([a, "b.h5"], labels=["with shortcuts", "without"])
 both.plot(kind="filled"); both.view(); print(both.table())
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -62,12 +62,14 @@ def compare(
     """
     if isinstance(landscapes, str | Path | Surface):
         raise BadUsage("compare() takes a list of landscapes: compare([a, b])")
+    if not isinstance(landscapes, Iterable):
+        raise BadUsage(f"compare() takes a list of landscapes, not {type(landscapes).__name__}")
     if isinstance(landscapes, Mapping):
         raise BadUsage("compare() takes a list of landscapes: compare(list(d.values()), labels=list(d))")
     given = list(landscapes)
     if len(given) < 2:
         raise BadUsage(f"compare() needs at least two landscapes, and there {'is one' if given else 'are none'}")
-    if labels is not None and isinstance(labels, str):
+    if labels is not None and (isinstance(labels, str) or not isinstance(labels, Sequence)):
         raise BadUsage(f"{named('labels', labels)}: give a list with a name for each landscape")
     if labels is not None and len(labels) != len(given):
         raise BadUsage(f"{named('labels')} gives {len(labels)} names for {len(given)} landscapes")
@@ -159,6 +161,8 @@ class Comparison:
         kind = checked_kind(kind or usual_kind(self.landscapes[0]))
         if (kind == "curve") != (self.landscapes[0].grid.y is None):
             what = _kind_of(self.landscapes[0]).removeprefix("a ")
+            if self.landscapes[0].rows_of:
+                raise BadUsage(f"{what} are not drawn on one scale: draw each with its own plot()")
             raise BadUsage(f"{named('kind', kind)} does not suit a {what}: leave it out")
         options = PlotOptions.of(kind, keywords)
         found = self._find(options.field)
@@ -250,14 +254,20 @@ class Comparison:
         """
         if len(self.landscapes) != 2:
             raise BadUsage(f"a difference is of two landscapes, and these are {len(self.landscapes)}: compare two")
-        (a, field), (b, _) = self._find(name)
+        (a, field), (b, other) = self._find(name)
         if not a.grid.matches(b.grid):
             raise BadUsage(
                 f"a difference needs two landscapes on one grid: {self.labels[0]} is on {a.grid}, {self.labels[1]} on {b.grid}"
             )
+        rows = [list(each.request.get("rows", ())) for each in (a, b)]
+        if rows[0] != rows[1]:
+            raise BadUsage(
+                f"a difference needs the same {a.rows_of or 'rows'} in both, in one order: {self.labels[0]} has "
+                f"{', '.join(rows[0][:3])}, {self.labels[1]} {', '.join(rows[1][:3])}"
+            )
         with np.errstate(invalid="ignore", over="ignore"):
-            values = a.fields[field] - b.fields[field]
-        of_a, of_b = (summaries.standard_errors(each, field) for each in (a, b))
+            values = a.fields[field] - b.fields[other]
+        of_a, of_b = (summaries.standard_errors(*each) for each in ((a, field), (b, other)))
         error = None if of_a is None or of_b is None else np.hypot(of_a, of_b)
         return Difference(a.grid.x, a.grid.y, values, error, field, self.labels)
 

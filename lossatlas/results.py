@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 import numpy as np
 
 from lossatlas import exports, summaries
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.figures.film import FilmKeywords
 from lossatlas.figures.plot_options import ContourKeywords, PlotKeywords, with_keywords
 from lossatlas.io import Directions, Findings, Projection, read_directions, read_surface
@@ -222,7 +222,24 @@ class Landscape(Surface):
         """
         self._check_rows("minima()")
         surface, name = self._find(field)
+        if not isinstance(depth, int | float | np.number) or not depth >= 0:
+            raise BadUsage(f"{named('depth', depth)}: give a number, at least 0")
         return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
+
+    def _holds_plane_of(self, trajectory: "Trajectory") -> bool:
+        """Tell whether the directions are those of a trajectory's plane, tensor by tensor."""
+        if self.directions is None or self.directions.y is None or "tensors" not in self.directions.extra:
+            return False
+        names = [name.decode() for name in self.directions.extra["tensors"]]
+        axes = zip((self.directions.x, self.directions.y), trajectory.plane, strict=True)
+        return all(
+            len(arrays) == len(names) == len(point)
+            and all(
+                name in point and np.array_equal(array, point[name].numpy())
+                for name, array in zip(names, arrays, strict=True)
+            )
+            for arrays, point in axes
+        )
 
     def _directions_about(self) -> dict[str, object]:
         return {} if self.directions is None else dict(self.directions.about)
@@ -301,6 +318,10 @@ class Landscape(Surface):
         from lossatlas.figures.film import write_film
 
         run = None if trajectory is None else trajectory.projection
+        if trajectory is not None and not self._holds_plane_of(trajectory):
+            raise BadUsage(
+                "the trajectory is in another plane than this surface: give that of lossatlas.trajectory(...).surface"
+            )
         return write_film(Path(path), self, kind, field, run, frames, fps, dpi, keywords)
 
     def save(self, file: str | Path) -> None:
@@ -469,7 +490,8 @@ class Trajectory:
         x, y = self.coordinates.T
         losses_of = "" if self.surface is None else loss_key(self.surface.request)
         explained = tuple(float(share) for share in self.explained)
-        return Projection(x, y, self.epochs, self.losses, self.distance, explained, losses_of=losses_of)
+        plane = "" if self.surface is None or self.surface.directions is None else self.surface.directions.sha256
+        return Projection(x, y, self.epochs, self.losses, self.distance, explained, losses_of=losses_of, plane=plane)
 
     def __repr__(self) -> str:
         shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])

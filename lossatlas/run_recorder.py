@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, named, note
 from lossatlas.evaluation.reference import check_movable
 from lossatlas.io.atomic_write import make_folder, set_aside
-from lossatlas.io.run_folder import LOG, Entry, RunLog, read_log, thinned, write_log
+from lossatlas.io.run_folder import LOG, Entry, RunLog, bytes_of_log, read_log, thinned, write_log
 from lossatlas.models.checkpoint import digest, read_state, write_tensors
 from lossatlas.models.state_names import match_names, without_wrappers
 
@@ -74,12 +74,13 @@ class Recorder:
         (5, 2)
     """
 
+    _written: bytes | None  # the log as this recorder wrote or found it
+
     def __init__(
         self, net: nn.Module, folder: str | Path, every: int = 1, *, keep: int | None = None, start: int | None = None
     ) -> None:
         self._prepare(net, folder, every, keep)
-        if start is not None and start < 0:
-            raise BadUsage(f"{named('start', start)}: a number of steps, at least 0")
+        start = None if start is None else as_whole("start", start, 0)
         log = self._agreed()
         continued = log is not None and start is None
         self._log = log or RunLog((), self.every)
@@ -88,9 +89,10 @@ class Recorder:
         state = recorded_state(net) if last is None else None
         if not self._writes:
             return
+        self._written = bytes_of_log(self.folder)
         make_folder(self.folder)
         if continued:
-            write_log(self.folder, self._log)  # an error now, not after the first epoch
+            self._written = write_log(self.folder, self._log)  # an error now, not after the first epoch
             note(f"{self.folder} is continued after step {self._count}, with {len(self.steps)} checkpoints so far")
         elif log is not None:
             self._set_aside(self._count, same=state)
@@ -115,20 +117,21 @@ class Recorder:
         log = recorder._existing()
         if log is None:
             raise BadInput(f"{folder} holds no recorded run: there is no {LOG}")
-        recorder._log = log
+        recorder._log, recorder._written = log, bytes_of_log(recorder.folder)
         recorder._count = recorder.steps[-1] if recorder.steps else 0
         return recorder
 
     def _prepare(self, net: nn.Module, folder: str | Path, every: int, keep: int | None) -> None:
         if not isinstance(net, nn.Module):
             raise BadUsage(f"a recorder takes the network, a torch.nn.Module, not {type(net).__name__}")
-        if not isinstance(every, int) or every < 1:
-            raise BadUsage(f"{named('every', every)}: record every n-th step, n at least 1")
-        if keep is not None and (not isinstance(keep, int) or keep < FEWEST):
-            raise BadUsage(f"{named('keep', keep)}: a number of checkpoints, at least {FEWEST}")
+        if not isinstance(folder, str | Path):
+            raise BadUsage(f"{named('folder', folder)}: give the path of a folder")
+        self.every = as_whole("every", every, 1)
+        self.keep = None if keep is None else as_whole("keep", keep, FEWEST)
         check_movable(net)
-        self.net, self.folder, self.every, self.keep = net, Path(folder), every, keep
-        self._writes = process_rank() == 0
+        self.net, self.folder = net, Path(folder)
+        self._writes, self._outdated = process_rank() == 0, False
+        self._written = None
 
     def _agreed(self) -> RunLog | None:
         """The log of the folder as the writing process finds it; others need it only where all of them gather the state."""
@@ -210,9 +213,7 @@ class Recorder:
         Raises:
             BadUsage: The loss or a metric is no number, or the step no whole number.
         """
-        number = self._count + 1 if step is None else step
-        if not isinstance(number, int) or number < 0:
-            raise BadUsage(f"{named('step', step)}: a whole number, at least 0")
+        number = self._count + 1 if step is None else as_whole("step", step, 0)
         values = {name: as_number(name, value) for name, value in {"loss": loss, **metrics}.items()}
         back, due = number < self._count, now or self.is_due(number)
         self._count = number
@@ -220,16 +221,26 @@ class Recorder:
             return False
         try:
             state = recorded_state(self.net) if due else None  # all processes take part where the network is sharded
-            if self._writes:
+            if self._writes and self._is_current():
                 if back:
                     self._set_aside(number)
                 if state is not None:
                     entry = Entry(number, f"model_{number}.safetensors", time.time(), values.pop("loss"), values)
                     self._write(entry, state)
-        except (CannotWrite, OSError, MemoryError, RuntimeError) as error:
+        except (Stop, OSError, MemoryError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             note(f"step {number} was NOT recorded in {self.folder}, the training goes on: {reason}")
         return due
+
+    def _is_current(self) -> bool:
+        """Whether nobody else has written the log since this recorder did; otherwise recording ends, with a warning."""
+        if not self._outdated and (there := bytes_of_log(self.folder)) is not None and there != self._written:
+            self._outdated = True
+            note(
+                f"another recorder writes {self.folder}, or has written it since: this one records nothing more; give each "
+                "training a folder of its own"
+            )
+        return not self._outdated
 
     def is_due(self, step: int) -> bool:
         """Return whether `step(step=...)` would record this step."""
@@ -239,11 +250,14 @@ class Recorder:
 
     def _write(self, entry: Entry, state: Mapping[str, Tensor]) -> None:
         """Write a checkpoint and then the log, and remove the checkpoints that are no longer kept."""
-        write_tensors(self.folder / entry.file, state)
+        file = self.folder / entry.file
+        if entry.file not in {each.file for each in self._log.entries} and (aside := set_aside(file)):
+            note(f"{file} is not in {LOG} and is kept as {aside.name}")  # of a run that was killed, or of the user
+        write_tensors(file, state)
         entries = {each.step: each for each in (*self._log.entries, entry)}
         steps, interval = thinned(sorted(entries), max(self._log.interval, self.every), self.keep)
         log = RunLog(tuple(entries[step] for step in steps), interval)
-        write_log(self.folder, log)
+        self._written = write_log(self.folder, log)
         self._log = log
         for step in set(entries) - set(steps):
             (self.folder / entries[step].file).unlink(missing_ok=True)
@@ -261,7 +275,7 @@ class Recorder:
         if not later:
             return
         self._log = replace(self._log, entries=tuple(e for e in self._log.entries if e not in later))
-        write_log(self.folder, self._log)
+        self._written = write_log(self.folder, self._log)
         names = [aside.name for entry in later if (aside := set_aside(self.folder / entry.file))]
         note(
             f"{self.folder}: the training is at step {number} again, so {len(later)} checkpoints recorded from there on are "
@@ -284,7 +298,7 @@ class Recorder:
         """
         values = {name: as_number(name, value) for name, value in {"loss": loss, **metrics}.items()}
         entries = {entry.step: entry for entry in self._log.entries}
-        if step not in entries or not self._writes:
+        if step not in entries or not self._writes or not self._is_current():
             return False
         before, given = entries[step], values.pop("loss")
         entries[step] = replace(
@@ -292,7 +306,7 @@ class Recorder:
         )
         self._log = replace(self._log, entries=tuple(entries.values()))
         try:
-            write_log(self.folder, self._log)
+            self._written = write_log(self.folder, self._log)
         except CannotWrite as error:
             note(f"the loss of step {step} was NOT recorded, the training goes on: {error}")
         return True
@@ -393,6 +407,14 @@ def recorded_state(net: nn.Module) -> dict[str, Tensor] | None:
         state = get_model_state_dict(net, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
         return {without_wrappers(n): v for n, v in state.items() if isinstance(v, Tensor)} if state else None
     return plain_state(net) if process_rank() == 0 else None
+
+
+def as_whole(name: str, value: object, least: int) -> int:
+    """Return a whole number, also one of numpy. Raises BadUsage where it is none, or below `least`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or int(value) < least:  # type: ignore[call-overload]
+        raise BadUsage(f"{named(name, value)}: give a whole number, at least {least}")
+    return int(value)  # type: ignore[call-overload]
 
 
 def as_number(name: str, value: float | Tensor | None) -> float:

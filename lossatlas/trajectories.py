@@ -14,9 +14,11 @@ from lossatlas.api import landscape_of
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.evaluation.reference import restoring
-from lossatlas.io import write_projection
+from lossatlas.io import read_projection, write_projection
+from lossatlas.io.trajectory_files import projection_plane
 from lossatlas.jobs.checkpoint_projection import coordinates, differences, grid_around, principal_plane
 from lossatlas.jobs.loss_quantity import LossQuantity
+from lossatlas.jobs.output_files import keep_aside
 from lossatlas.jobs.problem import Problem
 from lossatlas.jobs.script_arguments import Axis, check_values, check_words, tolerance_of
 from lossatlas.jobs.script_inputs import (
@@ -30,7 +32,7 @@ from lossatlas.jobs.script_inputs import (
 )
 from lossatlas.jobs.script_job import SurfaceArguments
 from lossatlas.models.checkpoint import digest
-from lossatlas.mpi.agreement import on_all, on_first, warn_of_launcher
+from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.parameter_space import Selection
 from lossatlas.results import Landscape, Trajectory
 
@@ -132,6 +134,12 @@ def trajectory(
 
     warn_of_launcher(ranks)
     arguments = on_all(ranks, checked)
+    same = {
+        "data": data is not None,
+        "points": arguments.counts,
+        "margin": margin,
+    }
+    check_same_request(ranks, same)
 
     def projected() -> tuple[Sequence[Net], Trajectory]:
         series = checkpoint_list(checkpoints)
@@ -143,6 +151,8 @@ def trajectory(
     output = PathOutput(None if file is None else Path(file), ranks, force=force, progress=progress)
     end = on_all(ranks, lambda: at_checkpoint(net, series[-1]))
     own = arguments.compute(end, arguments.losses_of(end, series), (data, test, loss), output.beside("checkpoints"))
+    if not own.done.all():  # stopped by Ctrl-C
+        return replace(path, losses=own.loss)
     surface = arguments.compute(end, arguments.under(end, path), (data, test, loss), output)
     found = replace(path, surface=surface, losses=own.loss)
     on_first(ranks, lambda: output.write_path(found, digest(state_of(end))))
@@ -166,7 +176,10 @@ def project(
     rows = differences(lambda k: point_of(net, series[k], dir_type), len(series), origin, net, ignore, selection)
     components, plane = principal_plane(rows, origin)
     where, distance = coordinates(rows, plane, "the trajectory")
-    numbers = None if epochs is None else np.asarray(epochs, float)
+    try:
+        numbers = None if epochs is None else np.asarray(epochs, float)
+    except (TypeError, ValueError) as error:
+        raise BadUsage(f"{named('epochs')}: give a number for each checkpoint") from error
     return Trajectory(where, components.explained_variance_ratio, distance, plane, epochs=numbers)
 
 
@@ -257,7 +270,18 @@ class PathOutput:
             return
         path = self.beside("path").file
         assert path is not None
+        if path.exists() and (self.force or not is_path_in(path, found.surface.directions.sha256)):
+            keep_aside(path)
         write_projection(path, found.projection, found.surface.directions.sha256, checkpoint)
+
+
+def is_path_in(file: Path, plane: str) -> bool:
+    """Return whether a file holds a path in the plane with this SHA-256 of its directions."""
+    try:
+        read_projection(file)
+        return projection_plane(file).get("directions") == plane
+    except BadInput:
+        return False
 
 
 def check_path(data: Any, file: str | Path | None, test: Any, margin: float) -> None:
@@ -266,16 +290,16 @@ def check_path(data: Any, file: str | Path | None, test: Any, margin: float) -> 
         raise BadUsage(
             f"{named('file' if file is not None else 'test')} belongs to the surface under the path: give data too"
         )
-    if not 0 <= margin <= config.MOST_MARGIN:
+    if not isinstance(margin, int | float | np.number) or not 0 <= margin <= config.MOST_MARGIN:
         raise BadUsage(f"{named('margin', margin)}: give 0 to {config.MOST_MARGIN:g} times the path's extent")
 
 
 def counts_of(points: int | tuple[int, int]) -> tuple[int, int]:
     """Return the numbers of grid points along x and along y. Raises BadUsage."""
-    counts = (points, points) if isinstance(points, int) else tuple(points)
-    if len(counts) != 2 or not all(isinstance(count, int) and count >= 2 for count in counts):
+    counts = tuple(points) if isinstance(points, Sequence) else (points, points)
+    if len(counts) != 2 or not all(isinstance(count, int | np.integer) and count >= 2 for count in counts):
         raise BadUsage(f"{named('points', points)}: give the number of grid points along each axis, at least 2")
-    return counts[0], counts[1]
+    return int(counts[0]), int(counts[1])
 
 
 def at_checkpoint(net: nn.Module, checkpoint: Net) -> nn.Module:

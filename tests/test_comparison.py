@@ -205,3 +205,32 @@ def test_one_page_has_all(tmp_path):
     assert (tmp_path / "both.html").read_text() == page.text
     with pytest.raises(BadUsage, match="A has no finite value"):
         lossatlas.compare([landscape(cells=[]), other()]).view()
+
+
+def test_a_difference_of_a_function_named_as_a_field_of_one_of_them():
+    values = ["train_loss", "test_loss"]
+    grid = Grid.parse("-1:1:5", None)
+    both = Surface.of_values(grid, values).with_cells(range(5), np.column_stack([np.arange(5.0), np.arange(5.0) + 100]))
+    one = Surface.of_values(grid, values[:1]).with_cells(range(5), np.arange(5.0)[:, None] * 3)
+
+    def test_loss(surface):
+        return 10 * surface["train_loss"]
+
+    found = lossatlas.compare([both, one]).difference(test_loss)
+    np.testing.assert_allclose(found.values, 10 * (np.arange(5.0) - 3 * np.arange(5.0)))
+    back = lossatlas.compare([one, both]).difference(test_loss)
+    np.testing.assert_allclose(back.values, -found.values)
+
+
+def test_rows_of_other_layers_or_repeats_are_not_subtracted():
+    a = repeats()
+    b = replace(a, request={**a.request, "rows": [f"random, seed=5, idx={k}" for k in range(7)]})
+    with pytest.raises(BadUsage, match="a difference needs the same repeats in both, in one order"):
+        lossatlas.compare([a, b]).difference()
+    assert not lossatlas.compare([a, a]).difference().values.any()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, {"a": 1}])
+def test_what_is_no_list_of_landscapes_is_named(wrong):
+    with pytest.raises(BadUsage, match="takes a list of landscapes"):
+        lossatlas.compare(wrong)

@@ -407,3 +407,72 @@ def test_processes_that_do_not_write_read_the_log(tmp_path, monkeypatch):
     other.step(loss=1.0)
     assert other.steps == recorder.steps == [0, 1, 2]
     assert other.checkpoints == recorder.checkpoints
+
+
+def test_a_second_recorder_of_a_folder_ends_the_first_one(tmp_path):
+    first = lossatlas.Recorder(fresh(), tmp_path)
+    first.step(loss=1.0)
+    with pytest.warns(Note, match="is continued after step 1"):
+        second = lossatlas.Recorder(fresh(1), tmp_path)
+    second.step(loss=2.0)
+    with pytest.warns(Note, match="another recorder writes"):
+        first.step(loss=3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first.step(loss=4.0)
+        second.step(loss=5.0)
+    assert second.losses[1:].tolist() == [1.0, 2.0, 5.0]
+    assert equal(load_file(second.checkpoints[2]), bits(second.net))
+    log = read_log(tmp_path)
+    assert [entry.step for entry in log.entries] == [0, 1, 2, 3]
+
+
+def test_files_that_the_log_does_not_name_are_kept_and_are_not_of_the_run(tmp_path):
+    _, recorder = recorded(tmp_path, 3)
+    stale = tmp_path / "model_4.safetensors"
+    stale.write_bytes(b"of the user")
+    assert len(lossatlas.trajectory(recorder.net, tmp_path).coordinates) == 4
+    with pytest.warns(Note, match=r"model_4\.safetensors is not in recorder\.json and is kept as model_4\.old1"):
+        recorder.step(loss=1.0)
+    assert (tmp_path / "model_4.old1.safetensors").read_bytes() == b"of the user"
+    assert len(lossatlas.trajectory(recorder.net, tmp_path).coordinates) == 5
+
+
+@pytest.mark.parametrize("wrong", [{"start": 1.5}, {"start": True}, {"start": "a"}, {"every": 0}, {"keep": 2}])
+def test_numbers_that_are_not_whole_are_refused(tmp_path, wrong):
+    with pytest.raises(BadUsage, match="give a whole number"):
+        lossatlas.Recorder(fresh(), tmp_path, **wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_may_be_a_number_of_numpy_and_a_type_without_a_name_is_an_error_at_the_start(tmp_path):
+    recorder = lossatlas.Recorder(fresh(), tmp_path / "run")
+    assert recorder.step(step=np.int64(7), loss=1.0)
+    assert recorder.steps == [0, 7]
+    wide = nn.Linear(2, 2).to(torch.complex128)
+    with pytest.raises(BadInput, match=r"safetensors files cannot hold torch\.complex128"):
+        lossatlas.Recorder(wide, tmp_path / "wide")
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(3, 2)
+        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+
+    def forward(self, x):
+        return self.body(x @ torch.softmax(self.mask, -1))
+
+
+def test_an_infinite_mask_is_no_obstacle_to_a_trajectory(tmp_path):
+    net = fresh(factory=Masked)
+    recorder = lossatlas.Recorder(net, tmp_path)
+    for _ in range(3):
+        net.body.weight.data += torch.randn(2, 3)
+        recorder.step()
+    assert recorder.trajectory().coordinates.shape == (4, 2)
+    assert recorder.trajectory((X, Y), points=3, progress=False).surface.done.all()
+    states = [load_file(path) for path in recorder.checkpoints]
+    states[0]["mask"] = torch.full((3, 3), torch.nan)
+    with pytest.raises(BadInput, match="'mask' holds NaN or infinite values"):
+        lossatlas.trajectory(net, states, dir_type="states")

@@ -12,7 +12,7 @@ from torch import nn
 import lossatlas
 from lossatlas.commands import plot_trajectory
 from lossatlas.datasets.registry import load
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage, Note
 from lossatlas.io import read_projection
 from lossatlas.models import build
 
@@ -157,3 +157,42 @@ def test_repeats_are_drawn_with_their_mean_and_its_confidence():
     corners = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert corners.min() == pytest.approx(np.nanmin(low))
     assert corners.max() == pytest.approx(np.nanmax(high))
+
+
+def test_a_file_of_the_path_is_never_overwritten_silently(tmp_path, capsys):
+    net = seeded(normalized)
+    states = trained(net)
+    (tmp_path / "s_path.h5").write_text("precious")
+    with pytest.warns(Note, match=r"is now .*s_path\.old1\.h5"):
+        lossatlas.trajectory(net, states, (X, Y), points=3, file=tmp_path / "s.h5", **QUIET)
+    assert (tmp_path / "s_path.old1.h5").read_text() == "precious"
+    before = (tmp_path / "s_path.h5").read_bytes()
+    with pytest.warns(Note):
+        lossatlas.trajectory(net, states, (X, 1 - Y), points=3, file=tmp_path / "s.h5", force=True, **QUIET)
+    assert (tmp_path / "s_path.old2.h5").read_bytes() == before
+
+
+def test_a_film_of_a_path_needs_the_plane_of_that_path(tmp_path):
+    net = seeded(normalized)
+    states = trained(net)
+    run = lossatlas.trajectory(net, states, (X, Y), points=4, **QUIET)
+    other = lossatlas.trajectory(net, states[:4], (X, Y), points=4, **QUIET)
+    with pytest.raises(BadUsage, match="the trajectory is in another plane"):
+        run.surface.film(tmp_path / "w.gif", "path", trajectory=other, frames=2)
+    alone = lossatlas.trajectory(net, states)
+    net.load_state_dict(states[-1])
+    own = lossatlas.surface(net, (X, Y), x="-1:1:4", y="-1:1:4", norm="", directions=list(alone.plane), **QUIET)
+    assert own.film(tmp_path / "w.gif", "path", trajectory=alone, frames=2).exists()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, [1, 2, 3], [None] * 4])
+def test_things_that_are_no_checkpoints_are_named(wrong):
+    with pytest.raises(BadUsage, match="checkpoint"):
+        lossatlas.trajectory(seeded(normalized), wrong)
+
+
+def test_checkpoints_may_come_from_a_generator_and_points_from_numpy():
+    net = seeded(normalized)
+    states = trained(net)
+    run = lossatlas.trajectory(net, (state for state in states), (X, Y), points=np.int64(3), **QUIET)
+    assert run.surface.loss.shape == (3, 3)

@@ -178,6 +178,8 @@ class Snapshot:
                 container.clear()
                 container.extend(content) if isinstance(container, list) else container.update(content)
         for tensor, value in self.values:
+            if 0 in tensor.stride() and torch.equal(tensor, value):  # expanded: its elements share their memory
+                continue
             tensor.data.copy_(value)  # `.data`, so that the user's autograd graphs stay valid
         for module, training in self.modes:
             if module.training != training:

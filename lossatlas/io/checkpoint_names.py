@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from lossatlas.errors import BadInput
+from lossatlas.io.run_folder import read_log
 
 # Names of the checkpoints of a run, the first that is there: train.py and the release of 2018, the recorder, the Trainer of
 # Hugging Face, Lightning.
@@ -58,6 +59,8 @@ def checkpoints_in(folder: str | Path) -> list[tuple[int, Path]]:
     Raises:
         BadInput: A number is there twice.
     """
+    if (log := read_log(Path(folder))) is not None:  # files that it does not name are not of this run
+        return [(entry.step, Path(folder) / entry.file) for entry in log.entries]
     entries = sorted(Path(folder).iterdir())
     for pattern in SERIES:
         found = [(int(match.group(1)), path) for path in entries if (match := pattern.fullmatch(path.name))]

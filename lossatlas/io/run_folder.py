@@ -67,14 +67,14 @@ def read_log(folder: Path) -> RunLog | None:
         content = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{file} is not readable as the log of a run ({type(error).__name__})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise BadInput(f"{file} was not written by lossatlas.Recorder, or by a later version")
     try:
         entries = [_entry(each) for each in content["entries"]]
         interval = int(content["interval"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput(f"{file} is damaged ({type(error).__name__}: {error})") from error
     return RunLog(tuple(entry for entry in entries if (folder / entry.file).is_file()), interval)
 
@@ -87,11 +87,21 @@ def _entry(content: Mapping[str, Any]) -> Entry:
     return Entry(int(content["step"]), file, float(content["time"]), float(content["loss"]), metrics)
 
 
-def write_log(folder: Path, log: RunLog) -> None:
-    """Write the log of a run atomically. Raises CannotWrite."""
+def bytes_of_log(folder: Path) -> bytes | None:
+    """Return the content of a run's log as it is on disk; None where there is none, or it cannot be read."""
+    try:
+        return (folder / LOG).read_bytes()
+    except OSError:
+        return None
+
+
+def write_log(folder: Path, log: RunLog) -> bytes:
+    """Write the log of a run atomically, and return what was written. Raises CannotWrite."""
     entries = [_json_numbers(asdict(entry)) for entry in log.entries]
     content = {"format": FORMAT, "interval": log.interval, "entries": entries}
-    write_file(folder / LOG, json.dumps(content, indent=1, allow_nan=False).encode())
+    image = json.dumps(content, indent=1, allow_nan=False).encode()
+    write_file(folder / LOG, image)
+    return image
 
 
 def _json_numbers(value: Any) -> Any:

@@ -34,6 +34,7 @@ class Projection:
         axes: Names of the axes.
         field: Name of the surface's field that `loss` belongs to.
         losses_of: Identifies loss and data, see `loss_key`.
+        plane: SHA-256 of the directions of the plane; '' where it is not known.
     """
 
     x: np.ndarray
@@ -47,6 +48,7 @@ class Projection:
     axes: tuple[str, ...] = ()
     field: str = "train_loss"
     losses_of: str = ""
+    plane: str = ""
 
     def of(self, field: str) -> "Projection":
         """Drop the losses if they belong to another field than the one that is drawn."""

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lossatlas.errors import BadInput, FrontEnd, note, say
+from lossatlas.errors import BadInput, BadUsage, FrontEnd, named, note, say
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.lock import Lock, holder
 from lossatlas.io.progress import Log
@@ -74,6 +74,8 @@ def with_lock(
     """
 
     def acquired() -> Lock | None:
+        if file is not None and not isinstance(file, str | Path):
+            raise BadUsage(f"{named('file', file)}: give the path of a file")
         if file is None or rank_of(ranks) != 0:
             return None
         check_folder(kind, Path(file))
@@ -83,6 +85,9 @@ def with_lock(
             keep_aside(Path(file))
         return lock
 
+    named_on = [file is not None] if ranks is None else ranks.allgather(file is not None)
+    if any(named_on) and not named_on[0]:
+        raise BadUsage(f"{named('file')}: rank {named_on.index(True)} names a file and rank 0, which writes, does not")
     lock = on_all(ranks, acquired)
     try:
         return finish(lock)

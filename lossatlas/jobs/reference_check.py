@@ -161,7 +161,14 @@ def check_ends(
 
 def loaded(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of a network with another state; buffers that the state lacks are kept."""
-    result = deep_copy(net)
+    try:
+        result = deep_copy(net)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput(
+            f"{type(net).__name__} cannot be copied ({reason[:100]}), so the losses of a state dict or checkpoint cannot be "
+            "compared: give towards= a network with that state instead"
+        ) from error
     result.load_state_dict(matched_state(net, state, "the other network", tensors(net)), strict=False)
     return result
 

@@ -1,5 +1,6 @@
 """Checks of the arguments of Python functions, each against the definition of the option of the same name."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -83,7 +84,10 @@ def grid_of(x: Axis, y: Axis | None) -> Grid:
     def axis(name: str, coordinates: Axis) -> np.ndarray:
         if isinstance(coordinates, str):
             return Grid.parse(coordinates).x
-        values = np.asarray(coordinates, np.float64)
+        try:
+            values = np.asarray(coordinates, np.float64)
+        except (TypeError, ValueError) as error:
+            raise BadUsage(f"{name}: give 'min:max:num', or increasing finite coordinates") from error
         if values.ndim != 1 or not values.size or not np.isfinite(values).all() or (np.diff(values) <= 0).any():
             raise BadUsage(f"{name}: give 'min:max:num', or increasing finite coordinates")
         if is_like_range(values):
@@ -102,7 +106,8 @@ def is_like_range(values: np.ndarray) -> bool:
     if len(values) != FEW_COORDINATES:
         return False
     low, high, count = values.tolist()
-    return low < 0 < high < count and count.is_integer() and count > FEW_COORDINATES - 1
+    even = math.isclose(high - low, count - high)  # as in 0, 5, 10
+    return count.is_integer() and count >= FEW_COORDINATES and (low < 0 < high < count or (low == 0 and not even))
 
 
 def dir_type_of(dir_type: str | None, *, states_differ: bool) -> str:

@@ -3,7 +3,7 @@
 Wherever an argument names a network, it is a `Net`: the module, a state dict, or the name of a checkpoint.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +112,10 @@ class DirectionArguments:
         """The networks at coordinate 1 of the axes; checkpoints are read once."""
         if self.towards is None:
             return []
+        if not isinstance(self.towards, nn.Module | Mapping | str | Path | Sequence) or self.towards == "":
+            raise BadUsage(
+                f"{named('towards', self.towards)}: give a network, a state dict, a checkpoint, or two of them"
+            )
         single = isinstance(self.towards, nn.Module | Mapping | str | Path)
         nets: Sequence[Net] = [self.towards] if single else list(self.towards)  # type: ignore[list-item,arg-type]
         return [net if isinstance(net, nn.Module) else state_of(net) for net in nets]
@@ -162,7 +166,8 @@ class DirectionArguments:
         if not self.others or self.selection:
             return {}
         points = [("network", 0.0, 0.0), ("second network", 1.0, 0.0), ("third network", 0.0, 1.0)]
-        return {"networks": points[: 1 + len(self.others)]}
+        count = min(1, len(self.others)) if self.orthogonalize else len(self.others)
+        return {"networks": points[: 1 + count]}
 
 
 def loss_name(loss: Any) -> str:
@@ -220,10 +225,16 @@ def checkpoint_list(checkpoints: Sequence[Net] | str | Path) -> Sequence[Net]:
         BadUsage: It is a single checkpoint.
         BadInput: The folder is missing, or holds no checkpoints.
     """
+    if not isinstance(checkpoints, str | Path | nn.Module | Mapping):
+        if not isinstance(checkpoints, Iterable):
+            raise BadUsage(f"checkpoints are a list, or the folder of a run, not {type(checkpoints).__name__}")
+        found_there = list(checkpoints)
+        for each in found_there:
+            if not isinstance(each, nn.Module | Mapping | str | Path):
+                raise BadUsage(f"a checkpoint is a network, a state dict or a path, not {type(each).__name__}")
+        return found_there
     if isinstance(checkpoints, nn.Module | Mapping):
         raise BadUsage("one network is no trajectory: give a list of checkpoints, or the folder of a run")
-    if not isinstance(checkpoints, str | Path):
-        return checkpoints
     if not Path(checkpoints).is_dir():
         raise BadInput(f"no folder of checkpoints at {checkpoints}: give the folder of a run, or a list of checkpoints")
     if not (found := [path for _, path in checkpoints_in(checkpoints)]):

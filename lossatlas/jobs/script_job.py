@@ -66,6 +66,7 @@ class SurfaceArguments:
         loss_function, grid = as_loss(loss), grid_of(self.x, self.y)
         some_losses = check_inputs(net, loss_function, splits["train"], type(net).__name__)
         moved = dir_type_of(self.dir_type, states_differ=statistics_differ(net, self.axes.others))
+        self.axes.check(1 if self.y is None else 2, moved)
         source = PointSource(
             arguments=self.axes,
             net=net,

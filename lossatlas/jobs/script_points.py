@@ -179,7 +179,7 @@ class PointSource:
     def stored(self, origin: Point, vectors: list[Point], words: list[str]) -> Directions:
         """Return directions as a file stores them; words: their descriptions."""
         arrays = [as_arrays({n: v.cpu() for n, v in vector.items()}, self.net, self.dir_type) for vector in vectors]
-        about = {"checkpoint": digest(self.net.state_dict()), "dir_type": self.dir_type}
+        about = {"checkpoint": digest(state_of(self.net)), "dir_type": self.dir_type}
         about |= dict(zip("xy", words, strict=False))
         if len(words) == 2 and self.arguments.orthogonalize:
             about["y"] += ", orthogonal to x"

@@ -304,9 +304,15 @@ def matched_state(
             raise BadInput(
                 f"{source}: '{name}' is {kinds[0]}, the model's is {kinds[1]}, which would lose a part of it"
             )
-        if not torch.isfinite(value).all():
+        if not torch.isfinite(value).all() and not is_same_mask(value, own[name]):
             raise BadInput(f"{source}: '{name}' holds NaN or infinite values")
     return result
+
+
+def is_same_mask(value: Tensor, own: Tensor) -> bool:
+    """Return whether a tensor is infinite where the network's own is, as the mask of an attention, and nowhere NaN."""
+    infinite = torch.isinf(value)
+    return not bool(torch.isnan(value).any()) and torch.equal(infinite.cpu(), torch.isinf(own.detach()).cpu())
 
 
 def _misfit(
@@ -363,10 +369,14 @@ def save_state(file: str | Path, net: nn.Module) -> None:
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write tensors to a safetensors file, atomically and bit for bit. Raises CannotWrite."""
+    """Write tensors to a safetensors file, atomically and bit for bit. Raises CannotWrite, BadInput."""
     from safetensors.torch import save
 
-    write_file(path, save(separate(state)))
+    try:
+        image = save(separate(state))
+    except KeyError as error:  # a type without a name there
+        raise BadInput(f"{path.name}: safetensors files cannot hold {error}, and a tensor has this type") from error
+    write_file(path, image)
 
 
 def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

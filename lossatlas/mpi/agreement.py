@@ -86,11 +86,12 @@ def check_same_request(ranks: "Ranks", request: Mapping[str, Any]) -> None:
         return
     requests = ranks.allgather(dict(request))
     for rank, other in enumerate(requests):
-        for name, value in requests[0].items():
-            if not equal(other.get(name), value):
+        for name in dict.fromkeys((*requests[0], *other)):  # some names are there on one of the ranks alone
+            mine, theirs = requests[0].get(name), other.get(name)
+            if not equal(theirs, mine):
                 raise BadInput(
-                    f"rank {rank} has {name} = {other.get(name)}, rank 0 {value}: give every rank the same network "
-                    "and data (seed them)"
+                    f"rank {rank} has {name} = {theirs}, rank 0 {mine}: give every rank the same network, data (seed them) "
+                    "and arguments"
                 )
 
 

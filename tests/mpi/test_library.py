@@ -75,7 +75,7 @@ def test_a_loss_that_fails_on_one_rank_fails_on_all(world):
 
 def test_ranks_with_different_data_are_told(world):
     if world.size > 1:
-        with pytest.raises(BadInput, match="give every rank the same network and data"):
+        with pytest.raises(BadInput, match="give every rank the same network, data"):
             lossatlas.surface(network(), (X + world.rank, Y), ranks=world.comm, **PLANE)
 
 
@@ -105,3 +105,45 @@ def test_wrong_usage_on_one_rank_is_an_error_on_every_rank(world, wrong):
     own = wrong if world.rank == world.size - 1 or "file" in wrong else {}
     with pytest.raises((BadInput, BadUsage, FailedRank)):
         lossatlas.surface(network(), (X, Y), ranks=world.comm, **PLANE, **own)
+
+
+def test_ranks_with_different_arguments_are_told(world, folder):
+    if world.size == 1:
+        return
+    last = world.rank == world.size - 1
+    line = {"x": "-1:1:7", **LINE}
+    for different in ({"per_layer": last}, {"x": "-1:1:5" if last else "-1:1:7"}, {"test": (X, Y) if last else None}):
+        with pytest.raises(BadInput, match=f"rank {world.size - 1} has .*give every rank the same"):
+            lossatlas.surface(network(), (X, Y), ranks=world.comm, **{**line, **different})
+    with pytest.raises(BadUsage, match="names a file and rank 0, which writes, does not"):
+        lossatlas.surface(network(), (X, Y), ranks=world.comm, file=folder / "n.h5" if last else None, **line)
+
+
+def states(count=5):
+    generator = torch.Generator().manual_seed(5)
+    net, found = network(), []
+    for _ in range(count):
+        net.load_state_dict(
+            {n: v + 0.1 * torch.randn(v.shape, generator=generator) for n, v in net.state_dict().items()}
+        )
+        found.append({name: value.clone() for name, value in net.state_dict().items()})
+    return found
+
+
+def test_a_trajectory_has_the_same_bits_on_every_rank(world, folder):
+    expected = lossatlas.trajectory(network(), states(), (X, Y), points=4, **LINE)
+    found = lossatlas.trajectory(network(), states(), (X, Y), points=4, ranks=world.comm, file=folder / "t.h5", **LINE)
+    assert found.surface.loss.tobytes() == expected.surface.loss.tobytes()
+    assert found.losses.tobytes() == expected.losses.tobytes()
+    if world.size > 1:
+        data = (X, Y) if world.root else None
+        with pytest.raises(BadInput, match="has data = False, rank 0 True"):
+            lossatlas.trajectory(network(), states(), data, points=4, ranks=world.comm, **LINE)
+
+
+@pytest.mark.parametrize("more", [{"repeat": 3}, {"per_layer": True}, {"curvature": True}], ids=str)
+def test_several_lines_have_the_same_bits_on_every_rank(world, more):
+    expected = lossatlas.surface(network(), (X, Y), x="-1:1:7", **more, **LINE)
+    found = lossatlas.surface(network(), (X, Y), x="-1:1:7", ranks=world.comm, **more, **LINE)
+    assert found.loss.tobytes() == expected.loss.tobytes()
+    assert found.about.get("second_derivatives") == expected.about.get("second_derivatives")
