@@ -79,7 +79,9 @@ def write_live_page(app):
 
 def escape_marks(app, what, name, obj, options, lines):
     """Docstrings are plain text: characters that reStructuredText would take for marks stay as they are."""
-    lines[:] = [line.replace("|", r"\|").replace("*", r"\*") for line in lines]
+    marks = {"|": r"\|", "*": r"\*", "FILE:": r"FILE\:"}  # the last one would be the address of a file
+    for mark, escaped in marks.items():
+        lines[:] = [line.replace(mark, escaped) for line in lines]
 
 
 def offer_files(app, docname, source):

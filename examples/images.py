@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FILE = Path(__file__).resolve().parent.parent / "datasets" / "fashion_mnist_mini.npz"
+FILE = Path(__file__).resolve().parent.parent / "lossatlas" / "datasets" / "fashion_mnist_mini.npz"
 
 
 def images(split: str = "train", *, pool: int = 2, limit: int = 2000, noise: float = 0.0) -> tuple[Tensor, Tensor]:

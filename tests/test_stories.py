@@ -1,6 +1,7 @@
 """Every story of examples/ runs by its one command in its small form, and draws what it says."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,14 @@ def test_a_story_runs_by_its_one_command(name, tmp_path):
         plain, scaled = (read_surface(tmp_path / f"{net}_unit.h5").fields["train_loss"] for net in ("plain", "scaled"))
         assert np.abs(plain / scaled - 1).max() > 0.01
     assert files_of(name) == before  # nothing beside OUT
+
+
+def test_files_that_examples_read_are_there():
+    """Also where the stories themselves do not run."""
+    for file in (ROOT / "examples").rglob("*.py"):
+        for up, parts in re.findall(
+            r"resolve\(\)\.(parents\[\d\]|parent(?:\.parent)*)((?: / \"[\w.]+\")+)", file.read_text()
+        ):
+            levels = int(up[8:-1]) if up.startswith("parents") else up.count("parent") - 1
+            named = file.resolve().parents[levels].joinpath(*re.findall(r'"([\w.]+)"', parts))
+            assert named.exists(), f"{file} reads {named}"

@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from lossatlas import Losses
 
-IMAGES = Path(__file__).resolve().parents[2] / "datasets" / "fashion_mnist_mini.npz"
+IMAGES = Path(__file__).resolve().parents[2] / "lossatlas" / "datasets" / "fashion_mnist_mini.npz"
 RADIUS, ASCENT = 0.05, 3  # of the change of a pixel in 0..1; steps
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-IMAGES = Path(__file__).resolve().parents[2] / "datasets" / "fashion_mnist_mini.npz"
+IMAGES = Path(__file__).resolve().parents[2] / "lossatlas" / "datasets" / "fashion_mnist_mini.npz"
 
 
 class Adapted(nn.Module):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-IMAGES = Path(__file__).resolve().parents[2] / "datasets" / "fashion_mnist_mini.npz"
+IMAGES = Path(__file__).resolve().parents[2] / "lossatlas" / "datasets" / "fashion_mnist_mini.npz"
 
 
 class ViT(nn.Module):
