@@ -266,7 +266,7 @@ MUTANTS = (
     mutant(
         "the network at the other end is not compared",
         "lossatlas/api.py",
-        "            check_ends(problem, others, moved, states_differ=differ)\n",
+        "            check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others))\n",
         "            pass\n",
         "reference_check",
     ),

@@ -118,7 +118,7 @@ class DirectionArguments:
             )
         single = isinstance(self.towards, nn.Module | Mapping | str | Path)
         nets: Sequence[Net] = [self.towards] if single else list(self.towards)  # type: ignore[list-item,arg-type]
-        return [net if isinstance(net, nn.Module) else state_of(net) for net in nets]
+        return [net if isinstance(net, nn.Module) else NamedState.of(net) for net in nets]
 
     def wanted(self, axes: int) -> list[Direction]:
         """Return the directions of so many axes."""
@@ -186,6 +186,20 @@ def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
     return False
 
 
+class NamedState(dict[str, Tensor]):
+    """A state dict that knows the checkpoint that it was read from, for messages."""
+
+    source = "the other network"
+
+    @classmethod
+    def of(cls, net: Net) -> "NamedState":
+        """Read a checkpoint, or take a state dict. Raises BadInput."""
+        state = cls(state_of(net))
+        if isinstance(net, str | Path):
+            state.source = str(net)
+        return state
+
+
 def state_of(net: Net) -> Mapping[str, Tensor]:
     """Return the state of a network, under the names that it has there.
 
@@ -211,7 +225,7 @@ def state_for(net: nn.Module, other: Net, needed: Collection[str] | None = None)
     Raises:
         BadInput: The names or shapes do not fit, or a checkpoint cannot be read.
     """
-    source = str(other) if isinstance(other, str | Path) else "the other network"
+    source = str(other) if isinstance(other, str | Path) else getattr(other, "source", "the other network")
     return matched_state(net, state_of(other), source, needed)
 
 
