@@ -101,6 +101,13 @@ class Comparison:
     Attributes:
         landscapes: The landscapes.
         labels: Name of each.
+
+    Example:
+        >>> import lossatlas
+        >>> names = "resnet56_cifar10", "resnet56_noshort_cifar10"
+        >>> both = lossatlas.compare([f"docs/surfaces/{name}.h5" for name in names])
+        >>> print(both)
+        <Comparison of resnet56_cifar10, resnet56_noshort_cifar10: train_loss, train_acc>
     """
 
     landscapes: tuple[Landscape, ...]
@@ -308,6 +315,13 @@ class Difference:
         standard_error: In the shape of `values`, if errors were independent; None where errors are not known.
         name: Name of the field.
         labels: Names of the two landscapes.
+
+    Example:
+        >>> import lossatlas
+        >>> names = "resnet56_cifar10", "resnet56_noshort_cifar10"
+        >>> difference = lossatlas.compare([f"docs/surfaces/{name}.h5" for name in names]).difference()
+        >>> difference.values.shape
+        (51, 51)
     """
 
     x: np.ndarray

@@ -73,6 +73,12 @@ class Landscape(Surface):
 
     Attributes:
         directions: Directions of the axes; None where they are not known.
+
+    Example:
+        >>> import lossatlas
+        >>> s = lossatlas.read("docs/surfaces/resnet56_cifar10.h5")
+        >>> s["train_loss"].shape, round(float(s.loss.min()), 4)
+        ((51, 51), 0.0006)
     """
 
     directions: Directions | None = None
@@ -344,6 +350,12 @@ class Curvature:
 
     Attributes:
         findings: Arrays by name, as a spectrum file holds them.
+
+    Example:
+        >>> import lossatlas
+        >>> from lossatlas.io import read_findings
+        >>> found = lossatlas.Curvature(read_findings("docs/surfaces/spectrum.h5"))
+        >>> fig = found.plot("density")
     """
 
     findings: Findings
@@ -474,6 +486,13 @@ class Trajectory:
         epochs: (checkpoints,) epochs or steps; None where they are not known.
         surface: Surface under the path; None where it is not computed.
         losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not computed.
+
+    Example:
+        >>> import torch, lossatlas
+        >>> nets = [torch.nn.Linear(2, 2) for _ in range(4)]
+        >>> path = lossatlas.trajectory(nets[-1], nets)
+        >>> path.distance.shape
+        (4,)
     """
 
     coordinates: np.ndarray

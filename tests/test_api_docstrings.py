@@ -1,10 +1,12 @@
 """The docstrings of the public functions: their examples run, and their arguments are those of the signature."""
 
 import doctest
+import importlib
 import inspect
 import re
 
 import pytest
+from conftest import ROOT
 
 import lossatlas
 
@@ -29,3 +31,31 @@ def test_arguments_and_errors_are_described(name):
     assert described == [parameter for parameter in parameters if parameter in described]
     if "those of `" not in sections[0]:  # otherwise the rest is described by another function
         assert described == parameters
+
+
+def documented():
+    """The names of the Python reference."""
+    text = (ROOT / "docs" / "python.md").read_text()
+    module, names = "", []
+    for line in text.splitlines():
+        if found := re.match(r"\.\. (?:currentmodule|automodule):: (\S+)", line):
+            module = found[1]
+        elif found := re.match(r"\.\. auto(?:function|class):: (\S+)", line):
+            names.append(found[1] if found[1].startswith("lossatlas.") else f"{module}.{found[1]}")
+        elif found := re.match(r"\s+:members: (.+)", line):
+            names += [f"{module}.{each.strip()}" for each in found[1].split(",")]
+    return names
+
+
+@pytest.mark.parametrize("name", documented())
+def test_everything_in_the_reference_has_an_example_that_runs(name, monkeypatch):
+    import matplotlib.pyplot as plt
+
+    monkeypatch.chdir(ROOT)
+    owner, _, last = name.rpartition(".")
+    found = getattr(importlib.import_module(owner), last)
+    scope = vars(importlib.import_module(found.__module__))
+    examples = doctest.DocTestFinder(recurse=False).find(found, name, globs=dict(scope))
+    assert [bool(each.examples) for each in examples] == [True]
+    assert doctest.DocTestRunner().run(examples[0]).failed == 0
+    plt.close("all")

@@ -139,13 +139,23 @@ def contour(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[Conto
 
 @with_keywords(ContourKeywords)
 def filled(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[ContourKeywords]) -> "Figure":
-    """Draw filled contours; arguments, result and errors as for `contour`."""
+    """Draw filled contours; arguments, result and errors as for `contour`.
+
+    Example:
+        >>> from lossatlas.io import read_surface
+        >>> fig = filled(read_surface("docs/surfaces/resnet56_cifar10.h5"), vmax=10)
+    """
     return _draw_plane("filled", surface, ax, contour_plots.draw_filled_contours, keywords)
 
 
 @with_keywords(ContourKeywords)
 def heat(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[ContourKeywords]) -> "Figure":
-    """Draw a coloured rectangle for each cell; arguments, result and errors as for `contour`."""
+    """Draw a coloured rectangle for each cell; arguments, result and errors as for `contour`.
+
+    Example:
+        >>> from lossatlas.io import read_surface
+        >>> fig = heat(read_surface("docs/surfaces/resnet56_cifar10.h5"), field="train_acc")
+    """
     return _draw_plane("heat", surface, ax, contour_plots.draw_heat_map, keywords)
 
 
@@ -409,6 +419,9 @@ def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), 
 
     Returns:
         The figure.
+
+    Example:
+        >>> fig = path(np.array([[3.0, 1.0], [1.0, 0.5], [0.0, 0.0]]), explained=(0.9, 0.05))
     """
     with _axes(ax, PlotOptions()) as (fig, axis):
         draw_trajectory(axis, Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained)))
@@ -438,6 +451,11 @@ def path_on(
 
     Raises:
         BadUsage: The surface is a curve, the kind is another one, or a keyword does not apply.
+
+    Example:
+        >>> from lossatlas.io import read_projection, read_surface
+        >>> surface = read_surface("docs/surfaces/path.h5")
+        >>> fig = path_on(surface, read_projection("docs/surfaces/path_projection.h5"), kind="filled")
     """
     kinds = {
         "contour": contour_plots.draw_contours,
@@ -461,6 +479,10 @@ def spectrum(findings: Findings, kind: str = "density") -> "Figure":
 
     Raises:
         BadUsage: The kind is unknown, or not computed yet.
+
+    Example:
+        >>> from lossatlas.io import read_findings
+        >>> fig = spectrum(read_findings("docs/surfaces/spectrum.h5"))
     """
     import matplotlib.pyplot as plt
 

@@ -252,6 +252,16 @@ def critical_sharpness(loss: LocalLoss) -> tuple[float, int]:
     Returns:
         The critical sharpness, NaN where no step lowers the loss, 0 where every step does; and the number of losses
         that were evaluated.
+
+    Example:
+        >>> import torch
+        >>> from lossatlas.data import LOSSES, Dataset
+        >>> from lossatlas.hessian import Hessian
+        >>> inputs = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+        >>> data = Dataset("random", "train", (inputs, (inputs[:, 0] > 0).long()), 2)
+        >>> value, losses = critical_sharpness(Hessian(torch.nn.Linear(3, 2), data, LOSSES["crossentropy"]))
+        >>> value > 0
+        True
     """
     bottom, gradient = loss.gradient_at(None)
     square = length(gradient) ** 2

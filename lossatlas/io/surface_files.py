@@ -139,6 +139,10 @@ def read_surface(path: str | Path) -> Surface:
 
     Raises:
         BadInput: The file is no surface file, of another version, or damaged.
+
+    Example:
+        >>> read_surface("docs/surfaces/resnet56_cifar10.h5").grid.shape
+        (51, 51)
     """
     with opened(path) as f:
         if "xcoordinates" not in f:

@@ -266,6 +266,11 @@ def unresolved(surface: Surface, name: str) -> np.ndarray:
 
     Returns:
         Bool array of the grid's shape.
+
+    Example:
+        >>> from lossatlas.io import read_surface
+        >>> bool(unresolved(read_surface("docs/surfaces/eigen.h5"), "max_eig").any())
+        False
     """
     fields = surface.fields
     if f"{name}_residual" not in fields:

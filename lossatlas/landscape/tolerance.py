@@ -28,6 +28,10 @@ class Tolerance:
     Attributes:
         relative: Relative to the absolute value of the loss.
         absolute: In units of the loss.
+
+    Example:
+        >>> Tolerance.parse("0.02,0.05")
+        Tolerance(relative=0.02, absolute=0.05)
     """
 
     relative: float = 0.0

@@ -43,6 +43,11 @@ class Shown:
         directions: Metadata of its direction file.
         trajectory: Path of a training run on it.
         flatness: Measures of flatness: name and number in words.
+
+    Example:
+        >>> import lossatlas
+        >>> Shown(lossatlas.read("docs/surfaces/resnet56_cifar10.h5"), "ResNet-56").label
+        'ResNet-56'
     """
 
     surface: Surface

@@ -28,7 +28,25 @@ def script() -> str:
 
 
 def page_of(shown: Sequence[Shown], title: str = "") -> str:
-    """The text of the page. Raises BadUsage where nothing can be shown together."""
+    """Make the interactive page as text.
+
+    Args:
+        shown: The surfaces, at least one.
+        title: Title; by default their names.
+
+    Returns:
+        HTML that fetches nothing.
+
+    Raises:
+        BadUsage: The surfaces have no field in common, or nothing of it is finite.
+
+    Example:
+        >>> import lossatlas
+        >>> from lossatlas.viewer import Shown, page_of
+        >>> surface = lossatlas.read("docs/surfaces/resnet56_cifar10.h5")
+        >>> page_of([Shown(surface, "ResNet-56")])[:15]
+        '<!doctype html>'
+    """
     if not shown:
         raise BadUsage("no surface to show")
     content = content_of(shown)
@@ -52,5 +70,16 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
 
 
 def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> None:
-    """Write the page. Raises BadUsage, CannotWrite."""
+    """Write the interactive page; arguments as for `page_of`.
+
+    Raises:
+        BadUsage: The surfaces have no field in common, or nothing of it is finite.
+        CannotWrite: The file cannot be written.
+
+    Example:
+        >>> import lossatlas, tempfile
+        >>> from lossatlas.viewer import Shown, write_page
+        >>> surface = lossatlas.read("docs/surfaces/resnet56_cifar10.h5")
+        >>> write_page(f"{tempfile.mkdtemp()}/page.html", [Shown(surface, "ResNet-56")])
+    """
     write_file(Path(path), page_of(shown, title).encode(errors="replace"))  # names that are no text

@@ -29,6 +29,11 @@ class Page:
         text: The whole page, which fetches nothing.
         height: Height of its frame in a notebook, in pixels.
         labels: Names of the surfaces.
+
+    Example:
+        >>> import lossatlas, tempfile
+        >>> page = lossatlas.read("docs/surfaces/resnet56_cifar10.h5").view()
+        >>> file = page.save(f"{tempfile.mkdtemp()}/page.html")
     """
 
     text: str = field(repr=False)
