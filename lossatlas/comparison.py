@@ -197,7 +197,7 @@ class Comparison:
         shown = []
         for landscape, label in zip(self.landscapes, self.labels, strict=True):
             check_showable(landscape, label)
-            shown.append(Shown(landscape, label, flatness=flatness_in_words(landscape)))
+            shown.append(Shown(landscape, label, landscape.directions_about, flatness=flatness_in_words(landscape)))
         return Page.of(shown, title, height, file)
 
     def table(self, field: Field | None = None) -> str:

@@ -139,7 +139,7 @@ class Landscape(Surface):
         from lossatlas.figures.thumbnails import surface_picture
 
         return summaries.html_of(
-            "Landscape", summaries.surface_rows(self, self._directions_about()), surface_picture(self)
+            "Landscape", summaries.surface_rows(self, self.directions_about), surface_picture(self)
         )
 
     def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
@@ -168,7 +168,9 @@ class Landscape(Surface):
 
         label = title or str(self.request.get("model") or "surface")
         check_showable(self, label)
-        return Page.of([Shown(self, label, flatness=flatness_in_words(self))], title, height, file)
+        return Page.of(
+            [Shown(self, label, self.directions_about, flatness=flatness_in_words(self))], title, height, file
+        )
 
     def table(self, field: Field | None = None) -> str:
         """Describe the landscape in a few lines: grid, cells, samples, centre, minimum and flatness.
@@ -185,7 +187,7 @@ class Landscape(Surface):
         from lossatlas.figures.text_tables import align_columns
 
         surface, name = self._find(field)
-        rows = summaries.surface_rows(surface, self._directions_about(), [] if field is None else [name])
+        rows = summaries.surface_rows(surface, self.directions_about, [] if field is None else [name])
         measures = flatness(surface, name) if summaries.has_flatness(surface, name) else {}
         rows += [(label, str(each)) for label, each in list(measures.items())[2:]]  # centre and lowest cell are there
         return "\n".join(align_columns(rows))
@@ -233,9 +235,9 @@ class Landscape(Surface):
         return [PlacedMinimum.of(each, surface) for each in minima(surface, name) if each.depth > depth]
 
     def _holds_plane_of(self, trajectory: "Trajectory") -> bool:
-        """Tell whether the directions are those of a trajectory's plane, tensor by tensor."""
+        """Tell whether the directions are those of a trajectory's plane, tensor by tensor; True where they are not known."""
         if self.directions is None or self.directions.y is None or "tensors" not in self.directions.extra:
-            return False
+            return True
         names = [name.decode() for name in self.directions.extra["tensors"]]
         axes = zip((self.directions.x, self.directions.y), trajectory.plane, strict=True)
         return all(
@@ -247,7 +249,9 @@ class Landscape(Surface):
             for arrays, point in axes
         )
 
-    def _directions_about(self) -> dict[str, object]:
+    @property
+    def directions_about(self) -> dict[str, object]:
+        """Metadata of the directions; empty where they are not known."""
         return {} if self.directions is None else dict(self.directions.about)
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -557,7 +561,13 @@ class Trajectory:
         if self.surface is None:
             raise BadUsage("there is no surface under this path: give lossatlas.trajectory data too")
         label = title or "training path"
-        shown = Shown(self.surface, label, trajectory=self.projection, flatness=flatness_in_words(self.surface))
+        shown = Shown(
+            self.surface,
+            label,
+            self.surface.directions_about,
+            trajectory=self.projection,
+            flatness=flatness_in_words(self.surface),
+        )
         return Page.of([shown], title, height, file)
 
     def _repr_html_(self) -> str:

@@ -276,7 +276,8 @@ def caption(shown: Shown) -> list[list[str]]:
         "loss": request.get("loss", ""),
         "samples": _samples_in_words(surface),
         "directions": " ".join(str(part) for part in (kind, source) if part),
-        "normalization": _normalization_in_words(str(about.get("command", ""))),
+        "normalization": _normalization_in_words(str(about.get("command", "")))
+        or _normalization_of_directions(shown.directions or {}),
         "seed": about.get("seed", ""),
         "precision": surface.plan.get("precision", ""),
         "standard error": _standard_errors_in_words(surface),
@@ -303,6 +304,13 @@ def _normalization_in_words(command: str) -> str:
     norms = x if x == y else "; ".join(f"{axis}: {norm}" for axis, norm in (("x", x), ("y", y)) if norm)
     ignored = option("xignore")
     return norms + (f", {ignored} ignored" if norms and ignored else "")
+
+
+def _normalization_of_directions(about: Mapping[str, Any]) -> str:
+    """Normalization of the directions, as the metadata of their file describe them; '' where they do not."""
+    found = [re.search(r"norm=(\w+)[^,]*, ignore=(\w+)", str(about.get(letter, ""))) for letter in "xy"]
+    words = [match[1] + (f", {match[2]} ignored" if match[2] != "none" else "") for match in found if match is not None]
+    return "; ".join(dict.fromkeys(words))
 
 
 def _cells_in_words(surface: Surface) -> str:
