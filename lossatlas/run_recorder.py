@@ -93,7 +93,13 @@ class Recorder:
         make_folder(self.folder)
         if continued:
             self._written = write_log(self.folder, self._log)  # an error now, not after the first epoch
-            note(f"{self.folder} is continued after step {self._count}, with {len(self.steps)} checkpoints so far")
+            changed = ""
+            if self.checkpoints and not is_sharded(self.net):
+                same = digest(read_state(self.checkpoints[-1])) == digest(recorded_state(self.net) or {})
+                changed = "" if same else "; the network is not the one recorded there: start=0 begins a new run"
+            note(
+                f"{self.folder} is continued after step {self._count}, with {len(self.steps)} checkpoints so far{changed}"
+            )
         elif log is not None:
             self._set_aside(self._count, same=state)
         if state is not None and self._count not in self.steps:

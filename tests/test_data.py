@@ -207,6 +207,16 @@ def test_mse_of_float_targets_is_that_of_torch():
     )
 
 
+@pytest.mark.parametrize("batch", ["tuple", "dict"])
+def test_outputs_whose_classes_may_be_two_axes_are_refused(batch):
+    """As of a batch with as many positions as classes among others that are read the other way."""
+    targets = torch.zeros(2, 5, dtype=torch.long)
+    pair = (torch.zeros(2, 5, 5), targets)
+    data = pair if batch == "tuple" else {"x": pair[0], "labels": targets}
+    with pytest.raises(BadInput, match="the second or the last axis may be the classes: give a function"):
+        LOSSES["crossentropy"](lambda x: x, data)
+
+
 def test_sequences_and_segmentation():
     """The mean is over all positions that count, as torch has it, whatever the batches."""
     labels = torch.randint(0, 3, (10, 6), generator=torch.Generator().manual_seed(1))

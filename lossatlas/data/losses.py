@@ -139,7 +139,7 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
         BadInput: The shapes do not match, or the targets are not whole numbers.
     """
     output, targets = forward(model, batch)
-    logits = positions_last(upcast(output), targets, sequence=isinstance(batch, Mapping))
+    logits = positions_last(upcast(output), targets)
     if targets.dim() == 1 and logits.dim() == 2:
         loss = F.cross_entropy(logits, targets, reduction="none")
         return Losses(loss, (targets != IGNORED).to(loss), accuracy(logits, targets))
@@ -151,28 +151,30 @@ def crossentropy(model: Model, batch: Batch) -> Losses:
     return Losses(flat.sum(1) / each, count.to(flat), {"accuracy": right / each})
 
 
-def positions_last(logits: Tensor, targets: Tensor, *, sequence: bool = False) -> Tensor:
+def positions_last(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the logits with the classes along the last axis.
 
     Args:
         logits: (n, classes, ...) or (n, ..., classes).
         targets: (n, ...).
-        sequence: Where both readings match, the classes are the last axis rather than the second.
 
     Raises:
-        BadInput: Labels and logits do not match.
+        BadInput: Labels and logits do not match, or match in both readings, of which other batches may show another one.
     """
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise BadInput(
             f"cross-entropy needs whole numbers as labels, the targets are {targets.dtype}: give labels, or another "
             f"{named('loss_name')}"
         )
-    if logits.dim() >= 2 and targets.shape == logits.shape[:1] + logits.shape[2:]:
-        if sequence and targets.shape == logits.shape[:-1]:
-            return logits
-        return logits.movedim(1, -1)
-    if logits.dim() >= 2 and targets.shape == logits.shape[:-1]:
-        return logits
+    second = logits.dim() >= 2 and targets.shape == logits.shape[:1] + logits.shape[2:]
+    last = logits.dim() >= 2 and targets.shape == logits.shape[:-1]
+    if second and last and logits.dim() > 2:
+        raise BadInput(
+            f"cross-entropy: of outputs {tuple(logits.shape)} the second or the last axis may be the classes: give a function of "
+            "(output, target), such as F.cross_entropy for the second one, or pad to another length"
+        )
+    if second or last:
+        return logits.movedim(1, -1) if second else logits
     raise BadInput(f"cross-entropy: outputs {tuple(logits.shape)} and labels {tuple(targets.shape)} do not fit")
 
 
