@@ -369,7 +369,7 @@ def test_checkpoints_of_a_folder_are_found_by_the_names_of_each_program(tmp_path
     for k, names in enumerate(
         [
             ["model_0.t7", "model_2.t7", "model_10.t7", "opt_state_0.t7"],
-            ["model_0.safetensors", "model_5.safetensors", "recorder.json", "model_3.old1.safetensors"],
+            ["model_0.safetensors", "model_5.safetensors", "model_3.old1.safetensors"],
             ["checkpoint-500", "checkpoint-1000", "runs"],
             ["epoch=0-step=40.ckpt", "epoch=1-step=80-v1.ckpt", "last.ckpt"],
             ["epoch=3.ckpt", "epoch=12.ckpt"],
