@@ -239,7 +239,7 @@ class Recorder:
         return due
 
     def _is_current(self) -> bool:
-        """Whether nobody else has written the log since this recorder did; otherwise recording ends, with a warning."""
+        """Return whether nobody else has written the log since this recorder did; otherwise recording ends, with a warning."""
         if not self._outdated and (there := bytes_of_log(self.folder)) is not None and there != self._written:
             self._outdated = True
             note(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lossatlas.figures.matplotlib_style import Figure
 
 
-class FigureKeywords(TypedDict, total=False):
+class FileKeywords(TypedDict, total=False):
     """Keywords of every function that draws: fields of `FigureOutput`."""
 
     show: bool
@@ -21,7 +21,7 @@ class FigureKeywords(TypedDict, total=False):
     files_as: figures.FigureFiles | None
 
 
-class PlotKeywords(FigureKeywords, total=False):
+class DrawingKeywords(FileKeywords, total=False):
     """Keywords of every function that draws with a colour scale: fields of `ScaledFigureOutput`."""
 
     vmin: float | None

@@ -42,7 +42,7 @@ DRAWINGS = {
 
 
 @dataclass(frozen=True)
-class PlotOptions:
+class PlotFileOptions:
     """The options of this command; every other one is that of the command that draws."""
 
     HEADING: ClassVar[str] = "input"
@@ -50,8 +50,8 @@ class PlotOptions:
     files: tuple[str, ...] = option((), "files of one kind", many="+", positional=True, required=True, metavar="FILE")
 
 
-def parser() -> options.Parser[PlotOptions]:
-    return options.Parser(__doc__, PlotOptions)
+def parser() -> options.Parser[PlotFileOptions]:
+    return options.Parser(__doc__, PlotFileOptions)
 
 
 def drawing_of(file: str) -> Drawing:

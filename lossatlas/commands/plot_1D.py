@@ -14,7 +14,7 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.commands import options
-from lossatlas.commands.figure_output import FigureKeywords, FigureOutput
+from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_labels, figure_labels, read_curve, read_started
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.figures import has_eigenvalues
@@ -73,7 +73,7 @@ def draw(
     labels: Sequence[str] | None = None,
     out: str | None = None,
     axes: AxisLimits | None = None,
-    **keywords: Unpack[FigureKeywords],
+    **keywords: Unpack[FileKeywords],
 ) -> list[Path]:
     """Draw curves: one file with loss and accuracy on two axes, several with a panel for each.
 
@@ -141,7 +141,7 @@ def draw_repeats(
     labels: Sequence[str] | None = None,
     out: str | None = None,
     axes: AxisLimits | None = None,
-    **keywords: Unpack[FigureKeywords],
+    **keywords: Unpack[FileKeywords],
 ) -> list[Path]:
     """Draw repeats along different directions: each of them, their mean and its confidence.
 
@@ -248,7 +248,7 @@ def read_repeats(prefix: str, idx_min: int, idx_max: int) -> list[Surface]:
 def run(args: LineOptions) -> None:
     """Draw what the command line names."""
     axes = AxisLimits(args.log, args.xmin, args.xmax, args.loss_max)
-    keywords: FigureKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
+    keywords: FileKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
     if args.prefix:
         indices = args.idx_min, args.idx_max
         draw_repeats(args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **keywords)

@@ -14,7 +14,7 @@ import numpy as np
 
 from lossatlas import config, figures
 from lossatlas.commands import options
-from lossatlas.commands.figure_output import FigureKeywords, FigureOutput, PlotKeywords, ScaledFigureOutput
+from lossatlas.commands.figure_output import DrawingKeywords, FigureOutput, FileKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import (
     check_labels,
     check_layout,
@@ -106,7 +106,7 @@ def draw(
     layout: str = "grid",
     render: bool = False,
     infinite: str = "hole",
-    **keywords: Unpack[PlotKeywords],
+    **keywords: Unpack[DrawingKeywords],
 ) -> list[Path]:
     """Draw a field as contours, filled contours, a heat map and in three dimensions.
 
@@ -202,7 +202,7 @@ def draw_path(
     dir_file: str | Path | None = None,
     *,
     out: str | None = None,
-    **keywords: Unpack[FigureKeywords],
+    **keywords: Unpack[FileKeywords],
 ) -> list[Path]:
     """Draw trajectories in their plane, without a surface.
 
@@ -231,7 +231,7 @@ def run(args: ContourPlotOptions) -> None:
     if not args.surf_file:
         if not args.proj_file:
             raise BadUsage(f"name a {named('surf_file')} to draw, or a {named('proj_file')}")
-        keywords: FigureKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
+        keywords: FileKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
         draw_path(args.proj_file, args.dir_file, out=args.out, **keywords)
         return
     draw(

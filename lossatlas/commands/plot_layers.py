@@ -11,7 +11,7 @@ from typing import ClassVar, Unpack
 
 from lossatlas import config, figures
 from lossatlas.commands import options
-from lossatlas.commands.figure_output import PlotKeywords, ScaledFigureOutput
+from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import read_started
 from lossatlas.errors import BadInput, exit_code, say
 from lossatlas.figures.layer_plots import layer_map_figure
@@ -47,7 +47,7 @@ def draw(
     spectrum_file: str | Path | None = None,
     surf_name: str | None = None,
     out: str | None = None,
-    **keywords: Unpack[PlotKeywords],
+    **keywords: Unpack[DrawingKeywords],
 ) -> list[Path]:
     """Draw a map of layer and distance.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lossatlas import config, figures
 from lossatlas.commands import options
-from lossatlas.commands.figure_output import PlotKeywords, ScaledFigureOutput
+from lossatlas.commands.figure_output import DrawingKeywords, ScaledFigureOutput
 from lossatlas.commands.open_results import note_interpolated, note_not_finite, read_plane
 from lossatlas.errors import exit_code, say
 from lossatlas.figures.minima_plots import minima_figure
@@ -46,7 +46,7 @@ def draw(
     surf_name: str | None = None,
     depth: float = 0.1,
     out: str | None = None,
-    **keywords: Unpack[PlotKeywords],
+    **keywords: Unpack[DrawingKeywords],
 ) -> list[Path]:
     """Draw the minima of a surface, and print how many there are.
 

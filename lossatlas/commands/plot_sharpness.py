@@ -10,7 +10,7 @@ from typing import ClassVar, Unpack
 
 from lossatlas import config
 from lossatlas.commands import options
-from lossatlas.commands.figure_output import FigureKeywords, FigureOutput
+from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.commands.open_results import check_labels, figure_labels
 from lossatlas.errors import BadInput, exit_code, printable, say
 from lossatlas.figures.sharpness_plots import rises_figure, table
@@ -41,7 +41,7 @@ def draw(
     *,
     labels: Sequence[str] | None = None,
     out: str | None = None,
-    **keywords: Unpack[FigureKeywords],
+    **keywords: Unpack[FileKeywords],
 ) -> list[Path]:
     """Draw the rise of the loss over the radius.
 
@@ -74,7 +74,7 @@ def draw(
 
 def run(args: SharpnessPlotOptions) -> None:
     """Draw what the command line names, and print it as a table."""
-    keywords: FigureKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
+    keywords: FileKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
     draw(args.sharpness_file, labels=args.labels, out=args.out, **keywords)
     names = args.labels or [Path(file).name.removesuffix(".h5") for file in args.sharpness_file]
     for line in table([read_findings(file, "sharpness") for file in args.sharpness_file], names):

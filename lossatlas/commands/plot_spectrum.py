@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from lossatlas import config
 from lossatlas.commands import options
-from lossatlas.commands.figure_output import FigureKeywords, FigureOutput
+from lossatlas.commands.figure_output import FigureOutput, FileKeywords
 from lossatlas.errors import BadInput, exit_code
 from lossatlas.figures.spectrum_plots import activations_figure, density_figure, layers_figure
 from lossatlas.io import read_findings
@@ -41,7 +41,7 @@ def parser() -> options.Parser[SpectrumPlotOptions]:
     return options.Parser(__doc__, SpectrumPlotOptions)
 
 
-def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FigureKeywords]) -> list[Path]:
+def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FileKeywords]) -> list[Path]:
     """Draw the density, the layers and the activations of a spectrum file, as far as it holds them.
 
     Args:

@@ -1,4 +1,4 @@
-"""How the samples of a Hessian-vector product are divided into batches, and how many of these are computed in parallel."""
+"""Batches of a Hessian-vector product: their size, and the number that are computed in parallel."""
 
 import torch
 

@@ -87,7 +87,7 @@ class SurfaceArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class SurfaceInputs:
-    """What `surface` and `eigenvalues` compute from.
+    """Inputs of `surface` and `eigenvalues`.
 
     Attributes:
         splits: The samples by split.

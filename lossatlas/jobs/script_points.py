@@ -1,7 +1,7 @@
 """The points of a Python function's grid: a line, a plane, or several lines, with their directions and their record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class ScriptPoints:
 
 @dataclass(frozen=True, kw_only=True)
 class PointSource:
-    """What the points of a Python function's grid are made from.
+    """Inputs from which the points of a Python function's grid are made.
 
     Attributes:
         arguments: The arguments that define the axes.
@@ -154,21 +154,27 @@ class PointSource:
         directions = self.stored(origin, vectors, words)
         record: dict[str, Any] = {"dir_type": self.dir_type, "directions": directions.sha256}
         wanted = arguments.curvature or any(request.kind in ("gradient", "eigenvector") for request in requests)
-        plane: Plane = AffinePlane(origin, *vectors)
-        grid = self.grid
-        if arguments.per_layer:
-            layers = layers_of(vectors[0])
-            if len(layers) < 2:
-                raise BadUsage(
-                    f"{named('per_layer')}: the direction moves {len(layers)} layer of this network, and it needs two"
-                )
-            plane, grid = (
-                layer_lines(origin, vectors[0], list(layers.values())),
-                Grid(grid.x, np.arange(float(len(layers)))),
+        points = ScriptPoints(
+            plane=AffinePlane(origin, *vectors),
+            grid=self.grid,
+            record=record,
+            directions=directions,
+            curvature=curvature if wanted else None,
+        )
+        return self.layer_by_layer(points, origin, vectors[0]) if arguments.per_layer else points
+
+    def layer_by_layer(self, points: ScriptPoints, origin: Point, direction: Point) -> ScriptPoints:
+        """Return a line for each layer of a direction, instead of the line along all of it. Raises BadUsage."""
+        layers = layers_of(direction)
+        if len(layers) < 2:
+            raise BadUsage(
+                f"{named('per_layer')}: the direction moves {len(layers)} layer of this network, and it needs two"
             )
-            record |= {"rows_of": "layers", "rows": list(layers)}
-        return ScriptPoints(
-            plane=plane, grid=grid, record=record, directions=directions, curvature=curvature if wanted else None
+        return replace(
+            points,
+            plane=layer_lines(origin, direction, list(layers.values())),
+            grid=Grid(self.grid.x, np.arange(float(len(layers)))),
+            record={**points.record, "rows_of": "layers", "rows": list(layers)},
         )
 
     @property
