@@ -234,3 +234,11 @@ def test_rows_of_other_layers_or_repeats_are_not_subtracted():
 def test_what_is_no_list_of_landscapes_is_named(wrong):
     with pytest.raises(BadUsage, match="takes a list of landscapes"):
         lossatlas.compare(wrong)
+
+
+def test_a_panel_between_two_contours_says_so():
+    flat = landscape(function=lambda a, b: 2.2 + 0.01 * a)
+    both = lossatlas.compare([landscape(), flat], labels=["one", "flat"])
+    titles = [axis.get_title() for axis in both.plot(levels=[1, 2, 3]).axes[:2]]
+    assert "no contour" not in titles[0]
+    assert "between 2.19 and 2.21: no contour" in titles[1]

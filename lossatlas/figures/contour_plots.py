@@ -106,6 +106,8 @@ def draw_flat(
         if is_skewed(p):
             axis.set(aspect="auto", box_aspect=1 / SKEWED if np.ptp(p.x) > np.ptp(p.y) else SKEWED)
             notes.append("the axes have different scales")
+        if draw_panel is draw_contours and (words := without_contours(p, scale)):
+            notes.append(words)
         axis.set_title("\n".join(filter(None, notes)))
         for k, path in enumerate(paths):
             draw_trajectory(axis, path, scale, run_colour(k, len(paths)))
@@ -115,6 +117,14 @@ def draw_flat(
         axis.set_xlabel("")
     if colour_bar:
         _draw_colour_bar(fig, axes, panels, scale, name, mappable)
+
+
+def without_contours(p: Panel, scale: ColourScale) -> str:
+    """Return the range of a panel's values in words where no level of the scale lies within it; '' otherwise."""
+    finite = p.values[np.isfinite(p.values)]
+    if not finite.size or ((scale.levels > finite.min()) & (scale.levels < finite.max())).any():
+        return ""
+    return f"between {finite.min():.3g} and {finite.max():.3g}: no contour"
 
 
 def _draw_colour_bar(
