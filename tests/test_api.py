@@ -1383,3 +1383,15 @@ def test_a_loss_that_fails_with_one_of_several_outputs_says_which_one_it_receive
         BadInput, match=r"gave \['classes'\] of 64x3, \['value'\] of 64x1 \(loss\(output, target\) receives"
     ):
         lossatlas.surface(seeded(TwoHeads), (X, X), x="-1:1:3", loss=lambda out, t: (out @ t).sum(1), **QUIET)
+
+
+def test_the_network_may_be_named_and_other_things_in_its_place_are_told():
+    net = seeded(Mlp)
+    named_one = lossatlas.surface(net=net, data=(X, Y), x="-1:1:3", **QUIET)
+    np.testing.assert_array_equal(named_one.loss, lossatlas.surface(net, (X, Y), x="-1:1:3", **QUIET).loss)
+    with pytest.raises(BadUsage, match=r"surface\(net, \.\.\.\): the first argument is a tuple, and no nn\.Module"):
+        lossatlas.surface((X, Y), net)
+    with pytest.raises(BadUsage, match="needs a network, as its first argument"):
+        lossatlas.spectrum(data=(X, Y))
+    with pytest.raises(BadUsage, match="has no argument xnorm: did you mean norm"):
+        lossatlas.surface(net, (X, Y), xnorm="filter")

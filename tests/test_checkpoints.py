@@ -56,7 +56,7 @@ def trained(seed):
 
 
 def same(net, state):
-    """Whether a network holds these values, bit for bit, counters aside."""
+    """Compare the values of a network with a state, bit for bit and without counters."""
     own = {name: value for name, value in net.state_dict().items() if "num_batches" not in name}
     return all(torch.equal(value, state[name]) for name, value in own.items())
 

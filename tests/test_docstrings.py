@@ -42,7 +42,7 @@ def modules_called(name: str) -> list[str]:
 
 
 def has(holder: object, names: list[str]) -> bool:
-    """Whether an attribute of an attribute ... exists; a field of a dataclass does too."""
+    """Follow a chain of attributes, of which fields of dataclasses are some; False where one is missing."""
     for name in names:
         if name in getattr(holder, "__annotations__", {}) and not isinstance(holder, ModuleType):
             return True
@@ -53,7 +53,7 @@ def has(holder: object, names: list[str]) -> bool:
 
 
 def exists(text: str) -> bool:
-    """Whether a dotted name begins with a module of the package that has the rest; True where it begins with none."""
+    """Look a dotted name up in the package; True for a name that does not begin with a module of the package."""
     parts = text.split(".")
     if not modules_called(parts[0]):
         return True

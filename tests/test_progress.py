@@ -14,7 +14,7 @@ from lossatlas.io.progress import Log, Progress, ProgressBar, SilentProgress, St
 
 @pytest.fixture(autouse=True)
 def command(monkeypatch):
-    """What a command prints; `test_api.py` tests Python functions."""
+    """Test the output of commands; `test_api.py` tests that of Python functions."""
     monkeypatch.setattr(progress.FrontEnd, "command", True)
 
 

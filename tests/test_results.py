@@ -1,4 +1,4 @@
-"""What a landscape, a curvature and a trajectory offer: in a notebook, as tables and arrays, in files; and without torch."""
+"""Results of the Python functions: their display in a notebook, tables, arrays and files, also without torch."""
 
 import base64
 import html

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,10 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
     known = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
-    def guarded(net: nn.Module, /, *arguments: P.args, **named: P.kwargs) -> R:
+    def guarded(*arguments: Any, **named: Any) -> R:
+        if not arguments and "net" not in named:
+            raise BadUsage(f"{function.__name__}() needs a network, as its first argument")
+        net, *others = arguments if arguments else (named.pop("net"),)
         if not isinstance(net, nn.Module):
             raise BadUsage(
                 f"{function.__name__}(net, ...): the first argument is a {type(net).__name__}, and no nn.Module"
@@ -74,9 +77,9 @@ def restoring(function: Callable[Concatenate[nn.Module, P], R]) -> Callable[Conc
             if name not in known:
                 raise BadUsage(f"{function.__name__}() has no argument {name}{suggestion(name, known)}")
         with untouched(net) as own:
-            return function(own, *arguments, **named)
+            return function(own, *others, **named)
 
-    return guarded
+    return cast("Callable[Concatenate[nn.Module, P], R]", guarded)
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lossatlas.parameter_space.selection import names_of
+
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 HABIT = ("module", "model", "net", "network")  # attributes in which programs keep the network
 COUNTERS = ("num_batches_tracked", "n_averaged")  # of BatchNorm and of AveragedModel: their absence does not matter
@@ -58,15 +60,6 @@ def plain_name(name: str) -> str:
     return name
 
 
-def tied_names(net: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Return all names of the tensor of each name; a tensor of tied weights has several."""
-    of: dict[int, list[str]] = {}
-    named = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
-    for name, value in named:
-        of.setdefault(id(value), []).append(name)
-    return {name: tuple(of[id(value)]) for name, value in named}
-
-
 def match_names(net: nn.Module, own: Collection[str], there: Collection[str], needed: Collection[str]) -> Match:
     """Find the names of a network in a checkpoint.
 
@@ -80,7 +73,7 @@ def match_names(net: nn.Module, own: Collection[str], there: Collection[str], ne
         The match: the names as they are if they fit, otherwise without wrappers, otherwise without the one prefix that
         makes them fit. Where nothing fits, the match with the fewest missing names.
     """
-    tied = tied_names(net)
+    tied = names_of(net)
     needed = [name for name in needed if not is_counter(name)]
     plain_own = {name: plain_name(name) for name in own}
     plain_there = {plain_name(name): name for name in there}
