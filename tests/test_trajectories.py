@@ -196,3 +196,17 @@ def test_checkpoints_may_come_from_a_generator_and_points_from_numpy():
     states = trained(net)
     run = lossatlas.trajectory(net, (state for state in states), (X, Y), points=np.int64(3), **QUIET)
     assert run.surface.loss.shape == (3, 3)
+
+
+def test_the_names_of_the_ends_lie_within_the_frame():
+    net = seeded(normalized)
+    run = lossatlas.trajectory(net, trained(net), (X, Y), points=5, margin=0.0, **QUIET)
+    fig = run.plot(kind="filled")
+    fig.draw_without_rendering()
+    frame = fig.axes[0].get_window_extent()
+    names = {text.get_text(): text.get_window_extent() for text in fig.axes[0].texts}
+    for end in ("first", "last"):
+        assert frame.x0 <= names[end].x0
+        assert names[end].x1 <= frame.x1
+        assert frame.y0 <= names[end].y0
+        assert names[end].y1 <= frame.y1

@@ -12,7 +12,7 @@ from lossatlas.figures.network_marks import curve_points
 from lossatlas.figures.palette import NOT_DONE_COLOUR, NOT_FINITE_COLOUR, run_colour
 from lossatlas.figures.panels import Panel, legend_name, same_extent
 from lossatlas.figures.plotted_fields import field_title, mathtext
-from lossatlas.figures.trajectory_plots import draw_trajectory
+from lossatlas.figures.trajectory_plots import draw_trajectory, keep_names_inside
 from lossatlas.io.trajectory_files import Projection
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ def draw_flat(
         axis.set_xlabel("")
     if colour_bar:
         _draw_colour_bar(fig, axes, panels, scale, name, mappable)
+    for axis in axes if paths else ():
+        keep_names_inside(axis)
 
 
 def without_contours(p: Panel, scale: ColourScale) -> str:

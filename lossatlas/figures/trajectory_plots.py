@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+END_NAME = "end of a path"  # marks the names of the first and the last checkpoint
 OWN_LOSS_LABEL = "the checkpoint's own loss"
 LR_DROP_LABEL = "learning rate dropped"
 
@@ -60,10 +61,37 @@ def draw_trajectory(axis: "Axes", path: Projection, scale: ColourScale | None = 
         shift = 12 * away / max(float(np.hypot(*away)), 1e-300)  # away from the path
         at: Looks = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small"}
         note = axis.annotate(text, (x[end], y[end]), tuple(shift), zorder=8, clip_on=True, color="black", **at)
+        note.set_gid(END_NAME)
         note.set_path_effects([withStroke(linewidth=2, foreground="white")])
     axis.plot(x[-1:], y[-1:], "*", color=colour, markersize=9, zorder=7)
     for letter, name in zip("xy", axis_names(path), strict=True):
         axis.set(**{f"{letter}label": name})
+
+
+def keep_names_inside(axis: "Axes") -> None:
+    """Turn the names of a path's ends about their points, as little as needed for them to lie within the frame.
+
+    Args:
+        axis: Axis of a figure whose other parts are all there.
+    """
+    from matplotlib.text import Annotation
+
+    assert axis.figure is not None
+    axis.figure.draw_without_rendering()  # type: ignore[union-attr]  # a figure, which lays out its parts
+    frame = axis.get_window_extent()
+    for note in axis.texts:
+        if note.get_gid() != END_NAME or not isinstance(note, Annotation):
+            continue
+        wanted = np.asarray(note.xyann, float)
+        for degrees in (0, 30, -30, 60, -60, 90, -90, 120, -120, 150, -150, 180):
+            angle, farther = np.deg2rad(degrees), 1.4 if degrees else 1.0  # a corner takes more room
+            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            note.xyann = tuple(farther * turn @ wanted)
+            box = note.get_window_extent()
+            if frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1:
+                break
+        else:
+            note.xyann = tuple(wanted)
 
 
 def _lr_drop_label(axis: "Axes") -> str | None:
