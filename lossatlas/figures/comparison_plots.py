@@ -11,14 +11,14 @@ from lossatlas.figures import contour_plots
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import flat_figure
 from lossatlas.figures.line_plots import note_incomplete
-from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column, users_style
+from lossatlas.figures.matplotlib_style import FigureFactory, users_style
 from lossatlas.figures.palette import DIFFERENCE_COLOUR_MAP, curve_colours
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plot_functions import Line, draw_lines, plane_panel
 from lossatlas.figures.plot_options import SIZE, PlotOptions
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.solid_layout import SolidLayout
-from lossatlas.figures.surface_plots import draw_solid
+from lossatlas.figures.surface_plots import draw_solid, shape_of_solids
 from lossatlas.landscape.surface import Surface
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _flat(
 
 def _solids(plt: FigureFactory, panels: Sequence[Panel], name: str, options: PlotOptions) -> "Figure":
     scale, count = options.scale(panels, name), len(panels)
-    rows, columns = (count, 1) if is_single_column() else (1, count)
+    rows, columns = shape_of_solids(count)
     width, height = options.size
     if options.figsize is None and not options.columns:
         width, height = SIZE[0] * columns, SIZE[1] * rows

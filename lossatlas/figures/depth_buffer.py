@@ -81,8 +81,10 @@ def _fragments(
     counts = size.prod(1)
     used = np.flatnonzero(counts)
     known, flat, low, size, counts = known[used], flat[used], low[used], size[used], counts[used]
+    if not len(used):
+        return
     ends = np.cumsum(counts)
-    pieces = np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 0, FRAGMENTS), side="right")
+    pieces = np.searchsorted(ends, np.arange(0, ends[-1], FRAGMENTS), side="right")
     for start, stop in zip(pieces, [*pieces[1:], len(ends)], strict=True):
         own = np.repeat(np.arange(start, stop), counts[start:stop])
         place = np.arange(len(own)) - np.repeat(ends[start:stop] - counts[start:stop], counts[start:stop])

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from mpl_toolkits.mplot3d import Axes3D
 
 LABEL_MARGIN = 0.06  # inches between the labels of a new figure and its edge
-HEAD_GAP = 0.03  # inches between a title, notes and the legend
+FILM_MARGIN, FILM_FOOT = 0.12, 0.3  # inches above the titles of a film and below its axes
+HEAD_GAP = 0.06  # inches between a title, notes and the legend
 APART = 1.1  # of tick labels of two axes, relative to their height
 NOTES = "notes of a surface"  # marks their text
+WHOLE_BOX = np.array(list(itertools.product((0, 1), repeat=3)), float)  # corners, see `keep_labels_inside`
 
 
 class SolidLayout(LayoutEngine):
@@ -63,6 +65,29 @@ class SolidLayout(LayoutEngine):
             keep_labels_inside(fig, axis, (column / columns, ends[0], (column + 1) / columns, ends[1]), outline)
 
 
+def place_for_film(fig: "Figure", rows: int, columns: int) -> None:
+    """Give axes with three dimensions places that are the same from each side, so that they turn without moving.
+
+    Args:
+        fig: The figure, whose layout engine is removed.
+        rows: Number of rows.
+        columns: Number of columns.
+    """
+    fig.set_layout_engine("none")
+    fig.draw_without_rendering()
+    solids: list[Any] = [axis for axis in fig.axes if hasattr(axis, "zaxis")]
+    for k, axis in enumerate(solids):
+        row, column = divmod(k, columns)
+        bottom, top = (
+            1 - (row + 1) / rows + FILM_FOOT / fig.get_figheight(),
+            1 - row / rows - FILM_MARGIN / fig.get_figheight(),
+        )
+        head = _head_height(fig, axis) / fig.bbox.height
+        axis.set_position((column / columns, bottom, 1 / columns, top - head - bottom))
+        fig.draw_without_rendering()
+        _place_head(fig, axis, (column + 0.5) / columns, top)
+
+
 def keep_labels_inside(
     fig: "Figure",
     axis: "Axes3D",
@@ -77,7 +102,8 @@ def keep_labels_inside(
         fig: The figure, without a layout engine other than `SolidLayout`.
         axis: The axis, with everything drawn.
         slot: Left, bottom, right and top end of the part, as shares of the figure.
-        outline: (n, 3) points that need room, from 0 to 1 along each side of the box; None for those of its surfaces.
+        outline: (n, 3) points that need room, from 0 to 1 along each side of the box, such as `WHOLE_BOX`; None for those of
+            its surfaces.
     """
     outline = _outline([axis]) if outline is None else outline
     drawn: list[Any] = [*axis.collections, *(each for each in axis.get_children() if isinstance(each, SurfaceScene))]
@@ -114,8 +140,7 @@ def keep_labels_inside(
 def _outline(axes: "Sequence[Axes3D]") -> np.ndarray:
     """Points of the surfaces of axes and corners of their floor, (n, 3) from 0 to 1 along each side of the box."""
     scenes = [each for axis in axes for each in axis.get_children() if isinstance(each, SurfaceScene)]
-    floor = np.array(list(itertools.product((0, 1), (0, 1), (0,))), float)
-    return np.concatenate([floor, *(each.relative_outline() for each in scenes)])
+    return np.concatenate([WHOLE_BOX[::2], *(each.relative_outline() for each in scenes)])
 
 
 def _head(axis: "Axes3D") -> "list[Text | Legend]":
@@ -157,7 +182,7 @@ def _place_head(fig: "Figure", axis: "Axes3D", middle: float, top: float) -> Non
         if part is axis.title:
             place = axis.get_position()
             axis.set_title(axis.get_title(), y=1.0, pad=0)
-            fig.draw_without_rendering()
+            part.set_y(1.0)  # an axis with three dimensions has lowered it
             shift = top - part.get_window_extent().y1 / height
             part.set(x=(middle - place.x0) / place.width, y=1.0 + shift / place.height)
         elif part is axis.get_legend():

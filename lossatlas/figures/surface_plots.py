@@ -69,6 +69,7 @@ def solid_figure(
     *,
     overlay: bool = False,
     paths: Sequence[Projection] = (),
+    cut_from: Camera | None = None,
 ) -> "Figure":
     """Draw surfaces in three dimensions with the same heights and colours.
 
@@ -81,6 +82,7 @@ def solid_figure(
         camera: Where they are seen from.
         overlay: Draw them in one box instead of side by side.
         paths: Training runs, which lie on the first surface.
+        cut_from: Side from which a quarter is cut out of an overlay; None for the camera's.
 
     Returns:
         The figure.
@@ -90,16 +92,21 @@ def solid_figure(
     """
     check_overlay(panels, overlay=overlay)
     groups: list[Sequence[Panel]] = [panels] if overlay else [[p] for p in panels]
-    rows, columns = (len(groups), 1) if is_single_column() else (1, len(groups))
+    rows, columns = shape_of_solids(len(groups))
     fig = plt.figure(figsize=(5.2 * columns, 4.4 * rows))
     for k, group in enumerate(groups):
         axis = fig.add_subplot(rows, columns, k + 1, projection="3d", computed_zorder=False)
-        draw_solid(axis, group, scale, name, zlim, camera, paths)
+        draw_solid(axis, group, scale, name, zlim, camera, paths, cut_from=cut_from)
         axis.patch.set_visible(False)  # it would cover the labels of the neighbour
         if not overlay and len(panels) > 1:
             axis.set_title(group[0].label)
     fig.set_layout_engine(SolidLayout(rows, columns))
     return fig
+
+
+def shape_of_solids(count: int) -> tuple[int, int]:
+    """Rows and columns of a number of panels."""
+    return (count, 1) if is_single_column() else (1, count)
 
 
 def check_overlay(panels: Sequence[Panel], *, overlay: bool) -> None:
@@ -122,6 +129,7 @@ def draw_solid(
     paths: Sequence[Projection] = (),
     *,
     notes: bool = True,
+    cut_from: Camera | None = None,
 ) -> None:
     """Draw surfaces on one axis with three dimensions.
 
@@ -134,6 +142,7 @@ def draw_solid(
         camera: Where they are seen from.
         paths: Training runs, which lie on the first surface.
         notes: Write the notes of the panels beside them.
+        cut_from: Side from which a quarter is cut out where there are several surfaces; None for the camera's.
 
     Raises:
         BadUsage: zlim leaves nothing of the surfaces.
@@ -148,7 +157,9 @@ def draw_solid(
     camera = camera or Camera()
     several = len(panels) > 1
     maps = [colormaps.get_cmap(overlay_colour_map(k) if several else scale.colour_map) for k in range(len(panels))]
-    sheets = overlaid_sheets([sheet_of(p, heights, each, ends) for p, each in zip(panels, maps, strict=True)], camera)
+    colours = [colours_of_heights(scale, each) for each in maps]
+    sheets = [sheet_of(p, heights, each, ends) for p, each in zip(panels, colours, strict=True)]
+    sheets = overlaid_sheets(sheets, cut_from or camera)
     for p, colour_map in zip(panels, maps, strict=True):
         _draw_floor_contours(axis, p, scale, colour_map, ends)
     for sheet, p in zip(sheets, panels, strict=True):
@@ -209,13 +220,21 @@ def _ceiling(scale: ColourScale, zlim: float | None) -> float:
     return float(np.log10(zlim + scale.shift) if scale.log else zlim)
 
 
+def colours_of_heights(scale: ColourScale, colour_map: "Colormap") -> Callable[[Any], Any]:
+    """Return the function from heights to RGBA colours of a scale and a colour map."""
+    from matplotlib.colors import Normalize
+
+    norm = Normalize(*scale.limits, clip=True)
+    return lambda heights: colour_map(norm(heights))
+
+
 def sheet_of(p: Panel, scale: ColourScale, colours: Callable[[Any], Any], ends: tuple[float, float]) -> Sheet:
     """Prepare a surface for a scene; what lies above the box or below the scale is left out.
 
     Args:
         p: The surface.
         scale: Scale of its heights.
-        colours: Colour map, from shares in [0, 1] to RGBA.
+        colours: Colours of heights, RGBA in [0, 1].
         ends: Heights of the floor and of the top of the box.
 
     Returns:
@@ -232,7 +251,7 @@ def sheet_of(p: Panel, scale: ColourScale, colours: Callable[[Any], Any], ends: 
     light = brightness(x, y, np.clip(heights, bottom, ceiling), (ends[1] - ends[0]) / BOX_HEIGHT)
     edge = ROUNDING * (ceiling - bottom)
     left_out = np.zeros((len(y) - 1, len(x) - 1), bool)
-    return Sheet(x, y, heights, light, colours, scale.limits, (bottom - edge, ceiling + edge), left_out)
+    return Sheet(x, y, heights, light, colours, (bottom - edge, ceiling + edge), left_out)
 
 
 def overlaid_sheets(sheets: Sequence[Sheet], camera: Camera) -> list[Sheet]:
@@ -298,7 +317,7 @@ def _crossing_lines(sheet: Sheet, other: Sheet, quarter: np.ndarray) -> list[Sur
     within = np.zeros(sheet.heights.shape, bool)
     within[1:-1, 1:-1] = quarter[:-1, :-1] & quarter[1:, 1:]
     difference = np.ma.masked_invalid(np.where(within, np.nan, sheet.heights - other.heights))
-    colour = (*(0.25 * np.asarray(sheet.colours(0.0))[:3]), 1.0)
+    colour = (*(0.25 * np.asarray(sheet.colours(sheet.ends[0]))[:3]), 1.0)
     found = contour_generator(x=sheet.x, y=sheet.y, z=difference).lines(0.0)
     return [SurfaceLine(_lifted(np.asarray(run), sheet), colour, CROSSING_WIDTH) for run in found]
 
@@ -315,7 +334,7 @@ def _cut_edges(sheet: Sheet, quarter: np.ndarray, i: int, j: int) -> list[Surfac
     """The two edges of a surface along a quarter that is cut out at its column `i` and row `j`."""
     points = sheet.corners.reshape(*sheet.heights.shape, 3)
     rows, columns = (np.flatnonzero(quarter.any(axis)) for axis in (1, 0))
-    colour = (*(0.45 * np.asarray(sheet.colours(0.2))[:3]), 1.0)
+    colour = (*(0.45 * np.asarray(sheet.colours(sheet.ends[0]))[:3]), 1.0)
     edges = points[rows[0] : rows[-1] + 2, i], points[j, columns[0] : columns[-1] + 2]
     return [SurfaceLine(edge, colour, EDGE_WIDTH) for edge in edges]
 
@@ -325,12 +344,11 @@ def _contour_lines(sheet: Sheet, scale: ColourScale) -> list[SurfaceLine]:
     from contourpy import contour_generator
 
     lines = contour_generator(x=sheet.x, y=sheet.y, z=np.ma.masked_invalid(sheet.heights))
-    low, high = sheet.colour_ends
     found = []
     for level in scale.height(scale.levels):
         if not sheet.ends[0] < level < sheet.ends[1]:
             continue
-        colour = np.asarray(sheet.colours(float(np.clip((level - low) / (high - low), 0, 1))))[:3]
+        colour = np.asarray(sheet.colours(level))[:3]
         dark = colour @ LUMINANCE < DARK
         ink = tuple(colour + 0.6 * (1 - colour) if dark else 0.3 * colour)
         for run in lines.lines(level):
@@ -392,9 +410,7 @@ def _mark_checkpoints(
     shown = np.flatnonzero(np.isfinite(seen).all(1))
     fill: Any = "white"
     if path.loss is not None:
-        low, high = scale.limits
-        shares = np.clip((scale.height(path.loss[shown]) - low) / (high - low), 0, 1)
-        fill = colormaps.get_cmap(scale.colour_map)(np.nan_to_num(shares))
+        fill = colours_of_heights(scale, colormaps.get_cmap(scale.colour_map))(scale.height(path.loss[shown]))
     label = "checkpoint" if path.loss is None else "checkpoint, coloured by its own loss"
     marks = axis.scatter(
         *seen[shown].T, s=13, c=fill, edgecolors=colour, linewidths=0.8, depthshade=False, zorder=5, label=label

@@ -50,8 +50,7 @@ class Sheet:
         y: (ny,) coordinates, ascending.
         heights: (ny, nx) heights; NaN where there is no surface.
         light: (ny, nx) brightness from 0 to 1.
-        colours: Colour map, from shares in [0, 1] to RGBA.
-        colour_ends: Heights of the first and the last colour.
+        colours: Colours of heights, RGBA in [0, 1].
         ends: Heights at which the surface is cut.
         left_out: (ny - 1, nx - 1) mask of faces that are not drawn.
         lines: Lines on it.
@@ -62,7 +61,6 @@ class Sheet:
     heights: np.ndarray
     light: np.ndarray
     colours: Callable[[Any], Any]
-    colour_ends: tuple[float, float]
     ends: tuple[float, float]
     left_out: np.ndarray
     lines: Sequence[SurfaceLine] = field(default=())
@@ -231,8 +229,7 @@ class SurfaceScene(Artist):
             height, light = (
                 (weights * each.ravel()[three]).sum(1) for each in (sheet.heights, np.nan_to_num(sheet.light))
             )
-            low, high = sheet.colour_ends
-            colours = np.array(sheet.colours(np.clip((height - low) / (high - low), 0, 1)))
+            colours = np.array(sheet.colours(height))
             light = np.where(_seen_from_above(own[three]), light, UNDERSIDE * light)
             colours[:, :3] *= light[:, None]
             picture[mine] = colours
