@@ -27,7 +27,7 @@ def figure_of(panels, **keywords):
     scale = figures.choose_colour_scale([p.values for p in panels], log=False)
     with figures.style() as plt:
         fig = solid_figure(plt, panels, scale, "train_loss", **keywords)
-        fig.canvas.draw()
+        fig.draw_without_rendering()
     return fig
 
 
@@ -74,7 +74,8 @@ def test_surfaces_that_intersect_hide_each_other_as_rays_say(camera):
     inverse, wrong = np.linalg.inv(axis.get_proj()), 0
     for row, column in zip(rows[chosen], columns[chosen], strict=True):
         place = axis.transData.inverted().transform((column + 0.5, row + 0.5))
-        depths = np.linspace(*np.nanquantile(buffer.depth[np.isfinite(buffer.depth)], [0, 1]) + [-0.02, 0.02], 6001)
+        known = buffer.depth[np.isfinite(buffer.depth)]
+        depths = np.linspace(known.min() - 0.02, known.max() + 0.02, 6001)
         ray = np.column_stack([np.tile(place, (len(depths), 1)), depths, np.ones(len(depths))]) @ inverse.T
         wrong += sheet_hit(scene, ray[:, :3] / ray[:, 3:]) != owner[row, column]
     assert wrong <= 1  # a ray along an edge
@@ -159,7 +160,7 @@ def test_what_is_left_out_is_stated_with_its_share_and_hatched():
     share = float((p.values > 2).mean())
     with figures.style() as plt:
         fig = solid_figure(plt, [p], figures.choose_colour_scale([p.values], vmax=2.0, log=False), "train_loss")
-        fig.canvas.draw()
+        fig.draw_without_rendering()
     axis = fig.axes[0]
     (text,) = (each.get_text() for each in axis.texts if each.get_gid() == NOTES)
     assert text == f"{100 * share:.0f} % of the cells above 2: left out (hatched floor)"
@@ -188,7 +189,7 @@ def test_titles_and_labels_are_apart_from_the_surface_and_each_other(columns):
     with figures.style(files=figures.FigureFiles(columns=columns)) as plt:
         fig = solid_figure(plt, panels, scale, "train_loss")
         fig.set_size_inches({1: 3.3, 2: 7.0}[columns], {1: 5.6, 2: 3.0}[columns])
-        fig.canvas.draw()
+        fig.draw_without_rendering()
     sizes = []
     for axis in fig.axes:
         assert axis.get_zlabel().startswith("training loss")
@@ -199,8 +200,13 @@ def test_titles_and_labels_are_apart_from_the_surface_and_each_other(columns):
         assert title.y0 > surface[:, 1].max(), "the title lies above the surface"
         assert title.y1 <= fig.bbox.y1 + 0.5
         texts = [axis.xaxis.label, axis.yaxis.label, axis.zaxis.label]
-        ticks = [t.label1 for each in (axis.xaxis, axis.yaxis, axis.zaxis) for t in each.get_major_ticks()]
-        shown = [each for each in ticks if each.get_text() and each.get_visible()]
+        shown = [
+            tick.label1
+            for each in (axis.xaxis, axis.yaxis, axis.zaxis)
+            for tick in each.get_major_ticks()
+            if each.get_view_interval()[0] - 1e-9 <= tick.get_loc() <= each.get_view_interval()[1] + 1e-9
+            and tick.label1.get_visible()
+        ]
         for text in [*texts, *shown]:
             box = text.get_window_extent()
             assert box.x0 >= -0.5
@@ -236,7 +242,8 @@ def test_light_shows_relief_and_no_part_is_blown_out():
     assert hollow.min() >= DARKEST
     assert np.ptp(hollow) > 0.3, "slopes toward and away from the light differ"
     sky = open_sky((x + 1) / 2, (x + 1) / 2, np.where(np.hypot(*np.meshgrid(x, x)) < 0.1, -0.5, 0.0))
-    assert sky[40, 40] < 0.3 < 0.95 < sky[0, 0]
+    assert sky[40, 40] < 0.3
+    assert sky[0, 0] > 0.95
 
 
 def test_the_picture_in_a_pdf_and_in_pixels_is_the_same(tmp_path):
