@@ -25,18 +25,13 @@ from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import restoring
 from lossatlas.io.lock import Lock
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs import hessian_job
-from lossatlas.jobs.alignment import aligned
-from lossatlas.jobs.distributed_hessian import HessianSettings
-from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
-from lossatlas.jobs.fingerprint import recalibration_record
-from lossatlas.jobs.grid_job import Quantity, SurfaceOutput, continued, obey_signal, run_in_script
-from lossatlas.jobs.hessian_job import FindingsOutput
-from lossatlas.jobs.loss_quantity import LossQuantity
-from lossatlas.jobs.output_files import with_lock
-from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.reference_check import check_ends
-from lossatlas.jobs.script_arguments import (
+from lossatlas.jobs.curvature import hessian_job
+from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
+from lossatlas.jobs.curvature.hessian_job import FindingsOutput
+from lossatlas.jobs.curvature.spectrum_job import compute_spectrum
+from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
+from lossatlas.jobs.inputs.alignment import aligned
+from lossatlas.jobs.inputs.api_arguments import (
     Axis,
     check_settings,
     check_values,
@@ -44,7 +39,7 @@ from lossatlas.jobs.script_arguments import (
     device_for,
     tolerance_of,
 )
-from lossatlas.jobs.script_inputs import (
+from lossatlas.jobs.inputs.api_inputs import (
     Direction,
     DirectionArguments,
     Net,
@@ -52,9 +47,14 @@ from lossatlas.jobs.script_inputs import (
     state_for,
     statistics_differ,
 )
-from lossatlas.jobs.script_job import SurfaceArguments, SurfaceInputs
-from lossatlas.jobs.spectrum_job import compute_spectrum
-from lossatlas.jobs.spectrum_parts import SpectrumSettings
+from lossatlas.jobs.inputs.fingerprint import recalibration_record
+from lossatlas.jobs.inputs.output_files import with_lock
+from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs
+from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
+from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, obey_signal, run_from_python
+from lossatlas.jobs.sweep.loss_quantity import LossQuantity
+from lossatlas.jobs.sweep.problem import Problem
+from lossatlas.jobs.sweep.reference_check import check_ends
 from lossatlas.landscape import Surface
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.mpi.communicator import World
@@ -278,7 +278,7 @@ def eigenvalues(
         compiled: Fuse the products with torch.compile, which takes about half a minute at the start.
 
     Returns:
-        The surface. `fields` has the arrays of `lossatlas.jobs.eigenvalue_quantity.FIELDS`, each of shape (ny, nx) or
+        The surface. `fields` has the arrays of `lossatlas.jobs.sweep.eigenvalue_quantity.FIELDS`, each of shape (ny, nx) or
         (nx,): 'max_eig', 'min_eig', their absolute residuals, bounds that hold with probability 1 - 1e-3, and 'products'.
 
     Raises:
@@ -337,7 +337,7 @@ def landscape_of(
     force: bool,
     progress: bool,
 ) -> Landscape:
-    """Compute the missing cells of a surface, under the lock of its file; see `grid_job.run_in_script`."""
+    """Compute the missing cells of a surface, under the lock of its file; see `grid_job.run_from_python`."""
     points, problem = inputs.points, inputs.problem
     assert problem is not None
     fresh = quantity.new_surface(
@@ -364,7 +364,7 @@ def landscape_of(
         known = continued(ranks, file, fresh)
         known = on_first(ranks, lambda: with_second_derivatives(known))
         output = SurfaceOutput(None if file is None else Path(file), embed=points.directions, lock=lock)
-        found = run_in_script(ranks, quantity, problem, known, output, progress=progress)
+        found = run_from_python(ranks, quantity, problem, known, output, progress=progress)
         return Landscape.of(found, points.directions)
 
     return with_lock("surface", file, ranks, force=force, finish=finish)
@@ -498,7 +498,7 @@ def spectrum(
 
     warn_of_launcher(ranks)
     wanted, chosen, place = on_all(ranks, checked)
-    world = World.of_script(ranks)
+    world = World.of_communicator(ranks)
     command = "lossatlas.spectrum"
     samples = on_all(ranks, lambda: as_dataset(data, limit=limit))
     job = on_all(ranks, lambda: hessian_job.of_objects(world, net, samples, loss, chosen, place, command, seed))
@@ -508,7 +508,7 @@ def spectrum(
         known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
         output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         try:
-            found = hessian_job.run_in_script(
+            found = hessian_job.run_from_python(
                 world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
             )
         except (KeyboardInterrupt, Incomplete) as error:

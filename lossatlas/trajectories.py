@@ -16,12 +16,8 @@ from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.evaluation.reference import restoring
 from lossatlas.io import read_projection, write_projection
 from lossatlas.io.trajectory_files import projection_plane
-from lossatlas.jobs.checkpoint_projection import coordinates, differences, grid_around, principal_plane
-from lossatlas.jobs.loss_quantity import LossQuantity
-from lossatlas.jobs.output_files import keep_aside
-from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.script_arguments import Axis, check_values, check_words, tolerance_of
-from lossatlas.jobs.script_inputs import (
+from lossatlas.jobs.inputs.api_arguments import Axis, check_values, check_words, tolerance_of
+from lossatlas.jobs.inputs.api_inputs import (
     DirectionArguments,
     Net,
     checkpoint_list,
@@ -30,7 +26,11 @@ from lossatlas.jobs.script_inputs import (
     state_for,
     state_of,
 )
-from lossatlas.jobs.script_job import SurfaceArguments
+from lossatlas.jobs.inputs.output_files import keep_aside
+from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments
+from lossatlas.jobs.sweep.loss_quantity import LossQuantity
+from lossatlas.jobs.sweep.problem import Problem
+from lossatlas.jobs.trajectory.checkpoint_projection import coordinates, differences, grid_around, principal_plane
 from lossatlas.models.checkpoint import digest
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.parameter_space import Selection

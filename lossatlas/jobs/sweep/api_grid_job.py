@@ -8,12 +8,12 @@ from torch import nn
 
 from lossatlas import config
 from lossatlas.data import AnyData, Loss, as_dataset, as_loss
-from lossatlas.jobs.grid_job import Quantity
-from lossatlas.jobs.input_check import check_inputs
-from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.script_arguments import Axis, check_values, device_for, dir_type_of, grid_of
-from lossatlas.jobs.script_inputs import DirectionArguments, about_of, loss_name, request_of, statistics_differ
-from lossatlas.jobs.script_points import PointSource, ScriptPoints
+from lossatlas.jobs.inputs.api_arguments import Axis, check_values, device_for, dir_type_of, grid_of
+from lossatlas.jobs.inputs.api_inputs import DirectionArguments, about_of, loss_name, request_of, statistics_differ
+from lossatlas.jobs.inputs.input_check import check_inputs
+from lossatlas.jobs.sweep.api_points import PointSource, ScriptPoints
+from lossatlas.jobs.sweep.grid_job import Quantity
+from lossatlas.jobs.sweep.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

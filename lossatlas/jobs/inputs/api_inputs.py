@@ -18,9 +18,9 @@ from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io.checkpoint_names import checkpoints_in
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
-from lossatlas.jobs.find_directions import from_file
-from lossatlas.jobs.fingerprint import data_record, data_sketches, name_of, settings_digest
-from lossatlas.jobs.make_directions import AxisRequest, vector_hash
+from lossatlas.jobs.inputs.find_directions import from_file
+from lossatlas.jobs.inputs.fingerprint import data_record, data_sketches, name_of, settings_digest
+from lossatlas.jobs.inputs.make_directions import AxisRequest, vector_hash
 from lossatlas.models.checkpoint import (
     batchnorm_statistics,
     digest,
