@@ -35,12 +35,13 @@ from lossatlas.parameter_space import (
     tensors,
     wide_tensors,
 )
+from lossatlas.parameter_space.selection import EVERYTHING
 
 Net = nn.Module | Mapping[str, Any] | str | Path  # a network, its state dict, or a checkpoint: see `models.checkpoint`
 Direction = str | Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DirectionArguments:
     """The arguments of a Python function that define the axes, see `lossatlas.surface`.
 
@@ -58,12 +59,12 @@ class DirectionArguments:
         path: Checkpoints that are the points themselves, instead of directions: the k-th one at x = k.
     """
 
-    directions: Direction | Sequence[Direction] | None
-    towards: Net | Sequence[Net] | None
-    norm: str | None
-    ignore: str
-    seed: int
-    selection: Selection
+    directions: Direction | Sequence[Direction] | None = None
+    towards: Net | Sequence[Net] | None = None
+    norm: str | None = None
+    ignore: str = ""
+    seed: int = config.SEED
+    selection: Selection = EVERYTHING
     orthogonalize: bool = False
     curvature: bool = False
     repeat: int = 1
