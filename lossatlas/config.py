@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lossatlas.choices import CURVES, NORMS, PRECISIONS, SCHEMES
 from lossatlas.errors import BadUsage, named
 from lossatlas.landscape import Grid
 from lossatlas.option_fields import (
@@ -28,9 +29,6 @@ from lossatlas.user_code import UserFunction
 if TYPE_CHECKING:
     from lossatlas.parameter_space import Selection
 
-PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
-NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
-SCHEMES, CURVES = ("linear2x", "barycentric"), ("bezier", "polygonal")
 ModelChoice = str | UserFunction  # in the zoo, or of a user
 MOST_MARGIN = 100.0  # around a path, as a share of its extent
 SEED = 123  # of the random directions, as in the original release
@@ -680,11 +678,11 @@ class DirectionConfig:
         same_dir: Use the x direction for y as well.
         seed, idx: The seed of random directions, and the number of the repeat.
         dir_file: The direction file; None for the default name.
-        orthogonal: Remove from y its part along x.
+        orthogonalize: Remove from y its part along x.
         curvature: Compute the second derivatives along the axes.
         only, without: Regular expressions of the names of parameters that move, and of those that do not.
         scheme, curve, repeat, per_layer: See `SchemeOptions`.
-        bends: The control points of the curve.
+        control_points: The control points of the curve.
         dir_type_given: The user has chosen `dir_type`.
     """
 
@@ -695,13 +693,13 @@ class DirectionConfig:
     seed: int
     idx: int
     dir_file: str | None
-    orthogonal: bool = False
+    orthogonalize: bool = False
     curvature: bool = False
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     scheme: str = ""
     curve: str = ""
-    bends: tuple[str, ...] = ()
+    control_points: tuple[str, ...] = ()
     repeat: int = 0
     per_layer: bool = False
     dir_type_given: bool = True

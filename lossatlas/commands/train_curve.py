@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lossatlas import config, programs
+from lossatlas.choices import CURVES
 from lossatlas.commands import options
 from lossatlas.commands.training_output import check_output_folder, write_json
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
@@ -47,7 +48,7 @@ class CurveTrainingOptions:
 
     HEADING: ClassVar[str] = "curve"
 
-    kind: str = option("bezier", "kind of the curve", choices=config.CURVES)
+    kind: str = option("bezier", "kind of the curve", choices=CURVES)
     bends: int = option(1, "number of control points between the ends", kind=positive, metavar="N")
     out: str = option(
         "",

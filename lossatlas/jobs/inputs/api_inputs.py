@@ -29,6 +29,7 @@ from lossatlas.models.checkpoint import (
     read_state,
     weights_in,
 )
+from lossatlas.models.state_names import state_tensors
 from lossatlas.parameter_space import (
     Point,
     Selection,
@@ -211,7 +212,7 @@ def state_of(net: Net) -> Mapping[str, Tensor]:
         BadInput: There is no such checkpoint, or it holds no state dict.
     """
     if isinstance(net, nn.Module):
-        return {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+        return state_tensors(net)
     return weights_in(net, "the state dict") if isinstance(net, Mapping) else read_state(net)
 
 
@@ -295,7 +296,7 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], losses:
     return {
         "model_class": type(net).__name__,
         "model_settings": settings_digest(net),
-        "checkpoint": digest({name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}),
+        "checkpoint": digest(state_tensors(net)),
         **name,
         "loss_settings": settings_digest(loss),
         LOSS_OF_SOME_SAMPLES: float(losses.mean()),

@@ -131,7 +131,7 @@ def description(
     same = letter == "y" and choice.same_dir and axis.kind != "network"
     result = "the x direction" if same else axis.describe(choice.seed, choice.idx, layout, curvature)
     selected = f", {choice.selection}" if choice.selection else ""
-    return result + selected + ", orthogonal to x" * (letter == "y" and choice.orthogonal)
+    return result + selected + ", orthogonal to x" * (letter == "y" and choice.orthogonalize)
 
 
 def find_directions(
@@ -188,7 +188,7 @@ def find_directions(
         idx=choice.idx,
         same=choice.same_dir,
         orthogonal_to=first,
-        orthogonalize=choice.orthogonal,
+        orthogonalize=choice.orthogonalize,
     )
     arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
     if saved is not None:
