@@ -5,3 +5,5 @@ NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 SCHEMES = ("linear2x", "barycentric")
 CURVES = ("bezier", "polygonal")
 LOSS_NAMES = ("crossentropy", "mse")
+LOOKS = ("paper", "dark", "print")  # of figures, see `figures.palette`
+COLOURS = ("value", "blended")  # what the colours of a field follow, see `figures.colour_scale`

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lossatlas.choices import CURVES, NORMS, PRECISIONS, SCHEMES
+from lossatlas.choices import COLOURS, CURVES, LOOKS, NORMS, PRECISIONS, SCHEMES
 from lossatlas.errors import BadUsage, named
 from lossatlas.landscape import Grid
 from lossatlas.option_fields import (
@@ -502,19 +502,44 @@ class OutputConfig:
 
 
 @dataclass(frozen=True)
+class LookOptions:
+    """The look of figures."""
+
+    HEADING: ClassVar[str] = "figures"
+
+    look: str | None = option(
+        None,
+        "colours, ground and line widths: white (paper, the default), for slides and dark pages (dark), or thin lines that stay "
+        "readable in greyscale (print)",
+        choices=LOOKS,
+    )
+    cmap: str | None = option(
+        None,
+        "colour map of matplotlib for fields, and for the colours of lines in figures of lines alone (default: that of the look)",
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True)
 class ContourOptions:
-    """The levels of contours."""
+    """The levels and colours of contours."""
 
     HEADING: ClassVar[str] = "figures"
 
     vmin: float | None = option(None, "lowest contour (default: from the data)", kind=finite)
     vmax: float | None = option(None, "highest contour (default: from the data)", kind=finite)
     vlevel: float | None = option(None, "distance between contours (default: from the data)", kind=finite)
+    colours: str | None = option(
+        None,
+        "colours in proportion to the height (value), or 40 % value and 60 % rank among the cells (blended); ticks of the colour "
+        "bar are exact in both (default: blended where 70 % of the cells lie in a fifth of the range)",
+        choices=COLOURS,
+    )
 
 
 @dataclass(frozen=True)
-class ShowOptions:
-    """Windows."""
+class ShowOptions(LookOptions):
+    """Looks and windows."""
 
     HEADING: ClassVar[str] = "figures"
 
@@ -523,7 +548,7 @@ class ShowOptions:
 
 @dataclass(frozen=True)
 class DisplayOptions(ShowOptions):
-    """Scale and windows."""
+    """Scale, looks and windows."""
 
     HEADING: ClassVar[str] = "figures"
 
