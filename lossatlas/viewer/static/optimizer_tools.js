@@ -8,13 +8,13 @@ export function optimizerTools(app) {
   let index = 0; // among the coefficients of all optimizers
   const rows = OPTIMIZERS.map((optimizer, k) => {
     const coefficients = Object.keys(optimizer.settings).map((name) => coefficient(app, optimizer, name, index++));
-    const all = element("div", { class: "row", style: "flex-wrap:nowrap;margin:0" }, ...coefficients);
-    return tableRow(cell(nameOf(app, optimizer)), cell(rate(app, optimizer, k)), cell(all));
+    const all = element("div", { class: "row coefficients" }, ...coefficients);
+    return tableRow(cell(nameOf(app, optimizer), all), cell(rate(app, optimizer, k)));
   });
   return group(
     "Optimizers",
-    { class: "half" },
-    table(tableRow(...heads(["Optimizer", "Rate", "Coefficients"])), element("tbody", {}, ...rows)),
+    { class: "optimizers" },
+    table(tableRow(...heads(["Optimizer and its coefficients", "Rate"])), element("tbody", {}, ...rows)),
     row(button("usual", "Usual settings", () => app.useUsualSettings())),
   );
 }

@@ -5,15 +5,20 @@ import { cell, chartBox, element, group, heads, swatch, table, tableRow } from "
 import { text } from "./numbers.js";
 import { pointOf } from "./race.js";
 
-const ENDS = { edge: "left at the edge", hole: "met unknown cells", zero: "no logarithm there", diverged: "diverged" };
+const ENDS = {
+  edge: "left the surface at its edge",
+  hole: "came to a place without a value",
+  zero: "came to a place without a logarithm",
+  diverged: "diverged",
+};
 const DASHES = [[], [6, 4], [2, 3]]; // one for each surface
 
 /** Returns {root, update()}. */
 export function resultTools(app) {
-  const canvas = element("canvas", { role: "img", "aria-label": "Loss against step" });
+  const canvas = element("canvas", { role: "img", "aria-label": "Value against step" });
   const body = element("tbody");
   const head = tableRow(...heads(["Optimizer", "Step", "Where", "Value", "End"]));
-  const root = group("Who arrives where", { class: "half" }, chartBox(canvas), table(head, body, { id: "results" }));
+  const root = group("Where each optimizer is", {}, chartBox(canvas), table(head, body, { id: "results" }));
   const update = () => {
     drawLosses(canvas, app);
     body.replaceChildren(...app.model.surfaces.flatMap((surface, number) => rowsOf(app, surface, number)));
