@@ -9,8 +9,8 @@ import { OPTIMIZERS } from "./optimizers.js";
 import { makeScale } from "./scale.js";
 import { interpolantOf, openSurface, toShare } from "./surface.js";
 
-const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 4.6, panx: 0, pany: 0 };
-const LOOKED_AT = 0.15; // height in the scene
+const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 4.9, panx: 0, pany: 0 };
+const LOOKED_AT = 0.12; // height in the scene
 const ELEVATIONS = [-10, 89]; // degrees
 const DISTANCES = [2.5, 12];
 
