@@ -113,9 +113,9 @@ export class App {
 
   remarks() {
     const { model } = this;
-    const { surfaces, state } = model;
+    const { surfaces } = model;
     const remarks = surfaces.length < 2 || model.flat || model.alike() ? [] : [DIFFERENT_PLANES];
-    if (model.field().better < 0) remarks.push(`${model.title(state.height)} is climbed, not descended.`);
+    if (model.noRace) remarks.push(model.noRace);
     return remarks;
   }
 
@@ -163,9 +163,9 @@ export class App {
 
   play(on) {
     this.race.play(on, performance.now());
-    this.transport.say(on);
+    this.transport.say(this.race.playing);
     this.draw();
-    if (!on) this.remember();
+    if (!this.race.playing) this.remember();
   }
 
   togglePlay() {

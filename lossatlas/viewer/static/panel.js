@@ -9,6 +9,7 @@ import { PlaneView } from "./plane_view.js";
 import { notesOn, valuesAt } from "./readout.js";
 import { listenToScene } from "./scene_input.js";
 import { SceneView } from "./scene_view.js";
+import { clippedNote } from "./top_tools.js";
 
 const NOTHING = "\u00a0"; // it keeps the line's height
 
@@ -56,7 +57,8 @@ export class Panel {
   rebuild() {
     const { model } = this.app;
     this.heights.update();
-    this.note.textContent = notesOn(this.surface, model.state.height);
+    const notes = [notesOn(this.surface, model.state.height), clippedNote(this.surface, model)];
+    this.note.textContent = notes.filter((words) => words).join(" ");
     this.plane.rebuild();
     if (!this.scene) return;
     this.scene.rebuild();

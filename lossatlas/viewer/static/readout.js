@@ -18,7 +18,7 @@ export function notesOn(surface, fieldName) {
   const guessed = surface.interpolated.reduce((n, v) => n + v, 0);
   if (guessed) {
     notes.push(
-      `${guessed} of ${all} cells are not computed, but interpolated from those around them ("computed cells" marks the others).`,
+      `${guessed} of ${all} cells are not computed, but interpolated from those around them (the wire frame marks the others).`,
     );
   }
   if (field.error !== null && field.error > 0.1) {

@@ -5,7 +5,12 @@ import { cell, chartBox, element, group, heads, swatch, table, tableRow } from "
 import { text } from "./numbers.js";
 import { pointOf } from "./race.js";
 
-const ENDS = { edge: "left at the edge", hole: "met unknown cells", zero: "no logarithm there", diverged: "diverged" };
+const ENDS = {
+  edge: "left at the edge",
+  hole: "reached cells that are not computed yet",
+  zero: "no logarithm there",
+  diverged: "diverged",
+};
 const DASHES = [[], [6, 4], [2, 3]]; // one for each surface
 
 /** Returns {root, update()}. */
@@ -13,7 +18,7 @@ export function resultTools(app) {
   const canvas = element("canvas", { role: "img", "aria-label": "Loss against step" });
   const body = element("tbody");
   const head = tableRow(...heads(["Optimizer", "Step", "Where", "Value", "End"]));
-  const root = group("Who arrives where", { class: "half" }, chartBox(canvas), table(head, body, { id: "results" }));
+  const root = group("Where each optimizer ends", { class: "half" }, chartBox(canvas), table(head, body, { id: "results" }));
   const update = () => {
     drawLosses(canvas, app);
     body.replaceChildren(...app.model.surfaces.flatMap((surface, number) => rowsOf(app, surface, number)));
@@ -36,7 +41,7 @@ function drawLosses(canvas, { model, race, theme }) {
     log: positive && state.scale !== "linear",
     xLabel: "step",
     yLabel: model.title(state.height),
-    empty: "Play, or click on the surface.",
+    empty: model.noRace || "Play, or click on the surface.",
   });
 }
 

@@ -4,8 +4,9 @@ import { colourOf, OVERLAID } from "./colours.js";
 import { fit } from "./drawing2d.js";
 import { button, element, group, row } from "./elements.js";
 import { text } from "./numbers.js";
+import { topTools } from "./top_tools.js";
 
-const SCALES = { linear: "linear", log: "logarithmic", soft: "ln(value + 0.1), the paper's" };
+const SCALES = { linear: "linear", log: "logarithmic", soft: "logarithmic: ln(loss + 0.1)" };
 const MAPS = ["viridis", "cividis", "magma", "coolwarm"];
 const THEMES = [
   ["auto", "as the system"],
@@ -35,7 +36,7 @@ function curveTools(app) {
     "View",
     {},
     row(height(app, "Field"), scale(app, ["linear", "log"])),
-    row(app.controls.checkbox("wire", "computed cells", app.onNewView)),
+    row(app.controls.checkbox("wire", "marks at the computed points", app.onNewView)),
     row(theme(app), save(app)),
   );
   return { root, update: () => {} };
@@ -45,14 +46,13 @@ function planeTools(app) {
   const { controls, model } = app;
   const colours = () => [["", "as the height"], ...namesOf(model)];
   const maps = () => MAPS.map((name) => [name, name]);
-  const topText = (share) => text(model.scale().value(share), 3);
   const bar = colourBar(model);
   const root = group(
     "View",
     {},
     row(height(app, "Height"), scale(app, Object.keys(SCALES))),
     row(controls.select("colour", "Colour", colours, app.onNewView), controls.select("map", "Map", maps, app.onNewView)),
-    controls.range("top", "Hide above", () => [0.05, 1, 0.01], app.onNewView, topText),
+    topTools(app),
     bar.root,
     row(...boxes(app)),
     row(
@@ -65,7 +65,7 @@ function planeTools(app) {
 }
 
 function boxes({ controls, model, onNewView }) {
-  const shown = [controls.checkbox("lines", "contour lines", onNewView), controls.checkbox("wire", "computed cells", onNewView)];
+  const shown = [controls.checkbox("lines", "contour lines", onNewView), controls.checkbox("wire", "wire frame", onNewView)];
   if (model.surfaces.length > 1 && model.alike()) shown.push(controls.checkbox("overlay", "one over the other", onNewView));
   return shown;
 }
