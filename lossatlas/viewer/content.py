@@ -24,6 +24,7 @@ from lossatlas.figures.plotted_fields import eigen_ratio, field_title, has_eigen
 from lossatlas.io.trajectory_files import CHECKPOINT_FIELDS, Projection
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
+from lossatlas.viewer.axis_names import axis_names
 
 MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
 OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
@@ -194,6 +195,7 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
     rows, columns = (np.zeros(1, int), parts[0]) if y is None else parts
     return {
         "label": _shortened(shown.label),
+        "axes": axis_names(shown.directions, shown.trajectory),
         "caption": caption(shown),
         "x": np.asarray(x, float).tolist(),
         "y": None if y is None else np.asarray(y, float).tolist(),

@@ -10,5 +10,5 @@ export function flatnessTools({ model }) {
     return tableRow(element("th", { scope: "row" }, name), ...values);
   });
   const head = tableRow(element("th"), ...heads(surfaces.map((s) => s.label)));
-  return group("Flatness", { class: "wide" }, table(head, element("tbody", {}, ...rows)));
+  return group("Flatness", {}, table(head, element("tbody", {}, ...rows)));
 }

@@ -9,7 +9,8 @@ import { OPTIMIZERS } from "./optimizers.js";
 import { makeScale } from "./scale.js";
 import { interpolantOf, openSurface, toShare } from "./surface.js";
 
-const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 5.3 };
+const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 4.6, panx: 0, pany: 0 };
+const LOOKED_AT = 0.15; // height in the scene
 const ELEVATIONS = [-10, 89]; // degrees
 const DISTANCES = [2.5, 12];
 
@@ -46,6 +47,8 @@ function usualState(field, [x, y], surfaces) {
     angle: 0,
     epoch: 0,
     theme: "auto",
+    drawer: false,
+    enlarged: false,
     gl: true,
   };
 }
@@ -88,6 +91,7 @@ export class Model {
     state.vmax = this.possibleTop(state.vmax);
     state.elevation = clamp(state.elevation, ...ELEVATIONS);
     state.distance = clamp(state.distance, ...DISTANCES);
+    this.lookAt([state.panx, state.pany]);
   }
 
   repairRace() {
@@ -138,8 +142,19 @@ export class Model {
     this.state.distance = clamp(this.state.distance * factor, ...DISTANCES);
   }
 
-  resetView() {
-    Object.assign(this.state, USUAL_VIEW);
+  /** Look at a point [u, v] of the scene. */
+  lookAt(place) {
+    [this.state.panx, this.state.pany] = place.map((value) => clamp(value, -1, 1));
+  }
+
+  usualView() {
+    return { ...USUAL_VIEW };
+  }
+
+  /** The camera of the scenes, see `viewProjection`. */
+  camera() {
+    const { azimuth, elevation, distance, panx, pany } = this.state;
+    return { azimuth, elevation, distance, target: [panx, pany, LOOKED_AT] };
   }
 
   // Surfaces and fields ---------------------------------------------------------------------------------------------

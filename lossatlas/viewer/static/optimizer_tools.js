@@ -8,14 +8,14 @@ export function optimizerTools(app) {
   let index = 0; // among the coefficients of all optimizers
   const rows = OPTIMIZERS.map((optimizer, k) => {
     const coefficients = Object.keys(optimizer.settings).map((name) => coefficient(app, optimizer, name, index++));
-    const all = element("div", { class: "row", style: "flex-wrap:nowrap;margin:0" }, ...coefficients);
+    const all = element("div", { class: "row coefficients" }, ...coefficients);
     const rates = app.model.surfaces.map((_, number) => cell(rate(app, optimizer, k, number)));
-    return tableRow(cell(nameOf(app, optimizer)), ...rates, cell(all));
+    return tableRow(cell(nameOf(app, optimizer), all), ...rates);
   });
   return group(
     "Optimizers",
-    { class: "half" },
-    table(tableRow(...heads(["Optimizer", ...ratesOf(app.model), "Coefficients"])), element("tbody", {}, ...rows)),
+    { class: "optimizers" },
+    table(tableRow(...heads(["Optimizer and its coefficients", ...ratesOf(app.model)])), element("tbody", {}, ...rows)),
     row(button("usual", "Usual settings", () => app.useUsualSettings())),
   );
 }

@@ -51,14 +51,20 @@ export class PlaneView {
     this.picture = paintedField(meshSize(this.surface), this.heights.sample, model.map());
   }
 
+  /** True if the map is small: it then has no numbers at its axes. */
+  isInset() {
+    return this.canvas.clientWidth < 300;
+  }
+
   /** The rectangle of the plane on the canvas. */
   frame() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const { box } = this.heights;
-    const [w, h] = [width - 58, height - 44];
+    const [left, top, right, bottom] = this.isInset() ? [3, 3, 3, 3] : [46, 8, 12, 36];
+    const [w, h] = [width - left - right, height - top - bottom];
     const scale = Math.min(w / (2 * box[0]), h / (2 * box[1]));
     const size = [2 * box[0] * scale, 2 * box[1] * scale];
-    return { left: 46 + (w - size[0]) / 2, top: 8 + (h - size[1]) / 2, width: size[0], height: size[1] };
+    return { left: left + (w - size[0]) / 2, top: top + (h - size[1]) / 2, width: size[0], height: size[1] };
   }
 
   draw() {
@@ -123,10 +129,14 @@ export class PlaneView {
   drawAxes(context, frame) {
     const { surface } = this;
     const { x, y } = surface;
+    if (this.isInset()) {
+      drawFrame(context, frame, this.app.theme, [], []);
+      return;
+    }
     const steps = (nodes, room) => roundSteps(nodes[0], nodes[nodes.length - 1], clamp(Math.floor(room), 2, 6));
     const xs = steps(x, frame.width / 50).map((v) => [toShare(surface, v, y[0])[0], text(v)]);
     const ys = steps(y, frame.height / 36).map((v) => [toShare(surface, x[0], v)[1], text(v)]);
-    drawFrame(context, frame, this.app.theme, xs, ys);
+    drawFrame(context, frame, this.app.theme, xs, ys, { x: surface.axes[0], y: surface.axes[1] });
   }
 
   drawCut(context, of) {

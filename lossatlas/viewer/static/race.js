@@ -10,6 +10,7 @@ export class Race {
     this.model = model;
     this.runs = []; // for each surface, the path of each optimizer that is on
     this.usualRates = []; // for each surface, of each optimizer
+    this.only = ""; // the one optimizer that is shown; all of them if empty
     this.playing = false;
     this.clock = 0; // milliseconds: when step 0 was shown
   }
@@ -60,7 +61,8 @@ export class Race {
     const { at } = this.model.state;
     const runs = this.runs[number] || [];
     for (const run of runs) run.shown = Math.min(at, run.steps);
-    return at > 0 || this.playing ? runs.filter((run) => run.losses.length > 0) : [];
+    if (at === 0 && !this.playing) return [];
+    return runs.filter((run) => run.losses.length > 0 && (!this.only || run.optimizer.name === this.only));
   }
 
   /** Play from the present step, or from the first one after the last; or pause. Nothing plays where there is no race. */

@@ -6,19 +6,19 @@ import { text } from "./numbers.js";
 import { pointOf } from "./race.js";
 
 const ENDS = {
-  edge: "left at the edge",
-  hole: "reached cells that are not computed yet",
-  zero: "no logarithm there",
+  edge: "left the surface at its edge",
+  hole: "reached cells without a value",
+  zero: "reached values without a logarithm",
   diverged: "diverged",
 };
 const DASHES = [[], [6, 4], [2, 3]]; // one for each surface
 
 /** Returns {root, update()}. */
 export function resultTools(app) {
-  const canvas = element("canvas", { role: "img", "aria-label": "Loss against step" });
+  const canvas = element("canvas", { role: "img", "aria-label": "Value against step" });
   const body = element("tbody");
   const head = tableRow(...heads(["Optimizer", "Step", "Where", "Value", "End"]));
-  const root = group("Where each optimizer ends", { class: "half" }, chartBox(canvas), table(head, body, { id: "results" }));
+  const root = group("Where each optimizer ends", {}, chartBox(canvas), table(head, body, { id: "results" }));
   const update = () => {
     drawLosses(canvas, app);
     body.replaceChildren(...app.model.surfaces.flatMap((surface, number) => rowsOf(app, surface, number)));

@@ -44,8 +44,8 @@ export function drawSceneLabels(canvas, view, heights, theme) {
   const [corner] = corners; // the vertical axis stands there
   const foot = at([...corner, FLOOR]);
   const axes = { at, write, middle: at([0, 0, FLOOR]), foot };
-  floorAxis(axes, ends(surface.x), (u) => [u * box[0], nearV, FLOOR], "x");
-  floorAxis(axes, ends(surface.y), (v) => [nearU, v * box[1], FLOOR], "y");
+  floorAxis(axes, ends(surface.x), (u) => [u * box[0], nearV, FLOOR], surface.axes[0]);
+  floorAxis(axes, ends(surface.y), (v) => [nearU, v * box[1], FLOOR], surface.axes[1]);
   verticalAxis(context, axes, corner, heights, theme);
   heightTitle(context, axes, corner, heights, width);
 }

@@ -24,7 +24,7 @@ export class SceneView {
     this.canvas = renderer.canvas;
     this.labels = element("canvas", { class: "labels" });
     const about = `${heights.surface.label}: the surface. Drag to turn it, click to choose a start; arrow keys turn it.`;
-    this.root = element("div", { class: "solid", tabindex: 0, role: "img", "aria-label": about }, this.canvas, this.labels);
+    this.root = element("div", { class: "solid", tabindex: 0, role: "application", "aria-label": about }, this.canvas, this.labels);
   }
 
   /** The surfaces that this scene shows, with their colour maps; none if another scene shows them all. */
@@ -59,9 +59,7 @@ export class SceneView {
   /** The camera and the size of the scene in pixels. */
   view() {
     const { clientWidth: width, clientHeight: height } = this.root;
-    const { azimuth, elevation, distance } = this.app.model.state;
-    const camera = { azimuth, elevation, distance, height: 0.1 };
-    return { ...viewProjection(camera, width / height), width, height };
+    return { ...viewProjection(this.app.model.camera(), width / height), width, height };
   }
 
   /** The place of a pointer within the scene. */
