@@ -17,7 +17,7 @@ from lossatlas.commands.open_results import check_labels, check_out, check_plane
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import option
+from lossatlas.option_fields import finite, option
 from lossatlas.viewer import Shown, write_page
 from lossatlas.viewer.notebook import flatness_in_words
 
@@ -38,6 +38,12 @@ class PageOptions:
     proj_file: str | None = option(
         None, "trajectory from plot_trajectory.py in the plane of the first file", metavar="FILE.h5"
     )
+    vmax: float | None = option(
+        None,
+        "top of the scale of the field that is shown first; what lies above it is drawn as a flat grey lid (default: the "
+        "largest value, but at most 100 times the median)",
+        kind=finite,
+    )
 
 
 def parser() -> options.Parser[PageOptions]:
@@ -51,6 +57,7 @@ def view(
     labels: Sequence[str] | None = None,
     title: str = "",
     proj_file: str | None = None,
+    vmax: float | None = None,
 ) -> Path:
     """Write a page that shows surfaces.
 
@@ -60,6 +67,8 @@ def view(
         labels: Name of each file; by default the names of the files.
         title: Title of the page; by default the labels.
         proj_file: Projection file of a training run in the plane of the first file.
+        vmax: Top of the scale of the field that is shown first; by default the largest value, but at most 100 times the
+            median.
 
     Returns:
         The file that was written.
@@ -89,7 +98,7 @@ def view(
     ]
     target = Path(out) if out else Path(f"{paths[0]}.html")
     check_out("out", target, [*paths, *([proj_file] if proj_file else [])])
-    write_page(target, shown, title)
+    write_page(target, shown, title, vmax)
     say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
     return target
 
@@ -109,6 +118,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = [*args.files, *args.surf_file]
 
     def run() -> None:
-        view(files, out=args.out, labels=args.labels, title=args.title, proj_file=args.proj_file)
+        view(files, out=args.out, labels=args.labels, title=args.title, proj_file=args.proj_file, vmax=args.vmax)
 
     return exit_code(run)

@@ -27,18 +27,21 @@ def script() -> str:
     return link(ENTRY, static)
 
 
-def page_of(shown: Sequence[Shown], title: str = "") -> str:
+def page_of(shown: Sequence[Shown], title: str = "", vmax: float | None = None) -> str:
     """Make the interactive page as text.
 
     Args:
         shown: The surfaces, at least one.
         title: Title; by default their names.
+        vmax: Top of the scale of the field that is shown first; by default the largest value, but at most 100 times the
+            median.
 
     Returns:
         HTML that fetches nothing.
 
     Raises:
-        BadUsage: The surfaces have no field in common, or nothing of it is finite.
+        BadUsage: The surfaces have no field in common, nothing of it is finite, or vmax does not lie above its lowest
+            value.
 
     Example:
         >>> import lossatlas
@@ -49,7 +52,7 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
     """
     if not shown:
         raise BadUsage("no surface to show")
-    content = content_of(shown)
+    content = content_of(shown, vmax)
     if not content["fields"]:
         raise BadUsage("the files have no field in common")
     if all(field["range"] is None for field in content["fields"]):
@@ -69,11 +72,11 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
     return "".join(pieces)
 
 
-def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> None:
+def write_page(path: str | Path, shown: Sequence[Shown], title: str = "", vmax: float | None = None) -> None:
     """Write the interactive page; arguments as for `page_of`.
 
     Raises:
-        BadUsage: The surfaces have no field in common, or nothing of it is finite.
+        BadUsage: As for `page_of`.
         CannotWrite: The file cannot be written.
 
     Example:
@@ -82,4 +85,4 @@ def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> Non
         >>> surface = lossatlas.read("docs/surfaces/resnet56_cifar10.h5")
         >>> write_page(f"{tempfile.mkdtemp()}/page.html", [Shown(surface, "ResNet-56")])
     """
-    write_file(Path(path), page_of(shown, title).encode(errors="replace"))  # names that are no text
+    write_file(Path(path), page_of(shown, title, vmax).encode(errors="replace"))  # names that are no text

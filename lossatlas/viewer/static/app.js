@@ -173,9 +173,9 @@ export class App {
 
   play(on) {
     this.race.play(on, performance.now());
-    this.transport.say(on);
+    this.transport.say(this.race.playing);
     this.draw();
-    if (!on) this.remember();
+    if (!this.race.playing) this.remember();
   }
 
   togglePlay() {

@@ -9,12 +9,13 @@ export function optimizerTools(app) {
   const rows = OPTIMIZERS.map((optimizer, k) => {
     const coefficients = Object.keys(optimizer.settings).map((name) => coefficient(app, optimizer, name, index++));
     const all = element("div", { class: "row coefficients" }, ...coefficients);
-    return tableRow(cell(nameOf(app, optimizer), all), cell(rate(app, optimizer, k)));
+    const rates = app.model.surfaces.map((_, number) => cell(rate(app, optimizer, k, number)));
+    return tableRow(cell(nameOf(app, optimizer), all), ...rates);
   });
   return group(
     "Optimizers",
     { class: "optimizers" },
-    table(tableRow(...heads(["Optimizer and its coefficients", "Rate"])), element("tbody", {}, ...rows)),
+    table(tableRow(...heads(["Optimizer and its coefficients", ...ratesOf(app.model)])), element("tbody", {}, ...rows)),
     row(button("usual", "Usual settings", () => app.useUsualSettings())),
   );
 }
@@ -31,8 +32,18 @@ function nameOf({ controls, model, onNewRace }, { name, title, color }) {
   return element("label", {}, box, swatch(color), title);
 }
 
-function rate(app, optimizer, k) {
-  return numberField(app, optimizer, { id: `r-${optimizer.name}`, label: "rate", key: "rates", index: k }, () => app.race.rate(k));
+/** The heads of the rates: one for each surface. */
+function ratesOf({ surfaces }) {
+  return surfaces.length > 1 ? surfaces.map(({ label }) => `Rate on ${label}`) : ["Rate"];
+}
+
+/** The rate of optimizer k on a surface. */
+function rate(app, optimizer, k, number) {
+  const { surfaces } = app.model;
+  const label = surfaces.length > 1 ? `rate on ${surfaces[number].label}` : "rate";
+  const id = `r-${optimizer.name}${number ? `-${number}` : ""}`;
+  const about = { id, label, key: "rates", index: number * OPTIMIZERS.length + k };
+  return numberField(app, optimizer, about, () => app.race.rate(k, number));
 }
 
 function coefficient(app, optimizer, name, index) {

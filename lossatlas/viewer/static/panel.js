@@ -12,6 +12,7 @@ import { PlaneView } from "./plane_view.js";
 import { notesOn, valuesAt } from "./readout.js";
 import { listenToScene } from "./scene_input.js";
 import { SceneView } from "./scene_view.js";
+import { clippedNote } from "./top_tools.js";
 
 export class Panel {
   constructor(app, surface, number) {
@@ -85,7 +86,7 @@ export class Panel {
   rebuild() {
     const { model } = this.app;
     this.heights.update();
-    const notes = this.surfaces.map((surface) => notesOn(surface, model.state.height));
+    const notes = this.surfaces.flatMap((surface) => [notesOn(surface, model.state.height), clippedNote(surface, model)]);
     this.note.textContent = [...new Set(notes)].filter((words) => words).join(" ");
     this.plane.rebuild();
     if (this.surface.flat) this.key.replaceChildren(...curveKey(this.plane));

@@ -2,15 +2,21 @@
 
 import { colourOf } from "./colours.js";
 import { cutThrough } from "./cut.js";
-import { cross, dot, drawFrame, fit, line, polyline, trace } from "./drawing2d.js";
+import { cross, dot, drawFrame, drawMark, fit, line, polyline, trace } from "./drawing2d.js";
 import { clamp, text } from "./numbers.js";
 import { pointOf } from "./race.js";
 import { meshSize } from "./sampler.js";
 import { roundSteps } from "./scale.js";
 import { toShare } from "./surface.js";
 
+const HATCH = [
+  [128, 128, 128],
+  [184, 184, 184],
+]; // of values above the scale
+const UNKNOWN = [150, 150, 150];
+
 /** The colours of a field on a fine grid, as a canvas; cells without a value stay clear. */
-function paintedField(size, sample, map, top) {
+function paintedField(size, sample, map) {
   const [nu, nv] = size;
   const canvas = document.createElement("canvas");
   canvas.width = nu;
@@ -21,8 +27,8 @@ function paintedField(size, sample, map, top) {
     for (let i = 0; i < nu; i++) {
       const found = sample(i / (nu - 1), 1 - j / (nv - 1));
       if (!found) continue;
-      const shade = found[0] > top ? [255, 255, 255] : found[1] < 0 ? [150, 150, 150] : colourOf(map, found[1]);
-      image.data.set([...shade, found[0] > top ? 0 : 255], 4 * (j * nu + i));
+      const shade = found[4] > 1 ? HATCH[Number((i + j) % 8 < 4)] : found[1] < 0 ? UNKNOWN : colourOf(map, found[1]);
+      image.data.set([...shade, 255], 4 * (j * nu + i));
     }
   }
   context.putImageData(image, 0, 0);
@@ -42,7 +48,7 @@ export class PlaneView {
   /** Compute the picture anew, after fields, scales or colours have changed. */
   rebuild() {
     const { model } = this.app;
-    this.picture = paintedField(meshSize(this.surface), this.heights.sample, model.map(), model.state.top);
+    this.picture = paintedField(meshSize(this.surface), this.heights.sample, model.map());
   }
 
   /** True if the map is small: it then has no numbers at its axes. */
@@ -90,7 +96,7 @@ export class PlaneView {
     context.lineWidth = 0.8;
     for (const { level, lines } of this.surface.fields[state.height].contours) {
       const h = this.heights.scale.height(level);
-      if (!wanted.has(level) || h > state.top) continue;
+      if (!wanted.has(level) || h > 1) continue;
       context.strokeStyle = h > 0.55 && !state.colour ? "rgba(0,0,0,0.5)" : "rgba(255,255,255,0.65)";
       for (const points of lines) {
         const pixels = points.map((p) => at(...p));
@@ -167,9 +173,9 @@ export class PlaneView {
     for (const run of runs) {
       const points = [];
       for (let k = 0; k <= run.shown; k++) points.push(of(...pointOf(run, k)));
-      polyline(context, points, run.optimizer.color, 2, "rgba(255,255,255,0.75)");
+      polyline(context, points, run.optimizer.color, 2.2, "rgba(255,255,255,0.95)");
     }
-    for (const run of runs) dot(context, ...of(...pointOf(run)), 5, run.optimizer.color, "#ffffff");
+    for (const run of runs) drawMark(context, run.optimizer.mark, of(...pointOf(run)), 7.5, run.optimizer.color);
     dot(context, ...of(model.state.x, model.state.y), 4, "rgba(255,255,255,0.9)", "#222222");
   }
 

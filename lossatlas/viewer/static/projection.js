@@ -107,14 +107,14 @@ export function lineOfSight(matrix, px, py, width, height) {
 
 /**
  * The point [u, v] at which a line of sight first meets the height field heightAt(u, v) over [-1, 1] x [-1, 1], which is NaN
- * where there is no surface; null if it meets none. most: the height above which the surface is hidden.
+ * where there is no surface; null if it meets none.
  */
-export function firstHit({ from, to }, heightAt, most = Infinity) {
+export function firstHit({ from, to }, heightAt) {
   const d = [0, 1, 2].map((k) => to[k] - from[k]);
   const gap = (t) => {
     const p = [0, 1, 2].map((k) => from[k] + t * d[k]);
     const h = heightAt(clamp(p[0], -1, 1), clamp(p[1], -1, 1));
-    return h > most ? NaN : p[2] - h;
+    return p[2] - h;
   };
   const [low, high] = withinSquare(from, d);
   if (!(low < high)) return null;

@@ -18,9 +18,9 @@ export function sentenceOn(model) {
 
 /** Remarks on the page as a whole. */
 export function remarksOn(model) {
-  const { surfaces, state } = model;
+  const { surfaces } = model;
   const remarks = surfaces.length < 2 || model.flat || model.alike() ? [] : [DIFFERENT_PLANES];
-  if (model.field().better < 0) remarks.push(`${model.title(state.height)} is climbed, not descended.`);
+  if (model.noRace) remarks.push(model.noRace);
   return remarks;
 }
 
@@ -38,7 +38,7 @@ export function notesOn(surface, fieldName) {
   const guessed = surface.interpolated.reduce((n, v) => n + v, 0);
   if (guessed) {
     notes.push(
-      `${guessed} of ${all} cells are not computed, but interpolated from those around them (Controls, View marks the others).`,
+      `${guessed} of ${all} cells are not computed, but interpolated from those around them ("wire frame", under View, marks the others).`,
     );
   }
   if (field.error !== null && field.error > 0.1) {

@@ -7,8 +7,8 @@ import { pointOf } from "./race.js";
 
 const ENDS = {
   edge: "left the surface at its edge",
-  hole: "came to a place without a value",
-  zero: "came to a place without a logarithm",
+  hole: "reached cells without a value",
+  zero: "reached values without a logarithm",
   diverged: "diverged",
 };
 const DASHES = [[], [6, 4], [2, 3]]; // one for each surface
@@ -18,7 +18,7 @@ export function resultTools(app) {
   const canvas = element("canvas", { role: "img", "aria-label": "Value against step" });
   const body = element("tbody");
   const head = tableRow(...heads(["Optimizer", "Step", "Where", "Value", "End"]));
-  const root = group("Where each optimizer is", {}, chartBox(canvas), table(head, body, { id: "results" }));
+  const root = group("Where each optimizer ends", {}, chartBox(canvas), table(head, body, { id: "results" }));
   const update = () => {
     drawLosses(canvas, app);
     body.replaceChildren(...app.model.surfaces.flatMap((surface, number) => rowsOf(app, surface, number)));
@@ -41,7 +41,7 @@ function drawLosses(canvas, { model, race, theme }) {
     log: positive && state.scale !== "linear",
     xLabel: "step",
     yLabel: model.title(state.height),
-    empty: "Play, or click on the surface.",
+    empty: model.noRace || "Play, or click on the surface.",
   });
 }
 

@@ -64,17 +64,16 @@ function floorAxis({ at, write, middle, foot }, [low, high], place, name) {
   write(name, p, outwards(p, 32), true);
 }
 
-function verticalAxis(context, { at, write, foot }, corner, { scale, model }, theme) {
+function verticalAxis(context, { at, write, foot }, corner, { scale }, theme) {
   const stroke = (from, to) => {
     context.strokeStyle = theme.frame;
     context.lineWidth = 1;
     line(context, ...from, ...to);
   };
-  const { top } = model.state;
-  stroke(foot.slice(0, 2), at([...corner, top * TALL]).slice(0, 2));
+  stroke(foot.slice(0, 2), at([...corner, TALL]).slice(0, 2));
   for (const value of ticks(scale, 5)) {
     const h = scale.height(value);
-    if (h > top + 1e-9) continue;
+    if (h > 1 + 1e-9) continue;
     const [x, y] = at([...corner, h * TALL]);
     stroke([x - 4, y], [x, y]);
     write(text(value, 3), [x, y], [-7, 0]);
@@ -85,6 +84,6 @@ function heightTitle(context, { at, write }, corner, { model }, width) {
   context.font = `600 ${FONT}`;
   const words = model.title(model.state.height);
   const wide = context.measureText(words).width;
-  const [x, y] = at([...corner, model.state.top * TALL]);
+  const [x, y] = at([...corner, TALL]);
   write(words, [Math.max(4, Math.min(x - wide / 2, width - wide - 4)), Math.max(10, y - 16)], [5, 0], true);
 }

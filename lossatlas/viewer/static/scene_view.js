@@ -3,13 +3,15 @@
 import { byteColour, OVERLAID, WHITE } from "./colours.js";
 import { element } from "./elements.js";
 import { FLOOR, TALL } from "./heights.js";
-import { heightMesh, segmentsOf } from "./mesh.js";
+import { ball, heightMesh, segmentsOf } from "./mesh.js";
 import { firstHit, lineOfSight, viewProjection } from "./projection.js";
 import { pointOf } from "./race.js";
 import { meshSize, sampler } from "./sampler.js";
 import { drawSceneLabels } from "./scene_labels.js";
 import { cutRuns, floorContours, floorFrame, markedCells, pathOn, trajectoryBalls, trajectoryRuns, wires } from "./scene_lines.js";
 import { toPlane } from "./surface.js";
+
+const HALO = [1, 1, 1, 1]; // around the paths of optimizers
 
 export class SceneView {
   constructor(app, heights, number, renderer) {
@@ -71,7 +73,7 @@ export class SceneView {
     const { heights } = this;
     const view = this.view();
     const sight = lineOfSight(view.matrix, ...this.pixelOf(event), view.width, view.height);
-    const hit = firstHit(sight, (u, v) => heights.zAt(u, v), this.app.model.state.top * TALL);
+    const hit = firstHit(sight, (u, v) => heights.zAt(u, v));
     return hit && toPlane(heights.surface, ...heights.toShares(...hit));
   }
 
@@ -88,9 +90,11 @@ export class SceneView {
     this.drawFloor(ratio);
     this.drawSurface(ratio);
     const { paths, balls } = this.race();
-    renderer.drawLines(segmentsOf(paths), { width: 2.6 * ratio, lift: 0.0015, hidden: 0.18 });
+    const segments = segmentsOf(paths);
+    renderer.drawLines(segments, { width: 5.2 * ratio, lift: 0.0012, over: HALO });
+    renderer.drawLines(segments, { width: 2.8 * ratio, lift: 0.0018, hidden: 0.3 });
     this.drawTraining(ratio);
-    renderer.drawBalls(new Float32Array(balls), { size: 15 * ratio, lift: 0.004, hidden: 0.3 });
+    renderer.drawBalls(new Float32Array(balls), { size: 19 * ratio, lift: 0.004, hidden: 0.35 });
     if (balls.length === 0) this.drawStart(ratio);
     this.drawHover(ratio);
     drawSceneLabels(this.labels, view, heights, theme);
@@ -124,8 +128,8 @@ export class SceneView {
 
   drawSurface(ratio) {
     const { renderer, heights } = this;
-    const { top, lines, wire } = this.app.model.state;
-    renderer.drawFields({ tall: TALL, top, levels: this.contourLevels, strength: lines ? 0.5 : 0 });
+    const { lines, wire } = this.app.model.state;
+    renderer.drawFields({ tall: TALL, levels: this.contourLevels, strength: lines ? 1 : 0 });
     if (!wire) return;
     const grid = this.keep("wires", () => wires(heights));
     renderer.drawLines(grid, { width: 0.8 * ratio, lift: 0.0006, opacity: 0.55 });
@@ -141,7 +145,7 @@ export class SceneView {
         const ink = byteColour(run.optimizer.color);
         paths.push(...pathOn(heights, run.points.subarray(0, 2 * (run.shown + 1)), [...ink, 1]));
         const p = heights.scenePoint(...pointOf(run));
-        if (heights.shows(p)) balls.push(...p, ...ink);
+        if (p) balls.push(...ball(p, ink, run.optimizer.mark));
       }
     }
     return { paths, balls };
@@ -163,7 +167,7 @@ export class SceneView {
     const { x, y } = this.app.model.state;
     const start = this.heights.scenePoint(x, y);
     if (!start) return;
-    this.renderer.drawBalls(new Float32Array([...start, ...WHITE]), { size: 15 * ratio, lift: 0.004, hidden: 0.4 });
+    this.renderer.drawBalls(new Float32Array(ball(start, WHITE)), { size: 15 * ratio, lift: 0.004, hidden: 0.4 });
   }
 
   /** The point under the pointer, and a stem to the floor. */
@@ -173,7 +177,7 @@ export class SceneView {
     const hover = model.hover && heights.scenePoint(...model.hover);
     if (!hover) return;
     const ink = byteColour(theme.accent);
-    renderer.drawBalls(new Float32Array([...hover, ...ink]), { size: 10 * ratio, lift: 0.004, hidden: 0.5 });
+    renderer.drawBalls(new Float32Array(ball(hover, ink)), { size: 10 * ratio, lift: 0.004, hidden: 0.5 });
     const stem = [{ points: [hover, [hover[0], hover[1], FLOOR]], ink: [...ink, 0.8] }];
     renderer.drawLines(segmentsOf(stem), { width: ratio, hidden: 0.3 });
   }

@@ -1,8 +1,8 @@
 // Controls of the view: field, scale, colours, lines, theme; and the views that one press shows.
 
 import { button, element, group, row } from "./elements.js";
-import { text } from "./numbers.js";
 import { SCALES } from "./scale_names.js";
+import { topTools } from "./top_tools.js";
 import { FRONT, ravineView, TOP } from "./viewpoints.js";
 
 const MAPS = ["viridis", "cividis", "magma", "coolwarm"];
@@ -43,13 +43,12 @@ function planeTools(app) {
   const { controls, model } = app;
   const colours = () => [["", "as the height"], ...namesOf(model)];
   const maps = () => MAPS.map((name) => [name, name]);
-  const topText = (share) => text(model.scale().value(share), 3);
   return group(
     "View",
     {},
     row(height(app, "Height"), scale(app, Object.keys(SCALES))),
     row(controls.select("colour", "Colour", colours, app.onNewView), controls.select("map", "Map", maps, app.onNewView)),
-    controls.range("top", "Hide above", () => [0.05, 1, 0.01], app.onNewView, topText),
+    topTools(app),
     row(...boxes(app)),
     row(theme(app), save(app)),
   );
@@ -58,7 +57,7 @@ function planeTools(app) {
 function boxes({ controls, model, onNewView }) {
   const shown = [
     controls.checkbox("lines", "contour lines", onNewView),
-    controls.checkbox("wire", "grid of the computed points", onNewView),
+    controls.checkbox("wire", "wire frame", onNewView),
   ];
   if (model.surfaces.length > 1 && model.alike()) shown.push(controls.checkbox("overlay", "one over the other", onNewView));
   return shown;
