@@ -3,6 +3,7 @@
 python view_surface.py FILE.h5                                     FILE.h5.html, to be opened in any browser
 python view_surface.py a.h5 b.h5 --labels shortcuts none -o compare.html
 python view_surface.py FILE.h5 --proj_file PROJECTION.h5           with the path of a training
+python view_surface.py FILE.h5 --story STORY.md                    with steps that explain it, in your words
 """
 
 from collections.abc import Sequence
@@ -38,6 +39,11 @@ class PageOptions:
     proj_file: str | None = option(
         None, "trajectory from plot_trajectory.py in the plane of the first file", metavar="FILE.h5"
     )
+    story: str | None = option(
+        None,
+        "steps that explain the page (default: a story of what it shows): headings, text, and what the page's address holds",
+        metavar="FILE.md",
+    )
 
 
 def parser() -> options.Parser[PageOptions]:
@@ -51,6 +57,7 @@ def view(
     labels: Sequence[str] | None = None,
     title: str = "",
     proj_file: str | None = None,
+    story: str | Path | None = None,
 ) -> Path:
     """Write a page that shows surfaces.
 
@@ -60,12 +67,13 @@ def view(
         labels: Name of each file; by default the names of the files.
         title: Title of the page; by default the labels.
         proj_file: Projection file of a training run in the plane of the first file.
+        story: Markdown file of steps that explain the page; by default it tells what it shows.
 
     Returns:
         The file that was written.
 
     Raises:
-        BadInput: A file is damaged, of another kind, or has no finite value.
+        BadInput: A file is damaged, of another kind, or has no finite value, or a line of the story cannot be read.
         BadUsage: The arguments do not suit the files, or curves and planes are mixed.
         CannotWrite: The file cannot be written.
     """
@@ -88,8 +96,8 @@ def view(
         for k, (surface, name) in enumerate(zip(surfaces, names, strict=True))
     ]
     target = Path(out) if out else Path(f"{paths[0]}.html")
-    check_out("out", target, [*paths, *([proj_file] if proj_file else [])])
-    write_page(target, shown, title)
+    check_out("out", target, [*paths, *(file for file in (proj_file, story) if file)])
+    write_page(target, shown, title, story)
     say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
     return target
 
@@ -109,6 +117,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = [*args.files, *args.surf_file]
 
     def run() -> None:
-        view(files, out=args.out, labels=args.labels, title=args.title, proj_file=args.proj_file)
+        view(files, out=args.out, labels=args.labels, title=args.title, proj_file=args.proj_file, story=args.story)
 
     return exit_code(run)

@@ -2,17 +2,21 @@
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from lossatlas.errors import BadUsage
 from lossatlas.io.atomic_write import write_file
+from lossatlas.viewer.built_in_story import built_in_story
 from lossatlas.viewer.content import Shown, content_of
 from lossatlas.viewer.linker import link
+from lossatlas.viewer.story import Story, read_story
 
 ENTRY = "page.js"  # the module that starts the page
+STYLES = ("page.css", "story.css")
 
 
 @cache
@@ -27,18 +31,20 @@ def script() -> str:
     return link(ENTRY, static)
 
 
-def page_of(shown: Sequence[Shown], title: str = "") -> str:
+def page_of(shown: Sequence[Shown], title: str = "", story: str | Path | None = None) -> str:
     """Make the interactive page as text.
 
     Args:
         shown: The surfaces, at least one.
         title: Title; by default their names.
+        story: Markdown file of a story, see `lossatlas.viewer.story`; by default the page tells what it shows.
 
     Returns:
         HTML that fetches nothing.
 
     Raises:
         BadUsage: The surfaces have no field in common, or nothing of it is finite.
+        BadInput: The story cannot be read.
 
     Example:
         >>> import lossatlas
@@ -54,10 +60,11 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
         raise BadUsage("the files have no field in common")
     if all(field["range"] is None for field in content["fields"]):
         raise BadUsage("there is nothing to draw: no cell is finite")
+    content["story"] = story_of(shown, content["fields"], story).content()
     data = json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "TITLE": html.escape(title or " and ".join(each.label for each in shown)),
-        "STYLE": static("page.css"),
+        "STYLE": "".join(static(name) for name in STYLES),
         "DATA": data,
         "SCRIPT": script(),
     }
@@ -69,11 +76,20 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
     return "".join(pieces)
 
 
-def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> None:
+def story_of(shown: Sequence[Shown], fields: Sequence[Mapping[str, Any]], file: str | Path | None) -> Story:
+    """Return the story in a file, or the one that tells what the page shows. fields: of the page's content."""
+    if file is not None:
+        return read_story(file, [field["name"] for field in fields], len(shown))
+    height = next(field for field in fields if field["range"] is not None)
+    return built_in_story(shown, height["name"], height["scale"])
+
+
+def write_page(path: str | Path, shown: Sequence[Shown], title: str = "", story: str | Path | None = None) -> None:
     """Write the interactive page; arguments as for `page_of`.
 
     Raises:
         BadUsage: The surfaces have no field in common, or nothing of it is finite.
+        BadInput: The story cannot be read.
         CannotWrite: The file cannot be written.
 
     Example:
@@ -82,4 +98,4 @@ def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> Non
         >>> surface = lossatlas.read("docs/surfaces/resnet56_cifar10.h5")
         >>> write_page(f"{tempfile.mkdtemp()}/page.html", [Shown(surface, "ResNet-56")])
     """
-    write_file(Path(path), page_of(shown, title).encode(errors="replace"))  # names that are no text
+    write_file(Path(path), page_of(shown, title, story).encode(errors="replace"))  # names that are no text

@@ -14,6 +14,7 @@ import { savePicture } from "./picture.js";
 import { Race } from "./race.js";
 import { resultTools } from "./result_tools.js";
 import { stageOf } from "./stage.js";
+import { Story } from "./story.js";
 import { applyTheme, onSystemTheme } from "./theme.js";
 import { trainingTools } from "./training_tools.js";
 import { viewTools } from "./view_tools.js";
@@ -27,7 +28,8 @@ const DIFFERENT_PLANES =
 export class App {
   constructor(root, content) {
     this.address = new Address();
-    this.model = new Model(content, this.address.read());
+    const fragment = this.address.read();
+    this.model = new Model(content, fragment);
     this.race = new Race(this.model);
     this.theme = applyTheme(this.model.state.theme);
     this.waiting = false; // for the next frame
@@ -37,10 +39,12 @@ export class App {
     this.stage = stageOf(this);
     this.transport = transportOf(this);
     this.remark = hint("", { id: "remark" });
-    this.parts = []; // what is updated in each frame
+    this.story = new Story(this, content.story);
+    this.parts = [this.story]; // what is updated in each frame
     this.build(root);
     this.refresh();
     this.listen();
+    this.story.begin(fragment);
   }
 
   listen() {
@@ -58,6 +62,8 @@ export class App {
   build(root) {
     const { model, stage, transport } = this;
     if (model.flat) document.querySelector("header p").textContent = OF_A_LINE;
+    document.querySelector("header").append(this.story.opener);
+    document.body.append(this.story.root);
     root.replaceChildren(this.remark, stage.stage, stage.list, transport.root, this.tools());
     const sceneless = model.state.gl && this.panels.some((panel) => !panel.scene && !panel.surface.flat);
     if (sceneless) root.prepend(hint(WITHOUT_SCENE, { id: "sceneless" }));
