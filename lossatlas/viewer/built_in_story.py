@@ -166,7 +166,7 @@ def comparison(shown: Sequence[Shown], field: str) -> Step:
     plain = 0 if without[0] else 1
     titles = ("The same recipe with shortcuts", "The same recipe without shortcuts")
     recipe = (
-        "**{other}** is the same kind of network {with} the shortcuts that lead around its layers."
+        "**{other}** is the same kind of network {with_or_without} the shortcuts that lead around its layers."
         if same
         else "**{other}** is beside it, at the same coordinates."
     )
@@ -177,7 +177,7 @@ def comparison(shown: Sequence[Shown], field: str) -> Step:
         contrast(shown[:2], field),
         surface=1,
         other=shown[1].label,
-        **{"with": "without" if plain == 1 else "with"},
+        with_or_without="without" if plain == 1 else "with",
     )
 
 

@@ -130,17 +130,15 @@ def step_of(lines: Sequence[Line], path: str | Path, fields: Collection[str], su
     if not title:
         raise BadInput(f"{path}:{first}: this heading has no words")
     texts, block = without_block(rest, path)
-    state = None
-    if block is not None:
-        state = {}
-        for number, line in block:
-            state |= located(path, number, line, fields, surfaces)
+    state: dict[str, str] = {}
+    for number, line in block or ():
+        state |= located(path, number, line, fields, surfaces)
     paragraphs = paragraphs_of(texts, path)
     if not paragraphs:
         raise BadInput(f"{path}:{first}: the step '{title}' has no text")
     if sum(len(span[1]) for spans in paragraphs for span in spans) > LONGEST:
         raise BadInput(f"{path}:{first}: the step '{title}' has more than {LONGEST} letters: make two of it")
-    if state is None:
+    if block is None:
         return Step(title, paragraphs)
     own = {name: value for name, value in state.items() if name not in (*BESIDE, "story")}
     return Step(title, paragraphs, own, state.get("play") == "true", int(state.get("surface", "1")) - 1)

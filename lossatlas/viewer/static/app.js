@@ -5,12 +5,12 @@ import { Controls } from "./controls.js";
 import { cutTools } from "./cut_tools.js";
 import { descentTools, transportOf } from "./descent_tools.js";
 import { element, hint } from "./elements.js";
+import { exportTools } from "./export_tools.js";
 import { flatnessTools } from "./flatness_tools.js";
 import { listenToKeys } from "./keyboard.js";
 import { Model } from "./model.js";
 import { optimizerTools } from "./optimizer_tools.js";
 import { Panel } from "./panel.js";
-import { savePicture } from "./picture.js";
 import { Race } from "./race.js";
 import { resultTools } from "./result_tools.js";
 import { stageOf } from "./stage.js";
@@ -82,6 +82,9 @@ export class App {
     this.parts.push(view, this.controls);
     const tools = element("div", { class: "tools" }, view.root, descent, cut.root, optimizerTools(this), results.root);
     if (surfaces.some((s) => Object.keys(s.flatness).length)) tools.append(flatnessTools(this));
+    const exports = exportTools(this);
+    this.parts.push(exports);
+    tools.append(exports.root);
     return tools;
   }
 
@@ -241,9 +244,5 @@ export class App {
     this.model.forgetSettings();
     this.restart();
     this.remember();
-  }
-
-  savePicture() {
-    savePicture(this);
   }
 }

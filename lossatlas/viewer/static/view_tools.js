@@ -28,7 +28,6 @@ function scale(app, kinds) {
 }
 
 const theme = (app) => app.controls.select("theme", "Theme", () => THEMES, app.onNewTheme);
-const save = (app) => button("picture", "Save PNG", () => app.savePicture());
 
 function curveTools(app) {
   const root = group(
@@ -36,7 +35,7 @@ function curveTools(app) {
     {},
     row(height(app, "Field"), scale(app, ["linear", "log"])),
     row(app.controls.checkbox("wire", "computed cells", app.onNewView)),
-    row(theme(app), save(app)),
+    row(theme(app)),
   );
   return { root, update: () => {} };
 }
@@ -57,7 +56,6 @@ function planeTools(app) {
     row(...boxes(app)),
     row(
       theme(app),
-      save(app),
       button("reset-view", "Reset view", () => app.resetView()),
     ),
   );
