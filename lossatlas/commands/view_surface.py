@@ -78,6 +78,28 @@ def view(
         CannotWrite: The file cannot be written.
     """
     paths = [Path(file) for file in files]
+    shown = read_shown(paths, labels, proj_file)
+    target = Path(out) if out else Path(f"{paths[0]}.html")
+    check_out("out", target, [*paths, *(file for file in (proj_file, story) if file)])
+    write_page(target, shown, title, story)
+    say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
+    return target
+
+
+def read_shown(
+    paths: Sequence[Path], labels: Sequence[str] | None = None, proj_file: str | Path | None = None
+) -> list[Shown]:
+    """Read the surfaces of a page.
+
+    Args:
+        paths: Surface files: planes, or curves.
+        labels: Name of each file; by default the names of the files.
+        proj_file: Projection file of a training run in the plane of the first file.
+
+    Raises:
+        BadInput: A file is damaged, of another kind, or has no finite value.
+        BadUsage: The arguments do not suit the files, or curves and planes are mixed.
+    """
     if not paths:
         raise BadUsage("name a surface file to show")
     check_labels(labels, paths)
@@ -88,18 +110,13 @@ def view(
     if proj_file:
         if surfaces[0].grid.y is None:
             raise BadUsage(f"{named('proj_file')} needs a plane, and this is a curve")
-        check_plane(proj_file, surfaces[:1], paths[:1])
+        check_plane(str(proj_file), surfaces[:1], paths[:1])
         trajectory = read_projection(proj_file)
     names = labels or [path.name.removesuffix(".h5") for path in paths]
-    shown = [
+    return [
         Shown(surface, name, trajectory=trajectory if k == 0 else None, flatness=flatness_in_words(surface))
         for k, (surface, name) in enumerate(zip(surfaces, names, strict=True))
     ]
-    target = Path(out) if out else Path(f"{paths[0]}.html")
-    check_out("out", target, [*paths, *(file for file in (proj_file, story) if file)])
-    write_page(target, shown, title, story)
-    say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
-    return target
 
 
 def _read_showable(path: Path) -> Surface:

@@ -68,9 +68,13 @@ def page_of(shown: Sequence[Shown], title: str = "", story: str | Path | None = 
         "DATA": data,
         "SCRIPT": script(),
     }
-    text = static("page.html")
+    return filled(static("page.html"), parts)
+
+
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """Replace `{{NAME}}` in a text by its parts, which are not looked at again."""
     pieces = []
-    for part in text.split("{{"):  # what is put in is not looked at again
+    for part in text.split("{{"):
         name, end, rest = part.partition("}}")
         pieces.append(parts[name] + rest if end else part)
     return "".join(pieces)

@@ -8,7 +8,8 @@ const KINDS = ["video/webm;codecs=vp8", "video/webm;codecs=vp9", "video/webm"]; 
 const WIDEST = 1920; // pixels
 const RATE = 8e6; // bits a second
 const FRAMES = 30; // a second
-const REST = 600; // milliseconds for which the end is shown
+const REST = 8; // times that the end is painted, so that it is recorded
+const PAUSE = 100; // milliseconds between them
 
 /** The kind of film that this browser records; "" if there is none. */
 const kindOf = () => (window.MediaRecorder ? KINDS.find((kind) => MediaRecorder.isTypeSupported(kind)) : "") || "";
@@ -62,11 +63,15 @@ export class Film {
     paint(this.context, this.app, this.layout);
     if (this.app.race.playing || this.ending) return;
     this.ending = true;
-    setTimeout(() => this.end(), REST);
+    this.end(REST);
   }
 
-  end() {
+  end(times) {
     paint(this.context, this.app, this.layout);
+    if (times > 0) {
+      setTimeout(() => this.end(times - 1), PAUSE);
+      return;
+    }
     this.recorder.stop();
     this.recorder = null;
     this.changed(false);
