@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SIZE, DPI = (3.6, 3.0), 150  # inches, and dots per inch
 CARD = (4.8, 2.7)  # inches of the picture of a page
+MORE = 0.12  # by which a surface may be larger than its part of that picture, where axes would be
 
 
 def surface_picture(surface: Surface) -> bytes | None:
@@ -82,27 +83,32 @@ def card_picture(surfaces: Sequence[Surface], run: Projection | None = None) -> 
     Raises:
         BadUsage: The values are too large to be drawn, or the surfaces have no field in common.
     """
+    kind = "curve" if surfaces[0].grid.y is None else "solid"
     with users_style():
-        if surfaces[0].grid.y is None:
-            kind, title = "curve", {"title": ""}
-            fig = comparison_figure(
-                OffscreenFigures(), surfaces, [""] * len(surfaces), kind, PlotOptions.of(kind, title)
-            )
-        elif run is not None:
+        if run is not None:
             fig, axis = OffscreenFigures().subplots()
             path_on(surfaces[0], run, axis, "filled", colorbar=False, title="")
+            axis.set_aspect("auto")
         else:
-            fig = comparison_figure(
-                OffscreenFigures(), surfaces, [""] * len(surfaces), "solid", PlotOptions.of("solid", {"title": ""})
-            )
+            options = PlotOptions.of(kind, {"title": ""})
+            fig = comparison_figure(OffscreenFigures(), surfaces, [""] * len(surfaces), kind, options)
         fig.set_layout_engine("none")
         fig.set_size_inches(*CARD)
         for k, axis in enumerate(fig.axes):
-            axis.set_axis_off()
-            if legend := axis.get_legend():
-                legend.remove()
-            axis.set_position((k / len(fig.axes), 0, 1 / len(fig.axes), 1))
+            without_words(axis)
+            more = 0.0 if kind == "curve" or run is not None else MORE
+            wide = 1 / len(fig.axes)
+            axis.set_position(((k - more / 2) * wide, -more / 2, (1 + more) * wide, 1 + more))
         return png_of(fig)
+
+
+def without_words(axis: "Axes") -> None:
+    """Remove axes, texts and legend from a picture that is too small for them."""
+    axis.set_axis_off()
+    for text in list(axis.texts):
+        text.remove()
+    if legend := axis.get_legend():
+        legend.remove()
 
 
 def picture_of(draw: "Callable[[Axes], object]") -> bytes:

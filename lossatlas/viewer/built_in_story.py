@@ -141,10 +141,18 @@ def coordinates(shown: Shown, field: str) -> Step:
     )
 
 
+def rounded(value: float) -> str:
+    """A coordinate in three digits; 0 for what rounding has left of it."""
+    return f"{0.0 if abs(value) < 1e-9 else value:.3g}"
+
+
 def standing(surface: Surface, middle: float | None) -> str:
     """Where trained networks stand; '' where that is not known."""
     flat, about = surface.grid.y is None, surface.about
-    places = [f"({x:g})" if flat else f"({x:g}, {y:g})" for _, x, y in about.get("networks", ())]
+    networks = about.get("networks", ())
+    if about.get("curve"):
+        networks = networks[:2]  # the third one is the curve's control point
+    places = [f"({', '.join(rounded(v) for v in ((x,) if flat else (x, y)))})" for _, x, y in networks]
     if len(places) > 1:
         listed = f"{', '.join(places[:-1])} and {places[-1]}"
         return f"Networks stand at {listed}. All other points are made of them, and show what lies between and around them."
