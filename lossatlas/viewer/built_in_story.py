@@ -80,7 +80,8 @@ def centre(surface: Surface, field: str) -> float | None:
     """The value at (0, 0); None if this is no computed cell or not the trained network."""
     if "scheme" in surface.request or field not in surface.fields:
         return None
-    columns, rows = surface.grid.x == 0, [True] if surface.grid.y is None else surface.grid.y == 0
+    columns = np.isclose(surface.grid.x, 0, atol=1e-9)
+    rows = [True] if surface.grid.y is None else np.isclose(surface.grid.y, 0, atol=1e-9)
     found = np.atleast_2d(surface.fields[field])[np.ix_(rows, columns)]
     return float(found.ravel()[0]) if found.size and np.isfinite(found.ravel()[0]) else None
 
@@ -126,9 +127,11 @@ def coordinates(shown: Shown, field: str) -> Step:
         else "A network has very many weights, and each may change."
     )
     moved = (
-        f" The {'line' if flat else 'sheet'} knows {count} of them: how far all weights together are moved along "
+        f" The {'line' if flat else 'sheet'} knows {count} of them: how far the weights together are moved along "
         f"{'one direction' if flat else 'each of two directions'}."
     )
+    if "scheme" in surface.request:
+        moved = f" The {'line' if flat else 'sheet'} knows {count}, from which all of them follow."
     start = {} if flat else {"azimuth": "-90", "elevation": "89", "x": "0", "y": "0"}
     return told(
         f"{number} of {many(surface)}" if many(surface) else f"{number} of very many",
@@ -158,7 +161,7 @@ def standing(surface: Surface, middle: float | None) -> str:
         return f"Networks stand at {listed}. All other points are made of them, and show what lies between and around them."
     if "scheme" in surface.request or "--model_file2" in str(about.get("command", "")):
         return ""
-    value = "" if middle is None else ", with a {field} of **{middle}**"
+    value = "" if middle is None else " ({field} **{middle}**)"
     origin = "0" if flat else "(0, 0)"
     return f"At {origin} stands the network itself{value}. All other points are changes of it: they show what is around it."
 
@@ -240,16 +243,13 @@ def ball(*, flat: bool) -> Step:
 
 def limits(shown: Sequence[Shown]) -> Step:
     flat = shown[0].surface.grid.y is None
-    sheet, numbers = ("line", "one number") if flat else ("sheet", "two numbers")
-    count = many(shown[0].surface)
-    moves = f"A training moves {count or 'all'} weights" + (
-        f"; here {numbers} move." if flat or count else f", and not {numbers}."
-    )
+    sheet, numbers = ("line", "one number changes") if flat else ("sheet", "two numbers change")
+    moves = f"A training changes {many(shown[0].surface) or 'all'} weights; here {numbers}."
     return told(
         "What it does not show",
         {},
         f"{moves} A wall on this {sheet} may have a way around it that lies in none of the directions shown, and a ball that "
         "stops here may not stop a training.",
         f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not used.",
-        "Everything below can be changed: height, colours, optimizers, cuts.",
+        "Height, colours, optimizers, cuts: all of it can be changed.",
     )
