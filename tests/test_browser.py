@@ -70,11 +70,12 @@ def pages(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, pages):
-    """Opens a page; in the end nothing was fetched, and nothing complained."""
+    """Opens a page, by default without motion of its own; in the end nothing was fetched, and nothing complained."""
     contexts, wrong = [], []
 
-    def open_page(name, fragment="", size=(1280, 900), **more):
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, accept_downloads=True, **more)
+    def open_page(name, fragment="", size=(1280, 900), drawer=False, **more):
+        about = {"accept_downloads": True, "reduced_motion": "reduce", **more}
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **about)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
@@ -83,6 +84,8 @@ def opened(browser, pages):
         page.on("request", lambda request: None if request.url.startswith(fine) else wrong.append(request.url))
         page.goto(f"file://{pages / name}.html{fragment}")
         wait(page, "window.lossatlas && lossatlas.frameTime !== undefined")
+        if drawer:
+            page.click("#drawer-open")
         return page
 
     yield open_page
@@ -127,7 +130,7 @@ def test_the_surface_is_there_with_its_colours(opened):
     assert 0.15 < share < 0.8
     flat = pixels(page, ".flat")
     assert (flat.max(axis=2) - flat.min(axis=2) > 40).mean() > 0.3
-    assert "a <b>bold</b> one" in page.locator(".panel .caption").first.text_content()
+    assert "a <b>bold</b> one" in page.locator(".caption").first.text_content()
     assert "slice" in page.locator("header").text_content()
 
 
@@ -232,7 +235,7 @@ QUICK = {"#c-scale", "#c-lines", "#c-cut", "#c-objective", "#c-noise", "#c-seed"
     ],
 )
 def test_every_control_changes_what_it_says(opened, controls):
-    page = opened("one", "#at=100")
+    page = opened("one", "#at=100", drawer=True)
     races = "JSON.stringify(lossatlas.race.runs[0].map((run) => Array.from(run.points)))"
     for control, value, becomes, view in controls:
         before, address = pixels(page, view) if view else page.evaluate(races), page.evaluate("location.hash")
@@ -267,7 +270,7 @@ SLIDERS = [
     "sliders", [pytest.param(SLIDERS[::2], id="quick"), pytest.param(SLIDERS[1::2], marks=full, id="others")]
 )
 def test_sliders(opened, sliders):
-    page = opened("one", "#at=100")
+    page = opened("one", "#at=100", drawer=True)
     for control, value, view in sliders:
         before = pixels(page, view)
         move = "(e, value) => { e.value = value; e.dispatchEvent(new Event('input', {bubbles: true})); }"
@@ -278,7 +281,7 @@ def test_sliders(opened, sliders):
 
 
 def test_optimizers_are_switched_off_and_set_back(opened):
-    page = opened("one", "#at=100")
+    page = opened("one", "#at=100", drawer=True)
     page.uncheck("#o-adam")
     settled(page)
     assert page.evaluate("lossatlas.race.runs[0].map((run) => run.optimizer.name)") == [
@@ -340,7 +343,7 @@ def test_keyboard_only(opened):
 
 
 def test_the_address_holds_the_state(opened):
-    page = opened("two", "#seconds=300")
+    page = opened("two", "#seconds=300", drawer=True)
     page.select_option("#c-map", "magma")
     page.uncheck("#o-sgd")
     page.check("#c-overlay")
@@ -376,6 +379,7 @@ def test_it_works_in_a_frame_that_holds_its_text(browser, pages, tmp_path, sandb
     page.goto(f"file://{tmp_path / 'frame.html'}")
     (frame,) = page.main_frame.child_frames
     frame.locator("#forward").click()
+    frame.locator("#drawer-open").click()
     frame.select_option("#c-map", "magma")
     assert frame.evaluate("[lossatlas.model.state.at, location.hash]") == [1, "#map=magma&at=1"]
     frame.locator("#rewind").click()
@@ -407,6 +411,7 @@ def test_the_page_of_a_notebook_works_where_its_address_cannot_change(browser, t
     wait(frame, "window.lossatlas && lossatlas.frameTime !== undefined")
     before = page.url
     frame.locator("#forward").click()
+    frame.locator("#drawer-open").click()
     frame.select_option("#c-map", "magma")
     assert frame.evaluate("[lossatlas.model.state.at, lossatlas.model.state.map]") == [1, "magma"]
     assert frame.evaluate("location.hash") == ("" if refused else "#map=magma&at=1")
@@ -444,14 +449,14 @@ def test_what_is_better_high_is_climbed(opened):
 
 
 def test_what_is_not_taken_is_said(opened):
-    page = opened("one")
+    page = opened("one", drawer=True)
     page.fill("#c-steps", "100000")
     page.keyboard.press("Tab")
     assert "from 1 to 5000" in page.locator(".complaint").text_content()
 
 
 def test_two_models_turn_together_and_lie_over_each_other(opened):
-    page = opened("two")
+    page = opened("two", drawer=True)
     assert page.locator(".solid").count() == 2
     before = pixels(page, ".solid", 1)
     x, y = middle(page, ".solid", (0.3, 0.8), 0)
@@ -476,7 +481,7 @@ def test_two_models_turn_together_and_lie_over_each_other(opened):
 
 
 def test_the_path_of_a_training_is_walked(opened):
-    page = opened("one")
+    page = opened("one", drawer=True)
     words = page.locator("#walk").text_content()
     assert "epoch 0" in words
     assert f"its own loss {bowl(0.9, 0.8) + 0.4:.4g}" in words
@@ -553,7 +558,7 @@ def test_the_theme_follows_the_system(opened):
 
 
 def test_the_picture_is_saved(opened, tmp_path):
-    page = opened("two", "#at=60")
+    page = opened("two", "#at=60", drawer=True)
     with page.expect_download() as download:
         page.click("#picture")
     download.value.save_as(tmp_path / "surface.png")
