@@ -1,6 +1,7 @@
 // The legend on a scene: each optimizer with its colour, its name and its present loss; a click switches it on or off.
 
 import { element, swatch } from "./elements.js";
+import { clipOf } from "./marks.js";
 import { text } from "./numbers.js";
 import { OPTIMIZERS } from "./optimizers.js";
 
@@ -11,19 +12,20 @@ export function legendOf(app, numbers, attributes = {}) {
   const about = { role: "group", "aria-label": `Optimizers on ${names}: a click shows or hides one` };
   const root = element("div", { class: "legend", ...about, ...attributes }, ...items.map((item) => item.root));
   const update = () => {
+    root.hidden = Boolean(app.model.noRace);
     for (const item of items) item.update();
   };
   return { root, update };
 }
 
-function itemOf(app, { name, title, color }, numbers) {
+function itemOf(app, { name, title, color, mark }, numbers) {
   const losses = numbers.map(() => element("span", { class: "loss" }));
   const toggle = () => app.toggleOptimizer(name);
   const words = `Show or hide ${title}`;
   const root = element(
     "button",
     { type: "button", title: words, onclick: toggle, "data-name": name },
-    swatch(color),
+    swatch(color, clipOf(mark)),
     element("span", { class: "name" }, title),
     ...losses,
   );

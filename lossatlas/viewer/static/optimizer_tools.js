@@ -2,6 +2,7 @@
 
 import { numberIn, showNumber } from "./controls.js";
 import { button, cell, element, group, heads, row, swatch, table, tableRow } from "./elements.js";
+import { clipOf } from "./marks.js";
 import { OPTIMIZERS } from "./optimizers.js";
 
 export function optimizerTools(app) {
@@ -21,7 +22,7 @@ export function optimizerTools(app) {
 }
 
 /** A box that switches an optimizer on and off, its colour and its name. */
-function nameOf({ controls, model, onNewRace }, { name, title, color }) {
+function nameOf({ controls, model, onNewRace }, { name, title, color, mark }) {
   const { state } = model;
   const onchange = () =>
     controls.set("on", box.checked ? [...state.on, name] : state.on.filter((each) => each !== name), onNewRace);
@@ -29,7 +30,7 @@ function nameOf({ controls, model, onNewRace }, { name, title, color }) {
   controls.onUpdate(() => {
     box.checked = state.on.includes(name);
   });
-  return element("label", {}, box, swatch(color), title);
+  return element("label", {}, box, swatch(color, clipOf(mark)), title);
 }
 
 /** The heads of the rates: one for each surface. */

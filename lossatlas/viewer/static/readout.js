@@ -10,6 +10,8 @@ const DIFFERENT_PLANES =
 /** One plain sentence: what the page shows. */
 export function sentenceOn(model) {
   const title = model.title(model.state.height);
+  if (model.noRace)
+    return `The ${title} of a network when its parameters move in ${model.flat ? "one direction" : "two directions"}.`;
   if (model.flat) {
     return `The curves are the ${title} of a network on one line through its parameters; the balls are optimizers that descend this slice, not a training of the network.`;
   }

@@ -2,6 +2,7 @@
 
 import { drawChart } from "./chart.js";
 import { cell, chartBox, element, group, heads, swatch, table, tableRow } from "./elements.js";
+import { clipOf } from "./marks.js";
 import { text } from "./numbers.js";
 import { pointOf } from "./race.js";
 
@@ -65,6 +66,6 @@ function rowOf(run, surface) {
     text(run.losses[k]),
     k >= run.steps ? ENDS[run.end] || "all steps made" : "on its way",
   ];
-  const name = cell(swatch(run.optimizer.color, ";margin-right:6px"), run.optimizer.title);
+  const name = cell(swatch(run.optimizer.color, `;margin-right:6px${clipOf(run.optimizer.mark)}`), run.optimizer.title);
   return tableRow(name, ...words.map((each) => cell(each)));
 }

@@ -33,6 +33,7 @@ export function stageOf(app) {
 
   function update() {
     root.classList.toggle("enlarged", model.state.enlarged);
+    welcome.hidden = Boolean(model.noRace);
     shared?.update();
   }
 

@@ -55,10 +55,7 @@ function planeTools(app) {
 }
 
 function boxes({ controls, model, onNewView }) {
-  const shown = [
-    controls.checkbox("lines", "contour lines", onNewView),
-    controls.checkbox("wire", "wire frame", onNewView),
-  ];
+  const shown = [controls.checkbox("lines", "contour lines", onNewView), controls.checkbox("wire", "wire frame", onNewView)];
   if (model.surfaces.length > 1 && model.alike()) shown.push(controls.checkbox("overlay", "one over the other", onNewView));
   return shown;
 }
