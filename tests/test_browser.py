@@ -2,33 +2,21 @@
 
 import html
 import io
-import shutil
 
 import numpy as np
 import pytest
+from conftest import CHROMIUM
 from PIL import Image
 
 from lossatlas.io import Projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Page, Shown, write_page
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium"),
 ]
 full = pytest.mark.full
-FLAGS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-gpu-sandbox",
-]
-
-
 NO_WEBGL = """
 const own = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
@@ -57,14 +45,6 @@ T = np.linspace(0, 1, 6)
 PATH = Projection(
     0.9 * (1 - T), 0.8 * (1 - T) ** 2, 10 * np.arange(6.0), bowl(0.9 * (1 - T), 0.8 * (1 - T) ** 2) + 0.4, 3 - 3 * T
 )
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with playwright.sync_playwright() as tool:
-        opened = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -378,7 +378,7 @@ def test_a_point_on_the_screen_is_found_again_on_the_surface():
     }
     return out;"""
     cameras = [
-        {"azimuth": a, "elevation": e, "distance": d, "height": 0.14}
+        {"azimuth": a, "elevation": e, "distance": d, "target": [0.1, -0.2, 0.14]}
         for a in (-60, 10, 150)
         for e in (35, 60, 89)
         for d in (4, 6)

@@ -8,17 +8,18 @@ import { descentTools, transportOf } from "./descent_tools.js";
 import { detailsOf } from "./details.js";
 import { drawerOf } from "./drawer.js";
 import { hint } from "./elements.js";
+import { exportTools } from "./export_tools.js";
 import { Flight, welcome } from "./flight.js";
 import { listenToKeys } from "./keyboard.js";
 import { Model } from "./model.js";
 import { optimizerTools } from "./optimizer_tools.js";
 import { Panel } from "./panel.js";
-import { savePicture } from "./picture.js";
 import { panned } from "./projection.js";
 import { Race } from "./race.js";
 import { remarksOn, sentenceOn } from "./readout.js";
 import { shareTools } from "./share_tools.js";
 import { stageOf } from "./stage.js";
+import { Story } from "./story.js";
 import { applyTheme, onSystemTheme } from "./theme.js";
 import { trainingTools } from "./training_tools.js";
 import { factsButton, fullScreenButton, viewpointTools, viewTools } from "./view_tools.js";
@@ -28,7 +29,8 @@ const WITHOUT_SCENE = "This browser has no WebGL2: the surface is shown from abo
 export class App {
   constructor(root, content) {
     this.address = new Address();
-    this.model = new Model(content, this.address.read());
+    const fragment = this.address.read();
+    this.model = new Model(content, fragment);
     this.race = new Race(this.model);
     this.flight = new Flight(this.model);
     this.theme = applyTheme(this.model.state.theme);
@@ -39,11 +41,13 @@ export class App {
     this.stage = stageOf(this);
     this.transport = transportOf(this);
     this.remark = hint("", { id: "remark" });
-    this.parts = []; // what is updated in each frame
+    this.story = new Story(this, content.story);
+    this.parts = [this.story]; // what is updated in each frame
     this.build(root);
     this.refresh();
     this.listen();
-    welcome(this);
+    this.story.begin(fragment);
+    if (!this.story.shown) welcome(this);
   }
 
   /** The surfaces that have a panel: one chart holds all curves. */
@@ -75,9 +79,11 @@ export class App {
     root.replaceChildren(this.remark, stage.root, bar.root, transport.root);
     const sceneless = model.state.gl && this.panels.some((panel) => !panel.scene && !panel.surface.flat);
     if (sceneless) root.prepend(hint(WITHOUT_SCENE, { id: "sceneless" }));
-    document.getElementById("actions").append(factsButton(details.root), share.open, fullScreenButton(), this.drawer.open);
-    document.body.append(details.root, this.drawer.root, share.root);
-    this.parts.push(bar, details, stage, this.drawer, this.controls);
+    document
+      .getElementById("actions")
+      .append(this.story.opener, factsButton(details.root), share.open, fullScreenButton(), this.drawer.open);
+    document.body.append(details.root, this.drawer.root, share.root, this.story.root);
+    this.parts.push(bar, details, stage, transport, this.drawer, this.controls);
   }
 
   /** The groups of the drawer. */
@@ -91,7 +97,9 @@ export class App {
       groups.push(training.root);
       this.parts.push(training);
     }
-    return groups;
+    const exports = exportTools(this);
+    this.parts.push(exports);
+    return [...groups, exports.root];
   }
 
   // After a change of the state -------------------------------------------------------------------------------------
@@ -272,9 +280,5 @@ export class App {
     this.model.forgetSettings();
     this.restart();
     this.remember();
-  }
-
-  savePicture() {
-    savePicture(this);
   }
 }

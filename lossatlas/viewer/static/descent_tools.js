@@ -30,7 +30,7 @@ export function descentTools(app) {
   );
 }
 
-/** Returns {root, say(playing)}. */
+/** Returns {root, say(playing), update()}. */
 export function transportOf(app) {
   const { controls, model } = app;
   const play = button("play", "Play", () => app.togglePlay(), { class: "main" });
@@ -55,5 +55,6 @@ export function transportOf(app) {
   const say = (playing) => {
     play.textContent = playing ? "Pause" : "Play";
   };
-  return { root, say };
+  const update = () => root.classList.toggle("raceless", Boolean(model.noRace));
+  return { root, say, update };
 }

@@ -9,8 +9,9 @@ export function detailsOf(app) {
   const { surfaces } = app.model;
   const results = resultTools(app);
   const facts = surfaces.map((surface) => group(`What was computed: ${surface.label}`, {}, factsOf(surface)));
-  const root = element("section", { class: "details", "aria-label": "Results and facts" }, results.root, ...facts);
-  if (surfaces.some((s) => Object.keys(s.flatness).length)) root.append(flatnessTools(app));
+  const flatness = surfaces.some((s) => Object.keys(s.flatness).length) ? [flatnessTools(app)] : [];
+  const pile = element("div", { class: "pile" }, ...facts, ...flatness);
+  const root = element("section", { class: "details", "aria-label": "Results and facts" }, results.root, pile);
   return { root, update: results.update };
 }
 

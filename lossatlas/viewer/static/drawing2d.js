@@ -1,12 +1,13 @@
 // Drawing on a flat canvas: frames, lines, dots. All sizes are in CSS pixels; `fit` sets the canvas up for the screen's own.
 
 import { cornersOf } from "./marks.js";
+import { pixelRatio } from "./resolution.js";
 
 export const FONT = "11px system-ui, sans-serif";
 
 /** Make a canvas as large as it is shown; return [context, width, height] in CSS pixels. */
 export function fit(canvas) {
-  const ratio = Math.min(3, window.devicePixelRatio || 1);
+  const ratio = pixelRatio(3);
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);

@@ -1,5 +1,7 @@
 // Elements of the document.
 
+import { cornersOf } from "./marks.js";
+
 /** An element with attributes, listeners ("onclick": function) and children. */
 export function element(name, attributes = {}, ...children) {
   const found = document.createElement(name);
@@ -28,6 +30,12 @@ export function button(id, words, onclick, attributes = {}) {
 /** A square of a colour in front of a name. */
 export function swatch(colour, more = "") {
   return element("span", { class: "swatch", style: `background:${colour}${more}` });
+}
+
+/** A mark of a colour in front of a name; its shape is one of marks.js. */
+export function markSwatch(colour, mark) {
+  const corners = cornersOf(mark, [50, 50], 50).map(([x, y]) => `${x.toFixed(1)}% ${y.toFixed(1)}%`);
+  return element("span", { class: "swatch mark", style: `background:${colour};clip-path:polygon(${corners.join(",")})` });
 }
 
 /** A row of a table. */

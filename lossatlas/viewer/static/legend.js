@@ -1,7 +1,6 @@
 // The legend on a scene: each optimizer with its colour, its name and its present loss; a click switches it on or off.
 
-import { element, swatch } from "./elements.js";
-import { clipOf } from "./marks.js";
+import { element, markSwatch } from "./elements.js";
 import { text } from "./numbers.js";
 import { OPTIMIZERS } from "./optimizers.js";
 
@@ -25,7 +24,7 @@ function itemOf(app, { name, title, color, mark }, numbers) {
   const root = element(
     "button",
     { type: "button", title: words, onclick: toggle, "data-name": name },
-    swatch(color, clipOf(mark)),
+    markSwatch(color, mark),
     element("span", { class: "name" }, title),
     ...losses,
   );

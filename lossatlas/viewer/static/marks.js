@@ -13,12 +13,6 @@ export const STAR = star(5, 0.5, 90);
 export const HEXAGON = polygon(6, 0);
 export const CROSS = star(4, 0.4, 45);
 
-/** The style of an element that has the shape of a mark. */
-export function clipOf(mark) {
-  const corners = cornersOf(mark, [50, 50], 50).map((corner) => corner.map((v) => `${v.toFixed(1)}%`).join(" "));
-  return `;border-radius:0;clip-path:polygon(${corners.join(",")})`;
-}
-
 /** The corners [x, y] of a mark around a place of a canvas, on which y grows downwards. */
 export function cornersOf({ points, inner, turn }, [x, y], radius) {
   return Array.from({ length: 2 * points }, (_, k) => {

@@ -9,8 +9,9 @@ import { OPTIMIZERS } from "./optimizers.js";
 import { makeScale } from "./scale.js";
 import { interpolantOf, openSurface, toShare } from "./surface.js";
 
-const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 4.6, panx: 0, pany: 0 };
-const LOOKED_AT = 0.15; // height in the scene
+const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 4.9, panx: 0, pany: 0 };
+export const CAMERA = Object.keys(USUAL_VIEW); // the entries of the state that are the camera's
+const LOOKED_AT = 0.12; // height in the scene
 const ELEVATIONS = [-10, 89]; // degrees
 const DISTANCES = [2.5, 12];
 
@@ -46,6 +47,7 @@ function usualState(field, [x, y], surfaces) {
     cut: false,
     angle: 0,
     epoch: 0,
+    story: 0,
     theme: "auto",
     drawer: false,
     enlarged: false,
@@ -58,6 +60,7 @@ export class Model {
   constructor(content, fragment) {
     this.fields = content.fields.filter((field) => field.range);
     this.surfaces = content.surfaces.map(openSurface);
+    this.steps = content.story.steps.length;
     this.maps = Object.fromEntries(Object.entries(content.maps).map(([name, bytes]) => [name, bytesOf(bytes)]));
     this.flat = this.surfaces.every((s) => s.flat);
     this.hover = null; // the point of the plane under the pointer
@@ -88,6 +91,7 @@ export class Model {
     if (!Object.hasOwn(this.maps, state.map)) state.map = "viridis";
     if (!["auto", "light", "dark"].includes(state.theme)) state.theme = "auto";
     if (this.surfaces.length < 2 || !this.alike()) state.overlay = false;
+    state.story = Math.round(clamp(state.story, 0, this.steps));
     state.vmax = this.possibleTop(state.vmax);
     state.elevation = clamp(state.elevation, ...ELEVATIONS);
     state.distance = clamp(state.distance, ...DISTANCES);

@@ -1,8 +1,7 @@
 // The table of the optimizers: which ones run, with which rates and coefficients.
 
 import { numberIn, showNumber } from "./controls.js";
-import { button, cell, element, group, heads, row, swatch, table, tableRow } from "./elements.js";
-import { clipOf } from "./marks.js";
+import { button, cell, element, group, heads, markSwatch, row, table, tableRow } from "./elements.js";
 import { OPTIMIZERS } from "./optimizers.js";
 
 export function optimizerTools(app) {
@@ -30,7 +29,7 @@ function nameOf({ controls, model, onNewRace }, { name, title, color, mark }) {
   controls.onUpdate(() => {
     box.checked = state.on.includes(name);
   });
-  return element("label", {}, box, swatch(color, clipOf(mark)), title);
+  return element("label", {}, box, markSwatch(color, mark), title);
 }
 
 /** The heads of the rates: one for each surface. */

@@ -7,15 +7,14 @@ import { interpolantOf, nearestCell } from "./surface.js";
 const DIFFERENT_PLANES =
   "These surfaces cover different parts of their planes: a start is at the same coordinates where it can be.";
 
+const BALLS = "the balls are optimizers descending this slice, not training the network";
+
 /** One plain sentence: what the page shows. */
 export function sentenceOn(model) {
   const title = model.title(model.state.height);
-  if (model.noRace)
-    return `The ${title} of a network when its parameters move in ${model.flat ? "one direction" : "two directions"}.`;
-  if (model.flat) {
-    return `The curves are the ${title} of a network on one line through its parameters; the balls are optimizers that descend this slice, not a training of the network.`;
-  }
-  return `Height is the ${title} of a network when its parameters move in two directions; the balls are optimizers that descend this slice, not a training of the network.`;
+  const balls = model.noRace ? "" : `; ${BALLS}`;
+  if (model.flat) return `The curves are the ${title} of a network on one line through its parameters${balls}.`;
+  return `Height is the ${title} of a network when its parameters move in two directions${balls}.`;
 }
 
 /** Remarks on the page as a whole. */

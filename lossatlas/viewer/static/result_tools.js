@@ -1,8 +1,7 @@
 // The results of the race: the loss against the step, and where each optimizer is.
 
 import { drawChart } from "./chart.js";
-import { cell, chartBox, element, group, heads, swatch, table, tableRow } from "./elements.js";
-import { clipOf } from "./marks.js";
+import { cell, chartBox, element, group, heads, markSwatch, table, tableRow } from "./elements.js";
 import { text } from "./numbers.js";
 import { pointOf } from "./race.js";
 
@@ -66,6 +65,6 @@ function rowOf(run, surface) {
     text(run.losses[k]),
     k >= run.steps ? ENDS[run.end] || "all steps made" : "on its way",
   ];
-  const name = cell(swatch(run.optimizer.color, `;margin-right:6px${clipOf(run.optimizer.mark)}`), run.optimizer.title);
+  const name = cell(markSwatch(run.optimizer.color, run.optimizer.mark), " ", run.optimizer.title);
   return tableRow(name, ...words.map((each) => cell(each)));
 }

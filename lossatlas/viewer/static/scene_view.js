@@ -6,6 +6,7 @@ import { FLOOR, TALL } from "./heights.js";
 import { ball, heightMesh, segmentsOf } from "./mesh.js";
 import { firstHit, lineOfSight, viewProjection } from "./projection.js";
 import { pointOf } from "./race.js";
+import { pixelRatio } from "./resolution.js";
 import { meshSize, sampler } from "./sampler.js";
 import { drawSceneLabels } from "./scene_labels.js";
 import { cutRuns, floorContours, floorFrame, markedCells, pathOn, trajectoryBalls, trajectoryRuns, wires } from "./scene_lines.js";
@@ -83,7 +84,7 @@ export class SceneView {
     const { app, renderer, heights } = this;
     const { model, theme } = app;
     if (model.state.overlay && this.number > 0) return;
-    const ratio = Math.min(2, window.devicePixelRatio || 1);
+    const ratio = pixelRatio(2);
     const view = this.view();
     if (!this.resize(view, ratio)) return;
     renderer.begin(view, byteColour(theme.ground));

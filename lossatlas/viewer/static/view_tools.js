@@ -27,7 +27,6 @@ function scale(app, kinds) {
 }
 
 const theme = (app) => app.controls.select("theme", "Theme", () => THEMES, app.onNewTheme);
-const save = (app) => button("picture", "Save PNG", () => app.savePicture());
 
 function curveTools(app) {
   return group(
@@ -35,7 +34,7 @@ function curveTools(app) {
     {},
     row(height(app, "Field"), scale(app, ["linear", "log"])),
     row(app.controls.checkbox("wire", "mark the points that were computed", app.onNewView)),
-    row(theme(app), save(app)),
+    row(theme(app)),
   );
 }
 
@@ -50,7 +49,7 @@ function planeTools(app) {
     row(controls.select("colour", "Colour", colours, app.onNewView), controls.select("map", "Map", maps, app.onNewView)),
     topTools(app),
     row(...boxes(app)),
-    row(theme(app), save(app)),
+    row(theme(app)),
   );
 }
 
@@ -63,7 +62,7 @@ function boxes({ controls, model, onNewView }) {
 /** Buttons for the views from the front, from the top, along the valley, and the usual one. */
 export function viewpointTools(app) {
   const { model } = app;
-  const ravine = () => ravineView(model.surfaces, model.state.height, model.field().better);
+  const ravine = () => ravineView(model.surfaces, model.state.height);
   const views = [
     button("view-front", "Front", () => app.look(FRONT), { title: "look along y" }),
     button("view-top", "Top", () => app.look(TOP), { title: "look down on the plane" }),

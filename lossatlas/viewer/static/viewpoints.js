@@ -9,8 +9,8 @@ export const FRONT = { azimuth: -90, elevation: 16, distance: 4.6, panx: 0, pany
 export const TOP = { azimuth: -90, elevation: 89, distance: 5, panx: 0, pany: 0 };
 
 /** The view along the longest valley of all surfaces, through its minimum; null if no cell is finite. */
-export function ravineView(surfaces, name, better) {
-  const valleys = surfaces.map((surface) => valleyOf(surface, name, better)).filter((valley) => valley);
+export function ravineView(surfaces, name) {
+  const valleys = surfaces.map((surface) => valleyOf(surface, name)).filter((valley) => valley);
   if (!valleys.length) return null;
   const { angle, minimum } = valleys.reduce((a, b) => (b.stretch > a.stretch ? b : a));
   const degrees = (angle * 180) / Math.PI;
@@ -20,11 +20,12 @@ export function ravineView(surfaces, name, better) {
 
 /**
  * The valley of a surface: the lowest cells that join the minimum. {minimum: [u, v] in the scene; angle of the long axis;
- * stretch: its length over its width}; null if no cell is finite. better: -1 if high values are good.
+ * stretch: its length over its width}; null if no cell is finite. Of an accuracy, it is the ridge.
  */
-export function valleyOf(surface, name, better) {
+function valleyOf(surface, name) {
   const { values } = surface.fields[name];
-  const height = (k) => (Number.isFinite(values[k]) ? better * values[k] : Infinity);
+  const sign = name.endsWith("_acc") ? -1 : 1;
+  const height = (k) => (Number.isFinite(values[k]) ? sign * values[k] : Infinity);
   const cells = grown(surface, height);
   if (!cells.length) return null;
   const places = cells.map((k) => placeOf(surface, k));
