@@ -135,9 +135,7 @@ def usual_top(values: np.ndarray) -> float:
     return min(high, TOP_OF_MEDIAN * median) if median > 0 else high
 
 
-def levels_of(
-    fields: Sequence[np.ndarray], *, linear: bool = False, vmax: float | None = None
-) -> dict[str, Any]:
+def levels_of(fields: Sequence[np.ndarray], *, linear: bool = False, vmax: float | None = None) -> dict[str, Any]:
     """Choose range, top, first scale and contour levels of a field that several surfaces share.
 
     The rules are those of `lossatlas.figures.choose_colour_scale`, with levels for each scale that the user can choose.

@@ -5,7 +5,7 @@ import { button, element, group, hint, row } from "./elements.js";
 const CURVE_HINT =
   "Click or drag to choose a start: the race begins there. Keys: space plays, . and , step, r rewinds, arrows move the start.";
 const PLANE_HINT =
-  "Click on the surface or the map, or drag the ball, to choose a start: the race begins there. Drag to turn; Shift and drag, or two fingers, to move; wheel or pinch to zoom. Keys: space plays, . and , step, r rewinds, arrows turn the surface or move the start.";
+  "Click on the surface or the map, or drag the ball, to choose a start: the race begins there. Drag to turn; Shift and drag, or two fingers, to move; Ctrl and wheel, or pinch, to zoom. Keys: space plays, . and , step, r rewinds, arrows turn the surface or move the start.";
 
 export function descentTools(app) {
   const { controls, model, onNewRace } = app;
@@ -49,6 +49,9 @@ export function transportOf(app) {
       String,
     ),
   );
+  controls.onUpdate(() => {
+    play.disabled = Boolean(model.noRace);
+  });
   const say = (playing) => {
     play.textContent = playing ? "Pause" : "Play";
   };

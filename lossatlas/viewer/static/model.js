@@ -220,7 +220,7 @@ export class Model {
 
   /** Why no optimizer descends the present height; "" if they do. */
   get noRace() {
-    return this.field().race ? "" : `Optimizers descend a loss; ${this.title(this.state.height)} is shown without a race.`;
+    return this.field().race ? "" : `No race here: optimizers descend a loss, and this is the ${this.title(this.state.height)}.`;
   }
 
   title(name) {

@@ -170,12 +170,13 @@ export class PlaneView {
   drawRace(context, of) {
     const { race, model } = this.app;
     const runs = race.shownOn(this.number);
+    const size = clamp(this.canvas.clientWidth / 30, 4, 7.5);
     for (const run of runs) {
       const points = [];
       for (let k = 0; k <= run.shown; k++) points.push(of(...pointOf(run, k)));
       polyline(context, points, run.optimizer.color, 2.2, "rgba(255,255,255,0.95)");
     }
-    for (const run of runs) drawMark(context, run.optimizer.mark, of(...pointOf(run)), 7.5, run.optimizer.color);
+    for (const run of runs) drawMark(context, run.optimizer.mark, of(...pointOf(run)), size, run.optimizer.color);
     dot(context, ...of(model.state.x, model.state.y), 4, "rgba(255,255,255,0.9)", "#222222");
   }
 

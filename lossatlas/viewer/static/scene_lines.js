@@ -134,11 +134,13 @@ export function pathOn(heights, points, ink) {
   return lines.runs;
 }
 
+const DARK = [0.1, 0.1, 0.12]; // with a light seam it stands out on every ground
+
 /** The path of a training, and stems from it to the checkpoints' own losses. */
-export function trajectoryRuns(heights, theme) {
+export function trajectoryRuns(heights) {
   const { trajectory } = heights.surface;
   if (!trajectory) return [];
-  const ink = byteColour(theme.text);
+  const ink = DARK;
   const runs = pathOn(heights, Float64Array.from(trajectory.x.flatMap((a, k) => [a, trajectory.y[k]])), [...ink, 1]);
   trajectory.x.forEach((a, k) => {
     const on = heights.scenePoint(a, trajectory.y[k]);

@@ -12,7 +12,7 @@ import { drawSceneLabels } from "./scene_labels.js";
 import { cutRuns, floorContours, floorFrame, markedCells, pathOn, trajectoryBalls, trajectoryRuns, wires } from "./scene_lines.js";
 import { toPlane } from "./surface.js";
 
-const HALO = [1, 1, 1, 1]; // around the paths of optimizers
+const HALO = [1, 1, 1, 1]; // around paths
 
 export class SceneView {
   constructor(app, heights, number, renderer) {
@@ -156,7 +156,9 @@ export class SceneView {
   drawTraining(ratio) {
     const { renderer, heights } = this;
     const { theme, model } = this.app;
-    renderer.drawLines(segmentsOf(trajectoryRuns(heights, theme)), { width: 2 * ratio, lift: 0.0015, hidden: 0.25 });
+    const path = segmentsOf(trajectoryRuns(heights));
+    renderer.drawLines(path, { width: 3.6 * ratio, lift: 0.0008, over: HALO, opacity: 0.8 });
+    renderer.drawLines(path, { width: 1.8 * ratio, lift: 0.0015, hidden: 0.25 });
     if (model.state.cut) {
       renderer.drawLines(segmentsOf(cutRuns(heights, theme)), { width: 1.6 * ratio, lift: 0.001, hidden: 0.2 });
     }

@@ -53,8 +53,9 @@ void main() {
     line *= 1.0 - smoothstep(0.12, 0.4, wide * float(count));  // where lines are denser than pixels they only darken
   }
   if (dot(n, eye - here) < 0.0) n = -n;
-  float sky = reached.x * (0.8 + 0.2 * n.z);
-  float direct = reached.y * max(dot(n, sun), 0.0);
+  bool below = n.z < 0.0;
+  float sky = below ? 0.6 : (0.5 + 0.5 * reached.x) * (0.8 + 0.2 * n.z);
+  float direct = below ? 0.15 : (0.35 + 0.65 * reached.y) * max(dot(n, sun), 0.0);
   vec3 shaded = base * (vec3(0.50, 0.52, 0.56) * sky + vec3(0.68, 0.66, 0.61) * direct);
   pixel = vec4(shaded * (1.0 - 0.55 * line * strength), 1.0) * opacity;
 }`;
