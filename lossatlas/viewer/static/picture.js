@@ -1,7 +1,7 @@
 // What the page shows as one picture: title, the surfaces side by side, the names of the optimizers, and the bar of the colours.
 // It is painted on any context of a flat canvas, with sizes in pixels of the page.
 
-import { OVERLAID } from "./colours.js";
+import { curveColour, OVERLAID } from "./colours.js";
 import { download, fileName } from "./download.js";
 import { drawMark, FONT } from "./drawing2d.js";
 import { element } from "./elements.js";
@@ -47,14 +47,12 @@ function namesOf(context, { race, model }, numbers, width) {
   context.font = FONT;
   return numbers.flatMap((number) => {
     const runs = race.shownOn(number);
-    const label =
-      numbers.length > 1 && runs.length
-        ? [{ words: `${model.surfaces[number].label}:`, longest: model.surfaces[number].label }]
-        : [];
+    const { label } = model.surfaces[number];
+    const curve = numbers.length > 1 ? [{ words: label, longest: label, stroke: curveColour(number) }] : [];
     const items = runs.map(({ optimizer: { title, color, mark }, losses, shown }) => {
       return { words: `${title}  ${text(losses[shown], 3)}`, longest: `${title}  0.0000e-10`, color, mark };
     });
-    return linesOf(context, [...label, ...items], width);
+    return linesOf(context, [...curve, ...items], width);
   });
 }
 
@@ -63,7 +61,7 @@ function linesOf(context, items, width) {
   const lines = [];
   let used = Number.POSITIVE_INFINITY;
   for (const item of items) {
-    const wide = (item.mark ? 18 : 0) + context.measureText(item.longest).width + 8;
+    const wide = 18 + context.measureText(item.longest).width + 8;
     if (used + wide > width) {
       lines.push([]);
       used = 0;
@@ -114,9 +112,16 @@ function paintTile(context, app, tile, { names }) {
     for (const item of items) {
       const [x, y] = [tile.left + item.at, names + row * ROW];
       if (item.mark) drawMark(context, item.mark, [x + 7, y + 8], 5, item.color);
-      words(context, item.words, x + (item.mark ? 17 : 0), y + 12, FONT, theme.strong);
+      else drawStroke(context, x, y, item.stroke);
+      words(context, item.words, x + 17, y + 12, FONT, theme.strong);
     }
   });
+}
+
+/** A piece of a curve in front of its name. */
+function drawStroke(context, x, y, colour) {
+  context.fillStyle = colour;
+  context.fillRect(x, y + 6.5, 13, 3);
 }
 
 function words(context, said, x, y, font, colour, most) {
