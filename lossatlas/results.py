@@ -181,7 +181,12 @@ class Landscape(Surface):
         label = title or str(self.request.get("model") or "surface")
         check_showable(self, label)
         return Page.of(
-            [Shown(self, label, self.directions_about, flatness=flatness_in_words(self))], title, height, file, story, vmax
+            [Shown(self, label, self.directions_about, flatness=flatness_in_words(self))],
+            title,
+            height,
+            file,
+            story,
+            vmax,
         )
 
     def table(self, field: Field | None = None) -> str:

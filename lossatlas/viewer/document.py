@@ -31,9 +31,7 @@ def script() -> str:
     return link(ENTRY, static)
 
 
-def page_of(
-    shown: Sequence[Shown], title: str = "", story: str | Path | None = None, vmax: float | None = None
-) -> str:
+def page_of(shown: Sequence[Shown], title: str = "", story: str | Path | None = None, vmax: float | None = None) -> str:
     """Make the interactive page as text.
 
     Args:

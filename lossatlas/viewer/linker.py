@@ -18,7 +18,9 @@ EXPORT = re.compile(r"^export (?=(?:function\*? |class |const )([A-Za-z_$][\w$]*
 LEADING_COMMENT = re.compile(r"(?:\s+|//[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
 RESERVED = re.compile(r"\b(?:import|export)\b")
 NAME = re.compile(r"[A-Za-z_$][\w$]*")
-NOT_NEEDED = re.compile(r"^[ ]*(?://[^\n]*|/\*\*.*?\*/)\n|^[ ]+", re.MULTILINE | re.DOTALL)  # comments of whole lines, indents
+NOT_NEEDED = re.compile(
+    r"^[ ]*(?://[^\n]*|/\*\*.*?\*/)\n|^[ ]+", re.MULTILINE | re.DOTALL
+)  # comments of whole lines, indents
 
 
 class LinkError(ValueError):

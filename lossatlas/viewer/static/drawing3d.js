@@ -127,8 +127,11 @@ class Renderer {
     }
   }
 
-  /** levels: heights of contour lines, at most 40; strength: their opacity. */
-  drawFields({ tall, levels, strength }) {
+  /**
+   * levels: heights of contour lines, at most 40; strength: their opacity. cut: values lie above the scale, and a
+   * lid is drawn over them.
+   */
+  drawFields({ tall, levels, strength, cut }) {
     const { gl, surface } = this;
     gl.useProgram(surface);
     this.useNone();
@@ -145,7 +148,7 @@ class Renderer {
       map: 0,
     });
     for (const field of this.fields) {
-      this.uniforms(surface, { opacity: field.opacity });
+      this.uniforms(surface, { opacity: field.opacity, lid: 0 });
       gl.activeTexture(gl.TEXTURE0);
       gl.bindTexture(gl.TEXTURE_2D, field.map);
       const layout = [
@@ -156,6 +159,9 @@ class Renderer {
       this.attributes(surface, field.vertices, VERTEX_FLOATS, layout, 0);
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, field.triangles);
       gl.depthMask(field.opacity === 1);
+      gl.drawElements(gl.TRIANGLES, field.count, gl.UNSIGNED_INT, 0);
+      if (!cut) continue;
+      this.uniforms(surface, { lid: 1 });
       gl.drawElements(gl.TRIANGLES, field.count, gl.UNSIGNED_INT, 0);
     }
     gl.depthMask(true);

@@ -9,13 +9,13 @@ export function optimizerTools(app) {
   const rows = OPTIMIZERS.map((optimizer, k) => {
     const coefficients = Object.keys(optimizer.settings).map((name) => coefficient(app, optimizer, name, index++));
     const all = element("div", { class: "row coefficients" }, ...coefficients);
-    const rates = app.model.surfaces.map((_, number) => cell(rate(app, optimizer, k, number)));
-    return tableRow(cell(nameOf(app, optimizer), all), ...rates);
+    const rates = app.model.surfaces.map((_, number) => rate(app, optimizer, k, number));
+    return tableRow(cell(nameOf(app, optimizer), all), cell(element("div", { class: "row coefficients" }, ...rates)));
   });
   return group(
     "Optimizers",
     { class: "optimizers" },
-    table(tableRow(...heads(["Optimizer and its coefficients", ...ratesOf(app.model)])), element("tbody", {}, ...rows)),
+    table(tableRow(...heads(["Optimizer and its coefficients", ratesOf(app.model)])), element("tbody", {}, ...rows)),
     row(button("usual", "Usual settings", () => app.useUsualSettings())),
   );
 }
@@ -32,10 +32,8 @@ function nameOf({ controls, model, onNewRace }, { name, title, color, mark }) {
   return element("label", {}, box, markSwatch(color, mark), title);
 }
 
-/** The heads of the rates: one for each surface. */
-function ratesOf({ surfaces }) {
-  return surfaces.length > 1 ? surfaces.map(({ label }) => `Rate on ${label}`) : ["Rate"];
-}
+/** The head of the rates, of which there is one for each surface. */
+const ratesOf = ({ surfaces }) => (surfaces.length > 1 ? "Rate on each surface, in their order" : "Rate");
 
 /** The rate of optimizer k on a surface. */
 function rate(app, optimizer, k, number) {

@@ -130,7 +130,7 @@ export class SceneView {
   drawSurface(ratio) {
     const { renderer, heights } = this;
     const { lines, wire } = this.app.model.state;
-    renderer.drawFields({ tall: TALL, levels: this.contourLevels, strength: lines ? 1 : 0 });
+    renderer.drawFields({ tall: TALL, levels: this.contourLevels, strength: lines ? 1 : 0, cut: this.app.model.clipped });
     if (!wire) return;
     const grid = this.keep("wires", () => wires(heights));
     renderer.drawLines(grid, { width: 0.8 * ratio, lift: 0.0006, opacity: 0.55 });

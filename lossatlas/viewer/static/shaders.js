@@ -6,6 +6,7 @@ in vec3 normal;
 in vec2 light;   // of the sky, of the sun
 uniform mat4 matrix;
 uniform float tall;
+uniform float lid;  // 1: draw the lid over what lies above the scale; 0: draw the surface below it
 out float height;
 out float colour;
 out vec3 away;
@@ -16,7 +17,7 @@ void main() {
   colour = place.w;
   away = normal;
   reached = light;
-  here = vec3(place.xy, min(place.z, 1.0) * tall);
+  here = vec3(place.xy, mix(place.z, 1.0, lid) * tall);
   gl_Position = matrix * vec4(here, 1.0);
 }`;
 
@@ -31,15 +32,17 @@ uniform sampler2D map;
 uniform vec3 eye;
 uniform vec3 sun;
 uniform float opacity;
+uniform float lid;
 uniform float levels[40];
 uniform int count;
 uniform float strength;
 out vec4 pixel;
 void main() {
+  if ((height > 1.0) != (lid > 0.5)) discard;
   vec3 n = normalize(away);
   vec3 base;
   float line = 0.0;
-  if (height > 1.0) {  // the lid: hatched grey, which no colour map has
+  if (lid > 0.5) {  // hatched grey, which no colour map has
     float stripes = (here.x + here.y) * 22.0;
     float wide = max(fwidth(stripes), 1e-6);
     float off = abs(fract(stripes) - 0.5);
