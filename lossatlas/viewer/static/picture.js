@@ -1,7 +1,7 @@
 // What the page shows as one picture: title, the surfaces side by side, the names of the optimizers, and the bar of the colours.
 // It is painted on any context of a flat canvas, with sizes in pixels of the page.
 
-import { curveColour, OVERLAID } from "./colours.js";
+import { colourOf, curveColour, OVERLAID } from "./colours.js";
 import { download, fileName } from "./download.js";
 import { drawMark, FONT } from "./drawing2d.js";
 import { element } from "./elements.js";
@@ -10,7 +10,7 @@ import { atRatio } from "./resolution.js";
 import { BAR_HEIGHT, barsOf, drawBar } from "./value_bar.js";
 
 const [MARGIN, GAP] = [20, 16];
-const [TITLE, NAME, ROW] = [34, 26, 19]; // heights of lines
+const [TITLE, NAME, NOTE, ROW] = [34, 26, 17, 19]; // heights of lines
 const WIDEST_BAR = 420;
 const FINE = 4; // pixels of the file for one of the page
 const MOST = 8e7; // pixels of the file
@@ -48,12 +48,17 @@ function namesOf(context, { race, model }, numbers, width) {
   return numbers.flatMap((number) => {
     const runs = race.shownOn(number);
     const { label } = model.surfaces[number];
-    const curve = numbers.length > 1 ? [{ words: label, longest: label, stroke: curveColour(number) }] : [];
+    const curve = numbers.length > 1 ? [{ words: label, longest: label, stroke: strokeOf(model, number) }] : [];
     const items = runs.map(({ optimizer: { title, color, mark }, losses, shown }) => {
       return { words: `${title}  ${text(losses[shown], 3)}`, longest: `${title}  0.0000e-10`, color, mark };
     });
     return linesOf(context, [...curve, ...items], width);
   });
+}
+
+/** The colour of a surface among several in one view. */
+function strokeOf({ flat, maps }, number) {
+  return flat ? curveColour(number) : `rgb(${colourOf(maps[OVERLAID[number % OVERLAID.length]], 0.4).join(",")})`;
 }
 
 /** Items in lines; each takes the place of the longest words that it may have, so that lines stay while a race is played. */
@@ -81,12 +86,13 @@ export function arrangement(context, app, tiles) {
     left += tile.width + GAP;
     return place;
   });
+  const head = MARGIN + TITLE + NAME + (tiles.some((tile) => tile.note) ? NOTE : 0);
   const tall = Math.max(...tiles.map((tile) => tile.height));
   const bars = barsOf(app.model);
-  const foot = MARGIN + TITLE + NAME + tall + rows * ROW + 12;
+  const foot = head + tall + rows * ROW + 12;
   const width = Math.max(360, Math.ceil(left - GAP + MARGIN));
   const height = Math.ceil(foot + bars.length * BAR_HEIGHT + MARGIN);
-  return { width, height, placed, foot, bars, names: MARGIN + TITLE + NAME + tall + 6 };
+  return { width, height, placed, foot, bars, head, names: head + tall + 6 };
 }
 
 /** Paint the whole picture. `layout`: of `arrangement`. */
@@ -103,11 +109,12 @@ export function paint(context, app, layout) {
   });
 }
 
-function paintTile(context, app, tile, { names }) {
+function paintTile(context, app, tile, { head, names }) {
   const { theme } = app;
-  const title = [tile.name, tile.note].filter(Boolean).join(" · ");
-  words(context, title, tile.left, tile.top + 17, `600 14px ${FONT.replace(/^\S+ /, "")}`, theme.strong, tile.width);
-  tile.paint(context, tile.left, tile.top + NAME);
+  const family = FONT.replace(/^\S+ /, "");
+  words(context, tile.name, tile.left, tile.top + 17, `600 14px ${family}`, theme.strong, tile.width);
+  if (tile.note) words(context, tile.note, tile.left, tile.top + 35, FONT, theme.accent, tile.width);
+  tile.paint(context, tile.left, head);
   namesOf(context, app, tile.numbers, tile.width).forEach((items, row) => {
     for (const item of items) {
       const [x, y] = [tile.left + item.at, names + row * ROW];
@@ -143,7 +150,7 @@ export function shownTiles(app, before = () => {}) {
   return viewsOf(app).map(({ name, panel, layers, box }) => ({
     name,
     note: panel.note.textContent,
-    numbers: numbersOf(panel),
+    numbers: app.model.state.overlay && panel.number === 0 ? [...app.model.surfaces.keys()] : numbersOf(panel),
     width: box.width,
     height: box.height,
     paint(context, left, top) {
