@@ -72,6 +72,7 @@ WITHOUT_TORCH = {
             "commands.plot_1D",
             "commands.plot_2D",
             "commands.plot_spectrum",
+            "commands.view_gallery",
             "commands.view_surface",
         ),
     )
