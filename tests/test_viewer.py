@@ -348,8 +348,8 @@ def test_nothing_has_the_logarithm_of_nothing():
     x = np.linspace(-1, 1, 21)
     code = f"{MAKE}{FIND} const p = descend(s, o, given.settings, [0.5, 0.5], given.how); return [p.end, Array.from(p.losses)];"
     own = {"name": "sgd", "settings": {"rate": 0.02}}
-    values = convex(*np.meshgrid(x, x)) - 0.3
-    end, losses = run_js(code, given_surface(x, x, values, False, **own, how={"steps": 300, "objective": "log"}))
+    values = 3 - convex(*np.meshgrid(x, x))
+    end, losses = run_js(code, given_surface(x, x, values, False, **own, how={"steps": 50, "objective": "log"}))
     assert end == "zero"
     assert losses[-1] < 0.2
 
