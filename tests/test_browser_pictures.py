@@ -274,7 +274,7 @@ def test_rates_suit_each_surface_and_are_shown(opened):
     )
     assert rates[0][0] / rates[1][0] == pytest.approx(300, rel=0.1)
     steps = page.evaluate("lossatlas.race.runs[1].map((run) => [run.optimizer.name, run.steps, run.end])")
-    assert dict((name, (count, end)) for name, count, end in steps)["sgd"] == (300, "")
+    assert {name: (count, end) for name, count, end in steps}["sgd"] == (300, "")
     assert float(page.input_value("#r-sgd")) == rates[0][0]
     assert float(page.input_value("#r-sgd-1")) == rates[1][0]
     page.locator("#r-sgd-1").evaluate("(e) => { e.value = 1e-4; e.dispatchEvent(new Event('change')); }")
