@@ -365,3 +365,14 @@ def test_the_gallery_of_the_documentation_is_small_and_fetches_nothing(tmp_path)
             outside = re.findall(r'(?:href|src|url)\s*[=(]\s*["\']?(https?:[^"\')\s]+)', file.read_text())
             assert outside == []
     assert read_surface(ROOT / "docs/surfaces/gpt.h5").about["parameters"] > 100_000
+
+
+def test_surfaces_in_one_scene_are_named_in_the_picture(opened, tmp_path):
+    page = opened("two", "#overlay=true&at=40&theme=light", size=(900, 700))
+    file = save(page, "#picture", tmp_path)
+    image = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    foot = image[-4 * 170 :]
+    blue = (foot[..., 2] > foot[..., 0] + 60) & (foot[..., 2] > foot[..., 1] + 20)
+    orange = (foot[..., 0] > foot[..., 2] + 100) & (foot[..., 0] > foot[..., 1] + 40)
+    assert blue.mean() > 0.01  # a bar of each surface
+    assert orange.mean() > 0.01

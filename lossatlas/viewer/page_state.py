@@ -11,11 +11,9 @@ TEXT, NUMBER, FLAG, TEXTS, NUMBERS = "a text", "a number", "true or false", "nam
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "sam")
 STATE = {  # as `usualState` in static/model.js
     **dict.fromkeys(("height", "scale", "colour", "map", "objective", "theme"), TEXT),
-    **dict.fromkeys(
-        ("vmax", "azimuth", "elevation", "distance", "x", "y", "noise", "seed", "steps", "seconds"), NUMBER
-    ),
-    **dict.fromkeys(("at", "angle", "epoch", "story"), NUMBER),
-    **dict.fromkeys(("lines", "wire", "overlay", "cut", "gl"), FLAG),
+    **dict.fromkeys(("azimuth", "elevation", "distance", "panx", "pany", "vmax", "x", "y"), NUMBER),
+    **dict.fromkeys(("noise", "seed", "steps", "seconds", "at", "angle", "epoch", "story"), NUMBER),
+    **dict.fromkeys(("lines", "wire", "overlay", "cut", "enlarged", "gl"), FLAG),
     "on": TEXTS,
     "rates": NUMBERS,
     "coefficients": NUMBERS,

@@ -74,16 +74,16 @@ export class App {
     const bar = colourBarOf(this);
     const share = shareTools(this);
     const details = detailsOf(this);
-    this.drawer = drawerOf(this, this.tools());
+    const drawer = drawerOf(this, this.tools());
     transport.root.append(viewpointTools(this));
     root.replaceChildren(this.remark, stage.root, bar.root, transport.root);
     const sceneless = model.state.gl && this.panels.some((panel) => !panel.scene && !panel.surface.flat);
     if (sceneless) root.prepend(hint(WITHOUT_SCENE, { id: "sceneless" }));
     document
       .getElementById("actions")
-      .append(this.story.opener, factsButton(details.root), share.open, fullScreenButton(), this.drawer.open);
-    document.body.append(details.root, this.drawer.root, share.root, this.story.root);
-    this.parts.push(bar, details, stage, transport, this.drawer, this.controls);
+      .append(this.story.opener, factsButton(details.root), share.open, fullScreenButton(), drawer.open);
+    document.body.append(details.root, drawer.root, share.root, this.story.root);
+    this.parts.push(bar, details, stage, transport, this.controls);
   }
 
   /** The groups of the drawer. */

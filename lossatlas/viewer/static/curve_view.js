@@ -2,7 +2,7 @@
 
 import { drawChart } from "./chart.js";
 import { curveColour } from "./colours.js";
-import { cross, dot } from "./drawing2d.js";
+import { cross, dot, drawMark } from "./drawing2d.js";
 import { evaluate } from "./interpolant.js";
 import { pointOf } from "./race.js";
 import { interpolantOf, toPlane } from "./surface.js";
@@ -107,12 +107,16 @@ export class CurveView {
     const { context, toX, toY } = this.chart;
     this.surfaces.forEach((surface, number) => {
       const own = interpolantOf(surface, model.state.height);
-      const mark = (a, radius, fill, edge) => {
+      const at = (a) => {
         const found = evaluate(own, a, 0);
-        if (found && Number.isFinite(found[0])) dot(context, toX(a), toY(found[0]), radius, fill, edge);
+        return found && Number.isFinite(found[0]) ? [toX(a), toY(found[0])] : null;
       };
-      for (const run of race.shownOn(number)) mark(pointOf(run)[0], 5.5, run.optimizer.color, "#ffffff");
-      mark(model.state.x, 4, "rgba(255,255,255,0.9)", "#222222");
+      for (const run of race.shownOn(number)) {
+        const place = at(pointOf(run)[0]);
+        if (place) drawMark(context, run.optimizer.mark, place, 7, run.optimizer.color);
+      }
+      const start = at(model.state.x);
+      if (start) dot(context, ...start, 4, "rgba(255,255,255,0.9)", "#222222");
     });
   }
 }

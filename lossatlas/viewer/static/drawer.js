@@ -1,33 +1,28 @@
-// The drawer with all controls: closed at first, beside the scene on a wide screen, over its lower part on a phone.
+// The drawer with all controls: closed at first, beside the scene on a wide screen, under it on a phone.
 
 import { button, element } from "./elements.js";
 
-/** groups: of controls. Returns {root, open: the button that opens and closes it, update()}. */
+/** groups: of controls. Returns {root, open: the button that opens and closes it}. */
 export function drawerOf(app, groups) {
-  const { controls, model } = app;
-  const open = button("drawer-open", "Controls", () => toggle(!model.state.drawer), { "aria-controls": "drawer" });
-  const close = button("drawer-close", "Close", () => toggle(false));
+  const about = { "aria-controls": "drawer", "aria-expanded": "false" };
+  const open = button("drawer-open", "Controls", () => show(root.hidden), about);
+  const close = button("drawer-close", "Close", () => show(false));
   const head = element("div", { class: "drawer-head" }, element("h2", {}, "Controls"), close);
-  const root = element("aside", { id: "drawer", class: "drawer", "aria-label": "Controls" }, head, controls.complaint, ...groups);
+  const parts = [head, app.controls.complaint, ...groups];
+  const root = element("aside", { id: "drawer", class: "drawer", "aria-label": "Controls", hidden: true }, ...parts);
   root.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") toggle(false);
+    if (event.key === "Escape") show(false);
   });
 
-  function toggle(wanted) {
+  function show(wanted) {
     const inside = root.contains(document.activeElement);
-    controls.set("drawer", wanted, update);
-    if (inside && !wanted) open.focus();
+    root.hidden = !wanted;
+    open.setAttribute("aria-expanded", String(wanted));
+    document.body.classList.toggle("opened", wanted);
     if (wanted) close.focus({ preventScroll: true });
+    else if (inside) open.focus({ preventScroll: true });
     app.draw();
   }
 
-  function update() {
-    const { drawer } = model.state;
-    if (root.hidden !== drawer && open.hasAttribute("aria-expanded")) return;
-    root.hidden = !drawer;
-    open.setAttribute("aria-expanded", String(drawer));
-    document.body.classList.toggle("opened", drawer);
-  }
-
-  return { root, open, update };
+  return { root, open };
 }

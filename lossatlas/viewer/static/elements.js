@@ -45,5 +45,5 @@ export const heads = (names) => names.map((name) => element("th", { scope: "col"
 
 /** A table that scrolls by itself where it is too wide. */
 export function table(head, body, attributes = {}) {
-  return element("div", { class: "scroll" }, element("table", attributes, element("thead", {}, head), body));
+  return element("div", { class: "scroll", tabindex: 0 }, element("table", attributes, element("thead", {}, head), body));
 }

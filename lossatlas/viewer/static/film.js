@@ -9,7 +9,10 @@ const WIDEST = 1920; // pixels
 const RATE = 8e6; // bits a second
 const FRAMES = 30; // a second
 const REST = 8; // times that the end is painted, so that it is recorded
-const PAUSE = 100; // milliseconds between them
+const PAUSE = 100; // milliseconds between them, and between pieces of the film
+const HEAD = 1000; // bytes: a film without pictures has less
+const PATIENCE = 100; // times that the end is painted at most, until there are pictures
+const NOTHING = "This browser has recorded nothing.";
 
 /** The kind of film that this browser records; "" if there is none. */
 const kindOf = () => (window.MediaRecorder ? KINDS.find((kind) => MediaRecorder.isTypeSupported(kind)) : "") || "";
@@ -47,13 +50,13 @@ export class Film {
     this.canvas.width = 2 * Math.ceil((this.layout.width * ratio) / 2); // encoders want even numbers
     this.canvas.height = 2 * Math.ceil((this.layout.height * ratio) / 2);
     this.context.scale(ratio, ratio);
-    const chunks = [];
+    this.chunks = [];
     const type = kindOf();
     this.recorder = new MediaRecorder(this.canvas.captureStream(FRAMES), { mimeType: type, videoBitsPerSecond: RATE });
-    this.recorder.ondataavailable = ({ data }) => chunks.push(data);
-    this.recorder.onstop = () => download(new Blob(chunks, { type: "video/webm" }), fileName("webm"));
+    this.recorder.ondataavailable = ({ data }) => this.chunks.push(data);
+    this.recorder.onstop = () => this.save();
     this.ending = false;
-    this.recorder.start();
+    this.recorder.start(PAUSE);
     this.changed(true);
   }
 
@@ -63,17 +66,28 @@ export class Film {
     paint(this.context, this.app, this.layout);
     if (this.app.race.playing || this.ending) return;
     this.ending = true;
-    this.end(REST);
+    this.end(1);
   }
 
-  end(times) {
+  /** Paint the end for the `count`-th time, until it is recorded. */
+  end(count) {
     paint(this.context, this.app, this.layout);
-    if (times > 0) {
-      setTimeout(() => this.end(times - 1), PAUSE);
+    if (count < REST || (this.size() < HEAD && count < PATIENCE)) {
+      setTimeout(() => this.end(count + 1), PAUSE);
       return;
     }
     this.recorder.stop();
     this.recorder = null;
     this.changed(false);
+  }
+
+  /** Bytes of the film. */
+  size() {
+    return this.chunks.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  save() {
+    if (this.size() < HEAD) this.app.controls.complain(NOTHING);
+    else download(new Blob(this.chunks, { type: "video/webm" }), fileName("webm"));
   }
 }

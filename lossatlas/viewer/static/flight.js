@@ -40,6 +40,11 @@ export class Flight {
     return !this.ways;
   }
 
+  /** Stay where the flight is. */
+  stop() {
+    this.ways = null;
+  }
+
   /** Be where the flight ends. */
   land() {
     if (!this.ways) return;

@@ -49,7 +49,6 @@ function usualState(field, [x, y], surfaces) {
     epoch: 0,
     story: 0,
     theme: "auto",
-    drawer: false,
     enlarged: false,
     gl: true,
   };

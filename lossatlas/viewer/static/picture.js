@@ -1,16 +1,16 @@
 // What the page shows as one picture: title, the surfaces side by side, the names of the optimizers, and the bar of the colours.
 // It is painted on any context of a flat canvas, with sizes in pixels of the page.
 
-import { OVERLAID } from "./colours.js";
+import { colourOf, curveColour, OVERLAID } from "./colours.js";
 import { download, fileName } from "./download.js";
-import { dot, FONT } from "./drawing2d.js";
+import { drawMark, FONT } from "./drawing2d.js";
 import { element } from "./elements.js";
 import { text } from "./numbers.js";
 import { atRatio } from "./resolution.js";
 import { BAR_HEIGHT, barsOf, drawBar } from "./value_bar.js";
 
 const [MARGIN, GAP] = [20, 16];
-const [TITLE, NAME, ROW] = [34, 26, 19]; // heights of lines
+const [TITLE, NAME, NOTE, ROW] = [34, 26, 17, 19]; // heights of lines
 const WIDEST_BAR = 420;
 const FINE = 4; // pixels of the file for one of the page
 const MOST = 8e7; // pixels of the file
@@ -20,13 +20,14 @@ const TOO_LARGE = "This browser cannot make a picture of this size: make the win
 function viewsOf({ model, panels }) {
   const names = model.surfaces.map((s, k) => `${s.label} (${OVERLAID[k % OVERLAID.length].toLowerCase()})`);
   const tiles = panels.map((panel) => {
-    const { scene, plane, surface } = panel;
+    const { scene, plane } = panel;
     const all = model.state.overlay && panel.number === 0;
     const canvases = [...(scene && !scene.root.hidden ? [scene.canvas, scene.labels] : []), plane.canvas];
-    const layers = canvases.map((canvas) => ({ canvas, box: canvas.getBoundingClientRect() }));
+    const seen = canvases.filter((canvas) => getComputedStyle(canvas).visibility === "visible");
+    const layers = seen.map((canvas) => ({ canvas, box: canvas.getBoundingClientRect() }));
     return {
       panel,
-      name: all ? names.join(" and ") : surface.label,
+      name: all ? names.join(" and ") : nameOf(panel),
       layers: layers.filter(({ box }) => box.width > 1 && box.height > 1),
     };
   });
@@ -41,39 +42,57 @@ function aroundAll(boxes) {
   return { left, top, width: right - left, height: bottom - top };
 }
 
-/** The optimizers of a surface with their present values, as lines of items that are not wider than `width`. */
-function namesOf(context, { race }, number, width) {
+/** The optimizers of surfaces with their present values, as lines of items that are not wider than `width`. */
+function namesOf(context, { race, model }, numbers, width) {
   context.font = FONT;
-  const lines = [[]];
-  let used = 0;
-  for (const run of race.shownOn(number)) {
-    const words = `${run.optimizer.title}  ${text(run.losses[run.shown], 3)}`;
-    const wide = 18 + context.measureText(`${run.optimizer.title}  0.0000e-10`).width + 8; // the longest that may come
-    if (used + wide > width && used > 0) {
+  return numbers.flatMap((number) => {
+    const runs = race.shownOn(number);
+    const { label } = model.surfaces[number];
+    const curve = numbers.length > 1 ? [{ words: label, longest: label, stroke: strokeOf(model, number) }] : [];
+    const items = runs.map(({ optimizer: { title, color, mark }, losses, shown }) => {
+      return { words: `${title}  ${text(losses[shown], 3)}`, longest: `${title}  0.0000e-10`, color, mark };
+    });
+    return linesOf(context, [...curve, ...items], width);
+  });
+}
+
+/** The colour of a surface among several in one view. */
+function strokeOf({ flat, maps }, number) {
+  return flat ? curveColour(number) : `rgb(${colourOf(maps[OVERLAID[number % OVERLAID.length]], 0.4).join(",")})`;
+}
+
+/** Items in lines; each takes the place of the longest words that it may have, so that lines stay while a race is played. */
+function linesOf(context, items, width) {
+  const lines = [];
+  let used = Number.POSITIVE_INFINITY;
+  for (const item of items) {
+    const wide = 18 + context.measureText(item.longest).width + 8;
+    if (used + wide > width) {
       lines.push([]);
       used = 0;
     }
-    lines[lines.length - 1].push({ words, color: run.optimizer.color, at: used });
+    lines[lines.length - 1].push({ ...item, at: used });
     used += wide;
   }
-  return lines.filter((each) => each.length);
+  return lines;
 }
 
-/** Where everything stands in the picture. tiles: [{name, note, number, width, height, paint(context, left, top)}]. */
+/** Where everything stands in the picture. tiles: [{name, note, numbers, width, height, paint(context, left, top)}]. */
 export function arrangement(context, app, tiles) {
   let left = MARGIN;
-  const rows = Math.max(...tiles.map((tile) => namesOf(context, app, tile.number, tile.width).length));
+  const rows = Math.max(...tiles.map((tile) => namesOf(context, app, tile.numbers, tile.width).length));
   const placed = tiles.map((tile) => {
     const place = { ...tile, left, top: MARGIN + TITLE };
     left += tile.width + GAP;
     return place;
   });
+  const head = MARGIN + TITLE + NAME + (tiles.some((tile) => tile.note) ? NOTE : 0);
   const tall = Math.max(...tiles.map((tile) => tile.height));
   const bars = barsOf(app.model);
-  const foot = MARGIN + TITLE + NAME + tall + rows * ROW + 12;
+  const foot = head + tall + rows * ROW + 12;
   const width = Math.max(360, Math.ceil(left - GAP + MARGIN));
   const height = Math.ceil(foot + bars.length * BAR_HEIGHT + MARGIN);
-  return { width, height, placed, foot, bars, names: MARGIN + TITLE + NAME + tall + 6 };
+  return { width, height, placed, foot, bars, head, names: head + tall + 6 };
 }
 
 /** Paint the whole picture. `layout`: of `arrangement`. */
@@ -90,18 +109,26 @@ export function paint(context, app, layout) {
   });
 }
 
-function paintTile(context, app, tile, { names }) {
+function paintTile(context, app, tile, { head, names }) {
   const { theme } = app;
-  const title = [tile.name, tile.note].filter(Boolean).join(" · ");
-  words(context, title, tile.left, tile.top + 17, `600 14px ${FONT.replace(/^\S+ /, "")}`, theme.strong, tile.width);
-  tile.paint(context, tile.left, tile.top + NAME);
-  namesOf(context, app, tile.number, tile.width).forEach((items, row) => {
+  const family = FONT.replace(/^\S+ /, "");
+  words(context, tile.name, tile.left, tile.top + 17, `600 14px ${family}`, theme.strong, tile.width);
+  if (tile.note) words(context, tile.note, tile.left, tile.top + 35, FONT, theme.accent, tile.width);
+  tile.paint(context, tile.left, head);
+  namesOf(context, app, tile.numbers, tile.width).forEach((items, row) => {
     for (const item of items) {
       const [x, y] = [tile.left + item.at, names + row * ROW];
-      dot(context, x + 7, y + 8, 4.5, item.color);
+      if (item.mark) drawMark(context, item.mark, [x + 7, y + 8], 5, item.color);
+      else drawStroke(context, x, y, item.stroke);
       words(context, item.words, x + 17, y + 12, FONT, theme.strong);
     }
   });
+}
+
+/** A piece of a curve in front of its name. */
+function drawStroke(context, x, y, colour) {
+  context.fillStyle = colour;
+  context.fillRect(x, y + 6.5, 13, 3);
 }
 
 function words(context, said, x, y, font, colour, most) {
@@ -112,12 +139,18 @@ function words(context, said, x, y, font, colour, most) {
   context.fillText(said, x, y, ...(most ? [most] : []));
 }
 
+/** The numbers of the surfaces in a panel: one chart holds all curves. */
+export const numbersOf = ({ surfaces, number }) => (surfaces.length > 1 ? [...surfaces.keys()] : [number]);
+
+/** The names of the surfaces in a panel. */
+export const nameOf = ({ surfaces }) => surfaces.map(({ label }) => label).join(" and ");
+
 /** Tiles of the views as they are on the page. before(panel): is called before a panel is painted. */
 export function shownTiles(app, before = () => {}) {
   return viewsOf(app).map(({ name, panel, layers, box }) => ({
     name,
     note: panel.note.textContent,
-    number: panel.number,
+    numbers: app.model.state.overlay && panel.number === 0 ? [...app.model.surfaces.keys()] : numbersOf(panel),
     width: box.width,
     height: box.height,
     paint(context, left, top) {

@@ -107,7 +107,13 @@ class Drag {
     this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
     if (this.pointers.size === 2) this.spreadAndMove(spread, middle);
     else if (this.movesStart) this.chooseStart(event);
-    else if (this.isTurned(event)) this.app.turn(-dx * 0.4, dy * 0.4);
+    else if (this.isTurned(event)) this.turnOrMove(event, dx, dy);
+  }
+
+  /** One pointer turns the scene, and moves it with the Shift key. */
+  turnOrMove({ shiftKey }, dx, dy) {
+    if (shiftKey) this.app.pan(dx, dy, this.scene.root.clientHeight);
+    else this.app.turn(-dx * 0.4, dy * 0.4);
   }
 
   /** Two pointers zoom by their distance and move the scene with the point between them. */

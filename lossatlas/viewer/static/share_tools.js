@@ -64,6 +64,6 @@ async function copied(input) {
 function embedCode(place, title) {
   if (!hasAddress(place)) return "";
   const source = place.protocol === "file:" ? place.href.split("#")[0].split("/").pop() + place.hash : place.href;
-  const quoted = (words) => words.replaceAll("&", "&amp;").replaceAll('"', "&quot;").replaceAll("<", "&lt;");
-  return `<iframe src="${quoted(source)}" title="${quoted(title)}" width="100%" height="700" style="border:0" loading="lazy" allow="fullscreen"></iframe>`;
+  const about = { title, width: "100%", height: "700", style: "border:0", loading: "lazy", allow: "fullscreen" };
+  return element("iframe", { ...about, src: source }).outerHTML;
 }

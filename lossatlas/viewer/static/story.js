@@ -11,7 +11,6 @@ const KEPT = ["theme", "gl"]; // the reader's, whatever a step says nothing abou
 const ADDRESSES = /^(https?:\/\/|mailto:)/;
 
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-const smooth = (t) => t * t * (3 - 2 * t);
 
 /** A paragraph of spans [kind, text, address]: what they hold is text, and never becomes a part of the page otherwise. */
 function paragraph(spans) {
@@ -29,7 +28,7 @@ export class Story {
     this.steps = steps;
     this.opens = opens;
     this.shown = 0; // the step on the card
-    this.flight = null; // the camera's way
+    this.plays = false; // as soon as the camera is there
     this.opener = button("story-open", "What is this?", () => this.go(1), { "aria-expanded": "false" });
     this.root = this.build();
     this.listen();
@@ -92,6 +91,7 @@ export class Story {
     const step = this.steps[number - 1];
     if (!step) return;
     const { app } = this;
+    this.stop();
     app.play(false);
     app.model.state.story = number;
     this.update();
@@ -101,7 +101,7 @@ export class Story {
     app.draw();
   }
 
-  /** Change the state to that of a step, and move the camera there. */
+  /** Change the state to that of a step, and let the camera fly there. */
   take(step) {
     const { app } = this;
     const { model } = app;
@@ -119,68 +119,47 @@ export class Story {
       app.setTheme();
       app.refresh();
     }
-    this.bringIntoView(step.surface);
-    this.fly(from, to, step.play);
+    app.flight.to(to, FLIGHT);
+    this.plays = step.play;
+    requestAnimationFrame(() => this.bringIntoView(step.surface));
   }
 
   camera() {
     return Object.fromEntries(CAMERA.map((key) => [key, this.app.model.state[key]]));
   }
 
-  /** Move the camera; then play, if the step does. */
-  fly(from, to, play) {
-    const { app } = this;
-    const turn = ((((to.azimuth - from.azimuth + 180) % 360) + 360) % 360) - 180;
-    const began = performance.now();
-    const flight = { to, play };
-    this.flight = flight;
-    const frame = (now) => {
-      if (this.flight !== flight) return;
-      const share = still() ? 1 : Math.min(1, Math.max(0, now - began) / FLIGHT);
-      if (share === 1) return this.land();
-      const t = smooth(share);
-      for (const key of CAMERA) app.model.state[key] = from[key] + t * (to[key] - from[key]);
-      app.model.state.azimuth = from.azimuth + t * turn;
-      app.draw();
-      requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
-  }
-
-  /** The camera is where the step wants it. */
-  land() {
-    const { to, play } = this.flight;
-    this.flight = null;
-    Object.assign(this.app.model.state, to);
-    if (play) this.app.play(true);
-    this.app.remember();
-    this.app.draw();
-  }
-
-  /** The reader takes over: the camera stays where it is. */
+  /** The reader takes over: the camera stays where it is, and nothing begins to play. */
   stop() {
-    this.flight = null;
+    if (this.shown) this.app.flight.stop();
+    this.plays = false;
   }
 
   /** On a narrow page the surfaces stand one below the other: scroll to the one that the step tells about. */
   bringIntoView(number) {
     const panel = this.app.panels[number] || this.app.panels[0];
     const { top, bottom } = panel.root.getBoundingClientRect();
-    if (top >= 0 && top < 0.4 * innerHeight && bottom > 0) return;
+    const card = this.root.getBoundingClientRect();
+    const room = card.width === document.documentElement.clientWidth ? card.top : innerHeight;
+    if (top >= 0 && (bottom <= room || top < 40)) return;
     panel.root.scrollIntoView({ block: "start", behavior: still() ? "auto" : "smooth" });
   }
 
   close() {
-    if (this.flight) this.land();
+    this.app.flight.land();
     this.app.model.state.story = 0;
     this.update();
     this.app.remember();
     this.opener.focus({ preventScroll: true });
   }
 
-  /** Show the step that the state holds. */
+  /** Show the step that the state holds; play if it does, and the camera is there. */
   update() {
-    const { story: number } = this.app.model.state;
+    const { app } = this;
+    if (this.plays && !app.flight.isUnderWay) {
+      this.plays = false;
+      app.play(true);
+    }
+    const { story: number } = app.model.state;
     if (number === this.shown) return;
     this.shown = number;
     const step = this.steps[number - 1];

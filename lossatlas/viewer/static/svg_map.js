@@ -2,7 +2,7 @@
 // between them are a picture.
 
 import { download, fileName } from "./download.js";
-import { arrangement, paint } from "./picture.js";
+import { arrangement, nameOf, numbersOf, paint } from "./picture.js";
 import { SvgContext } from "./svg_context.js";
 
 const [WIDE, TALL, CHART] = [560, 560, 420]; // the largest size of a plane, and the height of a chart
@@ -28,7 +28,7 @@ function drawOn(view, context, { width, height }) {
 }
 
 /** The text of the file. */
-export function mapAsSvg(app) {
+function mapAsSvg(app) {
   const context = new SvgContext();
   const tiles = app.panels.map((panel) => {
     const size = sizeOf(panel);
@@ -39,7 +39,7 @@ export function mapAsSvg(app) {
       context.moveOrigin(0, 0);
       context.restore();
     };
-    return { name: panel.surface.label, note: panel.note.textContent, number: panel.number, ...size, paint: paintView };
+    return { name: nameOf(panel), note: panel.note.textContent, numbers: numbersOf(panel), ...size, paint: paintView };
   });
   const layout = arrangement(context, app, tiles);
   paint(context, app, layout);
