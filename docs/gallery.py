@@ -1,5 +1,7 @@
 """Draw every kind of figure from the surfaces in docs/surfaces, into docs/pictures and docs/gallery.md: make gallery.
 
+It also writes docs/_build/live, a folder of interactive pages that any static host can serve; the documentation has a copy.
+
 The surfaces are real ones, computed by docs/compute.sh. Rendered pictures need pyvista, the page's picture a Chromium.
 """
 
@@ -16,6 +18,11 @@ import h5py
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lossatlas.io import read_projection, read_surface  # noqa: E402
+from lossatlas.viewer import GalleryPage, Shown, write_gallery  # noqa: E402
+
 DOCS = ROOT / "docs"
 FILES = "docs/surfaces"
 PAIR = f"{FILES}/resnet56_cifar10.h5 {FILES}/resnet56_noshort_cifar10.h5"
@@ -28,7 +35,51 @@ BEGINNING = """# Gallery
 Every kind of figure. Click a picture for its command. Each command draws a file of `docs/surfaces` in at most half a minute;
 [compute.sh](compute.sh) computed these files, and `make gallery` draws all figures. They are written as PDF and PNG, or in the
 formats of `--format`. `--columns 1` or `2` gives them the width of a paper's column or page.
+
+```{raw} html
+<iframe class="live" src="live/index.html" loading="lazy" title="Interactive pages"></iframe>
+<p>Pages to turn, read off and descend. <a href="live/index.html">Open this gallery alone</a></p>
+```
+
+`lossatlas gallery` writes such a folder of your own surfaces.
 """
+LIVE = (  # name of the page, title, text, surfaces by label, trajectory
+    (
+        "surfaces",
+        "With and without shortcuts",
+        "ResNet-56 on CIFAR-10, the paper's own networks: the same layers, with and without the shortcuts around them.",
+        {"ResNet-56": "resnet56_cifar10", "ResNet-56 without shortcuts": "resnet56_noshort_cifar10"},
+        "",
+    ),
+    (
+        "training",
+        "The path of a training",
+        "Checkpoints of a ResNet-20, from the first epoch to the last, in the plane in which they differ most.",
+        {"ResNet-20": "path"},
+        "path_projection",
+    ),
+    (
+        "between",
+        "Between two networks",
+        "Two perceptrons, at (0, 0) and (1, 0): a wall stands on the straight line between them; a valley leads around it.",
+        {"two perceptrons": "curve_plane"},
+        "",
+    ),
+    (
+        "julia",
+        "The picture of the Julia notebook",
+        "A VGG with 13 weight layers on Fashion-MNIST, in the notebook's barycentric scheme.",
+        {"VGG-13": "julia"},
+        "",
+    ),
+    (
+        "transformer",
+        "A transformer",
+        "A GPT of two layers, trained to predict the characters of Python's own documentation.",
+        {"GPT": "gpt"},
+        "",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -389,6 +440,19 @@ def photograph(page: Path, target: Path) -> None:
         browser.close()
 
 
+def write_live(folder: Path) -> list[Path]:
+    """Write the interactive pages and their index; returns the files."""
+    pages = []
+    for name, title, words, surfaces, run in LIVE:
+        trajectory = read_projection(DOCS / "surfaces" / f"{run}.h5") if run else None
+        shown = [
+            Shown(read_surface(DOCS / "surfaces" / f"{file}.h5"), label, trajectory=trajectory)
+            for label, file in surfaces.items()
+        ]
+        pages.append(GalleryPage(name, title, shown, words))
+    return write_gallery(folder, pages)
+
+
 def wrapped(command: str, width: int = 78) -> str:
     """The command on lines of at most `width` characters, where its words allow it."""
     lines = [""]
@@ -433,6 +497,9 @@ def main() -> None:
     (DOCS / "gallery.md").write_text(text())
     weight = sum(file.stat().st_size for file in (DOCS / "pictures").iterdir())
     print(f"drew {len(ENTRIES)} pictures ({weight / 1e6:.1f} MB) and docs/gallery.md")
+    live = write_live(DOCS / "_build" / "live")
+    size = sum(file.stat().st_size for file in live)
+    print(f"wrote {len(LIVE)} interactive pages ({size / 1e6:.1f} MB), ready for any static host: {live[0]}")
 
 
 if __name__ == "__main__":

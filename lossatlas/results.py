@@ -142,18 +142,30 @@ class Landscape(Surface):
             "Landscape", summaries.surface_rows(self, self.directions_about), surface_picture(self)
         )
 
-    def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
+    def view(
+        self,
+        *,
+        height: int = 700,
+        file: str | Path | None = None,
+        title: str = "",
+        story: str | Path | None = None,
+        vmax: float | None = None,
+    ) -> "Page":
         """Make the interactive page: turn the surface, read it off, let optimizers descend on it.
 
         Args:
             height: Height of its frame in a notebook, in pixels.
             file: File to write as well, which ends in .html.
             title: Title of the page.
+            story: Markdown file of steps that explain the page; by default it tells what it shows.
+            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By default the
+                largest value, but at most 100 times the median.
 
         Returns:
             The page, which a notebook shows; `.save(file)` writes it, `.open()` opens it in the usual browser.
 
         Raises:
+            BadInput: The story cannot be read.
             BadUsage: A page cannot show the surface, or an argument cannot be used.
             CannotWrite: The file cannot be written.
 
@@ -169,7 +181,12 @@ class Landscape(Surface):
         label = title or str(self.request.get("model") or "surface")
         check_showable(self, label)
         return Page.of(
-            [Shown(self, label, self.directions_about, flatness=flatness_in_words(self))], title, height, file
+            [Shown(self, label, self.directions_about, flatness=flatness_in_words(self))],
+            title,
+            height,
+            file,
+            story,
+            vmax,
         )
 
     def table(self, field: Field | None = None) -> str:
@@ -547,13 +564,22 @@ class Trajectory:
             )
         return figures.path(self.coordinates, self.explained, ax, look)
 
-    def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
+    def view(
+        self,
+        *,
+        height: int = 700,
+        file: str | Path | None = None,
+        title: str = "",
+        story: str | Path | None = None,
+        vmax: float | None = None,
+    ) -> "Page":
         """Make the interactive page of the surface with the path on it; arguments as for `Landscape.view`.
 
         Returns:
             The page.
 
         Raises:
+            BadInput: The story cannot be read.
             BadUsage: The surface under the path is not computed.
             CannotWrite: The file cannot be written.
         """
@@ -570,7 +596,7 @@ class Trajectory:
             trajectory=self.projection,
             flatness=flatness_in_words(self.surface),
         )
-        return Page.of([shown], title, height, file)
+        return Page.of([shown], title, height, file, story, vmax)
 
     def _repr_html_(self) -> str:
         from lossatlas.figures.thumbnails import path_picture

@@ -73,6 +73,7 @@ WITHOUT_TORCH = {
             "commands.plot_1D",
             "commands.plot_2D",
             "commands.plot_spectrum",
+            "commands.view_gallery",
             "commands.view_surface",
         ),
     )

@@ -103,6 +103,7 @@ class EigenvalueQuantity:
         }
         if self.without:
             own["without"] = list(self.without)
+        about = {**about, "parameters": sum(parameter.numel() for parameter in net.parameters())}
         return Surface.of_values(grid, FIELDS, plan=plan, request={**request, **own}, about=about)
 
     def pending(self, surface: Surface) -> np.ndarray:

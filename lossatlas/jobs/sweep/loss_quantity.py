@@ -107,6 +107,7 @@ class LossQuantity:
         if multilevel and precision in LOW:
             plan["corrected"] = True
             populations |= {f"{LOW_PRECISION}{split}": count for split, count in populations.items()}
+        about = {**about, "parameters": sum(parameter.numel() for parameter in net.parameters())}
         if path == IN_PLACE:
             about = {**about, "why_in_place": why_not}
         elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
