@@ -624,8 +624,8 @@ def test_light_falls_on_plains_and_less_of_it_into_pits_and_behind_walls():
         assert (each == 1).all()
     sky, _ = light(0.85 * (u**2 + v**2) / 2)
     assert sky[20, 20] < sky[20, 8] < sky[20, 0] == pytest.approx(1, abs=0.15)
-    _, sun = light(np.where(abs(u) < 0.03, 0.85, 0.0))  # the sun stands at negative x
-    assert sun[20, 24] < 0.1
+    _, sun = light(np.where(abs(u) < 0.08, 0.85, 0.0))  # the sun stands at negative x
+    assert sun[20, 23] < 0.1
     assert sun[20, 16] == 1
 
 
