@@ -10,7 +10,7 @@ export function optimizerTools(app) {
     const coefficients = Object.keys(optimizer.settings).map((name) => coefficient(app, optimizer, name, index++));
     const all = element("div", { class: "row coefficients" }, ...coefficients);
     const rates = app.model.surfaces.map((_, number) => rate(app, optimizer, k, number));
-    return tableRow(cell(nameOf(app, optimizer), all), cell(element("div", { class: "row coefficients" }, ...rates)));
+    return tableRow(cell(nameOf(app, optimizer), all), cell(element("div", { class: "rates" }, ...rates)));
   });
   return group(
     "Optimizers",
@@ -33,7 +33,7 @@ function nameOf({ controls, model, onNewRace }, { name, title, color, mark }) {
 }
 
 /** The head of the rates, of which there is one for each surface. */
-const ratesOf = ({ surfaces }) => (surfaces.length > 1 ? "Rate on each surface, in their order" : "Rate");
+const ratesOf = ({ surfaces }) => (surfaces.length > 1 ? "Rate on each" : "Rate");
 
 /** The rate of optimizer k on a surface. */
 function rate(app, optimizer, k, number) {

@@ -63,7 +63,7 @@ export class Panel {
   heading() {
     const { label } = this.surface;
     const said = this.surface.flat || document.querySelector("h1").textContent.trim() === label.trim();
-    return element("h2", { hidden: said }, label);
+    return element("h2", { hidden: said, title: label }, label);
   }
 
   /** The button that makes the map as large as the scene, and small again. */
