@@ -28,6 +28,7 @@ PURE = (
     "cut.js",
     "descent.js",
     "interpolant.js",
+    "light.js",
     "model.js",
     "numbers.js",
     "optimizers.js",
@@ -575,6 +576,57 @@ def test_two_surfaces_share_range_and_levels():
     assert field["scale"] == "log"
     levels = {level["level"] for surface in found["surfaces"] for level in surface["fields"]["train_loss"]["contours"]}
     assert levels <= {v for each in field["levels"].values() for v in each}
+
+
+def one_huge(x, y):
+    return np.where((x == x.max()) & (y == y.max()), 1e9, convex(x, y))
+
+
+def test_the_top_of_the_scale_is_not_that_of_one_huge_cell():
+    values = one_huge(*np.meshgrid(np.linspace(-1, 1, 21), np.linspace(-1, 1, 21)))
+    field = content(page_of([Shown(made(f=one_huge), "a")]))["fields"][0]
+    assert field["range"][1] == 1e9
+    assert field["top"] == pytest.approx(100 * np.median(values))
+    assert (
+        sum(level < 6 for level in field["levels"]["linear"]) == 0
+    )  # 1 to 6 is a small part of the scale up to the top
+    assert sum(level < field["top"] for level in field["levels"]["linear"]) > 5
+    for vmax, top in ((5.5, 5.5), (1e12, 1e9)):
+        chosen = content(page_of([Shown(made(f=one_huge), "a")], vmax=vmax))["fields"]
+        assert chosen[0]["top"] == top
+        assert chosen[1]["top"] == chosen[1]["range"][1]
+    for wrong in (-3.0, 1.0, np.nan, np.inf):
+        with pytest.raises(BadUsage, match="the top has to lie above the lowest value, 1"):
+            page_of([Shown(made(f=one_huge), "a")], vmax=wrong)
+    plain = content(page_of([Shown(made(), "a")]))["fields"][0]
+    assert plain["top"] == plain["range"][1]
+
+
+def test_the_command_takes_a_top(tmp_path, capsys):
+    write_surface(tmp_path / "s.h5", made())
+    assert view_surface.main([str(tmp_path / "s.h5"), "--vmax", "3"]) == 0
+    assert content((tmp_path / "s.h5.html").read_text())["fields"][0]["top"] == 3
+    capsys.readouterr()
+    assert view_surface.main([str(tmp_path / "s.h5"), "--vmax", "0.5"]) == 2
+    error = capsys.readouterr().err
+    assert "vmax" in error
+    assert error.count("\n") == 1
+
+
+@needs_node
+def test_light_falls_on_plains_and_less_of_it_into_pits_and_behind_walls():
+    def light(z):
+        code = "return lightOn([41, 41], [1, 1], array(given.z)).map((each) => Array.from(each));"
+        return [np.reshape(each, (41, 41)) for each in run_js(code, {"z": z.ravel().tolist()})]
+
+    u, v = np.meshgrid(np.linspace(-1, 1, 41), np.linspace(-1, 1, 41))
+    for each in light(np.zeros((41, 41))):
+        assert (each == 1).all()
+    sky, _ = light(0.85 * (u**2 + v**2) / 2)
+    assert sky[20, 20] < sky[20, 8] < sky[20, 0] == pytest.approx(1, abs=0.15)
+    _, sun = light(np.where(abs(u) < 0.08, 0.85, 0.0))  # the sun stands at negative x
+    assert sun[20, 23] < 0.1
+    assert sun[20, 16] == 1
 
 
 def test_contour_lines_lie_where_the_value_is_the_level():

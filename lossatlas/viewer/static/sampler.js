@@ -6,7 +6,7 @@ import { slopeOfScale } from "./scale.js";
 import { interpolantOf, toPlane } from "./surface.js";
 
 /** The height, in units of the scale, at which values far above its end are drawn: enough to know where the lid begins. */
-const OVER = 1.25;
+const OVER = 4;
 
 /** How many points of a fine mesh lie along an axis of n nodes. */
 const fineSize = (n) => (n - 1) * Math.max(1, Math.min(8, Math.floor(220 / Math.max(1, n - 1)))) + 1;
@@ -31,7 +31,7 @@ export function sampler(surface, name, scale, colour) {
     const value = Math.min(scale.most, Math.max(found[0], scale.low > 0 ? scale.low / 2 : -Infinity));
     const over = Math.min(OVER, scale.height(value));
     const height = Math.min(1, over);
-    const factor = value === found[0] && over <= 1 ? slopeOfScale(scale, value) : 0;
+    const factor = value === found[0] ? slopeOfScale(scale, value) : 0;
     const shade = colour ? shadeAt(surface, colour, point) : clamp(height, 0, 1);
     return [height, shade, found[1] * factor * width, found[2] * factor * length, over];
   };

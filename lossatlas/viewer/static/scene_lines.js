@@ -6,6 +6,8 @@ import { FLOOR, TALL } from "./heights.js";
 import { ball } from "./mesh.js";
 import { clamp } from "./numbers.js";
 
+const CLOSE = 0.006; // in the scene, whose sides are 2
+
 /** Collect points into runs, which end where a point is not known. */
 function runCollector(ink) {
   const runs = [];
@@ -118,16 +120,25 @@ function crosses(heights, xs, ys, lines) {
   });
 }
 
-/** A path on the surface through points x, y, x, y, ...; broken where the surface is not known. */
+/**
+ * A path on the surface through points x, y, x, y, ...; broken where the surface is not known. Points nearer than a pixel or so to
+ * the last one are left out: an optimizer that has come to rest makes hundreds of them.
+ */
 export function pathOn(heights, points, ink) {
   const lines = runCollector(ink);
-  for (let k = 0; 2 * k < points.length; k++) {
+  const count = points.length / 2;
+  let last = null;
+  const take = (p, end) => {
+    if (p && last && !end && Math.hypot(p[0] - last[0], p[1] - last[1], p[2] - last[2]) < CLOSE) return;
+    lines.take(p);
+    last = p;
+  };
+  for (let k = 0; k < count; k++) {
     const from = k === 0 ? 0 : 2 * (k - 1);
     for (const share of k === 0 ? [1] : [0.25, 0.5, 0.75, 1]) {
       const a = points[from] + share * (points[2 * k] - points[from]);
       const b = points[from + 1] + share * (points[2 * k + 1] - points[from + 1]);
-      const p = heights.scenePoint(a, b);
-      lines.take(p);
+      take(heights.scenePoint(a, b), k === count - 1 && share === 1);
     }
   }
   lines.end();
