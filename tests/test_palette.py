@@ -14,7 +14,7 @@ from lossatlas.figures import choose_colour_scale, style
 from lossatlas.figures.colour_scale import is_crowded
 from lossatlas.figures.matplotlib_style import OffscreenFigures, users_style
 from lossatlas.figures.palette import LOOKS as BY_NAME
-from lossatlas.figures.palette import colours_from, current_look, look_set
+from lossatlas.figures.palette import colours_from, current_look, field_colour_map, look_set
 
 SURFACES = "docs/surfaces"
 # Colours as readers without one kind of cone see them: matrices of Machado et al. 2009, severity 1, for linear RGB.
@@ -78,7 +78,8 @@ def test_lines_for_print_differ_in_greyscale():
 
 @pytest.mark.parametrize("look", BY_NAME.values(), ids=LOOKS)
 def test_colour_maps_of_fields_are_monotone_in_greyscale(look):
-    for name in (look.colour_map, look.rendered_colour_map):
+    with look_set(look.name):
+        name = field_colour_map()
         lightness = [lab(linear(colour))[0] for colour in matplotlib.colormaps.get_cmap(name)(np.linspace(0, 1, 64))]
         assert np.diff(lightness).min() > 0
         assert lightness[-1] - lightness[0] > 60
