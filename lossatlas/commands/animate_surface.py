@@ -87,6 +87,9 @@ class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOption
         None, f"frames per second (default: {each_of(RATES)})", kind=rate_of_frames, metavar="RATE"
     )
     dpi: int = option(90, "resolution of each frame", kind=positive)
+    max_size: float | None = option(
+        None, "largest size of a GIF in MB, which then takes fewer colours", kind=above_zero, metavar="MB"
+    )
     log: bool = changed(config.DisplayOptions, "log")
 
 
@@ -110,6 +113,7 @@ def animate(
     frames: int | None = None,
     rate: float | None = None,
     dpi: int = 90,
+    max_size: float | None = None,
     look: str | None = None,
     cmap: str | None = None,
     **limits: Any,
@@ -131,6 +135,7 @@ def animate(
         frames: Number of frames; by default `FRAMES` of the kind.
         rate: Frames per second; by default `RATES` of the kind.
         dpi: Dots per inch of each frame.
+        max_size: Largest size of a GIF in megabytes, which then takes fewer colours.
         look: "paper", "dark" or "print"; None for paper.
         cmap: Colour map of the field; None for that of the look.
         **limits: vmin, vmax, vlevel, colours and log, see `choose_colour_scale`.
@@ -170,7 +175,7 @@ def animate(
                 plt, kind, subject, surfaces[0], camera, number, dpi, run=run, overlay=overlay, zlim=zlim, swing=swing
             )
         speed, hold = rate or RATES[kind], HOLD[kind]
-        count = animations.save_animation(target, pictures, speed, hold)
+        count = animations.save_animation(target, pictures, speed, hold, max_size and max_size * 1e6)
     size = target.stat().st_size / 1e6
     say(f"wrote {target} ({size:.2f} MB): {count} frame{'s' * (count > 1)}, {count / speed + hold:.1f} s")
     return target
@@ -218,6 +223,7 @@ def run(args: FilmOptions) -> None:
         frames=args.frames,
         rate=args.fps,
         dpi=args.dpi,
+        max_size=args.max_size,
         look=args.look,
         cmap=args.cmap,
         **options.scale_keywords(args),

@@ -4,9 +4,8 @@ import io
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,12 +30,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DETAIL = 110  # points along an axis of a surface, about: a frame is seen for a moment
-COLOURS = 256  # of a GIF
+COLOURS, FEWER_COLOURS = 256, (256, 128, 64, 40)  # of a GIF; of one that has to be small, without dither
 GROUND_NOISE = 7  # of the colour of the ground, in levels of 255
 VIDEO_OPTIONS = {  # of ffmpeg, by the ending of the file
     ".mp4": "-c:v libx264 -crf 18 -movflags +faststart",
     ".webm": "-c:v libvpx-vp9 -crf 30 -b:v 0 -row-mt 1",
 }
+ENDINGS = (".gif", *VIDEO_OPTIONS)
 FIRST_CELLS = 4  # of a grid that is refined
 RENDERED_INCHES = (5.8, 4.6)  # width and height of a rendered picture
 
@@ -323,13 +323,15 @@ def check_animation_file(path: Path) -> None:
         BadUsage: The ending is another one, or ffmpeg is missing for a video.
     """
     out = named("out", path)
-    if path.suffix not in ENCODERS:
-        raise BadUsage(f"{out}: the name has to end in {', '.join(ENCODERS)}")
+    if path.suffix not in ENDINGS:
+        raise BadUsage(f"{out}: the name has to end in {', '.join(ENDINGS)}")
     if path.suffix in VIDEO_OPTIONS and shutil.which("ffmpeg") is None:
         raise BadUsage(f"{out}: a video needs ffmpeg, which is not there: install it, or name a .gif")
 
 
-def save_animation(path: Path, frames: Iterable[np.ndarray], rate: float, hold: float = 0.0) -> int:
+def save_animation(
+    path: Path, frames: Iterable[np.ndarray], rate: float, hold: float = 0.0, most: float | None = None
+) -> int:
     """Write frames as an endless GIF, or as a video.
 
     Args:
@@ -337,6 +339,7 @@ def save_animation(path: Path, frames: Iterable[np.ndarray], rate: float, hold: 
         frames: Frames of (height, width, 3) bytes.
         rate: Frames per second.
         hold: Seconds for which the last frame stays.
+        most: Largest size of a GIF in bytes, for which it takes fewer colours; None for all of them.
 
     Returns:
         The number of frames.
@@ -349,23 +352,45 @@ def save_animation(path: Path, frames: Iterable[np.ndarray], rate: float, hold: 
     pictures = list(frames)
     if not pictures:
         raise BadUsage("there is nothing to show: the grid is too small, or has too few cells")
-    write_file(path, ENCODERS[path.suffix](pictures, rate, hold))
+    if path.suffix == ".gif":
+        content = _encode_small_gif(path, pictures, rate, hold, most)
+    else:
+        content = _encode_video(path.suffix, pictures, rate, hold)
+    write_file(path, content)
     return len(pictures)
 
 
-def _encode_gif(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
+def _encode_small_gif(path: Path, frames: Sequence[np.ndarray], rate: float, hold: float, most: float | None) -> bytes:
+    """A GIF of at most `most` bytes. Raises BadUsage where that takes fewer frames or pixels."""
+    content = _encode_gif(frames, rate, hold)
+    for colours in FEWER_COLOURS:
+        if most is None or len(content) <= most:
+            return content
+        content = _encode_gif(frames, rate, hold, colours, dither=False)
+    if most is not None and len(content) > most:
+        raise BadUsage(
+            f"{path} would have {len(content) / 1e6:.2f} MB with {FEWER_COLOURS[-1]} colours, more than "
+            f"{named('max_size')}: choose fewer {named('frames')} or a lower {named('dpi')}"
+        )
+    return content
+
+
+def _encode_gif(
+    frames: Sequence[np.ndarray], rate: float, hold: float, count: int = COLOURS, *, dither: bool = True
+) -> bytes:
     """A GIF whose frames share one palette, so that nothing flickers."""
     from PIL import Image
 
     sample = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
-    found = Image.fromarray(sample).quantize(COLOURS, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    found = Image.fromarray(sample).quantize(count, method=Image.Quantize.MEDIANCUT).getpalette() or []
     colours = np.array(found, np.uint8).reshape(-1, 3)
     ground = frames[0][0, 0].astype(int)
     colours[(np.abs(colours - ground) <= GROUND_NOISE).all(1)] = ground
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours.ravel().tolist())
-    dither = Image.Dither.FLOYDSTEINBERG  # without it, steps between few colours would look like contours
-    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=dither) for frame in frames]
+    # Without dither, steps between few colours look like contours, but the file is half as large.
+    how = Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE
+    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=how) for frame in frames]
     ends = [10 * round(100 * (k + 1) / rate) for k in range(len(pictures))]  # a GIF counts hundredths of a second
     durations = [end - start for start, end in pairwise([0, *ends])]
     durations[-1] += round(1000 * hold)
@@ -389,9 +414,3 @@ def _encode_video(ending: str, frames: Sequence[np.ndarray], rate: float, hold: 
             line = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
             raise CannotWrite(f"ffmpeg could not make the film: {line}")
         return out.read_bytes()
-
-
-ENCODERS: dict[str, Callable[[Sequence[np.ndarray], float, float], bytes]] = {
-    ".gif": _encode_gif,
-    **{ending: partial(_encode_video, ending) for ending in VIDEO_OPTIONS},
-}
