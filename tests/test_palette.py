@@ -214,3 +214,18 @@ def test_python_functions_take_a_look():
     with pytest.raises(BadUsage, match="choose from value, blended"):
         surface.plot(kind="heat", colours="both")
     assert OffscreenFigures().figure().get_facecolor() == (1, 1, 1, 1)
+
+
+def test_examples_take_their_colours_from_the_library():
+    """Figures of the examples are made within the library's style, and name no colour of lines of their own."""
+    import re
+
+    from conftest import ROOT
+
+    drawing = [file for file in (ROOT / "examples").rglob("*.py") if ".plot(" in file.read_text()]
+    within = [file for file in drawing if "plt.subplots" in file.read_text()]
+    assert len(within) >= 4
+    for file in within:
+        text = file.read_text()
+        assert "figures.style(" in text, file
+        assert not re.search(r"\"#[0-9a-f]{6}\"|tab:|\"(red|green|blue)\"", text), file
