@@ -9,7 +9,7 @@ from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
 from lossatlas.figures.network_marks import curve_points
-from lossatlas.figures.palette import current_look, run_colour, visible_part
+from lossatlas.figures.palette import current_look, line_colour_map, run_colour
 from lossatlas.figures.panels import Panel, legend_name, same_extent
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.trajectory_plots import draw_trajectory, keep_names_inside
@@ -177,7 +177,7 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
     from matplotlib import cm
 
     x, y, z = p.refined(scale)
-    colour_map = visible_part(scale.colour_map)
+    colour_map = line_colour_map(scale.colour_map)
     lines = axis.contour(
         x,
         y,

@@ -208,6 +208,13 @@ def part_of(colour_map: "str | Colormap", low: float, high: float) -> "Colormap"
     return ListedColormap(whole([low + (high - low) * k / 255 for k in range(256)]), f"{whole.name}_{low:g}_{high:g}")
 
 
+def line_colour_map(colour_map: "str | Colormap") -> "str | Colormap":
+    """Colour map of contour lines: the visible part of the look's own map, and the whole of one that the user names."""
+    look = current_look()
+    is_own = look.colour_map == LOOKS[look.name].colour_map and colour_map == field_colour_map()
+    return visible_part(colour_map) if is_own else colour_map
+
+
 def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap":
     """The part of a colour map that stands out from the ground, for lines.
 
