@@ -561,8 +561,12 @@ class CameraOptions:
 
     HEADING: ClassVar[str] = "figures"
 
-    elev: float = option(32.0, "elevation of the camera in degrees", kind=finite, metavar="DEGREES")
-    azim: float = option(-60.0, "azimuth of the camera in degrees", kind=finite, metavar="DEGREES")
+    elev: float | None = option(
+        None, "elevation of the camera in degrees (default: 32, rendered: 42)", kind=finite, metavar="DEGREES"
+    )
+    azim: float | None = option(
+        None, "azimuth of the camera in degrees (default: -60, rendered: -62)", kind=finite, metavar="DEGREES"
+    )
     layout: str = option(
         "grid", "3-D surfaces side by side (grid), or in one plot (overlay)", choices=("grid", "overlay")
     )

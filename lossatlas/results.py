@@ -322,10 +322,10 @@ class Landscape(Surface):
         dpi: int = 90,
         **keywords: Unpack[FilmKeywords],
     ) -> Path:
-        """Write a film of a plane as GIF or MP4, as the command `animate` does.
+        """Write a film of a plane as GIF, MP4 or WebM, as the command `animate` does.
 
         Args:
-            path: File that ends in .gif, or in .mp4 where ffmpeg is installed.
+            path: File that ends in .gif, or in .mp4 or .webm where ffmpeg is installed.
             kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the order
                 in which they are computed.
             field: Field to show, see `plot`.

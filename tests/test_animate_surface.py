@@ -53,6 +53,31 @@ def test_a_surface_turns_once_around(files, render):
     assert (frames[0][:3] == 255).all(), "the ground is white"
 
 
+@pytest.mark.parametrize("render", [False, pytest.param(True, marks=renders)])
+def test_a_swinging_surface_comes_back_the_same_way(files, render):
+    frames = film(files, "--frames", "8", "--dpi", "40", "--swing", "60", *["--render"] * render)
+    close = [np.abs(frames[a] - frames[b]).mean() for a, b in ((0, 4), (1, 3), (5, 7))]
+    far = np.abs(frames[2] - frames[6]).mean()
+    assert max(close) < 0.2 * far
+
+
+def test_a_gif_may_have_a_largest_size(files, capsys):
+    film(files, "--frames", "4", "--dpi", "60")
+    whole = (files / "film.gif").stat().st_size
+    film(files, "--frames", "4", "--dpi", "60", "--max_size", str(0.7 * whole / 1e6))
+    assert (files / "film.gif").stat().st_size <= 0.7 * whole
+    (files / "film.gif").unlink()
+    film(files, "--frames", "4", "--dpi", "60", "--max_size", "0.001", code=2)
+    assert "--max_size" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg")
+def test_a_webm_is_one(files):
+    out = files / "film.webm"
+    assert animate_surface.main(["-f", str(files / "s.h5"), "--frames", "3", "--dpi", "30", "--out", str(out)]) == 0
+    assert out.read_bytes()[:4] == b"\x1aE\xdf\xa3"
+
+
 def test_a_path_is_walked_with_its_losses(files):
     frames = film(files, "--kind", "path", "--proj_file", str(files / "p.h5"), "--frames", "9", "--dpi", "60")
     assert len(frames) == 9
@@ -96,6 +121,8 @@ def test_without_ffmpeg_a_line_says_what_to_do(files, monkeypatch, capsys):
         ["--layout", "overlay"],
         ["--out", "film.avi"],
         ["--kind", "refine", "--render"],
+        ["--kind", "refine", "--swing", "30"],
+        ["--cmap", "virids"],
         ["--labels", "a", "b"],
         ["--surf_name", "nothing"],
     ],

@@ -14,7 +14,7 @@ from lossatlas.figures import choose_colour_scale, style
 from lossatlas.figures.colour_scale import is_crowded
 from lossatlas.figures.matplotlib_style import OffscreenFigures, users_style
 from lossatlas.figures.palette import LOOKS as BY_NAME
-from lossatlas.figures.palette import colours_from, current_look, look_set
+from lossatlas.figures.palette import colours_from, current_look, field_colour_map, line_colour_map, look_set
 
 SURFACES = "docs/surfaces"
 # Colours as readers without one kind of cone see them: matrices of Machado et al. 2009, severity 1, for linear RGB.
@@ -78,7 +78,8 @@ def test_lines_for_print_differ_in_greyscale():
 
 @pytest.mark.parametrize("look", BY_NAME.values(), ids=LOOKS)
 def test_colour_maps_of_fields_are_monotone_in_greyscale(look):
-    for name in (look.colour_map, look.rendered_colour_map):
+    with look_set(look.name):
+        name = field_colour_map()
         lightness = [lab(linear(colour))[0] for colour in matplotlib.colormaps.get_cmap(name)(np.linspace(0, 1, 64))]
         assert np.diff(lightness).min() > 0
         assert lightness[-1] - lightness[0] > 60
@@ -213,3 +214,28 @@ def test_python_functions_take_a_look():
     with pytest.raises(BadUsage, match="choose from value, blended"):
         surface.plot(kind="heat", colours="both")
     assert OffscreenFigures().figure().get_facecolor() == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_contour_lines_stand_out_from_the_ground_and_a_named_map_stays_whole(look):
+    with look_set(look) as own:
+        lines = matplotlib.colormaps.get_cmap(line_colour_map(field_colour_map()))
+        assert min(contrast(colour, own.ground) for colour in lines(np.linspace(0, 1, 64))[:, :3]) > 1.6
+        assert line_colour_map("plasma") == "plasma"
+    with style(look=look, cmap="plasma"):
+        assert line_colour_map(field_colour_map()) == "plasma"
+
+
+def test_examples_take_their_colours_from_the_library():
+    """Figures of the examples are made within the library's style, and name no colour of lines of their own."""
+    import re
+
+    from conftest import ROOT
+
+    drawing = [file for file in (ROOT / "examples").rglob("*.py") if ".plot(" in file.read_text()]
+    within = [file for file in drawing if "plt.subplots" in file.read_text()]
+    assert len(within) >= 4
+    for file in within:
+        text = file.read_text()
+        assert "figures.style(" in text, file
+        assert not re.search(r"\"#[0-9a-f]{6}\"|tab:|\"(red|green|blue)\"", text), file

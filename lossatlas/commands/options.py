@@ -31,7 +31,7 @@ from lossatlas.option_fields import Option, definitions, part, resolved
 from lossatlas.user_code import UserFunction, is_user_function
 
 if TYPE_CHECKING:
-    from lossatlas.figures import FigureFiles
+    from lossatlas.figures import Camera, FigureFiles
 
 T = TypeVar("T")
 ABOUT_CONFIG = (
@@ -366,6 +366,16 @@ def look_keywords(args: config.ShowOptions) -> dict[str, Any]:
 def scale_keywords(args: Any) -> dict[str, Any]:
     """Options of ContourOptions and `log` as functions that draw take them."""
     return {name: getattr(args, name) for name in ("vmin", "vmax", "vlevel", "colours", "log")}
+
+
+def camera_of(args: config.CameraOptions, usual: "Camera | None" = None) -> "Camera":
+    """Return the camera that the options choose; what they leave open is as of `usual`."""
+    from lossatlas.figures import Camera
+
+    usual = usual or Camera()
+    return Camera(
+        usual.elevation if args.elev is None else args.elev, usual.azimuth if args.azim is None else args.azim
+    )
 
 
 def files_of(args: config.FigureOptions) -> "FigureFiles":

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from lossatlas.errors import BadUsage, named, note
 from lossatlas.figures.matplotlib_style import is_single_column
-from lossatlas.figures.palette import current_look
+from lossatlas.figures.palette import field_colour_map
 from lossatlas.figures.plotted_fields import field_title
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ColourScale:
     above: bool
     shift: float = 0.0
     below: bool = False
-    colour_map: "str | Colormap" = field(default_factory=lambda: current_look().colour_map)
+    colour_map: "str | Colormap" = field(default_factory=field_colour_map)
     ranks: tuple[float, ...] = ()
 
     @property

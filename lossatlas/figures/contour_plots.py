@@ -9,7 +9,7 @@ from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
 from lossatlas.figures.network_marks import curve_points
-from lossatlas.figures.palette import current_look, run_colour
+from lossatlas.figures.palette import current_look, line_colour_map, run_colour
 from lossatlas.figures.panels import Panel, legend_name, same_extent
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.trajectory_plots import draw_trajectory, keep_names_inside
@@ -177,19 +177,20 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
     from matplotlib import cm
 
     x, y, z = p.refined(scale)
+    colour_map = line_colour_map(scale.colour_map)
     lines = axis.contour(
         x,
         y,
         scale.height(z),
         levels=scale.height(scale.levels),
-        cmap=scale.colour_map,
+        cmap=colour_map,
         norm=scale.norm,
         linewidths=1.1,
         linestyles="solid",
     )
     _label_contours(axis, lines, scale)
     mark_best(axis, p)
-    return cm.ScalarMappable(scale.norm, scale.colour_map)
+    return cm.ScalarMappable(scale.norm, colour_map)
 
 
 def _label_contours(axis: "Axes", lines: "ContourSet", scale: ColourScale) -> None:
@@ -217,11 +218,8 @@ def mark_best(axis: "Axes", p: Panel) -> None:
         axis: Axis of the panel.
         p: The panel; the best cell is the highest one if `p.more_is_better`, otherwise the lowest one.
     """
-    known = np.isfinite(p.values) if p.interpolated is None else np.isfinite(p.values) & ~p.interpolated
-    if known.any():
-        values = np.where(known, -p.values if p.more_is_better else p.values, np.inf)
-        distance = np.hypot(*np.meshgrid(p.x, p.y))
-        j, i = np.unravel_index(np.argmin(np.where(values == values.min(), distance, np.inf)), values.shape)
+    if (best := p.best_cell()) is not None:
+        j, i = best
         axis.plot(
             p.x[i], p.y[j], "+", color=current_look().ink, markersize=6, markeredgewidth=0.9, zorder=4, clip_on=False
         )

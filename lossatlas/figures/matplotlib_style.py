@@ -266,7 +266,7 @@ def style(
     changes: dict[str, Any] = {}
     if cmap is not None:
         check_colour_map(cmap)
-        changes = {"colour_map": cmap, "rendered_colour_map": cmap}
+        changes = {"colour_map": cmap, "map_part": (0.0, 1.0)}
     if line_cmap is not None:
         lines = colours_from(line_cmap)
         changes |= {"lines": lines, "main": lines[0], "accent": lines[len(lines) // 2]}

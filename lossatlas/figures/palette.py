@@ -5,7 +5,7 @@ all of them. Line colours are after Paul Tol's schemes, without pairs of red and
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -35,7 +35,8 @@ class Look:
         drop: Colour of checkpoints before which the learning rate dropped.
         not_done: Colour of cells without a value.
         colour_map: Sequential colour map of fields.
-        rendered_colour_map: Sequential colour map of what pyvista renders.
+        map_part: Part of `colour_map` that fields take, so that nothing is lost in the ground; a map that the user names is
+            taken whole.
         difference_colour_map: Diverging colour map of the difference of two surfaces.
         overlay_colour_maps: Colour maps of several surfaces in one box.
         line_width: Width of curves and of axes, relative to the house style.
@@ -52,7 +53,7 @@ class Look:
     drop: str
     not_done: str
     colour_map: "str | Colormap"
-    rendered_colour_map: "str | Colormap"
+    map_part: tuple[float, float]
     difference_colour_map: "str | Colormap"
     overlay_colour_maps: tuple[str, ...]
     line_width: float = 1.0
@@ -75,7 +76,7 @@ PAPER = Look(
     drop="#cc3311",
     not_done="#d9d9d9",
     colour_map="viridis",
-    rendered_colour_map="viridis",
+    map_part=(0.0, 1.0),
     difference_colour_map="RdBu_r",
     overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
 )
@@ -91,7 +92,7 @@ DARK = Look(
     drop="#ff8866",
     not_done="#2a3040",
     colour_map="magma",
-    rendered_colour_map="magma",
+    map_part=(0.13, 1.0),
     difference_colour_map="berlin",
     overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
 )
@@ -107,7 +108,7 @@ PRINT = Look(
     drop="#b04a5c",
     not_done="#e0e0e0",
     colour_map="cividis",
-    rendered_colour_map="cividis",
+    map_part=(0.0, 1.0),
     difference_colour_map="RdBu_r",
     overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
     line_width=0.7,
@@ -157,7 +158,8 @@ def checked_look(name: Any) -> str:
 
 
 def check_colour_map(name: Any) -> None:
-    """Check that matplotlib has a colour map. Raises BadUsage with similar names."""
+    """Check that matplotlib or seaborn has a colour map. Raises BadUsage with similar names."""
+    import seaborn  # noqa: F401, it registers its colour maps
     from matplotlib import colormaps
     from matplotlib.colors import Colormap
 
@@ -189,6 +191,66 @@ def colours_from(name: str, count: int = 6) -> tuple[str, ...]:
     if isinstance(colour_map, ListedColormap) and colour_map.N <= 20:
         return tuple(to_hex(colour_map(k)) for k in range(colour_map.N))
     return tuple(to_hex(colour_map(0.1 + 0.8 * k / (count - 1))) for k in range(count))
+
+
+def field_colour_map() -> "str | Colormap":
+    """Colour map of fields in the current look."""
+    look = current_look()
+    return look.colour_map if look.map_part == (0.0, 1.0) else part_of(look.colour_map, *look.map_part)
+
+
+def part_of(colour_map: "str | Colormap", low: float, high: float) -> "Colormap":
+    """The part of a colour map between two shares of it, as a map of its own."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    whole = colormaps.get_cmap(colour_map)
+    return ListedColormap(whole([low + (high - low) * k / 255 for k in range(256)]), f"{whole.name}_{low:g}_{high:g}")
+
+
+def line_colour_map(colour_map: "str | Colormap") -> "str | Colormap":
+    """Colour map of contour lines: the visible part of the look's own map, and the whole of one that the user names."""
+    look = current_look()
+    is_own = look.colour_map == LOOKS[look.name].colour_map and colour_map == field_colour_map()
+    return visible_part(colour_map) if is_own else colour_map
+
+
+def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap":
+    """The part of a colour map that stands out from the ground, for lines.
+
+    Args:
+        colour_map: A colour map.
+        least: Smallest contrast to the ground, as WCAG defines it.
+
+    Returns:
+        The map without the ends whose contrast is lower; the whole map where no colour has it.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    colours = colormaps.get_cmap(colour_map)([k / 255 for k in range(256)])
+    ground = luminance(to_rgb(current_look().ground))
+    shares = [luminance(colour[:3]) for colour in colours.tolist()]
+    clear = [k / 255 for k, each in enumerate(shares) if contrast_of(each, ground) >= least]
+    return part_of(colour_map, clear[0], clear[-1]) if clear else colormaps.get_cmap(colour_map)
+
+
+def is_bright(colour_map: "str | Colormap", share: float) -> bool:
+    """Tell whether dark lines are seen better than bright ones on the colour at a share of a map."""
+    from matplotlib import colormaps
+
+    return luminance(colormaps.get_cmap(colour_map)(float(share))[:3]) > 0.18
+
+
+def luminance(rgb: Sequence[float]) -> float:
+    """Relative luminance of an sRGB colour of three shares, from 0 for black to 1 for white (WCAG 2)."""
+    parts = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in rgb]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast_of(a: float, b: float) -> float:
+    """Contrast of two luminances, from 1 to 21 (WCAG 2)."""
+    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 
 def run_colour(index: int, count: int) -> str:
