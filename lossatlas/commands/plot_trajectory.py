@@ -88,10 +88,11 @@ def say_plane(task: "TrajectoryConfig", stored: "StoredRuns") -> None:
     say(f"wrote {' and '.join(', '.join(map(str, each)) for each in files if each)}")
 
 
-def draw_results(task: "TrajectoryConfig", stored: "StoredRuns") -> None:
+def draw_results(args: TrajectoryOptions, task: "TrajectoryConfig", stored: "StoredRuns") -> None:
     """Write the paths with the checkpoints' own losses, compare these with the surface, and draw.
 
     Args:
+        args: Command line.
         task: The configuration.
         stored: The runs in their plane.
 
@@ -111,7 +112,7 @@ def draw_results(task: "TrajectoryConfig", stored: "StoredRuns") -> None:
     for line in loss_ratios(surface, name, paths):
         say(line)
     say(f"wrote {', '.join(files)}")
-    plot_2D.draw([surf_file], proj_file=files, show=task.show)
+    plot_2D.draw([surf_file], proj_file=files, **options.look_keywords(args))
     say(f"again: {programs.shell('plot_2D')} --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
     of = f" (of {projected.runs[0].name})" if len(files) > 1 else ""
     say(
@@ -161,7 +162,7 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
         if prepared is not None:
             from lossatlas.commands import plot_2D
 
-            plot_2D.draw_path([str(file) for file in prepared[1].proj_files], show=args.show)
+            plot_2D.draw_path([str(file) for file in prepared[1].proj_files], **options.look_keywords(args))
             say("the loss of the checkpoints, and the surface under them: the same command with --surface 25")
         return 0
 
@@ -169,7 +170,7 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
     for k in range(2):  # rank 0 alone asks for the job
         grid_job.run_grid_job(world, lambda k=k: grid_command(args, tasks[k]), log)  # type: ignore[misc]
     if prepared is not None:
-        draw_results(*prepared)
+        draw_results(args, *prepared)
     return 0
 
 

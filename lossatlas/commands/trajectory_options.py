@@ -201,7 +201,7 @@ def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfi
         output=config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose),
         counts=grid_counts(args.surface) if args.surface else None,
         margin=args.margin,
-        show=args.show,
+        figures=config.PlotConfig(**options.look_keywords(args)),
         command=command,
         resolved=resolved(args),
     )

@@ -41,7 +41,7 @@ class TrajectoryConfig:
         data, loss, run, output: See `config.GridConfig`.
         counts: Grid points of the surface along x and y; None for no surface.
         margin: Margin around the paths, as a share of their extent.
-        show: Show figures in windows.
+        figures: Looks of the figures.
         command: The line that started it.
         resolved: All options of the command by name, for the record.
     """
@@ -57,7 +57,7 @@ class TrajectoryConfig:
     output: config.OutputConfig
     counts: tuple[int, int] | None
     margin: float
-    show: bool
+    figures: config.PlotConfig
     command: str
     resolved: Mapping[str, Any] = field(default_factory=dict)
 
@@ -176,7 +176,7 @@ def surface_config(task: TrajectoryConfig, stored: StoredRuns) -> config.GridCon
         y=y,
         run=task.run,
         output=task.output,
-        figures=config.PlotConfig(show=task.show),
+        figures=task.figures,
         command=task.command,
         resolved=task.resolved,
     )
