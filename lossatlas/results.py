@@ -508,6 +508,10 @@ class Trajectory:
         epochs: (checkpoints,) epochs or steps; None where they are not known.
         surface: Surface under the path; None where it is not computed.
         losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not computed.
+        name: Name of the run; '' where it has none.
+        drops: Epochs at which the learning rate dropped, where they are known.
+        axes: Names of the axes; empty where they are not known.
+        others: Further runs in the same plane, with the same surface.
 
     Example:
         >>> import torch, lossatlas
@@ -524,6 +528,10 @@ class Trajectory:
     epochs: np.ndarray | None = None
     surface: Landscape | None = None
     losses: np.ndarray | None = None
+    name: str = ""
+    drops: tuple[float, ...] = ()
+    axes: tuple[str, ...] = ()
+    others: "tuple[Trajectory, ...]" = ()
 
     @property
     def projection(self) -> Projection:
@@ -532,11 +540,27 @@ class Trajectory:
         losses_of = "" if self.surface is None else loss_key(self.surface.request)
         explained = tuple(float(share) for share in self.explained)
         plane = "" if self.surface is None or self.surface.directions is None else self.surface.directions.sha256
-        return Projection(x, y, self.epochs, self.losses, self.distance, explained, losses_of=losses_of, plane=plane)
+        return Projection(
+            x,
+            y,
+            epochs=self.epochs,
+            loss=self.losses,
+            distance=self.distance,
+            explained=explained,
+            drops=self.drops,
+            run=self.name,
+            axes=self.axes,
+            losses_of=losses_of,
+            plane=plane,
+        )
 
     def __repr__(self) -> str:
         shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])
-        return f"<Trajectory of {len(self.coordinates)} checkpoints in the plane that explains {shares}>"
+        plane = (
+            f"the plane that explains {shares}" if shares else f"the plane of {' and '.join(self.axes) or 'x and y'}"
+        )
+        more = f", and {len(self.others)} further run{'s' * (len(self.others) > 1)}" if self.others else ""
+        return f"<Trajectory of {len(self.coordinates)} checkpoints in {plane}{more}>"
 
     @with_keywords(ContourKeywords)
     def plot(self, ax: "Axes | None" = None, kind: str = "contour", **keywords: Unpack[ContourKeywords]) -> "Figure":
@@ -555,14 +579,15 @@ class Trajectory:
         """
         from lossatlas import figures
 
+        runs = [each.projection for each in (self, *self.others)]
         if self.surface is not None:
-            return figures.path_on(self.surface, self.projection, ax, kind, **keywords)
+            return figures.path_on(self.surface, runs, ax, kind, **keywords)
         look = keywords.pop("look", None)
         if keywords:
             raise BadUsage(
                 f"{next(iter(keywords))}: there is no surface under this path: give lossatlas.trajectory data too"
             )
-        return figures.path(self.coordinates, self.explained, ax, look)
+        return figures.paths(runs, ax, look)
 
     def view(
         self,

@@ -21,7 +21,7 @@ from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.line_plots import X_LABEL, AxisLimits, draw_curve, draw_mean, needs_log_axis, note_incomplete
 from lossatlas.figures.matplotlib_style import Looks, changed_by_user, texts_kept, users_style
-from lossatlas.figures.palette import current_look, curve_colours, look_set
+from lossatlas.figures.palette import current_look, curve_colours, look_set, run_colour
 from lossatlas.figures.panels import Panel, surface_panel
 from lossatlas.figures.plot_options import (
     KINDS,
@@ -168,18 +168,18 @@ def _draw_plane(
     ax: "Axes | None",
     draw_panel: "contour_plots.DrawPanel",
     keywords: ContourKeywords,
-    run: Projection | None = None,
+    trajectories: Sequence[Projection] = (),
 ) -> "Figure":
     options = PlotOptions.of(kind, keywords)
     name, panel = plane_panel(surface, options, "a line has no contours: draw it with curve()")
     with _axes(ax, options) as (fig, axis):
         scale, bar = options.scale([panel], name), options.colorbar is not False
-        runs = [] if run is None else [run.of(name)]
+        runs = [run.of(name) for run in trajectories]
         contour_plots.draw_flat(
             fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title
         )
-        if run is not None:
-            axis.set(**dict(zip(("xlabel", "ylabel"), axis_names(run), strict=True)))
+        if trajectories:
+            axis.set(**dict(zip(("xlabel", "ylabel"), axis_names(trajectories[0]), strict=True)))
     return fig
 
 
@@ -434,8 +434,29 @@ def path(
     Example:
         >>> fig = path(np.array([[3.0, 1.0], [1.0, 0.5], [0.0, 0.0]]), explained=(0.9, 0.05))
     """
+    return paths([Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained))], ax, look)
+
+
+def paths(runs: Sequence[Projection], ax: "Axes | None" = None, look: str | None = None) -> "Figure":
+    """Draw training runs in their plane, without a surface, with a star at the last checkpoint of each.
+
+    Args:
+        runs: Checkpoints of each run in the plane.
+        ax: Axis to draw on; None makes a figure.
+        look: Look of the figure, as for `plot`.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> from lossatlas.io import read_projection
+        >>> fig = paths([read_projection("docs/surfaces/path_projection.h5")])
+    """
     with _axes(ax, PlotOptions(look=look)) as (fig, axis):
-        draw_trajectory(axis, Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained)))
+        for k, run in enumerate(runs):
+            draw_trajectory(axis, run, colour=run_colour(k, len(runs)))
+        if len(runs) > 1:
+            axis.legend(fontsize="x-small")
         if ax is None:
             axis.margins(PATH_MARGIN)
     return fig
@@ -444,7 +465,7 @@ def path(
 @with_keywords(ContourKeywords)
 def path_on(
     surface: Surface,
-    run: Projection,
+    run: Projection | Sequence[Projection],
     ax: "Axes | None" = None,
     kind: str = "contour",
     **keywords: Unpack[ContourKeywords],
@@ -453,7 +474,8 @@ def path_on(
 
     Args:
         surface: A surface over the plane of the path.
-        run: Checkpoints in the plane. Where their own losses are known, each has the colour of its loss.
+        run: Checkpoints in the plane, of one run or of several. Where their own losses are known, each has the colour of its
+            loss.
         ax: Axes to draw on; None makes a figure.
         kind: "contour", "filled" or "heat".
 
@@ -475,7 +497,7 @@ def path_on(
     }
     if kind not in kinds:
         raise BadUsage(f"{named('kind', kind)} shows no path: choose from {', '.join(kinds)}")
-    return _draw_plane(kind, surface, ax, kinds[kind], keywords, run)
+    return _draw_plane(kind, surface, ax, kinds[kind], keywords, [run] if isinstance(run, Projection) else run)
 
 
 def spectrum(findings: Findings, kind: str = "density", look: str | None = None) -> "Figure":
