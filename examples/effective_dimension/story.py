@@ -171,10 +171,10 @@ def descent(plt: Any, records: Sequence[dict[str, Any]], noise: float) -> Any:
             ax.plot([w] * len(v), v, ".", color=color, markersize=3)
 
     line(axes[0], "train_loss", "training", "C0")
-    line(axes[0], "test_loss", "test", "C3")
+    line(axes[0], "test_loss", "test", "C1")
     axes[0].set(ylabel="loss", yscale="log")
     line(axes[1], "train_error", "training", "C0", 100)
-    line(axes[1], "test_error", "test", "C3", 100)
+    line(axes[1], "test_error", "test", "C1", 100)
     axes[1].set(ylabel="errors (%)")
     line(axes[2], "effective_dimension", "effective dimension", "C2")
     axes[2].set(ylabel="effective dimension")

@@ -105,7 +105,7 @@ def boundary(plt: Any, found: Directions, data: tuple[Tensor, Tensor], distance:
         ax.contour(side, side, margin, levels=[0], **style)
 
     for ax, title, kind in zip(axes, titles, ("", SHARP, FLAT), strict=True):
-        for label, color in ((0, "C0"), (1, "C3")):
+        for label, color in ((0, "C0"), (1, "C1")):
             part = data[0][data[1] == label]
             ax.plot(part[:, 0], part[:, 1], ".", color=color, markersize=2, alpha=0.5)
         if kind:
@@ -123,7 +123,7 @@ def boundary(plt: Any, found: Directions, data: tuple[Tensor, Tensor], distance:
 def shares(plt: Any, found: Directions, splits: dict[str, Tensor], distances: np.ndarray, draws: int) -> Any:
     """Predictions that change over the distance, train and test: mean and range over directions."""
     fig, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
-    for kind, color in ((SHARP, "C3"), (FLAT, "C0")):
+    for kind, color in ((SHARP, "C1"), (FLAT, "C0")):
         moves = [found.moved(kind, seed) for seed in range(draws)]
         nets = [[move(distance) for distance in distances] for move in moves]
         name = (

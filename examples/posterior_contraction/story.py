@@ -137,7 +137,7 @@ class Laplace:
 
 def compared(ax: Any, found: list[Learned], title: str) -> None:
     counts = [f.samples for f in found]
-    ax.plot(counts, [f.contraction for f in found], color="C3", label="contraction, explicit")
+    ax.plot(counts, [f.contraction for f in found], color="C2", label="contraction, explicit")
     ax.errorbar(counts, [f.dimension for f in found], yerr=[2 * f.error for f in found], color="C0", fmt="o", markersize=4,
                 label="effective dimension")  # fmt: skip
     ax.set(title=title, xscale="log", xlabel="samples")

@@ -28,7 +28,7 @@ LOSSES = {
     "adversarial": "robust loss",
     "value": "Huber loss of the TD error",
 }
-LOOKS = {"random": ("#1f5fa8", "most-case: random"), "eigenvector": ("#c0392b", "worst-case: top eigenvector")}
+LOOKS = {"random": ("C0", "most-case: random"), "eigenvector": ("C1", "worst-case: top eigenvector")}
 
 
 def draw(axis: Any, folder: Path, name: str) -> None:

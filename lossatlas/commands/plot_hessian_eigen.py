@@ -19,8 +19,8 @@ from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.io.progress import Log
-from lossatlas.jobs import file_names
-from lossatlas.jobs.grid_job import GridCommand, run_grid_job
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.sweep.grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
 from lossatlas.option_fields import changed
@@ -52,13 +52,11 @@ def draw(surf_file: Path, surface: Surface, figures: config.PlotConfig) -> None:
     if surface.grid.y is None:
         from lossatlas.commands import plot_1D
 
-        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=figures.log), show=figures.show)
+        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=figures.log), **options.look_keywords(figures))
         return
     from lossatlas.commands import plot_2D
 
-    plot_2D.draw(
-        [surf_file], vmin=figures.vmin, vmax=figures.vmax, vlevel=figures.vlevel, log=figures.log, show=figures.show
-    )
+    plot_2D.draw([surf_file], **options.scale_keywords(figures), **options.look_keywords(figures))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = Log(args.surf_file)
 
     def order() -> GridCommand:
-        from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
+        from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
 
         task = options.grid_task(args, ["plot_hessian_eigen", *command])
         chosen = options.hessian_choice(args)
@@ -80,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             without=chosen.without,
             matrices_only=chosen.matrices_only,
             tolerance=chosen.tolerance,
-            most=chosen.max_products,
+            max_products=chosen.max_products,
             precision=task.run.precision,
             compiled=chosen.compiled,
             batch_size=task.run.batch_size,

@@ -22,13 +22,13 @@ from lossatlas.commands import options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
-from lossatlas.jobs import file_names
-from lossatlas.jobs.grid_job import GridCommand, run_grid_job
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.sweep.grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface, Tolerance
 from lossatlas.mpi import launch
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
-    from lossatlas.jobs.loss_quantity import LossQuantity
+    from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalib
     """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
     tolerance, adaptive = tolerances(args)
 
-    from lossatlas.jobs.loss_quantity import LossQuantity
+    from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 
     return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated)
 
@@ -68,26 +68,25 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
     if surface.rows_of == "layers":
         from lossatlas.commands import plot_layers
 
-        plot_layers.draw(surf_file, show=figures.show)
+        plot_layers.draw(surf_file, **options.look_keywords(figures))
         return
     if surface.grid.y is None or surface.rows_of:
         from lossatlas.commands import plot_1D
 
         plot_1D.draw(
-            [surf_file], axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max), show=figures.show
+            [surf_file],
+            axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max),
+            **options.look_keywords(figures),
         )
         return
     from lossatlas.commands import plot_2D
 
     plot_2D.draw(
         [surf_file],
-        vmin=figures.vmin,
-        vmax=figures.vmax,
-        vlevel=figures.vlevel,
         proj_file=figures.proj_file,
         dir_file=str(dir_file) if dir_file else None,
-        log=figures.log,
-        show=figures.show,
+        **options.scale_keywords(figures),
+        **options.look_keywords(figures),
     )
 
 

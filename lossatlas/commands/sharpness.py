@@ -29,18 +29,15 @@ from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
 from lossatlas.io import Directions, Findings, write_directions
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs import file_names
-from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
-from lossatlas.jobs.hessian_job import (
+from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
+from lossatlas.jobs.curvature.hessian_job import (
     FindingsOutput,
     NamedInputs,
     announce,
     load_job,
     run_command,
 )
-from lossatlas.jobs.inputs import check_checkpoints, output_path
-from lossatlas.jobs.output_files import keep_aside, lock_output
-from lossatlas.jobs.sharpness_job import (
+from lossatlas.jobs.curvature.sharpness_job import (
     CRITICAL_LOSSES,
     SharpnessSettings,
     check_worst,
@@ -49,6 +46,9 @@ from lossatlas.jobs.sharpness_job import (
     worst_changes,
     worst_file,
 )
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.inputs.named_inputs import check_checkpoints, output_path
+from lossatlas.jobs.inputs.output_files import keep_aside, lock_output
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
@@ -99,6 +99,8 @@ class SharpnessTask:
         dry_run: Say what would be computed.
         plot: Draw the figure.
         show: Open a window too.
+        look: Look of the figure; None for paper.
+        cmap: Colour map of its lines; None for that of the look.
     """
 
     inputs: NamedInputs
@@ -108,6 +110,8 @@ class SharpnessTask:
     dry_run: bool
     plot: bool
     show: bool
+    look: str | None
+    cmap: str | None
 
     @classmethod
     def of(cls, args: SharpnessOptions, command: Sequence[str]) -> "SharpnessTask":
@@ -139,7 +143,7 @@ class SharpnessTask:
             directions=args.directions,
             seed=args.seed,
         )
-        own = ("sharpness_file", "force", "dry_run", "plot", "show")
+        own = ("sharpness_file", "force", "dry_run", "plot", "show", "look", "cmap")
         return cls(inputs, settings, **{name: getattr(args, name) for name in own})
 
     @property
@@ -219,7 +223,7 @@ def finish(findings: Findings, changes: Directions, path: Path, task: SharpnessT
         from lossatlas.commands import plot_sharpness
 
         try:
-            plot_sharpness.draw([path], show=task.show)
+            plot_sharpness.draw([path], show=task.show, look=task.look, cmap=task.cmap)
         except CannotWrite:
             raise
         except Stop as error:  # the file is complete all the same

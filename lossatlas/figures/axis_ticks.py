@@ -23,9 +23,8 @@ def set_few_ticks(*axes: "Axis", most: int = 5) -> None:
 
 
 def set_scale_ticks(axis: "Axis", scale: ColourScale, most: int = 12) -> None:
-    """Set at most `most` ticks at the levels of a colour scale, on an axis of its heights."""
-    levels = sorted(scale.ticks((scale.limits[1] - scale.limits[0]) / (2 * most)))
-    levels = levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
+    """Set at most `most` ticks at the levels of a colour scale, on the axis of its colour bar."""
+    levels = scale.bar_ticks(most)
     axis.set_ticks(scale.height(levels), labels=[format_value(level) for level in levels], minor=False)
     axis.set_ticks([], minor=True)
 

@@ -9,7 +9,7 @@ from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
 from lossatlas.figures.network_marks import curve_points
-from lossatlas.figures.palette import NOT_DONE_COLOUR, NOT_FINITE_COLOUR, run_colour
+from lossatlas.figures.palette import current_look, line_colour_map, run_colour
 from lossatlas.figures.panels import Panel, legend_name, same_extent
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.trajectory_plots import draw_trajectory, keep_names_inside
@@ -144,7 +144,7 @@ def _draw_colour_bar(
         mappable,
         ax=list(axes),
         extend=scale.extend,
-        label=scale.title(name),
+        label=scale.bar_title(name),
         pad=0.02,
         shrink=shrink,
         aspect=20 * shrink,
@@ -175,23 +175,22 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
         The mapping of heights to colours, for a colour bar.
     """
     from matplotlib import cm
-    from matplotlib.colors import Normalize
 
     x, y, z = p.refined(scale)
+    colour_map = line_colour_map(scale.colour_map)
     lines = axis.contour(
         x,
         y,
         scale.height(z),
         levels=scale.height(scale.levels),
-        cmap=scale.colour_map,
-        vmin=scale.limits[0],
-        vmax=scale.limits[1],
+        cmap=colour_map,
+        norm=scale.norm,
         linewidths=1.1,
         linestyles="solid",
     )
     _label_contours(axis, lines, scale)
     mark_best(axis, p)
-    return cm.ScalarMappable(Normalize(*scale.limits), scale.colour_map)
+    return cm.ScalarMappable(scale.norm, colour_map)
 
 
 def _label_contours(axis: "Axes", lines: "ContourSet", scale: ColourScale) -> None:
@@ -201,7 +200,7 @@ def _label_contours(axis: "Axes", lines: "ContourSet", scale: ColourScale) -> No
     texts = axis.clabel(lines, np.asarray(lines.levels)[::2], fontsize=size, fmt=scale.label_at, inline=False)
     taken: list[tuple[float, float]] = []
     for text in texts:
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.4})
+        text.set_bbox({"facecolor": current_look().ground, "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
         share = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
@@ -219,12 +218,11 @@ def mark_best(axis: "Axes", p: Panel) -> None:
         axis: Axis of the panel.
         p: The panel; the best cell is the highest one if `p.more_is_better`, otherwise the lowest one.
     """
-    known = np.isfinite(p.values) if p.interpolated is None else np.isfinite(p.values) & ~p.interpolated
-    if known.any():
-        values = np.where(known, -p.values if p.more_is_better else p.values, np.inf)
-        distance = np.hypot(*np.meshgrid(p.x, p.y))
-        j, i = np.unravel_index(np.argmin(np.where(values == values.min(), distance, np.inf)), values.shape)
-        axis.plot(p.x[i], p.y[j], "+", color="black", markersize=6, markeredgewidth=0.9, zorder=4, clip_on=False)
+    if (best := p.best_cell()) is not None:
+        j, i = best
+        axis.plot(
+            p.x[i], p.y[j], "+", color=current_look().ink, markersize=6, markeredgewidth=0.9, zorder=4, clip_on=False
+        )
 
 
 def draw_filled_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable":
@@ -233,8 +231,8 @@ def draw_filled_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarM
     # The interpolant may overshoot the cells between which it runs.
     z = np.clip(z, None if scale.below else scale.low, None if scale.above else scale.high)
     bounds = _without_duplicates(np.union1d(scale.height(scale.levels), scale.limits))
-    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    filled = axis.contourf(x, y, scale.height(z), levels=bounds, cmap=scale.colour_map, extend=scale.extend, **limits)
+    colours: Looks = {"cmap": scale.colour_map, "norm": scale.norm}
+    filled = axis.contourf(x, y, scale.height(z), levels=bounds, extend=scale.extend, **colours)
     lines: Looks = {"colors": "white", "linewidths": 0.4, "alpha": 0.6, "linestyles": "solid"}
     axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), **lines)
     return filled
@@ -267,8 +265,7 @@ def draw_cells(
         The mapping of heights to colours, for a colour bar.
     """
     heights = np.ma.masked_invalid(scale.height(values))
-    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    return axis.pcolormesh(x_edges, y_edges, heights, cmap=scale.colour_map, **limits, rasterized=True)
+    return axis.pcolormesh(x_edges, y_edges, heights, cmap=scale.colour_map, norm=scale.norm, rasterized=True)
 
 
 def cell_edges(centres: np.ndarray) -> np.ndarray:
@@ -286,14 +283,16 @@ def mark_cells(axis: "Axes", p: Panel) -> None:
 
     if not p.done.all():
         grey = np.ma.masked_where(p.done, np.ones(p.done.shape))
-        axis.pcolormesh(cell_edges(p.x), cell_edges(p.y), grey, cmap=ListedColormap([NOT_DONE_COLOUR]), zorder=0.5)
+        axis.pcolormesh(
+            cell_edges(p.x), cell_edges(p.y), grey, cmap=ListedColormap([current_look().not_done]), zorder=0.5
+        )
     x, y = np.meshgrid(p.x, p.y)
     if p.interpolated is not None:
         computed = p.done & ~p.interpolated
-        axis.plot(x[computed], y[computed], ".", color="black", alpha=0.5, markersize=1.2, zorder=3.5)
+        axis.plot(x[computed], y[computed], ".", color=current_look().ink, alpha=0.5, markersize=1.2, zorder=3.5)
     bad = p.not_finite
     if bad.any():
-        looks: Looks = {"color": NOT_FINITE_COLOUR, "markersize": 4, "clip_on": False, "zorder": 5}
+        looks: Looks = {"color": current_look().accent, "markersize": 4, "clip_on": False, "zorder": 5}
         axis.plot(x[bad], y[bad], "x", label="not finite", **looks)
         axis.legend(loc="upper right", fontsize="small", framealpha=0.9)
 
@@ -303,11 +302,18 @@ def mark_networks(axis: "Axes", p: Panel) -> None:
     from matplotlib.patheffects import withStroke
 
     if p.curve:
-        axis.plot(*curve_points(p.curve, p.networks), "--", color="black", linewidth=1.2, zorder=5)
+        axis.plot(*curve_points(p.curve, p.networks), "--", color=current_look().ink, linewidth=1.2, zorder=5)
     for each in p.networks:
         axis.plot(
-            each.x, each.y, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.7, zorder=6
+            each.x,
+            each.y,
+            "o",
+            color=current_look().ink,
+            markersize=4,
+            markeredgecolor=current_look().ground,
+            markeredgewidth=0.7,
+            zorder=6,
         )
         at: Looks = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small", "zorder": 7}
         note = axis.annotate(legend_name(each.name), (each.x, each.y), (0, 5), **at)
-        note.set_path_effects([withStroke(linewidth=2, foreground="white")])
+        note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])

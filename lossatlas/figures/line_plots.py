@@ -11,7 +11,7 @@ from lossatlas.figures.axis_ticks import set_few_ticks, set_log_ticks
 from lossatlas.figures.colour_scale import LOG_FROM
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks
 from lossatlas.figures.network_marks import network_marks
-from lossatlas.figures.palette import BLUE, RED, curve_colours
+from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.plotted_fields import eigen_ratio, field_title, loss_names, mathtext
 from lossatlas.landscape.surface import Surface, unresolved
 
@@ -110,7 +110,7 @@ def mark_networks_on_line(axis: "Axes", surface: Surface) -> None:
     """Mark the networks that a curve goes through, and name them below the axis."""
     networks = network_marks(surface)
     for each in networks:
-        axis.axvline(each.x, color="0.6", linewidth=0.8, zorder=0)
+        axis.axvline(each.x, color=current_look().muted, linewidth=0.8, zorder=0)
     if len(networks) > 1:
         axis.set_xlabel("place between the networks")
     if networks:
@@ -123,7 +123,7 @@ def note_incomplete(axis: "Axes", surface: Surface) -> None:
     not_finite = np.zeros(surface.known.shape, bool)
     for name in loss_names(surface):
         not_finite |= surface.known & ~np.isfinite(surface.fields[name])
-    looks: Looks = {"color": RED, "markersize": 4, "transform": axis.get_xaxis_transform()}
+    looks: Looks = {"color": current_look().accent, "markersize": 4, "transform": axis.get_xaxis_transform()}
     axis.plot(surface.grid.x[not_finite], np.full(not_finite.sum(), 0.98), "x", **looks)
     notes = []
     if not surface.known.all():
@@ -140,7 +140,7 @@ def note_incomplete(axis: "Axes", surface: Surface) -> None:
             xycoords="axes fraction",
             textcoords="offset points",
             fontsize="small",
-            color="0.35",
+            color=current_look().ink,
         )
 
 
@@ -158,15 +158,15 @@ def line_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits) -> "Figu
     fig, left = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
     right = left.twinx()
     for split, line in SPLITS:
-        for axis, kind, colour in ((left, "loss", BLUE), (right, "acc", RED)):
+        for axis, kind, colour in ((left, "loss", current_look().main), (right, "acc", current_look().accent)):
             if (name := f"{split}_{kind}") in surface.fields:
                 label = field_title(name).replace(" (%)", "")
                 draw_curve(axis, surface, name, color=colour, linestyle=line, label=label)
     left.set_xlabel(X_LABEL)
-    left.set_ylabel("loss", color=BLUE)
-    right.set_ylabel("accuracy (%)", color=RED)
-    left.tick_params(axis="y", colors=BLUE, which="both")
-    right.tick_params(axis="y", colors=RED)
+    left.set_ylabel("loss", color=current_look().main)
+    right.set_ylabel("accuracy (%)", color=current_look().accent)
+    left.tick_params(axis="y", colors=current_look().main, which="both")
+    right.tick_params(axis="y", colors=current_look().accent)
     right.set_ylim(*PERCENT)
     axes.apply(left)
     mark_networks_on_line(left, surface)
@@ -239,7 +239,7 @@ def loss_or_error_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits,
     import seaborn as sns
 
     fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
-    looks: Looks = {"color": BLUE, "linewidth": 1.4, "markersize": 2.5}
+    looks: Looks = {"color": current_look().main, "linewidth": 1.4, "markersize": 2.5}
     looks |= _cell_markers(surface) if surface.interpolated.any() else {}
     for (split, line), label in zip(SPLITS, ("training", "test"), strict=True):
         field = f"{split}_{'loss' if kind == 'loss' else 'acc'}"
@@ -284,7 +284,7 @@ def eigenvalues_figure(
             values = surface.fields[name][surface.known]
             axis.plot(x, values, color=colour, label=label, **looks)
             loose = unresolved(surface, name)[surface.known]
-            axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor="white", markersize=4)
+            axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor=current_look().ground, markersize=4)
     for axis, (name, word) in zip(panels, fields, strict=True):
         axis.set(ylabel=f"{word} eigenvalue")
         axes.apply_x(axis)
@@ -349,7 +349,7 @@ def repeats_figure(
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.0, 5.2), sharex=True, layout="constrained")
     several = len(groups) > 1
     for curves, name, group_colour in zip(groups, names, curve_colours(), strict=False):
-        looks = (("train", "training", BLUE, "-"), ("test", "test", RED, "--"))
+        looks = (("train", "training", current_look().main, "-"), ("test", "test", current_look().accent, "--"))
         for split, label, split_colour, line in looks:
             for axis, kind in ((top, "loss"), (bottom, "acc")):
                 if not all(f"{split}_{kind}" in s.fields for s in curves):

@@ -1,6 +1,7 @@
 """Minima of a surface on its contours, and the depth of each as a bar."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import draw_filled_contours, draw_flat
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import RED
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
 from lossatlas.landscape.topology import Minimum
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_BARS = 25
-DEEP_COLOUR, SHALLOW_COLOUR = RED, "0.55"
 
 
 def minima_figure(
@@ -50,7 +50,7 @@ def minima_figure(
     _draw_bars(right, scale, shown, depth)
     bottom, top = scale.limits
     right.set(ylim=(len(shown) - 0.4, -0.6), yticks=[], xlim=(bottom - 0.06 * (top - bottom), top))
-    set_scale_ticks(right.xaxis, scale, 7)
+    set_scale_ticks(right.xaxis, replace(scale, ranks=()), 7)
     right.set_xlabel(field_title(name))
     more = f", {len(minima) - len(shown)} not drawn" if len(minima) > len(shown) else ""
     right.set_title(f"{len(minima)} minima, {len(deep)} deeper than {depth:g}{more}", fontsize="medium")
@@ -60,7 +60,13 @@ def minima_figure(
 def _mark_minima(axis: "Axes", p: Panel, minima: Sequence[Minimum], deep: Sequence[Minimum]) -> None:
     """A dot at each minimum; a number, and a cross at the pass, of deep ones."""
     nx = len(p.x)
-    dot: Looks = {"color": "white", "markersize": 4, "markeredgecolor": "black", "markeredgewidth": 0.4, "zorder": 4}
+    dot: Looks = {
+        "color": current_look().ground,
+        "markersize": 4,
+        "markeredgecolor": current_look().ink,
+        "markeredgewidth": 0.4,
+        "zorder": 4,
+    }
     for each in minima:
         j, i = divmod(each.cell, nx)
         axis.plot(p.x[i], p.y[j], ".", **dot)
@@ -73,13 +79,13 @@ def _mark_minima(axis: "Axes", p: Panel, minima: Sequence[Minimum], deep: Sequen
             textcoords="offset points",
             ha="center",
             fontsize="x-small",
-            color="black",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+            color=current_look().ink,
+            bbox={"facecolor": current_look().ground, "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
             zorder=5,
         )
         if each.saddle is not None:
             j, i = divmod(each.saddle, nx)
-            axis.plot(p.x[i], p.y[j], "x", color=DEEP_COLOUR, markersize=5, zorder=4)
+            axis.plot(p.x[i], p.y[j], "x", color=current_look().accent, markersize=5, zorder=4)
 
 
 def _draw_bars(axis: "Axes", scale: ColourScale, minima: Sequence[Minimum], depth: float) -> None:
@@ -87,11 +93,11 @@ def _draw_bars(axis: "Axes", scale: ColourScale, minima: Sequence[Minimum], dept
     for row, each in enumerate(minima):
         start = float(scale.height(each.value))
         end = float(scale.height(each.end)) if np.isfinite(each.end) else scale.limits[1]
-        colour = DEEP_COLOUR if each.depth > depth else SHALLOW_COLOUR
+        colour = current_look().accent if each.depth > depth else current_look().muted
         axis.plot([start, end], [row, row], "-", color=colour, linewidth=3, solid_capstyle="butt")
         if each.error > 0:
             ends = max(each.value, each.end - each.error), each.end + each.error
-            axis.plot([float(scale.height(e)) for e in ends], [row, row], "-", color="black", linewidth=0.8)
+            axis.plot([float(scale.height(e)) for e in ends], [row, row], "-", color=current_look().ink, linewidth=0.8)
         if not np.isfinite(each.end):
             axis.plot([end], [row], ">", color=colour, markersize=6, clip_on=False)
         if each.depth > depth:

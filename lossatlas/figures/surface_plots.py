@@ -12,7 +12,14 @@ from lossatlas.figures.axis_ticks import set_few_ticks
 from lossatlas.figures.clipped_parts import left_out_in_words
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import NOT_FINITE_COLOUR, overlay_colour_map, run_colour
+from lossatlas.figures.palette import (
+    current_look,
+    line_colour_map,
+    luminance,
+    overlay_colour_map,
+    run_colour,
+    visible_part,
+)
 from lossatlas.figures.panels import Panel, legend_name, same_extent
 from lossatlas.figures.solid_layout import NOTES, SolidLayout
 from lossatlas.figures.surface_light import brightness
@@ -30,12 +37,12 @@ if TYPE_CHECKING:
 BOX_HEIGHT = 0.72  # of the box, relative to its width
 FLOOR_GAP = 0.3  # between surface and floor, relative to the height of the surface
 CONTOUR_WIDTH, EDGE_WIDTH, CROSSING_WIDTH = 0.5, 1.3, 1.0  # points
+FLOOR_DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))  # of the surfaces in one box
 LINE_OPACITY = 0.75  # of a contour line
-DARK = 0.35  # luminance below which a contour line is lighter than its surface
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue
+DARK = 0.1  # luminance below which a contour line is lighter than its surface
 ROUNDING = 1e-6  # relative to the height of a surface, which is cut above its ceiling
 HIDDEN_OPACITY = 0.3  # of the part of a path that a surface hides
-HATCH, HATCH_COLOUR = "left out", "0.7"  # marks and colours lines of the floor
+HATCH = "left out"  # marks lines of the floor
 HATCHES = 40  # lines across the part of the floor below what is left out
 POINTS_PER_STEP = 24  # of a path between two checkpoints
 
@@ -160,14 +167,15 @@ def draw_solid(
     colours = [colours_of_heights(scale, each) for each in maps]
     sheets = [sheet_of(p, heights, each, ends) for p, each in zip(panels, colours, strict=True)]
     sheets = overlaid_sheets(sheets, cut_from or camera)
-    for p, colour_map in zip(panels, maps, strict=True):
-        _draw_floor_contours(axis, p, scale, colour_map, ends)
+    for k, (sheet, colour_map) in enumerate(zip(sheets, maps, strict=True)):
+        lines = visible_part(colour_map) if several else line_colour_map(scale.colour_map)
+        _draw_floor_contours(axis, sheet, scale, lines, ends, FLOOR_DASHES[k % len(FLOOR_DASHES)])
     for sheet, p in zip(sheets, panels, strict=True):
         _hatch_floor(axis, sheet, p, ends)
     scene = SurfaceScene(axis, [replace(each, lines=[*each.lines, *_contour_lines(each, heights)]) for each in sheets])
     handles: list[Artist] = []
     if several:
-        handles += [Patch(color=each(0.35), label=p.label) for p, each in zip(panels, maps, strict=True)]
+        handles += [Patch(color=each(0.5), label=p.label) for p, each in zip(panels, maps, strict=True)]
     for p in panels:
         handles += _mark_not_finite(axis, p, ends, f"{p.label}: not finite" if several else "not finite")
     _set_axes(axis, panels[0], scale, name, ends, camera)
@@ -222,10 +230,8 @@ def _ceiling(scale: ColourScale, zlim: float | None) -> float:
 
 def colours_of_heights(scale: ColourScale, colour_map: "Colormap") -> Callable[[Any], Any]:
     """Return the function from heights to RGBA colours of a scale and a colour map."""
-    from matplotlib.colors import Normalize
-
-    norm = Normalize(*scale.limits, clip=True)
-    return lambda heights: colour_map(norm(heights))
+    norm = scale.norm
+    return lambda heights: colour_map(np.clip(norm(np.nan_to_num(heights)), 0, 1))
 
 
 def sheet_of(p: Panel, scale: ColourScale, colours: Callable[[Any], Any], ends: tuple[float, float]) -> Sheet:
@@ -349,7 +355,7 @@ def _contour_lines(sheet: Sheet, scale: ColourScale) -> list[SurfaceLine]:
         if not sheet.ends[0] < level < sheet.ends[1]:
             continue
         colour = np.asarray(sheet.colours(level))[:3]
-        dark = colour @ LUMINANCE < DARK
+        dark = luminance(colour.tolist()) < DARK
         ink = tuple(colour + 0.6 * (1 - colour) if dark else 0.3 * colour)
         for run in lines.lines(level):
             points = np.column_stack([np.asarray(run), np.full(len(run), level)])
@@ -385,7 +391,7 @@ def _draw_path(scene: SurfaceScene, scale: ColourScale, path: Projection, colour
         points[~((points[:, 2] >= bottom) & (points[:, 2] <= top))] = np.nan
     hidden = ~scene.seen(points)
     axis.plot(*np.where(hidden[:, None], points, np.nan).T, color=colour, linewidth=0.9, alpha=HIDDEN_OPACITY, zorder=4)
-    halo = [withStroke(linewidth=2.6, foreground="white")]
+    halo = [withStroke(linewidth=2.6, foreground=current_look().ground)]
     seen = np.where(hidden[:, None], np.nan, points)
     axis.plot(*seen.T, color=colour, linewidth=1.3, zorder=4, path_effects=halo)
     return _mark_checkpoints(axis, path, seen[::POINTS_PER_STEP], points[[0, -1]], scale, colour)
@@ -408,18 +414,18 @@ def _mark_checkpoints(
     from matplotlib.lines import Line2D
 
     shown = np.flatnonzero(np.isfinite(seen).all(1))
-    fill: Any = "white"
+    fill: Any = current_look().ground
     if path.loss is not None:
         fill = colours_of_heights(scale, colormaps.get_cmap(scale.colour_map))(scale.height(path.loss[shown]))
     label = "checkpoint" if path.loss is None else "checkpoint, coloured by its own loss"
     marks = axis.scatter(
         *seen[shown].T, s=13, c=fill, edgecolors=colour, linewidths=0.8, depthshade=False, zorder=5, label=label
     )
-    several = colour != "black"
+    several, ground = colour != current_look().ink, current_look().ground
     handles: list[Artist] = []
     for point, k, shape, size, inside, edge in (
-        (ends[0], 0, "o", 5.5, "white", colour),
-        (ends[1], -1, "*", 8.5, colour, "white"),
+        (ends[0], 0, "o", 5.5, ground, colour),
+        (ends[1], -1, "*", 8.5, colour, ground),
     ):
         look: Looks = {"marker": shape, "markersize": size, "markerfacecolor": inside, "linestyle": "none"}
         look |= {"color": colour, "markeredgecolor": edge, "markeredgewidth": 0.7}
@@ -438,16 +444,15 @@ def _set_path_labels(axis: "Axes3D", path: Projection) -> None:
 
 
 def _draw_floor_contours(
-    axis: "Axes3D", p: Panel, scale: ColourScale, colour_map: "str | Colormap", ends: tuple[float, float]
+    axis: "Axes3D", sheet: Sheet, scale: ColourScale, colour_map: "str | Colormap", ends: tuple[float, float], dash: Any
 ) -> None:
-    x, y, z = p.refined(scale)
+    """Contours of a surface on the floor, in colours that stand out from the ground."""
     levels = scale.height(scale.levels)
     levels = levels[(levels <= ends[1]) & (levels >= scale.limits[0])]
     if len(levels) == 0:
         return
-    looks: Looks = {"linewidths": 0.8, "linestyles": "solid", "zorder": 1, "cmap": colour_map}
-    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    axis.contour(*np.meshgrid(x, y), scale.height(z), levels=levels, zdir="z", offset=ends[0], **looks, **limits)
+    looks: Looks = {"linewidths": 0.8, "linestyles": [dash], "zorder": 1, "cmap": colour_map, "norm": scale.norm}
+    axis.contour(*np.meshgrid(sheet.x, sheet.y), sheet.heights, levels=levels, zdir="z", offset=ends[0], **looks)
 
 
 def _hatch_floor(axis: "Axes3D", sheet: Sheet, p: Panel, ends: tuple[float, float]) -> None:
@@ -465,7 +470,7 @@ def _hatch_floor(axis: "Axes3D", sheet: Sheet, p: Panel, ends: tuple[float, floa
         drawn = outside(np.column_stack([y, x])) >= 0.5
         if drawn.any():
             shown = np.where(drawn[:, None], np.column_stack([x, y]), np.nan)
-            axis.plot(*shown.T, ends[0], color=HATCH_COLOUR, linewidth=0.5, zorder=0.9, gid=HATCH)
+            axis.plot(*shown.T, ends[0], color=current_look().muted, linewidth=0.4, zorder=0.9, gid=HATCH)
 
 
 def _set_axes(
@@ -498,5 +503,5 @@ def _mark_not_finite(axis: "Axes3D", p: Panel, ends: tuple[float, float], label:
         return []
     x, y = np.meshgrid(p.x, p.y)
     heights = np.where(np.isposinf(p.values[bad]), ends[1], ends[0])
-    looks: Looks = {"color": NOT_FINITE_COLOUR, "markersize": 4, "zorder": 5}
+    looks: Looks = {"color": current_look().accent, "markersize": 4, "zorder": 5}
     return [*axis.plot(x[bad], y[bad], heights, "x", label=label, **looks)]

@@ -7,7 +7,7 @@ These are the symmetries that Git Re-Basin (Ainsworth, Hayase and Srinivasa, arX
 networks by. Every axis of every tensor starts with units of its own (`axis_units`); each operation unifies axes
 (`operation_rules`, applied by `graph_walk`). Arguments of an operation without a rule are fixed, which
 `TracedNetwork.report` tells, as are inputs and outputs. Symmetries are to be checked on samples before they are used,
-see `lossatlas.jobs.alignment`.
+see `lossatlas.jobs.inputs.alignment`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, first_line
 from lossatlas.parameter_space.axis_units import Axes, Units, fresh, pin, resolved
 from lossatlas.parameter_space.graph_walk import GraphWalk
 from lossatlas.parameter_space.operation_rules import rule_for
+from lossatlas.parameter_space.points import named_tensors
 
 
 class Location(NamedTuple):
@@ -106,7 +107,7 @@ def trace_symmetries(net: nn.Module, inputs: Any) -> TracedNetwork:
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    tensors = named_tensors(net)
     names = list(tensors)
 
     saved = set(net.state_dict())
@@ -123,7 +124,7 @@ def trace_symmetries(net: nn.Module, inputs: Any) -> TracedNetwork:
         walk = GraphWalk(list(own.values()), rule_for)
         walk.over(graph)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        reason = first_line(error)
         raise BadInput(f"the operations of this network cannot be traced: {reason}") from error
     return TracedNetwork(groups_in(own), *walk.counted())
 

@@ -1,0 +1,323 @@
+"""The Hessian of a mean loss whose samples are spread over the ranks: one operator for the commands and for Python.
+
+Rank 0 leads: every product, loss and gradient that it asks for is computed by all ranks, each with its part of the samples.
+
+    def job(operator):                                # on rank 0
+        return lanczos(operator, top=5)
+
+    run_on_ranks(world, lambda: HessianShare(world, inputs, settings, device), job)     # on every rank
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import chdir
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lossatlas.errors import BadUsage, named
+from lossatlas.mpi.communicator import World
+from lossatlas.mpi.scheduler import answer, lead
+from lossatlas.process import stopped_by
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+    from lossatlas.data import AnyData, Loss
+    from lossatlas.hessian.activations import Layer
+    from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
+
+    Vector = Tensor | np.ndarray
+
+T = TypeVar("T")
+STOPPED = ": run the same command again to continue"
+
+
+@dataclass(frozen=True)
+class HessianInputs:
+    """A network in evaluation mode, all samples, and the loss, as objects of one rank."""
+
+    net: "nn.Module"
+    samples: "AnyData"
+    loss: "Loss"
+
+
+@dataclass(frozen=True)
+class HessianSettings:
+    """The settings of a distributed Hessian, which are the same on every rank.
+
+    Attributes:
+        parameters: Regular expressions of the names of the parameters that vary; none for all.
+        without: Regular expressions of the names of those that do not.
+        matrices_only: Leave out parameters with fewer than two axes.
+        batch_size: The number of samples in a batch, see `hessian_job.with_batch_size`.
+        precision: 'float32' or 'float64'; None for that of the network.
+        compiled: Let torch.compile fuse the products.
+        activations: Patterns of the layers whose activations are probed, () for every layer; None for no probes.
+        activation_site: Probe the 'output' or the 'input' of these layers.
+    """
+
+    parameters: Sequence[str]
+    without: Sequence[str]
+    matrices_only: bool
+    batch_size: int
+    precision: str | None
+    compiled: bool = False
+    activations: Sequence[str] | None = None
+    activation_site: str = "output"
+
+    def request(self, inputs: HessianInputs) -> dict[str, Any]:
+        """Return the fields that tell this Hessian from others of the same network: data, selection and precision."""
+        from lossatlas.evaluation.precision import product_precision
+        from lossatlas.jobs.inputs.fingerprint import without_classes
+
+        return {
+            "data": inputs.samples.digest,
+            "samples": without_classes(inputs.samples).digest,
+            "parameters": list(self.parameters) or "all",
+            **({"without": list(self.without)} if self.without else {}),
+            "matrices_only": self.matrices_only,
+            "precision": product_precision(self.precision, inputs.net),
+        }
+
+
+class HessianShare:
+    """One rank's part of a Hessian: products, losses and gradients of its samples, summed onto rank 0.
+
+    Every rank makes its part, and calls its methods, at the same time.
+    """
+
+    def __init__(
+        self, world: World, inputs: HessianInputs, settings: HessianSettings, device: "torch.device | str"
+    ) -> None:
+        """Take this rank's samples.
+
+        Args:
+            world: The ranks.
+            inputs: The network, all samples and the loss.
+            settings: The same on every rank.
+            device: The device of this rank.
+
+        Raises:
+            BadUsage: No parameter or layer is chosen, or a batch does not fit into memory.
+            BadInput: The loss has no second derivatives, see `lossatlas.hessian.Hessian`.
+        """
+        from lossatlas.hessian import Activations, Hessian
+
+        self.world, self.settings, self.device = world, settings, device
+        samples = inputs.samples.share(world.rank, world.size)
+        common: dict[str, Any] = {
+            "batch_size": settings.batch_size,
+            "device": device,
+            "reduce": self.sum_on_root,  # after the set-up rank 0 alone uses the sums
+            "reduce_setup": self.sum_everywhere,
+            "precision": settings.precision,
+        }
+        self.hessian = self.fitting(
+            Hessian,
+            inputs.net,
+            samples,
+            inputs.loss,
+            parameters=settings.parameters,
+            without=settings.without,
+            matrices_only=settings.matrices_only,
+            compiled=settings.compiled,
+            **common,
+        )
+        self.activations: Activations | None = None
+        if settings.activations is not None:
+            self.activations = self.fitting(
+                Activations,
+                inputs.net,
+                samples,
+                inputs.loss,
+                patterns=settings.activations,
+                at=settings.activation_site,
+                **common,
+            )
+
+    def sum_on_root(self, vector: "Tensor") -> "Tensor":
+        """Return on rank 0 the sum of every rank's vector, in float64; elsewhere the result has no meaning."""
+        if self.world.size == 1:
+            return vector
+        return as_vector(self.world.total(vector.detach().cpu().numpy())).to(vector.device, vector.dtype)
+
+    def sum_everywhere(self, vector: "Tensor") -> "Tensor":
+        """Return the sum of every rank's vector, with the same bits on every rank."""
+        if self.world.size == 1:
+            return vector
+        total = self.world.share(self.world.total(vector.detach().cpu().numpy()))
+        return as_vector(total).to(vector.device, vector.dtype)
+
+    def fitting(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Call a function. Raises BadUsage where a batch does not fit into the memory of the device."""
+        import torch
+
+        try:
+            return function(*arguments, **options)
+        except torch.cuda.OutOfMemoryError as error:
+            raise BadUsage(
+                f"a batch of {self.settings.batch_size} does not fit into the memory of {self.device}: "
+                f"use a smaller {named('batch_size')}"
+            ) from error
+
+    def product(self, vector: "Vector", names: Sequence[str] | None) -> "Tensor":
+        """Return the product with a vector (size,), or with the block of the parameters `names`."""
+        return self.fitting(self.hessian, as_vector(vector), names)
+
+    def loss_at(self, change: "Vector | None") -> float:
+        """Return the mean loss at changed parameters."""
+        return self.fitting(self.hessian.loss_at, None if change is None else as_vector(change))
+
+    def gradient_at(self, change: "Vector | None") -> "tuple[float, Tensor]":
+        """Return the mean loss and its gradient (size,) at changed parameters."""
+        return self.fitting(self.hessian.gradient_at, None if change is None else as_vector(change))
+
+    def probe(self, number: int) -> "Tensor":
+        """Return one sample of each trace with respect to activations; each rank draws its own random vectors."""
+        assert self.activations is not None
+        return self.fitting(self.activations, number * self.world.size + self.world.rank)
+
+    def calls(self, caught: list[int]) -> dict[str, Callable[..., Any]]:
+        """Return the functions that rank 0 may call on every rank, by name. caught: signals that ask this rank to end."""
+
+        def ended_by_signal(function: Callable[..., Any]) -> Callable[..., Any]:
+            def checked(*arguments: Any) -> Any:
+                check_signals(caught)
+                return function(*arguments)
+
+            return checked
+
+        methods = (self.product, self.loss_at, self.gradient_at, self.probe)
+        return {method.__name__: ended_by_signal(method) for method in methods}
+
+
+@dataclass(frozen=True)
+class DistributedHessian:
+    """A Hessian on rank 0 whose products, losses and gradients are the work of all ranks: an operator of `hessian.lanczos`.
+
+    Attributes:
+        share: The part of rank 0.
+        on_every_rank: Calls a method of every rank's part by its name and returns the result of rank 0.
+        chosen: The names of the parameters of a diagonal block; None for all.
+        caught: Signals that ask for an end; then losses and gradients raise Incomplete.
+    """
+
+    share: HessianShare
+    on_every_rank: Callable[..., Any]
+    chosen: Sequence[str] | None = None
+    caught: list[int] = field(default_factory=list)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of all parameters of the Hessian."""
+        return self.share.hessian.names
+
+    @property
+    def shapes(self) -> "Sequence[torch.Size]":
+        """The shapes of these parameters."""
+        return self.share.hessian.shapes
+
+    @property
+    def size(self) -> int:
+        """The length of the vectors of this operator."""
+        from lossatlas.hessian.flat_vectors import size_of
+
+        return size_of(self.names, self.shapes, self.chosen)
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        return self.share.hessian.dtype
+
+    @property
+    def device(self) -> "torch.device":
+        return self.share.hessian.device
+
+    @property
+    def folded(self) -> bool:
+        """True where BatchNorm is folded into the layers before it."""
+        return self.share.hessian.folded
+
+    def __call__(self, vector: "Tensor") -> "Tensor":
+        """Return the product with a vector (size,)."""
+        return self.on_every_rank("product", self.portable(vector), self.chosen)
+
+    def block(self, names: Sequence[str]) -> "DistributedHessian":
+        """Return the diagonal block of these parameters."""
+        return replace(self, chosen=names)
+
+    def weights(self) -> "Tensor":
+        """Return the parameters (size,)."""
+        return self.share.hessian.weights()
+
+    def unflatten(self, vector: "Tensor") -> "dict[str, Tensor]":
+        """Return a vector (size,) as tensors by the names of the parameters."""
+        return dict(zip(self.names, self.share.hessian.unflatten(vector), strict=True))
+
+    def loss_at(self, change: "Tensor | None") -> float:
+        """Return the mean loss at changed parameters. Raises Incomplete after a signal."""
+        check_signals(self.caught)
+        return self.on_every_rank("loss_at", None if change is None else self.portable(change))
+
+    def gradient_at(self, change: "Tensor | None") -> "tuple[float, Tensor]":
+        """Return the mean loss and its gradient (size,) at changed parameters. Raises Incomplete after a signal."""
+        check_signals(self.caught)
+        return self.on_every_rank("gradient_at", None if change is None else self.portable(change))
+
+    def probes(self) -> "ActivationProbes | None":
+        """Return the probes of the traces with respect to activations; None where none were asked for."""
+        from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
+
+        activations = self.share.activations
+        if activations is None:
+            return None
+        layers: Sequence[Layer] = activations.layers
+        return ActivationProbes(lambda number: self.on_every_rank("probe", number), lambda: layers)
+
+    def portable(self, vector: "Tensor") -> "Vector":
+        """Return a vector as it is sent to other ranks; itself where there are none."""
+        return vector if self.share.world.size == 1 else vector.cpu().numpy()
+
+
+def as_vector(vector: "Vector") -> "Tensor":
+    import torch
+
+    return vector if isinstance(vector, torch.Tensor) else torch.from_numpy(vector)
+
+
+def check_signals(caught: list[int]) -> None:
+    """Raise Incomplete where a signal asks for an end."""
+    if caught:
+        raise stopped_by(caught[0], STOPPED)
+
+
+def run_on_ranks(
+    world: World,
+    make_share: Callable[[], HessianShare],
+    job: Callable[[DistributedHessian], T],
+    caught: list[int] | None = None,
+) -> T | None:
+    """Run a job on rank 0 with an operator that all ranks compute, while the others answer. Every rank calls this.
+
+    Args:
+        world: The ranks.
+        make_share: Makes the part of this rank.
+        job: What rank 0 does with the operator.
+        caught: Signals that ask this rank to end, see `process.signals`; by default none are collected.
+
+    Returns:
+        On rank 0 the result of the job; None on the others.
+
+    Raises:
+        WorkFailed: On rank 0, where another rank has reported an error.
+    """
+    signals = [] if caught is None else caught
+    with chdir("."):  # a user's code may change the working directory
+        share = make_share()
+    with chdir("."):
+        if not world.root:
+            answer(world, lambda: share.calls(signals))
+            return None
+        result = job(DistributedHessian(share, lead(world, share.calls([])), caught=signals))
+    world.share(None)
+    return result

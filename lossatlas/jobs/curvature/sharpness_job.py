@@ -1,0 +1,198 @@
+"""Sharpness of a minimum, from its inputs to a finished file: on any number of ranks, continued where it stopped."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossatlas.errors import BadInput, named
+from lossatlas.io import Directions, Findings, read_directions
+from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
+from lossatlas.jobs.curvature.hessian_job import FindingsOutput
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import nn
+
+    from lossatlas.hessian.sharpness_measures import Rise
+
+KINDS = ("plain", "adaptive")  # changes of a length, and changes of a length relative to each parameter
+WORST = "change"  # the word with which a direction file describes the change with the largest rise
+COLUMNS = ("radius", "worst", "steps", "average", "average_se")
+CRITICAL_LOSSES = 40  # about as many losses are computed for the critical sharpness
+
+
+@dataclass(frozen=True)
+class SharpnessSettings:
+    """The radii, and how thoroughly the rise of the loss is searched for.
+
+    Attributes:
+        rho: Radii of the ball, increasing.
+        adaptive_rho: Radii for changes relative to each parameter, increasing.
+        steps: The limit of the number of gradients for each radius.
+        directions: The number of random directions for the average.
+        seed: The seed of the random directions.
+    """
+
+    rho: Sequence[float]
+    adaptive_rho: Sequence[float]
+    steps: int
+    directions: int
+    seed: int
+
+    def radii(self, kind: str) -> Sequence[float]:
+        """Return the radii of one of KINDS."""
+        return self.adaptive_rho if kind == "adaptive" else self.rho
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of changes that have a radius."""
+        return [kind for kind in KINDS if self.radii(kind)]
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """The limits of the numbers of gradients and of losses, without those for the critical sharpness."""
+        from lossatlas.hessian.sharpness_measures import RADIUS_FRACTIONS
+
+        radii = len(self.rho) + len(self.adaptive_rho)
+        return radii * self.steps, radii * (self.directions + 2 * len(RADIUS_FRACTIONS) + 1)
+
+
+def new_sharpness(fresh: Findings, settings: SharpnessSettings) -> Findings:
+    """Return findings without any result whose request is complete.
+
+    Args:
+        fresh: The findings of a Hessian's job, with the fields that identify network, data and loss.
+        settings: The settings of this job.
+    """
+    request = {
+        name: value for name, value in fresh.request.items() if name != "matrices_only"
+    }  # all kinds of tensors move
+    own = {
+        "rho": list(settings.rho),
+        "adaptive_rho": list(settings.adaptive_rho),
+        "steps": settings.steps,
+        "directions": settings.directions,
+        "seed": settings.seed,
+    }
+    return replace(fresh, request={**request, **own}, kind="sharpness")
+
+
+def compute_sharpness(
+    operator: DistributedHessian,
+    settings: SharpnessSettings,
+    output: FindingsOutput,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Compute on rank 0 what the output lacks, and save it after each radius.
+
+    Args:
+        operator: The loss and its gradients, which all ranks compute; after a signal that it has caught, the job ends.
+        settings: The settings.
+        output: The findings so far.
+        say: Called with a line for each radius.
+
+    Raises:
+        Incomplete: A signal came; the finished radii are saved.
+        BadInput: The loss is not finite.
+        CannotWrite: The file cannot be written; found at the start, not after the first radius.
+    """
+    from lossatlas.hessian.sharpness_measures import critical_sharpness
+
+    output.save(output.findings)
+    for kind in settings.kinds:
+        compute_rises(operator, settings, output, kind, say)
+    if "critical" not in output.findings.arrays:
+        value, _ = critical_sharpness(operator)
+        output.add({"critical": value})
+
+
+def compute_rises(
+    operator: DistributedHessian,
+    settings: SharpnessSettings,
+    output: FindingsOutput,
+    kind: str,
+    say: Callable[[str], None],
+) -> None:
+    """Compute the rises within every radius of one kind that the output lacks, see `compute_sharpness`."""
+    from lossatlas.hessian.sharpness_measures import sharpness
+
+    def add(rise: "Rise") -> None:
+        row = [rise.radius, rise.worst, rise.steps, rise.average, rise.average_se]
+        rows = np.vstack([rows_of(output.findings, kind), row])
+        output.add({f"{kind}/rises": rows, f"{kind}/change": rise.change.cpu().numpy()})
+        say(line_of(kind, row))
+
+    for row in rows_of(output.findings, kind).tolist():
+        say(f"{line_of(kind, row)}, in the file already")
+    sharpness(
+        operator,
+        settings.radii(kind),
+        adaptive=kind == "adaptive",
+        steps=settings.steps,
+        directions=settings.directions,
+        seed=settings.seed,
+        known=known_rises(output.findings, kind),
+        each=add,
+    )
+
+
+def rows_of(findings: Findings, kind: str) -> np.ndarray:
+    """Return the finished radii (radii, len(COLUMNS))."""
+    return findings.arrays.get(f"{kind}/rises", np.zeros((0, len(COLUMNS))))
+
+
+def known_rises(findings: Findings, kind: str) -> "list[Rise]":
+    """Return the finished radii. Each has the change of the largest one, where the search within a larger radius starts."""
+    import torch
+
+    from lossatlas.hessian.sharpness_measures import Rise
+
+    change = torch.from_numpy(findings.arrays.get(f"{kind}/change", np.zeros(0, np.float32)))
+    return [
+        Rise(radius, worst, int(steps), change, average, error)
+        for radius, worst, steps, average, error in rows_of(findings, kind).tolist()
+    ]
+
+
+def line_of(kind: str, row: Sequence[float]) -> str:
+    """Return a radius, with the columns COLUMNS, in words."""
+    radius, worst, _, average, error = row
+    return f"{kind}, rho {radius:g}: the loss rises by at least {worst:.4g} at worst, by {average:.4g} +- {error:.2g} on average"
+
+
+def worst_changes(findings: Findings, operator: DistributedHessian, net: "nn.Module") -> Directions:
+    """Return the changes with the largest rises as directions, one for each kind.
+
+    Args:
+        findings: The complete findings.
+        operator: The operator, which knows the order of the parameters.
+        net: The network, which gives the tensors that do not change.
+    """
+    import torch
+
+    from lossatlas.parameter_space import as_arrays
+
+    about: dict[str, Any] = {name: value for name, value in findings.request.items() if name in ("model", "checkpoint")}
+    arrays = []
+    for letter, kind in zip("xy", [kind for kind in KINDS if len(rows_of(findings, kind))], strict=False):
+        change = torch.from_numpy(findings.arrays[f"{kind}/change"].astype(np.float32))
+        moved = {name: piece.clone() for name, piece in operator.unflatten(change).items()}
+        radius = rows_of(findings, kind)[-1, 0]
+        about[letter] = f"{WORST} with the largest rise of the loss that was found within rho = {radius:g} ({kind})"
+        arrays.append(as_arrays(moved, net, "weights"))
+    return Directions(arrays[0], arrays[1] if len(arrays) > 1 else None, about)
+
+
+def worst_file(path: Path) -> Path:
+    """Return the name of the direction file beside a sharpness file."""
+    return path.with_name(f"{path.name.removesuffix('.h5')}_worst.h5")
+
+
+def check_worst(path: Path) -> None:
+    """Raise BadInput where something else has the name of the direction file."""
+    if path.exists() and not str(read_directions(path).about.get("x", "")).startswith(WORST):
+        raise BadInput(
+            f"{path} is no direction of sharpness.py, and would be replaced: give another {named('sharpness_file')}"
+        )

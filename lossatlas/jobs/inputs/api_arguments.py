@@ -1,0 +1,125 @@
+"""Checks of the arguments of Python functions, each against the definition of the option of the same name."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+import torch
+from torch import nn
+
+from lossatlas import config
+from lossatlas.errors import BadUsage, first_line, named, note
+from lossatlas.landscape import Grid, Tolerance
+from lossatlas.option_fields import definitions
+
+OPTIONS_OF = {  # the group of options, and the name in it, that defines the words of an argument
+    "norm": (config.DirectionOptions, "xnorm"),
+    "ignore": (config.DirectionOptions, "xignore"),
+    "dir_type": (config.DirectionOptions, "dir_type"),
+    "precision": (config.BatchOptions, "precision"),
+    "product_precision": (config.ProductOptions, "precision"),
+    "activation_site": (config.SpectrumSettings, "activation_site"),
+    "bn": (config.BatchNormOptions, "bn"),
+}
+Axis = str | Sequence[float] | np.ndarray
+FEW_COORDINATES = 3  # given one by one, which may be meant as min, max, num
+
+
+def check_words(**words: str | None) -> None:
+    """Raise BadUsage where an argument is none of its allowed words; None is always allowed."""
+    for name, word in words.items():
+        group, field = OPTIONS_OF[name]
+        choices = next(each.choices for each in definitions(group) if each.field == field)
+        if word is not None and word not in choices:
+            allowed = ", ".join(repr(each) for each in choices)
+            raise BadUsage(f"{named(name.removeprefix('product_'), word)}: there are {allowed}")
+
+
+def check_values(options: type, **values: object) -> None:
+    """Check arguments as the options of the same names are checked, which define them. Raises BadUsage.
+
+    Args:
+        options: The dataclass of the options.
+        values: The arguments by name; None, and several patterns, are checked one by one.
+    """
+    known = {each.field: each for each in definitions(options)}
+    for name, value in values.items():
+        each = known[name]
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is None:
+                continue
+            try:
+                each.kind(str(one))
+            except ValueError as error:
+                raise BadUsage(f"{named(name)}: {error}") from error
+
+
+def check_settings(settings: object) -> None:
+    """Check all numbers and patterns of settings that are a dataclass of options. Raises BadUsage."""
+    numbers = {
+        each.name: getattr(settings, each.name)
+        for each in fields(settings)  # type: ignore[arg-type]  # it is a dataclass
+        if not isinstance(getattr(settings, each.name), str | bool)
+    }
+    check_values(type(settings), **numbers)
+
+
+def device_for(device: str | torch.device | None, net: nn.Module) -> torch.device:
+    """Return a device, by default that of the network. Raises BadUsage for one that torch does not know or have."""
+    try:
+        found = torch.device(device) if device is not None else next(net.parameters()).device
+    except RuntimeError as error:
+        raise BadUsage(f"{named('device', device)}: {first_line(error, 120)}") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise BadUsage(
+            f"{named('device', str(found))}: torch finds no CUDA device here: leave it out to compute on the CPU"
+        )
+    return found
+
+
+def grid_of(x: Axis, y: Axis | None) -> Grid:
+    """Return the grid of two axes, each as 'min:max:num' or as coordinates. Raises BadUsage."""
+
+    def axis(name: str, coordinates: Axis) -> np.ndarray:
+        if isinstance(coordinates, str):
+            return Grid.parse(coordinates).x
+        try:
+            values = np.asarray(coordinates, np.float64)
+        except (TypeError, ValueError) as error:
+            raise BadUsage(f"{name}: give 'min:max:num', or increasing finite coordinates") from error
+        if values.ndim != 1 or not values.size or not np.isfinite(values).all() or (np.diff(values) <= 0).any():
+            raise BadUsage(f"{name}: give 'min:max:num', or increasing finite coordinates")
+        if is_like_range(values):
+            low, high, count = values
+            note(
+                f"{name}={tuple(values.tolist())} are the coordinates {low:g}, {high:g} and {count:g}; "
+                f"{name}='{low:g}:{high:g}:{count:g}' means {count:g} points from {low:g} to {high:g}"
+            )
+        return values
+
+    return Grid(axis("x", x), None if y is None else axis("y", y))
+
+
+def is_like_range(values: np.ndarray) -> bool:
+    """Return whether three coordinates look like min, max and a number of points: -1, 1, 21."""
+    if len(values) != FEW_COORDINATES:
+        return False
+    low, high, count = values.tolist()
+    even = math.isclose(high - low, count - high)  # as in 0, 5, 10
+    return count.is_integer() and count >= FEW_COORDINATES and (low < 0 < high < count or (low == 0 and not even))
+
+
+def dir_type_of(dir_type: str | None, *, states_differ: bool) -> str:
+    """Return the kind of tensors that move: by default 'states' where BatchNorm statistics differ, which is noted."""
+    if dir_type is None and states_differ:
+        note(f"the networks differ in BatchNorm statistics, so these are moved too: {named('dir_type', 'states')}")
+    return dir_type or ("states" if states_differ else "weights")
+
+
+def tolerance_of(value: float | tuple[float, float] | None, option: str = "tolerance") -> Tolerance:
+    """Return REL or (REL, ABS) as a tolerance, None as the one that asks for all samples. Raises BadUsage."""
+    if value is None:
+        return Tolerance()
+    numbers = value if isinstance(value, tuple | list) else (value,)
+    return Tolerance.parse(",".join(str(number) for number in numbers), option)

@@ -1,0 +1,297 @@
+"""Turn the arguments of a Python function into the inputs of a grid job: plane, directions and record.
+
+Wherever an argument names a network, it is a `Net`: the module, a state dict, or the name of a checkpoint.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lossatlas import config
+from lossatlas.data import AnyData, Losses
+from lossatlas.errors import BadUsage, named
+from lossatlas.evaluation.parallel_batches import frozen_copy
+from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
+from lossatlas.jobs.inputs.find_directions import from_file
+from lossatlas.jobs.inputs.fingerprint import data_record, data_sketches, name_of, settings_digest
+from lossatlas.jobs.inputs.make_directions import AxisRequest, vector_hash
+from lossatlas.models.checkpoint import (
+    batchnorm_statistics,
+    digest,
+    have_same_statistics,
+    matched_state,
+    read_state,
+    weights_in,
+)
+from lossatlas.models.state_names import state_tensors
+from lossatlas.parameter_space import (
+    Point,
+    Selection,
+    tensors,
+    wide_tensors,
+)
+from lossatlas.parameter_space.selection import EVERYTHING
+
+Net = nn.Module | Mapping[str, Any] | str | Path  # a network, its state dict, or a checkpoint: see `models.checkpoint`
+Direction = str | Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionArguments:
+    """The arguments of a Python function that define the axes, see `lossatlas.surface`.
+
+    Attributes:
+        directions: A direction for each axis, one for a line, or None for random ones.
+        towards: One or two networks at coordinate 1 of the axes.
+        norm: The normalization; None for the default of each kind of direction.
+        ignore: 'biasbn' or ''.
+        seed: The seed of random directions.
+        selection: The parameters that move.
+        orthogonalize: Make the second direction orthogonal to the first.
+        curvature: Compute the second derivatives of the loss along the axes.
+        repeat: The number of lines along random directions; 1 for a single line or a plane.
+        per_layer: Move each layer alone, along its block of the direction.
+        path: Checkpoints that are the points themselves, instead of directions: the k-th one at x = k.
+    """
+
+    directions: Direction | Sequence[Direction] | None = None
+    towards: Net | Sequence[Net] | None = None
+    norm: str | None = None
+    ignore: str = ""
+    seed: int = config.SEED
+    selection: Selection = EVERYTHING
+    orthogonalize: bool = False
+    curvature: bool = False
+    repeat: int = 1
+    per_layer: bool = False
+    path: tuple[Net, ...] = ()
+
+    def check(self, axes: int, dir_type: str | None) -> None:
+        """Raise BadUsage where arguments contradict each other.
+
+        Args:
+            axes: The number of axes of the grid.
+            dir_type: 'weights', 'states', or None where that is not known yet.
+        """
+        rows = [name for name, chosen in (("repeat", self.repeat > 1), ("per_layer", self.per_layer)) if chosen]
+        if len(rows) > 1:
+            raise BadUsage(f"{named('repeat')} and {named('per_layer')} exclude each other")
+        if rows and axes == 2:
+            raise BadUsage(f"{named(rows[0])} computes several lines: leave out {named('y')}")
+        if self.repeat > 1 and (self.towards is not None or set(self.wanted(1)) != {"random"} or self.curvature):
+            others = f"{named('towards')}, {named('directions')} and {named('curvature')}"
+            raise BadUsage(f"{named('repeat')} draws random directions: leave out {others}")
+        if self.orthogonalize and axes == 1:
+            raise BadUsage(
+                f"{named('orthogonalize')} takes the x direction out of the y direction: give {named('y')} too"
+            )
+        if self.curvature and dir_type == "states":
+            raise BadUsage(
+                f"{named('curvature')}: second derivatives belong to the parameters alone: use {named('dir_type', 'weights')}"
+            )
+
+    def check_axes(self, axes: int) -> None:
+        """Raise BadUsage where networks and directions are too many or too few for so many axes."""
+        towards, wanted = len(self.others), len(self.wanted(axes))
+        if towards > axes or wanted < axes:
+            raise BadUsage(
+                f"{axes} direction(s) are needed: there are {towards} networks in 'towards', {wanted} directions"
+            )
+
+    @property
+    def random_norm(self) -> str:
+        """The normalization of random directions."""
+        return "filter" if self.norm is None else self.norm
+
+    @cached_property
+    def others(self) -> list[nn.Module | Mapping[str, Tensor]]:
+        """The networks at coordinate 1 of the axes; checkpoints are read once."""
+        if self.towards is None:
+            return []
+        if not isinstance(self.towards, nn.Module | Mapping | str | Path | Sequence) or self.towards == "":
+            raise BadUsage(
+                f"{named('towards', self.towards)}: give a network, a state dict, a checkpoint, or two of them"
+            )
+        single = isinstance(self.towards, nn.Module | Mapping | str | Path)
+        nets: Sequence[Net] = [self.towards] if single else list(self.towards)  # type: ignore[list-item,arg-type]
+        return [net if isinstance(net, nn.Module) else NamedState.of(net) for net in nets]
+
+    def wanted(self, axes: int) -> list[Direction]:
+        """Return the directions of so many axes."""
+        if self.directions is None:
+            return ["random"] * axes
+        return [self.directions] if isinstance(self.directions, str | Mapping) else list(self.directions)
+
+    def axis(self, k: int, axes: int, net: nn.Module, origin: Point, dir_type: str) -> AxisRequest:
+        """Return the request for one axis.
+
+        Args:
+            k: The number of the axis, from 0.
+            axes: The number of axes.
+            net: The network at the origin.
+            origin: Its tensors by name.
+            dir_type: 'weights' or 'states'.
+
+        Raises:
+            BadUsage: There is no such direction.
+            BadInput: The other network does not fit.
+        """
+        if k < len(self.others):
+            other = self.others[k]
+            return AxisRequest("network", vector=point_of(net, other, dir_type), digest=digest(state_of(other)))
+        direction = self.wanted(axes)[k]
+        if isinstance(direction, Mapping):
+            vector = given_direction(direction, origin)
+            return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
+        if not isinstance(direction, str):
+            raise BadUsage(f"a direction is a text or a dict of tensors by name, not {type(direction).__name__}")
+        asked = config.AxisConfig.parse(named("directions"), direction, "", "")
+        if asked.kind == "random":
+            return AxisRequest("random", self.random_norm, self.ignore)
+        if asked.kind == "file":
+            vector = from_file(asked, net)
+            return AxisRequest("vector", self.norm or "", "", vector=vector, digest=vector_hash(vector))
+        if dir_type == "states":
+            raise BadUsage(
+                f"{direction}: the curvature belongs to the parameters alone: use {named('dir_type', 'weights')}"
+            )
+        return AxisRequest(asked.kind, "unit" if self.norm is None else self.norm, self.ignore, asked.number)
+
+    def networks(self) -> dict[str, Any]:
+        """Return the networks on the plane, as a surface records them; none where only a part of the parameters moves."""
+        if not self.others or self.selection:
+            return {}
+        points = [("network", 0.0, 0.0), ("second network", 1.0, 0.0), ("third network", 0.0, 1.0)]
+        count = min(1, len(self.others)) if self.orthogonalize else len(self.others)
+        return {"networks": points[: 1 + count]}
+
+
+def loss_name(loss: Any) -> str:
+    """Return the name of a loss as the user gave it, for the record."""
+    return loss if isinstance(loss, str) else name_of(loss)
+
+
+def statistics_differ(net: nn.Module, others: Sequence[Net]) -> bool:
+    """Return whether the BatchNorm statistics of any other network differ from those of `net`."""
+    own = batchnorm_statistics(net.state_dict())
+    for other in others if own else ():
+        state = state_for(net, other, tensors(net))
+        there = [name for name in own if name in state]
+        if not have_same_statistics({name: own[name] for name in there}, [{name: state[name] for name in there}]):
+            return True
+    return False
+
+
+class NamedState(dict[str, Tensor]):
+    """A state dict that knows the checkpoint that it was read from, for messages."""
+
+    source = "the other network"
+
+    @classmethod
+    def of(cls, net: Net) -> "NamedState":
+        """Read a checkpoint, or take a state dict. Raises BadInput."""
+        state = cls(state_of(net))
+        if isinstance(net, str | Path):
+            state.source = str(net)
+        return state
+
+
+def state_of(net: Net) -> Mapping[str, Tensor]:
+    """Return the state of a network, under the names that it has there.
+
+    Args:
+        net: The network, a state dict or a mapping that holds one, or a checkpoint, which is read.
+
+    Raises:
+        BadInput: There is no such checkpoint, or it holds no state dict.
+    """
+    if isinstance(net, nn.Module):
+        return state_tensors(net)
+    return weights_in(net, "the state dict") if isinstance(net, Mapping) else read_state(net)
+
+
+def state_for(net: nn.Module, other: Net, needed: Collection[str] | None = None) -> dict[str, Tensor]:
+    """Return the state of another network under the names of `net`.
+
+    Args:
+        net: The network.
+        other: The other one, see `Net`.
+        needed: Names of tensors that it has to have; all by default.
+
+    Raises:
+        BadInput: The names or shapes do not fit, or a checkpoint cannot be read.
+    """
+    source = str(other) if isinstance(other, str | Path) else getattr(other, "source", "the other network")
+    return matched_state(net, state_of(other), source, needed)
+
+
+def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Point:
+    """Return a direction by tensor name, zero for the tensors that it does not name. Raises BadUsage."""
+    for name, value in direction.items():
+        if name not in origin:
+            raise BadUsage(
+                f"a direction names '{name}', which the network does not have: {', '.join(list(origin)[:3])}, ..."
+            )
+        if tuple(value.shape) != tuple(origin[name].shape):
+            raise BadUsage(
+                f"a direction has shape {tuple(value.shape)} for '{name}', the network {tuple(origin[name].shape)}"
+            )
+    return {
+        n: torch.as_tensor(direction[n]).to(w) if n in direction else torch.zeros_like(w) for n, w in origin.items()
+    }
+
+
+def point_of(net: nn.Module, other: Net, dir_type: str, *, complete: bool = False) -> Point:
+    """Return the tensors of another network under the names of `net`.
+
+    Args:
+        net: The network.
+        other: The other one, see `Net`.
+        dir_type: 'weights' for parameters, 'states' for buffers too.
+        complete: The other one has to hold all tensors of the network.
+
+    Raises:
+        BadInput: They do not fit.
+    """
+    own = wide_tensors(net, dir_type)
+    state = state_for(net, other, None if complete else own)
+    return {name: state[name].detach().to(value.device, value.dtype) for name, value in own.items()}
+
+
+def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], losses: Losses) -> dict[str, Any]:
+    """Return the fields that identify a job, see `io.resume`.
+
+    Args:
+        net: The network.
+        loss: The loss as the user gave it.
+        splits: The data by split.
+        losses: The losses of some samples.
+    """
+    name = {"loss": loss} if isinstance(loss, str) else {"loss_function": name_of(loss)}
+    return {
+        "model_class": type(net).__name__,
+        "model_settings": settings_digest(net),
+        "checkpoint": digest(state_tensors(net)),
+        **name,
+        "loss_settings": settings_digest(loss),
+        LOSS_OF_SOME_SAMPLES: float(losses.mean()),
+        **data_record(splits),
+    }
+
+
+def about_of(splits: Mapping[str, AnyData]) -> dict[str, Any]:
+    """Return the provenance that a file records beside the request."""
+    return {"torch": torch.__version__, "sketches": data_sketches(splits)}
+
+
+def shared_copy(net: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode; the network itself where it cannot be copied, and so is evaluated in place."""
+    try:
+        return frozen_copy(net)
+    except Exception:
+        return net

@@ -1,0 +1,305 @@
+"""Find the directions of a command: those of a direction file where they fit, otherwise new ones."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossatlas import config
+from lossatlas.errors import BadInput, named, say
+from lossatlas.io import Directions, read_directions, read_findings
+from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare
+from lossatlas.io.spectrum_files import is_findings
+from lossatlas.jobs.inputs.make_directions import AxisRequest, make_directions, vector_hash
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.programs import program
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import nn
+
+    from lossatlas.parameter_space import Layout, Point
+
+NOT_MOVED = "not moved"
+EARLIER = "of an earlier version, in which filters of ConvTranspose and Conv1D were slices of their input channels"
+
+
+def print_eigenvalue(axis: config.AxisConfig, checkpoint: str) -> None:
+    """Print the eigenvalue of an eigenvector in a spectrum file, and a note where it is of another checkpoint (a digest)."""
+    findings = read_findings(axis.file)
+    (values, _, resolved), k = findings.eigenpairs(), axis.number - 1
+    is_largest = k < len(findings.arrays["eigenvalues"])
+    position = f"number {axis.number} of the largest" if is_largest else "one of the smallest"
+    say(
+        f"vector {axis.number} of {axis.file}: eigenvalue {values[k]:.6g}, {position}"
+        + (", not resolved" if k >= len(resolved) or not resolved[k] else "")
+    )
+    if findings.request.get("checkpoint") != checkpoint:
+        say(
+            f"note: {axis.file} is the spectrum of another checkpoint, or of the same network with other BatchNorm statistics"
+        )
+
+
+def from_file(axis: config.AxisConfig, net: "nn.Module") -> "Point":
+    """Return a vector of a file.
+
+    Args:
+        axis: The file, and the number of the vector in it: an eigenvector of a spectrum file counted from 1, or 1 for the x
+            and 2 for the y direction of a direction file.
+        net: The network.
+
+    Returns:
+        The vector by parameter name, zero for parameters that a spectrum leaves out.
+
+    Raises:
+        BadInput: There is no such vector, or it does not fit the network.
+    """
+    from lossatlas.parameter_space import as_point
+
+    name = f"vector {axis.number} of {axis.file}"
+    if is_findings(axis.file) and read_findings(axis.file, "").kind == "sharpness":
+        worst = Path(axis.file).with_suffix("").name + "_worst.h5"
+        raise BadInput(f"{axis.file} is of {program('sharpness')}, which wrote its direction beside it: give {worst}:1")
+    if is_findings(axis.file):
+        return eigenvector_from_file(axis, net, name)
+    saved = read_directions(axis.file)
+    arrays = [saved.x, saved.y][axis.number - 1] if axis.number <= 2 else None
+    if arrays is None:
+        raise BadInput(
+            f"{axis.file} holds {1 + (saved.y is not None)} direction(s), and number {axis.number} is asked for"
+        )
+    return as_point(arrays, net, "weights", name)
+
+
+def eigenvector_from_file(axis: config.AxisConfig, net: "nn.Module", name: str) -> "Point":
+    """Return an eigenvector of a spectrum file, see `from_file`; name: its name in messages."""
+    import torch
+
+    findings = read_findings(axis.file)
+    if axis.number > (count := len(findings.arrays["eigenvectors"])):
+        raise BadInput(f"{axis.file} holds {count} eigenvectors, and number {axis.number} is asked for")
+    pieces = {parameter: torch.from_numpy(piece) for parameter, piece in findings.vector(axis.number - 1).items()}
+    own = {parameter: tuple(value.shape) for parameter, value in net.named_parameters()}
+    for parameter, piece in pieces.items():
+        if own.get(parameter) != tuple(piece.shape):
+            actual = own.get(parameter, "no such parameter")
+            raise BadInput(f"{name} has shape {tuple(piece.shape)} for '{parameter}', the network {actual}")
+    return {n: pieces[n] if n in pieces else torch.zeros(shape) for n, shape in own.items()}
+
+
+def axis_of(
+    axis: config.AxisConfig, target: "Point | None", digest: str, choice: config.DirectionConfig, net: "nn.Module"
+) -> AxisRequest:
+    """Return the request for an axis.
+
+    Args:
+        axis: The options of the axis.
+        target: The network that the axis leads to; None for none.
+        digest: The digest of that network; '' for none.
+        choice: The options of both axes.
+        net: The network at the origin.
+
+    Raises:
+        BadInput: The file of the direction does not fit the network.
+    """
+    if target is not None or digest:
+        return AxisRequest("network", vector=target, digest=digest)
+    if axis.kind == "file":
+        vector = from_file(axis, net)
+        return AxisRequest("vector", axis.norm, axis.ignore, vector=vector, digest=vector_hash(vector))
+    return AxisRequest(axis.kind, axis.norm, axis.ignore, axis.number, scheme=bool(choice.scheme))
+
+
+def axis_requests(
+    loaded: LoadedInputs, nets: config.NetworkConfig, choice: config.DirectionConfig
+) -> dict[str, AxisRequest]:
+    """Return the requests for the axes by letter, 'x' and 'y'. Raises BadInput, see `axis_of`."""
+    ends = zip("xy", (choice.x, choice.y), loaded.targets, (nets.file2, nets.file3), strict=True)
+    return {
+        letter: axis_of(axis, target, loaded.towards[file] if file else "", choice, loaded.net)
+        for letter, axis, target, file in ends
+        if axis is not None
+    }
+
+
+def description(
+    letter: str, axis: AxisRequest, choice: config.DirectionConfig, layout: "Layout", curvature: OriginCurvature | None
+) -> str:
+    """Describe the direction of an axis for the record of a direction file; equal texts mean equal directions."""
+    same = letter == "y" and choice.same_dir and axis.kind != "network"
+    result = "the x direction" if same else axis.describe(choice.seed, choice.idx, layout, curvature)
+    selected = f", {choice.selection}" if choice.selection else ""
+    return result + selected + ", orthogonal to x" * (letter == "y" and choice.orthogonalize)
+
+
+def find_directions(
+    dir_file: Path,
+    loaded: LoadedInputs,
+    nets: config.NetworkConfig,
+    choice: config.DirectionConfig,
+    curvature: OriginCurvature,
+    *,
+    planned: bool = False,
+) -> tuple[Directions, bool] | None:
+    """Return the directions of a file where they fit, otherwise new ones.
+
+    Args:
+        dir_file: The direction file, which need not exist.
+        loaded: Networks and data.
+        nets: The networks that the axes lead to.
+        choice: The options of the directions.
+        curvature: Gradient and eigenvectors at the origin.
+        planned: Compute nothing from the curvature; return None where that would be needed.
+
+    Returns:
+        The directions, and whether they are new and not yet written.
+
+    Raises:
+        BadInput: The file holds other directions, or does not fit the network.
+    """
+    from lossatlas.parameter_space import Layout, as_arrays
+
+    curvature.selection.of(loaded.origin)
+    net, layout = loaded.net, Layout.of(loaded.net)
+    axes = axis_requests(loaded, nets, choice)
+    about = {name: value for name, value in loaded.record.items() if name not in {LOSS_OF_SOME_SAMPLES, *SETTINGS}}
+    about |= {letter: description(letter, axis, choice, layout, curvature) for letter, axis in axes.items()}
+    saved = read_directions(dir_file) if dir_file.exists() else None
+    first = None  # the x direction of the file, which gets a second one
+    if saved is not None:
+        first, _ = check_directions(dir_file, saved, about, choice, net)
+        if choice.y is None or saved.y is not None:
+            return saved, False
+        check_second(dir_file, saved, about, choice)
+    if planned and any(axis.kind in ("gradient", "eigenvector") for axis in axes.values()):
+        return None
+    for axis in (choice.x, choice.y):
+        if axis is not None and axis.kind == "file" and is_findings(axis.file):
+            print_eigenvalue(axis, loaded.record["checkpoint"])
+    vectors = make_directions(
+        list(axes.values()),
+        loaded.origin,
+        layout,
+        curvature.selection,
+        curvature,
+        seed=choice.seed,
+        idx=choice.idx,
+        same=choice.same_dir,
+        orthogonal_to=first,
+        orthogonalize=choice.orthogonalize,
+    )
+    arrays_of = [as_arrays(vector, net, choice.dir_type) for vector in vectors]
+    if saved is not None:
+        arrays_of[0] = list(saved.x)
+    made = Directions(arrays_of[0], arrays_of[1] if len(arrays_of) > 1 else None, about)
+    return replace(made, extra=moved_by(loaded, made)), True
+
+
+def check_directions(
+    dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig, net: "nn.Module"
+) -> "tuple[Point, Point | None]":
+    """Compare the directions of a file with the network and the options; return them by tensor name. Raises BadInput."""
+    from lossatlas.parameter_space import as_point
+
+    check_record(dir_file, saved, about, choice)
+    x = as_point(saved.x, net, choice.dir_type, f"the x direction in {dir_file}")
+    y = None if saved.y is None else as_point(saved.y, net, choice.dir_type, f"the y direction in {dir_file}")
+    return x, y
+
+
+def moved_by(loaded: LoadedInputs, directions: Directions) -> dict[str, np.ndarray]:
+    """Return how far directions move each tensor.
+
+    Returns:
+        'tensors', the names (n,), and 'lengths' (n, 1 + directions): the norm of each tensor, then the norms of its blocks
+        of the directions.
+    """
+    from lossatlas.parameter_space import as_point, lengths
+
+    vectors = [
+        as_point(arrays, loaded.net, loaded.dir_type, f"the {letter} direction")
+        for letter, arrays in (("x", directions.x), ("y", directions.y))
+        if arrays is not None
+    ]
+    names = np.array([name.encode() for name in loaded.origin])
+    return {"tensors": names, "lengths": lengths(loaded.origin, vectors)}
+
+
+def moved_lines(names: Sequence[str], lengths: np.ndarray) -> list[str]:
+    """Return a table of how far the directions move each tensor, absolute and relative to its norm, see `moved_by`."""
+    letters, width = "xy"[: lengths.shape[1] - 1], max(len("tensor"), *map(len, names))
+    lines = [f"{'tensor':<{width}} {'length':>11}" + "".join(f"  {letter + ' moves it by':>22}" for letter in letters)]
+    for name, (length, *moves) in zip(names, lengths, strict=True):
+        cells = [
+            f"{move:.4g} ({move / length:.3g} of it)" if move and length else f"{move:.4g}" if move else NOT_MOVED
+            for move in moves
+        ]
+        lines.append(f"{name:<{width}} {length:>11.4g}" + "".join(f"  {cell:>22}" for cell in cells))
+    return lines
+
+
+def check_record(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
+    """Compare the record of a direction file with the options, on the axes that are used.
+
+    A file that the user names is used as it is, and differences are printed. They are errors where the options `seed` or
+    `idx` ask for other directions, and where the user has not named the file.
+
+    Args:
+        dir_file: The file, for messages.
+        saved: The directions in it.
+        about: The record that new directions would have.
+        choice: The options.
+
+    Raises:
+        BadInput: The file holds other directions.
+    """
+    if not saved.about:
+        say(f"note: {dir_file} records no provenance; it is used as it is")
+        return
+    asked = {name: value for name, value in about.items() if name != "y" or saved.y is not None}
+    if earlier := axes_of_earlier_rule(saved, asked):
+        say(
+            f"note: {dir_file} holds directions {EARLIER}; they are used as they are (another "
+            f"{named('dir_file')} gets new ones)"
+        )
+        asked |= {letter: saved.about[letter] for letter in earlier}
+    recorded = {name: saved.about.get(name) for name in asked}
+    if choice.dir_file is None or choice.idx or choice.seed != config.SEED:
+        compare(dir_file, recorded, asked, f"give another {named('dir_file')}, or remove this one")
+    for name, value in asked.items():
+        if recorded[name] in (None, value):
+            continue
+        if str(value).removesuffix(", aligned") == str(recorded[name]).removesuffix(", aligned"):
+            compare(dir_file, recorded, asked, f"give another {named('dir_file')}, or the same {named('align')}")
+        if name in ("x", "y") and not str(recorded[name]).startswith(
+            ("random", "towards")
+        ):  # such as principal components
+            say(f"{dir_file}: the {name} direction is the {recorded[name]}")
+        else:
+            say(f"note: {dir_file} was made with {name} = {recorded[name]}, not {value}; it is used as it is")
+
+
+def check_second(dir_file: Path, saved: Directions, about: dict[str, Any], choice: config.DirectionConfig) -> None:
+    """Raise BadInput where a file of one direction may not get a second one."""
+    if choice.dir_file is not None:
+        raise BadInput(
+            f"{dir_file} holds one direction, and {named('y')} needs a second: give another {named('dir_file')}"
+        )
+    if axes_of_earlier_rule(saved, about):
+        raise BadInput(
+            f"{dir_file} holds one direction, {EARLIER}: a second one beside it would be normalized differently: "
+            f"give another {named('dir_file')}, or remove this one"
+        )
+
+
+def axes_of_earlier_rule(saved: Directions, about: dict[str, Any]) -> list[str]:
+    """Return the axes whose recorded direction differs from the new one only in the definition of its filters."""
+    from lossatlas.parameter_space.layout import RULE
+
+    return [
+        letter
+        for letter in ("x", "y")
+        if RULE in str(about.get(letter)) and saved.about.get(letter) == str(about[letter]).replace(RULE, "", 1)
+    ]

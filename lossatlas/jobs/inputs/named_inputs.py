@@ -1,0 +1,457 @@
+"""Load the networks, the data and the loss of a command, by name or from a user's functions, on rank 0.
+
+loaded = load_inputs(networks, "weights", data, loss)       # writes nothing
+packed = PackedInputs.of(loaded)                            # to be sent to the other ranks, see `packed_inputs`
+"""
+
+import platform
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossatlas import config
+from lossatlas.errors import BadInput, BadUsage, named, say
+from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
+from lossatlas.jobs.inputs import file_names
+from lossatlas.mpi.communicator import World, mpi_library
+from lossatlas.user_code import UserFunction
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from torch import Tensor, nn
+
+    from lossatlas.data import AnyData, Loss
+    from lossatlas.parameter_space import Point
+
+
+TRACED = 64  # samples on which alignment is checked to change nothing
+INPUT_CHECK_SAMPLES = (
+    4  # samples on which a loss and a network of this package are checked; a user's are checked on more
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedInputs:
+    """The networks and the data of a command.
+
+    Attributes:
+        net: The network, with the parameters of the origin.
+        model: The network's name, or the user's function that makes it.
+        data: The samples by split.
+        chosen: The configuration of the data.
+        loss: The loss's name, or the user's function.
+        dir_type: 'weights' or 'states'.
+        origin: The tensors at the origin by name.
+        targets: The tensors of the network at the end of each axis; None for an axis without one.
+        towards: The digests of these networks by file.
+        record: The fields that identify the network.
+        training: Training samples for BatchNorm statistics, where they are asked for.
+    """
+
+    net: "nn.Module"
+    model: config.ModelChoice
+    data: "dict[str, AnyData]"
+    chosen: config.DataConfig
+    loss: str | UserFunction
+    dir_type: str
+    origin: "Point"
+    targets: "Sequence[Point | None]"
+    towards: Mapping[str, str]
+    record: Mapping[str, Any]
+    training: "AnyData | None" = None
+
+    @property
+    def first(self) -> "AnyData":
+        """The samples of the first split, which curvature is computed of."""
+        return next(iter(self.data.values()))
+
+
+def load_inputs(
+    nets: config.NetworkConfig,
+    dir_type: str,
+    chosen: config.DataConfig,
+    loss_name: str | UserFunction,
+    *,
+    train_too: bool = False,
+) -> LoadedInputs:
+    """Load networks and data, and check them on some samples.
+
+    Args:
+        nets: The network at the origin and those at the ends of the axes.
+        dir_type: 'weights' to move parameters, 'states' to move buffers too.
+        chosen: The data.
+        loss_name: The loss's name, or the user's function.
+        train_too: Load training samples also where no split asks for them.
+
+    Returns:
+        The network at the origin, the data, and the record that identifies them.
+
+    Raises:
+        BadUsage: The options contradict each other.
+        BadInput: A file, the network, the data and the loss do not fit each other.
+    """
+    from lossatlas.evaluation.parallel_batches import is_training
+    from lossatlas.jobs.inputs.fingerprint import settings_digest
+    from lossatlas.models import read_state
+    from lossatlas.models.checkpoint import digest
+    from lossatlas.parameter_space import position
+
+    states = {file: read_state(file) for file in (nets.file, nets.file2, nets.file3) if file}
+    data = load_data(chosen, states.get(nets.file, {}), nets.model)
+    first = data[chosen.splits[0]]
+    net = network_for(nets.model, first)
+    if not nets.file:
+        say(f"note: no {named('model_file')}, so the network has the parameters that {nets.model} gives it")
+        states[""] = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    training_mode = is_training(net)
+
+    def tensors_of(file: str) -> "Point":
+        load_to_evaluate(net, states[file], file, training=bool(file) or training_mode)
+        return position(net, dir_type)
+
+    towards = {file: digest(states[file]) for file in (nets.file2, nets.file3) if file}
+    if nets.align:
+        for file in towards:
+            states[file] = align(net, states, nets.file, file, first)
+            towards[file] += ", aligned"
+
+    targets = [tensors_of(file) if file else None for file in (nets.file2, nets.file3)]
+    origin = tensors_of(nets.file)
+    loss = loss_name.function if isinstance(loss_name, UserFunction) else loss_name
+    record = {
+        **function_record("model", nets.model),
+        "model_class": type(net).__name__,
+        "model_settings": settings_digest(net),
+        "loss_settings": settings_digest(loss),
+        LOSS_OF_SOME_SAMPLES: checked_loss(net, nets.model, loss_name, first),
+        "checkpoint": digest(states[nets.file]),
+        "dir_type": dir_type,
+    }
+    training = (data.get("train") or load_split(chosen, "train")) if train_too else None
+    return LoadedInputs(
+        net=net,
+        model=nets.model,
+        data=data,
+        chosen=chosen,
+        loss=loss_name,
+        dir_type=dir_type,
+        origin=origin,
+        targets=targets,
+        towards=towards,
+        record=record,
+        training=training,
+    )
+
+
+def checked_loss(net: "nn.Module", model: config.ModelChoice, loss_name: str | UserFunction, data: "AnyData") -> float:
+    """Return the mean loss of some samples, after `check_inputs`: on more samples where a function is the user's."""
+    from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs, loss_of_some_samples
+
+    loss, name = loss_of(loss_name), f"{model} with the loss {loss_name}"
+    if isinstance(model, UserFunction) or isinstance(loss_name, UserFunction):
+        return float(check_inputs(net, loss, data, name, CHECKED).mean())
+    check_inputs(net, loss, data, name, INPUT_CHECK_SAMPLES)
+    return loss_of_some_samples(net, loss, data)
+
+
+def load_to_evaluate(net: "nn.Module", state: "Mapping[str, Tensor]", file: str, *, training: bool) -> None:
+    """Load a state into a network.
+
+    A network that changes its weights when its mode is switched (adapters that merge) is loaded in the mode in which the
+    state was saved, and stays in it: it is evaluated with its flags set, see `reference.check_modes`. Checkpoints are saved
+    in training mode; a factory may return either.
+
+    Args:
+        net: The network.
+        state: Its new tensors.
+        file: Their name in messages.
+        training: The state was saved in training mode.
+    """
+    from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
+    from lossatlas.models import load_into
+
+    if changes_weights_with_mode(net):
+        net.train(training)
+    load_into(net, state, file)
+
+
+def align(
+    net: "nn.Module", states: "Mapping[str, dict[str, Tensor]]", origin: str, file: str, data: "AnyData"
+) -> "dict[str, Tensor]":
+    """Return the state of a checkpoint with its hidden units permuted to match the network at the origin.
+
+    Args:
+        net: The network; its tensors are overwritten.
+        states: The states by file.
+        origin: The file of the network at the origin; '' without one.
+        file: The file of the checkpoint.
+        data: Samples on which the result is checked.
+
+    Raises:
+        BadInput: The samples are no pairs, or the units cannot be permuted.
+    """
+    from lossatlas.jobs.inputs.alignment import aligned
+    from lossatlas.models import load_into
+
+    few = next(data.batches(TRACED))
+    if not isinstance(few, list | tuple) or len(few) != 2:
+        raise BadInput(
+            f"{named('align')} traces a network that is called with the first of (inputs, targets): these are no such pairs"
+        )
+    own = {}
+    for name in (origin, file):
+        load_into(net, states[name], name)
+        own[name] = {key: value.clone() for key, value in net.state_dict().items()}
+    result, count = aligned(net, own[origin], own[file], few[0])
+    reference = origin or "the network at the origin"
+    unchanged = "" if count else ", they were in the best order found"
+    say(f"aligned {file} to {reference}: {count} hidden units change places{unchanged}")
+    return result
+
+
+def check_model(model: config.ModelChoice) -> None:
+    """Raise BadUsage for a name that is not in the zoo."""
+    from lossatlas.models import MODELS
+
+    if isinstance(model, str) and model not in MODELS:
+        raise BadUsage(f"unknown model '{model}': choose from {', '.join(sorted(MODELS))}")
+
+
+def check_checkpoints(*files: str | None) -> None:
+    """Raise BadInput for a checkpoint that is missing, before anything else is read; None and '' stand for none."""
+    from lossatlas.models.checkpoint import check_exists
+
+    for file in files:
+        if file:
+            check_exists(file)
+
+
+def check_user_functions(*names: str | UserFunction) -> None:
+    """Import the user's functions among these. Raises BadInput early, before anything is read."""
+    for name in names:
+        if isinstance(name, UserFunction):
+            name.function  # noqa: B018
+
+
+def function_record(field: str, name: str | UserFunction) -> dict[str, Any]:
+    """Return the fields that identify a network or a loss.
+
+    The code of modules that a user's file imports is not among them: it shows in the loss of some samples alone.
+
+    Args:
+        field: 'model' or 'loss'.
+        name: The name, or the user's function.
+
+    Returns:
+        The name; for a user's function also the digest of its file.
+    """
+    return {field: str(name), f"{field}_code": name.code} if isinstance(name, UserFunction) else {field: name}
+
+
+def loss_of(name: str | UserFunction) -> "Loss":
+    """Return a loss by name, or the user's. Raises BadInput, BadUsage."""
+    from lossatlas.data import as_loss
+
+    return as_loss(name.function if isinstance(name, UserFunction) else name)
+
+
+def shape_of(data: "AnyData") -> tuple[int, ...]:
+    """Return the shape of one input."""
+    return tuple(next(data.batches(1))[0].shape[1:])
+
+
+def load_splits(chosen: config.DataConfig, model: config.ModelChoice) -> "dict[str, AnyData]":
+    """Load every split that is asked for. Raises BadInput."""
+    try:
+        return {split: load_split(chosen, split) for split in chosen.splits}
+    except BadInput as error:
+        if isinstance(model, UserFunction) and isinstance(chosen.dataset, str):
+            raise BadInput(f"{error} (data of your own: {named('dataset')} FILE.py:FUNCTION)") from error
+        raise
+
+
+def load_data(chosen: config.DataConfig, state: "dict[str, Tensor]", model: config.ModelChoice) -> "dict[str, AnyData]":
+    """Load every split that is asked for. A user's own data get as many classes as the checkpoint has outputs.
+
+    Args:
+        chosen: The configuration of the data.
+        state: The checkpoint; empty for none.
+        model: The network's name, or the user's function, whose targets are not checked.
+
+    Returns:
+        The samples by split.
+
+    Raises:
+        BadInput: Samples, labels and network do not fit each other.
+    """
+    from lossatlas.data import Streamed
+    from lossatlas.data.memory import in_words
+
+    for split, file in zip(("train", "test"), chosen.files, strict=True):
+        if file and split not in chosen.splits:
+            asked = " and ".join(chosen.splits)
+            say(f"note: {named(f'{split}loader', file)} is not used: {named('split')} asks for {asked}")
+    data = load_splits(chosen, model)
+    for split, samples in data.items():
+        if isinstance(samples, Streamed):
+            size = in_words(samples.sample_bytes * len(samples))
+            say(f"the {split} data, {len(samples):,} samples of {size} in all, are read when they are needed")
+    if isinstance(model, UserFunction):  # the loss alone knows the meaning of its targets
+        return data
+    check_pairs(data, model)
+    data = with_classes(data, chosen, state, model)
+    check_labels(data)
+    return data
+
+
+def check_pairs(data: "Mapping[str, AnyData]", model: str) -> None:
+    """Raise BadInput where samples are no pairs of inputs and labels, which networks of the zoo take."""
+    from lossatlas.data import FixedBatches
+
+    for samples in data.values():
+        few = next(samples.batches(2))
+        if isinstance(samples, FixedBatches) or not isinstance(few, list | tuple) or len(few) != 2:
+            raise BadInput(
+                f"{model} of the zoo takes pairs of inputs and labels, and {named('dataset')} gives something else"
+            )
+
+
+def with_classes(
+    data: "dict[str, AnyData]", chosen: config.DataConfig, state: "dict[str, Tensor]", model: str
+) -> "dict[str, AnyData]":
+    """Return the data with the number of classes that is declared, or that of the checkpoint, where the data are the user's."""
+    from lossatlas.datasets.registry import OWN
+    from lossatlas.models import classes_in
+
+    if not (chosen.classes or not isinstance(chosen.dataset, str) or chosen.dataset in OWN or any(chosen.files)):
+        return data
+    first = data[chosen.splits[0]]
+    with checking_shapes(model, first):
+        classes = chosen.classes or classes_in(model, shape_of(first), state)
+    if classes is None:  # loading the checkpoint reports the mismatch
+        return data
+    return {split: replace(samples, classes=classes) for split, samples in data.items()}
+
+
+def check_labels(data: "Mapping[str, AnyData]") -> None:
+    """Raise BadInput where a label is no class."""
+    from lossatlas.data import Dataset
+
+    for split, samples in data.items():
+        if not isinstance(samples, Dataset) or samples.targets.is_floating_point():
+            continue
+        if (largest := int(samples.targets.max())) >= samples.classes:
+            raise BadInput(f"the {split} data have the label {largest}, the network {samples.classes} classes")
+
+
+def network_for(model: config.ModelChoice, data: "AnyData") -> "nn.Module":
+    """Return a network of the zoo for samples of this shape, or the user's, in evaluation mode.
+
+    A network that changes its weights when its mode is switched stays in the mode in which its factory returns it.
+
+    Raises:
+        BadInput: There is no such network for these inputs.
+    """
+    from lossatlas.evaluation.parallel_batches import changes_weights_with_mode
+    from lossatlas.models import build
+
+    if isinstance(model, UserFunction):
+        net = build(model)
+        return net if changes_weights_with_mode(net) else net.eval()
+    with checking_shapes(model, data):
+        return build(model, shape_of(data), data.classes).eval()
+
+
+@contextmanager
+def checking_shapes(model: config.ModelChoice, data: "AnyData") -> Iterator[None]:
+    """Turn errors of building a network of the zoo for these inputs into BadInput."""
+    try:
+        yield
+    except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
+        shape = "x".join(map(str, shape_of(data)))
+        raise BadInput(f"there is no {model} for inputs of {shape}: {error}") from error
+
+
+def provenance(
+    world: World, command: str, threads: int, seed: int, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the provenance of a run for its file, none of which is compared when the file is continued.
+
+    Args:
+        world: The ranks.
+        command: The command line.
+        threads: CPU threads of each rank.
+        seed: The seed of random directions.
+        options: All options of the command by name.
+
+    Returns:
+        These, and the time, the host and the versions of the libraries.
+    """
+    import torch
+
+    import lossatlas
+
+    return {
+        "command": command,
+        "started": datetime.now().isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "ranks": world.size,
+        "threads_per_rank": threads,
+        "seed": seed,
+        "versions": {
+            "lossatlas": lossatlas.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "h5py": version("h5py"),
+            **({"mpi": mpi_library()} if world.comm is not None else {}),
+        },
+        **({"config": dict(options)} if options else {}),
+    }
+
+
+def load_split(chosen: config.DataConfig, split: str) -> "AnyData":
+    """Load one split: from a file, from the user's function, or by the name of a data set. Raises BadInput."""
+    from lossatlas.datasets.registry import from_factory, get, load, load_file
+
+    file = chosen.files[0 if split == "train" else 1]
+    if file:
+        return load_file(file, split, limit=chosen.limit, data_split=chosen.data_split if split == "train" else 1)
+    if isinstance(chosen.dataset, UserFunction):
+        return from_factory(
+            chosen.dataset, split, limit=chosen.limit, data_split=chosen.data_split, stream=chosen.streamed
+        )
+    if chosen.download:
+        get(chosen.dataset, chosen.datapath)
+    return load(
+        chosen.dataset,
+        split,
+        datapath=chosen.datapath,
+        raw=chosen.raw,
+        limit=chosen.limit,
+        data_split=chosen.data_split,
+        image_size=chosen.image_size,
+        stream=chosen.streamed,
+    )
+
+
+def output_path(file: str | None, default: Path, beside: str | None) -> Path:
+    """Return the path of an output.
+
+    Args:
+        file: The file that the user names.
+        default: The path otherwise.
+        beside: Another output, into whose folder the default goes when its own is read-only.
+    """
+    if file:
+        return Path(file)
+    if beside and not default.exists() and not file_names.writable_folder(default):
+        say(f"note: {default.parent} is read-only, so {default.name} is written beside {beside}")
+        return Path(beside).with_name(default.name)
+    return default
