@@ -166,7 +166,7 @@ ENTRIES = [
         "famous_3d.png",
         "Two surfaces in 3-D, with axes",
         "Without pyvista: light, contours on the surface and on the floor. `--elev` and `--azim` move the camera, "
-        "`--zlim` cuts the top off.",
+        "`--zlim` cuts the top off, and the figure states which share of the cells that leaves out.",
         f"plot_2D.py --surf_file {PAIR} {NAMES}",
         "_train_loss_3dsurface.png",
         900,
@@ -192,7 +192,8 @@ ENTRIES = [
     Entry(
         "overlay.png",
         "Two surfaces, one over the other",
-        "",
+        "The quarter next to the camera is left out of the upper one, which would hide the other. Contours on the floor tell them "
+        "apart in grey too.",
         f"plot_2D.py --surf_file {FASHION} {NAMES} --layout overlay",
         "_train_loss_3dsurface.png",
     ),
@@ -308,7 +309,8 @@ ENTRIES = [
         "julia.png",
         "The picture of the Julia notebook",
         "Its VGG with 13 weight layers, trained on Fashion-MNIST, one batch, and its barycentric scheme (--scheme barycentric), "
-        "which is no plane: every point is scaled back to the size of the network. examples/julia/run.sh computes it.",
+        "which is no plane: every point is scaled back to the size of the network. examples/julia/run.sh computes it. "
+        "Cells above five decades are left out, with a hatched floor below them, and the figure states their share.",
         f"plot_2D.py --surf_file {FILES}/julia.h5 --log --infinite largest --elev 40 --azim 130",
         "_train_loss_3dsurface.png",
     ),
@@ -358,8 +360,8 @@ ENTRIES = [
     Entry(
         "trajectory_3d.png",
         "A training run in three dimensions",
-        "The path is faint where the surface hides it.",
-        f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
+        "Each checkpoint is marked in the colour of its own loss. The path is faint where the surface hides it.",
+        f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5 --elev 45 --azim=-120",
         "_train_loss_3dsurface.png",
     ),
     Entry(
