@@ -54,7 +54,8 @@ def draw_trajectory(axis: "Axes", path: Projection, scale: ColourScale | None = 
         axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
         axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor="white", markersize=5, zorder=6)
     if len(drops := path.dropped()):
-        drop_looks: Looks = {"color": LR_DROP_COLOUR, "markersize": 4, "linestyle": "none", "zorder": 7}
+        drop_looks: Looks = {"color": LR_DROP_COLOUR, "markersize": 5, "linestyle": "none", "zorder": 7}
+        drop_looks |= {"markeredgecolor": "white", "markeredgewidth": 0.6}
         axis.plot(x[drops], y[drops], "D", label=_lr_drop_label(axis), **drop_looks)
     for end, neighbour, text in ((0, 1, "first"), (-1, -2, "last")):
         away = np.array([x[end] - x[neighbour], y[end] - y[neighbour]]) if len(x) > 1 else np.ones(2)
@@ -63,7 +64,8 @@ def draw_trajectory(axis: "Axes", path: Projection, scale: ColourScale | None = 
         note = axis.annotate(text, (x[end], y[end]), tuple(shift), zorder=8, clip_on=True, color="black", **at)
         note.set_gid(END_NAME)
         note.set_path_effects([withStroke(linewidth=2, foreground="white")])
-    axis.plot(x[-1:], y[-1:], "*", color=colour, markersize=9, zorder=7)
+    star: Looks = {"color": colour, "markerfacecolor": "white", "markersize": 14, "markeredgewidth": 0.9}
+    axis.plot(x[-1:], y[-1:], "*", zorder=4.5, **star)  # under the path, whose last checkpoints may lie close together
     for letter, name in zip("xy", axis_names(path), strict=True):
         axis.set(**{f"{letter}label": name})
 
@@ -72,12 +74,10 @@ def keep_names_inside(axis: "Axes") -> None:
     """Turn the names of a path's ends about their points, as little as needed for them to lie within the frame.
 
     Args:
-        axis: Axis of a figure whose other parts are all there.
+        axis: Axis of a figure that is laid out.
     """
     from matplotlib.text import Annotation
 
-    assert axis.figure is not None
-    axis.figure.draw_without_rendering()  # type: ignore[union-attr]  # a figure, which lays out its parts
     frame = axis.get_window_extent()
     for note in axis.texts:
         if note.get_gid() != END_NAME or not isinstance(note, Annotation):
