@@ -7,7 +7,7 @@ import numpy as np
 from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import draw_cells
-from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column
+from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column, letters
 from lossatlas.figures.palette import BLUE
 from lossatlas.figures.panels import cell_edges
 from lossatlas.figures.plotted_fields import field_title, mathtext
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+X_LABELS = {
+    False: "distance along the layer's part of the direction",
+    True: "distance along its part\nof the direction",
+}
 ROW_HEIGHT = 0.17  # of a layer, in inches
 
 
@@ -37,11 +41,12 @@ def layer_map_figure(
         The figure.
     """
     layers = [mathtext(str(layer)) for layer in surface.request["rows"]]
-    width, with_traces = 5.2 if is_single_column() else 6.4, findings is not None
+    with_traces = findings is not None
+    width = 3.3 - 0.8 * with_traces if is_single_column() else 6.4
     fig, axes = plt.subplots(
         1,
         1 + with_traces,
-        figsize=(width + 1.8 * with_traces, max(2.2, 1.1 + ROW_HEIGHT * len(layers))),
+        figsize=(width + (0.8 if is_single_column() else 1.8) * with_traces, max(2.2, 1.1 + ROW_HEIGHT * len(layers))),
         sharey=True,
         layout="constrained",
         width_ratios=[3, 1] if with_traces else [1],
@@ -51,8 +56,8 @@ def layer_map_figure(
     rows = np.arange(len(layers) + 1) - 0.5
     values = np.where(surface.known, surface.fields[name], np.nan)
     mesh = draw_cells(left, cell_edges(surface.grid.x), rows, values, scale)
-    left.set(xlabel="distance along the layer's part of the direction", ylim=(len(layers) - 0.5, -0.5))
-    left.set_yticks(range(len(layers)), labels=layers, fontsize="x-small")
+    left.set(xlabel=X_LABELS[is_single_column()], ylim=(len(layers) - 0.5, -0.5))
+    left.set_yticks(range(len(layers)), labels=layers, fontsize=letters(6) if is_single_column() else "x-small")
     left.tick_params(axis="y", length=0)
     set_few_ticks(left.xaxis)
     unfinished = "" if surface.known.all() else f"\nunfinished: {surface.known.sum()} of {surface.known.size} cells"

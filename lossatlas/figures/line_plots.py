@@ -404,7 +404,7 @@ def repeats_figure(
     kinds = [
         kind for kind in LINE_LABELS if all(f"{held[0]}_{kind}" in each.fields for curves in groups for each in curves)
     ]
-    size = (1.2 + 2.6 * len(held), 1.4 + 1.9 * len(kinds))
+    size = (3.3, 1.6 + 1.4 * len(kinds)) if is_single_column() else (1.2 + 2.6 * len(held), 1.4 + 1.9 * len(kinds))
     shape: Looks = {"sharex": True, "sharey": "row", "squeeze": False, "layout": "constrained"}
     fig, panels = plt.subplots(len(kinds), len(held), figsize=size, **shape)
     shown: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}

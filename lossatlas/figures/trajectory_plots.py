@@ -206,7 +206,12 @@ def path_losses_figure(
     """
     with_distance = any(path.distance is not None for path, _ in runs)
     fig, panels = plt.subplots(
-        1 + with_distance, 1, figsize=(5.4, 3.0 + 1.9 * with_distance), sharex=True, squeeze=False, layout="constrained"
+        1 + with_distance,
+        1,
+        figsize=((3.4, 2.6 + 1.4 * with_distance) if is_single_column() else (5.4, 3.0 + 1.9 * with_distance)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
     )
     top, bottom = panels[0, 0], panels[-1, 0]
     for k, (path, under) in enumerate(runs):
