@@ -86,7 +86,7 @@ def density_figure(plt: FigureFactory, findings: Findings) -> "Figure":
 
 def _mark_eigenvalues(axis: "Axes", findings: Findings, height: float) -> None:
     """Short lines inside the frame at the computed eigenvalues, in two colours by whether they are resolved."""
-    from matplotlib.transforms import offset_copy
+    from matplotlib.transforms import ScaledTranslation
 
     a = findings.arrays
     values = np.concatenate([a["eigenvalues"], a["smallest"]])
@@ -94,7 +94,8 @@ def _mark_eigenvalues(axis: "Axes", findings: Findings, height: float) -> None:
     if "smallest_converged" in a:
         resolved = np.concatenate([a["converged"], a["smallest_converged"]])
     looks: Looks = {"markersize": 9, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 4}
-    up = offset_copy(axis.transData, axis.figure, y=5.5, units="points")
+    assert axis.figure is not None
+    up = axis.transData + ScaledTranslation(0, 5.5 / 72, axis.figure.dpi_scale_trans)
     for chosen, colour, label in ((resolved, RED, "resolved eigenvalues"), (~resolved, GREY, "not resolved")):
         if chosen.any():
             heights = np.full(chosen.sum(), height)
