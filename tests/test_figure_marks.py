@@ -75,7 +75,8 @@ def test_clipped_cells_are_hatched_and_counted(kind):
     with figures.style() as plt:
         fig = flat_figure(plt, [p], scale, "train_loss", DRAW[kind])
         whole = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", DRAW[kind])
-    assert f"hatched, of {p.values.size} cells: {above} above 2 (up to {p.values.max():.3g})" in fig.axes[0].get_title()
+    words = f"hatched: {above} of {p.values.size} cells above 2,\nup to {p.values.max():.2g}"
+    assert words in fig.axes[0].get_title()
     hatches = [each.get_hatch() or getattr(each, "hatches", None) for each in fig.axes[0].collections]
     assert any(hatch and "/" in str(hatch) for hatch in hatches)
     assert "hatched" not in whole.axes[0].get_title()

@@ -104,10 +104,10 @@ def clipped_in_words(p: Panel, scale: ColourScale) -> str:
         return ""
     values, sides = p.values[beyond], []
     if (above := int((values > scale.high).sum())) > 0:
-        sides.append(f"{above} above {scale.high:.3g} (up to {values.max():.3g})")
+        sides.append(f"{above} of {p.values.size} cells above {scale.high:.3g},\nup to {values.max():.2g}")
     if (below := int((values < scale.low).sum())) > 0:
-        sides.append(f"{below} below {scale.low:.3g} (down to {values.min():.3g})")
-    return f"hatched, of {p.values.size} cells: {' and '.join(sides)}"
+        sides.append(f"{below} of {p.values.size} cells below {scale.low:.3g},\ndown to {values.min():.2g}")
+    return f"hatched: {'; '.join(sides)}"
 
 
 def mark_networks(axis: "Axes", p: Panel) -> None:

@@ -26,6 +26,7 @@ from lossatlas.figures.line_plots import (
     draw_mean,
     needs_log_axis,
     note_incomplete,
+    spans_decades,
     spread_handles,
 )
 from lossatlas.figures.matplotlib_style import Looks, changed_by_user, texts_kept, users_style
@@ -417,7 +418,7 @@ def draw_repeats(axis: "Axes", surface: Surface, name: str, options: PlotOptions
     colour, line = looks.get("color", BLUE), looks.get("linestyle") or "-"
     label = looks.get("label") or f"mean of {len(values)} directions"
     draw_mean(axis, surface.grid.x, values, color=colour, linestyle=line, label=label)
-    AxisLimits(log=needs_log_axis(values.ravel()) if options.log is None else options.log).apply(axis)
+    AxisLimits(log=spans_decades([values]) if options.log is None else options.log).apply(axis)
     limit_height(axis, options)
     axis.set(xlabel=X_LABEL, ylabel=field_title(name))
     if options.title is not None:
