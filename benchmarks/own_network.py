@@ -132,8 +132,8 @@ def main() -> None:
 def as_planned(net: nn.Module, line: lossatlas.Landscape, inputs: Tensor, labels: Tensor):
     """What `surface` has computed with, without what it does once."""
     from lossatlas.data import LOSSES, Dataset
-    from lossatlas.jobs.loss_plan import evaluator_of
-    from lossatlas.jobs.problem import Problem
+    from lossatlas.jobs.sweep.loss_plan import evaluator_of
+    from lossatlas.jobs.sweep.problem import Problem
     from lossatlas.parameter_space import AffinePlane, tensors
 
     origin = {key: value.clone() for key, value in tensors(net).items()}

@@ -21,7 +21,7 @@ import numpy as np
 from baselines import result
 
 from lossatlas.io import read_surface
-from lossatlas.jobs.cell_loop import BlockNote, compute_cells, timed
+from lossatlas.jobs.sweep.cell_loop import BlockNote, compute_cells, timed
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.communicator import connect
 from lossatlas.mpi.scheduler import follow, serve

@@ -66,8 +66,8 @@ def comparison() -> float:
     from lossatlas.data import LOSSES
     from lossatlas.datasets.registry import load
     from lossatlas.evaluation import Evaluator
-    from lossatlas.jobs.problem import Problem
-    from lossatlas.jobs.reference_check import ReferenceLosses
+    from lossatlas.jobs.sweep.problem import Problem
+    from lossatlas.jobs.sweep.reference_check import ReferenceLosses
     from lossatlas.landscape import Grid
     from lossatlas.models import load_network
     from lossatlas.parameter_space import AffinePlane, position, random_direction

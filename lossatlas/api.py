@@ -25,18 +25,13 @@ from lossatlas.evaluation.recalibration import check_recalibrated
 from lossatlas.evaluation.reference import restoring
 from lossatlas.io.lock import Lock
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs import hessian_job
-from lossatlas.jobs.alignment import aligned
-from lossatlas.jobs.distributed_hessian import HessianSettings
-from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
-from lossatlas.jobs.fingerprint import recalibration_record
-from lossatlas.jobs.grid_job import Quantity, SurfaceOutput, continued, obey_signal, run_in_script
-from lossatlas.jobs.hessian_job import FindingsOutput
-from lossatlas.jobs.loss_quantity import LossQuantity
-from lossatlas.jobs.output_files import with_lock
-from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.reference_check import check_ends
-from lossatlas.jobs.script_arguments import (
+from lossatlas.jobs.curvature import hessian_job
+from lossatlas.jobs.curvature.distributed_hessian import HessianSettings
+from lossatlas.jobs.curvature.hessian_job import FindingsOutput
+from lossatlas.jobs.curvature.spectrum_job import compute_spectrum
+from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings
+from lossatlas.jobs.inputs.alignment import aligned
+from lossatlas.jobs.inputs.api_arguments import (
     Axis,
     check_settings,
     check_values,
@@ -44,7 +39,7 @@ from lossatlas.jobs.script_arguments import (
     device_for,
     tolerance_of,
 )
-from lossatlas.jobs.script_inputs import (
+from lossatlas.jobs.inputs.api_inputs import (
     Direction,
     DirectionArguments,
     Net,
@@ -52,10 +47,14 @@ from lossatlas.jobs.script_inputs import (
     state_for,
     statistics_differ,
 )
-from lossatlas.jobs.script_job import SurfaceArguments, SurfaceInputs
-from lossatlas.jobs.spectrum_job import compute_spectrum
-from lossatlas.jobs.spectrum_parts import SpectrumSettings
-from lossatlas.landscape import Surface
+from lossatlas.jobs.inputs.fingerprint import recalibration_record
+from lossatlas.jobs.inputs.output_files import with_lock
+from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
+from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
+from lossatlas.jobs.sweep.grid_job import obey_signal
+from lossatlas.jobs.sweep.loss_quantity import LossQuantity
+from lossatlas.jobs.sweep.problem import Problem
+from lossatlas.jobs.sweep.reference_check import check_ends
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.mpi.communicator import World
 from lossatlas.parameter_space import Selection
@@ -180,12 +179,12 @@ def surface(
         if repeat == 1:
             raise BadUsage(f"{named('repeat', repeat)}: a spread needs at least 2 directions")
         axes = DirectionArguments(
-            directions,
-            towards,
-            norm,
-            ignore,
-            seed,
-            Selection(only, without),
+            directions=directions,
+            towards=towards,
+            norm=norm,
+            ignore=ignore,
+            seed=seed,
+            selection=Selection(only, without),
             orthogonalize=orthogonalize,
             curvature=curvature,
             repeat=repeat or 1,
@@ -198,7 +197,9 @@ def surface(
             batch_size=batch_size,
             recalibrated=bn_samples if bn == "recalibrate" else 0,
         )
-        return SurfaceArguments.checked(net, quantity, axes, x, y, device, limit, dir_type)
+        return SurfaceArguments.checked(
+            net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type=dir_type
+        )
 
     warn_of_launcher(ranks)
     arguments = on_all(ranks, checked)
@@ -223,7 +224,9 @@ def surface(
             check_ends(problem, others, inputs.dir_type, states_differ=statistics_differ(net, others))
         return replace(inputs, problem=problem)
 
-    return landscape_of(ranks, net, arguments.quantity, on_all(ranks, begin), file, force=force, progress=progress)
+    inputs = on_all(ranks, begin)
+    found = run_surface_job(ranks, net, arguments.quantity, inputs, file, force=force, progress=progress)
+    return Landscape.of(found, inputs.points.directions)
 
 
 @restoring
@@ -278,7 +281,7 @@ def eigenvalues(
         compiled: Fuse the products with torch.compile, which takes about half a minute at the start.
 
     Returns:
-        The surface. `fields` has the arrays of `lossatlas.jobs.eigenvalue_quantity.FIELDS`, each of shape (ny, nx) or
+        The surface. `fields` has the arrays of `lossatlas.jobs.sweep.eigenvalue_quantity.FIELDS`, each of shape (ny, nx) or
         (nx,): 'max_eig', 'min_eig', their absolute residuals, bounds that hold with probability 1 - 1e-3, and 'products'.
 
     Raises:
@@ -301,7 +304,13 @@ def eigenvalues(
         check_values(config.LanczosOptions, tolerance=tolerance, max_products=max_products)
         check_values(config.HessianOptions, parameters=patterns_of(parameters))
         axes = DirectionArguments(
-            directions, towards, norm, ignore, seed, Selection(only, without), orthogonalize=orthogonalize
+            directions=directions,
+            towards=towards,
+            norm=norm,
+            ignore=ignore,
+            seed=seed,
+            selection=Selection(only, without),
+            orthogonalize=orthogonalize,
         )
         quantity = EigenvalueQuantity(
             parameters=patterns_of(parameters or only),
@@ -314,7 +323,9 @@ def eigenvalues(
             batch_size=batch_size,
             seed=seed,
         )
-        return SurfaceArguments.checked(net, quantity, axes, x, y, device, limit, "weights")
+        return SurfaceArguments.checked(
+            net, quantity=quantity, axes=axes, x=x, y=y, device=device, limit=limit, dir_type="weights"
+        )
 
     warn_of_launcher(ranks)
     arguments = on_all(ranks, checked)
@@ -324,50 +335,9 @@ def eigenvalues(
         problem = Problem(net, inputs.points.plane, inputs.splits, inputs.loss, arguments.device)
         return replace(inputs, problem=problem)
 
-    return landscape_of(ranks, net, arguments.quantity, on_all(ranks, begin), file, force=force, progress=progress)
-
-
-def landscape_of(
-    ranks: "Ranks",
-    net: nn.Module,
-    quantity: Quantity,
-    inputs: SurfaceInputs,
-    file: str | Path | None,
-    *,
-    force: bool,
-    progress: bool,
-) -> Landscape:
-    """Compute the missing cells of a surface, under the lock of its file; see `grid_job.run_in_script`."""
-    points, problem = inputs.points, inputs.problem
-    assert problem is not None
-    fresh = quantity.new_surface(
-        net,
-        inputs.splits,
-        inputs.loss,
-        points.grid,
-        device=str(problem.device),
-        request=inputs.request,
-        about=inputs.about,
-    )
-    shared = {
-        "grid": str(points.grid),
-        "precision": fresh.plan.get("precision"),
-    }
-    check_same_request(ranks, {**fresh.request, **shared, "curvature": points.curvature is not None})
-
-    def with_second_derivatives(surface: Surface) -> Surface:
-        if points.curvature is None or points.directions is None or "second_derivatives" in surface.about:
-            return surface
-        return replace(surface, about={**surface.about, **points.curvature.along(points.directions)})
-
-    def finish(lock: Lock | None) -> Landscape:
-        known = continued(ranks, file, fresh)
-        known = on_first(ranks, lambda: with_second_derivatives(known))
-        output = SurfaceOutput(None if file is None else Path(file), embed=points.directions, lock=lock)
-        found = run_in_script(ranks, quantity, problem, known, output, progress=progress)
-        return Landscape.of(found, points.directions)
-
-    return with_lock("surface", file, ranks, force=force, finish=finish)
+    inputs = on_all(ranks, begin)
+    found = run_surface_job(ranks, net, arguments.quantity, inputs, file, force=force, progress=progress)
+    return Landscape.of(found, inputs.points.directions)
 
 
 @restoring
@@ -498,7 +468,7 @@ def spectrum(
 
     warn_of_launcher(ranks)
     wanted, chosen, place = on_all(ranks, checked)
-    world = World.of_script(ranks)
+    world = World.of_communicator(ranks)
     command = "lossatlas.spectrum"
     samples = on_all(ranks, lambda: as_dataset(data, limit=limit))
     job = on_all(ranks, lambda: hessian_job.of_objects(world, net, samples, loss, chosen, place, command, seed))
@@ -508,7 +478,7 @@ def spectrum(
         known = on_first(ranks, lambda: job.fresh if file is None else resume_findings(Path(file), job.fresh, seed))
         output = FindingsOutput(known, None if file is None else Path(file).absolute(), lock)
         try:
-            found = hessian_job.run_in_script(
+            found = hessian_job.run_from_python(
                 world, job, lambda operator: compute_spectrum(operator, wanted, output, shown=progress), output
             )
         except (KeyboardInterrupt, Incomplete) as error:

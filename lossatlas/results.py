@@ -413,7 +413,7 @@ class Curvature:
     def density(self) -> "Spectrum | None":
         """Density of the spectrum."""
         from lossatlas.hessian import Spectrum
-        from lossatlas.jobs.spectrum_parts import CURVES
+        from lossatlas.jobs.curvature.spectrum_parts import CURVES
 
         a = self.findings.arrays
         curves: dict[str, Any] = {name: a.get(f"density/{name}") for name in CURVES}
@@ -431,7 +431,7 @@ class Curvature:
 
     def table(self) -> str:
         """Format all parts as text."""
-        from lossatlas.jobs.spectrum_parts import table
+        from lossatlas.jobs.curvature.spectrum_parts import table
 
         return "\n".join(table(self.findings))
 

@@ -10,18 +10,13 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.api import landscape_of
 from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import evaluation_copy
 from lossatlas.evaluation.reference import restoring
 from lossatlas.io import read_projection, write_projection
 from lossatlas.io.trajectory_files import projection_plane
-from lossatlas.jobs.checkpoint_projection import coordinates, differences, grid_around, principal_plane
-from lossatlas.jobs.loss_quantity import LossQuantity
-from lossatlas.jobs.output_files import keep_aside
-from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.script_arguments import Axis, check_values, check_words, tolerance_of
-from lossatlas.jobs.script_inputs import (
+from lossatlas.jobs.inputs.api_arguments import Axis, check_values, check_words, tolerance_of
+from lossatlas.jobs.inputs.api_inputs import (
     DirectionArguments,
     Net,
     checkpoint_list,
@@ -30,7 +25,11 @@ from lossatlas.jobs.script_inputs import (
     state_for,
     state_of,
 )
-from lossatlas.jobs.script_job import SurfaceArguments
+from lossatlas.jobs.inputs.output_files import keep_aside
+from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, run_surface_job
+from lossatlas.jobs.sweep.loss_quantity import LossQuantity
+from lossatlas.jobs.sweep.problem import Problem
+from lossatlas.jobs.trajectory.checkpoint_projection import coordinates, differences, grid_around, principal_plane
 from lossatlas.models.checkpoint import digest
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.parameter_space import Selection
@@ -209,19 +208,21 @@ class PathArguments:
         self, net: nn.Module, quantity: LossQuantity, axes: DirectionArguments, x: Axis, y: Axis | None, dir_type: str
     ) -> SurfaceArguments:
         """Return the arguments of a surface."""
-        return SurfaceArguments.checked(net, quantity, axes, x, y, self.device, self.limit, dir_type)
+        return SurfaceArguments.checked(
+            net, quantity=quantity, axes=axes, x=x, y=y, device=self.device, limit=self.limit, dir_type=dir_type
+        )
 
     def under(self, net: nn.Module, path: Trajectory) -> SurfaceArguments:
         """Return the arguments of the surface under a path."""
         low, high = path.coordinates.min(0), path.coordinates.max(0)
         extent = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
         x, y = grid_around(extent, self.margin, self.counts)
-        axes = DirectionArguments(list(path.plane), None, None, "", config.SEED, Selection())
+        axes = DirectionArguments(directions=list(path.plane))
         return self.arguments(net, self.quantity, axes, x, y, self.dir_type)
 
     def losses_of(self, net: nn.Module, series: Sequence[Net]) -> SurfaceArguments:
         """Return the arguments of the checkpoints' own losses, with their BatchNorm statistics."""
-        axes = DirectionArguments(None, None, None, "", config.SEED, Selection(), path=tuple(series))
+        axes = DirectionArguments(path=tuple(series))
         x = np.arange(float(len(series)))
         return self.arguments(net, self.own, axes, x, None, "states")
 
@@ -237,9 +238,10 @@ class PathArguments:
             return replace(inputs, problem=replace(problem, reference=lambda: net))
 
         inputs = on_all(output.ranks, begin)
-        return landscape_of(
+        found = run_surface_job(
             output.ranks, net, arguments.quantity, inputs, output.file, force=output.force, progress=output.progress
         )
+        return Landscape.of(found, inputs.points.directions)
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ MUTANTS = (
     ),
     mutant(
         "the plan's batch size is not recorded",
-        "lossatlas/jobs/loss_plan.py",
+        "lossatlas/jobs/sweep/loss_plan.py",
         '            "batch_size": evaluator.batch_size,\n',
         "",
         "plot_surface",
@@ -244,7 +244,7 @@ MUTANTS = (
     ),
     mutant(
         "no path is compared with the network",
-        "lossatlas/jobs/loss_quantity.py",
+        "lossatlas/jobs/sweep/loss_quantity.py",
         'differs = "" if in_place else reference.difference(comparable_evaluator(problem, plan, evaluator))',
         'differs = ""',
         "reference_check",

@@ -268,7 +268,7 @@ def test_the_cross_and_the_range_are_of_computed_cells(capsys):
 
     from lossatlas.figures.contour_plots import mark_best
     from lossatlas.figures.panels import Panel
-    from lossatlas.jobs.grid_job import say_ranges
+    from lossatlas.jobs.sweep.grid_job import say_ranges
 
     at, values = np.array([-1.0, 0.0, 1.0]), np.array([[2.0, 1.0, 3.0], [1.0, 1.0, 3.0], [0.5, 2.0, 4.0]])
     left_out = values == 0.5
@@ -284,7 +284,7 @@ def test_the_cross_and_the_range_are_of_computed_cells(capsys):
 
 
 def test_what_would_help_is_said_where_nothing_is_left_out():
-    from lossatlas.jobs.loss_quantity import adaptive_summary
+    from lossatlas.jobs.sweep.loss_quantity import adaptive_summary
 
     none = {"tolerance": [0.02, 0.05], "interpolated": 0, "checked": 0, "missed": 0}
     assert "with a finer grid or a larger adaptive some may be" in adaptive_summary(none, 9, noisy=False)

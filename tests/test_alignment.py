@@ -13,7 +13,7 @@ from torch import nn
 from lossatlas.commands import plot_surface
 from lossatlas.errors import BadInput, Note
 from lossatlas.io import read_directions, read_surface
-from lossatlas.jobs.alignment import aligned, matched, output_in_double
+from lossatlas.jobs.inputs.alignment import aligned, matched, output_in_double
 from lossatlas.models import build, save_state
 from lossatlas.parameter_space.symmetry import permuted, symmetries
 

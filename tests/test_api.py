@@ -288,7 +288,7 @@ def test_all_parts_of_a_spectrum_and_a_file_that_is_continued(tmp_path):
 
 
 def test_ctrl_c_ends_a_spectrum_between_two_products(monkeypatch):
-    from lossatlas.jobs import spectrum_parts
+    from lossatlas.jobs.curvature import spectrum_parts
 
     def interrupted(operator, *, progress, **options):
         os.kill(os.getpid(), signal.SIGINT)
@@ -306,7 +306,7 @@ def test_ctrl_c_ends_a_spectrum_between_two_products(monkeypatch):
 
 
 def test_an_interrupted_spectrum_gives_its_finished_parts(tmp_path, monkeypatch):
-    from lossatlas.jobs import spectrum_parts
+    from lossatlas.jobs.curvature import spectrum_parts
 
     def interrupted(*args, **options):
         raise KeyboardInterrupt

@@ -12,9 +12,9 @@ import pytest
 from lossatlas.errors import SIGNALS, BadInput, CannotWrite, Incomplete, Note
 from lossatlas.io import read_surface
 from lossatlas.io.progress import LOGGER, SilentProgress
-from lossatlas.jobs import cell_loop
-from lossatlas.jobs.cell_loop import BlockNote, compute_cells, timed
-from lossatlas.jobs.spectrum_job import reporting
+from lossatlas.jobs.curvature.spectrum_job import reporting
+from lossatlas.jobs.sweep import cell_loop
+from lossatlas.jobs.sweep.cell_loop import BlockNote, compute_cells, timed
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.block_queue import BlockQueue, BlockResult
 from lossatlas.process import signals, stopped_by

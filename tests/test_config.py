@@ -16,7 +16,7 @@ from lossatlas import config, option_fields
 from lossatlas.commands import animate_surface, hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory
 from lossatlas.errors import BadUsage
 from lossatlas.io import read_directions, read_findings, read_surface
-from lossatlas.jobs.script_arguments import OPTIONS_OF, check_words
+from lossatlas.jobs.inputs.api_arguments import OPTIONS_OF, check_words
 from lossatlas.option_fields import definitions, resolved
 from lossatlas.programs import COMMANDS
 

@@ -6,7 +6,7 @@ import torch
 
 from lossatlas.evaluation.parameter_buffers import AffineBuffers, FlatLayout
 from lossatlas.io import Directions
-from lossatlas.jobs.parametrization import AffineParametrization
+from lossatlas.jobs.sweep.parametrization import AffineParametrization
 from lossatlas.models import build
 from lossatlas.parameter_space import as_arrays, tensors
 

@@ -19,7 +19,7 @@ from lossatlas.errors import BadInput
 from lossatlas.hessian import Hessian
 from lossatlas.io import Findings, read_findings, write_findings
 from lossatlas.io.contents import describe, export
-from lossatlas.jobs import spectrum_parts
+from lossatlas.jobs.curvature import spectrum_parts
 from lossatlas.models import build, load_into, load_network, read_state
 
 
@@ -174,7 +174,7 @@ def test_a_random_network_is_refused(tmp_path, capsys, monkeypatch):
     from torch import nn
 
     from lossatlas import models
-    from lossatlas.jobs import inputs
+    from lossatlas.jobs.inputs import named_inputs as inputs
 
     class Noisy(nn.Sequential):
         def forward(self, x):

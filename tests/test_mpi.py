@@ -169,7 +169,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from lossatlas import process
 from lossatlas.commands import plot_surface
-from lossatlas.jobs import grid_job
+from lossatlas.jobs.sweep import grid_job
 {change}
 process.arm()
 process.run(plot_surface.main)

@@ -407,7 +407,7 @@ def test_figures_and_commands_say_how_large_errors_are(problem, capsys):
 
     from lossatlas.figures.contour_plots import mark_best
     from lossatlas.figures.panels import surface_panel
-    from lossatlas.jobs.grid_job import say_ranges
+    from lossatlas.jobs.sweep.grid_job import say_ranges
 
     found = lossatlas.surface(*problem, tolerance=(0.05, 0.02), **PLANE)
     loss, accuracy = (surface_panel(found, name, "") for name in ("train_loss", "train_acc"))
@@ -441,8 +441,8 @@ def test_the_order_in_which_blocks_come_back_does_not_matter(problem):
     net, data = problem
     found = lossatlas.surface(net, data, tolerance=(0.02, 0.005), **PLANE)
     samples = as_dataset(data)
-    from lossatlas.jobs.loss_quantity import LossQuantity
-    from lossatlas.jobs.problem import Problem
+    from lossatlas.jobs.sweep.loss_quantity import LossQuantity
+    from lossatlas.jobs.sweep.problem import Problem
     from lossatlas.parameter_space import AffinePlane, random_direction, tensors
 
     at = {name: value.detach().clone() for name, value in tensors(net).items()}

@@ -12,7 +12,7 @@ from conftest import LAST, explicit_hessian, write_checkpoint
 from lossatlas import figures
 from lossatlas.commands import plot_1D, plot_2D, plot_hessian_eigen
 from lossatlas.io import read_directions, read_surface, write_surface
-from lossatlas.jobs.eigenvalue_quantity import FIELDS
+from lossatlas.jobs.sweep.eigenvalue_quantity import FIELDS
 from lossatlas.landscape import Grid, Surface, unresolved
 from lossatlas.models import build, load_into, read_state
 from lossatlas.parameter_space import AffinePlane, as_point, moved, tensors

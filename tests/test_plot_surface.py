@@ -18,7 +18,7 @@ from lossatlas.commands import plot_surface
 from lossatlas.errors import option_names
 from lossatlas.evaluation import PRECISIONS, autotuning, loss_sums
 from lossatlas.io import Directions, read_directions, read_surface, write_directions
-from lossatlas.jobs import grid_inputs
+from lossatlas.jobs.sweep import grid_inputs
 from lossatlas.models import load_network
 
 GRID = ("--x=-1:1:3", "--y=-0.5:1:4")
@@ -64,7 +64,7 @@ def test_names_are_those_of_the_original(tmp_path, net):
 
 def test_a_finished_surface_is_not_computed_again(tmp_path, net, capsys, monkeypatch):
     assert run(net, tmp_path / "s.h5", *GRID) == 0
-    monkeypatch.setattr("lossatlas.jobs.grid_job.finalize_job", None)  # nothing may be evaluated
+    monkeypatch.setattr("lossatlas.jobs.sweep.grid_job.finalize_job", None)  # nothing may be evaluated
     before = (tmp_path / "s.h5").read_bytes()
     assert run(net, tmp_path / "s.h5", *GRID) == 0
     assert "12 of 12 cells done" in capsys.readouterr().out
@@ -531,7 +531,7 @@ def check_name(tmp_path, name, drawn):
 
 
 def test_long_names_do_not_collide():
-    from lossatlas.jobs.file_names import shortened
+    from lossatlas.jobs.inputs.file_names import shortened
 
     names = {shortened(Path("x" * 250 + end)).name for end in ("a.h5", "b.h5")}
     assert len(names) == 2
@@ -789,7 +789,7 @@ def test_own_tensors_that_are_none(tmp_path, net, capsys):
 def test_more_eigenvectors_than_there_are(tmp_path, net, capsys):
     line = ["--x=0:1:2", "--xdirection", "eigenvector:99999999"]
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("lossatlas.jobs.origin_curvature.MAX_PRODUCTS", 3)
+    monkey.setattr("lossatlas.jobs.inputs.origin_curvature.MAX_PRODUCTS", 3)
     assert run(net, tmp_path / "s.h5", *line) == 3
     monkey.undo()
     assert "asks for more than the 3" in capsys.readouterr().err

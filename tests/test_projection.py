@@ -72,7 +72,7 @@ def test_a_component_within_the_rounding_of_the_points_is_none(second, spans):
 def test_complex_tensors_have_two_coordinates_for_each_number():
     """Their imaginary parts were left out of trajectories."""
     torch = pytest.importorskip("torch")
-    from lossatlas.jobs.checkpoint_projection import coordinates, differences, principal_plane
+    from lossatlas.jobs.trajectory.checkpoint_projection import coordinates, differences, principal_plane
 
     class Spectral(torch.nn.Module):
         def __init__(self):

@@ -18,7 +18,7 @@ from lossatlas.datasets import registry
 from lossatlas.errors import BadInput, BadUsage
 from lossatlas.evaluation import sample_storage
 from lossatlas.io import read_surface
-from lossatlas.jobs import loss_plan
+from lossatlas.jobs.sweep import loss_plan
 from lossatlas.models import save_state
 
 QUIET = {"progress": False}

@@ -29,9 +29,8 @@ from lossatlas.io import Findings
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.progress import Log, format_duration
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs import file_names
-from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
-from lossatlas.jobs.hessian_job import (
+from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
+from lossatlas.jobs.curvature.hessian_job import (
     FindingsOutput,
     LoadedJob,
     NamedInputs,
@@ -39,8 +38,9 @@ from lossatlas.jobs.hessian_job import (
     load_job,
     run_command,
 )
-from lossatlas.jobs.inputs import check_checkpoints, output_path
-from lossatlas.jobs.output_files import keep_aside, lock_output
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.inputs.named_inputs import check_checkpoints, output_path
+from lossatlas.jobs.inputs.output_files import keep_aside, lock_output
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of
@@ -134,7 +134,7 @@ class SpectrumTask:
 
 def lead_spectrum(world: World, task: SpectrumTask, log: Log, releases: ExitStack) -> int:
     """Run the command on rank 0. releases: releases the lock on the output when it is closed."""
-    from lossatlas.jobs.spectrum_job import compute_spectrum
+    from lossatlas.jobs.curvature.spectrum_job import compute_spectrum
 
     inputs = task.inputs
     default = Path(f"{file_names.base_name(inputs.model, inputs.model_file)}_spectrum.h5")
@@ -172,7 +172,7 @@ def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: Spectrum
     import torch
 
     from lossatlas.data.memory import in_words
-    from lossatlas.jobs.dry_run import check_space, has_cuda
+    from lossatlas.jobs.sweep.dry_run import check_space, has_cuda
 
     for name, value in {**findings.request, **findings.plan, "spectrum file": path}.items():
         say(f"{name} = {value}")
@@ -200,7 +200,7 @@ def print_dry_run(job: LoadedJob, findings: Findings, path: Path, task: Spectrum
 
 def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
     """Print the findings, and write and draw what is asked for."""
-    from lossatlas.jobs.spectrum_parts import table
+    from lossatlas.jobs.curvature.spectrum_parts import table
 
     for line in table(findings):
         say(line)

@@ -18,11 +18,11 @@ from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.errors import exit_code, printable, say
 from lossatlas.io import read_directions, write_directions
-from lossatlas.jobs import file_names
-from lossatlas.jobs.find_directions import find_directions, moved_lines
-from lossatlas.jobs.inputs import check_user_functions, load_inputs, output_path
-from lossatlas.jobs.origin_curvature import OriginCurvature
-from lossatlas.jobs.output_files import check_folder
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.inputs.find_directions import find_directions, moved_lines
+from lossatlas.jobs.inputs.named_inputs import check_user_functions, load_inputs, output_path
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.jobs.inputs.output_files import check_folder
 from lossatlas.mpi.rank_resources import device_of
 from lossatlas.option_fields import changed, natural, option, resolved
 

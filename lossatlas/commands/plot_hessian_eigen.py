@@ -19,8 +19,8 @@ from lossatlas import config
 from lossatlas.commands import options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.io.progress import Log
-from lossatlas.jobs import file_names
-from lossatlas.jobs.grid_job import GridCommand, run_grid_job
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.sweep.grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface
 from lossatlas.mpi import launch
 from lossatlas.option_fields import changed
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = Log(args.surf_file)
 
     def order() -> GridCommand:
-        from lossatlas.jobs.eigenvalue_quantity import EigenvalueQuantity
+        from lossatlas.jobs.sweep.eigenvalue_quantity import EigenvalueQuantity
 
         task = options.grid_task(args, ["plot_hessian_eigen", *command])
         chosen = options.hessian_choice(args)

@@ -22,13 +22,13 @@ from lossatlas.commands import options
 from lossatlas.commands.start_ranks import on_local_ranks
 from lossatlas.errors import BadUsage, named
 from lossatlas.io.progress import Log
-from lossatlas.jobs import file_names
-from lossatlas.jobs.grid_job import GridCommand, run_grid_job
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.sweep.grid_job import GridCommand, run_grid_job
 from lossatlas.landscape import Surface, Tolerance
 from lossatlas.mpi import launch
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
-    from lossatlas.jobs.loss_quantity import LossQuantity
+    from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def loss_quantity(args: config.EvaluationOptions, run: config.RunConfig, recalib
     """Return the quantity that the options describe; recalibrated: samples for BatchNorm statistics. Raises BadUsage."""
     tolerance, adaptive = tolerances(args)
 
-    from lossatlas.jobs.loss_quantity import LossQuantity
+    from lossatlas.jobs.sweep.loss_quantity import LossQuantity
 
     return LossQuantity(tolerance, adaptive, run.precision, run.batch_size, recalibrated)
 

@@ -42,8 +42,9 @@ from lossatlas.io import (
 from lossatlas.io.atomic_write import set_aside
 from lossatlas.io.progress import Log
 from lossatlas.io.trajectory_files import EXPLAINED
-from lossatlas.jobs import file_names, grid_job
-from lossatlas.jobs.output_files import check_folder
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.inputs.output_files import check_folder
+from lossatlas.jobs.sweep import grid_job
 from lossatlas.landscape import Grid
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
@@ -53,8 +54,8 @@ from lossatlas.option_fields import changed, not_negative, option, resolved
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from lossatlas.jobs.checkpoint_projection import CheckpointDifferences
-    from lossatlas.jobs.inputs import LoadedInputs
+    from lossatlas.jobs.inputs.named_inputs import LoadedInputs
+    from lossatlas.jobs.trajectory.checkpoint_projection import CheckpointDifferences
     from lossatlas.parameter_space import Point, Selection
 
     Configure = Callable[["TrajectoryOptions", "ProjectedRuns", str], config.GridConfig]
@@ -205,7 +206,7 @@ def project_runs(args: TrajectoryOptions) -> ProjectedRuns:
 
 
 def _run_differences(args: TrajectoryOptions, runs: Sequence[CheckpointSeries]) -> RunDifferences:
-    from lossatlas.jobs.checkpoint_projection import differences
+    from lossatlas.jobs.trajectory.checkpoint_projection import differences
     from lossatlas.models import load_into, read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import tensors
@@ -225,7 +226,7 @@ def _run_differences(args: TrajectoryOptions, runs: Sequence[CheckpointSeries]) 
 def _make_network(args: TrajectoryOptions, runs: Sequence[CheckpointSeries]) -> "nn.Module":
     """A network of the checkpoints' architecture; data are read only where its shape, or a surface, needs them."""
     from lossatlas.datasets.registry import SOURCES
-    from lossatlas.jobs.inputs import load_data, network_for
+    from lossatlas.jobs.inputs.named_inputs import load_data, network_for
     from lossatlas.models import build, read_state
 
     model = options.model_choice(args)
@@ -307,7 +308,7 @@ def _plane_folder(args: TrajectoryOptions, runs: Sequence[CheckpointSeries]) -> 
 
 def _principal_directions(args: TrajectoryOptions, differences: RunDifferences, about: dict[str, str]) -> Directions:
     """The two principal components of the checkpoints, as Li et al. (arXiv 1712.09913, section 7) take them."""
-    from lossatlas.jobs.checkpoint_projection import principal_plane
+    from lossatlas.jobs.trajectory.checkpoint_projection import principal_plane
     from lossatlas.parameter_space import as_arrays, lengths
 
     components, plane = principal_plane(differences.rows, differences.origin)
@@ -324,7 +325,7 @@ def _principal_directions(args: TrajectoryOptions, differences: RunDifferences, 
 
 def _load_inputs_at_end(args: TrajectoryOptions, run: CheckpointSeries) -> "LoadedInputs":
     """The network at the end of a run, and the data."""
-    from lossatlas.jobs.inputs import load_inputs
+    from lossatlas.jobs.inputs.named_inputs import load_inputs
 
     nets = config.NetworkConfig(options.model_choice(args), str(run.files[-1]), None, None)
     return load_inputs(nets, "weights", options.data_choice(args), options.loss_choice(args))
@@ -332,7 +333,7 @@ def _load_inputs_at_end(args: TrajectoryOptions, run: CheckpointSeries) -> "Load
 
 def _river_metadata(args: TrajectoryOptions, run: CheckpointSeries, loaded: "LoadedInputs") -> dict[str, str]:
     """Facts that decide the directions beside those of every plane."""
-    from lossatlas.jobs.inputs import function_record
+    from lossatlas.jobs.inputs.named_inputs import function_record
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
 
@@ -350,8 +351,8 @@ def _river_directions(
     loaded: "LoadedInputs",
 ) -> Directions:
     """The drift of the first run, and the top eigenvector of the Hessian at its end orthogonal to it, of unit length."""
-    from lossatlas.jobs.checkpoint_projection import unflattened
-    from lossatlas.jobs.origin_curvature import OriginCurvature
+    from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+    from lossatlas.jobs.trajectory.checkpoint_projection import unflattened
     from lossatlas.mpi.rank_resources import device_of
     from lossatlas.parameter_space import Layout, as_arrays, lengths, orthogonal, scale_to
 
@@ -378,7 +379,7 @@ def _write_projections(
     directions: Directions,
 ) -> ProjectedRuns:
     """Write the coordinates of each run in the plane, and print how much of it the plane shows."""
-    from lossatlas.jobs.checkpoint_projection import coordinates
+    from lossatlas.jobs.trajectory.checkpoint_projection import coordinates
     from lossatlas.parameter_space import as_point
 
     assert directions.y is not None
@@ -478,7 +479,7 @@ def surface_config(args: TrajectoryOptions, projected: ProjectedRuns, command: s
     Returns:
         Configuration of a grid job.
     """
-    from lossatlas.jobs.checkpoint_projection import grid_around
+    from lossatlas.jobs.trajectory.checkpoint_projection import grid_around
 
     nets = config.NetworkConfig(options.model_choice(args), str(projected.runs[0].files[-1]), None, None)
     axis = config.AxisConfig("", "")

@@ -29,18 +29,15 @@ from lossatlas.errors import BadUsage, CannotWrite, Stop, named, say
 from lossatlas.io import Directions, Findings, write_directions
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import resume_findings
-from lossatlas.jobs import file_names
-from lossatlas.jobs.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
-from lossatlas.jobs.hessian_job import (
+from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian, HessianSettings, run_on_ranks
+from lossatlas.jobs.curvature.hessian_job import (
     FindingsOutput,
     NamedInputs,
     announce,
     load_job,
     run_command,
 )
-from lossatlas.jobs.inputs import check_checkpoints, output_path
-from lossatlas.jobs.output_files import keep_aside, lock_output
-from lossatlas.jobs.sharpness_job import (
+from lossatlas.jobs.curvature.sharpness_job import (
     CRITICAL_LOSSES,
     SharpnessSettings,
     check_worst,
@@ -49,6 +46,9 @@ from lossatlas.jobs.sharpness_job import (
     worst_changes,
     worst_file,
 )
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.inputs.named_inputs import check_checkpoints, output_path
+from lossatlas.jobs.inputs.output_files import keep_aside, lock_output
 from lossatlas.mpi import launch
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of

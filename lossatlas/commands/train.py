@@ -25,7 +25,7 @@ from lossatlas.commands.training_output import check_output_folder, write_json
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io import atomic_write
 from lossatlas.io.lock import Lock
-from lossatlas.jobs import file_names
+from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.rank_resources import use_threads
 from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved, share
 from lossatlas.user_code import UserFunction, is_user_function
@@ -251,7 +251,7 @@ def _train(args: TrainOptions, command: Sequence[str], locks: ExitStack) -> None
     """Train, measure and write; `locks` keeps the locks on the outputs."""
     import torch
 
-    from lossatlas.jobs.inputs import loss_of
+    from lossatlas.jobs.inputs.named_inputs import loss_of
     from lossatlas.training.loop import measure, train
 
     check(args, cuda_available=torch.cuda.is_available())
@@ -328,7 +328,7 @@ def _recipe(args: TrainOptions) -> "TrainingRecipe":
 
 def _hashes(args: TrainOptions, data: "AnyData") -> dict[str, str]:
     """Hashes of all that decides the result beside the recipe."""
-    from lossatlas.jobs.inputs import function_record
+    from lossatlas.jobs.inputs.named_inputs import function_record
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
 
@@ -441,7 +441,7 @@ def make_network(args: TrainOptions, model: "config.ModelChoice", data: "AnyData
         BadInput: The user's function fails, or the initial checkpoint does not fit.
     """
     from lossatlas.data import Dataset
-    from lossatlas.jobs.inputs import shape_of
+    from lossatlas.jobs.inputs.named_inputs import shape_of
     from lossatlas.models import build, load_into, read_state
     from lossatlas.training.loop import initialize
 

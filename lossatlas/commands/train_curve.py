@@ -24,7 +24,7 @@ from lossatlas.commands import options
 from lossatlas.commands.training_output import check_output_folder, write_json
 from lossatlas.errors import BadInput, BadUsage, Incomplete, exit_code, named, say
 from lossatlas.io.lock import Lock
-from lossatlas.jobs.output_files import keep_aside
+from lossatlas.jobs.inputs.output_files import keep_aside
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.rank_resources import use_threads
 from lossatlas.option_fields import above_zero, natural, not_negative, option, positive, resolved
@@ -199,7 +199,7 @@ def _train_curves(args: CurveOptions, command: Sequence[str], locks: ExitStack) 
 
 
 def _load_ends(args: CurveOptions) -> CurveEnds:
-    from lossatlas.jobs.inputs import load_inputs, loss_of
+    from lossatlas.jobs.inputs.named_inputs import load_inputs, loss_of
     from lossatlas.mpi.rank_resources import device_of
     from lossatlas.parameter_space.directions import target_direction
 
@@ -253,9 +253,9 @@ def losses_along(ends: CurveEnds, kind: str, points: "Sequence[Point]") -> Losse
     import numpy as np
 
     from lossatlas.evaluation.recalibration import batchnorm_layers
-    from lossatlas.jobs.loss_plan import evaluator_of
-    from lossatlas.jobs.loss_quantity import LossQuantity
-    from lossatlas.jobs.problem import Problem
+    from lossatlas.jobs.sweep.loss_plan import evaluator_of
+    from lossatlas.jobs.sweep.loss_quantity import LossQuantity
+    from lossatlas.jobs.sweep.problem import Problem
     from lossatlas.landscape import Grid
     from lossatlas.parameter_space import CurvePlane
 

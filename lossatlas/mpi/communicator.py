@@ -46,7 +46,8 @@ class World:
         cores: The number of cores that belong to this process.
         comm: The MPI communicator; None for one process without MPI.
         note: A line for the user about how the ranks were joined.
-        in_script: The ranks run a user's script. An error is then raised on every rank; the ranks of a command are ended.
+        from_python: A user calls Python functions on the ranks, instead of a command. An error is then raised on every
+            rank; the ranks of a command are ended.
         computing: The one thread of rank 0 for numerical work. A second thread that used OpenMP would have a second team
             of threads, and with more threads than cores OpenMP puts them to sleep between operations, which costs up to
             half of the speed. One process of a script computes in the thread that called.
@@ -58,14 +59,14 @@ class World:
     cores: int = 1
     comm: Any = None  # MPI.Comm | None
     note: str = ""
-    in_script: bool = False
+    from_python: bool = False
     computing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), compare=False)
 
     @classmethod
-    def of_script(cls, ranks: "MPI.Comm | None") -> "World":
+    def of_communicator(cls, ranks: "MPI.Comm | None") -> "World":
         """Return the ranks of a user's communicator of mpi4py; one process for None."""
         size = 1 if ranks is None else int(ranks.size)
-        return cls(0 if ranks is None else int(ranks.rank), size, comm=ranks if size > 1 else None, in_script=True)
+        return cls(0 if ranks is None else int(ranks.rank), size, comm=ranks if size > 1 else None, from_python=True)
 
     @property
     def root(self) -> bool:
@@ -75,7 +76,7 @@ class World:
     @property
     def calling_thread(self) -> bool:
         """True where rank 0 computes in the thread that calls, see `computing`."""
-        return self.in_script and self.size == 1
+        return self.from_python and self.size == 1
 
     def share(self, value: Any) -> Any:
         """Broadcast a value of rank 0, once every rank has called this. Numpy arrays are sent without pickling their data.

@@ -104,7 +104,7 @@ class Results:
     def close(self) -> None:
         """Stop early; nothing happens after the last result."""
         world = self.dismissal.world
-        if not self.started and world.in_script and world.size > 1:
+        if not self.started and world.from_python and world.size > 1:
             self.dismissal.after_an_error()
         self.results.close()
 
@@ -140,7 +140,7 @@ def served(
             yield from hand_out(world, blocks, make_work)
         yield from dismissal.wait()
     except BaseException:
-        if world.in_script and world.size > 1:
+        if world.from_python and world.size > 1:
             dismissal.after_an_error()
         raise
 
@@ -326,7 +326,7 @@ def follow(world: World, make_work: MakeWork) -> None:
         while (item := next_block(world)) is not None:
             world.comm.send((item[0], work(item[1])), dest=0, tag=RESULT)
     except BaseException as error:
-        if world.in_script:
+        if world.from_python:
             world.comm.send((error_line(error), code_of(error)), dest=0, tag=ERROR)
             while next_block(world) is not None:
                 pass

@@ -7,7 +7,7 @@ These are the symmetries that Git Re-Basin (Ainsworth, Hayase and Srinivasa, arX
 networks by. Every axis of every tensor starts with units of its own (`axis_units`); each operation unifies axes
 (`operation_rules`, applied by `graph_walk`). Arguments of an operation without a rule are fixed, which
 `TracedNetwork.report` tells, as are inputs and outputs. Symmetries are to be checked on samples before they are used,
-see `lossatlas.jobs.alignment`.
+see `lossatlas.jobs.inputs.alignment`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ import lossatlas
 from lossatlas.commands import hessian_spectrum, plot_hessian_eigen, plot_surface, plot_trajectory, sharpness
 from lossatlas.datasets.registry import load
 from lossatlas.io import read_findings, read_projection, read_surface, write_surface
-from lossatlas.jobs import loss_plan
+from lossatlas.jobs.sweep import loss_plan
 from lossatlas.models import build, load_network
 
 GRID = ["--x=-1:1:5", "--y=-0.5:1:4"]

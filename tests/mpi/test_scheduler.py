@@ -90,7 +90,7 @@ def test_what_leads_is_answered_by_all(world):
 
 
 def test_an_error_in_a_script_is_raised_on_every_rank_and_the_next_job_works(world):
-    script, last = World.of_script(world.comm), world.size - 1
+    script, last = World.of_communicator(world.comm), world.size - 1
 
     def work(block):
         if world.rank == last:
@@ -112,7 +112,7 @@ def test_an_error_in_a_script_is_raised_on_every_rank_and_the_next_job_works(wor
 
 
 def test_a_caller_that_stops_early_lets_the_others_go(world):
-    script = World.of_script(world.comm)
+    script = World.of_communicator(world.comm)
     if not script.root:
         follow(script, lambda: lambda block: block)
     else:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lossatlas.errors import BadInput
 from lossatlas.io import read_findings, read_surface
-from lossatlas.jobs.reference_check import far_points
+from lossatlas.jobs.sweep.reference_check import far_points
 from lossatlas.landscape import Grid
 from torture.place import SIDE, Outcome, Place, end_all, ended, numbers, processes, rank_of
 

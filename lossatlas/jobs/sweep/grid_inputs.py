@@ -16,9 +16,10 @@ from lossatlas.io.direction_files import embeds_directions
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
 from lossatlas.io.resume import NOT_COMPUTED
-from lossatlas.jobs import file_names
-from lossatlas.jobs.find_directions import description, find_directions, moved_by, moved_lines
-from lossatlas.jobs.inputs import (
+from lossatlas.jobs.inputs import file_names
+from lossatlas.jobs.inputs.find_directions import description, find_directions, moved_by, moved_lines
+from lossatlas.jobs.inputs.make_directions import AxisRequest
+from lossatlas.jobs.inputs.named_inputs import (
     LoadedInputs,
     check_checkpoints,
     check_model,
@@ -27,10 +28,9 @@ from lossatlas.jobs.inputs import (
     load_inputs,
     output_path,
 )
-from lossatlas.jobs.make_directions import AxisRequest
-from lossatlas.jobs.origin_curvature import OriginCurvature
-from lossatlas.jobs.output_files import check_folder, lock_output
-from lossatlas.jobs.parametrization import (
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.jobs.inputs.output_files import check_folder, lock_output
+from lossatlas.jobs.sweep.parametrization import (
     AffineParametrization,
     CheckpointPath,
     CurveParametrization,
@@ -238,7 +238,7 @@ def networks_on(nets: config.NetworkConfig, loaded: LoadedInputs, used: Directio
 
 def record_of(task: config.GridConfig, loaded: LoadedInputs, **where: Any) -> dict[str, Any]:
     """Return the fields that identify the job, see `io.resume`; where: those of its points."""
-    from lossatlas.jobs.fingerprint import data_record, recalibration_record
+    from lossatlas.jobs.inputs.fingerprint import data_record, recalibration_record
 
     if task.recalibrated and loaded.training is not None:
         where["bn"] = recalibration_record(task.recalibrated, loaded.training)

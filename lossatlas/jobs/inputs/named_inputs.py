@@ -19,7 +19,7 @@ import numpy as np
 from lossatlas import config
 from lossatlas.errors import BadInput, BadUsage, named, say
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
-from lossatlas.jobs import file_names
+from lossatlas.jobs.inputs import file_names
 from lossatlas.mpi.communicator import World, mpi_library
 from lossatlas.user_code import UserFunction
 
@@ -97,7 +97,7 @@ def load_inputs(
         BadInput: A file, the network, the data and the loss do not fit each other.
     """
     from lossatlas.evaluation.parallel_batches import is_training
-    from lossatlas.jobs.fingerprint import settings_digest
+    from lossatlas.jobs.inputs.fingerprint import settings_digest
     from lossatlas.models import read_state
     from lossatlas.models.checkpoint import digest
     from lossatlas.parameter_space import position
@@ -151,7 +151,7 @@ def load_inputs(
 
 def checked_loss(net: "nn.Module", model: config.ModelChoice, loss_name: str | UserFunction, data: "AnyData") -> float:
     """Return the mean loss of some samples, after `check_inputs`: on more samples where a function is the user's."""
-    from lossatlas.jobs.input_check import CHECKED, check_inputs, loss_of_some_samples
+    from lossatlas.jobs.inputs.input_check import CHECKED, check_inputs, loss_of_some_samples
 
     loss, name = loss_of(loss_name), f"{model} with the loss {loss_name}"
     if isinstance(model, UserFunction) or isinstance(loss_name, UserFunction):
@@ -196,7 +196,7 @@ def align(
     Raises:
         BadInput: The samples are no pairs, or the units cannot be permuted.
     """
-    from lossatlas.jobs.alignment import aligned
+    from lossatlas.jobs.inputs.alignment import aligned
     from lossatlas.models import load_into
 
     few = next(data.batches(TRACED))

@@ -13,15 +13,15 @@ from lossatlas.errors import BUG, BadUsage, Incomplete, say
 from lossatlas.io import Findings, write_findings
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
-from lossatlas.jobs.distributed_hessian import (
+from lossatlas.jobs.curvature.distributed_hessian import (
     DistributedHessian,
     HessianInputs,
     HessianSettings,
     HessianShare,
     run_on_ranks,
 )
-from lossatlas.jobs.inputs import LoadedInputs, function_record, load_inputs, loss_of, provenance
-from lossatlas.jobs.packed_inputs import PackedInputs
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs, function_record, load_inputs, loss_of, provenance
+from lossatlas.jobs.inputs.packed_inputs import PackedInputs
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.rank_resources import device_of, threads_of, use_threads
@@ -202,8 +202,8 @@ def of_objects(
     import torch
 
     from lossatlas.data import as_dataset, as_loss
-    from lossatlas.jobs.input_check import check_inputs
-    from lossatlas.jobs.script_inputs import request_of
+    from lossatlas.jobs.inputs.api_inputs import request_of
+    from lossatlas.jobs.inputs.input_check import check_inputs
 
     inputs = HessianInputs(net, as_dataset(data), as_loss(loss))
     found = check_inputs(net, inputs.loss, inputs.samples, type(net).__name__)
@@ -234,7 +234,7 @@ def new_findings(
         device: The type of the device.
         about: Provenance.
     """
-    from lossatlas.jobs.fingerprint import without_classes
+    from lossatlas.jobs.inputs.fingerprint import without_classes
 
     request = {**description, **settings.request(inputs)}
     plan: ExecutionPlan = {"device": device, "batch_size": settings.batch_size, "ranks": world.size}
@@ -305,7 +305,7 @@ def run_command(
     return 0
 
 
-def run_in_script(
+def run_from_python(
     world: World,
     job: ObjectsJob,
     compute: Callable[[DistributedHessian], Any],

@@ -12,9 +12,9 @@ from lossatlas.errors import BadInput, named, say
 from lossatlas.io import Directions, read_directions, read_findings
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES, SETTINGS, compare
 from lossatlas.io.spectrum_files import is_findings
-from lossatlas.jobs.inputs import LoadedInputs
-from lossatlas.jobs.make_directions import AxisRequest, make_directions, vector_hash
-from lossatlas.jobs.origin_curvature import OriginCurvature
+from lossatlas.jobs.inputs.make_directions import AxisRequest, make_directions, vector_hash
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.programs import program
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it

@@ -14,13 +14,13 @@ from lossatlas.errors import CannotWrite, say
 from lossatlas.io.hdf5 import size_of
 from lossatlas.io.progress import format_duration
 from lossatlas.io.surface_files import surface_writer
-from lossatlas.jobs.grid_inputs import GridInputs
+from lossatlas.jobs.sweep.grid_inputs import GridInputs
 from lossatlas.landscape import Surface
 from lossatlas.mpi.communicator import World
 from lossatlas.mpi.scheduler import run_in_compute_thread
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
-    from lossatlas.jobs.problem import Problem
+    from lossatlas.jobs.sweep.problem import Problem
 
 
 class TimeEstimator(Protocol):

@@ -1,19 +1,27 @@
-"""From the arguments of a Python function to the inputs of a grid job."""
+"""From the arguments of a Python function to a finished surface."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from lossatlas import config
 from lossatlas.data import AnyData, Loss, as_dataset, as_loss
-from lossatlas.jobs.grid_job import Quantity
-from lossatlas.jobs.input_check import check_inputs
-from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.script_arguments import Axis, check_values, device_for, dir_type_of, grid_of
-from lossatlas.jobs.script_inputs import DirectionArguments, about_of, loss_name, request_of, statistics_differ
-from lossatlas.jobs.script_points import PointSource, ScriptPoints
+from lossatlas.io.lock import Lock
+from lossatlas.jobs.inputs.api_arguments import Axis, check_values, device_for, dir_type_of, grid_of
+from lossatlas.jobs.inputs.api_inputs import DirectionArguments, about_of, loss_name, request_of, statistics_differ
+from lossatlas.jobs.inputs.input_check import check_inputs
+from lossatlas.jobs.inputs.output_files import with_lock
+from lossatlas.jobs.sweep.api_points import PointSource, ScriptPoints
+from lossatlas.jobs.sweep.grid_job import Quantity, SurfaceOutput, continued, run_from_python
+from lossatlas.jobs.sweep.problem import Problem
+from lossatlas.landscape import Surface
+from lossatlas.mpi.agreement import check_same_request, on_first
+
+if TYPE_CHECKING:
+    from lossatlas.mpi.agreement import Ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +50,7 @@ class SurfaceArguments:
     def checked(
         cls,
         net: nn.Module,
+        *,
         quantity: Quantity,
         axes: DirectionArguments,
         x: Axis,
@@ -106,3 +115,59 @@ class SurfaceInputs:
     request: dict[str, Any]
     about: dict[str, Any]
     problem: Problem | None = None
+
+
+def run_surface_job(
+    ranks: "Ranks",
+    net: nn.Module,
+    quantity: Quantity,
+    inputs: SurfaceInputs,
+    file: str | Path | None,
+    *,
+    force: bool,
+    progress: bool,
+) -> Surface:
+    """Compute the missing cells of a surface for a Python function, under the lock of its file.
+
+    Args:
+        ranks: A communicator of mpi4py, every rank of which calls this, or None.
+        net: The network at the origin.
+        quantity: The quantity to compute.
+        inputs: The inputs, with their `problem`.
+        file: The surface file to write or to continue; None to keep everything in memory.
+        force: Start over where `file` exists.
+        progress: Show a progress line.
+
+    Returns:
+        The surface, see `grid_job.run_from_python`.
+
+    Raises:
+        BadInput: The file belongs to another job, or ranks have different arguments.
+        CannotWrite: The file cannot be written, or another run writes it.
+    """
+    points, problem = inputs.points, inputs.problem
+    assert problem is not None
+    fresh = quantity.new_surface(
+        net,
+        inputs.splits,
+        inputs.loss,
+        points.grid,
+        device=str(problem.device),
+        request=inputs.request,
+        about=inputs.about,
+    )
+    shared = {"grid": str(points.grid), "precision": fresh.plan.get("precision")}
+    check_same_request(ranks, {**fresh.request, **shared, "curvature": points.curvature is not None})
+
+    def with_second_derivatives(surface: Surface) -> Surface:
+        if points.curvature is None or points.directions is None or "second_derivatives" in surface.about:
+            return surface
+        return replace(surface, about={**surface.about, **points.curvature.along(points.directions)})
+
+    def finish(lock: Lock | None) -> Surface:
+        known = continued(ranks, file, fresh)
+        known = on_first(ranks, lambda: with_second_derivatives(known))
+        output = SurfaceOutput(None if file is None else Path(file), embed=points.directions, lock=lock)
+        return run_from_python(ranks, quantity, problem, known, output, progress=progress)
+
+    return with_lock("surface", file, ranks, force=force, finish=finish)

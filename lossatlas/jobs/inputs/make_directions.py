@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossatlas.jobs.origin_curvature import OriginCurvature
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from lossatlas.parameter_space import Layout, Point, Selection

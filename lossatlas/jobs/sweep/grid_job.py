@@ -1,7 +1,7 @@
 """Compute a quantity at every point of a grid on all ranks, for the commands and for the Python functions.
 
 `compute_surface` does it on rank 0, while the other ranks `follow`. `run_grid_job` runs a command: it reads the inputs that a
-configuration names, sends them to the other ranks, and reports and draws the result. `run_in_script` runs a Python function,
+configuration names, sends them to the other ranks, and reports and draws the result. `run_from_python` runs a Python function,
 whose ranks have their own network and data.
 """
 
@@ -22,12 +22,13 @@ from lossatlas.io.direction_files import Directions
 from lossatlas.io.lock import Lock, release_all
 from lossatlas.io.progress import Log, Progress, make_progress
 from lossatlas.io.resume import resume
-from lossatlas.jobs.cell_loop import Timed, Work, compute_cells, timed
-from lossatlas.jobs.dry_run import report_dry_run
-from lossatlas.jobs.grid_inputs import GridInputs, print_configuration, read_grid_inputs
-from lossatlas.jobs.inputs import loss_of, provenance
-from lossatlas.jobs.output_files import keep_aside
-from lossatlas.jobs.packed_inputs import PackedInputs, PackedProblem
+from lossatlas.jobs.inputs.named_inputs import loss_of, provenance
+from lossatlas.jobs.inputs.output_files import keep_aside
+from lossatlas.jobs.inputs.packed_inputs import PackedInputs
+from lossatlas.jobs.sweep.cell_loop import Timed, Work, compute_cells, timed
+from lossatlas.jobs.sweep.dry_run import report_dry_run
+from lossatlas.jobs.sweep.grid_inputs import GridInputs, print_configuration, read_grid_inputs
+from lossatlas.jobs.sweep.packed_problem import PackedProblem
 from lossatlas.landscape import Grid, Surface
 from lossatlas.mpi.agreement import from_first, on_all, on_first
 from lossatlas.mpi.block_queue import BlockQueue
@@ -40,7 +41,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn
 
     from lossatlas.data import AnyData, Loss
-    from lossatlas.jobs.problem import Problem
+    from lossatlas.jobs.sweep.problem import Problem
     from lossatlas.mpi.agreement import Ranks
 
 
@@ -188,7 +189,7 @@ def make_worker(quantity: Quantity, surface: Surface, operator: Any, device: str
     return timed(quantity.block_worker(surface, operator), name)
 
 
-def run_in_script(
+def run_from_python(
     ranks: "Ranks",
     quantity: Quantity,
     problem: "Problem",
@@ -216,7 +217,7 @@ def run_in_script(
     """
     if not len(quantity.pending(known)):
         return known
-    world, device = World.of_script(ranks), str(problem.device)
+    world, device = World.of_communicator(ranks), str(problem.device)
 
     def finalize() -> tuple[Surface, Any]:
         return quantity.finalize_plan(problem, known, len(quantity.pending(known))) if world.root else (known, None)
@@ -464,7 +465,7 @@ def prepare_grid_job(world: World, command: GridCommand, log: Log, releases: Exi
 
 def surface_provenance(world: World, task: config.GridConfig, inputs: GridInputs, threads: int) -> dict[str, Any]:
     """Return the provenance of a new surface."""
-    from lossatlas.jobs.fingerprint import data_sketches
+    from lossatlas.jobs.inputs.fingerprint import data_sketches
 
     about = provenance(world, task.command, threads, task.directions.seed, task.resolved)
     about["sketches"] = data_sketches(inputs.loaded.data)

@@ -238,7 +238,7 @@ class CurveParametrization:
 
     def plane(self, net: "nn.Module") -> "Plane":
         """Return the curve."""
-        from lossatlas.jobs.packed_inputs import as_tensor
+        from lossatlas.jobs.inputs.packed_inputs import as_tensor
         from lossatlas.parameter_space import CurvePlane, wide_tensors
 
         others = [{name: as_tensor(array) for name, array in point.items()} for point in self.points]

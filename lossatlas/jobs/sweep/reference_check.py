@@ -19,8 +19,8 @@ from lossatlas.evaluation.parallel_batches import deep_copy
 from lossatlas.evaluation.precision import OWN, PRECISIONS
 from lossatlas.evaluation.reference import evaluated_in_place, untouched
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
-from lossatlas.jobs.input_check import one_line
-from lossatlas.jobs.problem import Problem
+from lossatlas.jobs.inputs.input_check import one_line
+from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.statistics import PENALTY, STATISTICS
 from lossatlas.models.checkpoint import matched_state

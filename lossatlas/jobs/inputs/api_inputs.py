@@ -18,9 +18,9 @@ from lossatlas.errors import BadInput, BadUsage, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.io.checkpoint_names import checkpoints_in
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
-from lossatlas.jobs.find_directions import from_file
-from lossatlas.jobs.fingerprint import data_record, data_sketches, name_of, settings_digest
-from lossatlas.jobs.make_directions import AxisRequest, vector_hash
+from lossatlas.jobs.inputs.find_directions import from_file
+from lossatlas.jobs.inputs.fingerprint import data_record, data_sketches, name_of, settings_digest
+from lossatlas.jobs.inputs.make_directions import AxisRequest, vector_hash
 from lossatlas.models.checkpoint import (
     batchnorm_statistics,
     digest,
@@ -35,12 +35,13 @@ from lossatlas.parameter_space import (
     tensors,
     wide_tensors,
 )
+from lossatlas.parameter_space.selection import EVERYTHING
 
 Net = nn.Module | Mapping[str, Any] | str | Path  # a network, its state dict, or a checkpoint: see `models.checkpoint`
 Direction = str | Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DirectionArguments:
     """The arguments of a Python function that define the axes, see `lossatlas.surface`.
 
@@ -58,12 +59,12 @@ class DirectionArguments:
         path: Checkpoints that are the points themselves, instead of directions: the k-th one at x = k.
     """
 
-    directions: Direction | Sequence[Direction] | None
-    towards: Net | Sequence[Net] | None
-    norm: str | None
-    ignore: str
-    seed: int
-    selection: Selection
+    directions: Direction | Sequence[Direction] | None = None
+    towards: Net | Sequence[Net] | None = None
+    norm: str | None = None
+    ignore: str = ""
+    seed: int = config.SEED
+    selection: Selection = EVERYTHING
     orthogonalize: bool = False
     curvature: bool = False
     repeat: int = 1

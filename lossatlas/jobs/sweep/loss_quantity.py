@@ -17,10 +17,10 @@ from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
-from lossatlas.jobs.cell_loop import BlockNote, Work
-from lossatlas.jobs.grid_job import say_ranges
-from lossatlas.jobs.input_check import one_line
-from lossatlas.jobs.loss_plan import (
+from lossatlas.jobs.inputs.input_check import one_line
+from lossatlas.jobs.sweep.cell_loop import BlockNote, Work
+from lossatlas.jobs.sweep.grid_job import say_ranges
+from lossatlas.jobs.sweep.loss_plan import (
     IN_PLACE,
     LOW,
     PATHS,
@@ -32,8 +32,8 @@ from lossatlas.jobs.loss_plan import (
     precision_lines,
     refuse_tolerance,
 )
-from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.reference_check import ReferenceLosses
+from lossatlas.jobs.sweep.problem import Problem
+from lossatlas.jobs.sweep.reference_check import ReferenceLosses
 from lossatlas.landscape import Grid, Surface, Tolerance
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.surface import LOW_PRECISION

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
     from lossatlas.data import AnyData, Loss
     from lossatlas.hessian.activations import Layer
-    from lossatlas.jobs.spectrum_parts import ActivationProbes
+    from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
 
     Vector = Tensor | np.ndarray
 
@@ -69,7 +69,7 @@ class HessianSettings:
     def request(self, inputs: HessianInputs) -> dict[str, Any]:
         """Return the fields that tell this Hessian from others of the same network: data, selection and precision."""
         from lossatlas.evaluation.precision import product_precision
-        from lossatlas.jobs.fingerprint import without_classes
+        from lossatlas.jobs.inputs.fingerprint import without_classes
 
         return {
             "data": inputs.samples.digest,
@@ -266,7 +266,7 @@ class DistributedHessian:
 
     def probes(self) -> "ActivationProbes | None":
         """Return the probes of the traces with respect to activations; None where none were asked for."""
-        from lossatlas.jobs.spectrum_parts import ActivationProbes
+        from lossatlas.jobs.curvature.spectrum_parts import ActivationProbes
 
         activations = self.share.activations
         if activations is None:

@@ -12,10 +12,10 @@ from lossatlas import config
 from lossatlas.data import AnyData, Loss
 from lossatlas.errors import BadUsage, named
 from lossatlas.io import Directions
-from lossatlas.jobs.make_directions import AxisRequest, make_directions
-from lossatlas.jobs.origin_curvature import OriginCurvature
-from lossatlas.jobs.parametrization import RandomLines
-from lossatlas.jobs.script_inputs import DirectionArguments, point_of, state_of
+from lossatlas.jobs.inputs.api_inputs import DirectionArguments, point_of, state_of
+from lossatlas.jobs.inputs.make_directions import AxisRequest, make_directions
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.jobs.sweep.parametrization import RandomLines
 from lossatlas.landscape import Grid
 from lossatlas.models.checkpoint import digest
 from lossatlas.parameter_space import (

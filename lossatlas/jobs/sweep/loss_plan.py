@@ -18,8 +18,8 @@ from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import OWN, resolve_precision
 from lossatlas.evaluation.sample_storage import StreamingSamples
-from lossatlas.jobs.input_check import one_line
-from lossatlas.jobs.problem import Problem
+from lossatlas.jobs.inputs.input_check import one_line
+from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.sample_count import FEWEST_CONTROLLED

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from lossatlas.io import Findings
 from lossatlas.io.progress import StatusLine
-from lossatlas.jobs.distributed_hessian import DistributedHessian
-from lossatlas.jobs.hessian_job import FindingsOutput
-from lossatlas.jobs.spectrum_parts import SpectrumSettings, compute
+from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
+from lossatlas.jobs.curvature.hessian_job import FindingsOutput
+from lossatlas.jobs.curvature.spectrum_parts import SpectrumSettings, compute
 from lossatlas.process import stopped_by
 
 

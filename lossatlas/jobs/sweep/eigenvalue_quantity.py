@@ -18,10 +18,10 @@ from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.hvp import Hessian
 from lossatlas.hessian.lanczos import NotFinite, lanczos
 from lossatlas.hessian.operator_checks import check_deterministic
-from lossatlas.jobs.cell_loop import BlockNote, Work
-from lossatlas.jobs.grid_job import say_ranges
-from lossatlas.jobs.problem import Problem
-from lossatlas.jobs.reference_check import far_points
+from lossatlas.jobs.sweep.cell_loop import BlockNote, Work
+from lossatlas.jobs.sweep.grid_job import say_ranges
+from lossatlas.jobs.sweep.problem import Problem
+from lossatlas.jobs.sweep.reference_check import far_points
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.plan import ExecutionPlan
 from lossatlas.landscape.surface import Surface, unresolved

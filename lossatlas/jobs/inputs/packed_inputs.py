@@ -9,15 +9,13 @@ import numpy as np
 
 from lossatlas import config
 from lossatlas.errors import BadInput
-from lossatlas.jobs.inputs import LoadedInputs, load_split, shape_of
-from lossatlas.jobs.parametrization import Parametrization
+from lossatlas.jobs.inputs.named_inputs import LoadedInputs, load_split, shape_of
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import Tensor, nn
 
-    from lossatlas.data import AnyData, Loss
-    from lossatlas.jobs.problem import Problem
+    from lossatlas.data import AnyData
 
 
 @dataclass(frozen=True)
@@ -190,32 +188,3 @@ def as_tensor(array: Any) -> "Tensor":
     if isinstance(array, torch.Tensor):
         return array
     return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-@dataclass(frozen=True)
-class PackedProblem:
-    """A network, the points of the grid, and data, to be sent to other ranks."""
-
-    inputs: PackedInputs
-    points: Parametrization
-
-    def unpack(self, loss: "Loss", device: str) -> "Problem":
-        """Return the problem on a device of this rank; network and data share the arrays' memory.
-
-        Raises:
-            BadInput: This rank reads other data than rank 0.
-        """
-        from lossatlas.evaluation.parallel_batches import deep_copy
-        from lossatlas.jobs.problem import Problem
-
-        inputs = self.inputs
-        net, data = inputs.unpack()
-        training = data.get("train") if inputs.training is None else inputs.training.unpack("train")
-
-        def reference() -> "nn.Module":
-            """Return a network that may be moved in place: the plane shares the memory of `net`."""
-            of_user = isinstance(inputs.model, UserFunction)
-            own = inputs.network(next(iter(data.values()))) if of_user else deep_copy(net)
-            return own.to(device)
-
-        return Problem(net, self.points.plane(net), data, loss, device, training, reference)

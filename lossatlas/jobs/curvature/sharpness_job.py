@@ -9,8 +9,8 @@ import numpy as np
 
 from lossatlas.errors import BadInput, named
 from lossatlas.io import Directions, Findings, read_directions
-from lossatlas.jobs.distributed_hessian import DistributedHessian
-from lossatlas.jobs.hessian_job import FindingsOutput
+from lossatlas.jobs.curvature.distributed_hessian import DistributedHessian
+from lossatlas.jobs.curvature.hessian_job import FindingsOutput
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from torch import nn

@@ -1,0 +1,1 @@
+"""The path of a training run in a plane."""
