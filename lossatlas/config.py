@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
 NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
 SCHEMES, CURVES = ("linear2x", "barycentric"), ("bezier", "polygonal")
+LOOKS = ("paper", "dark", "print")  # of figures, see `figures.palette`
+COLOURS = ("value", "blended")  # what the colours of a field follow, see `figures.colour_scale`
 ModelChoice = str | UserFunction  # in the zoo, or of a user
 MOST_MARGIN = 100.0  # around a path, as a share of its extent
 SEED = 123  # of the random directions, as in the original release
@@ -504,19 +506,44 @@ class OutputConfig:
 
 
 @dataclass(frozen=True)
+class LookOptions:
+    """The look of figures."""
+
+    HEADING: ClassVar[str] = "figures"
+
+    look: str | None = option(
+        None,
+        "colours, ground and line widths: white (paper, the default), for slides and dark pages (dark), or thin lines that stay "
+        "readable in greyscale (print)",
+        choices=LOOKS,
+    )
+    cmap: str | None = option(
+        None,
+        "colour map of matplotlib for fields, and for the colours of lines in figures of lines alone (default: that of the look)",
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True)
 class ContourOptions:
-    """The levels of contours."""
+    """The levels and colours of contours."""
 
     HEADING: ClassVar[str] = "figures"
 
     vmin: float | None = option(None, "lowest contour (default: from the data)", kind=finite)
     vmax: float | None = option(None, "highest contour (default: from the data)", kind=finite)
     vlevel: float | None = option(None, "distance between contours (default: from the data)", kind=finite)
+    colours: str | None = option(
+        None,
+        "colours in proportion to the height (value), or 40 % value and 60 % rank among the cells (blended); ticks of the colour "
+        "bar are exact in both (default: blended where 70 % of the cells lie in a fifth of the range)",
+        choices=COLOURS,
+    )
 
 
 @dataclass(frozen=True)
-class ShowOptions:
-    """Windows."""
+class ShowOptions(LookOptions):
+    """Looks and windows."""
 
     HEADING: ClassVar[str] = "figures"
 
@@ -525,7 +552,7 @@ class ShowOptions:
 
 @dataclass(frozen=True)
 class DisplayOptions(ShowOptions):
-    """Scale and windows."""
+    """Scale, looks and windows."""
 
     HEADING: ClassVar[str] = "figures"
 

@@ -110,8 +110,8 @@ class Landscape(Surface):
         Args:
             ax: Axes to draw on, of which no text and no font changes; None makes a figure.
             kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
-            **keywords: name, field, cmap, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim, zlim, figsize,
-                columns, and looks of a curve, see `lossatlas.figures.plot`.
+            **keywords: name, field, look, cmap, colours, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim, zlim,
+                figsize, columns, and looks of a curve, see `lossatlas.figures.plot`.
 
         Returns:
             The figure.
@@ -316,7 +316,7 @@ class Landscape(Surface):
             frames: Number of frames; by default 60, 90 or 24.
             fps: Frames per second; by default 15, or 4 for "refine".
             dpi: Dots per inch of each frame.
-            **keywords: cmap, vmin, vmax, vlevel, levels, log, elev, azim and zlim, see `plot`.
+            **keywords: look, cmap, colours, vmin, vmax, vlevel, levels, log, elev, azim and zlim, see `plot`.
 
         Returns:
             The file.
@@ -435,21 +435,22 @@ class Curvature:
 
         return "\n".join(table(self.findings))
 
-    def plot(self, kind: str = "density") -> "Figure":
+    def plot(self, kind: str = "density", look: str | None = None) -> "Figure":
         """Draw a part with matplotlib.
 
         Args:
             kind: "density", "layers" or "activations".
+            look: "paper", "dark" or "print"; None for paper.
 
         Returns:
             The figure.
 
         Raises:
-            BadUsage: The part is not computed yet.
+            BadUsage: The part is not computed yet, or there is no such look.
         """
         from lossatlas import figures
 
-        return figures.spectrum(self.findings, kind)
+        return figures.spectrum(self.findings, kind, look)
 
     def save(self, file: str | Path) -> None:
         """Write the results to a file, in the format that its ending says.
@@ -539,11 +540,12 @@ class Trajectory:
 
         if self.surface is not None:
             return figures.path_on(self.surface, self.projection, ax, kind, **keywords)
+        look = keywords.pop("look", None)
         if keywords:
             raise BadUsage(
                 f"{next(iter(keywords))}: there is no surface under this path: give lossatlas.trajectory data too"
             )
-        return figures.path(self.coordinates, self.explained, ax)
+        return figures.path(self.coordinates, self.explained, ax, look)
 
     def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
         """Make the interactive page of the surface with the path on it; arguments as for `Landscape.view`.

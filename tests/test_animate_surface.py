@@ -112,7 +112,7 @@ def test_a_path_that_is_not_on_the_grid(files, capsys):
 
 
 @renders
-def test_a_rendering_is_blue_below_and_red_above(tmp_path):
+def test_a_rendering_is_dark_below_and_bright_above(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl, "-1:1:17", "-1:1:17"))
     args = ["-f", str(tmp_path / "s.h5"), "--render", "--elev", "89.5", "--azim", "-90", "--format", "png"]
     assert plot_2D.main(args) == 0
@@ -122,8 +122,9 @@ def test_a_rendering_is_blue_below_and_red_above(tmp_path):
     top, bottom = rows.min(), rows.max()
     middle = pixels[(top + bottom) // 2, (columns.min() + columns.max()) // 2]
     edge = pixels[top + (bottom - top) // 20, (columns.min() + columns.max()) // 2]
-    assert middle[2] > middle[0] + 60, "the minimum is blue"
-    assert edge[0] > edge[2] + 60, "the rim is red"
+    assert edge.sum() > middle.sum() + 150, "the rim is brighter than the minimum"
+    assert middle[2] > middle[1] + 30, "the minimum is violet"
+    assert edge[1] > edge[2] + 60, "the rim is yellow"
 
 
 def test_where_nothing_can_be_rendered_nothing_is_drawn(tmp_path, monkeypatch, capsys):

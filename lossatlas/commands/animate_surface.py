@@ -52,7 +52,7 @@ def each_of(numbers: Mapping[str, float]) -> str:
 
 
 @dataclass(frozen=True)
-class FilmOptions(config.ContourOptions, config.CameraOptions):
+class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOptions):
     """The options of this command."""
 
     HEADING: ClassVar[str] = "film"
@@ -103,6 +103,8 @@ def animate(
     frames: int | None = None,
     rate: float | None = None,
     dpi: int = 90,
+    look: str | None = None,
+    cmap: str | None = None,
     **limits: Any,
 ) -> Path:
     """Animate surfaces.
@@ -121,7 +123,9 @@ def animate(
         frames: Number of frames; by default `FRAMES` of the kind.
         rate: Frames per second; by default `RATES` of the kind.
         dpi: Dots per inch of each frame.
-        **limits: vmin, vmax, vlevel and log, see `choose_colour_scale`.
+        look: "paper", "dark" or "print"; None for paper.
+        cmap: Colour map of the field; None for that of the look.
+        **limits: vmin, vmax, vlevel, colours and log, see `choose_colour_scale`.
 
     Returns:
         The file that was written.
@@ -141,11 +145,11 @@ def animate(
     name = choose_common_field(surfaces, paths, surf_name)
     labels = figure_labels(labels, paths)
     panels = [surface_panel(surface, name, label) for surface, label in zip(surfaces, labels, strict=True)]
-    subject = Subject(panels, panels_scale(panels, name, **limits), name)
     target = Path(out) if out else animation_name(paths[0], name, kind)
     animations.check_animation_file(target)
     camera, number = camera or figures.Camera(), frames or FRAMES[kind]
-    with figures.style() as plt:
+    with figures.style(look=look, cmap=cmap) as plt:
+        subject = Subject(panels, panels_scale(panels, name, **limits), name)
         run = None if proj_file is None else _read_run(proj_file, surfaces, paths, subject)
         if render:
             pictures = animations.rendered_turntable_frames(subject, camera, number, overlay=overlay)
@@ -201,10 +205,9 @@ def run(args: FilmOptions) -> None:
         frames=args.frames,
         rate=args.fps,
         dpi=args.dpi,
-        vmin=args.vmin,
-        vmax=args.vmax,
-        vlevel=args.vlevel,
-        log=args.log,
+        look=args.look,
+        cmap=args.cmap,
+        **options.scale_keywords(args),
     )
 
 

@@ -350,8 +350,22 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
 
 def plot_keywords(args: Any) -> dict[str, Any]:
     """Options of ContourOptions, DisplayOptions and FigureOptions as functions that draw take them. Raises BadUsage."""
-    names = ("vmin", "vmax", "vlevel", "log", "show", "title")
-    return {**{name: getattr(args, name) for name in names}, "files_as": files_of(args)}
+    return {**file_keywords(args), **scale_keywords(args)}
+
+
+def file_keywords(args: Any) -> dict[str, Any]:
+    """Options of FigureOptions and ShowOptions as functions that draw take them. Raises BadUsage."""
+    return {**look_keywords(args), "title": args.title, "files_as": files_of(args)}
+
+
+def look_keywords(args: config.ShowOptions) -> dict[str, Any]:
+    """Options of ShowOptions as functions that draw take them."""
+    return {"show": args.show, "look": args.look, "cmap": args.cmap}
+
+
+def scale_keywords(args: Any) -> dict[str, Any]:
+    """Options of ContourOptions and `log` as functions that draw take them."""
+    return {name: getattr(args, name) for name in ("vmin", "vmax", "vlevel", "colours", "log")}
 
 
 def files_of(args: config.FigureOptions) -> "FigureFiles":

@@ -120,7 +120,7 @@ def draw(
         layout: "grid", or "overlay" for several surfaces in one box.
         render: Render the 3-D surfaces with pyvista too.
         infinite: "hole", or "largest" to draw infinite values as the largest finite one.
-        **keywords: vmin, vmax, vlevel, log, show, title and files_as, see `ScaledFigureOutput`.
+        **keywords: vmin, vmax, vlevel, log, colours, show, title, files_as, look and cmap, see `ScaledFigureOutput`.
 
     Returns:
         The files that were written.
@@ -206,7 +206,7 @@ def draw_path(
         proj_file: Projection file, or several of one plane.
         dir_file: Direction file, for the variance that its axes explain.
         out: Name of the figure without an ending; by default the first projection file.
-        **keywords: show, title and files_as, see `FigureOutput`.
+        **keywords: show, title, files_as, look and cmap, see `FigureOutput`.
 
     Returns:
         The files that were written.
@@ -227,8 +227,7 @@ def run(args: ContourPlotOptions) -> None:
     if not args.surf_file:
         if not args.proj_file:
             raise BadUsage(f"name a {named('surf_file')} to draw, or a {named('proj_file')}")
-        keywords: FileKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
-        draw_path(args.proj_file, args.dir_file, out=args.out, **keywords)
+        draw_path(args.proj_file, args.dir_file, out=args.out, **options.file_keywords(args))
         return
     draw(
         args.surf_file,

@@ -494,7 +494,7 @@ def surface_config(args: TrajectoryOptions, projected: ProjectedRuns, command: s
     )
     x, y = grid_around(projected.extent, args.margin, grid_counts(args.surface or ""))
     output = config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose)
-    figures = config.PlotConfig(show=args.show)
+    figures = config.PlotConfig(**options.look_keywords(args))
     return config.GridConfig(
         networks=nets,
         directions=choice,
@@ -560,7 +560,7 @@ def draw_results(args: TrajectoryOptions, projected: ProjectedRuns, surf_file: P
         if words := describe_loss_ratio(path, surface_under_path(surface, name, path, scale)):
             say(f"{run.name}: {words}" if len(projected.runs) > 1 else words)
     say(f"wrote {', '.join(files)}")
-    plot_2D.draw([surf_file], proj_file=files, show=args.show)
+    plot_2D.draw([surf_file], proj_file=files, **options.look_keywords(args))
     say(f"again: {programs.shell('plot_2D')} --surf_file {shlex.quote(str(surf_file))} --proj_file {shlex.join(files)}")
     of = f" (of {projected.runs[0].name})" if len(files) > 1 else ""
     say(
@@ -594,7 +594,7 @@ def run_on_rank(world: World, args: TrajectoryOptions, command: Sequence[str], l
         if projected is not None:
             from lossatlas.commands import plot_2D
 
-            plot_2D.draw_path([str(file) for file in projected.proj_files], show=args.show)
+            plot_2D.draw_path([str(file) for file in projected.proj_files], **options.look_keywords(args))
             say("the loss of the checkpoints, and the surface under them: the same command with --surface 25")
         return 0
 

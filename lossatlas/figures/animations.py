@@ -16,6 +16,7 @@ from lossatlas.errors import BadUsage, CannotWrite, named
 from lossatlas.figures.colour_scale import ColourScale, format_tick
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_flat
 from lossatlas.figures.matplotlib_style import FigureFactory
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
 from lossatlas.figures.surface_plots import Camera, draw_solid, solid_figure
@@ -33,7 +34,6 @@ COLOURS = 256  # of a GIF
 NEARLY_WHITE = 248
 FIRST_CELLS = 4  # of a grid that is refined
 RENDERED_SIZE = (528, 440)  # of a frame, in pixels
-PATH_COLOUR, KNOWN_COLOUR = "black", "0.6"  # of the part of a run that is reached, and of the whole run
 
 
 FRAMES = {"turn": 60, "path": 90, "refine": 24}
@@ -209,11 +209,13 @@ def path_frames(
     draw_flat(fig, [left], subject.panels, subject.scale, subject.name, draw_contours)
     fig.axes[-1].set_ylabel("")  # the axis of the curve has the same name
     left.set(**dict(zip(("xlabel", "ylabel"), axis_names(path), strict=True)))
-    left.plot(path.x, path.y, ".", color=KNOWN_COLOUR, markersize=4, zorder=4)
-    (line,) = left.plot([], [], "-", color=PATH_COLOUR, linewidth=1.3, zorder=5)
-    (ball,) = left.plot([], [], "o", color=PATH_COLOUR, markeredgecolor="white", markersize=7, zorder=6)
+    left.plot(path.x, path.y, ".", color=current_look().muted, markersize=4, zorder=4)
+    (line,) = left.plot([], [], "-", color=current_look().ink, linewidth=1.3, zorder=5)
+    (ball,) = left.plot(
+        [], [], "o", color=current_look().ink, markeredgecolor=current_look().ground, markersize=7, zorder=6
+    )
     _draw_losses(right, subject, epochs, under, path.loss)
-    (current,) = right.plot([], [], "o", color=PATH_COLOUR, markersize=6)
+    (current,) = right.plot([], [], "o", color=current_look().ink, markersize=6)
     right.set(xlabel=word, ylabel=field_title(subject.name))
     right.legend(frameon=False, fontsize="small")
     for position in np.linspace(0, len(path.x) - 1, count):
@@ -231,7 +233,7 @@ def _draw_losses(axis: "Axes", subject: Subject, epochs: np.ndarray, under: np.n
     for values, style, label in ((under, "-", "surface under the path"), (own, "--", "the checkpoint itself")):
         if values is not None and np.isfinite(values).any():
             known = np.isfinite(values)
-            axis.plot(epochs[known], values[known], style, color=KNOWN_COLOUR, linewidth=1.2, label=label)
+            axis.plot(epochs[known], values[known], style, color=current_look().muted, linewidth=1.2, label=label)
     if subject.scale.log and np.nanmin(under) > 0:
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(lambda value, _: format_tick(value))

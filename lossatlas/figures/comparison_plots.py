@@ -13,7 +13,7 @@ from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import flat_figure
 from lossatlas.figures.line_plots import DASHES, note_incomplete
 from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column, users_style
-from lossatlas.figures.palette import DIFFERENCE_COLOUR_MAP, curve_colours
+from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plot_functions import Line, draw_lines, plane_panel
 from lossatlas.figures.plot_options import SIZE, PlotOptions
@@ -52,7 +52,7 @@ def comparison_figure(
         BadUsage: The kind or an option does not suit the landscapes.
     """
     labels = [mathtext(label) for label in labels]
-    with users_style(options.columns):
+    with users_style(options.columns, options.look):
         if kind == "curve":
             return _curves(plt, surfaces, labels, options)
         found = [plane_panel(each, options, NO_CURVES, label) for each, label in zip(surfaces, labels, strict=True)]
@@ -143,11 +143,11 @@ def difference_figure(
         BadUsage: Nothing is finite, or an option does not suit the difference.
     """
     label = mathtext(label)
-    with users_style(options.columns):
+    with users_style(options.columns, options.look):
         fig, axis = plt.subplots(figsize=options.size, layout="constrained")
         if surface.grid.y is None:
             draw_lines(axis, [Line(surface, name, {"color": next(curve_colours()), "label": label})], options)
-            axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+            axis.axhline(0, color=current_look().muted, linewidth=0.8, zorder=0)
             axis.set_ylabel(label)
             return fig
         _, panel = plane_panel(surface, replace(options, field=name), NO_CURVES)
@@ -164,7 +164,7 @@ def _around_zero(options: PlotOptions, panel: Panel, name: str) -> ColourScale:
     """A linear scale whose colours are symmetric about zero, unless the user gives limits or a colour map."""
     finite = np.abs(panel.values[np.isfinite(panel.values)])
     most = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-    cmap = options.cmap or DIFFERENCE_COLOUR_MAP
+    cmap = options.cmap or current_look().difference_colour_map
     if options.vmin is None and options.vmax is None:
         options = replace(options, vmin=-most, vmax=most)
-    return replace(options, log=bool(options.log), cmap=cmap).scale([panel], name)
+    return replace(options, log=bool(options.log), cmap=cmap, colours=options.colours or "value").scale([panel], name)

@@ -173,7 +173,7 @@ def _draw_colour_bar(
         mappable,
         ax=list(axes),
         extend=scale.extend,
-        label=scale.title(name),
+        label=scale.bar_title(name),
         pad=0.02,
         shrink=shrink,
         aspect=20 * shrink,
@@ -217,7 +217,6 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
         The mapping of heights to colours, for a colour bar.
     """
     from matplotlib import cm
-    from matplotlib.colors import Normalize
 
     x, y, z = p.refined(scale)
     lines = axis.contour(
@@ -226,15 +225,14 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
         scale.height(z),
         levels=scale.height(scale.levels),
         cmap=scale.colour_map,
-        vmin=scale.limits[0],
-        vmax=scale.limits[1],
+        norm=scale.norm,
         linewidths=1.1,
         linestyles="solid",
     )
     mark_clipped_regions(axis, x, y, scale.height(z), scale)
     _label_contours(axis, lines, p, scale)
     mark_best(axis, p)
-    return cm.ScalarMappable(Normalize(*scale.limits), scale.colour_map)
+    return cm.ScalarMappable(scale.norm, scale.colour_map)
 
 
 def _label_contours(axis: "Axes", lines: "ContourSet", p: Panel, scale: ColourScale) -> None:
@@ -244,7 +242,7 @@ def _label_contours(axis: "Axes", lines: "ContourSet", p: Panel, scale: ColourSc
     texts = axis.clabel(lines, np.asarray(lines.levels)[::2], fontsize=size, fmt=scale.label_at, inline=False)
     taken = label_obstacles(axis, p, (wide, high))
     for text in texts:
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.4})
+        text.set_bbox({"facecolor": current_look().ground, "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
         share = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
@@ -261,8 +259,8 @@ def draw_filled_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarM
     # The interpolant may overshoot the cells between which it runs.
     z = np.clip(z, None if scale.below else scale.low, None if scale.above else scale.high)
     bounds = _without_duplicates(np.union1d(scale.height(scale.levels), scale.limits))
-    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    filled = axis.contourf(x, y, scale.height(z), levels=bounds, cmap=scale.colour_map, extend=scale.extend, **limits)
+    colours: Looks = {"cmap": scale.colour_map, "norm": scale.norm}
+    filled = axis.contourf(x, y, scale.height(z), levels=bounds, extend=scale.extend, **colours)
     lines: Looks = {"colors": "white", "linewidths": 0.4, "alpha": 0.6, "linestyles": "solid"}
     axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), **lines)
     mark_clipped_regions(axis, x, y, scale.height(z), scale)

@@ -168,7 +168,7 @@ def note_incomplete(axis: "Axes", surface: Surface) -> None:
     not_finite = np.zeros(surface.known.shape, bool)
     for name in loss_names(surface):
         not_finite |= surface.known & ~np.isfinite(surface.fields[name])
-    looks: Looks = {"color": RED, "markersize": 4, "transform": axis.get_xaxis_transform()}
+    looks: Looks = {"color": current_look().accent, "markersize": 4, "transform": axis.get_xaxis_transform()}
     axis.plot(surface.grid.x[not_finite], np.full(not_finite.sum(), 0.98), "x", **looks)
     notes = []
     if not surface.known.all():
@@ -185,7 +185,7 @@ def note_incomplete(axis: "Axes", surface: Surface) -> None:
             xycoords="axes fraction",
             textcoords="offset points",
             fontsize="small",
-            color="0.35",
+            color=current_look().ink,
         )
 
 

@@ -9,7 +9,7 @@ from lossatlas.figures.axis_ticks import set_log_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import draw_filled_contours, draw_flat, flat_size
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import RED
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
 from lossatlas.landscape.topology import Minimum

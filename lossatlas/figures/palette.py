@@ -1,30 +1,208 @@
-"""Colours of all figures, in one place."""
+"""Colours of all figures, in one place: a look sets ground, ink, lines and colour maps together.
+
+Modules that draw ask `current_look()` for colours when they draw, so that one context, see `matplotlib_style.style`, changes
+all of them. Line colours are after Paul Tol's schemes, without pairs of red and green.
+"""
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
-BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.5"
-COLOUR_MAP = "viridis"  # of contours, heat maps and solids
-RENDERED_COLOUR_MAP = "coolwarm"  # of what pyvista renders: blue, grey, red
-DIFFERENCE_COLOUR_MAP = "RdBu_r"  # of the difference of two surfaces: blue below zero, red above
-OVERLAY_COLOUR_MAPS = ("Blues_r", "Oranges_r", "Greens_r", "Purples_r")  # of surfaces in one box
-RUN_COLOURS = ("#d81b60", "#e69f00", "#1e88e5", "#009e73", "#7b3fa0")  # of several training runs
-LR_DROP_COLOUR = "#e4312b"  # of checkpoints before which the learning rate dropped
-NOT_DONE_COLOUR, NOT_FINITE_COLOUR = "0.85", RED  # grey cells, red crosses
+from lossatlas.config import LOOKS as LOOK_NAMES
+from lossatlas.errors import BadUsage, named
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours and widths of figures that belong together.
+
+    Attributes:
+        name: One of `config.LOOKS`.
+        ground: Colour of the paper.
+        ink: Colour of texts, axes and marks.
+        muted: Colour of guide lines and of what is less important.
+        grid: Colour of faint lines.
+        main: Colour of a single curve, and of losses.
+        accent: Colour of a second quantity, and of warnings.
+        lines: Colours of several curves, which colour-blind readers can tell apart; none is the ink, the colour of a single run.
+        drop: Colour of checkpoints before which the learning rate dropped.
+        not_done: Colour of cells without a value.
+        colour_map: Sequential colour map of fields.
+        rendered_colour_map: Sequential colour map of what pyvista renders.
+        difference_colour_map: Diverging colour map of the difference of two surfaces.
+        overlay_colour_maps: Colour maps of several surfaces in one box.
+        line_width: Width of curves and of axes, relative to the house style.
+    """
+
+    name: str
+    ground: str
+    ink: str
+    muted: str
+    grid: str
+    main: str
+    accent: str
+    lines: tuple[str, ...]
+    drop: str
+    not_done: str
+    colour_map: "str | Colormap"
+    rendered_colour_map: "str | Colormap"
+    difference_colour_map: "str | Colormap"
+    overlay_colour_maps: tuple[str, ...]
+    line_width: float = 1.0
+
+    @property
+    def is_dark(self) -> bool:
+        """The ground is darker than the ink."""
+        return sum(bytes.fromhex(self.ground[1:])) < 3 * 128
+
+
+PAPER = Look(
+    name="paper",
+    ground="#ffffff",
+    ink="#000000",
+    muted="#737373",
+    grid="#d9d9d9",
+    main="#0077bb",
+    accent="#cc3311",
+    lines=("#0077bb", "#ee6a1c", "#aa3377", "#1a1a1a", "#2a9db8", "#a8901a"),
+    drop="#cc3311",
+    not_done="#d9d9d9",
+    colour_map="viridis",
+    rendered_colour_map="viridis",
+    difference_colour_map="RdBu_r",
+    overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
+)
+DARK = Look(
+    name="dark",
+    ground="#0d1017",
+    ink="#e8eaf0",
+    muted="#8f97a8",
+    grid="#2a3040",
+    main="#66b3ee",
+    accent="#ff8866",
+    lines=("#66b3ee", "#f5b14c", "#e85fb0", "#f6f6f6", "#44bbcc", "#ddcc66"),
+    drop="#ff8866",
+    not_done="#2a3040",
+    colour_map="magma",
+    rendered_colour_map="magma",
+    difference_colour_map="berlin",
+    overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
+)
+PRINT = Look(
+    name="print",
+    ground="#ffffff",
+    ink="#000000",
+    muted="#666666",
+    grid="#d0d0d0",
+    main="#004488",
+    accent="#b04a5c",
+    lines=("#1a1a1a", "#b04a5c", "#004488", "#ba8e22", "#8c8c8c", "#6a2a50"),
+    drop="#b04a5c",
+    not_done="#e0e0e0",
+    colour_map="cividis",
+    rendered_colour_map="cividis",
+    difference_colour_map="RdBu_r",
+    overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
+    line_width=0.7,
+)
+LOOKS = {look.name: look for look in (PAPER, DARK, PRINT)}
+assert tuple(LOOKS) == LOOK_NAMES
+CURRENT_LOOK: ContextVar[Look] = ContextVar("look", default=PAPER)
+
+
+def current_look() -> Look:
+    """Return the look of the surrounding `look_set`; that of paper outside of any."""
+    return CURRENT_LOOK.get()
+
+
+@contextmanager
+def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
+    """Draw in another look within.
+
+    Args:
+        name: One of `config.LOOKS`; None keeps the surrounding one.
+        **changes: Attributes of `Look` to replace; None leaves the one of the look.
+
+    Yields:
+        The look.
+
+    Raises:
+        BadUsage: There is no look of this name.
+
+    Example:
+        >>> with look_set("dark", colour_map="cividis") as look:
+        ...     look.ground
+        '#0d1017'
+    """
+    look = current_look() if name is None else LOOKS[checked_look(name)]
+    token = CURRENT_LOOK.set(replace(look, **{key: value for key, value in changes.items() if value is not None}))
+    try:
+        yield CURRENT_LOOK.get()
+    finally:
+        CURRENT_LOOK.reset(token)
+
+
+def checked_look(name: Any) -> str:
+    """Return the name of a look. Raises BadUsage where there is none of this name."""
+    if isinstance(name, str) and name in LOOKS:
+        return name
+    raise BadUsage(f"{named('look', name)}: choose from {', '.join(LOOKS)}")
+
+
+def check_colour_map(name: Any) -> None:
+    """Check that matplotlib has a colour map. Raises BadUsage with similar names."""
+    from matplotlib import colormaps
+    from matplotlib.colors import Colormap
+
+    if isinstance(name, Colormap) or (isinstance(name, str) and name in colormaps):
+        return
+    near = get_close_matches(str(name), [each for each in colormaps if not each.endswith("_r")], 3)
+    meant = f"did you mean {' or '.join(near)}?" if near else "give a name of matplotlib.colormaps"
+    raise BadUsage(f"{named('cmap', name)} is no colour map of matplotlib: {meant}")
+
+
+def colours_from(name: str, count: int = 6) -> tuple[str, ...]:
+    """Colours of lines from a colour map: those of a map of separate colours, otherwise evenly spaced ones.
+
+    Args:
+        name: A colour map of matplotlib.
+        count: Number of the evenly spaced colours; the palest tenth of the map at either end is left out.
+
+    Returns:
+        The colours as "#rrggbb".
+
+    Raises:
+        BadUsage: There is no such map.
+    """
+    check_colour_map(name)
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap, to_hex
+
+    colour_map = colormaps[name]
+    if isinstance(colour_map, ListedColormap) and colour_map.N <= 20:
+        return tuple(to_hex(colour_map(k)) for k in range(colour_map.N))
+    return tuple(to_hex(colour_map(0.1 + 0.8 * k / (count - 1))) for k in range(count))
 
 
 def run_colour(index: int, count: int) -> str:
-    """Colour of one of several runs; a single run is black."""
-    return RUN_COLOURS[index % len(RUN_COLOURS)] if count > 1 else "black"
+    """Colour of one of several runs; a single run has the colour of the ink."""
+    look = current_look()
+    return look.lines[index % len(look.lines)] if count > 1 else look.ink
 
 
 def overlay_colour_map(index: int) -> str:
     """Colour map of one of several surfaces in one box."""
-    return OVERLAY_COLOUR_MAPS[index % len(OVERLAY_COLOUR_MAPS)]
+    maps = current_look().overlay_colour_maps
+    return maps[index % len(maps)]
 
 
-def curve_colours() -> Iterator[tuple[float, float, float]]:
-    """Endless RGB colours for curves, which colour-blind readers can tell apart."""
-    import seaborn as sns
-
-    return itertools.cycle(sns.color_palette("colorblind"))
+def curve_colours() -> Iterator[str]:
+    """Endless colours for curves, which colour-blind readers can tell apart."""
+    return itertools.cycle(current_look().lines)

@@ -202,7 +202,7 @@ def panels_scale(panels: Sequence[Panel], name: str, **limits: Any) -> ColourSca
     Args:
         panels: Panels of one field.
         name: Name of the field.
-        **limits: vmin, vmax, vlevel and log, see `choose_colour_scale`.
+        **limits: vmin, vmax, vlevel, log and colours, see `choose_colour_scale`.
 
     Returns:
         The scale; linear for an accuracy unless `log` is given.
@@ -210,7 +210,7 @@ def panels_scale(panels: Sequence[Panel], name: str, **limits: Any) -> ColourSca
     Raises:
         BadUsage: See `choose_colour_scale`.
     """
-    return choose_colour_scale([p.values for p in panels], linear=is_accuracy(name), **limits)
+    return choose_colour_scale([p.values for p in panels], linear=is_accuracy(name), **{"colours": None, **limits})
 
 
 def cell_edges(centres: np.ndarray) -> np.ndarray:

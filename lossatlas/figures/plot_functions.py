@@ -30,7 +30,7 @@ from lossatlas.figures.line_plots import (
     spread_handles,
 )
 from lossatlas.figures.matplotlib_style import Looks, changed_by_user, texts_kept, users_style
-from lossatlas.figures.palette import BLUE, curve_colours
+from lossatlas.figures.palette import current_look, curve_colours, look_set
 from lossatlas.figures.panels import Panel, surface_panel
 from lossatlas.figures.plot_options import (
     KINDS,
@@ -79,6 +79,9 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords:
         levels: Number of the contours, or their values.
         log: Take a logarithmic scale (True) or a linear one (False); None decides by the data.
         cmap: Colour map of matplotlib; by default `rcParams["image.cmap"]` where you have changed it.
+        colours: "value" for colours in proportion to the height, "blended" for 40 % value and 60 % rank among the cells; by default
+            blended where 70 % of the cells lie in a fifth of the range. Ticks of the colour bar are exact in both.
+        look: "paper" (the default), "dark" or "print"; on an Axes of yours it chooses the colours of what is drawn.
         colorbar: Draw the colour bar; by default in all kinds that have colours but "solid".
         elev: Elevation of the camera in degrees ("solid").
         azim: Azimuth of the camera in degrees ("solid").
@@ -242,8 +245,8 @@ def solid(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[SolidKe
     """
     options = PlotOptions.of("solid", keywords)
     name, panel = plane_panel(surface, options, "a line is no solid: draw it with curve()")
-    scale = options.scale([panel], name)
     with _axes(ax, options, solid=True) as (fig, axis):
+        scale = options.scale([panel], name)
         draw_solid(cast("Axes3D", axis), [panel], scale, name, options.zlim, options.camera)
         if options.title:
             axis.set_title(mathtext(options.title))
@@ -267,10 +270,9 @@ def draw_solid_bar(fig: "Figure", axis: "Axes", scale: ColourScale, name: str, *
         Left end of the bar with its labels, as a share of the figure's width.
     """
     from matplotlib import cm
-    from matplotlib.colors import Normalize
 
-    colours = cm.ScalarMappable(Normalize(*scale.limits), scale.colour_map)
-    looks: Looks = {"extend": scale.extend, "label": scale.title(name)}
+    colours = cm.ScalarMappable(scale.norm, scale.colour_map)
+    looks: Looks = {"extend": scale.extend, "label": scale.bar_title(name)}
     where: Looks = {"cax": fig.add_axes((0.9, 0.2, 0.025, 0.6))} if new else {"ax": axis, "shrink": 0.6, "pad": 0.25}
     bar = fig.colorbar(colours, **where, **looks)
     set_scale_ticks(bar.ax.yaxis, scale, 8)
@@ -327,7 +329,7 @@ def _fields_of_curve(surface: Surface, options: PlotOptions) -> "list[Line]":
         found = [(surface, name) for name in names or [default_field(surface)]]
     else:
         found = [options.find(surface)]
-    colour = "C0" if changed_by_user("axes.prop_cycle") else BLUE
+    colour = "C0" if changed_by_user("axes.prop_cycle") else current_look().main
     dashes = itertools.cycle(("-", "--", "-.", ":"))
     return [
         Line(each, name, {"color": colour, "linestyle": dash, "label": field_title(name)})
@@ -415,7 +417,7 @@ def draw_repeats(axis: "Axes", surface: Surface, name: str, options: PlotOptions
         options: Options of the figure.
     """
     values, looks = surface.fields[name], dict(options.looks or {})
-    colour, line = looks.get("color", BLUE), looks.get("linestyle") or "-"
+    colour, line = looks.get("color", current_look().main), looks.get("linestyle") or "-"
     label = looks.get("label") or f"mean of {len(values)} directions"
     draw_mean(axis, surface.grid.x, values, color=colour, linestyle=line, label=label)
     AxisLimits(log=spans_decades([values]) if options.log is None else options.log).apply(axis)
@@ -427,21 +429,30 @@ def draw_repeats(axis: "Axes", surface: Surface, name: str, options: PlotOptions
     axis.legend(handles=[*axis.get_legend_handles_labels()[0], *spread], frameon=False, fontsize="small")
 
 
-def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), ax: "Axes | None" = None) -> "Figure":
+def path(
+    coordinates: np.ndarray,
+    explained: Sequence[float] | np.ndarray = (),
+    ax: "Axes | None" = None,
+    look: str | None = None,
+) -> "Figure":
     """Draw a trajectory in its plane, with a star at the last checkpoint.
 
     Args:
         coordinates: (checkpoints, 2) coordinates in the plane.
         explained: Shares of the variance that the two axes explain, from 0 to 1; empty where they are not known.
         ax: Axis to draw on; None makes a figure.
+        look: "paper", "dark" or "print"; None for that of paper.
 
     Returns:
         The figure.
 
+    Raises:
+        BadUsage: There is no such look.
+
     Example:
         >>> fig = path(np.array([[3.0, 1.0], [1.0, 0.5], [0.0, 0.0]]), explained=(0.9, 0.05))
     """
-    with _axes(ax, PlotOptions()) as (fig, axis):
+    with _axes(ax, PlotOptions(look=look)) as (fig, axis):
         draw_trajectory(axis, Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained)))
         if ax is None:
             axis.margins(PATH_MARGIN)
@@ -485,18 +496,19 @@ def path_on(
     return _draw_plane(kind, surface, ax, kinds[kind], keywords, run)
 
 
-def spectrum(findings: Findings, kind: str = "density") -> "Figure":
+def spectrum(findings: Findings, kind: str = "density", look: str | None = None) -> "Figure":
     """Draw the spectrum of a Hessian.
 
     Args:
         findings: Content of a spectrum file.
         kind: "density", "layers" or "activations".
+        look: "paper", "dark" or "print"; None for that of paper.
 
     Returns:
         The figure.
 
     Raises:
-        BadUsage: The kind is unknown, or not computed yet.
+        BadUsage: The kind or the look is unknown, or the kind is not computed yet.
 
     Example:
         >>> from lossatlas.io import read_findings
@@ -512,7 +524,7 @@ def spectrum(findings: Findings, kind: str = "density") -> "Figure":
     if kind not in kinds or kinds[kind][0] not in findings.arrays:
         there = [name for name, (needed, _) in kinds.items() if needed in findings.arrays]
         raise BadUsage(f"no figure of '{kind}': there are {', '.join(there) or 'none yet'}")
-    with users_style():
+    with users_style(look=look):
         return kinds[kind][1](plt, findings)
 
 
@@ -522,7 +534,7 @@ def _axes(
 ) -> "Iterator[tuple[Figure, Axes]]":
     """The user's Axes and its figure, whose texts stay, or a new one that pyplot knows, so that plt.show() shows it."""
     if ax is None:
-        with users_style(options.columns):
+        with users_style(options.columns, options.look):
             import matplotlib.pyplot as plt
 
             layout, kind = (None, {"projection": "3d", "computed_zorder": False}) if solid else ("compressed", None)
@@ -532,7 +544,7 @@ def _axes(
                 ax.title.set_wrap(True)
         return
     _check_axes(ax, options, solid=solid)
-    with texts_kept(ax):
+    with look_set(options.look), texts_kept(ax):
         yield cast("Figure", ax.figure), ax
     if options.title is not None:
         ax.title.set_text(mathtext(options.title))

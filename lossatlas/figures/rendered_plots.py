@@ -16,7 +16,7 @@ from lossatlas.errors import BadUsage, error_line, named
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import RENDERED_COLOUR_MAP, overlay_colour_map, run_colour
+from lossatlas.figures.palette import current_look, overlay_colour_map, run_colour
 from lossatlas.figures.panels import Panel, legend_name
 from lossatlas.figures.plotted_fields import field_title
 from lossatlas.figures.surface_plots import BOX_HEIGHT, FLOOR_GAP, Camera, check_overlay, dense_path, height_interpolant
@@ -26,6 +26,7 @@ from lossatlas.io.trajectory_files import Projection
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from pyvista import PolyData
 
@@ -104,7 +105,7 @@ class SurfaceRenderer:
             if several:
                 self._add_surface(p, scale, overlay_colour_map(k), opacity=0.8)
             else:
-                self._add_surface(p, scale, RENDERED_COLOUR_MAP)
+                self._add_surface(p, scale, current_look().rendered_colour_map)
         for position, strength in (((-3, -2, 6), 0.9), ((4, -3, 2), 0.25)):
             light = {"position": position, "focal_point": (0, 0, 0), "intensity": strength}
             self.plotter.add_light(pyvista.Light(**light, light_type="scene light"))
@@ -119,7 +120,7 @@ class SurfaceRenderer:
         if soft:
             self.plotter.enable_anti_aliasing("ssaa")
 
-    def _add_surface(self, p: Panel, scale: ColourScale, colour_map: str, opacity: float = 1.0) -> None:
+    def _add_surface(self, p: Panel, scale: ColourScale, colour_map: "str | Colormap", opacity: float = 1.0) -> None:
         self.plotter.add_mesh(
             surface_mesh(p, scale),
             scalars="height",
@@ -282,7 +283,7 @@ def _draw_slim_colour_bar(fig: "Figure", axes: "Sequence[Axes]", scale: ColourSc
     from matplotlib import cm
     from matplotlib.colors import Normalize
 
-    colours = cm.ScalarMappable(Normalize(*scale.limits), RENDERED_COLOUR_MAP)
+    colours = cm.ScalarMappable(Normalize(*scale.limits), current_look().rendered_colour_map)
     looks: Looks = {"extend": scale.extend, "shrink": 0.6, "aspect": 30}
     bar = fig.colorbar(colours, ax=axes, label=scale.title(name), **looks)
     set_scale_ticks(bar.ax.yaxis, scale, 8)

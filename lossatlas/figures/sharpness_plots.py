@@ -8,7 +8,7 @@ import numpy as np
 
 from lossatlas.figures.colour_scale import format_tick
 from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column
-from lossatlas.figures.palette import curve_colours
+from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.text_tables import align_columns
 from lossatlas.io.spectrum_files import Findings
 
@@ -92,7 +92,7 @@ def _set_rise_axes(axis: "Axes", rises: np.ndarray) -> None:
     ticks = _decades(low, high)
     axis.set_yticks(ticks, labels=[format_tick(tick) for tick in ticks])
     axis.set_yticks([], minor=True)
-    axis.axhline(0, color="0.7", linewidth=0.7, zorder=0)
+    axis.axhline(0, color=current_look().muted, linewidth=0.7, zorder=0)
     axis.set_xlabel("ρ")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lossatlas.figures.axis_ticks import set_few_ticks
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import BLUE, GREY, RED
+from lossatlas.figures.palette import current_look
 from lossatlas.io.spectrum_files import Findings
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ def density_figure(plt: FigureFactory, findings: Findings) -> "Figure":
     fig, (left, right) = plt.subplots(*rows, figsize=figsize, layout="constrained")
     floor = 0.25 / size / curves.width  # about a quarter of the peak of a single eigenvalue
     density = np.maximum(curves.density, floor)
-    left.fill_between(curves.grid, floor, density, color=BLUE, alpha=0.25, linewidth=0)
-    left.plot(curves.grid, density, color=BLUE, linewidth=1.3)
+    left.fill_between(curves.grid, floor, density, color=current_look().main, alpha=0.25, linewidth=0)
+    left.plot(curves.grid, density, color=current_look().main, linewidth=1.3)
     _draw_error_band(left, curves.grid, curves.density, curves.density_se, floor)
     _mark_eigenvalues(left, findings, floor)
     left.set(yscale="log", ylim=(floor, None), xlabel="eigenvalue", ylabel="density")
     left.legend(frameon=False, loc="upper right")
-    right.plot(curves.grid, np.maximum(curves.larger, 0.1), color=BLUE, linewidth=1.3)
+    right.plot(curves.grid, np.maximum(curves.larger, 0.1), color=current_look().main, linewidth=1.3)
     _draw_error_band(right, curves.grid, curves.larger, curves.larger_se, 0.1)
     right.set(yscale="log", ylim=(0.5, 1.6 * size), xlabel="eigenvalue", ylabel="number of larger eigenvalues")
     probes = len(findings.arrays["density/nodes"])
@@ -193,7 +193,7 @@ def _draw_error_band(axis: "Axes", x: np.ndarray, values: np.ndarray, errors: np
     """Two standard errors on either side, where they are known."""
     if np.isfinite(errors).any():
         low, high = np.maximum(values - 2 * errors, floor), np.maximum(values + 2 * errors, floor)
-        axis.fill_between(x, low, high, color=BLUE, alpha=0.3, linewidth=0)
+        axis.fill_between(x, low, high, color=current_look().main, alpha=0.3, linewidth=0)
 
 
 def layers_figure(plt: FigureFactory, findings: Findings) -> "Figure":
@@ -234,8 +234,15 @@ def _bars_figure(
     fig, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     rows = np.arange(len(names))
     for axis, (title, values, errors) in zip(axes[0], panels, strict=True):
-        axis.barh(rows, values, xerr=2 * errors, color=BLUE, alpha=0.75, error_kw={"linewidth": 0.8, "ecolor": "0.2"})
-        axis.axvline(0, color="0.3", linewidth=0.7)
+        axis.barh(
+            rows,
+            values,
+            xerr=2 * errors,
+            color=current_look().main,
+            alpha=0.75,
+            error_kw={"linewidth": 0.8, "ecolor": current_look().ink},
+        )
+        axis.axvline(0, color=current_look().ink, linewidth=0.7)
         axis.set_xlabel(title.replace(" of the ", "\nof the ") if is_single_column() else title)
         axis.margins(y=0.01)
         set_few_ticks(axis.xaxis, most=4 if is_single_column() else 6)

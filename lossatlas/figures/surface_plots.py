@@ -12,7 +12,7 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.figures.axis_ticks import set_few_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import NOT_FINITE_COLOUR, overlay_colour_map, run_colour
+from lossatlas.figures.palette import current_look, overlay_colour_map, run_colour
 from lossatlas.figures.panels import Panel, legend_name, same_extent
 from lossatlas.figures.trajectory_plots import axis_names
 from lossatlas.io.trajectory_files import Projection
@@ -20,7 +20,7 @@ from lossatlas.landscape.interpolant import Interpolant
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
-    from matplotlib.colors import Colormap
+    from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
 
@@ -222,7 +222,7 @@ def draw_solid(
     for p, colour_map in zip(panels, maps, strict=True):
         _draw_floor_contours(axis, p, scale, colour_map, ends)
         corners, shades = shaded_faces(
-            p, heights, colormaps.get_cmap(colour_map), bottom, ceiling, plateau=zlim is None, brightest=scale.limits[1]
+            p, heights, colormaps.get_cmap(colour_map), bottom, ceiling, plateau=zlim is None, norm=scale.norm
         )
         lines = _contour_faces(p, heights, ends, camera)
         faces += [corners, lines]
@@ -277,7 +277,7 @@ def shaded_faces(
     ceiling: float,
     *,
     plateau: bool = False,
-    brightest: float | None = None,
+    norm: "Normalize | None" = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the faces of a surface below a ceiling, and their colours under light.
 
@@ -288,7 +288,7 @@ def shaded_faces(
         bottom: Height of the darkest colour.
         ceiling: Height at which a face is cut.
         plateau: Bend faces at the ceiling instead of cutting them.
-        brightest: Height of the brightest colour; None for the top of the scale.
+        norm: Map of heights to shares of the colour map; None for that of the scale.
 
     Returns:
         Corners (n, 5, 3) in the units of the axes and colours (n, 4). Five corners allow for a cut; those that a face
@@ -302,13 +302,12 @@ def shaded_faces(
     grid = np.stack([*np.meshgrid(x, y), h], -1)
     corners = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], 2)
     heights = corners[..., 2]
-    top = scale.limits[1] if brightest is None else brightest
     with np.errstate(invalid="ignore"):
         low, high = heights.min(-1), heights.max(-1)
-        share = np.clip((heights.mean(-1) - bottom) / (top - bottom), 0, 1)
+        share = np.clip((norm or scale.norm)(np.nan_to_num(heights.mean(-1), nan=bottom)), 0, 1)
         whole = high <= ceiling + 1e-9 * (ceiling - bottom)  # False where a corner is missing
         cut = np.isfinite(high) & (low < ceiling) & ~whole
-    shades = colours(np.nan_to_num(share))
+    shades = colours(np.asarray(share))
     middle = np.nan_to_num((light[:-1, :-1] + light[1:, 1:] + light[:-1, 1:] + light[1:, :-1]) / 4, nan=0.7)
     shades[..., :3] = np.clip(shades[..., :3] * middle[..., None], 0, 1)
     clipped = np.array([_clip_face(face, ceiling) for face in corners[cut]]).reshape(-1, 5, 3)
@@ -398,10 +397,10 @@ def _draw_path(
     points = points + LINE_OFFSET * to_camera
     axis.plot(*np.where(hidden[:, None], points, np.nan).T, color=colour, linewidth=0.9, alpha=0.25, zorder=4)
     axis.plot(*np.where(hidden[:, None], np.nan, points).T, color=colour, linewidth=1.3, zorder=4)
-    several = colour != "black"
+    several = colour != current_look().ink
     handles: list[Artist] = []
     for point, shape, size, fill, label in (
-        (points[0], "o", 4.5, "white", "first"),
+        (points[0], "o", 4.5, current_look().ground, "first"),
         (points[-1], "*", 8, colour, "last"),
     ):
         look: Looks = {
@@ -432,8 +431,7 @@ def _draw_floor_contours(
     if len(levels) == 0:
         return
     looks: Looks = {"linewidths": 0.8, "linestyles": "solid", "zorder": 1, "cmap": colour_map}
-    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    axis.contour(*np.meshgrid(x, y), scale.height(z), levels=levels, zdir="z", offset=ends[0], **looks, **limits)
+    axis.contour(*np.meshgrid(x, y), scale.height(z), levels=levels, zdir="z", offset=ends[0], norm=scale.norm, **looks)
 
 
 def _set_axes(
@@ -466,5 +464,5 @@ def _mark_not_finite(axis: "Axes3D", p: Panel, ends: tuple[float, float], label:
         return []
     x, y = np.meshgrid(p.x, p.y)
     heights = np.where(np.isposinf(p.values[bad]), ends[1], ends[0])
-    looks: Looks = {"color": NOT_FINITE_COLOUR, "markersize": 4, "zorder": 5}
+    looks: Looks = {"color": current_look().accent, "markersize": 4, "zorder": 5}
     return [*axis.plot(x[bad], y[bad], heights, "x", label=label, **looks)]
