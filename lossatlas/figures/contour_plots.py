@@ -8,7 +8,7 @@ import numpy as np
 from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
-from lossatlas.figures.palette import run_colour
+from lossatlas.figures.palette import current_look, run_colour
 from lossatlas.figures.panels import Panel, cell_edges, same_extent
 from lossatlas.figures.plane_marks import (
     clipped_in_words,
@@ -296,5 +296,4 @@ def draw_cells(
         The mapping of heights to colours, for a colour bar.
     """
     heights = np.ma.masked_invalid(scale.height(values))
-    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    return axis.pcolormesh(x_edges, y_edges, heights, cmap=scale.colour_map, **limits, rasterized=True)
+    return axis.pcolormesh(x_edges, y_edges, heights, cmap=scale.colour_map, norm=scale.norm, rasterized=True)

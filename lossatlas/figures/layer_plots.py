@@ -8,7 +8,7 @@ from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import draw_cells
 from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column, letters
-from lossatlas.figures.palette import BLUE
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import cell_edges
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.io.spectrum_files import Findings
@@ -63,7 +63,7 @@ def layer_map_figure(
     unfinished = "" if surface.known.all() else f"\nunfinished: {surface.known.sum()} of {surface.known.size} cells"
     title = field_title(name) if is_single_column() else f"{field_title(name)}, one layer moved at a time"
     left.set_title(f"{title}{unfinished}", fontsize="small")
-    bar = fig.colorbar(mesh, ax=left, extend=scale.extend, label=scale.title(name), pad=0.02, aspect=25)
+    bar = fig.colorbar(mesh, ax=left, extend=scale.extend, label=scale.bar_title(name), pad=0.02, aspect=25)
     set_scale_ticks(bar.ax.yaxis, scale)
     if findings is not None:
         _draw_traces(axes[0, 1], list(surface.request["rows"]), findings)
@@ -76,8 +76,11 @@ def _draw_traces(axis: "Axes", layers: list[str], findings: Findings) -> None:
     found = [(row, index[layer]) for row, layer in enumerate(layers) if layer in index]
     rows = [row for row, _ in found]
     traces, errors = (findings.arrays[each][[k for _, k in found]] for each in ("layers/trace", "layers/trace_se"))
-    axis.barh(rows, traces, xerr=2 * errors, height=0.7, color=BLUE, error_kw={"linewidth": 0.8, "ecolor": "0.3"})
-    axis.axvline(0, color="0.6", linewidth=0.8)
+    look = current_look()
+    axis.barh(
+        rows, traces, xerr=2 * errors, height=0.7, color=look.main, error_kw={"linewidth": 0.8, "ecolor": look.ink}
+    )
+    axis.axvline(0, color=look.muted, linewidth=0.8)
     set_few_ticks(axis.xaxis, most=3)
     axis.tick_params(axis="y", length=0)
     words = (

@@ -11,7 +11,7 @@ from lossatlas.figures.axis_ticks import set_few_ticks, set_log_ticks
 from lossatlas.figures.colour_scale import LOG_FROM
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.network_marks import network_marks
-from lossatlas.figures.palette import BLUE, RED, curve_colours
+from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.plotted_fields import RATIO_TITLE, eigen_ratio, loss_names, mathtext
 from lossatlas.landscape.surface import Surface, unresolved
 
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95  # of the interval of the mean over repeats
 FEW_CELLS = 40  # a curve through fewer cells gets a dot at each of them
 X_LABEL = "coordinate along the direction"
-SPLITS: dict[str, Looks] = {
-    "train": {"color": BLUE, "linestyle": "-"},
-    "test": {"color": RED, "linestyle": (0, (4, 1.5))},
-}
+SPLITS: dict[str, Any] = {"train": "-", "test": (0, (4, 1.5))}  # with the style of their lines
 SPLIT_NAMES = {"train": "training", "test": "test"}
 LINE_LABELS = {"loss": "loss", "acc": "accuracy (%)"}
 DASHES: tuple[Any, ...] = (
@@ -116,6 +113,12 @@ def _cover_whole_line(axis: "Axes", surface: Surface) -> None:
     axis.update_datalim([(surface.grid.x[0], 0.0), (surface.grid.x[-1], 0.0)], updatey=False)
 
 
+def split_looks(split: str) -> Looks:
+    """Colour and style of the lines of training or test data."""
+    look = current_look()
+    return {"color": look.main if split == "train" else look.accent, "linestyle": SPLITS[split]}
+
+
 def set_percent_limits(axis: "Axes", values: Sequence[np.ndarray]) -> None:
     """Set the limits of an axis of percentages: from 0 to 100, or the half of it in which all values lie."""
     found = np.concatenate([np.ravel(each) for each in values])
@@ -149,7 +152,7 @@ def draw_legend_above(fig: "Figure", axes: "Sequence[Axes]", title: str = "", ex
 def mark_networks_on_line(axis: "Axes", surface: Surface) -> None:
     """Mark the networks that a curve goes through."""
     for each in network_marks(surface):
-        axis.axvline(each.x, color="0.6", linewidth=0.8, zorder=0)
+        axis.axvline(each.x, color=current_look().muted, linewidth=0.8, zorder=0)
 
 
 def name_networks_on_line(axis: "Axes", surface: Surface) -> None:
@@ -204,9 +207,9 @@ def line_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits) -> "Figu
     size = 5.2, 1.4 + 2.0 * len(kinds)
     fig, panels = plt.subplots(len(kinds), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
     for axis, kind in zip(panels[:, 0], kinds, strict=True):
-        for split, looks in SPLITS.items():
+        for split in SPLITS:
             if (name := f"{split}_{kind}") in surface.fields:
-                draw_curve(axis, surface, name, label=SPLIT_NAMES[split], **looks)
+                draw_curve(axis, surface, name, label=SPLIT_NAMES[split], **split_looks(split))
         axis.set_ylabel(LINE_LABELS[kind])
         mark_networks_on_line(axis, surface)
     axes.apply(panels[0, 0])
@@ -240,11 +243,11 @@ def lines_figure(plt: FigureFactory, curves: Sequence[Surface], names: Sequence[
     looks = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
     for k, (surface, name, (colour, dash)) in enumerate(zip(curves, names, looks, strict=False)):
         width = 1.4 + 0.7 * min(3, len(curves) - 1 - k) * hidden  # each of several equal curves stays visible
-        for split in SPLITS:
+        for split, style in SPLITS.items():
             for axis, kind in ((top, "loss"), (bottom, "acc")):
                 if (field := f"{split}_{kind}") in surface.fields:
                     label = f"{name}, {SPLIT_NAMES[split]}" if both else name
-                    line = SPLITS[split]["linestyle"] if both else dash
+                    line = style if both else dash
                     draw_curve(axis, surface, field, color=colour, linestyle=line, label=label, linewidth=width)
     top.set_ylabel("loss")
     axes.apply(top)
@@ -289,13 +292,13 @@ def loss_or_error_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits,
     looks: Looks = {"linewidth": 1.4, "markersize": 2.5}
     looks |= _cell_markers(surface) if surface.interpolated.any() else {}
     drawn = []
-    for split, own in SPLITS.items():
+    for split in SPLITS:
         field = f"{split}_{'loss' if kind == 'loss' else 'acc'}"
         if field in surface.fields:
             values = surface.fields[field] if kind == "loss" else 100 - surface.fields[field]
             _cover_whole_line(axis, surface)
             drawn.append(values[surface.known])
-            axis.plot(surface.grid.x[surface.known], drawn[-1], label=SPLIT_NAMES[split], **own, **looks)
+            axis.plot(surface.grid.x[surface.known], drawn[-1], label=SPLIT_NAMES[split], **split_looks(split), **looks)
     if kind == "loss":
         axes.apply(axis)
     else:
@@ -336,7 +339,12 @@ def eigenvalues_figure(
             values = surface.fields[field][surface.known]
             axis.plot(x, values, color=colour, label=label, linewidth=1.4, **looks)
             loose = unresolved(surface, field)[surface.known]
-            hollow: Looks = {"color": colour, "markerfacecolor": "white", "markersize": 4, "label": "not resolved"}
+            hollow: Looks = {
+                "color": colour,
+                "markerfacecolor": current_look().ground,
+                "markersize": 4,
+                "label": "not resolved",
+            }
             if loose.any():
                 axis.plot(x[loose], values[loose], "o", **hollow)
     for axis, (name, word) in zip(panels, fields, strict=True):
@@ -433,7 +441,9 @@ def repeats_figure(
         panels[1, 0].set_ylabel("error (%)")
         set_percent_limits(panels[1, 0], shown["acc"])
     fig.supxlabel(X_LABEL, fontsize=panels[0, 0].yaxis.label.get_fontsize())
-    draw_legend_above(fig, panels[0], extra=spread_handles("0.35" if len(groups) > 1 else next(curve_colours())))
+    draw_legend_above(
+        fig, panels[0], extra=spread_handles(current_look().muted if len(groups) > 1 else next(curve_colours()))
+    )
     return fig
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 MOST_ROWS = 25
-DEEP_COLOUR, SHALLOW_COLOUR = RED, "0.55"
 OFF_AXIS = 0.06  # share of the frame by which the lowest minimum, whose depth has no end, stands inside its edge
 
 
@@ -75,18 +74,18 @@ def _mark_minima(axis: "Axes", p: Panel, minima: Sequence[Minimum], deep: Sequen
             axis.plot(p.x[i], p.y[j], marker, linestyle="none", label=label, **looks)
 
     shallow = [each.cell for each in minima if each not in deep]
-    dot: Looks = {"color": "white", "markeredgecolor": "black", "markeredgewidth": 0.5, "clip_on": False}
+    look = current_look()
+    dot: Looks = {"color": look.ground, "markeredgecolor": look.ink, "markeredgewidth": 0.5, "clip_on": False}
     draw(shallow, "o", "minimum", markersize=2.6, zorder=4, **dot)
     passes = [each.saddle for each in deep[:MOST_ROWS] if each.saddle is not None]
-    looks: Looks = {"color": "white", "markeredgecolor": "black", "markeredgewidth": 0.5, "clip_on": False}
-    draw(passes, "X", "pass of a deep minimum into a deeper one", markersize=5, zorder=4.5, **looks)
-    deep_looks: Looks = {"color": DEEP_COLOUR, "markeredgecolor": "white", "markeredgewidth": 0.7, "clip_on": False}
+    draw(passes, "X", "pass of a deep minimum into a deeper one", markersize=5, zorder=4.5, **dot)
+    deep_looks: Looks = {"color": look.accent, "markeredgecolor": look.ground, "markeredgewidth": 0.7, "clip_on": False}
     draw([each.cell for each in deep], "o", "deep minimum, with its number", markersize=5.5, zorder=5, **deep_looks)
     for number, each in enumerate(deep[:MOST_ROWS], 1):
         j, i = divmod(each.cell, nx)
         at: Looks = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small", "zorder": 6}
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
-        axis.annotate(str(number), (p.x[i], p.y[j]), (0, 8), color="black", bbox=box, **at)
+        box = {"facecolor": look.ground, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+        axis.annotate(str(number), (p.x[i], p.y[j]), (0, 8), color=look.ink, bbox=box, **at)
 
 
 def _keep_numbers_inside(axis: "Axes") -> None:
@@ -109,6 +108,7 @@ def _keep_numbers_inside(axis: "Axes") -> None:
 
 def _draw_depths(axis: "Axes", minima: Sequence[Minimum], depth: float) -> None:
     """A dot at the depth of each minimum, one row each; the lowest one, which runs into no deeper one, has an arrow."""
+    look = current_look()
     finite = [each.depth for each in minima if np.isfinite(each.depth) and each.depth > 0]
     low, high = (
         (min([*finite, depth]), max([*finite, depth]))
@@ -119,7 +119,7 @@ def _draw_depths(axis: "Axes", minima: Sequence[Minimum], depth: float) -> None:
     axis.set(xscale="log", xlim=(low, high), ylim=(len(minima) - 0.4, -0.6))
     for row, each in enumerate(minima):
         is_deep = each.depth > depth
-        colour = DEEP_COLOUR if is_deep else SHALLOW_COLOUR
+        colour = look.accent if is_deep else look.muted
         end = each.depth if np.isfinite(each.depth) else high
         axis.plot([low, end], [row, row], ":", color=colour, linewidth=0.8, zorder=1)
         if not np.isfinite(each.depth):
@@ -134,10 +134,10 @@ def _draw_depths(axis: "Axes", minima: Sequence[Minimum], depth: float) -> None:
             axis.text(1 - OFF_AXIS, row, f"the lowest, {each.value:.3g}: no pass", bbox=box, **where)
             continue
         if each.error > 0:
-            axis.plot([max(low, end - each.error), end + each.error], [row, row], "-", color="black", linewidth=0.8)
-        axis.plot([end], [row], "o", color=colour, markersize=5, markerfacecolor=colour if is_deep else "white")
+            axis.plot([max(low, end - each.error), end + each.error], [row, row], "-", color=look.ink, linewidth=0.8)
+        axis.plot([end], [row], "o", color=colour, markersize=5, markerfacecolor=colour if is_deep else look.ground)
     if low < depth < high:
-        axis.axvline(depth, color="0.4", linestyle="--", linewidth=0.9, zorder=0)
+        axis.axvline(depth, color=look.muted, linestyle="--", linewidth=0.9, zorder=0)
     numbers = range(sum(each.depth > depth for each in minima))
     axis.set_yticks(list(numbers), labels=[str(k + 1) for k in numbers], fontsize="x-small")
     axis.tick_params(axis="y", length=0)

@@ -118,6 +118,16 @@ class Panel:
         values[:: times[1], :: times[0]] = z  # infinite ones too
         return axes[0], axes[1], values
 
+    def best_cell(self) -> tuple[int, int] | None:
+        """Row and column of the best computed cell, of equal ones the nearest to the origin; None where none is finite."""
+        known = np.isfinite(self.values) if self.interpolated is None else np.isfinite(self.values) & ~self.interpolated
+        if not known.any():
+            return None
+        values = np.where(known, -self.values if self.more_is_better else self.values, np.inf)
+        distance = np.hypot(*np.meshgrid(self.x, self.y))
+        j, i = np.unravel_index(np.argmin(np.where(values == values.min(), distance, np.inf)), values.shape)
+        return int(j), int(i)
+
     @property
     def note(self) -> str:
         """Facts that a reader has to know, in one line."""

@@ -8,7 +8,7 @@ import numpy as np
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import Looks, is_single_column
 from lossatlas.figures.network_marks import curve_points
-from lossatlas.figures.palette import NOT_DONE_COLOUR, NOT_FINITE_COLOUR
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel, cell_edges, legend_name
 
 if TYPE_CHECKING:
@@ -16,24 +16,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NETWORK_NAME = "name of a network"  # marks the names of networks, see `keep_networks_inside`
-CLIPPED_HATCH, CLIPPED_COLOUR = "////", "0.6"
+CLIPPED_HATCH = "////"
 BEST_LABELS = {False: "lowest value", True: "highest value"}
 CURVE_NAMES = {"bezier": "Bézier curve", "polygonal": "polygonal chain"}
 
 
 def mark_best(axis: "Axes", p: Panel) -> None:
-    """Mark the best computed cell with a white cross; of equal cells the one nearest to the origin.
+    """Mark the best computed cell with a hollow cross; of equal cells the one nearest to the origin.
 
     Args:
         axis: Axis of the panel.
         p: The panel; the best cell is the highest one if `p.more_is_better`, otherwise the lowest one.
     """
-    known = np.isfinite(p.values) if p.interpolated is None else np.isfinite(p.values) & ~p.interpolated
-    if known.any():
-        values = np.where(known, -p.values if p.more_is_better else p.values, np.inf)
-        distance = np.hypot(*np.meshgrid(p.x, p.y))
-        j, i = np.unravel_index(np.argmin(np.where(values == values.min(), distance, np.inf)), values.shape)
-        looks: Looks = {"markerfacecolor": "white", "markeredgecolor": "black", "markeredgewidth": 0.8}
+    if (best := p.best_cell()) is not None:
+        j, i = best
+        looks: Looks = {
+            "markerfacecolor": current_look().ground,
+            "markeredgecolor": current_look().ink,
+            "markeredgewidth": 0.8,
+        }
         looks |= {"linestyle": "none", "markersize": 7, "zorder": 4, "clip_on": False}
         axis.plot(p.x[i], p.y[j], "P", label=BEST_LABELS[p.more_is_better], **looks)
 
@@ -47,14 +48,16 @@ def mark_cells(axis: "Axes", p: Panel) -> None:
 
     if not p.done.all():
         grey = np.ma.masked_where(p.done, np.ones(p.done.shape))
-        axis.pcolormesh(cell_edges(p.x), cell_edges(p.y), grey, cmap=ListedColormap([NOT_DONE_COLOUR]), zorder=0.5)
+        axis.pcolormesh(
+            cell_edges(p.x), cell_edges(p.y), grey, cmap=ListedColormap([current_look().not_done]), zorder=0.5
+        )
     x, y = np.meshgrid(p.x, p.y)
     if p.interpolated is not None:
         computed = p.done & ~p.interpolated
-        axis.plot(x[computed], y[computed], ".", color="black", alpha=0.5, markersize=1.2, zorder=3.5)
+        axis.plot(x[computed], y[computed], ".", color=current_look().ink, alpha=0.5, markersize=1.2, zorder=3.5)
     bad = p.not_finite
     if bad.any():
-        looks: Looks = {"color": NOT_FINITE_COLOUR, "markersize": 4, "clip_on": False, "zorder": 5}
+        looks: Looks = {"color": current_look().accent, "markersize": 4, "clip_on": False, "zorder": 5}
         axis.plot(x[bad], y[bad], "x", linestyle="none", label="not finite", **looks)
 
 
@@ -68,7 +71,7 @@ def mark_clipped_cells(axis: "Axes", p: Panel, scale: ColourScale) -> None:
         for j, i in np.argwhere(clipped(p.values, scale))
     ]
     if cells:
-        looks: Looks = {"facecolor": "none", "edgecolor": CLIPPED_COLOUR, "hatch": CLIPPED_HATCH, "linewidth": 0}
+        looks: Looks = {"facecolor": "none", "edgecolor": current_look().muted, "hatch": CLIPPED_HATCH, "linewidth": 0}
         axis.add_collection(PolyCollection(cells, zorder=1.5, label="_clipped", **looks), autolim=False)
 
 
@@ -89,7 +92,7 @@ def mark_clipped_regions(axis: "Axes", x: np.ndarray, y: np.ndarray, heights: np
         inside = (heights > bounds[0]) & (heights < bounds[1])
         if inside.any():
             hatched = axis.contourf(x, y, heights, levels=bounds, colors="none", hatches=[CLIPPED_HATCH], zorder=1.5)
-            hatched.set(edgecolor=CLIPPED_COLOUR, linewidth=0)
+            hatched.set(edgecolor=current_look().muted, linewidth=0)
 
 
 def clipped(values: np.ndarray, scale: ColourScale) -> np.ndarray:
@@ -115,16 +118,15 @@ def mark_networks(axis: "Axes", p: Panel) -> None:
     from matplotlib.patheffects import withStroke
 
     if p.curve:
-        looks: Looks = {"color": "black", "linewidth": 1.2, "zorder": 5, "label": CURVE_NAMES[p.curve]}
+        looks: Looks = {"color": current_look().ink, "linewidth": 1.2, "zorder": 5, "label": CURVE_NAMES[p.curve]}
         axis.plot(*curve_points(p.curve, p.networks), "--", **looks)
+    dot: Looks = {"color": current_look().ink, "markeredgecolor": current_look().ground, "markeredgewidth": 0.7}
     for each in p.networks:
-        axis.plot(
-            each.x, each.y, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.7, zorder=6
-        )
+        axis.plot(each.x, each.y, "o", markersize=4, zorder=6, **dot)
         at: Looks = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small", "zorder": 7}
         note = axis.annotate(legend_name(each.name), (each.x, each.y), (0, 5), **at)
         note.set_gid(NETWORK_NAME)
-        note.set_path_effects([withStroke(linewidth=2, foreground="white")])
+        note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
 
 
 def keep_networks_inside(axis: "Axes") -> None:

@@ -181,8 +181,8 @@ def _draw_plane(
 ) -> "Figure":
     options = PlotOptions.of(kind, keywords)
     name, panel = plane_panel(surface, options, "a line has no contours: draw it with curve()")
-    scale, bar = options.scale([panel], name), options.colorbar is not False
     with _axes(ax, options, size=_plane_size(options, panel)) as (fig, axis):
+        scale, bar = options.scale([panel], name), options.colorbar is not False
         runs = [] if run is None else [run.of(name)]
         contour_plots.draw_flat(
             fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title, own=ax is None

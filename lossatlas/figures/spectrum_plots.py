@@ -96,7 +96,9 @@ def _mark_eigenvalues(axis: "Axes", findings: Findings, height: float) -> None:
     looks: Looks = {"markersize": 9, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 4}
     assert axis.figure is not None
     up = axis.transData + ScaledTranslation(0, 5.5 / 72, axis.figure.dpi_scale_trans)
-    for chosen, colour, label in ((resolved, RED, "resolved eigenvalues"), (~resolved, GREY, "not resolved")):
+    look = current_look()
+    kinds = ((resolved, look.accent, "resolved eigenvalues"), (~resolved, look.muted, "not resolved"))
+    for chosen, colour, label in kinds:
         if chosen.any():
             heights = np.full(chosen.sum(), height)
             axis.plot(values[chosen], heights, "|", color=colour, label=label, transform=up, **looks)

@@ -54,8 +54,8 @@ def draw_trajectory(
         axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
         axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor=current_look().ground, markersize=5, zorder=6)
     if len(drops := path.dropped()):
-        drop_looks: Looks = {"color": LR_DROP_COLOUR, "markersize": 5, "linestyle": "none", "zorder": 7}
-        drop_looks |= {"markeredgecolor": "white", "markeredgewidth": 0.6}
+        drop_looks: Looks = {"color": current_look().drop, "markersize": 5, "linestyle": "none", "zorder": 7}
+        drop_looks |= {"markeredgecolor": current_look().ground, "markeredgewidth": 0.6}
         axis.plot(x[drops], y[drops], "D", label=_lr_drop_label(axis), **drop_looks)
     for end, neighbour, text in ((0, 1, "first"), (-1, -2, "last")):
         away = np.array([x[end] - x[neighbour], y[end] - y[neighbour]]) if len(x) > 1 else np.ones(2)
@@ -65,8 +65,8 @@ def draw_trajectory(
             text, (x[end], y[end]), tuple(shift), zorder=8, clip_on=True, color=current_look().ink, **at
         )
         note.set_gid(END_NAME)
-        note.set_path_effects([withStroke(linewidth=2, foreground="white")])
-    star: Looks = {"color": colour, "markerfacecolor": "white", "markersize": 14, "markeredgewidth": 0.9}
+        note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
+    star: Looks = {"color": colour, "markerfacecolor": current_look().ground, "markersize": 14, "markeredgewidth": 0.9}
     axis.plot(x[-1:], y[-1:], "*", zorder=4.5, **star)  # under the path, whose last checkpoints may lie close together
     for letter, name in zip("xy", axis_names(path), strict=True):
         axis.set(**{f"{letter}label": name})
