@@ -19,7 +19,8 @@ from lossatlas.figures.matplotlib_style import FigureFactory
 from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
-from lossatlas.figures.surface_plots import Camera, draw_solid, solid_figure
+from lossatlas.figures.solid_layout import WHOLE_BOX, keep_labels_inside, place_for_film
+from lossatlas.figures.surface_plots import Camera, draw_solid, shape_of_solids, solid_figure
 from lossatlas.figures.trajectory_plots import axis_names
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.trajectory_files import Projection
@@ -165,11 +166,12 @@ def turntable_frames(
     """
     panels = [replace(p, detail=DETAIL) for p in subject.panels]
     for each in cameras:
-        fig = solid_figure(plt, panels, subject.scale, subject.name, zlim, each, overlay=overlay)
+        fig = solid_figure(plt, panels, subject.scale, subject.name, zlim, each, overlay=overlay, cut_from=cameras[0])
         axis: Any
         for axis in fig.axes:  # the label would jump from one side to the other
             axis.set_zlabel("")
-        fig.text(0.5, 0.02, field_title(subject.name), ha="center", fontsize="small")
+        place_for_film(fig, *((1, 1) if overlay else shape_of_solids(len(panels))))
+        fig.text(0.01, 0.02, field_title(subject.name), ha="left", fontsize="small")
         yield figure_pixels(fig, dpi)
 
 
@@ -310,6 +312,7 @@ def refinement_frames(
         flat.set_title(f"{cells} of {surface.grid.size} cells")
         solid = fig.add_axes((0.46, 0.0, 0.5, 1.0), projection="3d", computed_zorder=False)
         draw_solid(solid, [p], subject.scale, subject.name, None, camera, notes=False)
+        keep_labels_inside(fig, solid, (0.46, 0, 1, 1), WHOLE_BOX)
         yield figure_pixels(fig, dpi)
 
 

@@ -12,13 +12,14 @@ from lossatlas.figures import contour_plots
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import flat_figure
 from lossatlas.figures.line_plots import DASHES, note_incomplete
-from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column, users_style
+from lossatlas.figures.matplotlib_style import FigureFactory, users_style
 from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plot_functions import Line, draw_lines, plane_panel
 from lossatlas.figures.plot_options import SIZE, PlotOptions
 from lossatlas.figures.plotted_fields import field_title, mathtext
-from lossatlas.figures.surface_plots import draw_solid, keep_labels_inside
+from lossatlas.figures.solid_layout import SolidLayout
+from lossatlas.figures.surface_plots import draw_solid, shape_of_solids
 from lossatlas.landscape.surface import Surface
 
 if TYPE_CHECKING:
@@ -82,25 +83,21 @@ def _flat(
 
 def _solids(plt: FigureFactory, panels: Sequence[Panel], name: str, options: PlotOptions) -> "Figure":
     scale, count = options.scale(panels, name), len(panels)
-    rows, columns = (count, 1) if is_single_column() else (1, count)
+    rows, columns = shape_of_solids(count)
     width, height = options.size
     if options.figsize is None and not options.columns:
         width, height = SIZE[0] * columns, SIZE[1] * rows
     elif options.columns:
         height = width / columns * SIZE[1] / SIZE[0] * rows
     fig = plt.figure(figsize=(width, height))
-    top = 1.0
     if options.title:
-        title = fig.suptitle(mathtext(options.title), wrap=True)
-        top = float(title.get_window_extent().y0 / fig.bbox.height)
+        fig.suptitle(mathtext(options.title), wrap=True)
     for k, panel in enumerate(panels):
         axis = cast("Axes3D", fig.add_subplot(rows, columns, k + 1, projection="3d", computed_zorder=False))
         draw_solid(axis, [panel], scale, name, options.zlim, options.camera)
         axis.patch.set_visible(False)  # it would cover the labels of the neighbour
         axis.set_title(panel.label)
-        row, column = divmod(k, columns)
-        ends = (top * (1 - (row + 1) / rows), top * (1 - row / rows))
-        keep_labels_inside(fig, axis, (column / columns, ends[0], (column + 1) / columns, ends[1]))
+    fig.set_layout_engine(SolidLayout(rows, columns))
     return fig
 
 

@@ -115,6 +115,7 @@ PRINT = Look(
 )
 LOOKS = {look.name: look for look in (PAPER, DARK, PRINT)}
 assert tuple(LOOKS) == LOOK_NAMES
+OVERLAY_PARTS = (0.05, 0.55), (0.42, 0.9), (0.0, 0.4), (0.6, 1.0)  # of the colour maps of surfaces in one box
 CURRENT_LOOK: ContextVar[Look] = ContextVar("look", default=PAPER)
 
 
@@ -259,10 +260,10 @@ def run_colour(index: int, count: int) -> str:
     return look.lines[index % len(look.lines)] if count > 1 else look.ink
 
 
-def overlay_colour_map(index: int) -> str:
-    """Colour map of one of several surfaces in one box."""
+def overlay_colour_map(index: int) -> "Colormap":
+    """Colour map of one of several surfaces in one box: their hues differ, and in grey one is darker than the other."""
     maps = current_look().overlay_colour_maps
-    return maps[index % len(maps)]
+    return part_of(maps[index % len(maps)], *OVERLAY_PARTS[index % len(OVERLAY_PARTS)])
 
 
 def curve_colours() -> Iterator[str]:

@@ -42,7 +42,8 @@ from lossatlas.figures.plot_options import (
     with_keywords,
 )
 from lossatlas.figures.plotted_fields import default_field, field_title, loss_names, mathtext, row_labels
-from lossatlas.figures.surface_plots import LABEL_MARGIN, draw_solid, keep_labels_inside
+from lossatlas.figures.solid_layout import LABEL_MARGIN, keep_labels_inside
+from lossatlas.figures.surface_plots import draw_solid
 from lossatlas.figures.trajectory_plots import axis_names, draw_trajectory
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.io.trajectory_files import Projection

@@ -373,12 +373,9 @@ def _notes(group: Sequence[Panel]) -> list[str]:
 
 
 def _legend_handles(overlaid: Sequence[Panel], paths: Sequence[Projection]) -> "list[Artist]":
-    from matplotlib import colormaps
     from matplotlib.patches import Patch
 
-    handles: list[Artist] = [
-        Patch(color=colormaps[overlay_colour_map(k)](0.35), label=p.label) for k, p in enumerate(overlaid)
-    ]
+    handles: list[Artist] = [Patch(color=overlay_colour_map(k)(0.5), label=p.label) for k, p in enumerate(overlaid)]
     if len(paths) > 1:
         handles += [Patch(color=run_colour(k, len(paths)), label=legend_name(p.run)) for k, p in enumerate(paths)]
     return handles
