@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LABEL_MARGIN = 0.06  # inches between the labels of a new figure and its edge
 FILM_MARGIN, FILM_FOOT = 0.12, 0.3  # inches above the titles of a film and below its axes
 HEAD_GAP = 0.06  # inches between a title, notes and the legend
-APART = 1.1  # of tick labels of two axes, relative to their height
+APART = 2.0  # of tick labels of two axes, relative to their height
 NOTES = "notes of a surface"  # marks their text
 WHOLE_BOX = np.array(list(itertools.product((0, 1), repeat=3)), float)  # corners, see `keep_labels_inside`
 
@@ -230,14 +230,21 @@ def _box_and_labels(fig: "Figure", axis: "Axes3D", outline: np.ndarray) -> tuple
 
 def _separate_tick_labels(fig: "Figure", axis: "Axes3D") -> None:
     """Leave out tick labels that lie on those of another axis, as where two axes meet at a corner."""
+    ticks = [tick for each in (axis.zaxis, axis.xaxis, axis.yaxis) for tick in each.get_major_ticks()]
+    for tick in ticks:
+        tick.label1.set_visible(True)
     fig.draw_without_rendering()
     taken: list[Any] = []
     for each in (axis.zaxis, axis.xaxis, axis.yaxis):
+        own: list[Any] = []
+        low, high = sorted(each.get_view_interval())
+        slack = 1e-9 * (high - low)
         for tick in each.get_major_ticks():
-            if not tick.label1.get_text():
+            if not low - slack <= tick.get_loc() <= high + slack:
                 continue
             box = tick.label1.get_window_extent()
             if any(box.padded(APART * box.height).overlaps(other) for other in taken):
                 tick.label1.set_visible(False)
             else:
-                taken.append(box)
+                own.append(box)
+        taken += own
