@@ -174,7 +174,7 @@ ENTRIES = [
     Entry(
         "famous_contour.png",
         "Contours",
-        "On one scale. A small cross is the lowest cell (of an accuracy the highest). Between the cells lines follow an "
+        "On one scale. A white cross is the lowest cell (of an accuracy the highest). Between the cells lines follow an "
         "interpolant, where leaving out every second row and column shows that it predicts them; otherwise they are straight "
         "from cell to cell.",
         f"plot_2D.py --surf_file {PAIR} {NAMES}",
@@ -184,7 +184,8 @@ ENTRIES = [
     Entry(
         "minima.png",
         "Minima and their persistence",
-        "A bar reaches from the bottom of a minimum to the level at which it runs into a deeper one.",
+        "Beside the map the depth of each minimum: how far the lowest pass into a deeper one lies above its bottom. The axis is "
+        "logarithmic, and the dashed line is the depth of `--depth`.",
         f"-m lossatlas minima --surf_file {FILES}/resnet56_noshort_cifar10.h5 --depth 2",
         "_train_loss_minima.png",
         800,
@@ -335,7 +336,8 @@ ENTRIES = [
     Entry(
         "repeats.png",
         "How much depends on the direction that was drawn",
-        "Eight random directions (thin lines), their mean, and the 95 % confidence interval of the mean over all directions. "
+        "Eight random directions (thin lines), their mean, and the 95 % confidence interval of the mean over all directions. The "
+        "axis of the loss is logarithmic where the mean spans more than a factor of 20. "
         "Several files compare networks.",
         f"plot_1D.py --surf_file {FILES}/repeats.h5",
         "_1d_loss_err_repeat.png",
@@ -353,7 +355,8 @@ ENTRIES = [
     Entry(
         "trajectory.png",
         "A training run on its surface",
-        "In the plane of the two principal components of the checkpoints.",
+        "In the plane of the two principal components of the checkpoints; each checkpoint has the colour of its own loss, and the "
+        "star is the last one.",
         f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
         "_train_loss_2dcontour.png",
     ),
@@ -416,7 +419,8 @@ ENTRIES = [
     Entry(
         "eigen_ratio.png",
         "How far a plane is from convex",
-        "|smallest / largest| eigenvalue of the Hessian; cells where one of them is not resolved are marked.",
+        "|smallest / largest| eigenvalue of the Hessian, from 0 to the largest value; an outlier is hatched and its value stated. "
+        "Cells where one of the eigenvalues is not resolved are marked.",
         f"plot_2D.py --surf_file {FILES}/eigen_map.h5",
         "_min_eig_max_eig_abs_ratio_heat_sns.png",
         480,

@@ -336,7 +336,7 @@ def test_a_field_may_be_an_expression_or_a_function_in_every_kind():
     assert np.array_equal(line.axes[0].lines[0].get_ydata(), 2 * surface(None).fields["train_loss"])
     drawn = figures.heat(surface(), field=lambda s: np.exp(s["train_loss"]), log=False)
     assert np.allclose(drawn.axes[0].collections[0].get_array(), np.exp(surface().fields["train_loss"]))
-    assert drawn.axes[1].get_ylabel() == "lambda"
+    assert drawn.axes[1].get_ylabel() == "custom field"
 
 
 @pytest.mark.parametrize(

@@ -635,7 +635,7 @@ def test_contour_lines_lie_where_the_value_is_the_level():
     surface = made(f=rough)
     found = content(page_of([Shown(surface, "a")]))["surfaces"][0]["fields"]["train_loss"]
     own = Interpolant.of(surface.grid.x, surface.grid.y, surface.fields["train_loss"], log=found["log"])
-    assert len(found["contours"]) > 8
+    assert len(found["contours"]) > 5
     for each in found["contours"]:
         shares = np.frombuffer(base64.b64decode(each["points"]), "<u2").reshape(-1, 2) / 65535
         assert len(shares) == sum(each["runs"])

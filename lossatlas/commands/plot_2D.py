@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
-import numpy as np
-
 from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.commands.figure_output import DrawingKeywords, FigureOutput, FileKeywords, ScaledFigureOutput
@@ -27,7 +25,7 @@ from lossatlas.errors import BadUsage, exit_code, named
 from lossatlas.figures import rendered_plots
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
 from lossatlas.figures.matplotlib_style import FigureFactory
-from lossatlas.figures.panels import Panel, panels_scale, surface_panel
+from lossatlas.figures.panels import Panel, panels_scale, ratio_scale, surface_panel
 from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.figures.trajectory_plots import path_figure, path_losses_figure, surface_under_path
 from lossatlas.io import Projection, read_projection
@@ -191,14 +189,12 @@ def _field_figures(
 
 
 def _eigen_ratio_figure(plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str]) -> "Figure":
-    """Heat map of |smallest / largest| eigenvalue of the Hessian from 0 to 1, with marks where it is not defined."""
+    """Heat map of |smallest / largest| eigenvalue of the Hessian, with marks where it is not defined."""
     panels = [
         replace(surface_panel(surface, "min_eig", label), values=figures.eigen_ratio(surface))
         for surface, label in zip(surfaces, labels, strict=True)
     ]
-    above = any((p.values > 1).any() for p in panels)
-    scale = figures.ColourScale(0.0, 1.0, np.linspace(0, 1, 11), log=False, above=above)
-    return flat_figure(plt, panels, scale, r"$|\lambda_{\min} / \lambda_{\max}|$", draw_heat_map)
+    return flat_figure(plt, panels, ratio_scale(panels), figures.RATIO_TITLE, draw_heat_map)
 
 
 def draw_path(

@@ -8,10 +8,18 @@ from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale, for
 from lossatlas.figures.figure_files import save, save_all
 from lossatlas.figures.matplotlib_style import FigureFiles, style
 from lossatlas.figures.plot_functions import contour, curve, filled, heat, path, path_on, paths, plot, solid, spectrum
-from lossatlas.figures.plotted_fields import choose_field, eigen_ratio, field_title, has_eigenvalues, mathtext
+from lossatlas.figures.plotted_fields import (
+    RATIO_TITLE,
+    choose_field,
+    eigen_ratio,
+    field_title,
+    has_eigenvalues,
+    mathtext,
+)
 from lossatlas.figures.surface_plots import Camera
 
 __all__ = [
+    "RATIO_TITLE",
     "Camera",
     "ColourScale",
     "FigureFiles",

@@ -332,7 +332,7 @@ def linear_levels(low: float, high: float) -> np.ndarray:
     """
     from matplotlib.ticker import MaxNLocator
 
-    levels = np.asarray(MaxNLocator(12).tick_values(low, high))
+    levels = np.asarray(MaxNLocator(12, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
     return levels[(levels >= low) & (levels <= high)]
 
 

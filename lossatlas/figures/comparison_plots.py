@@ -1,5 +1,6 @@
 """Several landscapes in one figure: planes side by side on one scale, curves over each other."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -10,7 +11,7 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import flat_figure
-from lossatlas.figures.line_plots import note_incomplete
+from lossatlas.figures.line_plots import DASHES, note_incomplete
 from lossatlas.figures.matplotlib_style import FigureFactory, users_style
 from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.panels import Panel
@@ -103,11 +104,12 @@ def _solids(plt: FigureFactory, panels: Sequence[Panel], name: str, options: Plo
 def _curves(plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str], options: PlotOptions) -> "Figure":
     """Curves in one colour for each landscape."""
     lines = []
-    for surface, label, colour in zip(surfaces, labels, curve_colours(), strict=False):
+    several = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
+    for surface, label, (colour, dash) in zip(surfaces, labels, several, strict=False):
         if surface.rows_of or surface.grid.y is not None:
             raise BadUsage(f"{label} is no line: compare planes with {named('kind', 'contour')}")
         found, name = options.find(surface)
-        lines.append(Line(found, name, {"color": colour, "label": label}))
+        lines.append(Line(found, name, {"color": colour, "linestyle": dash, "label": label}))
     fig, axis = plt.subplots(figsize=options.size, layout="constrained")
     draw_lines(axis, lines, options)
     for each in surfaces:
@@ -150,7 +152,7 @@ def difference_figure(
         title = label if options.title is None else options.title
         bar, words = options.colorbar is not False, f"difference of the {field_title(name)}"
         contour_plots.draw_flat(
-            fig, [axis], [panel], scale, words, contour_plots.draw_heat_map, colour_bar=bar, title=title
+            fig, [axis], [panel], scale, words, contour_plots.draw_heat_map, colour_bar=bar, title=title, own=True
         )
     return fig
 

@@ -19,7 +19,16 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots, spectrum_plots
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
-from lossatlas.figures.line_plots import X_LABEL, AxisLimits, draw_curve, draw_mean, needs_log_axis, note_incomplete
+from lossatlas.figures.line_plots import (
+    X_LABEL,
+    AxisLimits,
+    draw_curve,
+    draw_mean,
+    needs_log_axis,
+    note_incomplete,
+    spans_decades,
+    spread_handles,
+)
 from lossatlas.figures.matplotlib_style import Looks, changed_by_user, texts_kept, users_style
 from lossatlas.figures.palette import current_look, curve_colours, look_set, run_colour
 from lossatlas.figures.panels import Panel, surface_panel
@@ -173,15 +182,23 @@ def _draw_plane(
 ) -> "Figure":
     options = PlotOptions.of(kind, keywords)
     name, panel = plane_panel(surface, options, "a line has no contours: draw it with curve()")
-    with _axes(ax, options) as (fig, axis):
+    with _axes(ax, options, size=_plane_size(options, panel)) as (fig, axis):
         scale, bar = options.scale([panel], name), options.colorbar is not False
         runs = [run.of(name) for run in trajectories]
         contour_plots.draw_flat(
-            fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title
+            fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title, own=ax is None
         )
         if trajectories:
             axis.set(**dict(zip(("xlabel", "ylabel"), axis_names(trajectories[0]), strict=True)))
     return fig
+
+
+def _plane_size(options: PlotOptions, panel: Panel) -> tuple[float, float]:
+    """Width and height of a new figure that has the shape of its plane, unless the user chooses them."""
+    if options.figsize is not None or (not options.columns and changed_by_user("figure.figsize")):
+        return options.size
+    width, height = contour_plots.flat_size([panel])
+    return (options.size[0], options.size[0] * height / width) if options.columns else (width, height)
 
 
 def plane_panel(surface: Surface, options: PlotOptions, refusal: str, label: str = "") -> tuple[str, Panel]:
@@ -404,12 +421,13 @@ def draw_repeats(axis: "Axes", surface: Surface, name: str, options: PlotOptions
     colour, line = looks.get("color", current_look().main), looks.get("linestyle") or "-"
     label = looks.get("label") or f"mean of {len(values)} directions"
     draw_mean(axis, surface.grid.x, values, color=colour, linestyle=line, label=label)
-    AxisLimits(log=needs_log_axis(values.ravel()) if options.log is None else options.log).apply(axis)
+    AxisLimits(log=spans_decades([values]) if options.log is None else options.log).apply(axis)
     limit_height(axis, options)
     axis.set(xlabel=X_LABEL, ylabel=field_title(name))
     if options.title is not None:
         axis.set_title(mathtext(options.title))
-    axis.legend(frameon=False)
+    spread = spread_handles(colour)
+    axis.legend(handles=[*axis.get_legend_handles_labels()[0], *spread], frameon=False, fontsize="small")
 
 
 def path(
@@ -534,14 +552,16 @@ def spectrum(findings: Findings, kind: str = "density", look: str | None = None)
 
 
 @contextmanager
-def _axes(ax: "Axes | None", options: PlotOptions, *, solid: bool = False) -> "Iterator[tuple[Figure, Axes]]":
+def _axes(
+    ax: "Axes | None", options: PlotOptions, *, solid: bool = False, size: tuple[float, float] | None = None
+) -> "Iterator[tuple[Figure, Axes]]":
     """The user's Axes and its figure, whose texts stay, or a new one that pyplot knows, so that plt.show() shows it."""
     if ax is None:
         with users_style(options.columns, options.look):
             import matplotlib.pyplot as plt
 
             layout, kind = (None, {"projection": "3d", "computed_zorder": False}) if solid else ("compressed", None)
-            fig, ax = plt.subplots(figsize=options.size, layout=layout, subplot_kw=kind)
+            fig, ax = plt.subplots(figsize=size or options.size, layout=layout, subplot_kw=kind)
             yield fig, ax
             if not solid:
                 ax.title.set_wrap(True)

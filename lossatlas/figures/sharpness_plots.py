@@ -1,5 +1,6 @@
 """Rise of the loss within a distance: curves over the radius, and a table."""
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 RADIUS, WORST, AVERAGE, ERROR = 0, 1, 3, 4  # columns of the arrays of rises
 TITLES = {
-    "plain": "within a distance ρ",
+    "plain": "within a distance ρ\nin the space of the parameters",
     "adaptive": "by changes of length ρ\nrelative to each parameter",
 }
 LINEAR = 1e-4  # rises below it are on a linear scale, because an average may be below zero
+MARKERS = ("o", "^", "s", "D", "v")  # of several networks, for print in grey
 NO_RISES = np.zeros((0, 5))
 
 
@@ -44,9 +46,10 @@ def rises_figure(plt: FigureFactory, files: Sequence[Findings], names: Sequence[
     fig, axes = plt.subplots(*rows, figsize=size, layout="constrained", squeeze=False)
     for axis, kind in zip(axes.ravel(), kinds, strict=True):
         rises = [f.arrays.get(f"{kind}/rises", NO_RISES) for f in files]
-        for each, name, colour in zip(rises, names, curve_colours(), strict=False):
+        looks = zip(curve_colours(), itertools.cycle(MARKERS), strict=False)
+        for each, name, (colour, marker) in zip(rises, names, looks, strict=False):
             if len(each):
-                _draw_rises(axis, each, name, colour)
+                _draw_rises(axis, each, name, colour, marker)
         _set_rise_axes(axis, np.concatenate(rises))
         axis.set_title(TITLES[kind], fontsize="medium")
     for axis in axes[:, 0]:
@@ -63,10 +66,12 @@ def rises_figure(plt: FigureFactory, files: Sequence[Findings], names: Sequence[
     return fig
 
 
-def _draw_rises(axis: "Axes", rises: np.ndarray, name: str, colour: Any) -> None:
+def _draw_rises(axis: "Axes", rises: np.ndarray, name: str, colour: Any, marker: str) -> None:
     x, average, error = rises[:, RADIUS], rises[:, AVERAGE], np.nan_to_num(rises[:, ERROR])
-    axis.plot(x, rises[:, WORST], "-o", color=colour, markersize=3, label=f"{name}, at worst".lstrip(", "))
-    axis.plot(x, average, "--o", color=colour, markersize=2, linewidth=1, label=f"{name}, on average".lstrip(", "))
+    axis.plot(x, rises[:, WORST], f"-{marker}", color=colour, markersize=4, label=f"{name}, at worst".lstrip(", "))
+    axis.plot(
+        x, average, f"--{marker}", color=colour, markersize=3, linewidth=1, label=f"{name}, on average".lstrip(", ")
+    )
     axis.fill_between(x, average - 2 * error, average + 2 * error, color=colour, alpha=0.15, linewidth=0)
     if len(x) == 1:
         axis.errorbar(x, average, 2 * error, color=colour, linewidth=1, capsize=2)

@@ -54,7 +54,8 @@ def draw_trajectory(
         axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
         axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor=current_look().ground, markersize=5, zorder=6)
     if len(drops := path.dropped()):
-        drop_looks: Looks = {"color": current_look().drop, "markersize": 4, "linestyle": "none", "zorder": 7}
+        drop_looks: Looks = {"color": current_look().drop, "markersize": 5, "linestyle": "none", "zorder": 7}
+        drop_looks |= {"markeredgecolor": current_look().ground, "markeredgewidth": 0.6}
         axis.plot(x[drops], y[drops], "D", label=_lr_drop_label(axis), **drop_looks)
     for end, neighbour, text in ((0, 1, "first"), (-1, -2, "last")):
         away = np.array([x[end] - x[neighbour], y[end] - y[neighbour]]) if len(x) > 1 else np.ones(2)
@@ -65,7 +66,8 @@ def draw_trajectory(
         )
         note.set_gid(END_NAME)
         note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
-    axis.plot(x[-1:], y[-1:], "*", color=colour, markersize=9, zorder=7)
+    star: Looks = {"color": colour, "markerfacecolor": current_look().ground, "markersize": 14, "markeredgewidth": 0.9}
+    axis.plot(x[-1:], y[-1:], "*", zorder=4.5, **star)  # under the path, whose last checkpoints may lie close together
     for letter, name in zip("xy", axis_names(path), strict=True):
         axis.set(**{f"{letter}label": name})
 
@@ -74,12 +76,10 @@ def keep_names_inside(axis: "Axes") -> None:
     """Turn the names of a path's ends about their points, as little as needed for them to lie within the frame.
 
     Args:
-        axis: Axis of a figure whose other parts are all there.
+        axis: Axis of a figure that is laid out.
     """
     from matplotlib.text import Annotation
 
-    assert axis.figure is not None
-    axis.figure.draw_without_rendering()  # type: ignore[union-attr]  # a figure, which lays out its parts
     frame = axis.get_window_extent()
     for note in axis.texts:
         if note.get_gid() != END_NAME or not isinstance(note, Annotation):
@@ -208,7 +208,12 @@ def path_losses_figure(
     """
     with_distance = any(path.distance is not None for path, _ in runs)
     fig, panels = plt.subplots(
-        1 + with_distance, 1, figsize=(5.4, 3.0 + 1.9 * with_distance), sharex=True, squeeze=False, layout="constrained"
+        1 + with_distance,
+        1,
+        figsize=((3.4, 2.6 + 1.4 * with_distance) if is_single_column() else (5.4, 3.0 + 1.9 * with_distance)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
     )
     top, bottom = panels[0, 0], panels[-1, 0]
     for k, (path, under) in enumerate(runs):
