@@ -212,7 +212,7 @@ def surface(
             inputs.request["bn"] = recalibration_record(bn_samples, training)
         problem = Problem(
             shared_copy(net),
-            inputs.points.plane,
+            inputs.plane,
             inputs.splits,
             inputs.loss,
             arguments.device,
@@ -332,7 +332,7 @@ def eigenvalues(
 
     def begin() -> SurfaceInputs:
         inputs = arguments.read(net, data, None, loss)
-        problem = Problem(net, inputs.points.plane, inputs.splits, inputs.loss, arguments.device)
+        problem = Problem(net, inputs.plane, inputs.splits, inputs.loss, arguments.device)
         return replace(inputs, problem=problem)
 
     inputs = on_all(ranks, begin)

@@ -234,7 +234,7 @@ class PathArguments:
 
         def begin() -> Any:
             inputs = arguments.read(net, data, test, loss)
-            problem = Problem(shared_copy(net), inputs.points.plane, inputs.splits, inputs.loss, arguments.device)
+            problem = Problem(shared_copy(net), inputs.plane, inputs.splits, inputs.loss, arguments.device)
             return replace(inputs, problem=replace(problem, reference=lambda: net))
 
         inputs = on_all(output.ranks, begin)
