@@ -4,7 +4,8 @@
 # make test-all  every test: also whole stories, torture, every command of the documentation, full counts
 # make test-integrations  the callbacks for Lightning and Hugging Face, with these packages in .venv/integrations (1.6 GB;
 #              minutes to install, half a minute to run); part of make test-all
-# make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md
+# make gallery  every kind of figure from the surfaces in docs/surfaces: docs/gallery.md; and a folder of interactive pages
+#              for any static host: docs/_build/live
 # make docs   the pages: docs/_build/html/index.html
 # make bench  measures, and writes benchmarks/RESULTS.md (about an hour; LOSSES=FOLDER: see benchmarks/levels.py)
 # make check  format, lint, types, import layers, and the tests of make test

@@ -103,4 +103,10 @@ mpirun -n 2 python plot_trajectory.py --mpi --model resnet20 "${data[@]}" --limi
 keep "$work/path.h5" path.h5
 cp "$work/path_path.h5" docs/surfaces/path_projection.h5
 
+gpt=examples/todays_networks/gpt.py
+if [ ! -f "$work/gpt.pt" ]; then python $gpt "$work/gpt.pt"; fi
+python plot_surface.py --model $gpt:make --model_file "$work/gpt.pt" --dataset $gpt:data --limit 256 --x=-1:1:41 --y=-1:1:41 \
+  "${plane[@]}" --dir_file "$work/gpt_d.h5" --surf_file "$work/gpt.h5"
+keep "$work/gpt.h5" gpt.h5
+
 # docs/surfaces/julia.h5 is of examples/julia/run.sh, which takes a CUDA device.

@@ -14,7 +14,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(DOCS)]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # of the tutorial
 
 project = "lossatlas"
@@ -65,16 +65,11 @@ def show_math_block(translator, node):
     raise nodes.SkipNode
 
 
-def write_live_page(app):
-    """The interactive page of the landing page, from the surfaces that lie in docs/surfaces."""
-    from lossatlas.io import read_surface
-    from lossatlas.viewer import Shown, write_page
+def write_live_pages(app):
+    """The interactive pages of the landing page and the gallery, from the surfaces that lie in docs/surfaces."""
+    from gallery import write_live
 
-    names = {"ResNet-56": "resnet56_cifar10", "ResNet-56 without shortcuts": "resnet56_noshort_cifar10"}
-    folder = Path(app.outdir) / "live"
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = [Shown(read_surface(DOCS / "surfaces" / f"{name}.h5"), label) for label, name in names.items()]
-    write_page(folder / "surfaces.html", shown)
+    write_live(Path(app.outdir) / "live")
 
 
 def escape_marks(app, what, name, obj, options, lines):
@@ -98,6 +93,6 @@ def offer_files(app, docname, source):
 
 def setup(app):
     app.add_html_math_renderer("mathml", (show_inline_math, None), (show_math_block, None))
-    app.connect("builder-inited", write_live_page)
+    app.connect("builder-inited", write_live_pages)
     app.connect("source-read", offer_files)
     app.connect("autodoc-process-docstring", escape_marks, priority=400)  # before napoleon, whose marks count

@@ -1,5 +1,7 @@
 """Draw every kind of figure from the surfaces in docs/surfaces, into docs/pictures and docs/gallery.md: make gallery.
 
+It also writes docs/_build/live, a folder of interactive pages that any static host can serve; the documentation has a copy.
+
 The surfaces are real ones, computed by docs/compute.sh. Rendered pictures need pyvista, the page's picture a Chromium.
 """
 
@@ -16,19 +18,73 @@ import h5py
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lossatlas.io import read_projection, read_surface  # noqa: E402
+from lossatlas.viewer import GalleryPage, Shown, write_gallery  # noqa: E402
+
 DOCS = ROOT / "docs"
 FILES = "docs/surfaces"
 PAIR = f"{FILES}/resnet56_cifar10.h5 {FILES}/resnet56_noshort_cifar10.h5"
+COVER = (
+    f'--surf_file {FILES}/resnet56_noshort_cifar10.h5 {FILES}/resnet56_cifar10.h5 --labels "ResNet-56 without shortcuts" '
+    "ResNet-56 --render --elev 44 --azim -112"
+)
 FASHION = f"{FILES}/resnet56_fashion.h5 {FILES}/resnet56_noshort_fashion.h5"
 NAMES = '--labels "ResNet-56" "ResNet-56 without shortcuts"'
 DPI = 130
 COLUMNS = 3
+FILMS = ("gif", "mp4")
 BEGINNING = """# Gallery
 
 Every kind of figure. Click a picture for its command. Each command draws a file of `docs/surfaces` in at most half a minute;
 [compute.sh](compute.sh) computed these files, and `make gallery` draws all figures. They are written as PDF and PNG, or in the
 formats of `--format`. `--columns 1` or `2` gives them the width of a paper's column or page.
+
+```{raw} html
+<iframe class="live" src="live/index.html" loading="lazy" title="Interactive pages"></iframe>
+<p>Pages to turn, read off and descend. <a href="live/index.html">Open this gallery alone</a></p>
+```
+
+`lossatlas gallery` writes such a folder of your own surfaces.
 """
+LIVE = (  # name of the page, title, text, surfaces by label, trajectory
+    (
+        "surfaces",
+        "With and without shortcuts",
+        "ResNet-56 on CIFAR-10, the paper's own networks: the same layers, with and without the shortcuts around them.",
+        {"ResNet-56": "resnet56_cifar10", "ResNet-56 without shortcuts": "resnet56_noshort_cifar10"},
+        "",
+    ),
+    (
+        "training",
+        "The path of a training",
+        "Checkpoints of a ResNet-20, from the first epoch to the last, in the plane in which they differ most.",
+        {"ResNet-20": "path"},
+        "path_projection",
+    ),
+    (
+        "between",
+        "Between two networks",
+        "Two perceptrons, at (0, 0) and (1, 0): a wall stands on the straight line between them; a valley leads around it.",
+        {"two perceptrons": "curve_plane"},
+        "",
+    ),
+    (
+        "julia",
+        "The picture of the Julia notebook",
+        "A VGG with 13 weight layers on Fashion-MNIST, in the notebook's barycentric scheme.",
+        {"VGG-13": "julia"},
+        "",
+    ),
+    (
+        "transformer",
+        "A transformer",
+        "A GPT of two layers, trained to predict the characters of Python's own documentation.",
+        {"GPT": "gpt"},
+        "",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +103,20 @@ class Entry:
         """The command, with a name for what it writes in the folder where one is."""
         if " -o " in self.command:
             return self.command
-        stem, film = self.picture.rsplit(".", 1)
-        return f"{self.command} --out {stem}{'.gif' if film == 'gif' else ''}"
+        stem, kind = self.picture.rsplit(".", 1)
+        return f"{self.command} --out {stem}{f'.{kind}' if kind in FILMS else ''}"
+
+    @property
+    def shown_as(self) -> str:
+        """The picture or the film in HTML."""
+        if self.picture.endswith(".mp4"):
+            return f'<video src="pictures/{self.picture}" width="{self.width}" autoplay loop muted playsinline></video>'
+        return f'<img src="pictures/{self.picture}" width="{self.width}" alt="{self.title}">'
+
+    @property
+    def thumbnail(self) -> str:
+        """A picture that stands for it: a video is shown by the GIF of the same name."""
+        return self.picture.replace(".mp4", ".gif")
 
 
 def three_directions() -> str:
@@ -75,13 +143,22 @@ def three_directions() -> str:
 
 ENTRIES = [
     Entry(
-        "famous.png",
+        "cover_light.png",
         "Two surfaces, rendered",
-        "ResNet-56 with and without shortcuts, the paper's own networks on 1,000 images of CIFAR-10, on one scale. Needs pyvista "
+        "ResNet-56 without and with shortcuts, the paper's own networks on 1,000 images of CIFAR-10, on one scale: the height is "
+        "ln(loss + 0.1), the colours are 40 % height and 60 % rank among the cells of both. Needs pyvista "
         "(`pip install pyvista`); with `--vmax 10` the height of this pair is ln(min(loss, 10) + 0.1), that of the "
         "original release's `h52vtp.py --log --zmax 10`. The directions are drawn anew: hills and valleys are not at the places of "
         "the paper's Figure 1.",
-        f"plot_2D.py --surf_file {PAIR} {NAMES} --render",
+        f"plot_2D.py {COVER} --dpi 250",
+        "_train_loss_3drender.png",
+        900,
+    ),
+    Entry(
+        "cover_dark.png",
+        "The same for dark pages and slides",
+        "`--look dark`, `paper` or `print` holds for every figure, see [looks](howto/looks.md).",
+        f"plot_2D.py {COVER} --look dark --dpi 250",
         "_train_loss_3drender.png",
         900,
     ),
@@ -97,7 +174,7 @@ ENTRIES = [
     Entry(
         "famous_contour.png",
         "Contours",
-        "On one scale. A small cross is the lowest cell (of an accuracy the highest). Between the cells lines follow an "
+        "On one scale. A white cross is the lowest cell (of an accuracy the highest). Between the cells lines follow an "
         "interpolant, where leaving out every second row and column shows that it predicts them; otherwise they are straight "
         "from cell to cell.",
         f"plot_2D.py --surf_file {PAIR} {NAMES}",
@@ -107,7 +184,8 @@ ENTRIES = [
     Entry(
         "minima.png",
         "Minima and their persistence",
-        "A bar reaches from the bottom of a minimum to the level at which it runs into a deeper one.",
+        "Beside the map the depth of each minimum: how far the lowest pass into a deeper one lies above its bottom. The axis is "
+        "logarithmic, and the dashed line is the depth of `--depth`.",
         f"-m lossatlas minima --surf_file {FILES}/resnet56_noshort_cifar10.h5 --depth 2",
         "_train_loss_minima.png",
         800,
@@ -144,13 +222,21 @@ ENTRIES = [
         480,
     ),
     Entry(
-        "turn.gif",
+        "swing.mp4",
         "A film of turning surfaces",
-        "The surfaces turn: a GIF, or an MP4 where ffmpeg is installed. Without `--render` they have axes, and pyvista is "
-        "not needed.",
-        f"-m lossatlas animate --surf_file {PAIR} {NAMES} --render --frames 36 --fps 10",
-        ".gif",
+        "Six seconds that begin again where they end: an MP4 or a WebM where ffmpeg is installed. Without `--swing` the surfaces "
+        "turn once around; without `--render` they have axes, and pyvista is not needed.",
+        f"-m lossatlas animate {COVER} --look dark --swing 50 --frames 90 --fps 15 --dpi 120",
+        ".mp4",
         900,
+    ),
+    Entry(
+        "swing.gif",
+        "The same film as a GIF",
+        "`--max_size 1` takes fewer colours until the file has at most 1 MB.",
+        f"-m lossatlas animate {COVER} --look dark --swing 50 --frames 48 --fps 8 --dpi 46 --max_size 1",
+        ".gif",
+        534,
     ),
     Entry(
         "refine.gif",
@@ -248,7 +334,8 @@ ENTRIES = [
     Entry(
         "repeats.png",
         "How much depends on the direction that was drawn",
-        "Eight random directions (thin lines), their mean, and the 95 % confidence interval of the mean over all directions. "
+        "Eight random directions (thin lines), their mean, and the 95 % confidence interval of the mean over all directions. The "
+        "axis of the loss is logarithmic where the mean spans more than a factor of 20. "
         "Several files compare networks.",
         f"plot_1D.py --surf_file {FILES}/repeats.h5",
         "_1d_loss_err_repeat.png",
@@ -266,7 +353,8 @@ ENTRIES = [
     Entry(
         "trajectory.png",
         "A training run on its surface",
-        "In the plane of the two principal components of the checkpoints.",
+        "In the plane of the two principal components of the checkpoints; each checkpoint has the colour of its own loss, and the "
+        "star is the last one.",
         f"plot_2D.py --surf_file {FILES}/path.h5 --proj_file {FILES}/path_projection.h5",
         "_train_loss_2dcontour.png",
     ),
@@ -329,7 +417,8 @@ ENTRIES = [
     Entry(
         "eigen_ratio.png",
         "How far a plane is from convex",
-        "|smallest / largest| eigenvalue of the Hessian; cells where one of them is not resolved are marked.",
+        "|smallest / largest| eigenvalue of the Hessian, from 0 to the largest value; an outlier is hatched and its value stated. "
+        "Cells where one of the eigenvalues is not resolved are marked.",
         f"plot_2D.py --surf_file {FILES}/eigen_map.h5",
         "_min_eig_max_eig_abs_ratio_heat_sns.png",
         480,
@@ -354,7 +443,7 @@ def draw(work: Path) -> None:
             bases[entry.command] = base = work / str(len(bases))
             words = shlex.split(entry.command.split(" -o ")[0])
             if entry.ending.endswith(".png"):
-                words += ["--out", str(base), "--format", "png", "--dpi", str(DPI)]
+                words += ["--out", str(base), "--format", "png", *([] if "--dpi" in words else ["--dpi", str(DPI)])]
             else:  # a film or a page is one file
                 words += ["--out", f"{base}{entry.ending}"]
             subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
@@ -389,6 +478,19 @@ def photograph(page: Path, target: Path) -> None:
         browser.close()
 
 
+def write_live(folder: Path) -> list[Path]:
+    """Write the interactive pages and their index; returns the files."""
+    pages = []
+    for name, title, words, surfaces, run in LIVE:
+        trajectory = read_projection(DOCS / "surfaces" / f"{run}.h5") if run else None
+        shown = [
+            Shown(read_surface(DOCS / "surfaces" / f"{file}.h5"), label, trajectory=trajectory)
+            for label, file in surfaces.items()
+        ]
+        pages.append(GalleryPage(name, title, shown, words))
+    return write_gallery(folder, pages)
+
+
 def wrapped(command: str, width: int = 78) -> str:
     """The command on lines of at most `width` characters, where its words allow it."""
     lines = [""]
@@ -407,7 +509,7 @@ def anchor(title: str) -> str:
 def thumbnails() -> str:
     """A table of linked thumbnails; the pages show it as a grid."""
     cells = [
-        f'[<img src="pictures/{entry.picture}" width="220" alt=""> {entry.title}](#{anchor(entry.title)})'
+        f'[<img src="pictures/{entry.thumbnail}" width="220" alt=""> {entry.title}](#{anchor(entry.title)})'
         for entry in ENTRIES
     ]
     cells += [""] * (-len(cells) % COLUMNS)
@@ -419,10 +521,9 @@ def thumbnails() -> str:
 def text() -> str:
     parts = [BEGINNING, thumbnails()]
     for entry in ENTRIES:
-        picture = f'<img src="pictures/{entry.picture}" width="{entry.width}" alt="{entry.title}">'
         said = f"{entry.text}\n\n" if entry.text else ""
         command = wrapped(f"python {entry.shown}")
-        parts.append(f"## {entry.title}\n\n{said}{picture}\n\n```bash\n{command}\n```\n")
+        parts.append(f"## {entry.title}\n\n{said}{entry.shown_as}\n\n```bash\n{command}\n```\n")
     return "\n".join(parts)
 
 
@@ -433,6 +534,9 @@ def main() -> None:
     (DOCS / "gallery.md").write_text(text())
     weight = sum(file.stat().st_size for file in (DOCS / "pictures").iterdir())
     print(f"drew {len(ENTRIES)} pictures ({weight / 1e6:.1f} MB) and docs/gallery.md")
+    live = write_live(DOCS / "_build" / "live")
+    size = sum(file.stat().st_size for file in live)
+    print(f"wrote {len(LIVE)} interactive pages ({size / 1e6:.1f} MB), ready for any static host: {live[0]}")
 
 
 if __name__ == "__main__":

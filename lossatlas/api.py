@@ -317,7 +317,7 @@ def eigenvalues(
             without=patterns_of(without),
             matrices_only=matrices_only,
             tolerance=tolerance,
-            most=max_products,
+            max_products=max_products,
             precision=precision,
             compiled=compiled,
             batch_size=batch_size,

@@ -176,18 +176,30 @@ class Comparison:
         options = PlotOptions.of(kind, {**keywords, "name": None, "field": found[0][1]})
         return comparison_figure(plt, [surface for surface, _ in found], self.labels, kind, options)
 
-    def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
+    def view(
+        self,
+        *,
+        height: int = 700,
+        file: str | Path | None = None,
+        title: str = "",
+        story: str | Path | None = None,
+        vmax: float | None = None,
+    ) -> "Page":
         """Make one interactive page of all landscapes, see `Landscape.view`.
 
         Args:
             height: Height of its frame in a notebook, in pixels.
             file: File to write as well, which ends in .html.
             title: Title of the page; by default the labels.
+            story: Markdown file of steps that explain the page; by default it tells what it shows.
+            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By default the
+                largest value, but at most 100 times the median.
 
         Returns:
             The page.
 
         Raises:
+            BadInput: The story cannot be read.
             BadUsage: A page cannot show a landscape, or an argument cannot be used.
             CannotWrite: The file cannot be written.
         """
@@ -198,7 +210,7 @@ class Comparison:
         for landscape, label in zip(self.landscapes, self.labels, strict=True):
             check_showable(landscape, label)
             shown.append(Shown(landscape, label, landscape.directions_about, flatness=flatness_in_words(landscape)))
-        return Page.of(shown, title, height, file)
+        return Page.of(shown, title, height, file, story, vmax)
 
     def table(self, field: Field | None = None) -> str:
         """Compare numbers: a line of text for each landscape, with its centre, minimum and flatness.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lossatlas.choices import COLOURS, CURVES, LOOKS, NORMS, PRECISIONS, SCHEMES
 from lossatlas.errors import BadUsage, named
 from lossatlas.landscape import Grid
 from lossatlas.option_fields import (
@@ -28,9 +29,6 @@ from lossatlas.user_code import UserFunction
 if TYPE_CHECKING:
     from lossatlas.parameter_space import Selection
 
-PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
-NORMS = ("filter", "layer", "weight", "dfilter", "dlayer", "unit")
-SCHEMES, CURVES = ("linear2x", "barycentric"), ("bezier", "polygonal")
 ModelChoice = str | UserFunction  # in the zoo, or of a user
 MOST_MARGIN = 100.0  # around a path, as a share of its extent
 SEED = 123  # of the random directions, as in the original release
@@ -504,19 +502,44 @@ class OutputConfig:
 
 
 @dataclass(frozen=True)
+class LookOptions:
+    """The look of figures."""
+
+    HEADING: ClassVar[str] = "figures"
+
+    look: str | None = option(
+        None,
+        "colours, ground and line widths: white (paper, the default), for slides and dark pages (dark), or thin lines that stay "
+        "readable in greyscale (print)",
+        choices=LOOKS,
+    )
+    cmap: str | None = option(
+        None,
+        "colour map of matplotlib for fields, and for the colours of lines in figures of lines alone (default: that of the look)",
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True)
 class ContourOptions:
-    """The levels of contours."""
+    """The levels and colours of contours."""
 
     HEADING: ClassVar[str] = "figures"
 
     vmin: float | None = option(None, "lowest contour (default: from the data)", kind=finite)
     vmax: float | None = option(None, "highest contour (default: from the data)", kind=finite)
     vlevel: float | None = option(None, "distance between contours (default: from the data)", kind=finite)
+    colours: str | None = option(
+        None,
+        "colours in proportion to the height (value), or 40 % value and 60 % rank among the cells (blended); ticks of the colour "
+        "bar are exact in both (default: blended where 70 % of the cells lie in a fifth of the range)",
+        choices=COLOURS,
+    )
 
 
 @dataclass(frozen=True)
-class ShowOptions:
-    """Windows."""
+class ShowOptions(LookOptions):
+    """Looks and windows."""
 
     HEADING: ClassVar[str] = "figures"
 
@@ -525,7 +548,7 @@ class ShowOptions:
 
 @dataclass(frozen=True)
 class DisplayOptions(ShowOptions):
-    """Scale and windows."""
+    """Scale, looks and windows."""
 
     HEADING: ClassVar[str] = "figures"
 
@@ -538,8 +561,12 @@ class CameraOptions:
 
     HEADING: ClassVar[str] = "figures"
 
-    elev: float = option(32.0, "elevation of the camera in degrees", kind=finite, metavar="DEGREES")
-    azim: float = option(-60.0, "azimuth of the camera in degrees", kind=finite, metavar="DEGREES")
+    elev: float | None = option(
+        None, "elevation of the camera in degrees (default: 32, rendered: 42)", kind=finite, metavar="DEGREES"
+    )
+    azim: float | None = option(
+        None, "azimuth of the camera in degrees (default: -60, rendered: -62)", kind=finite, metavar="DEGREES"
+    )
     layout: str = option(
         "grid", "3-D surfaces side by side (grid), or in one plot (overlay)", choices=("grid", "overlay")
     )
@@ -680,11 +707,11 @@ class DirectionConfig:
         same_dir: Use the x direction for y as well.
         seed, idx: The seed of random directions, and the number of the repeat.
         dir_file: The direction file; None for the default name.
-        orthogonal: Remove from y its part along x.
+        orthogonalize: Remove from y its part along x.
         curvature: Compute the second derivatives along the axes.
         only, without: Regular expressions of the names of parameters that move, and of those that do not.
         scheme, curve, repeat, per_layer: See `SchemeOptions`.
-        bends: The control points of the curve.
+        control_points: The control points of the curve.
         dir_type_given: The user has chosen `dir_type`.
     """
 
@@ -695,13 +722,13 @@ class DirectionConfig:
     seed: int
     idx: int
     dir_file: str | None
-    orthogonal: bool = False
+    orthogonalize: bool = False
     curvature: bool = False
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     scheme: str = ""
     curve: str = ""
-    bends: tuple[str, ...] = ()
+    control_points: tuple[str, ...] = ()
     repeat: int = 0
     per_layer: bool = False
     dir_type_given: bool = True

@@ -286,6 +286,11 @@ def error_location(error: BaseException, skip: Sequence[str] = ()) -> str:
     return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""
 
 
+def first_line(error: BaseException, width: int = 150) -> str:
+    """Return the first line of an error's message, cut to a width; the name of its type where it has no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:width]
+
+
 def printable(text: str) -> str:
     """Escape characters that control a terminal, such as escape sequences in a file's name; line ends stay."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+from lossatlas.choices import LOSS_NAMES
 from lossatlas.landscape.grid import shown
 from lossatlas.user_code import is_user_function
 
 MOST_DIGITS, MOST_THREADS, MOST_RANKS = 15, 1024, 4096  # of a whole number; of a rank; on one machine
-LOSS_NAMES = ("crossentropy", "mse")
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ COMMANDS = {
     "minima": Command("plot_minima", "draw and count the minima of a surface"),
     "animate": Command("animate_surface", "make a film of a surface"),
     "view": Command("view_surface", "write an interactive page of surfaces", script="view_surface.py"),
+    "gallery": Command("view_gallery", "write a folder of interactive pages with an index"),
     "flatness": Command("flatness", "print how flat surfaces are around their centres"),
     "info": Command("h5_util", "describe, export or convert a file", script="h5_util.py"),
     "check": Command("h5_util", "verify that a file is complete and undamaged", ("--check",)),

@@ -110,8 +110,8 @@ class Landscape(Surface):
         Args:
             ax: Axes to draw on, of which no text and no font changes; None makes a figure.
             kind: "curve", "contour", "filled", "heat" or "solid"; by default a curve, or contours of a plane.
-            **keywords: name, field, cmap, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim, zlim, figsize,
-                columns, and looks of a curve, see `lossatlas.figures.plot`.
+            **keywords: name, field, look, cmap, colours, title, levels, vmin, vmax, vlevel, log, colorbar, elev, azim, zlim,
+                figsize, columns, and looks of a curve, see `lossatlas.figures.plot`.
 
         Returns:
             The figure.
@@ -142,18 +142,30 @@ class Landscape(Surface):
             "Landscape", summaries.surface_rows(self, self.directions_about), surface_picture(self)
         )
 
-    def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
+    def view(
+        self,
+        *,
+        height: int = 700,
+        file: str | Path | None = None,
+        title: str = "",
+        story: str | Path | None = None,
+        vmax: float | None = None,
+    ) -> "Page":
         """Make the interactive page: turn the surface, read it off, let optimizers descend on it.
 
         Args:
             height: Height of its frame in a notebook, in pixels.
             file: File to write as well, which ends in .html.
             title: Title of the page.
+            story: Markdown file of steps that explain the page; by default it tells what it shows.
+            vmax: Top of the scale of the field that is shown first: what lies above it is drawn as a flat grey lid. By default the
+                largest value, but at most 100 times the median.
 
         Returns:
             The page, which a notebook shows; `.save(file)` writes it, `.open()` opens it in the usual browser.
 
         Raises:
+            BadInput: The story cannot be read.
             BadUsage: A page cannot show the surface, or an argument cannot be used.
             CannotWrite: The file cannot be written.
 
@@ -169,7 +181,12 @@ class Landscape(Surface):
         label = title or str(self.request.get("model") or "surface")
         check_showable(self, label)
         return Page.of(
-            [Shown(self, label, self.directions_about, flatness=flatness_in_words(self))], title, height, file
+            [Shown(self, label, self.directions_about, flatness=flatness_in_words(self))],
+            title,
+            height,
+            file,
+            story,
+            vmax,
         )
 
     def table(self, field: Field | None = None) -> str:
@@ -305,10 +322,10 @@ class Landscape(Surface):
         dpi: int = 90,
         **keywords: Unpack[FilmKeywords],
     ) -> Path:
-        """Write a film of a plane as GIF or MP4, as the command `animate` does.
+        """Write a film of a plane as GIF, MP4 or WebM, as the command `animate` does.
 
         Args:
-            path: File that ends in .gif, or in .mp4 where ffmpeg is installed.
+            path: File that ends in .gif, or in .mp4 or .webm where ffmpeg is installed.
             kind: "turn": the surface turns; "path": a training run moves over it; "refine": its cells appear in the order
                 in which they are computed.
             field: Field to show, see `plot`.
@@ -316,7 +333,7 @@ class Landscape(Surface):
             frames: Number of frames; by default 60, 90 or 24.
             fps: Frames per second; by default 15, or 4 for "refine".
             dpi: Dots per inch of each frame.
-            **keywords: cmap, vmin, vmax, vlevel, levels, log, elev, azim and zlim, see `plot`.
+            **keywords: look, cmap, colours, vmin, vmax, vlevel, levels, log, elev, azim and zlim, see `plot`.
 
         Returns:
             The file.
@@ -435,21 +452,22 @@ class Curvature:
 
         return "\n".join(table(self.findings))
 
-    def plot(self, kind: str = "density") -> "Figure":
+    def plot(self, kind: str = "density", look: str | None = None) -> "Figure":
         """Draw a part with matplotlib.
 
         Args:
             kind: "density", "layers" or "activations".
+            look: "paper", "dark" or "print"; None for paper.
 
         Returns:
             The figure.
 
         Raises:
-            BadUsage: The part is not computed yet.
+            BadUsage: The part is not computed yet, or there is no such look.
         """
         from lossatlas import figures
 
-        return figures.spectrum(self.findings, kind)
+        return figures.spectrum(self.findings, kind, look)
 
     def save(self, file: str | Path) -> None:
         """Write the results to a file, in the format that its ending says.
@@ -490,6 +508,10 @@ class Trajectory:
         epochs: (checkpoints,) epochs or steps; None where they are not known.
         surface: Surface under the path; None where it is not computed.
         losses: (checkpoints,) losses of the checkpoints themselves, which lie off the plane; None where they are not computed.
+        name: Name of the run; '' where it has none.
+        drops: Epochs at which the learning rate dropped, where they are known.
+        axes: Names of the axes; empty where they are not known.
+        others: Further runs in the same plane, with the same surface.
 
     Example:
         >>> import torch, lossatlas
@@ -506,6 +528,10 @@ class Trajectory:
     epochs: np.ndarray | None = None
     surface: Landscape | None = None
     losses: np.ndarray | None = None
+    name: str = ""
+    drops: tuple[float, ...] = ()
+    axes: tuple[str, ...] = ()
+    others: "tuple[Trajectory, ...]" = ()
 
     @property
     def projection(self) -> Projection:
@@ -514,11 +540,27 @@ class Trajectory:
         losses_of = "" if self.surface is None else loss_key(self.surface.request)
         explained = tuple(float(share) for share in self.explained)
         plane = "" if self.surface is None or self.surface.directions is None else self.surface.directions.sha256
-        return Projection(x, y, self.epochs, self.losses, self.distance, explained, losses_of=losses_of, plane=plane)
+        return Projection(
+            x,
+            y,
+            epochs=self.epochs,
+            loss=self.losses,
+            distance=self.distance,
+            explained=explained,
+            drops=self.drops,
+            run=self.name,
+            axes=self.axes,
+            losses_of=losses_of,
+            plane=plane,
+        )
 
     def __repr__(self) -> str:
         shares = " + ".join(f"{100 * share:.1f} %" for share in self.explained[:2])
-        return f"<Trajectory of {len(self.coordinates)} checkpoints in the plane that explains {shares}>"
+        plane = (
+            f"the plane that explains {shares}" if shares else f"the plane of {' and '.join(self.axes) or 'x and y'}"
+        )
+        more = f", and {len(self.others)} further run{'s' * (len(self.others) > 1)}" if self.others else ""
+        return f"<Trajectory of {len(self.coordinates)} checkpoints in {plane}{more}>"
 
     @with_keywords(ContourKeywords)
     def plot(self, ax: "Axes | None" = None, kind: str = "contour", **keywords: Unpack[ContourKeywords]) -> "Figure":
@@ -537,21 +579,32 @@ class Trajectory:
         """
         from lossatlas import figures
 
+        runs = [each.projection for each in (self, *self.others)]
         if self.surface is not None:
-            return figures.path_on(self.surface, self.projection, ax, kind, **keywords)
+            return figures.path_on(self.surface, runs, ax, kind, **keywords)
+        look = keywords.pop("look", None)
         if keywords:
             raise BadUsage(
                 f"{next(iter(keywords))}: there is no surface under this path: give lossatlas.trajectory data too"
             )
-        return figures.path(self.coordinates, self.explained, ax)
+        return figures.paths(runs, ax, look)
 
-    def view(self, *, height: int = 700, file: str | Path | None = None, title: str = "") -> "Page":
+    def view(
+        self,
+        *,
+        height: int = 700,
+        file: str | Path | None = None,
+        title: str = "",
+        story: str | Path | None = None,
+        vmax: float | None = None,
+    ) -> "Page":
         """Make the interactive page of the surface with the path on it; arguments as for `Landscape.view`.
 
         Returns:
             The page.
 
         Raises:
+            BadInput: The story cannot be read.
             BadUsage: The surface under the path is not computed.
             CannotWrite: The file cannot be written.
         """
@@ -568,7 +621,7 @@ class Trajectory:
             trajectory=self.projection,
             flatness=flatness_in_words(self.surface),
         )
-        return Page.of([shown], title, height, file)
+        return Page.of([shown], title, height, file, story, vmax)
 
     def _repr_html_(self) -> str:
         from lossatlas.figures.thumbnails import path_picture

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, named, note
+from lossatlas.errors import BadInput, BadUsage, CannotWrite, Stop, first_line, named, note
 from lossatlas.evaluation.reference import check_movable
 from lossatlas.io.atomic_write import make_folder, set_aside
 from lossatlas.io.run_folder import LOG, Entry, RunLog, bytes_of_log, read_log, thinned, write_log
 from lossatlas.models.checkpoint import digest, read_state, write_tensors
-from lossatlas.models.state_names import match_names, without_wrappers
+from lossatlas.models.state_names import match_names, state_tensors, without_wrappers
 
 if TYPE_CHECKING:
     from lossatlas.results import Trajectory
@@ -175,7 +175,7 @@ class Recorder:
 
         if is_sharded(self.net):
             return
-        own = {name: list(value.shape) for name, value in self.net.state_dict().items() if isinstance(value, Tensor)}
+        own = {name: list(value.shape) for name, value in state_tensors(self.net).items()}
         try:
             with safe_open(file, "pt") as there:
                 recorded = {name: there.get_slice(name).get_shape() for name in there.keys()}  # noqa: SIM118
@@ -234,7 +234,7 @@ class Recorder:
                     entry = Entry(number, f"model_{number}.safetensors", time.time(), values.pop("loss"), values)
                     self._write(entry, state)
         except (Stop, OSError, MemoryError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             note(f"step {number} was NOT recorded in {self.folder}, the training goes on: {reason}")
         return due
 
@@ -401,8 +401,7 @@ def is_sharded(net: nn.Module) -> bool:
 
 def plain_state(net: nn.Module) -> dict[str, Tensor]:
     """Return the parameters and buffers of a network under the names that it has without wrappers."""
-    state = unwrapped(net).state_dict()
-    return {without_wrappers(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    return {without_wrappers(name): value for name, value in state_tensors(unwrapped(net)).items()}
 
 
 def recorded_state(net: nn.Module) -> dict[str, Tensor] | None:

@@ -1,7 +1,7 @@
-"""The path of a training run in its plane, and the loss surface under it, by one function."""
+"""The path of training runs in a plane, and the loss surface under it, by one function."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,27 +10,22 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.errors import BadInput, BadUsage, named
-from lossatlas.evaluation.parallel_batches import evaluation_copy
+from lossatlas.errors import BadUsage, named
 from lossatlas.evaluation.reference import restoring
-from lossatlas.io import read_projection, write_projection
-from lossatlas.io.trajectory_files import projection_plane
-from lossatlas.jobs.inputs.api_arguments import Axis, check_values, check_words, tolerance_of
-from lossatlas.jobs.inputs.api_inputs import (
-    DirectionArguments,
-    Net,
-    checkpoint_list,
-    point_of,
-    shared_copy,
-    state_for,
-    state_of,
-)
-from lossatlas.jobs.inputs.output_files import keep_aside
-from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, run_surface_job
+from lossatlas.jobs.inputs.api_arguments import check_values, check_words, tolerance_of
 from lossatlas.jobs.sweep.loss_quantity import LossQuantity
-from lossatlas.jobs.sweep.problem import Problem
-from lossatlas.jobs.trajectory.checkpoint_projection import coordinates, differences, grid_around, principal_plane
-from lossatlas.models.checkpoint import digest
+from lossatlas.jobs.trajectory.api_trajectory_job import (
+    FEWEST,
+    GivenPlane,
+    PathOutput,
+    PathSamples,
+    TrajectoryArguments,
+    TrajectoryJob,
+)
+from lossatlas.jobs.trajectory.given_runs import Run, runs_given
+from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns
+from lossatlas.jobs.trajectory.trajectory_files import with_losses, write_paths
+from lossatlas.landscape import Surface
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.parameter_space import Selection
 from lossatlas.results import Landscape, Trajectory
@@ -42,15 +37,18 @@ if TYPE_CHECKING:
 @restoring
 def trajectory(
     net: nn.Module,
-    checkpoints: Sequence[Net] | str | Path,
+    checkpoints: Run | Sequence[Run],
     data: Any = None,
     *,
+    plane: str = "pca",
+    directions: GivenPlane | None = None,
     dir_type: str = "weights",
     ignore: str = "",
     only: str | Sequence[str] = (),
     without: str | Sequence[str] = (),
-    epochs: Sequence[float] | None = None,
-    points: int | tuple[int, int] = 25,
+    epochs: Sequence[Any] | None = None,
+    labels: Sequence[str] | None = None,
+    points: int | tuple[int, int] | None = 25,
     margin: float = 0.15,
     test: Any = None,
     loss: Any = "crossentropy",
@@ -60,27 +58,36 @@ def trajectory(
     batch_size: int = 0,
     device: str | torch.device | None = None,
     file: str | Path | None = None,
+    dir_file: str | Path | None = None,
     force: bool = False,
     ranks: "Ranks" = None,
     progress: bool = True,
 ) -> Trajectory:
-    """Project checkpoints of a training run onto the plane of their first two principal components.
+    """Project the checkpoints of one or several training runs onto a plane, and compute the loss surface under them.
 
-    The components are those of the differences from the last checkpoint, which is the origin, as in Li et al. 2018
-    (arXiv 1712.09913, Section 7). With `data` the loss is computed too: on a grid in this plane that holds the path, and of
-    every checkpoint itself, which lies off the plane.
+    The plane is that of the first two principal components of the differences from the last checkpoint, which is the
+    origin, as in Li et al. 2018 (arXiv 1712.09913, Section 7); or another one, see `plane` and `directions`. With `data` the
+    loss is computed too: on a grid in this plane that holds the path, and of every checkpoint itself, which lies off the
+    plane. The command `plot_trajectory.py` does the same, and each continues the files of the other.
 
     Args:
         net: The network; it says which tensors are compared.
         checkpoints: At least three networks, state dicts or checkpoint files (as for `surface(towards=...)`) in the order of
-            training, or the folder of a run. Files are read one at a time.
+            training, or the folder of a run. Files are read one at a time. A list of folders, or of such lists, is several
+            runs, of which the first one ends in the origin.
         data: Training samples, for the surface and the checkpoints' own losses; None for the path alone.
+        plane: 'pca' for the principal components of all checkpoints; 'river' for the drift of the first run, from its first
+            checkpoint to its last, and the top eigenvector of the Hessian at the last, orthogonal to it, which takes data.
+        directions: A given plane instead: the name of a direction or surface file, or two directions, each tensors by name
+            (such as the `plane` of another trajectory) or 'FILE.h5:K'.
         dir_type: 'weights' for parameters, 'states' for buffers too.
         ignore: 'biasbn' leaves out biases and normalization layers, '' does not.
         only: Regular expressions; tensors whose names match none of them are left out. Empty for all.
         without: Regular expressions; tensors whose names match one of them are left out.
-        epochs: The epoch or step of each checkpoint, for figures.
-        points: Grid points along both axes, or (along x, along y).
+        epochs: The epoch or step of each checkpoint, for figures; of several runs one sequence for each. By default the
+            numbers in the names of a folder's files.
+        labels: A name for each of several runs. By default the parts in which the names of their folders differ.
+        points: Grid points along both axes, or (along x, along y); None for no surface.
         margin: Margin around the path, as a share of its extent.
         test: Further samples, evaluated as a second split.
         loss: The loss, as for `surface`.
@@ -90,7 +97,11 @@ def trajectory(
         batch_size: As for `surface`.
         device: Where losses are computed; by default on the network's device.
         file: Surface file to write or to continue. The checkpoints' losses and the path are written beside it, as
-            NAME_checkpoints.h5 and NAME_path.h5, which `lossatlas plot NAME.h5 --proj_file NAME_path.h5` draws.
+            NAME_checkpoints.h5 and NAME_path.h5, which `lossatlas plot NAME.h5 --proj_file NAME_path.h5` draws. Of further runs
+            the path is in NAME_path_LABEL.h5.
+        dir_file: Direction file of the plane, to write or to continue: an eigenvector that it holds for the same checkpoints
+            is not computed again, and other directions in it are refused. The coordinates are written beside it, as
+            NAME.h5_proj_cos.h5.
         force: Start over where the files exist; the earlier ones are kept under other names, which a warning gives.
         ranks: A communicator of mpi4py, as for `surface`.
         progress: Show a progress line.
@@ -98,12 +109,14 @@ def trajectory(
     Returns:
         The trajectory: `coordinates` of shape (checkpoints, 2) and `distance` from the plane of shape (checkpoints,), both
         in units of the parameters, `explained` shares of the variance (2,), and the `plane` of two unit vectors by tensor
-        name, which `surface(directions=...)` accepts. With data also `surface` and `losses` (checkpoints,).
+        name, which `surface(directions=...)` accepts. With data also `surface` and `losses` (checkpoints,). Of several runs
+        it is that of the first one, and `others` are those of the others.
 
     Raises:
-        BadUsage: There are fewer than three checkpoints, or arguments are wrong.
-        BadInput: A checkpoint does not fit the network, or the checkpoints span no plane; with data as for `surface`.
-        CannotWrite: `file` cannot be written, or another run writes it.
+        BadUsage: There are too few checkpoints, or arguments are wrong.
+        BadInput: A checkpoint does not fit the network, the checkpoints span no plane, or `dir_file` holds another one; with
+            data as for `surface`.
+        CannotWrite: A file cannot be written, or another run writes it.
 
     Example:
         >>> import torch, lossatlas
@@ -114,186 +127,102 @@ def trajectory(
         >>> run = lossatlas.trajectory(nets[-1], nets, data, points=5, progress=False)
         >>> run.surface.loss.shape, run.losses.shape
         ((5, 5), (4,))
+        >>> both = lossatlas.trajectory(nets[-1], [nets, nets[:3]], data, plane="river", points=None, labels=["a", "b"])
+        >>> both.name, both.coordinates.shape, both.others[0].name, both.others[0].coordinates.shape
+        ('a', (4, 2), 'b', (3, 2))
     """
 
-    def checked() -> PathArguments:
+    def checked() -> TrajectoryArguments:
         check_words(dir_type=dir_type, ignore=ignore, precision=precision)
+        if plane not in FEWEST:
+            raise BadUsage(f"{named('plane', plane)}: choose from {', '.join(FEWEST)}")
         check_values(config.BatchOptions, batch_size=batch_size)
-        check_path(data, file, test, margin)
         own = LossQuantity(precision=precision, batch_size=batch_size)
-        return PathArguments(
-            counts=counts_of(points),
+        made = TrajectoryArguments(
+            choice=PlaneChoice(kind=plane, dir_type=dir_type, ignore=ignore, selection=Selection(only, without)),
+            directions=directions,
+            counts=None if points is None else counts_of(points),
             margin=margin,
             quantity=replace(own, tolerance=tolerance_of(tolerance)),
             own=own,
-            dir_type=dir_type,
             device=device,
             limit=limit,
+            samples=PathSamples(data=data, test=test, loss=loss),
+            output=PathOutput(
+                file=path_of("file", file),
+                dir_file=path_of("dir_file", dir_file),
+                ranks=ranks,
+                force=force,
+                progress=progress,
+            ),
         )
+        made.check()
+        return made
 
     warn_of_launcher(ranks)
     arguments = on_all(ranks, checked)
-    same = {
-        "data": data is not None,
-        "points": arguments.counts,
-        "margin": margin,
-    }
+    same = {"data": data is not None, "points": arguments.counts, "margin": margin, "plane": plane}
     check_same_request(ranks, same)
+    runs = on_all(ranks, lambda: runs_given(checkpoints, labels, epochs))
+    return computed(TrajectoryJob(net=net, runs=runs, arguments=arguments))
 
-    def projected() -> tuple[Sequence[Net], Trajectory]:
-        series = checkpoint_list(checkpoints)
-        return series, project(net, series, dir_type, ignore, Selection(only, without), epochs)
 
-    series, path = on_all(ranks, projected)
-    if data is None:
-        return path
-    output = PathOutput(None if file is None else Path(file), ranks, force=force, progress=progress)
-    end = on_all(ranks, lambda: at_checkpoint(net, series[-1]))
-    own = arguments.compute(end, arguments.losses_of(end, series), (data, test, loss), output.beside("checkpoints"))
-    if not own.done.all():  # stopped by Ctrl-C
-        return replace(path, losses=own.loss)
-    surface = arguments.compute(end, arguments.under(end, path), (data, test, loss), output)
-    found = replace(path, surface=surface, losses=own.loss)
-    on_first(ranks, lambda: output.write_path(found, digest(state_of(end))))
+def computed(job: TrajectoryJob) -> Trajectory:
+    """Compute a trajectory, see `trajectory`."""
+    projected, output = job.project(), job.arguments.output
+    if not job.arguments.has_surface:
+        return trajectory_of(projected)
+    losses = job.losses()
+    if not losses.done.all():  # stopped by Ctrl-C
+        return trajectory_of(projected, losses=losses)
+    surface = job.surface(projected)
+    found = trajectory_of(projected, surface=Landscape.of(surface, projected.directions), losses=losses)
+    file = output.file
+    if file is not None:
+        paths = with_losses(projected, surface, losses, "train_loss")
+        plane = projected.directions.sha256
+        on_first(output.ranks, lambda: write_paths(file, projected, paths, plane, force=output.force))
     return found
 
 
-def project(
-    net: nn.Module,
-    series: Sequence[Net],
-    dir_type: str,
-    ignore: str,
-    selection: Selection,
-    epochs: Sequence[float] | None,
+def trajectory_of(
+    projected: ProjectedRuns, surface: Landscape | None = None, losses: Surface | None = None
 ) -> Trajectory:
-    """Project checkpoints onto their principal plane, see `trajectory`. Raises BadUsage, BadInput."""
-    if len(series) < 3:
-        raise BadUsage(f"{len(series)} checkpoints span no plane: give at least 3")
-    if epochs is not None and len(epochs) != len(series):
-        raise BadUsage(f"{named('epochs')} names {len(epochs)} epochs of {len(series)} checkpoints: give one for each")
-    origin = point_of(net, series[-1], dir_type)
-    rows = differences(lambda k: point_of(net, series[k], dir_type), len(series), origin, net, ignore, selection)
-    components, plane = principal_plane(rows, origin)
-    where, distance = coordinates(rows, plane, "the trajectory")
-    try:
-        numbers = None if epochs is None else np.asarray(epochs, float)
-    except (TypeError, ValueError) as error:
-        raise BadUsage(f"{named('epochs')}: give a number for each checkpoint") from error
-    return Trajectory(where, components.explained_variance_ratio, distance, plane, epochs=numbers)
+    """Return the trajectory of the first run, with those of the others.
 
-
-@dataclass(frozen=True, kw_only=True)
-class PathArguments:
-    """Arguments of `trajectory` about losses, checked before anything is read.
-
-    Attributes:
-        counts: Grid points along x and along y.
-        margin: Margin around the path, as a share of its extent.
-        quantity: Computed on the grid.
-        own: Computed of every checkpoint.
-        dir_type: 'weights' or 'states'.
-        device: The device; None for the network's.
-        limit: The number of samples of each split; None for all.
+    Args:
+        projected: The runs in their plane.
+        surface: The surface under them.
+        losses: The losses of all checkpoints, run by run.
     """
-
-    counts: tuple[int, int]
-    margin: float
-    quantity: LossQuantity
-    own: LossQuantity
-    dir_type: str
-    device: str | torch.device | None
-    limit: int | None
-
-    def arguments(
-        self, net: nn.Module, quantity: LossQuantity, axes: DirectionArguments, x: Axis, y: Axis | None, dir_type: str
-    ) -> SurfaceArguments:
-        """Return the arguments of a surface."""
-        return SurfaceArguments.checked(
-            net, quantity=quantity, axes=axes, x=x, y=y, device=self.device, limit=self.limit, dir_type=dir_type
+    values = None if losses is None else losses.fields["train_loss"]
+    made: list[Trajectory] = []
+    start = 0
+    for path in projected.paths:
+        assert path.distance is not None
+        end = start + len(path.x)
+        each = Trajectory(
+            coordinates=np.column_stack([path.x, path.y]),
+            explained=np.array(path.explained),
+            distance=path.distance,
+            plane=projected.plane,
+            epochs=path.epochs,
+            surface=surface,
+            losses=None if values is None else values[start:end],
+            name=path.run,
+            drops=tuple(map(float, path.drops)),
+            axes=path.axes,
         )
-
-    def under(self, net: nn.Module, path: Trajectory) -> SurfaceArguments:
-        """Return the arguments of the surface under a path."""
-        low, high = path.coordinates.min(0), path.coordinates.max(0)
-        extent = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
-        x, y = grid_around(extent, self.margin, self.counts)
-        axes = DirectionArguments(directions=list(path.plane))
-        return self.arguments(net, self.quantity, axes, x, y, self.dir_type)
-
-    def losses_of(self, net: nn.Module, series: Sequence[Net]) -> SurfaceArguments:
-        """Return the arguments of the checkpoints' own losses, with their BatchNorm statistics."""
-        axes = DirectionArguments(path=tuple(series))
-        x = np.arange(float(len(series)))
-        return self.arguments(net, self.own, axes, x, None, "states")
-
-    def compute(
-        self, net: nn.Module, arguments: SurfaceArguments, samples: tuple[Any, Any, Any], output: "PathOutput"
-    ) -> Landscape:
-        """Compute a surface; samples: training data, test data and the loss."""
-        data, test, loss = samples
-
-        def begin() -> Any:
-            inputs = arguments.read(net, data, test, loss)
-            problem = Problem(shared_copy(net), inputs.plane, inputs.splits, inputs.loss, arguments.device)
-            return replace(inputs, problem=replace(problem, reference=lambda: net))
-
-        inputs = on_all(output.ranks, begin)
-        found = run_surface_job(
-            output.ranks, net, arguments.quantity, inputs, output.file, force=output.force, progress=output.progress
-        )
-        return Landscape.of(found, inputs.points.directions)
+        made.append(each)
+        start = end
+    return replace(made[0], others=tuple(made[1:]))
 
 
-@dataclass(frozen=True)
-class PathOutput:
-    """The files of `trajectory`.
-
-    Attributes:
-        file: The surface file; None to keep everything in memory.
-        ranks: A communicator of mpi4py, or None.
-        force: Start over.
-        progress: Show a progress line.
-    """
-
-    file: Path | None
-    ranks: "Ranks"
-    force: bool
-    progress: bool
-
-    def beside(self, suffix: str) -> "PathOutput":
-        """Return the same for a file that belongs to the surface: NAME_suffix.h5."""
-        if self.file is None:
-            return self
-        return replace(self, file=self.file.with_name(f"{self.file.name.removesuffix('.h5')}_{suffix}.h5"))
-
-    def write_path(self, found: Trajectory, checkpoint: str) -> None:
-        """Write the path beside the surface; checkpoint: the digest of its last network. Raises CannotWrite."""
-        if self.file is None or found.surface is None or found.surface.directions is None:
-            return
-        path = self.beside("path").file
-        assert path is not None
-        if path.exists() and (self.force or not is_path_in(path, found.surface.directions.sha256)):
-            keep_aside(path)
-        write_projection(path, found.projection, found.surface.directions.sha256, checkpoint)
-
-
-def is_path_in(file: Path, plane: str) -> bool:
-    """Return whether a file holds a path in the plane with this SHA-256 of its directions."""
-    try:
-        read_projection(file)
-        return projection_plane(file).get("directions") == plane
-    except BadInput:
-        return False
-
-
-def check_path(data: Any, file: str | Path | None, test: Any, margin: float) -> None:
-    """Raise BadUsage where arguments need data that are not given, or have a value without meaning."""
-    if data is None and (file is not None or test is not None):
-        raise BadUsage(
-            f"{named('file' if file is not None else 'test')} belongs to the surface under the path: give data too"
-        )
-    if not isinstance(margin, int | float | np.number) or not 0 <= margin <= config.MOST_MARGIN:
-        raise BadUsage(f"{named('margin', margin)}: give 0 to {config.MOST_MARGIN:g} times the path's extent")
+def path_of(field: str, file: str | Path | None) -> Path | None:
+    """Return the path of a file. Raises BadUsage."""
+    if file is not None and not isinstance(file, str | Path):
+        raise BadUsage(f"{named(field, file)}: give the path of a file")
+    return None if file is None else Path(file)
 
 
 def counts_of(points: int | tuple[int, int]) -> tuple[int, int]:
@@ -302,15 +231,3 @@ def counts_of(points: int | tuple[int, int]) -> tuple[int, int]:
     if len(counts) != 2 or not all(isinstance(count, int | np.integer) and count >= 2 for count in counts):
         raise BadUsage(f"{named('points', points)}: give the number of grid points along each axis, at least 2")
     return int(counts[0]), int(counts[1])
-
-
-def at_checkpoint(net: nn.Module, checkpoint: Net) -> nn.Module:
-    """Return a copy of a network with the tensors of a checkpoint. Raises BadInput."""
-    try:
-        end = evaluation_copy(net, {})
-    except Exception as error:
-        raise BadInput(
-            f"{type(net).__name__} cannot be copied ({error}), and the surface lies around a copy with the last checkpoint"
-        ) from error
-    end.load_state_dict({**end.state_dict(), **state_for(net, checkpoint)})
-    return end

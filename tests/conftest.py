@@ -205,3 +205,20 @@ def explicit_hessian(net: nn.Module, data: object, names: Sequence[str]) -> np.n
         return F.cross_entropy(torch.func.functional_call(net, point, (data.inputs.double(),)), data.targets)
 
     return torch.autograd.functional.hessian(mean_loss, torch.cat([v.flatten() for v in own.values()])).numpy()
+
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-gpu-sandbox"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium with WebGL by software; one for all tests, as Playwright wants it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as tool:
+        opened = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *SOFTWARE])
+        yield opened
+        opened.close()

@@ -286,8 +286,8 @@ MUTANTS = (
     ),
     mutant(
         "a file where the path is written is lost",
-        "lossatlas/trajectories.py",
-        "            keep_aside(path)\n",
+        "lossatlas/jobs/trajectory/trajectory_files.py",
+        "            keep_aside(file)\n",
         "            pass\n",
         "trajectories",
     ),

@@ -53,6 +53,31 @@ def test_a_surface_turns_once_around(files, render):
     assert (frames[0][:3] == 255).all(), "the ground is white"
 
 
+@pytest.mark.parametrize("render", [False, pytest.param(True, marks=renders)])
+def test_a_swinging_surface_comes_back_the_same_way(files, render):
+    frames = film(files, "--frames", "8", "--dpi", "40", "--swing", "60", *["--render"] * render)
+    close = [np.abs(frames[a] - frames[b]).mean() for a, b in ((0, 4), (1, 3), (5, 7))]
+    far = np.abs(frames[2] - frames[6]).mean()
+    assert max(close) < 0.2 * far
+
+
+def test_a_gif_may_have_a_largest_size(files, capsys):
+    film(files, "--frames", "4", "--dpi", "60")
+    whole = (files / "film.gif").stat().st_size
+    film(files, "--frames", "4", "--dpi", "60", "--max_size", str(0.7 * whole / 1e6))
+    assert (files / "film.gif").stat().st_size <= 0.7 * whole
+    (files / "film.gif").unlink()
+    film(files, "--frames", "4", "--dpi", "60", "--max_size", "0.001", code=2)
+    assert "--max_size" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg")
+def test_a_webm_is_one(files):
+    out = files / "film.webm"
+    assert animate_surface.main(["-f", str(files / "s.h5"), "--frames", "3", "--dpi", "30", "--out", str(out)]) == 0
+    assert out.read_bytes()[:4] == b"\x1aE\xdf\xa3"
+
+
 def test_a_path_is_walked_with_its_losses(files):
     frames = film(files, "--kind", "path", "--proj_file", str(files / "p.h5"), "--frames", "9", "--dpi", "60")
     assert len(frames) == 9
@@ -96,6 +121,8 @@ def test_without_ffmpeg_a_line_says_what_to_do(files, monkeypatch, capsys):
         ["--layout", "overlay"],
         ["--out", "film.avi"],
         ["--kind", "refine", "--render"],
+        ["--kind", "refine", "--swing", "30"],
+        ["--cmap", "virids"],
         ["--labels", "a", "b"],
         ["--surf_name", "nothing"],
     ],
@@ -112,7 +139,7 @@ def test_a_path_that_is_not_on_the_grid(files, capsys):
 
 
 @renders
-def test_a_rendering_is_blue_below_and_red_above(tmp_path):
+def test_a_rendering_is_dark_below_and_bright_above(tmp_path):
     write_surface(tmp_path / "s.h5", surface_of(bowl, "-1:1:17", "-1:1:17"))
     args = ["-f", str(tmp_path / "s.h5"), "--render", "--elev", "89.5", "--azim", "-90", "--format", "png"]
     assert plot_2D.main(args) == 0
@@ -122,8 +149,9 @@ def test_a_rendering_is_blue_below_and_red_above(tmp_path):
     top, bottom = rows.min(), rows.max()
     middle = pixels[(top + bottom) // 2, (columns.min() + columns.max()) // 2]
     edge = pixels[top + (bottom - top) // 20, (columns.min() + columns.max()) // 2]
-    assert middle[2] > middle[0] + 60, "the minimum is blue"
-    assert edge[0] > edge[2] + 60, "the rim is red"
+    assert edge.sum() > middle.sum() + 150, "the rim is brighter than the minimum"
+    assert middle[2] > middle[1] + 30, "the minimum is violet"
+    assert edge[1] > edge[2] + 60, "the rim is yellow"
 
 
 def test_where_nothing_can_be_rendered_nothing_is_drawn(tmp_path, monkeypatch, capsys):

@@ -2,33 +2,21 @@
 
 import html
 import io
-import shutil
 
 import numpy as np
 import pytest
+from conftest import CHROMIUM
 from PIL import Image
 
 from lossatlas.io import Projection
 from lossatlas.landscape import Grid, Surface
 from lossatlas.viewer import Page, Shown, write_page
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
+pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium"),
 ]
 full = pytest.mark.full
-FLAGS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-gpu-sandbox",
-]
-
-
 NO_WEBGL = """
 const own = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
@@ -53,18 +41,25 @@ def surface(gx="-1:1:21", gy="-1:1:21", f=bowl, cells=None):
     return empty.with_cells(cells, rows[cells])
 
 
+def ravine(x, y):
+    """A valley through (0.3, 0.2) along 30 degrees."""
+    c, s = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    along, across = c * (x - 0.3) + s * (y - 0.2), -s * (x - 0.3) + c * (y - 0.2)
+    return 0.1 + 0.3 * along**2 + 30 * across**2
+
+
+def two_losses(factor):
+    """A curve with two losses and an accuracy."""
+    grid = Grid.parse("-1:1:21")
+    values = factor * (0.1 + grid.x**2)
+    empty = Surface.of_values(grid, ["train_loss", "test_loss", "train_acc"])
+    return empty.with_cells(range(grid.size), np.stack([values, 1.5 * values, 90 - 10 * values], 1))
+
+
 T = np.linspace(0, 1, 6)
 PATH = Projection(
     0.9 * (1 - T), 0.8 * (1 - T) ** 2, 10 * np.arange(6.0), bowl(0.9 * (1 - T), 0.8 * (1 - T) ** 2) + 0.4, 3 - 3 * T
 )
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with playwright.sync_playwright() as tool:
-        opened = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +74,8 @@ def pages(tmp_path_factory):
         "one": [Shown(surface(), "one", trajectory=PATH)],
         "two": [Shown(surface(), "smooth"), Shown(surface(f=lambda x, y: 5 + bowl(y, x)), "<i>other</i>")],
         "curve": [Shown(surface(gy=None), "line")],
+        "curves": [Shown(two_losses(1), "first"), Shown(two_losses(3), "second")],
+        "ravine": [Shown(surface(f=ravine), "ravine")],
         "wide": [Shown(surface("-2:6:31", "-1:0.5:9", lambda x, y: x * x - 4 * x + 6 * y * y + 3), "wide")],
         "odd": [Shown(surface(f=odd), "odd")],
         "unfinished": [Shown(surface(cells=Grid.parse("-1:1:21", "-1:1:21").coarse_first()[:150]), "part")],
@@ -90,11 +87,12 @@ def pages(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, pages):
-    """Opens a page; in the end nothing was fetched, and nothing complained."""
+    """Opens a page, by default without motion of its own; in the end nothing was fetched, and nothing complained."""
     contexts, wrong = [], []
 
-    def open_page(name, fragment="", size=(1280, 900), **more):
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, accept_downloads=True, **more)
+    def open_page(name, fragment="", size=(1280, 900), drawer=False, **more):
+        about = {"accept_downloads": True, "reduced_motion": "reduce", **more}
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **about)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
@@ -103,6 +101,8 @@ def opened(browser, pages):
         page.on("request", lambda request: None if request.url.startswith(fine) else wrong.append(request.url))
         page.goto(f"file://{pages / name}.html{fragment}")
         wait(page, "window.lossatlas && lossatlas.frameTime !== undefined")
+        if drawer:
+            page.click("#drawer-open")
         return page
 
     yield open_page
@@ -147,7 +147,7 @@ def test_the_surface_is_there_with_its_colours(opened):
     assert 0.15 < share < 0.8
     flat = pixels(page, ".flat")
     assert (flat.max(axis=2) - flat.min(axis=2) > 40).mean() > 0.3
-    assert "a <b>bold</b> one" in page.locator(".panel .caption").first.text_content()
+    assert "a <b>bold</b> one" in page.locator(".caption").first.text_content()
     assert "slice" in page.locator("header").text_content()
 
 
@@ -252,7 +252,7 @@ QUICK = {"#c-scale", "#c-lines", "#c-cut", "#c-objective", "#c-noise", "#c-seed"
     ],
 )
 def test_every_control_changes_what_it_says(opened, controls):
-    page = opened("one", "#at=100")
+    page = opened("one", "#at=100", drawer=True)
     races = "JSON.stringify(lossatlas.race.runs[0].map((run) => Array.from(run.points)))"
     for control, value, becomes, view in controls:
         before, address = pixels(page, view) if view else page.evaluate(races), page.evaluate("location.hash")
@@ -276,7 +276,7 @@ def test_every_control_changes_what_it_says(opened, controls):
 SLIDERS = [
     ("x", -0.5, ".flat"),
     ("y", 0.1, ".flat"),
-    ("top", 0.5, ".solid"),
+    ("top", 0.5, ".solid"),  # a share of the scale, the state holds the value
     ("at", 50, ".flat"),
     ("angle", 45, ".flat"),
     ("epoch", 3, ".flat"),
@@ -287,18 +287,20 @@ SLIDERS = [
     "sliders", [pytest.param(SLIDERS[::2], id="quick"), pytest.param(SLIDERS[1::2], marks=full, id="others")]
 )
 def test_sliders(opened, sliders):
-    page = opened("one", "#at=100")
+    page = opened("one", "#at=100", drawer=True)
     for control, value, view in sliders:
         before = pixels(page, view)
         move = "(e, value) => { e.value = value; e.dispatchEvent(new Event('input', {bubbles: true})); }"
         page.locator(f"#c-{control}").evaluate(move, value)
         settled(page)
-        assert state(page, control) == pytest.approx(value, abs=0.01)
+        own = "lossatlas.model.wholeScale().height(lossatlas.model.state.vmax)" if control == "top" else None
+        found = page.evaluate(own) if own else state(page, control)
+        assert found == pytest.approx(value, abs=0.01)
         assert np.abs(pixels(page, view) - before).max() > 30, control
 
 
 def test_optimizers_are_switched_off_and_set_back(opened):
-    page = opened("one", "#at=100")
+    page = opened("one", "#at=100", drawer=True)
     page.uncheck("#o-adam")
     settled(page)
     assert page.evaluate("lossatlas.race.runs[0].map((run) => run.optimizer.name)") == [
@@ -330,6 +332,15 @@ def test_play_pause_step_and_rewind(opened):
     assert state(page, "at") == 0
 
 
+def reach(page, condition):
+    """Press Tab until a condition holds."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate(condition):
+            return
+    raise AssertionError(f"no Tab leads to {condition}")
+
+
 def test_keyboard_only(opened):
     page = opened("one", "#seconds=300")
     page.keyboard.press("Space")
@@ -340,7 +351,7 @@ def test_keyboard_only(opened):
     page.keyboard.press(".")
     page.keyboard.press(",")
     assert state(page, "at") == 1
-    page.keyboard.press("Tab")  # the scene
+    reach(page, "document.activeElement.className === 'solid'")
     azimuth, elevation = state(page, "azimuth"), state(page, "elevation")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowUp")
@@ -348,19 +359,17 @@ def test_keyboard_only(opened):
     distance = state(page, "distance")
     page.keyboard.press("+")
     assert state(page, "distance") < distance
-    page.keyboard.press("Tab")  # the plane from above
+    reach(page, "document.activeElement.tagName === 'CANVAS'")
     x = state(page, "x")
     page.keyboard.press("ArrowLeft")
     assert state(page, "x") == pytest.approx(x - 0.04)
-    for _ in range(60):  # every control is reached
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.id") == "usual":
-            break
-    assert page.evaluate("document.activeElement.id") == "usual"
+    page.locator("#drawer-open").focus()
+    page.keyboard.press("Enter")
+    reach(page, "document.activeElement.id === 'usual'")  # every control is reached
 
 
 def test_the_address_holds_the_state(opened):
-    page = opened("two", "#seconds=300")
+    page = opened("two", "#seconds=300", drawer=True)
     page.select_option("#c-map", "magma")
     page.uncheck("#o-sgd")
     page.check("#c-overlay")
@@ -396,6 +405,7 @@ def test_it_works_in_a_frame_that_holds_its_text(browser, pages, tmp_path, sandb
     page.goto(f"file://{tmp_path / 'frame.html'}")
     (frame,) = page.main_frame.child_frames
     frame.locator("#forward").click()
+    frame.locator("#drawer-open").click()
     frame.select_option("#c-map", "magma")
     assert frame.evaluate("[lossatlas.model.state.at, location.hash]") == [1, "#map=magma&at=1"]
     frame.locator("#rewind").click()
@@ -427,6 +437,7 @@ def test_the_page_of_a_notebook_works_where_its_address_cannot_change(browser, t
     wait(frame, "window.lossatlas && lossatlas.frameTime !== undefined")
     before = page.url
     frame.locator("#forward").click()
+    frame.locator("#drawer-open").click()
     frame.select_option("#c-map", "magma")
     assert frame.evaluate("[lossatlas.model.state.at, lossatlas.model.state.map]") == [1, "magma"]
     assert frame.evaluate("location.hash") == ("" if refused else "#map=magma&at=1")
@@ -456,22 +467,25 @@ def test_no_address_breaks_the_page(opened, fragment):
     assert state(page, "scale") in ("linear", "log", "soft")
 
 
-def test_what_is_better_high_is_climbed(opened):
+def test_what_is_no_loss_has_no_race(opened):
     page = opened("one", "#height=train_acc&at=300")
-    assert "is climbed" in page.locator("#remark").text_content()
-    ends = page.evaluate("lossatlas.race.runs[0].map((run) => [run.losses[0], run.losses[run.losses.length - 1]])")
-    assert sum(last > first for first, last in ends) >= 6
+    assert "optimizers descend a loss" in page.locator("#remark").text_content()
+    assert page.evaluate("lossatlas.race.runs[0].length") == 0
+    for selector in ("#play", "#drop-hint", ".legend"):
+        assert boxes_of(page, selector) == [], selector
+    assert "balls" not in page.locator("#sentence").text_content()
+    assert page.locator("#view-top").is_visible()
 
 
 def test_what_is_not_taken_is_said(opened):
-    page = opened("one")
+    page = opened("one", drawer=True)
     page.fill("#c-steps", "100000")
     page.keyboard.press("Tab")
     assert "from 1 to 5000" in page.locator(".complaint").text_content()
 
 
 def test_two_models_turn_together_and_lie_over_each_other(opened):
-    page = opened("two")
+    page = opened("two", drawer=True)
     assert page.locator(".solid").count() == 2
     before = pixels(page, ".solid", 1)
     x, y = middle(page, ".solid", (0.3, 0.8), 0)
@@ -484,7 +498,7 @@ def test_two_models_turn_together_and_lie_over_each_other(opened):
     page.check("#c-overlay")
     settled(page)
     assert page.locator(".stage .solid").is_visible()
-    assert page.locator(".stage").text_content() == "smooth<i>other</i>"
+    assert page.locator(".stage .names").text_content() == "smooth<i>other</i>"
     found = pixels(page, ".stage .solid")
     blue = (found[..., 2] > found[..., 0] + 30).mean()
     orange = (found[..., 0] > found[..., 2] + 30).mean()
@@ -496,7 +510,7 @@ def test_two_models_turn_together_and_lie_over_each_other(opened):
 
 
 def test_the_path_of_a_training_is_walked(opened):
-    page = opened("one")
+    page = opened("one", drawer=True)
     words = page.locator("#walk").text_content()
     assert "epoch 0" in words
     assert f"its own loss {bowl(0.9, 0.8) + 0.4:.4g}" in words
@@ -551,6 +565,264 @@ def test_on_a_phone(opened):
     assert page.locator(".transport").is_visible()
 
 
+SCREENS = [(1440, 900), (1280, 720), (390, 844)]
+
+
+def boxes_of(page, *selectors):
+    """The boxes [left, top, right, bottom] of all visible elements that selectors find."""
+    return page.evaluate(
+        """(selectors) => selectors.flatMap((s) => [...document.querySelectorAll(s)])
+        .filter((e) => e.checkVisibility({ visibilityProperty: true })).map((e) => e.getBoundingClientRect())
+        .filter((b) => b.width > 0).map((b) => [b.left, b.top, b.right, b.bottom])""",
+        list(selectors),
+    )
+
+
+@pytest.mark.parametrize("size", SCREENS, ids=str)
+@pytest.mark.parametrize("name", ["one", "two", pytest.param("curve", marks=full)])
+def test_the_first_screen_says_what_is_shown_and_what_one_may_do(opened, name, size):
+    page = opened(name, size=size, **({"has_touch": True, "is_mobile": True} if size[0] < 500 else {}))
+    words = [
+        ("h1", 1),
+        ("#sentence", 1),
+        ("#actions button", 4),
+        (".legend button", 8),
+        ("#drop-hint", 1),
+        ("#play", 1),
+    ]
+    if name == "two":
+        words.append((".panel h2", 2))
+    if name != "curve":
+        words += [(".solid", 1), (".flat", 1), (".bar canvas", 1), ("#view-ravine", 1)]
+    for selector, least in words:
+        boxes = boxes_of(page, selector)
+        assert len(boxes) >= least, selector
+        for left, top, right, bottom in boxes:
+            assert -1 <= left < right <= size[0] + 1, selector
+            assert -1 <= top < bottom <= size[1] + 1, selector
+    assert "slice" in page.locator("#sentence").text_content()
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    (bar,) = boxes_of(page, ".transport")
+    for _, top, _, bottom in boxes_of(page, "h1, #sentence, .panel, .bar, .legend, .readout, .details"):
+        assert bottom <= bar[1] + 1 or top >= bar[3] - 1  # nothing lies under the bar of the race
+
+
+def test_surfaces_stand_side_by_side_or_one_below_the_other_and_share_one_bar(opened):
+    left, right = boxes_of(opened("two", size=(1440, 900)), ".panel")
+    assert left[1] == right[1]
+    assert left[2] <= right[0] + 1
+    page = opened("two", size=(390, 844))
+    upper, lower = boxes_of(page, ".panel")
+    assert upper[0] == lower[0]
+    assert upper[3] <= lower[1] + 1
+    assert len(boxes_of(page, ".bar canvas")) == 1
+
+
+def test_a_name_is_not_said_twice(opened):
+    page = opened("one")
+    assert page.locator("h1").text_content() == "one"
+    assert boxes_of(page, ".panel h2") == []
+    assert len(boxes_of(opened("two"), ".panel h2")) == 2
+
+
+def test_the_drawer_is_closed_until_it_is_asked_for(opened):
+    page = opened("one")
+    wide = page.locator(".solid").bounding_box()["width"]
+    assert wide > 1200
+    assert not page.locator("#drawer").is_visible()
+    page.click("#drawer-open")
+    settled(page)
+    assert page.locator("#drawer").is_visible()
+    assert page.locator("#drawer-open").get_attribute("aria-expanded") == "true"
+    assert page.locator(".solid").bounding_box()["width"] < wide - 300  # beside the scene, not over it
+    assert page.evaluate("document.activeElement.id") == "drawer-close"
+    page.keyboard.press("Escape")
+    assert not page.locator("#drawer").is_visible()
+    assert page.evaluate("document.activeElement.id") == "drawer-open"
+    page.click("#drawer-open")
+    for name in ("momentum", "nesterov"):
+        field = page.locator(f"#r-{name}")
+        field.fill("0.000012")
+        assert field.evaluate("(e) => e.scrollWidth <= e.clientWidth")  # all of it can be read
+
+
+def test_the_bar_names_field_and_scale_in_plain_words(opened):
+    page = opened("one")
+    bar = page.locator(".bar canvas")
+    low, high = page.evaluate("[lossatlas.model.scale().low, lossatlas.model.scale().high]")
+    words = bar.get_attribute("aria-label")
+    assert words == f"training loss, {words.split(', ')[1].split(':')[0]}: from {low:.3g} to {high:.3g}"
+    assert "ln" not in words
+    before = pixels(page, ".bar canvas")
+    page = opened("one", "#scale=log&map=magma")
+    assert "logarithmic scale" in page.locator(".bar canvas").get_attribute("aria-label")
+    assert np.abs(pixels(page, ".bar canvas") - before).max() > 60
+
+
+def test_the_legend_has_live_losses_and_switches_optimizers(opened):
+    page = opened("two")
+    legends = page.locator(".panel .legend")
+    losses = legends.nth(0).locator(".loss")
+    assert legends.count() == 2
+    assert losses.all_text_contents() == [""] * 8
+    page.evaluate("lossatlas.step(1)")
+    settled(page)
+    first = losses.all_text_contents()
+    page.evaluate("lossatlas.step(200)")
+    settled(page)
+    assert all(a != b for a, b in zip(first, losses.all_text_contents(), strict=True))
+    for number in range(2):
+        shown = [float(text) for text in legends.nth(number).locator(".loss").all_text_contents()]
+        own = page.evaluate(f"lossatlas.race.shownOn({number}).map((run) => run.losses[run.shown])")
+        assert shown == pytest.approx(own, rel=6e-3)
+    button = legends.nth(1).locator("[data-name=adam]")
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    settled(page)
+    assert "adam" not in state(page, "on")
+    assert [each.get_attribute("aria-pressed") for each in page.locator(".panel [data-name=adam]").all()] == [
+        "false"
+    ] * 2
+    assert legends.nth(0).locator("[data-name=adam] .loss").text_content() == ""
+    button.click()
+    assert "adam" in state(page, "on")
+
+
+def test_the_hint_stays_until_a_ball_is_dropped(opened):
+    page = opened("one", "#seconds=300")
+    hint = page.locator("#drop-hint")
+    assert hint.text_content() == "Click anywhere to drop a ball · drag to turn"
+    page.click("#view-front")
+    assert hint.is_visible()
+    page.mouse.click(*middle(page, ".solid", (0.5, 0.42)))
+    assert hint.count() == 0
+
+
+def test_a_newcomer_sees_one_sweep_and_one_ball(opened):
+    page = opened("one", reduced_motion="no-preference")
+    usual = page.evaluate("lossatlas.model.initial.azimuth")
+    assert page.evaluate("lossatlas.flight.isUnderWay")
+    assert page.evaluate("lossatlas.race.playing")
+    assert abs(state(page, "azimuth") - usual) > 5
+    wait(page, "lossatlas.model.state.at > 3")
+    assert page.evaluate("lossatlas.race.shownOn(0).map((run) => run.optimizer.name)") == ["momentum"]
+    assert page.evaluate("location.hash") == ""
+    wait(page, "!lossatlas.flight.isUnderWay")
+    assert state(page, "azimuth") == usual
+    page.mouse.click(*middle(page, ".solid", (0.5, 0.42)))
+    wait(page, "lossatlas.model.state.at > 3")
+    assert len(page.evaluate("lossatlas.race.shownOn(0).map((run) => run.optimizer.name)")) == 8
+
+
+def test_any_input_ends_the_sweep_and_no_motion_is_forced_on_anybody(opened):
+    page = opened("one", reduced_motion="no-preference")
+    page.keyboard.press("Shift")
+    settled(page)
+    assert not page.evaluate("lossatlas.flight.isUnderWay || lossatlas.race.playing")
+    assert page.evaluate("[lossatlas.model.state.azimuth, lossatlas.model.state.at]") == [
+        page.evaluate("lossatlas.model.initial.azimuth"),
+        0,
+    ]
+    for page in (opened("one"), opened("one", "#map=magma", reduced_motion="no-preference")):
+        assert not page.evaluate("lossatlas.flight.isUnderWay || lossatlas.race.playing")
+
+
+def test_views_from_the_front_the_top_and_along_the_ravine(opened):
+    page = opened("ravine")
+    page.click("#view-front")
+    assert (state(page, "azimuth"), state(page, "elevation") < 25) == (-90, True)
+    page.click("#view-top")
+    assert state(page, "elevation") == 89
+    page.click("#view-ravine")
+    settled(page)
+    assert state(page, "azimuth") == pytest.approx(30 - 180, abs=4)  # along the valley, from the front
+    assert [state(page, "panx"), state(page, "pany")] == pytest.approx([0.3, 0.2], abs=0.06)
+    again = opened("ravine", page.evaluate("location.hash"))
+    assert state(again, "azimuth") == pytest.approx(state(page, "azimuth"), abs=1e-4)
+    page.click("#reset-view")
+    assert page.evaluate("location.hash") == ""
+    moving = opened("ravine", "#map=magma", reduced_motion="no-preference")
+    moving.click("#view-top")
+    assert state(moving, "elevation") < 89  # on its way
+    wait(moving, "lossatlas.model.state.elevation === 89")
+    assert "elevation=89" in moving.evaluate("location.hash")
+
+
+def test_shift_and_drag_moves_the_scene(opened):
+    page = opened("one")
+    before, azimuth = pixels(page, ".solid"), state(page, "azimuth")
+    x, y = middle(page, ".solid", (0.3, 0.8))
+    page.keyboard.down("Shift")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 80, y + 10, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    assert state(page, "azimuth") == azimuth
+    assert np.hypot(state(page, "panx"), state(page, "pany")) > 0.1
+    assert np.abs(pixels(page, ".solid") - before).mean() > 1
+    assert "panx=" in page.evaluate("location.hash")
+
+
+def test_the_map_becomes_large_and_small_again(opened):
+    page = opened("two")
+    small = page.locator(".flat").first.bounding_box()["width"]
+    solid = page.locator(".solid").first.bounding_box()["width"]
+    assert small < 0.4 * solid
+    page.click("#enlarge-0")
+    settled(page)
+    assert page.locator(".flat").nth(1).bounding_box()["width"] > 1.5 * small
+    assert page.locator("#enlarge-0").get_attribute("aria-pressed") == "true"
+    assert page.evaluate("location.hash") == "#enlarged=true"
+    page.click("#enlarge-1")
+    settled(page)
+    assert page.locator(".flat").first.bounding_box()["width"] == small
+
+
+def test_the_view_is_shared_as_a_link_or_a_frame(opened):
+    page = opened("one", "#map=magma", permissions=["clipboard-read", "clipboard-write"])
+    page.click("#share-open")
+    assert page.input_value("#share-link") == page.url
+    page.click("#share-link-copy")
+    wait(page, "document.getElementById('share-said').textContent !== ''")
+    assert page.locator("#share-said").text_content() == "Link copied."
+    code = page.input_value("#share-code")
+    assert 'src="one.html#map=magma"' in code
+    assert code.startswith("<iframe ")
+    assert code.endswith("></iframe>")
+    page.click("#share-close")
+    assert not page.locator("#share").is_visible()
+    assert page.locator("#full-screen").is_visible()
+
+
+def test_what_takes_keys_is_no_picture_and_has_a_name(opened):
+    page = opened("two")
+    found = page.evaluate(
+        """[...document.querySelectorAll("[tabindex='0']")].map((e) => [e.getAttribute("role"), e.getAttribute("aria-label")])"""
+    )
+    named = [each for each in found if each[0]]
+    assert len(named) >= 4
+    assert all(role == "application" and label for role, label in named)
+
+
+def test_curves_share_one_chart(opened):
+    page = opened("curves")
+    assert page.locator(".panel").count() == 1
+    assert page.locator(".flat canvas").count() == 1
+    charts = page.evaluate("lossatlas.panels[0].plane.charts()")
+    assert [each["names"] for each in charts] == [["train_loss", "test_loss"], ["train_acc"]]
+    words = page.locator(".key").text_content()
+    for name in ("first", "second", "training loss", "test loss"):
+        assert name in words
+    found = pixels(page, ".flat")
+    for colour in ((59, 125, 196), (201, 112, 26)):  # one for each surface
+        assert (np.abs(found - colour).max(axis=2) < 40).sum() > 200
+    page.mouse.move(*middle(page, ".flat canvas", (0.6, 0.3)))
+    words = page.locator(".readout").text_content()
+    assert words.startswith("first: x ")
+    assert " · second: x " in words
+
+
 def test_without_webgl_the_plane_is_there(opened):
     page = opened("one", "#gl=false")
     assert page.locator(".solid").count() == 0
@@ -573,7 +845,7 @@ def test_the_theme_follows_the_system(opened):
 
 
 def test_the_picture_is_saved(opened, tmp_path):
-    page = opened("two", "#at=60")
+    page = opened("two", "#at=60", drawer=True)
     with page.expect_download() as download:
         page.click("#picture")
     download.value.save_as(tmp_path / "surface.png")

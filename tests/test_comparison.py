@@ -123,7 +123,7 @@ def test_planes_stand_side_by_side_on_one_scale():
     assert pair().plot(figsize=(8, 3)).get_size_inches().tolist() == [8, 3]
     assert pair().plot(columns=2, title="Both").get_figwidth() == 7
     with_function = pair().plot(kind="heat", field=lambda s: 100 - s["train_acc"])
-    assert with_function.axes[2].get_ylabel() == "lambda"
+    assert with_function.axes[2].get_ylabel() == "custom field"
 
 
 def test_lines_lie_over_each_other():

@@ -88,7 +88,7 @@ KINDS = ("random", "gradient", "eigenvector")
 
 def test_the_pair_has_the_height_that_is_said_of_it():
     """ln(min(loss, 10) + 0.1), but for a factor: the heights' differences are those of this logarithm."""
-    (entry,) = (each for each in gallery.ENTRIES if each.picture == "famous.png")
+    (entry,) = (each for each in gallery.ENTRIES if each.picture == "cover_light.png")
     assert "with `--vmax 10` the height of this pair is ln(min(loss, 10) + 0.1)" in entry.text
     pair = [read_surface(ROOT / "docs" / "surfaces" / f"resnet56{kind}_cifar10.h5") for kind in ("", "_noshort")]
     values = [each.fields["train_loss"] for each in pair]

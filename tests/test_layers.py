@@ -14,7 +14,7 @@ from pathlib import Path
 from conftest import ROOT
 
 LAYERS: list[set[str]] = [
-    {"errors", "launchers"},
+    {"choices", "errors", "launchers"},
     {"process", "programs"},
     {"landscape"},
     {"io"},
@@ -56,6 +56,7 @@ WITHOUT_TORCH = {
     f"lossatlas.{name}"
     for name in (
         *(
+            "choices",
             "errors",
             "launchers",
             "process",
@@ -72,6 +73,7 @@ WITHOUT_TORCH = {
             "commands.plot_1D",
             "commands.plot_2D",
             "commands.plot_spectrum",
+            "commands.view_gallery",
             "commands.view_surface",
         ),
     )

@@ -249,7 +249,7 @@ def test_the_losses_of_the_checkpoints_themselves_are_stored(finished):
     ],
 )
 def test_where_the_learning_rate_dropped(tmp_path, rates, schedule, drops):
-    from lossatlas.commands.checkpoint_series import learning_rate_drops
+    from lossatlas.jobs.trajectory.checkpoint_series import learning_rate_drops
 
     for k, rate in enumerate(rates):
         state = {} if rate is None else {"optimizer": {"param_groups": [{"lr": rate}]}}
@@ -259,7 +259,7 @@ def test_where_the_learning_rate_dropped(tmp_path, rates, schedule, drops):
 
 
 def test_what_tells_runs_apart_is_their_name():
-    from lossatlas.commands.checkpoint_series import short_names
+    from lossatlas.jobs.trajectory.checkpoint_series import short_names
 
     names = ["net_sgd_lr=0.1_bs=128_noaug", "net_adam_lr=0.001_bs=128_noaug"]
     assert short_names(names) == ["sgd lr=0.1", "adam lr=0.001"]

@@ -10,7 +10,6 @@ import matplotlib.image
 import numpy as np
 import pytest
 from conftest import ROOT, statistics_row
-from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from lossatlas import figures
 from lossatlas.commands import plot_1D, plot_2D, plot_spectrum
@@ -20,6 +19,7 @@ from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours,
 from lossatlas.figures.line_plots import AxisLimits, lines_figure
 from lossatlas.figures.panels import surface_panel
 from lossatlas.figures.surface_plots import solid_figure
+from lossatlas.figures.surface_scene import SurfaceScene
 from lossatlas.io import Projection, write_surface
 from lossatlas.landscape import Grid, Surface
 
@@ -41,6 +41,15 @@ def bowl(a, b):
 
 def diverging(a, b):
     return np.nan if a < -0.9 else np.inf if a > 0.9 else 0.1 + np.exp(12 * abs(a * b) ** 0.5)
+
+
+def scene_of(panels, scale, zlim=None, camera=None, **keywords):
+    """The axis and the scene of surfaces in one box."""
+    with figures.style() as plt:
+        fig = solid_figure(plt, panels, scale, "train_loss", zlim, camera, overlay=len(panels) > 1, **keywords)
+        fig.draw_without_rendering()
+    (scene,) = (each for each in fig.axes[0].get_children() if isinstance(each, SurfaceScene))
+    return fig.axes[0], scene
 
 
 full = pytest.mark.full
@@ -208,16 +217,13 @@ def test_no_contour_is_dashed_and_no_label_is_cut_off_or_on_another():
 
 
 def test_the_colour_of_a_minimum_is_its_own():
-    from lossatlas.figures.surface_plots import shaded_faces
-
+    """A pixel has the colour of the height at its place, not that of a whole cell."""
     p = surface_panel(surface_of(lambda a, b: 1e-3 + 4 * (a * a + b * b)), "train_loss", "one")
     shared = figures.choose_colour_scale([p.values], log=True)
-    corners, _ = shaded_faces(
-        p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits
-    )
-    assert corners[..., 2].min() <= shared.height(p.values.min()) + 1e-9
-    lowest = corners[corners[..., 2].mean(1).argmin(), :, 2].mean()
-    assert 10**lowest < 10 * p.values.min()  # of the face that has the darkest colour
+    _, scene = scene_of([p], shared, camera=figures.Camera(89, -60))
+    found = scene.sheets[0].colours(scene.sheets[0].heights)[..., :3]
+    lowest = matplotlib.colormaps[shared.colour_map](0.0)[:3]
+    assert np.abs(found - lowest).max(-1).min() < 0.02
 
 
 def test_two_surfaces_over_each_other_and_other_files(tmp_path, capsys):
@@ -271,15 +277,13 @@ def test_a_contour_at_the_lowest_level_is_where_it_is(tmp_path):
 
 
 def test_a_plateau_has_no_holes_and_no_contours_of_rounding():
-    from lossatlas.figures.surface_plots import shaded_faces
-
     p = surface_panel(surface_of(lambda a, b: min(100.0, 130 - 60 * (a * a + b * b))), "train_loss", "one")
     shared = figures.choose_colour_scale([p.values])
     assert np.nanmax(p.refined(shared)[2]) == 100
-    corners, _ = shaded_faces(
-        p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), *shared.limits
-    )
-    assert len(corners) == (p.refined(shared)[0].size - 1) * (p.refined(shared)[1].size - 1)  # no face is missing
+    _, scene = scene_of([p], shared, camera=figures.Camera(89.9, -90))
+    picture = scene._view(1.0).picture
+    inner = picture[len(picture) // 10 : -len(picture) // 10, len(picture[0]) // 10 : -len(picture[0]) // 10]
+    assert (inner[..., 3] == 255).all()  # no face is missing
     flat = surface_panel(surface_of(lambda a, b: 0.1 if (a, b) == (0, 0) else 5.0), "train_loss", "two")
     assert len(np.unique(flat.refined(shared)[2][:3])) == 1
 
@@ -559,17 +563,18 @@ def test_a_figure_has_the_width_of_a_paper_s_column(tmp_path, command, columns):
 
 
 def test_a_surface_is_cut_exactly_where_it_reaches_the_ceiling():
-    from lossatlas.figures.surface_plots import shaded_faces
-
     p = surface_panel(surface_of(lambda a, b: 1 + a + 0.3 * b, "-1:1:9", "-1:1:9"), "train_loss", "one")
     shared = figures.choose_colour_scale([p.values], log=False)
-    corners, inks = shaded_faces(p, shared, lambda share: np.stack([share] * 3 + [np.ones_like(share)], -1), 0, 1.2)
-    assert len(corners) == len(inks)
-    assert corners[..., 2].max() == pytest.approx(1.2)
-    np.testing.assert_allclose(corners[..., 2], 1 + corners[..., 0] + 0.3 * corners[..., 1], atol=1e-9)
-    u, v = corners[..., 0], corners[..., 1]  # areas of polygons, by their corners
-    areas = 0.5 * np.abs((u * np.roll(v, -1, 1) - v * np.roll(u, -1, 1)).sum(1))
-    assert areas.sum() == pytest.approx(2 * 1.2, rel=1e-6)  # x below 0.2 - 0.3 y, y from -1 to 1
+    _, scene = scene_of([p], shared, zlim=1.2, camera=figures.Camera(90, -90))
+    x, y = (each.ravel() for each in np.meshgrid(*[np.linspace(-0.95, 0.95, 39)] * 2))
+    heights = 1 + x + 0.3 * y
+    seen = scene.seen(np.column_stack([x, y, heights]))
+    assert seen[heights < 1.18].all()
+    assert not seen[heights > 1.22].any()
+    buffer, _ = scene.rasterized([scene.projected(each.corners) for each in scene.sheets], (400, 500))
+    heights = scene.sheets[0].heights.ravel()[scene.sheets[0].triangles[buffer.triangle]]
+    shown = (buffer.weights * heights).sum(-1)[buffer.triangle >= 0]
+    assert 1.17 < shown.max() <= 1.2 + 1e-5
 
 
 def test_a_path_on_a_surface_is_faint_where_the_surface_hides_it():
@@ -641,10 +646,9 @@ def test_a_surface_above_the_scale_of_the_colours_is_as_high_as_it_is():
     shared = figures.choose_colour_scale([p.values], vmax=1.0)
     with figures.style() as plt:
         fig = solid_figure(plt, [p], shared, "train_loss", 3.5)
-    (solid,) = (each for each in fig.axes[0].collections if isinstance(each, Poly3DCollection))
-    fig.canvas.draw()  # what is drawn lies where the axis says
-    top = max(solid._faces[..., 2].max(), 0)
-    assert top == pytest.approx(3.5, abs=0.02)
+    (scene,) = (each for each in fig.axes[0].get_children() if isinstance(each, SurfaceScene))
+    assert scene.sheets[0].heights.max() == pytest.approx(3.5, abs=0.02)
+    assert fig.axes[0].get_zlim()[1] == 3.5
 
 
 def test_what_is_constant_but_for_rounding(tmp_path):

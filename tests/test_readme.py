@@ -57,7 +57,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 SHOWN = [block for page in SOURCES for block in blocks_of(page)]
-RUN = [block for block in SHOWN if not re.search(r"make demo|my_net\.py", block.text)]  # my_net.py: of a reader's own
+RUN = [block for block in SHOWN if not re.search(r"make demo|my_(net\.py|story\.md)", block.text)]  # of a reader's own
 SHARED = ("middle.h5",)  # made by one block of a page, and read by others
 DRAWN = {  # a picture or file: words of the command that writes it
     "surface.h5_train_loss_3dsurface.png": "--surf_file surface.h5 --plot",
@@ -301,6 +301,7 @@ QUICK = [  # each command, where it is cheap; all blocks are run only by `make t
     part("lossatlas train-curve"),
     part("--spectrum_file layers_spectrum.h5", "hessian_spectrum"),
     part("lossatlas flatness"),
+    part("lossatlas gallery"),
     part("lossatlas sharpness"),
     part("plot_trajectory.py"),
     part("net_plotter.py layer3.h5"),

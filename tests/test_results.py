@@ -319,7 +319,7 @@ def test_films(tmp_path):
         ({"frames": 0}, "frames=0: give a whole number"),
         ({"fps": 1000}, "fps=1000: give frames per second"),
         ({"vmx": 1}, "no option vmx"),
-        ({"path": "film.avi"}, "has to end in .gif or .mp4"),
+        ({"path": "film.avi"}, "has to end in .gif, .mp4, .webm"),
     ],
 )
 def test_films_that_cannot_be_made(keywords, message, tmp_path):

@@ -13,7 +13,8 @@ import lossatlas
 from lossatlas.commands import plot_trajectory
 from lossatlas.datasets.registry import load
 from lossatlas.errors import BadInput, BadUsage, Note
-from lossatlas.io import read_projection
+from lossatlas.io import read_directions, read_projection
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
 from lossatlas.models import build
 
 QUIET = {"progress": False}
@@ -210,3 +211,212 @@ def test_the_names_of_the_ends_lie_within_the_frame():
         assert names[end].x1 <= frame.x1
         assert frame.y0 <= names[end].y0
         assert names[end].y1 <= frame.y1
+
+
+COMMAND = "--model mlp --dataset fashion_mnist_mini --limit 40 --batch_size 40 --threads 1".split()
+SAME = {"batch_size": 40, **QUIET}
+
+
+def write_run(folder, count=4, seed=1):
+    """The checkpoints of an mlp, which go along one direction and spread about it."""
+    folder.mkdir(exist_ok=True)
+    net = seeded(lambda: build("mlp", (1, 28, 28)))
+    generator = torch.Generator().manual_seed(seed)
+    for k in range(count):
+        for parameter in net.parameters():
+            parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+        torch.save(net.state_dict(), folder / f"model_{10 * k}.t7")
+    return folder
+
+
+def mlp_and_data():
+    data = load("fashion_mnist_mini", "train", limit=40)
+    return build("mlp", (1, 28, 28)), (data.inputs, data.targets)
+
+
+def no_eigenvector(self, number):
+    raise AssertionError("the eigenvector is stored and has not to be computed again")
+
+
+def flat(point):
+    return torch.cat([value.flatten() for value in point.values()]).double()
+
+
+def test_the_river_plane_is_that_of_drift_and_eigenvector():
+    from lossatlas.data import as_dataset, as_loss
+    from lossatlas.hessian import Hessian, lanczos
+
+    net = seeded(normalized)
+    states = trained(net)
+    run = lossatlas.trajectory(net, states, (X, Y), plane="river", points=None)
+    assert run.surface is None
+    assert run.losses is None
+    x, y = map(flat, run.plane)
+    torch.testing.assert_close(
+        torch.stack([x @ x, y @ y, x @ y]), torch.tensor([1.0, 1.0, 0.0]).double(), atol=1e-5, rtol=0
+    )
+    drift = torch.cat([(states[-1][n] - states[0][n]).flatten().double() for n, _ in net.named_parameters()])
+    assert float(x @ drift / drift.norm()) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(run.coordinates[0], [-float(drift.norm()), 0], atol=1e-4)
+    twin = normalized().eval()
+    twin.load_state_dict(states[-1])
+    top = lanczos(Hessian(twin, as_dataset((X, Y)), as_loss("crossentropy")), top=1, tolerance=1e-5, max_products=200)
+    across = top.vectors[0].double()
+    across -= (across @ x) * x
+    assert abs(float(across @ y / across.norm())) == pytest.approx(1, abs=1e-3)
+    assert "drift from checkpoint 1 to checkpoint 6" in repr(run)
+    assert len(run.explained) == 0
+
+
+def test_a_river_begun_by_the_command_is_continued_from_python(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "run")
+    options = ["--plane", "river", "--surface", "3", "--surf_file", str(tmp_path / "s.h5")]
+    assert plot_trajectory.main([*COMMAND, *options, "--model_folder", str(folder)]) == 0
+    monkeypatch.setattr(OriginCurvature, "eigenvector", no_eigenvector)
+    times = [(tmp_path / name).stat().st_mtime_ns for name in ("s.h5", "s_checkpoints.h5")]
+    before = read_projection(tmp_path / "s_path.h5")
+    net, data = mlp_and_data()
+    run = lossatlas.trajectory(net, folder, data, plane="river", points=3, file=tmp_path / "s.h5", **SAME)
+    assert times == [(tmp_path / name).stat().st_mtime_ns for name in ("s.h5", "s_checkpoints.h5")]
+    after = read_projection(tmp_path / "s_path.h5")
+    for field in ("x", "y", "epochs", "loss", "distance"):
+        np.testing.assert_array_equal(getattr(after, field), getattr(before, field))
+    assert (after.axes, after.losses_of, after.run) == (before.axes, before.losses_of, before.run)
+    assert after.axes == ("drift from model_0.t7 to model_30.t7", "top eigenvector, at a right angle")
+    np.testing.assert_array_equal(run.epochs, [0, 10, 20, 30])
+    place = folder / "river_weights_save_epoch=10" / "directions.h5"
+    sealed = place.read_bytes()
+    plain = lossatlas.trajectory(net, folder, data, plane="river", points=None, dir_file=place, **SAME)
+    assert place.read_bytes() == sealed
+    np.testing.assert_array_equal(plain.coordinates, run.coordinates)
+
+
+def test_a_river_begun_from_python_is_continued_by_the_command(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "run")
+    net, data = mlp_and_data()
+    lossatlas.trajectory(net, folder, data, plane="river", points=3, file=tmp_path / "s.h5", **SAME)
+    monkeypatch.setattr(OriginCurvature, "eigenvector", no_eigenvector)
+    before = (tmp_path / "s.h5").read_bytes()
+    options = ["--plane", "river", "--surface", "3", "--surf_file", str(tmp_path / "s.h5")]
+    assert plot_trajectory.main([*COMMAND, *options, "--model_folder", str(folder)]) == 0
+    assert (tmp_path / "s.h5").read_bytes() == before
+    place = folder / "river_weights_save_epoch=10" / "directions.h5"
+    assert read_directions(place).sha256 == read_directions(tmp_path / "s.h5").sha256
+
+
+def test_a_direction_file_of_another_plane_is_refused_and_set_aside_by_force(tmp_path):
+    net = seeded(normalized)
+    states = trained(net)
+    file = tmp_path / "d.h5"
+    run = lossatlas.trajectory(net, states, dir_file=file)
+    path = read_projection(tmp_path / "d.h5_proj_cos.h5", file)
+    np.testing.assert_array_equal(np.stack([path.x, path.y], 1), run.coordinates)
+    assert path.explained == pytest.approx(run.explained)
+    before = read_directions(file).sha256
+    with pytest.raises(
+        BadInput, match=r"d\.h5 holds other directions .*use them with directions='.*d\.h5', or replace"
+    ):
+        lossatlas.trajectory(net, states[:-1], dir_file=file)
+    with pytest.warns(Note, match="the directions that were there are now in"):
+        lossatlas.trajectory(net, states[:-1], dir_file=file, force=True)
+    assert read_directions(file).sha256 != before
+    (old,) = tmp_path.glob("d.old*.h5")
+    assert read_directions(old).sha256 == before
+
+
+def test_a_river_of_another_loss_or_start_is_not_taken_from_a_file(tmp_path):
+    net = seeded(normalized)
+    states = trained(net)
+    options = {"plane": "river", "points": None, "dir_file": tmp_path / "d.h5"}
+    lossatlas.trajectory(net, states, (X, Y), **options)
+    for checkpoints, more in (
+        (states[1:], {}),
+        (states, {"loss": "mse"}),
+        (states, {"limit": 30}),
+        (states, {"without": r"0\.weight"}),
+    ):
+        with pytest.raises(BadInput, match="holds other directions"):
+            lossatlas.trajectory(net, checkpoints, (X, Y), **options, **more)
+
+
+def test_several_runs_in_one_plane_are_those_of_the_command(tmp_path):
+    folders = [write_run(tmp_path / name, seed=seed) for name, seed in (("net_sgd", 1), ("net_adam", 2))]
+    words = ["--surface", "3", "--surf_file", str(tmp_path / "s.h5"), "--model_folder", *map(str, folders)]
+    assert plot_trajectory.main([*COMMAND, *words]) == 0
+    times = [(tmp_path / name).stat().st_mtime_ns for name in ("s.h5", "s_checkpoints.h5")]
+    paths = [read_projection(tmp_path / f"s_path{end}.h5") for end in ("", "_adam")]
+    net, data = mlp_and_data()
+    run = lossatlas.trajectory(net, folders, data, points=3, file=tmp_path / "s.h5", **SAME)
+    assert times == [(tmp_path / name).stat().st_mtime_ns for name in ("s.h5", "s_checkpoints.h5")]
+    assert [each.name for each in (run, *run.others)] == ["sgd", "adam"]
+    for each, path in zip((run, *run.others), paths, strict=True):
+        np.testing.assert_array_equal(each.coordinates, np.stack([path.x, path.y], 1))
+        np.testing.assert_array_equal(each.losses, path.loss)
+        assert each.surface is run.surface
+    assert tuple(run.coordinates[-1]) == (0, 0), "the end of the first run is the origin"
+    assert np.abs(run.others[0].coordinates[-1]).max() > 0.1
+    names = {text.get_text() for text in run.plot(kind="filled").axes[0].get_legend().get_texts()}
+    assert {"sgd", "adam"} <= names
+    lists = [[str(folder / f"model_{10 * k}.t7") for k in range(4)] for folder in folders]
+    plain = lossatlas.trajectory(net, lists, labels=["A", "B"], epochs=[range(4), range(4)])
+    np.testing.assert_array_equal(plain.others[0].coordinates, run.others[0].coordinates)
+    assert next(line.get_label() for line in plain.plot().axes[0].get_lines()) == "A"
+    assert plain.others[0].epochs.tolist() == [0, 1, 2, 3]
+
+
+def test_checkpoints_are_projected_onto_a_given_plane(tmp_path):
+    folders = [write_run(tmp_path / name, seed=seed) for name, seed in (("a", 1), ("b", 2))]
+    assert plot_trajectory.main([*COMMAND, "--model_folder", str(folders[0])]) == 0
+    file = folders[0] / "PCA_weights_save_epoch=10" / "directions.h5"
+    assert plot_trajectory.main([*COMMAND, "--model_folder", str(folders[1]), "--dir_file", str(file)]) == 0
+    path = read_projection(f"{file}_b_proj_cos.h5")
+    net, data = mlp_and_data()
+    plane = lossatlas.trajectory(net, folders[0]).plane
+    for given in (file, str(file), plane, [f"{file}:1", f"{file}:2"], [plane[0], f"{file}:2"]):
+        run = lossatlas.trajectory(net, folders[1], directions=given)
+        np.testing.assert_allclose(run.coordinates, np.stack([path.x, path.y], 1), rtol=1e-5, atol=1e-6)
+        assert len(run.explained) == 0
+    words = ["--surface", "3", "--surf_file", str(tmp_path / "s.h5"), "--dir_file", str(file)]
+    assert plot_trajectory.main([*COMMAND, *words, "--model_folder", str(folders[1])]) == 0
+    before = (tmp_path / "s.h5").stat().st_mtime_ns
+    run = lossatlas.trajectory(net, folders[1], data, directions=file, points=3, file=tmp_path / "s.h5", **SAME)
+    assert (tmp_path / "s.h5").stat().st_mtime_ns == before
+    assert run.surface.done.all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"plane": "lake"}, "plane='lake': choose from pca, river"),
+        ({"plane": "river", "data": None}, "plane='river' takes an eigenvector of the Hessian: give data too"),
+        ({"plane": "river", "dir_type": "states"}, "plane='river' has no eigenvector of statistics"),
+        ({"plane": "river", "directions": "d.h5"}, "plane='river' makes a plane, and directions gives one"),
+        ({"directions": "d.h5", "dir_file": "d.h5"}, "dir_file stores the plane of the checkpoints"),
+        ({"directions": ["random", "random"]}, "a direction of a given plane is"),
+        ({"directions": [{}]}, "give the name of a direction file, or two directions"),
+        ({"file": "s.h5", "points": None}, "file belongs to the surface under the path: give points too"),
+        ({"labels": ["a", "b"]}, "labels gives 2 names for 1 runs"),
+        ({"labels": "a"}, "labels='a': give a list"),
+        ({"dir_file": 3}, "dir_file=3: give the path of a file"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_of_the_plane_are_named(arguments, message):
+    net = seeded(normalized)
+    with pytest.raises(BadUsage, match=message):
+        lossatlas.trajectory(net, trained(net), **{"data": (X, Y), **arguments}, **QUIET)
+
+
+def test_wrong_lists_of_runs_are_named(tmp_path):
+    net = seeded(normalized)
+    states = trained(net)
+    with pytest.raises(BadUsage, match="a list of runs holds folders of runs and lists of checkpoints, not dict"):
+        lossatlas.trajectory(net, [states, dict(states[0])])
+    with pytest.raises(BadUsage, match="epochs has 6 sequences for 2 runs"):
+        lossatlas.trajectory(net, [states, states[:3]], epochs=range(6))
+    with pytest.raises(BadUsage, match="there are no checkpoints of run 2"):
+        lossatlas.trajectory(net, [states, []])
+    with pytest.raises(BadUsage, match="1 checkpoints span no plane: give at least 2"):
+        lossatlas.trajectory(net, states[:1], (X, Y), plane="river")
+    with pytest.raises(BadInput, match="are the same network: there is no drift"):
+        lossatlas.trajectory(net, [states[0], states[1], states[0]], (X, Y), plane="river", points=None)

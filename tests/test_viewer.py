@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from lossatlas.commands import view_surface
 from lossatlas.errors import BadUsage
-from lossatlas.io import Projection
+from lossatlas.io import Projection, read_surface
 from lossatlas.io.surface_files import write_surface
 from lossatlas.io.trajectory_files import write_projection
 from lossatlas.landscape import Grid, Surface
@@ -28,6 +28,7 @@ PURE = (
     "cut.js",
     "descent.js",
     "interpolant.js",
+    "light.js",
     "model.js",
     "numbers.js",
     "optimizers.js",
@@ -344,13 +345,11 @@ def test_the_gradients_of_a_step_share_their_noise():
 
 
 @needs_node
-def test_what_is_better_high_is_climbed_and_nothing_has_the_logarithm_of_nothing():
+def test_nothing_has_the_logarithm_of_nothing():
     x = np.linspace(-1, 1, 21)
     code = f"{MAKE}{FIND} const p = descend(s, o, given.settings, [0.5, 0.5], given.how); return [p.end, Array.from(p.losses)];"
     own = {"name": "sgd", "settings": {"rate": 0.02}}
     values = 3 - convex(*np.meshgrid(x, x))
-    _, climbed = run_js(code, given_surface(x, x, values, False, **own, how={"steps": 50, "uphill": True}))
-    assert climbed[-1] > climbed[0]
     end, losses = run_js(code, given_surface(x, x, values, False, **own, how={"steps": 50, "objective": "log"}))
     assert end == "zero"
     assert losses[-1] < 0.2
@@ -378,7 +377,7 @@ def test_a_point_on_the_screen_is_found_again_on_the_surface():
     }
     return out;"""
     cameras = [
-        {"azimuth": a, "elevation": e, "distance": d, "height": 0.14}
+        {"azimuth": a, "elevation": e, "distance": d, "target": [0.1, -0.2, 0.14]}
         for a in (-60, 10, 150)
         for e in (35, 60, 89)
         for d in (4, 6)
@@ -473,7 +472,7 @@ def content(text):
 def test_the_page_fetches_nothing_and_holds_one_classic_script():
     text = page_of([Shown(made(), "a")])
     assert not re.search(r'(src|href)="(?!data:)', text)
-    assert not re.search(r"https?://", text)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)  # the name of SVG is no address
     assert 'type="module"' not in text
     assert "default-src 'none'" in text
 
@@ -510,10 +509,63 @@ def test_names_do_no_harm(name):
     assert ["model", name] in found["surfaces"][0]["caption"]
 
 
+def test_the_page_of_a_pair_is_small():
+    names = ("resnet56_cifar10", "resnet56_noshort_cifar10")
+    shown = [Shown(read_surface(ROOT / f"docs/surfaces/{name}.h5"), name) for name in names]
+    assert [each.surface.grid.shape for each in shown] == [(51, 51)] * 2
+    assert len(page_of(shown)) <= 0.5e6
+
+
 @pytest.mark.parametrize(("side", "most"), [(51, 1e6), (201, 3e6)])
 def test_the_page_is_small(side, most):
     surface = made(f"-1:1:{side}", f"-1:1:{side}", rough)
     assert len(page_of([Shown(surface, "a")])) < most
+
+
+def test_axes_of_principal_components_are_named():
+    x = np.zeros(2)
+    axes = ("1st principal component", "2nd principal component")
+    for shown, names in (
+        (Shown(made(), "a"), ["x", "y"]),
+        (Shown(made(), "a", {"x": axes[0], "y": axes[1]}), ["PCA direction 1", "PCA direction 2"]),
+        (Shown(made(), "a", {"x": "random", "y": axes[1]}), ["x", "y"]),
+        (Shown(made(), "a", trajectory=Projection(x, x, axes=axes)), ["PCA direction 1", "PCA direction 2"]),
+        (Shown(made(), "a", trajectory=Projection(x, x, axes=("towards the end", "top eigenvector"))), ["x", "y"]),
+        (
+            Shown(made(), "a", trajectory=Projection(x, x, axes=axes, explained=(0.84, 0.1))),
+            ["PCA direction 1 (84 % of the variance)", "PCA direction 2 (10 % of the variance)"],
+        ),
+    ):
+        assert content(page_of([shown]))["surfaces"][0]["axes"] == names
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb, as WCAG 2 defines it."""
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a, b):
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [":root", ':root[data-theme="dark"]'], ids=["light", "dark"])
+def test_text_and_lines_have_contrast(theme):
+    block = static("page.css").split(f"{theme} {{", 1)[1].split("}", 1)[0]
+    own = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+    for ground in (own["ground"], own["panel"]):
+        for text in ("text", "strong", "accent"):
+            assert contrast(own[text], ground) >= 4.5, (text, ground)
+        assert contrast(own["frame"], ground) >= 3
+    assert contrast(own["on-accent"], own["accent"]) >= 4.5
+    curves = re.search(r"CURVES = \[(.*?)\]", static("colours.js"))[1]
+    assert all(contrast(colour, own["ground"]) >= 3 for colour in re.findall(r"#[0-9a-f]{6}", curves))
+
+
+def test_the_linked_script_has_no_comments_of_whole_lines():
+    assert not re.search(r"^\s*(//|/\*\*)", link(ENTRY, static), re.MULTILINE)
 
 
 def test_two_surfaces_share_range_and_levels():
@@ -524,6 +576,57 @@ def test_two_surfaces_share_range_and_levels():
     assert field["scale"] == "log"
     levels = {level["level"] for surface in found["surfaces"] for level in surface["fields"]["train_loss"]["contours"]}
     assert levels <= {v for each in field["levels"].values() for v in each}
+
+
+def one_huge(x, y):
+    return np.where((x == x.max()) & (y == y.max()), 1e9, convex(x, y))
+
+
+def test_the_top_of_the_scale_is_not_that_of_one_huge_cell():
+    values = one_huge(*np.meshgrid(np.linspace(-1, 1, 21), np.linspace(-1, 1, 21)))
+    field = content(page_of([Shown(made(f=one_huge), "a")]))["fields"][0]
+    assert field["range"][1] == 1e9
+    assert field["top"] == pytest.approx(100 * np.median(values))
+    assert (
+        sum(level < 6 for level in field["levels"]["linear"]) == 0
+    )  # 1 to 6 is a small part of the scale up to the top
+    assert sum(level < field["top"] for level in field["levels"]["linear"]) > 5
+    for vmax, top in ((5.5, 5.5), (1e12, 1e9)):
+        chosen = content(page_of([Shown(made(f=one_huge), "a")], vmax=vmax))["fields"]
+        assert chosen[0]["top"] == top
+        assert chosen[1]["top"] == chosen[1]["range"][1]
+    for wrong in (-3.0, 1.0, np.nan, np.inf):
+        with pytest.raises(BadUsage, match="the top has to lie above the lowest value, 1"):
+            page_of([Shown(made(f=one_huge), "a")], vmax=wrong)
+    plain = content(page_of([Shown(made(), "a")]))["fields"][0]
+    assert plain["top"] == plain["range"][1]
+
+
+def test_the_command_takes_a_top(tmp_path, capsys):
+    write_surface(tmp_path / "s.h5", made())
+    assert view_surface.main([str(tmp_path / "s.h5"), "--vmax", "3"]) == 0
+    assert content((tmp_path / "s.h5.html").read_text())["fields"][0]["top"] == 3
+    capsys.readouterr()
+    assert view_surface.main([str(tmp_path / "s.h5"), "--vmax", "0.5"]) == 2
+    error = capsys.readouterr().err
+    assert "vmax" in error
+    assert error.count("\n") == 1
+
+
+@needs_node
+def test_light_falls_on_plains_and_less_of_it_into_pits_and_behind_walls():
+    def light(z):
+        code = "return lightOn([41, 41], [1, 1], array(given.z)).map((each) => Array.from(each));"
+        return [np.reshape(each, (41, 41)) for each in run_js(code, {"z": z.ravel().tolist()})]
+
+    u, v = np.meshgrid(np.linspace(-1, 1, 41), np.linspace(-1, 1, 41))
+    for each in light(np.zeros((41, 41))):
+        assert (each == 1).all()
+    sky, _ = light(0.85 * (u**2 + v**2) / 2)
+    assert sky[20, 20] < sky[20, 8] < sky[20, 0] == pytest.approx(1, abs=0.15)
+    _, sun = light(np.where(abs(u) < 0.08, 0.85, 0.0))  # the sun stands at negative x
+    assert sun[20, 23] < 0.1
+    assert sun[20, 16] == 1
 
 
 def test_contour_lines_lie_where_the_value_is_the_level():

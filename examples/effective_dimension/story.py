@@ -28,6 +28,7 @@ import lossatlas
 from examples.effective_dimension.networks import conv, mlp
 from examples.images import images
 from lossatlas import figures
+from lossatlas.figures.palette import current_look
 
 POOL = 4  # images of 7 x 7
 Z = 10.0  # of the summed loss: the weights are drawn, and stay, at a variance of about a tenth
@@ -133,60 +134,76 @@ def studies(cases: Sequence[Case], folder: Path, processes: int) -> list[dict[st
 
 def panels(plt: Any, families: dict[str, list[dict[str, Any]]]) -> Any:
     """Training loss, test loss and effective dimension over width and depth, with lines of equal numbers of parameters."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
+
     fields = (
         ("train_loss", "training loss"),
         ("test_loss", "test loss"),
         ("effective_dimension", "effective dimension"),
     )
-    fig, axes = plt.subplots(len(families), 3, figsize=(10, 3.1 * len(families)), layout="constrained", squeeze=False)
+    fig, axes = plt.subplots(len(families), 3, figsize=(9, 3.1 * len(families)), layout="constrained", squeeze=False)
     for row, (title, records) in zip(axes, families.items(), strict=True):
+        kind, width = title.split(": ")
         widths, depths = (sorted({r[name] for r in records}) for name in ("width", "depth"))
         place = {(r["depth"], r["width"]): r for r in records}
         for ax, (name, label) in zip(row, fields, strict=True):
             values = np.array([[place[d, w][name] for w in widths] for d in depths])
-            shown = np.log10(values) if name == "train_loss" else values
-            drawn = ax.pcolormesh(range(len(widths)), depths, shown, cmap="viridis", shading="nearest")
-            bar = fig.colorbar(drawn, ax=ax)
-            bar.set_label(f"log10 of the {label}" if name == "train_loss" else label)
+            looks = {"cmap": current_look().colour_map, "norm": LogNorm() if name == "train_loss" else None}
+            drawn = ax.pcolormesh(range(len(widths)), depths, values, shading="nearest", **looks)
+            fig.colorbar(drawn, ax=ax)
+            ax.set_title(label, fontsize="medium")
             sizes = np.array([[place[d, w]["parameters"] for w in widths] for d in depths])
             levels = np.geomspace(sizes.min(), sizes.max(), 6)[1:-1]
             if len(depths) > 1:
                 lines = ax.contour(range(len(widths)), depths, sizes, levels=levels, colors="white", linewidths=0.8)
-                ax.clabel(lines, fmt=lambda v: f"{v:.2g}".replace("e+0", "e"), fontsize=7)
+                ax.clabel(lines, fmt=lambda v: f"{float(f'{v:.2g}'):,.0f}", fontsize=7)
             ax.set_xticks(range(len(widths)), [str(w) for w in widths])
             ax.set_yticks(depths)
-            ax.set(xlabel=title, ylabel="depth")
+            ax.set_xlabel(width)
+        row[0].set_ylabel(f"{kind}\nnumber of hidden layers")
+    line = Line2D([], [], color="white", linewidth=1, path_effects=[withStroke(linewidth=2.4, foreground="0.3")])
+    fig.legend(
+        [line], ["equal number of parameters, which is written on the line"], loc="outside lower center", frameon=False
+    )
     return fig
 
 
 def descent(plt: Any, records: Sequence[dict[str, Any]], noise: float) -> Any:
     """Losses, errors and effective dimension over the width, mean over seeds; each seed as a dot."""
     widths = sorted({r["width"] for r in records})
-    fig, axes = plt.subplots(1, 3, figsize=(10, 3.1), layout="constrained")
+    fig, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained")
+    look, seeds = current_look(), len(records) // len(widths)
 
     def line(ax: Any, name: str, label: str, color: str, factor: float = 1.0) -> None:
         values = [[factor * r[name] for r in records if r["width"] == w] for w in widths]
-        ax.plot(widths, [np.mean(v) for v in values], color=color, label=label)
+        ax.plot(widths, [np.mean(v) for v in values], color=color, label=label,
+                linestyle="--" if label == "test" else "-")  # fmt: skip
         for w, v in zip(widths, values, strict=True):
             ax.plot([w] * len(v), v, ".", color=color, markersize=3)
 
-    line(axes[0], "train_loss", "training", "C0")
-    line(axes[0], "test_loss", "test", "C3")
+    line(axes[0], "train_loss", "training", look.main)
+    line(axes[0], "test_loss", "test", look.accent)
     axes[0].set(ylabel="loss", yscale="log")
-    line(axes[1], "train_error", "training", "C0", 100)
-    line(axes[1], "test_error", "test", "C3", 100)
+    line(axes[1], "train_error", "training", look.main, 100)
+    line(axes[1], "test_error", "test", look.accent, 100)
     axes[1].set(ylabel="errors (%)")
-    line(axes[2], "effective_dimension", "effective dimension", "C2")
+    line(axes[2], "effective_dimension", "effective dimension", look.ink)
     axes[2].set(ylabel="effective dimension")
     fitted = [w for w in widths if all(r["train_error"] == 0 for r in records if r["width"] == w)]
     for ax in axes:
-        ax.set(xlabel="width", xscale="log")
+        ax.set(xlabel="units of the hidden layer", xscale="log")
         ax.set_xticks(widths[::2], [str(w) for w in widths[::2]])
         ax.minorticks_off()
         if fitted:
             ax.axvline(fitted[0], color="0.6", linewidth=0.8, linestyle=":")
     axes[0].legend(frameon=False)
-    fig.suptitle(f"{100 * noise:g} % random labels; dotted: from here on every training label is learned")
+    means = f"lines: mean of {seeds} seeds, dots: each; " if seeds > 1 else ""
+    fig.suptitle(
+        f"{100 * noise:g} % random labels; {means}dotted: from here on every training label is learned",
+        fontsize="medium",
+    )
     return fig
 
 
@@ -205,8 +222,12 @@ def main() -> None:
     noise, few, long = 0.2, *((60, 30) if args.small else (500, 3000))
     over, seeds = ((2, 4, 8), 1) if args.small else ((2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 256), 3)
     families = {
-        "num_channels, convolutions": [Case("conv", w, d, samples, steps, top=top) for d in depths for w in channels],
-        "width, perceptrons": [Case("mlp", w, d, samples, steps, top=top) for d in depths for w in widths],
+        "convolutional networks: channels of each layer": [
+            Case("conv", w, d, samples, steps, top=top) for d in depths for w in channels
+        ],
+        "perceptrons: units of each hidden layer": [
+            Case("mlp", w, d, samples, steps, top=top) for d in depths for w in widths
+        ],
     }
     noisy = [Case("mlp", w, 1, few, long, seed, noise, top) for w in over for seed in range(seeds)]
     found = {title: studies(cases, folder, args.processes) for title, cases in families.items()}

@@ -25,8 +25,10 @@ from examples import spirals
 from examples.effective_dimension.networks import conv
 from examples.images import images
 from lossatlas import figures
+from lossatlas.figures.palette import current_look
 
 Move = Callable[[float], nn.Module]
+SPLITS = {"train": "training", "test": "test"}
 SHARP, FLAT = "largest eigenvectors", "orthogonal to them"
 
 
@@ -93,10 +95,10 @@ def changed(net: nn.Module, moved: nn.Module, inputs: Tensor) -> float:
 def boundary(plt: Any, found: Directions, data: tuple[Tensor, Tensor], distance: float, cells: int) -> Any:
     """The decision boundary of the trained network, and of six that were moved as far in either way."""
     side = torch.linspace(-1.25, 1.25, cells)
-    points = torch.cartesian_prod(side, side)
-    fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.4), layout="constrained", sharey=True)
-    titles = ("the trained network", f"moved by {distance:g} along the\n{found.sharp} {SHARP}",
-              f"moved by {distance:g}\northogonal to the {len(found.vectors)} largest")  # fmt: skip
+    points, look = torch.cartesian_prod(side, side), current_look()
+    fig, axes = plt.subplots(1, 3, figsize=(9.0, 3.6), layout="constrained", sharey=True)
+    titles = ("the trained network", f"six networks moved by {distance:g}\namong the {found.sharp} {SHARP}",
+              f"six networks moved by {distance:g}\northogonal to the {len(found.vectors)} largest")  # fmt: skip
 
     def lines(ax: Any, net: nn.Module, **style: Any) -> None:
         with torch.no_grad():
@@ -105,17 +107,17 @@ def boundary(plt: Any, found: Directions, data: tuple[Tensor, Tensor], distance:
         ax.contour(side, side, margin, levels=[0], **style)
 
     for ax, title, kind in zip(axes, titles, ("", SHARP, FLAT), strict=True):
-        for label, color in ((0, "C0"), (1, "C3")):
+        for label, color, marker in ((0, look.main, "o"), (1, look.accent, "^")):
             part = data[0][data[1] == label]
-            ax.plot(part[:, 0], part[:, 1], ".", color=color, markersize=2, alpha=0.5)
+            ax.plot(part[:, 0], part[:, 1], marker, color=color, markersize=1.8, alpha=0.6, markeredgewidth=0)
         if kind:
             nets = [found.moved(kind, seed)(distance) for seed in range(6)]
             share = np.mean([changed(found.net, net, data[0]) for net in nets])
             for net in nets:
-                lines(ax, net, colors="black", linewidths=0.6, alpha=0.8)
+                lines(ax, net, colors=look.ink, linewidths=0.6, alpha=0.8)
             title += f"\n{share:.2g} % of the predictions change"
         else:
-            lines(ax, found.net, colors="black", linewidths=1.2)
+            lines(ax, found.net, colors=look.ink, linewidths=1.2)
         ax.set(title=title, aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     return fig
 
@@ -123,7 +125,7 @@ def boundary(plt: Any, found: Directions, data: tuple[Tensor, Tensor], distance:
 def shares(plt: Any, found: Directions, splits: dict[str, Tensor], distances: np.ndarray, draws: int) -> Any:
     """Predictions that change over the distance, train and test: mean and range over directions."""
     fig, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
-    for kind, color in ((SHARP, "C3"), (FLAT, "C0")):
+    for kind, color in ((SHARP, current_look().accent), (FLAT, current_look().main)):
         moves = [found.moved(kind, seed) for seed in range(draws)]
         nets = [[move(distance) for distance in distances] for move in moves]
         name = (
@@ -133,7 +135,7 @@ def shares(plt: Any, found: Directions, splits: dict[str, Tensor], distances: np
         )
         for (split, inputs), line in zip(splits.items(), ("-", "--"), strict=True):
             values = np.array([[changed(found.net, net, inputs) for net in row] for row in nets])
-            ax.plot(distances, values.mean(axis=0), line, color=color, label=f"{name}, {split}")
+            ax.plot(distances, values.mean(axis=0), line, color=color, label=f"{name}, {SPLITS[split]}")
             if split == "train":
                 ax.fill_between(distances, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
             print(
@@ -143,7 +145,10 @@ def shares(plt: Any, found: Directions, splits: dict[str, Tensor], distances: np
         xlabel="distance in the space of the parameters", ylabel="predictions that change (%)", xlim=(0, distances[-1])
     )
     ax.set_ylim(bottom=0)
-    fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    title = f"lines: mean of {draws} directions; shaded: their range (training)"
+    fig.legend(
+        loc="outside lower center", ncols=1, frameon=False, fontsize="small", title=title, title_fontsize="small"
+    )
     return fig
 
 

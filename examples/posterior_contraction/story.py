@@ -24,6 +24,7 @@ from torch.func import functional_call, jacrev
 
 import lossatlas
 from lossatlas import figures
+from lossatlas.figures.palette import current_look
 
 NOISE = 0.1  # standard deviation of the targets
 
@@ -137,20 +138,40 @@ class Laplace:
 
 def compared(ax: Any, found: list[Learned], title: str) -> None:
     counts = [f.samples for f in found]
-    ax.plot(counts, [f.contraction for f in found], color="C3", label="contraction, explicit")
-    ax.errorbar(counts, [f.dimension for f in found], yerr=[2 * f.error for f in found], color="C0", fmt="o", markersize=4,
-                label="effective dimension")  # fmt: skip
+    ax.plot(
+        counts,
+        [f.contraction for f in found],
+        color=current_look().accent,
+        label="posterior contraction, from explicit matrices",
+    )
+    errors = [2 * f.error for f in found]
+    ax.errorbar(
+        counts,
+        [f.dimension for f in found],
+        yerr=errors,
+        color=current_look().main,
+        fmt="o",
+        markersize=4,
+        label="effective dimension, from Hessian products",
+    )
     ax.set(title=title, xscale="log", xlabel="samples")
     ax.set_ylim(bottom=0)
 
 
 def bands(ax: Any, networks: list[Laplace], x: Tensor) -> None:
-    for laplace, color in zip((networks[0], networks[-1]), ("C1", "C0"), strict=True):
+    look = current_look()
+    for laplace, color, line in zip((networks[0], networks[-1]), (look.accent, look.main), ("-.", "-"), strict=True):
         mean, deviation = laplace.band(x)
         ax.fill_between(x[:, 0], mean - 2 * deviation, mean + 2 * deviation, color=color, alpha=0.3, linewidth=0)
-        ax.plot(x[:, 0], mean, color=color, label=f"{laplace.samples} samples, 2 sd")
-    ax.plot(x[:, 0], truth(x)[:, 0], "k--", linewidth=0.8, label="truth")
-    ax.set(title="what the network says", xlabel="x", xlim=(-1.5, 1.5), ylim=(-2.5, 2.5))
+        ax.plot(x[:, 0], mean, line, color=color, label=f"{laplace.samples} samples")
+    ax.plot(x[:, 0], truth(x)[:, 0], "--", color=look.ink, linewidth=0.8, label="truth")
+    ax.set(
+        title="prediction of the network\n(shaded: \u00b1 2 standard deviations)",
+        xlabel="x",
+        ylabel="y",
+        xlim=(-1.5, 1.5),
+        ylim=(-2.5, 2.5),
+    )
     ax.legend(frameon=False, loc="upper left", fontsize="small")
 
 
@@ -171,13 +192,22 @@ def main() -> None:
         print(f"network, {found.samples} samples: contraction {found.contraction:.4f}, dimension {found.dimension:.4f}; "
               f"of its own Hessian {value:.1f} +- {error:.1f}")  # fmt: skip
     with figures.style() as plt:
-        fig, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
-        compared(axes[0], simple, f"linear model, {size} parameters")
-        axes[1].errorbar(counts, [value for value, _ in own], yerr=[2 * error for _, error in own], color="0.5", fmt="s",
-                         markersize=4, label="that of its own Hessian", markerfacecolor="white")  # fmt: skip
-        compared(axes[1], deep, f"network, {len(networks[0].flat)} parameters (Laplace)")
+        fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.7), layout="constrained")
+        compared(axes[0], simple, f"linear model,\n{size} parameters")
+        axes[1].errorbar(
+            counts,
+            [value for value, _ in own],
+            yerr=[2 * error for _, error in own],
+            color=current_look().muted,
+            fmt="s",
+            markersize=4,
+            markerfacecolor="none",
+            label="effective dimension of the network's own Hessian (\u00b1 2 standard errors)",
+        )
+        compared(axes[1], deep, f"network, {len(networks[0].flat)} parameters\n(Laplace approximation)")
+        axes[0].set_ylabel("number of directions")
         bands(axes[2], networks, torch.linspace(-1.5, 1.5, 200)[:, None])
-        fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False)
+        fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
         figures.save(fig, str(args.out / "posterior_contraction"))
 
 

@@ -33,4 +33,4 @@ done
 python "$root/plot_1D.py" --surf_file "$out"/{plain,scaled}_unit.h5 --labels "as trained" "layers scaled by 5 and 1/5" \
   --title "one direction of unit length" --out "$out/scale_unit"
 python "$root/plot_1D.py" --surf_file "$out"/{plain,scaled}_filter.h5 --labels "as trained" "layers scaled by 5 and 1/5" \
-  --title "the same, filter-normalized" --out "$out/scale_filter"
+  --title "one filter-normalized direction: the curves coincide" --out "$out/scale_filter"

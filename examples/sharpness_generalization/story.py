@@ -9,6 +9,7 @@ observations. What is computed is kept in <out>/sharpness_generalization.
 """
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from examples.effective_dimension.networks import conv
 from examples.images import images
 from lossatlas import figures
 from lossatlas.data import as_dataset, as_loss
+from lossatlas.figures.palette import curve_colours
 from lossatlas.hessian import Hessian
 from lossatlas.hessian.sharpness_measures import sharpness
 
@@ -50,6 +52,7 @@ RATES = {
     ("sam", 500): 0.1,
 }
 RHO = 0.05  # of SAM
+SHAPES = {"SGD": "o", "Adam": "^", "SAM": "s"}  # of marks, for print in grey
 
 
 @dataclass(frozen=True)
@@ -172,23 +175,33 @@ def table(records: Sequence[dict[str, Any]]) -> str:
 
 
 def panels(plt: Any, records: Sequence[dict[str, Any]]) -> Any:
-    fig, axes = plt.subplots(1, len(MEASURES), figsize=(12.5, 3.3), layout="constrained", sharey=True)
+    """A panel for each measure, three in a row, with its rank correlation; the legend stands in the place of the sixth."""
+    fig, grid = plt.subplots(2, 3, figsize=(8.4, 6.0), layout="constrained", sharey=True)
+    axes, place = grid.ravel()[: len(MEASURES)], grid[1, 2]
+    colours = list(itertools.islice(curve_colours(), 3))
     titles = list(dict.fromkeys(record["title"] for record in records))
     for ax, (name, label) in zip(axes, MEASURES.items(), strict=True):
         for i, title in enumerate(titles):
             group = [record for record in records if record["title"] == title]
-            marker = "o" if group[0]["title"].endswith(" 32") else "^"
-            ax.plot([r[name] for r in group], [r["test_error"] for r in group], marker, color=f"C{i // 2}", markersize=5,
-                    alpha=0.85, label=title, linestyle="", markerfacecolor=f"C{i // 2}" if marker == "o" else "white")  # fmt: skip
+            colour = colours[i // 2]
+            marker = SHAPES[group[0]["title"].split(",")[0]]
+            small = group[0]["title"].endswith(" 32")
+            ax.plot([r[name] for r in group], [r["test_error"] for r in group], marker, color=colour, markersize=5.5,
+                    label=title, linestyle="", markerfacecolor=colour if small else "none")  # fmt: skip
         value, low, high = correlation(records, name)
         ax.set(xscale="log", xlabel=label.replace(" within", "\nwithin").replace(" of a", "\nof a"))
-        ax.set_title(f"{value:+.2f} ({low:+.2f} to {high:+.2f})")
+        ax.set_title(f"rank correlation {value:+.2f}\n(95 %: {low:+.2f} to {high:+.2f})".replace("-", "\u2212"))
         first, last = ax.get_xlim()
         marks = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5) if first <= m * 10.0**e <= last]
         ax.set_xticks(marks, [f"{mark:g}" for mark in marks])
         ax.set_xticks([], minor=True)
-    axes[0].set_ylabel("test error (%)")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(titles) // 2, frameon=False)
+    for ax in grid[:, 0]:
+        ax.set_ylabel("test error (%)")
+    place.axis("off")
+    seeds = len(records) // len(titles)
+    place.legend(
+        *axes[0].get_legend_handles_labels(), loc="center", frameon=False, title=f"one mark for each of {seeds} seeds"
+    )
     return fig
 
 

@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 import lossatlas
 from lossatlas import figures
 from lossatlas.figures.axis_ticks import set_log_ticks
+from lossatlas.figures.palette import current_look
 
 NETWORKS = {
     "vit": "Vision transformer",
@@ -28,13 +29,15 @@ LOSSES = {
     "adversarial": "robust loss",
     "value": "Huber loss of the TD error",
 }
-LOOKS = {"random": ("#1f5fa8", "most-case: random"), "eigenvector": ("#c0392b", "worst-case: top eigenvector")}
+LABELS = {"random": "most-case: random", "eigenvector": "worst-case: top eigenvector"}
 
 
 def draw(axis: Any, folder: Path, name: str) -> None:
-    for direction, (colour, label) in LOOKS.items():
+    look = current_look()
+    for direction, colour, line in (("random", look.main, "--"), ("eigenvector", look.accent, "-")):
+        label = LABELS[direction]
         curve = lossatlas.read(folder / f"{name}_{direction}.h5")
-        axis.plot(curve.x, curve.loss, color=colour, label=label)
+        axis.plot(curve.x, curve.loss, line, color=colour, label=label)
         middle = curve.loss[len(curve.x) // 2]
         text = (
             f"{name}, {direction}: {middle:.4g} at the centre, {curve.loss[0]:.4g} and {curve.loss[-1]:.4g} at the ends"
@@ -52,17 +55,17 @@ def draw(axis: Any, folder: Path, name: str) -> None:
     axis.set_title(NETWORKS[name])
     axis.set_yscale("log")
     set_log_ticks(axis)
-    axis.set_xlabel("distance from the trained network")
     axis.set_ylabel(LOSSES.get(name, "cross-entropy"))
 
 
 def main(folder: Path) -> None:
     with figures.style() as plt:
-        fig, axes = plt.subplots(2, 3, figsize=(10.5, 6.2), layout="constrained")
+        fig, axes = plt.subplots(2, 3, figsize=(9, 5.6), layout="constrained")
         for axis, name in zip(axes.flat, NETWORKS, strict=True):
             draw(axis, folder, name)
+        fig.supxlabel("distance from the trained network", fontsize="medium")
         lines = {line.get_label(): line for axis in axes.flat for line in axis.lines}
-        fig.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=4, frameon=False)
+        fig.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=2, frameon=False)
         figures.save(fig, str(folder / "todays_networks"))
 
 

@@ -1,4 +1,4 @@
-"""Animate a surface, from saved surface files alone: a GIF, or an MP4 where ffmpeg is there.
+"""Animate a surface, from saved surface files alone: a GIF, or an MP4 or WebM where ffmpeg is there.
 
 lossatlas animate --surf_file FILE.h5                                      it turns: FILE.h5_train_loss_turn.gif
 lossatlas animate --surf_file A.h5 B.h5 --labels A B --render --out ab.mp4
@@ -52,7 +52,7 @@ def each_of(numbers: Mapping[str, float]) -> str:
 
 
 @dataclass(frozen=True)
-class FilmOptions(config.ContourOptions, config.CameraOptions):
+class FilmOptions(config.LookOptions, config.ContourOptions, config.CameraOptions):
     """The options of this command."""
 
     HEADING: ClassVar[str] = "film"
@@ -69,18 +69,27 @@ class FilmOptions(config.ContourOptions, config.CameraOptions):
     labels: tuple[str, ...] | None = option(None, "a name for each file", many="+")
     out: str | None = option(
         None,
-        "file to write, .gif or .mp4 (default: the name of the first surface file, with the field and the kind, as .gif)",
+        "file to write, .gif, .mp4 or .webm (default: the name of the first surface file, with the field and the kind, as .gif)",
         metavar="FILE",
     )
     surf_name: str | None = option(None, "field to draw (default: train_loss)", metavar="FIELD")
     proj_file: str | None = option(None, "trajectory from plot_trajectory.py, for --kind path", metavar="FILE.h5")
     render: bool = option(False, "render the turning surface without axes (needs pyvista)")
     zlim: float | None = option(None, "top of the turning surface", kind=finite)
+    swing: float | None = option(
+        None,
+        "swing to and fro by so many degrees instead of turning around, for --kind turn",
+        kind=above_zero,
+        metavar="DEGREES",
+    )
     frames: int | None = option(None, f"number of frames (default: {each_of(FRAMES)})", kind=positive, metavar="N")
     fps: float | None = option(
         None, f"frames per second (default: {each_of(RATES)})", kind=rate_of_frames, metavar="RATE"
     )
     dpi: int = option(90, "resolution of each frame", kind=positive)
+    max_size: float | None = option(
+        None, "largest size of a GIF in MB, which then takes fewer colours", kind=above_zero, metavar="MB"
+    )
     log: bool = changed(config.DisplayOptions, "log")
 
 
@@ -100,9 +109,13 @@ def animate(
     zlim: float | None = None,
     camera: figures.Camera | None = None,
     layout: str = "grid",
+    swing: float | None = None,
     frames: int | None = None,
     rate: float | None = None,
     dpi: int = 90,
+    max_size: float | None = None,
+    look: str | None = None,
+    cmap: str | None = None,
     **limits: Any,
 ) -> Path:
     """Animate surfaces.
@@ -111,17 +124,21 @@ def animate(
         files: Surface files; several share one scale.
         kind: "turn" for surfaces that turn, "path" for a training run, "refine" for a grid that is computed.
         labels: Name of each file; by default the names of the files.
-        out: File to write, .gif or .mp4; by default a GIF beside the first file.
+        out: File to write, .gif, .mp4 or .webm; by default a GIF beside the first file.
         surf_name: Field to draw; by default train_loss, or the first one.
         proj_file: Projection file of the training run.
         render: Render surfaces that turn with pyvista.
         zlim: Value at which surfaces that turn are cut off.
         camera: Where the first frame sees them from.
         layout: "grid", or "overlay" for several surfaces in one box.
+        swing: Degrees by which surfaces swing to and fro; None turns them around.
         frames: Number of frames; by default `FRAMES` of the kind.
         rate: Frames per second; by default `RATES` of the kind.
         dpi: Dots per inch of each frame.
-        **limits: vmin, vmax, vlevel and log, see `choose_colour_scale`.
+        max_size: Largest size of a GIF in megabytes, which then takes fewer colours.
+        look: "paper", "dark" or "print"; None for paper.
+        cmap: Colour map of the field; None for that of the look.
+        **limits: vmin, vmax, vlevel, colours and log, see `choose_colour_scale`.
 
     Returns:
         The file that was written.
@@ -134,6 +151,8 @@ def animate(
     paths = [Path(file) for file in files]
     check_labels(labels, paths)
     _check_kind(kind, len(paths), proj_file, render=render)
+    if swing is not None and kind != "turn":
+        raise BadUsage(f"{named('swing')} belongs to {named('kind', 'turn')}, not to {kind}")
     overlay = check_layout(layout, paths)
     if render:
         rendered_plots.require_rendering()
@@ -141,20 +160,22 @@ def animate(
     name = choose_common_field(surfaces, paths, surf_name)
     labels = figure_labels(labels, paths)
     panels = [surface_panel(surface, name, label) for surface, label in zip(surfaces, labels, strict=True)]
-    subject = Subject(panels, panels_scale(panels, name, **limits), name)
     target = Path(out) if out else animation_name(paths[0], name, kind)
     animations.check_animation_file(target)
-    camera, number = camera or figures.Camera(), frames or FRAMES[kind]
-    with figures.style() as plt:
+    camera = camera or (rendered_plots.CAMERA if render else figures.Camera())
+    number = frames or FRAMES[kind]
+    with figures.style(look=look, cmap=cmap) as plt:
+        subject = Subject(panels, panels_scale(panels, name, **limits), name)
         run = None if proj_file is None else _read_run(proj_file, surfaces, paths, subject)
         if render:
-            pictures = animations.rendered_turntable_frames(subject, camera, number, overlay=overlay)
+            cameras = animations.turning_cameras(camera, number, swing)
+            pictures = animations.rendered_turntable_frames(plt, subject, cameras, dpi, overlay=overlay)
         else:
             pictures = animations.frames_of(
-                plt, kind, subject, surfaces[0], camera, number, dpi, run=run, overlay=overlay, zlim=zlim
+                plt, kind, subject, surfaces[0], camera, number, dpi, run=run, overlay=overlay, zlim=zlim, swing=swing
             )
         speed, hold = rate or RATES[kind], HOLD[kind]
-        count = animations.save_animation(target, pictures, speed, hold)
+        count = animations.save_animation(target, pictures, speed, hold, max_size and max_size * 1e6)
     size = target.stat().st_size / 1e6
     say(f"wrote {target} ({size:.2f} MB): {count} frame{'s' * (count > 1)}, {count / speed + hold:.1f} s")
     return target
@@ -196,15 +217,16 @@ def run(args: FilmOptions) -> None:
         proj_file=args.proj_file,
         render=args.render,
         zlim=args.zlim,
-        camera=figures.Camera(args.elev, args.azim),
+        camera=options.camera_of(args, rendered_plots.CAMERA if args.render else None),
+        swing=args.swing,
         layout=args.layout,
         frames=args.frames,
         rate=args.fps,
         dpi=args.dpi,
-        vmin=args.vmin,
-        vmax=args.vmax,
-        vlevel=args.vlevel,
-        log=args.log,
+        max_size=args.max_size,
+        look=args.look,
+        cmap=args.cmap,
+        **options.scale_keywords(args),
     )
 
 

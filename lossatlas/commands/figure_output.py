@@ -19,6 +19,8 @@ class FileKeywords(TypedDict, total=False):
     show: bool
     title: str
     files_as: figures.FigureFiles | None
+    look: str | None
+    cmap: str | None
 
 
 class DrawingKeywords(FileKeywords, total=False):
@@ -28,6 +30,7 @@ class DrawingKeywords(FileKeywords, total=False):
     vmax: float | None
     vlevel: float | None
     log: bool
+    colours: str | None
 
 
 class ScaleLimits(TypedDict):
@@ -37,6 +40,7 @@ class ScaleLimits(TypedDict):
     vmax: float | None
     vlevel: float | None
     log: bool
+    colours: str | None
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,26 @@ class FigureOutput:
         show: Open them in windows too.
         title: Title above each figure; "" for none.
         files_as: Formats of the files; None for PDF and PNG.
+        look: "paper", "dark" or "print"; None for paper.
+        cmap: Colour map of fields, and of the lines of figures without a colour scale; None for that of the look.
     """
 
     show: bool = False
     title: str = ""
     files_as: figures.FigureFiles | None = None
+    look: str | None = None
+    cmap: str | None = None
 
     def style(self) -> AbstractContextManager[FigureFactory]:
         """Make figures in the house style within this context, see `lossatlas.figures.style`."""
-        return figures.style(show=self.show, files=self.files_as)
+        return figures.style(
+            show=self.show, files=self.files_as, look=self.look, cmap=self.cmap, line_cmap=self.line_colour_map
+        )
+
+    @property
+    def line_colour_map(self) -> str | None:
+        """Colour map from which lines take their colours."""
+        return self.cmap
 
     def save(
         self,
@@ -79,14 +94,26 @@ class ScaledFigureOutput(FigureOutput):
         vmax: Highest contour.
         vlevel: Distance of the contours.
         log: Take a logarithmic scale even where a linear one would do.
+        colours: "value", "blended", or None, see `choose_colour_scale`.
     """
 
     vmin: float | None = None
     vmax: float | None = None
     vlevel: float | None = None
     log: bool = False
+    colours: str | None = None
+
+    @property
+    def line_colour_map(self) -> None:
+        """Lines keep the colours of the look: the colour map is that of the field."""
 
     @property
     def limits(self) -> ScaleLimits:
         """Keywords of `choose_colour_scale`."""
-        return {"vmin": self.vmin, "vmax": self.vmax, "vlevel": self.vlevel, "log": self.log}
+        return {
+            "vmin": self.vmin,
+            "vmax": self.vmax,
+            "vlevel": self.vlevel,
+            "log": self.log,
+            "colours": self.colours,
+        }

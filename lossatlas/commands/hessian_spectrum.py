@@ -86,6 +86,8 @@ class SpectrumTask:
         dry_run: Say what would be computed.
         plot: Draw the figures.
         show: Open windows too.
+        look: Look of the figures; None for paper.
+        cmap: Colour map of their lines; None for that of the look.
     """
 
     inputs: NamedInputs
@@ -96,6 +98,8 @@ class SpectrumTask:
     dry_run: bool
     plot: bool
     show: bool
+    look: str | None
+    cmap: str | None
 
     @classmethod
     def of(cls, args: SpectrumOptions, command: Sequence[str]) -> "SpectrumTask":
@@ -113,7 +117,7 @@ class SpectrumTask:
             resolved=resolved(args),
         )
         settings = part(config.SpectrumSettings, args)
-        own = ("spectrum_file", "npz", "force", "dry_run", "plot", "show")
+        own = ("spectrum_file", "npz", "force", "dry_run", "plot", "show", "look", "cmap")
         return cls(inputs, settings, **{name: getattr(args, name) for name in own})
 
     @property
@@ -214,7 +218,7 @@ def finish(findings: Findings, path: Path, task: SpectrumTask) -> None:
         from lossatlas.commands import plot_spectrum
 
         try:
-            plot_spectrum.draw(path, show=task.show)
+            plot_spectrum.draw(path, show=task.show, look=task.look, cmap=task.cmap)
         except CannotWrite:
             raise
         except Stop as error:  # the file is complete all the same

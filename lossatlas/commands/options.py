@@ -31,7 +31,7 @@ from lossatlas.option_fields import Option, definitions, part, resolved
 from lossatlas.user_code import UserFunction, is_user_function
 
 if TYPE_CHECKING:
-    from lossatlas.figures import FigureFiles
+    from lossatlas.figures import Camera, FigureFiles
 
 T = TypeVar("T")
 ABOUT_CONFIG = (
@@ -334,11 +334,11 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
         dir_type=args.dir_type or "weights",
         x=x,
         y=y,
-        orthogonal=args.orthogonalize,
+        orthogonalize=args.orthogonalize,
         curvature=args.curvature or bool(made & {"gradient", "eigenvector", "file"}),
         scheme=schemes.scheme or "",
         curve=schemes.curve or "",
-        bends=tuple(in_folder(file, args.model_folder) for file in schemes.control_points),
+        control_points=tuple(in_folder(file, args.model_folder) for file in schemes.control_points),
         repeat=schemes.repeat or 0,
         per_layer=schemes.per_layer,
         dir_type_given=args.dir_type is not None,
@@ -350,8 +350,32 @@ def direction_choice(args: config.PlaneOptions, second_axis: bool) -> DirectionC
 
 def plot_keywords(args: Any) -> dict[str, Any]:
     """Options of ContourOptions, DisplayOptions and FigureOptions as functions that draw take them. Raises BadUsage."""
-    names = ("vmin", "vmax", "vlevel", "log", "show", "title")
-    return {**{name: getattr(args, name) for name in names}, "files_as": files_of(args)}
+    return {**file_keywords(args), **scale_keywords(args)}
+
+
+def file_keywords(args: Any) -> dict[str, Any]:
+    """Options of FigureOptions and ShowOptions as functions that draw take them. Raises BadUsage."""
+    return {**look_keywords(args), "title": args.title, "files_as": files_of(args)}
+
+
+def look_keywords(args: config.ShowOptions) -> dict[str, Any]:
+    """Options of ShowOptions as functions that draw take them."""
+    return {"show": args.show, "look": args.look, "cmap": args.cmap}
+
+
+def scale_keywords(args: Any) -> dict[str, Any]:
+    """Options of ContourOptions and `log` as functions that draw take them."""
+    return {name: getattr(args, name) for name in ("vmin", "vmax", "vlevel", "colours", "log")}
+
+
+def camera_of(args: config.CameraOptions, usual: "Camera | None" = None) -> "Camera":
+    """Return the camera that the options choose; what they leave open is as of `usual`."""
+    from lossatlas.figures import Camera
+
+    usual = usual or Camera()
+    return Camera(
+        usual.elevation if args.elev is None else args.elev, usual.azimuth if args.azim is None else args.azim
+    )
 
 
 def files_of(args: config.FigureOptions) -> "FigureFiles":

@@ -82,7 +82,7 @@ def draw(
         labels: Name of each file in the figures; by default the names of the files.
         out: Beginning of the figures' names; by default the first file.
         axes: Limits of the axes.
-        **keywords: show, title and files_as, see `FigureOutput`.
+        **keywords: show, title, files_as, look and cmap, see `FigureOutput`.
 
     Returns:
         The files that were written.
@@ -152,7 +152,7 @@ def draw_repeats(
         labels: Name of each network; by default the names of the prefixes.
         out: Beginning of the figure's name; by default the first prefix.
         axes: Limits of the axes.
-        **keywords: show, title and files_as, see `FigureOutput`.
+        **keywords: show, title, files_as, look and cmap, see `FigureOutput`.
 
     Returns:
         The files that were written.
@@ -248,12 +248,11 @@ def read_repeats(prefix: str, idx_min: int, idx_max: int) -> list[Surface]:
 def run(args: LineOptions) -> None:
     """Draw what the command line names."""
     axes = AxisLimits(args.log, args.xmin, args.xmax, args.loss_max)
-    keywords: FileKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
     if args.prefix:
         indices = args.idx_min, args.idx_max
-        draw_repeats(args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **keywords)
+        draw_repeats(args.prefix, *indices, labels=args.labels, out=args.out, axes=axes, **options.file_keywords(args))
     else:
-        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **keywords)
+        draw(args.surf_file or (), labels=args.labels, out=args.out, axes=axes, **options.file_keywords(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

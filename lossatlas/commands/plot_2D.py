@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
-import numpy as np
-
 from lossatlas import config, figures
 from lossatlas.commands import options
 from lossatlas.commands.figure_output import DrawingKeywords, FigureOutput, FileKeywords, ScaledFigureOutput
@@ -27,7 +25,7 @@ from lossatlas.errors import BadUsage, exit_code, named
 from lossatlas.figures import rendered_plots
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
 from lossatlas.figures.matplotlib_style import FigureFactory
-from lossatlas.figures.panels import Panel, panels_scale, surface_panel
+from lossatlas.figures.panels import Panel, panels_scale, ratio_scale, surface_panel
 from lossatlas.figures.surface_plots import solid_figure
 from lossatlas.figures.trajectory_plots import path_figure, path_losses_figure, surface_under_path
 from lossatlas.io import Projection, read_projection
@@ -83,12 +81,14 @@ class SolidLook:
     Attributes:
         zlim: Value at which surfaces are cut off; None cuts at the top of the colour scale.
         camera: Where they are seen from; None for the usual place.
+        rendered_camera: Where rendered ones are seen from; None for the usual place.
         overlay: Draw several surfaces in one box.
         render: Render them with pyvista too.
     """
 
     zlim: float | None
     camera: figures.Camera | None
+    rendered_camera: figures.Camera | None
     overlay: bool
     render: bool
 
@@ -103,6 +103,7 @@ def draw(
     proj_file: str | Sequence[str] | None = None,
     zlim: float | None = None,
     camera: figures.Camera | None = None,
+    rendered_camera: figures.Camera | None = None,
     layout: str = "grid",
     render: bool = False,
     infinite: str = "hole",
@@ -119,10 +120,11 @@ def draw(
         proj_file: Projection files of trajectories to draw on the surfaces.
         zlim: Value at which the 3-D surfaces are cut off.
         camera: Where the 3-D surfaces are seen from.
+        rendered_camera: Where rendered ones are seen from; None for `rendered_plots.CAMERA`.
         layout: "grid", or "overlay" for several surfaces in one box.
         render: Render the 3-D surfaces with pyvista too.
         infinite: "hole", or "largest" to draw infinite values as the largest finite one.
-        **keywords: vmin, vmax, vlevel, log, show, title and files_as, see `ScaledFigureOutput`.
+        **keywords: vmin, vmax, vlevel, log, colours, show, title, files_as, look and cmap, see `ScaledFigureOutput`.
 
     Returns:
         The files that were written.
@@ -146,7 +148,7 @@ def draw(
         check_plane(file, surfaces, paths)
     if render:
         rendered_plots.require_rendering()
-    look = SolidLook(zlim, camera, check_layout(layout, paths), render)
+    look = SolidLook(zlim, camera, rendered_camera, check_layout(layout, paths), render)
     drawn: list[Path] = []
     with output.style() as plt:
         for name in names:
@@ -181,20 +183,18 @@ def _field_figures(
     made["solid"] = solid
     if look.render:
         made["rendered"] = rendered_plots.rendered_figure(
-            plt, panels, scale, name, look.camera, overlay=look.overlay, paths=runs
+            plt, panels, scale, name, look.rendered_camera, overlay=look.overlay, paths=runs
         )
     return made
 
 
 def _eigen_ratio_figure(plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str]) -> "Figure":
-    """Heat map of |smallest / largest| eigenvalue of the Hessian from 0 to 1, with marks where it is not defined."""
+    """Heat map of |smallest / largest| eigenvalue of the Hessian, with marks where it is not defined."""
     panels = [
         replace(surface_panel(surface, "min_eig", label), values=figures.eigen_ratio(surface))
         for surface, label in zip(surfaces, labels, strict=True)
     ]
-    above = any((p.values > 1).any() for p in panels)
-    scale = figures.ColourScale(0.0, 1.0, np.linspace(0, 1, 11), log=False, above=above)
-    return flat_figure(plt, panels, scale, r"$|\lambda_{\min} / \lambda_{\max}|$", draw_heat_map)
+    return flat_figure(plt, panels, ratio_scale(panels), figures.RATIO_TITLE, draw_heat_map)
 
 
 def draw_path(
@@ -210,7 +210,7 @@ def draw_path(
         proj_file: Projection file, or several of one plane.
         dir_file: Direction file, for the variance that its axes explain.
         out: Name of the figure without an ending; by default the first projection file.
-        **keywords: show, title and files_as, see `FigureOutput`.
+        **keywords: show, title, files_as, look and cmap, see `FigureOutput`.
 
     Returns:
         The files that were written.
@@ -231,8 +231,7 @@ def run(args: ContourPlotOptions) -> None:
     if not args.surf_file:
         if not args.proj_file:
             raise BadUsage(f"name a {named('surf_file')} to draw, or a {named('proj_file')}")
-        keywords: FileKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
-        draw_path(args.proj_file, args.dir_file, out=args.out, **keywords)
+        draw_path(args.proj_file, args.dir_file, out=args.out, **options.file_keywords(args))
         return
     draw(
         args.surf_file,
@@ -242,7 +241,8 @@ def run(args: ContourPlotOptions) -> None:
         dir_file=args.dir_file,
         proj_file=args.proj_file,
         zlim=args.zlim,
-        camera=figures.Camera(args.elev, args.azim),
+        camera=options.camera_of(args),
+        rendered_camera=options.camera_of(args, rendered_plots.CAMERA),
         layout=args.layout,
         render=args.render,
         infinite=args.infinite,

@@ -52,13 +52,11 @@ def draw(surf_file: Path, surface: Surface, figures: config.PlotConfig) -> None:
     if surface.grid.y is None:
         from lossatlas.commands import plot_1D
 
-        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=figures.log), show=figures.show)
+        plot_1D.draw([surf_file], axes=plot_1D.AxisLimits(log=figures.log), **options.look_keywords(figures))
         return
     from lossatlas.commands import plot_2D
 
-    plot_2D.draw(
-        [surf_file], vmin=figures.vmin, vmax=figures.vmax, vlevel=figures.vlevel, log=figures.log, show=figures.show
-    )
+    plot_2D.draw([surf_file], **options.scale_keywords(figures), **options.look_keywords(figures))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             without=chosen.without,
             matrices_only=chosen.matrices_only,
             tolerance=chosen.tolerance,
-            most=chosen.max_products,
+            max_products=chosen.max_products,
             precision=task.run.precision,
             compiled=chosen.compiled,
             batch_size=task.run.batch_size,

@@ -56,7 +56,7 @@ def draw(
         spectrum_file: Spectrum file of the same network with the traces of its layers, which are drawn beside the map.
         surf_name: Field to draw; by default train_loss, or the first one.
         out: Beginning of the figure's name; by default the file.
-        **keywords: vmin, vmax, vlevel, log, show, title and files_as, see `ScaledFigureOutput`.
+        **keywords: vmin, vmax, vlevel, log, colours, show, title, files_as, look and cmap, see `ScaledFigureOutput`.
 
     Returns:
         The files that were written.
@@ -70,8 +70,8 @@ def draw(
     surface = read_started(path, "layers")
     name = figures.choose_field(surface, surf_name, path)
     findings = _read_traces(spectrum_file, path, surface) if spectrum_file else None
-    scale = figures.choose_colour_scale([surface.fields[name]], linear=is_accuracy(name), **output.limits)
     with output.style() as plt:
+        scale = figures.choose_colour_scale([surface.fields[name]], linear=is_accuracy(name), **output.limits)
         fig = layer_map_figure(plt, surface, name, scale, findings)
         return output.save({"layers": fig}, [path], out, field=name)
 

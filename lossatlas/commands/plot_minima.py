@@ -55,7 +55,7 @@ def draw(
         surf_name: Field; by default train_loss, or the first one.
         depth: A minimum that is deeper counts as deep, in units of the field.
         out: Beginning of the figure's name; by default the file.
-        **keywords: vmin, vmax, vlevel, log, show, title and files_as, see `ScaledFigureOutput`.
+        **keywords: vmin, vmax, vlevel, log, colours, show, title, files_as, look and cmap, see `ScaledFigureOutput`.
 
     Returns:
         The files that were written.
@@ -70,11 +70,11 @@ def draw(
     name = figures.choose_field(surface, surf_name, path)
     note_interpolated(path, surface)
     panel = surface_panel(surface, name, path.name)
-    scale = panels_scale([panel], name, **output.limits)
     note_not_finite(path, surface, name)
     found = minima(surface, name)
     _print_minima(panel, found, depth)
     with output.style() as plt:
+        scale = panels_scale([panel], name, **output.limits)
         fig = minima_figure(plt, panel, scale, name, found, depth)
         return output.save({"minima": fig}, [path], out, field=name)
 

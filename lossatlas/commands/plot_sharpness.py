@@ -49,7 +49,7 @@ def draw(
         files: Files written by sharpness.py.
         labels: Name of each file in the figure; by default the names of the files.
         out: Beginning of the figure's name; by default the first file.
-        **keywords: show, title and files_as, see `FigureOutput`.
+        **keywords: show, title, files_as, look and cmap, see `FigureOutput`.
 
     Returns:
         The files that were written.
@@ -74,8 +74,7 @@ def draw(
 
 def run(args: SharpnessPlotOptions) -> None:
     """Draw what the command line names, and print it as a table."""
-    keywords: FileKeywords = {"show": args.show, "title": args.title, "files_as": options.files_of(args)}
-    draw(args.sharpness_file, labels=args.labels, out=args.out, **keywords)
+    draw(args.sharpness_file, labels=args.labels, out=args.out, **options.file_keywords(args))
     names = args.labels or [Path(file).name.removesuffix(".h5") for file in args.sharpness_file]
     for line in table([read_findings(file, "sharpness") for file in args.sharpness_file], names):
         print(printable(line))

@@ -47,7 +47,7 @@ def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FileKey
     Args:
         file: File written by hessian_spectrum.py.
         out: Beginning of the figures' names; by default the file.
-        **keywords: show, title and files_as, see `FigureOutput`.
+        **keywords: show, title, files_as, look and cmap, see `FigureOutput`.
 
     Returns:
         The files that were written.
@@ -66,7 +66,7 @@ def draw(file: str | Path, *, out: str | None = None, **keywords: Unpack[FileKey
 
 def run(args: SpectrumPlotOptions) -> None:
     """Draw what the command line names."""
-    draw(args.spectrum_file, out=args.out, show=args.show, title=args.title, files_as=options.files_of(args))
+    draw(args.spectrum_file, out=args.out, **options.file_keywords(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

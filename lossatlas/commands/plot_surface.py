@@ -68,26 +68,25 @@ def draw(surf_file: Path, dir_file: Path | None, surface: Surface, figures: conf
     if surface.rows_of == "layers":
         from lossatlas.commands import plot_layers
 
-        plot_layers.draw(surf_file, show=figures.show)
+        plot_layers.draw(surf_file, **options.look_keywords(figures))
         return
     if surface.grid.y is None or surface.rows_of:
         from lossatlas.commands import plot_1D
 
         plot_1D.draw(
-            [surf_file], axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max), show=figures.show
+            [surf_file],
+            axes=plot_1D.AxisLimits(log=figures.log, loss_max=figures.loss_max),
+            **options.look_keywords(figures),
         )
         return
     from lossatlas.commands import plot_2D
 
     plot_2D.draw(
         [surf_file],
-        vmin=figures.vmin,
-        vmax=figures.vmax,
-        vlevel=figures.vlevel,
         proj_file=figures.proj_file,
         dir_file=str(dir_file) if dir_file else None,
-        log=figures.log,
-        show=figures.show,
+        **options.scale_keywords(figures),
+        **options.look_keywords(figures),
     )
 
 

@@ -99,6 +99,8 @@ class SharpnessTask:
         dry_run: Say what would be computed.
         plot: Draw the figure.
         show: Open a window too.
+        look: Look of the figure; None for paper.
+        cmap: Colour map of its lines; None for that of the look.
     """
 
     inputs: NamedInputs
@@ -108,6 +110,8 @@ class SharpnessTask:
     dry_run: bool
     plot: bool
     show: bool
+    look: str | None
+    cmap: str | None
 
     @classmethod
     def of(cls, args: SharpnessOptions, command: Sequence[str]) -> "SharpnessTask":
@@ -139,7 +143,7 @@ class SharpnessTask:
             directions=args.directions,
             seed=args.seed,
         )
-        own = ("sharpness_file", "force", "dry_run", "plot", "show")
+        own = ("sharpness_file", "force", "dry_run", "plot", "show", "look", "cmap")
         return cls(inputs, settings, **{name: getattr(args, name) for name in own})
 
     @property
@@ -219,7 +223,7 @@ def finish(findings: Findings, changes: Directions, path: Path, task: SharpnessT
         from lossatlas.commands import plot_sharpness
 
         try:
-            plot_sharpness.draw([path], show=task.show)
+            plot_sharpness.draw([path], show=task.show, look=task.look, cmap=task.cmap)
         except CannotWrite:
             raise
         except Stop as error:  # the file is complete all the same

@@ -3,6 +3,7 @@
 python view_surface.py FILE.h5                                     FILE.h5.html, to be opened in any browser
 python view_surface.py a.h5 b.h5 --labels shortcuts none -o compare.html
 python view_surface.py FILE.h5 --proj_file PROJECTION.h5           with the path of a training
+python view_surface.py FILE.h5 --story STORY.md                    with steps that explain it, in your words
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from lossatlas.commands.open_results import check_labels, check_out, check_plane
 from lossatlas.errors import BadInput, BadUsage, exit_code, named, say
 from lossatlas.io import read_projection
 from lossatlas.landscape import Surface
-from lossatlas.option_fields import option
+from lossatlas.option_fields import finite, option
 from lossatlas.viewer import Shown, write_page
 from lossatlas.viewer.notebook import flatness_in_words
 
@@ -38,6 +39,17 @@ class PageOptions:
     proj_file: str | None = option(
         None, "trajectory from plot_trajectory.py in the plane of the first file", metavar="FILE.h5"
     )
+    story: str | None = option(
+        None,
+        "steps that explain the page (default: a story of what it shows): headings, text, and what the page's address holds",
+        metavar="FILE.md",
+    )
+    vmax: float | None = option(
+        None,
+        "top of the scale of the field that is shown first; what lies above it is drawn as a flat grey lid (default: the "
+        "largest value, but at most 100 times the median)",
+        kind=finite,
+    )
 
 
 def parser() -> options.Parser[PageOptions]:
@@ -51,6 +63,8 @@ def view(
     labels: Sequence[str] | None = None,
     title: str = "",
     proj_file: str | None = None,
+    story: str | Path | None = None,
+    vmax: float | None = None,
 ) -> Path:
     """Write a page that shows surfaces.
 
@@ -60,16 +74,41 @@ def view(
         labels: Name of each file; by default the names of the files.
         title: Title of the page; by default the labels.
         proj_file: Projection file of a training run in the plane of the first file.
+        story: Markdown file of steps that explain the page; by default it tells what it shows.
+        vmax: Top of the scale of the field that is shown first; by default the largest value, but at most 100 times the
+            median.
 
     Returns:
         The file that was written.
 
     Raises:
-        BadInput: A file is damaged, of another kind, or has no finite value.
+        BadInput: A file is damaged, of another kind, or has no finite value, or a line of the story cannot be read.
         BadUsage: The arguments do not suit the files, or curves and planes are mixed.
         CannotWrite: The file cannot be written.
     """
     paths = [Path(file) for file in files]
+    shown = read_shown(paths, labels, proj_file)
+    target = Path(out) if out else Path(f"{paths[0]}.html")
+    check_out("out", target, [*paths, *(file for file in (proj_file, story) if file)])
+    write_page(target, shown, title, story, vmax)
+    say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
+    return target
+
+
+def read_shown(
+    paths: Sequence[Path], labels: Sequence[str] | None = None, proj_file: str | Path | None = None
+) -> list[Shown]:
+    """Read the surfaces of a page.
+
+    Args:
+        paths: Surface files: planes, or curves.
+        labels: Name of each file; by default the names of the files.
+        proj_file: Projection file of a training run in the plane of the first file.
+
+    Raises:
+        BadInput: A file is damaged, of another kind, or has no finite value.
+        BadUsage: The arguments do not suit the files, or curves and planes are mixed.
+    """
     if not paths:
         raise BadUsage("name a surface file to show")
     check_labels(labels, paths)
@@ -80,18 +119,13 @@ def view(
     if proj_file:
         if surfaces[0].grid.y is None:
             raise BadUsage(f"{named('proj_file')} needs a plane, and this is a curve")
-        check_plane(proj_file, surfaces[:1], paths[:1])
+        check_plane(str(proj_file), surfaces[:1], paths[:1])
         trajectory = read_projection(proj_file)
     names = labels or [path.name.removesuffix(".h5") for path in paths]
-    shown = [
+    return [
         Shown(surface, name, trajectory=trajectory if k == 0 else None, flatness=flatness_in_words(surface))
         for k, (surface, name) in enumerate(zip(surfaces, names, strict=True))
     ]
-    target = Path(out) if out else Path(f"{paths[0]}.html")
-    check_out("out", target, [*paths, *([proj_file] if proj_file else [])])
-    write_page(target, shown, title)
-    say(f"wrote {target} ({target.stat().st_size / 1e6:.2f} MB): open it in a browser")
-    return target
 
 
 def _read_showable(path: Path) -> Surface:
@@ -109,6 +143,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = [*args.files, *args.surf_file]
 
     def run() -> None:
-        view(files, out=args.out, labels=args.labels, title=args.title, proj_file=args.proj_file)
+        view(
+            files,
+            out=args.out,
+            labels=args.labels,
+            title=args.title,
+            proj_file=args.proj_file,
+            story=args.story,
+            vmax=args.vmax,
+        )
 
     return exit_code(run)

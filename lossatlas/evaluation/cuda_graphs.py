@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossatlas.errors import note
+from lossatlas.errors import first_line, note
 from lossatlas.evaluation.loss_sums import LossSums, add_to_sums
 from lossatlas.evaluation.sample_storage import Span, StoredSamples
 
@@ -65,7 +65,7 @@ class CapturedGraphs:
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            note(f"no CUDA graphs for this network ({str(error).splitlines()[0][:120]})")
+            note(f"no CUDA graphs for this network ({first_line(error, 120)})")
             self.supported = False
             return
         self.pool = graph.pool()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lossatlas.data.losses import Batch, Loss, output_of
 from lossatlas.data.streamed import AnyData
 from lossatlas.data.structures import Structure
+from lossatlas.errors import first_line
 from lossatlas.evaluation.batch_execution import (
     BatchExecution,
     ConcurrentBatches,
@@ -390,7 +391,7 @@ def choose_path(net: nn.Module, loss: Loss, batch: Batch) -> tuple[bool, str]:
     except NotFoldable as reason:
         return False, str(reason)
     except Exception as reason:  # such as an addition that broadcasts the output which it would overwrite
-        return False, (str(reason).splitlines() or [type(reason).__name__])[0][:120]
+        return False, first_line(reason, 120)
     return True, ""
 
 

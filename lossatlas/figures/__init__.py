@@ -7,11 +7,19 @@ the house style. The colour scale of a figure is decided in `colour_scale`, the 
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale, format_value
 from lossatlas.figures.figure_files import save, save_all
 from lossatlas.figures.matplotlib_style import FigureFiles, style
-from lossatlas.figures.plot_functions import contour, curve, filled, heat, path, path_on, plot, solid, spectrum
-from lossatlas.figures.plotted_fields import choose_field, eigen_ratio, field_title, has_eigenvalues, mathtext
+from lossatlas.figures.plot_functions import contour, curve, filled, heat, path, path_on, paths, plot, solid, spectrum
+from lossatlas.figures.plotted_fields import (
+    RATIO_TITLE,
+    choose_field,
+    eigen_ratio,
+    field_title,
+    has_eigenvalues,
+    mathtext,
+)
 from lossatlas.figures.surface_plots import Camera
 
 __all__ = [
+    "RATIO_TITLE",
     "Camera",
     "ColourScale",
     "FigureFiles",
@@ -28,6 +36,7 @@ __all__ = [
     "mathtext",
     "path",
     "path_on",
+    "paths",
     "plot",
     "save",
     "save_all",

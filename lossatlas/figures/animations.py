@@ -1,10 +1,10 @@
-"""Animations as GIF or MP4: a surface that turns, a training run on its surface, a grid that is computed coarse-first."""
+"""Animations as GIF, MP4 or WebM: a surface that turns, a training run on its surface, a grid that is computed coarse-first."""
 
 import io
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +16,11 @@ from lossatlas.errors import BadUsage, CannotWrite, named
 from lossatlas.figures.colour_scale import ColourScale, format_tick
 from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_flat
 from lossatlas.figures.matplotlib_style import FigureFactory
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
-from lossatlas.figures.surface_plots import Camera, draw_solid, solid_figure
+from lossatlas.figures.solid_layout import WHOLE_BOX, keep_labels_inside, place_for_film
+from lossatlas.figures.surface_plots import Camera, draw_solid, shape_of_solids, solid_figure
 from lossatlas.figures.trajectory_plots import axis_names
 from lossatlas.io.atomic_write import write_file
 from lossatlas.io.trajectory_files import Projection
@@ -29,11 +31,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DETAIL = 110  # points along an axis of a surface, about: a frame is seen for a moment
-COLOURS = 256  # of a GIF
-NEARLY_WHITE = 248
+COLOURS, FEWER_COLOURS = 256, (256, 128, 64, 40)  # of a GIF; of one that has to be small, without dither
+GROUND_NOISE = 7  # of the colour of the ground, in levels of 255
+VIDEO_OPTIONS = {  # of ffmpeg, by the ending of the file
+    ".mp4": "-c:v libx264 -crf 18 -movflags +faststart",
+    ".webm": "-c:v libvpx-vp9 -crf 30 -b:v 0 -row-mt 1",
+}
+ENDINGS = (".gif", *VIDEO_OPTIONS)
 FIRST_CELLS = 4  # of a grid that is refined
-RENDERED_SIZE = (528, 440)  # of a frame, in pixels
-PATH_COLOUR, KNOWN_COLOUR = "black", "0.6"  # of the part of a run that is reached, and of the whole run
+RENDERED_INCHES = (5.8, 4.6)  # width and height of a rendered picture
 
 
 FRAMES = {"turn": 60, "path": 90, "refine": 24}
@@ -91,6 +97,7 @@ def frames_of(
     run: tuple[Projection, np.ndarray] | None = None,
     overlay: bool = False,
     zlim: float | None = None,
+    swing: float | None = None,
 ) -> Iterator[np.ndarray]:
     """Draw the frames of an animation with matplotlib.
 
@@ -105,6 +112,7 @@ def frames_of(
         run: For "path", the training run and the values of the surface under its checkpoints.
         overlay: Draw turning surfaces in one box.
         zlim: Value at which turning surfaces are cut off.
+        swing: See `turning_cameras`.
 
     Returns:
         Frames of (height, width, 3) bytes.
@@ -114,32 +122,41 @@ def frames_of(
         return path_frames(plt, subject, *run, count, dpi)
     if kind == "refine":
         return refinement_frames(plt, surface, subject, camera, count, dpi)
-    return turntable_frames(plt, subject, camera, count, dpi, overlay=overlay, zlim=zlim)
+    cameras = turning_cameras(camera, count, swing)
+    return turntable_frames(plt, subject, cameras, dpi, overlay=overlay, zlim=zlim)
 
 
-def _around(camera: Camera, count: int) -> Iterator[Camera]:
-    """Cameras once around the vertical axis."""
-    for azimuth in camera.azimuth + np.linspace(0, 360, count, endpoint=False):
-        yield Camera(camera.elevation, float(azimuth))
+def turning_cameras(camera: Camera, count: int, swing: float | None = None) -> list[Camera]:
+    """List cameras of an endless loop around the vertical axis.
+
+    Args:
+        camera: The first one.
+        count: Number of frames.
+        swing: Degrees by which the camera swings to and fro around the first one; None turns once around.
+
+    Returns:
+        A camera for each frame.
+    """
+    shares = np.arange(count) / count
+    turns = 360 * shares if swing is None else swing / 2 * np.sin(2 * np.pi * shares)
+    return [Camera(camera.elevation, camera.azimuth + float(turn)) for turn in turns]
 
 
 def turntable_frames(
     plt: FigureFactory,
     subject: Subject,
-    camera: Camera,
-    count: int,
+    cameras: Sequence[Camera],
     dpi: int,
     *,
     overlay: bool = False,
     zlim: float | None = None,
 ) -> Iterator[np.ndarray]:
-    """Turn surfaces once around.
+    """Turn surfaces.
 
     Args:
         plt: Maker of figures, see `style`.
         subject: Surfaces to show.
-        camera: Where the first frame sees them from.
-        count: Number of frames.
+        cameras: Where each frame sees them from.
         dpi: Dots per inch.
         overlay: Draw the surfaces in one box instead of side by side.
         zlim: Value at which the surfaces are cut off.
@@ -148,43 +165,59 @@ def turntable_frames(
         Frames of (height, width, 3) bytes.
     """
     panels = [replace(p, detail=DETAIL) for p in subject.panels]
-    for each in _around(camera, count):
-        fig = solid_figure(plt, panels, subject.scale, subject.name, zlim, each, overlay=overlay)
+    for each in cameras:
+        fig = solid_figure(plt, panels, subject.scale, subject.name, zlim, each, overlay=overlay, cut_from=cameras[0])
         axis: Any
         for axis in fig.axes:  # the label would jump from one side to the other
             axis.set_zlabel("")
-        fig.text(0.5, 0.02, field_title(subject.name), ha="center", fontsize="small")
+        place_for_film(fig, *((1, 1) if overlay else shape_of_solids(len(panels))))
+        fig.text(0.01, 0.02, field_title(subject.name), ha="left", fontsize="small")
         yield figure_pixels(fig, dpi)
 
 
 def rendered_turntable_frames(
-    subject: Subject, camera: Camera, count: int, *, overlay: bool = False
+    plt: FigureFactory, subject: Subject, cameras: Sequence[Camera], dpi: int, *, overlay: bool = False
 ) -> Iterator[np.ndarray]:
-    """Turn rendered surfaces once around.
+    """Turn rendered surfaces, with their names below them.
 
     Args:
+        plt: Maker of figures, see `style`.
         subject: Surfaces to show.
-        camera: Where the first frame sees them from.
-        count: Number of frames.
+        cameras: Where each frame sees them from.
+        dpi: Pixels of each picture along `RENDERED_INCHES`.
         overlay: Render the surfaces in one box instead of side by side.
 
     Yields:
         Frames of (height, width, 3) bytes.
     """
-    from lossatlas.figures.rendered_plots import SurfaceRenderer
+    from lossatlas.figures.rendered_plots import SurfaceRenderer, fitted_views
 
     panels = subject.panels
     groups: list[Sequence[Panel]] = [panels] if overlay else [[p] for p in panels]
-    renderers = [
-        SurfaceRenderer(
-            group, subject.scale, RENDERED_SIZE, soft=False, label="" if len(groups) == 1 else group[0].label
-        )
-        for group in groups
-    ]
-    for each in _around(camera, count):
-        yield np.concatenate([renderer.picture(each) for renderer in renderers], axis=1)
+    size = _even(RENDERED_INCHES[0] * dpi), _even(RENDERED_INCHES[1] * dpi)
+    renderers = [SurfaceRenderer(group, subject.scale, size, detail=2 * DETAIL) for group in groups]
+    points = np.concatenate([renderer.points for renderer in renderers])
+    names = _names_below(plt, [p.label for p in panels] if len(groups) > 1 else [], RENDERED_INCHES[0], dpi)
+    for view in fitted_views(points, cameras, size[0] / size[1]):
+        pictures = np.concatenate([renderer.picture(view) for renderer in renderers], axis=1)
+        yield pictures if names is None else np.concatenate([pictures, names[:, : pictures.shape[1]]])
     for renderer in renderers:
         renderer.close()
+
+
+def _even(number: float) -> int:
+    """The nearest even number, as video formats need it."""
+    return 2 * round(number / 2)
+
+
+def _names_below(plt: FigureFactory, names: Sequence[str], width: float, dpi: int) -> np.ndarray | None:
+    """A strip with a name below each picture, (height, width, 3) bytes; None where there is no name."""
+    if not names:
+        return None
+    fig = plt.figure(figsize=(width * len(names) + 2 / dpi, 0.36))
+    for k, name in enumerate(names):
+        fig.text((k + 0.5) / len(names), 0.55, name, ha="center", va="center")
+    return figure_pixels(fig, dpi)
 
 
 def path_frames(
@@ -209,11 +242,13 @@ def path_frames(
     draw_flat(fig, [left], subject.panels, subject.scale, subject.name, draw_contours)
     fig.axes[-1].set_ylabel("")  # the axis of the curve has the same name
     left.set(**dict(zip(("xlabel", "ylabel"), axis_names(path), strict=True)))
-    left.plot(path.x, path.y, ".", color=KNOWN_COLOUR, markersize=4, zorder=4)
-    (line,) = left.plot([], [], "-", color=PATH_COLOUR, linewidth=1.3, zorder=5)
-    (ball,) = left.plot([], [], "o", color=PATH_COLOUR, markeredgecolor="white", markersize=7, zorder=6)
+    left.plot(path.x, path.y, ".", color=current_look().muted, markersize=4, zorder=4)
+    (line,) = left.plot([], [], "-", color=current_look().ink, linewidth=1.3, zorder=5)
+    (ball,) = left.plot(
+        [], [], "o", color=current_look().ink, markeredgecolor=current_look().ground, markersize=7, zorder=6
+    )
     _draw_losses(right, subject, epochs, under, path.loss)
-    (current,) = right.plot([], [], "o", color=PATH_COLOUR, markersize=6)
+    (current,) = right.plot([], [], "o", color=current_look().ink, markersize=6)
     right.set(xlabel=word, ylabel=field_title(subject.name))
     right.legend(frameon=False, fontsize="small")
     for position in np.linspace(0, len(path.x) - 1, count):
@@ -231,7 +266,7 @@ def _draw_losses(axis: "Axes", subject: Subject, epochs: np.ndarray, under: np.n
     for values, style, label in ((under, "-", "surface under the path"), (own, "--", "the checkpoint itself")):
         if values is not None and np.isfinite(values).any():
             known = np.isfinite(values)
-            axis.plot(epochs[known], values[known], style, color=KNOWN_COLOUR, linewidth=1.2, label=label)
+            axis.plot(epochs[known], values[known], style, color=current_look().muted, linewidth=1.2, label=label)
     if subject.scale.log and np.nanmin(under) > 0:
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(lambda value, _: format_tick(value))
@@ -277,6 +312,7 @@ def refinement_frames(
         flat.set_title(f"{cells} of {surface.grid.size} cells")
         solid = fig.add_axes((0.46, 0.0, 0.5, 1.0), projection="3d", computed_zorder=False)
         draw_solid(solid, [p], subject.scale, subject.name, None, camera, notes=False)
+        keep_labels_inside(fig, solid, (0.46, 0, 1, 1), WHOLE_BOX)
         yield figure_pixels(fig, dpi)
 
 
@@ -284,26 +320,29 @@ def check_animation_file(path: Path) -> None:
     """Check that an animation can be written under a name.
 
     Args:
-        path: A file that ends in .gif or .mp4.
+        path: A file that ends in .gif, .mp4 or .webm.
 
     Raises:
-        BadUsage: The ending is another one, or ffmpeg is missing for an MP4.
+        BadUsage: The ending is another one, or ffmpeg is missing for a video.
     """
     out = named("out", path)
-    if path.suffix not in ENCODERS:
-        raise BadUsage(f"{out}: the name has to end in {' or '.join(ENCODERS)}")
-    if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
-        raise BadUsage(f"{out}: an MP4 needs ffmpeg, which is not there: install it, or name a .gif")
+    if path.suffix not in ENDINGS:
+        raise BadUsage(f"{out}: the name has to end in {', '.join(ENDINGS)}")
+    if path.suffix in VIDEO_OPTIONS and shutil.which("ffmpeg") is None:
+        raise BadUsage(f"{out}: a video needs ffmpeg, which is not there: install it, or name a .gif")
 
 
-def save_animation(path: Path, frames: Iterable[np.ndarray], rate: float, hold: float = 0.0) -> int:
-    """Write frames as an endless GIF, or as an MP4.
+def save_animation(
+    path: Path, frames: Iterable[np.ndarray], rate: float, hold: float = 0.0, most: float | None = None
+) -> int:
+    """Write frames as an endless GIF, or as a video.
 
     Args:
         path: File to write, see `check_animation_file`.
         frames: Frames of (height, width, 3) bytes.
         rate: Frames per second.
         hold: Seconds for which the last frame stays.
+        most: Largest size of a GIF in bytes, for which it takes fewer colours; None for all of them.
 
     Returns:
         The number of frames.
@@ -316,22 +355,45 @@ def save_animation(path: Path, frames: Iterable[np.ndarray], rate: float, hold: 
     pictures = list(frames)
     if not pictures:
         raise BadUsage("there is nothing to show: the grid is too small, or has too few cells")
-    write_file(path, ENCODERS[path.suffix](pictures, rate, hold))
+    if path.suffix == ".gif":
+        content = _encode_small_gif(path, pictures, rate, hold, most)
+    else:
+        content = _encode_video(path.suffix, pictures, rate, hold)
+    write_file(path, content)
     return len(pictures)
 
 
-def _encode_gif(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
+def _encode_small_gif(path: Path, frames: Sequence[np.ndarray], rate: float, hold: float, most: float | None) -> bytes:
+    """A GIF of at most `most` bytes. Raises BadUsage where that takes fewer frames or pixels."""
+    content = _encode_gif(frames, rate, hold)
+    for colours in FEWER_COLOURS:
+        if most is None or len(content) <= most:
+            return content
+        content = _encode_gif(frames, rate, hold, colours, dither=False)
+    if most is not None and len(content) > most:
+        raise BadUsage(
+            f"{path} would have {len(content) / 1e6:.2f} MB with {FEWER_COLOURS[-1]} colours, more than "
+            f"{named('max_size')}: choose fewer {named('frames')} or a lower {named('dpi')}"
+        )
+    return content
+
+
+def _encode_gif(
+    frames: Sequence[np.ndarray], rate: float, hold: float, count: int = COLOURS, *, dither: bool = True
+) -> bytes:
     """A GIF whose frames share one palette, so that nothing flickers."""
     from PIL import Image
 
     sample = np.concatenate([frame[::3, ::3] for frame in frames[:: max(1, len(frames) // 8)]])
-    found = Image.fromarray(sample).quantize(COLOURS, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    found = Image.fromarray(sample).quantize(count, method=Image.Quantize.MEDIANCUT).getpalette() or []
     colours = np.array(found, np.uint8).reshape(-1, 3)
-    colours[colours.min(1) >= NEARLY_WHITE] = 255  # the background
+    ground = frames[0][0, 0].astype(int)
+    colours[(np.abs(colours - ground) <= GROUND_NOISE).all(1)] = ground
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours.ravel().tolist())
-    dither = Image.Dither.FLOYDSTEINBERG  # without it, steps between few colours would look like contours
-    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=dither) for frame in frames]
+    # Without dither, steps between few colours look like contours, but the file is half as large.
+    how = Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE
+    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=how) for frame in frames]
     ends = [10 * round(100 * (k + 1) / rate) for k in range(len(pictures))]  # a GIF counts hundredths of a second
     durations = [end - start for start, end in pairwise([0, *ends])]
     durations[-1] += round(1000 * hold)
@@ -340,12 +402,13 @@ def _encode_gif(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes
     return out.getvalue()
 
 
-def _encode_mp4(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
+def _encode_video(ending: str, frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
+    """A video that ffmpeg makes."""
     height, width = (side // 2 * 2 for side in frames[0].shape[:2])
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "film.mp4"
+        out = Path(folder) / f"film{ending}"
         shape = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:g}"]
-        look = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart"]
+        look = [*VIDEO_OPTIONS[ending].split(), "-pix_fmt", "yuv420p"]
         command = ["ffmpeg", "-y", "-loglevel", "error", *shape, "-i", "-", *look, str(out)]
         content = [np.ascontiguousarray(frame[:height, :width]).tobytes() for frame in frames]
         content += content[-1:] * round(hold * rate)
@@ -354,9 +417,3 @@ def _encode_mp4(frames: Sequence[np.ndarray], rate: float, hold: float) -> bytes
             line = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
             raise CannotWrite(f"ffmpeg could not make the film: {line}")
         return out.read_bytes()
-
-
-ENCODERS: dict[str, Callable[[Sequence[np.ndarray], float, float], bytes]] = {
-    ".gif": _encode_gif,
-    ".mp4": _encode_mp4,
-}

@@ -1,5 +1,6 @@
-"""Ticks of axes and colour bars: few, at round numbers, without trailing zeros."""
+"""Ticks of axes and colour bars: few, at round numbers, without trailing zeros, all of one axis in one format."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
 MOST_LOG_TICKS = 7
+MOST_LINEAR_TICKS = 7
+ROUND = (1, 2, 5, 10)  # steps between ticks, times a power of ten
 
 
 def set_few_ticks(*axes: "Axis", most: int = 5) -> None:
@@ -18,26 +21,69 @@ def set_few_ticks(*axes: "Axis", most: int = 5) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     for axis in axes:
-        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
+        axis.set_major_locator(MaxNLocator(most, steps=ROUND))
         axis.set_major_formatter(FuncFormatter(format_tick))
 
 
 def set_scale_ticks(axis: "Axis", scale: ColourScale, most: int = 12) -> None:
-    """Set at most `most` ticks at the levels of a colour scale, on an axis of its heights."""
+    """Set at most `most` ticks on an axis of a colour scale's heights: at its levels, or at round numbers if it is linear."""
+    if not scale.log:
+        _set_linear_ticks(axis, scale, min(most, MOST_LINEAR_TICKS))
+        return
     levels = sorted(scale.ticks((scale.limits[1] - scale.limits[0]) / (2 * most)))
     levels = levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
     axis.set_ticks(scale.height(levels), labels=[format_value(level) for level in levels], minor=False)
     axis.set_ticks([], minor=True)
 
 
-def set_log_ticks(axis: "Axes") -> None:
-    """Set few ticks at round numbers on a y axis whose scale is "log" or "symlog".
+def _set_linear_ticks(axis: "Axis", scale: ColourScale, most: int) -> None:
+    """Ticks within the range of a linear scale: 0, 20, 40 of a percentage, not 8, 16, 24."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = scale.limits
+    for finer in range(most, 3 * most):  # of a range of 1 to 2 steps, the locator gives a single tick
+        ticks = np.asarray(MaxNLocator(finer, steps=ROUND).tick_values(low, high))
+        slack = 1e-9 * (high - low)
+        ticks = ticks[(ticks >= low - slack) & (ticks <= high + slack)]
+        if len(ticks) > 1:
+            break
+    axis.set_ticks(ticks, labels=format_ticks(ticks.tolist()), minor=False)
+    axis.set_ticks([], minor=True)
+
+
+def format_ticks(ticks: Sequence[float]) -> list[str]:
+    """Format the labels of one axis alike: all as powers of ten where one of them would need an exponent.
+
+    Example:
+        >>> format_ticks([0.01, 1, 100]), format_ticks([1, 1e6])
+        (['0.01', '1', '100'], ['$10^{0}$', '$10^{6}$'])
+    """
+    labels = [format_tick(tick) for tick in ticks]
+    if not any("e" in label for label in labels):
+        return labels
+    return [_with_power(tick) for tick in ticks]
+
+
+def _with_power(value: float) -> str:
+    """A number as a digit times a power of ten."""
+    if value == 0:
+        return "0"
+    digits, exponent = f"{abs(value):.2e}".split("e")
+    times = "" if float(digits) == 1 else rf"{float(digits):g}\times"
+    return f"${'-' * (value < 0)}{times}10^{{{int(exponent)}}}$"
+
+
+def set_log_ticks(axis: "Axes", letter: str = "y") -> None:
+    """Set few ticks at round numbers on an axis whose scale is "log" or "symlog".
 
     Args:
-        axis: Axes whose y axis has its final limits.
+        axis: Axes whose axis has its final limits.
+        letter: The axis, "x" or "y".
     """
-    low, high = axis.get_ylim()
-    transform: Any = axis.yaxis.get_transform()
+    chosen: Axis = getattr(axis, f"{letter}axis")
+    low, high = chosen.get_view_interval()
+    transform: Any = chosen.get_transform()
+    log = chosen.get_scale() == "log"
     sides = []
     if high > 0:
         sides.append((1, max(low, high / 1e12), high))
@@ -45,12 +91,12 @@ def set_log_ticks(axis: "Axes") -> None:
         sides.append((-1, max(-high, -low / 1e12), -low))
     ticks = []
     for sign, near, far in sides:
-        if near <= 0 or axis.get_yscale() != "log":
-            near = max(near, transform.linthresh if axis.get_yscale() == "symlog" else far / 1e6)
+        if near <= 0 or not log:
+            near = max(near, transform.linthresh if chosen.get_scale() == "symlog" else far / 1e6)
         ticks += (sign * _few_log_levels(near, far)).tolist()
     if len(ticks) > 1:
-        axis.set_yticks(ticks, labels=[format_tick(tick) for tick in ticks], minor=False)
-        axis.set_yticks([], minor=True)
+        chosen.set_ticks(ticks, labels=format_ticks(ticks), minor=False)
+        chosen.set_ticks([], minor=True)
 
 
 def _few_log_levels(near: float, far: float) -> np.ndarray:

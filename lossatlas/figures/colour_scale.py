@@ -1,28 +1,32 @@
 """Colour scale of a figure: range, levels, and whether it is linear or logarithmic. Nothing else decides these.
 
 `choose_colour_scale` takes limits that the user gives and chooses the others from the data. Panels of one figure share
-the scale, and the heights of 3-D surfaces follow it too.
+the scale, and the heights of 3-D surfaces follow it too. `ColourScale.norm` turns heights into colours.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lossatlas.errors import BadUsage, named, note
 from lossatlas.figures.matplotlib_style import is_single_column
-from lossatlas.figures.palette import COLOUR_MAP
+from lossatlas.figures.palette import field_colour_map
 from lossatlas.figures.plotted_fields import field_title
 
 if TYPE_CHECKING:
-    from matplotlib.colors import Colormap
+    from matplotlib.colors import Colormap, Normalize
 
 LOG_FROM = 20.0  # a positive field that spans a larger factor gets a logarithmic scale
 LOG_SHIFT = 0.1  # added before the logarithm, as in the release of Li et al., where the loss of a basin is nearly zero
 LARGEST = 1e300  # largest absolute value that can be drawn: sums and squares of a few must not overflow
 SAME = 1e-12  # values are equal if they differ by less, relative to the largest
+VALUE_SHARE = 0.4  # of the value in blended colours; the rest is the rank among the cells
+CROWDED = 0.7, 0.2  # colours are blended where this share of the cells lies in this share of the range
+FEWEST, QUANTILES = 64, 257  # cells that can be crowded; ranks that are kept for blended colours
 DECADES = 5.0  # a wider logarithmic range is cut at the top, to keep the basin readable
 
 
@@ -41,6 +45,8 @@ class ColourScale:
         shift: Constant that is added before the logarithm.
         below: Some values lie below `low`, and are drawn as such.
         colour_map: Colour map of the figure, a name or a map of matplotlib.
+        ranks: (k,) heights at evenly spaced ranks among the cells within the range, ascending, for colours that blend value and
+            rank; empty for colours in proportion to the height.
     """
 
     low: float
@@ -50,7 +56,8 @@ class ColourScale:
     above: bool
     shift: float = 0.0
     below: bool = False
-    colour_map: "str | Colormap" = COLOUR_MAP
+    colour_map: "str | Colormap" = field(default_factory=field_colour_map)
+    ranks: tuple[float, ...] = ()
 
     @property
     def extend(self) -> str:
@@ -90,6 +97,20 @@ class ColourScale:
         """Heights of the two ends of the range."""
         return float(self.height(self.low)), float(self.height(self.high))
 
+    @property
+    def norm(self) -> "Normalize":
+        """Map of heights to shares of the colour map, with an exact inverse for the ticks of colour bars."""
+        from matplotlib.colors import Normalize
+
+        low, high = self.limits
+        return blended_norm(low, high, self.ranks) if self.ranks else Normalize(low, high)
+
+    def bar_title(self, name: str) -> str:
+        """Title of the colour bar of a field, which says where colours do not follow the value alone."""
+        if not self.ranks:
+            return self.title(name)
+        return f"{self.title(name)},\ncolours by value and rank"
+
     def label_at(self, height: float) -> str:
         """Label of a contour at a height."""
         return format_value(float(self.value_at(height)))
@@ -101,12 +122,21 @@ class ColourScale:
 
     def ticks(self, gap: float, top: float = np.inf) -> list[float]:
         """Choose levels that are at least `gap` apart in height, powers of ten first; none above the height `top`."""
-        chosen: list[float] = []
-        candidates = [level for level in self.levels if self.height(level) <= top]
-        for level in sorted(candidates, key=lambda value: not is_power_of_ten(value)):
-            if all(abs(self.height(level) - self.height(other)) >= gap for other in chosen):
-                chosen.append(level)
-        return chosen
+        return _spread([level for level in self.levels if self.height(level) <= top], self.height, gap)
+
+    def bar_ticks(self, most: int) -> list[float]:
+        """Choose at most `most` levels for a colour bar, powers of ten first, far enough apart in the colours."""
+        levels = sorted(_spread(self.levels, lambda level: self.norm(self.height(level)), 1 / (2 * most)))
+        return levels if len(levels) <= most else levels[:: 1 + len(levels) // most]
+
+
+def _spread(levels: Iterable[float], place: Callable[[float], Any], gap: float) -> list[float]:
+    """Levels whose places are at least `gap` apart, powers of ten first."""
+    chosen: list[float] = []
+    for level in sorted(levels, key=lambda value: not is_power_of_ten(value)):
+        if all(abs(place(level) - place(other)) >= gap for other in chosen):
+            chosen.append(level)
+    return chosen
 
 
 def choose_colour_scale(
@@ -117,6 +147,7 @@ def choose_colour_scale(
     vlevel: float | None = None,
     log: bool = False,
     linear: bool = False,
+    colours: str | None = "value",
 ) -> ColourScale:
     """Choose the range and the levels of fields that share one colour scale.
 
@@ -131,6 +162,8 @@ def choose_colour_scale(
         vlevel: Distance of the contours, on a linear scale; None chooses round levels.
         log: Take the plain logarithm where all values are positive.
         linear: Take no logarithm unless `log` is given.
+        colours: "value" for colours in proportion to the height, "blended" for `VALUE_SHARE` of it and the rest by rank; None
+            blends where the cells are `CROWDED` and `linear` is not set.
 
     Returns:
         The scale.
@@ -160,7 +193,98 @@ def choose_colour_scale(
         log = False
     levels = _choose_levels(low, high, vlevel, shift, log=log)
     below, above = bool((values < low).any()), infinite or bool((values > high).any())
-    return ColourScale(low, high, levels, log, above, shift, below)
+    scale = ColourScale(low, high, levels, log, above, shift, below)
+    heights = scale.height(values[(values >= low) & (values <= high)])
+    if colours == "blended" or (colours is None and not linear and is_crowded(heights, scale.limits)):
+        return replace(scale, ranks=_ranked(heights))
+    return scale
+
+
+def is_crowded(heights: np.ndarray, limits: tuple[float, float]) -> bool:
+    """Tell whether most cells would have nearly the same colour, see `CROWDED`.
+
+    Args:
+        heights: (n,) heights of the cells within the range.
+        limits: Heights of its ends.
+
+    Returns:
+        True where some part of the range as long as `CROWDED` says holds the share of the cells.
+    """
+    ordered = np.sort(heights)
+    if len(ordered) < FEWEST:
+        return False
+    last = np.searchsorted(ordered, ordered + CROWDED[1] * (limits[1] - limits[0]), "right")
+    return bool((last - np.arange(len(ordered))).max() >= CROWDED[0] * len(ordered))
+
+
+def _ranked(heights: np.ndarray) -> tuple[float, ...]:
+    """Heights at evenly spaced ranks."""
+    if len(heights) < 2:
+        return ()
+    ordered = np.sort(heights)
+    kept = np.linspace(0, len(ordered) - 1, min(QUANTILES, len(ordered))).round().astype(int)
+    return tuple(ordered[kept].tolist())
+
+
+def blended_norm(low: float, high: float, ranks: Sequence[float]) -> "Normalize":
+    """Return a strictly monotone map from heights to [0, 1] that blends value and rank.
+
+    Args:
+        low: Height of the lower end of the range.
+        high: Height of its upper end.
+        ranks: Heights at evenly spaced ranks, ascending.
+    """
+    return _blended_class()(low, high, ranks)
+
+
+@cache
+def _blended_class() -> "Callable[[float, float, Sequence[float]], Normalize]":
+    """The class, which is made when matplotlib is imported."""
+    from matplotlib.colors import Normalize
+
+    class BlendedNorm(Normalize):
+        """Piecewise linear and strictly monotone map of heights to [0, 1].
+
+        Args:
+            vmin: Height of the lower end of the range.
+            vmax: Height of its upper end.
+            ranks: Heights at evenly spaced ranks, ascending.
+        """
+
+        def __init__(self, vmin: float, vmax: float, ranks: Sequence[float]) -> None:
+            super().__init__(vmin, vmax)
+            inner = np.clip(ranks, vmin, vmax)
+            rank = np.linspace(0, 1, len(inner))
+            self.heights = np.unique(np.concatenate([[vmin], inner, [vmax]]))
+            # Equal heights share the middle of their ranks; the ends of the range are the ends of the map.
+            first = np.searchsorted(inner, self.heights, "left").clip(0, len(inner) - 1)
+            last = (np.searchsorted(inner, self.heights, "right") - 1).clip(0)
+            shares = (rank[np.minimum(first, last)] + rank[np.maximum(first, last)]) / 2
+            shares[0], shares[-1] = 0.0, 1.0
+            self.shares = VALUE_SHARE * (self.heights - vmin) / (vmax - vmin) + (1 - VALUE_SHARE) * shares
+
+        def __call__(self, value: Any, clip: bool | None = None) -> Any:
+            """Share of the colour map at heights; beyond the range it goes on in proportion to the height."""
+            heights, is_scalar = self.process_value(value)
+            assert self.vmin is not None
+            assert self.vmax is not None
+            data = np.asarray(heights.filled(np.nan), float)
+            with np.errstate(invalid="ignore"):
+                beyond = np.minimum(data - self.vmin, 0) + np.maximum(data - self.vmax, 0)
+            inside = np.interp(data, self.heights, self.shares) + beyond / (self.vmax - self.vmin)
+            result = np.ma.masked_array(np.clip(inside, 0, 1) if clip else inside, heights.mask)
+            return result[0] if is_scalar else result
+
+        def inverse(self, value: Any) -> Any:
+            """Heights at shares of the colour map: the exact inverse."""
+            assert self.vmin is not None
+            assert self.vmax is not None
+            share = np.asarray(value, float)
+            beyond = np.minimum(share, 0) + np.maximum(share - 1, 0)
+            found = np.interp(share, self.shares, self.heights) + beyond * (self.vmax - self.vmin)
+            return float(found) if np.ndim(value) == 0 else found
+
+    return BlendedNorm
 
 
 def has_deep_basin(low: float, high: float) -> bool:
@@ -208,7 +332,7 @@ def linear_levels(low: float, high: float) -> np.ndarray:
     """
     from matplotlib.ticker import MaxNLocator
 
-    levels = np.asarray(MaxNLocator(12).tick_values(low, high))
+    levels = np.asarray(MaxNLocator(12, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
     return levels[(levels >= low) & (levels <= high)]
 
 

@@ -1,5 +1,6 @@
 """Several landscapes in one figure: planes side by side on one scale, curves over each other."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -10,14 +11,15 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.contour_plots import flat_figure
-from lossatlas.figures.line_plots import note_incomplete
-from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column, users_style
-from lossatlas.figures.palette import DIFFERENCE_COLOUR_MAP, curve_colours
+from lossatlas.figures.line_plots import DASHES, note_incomplete
+from lossatlas.figures.matplotlib_style import FigureFactory, users_style
+from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plot_functions import Line, draw_lines, plane_panel
 from lossatlas.figures.plot_options import SIZE, PlotOptions
 from lossatlas.figures.plotted_fields import field_title, mathtext
-from lossatlas.figures.surface_plots import draw_solid, keep_labels_inside
+from lossatlas.figures.solid_layout import SolidLayout
+from lossatlas.figures.surface_plots import draw_solid, shape_of_solids
 from lossatlas.landscape.surface import Surface
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def comparison_figure(
         BadUsage: The kind or an option does not suit the landscapes.
     """
     labels = [mathtext(label) for label in labels]
-    with users_style(options.columns):
+    with users_style(options.columns, options.look):
         if kind == "curve":
             return _curves(plt, surfaces, labels, options)
         found = [plane_panel(each, options, NO_CURVES, label) for each, label in zip(surfaces, labels, strict=True)]
@@ -81,36 +83,33 @@ def _flat(
 
 def _solids(plt: FigureFactory, panels: Sequence[Panel], name: str, options: PlotOptions) -> "Figure":
     scale, count = options.scale(panels, name), len(panels)
-    rows, columns = (count, 1) if is_single_column() else (1, count)
+    rows, columns = shape_of_solids(count)
     width, height = options.size
     if options.figsize is None and not options.columns:
         width, height = SIZE[0] * columns, SIZE[1] * rows
     elif options.columns:
         height = width / columns * SIZE[1] / SIZE[0] * rows
     fig = plt.figure(figsize=(width, height))
-    top = 1.0
     if options.title:
-        title = fig.suptitle(mathtext(options.title), wrap=True)
-        top = float(title.get_window_extent().y0 / fig.bbox.height)
+        fig.suptitle(mathtext(options.title), wrap=True)
     for k, panel in enumerate(panels):
         axis = cast("Axes3D", fig.add_subplot(rows, columns, k + 1, projection="3d", computed_zorder=False))
         draw_solid(axis, [panel], scale, name, options.zlim, options.camera)
         axis.patch.set_visible(False)  # it would cover the labels of the neighbour
         axis.set_title(panel.label)
-        row, column = divmod(k, columns)
-        ends = (top * (1 - (row + 1) / rows), top * (1 - row / rows))
-        keep_labels_inside(fig, axis, (column / columns, ends[0], (column + 1) / columns, ends[1]))
+    fig.set_layout_engine(SolidLayout(rows, columns))
     return fig
 
 
 def _curves(plt: FigureFactory, surfaces: Sequence[Surface], labels: Sequence[str], options: PlotOptions) -> "Figure":
     """Curves in one colour for each landscape."""
     lines = []
-    for surface, label, colour in zip(surfaces, labels, curve_colours(), strict=False):
+    several = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
+    for surface, label, (colour, dash) in zip(surfaces, labels, several, strict=False):
         if surface.rows_of or surface.grid.y is not None:
             raise BadUsage(f"{label} is no line: compare planes with {named('kind', 'contour')}")
         found, name = options.find(surface)
-        lines.append(Line(found, name, {"color": colour, "label": label}))
+        lines.append(Line(found, name, {"color": colour, "linestyle": dash, "label": label}))
     fig, axis = plt.subplots(figsize=options.size, layout="constrained")
     draw_lines(axis, lines, options)
     for each in surfaces:
@@ -141,11 +140,11 @@ def difference_figure(
         BadUsage: Nothing is finite, or an option does not suit the difference.
     """
     label = mathtext(label)
-    with users_style(options.columns):
+    with users_style(options.columns, options.look):
         fig, axis = plt.subplots(figsize=options.size, layout="constrained")
         if surface.grid.y is None:
             draw_lines(axis, [Line(surface, name, {"color": next(curve_colours()), "label": label})], options)
-            axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+            axis.axhline(0, color=current_look().muted, linewidth=0.8, zorder=0)
             axis.set_ylabel(label)
             return fig
         _, panel = plane_panel(surface, replace(options, field=name), NO_CURVES)
@@ -153,7 +152,7 @@ def difference_figure(
         title = label if options.title is None else options.title
         bar, words = options.colorbar is not False, f"difference of the {field_title(name)}"
         contour_plots.draw_flat(
-            fig, [axis], [panel], scale, words, contour_plots.draw_heat_map, colour_bar=bar, title=title
+            fig, [axis], [panel], scale, words, contour_plots.draw_heat_map, colour_bar=bar, title=title, own=True
         )
     return fig
 
@@ -162,7 +161,7 @@ def _around_zero(options: PlotOptions, panel: Panel, name: str) -> ColourScale:
     """A linear scale whose colours are symmetric about zero, unless the user gives limits or a colour map."""
     finite = np.abs(panel.values[np.isfinite(panel.values)])
     most = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-    cmap = options.cmap or DIFFERENCE_COLOUR_MAP
+    cmap = options.cmap or current_look().difference_colour_map
     if options.vmin is None and options.vmax is None:
         options = replace(options, vmin=-most, vmax=most)
-    return replace(options, log=bool(options.log), cmap=cmap).scale([panel], name)
+    return replace(options, log=bool(options.log), cmap=cmap, colours=options.colours or "value").scale([panel], name)

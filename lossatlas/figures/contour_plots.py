@@ -8,9 +8,19 @@ import numpy as np
 from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column, letters
-from lossatlas.figures.network_marks import curve_points
-from lossatlas.figures.palette import NOT_DONE_COLOUR, NOT_FINITE_COLOUR, run_colour
-from lossatlas.figures.panels import Panel, legend_name, same_extent
+from lossatlas.figures.palette import current_look, line_colour_map, run_colour
+from lossatlas.figures.panels import Panel, cell_edges, same_extent
+from lossatlas.figures.plane_marks import (
+    clipped_in_words,
+    draw_mark_legend,
+    keep_networks_inside,
+    label_obstacles,
+    mark_best,
+    mark_cells,
+    mark_clipped_cells,
+    mark_clipped_regions,
+    mark_networks,
+)
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.figures.trajectory_plots import draw_trajectory, keep_names_inside
 from lossatlas.io.trajectory_files import Projection
@@ -18,6 +28,7 @@ from lossatlas.io.trajectory_files import Projection
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colorbar import Colorbar
     from matplotlib.contour import ContourSet
     from matplotlib.figure import Figure
 
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
 
 MOST_SKEWED = 4.0  # a plane whose sides differ by a larger factor is drawn with sides that differ by SKEWED
 SKEWED = 1.7
+PANEL, LONGEST_SIDE = 3.2, 5.0  # inches: the shorter side of a panel, and the longer one at most
 LABEL_SIZE = 0.1, 0.05  # width and height of a contour's label, as shares of the frame
 
 
@@ -57,14 +69,26 @@ def flat_figure(
     fig, axes = plt.subplots(
         rows,
         columns,
-        figsize=(3.9 * _aspect(panels) * columns + 0.7, 3.9 * rows),
+        figsize=flat_size(panels, rows, columns),
         squeeze=False,
         sharex=share,
         sharey=share,
         layout="compressed",
     )
-    draw_flat(fig, axes.ravel().tolist(), panels, scale, name, draw_panel, paths, colour_bar=colour_bar)
+    if columns > 1:
+        fig.get_layout_engine().set(wspace=0.035)  # ticks at the corners of neighbours stay apart
+    all_axes = axes.ravel().tolist()
+    draw_flat(fig, all_axes, panels, scale, name, draw_panel, paths, colour_bar=colour_bar, own=True)
     return fig
+
+
+def flat_size(panels: Sequence[Panel], rows: int = 1, columns: int = 1) -> tuple[float, float]:
+    """Width and height of a figure in inches whose panels have the shape of their planes."""
+    aspect = _aspect(panels[0])
+    width = min(PANEL * max(aspect, 1), LONGEST_SIDE)
+    height = min(PANEL / min(aspect, 1), LONGEST_SIDE)
+    width, height = min(width, height * aspect), min(height, width / aspect)
+    return width * columns + 1.6, (height + 0.4) * rows + 0.6
 
 
 def draw_flat(
@@ -78,6 +102,7 @@ def draw_flat(
     *,
     colour_bar: bool = True,
     title: str | None = None,
+    own: bool = False,
 ) -> None:
     """Draw a panel on each axis, with one colour bar beside them.
 
@@ -91,6 +116,7 @@ def draw_flat(
         paths: Training runs to draw on each panel.
         colour_bar: Draw the colour bar.
         title: Title of a single panel; None names the field.
+        own: The figure holds nothing else, so that its legend stands below all axes.
     """
     for axis in axes if is_single_column() else axes[:1]:
         axis.set_ylabel("y")
@@ -108,17 +134,20 @@ def draw_flat(
             notes.append("the axes have different scales")
         if draw_panel is draw_contours and (words := without_contours(p, scale)):
             notes.append(words)
+        notes.append(clipped_in_words(p, scale))
         axis.set_title("\n".join(filter(None, notes)))
         for k, path in enumerate(paths):
             draw_trajectory(axis, path, scale, run_colour(k, len(paths)))
-        if paths and axis.get_legend_handles_labels()[0]:
-            axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
     for axis in axes[:-1] if is_single_column() else ():
         axis.set_xlabel("")
     if colour_bar:
         _draw_colour_bar(fig, axes, panels, scale, name, mappable)
-    for axis in axes if paths else ():
-        keep_names_inside(axis)
+    draw_mark_legend(fig, axes, below=own)
+    if paths or any(p.networks for p in panels):
+        fig.draw_without_rendering()  # which lays out its parts
+        for axis in axes:
+            keep_names_inside(axis)
+            keep_networks_inside(axis)
 
 
 def without_contours(p: Panel, scale: ColourScale) -> str:
@@ -138,19 +167,31 @@ def _draw_colour_bar(
     mappable: "ScalarMappable",
 ) -> None:
     """A colour bar that is no higher than the panels."""
-    low = min(1 / SKEWED if is_skewed(p) and np.ptp(p.x) > np.ptp(p.y) else np.ptp(p.y) / np.ptp(p.x) for p in panels)
-    shrink = min(1.0, float(low) * _aspect(panels)) if low < 1 else 1.0  # a wide plane does not use its height
+    # Of panels of different shapes, the flattest one does not use its height.
+    shrink = min(1.0, min(map(_aspect, panels)) ** -1 / _aspect(panels[0]) ** -1) if len(axes) > 1 else 1.0
     bar = fig.colorbar(
         mappable,
         ax=list(axes),
         extend=scale.extend,
-        label=scale.title(name),
+        label=scale.bar_title(name),
         pad=0.02,
         shrink=shrink,
         aspect=20 * shrink,
     )
     most = max(3, int((6 * len(axes) if is_single_column() else 12) * shrink))
     set_scale_ticks(bar.ax.yaxis, scale, most)
+    _fit_bar_label(fig, bar)
+
+
+def _fit_bar_label(fig: "Figure", bar: "Colorbar") -> None:
+    """Wrap the label of a colour bar that is longer than the bar, and make its letters smaller where that is not enough."""
+    label = bar.ax.yaxis.label
+    fig.draw_without_rendering()
+    room = bar.ax.get_window_extent().height
+    if label.get_window_extent().height > room:
+        label.set_text(label.get_text().replace(", ", ",\n"))
+        excess = label.get_window_extent().height / room
+        label.set_fontsize(float(label.get_fontsize()) * max(0.7, min(1.0, 1 / excess)))
 
 
 def is_skewed(p: Panel) -> bool:
@@ -158,9 +199,10 @@ def is_skewed(p: Panel) -> bool:
     return not 1 / MOST_SKEWED <= np.ptp(p.y) / np.ptp(p.x) <= MOST_SKEWED
 
 
-def _aspect(panels: Sequence[Panel]) -> float:
-    """Width of a panel divided by its height."""
-    return max(1.0, min(1.7, float(np.ptp(panels[0].x) / np.ptp(panels[0].y))))
+def _aspect(p: Panel) -> float:
+    """Width of a panel as it is drawn, divided by its height."""
+    wide = float(np.ptp(p.x) / np.ptp(p.y))
+    return wide if not is_skewed(p) else SKEWED if wide > 1 else 1 / SKEWED
 
 
 def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable":
@@ -175,56 +217,41 @@ def draw_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable
         The mapping of heights to colours, for a colour bar.
     """
     from matplotlib import cm
-    from matplotlib.colors import Normalize
 
     x, y, z = p.refined(scale)
+    colour_map = line_colour_map(scale.colour_map)
     lines = axis.contour(
         x,
         y,
         scale.height(z),
         levels=scale.height(scale.levels),
-        cmap=scale.colour_map,
-        vmin=scale.limits[0],
-        vmax=scale.limits[1],
+        cmap=colour_map,
+        norm=scale.norm,
         linewidths=1.1,
         linestyles="solid",
     )
-    _label_contours(axis, lines, scale)
+    mark_clipped_regions(axis, x, y, scale.height(z), scale)
+    _label_contours(axis, lines, p, scale)
     mark_best(axis, p)
-    return cm.ScalarMappable(Normalize(*scale.limits), scale.colour_map)
+    return cm.ScalarMappable(scale.norm, colour_map)
 
 
-def _label_contours(axis: "Axes", lines: "ContourSet", scale: ColourScale) -> None:
+def _label_contours(axis: "Axes", lines: "ContourSet", p: Panel, scale: ColourScale) -> None:
     """Label every second contour; no label is cut off by the frame or lies on another one."""
     wide, high = (1.7 * each for each in LABEL_SIZE) if is_single_column() else LABEL_SIZE
     size = letters(6 if is_single_column() else 7)
     texts = axis.clabel(lines, np.asarray(lines.levels)[::2], fontsize=size, fmt=scale.label_at, inline=False)
-    taken: list[tuple[float, float]] = []
+    taken = label_obstacles(axis, p, (wide, high))
     for text in texts:
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.4})
+        text.set_bbox({"facecolor": current_look().ground, "edgecolor": "none", "pad": 0.4})
         text.set_clip_on(True)
         (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
         share = (text.get_position()[0] - x0) / (x1 - x0), (text.get_position()[1] - y0) / (y1 - y0)
-        free = all(abs(share[0] - a) > wide or abs(share[1] - b) > high for a, b in taken)
+        free = all(abs(share[0] - a) > wide / 2 + half or abs(share[1] - b) > high for a, b, half in taken)
         if free and wide / 2 < share[0] < 1 - wide / 2 and high / 2 < share[1] < 1 - high / 2:
-            taken.append(share)
+            taken.append((*share, wide / 2))
         else:
             text.set_visible(False)
-
-
-def mark_best(axis: "Axes", p: Panel) -> None:
-    """Mark the best computed cell with a cross; of equal cells the one nearest to the origin.
-
-    Args:
-        axis: Axis of the panel.
-        p: The panel; the best cell is the highest one if `p.more_is_better`, otherwise the lowest one.
-    """
-    known = np.isfinite(p.values) if p.interpolated is None else np.isfinite(p.values) & ~p.interpolated
-    if known.any():
-        values = np.where(known, -p.values if p.more_is_better else p.values, np.inf)
-        distance = np.hypot(*np.meshgrid(p.x, p.y))
-        j, i = np.unravel_index(np.argmin(np.where(values == values.min(), distance, np.inf)), values.shape)
-        axis.plot(p.x[i], p.y[j], "+", color="black", markersize=6, markeredgewidth=0.9, zorder=4, clip_on=False)
 
 
 def draw_filled_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable":
@@ -233,10 +260,11 @@ def draw_filled_contours(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarM
     # The interpolant may overshoot the cells between which it runs.
     z = np.clip(z, None if scale.below else scale.low, None if scale.above else scale.high)
     bounds = _without_duplicates(np.union1d(scale.height(scale.levels), scale.limits))
-    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    filled = axis.contourf(x, y, scale.height(z), levels=bounds, cmap=scale.colour_map, extend=scale.extend, **limits)
+    colours: Looks = {"cmap": scale.colour_map, "norm": scale.norm}
+    filled = axis.contourf(x, y, scale.height(z), levels=bounds, extend=scale.extend, **colours)
     lines: Looks = {"colors": "white", "linewidths": 0.4, "alpha": 0.6, "linestyles": "solid"}
     axis.contour(x, y, scale.height(z), levels=scale.height(scale.levels), **lines)
+    mark_clipped_regions(axis, x, y, scale.height(z), scale)
     return filled
 
 
@@ -248,7 +276,9 @@ def _without_duplicates(bounds: np.ndarray) -> np.ndarray:
 
 def draw_heat_map(axis: "Axes", p: Panel, scale: ColourScale) -> "ScalarMappable":
     """Draw a coloured rectangle for each cell; arguments and result as for `draw_contours`."""
-    return draw_cells(axis, cell_edges(p.x), cell_edges(p.y), p.values, scale)
+    cells = draw_cells(axis, cell_edges(p.x), cell_edges(p.y), p.values, scale)
+    mark_clipped_cells(axis, p, scale)
+    return cells
 
 
 def draw_cells(
@@ -267,47 +297,4 @@ def draw_cells(
         The mapping of heights to colours, for a colour bar.
     """
     heights = np.ma.masked_invalid(scale.height(values))
-    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    return axis.pcolormesh(x_edges, y_edges, heights, cmap=scale.colour_map, **limits, rasterized=True)
-
-
-def cell_edges(centres: np.ndarray) -> np.ndarray:
-    """Compute the edges (n + 1,) of cells from their centres (n,)."""
-    middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
-
-
-def mark_cells(axis: "Axes", p: Panel) -> None:
-    """Mark cells without a colour: grey where nothing is computed, a red cross where the value is not finite.
-
-    Computed cells get a dot where others are interpolated.
-    """
-    from matplotlib.colors import ListedColormap
-
-    if not p.done.all():
-        grey = np.ma.masked_where(p.done, np.ones(p.done.shape))
-        axis.pcolormesh(cell_edges(p.x), cell_edges(p.y), grey, cmap=ListedColormap([NOT_DONE_COLOUR]), zorder=0.5)
-    x, y = np.meshgrid(p.x, p.y)
-    if p.interpolated is not None:
-        computed = p.done & ~p.interpolated
-        axis.plot(x[computed], y[computed], ".", color="black", alpha=0.5, markersize=1.2, zorder=3.5)
-    bad = p.not_finite
-    if bad.any():
-        looks: Looks = {"color": NOT_FINITE_COLOUR, "markersize": 4, "clip_on": False, "zorder": 5}
-        axis.plot(x[bad], y[bad], "x", label="not finite", **looks)
-        axis.legend(loc="upper right", fontsize="small", framealpha=0.9)
-
-
-def mark_networks(axis: "Axes", p: Panel) -> None:
-    """Mark the networks in the plane with their names, and the curve between them."""
-    from matplotlib.patheffects import withStroke
-
-    if p.curve:
-        axis.plot(*curve_points(p.curve, p.networks), "--", color="black", linewidth=1.2, zorder=5)
-    for each in p.networks:
-        axis.plot(
-            each.x, each.y, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.7, zorder=6
-        )
-        at: Looks = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small", "zorder": 7}
-        note = axis.annotate(legend_name(each.name), (each.x, each.y), (0, 5), **at)
-        note.set_path_effects([withStroke(linewidth=2, foreground="white")])
+    return axis.pcolormesh(x_edges, y_edges, heights, cmap=scale.colour_map, norm=scale.norm, rasterized=True)

@@ -22,6 +22,8 @@ class FilmKeywords(TypedDict, total=False):
     """Keywords of a film, as of `Landscape.plot`."""
 
     cmap: str | None
+    colours: str | None
+    look: str | None
     levels: int | Sequence[float] | None
     vmin: float | None
     vmax: float | None
@@ -57,9 +59,9 @@ def write_film(
     options = PlotOptions.of("solid", {**keywords, "field": field})
     name, panel = plane_panel(surface, options, "a film shows a plane, and this is a line")
     surface, _ = options.find(surface)
-    subject = Subject([panel], options.scale([panel], name), name)
-    moving = None if run is None else (run.of(name), _under(surface, subject, run))
-    with style() as plt:
+    with style(look=options.look) as plt:
+        subject = Subject([panel], options.scale([panel], name), name)
+        moving = None if run is None else (run.of(name), _under(surface, subject, run))
         pictures = animations.frames_of(
             plt, kind, subject, surface, options.camera, frames or FRAMES[kind], dpi, run=moving, zlim=options.zlim
         )

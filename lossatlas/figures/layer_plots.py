@@ -6,9 +6,10 @@ import numpy as np
 
 from lossatlas.figures.axis_ticks import set_few_ticks, set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
-from lossatlas.figures.contour_plots import cell_edges, draw_cells
-from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column
-from lossatlas.figures.palette import BLUE
+from lossatlas.figures.contour_plots import draw_cells
+from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column, letters
+from lossatlas.figures.palette import current_look
+from lossatlas.figures.panels import cell_edges
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.landscape.surface import Surface
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+X_LABELS = {
+    False: "distance along the layer's part of the direction",
+    True: "distance along its part\nof the direction",
+}
 ROW_HEIGHT = 0.17  # of a layer, in inches
 
 
@@ -36,11 +41,12 @@ def layer_map_figure(
         The figure.
     """
     layers = [mathtext(str(layer)) for layer in surface.request["rows"]]
-    width, with_traces = 5.2 if is_single_column() else 6.4, findings is not None
+    with_traces = findings is not None
+    width = 3.3 - 0.8 * with_traces if is_single_column() else 6.4
     fig, axes = plt.subplots(
         1,
         1 + with_traces,
-        figsize=(width + 1.8 * with_traces, max(2.2, 1.1 + ROW_HEIGHT * len(layers))),
+        figsize=(width + (0.8 if is_single_column() else 1.8) * with_traces, max(2.2, 1.1 + ROW_HEIGHT * len(layers))),
         sharey=True,
         layout="constrained",
         width_ratios=[3, 1] if with_traces else [1],
@@ -50,14 +56,14 @@ def layer_map_figure(
     rows = np.arange(len(layers) + 1) - 0.5
     values = np.where(surface.known, surface.fields[name], np.nan)
     mesh = draw_cells(left, cell_edges(surface.grid.x), rows, values, scale)
-    left.set(xlabel="distance along the layer's part of the direction", ylim=(len(layers) - 0.5, -0.5))
-    left.set_yticks(range(len(layers)), labels=layers, fontsize="x-small")
+    left.set(xlabel=X_LABELS[is_single_column()], ylim=(len(layers) - 0.5, -0.5))
+    left.set_yticks(range(len(layers)), labels=layers, fontsize=letters(6) if is_single_column() else "x-small")
     left.tick_params(axis="y", length=0)
     set_few_ticks(left.xaxis)
     unfinished = "" if surface.known.all() else f"\nunfinished: {surface.known.sum()} of {surface.known.size} cells"
     title = field_title(name) if is_single_column() else f"{field_title(name)}, one layer moved at a time"
     left.set_title(f"{title}{unfinished}", fontsize="small")
-    bar = fig.colorbar(mesh, ax=list(axes[0]), extend=scale.extend, label=scale.title(name), pad=0.02, aspect=25)
+    bar = fig.colorbar(mesh, ax=left, extend=scale.extend, label=scale.bar_title(name), pad=0.02, aspect=25)
     set_scale_ticks(bar.ax.yaxis, scale)
     if findings is not None:
         _draw_traces(axes[0, 1], list(surface.request["rows"]), findings)
@@ -65,15 +71,22 @@ def layer_map_figure(
 
 
 def _draw_traces(axis: "Axes", layers: list[str], findings: Findings) -> None:
-    """Bars of the trace of each layer's block of the Hessian, with their standard errors."""
+    """Bars of the trace of each layer's block of the Hessian, with two standard errors."""
     index = {str(name): k for k, name in enumerate(findings.about["layers"])}
     found = [(row, index[layer]) for row, layer in enumerate(layers) if layer in index]
     rows = [row for row, _ in found]
     traces, errors = (findings.arrays[each][[k for _, k in found]] for each in ("layers/trace", "layers/trace_se"))
-    axis.barh(rows, traces, xerr=errors, height=0.7, color=BLUE, error_kw={"linewidth": 0.8, "ecolor": "0.3"})
-    axis.axvline(0, color="0.6", linewidth=0.8)
+    look = current_look()
+    axis.barh(
+        rows, traces, xerr=2 * errors, height=0.7, color=look.main, error_kw={"linewidth": 0.8, "ecolor": look.ink}
+    )
+    axis.axvline(0, color=look.muted, linewidth=0.8)
     set_few_ticks(axis.xaxis, most=3)
     axis.tick_params(axis="y", length=0)
-    axis.set_title("trace" if is_single_column() else "trace of the layer's\nHessian block", fontsize="small")
-    axis.tick_params(axis="x", labelsize="x-small")
+    words = (
+        "trace\n(\u00b1 2 SE)"
+        if is_single_column()
+        else "trace of the layer's Hessian\nblock (\u00b1 2 standard errors)"
+    )
+    axis.set_title(words, fontsize="small")
     axis.grid(axis="y", visible=False)

@@ -2,17 +2,17 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossatlas.figures.axis_ticks import set_few_ticks, set_log_ticks
 from lossatlas.figures.colour_scale import LOG_FROM
-from lossatlas.figures.matplotlib_style import FigureFactory, Looks
+from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
 from lossatlas.figures.network_marks import network_marks
-from lossatlas.figures.palette import BLUE, RED, curve_colours
-from lossatlas.figures.plotted_fields import eigen_ratio, field_title, loss_names, mathtext
+from lossatlas.figures.palette import current_look, curve_colours
+from lossatlas.figures.plotted_fields import RATIO_TITLE, eigen_ratio, loss_names, mathtext
 from lossatlas.landscape.surface import Surface, unresolved
 
 if TYPE_CHECKING:
@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95  # of the interval of the mean over repeats
 FEW_CELLS = 40  # a curve through fewer cells gets a dot at each of them
 X_LABEL = "coordinate along the direction"
-PERCENT = (-2, 102)  # limits of an axis of accuracies or errors
-SPLITS = (("train", "-"), ("test", "--"))  # with the style of their lines
+SPLITS: dict[str, Any] = {"train": "-", "test": (0, (4, 1.5))}  # with the style of their lines
+SPLIT_NAMES = {"train": "training", "test": "test"}
+LINE_LABELS = {"loss": "loss", "acc": "accuracy (%)"}
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (3, 1.2, 1, 1.2)),
+    (0, (1, 1.2)),
+)  # of several curves, for print in grey
 
 
 @dataclass(frozen=True)
@@ -106,13 +113,54 @@ def _cover_whole_line(axis: "Axes", surface: Surface) -> None:
     axis.update_datalim([(surface.grid.x[0], 0.0), (surface.grid.x[-1], 0.0)], updatey=False)
 
 
+def split_looks(split: str) -> Looks:
+    """Colour and style of the lines of training or test data."""
+    look = current_look()
+    return {"color": look.main if split == "train" else look.accent, "linestyle": SPLITS[split]}
+
+
+def set_percent_limits(axis: "Axes", values: Sequence[np.ndarray]) -> None:
+    """Set the limits of an axis of percentages: from 0 to 100, or the half of it in which all values lie."""
+    found = np.concatenate([np.ravel(each) for each in values])
+    found = found[np.isfinite(found)]
+    low = 10 * np.floor(found.min() / 10) if found.size and found.min() >= 50 else 0.0
+    high = 10 * np.ceil(found.max() / 10) if found.size and found.max() <= 50 else 100.0
+    margin = 0.02 * max(high - low, 10.0)
+    axis.set_ylim(low - margin, max(high, low + 10) + margin)
+
+
+def draw_legend_above(fig: "Figure", axes: "Sequence[Axes]", title: str = "", extra: Sequence[Any] = ()) -> None:
+    """Draw one legend above all axes, where no curve is, with each label once; none for a single unnamed curve.
+
+    Args:
+        fig: A figure with a constrained layout.
+        axes: Its axes.
+        title: Title of the legend.
+        extra: Further handles with labels.
+    """
+    found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    handles = [*found.values(), *extra]
+    if not handles:
+        return
+    labels = [*found, *(each.get_label() for each in extra)]
+    longest, room = max(map(len, labels)), 34 if is_single_column() else 68  # characters of a line
+    columns = max(1, min(len(labels), 4, room // (longest + 6)))
+    looks: Looks = {"frameon": False, "ncols": columns, "fontsize": "small", "title": title or None}
+    fig.legend(handles, labels, loc="outside upper center", title_fontsize="small", **looks)
+
+
 def mark_networks_on_line(axis: "Axes", surface: Surface) -> None:
-    """Mark the networks that a curve goes through, and name them below the axis."""
+    """Mark the networks that a curve goes through."""
+    for each in network_marks(surface):
+        axis.axvline(each.x, color=current_look().muted, linewidth=0.8, zorder=0)
+
+
+def name_networks_on_line(axis: "Axes", surface: Surface) -> None:
+    """Name the axis of a curve, and the networks that it goes through below it."""
+    axis.set_xlabel(X_LABEL)
     networks = network_marks(surface)
-    for each in networks:
-        axis.axvline(each.x, color="0.6", linewidth=0.8, zorder=0)
     if len(networks) > 1:
-        axis.set_xlabel("place between the networks")
+        axis.set_xlabel("position between the networks")
     if networks:
         names = ", ".join(f"{each.x:g}: {mathtext(each.name)}" for each in networks)
         axis.set_xlabel(f"{axis.get_xlabel()}\n{names}")
@@ -123,7 +171,7 @@ def note_incomplete(axis: "Axes", surface: Surface) -> None:
     not_finite = np.zeros(surface.known.shape, bool)
     for name in loss_names(surface):
         not_finite |= surface.known & ~np.isfinite(surface.fields[name])
-    looks: Looks = {"color": RED, "markersize": 4, "transform": axis.get_xaxis_transform()}
+    looks: Looks = {"color": current_look().accent, "markersize": 4, "transform": axis.get_xaxis_transform()}
     axis.plot(surface.grid.x[not_finite], np.full(not_finite.sum(), 0.98), "x", **looks)
     notes = []
     if not surface.known.all():
@@ -140,12 +188,12 @@ def note_incomplete(axis: "Axes", surface: Surface) -> None:
             xycoords="axes fraction",
             textcoords="offset points",
             fontsize="small",
-            color="0.35",
+            color=current_look().ink,
         )
 
 
 def line_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits) -> "Figure":
-    """Draw the losses and accuracies of one curve on two axes.
+    """Draw the losses and accuracies of one curve in two panels, one above the other.
 
     Args:
         plt: Maker of figures, see `style`.
@@ -155,25 +203,23 @@ def line_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits) -> "Figu
     Returns:
         The figure.
     """
-    fig, left = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
-    right = left.twinx()
-    for split, line in SPLITS:
-        for axis, kind, colour in ((left, "loss", BLUE), (right, "acc", RED)):
+    kinds = [kind for kind in LINE_LABELS if any(f"{split}_{kind}" in surface.fields for split in SPLITS)]
+    size = 5.2, 1.4 + 2.0 * len(kinds)
+    fig, panels = plt.subplots(len(kinds), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
+    for axis, kind in zip(panels[:, 0], kinds, strict=True):
+        for split in SPLITS:
             if (name := f"{split}_{kind}") in surface.fields:
-                label = field_title(name).replace(" (%)", "")
-                draw_curve(axis, surface, name, color=colour, linestyle=line, label=label)
-    left.set_xlabel(X_LABEL)
-    left.set_ylabel("loss", color=BLUE)
-    right.set_ylabel("accuracy (%)", color=RED)
-    left.tick_params(axis="y", colors=BLUE, which="both")
-    right.tick_params(axis="y", colors=RED)
-    right.set_ylim(*PERCENT)
-    axes.apply(left)
-    mark_networks_on_line(left, surface)
-    right.set_visible(any(name.endswith("_acc") for name in surface.fields))
-    handles = [h for axis in (left, right) for h in axis.get_legend_handles_labels()[0]]
-    left.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    note_incomplete(left, surface)
+                draw_curve(axis, surface, name, label=SPLIT_NAMES[split], **split_looks(split))
+        axis.set_ylabel(LINE_LABELS[kind])
+        mark_networks_on_line(axis, surface)
+    axes.apply(panels[0, 0])
+    if "acc" in kinds:
+        set_percent_limits(
+            panels[-1, 0], [surface.fields[f"{split}_acc"] for split in SPLITS if f"{split}_acc" in surface.fields]
+        )
+    name_networks_on_line(panels[-1, 0], surface)
+    draw_legend_above(fig, panels[:, 0])
+    note_incomplete(panels[-1, 0], surface)
     return fig
 
 
@@ -192,24 +238,28 @@ def lines_figure(plt: FigureFactory, curves: Sequence[Surface], names: Sequence[
     import seaborn as sns
 
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.4), sharex=True, layout="constrained")
-    both = len({split for surface in curves for split, _ in SPLITS if f"{split}_loss" in surface.fields}) > 1
+    both = len({split for surface in curves for split in SPLITS if f"{split}_loss" in surface.fields}) > 1
     hidden = any(curves_overlap(*pair) for pair in itertools.combinations(curves, 2))
-    for k, (surface, name, colour) in enumerate(zip(curves, names, curve_colours(), strict=False)):
+    looks = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
+    for k, (surface, name, (colour, dash)) in enumerate(zip(curves, names, looks, strict=False)):
         width = 1.4 + 0.7 * min(3, len(curves) - 1 - k) * hidden  # each of several equal curves stays visible
-        for split, line in SPLITS:
+        for split, style in SPLITS.items():
             for axis, kind in ((top, "loss"), (bottom, "acc")):
                 if (field := f"{split}_{kind}") in surface.fields:
-                    label = f"{name}, {split}" if both else name
+                    label = f"{name}, {SPLIT_NAMES[split]}" if both else name
+                    line = style if both else dash
                     draw_curve(axis, surface, field, color=colour, linestyle=line, label=label, linewidth=width)
     top.set_ylabel("loss")
     axes.apply(top)
     bottom.set_ylabel("accuracy (%)")
-    bottom.set_ylim(*PERCENT)
+    accuracies = [
+        surface.fields[f"{split}_acc"] for surface in curves for split in SPLITS if f"{split}_acc" in surface.fields
+    ]
+    set_percent_limits(bottom, accuracies or [np.zeros(0)])
     networks = [network_marks(surface) for surface in curves]
     between = all(len(each) > 1 and (each[0].x, each[1].x) == (0, 1) for each in networks)
-    bottom.set_xlabel("place between the networks at 0 and 1" if between else X_LABEL)
-    if top.get_legend_handles_labels()[0]:
-        top.legend(frameon=False)
+    bottom.set_xlabel("position between the networks at 0 and 1" if between else X_LABEL)
+    draw_legend_above(fig, (top, bottom))
     sns.despine(fig)
     return fig
 
@@ -239,21 +289,25 @@ def loss_or_error_figure(plt: FigureFactory, surface: Surface, axes: AxisLimits,
     import seaborn as sns
 
     fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
-    looks: Looks = {"color": BLUE, "linewidth": 1.4, "markersize": 2.5}
+    looks: Looks = {"linewidth": 1.4, "markersize": 2.5}
     looks |= _cell_markers(surface) if surface.interpolated.any() else {}
-    for (split, line), label in zip(SPLITS, ("training", "test"), strict=True):
+    drawn = []
+    for split in SPLITS:
         field = f"{split}_{'loss' if kind == 'loss' else 'acc'}"
         if field in surface.fields:
             values = surface.fields[field] if kind == "loss" else 100 - surface.fields[field]
             _cover_whole_line(axis, surface)
-            axis.plot(surface.grid.x[surface.known], values[surface.known], line, label=label, **looks)
+            drawn.append(values[surface.known])
+            axis.plot(surface.grid.x[surface.known], drawn[-1], label=SPLIT_NAMES[split], **split_looks(split), **looks)
     if kind == "loss":
         axes.apply(axis)
     else:
         axes.apply_x(axis)
-        axis.set(ylim=PERCENT)
-    axis.set(xlabel=X_LABEL, ylabel="loss" if kind == "loss" else "error (%)")
-    axis.legend(frameon=False)
+        set_percent_limits(axis, drawn)
+    mark_networks_on_line(axis, surface)
+    name_networks_on_line(axis, surface)
+    axis.set_ylabel("loss" if kind == "loss" else "error (%)")
+    draw_legend_above(fig, [axis])
     note_incomplete(axis, surface)
     sns.despine(fig)
     return fig
@@ -277,22 +331,29 @@ def eigenvalues_figure(
 
     fig, panels = plt.subplots(2, 1, figsize=(5.0, 4.8), sharex=True, layout="constrained")
     fields = (("max_eig", "largest"), ("min_eig", "smallest"))
-    for surface, label, colour in zip(curves, names, curve_colours(), strict=False):
-        x = surface.grid.x[surface.known]
-        looks: Looks = {"marker": "o" if len(x) < FEW_CELLS else None, "markersize": 2.5, "linewidth": 1.4}
-        for axis, (name, _) in zip(panels, fields, strict=True):
-            values = surface.fields[name][surface.known]
-            axis.plot(x, values, color=colour, label=label, **looks)
-            loose = unresolved(surface, name)[surface.known]
-            axis.plot(x[loose], values[loose], "o", color=colour, markerfacecolor="white", markersize=4)
+    several = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
+    for surface, name, (colour, dash) in zip(curves, names, several, strict=False):
+        x, label = surface.grid.x[surface.known], name if len(curves) > 1 else None
+        looks: Looks = {"marker": "o" if len(x) < FEW_CELLS else None, "markersize": 2.5, "linestyle": dash}
+        for axis, (field, _) in zip(panels, fields, strict=True):
+            values = surface.fields[field][surface.known]
+            axis.plot(x, values, color=colour, label=label, linewidth=1.4, **looks)
+            loose = unresolved(surface, field)[surface.known]
+            hollow: Looks = {
+                "color": colour,
+                "markerfacecolor": current_look().ground,
+                "markersize": 4,
+                "label": "not resolved",
+            }
+            if loose.any():
+                axis.plot(x[loose], values[loose], "o", **hollow)
     for axis, (name, word) in zip(panels, fields, strict=True):
         axis.set(ylabel=f"{word} eigenvalue")
         axes.apply_x(axis)
         values = np.concatenate([surface.fields[name][surface.known] for surface in curves])
         _set_log_axis_where_wide(axis, values, log=axes.log)
     panels[1].set_xlabel(X_LABEL)
-    if len(curves) > 1:
-        panels[0].legend(frameon=False)
+    draw_legend_above(fig, panels)
     note_incomplete(panels[1], curves[0])
     sns.despine(fig)
     return fig
@@ -322,12 +383,13 @@ def eigen_ratio_figure(
     import seaborn as sns
 
     fig, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
-    for surface, name, colour in zip(curves, names, curve_colours(), strict=False):
-        axis.plot(surface.grid.x[surface.known], eigen_ratio(surface)[surface.known], color=colour, label=name)
-    axis.set(xlabel=X_LABEL, ylabel=r"$|\lambda_{\min} / \lambda_{\max}|$", ylim=(0, None))
+    several = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
+    for surface, name, (colour, dash) in zip(curves, names, several, strict=False):
+        looks: Looks = {"color": colour, "linestyle": dash, "label": name if len(curves) > 1 else None}
+        axis.plot(surface.grid.x[surface.known], eigen_ratio(surface)[surface.known], **looks)
+    axis.set(xlabel=X_LABEL, ylabel=RATIO_TITLE, ylim=(0, None))
     axes.apply_x(axis)
-    if len(curves) > 1:
-        axis.legend(frameon=False)
+    draw_legend_above(fig, [axis])
     sns.despine(fig)
     return fig
 
@@ -346,31 +408,65 @@ def repeats_figure(
     Returns:
         The figure.
     """
-    fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.0, 5.2), sharex=True, layout="constrained")
-    several = len(groups) > 1
-    for curves, name, group_colour in zip(groups, names, curve_colours(), strict=False):
-        looks = (("train", "training", BLUE, "-"), ("test", "test", RED, "--"))
-        for split, label, split_colour, line in looks:
-            for axis, kind in ((top, "loss"), (bottom, "acc")):
-                if not all(f"{split}_{kind}" in s.fields for s in curves):
-                    continue
-                values = np.stack([s.fields[f"{split}_{kind}"] for s in curves])
-                values = values if kind == "loss" else 100 - values
-                x = curves[0].grid.x
-                if several:
-                    draw_mean(axis, x, values, color=group_colour, linestyle=line, label=f"{name}, {label}")
-                else:
-                    draw_mean(axis, x, values, color=split_colour, linestyle="-", label=label)
-    axes.apply(top)
-    top.set_ylabel("loss")
-    counts = " and ".join(dict.fromkeys(str(len(curves)) for curves in groups))
-    top.set_title(
-        f"mean of {counts} directions; shaded: {100 * CONFIDENCE:g} % confidence of the mean\n(Student's t); thin: each direction",
-        fontsize="small",
+    held = [split for split in SPLITS if all(f"{split}_loss" in each.fields for curves in groups for each in curves)]
+    kinds = [
+        kind for kind in LINE_LABELS if all(f"{held[0]}_{kind}" in each.fields for curves in groups for each in curves)
+    ]
+    size = (3.3, 1.6 + 1.4 * len(kinds)) if is_single_column() else (1.2 + 2.6 * len(held), 1.4 + 1.9 * len(kinds))
+    shape: Looks = {"sharex": True, "sharey": "row", "squeeze": False, "layout": "constrained"}
+    fig, panels = plt.subplots(len(kinds), len(held), figsize=size, **shape)
+    shown: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
+    looks = zip(curve_colours(), itertools.cycle(DASHES), strict=False)
+    for curves, name, (colour, dash) in zip(groups, names, looks, strict=False):
+        for column, split in enumerate(held):
+            for row, kind in enumerate(kinds):
+                values = np.stack([each.fields[f"{split}_{kind}"] for each in curves])
+                shown[kind].append(values if kind == "loss" else 100 - values)
+                label = (
+                    f"{name}: mean of {len(curves)} directions"
+                    if len(groups) > 1
+                    else f"mean of {len(curves)} directions"
+                )
+                draw_mean(
+                    panels[row, column], curves[0].grid.x, shown[kind][-1], color=colour, linestyle=dash, label=label
+                )
+    log = axes.log or spans_decades(shown["loss"])
+    for axis, split in zip(panels[0], held, strict=True):
+        replace(axes, log=log).apply(axis)
+        axis.set_title(SPLIT_NAMES[split], fontsize="medium")
+    if log:
+        set_log_ticks(panels[0, 0])
+    panels[0, 0].set_ylabel("loss")
+    if "acc" in kinds:
+        panels[1, 0].set_ylabel("error (%)")
+        set_percent_limits(panels[1, 0], shown["acc"])
+    fig.supxlabel(X_LABEL, fontsize=panels[0, 0].yaxis.label.get_fontsize())
+    draw_legend_above(
+        fig, panels[0], extra=spread_handles(current_look().muted if len(groups) > 1 else next(curve_colours()))
     )
-    top.legend(frameon=False)
-    bottom.set(ylabel="error (%)", ylim=PERCENT, xlabel=X_LABEL)
     return fig
+
+
+def spans_decades(losses: Sequence[np.ndarray]) -> bool:
+    """Tell whether the means of repeats are positive and span a factor of more than `LOG_FROM`.
+
+    Args:
+        losses: (repeats, n) values of each network.
+    """
+    means = np.concatenate([each.mean(0) for each in losses])
+    means = means[np.isfinite(means)]
+    positive = all((each > 0).all() for each in losses)
+    return bool(means.size and positive and means.max() > LOG_FROM * means.min())
+
+
+def spread_handles(color: Any) -> list[Any]:
+    """Handles of a legend for what `draw_mean` draws beside the mean."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    band = f"{100 * CONFIDENCE:g} % confidence of the mean (Student's t)"
+    thin = Line2D([], [], color=color, linewidth=0.5, alpha=0.6, label="each direction")
+    return [thin, Patch(color=color, alpha=0.25, linewidth=0, label=band)]
 
 
 def mean_and_confidence(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -388,7 +484,7 @@ def mean_and_confidence(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values.mean(0), stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(0, ddof=1) / np.sqrt(n)
 
 
-def draw_mean(axis: "Axes", x: np.ndarray, values: np.ndarray, *, color: Any, linestyle: str, label: str) -> None:
+def draw_mean(axis: "Axes", x: np.ndarray, values: np.ndarray, *, color: Any, linestyle: Any, label: str) -> None:
     """Draw repeats as thin lines, and their mean with its confidence interval.
 
     Args:
@@ -401,5 +497,5 @@ def draw_mean(axis: "Axes", x: np.ndarray, values: np.ndarray, *, color: Any, li
     """
     mean, half = mean_and_confidence(values)
     axis.plot(x, values.T, color=color, linewidth=0.5, alpha=0.35)
-    axis.fill_between(x, mean - half, mean + half, color=color, alpha=0.2, linewidth=0)
-    axis.plot(x, mean, linestyle, color=color, linewidth=1.5, label=label)
+    axis.fill_between(x, mean - half, mean + half, color=color, alpha=0.25, linewidth=0)
+    axis.plot(x, mean, linestyle=linestyle, color=color, linewidth=1.5, label=label)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib
 
+from lossatlas.figures.palette import Look, check_colour_map, colours_from, current_look, look_set
+
 if TYPE_CHECKING:  # for annotations elsewhere too, where matplotlib itself is not imported
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -76,22 +78,42 @@ class OffscreenFigures:
 
 
 def house_parameters(font_scale: float = FONT_SCALE) -> dict[str, Any]:
-    """Return matplotlib's parameters in the house style.
+    """Return matplotlib's parameters in the house style and the current look.
 
     Args:
         font_scale: Size of the letters, relative to seaborn's context "paper".
     """
     import seaborn as sns
 
+    look, context = current_look(), sns.plotting_context("paper", font_scale=font_scale)
+    widths = {name: value * look.line_width for name, value in context.items() if name.endswith("linewidth")}
     return {
         **sns.axes_style("ticks"),
-        **sns.plotting_context("paper", font_scale=font_scale),
-        "pdf.fonttype": 42,
+        **context,
+        **widths,
+        **look_parameters(look),
+        "pdf.fonttype": 42,  # texts of PDF and SVG stay texts, to be searched and edited
+        "svg.fonttype": "none",
         "font.family": "sans-serif",
         "figure.dpi": 100,
         "savefig.dpi": DPI,
         "svg.hashsalt": "lossatlas",
         "axes.grid": False,
+    }
+
+
+def look_parameters(look: Look) -> dict[str, Any]:
+    """Return matplotlib's parameters of the colours of a look."""
+    from cycler import cycler
+
+    ground = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
+    ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    return {
+        **dict.fromkeys(ground, look.ground),
+        **dict.fromkeys(ink, look.ink),
+        "grid.color": look.grid,
+        "legend.edgecolor": look.grid,
+        "axes.prop_cycle": cycler(color=look.lines),
     }
 
 
@@ -134,19 +156,29 @@ def _differing() -> frozenset[str]:
 
 
 @contextmanager
-def users_style(columns: int = 0) -> Iterator[None]:
+def users_style(columns: int = 0, look: str | None = None) -> Iterator[None]:
     """Set the house style within, except for what the user has changed from matplotlib's defaults.
 
     Where the user has changed `font.size`, sizes of titles, labels and ticks follow it as matplotlib's defaults do.
 
     Args:
         columns: Columns of a page that the figure fills, see `COLUMNS`; 0 for a figure of its own width.
+        look: Look of the figure, see `palette.look_set`, whose colours override the user's; None for the surrounding one.
+
+    Raises:
+        BadUsage: There is no such look.
     """
+    with look_set(look):
+        yield from _users_style(columns, asked=look is not None)
+
+
+def _users_style(columns: int, *, asked: bool) -> Iterator[None]:
     before = CHANGED.get()
     changed = CHANGED.set(_differing() if before is None else before)
     parameters = house_parameters(COLUMNS[columns][1] if columns else FONT_SCALE)
     own_size = changed_by_user("font.size")
-    kept = {name: value for name, value in parameters.items() if not changed_by_user(name)}
+    colours = look_parameters(current_look()) if asked else {}
+    kept = {name: value for name, value in parameters.items() if name in colours or not changed_by_user(name)}
     if own_size:
         kept = {
             name: value for name, value in kept.items() if not name.endswith(("labelsize", "titlesize", "fontsize"))
@@ -204,20 +236,45 @@ def pyplot() -> FigureFactory:
 
 
 @contextmanager
-def style(*, show: bool = False, files: FigureFiles | None = None) -> Iterator[FigureFactory]:
+def style(
+    *,
+    show: bool = False,
+    files: FigureFiles | None = None,
+    look: str | None = None,
+    cmap: str | None = None,
+    line_cmap: str | None = None,
+) -> Iterator[FigureFactory]:
     """Make figures in the house style within this context.
 
     Args:
         show: Open the figures in windows at the end.
         files: Formats in which `save` writes figures within; by default those of an enclosing context, or PDF and PNG.
+        look: "paper", "dark" or "print"; None for that of an enclosing context, or paper.
+        cmap: Colour map of fields; None for that of the look.
+        line_cmap: Colour map from which lines take their colours; None for those of the look.
 
     Yields:
         The maker of figures: pyplot where windows are asked for, otherwise `OffscreenFigures`.
 
+    Raises:
+        BadUsage: There is no such look or colour map.
+
     Example:
-        >>> with style() as plt:
+        >>> with style(look="dark") as plt:
         ...     fig, axis = plt.subplots(figsize=(4, 3))
     """
+    changes: dict[str, Any] = {}
+    if cmap is not None:
+        check_colour_map(cmap)
+        changes = {"colour_map": cmap, "map_part": (0.0, 1.0)}
+    if line_cmap is not None:
+        lines = colours_from(line_cmap)
+        changes |= {"lines": lines, "main": lines[0], "accent": lines[len(lines) // 2]}
+    with look_set(look, **changes):
+        yield from _style(show, files)
+
+
+def _style(show: bool, files: FigureFiles | None) -> Iterator[FigureFactory]:
     token = CURRENT_FILES.set(files or CURRENT_FILES.get())
     columns = CURRENT_FILES.get().columns
     try:

@@ -1,15 +1,15 @@
-"""Minima of a surface on its contours, and the depth of each as a bar."""
+"""Minima of a surface on its filled contours, and the depth of each."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossatlas.figures.axis_ticks import set_scale_ticks
+from lossatlas.figures.axis_ticks import set_log_ticks
 from lossatlas.figures.colour_scale import ColourScale
-from lossatlas.figures.contour_plots import draw_filled_contours, draw_flat
+from lossatlas.figures.contour_plots import draw_filled_contours, draw_flat, flat_size
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import RED
+from lossatlas.figures.palette import current_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import field_title
 from lossatlas.landscape.topology import Minimum
@@ -17,18 +17,20 @@ from lossatlas.landscape.topology import Minimum
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
-MOST_BARS = 25
-DEEP_COLOUR, SHALLOW_COLOUR = RED, "0.55"
+MOST_ROWS = 25
+OFF_AXIS = 0.06  # share of the frame by which the lowest minimum, whose depth has no end, stands inside its edge
 
 
 def minima_figure(
     plt: FigureFactory, p: Panel, scale: ColourScale, name: str, minima: Sequence[Minimum], depth: float
 ) -> "Figure":
-    """Draw the minima of a surface on its contours, and a bar from the bottom of each to its pass.
+    """Draw the minima of a surface on its contours, and beside them the depth of each on a logarithmic axis.
 
-    Deep minima have numbers, and the pass into a deeper minimum a cross. A thin line shows how far the height of a pass
-    may be off because cells are interpolated.
+    The depth is the height of the lowest pass into a deeper minimum above the bottom, also called persistence. Deep
+    minima have numbers and filled dots, and the pass of each has a cross. A thin line shows how far a depth may be off
+    because cells are interpolated.
 
     Args:
         plt: Maker of figures, see `style`.
@@ -41,59 +43,103 @@ def minima_figure(
     Returns:
         The figure.
     """
-    rows, size = ((2, 1), (4.2, 7.4)) if is_single_column() else ((1, 2), (9.0, 4.0))
+    width, height = flat_size([p])
+    rows, size = ((2, 1), (width, 2 * height)) if is_single_column() else ((1, 2), (width + 4.2, height + 0.3))
     fig, (left, right) = plt.subplots(*rows, figsize=size, layout="constrained")
-    draw_flat(fig, [left], [p], scale, name, draw_filled_contours, colour_bar=False)
+    draw_flat(fig, [left], [p], scale, name, draw_filled_contours)
     deep = [each for each in minima if each.depth > depth]
     _mark_minima(left, p, minima, deep)
-    shown = minima[:MOST_BARS]
-    _draw_bars(right, scale, shown, depth)
-    bottom, top = scale.limits
-    right.set(ylim=(len(shown) - 0.4, -0.6), yticks=[], xlim=(bottom - 0.06 * (top - bottom), top))
-    set_scale_ticks(right.xaxis, scale, 7)
-    right.set_xlabel(field_title(name))
-    more = f", {len(minima) - len(shown)} not drawn" if len(minima) > len(shown) else ""
-    right.set_title(f"{len(minima)} minima, {len(deep)} deeper than {depth:g}{more}", fontsize="medium")
+    shown = minima[:MOST_ROWS]
+    _draw_depths(right, shown, depth)
+    right.set_xlabel(f"depth: height of the pass above the minimum,\nin units of the {field_title(name)}")
+    right.set_title(f"{len(minima)} minima, {len(deep)} deeper than {depth:g}", fontsize="medium")
+    if len(minima) > len(shown):
+        where: Looks = {"transform": right.transAxes, "ha": "right", "va": "bottom", "fontsize": "x-small"}
+        right.text(0.98, 0.02, f"{len(minima) - len(shown)} shallower ones not listed", **where)
+    handles, labels = left.get_legend_handles_labels()
+    columns = 1 if is_single_column() else 4
+    fig.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
+    fig.draw_without_rendering()
+    _keep_numbers_inside(left)
     return fig
 
 
 def _mark_minima(axis: "Axes", p: Panel, minima: Sequence[Minimum], deep: Sequence[Minimum]) -> None:
-    """A dot at each minimum; a number, and a cross at the pass, of deep ones."""
+    """A dot at each minimum, a filled one with a number at a deep one, whose pass has a cross."""
     nx = len(p.x)
-    dot: Looks = {"color": "white", "markersize": 4, "markeredgecolor": "black", "markeredgewidth": 0.4, "zorder": 4}
-    for each in minima:
+
+    def draw(cells: Sequence[int], marker: str, label: str, **looks: Any) -> None:
+        if cells:
+            j, i = np.divmod(cells, nx)
+            axis.plot(p.x[i], p.y[j], marker, linestyle="none", label=label, **looks)
+
+    shallow = [each.cell for each in minima if each not in deep]
+    look = current_look()
+    dot: Looks = {"color": look.ground, "markeredgecolor": look.ink, "markeredgewidth": 0.5, "clip_on": False}
+    draw(shallow, "o", "minimum", markersize=2.6, zorder=4, **dot)
+    passes = [each.saddle for each in deep[:MOST_ROWS] if each.saddle is not None]
+    draw(passes, "X", "pass of a deep minimum into a deeper one", markersize=5, zorder=4.5, **dot)
+    deep_looks: Looks = {"color": look.accent, "markeredgecolor": look.ground, "markeredgewidth": 0.7, "clip_on": False}
+    draw([each.cell for each in deep], "o", "deep minimum, with its number", markersize=5.5, zorder=5, **deep_looks)
+    for number, each in enumerate(deep[:MOST_ROWS], 1):
         j, i = divmod(each.cell, nx)
-        axis.plot(p.x[i], p.y[j], ".", **dot)
-    for number, each in enumerate(deep[:MOST_BARS], 1):
-        j, i = divmod(each.cell, nx)
-        axis.annotate(
-            str(number),
-            (p.x[i], p.y[j]),
-            (0, 5),
-            textcoords="offset points",
-            ha="center",
-            fontsize="x-small",
-            color="black",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
-            zorder=5,
-        )
-        if each.saddle is not None:
-            j, i = divmod(each.saddle, nx)
-            axis.plot(p.x[i], p.y[j], "x", color=DEEP_COLOUR, markersize=5, zorder=4)
+        at: Looks = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small", "zorder": 6}
+        box = {"facecolor": look.ground, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+        axis.annotate(str(number), (p.x[i], p.y[j]), (0, 8), color=look.ink, bbox=box, **at)
 
 
-def _draw_bars(axis: "Axes", scale: ColourScale, minima: Sequence[Minimum], depth: float) -> None:
-    """A bar for each minimum; an arrow where it runs into no deeper one."""
+def _keep_numbers_inside(axis: "Axes") -> None:
+    """Move the numbers of minima to that side of their dots where they lie in the frame and on no other number."""
+    from matplotlib.text import Annotation
+
+    frame = axis.get_window_extent()
+    taken: list[Bbox] = []
+    for note in axis.texts:
+        if not isinstance(note, Annotation):
+            continue
+        for angle in np.deg2rad((90, 270, 0, 180, 45, 135, 225, 315)):
+            note.xyann = (8.5 * np.cos(angle), 8.5 * np.sin(angle))
+            box = note.get_window_extent().padded(1)
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(note.get_window_extent().padded(1))
+
+
+def _draw_depths(axis: "Axes", minima: Sequence[Minimum], depth: float) -> None:
+    """A dot at the depth of each minimum, one row each; the lowest one, which runs into no deeper one, has an arrow."""
+    look = current_look()
+    finite = [each.depth for each in minima if np.isfinite(each.depth) and each.depth > 0]
+    low, high = (
+        (min([*finite, depth]), max([*finite, depth]))
+        if depth > 0
+        else (min(finite, default=1), max(finite, default=10))
+    )
+    low, high = low / 1.5, high * 2.2
+    axis.set(xscale="log", xlim=(low, high), ylim=(len(minima) - 0.4, -0.6))
     for row, each in enumerate(minima):
-        start = float(scale.height(each.value))
-        end = float(scale.height(each.end)) if np.isfinite(each.end) else scale.limits[1]
-        colour = DEEP_COLOUR if each.depth > depth else SHALLOW_COLOUR
-        axis.plot([start, end], [row, row], "-", color=colour, linewidth=3, solid_capstyle="butt")
+        is_deep = each.depth > depth
+        colour = look.accent if is_deep else look.muted
+        end = each.depth if np.isfinite(each.depth) else high
+        axis.plot([low, end], [row, row], ":", color=colour, linewidth=0.8, zorder=1)
+        if not np.isfinite(each.depth):
+            axis.plot([1 - OFF_AXIS / 2], [row], ">", color=colour, markersize=6, transform=axis.get_yaxis_transform())
+            where: Looks = {
+                "transform": axis.get_yaxis_transform(),
+                "ha": "right",
+                "va": "center",
+                "fontsize": "x-small",
+            }
+            box = {"facecolor": axis.get_facecolor(), "edgecolor": "none", "pad": 1}
+            axis.text(1 - OFF_AXIS, row, f"the lowest, {each.value:.3g}: no pass", bbox=box, **where)
+            continue
         if each.error > 0:
-            ends = max(each.value, each.end - each.error), each.end + each.error
-            axis.plot([float(scale.height(e)) for e in ends], [row, row], "-", color="black", linewidth=0.8)
-        if not np.isfinite(each.end):
-            axis.plot([end], [row], ">", color=colour, markersize=6, clip_on=False)
-        if each.depth > depth:
-            at: Looks = {"textcoords": "offset points", "ha": "right", "va": "center", "fontsize": "x-small"}
-            axis.annotate(str(row + 1), (start, row), (-4, 0), **at)
+            axis.plot([max(low, end - each.error), end + each.error], [row, row], "-", color=look.ink, linewidth=0.8)
+        axis.plot([end], [row], "o", color=colour, markersize=5, markerfacecolor=colour if is_deep else look.ground)
+    if low < depth < high:
+        axis.axvline(depth, color=look.muted, linestyle="--", linewidth=0.9, zorder=0)
+    numbers = range(sum(each.depth > depth for each in minima))
+    axis.set_yticks(list(numbers), labels=[str(k + 1) for k in numbers], fontsize="x-small")
+    axis.tick_params(axis="y", length=0)
+    axis.set_ylabel("number of the minimum", fontsize="small")
+    set_log_ticks(axis, "x")

@@ -1,30 +1,271 @@
-"""Colours of all figures, in one place."""
+"""Colours of all figures, in one place: a look sets ground, ink, lines and colour maps together.
+
+Modules that draw ask `current_look()` for colours when they draw, so that one context, see `matplotlib_style.style`, changes
+all of them. Line colours are after Paul Tol's schemes, without pairs of red and green.
+"""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
-BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.5"
-COLOUR_MAP = "viridis"  # of contours, heat maps and solids
-RENDERED_COLOUR_MAP = "coolwarm"  # of what pyvista renders: blue, grey, red
-DIFFERENCE_COLOUR_MAP = "RdBu_r"  # of the difference of two surfaces: blue below zero, red above
-OVERLAY_COLOUR_MAPS = ("Blues_r", "Oranges_r", "Greens_r", "Purples_r")  # of surfaces in one box
-RUN_COLOURS = ("#d81b60", "#e69f00", "#1e88e5", "#009e73", "#7b3fa0")  # of several training runs
-LR_DROP_COLOUR = "#e4312b"  # of checkpoints before which the learning rate dropped
-NOT_DONE_COLOUR, NOT_FINITE_COLOUR = "0.85", RED  # grey cells, red crosses
+from lossatlas.config import LOOKS as LOOK_NAMES
+from lossatlas.errors import BadUsage, named
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours and widths of figures that belong together.
+
+    Attributes:
+        name: One of `config.LOOKS`.
+        ground: Colour of the paper.
+        ink: Colour of texts, axes and marks.
+        muted: Colour of guide lines and of what is less important.
+        grid: Colour of faint lines.
+        main: Colour of a single curve, and of losses.
+        accent: Colour of a second quantity, and of warnings.
+        lines: Colours of several curves, which colour-blind readers can tell apart; none is the ink, the colour of a single run.
+        drop: Colour of checkpoints before which the learning rate dropped.
+        not_done: Colour of cells without a value.
+        colour_map: Sequential colour map of fields.
+        map_part: Part of `colour_map` that fields take, so that nothing is lost in the ground; a map that the user names is
+            taken whole.
+        difference_colour_map: Diverging colour map of the difference of two surfaces.
+        overlay_colour_maps: Colour maps of several surfaces in one box.
+        line_width: Width of curves and of axes, relative to the house style.
+    """
+
+    name: str
+    ground: str
+    ink: str
+    muted: str
+    grid: str
+    main: str
+    accent: str
+    lines: tuple[str, ...]
+    drop: str
+    not_done: str
+    colour_map: "str | Colormap"
+    map_part: tuple[float, float]
+    difference_colour_map: "str | Colormap"
+    overlay_colour_maps: tuple[str, ...]
+    line_width: float = 1.0
+
+    @property
+    def is_dark(self) -> bool:
+        """The ground is darker than the ink."""
+        return sum(bytes.fromhex(self.ground[1:])) < 3 * 128
+
+
+PAPER = Look(
+    name="paper",
+    ground="#ffffff",
+    ink="#000000",
+    muted="#737373",
+    grid="#d9d9d9",
+    main="#0077bb",
+    accent="#cc3311",
+    lines=("#0077bb", "#ee6a1c", "#aa3377", "#1a1a1a", "#2a9db8", "#a8901a"),
+    drop="#cc3311",
+    not_done="#d9d9d9",
+    colour_map="viridis",
+    map_part=(0.0, 1.0),
+    difference_colour_map="RdBu_r",
+    overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
+)
+DARK = Look(
+    name="dark",
+    ground="#0d1017",
+    ink="#e8eaf0",
+    muted="#8f97a8",
+    grid="#2a3040",
+    main="#66b3ee",
+    accent="#ff8866",
+    lines=("#66b3ee", "#f5b14c", "#e85fb0", "#f6f6f6", "#44bbcc", "#ddcc66"),
+    drop="#ff8866",
+    not_done="#2a3040",
+    colour_map="magma",
+    map_part=(0.13, 1.0),
+    difference_colour_map="berlin",
+    overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
+)
+PRINT = Look(
+    name="print",
+    ground="#ffffff",
+    ink="#000000",
+    muted="#666666",
+    grid="#d0d0d0",
+    main="#004488",
+    accent="#b04a5c",
+    lines=("#1a1a1a", "#b04a5c", "#004488", "#ba8e22", "#8c8c8c", "#6a2a50"),
+    drop="#b04a5c",
+    not_done="#e0e0e0",
+    colour_map="cividis",
+    map_part=(0.0, 1.0),
+    difference_colour_map="RdBu_r",
+    overlay_colour_maps=("Blues_r", "Oranges_r", "Purples_r", "Greys_r"),
+    line_width=0.7,
+)
+LOOKS = {look.name: look for look in (PAPER, DARK, PRINT)}
+assert tuple(LOOKS) == LOOK_NAMES
+OVERLAY_PARTS = (0.05, 0.55), (0.42, 0.9), (0.0, 0.4), (0.6, 1.0)  # of the colour maps of surfaces in one box
+CURRENT_LOOK: ContextVar[Look] = ContextVar("look", default=PAPER)
+
+
+def current_look() -> Look:
+    """Return the look of the surrounding `look_set`; that of paper outside of any."""
+    return CURRENT_LOOK.get()
+
+
+@contextmanager
+def look_set(name: str | None = None, **changes: Any) -> Iterator[Look]:
+    """Draw in another look within.
+
+    Args:
+        name: One of `config.LOOKS`; None keeps the surrounding one.
+        **changes: Attributes of `Look` to replace; None leaves the one of the look.
+
+    Yields:
+        The look.
+
+    Raises:
+        BadUsage: There is no look of this name.
+
+    Example:
+        >>> with look_set("dark", colour_map="cividis") as look:
+        ...     look.ground
+        '#0d1017'
+    """
+    look = current_look() if name is None else LOOKS[checked_look(name)]
+    token = CURRENT_LOOK.set(replace(look, **{key: value for key, value in changes.items() if value is not None}))
+    try:
+        yield CURRENT_LOOK.get()
+    finally:
+        CURRENT_LOOK.reset(token)
+
+
+def checked_look(name: Any) -> str:
+    """Return the name of a look. Raises BadUsage where there is none of this name."""
+    if isinstance(name, str) and name in LOOKS:
+        return name
+    raise BadUsage(f"{named('look', name)}: choose from {', '.join(LOOKS)}")
+
+
+def check_colour_map(name: Any) -> None:
+    """Check that matplotlib or seaborn has a colour map. Raises BadUsage with similar names."""
+    import seaborn  # noqa: F401, it registers its colour maps
+    from matplotlib import colormaps
+    from matplotlib.colors import Colormap
+
+    if isinstance(name, Colormap) or (isinstance(name, str) and name in colormaps):
+        return
+    near = get_close_matches(str(name), [each for each in colormaps if not each.endswith("_r")], 3)
+    meant = f"did you mean {' or '.join(near)}?" if near else "give a name of matplotlib.colormaps"
+    raise BadUsage(f"{named('cmap', name)} is no colour map of matplotlib: {meant}")
+
+
+def colours_from(name: str, count: int = 6) -> tuple[str, ...]:
+    """Colours of lines from a colour map: those of a map of separate colours, otherwise evenly spaced ones.
+
+    Args:
+        name: A colour map of matplotlib.
+        count: Number of the evenly spaced colours; the palest tenth of the map at either end is left out.
+
+    Returns:
+        The colours as "#rrggbb".
+
+    Raises:
+        BadUsage: There is no such map.
+    """
+    check_colour_map(name)
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap, to_hex
+
+    colour_map = colormaps[name]
+    if isinstance(colour_map, ListedColormap) and colour_map.N <= 20:
+        return tuple(to_hex(colour_map(k)) for k in range(colour_map.N))
+    return tuple(to_hex(colour_map(0.1 + 0.8 * k / (count - 1))) for k in range(count))
+
+
+def field_colour_map() -> "str | Colormap":
+    """Colour map of fields in the current look."""
+    look = current_look()
+    return look.colour_map if look.map_part == (0.0, 1.0) else part_of(look.colour_map, *look.map_part)
+
+
+def part_of(colour_map: "str | Colormap", low: float, high: float) -> "Colormap":
+    """The part of a colour map between two shares of it, as a map of its own."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    whole = colormaps.get_cmap(colour_map)
+    return ListedColormap(whole([low + (high - low) * k / 255 for k in range(256)]), f"{whole.name}_{low:g}_{high:g}")
+
+
+def line_colour_map(colour_map: "str | Colormap") -> "str | Colormap":
+    """Colour map of contour lines: the visible part of the look's own map, and the whole of one that the user names."""
+    look = current_look()
+    is_own = look.colour_map == LOOKS[look.name].colour_map and colour_map == field_colour_map()
+    return visible_part(colour_map) if is_own else colour_map
+
+
+def visible_part(colour_map: "str | Colormap", least: float = 1.7) -> "Colormap":
+    """The part of a colour map that stands out from the ground, for lines.
+
+    Args:
+        colour_map: A colour map.
+        least: Smallest contrast to the ground, as WCAG defines it.
+
+    Returns:
+        The map without the ends whose contrast is lower; the whole map where no colour has it.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    colours = colormaps.get_cmap(colour_map)([k / 255 for k in range(256)])
+    ground = luminance(to_rgb(current_look().ground))
+    shares = [luminance(colour[:3]) for colour in colours.tolist()]
+    clear = [k / 255 for k, each in enumerate(shares) if contrast_of(each, ground) >= least]
+    return part_of(colour_map, clear[0], clear[-1]) if clear else colormaps.get_cmap(colour_map)
+
+
+def is_bright(colour_map: "str | Colormap", share: float) -> bool:
+    """Tell whether dark lines are seen better than bright ones on the colour at a share of a map."""
+    from matplotlib import colormaps
+
+    return luminance(colormaps.get_cmap(colour_map)(float(share))[:3]) > 0.18
+
+
+def luminance(rgb: Sequence[float]) -> float:
+    """Relative luminance of an sRGB colour of three shares, from 0 for black to 1 for white (WCAG 2)."""
+    parts = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in rgb]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast_of(a: float, b: float) -> float:
+    """Contrast of two luminances, from 1 to 21 (WCAG 2)."""
+    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 
 def run_colour(index: int, count: int) -> str:
-    """Colour of one of several runs; a single run is black."""
-    return RUN_COLOURS[index % len(RUN_COLOURS)] if count > 1 else "black"
+    """Colour of one of several runs; a single run has the colour of the ink."""
+    look = current_look()
+    return look.lines[index % len(look.lines)] if count > 1 else look.ink
 
 
-def overlay_colour_map(index: int) -> str:
-    """Colour map of one of several surfaces in one box."""
-    return OVERLAY_COLOUR_MAPS[index % len(OVERLAY_COLOUR_MAPS)]
+def overlay_colour_map(index: int) -> "Colormap":
+    """Colour map of one of several surfaces in one box: their hues differ, and in grey one is darker than the other."""
+    maps = current_look().overlay_colour_maps
+    return part_of(maps[index % len(maps)], *OVERLAY_PARTS[index % len(OVERLAY_PARTS)])
 
 
-def curve_colours() -> Iterator[tuple[float, float, float]]:
-    """Endless RGB colours for curves, which colour-blind readers can tell apart."""
-    import seaborn as sns
-
-    return itertools.cycle(sns.color_palette("colorblind"))
+def curve_colours() -> Iterator[str]:
+    """Endless colours for curves, which colour-blind readers can tell apart."""
+    return itertools.cycle(current_look().lines)

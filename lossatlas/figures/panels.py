@@ -18,6 +18,7 @@ from lossatlas.landscape.surface import Surface
 # An interpolant with a smaller error, see `fitting`, is drawn; otherwise lines between the cells are straight.
 TRUSTED = 0.05
 FINE = 240  # points along an axis of the finer grid, about
+FEW_OUTLIERS = 0.02  # share of the cells that a scale may leave above its end
 MOST_TIMES = 24  # points of the finer grid for each cell, at most
 
 
@@ -117,6 +118,16 @@ class Panel:
         values[:: times[1], :: times[0]] = z  # infinite ones too
         return axes[0], axes[1], values
 
+    def best_cell(self) -> tuple[int, int] | None:
+        """Row and column of the best computed cell, of equal ones the nearest to the origin; None where none is finite."""
+        known = np.isfinite(self.values) if self.interpolated is None else np.isfinite(self.values) & ~self.interpolated
+        if not known.any():
+            return None
+        values = np.where(known, -self.values if self.more_is_better else self.values, np.inf)
+        distance = np.hypot(*np.meshgrid(self.x, self.y))
+        j, i = np.unravel_index(np.argmin(np.where(values == values.min(), distance, np.inf)), values.shape)
+        return int(j), int(i)
+
     @property
     def note(self) -> str:
         """Facts that a reader has to know, in one line."""
@@ -201,7 +212,7 @@ def panels_scale(panels: Sequence[Panel], name: str, **limits: Any) -> ColourSca
     Args:
         panels: Panels of one field.
         name: Name of the field.
-        **limits: vmin, vmax, vlevel and log, see `choose_colour_scale`.
+        **limits: vmin, vmax, vlevel, log and colours, see `choose_colour_scale`.
 
     Returns:
         The scale; linear for an accuracy unless `log` is given.
@@ -209,7 +220,35 @@ def panels_scale(panels: Sequence[Panel], name: str, **limits: Any) -> ColourSca
     Raises:
         BadUsage: See `choose_colour_scale`.
     """
-    return choose_colour_scale([p.values for p in panels], linear=is_accuracy(name), **limits)
+    return choose_colour_scale([p.values for p in panels], linear=is_accuracy(name), **{"colours": None, **limits})
+
+
+def cell_edges(centres: np.ndarray) -> np.ndarray:
+    """Compute the edges (n + 1,) of cells from their centres (n,)."""
+    middle = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+
+
+def ratio_scale(panels: Sequence[Panel]) -> ColourScale:
+    """Choose the colour scale of |smallest / largest| eigenvalue: from 0 to the largest value.
+
+    Where at most `FEW_OUTLIERS` of the cells reach more than twice as far as all others, the scale ends at the others.
+
+    Args:
+        panels: Panels of the ratio.
+
+    Returns:
+        A linear scale.
+
+    Raises:
+        BadUsage: No value is finite.
+    """
+    values = np.concatenate([p.values[np.isfinite(p.values)] for p in panels])
+    top = None
+    if values.size > 1:
+        others, most = np.sort(values)[-1 - max(1, int(FEW_OUTLIERS * values.size))], values.max()
+        top = float(others if 0 < others < most / 2 else most)
+    return choose_colour_scale([values], vmin=0.0, vmax=top if top and top > 0 else 1.0, linear=True)
 
 
 def same_extent(panels: Sequence[Panel]) -> bool:

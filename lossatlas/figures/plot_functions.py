@@ -19,9 +19,18 @@ from lossatlas.errors import BadUsage, named
 from lossatlas.figures import contour_plots, spectrum_plots
 from lossatlas.figures.axis_ticks import set_scale_ticks
 from lossatlas.figures.colour_scale import ColourScale
-from lossatlas.figures.line_plots import X_LABEL, AxisLimits, draw_curve, draw_mean, needs_log_axis, note_incomplete
+from lossatlas.figures.line_plots import (
+    X_LABEL,
+    AxisLimits,
+    draw_curve,
+    draw_mean,
+    needs_log_axis,
+    note_incomplete,
+    spans_decades,
+    spread_handles,
+)
 from lossatlas.figures.matplotlib_style import Looks, changed_by_user, texts_kept, users_style
-from lossatlas.figures.palette import BLUE, curve_colours
+from lossatlas.figures.palette import current_look, curve_colours, look_set, run_colour
 from lossatlas.figures.panels import Panel, surface_panel
 from lossatlas.figures.plot_options import (
     KINDS,
@@ -33,7 +42,8 @@ from lossatlas.figures.plot_options import (
     with_keywords,
 )
 from lossatlas.figures.plotted_fields import default_field, field_title, loss_names, mathtext, row_labels
-from lossatlas.figures.surface_plots import LABEL_MARGIN, draw_solid, keep_labels_inside
+from lossatlas.figures.solid_layout import LABEL_MARGIN, keep_labels_inside
+from lossatlas.figures.surface_plots import draw_solid
 from lossatlas.figures.trajectory_plots import axis_names, draw_trajectory
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.io.trajectory_files import Projection
@@ -70,6 +80,9 @@ def plot(surface: Surface, ax: "Axes | None" = None, kind: str = "", **keywords:
         levels: Number of the contours, or their values.
         log: Take a logarithmic scale (True) or a linear one (False); None decides by the data.
         cmap: Colour map of matplotlib; by default `rcParams["image.cmap"]` where you have changed it.
+        colours: "value" for colours in proportion to the height, "blended" for 40 % value and 60 % rank among the cells; by default
+            blended where 70 % of the cells lie in a fifth of the range. Ticks of the colour bar are exact in both.
+        look: "paper" (the default), "dark" or "print"; on an Axes of yours it chooses the colours of what is drawn.
         colorbar: Draw the colour bar; by default in all kinds that have colours but "solid".
         elev: Elevation of the camera in degrees ("solid").
         azim: Azimuth of the camera in degrees ("solid").
@@ -165,19 +178,27 @@ def _draw_plane(
     ax: "Axes | None",
     draw_panel: "contour_plots.DrawPanel",
     keywords: ContourKeywords,
-    run: Projection | None = None,
+    trajectories: Sequence[Projection] = (),
 ) -> "Figure":
     options = PlotOptions.of(kind, keywords)
     name, panel = plane_panel(surface, options, "a line has no contours: draw it with curve()")
-    scale, bar = options.scale([panel], name), options.colorbar is not False
-    with _axes(ax, options) as (fig, axis):
-        runs = [] if run is None else [run.of(name)]
+    with _axes(ax, options, size=_plane_size(options, panel)) as (fig, axis):
+        scale, bar = options.scale([panel], name), options.colorbar is not False
+        runs = [run.of(name) for run in trajectories]
         contour_plots.draw_flat(
-            fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title
+            fig, [axis], [panel], scale, name, draw_panel, runs, colour_bar=bar, title=options.title, own=ax is None
         )
-        if run is not None:
-            axis.set(**dict(zip(("xlabel", "ylabel"), axis_names(run), strict=True)))
+        if trajectories:
+            axis.set(**dict(zip(("xlabel", "ylabel"), axis_names(trajectories[0]), strict=True)))
     return fig
+
+
+def _plane_size(options: PlotOptions, panel: Panel) -> tuple[float, float]:
+    """Width and height of a new figure that has the shape of its plane, unless the user chooses them."""
+    if options.figsize is not None or (not options.columns and changed_by_user("figure.figsize")):
+        return options.size
+    width, height = contour_plots.flat_size([panel])
+    return (options.size[0], options.size[0] * height / width) if options.columns else (width, height)
 
 
 def plane_panel(surface: Surface, options: PlotOptions, refusal: str, label: str = "") -> tuple[str, Panel]:
@@ -225,8 +246,8 @@ def solid(surface: Surface, ax: "Axes | None" = None, **keywords: Unpack[SolidKe
     """
     options = PlotOptions.of("solid", keywords)
     name, panel = plane_panel(surface, options, "a line is no solid: draw it with curve()")
-    scale = options.scale([panel], name)
     with _axes(ax, options, solid=True) as (fig, axis):
+        scale = options.scale([panel], name)
         draw_solid(cast("Axes3D", axis), [panel], scale, name, options.zlim, options.camera)
         if options.title:
             axis.set_title(mathtext(options.title))
@@ -250,10 +271,9 @@ def draw_solid_bar(fig: "Figure", axis: "Axes", scale: ColourScale, name: str, *
         Left end of the bar with its labels, as a share of the figure's width.
     """
     from matplotlib import cm
-    from matplotlib.colors import Normalize
 
-    colours = cm.ScalarMappable(Normalize(*scale.limits), scale.colour_map)
-    looks: Looks = {"extend": scale.extend, "label": scale.title(name)}
+    colours = cm.ScalarMappable(scale.norm, scale.colour_map)
+    looks: Looks = {"extend": scale.extend, "label": scale.bar_title(name)}
     where: Looks = {"cax": fig.add_axes((0.9, 0.2, 0.025, 0.6))} if new else {"ax": axis, "shrink": 0.6, "pad": 0.25}
     bar = fig.colorbar(colours, **where, **looks)
     set_scale_ticks(bar.ax.yaxis, scale, 8)
@@ -310,7 +330,7 @@ def _fields_of_curve(surface: Surface, options: PlotOptions) -> "list[Line]":
         found = [(surface, name) for name in names or [default_field(surface)]]
     else:
         found = [options.find(surface)]
-    colour = "C0" if changed_by_user("axes.prop_cycle") else BLUE
+    colour = "C0" if changed_by_user("axes.prop_cycle") else current_look().main
     dashes = itertools.cycle(("-", "--", "-.", ":"))
     return [
         Line(each, name, {"color": colour, "linestyle": dash, "label": field_title(name)})
@@ -398,33 +418,64 @@ def draw_repeats(axis: "Axes", surface: Surface, name: str, options: PlotOptions
         options: Options of the figure.
     """
     values, looks = surface.fields[name], dict(options.looks or {})
-    colour, line = looks.get("color", BLUE), looks.get("linestyle") or "-"
+    colour, line = looks.get("color", current_look().main), looks.get("linestyle") or "-"
     label = looks.get("label") or f"mean of {len(values)} directions"
     draw_mean(axis, surface.grid.x, values, color=colour, linestyle=line, label=label)
-    AxisLimits(log=needs_log_axis(values.ravel()) if options.log is None else options.log).apply(axis)
+    AxisLimits(log=spans_decades([values]) if options.log is None else options.log).apply(axis)
     limit_height(axis, options)
     axis.set(xlabel=X_LABEL, ylabel=field_title(name))
     if options.title is not None:
         axis.set_title(mathtext(options.title))
-    axis.legend(frameon=False)
+    spread = spread_handles(colour)
+    axis.legend(handles=[*axis.get_legend_handles_labels()[0], *spread], frameon=False, fontsize="small")
 
 
-def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), ax: "Axes | None" = None) -> "Figure":
+def path(
+    coordinates: np.ndarray,
+    explained: Sequence[float] | np.ndarray = (),
+    ax: "Axes | None" = None,
+    look: str | None = None,
+) -> "Figure":
     """Draw a trajectory in its plane, with a star at the last checkpoint.
 
     Args:
         coordinates: (checkpoints, 2) coordinates in the plane.
         explained: Shares of the variance that the two axes explain, from 0 to 1; empty where they are not known.
         ax: Axis to draw on; None makes a figure.
+        look: "paper", "dark" or "print"; None for that of paper.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadUsage: There is no such look.
+
+    Example:
+        >>> fig = path(np.array([[3.0, 1.0], [1.0, 0.5], [0.0, 0.0]]), explained=(0.9, 0.05))
+    """
+    return paths([Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained))], ax, look)
+
+
+def paths(runs: Sequence[Projection], ax: "Axes | None" = None, look: str | None = None) -> "Figure":
+    """Draw training runs in their plane, without a surface, with a star at the last checkpoint of each.
+
+    Args:
+        runs: Checkpoints of each run in the plane.
+        ax: Axis to draw on; None makes a figure.
+        look: Look of the figure, as for `plot`.
 
     Returns:
         The figure.
 
     Example:
-        >>> fig = path(np.array([[3.0, 1.0], [1.0, 0.5], [0.0, 0.0]]), explained=(0.9, 0.05))
+        >>> from lossatlas.io import read_projection
+        >>> fig = paths([read_projection("docs/surfaces/path_projection.h5")])
     """
-    with _axes(ax, PlotOptions()) as (fig, axis):
-        draw_trajectory(axis, Projection(coordinates[:, 0], coordinates[:, 1], explained=tuple(explained)))
+    with _axes(ax, PlotOptions(look=look)) as (fig, axis):
+        for k, run in enumerate(runs):
+            draw_trajectory(axis, run, colour=run_colour(k, len(runs)))
+        if len(runs) > 1:
+            axis.legend(fontsize="x-small")
         if ax is None:
             axis.margins(PATH_MARGIN)
     return fig
@@ -433,7 +484,7 @@ def path(coordinates: np.ndarray, explained: Sequence[float] | np.ndarray = (), 
 @with_keywords(ContourKeywords)
 def path_on(
     surface: Surface,
-    run: Projection,
+    run: Projection | Sequence[Projection],
     ax: "Axes | None" = None,
     kind: str = "contour",
     **keywords: Unpack[ContourKeywords],
@@ -442,7 +493,8 @@ def path_on(
 
     Args:
         surface: A surface over the plane of the path.
-        run: Checkpoints in the plane. Where their own losses are known, each has the colour of its loss.
+        run: Checkpoints in the plane, of one run or of several. Where their own losses are known, each has the colour of its
+            loss.
         ax: Axes to draw on; None makes a figure.
         kind: "contour", "filled" or "heat".
 
@@ -464,21 +516,22 @@ def path_on(
     }
     if kind not in kinds:
         raise BadUsage(f"{named('kind', kind)} shows no path: choose from {', '.join(kinds)}")
-    return _draw_plane(kind, surface, ax, kinds[kind], keywords, run)
+    return _draw_plane(kind, surface, ax, kinds[kind], keywords, [run] if isinstance(run, Projection) else run)
 
 
-def spectrum(findings: Findings, kind: str = "density") -> "Figure":
+def spectrum(findings: Findings, kind: str = "density", look: str | None = None) -> "Figure":
     """Draw the spectrum of a Hessian.
 
     Args:
         findings: Content of a spectrum file.
         kind: "density", "layers" or "activations".
+        look: "paper", "dark" or "print"; None for that of paper.
 
     Returns:
         The figure.
 
     Raises:
-        BadUsage: The kind is unknown, or not computed yet.
+        BadUsage: The kind or the look is unknown, or the kind is not computed yet.
 
     Example:
         >>> from lossatlas.io import read_findings
@@ -494,25 +547,27 @@ def spectrum(findings: Findings, kind: str = "density") -> "Figure":
     if kind not in kinds or kinds[kind][0] not in findings.arrays:
         there = [name for name, (needed, _) in kinds.items() if needed in findings.arrays]
         raise BadUsage(f"no figure of '{kind}': there are {', '.join(there) or 'none yet'}")
-    with users_style():
+    with users_style(look=look):
         return kinds[kind][1](plt, findings)
 
 
 @contextmanager
-def _axes(ax: "Axes | None", options: PlotOptions, *, solid: bool = False) -> "Iterator[tuple[Figure, Axes]]":
+def _axes(
+    ax: "Axes | None", options: PlotOptions, *, solid: bool = False, size: tuple[float, float] | None = None
+) -> "Iterator[tuple[Figure, Axes]]":
     """The user's Axes and its figure, whose texts stay, or a new one that pyplot knows, so that plt.show() shows it."""
     if ax is None:
-        with users_style(options.columns):
+        with users_style(options.columns, options.look):
             import matplotlib.pyplot as plt
 
             layout, kind = (None, {"projection": "3d", "computed_zorder": False}) if solid else ("compressed", None)
-            fig, ax = plt.subplots(figsize=options.size, layout=layout, subplot_kw=kind)
+            fig, ax = plt.subplots(figsize=size or options.size, layout=layout, subplot_kw=kind)
             yield fig, ax
             if not solid:
                 ax.title.set_wrap(True)
         return
     _check_axes(ax, options, solid=solid)
-    with texts_kept(ax):
+    with look_set(options.look), texts_kept(ax):
         yield cast("Figure", ax.figure), ax
     if options.title is not None:
         ax.title.set_text(mathtext(options.title))

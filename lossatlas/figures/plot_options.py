@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, get_type_hints
 import matplotlib
 import numpy as np
 
+from lossatlas.config import COLOURS
 from lossatlas.errors import BadUsage, named
 from lossatlas.figures.colour_scale import ColourScale, choose_colour_scale
 from lossatlas.figures.matplotlib_style import COLUMNS, Looks, changed_by_user
-from lossatlas.figures.palette import COLOUR_MAP
+from lossatlas.figures.palette import check_colour_map, checked_look
 from lossatlas.figures.panels import Panel
 from lossatlas.figures.plotted_fields import default_field, is_accuracy
 from lossatlas.figures.surface_plots import Camera
@@ -38,12 +39,14 @@ class FigureKeywords(TypedDict, total=False):
     log: bool | None
     figsize: tuple[float, float] | None
     columns: int | None
+    look: str | None
 
 
 class ContourKeywords(FigureKeywords, total=False):
     """Keywords of contours, filled contours and heat maps."""
 
     cmap: "str | Colormap | None"
+    colours: str | None
     levels: int | Sequence[float] | None
     vlevel: float | None
     colorbar: bool | None
@@ -126,7 +129,9 @@ class PlotOptions:
         log: Take a logarithmic scale, or a linear one (False).
         figsize: Width and height in inches.
         columns: Make the figure as wide as 1 or 2 columns of a page; 0 for its own width.
+        look: "paper", "dark" or "print".
         cmap: Colour map.
+        colours: "value" or "blended", see `choose_colour_scale`.
         levels: Number of the contours, or their values.
         vlevel: Distance of the contours.
         colorbar: Draw the colour bar.
@@ -143,7 +148,9 @@ class PlotOptions:
     log: bool | None = None
     figsize: tuple[float, float] | None = None
     columns: int = 0
+    look: str | None = None
     cmap: "str | Colormap | None" = None
+    colours: str | None = None
     levels: int | Sequence[float] | None = None
     vlevel: float | None = None
     colorbar: bool | None = None
@@ -166,6 +173,7 @@ class PlotOptions:
         check_names(kind, keywords)
         given = {name: value for name, value in keywords.items() if value is not None}
         _check_values(given)
+        _check_look(given)
         if "name" in given:
             if given.setdefault("field", given["name"]) != given["name"]:
                 raise BadUsage(f"{named('name', given['name'])} and {named('field', given['field'])}: give one of them")
@@ -218,10 +226,11 @@ class PlotOptions:
             vlevel=self.vlevel,
             log=bool(self.log),
             linear=is_accuracy(name) or self.log is False,
+            colours=self.colours,
         )
-        colour_map = self.cmap or (matplotlib.rcParams["image.cmap"] if changed_by_user("image.cmap") else COLOUR_MAP)
+        own = matplotlib.rcParams["image.cmap"] if changed_by_user("image.cmap") and self.look is None else None
         levels = chosen.levels if self.levels is None else _levels(self.levels, chosen)
-        return replace(chosen, levels=levels, colour_map=colour_map)
+        return replace(chosen, levels=levels, colour_map=self.cmap or own or chosen.colour_map)
 
 
 def check_names(kind: str, keywords: Mapping[str, Any]) -> None:
@@ -261,11 +270,18 @@ def _check_values(given: Mapping[str, Any]) -> None:
     if "figsize" in given:
         _check_size(given["figsize"])
     if "cmap" in given:
-        _check_colour_map(given["cmap"])
+        check_colour_map(given["cmap"])
     if "levels" in given:
         _check_levels(given["levels"])
         if "vlevel" in given:
             raise BadUsage(f"{named('levels')} and {named('vlevel')} both choose the contours: give one of them")
+
+
+def _check_look(given: Mapping[str, Any]) -> None:
+    if "look" in given:
+        checked_look(given["look"])
+    if "colours" in given and given["colours"] not in COLOURS:
+        raise BadUsage(f"{named('colours', given['colours'])}: choose from {', '.join(COLOURS)}")
 
 
 def _is_number(value: object) -> bool:
@@ -280,17 +296,6 @@ def _check_size(size: Any) -> None:
         usable = False
     if not usable:
         raise BadUsage(f"{named('figsize', size)}: give width and height in inches, from 0.5 to 100")
-
-
-def _check_colour_map(name: Any) -> None:
-    from matplotlib import colormaps
-    from matplotlib.colors import Colormap
-
-    if isinstance(name, Colormap) or (isinstance(name, str) and name in colormaps):
-        return
-    near = get_close_matches(str(name), [each for each in colormaps if not each.endswith("_r")], 3)
-    meant = f"did you mean {' or '.join(near)}?" if near else "give a name of matplotlib.colormaps"
-    raise BadUsage(f"{named('cmap', name)} is no colour map of matplotlib: {meant}")
 
 
 def _check_levels(levels: Any) -> None:

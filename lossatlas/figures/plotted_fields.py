@@ -16,6 +16,8 @@ TITLES = {
     "test_loss_se": "standard error of the test loss",
 }
 
+RATIO_TITLE = r"$|\lambda_{\min} / \lambda_{\max}|$"  # see `eigen_ratio`
+
 
 def field_title(name: str) -> str:
     """Title of a field; a formula between $ and an expression of fields are their own titles."""

@@ -7,30 +7,43 @@ rendering is tried in another process first.
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossatlas.errors import BadUsage, error_line, named
 from lossatlas.figures.axis_ticks import set_scale_ticks
-from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.colour_scale import ColourScale, format_value
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import RENDERED_COLOUR_MAP, overlay_colour_map, run_colour
+from lossatlas.figures.palette import current_look, is_bright, overlay_colour_map, run_colour
 from lossatlas.figures.panels import Panel, legend_name
 from lossatlas.figures.plotted_fields import field_title
-from lossatlas.figures.surface_plots import BOX_HEIGHT, FLOOR_GAP, Camera, check_overlay, dense_path, height_interpolant
+from lossatlas.figures.rendered_view import ANGLE, View, fitted_views
+from lossatlas.figures.surface_plots import Camera, check_overlay, dense_path, height_interpolant
 from lossatlas.figures.vtk_meshes import points, quadrilaterals
 from lossatlas.io.trajectory_files import Projection
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from pyvista import PolyData
 
 SIZE = (1600, 1200)  # of a picture, in pixels
-SURFACE_HEIGHT = 2 * BOX_HEIGHT / (1 + FLOOR_GAP)  # above a plane of side 2
+CAMERA = Camera(42, -62)  # from which a ravine is seen and hills do not hide what is behind them
+GROUND_NOISE = 5  # of the colour of the ground, in levels of 255
+DETAIL = 400  # points along an axis of a surface, about
+RELIEF = 1.15  # height of the surfaces above a plane of side 2
+# The sum of the lights stays below what would make a slope white; the first one casts the shading.
+LIGHTS = (((-3, -1.5, 2.2), 0.58), ((2.5, -3, 3.5), 0.34), ((0, 3, 2), 0.13))
+MATERIAL = {"ambient": 0.42, "diffuse": 0.8, "specular": 0.08, "specular_power": 25}
+LINE_LIFT, LINE_WIDTH = 0.004, 1.6  # of contours on a surface
+DARK_LINE, BRIGHT_LINE = ("#10131c", 0.45), ("#ffffff", 0.4)  # colour and opacity, on bright and on dark colours
+PIN_COLOUR = "#ffffff"  # minima are dark in all looks
+PIN_SURROUNDINGS, PIN_ABOVE = 0.3, 0.12  # a pin is higher than what is around it
 PROBE = """
 import pyvista
 plotter = pyvista.Plotter(off_screen=True, window_size=(64, 48))
@@ -78,8 +91,7 @@ class SurfaceRenderer:
         scale: Their colour scale.
         size: Width and height of a picture, in pixels.
         paths: Training runs, which lie on the first surface.
-        soft: Render shadows in hollows and smooth edges, which takes seconds for each picture.
-        label: Text at the upper edge of the pictures.
+        detail: Points along an axis of a surface, about.
 
     Raises:
         BadUsage: A surface has no face.
@@ -92,73 +104,117 @@ class SurfaceRenderer:
         size: tuple[int, int] = SIZE,
         paths: Sequence[Projection] = (),
         *,
-        soft: bool = True,
-        label: str = "",
+        detail: int = DETAIL,
     ) -> None:
         pyvista = import_pyvista()
         self.has_picture = False
+        self.scale, self.size = scale, size
         self.plotter = pyvista.Plotter(off_screen=True, window_size=list(size), lighting="none")
-        self.plotter.set_background("white")
+        self.plotter.set_background(current_look().ground)
+        self.panels = [replace(p, detail=detail) for p in panels]
+        self.meshes = [surface_mesh(p, scale) for p in self.panels]
         several = len(panels) > 1
-        for k, p in enumerate(panels):
-            if several:
-                self._add_surface(p, scale, overlay_colour_map(k), opacity=0.8)
-            else:
-                self._add_surface(p, scale, RENDERED_COLOUR_MAP)
-        for position, strength in (((-3, -2, 6), 0.9), ((4, -3, 2), 0.25)):
+        for k, mesh in enumerate(self.meshes):
+            colour_map = overlay_colour_map(k) if several else scale.colour_map
+            self._add_surface(mesh, colour_map, opacity=0.8 if several else 1)
+            self._add_contours(mesh, colour_map)
+        for position, strength in LIGHTS:
             light = {"position": position, "focal_point": (0, 0, 0), "intensity": strength}
             self.plotter.add_light(pyvista.Light(**light, light_type="scene light"))
-        if label:
-            self.plotter.add_text(label, position="upper_edge", font_size=9, color="black")
         for k, path in enumerate(paths):
-            self._add_path(panels[0], scale, path, run_colour(k, len(paths)))
+            self._add_path(self.panels[0], path, run_colour(k, len(paths)))
+        self.has_pin = not several and not paths
+        if self.has_pin:
+            self._add_pin()
         if several:
             self.plotter.enable_depth_peeling(8)
-        elif soft:
-            self.plotter.enable_ssao(radius=0.25, bias=0.005, kernel_size=128)
-        if soft:
-            self.plotter.enable_anti_aliasing("ssaa")
+        else:
+            self.plotter.enable_ssao(radius=0.10, bias=0.003, kernel_size=128)
+        self.plotter.enable_anti_aliasing("ssaa")
 
-    def _add_surface(self, p: Panel, scale: ColourScale, colour_map: str, opacity: float = 1.0) -> None:
+    @property
+    def points(self) -> np.ndarray:
+        """(n, 3) points that have to be seen: those of all surfaces, and the top of the pin."""
+        pins = [self.pin] if self.has_pin and self.pin is not None else []
+        return np.concatenate([*(np.asarray(mesh.points) for mesh in self.meshes), *pins])
+
+    @cached_property
+    def pin(self) -> np.ndarray | None:
+        """(2, 3) foot and top of the pin at the best cell of the first surface; None where there is none."""
+        p, mesh = self.panels[0], self.meshes[0]
+        best = p.best_cell()
+        if best is None:
+            return None
+        x, y = _unit_square(p, p.x[best[1]], p.y[best[0]])
+        points = np.asarray(mesh.points)
+        distance = np.hypot(points[:, 0] - x, points[:, 1] - y)
+        foot = points[np.argmin(distance), 2]
+        top = min(max(points[distance < PIN_SURROUNDINGS, 2].max() + PIN_ABOVE, foot + 3 * PIN_ABOVE), foot + 0.8)
+        return np.array([[x, y, foot], [x, y, top]])
+
+    def _add_surface(self, mesh: "PolyData", colour_map: "str | Colormap", opacity: float) -> None:
         self.plotter.add_mesh(
-            surface_mesh(p, scale),
-            scalars="height",
+            mesh,
+            scalars="share",
             clim=(0, 1),
             cmap=colour_map,
+            n_colors=256,
             show_scalar_bar=False,
             smooth_shading=True,
             opacity=opacity,
-            ambient=0.28,
-            diffuse=0.72,
-            specular=0.25,
-            specular_power=25,
+            **MATERIAL,
         )
 
-    def _add_path(self, p: Panel, scale: ColourScale, path: Projection, colour: str) -> None:
+    def _add_contours(self, mesh: "PolyData", colour_map: "str | Colormap") -> None:
+        """Thin lines at the levels of the scale, just above the surface."""
+        low, high = self.scale.limits
+        levels = (self.scale.height(self.scale.levels) - low) / (high - low)
+        levels = levels[(levels > 1e-6) & (levels < 1 - 1e-6)]
+        bright = np.array([is_bright(colour_map, float(self.scale.norm(low + (high - low) * each))) for each in levels])
+        for chosen, (colour, opacity) in ((bright, DARK_LINE), (~bright, BRIGHT_LINE)):
+            if not chosen.any() or not np.ptp(mesh["height"]) > 0:
+                continue
+            lines = mesh.contour(levels[chosen].tolist(), scalars="height")
+            if lines.n_points:
+                lines.points[:, 2] += LINE_LIFT
+                width = LINE_WIDTH * self.size[0] / SIZE[0]
+                self.plotter.add_mesh(lines, color=colour, line_width=width, opacity=opacity, lighting=False)
+
+    def _add_pin(self) -> None:
+        """A pin that stands in the best cell, so that it is seen from any side."""
         pyvista = import_pyvista()
+        if self.pin is None:
+            return
+        looks: Looks = {"color": PIN_COLOUR, "lighting": False}
+        self.plotter.add_mesh(pyvista.lines_from_points(self.pin).tube(radius=0.005), **looks)
+        for place, radius in zip(self.pin, (0.022, 0.016), strict=True):
+            self.plotter.add_mesh(pyvista.Sphere(radius=radius, center=place), **looks)
+
+    def _add_path(self, p: Panel, path: Projection, colour: str) -> None:
+        pyvista, (low, high) = import_pyvista(), self.scale.limits
         line = dense_path(path)
-        heights = (height_interpolant(p, scale).at(*line.T)[0] - scale.limits[0]) / (scale.limits[1] - scale.limits[0])
-        tube = np.column_stack([*_unit_square(p, *line.T), SURFACE_HEIGHT * heights])
-        tube[:, 2] = np.minimum(tube[:, 2], SURFACE_HEIGHT)
+        heights = (height_interpolant(p, self.scale).at(*line.T)[0] - low) / (high - low)
+        tube = np.column_stack([*_unit_square(p, *line.T), RELIEF * heights])
+        tube[:, 2] = np.minimum(tube[:, 2], RELIEF)
         tube = tube[np.isfinite(heights)]
         if len(tube) > 1 and np.ptp(tube, 0).max() > 0:
+            ground = current_look().ground
             self.plotter.add_mesh(pyvista.lines_from_points(tube).tube(radius=0.009), color=colour)
-            self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=tube[0]), color="white")
+            self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=tube[0]), color=ground)
             self.plotter.add_mesh(pyvista.Sphere(radius=0.028, center=tube[-1]), color=colour)
 
-    def picture(self, camera: Camera) -> np.ndarray:
-        """Take a picture, with the plane always at the same distance.
+    def picture(self, view: View) -> np.ndarray:
+        """Take a picture.
 
         Args:
-            camera: Where the surfaces are seen from.
+            view: Where the surfaces are seen from, see `fitted_views`.
 
         Returns:
             (height, width, 3) bytes.
         """
-        middle = np.array([0, 0, BOX_HEIGHT / (1 + FLOOR_GAP)])
-        up = (0, 0, 1) if abs(camera.elevation) < 89 else (0, 1, 0)
-        self.plotter.camera_position = [tuple(middle + 5.6 * camera.direction), tuple(middle), up]
-        self.plotter.camera.clipping_range = (1, 12)
+        self.plotter.camera_position = [tuple(view.position), tuple(view.focus), tuple(view.up)]
+        self.plotter.camera.view_angle = ANGLE
+        self.plotter.camera.clipping_range = (max(view.distance - 4, 0.05), view.distance + 4)
         if self.plotter.render_window is not None and self.has_picture:  # otherwise the previous picture comes again
             self.plotter.render()
         self.has_picture = True
@@ -191,7 +247,7 @@ def surface_mesh(p: Panel, scale: ColourScale) -> "PolyData":
         scale: Its colour scale.
 
     Returns:
-        The mesh, with its heights in [0, 1] as the array "height".
+        The mesh, with its heights in [0, 1] as the array "height", and the shares of the colour map as "share".
 
     Raises:
         BadUsage: No four neighbouring cells are finite.
@@ -202,13 +258,30 @@ def surface_mesh(p: Panel, scale: ColourScale) -> "PolyData":
         heights = (scale.height(z) - scale.limits[0]) / (scale.limits[1] - scale.limits[0])
     heights = np.where(np.isfinite(z), np.clip(heights, 0, 1), np.nan)
     vertices = points(*_unit_square(p, x, y), heights)
-    vertices[:, 2] *= SURFACE_HEIGHT
+    vertices[:, 2] *= RELIEF
     corners = quadrilaterals(heights)
     if not len(corners):
         raise BadUsage(f"{named('render')}: no four neighbouring cells of {p.label} are finite")
     mesh = pyvista.PolyData(vertices, np.column_stack([np.full(len(corners), 4), corners]).ravel())
     mesh["height"] = np.nan_to_num(heights).ravel()
+    shares = np.asarray(scale.norm(scale.limits[0] + mesh["height"] * (scale.limits[1] - scale.limits[0])))
+    mesh["share"] = np.clip(shares, 0, 1)
     return mesh.compute_normals(split_vertices=False, consistent_normals=True)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of surfaces.
+
+    Attributes:
+        pixels: (height, width, 3) bytes.
+        pin: Place of the top of the pin in pixels, from the left and upper edge; None where there is none.
+        lowest: Value at the foot of the pin.
+    """
+
+    pixels: np.ndarray
+    pin: tuple[float, float] | None = None
+    lowest: float = float("nan")
 
 
 def rendered_figure(
@@ -221,7 +294,7 @@ def rendered_figure(
     overlay: bool = False,
     paths: Sequence[Projection] = (),
 ) -> "Figure":
-    """Render surfaces side by side or in one box, with their names and a slim colour bar.
+    """Render surfaces side by side or in one box, with their names below them and a slim colour bar.
 
     Arguments and result are those of `solid_figure`.
 
@@ -230,16 +303,19 @@ def rendered_figure(
     """
     check_overlay(panels, overlay=overlay)
     groups = [list(panels)] if overlay else [[p] for p in panels]
-    pictures = _cropped([_render(group, scale, paths, camera or Camera()) for group in groups])
-    shape = pictures[0].shape
+    pictures = _cropped(_pictures(groups, scale, paths, camera or CAMERA))
+    shape = pictures[0].pixels.shape
     rows, columns = (len(pictures), 1) if is_single_column() else (1, len(pictures))
-    size = 4.6 * columns, (4.6 * shape[0] / shape[1] + 0.3) * rows
+    size = 4.8 * columns, 4.8 * shape[0] / shape[1] * rows + 0.3 * rows + 0.7
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis, picture, group in zip(axes.ravel(), pictures, groups, strict=True):
-        axis.imshow(picture, interpolation="antialiased")
-        axis.set_axis_off()
+        axis.imshow(picture.pixels, interpolation="antialiased")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
         label = group[0].label if len(panels) > 1 else field_title(name)
-        axis.set_title("\n".join(([] if overlay else [label]) + _notes(group)))
+        words = "\n".join(([] if overlay else [label]) + _notes(group))
+        axis.set_xlabel(words, labelpad=2, fontsize="large")
+        _name_pin(axis, picture, more_is_better=group[0].more_is_better)
         if handles := _legend_handles(group if overlay else [], paths):
             axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
     if not overlay:
@@ -247,16 +323,46 @@ def rendered_figure(
     return fig
 
 
-def _render(group: Sequence[Panel], scale: ColourScale, paths: Sequence[Projection], camera: Camera) -> np.ndarray:
+def _pictures(
+    groups: Sequence[Sequence[Panel]], scale: ColourScale, paths: Sequence[Projection], camera: Camera
+) -> list[Picture]:
+    """A picture of each group, all from the same place."""
     try:
-        renderer = SurfaceRenderer(group, scale, paths=paths)
-        picture = renderer.picture(camera)
-        renderer.close()
+        renderers = [SurfaceRenderer(group, scale, paths=paths) for group in groups]
+        (view,) = fitted_views(np.concatenate([each.points for each in renderers]), [camera], SIZE[0] / SIZE[1])
+        pictures = [_picture(renderer, view) for renderer in renderers]
+        for renderer in renderers:
+            renderer.close()
     except BadUsage:
         raise
     except Exception as error:  # pyvista and the graphics driver raise nearly anything
         raise BadUsage(f"{named('render')}: pyvista failed ({error_line(error)}): leave it out") from error
-    return picture
+    return pictures
+
+
+def _picture(renderer: SurfaceRenderer, view: View) -> Picture:
+    pixels = renderer.picture(view)
+    if renderer.pin is None or not renderer.has_pin:
+        return Picture(pixels)
+    ((x, y),) = view.project(renderer.pin[1:])
+    p = renderer.panels[0]
+    best = p.best_cell()
+    assert best is not None
+    place = (x + 1) / 2 * pixels.shape[1], (1 - y) / 2 * pixels.shape[0]
+    return Picture(pixels, place, float(p.values[best]))
+
+
+def _name_pin(axis: "Axes", picture: Picture, *, more_is_better: bool) -> None:
+    """The value of the best cell beside the top of its pin."""
+    from matplotlib.patheffects import withStroke
+
+    if picture.pin is None:
+        return
+    words = f"{'maximum' if more_is_better else 'minimum'} {format_value(picture.lowest)}"
+    note = axis.annotate(
+        words, picture.pin, (0, 5), textcoords="offset points", ha="center", va="bottom", color=PIN_COLOUR
+    )
+    note.set_path_effects([withStroke(linewidth=2, foreground=DARK_LINE[0])])
 
 
 def _notes(group: Sequence[Panel]) -> list[str]:
@@ -267,12 +373,9 @@ def _notes(group: Sequence[Panel]) -> list[str]:
 
 
 def _legend_handles(overlaid: Sequence[Panel], paths: Sequence[Projection]) -> "list[Artist]":
-    from matplotlib import colormaps
     from matplotlib.patches import Patch
 
-    handles: list[Artist] = [
-        Patch(color=colormaps[overlay_colour_map(k)](0.35), label=p.label) for k, p in enumerate(overlaid)
-    ]
+    handles: list[Artist] = [Patch(color=overlay_colour_map(k)(0.5), label=p.label) for k, p in enumerate(overlaid)]
     if len(paths) > 1:
         handles += [Patch(color=run_colour(k, len(paths)), label=legend_name(p.run)) for k, p in enumerate(paths)]
     return handles
@@ -280,18 +383,25 @@ def _legend_handles(overlaid: Sequence[Panel], paths: Sequence[Projection]) -> "
 
 def _draw_slim_colour_bar(fig: "Figure", axes: "Sequence[Axes]", scale: ColourScale, name: str) -> None:
     from matplotlib import cm
-    from matplotlib.colors import Normalize
 
-    colours = cm.ScalarMappable(Normalize(*scale.limits), RENDERED_COLOUR_MAP)
-    looks: Looks = {"extend": scale.extend, "shrink": 0.6, "aspect": 30}
-    bar = fig.colorbar(colours, ax=axes, label=scale.title(name), **looks)
-    set_scale_ticks(bar.ax.yaxis, scale, 8)
+    looks: Looks = {"extend": scale.extend, "shrink": 0.6, "aspect": 60, "pad": 0.03, "location": "bottom"}
+    title = scale.bar_title(name).replace("\n", " ")
+    bar = fig.colorbar(cm.ScalarMappable(scale.norm, scale.colour_map), ax=axes, label=title, **looks)
+    set_scale_ticks(bar.ax.xaxis, scale, 10)
     bar.outline.set_visible(False)
 
 
-def _cropped(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The same part of each picture, without margins that are white in all of them."""
-    ink = np.any([(picture < 250).any(-1) for picture in pictures], 0)
+def _cropped(pictures: Sequence[Picture]) -> list[Picture]:
+    """The same part of each picture, without margins that have the colour of the ground in all of them."""
+    ground = pictures[0].pixels[0, 0].astype(int)
+    ink = np.any([(np.abs(each.pixels - ground) > GROUND_NOISE).any(-1) for each in pictures], 0)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return [picture[part] for picture in pictures]
+    return [
+        replace(
+            each,
+            pixels=each.pixels[part],
+            pin=None if each.pin is None else (each.pin[0] - columns[0], each.pin[1] - rows[0]),
+        )
+        for each in pictures
+    ]

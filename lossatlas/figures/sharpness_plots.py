@@ -1,5 +1,6 @@
 """Rise of the loss within a distance: curves over the radius, and a table."""
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from lossatlas.figures.colour_scale import format_tick
 from lossatlas.figures.matplotlib_style import FigureFactory, is_single_column
-from lossatlas.figures.palette import curve_colours
+from lossatlas.figures.palette import current_look, curve_colours
 from lossatlas.figures.text_tables import align_columns
 from lossatlas.io.spectrum_files import Findings
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 RADIUS, WORST, AVERAGE, ERROR = 0, 1, 3, 4  # columns of the arrays of rises
 TITLES = {
-    "plain": "within a distance ρ",
+    "plain": "within a distance ρ\nin the space of the parameters",
     "adaptive": "by changes of length ρ\nrelative to each parameter",
 }
 LINEAR = 1e-4  # rises below it are on a linear scale, because an average may be below zero
+MARKERS = ("o", "^", "s", "D", "v")  # of several networks, for print in grey
 NO_RISES = np.zeros((0, 5))
 
 
@@ -44,9 +46,10 @@ def rises_figure(plt: FigureFactory, files: Sequence[Findings], names: Sequence[
     fig, axes = plt.subplots(*rows, figsize=size, layout="constrained", squeeze=False)
     for axis, kind in zip(axes.ravel(), kinds, strict=True):
         rises = [f.arrays.get(f"{kind}/rises", NO_RISES) for f in files]
-        for each, name, colour in zip(rises, names, curve_colours(), strict=False):
+        looks = zip(curve_colours(), itertools.cycle(MARKERS), strict=False)
+        for each, name, (colour, marker) in zip(rises, names, looks, strict=False):
             if len(each):
-                _draw_rises(axis, each, name, colour)
+                _draw_rises(axis, each, name, colour, marker)
         _set_rise_axes(axis, np.concatenate(rises))
         axis.set_title(TITLES[kind], fontsize="medium")
     for axis in axes[:, 0]:
@@ -63,10 +66,12 @@ def rises_figure(plt: FigureFactory, files: Sequence[Findings], names: Sequence[
     return fig
 
 
-def _draw_rises(axis: "Axes", rises: np.ndarray, name: str, colour: Any) -> None:
+def _draw_rises(axis: "Axes", rises: np.ndarray, name: str, colour: Any, marker: str) -> None:
     x, average, error = rises[:, RADIUS], rises[:, AVERAGE], np.nan_to_num(rises[:, ERROR])
-    axis.plot(x, rises[:, WORST], "-o", color=colour, markersize=3, label=f"{name}, at worst".lstrip(", "))
-    axis.plot(x, average, "--o", color=colour, markersize=2, linewidth=1, label=f"{name}, on average".lstrip(", "))
+    axis.plot(x, rises[:, WORST], f"-{marker}", color=colour, markersize=4, label=f"{name}, at worst".lstrip(", "))
+    axis.plot(
+        x, average, f"--{marker}", color=colour, markersize=3, linewidth=1, label=f"{name}, on average".lstrip(", ")
+    )
     axis.fill_between(x, average - 2 * error, average + 2 * error, color=colour, alpha=0.15, linewidth=0)
     if len(x) == 1:
         axis.errorbar(x, average, 2 * error, color=colour, linewidth=1, capsize=2)
@@ -87,7 +92,7 @@ def _set_rise_axes(axis: "Axes", rises: np.ndarray) -> None:
     ticks = _decades(low, high)
     axis.set_yticks(ticks, labels=[format_tick(tick) for tick in ticks])
     axis.set_yticks([], minor=True)
-    axis.axhline(0, color="0.7", linewidth=0.7, zorder=0)
+    axis.axhline(0, color=current_look().muted, linewidth=0.7, zorder=0)
     axis.set_xlabel("ρ")
 
 

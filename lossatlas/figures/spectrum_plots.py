@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossatlas.figures.axis_ticks import set_few_ticks
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import BLUE, GREY, RED
+from lossatlas.figures.palette import current_look
 from lossatlas.io.spectrum_files import Findings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+TWO_ERRORS = "\n(\u00b1 2 standard errors)"
+MANY_NAMES = 24  # more bars than these are narrower
 POINTS = 4001  # of a curve: at least 16 of them in half of a kernel's width
 # Half of the kernel's width as a share of the range: from a pixel or two to three hundredths.
 NARROWEST, WIDEST = 0.004, 0.03
@@ -60,18 +63,19 @@ def density_figure(plt: FigureFactory, findings: Findings) -> "Figure":
     fig, (left, right) = plt.subplots(*rows, figsize=figsize, layout="constrained")
     floor = 0.25 / size / curves.width  # about a quarter of the peak of a single eigenvalue
     density = np.maximum(curves.density, floor)
-    left.fill_between(curves.grid, floor, density, color=BLUE, alpha=0.25, linewidth=0)
-    left.plot(curves.grid, density, color=BLUE, linewidth=1.3)
+    left.fill_between(curves.grid, floor, density, color=current_look().main, alpha=0.25, linewidth=0)
+    left.plot(curves.grid, density, color=current_look().main, linewidth=1.3)
     _draw_error_band(left, curves.grid, curves.density, curves.density_se, floor)
     _mark_eigenvalues(left, findings, floor)
     left.set(yscale="log", ylim=(floor, None), xlabel="eigenvalue", ylabel="density")
     left.legend(frameon=False, loc="upper right")
-    right.plot(curves.grid, np.maximum(curves.larger, 0.1), color=BLUE, linewidth=1.3)
+    right.plot(curves.grid, np.maximum(curves.larger, 0.1), color=current_look().main, linewidth=1.3)
     _draw_error_band(right, curves.grid, curves.larger, curves.larger_se, 0.1)
     right.set(yscale="log", ylim=(0.5, 1.6 * size), xlabel="eigenvalue", ylabel="number of larger eigenvalues")
     probes = len(findings.arrays["density/nodes"])
-    known = f"{curves.known} resolved, the rest from\n" if curves.known else ""
-    right.set_title(f"{known}{probes} probe{'s; shaded: 2 standard errors' if probes > 1 else ''}", fontsize="small")
+    known = f"{curves.known} eigenvalues counted exactly,\nthe rest " if curves.known else ""
+    shaded = "s (shaded: \u00b1 2 standard errors)" if probes > 1 else ""
+    right.set_title(f"{known}estimated from {probes} probe{shaded}", fontsize="small")
     left.set_title(
         f"Hessian of the mean loss, {size:,} parameters\nkernel \u00b1 {curves.width:.2g} around each eigenvalue",
         fontsize="small",
@@ -81,16 +85,23 @@ def density_figure(plt: FigureFactory, findings: Findings) -> "Figure":
 
 
 def _mark_eigenvalues(axis: "Axes", findings: Findings, height: float) -> None:
-    """Ticks at the computed eigenvalues, in two colours by whether they are resolved."""
+    """Short lines inside the frame at the computed eigenvalues, in two colours by whether they are resolved."""
+    from matplotlib.transforms import ScaledTranslation
+
     a = findings.arrays
     values = np.concatenate([a["eigenvalues"], a["smallest"]])
     resolved = np.zeros(len(values), bool)  # a file of an earlier version does not record it
     if "smallest_converged" in a:
         resolved = np.concatenate([a["converged"], a["smallest_converged"]])
-    looks: Looks = {"markersize": 11, "markeredgewidth": 1.3, "clip_on": False}
-    for chosen, colour, label in ((resolved, RED, "resolved eigenvalues"), (~resolved, GREY, "not resolved")):
+    looks: Looks = {"markersize": 9, "markeredgewidth": 1.3, "linestyle": "none", "zorder": 4}
+    assert axis.figure is not None
+    up = axis.transData + ScaledTranslation(0, 5.5 / 72, axis.figure.dpi_scale_trans)
+    look = current_look()
+    kinds = ((resolved, look.accent, "resolved eigenvalues"), (~resolved, look.muted, "not resolved"))
+    for chosen, colour, label in kinds:
         if chosen.any():
-            axis.plot(values[chosen], np.full(chosen.sum(), height), "|", color=colour, label=label, **looks)
+            heights = np.full(chosen.sum(), height)
+            axis.plot(values[chosen], heights, "|", color=colour, label=label, transform=up, **looks)
 
 
 def kernel_width(low: float, high: float) -> float:
@@ -184,7 +195,7 @@ def _draw_error_band(axis: "Axes", x: np.ndarray, values: np.ndarray, errors: np
     """Two standard errors on either side, where they are known."""
     if np.isfinite(errors).any():
         low, high = np.maximum(values - 2 * errors, floor), np.maximum(values + 2 * errors, floor)
-        axis.fill_between(x, low, high, color=BLUE, alpha=0.3, linewidth=0)
+        axis.fill_between(x, low, high, color=current_look().main, alpha=0.3, linewidth=0)
 
 
 def layers_figure(plt: FigureFactory, findings: Findings) -> "Figure":
@@ -198,9 +209,11 @@ def layers_figure(plt: FigureFactory, findings: Findings) -> "Figure":
         The figure.
     """
     a = findings.arrays
-    panels = [("trace of the block", a["layers/trace"], a["layers/trace_se"])]
+    panels = [(f"trace of the block{TWO_ERRORS}", a["layers/trace"], a["layers/trace_se"])]
     if "layers/max_eig" in a:
-        panels.append(("largest eigenvalue of the block", a["layers/max_eig"], a["layers/max_eig_residual"]))
+        panels.append(
+            ("largest eigenvalue of the block\n(\u00b1 2 residuals)", a["layers/max_eig"], a["layers/max_eig_residual"])
+        )
     return _bars_figure(plt, findings.about["layers"], panels)
 
 
@@ -208,7 +221,7 @@ def activations_figure(plt: FigureFactory, findings: Findings) -> "Figure":
     """Draw the trace of the Hessian with respect to activations; arguments and result as for `layers_figure`."""
     a, at = findings.arrays, findings.about["parts"]["activations"]["at"]
     names = [f"{name} ({kind})" for name, kind, _ in findings.about["activations"]]
-    panel = f"trace with respect to the {at}", a["activations/trace"], a["activations/trace_se"]
+    panel = f"trace with respect to the {at}{TWO_ERRORS}", a["activations/trace"], a["activations/trace_se"]
     return _bars_figure(plt, names, [panel])
 
 
@@ -219,15 +232,24 @@ def _bars_figure(
     import seaborn as sns
 
     width = 3.4 if is_single_column() else 1.2 + 3.6 * len(panels)
-    size = width, 0.9 + 0.2 * len(names)
+    size = width, 1.0 + (0.2 if len(names) <= MANY_NAMES else 0.15) * len(names)
     fig, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     rows = np.arange(len(names))
     for axis, (title, values, errors) in zip(axes[0], panels, strict=True):
-        axis.barh(rows, values, xerr=2 * errors, color=BLUE, alpha=0.75, error_kw={"linewidth": 0.8, "ecolor": "0.2"})
-        axis.axvline(0, color="0.3", linewidth=0.7)
+        axis.barh(
+            rows,
+            values,
+            xerr=2 * errors,
+            color=current_look().main,
+            alpha=0.75,
+            error_kw={"linewidth": 0.8, "ecolor": current_look().ink},
+        )
+        axis.axvline(0, color=current_look().ink, linewidth=0.7)
         axis.set_xlabel(title.replace(" of the ", "\nof the ") if is_single_column() else title)
         axis.margins(y=0.01)
-    axes[0, 0].set_yticks(rows, labels=names, fontsize="small")
+        set_few_ticks(axis.xaxis, most=4 if is_single_column() else 6)
+    axes[0, 0].set_yticks(rows, labels=names, fontsize="small" if len(names) <= MANY_NAMES else "x-small")
+    axes[0, 0].tick_params(axis="y", length=0)
     axes[0, 0].invert_yaxis()
     sns.despine(fig)
     return fig

@@ -1,6 +1,5 @@
 """Surfaces in three dimensions, with light and contour lines; several of them side by side or in one box."""
 
-import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +9,21 @@ import numpy as np
 
 from lossatlas.errors import BadUsage, named
 from lossatlas.figures.axis_ticks import set_few_ticks
+from lossatlas.figures.clipped_parts import left_out_in_words
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import NOT_FINITE_COLOUR, overlay_colour_map, run_colour
+from lossatlas.figures.palette import (
+    current_look,
+    line_colour_map,
+    luminance,
+    overlay_colour_map,
+    run_colour,
+    visible_part,
+)
 from lossatlas.figures.panels import Panel, legend_name, same_extent
+from lossatlas.figures.solid_layout import NOTES, SolidLayout
+from lossatlas.figures.surface_light import brightness
+from lossatlas.figures.surface_scene import Sheet, SurfaceLine, SurfaceScene
 from lossatlas.figures.trajectory_plots import axis_names
 from lossatlas.io.trajectory_files import Projection
 from lossatlas.landscape.interpolant import Interpolant
@@ -24,12 +34,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d import Axes3D
 
-LIGHT_DIRECTION = np.array([-0.45, -0.25, 0.857])  # towards the light; the interactive page has the same
-BOX_HEIGHT = 0.62  # of the box, relative to its width
-FLOOR_GAP = 0.4  # between surface and floor, relative to the height of the surface
-LINE_OFFSET = 0.012  # of lines towards the camera, relative to the box, so that their surface does not hide them
-LINE_COLOUR = (0.05, 0.07, 0.1, 0.55)  # RGBA of a contour line
-LABEL_MARGIN = 0.06  # inches between the labels of a new figure and its edge
+BOX_HEIGHT = 0.72  # of the box, relative to its width
+FLOOR_GAP = 0.3  # between surface and floor, relative to the height of the surface
+CONTOUR_WIDTH, EDGE_WIDTH, CROSSING_WIDTH = 0.5, 1.3, 1.0  # points
+FLOOR_DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))  # of the surfaces in one box
+LINE_OPACITY = 0.75  # of a contour line
+DARK = 0.1  # luminance below which a contour line is lighter than its surface
+ROUNDING = 1e-6  # relative to the height of a surface, which is cut above its ceiling
+HIDDEN_OPACITY = 0.3  # of the part of a path that a surface hides
+HATCH = "left out"  # marks lines of the floor
+HATCHES = 40  # lines across the part of the floor below what is left out
 POINTS_PER_STEP = 24  # of a path between two checkpoints
 
 
@@ -51,18 +65,6 @@ class Camera:
         elevation, azimuth = np.radians([self.elevation, self.azimuth])
         return np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
 
-    def direction_in_axes(self, p: Panel, ends: tuple[float, float]) -> np.ndarray:
-        """Vector to the camera in the units of the axes, as long as the box.
-
-        Args:
-            p: Panel whose extent the box has.
-            ends: Lowest and highest height of the box.
-
-        Returns:
-            (3,) vector.
-        """
-        return self.direction / [1, 1, BOX_HEIGHT] * [np.ptp(p.x), np.ptp(p.y), ends[1] - ends[0]]
-
 
 def solid_figure(
     plt: FigureFactory,
@@ -74,6 +76,7 @@ def solid_figure(
     *,
     overlay: bool = False,
     paths: Sequence[Projection] = (),
+    cut_from: Camera | None = None,
 ) -> "Figure":
     """Draw surfaces in three dimensions with the same heights and colours.
 
@@ -86,6 +89,7 @@ def solid_figure(
         camera: Where they are seen from.
         overlay: Draw them in one box instead of side by side.
         paths: Training runs, which lie on the first surface.
+        cut_from: Side from which a quarter is cut out of an overlay; None for the camera's.
 
     Returns:
         The figure.
@@ -95,81 +99,21 @@ def solid_figure(
     """
     check_overlay(panels, overlay=overlay)
     groups: list[Sequence[Panel]] = [panels] if overlay else [[p] for p in panels]
-    rows, columns = (len(groups), 1) if is_single_column() else (1, len(groups))
+    rows, columns = shape_of_solids(len(groups))
     fig = plt.figure(figsize=(5.2 * columns, 4.4 * rows))
     for k, group in enumerate(groups):
         axis = fig.add_subplot(rows, columns, k + 1, projection="3d", computed_zorder=False)
-        draw_solid(axis, group, scale, name, zlim, camera, paths)
+        draw_solid(axis, group, scale, name, zlim, camera, paths, cut_from=cut_from)
         axis.patch.set_visible(False)  # it would cover the labels of the neighbour
         if not overlay and len(panels) > 1:
-            axis.set_title(group[0].label, y=0.96)
-            if k + 1 < columns:
-                axis.set_zlabel("")
-    fig.subplots_adjust(left=0, right=0.97, bottom=0.0, top=1.0, wspace=0.04)
+            axis.set_title(group[0].label)
+    fig.set_layout_engine(SolidLayout(rows, columns))
     return fig
 
 
-def keep_labels_inside(fig: "Figure", axis: "Axes3D", slot: tuple[float, float, float, float] = (0, 0, 1, 1)) -> None:
-    """Place an axis with three dimensions so that all its labels are inside a part of the figure, and as large as it can be.
-
-    Args:
-        fig: The figure, without a layout engine.
-        axis: The axis, with everything drawn.
-        slot: Left, bottom, right and top end of the part, as shares of the figure.
-    """
-    shown = [each for each in axis.collections if each.get_visible()]
-    for each in shown:  # the surface itself is never outside of the box, and takes long to draw
-        each.set_visible(False)
-    margin = LABEL_MARGIN * fig.dpi / np.array([fig.bbox.width, fig.bbox.height])
-    low, high = np.array(slot[:2]) + margin, np.array(slot[2:]) - margin
-    axis.set_position((*low, *(high - low)))
-    _shorten_height_label(fig, axis, float(high[1] - low[1]))
-    for _ in range(15):
-        fig.draw_without_rendering()
-        box, inked = _box_and_labels(fig, axis)
-        labels = np.ptp(inked, 0) - np.ptp(box, 0)  # they keep their size where the box gets smaller
-        factor = np.clip(((high - low - labels) / np.ptp(box, 0)).min(), 0.5, 1.5)
-        inside = (inked[0] >= low - 1e-3).all() and (inked[1] <= high + 1e-3).all()
-        if inside and abs(factor - 1) < 0.01:
-            break
-        place = np.array([axis.get_position().min, axis.get_position().max])
-        half = np.maximum(np.ptp(place, 0) * factor, 0.2 * (high - low)) / 2
-        middle = place.mean(0) + (low + high) / 2 - inked.mean(0)
-        axis.set_position((*(middle - half), *(2 * half)))
-    for each in shown:
-        each.set_visible(True)
-
-
-def _shorten_height_label(fig: "Figure", axis: "Axes3D", height: float) -> None:
-    """Break the label of the vertical axis, and make its letters smaller, where it is longer than a share of the figure."""
-    label, room = axis.zaxis.label, height * fig.bbox.height
-
-    def length() -> float:
-        return float(label.get_window_extent().height)
-
-    fig.draw_without_rendering()
-    if length() > 0.85 * room and ", " in label.get_text():
-        label.set_text(label.get_text().replace(", ", ",\n"))
-    if length() > room:
-        label.set_fontsize(label.get_fontsize() * room / length())
-
-
-def _box_and_labels(fig: "Figure", axis: "Axes3D") -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the box alone, and of the box with its texts, as shares of the figure, (2, 2) each."""
-    from mpl_toolkits.mplot3d.proj3d import proj_transform
-
-    texts = [axis.title, *axis.texts, axis.xaxis.label, axis.yaxis.label, axis.zaxis.label]
-    boxes = [text.get_window_extent() for text in texts if text.get_visible() and text.get_text()]
-    own: Any = fig
-    ticks = [each.get_tightbbox(own._get_renderer()) for each in (axis.xaxis, axis.yaxis, axis.zaxis)]
-    boxes += [each for each in ticks if each is not None]
-    if (legend := axis.get_legend()) is not None:
-        boxes.append(legend.get_window_extent())
-    ends = np.array(list(itertools.product(axis.get_xlim(), axis.get_ylim(), axis.get_zlim())))
-    corners = axis.transData.transform(np.column_stack(proj_transform(*ends.T, axis.get_proj())[:2]))
-    size = np.array([fig.bbox.width, fig.bbox.height])
-    points = np.concatenate([corners, *(box.get_points() for box in boxes)])
-    return tuple(np.array([each.min(0), each.max(0)]) / size for each in (corners, points))
+def shape_of_solids(count: int) -> tuple[int, int]:
+    """Rows and columns of a number of panels."""
+    return (count, 1) if is_single_column() else (1, count)
 
 
 def check_overlay(panels: Sequence[Panel], *, overlay: bool) -> None:
@@ -192,6 +136,7 @@ def draw_solid(
     paths: Sequence[Projection] = (),
     *,
     notes: bool = True,
+    cut_from: Camera | None = None,
 ) -> None:
     """Draw surfaces on one axis with three dimensions.
 
@@ -204,6 +149,7 @@ def draw_solid(
         camera: Where they are seen from.
         paths: Training runs, which lie on the first surface.
         notes: Write the notes of the panels beside them.
+        cut_from: Side from which a quarter is cut out where there are several surfaces; None for the camera's.
 
     Raises:
         BadUsage: zlim leaves nothing of the surfaces.
@@ -217,33 +163,60 @@ def draw_solid(
     ends = bottom - FLOOR_GAP * (ceiling - bottom), ceiling
     camera = camera or Camera()
     several = len(panels) > 1
-    maps = [overlay_colour_map(k) if several else scale.colour_map for k in range(len(panels))]
-    faces, colours = [], []
-    for p, colour_map in zip(panels, maps, strict=True):
-        _draw_floor_contours(axis, p, scale, colour_map, ends)
-        corners, shades = shaded_faces(
-            p, heights, colormaps.get_cmap(colour_map), bottom, ceiling, plateau=zlim is None, brightest=scale.limits[1]
-        )
-        lines = _contour_faces(p, heights, ends, camera)
-        faces += [corners, lines]
-        colours += [shades, np.tile(LINE_COLOUR, (len(lines), 1))]
-    _add_faces(axis, np.concatenate(faces), np.concatenate(colours))
+    maps = [colormaps.get_cmap(overlay_colour_map(k) if several else scale.colour_map) for k in range(len(panels))]
+    colours = [colours_of_heights(scale, each) for each in maps]
+    sheets = [sheet_of(p, heights, each, ends) for p, each in zip(panels, colours, strict=True)]
+    sheets = overlaid_sheets(sheets, cut_from or camera)
+    for k, (sheet, colour_map) in enumerate(zip(sheets, maps, strict=True)):
+        lines = visible_part(colour_map) if several else line_colour_map(scale.colour_map)
+        _draw_floor_contours(axis, sheet, scale, lines, ends, FLOOR_DASHES[k % len(FLOOR_DASHES)])
+    for sheet, p in zip(sheets, panels, strict=True):
+        _hatch_floor(axis, sheet, p, ends)
+    scene = SurfaceScene(axis, [replace(each, lines=[*each.lines, *_contour_lines(each, heights)]) for each in sheets])
     handles: list[Artist] = []
     if several:
-        handles += [
-            Patch(color=colormaps.get_cmap(each)(0.35), label=p.label) for p, each in zip(panels, maps, strict=True)
-        ]
+        handles += [Patch(color=each(0.5), label=p.label) for p, each in zip(panels, maps, strict=True)]
     for p in panels:
         handles += _mark_not_finite(axis, p, ends, f"{p.label}: not finite" if several else "not finite")
     _set_axes(axis, panels[0], scale, name, ends, camera)
     if paths:
         _set_path_labels(axis, paths[0])
     for k, path in enumerate(paths):
-        handles += _draw_path(axis, panels, heights, ends, camera, path, run_colour(k, len(paths)))
+        handles += _draw_path(scene, heights, path, run_colour(k, len(paths)))
     if handles:
-        axis.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
-    texts = [f"{p.label}: {p.note}" if several else p.note for p in panels if p.note and notes]
-    axis.text2D(0.02, 0.98, "\n".join(texts), va="top", transform=axis.transAxes, fontsize="small")
+        axis.legend(handles=handles, loc="upper right", fontsize="small", frameon=False, ncols=len(handles))
+    texts = solid_notes(panels, sheets, scale, zlim)
+    if notes and texts:
+        axis.text2D(0.02, 0.98, "\n".join(texts), va="top", transform=axis.transAxes, fontsize="small", gid=NOTES)
+
+
+def solid_notes(panels: Sequence[Panel], sheets: Sequence[Sheet], scale: ColourScale, zlim: float | None) -> list[str]:
+    """List facts that a reader of a figure in three dimensions has to know.
+
+    Args:
+        panels: The surfaces.
+        sheets: What is drawn of each.
+        scale: Their colour scale.
+        zlim: Value at which they are cut off; None for the top of the scale.
+
+    Returns:
+        One text for each fact, with the name of the surface where there are several.
+    """
+    texts = []
+    for p, sheet in zip(panels, sheets, strict=True):
+        facts = [
+            p.note,
+            left_out_in_words(
+                p,
+                scale.low if scale.below else -np.inf,
+                scale.high if zlim is None else zlim,
+                "left out (hatched floor)",
+            ),
+        ]
+        if sheet.left_out.any():
+            facts.append("a quarter is left out to show what lies below")
+        texts += [f"{p.label}: {fact}" if len(panels) > 1 else fact for fact in facts if fact]
+    return texts
 
 
 def _ceiling(scale: ColourScale, zlim: float | None) -> float:
@@ -255,105 +228,139 @@ def _ceiling(scale: ColourScale, zlim: float | None) -> float:
     return float(np.log10(zlim + scale.shift) if scale.log else zlim)
 
 
-def _add_faces(axis: "Axes3D", faces: np.ndarray, colours: np.ndarray) -> None:
-    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
-
-    surface = Poly3DCollection(
-        faces,
-        facecolors=colours,
-        edgecolors=colours,  # edges of another colour would show gaps between faces
-        linewidths=0.45,  # the same for all: matplotlib sorts faces by depth, but not their widths
-        zorder=2,
-    )
-    surface.set_rasterized(True)  # tens of thousands of faces would make a vector file of megabytes
-    axis.add_collection3d(surface)
+def colours_of_heights(scale: ColourScale, colour_map: "Colormap") -> Callable[[Any], Any]:
+    """Return the function from heights to RGBA colours of a scale and a colour map."""
+    norm = scale.norm
+    return lambda heights: colour_map(np.clip(norm(np.nan_to_num(heights)), 0, 1))
 
 
-def shaded_faces(
-    p: Panel,
-    scale: ColourScale,
-    colours: Callable[[np.ndarray], np.ndarray],
-    bottom: float,
-    ceiling: float,
-    *,
-    plateau: bool = False,
-    brightest: float | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the faces of a surface below a ceiling, and their colours under light.
+def sheet_of(p: Panel, scale: ColourScale, colours: Callable[[Any], Any], ends: tuple[float, float]) -> Sheet:
+    """Prepare a surface for a scene; what lies above the box or below the scale is left out.
 
     Args:
         p: The surface.
         scale: Scale of its heights.
-        colours: Colour map, from shares in [0, 1] to RGBA.
-        bottom: Height of the darkest colour.
-        ceiling: Height at which a face is cut.
-        plateau: Bend faces at the ceiling instead of cutting them.
-        brightest: Height of the brightest colour; None for the top of the scale.
+        colours: Colours of heights, RGBA in [0, 1].
+        ends: Heights of the floor and of the top of the box.
 
     Returns:
-        Corners (n, 5, 3) in the units of the axes and colours (n, 4). Five corners allow for a cut; those that a face
-        does not need repeat its last one.
+        The surface, without lines.
     """
     x, y, z = p.refined(scale)
+    bottom, ceiling = scale.limits[0], ends[1]
     with np.errstate(invalid="ignore"):
-        h = np.where(np.isfinite(z), scale.height(z), np.nan)
-        h = np.minimum(h, ceiling) if plateau else h
-    light = _light(p, x, y, h, (ceiling - bottom) * (1 + FLOOR_GAP) / BOX_HEIGHT)
-    grid = np.stack([*np.meshgrid(x, y), h], -1)
-    corners = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], 2)
-    heights = corners[..., 2]
-    top = scale.limits[1] if brightest is None else brightest
-    with np.errstate(invalid="ignore"):
-        low, high = heights.min(-1), heights.max(-1)
-        share = np.clip((heights.mean(-1) - bottom) / (top - bottom), 0, 1)
-        whole = high <= ceiling + 1e-9 * (ceiling - bottom)  # False where a corner is missing
-        cut = np.isfinite(high) & (low < ceiling) & ~whole
-    shades = colours(np.nan_to_num(share))
-    middle = np.nan_to_num((light[:-1, :-1] + light[1:, 1:] + light[:-1, 1:] + light[1:, :-1]) / 4, nan=0.7)
-    shades[..., :3] = np.clip(shades[..., :3] * middle[..., None], 0, 1)
-    clipped = np.array([_clip_face(face, ceiling) for face in corners[cut]]).reshape(-1, 5, 3)
-    faces = corners[whole]
-    return (
-        np.concatenate([np.concatenate([faces, faces[:, -1:]], 1), clipped]),
-        np.concatenate([shades[whole], shades[cut]]),
+        heights = np.where(np.isfinite(z), scale.height(z), np.nan)
+    if not scale.above and ceiling >= scale.limits[1]:  # an interpolant overshoots
+        heights = np.minimum(heights, scale.limits[1])
+    if not scale.below:
+        heights = np.maximum(heights, bottom)
+    light = brightness(x, y, np.clip(heights, bottom, ceiling), (ends[1] - ends[0]) / BOX_HEIGHT)
+    edge = ROUNDING * (ceiling - bottom)
+    left_out = np.zeros((len(y) - 1, len(x) - 1), bool)
+    return Sheet(x, y, heights, light, colours, (bottom - edge, ceiling + edge), left_out)
+
+
+def overlaid_sheets(sheets: Sequence[Sheet], camera: Camera) -> list[Sheet]:
+    """Put surfaces over one grid, draw where they intersect, and cut a quarter out of those that hide another one.
+
+    The quarter is the one next to the camera. There only the lowest surface is left (seen from below the highest), with the
+    others' edges along the cut.
+
+    Args:
+        sheets: Surfaces over the same part of a plane.
+        camera: Where they are seen from.
+
+    Returns:
+        The surfaces; a single one is unchanged.
+    """
+    if len(sheets) == 1:
+        return list(sheets)
+    x, y = (_union([getattr(each, letter) for each in sheets]) for letter in "xy")
+    common = [_resampled(each, x, y) for each in sheets]
+    i, j = len(x) // 2, len(y) // 2
+    near = np.ix_(
+        *(
+            np.arange(len(a) - 1) >= k if d >= 0 else np.arange(len(a) - 1) < k
+            for a, k, d in ((y, j, camera.direction[1]), (x, i, camera.direction[0]))
+        )
     )
+    quarter = np.zeros((len(y) - 1, len(x) - 1), bool)
+    quarter[near] = True
+    means = [float(np.nanmean(np.where(quarter, each.heights[1:, 1:], np.nan))) for each in common]
+    kept = int(np.nanargmin(means) if camera.elevation >= 0 else np.nanargmax(means))
+    found = []
+    for k, each in enumerate(common):
+        lines = [line for other in common[k + 1 :] for line in _crossing_lines(each, other, quarter)]
+        if k != kept:
+            lines += _cut_edges(each, quarter, i, j)
+        found.append(replace(each, lines=lines, left_out=each.left_out | (quarter if k != kept else False)))
+    return found
 
 
-def _light(p: Panel, x: np.ndarray, y: np.ndarray, heights: np.ndarray, box_height: float) -> np.ndarray:
-    """Brightness (ny, nx) of a surface: diffuse light, and less on slopes."""
-    sides = np.ptp(p.x), np.ptp(p.y)
-    gradients = zip(np.gradient(heights, y, x), (sides[1], sides[0]), strict=True)
-    slope_y, slope_x = (gradient * side / box_height for gradient, side in gradients)
-    normal = np.stack([-slope_x, -slope_y, np.ones(heights.shape)], -1)
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    return 0.6 + 0.45 * np.clip(normal @ LIGHT_DIRECTION, 0, None) - 0.12 * (1 - normal[..., 2])
+def _union(axes: Sequence[np.ndarray]) -> np.ndarray:
+    """Coordinates of all axes, without those that rounding has doubled."""
+    every = np.sort(np.concatenate(axes))
+    return every[np.append(True, np.diff(every) > 1e-9 * np.ptp(every))]
 
 
-def _clip_face(face: np.ndarray, ceiling: float) -> np.ndarray:
-    """The part of a face (4, 3) below a ceiling, with five corners."""
-    kept: list[np.ndarray] = []
-    for a, b in zip(np.roll(face, 1, 0), face, strict=True):
-        if (a[2] <= ceiling) != (b[2] <= ceiling):
-            kept.append(a + (ceiling - a[2]) / (b[2] - a[2]) * (b - a))
-        if b[2] <= ceiling:
-            kept.append(b)
-    kept = kept[:5]  # of a face that crosses the ceiling four times, a corner is left out
-    return np.stack(kept + [kept[-1]] * (5 - len(kept)))
+def _resampled(sheet: Sheet, x: np.ndarray, y: np.ndarray) -> Sheet:
+    """A surface on other coordinates, with straight lines between its own."""
+    if len(x) == len(sheet.x) and len(y) == len(sheet.y):
+        return sheet
+
+    def on_grid(values: np.ndarray) -> np.ndarray:
+        rows = np.stack([np.interp(x, sheet.x, row) for row in values])
+        return np.stack([np.interp(y, sheet.y, column) for column in rows.T], axis=1)
+
+    none = np.zeros((len(y) - 1, len(x) - 1), bool)
+    return replace(sheet, x=x, y=y, heights=on_grid(sheet.heights), light=on_grid(sheet.light), left_out=none)
 
 
-def _contour_faces(p: Panel, scale: ColourScale, ends: tuple[float, float], camera: Camera) -> np.ndarray:
-    """Segments (n, 5, 3) of the contour lines on a surface, as faces without a width, moved towards the camera."""
+def _crossing_lines(sheet: Sheet, other: Sheet, quarter: np.ndarray) -> list[SurfaceLine]:
+    """Lines in which two surfaces over one grid intersect, outside of a quarter (ny - 1, nx - 1) of it."""
     from contourpy import contour_generator
 
-    x, y, z = p.refined(scale)
-    lines = contour_generator(x=x, y=y, z=np.ma.masked_invalid(scale.height(z)))
-    offset = LINE_OFFSET * camera.direction_in_axes(p, ends)
-    segments = [np.zeros((0, 5, 3))]
+    within = np.zeros(sheet.heights.shape, bool)
+    within[1:-1, 1:-1] = quarter[:-1, :-1] & quarter[1:, 1:]
+    difference = np.ma.masked_invalid(np.where(within, np.nan, sheet.heights - other.heights))
+    colour = (*(0.25 * np.asarray(sheet.colours(sheet.ends[0]))[:3]), 1.0)
+    found = contour_generator(x=sheet.x, y=sheet.y, z=difference).lines(0.0)
+    return [SurfaceLine(_lifted(np.asarray(run), sheet), colour, CROSSING_WIDTH) for run in found]
+
+
+def _lifted(points: np.ndarray, sheet: Sheet) -> np.ndarray:
+    """Points (n, 3) on a surface above points (n, 2) of its plane."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    heights = RegularGridInterpolator((sheet.y, sheet.x), sheet.heights, bounds_error=False, fill_value=np.nan)
+    return np.column_stack([points, heights(points[:, ::-1])])
+
+
+def _cut_edges(sheet: Sheet, quarter: np.ndarray, i: int, j: int) -> list[SurfaceLine]:
+    """The two edges of a surface along a quarter that is cut out at its column `i` and row `j`."""
+    points = sheet.corners.reshape(*sheet.heights.shape, 3)
+    rows, columns = (np.flatnonzero(quarter.any(axis)) for axis in (1, 0))
+    colour = (*(0.45 * np.asarray(sheet.colours(sheet.ends[0]))[:3]), 1.0)
+    edges = points[rows[0] : rows[-1] + 2, i], points[j, columns[0] : columns[-1] + 2]
+    return [SurfaceLine(edge, colour, EDGE_WIDTH) for edge in edges]
+
+
+def _contour_lines(sheet: Sheet, scale: ColourScale) -> list[SurfaceLine]:
+    """Contour lines on a surface, darker than it, or lighter where it is dark."""
+    from contourpy import contour_generator
+
+    lines = contour_generator(x=sheet.x, y=sheet.y, z=np.ma.masked_invalid(sheet.heights))
+    found = []
     for level in scale.height(scale.levels):
-        for run in lines.lines(level) if level < ends[1] else ():
-            points = np.column_stack([np.asarray(run), np.full(len(run), level)]) + offset
-            segments.append(np.stack([points[:-1], *[points[1:]] * 3, points[:-1]], 1))
-    return np.concatenate(segments)
+        if not sheet.ends[0] < level < sheet.ends[1]:
+            continue
+        colour = np.asarray(sheet.colours(level))[:3]
+        dark = luminance(colour.tolist()) < DARK
+        ink = tuple(colour + 0.6 * (1 - colour) if dark else 0.3 * colour)
+        for run in lines.lines(level):
+            points = np.column_stack([np.asarray(run), np.full(len(run), level)])
+            found.append(SurfaceLine(points, (*ink, LINE_OPACITY), CONTOUR_WIDTH))
+    return found
 
 
 def height_interpolant(p: Panel, scale: ColourScale) -> Interpolant:
@@ -370,50 +377,63 @@ def dense_path(path: Projection) -> np.ndarray:
     return np.column_stack([np.interp(between, knots, path.x), np.interp(between, knots, path.y)])
 
 
-def _draw_path(
-    axis: "Axes3D",
-    panels: Sequence[Panel],
-    scale: ColourScale,
-    ends: tuple[float, float],
-    camera: Camera,
-    path: Projection,
-    colour: str,
-) -> "list[Artist]":
+def _draw_path(scene: SurfaceScene, scale: ColourScale, path: Projection, colour: str) -> "list[Artist]":
     """A trajectory on the first surface, faint where a surface hides it; handles for the legend.
 
-    A point is hidden if the ray from it to the camera passes below a surface. Points off the surface are not drawn.
+    Points off the surface, or where it is cut off, are not drawn.
     """
-    line = dense_path(path)
-    surfaces = [height_interpolant(each, scale) for each in panels]
-    heights = surfaces[0].at(line[:, 0], line[:, 1])[0]
-    points = np.column_stack([line, np.minimum(heights, ends[1])])
-    to_camera = camera.direction_in_axes(panels[0], ends)
-    hidden = np.zeros(len(points), bool)
-    for step in np.linspace(0.02, 1.5, 75):
-        ray = points + step * to_camera
-        for surface in surfaces:
-            above = surface.at(ray[:, 0], ray[:, 1])[0]
-            with np.errstate(invalid="ignore"):
-                hidden |= (above > ray[:, 2]) & (above <= ends[1])
-    points = points + LINE_OFFSET * to_camera
-    axis.plot(*np.where(hidden[:, None], points, np.nan).T, color=colour, linewidth=0.9, alpha=0.25, zorder=4)
-    axis.plot(*np.where(hidden[:, None], np.nan, points).T, color=colour, linewidth=1.3, zorder=4)
-    several = colour != "black"
+    from matplotlib.patheffects import withStroke
+
+    axis: Any = scene.axes
+    points = _lifted(dense_path(path), scene.sheets[0])
+    bottom, top = scene.sheets[0].ends
+    with np.errstate(invalid="ignore"):
+        points[~((points[:, 2] >= bottom) & (points[:, 2] <= top))] = np.nan
+    hidden = ~scene.seen(points)
+    axis.plot(*np.where(hidden[:, None], points, np.nan).T, color=colour, linewidth=0.9, alpha=HIDDEN_OPACITY, zorder=4)
+    halo = [withStroke(linewidth=2.6, foreground=current_look().ground)]
+    seen = np.where(hidden[:, None], np.nan, points)
+    axis.plot(*seen.T, color=colour, linewidth=1.3, zorder=4, path_effects=halo)
+    return _mark_checkpoints(axis, path, seen[::POINTS_PER_STEP], points[[0, -1]], scale, colour)
+
+
+def _mark_checkpoints(
+    axis: "Axes3D", path: Projection, seen: np.ndarray, ends: np.ndarray, scale: ColourScale, colour: str
+) -> "list[Artist]":
+    """Marks of the checkpoints that no surface hides, with the colour of their own loss; handles for the legend.
+
+    Args:
+        axis: Axis to draw on.
+        path: Checkpoints in the plane.
+        seen: (checkpoints, 3) places; NaN where hidden or off the surface.
+        ends: (2, 3) places of the first and the last one, which are always marked.
+        scale: Scale of the losses.
+        colour: Colour of the run.
+    """
+    from matplotlib import colormaps
+    from matplotlib.lines import Line2D
+
+    shown = np.flatnonzero(np.isfinite(seen).all(1))
+    fill: Any = current_look().ground
+    if path.loss is not None:
+        fill = colours_of_heights(scale, colormaps.get_cmap(scale.colour_map))(scale.height(path.loss[shown]))
+    label = "checkpoint" if path.loss is None else "checkpoint, coloured by its own loss"
+    marks = axis.scatter(
+        *seen[shown].T, s=13, c=fill, edgecolors=colour, linewidths=0.8, depthshade=False, zorder=5, label=label
+    )
+    several, ground = colour != current_look().ink, current_look().ground
     handles: list[Artist] = []
-    for point, shape, size, fill, label in (
-        (points[0], "o", 4.5, "white", "first"),
-        (points[-1], "*", 8, colour, "last"),
+    for point, k, shape, size, inside, edge in (
+        (ends[0], 0, "o", 5.5, ground, colour),
+        (ends[1], -1, "*", 8.5, colour, ground),
     ):
-        look: Looks = {
-            "marker": shape,
-            "markersize": size,
-            "markerfacecolor": fill,
-            "color": colour,
-            "linestyle": "none",
-        }
-        text = legend_name(path.run) if several else f"{label} checkpoint"
-        handles += axis.plot(*point[:, None], label=text, zorder=5, **look)
-    return handles[1:] if several else handles
+        look: Looks = {"marker": shape, "markersize": size, "markerfacecolor": inside, "linestyle": "none"}
+        look |= {"color": colour, "markeredgecolor": edge, "markeredgewidth": 0.7}
+        seen_there = bool(np.isfinite(seen[k]).all())
+        axis.plot(*point[:, None], zorder=6, alpha=None if seen_there else HIDDEN_OPACITY, **look)
+        text = legend_name(path.run) if several else f"{'last' if k else 'first'} checkpoint"
+        handles.append(Line2D([], [], label=text, **look))
+    return handles[1:] if several else [handles[0], *([marks] if len(shown) else []), handles[1]]
 
 
 def _set_path_labels(axis: "Axes3D", path: Projection) -> None:
@@ -424,16 +444,33 @@ def _set_path_labels(axis: "Axes3D", path: Projection) -> None:
 
 
 def _draw_floor_contours(
-    axis: "Axes3D", p: Panel, scale: ColourScale, colour_map: "str | Colormap", ends: tuple[float, float]
+    axis: "Axes3D", sheet: Sheet, scale: ColourScale, colour_map: "str | Colormap", ends: tuple[float, float], dash: Any
 ) -> None:
-    x, y, z = p.refined(scale)
+    """Contours of a surface on the floor, in colours that stand out from the ground."""
     levels = scale.height(scale.levels)
-    levels = levels[levels <= ends[1]]
+    levels = levels[(levels <= ends[1]) & (levels >= scale.limits[0])]
     if len(levels) == 0:
         return
-    looks: Looks = {"linewidths": 0.8, "linestyles": "solid", "zorder": 1, "cmap": colour_map}
-    limits: Looks = {"vmin": scale.limits[0], "vmax": scale.limits[1]}
-    axis.contour(*np.meshgrid(x, y), scale.height(z), levels=levels, zdir="z", offset=ends[0], **looks, **limits)
+    looks: Looks = {"linewidths": 0.8, "linestyles": [dash], "zorder": 1, "cmap": colour_map, "norm": scale.norm}
+    axis.contour(*np.meshgrid(sheet.x, sheet.y), sheet.heights, levels=levels, zdir="z", offset=ends[0], **looks)
+
+
+def _hatch_floor(axis: "Axes3D", sheet: Sheet, p: Panel, ends: tuple[float, float]) -> None:
+    """Hatch the floor where a surface is left out because its values are beyond the range."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    with np.errstate(invalid="ignore"):
+        beyond = (sheet.heights > sheet.ends[1]) | (sheet.heights < sheet.ends[0])
+    if not beyond.any():
+        return
+    outside = RegularGridInterpolator((sheet.y, sheet.x), beyond.astype(float), bounds_error=False, fill_value=0.0)
+    along = np.linspace(0, 1, 8 * HATCHES)
+    for offset in np.linspace(-1, 1, 2 * HATCHES + 1)[1:-1]:
+        x, y = p.x[0] + along * np.ptp(p.x), p.y[0] + (along + offset) * np.ptp(p.y)
+        drawn = outside(np.column_stack([y, x])) >= 0.5
+        if drawn.any():
+            shown = np.where(drawn[:, None], np.column_stack([x, y]), np.nan)
+            axis.plot(*shown.T, ends[0], color=current_look().muted, linewidth=0.4, zorder=0.9, gid=HATCH)
 
 
 def _set_axes(
@@ -466,5 +503,5 @@ def _mark_not_finite(axis: "Axes3D", p: Panel, ends: tuple[float, float], label:
         return []
     x, y = np.meshgrid(p.x, p.y)
     heights = np.where(np.isposinf(p.values[bad]), ends[1], ends[0])
-    looks: Looks = {"color": NOT_FINITE_COLOUR, "markersize": 4, "zorder": 5}
+    looks: Looks = {"color": current_look().accent, "markersize": 4, "zorder": 5}
     return [*axis.plot(x[bad], y[bad], heights, "x", label=label, **looks)]

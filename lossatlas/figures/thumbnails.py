@@ -1,15 +1,17 @@
 """Small pictures of results for a notebook, which pyplot does not know."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossatlas.errors import BadUsage
 from lossatlas.figures import spectrum_plots
+from lossatlas.figures.comparison_plots import comparison_figure
 from lossatlas.figures.matplotlib_style import OffscreenFigures, users_style
 from lossatlas.figures.plot_functions import PATH_MARGIN, path, path_on, plot
+from lossatlas.figures.plot_options import PlotOptions
 from lossatlas.figures.plotted_fields import default_field, loss_names
 from lossatlas.io.spectrum_files import Findings
 from lossatlas.io.trajectory_files import Projection
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE, DPI = (3.6, 3.0), 150  # inches, and dots per inch
+CARD = (4.8, 2.7)  # inches of the picture of a page
+MORE = 0.12  # by which a surface may be larger than its part of that picture, where axes would be
 
 
 def surface_picture(surface: Surface) -> bytes | None:
@@ -64,6 +68,47 @@ def spectrum_picture(findings: Findings) -> bytes | None:
         return None
     with users_style():
         return png_of(spectrum_plots.density_figure(OffscreenFigures(), findings))
+
+
+def card_picture(surfaces: Sequence[Surface], run: Projection | None = None) -> bytes:
+    """Draw the picture of a page for a gallery, without axes: surfaces in three dimensions side by side, or curves.
+
+    Args:
+        surfaces: Planes, or lines.
+        run: A trajectory on the first one, which is then seen from above.
+
+    Returns:
+        PNG of `CARD` inches.
+
+    Raises:
+        BadUsage: The values are too large to be drawn, or the surfaces have no field in common.
+    """
+    kind = "curve" if surfaces[0].grid.y is None else "solid"
+    with users_style():
+        if run is not None:
+            fig, axis = OffscreenFigures().subplots()
+            path_on(surfaces[0], run, axis, "filled", colorbar=False, title="")
+            axis.set_aspect("auto")
+        else:
+            options = PlotOptions.of(kind, {"title": ""})
+            fig = comparison_figure(OffscreenFigures(), surfaces, [""] * len(surfaces), kind, options)
+        fig.set_layout_engine("none")
+        fig.set_size_inches(*CARD)
+        for k, axis in enumerate(fig.axes):
+            without_words(axis)
+            more = 0.0 if kind == "curve" or run is not None else MORE
+            wide = 1 / len(fig.axes)
+            axis.set_position(((k - more / 2) * wide, -more / 2, (1 + more) * wide, 1 + more))
+        return png_of(fig)
+
+
+def without_words(axis: "Axes") -> None:
+    """Remove axes, texts and legend from a picture that is too small for them."""
+    axis.set_axis_off()
+    for text in list(axis.texts):
+        text.remove()
+    if legend := axis.get_legend():
+        legend.remove()
 
 
 def picture_of(draw: "Callable[[Axes], object]") -> bytes:

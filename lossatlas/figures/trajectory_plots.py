@@ -9,7 +9,7 @@ import numpy as np
 from lossatlas.figures.axis_ticks import set_log_ticks
 from lossatlas.figures.colour_scale import ColourScale
 from lossatlas.figures.matplotlib_style import FigureFactory, Looks, is_single_column
-from lossatlas.figures.palette import LR_DROP_COLOUR, run_colour
+from lossatlas.figures.palette import current_look, run_colour
 from lossatlas.figures.panels import legend_name, surface_panel
 from lossatlas.figures.plotted_fields import field_title, mathtext
 from lossatlas.io.trajectory_files import Projection
@@ -24,7 +24,9 @@ OWN_LOSS_LABEL = "the checkpoint's own loss"
 LR_DROP_LABEL = "learning rate dropped"
 
 
-def draw_trajectory(axis: "Axes", path: Projection, scale: ColourScale | None = None, colour: str = "black") -> None:
+def draw_trajectory(
+    axis: "Axes", path: Projection, scale: ColourScale | None = None, colour: str | None = None
+) -> None:
     """Draw the path of a training run on a plane.
 
     Args:
@@ -32,19 +34,17 @@ def draw_trajectory(axis: "Axes", path: Projection, scale: ColourScale | None = 
         path: Checkpoints in the plane.
         scale: Colour scale of the surface. If given, each checkpoint has the colour of its own loss where the path
             records it.
-        colour: Colour of the line; other than black where several runs are drawn, and the legend names them.
+        colour: Colour of the line; given where several runs are drawn, and the legend names them.
     """
     from matplotlib.patheffects import withStroke
 
-    x, y = path.x, path.y
-    axis.plot(
-        x, y, "-", color=colour, linewidth=1.1, zorder=5, label=legend_name(path.run) if colour != "black" else None
-    )
+    x, y, look = path.x, path.y, current_look()
+    label, colour = None if colour in (None, look.ink) else legend_name(path.run), colour or look.ink
+    axis.plot(x, y, "-", color=colour, linewidth=1.1, zorder=5, label=label)
     if scale is not None and path.loss is not None:
         looks: Looks = {
             "cmap": scale.colour_map,
-            "vmin": scale.limits[0],
-            "vmax": scale.limits[1],
+            "norm": scale.norm,
             "edgecolors": colour,
         }
         known = [each.get_label() for each in axis.collections]
@@ -52,18 +52,22 @@ def draw_trajectory(axis: "Axes", path: Projection, scale: ColourScale | None = 
         axis.scatter(x, y, c=scale.height(path.loss), s=18, zorder=6, label=label, linewidths=0.7, **looks)
     else:
         axis.plot(x, y, ".", color=colour, markersize=4, zorder=5)
-        axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor="white", markersize=5, zorder=6)
+        axis.plot(x[:1], y[:1], "o", color=colour, markerfacecolor=current_look().ground, markersize=5, zorder=6)
     if len(drops := path.dropped()):
-        drop_looks: Looks = {"color": LR_DROP_COLOUR, "markersize": 4, "linestyle": "none", "zorder": 7}
+        drop_looks: Looks = {"color": current_look().drop, "markersize": 5, "linestyle": "none", "zorder": 7}
+        drop_looks |= {"markeredgecolor": current_look().ground, "markeredgewidth": 0.6}
         axis.plot(x[drops], y[drops], "D", label=_lr_drop_label(axis), **drop_looks)
     for end, neighbour, text in ((0, 1, "first"), (-1, -2, "last")):
         away = np.array([x[end] - x[neighbour], y[end] - y[neighbour]]) if len(x) > 1 else np.ones(2)
         shift = 12 * away / max(float(np.hypot(*away)), 1e-300)  # away from the path
         at: Looks = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small"}
-        note = axis.annotate(text, (x[end], y[end]), tuple(shift), zorder=8, clip_on=True, color="black", **at)
+        note = axis.annotate(
+            text, (x[end], y[end]), tuple(shift), zorder=8, clip_on=True, color=current_look().ink, **at
+        )
         note.set_gid(END_NAME)
-        note.set_path_effects([withStroke(linewidth=2, foreground="white")])
-    axis.plot(x[-1:], y[-1:], "*", color=colour, markersize=9, zorder=7)
+        note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
+    star: Looks = {"color": colour, "markerfacecolor": current_look().ground, "markersize": 14, "markeredgewidth": 0.9}
+    axis.plot(x[-1:], y[-1:], "*", zorder=4.5, **star)  # under the path, whose last checkpoints may lie close together
     for letter, name in zip("xy", axis_names(path), strict=True):
         axis.set(**{f"{letter}label": name})
 
@@ -72,12 +76,10 @@ def keep_names_inside(axis: "Axes") -> None:
     """Turn the names of a path's ends about their points, as little as needed for them to lie within the frame.
 
     Args:
-        axis: Axis of a figure whose other parts are all there.
+        axis: Axis of a figure that is laid out.
     """
     from matplotlib.text import Annotation
 
-    assert axis.figure is not None
-    axis.figure.draw_without_rendering()  # type: ignore[union-attr]  # a figure, which lays out its parts
     frame = axis.get_window_extent()
     for note in axis.texts:
         if note.get_gid() != END_NAME or not isinstance(note, Annotation):
@@ -206,7 +208,12 @@ def path_losses_figure(
     """
     with_distance = any(path.distance is not None for path, _ in runs)
     fig, panels = plt.subplots(
-        1 + with_distance, 1, figsize=(5.4, 3.0 + 1.9 * with_distance), sharex=True, squeeze=False, layout="constrained"
+        1 + with_distance,
+        1,
+        figsize=((3.4, 2.6 + 1.4 * with_distance) if is_single_column() else (5.4, 3.0 + 1.9 * with_distance)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
     )
     top, bottom = panels[0, 0], panels[-1, 0]
     for k, (path, under) in enumerate(runs):
@@ -222,7 +229,7 @@ def path_losses_figure(
             bottom.plot(epochs, path.distance, "o-", **looks)
         for drop in path.dropped():
             for axis in panels[:, 0]:
-                drop_looks: Looks = {"color": LR_DROP_COLOUR, "linewidth": 0.8, "linestyle": ":", "zorder": 0}
+                drop_looks: Looks = {"color": current_look().drop, "linewidth": 0.8, "linestyle": ":", "zorder": 0}
                 axis.axvline(epochs[drop], label=_lr_drop_label(axis), **drop_looks)
     if log:
         top.set_yscale("log")

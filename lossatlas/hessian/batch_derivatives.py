@@ -15,7 +15,7 @@ from torch.autograd.graph import Node
 from torch.func import grad, jvp
 
 from lossatlas.data.losses import Batch, Model
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, first_line
 from lossatlas.evaluation.folding import FoldedFunction
 from lossatlas.evaluation.precision import in_float64
 from lossatlas.hessian.flat_vectors import flatten
@@ -187,9 +187,7 @@ def with_causes(compute: Callable[[], T], causes: str) -> T:
         raise BadInput(f"{error}{causes}") from error
     except RuntimeError as error:
         if "is not implemented" in str(error):
-            raise BadInput(
-                f"torch has no second derivative of a part of this network: {str(error).splitlines()[0][:150]}"
-            ) from error
+            raise BadInput(f"torch has no second derivative of a part of this network: {first_line(error)}") from error
         if not causes:
             raise
         raise BadInput(f"{NO_GRAPH}: {str(error).split('. ')[0][:150]}{causes}") from error

@@ -25,7 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas.data.losses import Batch, Loss, is_single_threaded
 from lossatlas.data.streamed import AnyData
-from lossatlas.errors import BadInput, BadUsage
+from lossatlas.errors import BadInput, BadUsage, first_line
 from lossatlas.evaluation.folding import FoldedFunction
 from lossatlas.evaluation.parallel_batches import ParallelBatches, replicas
 from lossatlas.evaluation.precision import set_numerics
@@ -41,7 +41,8 @@ from lossatlas.hessian.batching import parallel_batch_count, usual_batch_size
 from lossatlas.hessian.curvature_copy import float64_copy, to_float64
 from lossatlas.hessian.derivative_check import check_derivatives
 from lossatlas.hessian.flat_vectors import flatten, size_of, unflatten
-from lossatlas.hessian.mean_loss import MeanLoss, Reduce, short_reason
+from lossatlas.hessian.mean_loss import MeanLoss, Reduce
+from lossatlas.parameter_space.points import named_tensors
 from lossatlas.parameter_space.selection import Selection
 
 FOLDING_SAMPLES = 8  # on which the folded mode is compared with the other
@@ -154,7 +155,7 @@ class Hessian(MeanLoss):
         if self.in_place:
             return "the network itself is used, in place"
         net = float64_copy(self.net)
-        tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+        tensors = named_tensors(net)
         parameters, generator = [tensors[name] for name in self.names], torch.Generator().manual_seed(0)
         vectors = [torch.randn(p.shape, generator=generator, dtype=p.dtype).to(self.device) for p in parameters]
         batch, again = (map_inputs(self.samples.first_samples(FOLDING_SAMPLES), to_float64) for _ in range(2))
@@ -171,7 +172,7 @@ class Hessian(MeanLoss):
             error = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
             reason = "" if error <= 1e-6 else f"it would change a product by {error:.1e}"
         except Exception as error:
-            reason = short_reason(error, 120)
+            reason = first_line(error, 120)
         if not reason:
             self.forward = EquivalentForward(self.net, function)
         return reason

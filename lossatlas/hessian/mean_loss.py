@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lossatlas.data.losses import Batch, Loss, Losses, Model
 from lossatlas.data.streamed import AnyData, some_of
 from lossatlas.data.structures import leaves
-from lossatlas.errors import BadInput, BadUsage, Stop, named, note
+from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note
 from lossatlas.evaluation.folding import NotFoldable
 from lossatlas.evaluation.parallel_batches import ParallelBatches
 from lossatlas.evaluation.precision import PRECISIONS, channels_come_last, in_float64
@@ -25,7 +25,7 @@ from lossatlas.evaluation.sample_storage import StoredSamples, fitted, is_change
 from lossatlas.hessian.batch_derivatives import RANDOM, EquivalentForward, custom_derivatives, gradient_of, with_causes
 from lossatlas.hessian.curvature_copy import LossAndGradient, curvature_copy, gradient_mismatch
 from lossatlas.hessian.flat_vectors import flatten, size_of_entries, unflatten
-from lossatlas.parameter_space.points import Point, movable, move, restored
+from lossatlas.parameter_space.points import Point, movable, move, named_tensors, restored
 from lossatlas.parameter_space.selection import Selection
 
 Reduce = Callable[[Tensor], Tensor]  # the sum of a vector over the ranks that share the data
@@ -112,7 +112,7 @@ class MeanLoss:
         except (Stop, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
-            mismatch = short_reason(error, 150)
+            mismatch = first_line(error, 150)
         if mismatch:
             self.use_in_place(device, precision, mismatch)
             self.set_up(self.original_net, data, batch_size)
@@ -308,7 +308,7 @@ class MeanLoss:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every parameter and buffer of the network by name."""
-        return {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
+        return named_tensors(self.net)
 
     def move_to(self, point: Mapping[str, Tensor]) -> int:
         """Move the network to a point of a plane.
@@ -419,8 +419,3 @@ def sum_of_weights(spans: Sequence[tuple[int, int]], weights: Sequence[Tensor | 
 def weighted_sum(losses: Losses) -> Tensor:
     """Sum the losses of a batch, each times the weight of its sample."""
     return (losses.per_sample if losses.weights is None else losses.weights * losses.per_sample).sum()
-
-
-def short_reason(error: Exception, width: int) -> str:
-    """Return the first line of an error's text, or its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:width]

@@ -103,7 +103,7 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
         check_readable(Path(os.path.realpath(path)))
         f = h5py.File(path, "r", locking=False, track_order=True)
     except OSError as error:
-        raise BadInput(f"{path} is not a readable HDF5 file: {first_line(error)}") from error
+        raise BadInput(f"{path} is not a readable HDF5 file: {hdf5_cause(error)}") from error
     with f:
         try:
             check_sizes(f, os.path.getsize(path))
@@ -111,7 +111,7 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
         except (BadInput, BadUsage, CannotWrite):
             raise
         except DAMAGE as error:
-            raise BadInput(f"{path} is damaged, or not what it should be: {first_line(error)}") from error
+            raise BadInput(f"{path} is damaged, or not what it should be: {hdf5_cause(error)}") from error
 
 
 def check_sizes(f: h5py.File, size: int) -> None:
@@ -124,7 +124,7 @@ def check_sizes(f: h5py.File, size: int) -> None:
     f.visititems(look)
 
 
-def first_line(error: BaseException) -> str:
+def hdf5_cause(error: BaseException) -> str:
     """Return the first line of an error; of h5py's, 'attempt (cause)', the cause."""
     text = (str(error).splitlines() or [""])[0][:150]
     if isinstance(error, OSError) and text.endswith(")"):

@@ -86,8 +86,9 @@ def _with_field(surface: Surface, name: str, values: np.ndarray) -> tuple[Surfac
 
 
 def _name_of(function: FieldFunction, surface: Surface) -> str:
-    """The name of a function, which is none of the surface's fields."""
+    """The name of a function, which is none of the surface's fields; a lambda has none of its own."""
     name = str(getattr(function, "__name__", type(function).__name__)).strip("<>")
+    name = "custom field" if name == "lambda" else name
     return f"{name}()" if name in surface.fields else name
 
 

@@ -27,7 +27,7 @@ from lossatlas.io.atomic_write import write_file
 from lossatlas.io.checkpoint_names import checkpoints_in, split_word
 from lossatlas.models.foreign_files import check_kind, is_safetensors
 from lossatlas.models.inert_pickle import StandIn, read_inert
-from lossatlas.models.state_names import Match, match_names
+from lossatlas.models.state_names import Match, match_names, state_tensors
 
 COUNTER = "num_batches_tracked"
 WITHIN = ("state_dict", "model_state_dict", "model", "net", "network", "module")  # keys that lead to a state dict
@@ -289,7 +289,7 @@ def matched_state(
     Raises:
         BadInput: A tensor is missing, too many, of another shape or kind, or not finite; the message names it.
     """
-    own = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    own = state_tensors(net)
     match = match_names(net, own, state, own if needed is None else needed)
     if len(match.others) > 1:
         words = " or ".join(f"{source}:{prefix.removesuffix('.')}" for prefix in match.others)
@@ -357,7 +357,7 @@ def save_state(file: str | Path, net: nn.Module) -> None:
         CannotWrite: The file cannot be written.
     """
     path = Path(file)
-    state = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    state = state_tensors(net)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from lossatlas.parameter_space.selection import names_of
 
@@ -35,6 +35,11 @@ class Match:
     extra: Sequence[str]
     tried: str = ""
     others: Sequence[str] = ()
+
+
+def state_tensors(net: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a network's state dict by name; entries of other kinds, as `get_extra_state` makes, are left out."""
+    return {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
 
 
 def is_counter(name: str) -> bool:

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from lossatlas.parameter_space.points import Point, on_device
 
-KINDS = ("bezier", "polygonal")
-
 
 def control_weights(kind: str, t: float, count: int) -> list[float]:
     """Compute the weights of the control points at a point of a curve (Garipov et al., section 3.2).

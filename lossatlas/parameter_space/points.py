@@ -49,6 +49,11 @@ def real_view(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
+def named_tensors(net: nn.Module) -> Point:
+    """Return every parameter and buffer of a network by name, also those that a state dict leaves out."""
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
+
+
 def tensors(net: nn.Module, dir_type: str = "weights") -> Point:
     """List the tensors that a direction covers.
 

@@ -15,8 +15,6 @@ from lossatlas.parameter_space.normalization import scale_to
 from lossatlas.parameter_space.points import Point, on_device
 from lossatlas.parameter_space.selection import EVERYTHING, Selection
 
-SCHEMES = ("linear2x", "barycentric")
-
 
 @dataclass(frozen=True)
 class RowLines:

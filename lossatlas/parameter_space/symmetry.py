@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lossatlas.errors import BadInput
+from lossatlas.errors import BadInput, first_line
 from lossatlas.parameter_space.axis_units import Axes, Units, fresh, pin, resolved
 from lossatlas.parameter_space.graph_walk import GraphWalk
 from lossatlas.parameter_space.operation_rules import rule_for
+from lossatlas.parameter_space.points import named_tensors
 
 
 class Location(NamedTuple):
@@ -106,7 +107,7 @@ def trace_symmetries(net: nn.Module, inputs: Any) -> TracedNetwork:
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    tensors = named_tensors(net)
     names = list(tensors)
 
     saved = set(net.state_dict())
@@ -123,7 +124,7 @@ def trace_symmetries(net: nn.Module, inputs: Any) -> TracedNetwork:
         walk = GraphWalk(list(own.values()), rule_for)
         walk.over(graph)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        reason = first_line(error)
         raise BadInput(f"the operations of this network cannot be traced: {reason}") from error
     return TracedNetwork(groups_in(own), *walk.counted())
 

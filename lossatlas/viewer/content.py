@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from lossatlas.errors import BadUsage
+from lossatlas.errors import BadUsage, named
 from lossatlas.figures.colour_scale import (
     DECADES,
     LARGEST,
@@ -24,6 +24,7 @@ from lossatlas.figures.plotted_fields import eigen_ratio, field_title, has_eigen
 from lossatlas.io.trajectory_files import CHECKPOINT_FIELDS, Projection
 from lossatlas.landscape.interpolant import Interpolant, clip_for_drawing, cross_validate
 from lossatlas.landscape.surface import Surface
+from lossatlas.viewer.axis_names import axis_names
 
 MAPS = ("viridis", "cividis", "magma", "coolwarm")  # the user chooses one of them
 OVERLAY_MAPS = ("Blues", "Oranges", "Greens", "Purples")  # of surfaces in one box
@@ -31,6 +32,7 @@ SAME = 1e-9  # values are equal if they differ by less, relative to the largest
 LONGEST = 300  # letters of a text in the caption
 FINE = 240  # points along an axis on which contour lines are found, at most
 NOT_SHOWN = ("_residual", "_bound")  # ends of fields that describe another field
+TOP_OF_MEDIAN = 100.0  # the usual top of a scale, as a multiple of the median of the finite cells
 
 
 @dataclass(frozen=True)
@@ -57,25 +59,36 @@ class Shown:
     flatness: Mapping[str, str] | None = None
 
 
-def content_of(shown: Sequence[Shown]) -> dict[str, Any]:
+def content_of(shown: Sequence[Shown], vmax: float | None = None) -> dict[str, Any]:
     """Collect the data that the page's script reads.
 
     Args:
         shown: Surfaces of the page.
+        vmax: Top of the scale of the field that is shown first; by default see `usual_top`.
 
     Returns:
         A dictionary for JSON: the colour maps, the fields that all surfaces have, and the surfaces.
 
     Raises:
-        BadUsage: The values of a field are too large to be drawn.
+        BadUsage: The values of a field are too large to be drawn, or vmax does not lie above the lowest one.
     """
     fields = [fields_of(each.surface) for each in shown]
     common = [name for name in fields[0] if all(name in own for own in fields) and not name.endswith("_se")]
-    levels = {name: levels_of([own[name] for own in fields], linear=is_accuracy(name)) for name in common}
+    losses = {name for each in shown for name in loss_names(each.surface)}
+    levels = {
+        name: levels_of([own[name] for own in fields], linear=is_accuracy(name), vmax=None if k else vmax)
+        for k, name in enumerate(common)
+    }
     return {
         "maps": {name: _map_colours(name) for name in (*MAPS, *OVERLAY_MAPS)},
         "fields": [
-            {"name": name, "title": _plain_title(name), **levels[name], "better": -1 if is_accuracy(name) else 1}
+            {
+                "name": name,
+                "title": _plain_title(name),
+                **levels[name],
+                "better": -1 if is_accuracy(name) else 1,
+                "race": name in losses,
+            }
             for name in common
         ],
         "surfaces": [_surface_content(each, own, levels) for each, own in zip(shown, fields, strict=True)],
@@ -102,21 +115,43 @@ def _plain_title(name: str) -> str:
     return "|smallest / largest eigenvalue|" if name == "eigen_ratio" else field_title(name)
 
 
-def levels_of(fields: Sequence[np.ndarray], *, linear: bool = False) -> dict[str, Any]:
-    """Choose range, first scale and contour levels of a field that several surfaces share.
+def usual_top(values: np.ndarray) -> float:
+    """Choose the top of the scale of a field: its largest value, but at most 100 times its median.
+
+    A few cells that diverged would otherwise leave one colour and one height to all others.
+
+    Args:
+        values: Finite values, any shape but empty.
+
+    Returns:
+        The top; the largest value where the median is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> usual_top(np.array([1.0, 2.0, 3.0])), usual_top(np.array([1.0, 2.0, 1e9]))
+        (3.0, 200.0)
+    """
+    high, median = float(values.max()), float(np.median(values))
+    return min(high, TOP_OF_MEDIAN * median) if median > 0 else high
+
+
+def levels_of(fields: Sequence[np.ndarray], *, linear: bool = False, vmax: float | None = None) -> dict[str, Any]:
+    """Choose range, top, first scale and contour levels of a field that several surfaces share.
 
     The rules are those of `lossatlas.figures.choose_colour_scale`, with levels for each scale that the user can choose.
 
     Args:
         fields: Values of each surface.
         linear: Begin with a linear scale.
+        vmax: Top of the scale; by default `usual_top`.
 
     Returns:
-        "range": [low, high], or None where nothing is finite; "scale": "linear", "log" or "soft", which is the
-        logarithm of value + `LOG_SHIFT`; "levels": a list for each scale.
+        "range": [low, high], or None where nothing is finite; "top": the value above which the page cuts the field off;
+        "scale": "linear", "log" or "soft", which is the logarithm of value + `LOG_SHIFT`; "levels": a list for each
+        scale.
 
     Raises:
-        BadUsage: The values are too large to be drawn.
+        BadUsage: The values are too large to be drawn, or vmax does not lie above the lowest one.
     """
     values = np.concatenate([field[np.isfinite(field)] for field in fields])
     if values.size == 0:
@@ -124,17 +159,30 @@ def levels_of(fields: Sequence[np.ndarray], *, linear: bool = False) -> dict[str
     low, high = float(values.min()), float(values.max())
     if not max(abs(low), abs(high)) < LARGEST:
         raise BadUsage(f"the range {low:g} to {high:g} is wider than numbers go")
+    if vmax is not None and not low < vmax < np.inf:
+        raise BadUsage(f"{named('vmax', vmax)}: the top has to lie above the lowest value, {low:.6g}")
     if high - low <= max(SAME * max(abs(low), abs(high)), 1e-290):  # one value: a scale around it, and no contours
         half = 0.5 * abs(low) or 0.5
-        return {"range": [low - half, high + half], "scale": "linear", "levels": {"linear": []}}
-    levels = {"linear": linear_levels(low, high).tolist()}
+        return {"range": [low - half, high + half], "top": high + half, "scale": "linear", "levels": {"linear": []}}
+    top = min(high, vmax) if vmax is not None else usual_top(values)
     scale = "linear"
-    if low > 0 and high > low:
-        levels["log"] = log_levels(max(low, high / 10**DECADES), high).tolist()
-        levels["soft"] = shifted_log_levels(low, high).tolist()
-        if high / low > LOG_FROM and not linear:
-            scale = "soft" if has_deep_basin(low, high) else "log"
-    return {"range": [low, high], "scale": scale, "levels": levels}
+    if low > 0 and top / low > LOG_FROM and not linear:
+        scale = "soft" if has_deep_basin(low, top) else "log"
+    return {"range": [low, high], "top": top, "scale": scale, "levels": _levels_up_to(low, top, high)}
+
+
+def _levels_up_to(low: float, top: float, high: float) -> dict[str, list[float]]:
+    """Contour levels of each scale up to the top, and beyond it those of the whole range."""
+
+    def both(choose: Callable[[float, float], np.ndarray]) -> list[float]:
+        own = choose(low, top).tolist()
+        return own + [level for level in choose(low, high).tolist() if level > top] if top < high else own
+
+    levels = {"linear": both(linear_levels)}
+    if low > 0:
+        levels["log"] = both(lambda bottom, end: log_levels(max(bottom, end / 10**DECADES), end))
+        levels["soft"] = both(shifted_log_levels)
+    return levels
 
 
 def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,6 +193,7 @@ def _surface_content(shown: Shown, fields: Mapping[str, np.ndarray], levels: Map
     rows, columns = (np.zeros(1, int), parts[0]) if y is None else parts
     return {
         "label": _shortened(shown.label),
+        "axes": axis_names(shown.directions, shown.trajectory),
         "caption": caption(shown),
         "x": np.asarray(x, float).tolist(),
         "y": None if y is None else np.asarray(y, float).tolist(),

@@ -2,17 +2,21 @@
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from lossatlas.errors import BadUsage
 from lossatlas.io.atomic_write import write_file
+from lossatlas.viewer.built_in_story import built_in_story
 from lossatlas.viewer.content import Shown, content_of
 from lossatlas.viewer.linker import link
+from lossatlas.viewer.story import Story, read_story
 
 ENTRY = "page.js"  # the module that starts the page
+STYLES = ("page.css", "story.css")
 
 
 @cache
@@ -27,18 +31,23 @@ def script() -> str:
     return link(ENTRY, static)
 
 
-def page_of(shown: Sequence[Shown], title: str = "") -> str:
+def page_of(shown: Sequence[Shown], title: str = "", story: str | Path | None = None, vmax: float | None = None) -> str:
     """Make the interactive page as text.
 
     Args:
         shown: The surfaces, at least one.
         title: Title; by default their names.
+        story: Markdown file of a story, see `lossatlas.viewer.story`; by default the page tells what it shows.
+        vmax: Top of the scale of the field that is shown first; by default the largest value, but at most 100 times the
+            median.
 
     Returns:
         HTML that fetches nothing.
 
     Raises:
-        BadUsage: The surfaces have no field in common, or nothing of it is finite.
+        BadUsage: The surfaces have no field in common, nothing of it is finite, or vmax does not lie above its lowest
+            value.
+        BadInput: The story cannot be read.
 
     Example:
         >>> import lossatlas
@@ -49,31 +58,51 @@ def page_of(shown: Sequence[Shown], title: str = "") -> str:
     """
     if not shown:
         raise BadUsage("no surface to show")
-    content = content_of(shown)
+    content = content_of(shown, vmax)
     if not content["fields"]:
         raise BadUsage("the files have no field in common")
     if all(field["range"] is None for field in content["fields"]):
         raise BadUsage("there is nothing to draw: no cell is finite")
+    content["story"] = story_of(shown, content["fields"], story).content()
     data = json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "TITLE": html.escape(title or " and ".join(each.label for each in shown)),
-        "STYLE": static("page.css"),
+        "STYLE": "".join(static(name) for name in STYLES),
         "DATA": data,
         "SCRIPT": script(),
     }
-    text = static("page.html")
+    return filled(static("page.html"), parts)
+
+
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """Replace `{{NAME}}` in a text by its parts, which are not looked at again."""
     pieces = []
-    for part in text.split("{{"):  # what is put in is not looked at again
+    for part in text.split("{{"):
         name, end, rest = part.partition("}}")
         pieces.append(parts[name] + rest if end else part)
     return "".join(pieces)
 
 
-def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> None:
+def story_of(shown: Sequence[Shown], fields: Sequence[Mapping[str, Any]], file: str | Path | None) -> Story:
+    """Return the story in a file, or the one that tells what the page shows. fields: of the page's content."""
+    if file is not None:
+        return read_story(file, [field["name"] for field in fields], len(shown))
+    height = next(field for field in fields if field["range"] is not None)
+    return built_in_story(shown, height["name"], height["scale"])
+
+
+def write_page(
+    path: str | Path,
+    shown: Sequence[Shown],
+    title: str = "",
+    story: str | Path | None = None,
+    vmax: float | None = None,
+) -> None:
     """Write the interactive page; arguments as for `page_of`.
 
     Raises:
-        BadUsage: The surfaces have no field in common, or nothing of it is finite.
+        BadUsage: As for `page_of`.
+        BadInput: The story cannot be read.
         CannotWrite: The file cannot be written.
 
     Example:
@@ -82,4 +111,4 @@ def write_page(path: str | Path, shown: Sequence[Shown], title: str = "") -> Non
         >>> surface = lossatlas.read("docs/surfaces/resnet56_cifar10.h5")
         >>> write_page(f"{tempfile.mkdtemp()}/page.html", [Shown(surface, "ResNet-56")])
     """
-    write_file(Path(path), page_of(shown, title).encode(errors="replace"))  # names that are no text
+    write_file(Path(path), page_of(shown, title, story, vmax).encode(errors="replace"))  # names that are no text

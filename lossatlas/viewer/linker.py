@@ -18,6 +18,9 @@ EXPORT = re.compile(r"^export (?=(?:function\*? |class |const )([A-Za-z_$][\w$]*
 LEADING_COMMENT = re.compile(r"(?:\s+|//[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
 RESERVED = re.compile(r"\b(?:import|export)\b")
 NAME = re.compile(r"[A-Za-z_$][\w$]*")
+NOT_NEEDED = re.compile(
+    r"^[ ]*(?://[^\n]*|/\*\*.*?\*/)\n|^[ ]+", re.MULTILINE | re.DOTALL
+)  # comments of whole lines, indents
 
 
 class LinkError(ValueError):
@@ -91,13 +94,13 @@ def modules_of(entry: str, read: Callable[[str], str]) -> list[Module]:
 
 
 def wrapped(module: Module) -> str:
-    """Return a module as a function that takes what it imports and returns what it exports."""
+    """Return a module as a function that takes what it imports and returns what it exports, without comments and indents."""
     parameters = ", ".join(f"{{ {', '.join(names)} }}" for names in module.imports.values())
     arguments = ", ".join(f'modules["{source}"]' for source in module.imports)
     exports = ", ".join(module.exports)
     return (
         f'modules["{module.name}"] = (({parameters}) => {{\n'
-        f"{module.code.rstrip()}\nreturn {{ {exports} }};\n}})({arguments});\n"
+        f"{NOT_NEEDED.sub('', module.code.rstrip())}\nreturn {{ {exports} }};\n}})({arguments});\n"
     )
 
 

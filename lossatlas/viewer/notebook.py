@@ -42,7 +42,13 @@ class Page:
 
     @classmethod
     def of(
-        cls, shown: Sequence[Shown], title: str = "", height: int = HEIGHT, file: str | Path | None = None
+        cls,
+        shown: Sequence[Shown],
+        title: str = "",
+        height: int = HEIGHT,
+        file: str | Path | None = None,
+        story: str | Path | None = None,
+        vmax: float | None = None,
     ) -> "Page":
         """Make the page of surfaces, and write it where a file is named.
 
@@ -51,16 +57,19 @@ class Page:
             title: Title; by default their names.
             height: Height of the frame, in pixels.
             file: File to write as well, which ends in .html.
+            story: Markdown file of steps that explain the page, see `lossatlas.viewer.story`.
+            vmax: Top of the scale, see `page_of`.
 
         Raises:
-            BadUsage: A surface cannot be shown, or the height or the file cannot be used.
+            BadInput: The story cannot be read.
+            BadUsage: A surface cannot be shown, or the height, the file or vmax cannot be used.
             CannotWrite: The file cannot be written.
         """
         if isinstance(height, bool) or not isinstance(height, int | np.integer) or not 100 <= height <= 10_000:
             raise BadUsage(f"{named('height', height)}: give the height of the frame in pixels, from 100 to 10000")
         for each in shown:
             check_showable(each.surface, each.label)
-        page = cls(page_of(shown, title), int(height), tuple(each.label for each in shown))
+        page = cls(page_of(shown, title, story, vmax), int(height), tuple(each.label for each in shown))
         if file is not None:
             page.save(file)
         return page

@@ -141,6 +141,19 @@ def test_a_trajectory_has_the_same_bits_on_every_rank(world, folder):
             lossatlas.trajectory(network(), states(), data, points=4, ranks=world.comm, **LINE)
 
 
+def test_the_river_plane_of_several_runs_is_found_by_rank_0_and_shared(world, folder):
+    options = {"plane": "river", "points": 3, "dir_file": folder / "d.h5", **LINE}
+    runs = [states(), states()[1:]]
+    found = lossatlas.trajectory(network(), runs, (X, Y), ranks=world.comm, file=folder / "t.h5", **options)
+    planes = world.comm.allgather([float(value.double().sum()) for axis in found.plane for value in axis.values()])
+    assert all(plane == planes[0] for plane in planes)
+    before = (folder / "t.h5").stat().st_mtime_ns
+    world.comm.barrier()
+    again = lossatlas.trajectory(network(), runs, (X, Y), ranks=world.comm, file=folder / "t.h5", **options)
+    assert (folder / "t.h5").stat().st_mtime_ns == before
+    np.testing.assert_array_equal(again.others[0].losses, found.losses[1:])
+
+
 @pytest.mark.parametrize("more", [{"repeat": 3}, {"per_layer": True}, {"curvature": True}], ids=str)
 def test_several_lines_have_the_same_bits_on_every_rank(world, more):
     expected = lossatlas.surface(network(), (X, Y), x="-1:1:7", **more, **LINE)

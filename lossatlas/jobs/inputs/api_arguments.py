@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lossatlas import config
-from lossatlas.errors import BadUsage, named, note
+from lossatlas.errors import BadUsage, first_line, named, note
 from lossatlas.landscape import Grid, Tolerance
 from lossatlas.option_fields import definitions
 
@@ -70,7 +70,7 @@ def device_for(device: str | torch.device | None, net: nn.Module) -> torch.devic
     try:
         found = torch.device(device) if device is not None else next(net.parameters()).device
     except RuntimeError as error:
-        raise BadUsage(f"{named('device', device)}: {str(error).splitlines()[0][:120]}") from error
+        raise BadUsage(f"{named('device', device)}: {first_line(error, 120)}") from error
     if found.type == "cuda" and not torch.cuda.is_available():
         raise BadUsage(
             f"{named('device', str(found))}: torch finds no CUDA device here: leave it out to compute on the CPU"

@@ -3,7 +3,7 @@
 Wherever an argument names a network, it is a `Net`: the module, a state dict, or the name of a checkpoint.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from lossatlas import config
 from lossatlas.data import AnyData, Losses
-from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.errors import BadUsage, named
 from lossatlas.evaluation.parallel_batches import frozen_copy
-from lossatlas.io.checkpoint_names import checkpoints_in
 from lossatlas.io.resume import LOSS_OF_SOME_SAMPLES
 from lossatlas.jobs.inputs.find_directions import from_file
 from lossatlas.jobs.inputs.fingerprint import data_record, data_sketches, name_of, settings_digest
@@ -30,6 +29,7 @@ from lossatlas.models.checkpoint import (
     read_state,
     weights_in,
 )
+from lossatlas.models.state_names import state_tensors
 from lossatlas.parameter_space import (
     Point,
     Selection,
@@ -215,7 +215,7 @@ def state_of(net: Net, *, announce: bool = True) -> Mapping[str, Tensor]:
         BadInput: There is no such checkpoint, or it holds no state dict.
     """
     if isinstance(net, nn.Module):
-        return {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+        return state_tensors(net)
     if isinstance(net, Mapping):
         return weights_in(net, "the state dict")
     return read_state(net, announce=announce)
@@ -236,35 +236,6 @@ def state_for(net: nn.Module, other: Net, needed: Collection[str] | None = None)
     return matched_state(net, state_of(other), source, needed)
 
 
-def checkpoint_list(checkpoints: Sequence[Net] | str | Path) -> Sequence[Net]:
-    """Return the checkpoints of a training run in their order.
-
-    Args:
-        checkpoints: The checkpoints, which are not read, or the folder of a run, see `io.checkpoint_names.checkpoints_in`.
-
-    Raises:
-        BadUsage: It is a single checkpoint.
-        BadInput: The folder is missing, or holds no checkpoints.
-    """
-    if not isinstance(checkpoints, str | Path | nn.Module | Mapping):
-        if not isinstance(checkpoints, Iterable):
-            raise BadUsage(f"checkpoints are a list, or the folder of a run, not {type(checkpoints).__name__}")
-        found_there = list(checkpoints)
-        for each in found_there:
-            if not isinstance(each, nn.Module | Mapping | str | Path):
-                raise BadUsage(f"a checkpoint is a network, a state dict or a path, not {type(each).__name__}")
-        return found_there
-    if isinstance(checkpoints, nn.Module | Mapping):
-        raise BadUsage("one network is no trajectory: give a list of checkpoints, or the folder of a run")
-    if not Path(checkpoints).is_dir():
-        raise BadInput(f"no folder of checkpoints at {checkpoints}: give the folder of a run, or a list of checkpoints")
-    if not (found := [path for _, path in checkpoints_in(checkpoints)]):
-        raise BadInput(
-            f"{checkpoints} holds no checkpoints of a run (such as model_10.safetensors): list the checkpoints"
-        )
-    return found
-
-
 def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Point:
     """Return a direction by tensor name, zero for the tensors that it does not name. Raises BadUsage."""
     for name, value in direction.items():
@@ -281,10 +252,20 @@ def given_direction(direction: Mapping[str, Tensor], origin: Mapping[str, Tensor
     }
 
 
-def point_of(net: nn.Module, other: Net, dir_type: str) -> Point:
-    """Return the tensors of another network under the names of `net`. Raises BadInput where they do not fit."""
+def point_of(net: nn.Module, other: Net, dir_type: str, *, complete: bool = False) -> Point:
+    """Return the tensors of another network under the names of `net`.
+
+    Args:
+        net: The network.
+        other: The other one, see `Net`.
+        dir_type: 'weights' for parameters, 'states' for buffers too.
+        complete: The other one has to hold all tensors of the network.
+
+    Raises:
+        BadInput: They do not fit.
+    """
     own = wide_tensors(net, dir_type)
-    state = state_for(net, other, own)
+    state = state_for(net, other, None if complete else own)
     return {name: state[name].detach().to(value.device, value.dtype) for name, value in own.items()}
 
 
@@ -301,7 +282,7 @@ def request_of(net: nn.Module, loss: Any, splits: Mapping[str, AnyData], losses:
     return {
         "model_class": type(net).__name__,
         "model_settings": settings_digest(net),
-        "checkpoint": digest({name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}),
+        "checkpoint": digest(state_tensors(net)),
         **name,
         "loss_settings": settings_digest(loss),
         LOSS_OF_SOME_SAMPLES: float(losses.mean()),

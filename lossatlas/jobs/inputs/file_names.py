@@ -29,12 +29,12 @@ def direction_name(nets: NetworkConfig, choice: DirectionConfig) -> Path:
         else:
             name += named_axis("y", choice.y)
             name += "_same_dir" if choice.same_dir else ""
-        name += "_orthogonal" if choice.orthogonal else ""
+        name += "_orthogonal" if choice.orthogonalize else ""
     for word, patterns in (("only", choice.only), ("except", choice.without)):
         name += f"_{word}={'+'.join(map(plain, patterns))}" if patterns else ""
     name += "_aligned" if nets.align else ""
     name += f"_{choice.scheme}" if choice.scheme else ""
-    name += f"_{choice.curve}_{Path(choice.bends[0]).stem}" if choice.curve else ""
+    name += f"_{choice.curve}_{Path(choice.control_points[0]).stem}" if choice.curve else ""
     if choice.idx:
         name += f"_idx={choice.idx}"
     if choice.seed != SEED:

@@ -141,7 +141,7 @@ def direction_request(
         seed=choice.seed,
         idx=choice.idx,
         same=choice.same_dir,
-        orthogonalize=choice.orthogonal,
+        orthogonalize=choice.orthogonalize,
     )
 
 

@@ -10,7 +10,7 @@ from lossatlas.data.loss_check import check_loss
 from lossatlas.data.losses import Loss, Losses, output_of
 from lossatlas.data.streamed import AnyData, Streamed
 from lossatlas.data.structures import Structure, leaves
-from lossatlas.errors import HERE, BadInput, Stop, error_location
+from lossatlas.errors import HERE, BadInput, Stop, error_location, first_line
 from lossatlas.evaluation.reference import check_modes, check_movable, evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
 
@@ -45,7 +45,7 @@ def check_inputs(net: nn.Module, loss: Loss, data: AnyData, name: str, count: in
     except Stop as error:
         raise type(error)(f"{name}: {error}") from error
     except Exception as error:
-        raise BadInput(f"{calls.failed(name, few)}: {error_location(error, [HERE])}{one_line(error)}") from error
+        raise BadInput(f"{calls.failed(name, few)}: {error_location(error, [HERE])}{first_line(error)}") from error
 
 
 def loss_of_some_samples(net: nn.Module, loss: Loss, data: AnyData) -> float:
@@ -122,8 +122,3 @@ def described(samples: Any) -> str:
     if [path for path, _ in parts] == ["[0]", "[1]"]:
         return f"inputs of {parts[0][1]}"
     return "a batch of " + ", ".join(f"{path or 'one tensor'}: {shape}" for path, shape in parts)
-
-
-def one_line(error: BaseException) -> str:
-    """Return the first line of an error's message, its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,7 +41,12 @@ FIELDS = (
 
 USUAL = 40  # products at a cell, for estimates of time
 
-Operator = tuple[Hessian, Plane]
+
+class MovedHessian(NamedTuple):
+    """A Hessian, and the plane over which it is moved."""
+
+    hessian: Hessian
+    plane: Plane
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class EigenvalueQuantity:
         without: Regular expressions of the names of parameters that are left out.
         matrices_only: Leave out parameters with fewer than two axes.
         tolerance: The relative residual below which an eigenvalue is resolved.
-        most: The largest number of products for each cell.
+        max_products: The largest number of products for each cell.
         precision: 'float32' or 'float64'; None for that of the network.
         compiled: Fuse the products with torch.compile.
         batch_size: Samples of a batch; 0 for the usual number.
@@ -64,7 +69,7 @@ class EigenvalueQuantity:
     without: Sequence[str] = ()
     matrices_only: bool = False
     tolerance: float = 1e-2
-    most: int = 300
+    max_products: int = 300
     precision: str | None = None
     compiled: bool = False
     batch_size: int = 0
@@ -88,7 +93,7 @@ class EigenvalueQuantity:
             "path": "",
             "compiled": self.compiled,
             "batch_size": self.batch_size,
-            "most": self.most,
+            "most": self.max_products,
             "seed": self.seed,
         }
         own: dict[str, Any] = {
@@ -98,17 +103,18 @@ class EigenvalueQuantity:
         }
         if self.without:
             own["without"] = list(self.without)
+        about = {**about, "parameters": sum(parameter.numel() for parameter in net.parameters())}
         return Surface.of_values(grid, FIELDS, plan=plan, request={**request, **own}, about=about)
 
     def pending(self, surface: Surface) -> np.ndarray:
         """Return the indices of the cells that are still to be computed."""
         return surface.pending()
 
-    def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, Operator]:
+    def finalize_plan(self, problem: Problem, surface: Surface, cells: int) -> tuple[Surface, MovedHessian]:
         """Complete the plan of a map, and check derivatives at two far points and determinism at the origin.
 
         Returns:
-            The map with its complete plan, and the operator.
+            The map with its complete plan, and the Hessian that is moved over it.
 
         Raises:
             BadInput: The network is random, or its derivatives disagree with finite differences.
@@ -117,28 +123,28 @@ class EigenvalueQuantity:
         if not plan["batch_size"]:
             samples = len(next(iter(problem.data.values())))
             plan["batch_size"] = usual_batch_size(samples, plan["device"], torch.get_num_threads())
-        operator, plane = self.operator(problem, replace(surface, plan=plan))
+        hessian, plane = self.evaluator(problem, replace(surface, plan=plan))
         for point in far_points(surface.grid):
-            operator.move_to(plane.point(*point))
-            with operator.session():
-                check_derivatives(operator)
-        operator.move_to(plane.point(0.0, 0.0))
-        check_deterministic(operator)
+            hessian.move_to(plane.point(*point))
+            with hessian.session():
+                check_derivatives(hessian)
+        hessian.move_to(plane.point(0.0, 0.0))
+        check_deterministic(hessian)
         if not plan["path"]:
-            plan["path"] = "folded" if operator.folded else "unfolded"
-            about["why_not_folded"] = operator.why_not_folded
-        return replace(surface, plan=plan, about=about), (operator, plane)
+            plan["path"] = "folded" if hessian.folded else "unfolded"
+            about["why_not_folded"] = hessian.why_not_folded
+        return replace(surface, plan=plan, about=about), MovedHessian(hessian, plane)
 
     def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
         """Describe what `finalize_plan` measured that the user should know."""
         return []
 
-    def operator(self, problem: Problem, surface: Surface) -> Operator:
+    def evaluator(self, problem: Problem, surface: Surface) -> MovedHessian:
         """Return the Hessian that the plan of a map describes, and the plane."""
         plan, request, net, plane = surface.plan, surface.request, problem.net, problem.plane
         if plan["precision"] == "float64" and isinstance(plane, AffinePlane):
             plane = plane.double()
-        operator = Hessian(
+        hessian = Hessian(
             net,
             next(iter(problem.data.values())),
             problem.loss,
@@ -151,20 +157,20 @@ class EigenvalueQuantity:
             compiled=plan["compiled"],
             precision=plan["precision"],
         )
-        return operator, plane
+        return MovedHessian(hessian, plane)
 
     def estimate_seconds(self, problem: Problem, surface: Surface) -> tuple[float, str]:
         """Return the seconds that a cell may take, and a description of the measurement."""
-        _, (operator, plane) = self.finalize_plan(problem, surface, surface.grid.size)
-        operator.move_to(plane.point(0.0, 0.0))
-        vector = torch.ones(operator.size, dtype=operator.dtype, device=operator.device)
+        _, (hessian, plane) = self.finalize_plan(problem, surface, surface.grid.size)
+        hessian.move_to(plane.point(0.0, 0.0))
+        vector = torch.ones(hessian.size, dtype=hessian.dtype, device=hessian.device)
         began = time.perf_counter()
-        operator(vector).sum().item()
+        hessian(vector).sum().item()
         return USUAL * (time.perf_counter() - began), f"from one product; a cell may take {USUAL} of them"
 
-    def block_worker(self, surface: Surface, operator: Operator) -> Work:
+    def block_worker(self, surface: Surface, evaluator: MovedHessian) -> Work:
         """Return the function from cells to rows in the order of FIELDS and a remark; Lanczos starts anew at every cell."""
-        hessian, plane = operator
+        hessian, plane = evaluator
         tolerance, most, seed = surface.request["tolerance"], surface.plan["most"], surface.plan["seed"]
 
         def work(cells: Sequence[int]) -> tuple[BlockResult, BlockNote]:

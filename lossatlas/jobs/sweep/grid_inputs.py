@@ -12,8 +12,8 @@ from lossatlas.io import Directions, read_surface, write_directions
 from lossatlas.io.direction_files import embeds_directions
 from lossatlas.io.lock import Lock
 from lossatlas.io.progress import Log
+from lossatlas.jobs.curves.curve_record import check_control_points, curve_kind_of
 from lossatlas.jobs.inputs import file_names
-from lossatlas.jobs.inputs.curve_record import check_control_points, curve_kind_of
 from lossatlas.jobs.inputs.find_directions import direction_request, find_directions, moved_lines
 from lossatlas.jobs.inputs.make_directions import AxisRequest, DirectionRequest, Origin, note_sheared
 from lossatlas.jobs.inputs.named_inputs import (
@@ -260,7 +260,7 @@ def curve_of(task: config.GridConfig, loaded: LoadedInputs) -> GridPoints:
     assert nets.file2 is not None
     control_points = []
     before = {name: value.clone() for name, value in loaded.net.state_dict().items()}
-    for file in choice.bends:
+    for file in choice.control_points:
         state = read_state(file)
         load_into(loaded.net, state, file)
         control_points.append((digest(state), position(loaded.net, choice.dir_type)))

@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 
 class Quantity(Protocol):
-    """A quantity that is evaluated at every grid point. Its `operator` evaluates it on one rank."""
+    """A quantity that is evaluated at every grid point. Its `evaluator` evaluates it on one rank."""
 
     def new_surface(
         self,
@@ -78,11 +78,11 @@ class Quantity(Protocol):
         ...
 
     def finalize_plan(self, problem: "Problem", surface: Surface, cells: int) -> tuple[Surface, Any]:
-        """On rank 0: return the surface with a complete plan, and the operator."""
+        """On rank 0: return the surface with a complete plan, and the evaluator."""
         ...
 
-    def operator(self, problem: "Problem", surface: Surface) -> Any:
-        """On the other ranks: return the operator."""
+    def evaluator(self, problem: "Problem", surface: Surface) -> Any:
+        """On the other ranks: return the evaluator."""
         ...
 
     def plan_lines(self, before: Surface, surface: Surface) -> list[str]:
@@ -93,7 +93,7 @@ class Quantity(Protocol):
         """Return the seconds that a cell may take, and what was measured."""
         ...
 
-    def block_worker(self, surface: Surface, operator: Any) -> Work:
+    def block_worker(self, surface: Surface, evaluator: Any) -> Work:
         """Return the function from a block of `block_queue` to its result."""
         ...
 
@@ -170,13 +170,13 @@ def compute_surface(
         )
 
 
-def make_worker(quantity: Quantity, surface: Surface, operator: Any, device: str, threads: int = 0) -> Timed:
+def make_worker(quantity: Quantity, surface: Surface, evaluator: Any, device: str, threads: int = 0) -> Timed:
     """Return the function from a block to its result, in the thread that computes.
 
     Args:
         quantity: The quantity to compute.
         surface: The surface with its complete plan.
-        operator: Evaluates the quantity.
+        evaluator: Evaluates the quantity.
         device: The device of this rank.
         threads: CPU threads of this rank; 0 leaves them as they are.
     """
@@ -187,7 +187,7 @@ def make_worker(quantity: Quantity, surface: Surface, operator: Any, device: str
     trim_memory()  # networks and directions of the set-up
     use_threads(threads)
     name = "" if torch.device(device).type == "cpu" else f"{device} {torch.cuda.get_device_name(device)}"
-    return timed(quantity.block_worker(surface, operator), name)
+    return timed(quantity.block_worker(surface, evaluator), name)
 
 
 def run_from_python(
@@ -223,13 +223,13 @@ def run_from_python(
     def finalize() -> tuple[Surface, Any]:
         return quantity.finalize_plan(problem, known, len(quantity.pending(known))) if world.root else (known, None)
 
-    known, operator = on_all(ranks, finalize)
+    known, evaluator = on_all(ranks, finalize)
     known = from_first(ranks, known)
-    operator = on_all(ranks, lambda: operator or quantity.operator(problem, known))
+    evaluator = on_all(ranks, lambda: evaluator or quantity.evaluator(problem, known))
 
     def compute() -> Surface | None:
         if not world.root:
-            follow(world, lambda: make_worker(quantity, known, operator, device))
+            follow(world, lambda: make_worker(quantity, known, evaluator, device))
             return None
         pending = quantity.pending(known)
         shown = make_progress(known.grid.size, known.grid.size - len(pending), quiet=not progress)
@@ -237,7 +237,7 @@ def run_from_python(
             world,
             quantity,
             known,
-            lambda: make_worker(quantity, known, operator, device),
+            lambda: make_worker(quantity, known, evaluator, device),
             pending,
             replace(output, progress=shown),
         )
@@ -294,9 +294,9 @@ class GridJob:
         assert self.inputs is not None
         return self.inputs.unpack(loss_of(self.loss), self.device(world))
 
-    def make_worker(self, world: World, operator: Any) -> Timed:
+    def make_worker(self, world: World, evaluator: Any) -> Timed:
         """Return the function from a block to its result, on this rank's device."""
-        return make_worker(self.quantity, self.surface, operator, self.device(world), self.threads)
+        return make_worker(self.quantity, self.surface, evaluator, self.device(world), self.threads)
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def run_grid_job(world: World, order: Callable[[], GridCommand], log: Log) -> in
             follow(
                 world,
                 lambda: received.make_worker(
-                    world, received.quantity.operator(received.problem(world), received.surface)
+                    world, received.quantity.evaluator(received.problem(world), received.surface)
                 ),
             )
         return 0
@@ -354,20 +354,20 @@ def lead_grid_job(world: World, command: GridCommand, log: Log, releases: ExitSt
     if task.output.dry_run:
         return dry_run(world, inputs, job)
     inputs.write_directions()
-    job, operator = complete_job(world, job)
+    job, evaluator = complete_job(world, job)
     if task.output.verbose:
         print_configuration(inputs, job.surface, job.threads, world)
     world.share(job)
     path, dir_file = inputs.surf_file, inputs.dir_file
     output = SurfaceOutput(path, dir_file, inputs.directions if inputs.embed else None, inputs.lock)
     job = replace(job, inputs=None)
-    del inputs  # frees networks and data but those of the operator
+    del inputs  # frees networks and data but those of the evaluator
     pending = quantity.pending(job.surface)
     log.line(f"started: {task.command}")
     say_start(world, job, path, len(pending))
     if task.output.force:
         keep_aside(path)
-    surface = compute_surface(world, quantity, job.surface, lambda: job.make_worker(world, operator), pending, output)
+    surface = compute_surface(world, quantity, job.surface, lambda: job.make_worker(world, evaluator), pending, output)
     log.line("complete")
     quantity.report(surface)
     say(f"complete: {path}")
@@ -380,15 +380,15 @@ def complete_job(world: World, job: GridJob) -> tuple[GridJob, Any]:
     """On rank 0: complete the plan where cells are pending, and print what was measured for it.
 
     Returns:
-        The job with its complete plan, and the operator; None where no cell is pending.
+        The job with its complete plan, and the evaluator; None where no cell is pending.
     """
     if not (cells := len(job.quantity.pending(job.surface))):
         return job, None
     before = job.surface
-    job, operator = run_in_compute_thread(world, partial(finalize_job, job, world, cells))
+    job, evaluator = run_in_compute_thread(world, partial(finalize_job, job, world, cells))
     for line in job.quantity.plan_lines(before, job.surface):
         say(line)
-    return job, operator
+    return job, evaluator
 
 
 def draw(command: GridCommand, path: Path, dir_file: Path | None, surface: Surface) -> None:
@@ -499,9 +499,9 @@ def check_device(task: config.GridConfig) -> None:
 
 
 def finalize_job(job: GridJob, world: World, cells: int) -> tuple[GridJob, Any]:
-    """On rank 0: return the job with a complete plan, and its operator."""
-    surface, operator = job.quantity.finalize_plan(job.problem(world), job.surface, cells)
-    return replace(job, surface=surface), operator
+    """On rank 0: return the job with a complete plan, and its evaluator."""
+    surface, evaluator = job.quantity.finalize_plan(job.problem(world), job.surface, cells)
+    return replace(job, surface=surface), evaluator
 
 
 def say_ranges(surface: Surface, names: list[str]) -> None:

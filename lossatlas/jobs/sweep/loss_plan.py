@@ -11,14 +11,13 @@ from torch import nn
 from lossatlas.data.dataset import FixedBatches
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, Streamed
-from lossatlas.errors import BadUsage, named
+from lossatlas.errors import BadUsage, first_line, named
 from lossatlas.evaluation.autotuning import choose_parallel_batches, seconds_in_place, tune
 from lossatlas.evaluation.evaluator import Evaluator, choose_path
 from lossatlas.evaluation.memory_trim import trim_memory
 from lossatlas.evaluation.parallel_batches import frozen_copy
 from lossatlas.evaluation.precision import OWN, resolve_precision
 from lossatlas.evaluation.sample_storage import StreamingSamples
-from lossatlas.jobs.inputs.input_check import one_line
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.plan import ExecutionPlan
@@ -83,7 +82,7 @@ def evaluator_of(problem: Problem, plan: ExecutionPlan, tolerance: Tolerance | N
         if plan["precision"] in ("bfloat16", "float16"):
             raise BadUsage(
                 f"{named('precision', plan['precision'])}: this network does not compute in it on {problem.device}: "
-                f"{str(error).splitlines()[0][:150]}"
+                f"{first_line(error)}"
             ) from error
         raise
 
@@ -110,7 +109,7 @@ def path_of(net: nn.Module, loss: Loss, few: Any, precision: str) -> tuple[str, 
     try:
         net = frozen_copy(net, fixed=True)
     except Exception as error:  # what a module holds cannot be copied
-        return IN_PLACE, f"it cannot be copied ({one_line(error)})"
+        return IN_PLACE, f"it cannot be copied ({first_line(error)})"
     if precision == OWN:
         return "unfolded", "folding would round differently in this precision"
     folded, why_not = choose_path(net, loss, few)

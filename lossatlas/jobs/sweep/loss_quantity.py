@@ -10,14 +10,13 @@ from torch import nn
 
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData
-from lossatlas.errors import BadInput, BadUsage, Stop, named, note, say
+from lossatlas.errors import BadInput, BadUsage, Stop, first_line, named, note, say
 from lossatlas.evaluation.autotuning import estimate_seconds_per_cell, seconds_in_place
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.precision import resolve_precision
 from lossatlas.evaluation.recalibration import BATCH
 from lossatlas.evaluation.reference import evaluated_in_place
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
-from lossatlas.jobs.inputs.input_check import one_line
 from lossatlas.jobs.sweep.cell_loop import BlockNote, Work
 from lossatlas.jobs.sweep.grid_job import say_ranges
 from lossatlas.jobs.sweep.loss_plan import (
@@ -108,6 +107,7 @@ class LossQuantity:
         if multilevel and precision in LOW:
             plan["corrected"] = True
             populations |= {f"{LOW_PRECISION}{split}": count for split, count in populations.items()}
+        about = {**about, "parameters": sum(parameter.numel() for parameter in net.parameters())}
         if path == IN_PLACE:
             about = {**about, "why_in_place": why_not}
         elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
@@ -150,7 +150,7 @@ class LossQuantity:
             except Exception as error:
                 if path == IN_PLACE:
                     raise
-                differs = one_line(error)
+                differs = first_line(error)
             if not differs:
                 break
             if not new:
@@ -181,13 +181,13 @@ class LossQuantity:
             return []
         return precision_lines(surface.plan["precision"], surface.about["precision_error"])
 
-    def operator(self, problem: Problem, surface: Surface) -> Evaluator:
-        """Return the operator that the plan describes."""
+    def evaluator(self, problem: Problem, surface: Surface) -> Evaluator:
+        """Return the evaluator that the plan describes."""
         return evaluator_of(problem, surface.plan, self.tolerance)
 
     def estimate_seconds(self, problem: Problem, surface: Surface) -> tuple[float, str]:
         """Return the seconds that a cell may take, and a description of the measurement."""
-        evaluator = self.operator(problem, surface)
+        evaluator = self.evaluator(problem, surface)
         if evaluator.in_place:
             return seconds_in_place(evaluator), "from a few batches of the network itself"
         fewer = "" if self.tolerance.exact else ", with all samples, of which a tolerance draws fewer"
@@ -195,32 +195,32 @@ class LossQuantity:
             return seconds, "measured when the file was started" + fewer
         return estimate_seconds_per_cell(evaluator), "from a few batches" + fewer
 
-    def block_worker(self, surface: Surface, operator: Evaluator) -> Work:
+    def block_worker(self, surface: Surface, evaluator: Evaluator) -> Work:
         """Return the function from a block of `block_queue` to its result and a remark.
 
         A batch that does not fit into memory is halved, which the remark reports. The function raises BadUsage where one
         sample does not fit into memory.
         """
-        evaluate = MultilevelWorker(surface, operator) if surface.samples else exact_worker(surface, operator)
+        evaluate = MultilevelWorker(surface, evaluator) if surface.samples else exact_worker(surface, evaluator)
 
         def work(block: Any) -> tuple[BlockResult, BlockNote]:
             remark = BlockNote()
             while True:
                 try:
-                    with operator.session():
+                    with evaluator.session():
                         return evaluate(block), remark
                 except torch.cuda.OutOfMemoryError as error:
-                    if operator.batch_size == 1:
-                        raise BadUsage(f"one sample does not fit into the memory of {operator.device}") from error
-                    operator.batch_size //= 2
-                    if operator.full_precision is not None:
-                        operator.full_precision.batch_size = operator.batch_size
+                    if evaluator.batch_size == 1:
+                        raise BadUsage(f"one sample does not fit into the memory of {evaluator.device}") from error
+                    evaluator.batch_size //= 2
+                    if evaluator.full_precision is not None:
+                        evaluator.full_precision.batch_size = evaluator.batch_size
                     first = (block[0] if surface.samples else block)[0]
                     remark = BlockNote(
-                        f"out of memory on {operator.device}: batch size {operator.batch_size} from cell {first} on",
-                        operator.batch_size,
+                        f"out of memory on {evaluator.device}: batch size {evaluator.batch_size} from cell {first} on",
+                        evaluator.batch_size,
                     )
-                    operator.clear_cache()
+                    evaluator.clear_cache()
                     torch.cuda.empty_cache()
 
         return work

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from lossatlas.data.losses import Loss
 from lossatlas.data.streamed import AnyData, some_of
-from lossatlas.errors import HERE, BadInput, BadUsage, Stop, error_location, named, note
+from lossatlas.errors import HERE, BadInput, BadUsage, Stop, error_location, first_line, named, note
 from lossatlas.evaluation.evaluator import Evaluator
 from lossatlas.evaluation.parallel_batches import deep_copy
 from lossatlas.evaluation.precision import OWN, PRECISIONS
 from lossatlas.evaluation.reference import evaluated_in_place, untouched
 from lossatlas.evaluation.sample_storage import copy_samples, fitted
-from lossatlas.jobs.inputs.input_check import one_line
 from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape.grid import Grid
 from lossatlas.landscape.statistics import PENALTY, STATISTICS
@@ -81,7 +80,7 @@ class ReferenceLosses:
         except Exception as error:
             far = ", ".join(f"({a:.4g}, {b:.4g})" for a, b in points)
             raise BadInput(
-                f"{type(net).__name__} fails far from its weights, at {far}: {error_location(error, [HERE])}{one_line(error)}"
+                f"{type(net).__name__} fails far from its weights, at {far}: {error_location(error, [HERE])}{first_line(error)}"
             ) from error
         if not np.array_equal(first[:1], again, equal_nan=True):
             raise BadInput(

@@ -52,6 +52,7 @@ def differences(
     count: int,
     origin: Mapping[str, Tensor],
     net: nn.Module,
+    *,
     ignore: str = "",
     selection: Selection = EVERYTHING,
 ) -> CheckpointDifferences:
@@ -113,6 +114,13 @@ def unflattened(row: np.ndarray, like: Mapping[str, Tensor]) -> Point:
     }
 
 
+def flat_axes(plane: Iterable[Mapping[str, Tensor]]) -> np.ndarray:
+    """Return directions as rows of real coordinates (2, coordinates)."""
+    return np.stack(
+        [np.concatenate([real_view(value).cpu().numpy().ravel() for value in point.values()]) for point in plane]
+    )
+
+
 def coordinates(rows: RowMatrix, plane: Iterable[Mapping[str, Tensor]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Project rows onto a plane by least squares.
 
@@ -127,11 +135,8 @@ def coordinates(rows: RowMatrix, plane: Iterable[Mapping[str, Tensor]], name: st
     Raises:
         BadInput: The directions span no plane.
     """
-    axes = np.stack(
-        [np.concatenate([real_view(value).cpu().numpy().ravel() for value in point.values()]) for point in plane]
-    )
     try:
-        return project(rows, axes)
+        return project(rows, flat_axes(plane))
     except ValueError as error:
         raise BadInput(f"{name}: {error}") from error
 

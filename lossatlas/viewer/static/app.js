@@ -1,50 +1,64 @@
 // The page as a whole: its parts, and the actions that change the state and draw it again.
 
 import { Address, changesOf, toFragment } from "./address.js";
+import { colourBarOf } from "./colour_bar.js";
 import { Controls } from "./controls.js";
 import { cutTools } from "./cut_tools.js";
 import { descentTools, transportOf } from "./descent_tools.js";
-import { element, hint } from "./elements.js";
-import { flatnessTools } from "./flatness_tools.js";
+import { detailsOf } from "./details.js";
+import { drawerOf } from "./drawer.js";
+import { hint } from "./elements.js";
+import { exportTools } from "./export_tools.js";
+import { Flight, welcome } from "./flight.js";
 import { listenToKeys } from "./keyboard.js";
 import { Model } from "./model.js";
 import { optimizerTools } from "./optimizer_tools.js";
 import { Panel } from "./panel.js";
-import { savePicture } from "./picture.js";
+import { panned } from "./projection.js";
 import { Race } from "./race.js";
-import { resultTools } from "./result_tools.js";
+import { remarksOn, sentenceOn } from "./readout.js";
+import { shareTools } from "./share_tools.js";
 import { stageOf } from "./stage.js";
+import { Story } from "./story.js";
 import { applyTheme, onSystemTheme } from "./theme.js";
 import { trainingTools } from "./training_tools.js";
-import { viewTools } from "./view_tools.js";
+import { factsButton, fullScreenButton, viewpointTools, viewTools } from "./view_tools.js";
 
-const OF_A_LINE =
-  "The loss of a trained network on a line through its parameters, and optimizers that descend it. They see one coordinate of the many that a network has: this is a descent of the slice, not of the network.";
 const WITHOUT_SCENE = "This browser has no WebGL2: the surface is shown from above only. Everything else works.";
-const DIFFERENT_PLANES =
-  "These surfaces cover different parts of their planes: a start is at the same coordinates where it can be.";
 
 export class App {
   constructor(root, content) {
     this.address = new Address();
-    this.model = new Model(content, this.address.read());
+    const fragment = this.address.read();
+    this.model = new Model(content, fragment);
     this.race = new Race(this.model);
+    this.flight = new Flight(this.model);
     this.theme = applyTheme(this.model.state.theme);
     this.waiting = false; // for the next frame
     this.frameTime = undefined; // milliseconds that the last one took
     this.controls = new Controls(this.model.state, () => this.remember());
-    this.panels = this.model.surfaces.map((surface, k) => new Panel(this, surface, k));
+    this.panels = this.shownSurfaces().map((surface, k) => new Panel(this, surface, k));
     this.stage = stageOf(this);
     this.transport = transportOf(this);
     this.remark = hint("", { id: "remark" });
-    this.parts = []; // what is updated in each frame
+    this.story = new Story(this, content.story);
+    this.parts = [this.story]; // what is updated in each frame
     this.build(root);
     this.refresh();
     this.listen();
+    this.story.begin(fragment);
+    if (!this.story.shown) welcome(this);
+  }
+
+  /** The surfaces that have a panel: one chart holds all curves. */
+  shownSurfaces() {
+    const { surfaces, flat } = this.model;
+    return flat ? surfaces.slice(0, 1) : surfaces;
   }
 
   listen() {
     addEventListener("resize", () => this.draw());
+    new ResizeObserver(() => this.draw()).observe(this.stage.root); // the drawer takes room
     onSystemTheme(() => {
       this.setTheme();
       this.draw();
@@ -57,26 +71,35 @@ export class App {
 
   build(root) {
     const { model, stage, transport } = this;
-    if (model.flat) document.querySelector("header p").textContent = OF_A_LINE;
-    root.replaceChildren(this.remark, stage.stage, stage.list, transport.root, this.tools());
+    const bar = colourBarOf(this);
+    const share = shareTools(this);
+    const details = detailsOf(this);
+    const drawer = drawerOf(this, this.tools());
+    transport.root.append(viewpointTools(this));
+    root.replaceChildren(this.remark, stage.root, bar.root, transport.root);
     const sceneless = model.state.gl && this.panels.some((panel) => !panel.scene && !panel.surface.flat);
     if (sceneless) root.prepend(hint(WITHOUT_SCENE, { id: "sceneless" }));
+    document
+      .getElementById("actions")
+      .append(this.story.opener, factsButton(details.root), share.open, fullScreenButton(), drawer.open);
+    document.body.append(details.root, drawer.root, share.root, this.story.root);
+    this.parts.push(bar, details, stage, transport, this.controls);
   }
 
+  /** The groups of the drawer. */
   tools() {
     const { surfaces } = this.model;
-    const descent = element("div", { class: "pile" }, descentTools(this));
-    const [view, cut, results] = [viewTools(this), cutTools(this), resultTools(this)];
-    this.parts.push(results, cut);
+    const [view, cut] = [viewTools(this), cutTools(this)];
+    const groups = [view, descentTools(this), optimizerTools(this), cut.root];
+    this.parts.push(cut);
     if (surfaces.some((s) => s.trajectory)) {
       const training = trainingTools(this);
-      descent.append(training.root);
+      groups.push(training.root);
       this.parts.push(training);
     }
-    this.parts.push(view, this.controls);
-    const tools = element("div", { class: "tools" }, view.root, descent, cut.root, optimizerTools(this), results.root);
-    if (surfaces.some((s) => Object.keys(s.flatness).length)) tools.append(flatnessTools(this));
-    return tools;
+    const exports = exportTools(this);
+    this.parts.push(exports);
+    return [...groups, exports.root];
   }
 
   // After a change of the state -------------------------------------------------------------------------------------
@@ -103,20 +126,13 @@ export class App {
 
   /** Compute everything anew: meshes, pictures, rates, race. */
   refresh() {
-    this.remark.textContent = this.remarks().join(" ");
+    this.remark.textContent = remarksOn(this.model).join(" ");
+    document.getElementById("sentence").textContent = sentenceOn(this.model);
     this.race.findRates();
     for (const panel of this.panels) panel.rebuild();
     this.stage.arrange();
     this.race.run();
     this.draw();
-  }
-
-  remarks() {
-    const { model } = this;
-    const { surfaces, state } = model;
-    const remarks = surfaces.length < 2 || model.flat || model.alike() ? [] : [DIFFERENT_PLANES];
-    if (model.field().better < 0) remarks.push(`${model.title(state.height)} is climbed, not descended.`);
-    return remarks;
   }
 
   /** Run the race anew, and stay at its present step. */
@@ -138,17 +154,19 @@ export class App {
   frame(now) {
     this.waiting = false;
     const began = performance.now();
+    if (this.flight.advance(now)) this.remember();
     if (this.race.playing && this.race.advance(now)) this.play(false);
     for (const panel of this.panels) panel.draw();
     for (const part of this.parts) part.update();
     this.frameTime = performance.now() - began;
-    if (this.race.playing) this.draw();
+    if (this.race.playing || this.flight.isUnderWay) this.draw();
   }
 
   // The address -----------------------------------------------------------------------------------------------------
 
-  /** Write the state into the address. */
+  /** Write the state into the address; not before the reader has changed something. */
   remember() {
+    if (this.race.only || this.flight.isUnderWay) return;
     this.address.write(toFragment(changesOf(this.model.state, this.model.initial)));
   }
 
@@ -163,9 +181,9 @@ export class App {
 
   play(on) {
     this.race.play(on, performance.now());
-    this.transport.say(on);
+    this.transport.say(this.race.playing);
     this.draw();
-    if (!on) this.remember();
+    if (!this.race.playing) this.remember();
   }
 
   togglePlay() {
@@ -183,9 +201,23 @@ export class App {
     this.step(-Infinity);
   }
 
+  /** The reader takes over from the ball that rolled by itself: all optimizers stand at the start. */
+  endWelcome() {
+    this.race.only = "";
+    this.model.state.at = 0;
+    this.play(false);
+  }
+
+  toggleOptimizer(name) {
+    const { on } = this.model.state;
+    const others = on.filter((each) => each !== name);
+    this.controls.set("on", others.length < on.length ? others : [...on, name], this.onNewRace);
+  }
+
   /** Move the start, as long as a pointer drags it. */
   startAt(point) {
     if (this.model.hover) this.pointAt(null);
+    this.stage.dropped();
     this.model.setStart(point);
     this.race.run();
     this.model.state.at = 0;
@@ -205,7 +237,6 @@ export class App {
     this.startAt([trajectory.x[k], trajectory.y[k]]);
     this.remember();
     this.play(true);
-    this.stage.list.scrollIntoView({ block: "nearest" });
   }
 
   /** Show a point of the plane in all views, or none. */
@@ -216,28 +247,38 @@ export class App {
   }
 
   turn(right, up) {
+    this.flight.land();
     this.model.turn(right, up);
     this.draw();
   }
 
+  /** Move what is looked at by pixels of a scene of some height. */
+  pan(dx, dy, height) {
+    this.flight.land();
+    this.model.lookAt(panned(this.model.camera(), dx, dy, height));
+    this.draw();
+  }
+
   zoom(factor) {
+    this.flight.land();
     this.model.zoom(factor);
     this.draw();
   }
 
-  resetView() {
-    this.model.resetView();
+  /** Fly to another view. */
+  look(view) {
+    this.flight.to(view);
     this.draw();
     this.remember();
+  }
+
+  resetView() {
+    this.look(this.model.usualView());
   }
 
   useUsualSettings() {
     this.model.forgetSettings();
     this.restart();
     this.remember();
-  }
-
-  savePicture() {
-    savePicture(this);
   }
 }

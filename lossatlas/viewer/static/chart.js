@@ -6,14 +6,18 @@ import { makeScale, roundSteps, ticks } from "./scale.js";
 
 const PAD = 0.05; // share of the height that stays free above and below the curves
 
+/** The part of a canvas that a chart takes: all of it. */
+const WHOLE = { top: 0, share: 1 };
+
 /**
  * A chart: curves [{points: [[x, y]], color, width, dash, marks}] on a linear x and a linear or logarithmic y axis.
  * Returns {context, frame, toX, toY}; null if no point can be drawn, which `empty` says. range: [low, high] that the y axis
- * includes. guides: vertical lines [x, colour].
+ * includes. guides: vertical lines [x, colour]. part: {top, share} of the canvas's height, for charts one over the other;
+ * only the first of them clears the canvas.
  */
-export function drawChart(canvas, theme, curves, { log, xLabel, yLabel, range = null, guides = [], empty = "" }) {
-  const [context, width, height] = fit(canvas);
-  const frame = { left: 58, top: 10, width: width - 70, height: height - 52 };
+export function drawChart(canvas, theme, curves, { log, xLabel, yLabel, range = null, guides = [], empty = "", part = WHOLE }) {
+  const [context, width, height] = part.top > 0 ? sizeOf(canvas) : fit(canvas);
+  const frame = { left: 58, top: part.top * height + 10, width: width - 70, height: part.share * height - (xLabel ? 52 : 34) };
   const drawable = (v) => Number.isFinite(v) && (!log || v > 0);
   const ends = endsOf(curves, drawable, range, log);
   if (!ends || frame.width < 20 || frame.height < 20) {
@@ -24,7 +28,7 @@ export function drawChart(canvas, theme, curves, { log, xLabel, yLabel, range = 
     return null;
   }
   const chart = { context, frame, ...axesOf(ends, frame, log) };
-  drawFrame(context, frame, theme, chart.xs, chart.ys, { x: xLabel, y: yLabel });
+  drawFrame(context, frame, theme, xLabel ? chart.xs : chart.xs.map(([share]) => [share, ""]), chart.ys, { x: xLabel, y: yLabel });
   context.save();
   context.beginPath();
   context.rect(frame.left, frame.top, frame.width, frame.height);
@@ -34,6 +38,9 @@ export function drawChart(canvas, theme, curves, { log, xLabel, yLabel, range = 
   context.restore();
   return chart;
 }
+
+/** What `fit` returns, of a canvas that is set up already. */
+const sizeOf = (canvas) => [canvas.getContext("2d"), canvas.clientWidth, canvas.clientHeight];
 
 /** The ends [x0, x1, y0, y1] of the axes; null if no point can be drawn. */
 function endsOf(curves, drawable, range, log) {

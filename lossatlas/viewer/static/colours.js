@@ -15,3 +15,8 @@ export const inkOf = (map, height) => colourOf(map, height).map((byte) => byte /
 
 /** The colour [r, g, b], 0 to 1, of "#rrggbb". */
 export const byteColour = (hex) => [1, 3, 5].map((k) => Number.parseInt(hex.slice(k, k + 2), 16) / 255);
+
+const CURVES = ["#3b7dc4", "#c9701a", "#2f9153", "#9165c7"]; // at least 3 to 1 on light and dark ground
+
+/** The colour of the curves of a surface. */
+export const curveColour = (number) => CURVES[number % CURVES.length];

@@ -1,20 +1,28 @@
-// A curve: the values along a direction, and the optimizers on it.
+// Curves: the values of all surfaces along their directions in one chart, losses over accuracies, and the optimizers on them.
 
 import { drawChart } from "./chart.js";
-import { cross, dot } from "./drawing2d.js";
+import { curveColour } from "./colours.js";
+import { cross, dot, drawMark } from "./drawing2d.js";
 import { evaluate } from "./interpolant.js";
 import { pointOf } from "./race.js";
 import { interpolantOf, toPlane } from "./surface.js";
 
 const PIECES = 600;
+const UPPER = 0.6; // share of the height, of the upper one of two charts
+const DASHES = [[], [6, 4], [2, 3]]; // one for each field of a chart
+
+const KINDS = [
+  { title: "loss", holds: (name) => name.endsWith("_loss") },
+  { title: "accuracy (%)", holds: (name) => name.endsWith("_acc") },
+];
 
 export class CurveView {
-  constructor(app, surface, number, canvas) {
+  constructor(app, canvas) {
     this.app = app;
-    this.surface = surface;
-    this.number = number;
+    this.surfaces = app.model.surfaces;
+    [this.surface] = this.surfaces; // whose coordinates a pointer has
     this.canvas = canvas;
-    this.chart = null;
+    this.chart = null; // that of the height
   }
 
   rebuild() {} // nothing is kept
@@ -24,74 +32,107 @@ export class CurveView {
     return this.chart?.frame;
   }
 
-  draw() {
-    const { model, theme } = this.app;
-    const shown = this.shownFields();
-    this.chart = drawChart(this.canvas, theme, this.curves(shown), {
-      log: model.state.scale !== "linear",
-      xLabel: "coordinate along the direction",
-      yLabel: shown.length > 1 ? `${model.title(shown[0])}; dashed: ${model.title(shown[1])}` : model.title(shown[0]),
-      range: model.rangeOf(shown),
-      guides: model.hover ? [[model.hover[0], theme.accent]] : [],
-    });
-    if (!this.chart) return;
-    this.drawHoles();
-    this.drawRace();
-  }
-
-  /** The height and, if it is a loss, the other losses. */
-  shownFields() {
+  /** The charts: lists of fields, the losses over the accuracies; the height alone if it is neither. */
+  charts() {
     const { fields, state } = this.app.model;
-    const losses = fields.map((f) => f.name).filter((name) => name.endsWith("_loss"));
-    return [state.height, ...(losses.includes(state.height) ? losses.filter((name) => name !== state.height) : [])];
+    const names = fields.map((f) => f.name);
+    const found = KINDS.map(({ title, holds }) => ({ title, names: names.filter(holds) })).filter((kind) => kind.names.length);
+    if (found.some((kind) => kind.names.includes(state.height))) return found;
+    return [{ title: this.app.model.title(state.height), names: [state.height] }];
   }
 
-  curves(shown) {
+  draw() {
+    const charts = this.charts();
+    this.chart = null;
+    charts.forEach((chart, n) => {
+      const share = charts.length === 1 ? 1 : n ? 1 - UPPER : UPPER;
+      const drawn = this.drawOne(chart, { top: n ? UPPER : 0, share }, n === charts.length - 1);
+      if (!drawn || !chart.names.includes(this.app.model.state.height)) return;
+      this.chart = drawn;
+      this.drawHoles();
+      this.drawRace();
+    });
+  }
+
+  drawOne({ title, names }, part, last) {
     const { model, theme } = this.app;
-    const curves = shown.map((name, n) => {
-      const look = n ? { color: theme.text, width: 1.2, dash: [5, 4] } : { color: theme.accent, width: 1.8, dash: [] };
-      return { points: this.pointsOf(name), ...look };
-    });
-    if (model.state.wire) {
-      const computed = this.cells().filter((_, k) => !this.surface.interpolated[k]);
-      curves.push({ points: computed, color: theme.accent, width: 0, marks: true });
-    }
-    return curves;
-  }
-
-  /** Points [x, value] of a field along the whole line. */
-  pointsOf(name) {
-    const own = interpolantOf(this.surface, name);
-    return Array.from({ length: PIECES + 1 }, (_, k) => {
-      const [a] = toPlane(this.surface, k / PIECES, 0);
-      const found = evaluate(own, a, 0);
-      return [a, found ? found[0] : NaN];
+    const drawn = names.map((name) => model.title(name));
+    return drawChart(this.canvas, theme, this.curves(names), {
+      log: model.state.scale !== "linear" && names.every((name) => name.endsWith("_loss") || name === model.state.height),
+      xLabel: last ? "coordinate along the direction" : "",
+      yLabel: drawn.length > 1 ? title : drawn[0],
+      range: model.rangeOf(names),
+      guides: model.hover ? [[model.hover[0], theme.accent]] : [],
+      part,
     });
   }
 
-  /** Points [x, value] of the cells. */
-  cells() {
-    const { values } = this.surface.fields[this.app.model.state.height];
-    return this.surface.x.map((a, k) => [a, values[k]]);
+  curves(names) {
+    const { height, wire } = this.app.model.state;
+    return this.surfaces.flatMap((surface, k) => {
+      const curves = names.map((name, n) => ({
+        points: pointsOf(surface, name),
+        color: curveColour(k),
+        width: name === height ? 2.4 : 1.5,
+        dash: DASHES[n % DASHES.length],
+      }));
+      if (wire && names.includes(height)) {
+        const computed = cellsOf(surface, height).filter((_, n) => !surface.interpolated[n]);
+        curves.push({ points: computed, color: curveColour(k), width: 0, marks: true });
+      }
+      return curves;
+    });
+  }
+
+  /** The titles of the fields that share a dash: a list for each dash. */
+  titlesOfDashes() {
+    const charts = this.charts();
+    const most = Math.max(...charts.map(({ names }) => names.length));
+    const title = (name) => this.app.model.title(name);
+    return Array.from({ length: most }, (_, n) => charts.flatMap(({ names }) => names.slice(n, n + 1).map(title)));
   }
 
   /** Crosses at cells that are not finite. */
   drawHoles() {
     const { context, toX, frame } = this.chart;
-    this.cells().forEach(([a, v], k) => {
-      if (this.surface.done[k] && !Number.isFinite(v)) cross(context, toX(a), frame.top + 8, 3.5, "#d92b20");
-    });
+    for (const surface of this.surfaces) {
+      cellsOf(surface, this.app.model.state.height).forEach(([a, v], k) => {
+        if (surface.done[k] && !Number.isFinite(v)) cross(context, toX(a), frame.top + 8, 3.5, "#d92b20");
+      });
+    }
   }
 
   drawRace() {
     const { race, model } = this.app;
     const { context, toX, toY } = this.chart;
-    const own = interpolantOf(this.surface, model.state.height);
-    const mark = (a, radius, fill, edge) => {
-      const found = evaluate(own, a, 0);
-      if (found && Number.isFinite(found[0])) dot(context, toX(a), toY(found[0]), radius, fill, edge);
-    };
-    for (const run of race.shownOn(this.number)) mark(pointOf(run)[0], 5.5, run.optimizer.color, "#ffffff");
-    mark(model.state.x, 4, "rgba(255,255,255,0.9)", "#222222");
+    this.surfaces.forEach((surface, number) => {
+      const own = interpolantOf(surface, model.state.height);
+      const at = (a) => {
+        const found = evaluate(own, a, 0);
+        return found && Number.isFinite(found[0]) ? [toX(a), toY(found[0])] : null;
+      };
+      for (const run of race.shownOn(number)) {
+        const place = at(pointOf(run)[0]);
+        if (place) drawMark(context, run.optimizer.mark, place, 7, run.optimizer.color);
+      }
+      const start = at(model.state.x);
+      if (start) dot(context, ...start, 4, "rgba(255,255,255,0.9)", "#222222");
+    });
   }
+}
+
+/** Points [x, value] of a field along the whole line. */
+function pointsOf(surface, name) {
+  const own = interpolantOf(surface, name);
+  return Array.from({ length: PIECES + 1 }, (_, k) => {
+    const [a] = toPlane(surface, k / PIECES, 0);
+    const found = evaluate(own, a, 0);
+    return [a, found ? found[0] : NaN];
+  });
+}
+
+/** Points [x, value] of the cells. */
+function cellsOf(surface, name) {
+  const { values } = surface.fields[name];
+  return surface.x.map((a, k) => [a, values[k]]);
 }

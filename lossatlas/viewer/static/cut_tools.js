@@ -1,11 +1,10 @@
 // The cut through the start: the values along it and the second derivative at the start.
 
 import { drawChart } from "./chart.js";
+import { curveColour } from "./colours.js";
 import { bend, cutThrough } from "./cut.js";
 import { chartBox, element, group, hint, row } from "./elements.js";
 import { text } from "./numbers.js";
-
-const COLOURS = ["#2f6fb2", "#d9822b", "#3a9d5d", "#8b5fbf"]; // one for each surface
 
 /** Returns {root, update()}. */
 export function cutTools(app) {
@@ -42,7 +41,7 @@ function drawCut(canvas, { model, theme }) {
   const { height, x, y, angle, scale } = model.state;
   const curves = model.surfaces.map((surface, k) => ({
     points: cutThrough(surface, height, [x, y], angle).map(({ r, value }) => [r, value]),
-    color: COLOURS[k % COLOURS.length],
+    color: curveColour(k),
     width: 1.8,
   }));
   drawChart(canvas, theme, curves, {

@@ -25,7 +25,7 @@ export function normalPair(random) {
  * "zero" for the logarithm of what is not positive. drawn: the noise of a step, which is that of a batch: the two gradients
  * of a step of SAM share it.
  */
-function slopesOf(surface, { objective, noise, uphill }) {
+function slopesOf(surface, { objective, noise }) {
   const flat = surface.y.length === 1;
   const slopes = { missing: "", drawn: [0, 0], at };
   function at(point) {
@@ -33,7 +33,7 @@ function slopesOf(surface, { objective, noise, uphill }) {
     if (!found || Number.isNaN(found[0])) slopes.missing = found ? "hole" : "edge";
     else if (objective === "log" && !(found[0] > 0)) slopes.missing = "zero";
     else {
-      const scale = (objective === "log" ? 1 / found[0] : 1) * (uphill ? -1 : 1);
+      const scale = objective === "log" ? 1 / found[0] : 1;
       const slope = (k) => found[k + 1] * scale + noise * slopes.drawn[k];
       return [slope(0), flat ? 0 : slope(1)];
     }
@@ -52,12 +52,12 @@ function valueAt(surface, point) {
 /**
  * The path of one optimizer: {points: Float64Array of x, y; losses; steps; end}. It stops where the surface ends or has a
  * hole; `end` is then "edge", "hole", "zero" (no logarithm) or "diverged", and "" after all steps.
- * objective: "loss" or "log". noise: standard deviation of a normal number that is added to each slope. uphill: climb instead.
+ * objective: "loss" or "log". noise: standard deviation of a normal number that is added to each slope.
  */
-export function descend(surface, optimizer, settings, start, { steps, objective = "loss", noise = 0, seed = 0, uphill = false }) {
+export function descend(surface, optimizer, settings, start, { steps, objective = "loss", noise = 0, seed = 0 }) {
   const random = randomFrom(seed);
   const state = optimizer.start();
-  const slopes = slopesOf(surface, { objective, noise, uphill });
+  const slopes = slopesOf(surface, { objective, noise });
   const points = [];
   const losses = [];
   let point = [start[0], start[1]];

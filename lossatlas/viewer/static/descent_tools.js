@@ -5,7 +5,7 @@ import { button, element, group, hint, row } from "./elements.js";
 const CURVE_HINT =
   "Click or drag to choose a start: the race begins there. Keys: space plays, . and , step, r rewinds, arrows move the start.";
 const PLANE_HINT =
-  "Click in either view, or drag the ball, to choose a start: the race begins there. Drag to turn, wheel or pinch to zoom. Keys: space plays, . and , step, r rewinds, arrows turn the surface or move the start.";
+  "Click on the surface or the map, or drag the ball, to choose a start: the race begins there. Drag to turn; Shift and drag, or two fingers, to move; Ctrl and wheel, or pinch, to zoom. Keys: space plays, . and , step, r rewinds, arrows turn the surface or move the start.";
 
 export function descentTools(app) {
   const { controls, model, onNewRace } = app;
@@ -30,28 +30,31 @@ export function descentTools(app) {
   );
 }
 
-/** Returns {root, say(playing)}. */
+/** Returns {root, say(playing), update()}. */
 export function transportOf(app) {
   const { controls, model } = app;
   const play = button("play", "Play", () => app.togglePlay(), { class: "main" });
   const root = element(
     "div",
-    { class: "transport", role: "group", "aria-label": "Descent" },
-    controls.complaint,
+    { class: "transport", role: "group", "aria-label": "Play" },
     play,
-    button("back", "‹", () => app.step(-1), { title: "one step back (,)" }),
-    button("forward", "›", () => app.step(1), { title: "one step (.)" }),
+    button("back", "‹", () => app.step(-1), { title: "one step back (,)", "aria-label": "One step back" }),
+    button("forward", "›", () => app.step(1), { title: "one step (.)", "aria-label": "One step" }),
     button("rewind", "Rewind", () => app.rewind(), { title: "to the start (r)" }),
     controls.range(
       "at",
-      "Step",
+      element("span", { class: "word" }, "Step"),
       () => [0, model.state.steps, 1],
       () => app.play(false),
       String,
     ),
   );
+  controls.onUpdate(() => {
+    play.disabled = Boolean(model.noRace);
+  });
   const say = (playing) => {
     play.textContent = playing ? "Pause" : "Play";
   };
-  return { root, say };
+  const update = () => root.classList.toggle("raceless", Boolean(model.noRace));
+  return { root, say, update };
 }

@@ -1,10 +1,13 @@
 // Drawing on a flat canvas: frames, lines, dots. All sizes are in CSS pixels; `fit` sets the canvas up for the screen's own.
 
+import { cornersOf } from "./marks.js";
+import { pixelRatio } from "./resolution.js";
+
 export const FONT = "11px system-ui, sans-serif";
 
 /** Make a canvas as large as it is shown; return [context, width, height] in CSS pixels. */
 export function fit(canvas) {
-  const ratio = Math.min(3, window.devicePixelRatio || 1);
+  const ratio = pixelRatio(3);
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
@@ -76,6 +79,23 @@ export function dot(context, x, y, radius, fill, edge) {
     context.strokeStyle = edge;
     context.stroke();
   }
+}
+
+/** A mark in a colour with a white rim within a dark one, which stands out on every ground. */
+export function drawMark(context, mark, place, radius, fill) {
+  trace(context, cornersOf(mark, place, radius));
+  context.closePath();
+  context.lineJoin = "round";
+  for (const [style, width] of [
+    ["#262626", 4.5],
+    ["#ffffff", 2.5],
+  ]) {
+    context.strokeStyle = style;
+    context.lineWidth = width;
+    context.stroke();
+  }
+  context.fillStyle = fill;
+  context.fill();
 }
 
 export function cross(context, x, y, size, color) {

@@ -1,10 +1,9 @@
 // The scene in WebGL2: height fields with light and contour lines, lines of any width, balls. It takes arrays of numbers, and
 // does not know what they show.
 
-import { LINE_FLOATS, VERTEX_FLOATS } from "./mesh.js";
+import { SUN } from "./light.js";
+import { BALL_FLOATS, LINE_FLOATS, VERTEX_FLOATS } from "./mesh.js";
 import { BALL_FRAGMENT, BALL_VERTEX, LINE_FRAGMENT, LINE_VERTEX, SURFACE_FRAGMENT, SURFACE_VERTEX } from "./shaders.js";
-
-const SUN = [-0.45, -0.25, 0.857];
 
 class Renderer {
   /** Throws if there is no WebGL2. */
@@ -12,6 +11,7 @@ class Renderer {
     const gl = canvas.getContext("webgl2", { antialias: true, preserveDrawingBuffer: true, premultipliedAlpha: true });
     if (!gl) throw new Error("no WebGL2");
     this.gl = gl;
+    this.places = new Map();
     this.canvas = canvas;
     this.surface = this.program(SURFACE_VERTEX, SURFACE_FRAGMENT);
     this.line = this.program(LINE_VERTEX, LINE_FRAGMENT);
@@ -87,14 +87,22 @@ class Renderer {
     gl.depthFunc(gl.LEQUAL);
   }
 
+  /** Where a uniform of a program is; it is asked for once. */
+  place(program, name) {
+    const known = this.places.get(program) ?? {};
+    this.places.set(program, known);
+    known[name] ??= this.gl.getUniformLocation(program, name);
+    return known[name];
+  }
+
   uniforms(program, values) {
     const { gl } = this;
     for (const [name, value] of Object.entries(values)) {
-      const where = gl.getUniformLocation(program, name);
+      const where = this.place(program, name);
       if (name === "matrix") gl.uniformMatrix4fv(where, false, Float32Array.from(value));
       else if (name === "count" || name === "map") gl.uniform1i(where, value);
       else if (name === "levels") gl.uniform1fv(where, value);
-      else if (Array.isArray(value)) (value.length === 2 ? gl.uniform2fv : gl.uniform3fv).call(gl, where, value);
+      else if (Array.isArray(value)) gl[`uniform${value.length}fv`](where, value);
       else gl.uniform1f(where, value);
     }
   }
@@ -119,8 +127,11 @@ class Renderer {
     }
   }
 
-  /** levels: heights of contour lines, at most 40; strength: their opacity. top: the height above which nothing is drawn. */
-  drawFields({ tall, top, levels, strength }) {
+  /**
+   * levels: heights of contour lines, at most 40; strength: their opacity. cut: values lie above the scale, and a
+   * lid is drawn over them.
+   */
+  drawFields({ tall, levels, strength, cut }) {
     const { gl, surface } = this;
     gl.useProgram(surface);
     this.useNone();
@@ -131,36 +142,39 @@ class Renderer {
       eye: this.view.eye,
       sun: SUN,
       tall,
-      top,
       strength,
       levels: padded,
       count: Math.min(40, levels.length),
       map: 0,
     });
     for (const field of this.fields) {
-      this.uniforms(surface, { opacity: field.opacity });
+      this.uniforms(surface, { opacity: field.opacity, lid: 0 });
       gl.activeTexture(gl.TEXTURE0);
       gl.bindTexture(gl.TEXTURE_2D, field.map);
       const layout = [
         ["place", 4],
         ["normal", 3],
+        ["light", 2],
       ];
       this.attributes(surface, field.vertices, VERTEX_FLOATS, layout, 0);
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, field.triangles);
       gl.depthMask(field.opacity === 1);
       gl.drawElements(gl.TRIANGLES, field.count, gl.UNSIGNED_INT, 0);
+      if (!cut) continue;
+      this.uniforms(surface, { lid: 1 });
+      gl.drawElements(gl.TRIANGLES, field.count, gl.UNSIGNED_INT, 0);
     }
     gl.depthMask(true);
   }
 
-  /** segments: see segmentsOf. hidden: the opacity of what lies behind a surface. */
-  drawLines(segments, { width, lift = 0, opacity = 1, hidden = 0 }) {
+  /** segments: see segmentsOf. hidden: the opacity of what lies behind a surface. over: [r, g, b, share] of another colour. */
+  drawLines(segments, { width, lift = 0, opacity = 1, hidden = 0, over = [0, 0, 0, 0] }) {
     if (segments.length === 0) return;
     const { gl, line } = this;
     gl.useProgram(line);
     this.useNone();
     const screen = [this.canvas.width, this.canvas.height];
-    this.uniforms(line, { matrix: this.view.matrix, screen, width, lift, opacity });
+    this.uniforms(line, { matrix: this.view.matrix, screen, width, lift, opacity, over });
     this.attributes(line, this.corners, 2, [["corner", 2]], 0);
     const buffer = this.buffer(gl.ARRAY_BUFFER, segments);
     const layout = [
@@ -182,7 +196,7 @@ class Renderer {
     gl.deleteBuffer(buffer);
   }
 
-  /** balls: Float32Array of x, y, z, r, g, b. */
+  /** balls: Float32Array, see `ball`. */
   drawBalls(balls, { size, lift = 0, hidden = 0 }) {
     if (balls.length === 0) return;
     const { gl, ball } = this;
@@ -193,13 +207,14 @@ class Renderer {
     const layout = [
       ["place", 3],
       ["ink", 3],
+      ["mark", 3],
     ];
-    this.attributes(ball, buffer, 6, layout, 0);
-    gl.drawArrays(gl.POINTS, 0, balls.length / 6);
+    this.attributes(ball, buffer, BALL_FLOATS, layout, 0);
+    gl.drawArrays(gl.POINTS, 0, balls.length / BALL_FLOATS);
     if (hidden > 0) {
       gl.depthFunc(gl.GREATER);
       this.uniforms(ball, { opacity: hidden });
-      gl.drawArrays(gl.POINTS, 0, balls.length / 6);
+      gl.drawArrays(gl.POINTS, 0, balls.length / BALL_FLOATS);
       gl.depthFunc(gl.LEQUAL);
     }
     gl.deleteBuffer(buffer);

@@ -1,5 +1,7 @@
 // Elements of the document.
 
+import { cornersOf } from "./marks.js";
+
 /** An element with attributes, listeners ("onclick": function) and children. */
 export function element(name, attributes = {}, ...children) {
   const found = document.createElement(name);
@@ -30,6 +32,12 @@ export function swatch(colour, more = "") {
   return element("span", { class: "swatch", style: `background:${colour}${more}` });
 }
 
+/** A mark of a colour in front of a name; its shape is one of marks.js. */
+export function markSwatch(colour, mark) {
+  const corners = cornersOf(mark, [50, 50], 50).map(([x, y]) => `${x.toFixed(1)}% ${y.toFixed(1)}%`);
+  return element("span", { class: "swatch mark", style: `background:${colour};clip-path:polygon(${corners.join(",")})` });
+}
+
 /** A row of a table. */
 export const tableRow = (...cells) => element("tr", {}, ...cells);
 export const cell = (...parts) => element("td", {}, ...parts);
@@ -37,5 +45,5 @@ export const heads = (names) => names.map((name) => element("th", { scope: "col"
 
 /** A table that scrolls by itself where it is too wide. */
 export function table(head, body, attributes = {}) {
-  return element("div", { class: "scroll" }, element("table", attributes, element("thead", {}, head), body));
+  return element("div", { class: "scroll", tabindex: 0 }, element("table", attributes, element("thead", {}, head), body));
 }

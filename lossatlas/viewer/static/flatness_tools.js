@@ -9,6 +9,6 @@ export function flatnessTools({ model }) {
     const values = surfaces.map((s) => cell(name in s.flatness ? s.flatness[name] : ""));
     return tableRow(element("th", { scope: "row" }, name), ...values);
   });
-  const head = tableRow(element("th"), ...heads(surfaces.map((s) => s.label)));
-  return group("Flatness", { class: "wide" }, table(head, element("tbody", {}, ...rows)));
+  const head = tableRow(...heads(["Measure"]), ...heads(surfaces.map((s) => s.label)));
+  return group("Flatness", {}, table(head, element("tbody", {}, ...rows)));
 }

@@ -6,6 +6,7 @@ import { boxOf, toShare } from "./surface.js";
 
 export const TALL = 0.85; // height of the scene's box
 export const FLOOR = -0.3;
+const OWN = 1.15; // the height of checkpoints whose own losses lie above the scale
 
 export class Heights {
   constructor(model, surface) {
@@ -48,17 +49,12 @@ export class Heights {
     return found ? found[0] * TALL : NaN;
   }
 
-  /** True if a point of the scene is known and not above what is hidden. */
-  shows(point, slack = 0) {
-    return point !== null && point[2] / TALL <= this.model.state.top + slack;
-  }
-
   /** Height of a checkpoint's own loss; null where it is not known. */
   ofCheckpoint(k) {
     const { loss: losses, field } = this.surface.trajectory;
     const loss = losses?.[k];
     if (loss === undefined || loss === null || this.model.state.height !== field) return null;
-    const height = loss === Infinity ? 2 : this.scale.height(Math.max(loss, this.scale.low));
-    return Math.min(1.15, height);
+    const height = loss === Infinity ? OWN : this.scale.height(Math.max(loss, this.scale.low));
+    return Math.min(OWN, height);
   }
 }

@@ -9,22 +9,24 @@ import { OPTIMIZERS } from "./optimizers.js";
 import { makeScale } from "./scale.js";
 import { interpolantOf, openSurface, toShare } from "./surface.js";
 
-const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 5.3 };
+const USUAL_VIEW = { azimuth: -60, elevation: 34, distance: 4.9, panx: 0, pany: 0 };
+export const CAMERA = Object.keys(USUAL_VIEW); // the entries of the state that are the camera's
+const LOOKED_AT = 0.12; // height in the scene
 const ELEVATIONS = [-10, 89]; // degrees
 const DISTANCES = [2.5, 12];
 
-/** A rate of 0 stands for the one that suits the surface. */
-const usualRates = () => OPTIMIZERS.map(() => 0);
+/** For each surface the rate of each optimizer; a rate of 0 stands for the one that suits the surface. */
+const usualRates = (surfaces) => surfaces.flatMap(() => OPTIMIZERS.map(() => 0));
 const usualCoefficients = () => OPTIMIZERS.flatMap((o) => Object.values(o.settings).map(([value]) => value));
 
 const last = (values) => values[values.length - 1];
 
-/** The state without any choice of the reader; its start is [x, y]. */
-function usualState(field, [x, y]) {
+/** The state without any choice of the reader; its start is [x, y]. A vmax of 0 stands for the usual top of the field. */
+function usualState(field, [x, y], surfaces) {
   return {
     height: field.name,
     scale: field.scale,
-    top: 1,
+    vmax: 0,
     colour: "",
     map: "viridis",
     lines: true,
@@ -40,12 +42,14 @@ function usualState(field, [x, y]) {
     seconds: 7,
     at: 0,
     on: OPTIMIZERS.map((o) => o.name),
-    rates: usualRates(),
+    rates: usualRates(surfaces),
     coefficients: usualCoefficients(),
     cut: false,
     angle: 0,
     epoch: 0,
+    story: 0,
     theme: "auto",
+    enlarged: false,
     gl: true,
   };
 }
@@ -55,10 +59,11 @@ export class Model {
   constructor(content, fragment) {
     this.fields = content.fields.filter((field) => field.range);
     this.surfaces = content.surfaces.map(openSurface);
+    this.steps = content.story.steps.length;
     this.maps = Object.fromEntries(Object.entries(content.maps).map(([name, bytes]) => [name, bytesOf(bytes)]));
     this.flat = this.surfaces.every((s) => s.flat);
     this.hover = null; // the point of the plane under the pointer
-    this.initial = usualState(this.fields[0], this.usualStart());
+    this.initial = usualState(this.fields[0], this.usualStart(), this.surfaces);
     this.state = { ...this.initial };
     this.restore(fragment);
   }
@@ -85,9 +90,11 @@ export class Model {
     if (!Object.hasOwn(this.maps, state.map)) state.map = "viridis";
     if (!["auto", "light", "dark"].includes(state.theme)) state.theme = "auto";
     if (this.surfaces.length < 2 || !this.alike()) state.overlay = false;
-    state.top = clamp(state.top, 0.05, 1);
+    state.story = Math.round(clamp(state.story, 0, this.steps));
+    state.vmax = this.possibleTop(state.vmax);
     state.elevation = clamp(state.elevation, ...ELEVATIONS);
     state.distance = clamp(state.distance, ...DISTANCES);
+    this.lookAt([state.panx, state.pany]);
   }
 
   repairRace() {
@@ -96,7 +103,9 @@ export class Model {
     state.steps = Math.round(clamp(state.steps, 1, 5000));
     state.seconds = clamp(state.seconds, 0.5, 600);
     state.at = Math.round(clamp(state.at, 0, state.steps));
-    if (state.rates.length !== OPTIMIZERS.length) state.rates = usualRates();
+    const rates = usualRates(this.surfaces);
+    if (state.rates.length === OPTIMIZERS.length) state.rates = this.surfaces.flatMap(() => state.rates); // of all surfaces
+    if (state.rates.length !== rates.length) state.rates = rates;
     if (state.coefficients.length !== this.initial.coefficients.length) state.coefficients = usualCoefficients();
     if (state.objective !== "log" || !this.positive()) state.objective = "loss";
     [state.x, state.y] = this.inside([state.x, state.y]);
@@ -107,13 +116,13 @@ export class Model {
   /** Another field is the height: its own scale and rates. */
   newHeight() {
     this.state.scale = this.field().scale;
-    this.state.top = 1;
+    this.state.vmax = 0;
     this.forgetRates();
     this.repair();
   }
 
   forgetRates() {
-    this.state.rates = usualRates();
+    this.state.rates = usualRates(this.surfaces);
   }
 
   forgetSettings() {
@@ -136,8 +145,19 @@ export class Model {
     this.state.distance = clamp(this.state.distance * factor, ...DISTANCES);
   }
 
-  resetView() {
-    Object.assign(this.state, USUAL_VIEW);
+  /** Look at a point [u, v] of the scene. */
+  lookAt(place) {
+    [this.state.panx, this.state.pany] = place.map((value) => clamp(value, -1, 1));
+  }
+
+  usualView() {
+    return { ...USUAL_VIEW };
+  }
+
+  /** The camera of the scenes, see `viewProjection`. */
+  camera() {
+    const { azimuth, elevation, distance, panx, pany } = this.state;
+    return { azimuth, elevation, distance, target: [panx, pany, LOOKED_AT] };
   }
 
   // Surfaces and fields ---------------------------------------------------------------------------------------------
@@ -176,10 +196,31 @@ export class Model {
     return this.field().range[0] > 0;
   }
 
-  /** From the lowest to the highest value of some fields, on all surfaces. */
+  /** From the lowest value of some fields to the highest top, on all surfaces. */
   rangeOf(names) {
-    const ranges = names.map((name) => this.field(name).range);
+    const ranges = names.map((name) => this.field(name)).map((field) => [field.range[0], this.topOf(field)]);
     return [Math.min(...ranges.map((r) => r[0])), Math.max(...ranges.map((r) => r[1]))];
+  }
+
+  /** The value at which the scale of a field ends: the reader's choice for the height, otherwise the usual one. */
+  topOf(field) {
+    return (field.name === this.state.height && this.state.vmax) || field.top;
+  }
+
+  /** A top that the present height can have; 0, the usual one, for any other. */
+  possibleTop(value) {
+    const [low, high] = this.field().range;
+    return value > low && Number.isFinite(value) ? Math.min(value, high) : 0;
+  }
+
+  /** True if some values of the present height lie above its scale. */
+  get clipped() {
+    return this.topOf(this.field()) < this.field().range[1];
+  }
+
+  /** Why no optimizer descends the present height; "" if they do. */
+  get noRace() {
+    return this.field().race ? "" : `No race here: optimizers descend a loss, and this is the ${this.title(this.state.height)}.`;
   }
 
   title(name) {
@@ -188,6 +229,12 @@ export class Model {
 
   /** The scale of the height. */
   scale() {
+    const field = this.field();
+    return makeScale(this.state.scale, field.range[0], this.topOf(field), field.range[1]);
+  }
+
+  /** The scale of the height up to its largest value. */
+  wholeScale() {
     return makeScale(this.state.scale, ...this.field().range);
   }
 
@@ -201,7 +248,7 @@ export class Model {
     const { colour, height } = this.state;
     if (!colour || colour === height) return null;
     const field = this.field(colour);
-    return { name: colour, scale: makeScale(field.scale, ...field.range) };
+    return { name: colour, scale: makeScale(field.scale, field.range[0], this.topOf(field)) };
   }
 
   /** The colour map of the present state. */

@@ -1,26 +1,27 @@
 // The table of the optimizers: which ones run, with which rates and coefficients.
 
 import { numberIn, showNumber } from "./controls.js";
-import { button, cell, element, group, heads, row, swatch, table, tableRow } from "./elements.js";
+import { button, cell, element, group, heads, markSwatch, row, table, tableRow } from "./elements.js";
 import { OPTIMIZERS } from "./optimizers.js";
 
 export function optimizerTools(app) {
   let index = 0; // among the coefficients of all optimizers
   const rows = OPTIMIZERS.map((optimizer, k) => {
     const coefficients = Object.keys(optimizer.settings).map((name) => coefficient(app, optimizer, name, index++));
-    const all = element("div", { class: "row", style: "flex-wrap:nowrap;margin:0" }, ...coefficients);
-    return tableRow(cell(nameOf(app, optimizer)), cell(rate(app, optimizer, k)), cell(all));
+    const all = element("div", { class: "row coefficients" }, ...coefficients);
+    const rates = app.model.surfaces.map((_, number) => rate(app, optimizer, k, number));
+    return tableRow(cell(nameOf(app, optimizer), all), cell(element("div", { class: "rates" }, ...rates)));
   });
   return group(
     "Optimizers",
-    { class: "half" },
-    table(tableRow(...heads(["Optimizer", "Rate", "Coefficients"])), element("tbody", {}, ...rows)),
+    { class: "optimizers" },
+    table(tableRow(...heads(["Optimizer and its coefficients", ratesOf(app.model)])), element("tbody", {}, ...rows)),
     row(button("usual", "Usual settings", () => app.useUsualSettings())),
   );
 }
 
 /** A box that switches an optimizer on and off, its colour and its name. */
-function nameOf({ controls, model, onNewRace }, { name, title, color }) {
+function nameOf({ controls, model, onNewRace }, { name, title, color, mark }) {
   const { state } = model;
   const onchange = () =>
     controls.set("on", box.checked ? [...state.on, name] : state.on.filter((each) => each !== name), onNewRace);
@@ -28,11 +29,19 @@ function nameOf({ controls, model, onNewRace }, { name, title, color }) {
   controls.onUpdate(() => {
     box.checked = state.on.includes(name);
   });
-  return element("label", {}, box, swatch(color), title);
+  return element("label", {}, box, markSwatch(color, mark), title);
 }
 
-function rate(app, optimizer, k) {
-  return numberField(app, optimizer, { id: `r-${optimizer.name}`, label: "rate", key: "rates", index: k }, () => app.race.rate(k));
+/** The head of the rates, of which there is one for each surface. */
+const ratesOf = ({ surfaces }) => (surfaces.length > 1 ? "Rate on each" : "Rate");
+
+/** The rate of optimizer k on a surface. */
+function rate(app, optimizer, k, number) {
+  const { surfaces } = app.model;
+  const label = surfaces.length > 1 ? `rate on ${surfaces[number].label}` : "rate";
+  const id = `r-${optimizer.name}${number ? `-${number}` : ""}`;
+  const about = { id, label, key: "rates", index: number * OPTIMIZERS.length + k };
+  return numberField(app, optimizer, about, () => app.race.rate(k, number));
 }
 
 function coefficient(app, optimizer, name, index) {

@@ -1,6 +1,8 @@
-// Optimizers in the plane. Each is { name, title, settings: {name: [default, label]}, start(): state,
+// Optimizers in the plane. Each is { name, title, color, mark, settings: {name: [default, label]}, start(): state,
 // step(state, point, gradientAt, settings): point }. They do what torch.optim does, with the same names; SAM is that of
 // Foret et al. (2021). A step is pure: it changes nothing but the state it is given.
+
+import { CIRCLE, CROSS, DIAMOND, HEXAGON, POINTING_DOWN, SQUARE, STAR, TRIANGLE } from "./marks.js";
 
 const add = (p, factor, d) => [p[0] + factor * d[0], p[1] + factor * d[1]];
 const each = (f, ...vectors) => [f(...vectors.map((v) => v[0])), f(...vectors.map((v) => v[1]))];
@@ -35,11 +37,13 @@ const BETAS = {
   eps: [1e-8, "ε: added to the root, against a division by zero"],
 };
 
+/** The colours are those of Paul Tol, bright and, for Momentum, vibrant: colour-blind readers tell them apart. */
 export const OPTIMIZERS = [
   {
     name: "sgd",
     title: "SGD",
-    color: "#e41a1c",
+    color: "#ee6677",
+    mark: CIRCLE,
     pace: 1,
     settings: {},
     start: () => ({}),
@@ -48,7 +52,8 @@ export const OPTIMIZERS = [
   {
     name: "momentum",
     title: "Momentum",
-    color: "#ff7f00",
+    color: "#ee7733",
+    mark: SQUARE,
     pace: 0.3,
     settings: { momentum: [0.9, "μ: momentum, the share of the last step that is kept"] },
     start: () => ({ buffer: null }),
@@ -57,7 +62,8 @@ export const OPTIMIZERS = [
   {
     name: "nesterov",
     title: "Nesterov",
-    color: "#f0c419",
+    color: "#ccbb44",
+    mark: DIAMOND,
     pace: 0.3,
     settings: { momentum: [0.9, "μ: momentum, the share of the last step that is kept"] },
     start: () => ({ buffer: null }),
@@ -66,7 +72,8 @@ export const OPTIMIZERS = [
   {
     name: "rmsprop",
     title: "RMSProp",
-    color: "#4daf4a",
+    color: "#228833",
+    mark: TRIANGLE,
     pace: 0,
     settings: {
       alpha: [0.99, "α: decay of the mean of squared slopes"],
@@ -82,7 +89,8 @@ export const OPTIMIZERS = [
   {
     name: "adam",
     title: "Adam",
-    color: "#377eb8",
+    color: "#4477aa",
+    mark: POINTING_DOWN,
     pace: 0,
     settings: BETAS,
     start: adamStart,
@@ -91,7 +99,8 @@ export const OPTIMIZERS = [
   {
     name: "adamw",
     title: "AdamW",
-    color: "#00bcd4",
+    color: "#66ccee",
+    mark: STAR,
     pace: 0,
     settings: { ...BETAS, decay: [0.01, "λ: weight decay, of the two coordinates"] },
     start: adamStart,
@@ -104,7 +113,8 @@ export const OPTIMIZERS = [
   {
     name: "nadam",
     title: "NAdam",
-    color: "#984ea3",
+    color: "#aa3377",
+    mark: HEXAGON,
     pace: 0,
     settings: { ...BETAS, decay: [0.004, "ψ: momentum decay"] },
     start: adamStart,
@@ -133,7 +143,8 @@ export const OPTIMIZERS = [
   {
     name: "sam",
     title: "SAM",
-    color: "#f781bf",
+    color: "#bbbbbb",
+    mark: CROSS,
     pace: 1,
     settings: { rho: [0.05, "ρ: the radius that is looked at"] },
     start: () => ({}),

@@ -1,28 +1,33 @@
-// The view of one surface: the scene, the plane from above, and the values at the point under the pointer.
+// The view of one surface: the scene, the map of the plane on it, and the values at the point under the pointer. One panel
+// shows all curves.
 
+import { curveKey } from "./curve_key.js";
 import { CurveView } from "./curve_view.js";
 import { openRenderer } from "./drawing3d.js";
-import { element } from "./elements.js";
+import { button, element } from "./elements.js";
 import { Heights } from "./heights.js";
+import { legendOf } from "./legend.js";
 import { listenToPlane } from "./plane_input.js";
 import { PlaneView } from "./plane_view.js";
 import { notesOn, valuesAt } from "./readout.js";
 import { listenToScene } from "./scene_input.js";
 import { SceneView } from "./scene_view.js";
-
-const NOTHING = "\u00a0"; // it keeps the line's height
+import { clippedNote } from "./top_tools.js";
 
 export class Panel {
   constructor(app, surface, number) {
     this.app = app;
     this.surface = surface;
     this.number = number;
+    this.surfaces = surface.flat ? app.model.surfaces : [surface];
     this.heights = new Heights(app.model, surface);
     this.scene = surface.flat || !app.model.state.gl ? null : this.openScene();
     this.plane = this.openPlane();
     this.flat = element("div", { class: "flat" }, this.plane.canvas);
     this.note = element("p", { class: "note" });
-    this.readout = element("output", { class: "readout" }, NOTHING);
+    this.key = element("p", { class: "key", hidden: !surface.flat });
+    this.readout = element("output", { class: "readout", hidden: true });
+    this.legend = legendOf(app, surface.flat ? [...app.model.surfaces.keys()] : [number]);
     this.root = this.build();
   }
 
@@ -37,27 +42,54 @@ export class Panel {
 
   openPlane() {
     const { app, surface, number, heights } = this;
-    const about = `${surface.label}: the plane from above. Click or drag to choose a start; arrow keys move it.`;
-    const canvas = element("canvas", { tabindex: 0, role: "img", "aria-label": about });
-    const plane = surface.flat ? new CurveView(app, surface, number, canvas) : new PlaneView(app, heights, number, canvas);
+    const about = surface.flat ? "The curves" : `${surface.label}: the plane from above`;
+    const words = `${about}. Click or drag to choose a start; arrow keys move it.`;
+    const canvas = element("canvas", { tabindex: 0, role: "application", "aria-label": words });
+    const plane = surface.flat ? new CurveView(app, canvas) : new PlaneView(app, heights, number, canvas);
     listenToPlane(app, plane);
     return plane;
   }
 
   build() {
-    const { surface, scene, flat } = this;
-    const caption = element("p", { class: "caption" });
-    for (const [name, value] of surface.caption) caption.append(element("span", {}, element("b", {}, name), ` ${value}`), " ");
-    const views = element("div", { class: "views" }, ...(scene ? [scene.root] : []), flat);
-    return element("section", { class: "panel" }, element("h2", {}, surface.label), this.note, views, this.readout, caption);
+    const { surface, scene, flat, legend, note, readout } = this;
+    const words = element("div", { class: "panel-head" }, this.heading(), this.key, note);
+    if (scene) flat.append(this.enlarger());
+    flat.style.setProperty("--shape", this.heights.box[0] / this.heights.box[1]);
+    const parts = [words, ...(scene ? [scene.root] : []), flat, legend.root, readout];
+    return element("section", { class: "panel", "aria-label": surface.label }, ...parts);
+  }
+
+  /** The name of the surface, where the title of the page does not say it. */
+  heading() {
+    const { label } = this.surface;
+    const said = this.surface.flat || document.querySelector("h1").textContent.trim() === label.trim();
+    return element("h2", { hidden: said, title: label }, label);
+  }
+
+  /** The button that makes the map as large as the scene, and small again. */
+  enlarger() {
+    const { controls, model } = this.app;
+    const after = () => {
+      this.app.stage.update();
+      this.app.draw();
+    };
+    const found = button(`enlarge-${this.number}`, "⤢", () => controls.set("enlarged", !model.state.enlarged, after), {
+      class: "enlarge",
+      title: "a large map, or a small one",
+      "aria-label": `Large map of ${this.surface.label}`,
+    });
+    controls.onUpdate(() => found.setAttribute("aria-pressed", String(model.state.enlarged)));
+    return found;
   }
 
   /** Compute meshes and pictures anew, after fields, scales or colours have changed. */
   rebuild() {
     const { model } = this.app;
     this.heights.update();
-    this.note.textContent = notesOn(this.surface, model.state.height);
+    const notes = this.surfaces.flatMap((surface) => [notesOn(surface, model.state.height), clippedNote(surface, model)]);
+    this.note.textContent = [...new Set(notes)].filter((words) => words).join(" ");
     this.plane.rebuild();
+    if (this.surface.flat) this.key.replaceChildren(...curveKey(this.plane));
     if (!this.scene) return;
     this.scene.rebuild();
     this.scene.root.hidden = model.state.overlay && this.number > 0;
@@ -66,10 +98,15 @@ export class Panel {
   draw() {
     this.plane.draw();
     this.scene?.draw();
+    this.legend.update();
   }
 
   /** Say what is at a point of the plane, or nothing. */
   tell(point) {
-    this.readout.textContent = point ? valuesAt(this.surface, this.app.model.fields, point) : NOTHING;
+    const { fields } = this.app.model;
+    const several = this.surfaces.length > 1;
+    const words = (surface) => `${several ? `${surface.label}: ` : ""}${valuesAt(surface, fields, point)}`;
+    this.readout.hidden = !point;
+    if (point) this.readout.textContent = this.surfaces.map(words).join(" · ");
   }
 }

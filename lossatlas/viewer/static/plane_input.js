@@ -1,7 +1,8 @@
 // Pointer and keys over a plane from above or a curve: they choose a start and show the point under the pointer.
 
 import { clamp } from "./numbers.js";
-import { toPlane } from "./surface.js";
+import { toPlane, toShare } from "./surface.js";
+import { keepPage, NEAR, STILL } from "./touch.js";
 
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
@@ -17,29 +18,66 @@ function pointUnder(view, event, clamped) {
   return share.some((v) => v < 0 || v > 1) ? null : toPlane(surface, ...share);
 }
 
-/** view: a PlaneView or a CurveView. */
+/**
+ * A mouse moves the start at once. A finger moves it if it touches the start, or by a tap; a finger that goes sideways reads
+ * values off, and one that goes up or down scrolls the page. view: a PlaneView or a CurveView.
+ */
 export function listenToPlane(app, view) {
   const { canvas } = view;
-  let dragging = false;
-  canvas.addEventListener("pointerdown", (event) => {
-    const p = pointUnder(view, event, false);
-    if (!p || event.button > 0) return;
-    dragging = true;
-    canvas.setPointerCapture(event.pointerId);
-    app.startAt(p);
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (dragging) app.startAt(pointUnder(view, event, true));
-    app.pointAt(pointUnder(view, event, false));
-  });
-  for (const kind of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(kind, () => {
-      if (dragging) app.started();
-      dragging = false;
-    });
-  }
+  const press = new Press(app, view);
+  canvas.style.touchAction = "pan-y";
+  canvas.addEventListener("touchmove", (event) => keepPage(event, press.movesStart), { passive: false });
+  canvas.addEventListener("pointerdown", (event) => press.begin(event));
+  canvas.addEventListener("pointermove", (event) => press.move(event));
+  canvas.addEventListener("pointerup", (event) => press.end(event, true));
+  canvas.addEventListener("pointercancel", (event) => press.end(event, false));
   canvas.addEventListener("pointerleave", () => app.pointAt(null));
   canvas.addEventListener("keydown", (event) => moveByKey(app, view.surface, event));
+}
+
+/** The press of one pointer, from when it goes down to when it is lifted. */
+class Press {
+  constructor(app, view) {
+    this.app = app;
+    this.view = view;
+    this.from = null; // where a pointer went down: [x, y]
+    this.movesStart = false;
+  }
+
+  begin(event) {
+    const point = pointUnder(this.view, event, false);
+    if (!point || event.button > 0 || this.from) return;
+    this.from = [event.clientX, event.clientY];
+    this.movesStart = event.pointerType !== "touch" || this.isNearStart(event);
+    if (event.pointerType === "touch") return; // the browser may still take it for scrolling
+    this.view.canvas.setPointerCapture(event.pointerId);
+    this.app.startAt(point);
+  }
+
+  isNearStart(event) {
+    const { x, y } = this.app.model.state;
+    const point = pointUnder(this.view, event, false);
+    const { width, height } = this.view.frame();
+    const [from, to] = [toShare(this.view.surface, x, y), toShare(this.view.surface, ...point)];
+    return Math.hypot((from[0] - to[0]) * width, (from[1] - to[1]) * height) < NEAR;
+  }
+
+  move(event) {
+    if (this.from && this.movesStart) this.app.startAt(pointUnder(this.view, event, true));
+    this.app.pointAt(pointUnder(this.view, event, false));
+  }
+
+  end(event, finished) {
+    if (!this.from) return;
+    const [x, y] = this.from;
+    const tapped = !this.movesStart && Math.hypot(event.clientX - x, event.clientY - y) < STILL;
+    const point = tapped && finished ? pointUnder(this.view, event, true) : null;
+    if (point) this.app.startAt(point);
+    if (point || (this.movesStart && finished)) this.app.started();
+    if (event.pointerType === "touch") this.app.pointAt(null);
+    this.from = null;
+    this.movesStart = false;
+  }
 }
 
 function moveByKey(app, surface, event) {

@@ -2,15 +2,21 @@
 
 import { colourOf } from "./colours.js";
 import { cutThrough } from "./cut.js";
-import { cross, dot, drawFrame, fit, line, polyline, trace } from "./drawing2d.js";
+import { cross, dot, drawFrame, drawMark, fit, line, polyline, trace } from "./drawing2d.js";
 import { clamp, text } from "./numbers.js";
 import { pointOf } from "./race.js";
 import { meshSize } from "./sampler.js";
 import { roundSteps } from "./scale.js";
 import { toShare } from "./surface.js";
 
+const HATCH = [
+  [128, 128, 128],
+  [184, 184, 184],
+]; // of values above the scale
+const UNKNOWN = [150, 150, 150];
+
 /** The colours of a field on a fine grid, as a canvas; cells without a value stay clear. */
-function paintedField(size, sample, map, top) {
+function paintedField(size, sample, map) {
   const [nu, nv] = size;
   const canvas = document.createElement("canvas");
   canvas.width = nu;
@@ -21,8 +27,8 @@ function paintedField(size, sample, map, top) {
     for (let i = 0; i < nu; i++) {
       const found = sample(i / (nu - 1), 1 - j / (nv - 1));
       if (!found) continue;
-      const shade = found[0] > top ? [255, 255, 255] : found[1] < 0 ? [150, 150, 150] : colourOf(map, found[1]);
-      image.data.set([...shade, found[0] > top ? 0 : 255], 4 * (j * nu + i));
+      const shade = found[4] > 1 ? HATCH[Number((i + j) % 8 < 4)] : found[1] < 0 ? UNKNOWN : colourOf(map, found[1]);
+      image.data.set([...shade, 255], 4 * (j * nu + i));
     }
   }
   context.putImageData(image, 0, 0);
@@ -42,17 +48,23 @@ export class PlaneView {
   /** Compute the picture anew, after fields, scales or colours have changed. */
   rebuild() {
     const { model } = this.app;
-    this.picture = paintedField(meshSize(this.surface), this.heights.sample, model.map(), model.state.top);
+    this.picture = paintedField(meshSize(this.surface), this.heights.sample, model.map());
+  }
+
+  /** True if the map is small: it then has no numbers at its axes. */
+  isInset() {
+    return this.canvas.clientWidth < 300;
   }
 
   /** The rectangle of the plane on the canvas. */
   frame() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const { box } = this.heights;
-    const [w, h] = [width - 58, height - 44];
+    const [left, top, right, bottom] = this.isInset() ? [3, 3, 3, 3] : [46, 8, 12, 36];
+    const [w, h] = [width - left - right, height - top - bottom];
     const scale = Math.min(w / (2 * box[0]), h / (2 * box[1]));
     const size = [2 * box[0] * scale, 2 * box[1] * scale];
-    return { left: 46 + (w - size[0]) / 2, top: 8 + (h - size[1]) / 2, width: size[0], height: size[1] };
+    return { left: left + (w - size[0]) / 2, top: top + (h - size[1]) / 2, width: size[0], height: size[1] };
   }
 
   draw() {
@@ -84,7 +96,7 @@ export class PlaneView {
     context.lineWidth = 0.8;
     for (const { level, lines } of this.surface.fields[state.height].contours) {
       const h = this.heights.scale.height(level);
-      if (!wanted.has(level) || h > state.top) continue;
+      if (!wanted.has(level) || h > 1) continue;
       context.strokeStyle = h > 0.55 && !state.colour ? "rgba(0,0,0,0.5)" : "rgba(255,255,255,0.65)";
       for (const points of lines) {
         const pixels = points.map((p) => at(...p));
@@ -117,10 +129,14 @@ export class PlaneView {
   drawAxes(context, frame) {
     const { surface } = this;
     const { x, y } = surface;
+    if (this.isInset()) {
+      drawFrame(context, frame, this.app.theme, [], []);
+      return;
+    }
     const steps = (nodes, room) => roundSteps(nodes[0], nodes[nodes.length - 1], clamp(Math.floor(room), 2, 6));
     const xs = steps(x, frame.width / 50).map((v) => [toShare(surface, v, y[0])[0], text(v)]);
     const ys = steps(y, frame.height / 36).map((v) => [toShare(surface, x[0], v)[1], text(v)]);
-    drawFrame(context, frame, this.app.theme, xs, ys);
+    drawFrame(context, frame, this.app.theme, xs, ys, { x: surface.axes[0], y: surface.axes[1] });
   }
 
   drawCut(context, of) {
@@ -154,12 +170,13 @@ export class PlaneView {
   drawRace(context, of) {
     const { race, model } = this.app;
     const runs = race.shownOn(this.number);
+    const size = clamp(this.canvas.clientWidth / 30, 4, 7.5);
     for (const run of runs) {
       const points = [];
       for (let k = 0; k <= run.shown; k++) points.push(of(...pointOf(run, k)));
-      polyline(context, points, run.optimizer.color, 2, "rgba(255,255,255,0.75)");
+      polyline(context, points, run.optimizer.color, 2.2, "rgba(255,255,255,0.95)");
     }
-    for (const run of runs) dot(context, ...of(...pointOf(run)), 5, run.optimizer.color, "#ffffff");
+    for (const run of runs) drawMark(context, run.optimizer.mark, of(...pointOf(run)), size, run.optimizer.color);
     dot(context, ...of(model.state.x, model.state.y), 4, "rgba(255,255,255,0.9)", "#222222");
   }
 

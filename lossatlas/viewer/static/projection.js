@@ -4,6 +4,7 @@
 import { clamp } from "./numbers.js";
 
 const FIELD_OF_VIEW = 30; // degrees
+const ROOM = 1.5; // width over height below which the width decides how large the scene is
 
 function multiply(a, b) {
   const out = new Float64Array(16);
@@ -30,11 +31,11 @@ function axesOf({ azimuth, elevation }) {
   return { right, up, back };
 }
 
-/** camera: {azimuth, elevation (degrees), distance, height (of the point that is looked at)}; aspect: width / height. */
+/** camera: {azimuth, elevation (degrees), distance, target: [u, v, height], the point that is looked at}; aspect: width / height. */
 export function viewProjection(camera, aspect) {
   const { right, up, back } = axesOf(camera);
-  const { distance, height } = camera;
-  const eye = [back[0] * distance, back[1] * distance, back[2] * distance + height];
+  const { distance, target } = camera;
+  const eye = target.map((value, k) => value + back[k] * distance);
   const view = [
     ...[right[0], up[0], back[0], 0],
     ...[right[1], up[1], back[1], 0],
@@ -44,10 +45,19 @@ export function viewProjection(camera, aspect) {
   return { matrix: multiply(lens(aspect), view), eye, back, right, up };
 }
 
+/** The point [u, v] to look at after the scene was dragged by pixels; height: of the scene, in pixels. */
+export function panned(camera, dx, dy, height) {
+  const { right, up } = axesOf(camera);
+  const size = (2 * camera.distance * Math.tan((FIELD_OF_VIEW * Math.PI) / 360)) / height; // of a pixel
+  const length = Math.hypot(up[0], up[1]);
+  const forth = length > 1e-6 ? [up[0] / length, up[1] / length] : [0, 0];
+  return [0, 1].map((k) => camera.target[k] + size * (forth[k] * dy - right[k] * dx));
+}
+
 /** The perspective projection. */
 function lens(aspect) {
   const f = 1 / Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
-  const wide = Math.min(1, aspect); // on a narrow screen the width decides
+  const wide = Math.min(1, aspect / ROOM);
   const [near, far] = [0.1, 30];
   return [
     ...[(f * wide) / aspect, 0, 0, 0],
@@ -97,14 +107,14 @@ export function lineOfSight(matrix, px, py, width, height) {
 
 /**
  * The point [u, v] at which a line of sight first meets the height field heightAt(u, v) over [-1, 1] x [-1, 1], which is NaN
- * where there is no surface; null if it meets none. most: the height above which the surface is hidden.
+ * where there is no surface; null if it meets none.
  */
-export function firstHit({ from, to }, heightAt, most = Infinity) {
+export function firstHit({ from, to }, heightAt) {
   const d = [0, 1, 2].map((k) => to[k] - from[k]);
   const gap = (t) => {
     const p = [0, 1, 2].map((k) => from[k] + t * d[k]);
     const h = heightAt(clamp(p[0], -1, 1), clamp(p[1], -1, 1));
-    return h > most ? NaN : p[2] - h;
+    return p[2] - h;
   };
   const [low, high] = withinSquare(from, d);
   if (!(low < high)) return null;

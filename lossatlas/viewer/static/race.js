@@ -9,42 +9,49 @@ export class Race {
   constructor(model) {
     this.model = model;
     this.runs = []; // for each surface, the path of each optimizer that is on
-    this.usualRates = [];
+    this.usualRates = []; // for each surface, of each optimizer
+    this.only = ""; // the one optimizer that is shown; all of them if empty
     this.playing = false;
     this.clock = 0; // milliseconds: when step 0 was shown
   }
 
-  /** Find the rates that suit the first surface. */
+  /** Find the rates that suit each surface. */
   findRates() {
     const { surfaces, state } = this.model;
-    this.usualRates = OPTIMIZERS.map((o) => suitableRate(interpolantOf(surfaces[0], state.height), o, state.objective));
+    this.usualRates = surfaces.map((surface) => {
+      const own = interpolantOf(surface, state.height);
+      return OPTIMIZERS.map((o) => suitableRate(own, o, state.objective));
+    });
   }
 
-  rate(index) {
-    return this.model.state.rates[index] || this.usualRates[index];
+  /** The rate of an optimizer on a surface, by their numbers. */
+  rate(index, number = 0) {
+    return this.model.state.rates[number * OPTIMIZERS.length + index] || this.usualRates[number][index];
   }
 
-  /** The rate and the coefficients of an optimizer. */
-  settings(optimizer) {
+  /** The rate and the coefficients of an optimizer on a surface. */
+  settings(optimizer, number = 0) {
     const index = OPTIMIZERS.indexOf(optimizer);
     let at = OPTIMIZERS.slice(0, index).flatMap((o) => Object.keys(o.settings)).length;
-    const found = { rate: this.rate(index) };
+    const found = { rate: this.rate(index, number) };
     for (const name of Object.keys(optimizer.settings)) found[name] = this.model.state.coefficients[at++];
     return found;
   }
 
-  /** Compute all paths. */
+  /** Compute all paths; none on what is no loss. */
   run() {
-    const { state, surfaces } = this.model;
+    const { state, surfaces, noRace } = this.model;
     const { steps, objective, noise, seed } = state;
-    const how = { steps, objective, noise, seed, uphill: this.model.field().better < 0 }; // accuracy is climbed
-    this.runs = surfaces.map((surface) => {
+    const how = { steps, objective, noise, seed };
+    if (noRace) this.playing = false;
+    const raced = noRace ? [] : OPTIMIZERS.filter((o) => state.on.includes(o.name));
+    this.runs = surfaces.map((surface, number) => {
       const own = interpolantOf(surface, state.height);
       const start = [state.x, surface.flat ? 0 : state.y];
-      return OPTIMIZERS.filter((o) => state.on.includes(o.name)).map((optimizer) => ({
+      return raced.map((optimizer) => ({
         optimizer,
         shown: 0,
-        ...descend(own, optimizer, this.settings(optimizer), start, how),
+        ...descend(own, optimizer, this.settings(optimizer, number), start, how),
       }));
     });
   }
@@ -54,12 +61,14 @@ export class Race {
     const { at } = this.model.state;
     const runs = this.runs[number] || [];
     for (const run of runs) run.shown = Math.min(at, run.steps);
-    return at > 0 || this.playing ? runs.filter((run) => run.losses.length > 0) : [];
+    if (at === 0 && !this.playing) return [];
+    return runs.filter((run) => run.losses.length > 0 && (!this.only || run.optimizer.name === this.only));
   }
 
-  /** Play from the present step, or from the first one after the last; or pause. */
-  play(on, now) {
-    const { state } = this.model;
+  /** Play from the present step, or from the first one after the last; or pause. Nothing plays where there is no race. */
+  play(wanted, now) {
+    const { state, noRace } = this.model;
+    const on = wanted && !noRace;
     if (on && state.at >= state.steps) state.at = 0;
     this.playing = on;
     this.clock = now - (state.at / state.steps) * state.seconds * 1000;

@@ -1,8 +1,29 @@
-// Sentences about a surface: its state, and the values at a point.
+// Sentences about the page and its surfaces: what they show, their state, and the values at a point.
 
 import { evaluate } from "./interpolant.js";
 import { text } from "./numbers.js";
 import { interpolantOf, nearestCell } from "./surface.js";
+
+const DIFFERENT_PLANES =
+  "These surfaces cover different parts of their planes: a start is at the same coordinates where it can be.";
+
+const BALLS = "the balls are optimizers descending this slice, not training the network";
+
+/** One plain sentence: what the page shows. */
+export function sentenceOn(model) {
+  const title = model.title(model.state.height);
+  const balls = model.noRace ? "" : `; ${BALLS}`;
+  if (model.flat) return `The curves are the ${title} of a network on one line through its parameters${balls}.`;
+  return `Height is the ${title} of a network when its parameters move in two directions${balls}.`;
+}
+
+/** Remarks on the page as a whole. */
+export function remarksOn(model) {
+  const { surfaces } = model;
+  const remarks = surfaces.length < 2 || model.flat || model.alike() ? [] : [DIFFERENT_PLANES];
+  if (model.noRace) remarks.push(model.noRace);
+  return remarks;
+}
 
 /** Notes about unfinished, infinite, interpolated and badly resolved cells. */
 export function notesOn(surface, fieldName) {
@@ -18,7 +39,7 @@ export function notesOn(surface, fieldName) {
   const guessed = surface.interpolated.reduce((n, v) => n + v, 0);
   if (guessed) {
     notes.push(
-      `${guessed} of ${all} cells are not computed, but interpolated from those around them ("computed cells" marks the others).`,
+      `${guessed} of ${all} cells are not computed, but interpolated from those around them ("wire frame", under View, marks the others).`,
     );
   }
   if (field.error !== null && field.error > 0.1) {

@@ -1,19 +1,24 @@
 // The results of the race: the loss against the step, and where each optimizer is.
 
 import { drawChart } from "./chart.js";
-import { cell, chartBox, element, group, heads, swatch, table, tableRow } from "./elements.js";
+import { cell, chartBox, element, group, heads, markSwatch, table, tableRow } from "./elements.js";
 import { text } from "./numbers.js";
 import { pointOf } from "./race.js";
 
-const ENDS = { edge: "left at the edge", hole: "met unknown cells", zero: "no logarithm there", diverged: "diverged" };
+const ENDS = {
+  edge: "left the surface at its edge",
+  hole: "reached cells without a value",
+  zero: "reached values without a logarithm",
+  diverged: "diverged",
+};
 const DASHES = [[], [6, 4], [2, 3]]; // one for each surface
 
 /** Returns {root, update()}. */
 export function resultTools(app) {
-  const canvas = element("canvas", { role: "img", "aria-label": "Loss against step" });
+  const canvas = element("canvas", { role: "img", "aria-label": "Value against step" });
   const body = element("tbody");
   const head = tableRow(...heads(["Optimizer", "Step", "Where", "Value", "End"]));
-  const root = group("Who arrives where", { class: "half" }, chartBox(canvas), table(head, body, { id: "results" }));
+  const root = group("Where each optimizer ends", {}, chartBox(canvas), table(head, body, { id: "results" }));
   const update = () => {
     drawLosses(canvas, app);
     body.replaceChildren(...app.model.surfaces.flatMap((surface, number) => rowsOf(app, surface, number)));
@@ -36,7 +41,7 @@ function drawLosses(canvas, { model, race, theme }) {
     log: positive && state.scale !== "linear",
     xLabel: "step",
     yLabel: model.title(state.height),
-    empty: "Play, or click on the surface.",
+    empty: model.noRace || "Play, or click on the surface.",
   });
 }
 
@@ -60,6 +65,6 @@ function rowOf(run, surface) {
     text(run.losses[k]),
     k >= run.steps ? ENDS[run.end] || "all steps made" : "on its way",
   ];
-  const name = cell(swatch(run.optimizer.color, ";margin-right:6px"), run.optimizer.title);
+  const name = cell(markSwatch(run.optimizer.color, run.optimizer.mark), " ", run.optimizer.title);
   return tableRow(name, ...words.map((each) => cell(each)));
 }

@@ -5,6 +5,9 @@ import { clamp } from "./numbers.js";
 import { slopeOfScale } from "./scale.js";
 import { interpolantOf, toPlane } from "./surface.js";
 
+/** The height, in units of the scale, at which values far above its end are drawn: enough to know where the lid begins. */
+const OVER = 4;
+
 /** How many points of a fine mesh lie along an axis of n nodes. */
 const fineSize = (n) => (n - 1) * Math.max(1, Math.min(8, Math.floor(220 / Math.max(1, n - 1)))) + 1;
 
@@ -13,7 +16,8 @@ export const meshSize = (surface) => [surface.columns, surface.rows].map((nodes)
 
 /**
  * A function for heights, colours and slopes: sample(s, t), see heightMesh. A height below the scale, down to half its lowest
- * value, stays there. colour: {name, scale} of the field that colours; null if it is the height.
+ * value, stays there; the last number of a sample is larger than 1 where the scale cuts the surface off. colour: {name, scale}
+ * of the field that colours; null if it is the height.
  */
 export function sampler(surface, name, scale, colour) {
   const own = interpolantOf(surface, name);
@@ -24,11 +28,12 @@ export function sampler(surface, name, scale, colour) {
     const found = evaluate(own, ...point);
     if (!found || Number.isNaN(found[0])) return null;
     // A bicubic swings a little beyond a plateau, which is drawn flat; a minimum between the cells is lower than all of them.
-    const value = Math.min(scale.high, Math.max(found[0], scale.low > 0 ? scale.low / 2 : -Infinity));
-    const height = scale.height(value);
+    const value = Math.min(scale.most, Math.max(found[0], scale.low > 0 ? scale.low / 2 : -Infinity));
+    const over = Math.min(OVER, scale.height(value));
+    const height = Math.min(1, over);
     const factor = value === found[0] ? slopeOfScale(scale, value) : 0;
     const shade = colour ? shadeAt(surface, colour, point) : clamp(height, 0, 1);
-    return [height, shade, found[1] * factor * width, found[2] * factor * length];
+    return [height, shade, found[1] * factor * width, found[2] * factor * length, over];
   };
 }
 

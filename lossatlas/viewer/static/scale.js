@@ -3,8 +3,11 @@
 
 const SOFT = 0.1;
 
-/** A scale over [low, high]: height(value) in [0, 1] and its inverse, value(height). Neither is clamped. */
-export function makeScale(kind, low, high) {
+/**
+ * A scale over [low, high]: height(value) in [0, 1] and its inverse, value(height). Neither is clamped. most: the largest value
+ * of the field, which may lie above the scale.
+ */
+export function makeScale(kind, low, high, most = high) {
   const forms = {
     linear: [(v) => v, (h) => h],
     log: [Math.log, Math.exp],
@@ -17,6 +20,7 @@ export function makeScale(kind, low, high) {
     kind,
     low,
     high,
+    most,
     height: (v) => (into(v) - bottom) / span,
     value: (h) => back(bottom + h * span),
   };

@@ -1,27 +1,57 @@
-// Pointer, wheel and keys over the scene: they turn and zoom it, and choose a start.
+// Pointer, wheel and keys over the scene: they turn, move and zoom it, and choose a start.
 
+import { element } from "./elements.js";
 import { toScreen } from "./projection.js";
+import { keepPage, NEAR, STILL } from "./touch.js";
 
-const NEAR = 14; // pixels from the start within which a drag moves it
-const STILL = 4; // pixels of movement up to which a press is a click
+const CLICK = 4; // pixels of movement up to which the press of a mouse is a click
 const TURNS = { ArrowLeft: [-5, 0], ArrowRight: [5, 0], ArrowUp: [0, 5], ArrowDown: [0, -5] }; // degrees
+const HINT = "Ctrl + wheel zooms, or click the picture first";
+const HINT_FOR = 1600; // milliseconds
 
 export function listenToScene(app, scene) {
   const { root } = scene;
   const drag = new Drag(app, scene);
+  root.style.touchAction = "pan-y";
+  root.addEventListener("touchmove", (event) => keepPage(event, drag.movesStart || drag.turns), { passive: false });
   root.addEventListener("pointerdown", (event) => drag.begin(event));
   root.addEventListener("pointermove", (event) => drag.move(event));
   root.addEventListener("pointerup", (event) => drag.end(event, true));
   root.addEventListener("pointercancel", (event) => drag.end(event, false));
   root.addEventListener("pointerleave", () => app.pointAt(null));
-  root.addEventListener("wheel", (event) => wheel(app, event), { passive: false });
   root.addEventListener("keydown", (event) => turnByKey(app, event));
+  listenToWheel(app, root);
 }
 
-function wheel(app, event) {
-  event.preventDefault();
-  app.zoom(Math.exp(event.deltaY * 0.001));
-  app.remember();
+/** The wheel zooms with Ctrl or Meta, or after a click on the scene until the pointer leaves it; otherwise the page scrolls. */
+function listenToWheel(app, root) {
+  const hint = element("p", { class: "wheel-hint", hidden: true }, HINT);
+  let clicked = false;
+  let timer = 0;
+  root.append(hint);
+  root.addEventListener("pointerdown", () => {
+    clicked = true;
+  });
+  root.addEventListener("pointerleave", () => {
+    clicked = false;
+    hint.hidden = true;
+  });
+  root.addEventListener(
+    "wheel",
+    (event) => {
+      const zooms = clicked || event.ctrlKey || event.metaKey;
+      hint.hidden = zooms;
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        hint.hidden = true;
+      }, HINT_FOR);
+      if (!zooms) return;
+      event.preventDefault();
+      app.zoom(Math.exp(event.deltaY * (event.ctrlKey ? 0.004 : 0.001)));
+      app.remember();
+    },
+    { passive: false },
+  );
 }
 
 function turnByKey(app, event) {
@@ -32,7 +62,7 @@ function turnByKey(app, event) {
   app.remember();
 }
 
-/** One pointer turns the scene or moves the start; two zoom. */
+/** One pointer turns the scene or moves the start; two zoom and move it. */
 class Drag {
   constructor(app, scene) {
     this.app = app;
@@ -40,14 +70,19 @@ class Drag {
     this.pointers = new Map();
     this.moved = 0;
     this.movesStart = false;
+    this.turns = false;
   }
 
   begin(event) {
     if (event.button > 0) return;
-    this.scene.root.setPointerCapture(event.pointerId);
-    this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
-    this.moved = 0;
-    this.movesStart = this.pointers.size === 1 && this.isNearStart(event);
+    const { pointers, scene } = this;
+    if (event.pointerType !== "touch") scene.root.setPointerCapture(event.pointerId);
+    pointers.set(event.pointerId, [event.clientX, event.clientY]);
+    if (pointers.size === 1) this.moved = 0;
+    this.turns = false;
+    this.movesStart = pointers.size === 1 && this.isNearStart(event);
+    this.from = [event.clientX, event.clientY];
+    this.still = event.pointerType === "touch" ? STILL : CLICK;
   }
 
   isNearStart(event) {
@@ -66,20 +101,53 @@ class Drag {
       this.app.pointAt(this.scene.pointUnder(event));
       return;
     }
-    const spread = this.spread();
+    const [spread, middle] = [this.spread(), this.middle()];
     const [dx, dy] = [event.clientX - before[0], event.clientY - before[1]];
     this.moved += Math.abs(dx) + Math.abs(dy);
     this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
-    if (this.pointers.size === 2) this.app.zoom(spread / Math.max(1, this.spread()));
+    if (this.pointers.size === 2) this.spreadAndMove(spread, middle);
     else if (this.movesStart) this.chooseStart(event);
-    else if (this.moved > STILL) this.app.turn(-dx * 0.4, dy * 0.4);
+    else if (this.isTurned(event)) this.turnOrMove(event, dx, dy);
+  }
+
+  /** One pointer turns the scene, and moves it with the Shift key. */
+  turnOrMove({ shiftKey }, dx, dy) {
+    if (shiftKey) this.app.pan(dx, dy, this.scene.root.clientHeight);
+    else this.app.turn(-dx * 0.4, dy * 0.4);
+  }
+
+  /** Two pointers zoom by their distance and move the scene with the point between them. */
+  spreadAndMove(spread, middle) {
+    this.moved = Infinity; // no tap any more
+    this.app.zoom(spread / Math.max(1, this.spread()));
+    const [x, y] = this.middle();
+    this.app.pan(x - middle[0], y - middle[1], this.scene.root.clientHeight);
+  }
+
+  /** True once a pointer turns the scene; that of a finger has to go sideways first, since otherwise the page scrolls. */
+  isTurned(event) {
+    const [dx, dy] = [event.clientX - this.from[0], event.clientY - this.from[1]];
+    const sideways = event.pointerType !== "touch" || Math.abs(dx) > Math.abs(dy);
+    this.turns ||= this.moved > this.still && sideways;
+    return this.turns;
+  }
+
+  /** The first and the last pointer, which are one if there is one. */
+  ends() {
+    const points = [...this.pointers.values()];
+    return [points[0], points[points.length - 1]];
   }
 
   /** Distance of two pointers; 0 if there is one. */
   spread() {
-    const points = [...this.pointers.values()];
-    const [a, b] = [points[0], points[points.length - 1]];
+    const [a, b] = this.ends();
     return Math.hypot(a[0] - b[0], a[1] - b[1]);
+  }
+
+  /** The point between two pointers. */
+  middle() {
+    const [a, b] = this.ends();
+    return [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
   }
 
   /** Take the point under the pointer as the start; false if there is none. */
@@ -90,9 +158,13 @@ class Drag {
   }
 
   end(event, finished) {
-    if (!this.pointers.delete(event.pointerId) || !finished || this.pointers.size > 0) return;
-    if (this.movesStart) this.app.started();
-    else if (this.moved > STILL) this.app.remember();
+    if (!this.pointers.delete(event.pointerId) || this.pointers.size > 0) return;
+    const { movesStart, turns } = this;
+    this.movesStart = false;
+    this.turns = false;
+    if (!finished) return;
+    if (movesStart) this.app.started();
+    else if (turns || this.moved > this.still) this.app.remember();
     else if (this.chooseStart(event)) this.app.started();
   }
 }

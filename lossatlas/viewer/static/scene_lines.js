@@ -3,9 +3,12 @@
 import { byteColour, inkOf } from "./colours.js";
 import { cutThrough } from "./cut.js";
 import { FLOOR, TALL } from "./heights.js";
+import { ball } from "./mesh.js";
 import { clamp } from "./numbers.js";
 
-/** Collect points into runs, which end where a point is not shown. */
+const CLOSE = 0.006; // in the scene, whose sides are 2
+
+/** Collect points into runs, which end where a point is not known. */
 function runCollector(ink) {
   const runs = [];
   let points = [];
@@ -13,8 +16,8 @@ function runCollector(ink) {
     if (points.length > 1) runs.push({ points, ink });
     points = [];
   };
-  const take = (point, shown) => {
-    if (shown) points.push(point);
+  const take = (point) => {
+    if (point) points.push(point);
     else end();
   };
   return { runs, take, end };
@@ -41,7 +44,7 @@ export function floorContours(heights, layers) {
   for (const { surface, map } of layers) {
     for (const { level, lines } of surface.fields[state.height].contours) {
       const h = scale.height(level);
-      if (!wanted.has(level) || h > state.top) continue;
+      if (!wanted.has(level) || h > 1) continue;
       const ink = [...inkOf(map, state.colour ? 0.4 : clamp(h, 0, 1)), 1];
       for (const points of lines) runs.push({ points: points.map(([s, t]) => heights.inBox(s, t, FLOOR)), ink });
     }
@@ -82,18 +85,18 @@ export function wires(heights) {
   const ys = surface.rows.map((k) => surface.y[k]);
   if (surface.interpolated.some((v) => v)) crosses(heights, xs, ys, lines);
   else {
-    for (const b of ys) wire(heights, xs, (a) => heights.scenePoint(a, b), lines);
-    for (const a of xs) wire(heights, ys, (b) => heights.scenePoint(a, b), lines);
+    for (const b of ys) wire(xs, (a) => heights.scenePoint(a, b), lines);
+    for (const a of xs) wire(ys, (b) => heights.scenePoint(a, b), lines);
   }
   return lines.runs;
 }
 
 /** A line on the surface through nodes, four pieces between two of them. */
-function wire(heights, nodes, point, lines) {
+function wire(nodes, point, lines) {
   const pieces = 4;
   const take = (v) => {
     const p = point(v);
-    lines.take(p, heights.shows(p));
+    lines.take(p);
   };
   for (let k = 0; k + 1 < nodes.length; k++) {
     for (let n = 0; n < pieces; n++) take(nodes[k] + ((nodes[k + 1] - nodes[k]) * n) / pieces);
@@ -111,33 +114,44 @@ function crosses(heights, xs, ys, lines) {
   surface.rows.forEach((row, j) => {
     surface.columns.forEach((column, i) => {
       if (surface.interpolated[row * surface.x.length + column]) return;
-      wire(heights, arm(xs, i), (u) => heights.scenePoint(u, ys[j]), lines);
-      wire(heights, arm(ys, j), (u) => heights.scenePoint(xs[i], u), lines);
+      wire(arm(xs, i), (u) => heights.scenePoint(u, ys[j]), lines);
+      wire(arm(ys, j), (u) => heights.scenePoint(xs[i], u), lines);
     });
   });
 }
 
-/** A path on the surface through points x, y, x, y, ...; broken where it is cut off. */
+/**
+ * A path on the surface through points x, y, x, y, ...; broken where the surface is not known. Points nearer than a pixel or so to
+ * the last one are left out: an optimizer that has come to rest makes hundreds of them.
+ */
 export function pathOn(heights, points, ink) {
   const lines = runCollector(ink);
-  for (let k = 0; 2 * k < points.length; k++) {
+  const count = points.length / 2;
+  let last = null;
+  const take = (p, end) => {
+    if (p && last && !end && Math.hypot(p[0] - last[0], p[1] - last[1], p[2] - last[2]) < CLOSE) return;
+    lines.take(p);
+    last = p;
+  };
+  for (let k = 0; k < count; k++) {
     const from = k === 0 ? 0 : 2 * (k - 1);
     for (const share of k === 0 ? [1] : [0.25, 0.5, 0.75, 1]) {
       const a = points[from] + share * (points[2 * k] - points[from]);
       const b = points[from + 1] + share * (points[2 * k + 1] - points[from + 1]);
-      const p = heights.scenePoint(a, b);
-      lines.take(p, heights.shows(p, 1e-6));
+      take(heights.scenePoint(a, b), k === count - 1 && share === 1);
     }
   }
   lines.end();
   return lines.runs;
 }
 
+const DARK = [0.1, 0.1, 0.12]; // with a light seam it stands out on every ground
+
 /** The path of a training, and stems from it to the checkpoints' own losses. */
-export function trajectoryRuns(heights, theme) {
+export function trajectoryRuns(heights) {
   const { trajectory } = heights.surface;
   if (!trajectory) return [];
-  const ink = byteColour(theme.text);
+  const ink = DARK;
   const runs = pathOn(heights, Float64Array.from(trajectory.x.flatMap((a, k) => [a, trajectory.y[k]])), [...ink, 1]);
   trajectory.x.forEach((a, k) => {
     const on = heights.scenePoint(a, trajectory.y[k]);
@@ -147,7 +161,7 @@ export function trajectoryRuns(heights, theme) {
   return runs;
 }
 
-/** The checkpoints of a training: x, y, z, r, g, b of each. */
+/** The checkpoints of a training as balls, see `ball`. */
 export function trajectoryBalls(heights, theme) {
   const { surface, model } = heights;
   const { trajectory } = surface;
@@ -156,7 +170,7 @@ export function trajectoryBalls(heights, theme) {
     const p = heights.scenePoint(a, trajectory.y[k], heights.ofCheckpoint(k) ?? undefined);
     if (!p) return [];
     const ink = k === model.state.epoch ? byteColour(theme.accent) : inkOf(model.map(), clamp(p[2] / TALL, 0, 1));
-    return [...p, ...ink];
+    return ball(p, ink);
   });
 }
 
@@ -168,7 +182,7 @@ export function cutRuns(heights, theme) {
   const lines = runCollector([...byteColour(theme.accent), 1]);
   for (const { r } of cutThrough(surface, state.height, [state.x, state.y], state.angle, 200)) {
     const p = heights.scenePoint(state.x + r * Math.cos(angle), state.y + r * Math.sin(angle));
-    lines.take(p, heights.shows(p));
+    lines.take(p);
   }
   lines.end();
   return lines.runs;

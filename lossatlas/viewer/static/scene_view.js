@@ -3,13 +3,16 @@
 import { byteColour, OVERLAID, WHITE } from "./colours.js";
 import { element } from "./elements.js";
 import { FLOOR, TALL } from "./heights.js";
-import { heightMesh, segmentsOf } from "./mesh.js";
+import { ball, heightMesh, segmentsOf } from "./mesh.js";
 import { firstHit, lineOfSight, viewProjection } from "./projection.js";
 import { pointOf } from "./race.js";
+import { pixelRatio } from "./resolution.js";
 import { meshSize, sampler } from "./sampler.js";
 import { drawSceneLabels } from "./scene_labels.js";
 import { cutRuns, floorContours, floorFrame, markedCells, pathOn, trajectoryBalls, trajectoryRuns, wires } from "./scene_lines.js";
 import { toPlane } from "./surface.js";
+
+const HALO = [1, 1, 1, 1]; // around paths
 
 export class SceneView {
   constructor(app, heights, number, renderer) {
@@ -22,7 +25,7 @@ export class SceneView {
     this.canvas = renderer.canvas;
     this.labels = element("canvas", { class: "labels" });
     const about = `${heights.surface.label}: the surface. Drag to turn it, click to choose a start; arrow keys turn it.`;
-    this.root = element("div", { class: "solid", tabindex: 0, role: "img", "aria-label": about }, this.canvas, this.labels);
+    this.root = element("div", { class: "solid", tabindex: 0, role: "application", "aria-label": about }, this.canvas, this.labels);
   }
 
   /** The surfaces that this scene shows, with their colour maps; none if another scene shows them all. */
@@ -57,9 +60,7 @@ export class SceneView {
   /** The camera and the size of the scene in pixels. */
   view() {
     const { clientWidth: width, clientHeight: height } = this.root;
-    const { azimuth, elevation, distance } = this.app.model.state;
-    const camera = { azimuth, elevation, distance, height: 0.1 };
-    return { ...viewProjection(camera, width / height), width, height };
+    return { ...viewProjection(this.app.model.camera(), width / height), width, height };
   }
 
   /** The place of a pointer within the scene. */
@@ -73,7 +74,7 @@ export class SceneView {
     const { heights } = this;
     const view = this.view();
     const sight = lineOfSight(view.matrix, ...this.pixelOf(event), view.width, view.height);
-    const hit = firstHit(sight, (u, v) => heights.zAt(u, v), this.app.model.state.top * TALL);
+    const hit = firstHit(sight, (u, v) => heights.zAt(u, v));
     return hit && toPlane(heights.surface, ...heights.toShares(...hit));
   }
 
@@ -83,16 +84,18 @@ export class SceneView {
     const { app, renderer, heights } = this;
     const { model, theme } = app;
     if (model.state.overlay && this.number > 0) return;
-    const ratio = Math.min(2, window.devicePixelRatio || 1);
+    const ratio = pixelRatio(2);
     const view = this.view();
     if (!this.resize(view, ratio)) return;
     renderer.begin(view, byteColour(theme.ground));
     this.drawFloor(ratio);
     this.drawSurface(ratio);
     const { paths, balls } = this.race();
-    renderer.drawLines(segmentsOf(paths), { width: 2.6 * ratio, lift: 0.0015, hidden: 0.18 });
+    const segments = segmentsOf(paths);
+    renderer.drawLines(segments, { width: 5.2 * ratio, lift: 0.0012, over: HALO });
+    renderer.drawLines(segments, { width: 2.8 * ratio, lift: 0.0018, hidden: 0.3 });
     this.drawTraining(ratio);
-    renderer.drawBalls(new Float32Array(balls), { size: 15 * ratio, lift: 0.004, hidden: 0.3 });
+    renderer.drawBalls(new Float32Array(balls), { size: 19 * ratio, lift: 0.004, hidden: 0.35 });
     if (balls.length === 0) this.drawStart(ratio);
     this.drawHover(ratio);
     drawSceneLabels(this.labels, view, heights, theme);
@@ -126,8 +129,8 @@ export class SceneView {
 
   drawSurface(ratio) {
     const { renderer, heights } = this;
-    const { top, lines, wire } = this.app.model.state;
-    renderer.drawFields({ tall: TALL, top, levels: this.contourLevels, strength: lines ? 0.5 : 0 });
+    const { lines, wire } = this.app.model.state;
+    renderer.drawFields({ tall: TALL, levels: this.contourLevels, strength: lines ? 1 : 0, cut: this.app.model.clipped });
     if (!wire) return;
     const grid = this.keep("wires", () => wires(heights));
     renderer.drawLines(grid, { width: 0.8 * ratio, lift: 0.0006, opacity: 0.55 });
@@ -143,7 +146,7 @@ export class SceneView {
         const ink = byteColour(run.optimizer.color);
         paths.push(...pathOn(heights, run.points.subarray(0, 2 * (run.shown + 1)), [...ink, 1]));
         const p = heights.scenePoint(...pointOf(run));
-        if (heights.shows(p)) balls.push(...p, ...ink);
+        if (p) balls.push(...ball(p, ink, run.optimizer.mark));
       }
     }
     return { paths, balls };
@@ -153,7 +156,9 @@ export class SceneView {
   drawTraining(ratio) {
     const { renderer, heights } = this;
     const { theme, model } = this.app;
-    renderer.drawLines(segmentsOf(trajectoryRuns(heights, theme)), { width: 2 * ratio, lift: 0.0015, hidden: 0.25 });
+    const path = segmentsOf(trajectoryRuns(heights));
+    renderer.drawLines(path, { width: 3.6 * ratio, lift: 0.0008, over: HALO, opacity: 0.8 });
+    renderer.drawLines(path, { width: 1.8 * ratio, lift: 0.0015, hidden: 0.25 });
     if (model.state.cut) {
       renderer.drawLines(segmentsOf(cutRuns(heights, theme)), { width: 1.6 * ratio, lift: 0.001, hidden: 0.2 });
     }
@@ -165,7 +170,7 @@ export class SceneView {
     const { x, y } = this.app.model.state;
     const start = this.heights.scenePoint(x, y);
     if (!start) return;
-    this.renderer.drawBalls(new Float32Array([...start, ...WHITE]), { size: 15 * ratio, lift: 0.004, hidden: 0.4 });
+    this.renderer.drawBalls(new Float32Array(ball(start, WHITE)), { size: 15 * ratio, lift: 0.004, hidden: 0.4 });
   }
 
   /** The point under the pointer, and a stem to the floor. */
@@ -175,7 +180,7 @@ export class SceneView {
     const hover = model.hover && heights.scenePoint(...model.hover);
     if (!hover) return;
     const ink = byteColour(theme.accent);
-    renderer.drawBalls(new Float32Array([...hover, ...ink]), { size: 10 * ratio, lift: 0.004, hidden: 0.5 });
+    renderer.drawBalls(new Float32Array(ball(hover, ink)), { size: 10 * ratio, lift: 0.004, hidden: 0.5 });
     const stem = [{ points: [hover, [hover[0], hover[1], FLOOR]], ink: [...ink, 0.8] }];
     renderer.drawLines(segmentsOf(stem), { width: ratio, hidden: 0.3 });
   }

@@ -1,42 +1,60 @@
-// Where the surfaces stand: each in its own panel, or all in one scene above the panels.
+// Where the surfaces stand: each in its own panel, or all in one scene; what they share: a legend, and a hint for newcomers.
 
 import { colourOf, OVERLAID } from "./colours.js";
-import { element, swatch } from "./elements.js";
+import { element, hint, swatch } from "./elements.js";
+import { legendOf } from "./legend.js";
 
-const MARGIN = ";margin-right:6px";
-
-/** Returns {stage, list, arrange()}. */
-export function stageOf({ model, panels }) {
+/** Returns {root, list, arrange(), update(), dropped()}. */
+export function stageOf(app) {
+  const { model, panels } = app;
+  const several = panels.length > 1;
   const list = element("div", { class: "surfaces" }, ...panels.map((panel) => panel.root));
   list.style.setProperty("--columns", Math.min(panels.length, 3));
-  list.classList.toggle("alone", panels.length === 1);
-  list.classList.toggle(
-    "bare",
-    panels.every((panel) => !panel.scene),
-  );
-  const stage = element("div", { class: "stage", hidden: true }, legendOf(model));
+  list.classList.toggle("alone", !several);
+  list.classList.toggle("flat-only", model.flat);
+  const bare = panels.every((panel) => !panel.scene);
+  list.classList.toggle("bare", bare);
+  const stage = element("div", { class: "stage", hidden: true }, namesOf(model));
+  const shared = several ? legendOf(app, [...panels.keys()], { class: "legend shared" }) : null;
+  const welcome = invitation(model, bare);
+  const root = element("div", { class: "theatre" }, list, stage, welcome, ...(shared ? [shared.root] : []));
 
   /** Move the first scene above the panels, or back into its own. */
   function arrange() {
     const [first] = panels;
     if (!first.scene) return;
-    const { root } = first.scene;
+    const { root: scene } = first.scene;
     const { overlay } = model.state;
-    if (overlay && !stage.contains(root)) stage.append(root);
-    if (!overlay && stage.contains(root)) first.flat.before(root);
+    if (overlay && !stage.contains(scene)) stage.append(scene);
+    if (!overlay && stage.contains(scene)) first.flat.before(scene);
     stage.hidden = !overlay;
-    list.classList.toggle("overlaid", overlay);
+    root.classList.toggle("overlaid", overlay);
   }
 
-  return { stage, list, arrange };
+  function update() {
+    root.classList.toggle("enlarged", model.state.enlarged);
+    welcome.hidden = Boolean(model.noRace);
+    shared?.update();
+  }
+
+  const dropped = () => welcome.remove();
+  return { root, list, arrange, update, dropped };
+}
+
+/** What a newcomer may do, for the pointer that the device has. */
+function invitation({ flat }, bare) {
+  const touch = matchMedia("(pointer: coarse)").matches;
+  const found = hint(`${touch ? "Tap" : "Click"} anywhere to drop a ball`, { id: "drop-hint" });
+  if (!flat && !bare) found.append(element("span", { class: "more" }, " · drag to turn"));
+  return found;
 }
 
 /** The name of each surface beside the colour of its map. */
-function legendOf(model) {
-  const legend = element("p", { class: "caption" });
+function namesOf(model) {
+  const names = element("p", { class: "names" });
   model.surfaces.forEach((surface, k) => {
     const map = model.maps[OVERLAID[k % OVERLAID.length]];
-    legend.append(swatch(`rgb(${colourOf(map, 0.4).join(",")})`, MARGIN), element("span", {}, surface.label));
+    names.append(swatch(`rgb(${colourOf(map, 0.4).join(",")})`), element("span", {}, surface.label));
   });
-  return legend;
+  return names;
 }

@@ -1,11 +1,10 @@
-// Controls of the view: field, scale, colours, lines, theme.
+// Controls of the view: field, scale, colours, lines, theme; and the views that one press shows.
 
-import { colourOf, OVERLAID } from "./colours.js";
-import { fit } from "./drawing2d.js";
 import { button, element, group, row } from "./elements.js";
-import { text } from "./numbers.js";
+import { SCALES } from "./scale_names.js";
+import { topTools } from "./top_tools.js";
+import { FRONT, ravineView, TOP } from "./viewpoints.js";
 
-const SCALES = { linear: "linear", log: "logarithmic", soft: "ln(value + 0.1), the paper's" };
 const MAPS = ["viridis", "cividis", "magma", "coolwarm"];
 const THEMES = [
   ["auto", "as the system"],
@@ -13,7 +12,7 @@ const THEMES = [
   ["dark", "dark"],
 ];
 
-/** Returns {root, update()}. */
+/** The group of controls of the view. */
 export function viewTools(app) {
   return app.model.flat ? curveTools(app) : planeTools(app);
 }
@@ -28,64 +27,61 @@ function scale(app, kinds) {
 }
 
 const theme = (app) => app.controls.select("theme", "Theme", () => THEMES, app.onNewTheme);
-const save = (app) => button("picture", "Save PNG", () => app.savePicture());
 
 function curveTools(app) {
-  const root = group(
+  return group(
     "View",
     {},
     row(height(app, "Field"), scale(app, ["linear", "log"])),
-    row(app.controls.checkbox("wire", "computed cells", app.onNewView)),
-    row(theme(app), save(app)),
+    row(app.controls.checkbox("wire", "mark the points that were computed", app.onNewView)),
+    row(theme(app)),
   );
-  return { root, update: () => {} };
 }
 
 function planeTools(app) {
   const { controls, model } = app;
   const colours = () => [["", "as the height"], ...namesOf(model)];
   const maps = () => MAPS.map((name) => [name, name]);
-  const topText = (share) => text(model.scale().value(share), 3);
-  const bar = colourBar(model);
-  const root = group(
+  return group(
     "View",
     {},
     row(height(app, "Height"), scale(app, Object.keys(SCALES))),
     row(controls.select("colour", "Colour", colours, app.onNewView), controls.select("map", "Map", maps, app.onNewView)),
-    controls.range("top", "Hide above", () => [0.05, 1, 0.01], app.onNewView, topText),
-    bar.root,
+    topTools(app),
     row(...boxes(app)),
-    row(
-      theme(app),
-      save(app),
-      button("reset-view", "Reset view", () => app.resetView()),
-    ),
+    row(theme(app)),
   );
-  return { root, update: bar.update };
 }
 
 function boxes({ controls, model, onNewView }) {
-  const shown = [controls.checkbox("lines", "contour lines", onNewView), controls.checkbox("wire", "computed cells", onNewView)];
+  const shown = [controls.checkbox("lines", "contour lines", onNewView), controls.checkbox("wire", "wire frame", onNewView)];
   if (model.surfaces.length > 1 && model.alike()) shown.push(controls.checkbox("overlay", "one over the other", onNewView));
   return shown;
 }
 
-/** The colours from the lowest to the highest value. */
-function colourBar(model) {
-  const canvas = element("canvas");
-  const [low, high] = [element("span"), element("span")];
+/** Buttons for the views from the front, from the top, along the valley, and the usual one. */
+export function viewpointTools(app) {
+  const { model } = app;
+  const ravine = () => ravineView(model.surfaces, model.state.height);
+  const views = [
+    button("view-front", "Front", () => app.look(FRONT), { title: "look along y" }),
+    button("view-top", "Top", () => app.look(TOP), { title: "look down on the plane" }),
+    button("view-ravine", "Ravine", () => app.look(ravine() ?? model.usualView()), {
+      title: "look along the valley, through the lowest point",
+    }),
+    button("reset-view", "Reset view", () => app.resetView()),
+  ];
+  return element("div", { class: "viewpoints", role: "group", "aria-label": "Views", hidden: model.flat }, ...views);
+}
 
-  function update() {
-    const [context, width, tall] = fit(canvas);
-    const { low: from, high: to } = model.colour()?.scale || model.scale();
-    const map = model.state.overlay ? model.maps[OVERLAID[0]] : model.map();
-    for (let k = 0; k < width; k++) {
-      context.fillStyle = `rgb(${colourOf(map, k / width).join(",")})`;
-      context.fillRect(k, 0, 1.5, tall);
-    }
-    low.textContent = text(from, 3);
-    high.textContent = text(to, 3);
-  }
+/** A button for the whole screen, where the browser has one to give. */
+export function fullScreenButton() {
+  const page = document.documentElement;
+  const toggle = () => (document.fullscreenElement ? document.exitFullscreen() : page.requestFullscreen());
+  return button("full-screen", "Full screen", toggle, { hidden: !document.fullscreenEnabled });
+}
 
-  return { root: element("div", { class: "bar" }, low, canvas, high), update };
+/** A button that goes to what lies below the first screen. */
+export function factsButton(details) {
+  return button("facts", "Facts", () => details.scrollIntoView({ behavior: "smooth" }), { title: "results and facts, below" });
 }

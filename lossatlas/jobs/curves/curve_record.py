@@ -44,18 +44,18 @@ def curve_kind_of(nets: config.NetworkConfig, loaded: LoadedInputs) -> str:
 
 def check_control_points(choice: config.DirectionConfig, ends: Sequence[str]) -> None:
     """Raise BadInput where the record beside the control points is that of another curve; ends: digests of its networks."""
-    path, record = read_curve_record(choice.bends)
+    path, record = read_curve_record(choice.control_points)
     if record is None:
         say(f"note: there is no {path} that says between which networks these control points were trained")
         return
-    if [Path(file).name for file in choice.bends] != record.control_points:
+    if [Path(file).name for file in choice.control_points] != record.control_points:
         names = ", ".join(record.control_points)
         raise BadInput(
             f"{path} names the control points {names}, in this order: give them with {named('control_points')}"
         )
     if record.kind != choice.curve:
         raise BadInput(
-            f"{choice.bends[0]} is a control point of a {record.kind} curve, and {named('curve')} asks for a "
+            f"{choice.control_points[0]} is a control point of a {record.kind} curve, and {named('curve')} asks for a "
             f"{choice.curve} one"
         )
     for end, recorded, option in zip(ends, record.ends, ("model_file", "model_file2"), strict=True):
@@ -66,5 +66,5 @@ def check_control_points(choice: config.DirectionConfig, ends: Sequence[str]) ->
         else:
             advice = f"give another {named(option)}"
         raise BadInput(
-            f"{choice.bends[0]} was trained between other networks, or the same ones not in this order: {advice}"
+            f"{choice.control_points[0]} was trained between other networks, or the same ones not in this order: {advice}"
         )

@@ -1,0 +1,207 @@
+"""The options of the command that projects training runs, and the configuration that they describe."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from lossatlas import config
+from lossatlas.commands import options
+from lossatlas.commands.plot_surface import tolerances
+from lossatlas.errors import BadUsage, named
+from lossatlas.jobs.inputs.output_files import check_folder
+from lossatlas.jobs.trajectory.checkpoint_series import (
+    PREFIX,
+    SUFFIX,
+    CheckpointSeries,
+    FolderSelection,
+    series_of_files,
+    series_of_folders,
+)
+from lossatlas.landscape import Grid
+from lossatlas.option_fields import changed, natural, not_negative, option, positive, resolved
+
+if TYPE_CHECKING:  # it imports torch, which takes seconds, and --help needs none of it
+    from lossatlas.jobs.trajectory.named_trajectory import TrajectoryConfig
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """The checkpoints that belong to a series."""
+
+    HEADING: ClassVar[str] = "checkpoints"
+
+    model_folder: tuple[str, ...] = option(
+        (), "folder of the checkpoints of a run; several folders for several runs", many="+", metavar="FOLDER"
+    )
+    prefix: str = option(
+        PREFIX,
+        "beginning of the name of a checkpoint; names of lossatlas.Recorder, Lightning and Hugging Face are found without it",
+    )
+    suffix: str = option(SUFFIX, "end of the name of a checkpoint")
+    start_epoch: int | None = option(None, "first epoch (default: the first there is)", kind=natural)
+    max_epoch: int | None = option(
+        None, "last epoch, which is the origin of the plane (default: the last there is)", kind=natural
+    )
+    save_epoch: int | None = option(None, "take every N-th epoch (default: all there are)", kind=positive, metavar="N")
+    checkpoints: tuple[str, ...] = option((), "checkpoint files in order, instead of folders", many="+", metavar="FILE")
+    lr_drops: tuple[int, ...] = option(
+        (),
+        "epochs at which the learning rate was lowered (default: read from the saved states of the optimizer)",
+        kind=natural,
+        many="+",
+        metavar="EPOCH",
+    )
+    labels: tuple[str, ...] | None = option(
+        None, "a name for each run (default: the parts in which the names of the folders differ)", many="+"
+    )
+
+
+@dataclass(frozen=True)
+class TrajectoryPlaneOptions(config.SelectionOptions):
+    """The plane that the checkpoints are projected onto."""
+
+    HEADING: ClassVar[str] = "plane"
+
+    plane: str = option(
+        "pca",
+        "principal components (pca), or the direction from the first checkpoint to the last and the top eigenvector of the "
+        "Hessian at the last (river)",
+        choices=("pca", "river"),
+    )
+    dir_type: str = option(
+        "weights",
+        "project the parameters (weights), or the BatchNorm statistics as well (states)",
+        choices=("weights", "states"),
+    )
+    ignore: str = option("", "biasbn: leave out biases and BatchNorm parameters", choices=("", "biasbn"))
+    dir_file: str | None = option(None, "project onto the plane in this direction file instead", metavar="FILE.h5")
+
+
+@dataclass(frozen=True)
+class UnderPathOptions:
+    """The surface under the path."""
+
+    HEADING: ClassVar[str] = "surface"
+
+    surface: str | None = option(
+        None, "compute the surface under the path, with this number of points along x (and y)", metavar="N[xM]"
+    )
+    margin: float = option(
+        0.15, "margin around the path, as a fraction of its extent along each axis", kind=not_negative
+    )
+    surf_file: str | None = changed(config.OutputConfig, "surf_file")
+    force: bool = changed(
+        config.OutputConfig, "force", help="replace the directions of other checkpoints, and start over"
+    )
+    verbose: bool = changed(config.OutputConfig, "verbose")
+
+
+@dataclass(frozen=True)
+class TrajectoryOptions(
+    config.ModelOptions,
+    CheckpointOptions,
+    TrajectoryPlaneOptions,
+    UnderPathOptions,
+    config.DataOptions,
+    config.EvaluationOptions,
+    config.ShowOptions,
+):
+    """The options of this command."""
+
+
+def check(args: TrajectoryOptions) -> None:
+    """Check the options before hours are spent.
+
+    Raises:
+        BadUsage: Options contradict each other, or have a value that makes no sense.
+        BadInput: The folder of the surface file is missing.
+    """
+    tolerances(args)
+    if args.surface:
+        nx, ny = grid_counts(args.surface)
+        Grid.parse(f"0:1:{nx}", f"0:1:{ny}")
+    if args.margin > config.MOST_MARGIN:
+        raise BadUsage(f"{named('margin')} {args.margin:g}: at most {config.MOST_MARGIN:g} times the path's extent")
+    if args.surf_file:
+        check_folder("surface", Path(args.surf_file))
+    river = named("plane", "river")
+    if args.plane == "river" and args.dir_file:
+        raise BadUsage(f"{river} makes a plane, and {named('dir_file')} names one: leave one of them out")
+    if args.plane == "river" and args.dir_type != "weights":
+        raise BadUsage(f"{river} has no eigenvector of statistics: leave {named('dir_type', 'states')} out")
+
+
+def grid_counts(text: str) -> tuple[int, int]:
+    """Parse the number of grid points along x and y.
+
+    Args:
+        text: N or NxM.
+
+    Returns:
+        The two numbers, at least 2 each.
+
+    Raises:
+        BadUsage: The text is another one.
+
+    Example:
+        >>> grid_counts("31x21")
+        (31, 21)
+    """
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if found is None or min(nx := int(found.group(1)), ny := int(found.group(2) or nx)) < 2:
+        raise BadUsage(
+            f"{named('surface', text)}: give the number of points on each axis, as in 25 or 31x21, at least 2"
+        )
+    return nx, ny
+
+
+def read_series(args: CheckpointOptions) -> tuple[CheckpointSeries, ...]:
+    """Return the series of checkpoints that the options name. Raises BadUsage, BadInput."""
+    if bool(args.model_folder) == bool(args.checkpoints):
+        raise BadUsage(f"name a {named('model_folder')} of checkpoints, or several, or {named('checkpoints')}")
+    if args.checkpoints:
+        return (series_of_files(args.checkpoints, args.labels[0] if args.labels else "", args.lr_drops),)
+    names = ("prefix", "suffix", "start_epoch", "max_epoch", "save_epoch")
+    selection = FolderSelection(**{name: getattr(args, name) for name in names}, drops=args.lr_drops)
+    return series_of_folders(args.model_folder, selection, args.labels or ())
+
+
+def trajectory_config(args: TrajectoryOptions, command: str) -> "TrajectoryConfig":
+    """Return the configuration that the options describe.
+
+    Args:
+        args: The options.
+        command: The command line as text, which files record.
+
+    Raises:
+        BadUsage: Options contradict each other.
+        BadInput: A checkpoint is missing.
+    """
+    from lossatlas.jobs.trajectory.named_trajectory import TrajectoryConfig
+    from lossatlas.jobs.trajectory.run_projection import PlaneChoice
+    from lossatlas.jobs.trajectory.trajectory_files import plane_file
+    from lossatlas.parameter_space import Selection
+
+    check(args)
+    run, data = options.run_choice(args), options.data_choice(args)
+    runs = read_series(args)
+    plane = PlaneChoice(
+        kind=args.plane, dir_type=args.dir_type, ignore=args.ignore, selection=Selection(args.only, args.without)
+    )
+    return TrajectoryConfig(
+        runs=runs,
+        plane=plane,
+        dir_file=Path(args.dir_file) if args.dir_file else None,
+        plane_file=plane_file(runs, plane, every=args.save_epoch, listed=bool(args.checkpoints)),
+        model=options.model_choice(args),
+        data=data,
+        loss=options.loss_choice(args),
+        run=run,
+        output=config.OutputConfig(args.surf_file, force=args.force, verbose=args.verbose),
+        counts=grid_counts(args.surface) if args.surface else None,
+        margin=args.margin,
+        figures=config.PlotConfig(**options.look_keywords(args)),
+        command=command,
+        resolved=resolved(args),
+    )

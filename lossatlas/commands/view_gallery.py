@@ -1,0 +1,107 @@
+"""Write a folder of interactive pages with an index of pictures, ready for any static web host.
+
+lossatlas gallery A.h5 B.h5 --out FOLDER                           a page of each file
+lossatlas gallery A.h5+B.h5 C.h5 --out FOLDER                      A and B on one page
+lossatlas gallery PATH.h5+PROJECTION.h5 --out FOLDER               with the path of a training
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from lossatlas.commands import options
+from lossatlas.commands.open_results import check_labels
+from lossatlas.commands.view_surface import read_shown
+from lossatlas.errors import BadUsage, exit_code, named, say
+from lossatlas.io.contents import kind_of
+from lossatlas.option_fields import option
+from lossatlas.viewer import GalleryPage, write_gallery
+
+JOINT = "+"  # between the files of a page
+
+
+@dataclass(frozen=True)
+class GalleryOptions:
+    """The options of this command."""
+
+    HEADING: ClassVar[str] = "gallery"
+
+    files: tuple[str, ...] = option(
+        (),
+        "surface files, a page of each; those of one page are joined by +",
+        many="*",
+        metavar="FILE",
+        positional=True,
+    )
+    out: str | None = option(None, "folder to write", short="-o", metavar="FOLDER")
+    titles: tuple[str, ...] | None = option(None, "a title for each page (default: the names of its files)", many="+")
+    title: str = option("Loss landscapes", "title of the index", metavar="TEXT")
+
+
+def parser() -> options.Parser[GalleryOptions]:
+    return options.Parser(__doc__, GalleryOptions)
+
+
+def gallery(
+    files: Sequence[str],
+    out: str | Path | None,
+    titles: Sequence[str] | None = None,
+    title: str = "Loss landscapes",
+) -> Path:
+    """Write a gallery of surface files.
+
+    Args:
+        files: One text for each page: surface files joined by `+`, and at most one projection file of a training run.
+        out: The folder.
+        titles: Title of each page; by default the names of its files.
+        title: Title of the index.
+
+    Returns:
+        The index.
+
+    Raises:
+        BadInput: A file is damaged, of another kind, or has no finite value.
+        BadUsage: The arguments do not suit the files, or no folder is named.
+        CannotWrite: A file cannot be written.
+    """
+    if not files:
+        raise BadUsage("name the surface files to show")
+    if not out:
+        raise BadUsage(f"name the folder to write: {named('out')}")
+    check_labels(titles, [Path(file) for file in files])
+    pages = [page_of_files(text, titles[k] if titles else "") for k, text in enumerate(files)]
+    written = write_gallery(out, pages, title)
+    size = sum(file.stat().st_size for file in written)
+    say(f"wrote {len(pages)} pages ({size / 1e6:.1f} MB): open {written[0]} in a browser")
+    return written[0]
+
+
+def page_of_files(text: str, title: str = "") -> GalleryPage:
+    """Read the files of one page.
+
+    Args:
+        text: Surface files joined by `+`, and at most one projection file; or one file that has this name.
+        title: Title of the page; by default the names of the surfaces.
+
+    Raises:
+        BadInput: A file is damaged, of another kind, or has no finite value.
+        BadUsage: There is no surface file, or more than one trajectory.
+    """
+    parts = [Path(text)] if Path(text).exists() else [Path(part) for part in text.split(JOINT) if part]
+    runs = [path for path in parts if path.exists() and kind_of(path) == "trajectory"]
+    surfaces = [path for path in parts if path not in runs]
+    if not surfaces or len(runs) > 1:
+        raise BadUsage(f"'{text}': a page has surface files, and at most one trajectory")
+    shown = read_shown(surfaces, proj_file=runs[0] if runs else None)
+    return GalleryPage(surfaces[0].stem, title or " and ".join(each.label for each in shown), shown)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parser().parse_args(argv)
+
+    def run() -> None:
+        gallery(args.files, args.out, args.titles, args.title)
+
+    return exit_code(run)

@@ -1,0 +1,186 @@
+"""Marks on planes seen from above: best cell, cells without a value, clipped regions, networks; and the legend that names them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lossatlas.figures.colour_scale import ColourScale
+from lossatlas.figures.matplotlib_style import Looks, is_single_column
+from lossatlas.figures.network_marks import curve_points
+from lossatlas.figures.palette import current_look
+from lossatlas.figures.panels import Panel, cell_edges, legend_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NETWORK_NAME = "name of a network"  # marks the names of networks, see `keep_networks_inside`
+CLIPPED_HATCH = "////"
+BEST_LABELS = {False: "lowest value", True: "highest value"}
+CURVE_NAMES = {"bezier": "Bézier curve", "polygonal": "polygonal chain"}
+
+
+def mark_best(axis: "Axes", p: Panel) -> None:
+    """Mark the best computed cell with a hollow cross; of equal cells the one nearest to the origin.
+
+    Args:
+        axis: Axis of the panel.
+        p: The panel; the best cell is the highest one if `p.more_is_better`, otherwise the lowest one.
+    """
+    if (best := p.best_cell()) is not None:
+        j, i = best
+        looks: Looks = {
+            "markerfacecolor": current_look().ground,
+            "markeredgecolor": current_look().ink,
+            "markeredgewidth": 0.8,
+        }
+        looks |= {"linestyle": "none", "markersize": 7, "zorder": 4, "clip_on": False}
+        axis.plot(p.x[i], p.y[j], "P", label=BEST_LABELS[p.more_is_better], **looks)
+
+
+def mark_cells(axis: "Axes", p: Panel) -> None:
+    """Mark cells without a colour: grey where nothing is computed, a red cross where the value is not finite.
+
+    Computed cells get a dot where others are interpolated.
+    """
+    from matplotlib.colors import ListedColormap
+
+    if not p.done.all():
+        grey = np.ma.masked_where(p.done, np.ones(p.done.shape))
+        axis.pcolormesh(
+            cell_edges(p.x), cell_edges(p.y), grey, cmap=ListedColormap([current_look().not_done]), zorder=0.5
+        )
+    x, y = np.meshgrid(p.x, p.y)
+    if p.interpolated is not None:
+        computed = p.done & ~p.interpolated
+        axis.plot(x[computed], y[computed], ".", color=current_look().ink, alpha=0.5, markersize=1.2, zorder=3.5)
+    bad = p.not_finite
+    if bad.any():
+        looks: Looks = {"color": current_look().accent, "markersize": 4, "clip_on": False, "zorder": 5}
+        axis.plot(x[bad], y[bad], "x", linestyle="none", label="not finite", **looks)
+
+
+def mark_clipped_cells(axis: "Axes", p: Panel, scale: ColourScale) -> None:
+    """Hatch the cells of a heat map whose values lie beyond the range of the scale."""
+    from matplotlib.collections import PolyCollection
+
+    x, y = cell_edges(p.x), cell_edges(p.y)
+    cells = [
+        ((x[i], y[j]), (x[i + 1], y[j]), (x[i + 1], y[j + 1]), (x[i], y[j + 1]))
+        for j, i in np.argwhere(clipped(p.values, scale))
+    ]
+    if cells:
+        looks: Looks = {"facecolor": "none", "edgecolor": current_look().muted, "hatch": CLIPPED_HATCH, "linewidth": 0}
+        axis.add_collection(PolyCollection(cells, zorder=1.5, label="_clipped", **looks), autolim=False)
+
+
+def mark_clipped_regions(axis: "Axes", x: np.ndarray, y: np.ndarray, heights: np.ndarray, scale: ColourScale) -> None:
+    """Hatch what lies beyond the range of the scale on a plane of contours.
+
+    Args:
+        axis: Axis of the panel.
+        x: (nx,) coordinates.
+        y: (ny,) coordinates.
+        heights: (ny, nx) heights on the scale.
+        scale: Colour scale of the figure.
+    """
+    low, high = scale.limits
+    span = high - low
+    ends = [(high, high + 10 * span)] * scale.above + [(low - 10 * span, low)] * scale.below
+    for bounds in ends:
+        inside = (heights > bounds[0]) & (heights < bounds[1])
+        if inside.any():
+            hatched = axis.contourf(x, y, heights, levels=bounds, colors="none", hatches=[CLIPPED_HATCH], zorder=1.5)
+            hatched.set(edgecolor=current_look().muted, linewidth=0)
+
+
+def clipped(values: np.ndarray, scale: ColourScale) -> np.ndarray:
+    """Mask of the finite values that lie beyond the range of a scale."""
+    return np.isfinite(values) & ((scale.above & (values > scale.high)) | (scale.below & (values < scale.low)))
+
+
+def clipped_in_words(p: Panel, scale: ColourScale) -> str:
+    """State how many cells lie beyond the range of the scale, which are hatched; "" where there are none."""
+    beyond = clipped(p.values, scale)
+    if not beyond.any():
+        return ""
+    values, sides = p.values[beyond], []
+    if (above := int((values > scale.high).sum())) > 0:
+        sides.append(f"{above} of {p.values.size} cells above {scale.high:.3g},\nup to {values.max():.2g}")
+    if (below := int((values < scale.low).sum())) > 0:
+        sides.append(f"{below} of {p.values.size} cells below {scale.low:.3g},\ndown to {values.min():.2g}")
+    return f"hatched: {'; '.join(sides)}"
+
+
+def mark_networks(axis: "Axes", p: Panel) -> None:
+    """Mark the networks in the plane with their names, and the curve between them."""
+    from matplotlib.patheffects import withStroke
+
+    if p.curve:
+        looks: Looks = {"color": current_look().ink, "linewidth": 1.2, "zorder": 5, "label": CURVE_NAMES[p.curve]}
+        axis.plot(*curve_points(p.curve, p.networks), "--", **looks)
+    dot: Looks = {"color": current_look().ink, "markeredgecolor": current_look().ground, "markeredgewidth": 0.7}
+    for each in p.networks:
+        axis.plot(each.x, each.y, "o", markersize=4, zorder=6, **dot)
+        at: Looks = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small", "zorder": 7}
+        note = axis.annotate(legend_name(each.name), (each.x, each.y), (0, 5), **at)
+        note.set_gid(NETWORK_NAME)
+        note.set_path_effects([withStroke(linewidth=2, foreground=current_look().ground)])
+
+
+def keep_networks_inside(axis: "Axes") -> None:
+    """Shift names of networks sideways, as little as needed for them to lie within the frame.
+
+    Args:
+        axis: Axis of a figure that is laid out.
+    """
+    from matplotlib.text import Annotation
+
+    frame = axis.get_window_extent()
+    for note in axis.texts:
+        if note.get_gid() == NETWORK_NAME and isinstance(note, Annotation):
+            box = note.get_window_extent()
+            beyond = max(0.0, frame.x0 - box.x0) - max(0.0, box.x1 - frame.x1)
+            assert note.figure is not None
+            note.xyann = (note.xyann[0] + beyond * 72 / note.figure.dpi, note.xyann[1])
+
+
+def label_obstacles(axis: "Axes", p: Panel, size: tuple[float, float]) -> list[tuple[float, float, float]]:
+    """List where the names of networks stand, which labels of contours should leave free.
+
+    Args:
+        axis: Axis of the panel.
+        p: The panel.
+        size: Width and height of a contour's label, as shares of the frame.
+
+    Returns:
+        Centre (x, y) and half of the width, as shares of the frame, a few for each network.
+    """
+    (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
+    taken = []
+    for each in p.networks:
+        x, y = (each.x - x0) / (x1 - x0), (each.y - y0) / (y1 - y0)
+        half = 0.13 * size[0] * min(len(each.name), 28)
+        taken += [(x, y, size[0] / 2), (x, y + 0.8 * size[1], half)]
+    return taken
+
+
+def draw_mark_legend(fig: "Figure", axes: "Sequence[Axes]", *, below: bool) -> None:
+    """Say in a legend what the marks mean.
+
+    Args:
+        fig: Figure of the axes.
+        axes: Axes whose labelled artists the legend names, each label once.
+        below: Draw one legend below all axes; otherwise, on an axis of the user's, one on each axis that needs it.
+    """
+    found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if not below:
+        for axis in axes:
+            if set(axis.get_legend_handles_labels()[1]) - set(BEST_LABELS.values()):
+                axis.legend(loc="best", fontsize="x-small", framealpha=0.9)
+        return
+    if found:
+        columns = min(len(found), 2 if is_single_column() or len(axes) == 1 else 4)
+        looks: Looks = {"frameon": False, "fontsize": "small", "ncols": columns, "handletextpad": 0.4}
+        fig.legend(list(found.values()), list(found), loc="outside lower center", **looks)

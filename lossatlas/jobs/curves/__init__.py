@@ -1,0 +1,1 @@
+"""Curves of low loss between two networks: their ends, their training, and the losses along them."""

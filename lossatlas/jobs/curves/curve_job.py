@@ -1,0 +1,185 @@
+"""Train curves of low loss between two networks, measure the loss along them, and write their control points."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from lossatlas import config
+from lossatlas.data import AnyData, Loss
+from lossatlas.errors import BadInput, named
+from lossatlas.evaluation.recalibration import batchnorm_layers
+from lossatlas.jobs.inputs.named_inputs import load_inputs, loss_of
+from lossatlas.jobs.inputs.output_files import keep_aside
+from lossatlas.jobs.sweep.loss_plan import evaluator_of
+from lossatlas.jobs.sweep.loss_quantity import LossQuantity
+from lossatlas.jobs.sweep.problem import Problem
+from lossatlas.landscape import Grid
+from lossatlas.landscape.plan import ExecutionPlan
+from lossatlas.models import save_state
+from lossatlas.parameter_space import CurvePlane, Point
+from lossatlas.parameter_space.directions import target_direction
+from lossatlas.parameter_space.points import moved
+from lossatlas.training.curve_training import train_bends
+from lossatlas.training.loop import TrainingRecipe
+from lossatlas.user_code import UserFunction
+
+Losses = dict[str, list[float]]  # along a curve, by split
+POINTS = 21  # of a curve, at which the loss is measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveEnds:
+    """Two networks, and all that the curve between them needs.
+
+    Attributes:
+        net: Network of their architecture, on its device.
+        points: Tensors of the two ends by name, on the device.
+        names: Hashes of their checkpoints.
+        train: Training data.
+        data: Data by split, on which losses are measured, the training data among them.
+        loss: Loss per sample.
+    """
+
+    net: nn.Module
+    points: tuple[Point, Point]
+    names: tuple[str, ...]
+    train: AnyData
+    data: dict[str, AnyData]
+    loss: Loss
+
+
+def load_ends(
+    nets: config.NetworkConfig, chosen: config.DataConfig, loss_name: str | UserFunction, *, device: str
+) -> CurveEnds:
+    """Load the two networks of a curve and the data.
+
+    Args:
+        nets: The networks.
+        chosen: The data.
+        loss_name: Name of the loss, or the user's function.
+        device: Where the curve is trained.
+
+    Returns:
+        The ends on the device.
+
+    Raises:
+        BadInput: A file is missing or does not fit, or both networks are the same.
+    """
+    loaded = load_inputs(nets, "weights", chosen, loss_name, train_too=True)
+    train, end = loaded.training, loaded.targets[0]
+    assert train is not None
+    assert end is not None
+    net = loaded.net.to(device)
+    first, last = ({name: value.to(device) for name, value in point.items()} for point in (loaded.origin, end))
+    if not any(bool(d.any()) for d in target_direction(first, last).values()):
+        raise BadInput(f"{nets.file2} is the same network as {nets.file}: there is nothing between them")
+    names = (loaded.record["checkpoint"], *loaded.towards.values())
+    return CurveEnds(
+        net=net,
+        points=(first, last),
+        names=names,
+        train=train,
+        data={"train": train, **loaded.data},
+        loss=loss_of(loss_name),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedCurve:
+    """A trained curve.
+
+    Attributes:
+        recipe: Recipe of the training.
+        bends: Tensors of each bend by name.
+        losses: Mean losses along the curve at `POINTS` points by split.
+    """
+
+    recipe: TrainingRecipe
+    bends: list[Point]
+    losses: Losses
+
+
+def train_curve(
+    ends: CurveEnds, kind: str, count: int, *, recipe: TrainingRecipe, on_epoch: Callable[[int, float], None]
+) -> TrainedCurve:
+    """Train a curve between two networks, and measure the loss along it.
+
+    Args:
+        ends: The two networks.
+        kind: "bezier" or "polygonal".
+        count: Number of bends between the ends.
+        recipe: Recipe of the training.
+        on_epoch: Called with (epochs done, mean loss of the epoch's batches).
+
+    Returns:
+        The curve.
+
+    Raises:
+        BadInput: The training diverged.
+    """
+    bends = train_bends(ends.net, ends.points, kind, count, ends.train, recipe, loss=ends.loss, on_epoch=on_epoch)
+    if not all(bool(value.isfinite().all()) for bend in bends for value in bend.values()):
+        raise BadInput(f"the bends are not finite after training with {named('lr')} {recipe.lr:g}: use a smaller rate")
+    losses = losses_along(ends, kind, [ends.points[0], *bends, ends.points[1]])
+    return TrainedCurve(recipe=recipe, bends=bends, losses=losses)
+
+
+def losses_along(ends: CurveEnds, kind: str, points: Sequence[Point]) -> Losses:
+    """Measure the mean losses along a curve, with BatchNorm statistics that are recomputed at each point.
+
+    Args:
+        ends: The two networks.
+        kind: "bezier" or "polygonal".
+        points: The ends and the bends between them, in their order.
+
+    Returns:
+        Losses at `POINTS` points by split.
+    """
+    net, data, loss = ends.net, ends.data, ends.loss
+    device = next(net.parameters()).device
+    quantity = LossQuantity(batch_size=128, recalibrated=config.BN_SAMPLES if batchnorm_layers(net) else 0)
+    grid = Grid(np.linspace(0, 1, POINTS))
+    surface = quantity.new_surface(net, data, loss, grid, device=str(device), request={}, about={})
+    plan: ExecutionPlan = {**surface.plan, "points_per_call": 1, "lanes": 1}
+    evaluator = evaluator_of(Problem(net, CurvePlane(kind, points), data, loss, device, data["train"]), plan)
+    rows = evaluator([(float(t), 0.0) for t in surface.grid.x])
+    fields = surface.with_cells(range(POINTS), rows).fields
+    return {split: fields[f"{split}_loss"].tolist() for split in data}
+
+
+def largest_loss(losses: list[float]) -> float:
+    """Return the largest loss; NaN counts as larger than all."""
+    return max(losses, key=lambda value: math.inf if math.isnan(value) else value)
+
+
+def bend_files(out: str, repeat: int, *, repeats: int, bends: int) -> list[Path]:
+    """Name the files of the bends of one curve.
+
+    Args:
+        out: Output that the user names, which ends in .safetensors.
+        repeat: Number of the curve, from 0.
+        repeats: Curves in all.
+        bends: Bends of each curve.
+
+    Returns:
+        A file for each bend.
+
+    Example:
+        >>> [str(file) for file in bend_files("a.safetensors", 1, repeats=2, bends=1)]
+        ['a_2.safetensors']
+    """
+    stem = out.removesuffix(".safetensors") + (f"_{repeat + 1}" if repeats > 1 else "")
+    return [Path(f"{stem}{f'_bend{k + 1}' if bends > 1 else ''}.safetensors") for k in range(bends)]
+
+
+def write_bends(net: nn.Module, bends: Sequence[Point], files: Sequence[Path]) -> None:
+    """Write a checkpoint for each bend, with the BatchNorm statistics of the last step; previous files are set aside."""
+    for file in (*files, files[0].with_suffix(".json")):
+        keep_aside(file)
+    for bend, file in zip(bends, files, strict=True):
+        with moved(net, bend):
+            save_state(file, net)

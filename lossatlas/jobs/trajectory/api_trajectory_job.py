@@ -1,0 +1,349 @@
+"""The trajectory of a Python function: its plane, the surface under the runs, and the checkpoints' own losses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lossatlas import config
+from lossatlas.data import as_dataset, as_loss
+from lossatlas.errors import BadInput, BadUsage, named
+from lossatlas.evaluation.parallel_batches import evaluation_copy
+from lossatlas.io import Directions
+from lossatlas.jobs.inputs.api_arguments import Axis, device_for
+from lossatlas.jobs.inputs.api_inputs import (
+    Direction,
+    DirectionArguments,
+    Net,
+    given_direction,
+    loss_name,
+    shared_copy,
+    state_for,
+    state_of,
+)
+from lossatlas.jobs.inputs.find_directions import from_file
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.jobs.sweep.api_grid_job import SurfaceArguments, SurfaceInputs, run_surface_job
+from lossatlas.jobs.sweep.loss_quantity import LossQuantity
+from lossatlas.jobs.sweep.problem import Problem
+from lossatlas.jobs.trajectory.checkpoint_projection import grid_around
+from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
+from lossatlas.jobs.trajectory.plane_directions import (
+    EndCurvature,
+    FoundPlane,
+    PlaneSource,
+    given_plane,
+    store_plane,
+)
+from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns, RunDifferences, project_runs
+from lossatlas.jobs.trajectory.trajectory_files import checkpoints_file, write_projections
+from lossatlas.landscape import Surface
+from lossatlas.models.checkpoint import digest
+from lossatlas.mpi.agreement import on_all, on_first, rank_of
+from lossatlas.parameter_space import as_arrays
+
+if TYPE_CHECKING:
+    from lossatlas.mpi.agreement import Ranks
+
+FEWEST = {"pca": 3, "river": 2}  # checkpoints that a plane needs
+GivenPlane = str | Path | Sequence[Direction]  # a direction file, or two directions
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSamples:
+    """The data and the loss of a trajectory.
+
+    Attributes:
+        data: Training samples; None for the coordinates alone.
+        test: Further samples, evaluated as a second split.
+        loss: The loss.
+    """
+
+    data: Any
+    test: Any
+    loss: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathOutput:
+    """The files of a trajectory.
+
+    Attributes:
+        file: The surface file; None to keep everything in memory.
+        dir_file: The direction file of the plane; None to keep it in memory.
+        ranks: A communicator of mpi4py, or None.
+        force: Start over.
+        progress: Show a progress line.
+    """
+
+    file: Path | None
+    dir_file: Path | None
+    ranks: "Ranks"
+    force: bool
+    progress: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryArguments:
+    """Arguments of `trajectory`, checked before anything is read.
+
+    Attributes:
+        choice: The plane.
+        directions: Directions of a given plane; None for the plane of the runs.
+        counts: Grid points along x and along y; None for no surface.
+        margin: Margin around the path, as a share of its extent.
+        quantity: Computed on the grid.
+        own: Computed of every checkpoint.
+        device: The device; None for the network's.
+        limit: The number of samples of each split; None for all.
+        samples: The data and the loss.
+        output: The files.
+    """
+
+    choice: PlaneChoice
+    directions: GivenPlane | None
+    counts: tuple[int, int] | None
+    margin: float
+    quantity: LossQuantity
+    own: LossQuantity
+    device: str | torch.device | None
+    limit: int | None
+    samples: PathSamples
+    output: PathOutput
+
+    @property
+    def has_surface(self) -> bool:
+        """The surface under the runs, and the losses of the checkpoints, are computed."""
+        return self.samples.data is not None and self.counts is not None
+
+    def check(self) -> None:
+        """Raise BadUsage where arguments contradict each other, need data, or have a value without meaning."""
+        if self.choice.kind == "river":
+            river = named("plane", "river")
+            if self.directions is not None:
+                raise BadUsage(f"{river} makes a plane, and {named('directions')} gives one: leave one of them out")
+            if self.choice.dir_type != "weights":
+                raise BadUsage(f"{river} has no eigenvector of statistics: leave {named('dir_type', 'states')} out")
+            if self.samples.data is None:
+                raise BadUsage(f"{river} takes an eigenvector of the Hessian: give data too")
+        if self.directions is not None and self.output.dir_file is not None:
+            raise BadUsage(
+                f"{named('dir_file')} stores the plane of the checkpoints, and {named('directions')} gives another: leave "
+                "one of them out"
+            )
+        if not self.has_surface and (self.output.file is not None or self.samples.test is not None):
+            field, lacking = (
+                "file" if self.output.file is not None else "test",
+                "data" if self.samples.data is None else "points",
+            )
+            raise BadUsage(f"{named(field)} belongs to the surface under the path: give {lacking} too")
+        if not isinstance(self.margin, int | float | np.number) or not 0 <= self.margin <= config.MOST_MARGIN:
+            raise BadUsage(f"{named('margin', self.margin)}: give 0 to {config.MOST_MARGIN:g} times the path's extent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryJob:
+    """A trajectory that a Python function computes.
+
+    Attributes:
+        net: The network, which says which tensors are compared.
+        runs: The runs.
+        arguments: The arguments.
+    """
+
+    net: nn.Module
+    runs: tuple[CheckpointSeries, ...]
+    arguments: TrajectoryArguments
+
+    @property
+    def last(self) -> Net:
+        """The last checkpoint of the first run, the origin of the plane."""
+        return self.runs[0].checkpoints[-1]
+
+    @cached_property
+    def end(self) -> nn.Module:
+        """A copy of the network with the tensors of the last checkpoint of the first run."""
+        return at_checkpoint(self.net, self.last)
+
+    def differences(self) -> RunDifferences:
+        """Return the differences of the checkpoints from the origin. Raises BadUsage, BadInput."""
+        arguments, run = self.arguments, self.runs[0]
+        if arguments.directions is None:
+            count = sum(len(each.checkpoints) for each in self.runs)
+            needed = FEWEST[arguments.choice.kind]
+            if count < needed:
+                raise BadUsage(f"{count} checkpoints span no plane: give at least {needed}")
+        if empty := [each for each in self.runs if not each.checkpoints]:
+            raise BadUsage(f"there are no checkpoints{f' of {empty[0].name}' if len(self.runs) > 1 else ''}")
+        if arguments.choice.kind == "river" and len(run.checkpoints) < 2:
+            raise BadUsage(
+                f"{named('plane', 'river')} leads from the first checkpoint of the first run to its last one"
+            )
+        needs_hash = arguments.has_surface or arguments.output.dir_file or arguments.choice.kind == "river"
+        origin_hash = digest(state_of(self.end)) if needs_hash else ""
+        return RunDifferences.of(self.net, self.runs, arguments.choice, origin_hash, complete=arguments.has_surface)
+
+    def project(self) -> ProjectedRuns:
+        """Find the plane of the runs, and project them onto it.
+
+        Returns:
+            The runs in their plane, on every rank.
+
+        Raises:
+            BadUsage: There are too few checkpoints.
+            BadInput: A checkpoint does not fit the network, or the plane is none.
+            CannotWrite: The direction file cannot be written.
+        """
+        arguments, output = self.arguments, self.arguments.output
+        found = on_all(output.ranks, self.differences)
+        # The last bits of an eigenvector, and a file, are those of rank 0.
+        shared = arguments.choice.kind == "river" or output.dir_file is not None
+        plane = (on_first if shared else on_all)(output.ranks, lambda: self.plane(found))
+        return on_all(output.ranks, lambda: self.projected(found, plane))
+
+    def projected(self, found: RunDifferences, plane: FoundPlane) -> ProjectedRuns:
+        """Project the runs onto a plane, and write their coordinates beside its direction file."""
+        output = self.arguments.output
+        projected = project_runs(found, plane.directions, plane.source, own=plane.own)
+        if output.dir_file is not None and rank_of(output.ranks) == 0:
+            write_projections(output.dir_file, projected, own=True)
+        return projected
+
+    def plane(self, found: RunDifferences) -> FoundPlane:
+        """Return the plane: a given one, or that of the runs, written to its direction file. Raises BadInput."""
+        arguments, output = self.arguments, self.arguments.output
+        if arguments.directions is not None:
+            return plane_of(arguments.directions, found)
+        stored = [file for file in (output.dir_file, output.file) if file is not None]
+        source = PlaneSource(
+            found=found,
+            curvature=self.curvature() if arguments.choice.kind == "river" else None,
+            stored=() if output.force else stored,
+        )
+        plane = source.plane()
+        if output.dir_file is not None:
+            store_plane(output.dir_file, plane, None, force=output.force)
+        return plane
+
+    def curvature(self) -> EndCurvature:
+        """Return the Hessian of the loss at the end of the first run."""
+        arguments, loss = self.arguments, self.arguments.samples.loss
+        train = as_dataset(arguments.samples.data, limit=arguments.limit)
+        fields = {"loss": loss} if isinstance(loss, str) else {"loss_function": loss_name(loss)}
+
+        def make() -> OriginCurvature:
+            return OriginCurvature(
+                self.end,
+                train,
+                as_loss(loss),
+                loss_name=loss_name(loss),
+                selection=arguments.choice.selection,
+                device=device_for(arguments.device, self.net),
+            )
+
+        return EndCurvature(record=EndCurvature.record_of(self.end, train, loss, fields), make=make)
+
+    def surface_arguments(
+        self, quantity: LossQuantity, axes: DirectionArguments, x: Axis, y: Axis | None, *, dir_type: str
+    ) -> SurfaceArguments:
+        """Return the arguments of a surface around the origin of the plane."""
+        arguments = self.arguments
+        return SurfaceArguments.checked(
+            self.end,
+            quantity=quantity,
+            axes=axes,
+            x=x,
+            y=y,
+            device=arguments.device,
+            limit=arguments.limit,
+            dir_type=dir_type,
+        )
+
+    def losses(self) -> Surface:
+        """Compute the losses of the checkpoints themselves, run by run, with their own BatchNorm statistics."""
+        checkpoints = [each for run in self.runs for each in run.checkpoints]
+        axes, x = DirectionArguments(path=tuple(checkpoints)), np.arange(float(len(checkpoints)))
+        file = self.arguments.output.file
+        arguments = self.surface_arguments(self.arguments.own, axes, x, None, dir_type="states")
+        return self.compute(arguments, None if file is None else checkpoints_file(file))
+
+    def surface(self, projected: ProjectedRuns) -> Surface:
+        """Compute the surface under the runs."""
+        counts = self.arguments.counts
+        assert counts is not None
+        x, y = grid_around(projected.extent, self.arguments.margin, counts)
+        axes = DirectionArguments(directions=list(projected.plane))
+        kind = self.arguments.choice.dir_type
+        arguments = self.surface_arguments(self.arguments.quantity, axes, x, y, dir_type=kind)
+        return self.compute(arguments, self.arguments.output.file, projected.directions)
+
+    def compute(self, arguments: SurfaceArguments, file: Path | None, directions: Directions | None = None) -> Surface:
+        """Compute a surface; directions: those of its plane as files store them, None for a path of checkpoints."""
+        samples, output, net = self.arguments.samples, self.arguments.output, self.end
+
+        def begin() -> SurfaceInputs:
+            inputs = arguments.read(net, samples.data, samples.test, samples.loss)
+            if directions is not None:
+                request = {**inputs.request, "directions": directions.sha256}
+                inputs = replace(inputs, points=replace(inputs.points, directions=directions), request=request)
+            problem = Problem(shared_copy(net), inputs.plane, inputs.splits, inputs.loss, arguments.device)
+            return replace(inputs, problem=replace(problem, reference=lambda: net))
+
+        inputs = on_all(output.ranks, begin)
+        return run_surface_job(
+            output.ranks, net, arguments.quantity, inputs, file, force=output.force, progress=output.progress
+        )
+
+
+def plane_of(directions: GivenPlane, found: RunDifferences) -> FoundPlane:
+    """Return the plane of a direction file, or of two directions.
+
+    Args:
+        directions: A direction or surface file, or two directions, each as for `lossatlas.surface`: 'FILE.h5:K', or tensors
+            by name.
+        found: The runs that are projected onto it.
+
+    Raises:
+        BadUsage: These are no two directions.
+        BadInput: A file does not fit the network.
+    """
+    if isinstance(directions, str | Path):
+        return given_plane(directions)
+    if not isinstance(directions, Sequence) or len(directions) != 2:
+        raise BadUsage(f"{named('directions')}: give the name of a direction file, or two directions")
+    points, names = [], []
+    for k, each in enumerate(directions):
+        if isinstance(each, Mapping):
+            points.append(given_direction(each, found.origin))
+            names.append(f"direction {k + 1} of those given")
+            continue
+        axis = config.AxisConfig.parse(named("directions"), each, "", "") if isinstance(each, str) else None
+        if axis is None or axis.kind != "file" or found.choice.dir_type != "weights":
+            raise BadUsage(
+                f"{named('directions')}: a direction of a given plane is 'FILE.h5:K' or a dict of tensors by name, not {each!r:.60}"
+            )
+        points.append(given_direction(from_file(axis, found.net), found.origin))
+        names.append(f"vector {axis.number} of {Path(axis.file).name}")
+    x, y = (
+        as_arrays({name: value.cpu() for name, value in point.items()}, found.net, found.choice.dir_type)
+        for point in points
+    )
+    about = {"checkpoint": found.origin_hash, "dir_type": found.choice.dir_type, "x": names[0], "y": names[1]}
+    return FoundPlane(directions=Directions(x, y, about), source="the given plane", own=False)
+
+
+def at_checkpoint(net: nn.Module, checkpoint: Net) -> nn.Module:
+    """Return a copy of a network with the tensors of a checkpoint. Raises BadInput."""
+    try:
+        end = evaluation_copy(net, {})
+    except Exception as error:
+        raise BadInput(
+            f"{type(net).__name__} cannot be copied ({error}), and the surface lies around a copy with the last checkpoint"
+        ) from error
+    end.load_state_dict({**end.state_dict(), **state_for(net, checkpoint)})
+    return end

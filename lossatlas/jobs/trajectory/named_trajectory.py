@@ -1,0 +1,191 @@
+"""The trajectory of a command: its network and plane, and the configurations of the surface and the losses under it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lossatlas import config
+from lossatlas.jobs.inputs.file_names import surface_name
+from lossatlas.jobs.inputs.named_inputs import function_record, load_data, load_inputs, network_for
+from lossatlas.jobs.inputs.origin_curvature import OriginCurvature
+from lossatlas.jobs.trajectory.checkpoint_projection import grid_around
+from lossatlas.jobs.trajectory.checkpoint_series import CheckpointSeries
+from lossatlas.jobs.trajectory.plane_directions import (
+    EndCurvature,
+    FoundPlane,
+    PlaneSource,
+    given_plane,
+    store_plane,
+)
+from lossatlas.jobs.trajectory.run_projection import PlaneChoice, ProjectedRuns, RunDifferences, project_runs
+from lossatlas.jobs.trajectory.trajectory_files import checkpoints_file, write_projections
+from lossatlas.models import build, read_state
+from lossatlas.models.checkpoint import digest
+from lossatlas.mpi.rank_resources import device_of
+from lossatlas.user_code import UserFunction
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryConfig:
+    """The configuration of a command that projects training runs.
+
+    Attributes:
+        runs: The runs.
+        plane: The plane.
+        dir_file: A direction file whose plane is used instead; None for the runs' own.
+        plane_file: The direction file of the runs' own plane.
+        model: The network's name, or the user's function that makes it.
+        data, loss, run, output: See `config.GridConfig`.
+        counts: Grid points of the surface along x and y; None for no surface.
+        margin: Margin around the paths, as a share of their extent.
+        figures: Looks of the figures.
+        command: The line that started it.
+        resolved: All options of the command by name, for the record.
+    """
+
+    runs: tuple[CheckpointSeries, ...]
+    plane: PlaneChoice
+    dir_file: Path | None
+    plane_file: Path
+    model: config.ModelChoice
+    data: config.DataConfig
+    loss: str | UserFunction
+    run: config.RunConfig
+    output: config.OutputConfig
+    counts: tuple[int, int] | None
+    margin: float
+    figures: config.PlotConfig
+    command: str
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def end(self) -> config.NetworkConfig:
+        """The network at the end of the first run, which is the origin of the plane."""
+        return config.NetworkConfig(self.model, str(self.runs[0].files[-1]), None, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRuns:
+    """Training runs in their plane, and the files that hold plane and coordinates.
+
+    Attributes:
+        projected: The runs.
+        plane: Their plane.
+        dir_file: Its direction file.
+        proj_files: The file with the coordinates of each run.
+    """
+
+    projected: ProjectedRuns
+    plane: FoundPlane
+    dir_file: Path
+    proj_files: Sequence[Path]
+
+    def surf_file(self, task: TrajectoryConfig) -> Path:
+        """Name the file of the surface under the runs."""
+        return Path(task.output.surf_file or surface_name(self.dir_file, surface_config(task, self)))
+
+
+def project_and_store(task: TrajectoryConfig) -> StoredRuns:
+    """Find the plane of the runs, project them onto it, and write both.
+
+    Args:
+        task: The configuration.
+
+    Returns:
+        The runs in their plane.
+
+    Raises:
+        BadUsage: Options do not suit the runs.
+        BadInput: A checkpoint is missing, damaged or of another architecture.
+        CannotWrite: A file cannot be written.
+    """
+    end = task.runs[0].files[-1]
+    origin_hash = digest(read_state(end))
+    found = RunDifferences.of(network_of(task), task.runs, task.plane, origin_hash, complete=True)
+    if task.dir_file is not None:
+        dir_file, plane = task.dir_file, given_plane(task.dir_file)
+    else:
+        dir_file, plane = task.plane_file, own_plane(task, found)
+        store_plane(dir_file, plane, task.resolved, force=task.output.force)
+    projected = project_runs(found, plane.directions, str(dir_file), own=plane.own)
+    beside_own = plane.own or task.runs[0].folder.resolve() in dir_file.resolve().parents
+    proj_files = write_projections(dir_file, projected, own=beside_own)
+    return StoredRuns(projected=projected, plane=plane, dir_file=dir_file, proj_files=proj_files)
+
+
+def own_plane(task: TrajectoryConfig, found: RunDifferences) -> FoundPlane:
+    """Return the plane of the runs: new, or as an earlier run has stored it. Raises BadInput."""
+    river = task.plane.kind == "river"
+    files = [task.plane_file, *([Path(task.output.surf_file)] if task.output.surf_file else [])]
+    source = PlaneSource(
+        found=found,
+        model=str(task.model),
+        curvature=end_curvature(task) if river else None,
+        stored=() if task.output.force else files,
+    )
+    return source.plane()
+
+
+def network_of(task: TrajectoryConfig) -> nn.Module:
+    """Return a network of the checkpoints' architecture; data are read only where its shape, or a surface, needs them."""
+    from lossatlas.datasets.registry import SOURCES
+
+    model, dataset = task.model, task.data.dataset
+    if not isinstance(model, str):
+        return build(model).eval()
+    if task.counts or task.plane.kind == "river" or not isinstance(dataset, str) or dataset not in SOURCES:
+        data = load_data(task.data, read_state(task.runs[0].files[-1]), model)
+        return network_for(model, next(iter(data.values())))
+    source = SOURCES[dataset]
+    return build(model, (3, 32, 32) if len(source.mean) == 3 else (1, 28, 28), source.classes)
+
+
+def end_curvature(task: TrajectoryConfig) -> EndCurvature:
+    """Return the Hessian at the end of the first run. Raises BadInput."""
+    loaded = load_inputs(task.end, "weights", task.data, task.loss)
+    loss = task.loss.function if isinstance(task.loss, UserFunction) else task.loss
+    record = EndCurvature.record_of(loaded.net, loaded.first, loss, function_record("loss", task.loss))
+    return EndCurvature(
+        record=record, make=lambda: OriginCurvature.of(loaded, task.plane.selection, device_of(task.run.cuda))
+    )
+
+
+def surface_config(task: TrajectoryConfig, stored: StoredRuns) -> config.GridConfig:
+    """Return the configuration of the surface under the runs."""
+    axis = config.AxisConfig("", "")
+    choice = config.DirectionConfig(
+        dir_type=task.plane.dir_type,
+        x=axis,
+        y=axis,
+        same_dir=False,
+        seed=config.SEED,
+        idx=0,
+        dir_file=str(stored.dir_file),
+    )
+    assert task.counts is not None
+    x, y = grid_around(stored.projected.extent, task.margin, task.counts)
+    return config.GridConfig(
+        networks=task.end,
+        directions=choice,
+        data=task.data,
+        loss=task.loss,
+        x=x,
+        y=y,
+        run=task.run,
+        output=task.output,
+        figures=task.figures,
+        command=task.command,
+        resolved=task.resolved,
+    )
+
+
+def losses_config(task: TrajectoryConfig, stored: StoredRuns) -> config.GridConfig:
+    """Return the configuration of the losses of the checkpoints themselves."""
+    files = tuple(str(file) for run in task.runs for file in run.files)
+    surface = surface_config(task, stored)
+    own = replace(surface, path=files, x=f"0:{len(files) - 1}:{len(files)}", y=None)
+    name = checkpoints_file(stored.surf_file(task))
+    return replace(own, output=replace(own.output, surf_file=str(name)))

@@ -1,0 +1,255 @@
+"""The story that every page has: what is shown, in words for someone who sees a loss surface for the first time.
+
+Its numbers are those of the surfaces on the page; what a file does not record is left out.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from lossatlas.figures.colour_scale import format_value
+from lossatlas.figures.plotted_fields import field_title
+from lossatlas.landscape.surface import Surface
+from lossatlas.landscape.topology import minima
+from lossatlas.viewer.content import Shown
+from lossatlas.viewer.story import Span, Step, Story, spans_of
+
+DEPTH = 1.0  # losses: minima with this persistence are counted
+WITHOUT_SHORTCUTS = "_noshort"  # the end of a model's name
+NAME = re.compile(r"\{(\w+)\}")
+RUNNERS = "sgd~momentum~adam"
+
+
+def built_in_story(shown: Sequence[Shown], field: str, scale: str) -> Story:
+    """Tell what a page shows.
+
+    Args:
+        shown: The surfaces.
+        field: Name of the field that is the height at first.
+        scale: "linear", "log" or "soft": its scale at first.
+
+    Returns:
+        The story, with the steps that suit the surfaces.
+
+    Example:
+        >>> import lossatlas
+        >>> surface = lossatlas.read("docs/surfaces/resnet56_cifar10.h5")
+        >>> [step.title for step in built_in_story([Shown(surface, "ResNet-56")], "train_loss", "soft").steps]
+        ['What is this sheet?', 'Two numbers of 855,770', 'Roll a ball', 'What it does not show']
+    """
+    first = shown[0]
+    steps = [what_it_is(first, field, scale), coordinates(first, field)]
+    if len(shown) > 1:
+        steps.append(comparison(shown, field))
+    if first.trajectory is not None:
+        steps.append(training(first))
+    if is_loss(field):
+        steps.append(ball(flat=first.surface.grid.y is None))
+    steps.append(limits(shown))
+    return Story(tuple(steps))
+
+
+def told(
+    title: str, state: dict[str, str], *paragraphs: str, play: bool = False, surface: int = 0, **names: str
+) -> Step:
+    """Make a step; `names` replace their `{name}` after the marks of bold and italic text have been read."""
+
+    def filled(span: Span) -> Span:
+        return (span[0], NAME.sub(lambda found: names[found[1]], span[1]))
+
+    texts = tuple(tuple(filled(span) for span in spans_of(text)) for text in paragraphs if text)
+    return Step(title, texts, state, play, surface)
+
+
+def is_loss(field: str) -> bool:
+    return field.endswith("_loss")
+
+
+def name_of(field: str) -> str:
+    return "ratio of the extreme eigenvalues" if field == "eigen_ratio" else field_title(field)
+
+
+def finite(surface: Surface, field: str) -> np.ndarray:
+    """The finite values of the cells that are known."""
+    values = surface.fields[field][surface.known] if field in surface.fields else np.empty(0)
+    return values[np.isfinite(values)]
+
+
+def centre(surface: Surface, field: str) -> float | None:
+    """The value at (0, 0); None if this is no computed cell or not the trained network."""
+    if "scheme" in surface.request or field not in surface.fields:
+        return None
+    columns = np.isclose(surface.grid.x, 0, atol=1e-9)
+    rows = [True] if surface.grid.y is None else np.isclose(surface.grid.y, 0, atol=1e-9)
+    found = np.atleast_2d(surface.fields[field])[np.ix_(rows, columns)]
+    return float(found.ravel()[0]) if found.size and np.isfinite(found.ravel()[0]) else None
+
+
+def many(surface: Surface) -> str:
+    """The number of the network's parameters in words."""
+    count = surface.about.get("parameters")
+    return f"{count:,}" if isinstance(count, int) else ""
+
+
+def what_it_is(shown: Shown, field: str, scale: str) -> Step:
+    surface, flat = shown.surface, shown.surface.grid.y is None
+    values = finite(surface, field)
+    height = {"linear": "", "log": " The scale is logarithmic."}.get(
+        scale, " The scale is nearly logarithmic, so that deep basins and high walls both can be seen."
+    )
+    network = (
+        "Every point of this {sheet} is **a whole network**: the same layers, with other weights. Its height is the {field}"
+        + (": how badly that network does its task. **Low is good.**" if is_loss(field) else " of that network.")
+    )
+    computed = "It was computed at {cells} points; between them it is interpolated."
+    spread = " The values go from {low} to {high}." if values.size else ""
+    return told(
+        "What is this line?" if flat else "What is this sheet?",
+        {},
+        network,
+        computed + spread + height,
+        sheet="line" if flat else "sheet",
+        field=name_of(field),
+        cells=f"{int(surface.done.sum()):,}",
+        low=format_value(values.min()) if values.size else "",
+        high=format_value(values.max()) if values.size else "",
+    )
+
+
+def coordinates(shown: Shown, field: str) -> Step:
+    surface, flat = shown.surface, shown.surface.grid.y is None
+    number, count = ("One number", "one number") if flat else ("Two numbers", "two numbers")
+    middle = centre(surface, field)
+    have = (
+        "The network has **{many}** weights, and each may change."
+        if many(surface)
+        else "A network has very many weights, and each may change."
+    )
+    moved = (
+        f" The {'line' if flat else 'sheet'} knows {count} of them: how far the weights together are moved along "
+        f"{'one direction' if flat else 'each of two directions'}."
+    )
+    if "scheme" in surface.request:
+        moved = f" The {'line' if flat else 'sheet'} knows {count}, from which all of them follow."
+    start = {} if flat else {"azimuth": "-90", "elevation": "89", "x": "0", "y": "0"}
+    return told(
+        f"{number} of {many(surface)}" if many(surface) else f"{number} of very many",
+        start if middle is not None else {key: value for key, value in start.items() if key not in "xy"},
+        have + moved,
+        standing(surface, middle),
+        many=many(surface),
+        field=name_of(field),
+        middle="" if middle is None else format_value(middle),
+    )
+
+
+def rounded(value: float) -> str:
+    """A coordinate in three digits; 0 for what rounding has left of it."""
+    return f"{0.0 if abs(value) < 1e-9 else value:.3g}"
+
+
+def standing(surface: Surface, middle: float | None) -> str:
+    """Where trained networks stand; '' where that is not known."""
+    flat, about = surface.grid.y is None, surface.about
+    networks = about.get("networks", ())
+    if about.get("curve"):
+        networks = networks[:2]  # the third one is the curve's control point
+    places = [f"({', '.join(rounded(v) for v in ((x,) if flat else (x, y)))})" for _, x, y in networks]
+    if len(places) > 1:
+        listed = f"{', '.join(places[:-1])} and {places[-1]}"
+        return f"Networks stand at {listed}. All other points are made of them, and show what lies between and around them."
+    if "scheme" in surface.request or "--model_file2" in str(about.get("command", "")):
+        return ""
+    value = "" if middle is None else " ({field} **{middle}**)"
+    origin = "0" if flat else "(0, 0)"
+    return f"At {origin} stands the network itself{value}. All other points are changes of it: they show what is around it."
+
+
+def comparison(shown: Sequence[Shown], field: str) -> Step:
+    """The second surface beside the first one."""
+    first, second = (each.surface for each in shown[:2])
+    models = [str(each.request.get("model", "")) for each in (first, second)]
+    without = [model.endswith(WITHOUT_SHORTCUTS) for model in models]
+    same = without[0] != without[1] and models[0].removesuffix(WITHOUT_SHORTCUTS) == models[1].removesuffix(
+        WITHOUT_SHORTCUTS
+    )
+    plain = 0 if without[0] else 1
+    titles = ("The same recipe with shortcuts", "The same recipe without shortcuts")
+    recipe = (
+        "**{other}** is the same kind of network {with_or_without} the shortcuts that lead around its layers."
+        if same
+        else "**{other}** is beside it, at the same coordinates."
+    )
+    return told(
+        titles[plain] if same else "Beside another one",
+        {"azimuth": "-60", "elevation": "24"},
+        recipe + " A colour means the same value on both.",
+        contrast(shown[:2], field),
+        surface=1,
+        other=shown[1].label,
+        with_or_without="without" if plain == 1 else "with",
+    )
+
+
+def contrast(shown: Sequence[Shown], field: str) -> str:
+    """Numbers of two surfaces side by side; nothing of a field that one of them lacks."""
+    found = [finite(each.surface, field) for each in shown]
+    if any(values.size == 0 for values in found):
+        return ""
+    low, high = ([format_value(end(values)) for values in found] for end in (np.min, np.max))
+    words = f"Here the values go from {low[1]} to {high[1]}, there from {low[0]} to {high[0]}."
+    if is_loss(field) and shown[0].surface.grid.y is not None:
+        counts = [sum(each.depth > DEPTH for each in minima(shown_.surface, field)) for shown_ in shown]
+        words += (
+            f" Valleys with a wall of more than {format_value(DEPTH)} on every way to a deeper one, the deepest one included: "
+            f"here **{counts[1]}**, there **{counts[0]}**."
+        )
+    return words
+
+
+def training(shown: Shown) -> Step:
+    """The path of a training."""
+    path = shown.trajectory
+    assert path is not None
+    epochs = (
+        "" if path.epochs is None else f", from epoch {format_value(path.epochs[0])} to {format_value(path.epochs[-1])}"
+    )
+    words = f"The dots are {len(path.x)} checkpoints of one training{epochs}, seen on the sheet."
+    distance = (
+        None if path.distance is None else float(np.nanmax(path.distance)) if np.isfinite(path.distance).any() else None
+    )
+    off = "The training did not run on this sheet: it moved through all weights, and only its shadow lies here." + (
+        f" The checkpoint that is farthest from the sheet has a distance of {format_value(distance)}."
+        if distance is not None
+        else ""
+    )
+    own = "" if path.loss is None else " A stem leads from the shadow to the loss that the checkpoint itself has."
+    return told("The path of a training", {"azimuth": "-60", "elevation": "55"}, words, off + own)
+
+
+def ball(*, flat: bool) -> Step:
+    where = "line" if flat else "sheet"
+    state = {"on": RUNNERS, "seconds": "6"} | ({} if flat else {"azimuth": "-40", "elevation": "48"})
+    return told(
+        "Roll a ball",
+        state,
+        f"Three optimizers start at the same point and follow the slope of the {where}: plain gradient descent, the same with "
+        "momentum, and Adam. The nearest valley is not always the deepest one.",
+        f"**Click anywhere on the {where}** to drop the ball there.",
+        play=True,
+    )
+
+
+def limits(shown: Sequence[Shown]) -> Step:
+    flat = shown[0].surface.grid.y is None
+    sheet, numbers = ("line", "one number changes") if flat else ("sheet", "two numbers change")
+    moves = f"A training changes {many(shown[0].surface) or 'all'} weights; here {numbers}."
+    return told(
+        "What it does not show",
+        {},
+        f"{moves} A wall on this {sheet} may have a way around it that lies in none of the directions shown, and a ball that "
+        "stops here may not stop a training.",
+        f"Other directions give another {sheet}. What is low or wide here says nothing yet about data that were not used.",
+        "Height, colours, optimizers, cuts: all of it can be changed.",
+    )

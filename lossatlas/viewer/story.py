@@ -1,0 +1,230 @@
+"""A story of a page: steps with a title, a text, and the state that the page then has. Anyone can write one, as Markdown.
+
+    # What is this sheet?
+
+    Every point is **a whole network**, and its height is the loss.
+
+    ```state
+    azimuth=-60&elevation=34
+    ```
+
+A heading begins a step. The text has paragraphs, **bold**, *italic*, `code` and [links](https://...). A block `state` holds what
+the page's address has after its `#`, as its button "Copy link" gives it. `play=true` lets the optimizers run, and `surface=2`
+scrolls the second surface into view. A step without a block leaves the page as it is.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from lossatlas.errors import BadInput
+from lossatlas.viewer.page_state import read_fragment
+
+HEADING = re.compile(r"#{1,6}(?:\s+(.*?))?[\s#]*$")
+INLINE = re.compile(r"`([^`]+)`|\*\*(\S(?:.*?\S)?)\*\*|\*(\S(?:.*?\S)?)\*|\[([^\]]+)\]\(([^)\s]*)\)")
+OTHER = re.compile(
+    r"(?:[-*+>|]|\d+[.)])\s|!\[|-{3,}\s*$|\t| {4}"
+)  # lists, quotes, tables, pictures, rules, blocks of code
+FENCE = "```"
+LINKS = ("https://", "http://", "mailto:")
+BESIDE = ("play", "surface")  # names in a block that are not of the page's state
+LONGEST = 2_000  # letters of a step: more does not fit beside the surface
+Span = tuple[str, str] | tuple[str, str, str]  # kind ("", "b", "i", "code", "a"), text, and the address of a link
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a story.
+
+    Attributes:
+        title: Its title.
+        text: Paragraphs, each as spans of one kind.
+        state: What differs from the usual state of the page, by name; None to leave the page as it is.
+        play: The optimizers run.
+        surface: Number of the surface that is scrolled into view, from 0.
+    """
+
+    title: str
+    text: tuple[tuple[Span, ...], ...]
+    state: Mapping[str, str] | None = None
+    play: bool = False
+    surface: int = 0
+
+
+@dataclass(frozen=True)
+class Story:
+    """The steps of a story. opens: it is open when the page opens."""
+
+    steps: tuple[Step, ...]
+    opens: bool = False
+
+    def content(self) -> dict[str, Any]:
+        """Return what the page's script reads."""
+        steps = [
+            {
+                "title": step.title,
+                "text": step.text,
+                "state": None if step.state is None else urlencode(step.state, safe="~"),
+                "play": step.play,
+                "surface": step.surface,
+            }
+            for step in self.steps
+        ]
+        return {"steps": steps, "opens": self.opens}
+
+
+def read_story(path: str | Path, fields: Collection[str], surfaces: int = 1) -> Story:
+    """Read a story that somebody wrote.
+
+    Args:
+        path: A Markdown file.
+        fields: Names of the page's fields.
+        surfaces: Number of the surfaces on the page.
+
+    Returns:
+        The story, which is open when the page opens.
+
+    Raises:
+        BadInput: The file cannot be read, or a line of it is not of the form that the module describes.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: this is no text in UTF-8, at byte {error.start}") from error
+    except OSError as error:
+        raise BadInput(f"cannot read the story {path}: {error.strerror or error}") from error
+    steps = tuple(step_of(lines, path, fields, surfaces) for lines in steps_of(text.splitlines(), path))
+    return Story(steps, opens=True)
+
+
+Line = tuple[int, str]  # its number, from 1, and its text
+
+
+def steps_of(lines: Sequence[str], path: str | Path) -> list[list[Line]]:
+    """Split the lines of a file at its headings. Raises BadInput."""
+    steps: list[list[Line]] = []
+    within = False  # a block
+    for number, line in enumerate(lines, 1):
+        if line.startswith(FENCE):
+            within = not within
+        if not within and HEADING.match(line):
+            steps.append([])
+        if steps:
+            steps[-1].append((number, line))
+        elif line.strip():
+            raise BadInput(
+                f"{path}:{number}: a step begins with a heading, '# Title', and this line stands before the first one"
+            )
+    if not steps:
+        raise BadInput(f"{path}: there is no step: each begins with a heading, '# Title'")
+    return steps
+
+
+def step_of(lines: Sequence[Line], path: str | Path, fields: Collection[str], surfaces: int) -> Step:
+    """Read one step, which begins with its heading. Raises BadInput."""
+    (first, heading), *rest = lines
+    title = HEADING.match(heading)[1]  # type: ignore[index]  # it begins with a heading
+    if not title:
+        raise BadInput(f"{path}:{first}: this heading has no words")
+    texts, block = without_block(rest, path)
+    state: dict[str, str] = {}
+    for number, line in block or ():
+        state |= located(path, number, line, fields, surfaces)
+    paragraphs = paragraphs_of(texts, path)
+    if not paragraphs:
+        raise BadInput(f"{path}:{first}: the step '{title}' has no text")
+    if sum(len(span[1]) for spans in paragraphs for span in spans) > LONGEST:
+        raise BadInput(f"{path}:{first}: the step '{title}' has more than {LONGEST} letters: make two of it")
+    if block is None:
+        return Step(title, paragraphs)
+    own = {name: value for name, value in state.items() if name not in (*BESIDE, "story")}
+    return Step(title, paragraphs, own, state.get("play") == "true", int(state.get("surface", "1")) - 1)
+
+
+def without_block(lines: Sequence[Line], path: str | Path) -> tuple[list[Line], list[Line] | None]:
+    """Split the lines below a heading into text and the lines of the block, None if there is no block. Raises BadInput."""
+    texts: list[Line] = []
+    block: list[Line] | None = None
+    begun = 0  # the number of the line at which an open block begins
+    for number, line in lines:
+        if begun and line.strip() == FENCE:
+            begun = 0
+        elif begun and block is not None:
+            block.append((number, line))
+        elif line.startswith(FENCE):
+            if line.strip() != f"{FENCE}state":
+                raise BadInput(f"{path}:{number}: the only block of a story is {FENCE}state")
+            if block is not None:
+                raise BadInput(f"{path}:{number}: this step has a state already")
+            begun, block = number, []
+        else:
+            texts.append((number, line))
+    if begun:
+        raise BadInput(f"{path}:{begun}: this block has no end: write {FENCE} on a line below it")
+    return texts, block
+
+
+def located(path: str | Path, number: int, line: str, fields: Collection[str], surfaces: int) -> dict[str, str]:
+    """Read a line of a state; its errors name it. Raises BadInput."""
+    try:
+        found = read_fragment(line, fields, BESIDE)
+    except BadInput as error:
+        raise BadInput(f"{path}:{number}: {error}") from error
+    play, which = found.get("play", "true"), found.get("surface", "1")
+    if play not in ("true", "false"):
+        raise BadInput(f"{path}:{number}: play={play}: this is not true or false")
+    if not (which.isdecimal() and 1 <= int(which) <= surfaces):
+        raise BadInput(f"{path}:{number}: surface={which}: the surfaces of the page are counted from 1 to {surfaces}")
+    return found
+
+
+def paragraphs_of(lines: Sequence[Line], path: str | Path) -> tuple[tuple[Span, ...], ...]:
+    """Join lines to paragraphs, which empty lines separate. Raises BadInput."""
+    found: list[tuple[int, list[str]]] = []
+    empty = True
+    for number, line in lines:
+        if OTHER.match(line):
+            raise BadInput(f"{path}:{number}: a story has paragraphs alone, no lists, quotes, tables, pictures or code")
+        if empty and line.strip():
+            found.append((number, []))
+        empty = not line.strip()
+        if not empty:
+            found[-1][1].append(line.strip())
+    paragraphs = tuple(spans_of(" ".join(parts)) for _, parts in found)
+    for (number, _), spans in zip(found, paragraphs, strict=True):
+        for address in (span[2] for span in spans if len(span) == 3):
+            if not address.startswith(LINKS):
+                raise BadInput(f"{path}:{number}: the address '{address}' does not begin with {', '.join(LINKS)}")
+    return paragraphs
+
+
+def spans_of(text: str) -> tuple[Span, ...]:
+    """Split a paragraph into spans of one kind.
+
+    Args:
+        text: With **bold**, *italic*, `code` and [links](https://example.org).
+
+    Returns:
+        The spans. Anything else is text, also what looks like HTML.
+
+    Example:
+        >>> spans_of("a **bold** `x`")
+        (('', 'a '), ('b', 'bold'), ('', ' '), ('code', 'x'))
+    """
+    spans: list[Span] = []
+    at = 0
+    for found in INLINE.finditer(text):
+        code, bold, italic, words, address = found.groups()
+        if found.start() > at:
+            spans.append(("", text[at : found.start()]))
+        if words:
+            spans.append(("a", words, address))
+        else:
+            spans.append(("code", code) if code else ("b", bold) if bold else ("i", italic))
+        at = found.end()
+    if at < len(text):
+        spans.append(("", text[at:]))
+    return tuple(spans)

@@ -1,0 +1,191 @@
+"""Ticks, legends, labels and clipped cells of flat figures: what a reader needs to read them without the text."""
+
+from dataclasses import replace
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+from test_plots import bowl, surface_of
+
+from lossatlas import figures
+from lossatlas.figures.axis_ticks import format_ticks, set_scale_ticks
+from lossatlas.figures.contour_plots import draw_contours, draw_filled_contours, draw_heat_map, flat_figure
+from lossatlas.figures.line_plots import AxisLimits, line_figure, lines_figure, repeats_figure
+from lossatlas.figures.minima_plots import minima_figure
+from lossatlas.figures.panels import ratio_scale, surface_panel
+from lossatlas.figures.plane_marks import clipped
+from lossatlas.io import Projection
+from lossatlas.landscape.topology import minima
+
+DRAW = {"contour": draw_contours, "filled": draw_filled_contours, "heat": draw_heat_map}
+
+
+def labels_of(axis) -> list[str]:
+    return [tick.get_text() for tick in axis.get_ticklabels()]
+
+
+def legend_of(fig) -> list[str]:
+    return [text.get_text() for legend in fig.legends for text in legend.get_texts()]
+
+
+def inside(box, frame, slack=1.0) -> bool:
+    return (
+        frame.x0 - slack <= box.x0
+        and box.x1 <= frame.x1 + slack
+        and frame.y0 - slack <= box.y0
+        and box.y1 <= frame.y1 + slack
+    )
+
+
+def test_the_ticks_of_a_percentage_are_round():
+    p = surface_panel(surface_of(bowl), "train_loss", "one")
+    accuracy = replace(p, values=np.linspace(3, 98.4, p.values.size).reshape(p.values.shape))
+    scale = figures.choose_colour_scale([accuracy.values], linear=True)
+    with figures.style() as plt:
+        fig = flat_figure(plt, [accuracy], scale, "train_acc", draw_heat_map)
+    assert labels_of(fig.axes[1].yaxis) == ["20", "40", "60", "80"]
+    assert set(scale.levels % 10) == {0}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9, 1.13), (-3.0, 0.2), (1e-7, 3e-7), (1.0, 1.001)])
+def test_a_linear_bar_has_several_ticks_within_its_range(low, high):
+    scale = figures.choose_colour_scale([np.linspace(low, high, 50)], linear=True)
+    with figures.style() as plt:
+        _, axis = plt.subplots()
+        axis.set_ylim(*scale.limits)
+        set_scale_ticks(axis.yaxis, scale)
+        ticks = axis.get_yticks()
+    assert 2 <= len(ticks) <= 8
+    assert ((ticks >= low - 1e-12) & (ticks <= high + 1e-12)).all()
+    assert len(set(labels_of(axis.yaxis))) == len(ticks)
+
+
+def test_labels_of_one_axis_have_one_format():
+    assert format_ticks([0.01, 1, 100]) == ["0.01", "1", "100"]
+    assert format_ticks([0.01, 1, 1e6]) == ["$10^{-2}$", "$10^{0}$", "$10^{6}$"]
+    assert format_ticks([-2e6, 0, 3e6]) == [r"$-2\times10^{6}$", "0", r"$3\times10^{6}$"]
+
+
+@pytest.mark.parametrize("kind", DRAW)
+def test_clipped_cells_are_hatched_and_counted(kind):
+    p = surface_panel(surface_of(bowl), "train_loss", "one")
+    scale = figures.choose_colour_scale([p.values], vmax=2.0)
+    above = int((p.values > 2).sum())
+    assert 0 < above == clipped(p.values, scale).sum()
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], scale, "train_loss", DRAW[kind])
+        whole = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", DRAW[kind])
+    words = f"hatched: {above} of {p.values.size} cells above 2,\nup to {p.values.max():.2g}"
+    assert words in fig.axes[0].get_title()
+    hatches = [each.get_hatch() or getattr(each, "hatches", None) for each in fig.axes[0].collections]
+    assert any(hatch and "/" in str(hatch) for hatch in hatches)
+    assert "hatched" not in whole.axes[0].get_title()
+    assert not any("/" in str(getattr(each, "hatches", each.get_hatch())) for each in whole.axes[0].collections)
+
+
+def test_a_ratio_fills_its_scale_and_an_outlier_is_counted():
+    p = surface_panel(surface_of(bowl), "train_loss", "one")
+    ratio = np.linspace(0, 0.2, p.values.size).reshape(p.values.shape)
+    assert ratio_scale([replace(p, values=ratio)]).high == pytest.approx(0.2)
+    ratio[0, 0] = 0.9
+    scale = ratio_scale([replace(p, values=ratio)])
+    assert (scale.low, scale.above) == (0, True)
+    assert scale.high == pytest.approx(0.2)
+    assert ratio_scale([replace(p, values=np.zeros_like(ratio))]).high == 1
+
+
+def test_marks_are_named_in_a_legend_outside_of_the_frame():
+    p = surface_panel(surface_of(bowl), "train_loss", "one")
+    scale = figures.choose_colour_scale([p.values])
+    path = Projection(np.array([0.9, 0.5, 0.0]), np.array([0.9, 0.1, 0.0]), loss=np.array([3.0, 1.0, 0.2]))
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], scale, "train_loss", draw_contours, [path])
+        fig.draw_without_rendering()
+    assert legend_of(fig) == ["lowest value", "the checkpoint's own loss"]
+    assert not fig.legends[0].get_window_extent().overlaps(fig.axes[0].get_window_extent())
+    star = next(line for line in fig.axes[0].lines if line.get_marker() == "*")
+    dots = next(each for each in fig.axes[0].collections if each.get_label() == "the checkpoint's own loss")
+    assert star.get_zorder() < dots.get_zorder()  # the star hides no checkpoint
+
+
+def test_tick_labels_at_the_corners_of_neighbours_stay_apart():
+    p = surface_panel(surface_of(bowl), "train_loss", "one")
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p, p, p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours)
+        fig.draw_without_rendering()
+    for left, right in pairwise(fig.axes[:3]):
+        last, first = (
+            max((t.get_window_extent() for t in left.get_xticklabels()), key=lambda box: box.x1),
+            min((t.get_window_extent() for t in right.get_xticklabels()), key=lambda box: box.x0),
+        )
+        assert last.x1 + 2 < first.x0
+
+
+@pytest.mark.parametrize(("x", "y"), [("-4:4:17", "-1:1:5"), ("-1:1:9", "-1:1:9"), ("-1:1:5", "-3:3:13")])
+def test_a_figure_has_the_shape_of_its_plane_and_its_bar_no_longer_label(x, y):
+    p = surface_panel(surface_of(lambda a, b: 1e-3 + a * a + b * b, x, y), "train_loss", "one")
+    scale = figures.choose_colour_scale([p.values])
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], scale, "train_loss", draw_contours)
+        fig.draw_without_rendering()
+    assert "scale ln(value" in fig.axes[1].get_ylabel()
+    frame, whole = fig.axes[0].get_window_extent(), fig.bbox
+    assert frame.width > 0.5 * whole.width
+    assert frame.height > 0.5 * whole.height
+    assert fig.axes[1].yaxis.label.get_window_extent().height <= 1.05 * fig.axes[1].get_window_extent().height
+
+
+def test_names_of_networks_lie_inside_of_the_frame():
+    command = "python plot_surface.py --model_file nets/a_rather_long_name.pt --model_file2 nets/another_long_name.pt"
+    surface = replace(surface_of(bowl, "-0.1:1.1:9", "-0.5:0.5:9"), about={"command": command})
+    p = surface_panel(surface, "train_loss", "one")
+    with figures.style() as plt:
+        fig = flat_figure(plt, [p], figures.choose_colour_scale([p.values]), "train_loss", draw_contours)
+        fig.draw_without_rendering()
+    frame = fig.axes[0].get_window_extent()
+    names = [text for text in fig.axes[0].texts if "long_name" in text.get_text()]
+    assert len(names) == 2
+    assert all(inside(name.get_window_extent(), frame) for name in names)
+
+
+def test_minima_are_ordered_by_depth_and_their_numbers_lie_inside():
+    surface = surface_of(lambda a, b: 2 + np.cos(7 * a) * np.cos(7 * b) + 0.3 * (a + b), "-1:1:21", "-1:1:21")
+    p, found = surface_panel(surface, "train_loss", "one"), minima(surface, "train_loss")
+    with figures.style() as plt:
+        scale = figures.choose_colour_scale([p.values])
+        fig = minima_figure(plt, p, scale, "train_loss", found, 0.3)
+        fig.draw_without_rendering()
+    left, right = fig.axes[0], next(axis for axis in fig.axes if "depth" in axis.get_xlabel())
+    assert right.get_xscale() == "log"
+    dots = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "o"]
+    finite = [each.depth for each in found if np.isfinite(each.depth)]
+    assert dots == finite[: len(dots)] == sorted(dots, reverse=True)
+    boxes = [text.get_window_extent() for text in left.texts]
+    assert len(boxes) == sum(each.depth > 0.3 for each in found) > 2
+    assert all(inside(box, left.get_window_extent()) for box in boxes)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert {"minimum", "deep minimum, with its number"} <= set(legend_of(fig))
+
+
+def test_loss_and_accuracy_have_a_panel_each_and_one_legend():
+    line = surface_of(bowl, y=None)
+    with figures.style() as plt:
+        fig = line_figure(plt, line, AxisLimits())
+        several = lines_figure(plt, [line, line, line], ["a", "b", "c"], AxisLimits())
+    assert [axis.get_ylabel() for axis in fig.axes] == ["loss", "accuracy (%)"]
+    assert legend_of(fig) == ["training"]
+    assert legend_of(several) == ["a", "b", "c"]
+    looks = {str(drawn.get_linestyle()) + str(drawn._dash_pattern) for drawn in several.axes[0].lines}
+    assert len(looks) == 3  # told apart in grey too
+
+
+def test_repeats_over_decades_have_a_logarithmic_axis_and_a_legend_of_their_band():
+    runs = [surface_of(lambda a, b, k=k: 0.01 + k * a * a, y=None) for k in (1, 2, 3)]
+    with figures.style() as plt:
+        wide = repeats_figure(plt, [runs], ["one"], AxisLimits())
+        narrow = repeats_figure(plt, [[surface_of(bowl, y=None)] * 2], ["one"], AxisLimits())
+    assert wide.axes[0].get_yscale() == "log"
+    assert narrow.axes[0].get_yscale() == "linear"
+    names = legend_of(wide)
+    assert names[:2] == ["mean of 3 directions", "each direction"]
+    assert "95 % confidence of the mean" in names[2]

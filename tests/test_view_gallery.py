@@ -1,0 +1,95 @@
+"""Folders of pages: the command, the function, and what they refuse."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT
+
+from lossatlas.commands import view_gallery
+from lossatlas.errors import BadUsage, CannotWrite
+from lossatlas.figures.thumbnails import card_picture
+from lossatlas.io import read_surface
+from lossatlas.viewer import GalleryPage, Shown, write_gallery
+
+SURFACES = ROOT / "docs" / "surfaces"
+ONE, OTHER = SURFACES / "resnet56_fashion.h5", SURFACES / "resnet56_noshort_fashion.h5"
+PATH, RUN, CURVE = (SURFACES / f"{name}.h5" for name in ("path", "path_projection", "curve"))
+
+
+def data(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)[1])
+
+
+def test_the_command_writes_a_page_for_each_word(tmp_path, capsys):
+    out = tmp_path / "pages"
+    words = [f"{ONE}+{OTHER}", f"{PATH}+{RUN}", str(CURVE)]
+    assert (
+        view_gallery.main([*words, "--out", str(out), "--titles", "A pair", "A <run>", "A line", "--title", "All"]) == 0
+    )
+    names = {"resnet56_fashion", "path", "curve"}
+    assert {file.name for file in out.iterdir()} == {"index.html"} | {
+        f"{n}.{e}" for n in names for e in ("html", "png")
+    }
+    assert "wrote 3 pages (" in "".join(capsys.readouterr())
+    pair, run, line = (data(out / f"{name}.html")["surfaces"] for name in ("resnet56_fashion", "path", "curve"))
+    assert [each["label"] for each in pair] == ["resnet56_fashion", "resnet56_noshort_fashion"]
+    assert len(run) == 1
+    assert len(run[0]["trajectory"]["x"]) == 13
+    assert line[0]["y"] is None
+    index = (out / "index.html").read_text()
+    assert "<h1>All</h1>" in index
+    assert re.findall(r"<h2>(.*?)</h2>", index) == ["A pair", "A &lt;run&gt;", "A line"]
+    assert re.findall(r'href="(\w+\.html)"', index) == ["resnet56_fashion.html", "path.html", "curve.html"]
+
+
+ERRORS = [
+    ([], 2, "name the surface files to show"),
+    ([str(ONE)], 2, "name the folder to write: --out"),
+    ([str(RUN), "--out", "o"], 2, "a page has surface files, and at most one trajectory"),
+    ([f"{PATH}+{RUN}+{RUN}", "--out", "o"], 2, "a page has surface files, and at most one trajectory"),
+    ([f"{CURVE}+{ONE}", "--out", "o"], 2, "a curve and a plane cannot be shown on one page"),
+    ([f"{CURVE}+{RUN}", "--out", "o"], 2, "needs a plane, and this is a curve"),
+    ([str(ONE), str(ONE), "--out", "o"], 2, "two pages have the name 'resnet56_fashion'"),
+    ([str(ONE), "--titles", "a", "b", "--out", "o"], 2, "gives 2"),
+    (["none.h5", "--out", "o"], 3, "none.h5"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), ERRORS, ids=[each[2][:30] for each in ERRORS])
+def test_what_cannot_be_done_is_said_and_nothing_is_written(tmp_path, monkeypatch, capsys, words, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert view_gallery.main(words) == code
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert said.count("\n") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_name_has_a_plus_is_one_file(tmp_path):
+    file = tmp_path / "a+b.h5"
+    file.write_bytes(ONE.read_bytes())
+    assert [each.label for each in view_gallery.page_of_files(str(file)).shown] == ["a+b"]
+
+
+def test_names_that_are_none_are_refused(tmp_path):
+    shown = [Shown(read_surface(ONE), "one")]
+    for name in ("index", "Index", "../up", "a/b", "", "."):
+        with pytest.raises(BadUsage, match="cannot be the name of a page"):
+            write_gallery(tmp_path, [GalleryPage(name, "title", shown)])
+    with pytest.raises(BadUsage, match="two pages have the name 'one'"):
+        write_gallery(tmp_path, [GalleryPage("one", "a", shown), GalleryPage("One", "b", shown)])
+    with pytest.raises(BadUsage, match="at least one page"):
+        write_gallery(tmp_path, [])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWrite, match="cannot make the folder"):
+        write_gallery(tmp_path / "file", [GalleryPage("one", "a", shown)])
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_pictures_of_several_surfaces_differ_from_that_of_one():
+    one, other = read_surface(ONE), read_surface(OTHER)
+    alone, both = card_picture([one]), card_picture([one, other])
+    assert alone[:8] == both[:8] == b"\x89PNG\r\n\x1a\n"
+    assert alone[16:24] == both[16:24]  # of one size
+    assert alone != both
