@@ -36,7 +36,6 @@ from lossatlas.jobs.inputs.api_arguments import (
     check_settings,
     check_values,
     check_words,
-    device_for,
     tolerance_of,
 )
 from lossatlas.jobs.inputs.api_inputs import (
@@ -57,6 +56,7 @@ from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.jobs.sweep.reference_check import check_ends
 from lossatlas.mpi.agreement import check_same_request, on_all, on_first, warn_of_launcher
 from lossatlas.mpi.communicator import World
+from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Selection
 from lossatlas.parameter_space.selection import patterns_of
 from lossatlas.results import Curvature, Landscape
@@ -464,7 +464,7 @@ def spectrum(
             activations=wanted.activations,
             activation_site=activation_site,
         )
-        return wanted, chosen, device_for(device, net)
+        return wanted, chosen, device_of(device, net=net)
 
     warn_of_launcher(ranks)
     wanted, chosen, place = on_all(ranks, checked)

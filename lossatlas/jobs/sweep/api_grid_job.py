@@ -10,7 +10,7 @@ from torch import nn
 from lossatlas import config
 from lossatlas.data import AnyData, Loss, as_dataset, as_loss
 from lossatlas.io.lock import Lock
-from lossatlas.jobs.inputs.api_arguments import Axis, check_values, device_for, dir_type_of, grid_of
+from lossatlas.jobs.inputs.api_arguments import Axis, check_values, dir_type_of, grid_of
 from lossatlas.jobs.inputs.api_inputs import (
     DirectionArguments,
     about_of,
@@ -29,6 +29,7 @@ from lossatlas.jobs.sweep.problem import Problem
 from lossatlas.landscape import Grid, Surface
 from lossatlas.models.checkpoint import digest
 from lossatlas.mpi.agreement import check_same_request, on_first
+from lossatlas.mpi.rank_resources import device_of
 from lossatlas.parameter_space import Plane, position
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class SurfaceArguments:
         check_values(config.PlaneOptions, seed=axes.seed, only=only, without=without)
         check_values(config.DatasetOptions, limit=limit)
         axes.check(1 if y is None else 2, dir_type)
-        place = device_for(device, net)
+        place = device_of(device, net=net)
         return cls(quantity=quantity, axes=axes, x=x, y=y, device=place, limit=limit, dir_type=dir_type)
 
     def read(self, net: nn.Module, data: Any, test: Any, loss: Any) -> "SurfaceInputs":

@@ -39,6 +39,7 @@ from lossatlas.mpi.scheduler import follow, run_in_compute_thread, serve
 from lossatlas.user_code import UserFunction
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    import torch
     from torch import nn
 
     from lossatlas.data import AnyData, Loss
@@ -170,7 +171,9 @@ def compute_surface(
         )
 
 
-def make_worker(quantity: Quantity, surface: Surface, evaluator: Any, device: str, threads: int = 0) -> Timed:
+def make_worker(
+    quantity: Quantity, surface: Surface, evaluator: Any, device: "str | torch.device", threads: int = 0
+) -> Timed:
     """Return the function from a block to its result, in the thread that computes.
 
     Args:
@@ -283,9 +286,9 @@ class GridJob:
     threads: int
     surface: Surface
 
-    def device(self, world: World) -> str:
+    def device(self, world: World) -> "torch.device":
         """Return the device of this rank."""
-        return device_of(self.surface.plan["device"] == "cuda", world.local_rank)
+        return device_of(self.surface.plan["device"] == "cuda", local_rank=world.local_rank)
 
     def problem(self, world: World) -> "Problem":
         """Return the network, the plane and the data on this rank's device."""
